@@ -1,0 +1,206 @@
+"""The one family of exceptions. It knows no wire: `hashhub.server` maps it to gRPC and `hashhub.client` back.
+
+    HashHubError                code                   raised when
+    ├─ InvalidArgument          INVALID_ARGUMENT       the caller's data is wrong; `violations` names each field
+    │   └─ MalformedSource      INVALID_ARGUMENT       a contributed file cannot be read any further; `position` says where
+    ├─ Unauthenticated          UNAUTHENTICATED        no token, or an unknown one
+    ├─ PermissionDenied         PERMISSION_DENIED      the token's role does not allow this
+    ├─ NotFound                 NOT_FOUND              the named thing does not exist, or the caller may not know of it
+    ├─ AlreadyExists            ALREADY_EXISTS         the name is taken
+    ├─ FailedPrecondition       FAILED_PRECONDITION    the state of the hub forbids it; retrying alone will not help
+    ├─ Conflict                 ABORTED                somebody else changed it meanwhile; read again and retry
+    ├─ LimitExceeded            RESOURCE_EXHAUSTED     a quota, a size or a concurrency limit; `retry_after` may be set
+    ├─ Unavailable              UNAVAILABLE            the hub or its database is away; retry
+    └─ DataLoss                 DATA_LOSS              stored bytes do not match their digest
+
+Every message says what is wrong, what was expected and what to do. It never holds a whole digest, a path of the server or SQL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Reason(StrEnum):
+    """Stable, machine-readable causes. Removing or renaming one is a breaking change."""
+
+    INVALID_FIELD = "INVALID_FIELD"
+    MALFORMED_SOURCE = "MALFORMED_SOURCE"
+    UNKNOWN_FORMAT = "UNKNOWN_FORMAT"
+    UNKNOWN_SCHEME = "UNKNOWN_SCHEME"
+    UNKNOWN_ALGORITHM = "UNKNOWN_ALGORITHM"
+    DISTANCE_REQUIRED = "DISTANCE_REQUIRED"
+    UNREADABLE_MEDIA = "UNREADABLE_MEDIA"
+    MEDIA_TOO_LARGE = "MEDIA_TOO_LARGE"
+    TOKEN_MISSING = "TOKEN_MISSING"  # noqa: S105 - a reason code, not a secret
+    TOKEN_UNKNOWN = "TOKEN_UNKNOWN"  # noqa: S105 - a reason code, not a secret
+    ROLE_NOT_ALLOWED = "ROLE_NOT_ALLOWED"
+    NOT_YOUR_CONTRIBUTOR = "NOT_YOUR_CONTRIBUTOR"
+    RESOURCE_NOT_FOUND = "RESOURCE_NOT_FOUND"
+    RESOURCE_EXISTS = "RESOURCE_EXISTS"
+    IMPORT_CLOSED = "IMPORT_CLOSED"
+    IMPORT_INCOMPLETE = "IMPORT_INCOMPLETE"
+    LIST_SHRANK = "LIST_SHRANK"
+    DATA_IN_USE = "DATA_IN_USE"
+    CURSOR_EXPIRED = "CURSOR_EXPIRED"
+    CONCURRENT_CHANGE = "CONCURRENT_CHANGE"
+    TOO_LARGE = "TOO_LARGE"
+    TOO_MANY_REQUESTS = "TOO_MANY_REQUESTS"
+    DISK_FULL = "DISK_FULL"
+    DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
+    SERVER_UNAVAILABLE = "SERVER_UNAVAILABLE"
+    MATCHER_NOT_READY = "MATCHER_NOT_READY"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    SNAPSHOT_DAMAGED = "SNAPSHOT_DAMAGED"
+    MISSING_EXTRA = "MISSING_EXTRA"
+    INTERNAL = "INTERNAL"
+
+
+class Code(StrEnum):
+    """The canonical error codes used here, by the names of `google.rpc.Code`."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    ABORTED = "ABORTED"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    UNAVAILABLE = "UNAVAILABLE"
+    DATA_LOSS = "DATA_LOSS"
+    INTERNAL = "INTERNAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One wrong field: its path as the caller sees it (`hashes[3].digest`), a sentence and a short UPPER_SNAKE reason."""
+
+    field: str
+    description: str
+    reason: str = "INVALID"
+
+
+class HashHubError(Exception):
+    """Base of the family; raised itself only for what is nobody's fault but ours."""
+
+    code: ClassVar[Code] = Code.INTERNAL
+    default_reason: ClassVar[Reason] = Reason.INTERNAL
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Reason | None = None,
+        metadata: dict[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Keep the message, a stable reason, lowerCamelCase metadata and, where known, the seconds to wait before retrying."""
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or self.default_reason
+        self.metadata = dict(metadata or {})
+        self.retry_after = retry_after
+
+
+class InvalidArgument(HashHubError):
+    """The caller's data is wrong."""
+
+    code = Code.INVALID_ARGUMENT
+    default_reason = Reason.INVALID_FIELD
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        violations: tuple[Violation, ...] = (),
+        reason: Reason | None = None,
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        """Keep the violations, all of them; the server sends the first twenty and their count."""
+        super().__init__(message, reason=reason, metadata=metadata)
+        self.violations = violations
+
+    @classmethod
+    def field(cls, field: str, description: str, reason: str = "INVALID") -> InvalidArgument:
+        """Return the error for one wrong field."""
+        return cls(f"{field}: {description}", violations=(Violation(field, description, reason),))
+
+
+class MalformedSource(InvalidArgument):
+    """A contributed file cannot be read any further.
+
+    `position` is where reading stopped, in the connector's own terms (`line 12`, `value[3]`, `byte 4096`).
+    """
+
+    default_reason = Reason.MALFORMED_SOURCE
+
+    def __init__(self, message: str, *, position: str) -> None:
+        """Prefix the message with the position and keep it as metadata too."""
+        super().__init__(f"{position}: {message}", metadata={"position": position})
+        self.position = position
+
+
+class Unauthenticated(HashHubError):
+    """No token, or an unknown one."""
+
+    code = Code.UNAUTHENTICATED
+    default_reason = Reason.TOKEN_MISSING
+
+
+class PermissionDenied(HashHubError):
+    """The token's role does not allow this."""
+
+    code = Code.PERMISSION_DENIED
+    default_reason = Reason.ROLE_NOT_ALLOWED
+
+
+class NotFound(HashHubError):
+    """The named thing does not exist, or the caller may not know of it."""
+
+    code = Code.NOT_FOUND
+    default_reason = Reason.RESOURCE_NOT_FOUND
+
+
+class AlreadyExists(HashHubError):
+    """The name is taken."""
+
+    code = Code.ALREADY_EXISTS
+    default_reason = Reason.RESOURCE_EXISTS
+
+
+class FailedPrecondition(HashHubError):
+    """The state of the hub forbids it; retrying alone will not help."""
+
+    code = Code.FAILED_PRECONDITION
+    default_reason = Reason.IMPORT_CLOSED
+
+
+class Conflict(HashHubError):
+    """Somebody else changed it meanwhile; read again and retry."""
+
+    code = Code.ABORTED
+    default_reason = Reason.CONCURRENT_CHANGE
+
+
+class LimitExceeded(HashHubError):
+    """A quota, a size or a concurrency limit."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    default_reason = Reason.TOO_MANY_REQUESTS
+
+
+class Unavailable(HashHubError):
+    """The hub or its database is away; retry."""
+
+    code = Code.UNAVAILABLE
+    default_reason = Reason.SERVER_UNAVAILABLE
+
+
+class DataLoss(HashHubError):
+    """Stored bytes do not match their digest."""
+
+    code = Code.DATA_LOSS
+    default_reason = Reason.SNAPSHOT_DAMAGED

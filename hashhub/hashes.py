@@ -1,0 +1,253 @@
+"""The registry of hash algorithms, and hashes as values: parse, format, distance.
+
+A *hash algorithm* is a named function, a *digest* its raw bytes, a *hash* the pair. Inside hashhub digests are bytes; text forms
+exist only at the borders, and this module owns them. One algorithm has several text forms in the field (PDQ: 64 hex digits or
+44 base64 characters; SHA-1: 40 hex or 32 base32; PhotoDNA: 192 base64, 288 hex or 144 comma-separated integers), so the text is
+told apart by its length and alphabet, always within a *declared* algorithm: 64 hex digits may be SHA-256 or PDQ.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from hashhub.errors import InvalidArgument, Reason, Violation
+
+
+class Metric(StrEnum):
+    """How two digests of one algorithm are compared."""
+
+    EXACT = "EXACT"
+    HAMMING = "HAMMING"
+    SQUARED_EUCLIDEAN = "SQUARED_EUCLIDEAN"
+
+
+class Encoding(StrEnum):
+    """Text forms of a digest."""
+
+    HEX = "HEX"
+    BASE64 = "BASE64"
+    BASE32 = "BASE32"
+    INTEGERS = "INTEGERS"
+
+
+class Algorithm(msgspec.Struct, frozen=True):
+    """A hash algorithm.
+
+    `default_max_distance` is inclusive and in the metric's unit (bits for HAMMING); None means that the caller must say it.
+    `source` is where the default comes from. The first encoding is the canonical one.
+    """
+
+    name: str
+    digest_bytes: int
+    metric: Metric
+    encodings: tuple[Encoding, ...]
+    default_max_distance: int | None
+    source: str
+
+    @property
+    def bits(self) -> int:
+        """Width of a digest in bits."""
+        return self.digest_bytes * 8
+
+    @property
+    def is_perceptual(self) -> bool:
+        """Whether near digests mean similar pictures."""
+        return self.metric is not Metric.EXACT
+
+
+def _exact(name: str, digest_bytes: int, source: str, *more: Encoding) -> Algorithm:
+    return Algorithm(name, digest_bytes, Metric.EXACT, (Encoding.HEX, *more), 0, source)
+
+
+ALGORITHMS: Final[dict[str, Algorithm]] = {
+    a.name: a
+    for a in (
+        _exact("MD5", 16, "RFC 1321"),
+        _exact("SHA1", 20, "FIPS 180-4; base32 as in Project Arachnid's API", Encoding.BASE32),
+        _exact("SHA256", 32, "FIPS 180-4"),
+        Algorithm(
+            "PDQ",
+            32,
+            Metric.HAMMING,
+            (Encoding.HEX, Encoding.BASE64),
+            31,
+            "ThreatExchange, 'The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm' (2019), and its "
+            "PdqSignal: match at 31 bits or fewer of 256",
+        ),
+        Algorithm(
+            "PHASH",
+            8,
+            Metric.HAMMING,
+            (Encoding.HEX,),
+            10,
+            "phash.org and N. Krawetz, 'Looks Like It' (2011): over 10 of 64 bits is likely a different picture",
+        ),
+        Algorithm(
+            "DHASH",
+            8,
+            Metric.HAMMING,
+            (Encoding.HEX,),
+            10,
+            "N. Krawetz, 'Kind of Like That' (2013): over 10 of 64 bits is likely a different picture",
+        ),
+        Algorithm(
+            "PHOTODNA",
+            144,
+            Metric.SQUARED_EUCLIDEAN,
+            (Encoding.BASE64, Encoding.HEX, Encoding.INTEGERS),
+            None,
+            "thresholds are licensed and implementation-specific; the caller must name one",
+        ),
+    )
+}
+
+# Spellings seen in VICS, NCMEC XML, hashdeep and CSV headers, compared without case and punctuation.
+_ALIASES: Final[dict[str, str]] = {
+    **{name.lower(): name for name in ALGORITHMS},
+    "pdna": "PHOTODNA",
+    "photodnahash": "PHOTODNA",
+    "imagepdq": "PDQ",
+    "hashpdq": "PDQ",
+    "sha2256": "SHA256",
+}
+
+
+class HashError(InvalidArgument):
+    """A text or a digest is not a hash of the declared algorithm. `violations[0].reason` says why: a hygiene reason code."""
+
+
+def algorithm(name: str) -> Algorithm:
+    """Return the algorithm with this name or alias (`sha-256`, `Sha256`, `pdna`, …).
+
+    Raises InvalidArgument (UNKNOWN_ALGORITHM) with the list of known names.
+    """
+    found = ALGORITHMS.get(name) or ALGORITHMS.get(_ALIASES.get("".join(c for c in name.lower() if c.isalnum()), ""))
+    if found is None:
+        known = ", ".join(ALGORITHMS)
+        raise InvalidArgument(
+            f"unknown hash algorithm {name[:40]!r}; known algorithms are {known}",
+            reason=Reason.UNKNOWN_ALGORITHM,
+            violations=(Violation("algorithm", f"must be one of {known}", "UNKNOWN_ALGORITHM"),),
+        )
+    return found
+
+
+class Hash(msgspec.Struct, frozen=True, order=True, array_like=True):
+    """A digest and the canonical name of its algorithm. Build it with `Hash.of` or `parse`, which check the width."""
+
+    algorithm: str
+    digest: bytes
+
+    @classmethod
+    def of(cls, algorithm_name: str, digest: bytes) -> Hash:
+        """Return the checked hash. Raises HashError (WRONG_LENGTH) or InvalidArgument (unknown algorithm)."""
+        a = algorithm(algorithm_name)
+        if len(digest) != a.digest_bytes:
+            raise _fault(a, "WRONG_LENGTH", f"digest must be {a.digest_bytes} bytes for {a.name}, got {len(digest)}")
+        return cls(a.name, digest)
+
+    @property
+    def text(self) -> str:
+        """`ALGORITHM:digest` in the canonical encoding; `parse_pair` reads it back."""
+        return f"{self.algorithm}:{encode(self)}"
+
+
+def parse(algorithm_name: str, text: str) -> Hash:
+    """Return the hash that `text` spells in any encoding of the algorithm; case and surrounding white space do not matter.
+
+    Raises HashError with reason EMPTY, WRONG_LENGTH or NOT_ENCODED; InvalidArgument for an unknown algorithm.
+    """
+    a = algorithm(algorithm_name)
+    text = text.strip()
+    if not text:
+        raise _fault(a, "EMPTY", f"a {a.name} digest is missing")
+    wanted = a.digest_bytes
+    # Hex first: 288 hex digits are also valid base64 text.
+    if len(text) == 2 * wanted:
+        try:
+            digest = binascii.a2b_hex(text)
+        except (binascii.Error, ValueError):
+            raise _fault(
+                a, "NOT_ENCODED", f"{a.name} digest has {len(text)} characters but is not hexadecimal"
+            ) from None
+        return Hash(a.name, digest)
+    decoded = _decode_other(a, text)
+    if decoded is None:
+        raise _fault(a, "WRONG_LENGTH", f"{a.name} digest must be {_lengths(a)}; got {len(text)} characters")
+    if len(decoded) != wanted:
+        raise _fault(a, "WRONG_LENGTH", f"{a.name} digest must be {wanted} bytes, got {len(decoded)}")
+    return Hash(a.name, decoded)
+
+
+def parse_pair(text: str) -> Hash:
+    """Return the hash of `ALGORITHM:DIGEST`. Raises InvalidArgument when there is no colon, otherwise as `parse`."""
+    name, colon, digest = text.partition(":")
+    if not colon:
+        raise InvalidArgument.field(
+            "hash", f"expected ALGORITHM:DIGEST, for example PDQ:…, got {text[:12]!r}", "NO_ALGORITHM"
+        )
+    return parse(name, digest)
+
+
+def encode(value: Hash, encoding: Encoding | None = None) -> str:
+    """Return the text of the digest in `encoding`, by default the algorithm's canonical one."""
+    match encoding or ALGORITHMS[value.algorithm].encodings[0]:
+        case Encoding.HEX:
+            return value.digest.hex()
+        case Encoding.BASE64:
+            return base64.b64encode(value.digest).decode()
+        case Encoding.BASE32:
+            return base64.b32encode(value.digest).decode()
+        case Encoding.INTEGERS:
+            return ",".join(map(str, value.digest))
+
+
+def distance(a: Hash, b: Hash) -> int:
+    """Return the distance by the algorithm's metric: the plain reference that faster code is tested against.
+
+    EXACT gives 0 or 1. Raises InvalidArgument when the algorithms differ.
+    """
+    if a.algorithm != b.algorithm:
+        raise InvalidArgument(f"cannot compare {a.algorithm} with {b.algorithm}")
+    match ALGORITHMS[a.algorithm].metric:
+        case Metric.EXACT:
+            return int(a.digest != b.digest)
+        case Metric.HAMMING:
+            return (int.from_bytes(a.digest) ^ int.from_bytes(b.digest)).bit_count()
+        case Metric.SQUARED_EUCLIDEAN:
+            return sum((x - y) ** 2 for x, y in zip(a.digest, b.digest, strict=True))
+
+
+def _decode_other(a: Algorithm, text: str) -> bytes | None:
+    """Decode the encodings other than hex, or return None when the shape fits none."""
+    try:
+        if Encoding.INTEGERS in a.encodings and "," in text:
+            return bytes(int(part) for part in text.split(","))
+        if Encoding.BASE64 in a.encodings and len(text) in {4 * -(-a.digest_bytes // 3), -(-8 * a.digest_bytes // 6)}:
+            padded = text + "=" * (-len(text) % 4)
+            return base64.b64decode(padded.replace("-", "+").replace("_", "/"), validate=True)
+        if Encoding.BASE32 in a.encodings and len(text) == 8 * -(-a.digest_bytes // 5):
+            return base64.b32decode(text.upper())
+    except (binascii.Error, ValueError):
+        raise _fault(a, "NOT_ENCODED", f"{a.name} digest is in none of its encodings ({_lengths(a)})") from None
+    return None
+
+
+def _lengths(a: Algorithm) -> str:
+    n = a.digest_bytes
+    sizes = {
+        Encoding.HEX: f"{2 * n} hexadecimal digits",
+        Encoding.BASE64: f"{4 * -(-n // 3)} base64 characters",
+        Encoding.BASE32: f"{8 * -(-n // 5)} base32 characters",
+        Encoding.INTEGERS: f"{n} comma-separated integers of 0 to 255",
+    }
+    return " or ".join(sizes[e] for e in a.encodings)
+
+
+def _fault(a: Algorithm, reason: str, description: str) -> HashError:
+    return HashError(description, violations=(Violation(f"{a.name} digest", description, reason),))
