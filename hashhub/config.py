@@ -1,0 +1,124 @@
+"""One frozen configuration, read from a TOML file and the environment, every field documented.
+
+Precedence: command-line option, then environment (`HASHHUB_` and the field's name in capitals), then the TOML file, then the
+default. Unknown keys are refused: a misspelt limit must not silently mean the default.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from hashhub.errors import InvalidArgument, Violation
+
+_PREFIX: Final = "HASHHUB_"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of a server."""
+
+    data: str = "hashhub-data"
+    """Directory for the embedded database, snapshots and the operator's first token."""
+
+    database: str = ""
+    """SQLAlchemy URL of a PostgreSQL database (postgresql+psycopg://…). Empty: SQLite in `data`."""
+
+    listen: str = "127.0.0.1:8470"
+    """Address of the gRPC service. Anything but loopback needs TLS, or `insecure_listen`."""
+
+    http: str = "127.0.0.1:8471"
+    """Address of the JSON bridge. Empty: no bridge."""
+
+    insecure_listen: bool = False
+    """Says that a proxy in front terminates TLS, so that a non-loopback address without TLS is intended."""
+
+    tls_certificate: str = ""
+    """PEM file with the server's certificate chain."""
+
+    tls_key: str = ""
+    """PEM file with the certificate's private key."""
+
+    workers: int = 1
+    """Processes that share the ports."""
+
+    threads: int = 16
+    """Threads for calls in each process."""
+
+    max_concurrent_calls: int = 256
+    """Calls in progress in one process before further ones get RESOURCE_EXHAUSTED."""
+
+    max_message_bytes: int = 32 * 1024 * 1024
+    """Largest request accepted, in bytes."""
+
+    max_media_bytes: int = 30 * 1024 * 1024
+    """Largest media file accepted for hashing, in bytes."""
+
+    max_media_pixels: int = 100_000_000
+    """Largest picture accepted for hashing, in pixels of one frame."""
+
+    shrink_guard: float = 0.5
+    """A replacing list that keeps less than this share of the current entries is refused unless the caller insists (0 to 1)."""
+
+    poll_interval: float = 0.2
+    """Seconds between looks for changes that other processes committed."""
+
+    drain_seconds: float = 10.0
+    """Seconds that calls in progress are given when the server stops."""
+
+    policies: str = ""
+    """Directory with further policies as TOML files, besides `any` and `block`."""
+
+    schemes: str = ""
+    """Directory with further classification schemes as TOML files."""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for values that cannot work."""
+        wrong = [
+            Violation(name, f"must be at least {least}, got {getattr(self, name)}", "OUT_OF_RANGE")
+            for name, least in (
+                ("workers", 1),
+                ("threads", 1),
+                ("max_concurrent_calls", 1),
+                ("max_message_bytes", 65_536),
+                ("max_media_bytes", 1),
+                ("max_media_pixels", 1),
+                ("poll_interval", 0.01),
+                ("drain_seconds", 0),
+            )
+            if getattr(self, name) < least
+        ]
+        if not 0 <= self.shrink_guard <= 1:
+            wrong.append(Violation("shrink_guard", f"must be between 0 and 1, got {self.shrink_guard}", "OUT_OF_RANGE"))
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            wrong.append(Violation("tls_certificate", "must be given together with tls_key", "REQUIRED"))
+        if wrong:
+            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+
+
+def load(file: Path | None, environment: Mapping[str, str], **options: object) -> Config:
+    """Return the configuration from `file`, `environment` and `options`; options that are None are left out.
+
+    Raises InvalidArgument for an unreadable file, an unknown key or a value of the wrong type.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text("utf-8"))
+        except (OSError, ValueError) as e:
+            raise InvalidArgument.field("config", f"cannot read the file as TOML: {e}") from e
+    fields = Config.__struct_fields__
+    values |= {f: environment[_PREFIX + f.upper()] for f in fields if _PREFIX + f.upper() in environment}
+    values |= {k: v for k, v in options.items() if v is not None}
+    try:
+        # Not strict: the environment has only strings, and "4" must become 4.
+        return msgspec.convert(values, Config, strict=False)
+    except InvalidArgument:
+        raise
+    except msgspec.ValidationError as e:
+        if isinstance(e.__cause__, InvalidArgument):
+            raise e.__cause__ from None
+        raise InvalidArgument.field("config", str(e)) from e

@@ -1,0 +1,144 @@
+"""The plug-in API for connectors: bytes in, records and rejects out.
+
+A connector knows one external format and nothing else: no network, no database, no hub. It reads a binary stream once, front to
+back, and yields exactly one `Record` or one `Reject` for every item of the source (conservation). It never logs and drops. When it
+cannot go on (truncated file, unknown envelope) it raises `MalformedSource`; what it yielded before stays valid, and the import that
+was under way is not committed.
+
+Third parties register theirs as an entry point in the group `hashhub.connectors`; ours come in by the same door. Check yours with
+`hashhub.testing.connectors.ConnectorContract`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import BinaryIO, Final, Protocol, runtime_checkable
+
+import msgspec
+
+from hashhub import hashes
+from hashhub.errors import InvalidArgument, Reason, Violation
+from hashhub.hashes import Hash, HashError
+from hashhub.model import HashFault, Record, Reject
+
+GROUP: Final = "hashhub.connectors"
+MAX_LINE: Final = (
+    1 << 20
+)  # bytes; a longer "line" or field is no line of any supported format, and must not fill memory
+
+
+class Option(msgspec.Struct, frozen=True):
+    """A setting that a connector takes from the caller (`--option name=value`)."""
+
+    name: str
+    description: str
+    required: bool = False
+
+
+@runtime_checkable
+class Connector(Protocol):
+    """What a connector must offer. `version` changes whenever the same bytes would give other records."""
+
+    name: str
+    version: str
+    summary: str
+    options: tuple[Option, ...]
+
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+        """Yield one Record or Reject for each item of `source`, streaming.
+
+        Raises MalformedSource where the source cannot be read any further, InvalidArgument for a wrong option.
+        """
+        ...
+
+
+@cache
+def discover() -> dict[str, Connector]:
+    """Return the installed connectors by name. A connector that fails to load is an error, not a silent absence."""
+    found: dict[str, Connector] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
+        try:
+            connector = point.load()()
+        except Exception as e:
+            raise InvalidArgument(
+                f"connector {point.name!r} from {point.value} cannot be loaded ({type(e).__name__}); repair or uninstall it",
+                reason=Reason.UNKNOWN_FORMAT,
+            ) from e
+        found[point.name] = connector
+    return found
+
+
+def get(name: str) -> Connector:
+    """Return the connector with this name. Raises InvalidArgument (UNKNOWN_FORMAT) with the names that exist."""
+    connectors = discover()
+    if name not in connectors:
+        known = ", ".join(connectors)
+        raise InvalidArgument(
+            f"unknown format {name[:40]!r}; installed connectors are {known}",
+            reason=Reason.UNKNOWN_FORMAT,
+            violations=(Violation("format", f"must be one of {known}", "UNKNOWN_FORMAT"),),
+        )
+    return connectors[name]
+
+
+def check_options(connector: Connector, given: Mapping[str, str]) -> None:
+    """Raise InvalidArgument when an option is unknown to the connector or a required one is missing."""
+    known = {o.name for o in connector.options}
+    wrong = [
+        Violation(f"options.{n}", f"{connector.name} has no such option", "UNKNOWN") for n in given if n not in known
+    ]
+    wrong += [
+        Violation(f"options.{o.name}", f"is required: {o.description}", "REQUIRED")
+        for o in connector.options
+        if o.required and not given.get(o.name)
+    ]
+    if wrong:
+        raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+
+
+def read_hash(label: str, text: str) -> Hash | HashFault:
+    """Return the hash that a source gives under `label`, or the fault that keeps it from being one.
+
+    Unknown labels give the fault UNSUPPORTED_ALGORITHM; malformed text the reason of `hashes.parse` prefixed with `DIGEST_`.
+    """
+    try:
+        return hashes.parse(label, text)
+    except HashError as e:
+        return HashFault(label, f"DIGEST_{e.violations[0].reason}", e.message)
+    except InvalidArgument:
+        return HashFault(
+            label[:40],
+            "UNSUPPORTED_ALGORITHM",
+            f"this hub does not match {label[:40]!r} digests; the hash was left out",
+        )
+
+
+def read_hashes(pairs: list[tuple[str, str]]) -> tuple[tuple[Hash, ...], tuple[HashFault, ...]]:
+    """Return the distinct hashes of (label, text) pairs in their order, and the faults."""
+    good: dict[Hash, None] = {}
+    faults: list[HashFault] = []
+    for label, text in pairs:
+        found = read_hash(label, text)
+        if isinstance(found, Hash):
+            good[found] = None
+        else:
+            faults.append(found)
+    return tuple(good), tuple(faults)
+
+
+# Words that sources use for tri-state flags, compared in lower case.
+_TRUE: Final = frozenset({"true", "t", "yes", "y", "1"})
+_FALSE: Final = frozenset({"false", "f", "no", "n", "0"})
+
+
+def read_flag(value: object) -> bool | None:
+    """Return a source's flag as True, False, or None when it is absent or says neither.
+
+    Accepts booleans and the strings that real files carry instead of them ("false" is False, unlike `bool("false")`).
+    """
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower() if value is not None else ""
+    return True if word in _TRUE else False if word in _FALSE else None

@@ -1,0 +1,463 @@
+"""The common schema: every statement the hub keeps, as frozen types whose invariants stand here and nowhere else.
+
+    Contributor ──< HashSet ──< Entry ──< Hash          an Entry is one media item as stated by one contributor in one hash set
+         │             │          │
+         │             │          ├── Classification    the raw value in the contributor's scheme, and the sets it implies
+         │             │          ├── Flags             tri-state: stated true, stated false, not stated
+         │             │          ├── Provenance        which import, by which connector, from which bytes, at which position
+         │             │          └──< Review           append-only statements by others
+         │             └── Marking                      handling terms; they travel with every entry
+         └── takes_from                                 whom it takes material from: decides who counts as independent
+
+    Import: one act of ingestion. A connector turns bytes into Records and Rejects; the hub turns Records into Entries and accounts
+    for every item in Findings. Change: one row of the change feed.
+
+The types are `msgspec` structs rather than dataclasses: an import builds several million of them, and msgspec builds them five to
+ten times faster and gives them their JSON form (docs/decisions/0001).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from hashhub.errors import InvalidArgument, Violation
+from hashhub.hashes import Hash
+
+_SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_JURISDICTION: Final = re.compile(r"[A-Z]{2}|ZZ")
+MAX_HASHES_PER_ENTRY: Final = 64  # far above what any format carries; bounds what one record can cost
+MAX_TEXT: Final = 1024  # characters in any one free-text field of a record
+
+
+class ContributorKind(StrEnum):
+    """What sort of organisation a contributor is."""
+
+    HOTLINE = "HOTLINE"
+    LAW_ENFORCEMENT = "LAW_ENFORCEMENT"
+    CLEARINGHOUSE = "CLEARINGHOUSE"
+    PLATFORM = "PLATFORM"
+    NGO = "NGO"
+
+
+class Reliability(StrEnum):
+    """Admiralty (NATO AJP-2.1) source reliability. F means that it cannot be judged, not that it is worse than E."""
+
+    A = "A"
+    B = "B"
+    C = "C"
+    D = "D"
+    E = "E"
+    F = "F"
+
+
+class Purpose(StrEnum):
+    """What being in a hash set states about an item, when the entry itself says nothing more precise."""
+
+    CSAM = "CSAM"
+    EXPLOITATIVE = "EXPLOITATIVE"
+    BENIGN = "BENIGN"
+    TEST = "TEST"
+
+
+class TLP(StrEnum):
+    """Traffic Light Protocol 2.0 (FIRST, 2022)."""
+
+    CLEAR = "CLEAR"
+    GREEN = "GREEN"
+    AMBER = "AMBER"
+    AMBER_STRICT = "AMBER_STRICT"
+    RED = "RED"
+
+
+class Role(StrEnum):
+    """What a token may do: write its own contributor's sets; match; everything; read everything."""
+
+    CONTRIBUTOR = "CONTRIBUTOR"
+    CONSUMER = "CONSUMER"
+    OPERATOR = "OPERATOR"
+    AUDITOR = "AUDITOR"
+
+
+class EntryState(StrEnum):
+    """ACTIVE entries match. QUARANTINED ones are stored and visible but never match until released. WITHDRAWN ones are history."""
+
+    ACTIVE = "ACTIVE"
+    QUARANTINED = "QUARANTINED"
+    WITHDRAWN = "WITHDRAWN"
+
+
+class ImportState(StrEnum):
+    """OPEN takes batches; COMMITTING writes entries that nobody sees yet; COMMITTED and CANCELLED are final."""
+
+    OPEN = "OPEN"
+    COMMITTING = "COMMITTING"
+    COMMITTED = "COMMITTED"
+    CANCELLED = "CANCELLED"
+
+
+class Disposition(StrEnum):
+    """What became of one item of a source, or (NOTED) of a part of it. All but NOTED add up to the number of items."""
+
+    ACCEPTED = "ACCEPTED"
+    QUARANTINED = "QUARANTINED"
+    REJECTED = "REJECTED"
+    DUPLICATE = "DUPLICATE"  # the same item stands elsewhere in this source; its hashes were merged into the first one
+    UNCHANGED = "UNCHANGED"  # the hash set already holds an identical entry
+    WITHDRAWN = "WITHDRAWN"  # the item asked for a withdrawal
+    NOTED = "NOTED"
+
+
+class Action(StrEnum):
+    """What a record asks for."""
+
+    CONTRIBUTE = "CONTRIBUTE"
+    WITHDRAW = "WITHDRAW"
+
+
+class ReviewKind(StrEnum):
+    """What a review states about an entry."""
+
+    CONFIRMED = "CONFIRMED"
+    FALSE_POSITIVE = "FALSE_POSITIVE"
+    NOT_ILLEGAL_HERE = "NOT_ILLEGAL_HERE"
+    MISCLASSIFIED = "MISCLASSIFIED"
+    DUPLICATE = "DUPLICATE"
+
+
+class ChangeKind(StrEnum):
+    """UPSERT: the entries match from this revision on, or their state changed. WITHDRAW: they no longer match."""
+
+    UPSERT = "UPSERT"
+    WITHDRAW = "WITHDRAW"
+
+
+class Verdict(StrEnum):
+    """A policy's answer about one query.
+
+    UNAVAILABLE means that the question could not be answered; a caller must never treat it as NO_MATCH.
+    """
+
+    MATCH = "MATCH"
+    REVIEW = "REVIEW"
+    BENIGN = "BENIGN"
+    NO_MATCH = "NO_MATCH"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+class SchemeStatus(StrEnum):
+    """Whether a scheme's table was checked against its owner's text. DRAFT never leads to an automatic block."""
+
+    VERIFIED = "VERIFIED"
+    DRAFT = "DRAFT"
+
+
+class Contributor(msgspec.Struct, frozen=True, kw_only=True):
+    """An organisation that states something.
+
+    `takes_from` names the contributors whose material it passes on: two entries count as independent only when neither
+    contributor takes from the other, directly or through others, and they share no common source.
+    """
+
+    id: str
+    display_name: str
+    kind: ContributorKind
+    jurisdiction: str
+    reliability: Reliability = Reliability.F
+    takes_from: tuple[str, ...] = ()
+    create_time: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument with every violation."""
+        wrong = [*_slug("id", self.id), *_text("display_name", self.display_name)]
+        if not _JURISDICTION.fullmatch(self.jurisdiction):
+            wrong.append(
+                Violation(
+                    "jurisdiction", "must be an ISO 3166-1 alpha-2 code in capitals, such as GB; ZZ for none", "PATTERN"
+                )
+            )
+        for i, other in enumerate(self.takes_from):
+            wrong += _slug(f"takes_from[{i}]", other)
+        if self.id in self.takes_from:
+            wrong.append(Violation("takes_from", "must not name the contributor itself", "SELF_REFERENCE"))
+        _refuse("contributor", wrong)
+
+
+class Marking(msgspec.Struct, frozen=True, kw_only=True):
+    """Handling terms of a hash set. They are enforced in match answers, feeds and lists.
+
+    `recipients`: principals (token names or contributor ids) that may see the entries; empty means everyone the TLP allows.
+    `permitted_purposes`: a caller must have stated one of these; empty means any. `disclose_existence`: a caller that may not see
+    an entry is told that something is known (verdict REVIEW) without by whom; otherwise it learns nothing.
+    """
+
+    tlp: TLP = TLP.AMBER
+    permitted_purposes: tuple[str, ...] = ()
+    legal_basis: str = ""
+    redistribution: bool = False
+    recipients: tuple[str, ...] = ()
+    disclose_existence: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument: TLP:RED without recipients would be visible to nobody or, worse, to everybody."""
+        wrong = _text("marking.legal_basis", self.legal_basis, required=False)
+        if self.tlp is TLP.RED and not self.recipients:
+            wrong.append(Violation("marking.recipients", "TLP:RED needs at least one named recipient", "REQUIRED"))
+        _refuse("marking", wrong)
+
+
+class HashSet(msgspec.Struct, frozen=True, kw_only=True):
+    """A named collection of one contributor under one set of terms.
+
+    `scheme` is `id@version` from the registry, or empty when the set's items carry no classification. `review_depth` is how many
+    qualified people looked at each item before it was listed; 0 means not stated.
+    """
+
+    contributor: str
+    id: str
+    display_name: str = ""
+    scheme: str = ""
+    purpose: Purpose = Purpose.CSAM
+    review_depth: int = 0
+    marking: Marking = Marking()
+    create_time: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        """`CONTRIBUTOR/SET`, as commands and answers write it."""
+        return f"{self.contributor}/{self.id}"
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument with every violation."""
+        wrong = [*_slug("contributor", self.contributor), *_slug("id", self.id)]
+        wrong += _text("display_name", self.display_name, required=False)
+        if not 0 <= self.review_depth <= 100:  # noqa: PLR2004 - nobody has a hundred reviewers; catches units and typing errors
+            wrong.append(Violation("review_depth", "must be between 0 and 100", "OUT_OF_RANGE"))
+        _refuse("hash set", wrong)
+
+
+class Flags(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Tri-state facts about an item: True, False, or None when the source did not say. Absent is not false."""
+
+    victim_identified: bool | None = None
+    offender_identified: bool | None = None
+    distributed: bool | None = None
+    suspected: bool | None = None
+    self_generated: bool | None = None
+
+
+NO_FLAGS: Final = Flags()
+
+
+class Classification(msgspec.Struct, frozen=True, kw_only=True):
+    """A raw value in its scheme, and what it implies.
+
+    `dimensions` maps a dimension's name to the sorted values that are possible; a missing dimension is unknown. See hashhub.schemes.
+    """
+
+    scheme: str
+    version: str
+    region: str
+    value: str
+    status: SchemeStatus
+    dimensions: dict[str, tuple[str, ...]]
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an entry comes from. `position` is in the connector's terms: `line 12`, `value[3]`."""
+
+    import_id: str
+    connector: str
+    connector_version: str
+    source_digest: str
+    position: str
+    member: str = ""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One media item as stated by one contributor in one hash set.
+
+    `external_id` is the contributor's own stable id, empty when the source has none. `quality` is the PDQ quality (0 to 100).
+    `reasons` says why it is QUARANTINED (hygiene reason codes), or why it was WITHDRAWN.
+    """
+
+    id: int
+    contributor: str
+    hash_set: str
+    hashes: tuple[Hash, ...]
+    state: EntryState
+    provenance: Provenance
+    classification: Classification | None = None
+    flags: Flags = NO_FLAGS
+    external_id: str = ""
+    media_type: str = ""
+    media_size: int | None = None
+    series: str = ""
+    tags: tuple[str, ...] = ()
+    quality: int | None = None
+    source_time: str = ""
+    reasons: tuple[str, ...] = ()
+    create_revision: int = 0
+    update_revision: int = 0
+
+    @property
+    def name(self) -> str:
+        """`CONTRIBUTOR/SET/ID`: what answers and commands call it."""
+        return f"{self.contributor}/{self.hash_set}/{self.id}"
+
+
+class HashFault(msgspec.Struct, frozen=True, array_like=True):
+    """A hash that a source gave but that cannot be one: the label the source used, a hygiene reason code, a sentence."""
+
+    algorithm: str
+    reason: str
+    detail: str
+
+
+class RecordReview(msgspec.Struct, frozen=True, array_like=True):
+    """Somebody's statement about the record, carried by the source (NCMEC feedback): kept as a review of the entry."""
+
+    kind: ReviewKind
+    author: str
+    comment: str = ""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """One item as a connector read it, before acceptance.
+
+    `value` is the raw classification; `region` is what the file itself says of the scheme's region (VICS `US`), empty when it does
+    not. `member` is who inside the source stated it (NCMEC member). `faults` are hashes that could not be parsed.
+    """
+
+    position: str
+    hashes: tuple[Hash, ...] = ()
+    faults: tuple[HashFault, ...] = ()
+    action: Action = Action.CONTRIBUTE
+    external_id: str = ""
+    value: str = ""
+    region: str = ""
+    member: str = ""
+    flags: Flags = NO_FLAGS
+    media_type: str = ""
+    media_size: int | None = None
+    series: str = ""
+    tags: tuple[str, ...] = ()
+    quality: int | None = None
+    source_time: str = ""
+    reviews: tuple[RecordReview, ...] = ()
+
+
+class Reject(msgspec.Struct, frozen=True, array_like=True):
+    """A refused item: its position in the source, a hygiene reason code, a sentence."""
+
+    position: str
+    reason: str
+    detail: str
+
+
+class Finding(msgspec.Struct, frozen=True, array_like=True):
+    """One line of an import's report: what became of the item at `position`, and why. `entry_id` is 0 when there is no entry."""
+
+    position: str
+    disposition: Disposition
+    reason: str
+    detail: str
+    entry_id: int = 0
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many items an import had, and what became of them.
+
+    Conservation: `items` is the sum of accepted, quarantined, rejected, duplicate, unchanged and withdrawn. `superseded` and
+    `absent` count entries of earlier imports that this one withdrew (newer statement; absent from a replacing list).
+    """
+
+    items: int = 0
+    accepted: int = 0
+    quarantined: int = 0
+    rejected: int = 0
+    duplicate: int = 0
+    unchanged: int = 0
+    withdrawn: int = 0
+    noted: int = 0
+    superseded: int = 0
+    absent: int = 0
+
+
+class Import(msgspec.Struct, frozen=True, kw_only=True):
+    """One act of ingestion. `batch_count` is how many batches are stored; the next one has this index."""
+
+    id: str
+    contributor: str
+    hash_set: str
+    connector: str
+    connector_version: str
+    source_digest: str
+    replace: bool = False
+    state: ImportState = ImportState.OPEN
+    batch_count: int = 0
+    counts: Counts = Counts()
+    revision: int = 0
+    create_time: datetime | None = None
+    commit_time: datetime | None = None
+
+
+class Review(msgspec.Struct, frozen=True, kw_only=True):
+    """An append-only statement by `author` (a principal, or a member of the source) about an entry."""
+
+    id: int
+    entry_id: int
+    author: str
+    kind: ReviewKind
+    comment: str = ""
+    create_time: datetime | None = None
+    revision: int = 0
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the change feed, about entries `first_entry` to `last_entry`, both inclusive, that `kind` applies to."""
+
+    revision: int
+    kind: ChangeKind
+    first_entry: int
+    last_entry: int
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who calls: the token's name, its role, the contributor it writes for, and the purposes for which it may see entries."""
+
+    name: str
+    role: Role
+    contributor: str = ""
+    purposes: tuple[str, ...] = ()
+
+
+def now() -> datetime:
+    """Return the current time in UTC, to the millisecond (what both databases keep)."""
+    t = datetime.now(UTC)
+    return t.replace(microsecond=t.microsecond // 1000 * 1000)
+
+
+def _slug(field: str, value: str) -> list[Violation]:
+    if _SLUG.fullmatch(value):
+        return []
+    return [Violation(field, "must be 1 to 63 of a-z, 0-9 and -, not beginning or ending with -", "PATTERN")]
+
+
+def _text(field: str, value: str, *, required: bool = True) -> list[Violation]:
+    if required and not value.strip():
+        return [Violation(field, "must not be empty", "REQUIRED")]
+    if len(value) > MAX_TEXT:
+        return [Violation(field, f"must be at most {MAX_TEXT} characters, got {len(value)}", "TOO_LONG")]
+    return []
+
+
+def _refuse(what: str, wrong: list[Violation]) -> None:
+    if wrong:
+        raise InvalidArgument(
+            f"invalid {what}: " + "; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong)
+        )

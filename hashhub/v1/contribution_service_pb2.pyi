@@ -1,0 +1,347 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from hashhub.v1 import resources_pb2 as _resources_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ImportState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    IMPORT_STATE_UNSPECIFIED: _ClassVar[ImportState]
+    IMPORT_STATE_OPEN: _ClassVar[ImportState]
+    IMPORT_STATE_COMMITTING: _ClassVar[ImportState]
+    IMPORT_STATE_COMMITTED: _ClassVar[ImportState]
+    IMPORT_STATE_CANCELLED: _ClassVar[ImportState]
+
+class Action(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ACTION_UNSPECIFIED: _ClassVar[Action]
+    ACTION_CONTRIBUTE: _ClassVar[Action]
+    ACTION_WITHDRAW: _ClassVar[Action]
+
+class ReviewKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REVIEW_KIND_UNSPECIFIED: _ClassVar[ReviewKind]
+    REVIEW_KIND_CONFIRMED: _ClassVar[ReviewKind]
+    REVIEW_KIND_FALSE_POSITIVE: _ClassVar[ReviewKind]
+    REVIEW_KIND_NOT_ILLEGAL_HERE: _ClassVar[ReviewKind]
+    REVIEW_KIND_MISCLASSIFIED: _ClassVar[ReviewKind]
+    REVIEW_KIND_DUPLICATE: _ClassVar[ReviewKind]
+
+class Disposition(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DISPOSITION_UNSPECIFIED: _ClassVar[Disposition]
+    DISPOSITION_ACCEPTED: _ClassVar[Disposition]
+    DISPOSITION_QUARANTINED: _ClassVar[Disposition]
+    DISPOSITION_REJECTED: _ClassVar[Disposition]
+    DISPOSITION_DUPLICATE: _ClassVar[Disposition]
+    DISPOSITION_UNCHANGED: _ClassVar[Disposition]
+    DISPOSITION_WITHDRAWN: _ClassVar[Disposition]
+    DISPOSITION_NOTED: _ClassVar[Disposition]
+IMPORT_STATE_UNSPECIFIED: ImportState
+IMPORT_STATE_OPEN: ImportState
+IMPORT_STATE_COMMITTING: ImportState
+IMPORT_STATE_COMMITTED: ImportState
+IMPORT_STATE_CANCELLED: ImportState
+ACTION_UNSPECIFIED: Action
+ACTION_CONTRIBUTE: Action
+ACTION_WITHDRAW: Action
+REVIEW_KIND_UNSPECIFIED: ReviewKind
+REVIEW_KIND_CONFIRMED: ReviewKind
+REVIEW_KIND_FALSE_POSITIVE: ReviewKind
+REVIEW_KIND_NOT_ILLEGAL_HERE: ReviewKind
+REVIEW_KIND_MISCLASSIFIED: ReviewKind
+REVIEW_KIND_DUPLICATE: ReviewKind
+DISPOSITION_UNSPECIFIED: Disposition
+DISPOSITION_ACCEPTED: Disposition
+DISPOSITION_QUARANTINED: Disposition
+DISPOSITION_REJECTED: Disposition
+DISPOSITION_DUPLICATE: Disposition
+DISPOSITION_UNCHANGED: Disposition
+DISPOSITION_WITHDRAWN: Disposition
+DISPOSITION_NOTED: Disposition
+
+class ImportCounts(_message.Message):
+    __slots__ = ("item_count", "accepted_count", "quarantined_count", "rejected_count", "duplicate_count", "unchanged_count", "withdrawn_count", "noted_count", "superseded_count", "absent_count")
+    ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NOTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SUPERSEDED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    item_count: int
+    accepted_count: int
+    quarantined_count: int
+    rejected_count: int
+    duplicate_count: int
+    unchanged_count: int
+    withdrawn_count: int
+    noted_count: int
+    superseded_count: int
+    absent_count: int
+    def __init__(self, item_count: _Optional[int] = ..., accepted_count: _Optional[int] = ..., quarantined_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., withdrawn_count: _Optional[int] = ..., noted_count: _Optional[int] = ..., superseded_count: _Optional[int] = ..., absent_count: _Optional[int] = ...) -> None: ...
+
+class Import(_message.Message):
+    __slots__ = ("name", "connector", "connector_version", "source_digest", "replace", "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CONNECTOR_FIELD_NUMBER: _ClassVar[int]
+    CONNECTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REPLACE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    BATCH_COUNT_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_TIME_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_REVISION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    connector: str
+    connector_version: str
+    source_digest: str
+    replace: bool
+    state: ImportState
+    batch_count: int
+    counts: ImportCounts
+    create_time: _timestamp_pb2.Timestamp
+    commit_time: _timestamp_pb2.Timestamp
+    commit_revision: int
+    revision: int
+    def __init__(self, name: _Optional[str] = ..., connector: _Optional[str] = ..., connector_version: _Optional[str] = ..., source_digest: _Optional[str] = ..., replace: _Optional[bool] = ..., state: _Optional[_Union[ImportState, str]] = ..., batch_count: _Optional[int] = ..., counts: _Optional[_Union[ImportCounts, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_revision: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class HashFault(_message.Message):
+    __slots__ = ("algorithm", "reason", "detail")
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    algorithm: str
+    reason: str
+    detail: str
+    def __init__(self, algorithm: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class RecordReview(_message.Message):
+    __slots__ = ("kind", "author", "comment")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    kind: ReviewKind
+    author: str
+    comment: str
+    def __init__(self, kind: _Optional[_Union[ReviewKind, str]] = ..., author: _Optional[str] = ..., comment: _Optional[str] = ...) -> None: ...
+
+class Record(_message.Message):
+    __slots__ = ("position", "hashes", "faults", "action", "external_id", "value", "region", "member", "flags", "media_type", "media_size_bytes", "series", "tags", "quality", "source_time", "reviews")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    HASHES_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_ID_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REVIEWS_FIELD_NUMBER: _ClassVar[int]
+    position: str
+    hashes: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Hash]
+    faults: _containers.RepeatedCompositeFieldContainer[HashFault]
+    action: Action
+    external_id: str
+    value: str
+    region: str
+    member: str
+    flags: _resources_pb2.Flags
+    media_type: str
+    media_size_bytes: int
+    series: str
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    quality: int
+    source_time: str
+    reviews: _containers.RepeatedCompositeFieldContainer[RecordReview]
+    def __init__(self, position: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., faults: _Optional[_Iterable[_Union[HashFault, _Mapping]]] = ..., action: _Optional[_Union[Action, str]] = ..., external_id: _Optional[str] = ..., value: _Optional[str] = ..., region: _Optional[str] = ..., member: _Optional[str] = ..., flags: _Optional[_Union[_resources_pb2.Flags, _Mapping]] = ..., media_type: _Optional[str] = ..., media_size_bytes: _Optional[int] = ..., series: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., quality: _Optional[int] = ..., source_time: _Optional[str] = ..., reviews: _Optional[_Iterable[_Union[RecordReview, _Mapping]]] = ...) -> None: ...
+
+class Reject(_message.Message):
+    __slots__ = ("position", "reason", "detail")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    position: str
+    reason: str
+    detail: str
+    def __init__(self, position: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class Finding(_message.Message):
+    __slots__ = ("position", "disposition", "reason", "detail", "entry")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    DISPOSITION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    position: str
+    disposition: Disposition
+    reason: str
+    detail: str
+    entry: str
+    def __init__(self, position: _Optional[str] = ..., disposition: _Optional[_Union[Disposition, str]] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., entry: _Optional[str] = ...) -> None: ...
+
+class CreateImportRequest(_message.Message):
+    __slots__ = ("parent", "validate_only", "request_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    IMPORT_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    validate_only: bool
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ..., **kwargs) -> None: ...
+
+class AddRecordsRequest(_message.Message):
+    __slots__ = ("name", "batch_index", "records", "rejects")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BATCH_INDEX_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    REJECTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    batch_index: int
+    records: _containers.RepeatedCompositeFieldContainer[Record]
+    rejects: _containers.RepeatedCompositeFieldContainer[Reject]
+    def __init__(self, name: _Optional[str] = ..., batch_index: _Optional[int] = ..., records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., rejects: _Optional[_Iterable[_Union[Reject, _Mapping]]] = ...) -> None: ...
+
+class CommitImportRequest(_message.Message):
+    __slots__ = ("name", "batch_count", "allow_shrinking", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BATCH_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_SHRINKING_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    batch_count: int
+    allow_shrinking: bool
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., batch_count: _Optional[int] = ..., allow_shrinking: _Optional[bool] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class CancelImportRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetImportRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ListImportsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListImportsResponse(_message.Message):
+    __slots__ = ("imports", "next_page_token", "revision")
+    IMPORTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    imports: _containers.RepeatedCompositeFieldContainer[Import]
+    next_page_token: str
+    revision: int
+    def __init__(self, imports: _Optional[_Iterable[_Union[Import, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class ListFindingsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token", "dispositions")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DISPOSITIONS_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    dispositions: _containers.RepeatedScalarFieldContainer[Disposition]
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., dispositions: _Optional[_Iterable[_Union[Disposition, str]]] = ...) -> None: ...
+
+class ListFindingsResponse(_message.Message):
+    __slots__ = ("findings", "next_page_token", "revision")
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    findings: _containers.RepeatedCompositeFieldContainer[Finding]
+    next_page_token: str
+    revision: int
+    def __init__(self, findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class GetEntryRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ListEntriesRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token", "states")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    states: _containers.RepeatedScalarFieldContainer[_resources_pb2.EntryState]
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., states: _Optional[_Iterable[_Union[_resources_pb2.EntryState, str]]] = ...) -> None: ...
+
+class ListEntriesResponse(_message.Message):
+    __slots__ = ("entries", "next_page_token", "revision")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Entry]
+    next_page_token: str
+    revision: int
+    def __init__(self, entries: _Optional[_Iterable[_Union[_resources_pb2.Entry, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class WithdrawEntryRequest(_message.Message):
+    __slots__ = ("name", "request_id", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    request_id: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class ReleaseEntryRequest(_message.Message):
+    __slots__ = ("name", "request_id", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    request_id: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class QuarantineEntryRequest(_message.Message):
+    __slots__ = ("name", "request_id", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    request_id: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...

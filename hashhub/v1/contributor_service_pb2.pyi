@@ -1,0 +1,109 @@
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from hashhub.v1 import resources_pb2 as _resources_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CreateContributorRequest(_message.Message):
+    __slots__ = ("contributor_id", "contributor", "validate_only", "request_id")
+    CONTRIBUTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    contributor_id: str
+    contributor: _resources_pb2.Contributor
+    validate_only: bool
+    request_id: str
+    def __init__(self, contributor_id: _Optional[str] = ..., contributor: _Optional[_Union[_resources_pb2.Contributor, _Mapping]] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class GetContributorRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ListContributorsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListContributorsResponse(_message.Message):
+    __slots__ = ("contributors", "next_page_token", "revision")
+    CONTRIBUTORS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    contributors: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Contributor]
+    next_page_token: str
+    revision: int
+    def __init__(self, contributors: _Optional[_Iterable[_Union[_resources_pb2.Contributor, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class UpdateContributorRequest(_message.Message):
+    __slots__ = ("contributor", "update_mask", "validate_only", "request_id")
+    CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    contributor: _resources_pb2.Contributor
+    update_mask: _field_mask_pb2.FieldMask
+    validate_only: bool
+    request_id: str
+    def __init__(self, contributor: _Optional[_Union[_resources_pb2.Contributor, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class CreateHashSetRequest(_message.Message):
+    __slots__ = ("parent", "hash_set_id", "hash_set", "validate_only", "request_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    HASH_SET_ID_FIELD_NUMBER: _ClassVar[int]
+    HASH_SET_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    hash_set_id: str
+    hash_set: _resources_pb2.HashSet
+    validate_only: bool
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., hash_set_id: _Optional[str] = ..., hash_set: _Optional[_Union[_resources_pb2.HashSet, _Mapping]] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class GetHashSetRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ListHashSetsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListHashSetsResponse(_message.Message):
+    __slots__ = ("hash_sets", "next_page_token", "revision")
+    HASH_SETS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    hash_sets: _containers.RepeatedCompositeFieldContainer[_resources_pb2.HashSet]
+    next_page_token: str
+    revision: int
+    def __init__(self, hash_sets: _Optional[_Iterable[_Union[_resources_pb2.HashSet, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class UpdateHashSetRequest(_message.Message):
+    __slots__ = ("hash_set", "update_mask", "validate_only", "request_id")
+    HASH_SET_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    hash_set: _resources_pb2.HashSet
+    update_mask: _field_mask_pb2.FieldMask
+    validate_only: bool
+    request_id: str
+    def __init__(self, hash_set: _Optional[_Union[_resources_pb2.HashSet, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...

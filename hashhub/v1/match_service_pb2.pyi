@@ -1,0 +1,275 @@
+from hashhub.v1 import contribution_service_pb2 as _contribution_service_pb2
+from hashhub.v1 import resources_pb2 as _resources_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERDICT_UNSPECIFIED: _ClassVar[Verdict]
+    VERDICT_MATCH: _ClassVar[Verdict]
+    VERDICT_REVIEW: _ClassVar[Verdict]
+    VERDICT_BENIGN: _ClassVar[Verdict]
+    VERDICT_NO_MATCH: _ClassVar[Verdict]
+    VERDICT_UNAVAILABLE: _ClassVar[Verdict]
+VERDICT_UNSPECIFIED: Verdict
+VERDICT_MATCH: Verdict
+VERDICT_REVIEW: Verdict
+VERDICT_BENIGN: Verdict
+VERDICT_NO_MATCH: Verdict
+VERDICT_UNAVAILABLE: Verdict
+
+class Query(_message.Message):
+    __slots__ = ("label", "hashes")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    HASHES_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    hashes: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Hash]
+    def __init__(self, label: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ...) -> None: ...
+
+class MatchOptions(_message.Message):
+    __slots__ = ("policy", "max_distances", "match_limit", "dihedral")
+    class MaxDistancesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    MAX_DISTANCES_FIELD_NUMBER: _ClassVar[int]
+    MATCH_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    DIHEDRAL_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    max_distances: _containers.ScalarMap[str, int]
+    match_limit: int
+    dihedral: bool
+    def __init__(self, policy: _Optional[str] = ..., max_distances: _Optional[_Mapping[str, int]] = ..., match_limit: _Optional[int] = ..., dihedral: _Optional[bool] = ...) -> None: ...
+
+class ReasonLine(_message.Message):
+    __slots__ = ("code", "clause", "text", "entries")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    CLAUSE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    clause: str
+    text: str
+    entries: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, code: _Optional[str] = ..., clause: _Optional[str] = ..., text: _Optional[str] = ..., entries: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class EntryMatch(_message.Message):
+    __slots__ = ("entry", "algorithm", "distance", "query_digest", "reviews", "marking")
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    QUERY_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REVIEWS_FIELD_NUMBER: _ClassVar[int]
+    MARKING_FIELD_NUMBER: _ClassVar[int]
+    entry: _resources_pb2.Entry
+    algorithm: str
+    distance: int
+    query_digest: bytes
+    reviews: _containers.RepeatedCompositeFieldContainer[ReviewSummary]
+    marking: _resources_pb2.Marking
+    def __init__(self, entry: _Optional[_Union[_resources_pb2.Entry, _Mapping]] = ..., algorithm: _Optional[str] = ..., distance: _Optional[int] = ..., query_digest: _Optional[bytes] = ..., reviews: _Optional[_Iterable[_Union[ReviewSummary, _Mapping]]] = ..., marking: _Optional[_Union[_resources_pb2.Marking, _Mapping]] = ...) -> None: ...
+
+class ReviewSummary(_message.Message):
+    __slots__ = ("kind", "review_count")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    kind: _contribution_service_pb2.ReviewKind
+    review_count: int
+    def __init__(self, kind: _Optional[_Union[_contribution_service_pb2.ReviewKind, str]] = ..., review_count: _Optional[int] = ...) -> None: ...
+
+class MatchResult(_message.Message):
+    __slots__ = ("label", "verdict", "reasons", "matches", "truncated", "withheld")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    MATCHES_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    WITHHELD_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    verdict: Verdict
+    reasons: _containers.RepeatedCompositeFieldContainer[ReasonLine]
+    matches: _containers.RepeatedCompositeFieldContainer[EntryMatch]
+    truncated: bool
+    withheld: bool
+    def __init__(self, label: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., reasons: _Optional[_Iterable[_Union[ReasonLine, _Mapping]]] = ..., matches: _Optional[_Iterable[_Union[EntryMatch, _Mapping]]] = ..., truncated: _Optional[bool] = ..., withheld: _Optional[bool] = ...) -> None: ...
+
+class MatchHashesRequest(_message.Message):
+    __slots__ = ("query", "options")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    query: Query
+    options: MatchOptions
+    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., options: _Optional[_Union[MatchOptions, _Mapping]] = ...) -> None: ...
+
+class MatchHashesResponse(_message.Message):
+    __slots__ = ("result", "policy", "revision")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    result: MatchResult
+    policy: str
+    revision: int
+    def __init__(self, result: _Optional[_Union[MatchResult, _Mapping]] = ..., policy: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class BatchMatchHashesRequest(_message.Message):
+    __slots__ = ("queries", "options")
+    QUERIES_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    queries: _containers.RepeatedCompositeFieldContainer[Query]
+    options: MatchOptions
+    def __init__(self, queries: _Optional[_Iterable[_Union[Query, _Mapping]]] = ..., options: _Optional[_Union[MatchOptions, _Mapping]] = ...) -> None: ...
+
+class BatchMatchHashesResponse(_message.Message):
+    __slots__ = ("results", "policy", "revision")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[MatchResult]
+    policy: str
+    revision: int
+    def __init__(self, results: _Optional[_Iterable[_Union[MatchResult, _Mapping]]] = ..., policy: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class Media(_message.Message):
+    __slots__ = ("label", "content")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    content: bytes
+    def __init__(self, label: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
+
+class MatchMediaRequest(_message.Message):
+    __slots__ = ("media", "options")
+    MEDIA_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    media: Media
+    options: MatchOptions
+    def __init__(self, media: _Optional[_Union[Media, _Mapping]] = ..., options: _Optional[_Union[MatchOptions, _Mapping]] = ...) -> None: ...
+
+class MediaResult(_message.Message):
+    __slots__ = ("result", "hashes", "quality", "media_type")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    HASHES_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    result: MatchResult
+    hashes: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Hash]
+    quality: int
+    media_type: str
+    def __init__(self, result: _Optional[_Union[MatchResult, _Mapping]] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., quality: _Optional[int] = ..., media_type: _Optional[str] = ...) -> None: ...
+
+class MatchMediaResponse(_message.Message):
+    __slots__ = ("result", "policy", "revision")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    result: MediaResult
+    policy: str
+    revision: int
+    def __init__(self, result: _Optional[_Union[MediaResult, _Mapping]] = ..., policy: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class BatchMatchMediaRequest(_message.Message):
+    __slots__ = ("media", "options")
+    MEDIA_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    media: _containers.RepeatedCompositeFieldContainer[Media]
+    options: MatchOptions
+    def __init__(self, media: _Optional[_Iterable[_Union[Media, _Mapping]]] = ..., options: _Optional[_Union[MatchOptions, _Mapping]] = ...) -> None: ...
+
+class BatchMatchMediaResponse(_message.Message):
+    __slots__ = ("results", "policy", "revision")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[MediaResult]
+    policy: str
+    revision: int
+    def __init__(self, results: _Optional[_Iterable[_Union[MediaResult, _Mapping]]] = ..., policy: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class Policy(_message.Message):
+    __slots__ = ("name", "display_name", "explanation")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    display_name: str
+    explanation: str
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., explanation: _Optional[str] = ...) -> None: ...
+
+class ListPoliciesRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListPoliciesResponse(_message.Message):
+    __slots__ = ("policies", "next_page_token", "revision")
+    POLICIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    policies: _containers.RepeatedCompositeFieldContainer[Policy]
+    next_page_token: str
+    revision: int
+    def __init__(self, policies: _Optional[_Iterable[_Union[Policy, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class SchemeValue(_message.Message):
+    __slots__ = ("value", "title", "dimensions")
+    class DimensionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _resources_pb2.DimensionValues
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_resources_pb2.DimensionValues, _Mapping]] = ...) -> None: ...
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
+    value: str
+    title: str
+    dimensions: _containers.MessageMap[str, _resources_pb2.DimensionValues]
+    def __init__(self, value: _Optional[str] = ..., title: _Optional[str] = ..., dimensions: _Optional[_Mapping[str, _resources_pb2.DimensionValues]] = ...) -> None: ...
+
+class Scheme(_message.Message):
+    __slots__ = ("name", "title", "region", "draft", "source", "values")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    DRAFT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    title: str
+    region: str
+    draft: bool
+    source: str
+    values: _containers.RepeatedCompositeFieldContainer[SchemeValue]
+    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., region: _Optional[str] = ..., draft: _Optional[bool] = ..., source: _Optional[str] = ..., values: _Optional[_Iterable[_Union[SchemeValue, _Mapping]]] = ...) -> None: ...
+
+class ListSchemesRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListSchemesResponse(_message.Message):
+    __slots__ = ("schemes", "next_page_token", "revision")
+    SCHEMES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    schemes: _containers.RepeatedCompositeFieldContainer[Scheme]
+    next_page_token: str
+    revision: int
+    def __init__(self, schemes: _Optional[_Iterable[_Union[Scheme, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
