@@ -436,6 +436,95 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     purposes: tuple[str, ...] = ()
 
 
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """One item to match. Its hashes are alternatives: each is searched. `label` is the caller's own and comes back."""
+
+    hashes: tuple[Hash, ...]
+    label: str = ""
+
+
+class MatchOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How to search and judge.
+
+    `policy` has no default: which statements suffice is a safety decision. `max_distances` maps an algorithm to an inclusive
+    distance in its metric's unit; algorithms that it lacks use their default, and PHOTODNA has none.
+    """
+
+    policy: str
+    max_distances: dict[str, int] = {}
+    match_limit: int = 100
+    dihedral: bool = False
+
+
+class ReasonLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a verdict: a stable code, the policy's clause, a sentence, and the names of the entries concerned."""
+
+    code: str
+    clause: str = ""
+    text: str = ""
+    entries: tuple[str, ...] = ()
+
+
+class EntryMatch(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry that was found: by which algorithm, at which distance, from which of the query's digests."""
+
+    entry: Entry
+    algorithm: str
+    distance: int
+    query_digest: bytes
+    reviews: dict[ReviewKind, int] = {}
+    marking: Marking = Marking()
+
+
+class MatchResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one query. `matches` is in order of distance; `truncated` and `withheld` say what it lacks."""
+
+    verdict: Verdict
+    reasons: tuple[ReasonLine, ...] = ()
+    matches: tuple[EntryMatch, ...] = ()
+    label: str = ""
+    truncated: bool = False
+    withheld: bool = False
+
+
+class MediaResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer about one media file, and what was computed from it. `media_type` is empty when it is no picture."""
+
+    result: MatchResult
+    hashes: tuple[Hash, ...] = ()
+    quality: int | None = None
+    media_type: str = ""
+
+
+class ChangedEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the change feed with its entry as it is now, and the terms that bind the receiver."""
+
+    revision: int
+    kind: ChangeKind
+    entry: Entry
+    marking: Marking
+
+
+class AlgorithmStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The matcher's state for one algorithm: distinct digests, how many of them in the tail, and the planner's choice."""
+
+    algorithm: str
+    digest_count: int
+    tail_count: int
+    engine: str
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a hub, for operators. `revision` is the store's; the matcher has caught up when both are equal."""
+
+    version: str
+    database: str
+    revision: int
+    matcher_revision: int
+    algorithms: tuple[AlgorithmStatus, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 def now() -> datetime:
     """Return the current time in UTC, to the millisecond (what both databases keep)."""
     t = datetime.now(UTC)
