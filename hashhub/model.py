@@ -34,6 +34,28 @@ MAX_HASHES_PER_ENTRY: Final = 64  # far above what any format carries; bounds wh
 MAX_TEXT: Final = 1024  # characters in any one free-text field of a record
 
 
+# Here, above the types: their defaults are built, and so checked, while this module loads.
+def _slug(field: str, value: str) -> list[Violation]:
+    if _SLUG.fullmatch(value):
+        return []
+    return [Violation(field, "must be 1 to 63 of a-z, 0-9 and -, not beginning or ending with -", "PATTERN")]
+
+
+def _text(field: str, value: str, *, required: bool = True) -> list[Violation]:
+    if required and not value.strip():
+        return [Violation(field, "must not be empty", "REQUIRED")]
+    if len(value) > MAX_TEXT:
+        return [Violation(field, f"must be at most {MAX_TEXT} characters, got {len(value)}", "TOO_LONG")]
+    return []
+
+
+def _refuse(what: str, wrong: list[Violation]) -> None:
+    if wrong:
+        raise InvalidArgument(
+            f"invalid {what}: " + "; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong)
+        )
+
+
 class ContributorKind(StrEnum):
     """What sort of organisation a contributor is."""
 
@@ -529,24 +551,3 @@ def now() -> datetime:
     """Return the current time in UTC, to the millisecond (what both databases keep)."""
     t = datetime.now(UTC)
     return t.replace(microsecond=t.microsecond // 1000 * 1000)
-
-
-def _slug(field: str, value: str) -> list[Violation]:
-    if _SLUG.fullmatch(value):
-        return []
-    return [Violation(field, "must be 1 to 63 of a-z, 0-9 and -, not beginning or ending with -", "PATTERN")]
-
-
-def _text(field: str, value: str, *, required: bool = True) -> list[Violation]:
-    if required and not value.strip():
-        return [Violation(field, "must not be empty", "REQUIRED")]
-    if len(value) > MAX_TEXT:
-        return [Violation(field, f"must be at most {MAX_TEXT} characters, got {len(value)}", "TOO_LONG")]
-    return []
-
-
-def _refuse(what: str, wrong: list[Violation]) -> None:
-    if wrong:
-        raise InvalidArgument(
-            f"invalid {what}: " + "; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong)
-        )
