@@ -1,0 +1,144 @@
+"""Resource names: the one place that knows how `contributors/{contributor}/hashSets/{hash_set}/…` is put together and read.
+
+Inside the hub things are known by their ids; whole names exist only on the wire. Reading checks the shape, not whether the thing
+exists: that is for the hub to say, after it has looked at who asks.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from hashhub.errors import InvalidArgument, Violation
+
+_ID: Final = "([a-z0-9-]{1,63})"
+_OPAQUE: Final = "([A-Za-z0-9][A-Za-z0-9._@-]{0,127})"  # ids that the hub made, or that stand in data files
+_NUMBER: Final = "([1-9][0-9]{0,18})"  # 19 digits: what an int64 can hold, and the check below refuses the few above it
+_MAX_INT64: Final = (1 << 63) - 1
+
+_HASH_SET: Final = f"contributors/{_ID}/hashSets/{_ID}"
+_SHAPES: Final = {
+    "contributors/{contributor}": re.compile(f"contributors/{_ID}"),
+    "contributors/{contributor}/hashSets/{hash_set}": re.compile(_HASH_SET),
+    "contributors/{contributor}/hashSets/{hash_set}/imports/{import}": re.compile(f"{_HASH_SET}/imports/{_OPAQUE}"),
+    "contributors/{contributor}/hashSets/{hash_set}/entries/{entry}": re.compile(f"{_HASH_SET}/entries/{_NUMBER}"),
+    "contributors/{contributor}/hashSets/{hash_set}/entries/{entry}/reviews/{review}": re.compile(
+        f"{_HASH_SET}/entries/{_NUMBER}/reviews/{_NUMBER}"
+    ),
+    "tokens/{token}": re.compile(f"tokens/{_OPAQUE}"),
+    "policies/{policy}": re.compile(f"policies/{_OPAQUE}"),
+    "schemes/{scheme}": re.compile(f"schemes/{_OPAQUE}"),
+}
+_CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _TOKEN, _POLICY, _SCHEME = _SHAPES
+
+
+def contributor_name(contributor: str) -> str:
+    """Return the resource name of a contributor."""
+    return f"contributors/{contributor}"
+
+
+def hash_set_name(contributor: str, hash_set: str) -> str:
+    """Return the resource name of a hash set."""
+    return f"contributors/{contributor}/hashSets/{hash_set}"
+
+
+def import_name(contributor: str, hash_set: str, import_id: str) -> str:
+    """Return the resource name of an import."""
+    return f"contributors/{contributor}/hashSets/{hash_set}/imports/{import_id}"
+
+
+def entry_name(contributor: str, hash_set: str, entry_id: int) -> str:
+    """Return the resource name of an entry."""
+    return f"contributors/{contributor}/hashSets/{hash_set}/entries/{entry_id}"
+
+
+def review_name(contributor: str, hash_set: str, entry_id: int, review_id: int) -> str:
+    """Return the resource name of a review."""
+    return f"contributors/{contributor}/hashSets/{hash_set}/entries/{entry_id}/reviews/{review_id}"
+
+
+def token_name(token: str) -> str:
+    """Return the resource name of a token."""
+    return f"tokens/{token}"
+
+
+def policy_name(policy: str) -> str:
+    """Return the resource name of a policy."""
+    return f"policies/{policy}"
+
+
+def scheme_name(scheme: str, version: str) -> str:
+    """Return the resource name of a classification scheme."""
+    return f"schemes/{scheme}@{version}"
+
+
+def parse_contributor(name: str, field: str = "name") -> str:
+    """Return the contributor's id. `field` is the name's path in the request, for the error.
+
+    Raises InvalidArgument (as all functions here) when the name has another shape.
+    """
+    return _parse(_CONTRIBUTOR, name, field)[0]
+
+
+def parse_contributor_or_all(name: str, field: str = "parent") -> str | None:
+    """Return the contributor's id, or None for `contributors/-`: all of them."""
+    return None if name == "contributors/-" else parse_contributor(name, field)
+
+
+def parse_hash_set(name: str, field: str = "name") -> tuple[str, str]:
+    """Return the ids of the contributor and the hash set."""
+    contributor, hash_set = _parse(_SET, name, field)
+    return contributor, hash_set
+
+
+def parse_import(name: str, field: str = "name") -> tuple[str, str, str]:
+    """Return the ids of the contributor, the hash set and the import."""
+    contributor, hash_set, import_id = _parse(_IMPORT, name, field)
+    return contributor, hash_set, import_id
+
+
+def parse_entry(name: str, field: str = "name") -> tuple[str, str, int]:
+    """Return the ids of the contributor, the hash set and the entry."""
+    contributor, hash_set, entry_id = _parse(_ENTRY, name, field)
+    return contributor, hash_set, _int64(entry_id, _ENTRY, field)
+
+
+def parse_review(name: str, field: str = "name") -> tuple[str, str, int, int]:
+    """Return the ids of the contributor, the hash set, the entry and the review."""
+    contributor, hash_set, entry_id, review_id = _parse(_REVIEW, name, field)
+    return contributor, hash_set, _int64(entry_id, _REVIEW, field), _int64(review_id, _REVIEW, field)
+
+
+def parse_token(name: str, field: str = "name") -> str:
+    """Return the token's id."""
+    return _parse(_TOKEN, name, field)[0]
+
+
+def parse_policy(name: str, field: str = "name") -> str:
+    """Return the policy's id."""
+    return _parse(_POLICY, name, field)[0]
+
+
+def parse_scheme(name: str, field: str = "name") -> str:
+    """Return the scheme as `id@version`."""
+    return _parse(_SCHEME, name, field)[0]
+
+
+def _parse(shape: str, name: str, field: str) -> tuple[str, ...]:
+    found = _SHAPES[shape].fullmatch(name)
+    if found is None:
+        raise _wrong(shape, field, f"got {name[:120]!r}" if name else "it is missing")
+    return found.groups()
+
+
+def _int64(digits: str, shape: str, field: str) -> int:
+    number = int(digits)
+    if number > _MAX_INT64:
+        raise _wrong(shape, field, f"its number {digits} is too large")
+    return number
+
+
+def _wrong(shape: str, field: str, found: str) -> InvalidArgument:
+    description = f"must look like {shape}; {found}"
+    reason = "REQUIRED" if found == "it is missing" else "RESOURCE_NAME"
+    return InvalidArgument(f"{field}: {description}", violations=(Violation(field, description, reason),))
