@@ -46,6 +46,7 @@ _CLASSES: Final[dict[Code, type[HashHubError]]] = {
     )
 }
 _CODES: Final = {code_pb2.Code.Value(code): code for code in Code}
+_REASONS: Final = {reason.value: reason for reason in Reason}
 
 
 def error_to_status(error: HashHubError) -> status_pb2.Status:
@@ -125,7 +126,7 @@ def status_pb_to_error(status: status_pb2.Status) -> HashHubError:
             _unpack(detail, bad_request)
         elif detail.Is(retry.DESCRIPTOR) and _unpack(detail, retry):
             retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-    reason = Reason(info.reason) if info.reason in Reason else None
+    reason = _REASONS.get(info.reason)
     metadata = dict(info.metadata)
     kind = _CLASSES[code]
     if kind is InvalidArgument:
