@@ -1,0 +1,172 @@
+"""What a source gives for one item, made into one Record or one Reject: the rules that all our connectors share.
+
+Reject reasons: NO_HASH (nothing that could be a hash), the first fault's reason when there are only faults, TOO_MANY_HASHES.
+Faults that are not about hashes, but about a field that was left out or shortened, are BAD_FIELD and TEXT_CUT: noted, not lost.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, Final
+
+from hashhub.connector import read_flag, read_hashes
+from hashhub.hashes import Hash
+from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Flags, HashFault, Record, Reject
+
+MAX_TAGS: Final = 64  # far above what any format carries; bounds what one record can cost
+MAX_SIZE: Final = 2**63 - 1  # bytes; the widest integer that both databases keep
+_BROKEN: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
+)  # controls and lone surrogates: no database keeps them all
+_WHOLE: Final = re.compile(r"[0-9]{1,19}")
+
+
+def finish(position: str, pairs: list[tuple[str, str]], faults: list[HashFault], **fields: Any) -> Record | Reject:
+    """Return the Record of the (label, text) pairs and `fields`, or the Reject when they give no hash or too many.
+
+    `faults` are what the connector found already; those of the pairs come after them.
+    """
+    if len(pairs) + len(faults) > MAX_HASHES_PER_ENTRY:
+        return Reject(position, "TOO_MANY_HASHES", f"the item has more than {MAX_HASHES_PER_ENTRY} hashes")
+    hashes: tuple[Hash, ...]
+    hashes, bad = read_hashes(pairs)
+    if not hashes:
+        if not bad:
+            bad = tuple(f for f in faults if f.reason not in {"BAD_FIELD", "TEXT_CUT"})
+        if not bad:
+            return Reject(position, "NO_HASH", "the item has no hash; expected at least one")
+        return Reject(position, bad[0].reason, "no usable hash: " + "; ".join(f.detail for f in bad[:4]))
+    return Record(position=position, hashes=hashes, faults=(*faults, *bad), **fields)
+
+
+def text(value: object, label: str, faults: list[HashFault]) -> str:
+    """Return a source's free text without control characters and lone surrogates, at most MAX_TEXT characters long.
+
+    None gives the empty text. A text that was cut ends in an ellipsis and adds the fault TEXT_CUT; a value that is no text or
+    number adds BAD_FIELD.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        if isinstance(value, bool | int | float):
+            value = str(value)
+        else:
+            faults.append(bad_field(label, "a text", value))
+            return ""
+    value = value.strip()
+    if not value.isprintable():
+        value = _BROKEN.sub(" ", value).strip()
+    if len(value) <= MAX_TEXT:
+        return value
+    end = MAX_TEXT - 1
+    while end and (unicodedata.combining(value[end]) or value[end] == "\u200d"):  # do not part a letter from its accent
+        end -= 1
+    faults.append(HashFault(label, "TEXT_CUT", f"{label} had {len(value)} characters; {MAX_TEXT} were kept"))
+    return value[:end] + "…"
+
+
+def tags(value: object, label: str, faults: list[HashFault]) -> tuple[str, ...]:
+    """Return the distinct tags of a comma-separated text, a list, or an object's values, in their order."""
+    if not value:
+        return ()
+    parts: Iterable[object] = (
+        value.split(",") if isinstance(value, str) else value.values() if isinstance(value, dict) else value
+        if isinstance(value, list)
+        else (value,)
+    )  # fmt: skip
+    found: dict[str, None] = {}
+    for part in parts:
+        if tag := text(part, label, faults):
+            found[tag] = None
+            if len(found) > MAX_TAGS:
+                found.popitem()
+                faults.append(
+                    HashFault(label, "TEXT_CUT", f"{label} had more than {MAX_TAGS} tags; the first were kept")
+                )
+                break
+    return tuple(found)
+
+
+def size(value: object, label: str, faults: list[HashFault]) -> int | None:
+    """Return a number of bytes from an integer or its text; None when it is absent or, with BAD_FIELD, no such number."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SIZE:
+        return value
+    faults.append(bad_field(label, "a whole number of bytes", value))
+    return None
+
+
+def flags(
+    victim: object = None,
+    offender: object = None,
+    distributed: object = None,
+    suspected: object = None,
+    self_generated: object = None,
+) -> Flags:
+    """Return the tri-state flags of what a source wrote for each."""
+    return _flags(
+        read_flag(victim),
+        read_flag(offender),
+        read_flag(distributed),
+        read_flag(suspected),
+        read_flag(self_generated),
+    )
+
+
+@cache  # at most 3^5 of them, shared by millions of records
+def _flags(*stated: bool | None) -> Flags:
+    victim, offender, distributed, suspected, self_generated = stated
+    return Flags(
+        victim_identified=victim,
+        offender_identified=offender,
+        distributed=distributed,
+        suspected=suspected,
+        self_generated=self_generated,
+    )
+
+
+def bad_field(label: str, expected: str, found: object) -> HashFault:
+    """Return the fault for a field that was left out. It names the kind of what was found, never its content."""
+    return HashFault(label, "BAD_FIELD", f"{label} was left out: expected {expected}, found {kind(found)}")
+
+
+def kind(value: object) -> str:
+    """Return what a parsed value is, in words for messages."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return f"a text of {len(value)} characters"
+        case list():
+            return "an array"
+        case dict():
+            return "an object"
+        case _:
+            return "a value longer than expected"
+
+
+def bad_id(position: str, external_id: str) -> Reject | None:
+    """Return the Reject for an identifier that cannot be kept as it is; cutting it would make two items one."""
+    if len(external_id) > MAX_TEXT or _BROKEN.search(external_id):
+        return Reject(
+            position,
+            "BAD_FIELD",
+            f"the item's identifier must be at most {MAX_TEXT} characters, without control characters",
+        )
+    return None
+
+
+def listing(names: Iterable[str]) -> str:
+    """Return column names for a message: bounded, and safe to print."""
+    shown = [repr(name[:40]) for _, name in zip(range(40), names, strict=False)]
+    return ", ".join(shown)

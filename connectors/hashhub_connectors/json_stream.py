@@ -1,0 +1,196 @@
+"""A pull reader for JSON texts that are larger than memory.
+
+It keeps a window of text and lets the standard library's scanner (in C) read each value that fits in the window. Only a value
+that does not fit is descended into, member by member. So a record costs one C call, nothing is read twice but the piece at a
+window's end, memory is bounded by MAX_LINE whatever the input, and every error knows its byte. Why not ijson: see
+docs/decisions/0004-reading-json.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from enum import Enum
+from typing import BinaryIO, Final, NoReturn
+
+from hashhub.connector import MAX_LINE
+from hashhub.errors import MalformedSource
+from hashhub_connectors.source import Text
+
+MAX_DEPTH: Final = 64  # levels of values that do not fit in the window; no supported format has more than four
+_LOOKAHEAD: Final = (
+    16  # a number is complete only when this much text (or the end) follows: `1` may go on as `12` or `1e-9`
+)
+_DIGITS: Final = 4300  # Python's own limit for reading an integer from text
+_SPACE: Final = re.compile(r"[ \t\r\n]*")
+
+
+class Large(Enum):
+    """The answer for a container that does not fit in the window."""
+
+    LARGE = "LARGE"
+
+
+LARGE: Final = Large.LARGE
+
+
+def _integer(text: str) -> int | float:
+    return int(text) if len(text) <= _DIGITS else math.inf
+
+
+_scan: Final = json.JSONDecoder().raw_decode
+_scan_huge: Final = json.JSONDecoder(parse_int=_integer).raw_decode  # slower: a Python call for each integer
+
+
+class JSONReader:
+    """A cursor in a JSON text. `where` is the caller's name for the place it is at; errors carry it with the byte.
+
+    Every method raises MalformedSource where the text is not JSON, not UTF-8, or ends.
+    """
+
+    def __init__(self, source: BinaryIO, where: str) -> None:
+        self.where = where
+        self._text = Text(source, "utf-8", lambda: self.where)
+        self._window = ""
+        self._at = 0
+        self._dropped = 0  # bytes of text that left the window
+        self._ended = False
+
+    def peek(self) -> str:
+        """Return the next character that is no white space, empty at the end of the text."""
+        while True:
+            at = self._at
+            if at < len(self._window) and (c := self._window[at]) > " ":
+                return c
+            found = _SPACE.match(self._window, at)
+            self._at = found.end() if found else at
+            if self._at < len(self._window):
+                return self._window[self._at]
+            if self._ended:
+                return ""
+            self._fill()
+
+    def value(self) -> object:
+        """Return the next value and go past it; LARGE, staying before it, for a container of more than MAX_LINE characters.
+
+        Of a repeated key the last value stays, NaN and infinities come as floats, and so do integers of thousands of digits.
+        Raises MalformedSource for a longer string and for nesting deeper than the interpreter's limit.
+        """
+        self.peek()
+        while True:
+            error: json.JSONDecodeError | None = None
+            try:
+                found, end = _decode(self._window, self._at)
+            except json.JSONDecodeError as e:
+                error = e
+            except RecursionError:
+                self.fail("values are nested too deeply; expected at most a few levels")
+            else:
+                if end + _LOOKAHEAD <= len(self._window) or self._ended:
+                    self._at = end
+                    return found
+            if self._ended:
+                self._fail_at(error)
+            if len(self._window) - self._at > MAX_LINE:
+                if self._window[self._at] in "{[":
+                    return LARGE
+                if error and not error.msg.startswith("Unterminated"):
+                    self._fail_at(error)
+                self.fail(f"a single value is longer than {MAX_LINE} characters")
+            self._fill()
+
+    def members(self) -> Iterator[str]:
+        """Yield each key of the object at the cursor; the caller goes past its value before it asks for the next key."""
+        self._take("{", "an object")
+        if self.peek() == "}":
+            self._at += 1
+            return
+        while True:
+            if self.peek() != '"':
+                self._expected("a key in double quotes")
+            key = self.value()
+            self._take(":", "a colon after the key")
+            yield str(key)
+            if not self._more("}"):
+                return
+
+    def elements(self) -> Iterator[int]:
+        """Yield each index of the array at the cursor; the caller goes past the element before it asks for the next."""
+        self._take("[", "an array")
+        if self.peek() == "]":
+            self._at += 1
+            return
+        index = 0
+        while True:
+            yield index
+            if not self._more("]"):
+                return
+            index += 1
+
+    def skip(self, depth: int = 0) -> None:
+        """Go past the next value, however large."""
+        if self.value() is not LARGE:
+            return
+        if depth == MAX_DEPTH:
+            self.fail("values are nested too deeply; expected at most a few levels")
+        for _ in self.members() if self.peek() == "{" else self.elements():
+            self.skip(depth + 1)
+
+    def end(self) -> None:
+        """Raise MalformedSource unless only white space follows."""
+        if self.peek():
+            self.fail("more text follows after the end of the JSON value; expected one JSON document in one file")
+
+    def fail(self, message: str) -> NoReturn:
+        """Raise MalformedSource at the cursor."""
+        self._fail(message, self._at)
+
+    def _fail(self, message: str, at: int) -> NoReturn:
+        byte = self._text.skipped + self._dropped + len(self._window[:at].encode())
+        raise MalformedSource(message, position=f"{self.where}, byte {byte}")
+
+    def _fail_at(self, error: json.JSONDecodeError | None) -> NoReturn:
+        if error is None or error.pos + _LOOKAHEAD > len(self._window) or error.msg.startswith("Unterminated"):
+            self._cut_off()
+        self._fail(f"the text is not JSON ({error.msg.removesuffix(' at')})", error.pos)
+
+    def _cut_off(self) -> NoReturn:
+        self._fail("the JSON text ends too early; the file is cut off", len(self._window))
+
+    def _expected(self, what: str) -> NoReturn:
+        found = self.peek()
+        if not found:
+            self._cut_off()
+        self.fail(f"the text is not the expected JSON: expected {what}, found {found!r}")
+
+    def _take(self, char: str, what: str) -> None:
+        if self.peek() != char:
+            self._expected(what)
+        self._at += 1
+
+    def _more(self, closing: str) -> bool:
+        found = self.peek()
+        if found not in {",", closing} or not found:
+            self._expected(f"a comma or {closing}")
+        self._at += 1
+        return found == ","
+
+    def _fill(self) -> None:
+        """Drop what was read from the window and add the next piece of text."""
+        gone = self._window[: self._at]
+        self._dropped += len(gone) if gone.isascii() else len(gone.encode())
+        piece = self._text.read()
+        self._ended = not piece
+        self._window = self._window[self._at :] + piece
+        self._at = 0
+
+
+def _decode(text: str, at: int) -> tuple[object, int]:
+    try:
+        return _scan(text, at)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # an integer of more digits than Python reads
+        return _scan_huge(text, at)

@@ -1,0 +1,309 @@
+"""NCMEC Hash Sharing API v2: the `queryResult` that `GET /v2/entries` answers, one document (page) in one file.
+
+    queryResult / images|videos / image|video            -> a Record
+                                / deletedImage|deletedVideo  -> a Record that asks for a withdrawal
+    image / member @id, timestamp, id, classification?, fingerprints / md5 sha1 pdna pdq …, feedback?
+
+An entry's identity is its member's id together with its own id, which is the submitter's and unique for that member only. What one
+member says about another's entry (feedback) becomes a review. Entries come in the latest state, so withdrawals and contributions of
+one document need no order among them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, Final
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser, ParseError
+
+from hashhub.connector import MAX_LINE, Option, check_options
+from hashhub.errors import InvalidArgument, MalformedSource
+from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Action, HashFault, Record, RecordReview, Reject, ReviewKind
+from hashhub_connectors import items
+from hashhub_connectors.source import read_block
+
+NAMESPACE: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
+_ROOT: Final = f"{{{NAMESPACE}}}queryResult"
+_ITEMS: Final = {
+    "image": ("image", Action.CONTRIBUTE),
+    "video": ("video", Action.CONTRIBUTE),
+    "deletedImage": ("image", Action.WITHDRAW),
+    "deletedVideo": ("video", Action.WITHDRAW),
+}
+_ITEM_LEVEL: Final = 3  # queryResult / images / image
+_MAX_DEPTH: Final = 32  # feedback, the deepest part of an entry, ends at level 8
+_MAX_NODES: Final = 20_000  # elements of one entry; a thousand members' feedback on every fingerprint stays below
+_ENVIRONMENT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,39})")
+
+
+class _Node:
+    """One element of an entry: the local name (with its namespace where that is not NCMEC's), attributes, children, text."""
+
+    __slots__ = ("attributes", "children", "name", "parts")
+
+    def __init__(self, name: str, attributes: dict[str, str]) -> None:
+        self.name = name
+        self.attributes = attributes
+        self.children: list[_Node] = []
+        self.parts: list[str] = []
+
+    @property
+    def text(self) -> str:
+        return "".join(self.parts).strip()
+
+    def child(self, name: str) -> _Node | None:
+        return next((c for c in self.children if c.name == name), None)
+
+    def child_text(self, name: str) -> str:
+        found = self.child(name)
+        return found.text if found else ""
+
+
+class _Target:
+    """Receives the parser's events and keeps only finished entries: memory is that of the largest one."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, _Node]] = []
+        self.position = "top level"
+        self._open: list[_Node] = []
+        self._count: dict[str, int] = {}
+        self._nodes = self._characters = 0
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if not self._open and tag != _ROOT:
+            raise MalformedSource(
+                f"the root element is {tag[:120]!r}; expected queryResult in the namespace {NAMESPACE}",
+                position="top level",
+            )
+        node = _Node(tag.removeprefix(f"{{{NAMESPACE}}}"), attributes)
+        self._open.append(node)
+        level = len(self._open)
+        if level > _MAX_DEPTH:
+            raise MalformedSource(f"elements are nested deeper than {_MAX_DEPTH}", position=self.position)
+        if level == _ITEM_LEVEL and self._in_list():
+            parent = self._open[1].name
+            index = self._count.get(parent, 0)
+            self._count[parent] = index + 1
+            self.position = f"{parent}[{index}]"
+            self._nodes = self._characters = 0
+        elif level > _ITEM_LEVEL:
+            self._open[-2].children.append(node)
+            self._nodes += 1
+            self._grow(sum(len(k) + len(v) for k, v in attributes.items()))
+            if self._nodes > _MAX_NODES:
+                raise MalformedSource(f"the entry has more than {_MAX_NODES} elements", position=self.position)
+
+    def data(self, text: str) -> None:
+        if len(self._open) > _ITEM_LEVEL:
+            self._grow(len(text))
+            self._open[-1].parts.append(text)
+
+    def end(self, tag: str) -> None:  # noqa: ARG002 - the parser's interface
+        node = self._open.pop()
+        if len(self._open) == _ITEM_LEVEL - 1 and self._in_list():
+            self.done.append((self.position, node))
+
+    def close(self) -> None:
+        """Nothing is left to do at the end; the parser's interface."""
+
+    def _in_list(self) -> bool:
+        return self._open[1].name in {"images", "videos"}
+
+    def _grow(self, characters: int) -> None:
+        self._characters += characters
+        if self._characters > MAX_LINE:
+            raise MalformedSource(f"the entry is longer than {MAX_LINE} characters", position=self.position)
+
+
+class NCMECXML:
+    """Reads NCMEC's XML. Positions are `images[3]` and `videos[0]`; `external_id` is `MEMBER-ID/image|video/ID`."""
+
+    name = "ncmec-xml"
+    version = "1"
+    summary = "NCMEC Hash Sharing API v2, the XML of /v2/entries, with deletions and feedback"
+    options: tuple[Option, ...] = (
+        Option(
+            "environment",
+            "the NCMEC environment that the file comes from, such as csam, exploitative or generative-ai-csam; kept as the tag "
+            "environment:NAME, since it says what the entries are",
+        ),
+    )
+
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+        """Yield one Record or Reject for each child of images and videos.
+
+        Raises MalformedSource for text that is not XML in UTF-8 or is cut off, another root or namespace, a DTD, entities or
+        external references, and an entry of more than MAX_LINE characters; InvalidArgument for a malformed environment.
+        """
+        check_options(self, options)
+        environment = options.get("environment", "")
+        if environment and not _ENVIRONMENT.fullmatch(environment):
+            raise InvalidArgument.field("options.environment", "must be 1 to 40 of a-z, 0-9 and -", "PATTERN")
+        tags = (f"environment:{environment}",) if environment else ()
+        for position, node in _entries(source):
+            yield _record(position, node, tags)
+
+
+def _entries(source: BinaryIO) -> Iterator[tuple[str, _Node]]:
+    """Yield (position, element) of each child of images and videos as soon as it is complete."""
+    target = _Target()
+    # The encoding is given so that the document cannot choose another: NCMEC sends UTF-8.
+    parser: Any = DefusedXMLParser(target=target, encoding="utf-8", forbid_dtd=True)
+    fed, block = 0, b"the first"
+    while block:
+        block = read_block(source)
+        if not fed:
+            _refuse_other_encodings(block)
+        fed += len(block)
+        try:
+            _feed(parser, target, block)
+        except MalformedSource:
+            yield from target.done
+            raise
+        yield from target.done
+        target.done.clear()
+        # The parser holds an unfinished tag in memory; text it hands over as it comes.
+        if block and fed - parser.parser.CurrentByteIndex > MAX_LINE + len(block):
+            raise MalformedSource(f"a single tag is longer than {MAX_LINE} bytes", position=target.position)
+
+
+def _refuse_other_encodings(block: bytes) -> None:
+    if not block:
+        raise MalformedSource("the file is empty; expected an XML document", position="line 1")
+    if block[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in block[:4]:
+        raise MalformedSource(
+            "the file looks like UTF-16; expected XML in UTF-8; convert it", position="line 1, byte 0"
+        )
+
+
+def _feed(parser: Any, target: _Target, block: bytes) -> None:
+    """Give the parser a block, or its end, and map what it raises."""
+    try:
+        if block:
+            parser.feed(block)
+        else:
+            parser.close()
+    except DefusedXmlException as e:
+        raise MalformedSource(
+            "the document has a DTD, entities or external references, which are refused; remove its DOCTYPE",
+            position=f"line {parser.parser.CurrentLineNumber}",
+        ) from e
+    except ParseError as e:
+        line, column = e.position
+        what = str(e).partition(":")[0][:60]
+        raise MalformedSource(
+            f"the text is not XML in UTF-8, or the file is cut off ({what})",
+            position=f"{target.position}, line {line}, column {column}",
+        ) from e
+
+
+def _record(position: str, node: _Node, tags: tuple[str, ...]) -> Record | Reject:
+    if node.name not in _ITEMS:
+        return Reject(position, "UNKNOWN_ITEM", f"unknown element {node.name[:40]!r}; expected {', '.join(_ITEMS)}")
+    kind, action = _ITEMS[node.name]
+    member = node.child("member")
+    member_id = member.attributes.get("id", "").strip() if member else ""
+    own_id = node.child_text("id")
+    if not member_id or not own_id:
+        return Reject(position, "MISSING_EXTERNAL_ID", "the entry needs a member with an id, and an id of its own")
+    if "/" in member_id:
+        return Reject(position, "BAD_FIELD", "the member's id has a /; it could be taken for another member's")
+    external_id = f"{member_id}/{kind}/{own_id}"
+    if refused := items.bad_id(position, external_id):
+        return refused
+    faults: list[HashFault] = []
+    stated_by = items.text(f"{member_id} {member.text if member else ''}", "member", faults)
+    source_time = items.text(node.child_text("timestamp"), "timestamp", faults)
+    if action is Action.WITHDRAW:
+        return Record(
+            position=position,
+            action=action,
+            external_id=external_id,
+            member=stated_by,
+            media_type=kind,
+            source_time=source_time,
+            faults=tuple(faults),
+        )
+    value = node.child_text("classification")
+    if len(value) > MAX_TEXT:
+        return Reject(position, "BAD_FIELD", "the classification is far too long; expected one such as A1")
+    return items.finish(
+        position,
+        _fingerprints(node, faults),
+        faults,
+        external_id=external_id,
+        value=items.text(value, "classification", faults),
+        member=stated_by,
+        media_type=kind,
+        tags=tags,
+        source_time=source_time,
+        reviews=_reviews(node, faults),
+    )
+
+
+def _fingerprints(node: _Node, faults: list[HashFault]) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for group in node.children:
+        if group.name != "fingerprints":
+            continue
+        for fingerprint in group.children[: MAX_HASHES_PER_ENTRY + 1]:  # one too many is enough to be refused
+            label = fingerprint.name[:40]
+            if fingerprint.text:
+                pairs.append((label, fingerprint.text))
+            elif "href" in fingerprint.attributes:
+                faults.append(
+                    HashFault(label, "UNSUPPORTED_ALGORITHM", f"{label} is given by a link only; the hash was left out")
+                )
+    return pairs
+
+
+def _reviews(node: _Node, faults: list[HashFault]) -> tuple[RecordReview, ...]:
+    """Return one review for each member and kind, with what it was about: reasons and fingerprint types."""
+    said: dict[tuple[ReviewKind, str], dict[str, None]] = {}
+    for feedback in node.children:
+        if feedback.name != "feedback":
+            continue
+        for vote in feedback.children:
+            about = vote.attributes.get("type", "").strip()
+            if vote.name == "affirmativeFeedback":
+                for member in _members(vote.children):
+                    said.setdefault((ReviewKind.CONFIRMED, member), {})[about] = None
+            elif vote.name == "negativeFeedback":
+                for reason, member in _negative(vote):
+                    comment = f"{reason} ({about})" if reason and about else reason or about
+                    said.setdefault((ReviewKind.FALSE_POSITIVE, member), {})[comment] = None
+    return tuple(
+        RecordReview(
+            kind,
+            items.text(f"ncmec-member:{member}", "feedback member", faults),
+            items.text("; ".join(c for c in comments if c), "feedback", faults),
+        )
+        for (kind, member), comments in said.items()
+    )
+
+
+def _members(nodes: list[_Node]) -> Iterator[str]:
+    """Yield the ids of the members among `nodes` and below them."""
+    for node in nodes:
+        if node.name != "member":
+            yield from _members(node.children)
+        elif member := node.attributes.get("id", "").strip():
+            yield member
+
+
+def _negative(vote: _Node) -> Iterator[tuple[str, str]]:
+    """Yield (reason names, member id). Reasons and the members who gave them alternate as siblings, reasons first."""
+    for group in vote.children:
+        reasons: list[str] = []
+        answered = False
+        for child in group.children if group.name == "reasons" else [group]:
+            if child.name == "reason":
+                if answered:
+                    reasons, answered = [], False
+                reasons.append(child.attributes.get("name", "").strip())
+            else:
+                answered = True
+            for member in _members([child]):
+                yield ", ".join(r for r in reasons if r), member

@@ -1,0 +1,159 @@
+"""Bytes to text and lines: where encodings, byte order marks, long lines and positions are dealt with, once for all text formats."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Final
+
+from hashhub.connector import MAX_LINE
+from hashhub.errors import InvalidArgument, MalformedSource
+
+READ_SIZE: Final = 1 << 18  # bytes asked of the stream at a time; 64 KiB to 1 MiB measured alike, smaller ones slower
+
+_BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+
+
+def read_block(source: BinaryIO) -> bytes:
+    """Return the next READ_SIZE bytes, fewer only at the end of the stream, however short its reads are."""
+    block = source.read(READ_SIZE)
+    if len(block) == READ_SIZE or not block:
+        return block
+    parts, missing = [block], READ_SIZE - len(block)
+    while missing and (part := source.read(missing)):
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
+
+
+class Text:
+    """A byte stream as text in one declared encoding, read in blocks.
+
+    A byte order mark of that encoding is skipped; one of another encoding, or bytes that are not the encoding's, raise
+    MalformedSource with the caller's position (`where()`) and the byte. All text before the bad byte is delivered first, so that
+    the caller's position is exact.
+    """
+
+    def __init__(self, source: BinaryIO, encoding: str, where: Callable[[], str]) -> None:
+        self._source = source
+        self._encoding = "utf-16-le" if encoding == "utf-16" else encoding
+        self._where = where
+        self._decoder = codecs.getincrementaldecoder(self._encoding)()
+        self._taken = 0
+        self._bad: tuple[int, str] | None = None
+        self._started = self._ended = False
+        self.skipped = 0  # bytes of a byte order mark before the first character
+
+    def read(self) -> str:
+        """Return the next piece of text, empty only at the end. Raises MalformedSource for a wrong encoding."""
+        while not self._ended:
+            if self._bad:
+                byte, message = self._bad
+                raise MalformedSource(message, position=f"{self._where()}, byte {byte}")
+            block = read_block(self._source)
+            if not self._started:
+                self._started = True
+                block = self._begin(block)
+            if text := self._decode(block):
+                return text
+        return ""
+
+    def _begin(self, block: bytes) -> bytes:
+        """Strip the byte order mark, and refuse one of another encoding, or NUL bytes where there can be none."""
+        for bom, encoding in _BOMS:
+            if block.startswith(bom):
+                if encoding != self._encoding:
+                    raise self._wrong(encoding)
+                self.skipped = self._taken = len(bom)
+                return block[len(bom) :]
+        if not self._encoding.startswith("utf-16") and b"\0" in block[:4]:
+            raise self._wrong("utf-16")
+        return block
+
+    def _wrong(self, found: str) -> MalformedSource:
+        return MalformedSource(
+            f"the file looks like {found.upper()}; expected {self._encoding.upper()}; convert it, or declare its encoding"
+            " where the format has an option for it",
+            position=f"{self._where()}, byte 0",
+        )
+
+    def _decode(self, block: bytes) -> str:
+        held = len(self._decoder.getstate()[0])
+        try:
+            text = self._decoder.decode(block, final=not block)
+        except UnicodeDecodeError as e:
+            byte = self._taken - held + e.start
+            cut = not block and e.end == len(e.object)
+            what = "ends in the middle of a character" if cut else f"is not {self._encoding.upper()}"
+            self._bad = (
+                byte,
+                (
+                    f"the text {what}; expected {self._encoding.upper()} throughout; "
+                    + (
+                        "the file is cut off"
+                        if cut
+                        else "convert the file, or declare its encoding where the format has an option for it"
+                    )
+                ),
+            )
+            return e.object[: e.start].decode(self._encoding)
+        self._taken += len(block)
+        self._ended = not block
+        return text
+
+
+def lines(source: BinaryIO, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """Yield (number, text) of each line, from 1, without its LF; a CR before the LF stays.
+
+    Raises MalformedSource for a wrong encoding, a line longer than MAX_LINE, an empty file, and lines that end in CR alone.
+    """
+    number, rest = 1, ""
+    text = Text(source, encoding, lambda: f"line {number}")
+    while chunk := text.read():
+        *whole, rest = (rest + chunk).split("\n")
+        for line in whole:
+            if len(line) > MAX_LINE:
+                raise _long(number)
+            yield number, line
+            number += 1
+        if len(rest) > MAX_LINE:
+            raise _long(number)
+    if number == 1 and not rest:
+        raise MalformedSource("the file is empty; expected at least one line", position="line 1")
+    if number == 1 and "\r" in rest.rstrip("\r"):
+        raise MalformedSource("lines end in CR alone; expected LF or CR LF; convert the file", position="line 1")
+    if rest:
+        yield number, rest
+
+
+def _long(number: int) -> MalformedSource:
+    return MalformedSource(
+        f"the line is longer than {MAX_LINE} characters; expected a text file of short lines; is this another format?",
+        position=f"line {number}",
+    )
+
+
+# Text encodings that lists come in. Python knows more, some of which (punycode, unicode_escape) are no plain text.
+_ENCODINGS: Final = frozenset(
+    {
+        "utf-8", "utf-16", "utf-16-le", "utf-16-be", "ascii", "iso8859-1", "iso8859-2", "iso8859-5", "iso8859-15", "cp437", "cp850",
+        "cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "koi8-r", "shift_jis", "cp932", "euc_jp", "euc_kr", "cp949", "gbk",
+        "gb18030", "big5",
+    }
+)  # fmt: skip
+
+
+def text_encoding(field: str, name: str) -> str:
+    """Return the encoding that `name` means; a byte order mark needs no name of its own. Raises InvalidArgument about `field`."""
+    try:
+        found = codecs.lookup(name.strip()).name
+    except (LookupError, ValueError):
+        found = ""
+    found = {"utf-8-sig": "utf-8"}.get(found, found)
+    if found not in _ENCODINGS:
+        raise InvalidArgument.field(
+            field,
+            f"unknown encoding {name[:40]!r}; expected one of {', '.join(sorted(_ENCODINGS))}",
+            "UNKNOWN_ENCODING",
+        )
+    return found

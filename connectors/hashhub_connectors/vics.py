@@ -1,0 +1,217 @@
+"""VICS (Project VIC) hash sets and cases, data models 1.1 to 1.3 and 2.0, in OData JSON.
+
+Kept: hashes (MD5, SHA1, PhotoDNA in both of its places, AlternativeHashes), Category, the five flags, Series, Tags, MediaSize,
+MimeType, DateUpdated. Dropped on purpose, because they are case data or name people: MediaFiles, Exifs, MediaMetadata, Comments,
+RelativeFilePath, Identifiers, everything of a Case but its Media. MediaID is unique within one file only, so it is nobody's
+external id; TotalMediaFiles and IsPrecategorized are known to be wrong in real files and are not read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO, Final
+
+from hashhub.connector import Option, check_options
+from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, HashFault, Record, Reject
+from hashhub_connectors import items
+from hashhub_connectors.json_stream import LARGE, JSONReader
+
+_CONTEXTS: Final = {
+    "odata.metadata": re.compile(r"https?://github\.com/ICMEC/ProjectVic/DataModels/1\.[123]\.xml#(?:Media|Cases)"),
+    "@odata.context": re.compile(
+        r"https?://github\.com/VICSDATAMODEL/ProjectVic/DataModels/2\.0\.xml/([A-Za-z][A-Za-z0-9_-]{0,31})"
+        r"/\$metadata#(?:Media|Cases)"
+    ),
+}
+_EXPECTED: Final = (
+    "expected odata.metadata of …/ICMEC/ProjectVic/DataModels/1.1.xml to 1.3.xml#Media or #Cases, or @odata.context of "
+    "…/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/REGION/$metadata#Media or #Cases"
+)
+_DIGESTS: Final = (("MD5", "MD5"), ("SHA1", "SHA1"), ("PhotoDNA", "PHOTODNA"))
+_FIELDS: Final = frozenset(
+    {
+        "MD5", "SHA1", "PhotoDNA", "AlternativeHashes", "Category", "VictimIdentified", "OffenderIdentified", "IsDistributed",
+        "IsSuspected", "SelfGenerated", "Series", "Tags", "MediaSize", "MimeType", "DateUpdated",
+    }
+)  # fmt: skip
+
+
+class VICS:
+    """Reads VICS JSON. Positions are `value[12]` in a hash set and `value[0].Media[3]` in a case; `region` is the 2.0 context's."""
+
+    name = "vics"
+    version = "1"
+    summary = "VICS / Project VIC JSON, data models 1.1 to 1.3 and 2.0, hash sets and cases"
+    options: tuple[Option, ...] = ()
+
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+        """Yield one Record or Reject for each Media; one MD5 in several Media is several items.
+
+        Raises MalformedSource for text that is not JSON or is cut off, and for an unknown, missing or late context.
+        """
+        check_options(self, options)
+        reader = JSONReader(source, "top level")
+        region: str | None = None
+        seen = False
+        if reader.peek() != "{":
+            reader.fail(f"the file is not VICS JSON: expected an object with a context and a value; {_EXPECTED}")
+        for key in reader.members():
+            if key in _CONTEXTS:
+                if region is not None:
+                    reader.fail("the context is given twice; expected it once")
+                region = _region(reader, key)
+            elif key == "value":
+                if region is None:
+                    reader.fail(f"the context is missing before value; {_EXPECTED}")
+                if seen:
+                    reader.fail("value is given twice; expected it once")
+                seen = True
+                yield from _read_value(reader, region)
+                reader.where = "top level"
+            else:
+                reader.skip()
+        reader.end()
+        if not seen:
+            reader.fail(f"the file has no value; expected an array of Media or Cases; {_EXPECTED}")
+
+
+def _region(reader: JSONReader, key: str) -> str:
+    context = reader.value()
+    found = _CONTEXTS[key].fullmatch(context) if isinstance(context, str) else None
+    if found is None:
+        shown = repr(context[:120]) if isinstance(context, str) else items.kind(context)
+        reader.fail(f"unknown context {shown} in {key}; {_EXPECTED}")
+    return found.group(1) if found.re.groups else ""
+
+
+def _read_value(reader: JSONReader, region: str) -> Iterator[Record | Reject]:
+    if reader.peek() != "[":
+        reader.fail("value is not an array; expected an array of Media or Cases")
+    for index in reader.elements():
+        position = f"value[{index}]"
+        reader.where = position
+        element = reader.value()
+        if element is LARGE:
+            yield from _read_large(reader, position, region)
+        elif isinstance(element, dict) and "Media" in element:
+            media = element["Media"]
+            if not isinstance(media, list):
+                if media is not None:
+                    yield Reject(position, "BAD_FIELD", f"Media is {items.kind(media)}; expected an array")
+                continue
+            for i, medium in enumerate(media):
+                yield _record(f"{position}.Media[{i}]", medium, region)
+        else:
+            yield _record(position, element, region)
+
+
+def _read_large(reader: JSONReader, position: str, region: str) -> Iterator[Record | Reject]:
+    """Read an element of `value` that is longer than the window: a case, or one Media with a great many files."""
+    if reader.peek() != "{":
+        reader.skip()
+        yield _record(position, [], region)
+        return
+    fields: dict[str, object] = {}
+    is_case = False
+    for key in reader.members():
+        if key == "Media" and reader.peek() == "[":
+            if is_case:
+                reader.fail("Media is given twice; expected it once")
+            is_case = True
+            for index in reader.elements():
+                reader.where = f"{position}.Media[{index}]"
+                yield _record(reader.where, _read_medium(reader), region)
+            reader.where = position
+        else:
+            _keep(reader, key, fields)
+    if not is_case:
+        yield _record(position, fields, region)
+
+
+def _read_medium(reader: JSONReader) -> object:
+    medium = reader.value()
+    if medium is not LARGE:
+        return medium
+    if reader.peek() != "{":
+        reader.skip()
+        return []
+    fields: dict[str, object] = {}
+    for key in reader.members():
+        _keep(reader, key, fields)
+    return fields
+
+
+def _keep(reader: JSONReader, key: str, fields: dict[str, object]) -> None:
+    if key not in _FIELDS:
+        reader.skip()
+        return
+    fields[key] = reader.value()
+    if fields[key] is LARGE:
+        reader.skip()
+
+
+def _record(position: str, media: object, region: str) -> Record | Reject:
+    if not isinstance(media, dict):
+        return Reject(position, "NOT_AN_OBJECT", f"expected an object with hashes, found {items.kind(media)}")
+    get = media.get
+    category = get("Category")
+    if isinstance(category, int) and not isinstance(category, bool):
+        value = str(category)
+    elif category is None:
+        value = ""
+    elif isinstance(category, str) and len(category) <= MAX_TEXT:
+        value = items.text(category, "Category", [])
+    else:
+        return Reject(
+            position, "BAD_FIELD", f"Category is {items.kind(category)}; expected a whole number, its text, or null"
+        )
+    faults: list[HashFault] = []
+    pairs: list[tuple[str, str]] = []
+    for key, algorithm in _DIGESTS:
+        digest = get(key)
+        if isinstance(digest, str):
+            if digest:
+                pairs.append((algorithm, digest))
+        elif digest is not None:
+            faults.append(items.bad_field(key, "a text", digest))
+    if alternatives := get("AlternativeHashes"):
+        _alternatives(alternatives, pairs, faults)
+    series = get("Series")
+    return items.finish(
+        position,
+        pairs,
+        faults,
+        value=value,
+        region=region,
+        flags=items.flags(
+            get("VictimIdentified"),
+            get("OffenderIdentified"),
+            get("IsDistributed"),
+            get("IsSuspected"),
+            get("SelfGenerated"),
+        ),
+        media_type=items.text(get("MimeType"), "MimeType", faults).lower(),
+        media_size=items.size(get("MediaSize"), "MediaSize", faults),
+        series=", ".join(items.tags(series, "Series", faults))
+        if isinstance(series, list | dict)
+        else items.text(series, "Series", faults),
+        tags=items.tags(get("Tags"), "Tags", faults),
+        source_time=items.text(get("DateUpdated"), "DateUpdated", faults),
+    )
+
+
+def _alternatives(found: object, pairs: list[tuple[str, str]], faults: list[HashFault]) -> None:
+    if not isinstance(found, list):
+        faults.append(items.bad_field("AlternativeHashes", "an array", found))
+        return
+    for i, alternative in enumerate(found[: MAX_HASHES_PER_ENTRY + 1]):  # one too many is enough to be refused
+        label = f"AlternativeHashes[{i}]"
+        if not isinstance(alternative, dict):
+            faults.append(items.bad_field(label, "an object with HashName and HashValue", alternative))
+        elif digest := alternative.get("HashValue"):
+            name = alternative.get("HashName")
+            if isinstance(name, str) and name.strip() and isinstance(digest, str):
+                pairs.append((name.strip(), digest))
+            else:
+                faults.append(items.bad_field(label, "a HashName and a HashValue that are texts", name))
