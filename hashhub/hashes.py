@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -115,6 +116,8 @@ _ALIASES: Final[dict[str, str]] = {
     "hashpdq": "PDQ",
     "sha2256": "SHA256",
 }
+
+_HEX_ONLY: Final = re.compile(r"[0-9A-Fa-f]+")
 
 
 class HashError(InvalidArgument):
@@ -225,6 +228,10 @@ def distance(a: Hash, b: Hash) -> int:
 
 def _decode_other(a: Algorithm, text: str) -> bytes | None:
     """Decode the encodings other than hex, or return None when the shape fits none."""
+    # Hex digits of another length are a cut or misplaced digest, which base64 or base32 would read as garbage. Letters alone may
+    # still be base64: A…A is all zeros.
+    if _HEX_ONLY.fullmatch(text) and any(c.isdigit() for c in text):
+        raise _fault(a, "WRONG_LENGTH", f"{a.name} digest must be {_lengths(a)}; got {len(text)} hexadecimal digits")
     try:
         if Encoding.INTEGERS in a.encodings and "," in text:
             return bytes(int(part) for part in text.split(","))
