@@ -522,21 +522,29 @@ def _frame_count(picture: Image.Image, data: bytes, limits: Limits) -> int:
     for minutes. The other formats declare their number.
     """
     most = limits.max_source_frames
-    if picture.format == "GIF":
-        count = _gif_frame_count(data, most)
-    else:
-        if picture.format == "TIFF":
-            try:
-                picture.seek(most)
-            except EOFError:
-                pass
-            else:
-                raise _too_large("max_source_frames", most, "frames", "the picture has more pages")
-            picture.seek(0)
-        count = getattr(picture, "n_frames", 1)
+    match picture.format:
+        case "GIF":
+            count = _gif_frame_count(data, most)
+        case "TIFF":
+            count = _page_count(picture, most)
+        case _:
+            count = getattr(picture, "n_frames", 1)
     if count > most:
         raise _too_large("max_source_frames", most, "frames", "the picture has more frames")
     return max(count, 1)
+
+
+def _page_count(picture: Image.Image, most: int) -> int:
+    """Return the pages of a TIFF, at most `most + 1`, one step at a time: asked for a page too far, Pillow miscounts."""
+    count = 1
+    while count <= most:
+        try:
+            picture.seek(count)
+        except EOFError:
+            break
+        count += 1
+    picture.seek(0)
+    return count
 
 
 def _gif_frame_count(data: bytes, most: int) -> int:

@@ -57,7 +57,7 @@ def picture(seed: int, size: tuple[int, int] = (512, 384)) -> Image.Image:
     shading = _fractal(rng, size) * np.asarray(texture, dtype=np.int16) // 64
     pixels = np.asarray(scene, dtype=np.int16) + shading[:, :, None]
     taken = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-    return taken.filter(ImageFilter.BoxBlur(0.4))  # the lens; it also softens the shapes' edges
+    return taken.filter(ImageFilter.BoxBlur(0.3))  # the lens; it also softens the shapes' edges
 
 
 def _palette(rng: np.random.Generator) -> _Pixels:
@@ -77,19 +77,20 @@ def _light(rng: np.random.Generator, palette: _Pixels, size: tuple[int, int]) ->
 def _fractal(rng: np.random.Generator, size: tuple[int, int]) -> _Pixels:
     """Return 1/f noise, most of it within -64..64, int16[height, width]: a sum of octaves of random grids.
 
-    The amplitude of an octave falls by 2 ** -roughness as its frequency doubles; 1 is 1/f, the mean of natural scenes. The
-    coarse octaves are summed at an eighth of the size and enlarged together, which is most of the speed.
+    An octave's contrast falls by 2 ** -falloff as its frequency doubles. With 0 the octaves are alike and the amplitude
+    spectrum falls as 1/f, the mean of natural scenes (Field 1987); with more it is smoother. The coarse octaves are summed at
+    an eighth of the size and enlarged together, which is most of the speed.
     """
-    roughness = rng.uniform(0.7, 1.2)
+    falloff = rng.uniform(-0.1, 0.5)
     small = (max(4, size[0] // 8), max(4, size[1] // 8))
-    coarse, weight = _octaves(rng, small, 3, max(small), 64.0, roughness)
+    coarse, weight = _octaves(rng, small, 3, max(small), 34.0, falloff)
     enlarged = Image.fromarray(np.clip(coarse + 128, 0, 255).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    fine, _ = _octaves(rng, size, max(small), max(size) // 2, weight, roughness)
+    fine, _ = _octaves(rng, size, max(small), max(size), weight, falloff)
     return np.asarray(enlarged, dtype=np.int16) - 128 + fine
 
 
 def _octaves(
-    rng: np.random.Generator, size: tuple[int, int], first: int, end: int, weight: float, roughness: float
+    rng: np.random.Generator, size: tuple[int, int], first: int, end: int, weight: float, falloff: float
 ) -> tuple[_Pixels, float]:
     """Return the sum of the octaves with `first`, `2 * first`, … cells along the longer side, below `end`, and the next weight."""
     width, height = size
@@ -100,7 +101,7 @@ def _octaves(
         octave = Image.fromarray(rng.integers(0, 256, size=grid_shape, dtype=np.uint8))
         values = np.asarray(octave.resize(size, Image.Resampling.BICUBIC), dtype=np.int32)
         total += (values - 128) * round(4 * weight)
-        cells, weight = cells * 2, weight * 2.0**-roughness
+        cells, weight = cells * 2, weight * 2.0**-falloff
     return (total // 384).astype(np.int16), weight
 
 
@@ -160,7 +161,7 @@ def _outline(rng: np.random.Generator, draw: ImageDraw.ImageDraw, reach: int) ->
         angles = np.linspace(0, math.tau, 32, endpoint=False)
         x, y = np.cos(angles), flat * np.sin(angles)
     points = np.stack((x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)), axis=1)
-    draw.polygon([(round(a), round(b)) for a, b in reach + reach * points], fill=255)
+    draw.polygon(np.rint(reach + reach * points).ravel().tolist(), fill=255)
 
 
 def _write(rng: np.random.Generator, scene: Image.Image) -> None:
