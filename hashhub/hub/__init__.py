@@ -1,0 +1,121 @@
+"""The application: one module per use-case, put together here.
+
+    access      roles, ownership, handling terms, tokens        contribute  imports: open, add, commit (the contribute path)
+    resources   contributors and hash sets                      intake      what becomes of every item of an import
+    entries     withdraw, quarantine, release, reviews          match       verdicts (the match path)
+    exchange    the change feed                                 follow      keeps the matcher at the store's revision
+
+Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and tests call it
+alike.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import hashhub
+from hashhub import schemes, trust
+from hashhub.hashes import ALGORITHMS
+from hashhub.hub import access
+from hashhub.hub.access import Tokens
+from hashhub.hub.contribute import Contribute
+from hashhub.hub.entries import Entries, Reviews
+from hashhub.hub.exchange import Changes
+from hashhub.hub.follow import Follower
+from hashhub.hub.match import Match
+from hashhub.hub.resources import Contributors, HashSets
+from hashhub.matcher import Matcher
+from hashhub.model import AlgorithmStatus, Principal, Role, Status
+from hashhub.store import Store
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from hashhub.config import Config
+
+__all__ = ["Hub"]
+
+
+class Hub:
+    """A hub: its store, its matcher, and the use-cases over them."""
+
+    def __init__(self, store: Store, matcher: Matcher, config: Config) -> None:
+        """Put the parts together; `Hub.open` also makes them. Raises InvalidArgument for bad policy or scheme files."""
+        self._store = store
+        self._matcher = matcher
+        registry = schemes.load(Path(config.schemes) if config.schemes else None)
+        policies = trust.load(Path(config.policies) if config.policies else None)
+        self._follower = Follower(store, matcher, config.poll_interval)
+        self.tokens = Tokens(store)
+        self.contributors = Contributors(store)
+        self.hash_sets = HashSets(store, registry)
+        self.contribute = Contribute(store, matcher, registry, self._follower, config.shrink_guard)
+        self.entries = Entries(store, self._follower)
+        self.reviews = Reviews(store)
+        self.match = Match(store, matcher, registry, policies, self._follower, config)
+        self.changes = Changes(store, self._follower)
+
+    @classmethod
+    def open(cls, config: Config, *, publisher: bool = True) -> Self:
+        """Open the store and the matcher that the configuration names. `publisher`: this process compacts and publishes snapshots.
+
+        Raises Unavailable when the database is away, DataLoss when it is damaged, InvalidArgument for bad settings.
+        """
+        data = Path(config.data)
+        data.mkdir(parents=True, exist_ok=True)
+        store = Store.open(config.database or data)
+        try:
+            return cls(store, Matcher(data / "matcher", publisher=publisher), config)
+        except BaseException:
+            store.close()
+            raise
+
+    def start(self, *, wait: bool = True) -> None:
+        """Bring the matcher to the store's revision and keep it there; with `wait`, return when it is. `close` ends it."""
+        self._follower.start(wait=wait)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the matcher has caught up: until then matching raises Unavailable."""
+        return self._follower.is_ready
+
+    def revision(self) -> int:
+        """Return the store's revision."""
+        return self._store.revision()
+
+    def status(self, principal: Principal) -> Status:
+        """Return the state of the hub."""
+        access.allow(principal, Role.OPERATOR, Role.AUDITOR)
+        matcher = self._matcher.status()
+        warnings = [self._follower.warning] if self._follower.warning else []
+        return Status(
+            version=hashhub.__version__,
+            database=self._store.kind,
+            revision=self._store.revision(),
+            matcher_revision=self._matcher.revision,
+            algorithms=tuple(
+                AlgorithmStatus(
+                    algorithm=a.name,
+                    digest_count=self._matcher.count(a.name),
+                    tail_count=matcher.algorithms[a.name].tail if a.name in matcher.algorithms else 0,
+                    engine=str(self._matcher.explain(a.name, a.default_max_distance or 0)),
+                )
+                for a in ALGORITHMS.values()
+            ),
+            warnings=(*warnings, *matcher.warnings),
+        )
+
+    def close(self) -> None:
+        """Stop following and close matcher and store."""
+        self._follower.close()
+        self._matcher.close()
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,261 @@
+"""The contribute path: from a connector's records to entries that match.
+
+`Contribute.commit` is the path's one function; its numbered steps are those of ARCHITECTURE.md. Two passes over the staged batches
+keep memory flat: the first collects digests and values as columns and decides what becomes of every item, the second writes.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hashhub import hygiene
+from hashhub.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    PermissionDenied,
+    Reason,
+    Violation,
+)
+from hashhub.hub import access
+from hashhub.hub.intake import Batch, Intake, Staged
+from hashhub.model import (
+    Disposition,
+    Finding,
+    HashSet,
+    Import,
+    ImportState,
+    Principal,
+    Record,
+    Reject,
+    ReviewKind,
+    Role,
+    now,
+)
+from hashhub.store import EntryRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from hashhub.hub.follow import Follower
+    from hashhub.matcher import Matcher
+    from hashhub.schemes import Registry, Scheme
+    from hashhub.store import Store
+
+MAX_BATCH: Final = 10_000  # records in one call: bounds what one call can hold in memory
+_PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
+# msgpack, not pickle: the batches come back from a database.
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(Batch)
+
+
+class Contribute:
+    """Imports: open, add, commit, cancel, report."""
+
+    def __init__(
+        self, store: Store, matcher: Matcher, registry: Registry, follower: Follower, shrink_guard: float
+    ) -> None:
+        """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep."""
+        self._store = store
+        self._matcher = matcher
+        self._registry = registry
+        self._follower = follower
+        self._shrink_guard = shrink_guard
+        # One commit at a time in a process: a commit takes a core and a few hundred megabytes.
+        self._committing = threading.Lock()
+
+    def open(
+        self, principal: Principal, import_: Import, *, validate_only: bool = False, request_id: str = ""
+    ) -> Import:
+        """Open an import, or return the one of the same source (OPEN: go on at `batch_count`; COMMITTED: nothing is left to do).
+
+        Raises NotFound, PermissionDenied, InvalidArgument.
+        """
+        access.allow_writing(principal, import_.contributor)
+        self._store.get_hash_set(import_.contributor, import_.hash_set)
+        wrong = [
+            Violation(f"import.{field}", "must not be empty", "REQUIRED")
+            for field in ("connector", "connector_version")
+            if not getattr(import_, field)
+        ]
+        digest = import_.source_digest.lower()
+        if len(digest) != 64 or any(c not in "0123456789abcdef" for c in digest):  # noqa: PLR2004 - SHA-256 in hexadecimal
+            wrong.append(
+                Violation("import.source_digest", "must be the source's SHA-256 as 64 hexadecimal digits", "PATTERN")
+            )
+        if wrong:
+            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+        opened = msgspec.structs.replace(
+            import_, id=f"imp-{secrets.token_hex(10)}", source_digest=digest, state=ImportState.OPEN, create_time=now()
+        )
+        return opened if validate_only else self._store.create_import(opened, request_id=request_id)
+
+    def add(
+        self, principal: Principal, import_id: str, index: int, records: Sequence[Record], rejects: Sequence[Reject]
+    ) -> Import:
+        """Check the records of one batch and stage it, atomically.
+
+        Raises FailedPrecondition (IMPORT_CLOSED, or IMPORT_INCOMPLETE when a batch was left out), Conflict when another batch is
+        stored under this index, LimitExceeded for more than MAX_BATCH items.
+        """
+        self._mine(principal, import_id)
+        if len(records) + len(rejects) > MAX_BATCH:
+            raise LimitExceeded(
+                f"a batch holds at most {MAX_BATCH} items, got {len(records) + len(rejects)}; send smaller ones",
+                reason=Reason.TOO_LARGE,
+            )
+        staged = []
+        for record in records:
+            found = hygiene.inspect(record)
+            kept = record if found.hashes == record.hashes else msgspec.structs.replace(record, hashes=found.hashes)
+            staged.append(Staged(kept, found.disposition, found.reasons, found.notes))
+        return self._store.put_batch(import_id, index, _ENCODER.encode(Batch(staged, list(rejects))))
+
+    def commit(
+        self,
+        principal: Principal,
+        import_id: str,
+        *,
+        batch_count: int,
+        allow_shrinking: bool = False,
+        validate_only: bool = False,
+    ) -> Import:
+        """Make the import's entries visible, atomically, and account for every item.
+
+        (1) Connector and client turned bytes into batches; (2) `open` and (3)-(4) `add` checked and staged them. Here:
+        (5) resolve raw values in the hash set's scheme and decide what becomes of every item, within the source (duplicates,
+            conflicting categories, contradictory bindings) and against the hub (unchanged, superseded, benign elsewhere);
+        (6) write entries and hashes in sorted pieces that nobody sees yet, while the matchers already take the digests in;
+        (7) move the revision in one small transaction: all of it is visible, what it replaces is withdrawn;
+        (8) return the counts; `findings` lists what became of each item that was not simply accepted.
+
+        A commit that is cut off leaves nothing visible; committing again starts over from the staged batches. Committing a
+        COMMITTED import returns it. With `validate_only` steps (5) and (8) happen and the import is cancelled.
+
+        Raises FailedPrecondition: IMPORT_INCOMPLETE when `batch_count` differs from what is stored, IMPORT_CLOSED after a
+        cancellation, LIST_SHRANK when a replacing list keeps too few entries and `allow_shrinking` is False.
+        """
+        import_ = self._mine(principal, import_id)
+        if import_.state is ImportState.COMMITTED:
+            return import_
+        if import_.batch_count != batch_count:
+            raise FailedPrecondition(
+                f"the import has {import_.batch_count} batches, the caller counted {batch_count}; send the missing ones and commit again",
+                reason=Reason.IMPORT_INCOMPLETE,
+                metadata={"batchCount": str(import_.batch_count)},
+            )
+        hash_set = self._store.get_hash_set(import_.contributor, import_.hash_set)
+        with self._committing:
+            self._follower.catch_up()
+            self._store.begin_commit(import_id)
+            try:
+                intake = Intake(self._store, self._matcher, hash_set, self._scheme(hash_set), replace=import_.replace)
+                intake.decide(lambda: self._batches(import_id))  # (5)
+                if import_.replace and not allow_shrinking:
+                    self._guard(intake)
+            except Exception:
+                self._store.release_commit(import_id)
+                raise
+            if validate_only:
+                self._store.add_findings(import_id, intake.findings(self._batches(import_id), 0))
+                return self._store.cancel_import(import_id, counts=intake.counts)
+            first = self._store.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
+            reviews = self._write(import_id, intake, first)  # (6)
+            done = self._store.finish_commit(  # (7)
+                import_id,
+                counts=intake.counts,
+                supersede=intake.superseded,
+                absent=intake.absent,
+                withdraw=intake.withdrawn,
+                reviews=reviews,
+            )
+            self._follower.catch_up()
+        return done  # (8)
+
+    def cancel(self, principal: Principal, import_id: str) -> Import:
+        """End an import that is not committed; nothing of it stays. Raises FailedPrecondition when it is committed."""
+        self._mine(principal, import_id)
+        return self._store.cancel_import(import_id)
+
+    def get(self, principal: Principal, import_id: str) -> Import:
+        """Return an import. Raises NotFound."""
+        return self._mine(principal, import_id, write=False)
+
+    def list(
+        self, principal: Principal, contributor: str, hash_set: str, page_size: int, after: str
+    ) -> tuple[list[Import], str]:
+        """Return a hash set's imports, newest first, and where to go on."""
+        access.allow_reading(principal, contributor)
+        self._store.get_hash_set(contributor, hash_set)
+        found = self._store.list_imports(contributor, hash_set, page_size + 1, after)
+        return found[:page_size], found[page_size - 1].id if len(found) > page_size else ""
+
+    def findings(
+        self, principal: Principal, import_id: str, page_size: int, after: int, dispositions: Sequence[Disposition] = ()
+    ) -> tuple[Sequence[Finding], int]:
+        """Return an import's findings after ordinal `after` in the order of the source, and where to go on (0: no more)."""
+        self._mine(principal, import_id, write=False)
+        found = self._store.findings(import_id, page_size + 1, after, tuple(dispositions) or None)
+        return [f for _, f in found[:page_size]], found[page_size - 1][0] if len(found) > page_size else 0
+
+    def _mine(self, principal: Principal, import_id: str, *, write: bool = True) -> Import:
+        access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR, *(() if write else (Role.AUDITOR,)))
+        try:
+            found = self._store.get_import(import_id)
+            (access.allow_writing if write else access.allow_reading)(principal, found.contributor)
+        except PermissionDenied:
+            # The same answer whether or not it exists: ids of others' imports must not be probed.
+            raise NotFound(f"there is no import {import_id[:40]!r} that this token may use") from None
+        return found
+
+    def _scheme(self, hash_set: HashSet) -> Scheme | None:
+        return self._registry.get(hash_set.scheme) if hash_set.scheme else None
+
+    def _batches(self, import_id: str) -> Iterator[Batch]:
+        for payload in self._store.batches(import_id):
+            yield _DECODER.decode(payload)
+
+    def _guard(self, intake: Intake) -> None:
+        kept = intake.live_count - len(intake.absent)
+        if intake.live_count and kept < self._shrink_guard * intake.live_count:
+            raise FailedPrecondition(
+                f"the replacing list keeps {kept} of {intake.live_count} entries, less than {self._shrink_guard:.0%}; check that "
+                "the file is complete, then commit again with allow_shrinking if it is",
+                reason=Reason.LIST_SHRANK,
+                metadata={"kept": str(kept), "active": str(intake.live_count)},
+            )
+
+    def _write(self, import_id: str, intake: Intake, first: int) -> Sequence[tuple[int, str, ReviewKind, str]]:
+        """Write entries, hashes and findings in pieces; return the reviews that the source carries, by entry id."""
+        classifications: dict[str, int | None] = {"": None}
+        reviews: list[tuple[int, str, ReviewKind, str]] = []
+        entries: list[EntryRow] = []
+        for entry_id, new in enumerate(intake.entries(self._batches(import_id)), first):
+            r = new.record
+            if r.value not in classifications:
+                found = intake.resolve(r.value)
+                classifications[r.value] = self._store.classification_ids([found])[0] if found else None
+            entries.append(
+                EntryRow(
+                    entry_id, new.state, r.position, r.hashes, r.external_id, classifications[r.value], r.flags, new.reasons,
+                    r.member, r.media_type, r.media_size, r.series, r.tags, r.quality, r.source_time,
+                )
+            )  # fmt: skip
+            if r.reviews:
+                reviews += [(entry_id, v.author, v.kind, v.comment) for v in r.reviews]
+            if len(entries) >= _PIECE:
+                self._stage(import_id, entries)
+                entries = []
+        if entries:
+            self._stage(import_id, entries)
+        self._store.add_findings(import_id, intake.findings(self._batches(import_id), first))
+        return reviews
+
+    def _stage(self, import_id: str, entries: Sequence[EntryRow]) -> None:
+        self._store.stage_entries(import_id, entries)
+        self._follower.catch_up()

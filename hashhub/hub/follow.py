@@ -1,0 +1,139 @@
+"""Keeps this process's matcher at the store's revision, whoever commits: this process, another worker, or a second host.
+
+The matcher holds distinct digests only; whether an entry may match is decided by the store when a hit is fetched. So it does no
+harm when the matcher takes a staged import's digests in before the import is committed, and that is what makes a million entries
+matchable the moment their import commits.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from hashhub.errors import HashHubError, Reason, Unavailable
+from hashhub.model import ChangeKind, EntryState
+
+if TYPE_CHECKING:
+    from hashhub.matcher import Matcher
+    from hashhub.store import Store
+
+_log = logging.getLogger(__name__)
+_PAGE: Final = 1000  # change rows read at a time
+_RANGE: Final = (
+    50_000  # entries whose digests are read at a time: bounds memory, and how long the matcher's writer is busy
+)
+_ACTIVE: Final = (EntryState.ACTIVE,)
+_GONE: Final = (EntryState.WITHDRAWN, EntryState.QUARANTINED)
+
+
+class Follower:
+    """Applies the store's changes to the matcher, in order, on one thread at a time."""
+
+    def __init__(self, store: Store, matcher: Matcher, poll_interval: float) -> None:
+        """`poll_interval`: seconds between looks for changes that others committed."""
+        self._store = store
+        self._matcher = matcher
+        self._poll_interval = poll_interval
+        self._lock = threading.Lock()
+        self._moved = threading.Condition()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._ready = threading.Event()
+        self.warning = ""
+
+    def start(self, *, wait: bool = True) -> None:
+        """Catch up, then go on in the background. With `wait`, return when caught up; otherwise at once."""
+        self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
+        if wait:
+            self.catch_up()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop following."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the matcher has caught up once since the start."""
+        return self._ready.is_set()
+
+    def require_ready(self) -> None:
+        """Raise Unavailable until the matcher has caught up: a matcher that lacks entries must not answer."""
+        if not self._ready.is_set():
+            raise Unavailable(
+                "the matcher is still reading the hub's entries; retry in a moment",
+                reason=Reason.MATCHER_NOT_READY,
+                retry_after=1.0,
+            )
+
+    def wait(self, after_revision: int, timeout: float) -> bool:
+        """Return True as soon as the matcher is past `after_revision`, False after `timeout` seconds."""
+        with self._moved:
+            return self._moved.wait_for(lambda: self._matcher.revision > after_revision or self._stop.is_set(), timeout)
+
+    def catch_up(self) -> int:
+        """Apply all changes committed so far and return the matcher's revision.
+
+        Called after every write of this process, so that what a call committed is matchable before the call returns.
+        """
+        with self._lock:
+            before = self._matcher.revision
+            self._matcher.refresh()
+            target = self._store.revision()
+            if self._matcher.revision > target:
+                self.warning = "the snapshot was newer than the database (restored from a backup?); it was rebuilt"
+                self._rebuild()
+            elif self._matcher.revision == 0 and target > 0:
+                self._rebuild()
+            while changes := self._store.matcher_changes(self._matcher.revision, _PAGE):
+                for revision, kind, first, last, from_import in changes:
+                    self._apply(revision, kind, first, last, from_import=from_import)
+            if (
+                self._matcher.revision < target
+            ):  # the rest concerns resources that do not match: contributors, reviews, …
+                self._matcher.apply(target)
+            self._ready.set()
+            moved = self._matcher.revision != before
+        if moved:
+            with self._moved:
+                self._moved.notify_all()
+        return self._matcher.revision
+
+    def _rebuild(self) -> None:
+        revision = self._store.revision()
+        self._matcher.rebuild(revision, self._store.all_digests())
+
+    def _apply(self, revision: int, kind: str, first: int, last: int, *, from_import: bool) -> None:
+        if kind == ChangeKind.UPSERT and from_import:
+            return  # its digests came with the STAGED rows before it
+        for low in range(first, last + 1, _RANGE):
+            high = min(low + _RANGE - 1, last)
+            digests = self._store.digests_of_range(low, high, states=_GONE if kind == ChangeKind.WITHDRAW else _ACTIVE)
+            # Only the last piece moves the revision: a break in between repeats the change, which is harmless.
+            at = revision if high == last else self._matcher.revision
+            if kind == ChangeKind.WITHDRAW:
+                gone = {
+                    name: rows[~self._store.still_active(name, rows)] for name, rows in digests.items() if len(rows)
+                }
+                self._matcher.apply(at, withdraw={name: rows for name, rows in gone.items() if len(rows)})
+            else:
+                self._matcher.apply(
+                    at, add={name: np.ascontiguousarray(rows) for name, rows in digests.items() if len(rows)}
+                )
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.catch_up()
+            except HashHubError as e:
+                # The database may be away; matching goes on with what is known, and the next look retries.
+                _log.warning("cannot follow changes: %s", e.message)
+            except Exception:  # noqa: BLE001 - a thread that dies silently would leave the matcher behind for good
+                _log.exception("cannot follow changes")
+            self._stop.wait(self._poll_interval)

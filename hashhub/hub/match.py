@@ -1,0 +1,362 @@
+"""The match path: who knows this item, what do they say it is, and does that satisfy the policy?
+
+`Match.hashes` is the path's one function; its numbered steps are those of ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from hashhub import trust
+from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Violation
+from hashhub.hashes import ALGORITHMS, Hash, Metric
+from hashhub.hashing import Limits, hash_media
+from hashhub.hub import access
+from hashhub.model import (
+    Entry,
+    EntryMatch,
+    HashSet,
+    MatchOptions,
+    MatchResult,
+    MediaResult,
+    Principal,
+    Query,
+    ReasonLine,
+    Review,
+    Role,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hashhub.config import Config
+    from hashhub.hub.follow import Follower
+    from hashhub.matcher import Matcher
+    from hashhub.schemes import Registry, Scheme
+    from hashhub.store import Store
+    from hashhub.trust import Policy
+
+MAX_QUERIES: Final = 1000  # in one call
+MAX_MEDIA: Final = 100  # files in one call
+MAX_MATCHES: Final = 1000  # entries in one answer
+_DIGESTS_CONSIDERED: Final = 1000  # nearest digests per hash of a query; more sets `truncated`
+_LOW_QUALITY: Final = 50  # ThreatExchange's PdqSignal ignores pictures below this PDQ quality
+
+
+class _Hit:
+    """What a query found in one entry: the nearest digest counts."""
+
+    __slots__ = ("algorithm", "distance", "entry", "query_digest")
+
+    def __init__(self, entry: Entry, algorithm: str, distance: int, query_digest: bytes) -> None:
+        self.entry, self.algorithm, self.distance, self.query_digest = entry, algorithm, distance, query_digest
+
+    @property
+    def rank(self) -> tuple[bool, int, int]:
+        """Exact digests first, then by distance, then by entry: the order of an answer never depends on chance."""
+        return ALGORITHMS[self.algorithm].is_perceptual, self.distance, self.entry.id
+
+
+class Match:
+    """Matching by hashes and by media, and what an answer refers to: policies and schemes."""
+
+    def __init__(
+        self,
+        store: Store,
+        matcher: Matcher,
+        registry: Registry,
+        policies: Mapping[str, Policy],
+        follower: Follower,
+        config: Config,
+    ) -> None:
+        """Keep the parts."""
+        self._store = store
+        self._matcher = matcher
+        self._registry = registry
+        self._policies = policies
+        self._follower = follower
+        self._limits = Limits(max_bytes=config.max_media_bytes, max_pixels=config.max_media_pixels)
+
+    def hashes(
+        self, principal: Principal, queries: Sequence[Query], options: MatchOptions
+    ) -> tuple[list[MatchResult], int]:
+        """Answer each query, in order, and return the revision that the answers are true of.
+
+        (1) Authorise; pick the policy.
+        (2) Per hash algorithm, search all queries at once: exact digests and near hashes, in snapshot + tail - withdrawn.
+        (3) Fetch the entries hit; a query without a hit touches no database. The store decides what is active *now*, so that a
+            withdrawn entry is gone the moment it is withdrawn, in every process.
+        (4) Drop what the caller's terms do not let it see, keeping "something exists" only where terms allow.
+        (5) Evaluate the policy over entries and reviews.
+        (6) Answer with verdict, reasons, matches, revision.
+
+        Raises InvalidArgument (unknown policy, no hashes, PHOTODNA without a distance), LimitExceeded (more than MAX_QUERIES),
+        PermissionDenied, Unavailable while the matcher has not caught up.
+        """
+        access.allow(principal, Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)  # (1)
+        policy = self._policy(options.policy)
+        if len(queries) > MAX_QUERIES:
+            raise LimitExceeded(
+                f"a call takes at most {MAX_QUERIES} queries, got {len(queries)}; send several", reason=Reason.TOO_LARGE
+            )
+        _check(queries, options)
+        self._follower.require_ready()
+        revision = self._matcher.revision
+        found, truncated = self._search(queries, options)  # (2)
+        if not found:
+            nothing = ReasonLine(code="NOTHING_KNOWN", text="no entry within the searched distances")
+            return [
+                MatchResult(verdict=Verdict.NO_MATCH, reasons=(nothing,), label=q.label, truncated=i in truncated)
+                for i, q in enumerate(queries)
+            ], revision
+        hits, revision = self._fetch(found, revision)  # (3)
+        reviews = self._store.reviews_of(sorted({h.entry.id for per in hits.values() for h in per.values()}))
+        return [  # (4) to (6)
+            self._answer(
+                principal, query, list(hits.get(i, {}).values()), reviews, policy, options, truncated=i in truncated
+            )
+            for i, query in enumerate(queries)
+        ], revision
+
+    def media(
+        self, principal: Principal, media: Sequence[tuple[str, bytes]], options: MatchOptions, *, single: bool = False
+    ) -> tuple[list[MediaResult], int]:
+        """Hash files and match them. The bytes are dropped on return.
+
+        With `single`, a file that cannot be read raises InvalidArgument (UNREADABLE_MEDIA) or LimitExceeded (MEDIA_TOO_LARGE); in a
+        batch it gets the verdict UNAVAILABLE with that reason, never NO_MATCH. Otherwise as `hashes`.
+        """
+        access.allow(principal, Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
+        self._policy(options.policy)
+        if len(media) > MAX_MEDIA:
+            raise LimitExceeded(
+                f"a call takes at most {MAX_MEDIA} files, got {len(media)}; send several", reason=Reason.TOO_LARGE
+            )
+        queries: list[Query] = []
+        results: list[MediaResult | None] = []
+        about: list[tuple[tuple[Hash, ...], int | None, str]] = []
+        for label, content in media:
+            try:
+                hashed = hash_media(content, dihedral=options.dihedral, limits=self._limits)
+            except HashHubError as e:
+                if single:
+                    raise
+                unreadable = ReasonLine(code=e.reason, text=e.message)
+                results.append(
+                    MediaResult(result=MatchResult(verdict=Verdict.UNAVAILABLE, reasons=(unreadable,), label=label))
+                )
+                continue
+            qualities = [f.quality for f in hashed.frames if f.quality is not None]
+            queries.append(Query(hashes=hashed.hashes, label=label))
+            about.append((hashed.hashes, max(qualities, default=None), hashed.media_type))
+            results.append(None)
+        answers, revision = self.hashes(principal, queries, options) if queries else ([], self._matcher.revision)
+        matched = iter(zip(answers, about, strict=True))
+        done: list[MediaResult] = []
+        for waiting in results:
+            if waiting is not None:
+                done.append(waiting)
+                continue
+            answer, (hashes, quality, media_type) = next(matched)
+            done.append(
+                MediaResult(
+                    result=_remark_quality(answer, quality), hashes=hashes, quality=quality, media_type=media_type
+                )
+            )
+        return done, revision
+
+    def policies(self, principal: Principal) -> list[tuple[str, str, str]]:
+        """Return (id, title, explanation) of each policy, by id."""
+        access.allow(principal, *Role)
+        return [(p.id, p.title, trust.explain(p)) for _, p in sorted(self._policies.items())]
+
+    def schemes(self, principal: Principal) -> Sequence[Scheme]:
+        """Return the classification schemes."""
+        access.allow(principal, *Role)
+        return self._registry.list()
+
+    def _policy(self, name: str) -> Policy:
+        if name not in self._policies:
+            known = ", ".join(sorted(self._policies))
+            wrong = (
+                "is required: which statements suffice is a safety decision"
+                if not name
+                else f"there is no policy {name[:40]!r}"
+            )
+            raise InvalidArgument.field(
+                "options.policy", f"{wrong}; choose one of {known}", "REQUIRED" if not name else "UNKNOWN"
+            )
+        return self._policies[name]
+
+    def _search(
+        self, queries: Sequence[Query], options: MatchOptions
+    ) -> tuple[dict[str, dict[bytes, list[tuple[int, int, bytes]]]], set[int]]:
+        """Return, by algorithm and digest found, the (query, distance, query's digest) that found it; and queries cut short."""
+        wanted: dict[str, dict[bytes, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for i, query in enumerate(queries):
+            for h in query.hashes:
+                wanted[h.algorithm][h.digest].append(i)
+        found: dict[str, dict[bytes, list[tuple[int, int, bytes]]]] = {}
+        truncated: set[int] = set()
+        for name, askers in wanted.items():
+            algorithm = ALGORITHMS[name]
+            digests = list(askers)
+            rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), algorithm.digest_bytes)
+            max_distance = options.max_distances.get(name, algorithm.default_max_distance)
+            assert max_distance is not None, name  # noqa: S101 - `_check` refused it
+            matches = self._matcher.search(name, rows, max_distance=max_distance, limit=_DIGESTS_CONSIDERED)
+            if len(matches.distances):
+                by_digest: dict[bytes, list[tuple[int, int, bytes]]] = defaultdict(list)
+                for r, digest in enumerate(digests):
+                    for k in range(int(matches.lims[r]), int(matches.lims[r + 1])):
+                        by_digest[matches.digests[k].tobytes()] += [
+                            (i, int(matches.distances[k]), digest) for i in askers[digest]
+                        ]
+                found[name] = by_digest
+            for r in np.flatnonzero(matches.truncated).tolist():
+                truncated.update(askers[digests[r]])
+        return found, truncated
+
+    def _fetch(
+        self, found: Mapping[str, Mapping[bytes, list[tuple[int, int, bytes]]]], revision: int
+    ) -> tuple[dict[int, dict[int, _Hit]], int]:
+        """Return the hits by query and entry id, and the revision up to which the store was read."""
+        hits: dict[int, dict[int, _Hit]] = defaultdict(dict)
+        for name, by_digest in found.items():
+            for digest, entries in self._store.entries_by_digests(name, list(by_digest)).items():
+                for i, distance, query_digest in by_digest[digest]:
+                    for entry in entries:
+                        hit = _Hit(entry, name, distance, query_digest)
+                        known = hits[i].get(entry.id)
+                        if known is None or hit.rank < known.rank:
+                            hits[i][entry.id] = hit
+        return hits, revision
+
+    def _answer(
+        self,
+        principal: Principal,
+        query: Query,
+        hits: list[_Hit],
+        reviews: Mapping[int, Sequence[Review]],
+        policy: Policy,
+        options: MatchOptions,
+        *,
+        truncated: bool,
+    ) -> MatchResult:
+        sets, contributors = self._store.hash_sets(), self._store.contributors()
+        seen: list[tuple[_Hit, HashSet]] = []
+        withheld = False
+        for hit in sorted(hits, key=lambda h: h.rank):  # (4)
+            hash_set = sets[f"{hit.entry.contributor}/{hit.entry.hash_set}"]
+            if access.may_see(principal, hash_set):
+                seen.append((hit, hash_set))
+            else:
+                withheld |= hash_set.marking.disclose_existence
+        statements = [
+            trust.Statement(
+                entry=hit.entry,
+                contributor=contributors[hit.entry.contributor],
+                hash_set=hash_set,
+                reviews=tuple(reviews.get(hit.entry.id, ())),
+            )
+            for hit, hash_set in seen
+        ]
+        judgement = trust.evaluate(policy, statements, contributors)  # (5)
+        verdict, reasons = judgement.verdict, judgement.reasons
+        if withheld and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
+            verdict = Verdict.REVIEW
+        if withheld:
+            reasons += (
+                ReasonLine(
+                    code="WITHHELD", text="something is known that the contributor's terms do not let this caller see"
+                ),
+            )
+        limit = min(options.match_limit or 100, MAX_MATCHES)
+        return MatchResult(  # (6)
+            verdict=verdict,
+            reasons=reasons,
+            matches=tuple(
+                EntryMatch(
+                    entry=hit.entry,
+                    algorithm=hit.algorithm,
+                    distance=hit.distance,
+                    query_digest=hit.query_digest,
+                    reviews=dict(Counter(r.kind for r in reviews.get(hit.entry.id, ()))),
+                    marking=hash_set.marking,
+                )
+                for hit, hash_set in seen[:limit]
+            ),
+            label=query.label,
+            truncated=truncated or len(seen) > limit,
+            withheld=withheld,
+        )
+
+
+def _check(queries: Sequence[Query], options: MatchOptions) -> None:
+    """Raise InvalidArgument with every violation of the request."""
+    wrong: list[Violation] = []
+    used: set[str] = set()
+    for i, query in enumerate(queries):
+        if not query.hashes:
+            wrong.append(Violation(f"queries[{i}].hashes", "needs at least one hash", "REQUIRED"))
+        used.update(h.algorithm for h in query.hashes)
+    if options.match_limit < 0:
+        wrong.append(Violation("options.match_limit", "must not be negative", "OUT_OF_RANGE"))
+    for name, value in options.max_distances.items():
+        algorithm = ALGORITHMS.get(name)
+        if algorithm is None:
+            wrong.append(
+                Violation(
+                    f"options.max_distances[{name[:20]}]",
+                    f"must be one of {', '.join(ALGORITHMS)}",
+                    "UNKNOWN_ALGORITHM",
+                )
+            )
+            continue
+        most = {
+            Metric.EXACT: 0,
+            Metric.HAMMING: algorithm.bits,
+            Metric.SQUARED_EUCLIDEAN: 255 * 255 * algorithm.digest_bytes,
+        }
+        if not 0 <= value <= most[algorithm.metric]:
+            wrong.append(
+                Violation(
+                    f"options.max_distances[{name}]",
+                    f"must be 0 to {most[algorithm.metric]}, got {value}",
+                    "OUT_OF_RANGE",
+                )
+            )
+    missing = [n for n in sorted(used) if ALGORITHMS[n].default_max_distance is None and n not in options.max_distances]
+    wrong += [
+        Violation(
+            f"options.max_distances[{n}]", f"is required for {n}: {ALGORITHMS[n].source}", Reason.DISTANCE_REQUIRED
+        )
+        for n in missing
+    ]
+    if wrong:
+        raise InvalidArgument(
+            "; ".join(f"{v.field} {v.description}" for v in wrong[:5]),
+            violations=tuple(wrong),
+            reason=Reason.DISTANCE_REQUIRED if missing else Reason.INVALID_FIELD,
+        )
+
+
+def _remark_quality(answer: MatchResult, quality: int | None) -> MatchResult:
+    if quality is None or quality >= _LOW_QUALITY:
+        return answer
+    line = ReasonLine(
+        code="LOW_QUALITY",
+        text=f"PDQ quality {quality} is below {_LOW_QUALITY}: a blank or nearly blank picture; near matches say little about it",
+    )
+    return MatchResult(
+        verdict=answer.verdict,
+        reasons=(*answer.reasons, line),
+        matches=answer.matches,
+        label=answer.label,
+        truncated=answer.truncated,
+        withheld=answer.withheld,
+    )

@@ -1,0 +1,281 @@
+"""Intake rules: whether one record is accepted, quarantined or rejected, and which of its hashes are kept.
+
+`inspect` is pure and looks at one record; the hub adds the rules that need the whole import or the store (their codes are here too,
+so that every reason has one home). A hash that says nothing about any item (the digest of the empty file, all zeros) is left out
+and noted: it is a placeholder, and the hashes beside it are still right. A perceptual hash that would match unrelated pictures
+(blank, nearly uniform, low quality) quarantines the whole entry: it suggests that the item itself is blank or broken, in which case
+its exact digests are no better, and only a person can tell.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from hashhub.hashes import ALGORITHMS, Hash
+from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Action, Disposition, Record
+
+
+class Code(StrEnum):
+    """Stable reason codes of intake. Removing or renaming one is a breaking change."""
+
+    def __new__(cls, value: str, description: str) -> Code:
+        """Make a member whose value is the code and whose `description` is one sentence for people."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.description = description
+        return member
+
+    description: str
+
+    # The source cannot be read as items (connectors).
+    NOT_AN_OBJECT = "NOT_AN_OBJECT", "The item is not an object with named fields."
+    BAD_FIELD = (
+        "BAD_FIELD",
+        "A field of the item has the wrong type, is out of range, too long, or holds characters that cannot be stored.",
+    )
+    LINE_TOO_LONG = "LINE_TOO_LONG", "The line is longer than any supported format has them."
+    UNPARSABLE_LINE = "UNPARSABLE_LINE", "The line is in none of the layouts that the connector reads."
+    WRONG_COLUMN_COUNT = "WRONG_COLUMN_COUNT", "The row has more or fewer columns than the header."
+    MISSING_EXTERNAL_ID = (
+        "MISSING_EXTERNAL_ID",
+        "The item does not name what it is about: the format demands the contributor's own id, and a withdrawal the id or a hash.",
+    )
+
+    # A hash cannot be one.
+    NO_HASH = "NO_HASH", "The item has no hash."
+    DIGEST_EMPTY = "DIGEST_EMPTY", "The digest is missing."
+    DIGEST_WRONG_LENGTH = "DIGEST_WRONG_LENGTH", "The digest has the wrong length for its algorithm."
+    DIGEST_NOT_ENCODED = "DIGEST_NOT_ENCODED", "The digest is in none of its algorithm's encodings."
+    UNSUPPORTED_ALGORITHM = (
+        "UNSUPPORTED_ALGORITHM",
+        "This hub does not match hashes of this algorithm; the hash was left out.",
+    )
+    TOO_MANY_HASHES = "TOO_MANY_HASHES", "The item has more hashes than one media item can have."
+
+    # A hash says nothing, or too little.
+    EMPTY_FILE = "EMPTY_FILE", "The digest is that of the empty file; the hash was left out."
+    ALL_ZERO = "ALL_ZERO", "Every bit of the digest is 0, which is a placeholder; the hash was left out."
+    ALL_ONE = "ALL_ONE", "Every bit of the digest is 1, which is a placeholder; the hash was left out."
+    LOW_ENTROPY = "LOW_ENTROPY", "The perceptual hash is too regular to tell one picture from another."
+    BLANK_PICTURE = "BLANK_PICTURE", "The perceptual hash is that of a picture of one colour."
+    LOW_QUALITY = "LOW_QUALITY", "The PDQ quality is below 50, so that the hash would match unrelated pictures."
+
+    # The record contradicts itself, another item of the source, or the store (hub).
+    CONTRADICTORY_BINDING = (
+        "CONTRADICTORY_BINDING",
+        "One exact digest is bound to two different digests of another algorithm.",
+    )
+    CONFLICTING_CATEGORIES = (
+        "CONFLICTING_CATEGORIES",
+        "The same item stands in this source with two classifications that cannot both hold.",
+    )
+    IN_BENIGN_SET = "IN_BENIGN_SET", "A hash of this item is also in a set of benign items."
+    UNKNOWN_VALUE = "UNKNOWN_VALUE", "The classification is no value of the hash set's scheme."
+    UNCLASSIFIED = "UNCLASSIFIED", "The item has no classification, and the hash set's scheme demands one."
+    REGION_MISMATCH = "REGION_MISMATCH", "The source states another region than the hash set's scheme has."
+
+    # What became of the item otherwise (hub).
+    DUPLICATE_IN_SOURCE = (
+        "DUPLICATE_IN_SOURCE",
+        "The same item stands earlier in this source; its hashes were merged into that one.",
+    )
+    IDENTICAL_ENTRY = "IDENTICAL_ENTRY", "The hash set already holds an identical entry."
+    SUPERSEDED = "SUPERSEDED", "A newer statement of the same contributor about the same item replaced the entry."
+    ABSENT_FROM_LIST = "ABSENT_FROM_LIST", "The replacing list no longer holds the item."
+    WITHDRAWN_BY_SOURCE = "WITHDRAWN_BY_SOURCE", "The source asked for the withdrawal."
+    WITHDRAWN_BY_CONTRIBUTOR = "WITHDRAWN_BY_CONTRIBUTOR", "The contributor withdrew the entry."
+    QUARANTINED_BY_OPERATOR = "QUARANTINED_BY_OPERATOR", "An operator put the entry into quarantine."
+    UNKNOWN_EXTERNAL_ID = "UNKNOWN_EXTERNAL_ID", "The withdrawal names an item that the hash set does not hold."
+
+
+DESCRIPTIONS: Final = MappingProxyType({code.value: code.description for code in Code})
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """What intake decided about one record.
+
+    ACCEPTED (for a withdrawal: it can be carried out), QUARANTINED or REJECTED. `reasons` are the codes behind QUARANTINED or
+    REJECTED, distinct, most telling first; empty when ACCEPTED. `hashes` are those to keep, in the record's order. `notes` are (code,
+    detail) pairs: one or more for every reason, naming the algorithm, and one for every hash that was left out.
+    """
+
+    disposition: Disposition
+    reasons: tuple[str, ...]
+    hashes: tuple[Hash, ...]
+    notes: tuple[tuple[str, str], ...]
+
+    def detail(self, reason: str) -> str:
+        """Return the sentences about one reason, for the import's report."""
+        return " ".join(text for code, text in self.notes if code == reason)
+
+
+MIN_PDQ_QUALITY: Final = 50  # ThreatExchange, PdqSignal and the PDQ paper: below it, matches are noise
+
+# MD5 (RFC 1321, A.5), SHA-1 and SHA-256 of no bytes.
+EMPTY_FILE_DIGESTS: Final = frozenset(
+    bytes.fromhex(text)
+    for text in (
+        "d41d8cd98f00b204e9800998ecf8427e",
+        "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    )
+)
+_ZEROS: Final = frozenset(bytes(a.digest_bytes) for a in ALGORITHMS.values())
+_ONES: Final = frozenset(b"\xff" * a.digest_bytes for a in ALGORITHMS.values())
+_USELESS: Final = EMPTY_FILE_DIGESTS | _ZEROS | _ONES
+
+# How regular is too regular. Measured with pdqhash 0.2.7 and imagehash 4.3.2 on 5,000 seeded synthetic pictures (1/f textures, with
+# and without occluding shapes), 3,000 uniform colours and all 256 greys:
+#
+#   PDQ     pictures of quality 50 and more: exactly 128 set bits (the hash cuts at the median), at least 17 distinct bytes of 32.
+#           Uniform pictures: what is left is the rounding noise of the transform, at most 106 set bits and 18 distinct bytes.
+#   PHASH   pictures: exactly 32 set bits (a median cut too), at least 4 distinct bytes of 8. Uniform: 1 set bit; gradients: 1 to 8.
+#   DHASH   pictures: 11 to 43 set bits, at least 2 distinct bytes of 8. Uniform and gradients: 0 or 64 set bits.
+#
+# The bounds lie outside what pictures give, and 5 standard deviations or more away from what uniformly random digests give.
+_PDQ_SET_BITS: Final = range(64, 193)
+_PDQ_MIN_DISTINCT: Final = 12
+_PDQ_NOISE_MAX_DISTINCT: Final = 19
+_PDQ_NOISE_MAX_SET_BITS: Final = 112
+_PHASH_SET_BITS: Final = range(12, 53)
+_PHASH_MIN_DISTINCT: Final = 3
+_DHASH_SET_BITS: Final = range(8, 57)
+_DHASH_MIN_DISTINCT: Final = 2
+# imagehash.phash of any picture of one colour but black (black gives all zeros), whatever its size: only the constant term is left.
+_BLANK_PHASH: Final = bytes.fromhex("8000000000000000")
+# IPED (PhotoDNALookup, minEntropy): the share of adjacent bytes that differ; at least 0.7 of 143 pairs.
+_PHOTODNA_BYTES: Final = ALGORITHMS["PHOTODNA"].digest_bytes
+_PHOTODNA_MAX_EQUAL_PAIRS: Final = int((_PHOTODNA_BYTES - 1) * (1 - 0.7))
+
+_PERCEPTUAL: Final = frozenset(a.name for a in ALGORITHMS.values() if a.is_perceptual)
+_MAX_SIZE: Final = 2**63 - 1  # bytes; what both databases keep
+_ACCEPTED: Final = Disposition.ACCEPTED
+
+
+def inspect(record: Record) -> Inspection:
+    """Decide about one record. Pure; nothing outside the record is looked at, and nothing is raised.
+
+    Rejected: a field that cannot be stored, more hashes than `MAX_HASHES_PER_ENTRY`, no hash left to match, a withdrawal that names
+    nothing. Quarantined: a suspicious perceptual hash, two different digests of one exact algorithm.
+    """
+    bad = _bad_field(record)
+    if bad:
+        return Inspection(Disposition.REJECTED, (Code.BAD_FIELD.value,), (), ((Code.BAD_FIELD.value, bad),))
+    if len(record.hashes) + len(record.faults) > MAX_HASHES_PER_ENTRY:
+        count = len(record.hashes) + len(record.faults)
+        detail = f"{count} hashes; at most {MAX_HASHES_PER_ENTRY} can belong to one item."
+        return Inspection(
+            Disposition.REJECTED, (Code.TOO_MANY_HASHES.value,), (), ((Code.TOO_MANY_HASHES.value, detail),)
+        )
+
+    left_out: list[tuple[str, str]] = []
+    suspicious: list[tuple[str, str]] = []
+    exact: set[str] = set()
+    kept = record.hashes
+    for h in record.hashes:
+        name = h.algorithm
+        digest = h.digest
+        if digest in _USELESS:
+            kept = tuple(k for k in kept if k is not h)
+            left_out.append(_useless(h))
+        elif name in _PERCEPTUAL:
+            code = _suspicion(name, digest)
+            if code is not None:
+                suspicious.append((code.value, f"{name}: {code.description}"))
+        elif name in exact:
+            suspicious.append((Code.CONTRADICTORY_BINDING.value, f"{name}: the item has two different digests."))
+        else:
+            exact.add(name)
+    for fault in record.faults:
+        left_out.append((fault.reason, f"{fault.algorithm}: {fault.detail}"))
+
+    if record.action is Action.WITHDRAW:
+        if record.external_id or kept:
+            return Inspection(_ACCEPTED, (), kept, tuple(left_out))
+    elif kept:
+        if record.quality is not None and record.quality < MIN_PDQ_QUALITY and any(h.algorithm == "PDQ" for h in kept):
+            suspicious.append(
+                (Code.LOW_QUALITY.value, f"PDQ: quality {record.quality}; at least {MIN_PDQ_QUALITY} is needed.")
+            )
+        if not suspicious:
+            return Inspection(_ACCEPTED, (), kept, tuple(left_out))
+        reasons = tuple(dict.fromkeys(code for code, _ in suspicious))
+        return Inspection(Disposition.QUARANTINED, reasons, kept, (*suspicious, *left_out))
+    if left_out:
+        return Inspection(Disposition.REJECTED, (left_out[0][0],), (), tuple(left_out))
+    code = Code.MISSING_EXTERNAL_ID if record.action is Action.WITHDRAW else Code.NO_HASH
+    return Inspection(Disposition.REJECTED, (code.value,), (), ((code.value, code.description),))
+
+
+def _bad_field(record: Record) -> str:
+    """Return what is wrong with a field that is to be stored, or an empty string."""
+    text = (
+        record.external_id
+        + record.value
+        + record.region
+        + record.member
+        + record.media_type
+        + record.series
+        + record.source_time
+    )
+    if record.tags:
+        text += "".join(record.tags)
+    # The common case in one look: short, and neither NUL nor half a surrogate pair (PostgreSQL refuses both).
+    if len(text) > MAX_TEXT or not text.isascii() or "\0" in text:
+        for field in ("external_id", "value", "region", "member", "media_type", "series", "source_time"):
+            wrong = _bad_text(getattr(record, field))
+            if wrong:
+                return f"{field} {wrong}."
+        for tag in record.tags:
+            wrong = _bad_text(tag)
+            if wrong:
+                return f"a tag {wrong}."
+    if record.media_size is not None and not 0 <= record.media_size <= _MAX_SIZE:
+        return "media_size must be a number of bytes, 0 or more."
+    if record.quality is not None and not 0 <= record.quality <= 100:  # noqa: PLR2004 - the PDQ quality scale
+        return "quality must be between 0 and 100."
+    return ""
+
+
+def _bad_text(text: str) -> str:
+    if len(text) > MAX_TEXT:
+        return f"must be at most {MAX_TEXT} characters, got {len(text)}"
+    if "\0" in text:
+        return "must not contain NUL"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "must be Unicode text, but holds half a surrogate pair"
+    return ""
+
+
+def _useless(h: Hash) -> tuple[str, str]:
+    code = Code.ALL_ZERO if h.digest in _ZEROS else Code.ALL_ONE if h.digest in _ONES else Code.EMPTY_FILE
+    return code.value, f"{h.algorithm}: {code.description}"
+
+
+def _suspicion(name: str, digest: bytes) -> Code | None:
+    """Return why a perceptual hash would match unrelated pictures, or None."""
+    match name:
+        case "PHOTODNA":
+            bits = int.from_bytes(digest)
+            # A byte of x ^ (x >> 8) is 0 where a byte equals the one before it; the first has none before it.
+            equal = (bits ^ (bits >> 8)).to_bytes(_PHOTODNA_BYTES).count(0, 1)
+            return Code.LOW_ENTROPY if equal > _PHOTODNA_MAX_EQUAL_PAIRS else None
+        case "PDQ":
+            ones, distinct = int.from_bytes(digest).bit_count(), len(set(digest))
+            if distinct <= _PDQ_NOISE_MAX_DISTINCT and ones <= _PDQ_NOISE_MAX_SET_BITS:
+                return Code.BLANK_PICTURE
+            return None if ones in _PDQ_SET_BITS and distinct >= _PDQ_MIN_DISTINCT else Code.LOW_ENTROPY
+        case "PHASH":
+            if digest == _BLANK_PHASH:
+                return Code.BLANK_PICTURE
+            ones, distinct = int.from_bytes(digest).bit_count(), len(set(digest))
+            return None if ones in _PHASH_SET_BITS and distinct >= _PHASH_MIN_DISTINCT else Code.LOW_ENTROPY
+        case _:
+            ones, distinct = int.from_bytes(digest).bit_count(), len(set(digest))
+            return None if ones in _DHASH_SET_BITS and distinct >= _DHASH_MIN_DISTINCT else Code.LOW_ENTROPY
