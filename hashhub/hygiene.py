@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -22,7 +22,7 @@ from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Action, Disposition, R
 class Code(StrEnum):
     """Stable reason codes of intake. Removing or renaming one is a breaking change."""
 
-    def __new__(cls, value: str, description: str) -> Code:
+    def __new__(cls, value: str, description: str) -> Self:
         """Make a member whose value is the code and whose `description` is one sentence for people."""
         member = str.__new__(cls, value)
         member._value_ = value
@@ -174,7 +174,7 @@ def inspect(record: Record) -> Inspection:
 
     left_out: list[tuple[str, str]] = []
     suspicious: list[tuple[str, str]] = []
-    exact: set[str] = set()
+    exact: dict[str, bytes] = {}
     kept = record.hashes
     for h in record.hashes:
         name = h.algorithm
@@ -186,12 +186,10 @@ def inspect(record: Record) -> Inspection:
             code = _suspicion(name, digest)
             if code is not None:
                 suspicious.append((code.value, f"{name}: {code.description}"))
-        elif name in exact:
+        elif exact.setdefault(name, digest) != digest:
             suspicious.append((Code.CONTRADICTORY_BINDING.value, f"{name}: the item has two different digests."))
-        else:
-            exact.add(name)
-    for fault in record.faults:
-        left_out.append((fault.reason, f"{fault.algorithm}: {fault.detail}"))
+    if record.faults:
+        left_out += [(fault.reason, f"{fault.algorithm}: {fault.detail}") for fault in record.faults]
 
     if record.action is Action.WITHDRAW:
         if record.external_id or kept:

@@ -1,0 +1,245 @@
+"""Classification schemes as data: what a contributor's raw value means in the common dimensions.
+
+One TOML file per scheme and version, in `data/` or in a directory that the operator names; adding one needs no code.
+`docs/schemes.md` lists them and describes the file. A raw value never travels without scheme, version and region: VICS 0 and 5
+swap meaning between `vic-us` and `vic-us-legacy`, and the UK's A has nothing to do with the industry's A1.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from hashhub.errors import InvalidArgument, Reason, Violation
+from hashhub.model import Classification, SchemeStatus
+from hashhub.schemes import dimensions
+
+_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_VERSION: Final = re.compile(r"\d+(?:\.\d+)*")
+_REGION: Final = re.compile(r"[A-Z]{2}")
+NO_REGION: Final = "ZZ"  # ISO 3166-1 user-assigned: international, or of no country
+# Regions that VICS files carry and that name no region (formats in the field: the last path segment of `@odata.context`).
+_SAYS_NOTHING: Final = frozenset({"", "default", "custom", "unknown"})
+
+
+class SchemeValue(msgspec.Struct, frozen=True, kw_only=True):
+    """One value of a scheme. `dimensions` holds sorted possible values; what is missing is unknown."""
+
+    value: str
+    title: str
+    dimensions: dict[str, tuple[str, ...]]
+    note: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """One version of one classification scheme.
+
+    `region` is ISO 3166-1, ZZ for none; `region_aliases` are its other spellings in files (`UK`). `source` says where the table
+    comes from. `lossy` says what a value of this scheme does not tell, although a reader might think so.
+    """
+
+    id: str
+    version: str
+    region: str
+    status: SchemeStatus
+    title: str
+    source: tuple[str, ...]
+    values: dict[str, SchemeValue]
+    lossy: tuple[str, ...] = ()
+    region_aliases: tuple[str, ...] = ()
+    _by_text: dict[str, Classification] = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """`ID@VERSION`, as hash sets name it."""
+        return f"{self.id}@{self.version}"
+
+    def resolve(self, raw: str) -> Classification | None:
+        """Return what the raw value means, or None when the scheme has no such value.
+
+        White space around it and case do not matter. An unknown value is never guessed at: the entry is quarantined (UNKNOWN_VALUE).
+        """
+        # The first look-up answers nearly always; results are not cached, or a hostile file could fill memory with spellings.
+        return self._by_text.get(raw) or self._by_text.get(raw.strip().casefold())
+
+    def contradicts_region(self, stated: str) -> bool:
+        """Whether a file that states this region cannot be of this scheme. `Default`, `CUSTOM` and `UNKNOWN` state nothing."""
+        text = stated.strip().casefold()
+        if self.region == NO_REGION or text in _SAYS_NOTHING:
+            return False
+        return text not in {r.casefold() for r in (self.region, *self.region_aliases)}
+
+
+class Registry:
+    """The schemes that this hub knows. Build it with `load`."""
+
+    def __init__(self, schemes: Iterable[Scheme]) -> None:
+        """Keep the schemes. Raises InvalidArgument when two have the same id and version."""
+        self._by_name: dict[str, Scheme] = {}
+        for scheme in schemes:
+            if scheme.name in self._by_name:
+                raise InvalidArgument.field(
+                    "schemes", f"{scheme.name} is defined twice; give one another version", "DUPLICATE"
+                )
+            self._by_name[scheme.name] = scheme
+
+    def get(self, reference: str) -> Scheme:
+        """Return the scheme `id@version`; a bare `id` means its newest verified version, or its newest draft if none is verified.
+
+        Raises InvalidArgument (UNKNOWN_SCHEME) with the schemes that exist.
+        """
+        found = self._by_name.get(reference)
+        if found is None:
+            versions = [s for s in self._by_name.values() if s.id == reference]
+            if not versions:
+                known = ", ".join(s.name for s in self.list())
+                raise InvalidArgument(
+                    f"unknown scheme {reference[:80]!r}; known schemes are {known}",
+                    reason=Reason.UNKNOWN_SCHEME,
+                    violations=(Violation("scheme", f"must be one of {known}", "UNKNOWN_SCHEME"),),
+                )
+            found = max(versions, key=lambda s: (s.status is SchemeStatus.VERIFIED, _order(s.version)))
+        return found
+
+    def list(self) -> tuple[Scheme, ...]:
+        """Return every scheme, by id and then version."""
+        return tuple(sorted(self._by_name.values(), key=lambda s: (s.id, _order(s.version))))
+
+
+def load(extra: Path | None = None) -> Registry:
+    """Return the registry of the schemes that come with hashhub and, if given, of every `*.toml` in the directory `extra`.
+
+    Raises InvalidArgument naming the file and the key for anything that a scheme file must not hold.
+    """
+    sources = sorted(
+        (f for f in files(__name__).joinpath("data").iterdir() if f.name.endswith(".toml")), key=lambda f: f.name
+    )
+    schemes = [parse(f.read_bytes(), f.name) for f in sources]
+    if extra is not None:
+        if not extra.is_dir():
+            raise InvalidArgument.field(
+                "schemes", f"{extra.name!r} is no directory; name one that holds *.toml files", "NOT_FOUND"
+            )
+        try:
+            schemes += [parse(f.read_bytes(), f.name) for f in sorted(extra.glob("*.toml"))]
+        except OSError as e:
+            raise InvalidArgument.field("schemes", f"cannot read {extra.name!r}: {e.strerror}", "UNREADABLE") from e
+    return Registry(schemes)
+
+
+class _ValueTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    title: str
+    dimensions: dict[str, str | list[str]] = {}
+    note: str = ""
+    aliases: list[str] = []
+
+
+class _SchemeTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: str
+    version: str
+    region: str
+    status: str
+    title: str
+    source: list[str]
+    values: dict[str, Any]
+    lossy: list[str] = []
+    region_aliases: list[str] = []
+
+
+def parse(text: bytes, file: str) -> Scheme:
+    """Return the scheme that a TOML file defines; `file` is what errors call it. Raises InvalidArgument naming file and key."""
+    try:
+        table = msgspec.convert(tomllib.loads(text.decode()), _SchemeTable)
+    except UnicodeDecodeError as e:
+        raise InvalidArgument.field(file, "is not UTF-8; save it as UTF-8", "NOT_UTF8") from e
+    except tomllib.TOMLDecodeError as e:
+        raise InvalidArgument.field(file, f"is not TOML: {e}", "NOT_TOML") from e
+    except msgspec.ValidationError as e:
+        raise InvalidArgument.field(file, str(e), "BAD_KEY") from e
+    _check(file, table)
+    values = {raw: _value(f"{file}: values.{raw}", raw, body) for raw, body in table.values.items()}
+    status = SchemeStatus(table.status.upper())
+    by_text: dict[str, Classification] = {}
+    for value in values.values():
+        meaning = Classification(
+            scheme=table.id,
+            version=table.version,
+            region=table.region,
+            value=value.value,
+            status=status,
+            dimensions=value.dimensions,
+        )
+        for spelling in dict.fromkeys((value.value.casefold(), *(a.strip().casefold() for a in value.aliases))):
+            if not spelling or spelling in by_text:
+                raise InvalidArgument.field(
+                    f"{file}: values.{value.value}",
+                    f"spelling {spelling!r} is empty or stands for two values",
+                    "AMBIGUOUS",
+                )
+            by_text[spelling] = meaning
+        by_text.setdefault(value.value, meaning)
+    return Scheme(
+        id=table.id,
+        version=table.version,
+        region=table.region,
+        status=status,
+        title=table.title,
+        source=tuple(table.source),
+        values=values,
+        lossy=tuple(table.lossy),
+        region_aliases=tuple(table.region_aliases),
+        _by_text=by_text,
+    )
+
+
+def _check(file: str, table: _SchemeTable) -> None:
+    wrong = [
+        Violation(f"{file}: {key}", description, "INVALID")
+        for key, is_right, description in (
+            ("id", _ID.fullmatch(table.id), "must be 1 to 63 of a-z, 0-9 and -"),
+            ("version", _VERSION.fullmatch(table.version), "must be numbers with dots, such as 2.0"),
+            ("region", _REGION.fullmatch(table.region), "must be an ISO 3166-1 alpha-2 code; ZZ for none"),
+            ("status", table.status in {s.lower() for s in SchemeStatus}, "must be verified or draft"),
+            ("title", table.title.strip(), "must not be empty"),
+            ("source", table.source and all(s.strip() for s in table.source), "must say where the table comes from"),
+            ("values", table.values, "must hold at least one value"),
+        )
+        if not is_right
+    ]
+    if wrong:
+        raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+
+
+def _value(where: str, raw: str, body: object) -> SchemeValue:
+    try:
+        table = msgspec.convert(body, _ValueTable)
+    except msgspec.ValidationError as e:
+        raise InvalidArgument.field(where, str(e), "BAD_KEY") from e
+    if not raw.strip() or raw != raw.strip():
+        raise InvalidArgument.field(where, "a value must not be empty or have white space around it", "INVALID")
+    found: dict[str, tuple[str, ...]] = {}
+    for name, given in table.dimensions.items():
+        try:
+            found[name] = dimensions.possible(name, (given,) if isinstance(given, str) else given)
+        except InvalidArgument as e:
+            raise InvalidArgument.field(f"{where}.dimensions", e.message, "UNKNOWN") from e
+    return SchemeValue(
+        value=raw,
+        title=table.title,
+        dimensions=dict(sorted(found.items())),
+        note=table.note,
+        aliases=tuple(table.aliases),
+    )
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

@@ -1,0 +1,160 @@
+"""Compare and translate statements of different schemes in dimension space; codes are never compared.
+
+With a statement read as the set of worlds it allows in each dimension (`dimensions.worlds`; unknown allows all):
+
+- two statements **conflict** when some dimension's sets are disjoint: they cannot both be right;
+- a value of another scheme **remains possible** when no dimension contradicts it;
+- a value **may be emitted** only when the statement lies inside it: every dimension that the value asserts is known and at least as
+  narrow. `unclassified` and the like assert nothing and are never emitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from hashhub.model import Classification
+from hashhub.schemes import Scheme
+from hashhub.schemes.dimensions import DIMENSIONS, GROUPS, every_world, is_bundle, worlds
+
+_NOTHING: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+
+
+class Relation(StrEnum):
+    """How two statements stand to each other."""
+
+    AGREE = "AGREE"  # equal in every dimension that both know, and there is one
+    IMPRECISE = "IMPRECISE"  # compatible, but at least one allows more than the other
+    CONFLICT = "CONFLICT"  # disjoint in some dimension
+    INCOMPARABLE = "INCOMPARABLE"  # no dimension is known to both
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """The relation, and the dimensions in sorted order by what they contribute; `one_sided` are known to one side only."""
+
+    relation: Relation
+    conflicting: tuple[str, ...] = ()
+    overlapping: tuple[str, ...] = ()
+    agreeing: tuple[str, ...] = ()
+    one_sided: tuple[str, ...] = ()
+
+
+def compare(a: Mapping[str, tuple[str, ...]], b: Mapping[str, tuple[str, ...]]) -> Comparison:
+    """Return how two sets of dimensions stand to each other; symmetric.
+
+    Dimensions are named as in the statements, `legal_status` with its jurisdiction (`legal_status:GB`).
+    Raises InvalidArgument for a dimension or value that does not exist.
+    """
+    left, right = worlds(a), worlds(b)
+    conflicting, overlapping, agreeing = [], [], []
+    for name in sorted(left.keys() & right.keys()):
+        if left[name] == right[name]:
+            agreeing.append(name)
+        elif is_bundle(name) or not left[name].isdisjoint(right[name]):
+            overlapping.append(name)
+        else:
+            conflicting.append(name)
+    if conflicting:
+        relation = Relation.CONFLICT
+    elif overlapping:
+        relation = Relation.IMPRECISE
+    else:
+        relation = Relation.AGREE if agreeing else Relation.INCOMPARABLE
+    return Comparison(
+        relation=relation,
+        conflicting=tuple(conflicting),
+        overlapping=tuple(overlapping),
+        agreeing=tuple(agreeing),
+        one_sided=tuple(sorted(left.keys() ^ right.keys())),
+    )
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """One line of a loss report: what is lost in which dimension (empty: none in particular)."""
+
+    dimension: str
+    text: str
+
+
+class Translation(msgspec.Struct, frozen=True, kw_only=True):
+    """A statement in a foreign scheme.
+
+    `value` may be written into an export; None means that nothing may. `possible` are the values that the statement does not
+    exclude, in the target's order: for people and statistics, never for export. `losses` says why nothing may be written, or what
+    the written value no longer tells.
+    """
+
+    value: str | None
+    possible: tuple[str, ...]
+    losses: tuple[Loss, ...]
+
+
+def translate(
+    classification: Classification, target: Scheme, *, also: Mapping[str, tuple[str, ...]] = _NOTHING
+) -> Translation:
+    """Return what `target` may say of an item so classified. `also`: what else is known of it, such as its flags.
+
+    Raises InvalidArgument for a dimension or value that does not exist.
+    """
+    if (classification.scheme, classification.version) == (target.id, target.version):
+        return Translation(value=classification.value, possible=(classification.value,), losses=())
+    stated = {**also, **classification.dimensions}
+    known = worlds(stated)
+    asserted = {
+        value.value: found
+        for value in target.values.values()
+        if (found := {n: w for n, w in worlds(value.dimensions).items() if is_bundle(n) or w != every_world(n)})
+    }
+    clashes = {value: [n for n in sets if _clash(n, known, sets)] for value, sets in asserted.items()}
+    possible = tuple(value for value, names in clashes.items() if not names)
+    missing = {value: [n for n in asserted[value] if not _inside(n, known, asserted[value])] for value in possible}
+    losses: list[Loss] = []
+    if not possible:
+        names = sorted({n for found in clashes.values() for n in found})
+        losses = [Loss(n, f"what is stated fits no value of {target.name}") for n in names] or [
+            Loss("", f"{target.name} asserts nothing that could be stated")
+        ]
+    for value in possible:
+        losses += [
+            Loss(
+                n,
+                f"{target.name} {value} asserts {_words(n, target.values[value].dimensions)}; stated is "
+                + (_words(n, stated) if n in known else "nothing"),
+            )
+            for n in missing[value]
+        ]
+    if len(possible) > 1:
+        losses.insert(0, Loss("", f"{', '.join(possible)} of {target.name} all remain possible"))
+    if len(possible) == 1 and not missing[possible[0]]:
+        value = possible[0]
+        losses = [
+            Loss(n, f"{_words(n, stated)} is stated; {target.name} {value} does not tell it")
+            for n, w in sorted(known.items())
+            if w != every_world(n) and asserted[value].get(n) != w
+        ]
+        return Translation(value=value, possible=possible, losses=tuple(losses))
+    return Translation(value=None, possible=possible, losses=tuple(losses))
+
+
+def _clash(name: str, known: Mapping[str, frozenset[str]], asserted: Mapping[str, frozenset[str]]) -> bool:
+    return name in known and not is_bundle(name) and known[name].isdisjoint(asserted[name])
+
+
+def _inside(name: str, known: Mapping[str, frozenset[str]], asserted: Mapping[str, frozenset[str]]) -> bool:
+    if name not in known:
+        return False
+    return asserted[name] <= known[name] if is_bundle(name) else known[name] <= asserted[name]
+
+
+def _words(name: str, stated: Mapping[str, tuple[str, ...]]) -> str:
+    dimension, _, jurisdiction = name.partition(":")
+    if dimension == "legal_status":
+        return " or ".join(v for v in stated[dimension] if v.startswith(jurisdiction))
+    for word, group in GROUPS.get(dimension, {}).items():
+        if set(stated[dimension]) == set(group):
+            return word
+    return " or ".join(v for v in DIMENSIONS[dimension].values if v in stated[dimension])
