@@ -1,0 +1,12 @@
+"""The store: every statement, durable and attributed, in SQLite or PostgreSQL.
+
+`Store` is the whole interface; SQLAlchemy does not show through it, and its errors are those of hashhub.errors.
+"""
+
+from __future__ import annotations
+
+from hashhub.store.locking import lock_data
+from hashhub.store.packing import EntryRow
+from hashhub.store.store import LAST_ENTRY, MatcherChange, Store
+
+__all__ = ["LAST_ENTRY", "EntryRow", "MatcherChange", "Store", "lock_data"]

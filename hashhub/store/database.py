@@ -1,0 +1,376 @@
+"""One database behind two engines: transactions, bulk rows, migrations, and the mapping of foreign errors.
+
+This module hides what differs between SQLite and PostgreSQL:
+
+                SQLite                                          PostgreSQL
+    read        one statement, its own snapshot                 the same (autocommit)
+    write       BEGIN IMMEDIATE on the one write connection     a transaction; `lock` takes the row of counters
+    insert      the driver's executemany                        binary COPY
+    gone away   cannot happen                                   reads are tried once more, writes test the connection first
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, Engine
+
+from hashhub.errors import (
+    AlreadyExists,
+    Conflict,
+    DataLoss,
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    Reason,
+    Unavailable,
+)
+from hashhub.store.schema import SCHEMA_VERSION, metadata, tables
+
+Row = tuple[Any, ...]
+_T = TypeVar("_T")
+
+FILE_NAME: Final = "hashhub.db"
+_BUSY_SECONDS: Final = 10.0  # a writer waits this long for another's transaction, which lasts well under a second
+_QUEUE_SECONDS: Final = 30.0  # a thread waits this long for a connection of its own process
+_READERS: Final = 32  # connections kept for reading; more than the default 16 threads of a process
+_MIGRATION_LOCK: Final = 0x6861736868756221  # "hashhub!": key of the advisory lock on PostgreSQL
+_COPY_TYPES: Final[dict[type[Any], str]] = {
+    sa.BigInteger: "int8",
+    sa.Integer: "int4",
+    sa.SmallInteger: "int2",
+    sa.Text: "text",
+    sa.LargeBinary: "bytea",
+    sa.Boolean: "bool",
+}
+
+
+def locate(database: str | Path) -> URL:
+    """Return the URL of a database given as a PostgreSQL or SQLite URL, a directory or a file.
+
+    A path that does not exist yet is a file when it ends in .db, .sqlite or .sqlite3, otherwise a directory.
+    Raises InvalidArgument for anything else.
+    """
+    if isinstance(database, str) and "://" in database:
+        try:
+            url = sa.make_url(database)
+        except sa.exc.ArgumentError as e:
+            raise InvalidArgument.field("database", "is not a URL; expected postgresql+psycopg://…", "URL") from e
+        if url.drivername in {"postgresql", "postgres", "postgresql+psycopg"}:
+            return url.set(drivername="postgresql+psycopg")
+        if url.get_backend_name() != "sqlite" or not url.database:
+            raise InvalidArgument.field(
+                "database", f"{url.drivername} is not supported; expected postgresql+psycopg://… or a path", "URL"
+            )
+        database = url.database
+    path = Path(database)
+    if path.is_dir() or (not path.exists() and path.suffix not in {".db", ".sqlite", ".sqlite3"}):
+        path /= FILE_NAME
+    return URL.create("sqlite+pysqlite", database=str(path))
+
+
+class Database:
+    """Connections to one database. Thread-safe. Open it after forking, not before."""
+
+    def __init__(self, url: URL, *, create: bool) -> None:
+        """Connect and bring the tables up to date; several processes may do so at once.
+
+        Raises FailedPrecondition when the database does not exist and `create` is false, when it was written by a newer hashhub,
+        or when the driver is not installed; Unavailable when it cannot be reached.
+        """
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        with mapped():
+            engines = _sqlite_engines(url, create=create) if self.is_sqlite else _postgresql_engines(url)
+            self._readers, self._writer = engines
+            try:
+                self._migrate(create=create)
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self._readers.dispose()
+        self._writer.dispose()
+
+    def sql(self, text: str) -> str:
+        """Return hand-written SQL with `?` placeholders in the driver's style."""
+        return text if self.is_sqlite else text.replace("?", "%s")
+
+    def read(self, work: Callable[[Connection], _T]) -> _T:
+        """Return `work(connection)`; each of its statements sees one moment. It may run twice, when the server went away."""
+        with mapped():
+            try:
+                with self._readers.connect() as c:
+                    return work(c)
+            except sa.exc.DBAPIError as e:
+                if not e.connection_invalidated:
+                    raise
+            with self._readers.connect() as c:
+                return work(c)
+
+    def fetch(self, sql: str, parameters: Row = ()) -> Sequence[Row]:
+        """Return the rows of one SELECT written for the driver (see `sql`)."""
+        return self.read(lambda c: _rows(c, sql, parameters))
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a transaction; commit it at the end, or roll it back when the body raises.
+
+        On SQLite nobody else can write meanwhile. On PostgreSQL call `lock` before reading what the writes depend on.
+        """
+        with mapped(), self._writer.begin() as c:
+            yield c
+
+    def lock(self, c: Connection) -> None:
+        """Wait until no other visible write is in progress; they then go on one after the other until this one ends."""
+        if not self.is_sqlite:
+            c.execute(sa.select(metadata.c.key).with_for_update())
+
+    @staticmethod
+    def next_revision(c: Connection) -> int:
+        """Return the next revision. The counter stays locked until the commit: revisions are in the order of commits."""
+        revision: int = c.execute(
+            sa.update(metadata).values(revision=metadata.c.revision + 1).returning(metadata.c.revision)
+        ).scalar_one()
+        return revision
+
+    def insert(self, c: Connection, table: sa.Table, rows: Sequence[Row]) -> None:
+        """Write rows, each with every column of the table in order, as fast as the driver can."""
+        if not rows:
+            return
+        if self.is_sqlite:
+            marks = ", ".join("?" * len(table.columns))
+            c.exec_driver_sql(f'INSERT INTO "{table.name}" VALUES ({marks})', list(rows))  # noqa: S608 - our own names
+            return
+        columns = ", ".join(f'"{column.name}"' for column in table.columns)
+        types = [_copy_type(column.type) for column in table.columns]
+        raw: Any = c.connection.driver_connection
+        with (
+            raw.cursor() as cursor,
+            cursor.copy(f'COPY "{table.name}" ({columns}) FROM STDIN (FORMAT BINARY)') as copy,
+        ):
+            copy.set_types(types)
+            for row in rows:
+                copy.write_row(row)
+
+    def _migrate(self, *, create: bool) -> None:
+        with self._readers.connect() as c:
+            if _version(c) == SCHEMA_VERSION:
+                return
+        with self._writer.begin() as c:
+            if not self.is_sqlite:
+                c.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            version = _version(c)
+            if version is None and not create:
+                raise _missing()
+            if version is not None and version > SCHEMA_VERSION:
+                raise FailedPrecondition(
+                    f"the database has tables of version {version}, this hashhub knows up to {SCHEMA_VERSION}; upgrade hashhub",
+                    reason=Reason.DATABASE_UNAVAILABLE,
+                )
+            if version != SCHEMA_VERSION:
+                upgrade(c)
+
+
+def upgrade(c: Connection) -> None:
+    """Run the migrations that are missing, inside the connection's transaction."""
+    from alembic import command  # slow to import, and needed once in a database's life
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    config.attributes["connection"] = c
+    config.attributes["tables"] = tables
+    command.upgrade(config, "head")
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Turn errors of SQLAlchemy and the drivers into ours."""
+    try:
+        yield
+    except HashHubError:
+        raise
+    except sa.exc.TimeoutError as e:
+        raise Unavailable(
+            f"no database connection became free within {_QUEUE_SECONDS:.0f} s; retry",
+            reason=Reason.DATABASE_UNAVAILABLE,
+            retry_after=1.0,
+        ) from e
+    except sa.exc.DBAPIError as e:
+        raise _translate(e.orig or e) from e
+    except sa.exc.SQLAlchemyError as e:
+        raise HashHubError("the database layer failed; see the server's log") from e
+    except Exception as e:
+        if not _is_driver_error(e):
+            raise
+        raise _translate(e) from e
+
+
+def _translate(e: BaseException) -> HashHubError:
+    code = getattr(e, "sqlite_errorcode", None)
+    state = getattr(e, "sqlstate", None) or ""
+    if code is not None:
+        match code & 0xFF:
+            case sqlite3.SQLITE_FULL:
+                return _disk_full()
+            case sqlite3.SQLITE_IOERR if code == sqlite3.SQLITE_IOERR_SHMSIZE:
+                return _disk_full()
+            case sqlite3.SQLITE_CONSTRAINT:
+                return _constraint(
+                    unique=code in {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
+                )
+            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+                return DataLoss(
+                    "the database file is damaged or not a database: restore it from a backup",
+                    reason=Reason.DATABASE_UNAVAILABLE,
+                )
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                return _away("the database is busy with another process's write", 1.0)
+            case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+                return _away("the database file cannot be read or written; check its disk and permissions", 5.0)
+            case _:
+                return HashHubError("the database refused a statement; see the server's log")
+    if state.startswith("23"):  # integrity constraint violation; the classes are in PostgreSQL's appendix A
+        return _constraint(unique=state == "23505")
+    if state == "53100":
+        return _disk_full()
+    if state.startswith("40"):  # serialization failure, deadlock
+        return Conflict("another call changed the same thing at the same moment; read again and retry")
+    if state.startswith(("08", "53", "57")) or (not state and _is_operational(e)):
+        return _away("the database cannot be reached", 1.0)
+    if state == "3D000":
+        return _missing()
+    return HashHubError("the database refused a statement; see the server's log")
+
+
+def _away(message: str, retry_after: float) -> Unavailable:
+    return Unavailable(f"{message}; retry", reason=Reason.DATABASE_UNAVAILABLE, retry_after=retry_after)
+
+
+def _disk_full() -> LimitExceeded:
+    return LimitExceeded(
+        "the database's disk is full and nothing was written: free some space, then retry",
+        reason=Reason.DISK_FULL,
+        retry_after=60.0,
+    )
+
+
+def _missing() -> FailedPrecondition:
+    return FailedPrecondition(
+        "there is no hashhub database here; check the path or URL, or start the server once to create it",
+        reason=Reason.DATABASE_UNAVAILABLE,
+    )
+
+
+def _constraint(*, unique: bool) -> HashHubError:
+    if unique:
+        return AlreadyExists("something with this name or id exists already; choose another or read the existing one")
+    return Conflict("what this refers to was changed or removed meanwhile; read again and retry")
+
+
+def _is_driver_error(e: Exception) -> bool:
+    """Whether a driver raised it. psycopg may not be installed, so its errors are known by their module."""
+    return isinstance(e, sqlite3.Error) or any(t.__module__.startswith("psycopg") for t in type(e).__mro__)
+
+
+def _is_operational(e: BaseException) -> bool:
+    return any(t.__name__ in {"OperationalError", "InterfaceError"} for t in type(e).__mro__)
+
+
+def _rows(c: Connection, sql: str, parameters: Row) -> Sequence[Row]:
+    return c.exec_driver_sql(
+        sql, parameters
+    ).cursor.fetchall()  # plain tuples: SQLAlchemy's rows would cost as much again
+
+
+def _version(c: Connection) -> str | None:
+    if not sa.inspect(c).has_table("alembic_version"):
+        return None
+    found: str | None = c.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    return found
+
+
+def _copy_type(column_type: sa.types.TypeEngine[Any]) -> str:
+    return next(_COPY_TYPES[t] for t in type(column_type).__mro__ if t in _COPY_TYPES)
+
+
+def _sqlite_engines(url: URL, *, create: bool) -> tuple[Engine, Engine]:
+    path = Path(url.database or "")
+    if not create and not path.exists():
+        raise _missing()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise _away("the data directory cannot be created; check its parent's permissions", 5.0) from e
+    common: dict[str, Any] = {
+        # None: the driver starts no transactions of its own.
+        "connect_args": {"isolation_level": None, "timeout": _BUSY_SECONDS, "cached_statements": 256},
+        "poolclass": sa.pool.QueuePool,
+        "pool_timeout": _QUEUE_SECONDS,
+    }
+    writer = sa.create_engine(url, pool_size=1, max_overflow=0, **common)
+    readers = sa.create_engine(
+        url, pool_size=_READERS, pool_use_lifo=True, pool_reset_on_return=None, isolation_level="AUTOCOMMIT", **common
+    )
+    event.listen(writer, "connect", _set_up_sqlite_writer)
+    event.listen(readers, "connect", _set_up_sqlite_reader)
+    event.listen(writer, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+    with writer.connect():  # creates the file in WAL mode before any reader opens it
+        pass
+    return readers, writer
+
+
+def _set_up_sqlite_writer(connection: sqlite3.Connection, _: object) -> None:
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError:
+            # Switching ignores the busy timeout when another process switches at the same moment.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+    # FULL: what was acknowledged survives a power cut. A withdrawal that comes back would be worse than a few ms a commit.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA cache_size = -131072")  # KiB; sorted runs of hashes touch much of the upper tree
+    connection.execute(
+        "PRAGMA wal_autocheckpoint = 16384"
+    )  # pages (64 MiB): each page is copied back once for many commits
+    connection.execute("PRAGMA journal_size_limit = 268435456")  # bytes kept of the log after a large import
+
+
+def _set_up_sqlite_reader(connection: sqlite3.Connection, _: object) -> None:
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA cache_size = -16384")  # KiB for each connection; the operating system caches the rest
+    connection.execute("PRAGMA mmap_size = 1073741824")  # bytes; shared by all connections and processes
+
+
+def _postgresql_engines(url: URL) -> tuple[Engine, Engine]:
+    try:
+        # Writes test their connection; reads instead retry, which costs nothing when all is well.
+        writer = sa.create_engine(url, pool_size=8, max_overflow=24, pool_timeout=_QUEUE_SECONDS, pool_pre_ping=True)
+        readers = sa.create_engine(
+            url,
+            pool_size=_READERS,
+            max_overflow=0,
+            pool_timeout=_QUEUE_SECONDS,
+            pool_use_lifo=True,
+            pool_reset_on_return=None,
+            isolation_level="AUTOCOMMIT",
+        )
+    except ImportError as e:
+        raise FailedPrecondition(
+            "PostgreSQL needs the package psycopg: pip install 'hashhub[postgres]'", reason=Reason.MISSING_EXTRA
+        ) from e
+    return readers, writer

@@ -1,0 +1,185 @@
+"""The packed columns of an entry: its hashes, flags and rarely used fields as bytes, so that one row is one entry.
+
+hashes   one byte of algorithm code, then the digest, repeated; an algorithm's digests have one width
+flags    two bits for each field of model.Flags in order, lowest first: 0 not stated, 1 false, 2 true
+details  MessagePack array (member, media_type, media_size, series, tags, quality, source_time)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub.errors import DataLoss
+from hashhub.hashes import ALGORITHMS, Hash
+from hashhub.model import NO_FLAGS, EntryState, Flags
+from hashhub.store.schema import ALGORITHM_CODES, ENTRY_STATES
+
+
+class EntryRow(NamedTuple):
+    """An entry as `Store.stage_entries` takes it; contributor, hash set and provenance are those of the import.
+
+    `id` comes from `Store.allocate_entries`, `classification` from `Store.classification_ids`. The other fields are those of
+    model.Entry and its provenance.
+    """
+
+    id: int
+    state: EntryState
+    position: str
+    hashes: tuple[Hash, ...]
+    external_id: str = ""
+    classification: int | None = None
+    flags: Flags = NO_FLAGS
+    reasons: tuple[str, ...] = ()
+    member: str = ""
+    media_type: str = ""
+    media_size: int | None = None
+    series: str = ""
+    tags: tuple[str, ...] = ()
+    quality: int | None = None
+    source_time: str = ""
+
+
+class Details(msgspec.Struct, frozen=True, array_like=True):
+    """Fields that most entries do not have."""
+
+    member: str = ""
+    media_type: str = ""
+    media_size: int | None = None
+    series: str = ""
+    tags: tuple[str, ...] = ()
+    quality: int | None = None
+    source_time: str = ""
+
+
+_NO_DETAILS: Final = Details()
+_NO_DETAILS_ROW: Final = msgspec.structs.astuple(_NO_DETAILS)
+_CODE_BYTES: Final = {name: bytes([code]) for name, code in ALGORITHM_CODES.items()}
+WIDTHS: Final = {code: ALGORITHMS[name].digest_bytes for name, code in ALGORITHM_CODES.items()}
+_NAMES: Final = {code: name for name, code in ALGORITHM_CODES.items()}
+_TRI: Final = {None: 0, False: 1, True: 2}
+_FROM_TRI: Final = (None, False, True)
+_encode_details: Final = msgspec.msgpack.Encoder().encode
+_decode_details: Final = msgspec.msgpack.Decoder(Details).decode
+_decode_reasons: Final = msgspec.json.Decoder(tuple[str, ...]).decode
+_flags_of_mask: Final[dict[int, Flags]] = {}
+_mask_of_flags: Final[dict[Flags, int]] = {}
+
+
+def pack_flags(flags: Flags) -> int:
+    """Return the flags as a bit mask; 0 when nothing is stated."""
+    mask = _mask_of_flags.get(flags)
+    if mask is None:
+        mask = sum(_TRI[getattr(flags, name)] << 2 * i for i, name in enumerate(Flags.__struct_fields__))
+        _mask_of_flags[flags] = mask  # at most 3 ** 5 of them
+    return mask
+
+
+def unpack_flags(mask: int) -> Flags:
+    """Return the flags of a bit mask."""
+    flags = _flags_of_mask.get(mask)
+    if flags is None:
+        fields = Flags.__struct_fields__
+        flags = Flags(**{name: _FROM_TRI[mask >> 2 * i & 3] for i, name in enumerate(fields)})
+        _flags_of_mask[mask] = flags
+    return flags
+
+
+def pack_hashes(hashes: Iterable[Hash]) -> bytes:
+    """Return the hashes as bytes, in the given order."""
+    return b"".join([part for h in hashes for part in (_CODE_BYTES[h.algorithm], h.digest)])
+
+
+def unpack_hashes(packed: bytes) -> tuple[Hash, ...]:
+    """Return the hashes in the order they were packed. Raises DataLoss when the bytes are not whole hashes."""
+    hashes = []
+    at, end = 0, len(packed)
+    try:
+        while at < end:
+            code = packed[at]
+            start, at = at + 1, at + 1 + WIDTHS[code]
+            hashes.append(Hash(_NAMES[code], packed[start:at]))
+    except KeyError:
+        at = -1
+    if at != end:
+        raise DataLoss("an entry's stored hashes cannot be read: restore the database from a backup")
+    return tuple(hashes)
+
+
+def pack_reasons(reasons: tuple[str, ...]) -> str | None:
+    """Return the reasons as JSON, or None when there are none."""
+    return msgspec.json.encode(reasons).decode() if reasons else None
+
+
+def unpack_reasons(packed: str | None) -> tuple[str, ...]:
+    """Return the reasons."""
+    return _decode_reasons(packed) if packed else ()
+
+
+def unpack_details(packed: bytes | None) -> Details:
+    """Return the rarely used fields."""
+    return _decode_details(packed) if packed else _NO_DETAILS
+
+
+def pack_entries(hash_set: int, import_key: int, entries: Iterable[EntryRow]) -> list[tuple[Any, ...]]:
+    """Return the entries as rows of the table `entry`, in its column order."""
+    rows: list[tuple[Any, ...]] = []
+    for e in entries:
+        details = e[8:]
+        rows.append(
+            (
+                e[0],
+                hash_set,
+                import_key,
+                ENTRY_STATES[e[1]],
+                e[2],
+                e[4] or None,
+                e[5],
+                pack_flags(e[6]) if e[6] is not NO_FLAGS else 0,
+                pack_hashes(e[3]),
+                _encode_details(details) if details != _NO_DETAILS_ROW else None,
+                pack_reasons(e[7]),
+                0,
+            )
+        )
+    return rows
+
+
+def digests_by_algorithm(packed: Iterable[bytes]) -> dict[str, NDArray[np.uint8]]:
+    """Return the distinct digests in the given packed hashes: algorithm name to uint8[n, digest_bytes], in byte order.
+
+    Entries with the same sequence of algorithms are cut apart together, which is what makes a million of them take a second.
+    """
+    by_shape: dict[bytes, list[bytes]] = {}
+    for blob in packed:
+        at, end, shape = 0, len(blob), b""
+        while at < end:
+            shape += blob[at : at + 1]
+            at += 1 + WIDTHS[blob[at]]
+        by_shape.setdefault(shape, []).append(blob)
+    columns: dict[int, list[NDArray[np.uint8]]] = {}
+    for shape, blobs in by_shape.items():
+        width = sum(1 + WIDTHS[code] for code in shape)
+        matrix = np.frombuffer(b"".join(blobs), np.uint8).reshape(len(blobs), width)
+        at = 1
+        for code in shape:
+            columns.setdefault(code, []).append(matrix[:, at : at + WIDTHS[code]])
+            at += 1 + WIDTHS[code]
+    return {_NAMES[code]: distinct(np.concatenate(parts)) for code, parts in columns.items()}
+
+
+def distinct(digests: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the distinct rows of uint8[n, bytes] in byte order."""
+    width = digests.shape[1]
+    flat = np.ascontiguousarray(digests).view(f"S{width}").ravel()  # fixed width: S compares like memcmp
+    order = np.argsort(flat, kind="stable")
+    ordered = digests[order]
+    if len(ordered) < 2:  # noqa: PLR2004 - nothing to compare
+        return ordered
+    fresh = np.ones(len(ordered), bool)
+    fresh[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    return ordered[fresh]
