@@ -1,7 +1,7 @@
 """What a source gives for one item, made into one Record or one Reject: the rules that all our connectors share.
 
-Reject reasons: NO_HASH (nothing that could be a hash), the first fault's reason when there are only faults, TOO_MANY_HASHES.
-Faults that are not about hashes, but about a field that was left out or shortened, are BAD_FIELD and TEXT_CUT: noted, not lost.
+Reject reasons: NO_HASH (nothing that could be a hash), that of the first faulty hash when all are faulty, TOO_MANY_HASHES.
+A fault that is not about a hash, but about a field that was left out or shortened, is BAD_FIELD: noted, not lost.
 """
 
 from __future__ import annotations
@@ -34,19 +34,17 @@ def finish(position: str, pairs: list[tuple[str, str]], faults: list[HashFault],
     hashes: tuple[Hash, ...]
     hashes, bad = read_hashes(pairs)
     if not hashes:
-        if not bad:
-            bad = tuple(f for f in faults if f.reason not in {"BAD_FIELD", "TEXT_CUT"})
-        if not bad:
-            return Reject(position, "NO_HASH", "the item has no hash; expected at least one")
-        return Reject(position, bad[0].reason, "no usable hash: " + "; ".join(f.detail for f in bad[:4]))
+        found = (*faults, *bad)
+        reason = next((f.reason for f in found if f.reason != "BAD_FIELD"), "NO_HASH")
+        detail = "; ".join(f.detail for f in found[:4]) or "expected at least one, found none"
+        return Reject(position, reason, f"the item has no usable hash: {detail}")
     return Record(position=position, hashes=hashes, faults=(*faults, *bad), **fields)
 
 
 def text(value: object, label: str, faults: list[HashFault]) -> str:
     """Return a source's free text without control characters and lone surrogates, at most MAX_TEXT characters long.
 
-    None gives the empty text. A text that was cut ends in an ellipsis and adds the fault TEXT_CUT; a value that is no text or
-    number adds BAD_FIELD.
+    None gives the empty text. A text that was cut ends in an ellipsis. That, and a value that is no text or number, adds BAD_FIELD.
     """
     if value is None:
         return ""
@@ -64,7 +62,7 @@ def text(value: object, label: str, faults: list[HashFault]) -> str:
     end = MAX_TEXT - 1
     while end and (unicodedata.combining(value[end]) or value[end] == "\u200d"):  # do not part a letter from its accent
         end -= 1
-    faults.append(HashFault(label, "TEXT_CUT", f"{label} had {len(value)} characters; {MAX_TEXT} were kept"))
+    faults.append(HashFault(label, "BAD_FIELD", f"{label} had {len(value)} characters; {MAX_TEXT} were kept"))
     return value[:end] + "…"
 
 
@@ -84,7 +82,7 @@ def tags(value: object, label: str, faults: list[HashFault]) -> tuple[str, ...]:
             if len(found) > MAX_TAGS:
                 found.popitem()
                 faults.append(
-                    HashFault(label, "TEXT_CUT", f"{label} had more than {MAX_TAGS} tags; the first were kept")
+                    HashFault(label, "BAD_FIELD", f"{label} had more than {MAX_TAGS} tags; the first were kept")
                 )
                 break
     return tuple(found)

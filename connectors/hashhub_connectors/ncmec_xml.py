@@ -201,7 +201,7 @@ def _feed(parser: Any, target: _Target, block: bytes) -> None:
 
 def _record(position: str, node: _Node, tags: tuple[str, ...]) -> Record | Reject:
     if node.name not in _ITEMS:
-        return Reject(position, "UNKNOWN_ITEM", f"unknown element {node.name[:40]!r}; expected {', '.join(_ITEMS)}")
+        return Reject(position, "NOT_AN_OBJECT", f"unknown element {node.name[:40]!r}; expected {', '.join(_ITEMS)}")
     kind, action = _ITEMS[node.name]
     member = node.child("member")
     member_id = member.attributes.get("id", "").strip() if member else ""

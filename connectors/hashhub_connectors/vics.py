@@ -212,6 +212,6 @@ def _alternatives(found: object, pairs: list[tuple[str, str]], faults: list[Hash
         elif digest := alternative.get("HashValue"):
             name = alternative.get("HashName")
             if isinstance(name, str) and name.strip() and isinstance(digest, str):
-                pairs.append((name.strip(), digest))
+                pairs.append((items.text(name, label, faults)[:40], digest))
             else:
                 faults.append(items.bad_field(label, "a HashName and a HashValue that are texts", name))
