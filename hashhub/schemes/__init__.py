@@ -44,7 +44,8 @@ class Scheme:
     """One version of one classification scheme.
 
     `region` is ISO 3166-1, ZZ for none; `region_aliases` are its other spellings in files (`UK`). `source` says where the table
-    comes from. `lossy` says what a value of this scheme does not tell, although a reader might think so.
+    comes from. `lossy` says what a value of this scheme does not tell, although a reader might think so. `value_required`: lists of
+    this scheme also hold items that are not abuse, so an item without a value must not take its verdict from the set's purpose.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Scheme:
     values: dict[str, SchemeValue]
     lossy: tuple[str, ...] = ()
     region_aliases: tuple[str, ...] = ()
+    value_required: bool = False
     _by_text: dict[str, Classification] = field(repr=False, compare=False)
 
     @property
@@ -153,6 +155,7 @@ class _SchemeTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: dict[str, Any]
     lossy: list[str] = []
     region_aliases: list[str] = []
+    value_required: bool = False
 
 
 def parse(text: bytes, file: str) -> Scheme:
@@ -197,6 +200,7 @@ def parse(text: bytes, file: str) -> Scheme:
         values=values,
         lossy=tuple(table.lossy),
         region_aliases=tuple(table.region_aliases),
+        value_required=table.value_required,
         _by_text=by_text,
     )
 

@@ -8,7 +8,7 @@ what counts as a claim, as independent and as a standing review is decided here,
 
 from __future__ import annotations
 
-from hashhub.trust.evaluation import Judgement, ReasonCode, ReasonLine, Statement, evaluate
+from hashhub.trust.evaluation import Judgement, ReasonCode, Statement, evaluate
 from hashhub.trust.policy import Clause, Dispute, Policy, explain, load, parse
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "Judgement",
     "Policy",
     "ReasonCode",
-    "ReasonLine",
     "Statement",
     "evaluate",
     "explain",

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import combinations
+from typing import Final
 
 import msgspec
 
 from hashhub.model import (
+    Classification,
     Contributor,
     Entry,
     EntryState,
     HashSet,
     Purpose,
+    ReasonLine,
     Review,
     ReviewKind,
     SchemeStatus,
@@ -37,6 +40,8 @@ class ReasonCode(StrEnum):
 
     CLAUSE_MET = "CLAUSE_MET"
     CLAUSE_NOT_MET = "CLAUSE_NOT_MET"
+    HARM_CLAIMED = "HARM_CLAIMED"
+    DRAFT_SCHEME = "DRAFT_SCHEME"
     DISPUTED = "DISPUTED"
     UNDECIDED = "UNDECIDED"
     BENIGN_SET = "BENIGN_SET"
@@ -46,28 +51,23 @@ class ReasonCode(StrEnum):
     NOTHING_KNOWN = "NOTHING_KNOWN"
 
 
-class ReasonLine(msgspec.Struct, frozen=True):
-    """One reason: its code, the clause or kind of dispute it comes from (may be empty), a sentence, the sorted names of entries."""
-
-    code: ReasonCode
-    clause: str
-    text: str
-    entries: tuple[str, ...] = ()
-
-
 class Judgement(msgspec.Struct, frozen=True):
-    """A verdict and the reasons for it, the decisive one first."""
+    """A verdict and the reasons for it, the decisive one first. The codes are those of `ReasonCode`."""
 
     verdict: Verdict
     reasons: tuple[ReasonLine, ...]
+
+
+# What being in a hash set states when the entry itself says nothing more precise.
+_PURPOSES: Final = {Purpose.CSAM: ("csam",), Purpose.EXPLOITATIVE: ("exploitative",)}
 
 
 class _Claim(StrEnum):
     HARM = "HARM"  # every verdict that it leaves possible is harmful
     UNDECIDED = "UNDECIDED"  # harm is possible, or nobody has decided
     NONE = "NONE"  # no verdict that it leaves possible is harmful
-    BENIGN = "BENIGN"
-    TEST = "TEST"
+    BENIGN = "BENIGN"  # its set is of benign items
+    TEST = "TEST"  # its set is of test items
 
 
 def evaluate(policy: Policy, statements: Sequence[Statement], contributors: Mapping[str, Contributor]) -> Judgement:
@@ -76,79 +76,81 @@ def evaluate(policy: Policy, statements: Sequence[Statement], contributors: Mapp
     `contributors` is everybody whom the hub knows, for who takes material from whom; the statements' own are added.
 
     1. Entries that are not ACTIVE count for nothing.
-    2. Each other entry is a claim: of harm, undecided, of no harm, benign (its set's purpose), or a test item (likewise).
+    2. Each other entry makes a claim: of harm, undecided, of no harm, benign (its set's purpose), or a test item (likewise).
     3. What stands against a match is collected, as far as the policy lets it dispute one.
     4. Each clause looks for enough pairwise independent contributors among the entries that fulfil it.
     5. MATCH if a clause is met and nothing is disputed; otherwise REVIEW if anything is claimed, undecided or disputed; otherwise
        the policy's verdict on test items; otherwise BENIGN; otherwise NO_MATCH.
     """
-    # (1)
+    # (1) what counts at all
     active = sorted((s for s in statements if s.entry.state is EntryState.ACTIVE), key=_key)
     passive = [s for s in statements if s.entry.state is not EntryState.ACTIVE]
-    # (2)
-    by_claim: dict[_Claim, list[Statement]] = {claim: [] for claim in _Claim}
+    # (2) what it claims
+    claims: dict[_Claim, list[Statement]] = {claim: [] for claim in _Claim}
     for s in active:
-        by_claim[_claim(s)].append(s)
-    asserting = [*by_claim[_Claim.HARM], *by_claim[_Claim.UNDECIDED]]
-    tests, benign, harmless = by_claim[_Claim.TEST], by_claim[_Claim.BENIGN], by_claim[_Claim.NONE]
-    # (3)
-    disputes = _disputes(policy, asserting, benign, harmless)
+        for claim in _claims(s):
+            claims[claim].append(s)
+    harmful, undecided, tests, benign = (claims[c] for c in (_Claim.HARM, _Claim.UNDECIDED, _Claim.TEST, _Claim.BENIGN))
+    asserting = [*harmful, *undecided]
+    # (3) what stands against it
+    disputes = _disputes(policy, asserting, benign, claims[_Claim.NONE])
     if benign and tests and not asserting:
         disputes.append(
-            _line(ReasonCode.DISPUTED, Dispute.BENIGN_SET, "a test set and a benign set both hold it", benign + tests)
+            _line(ReasonCode.DISPUTED, "", "a set of test items and one of benign items hold it", benign + tests)
         )
-    # (4)
+    # (4) what suffices
     origins = _Origins({**contributors, **{s.contributor.id: s.contributor for s in statements}})
     met = [line for c in policy.clauses if (line := _met(c, asserting, origins)) is not None]
-    # (5)
-    rest = [
-        _line(code, "", text, found)
-        for code, text, found in (
-            (ReasonCode.UNDECIDED, "an entry leaves open whether it claims harm", by_claim[_Claim.UNDECIDED]),
-            (ReasonCode.TEST_ENTRY, "a set of test items holds it", tests),
-            (ReasonCode.BENIGN_SET, "a set of benign items holds it", benign),
-            (ReasonCode.NOT_A_HARM_CLAIM, "an entry examined it and claims no harm", harmless),
-            (ReasonCode.NOT_ACTIVE, "an entry in quarantine or withdrawn counts for nothing", passive),
-        )
-        if found
-    ]
-    unmet = _unmet(policy, asserting) if asserting and not met else []
-    reasons = (*disputes, *met, *unmet, *rest)
+    # (5) the verdict, and all that led to it
+    reasons = [*disputes, *met]
+    if not met:
+        reasons += _unmet(policy, asserting)
+        reasons += _lines(ReasonCode.HARM_CLAIMED, "an entry claims harm, which alone fulfils no clause", harmful)
+    reasons += _lines(ReasonCode.UNDECIDED, "an entry leaves open whether it claims harm", undecided)
+    reasons += _lines(ReasonCode.TEST_ENTRY, "a set of test items holds it", tests)
+    reasons += _lines(ReasonCode.BENIGN_SET, "a set of benign items holds it", benign)
+    reasons += _lines(ReasonCode.NOT_A_HARM_CLAIM, "an entry examined it and claims no harm", claims[_Claim.NONE])
+    reasons += _lines(ReasonCode.NOT_ACTIVE, "an entry in quarantine or withdrawn counts for nothing", passive)
+    reasons = reasons or [_line(ReasonCode.NOTHING_KNOWN, "", "no entry holds it", ())]
     if disputes:
-        return Judgement(Verdict.REVIEW, reasons)
-    if met:
-        return Judgement(Verdict.MATCH, reasons)
-    if asserting:
-        return Judgement(Verdict.REVIEW, reasons)
-    if tests:
-        return Judgement(policy.test, reasons)
-    if benign:
-        return Judgement(Verdict.BENIGN, reasons)
-    nothing = _line(ReasonCode.NOTHING_KNOWN, "", "no active entry claims harm", ())
-    return Judgement(Verdict.NO_MATCH, reasons or (nothing,))
+        verdict = Verdict.REVIEW
+    elif met:
+        verdict = Verdict.MATCH
+    elif asserting:
+        verdict = Verdict.REVIEW
+    elif tests:
+        verdict = policy.test
+    elif benign:
+        verdict = Verdict.BENIGN
+    else:
+        verdict = Verdict.NO_MATCH
+    return Judgement(verdict, tuple(reasons))
 
 
 def _verdicts(s: Statement) -> frozenset[str]:
-    """Return the verdicts that the entry leaves possible, by name.
-
-    A classified entry speaks for itself: where its value carries no verdict (COPINE 1) the purpose of the set does not lend it one.
-    """
-    if s.entry.classification is None:
-        return frozenset({"csam" if s.hash_set.purpose is Purpose.CSAM else "exploitative"})
-    return frozenset(s.entry.classification.dimensions.get("verdict", ("unclassified",)))
+    """Return the verdicts that the entry leaves possible: its classification's or, where that carries none, its set's purpose."""
+    classification = _classified(s.entry)
+    if classification is not None:
+        return frozenset(classification.dimensions["verdict"])
+    return frozenset(_PURPOSES.get(s.hash_set.purpose, ()))
 
 
-def _claim(s: Statement) -> _Claim:
-    if s.hash_set.purpose is Purpose.TEST:
-        return _Claim.TEST
-    if s.hash_set.purpose is Purpose.BENIGN:
-        # A harmful value in a benign set is a mistake on one side or the other; it must not clear the item.
-        stated = _verdicts(s) if s.entry.classification is not None else frozenset[str]()
-        return _Claim.UNDECIDED if stated & HARMFUL else _Claim.BENIGN
+def _classified(entry: Entry) -> Classification | None:
+    """Return the entry's classification if it carries a verdict."""
+    found = entry.classification
+    return found if found is not None and "verdict" in found.dimensions else None
+
+
+def _claims(s: Statement) -> tuple[_Claim, ...]:
     stated = _verdicts(s)
+    if s.hash_set.purpose is Purpose.TEST:
+        return (_Claim.TEST,)
+    if s.hash_set.purpose is Purpose.BENIGN:
+        # A harmful value in a benign set is a mistake on one side or the other: it must neither clear the item nor accuse it.
+        return (_Claim.BENIGN, _Claim.UNDECIDED) if stated & HARMFUL else (_Claim.BENIGN,)
     if stated <= HARMFUL:
-        return _Claim.HARM
-    return _Claim.UNDECIDED if stated & COUNTABLE else _Claim.NONE
+        return (_Claim.HARM,)
+    return (_Claim.UNDECIDED,) if stated & COUNTABLE else (_Claim.NONE,)
 
 
 def _disputes(
@@ -169,7 +171,7 @@ def _disputes(
             found = [s for s in asserting if _stands(ReviewKind(kind.value), s.reviews)]
             text = f"a review says {kind.value.replace('_', ' ').lower()}"
         if found:
-            lines.append(_line(ReasonCode.DISPUTED, kind, text, found))
+            lines.append(_line(ReasonCode.DISPUTED, kind.value, text, found))
     return lines
 
 
@@ -207,23 +209,35 @@ def _met(c: Clause, asserting: Sequence[Statement], origins: _Origins) -> Reason
 
 
 def _fulfils(c: Clause, s: Statement) -> bool:
-    classification = s.entry.classification
-    status = classification.status if classification is not None else None
+    classification = _classified(s.entry)
     return (
-        s.hash_set.purpose in {Purpose.CSAM, Purpose.EXPLOITATIVE}
-        and _verdicts(s).issubset(c.verdicts)
+        s.hash_set.purpose in _PURPOSES
+        # `unclassified` allows every verdict, so a clause that takes it takes whatever may be harmful.
+        and ("unclassified" in c.verdicts or _verdicts(s).issubset(c.verdicts))
         and (not c.reliability or s.contributor.reliability in c.reliability)
-        and (not c.verified_scheme or status is SchemeStatus.VERIFIED)
-        and (c.drafts or status is not SchemeStatus.DRAFT)
+        and (not c.verified_scheme or (classification is not None and classification.status is SchemeStatus.VERIFIED))
+        and (c.drafts or not _is_draft(s))
         and s.hash_set.review_depth >= c.min_review_depth
     )
 
 
+def _is_draft(s: Statement) -> bool:
+    return s.entry.classification is not None and s.entry.classification.status is SchemeStatus.DRAFT
+
+
 def _unmet(policy: Policy, asserting: Sequence[Statement]) -> list[ReasonLine]:
-    return [
+    if not asserting:
+        return []
+    lines = [
         _line(ReasonCode.CLAUSE_NOT_MET, c.id, f"not met: {c.title}", [s for s in asserting if _fulfils(c, s)])
         for c in policy.clauses
     ]
+    if not all(c.drafts for c in policy.clauses):
+        drafts = [s for s in asserting if _is_draft(s)]
+        lines += _lines(
+            ReasonCode.DRAFT_SCHEME, "the scheme's table is a draft, which leads to no automatic match", drafts
+        )
+    return lines
 
 
 class _Origins:
@@ -255,7 +269,12 @@ class _Origins:
 
 
 def _line(code: ReasonCode, clause: str, text: str, statements: Iterable[Statement]) -> ReasonLine:
-    return ReasonLine(code, str(clause), text, tuple(sorted({s.entry.name for s in statements})))
+    names = tuple(sorted({s.entry.name for s in statements}))
+    return ReasonLine(code=code.value, clause=clause, text=text, entries=names)
+
+
+def _lines(code: ReasonCode, text: str, statements: Sequence[Statement]) -> list[ReasonLine]:
+    return [_line(code, "", text, statements)] if statements else []
 
 
 def _key(s: Statement) -> tuple[str, str, int]:

@@ -36,8 +36,9 @@ class Dispute(StrEnum):
 class Clause(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way to reach MATCH: `contributors` pairwise independent contributors, each with an entry that fulfils all the rest.
 
-    `verdicts`: every verdict that the entry leaves possible is one of these. `reliability`: the contributor's is one of these; empty
-    means any. `verified_scheme`: the entry is classified in a scheme whose table was verified. `drafts`: entries classified in a
+    `verdicts`: every verdict that the entry leaves possible is one of these; `unclassified` takes entries that leave open whether
+    they claim harm. `reliability`: the contributor's is one of these; empty
+    means any. `verified_scheme`: the entry is classified, verdict included, in a scheme whose table was verified. `drafts`: entries classified in a
     draft scheme count too. `min_review_depth`: so many people looked at each item of the hash set.
     """
 
