@@ -76,10 +76,6 @@ class Code(StrEnum):
     IN_BENIGN_SET = "IN_BENIGN_SET", "A hash of this item is also in a set of benign items."
     UNKNOWN_VALUE = "UNKNOWN_VALUE", "The classification is no value of the hash set's scheme."
     UNCLASSIFIED = "UNCLASSIFIED", "The item has no classification, and the hash set's scheme demands one."
-    UNCLASSIFIED = (
-        "UNCLASSIFIED",
-        "The item has no classification, and in this scheme its absence does not say what it is.",
-    )
     REGION_MISMATCH = "REGION_MISMATCH", "The source states another region than the hash set's scheme has."
 
     # What became of the item otherwise (hub).
@@ -92,7 +88,6 @@ class Code(StrEnum):
     ABSENT_FROM_LIST = "ABSENT_FROM_LIST", "The replacing list no longer holds the item."
     WITHDRAWN_BY_SOURCE = "WITHDRAWN_BY_SOURCE", "The source asked for the withdrawal."
     WITHDRAWN_BY_CONTRIBUTOR = "WITHDRAWN_BY_CONTRIBUTOR", "The contributor withdrew the entry."
-    QUARANTINED_BY_OPERATOR = "QUARANTINED_BY_OPERATOR", "An operator put the entry into quarantine."
     QUARANTINED_BY_OPERATOR = "QUARANTINED_BY_OPERATOR", "An operator put the entry into quarantine."
     UNKNOWN_EXTERNAL_ID = "UNKNOWN_EXTERNAL_ID", "The withdrawal names an item that the hash set does not hold."
 
