@@ -1,0 +1,125 @@
+"""`hashhub connectors …`, `schemes …` and `policy …`: what there is to choose from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from hashhub.cli.session import Session, command, spelled
+from hashhub.cli.terminal import clean, plain, print_json, say, table
+from hashhub.errors import NotFound
+
+if TYPE_CHECKING:
+    from hashhub.client import SchemeTable
+
+
+@click.group("connectors")
+def connectors() -> None:
+    """Formats that can be imported."""
+
+
+@command(connectors, "list", local=True)
+def list_connectors(session: Session) -> None:
+    """List the connectors installed on this machine, with their options."""
+    from hashhub import connector
+
+    found = connector.discover()
+    if session.json:
+        for name, c in found.items():
+            print_json({"name": name, "version": c.version, "summary": c.summary, "options": plain(c.options)})
+        return
+    table(
+        ("format", "version", "summary", "options"),
+        [
+            (
+                name,
+                c.version,
+                c.summary,
+                "; ".join(f"{o.name}{' (required)' if o.required else ''}: {o.description}" for o in c.options) or "-",
+            )
+            for name, c in found.items()
+        ],
+    )
+
+
+@click.group("schemes")
+def schemes() -> None:
+    """Classification schemes, and what their values mean in common dimensions."""
+
+
+@command(schemes, "list")
+def list_schemes(session: Session) -> None:
+    """List the schemes that the hub knows."""
+    with session.connect() as hub:
+        found = list(hub.list_schemes())
+    if session.json:
+        for s in found:
+            print_json(plain(s))
+        return
+    table(
+        ("scheme", "title", "region", "status", "values"),
+        [(s.id, s.title, s.region or "-", spelled(s.status), ", ".join(v.value for v in s.values)) for s in found],
+    )
+
+
+@command(schemes, "show")
+@click.argument("id")
+def show_scheme(session: Session, *, id: str) -> None:  # noqa: A002 - the argument's name in the help
+    """Show what each value of the scheme ID, or ID@VERSION, implies."""
+    with session.connect() as hub:
+        found = [s for s in hub.list_schemes() if id in {s.id, s.id.partition("@")[0]}]
+    if not found:
+        raise NotFound(f"there is no scheme {id[:60]!r}; see `hashhub schemes list`")
+    for s in found:
+        _show_scheme(session, s)
+
+
+@click.group("policy")
+def policy() -> None:
+    """Policies: which statements suffice for a verdict."""
+
+
+@command(policy, "list")
+def list_policies(session: Session) -> None:
+    """List the policies that the hub knows."""
+    with session.connect() as hub:
+        found = list(hub.list_policies())
+    if session.json:
+        for p in found:
+            print_json({"id": p.id, "display_name": p.display_name})
+        return
+    table(("policy", "name"), [(p.id, p.display_name) for p in found])
+
+
+@command(policy, "explain")
+@click.argument("id")
+def explain_policy(session: Session, *, id: str) -> None:  # noqa: A002 - the argument's name in the help
+    """Say what the policy ID does, clause by clause."""
+    with session.connect() as hub:
+        found = next((p for p in hub.list_policies() if p.id == id), None)
+    if found is None:
+        raise NotFound(f"there is no policy {id[:60]!r}; see `hashhub policy list`")
+    if session.json:
+        print_json(plain(found))
+        return
+    for line in found.explanation.splitlines():
+        say(clean(line))
+
+
+def _show_scheme(session: Session, s: SchemeTable) -> None:
+    if session.json:
+        print_json(plain(s))
+        return
+    say(clean(f"{s.id}: {s.title}" + (f" ({s.region})" if s.region else "") + f", {spelled(s.status)}"))
+    say(clean(f"source: {s.source}"))
+    table(
+        ("value", "means", "implies"),
+        [
+            (v.value, v.title, "; ".join(f"{d} = {' or '.join(values)}" for d, values in v.dimensions.items()) or "-")
+            for v in s.values
+        ],
+    )
+
+
+COMMANDS: Final = (connectors, schemes, policy)

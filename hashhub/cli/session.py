@@ -1,0 +1,209 @@
+"""What every command has in common: how the hub is found, who asks, how answers are printed and how failures end.
+
+    --server  HASHHUB_SERVER      127.0.0.1:8470
+    --token-file  HASHHUB_TOKEN_FILE  HASHHUB_TOKEN      for a hub on this machine also DATA/operator.token, where readable
+    exit code 0 done, 1 refused (or matched, where asked), 2 usage, 3 unavailable
+
+The operator's token in the data directory is never sent to another machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import traceback
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Concatenate, Final, TypeVar
+
+import click
+import msgspec
+
+from hashhub.cli.terminal import clean, note
+from hashhub.config import Config
+from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
+
+if TYPE_CHECKING:
+    from hashhub.client import Client
+
+DONE: Final = 0
+REFUSED: Final = 1
+USAGE: Final = 2
+UNAVAILABLE: Final = 3
+INTERRUPTED: Final = 130  # what shells expect after Ctrl-C: 128 + SIGINT
+
+_DEFAULT_SERVER: Final = Config().listen
+
+_HINTS: Final = {
+    Reason.TOKEN_MISSING: "give --token-file FILE or set HASHHUB_TOKEN_FILE; `hashhub serve` wrote one to DATA/operator.token",
+    Reason.TOKEN_UNKNOWN: "the token was deleted, or belongs to another hub; see `hashhub token list`",
+    Reason.SERVER_UNAVAILABLE: "start a hub with `hashhub serve`, or name another one with --server HOST:PORT",
+    Reason.LIST_SHRANK: "compare the list with the last one; if it is right, run again with --allow-shrinking",
+    Reason.UNKNOWN_FORMAT: "see `hashhub connectors list`",
+    Reason.UNKNOWN_SCHEME: "see `hashhub schemes list`",
+    Reason.UNKNOWN_ALGORITHM: "write ALGORITHM:DIGEST, for example MD5:…",
+    Reason.DISTANCE_REQUIRED: "name one, for example --max-distance PHOTODNA=N",
+    Reason.MATCHER_NOT_READY: "the hub is still starting; try again in a moment",
+}
+
+E = TypeVar("E", bound=StrEnum)
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """The common options of one run."""
+
+    server: str
+    json: bool
+    verbose: bool
+    token_file: str | None
+    tls: bool | None
+    ca_file: str | None
+
+    def connect(self, *, timeout: float = 30.0) -> Client:
+        """Return a client for the hub. Raises InvalidArgument when a file that was named cannot be read."""
+        from hashhub.client import Client, is_loopback
+
+        try:
+            ca = Path(self.ca_file).read_bytes() if self.ca_file else None
+        except OSError as e:
+            raise InvalidArgument.field("ca-file", f"cannot be read: {e.strerror or type(e).__name__}") from e
+        token = self._token(local=is_loopback(self.server))
+        return Client(self.server, token, tls=self.tls, ca_certificates=ca, timeout=timeout)
+
+    def _token(self, *, local: bool) -> str:
+        if self.token_file:
+            try:
+                return Path(self.token_file).read_text("utf-8").strip()
+            except (OSError, ValueError) as e:
+                cause = e.strerror if isinstance(e, OSError) and e.strerror else type(e).__name__
+                raise InvalidArgument.field("token-file", f"cannot be read: {cause}") from e
+        if token := os.environ.get("HASHHUB_TOKEN", "").strip():
+            return token
+        if local:
+            try:
+                return (
+                    (Path(os.environ.get("HASHHUB_DATA") or Config().data) / "operator.token")
+                    .read_text("utf-8")
+                    .strip()
+                )
+            except (OSError, ValueError):
+                pass  # another user's hub, or none: the hub will say that a token is missing
+        return ""
+
+
+def command(
+    group: click.Group | None, name: str, *, local: bool = False
+) -> Callable[[Callable[Concatenate[Session, ...], None]], click.Command]:
+    """Make a function a command, of `group` if given. It gets a Session first; HashHubError ends it with one line and an exit code.
+
+    `local`: the command asks no hub. It takes the same options all the same, so that scripts can give them to every command.
+    """
+
+    def decorate(function: Callable[Concatenate[Session, ...], None]) -> click.Command:
+        @functools.wraps(function)
+        def run(
+            *,
+            server: str,
+            json: bool,
+            verbose: bool,
+            token_file: str | None,
+            tls: bool | None,
+            ca_file: str | None,
+            **options: object,
+        ) -> None:
+            session = Session(
+                server=server, json=json, verbose=verbose, token_file=token_file, tls=tls, ca_file=ca_file
+            )
+            try:
+                function(session, **options)
+            except HashHubError as e:
+                _report(e, verbose=verbose)
+                raise click.exceptions.Exit(exit_code(e)) from e
+            except KeyboardInterrupt as e:
+                note("interrupted")
+                raise click.exceptions.Exit(INTERRUPTED) from e
+
+        made = click.command(name)(run)
+        made.params += _common_options(local=local)
+        if group is not None:
+            group.add_command(made)
+        return made
+
+    return decorate
+
+
+def exit_code(error: HashHubError) -> int:
+    """Return 3 when the question could not be answered now, 1 when it was answered with a refusal."""
+    if isinstance(error, Unavailable) or (
+        isinstance(error, LimitExceeded) and error.reason is Reason.TOO_MANY_REQUESTS
+    ):
+        return UNAVAILABLE
+    return UNAVAILABLE if error.reason is Reason.INTERNAL else REFUSED
+
+
+def choice(kind: type[StrEnum]) -> click.Choice[str]:
+    """Return the values of an enumeration as an option writes them: `LAW_ENFORCEMENT` as `law-enforcement`."""
+    return click.Choice([spelled(v) for v in kind], case_sensitive=False)
+
+
+def spelled(value: StrEnum) -> str:
+    """Return how an option writes this value."""
+    return value.value.lower().replace("_", "-")
+
+
+def chosen(kind: type[E], text: str) -> E:
+    """Return the value that an option spells."""
+    return kind(text.upper().replace("-", "_"))
+
+
+def _common_options(*, local: bool) -> list[click.Parameter]:
+    return [
+        click.Option(["--json"], is_flag=True, help="Print JSON, one object a line."),
+        click.Option(
+            ["--server"],
+            metavar="HOST:PORT",
+            envvar="HASHHUB_SERVER",
+            default=_DEFAULT_SERVER,
+            show_default=not local,
+            help="Not used: this command asks no hub." if local else "Address of the hub (HASHHUB_SERVER).",
+        ),
+        click.Option(
+            ["--token-file"],
+            metavar="FILE",
+            envvar="HASHHUB_TOKEN_FILE",
+            hidden=local,
+            help="File with the bearer token (HASHHUB_TOKEN_FILE). Otherwise the token in HASHHUB_TOKEN; for a hub on this "
+            "machine, then DATA/operator.token.",
+        ),
+        click.Option(
+            ["--tls/--no-tls"],
+            default=None,
+            hidden=local,
+            help="Encrypt the connection. By default always, except on this machine.",
+        ),
+        click.Option(
+            ["--ca-file"],
+            metavar="FILE",
+            hidden=local,
+            help="PEM file with the authorities to trust instead of the system's.",
+        ),
+        click.Option(["--verbose"], is_flag=True, help="With an error, show its details and its causes."),
+    ]
+
+
+def _report(error: HashHubError, *, verbose: bool) -> None:
+    note(f"error: {clean(error.message)}")
+    if hint := _HINTS.get(error.reason):
+        note(f"hint: {hint}")
+    for remark in getattr(error, "__notes__", ()):
+        note(f"note: {clean(remark)}")
+    if not verbose:
+        return
+    note(f"reason: {error.code} {error.reason}")
+    for key, value in error.metadata.items():
+        note(f"  {clean(key)}: {clean(value)}")
+    if isinstance(error, InvalidArgument):
+        for v in error.violations:
+            note(f"  {clean(v.field)}: {clean(v.description)} ({v.reason})")
+    note("".join(traceback.format_exception(error)).rstrip())

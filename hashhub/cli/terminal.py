@@ -1,0 +1,157 @@
+"""How output looks: tables, colour and progress bars on a terminal, plain text in a pipe, JSON where asked.
+
+Rich is imported only when a terminal is there to see it. Whatever comes from files or from other people is cleaned before it is
+shown: a list may hold control sequences, and a terminal would obey them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Protocol
+
+import click
+import msgspec
+
+from hashhub.hashes import Hash
+from hashhub.model import Entry, HashSet, Verdict
+
+COLOURS: Final = {
+    Verdict.MATCH: "bold red",
+    Verdict.REVIEW: "yellow",
+    Verdict.BENIGN: "green",
+    Verdict.NO_MATCH: "dim",
+    Verdict.UNAVAILABLE: "magenta",
+}
+
+
+class Advance(Protocol):
+    """Shows how far something is: `done` of `total`, with a word on what is being done; total None means unknown."""
+
+    def __call__(self, done: int, total: int | None, what: str) -> None:
+        """Show it."""
+        ...
+
+
+def clean(text: str) -> str:
+    """Return `text` on one line, without anything that a terminal would act on."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.splitlines()))
+
+
+def show_path(path: Path) -> str:
+    """Return the path as text that can be printed and encoded, whatever bytes its name holds."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def say(text: str = "") -> None:
+    """Print a line of human output."""
+    click.echo(text)
+
+
+def note(text: str) -> None:
+    """Print a remark beside the output, on stderr."""
+    click.echo(text, err=True)
+
+
+def coloured(text: str, style: str) -> str:
+    """Return `text` in a style on a terminal that wants colours, and unchanged anywhere else."""
+    if not _is_terminal(sys.stdout) or os.environ.get("NO_COLOR"):
+        return text
+    *modifiers, colour = style.split()
+    return click.style(
+        text, fg=None if colour == "dim" else colour, bold="bold" in modifiers, dim=True if colour == "dim" else None
+    )
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table: boxed on a terminal, aligned columns of plain text in a pipe. Nothing is cut off in a pipe."""
+    cells = [[clean(str(cell)) for cell in row] for row in rows]
+    if _is_terminal(sys.stdout):
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        boxed = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in columns:
+            boxed.add_column(name, overflow="fold")
+        for row in cells:
+            boxed.add_row(*map(Text, row))
+        Console().print(boxed)
+        return
+    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
+    for line in [[c.upper() for c in columns], *cells]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_json(value: object) -> None:
+    """Print one JSON object on one line."""
+    click.echo(msgspec.json.encode(value))
+
+
+def plain(value: object) -> object:
+    """Return a value of the model as what JSON holds: hashes as `ALGORITHM:digest`, times in RFC 3339, names as commands take them."""
+    match value:
+        case Hash():
+            return value.text
+        case Entry():
+            return {"name": value.name, **_fields(value)}
+        case HashSet():
+            return {"name": value.name, **_fields(value)}
+        case msgspec.Struct():
+            return _fields(value)
+        case StrEnum():
+            return str(value)
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+        case bytes():
+            return value.hex()
+        case tuple() | list():
+            return [plain(v) for v in value]
+        case dict():
+            return {str(plain(k)): plain(v) for k, v in value.items()}
+        case _:
+            return value
+
+
+@contextmanager
+def progress(unit_bytes: bool) -> Iterator[Advance]:  # noqa: FBT001 - read at the two places that call it
+    """Show a progress bar on stderr while the block runs, if stderr is a terminal; it is removed at the end."""
+    if not _is_terminal(sys.stderr):
+        yield _nowhere
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    amounts: list[ProgressColumn] = [DownloadColumn(), TransferSpeedColumn()] if unit_bytes else [MofNCompleteColumn()]
+    columns = [TextColumn("{task.description}"), BarColumn(), *amounts, TimeRemainingColumn()]
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+
+
+def _nowhere(done: int, total: int | None, what: str) -> None:
+    """Show nothing: nobody is looking."""
+
+
+def _fields(value: msgspec.Struct) -> dict[str, object]:
+    return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+
+
+def _is_terminal(stream: object) -> bool:
+    isatty: Callable[[], bool] | None = getattr(stream, "isatty", None)
+    return isatty is not None and isatty() and os.environ.get("TERM") != "dumb"

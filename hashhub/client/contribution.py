@@ -1,0 +1,292 @@
+"""Contributing one source: the client's half of the first main path (docs in ARCHITECTURE.md).
+
+    source ──(1) digest──> (2) open ──> (3) connector: records, rejects ──> (4) batches ──> (5) commit ──> (6) report
+                             │                                                │
+                             └── already committed: report, nothing else      └── stored ones are skipped: that is the resume
+
+Batches are cut by a rule that depends on the records alone, so that a second run over the same bytes cuts the same ones and
+continues behind the last that the hub stored. While batches are on their way the connector goes on reading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from enum import StrEnum
+from typing import BinaryIO, Final
+
+import msgspec
+
+from hashhub import v1, wire
+from hashhub.client.transport import Transport
+from hashhub.connector import Connector, check_options
+from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidArgument, MalformedSource, Unavailable
+from hashhub.model import Disposition, Finding, Import, ImportState, Record, Reject
+
+# The rule of the cut. A run under other values cannot resume an import that was begun under these; the hub notices (CONFLICT).
+BATCH_ITEMS: Final = 2_000
+BATCH_BYTES: Final = 4 * 1024 * 1024
+
+_IN_FLIGHT: Final = 2  # batches on their way while the connector reads on; more would only fill memory
+_PATIENCE: Final = 120.0  # seconds to keep trying when the hub goes away in the middle: longer than a restart takes
+_COMMIT_TIMEOUT: Final = 3_600.0  # seconds; a commit writes every entry of the list
+_READ_BYTES: Final = 1024 * 1024
+_POSITIONS_SHOWN: Final = 3
+_REPORTED: Final = (
+    Disposition.REJECTED,
+    Disposition.QUARANTINED,
+    Disposition.WITHDRAWN,
+    Disposition.NOTED,
+    Disposition.DUPLICATE,
+)
+FINDINGS_READ: Final = 100_000  # a report reads at most this many; the counts of the import are complete in any case
+
+
+class Phase(StrEnum):
+    """What an import is doing."""
+
+    CHECKSUM = "CHECKSUM"
+    SENDING = "SENDING"
+    COMMITTING = "COMMITTING"
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an import is: `done` of `total` bytes of the source in this phase, and the items read so far."""
+
+    phase: Phase
+    done: int
+    total: int
+    items: int = 0
+
+
+class FindingGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """All findings of one disposition and reason: how many, where the first ones are, and the sentence of the first."""
+
+    disposition: Disposition
+    reason: str
+    count: int
+    positions: tuple[str, ...]
+    detail: str
+
+
+class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a source.
+
+    `repeated`: this source had been imported before, and nothing was done now. `resumed_batches`: how many batches an earlier run
+    had stored. `groups` lists findings by disposition and reason, except ACCEPTED and UNCHANGED ones, which have a count only;
+    `groups_complete` is False when there were more than FINDINGS_READ of them and only the first ones were read.
+    """
+
+    source: Import
+    groups: tuple[FindingGroup, ...] = ()
+    groups_complete: bool = True
+    validate_only: bool = False
+    repeated: bool = False
+    resumed_batches: int = 0
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether items were given but not one of them was taken."""
+        c = self.source.counts
+        return c.items > 0 and c.rejected == c.items
+
+
+class SourceChangedError(MalformedSource):
+    """The source was written to while it was read, so its digest would describe other bytes."""
+
+
+def send(
+    transport: Transport,
+    source: BinaryIO,
+    *,
+    connector: Connector,
+    parent: str,
+    options: Mapping[str, str],
+    replace: bool,
+    validate_only: bool,
+    allow_shrinking: bool,
+    keep_on_failure: bool,
+    request_id: str,
+    progress: Callable[[Progress], None],
+) -> ImportReport:
+    """Contribute all of a seekable `source` to the hash set named `parent`; see Client.import_source."""
+    check_options(connector, options)
+
+    # (1) The digest identifies the source; it is taken of the bytes that are read below.
+    before = os.fstat(source.fileno())
+    total = before.st_size
+    digest = _digest(source, total, progress)
+
+    # (2) Open, or find the import that these bytes, this connector and these options gave before.
+    wanted = v1.Import(
+        connector=connector.name,
+        connector_version=connector.version + _options_mark(options),
+        source_digest=digest,
+        replace=replace,
+    )
+    request = v1.CreateImportRequest(parent=parent, request_id=request_id)
+    getattr(request, "import").CopyFrom(wanted)  # a keyword of Python
+    opened = transport.call("ContributionService/CreateImport", request, v1.Import)
+    current = wire.import_from_pb(opened)
+    if current.state is ImportState.COMMITTED:
+        return msgspec.structs.replace(report(transport, opened.name, current), repeated=True)
+    stored = current.batch_count
+
+    # (3) and (4) Read, cut, send.
+    try:
+        source.seek(0)
+        items = connector.read(source, options)
+        count = 0
+        with ThreadPoolExecutor(1, "hashhub-import") as sender:
+            try:
+                count = _send_batches(transport, opened.name, sender, _counted(items, source, total, progress), stored)
+            except BaseException:
+                sender.shutdown(wait=False, cancel_futures=True)
+                raise
+        after = os.fstat(source.fileno())
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise SourceChangedError(
+                "the file changed while it was read; import a finished file", position="end of source"
+            )
+    except InvalidArgument as e:
+        # The same bytes would fail again: nothing of it stays, unless somebody wants to look.
+        if not keep_on_failure:
+            _cancel(transport, opened.name, e)
+        raise
+    except OSError as e:
+        raise InvalidArgument.field(
+            "source", f"reading failed ({e.strerror or type(e).__name__}); check the disk"
+        ) from e
+
+    # (5) Commit: until here nobody sees anything of it.
+    progress(Progress(phase=Phase.COMMITTING, done=total, total=total))
+    committed = transport.call(
+        "ContributionService/CommitImport",
+        v1.CommitImportRequest(
+            name=opened.name, batch_count=count, allow_shrinking=allow_shrinking, validate_only=validate_only
+        ),
+        v1.Import,
+        timeout=_COMMIT_TIMEOUT,
+        retry_seconds=_PATIENCE,
+    )
+
+    # (6) What happened to every item.
+    found = report(transport, opened.name, wire.import_from_pb(committed))
+    return msgspec.structs.replace(found, validate_only=validate_only, resumed_batches=stored)
+
+
+def report(transport: Transport, name: str, source: Import) -> ImportReport:
+    """Return the report of the import with this resource name."""
+    groups: dict[tuple[Disposition, str], FindingGroup] = {}
+    complete = True
+    for index, finding in enumerate(findings(transport, name, _REPORTED)):
+        if index == FINDINGS_READ:
+            complete = False
+            break
+        key = (finding.disposition, finding.reason)
+        g = groups.get(key)
+        if g is None:
+            g = FindingGroup(
+                disposition=finding.disposition, reason=finding.reason, count=0, positions=(), detail=finding.detail
+            )
+        more = (finding.position,) if len(g.positions) < _POSITIONS_SHOWN else ()
+        groups[key] = msgspec.structs.replace(g, count=g.count + 1, positions=g.positions + more)
+    order = sorted(groups.values(), key=lambda g: (_REPORTED.index(g.disposition), -g.count, g.reason))
+    return ImportReport(source=source, groups=tuple(order), groups_complete=complete)
+
+
+def findings(transport: Transport, name: str, dispositions: Iterable[Disposition]) -> Iterator[Finding]:
+    """Yield the findings of the import with this resource name in the order of the source, page by page."""
+    request = v1.ListFindingsRequest(parent=name, page_size=1000, dispositions=wire.dispositions_to_pb(dispositions))
+    while True:
+        page = transport.call("ContributionService/ListFindings", request, v1.ListFindingsResponse)
+        yield from map(wire.finding_from_pb, page.findings)
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+def cut(items: Iterable[Record | Reject]) -> Iterator[v1.AddRecordsRequest]:
+    """Yield batches of at most BATCH_ITEMS items; one with more than BATCH_BYTES ends with the item that exceeded it."""
+    batch = v1.AddRecordsRequest()
+    size = count = 0
+    for item in items:
+        if isinstance(item, Record):
+            record = wire.record_to_pb(item)
+            batch.records.append(record)
+            size += record.ByteSize()
+        else:
+            reject = wire.reject_to_pb(item)
+            batch.rejects.append(reject)
+            size += reject.ByteSize()
+        count += 1
+        if count == BATCH_ITEMS or size >= BATCH_BYTES:
+            yield batch
+            batch = v1.AddRecordsRequest()
+            size = count = 0
+    if count:
+        yield batch
+
+
+def _send_batches(
+    transport: Transport, name: str, sender: ThreadPoolExecutor, items: Iterable[Record | Reject], stored: int
+) -> int:
+    """Send all batches but the first `stored` ones, and return how many there are."""
+
+    def send_one(batch: v1.AddRecordsRequest) -> None:
+        transport.call("ContributionService/AddRecords", batch, v1.Import, retry_seconds=_PATIENCE)
+
+    on_their_way: deque[Future[None]] = deque()
+    count = 0
+    for batch in cut(items):
+        if count >= stored:
+            if len(on_their_way) == _IN_FLIGHT:
+                on_their_way.popleft().result()
+            batch.name = name
+            batch.batch_index = count
+            on_their_way.append(sender.submit(send_one, batch))
+        count += 1
+    for sent in on_their_way:
+        sent.result()
+    return count
+
+
+def _counted(
+    items: Iterable[Record | Reject], source: BinaryIO, total: int, progress: Callable[[Progress], None]
+) -> Iterator[Record | Reject]:
+    """Pass the items on, reporting progress every thousand."""
+    count = 0
+    for count, item in enumerate(items, 1):
+        if count % 1000 == 0:
+            progress(Progress(phase=Phase.SENDING, done=min(source.tell(), total), total=total, items=count))
+        yield item
+    progress(Progress(phase=Phase.SENDING, done=total, total=total, items=count))
+
+
+def _digest(source: BinaryIO, total: int, progress: Callable[[Progress], None]) -> str:
+    sha = hashlib.sha256()
+    source.seek(0)
+    done = 0
+    while block := source.read(_READ_BYTES):
+        sha.update(block)
+        done += len(block)
+        progress(Progress(phase=Phase.CHECKSUM, done=done, total=max(total, done)))
+    return sha.hexdigest()
+
+
+def _options_mark(options: Mapping[str, str]) -> str:
+    """Return what distinguishes these options in a connector's version: the same bytes under another mapping give other records."""
+    if not options:
+        return ""
+    return "+" + hashlib.sha256(msgspec.json.encode(sorted(options.items()))).hexdigest()[:12]
+
+
+def _cancel(transport: Transport, name: str, cause: HashHubError) -> None:
+    try:
+        transport.call("ContributionService/CancelImport", v1.CancelImportRequest(name=name), v1.Import)
+    except (Unavailable, FailedPrecondition, Conflict) as e:
+        # The cause matters more; an import that stays open is invisible and is found again by its digest.
+        cause.add_note(f"the import could not be cancelled either: {e.message}")
