@@ -1,0 +1,27 @@
+"""Exact matching of digests at the speed of memory: `Matcher`.
+
+live.py       the Matcher: state, changes, searches, background work
+snapshot.py   snapshots on disk
+index.py      immutable segments: build, look up, search
+plan.py       which engine answers, with which thresholds, and why nothing is missed
+breaker.py    digests that match too much
+kernels.py    the compiled loops
+"""
+
+from __future__ import annotations
+
+from hashhub.matcher.breaker import CircuitBreaker, Tripped
+from hashhub.matcher.live import AlgorithmStatus, Matcher, MatcherStatus, Matches, Plan, warm_up
+from hashhub.matcher.plan import Engine
+
+__all__ = [
+    "AlgorithmStatus",
+    "CircuitBreaker",
+    "Engine",
+    "Matcher",
+    "MatcherStatus",
+    "Matches",
+    "Plan",
+    "Tripped",
+    "warm_up",
+]

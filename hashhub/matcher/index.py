@@ -1,0 +1,461 @@
+"""Immutable segments: the sorted distinct digests of one algorithm, with the tables that search them.
+
+A segment is made once (`build`), from any number of unsorted sources, and then only read; its one mutable part is a bitmap of withdrawn
+rows. It lives in memory or in mapped files; neither the kernels nor the callers can tell.
+
+    part           dtype, shape                      bytes per digest, 256 bits
+    rows           uint64[n, words], sorted          32
+    directory      uint32[2**d + 1]                  about 1     where each d-bit prefix starts in rows
+    start          uint32[m * (2**a + 1)]            -           where each group starts in its table
+    fingerprints   uint16[m * (n + LANES)]           32
+    ids            uint32[(m - 1) * n]               60          table 0 is in row order and needs none
+
+Rows hold *permuted* bits. Neighbouring bits of a PDQ hash are correlated, and a chunk of correlated bits has crowded groups: contiguous
+chunks produced 4.0 times the candidates that independent bits would, permuted ones 1.08 times.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub.hashes import ALGORITHMS, Algorithm, Metric
+from hashhub.matcher import kernels
+from hashhub.matcher.plan import SCAN_BELOW, Engine, Layout, Part, choose, layout_for
+
+MAX_DIGESTS: Final = 2**32 - 1
+"""Row numbers are 32 bits wide."""
+_MAX_PREFIX_BITS: Final = 28
+_ROWS_PER_PREFIX_LOG2: Final = 2
+"""Four rows to a directory entry: one or two cache lines, at one byte of directory per digest."""
+_SORT_BITS: Final = 16
+"""Buckets of the first sorting pass: at 100 M each holds 1,500 rows, which sort inside the second-level cache."""
+_FIRST_RESULTS: Final = 1024
+"""Matches a thread has room for before it must search again with more."""
+
+Rows: TypeAlias = NDArray[np.uint64]
+Bitmap: TypeAlias = NDArray[np.uint8]
+Progress: TypeAlias = Callable[[str, float], None]
+"""Called with the phase (`read`, `sort`, `index`, `write`) and the share of it that is done, 0 to 1."""
+
+
+class Hits(NamedTuple):
+    """What one segment found, in no particular order: query numbers, row numbers and distances, all of one length."""
+
+    queries: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    distances: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Space:
+    """How digests of one algorithm become rows and back. `permutation[p]` is the digest's bit that stands at bit p of a row."""
+
+    algorithm: Algorithm
+    words: int
+    permutation: tuple[int, ...]
+    forward: NDArray[np.uint64] = field(repr=False)
+    backward: NDArray[np.uint64] = field(repr=False)
+
+    @property
+    def layout(self) -> Layout | None:
+        """The tables of large segments, or None when the metric has none."""
+        return layout_for(self.algorithm.bits) if self.algorithm.metric is Metric.HAMMING else None
+
+    def pack(self, digests: NDArray[np.uint8]) -> Rows:
+        """Turn uint8[n, digest_bytes] into rows, uint64[n, words]."""
+        return self._permuted(self.plain(digests), self.forward)
+
+    def plain(self, digests: NDArray[np.uint8]) -> Rows:
+        """Return the digests as words in their own order of bits, zeros filling the last: uint64[n, words], ordered as bytes are."""
+        n, width = digests.shape
+        if width % 8:
+            padded = np.zeros((n, 8 * self.words), np.uint8)
+            padded[:, :width] = digests
+            digests = padded
+        return np.ascontiguousarray(digests).view(">u8").astype(np.uint64)
+
+    def unpack(self, rows: Rows) -> NDArray[np.uint8]:
+        """Turn rows back into uint8[n, digest_bytes]."""
+        plain = self._permuted(np.ascontiguousarray(rows), self.backward)
+        return plain.astype(">u8").view(np.uint8)[:, : self.algorithm.digest_bytes]
+
+    def _permuted(self, rows: Rows, table: NDArray[np.uint64]) -> Rows:
+        if not self.permutation:
+            return rows
+        out = np.empty_like(rows)
+        kernels.permute(rows, table, out)
+        return out
+
+
+@cache
+def space(name: str) -> Space:
+    """Return the space of the algorithm with this canonical name.
+
+    The permutation orders bit numbers by SHA-256, so it is the same on every machine and in every version of NumPy.
+    """
+    algorithm = ALGORITHMS[name]
+    words = -(-algorithm.digest_bytes // 8)
+    nothing = np.zeros((0, 0, 0), np.uint64)
+    if algorithm.metric is not Metric.HAMMING:
+        return Space(algorithm, words, (), nothing, nothing)
+    bits = algorithm.bits
+    permutation = sorted(range(bits), key=lambda b: hashlib.sha256(f"hashhub {bits} {b}".encode()).digest())
+    inverse = [0] * bits
+    for place, bit in enumerate(permutation):
+        inverse[bit] = place
+    return Space(algorithm, words, tuple(permutation), _byte_images(inverse, words), _byte_images(permutation, words))
+
+
+def _byte_images(places: Sequence[int], words: int) -> NDArray[np.uint64]:
+    """Return uint64[bytes, 256, words]: where the bits of each byte value go when bit b moves to places[b]."""
+    images = np.zeros((len(places) // 8, 256, words), np.uint64)
+    values = np.arange(256)
+    for bit, place in enumerate(places):
+        ones = (values >> (7 - bit % 8)) & 1 == 1
+        images[bit // 8, ones, place // 64] |= np.uint64(1) << np.uint64(63 - place % 64)
+    return images
+
+
+class Parts(NamedTuple):
+    """The arrays of a segment, in the order of the table above; the last three are empty when there are no tables."""
+
+    rows: Rows
+    directory: NDArray[np.uint32]
+    start: NDArray[np.uint32]
+    fingerprints: NDArray[np.uint16]
+    ids: NDArray[np.uint32]
+
+
+class _Scratch(threading.local):
+    """Each thread's room for matches, kept between searches."""
+
+    def __init__(self) -> None:
+        self.grow(_FIRST_RESULTS)
+
+    def grow(self, size: int) -> None:
+        self.queries = np.empty(size, np.int64)
+        self.rows = np.empty(size, np.int64)
+        self.distances = np.empty(size, np.int32)
+
+
+_scratch = _Scratch()
+
+
+class Segment:
+    """Sorted distinct rows that only their withdrawn bits change.
+
+    Readers need no lock: one writer at a time flips bits, each in one byte, and a search sees the old or the new one.
+    """
+
+    def __init__(self, of: Space, parts: Parts, dead: Bitmap | None = None, name: str | None = None) -> None:
+        """Wrap finished arrays. dead: uint8[ceil(n / 8)], bit k % 8 of byte k // 8 for row k. name: of its files, if it has any."""
+        self.space = of
+        self.parts = parts
+        self.name = name
+        self.count: int = parts.rows.shape[0]
+        # Zeroed by the kernel on first touch: until something is withdrawn this costs address space only.
+        self.dead = np.zeros(-(-self.count // 8), np.uint8) if dead is None else dead
+        self.withdrawn = 0 if dead is None else int(np.bitwise_count(dead).sum())
+        self._prefix_bits = (len(parts.directory) - 1).bit_length() - 1
+        self._layout = of.layout if parts.start.size else None
+        self._arguments: dict[int, tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = {}
+
+    @property
+    def living(self) -> int:
+        """Digests that match."""
+        return self.count - self.withdrawn
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, mapped or not."""
+        return sum(part.nbytes for part in self.parts) + self.dead.nbytes
+
+    def locate(self, rows: Rows) -> NDArray[np.int64]:
+        """Return where each row is, withdrawn or not, or -1."""
+        out = np.empty(len(rows), np.int64)
+        kernels.lookup(rows, self.parts.rows, self.parts.directory, self._prefix_bits, out)
+        return out
+
+    def contains(self, rows: Rows) -> NDArray[np.bool_]:
+        """Return whether each row is here and not withdrawn."""
+        at = self.locate(rows)
+        present = at >= 0
+        if self.withdrawn:
+            where = at[present]
+            present[present] = (self.dead[where >> 3] >> (where & 7).astype(np.uint8)) & 1 == 0
+        return present
+
+    def withdraw(self, at: NDArray[np.int64]) -> int:
+        """Stop the rows at these places (negative: none) from matching. Returns how many did match. One writer at a time."""
+        changed = int(kernels.set_bits(self.dead, at, True))
+        self.withdrawn += changed
+        return changed
+
+    def restore(self, at: NDArray[np.int64]) -> int:
+        """Let withdrawn rows match again; as `withdraw`."""
+        changed = int(kernels.set_bits(self.dead, at, False))
+        self.withdrawn -= changed
+        return changed
+
+    def plan(self, max_distance: int) -> Part:
+        """Return how a search with this distance (inclusive) is answered here."""
+        metric = self.space.algorithm.metric
+        return choose(self._layout, self.count, max_distance, scan_only=metric is Metric.SQUARED_EUCLIDEAN)
+
+    def search(self, queries: Rows, max_distance: int) -> Hits:
+        """Return every living row within `max_distance` (inclusive) of each query, by the engine that `plan` names."""
+        match self.plan(max_distance).engine:
+            case Engine.SORTED:
+                at = self.locate(queries)
+                where = np.flatnonzero(at >= 0)
+                at = at[where]
+                living = (self.dead[at >> 3] >> (at & 7).astype(np.uint8)) & 1 == 0
+                return Hits(where[living], at[living], np.zeros(int(living.sum()), np.int32))
+            case Engine.FAISS:
+                return self._faiss(queries, max_distance)
+            case Engine.TABLES:
+                shape, masks, weights = self._table_arguments(max_distance)
+                parts, bits = self.parts, self._tables.address_bits
+                return _collect(
+                    lambda s: kernels.search_tables(
+                        queries, parts.rows, self.dead, parts.start, parts.fingerprints, parts.ids, shape, bits, masks,
+                        weights, max_distance, s.queries, s.rows, s.distances,
+                    )
+                )  # fmt: skip
+            case Engine.SCAN if self.space.algorithm.metric is Metric.SQUARED_EUCLIDEAN:
+                # Both sides as bytes: their order within a word does not change a sum of squares.
+                return _collect(
+                    lambda s: kernels.scan_euclidean(
+                        queries.view(np.uint8), self.parts.rows.view(np.uint8), self.dead, max_distance, s.queries, s.rows,
+                        s.distances,
+                    )
+                )  # fmt: skip
+            case Engine.SCAN:
+                return _collect(
+                    lambda s: kernels.scan_hamming(
+                        queries, self.parts.rows, self.dead, max_distance, s.queries, s.rows, s.distances
+                    )
+                )
+
+    @property
+    def _tables(self) -> Layout:
+        layout = self.space.layout
+        assert layout is not None  # noqa: S101 - the planner names TABLES only for segments that have them
+        return layout
+
+    def _table_arguments(self, max_distance: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the kernel's shape, masks and weights for one radius; kept, since a service asks for few."""
+        known = self._arguments.get(max_distance)
+        if known is None:
+            layout, found = self._tables, self.plan(max_distance).thresholds
+            assert found is not None  # noqa: S101 - TABLES comes with thresholds
+            tables = range(layout.tables)
+            shape = np.array(
+                [
+                    [t * layout.address_bits for t in tables],
+                    [layout.fingerprint_bit(t) for t in tables],
+                    found.in_chunk,
+                    found.in_region,
+                ],
+                np.int64,
+            )
+            known = self._arguments[max_distance] = (shape, *_flips(layout.address_bits, max(found.in_chunk)))
+        return known
+
+    def _faiss(self, queries: Rows, max_distance: int) -> Hits:
+        """Scan with FAISS, straight from the rows: a permutation of both sides changes no Hamming distance."""
+        import faiss
+
+        found = faiss.RangeSearchResult(len(queries), True)
+        width = 8 * self.space.words
+        # The one place where FAISS's strict comparison becomes ours.
+        faiss.hamming_range_search(  # type: ignore[attr-defined] # absent from FAISS's stub, present in its module
+            faiss.swig_ptr(queries.view(np.uint8)),
+            faiss.swig_ptr(self.parts.rows.view(np.uint8)),
+            len(queries),
+            self.count,
+            max_distance + 1,
+            width,
+            found,
+        )
+        lims = faiss.rev_swig_ptr(found.lims, len(queries) + 1).astype(np.int64)
+        total = int(lims[-1])
+        rows = faiss.rev_swig_ptr(found.labels, total).copy() if total else np.empty(0, np.int64)
+        distances = faiss.rev_swig_ptr(found.distances, total).astype(np.int32) if total else np.empty(0, np.int32)
+        living = (self.dead[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1 == 0
+        numbers = np.repeat(np.arange(len(queries)), np.diff(lims))
+        return Hits(numbers[living], rows[living], distances[living])
+
+
+def _collect(search: Callable[[_Scratch], int]) -> Hits:
+    """Run a kernel with room for its matches, a second time if there are more."""
+    while True:
+        found = int(search(_scratch))
+        room = len(_scratch.rows)
+        if found <= room:
+            hits = Hits(
+                _scratch.queries[:found].copy(), _scratch.rows[:found].copy(), _scratch.distances[:found].copy()
+            )
+            if room > 64 * _FIRST_RESULTS:
+                _scratch.grow(_FIRST_RESULTS)
+            return hits
+        # Rows withdrawn or restored meanwhile can change the number a little.
+        _scratch.grow(found + found // 8 + 64)
+
+
+@cache
+def _flips(bits: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return all values of `bits` bits with at most `most` ones, by ascending number of ones, and those numbers."""
+    values = np.arange(2**bits, dtype=np.int64)
+    ones = np.bitwise_count(values).astype(np.int64)
+    order = np.argsort(ones, kind="stable")
+    order = order[ones[order] <= most]
+    return values[order], ones[order]
+
+
+# --- Building -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows to take into a segment, in any order and with repeats; rows whose bit in `dead` is set stay out."""
+
+    rows: Rows
+    dead: Bitmap | None = None
+
+
+def build(of: Space, sources: Iterable[Source], threads: int = 1, progress: Progress | None = None) -> Segment:
+    """Return a segment in memory with the distinct rows of all sources."""
+    rows = sorted_rows(sources, of.words, threads, progress)
+    return Segment(of, Parts(rows, directory_of(rows), *_tables_in_memory(of, rows, threads)))
+
+
+def sorted_rows(sources: Iterable[Source], words: int, threads: int = 1, progress: Progress | None = None) -> Rows:
+    """Return the distinct living rows of all sources, sorted. Needs memory for one copy of them.
+
+    One counting pass and one scattering pass over prefix buckets, then each bucket by itself: all three in parallel.
+    """
+    told = progress or _silent
+    pieces = [
+        (source.rows, source.dead if source.dead is not None else np.zeros(-(-len(source.rows) // 8), np.uint8), lo, hi)
+        for source in sources
+        for lo, hi in _slices(len(source.rows), threads)
+    ]
+    total = sum(hi - lo for _, _, lo, hi in pieces)
+    bits = min(_SORT_BITS, max(0, total.bit_length() - 4))
+    counts = np.zeros((len(pieces), 2**bits), np.int64)
+    told("sort", 0.0)
+    _run(threads, [(kernels.count_prefixes, *piece, bits, counts[k]) for k, piece in enumerate(pieces)])
+    # Bucket by bucket, and within a bucket piece by piece: each piece then writes to places of its own.
+    ends = np.cumsum(counts.T.reshape(-1)).reshape(2**bits, len(pieces))
+    bounds = np.zeros(2**bits + 1, np.int64)
+    if pieces:
+        bounds[1:] = ends[:, -1]
+    rows = np.empty((int(bounds[-1]), words), np.uint64)
+    told("sort", 0.2)
+    starts = [np.ascontiguousarray(ends[:, k] - counts[k]) for k in range(len(pieces))]
+    _run(threads, [(kernels.scatter, *piece, bits, starts[k], rows) for k, piece in enumerate(pieces)])
+    told("sort", 0.6)
+    kept = np.zeros(2**bits, np.int64)
+    # More slices than threads: buckets are not equally full.
+    slices = _slices(2**bits, 8 * threads if threads > 1 else 1)
+    _run(threads, [(kernels.sort_buckets, rows, bounds, lo, hi, kept) for lo, hi in slices])
+    distinct = int(kernels.close_gaps(rows, bounds, kept))
+    told("sort", 1.0)
+    return rows[:distinct]
+
+
+def directory_of(rows: Rows) -> NDArray[np.uint32]:
+    """Return where each prefix of the sorted rows starts."""
+    bits = min(_MAX_PREFIX_BITS, max(0, len(rows).bit_length() - _ROWS_PER_PREFIX_LOG2))
+    directory = np.empty(2**bits + 1, np.uint32)
+    kernels.fill_directory(rows, bits, directory)
+    return directory
+
+
+def table(of: Layout, rows: Rows, number: int) -> tuple[NDArray[np.uint32], NDArray[np.uint16], NDArray[np.uint32]]:
+    """Return start, fingerprints and ids of one table over sorted rows."""
+    n = len(rows)
+    start = np.empty(2**of.address_bits + 1, np.uint32)
+    fingerprints = np.empty(n + kernels.LANES, np.uint16)
+    ids = np.empty(n if number else 0, np.uint32)
+    kernels.build_table(
+        rows, number * of.address_bits, of.address_bits, of.fingerprint_bit(number), start, fingerprints, ids
+    )
+    return start, fingerprints, ids
+
+
+def tables(
+    of: Layout, rows: Rows, threads: int, progress: Progress | None = None
+) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.uint16], NDArray[np.uint32]]]:
+    """Yield the tables in order, built by `threads` threads that run at most that many ahead of the consumer."""
+    told = progress or _silent
+    if threads == 1:
+        for number in range(of.tables):
+            yield table(of, rows, number)
+            told("index", (number + 1) / of.tables)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = [pool.submit(table, of, rows, number) for number in range(min(threads, of.tables))]
+        for number in range(of.tables):
+            ready = waiting.pop(0).result()
+            if number + threads < of.tables:
+                waiting.append(pool.submit(table, of, rows, number + threads))
+            yield ready
+            told("index", (number + 1) / of.tables)
+
+
+def has_tables(of: Space, count: int) -> Layout | None:
+    """Return the layout for a segment of `count` rows, or None when it is scanned or looked up instead."""
+    return of.layout if count >= SCAN_BELOW else None
+
+
+def no_tables() -> tuple[NDArray[np.uint32], NDArray[np.uint16], NDArray[np.uint32]]:
+    """Return the empty parts of a segment without tables."""
+    return np.empty(0, np.uint32), np.empty(0, np.uint16), np.empty(0, np.uint32)
+
+
+def _tables_in_memory(
+    of: Space, rows: Rows, threads: int
+) -> tuple[NDArray[np.uint32], NDArray[np.uint16], NDArray[np.uint32]]:
+    layout = has_tables(of, len(rows))
+    if layout is None:
+        return no_tables()
+    built = list(tables(layout, rows, threads))
+    return (
+        np.concatenate([start for start, _, _ in built]),
+        np.concatenate([fingerprints for _, fingerprints, _ in built]),
+        np.concatenate([ids for _, _, ids in built]),
+    )
+
+
+def _slices(total: int, parts: int) -> list[tuple[int, int]]:
+    """Cut range(total) into at most `parts` ranges that differ by one at most."""
+    parts = max(1, min(parts, total))
+    edges = [total * k // parts for k in range(parts + 1)]
+    return list(pairwise(edges))
+
+
+def _run(threads: int, calls: list[tuple[Any, ...]]) -> None:
+    """Make the calls (function, arguments…), at most `threads` at once, and raise what one of them raises."""
+    if threads == 1 or len(calls) == 1:
+        for function, *arguments in calls:
+            function(*arguments)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for job in [pool.submit(*call) for call in calls]:
+            job.result()
+
+
+def _silent(_phase: str, _share: float) -> None:
+    """Report to nobody."""

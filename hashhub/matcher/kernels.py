@@ -1,0 +1,684 @@
+"""The compiled inner loops. Nothing here knows algorithms, files or revisions: arrays in, arrays out.
+
+Everything is Numba with the GIL released. Two things are said to LLVM directly, through intrinsics: *prefetch*, because an index
+larger than the caches is a list of cache misses that must overlap, and *one compare of 32 fingerprints*, because LLVM does not
+turn a conditional append into vector code. Both are plain LLVM IR, so every CPU that Numba supports gets correct code; AVX-512
+BITALG makes the compare three instructions.
+
+Rows are digests as native `uint64` words that hold the big-endian value of eight bytes each, so comparing words in order is
+comparing bytes in order. Bit 0 of a row is the most significant bit of its first word.
+
+Compiled code is cached in `HASHHUB_KERNEL_CACHE`, by default `$XDG_CACHE_HOME/hashhub/kernels`; where that directory cannot be
+written or belongs to somebody else, kernels are compiled anew in each process. `warm_up` compiles or loads them all.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+LANES: Final = 32
+"""Fingerprints compared at once: 64 bytes, one cache line. Fingerprint arrays are padded by this many, so that the last load is legal."""
+
+_PREFETCH_GROUPS: Final = 16
+"""Groups fetched ahead. Measured flat between 8 and 32 at 1 M and 10 M."""
+_PREFETCH_ENTRIES: Final = 256
+"""Fingerprints of a group fetched by software; the hardware's stream prefetcher follows a longer run by itself."""
+_SURVIVORS: Final = 4096
+"""Candidates collected before their rows are read: enough to overlap the misses, small enough to stay in the first-level cache."""
+_INSERTION: Final = 24
+"""Below this many rows insertion sort beats partitioning."""
+
+
+def cache_directory() -> Path | None:
+    """Return the directory for compiled kernels, created with mode 0700, or None when there is no safe one.
+
+    Numba's cache index is a pickle: a directory that others can write would be a way to run code here.
+    """
+    named = os.environ.get("HASHHUB_KERNEL_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        path = Path(named) if named else (Path(base) if base else Path.home() / ".cache") / "hashhub" / "kernels"
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+    except (OSError, RuntimeError):
+        return None  # read-only home, or no home at all
+    private = found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return path if private and os.access(path, os.W_OK) else None
+
+
+def _compiler() -> Callable[..., Any]:
+    """Return `njit` with this module's options.
+
+    Numba reads its one global cache directory when a function is decorated; it is set for that moment only, so that another
+    package's kernels keep their own.
+    """
+    directory = cache_directory()
+
+    def jit(function: Callable[..., Any]) -> Any:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(directory or "")
+        try:
+            return numba.njit(nogil=True, cache=directory is not None, error_model="numpy")(function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return jit
+
+
+_jit = _compiler()
+
+# --- What LLVM is told directly ---------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def _near(_context: Any, array: Any, _index: Any, _wanted: Any, _limit: Any) -> Any:
+    """Return uint32: bit k is set where fingerprint `array[index + k]` is within `limit` bits of `wanted`; reads LANES of them."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values, index, wanted, limit = args
+        vector = ir.VectorType(ir.IntType(16), LANES)
+        data = context.make_array(signature.args[0])(context, builder, values).data
+        loaded = builder.load(builder.bitcast(builder.gep(data, [index]), vector.as_pointer()), align=2)
+
+        def splat(value: Any) -> Any:
+            nothing = ir.Constant(vector, ir.Undefined)
+            lane0 = ir.Constant(ir.IntType(32), 0)
+            everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+            return builder.shuffle_vector(builder.insert_element(nothing, value, lane0), nothing, everywhere)
+
+        popcount = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector]), f"llvm.ctpop.v{LANES}i16"
+        )
+        bits = builder.call(popcount, [builder.xor(loaded, splat(wanted))])
+        return builder.bitcast(builder.icmp_unsigned("<=", bits, splat(limit)), ir.IntType(LANES))
+
+    return types.uint32(array, types.int64, types.uint16, types.uint16), codegen
+
+
+@intrinsic
+def _prefetch(_context: Any, array: Any, _index: Any) -> Any:
+    """Ask for the cache line of `array[index]` of a one-dimensional array; never faults, whatever the index."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0"
+        )
+        # For reading, into every cache level, data.
+        builder.call(function, [builder.bitcast(builder.gep(data, [args[1]]), byte), number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+@intrinsic
+def _popcount(_context: Any, _value: Any) -> Any:
+    """Return the number of one bits of a uint64."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), codegen
+
+
+@intrinsic
+def _lowest(_context: Any, _value: Any) -> Any:
+    """Return the index of the lowest one bit of a non-zero uint32."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint32(types.uint32), codegen
+
+
+# --- Rows ---------------------------------------------------------------------------------------------------------------------
+
+
+@_jit
+def permute(rows: NDArray[np.uint64], table: NDArray[np.uint64], out: NDArray[np.uint64]) -> None:
+    """Move every bit of `rows` (uint64[n, w]) to its place; `table` (uint64[8 w, 256, w]) has the image of each byte value."""
+    n, words = rows.shape
+    for k in range(n):
+        for w in range(words):
+            out[k, w] = np.uint64(0)
+        for b in range(8 * words):
+            value = np.int64((rows[k, b >> 3] >> np.uint64(56 - 8 * (b & 7))) & np.uint64(0xFF))
+            for w in range(words):
+                out[k, w] |= table[b, value, w]
+
+
+@_jit
+def _field(rows: NDArray[np.uint64], k: int, offset: int, width: int) -> int:
+    """Return `width` (1 to 32) bits of row k from bit `offset`, as int64."""
+    word, bit = offset >> 6, offset & 63
+    value = rows[k, word] << np.uint64(bit)
+    if bit + width > 64:  # noqa: PLR2004 - bits of a word
+        value |= rows[k, word + 1] >> np.uint64(64 - bit)
+    return np.int64(value >> np.uint64(64 - width))  # type: ignore[return-value] # Numba's integers
+
+
+@_jit
+def _prefix(rows: NDArray[np.uint64], k: int, bits: int) -> int:
+    """Return the first `bits` (0 to 32) bits of row k, as int64."""
+    return np.int64((rows[k, 0] >> np.uint64(32)) >> np.uint64(32 - bits))  # type: ignore[return-value] # Numba's integers
+
+
+@_jit
+def _less(a: NDArray[np.uint64], i: int, b: NDArray[np.uint64], j: int) -> bool:
+    """Whether row i of `a` sorts before row j of `b`. Rows go by index: a view would cost an atomic reference count."""
+    for w in range(a.shape[1]):
+        if a[i, w] != b[j, w]:
+            return a[i, w] < b[j, w]  # type: ignore[no-any-return] # a NumPy bool
+    return False
+
+
+@_jit
+def _equal(a: NDArray[np.uint64], i: int, b: NDArray[np.uint64], j: int) -> bool:
+    for w in range(a.shape[1]):  # noqa: SIM110 - Numba compiles no generator expressions
+        if a[i, w] != b[j, w]:
+            return False
+    return True
+
+
+@_jit
+def is_set(bitmap: NDArray[np.uint8], k: int) -> bool:
+    """Whether bit `k` of the bitmap is one."""
+    return (bitmap[k >> 3] >> np.uint8(k & 7)) & np.uint8(1) != 0  # type: ignore[no-any-return] # a NumPy bool
+
+
+@_jit
+def set_bits(bitmap: NDArray[np.uint8], rows: NDArray[np.int64], value: bool) -> int:  # noqa: FBT001 - Numba has no keywords
+    """Set the bits of `rows` to `value`, skipping negative ones. Returns how many changed."""
+    changed = 0
+    for k in rows:
+        if k >= 0 and is_set(bitmap, k) != value:
+            bitmap[k >> 3] ^= np.uint8(1 << (k & 7))
+            changed += 1
+    return changed
+
+
+@_jit
+def count_prefixes(
+    rows: NDArray[np.uint64], dead: NDArray[np.uint8], first: int, last: int, bits: int, counts: NDArray[np.int64]
+) -> None:
+    """Add to `counts` (int64[2**bits]) the living rows `first` (inclusive) to `last` (exclusive) by their first bits."""
+    for k in range(first, last):
+        if not is_set(dead, k):
+            counts[_prefix(rows, k, bits)] += 1
+
+
+@_jit
+def scatter(
+    rows: NDArray[np.uint64],
+    dead: NDArray[np.uint8],
+    first: int,
+    last: int,
+    bits: int,
+    cursor: NDArray[np.int64],
+    out: NDArray[np.uint64],
+) -> None:
+    """Copy the living rows of a range to `out`, each at the cursor of its prefix, which moves on."""
+    words = rows.shape[1]
+    for k in range(first, last):
+        if not is_set(dead, k):
+            bucket = _prefix(rows, k, bits)
+            at = cursor[bucket]
+            cursor[bucket] = at + 1
+            for w in range(words):
+                out[at, w] = rows[k, w]
+
+
+@_jit
+def _copy(rows: NDArray[np.uint64], source: int, target: int) -> None:
+    for w in range(rows.shape[1]):
+        rows[target, w] = rows[source, w]
+
+
+@_jit
+def _swap(rows: NDArray[np.uint64], a: int, b: int) -> None:
+    for w in range(rows.shape[1]):
+        rows[a, w], rows[b, w] = rows[b, w], rows[a, w]
+
+
+@_jit
+def _sift(rows: NDArray[np.uint64], first: int, root: int, n: int) -> None:
+    while True:
+        child = 2 * root + 1
+        if child >= n:
+            return
+        if child + 1 < n and _less(rows, first + child, rows, first + child + 1):
+            child += 1
+        if not _less(rows, first + root, rows, first + child):
+            return
+        _swap(rows, first + root, first + child)
+        root = child
+
+
+@_jit
+def _heap_sort(rows: NDArray[np.uint64], first: int, last: int) -> None:
+    n = last - first
+    for root in range(n // 2 - 1, -1, -1):
+        _sift(rows, first, root, n)
+    for end in range(n - 1, 0, -1):
+        _swap(rows, first, first + end)
+        _sift(rows, first, 0, end)
+
+
+@_jit
+def _sort(rows: NDArray[np.uint64], first: int, last: int) -> None:
+    """Sort rows `first` to `last` (exclusive) in place: quicksort that turns to heap sort when partitions go wrong."""
+    stack = np.empty((128, 3), np.int64)
+    depth = 0
+    budget = 2
+    size = last - first
+    while size > 1:
+        size >>= 1
+        budget += 2
+    stack[0, 0], stack[0, 1], stack[0, 2] = first, last, budget
+    depth = 1
+    while depth:
+        depth -= 1
+        low, high, left = stack[depth, 0], stack[depth, 1], stack[depth, 2]
+        while high - low > _INSERTION:
+            if left == 0:
+                _heap_sort(rows, low, high)
+                low = high
+                break
+            left -= 1
+            middle = low + (high - low) // 2
+            if _less(rows, middle, rows, low):
+                _swap(rows, middle, low)
+            if _less(rows, high - 1, rows, low):
+                _swap(rows, high - 1, low)
+            if _less(rows, high - 1, rows, middle):
+                _swap(rows, high - 1, middle)
+            _swap(rows, low, middle)  # the median of three leads
+            i, j = low, high
+            while True:
+                i += 1
+                while i < high and _less(rows, i, rows, low):
+                    i += 1
+                j -= 1
+                while _less(rows, low, rows, j):
+                    j -= 1
+                if i >= j:
+                    break
+                _swap(rows, i, j)
+            _swap(rows, low, j)
+            # The larger part waits, so the stack stays as deep as the logarithm of the size.
+            if j - low < high - j - 1:
+                stack[depth, 0], stack[depth, 1], stack[depth, 2] = j + 1, high, left
+                high = j
+            else:
+                stack[depth, 0], stack[depth, 1], stack[depth, 2] = low, j, left
+                low = j + 1
+            depth += 1
+        for k in range(low + 1, high):
+            at = k
+            while at > low and _less(rows, at, rows, at - 1):
+                _swap(rows, at, at - 1)
+                at -= 1
+
+
+@_jit
+def sort_buckets(
+    rows: NDArray[np.uint64], bounds: NDArray[np.int64], first: int, last: int, kept: NDArray[np.int64]
+) -> None:
+    """Sort buckets `first` to `last` (exclusive) in place and drop duplicates; `kept[b]` gets how many rows lead bucket b."""
+    for b in range(first, last):
+        low, high = bounds[b], bounds[b + 1]
+        _sort(rows, low, high)
+        at = low
+        for k in range(low, high):
+            if k == low or not _equal(rows, k, rows, at - 1):
+                if at != k:
+                    _copy(rows, k, at)
+                at += 1
+        kept[b] = at - low
+
+
+@_jit
+def close_gaps(rows: NDArray[np.uint64], bounds: NDArray[np.int64], kept: NDArray[np.int64]) -> int:
+    """Move the kept rows of all buckets together. Returns their number."""
+    at = 0
+    for b in range(kept.shape[0]):
+        for k in range(bounds[b], bounds[b] + kept[b]):
+            if at != k:
+                _copy(rows, k, at)
+            at += 1
+    return at
+
+
+@_jit
+def fill_directory(rows: NDArray[np.uint64], bits: int, directory: NDArray[np.uint32]) -> None:
+    """Write to `directory` (uint32[2**bits + 1]) where each prefix starts among the sorted rows."""
+    at = 0
+    for prefix in range(directory.shape[0] - 1):
+        while at < rows.shape[0] and _prefix(rows, at, bits) < prefix:
+            at += 1
+        directory[prefix] = at
+    directory[directory.shape[0] - 1] = rows.shape[0]
+
+
+@_jit
+def lookup(
+    queries: NDArray[np.uint64],
+    rows: NDArray[np.uint64],
+    directory: NDArray[np.uint32],
+    bits: int,
+    out: NDArray[np.int64],
+) -> None:
+    """Write the row equal to each query, or -1. The rows are sorted; both sides have the same width."""
+    n = queries.shape[0]
+    words = rows.shape[1]
+    flat = rows.reshape(-1)
+    for k in range(n):
+        # Three waves of independent misses: directory, rows, comparisons.
+        if k + 16 < n:
+            _prefetch(directory, _prefix(queries, k + 16, bits))
+        if k + 8 < n:
+            _prefetch(flat, np.int64(directory[_prefix(queries, k + 8, bits)]) * words)
+        prefix = _prefix(queries, k, bits)
+        low, high = np.int64(directory[prefix]), np.int64(directory[prefix + 1])
+        while low < high:
+            middle = (low + high) >> 1
+            if _less(rows, middle, queries, k):
+                low = middle + 1
+            else:
+                high = middle
+        end = np.int64(directory[prefix + 1])
+        out[k] = low if low < end and _equal(rows, low, queries, k) else -1
+
+
+# --- Tables: multi-index hashing with fingerprints ---------------------------------------------------------------------------
+
+
+@_jit
+def build_table(
+    rows: NDArray[np.uint64],
+    address: int,
+    address_bits: int,
+    fingerprint: int,
+    start: NDArray[np.uint32],
+    fingerprints: NDArray[np.uint16],
+    ids: NDArray[np.uint32],
+) -> None:
+    """Group all rows by the `address_bits` bits from bit `address`, in row order within a group.
+
+    start: uint32[2**address_bits + 1]. fingerprints: uint16[n + LANES], the 16 bits from bit `fingerprint`.
+    ids: uint32[n], or empty when the address leads the row: sorted rows are then in this order already.
+    """
+    n = rows.shape[0]
+    start[:] = 0
+    for k in range(n):
+        start[_field(rows, k, address, address_bits) + 1] += np.uint32(1)
+    for group in range(start.shape[0] - 1):
+        start[group + 1] += start[group]
+    cursor = start[:-1].copy()
+    keep_ids = ids.shape[0] > 0
+    for k in range(n):
+        group = _field(rows, k, address, address_bits)
+        at = cursor[group]
+        cursor[group] = at + np.uint32(1)
+        fingerprints[at] = _field(rows, k, fingerprint, 16)
+        if keep_ids:
+            ids[at] = k
+    fingerprints[n:] = 0
+
+
+@_jit
+def _accepts(
+    rows: NDArray[np.uint64],
+    row: int,
+    queries: NDArray[np.uint64],
+    query: int,
+    table: int,
+    shape: NDArray[np.int64],
+    address_bits: int,
+) -> bool:
+    """Whether this table finds the row for the query: the same two conditions that the scan applies."""
+    near = np.int64(
+        _popcount(
+            np.uint64(
+                _field(rows, row, shape[0, table], address_bits) ^ _field(queries, query, shape[0, table], address_bits)
+            )
+        )
+    )
+    if near > shape[2, table]:
+        return False
+    rest = np.int64(
+        _popcount(np.uint64(_field(rows, row, shape[1, table], 16) ^ _field(queries, query, shape[1, table], 16)))
+    )
+    return near + rest <= shape[3, table]  # type: ignore[no-any-return] # a NumPy bool
+
+
+@_jit
+def search_tables(
+    queries: NDArray[np.uint64],
+    rows: NDArray[np.uint64],
+    dead: NDArray[np.uint8],
+    start: NDArray[np.uint32],
+    fingerprints: NDArray[np.uint16],
+    ids: NDArray[np.uint32],
+    shape: NDArray[np.int64],
+    address_bits: int,
+    masks: NDArray[np.int64],
+    weights: NDArray[np.int64],
+    max_distance: int,
+    out_query: NDArray[np.int64],
+    out_row: NDArray[np.int64],
+    out_distance: NDArray[np.int32],
+) -> int:
+    """Find every living row within `max_distance` bits of each query, once.
+
+    start: uint32[m * (2**address_bits + 1)], fingerprints: uint16[m * (n + LANES)], ids: uint32[(m - 1) * n]: one table after
+    the other. shape: int64[4, m]: address bit, fingerprint bit, largest distance in the address (-1: the table is not used), largest
+    distance in address and fingerprint together. masks: the addresses' flips by ascending weight, at least all those up to the
+    largest shape[2]; weights: their numbers of one bits.
+
+    Returns how many were found; only as many as fit are written, so a caller whose arrays were too short repeats with longer ones.
+    """
+    tables = shape.shape[1]
+    n = rows.shape[0]
+    stride = n + LANES
+    groups = (1 << address_bits) + 1
+    # How many masks each table uses, and so how many groups one query visits.
+    used = np.zeros(tables, np.int64)
+    visits = 0
+    for t in range(tables):
+        while used[t] < masks.shape[0] and weights[used[t]] <= shape[2, t]:
+            used[t] += 1
+        visits += used[t]
+    low = np.empty(visits + _PREFETCH_GROUPS, np.int64)
+    high = np.empty(visits + _PREFETCH_GROUPS, np.int64)
+    low[visits:] = 0
+    high[visits:] = 0
+    survivor = np.empty(_SURVIVORS + LANES, np.int64)
+    by_table = np.empty(_SURVIVORS + LANES, np.int64)
+    flat = rows.reshape(-1)
+    found = 0
+    for k in range(queries.shape[0]):
+        # (1) Where the groups lie, as positions in `fingerprints`.
+        v = 0
+        for t in range(tables):
+            address = _field(queries, k, shape[0, t], address_bits)
+            for mask in masks[: used[t]]:
+                _prefetch(start, t * groups + (address ^ mask))
+        for t in range(tables):
+            address = _field(queries, k, shape[0, t], address_bits)
+            base = t * stride
+            for mask in masks[: used[t]]:
+                at = t * groups + (address ^ mask)
+                low[v] = base + np.int64(start[at])
+                high[v] = base + np.int64(start[at + 1])
+                v += 1
+        for ahead in range(min(_PREFETCH_GROUPS, visits)):
+            for p in range(low[ahead], min(high[ahead], low[ahead] + _PREFETCH_ENTRIES), LANES):
+                _prefetch(fingerprints, p)
+            _prefetch(fingerprints, high[ahead])
+        # (2) Scan their fingerprints; what survives waits with its id on the way.
+        v = 0
+        waiting = 0
+        for t in range(tables):
+            wanted = np.uint16(_field(queries, k, shape[1, t], 16))
+            base = t * stride
+            to_ids = -base if t == 0 else (t - 1) * n - base
+            for m in range(used[t]):
+                ahead = v + _PREFETCH_GROUPS
+                for p in range(low[ahead], min(high[ahead], low[ahead] + _PREFETCH_ENTRIES), LANES):
+                    _prefetch(fingerprints, p)
+                _prefetch(fingerprints, high[ahead])
+                limit = np.uint16(min(16, shape[3, t] - weights[m]))
+                end = high[v]
+                for p in range(low[v], end, LANES):
+                    hits = _near(fingerprints, p, wanted, limit)
+                    if hits == 0:
+                        continue
+                    if end - p < LANES:
+                        hits &= np.uint32((1 << (end - p)) - 1)
+                    while hits:
+                        at = p + np.int64(_lowest(hits)) + to_ids
+                        survivor[waiting] = at
+                        by_table[waiting] = t
+                        if t:
+                            _prefetch(ids, at)
+                        waiting += 1
+                        hits &= hits - np.uint32(1)
+                    if waiting >= _SURVIVORS:
+                        found = _verify(
+                            queries, k, rows, flat, dead, ids, shape, address_bits, max_distance, survivor, by_table, waiting,
+                            found, out_query, out_row, out_distance,
+                        )  # fmt: skip
+                        waiting = 0
+                v += 1
+        # (3) Read the survivors' rows.
+        found = _verify(
+            queries, k, rows, flat, dead, ids, shape, address_bits, max_distance, survivor, by_table, waiting,
+            found, out_query, out_row, out_distance,
+        )  # fmt: skip
+    return found
+
+
+@_jit
+def _verify(
+    queries: NDArray[np.uint64],
+    k: int,
+    rows: NDArray[np.uint64],
+    flat: NDArray[np.uint64],
+    dead: NDArray[np.uint8],
+    ids: NDArray[np.uint32],
+    shape: NDArray[np.int64],
+    address_bits: int,
+    max_distance: int,
+    survivor: NDArray[np.int64],
+    by_table: NDArray[np.int64],
+    waiting: int,
+    found: int,
+    out_query: NDArray[np.int64],
+    out_row: NDArray[np.int64],
+    out_distance: NDArray[np.int32],
+) -> int:
+    """Compare the survivors' whole rows and append the matches, each from the first table that finds it only."""
+    words = rows.shape[1]
+    for s in range(waiting):
+        if by_table[s]:
+            survivor[s] = np.int64(ids[survivor[s]])
+        _prefetch(flat, survivor[s] * words)
+    for s in range(waiting):
+        row = survivor[s]
+        distance = np.int64(0)
+        for w in range(words):
+            distance += np.int64(_popcount(rows[row, w] ^ queries[k, w]))
+        if distance > max_distance or is_set(dead, row):
+            continue
+        first = True
+        for t in range(by_table[s]):
+            if _accepts(rows, row, queries, k, t, shape, address_bits):
+                first = False
+                break
+        if first:
+            if found < out_row.shape[0]:
+                out_query[found] = k
+                out_row[found] = row
+                out_distance[found] = distance
+            found += 1
+    return found
+
+
+# --- Scans --------------------------------------------------------------------------------------------------------------------
+
+
+@_jit
+def scan_hamming(
+    queries: NDArray[np.uint64],
+    rows: NDArray[np.uint64],
+    dead: NDArray[np.uint8],
+    max_distance: int,
+    out_query: NDArray[np.int64],
+    out_row: NDArray[np.int64],
+    out_distance: NDArray[np.int32],
+) -> int:
+    """Compare every row with every query. Results and return value as `search_tables`."""
+    words = rows.shape[1]
+    found = 0
+    for k in range(queries.shape[0]):
+        for row in range(rows.shape[0]):
+            distance = np.int64(0)
+            for w in range(words):
+                distance += np.int64(_popcount(rows[row, w] ^ queries[k, w]))
+            if distance <= max_distance and not is_set(dead, row):
+                if found < out_row.shape[0]:
+                    out_query[found] = k
+                    out_row[found] = row
+                    out_distance[found] = distance
+                found += 1
+    return found
+
+
+@_jit
+def scan_euclidean(
+    queries: NDArray[np.uint8],
+    rows: NDArray[np.uint8],
+    dead: NDArray[np.uint8],
+    max_distance: int,
+    out_query: NDArray[np.int64],
+    out_row: NDArray[np.int64],
+    out_distance: NDArray[np.int32],
+) -> int:
+    """Compare every row with every query by the sum of squared differences of their bytes. Results as `search_tables`.
+
+    A third of the bytes decides most rows; integer arithmetic keeps the boundary exact.
+    """
+    width = rows.shape[1]
+    third = width // 3
+    found = 0
+    for k in range(queries.shape[0]):
+        for row in range(rows.shape[0]):
+            distance = np.int32(0)
+            for b in range(third):
+                difference = np.int32(rows[row, b]) - np.int32(queries[k, b])
+                distance += difference * difference
+            if distance > max_distance:
+                continue
+            for b in range(third, width):
+                difference = np.int32(rows[row, b]) - np.int32(queries[k, b])
+                distance += difference * difference
+            if distance <= max_distance and not is_set(dead, row):
+                if found < out_row.shape[0]:
+                    out_query[found] = k
+                    out_row[found] = row
+                    out_distance[found] = distance
+                found += 1
+    return found

@@ -1,0 +1,185 @@
+"""Which engine answers a search, and with which thresholds. Pure arithmetic: no arrays of digests, no kernels.
+
+**The tables.** A permuted digest is cut into chunks, one table each; chunks are paired into *regions*. A table groups all digests
+by the address bits of its chunk and keeps, in that order, 16 bits of the partner chunk as a *fingerprint*. A search visits the groups
+whose address is within T_i bits of the query's, scans their fingerprints and reads a row only where address and fingerprint together
+are within R_j bits.
+
+**Why nothing is missed.** Let a digest differ from the query in at most r bits. If sum(R_j + 1) >= r + 1 over the regions, some region
+has at most R_j differences (otherwise there were more than r). If sum(T_i + 1) >= R_j + 1 over that region's tables, one of them has at
+most T_i in its chunk (otherwise there were more than R_j in the region); that table visits the digest's group, and passes it, because
+address and fingerprint lie within the region. -1 means that a table or region is not used at all. This is the general pigeonhole
+principle (Qin et al., "GPH", ICDE 2018) applied twice.
+
+So r + 1 units are dealt out, each to the region where it costs least. One set of tables serves every radius; the planner says when
+comparing everything is cheaper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from math import comb
+from typing import Final
+
+FINGERPRINT_BITS: Final = 16
+
+SCAN_BELOW: Final = 4096
+"""Digests below which tables are not built: comparing all of them takes 6 µs, about what visiting the tables does."""
+
+# Nanoseconds, one core of a 2.6 GHz EPYC with an index larger than its caches. They only decide between engines, so a factor of two is
+# enough; `docs/decisions/` has the measurements.
+_VISIT_NS: Final = 40.0
+_FINGERPRINT_NS: Final = 0.4
+_CANDIDATE_NS: Final = 60.0
+_COMPARE_NS: Final = 1.3
+
+
+class Engine(StrEnum):
+    """How one segment is searched."""
+
+    SORTED = "SORTED"
+    """Binary search in the sorted digests: exact algorithms, and distance 0 of any other."""
+    TABLES = "TABLES"
+    """Multi-index hashing: Hamming distances on large segments."""
+    SCAN = "SCAN"
+    """Every digest compared, by our own kernel: small segments and the tail, squared Euclidean distances."""
+    FAISS = "FAISS"
+    """Every digest compared, by FAISS: Hamming radii too large for the tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The tables of one segment.
+
+    address_bits: of every table; tables: how many. Table i has its address at bit `i * address_bits` of the permuted digest. Tables 2j and
+    2j + 1 are each other's partners; the last of an odd number takes its fingerprint from the bits that follow all addresses.
+    """
+
+    tables: int
+    address_bits: int
+
+    @property
+    def regions(self) -> tuple[tuple[int, ...], ...]:
+        """The tables of each region."""
+        return tuple(tuple(range(t, min(t + 2, self.tables))) for t in range(0, self.tables, 2))
+
+    def fingerprint_bit(self, table: int) -> int:
+        """Where the table's fingerprint starts in the permuted digest."""
+        partner = table ^ 1
+        return partner * self.address_bits
+
+
+def layout_for(bits: int) -> Layout:
+    """Return the layout for Hamming digests of this width: chunks of 16 bits, at every size.
+
+    Groups of 16-bit addresses are long at 100 M (1,526 fingerprints, 3 kB), but they are read in order at the speed of memory, and a
+    radius of 31 needs only one flipped bit in each of 16 chunks: 272 visits.
+    """
+    return Layout(tables=bits // FINGERPRINT_BITS, address_bits=FINGERPRINT_BITS)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What a search at one radius visits.
+
+    in_chunk[i] is T_i, in_region[i] the R_j of table i's region; -1: not used. The expectations are for independent random digests.
+    """
+
+    in_chunk: tuple[int, ...]
+    in_region: tuple[int, ...]
+    visits: int
+    fingerprints: float
+    candidates: float
+
+    @property
+    def nanoseconds(self) -> float:
+        """The estimated time of one query."""
+        return self.visits * _VISIT_NS + self.fingerprints * _FINGERPRINT_NS + self.candidates * _CANDIDATE_NS
+
+
+def ball(bits: int, radius: int) -> int:
+    """Return how many values of `bits` bits lie within `radius` bits of a given one; 0 for a negative radius."""
+    return sum(comb(bits, d) for d in range(min(bits, radius) + 1))
+
+
+@lru_cache(maxsize=4096)
+def thresholds(layout: Layout, count: int, max_distance: int) -> Thresholds:
+    """Deal `max_distance + 1` units to the regions, each where it costs least, for a segment of `count` digests."""
+    regions = layout.regions
+    units = [0] * len(regions)
+    for _ in range(max_distance + 1):
+        cost = [
+            _region_cost(layout, len(region), units[j] + 1, count) - _region_cost(layout, len(region), units[j], count)
+            for j, region in enumerate(regions)
+        ]
+        units[cost.index(min(cost))] += 1
+    in_chunk: list[int] = []
+    in_region: list[int] = []
+    for region, given in zip(regions, units, strict=True):
+        in_chunk += _split(given, len(region))
+        in_region += [given - 1] * len(region)
+    work = [_table_work(layout, t, r, count) for t, r in zip(in_chunk, in_region, strict=True)]
+    return Thresholds(
+        tuple(in_chunk),
+        tuple(in_region),
+        visits=sum(ball(layout.address_bits, t) for t in in_chunk),
+        fingerprints=sum(w[0] for w in work),
+        candidates=sum(w[1] for w in work),
+    )
+
+
+def _split(units: int, tables: int) -> list[int]:
+    """Return the chunk thresholds that share `units` between the tables of one region."""
+    return [(units + tables - 1 - t) // tables - 1 for t in range(tables)]
+
+
+def _table_work(layout: Layout, in_chunk: int, in_region: int, count: int) -> tuple[float, float]:
+    """Return the expected fingerprints scanned and candidates passed by one table."""
+    group = count / 2.0**layout.address_bits
+    scanned = ball(layout.address_bits, in_chunk) * group
+    passed = sum(
+        comb(layout.address_bits, d) * ball(FINGERPRINT_BITS, in_region - d) / 2.0**FINGERPRINT_BITS
+        for d in range(in_chunk + 1)
+    )
+    return scanned, passed * group
+
+
+@lru_cache(maxsize=4096)
+def _region_cost(layout: Layout, tables: int, units: int, count: int) -> float:
+    total = 0.0
+    for in_chunk in _split(units, tables):
+        scanned, passed = _table_work(layout, in_chunk, units - 1, count)
+        visits = ball(layout.address_bits, in_chunk)
+        total += visits * _VISIT_NS + scanned * _FINGERPRINT_NS + passed * _CANDIDATE_NS
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """How one segment is searched, and why. `thresholds` is None unless the engine is TABLES."""
+
+    engine: Engine
+    why: str
+    count: int
+    expected_ns: float
+    thresholds: Thresholds | None = None
+
+
+def choose(layout: Layout | None, count: int, max_distance: int, *, scan_only: bool = False) -> Part:
+    """Choose the engine for one segment of `count` digests.
+
+    layout: None when the segment has no tables. scan_only: the metric is not Hamming.
+    """
+    if max_distance == 0:
+        return Part(Engine.SORTED, "distance 0 is a look-up in the sorted digests", count, 200.0)
+    scan_ns = count * _COMPARE_NS
+    if scan_only:
+        return Part(Engine.SCAN, "squared Euclidean distances have no tables", count, 10 * scan_ns)
+    if layout is None:
+        return Part(Engine.SCAN, f"fewer than {SCAN_BELOW:,} digests", count, scan_ns)
+    found = thresholds(layout, count, max_distance)
+    if found.nanoseconds < scan_ns:
+        return Part(Engine.TABLES, "the tables compare the fewest digests", count, found.nanoseconds, found)
+    return Part(Engine.FAISS, f"at {max_distance} bits the tables would visit {found.visits:,} groups", count, scan_ns)

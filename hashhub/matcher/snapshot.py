@@ -1,0 +1,418 @@
+"""Snapshots on disk: what is written, how it becomes visible at once or not at all, and how damage is noticed.
+
+    DIRECTORY/
+      CURRENT                          the name of the current snapshot, replaced atomically
+      publisher.lock                   held by the one process that may write here
+      snapshots/<revision>-<random>/
+        manifest.json                  everything about the files below, and its own digest
+        <segment>.rows  .directory  .start  .fingerprints  .ids
+        <segment>.withdrawn            bitmap of withdrawn rows; absent when there are none
+
+A snapshot is a list of segments, oldest first. Segments never change, so a new snapshot hard-links the files of those it keeps and writes only
+what is new: publishing costs what changed, not what exists. The file system counts the links; removing an old directory frees just
+what nobody uses, and processes that still have it mapped keep their pages.
+
+Publishing: (1) write to a temporary name; (2) fsync files and directory; (3) rename; (4) fsync the parent; (5) replace CURRENT.
+Files are written with `write`, never through a mapping: a full disk is then an error that is caught, not a signal that kills.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub.errors import DataLoss, FailedPrecondition, LimitExceeded, Reason, Unavailable
+from hashhub.hashes import ALGORITHMS
+from hashhub.matcher.index import (
+    Parts,
+    Progress,
+    Rows,
+    Segment,
+    Space,
+    directory_of,
+    has_tables,
+    space,
+    tables,
+)
+
+FORMAT: Final = 1
+"""Changes whenever an older program could misread the files."""
+KEPT: Final = 2
+"""Snapshots on disk: the current one, and the one before for processes that are about to open it and as a spare."""
+_DTYPES: Final[dict[str, np.dtype[Any]]] = {
+    "rows": np.dtype("<u8"),
+    "directory": np.dtype("<u4"),
+    "start": np.dtype("<u4"),
+    "fingerprints": np.dtype("<u2"),
+    "ids": np.dtype("<u4"),
+    "withdrawn": np.dtype("u1"),
+}
+_WRITE_BYTES: Final = 1 << 24
+"""Bytes handed to one write and one digest update: large enough to be cheap, small enough to stay warm between the two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An opened snapshot. segments: by algorithm, oldest first; `name` is its directory's."""
+
+    name: str
+    revision: int
+    segments: Mapping[str, tuple[Segment, ...]]
+    manifest: Mapping[str, Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(int(f["bytes"]) for s in self.manifest["segments"] for f in s["files"].values())
+
+
+@contextmanager
+def disk_errors(doing: str) -> Iterator[None]:
+    """Turn the operating system's errors into ours."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise LimitExceeded(
+                f"the disk is full while {doing}; free some space, the previous snapshot stays in use",
+                reason=Reason.DISK_FULL,
+            ) from e
+        raise Unavailable(
+            f"the matcher's directory failed while {doing}: {errno.errorcode.get(e.errno or 0, 'unknown')}"
+        ) from e
+
+
+class Directory:
+    """The snapshots under one path. One publisher at a time, any number of readers, in any number of processes."""
+
+    def __init__(self, path: Path, *, publisher: bool) -> None:
+        """Create the directory if needed; a publisher takes its lock and clears what an interrupted one left.
+
+        Raises FailedPrecondition (DATA_IN_USE) when another process publishes here, Unavailable when the path cannot be used.
+        """
+        self._path = path
+        self._snapshots = path / "snapshots"
+        self._lock: BinaryIO | None = None
+        with disk_errors("opening"):
+            self._snapshots.mkdir(parents=True, exist_ok=True)
+            if publisher:
+                self._lock = self._take_lock()
+                for left in self._snapshots.glob(".building-*"):
+                    shutil.rmtree(left, ignore_errors=True)
+
+    def _take_lock(self) -> BinaryIO:
+        handle = (self._path / "publisher.lock").open("ab")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            handle.close()
+            raise FailedPrecondition(
+                "another process already publishes in this matcher directory; open it with publisher=False, or stop the other",
+                reason=Reason.DATA_IN_USE,
+            ) from e
+        return handle
+
+    def close(self) -> None:
+        """Release the publisher's lock."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def stamp(self) -> tuple[int, int] | None:
+        """Return what changes when another snapshot becomes current: one stat. None when there is none."""
+        try:
+            found = (self._path / "CURRENT").stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
+    def current(self) -> str | None:
+        """Return the name of the current snapshot, or None."""
+        try:
+            return (self._path / "CURRENT").read_text(encoding="ascii").strip() or None
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def names(self) -> list[str]:
+        """Return the names of all snapshots, newest revision first, the current one before all."""
+        current = self.current()
+        with disk_errors("listing"):
+            found = [p.name for p in self._snapshots.iterdir() if p.is_dir() and p.name.split("-")[0].isdigit()]
+        return sorted(found, key=lambda name: (name == current, int(name.split("-")[0])), reverse=True)
+
+    def open(self, name: str) -> Snapshot:
+        """Map one snapshot after checking its manifest and the sizes of its files; `verify` reads their contents.
+
+        Raises DataLoss when anything is not as the manifest says.
+        """
+        path = self._snapshots / name
+        manifest = _read_manifest(path)
+        segments: dict[str, list[Segment]] = {}
+        try:
+            for entry in manifest["segments"]:
+                of = space(str(entry["algorithm"]))
+                segments.setdefault(of.algorithm.name, []).append(_open_segment(path, entry, of))
+        except (KeyError, TypeError, ValueError) as e:
+            raise DataLoss("the snapshot's manifest describes its files wrongly; rebuild it from the store") from e
+        return Snapshot(name, int(manifest["revision"]), {k: tuple(v) for k, v in segments.items()}, manifest)
+
+    def verify(self, snapshot: Snapshot, progress: Progress | None = None) -> None:
+        """Read every file of the snapshot and compare its SHA-256. Raises DataLoss at the first that differs."""
+        total, done = max(1, snapshot.nbytes), 0
+        buffer = bytearray(_WRITE_BYTES)
+        view = memoryview(buffer)
+        for entry in snapshot.manifest["segments"]:
+            for part, described in entry["files"].items():
+                digest = hashlib.sha256()
+                try:
+                    with (self._snapshots / snapshot.name / f"{entry['name']}.{part}").open("rb", buffering=0) as file:
+                        while n := file.readinto(buffer):
+                            digest.update(view[:n])
+                            done += n
+                            if progress:
+                                progress("verify", done / total)
+                except OSError as e:
+                    raise DataLoss(f"a snapshot's {part} file cannot be read; rebuild it from the store") from e
+                if digest.hexdigest() != described["sha256"]:
+                    raise DataLoss(
+                        f"a snapshot's {part} file of {described['bytes']} bytes does not match its digest; rebuild it from the store",
+                        metadata={"algorithm": str(entry["algorithm"]), "part": part},
+                    )
+
+    def set_aside(self, name: str) -> None:
+        """Rename a damaged snapshot out of the way, for whoever wants to look at it; only the last one is kept."""
+        for older in self._snapshots.glob("damaged-*"):
+            shutil.rmtree(older, ignore_errors=True)
+        with suppress(OSError):
+            (self._snapshots / name).rename(self._snapshots / f"damaged-{name}")
+
+    def writer(self, revision: int) -> Writer:
+        """Return a writer for a new snapshot of the store at `revision`."""
+        return Writer(self._snapshots, revision)
+
+    def publish(self, written: Writer) -> Snapshot:
+        """Make the written snapshot current, remove all but the newest KEPT, and open it."""
+        with disk_errors("publishing a snapshot"):
+            name = written.finish()
+            pointer = self._path / f".CURRENT-{secrets.token_hex(4)}"
+            with pointer.open("w", encoding="ascii") as file:
+                file.write(name + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            pointer.replace(self._path / "CURRENT")
+            _sync_directory(self._path)
+        for old in self.names()[KEPT:]:
+            shutil.rmtree(self._snapshots / old, ignore_errors=True)
+        return self.open(name)
+
+
+class Writer:
+    """A snapshot being written. `finish` or `abandon` ends it."""
+
+    def __init__(self, snapshots: Path, revision: int) -> None:
+        """Create the temporary directory. Raises LimitExceeded (DISK_FULL) or Unavailable, as all methods do."""
+        self._snapshots = snapshots
+        self._revision = revision
+        self._path = snapshots / f".building-{secrets.token_hex(6)}"
+        self._entries: list[dict[str, Any]] = []
+        with disk_errors("writing a snapshot"):
+            self._path.mkdir()
+
+    def build(self, of: Space, rows: Rows, threads: int, progress: Progress | None = None) -> None:
+        """Add a segment with these sorted distinct rows; only `threads` of its tables are in memory at a time."""
+        layout = has_tables(of, len(rows))
+        entry = _entry(of, secrets.token_hex(8), len(rows))
+        with disk_errors("writing a snapshot"):
+            self._write(entry, "rows", rows)
+            self._write(entry, "directory", directory_of(rows))
+            if layout is not None:
+                names = ("start", "fingerprints", "ids")
+                files = [self._open(entry, part) for part in names]
+                try:
+                    for parts in tables(layout, rows, threads, progress):
+                        for k, file in enumerate(files):
+                            file.append(parts[k])
+                    for name, file in zip(names, files, strict=True):
+                        entry["files"][name] = file.finish()
+                finally:
+                    for file in files:
+                        file.close()
+        self._entries.append(entry)
+
+    def keep(self, segment: Segment, older: Snapshot, dead: NDArray[np.uint8]) -> None:
+        """Add a segment of an older snapshot as it is, except for its withdrawn bits (uint8[ceil(n / 8)])."""
+        before = next(e for e in older.manifest["segments"] if e["name"] == segment.name)
+        entry = _entry(segment.space, str(before["name"]), segment.count)
+        with disk_errors("writing a snapshot"):
+            for part, described in before["files"].items():
+                if part != "withdrawn":
+                    source = self._snapshots / older.name / f"{segment.name}.{part}"
+                    _link(source, self._path / source.name)
+                    entry["files"][part] = described
+            if dead.any():
+                self._write(entry, "withdrawn", dead)
+        self._entries.append(entry)
+
+    def finish(self) -> str:
+        """Write the manifest, make everything durable and give the snapshot its name, which is returned."""
+        body = {
+            "format": FORMAT,
+            "revision": self._revision,
+            "permutations": {e["algorithm"]: list(space(e["algorithm"]).permutation) for e in self._entries},
+            "segments": self._entries,
+        }
+        text = json.dumps({"sha256": _digest_of(body), **body}, indent=1, sort_keys=True)
+        with (self._path / "manifest.json").open("w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_directory(self._path)
+        name = f"{self._revision}-{secrets.token_hex(4)}"
+        self._path.rename(self._snapshots / name)
+        _sync_directory(self._snapshots)
+        return name
+
+    def abandon(self) -> None:
+        """Remove what was written; does nothing after `finish`."""
+        shutil.rmtree(self._path, ignore_errors=True)
+
+    def _write(self, entry: dict[str, Any], part: str, values: NDArray[Any]) -> None:
+        file = self._open(entry, part)
+        try:
+            file.append(values)
+            entry["files"][part] = file.finish()
+        finally:
+            file.close()
+
+    def _open(self, entry: dict[str, Any], part: str) -> _File:
+        return _File(self._path / f"{entry['name']}.{part}", _DTYPES[part])
+
+
+class _File:
+    """A file that digests what is written to it."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+        self._file = path.open("wb", buffering=0)
+        self._dtype = dtype
+        self._digest = hashlib.sha256()
+        self._bytes = 0
+
+    def append(self, values: NDArray[Any]) -> None:
+        data = memoryview(np.ascontiguousarray(values, self._dtype).view(np.uint8).reshape(-1).data)
+        for at in range(0, len(data), _WRITE_BYTES):
+            piece = data[at : at + _WRITE_BYTES]
+            self._digest.update(piece)
+            while piece:
+                piece = piece[self._file.write(piece) :]
+        self._bytes += len(data)
+
+    def finish(self) -> dict[str, Any]:
+        os.fsync(self._file.fileno())
+        return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _entry(of: Space, name: str, count: int) -> dict[str, Any]:
+    layout = has_tables(of, count)
+    return {
+        "name": name,
+        "algorithm": of.algorithm.name,
+        "count": count,
+        "words": of.words,
+        "tables": layout.tables if layout else 0,
+        "addressBits": layout.address_bits if layout else 0,
+        "files": {},
+    }
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="ascii"))
+        if not isinstance(manifest, dict):
+            raise DataLoss("the snapshot's manifest is not an object; rebuild the snapshot from the store")
+        claimed = manifest.pop("sha256", None)
+    except (OSError, ValueError) as e:  # also UnicodeDecodeError and JSONDecodeError
+        raise DataLoss("the snapshot's manifest cannot be read; rebuild the snapshot from the store") from e
+    if claimed != _digest_of(manifest):
+        raise DataLoss("the snapshot's manifest does not match its digest; rebuild the snapshot from the store")
+    if manifest.get("format") != FORMAT:
+        raise DataLoss(
+            f"the snapshot has format {manifest.get('format')!r}, this version reads {FORMAT}; rebuild it from the store"
+        )
+    for name, permutation in manifest["permutations"].items():
+        if name not in ALGORITHMS or permutation != list(space(name).permutation):
+            raise DataLoss("the snapshot orders its bits in another way; rebuild it from the store")
+    return manifest
+
+
+def _open_segment(path: Path, entry: dict[str, Any], of: Space) -> Segment:
+    name, count, files = str(entry["name"]), int(entry["count"]), entry["files"]
+    if (entry["words"], entry["tables"], entry["addressBits"]) != tuple(
+        _entry(of, name, count)[key] for key in ("words", "tables", "addressBits")
+    ):
+        raise DataLoss("the snapshot was built with other tables than this version uses; rebuild it from the store")
+
+    def mapped(part: str) -> NDArray[Any]:
+        dtype = _DTYPES[part]
+        if part not in files:
+            return np.empty(0, dtype)
+        file = path / f"{name}.{part}"
+        wanted = int(files[part]["bytes"])
+        try:
+            size = file.stat().st_size
+            if size != wanted:
+                raise DataLoss(
+                    f"a snapshot's {part} file has {size} bytes instead of {wanted}; rebuild it from the store"
+                )
+            # "c": private and never written, so that mapped and other arrays are one type to the compiler; a zero-length file cannot be mapped.
+            return np.asarray(np.memmap(file, dtype, "c")) if size else np.empty(0, dtype)
+        except OSError as e:
+            raise DataLoss(f"a snapshot's {part} file is missing; rebuild it from the store") from e
+
+    dead = np.array(mapped("withdrawn")) if "withdrawn" in files else None
+    if dead is not None and len(dead) != -(-count // 8):
+        raise DataLoss("a snapshot's withdrawn bits do not fit its rows; rebuild it from the store")
+    parts = Parts(
+        mapped("rows").reshape(count, of.words),
+        mapped("directory"),
+        mapped("start"),
+        mapped("fingerprints"),
+        mapped("ids"),
+    )
+    return Segment(of, parts, dead, name)
+
+
+def _digest_of(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError as e:
+        if e.errno not in {errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.EMLINK}:
+            raise
+        shutil.copyfile(source, target)  # a file system without hard links
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
