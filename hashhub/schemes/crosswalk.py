@@ -96,14 +96,19 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
 def translate(
     classification: Classification, target: Scheme, *, also: Mapping[str, tuple[str, ...]] = _NOTHING
 ) -> Translation:
-    """Return what `target` may say of an item so classified. `also`: what else is known of it, such as its flags.
+    """Return what `target` may say of an item so classified. `also`: what else is known of it, such as its
+    flags; where both speak, the classification wins.
 
     Raises InvalidArgument for a dimension or value that does not exist.
     """
     if (classification.scheme, classification.version) == (target.id, target.version):
         return Translation(value=classification.value, possible=(classification.value,), losses=())
-    stated = {**also, **classification.dimensions}
-    known = worlds(stated)
+    said, added = worlds(classification.dimensions), worlds(also)
+    known = {**added, **said}
+
+    def words(name: str) -> str:
+        return _words(name, classification.dimensions if name in said else also)
+
     asserted = {
         value.value: found
         for value in target.values.values()
@@ -123,7 +128,7 @@ def translate(
             Loss(
                 n,
                 f"{target.name} {value} asserts {_words(n, target.values[value].dimensions)}; stated is "
-                + (_words(n, stated) if n in known else "nothing"),
+                + (words(n) if n in known else "nothing"),
             )
             for n in missing[value]
         ]
@@ -132,7 +137,7 @@ def translate(
     if len(possible) == 1 and not missing[possible[0]]:
         value = possible[0]
         losses = [
-            Loss(n, f"{_words(n, stated)} is stated; {target.name} {value} does not tell it")
+            Loss(n, f"{words(n)} is stated; {target.name} {value} does not tell it")
             for n, w in sorted(known.items())
             if w != every_world(n) and asserted[value].get(n) != w
         ]
