@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,10 +54,8 @@ def import_file(
     FILE may be in any format that a connector reads; - is standard input. Nothing is visible before the whole list is. A run that was cut off goes on where it stopped when the same command is given
     again. Exit code 1 when the list, or every item in it, was refused.
     """
-    from hashhub import connector
-
     if propose_mapping:
-        _propose(session, connector.get(format_), file)
+        _propose(session, format_, file)
         return
     if hash_set is None:
         raise click.UsageError("--hash-set CONTRIBUTOR/SET is missing: it says where the list goes")
@@ -217,6 +213,9 @@ def _settings(options: tuple[str, ...], mapping: str | None) -> dict[str, str]:
 def _opened(file: str) -> Iterator[BinaryIO]:
     """Open FILE, or copy standard input to a temporary file: a source is read twice."""
     if file == "-":
+        import shutil
+        import tempfile
+
         with tempfile.TemporaryFile() as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
             copy.flush()
@@ -232,12 +231,13 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         yield source
 
 
-def _propose(session: Session, connector: object, file: str) -> None:
-    propose = getattr(connector, "propose", None)
-    if propose is None:
-        raise InvalidArgument.field("propose-mapping", "this format needs no mapping; only csv does")
+def _propose(session: Session, format_: str, file: str) -> None:
+    if format_ != "csv":
+        raise click.UsageError("--propose-mapping goes with --format csv: other formats need no mapping")
+    from hashhub_connectors.csv_mapping import propose
+
     with _opened(file) as source:
-        text: str = propose(source.read(_HEADER_BYTES))
+        text = propose(source.read(_HEADER_BYTES))
     if session.json:
         print_json({"mapping": text})
         return

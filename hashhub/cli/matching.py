@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from msgspec.structs import replace
 
 from hashhub import hashes
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command, exit_code
@@ -171,7 +172,8 @@ def scan(
         done = 0
         for group in _hashed(files, hashers, lambda path: hash_media(path, dihedral=dihedral)):
             readable = [(path, found) for path, found in group if not isinstance(found, HashHubError)]
-            queries = [Query(hashes=found.hashes, label=show_path(path)) for path, found in readable]
+            # Without labels: a file's name may be case data, and stays here.
+            queries = [Query(hashes=found.hashes) for _, found in readable]
             answers = iter(list(hub.match_hashes(queries, options)))
             for path, found in group:
                 if isinstance(found, HashHubError):
@@ -180,10 +182,20 @@ def scan(
                     tally.show(unavailable, options.policy, tally.revision)
                 else:
                     answer = next(answers)
-                    tally.show(answer.result, answer.policy, answer.revision)
+                    result = replace(_remark_quality(answer.result, found), label=show_path(path))
+                    tally.show(result, answer.policy, answer.revision)
             done += len(group)
             bar(done, len(files), "scanning")
     tally.finish("files")
+
+
+def _remark_quality(result: MatchResult, media: MediaHashes) -> MatchResult:
+    """Say, as the hub does for media that it hashes, when near matches mean little."""
+    if not media.frames or not all(frame.is_low_quality for frame in media.frames):
+        return result
+    quality = max(frame.quality or 0 for frame in media.frames)
+    text = f"PDQ quality {quality} of 100: a blank or nearly blank picture; near matches say little about it"
+    return replace(result, reasons=(*result.reasons, ReasonLine(code="LOW_QUALITY", text=text)))
 
 
 class _Tally:
@@ -214,8 +226,6 @@ class _Tally:
         if len(result.matches) > _SHOWN or result.truncated:
             more = "or more " if result.truncated else ""
             say(f"    … {len(result.matches)} {more}matches in all; --json lists them")
-        if result.withheld:
-            say("    something else is known, by a contributor whose terms do not let you see it")
 
     def finish(self, what: str) -> None:
         """Print the summary and raise Exit with 1 or 3 where that is due."""
