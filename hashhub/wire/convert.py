@@ -418,11 +418,6 @@ def import_from_pb(pb: v1.Import, *, hash_set: tuple[str, str] | None = None, at
         contributor, set_id, import_id = _checked(wrong, names.parse_import, pb.name, f"{at}.name") or ("", "", "")
     else:
         contributor, set_id, import_id = *hash_set, ""
-        _require(pb, at, ("connector", "connector_version"), wrong)
-        if len(pb.source_digest) != 64 or not set(pb.source_digest) <= set("0123456789abcdef"):  # noqa: PLR2004 - SHA-256
-            wrong.append(
-                Violation(f"{at}.source_digest", "must be a SHA-256 in 64 lower-case hexadecimal digits", "PATTERN")
-            )
     counts = pb.counts
     values = {
         "id": import_id,
@@ -653,12 +648,8 @@ def options_to_pb(options: MatchOptions) -> v1.MatchOptions:
 
 
 def options_from_pb(pb: v1.MatchOptions, at: str = "options") -> MatchOptions:
-    """Return the match options. A limit of 0 means 100, one over 1000 means 1000; the policy must be stated."""
+    """Return the match options. A limit of 0 means 100, one over 1000 means 1000. Whether the policy exists is for the hub to say."""
     wrong: list[Violation] = []
-    if not pb.policy:
-        wrong.append(
-            Violation(f"{at}.policy", "must name a policy: which statements suffice has no safe default", "REQUIRED")
-        )
     max_distances = {}
     for name, distance in pb.max_distances.items():
         field = f"{at}.max_distances[{name[:40]}]"
@@ -810,7 +801,9 @@ def _hash(pb: v1.Hash, at: str, wrong: list[Violation]) -> Hash:
     try:
         return Hash.of(name, digest)
     except HashError as e:
-        wrong.append(Violation(f"{at}.digest", e.message, e.violations[0].reason))
+        # Hexadecimal text read as base64 gives three bytes where the digest has two: the commonest mistake in JSON.
+        hint = "; JSON carries bytes in base64, not in hexadecimal" if 2 * len(digest) == 3 * _width(name) else ""
+        wrong.append(Violation(f"{at}.digest", e.message + hint, e.violations[0].reason))
     except InvalidArgument as e:
         wrong.append(Violation(f"{at}.algorithm", e.message, e.violations[0].reason))
     return Hash(name, digest)
@@ -972,6 +965,10 @@ def _long_name(entry: str) -> str:
 def _short_name(name: str, field: str) -> str:
     contributor, hash_set, entry_id = names.parse_entry(name, field)
     return f"{contributor}/{hash_set}/{entry_id}"
+
+
+def _width(algorithm: str) -> int:
+    return hashes.algorithm(algorithm).digest_bytes
 
 
 def _algorithm(name: str, _field: str) -> str:

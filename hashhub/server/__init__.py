@@ -1,0 +1,16 @@
+"""The server: a hub's doors to the network.
+
+app            serve(): one process or several, from start to drain
+doors          one process's ports: gRPC with health and reflection, JSON; threads, limits, TLS
+interceptors   the way of every call: log and metrics, errors, roles, limits
+bridge         JSON over HTTP to the same servicers
+servicers      the calls: convert, ask the hub, convert
+roles, pages   who may call what; page tokens
+"""
+
+from __future__ import annotations
+
+from hashhub.server.app import serve
+from hashhub.server.doors import Doors
+
+__all__ = ["Doors", "serve"]

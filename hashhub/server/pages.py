@@ -1,0 +1,81 @@
+"""Page tokens: where a list goes on. Opaque to callers, and of use only for the list that gave them.
+
+A token is URL-safe base64 of a JSON array: a short digest of the question (method, parent, filters) and the position. A token for
+another question is refused, because going on from a foreign position would silently leave things out.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import zlib
+from typing import Final, TypeVar
+
+from hashhub.errors import InvalidArgument
+
+DEFAULT_SIZE: Final = 100
+MAX_SIZE: Final = 1000
+
+_T = TypeVar("_T", int, str)
+
+
+def size(page_size: int) -> int:
+    """Return how many to give: 100 for 0, at most 1000. Raises InvalidArgument for a negative size."""
+    if page_size < 0:
+        raise InvalidArgument.field("page_size", f"must not be negative, got {page_size}", "OUT_OF_RANGE")
+    return min(page_size or DEFAULT_SIZE, MAX_SIZE)
+
+
+def encode(after: int | str | list[int], *question: object) -> str:
+    """Return the token to go on behind `after` (empty when that is 0 or empty: no more pages) in the answer to `question`."""
+    if not after:
+        return ""
+    text = json.dumps([_digest(question), after], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode(token: str, first: _T, *question: object) -> _T:
+    """Return the position that `token` holds, or `first` for an empty token.
+
+    Raises InvalidArgument for a token that is damaged or belongs to another question.
+    """
+    if not token:
+        return first
+    after = _read(token, question)
+    if type(after) is not type(first):
+        raise _wrong()
+    return after
+
+
+def decode_cursor(token: str, first: tuple[int, int], *question: object) -> tuple[int, int]:
+    """Return the pair that `token` holds, or `first` for an empty token. Raises as `decode`."""
+    if not token:
+        return first
+    match _read(token, question):
+        case [int(revision), int(entry)]:
+            return revision, entry
+        case _:
+            raise _wrong()
+
+
+def _read(token: str, question: tuple[object, ...]) -> object:
+    try:
+        found = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, RecursionError) as e:
+        raise _wrong() from e
+    match found:
+        case [digest, after] if digest == _digest(question):
+            return after
+        case _:
+            raise _wrong()
+
+
+def _digest(question: tuple[object, ...]) -> int:
+    return zlib.crc32("\0".join(map(str, question)).encode())
+
+
+def _wrong() -> InvalidArgument:
+    return InvalidArgument.field(
+        "page_token", "is damaged, or belongs to another list, parent or filter; start again without it", "PAGE_TOKEN"
+    )

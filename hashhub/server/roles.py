@@ -1,0 +1,56 @@
+"""Which role may call what. The table is total: a call that is missing here cannot be served, and the server does not start.
+
+This is the first of two checks. It needs nothing but the token and runs before the request is even decoded. The hub then checks
+ownership and terms, which depend on what is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from hashhub.model import Role
+
+_OPERATOR: Final = frozenset({Role.OPERATOR})
+_WRITERS: Final = frozenset({Role.OPERATOR, Role.CONTRIBUTOR})
+_READERS: Final = frozenset({Role.OPERATOR, Role.CONTRIBUTOR, Role.AUDITOR})
+_OVERSEERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
+_MATCHERS: Final = frozenset({Role.OPERATOR, Role.CONTRIBUTOR, Role.CONSUMER})
+_EVERYBODY: Final = frozenset(Role)
+
+ROLES: Final[Mapping[str, frozenset[Role]]] = {
+    "AdminService/CreateToken": _OPERATOR,
+    "AdminService/ListTokens": _OVERSEERS,
+    "AdminService/DeleteToken": _OPERATOR,
+    "AdminService/GetStatus": _OVERSEERS,
+    "ChangeService/ListChanges": _READERS,
+    "ChangeService/FollowChanges": _READERS,
+    "ContributionService/CreateImport": _WRITERS,
+    "ContributionService/AddRecords": _WRITERS,
+    "ContributionService/CommitImport": _WRITERS,
+    "ContributionService/CancelImport": _WRITERS,
+    "ContributionService/GetImport": _READERS,
+    "ContributionService/ListImports": _READERS,
+    "ContributionService/ListFindings": _READERS,
+    "ContributionService/GetEntry": _READERS,
+    "ContributionService/ListEntries": _READERS,
+    "ContributionService/WithdrawEntry": _WRITERS,
+    "ContributionService/ReleaseEntry": _OPERATOR,
+    "ContributionService/QuarantineEntry": _OPERATOR,
+    "ContributorService/CreateContributor": _OPERATOR,
+    "ContributorService/GetContributor": _READERS,
+    "ContributorService/ListContributors": _READERS,
+    "ContributorService/UpdateContributor": _OPERATOR,
+    "ContributorService/CreateHashSet": _WRITERS,
+    "ContributorService/GetHashSet": _READERS,
+    "ContributorService/ListHashSets": _READERS,
+    "ContributorService/UpdateHashSet": _WRITERS,
+    "MatchService/MatchHashes": _MATCHERS,
+    "MatchService/BatchMatchHashes": _MATCHERS,
+    "MatchService/MatchMedia": _MATCHERS,
+    "MatchService/BatchMatchMedia": _MATCHERS,
+    "MatchService/ListPolicies": _EVERYBODY,
+    "MatchService/ListSchemes": _EVERYBODY,
+    "ReviewService/CreateReview": _WRITERS,
+    "ReviewService/ListReviews": _READERS,
+}

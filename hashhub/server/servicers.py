@@ -1,0 +1,576 @@
+"""The calls: each converts its request, asks the hub, and converts the answer. Nothing else happens here.
+
+A servicer's methods are the RPCs' names in snake_case and take `(principal, request)`. They know no transport: what they raise is
+mapped to a status outside, and what they return is encoded outside.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from hashhub import v1, wire
+from hashhub.errors import InvalidArgument, NotFound, Unavailable, Violation
+from hashhub.hub import Hub
+from hashhub.model import Contributor, Entry, HashSet, Import, Principal, SchemeStatus
+from hashhub.schemes import Scheme
+from hashhub.server import pages
+from hashhub.server.interceptors import Method
+from hashhub.server.roles import ROLES
+from hashhub.v1 import (
+    admin_service_pb2,
+    change_service_pb2,
+    contribution_service_pb2,
+    contributor_service_pb2,
+    match_service_pb2,
+    review_service_pb2,
+)
+
+FILES: Final = (
+    admin_service_pb2.DESCRIPTOR,
+    change_service_pb2.DESCRIPTOR,
+    contribution_service_pb2.DESCRIPTOR,
+    contributor_service_pb2.DESCRIPTOR,
+    match_service_pb2.DESCRIPTOR,
+    review_service_pb2.DESCRIPTOR,
+)
+
+_BEHIND_ALL: Final = (1 << 63) - 1  # entry id: the cursor (revision, this) is behind everything of that revision
+_MAX_REQUEST_ID: Final = 128  # characters; a UUID has 36
+_LIFE_SIGN_SECONDS: Final = 10.0  # a followed feed says something at least this often, so that a dead connection shows
+_LOOK_SECONDS: Final = 0.5  # how soon a followed feed notices that its reader has gone or the server stops
+_SCAN_SECONDS: Final = 1.0  # how long one ListChanges looks for a change that its caller may see
+_CAMEL: Final = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+def methods(hub: Hub, is_stopping: Callable[[], bool]) -> dict[str, Method]:
+    """Return every call of the contract by its path. Raises KeyError or AttributeError when one has no role or no servicer."""
+    servicers = {
+        "AdminService": Admin(hub),
+        "ChangeService": Changes(hub, is_stopping),
+        "ContributionService": Contribution(hub),
+        "ContributorService": Contributors(hub),
+        "MatchService": Match(hub),
+        "ReviewService": Reviews(hub),
+    }
+    found = [
+        Method(
+            name=f"{service.name}/{rpc.name}",
+            request=GetMessageClass(rpc.input_type),
+            answer=GetMessageClass(rpc.output_type),
+            streams=rpc.server_streaming,
+            roles=ROLES[f"{service.name}/{rpc.name}"],
+            handle=getattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower()),
+        )
+        for file in FILES
+        for service in file.services_by_name.values()
+        for rpc in service.methods
+    ]
+    return {method.path: method for method in found}
+
+
+class Admin:
+    """Tokens and the state of the hub."""
+
+    def __init__(self, hub: Hub) -> None:
+        """Keep the hub."""
+        self._hub = hub
+
+    def create_token(self, principal: Principal, request: v1.CreateTokenRequest) -> v1.CreateTokenResponse:
+        """Create a token and show its secret, this once."""
+        token = wire.token_from_pb(request.token, token_id=request.token_id)
+        secret = self._hub.tokens.create(principal, token)
+        return v1.CreateTokenResponse(token=wire.token_to_pb(token), secret=secret, revision=self._hub.revision())
+
+    def list_tokens(self, principal: Principal, request: v1.ListTokensRequest) -> v1.ListTokensResponse:
+        """List tokens by name."""
+        page = _Page("tokens", request)
+        tokens, token = page.of(self._hub.tokens.list(principal), lambda t: t.name)
+        return v1.ListTokensResponse(
+            tokens=map(wire.token_to_pb, tokens), next_page_token=token, revision=self._hub.revision()
+        )
+
+    def delete_token(self, principal: Principal, request: v1.DeleteTokenRequest) -> v1.DeleteTokenResponse:
+        """Delete a token."""
+        self._hub.tokens.delete(principal, wire.parse_token(request.name))
+        return v1.DeleteTokenResponse(revision=self._hub.revision())
+
+    def get_status(self, principal: Principal, request: v1.GetStatusRequest) -> v1.Status:
+        """Get the state of the hub."""
+        del request
+        return wire.status_to_pb(self._hub.status(principal))
+
+
+class Changes:
+    """The change feed."""
+
+    def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
+        """`is_stopping` tells a followed feed to end."""
+        self._hub = hub
+        self._is_stopping = is_stopping
+
+    def list_changes(self, principal: Principal, request: v1.ListChangesRequest) -> v1.ListChangesResponse:
+        """List changes behind a cursor."""
+        size = pages.size(request.page_size)
+        cursor = _cursor(request)
+        until = time.monotonic() + _SCAN_SECONDS
+        while True:
+            revision = self._hub.revision()
+            changes, following = self._hub.changes.list(principal, *cursor, size)
+            # A stretch that holds nothing for this caller is no reason to tell it that there is nothing new.
+            if changes or following == cursor or time.monotonic() > until:
+                return v1.ListChangesResponse(
+                    changes=map(wire.changed_entry_to_pb, changes),
+                    next_page_token=_cursor_token(following),
+                    revision=revision,
+                )
+            cursor = following
+
+    def follow_changes(
+        self, principal: Principal, request: v1.FollowChangesRequest
+    ) -> Iterator[v1.FollowChangesResponse]:
+        """Stream changes behind a cursor, and then those to come, until the reader ends it or the server stops."""
+        cursor = _cursor(request)
+        said = time.monotonic()
+        while not self._is_stopping():
+            revision = self._hub.revision()
+            changes, following = self._hub.changes.list(principal, *cursor, pages.DEFAULT_SIZE)
+            if changes or time.monotonic() - said >= _LIFE_SIGN_SECONDS:
+                yield v1.FollowChangesResponse(
+                    changes=map(wire.changed_entry_to_pb, changes),
+                    next_page_token=_cursor_token(following),
+                    revision=revision,
+                )
+                said = time.monotonic()
+            if following == cursor:
+                self._hub.changes.wait(revision, _LOOK_SECONDS)
+            cursor = following
+        raise Unavailable("the server is stopping; follow again from the last page token", retry_after=1.0)
+
+
+class Contribution:
+    """Imports and entries."""
+
+    def __init__(self, hub: Hub) -> None:
+        """Keep the hub."""
+        self._hub = hub
+
+    def create_import(self, principal: Principal, request: v1.CreateImportRequest) -> v1.Import:
+        """Open an import, or find the one of the same source."""
+        parent = wire.parse_hash_set(request.parent, "parent")
+        wanted = wire.import_from_pb(getattr(request, "import"), hash_set=parent)
+        with _paths(request, "import"):
+            opened = self._hub.contribute.open(
+                principal, wanted, validate_only=request.validate_only, request_id=_request_id(request)
+            )
+        return self._import(opened)
+
+    def add_records(self, principal: Principal, request: v1.AddRecordsRequest) -> v1.Import:
+        """Add one batch of records."""
+        import_id = self._named(principal, request.name)
+        if request.batch_index < 0:
+            raise InvalidArgument.field(
+                "batch_index", f"must not be negative, got {request.batch_index}", "OUT_OF_RANGE"
+            )
+        records, rejects = wire.records_from_pb(request.records), wire.rejects_from_pb(request.rejects)
+        return self._import(self._hub.contribute.add(principal, import_id, request.batch_index, records, rejects))
+
+    def commit_import(self, principal: Principal, request: v1.CommitImportRequest) -> v1.Import:
+        """Make the import's entries visible."""
+        import_id = self._named(principal, request.name)
+        return self._import(
+            self._hub.contribute.commit(
+                principal,
+                import_id,
+                batch_count=request.batch_count,
+                allow_shrinking=request.allow_shrinking,
+                validate_only=request.validate_only,
+            )
+        )
+
+    def cancel_import(self, principal: Principal, request: v1.CancelImportRequest) -> v1.Import:
+        """End an import that is not committed."""
+        return self._import(self._hub.contribute.cancel(principal, self._named(principal, request.name)))
+
+    def get_import(self, principal: Principal, request: v1.GetImportRequest) -> v1.Import:
+        """Get an import."""
+        return self._import(self._hub.contribute.get(principal, self._named(principal, request.name)))
+
+    def list_imports(self, principal: Principal, request: v1.ListImportsRequest) -> v1.ListImportsResponse:
+        """List a hash set's imports."""
+        parent = wire.parse_hash_set(request.parent, "parent")
+        page = _Page("imports", request, *parent)
+        imports, after = self._hub.contribute.list(principal, *parent, page.size, page.after(""))
+        return v1.ListImportsResponse(
+            imports=map(wire.import_to_pb, imports), next_page_token=page.token(after), revision=self._hub.revision()
+        )
+
+    def list_findings(self, principal: Principal, request: v1.ListFindingsRequest) -> v1.ListFindingsResponse:
+        """List what became of an import's items."""
+        contributor, hash_set, _ = wire.parse_import(request.parent, "parent")
+        import_id = self._named(principal, request.parent, "parent")
+        dispositions = wire.dispositions_from_pb(request.dispositions)
+        page = _Page("findings", request, import_id, *dispositions)
+        findings, after = self._hub.contribute.findings(principal, import_id, page.size, page.after(0), dispositions)
+        return v1.ListFindingsResponse(
+            findings=(wire.finding_to_pb(f, contributor, hash_set) for f in findings),
+            next_page_token=page.token(after),
+            revision=self._hub.revision(),
+        )
+
+    def get_entry(self, principal: Principal, request: v1.GetEntryRequest) -> v1.Entry:
+        """Get an entry."""
+        return self._entry(self._hub.entries.get(principal, *wire.parse_entry(request.name)))
+
+    def list_entries(self, principal: Principal, request: v1.ListEntriesRequest) -> v1.ListEntriesResponse:
+        """List a hash set's entries."""
+        parent = wire.parse_hash_set(request.parent, "parent")
+        states = wire.entry_states_from_pb(request.states)
+        page = _Page("entries", request, *parent, *states)
+        entries, after = self._hub.entries.list(principal, *parent, states, page.size, page.after(0))
+        return v1.ListEntriesResponse(
+            entries=map(wire.entry_to_pb, entries), next_page_token=page.token(after), revision=self._hub.revision()
+        )
+
+    def withdraw_entry(self, principal: Principal, request: v1.WithdrawEntryRequest) -> v1.Entry:
+        """Withdraw an entry."""
+        return self._move(self._hub.entries.withdraw, principal, request)
+
+    def release_entry(self, principal: Principal, request: v1.ReleaseEntryRequest) -> v1.Entry:
+        """Release a quarantined entry."""
+        return self._move(self._hub.entries.release, principal, request)
+
+    def quarantine_entry(self, principal: Principal, request: v1.QuarantineEntryRequest) -> v1.Entry:
+        """Put an active entry into quarantine."""
+        return self._move(self._hub.entries.quarantine, principal, request)
+
+    def _move(
+        self,
+        move: Callable[..., Entry],
+        principal: Principal,
+        request: v1.WithdrawEntryRequest | v1.ReleaseEntryRequest | v1.QuarantineEntryRequest,
+    ) -> v1.Entry:
+        name = wire.parse_entry(request.name)
+        return self._entry(move(principal, *name, validate_only=request.validate_only, request_id=_request_id(request)))
+
+    def _named(self, principal: Principal, name: str, field: str = "name") -> str:
+        """Return the id of the import that `name` means. Import ids are unique by themselves, but the whole name must be true."""
+        contributor, hash_set, import_id = wire.parse_import(name, field)
+        found = self._hub.contribute.get(principal, import_id)
+        if (found.contributor, found.hash_set) != (contributor, hash_set):
+            raise NotFound(
+                f"there is no import {import_id} in hash set {contributor}/{hash_set}",
+                metadata={"resourceType": "hashhub.v1.Import", "resourceName": name},
+            )
+        return import_id
+
+    def _import(self, value: Import) -> v1.Import:
+        pb = wire.import_to_pb(value)
+        pb.revision = self._hub.revision()
+        return pb
+
+    def _entry(self, value: Entry) -> v1.Entry:
+        pb = wire.entry_to_pb(value)
+        pb.revision = self._hub.revision()
+        return pb
+
+
+class Contributors:
+    """Contributors and hash sets."""
+
+    def __init__(self, hub: Hub) -> None:
+        """Keep the hub."""
+        self._hub = hub
+
+    def create_contributor(self, principal: Principal, request: v1.CreateContributorRequest) -> v1.Contributor:
+        """Create a contributor."""
+        wanted = wire.contributor_from_pb(request.contributor, contributor_id=request.contributor_id)
+        with _paths(request, "contributor"):
+            made = self._hub.contributors.create(
+                principal, wanted, validate_only=request.validate_only, request_id=_request_id(request)
+            )
+        return self._contributor(made)
+
+    def get_contributor(self, principal: Principal, request: v1.GetContributorRequest) -> v1.Contributor:
+        """Get a contributor."""
+        return self._contributor(self._hub.contributors.get(principal, wire.parse_contributor(request.name)))
+
+    def list_contributors(
+        self, principal: Principal, request: v1.ListContributorsRequest
+    ) -> v1.ListContributorsResponse:
+        """List contributors."""
+        page = _Page("contributors", request)
+        found, after = self._hub.contributors.list(principal, page.size, page.after(""))
+        return v1.ListContributorsResponse(
+            contributors=map(wire.contributor_to_pb, found),
+            next_page_token=page.token(after),
+            revision=self._hub.revision(),
+        )
+
+    def update_contributor(self, principal: Principal, request: v1.UpdateContributorRequest) -> v1.Contributor:
+        """Update the fields of a contributor that the mask names."""
+        mask = _mask(request.update_mask, request.contributor, _CONTRIBUTOR_FIELDS)
+        wanted = wire.contributor_from_pb(_patch(request.contributor, mask, _ANY_CONTRIBUTOR))
+        with _paths(request, "contributor"):
+            made = self._hub.contributors.update(
+                principal, wanted, mask, validate_only=request.validate_only, request_id=_request_id(request)
+            )
+        return self._contributor(made)
+
+    def create_hash_set(self, principal: Principal, request: v1.CreateHashSetRequest) -> v1.HashSet:
+        """Create a hash set."""
+        contributor = wire.parse_contributor(request.parent, "parent")
+        wanted = wire.hash_set_from_pb(request.hash_set, contributor=contributor, hash_set_id=request.hash_set_id)
+        with _paths(request, "hash_set"):
+            made = self._hub.hash_sets.create(
+                principal, wanted, validate_only=request.validate_only, request_id=_request_id(request)
+            )
+        return self._hash_set(made)
+
+    def get_hash_set(self, principal: Principal, request: v1.GetHashSetRequest) -> v1.HashSet:
+        """Get a hash set."""
+        return self._hash_set(self._hub.hash_sets.get(principal, *wire.parse_hash_set(request.name)))
+
+    def list_hash_sets(self, principal: Principal, request: v1.ListHashSetsRequest) -> v1.ListHashSetsResponse:
+        """List the hash sets of one contributor, or of all."""
+        contributor = wire.parse_contributor_or_all(request.parent)
+        page = _Page("hashSets", request, contributor)
+        found, after = self._hub.hash_sets.list(principal, contributor, page.size, page.after(""))
+        return v1.ListHashSetsResponse(
+            hash_sets=map(wire.hash_set_to_pb, found), next_page_token=page.token(after), revision=self._hub.revision()
+        )
+
+    def update_hash_set(self, principal: Principal, request: v1.UpdateHashSetRequest) -> v1.HashSet:
+        """Update the fields of a hash set that the mask names."""
+        mask = _mask(request.update_mask, request.hash_set, _HASH_SET_FIELDS)
+        wanted = wire.hash_set_from_pb(_patch(request.hash_set, mask, v1.HashSet()))
+        with _paths(request, "hash_set"):
+            made = self._hub.hash_sets.update(
+                principal, wanted, mask, validate_only=request.validate_only, request_id=_request_id(request)
+            )
+        return self._hash_set(made)
+
+    def _contributor(self, value: Contributor) -> v1.Contributor:
+        pb = wire.contributor_to_pb(value)
+        pb.revision = self._hub.revision()
+        return pb
+
+    def _hash_set(self, value: HashSet) -> v1.HashSet:
+        pb = wire.hash_set_to_pb(value)
+        pb.revision = self._hub.revision()
+        return pb
+
+
+class Match:
+    """Matching."""
+
+    def __init__(self, hub: Hub) -> None:
+        """Keep the hub."""
+        self._hub = hub
+
+    def match_hashes(self, principal: Principal, request: v1.MatchHashesRequest) -> v1.MatchHashesResponse:
+        """Match one item by its hashes."""
+        options = wire.options_from_pb(request.options)
+        (result,), revision = self._hub.match.hashes(principal, [wire.query_from_pb(request.query)], options)
+        return v1.MatchHashesResponse(result=wire.match_result_to_pb(result), policy=options.policy, revision=revision)
+
+    def batch_match_hashes(
+        self, principal: Principal, request: v1.BatchMatchHashesRequest
+    ) -> v1.BatchMatchHashesResponse:
+        """Match many items by their hashes."""
+        options = wire.options_from_pb(request.options)
+        results, revision = self._hub.match.hashes(principal, wire.queries_from_pb(request.queries), options)
+        return v1.BatchMatchHashesResponse(
+            results=map(wire.match_result_to_pb, results), policy=options.policy, revision=revision
+        )
+
+    def match_media(self, principal: Principal, request: v1.MatchMediaRequest) -> v1.MatchMediaResponse:
+        """Hash one media file and match it."""
+        options = wire.options_from_pb(request.options)
+        media = [(request.media.label, request.media.content)]
+        (result,), revision = self._hub.match.media(principal, media, options, single=True)
+        return v1.MatchMediaResponse(result=wire.media_result_to_pb(result), policy=options.policy, revision=revision)
+
+    def batch_match_media(self, principal: Principal, request: v1.BatchMatchMediaRequest) -> v1.BatchMatchMediaResponse:
+        """Hash several media files and match them."""
+        options = wire.options_from_pb(request.options)
+        media = [(m.label, m.content) for m in request.media]
+        results, revision = self._hub.match.media(principal, media, options, single=False)
+        return v1.BatchMatchMediaResponse(
+            results=map(wire.media_result_to_pb, results), policy=options.policy, revision=revision
+        )
+
+    def list_policies(self, principal: Principal, request: v1.ListPoliciesRequest) -> v1.ListPoliciesResponse:
+        """List the policies."""
+        page = _Page("policies", request)
+        found, token = page.of(self._hub.match.policies(principal), lambda p: p[0])
+        return v1.ListPoliciesResponse(
+            policies=(
+                v1.Policy(name=wire.policy_name(policy), display_name=title, explanation=explanation)
+                for policy, title, explanation in found
+            ),
+            next_page_token=token,
+            revision=self._hub.revision(),
+        )
+
+    def list_schemes(self, principal: Principal, request: v1.ListSchemesRequest) -> v1.ListSchemesResponse:
+        """List the classification schemes."""
+        page = _Page("schemes", request)
+        found, token = page.of(self._hub.match.schemes(principal), lambda s: s.name)
+        return v1.ListSchemesResponse(
+            schemes=map(_scheme_to_pb, found), next_page_token=token, revision=self._hub.revision()
+        )
+
+
+class Reviews:
+    """Reviews of entries."""
+
+    def __init__(self, hub: Hub) -> None:
+        """Keep the hub."""
+        self._hub = hub
+
+    def create_review(self, principal: Principal, request: v1.CreateReviewRequest) -> v1.Review:
+        """Add a review."""
+        contributor, hash_set, entry_id = wire.parse_entry(request.parent, "parent")
+        made = self._hub.reviews.create(
+            principal,
+            contributor,
+            hash_set,
+            entry_id,
+            wire.review_from_pb(request.review, entry_id=entry_id),
+            validate_only=request.validate_only,
+            request_id=_request_id(request),
+        )
+        pb = wire.review_to_pb(made, contributor, hash_set)
+        pb.revision = self._hub.revision()
+        return pb
+
+    def list_reviews(self, principal: Principal, request: v1.ListReviewsRequest) -> v1.ListReviewsResponse:
+        """List the reviews of an entry."""
+        contributor, hash_set, entry_id = wire.parse_entry(request.parent, "parent")
+        page = _Page("reviews", request, contributor, hash_set, entry_id)
+        found, after = self._hub.reviews.list(principal, contributor, hash_set, entry_id, page.size, page.after(0))
+        return v1.ListReviewsResponse(
+            reviews=(wire.review_to_pb(r, contributor, hash_set) for r in found),
+            next_page_token=page.token(after),
+            revision=self._hub.revision(),
+        )
+
+
+class _Page:
+    """The paging of one request: its size, where it goes on, and the token for the next one."""
+
+    def __init__(self, collection: str, request: Any, *filters: object) -> None:
+        self._question = (collection, *filters)
+        self._token = request.page_token
+        self.size = pages.size(request.page_size)
+
+    def after(self, first: Any) -> Any:
+        return pages.decode(self._token, first, *self._question)
+
+    def token(self, after: int | str) -> str:
+        return pages.encode(after, *self._question)
+
+    def of(self, everything: Any, key: Callable[[Any], str]) -> tuple[list[Any], str]:
+        """Cut the page out of a short list that the hub gives as a whole."""
+        after = self.after("")
+        rest = [item for item in sorted(everything, key=key) if key(item) > after]
+        return rest[: self.size], self.token(key(rest[self.size - 1]) if len(rest) > self.size else "")
+
+
+_CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from")
+_HASH_SET_FIELDS: Final = ("display_name", "scheme", "purpose", "review_depth", "marking")
+# A valid contributor whose fields stand in for those that a mask leaves out; the hub takes only the masked ones over.
+_ANY_CONTRIBUTOR: Final = v1.Contributor(
+    display_name="-", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ"
+)
+
+
+def _mask(mask: FieldMask, given: Message, fields: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the fields to take over: those of the mask; all for `*`; for an empty mask those that are set."""
+    if not mask.paths:
+        return tuple(field.name for field, _ in given.ListFields() if field.name in fields)
+    if list(mask.paths) == ["*"]:
+        return fields
+    unknown = [path for path in mask.paths if path not in fields]
+    if unknown:
+        expected = f"can name {', '.join(fields)}, or `*` for all of them"
+        raise InvalidArgument(
+            f"update_mask: {expected}; got {', '.join(unknown)[:80]!r}",
+            violations=tuple(
+                Violation("update_mask", f"{expected}; got {path[:40]!r}", "UNKNOWN_FIELD") for path in unknown
+            ),
+        )
+    return tuple(dict.fromkeys(mask.paths))
+
+
+def _patch(given: Any, mask: tuple[str, ...], otherwise: Any) -> Any:
+    """Return `given` with every field outside the mask taken from `otherwise`, except its name."""
+    patched = type(given)()
+    patched.CopyFrom(otherwise)
+    for field in mask:
+        patched.ClearField(field)
+    chosen = type(given)()
+    chosen.CopyFrom(given)
+    for field, _ in given.ListFields():
+        if field.name not in mask:
+            chosen.ClearField(field.name)
+    patched.MergeFrom(chosen)
+    patched.name = given.name
+    return patched
+
+
+@contextmanager
+def _paths(request: Message, prefix: str) -> Iterator[None]:
+    """Give the hub's violations the client's paths: what is no field of the request is one of its resource."""
+    try:
+        yield
+    except InvalidArgument as e:
+        own = request.DESCRIPTOR.fields_by_name
+        e.violations = tuple(
+            v if re.split(r"[.\[]", v.field)[0] in own else Violation(f"{prefix}.{v.field}", v.description, v.reason)
+            for v in e.violations
+        )
+        raise
+
+
+def _request_id(request: Any) -> str:
+    found: str = request.request_id
+    if len(found) > _MAX_REQUEST_ID or "\0" in found:
+        raise InvalidArgument.field(
+            "request_id", f"must be at most {_MAX_REQUEST_ID} characters; a UUID is best", "TOO_LONG"
+        )
+    return found
+
+
+def _cursor(request: v1.ListChangesRequest | v1.FollowChangesRequest) -> tuple[int, int]:
+    if request.from_revision < 0:
+        raise InvalidArgument.field(
+            "from_revision", f"must not be negative, got {request.from_revision}", "OUT_OF_RANGE"
+        )
+    return pages.decode_cursor(request.page_token, (request.from_revision, _BEHIND_ALL), "changes")
+
+
+def _cursor_token(cursor: tuple[int, int]) -> str:
+    return pages.encode(list(cursor), "changes")
+
+
+def _scheme_to_pb(scheme: Scheme) -> v1.Scheme:
+    return v1.Scheme(
+        name=wire.scheme_name(scheme.id, scheme.version),
+        title=scheme.title,
+        region=scheme.region,
+        draft=scheme.status is SchemeStatus.DRAFT,
+        source="; ".join(scheme.source),
+        values=(
+            v1.SchemeValue(value=v.value, title=v.title, dimensions=wire.dimensions_to_pb(v.dimensions))
+            for v in scheme.values.values()
+        ),
+    )
