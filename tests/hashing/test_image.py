@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -153,6 +154,11 @@ class TestHashes:
             hash_media(b"x", algorithms=[name])
         assert caught.value.reason is Reason.UNKNOWN_ALGORITHM
 
+    def test_threads_do_not_disturb_each_other(self) -> None:
+        batch = list(files().values()) * 3
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(hash_media, batch)) == [hash_media(data) for data in batch]
+
 
 class TestWhatIsNoPicture:
     @pytest.mark.parametrize(
@@ -263,7 +269,7 @@ class TestLimits:
             pytest.param(png_header(2_147_483_647, 2_147_483_647), id="png-largest"),
             pytest.param(b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\2\2\x4c\1\0;", id="gif"),
             pytest.param(
-                b"RIFF\x32\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xfe\x3f\0\xfe\x3f\0VP8L\x0d\0\0\0\x2f\xfe\xff\xff\x0f"
+                b"RIFF\x2c\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xfe\x3f\0\xfe\x3f\0VP8L\x0d\0\0\0\x2f\xfe\xbf\xff\x0f"
                 + bytes(9),
                 id="webp",
             ),
@@ -275,7 +281,11 @@ class TestLimits:
             ),
         ],
     )
-    def test_a_gigapixel_header_is_refused_before_memory_is_taken(self, data: bytes) -> None:
+    @pytest.mark.parametrize("pillows_own", [Image.MAX_IMAGE_PIXELS, None])
+    def test_a_gigapixel_header_is_refused_before_memory_is_taken(
+        self, data: bytes, pillows_own: int | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillows_own)  # None in many applications
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with pytest.raises(LimitExceeded) as caught:
             hash_media(data)
@@ -317,6 +327,13 @@ class TestLimits:
         frame = b",\0\0\0\0\1\0\1\0\0\2\2\x4c\1\0"
         with pytest.raises(LimitExceeded, match="more frames"):
             hash_media(head + frame * 1_000_000 + b";")
+
+    @pytest.mark.parametrize("filling", [b"!\xfe" + b"\1a" * 1_000_000 + b"\0", b"\x07" * 1_000_001])
+    def test_a_million_blocks_are_refused_quickly(self, filling: bytes) -> None:
+        data = encoded(scene(), "GIF")
+        at = 13 + 3 * 256  # after the header and the colour table
+        with pytest.raises(LimitExceeded, match="blocks"):
+            hash_media(data[:at] + filling + data[at:])
 
     def test_pixels_of_all_frames_are_bounded_inclusively(self) -> None:
         data = animated("GIF", [scene(seed, (32, 32)) for seed in range(4)])
