@@ -1,0 +1,327 @@
+"""The live matcher against a dictionary, through every way its state can be replaced."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from numpy.typing import NDArray
+
+from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
+from hashhub.matcher import CircuitBreaker, Matcher
+
+Digests = NDArray[np.uint8]
+
+# Sixty digests in three tight clusters: small enough that additions, withdrawals and repeats meet, near enough that searches find several.
+_RNG = np.random.default_rng(11)
+POOL = np.repeat(_RNG.integers(0, 256, (3, 32), dtype=np.uint8), 20, axis=0)
+POOL[np.arange(60), np.arange(60) % 20] ^= np.arange(1, 61, dtype=np.uint8)
+# And enough others, apart from everything, to make segments with tables of it.
+BULK = _RNG.integers(0, 256, (4_500, 32), dtype=np.uint8)
+
+some = st.lists(st.integers(0, len(POOL) - 1), max_size=12)
+
+
+def members(numbers: list[int]) -> Digests:
+    return POOL[np.array(numbers, np.int64)]
+
+
+class LiveMatcher(RuleBasedStateMachine):
+    """A publisher, a reader that adopts its snapshots, and a matcher in memory do the same as a set of digests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path = Path(tempfile.mkdtemp())
+        self.publisher = Matcher(self.path, compact_after=10**9, threads=1)
+        self.reader = Matcher(self.path, publisher=False, threads=1)
+        self.memory = Matcher(threads=1)
+        self.model: set[bytes] = set()
+        self.revision = 0
+        self.missed: list[tuple[int, Digests, Digests]] = []  # what the reader has not been told yet
+
+    def teardown(self) -> None:
+        for matcher in (self.publisher, self.reader, self.memory):
+            matcher.close()
+        shutil.rmtree(self.path)
+
+    def change(self, add: Digests, withdraw: Digests) -> None:
+        self.revision += 1
+        self.model -= {d.tobytes() for d in withdraw}
+        self.model |= {d.tobytes() for d in add}
+        for matcher in (self.publisher, self.memory):
+            matcher.apply(self.revision, add={"PDQ": add}, withdraw={"PDQ": withdraw})
+        self.missed.append((self.revision, add, withdraw))
+
+    @initialize(bulk=st.booleans())
+    def begin(self, *, bulk: bool) -> None:
+        if bulk:
+            self.change(BULK, POOL[:0])
+
+    @rule(add=some, withdraw=some)
+    def small_change(self, add: list[int], withdraw: list[int]) -> None:
+        self.change(members(add), members(withdraw))
+
+    @rule(first=st.integers(0, 4_400), step=st.integers(1, 50), add=st.booleans())
+    def large_change(self, first: int, step: int, *, add: bool) -> None:
+        part = BULK[first::step]
+        self.change(*((part, POOL[:0]) if add else (POOL[:0], part)))
+
+    @rule()
+    def tell_the_reader(self) -> None:
+        for revision, add, withdraw in self.missed:
+            self.reader.apply(revision, add={"PDQ": add}, withdraw={"PDQ": withdraw})
+        self.missed = []
+
+    @rule()
+    def tell_the_reader_again(self) -> None:
+        """What it knows already, in the same order, changes nothing."""
+        before = self.reader.revision
+        for revision, add, withdraw in self.missed[:1]:
+            self.reader.apply(revision, add={"PDQ": add}, withdraw={"PDQ": withdraw})
+            self.reader.apply(revision, add={"PDQ": add}, withdraw={"PDQ": withdraw})
+        assert self.reader.revision >= before
+
+    @rule()
+    def compact(self) -> None:
+        self.publisher.compact()
+
+    @rule()
+    def merge_in_memory(self) -> None:
+        self.memory.compact()
+        self.reader.compact()
+
+    @rule()
+    def refresh(self) -> None:
+        self.reader.refresh()
+
+    @rule()
+    def reopen_publisher(self) -> None:
+        """A restart: what came after the snapshot is applied again, from its revision on."""
+        history = self.publisher.status().snapshot_revision or 0
+        before = self.contents(self.publisher)
+        self.publisher.close()
+        self.publisher = Matcher(self.path, compact_after=10**9, threads=1)
+        assert self.publisher.revision == history
+        if self.publisher.revision < self.revision:
+            self.publisher.rebuild(self.revision, [("PDQ", d[None]) for d in before])
+
+    @rule()
+    def rebuild(self) -> None:
+        chunks = [("PDQ", np.frombuffer(d, np.uint8)[None]) for d in self.model]
+        for matcher in (self.publisher, self.memory):
+            matcher.rebuild(self.revision, chunks + chunks[:5])
+
+    def contents(self, matcher: Matcher) -> Digests:
+        everything = np.concatenate([POOL, BULK])
+        return everything[matcher.contains("PDQ", everything)]
+
+    def check(self, matcher: Matcher) -> None:
+        everything = np.concatenate([POOL, BULK])
+        expected = np.array([d.tobytes() in self.model for d in everything])
+        assert np.array_equal(matcher.contains("PDQ", everything), expected)
+        assert matcher.count("PDQ") == len(self.model)
+        found = matcher.search("PDQ", POOL[::7], max_distance=31)
+        rows = np.frombuffer(b"".join(sorted(self.model)), np.uint8).reshape(-1, 32)
+        for k, query in enumerate(POOL[::7]):
+            far = np.bitwise_count(rows ^ query).sum(axis=1, dtype=np.int64)
+            near = sorted((int(far[j]), rows[j].tobytes()) for j in np.flatnonzero(far <= 31))
+            part = slice(int(found.lims[k]), int(found.lims[k + 1]))
+            got = [(int(d), x.tobytes()) for d, x in zip(found.distances[part], found.digests[part], strict=True)]
+            assert got == near
+
+    @invariant()
+    def publisher_and_memory_are_the_model(self) -> None:
+        assert self.publisher.revision == self.memory.revision == self.revision
+        self.check(self.publisher)
+        self.check(self.memory)
+
+    @precondition(lambda self: not self.missed or self.reader.revision == self.revision)
+    @invariant()
+    def an_informed_reader_is_the_model(self) -> None:
+        self.check(self.reader)
+
+
+TestLiveMatcher = LiveMatcher.TestCase
+TestLiveMatcher.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+
+
+def digests(seed: int, n: int) -> Digests:
+    return np.random.default_rng(seed).integers(0, 256, (n, 32), dtype=np.uint8)
+
+
+def test_a_digest_in_both_parts_of_a_change_is_added() -> None:
+    with Matcher() as matcher:
+        matcher.apply(1, add={"PDQ": POOL[:1]}, withdraw={"PDQ": POOL[:1]})
+        assert matcher.count("PDQ") == 1
+
+
+def test_older_changes_are_part_of_the_state_already() -> None:
+    with Matcher() as matcher:
+        matcher.apply(5, withdraw={"PDQ": POOL[:1]})
+        matcher.apply(4, add={"PDQ": POOL[:1]})
+        assert matcher.count("PDQ") == 0
+        assert matcher.revision == 5
+
+
+def test_a_wrong_change_changes_nothing() -> None:
+    with Matcher() as matcher:
+        with pytest.raises(InvalidArgument):
+            matcher.apply(1, add={"PDQ": POOL[:3], "MD5": POOL[:3]})
+        assert matcher.revision == 0
+        assert matcher.count("PDQ") == 0
+
+
+def test_a_rebuild_cannot_go_back() -> None:
+    with Matcher() as matcher:
+        matcher.apply(7, add={"PDQ": POOL[:1]})
+        with pytest.raises(FailedPrecondition):
+            matcher.rebuild(6, [])
+        assert matcher.count("PDQ") == 1
+
+
+def test_changes_during_a_rebuild_survive_it(tmp_path: Path) -> None:
+    for directory in (None, tmp_path):
+        with Matcher(directory) as matcher:
+            matcher.apply(1, add={"PDQ": POOL[:2]})
+
+            def stream(matcher: Matcher = matcher) -> object:
+                yield "PDQ", POOL[:2]
+                matcher.apply(2, add={"PDQ": POOL[5:6]}, withdraw={"PDQ": POOL[:1]})
+                assert matcher.contains("PDQ", POOL[:6]).tolist() == [False, True, False, False, False, True]
+                yield "PDQ", POOL[2:4]
+
+            matcher.rebuild(1, stream())  # type: ignore[arg-type] # a generator of pairs
+            assert matcher.contains("PDQ", POOL[:6]).tolist() == [False, True, True, True, False, True]
+            assert matcher.revision == 2
+
+
+def test_one_revision_may_come_in_pieces(tmp_path: Path) -> None:
+    """All but the last piece as the revision before: a snapshot in between is completed by tailing the revision again."""
+    with Matcher(tmp_path) as matcher:
+        matcher.apply(9, add={"PDQ": POOL[:10]})
+        matcher.compact()
+    with Matcher(tmp_path) as matcher:
+        assert matcher.revision == 9
+        matcher.apply(9, add={"PDQ": POOL[:10]})
+        matcher.apply(10, add={"PDQ": POOL[10:20]})
+        assert matcher.count("PDQ") == 20
+
+
+def test_big_tails_are_merged_in_the_background() -> None:
+    with Matcher() as matcher:
+        for k in range(12):
+            matcher.apply(k + 1, add={"PDQ": digests(k, 5_000)})
+        patient = time.monotonic() + 30
+        while (status := matcher.status().algorithms["PDQ"]).segments >= 8 and time.monotonic() < patient:
+            time.sleep(0.01)
+        assert status.segments < 8
+        assert status.count == 60_000
+        assert all(matcher.contains("PDQ", digests(k, 5_000)).all() for k in range(12))
+
+
+def test_a_large_tail_is_published_in_the_background(tmp_path: Path) -> None:
+    with Matcher(tmp_path, compact_after=6_000) as matcher:
+        matcher.apply(1, add={"PDQ": digests(1, 5_000)})
+        matcher.apply(2, add={"PDQ": digests(2, 5_000)})
+        patient = time.monotonic() + 30
+        while matcher.status().snapshot_revision != 2 and time.monotonic() < patient:
+            time.sleep(0.01)
+        assert matcher.status().snapshot_revision == 2
+        assert matcher.status().pending == 0
+        assert matcher.status().algorithms["PDQ"].tail == 0
+
+
+def test_searches_never_see_a_gap_while_everything_moves(tmp_path: Path) -> None:
+    """Threads search for what is always there and never there, during changes, merges, snapshots and rebuilds."""
+    always, never, other = digests(1, 6_000), digests(2, 100), digests(3, 3_000)
+    with Matcher(tmp_path, compact_after=4_000, threads=2) as matcher:
+        matcher.apply(1, add={"PDQ": always})
+        stop = threading.Event()
+        faults: list[str] = []
+        searches = [0, 0, 0]
+
+        def look(number: int) -> None:
+            rng = np.random.default_rng(number)
+            while not stop.is_set():
+                picked = always[rng.choice(len(always), 20)]
+                if len(matcher.search("PDQ", picked ^ np.uint8(1), max_distance=32)) != 20:
+                    faults.append("a digest was missed")
+                if matcher.search("PDQ", never[:5], max_distance=31).lims[-1] or matcher.contains("PDQ", never).any():
+                    faults.append("a digest came from nowhere")
+                searches[number] += 1
+
+        threads = [threading.Thread(target=look, args=(k,)) for k in range(3)]
+        for thread in threads:
+            thread.start()
+        for k in range(12):
+            part = other[k * 250 : (k + 1) * 250]
+            matcher.apply(2 * k + 2, add={"PDQ": part})
+            matcher.apply(2 * k + 3, withdraw={"PDQ": part[::2]})
+            if k % 4 == 1:
+                matcher.compact()
+            if k == 10:
+                matcher.rebuild(matcher.revision, [("PDQ", always), ("PDQ", other[: 11 * 250])])
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert not faults
+        assert all(searches)
+
+
+def test_the_breaker_marks_a_digest_that_answers_too_much() -> None:
+    """Its hits are still there; others are not marked; it recovers after a quiet window."""
+    popular, rare = POOL[:1], POOL[20:21]
+    with Matcher(circuit_breaker=CircuitBreaker(share=0.5, min_hits=20, window_seconds=0.2)) as matcher:
+        matcher.apply(1, add={"PDQ": POOL[[0, 20]]})
+        for _ in range(19):
+            assert not matcher.search("PDQ", popular, max_distance=0).tripped.any()
+        matcher.search("PDQ", popular, max_distance=0)
+        assert matcher.search("PDQ", popular, max_distance=0).tripped.tolist() == [True]
+        assert matcher.search("PDQ", rare, max_distance=0).tripped.tolist() == [False]
+        (reported,) = matcher.status().tripped
+        assert (reported.algorithm, reported.prefix) == ("PDQ", popular[0, :4].tobytes().hex())
+        assert reported.hits >= 20
+        patient = time.monotonic() + 10
+        while matcher.status().tripped and time.monotonic() < patient:
+            time.sleep(0.05)
+            matcher.search("PDQ", rare, max_distance=0)
+        assert not matcher.search("PDQ", popular, max_distance=0).tripped.any()
+
+
+def test_the_breaker_needs_a_share_and_a_number() -> None:
+    with Matcher(circuit_breaker=CircuitBreaker(share=0.5, min_hits=10, window_seconds=60)) as matcher:
+        matcher.apply(1, add={"PDQ": POOL[:1]})
+        misses = digests(5, 100)
+        for _ in range(10):
+            matcher.search("PDQ", misses, max_distance=0)
+            matcher.search("PDQ", POOL[:1], max_distance=0)
+        assert not matcher.status().tripped, "many, but a small share"
+
+
+def test_the_breaker_finds_a_heavy_digest_among_very_many() -> None:
+    """More distinct digests than counters."""
+    many = np.unique(digests(6, 5_000), axis=0)
+    heavy = many[:1]
+    with Matcher(circuit_breaker=CircuitBreaker(share=0.2, min_hits=1_000, window_seconds=600)) as matcher:
+        matcher.apply(1, add={"SHA256": many})
+        for _ in range(3):
+            matcher.search("SHA256", np.concatenate([many, np.repeat(heavy, 2_000, axis=0)]), max_distance=0)
+        assert [t.prefix for t in matcher.status().tripped] == [heavy[0, :4].tobytes().hex()]
+
+
+def test_status_and_explain_before_anything() -> None:
+    with Matcher() as matcher:
+        assert matcher.status().algorithms == {}
+        assert matcher.explain("PDQ", None).count == 0
+        assert len(matcher.search("PDQ", POOL[:2], max_distance=31)) == 0
+        with pytest.raises(InvalidArgument) as raised:
+            matcher.count("NOPE")
+        assert raised.value.reason is Reason.UNKNOWN_ALGORITHM

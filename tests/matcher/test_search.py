@@ -1,0 +1,377 @@
+"""Every search against brute force, at the exact boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from hashhub.errors import InvalidArgument, Reason
+from hashhub.hashes import ALGORITHMS, Hash, distance
+from hashhub.matcher import Engine, Matcher, Matches, index
+from hashhub.matcher.plan import SCAN_BELOW, ball, layout_for, thresholds
+
+Digests = NDArray[np.uint8]
+
+
+def random_digests(rng: np.random.Generator, n: int, algorithm: str) -> Digests:
+    return rng.integers(0, 256, (n, ALGORITHMS[algorithm].digest_bytes), dtype=np.uint8)
+
+
+def flipped(rng: np.random.Generator, digests: Digests, k: int) -> Digests:
+    """Each digest with exactly k different bits flipped."""
+    bits = np.unpackbits(digests, axis=1)
+    places = rng.permuted(np.tile(np.arange(bits.shape[1]), (len(bits), 1)), axis=1)[:, :k]
+    np.put_along_axis(bits, places, 1 - np.take_along_axis(bits, places, axis=1), axis=1)
+    return np.packbits(bits, axis=1)
+
+
+def brute(queries: Digests, digests: Digests, max_distance: int, algorithm: str) -> list[list[tuple[int, bytes]]]:
+    """The answer by definition: all distinct digests within max_distance, nearest first, then by digest."""
+    answer = []
+    rows = np.unique(digests, axis=0)
+    for query in queries:
+        if algorithm == "PHOTODNA":
+            found = ((rows.astype(np.int64) - query) ** 2).sum(axis=1)
+        else:
+            found = np.bitwise_count(rows ^ query).sum(axis=1, dtype=np.int64)
+        near = np.flatnonzero(found <= max_distance)
+        answer.append(sorted((int(found[k]), rows[k].tobytes()) for k in near))
+    return answer
+
+
+def listed(matches: Matches) -> list[list[tuple[int, bytes]]]:
+    return [
+        [(int(matches.distances[k]), matches.digests[k].tobytes()) for k in range(lo, hi)]
+        for lo, hi in zip(matches.lims, matches.lims[1:], strict=False)
+    ]
+
+
+@pytest.fixture(scope="module")
+def large() -> Iterator[tuple[Matcher, Digests]]:
+    """PDQ, large enough for tables: random ones, a dense cluster, and digests that agree in most bits."""
+    rng = np.random.default_rng(7)
+    centre = np.repeat(random_digests(rng, 1, "PDQ"), 300, axis=0)
+    cluster = np.concatenate([flipped(rng, centre, k) for k in range(0, 24, 3)])
+    sparse = flipped(rng, np.zeros((1_000, 32), np.uint8), 6)
+    digests = np.concatenate([random_digests(rng, 20_000, "PDQ"), cluster, sparse])
+    with Matcher(threads=2) as matcher:
+        matcher.rebuild(1, [("PDQ", digests)])
+        yield matcher, digests
+
+
+@pytest.fixture(scope="module")
+def short() -> Iterator[tuple[Matcher, Digests]]:
+    """The same for 64 bits."""
+    rng = np.random.default_rng(8)
+    sparse = flipped(rng, np.zeros((1_000, 8), np.uint8), 5)
+    digests = np.concatenate([random_digests(rng, 20_000, "PHASH"), sparse])
+    with Matcher(threads=2) as matcher:
+        matcher.rebuild(1, [("PHASH", digests)])
+        yield matcher, digests
+
+
+@pytest.mark.parametrize("radius", range(32))
+def test_every_pdq_radius_is_exact_at_its_boundary(large: tuple[Matcher, Digests], radius: int) -> None:
+    matcher, digests = large
+    rng = np.random.default_rng(radius)
+    assert matcher.explain("PDQ", radius).engine is (Engine.TABLES if radius else Engine.SORTED)
+    origin = digests[rng.choice(len(digests), 200)]
+    queries = np.concatenate([flipped(rng, origin[:100], radius), flipped(rng, origin[100:], radius + 1)])
+    found = matcher.search("PDQ", queries, max_distance=radius)
+    answers = listed(found)
+    for k in range(100):
+        assert (radius, origin[k].tobytes()) in answers[k], "a digest at the distance itself is found"
+    for k in range(100, 200):
+        assert origin[k].tobytes() not in {digest for _, digest in answers[k]}, "one bit further is not"
+    assert answers == brute(queries, digests, radius, "PDQ")
+
+
+@pytest.mark.parametrize("radius", range(11))
+def test_every_64_bit_radius_is_exact_at_its_boundary(short: tuple[Matcher, Digests], radius: int) -> None:
+    matcher, digests = short
+    rng = np.random.default_rng(radius)
+    origin = digests[rng.choice(len(digests), 200)]
+    queries = np.concatenate([flipped(rng, origin[:100], radius), flipped(rng, origin[100:], radius + 1)])
+    assert listed(matcher.search("PHASH", queries, max_distance=radius)) == brute(queries, digests, radius, "PHASH")
+
+
+@pytest.mark.parametrize("radius", [40, 52, 90, 256])
+def test_larger_radii_are_exact_too(large: tuple[Matcher, Digests], radius: int) -> None:
+    matcher, digests = large
+    queries = random_digests(np.random.default_rng(radius), 2, "PDQ")
+    assert listed(matcher.search("PDQ", queries, max_distance=radius)) == brute(queries, digests, radius, "PDQ")
+
+
+def test_the_planner_uses_every_engine(large: tuple[Matcher, Digests]) -> None:
+    matcher, _ = large
+    assert matcher.explain("PDQ", 0).engine is Engine.SORTED
+    assert matcher.explain("PDQ", 31).engine is Engine.TABLES
+    assert matcher.explain("PDQ", 90).engine is Engine.FAISS
+    with Matcher() as small:
+        small.apply(1, add={"PDQ": np.ones((5, 32), np.uint8)})
+        assert small.explain("PDQ", 31).engine is Engine.SCAN
+        assert small.explain("MD5", 0).engine is Engine.SORTED
+        assert small.explain("PHOTODNA", 10).engine is Engine.SCAN
+
+
+def test_expected_candidates_are_what_random_digests_give() -> None:
+    """The estimate that the planner works with, against a count over random digests."""
+    rng = np.random.default_rng(5)
+    of, layout = index.space("PDQ"), layout_for(256)
+    rows = of.pack(random_digests(rng, 200_000, "PDQ"))
+    query = of.pack(random_digests(rng, 1, "PDQ"))
+    found = thresholds(layout, len(rows), 31)
+    chunks = np.bitwise_count((rows ^ query).astype(">u8").view(">u2").astype(np.uint16)).astype(int)
+    passed = 0
+    for table, (in_chunk, in_region) in enumerate(zip(found.in_chunk, found.in_region, strict=True)):
+        near = chunks[:, table] <= in_chunk
+        passed += int((near & (chunks[:, table] + chunks[:, table ^ 1] <= in_region)).sum())
+    assert found.visits == 16 * ball(16, 1)
+    assert passed == pytest.approx(found.candidates, rel=6 / found.candidates**0.5)
+
+
+@pytest.mark.parametrize("bits", [64, 256])
+@given(data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_no_pattern_of_differences_escapes_the_thresholds(bits: int, data: st.DataObject) -> None:
+    """The pigeonhole argument itself: however r differences spread over the chunks, some table accepts."""
+    layout = layout_for(bits)
+    radius = data.draw(st.integers(1, 48 if bits == 256 else 16))
+    count = data.draw(st.sampled_from([5_000, 1_000_000, 100_000_000]))
+    places = data.draw(st.lists(st.integers(0, bits - 1), min_size=radius, max_size=radius, unique=True))
+    found = thresholds(layout, count, radius)
+    differences = np.bincount([p // 16 for p in places], minlength=layout.tables)
+    assert any(
+        differences[t] <= found.in_chunk[t] and differences[t] + differences[t ^ 1] <= found.in_region[t]
+        for t in range(layout.tables)
+    )
+    assert sum(t + 1 for t in found.in_region[::2]) == radius + 1
+
+
+def test_faiss_agrees_on_a_batch(large: tuple[Matcher, Digests]) -> None:
+    matcher, digests = large
+    rng = np.random.default_rng(3)
+    queries = np.concatenate(
+        [flipped(rng, digests[rng.choice(len(digests), 300)], 25), random_digests(rng, 300, "PDQ")]
+    )
+    oracle = faiss.IndexBinaryFlat(256)
+    distinct = np.unique(digests, axis=0)
+    oracle.add(distinct)
+    lims, distances, labels = oracle.range_search(queries, 31 + 1)
+    found = matcher.search("PDQ", queries, max_distance=31)
+    assert np.array_equal(found.lims, lims.astype(np.int64))
+    assert found.distances.dtype == np.uint16
+    for k in range(len(queries)):
+        part = slice(int(lims[k]), int(lims[k + 1]))
+        expected = sorted(zip(distances[part].astype(int), map(bytes, distinct[labels[part]]), strict=True))
+        assert listed(found)[k] == expected
+
+
+def test_a_batch_is_its_queries_one_by_one(large: tuple[Matcher, Digests]) -> None:
+    matcher, digests = large
+    queries = flipped(np.random.default_rng(4), digests[::150], 9)
+    assert len(queries) > 2 * 64, "more than one block for each thread"
+    one_by_one = [listed(matcher.search("PDQ", q[None], max_distance=31))[0] for q in queries]
+    assert listed(matcher.search("PDQ", queries, max_distance=31)) == one_by_one
+
+
+def test_distances_are_those_of_the_reference(large: tuple[Matcher, Digests]) -> None:
+    matcher, digests = large
+    query = flipped(np.random.default_rng(1), digests[:1], 17)
+    found = matcher.search("PDQ", query, max_distance=31)
+    for d, digest in zip(found.distances, found.digests, strict=True):
+        assert distance(Hash("PDQ", query[0].tobytes()), Hash("PDQ", digest.tobytes())) == d
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA1", "SHA256"])
+@pytest.mark.parametrize("count", [1, 3, 20_000])
+def test_exact_algorithms_match_whole_digests_only(algorithm: str, count: int) -> None:
+    rng = np.random.default_rng(count)
+    digests = random_digests(rng, count, algorithm)
+    other = flipped(rng, digests, 1)
+    with Matcher() as matcher:
+        matcher.apply(1, add={algorithm: digests})
+        assert listed(matcher.search(algorithm, digests[:50], max_distance=0)) == [
+            [(0, d.tobytes())] for d in digests[:50]
+        ]
+        assert len(matcher.search(algorithm, other, max_distance=0)) == 0
+        assert matcher.contains(algorithm, digests).all()
+        assert not matcher.contains(algorithm, other).any()
+
+
+def test_photodna_is_squared_euclidean_and_exact_at_its_boundary() -> None:
+    rng = np.random.default_rng(2)
+    digests = random_digests(rng, 3_000, "PHOTODNA")
+    query = digests[:5].copy()
+    query[:, 7] ^= 3  # a known distance: each of the five is nearest to its origin
+    with Matcher() as matcher:
+        matcher.apply(1, add={"PHOTODNA": digests})
+        apart = int((query[0].astype(int) - digests[0].astype(int)) @ (query[0].astype(int) - digests[0].astype(int)))
+        for radius in (apart - 1, apart, 600_000, 144 * 255**2):
+            found = matcher.search("PHOTODNA", query, max_distance=radius)
+            assert listed(found) == brute(query, digests, radius, "PHOTODNA")
+            assert found.distances.dtype == np.int32
+        oracle = faiss.IndexScalarQuantizer(144, faiss.ScalarQuantizer.QT_8bit_direct, faiss.METRIC_L2)
+        oracle.train(digests.astype(np.float32))
+        oracle.add(digests.astype(np.float32))
+        lims, _, labels = oracle.range_search(query.astype(np.float32), 900_000 + 1)
+        found = matcher.search("PHOTODNA", query, max_distance=900_000)
+        assert np.array_equal(found.lims, lims.astype(np.int64))
+        first = {d.tobytes() for d in found.digests[: found.lims[1]]}
+        assert first == {digests[k].tobytes() for k in labels[: lims[1]]}
+
+
+def test_photodna_needs_a_distance() -> None:
+    with Matcher() as matcher, pytest.raises(InvalidArgument) as raised:
+        matcher.search("PHOTODNA", np.zeros((1, 144), np.uint8), max_distance=None)
+    assert raised.value.reason is Reason.DISTANCE_REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "shape", "max_distance", "limit", "field"),
+    [
+        ("PDQ", (1, 31), 31, None, "PDQ digests"),
+        ("PDQ", (32,), 31, None, "PDQ digests"),
+        ("PDQ", (1, 32), -1, None, "max_distance"),
+        ("PDQ", (1, 32), 257, None, "max_distance"),
+        ("MD5", (1, 16), 1, None, "max_distance"),
+        ("PDQ", (1, 32), 31, 0, "limit"),
+        ("CRC32", (1, 4), 0, None, "algorithm"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    algorithm: str, shape: tuple[int, ...], max_distance: int, limit: int | None, field: str
+) -> None:
+    with Matcher() as matcher, pytest.raises(InvalidArgument) as raised:
+        matcher.search(algorithm, np.zeros(shape, np.uint8), max_distance=max_distance, limit=limit)
+    assert raised.value.violations[0].field == field
+
+
+def test_a_cluster_is_returned_whole_or_truncated_to_the_nearest(large: tuple[Matcher, Digests]) -> None:
+    matcher, digests = large
+    centre = digests[20_000:20_001]
+    queries = np.concatenate([centre, random_digests(np.random.default_rng(0), 1, "PDQ")])
+    whole = matcher.search("PDQ", queries, max_distance=31)
+    assert whole.lims[1] > 2_000
+    assert not whole.truncated.any()
+    cut = matcher.search("PDQ", queries, max_distance=31, limit=10)
+    assert cut.truncated.tolist() == [True, False]
+    assert listed(cut)[0] == listed(whole)[0][:10]
+    assert cut.lims.tolist() == [0, 10, 10]
+    exact = matcher.search("PDQ", queries, max_distance=31, limit=int(whole.lims[1]))
+    assert not exact.truncated.any()
+
+
+def test_answers_larger_than_the_first_room_are_complete() -> None:
+    """All digests near one query, twice: the second search uses the room that the first one grew."""
+    rng = np.random.default_rng(6)
+    digests = np.unique(flipped(rng, np.repeat(random_digests(rng, 1, "PDQ"), 100_000, axis=0), 8), axis=0)
+    with Matcher() as matcher:
+        matcher.apply(1, add={"PDQ": digests})
+        for _ in range(2):
+            found = matcher.search("PDQ", digests[:3], max_distance=16)
+            assert np.diff(found.lims).tolist() == [len(digests)] * 3
+
+
+def test_equal_prefixes_do_not_slow_down_or_break_anything() -> None:
+    """Digests that agree in all but their last bytes: one bucket, one group."""
+    digests = np.zeros((30_000, 32), np.uint8)
+    digests[:, 28:] = np.arange(30_000, dtype=">u4").view(np.uint8).reshape(-1, 4)
+    with Matcher() as matcher:
+        matcher.apply(1, add={"PDQ": digests, "SHA256": digests})
+        assert matcher.contains("SHA256", digests).all()
+        assert matcher.count("PDQ") == 30_000
+        assert listed(matcher.search("PDQ", digests[:2], max_distance=3)) == brute(digests[:2], digests, 3, "PDQ")
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(0, 400),
+    words=st.sampled_from([1, 2, 3, 4, 18]),
+    spread=st.sampled_from([2, 256]),
+    threads=st.sampled_from([1, 2]),
+)
+@settings(max_examples=100, deadline=None)
+def test_sorting_is_numpy_unique(seed: int, count: int, words: int, spread: int, threads: int) -> None:
+    rng = np.random.default_rng(seed)
+    raw = rng.integers(0, spread, (count, 8 * words), dtype=np.uint8)
+    rows = raw.view(">u8").astype(np.uint64)
+    dead = rng.integers(0, 256, -(-count // 8), dtype=np.uint8)
+    living = np.unpackbits(dead, bitorder="little")[:count] == 0
+    sources = [index.Source(rows[: count // 3]), index.Source(rows, dead)]
+    expected = np.unique(np.concatenate([raw[: count // 3], raw[living]]), axis=0)
+    found = index.sorted_rows(sources, words, threads)
+    assert np.array_equal(found.astype(">u8").view(np.uint8).reshape(-1, 8 * words), expected)
+
+
+def test_sorting_survives_bad_pivots() -> None:
+    """Organ-pipe orders drive a median of three to its worst case; the heap sort behind it must take over."""
+    ramp = np.concatenate([np.arange(40_000), np.arange(40_000)[::-1]]).astype(np.uint64)
+    rows = np.zeros((len(ramp), 2), np.uint64)
+    rows[:, 1] = ramp  # one bucket: the prefix is the same
+    assert np.array_equal(index.sorted_rows([index.Source(rows)], 2)[:, 1], np.arange(40_000, dtype=np.uint64))
+
+
+@pytest.mark.parametrize("algorithm", list(ALGORITHMS))
+def test_packing_is_undone_by_unpacking(algorithm: str) -> None:
+    digests = random_digests(np.random.default_rng(9), 50, algorithm)
+    of = index.space(algorithm)
+    assert np.array_equal(of.unpack(of.pack(digests)), digests)
+
+
+@pytest.mark.parametrize("name", ["PDQ", "PHASH"])
+def test_a_permutation_moves_every_bit_and_keeps_distances(name: str) -> None:
+    of = index.space(name)
+    bits = of.algorithm.bits
+    assert sorted(of.permutation) == list(range(bits))
+    ones = np.packbits(np.eye(bits, dtype=np.uint8), axis=1)
+    moved = np.unpackbits(of.pack(ones).astype(">u8").view(np.uint8), axis=1)
+    assert np.array_equal(moved[list(of.permutation)], np.eye(bits, dtype=np.uint8))
+
+
+def test_small_and_large_segments_meet_at_the_threshold() -> None:
+    rng = np.random.default_rng(12)
+    for count in (SCAN_BELOW - 1, SCAN_BELOW):
+        digests = random_digests(rng, count, "PDQ")
+        with Matcher() as matcher:
+            matcher.apply(1, add={"PDQ": digests})
+            queries = flipped(rng, digests[:100], 31)
+            assert listed(matcher.search("PDQ", queries, max_distance=31)) == brute(queries, digests, 31, "PDQ")
+
+
+def test_compiled_code_needs_no_particular_cpu(tmp_path: Path) -> None:
+    """The same searches with the kernels compiled for the plainest CPU that LLVM knows, in a process of its own."""
+    import os
+    import subprocess
+    import sys
+
+    code = (
+        "import numpy as np\n"
+        "from hashhub.matcher import Matcher\n"
+        "rng = np.random.default_rng(0)\n"
+        "digests = rng.integers(0, 256, (6000, 32), dtype=np.uint8)\n"
+        "queries = digests[:50].copy(); queries[:, :3] ^= 255; queries[:, 3] ^= 127\n"
+        "with Matcher(threads=1) as m:\n"
+        "    m.apply(1, add={'PDQ': digests})\n"
+        "    assert len(m.search('PDQ', queries, max_distance=30)) == 0\n"
+        "    found = m.search('PDQ', queries, max_distance=31)\n"
+        "    assert (found.digests == digests[:50]).all() and (found.distances == 31).all()\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        timeout=100,
+        env={
+            **os.environ,
+            "NUMBA_CPU_NAME": "generic",
+            "NUMBA_CPU_FEATURES": "",
+            "HASHHUB_KERNEL_CACHE": str(tmp_path),
+        },
+    )
