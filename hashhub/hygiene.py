@@ -129,17 +129,18 @@ _ONES: Final = frozenset(b"\xff" * a.digest_bytes for a in ALGORITHMS.values())
 _USELESS: Final = EMPTY_FILE_DIGESTS | _ZEROS | _ONES
 
 # How regular is too regular. Measured with pdqhash 0.2.7 and imagehash 4.3.2 on 5,000 seeded synthetic pictures (1/f textures, with
-# and without occluding shapes), 3,000 uniform colours and all 256 greys:
+# and without occluding shapes), 7,000 uniform colours and all 256 greys:
 #
 #   PDQ     pictures of quality 50 and more: exactly 128 set bits (the hash cuts at the median), at least 17 distinct bytes of 32.
-#           Uniform pictures: what is left is the rounding noise of the transform, at most 106 set bits and 18 distinct bytes.
+#           Uniform pictures (64x64 to 640x480): what is left is the rounding noise of the transform, and either at most 107 set bits
+#           with at most 21 distinct bytes, or 128 set bits with at most 5 distinct bytes.
 #   PHASH   pictures: exactly 32 set bits (a median cut too), at least 4 distinct bytes of 8. Uniform: 1 set bit; gradients: 1 to 8.
 #   DHASH   pictures: 11 to 43 set bits, at least 2 distinct bytes of 8. Uniform and gradients: 0 or 64 set bits.
 #
 # The bounds lie outside what pictures give, and 5 standard deviations or more away from what uniformly random digests give.
 _PDQ_SET_BITS: Final = range(64, 193)
 _PDQ_MIN_DISTINCT: Final = 12
-_PDQ_NOISE_MAX_DISTINCT: Final = 19
+_PDQ_NOISE_MAX_DISTINCT: Final = 22
 _PDQ_NOISE_MAX_SET_BITS: Final = 112
 _PHASH_SET_BITS: Final = range(12, 53)
 _PHASH_MIN_DISTINCT: Final = 3

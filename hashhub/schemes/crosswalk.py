@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from hashhub.model import Classification
+from hashhub.model import Classification, SchemeStatus
 from hashhub.schemes import Scheme
 from hashhub.schemes.dimensions import DIMENSIONS, GROUPS, every_world, is_bundle, worlds
 
@@ -96,10 +96,10 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
 def translate(
     classification: Classification, target: Scheme, *, also: Mapping[str, tuple[str, ...]] = _NOTHING
 ) -> Translation:
-    """Return what `target` may say of an item so classified. `also`: what else is known of it, such as its
-    flags; where both speak, the classification wins.
+    """Return what `target` may say of an item so classified.
 
-    Raises InvalidArgument for a dimension or value that does not exist.
+    `also`: what else is known of the item, such as its flags; where both speak, the classification wins. Nothing is written on the
+    word of a draft, be it the source's scheme or the target. Raises InvalidArgument for a dimension or value that does not exist.
     """
     if (classification.scheme, classification.version) == (target.id, target.version):
         return Translation(value=classification.value, possible=(classification.value,), losses=())
@@ -107,7 +107,7 @@ def translate(
     known = {**added, **said}
 
     def words(name: str) -> str:
-        return _words(name, classification.dimensions if name in said else also)
+        return _words(name, classification.dimensions if name in said else also) if name in known else "nothing"
 
     asserted = {
         value.value: found
@@ -116,33 +116,34 @@ def translate(
     }
     clashes = {value: [n for n in sets if _clash(n, known, sets)] for value, sets in asserted.items()}
     possible = tuple(value for value, names in clashes.items() if not names)
-    missing = {value: [n for n in asserted[value] if not _inside(n, known, asserted[value])] for value in possible}
-    losses: list[Loss] = []
+    why_not = [
+        Loss("", f"{name} is a draft, on whose word nothing is written")
+        for name, status in (
+            (f"{classification.scheme}@{classification.version}", classification.status),
+            (target.name, target.status),
+        )
+        if status is SchemeStatus.DRAFT
+    ]
     if not possible:
         names = sorted({n for found in clashes.values() for n in found})
-        losses = [Loss(n, f"what is stated fits no value of {target.name}") for n in names] or [
-            Loss("", f"{target.name} asserts nothing that could be stated")
-        ]
-    for value in possible:
-        losses += [
-            Loss(
-                n,
-                f"{target.name} {value} asserts {_words(n, target.values[value].dimensions)}; stated is "
-                + (words(n) if n in known else "nothing"),
-            )
-            for n in missing[value]
-        ]
+        why_not += [Loss(n, f"{words(n)} is stated, which fits no value of {target.name}") for n in names]
     if len(possible) > 1:
-        losses.insert(0, Loss("", f"{', '.join(possible)} of {target.name} all remain possible"))
-    if len(possible) == 1 and not missing[possible[0]]:
-        value = possible[0]
-        losses = [
-            Loss(n, f"{words(n)} is stated; {target.name} {value} does not tell it")
-            for n, w in sorted(known.items())
-            if w != every_world(n) and asserted[value].get(n) != w
+        why_not.append(Loss("", f"{', '.join(possible)} of {target.name} all remain possible"))
+    for value in possible:
+        why_not += [
+            Loss(n, f"{target.name} {value} asserts {_words(n, target.values[value].dimensions)}; stated is {words(n)}")
+            for n in asserted[value]
+            if not _inside(n, known, asserted[value])
         ]
-        return Translation(value=value, possible=possible, losses=tuple(losses))
-    return Translation(value=None, possible=possible, losses=tuple(losses))
+    if why_not:
+        return Translation(value=None, possible=possible, losses=tuple(why_not))
+    (value,) = possible
+    dropped = tuple(
+        Loss(n, f"{words(n)} is stated; {target.name} {value} does not tell it")
+        for n, w in sorted(known.items())
+        if w != every_world(n) and asserted[value].get(n) != w
+    )
+    return Translation(value=value, possible=possible, losses=dropped)
 
 
 def _clash(name: str, known: Mapping[str, frozenset[str]], asserted: Mapping[str, frozenset[str]]) -> bool:

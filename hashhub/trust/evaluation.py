@@ -105,7 +105,7 @@ def evaluate(policy: Policy, statements: Sequence[Statement], contributors: Mapp
     reasons = [*disputes, *met]
     if not met:
         reasons += _unmet(policy, asserting)
-        reasons += _lines(ReasonCode.HARM_CLAIMED, "an entry claims harm, which alone fulfils no clause", harmful)
+    reasons += _lines(ReasonCode.HARM_CLAIMED, "an entry claims harm", harmful)
     reasons += _lines(ReasonCode.UNDECIDED, "an entry leaves open whether it claims harm", undecided)
     reasons += _lines(ReasonCode.TEST_ENTRY, "a set of test items holds it", tests)
     reasons += _lines(ReasonCode.BENIGN_SET, "a set of benign items holds it", benign)

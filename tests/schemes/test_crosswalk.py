@@ -172,9 +172,8 @@ class TestTranslate:
     @given(classifications, st.sampled_from(REGISTRY.list()), meanings)
     def test_what_is_emitted_is_implied(self, source: Classification, target: schemes.Scheme, also: Meaning) -> None:
         found = crosswalk.translate(source, target, also=also)
-        known = {**also, **source.dimensions}
         for value in found.possible:
-            assert compare(known, target.values[value].dimensions).relation is not Relation.CONFLICT
+            assert compare(source.dimensions, target.values[value].dimensions).relation is not Relation.CONFLICT
         if found.value is not None and target.id != source.scheme:
             written = target.values[found.value].dimensions
             assert found.possible == (found.value,)
@@ -182,7 +181,8 @@ class TestTranslate:
             for name in written:
                 for other in DIMENSIONS[name].values if name != "legal_status" else LAWS:
                     if compare(written, {name: (other,)}).conflicting:
-                        assert compare(known, {name: (other,)}).conflicting
+                        fact = {name: (other,)}
+                        assert compare(source.dimensions, fact).conflicting or compare(also, fact).conflicting
 
     @given(classifications)
     def test_the_scheme_itself_gets_the_value_back(self, source: Classification) -> None:
@@ -197,6 +197,12 @@ class TestTranslate:
             found = crosswalk.translate(source, target)
             silent = {"vic-us": "5", "vic-us-legacy": "0", "interpol-baseline": "N", "arachnid-shield": "test"}
             assert silent.get(target.id) not in found.possible
+
+    def test_nothing_is_written_on_the_word_of_a_draft(self) -> None:
+        also = {"medium": ("photo",), "legal_status": ("GB:illegal",)}
+        found = crosswalk.translate(stated("copine", "8"), REGISTRY.get("uk-sentencing"), also=also)
+        assert (found.value, found.possible) == (None, ("B",))
+        assert [loss.text for loss in found.losses] == ["copine@2001 is a draft, on whose word nothing is written"]
 
     def test_flags_and_other_knowledge_of_the_entry_count(self) -> None:
         also = {"medium": ("photo",), "legal_status": ("GB:illegal",)}
