@@ -17,13 +17,14 @@ from typing import BinaryIO, Final, NoReturn
 
 from hashhub.connector import MAX_LINE
 from hashhub.errors import MalformedSource
-from hashhub_connectors.source import Text
+from hashhub_connectors.source import READ_SIZE, Text
 
 MAX_DEPTH: Final = 64  # levels of values that do not fit in the window; no supported format has more than four
 _LOOKAHEAD: Final = (
     16  # a number is complete only when this much text (or the end) follows: `1` may go on as `12` or `1e-9`
 )
 _DIGITS: Final = 4300  # Python's own limit for reading an integer from text
+_WORDS: Final = ("true", "false", "null", "-Infinity", "NaN")  # a text that ends inside one is cut off, not wrong
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 
 
@@ -47,12 +48,14 @@ _scan_huge: Final = json.JSONDecoder(parse_int=_integer).raw_decode  # slower: a
 class JSONReader:
     """A cursor in a JSON text. `where` is the caller's name for the place it is at; errors carry it with the byte.
 
-    Every method raises MalformedSource where the text is not JSON, not UTF-8, or ends.
+    `limit` is how many characters of one value are held; `block` how many bytes are read at a time. Every method raises
+    MalformedSource where the text is not JSON, not UTF-8, or ends.
     """
 
-    def __init__(self, source: BinaryIO, where: str) -> None:
+    def __init__(self, source: BinaryIO, where: str, *, limit: int = MAX_LINE, block: int = READ_SIZE) -> None:
         self.where = where
-        self._text = Text(source, "utf-8", lambda: self.where)
+        self._limit = limit
+        self._text = Text(source, "utf-8", lambda: self.where, block)
         self._window = ""
         self._at = 0
         self._dropped = 0  # bytes of text that left the window
@@ -73,7 +76,7 @@ class JSONReader:
             self._fill()
 
     def value(self) -> object:
-        """Return the next value and go past it; LARGE, staying before it, for a container of more than MAX_LINE characters.
+        """Return the next value and go past it; LARGE, staying before it, for a container longer than the limit.
 
         Of a repeated key the last value stays, NaN and infinities come as floats, and so do integers of thousands of digits.
         Raises MalformedSource for a longer string and for nesting deeper than the interpreter's limit.
@@ -93,12 +96,12 @@ class JSONReader:
                     return found
             if self._ended:
                 self._fail_at(error)
-            if len(self._window) - self._at > MAX_LINE:
+            if len(self._window) - self._at > self._limit:
                 if self._window[self._at] in "{[":
                     return LARGE
-                if error and not error.msg.startswith("Unterminated"):
+                if error and error.pos + _LOOKAHEAD <= len(self._window) and not error.msg.startswith("Unterminated"):
                     self._fail_at(error)
-                self.fail(f"a single value is longer than {MAX_LINE} characters")
+                self.fail(f"a single value is longer than {self._limit} characters")
             self._fill()
 
     def members(self) -> Iterator[str]:
@@ -152,8 +155,11 @@ class JSONReader:
         raise MalformedSource(message, position=f"{self.where}, byte {byte}")
 
     def _fail_at(self, error: json.JSONDecodeError | None) -> NoReturn:
-        if error is None or error.pos + _LOOKAHEAD > len(self._window) or error.msg.startswith("Unterminated"):
+        rest = self._window[error.pos :].strip() if error else ""
+        if error is None or error.msg.startswith("Unterminated") or any(word.startswith(rest) for word in _WORDS):
             self._cut_off()
+        if error.msg.startswith("Invalid \\") and len(rest) < _LOOKAHEAD and '"' not in rest:
+            self._cut_off()  # inside an escape
         self._fail(f"the text is not JSON ({error.msg.removesuffix(' at')})", error.pos)
 
     def _cut_off(self) -> NoReturn:

@@ -14,12 +14,12 @@ READ_SIZE: Final = 1 << 18  # bytes asked of the stream at a time; 64 KiB to 1 M
 _BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
-def read_block(source: BinaryIO) -> bytes:
-    """Return the next READ_SIZE bytes, fewer only at the end of the stream, however short its reads are."""
-    block = source.read(READ_SIZE)
-    if len(block) == READ_SIZE or not block:
+def read_block(source: BinaryIO, size: int = READ_SIZE) -> bytes:
+    """Return the next `size` bytes, fewer only at the end of the stream, however short its reads are."""
+    block = source.read(size)
+    if len(block) == size or not block:
         return block
-    parts, missing = [block], READ_SIZE - len(block)
+    parts, missing = [block], size - len(block)
     while missing and (part := source.read(missing)):
         parts.append(part)
         missing -= len(part)
@@ -34,8 +34,9 @@ class Text:
     the caller's position is exact.
     """
 
-    def __init__(self, source: BinaryIO, encoding: str, where: Callable[[], str]) -> None:
+    def __init__(self, source: BinaryIO, encoding: str, where: Callable[[], str], block: int = READ_SIZE) -> None:
         self._source = source
+        self._size = block
         self._encoding = "utf-16-le" if encoding == "utf-16" else encoding
         self._where = where
         self._decoder = codecs.getincrementaldecoder(self._encoding)()
@@ -50,7 +51,7 @@ class Text:
             if self._bad:
                 byte, message = self._bad
                 raise MalformedSource(message, position=f"{self._where()}, byte {byte}")
-            block = read_block(self._source)
+            block = read_block(self._source, self._size)
             if not self._started:
                 self._started = True
                 block = self._begin(block)

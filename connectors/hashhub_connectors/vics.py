@@ -51,29 +51,33 @@ class VICS:
         Raises MalformedSource for text that is not JSON or is cut off, and for an unknown, missing or late context.
         """
         check_options(self, options)
-        reader = JSONReader(source, "top level")
-        region: str | None = None
-        seen = False
-        if reader.peek() != "{":
-            reader.fail(f"the file is not VICS JSON: expected an object with a context and a value; {_EXPECTED}")
-        for key in reader.members():
-            if key in _CONTEXTS:
-                if region is not None:
-                    reader.fail("the context is given twice; expected it once")
-                region = _region(reader, key)
-            elif key == "value":
-                if region is None:
-                    reader.fail(f"the context is missing before value; {_EXPECTED}")
-                if seen:
-                    reader.fail("value is given twice; expected it once")
-                seen = True
-                yield from _read_value(reader, region)
-                reader.where = "top level"
-            else:
-                reader.skip()
-        reader.end()
-        if not seen:
-            reader.fail(f"the file has no value; expected an array of Media or Cases; {_EXPECTED}")
+        return _read(JSONReader(source, "top level"))
+
+
+def _read(reader: JSONReader) -> Iterator[Record | Reject]:
+    region: str | None = None
+    seen = False
+    if (first := reader.peek()) != "{":
+        what = "is empty" if not first else "is not VICS JSON"
+        reader.fail(f"the file {what}: expected an object with a context and a value; {_EXPECTED}")
+    for key in reader.members():
+        if key in _CONTEXTS:
+            if region is not None:
+                reader.fail("the context is given twice; expected it once")
+            region = _region(reader, key)
+        elif key == "value":
+            if region is None:
+                reader.fail(f"the context is missing before value; {_EXPECTED}")
+            if seen:
+                reader.fail("value is given twice; expected it once")
+            seen = True
+            yield from _read_value(reader, region)
+            reader.where = "top level"
+        else:
+            reader.skip()
+    reader.end()
+    if not seen:
+        reader.fail(f"the file has no value; expected an array of Media or Cases; {_EXPECTED}")
 
 
 def _region(reader: JSONReader, key: str) -> str:
@@ -97,13 +101,18 @@ def _read_value(reader: JSONReader, region: str) -> Iterator[Record | Reject]:
         elif isinstance(element, dict) and "Media" in element:
             media = element["Media"]
             if not isinstance(media, list):
-                if media is not None:
-                    yield Reject(position, "BAD_FIELD", f"Media is {items.kind(media)}; expected an array")
+                yield from _no_media(position, media)
                 continue
             for i, medium in enumerate(media):
                 yield _record(f"{position}.Media[{i}]", medium, region)
         else:
             yield _record(position, element, region)
+
+
+def _no_media(position: str, media: object) -> Iterator[Reject]:
+    """Yield the Reject of a case whose Media is no array; without any Media it has no items."""
+    if media is not None:
+        yield Reject(position, "BAD_FIELD", f"Media is {items.kind(media)}; expected an array")
 
 
 def _read_large(reader: JSONReader, position: str, region: str) -> Iterator[Record | Reject]:
@@ -115,16 +124,22 @@ def _read_large(reader: JSONReader, position: str, region: str) -> Iterator[Reco
     fields: dict[str, object] = {}
     is_case = False
     for key in reader.members():
-        if key == "Media" and reader.peek() == "[":
-            if is_case:
-                reader.fail("Media is given twice; expected it once")
-            is_case = True
+        if key != "Media":
+            _keep(reader, key, fields)
+            continue
+        if is_case:
+            reader.fail("Media is given twice; expected it once")
+        is_case = True
+        if reader.peek() == "[":
             for index in reader.elements():
                 reader.where = f"{position}.Media[{index}]"
                 yield _record(reader.where, _read_medium(reader), region)
             reader.where = position
         else:
-            _keep(reader, key, fields)
+            media = reader.value()
+            if media is LARGE:
+                reader.skip()
+            yield from _no_media(position, media)
     if not is_case:
         yield _record(position, fields, region)
 
