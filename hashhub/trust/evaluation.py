@@ -83,7 +83,7 @@ def evaluate(policy: Policy, statements: Sequence[Statement], contributors: Mapp
        the policy's verdict on test items; otherwise BENIGN; otherwise NO_MATCH.
     """
     # (1) what counts at all
-    active = sorted((s for s in statements if s.entry.state is EntryState.ACTIVE), key=_key)
+    active = [s for s in statements if s.entry.state is EntryState.ACTIVE]
     passive = [s for s in statements if s.entry.state is not EntryState.ACTIVE]
     # (2) what it claims
     claims: dict[_Claim, list[Statement]] = {claim: [] for claim in _Claim}
@@ -275,7 +275,3 @@ def _line(code: ReasonCode, clause: str, text: str, statements: Iterable[Stateme
 
 def _lines(code: ReasonCode, text: str, statements: Sequence[Statement]) -> list[ReasonLine]:
     return [_line(code, "", text, statements)] if statements else []
-
-
-def _key(s: Statement) -> tuple[str, str, int]:
-    return s.entry.contributor, s.entry.hash_set, s.entry.id
