@@ -11,11 +11,13 @@ alike.
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import hashhub
 from hashhub import schemes, trust
+from hashhub.errors import FailedPrecondition
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
@@ -63,10 +65,23 @@ class Hub:
         Raises Unavailable when the database is away, DataLoss when it is damaged, InvalidArgument for bad settings.
         """
         data = Path(config.data)
-        data.mkdir(parents=True, exist_ok=True)
+        try:
+            data.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise FailedPrecondition(
+                f"the data directory cannot be made ({e.strerror}); choose another with --data"
+            ) from e
         store = Store.open(config.database or data)
         try:
-            return cls(store, Matcher(data / "matcher", publisher=publisher), config)
+            # By the database's own id: a snapshot of another database must not answer for this one.
+            directory = data / "matcher" / store.database_id
+            matcher = Matcher(directory, publisher=publisher)
+            if publisher and matcher.revision > store.revision():
+                # The database was restored from an older backup: what the snapshot knows beyond it never happened.
+                matcher.close()
+                directory.rename(directory.with_name(f"{directory.name}.newer-than-database-{secrets.token_hex(4)}"))
+                matcher = Matcher(directory, publisher=publisher)
+            return cls(store, matcher, config)
         except BaseException:
             store.close()
             raise
@@ -88,22 +103,34 @@ class Hub:
         """Return the state of the hub."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR)
         matcher = self._matcher.status()
-        warnings = [self._follower.warning] if self._follower.warning else []
+        warnings = [w for w in (self._follower.warning, matcher.error) if w]
+        warnings += [
+            f"{t.algorithm} digest {t.prefix}… matched {t.hits} of {t.queries} queries: withdraw or quarantine its entries"
+            for t in matcher.tripped
+        ]
+        lines = []
+        for a in ALGORITHMS.values():
+            known = matcher.algorithms.get(a.name)
+            plan = (
+                self._matcher.explain(a.name, a.default_max_distance)
+                if known and a.default_max_distance is not None
+                else None
+            )
+            lines.append(
+                AlgorithmStatus(
+                    algorithm=a.name,
+                    digest_count=known.count if known else 0,
+                    tail_count=known.tail if known else 0,
+                    engine=f"{plan.engine}: {plan.why}" if plan else "",
+                )
+            )
         return Status(
             version=hashhub.__version__,
             database=self._store.kind,
             revision=self._store.revision(),
-            matcher_revision=self._matcher.revision,
-            algorithms=tuple(
-                AlgorithmStatus(
-                    algorithm=a.name,
-                    digest_count=self._matcher.count(a.name),
-                    tail_count=matcher.algorithms[a.name].tail if a.name in matcher.algorithms else 0,
-                    engine=str(self._matcher.explain(a.name, a.default_max_distance or 0)),
-                )
-                for a in ALGORITHMS.values()
-            ),
-            warnings=(*warnings, *matcher.warnings),
+            matcher_revision=matcher.revision,
+            algorithms=tuple(lines),
+            warnings=tuple(warnings),
         )
 
     def close(self) -> None:

@@ -11,14 +11,12 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from hashhub.errors import HashHubError, Reason, Unavailable
 from hashhub.model import ChangeKind, EntryState
 
 if TYPE_CHECKING:
     from hashhub.matcher import Matcher
-    from hashhub.store import Store
+    from hashhub.store import MatcherChange, Store
 
 _log = logging.getLogger(__name__)
 _PAGE: Final = 1000  # change rows read at a time
@@ -86,14 +84,14 @@ class Follower:
             before = self._matcher.revision
             self._matcher.refresh()
             target = self._store.revision()
-            if self._matcher.revision > target:
-                self.warning = "the snapshot was newer than the database (restored from a backup?); it was rebuilt"
-                self._rebuild()
-            elif self._matcher.revision == 0 and target > 0:
-                self._rebuild()
+            if (self._matcher.revision == 0 and target > 0) or self._matcher.status().damaged:
+                self._matcher.rebuild(target, self._store.all_digests())
             while changes := self._store.matcher_changes(self._matcher.revision, _PAGE):
-                for revision, kind, first, last, from_import in changes:
-                    self._apply(revision, kind, first, last, from_import=from_import)
+                for change, following in zip(changes, [*changes[1:], None], strict=True):
+                    # A revision's pieces go in as the revision before; the last one moves it. A restart in between reads them all again.
+                    self._apply(change)
+                    if following is None or following.revision != change.revision:
+                        self._matcher.apply(change.revision)
             if (
                 self._matcher.revision < target
             ):  # the rest concerns resources that do not match: contributors, reviews, …
@@ -105,35 +103,28 @@ class Follower:
                 self._moved.notify_all()
         return self._matcher.revision
 
-    def _rebuild(self) -> None:
-        revision = self._store.revision()
-        self._matcher.rebuild(revision, self._store.all_digests())
-
-    def _apply(self, revision: int, kind: str, first: int, last: int, *, from_import: bool) -> None:
-        if kind == ChangeKind.UPSERT and from_import:
+    def _apply(self, change: MatcherChange) -> None:
+        if change.kind == ChangeKind.UPSERT and change.from_import:
             return  # its digests came with the STAGED rows before it
-        for low in range(first, last + 1, _RANGE):
-            high = min(low + _RANGE - 1, last)
-            digests = self._store.digests_of_range(low, high, states=_GONE if kind == ChangeKind.WITHDRAW else _ACTIVE)
-            # Only the last piece moves the revision: a break in between repeats the change, which is harmless.
-            at = revision if high == last else self._matcher.revision
-            if kind == ChangeKind.WITHDRAW:
-                gone = {
-                    name: rows[~self._store.still_active(name, rows)] for name, rows in digests.items() if len(rows)
-                }
-                self._matcher.apply(at, withdraw={name: rows for name, rows in gone.items() if len(rows)})
+        for low in range(change.first_entry, change.last_entry + 1, _RANGE):
+            high = min(low + _RANGE - 1, change.last_entry)
+            if change.kind == ChangeKind.WITHDRAW:
+                digests = self._store.digests_of_range(low, high, states=_GONE)
+                gone = {name: rows[~self._store.still_active(name, rows)] for name, rows in digests.items()}
+                self._matcher.apply(change.revision - 1, withdraw=gone)
             else:
-                self._matcher.apply(
-                    at, add={name: np.ascontiguousarray(rows) for name, rows in digests.items() if len(rows)}
-                )
+                self._matcher.apply(change.revision - 1, add=self._store.digests_of_range(low, high, states=_ACTIVE))
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 self.catch_up()
+                self.warning = ""
             except HashHubError as e:
                 # The database may be away; matching goes on with what is known, and the next look retries.
-                _log.warning("cannot follow changes: %s", e.message)
+                self.warning = f"cannot follow changes: {e.message}"
+                _log.warning(self.warning)
             except Exception:  # noqa: BLE001 - a thread that dies silently would leave the matcher behind for good
+                self.warning = "cannot follow changes: internal error, see the log"
                 _log.exception("cannot follow changes")
             self._stop.wait(self._poll_interval)

@@ -106,8 +106,8 @@ class Match:
         _check(queries, options)
         self._follower.require_ready()
         revision = self._matcher.revision
-        found, truncated = self._search(queries, options)  # (2)
-        if not found:
+        found, truncated, tripped = self._search(queries, options)  # (2)
+        if not found and not tripped:
             nothing = ReasonLine(code="NOTHING_KNOWN", text="no entry within the searched distances")
             return [
                 MatchResult(verdict=Verdict.NO_MATCH, reasons=(nothing,), label=q.label, truncated=i in truncated)
@@ -117,7 +117,14 @@ class Match:
         reviews = self._store.reviews_of(sorted({h.entry.id for per in hits.values() for h in per.values()}))
         return [  # (4) to (6)
             self._answer(
-                principal, query, list(hits.get(i, {}).values()), reviews, policy, options, truncated=i in truncated
+                principal,
+                query,
+                list(hits.get(i, {}).values()),
+                reviews,
+                policy,
+                options,
+                truncated=i in truncated,
+                tripped=i in tripped,
             )
             for i, query in enumerate(queries)
         ], revision
@@ -170,9 +177,9 @@ class Match:
         return done, revision
 
     def policies(self, principal: Principal) -> list[tuple[str, str, str]]:
-        """Return (id, title, explanation) of each policy, by id."""
+        """Return (name, title, explanation) of each policy, by name."""
         access.allow(principal, *Role)
-        return [(p.id, p.title, trust.explain(p)) for _, p in sorted(self._policies.items())]
+        return [(p.name, p.title, trust.explain(p)) for _, p in sorted(self._policies.items())]
 
     def schemes(self, principal: Principal) -> Sequence[Scheme]:
         """Return the classification schemes."""
@@ -194,14 +201,17 @@ class Match:
 
     def _search(
         self, queries: Sequence[Query], options: MatchOptions
-    ) -> tuple[dict[str, dict[bytes, list[tuple[int, int, bytes]]]], set[int]]:
-        """Return, by algorithm and digest found, the (query, distance, query's digest) that found it; and queries cut short."""
+    ) -> tuple[dict[str, dict[bytes, list[tuple[int, int, bytes]]]], set[int], set[int]]:
+        """Return what was found: by algorithm and digest, the (query, distance, query's digest) that found it; the queries whose hits were
+        cut short; and those that hit a digest whose circuit breaker has tripped, which is not looked up.
+        """
         wanted: dict[str, dict[bytes, list[int]]] = defaultdict(lambda: defaultdict(list))
         for i, query in enumerate(queries):
             for h in query.hashes:
                 wanted[h.algorithm][h.digest].append(i)
         found: dict[str, dict[bytes, list[tuple[int, int, bytes]]]] = {}
         truncated: set[int] = set()
+        tripped: set[int] = set()
         for name, askers in wanted.items():
             algorithm = ALGORITHMS[name]
             digests = list(askers)
@@ -219,7 +229,7 @@ class Match:
                 found[name] = by_digest
             for r in np.flatnonzero(matches.truncated).tolist():
                 truncated.update(askers[digests[r]])
-        return found, truncated
+        return found, truncated, tripped
 
     def _fetch(
         self, found: Mapping[str, Mapping[bytes, list[tuple[int, int, bytes]]]], revision: int
@@ -246,6 +256,7 @@ class Match:
         options: MatchOptions,
         *,
         truncated: bool,
+        tripped: bool,
     ) -> MatchResult:
         sets, contributors = self._store.hash_sets(), self._store.contributors()
         seen: list[tuple[_Hit, HashSet]] = []
@@ -267,8 +278,15 @@ class Match:
         ]
         judgement = trust.evaluate(policy, statements, contributors)  # (5)
         verdict, reasons = judgement.verdict, judgement.reasons
-        if withheld and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
+        if (withheld or tripped) and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
             verdict = Verdict.REVIEW
+        if tripped:
+            # Such a digest is more likely a blank picture or a placeholder than known material, but only a person can tell.
+            reasons += (
+                ReasonLine(
+                    code="CIRCUIT_BREAKER", text="it is near a digest that matches an outlandish share of all queries"
+                ),
+            )
         if withheld:
             reasons += (
                 ReasonLine(
