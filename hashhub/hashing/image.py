@@ -447,15 +447,12 @@ def _hash_picture(
                     shown = _displayed(picture)
                     size = size if any(size) else shown.size
                     # WebP and AVIF say when a frame is shown; in GIF and APNG it follows from the durations before it.
-                    shown_at = _milliseconds(picture.info.get("timestamp"), clock) if plugin in _TIMED else clock
+                    shown_at = _milliseconds(picture.info.get("timestamp"), clock)
                     frame = _hash_frame(shown, index, round(shown_at), wanted, dihedral=dihedral)
                     frames.setdefault(frame.hashes, frame)
                 if count > 1:
                     clock += _milliseconds(picture.info.get("duration"), 0.0)
     return *size, count, tuple(frames.values())
-
-
-_TIMED: Final = frozenset({"WEBP", "AVIF"})
 
 
 def _require_extra() -> None:
@@ -607,6 +604,19 @@ def _milliseconds(value: object, otherwise: float) -> float:
     return otherwise
 
 
+# EXIF 2.32, 4.6.4 A: the value of the orientation tag, and what makes the stored picture upright. 1 is upright.
+_ORIENTATION_TAG: Final = 0x0112
+_UPRIGHT: Final[dict[int, Transform]] = {
+    2: Transform.FLIP_LEFT_RIGHT,
+    3: Transform.ROTATE_180,
+    4: Transform.FLIP_TOP_BOTTOM,
+    5: Transform.TRANSPOSE,
+    6: Transform.ROTATE_270,
+    7: Transform.TRANSVERSE,
+    8: Transform.ROTATE_90,
+}
+
+
 def _displayed(picture: Image.Image) -> Image.Image:
     """Return the loaded frame as people see it: upright, opaque, 8-bit RGB.
 
@@ -616,12 +626,15 @@ def _displayed(picture: Image.Image) -> Image.Image:
       range in use is stretched to 0..255 (perceptual hashes hardly depend on scale and offset).
     - Palette, bilevel, CMYK, YCbCr and HSV by Pillow's conversion, without colour profiles; L*a*b* by its lightness.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
+    upright = picture
     try:
-        upright = ImageOps.exif_transpose(picture)
-    except Exception:  # noqa: BLE001 - EXIF of any shape must not hide a readable picture
-        upright = picture
+        # Not ImageOps.exif_transpose, which also writes the EXIF block anew and fails where an unrelated tag is malformed.
+        if turn := _UPRIGHT.get(picture.getexif().get(_ORIENTATION_TAG, 1)):
+            upright = picture.transpose(Image.Transpose[turn])
+    except Exception:  # noqa: BLE001, S110 - EXIF of any shape must not hide a readable picture
+        pass
 
     match upright.mode:
         case "I" | "F":
@@ -687,7 +700,7 @@ def _pdq(picture: Image.Image, *, dihedral: bool) -> tuple[dict[Transform | None
     import pdqhash
 
     def compute(pixels: np.ndarray[Any, Any]) -> tuple[int, int]:
-        # pdqhash reads the buffer as if its rows were contiguous and would hash a mirrored view as the original.
+        # pdqhash takes the brightness of these pixels, in NumPy's choice of memory order, for an array of contiguous rows.
         bits, quality = pdqhash.compute(np.ascontiguousarray(pixels))
         return int.from_bytes(np.packbits(bits.astype(np.uint8)).tobytes()), int(quality)
 

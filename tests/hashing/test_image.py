@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, NotFound, Reason
 from hashhub.hashes import Hash, distance
@@ -218,6 +219,20 @@ class TestUnreadable:
             hash_media(data)
         assert caught.value.reason is Reason.UNREADABLE_MEDIA
 
+    @pytest.mark.parametrize(
+        ("brands", "media_type"),
+        [
+            (b"avif\0\0\0\0mif1avif", "image/avif"),
+            (b"mif1\0\0\0\0mif1avif", "image/avif"),
+            (b"mif1\0\0\0\0mif1heic", "image/heic"),
+            (b"mif1\0\0\0\0mif1abcd", "image/heif"),
+        ],
+    )
+    def test_the_kind_of_heif_is_told_by_its_brands(self, brands: bytes, media_type: str) -> None:
+        with pytest.raises(InvalidArgument) as caught:
+            hash_media(b"\0\0\0\x18ftyp" + brands)
+        assert caught.value.metadata == {"mediaType": media_type}
+
     def test_digests_of_a_damaged_picture_can_be_had_by_asking_for_nothing_else(self) -> None:
         data = files()["image/png"][:500]
         assert len(hash_media(data, algorithms=DIGEST_ALGORITHMS).hashes) == 3
@@ -328,6 +343,18 @@ class TestLimits:
         with pytest.raises(LimitExceeded, match="more frames"):
             hash_media(head + frame * 1_000_000 + b";")
 
+    def test_endless_pages_are_refused_quickly(self) -> None:
+        """Pillow's own count of pages compares each with all before it: hours for this file."""
+        data = bytearray(encoded(scene(1, (32, 32)), "TIFF"))
+        (first,) = struct.unpack_from("<I", data, 4)
+        (entries,) = struct.unpack_from("<H", data, first)
+        page = data[first : first + 2 + 12 * entries]
+        struct.pack_into("<I", data, first + len(page), len(data))
+        for _ in range(200_000):
+            data += page + struct.pack("<I", len(data) + len(page) + 4)
+        with pytest.raises(LimitExceeded, match="more frames"):
+            hash_media(bytes(data), limits=Limits(max_source_frames=500))
+
     @pytest.mark.parametrize("filling", [b"!\xfe" + b"\1a" * 1_000_000 + b"\0", b"\x07" * 1_000_001])
     def test_a_million_blocks_are_refused_quickly(self, filling: bytes) -> None:
         data = encoded(scene(), "GIF")
@@ -369,9 +396,10 @@ class TestAnimations:
         assert found.frame_count == 5
         assert [(f.index, f.timestamp_ms) for f in found.frames] == [(0, 0), (1, 40)]
 
-    def test_long_animations_are_sampled_evenly(self) -> None:
+    @pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "AVIF"])
+    def test_long_animations_are_sampled_evenly(self, image_format: str) -> None:
         scenes = [scene(seed, (40, 30)) for seed in range(11)]
-        found = hash_media(animated("GIF", scenes, duration=50), limits=Limits(max_frames=3))
+        found = hash_media(animated(image_format, scenes, duration=50), limits=Limits(max_frames=3))
         assert [(f.index, f.timestamp_ms) for f in found.frames] == [(0, 0), (5, 250), (10, 500)]
         assert found.frame_count == 11
 
@@ -402,8 +430,6 @@ class TestAnimations:
         assert caught.value.reason is Reason.UNREADABLE_MEDIA
 
     def test_a_text_chunk_cannot_pose_as_a_time(self) -> None:
-        from PIL.PngImagePlugin import PngInfo
-
         texts = PngInfo()
         texts.add_text("timestamp", "soon")
         texts.add_text("duration", "long")
@@ -468,9 +494,9 @@ class TestDisplayedPicture:
     @pytest.mark.parametrize(
         ("scale", "offset", "dtype", "image_format"),
         [
-            (257, 0, np.uint16, "PNG"),
-            (257, 0, np.uint16, "TIFF"),
-            (257, 0, np.int32, "TIFF"),
+            (250, 77, np.uint16, "PNG"),
+            (250, 77, np.uint16, "TIFF"),
+            (250, 77, np.int32, "TIFF"),
             (8_000_000, -(2**30), np.int32, "TIFF"),
             (1 / 255, 0, np.float32, "TIFF"),
             (1e30, -1e32, np.float32, "TIFF"),
@@ -610,9 +636,10 @@ class TestExtra:
     def test_without_the_extra_the_message_says_how_to_get_it(
         self, library: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        data = files()["image/png"]
         monkeypatch.setitem(sys.modules, library, None)
         with pytest.raises(FailedPrecondition, match=r"pip install 'hashhub\[hashing\]'") as caught:
-            hash_media(files()["image/png"])
+            hash_media(data)
         assert caught.value.reason is Reason.MISSING_EXTRA
 
     def test_digests_need_no_extra(self) -> None:
