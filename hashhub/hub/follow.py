@@ -15,6 +15,11 @@ from hashhub.errors import HashHubError, Reason, Unavailable
 from hashhub.model import ChangeKind, EntryState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from hashhub.matcher import Matcher
     from hashhub.store import MatcherChange, Store
 
@@ -104,16 +109,24 @@ class Follower:
         return self._matcher.revision
 
     def _apply(self, change: MatcherChange) -> None:
-        if change.kind == ChangeKind.UPSERT and change.from_import:
-            return  # its digests came with the STAGED rows before it
-        for low in range(change.first_entry, change.last_entry + 1, _RANGE):
-            high = min(low + _RANGE - 1, change.last_entry)
-            if change.kind == ChangeKind.WITHDRAW:
-                digests = self._store.digests_of_range(low, high, states=_GONE)
+        before = change.revision - 1
+        if change.kind == ChangeKind.WITHDRAW:
+            for digests in self._digests(change.first_entry, change.last_entry, _GONE):
                 gone = {name: rows[~self._store.still_active(name, rows)] for name, rows in digests.items()}
-                self._matcher.apply(change.revision - 1, withdraw=gone)
-            else:
-                self._matcher.apply(change.revision - 1, add=self._store.digests_of_range(low, high, states=_ACTIVE))
+                self._matcher.apply(before, withdraw=gone)
+        elif change.kind == ChangeKind.UPSERT and change.import_key:
+            # Its digests came with the STAGED rows. One that was dropped since, when its last other entry was withdrawn, comes back.
+            for first, last in self._store.withdrawn_while_staged(change.import_key, change.revision):
+                for digests in self._digests(first, last, _GONE):
+                    kept = {name: rows[self._store.still_active(name, rows)] for name, rows in digests.items()}
+                    self._matcher.apply(before, add=kept)
+        else:
+            for digests in self._digests(change.first_entry, change.last_entry, _ACTIVE):
+                self._matcher.apply(before, add=digests)
+
+    def _digests(self, first: int, last: int, states: tuple[EntryState, ...]) -> Iterator[dict[str, NDArray[np.uint8]]]:
+        for low in range(first, last + 1, _RANGE):
+            yield self._store.digests_of_range(low, min(low + _RANGE - 1, last), states=states)
 
     def _run(self) -> None:
         while not self._stop.is_set():

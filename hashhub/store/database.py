@@ -373,4 +373,16 @@ def _postgresql_engines(url: URL) -> tuple[Engine, Engine]:
         raise FailedPrecondition(
             "PostgreSQL needs the package psycopg: pip install 'hashhub[postgres]'", reason=Reason.MISSING_EXTRA
         ) from e
+    for engine in (writer, readers):
+        event.listen(engine, "connect", _set_up_postgresql)
     return readers, writer
+
+
+def _set_up_postgresql(connection: Any, _: object) -> None:
+    # Every statement of the store walks down an index. Just after a large import, before the tables are analysed, the planner would
+    # take them for small and read all of them instead.
+    with connection.cursor() as cursor:
+        for way in ("seqscan", "hashjoin", "mergejoin"):
+            cursor.execute(f"SET SESSION enable_{way} = off")
+        cursor.execute("SET SESSION plan_cache_mode = force_generic_plan")
+    connection.commit()

@@ -7,7 +7,7 @@ Revision: one counter. Every visible write increases it in its own transaction a
 revisions is the order in which they became visible, on both databases.
 
 Visibility: an entry belongs to an import and is visible once that import is COMMITTED; committing a million entries changes one row
-of `import` and adds one `change` row for each contiguous range. Reads therefore join the import's state.
+of `import` and adds one `change` row for each contiguous range. Reads therefore look at the import.
 
 Staging: entries go in as they come; their hashes are gathered in memory and written in large runs sorted by digest, because the
 table of hashes is clustered by digest and rows in random order would touch a page each. When a run is written, a STAGED change row
@@ -101,7 +101,7 @@ _WITHDRAW: Final = s.CHANGE_KINDS[ChangeKind.WITHDRAW]
 # What `_entry` reads, in its order.
 _ENTRY_SQL: Final = (
     "SELECT e.id, e.hash_set, e.state, e.position, e.external_id, e.classification, e.flags, e.hashes, e.details, e.reasons, "
-    "e.update_revision, i.id, i.connector, i.connector_version, i.source_digest, i.revision"
+    'e.update_revision, e."import"'
 )
 
 _REVIEW_SQL: Final = "SELECT id, entry, author, kind, comment, create_time, revision FROM review"
@@ -114,15 +114,27 @@ class MatcherChange(NamedTuple):
     """One row of the feed that matchers follow, about entries `first_entry` to `last_entry`, both inclusive.
 
     STAGED: take the digests in. They may belong to a commit that is never finished; a hit then finds no entries.
-    UPSERT: the entries match from now on. `from_import` says that their digests were in STAGED rows before.
-    WITHDRAW: they no longer match; ask `still_active` before dropping a digest, other entries may have it.
+    UPSERT: the entries match from now on. `import_key`, if it is not 0: their digests were in that import's STAGED rows before.
+    WITHDRAW: they no longer match; ask `still_active` before dropping a digest, other entries may have it. It does not know of
+    staged entries whose hashes are not written yet: when their import's UPSERT comes, ask again about what was dropped meanwhile
+    (`withdrawn_while_staged`).
     """
 
     revision: int
     kind: str
     first_entry: int
     last_entry: int
-    from_import: bool
+    import_key: int
+
+
+class _Source(NamedTuple):
+    """What a COMMITTED import says about its entries."""
+
+    import_id: str
+    connector: str
+    connector_version: str
+    source_digest: str
+    revision: int
 
 
 class _Commit:
@@ -135,8 +147,7 @@ class _Commit:
         self.lease = lease
         self.lock = threading.Lock()
         self.allocations: list[tuple[int, int]] = []
-        self.ranges: list[tuple[int, int]] = []  # staged with their hashes
-        self.waiting: list[tuple[int, int]] = []  # staged, their hashes still in `hashes`
+        self.ranges: list[tuple[int, int]] = []  # staged
         self.hashes: dict[
             int, tuple[bytearray, array[int]]
         ] = {}  # algorithm code -> digests one after the other, entry ids
@@ -187,6 +198,7 @@ class Store:
         """Use `Store.open`."""
         self._db = database
         self._commits: dict[str, _Commit] = {}
+        self._sources: dict[int, _Source] = {}
         self._set_names: dict[int, tuple[str, str]] = {}
         self._classifications: dict[int, Classification] = {}
         self._classification_ids: dict[bytes, int] = {}
@@ -210,6 +222,11 @@ class Store:
     def close(self) -> None:
         """Close the connections."""
         self._db.close()
+
+    @property
+    def kind(self) -> str:
+        """SQLITE or POSTGRESQL."""
+        return "SQLITE" if self._db.is_sqlite else "POSTGRESQL"
 
     def ping(self) -> None:
         """Raise Unavailable when the database does not answer."""
@@ -583,16 +600,20 @@ class Store:
         rows = pack_entries(commit.hash_set, commit.key, entries)
         with commit.lock:
             with self._db.write() as c:
+                self._db.lock(c)
                 self._renew(c, commit)
                 self._db.insert(c, s.entry, rows)
+                self._db.insert(c, s.change, [(self._db.next_revision(c), first, last, _STAGED, commit.key)])
             commit.gather(rows)
-            commit.waiting.append((first, last))
+            commit.ranges.append((first, last))
             if commit.size >= _RUN:
                 self._write_run(commit)
 
     def add_findings(self, import_id: str, findings: Iterable[Finding]) -> None:
         """Append lines to the report of an import being committed; nobody sees them before `finish_commit`."""
-        commit = self._commit(import_id)
+        self._add_findings(self._commit(import_id), findings)
+
+    def _add_findings(self, commit: _Commit, findings: Iterable[Finding]) -> None:
         t = s.imports
         with commit.lock:
             source = iter(findings)
@@ -674,8 +695,12 @@ class Store:
         self._sweep_batches()
         return self.get_import(import_id)
 
-    def cancel_import(self, import_id: str) -> Import:
+    def cancel_import(
+        self, import_id: str, *, counts: Counts | None = None, findings: Iterable[Finding] = ()
+    ) -> Import:
         """Purge what an import has staged, and return it CANCELLED. Cancelling twice is a success.
+
+        `counts` and `findings` stay as its report: what a commit would have done.
 
         Raises FailedPrecondition (IMPORT_CLOSED) when it is COMMITTED, Conflict while another process is committing it.
         """
@@ -704,9 +729,14 @@ class Store:
         self._commits.pop(import_id, None)
         commit = _Commit(import_id, key, set_key, lease)
         self._purge(commit)
+        self._add_findings(commit, findings)
         with self._db.write() as c:
             self._renew(c, commit)
-            c.execute(sa.update(t).where(t.c.key == key).values(state=_CANCELLED, lease="", lease_until=0))
+            c.execute(
+                sa.update(t)
+                .where(t.c.key == key)
+                .values(state=_CANCELLED, counts=_json(counts or Counts()), lease="", lease_until=0)
+            )
         self._sweep_batches()
         return self.get_import(import_id)
 
@@ -717,15 +747,15 @@ class Store:
         after_ordinal: int = -1,
         dispositions: Iterable[Disposition] | None = None,
     ) -> list[tuple[int, Finding]]:
-        """Return up to `page_size` lines of a COMMITTED import's report with their ordinals, after `after_ordinal`.
+        """Return up to `page_size` lines of an import's report with their ordinals, after `after_ordinal`.
 
-        `dispositions` keeps only those. An import that is not COMMITTED has no report yet. Raises NotFound for an unknown import.
+        `dispositions` keeps only those. A COMMITTED import has a report, and a CANCELLED one that was only tried; others have none yet. Raises NotFound for an unknown import.
         """
         f, t = s.finding, s.imports
         query = (
             sa.select(f.c.ordinal, f.c.position, f.c.disposition, f.c.reason, f.c.detail, f.c.entry)
             .join(t, t.c.key == f.c["import"])
-            .where(t.c.id == import_id, t.c.state == _COMMITTED, f.c.ordinal > after_ordinal)
+            .where(t.c.id == import_id, t.c.state.in_((_COMMITTED, _CANCELLED)), f.c.ordinal > after_ordinal)
             .order_by(f.c.ordinal)
             .limit(page_size)
         )
@@ -749,14 +779,14 @@ class Store:
         Digests that nobody has are not in the result.
         """
         code = s.ALGORITHM_CODES[algorithm]
-        wanted = [s.ENTRY_STATES[state] for state in states]
         found: dict[bytes, list[Entry]] = {}
         sql = (
-            f'{_ENTRY_SQL}, h.digest FROM hash h CROSS JOIN entry e CROSS JOIN "import" i WHERE h.algorithm = ? AND h.digest {{digests}} '
-            f'AND e.id = h.entry AND e.state IN ({_codes(wanted)}) AND i.key = e."import" AND i.state = {_COMMITTED} ORDER BY h.digest, h.entry'
+            f"{_ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest {{digests}} "
+            f"AND e.state IN ({_codes(s.ENTRY_STATES[state] for state in states)}) ORDER BY h.digest, h.entry"
         )
         for row in self._by_keys(sql, "digests", "bytea", (code,), sorted(set(digests))):
-            found.setdefault(row[16], []).append(self._entry(row))
+            if (entry := self._entry(row)) is not None:
+                found.setdefault(row[12], []).append(entry)
         return found
 
     def get_entry(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
@@ -768,12 +798,9 @@ class Store:
 
     def get_entries(self, ids: Iterable[int]) -> dict[int, Entry]:
         """Return the visible entries with these ids, in any state, by id in ascending order; unknown ids are left out."""
-        sql = (
-            f'{_ENTRY_SQL} FROM entry e CROSS JOIN "import" i WHERE e.id {{ids}} AND i.key = e."import" AND i.state = {_COMMITTED} '
-            "ORDER BY e.id"
-        )
+        sql = f"{_ENTRY_SQL} FROM entry e WHERE e.id {{ids}} ORDER BY e.id"
         rows = self._by_keys(sql, "ids", "int8", (), sorted(set(ids)))
-        return {row[0]: self._entry(row) for row in rows}
+        return {row[0]: entry for row in rows if (entry := self._entry(row)) is not None}
 
     def list_entries(
         self,
@@ -786,8 +813,8 @@ class Store:
         """Return up to `page_size` visible entries of a hash set in `states` with ids after `after_id`, by id. Raises NotFound."""
         set_key = self._set_key(contributor, hash_set)
         sql = self._db.sql(
-            f'{_ENTRY_SQL} FROM entry e CROSS JOIN "import" i WHERE e.hash_set = ? AND e.state = ? AND e.id > ? '
-            f'AND i.key = e."import" AND i.state = {_COMMITTED} ORDER BY e.id LIMIT ?'
+            f"{_ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? "
+            f"AND NOT EXISTS ({_STAGED_AROUND}) ORDER BY e.id LIMIT ?"
         )
         # One query for each state: each walks the index in order.
         rows = [
@@ -796,16 +823,13 @@ class Store:
             for row in self._db.fetch(sql, (set_key, s.ENTRY_STATES[state], after_id, page_size))
         ]
         rows.sort(key=lambda row: row[0])
-        return [self._entry(row) for row in rows[:page_size]]
+        return [entry for row in rows[:page_size] if (entry := self._entry(row)) is not None]
 
     def existing_by_external_ids(self, contributor: str, hash_set: str, ids: Iterable[str]) -> dict[str, Entry]:
         """Return the visible entries of a hash set with these external ids that are not WITHDRAWN; of several the newest."""
-        sql = (
-            f'{_ENTRY_SQL} FROM entry e CROSS JOIN "import" i WHERE e.hash_set = ? AND e.external_id {{ids}} AND e.state <> {_WITHDRAWN} '
-            f'AND i.key = e."import" AND i.state = {_COMMITTED} ORDER BY e.id'
-        )
+        sql = f"{_ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.external_id {{ids}} AND e.state <> {_WITHDRAWN} ORDER BY e.id"
         rows = self._by_keys(sql, "ids", "text", (self._set_key(contributor, hash_set),), sorted({x for x in ids if x}))
-        return {row[4]: self._entry(row) for row in rows}
+        return {row[4]: entry for row in rows if (entry := self._entry(row)) is not None}
 
     def active_ids(
         self, contributor: str, hash_set: str, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
@@ -869,12 +893,10 @@ class Store:
                     .values(state=s.ENTRY_STATES[state], reasons=pack_reasons(reasons), update_revision=revision)
                 )
                 self._db.insert(c, s.change, [(revision, entry_id, entry_id, kind, 0)])
-            entry = self._entry(
-                c.exec_driver_sql(
-                    self._db.sql(f'{_ENTRY_SQL} FROM entry e JOIN "import" i ON i.key = e."import" WHERE e.id = ?'),
-                    (entry_id,),
-                ).one()
-            )
+            rows = c.exec_driver_sql(self._db.sql(f"{_ENTRY_SQL} FROM entry e WHERE e.id = ?"), (entry_id,)).all()
+            entry = self._entry(rows[0])
+            if entry is None:
+                raise _no_entry(str(entry_id))
             return request.remember(c, (entry, revision))
 
     def withdraw_entries(self, ids: Iterable[int], reason: str) -> int:
@@ -959,7 +981,15 @@ class Store:
             last = rows[-1][0]
             rows = [row for row in rows if row[0] < last]
             rows += self._db.fetch(sql, (last - 1, last, LAST_ENTRY))
-        return [MatcherChange(r, _CHANGE_KINDS[kind], first, end, bool(key)) for r, kind, first, end, key in rows]
+        return [MatcherChange(r, _CHANGE_KINDS[kind], first, end, key) for r, kind, first, end, key in rows]
+
+    def withdrawn_while_staged(self, import_key: int, revision: int) -> list[tuple[int, int]]:
+        """Return the ranges of entries withdrawn between an import's first STAGED row and its commit at `revision`."""
+        sql = self._db.sql(
+            f'SELECT first_entry, last_entry FROM change WHERE kind = {_WITHDRAW} AND revision < ? AND revision > '
+            f'(SELECT min(revision) FROM change WHERE "import" = ? AND kind = {_STAGED}) ORDER BY revision, first_entry'
+        )
+        return [(row[0], row[1]) for row in self._db.fetch(sql, (revision, import_key))]
 
     def digests_of_range(
         self, first: int, last: int, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
@@ -985,8 +1015,8 @@ class Store:
         """Say of each digest whether an ACTIVE entry, visible or staged, has it: bool[n]."""
         wanted = [bytes(d) for d in digests]
         sql = (
-            "SELECT DISTINCT h.digest FROM hash h CROSS JOIN entry e WHERE h.algorithm = ? AND h.digest {digests} "
-            f"AND e.id = h.entry AND e.state = {_ACTIVE}"
+            "SELECT DISTINCT h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest {digests} "
+            f"AND e.state = {_ACTIVE}"
         )
         code = s.ALGORITHM_CODES[algorithm]
         active = {row[0] for row in self._by_keys(sql, "digests", "bytea", (code,), sorted(set(wanted)))}
@@ -1070,26 +1100,16 @@ class Store:
             )
 
     def _write_run(self, commit: _Commit) -> None:
-        """Write the gathered hashes in order, then announce the entries as STAGED. The caller holds `commit.lock`."""
-        ranges = _merged(commit.waiting)
-        if not ranges:
-            return
+        """Write the gathered hashes in order. The caller holds `commit.lock`."""
         try:
             for rows in commit.take_run():
                 with self._db.write() as c:
                     self._renew(c, commit)
                     self._db.insert(c, s.hash_, rows)
-            with self._db.write() as c:
-                self._db.lock(c)
-                self._renew(c, commit)
-                revision = self._db.next_revision(c)
-                self._db.insert(c, s.change, [(revision, first, last, _STAGED, commit.key) for first, last in ranges])
         except BaseException:
             # Part of the run is gone from memory: only a new begin_commit, which purges, can go on.
             self._commits.pop(commit.import_id, None)
             raise
-        commit.waiting.clear()
-        commit.ranges += ranges
 
     def _purge(self, commit: _Commit) -> None:
         """Remove what the import staged, in pieces, so that other writers do not wait."""
@@ -1158,8 +1178,21 @@ class Store:
             found = self._set_names[key] = (rows[0][0], rows[0][1])
         return found
 
-    def _entry(self, row: Row) -> Entry:
-        """Build an entry from the columns of `_ENTRY_SQL`."""
+    def _source(self, key: int) -> _Source | None:
+        """Return what an import says about its entries, or None while it is not COMMITTED. COMMITTED is for ever, so it is kept."""
+        found = self._sources.get(key)
+        if found is None:
+            sql = 'SELECT id, connector, connector_version, source_digest, revision FROM "import" WHERE key = ? AND state = ?'
+            rows = self._db.fetch(self._db.sql(sql), (key, _COMMITTED))
+            if rows:
+                found = self._sources[key] = _Source(*rows[0])
+        return found
+
+    def _entry(self, row: Row) -> Entry | None:
+        """Build an entry from the columns of `_ENTRY_SQL`; None when it is not visible, its import being uncommitted."""
+        source = self._source(row[11])
+        if source is None:
+            return None
         contributor, hash_set = self._set_name(row[1])
         details = unpack_details(row[8])
         return Entry(
@@ -1169,10 +1202,10 @@ class Store:
             hashes=unpack_hashes(row[7]),
             state=_ENTRY_STATES[row[2]],
             provenance=Provenance(
-                import_id=row[11],
-                connector=row[12],
-                connector_version=row[13],
-                source_digest=row[14],
+                import_id=source.import_id,
+                connector=source.connector,
+                connector_version=source.connector_version,
+                source_digest=source.source_digest,
                 position=row[3],
                 member=details.member,
             ),
@@ -1186,8 +1219,8 @@ class Store:
             quality=details.quality,
             source_time=details.source_time,
             reasons=unpack_reasons(row[9]),
-            create_revision=row[15],
-            update_revision=row[10] or row[15],
+            create_revision=source.revision,
+            update_revision=row[10] or source.revision,
         )
 
     def _ids_in_state(self, set_key: int, state: int, condition: str = "") -> Iterator[NDArray[np.int64]]:
@@ -1244,7 +1277,7 @@ class Store:
         return _by_keys(self._db, self._db.fetch, sql, name, kind, before, keys)
 
     def _visible_states(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
-        sql = f'SELECT e.id, e.state FROM entry e CROSS JOIN "import" i WHERE e.id {{ids}} AND i.key = e."import" AND i.state = {_COMMITTED}'
+        sql = f"SELECT e.id, e.state FROM entry e WHERE e.id {{ids}} AND NOT EXISTS ({_STAGED_AROUND})"
 
         def fetch(text: str, parameters: Row) -> Sequence[Row]:
             return c.exec_driver_sql(text, parameters).all()
