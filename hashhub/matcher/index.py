@@ -41,6 +41,10 @@ _SORT_BITS: Final = 16
 """Buckets of the first sorting pass: at 100 M each holds 1,500 rows, which sort inside the second-level cache."""
 _FIRST_RESULTS: Final = 1024
 """Matches a thread has room for before it must search again with more."""
+_MOST_RESULTS: Final = 65_536
+"""Room that a thread keeps after a search that needed more than that."""
+_PREPARED: Final = 1_024
+"""Distances for which a segment keeps the prepared search; any Hamming radius fits."""
 
 Rows: TypeAlias = NDArray[np.uint64]
 Bitmap: TypeAlias = NDArray[np.uint8]
@@ -65,11 +69,6 @@ class Space:
     permutation: tuple[int, ...]
     forward: NDArray[np.uint64] = field(repr=False)
     backward: NDArray[np.uint64] = field(repr=False)
-
-    @property
-    def layout(self) -> Layout | None:
-        """The tables of large segments, or None when the metric has none."""
-        return layout_for(self.algorithm.bits) if self.algorithm.metric is Metric.HAMMING else None
 
     def pack(self, digests: NDArray[np.uint8]) -> Rows:
         """Turn uint8[n, digest_bytes] into rows, uint64[n, words]."""
@@ -167,8 +166,8 @@ class Segment:
         self.dead = np.zeros(-(-self.count // 8), np.uint8) if dead is None else dead
         self.withdrawn = 0 if dead is None else int(np.bitwise_count(dead).sum())
         self._prefix_bits = (len(parts.directory) - 1).bit_length() - 1
-        self._layout = of.layout if parts.start.size else None
-        self._arguments: dict[int, tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = {}
+        self._layout = has_tables(of, self.count)
+        self._searches: dict[int, Callable[[Rows], Hits]] = {}
 
     @property
     def living(self) -> int:
@@ -191,8 +190,7 @@ class Segment:
         at = self.locate(rows)
         present = at >= 0
         if self.withdrawn:
-            where = at[present]
-            present[present] = (self.dead[where >> 3] >> (where & 7).astype(np.uint8)) & 1 == 0
+            present[present] = self._living(at[present])
         return present
 
     def withdraw(self, at: NDArray[np.int64]) -> int:
@@ -214,63 +212,57 @@ class Segment:
 
     def search(self, queries: Rows, max_distance: int) -> Hits:
         """Return every living row within `max_distance` (inclusive) of each query, by the engine that `plan` names."""
-        match self.plan(max_distance).engine:
-            case Engine.SORTED:
-                at = self.locate(queries)
-                where = np.flatnonzero(at >= 0)
-                at = at[where]
-                living = (self.dead[at >> 3] >> (at & 7).astype(np.uint8)) & 1 == 0
-                return Hits(where[living], at[living], np.zeros(int(living.sum()), np.int32))
-            case Engine.FAISS:
-                return self._faiss(queries, max_distance)
-            case Engine.TABLES:
-                shape, masks, weights = self._table_arguments(max_distance)
-                parts, bits = self.parts, self._tables.address_bits
-                return _collect(
-                    lambda s: kernels.search_tables(
-                        queries, parts.rows, self.dead, parts.start, parts.fingerprints, parts.ids, shape, bits, masks,
-                        weights, max_distance, s.queries, s.rows, s.distances,
-                    )
-                )  # fmt: skip
-            case Engine.SCAN if self.space.algorithm.metric is Metric.SQUARED_EUCLIDEAN:
-                # Both sides as bytes: their order within a word does not change a sum of squares.
-                return _collect(
-                    lambda s: kernels.scan_euclidean(
-                        queries.view(np.uint8), self.parts.rows.view(np.uint8), self.dead, max_distance, s.queries, s.rows,
-                        s.distances,
-                    )
-                )  # fmt: skip
-            case Engine.SCAN:
-                return _collect(
-                    lambda s: kernels.scan_hamming(
-                        queries, self.parts.rows, self.dead, max_distance, s.queries, s.rows, s.distances
-                    )
-                )
+        search = self._searches.get(max_distance)
+        if search is None:
+            if len(self._searches) >= _PREPARED:
+                self._searches.clear()
+            search = self._searches[max_distance] = self._prepared(max_distance)
+        return search(queries)
 
-    @property
-    def _tables(self) -> Layout:
-        layout = self.space.layout
-        assert layout is not None  # noqa: S101 - the planner names TABLES only for segments that have them
-        return layout
-
-    def _table_arguments(self, max_distance: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return the kernel's shape, masks and weights for one radius; kept, since a service asks for few."""
-        known = self._arguments.get(max_distance)
-        if known is None:
-            layout, found = self._tables, self.plan(max_distance).thresholds
-            assert found is not None  # noqa: S101 - TABLES comes with thresholds
-            tables = range(layout.tables)
+    def _prepared(self, max_distance: int) -> Callable[[Rows], Hits]:
+        """Return the search for one distance, with everything that does not depend on the query done."""
+        plan = self.plan(max_distance)
+        rows, dead = self.parts.rows, self.dead
+        if plan.engine is Engine.SORTED:
+            return self._look_up
+        if plan.engine is Engine.FAISS:
+            return lambda queries: self._faiss(queries, max_distance)
+        if plan.thresholds is not None and self._layout is not None:
+            layout, (_, _, start, fingerprints, ids) = self._layout, self.parts
+            bits, tables = layout.address_bits, range(layout.tables)
             shape = np.array(
                 [
-                    [t * layout.address_bits for t in tables],
+                    [t * bits for t in tables],
                     [layout.fingerprint_bit(t) for t in tables],
-                    found.in_chunk,
-                    found.in_region,
+                    plan.thresholds.in_chunk,
+                    plan.thresholds.in_region,
                 ],
                 np.int64,
             )
-            known = self._arguments[max_distance] = (shape, *_flips(layout.address_bits, max(found.in_chunk)))
-        return known
+            masks, weights = _flips(bits, max(plan.thresholds.in_chunk))
+            return lambda queries: _collect(
+                kernels.search_tables,
+                (queries, rows, dead, start, fingerprints, ids, shape, bits, masks, weights, max_distance),
+            )
+        if self.space.algorithm.metric is Metric.SQUARED_EUCLIDEAN:
+            # Both sides as bytes: their order within a word does not change a sum of squares.
+            as_bytes = rows.view(np.uint8)
+            return lambda queries: _collect(
+                kernels.scan_euclidean, (queries.view(np.uint8), as_bytes, dead, max_distance)
+            )
+        return lambda queries: _collect(kernels.scan_hamming, (queries, rows, dead, max_distance))
+
+    def _look_up(self, queries: Rows) -> Hits:
+        at = self.locate(queries)
+        where = np.flatnonzero(at >= 0)
+        at = at[where]
+        living = self._living(at)
+        return Hits(where[living], at[living], np.zeros(int(living.sum()), np.int32))
+
+    def _living(self, at: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of these rows are not withdrawn."""
+        living: NDArray[np.bool_] = (self.dead[at >> 3] >> (at & 7).astype(np.uint8)) & 1 == 0
+        return living
 
     def _faiss(self, queries: Rows, max_distance: int) -> Hits:
         """Scan with FAISS, straight from the rows: a permutation of both sides changes no Hamming distance."""
@@ -292,25 +284,21 @@ class Segment:
         total = int(lims[-1])
         rows = faiss.rev_swig_ptr(found.labels, total).copy() if total else np.empty(0, np.int64)
         distances = faiss.rev_swig_ptr(found.distances, total).astype(np.int32) if total else np.empty(0, np.int32)
-        living = (self.dead[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1 == 0
+        living = self._living(rows)
         numbers = np.repeat(np.arange(len(queries)), np.diff(lims))
         return Hits(numbers[living], rows[living], distances[living])
 
 
-def _collect(search: Callable[[_Scratch], int]) -> Hits:
+def _collect(kernel: Callable[..., int], arguments: tuple[Any, ...]) -> Hits:
     """Run a kernel with room for its matches, a second time if there are more."""
-    while True:
-        found = int(search(_scratch))
-        room = len(_scratch.rows)
-        if found <= room:
-            hits = Hits(
-                _scratch.queries[:found].copy(), _scratch.rows[:found].copy(), _scratch.distances[:found].copy()
-            )
-            if room > 64 * _FIRST_RESULTS:
-                _scratch.grow(_FIRST_RESULTS)
-            return hits
+    room = _scratch
+    while (found := kernel(*arguments, room.queries, room.rows, room.distances)) > len(room.rows):
         # Rows withdrawn or restored meanwhile can change the number a little.
-        _scratch.grow(found + found // 8 + 64)
+        room.grow(found + found // 8 + 64)
+    hits = Hits(room.queries[:found].copy(), room.rows[:found].copy(), room.distances[:found].copy())
+    if len(room.rows) > _MOST_RESULTS:
+        room.grow(_FIRST_RESULTS)
+    return hits
 
 
 @cache
@@ -383,60 +371,72 @@ def directory_of(rows: Rows) -> NDArray[np.uint32]:
     return directory
 
 
-def table(of: Layout, rows: Rows, number: int) -> tuple[NDArray[np.uint32], NDArray[np.uint16], NDArray[np.uint32]]:
-    """Return start, fingerprints and ids of one table over sorted rows."""
-    n = len(rows)
-    start = np.empty(2**of.address_bits + 1, np.uint32)
-    fingerprints = np.empty(n + kernels.LANES, np.uint16)
-    ids = np.empty(n if number else 0, np.uint32)
-    kernels.build_table(
-        rows, number * of.address_bits, of.address_bits, of.fingerprint_bit(number), start, fingerprints, ids
-    )
-    return start, fingerprints, ids
+class Tables(NamedTuple):
+    """The arrays of one or more tables, one after the other."""
 
-
-def tables(
-    of: Layout, rows: Rows, threads: int, progress: Progress | None = None
-) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.uint16], NDArray[np.uint32]]]:
-    """Yield the tables in order, built by `threads` threads that run at most that many ahead of the consumer."""
-    told = progress or _silent
-    if threads == 1:
-        for number in range(of.tables):
-            yield table(of, rows, number)
-            told("index", (number + 1) / of.tables)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = [pool.submit(table, of, rows, number) for number in range(min(threads, of.tables))]
-        for number in range(of.tables):
-            ready = waiting.pop(0).result()
-            if number + threads < of.tables:
-                waiting.append(pool.submit(table, of, rows, number + threads))
-            yield ready
-            told("index", (number + 1) / of.tables)
+    start: NDArray[np.uint32]
+    fingerprints: NDArray[np.uint16]
+    ids: NDArray[np.uint32]
 
 
 def has_tables(of: Space, count: int) -> Layout | None:
     """Return the layout for a segment of `count` rows, or None when it is scanned or looked up instead."""
-    return of.layout if count >= SCAN_BELOW else None
+    if of.algorithm.metric is not Metric.HAMMING or count < SCAN_BELOW:
+        return None
+    return layout_for(of.algorithm.bits, count)
 
 
-def no_tables() -> tuple[NDArray[np.uint32], NDArray[np.uint16], NDArray[np.uint32]]:
-    """Return the empty parts of a segment without tables."""
-    return np.empty(0, np.uint32), np.empty(0, np.uint16), np.empty(0, np.uint32)
+def tables(of: Layout, rows: Rows, threads: int, progress: Progress | None = None) -> Iterator[Tables]:
+    """Yield the tables of sorted rows in order, built by `threads` threads, which run at most that many ahead of the consumer."""
+    told = progress or _silent
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = [pool.submit(_table, of, rows, number) for number in range(min(threads, of.tables))]
+        for number in range(of.tables):
+            ready = waiting.pop(0).result()
+            if number + threads < of.tables:
+                waiting.append(pool.submit(_table, of, rows, number + threads))
+            yield ready
+            told("index", (number + 1) / of.tables)
 
 
-def _tables_in_memory(
-    of: Space, rows: Rows, threads: int
-) -> tuple[NDArray[np.uint32], NDArray[np.uint16], NDArray[np.uint32]]:
-    layout = has_tables(of, len(rows))
-    if layout is None:
-        return no_tables()
-    built = list(tables(layout, rows, threads))
-    return (
-        np.concatenate([start for start, _, _ in built]),
-        np.concatenate([fingerprints for _, fingerprints, _ in built]),
-        np.concatenate([ids for _, _, ids in built]),
+def _table(of: Layout, rows: Rows, number: int) -> Tables:
+    made = _room(of, len(rows), [number])
+    _fill(of, rows, number, made)
+    return made
+
+
+def _room(of: Layout, n: int, numbers: Sequence[int]) -> Tables:
+    """Return arrays for these tables of n rows. Table 0 is in row order and has no ids."""
+    return Tables(
+        np.empty(len(numbers) * (2**of.address_bits + 1), np.uint32),
+        np.empty(len(numbers) * (n + kernels.LANES), np.uint16),
+        np.empty(sum(number > 0 for number in numbers) * n, np.uint32),
     )
+
+
+def _fill(of: Layout, rows: Rows, number: int, into: Tables) -> None:
+    address, fingerprint = number * of.address_bits, of.fingerprint_bit(number)
+    buffer = np.empty(len(rows), np.uint64)
+    kernels.build_table(rows, address, of.address_bits, fingerprint, buffer, *into)
+
+
+def _tables_in_memory(of: Space, rows: Rows, threads: int) -> Tables:
+    n = len(rows)
+    layout = has_tables(of, n)
+    if layout is None:
+        return Tables(np.empty(0, np.uint32), np.empty(0, np.uint16), np.empty(0, np.uint32))
+    made = _room(layout, n, range(layout.tables))
+    groups, padded = 2**layout.address_bits + 1, n + kernels.LANES
+
+    def part(number: int) -> Tables:
+        return Tables(
+            made.start[number * groups : (number + 1) * groups],
+            made.fingerprints[number * padded : (number + 1) * padded],
+            made.ids[(number - 1) * n : number * n] if number else made.ids[:0],
+        )
+
+    _run(threads, [(_fill, layout, rows, number, part(number)) for number in range(layout.tables)])
+    return made
 
 
 def _slices(total: int, parts: int) -> list[tuple[int, int]]:

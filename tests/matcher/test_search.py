@@ -124,7 +124,7 @@ def test_the_planner_uses_every_engine(large: tuple[Matcher, Digests]) -> None:
 def test_expected_candidates_are_what_random_digests_give() -> None:
     """The estimate that the planner works with, against a count over random digests."""
     rng = np.random.default_rng(5)
-    of, layout = index.space("PDQ"), layout_for(256)
+    of, layout = index.space("PDQ"), layout_for(256, 200_000)
     rows = of.pack(random_digests(rng, 200_000, "PDQ"))
     query = of.pack(random_digests(rng, 1, "PDQ"))
     found = thresholds(layout, len(rows), 31)
@@ -142,14 +142,20 @@ def test_expected_candidates_are_what_random_digests_give() -> None:
 @settings(max_examples=300, deadline=None)
 def test_no_pattern_of_differences_escapes_the_thresholds(bits: int, data: st.DataObject) -> None:
     """The pigeonhole argument itself: however r differences spread over the chunks, some table accepts."""
-    layout = layout_for(bits)
     radius = data.draw(st.integers(1, 48 if bits == 256 else 16))
     count = data.draw(st.sampled_from([5_000, 1_000_000, 100_000_000]))
+    layout = layout_for(bits, count)
     places = data.draw(st.lists(st.integers(0, bits - 1), min_size=radius, max_size=radius, unique=True))
     found = thresholds(layout, count, radius)
-    differences = np.bincount([p // 16 for p in places], minlength=layout.tables)
+
+    # An entry is found by what its address and the sixteen bits of its fingerprint differ in.
+    def between(first: int, width: int) -> int:
+        return sum(first <= p < first + width for p in places)
+
     assert any(
-        differences[t] <= found.in_chunk[t] and differences[t] + differences[t ^ 1] <= found.in_region[t]
+        between(t * layout.address_bits, layout.address_bits) <= found.in_chunk[t]
+        and between(t * layout.address_bits, layout.address_bits) + between(layout.fingerprint_bit(t), 16)
+        <= found.in_region[t]
         for t in range(layout.tables)
     )
     assert sum(t + 1 for t in found.in_region[::2]) == radius + 1
