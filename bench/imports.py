@@ -1,0 +1,138 @@
+"""How fast a list becomes matchable: file -> real client -> real server -> committed -> found, beside the bare driver.
+
+    python -m bench.imports --entries 1000000 --databases sqlite,postgresql --variants plain,mixed
+
+plain    VICS records with MD5 and SHA1
+mixed    the same with PhotoDNA beside them
+
+The bare driver writes the rows that the import wrote, packed and sorted already, through sqlite3's executemany or psycopg's COPY: what is
+left is the price of the protocol, of checking, packing, sorting, leases and accounting. Memory beyond the index is the server's peak
+minus its resident memory before, minus what the matcher holds for the entries at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from bench import result, store_rows
+from hashhub.client import Client, Progress
+from hashhub.hashes import parse
+from hashhub.model import Contributor, ContributorKind, HashSet, MatchOptions, Query, Verdict
+from hashhub.testing.hub_process import running_hub
+from hashhub.testing.lists import write_many_vics
+
+_INDEX_BYTES: Final = {"plain": 24 + 16 + 2, "mixed": 24 + 16 + 144 + 3}  # rows (whole words) and directory of an entry's digests
+
+
+@contextmanager
+def _database(kind: str) -> Iterator[str]:
+    if kind == "sqlite":
+        yield ""
+    else:
+        with result.postgresql() as url:
+            yield url
+
+
+def measure(kind: str, variant: str, entries: int, directory: Path) -> dict[str, Any]:
+    """Import one list into a fresh hub and return what it took."""
+    source = directory / "list.json"
+    with source.open("wb") as out:
+        write_many_vics(out, entries, seed=result.SEED, photodna=variant == "mixed")
+    last = _last_md5(source)
+    with _database(kind) as url, running_hub(directory / "hub", *(["--database", url] if url else [])) as hub:
+        with Client(hub.address, hub.token) as client:
+            client.create_contributor(
+                Contributor(id="bench", display_name="Bench", kind=ContributorKind.LAW_ENFORCEMENT, jurisdiction="US")
+            )
+            client.create_hash_set(HashSet(contributor="bench", id="list", scheme="vic-us"))
+            query, options = Query(hashes=(parse("MD5", last),)), MatchOptions(policy="any")
+            [before] = client.match_hashes([query], options)  # also makes the server load what it loads lazily
+            assert before.result.verdict is Verdict.NO_MATCH
+            started: dict[str, tuple[float, float, float]] = {}
+
+            def mark(name: str) -> None:
+                if name not in started:
+                    started[name] = (time.perf_counter(), result.cpu_seconds(), result.cpu_seconds(hub.pid))
+
+            def progress(p: Progress) -> None:
+                mark(p.phase)
+
+            idle_server, idle_client = result.resident_mib(hub.pid), result.resident_mib()
+            result.reset_peak()
+            mark("START")
+            report = client.import_source(source, connector="vics", hash_set="bench/list", progress=progress)
+            mark("DONE")
+            while next(iter(client.match_hashes([query], options))).result.verdict is Verdict.NO_MATCH:
+                time.sleep(0.001)
+            mark("MATCHABLE")
+            assert report.source.counts.accepted == entries, report.source.counts
+            peaks = result.peak_mib(hub.pid), result.peak_mib()
+            digests = sum(a.digest_count for a in client.status().algorithms)
+        bare = store_rows.bare_postgresql(url) if url else store_rows.bare_sqlite(directory / "hub")
+    names = ("START", "CHECKSUM", "SENDING", "COMMITTING", "DONE", "MATCHABLE")
+    marks = [started[n] for n in names]
+
+    def took(first: str, then: str, which: int = 0) -> float:
+        return started[then][which] - started[first][which]
+
+    index_mib = entries * _INDEX_BYTES[variant] / 2**20
+    total = took("START", "MATCHABLE")
+    return {
+        "database": kind,
+        "variant": variant,
+        "entries": entries,
+        "file_mib": source.stat().st_size / 2**20,
+        "digests": digests,
+        "entries_per_second": entries / total,
+        "bare_entries_per_second": bare,
+        "times_bare": total / (entries / bare),
+        "total_seconds": total,
+        "checksum_seconds": took("CHECKSUM", "SENDING"),
+        "sending_seconds": took("SENDING", "COMMITTING"),
+        "commit_seconds": took("COMMITTING", "DONE"),
+        "until_matchable_seconds": took("DONE", "MATCHABLE"),
+        "client_cpu_seconds": marks[-1][1] - marks[0][1],
+        "server_cpu_seconds": marks[-1][2] - marks[0][2],
+        "server_cpu_sending": took("SENDING", "COMMITTING", 2),
+        "server_cpu_commit": took("COMMITTING", "DONE", 2),
+        "server_peak_mib": peaks[0],
+        "server_idle_mib": idle_server,
+        "server_beyond_index_mib": peaks[0] - index_mib,
+        "client_peak_mib": peaks[1],
+        "client_idle_mib": idle_client,
+    }
+
+
+def _last_md5(source: Path) -> str:
+    with source.open("rb") as file:
+        file.seek(max(0, source.stat().st_size - 2000))
+        tail = file.read().decode("ascii", "replace")
+    return tail.rpartition('"MD5":"')[2][:32]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--entries", type=int, default=100_000, help="records in the list (100,000)")
+    parser.add_argument("--databases", default="sqlite,postgresql", help="which of sqlite,postgresql (both)")
+    parser.add_argument("--variants", default="plain,mixed", help="which of plain,mixed (both)")
+    parser.add_argument("--out", type=Path, help="where to write the result; default: bench/results/imports.json")
+    options = parser.parse_args()
+    rows = []
+    for kind in options.databases.split(","):
+        for variant in options.variants.split(","):
+            with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as directory:
+                rows.append(measure(kind, variant, options.entries, Path(directory)))
+            print(json.dumps({k: result.rounded(v) for k, v in rows[-1].items()}, indent=1), flush=True)
+    packages = ("grpcio", "protobuf", "msgspec", "sqlalchemy", "psycopg", "numpy", "numba")
+    result.save("imports", {"entries": options.entries}, rows, out=options.out, packages=packages)
+
+
+if __name__ == "__main__":
+    main()
