@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final
 
 from hashhub.connector import read_flag, read_hashes
@@ -46,7 +46,7 @@ def text(value: object, label: str, faults: list[HashFault]) -> str:
 
     None gives the empty text. A text that was cut ends in an ellipsis. That, and a value that is no text or number, adds BAD_FIELD.
     """
-    if value is None:
+    if value is None or value == "":
         return ""
     if not isinstance(value, str):
         if isinstance(value, bool | int | float):
@@ -108,18 +108,20 @@ def flags(
     self_generated: object = None,
 ) -> Flags:
     """Return the tri-state flags of what a source wrote for each."""
-    return _flags(
-        read_flag(victim),
-        read_flag(offender),
-        read_flag(distributed),
-        read_flag(suspected),
-        read_flag(self_generated),
-    )
+    try:
+        return _flags(victim, offender, distributed, suspected, self_generated)
+    except TypeError:  # one of them cannot be hashed, so it is no flag either
+        return _flags(
+            *(
+                v if v is None or isinstance(v, str | bool) else None
+                for v in (victim, offender, distributed, suspected, self_generated)
+            )
+        )
 
 
-@cache  # at most 3^5 of them, shared by millions of records
-def _flags(*stated: bool | None) -> Flags:
-    victim, offender, distributed, suspected, self_generated = stated
+@lru_cache(maxsize=4096, typed=True)  # millions of records share a few; typed, since True == 1 == 1.0
+def _flags(*stated: object) -> Flags:
+    victim, offender, distributed, suspected, self_generated = map(read_flag, stated)
     return Flags(
         victim_identified=victim,
         offender_identified=offender,

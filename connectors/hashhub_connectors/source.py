@@ -20,7 +20,7 @@ def read_block(source: BinaryIO, size: int = READ_SIZE) -> bytes:
     if len(block) == size or not block:
         return block
     parts, missing = [block], size - len(block)
-    while missing and (part := source.read(missing)):
+    while missing > 0 and (part := source.read(missing)):
         parts.append(part)
         missing -= len(part)
     return b"".join(parts)
