@@ -468,6 +468,20 @@ class TestDisplayedPicture:
         data = encoded(scene().transpose(ORIENTED[orientation]), "JPEG", quality=97, exif=exif)
         assert distance(pdq(data), pdq(encoded(scene()))) <= 4
 
+    def test_a_malformed_tag_does_not_keep_the_picture_from_being_turned(self) -> None:
+        """The first tag should be a number and is text: Pillow cannot write this block anew, but a viewer turns the picture."""
+        tags = struct.pack(">HHHII", 3, 0x011B, 2, 21, 50) + struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+        tags += struct.pack(">HHII", 0x8769, 4, 1, 72) + bytes(4) + b"x" * 20 + b"\0\0"
+        tags += struct.pack(">HHHII", 1, 0x9003, 2, 5, 90) + b"\0\0\0\0" + b"2020\0\0"
+        stored = scene().transpose(ORIENTED[6])
+        data = encoded(stored, "JPEG", quality=97, exif=b"Exif\0\0MM\0*\0\0\0\x08" + tags)
+        assert distance(pdq(data), pdq(encoded(scene()))) <= 4
+
+    def test_exif_that_cannot_be_read_at_all_hides_no_picture(self) -> None:
+        texts = PngInfo()
+        texts.add_text("Raw profile type exif", "\nexif\n       4\nno hexadecimal digits")
+        assert pdq(encoded(scene(), pnginfo=texts)) == pdq(encoded(scene()))
+
     @pytest.mark.parametrize(
         "exif", [b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff"]
     )
