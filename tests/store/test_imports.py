@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, Reason
+from hashhub.model import (
+    Classification,
+    Counts,
+    Disposition,
+    EntryState,
+    Finding,
+    Flags,
+    Import,
+    ImportState,
+    ReviewKind,
+    SchemeStatus,
+)
+from hashhub.store import EntryRow, Store
+from hashhub.store import store as module
+
+
+def test_an_import_goes_from_open_to_committed(filled: Store, fill: Any) -> None:
+    opened = filled.create_import(fill.new())
+    assert opened.state is ImportState.OPEN
+    assert filled.put_batch(opened.id, 0, b"one").batch_count == 1
+    assert filled.put_batch(opened.id, 1, b"two").batch_count == 2
+    assert list(filled.batches(opened.id)) == [b"one", b"two"]
+    assert filled.begin_commit(opened.id).state is ImportState.COMMITTING
+    before = filled.revision()
+    counts = Counts(items=1, accepted=1)
+    fill.stage(filled, opened.id, [1])
+    done = filled.finish_commit(opened.id, counts=counts)
+    assert (done.state, done.counts, done.revision) == (ImportState.COMMITTED, counts, filled.revision())
+    assert done.revision > before
+    assert done.commit_time is not None
+    assert abs((datetime.now(UTC) - done.commit_time).total_seconds()) < 60
+    assert list(filled.batches(opened.id)) == []
+    assert filled.get_import(opened.id) == done == filled.begin_commit(opened.id)
+
+
+def test_every_field_of_an_entry_comes_back(filled: Store, fill: Any) -> None:
+    classification = Classification(
+        scheme="vic-us", version="1", region="US", value="1", status=SchemeStatus.DRAFT, dimensions={"act": ("a", "b")}
+    )
+    ids = filled.classification_ids([classification, classification])
+    assert ids == filled.classification_ids([classification]) * 2
+    import_id = fill.begin(filled)
+    first = filled.allocate_entries(import_id, 2)
+    full = EntryRow(
+        first,
+        EntryState.QUARANTINED,
+        "value[3]",
+        fill.hashes(1),
+        "their-id",
+        ids[0],
+        Flags(victim_identified=True, suspected=False),
+        ("LOW_QUALITY",),
+        "member",
+        "image/jpeg",
+        123_456_789_012,
+        "series",
+        ("t1", "t2"),
+        17,
+        "2024-01-01",
+    )
+    filled.stage_entries(import_id, [full, EntryRow(first + 1, EntryState.ACTIVE, "", fill.hashes(2))])
+    done = filled.finish_commit(import_id, counts=Counts())
+    entry = filled.get_entry("alpha", "list", first)
+    assert entry.name == f"alpha/list/{first}"
+    assert (entry.state, entry.hashes, entry.external_id) == (full.state, full.hashes, full.external_id)
+    assert (entry.classification, entry.flags, entry.reasons) == (classification, full.flags, full.reasons)
+    assert (entry.media_type, entry.media_size, entry.series) == (full.media_type, full.media_size, full.series)
+    assert (entry.tags, entry.quality, entry.source_time) == (full.tags, full.quality, full.source_time)
+    assert (entry.create_revision, entry.update_revision) == (done.revision, done.revision)
+    p = entry.provenance
+    assert (p.import_id, p.connector, p.connector_version) == (done.id, done.connector, done.connector_version)
+    assert (p.source_digest, p.position, p.member) == (done.source_digest, "value[3]", "member")
+    plain = filled.get_entry("alpha", "list", first + 1)
+    assert (plain.classification, plain.flags, plain.external_id, plain.tags) == (None, Flags(), "", ())
+    with pytest.raises(NotFound):
+        filled.get_entry("alpha", "other", first)
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_the_same_source_is_one_import(filled: Store, fill: Any, replace: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    new = fill.new(source_digest="same", replace=replace)
+    opened = filled.create_import(new)
+    assert filled.create_import(new) == opened
+    assert filled.create_import(fill.new(source_digest="same", replace=not replace)).id != opened.id
+    filled.begin_commit(opened.id)
+    filled.finish_commit(opened.id, counts=Counts())
+    assert filled.create_import(new).state is ImportState.COMMITTED
+    cancelled = filled.create_import(fill.new(source_digest="cancelled"))
+    filled.cancel_import(cancelled.id)
+    assert filled.create_import(fill.new(source_digest="cancelled")).id != cancelled.id
+
+
+def test_replacing_by_an_earlier_list_again_is_a_new_import(filled: Store, fill: Any) -> None:
+    def replace_by(source: str) -> Import:
+        opened = filled.create_import(fill.new(source_digest=source, replace=True))
+        if opened.state is ImportState.OPEN:
+            filled.begin_commit(opened.id)
+            filled.finish_commit(opened.id, counts=Counts())
+        return opened
+
+    first = replace_by("a")
+    assert replace_by("a").id == first.id
+    replace_by("b")
+    assert replace_by("a").id != first.id
+
+
+def test_batches_are_stored_in_order_and_once(filled: Store, fill: Any) -> None:
+    opened = filled.create_import(fill.new())
+    with pytest.raises(FailedPrecondition) as e:
+        filled.put_batch(opened.id, 1, b"two")
+    assert (e.value.reason, e.value.metadata) == (Reason.IMPORT_INCOMPLETE, {"nextBatch": "0"})
+    filled.put_batch(opened.id, 0, b"one")
+    assert filled.put_batch(opened.id, 0, b"one").batch_count == 1
+    with pytest.raises(Conflict):
+        filled.put_batch(opened.id, 0, b"other")
+    filled.begin_commit(opened.id)
+    with pytest.raises(FailedPrecondition) as e:
+        filled.put_batch(opened.id, 1, b"two")
+    assert e.value.reason is Reason.IMPORT_CLOSED
+    with pytest.raises(NotFound):
+        filled.put_batch("imp-none", 0, b"")
+
+
+def test_nothing_staged_is_visible(filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RUN", 1)  # hashes are written with every piece
+    [old] = fill.contribute(filled, [1], external_id="x")
+    import_id = fill.begin(filled)
+    revision = filled.revision()
+    staged = fill.stage(filled, import_id, [1, 2], external_id="x")
+    filled.add_findings(import_id, [Finding("line 1", Disposition.NOTED, "R", "d")])
+    assert fill.found(filled, 1) == [old]
+    assert fill.found(filled, 2) == []
+    assert filled.get_entries([old, *staged]).keys() == {old}
+    assert [e.id for e in filled.list_entries("alpha", "list")] == [old]
+    assert filled.existing_by_external_ids("alpha", "list", ["x"])["x"].id == old
+    assert filled.active_ids("alpha", "list").tolist() == [old]
+    assert filled.entry_count("alpha", "list") == 1
+    assert filled.changes(revision) == []
+    assert filled.findings(import_id, 10) == []
+    with pytest.raises(NotFound):
+        filled.withdraw_entries(staged, "X")
+    with pytest.raises(NotFound):
+        filled.set_entry_state(staged[0], EntryState.WITHDRAWN, (), expected=EntryState.ACTIVE)
+    filled.finish_commit(import_id, counts=Counts())
+    assert fill.found(filled, 1) == [old, staged[0]]
+    assert [e.id for e in filled.list_entries("alpha", "list")] == [old, *staged]
+    assert filled.existing_by_external_ids("alpha", "list", ["x"])["x"].id == staged[1]
+    assert filled.entry_count("alpha", "list") == 3
+    assert len(filled.findings(import_id, 10)) == 1
+
+
+def test_a_commit_withdraws_what_it_replaces_at_the_same_revision(filled: Store, fill: Any) -> None:
+    superseded, absent, withdrawn, kept = fill.contribute(filled, [1, 2, 3, 4])
+    import_id = fill.begin(filled)
+    [new] = fill.stage(filled, import_id, [5])
+    done = filled.finish_commit(
+        import_id,
+        counts=Counts(),
+        supersede=[superseded, withdrawn],
+        absent=[absent, superseded],
+        withdraw=[withdrawn],
+        reviews=[(new, "beta", ReviewKind.FALSE_POSITIVE, "no"), (kept, "beta", ReviewKind.CONFIRMED, "")],
+    )
+    found = filled.get_entries([superseded, absent, withdrawn, kept, new])
+    assert {i: e.reasons for i, e in found.items() if e.state is EntryState.WITHDRAWN} == {
+        superseded: ("SUPERSEDED",),
+        absent: ("ABSENT_FROM_LIST",),
+        withdrawn: ("WITHDRAWN_BY_SOURCE",),
+    }
+    assert {e.update_revision for e in found.values() if e.id != kept} == {done.revision}
+    reviews = filled.reviews_of([new, kept])
+    assert [(r.author, r.kind, r.revision) for r in reviews[new]] == [
+        ("beta", ReviewKind.FALSE_POSITIVE, done.revision)
+    ]
+    assert len(reviews[kept]) == 1
+    assert {c.revision for c in filled.changes(done.revision - 1)} == {done.revision}
+
+
+def test_only_one_commit_into_a_hash_set_at_a_time(database: str, fill: Any) -> None:
+    one, other = Store.open(database), Store.open(database)
+    fill.register(one)
+    fill.register(one, "alpha", "second")
+    import_id = fill.begin(one)
+    waiting = one.create_import(fill.new())
+    for store in (one, other):
+        with pytest.raises(Conflict):
+            store.begin_commit(import_id)
+        with pytest.raises(Conflict):
+            store.begin_commit(waiting.id)
+    with pytest.raises(Conflict):
+        other.cancel_import(import_id)
+    with pytest.raises(Conflict):
+        other.allocate_entries(import_id, 1)
+    fill.begin(other, "alpha", "second")
+    fill.stage(one, import_id, [1])
+    one.finish_commit(import_id, counts=Counts())
+    other.begin_commit(waiting.id)
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize("run", [1, 10**9])
+def test_a_commit_that_is_taken_over_starts_from_nothing(
+    database: str, fill: Any, run: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RUN", run)
+    one, other = Store.open(database), Store.open(database)
+    fill.register(one)
+    import_id = fill.begin(one)
+    lost = fill.stage(one, import_id, [1, 2, 3])
+    one.add_findings(import_id, [Finding("line 1", Disposition.NOTED, "R", "d")])
+    other.expire_leases()
+    other.begin_commit(import_id)
+    # The first one is fenced off, whatever it tries.
+    with pytest.raises(Conflict):
+        one.add_findings(import_id, [Finding("line 2", Disposition.NOTED, "R", "d")])
+    with pytest.raises(Conflict):
+        one.finish_commit(import_id, counts=Counts())
+    [kept] = fill.stage(other, import_id, [3])
+    other.finish_commit(import_id, counts=Counts())
+    assert kept not in lost
+    assert one.get_entries([*lost, kept]).keys() == {kept}
+    assert one.findings(import_id, 10) == []
+    assert {name: len(rows) for name, rows in one.all_digests()} == {"MD5": 1, "PDQ": 1}
+    assert {c.kind for c in one.matcher_changes(0) if c.first_entry in lost} == set()
+    one.close()
+    other.close()
+
+
+def test_a_released_commit_can_begin_again_at_once(filled: Store, fill: Any) -> None:
+    import_id = fill.begin(filled)
+    fill.stage(filled, import_id, [1])
+    filled.release_commit(import_id)
+    filled.release_commit(import_id)
+    with pytest.raises(Conflict):
+        fill.stage(filled, import_id, [1])
+    filled.begin_commit(import_id)
+    fill.stage(filled, import_id, [2])
+    filled.finish_commit(import_id, counts=Counts())
+    assert (fill.found(filled, 1), len(fill.found(filled, 2))) == ([], 1)
+
+
+def test_a_cancelled_import_leaves_nothing(filled: Store, fill: Any) -> None:
+    import_id = fill.begin(filled)
+    ids = fill.stage(filled, import_id, range(100))
+    cancelled = filled.cancel_import(import_id)
+    assert cancelled.state is ImportState.CANCELLED
+    assert filled.cancel_import(import_id) == cancelled
+    assert filled.get_entries(ids) == {}
+    assert list(filled.all_digests()) == []
+    with pytest.raises(Conflict):
+        fill.stage(filled, import_id, [1])
+    with pytest.raises(FailedPrecondition):
+        filled.begin_commit(import_id)
+    done = filled.get_import(fill.begin(filled))
+    filled.finish_commit(done.id, counts=Counts())
+    with pytest.raises(FailedPrecondition):
+        filled.cancel_import(done.id)
+
+
+def test_only_allocated_ids_can_be_staged(filled: Store, fill: Any) -> None:
+    import_id = fill.begin(filled)
+    first = filled.allocate_entries(import_id, 2)
+    with pytest.raises(InvalidArgument):
+        filled.stage_entries(
+            import_id, [EntryRow(first + i, EntryState.ACTIVE, "", fill.hashes(i)) for i in range(3)]
+        )
+    assert filled.allocate_entries(import_id, 1) == first + 2
+
+
+def test_findings_are_paged_and_filtered(filled: Store, fill: Any) -> None:
+    import_id = fill.begin(filled)
+    findings = [
+        Finding(f"line {i}", Disposition.REJECTED if i % 3 else Disposition.ACCEPTED, "", "", i) for i in range(10)
+    ]
+    filled.add_findings(import_id, findings[:4])
+    filled.finish_commit(import_id, counts=Counts(), findings=iter(findings[4:]))
+    pages, after = [], -1
+    while page := filled.findings(import_id, 3, after):
+        pages += [f for _, f in page]
+        after = page[-1][0]
+    assert pages == findings
+    accepted = filled.findings(import_id, 100, dispositions=[Disposition.ACCEPTED])
+    assert [i for i, _ in accepted] == [0, 3, 6, 9]
+    with pytest.raises(NotFound):
+        filled.findings("imp-none", 1)
+
+
+def test_imports_are_listed_the_newest_first(filled: Store, fill: Any) -> None:
+    fill.register(filled, "beta")
+    made = [filled.create_import(fill.new(name)).id for name in ("alpha", "beta", "alpha", "alpha")]
+    assert [i.id for i in filled.list_imports()] == made[::-1]
+    assert [i.id for i in filled.list_imports("alpha", "list", 2)] == [made[3], made[2]]
+    assert [i.id for i in filled.list_imports("alpha", "list", 2, made[2])] == [made[0]]
+
+
+def test_reading_the_source_twice_gives_the_same_classification_ids(database: str) -> None:
+    def made(value: str) -> Classification:
+        return Classification(
+            scheme="s", version="1", region="", value=value, status=SchemeStatus.VERIFIED, dimensions={}
+        )
+
+    one, other = Store.open(database), Store.open(database)
+    ids = one.classification_ids([made("1"), made("2"), made("1")])
+    assert ids[0] == ids[2] != ids[1]
+    assert other.classification_ids([made("2"), made("3")])[0] == ids[1]
+    one.close()
+    other.close()
