@@ -55,12 +55,14 @@ bench: venv ## Measure on this machine; see bench/README.md for each benchmark a
 protos: venv ## Generate hashhub/v1 from proto/
 	$(BIN)/python proto/generate.py
 
-lock: venv ## Resolve requirements.lock and bench/requirements.lock anew
+lock: venv ## Resolve the three requirements.lock files anew
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	  --all-extras --group dev pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	  --all-extras --group bench -c requirements.lock pyproject.toml -o bench/requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  --extra server --extra postgres --group build -c requirements.lock pyproject.toml -o docker/requirements.lock
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

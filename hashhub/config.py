@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -26,6 +27,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     database: str = ""
     """SQLAlchemy URL of a PostgreSQL database (postgresql+psycopg://…). Empty: SQLite in `data`."""
+
+    database_password_file: str = ""
+    """File with the database's password, so that it need not stand in `database`, where process lists and logs may show it."""
 
     listen: str = "127.0.0.1:8470"
     """Address of the gRPC service. Anything but loopback needs TLS, or `insecure_listen`."""
@@ -95,8 +99,31 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             wrong.append(Violation("shrink_guard", f"must be between 0 and 1, got {self.shrink_guard}", "OUT_OF_RANGE"))
         if bool(self.tls_certificate) != bool(self.tls_key):
             wrong.append(Violation("tls_certificate", "must be given together with tls_key", "REQUIRED"))
+        if self.database_password_file and not self.database:
+            wrong.append(Violation("database_password_file", "needs database, a PostgreSQL URL", "REQUIRED"))
         if wrong:
             raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+
+    def database_url(self) -> str:
+        """Return `database` with the password of `database_password_file` in it, or empty for SQLite in `data`.
+
+        Raises InvalidArgument when the file cannot be read or the URL names no user.
+        """
+        if not self.database_password_file:
+            return self.database
+        try:
+            password = Path(self.database_password_file).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as e:
+            raise InvalidArgument.field(
+                "database_password_file", f"cannot be read ({type(e).__name__}); check its path and permissions"
+            ) from e
+        scheme, _, rest = self.database.partition("://")
+        user, at, place = rest.partition("@")
+        if not at or ":" in user:
+            raise InvalidArgument.field(
+                "database", "must name a user without a password (postgresql+psycopg://USER@HOST/NAME)"
+            )
+        return f"{scheme}://{user}:{quote(password, safe='')}@{place}"
 
 
 def load(file: Path | None, environment: Mapping[str, str], **options: object) -> Config:

@@ -71,7 +71,7 @@ class Hub:
             raise FailedPrecondition(
                 f"the data directory cannot be made ({e.strerror}); choose another with --data"
             ) from e
-        store = Store.open(config.database or data)
+        store = Store.open(config.database_url() or data)
         try:
             # By the database's own id: a snapshot of another database must not answer for this one.
             directory = data / "matcher" / store.database_id

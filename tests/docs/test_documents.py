@@ -1,0 +1,158 @@
+"""What the documents say is true: settings, layers, containers, decisions."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click import Group
+
+from hashhub.cli import main as command_line
+from hashhub.config import Config
+
+ROOT = Path(__file__).parents[2]
+
+
+def settings() -> dict[str, str]:
+    """Return the docstring under each field of Config."""
+    source = (ROOT / "hashhub/config.py").read_text("utf-8")
+    body = next(n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == "Config").body
+    found = {}
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            assert isinstance(text, ast.Expr), f"Config.{field.target.id} has no docstring"
+            assert isinstance(text.value, ast.Constant)
+            found[field.target.id] = str(text.value.value)
+    return found
+
+
+def test_every_setting_is_documented_in_its_own_words() -> None:
+    page = (ROOT / "docs/config.md").read_text("utf-8")
+    documented = dict(re.findall(r"^\| `(\w+)` \| .*? \| (.*) \|$", page, re.MULTILINE))
+    assert documented == settings()
+    assert set(documented) == set(Config.__struct_fields__)
+
+
+def test_every_package_has_a_place_in_the_picture_of_layers() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    parts = {p.stem for p in (ROOT / "hashhub").iterdir() if p.is_dir() or p.suffix == ".py"}
+    for part in parts - {"__init__", "py", "v1", "__pycache__"}:
+        assert f"`{part}`" in page, f"ARCHITECTURE.md does not say where {part} is"
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("*.md")), "docs", "docker", "bench"]
+)
+def test_links_lead_somewhere(page: str) -> None:
+    pages = [ROOT / page] if page.endswith(".md") else sorted((ROOT / page).rglob("*.md"))
+    for one in pages:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", one.read_text("utf-8")):
+            assert (one.parent / target).exists(), f"{one.relative_to(ROOT)} links to {target}"
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    numbers = sorted(int(p.name[:4]) for p in (ROOT / "docs/decisions").glob("[0-9]*.md"))
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_lock_names_no_index_and_checks_hashes() -> None:
+    for lock in ROOT.glob("**/requirements.lock"):
+        text = lock.read_text("utf-8")
+        assert "://" not in text
+        assert len(re.findall(r"^\S+==", text, re.MULTILINE)) <= text.count("--hash=sha256:")
+
+
+def test_the_make_targets_explain_themselves() -> None:
+    text = (ROOT / "Makefile").read_text("utf-8")
+    phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert phony
+    for target in {*phony[1].split(), "venv", "demo", "serve", "test", "check", "bench", "protos"}:
+        assert re.search(rf"^{target}:.*## \S", text, re.MULTILINE), f"make {target} does not explain itself"
+
+
+class TestContainers:
+    """No Docker engine is needed: every path and command that the files name must exist."""
+
+    dockerfile = (ROOT / "docker/Dockerfile").read_text("utf-8").replace("\\\n", " ")
+
+    def test_every_copied_path_exists_and_is_let_through(self) -> None:
+        let_through = (ROOT / ".dockerignore").read_text("utf-8").split()
+        for line in re.findall(r"^COPY (?!--from)(.+)$", self.dockerfile, re.MULTILINE):
+            *sources, _ = shlex.split(line)
+            for source in sources:
+                assert (ROOT / source).exists(), source
+                assert f"!{source}" in let_through, f"{source} is hidden by .dockerignore"
+
+    def test_the_runtime_user_is_not_root_and_health_is_checked(self) -> None:
+        final = self.dockerfile.rsplit("FROM ", 1)[1]
+        assert re.search(r"^USER (?!root)\w+$", final, re.MULTILINE)
+        assert "HEALTHCHECK" in final
+        assert "/healthz" in final
+
+    def test_entry_point_and_command_exist(self) -> None:
+        entry = re.search(r'^ENTRYPOINT \["(\w+)"\]$', self.dockerfile, re.MULTILINE)
+        command = re.search(r'^CMD \["(\w+)"\]$', self.dockerfile, re.MULTILINE)
+        assert entry
+        assert command
+        scripts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
+        assert entry[1] in scripts
+        assert isinstance(command_line, Group)
+        assert command_line.get_command(None, command[1]) is not None  # type: ignore[arg-type]
+
+    def test_the_dependencies_of_the_image_are_those_of_the_suite(self) -> None:
+        def versions(file: str) -> dict[str, str]:
+            return dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / file).read_text("utf-8"), re.MULTILINE))
+
+        image, suite = versions("docker/requirements.lock"), versions("requirements.lock")
+        assert {n: v for n, v in image.items() if suite.get(n) != v} == {}
+        assert {"grpcio", "faiss-cpu", "numba", "psycopg", "pillow"} <= set(image)
+
+    def test_compose_names_what_exists(self) -> None:
+        compose: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.yaml").read_text("utf-8"))
+        hub = compose["services"]["hub"]
+        assert (ROOT / "docker" / hub["build"]["context"] / hub["build"]["dockerfile"]).exists()
+        for name in hub["environment"]:
+            assert name.removeprefix("HASHHUB_").lower() in Config.__struct_fields__, f"{name} is no setting"
+        for service in compose["services"].values():
+            assert set(service["secrets"]) <= set(compose["secrets"])
+            for volume in service["volumes"]:
+                assert volume.split(":")[0] in compose["volumes"]
+            assert "PASSWORD" not in " ".join(k for k in service["environment"] if not k.endswith("_FILE"))
+            for port in service.get("ports", ()):
+                assert port.startswith("127.0.0.1:")
+        secret = (ROOT / "docker" / compose["secrets"]["database_password"]["file"]).relative_to(ROOT).as_posix()
+        assert secret in (ROOT / ".gitignore").read_text("utf-8").split()
+
+    def test_environment_names_in_the_dockerfile_are_settings(self) -> None:
+        for name in re.findall(r"HASHHUB_(\w+)=", self.dockerfile):
+            assert name.lower() in {*Config.__struct_fields__, "kernel_cache"}
+
+
+class TestLightness:
+    """The base install is light: what a client or a hook does not need is not loaded."""
+
+    heavy = ("faiss", "numpy", "numba", "sqlalchemy", "alembic", "PIL", "waitress", "psycopg")
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "import hashhub",
+            "import hashhub.client",
+            "import hashhub.connector; hashhub.connector.discover()",
+            "from hashhub.cli import main; main(['--help'], standalone_mode=False)",
+            "from hashhub.cli import main; main(['import', '--help'], standalone_mode=False)",
+        ],
+    )
+    def test_nothing_heavy_is_loaded(self, code: str) -> None:
+        check = f"{code}\nimport sys\nsys.exit(', '.join(m for m in {self.heavy!r} if m in sys.modules) or None)"
+        done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
