@@ -101,11 +101,13 @@ class MappedCSV:
             raise MalformedSource(
                 f"the header lacks {items.listing(missing)}; found {items.listing(rows.header)} with the delimiter "
                 f"{mapping.delimiter!r}; change the mapping or the file",
-                position="line 1",
+                position=rows.header_position,
             )
         twice = [name for name in mapping.names if rows.header.count(name) > 1]
         if twice:
-            raise MalformedSource(f"the header names {items.listing(twice)} twice; expected it once", position="line 1")
+            raise MalformedSource(
+                f"the header names {items.listing(twice)} twice; expected it once", position=rows.header_position
+            )
         at = {name: rows.header.index(name) for name in mapping.names}
         for row in rows:
             yield row if isinstance(row, Reject) else _record(*row, mapping, at, len(rows.header))

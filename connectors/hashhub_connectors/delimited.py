@@ -13,7 +13,7 @@ from hashhub_connectors.source import lines
 
 
 class Rows:
-    """The rows of a source: `header`, then an iteration of (position, cells), or a Reject for a row that is no CSV.
+    """The rows of a source: `header`, then an iteration of (position, cells), or a Reject for a row that is no delimited text.
 
     A quoted cell may span lines; the position is the line where the row begins. Raises MalformedSource for an empty file, a quote
     that is never closed (a cut-off file ends like that), a wrong encoding, and a line or a row longer than MAX_LINE.
@@ -26,10 +26,12 @@ class Rows:
         self._begin = 1
         self._reader = csv.reader(self._feed(), delimiter=delimiter, strict=True)
         self.header: tuple[str, ...] = ()
+        self.header_position = "line 1"
         for found in self:
             if isinstance(found, Reject):
                 raise MalformedSource(f"the header is no row of cells: {found.detail}", position=found.position)
-            self.header = tuple(cell.strip() for cell in found[1])
+            self.header_position, cells = found
+            self.header = tuple(cell.strip() for cell in cells)
             break
 
     def __iter__(self) -> Iterator[tuple[str, list[str]] | Reject]:
@@ -46,7 +48,10 @@ class Rows:
                         "a quoted cell is not closed as expected; is a quote missing, or the file cut off?",
                         position=position,
                     ) from e
-                yield Reject(position, "UNPARSABLE_LINE", "the quotes of this row do not fit together")
+                what = "a cell is too long" if "limit" in str(e) else "the quotes do not fit together"
+                yield Reject(
+                    position, "UNPARSABLE_LINE", f"{what}; expected delimited cells, quoted with double quotes"
+                )
                 continue
             if len(cells) > 1 or (cells and cells[0].strip()):
                 yield position, cells

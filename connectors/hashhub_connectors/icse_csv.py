@@ -43,11 +43,13 @@ class ICSECSV:
             raise MalformedSource(
                 f"the header lacks {', '.join(missing)}; found {len(names)} columns: {items.listing(rows.header)}; expected ICSE's "
                 "columns with the delimiter ;",
-                position="line 1",
+                position=rows.header_position,
             )
         twice = [name for name in _HEADER if names.count(name) > 1]
         if twice:
-            raise MalformedSource(f"the header names {', '.join(twice)} twice; expected it once", position="line 1")
+            raise MalformedSource(
+                f"the header names {', '.join(twice)} twice; expected it once", position=rows.header_position
+            )
         at = {name: names.index(name) for name in _HEADER}
         needed = 1 + max(at[name] for name in _READ)
         for row in rows:

@@ -37,9 +37,8 @@ class Text:
     def __init__(self, source: BinaryIO, encoding: str, where: Callable[[], str], block: int = READ_SIZE) -> None:
         self._source = source
         self._size = block
-        self._encoding = "utf-16-le" if encoding == "utf-16" else encoding
+        self._encoding = encoding
         self._where = where
-        self._decoder = codecs.getincrementaldecoder(self._encoding)()
         self._taken = 0
         self._bad: tuple[int, str] | None = None
         self._started = self._ended = False
@@ -61,15 +60,16 @@ class Text:
 
     def _begin(self, block: bytes) -> bytes:
         """Strip the byte order mark, and refuse one of another encoding, or NUL bytes where there can be none."""
-        for bom, encoding in _BOMS:
-            if block.startswith(bom):
-                if encoding != self._encoding:
-                    raise self._wrong(encoding)
-                self.skipped = self._taken = len(bom)
-                return block[len(bom) :]
+        bom, marked = next(((b, e) for b, e in _BOMS if block.startswith(b)), (b"", ""))
+        if self._encoding == "utf-16":
+            self._encoding = marked if marked.startswith("utf-16") else "utf-16-le"
+        if marked not in {"", self._encoding}:
+            raise self._wrong(marked)
         if not self._encoding.startswith("utf-16") and b"\0" in block[:4]:
             raise self._wrong("utf-16")
-        return block
+        self._decoder = codecs.getincrementaldecoder(self._encoding)()
+        self.skipped = self._taken = len(bom)
+        return block[len(bom) :]
 
     def _wrong(self, found: str) -> MalformedSource:
         return MalformedSource(

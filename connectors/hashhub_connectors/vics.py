@@ -171,6 +171,8 @@ def _record(position: str, media: object, region: str) -> Record | Reject:
         return Reject(position, "NOT_AN_OBJECT", f"expected an object with hashes, found {items.kind(media)}")
     get = media.get
     category = get("Category")
+    if isinstance(category, float) and category.is_integer():
+        category = int(category)
     if isinstance(category, int) and not isinstance(category, bool):
         value = str(category)
     elif category is None:

@@ -235,11 +235,15 @@ def test_a_mapping_is_required() -> None:
         read(MappedCSV(), f"MD5\n{MD5}\n")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252", "utf-16", "utf-16-le", "UTF-8-SIG", "shift_jis"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "UTF-8-SIG", "shift_jis"]
+)
 def test_a_declared_encoding_is_read(encoding: str) -> None:
     text = f"MD5;Cat\n{MD5};é\n" if encoding != "shift_jis" else f"MD5;Cat\n{MD5};カ\n"
     found = record(mapped(text.encode(encoding), MAPPING.replace("\n", f'\nencoding = "{encoding}"\n', 1)))
     assert found.value in {"é", "カ"}
+    marked = b"\xfe\xff" + f"MD5;Cat\n{MD5};A\n".encode("utf-16-be")
+    assert record(mapped(marked, MAPPING.replace("\n", '\nencoding = "utf-16"\n', 1))).value == "A"
 
 
 @pytest.mark.parametrize(

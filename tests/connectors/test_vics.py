@@ -155,7 +155,7 @@ def test_flags_are_tri_state_and_may_be_texts() -> None:
 
 @pytest.mark.parametrize(
     ("category", "value"),
-    [(0, "0"), (1, "1"), ("3", "3"), (" 4 ", "4"), (None, ""), ("", ""), (255, "255"), ("A1", "A1")],
+    [(0, "0"), (1, "1"), ("3", "3"), (" 4 ", "4"), (None, ""), ("", ""), (255, "255"), (2.0, "2"), ("A1", "A1")],
 )
 def test_category_is_kept_raw_and_0_is_a_category(category: object, value: str) -> None:
     assert one(Category=category).value == value
