@@ -205,3 +205,9 @@ change: Final = _table(
     sa.Column("import", sa.BigInteger, nullable=False),  # 0: not from an import's commit
     rowid=False,
 )
+sa.Index(
+    "change_staged",
+    change.c["import"],
+    sqlite_where=change.c.kind == sa.literal_column("1"),
+    postgresql_where=change.c.kind == sa.literal_column("1"),
+)

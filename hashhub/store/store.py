@@ -10,8 +10,8 @@ Visibility: an entry belongs to an import and is visible once that import is COM
 of `import` and adds one `change` row for each contiguous range. Reads therefore look at the import.
 
 Staging: entries go in as they come; their hashes are gathered in memory and written in large runs sorted by digest, because the
-table of hashes is clustered by digest and rows in random order would touch a page each. When a run is written, a STAGED change row
-tells matchers to take its digests in, so that little is left to do at the commit.
+table of hashes is clustered by digest and rows in random order would touch a page each. Each piece of entries comes with a STAGED
+change row that tells matchers to take its digests in, so that little is left to do at the commit.
 
 Lease: only the process that began a commit may stage into it. Each step renews the lease and checks it in the same transaction, so a
 process that was taken for dead and is not cannot add to what its successor stages.
@@ -62,6 +62,7 @@ from hashhub.store.packing import (
     WIDTHS,
     EntryRow,
     digests_by_algorithm,
+    distinct,
     pack_entries,
     pack_reasons,
     unpack_details,
@@ -600,9 +601,9 @@ class Store:
         rows = pack_entries(commit.hash_set, commit.key, entries)
         with commit.lock:
             with self._db.write() as c:
-                self._db.lock(c)
-                self._renew(c, commit)
                 self._db.insert(c, s.entry, rows)
+                self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
+                self._renew(c, commit)
                 self._db.insert(c, s.change, [(self._db.next_revision(c), first, last, _STAGED, commit.key)])
             commit.gather(rows)
             commit.ranges.append((first, last))
@@ -986,10 +987,10 @@ class Store:
     def withdrawn_while_staged(self, import_key: int, revision: int) -> list[tuple[int, int]]:
         """Return the ranges of entries withdrawn between an import's first STAGED row and its commit at `revision`."""
         sql = self._db.sql(
-            "SELECT first_entry, last_entry FROM change WHERE kind = ? AND revision < ? AND revision > "
-            '(SELECT min(revision) FROM change WHERE "import" = ? AND kind = ?) ORDER BY revision, first_entry'
+            "SELECT first_entry, last_entry FROM change WHERE kind = ? AND revision < ? AND revision > "  # noqa: S608 - our own number
+            f'(SELECT min(revision) FROM change WHERE "import" = ? AND kind = {_STAGED}) ORDER BY revision, first_entry'
         )
-        rows = self._db.fetch(sql, (_WITHDRAW, revision, import_key, _STAGED))
+        rows = self._db.fetch(sql, (_WITHDRAW, revision, import_key))
         return [(row[0], row[1]) for row in rows]
 
     def digests_of_range(
@@ -1023,30 +1024,39 @@ class Store:
     def all_digests(self, chunk: int = 200_000) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """Yield the distinct digests of all ACTIVE entries, visible or staged: (algorithm, uint8[n, digest_bytes]), n <= chunk.
 
-        They come by algorithm, then in byte order, in bounded memory (a byte for each entry ever stored, and a chunk). It is not one
-        snapshot: read `revision()` before, and follow `matcher_changes` from there after; that ends in the right set.
+        They come by algorithm, then in byte order, in bounded memory: a chunk, a byte for each entry ever stored, and the digests that
+        are staged. It is not one snapshot: read `revision()` before, and follow `matcher_changes` from there after; that ends in the
+        right set.
         """
+        # What was announced as STAGED may not be in the table of hashes yet. An import that commits meanwhile is there by then.
+        staged = self._staged_digests()
         dead = self._dead_entries()
         sql = self._db.sql(
             "SELECT digest, entry FROM hash WHERE algorithm = ? AND (digest, entry) > (?, ?) ORDER BY digest, entry LIMIT ?"
         )
         for algorithm, code in s.ALGORITHM_CODES.items():
             width = WIDTHS[code]
+            waiting = staged.get(algorithm, np.empty((0, width), np.uint8))
+            order = waiting.view(f"S{width}").ravel()
+            taken = 0
             after: tuple[bytes, int] = (b"", 0)
             emitted = b""
-            while rows := self._db.fetch(sql, (code, *after, chunk)):
-                after = rows[-1][0], rows[-1][1]
-                entries = np.fromiter((row[1] for row in rows), np.int64, len(rows))
+            while True:
+                rows = self._db.fetch(sql, (code, *after, chunk))
                 matrix = np.frombuffer(b"".join([row[0] for row in rows]), np.uint8).reshape(-1, width)
+                entries = np.fromiter((row[1] for row in rows), np.int64, len(rows))
                 matrix = matrix[~dead[np.minimum(entries, len(dead) - 1)] | (entries >= len(dead))]
-                if len(matrix):
-                    fresh = np.ones(len(matrix), np.bool_)
-                    fresh[1:] = (matrix[1:] != matrix[:-1]).any(axis=1)
-                    fresh[0] = matrix[0].tobytes() != emitted
-                    emitted = matrix[-1].tobytes()
-                    matrix = matrix[fresh]
-                if len(matrix):
-                    yield algorithm, matrix
+                upto = int(np.searchsorted(order, rows[-1][0], "right")) if len(rows) == chunk else len(order)
+                matrix = distinct(np.concatenate([matrix, waiting[taken:upto]]))
+                taken = upto
+                # A digest's entries may lie on both sides of a page's end.
+                matrix = matrix[int(len(matrix) > 0 and matrix[0].tobytes() == emitted) :]
+                for start in range(0, len(matrix), chunk):
+                    yield algorithm, matrix[start : start + chunk]
+                if len(rows) < chunk:
+                    break
+                emitted = matrix[-1].tobytes() if len(matrix) else emitted
+                after = rows[-1][0], rows[-1][1]
 
     # Inside
 
@@ -1133,7 +1143,10 @@ class Store:
         with self._db.write() as c:
             self._renew(c, commit)
             c.execute(sa.delete(f).where(f.c["import"] == commit.key))
-            c.execute(sa.delete(s.change).where(s.change.c["import"] == commit.key))
+            is_staged = s.change.c.kind == sa.literal_column(
+                str(_STAGED)
+            )  # spelt out, so that the partial index serves
+            c.execute(sa.delete(s.change).where(s.change.c["import"] == commit.key, is_staged))
             c.execute(sa.delete(a).where(a.c["import"] == commit.key))
             c.execute(sa.update(s.imports).where(s.imports.c.key == commit.key).values(finding_count=0))
 
@@ -1231,6 +1244,14 @@ class Store:
         while rows := self._db.fetch(sql, (set_key, state, after, _ID_PAGE)):
             after = rows[-1][0]
             yield np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+    def _staged_digests(self) -> dict[str, NDArray[np.uint8]]:
+        """Return the distinct digests of the entries of uncommitted imports, as `digests_of_range` does."""
+        found: dict[str, list[NDArray[np.uint8]]] = {}
+        for first, last in self._db.fetch("SELECT first_entry, last_entry FROM allocation"):
+            for algorithm, rows in self.digests_of_range(first, last).items():
+                found.setdefault(algorithm, []).append(rows)
+        return {algorithm: distinct(np.concatenate(parts)) for algorithm, parts in found.items()}
 
     def _dead_entries(self) -> NDArray[np.bool_]:
         """Return for each entry id up to the last whether that entry is not ACTIVE."""

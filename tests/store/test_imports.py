@@ -270,9 +270,7 @@ def test_only_allocated_ids_can_be_staged(filled: Store, fill: Any) -> None:
     import_id = fill.begin(filled)
     first = filled.allocate_entries(import_id, 2)
     with pytest.raises(InvalidArgument):
-        filled.stage_entries(
-            import_id, [EntryRow(first + i, EntryState.ACTIVE, "", fill.hashes(i)) for i in range(3)]
-        )
+        filled.stage_entries(import_id, [EntryRow(first + i, EntryState.ACTIVE, "", fill.hashes(i)) for i in range(3)])
     assert filled.allocate_entries(import_id, 1) == first + 2
 
 

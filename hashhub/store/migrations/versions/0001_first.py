@@ -26,6 +26,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("revision", "first_entry"),
         sqlite_with_rowid=False,
     )
+    op.create_index(
+        "change_staged",
+        "change",
+        ["import"],
+        sqlite_where=sa.text("kind = 1"),
+        postgresql_where=sa.text("kind = 1"),
+    )
     op.create_table(
         "classification",
         sa.Column("id", _KEY, nullable=False),

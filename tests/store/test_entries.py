@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hashhub.errors import NotFound
+from hashhub.model import ChangeKind, Counts, EntryState
+from hashhub.store import LAST_ENTRY, Store
+from hashhub.store import store as module
+
+
+def test_digests_are_found_with_all_their_entries(filled: Store, fill: Any) -> None:
+    numbers = [i % 300 for i in range(1000)]
+    ids = fill.contribute(filled, numbers)
+    digests = [fill.digest(n) for n in range(400)]
+    found = filled.entries_by_digests("PDQ", digests)
+    assert found.keys() == {fill.digest(n) for n in range(300)}
+    assert [e.id for e in found[fill.digest(7)]] == [i for i, n in zip(ids, numbers, strict=True) if n == 7]
+    assert filled.entries_by_digests("PDQ", []) == {}
+    assert filled.entries_by_digests("SHA256", digests) == {}
+
+
+def test_a_digest_is_found_in_the_asked_states_only(filled: Store, fill: Any) -> None:
+    import_id = fill.begin(filled)
+    [active, withdrawn] = fill.stage(filled, import_id, [1, 1])
+    [quarantined] = fill.stage(filled, import_id, [1], state=EntryState.QUARANTINED)
+    filled.finish_commit(import_id, counts=Counts())
+    filled.withdraw_entries([withdrawn], "X")
+    by_state = {EntryState.ACTIVE: active, EntryState.QUARANTINED: quarantined, EntryState.WITHDRAWN: withdrawn}
+    for state, entry_id in by_state.items():
+        found = filled.entries_by_digests("PDQ", [fill.digest(1)], states=[state])
+        assert [e.id for e in found[fill.digest(1)]] == [entry_id]
+        assert filled.entry_count("alpha", "list", state) == 1
+        assert filled.active_ids("alpha", "list", states=[state]).tolist() == [entry_id]
+        assert [e.id for e in filled.list_entries("alpha", "list", [state])] == [entry_id]
+    assert len(filled.entries_by_digests("PDQ", [fill.digest(1)], states=EntryState)[fill.digest(1)]) == 3
+    assert filled.entries_by_digests("PDQ", [fill.digest(1)], states=[]) == {}
+
+
+def test_pages_join_to_the_whole_list_while_others_write(filled: Store, fill: Any) -> None:
+    fill.register(filled, "beta")
+    before = fill.contribute(filled, range(50))
+    fill.contribute(filled, range(10), "beta")
+    seen: list[int] = []
+    after = 0
+    for page_size in (1, 7, 3, 100, 2, 100, 100):
+        page = filled.list_entries("alpha", "list", page_size=page_size, after_id=after)
+        seen += [e.id for e in page]
+        after = seen[-1]
+        if len(seen) < 60:
+            before += fill.contribute(filled, range(5))
+            filled.withdraw_entries([before[2]], "X")
+    assert seen == before
+    with pytest.raises(NotFound):
+        filled.list_entries("alpha", "none")
+
+
+def test_external_ids_are_found_in_their_hash_set(filled: Store, fill: Any) -> None:
+    fill.register(filled, "beta")
+    [one] = fill.contribute(filled, [1], external_id="x")
+    [other] = fill.contribute(filled, [1], "beta", external_id="x")
+    assert filled.existing_by_external_ids("alpha", "list", ["x", "y", ""])["x"].id == one
+    filled.withdraw_entries([one], "X")
+    assert filled.existing_by_external_ids("alpha", "list", ["x"]) == {}
+    assert filled.existing_by_external_ids("beta", "list", ["x"])["x"].id == other
+
+
+def test_withdrawing_many_is_one_change_or_none(filled: Store, fill: Any) -> None:
+    ids = fill.contribute(filled, range(10))
+    with pytest.raises(NotFound):
+        filled.withdraw_entries([ids[0], 999], "X")
+    assert filled.entry_count("alpha", "list") == 10
+    revision = filled.withdraw_entries([ids[0], ids[1], ids[2], ids[5]], "X")
+    rows = [(c.revision, c.kind, c.first_entry, c.last_entry) for c in filled.changes(revision - 1)]
+    assert rows == [(revision, ChangeKind.WITHDRAW, ids[0], ids[2]), (revision, ChangeKind.WITHDRAW, ids[5], ids[5])]
+    assert filled.withdraw_entries(ids[:3], "Y") == revision
+    assert filled.get_entries([ids[0]])[ids[0]].reasons == ("X",)
+
+
+def test_the_feed_can_be_resumed_inside_a_range(filled: Store, fill: Any) -> None:
+    ids = fill.contribute(filled, range(10))
+    [c] = filled.changes(0)
+    assert (c.kind, c.first_entry, c.last_entry) == (ChangeKind.UPSERT, ids[0], ids[-1])
+    [rest] = filled.changes(c.revision, ids[3])
+    assert (rest.revision, rest.first_entry, rest.last_entry) == (c.revision, ids[4], ids[-1])
+    assert filled.changes(c.revision, ids[-1]) == filled.changes(c.revision) == []
+    filled.withdraw_entries(ids[::2], "X")
+    walked = []
+    position = (0, LAST_ENTRY)
+    while page := filled.changes(*position, limit=2):
+        walked += [(x.kind, x.first_entry) for x in page]
+        position = (page[-1].revision, page[-1].last_entry)
+    assert walked == [(ChangeKind.UPSERT, ids[0]), *((ChangeKind.WITHDRAW, i) for i in ids[::2])]
+
+
+def test_matchers_get_whole_revisions(filled: Store, fill: Any) -> None:
+    ids = fill.contribute(filled, range(20))
+    filled.withdraw_entries(ids[::2], "X")
+    kinds = []
+    revision = 0
+    while page := filled.matcher_changes(revision, 2):
+        kinds += [x.kind for x in page]
+        revision = page[-1].revision
+    assert kinds == ["STAGED", "UPSERT", *["WITHDRAW"] * 10]
+    staged, upsert = filled.matcher_changes(0)[:2]
+    assert (staged.first_entry, staged.last_entry) == (upsert.first_entry, upsert.last_entry) == (ids[0], ids[-1])
+    assert staged.import_key == upsert.import_key != 0
+    filled.set_entry_state(ids[1], EntryState.QUARANTINED, ("R",), expected=EntryState.ACTIVE)
+    filled.set_entry_state(ids[1], EntryState.ACTIVE, (), expected=EntryState.QUARANTINED)
+    last = filled.matcher_changes(revision)
+    assert [(x.kind, x.first_entry, x.import_key) for x in last] == [("WITHDRAW", ids[1], 0), ("UPSERT", ids[1], 0)]
+
+
+def rows(*digests: bytes) -> list[list[int]]:
+    return [list(d) for d in sorted(digests)]
+
+
+def test_digests_of_a_range_are_distinct_and_of_the_asked_states(filled: Store, fill: Any) -> None:
+    ids = fill.contribute(filled, [1, 2, 1, 3, 4])
+    filled.withdraw_entries([ids[1]], "X")
+    found = filled.digests_of_range(ids[0], ids[3])
+    assert found.keys() == {"MD5", "PDQ"}
+    assert found["PDQ"].tolist() == rows(fill.digest(1), fill.digest(3))
+    assert found["MD5"].dtype == np.uint8
+    assert found["MD5"].shape == (2, 16)
+    gone = filled.digests_of_range(ids[0], ids[3], states=[EntryState.WITHDRAWN])
+    assert gone["PDQ"].tolist() == rows(fill.digest(2))
+    assert filled.digests_of_range(900, 901) == {}
+
+
+@pytest.mark.parametrize("run", [1, 10**9])
+def test_a_matcher_can_tell_what_a_withdrawal_took_from_a_staged_import(
+    filled: Store, fill: Any, run: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It drops a digest when its last visible entry is withdrawn; a staged entry's must come back with the commit.
+    monkeypatch.setattr(module, "_RUN", run)
+    [before, old] = fill.contribute(filled, [1, 2])
+    filled.withdraw_entries([before], "X")
+    import_id = fill.begin(filled)
+    revision = filled.revision()
+    fill.stage(filled, import_id, [2])
+    filled.withdraw_entries([old], "X")
+    filled.finish_commit(import_id, counts=Counts())
+    staged, withdraw, upsert = filled.matcher_changes(revision)
+    assert (staged.kind, withdraw.kind, upsert.kind) == ("STAGED", "WITHDRAW", "UPSERT")
+    assert filled.withdrawn_while_staged(upsert.import_key, upsert.revision) == [(old, old)]
+    assert filled.still_active("PDQ", [fill.digest(2), fill.digest(1)]).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1000])
+def test_all_digests_are_those_of_active_entries_once_each(filled: Store, fill: Any, chunk: int) -> None:
+    ids = fill.contribute(filled, [1, 2, 3, 1, 2, 4, 5])
+    filled.withdraw_entries([ids[0], ids[2]], "X")  # 1 has another entry, 3 has not
+    filled.set_entry_state(ids[5], EntryState.QUARANTINED, (), expected=EntryState.ACTIVE)
+    import_id = fill.begin(filled)
+    fill.stage(filled, import_id, [6])
+    filled.release_commit(import_id)
+    fill.contribute(filled, [7])
+    import_id = fill.begin(filled)
+    fill.stage(filled, import_id, [9, 8, 9, 1])  # announced, and their hashes not written
+    seen: dict[str, list[list[int]]] = {}
+    for algorithm, part in filled.all_digests(chunk):
+        assert 0 < len(part) <= chunk
+        seen.setdefault(algorithm, []).extend(part.tolist())
+    assert seen["PDQ"] == rows(*(fill.digest(n) for n in (1, 2, 5, 6, 7, 8, 9)))
+    assert seen["MD5"] == rows(*(fill.digest(n, 16) for n in (1, 2, 5, 6, 7, 8, 9)))
+
+
+def test_a_digest_is_found_through_the_index(sqlite_directory: Any, fill: Any) -> None:
+    store = Store.open(sqlite_directory)
+    fill.register(store)
+    fill.contribute(store, range(100))
+    statements: list[str] = []
+    c = sqlite3.connect(sqlite_directory / "hashhub.db")
+    plan = c.execute(
+        "EXPLAIN QUERY PLAN SELECT e.id FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest IN (?) "
+        "AND e.state IN (1) ORDER BY h.digest, h.entry",
+        (4, b""),
+    )
+    statements = [row[3] for row in plan]
+    assert statements == [
+        "SEARCH h USING PRIMARY KEY (algorithm=? AND digest=?)",
+        "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)",
+    ]
+    c.close()
+    store.close()

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hashhub.errors import DataLoss
+from hashhub.hashes import ALGORITHMS, Hash
+from hashhub.model import Flags
+from hashhub.store import packing
+from hashhub.store.schema import ALGORITHM_CODES
+
+hashes = st.sampled_from(sorted(ALGORITHMS)).flatmap(
+    lambda name: st.binary(min_size=ALGORITHMS[name].digest_bytes, max_size=ALGORITHMS[name].digest_bytes).map(
+        lambda digest: Hash(name, digest)
+    )
+)
+tri = st.sampled_from([None, False, True])
+
+
+def test_every_algorithm_has_a_code_of_its_own() -> None:
+    assert ALGORITHM_CODES.keys() == ALGORITHMS.keys()
+    assert len(set(ALGORITHM_CODES.values())) == len(ALGORITHM_CODES)
+
+
+@given(st.lists(hashes, max_size=8).map(tuple))
+def test_hashes_come_back_in_order(value: tuple[Hash, ...]) -> None:
+    assert packing.unpack_hashes(packing.pack_hashes(value)) == value
+
+
+@given(st.lists(hashes, min_size=1, max_size=3).map(packing.pack_hashes), st.data())
+def test_bytes_that_are_not_whole_hashes_are_data_loss(packed: bytes, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(1, min(8, len(packed) - 1)))
+    with pytest.raises(DataLoss):
+        packing.unpack_hashes(packed[:-cut])
+    with pytest.raises(DataLoss):
+        packing.unpack_hashes(b"\xff" + packed)
+
+
+@given(st.builds(Flags, **dict.fromkeys(Flags.__struct_fields__, tri)))
+def test_flags_come_back(flags: Flags) -> None:
+    assert packing.unpack_flags(packing.pack_flags(flags)) == flags
+
+
+@given(st.lists(st.lists(hashes, max_size=4), max_size=20))
+def test_digests_are_gathered_once_each_in_order(entries: list[list[Hash]]) -> None:
+    found = packing.digests_by_algorithm([packing.pack_hashes(entry) for entry in entries])
+    expected: dict[str, set[bytes]] = {}
+    for h in (h for entry in entries for h in entry):
+        expected.setdefault(h.algorithm, set()).add(h.digest)
+    assert {name: [row.tobytes() for row in rows] for name, rows in found.items()} == {
+        name: sorted(digests) for name, digests in expected.items()
+    }
+
+
+@given(st.lists(st.binary(min_size=3, max_size=3)))
+def test_zero_bytes_do_not_confuse_the_order(digests: list[bytes]) -> None:
+    matrix = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 3)
+    assert [row.tobytes() for row in packing.distinct(matrix)] == sorted(set(digests))
