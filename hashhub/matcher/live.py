@@ -168,6 +168,10 @@ class _State:
     snapshot: Snapshot | None = None
 
 
+class _ClosingError(Exception):
+    """The matcher is being closed: background work ends here. Never leaves this module."""
+
+
 class Matcher:
     """Finds the distinct digests that are near others, exactly, while they are added and withdrawn.
 
@@ -357,7 +361,8 @@ class Matcher:
             if name is None:
                 return False
             try:
-                snapshot = self._directory.open(name)
+                snapshot = self._directory.open(name, self._state.snapshot)
+                _touch(snapshot)
             except DataLoss as e:
                 # Also when it was replaced and removed between the two steps: the stamp has then changed again.
                 self._error = e.message
@@ -520,8 +525,10 @@ class Matcher:
 
     def _work(self) -> None:
         """Run in the background until closed: check the opened snapshot, then merge and publish when there is enough to do."""
+        if self._state.snapshot:
+            _touch(self._state.snapshot)
         if self._publisher:
-            self._attempt(self.verify)
+            self._attempt(lambda: self.verify(self._stop_if_closed))
         while self._wake.wait() and not self._closed:
             self._wake.clear()
             while self._due() and not self._closed:
@@ -531,19 +538,26 @@ class Matcher:
         """Run a background task; an error is kept for `status` and the task tried again later, searches are unaffected."""
         try:
             task()
+        except _ClosingError:
+            return
         except HashHubError as e:
             self._error = e.message
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             _log.warning("matcher: %s", e.message)
+
+    def _stop_if_closed(self, _phase: str, _share: float) -> None:
+        """Give up background work when somebody waits in `close`."""
+        if self._closed:
+            raise _ClosingError
 
     def _tidy(self) -> None:
         """Merge crowded tails; publish if the tail is large. One core only: the others answer."""
         with self._building:
             for name in self._state.segments:
                 if run := _crowded(self._state.segments[name]):
-                    self._merge(name, run, 1, None)
+                    self._merge(name, run, 1, self._stop_if_closed)
             if self._publisher and self._directory and self._pending >= self._compact_after:
-                self._compact_to_disk(self._directory, 1, None)
+                self._compact_to_disk(self._directory, 1, self._stop_if_closed)
 
     def _merge(self, name: str, run: Sequence[Segment], threads: int, progress: Progress | None) -> bool:
         """Replace some of an algorithm's segments in memory by one. The caller holds _building.
@@ -614,7 +628,8 @@ class Matcher:
                     writer.keep(segment, self._state.snapshot, dead)
                 if name in fresh and len(fresh[name]):
                     writer.build(space(name), fresh[name], threads, progress)
-            snapshot = directory.publish(writer)
+            snapshot = directory.publish(writer, self._state.snapshot)
+            _touch(snapshot)
         except BaseException:
             writer.abandon()
             raise
@@ -633,6 +648,12 @@ class Matcher:
             self._changes = later if self._directory else []
             self._logged_from = revision if self._directory else self._state.revision
             self._pending = sum(len(c.rows) for c in later)
+
+
+def _touch(snapshot: Snapshot) -> None:
+    for segments in snapshot.segments.values():
+        for segment in segments:
+            segment.touch()
 
 
 def _known(algorithm: str) -> Algorithm:

@@ -153,18 +153,22 @@ class Directory:
             found = [p.name for p in self._snapshots.iterdir() if p.is_dir() and p.name.split("-")[0].isdigit()]
         return sorted(found, key=lambda name: (name == current, int(name.split("-")[0])), reverse=True)
 
-    def open(self, name: str) -> Snapshot:
+    def open(self, name: str, known: Snapshot | None = None) -> Snapshot:
         """Map one snapshot after checking its manifest and the sizes of its files; `verify` reads their contents.
 
+        known: an opened snapshot; the segments that both have stay mapped where they are, and so in every cache.
         Raises DataLoss when anything is not as the manifest says.
         """
+        mapped = {s.name: s.parts for segments in known.segments.values() for s in segments} if known else {}
         path = self._snapshots / name
         manifest = _read_manifest(path)
         segments: dict[str, list[Segment]] = {}
         try:
             for entry in manifest["segments"]:
                 of = space(str(entry["algorithm"]))
-                segments.setdefault(of.algorithm.name, []).append(_open_segment(path, entry, of))
+                segments.setdefault(of.algorithm.name, []).append(
+                    _open_segment(path, entry, of, mapped.get(str(entry["name"])))
+                )
         except (KeyError, TypeError, ValueError) as e:
             raise DataLoss("the snapshot's manifest describes its files wrongly; rebuild it from the store") from e
         return Snapshot(name, int(manifest["revision"]), {k: tuple(v) for k, v in segments.items()}, manifest)
@@ -203,8 +207,8 @@ class Directory:
         """Return a writer for a new snapshot of the store at `revision`."""
         return Writer(self._snapshots, revision)
 
-    def publish(self, written: Writer) -> Snapshot:
-        """Make the written snapshot current, remove all but the newest KEPT, and open it."""
+    def publish(self, written: Writer, known: Snapshot | None) -> Snapshot:
+        """Make the written snapshot current, remove all but the newest KEPT, and open it. known: as in `open`."""
         with disk_errors("publishing a snapshot"):
             name = written.finish()
             pointer = self._path / f".CURRENT-{secrets.token_hex(4)}"
@@ -216,7 +220,7 @@ class Directory:
             _sync_directory(self._path)
         for old in self.names()[KEPT:]:
             shutil.rmtree(self._snapshots / old, ignore_errors=True)
-        return self.open(name)
+        return self.open(name, known)
 
 
 class Writer:
@@ -360,7 +364,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _open_segment(path: Path, entry: dict[str, Any], of: Space) -> Segment:
+def _open_segment(path: Path, entry: dict[str, Any], of: Space, known: Parts | None) -> Segment:
     name, count, files = str(entry["name"]), int(entry["count"]), entry["files"]
     if (entry["words"], entry["tables"], entry["addressBits"]) != tuple(
         _entry(of, name, count)[key] for key in ("words", "tables", "addressBits")
@@ -387,7 +391,7 @@ def _open_segment(path: Path, entry: dict[str, Any], of: Space) -> Segment:
     dead = np.array(mapped("withdrawn")) if "withdrawn" in files else None
     if dead is not None and len(dead) != -(-count // 8):
         raise DataLoss("a snapshot's withdrawn bits do not fit its rows; rebuild it from the store")
-    parts = Parts(
+    parts = known or Parts(
         mapped("rows").reshape(count, of.words),
         mapped("directory"),
         mapped("start"),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hashhub.errors import InvalidArgument, Reason
 from hashhub.hashes import ALGORITHMS, Hash, distance
 from hashhub.matcher import Engine, Matcher, Matches, index
-from hashhub.matcher.plan import SCAN_BELOW, ball, layout_for, thresholds
+from hashhub.matcher.plan import SCAN_BELOW, ball, choose, layout_for, thresholds
 
 Digests = NDArray[np.uint8]
 
@@ -109,11 +109,26 @@ def test_larger_radii_are_exact_too(large: tuple[Matcher, Digests], radius: int)
     assert listed(matcher.search("PDQ", queries, max_distance=radius)) == brute(queries, digests, radius, "PDQ")
 
 
+def test_faiss_scans_large_segments_exactly() -> None:
+    """With withdrawn digests among those within reach."""
+    rng = np.random.default_rng(13)
+    digests = random_digests(rng, 120_000, "PDQ")
+    queries = flipped(rng, digests[:3], 70)
+    with Matcher() as matcher:
+        matcher.apply(1, add={"PDQ": digests})
+        matcher.apply(2, withdraw={"PDQ": digests[1:2]})
+        for radius in (69, 70, 95):
+            assert matcher.explain("PDQ", radius).engine is Engine.FAISS
+            expected = brute(queries, np.delete(digests, 1, axis=0), radius, "PDQ")
+            assert listed(matcher.search("PDQ", queries, max_distance=radius)) == expected
+
+
 def test_the_planner_uses_every_engine(large: tuple[Matcher, Digests]) -> None:
     matcher, _ = large
     assert matcher.explain("PDQ", 0).engine is Engine.SORTED
     assert matcher.explain("PDQ", 31).engine is Engine.TABLES
-    assert matcher.explain("PDQ", 90).engine is Engine.FAISS
+    assert matcher.explain("PDQ", 90).engine is Engine.SCAN
+    assert choose(layout_for(256, 10**6), 10**6, 90).engine is Engine.FAISS
     with Matcher() as small:
         small.apply(1, add={"PDQ": np.ones((5, 32), np.uint8)})
         assert small.explain("PDQ", 31).engine is Engine.SCAN
