@@ -1,0 +1,256 @@
+"""The store against a model made of dictionaries, whatever the order of calls, on both databases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from hashhub.errors import Conflict, NotFound
+from hashhub.model import ChangeKind, Counts, EntryState, ImportState, Review, ReviewKind
+from hashhub.store import Store
+from hashhub.store import store as module
+
+NUMBERS = st.integers(0, 6)
+STATES = st.sampled_from(EntryState)
+SETS = st.sampled_from(["list", "second"])
+
+
+@dataclass
+class Entry:
+    hash_set: str
+    number: int
+    state: EntryState
+    external_id: str
+    revision: int
+
+
+@dataclass
+class Staging:
+    hash_set: str
+    entries: dict[int, Entry] = field(default_factory=dict)
+
+
+class Machine(RuleBasedStateMachine):
+    store: Store
+    fill: Any
+
+    @initialize()
+    def start(self) -> None:
+        self.entries: dict[int, Entry] = {}
+        self.staging: dict[str, Staging] = {}
+        self.matcher: dict[bytes, bool] = {}
+        self.feed: dict[int, bool] = {}
+        self.reviews: dict[int, list[str]] = {}
+        self.followed = self.store.revision()
+        self.fed = (self.followed, module.LAST_ENTRY)
+        # One database serves all examples: each uses a contributor of its own.
+        self.name = f"c{self.followed}"
+        self.fill.register(self.store, self.name, "list")
+        self.fill.register(self.store, self.name, "second")
+        self.salt = self.followed * 1000
+
+    def digest(self, number: int) -> bytes:
+        digest: bytes = self.fill.digest(self.salt + number)
+        return digest
+
+    @rule(hash_set=SETS)
+    def begin(self, hash_set: str) -> None:
+        opened = self.store.create_import(self.fill.new(self.name, hash_set))
+        if any(staging.hash_set == hash_set for staging in self.staging.values()):
+            with pytest.raises(Conflict):
+                self.store.begin_commit(opened.id)
+            self.store.cancel_import(opened.id)
+        else:
+            self.store.begin_commit(opened.id)
+            self.staging[opened.id] = Staging(hash_set)
+
+    @precondition(lambda self: self.staging)
+    @rule(
+        data=st.data(),
+        numbers=st.lists(NUMBERS, min_size=1, max_size=4),
+        state=STATES,
+        external=st.sampled_from(["", "x", "y"]),
+    )
+    def stage(self, data: st.DataObject, numbers: list[int], state: EntryState, external: str) -> None:
+        import_id = data.draw(st.sampled_from(sorted(self.staging)))
+        salted = [self.salt + number for number in numbers]
+        ids = self.fill.stage(self.store, import_id, salted, state=state, external_id=external)
+        staging = self.staging[import_id]
+        for entry_id, number in zip(ids, numbers, strict=True):
+            staging.entries[entry_id] = Entry(staging.hash_set, number, state, external, 0)
+
+    @precondition(lambda self: self.staging)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        import_id = data.draw(st.sampled_from(sorted(self.staging)))
+        staging = self.staging.pop(import_id)
+        mine = sorted(i for i, e in self.entries.items() if e.hash_set == staging.hash_set)
+        gone = data.draw(st.lists(st.sampled_from(mine), unique=True)) if mine else []
+        done = self.store.finish_commit(import_id, counts=Counts(), absent=gone)
+        for entry in staging.entries.values():
+            entry.revision = done.revision
+        self.entries |= staging.entries
+        for entry_id in gone:
+            if self.entries[entry_id].state is not EntryState.WITHDRAWN:
+                self.entries[entry_id].state = EntryState.WITHDRAWN
+                self.entries[entry_id].revision = done.revision
+
+    @precondition(lambda self: self.staging)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        import_id = data.draw(st.sampled_from(sorted(self.staging)))
+        del self.staging[import_id]
+        assert self.store.cancel_import(import_id).state is ImportState.CANCELLED
+
+    @precondition(lambda self: self.staging)
+    @rule(data=st.data())
+    def begin_again(self, data: st.DataObject) -> None:
+        import_id = data.draw(st.sampled_from(sorted(self.staging)))
+        self.store.release_commit(import_id)
+        self.store.begin_commit(import_id)
+        self.staging[import_id].entries.clear()
+
+    @precondition(lambda self: self.entries)
+    @rule(data=st.data(), state=STATES, expected=STATES)
+    def move(self, data: st.DataObject, state: EntryState, expected: EntryState) -> None:
+        entry_id = data.draw(st.sampled_from(sorted(self.entries)))
+        entry = self.entries[entry_id]
+        if entry.state in {state, expected}:
+            moved, revision = self.store.set_entry_state(entry_id, state, ("R",), expected=expected)
+            assert moved.state is state
+            if entry.state is not state:
+                entry.state, entry.revision = state, revision
+        else:
+            with pytest.raises(Conflict):
+                self.store.set_entry_state(entry_id, state, ("R",), expected=expected)
+
+    @precondition(lambda self: self.entries)
+    @rule(data=st.data(), stranger=st.booleans())
+    def withdraw(self, data: st.DataObject, stranger: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
+        ids = data.draw(st.lists(st.sampled_from(sorted(self.entries)), min_size=1, unique=True))
+        if stranger:
+            with pytest.raises(NotFound):
+                self.store.withdraw_entries([*ids, 10**9], "X")
+            return
+        revision = self.store.withdraw_entries(ids, "X")
+        for entry_id in ids:
+            if self.entries[entry_id].state is not EntryState.WITHDRAWN:
+                self.entries[entry_id].state = EntryState.WITHDRAWN
+                self.entries[entry_id].revision = revision
+
+    @precondition(lambda self: self.entries)
+    @rule(
+        data=st.data(), comment=st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=5)
+    )
+    def review(self, data: st.DataObject, comment: str) -> None:
+        entry_id = data.draw(st.sampled_from(sorted(self.entries)))
+        self.store.add_review(Review(id=0, entry_id=entry_id, author="a", kind=ReviewKind.CONFIRMED, comment=comment))
+        self.reviews.setdefault(entry_id, []).append(comment)
+
+    @rule(limit=st.integers(1, 3))
+    def follow(self, limit: int) -> None:
+        """Do what a matcher does: keep the digests that may match."""
+        while page := self.store.matcher_changes(self.followed, limit):
+            for c in page:
+                if c.kind == ChangeKind.UPSERT and c.import_key:
+                    for first, last in self.store.withdrawn_while_staged(c.import_key, c.revision):
+                        self.keep_active(first, last)
+                elif c.kind == ChangeKind.WITHDRAW:
+                    self.keep_active(c.first_entry, c.last_entry)
+                else:
+                    for row in self.store.digests_of_range(c.first_entry, c.last_entry).get("PDQ", ()):
+                        self.matcher[row.tobytes()] = True
+            self.followed = page[-1].revision
+
+    def keep_active(self, first: int, last: int) -> None:
+        gone = self.store.digests_of_range(first, last, states=[EntryState.WITHDRAWN, EntryState.QUARANTINED])
+        for row, active in zip(gone.get("PDQ", ()), self.store.still_active("PDQ", gone.get("PDQ", [])), strict=True):
+            self.matcher[row.tobytes()] = bool(active)
+
+    @rule(limit=st.integers(1, 3))
+    def feed_consumer(self, limit: int) -> None:
+        while page := self.store.changes(*self.fed, limit=limit):
+            for c in page:
+                for entry_id in range(c.first_entry, c.last_entry + 1):
+                    self.feed[entry_id] = c.kind is ChangeKind.UPSERT
+            self.fed = (page[-1].revision, page[-1].last_entry)
+
+    @invariant()
+    def reads_agree_with_the_model(self) -> None:
+        if not hasattr(self, "name"):
+            return
+        assert {i: (e.state, e.update_revision) for i, e in self.store.get_entries(self.entries).items()} == {
+            i: (e.state, e.revision) for i, e in self.entries.items()
+        }
+        staged = [i for staging in self.staging.values() for i in staging.entries]
+        assert self.store.get_entries(staged) == {}
+        found = self.store.entries_by_digests("PDQ", [self.digest(n) for n in range(7)])
+        for number in range(7):
+            assert [e.id for e in found.get(self.digest(number), [])] == sorted(
+                i for i, e in self.entries.items() if e.number == number and e.state is EntryState.ACTIVE
+            )
+        for hash_set in ("list", "second"):
+            mine = {i: e for i, e in sorted(self.entries.items()) if e.hash_set == hash_set}
+            assert [e.id for e in self.store.list_entries(self.name, hash_set)] == list(mine)
+            for state in EntryState:
+                wanted = [i for i, e in mine.items() if e.state is state]
+                assert self.store.entry_count(self.name, hash_set, state) == len(wanted)
+                assert self.store.active_ids(self.name, hash_set, states=[state]).tolist() == wanted
+            newest = {
+                e.external_id: i for i, e in mine.items() if e.external_id and e.state is not EntryState.WITHDRAWN
+            }
+            known = self.store.existing_by_external_ids(self.name, hash_set, ["x", "y"])
+            assert {x: e.id for x, e in known.items()} == newest
+        reviews = self.store.reviews_of(self.entries)
+        assert {i: [r.comment for r in found] for i, found in reviews.items()} == self.reviews
+
+    def teardown(self) -> None:
+        if not hasattr(self, "name"):
+            return
+        # A matcher that followed has what one that starts now gets, and all that may match.
+        self.follow(2)
+        self.feed_consumer(3)
+        mine = {self.digest(n) for n in range(7)}
+        rebuilt = {row.tobytes() for name, part in self.store.all_digests(5) if name == "PDQ" for row in part} & mine
+        active = {self.digest(e.number) for e in self.entries.values() if e.state is EntryState.ACTIVE}
+        staged = {
+            self.digest(e.number)
+            for x in self.staging.values()
+            for e in x.entries.values()
+            if e.state is EntryState.ACTIVE
+        }
+        assert rebuilt == active | staged
+        assert {digest for digest, kept in self.matcher.items() if kept} >= active
+        matching = {i for i, upsert in self.feed.items() if upsert and i in self.entries}
+        assert {i for i, e in self.entries.items() if e.state is EntryState.ACTIVE} <= matching
+        assert not {i for i, e in self.entries.items() if e.state is EntryState.WITHDRAWN} & matching
+        for import_id in self.staging:
+            self.store.cancel_import(import_id)
+
+
+@pytest.mark.parametrize("run", [1, 10**9])
+def test_the_store_agrees_with_a_model(store: Store, fill: Any, run: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RUN", run)
+
+    class Bound(Machine):
+        pass
+
+    Bound.store, Bound.fill = store, fill
+    run_state_machine_as_test(
+        Bound,
+        settings=settings(
+            max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
