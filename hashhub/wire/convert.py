@@ -820,23 +820,23 @@ def _record(pb: v1.Record, at: str, index: int, wrong: list[Violation]) -> Recor
             found.append(Hash(name, digest))
         else:
             clean = False
+    tags, faults, reviews = tuple(pb.tags), pb.faults, pb.reviews
     # One look at all texts together: if the whole is short and free of NUL, so is each.
-    text = f"{position}{external_id}{value}{region}{member}{media_type}{series}{source_time}"
+    text = "".join((position, external_id, value, region, member, media_type, series, source_time, *tags))
     has = pb.HasField
     flags = flags_from_pb(pb.flags) if has("flags") else NO_FLAGS
     media_size = pb.media_size_bytes if has("media_size_bytes") else None
     quality = pb.quality if has("quality") else None
-    tags, faults, reviews = tuple(pb.tags), pb.faults, pb.reviews
     action = _ACTION.get(pb.action)
     if (
         not clean
         or len(text) > MAX_TEXT
         or "\0" in text
-        or tags
         or faults
         or reviews
         or action is None
         or len(found) > MAX_HASHES_PER_ENTRY
+        or len(tags) > MAX_HASHES_PER_ENTRY
         or (media_size is not None and media_size < 0)
         or (quality is not None and not 0 <= quality <= 100)  # noqa: PLR2004 - PDQ quality is a percentage
     ):
@@ -853,6 +853,7 @@ def _record(pb: v1.Record, at: str, index: int, wrong: list[Violation]) -> Recor
         media_type=media_type,
         media_size=media_size,
         series=series,
+        tags=tags,
         quality=quality,
         source_time=source_time,
     )
