@@ -28,7 +28,10 @@ from hashhub.model import Contributor, ContributorKind, HashSet, MatchOptions, Q
 from hashhub.testing.hub_process import running_hub
 from hashhub.testing.lists import write_many_vics
 
-_INDEX_BYTES: Final = {"plain": 24 + 16 + 2, "mixed": 24 + 16 + 144 + 3}  # rows (whole words) and directory of an entry's digests
+_INDEX_BYTES: Final = {
+    "plain": 24 + 16 + 2,
+    "mixed": 24 + 16 + 144 + 3,
+}  # rows (whole words) and directory of an entry's digests
 
 
 @contextmanager

@@ -196,6 +196,8 @@ def _report(error: HashHubError, *, verbose: bool) -> None:
     note(f"error: {clean(error.message)}")
     if hint := _HINTS.get(error.reason):
         note(f"hint: {hint}")
+    if request_id := error.metadata.get("requestId"):
+        note(f"request id: {clean(request_id)}")
     for remark in getattr(error, "__notes__", ()):
         note(f"note: {clean(remark)}")
     if not verbose:

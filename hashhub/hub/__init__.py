@@ -72,6 +72,7 @@ class Hub:
                 f"the data directory cannot be made ({e.strerror}); choose another with --data"
             ) from e
         store = Store.open(config.database_url() or data)
+        matcher: Matcher | None = None
         try:
             # By the database's own id: a snapshot of another database must not answer for this one.
             directory = data / "matcher" / store.database_id
@@ -79,10 +80,19 @@ class Hub:
             if publisher and matcher.revision > store.revision():
                 # The database was restored from an older backup: what the snapshot knows beyond it never happened.
                 matcher.close()
-                directory.rename(directory.with_name(f"{directory.name}.newer-than-database-{secrets.token_hex(4)}"))
+                try:
+                    directory.rename(
+                        directory.with_name(f"{directory.name}.newer-than-database-{secrets.token_hex(4)}")
+                    )
+                except OSError as e:
+                    raise FailedPrecondition(
+                        f"snapshots newer than the database cannot be set aside ({e.strerror}); remove `matcher` from the data directory"
+                    ) from e
                 matcher = Matcher(directory, publisher=publisher)
             return cls(store, matcher, config)
         except BaseException:
+            if matcher is not None:
+                matcher.close()
             store.close()
             raise
 

@@ -6,6 +6,7 @@ keep memory flat: the first collects digests and values as columns and decides w
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,7 @@ import msgspec
 from hashhub import hygiene
 from hashhub.errors import (
     FailedPrecondition,
+    HashHubError,
     InvalidArgument,
     LimitExceeded,
     NotFound,
@@ -112,7 +114,8 @@ class Contribute:
         staged = []
         for record in records:
             found = hygiene.inspect(record)
-            kept = record if found.hashes == record.hashes else msgspec.structs.replace(record, hashes=found.hashes)
+            hashes = tuple(dict.fromkeys(found.hashes))
+            kept = record if hashes == record.hashes else msgspec.structs.replace(record, hashes=hashes)
             staged.append(Staged(kept, found.disposition, found.reasons, found.notes))
         return self._store.put_batch(import_id, index, _ENCODER.encode(Batch(staged, list(rejects))))
 
@@ -134,14 +137,16 @@ class Contribute:
         (7) move the revision in one small transaction: all of it is visible, what it replaces is withdrawn;
         (8) return the counts; `findings` lists what became of each item that was not simply accepted.
 
-        A commit that is cut off leaves nothing visible; committing again starts over from the staged batches. Committing a
-        COMMITTED import returns it. With `validate_only` steps (5) and (8) happen and the import is cancelled.
+        A commit that fails or is cut off leaves nothing visible; committing again starts over from the staged batches. Committing
+        a COMMITTED import returns it. With `validate_only` steps (5) and (8) happen and the import is cancelled.
 
         Raises FailedPrecondition: IMPORT_INCOMPLETE when `batch_count` differs from what is stored, IMPORT_CLOSED after a
-        cancellation, LIST_SHRANK when a replacing list keeps too few entries and `allow_shrinking` is False.
+        cancellation, LIST_SHRANK when a replacing list keeps too few entries and `allow_shrinking` is False. Conflict when another
+        process is committing into the same hash set.
         """
         import_ = self._mine(principal, import_id)
         if import_.state is ImportState.COMMITTED:
+            self._follower.catch_up()
             return import_
         if import_.batch_count != batch_count:
             raise FailedPrecondition(
@@ -151,29 +156,35 @@ class Contribute:
             )
         hash_set = self._store.get_hash_set(import_.contributor, import_.hash_set)
         with self._committing:
-            self._follower.catch_up()
-            self._store.begin_commit(import_id)
+            if self._store.begin_commit(import_id).state is ImportState.COMMITTED:  # by another process meanwhile
+                self._follower.catch_up()
+                return self._store.get_import(import_id)
             try:
+                # Only now: what others committed into the same hash set before must be compared with.
+                self._follower.catch_up()
                 intake = Intake(self._store, self._matcher, hash_set, self._scheme(hash_set), replace=import_.replace)
                 intake.decide(lambda: self._batches(import_id))  # (5)
                 if import_.replace and not allow_shrinking:
                     self._guard(intake)
-            except Exception:
-                self._store.release_commit(import_id)
+                if validate_only:
+                    report = intake.findings(self._batches(import_id), 0)
+                    return self._store.cancel_import(import_id, counts=intake.counts, findings=report)
+                first = self._store.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
+                reviews = self._write(import_id, intake, first)  # (6)
+                done = self._store.finish_commit(  # (7)
+                    import_id,
+                    counts=intake.counts,
+                    supersede=intake.superseded,
+                    absent=intake.absent,
+                    withdraw=intake.withdrawn,
+                    reviews=reviews,
+                )
+            except BaseException:
+                with contextlib.suppress(
+                    HashHubError
+                ):  # the database may be what failed: the lease then runs out by itself
+                    self._store.release_commit(import_id)
                 raise
-            if validate_only:
-                self._store.add_findings(import_id, intake.findings(self._batches(import_id), 0))
-                return self._store.cancel_import(import_id, counts=intake.counts)
-            first = self._store.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
-            reviews = self._write(import_id, intake, first)  # (6)
-            done = self._store.finish_commit(  # (7)
-                import_id,
-                counts=intake.counts,
-                supersede=intake.superseded,
-                absent=intake.absent,
-                withdraw=intake.withdrawn,
-                reviews=reviews,
-            )
             self._follower.catch_up()
         return done  # (8)
 
@@ -198,17 +209,17 @@ class Contribute:
     def findings(
         self, principal: Principal, import_id: str, page_size: int, after: int, dispositions: Sequence[Disposition] = ()
     ) -> tuple[Sequence[Finding], int]:
-        """Return an import's findings after ordinal `after` in the order of the source, and where to go on (0: no more)."""
+        """Return an import's findings behind the first `after` in the order of the source, and where to go on (0: no more)."""
         self._mine(principal, import_id, write=False)
-        found = self._store.findings(import_id, page_size + 1, after, tuple(dispositions) or None)
-        return [f for _, f in found[:page_size]], found[page_size - 1][0] if len(found) > page_size else 0
+        found = self._store.findings(import_id, page_size + 1, after - 1, tuple(dispositions) or None)
+        return [f for _, f in found[:page_size]], found[page_size - 1][0] + 1 if len(found) > page_size else 0
 
     def _mine(self, principal: Principal, import_id: str, *, write: bool = True) -> Import:
         access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR, *(() if write else (Role.AUDITOR,)))
         try:
             found = self._store.get_import(import_id)
             (access.allow_writing if write else access.allow_reading)(principal, found.contributor)
-        except PermissionDenied:
+        except (NotFound, PermissionDenied):
             # The same answer whether or not it exists: ids of others' imports must not be probed.
             raise NotFound(f"there is no import {import_id[:40]!r} that this token may use") from None
         return found
@@ -233,13 +244,12 @@ class Contribute:
     def _write(self, import_id: str, intake: Intake, first: int) -> Sequence[tuple[int, str, ReviewKind, str]]:
         """Write entries, hashes and findings in pieces; return the reviews that the source carries, by entry id."""
         classifications: dict[str, int | None] = {"": None}
-        reviews: list[tuple[int, str, ReviewKind, str]] = []
+        reviews = list(intake.reviews)
         entries: list[EntryRow] = []
         for entry_id, new in enumerate(intake.entries(self._batches(import_id)), first):
             r = new.record
             if r.value not in classifications:
-                found = intake.resolve(r.value)
-                classifications[r.value] = self._store.classification_ids([found])[0] if found else None
+                classifications[r.value] = self._store.classification_ids([intake.classification(r.value)])[0]
             entries.append(
                 EntryRow(
                     entry_id, new.state, r.position, r.hashes, r.external_id, classifications[r.value], r.flags, new.reasons,

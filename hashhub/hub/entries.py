@@ -168,6 +168,13 @@ class Reviews:
         return found[:page_size], found[page_size - 1].id if len(found) > page_size else 0
 
     def _visible(self, principal: Principal, contributor: str, hash_set: str, entry_id: int) -> None:
-        entry = self._store.get_entry(contributor, hash_set, entry_id)
-        if not access.may_see(principal, self._store.get_hash_set(contributor, hash_set)):
-            raise NotFound(f"there is no entry {entry.name}")
+        """Raise NotFound, in the same words whether the entry does not exist or the caller may not know of it."""
+        terms = self._store.hash_sets().get(f"{contributor}/{hash_set}")
+        try:
+            self._store.get_entry(contributor, hash_set, entry_id)
+        except NotFound:
+            terms = None
+        if terms is None or not access.may_see(principal, terms):
+            raise NotFound(
+                f"there is no entry {f'{contributor}/{hash_set}/{entry_id}'[:150]!r} that this token may see"
+            )

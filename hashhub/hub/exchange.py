@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hashhub.hub import access
-from hashhub.model import ChangedEntry, Principal, Role
+from hashhub.model import ChangedEntry, ChangeKind, EntryState, Principal, Role
 
 if TYPE_CHECKING:
     from hashhub.hub.follow import Follower
@@ -16,7 +16,8 @@ class Changes:
     """The feed, filtered by the terms of each hash set.
 
     A reader that lost nothing and applies the lines in order ends with exactly the entries that are active now. An entry is given as
-    it is *now*: one that was withdrawn since appears as such already in its older line.
+    it is *now*; a line that this contradicts is left out, because the line that undid it follows. So is an entry that went straight
+    into quarantine: it never matched.
     """
 
     def __init__(self, store: Store, follower: Follower) -> None:
@@ -29,24 +30,28 @@ class Changes:
     ) -> tuple[list[ChangedEntry], tuple[int, int]]:
         """Return at most `page_size` lines after (revision, entry), and the cursor to go on from; it never expires.
 
-        Entries of hash sets whose terms hide them from the caller, or that may not be redistributed to it, are left out.
+        Entries of hash sets whose terms hide them from the caller are left out, so that a page may be short, even empty, while the
+        cursor moves on. Behind the last line it stays where it is.
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         cursor = (after_revision, after_entry)
         lines: list[ChangedEntry] = []
+        room = page_size  # entries still to look at, shown or not: bounds what one call costs
+        changes = self._store.changes(after_revision, after_entry, page_size)
         sets = self._store.hash_sets()
-        for change in self._store.changes(after_revision, after_entry, page_size):
-            room = page_size - len(lines)
-            if room <= 0:
-                break
+        for change in changes:
             last = min(change.last_entry, change.first_entry + room - 1)
             for entry in self._store.get_entries(range(change.first_entry, last + 1)).values():
                 hash_set = sets[f"{entry.contributor}/{entry.hash_set}"]
-                if access.may_see(principal, hash_set):
+                is_true_now = (change.kind is ChangeKind.UPSERT) == (entry.state is EntryState.ACTIVE)
+                if is_true_now and access.may_see(principal, hash_set):
                     lines.append(
                         ChangedEntry(revision=change.revision, kind=change.kind, entry=entry, marking=hash_set.marking)
                     )
             cursor = (change.revision, last)
+            room -= last + 1 - change.first_entry
+            if room <= 0:
+                break
         return lines, cursor
 
     def wait(self, after_revision: int, timeout: float) -> bool:

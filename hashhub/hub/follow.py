@@ -49,14 +49,16 @@ class Follower:
 
     def start(self, *, wait: bool = True) -> None:
         """Catch up, then go on in the background. With `wait`, return when caught up; otherwise at once."""
-        self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
         if wait:
             self.catch_up()
+        self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop following."""
         self._stop.set()
+        with self._moved:
+            self._moved.notify_all()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -76,19 +78,30 @@ class Follower:
             )
 
     def wait(self, after_revision: int, timeout: float) -> bool:
-        """Return True as soon as the matcher is past `after_revision`, False after `timeout` seconds."""
+        """Return True as soon as the matcher is past `after_revision`, False after `timeout` seconds or when following ends."""
         with self._moved:
-            return self._moved.wait_for(lambda: self._matcher.revision > after_revision or self._stop.is_set(), timeout)
+            self._moved.wait_for(lambda: self._matcher.revision > after_revision or self._stop.is_set(), timeout)
+        return self._matcher.revision > after_revision
 
     def catch_up(self) -> int:
         """Apply all changes committed so far and return the matcher's revision.
 
         Called after every write of this process, so that what a call committed is matchable before the call returns.
+
+        Raises Unavailable when the database is away, or older than what the matcher has applied: a backup was restored under the
+        running hub. The matcher then knows digests that the database does not, and will miss those to come; it must not answer.
         """
         with self._lock:
             before = self._matcher.revision
             self._matcher.refresh()
             target = self._store.revision()
+            if target < self._matcher.revision:
+                self._ready.clear()
+                raise Unavailable(
+                    f"the database is at revision {target} but was at {self._matcher.revision}: it was restored from an older backup; "
+                    "restart the hub",
+                    reason=Reason.MATCHER_NOT_READY,
+                )
             if (self._matcher.revision == 0 and target > 0) or self._matcher.status().damaged:
                 self._matcher.rebuild(target, self._store.all_digests())
             while changes := self._store.matcher_changes(self._matcher.revision, _PAGE):

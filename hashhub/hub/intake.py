@@ -12,6 +12,8 @@ comes staged; the rules here need all of the source, or the hub:
     CONTRADICTORY_BINDING    one digest bound to two digests   CONTRADICTORY_BINDING    as on the left, with another hash set's
                              of another exact algorithm:                            entry: quarantined
                              all quarantined                   ABSENT_FROM_LIST     a replacing list lacks it: withdrawn
+    SUPERSEDED               a later item of the source        WITHDRAWN_BY_SOURCE  the item names the entry: withdrawn, unless
+                             withdraws it                                           a later item states it again
 
 Columns of digests are compared with numpy; Python looks only at the few items where something is found.
 """
@@ -19,7 +21,7 @@ Columns of digests are compared with numpy; Python looks only at the few items w
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -40,10 +42,12 @@ from hashhub.model import (
     Purpose,
     Record,
     Reject,
+    ReviewKind,
+    SchemeStatus,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -51,8 +55,11 @@ if TYPE_CHECKING:
     from hashhub.schemes import Scheme
     from hashhub.store import Store
 
+_T = TypeVar("_T")
+
 _LIVE: Final = (EntryState.ACTIVE, EntryState.QUARANTINED)
 _LOOKUP: Final = 2_000  # digests or ids asked of the store at a time
+_HEAD: Final = 8  # bytes of a digest that are compared first; every algorithm's has as many
 
 
 class Staged(msgspec.Struct, frozen=True, array_like=True):
@@ -98,6 +105,20 @@ class _Column:
         self.items = np.concatenate(self._items) if self._items else self.items
         self._parts, self._items = [], []
 
+    def having(self, digests: Collection[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Yield the item and the digest of each row that has one of `digests`."""
+        if not len(self.digests) or not digests:
+            return
+        heads = np.frombuffer(b"".join([d[:_HEAD] for d in digests]), np.uint64)
+        for row in np.flatnonzero(np.isin(self._heads(), heads)):
+            digest = self.digests[row].tobytes()
+            if digest in digests:
+                yield int(self.items[row]), digest
+
+    def _heads(self) -> NDArray[np.uint64]:
+        """Return the beginnings of the digests, which tell nearly all of them apart, as numbers."""
+        return np.ascontiguousarray(self.digests[:, :_HEAD]).view(np.uint64).ravel()
+
     def of(self, item: int) -> bytes | None:
         at = int(np.searchsorted(self.items, item))
         return self.digests[at].tobytes() if at < len(self.items) and self.items[at] == item else None
@@ -106,7 +127,7 @@ class _Column:
         """Yield the items of each digest that more than one item has."""
         if len(self.digests) < 2:  # noqa: PLR2004 - nothing to compare
             return
-        key = np.ascontiguousarray(self.digests[:, :8]).view(np.uint64).ravel()
+        key = self._heads()
         order = np.argsort(key, kind="stable")
         same = key[order][1:] == key[order][:-1]
         groups: dict[bytes, list[int]] = defaultdict(list)
@@ -121,8 +142,9 @@ class _Column:
 class Intake:
     """The decisions about one import. Call `decide` once; then the attributes and iterators are final.
 
-    `counts`; `entry_count`: entries to write; `superseded`, `absent`, `withdrawn`: ids of entries to withdraw; `live_count`:
-    active and quarantined entries of the hash set before a replacing import.
+    `counts`; `entry_count`: entries to write; `superseded`, `absent`, `withdrawn`: ids of entries to withdraw, ascending;
+    `reviews`: what the source says about entries that stay as they are, as (entry id, author, kind, comment); `live_count`: active and
+    quarantined entries of the hash set before a replacing import.
     """
 
     def __init__(
@@ -149,13 +171,32 @@ class Intake:
         self.superseded: list[int] = []
         self.absent: list[int] = []
         self.withdrawn: list[int] = []
+        self.reviews: list[tuple[int, str, ReviewKind, str]] = []
         self.live_count = 0
 
-    def resolve(self, value: str) -> Classification | None:
-        """Return what a raw value means in the hash set's scheme, or None when it means nothing there."""
+    def classification(self, value: str) -> Classification:
+        """Return a raw value with what it implies in the hash set's scheme; one that the scheme lacks is kept and implies nothing."""
+        found = self._resolve(value)
+        if found is None:
+            scheme = self._scheme
+            found = Classification(
+                scheme=scheme.id if scheme else "",
+                version=scheme.version if scheme else "",
+                region=scheme.region if scheme else "",
+                value=value,
+                status=SchemeStatus.DRAFT,  # nobody verified what it means: should it be released, it leads to no automatic match
+                dimensions={},
+            )
+        return found
+
+    def _resolve(self, value: str) -> Classification | None:
         if value not in self._resolved:
             self._resolved[value] = self._scheme.resolve(value) if self._scheme and value else None
         return self._resolved[value]
+
+    def _meaning(self, value: str) -> str:
+        """Return the raw value as its scheme spells it, so that two spellings of one value do not differ."""
+        return self.classification(value).value if value else ""
 
     def decide(self, batches: Callable[[], Iterable[Batch]]) -> None:
         """Decide about every item. `batches` gives the staged batches from the beginning; it is called two or three times."""
@@ -269,7 +310,7 @@ class Intake:
                 f"the file says region {record.region[:20]}, the hash set's scheme is for {self._scheme.region}",
             )
             return Disposition.QUARANTINED
-        if record.value and self.resolve(record.value) is None:
+        if record.value and self._resolve(record.value) is None:
             scheme = self._hash_set.scheme or "none"
             self._remark(
                 item, Code.UNKNOWN_VALUE, f"the hash set's scheme ({scheme}) has no value {record.value[:40]!r}"
@@ -290,20 +331,38 @@ class Intake:
         for items in (*self._external.values(), *self._bare.values()):
             group.join(items)
         groups = group.all()
-        for removal, record in self._removals.items():
-            for earlier in self._external.get(record.external_id, ()):
-                if earlier < removal:  # the source's last word counts
-                    self._settle(
-                        earlier, Disposition.DUPLICATE, Code.SUPERSEDED, "withdrawn further on in the same source"
-                    )
+        self._withdraw_earlier()
         if groups:
             self._merge(groups, batches())
 
+    def _withdraw_earlier(self) -> None:
+        """Drop items that the same source withdraws further on: its last word counts."""
+        last_by_id: dict[str, int] = {}
+        last_by_digest: dict[str, dict[bytes, int]] = {name: {} for name in self._columns}
+        last_by_hashes: dict[tuple[Hash, ...], int] = {}
+        for removal, record in self._removals.items():
+            exact = self._exact(record)
+            if record.external_id:
+                last_by_id[record.external_id] = removal
+            elif exact:
+                for h in exact:
+                    last_by_digest[h.algorithm][h.digest] = removal
+            else:
+                last_by_hashes[tuple(sorted(record.hashes))] = removal
+        dropped = [i for key, last in last_by_id.items() for i in self._external.get(key, ()) if i < last]
+        dropped += [i for key, last in last_by_hashes.items() for i in self._bare.get(key, ()) if i < last]
+        for name, last_of in last_by_digest.items():
+            dropped += [i for i, digest in self._columns[name].having(last_of) if i < last_of[digest]]
+        for i in dropped:
+            self._settle(i, Disposition.DUPLICATE, Code.SUPERSEDED, "withdrawn further on in the same source")
+
+    def _exact(self, stated: Record | Entry) -> list[Hash]:
+        return [h for h in stated.hashes if h.algorithm in self._columns]
+
     def _check_bindings(self, items: list[int]) -> None:
         for name, column in self._columns.items():
-            bound = {i: d for i in items if (d := column.of(i)) is not None}
-            if len(set(bound.values())) > 1:
-                for i in bound:
+            if len({d for i in items if (d := column.of(i)) is not None}) > 1:
+                for i in items:  # also those that say nothing of the other digest: nobody can tell which file they are
                     self._settle(
                         i,
                         Disposition.QUARANTINED,
@@ -327,7 +386,7 @@ class Intake:
             same = [i for i in items if self._outcome[i] in (accepted, quarantined)]
             if len(same) < 2:  # noqa: PLR2004 - nothing left to merge
                 continue
-            values = {found[i].value for i in same} - {""}
+            values = {self._meaning(found[i].value) for i in same} - {""}
             if len(values) > 1:
                 listed = ", ".join(sorted(repr(v[:20]) for v in values))
                 for i in same:
@@ -343,12 +402,23 @@ class Intake:
                 continue  # each stays visible on its own
             first = next((i for i in same if found[i].value), same[0])
             rest = [i for i in same if i != first]
-            self._merged[first] = _union([found[first], *(found[i] for i in rest)])
+            union = _union([found[first], *(found[i] for i in rest)])
+            if twofold := self._twofold(union):
+                # No two of them share the one digest and differ in the other, yet all of them cannot be one item.
+                for i in same:
+                    self._settle(
+                        i,
+                        Disposition.QUARANTINED,
+                        Code.CONTRADICTORY_BINDING,
+                        f"what the source states about the same item adds up to two {twofold} digests",
+                    )
+                continue
+            self._merged[first] = union
             for i in rest:
-                if self._outcome[i] == quarantined:  # the union holds what is suspect about it
-                    self._outcome[first] = quarantined
-                    suspect = [n for n in staged_of[i].notes if n[0] in staged_of[i].reasons]
-                    for code, detail in (*suspect, *self._remarks.get(i, ())):
+                suspect = [n for n in staged_of[i].notes if n[0] in staged_of[i].reasons]
+                for code, detail in (*suspect, *self._remarks.get(i, ())):
+                    if code != Code.UNCLASSIFIED or not union.value:  # the union holds what is suspect about its parts
+                        self._outcome[first] = quarantined
                         self._remark(first, code, detail)
                 self._outcome[i] = _CODE[Disposition.DUPLICATE]
                 self._remarks[i] = [
@@ -358,131 +428,182 @@ class Intake:
                     )
                 ]
 
-    def _against_the_hub(self, batches: Callable[[], Iterable[Batch]]) -> None:
-        same, others = self._known_entries()
-        sets = self._store.hash_sets()
-        for item, (entry, name) in ((i, o) for i, found in others.items() for o in found):
-            other_set = sets.get(f"{entry.contributor}/{entry.hash_set}")
-            if other_set and other_set.purpose is Purpose.BENIGN and self._hash_set.purpose is not Purpose.BENIGN:
-                self._settle(
-                    item,
-                    Disposition.QUARANTINED,
-                    Code.IN_BENIGN_SET,
-                    f"its {name} digest is in a benign hash set of the hub",
-                )
-            for h in entry.hashes:
-                column = self._columns.get(h.algorithm)
-                mine = column.of(item) if column else None
-                if mine is not None and mine != h.digest and h.algorithm != name:
-                    self._settle(
-                        item,
-                        Disposition.QUARANTINED,
-                        Code.CONTRADICTORY_BINDING,
-                        f"another hash set of the hub binds its {name} digest to a different {h.algorithm} digest",
-                    )
-        kept: set[int] = set()
-        if same:
-            kept = self._compare(same, batches())
-        for item, record in self._removals.items():
-            self._remove(item, record)
-        if self._replace:
-            live = self._store.active_ids(self._hash_set.contributor, self._hash_set.id).tolist()
-            accounted = {*self.superseded, *self.withdrawn, *kept}
-            self.live_count = len(live)
-            self.absent = [i for i in live if i not in accounted]
+    def _twofold(self, record: Record) -> str:
+        """Return the exact algorithm of which the record has two different digests, or an empty string."""
+        names = [h.algorithm for h in self._exact(record)]
+        return next((name for name in names if names.count(name) > 1), "")
 
-    def _known_entries(self) -> tuple[dict[int, dict[int, Entry]], dict[int, list[tuple[Entry, str]]]]:
-        """Return, by item, the same hash set's entries of the same item, and other hash sets' entries with a digest in common."""
-        same: dict[int, dict[int, Entry]] = defaultdict(dict)
-        others: dict[int, list[tuple[Entry, str]]] = defaultdict(list)
+    def _against_the_hub(self, batches: Callable[[], Iterable[Batch]]) -> None:
+        same = self._known_items()
+        kept, replaced = self._compare(same, batches()) if same else (set[int](), set[int]())
+        self.superseded = sorted(replaced - kept)
+        self._remove(kept | replaced)
+        if self._replace:
+            live = self._store.active_ids(self._hash_set.contributor, self._hash_set.id, states=_LIVE)
+            accounted = np.fromiter({*kept, *self.superseded, *self.withdrawn}, np.int64)
+            self.live_count = len(live)
+            self.absent = live[~np.isin(live, accounted)].tolist()
+
+    def _known_items(self) -> dict[int, set[int]]:
+        """Return, by item, the ids of the hash set's entries of the same item; settle items that clash with other hash sets' entries.
+
+        Ids only: a list of a million known items must not bring a million entries into memory.
+        """
+        same: dict[int, set[int]] = defaultdict(set)
         mine = (self._hash_set.contributor, self._hash_set.id)
+        sets = self._store.hash_sets()
         waiting = self._quarantined()
         for name, column in self._columns.items():
-            hit = self._matcher.contains(name, column.digests) if len(column.digests) else np.empty(0, bool)
-            rows = np.flatnonzero(hit)
-            for low in range(0, len(rows), _LOOKUP):
-                part = rows[low : low + _LOOKUP]
-                found = self._store.entries_by_digests(name, [column.digests[r].tobytes() for r in part])
-                for r in part:
-                    item, digest = int(column.items[r]), column.digests[r].tobytes()
-                    for entry in found.get(digest, ()):
-                        if (entry.contributor, entry.hash_set) != mine:
-                            others[item].append((entry, name))
-                        elif not entry.external_id and item not in self._named:
-                            same[item][entry.id] = entry
-            if waiting:
-                for r in range(len(column.digests)):
-                    for entry in waiting.get(Hash(name, column.digests[r].tobytes()), ()):
-                        if not entry.external_id and int(column.items[r]) not in self._named:
-                            same[int(column.items[r])][entry.id] = entry
-        for hashes, items in self._bare.items():
-            by_algorithm = self._store.entries_by_digests(hashes[0].algorithm, [hashes[0].digest]) if hashes else {}
-            known = [*by_algorithm.get(hashes[0].digest, ()), *waiting.get(hashes[0], ())] if hashes else []
-            for entry in known:
-                if (entry.contributor, entry.hash_set) == mine and set(entry.hashes) == set(hashes):
-                    same[items[0]][entry.id] = entry
-        ids = list(self._external)
-        for low in range(0, len(ids), _LOOKUP):
-            known_ids = self._store.existing_by_external_ids(*mine, ids[low : low + _LOOKUP])
-            for external_id, entry in known_ids.items():
+            for digest, items, entry in self._known(name, column.digests, column.items.tolist()):
+                for item in items:
+                    if (entry.contributor, entry.hash_set) != mine:
+                        self._clash(item, name, entry, sets)
+                    elif not entry.external_id and item not in self._named:
+                        same[item].add(entry.id)
+            for item, digest in column.having(waiting[name]):
+                if item not in self._named:
+                    same[item].update(e.id for e in waiting[name][digest] if not e.external_id)
+        bare: dict[str, list[tuple[Hash, ...]]] = defaultdict(list)
+        for hashes in self._bare:
+            bare[hashes[0].algorithm].append(hashes)
+        for name, keys in bare.items():
+            digests = np.frombuffer(b"".join([k[0].digest for k in keys]), np.uint8).reshape(len(keys), -1)
+            found = [(k, entry) for _, ks, entry in self._known(name, digests, keys) for k in ks]
+            found += [(k, entry) for k in keys for entry in waiting[name].get(k[0].digest, ())]
+            for key, entry in found:
+                if (entry.contributor, entry.hash_set) == mine and set(entry.hashes) == set(key):
+                    for item in self._bare[key]:
+                        same[item].add(entry.id)
+        for ids in _parts(list(self._external)):
+            for external_id, entry in self._store.existing_by_external_ids(*mine, ids).items():
                 for item in self._external[external_id]:
-                    same[item][entry.id] = entry
-        return same, others
+                    same[item].add(entry.id)
+        return same
 
-    def _quarantined(self) -> dict[Hash, list[Entry]]:
-        """Return the hash set's quarantined entries by hash: the matcher does not hold them."""
-        waiting: dict[Hash, list[Entry]] = defaultdict(list)
+    def _known(
+        self, name: str, digests: NDArray[np.uint8], holders: Sequence[_T]
+    ) -> Iterator[tuple[bytes, list[_T], Entry]]:
+        """Yield each active entry of the hub that has one of the digests, uint8[n, bytes], with the digest and its holders in the source."""
+        if not len(digests):
+            return
+        # The matcher knows every active digest, so that the store is asked about few.
+        for rows in _parts(np.flatnonzero(self._matcher.contains(name, digests)).tolist()):
+            by_digest: dict[bytes, list[_T]] = defaultdict(list)
+            for row in rows:
+                by_digest[digests[row].tobytes()].append(holders[row])
+            for digest, entries in self._store.entries_by_digests(name, list(by_digest)).items():
+                for entry in entries:
+                    yield digest, by_digest[digest], entry
+
+    def _clash(self, item: int, name: str, entry: Entry, sets: Mapping[str, HashSet]) -> None:
+        """Quarantine an item whose digest another hash set's entry has, if that set is benign or the two contradict each other."""
+        is_benign = sets[f"{entry.contributor}/{entry.hash_set}"].purpose is Purpose.BENIGN
+        if is_benign and self._hash_set.purpose is not Purpose.BENIGN:
+            text = f"its {name} digest is in a benign hash set of the hub"
+            self._settle(item, Disposition.QUARANTINED, Code.IN_BENIGN_SET, text)
+        for h in self._exact(entry):
+            mine = self._columns[h.algorithm].of(item)
+            if mine is not None and mine != h.digest and h.algorithm != name:
+                text = f"another hash set of the hub binds its {name} digest to a different {h.algorithm} digest"
+                self._settle(item, Disposition.QUARANTINED, Code.CONTRADICTORY_BINDING, text)
+
+    def _quarantined(self) -> dict[str, dict[bytes, list[Entry]]]:
+        """Return the hash set's quarantined entries by algorithm and digest: the matcher does not hold them."""
+        waiting: dict[str, dict[bytes, list[Entry]]] = {name: defaultdict(list) for name in ALGORITHMS}
         contributor, hash_set = self._hash_set.contributor, self._hash_set.id
-        if not self._store.entry_count(contributor, hash_set, EntryState.QUARANTINED):
-            return waiting
         after = 0
-        while page := self._store.list_entries(contributor, hash_set, (EntryState.QUARANTINED,), 1000, after):
+        while page := self._store.list_entries(contributor, hash_set, (EntryState.QUARANTINED,), _LOOKUP, after):
             for entry in page:
                 for h in entry.hashes:
-                    waiting[h].append(entry)
+                    waiting[h.algorithm][h.digest].append(entry)
             after = page[-1].id
         return waiting
 
-    def _compare(self, same: dict[int, dict[int, Entry]], batches: Iterable[Batch]) -> set[int]:
-        """Settle items that the hash set already has; return the ids of entries that stay."""
+    def _compare(self, same: Mapping[int, set[int]], batches: Iterable[Batch]) -> tuple[set[int], set[int]]:
+        """Settle items that the hash set already has; return the ids of entries that stay, and of those that a newer statement replaces."""
         accepted, quarantined = _CODE[Disposition.ACCEPTED], _CODE[Disposition.QUARANTINED]
         kept: set[int] = set()
         replaced: set[int] = set()
-        item = 0
+        first = 0
         for batch in batches:
-            for staged in batch.staged:
-                if item in same and self._outcome[item] in (accepted, quarantined):
-                    record = self._merged.get(item, staged.record)
-                    twin = next((e for e in same[item].values() if _identical(e, record)), None)
-                    if twin is not None:
-                        kept.add(twin.id)
-                        self._outcome[item] = _CODE[Disposition.UNCHANGED]
-                        self._remarks[item] = [(Code.IDENTICAL_ENTRY, f"entry {twin.name} already states exactly this")]
-                    else:
-                        replaced |= same[item].keys()
-                item += 1
-        self.superseded = sorted(replaced - kept)
-        return kept
+            items = range(first, first + len(batch.staged))
+            first = items.stop
+            known = self._store.get_entries({e for i in items if i in same for e in same[i]})
+            for item, staged in zip(items, batch.staged, strict=True):
+                if item not in same or self._outcome[item] not in (accepted, quarantined):
+                    continue
+                record = self._merged.get(item, staged.record)
+                entries = [known[e] for e in sorted(same[item]) if e in known]
+                twin = next((e for e in entries if self._is_identical(e, record)), None)
+                if twin is None:
+                    replaced.update(e.id for e in entries)
+                    continue
+                kept.add(twin.id)
+                self._outcome[item] = _CODE[Disposition.UNCHANGED]
+                self._remarks[item] = [(Code.IDENTICAL_ENTRY, f"entry {twin.name} already states exactly this")]
+                if record.reviews:
+                    known_reviews = self._store.reviews_of([twin.id]).get(twin.id, ())
+                    stated = {(r.author, r.kind, r.comment) for r in known_reviews}
+                    new = dict.fromkeys((v.author, v.kind, v.comment) for v in record.reviews)
+                    self.reviews += [(twin.id, *v) for v in new if v not in stated]
+        return kept, replaced
 
-    def _remove(self, item: int, record: Record) -> None:
-        """Find the entries of a record that asks for a withdrawal: by external id or, where it has none, by its exact digests."""
+    def _is_identical(self, entry: Entry, record: Record) -> bool:
+        """Tell whether a live entry states exactly what the record states. The source's own time stamp does not count."""
+        return (
+            entry.state in _LIVE
+            and (entry.classification.value if entry.classification else "") == self._meaning(record.value)
+            and set(entry.hashes) == set(record.hashes)
+            and entry.flags == record.flags
+            and (entry.media_type, entry.media_size, entry.series, entry.tags, entry.quality, entry.provenance.member)
+            == (record.media_type, record.media_size, record.series, record.tags, record.quality, record.member)
+        )
+
+    def _remove(self, restated: set[int]) -> None:
+        """Find the entries that the source asks to withdraw, but for those that it states again.
+
+        By external id or, where the item has none, by exact digests or, where it has none either, by the very same hashes.
+        """
         mine = (self._hash_set.contributor, self._hash_set.id)
-        found: dict[int, Entry] = {}
-        if record.external_id:
-            found = {e.id: e for e in self._store.existing_by_external_ids(*mine, [record.external_id]).values()}
-        else:
-            for h in record.hashes:
-                if h.algorithm in self._columns:
-                    known = self._store.entries_by_digests(h.algorithm, [h.digest], states=_LIVE).get(h.digest, ())
-                    found |= {e.id: e for e in known if (e.contributor, e.hash_set) == mine}
-        if found:
-            self.withdrawn += [i for i in found if i not in self.withdrawn]
-            self.superseded = [i for i in self.superseded if i not in found]
-            self._remark(item, Code.WITHDRAWN_BY_SOURCE, f"withdrawn: {', '.join(e.name for e in found.values())}")
-        else:
-            self._remark(
-                item, Code.UNKNOWN_EXTERNAL_ID, "the hash set has no such entry; there was nothing to withdraw"
-            )
+        withdrawn: set[int] = set()
+        for part in _parts(list(self._removals.items())):
+            by_id = self._store.existing_by_external_ids(*mine, [r.external_id for _, r in part])
+            by_hash = self._own_entries([h for _, r in part if not r.external_id for h in r.hashes])
+            for item, record in part:
+                exact = self._exact(record)
+                if record.external_id:
+                    found = {e.id: e for e in (by_id.get(record.external_id),) if e is not None}
+                elif exact:
+                    found = {e.id: e for h in exact for e in by_hash.get(h, ())}
+                else:
+                    known = by_hash.get(record.hashes[0], ())
+                    found = {e.id: e for e in known if set(e.hashes) == set(record.hashes)}
+                gone = {i: e for i, e in found.items() if i not in restated}
+                withdrawn |= gone.keys()
+                if gone:
+                    self._remark(
+                        item, Code.WITHDRAWN_BY_SOURCE, f"withdrawn: {', '.join(e.name for e in gone.values())}"
+                    )
+                elif found:
+                    self._remark(
+                        item, Code.SUPERSEDED, "stated again further on in the same source; nothing was withdrawn"
+                    )
+                else:
+                    text = "the hash set has no such entry; there was nothing to withdraw"
+                    self._remark(item, Code.UNKNOWN_EXTERNAL_ID, text)
+        self.withdrawn = sorted(withdrawn)
+
+    def _own_entries(self, hashes: Iterable[Hash]) -> dict[Hash, list[Entry]]:
+        """Return the hash set's live entries that have one of the hashes, by hash."""
+        mine = (self._hash_set.contributor, self._hash_set.id)
+        wanted: dict[str, list[bytes]] = defaultdict(list)
+        for h in hashes:
+            wanted[h.algorithm].append(h.digest)
+        found: dict[Hash, list[Entry]] = {}
+        for name, digests in wanted.items():
+            for digest, entries in self._store.entries_by_digests(name, digests, states=_LIVE).items():
+                found[Hash(name, digest)] = [e for e in entries if (e.contributor, e.hash_set) == mine]
+        return found
 
     def _remark(self, item: int, code: str, detail: str) -> None:
         if all(code != known for known, _ in self._remarks[item]):
@@ -552,12 +673,7 @@ def _union(records: list[Record]) -> Record:
     )
 
 
-def _identical(entry: Entry, record: Record) -> bool:
-    """Tell whether the entry states exactly what the record states. The source's own time stamp does not count."""
-    return (
-        (entry.classification.value if entry.classification else "") == record.value
-        and set(entry.hashes) == set(record.hashes)
-        and entry.flags == record.flags
-        and (entry.media_type, entry.media_size, entry.series, entry.tags, entry.quality, entry.provenance.member)
-        == (record.media_type, record.media_size, record.series, record.tags, record.quality, record.member)
-    )
+def _parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """Yield the values in parts that the store is asked about at once."""
+    for low in range(0, len(values), _LOOKUP):
+        yield values[low : low + _LOOKUP]

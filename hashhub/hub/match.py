@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 
 from hashhub import trust
@@ -15,6 +16,7 @@ from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason,
 from hashhub.hashes import ALGORITHMS, Hash, Metric
 from hashhub.hashing import Limits, hash_media
 from hashhub.hub import access
+from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
     Entry,
     EntryMatch,
@@ -43,8 +45,8 @@ if TYPE_CHECKING:
 MAX_QUERIES: Final = 1000  # in one call
 MAX_MEDIA: Final = 100  # files in one call
 MAX_MATCHES: Final = 1000  # entries in one answer
+_MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise
 _DIGESTS_CONSIDERED: Final = 1000  # nearest digests per hash of a query; more sets `truncated`
-_LOW_QUALITY: Final = 50  # ThreatExchange's PdqSignal ignores pictures below this PDQ quality
 
 
 class _Hit:
@@ -107,27 +109,38 @@ class Match:
         self._follower.require_ready()
         revision = self._matcher.revision
         found, truncated, tripped = self._search(queries, options)  # (2)
-        if not found and not tripped:
-            nothing = ReasonLine(code="NOTHING_KNOWN", text="no entry within the searched distances")
-            return [
-                MatchResult(verdict=Verdict.NO_MATCH, reasons=(nothing,), label=q.label, truncated=i in truncated)
-                for i, q in enumerate(queries)
-            ], revision
-        hits, revision = self._fetch(found, revision)  # (3)
+        hits = self._fetch(found)  # (3)
+        if not hits and not tripped:
+            return [_nothing(query) for query in queries], revision
         reviews = self._store.reviews_of(sorted({h.entry.id for per in hits.values() for h in per.values()}))
-        return [  # (4) to (6)
-            self._answer(
-                principal,
-                query,
-                list(hits.get(i, {}).values()),
-                reviews,
-                policy,
-                options,
-                truncated=i in truncated,
-                tripped=i in tripped,
+        # After the entries: whatever an entry belongs to is there.
+        sets, contributors = self._store.hash_sets(), self._store.contributors()
+        answers: list[MatchResult] = []
+        for i, query in enumerate(queries):
+            if i not in hits and i not in tripped:
+                answers.append(_nothing(query))
+                continue
+            seen, withheld = _visible(principal, list(hits[i].values()) if i in hits else [], sets)  # (4)
+            statements = [
+                trust.Statement(
+                    hit.entry, contributors[hit.entry.contributor], terms, tuple(reviews.get(hit.entry.id, ()))
+                )
+                for hit, terms in seen
+            ]
+            judgement = trust.evaluate(policy, statements, contributors)  # (5)
+            answers.append(  # (6)
+                _answer(
+                    query,
+                    judgement,
+                    seen,
+                    reviews,
+                    options.match_limit,
+                    truncated=i in truncated,
+                    tripped=i in tripped,
+                    withheld=withheld,
+                )
             )
-            for i, query in enumerate(queries)
-        ], revision
+        return answers, revision
 
     def media(
         self, principal: Principal, media: Sequence[tuple[str, bytes]], options: MatchOptions, *, single: bool = False
@@ -223,18 +236,20 @@ class Match:
                 by_digest: dict[bytes, list[tuple[int, int, bytes]]] = defaultdict(list)
                 for r, digest in enumerate(digests):
                     for k in range(int(matches.lims[r]), int(matches.lims[r + 1])):
+                        if matches.tripped[k]:
+                            tripped.update(askers[digest])
+                            continue
                         by_digest[matches.digests[k].tobytes()] += [
                             (i, int(matches.distances[k]), digest) for i in askers[digest]
                         ]
-                found[name] = by_digest
+                if by_digest:
+                    found[name] = by_digest
             for r in np.flatnonzero(matches.truncated).tolist():
                 truncated.update(askers[digests[r]])
         return found, truncated, tripped
 
-    def _fetch(
-        self, found: Mapping[str, Mapping[bytes, list[tuple[int, int, bytes]]]], revision: int
-    ) -> tuple[dict[int, dict[int, _Hit]], int]:
-        """Return the hits by query and entry id, and the revision up to which the store was read."""
+    def _fetch(self, found: Mapping[str, Mapping[bytes, list[tuple[int, int, bytes]]]]) -> dict[int, dict[int, _Hit]]:
+        """Return the hits by query and entry id."""
         hits: dict[int, dict[int, _Hit]] = defaultdict(dict)
         for name, by_digest in found.items():
             for digest, entries in self._store.entries_by_digests(name, list(by_digest)).items():
@@ -244,74 +259,71 @@ class Match:
                         known = hits[i].get(entry.id)
                         if known is None or hit.rank < known.rank:
                             hits[i][entry.id] = hit
-        return hits, revision
+        return hits
 
-    def _answer(
-        self,
-        principal: Principal,
-        query: Query,
-        hits: list[_Hit],
-        reviews: Mapping[int, Sequence[Review]],
-        policy: Policy,
-        options: MatchOptions,
-        *,
-        truncated: bool,
-        tripped: bool,
-    ) -> MatchResult:
-        sets, contributors = self._store.hash_sets(), self._store.contributors()
-        seen: list[tuple[_Hit, HashSet]] = []
-        withheld = False
-        for hit in sorted(hits, key=lambda h: h.rank):  # (4)
-            hash_set = sets[f"{hit.entry.contributor}/{hit.entry.hash_set}"]
-            if access.may_see(principal, hash_set):
-                seen.append((hit, hash_set))
-            else:
-                withheld |= hash_set.marking.disclose_existence
-        statements = [
-            trust.Statement(
+
+def _nothing(query: Query) -> MatchResult:
+    nothing = ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances")
+    return MatchResult(verdict=Verdict.NO_MATCH, reasons=(nothing,), label=query.label)
+
+
+def _visible(
+    principal: Principal, hits: Sequence[_Hit], sets: Mapping[str, HashSet]
+) -> tuple[list[tuple[_Hit, HashSet]], bool]:
+    """Return the hits that the caller may see, nearest first, with their sets; and whether it may know that there are others."""
+    seen: list[tuple[_Hit, HashSet]] = []
+    withheld = False
+    for hit in sorted(hits, key=lambda h: h.rank):
+        hash_set = sets[f"{hit.entry.contributor}/{hit.entry.hash_set}"]
+        if access.may_see(principal, hash_set):
+            seen.append((hit, hash_set))
+        else:
+            withheld |= hash_set.marking.disclose_existence
+    return seen, withheld
+
+
+def _answer(
+    query: Query,
+    judgement: trust.Judgement,
+    seen: Sequence[tuple[_Hit, HashSet]],
+    reviews: Mapping[int, Sequence[Review]],
+    match_limit: int,
+    *,
+    truncated: bool,
+    tripped: bool,
+    withheld: bool,
+) -> MatchResult:
+    """Put the answer together. What was left out of the judgement is never read as clean: it makes REVIEW of NO_MATCH and BENIGN."""
+    reasons = list(judgement.reasons)
+    if tripped:
+        # Such a digest is more likely a blank picture or a placeholder than known material, but only a person can tell.
+        text = "it is near a digest that matches an outlandish share of all queries"
+        reasons.append(ReasonLine(code="CIRCUIT_BREAKER", text=text))
+    if withheld:
+        text = "something is known that the contributor's terms do not let this caller see"
+        reasons.append(ReasonLine(code="WITHHELD", text=text))
+    verdict = judgement.verdict
+    if (tripped or withheld) and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
+        verdict = Verdict.REVIEW
+    limit = min(match_limit or _MATCHES, MAX_MATCHES)
+    return MatchResult(
+        verdict=verdict,
+        reasons=tuple(reasons),
+        matches=tuple(
+            EntryMatch(
                 entry=hit.entry,
-                contributor=contributors[hit.entry.contributor],
-                hash_set=hash_set,
-                reviews=tuple(reviews.get(hit.entry.id, ())),
+                algorithm=hit.algorithm,
+                distance=hit.distance,
+                query_digest=hit.query_digest,
+                reviews=dict(Counter(r.kind for r in reviews.get(hit.entry.id, ()))),
+                marking=hash_set.marking,
             )
-            for hit, hash_set in seen
-        ]
-        judgement = trust.evaluate(policy, statements, contributors)  # (5)
-        verdict, reasons = judgement.verdict, judgement.reasons
-        if (withheld or tripped) and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
-            verdict = Verdict.REVIEW
-        if tripped:
-            # Such a digest is more likely a blank picture or a placeholder than known material, but only a person can tell.
-            reasons += (
-                ReasonLine(
-                    code="CIRCUIT_BREAKER", text="it is near a digest that matches an outlandish share of all queries"
-                ),
-            )
-        if withheld:
-            reasons += (
-                ReasonLine(
-                    code="WITHHELD", text="something is known that the contributor's terms do not let this caller see"
-                ),
-            )
-        limit = min(options.match_limit or 100, MAX_MATCHES)
-        return MatchResult(  # (6)
-            verdict=verdict,
-            reasons=reasons,
-            matches=tuple(
-                EntryMatch(
-                    entry=hit.entry,
-                    algorithm=hit.algorithm,
-                    distance=hit.distance,
-                    query_digest=hit.query_digest,
-                    reviews=dict(Counter(r.kind for r in reviews.get(hit.entry.id, ()))),
-                    marking=hash_set.marking,
-                )
-                for hit, hash_set in seen[:limit]
-            ),
-            label=query.label,
-            truncated=truncated or len(seen) > limit,
-            withheld=withheld,
-        )
+            for hit, hash_set in seen[:limit]
+        ),
+        label=query.label,
+        truncated=truncated or len(seen) > limit,
+        withheld=withheld,
+    )
 
 
 def _check(queries: Sequence[Query], options: MatchOptions) -> None:
@@ -364,17 +376,7 @@ def _check(queries: Sequence[Query], options: MatchOptions) -> None:
 
 
 def _remark_quality(answer: MatchResult, quality: int | None) -> MatchResult:
-    if quality is None or quality >= _LOW_QUALITY:
+    if quality is None or quality >= MIN_PDQ_QUALITY:
         return answer
-    line = ReasonLine(
-        code="LOW_QUALITY",
-        text=f"PDQ quality {quality} is below {_LOW_QUALITY}: a blank or nearly blank picture; near matches say little about it",
-    )
-    return MatchResult(
-        verdict=answer.verdict,
-        reasons=(*answer.reasons, line),
-        matches=answer.matches,
-        label=answer.label,
-        truncated=answer.truncated,
-        withheld=answer.withheld,
-    )
+    text = f"PDQ quality {quality} is below {MIN_PDQ_QUALITY}: a blank or nearly blank picture; near matches say little about it"
+    return msgspec.structs.replace(answer, reasons=(*answer.reasons, ReasonLine(code="LOW_QUALITY", text=text)))

@@ -38,7 +38,7 @@ class Contributors:
     def create(
         self, principal: Principal, contributor: Contributor, *, validate_only: bool = False, request_id: str = ""
     ) -> Contributor:
-        """Create a contributor. Raises AlreadyExists; NotFound when `takes_from` names one that does not exist."""
+        """Create a contributor. Raises AlreadyExists; InvalidArgument when `takes_from` names one that does not exist."""
         access.allow(principal, Role.OPERATOR)
         self._check_sources(contributor)
         contributor = msgspec.structs.replace(contributor, create_time=now())
@@ -112,9 +112,12 @@ class HashSets:
     def get(self, principal: Principal, contributor: str, hash_set: str) -> HashSet:
         """Return a hash set. Raises NotFound, also when its terms do not let the caller see it."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
-        found = self._store.get_hash_set(contributor, hash_set)
-        if not access.may_see(principal, found):
-            raise NotFound(f"there is no hash set {contributor}/{hash_set}")
+        try:
+            found = self._store.get_hash_set(contributor, hash_set)
+        except NotFound:
+            found = None
+        if found is None or not access.may_see(principal, found):
+            raise NotFound(f"there is no hash set {f'{contributor}/{hash_set}'[:127]!r} that this token may see")
         return found
 
     def list(

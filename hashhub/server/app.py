@@ -27,6 +27,7 @@ import msgspec
 
 from hashhub.errors import HashHubError, Unavailable
 from hashhub.hub import Hub
+from hashhub.matcher import warm_up
 from hashhub.server.doors import Doors, bind, check_exposure, with_port
 from hashhub.store import lock_data
 from hashhub.wire import error_to_status, status_pb_to_error
@@ -80,6 +81,7 @@ def _serve_here(
         try:
             doors.start()
             # The doors are open meanwhile: health says NOT_SERVING, and matching raises Unavailable (MATCHER_NOT_READY).
+            warm_up()
             hub.start(wait=False)
             while not hub.is_ready and not stop.wait(_LOOK_SECONDS):
                 pass

@@ -128,7 +128,10 @@ class Application:
             )
         body: bytes = environ["wsgi.input"].read(length)
         try:
-            return json_format.Parse(body.decode() or "{}", method.request())
+            text = body.decode().strip() or "{}"
+            if not text.startswith("{"):  # the parser reads an array as an empty message
+                raise ValueError("it is no JSON object")
+            return json_format.Parse(text, method.request())
         except (json_format.ParseError, ValueError, RecursionError) as e:
             said = str(e)[:_SHOWN]
             raise InvalidArgument.field(
@@ -141,6 +144,7 @@ class Bridge:
 
     def __init__(self, application: Application, listener: socket.socket, threads: int) -> None:
         """Take connections from now on."""
+        self._application = application
         self._map: dict[int, Any] = {}
         self._stopping = threading.Event()
         body = application.max_body_bytes

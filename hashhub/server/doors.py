@@ -242,7 +242,12 @@ def _envelope(context: grpc.ServicerContext) -> Envelope:
     for key, value in context.invocation_metadata():
         if key == "authorization" and isinstance(value, str):
             authorization = value
-    return Envelope(authorization=authorization, peer=context.peer, remaining=context.time_remaining())
+    return Envelope(
+        authorization=authorization,
+        peer=context.peer,
+        remaining=context.time_remaining(),
+        is_wanted=context.is_active,
+    )
 
 
 def _abort(context: grpc.ServicerContext, error: HashHubError) -> NoReturn:

@@ -33,14 +33,18 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A call that can be made. `handle(principal, request)` returns the answer, or yields answers when it `streams`."""
+    """A call that can be made.
+
+    `handle(principal, request)` returns the answer. One that `streams` has `handle(principal, request, is_wanted)`, which yields
+    answers for as long as `is_wanted()`.
+    """
 
     name: str  # Service/Method
     request: type[Message]
     answer: type[Message]
     streams: bool
     roles: frozenset[Role]
-    handle: Callable[[Principal, Any], Any]
+    handle: Callable[..., Any]
 
     @property
     def path(self) -> str:
@@ -55,11 +59,15 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What came with a call besides its body. `remaining`: seconds until its deadline, None when it has none."""
+    """What came with a call besides its body.
+
+    `remaining`: seconds until its deadline, None when it has none. `is_wanted`: whether somebody still waits for the answer.
+    """
 
     authorization: str
     peer: Callable[[], str]
     remaining: float | None = None
+    is_wanted: Callable[[], bool] = lambda: True
 
 
 class Metrics:
@@ -112,7 +120,8 @@ class Gate:
         with _Observed(self._metrics, method, envelope) as observed:
             observed.principal = self.authorise(envelope.authorization, method.roles)
             _check_deadline(envelope)
-            yield from map(encode, method.handle(observed.principal, _decoded(method, decode)))
+            request = _decoded(method, decode)
+            yield from map(encode, method.handle(observed.principal, request, envelope.is_wanted))
 
     def refuse(self, method: Method, envelope: Envelope, error: HashHubError) -> NoReturn:
         """Count and raise `error` for a call that is not let in at all."""

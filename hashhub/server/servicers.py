@@ -1,6 +1,6 @@
 """The calls: each converts its request, asks the hub, and converts the answer. Nothing else happens here.
 
-A servicer's methods are the RPCs' names in snake_case and take `(principal, request)`. They know no transport: what they raise is
+A servicer's methods are the RPCs' names in snake_case and take `(principal, request)`, a streaming one also whether it is wanted. They know no transport: what they raise is
 mapped to a status outside, and what they return is encoded outside.
 """
 
@@ -134,12 +134,14 @@ class Changes:
             cursor = following
 
     def follow_changes(
-        self, principal: Principal, request: v1.FollowChangesRequest
+        self, principal: Principal, request: v1.FollowChangesRequest, is_wanted: Callable[[], bool]
     ) -> Iterator[v1.FollowChangesResponse]:
-        """Stream changes behind a cursor, and then those to come, until the reader ends it or the server stops."""
+        """Stream changes behind a cursor, and then those to come, until the reader has gone or the server stops."""
         cursor = _cursor(request)
         said = time.monotonic()
-        while not self._is_stopping():
+        while is_wanted():
+            if self._is_stopping():
+                raise Unavailable("the server is stopping; follow again from the last page token", retry_after=1.0)
             revision = self._hub.revision()
             changes, following = self._hub.changes.list(principal, *cursor, pages.DEFAULT_SIZE)
             if changes or time.monotonic() - said >= _LIFE_SIGN_SECONDS:
@@ -152,7 +154,6 @@ class Changes:
             if following == cursor:
                 self._hub.changes.wait(revision, _LOOK_SECONDS)
             cursor = following
-        raise Unavailable("the server is stopping; follow again from the last page token", retry_after=1.0)
 
 
 class Contribution:

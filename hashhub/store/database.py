@@ -12,9 +12,11 @@ This module hides what differs between SQLite and PostgreSQL:
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -40,6 +42,7 @@ _T = TypeVar("_T")
 
 FILE_NAME: Final = "hashhub.db"
 _BUSY_SECONDS: Final = 10.0  # a writer waits this long for another's transaction, which lasts well under a second
+_BUSY_POLL_SECONDS: Final = 0.002
 _QUEUE_SECONDS: Final = 30.0  # a thread waits this long for a connection of its own process
 _READERS: Final = 32  # connections kept for reading; more than the default 16 threads of a process
 _MIGRATION_LOCK: Final = 0x6861736868756221  # "hashhub!": key of the advisory lock on PostgreSQL
@@ -77,6 +80,43 @@ def locate(database: str | Path) -> URL:
     return URL.create("sqlite+pysqlite", database=str(path))
 
 
+class _Turns:
+    """A lock that threads get in the order in which they ask.
+
+    An import writes piece after piece; a plain lock, and the pool's own queue, would let it take the next turn before a thread that
+    waits has woken up, again and again.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._waiting: deque[threading.Event] = deque()
+        self._taken = False
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Hold the lock. Raises Unavailable when it does not come free in time."""
+        with self._guard:
+            turn = threading.Event()
+            if self._taken:
+                self._waiting.append(turn)
+            else:
+                self._taken = True
+                turn.set()
+        if not turn.wait(_QUEUE_SECONDS):
+            with self._guard:
+                if not turn.is_set():
+                    self._waiting.remove(turn)
+                    raise _away("too many writes wait for the database", 1.0)
+        try:
+            yield
+        finally:
+            with self._guard:
+                if self._waiting:
+                    self._waiting.popleft().set()
+                else:
+                    self._taken = False
+
+
 class Database:
     """Connections to one database. Thread-safe. Open it after forking, not before."""
 
@@ -87,6 +127,7 @@ class Database:
         or when the driver is not installed; Unavailable when it cannot be reached.
         """
         self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._turns = _Turns() if self.is_sqlite else None
         with mapped():
             engines = _sqlite_engines(url, create=create) if self.is_sqlite else _postgresql_engines(url)
             self._readers, self._writer = engines
@@ -127,7 +168,8 @@ class Database:
 
         On SQLite nobody else can write meanwhile. On PostgreSQL call `lock` before reading what the writes depend on.
         """
-        with mapped(), self._writer.begin() as c:
+        turn = self._turns.take() if self._turns else nullcontext()
+        with mapped(), turn, self._writer.begin() as c:
             yield c
 
     def lock(self, c: Connection) -> None:
@@ -324,10 +366,24 @@ def _sqlite_engines(url: URL, *, create: bool) -> tuple[Engine, Engine]:
     )
     event.listen(writer, "connect", _set_up_sqlite_writer)
     event.listen(readers, "connect", _set_up_sqlite_reader)
-    event.listen(writer, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(writer, "begin", _begin_immediate)
     with writer.connect():  # creates the file in WAL mode before any reader opens it
         pass
     return readers, writer
+
+
+def _begin_immediate(c: Connection) -> None:
+    """Wait for other processes' writes. SQLite's own waiting looks only every 100 ms and would miss the gaps between an import's pieces."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            c.exec_driver_sql("BEGIN IMMEDIATE")
+        except sa.exc.OperationalError as e:
+            if getattr(e.orig, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_POLL_SECONDS)
+        else:
+            return
 
 
 def _set_up_sqlite_writer(connection: sqlite3.Connection, _: object) -> None:
@@ -341,6 +397,7 @@ def _set_up_sqlite_writer(connection: sqlite3.Connection, _: object) -> None:
                 raise
             time.sleep(0.02)
     # FULL: what was acknowledged survives a power cut. A withdrawal that comes back would be worse than a few ms a commit.
+    connection.execute("PRAGMA busy_timeout = 0")  # see _begin_immediate; inside a write nothing else can be in the way
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA cache_size = -131072")  # KiB; sorted runs of hashes touch much of the upper tree

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import signal
 import sys
 import tempfile
 import time
@@ -101,7 +102,7 @@ _UPLOADS: Final = (
     ("turned by 90 degrees", 7, "rotate-90"),
     ("mirrored", 14, "flip"),
     ("watermarked", 11, "watermark"),
-    ("a screenshot of it", 15, "screenshot"),
+    ("a screenshot: too far away", 15, "screenshot"),
     ("nations disagree on it", 5, "jpeg-90"),
     ("a library has it, too", 2, None),
     ("only a library has it", 16, None),
@@ -116,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
     began = time.monotonic()
+    # Also when it is told to end, it takes its hub with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with contextlib.ExitStack() as stack:
         data = Path(chosen.data or stack.enter_context(tempfile.TemporaryDirectory(prefix="hashhub-demo-")))
         if (data / "hub" / "operator.token").exists():

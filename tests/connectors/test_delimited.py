@@ -263,6 +263,7 @@ def test_a_declared_encoding_is_read(encoding: str) -> None:
         (f'"MD5"x;Cat\n{MD5};A'.encode(), "line 1", "no row of cells"),
         (b"MD5;Cat\n" + MD5.encode() + b";" + b"x" * (10 << 20) + b"\n", "line 2", "longer than"),
         (b"MD5;Cat\n" + MD5.encode() + b';"' + b"x\n" * (5 << 20), "line 2", "quote"),
+        (b"MD5;Cat\n" + MD5.encode() + b';"x\n"' * (1 << 20), "line 2", "a row is longer than"),
     ],
 )
 def test_a_source_that_cannot_be_read_on_says_where_and_why(data: bytes, where: str, word: str) -> None:

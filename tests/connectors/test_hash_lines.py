@@ -152,6 +152,7 @@ def test_hashdeep_knows_its_other_columns_and_a_second_header() -> None:
         (f"{MD5}  a\n".encode("utf-16"), "line 1, byte 0", "UTF-16"),
         (f"{MD5}  a\n".encode("utf-16-le"), "line 1, byte 0", "UTF-16"),
         (f"{MD5}  a\n{'x' * (10 << 20)}\n", "line 2", "longer than"),
+        (f"{'x' * ((1 << 20) + 9)}\n{MD5}  a\n", "line 1", "longer than"),
         (b"\0" * (10 << 20), "line 1, byte 0", "UTF-16"),
         (b"ab" + b"x" * (10 << 20), "line 1", "longer than"),
     ],

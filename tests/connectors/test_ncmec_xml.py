@@ -202,6 +202,13 @@ def test_an_error_names_the_item_and_the_line() -> None:
     assert error.position.startswith("images[1], line 2, column ")
 
 
+def test_entries_before_an_error_are_given_first() -> None:
+    items = NCMECXML().read(io.BytesIO(document(entry() + "<image></video>" + entry())), {})
+    assert next(items).position == "images[0]"
+    with pytest.raises(MalformedSource, match=r"^images\[1\], line 1"):
+        next(items)
+
+
 @pytest.mark.parametrize(
     ("begin", "piece"),
     [
@@ -216,7 +223,7 @@ def test_an_error_names_the_item_and_the_line() -> None:
 def test_ten_megabytes_without_an_end_are_refused_without_keeping_them(begin: str, piece: str) -> None:
     data = begin.encode() + piece.encode() * ((10 << 20) // len(piece))
     tracemalloc.start()
-    refused(data)
+    assert " than " in refused(data).message  # longer than, or more elements than
     used = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert used < 12 << 20

@@ -70,21 +70,24 @@ def test_keeps_the_region_of_the_second_generation(region: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "context",
+    ("key", "context"),
     [
-        V13.replace("1.3", "1.4"),
-        V20.replace("2.0", "2.1"),
-        V20.replace("/US", ""),
-        V20.replace("VICSDATAMODEL", "SOMEBODY"),
-        V20 + "x",
+        ("odata.metadata", V13.replace("1.3", "1.4")),
+        ("odata.metadata", V13.replace("1.3", "1.0")),
+        ("odata.metadata", V20),
+        ("@odata.context", V13),
+        ("@odata.context", V20.replace("2.0", "2.1")),
+        ("@odata.context", V20.replace("/US", "")),
+        ("@odata.context", V20.replace("VICSDATAMODEL", "SOMEBODY")),
+        ("@odata.context", V20 + "x"),
         V20.replace("#Media", "#Alerts"),
-        "",
-        None,
-        7,
+        ("@odata.context", ""),
+        ("@odata.context", None),
+        ("@odata.context", 7),
     ],
 )
-def test_refuses_an_unknown_context(context: object) -> None:
-    error = refused(json.dumps({"@odata.context": context, "value": [{"MD5": MD5}]}).encode())
+def test_refuses_an_unknown_context(key: str, context: object) -> None:
+    error = refused(json.dumps({key: context, "value": [{"MD5": MD5}]}).encode())
     assert "expected odata.metadata of" in error.message
     assert "2.0.xml/REGION" in error.message
 
@@ -151,6 +154,8 @@ def test_flags_are_tri_state_and_may_be_texts() -> None:
     )
     assert one().flags == Flags()
     assert one(VictimIdentified="maybe", IsSuspected=[True], SelfGenerated={}).flags == Flags()
+    assert one(VictimIdentified=1).flags.victim_identified is True
+    assert one(VictimIdentified=1.5, IsDistributed=1.0).flags == Flags()
 
 
 @pytest.mark.parametrize(
@@ -456,3 +461,25 @@ def test_the_window_never_shows(items: list[Any], step: int, limit: int) -> None
         assert "longer than" in error.message  # a single text
         whole = whole[: len(found)]
     assert [(f.position, type(f)) for f in found] == [(f.position, type(f)) for f in whole]
+
+
+@given(
+    st.lists(st.integers() | st.floats(allow_nan=False) | st.booleans() | st.none() | st.text(max_size=8)),
+    st.integers(1, 5),
+)
+def test_values_are_whole_wherever_the_reads_end(items: list[Any], block: int) -> None:
+    """`1` at the end of what was read may go on as `12` or `1e-9`."""
+    reader = json_stream.JSONReader(io.BytesIO(json.dumps(items).encode()), "here", block=block)
+    assert [reader.value() for _ in reader.elements()] == items
+    reader.end()
+
+
+def test_values_that_do_not_fit_may_not_nest_without_end() -> None:
+    level = b'["' + b"x" * 30 + b'",'
+    reader = json_stream.JSONReader(io.BytesIO(level * 200), "here", limit=20, block=16)
+    with pytest.raises(MalformedSource, match="longer than 20"):
+        reader.skip()
+    level = b"[" + b"1," * 30
+    reader = json_stream.JSONReader(io.BytesIO(level * 200), "here", limit=20, block=16)
+    with pytest.raises(MalformedSource, match="nested too deeply"):
+        reader.skip()

@@ -13,6 +13,7 @@ import pytest
 from hashhub import v1, wire
 from hashhub.config import Config
 from hashhub.hub import Hub
+from hashhub.matcher import warm_up
 from hashhub.model import Contributor, ContributorKind, Principal, Role
 from hashhub.server import Doors
 
@@ -91,6 +92,7 @@ def _serve(data: Path, *, start: bool = True, **settings: Any) -> Served:
     doors = Doors(hub, config, listen=config.listen, http=config.http)
     doors.start()
     if start:
+        warm_up()
         hub.start()
         doors.announce()
     hub.contributors.create(

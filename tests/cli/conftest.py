@@ -1,0 +1,94 @@
+"""A real hub, started once for all tests of the command line, and ways to run commands against it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hashhub.cli import main
+from hashhub.testing.hub_process import RunningHub, running_hub
+
+Run = Callable[..., Result]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(autouse=True)
+def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have a hub of their own."""
+    for name in [n for n in os.environ if n.startswith("HASHHUB_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+        yield running
+
+
+@pytest.fixture
+def run(hub: RunningHub) -> Run:
+    """Run a command in this process against the hub, as its operator."""
+
+    def run_command(*arguments: str, **options: object) -> Result:
+        environment = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)}
+        return CliRunner().invoke(main, arguments, env=environment, catch_exceptions=False, **options)  # type: ignore[arg-type] # passed on
+
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def police(hub: RunningHub) -> str:
+    """Return the name of a contributor that exists."""
+    environment = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)}
+    arguments = [
+        "contributor",
+        "create",
+        "police-us",
+        "--kind",
+        "law-enforcement",
+        "--jurisdiction",
+        "US",
+        "--reliability",
+        "a",
+    ]
+    made = CliRunner().invoke(main, arguments, env=environment, catch_exceptions=False)
+    assert made.exit_code == 0, made.stderr
+    return "police-us"
+
+
+@pytest.fixture
+def hash_set(run: Run, police: str, request: pytest.FixtureRequest) -> str:
+    """Return the name of a new hash set that no other test uses."""
+    name = f"{police}/set-{abs(hash(request.node.nodeid)) % 10**12}"
+    made = run("hash-set", "create", name, "--scheme", "vic-us")
+    assert made.exit_code == 0, made.stderr
+    return name
+
+
+@pytest.fixture
+def start(hub: RunningHub) -> Iterator[Start]:
+    """Run a command as a process of its own; what is left of them at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+        hub_at = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hashhub.cli", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **hub_at, **environment},
+        )
+        started.append(process)
+        return process
+
+    yield start_command
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,293 @@
+"""What all commands share: help, exit codes, errors, where the token comes from, and plain output in pipes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import runpy
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from hashhub.cli import main
+from hashhub.cli.session import exit_code
+from hashhub.cli.terminal import clean, plain
+from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.hashes import parse_pair
+from hashhub.testing.hub_process import RunningHub
+from hashhub.testing.lists import list_file, random_items
+
+Run = Callable[..., Result]
+Start = Callable[..., Any]
+
+DONE, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
+NOWHERE = "127.0.0.1:1"  # nothing listens on tcpmux
+ESCAPE = "\x1b"
+
+
+def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from leaves(child, (*path, name))
+    else:
+        yield path, command
+
+
+def test_the_page_of_the_command_line_is_what_help_says() -> None:
+    render = runpy.run_path(str(Path(__file__).with_name("reference.py")))["render"]
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
+    assert page == render(), "run: python tests/cli/reference.py > docs/cli.md"
+
+
+def test_every_command_of_the_design_is_there() -> None:
+    there = {" ".join(path) for path, _ in leaves(main)}
+    assert there >= {
+        "serve", "import", "findings", "match", "hash", "scan", "changes", "status",
+        "contributor create", "contributor list", "contributor get", "contributor update",
+        "hash-set create", "hash-set list", "hash-set get", "hash-set update",
+        "entry get", "entry list", "entry withdraw", "entry release", "entry quarantine",
+        "review add", "review list", "connectors list", "schemes list", "schemes show", "policy list", "policy explain",
+        "token create", "token list", "token delete",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), list(leaves(main)), ids=lambda v: "-".join(v) if isinstance(v, tuple) else ""
+)
+def test_every_command_has_help_json_and_server(path: tuple[str, ...], command: click.Command) -> None:
+    options = {name for p in command.params for name in p.opts}
+    assert {"--json", "--server"} <= options
+    assert command.help
+    for p in command.params:
+        if isinstance(p, click.Option):
+            assert p.help, f"{' '.join(path)} {p.opts[0]} is not explained"
+
+
+def test_help_needs_the_base_install_only() -> None:
+    """The heavy packages, and grpc, are blocked: help must not want them, and must be quick."""
+    code = (
+        "import sys\n"
+        "for name in ('numpy', 'faiss', 'numba', 'sqlalchemy', 'PIL', 'pdqhash', 'imagehash', 'grpc', 'rich', 'waitress'):\n"
+        "    sys.modules[name] = None\n"
+        "from hashhub.cli import main\n"
+        "main(['--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == DONE, done.stderr
+    assert "scan" in done.stdout
+
+
+def test_hashing_without_the_extra_says_what_to_install(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
+    code = (
+        "import sys\n"
+        "for name in ('numpy', 'PIL', 'pdqhash', 'imagehash'):\n"
+        "    sys.modules[name] = None\n"
+        "from hashhub.cli import main\n"
+        f"main(['hash', {str(path)!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == REFUSED
+    assert "hashhub[hashing]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-command"],
+        ["match"],
+        ["match", "--no-such-option"],
+        ["match", "--hash", "MD5:" + "00" * 16, "--max-distance", "PDQ"],
+        ["match", "--hash", "MD5:" + "00" * 16, "--limit", "0"],
+        ["import", "x", "--format", "vics"],
+        ["import", "x", "--format", "vics", "--hash-set", "a/b", "--option", "novalue"],
+        ["import", "x", "--format", "vics", "--propose-mapping"],
+        ["contributor", "create", "x", "--kind", "club", "--jurisdiction", "GB"],
+        ["changes", "--from", "-1"],
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(arguments: list[str]) -> None:
+    done = CliRunner().invoke(main, [*arguments, *(["--server", NOWHERE] if len(arguments) > 1 else [])])
+    assert done.exit_code == USAGE, done.output
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status"],
+        ["contributor", "list"],
+        ["match", "--hash", "MD5:" + "00" * 16],
+        ["changes"],
+        ["changes", "--follow"],
+    ],
+)
+def test_no_hub_ends_with_3_in_one_line_and_a_hint(arguments: list[str]) -> None:
+    done = CliRunner().invoke(main, [*arguments, "--server", NOWHERE])
+    assert done.exit_code == UNAVAILABLE
+    first, hint, *_ = done.stderr.splitlines()
+    assert first.startswith("error: the server cannot be reached")
+    assert hint.startswith("hint: start a hub with `hashhub serve`")
+    assert "Traceback" not in done.stderr
+
+
+def test_verbose_adds_the_causes() -> None:
+    done = CliRunner().invoke(main, ["status", "--server", NOWHERE, "--verbose"])
+    assert done.exit_code == UNAVAILABLE
+    assert "reason: UNAVAILABLE SERVER_UNAVAILABLE" in done.stderr
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidArgument("x"), REFUSED),
+        (Unavailable("x"), UNAVAILABLE),
+        (Unavailable("x", reason=Reason.DEADLINE_EXCEEDED), UNAVAILABLE),
+        (LimitExceeded("x"), UNAVAILABLE),
+        (LimitExceeded("x", reason=Reason.TOO_LARGE), REFUSED),
+        (HashHubError("x"), UNAVAILABLE),
+    ],
+)
+def test_exit_codes_tell_a_refusal_from_no_answer(error: HashHubError, code: int) -> None:
+    assert exit_code(error) == code
+
+
+class TestToken:
+    """`--token-file`, else HASHHUB_TOKEN_FILE, else HASHHUB_TOKEN, else the hub's own file on this machine."""
+
+    def invoke(self, hub: RunningHub, *more: str, **environment: str) -> Result:
+        return CliRunner().invoke(main, ["status", "--server", hub.address, *more], env=environment)
+
+    def test_each_way(self, hub: RunningHub, tmp_path: Path) -> None:
+        wrong = tmp_path / "wrong"
+        wrong.write_text("hh_wrong\n", "ascii")
+        good = str(hub.token_file)
+        assert self.invoke(hub, "--token-file", good).exit_code == DONE
+        assert self.invoke(hub, HASHHUB_TOKEN_FILE=good).exit_code == DONE
+        assert self.invoke(hub, HASHHUB_TOKEN=hub.token).exit_code == DONE
+        assert self.invoke(hub, HASHHUB_DATA=str(hub.data)).exit_code == DONE
+        assert (
+            self.invoke(hub, "--token-file", str(wrong), HASHHUB_TOKEN_FILE=good, HASHHUB_TOKEN=hub.token).exit_code
+            == REFUSED
+        )
+        assert self.invoke(hub, HASHHUB_TOKEN_FILE=str(wrong), HASHHUB_TOKEN=hub.token).exit_code == REFUSED
+        assert self.invoke(hub, HASHHUB_TOKEN="hh_wrong", HASHHUB_DATA=str(hub.data)).exit_code == REFUSED  # noqa: S106 - wrong on purpose
+
+    def test_none_says_where_one_is(self, hub: RunningHub, tmp_path: Path) -> None:
+        done = self.invoke(hub, HASHHUB_DATA=str(tmp_path))
+        assert done.exit_code == REFUSED
+        assert "operator.token" in done.stderr
+
+    def test_a_file_that_cannot_be_read_is_named(self, hub: RunningHub, tmp_path: Path) -> None:
+        done = self.invoke(hub, "--token-file", str(tmp_path / "nothing"))
+        assert done.exit_code == REFUSED
+        assert done.stderr.startswith("error: token-file: cannot be read")
+
+    def test_the_operators_token_stays_on_this_machine(self, hub: RunningHub) -> None:
+        """The address is this hub's, but by a name that could be anybody's: no token is found for it."""
+        elsewhere = "dns:///localhost:" + hub.address.rpartition(":")[2]
+        done = CliRunner().invoke(
+            main, ["status", "--server", elsewhere, "--no-tls"], env={"HASHHUB_DATA": str(hub.data)}
+        )
+        assert done.exit_code == REFUSED
+        assert done.stderr.splitlines()[1].startswith("hint: give --token-file")
+
+
+class TestTerminal:
+    def test_pipes_get_plain_text(self, start: Start) -> None:
+        process = start("contributor", "list")
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == DONE, err
+        assert ESCAPE not in out + err
+        assert out.startswith("ID ")
+
+    @pytest.mark.parametrize("no_color", [False, True])
+    def test_a_terminal_gets_a_progress_bar_and_no_colour_where_unwanted(
+        self, hub: RunningHub, run: Run, hash_set: str, tmp_path: Path, *, no_color: bool
+    ) -> None:
+        items = random_items(3_000, seed=40 + no_color, values=("1",))
+        source = tmp_path / "list.json"
+        source.write_bytes(list_file("vics-2.0", items).data)
+        importing = ["import", str(source), "--format", "vics", "--hash-set", hash_set]
+        shown = on_terminal(hub, importing, no_color=no_color)
+        assert "importing" in shown
+        assert "accepted" in shown
+        matched = on_terminal(hub, ["match", "--hash", f"MD5:{items[0].digest('MD5')}"], no_color=no_color)
+        assert "MATCH" in matched
+        colours = re.compile(r"\x1b\[[0-9;]*3[0-9]")
+        assert bool(colours.search(matched)) is not no_color
+        assert not (no_color and colours.search(shown))
+
+    def test_a_reader_that_goes_away_is_no_error(self, start: Start) -> None:
+        process = start("schemes", "show", "vic-us")
+        process.stdout.close()
+        _, err = process.communicate(timeout=60)
+        assert "Traceback" not in err
+
+    def test_control_sequences_of_others_are_not_obeyed(self) -> None:
+        assert (
+            clean(f"a{ESCAPE}[2Jb\r\nc\x07\x9b") == "a\N{REPLACEMENT CHARACTER}[2Jb c" + "\N{REPLACEMENT CHARACTER}" * 2
+        )
+
+    def test_json_holds_hashes_as_commands_take_them(self) -> None:
+        text = "PDQ:" + "0f" * 32
+        assert plain({"hashes": (parse_pair(text),)}) == {"hashes": [text]}
+
+
+def test_serve_refuses_to_expose_tokens(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["serve", "--data", str(tmp_path), "--listen", "0.0.0.0:0"])
+    assert done.exit_code == REFUSED
+    assert "TLS" in done.stderr or "tls" in done.stderr
+
+
+def test_a_second_hub_on_the_same_data_is_refused(hub: RunningHub) -> None:
+    command = [sys.executable, "-m", "hashhub.cli", "serve", "--data", str(hub.data), "--listen", "127.0.0.1:0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode in {REFUSED, UNAVAILABLE}
+    assert "error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def on_terminal(hub: RunningHub, arguments: list[str], *, no_color: bool) -> str:
+    """Run a command on a pseudo-terminal and return everything it wrote."""
+    ours, theirs = pty.openpty()
+    environment = {
+        **{k: v for k, v in os.environ.items() if k != "NO_COLOR"},
+        "HASHHUB_SERVER": hub.address,
+        "HASHHUB_TOKEN_FILE": str(hub.token_file),
+        "TERM": "xterm-256color",
+        "COLUMNS": "120",
+        **({"NO_COLOR": "1"} if no_color else {}),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "hashhub.cli", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+    ) as process:
+        os.close(theirs)
+        found = bytearray()
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            try:
+                piece = os.read(ours, 65_536)
+            except OSError:  # the other side is closed
+                break
+            if not piece:
+                break
+            found += piece
+        os.close(ours)
+        assert process.wait(timeout=30) == DONE, found.decode("utf-8", "replace")
+    return found.decode("utf-8", "replace")

@@ -1,0 +1,284 @@
+"""Importing through the client: nothing half-written, nothing twice, and a run that was cut off goes on where it stopped."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hashhub import v1, wire
+from hashhub.client import Client, Phase, Progress, contribution
+from hashhub.errors import AlreadyExists, FailedPrecondition, HashHubError, InvalidArgument, MalformedSource, NotFound
+from hashhub.hashes import parse_pair
+from hashhub.model import (
+    Disposition,
+    HashSet,
+    ImportState,
+    MatchOptions,
+    Principal,
+    Query,
+    Record,
+    Reject,
+    Role,
+    Verdict,
+)
+from hashhub.testing.hub_process import RunningHub
+from hashhub.testing.lists import Item, list_file, random_items, soiled
+
+POLICY = MatchOptions(policy="any")
+
+
+def write(path: Path, variant: str, items: list[Item]) -> Path:
+    path.write_bytes(list_file(variant, items).data)
+    return path
+
+
+def query(item: Item, algorithm: str = "MD5") -> Query:
+    return Query(hashes=(parse_pair(f"{algorithm}:{item.digest(algorithm)}"),))
+
+
+class Breaking(io.FileIO):
+    """A file on a disk that fails once `good` bytes were read, counted from the second reading of the file."""
+
+    def __init__(self, path: Path, good: int) -> None:
+        super().__init__(path)
+        self._readings = 0
+        self._good = good
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        if (offset, whence) == (0, 0):
+            self._readings += 1
+        return super().seek(offset, whence)
+
+    def read(self, size: int | None = -1, /) -> bytes | None:
+        self._check()
+        return super().read(size)
+
+    def readinto(self, buffer: object, /) -> int | None:
+        self._check()
+        return super().readinto(buffer)  # type: ignore[arg-type] # whatever the caller gave
+
+    def _check(self) -> None:
+        if self._readings > 1 and self.tell() >= self._good:
+            raise OSError(5, "Input/output error")
+
+
+item_sizes = st.lists(st.integers(0, 60), min_size=1, max_size=60)
+
+
+@given(sizes=item_sizes, flip=st.integers(0, 7))
+@settings(deadline=None)
+def test_batches_hold_every_item_once_and_are_cut_alike(sizes: list[int], flip: int) -> None:
+    hashes = (parse_pair("MD5:" + "ab" * 16),)
+    items: list[Record | Reject] = [
+        Reject(f"line {i}", "NO_HASH", "x" * size)
+        if i % 8 == flip
+        else Record(position=f"line {i}", hashes=hashes * (size + 1), series="s" * size * 10)
+        for i, size in enumerate(sizes)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contribution, "BATCH_ITEMS", 7)
+        patch.setattr(contribution, "BATCH_BYTES", 5_000)
+        batches = list(contribution.cut(iter(items)))
+        again = list(contribution.cut(iter(items)))
+    assert batches == again
+    records = [r for b in batches for r in wire.records_from_pb(b.records)]
+    rejects = [r for b in batches for r in wire.rejects_from_pb(b.rejects)]
+    assert records == [i for i in items if isinstance(i, Record)]
+    assert rejects == [i for i in items if isinstance(i, Reject)]
+    for batch in batches:
+        assert 1 <= len(batch.records) + len(batch.rejects) <= 7
+        # Only the item that exceeded the limit may stand beyond it.
+        last = max((m.ByteSize() for m in (*batch.records, *batch.rejects)), default=0)
+        assert batch.ByteSize() <= 5_000 + last + 100
+
+
+def test_an_import_is_matchable_and_reported(operator: Client, tmp_path: Path) -> None:
+    hash_set = operator.create_hash_set(HashSet(contributor="police-us", id="reported", scheme="vic-us")).name
+    items = random_items(5_000, seed=1, values=("1", "2"))
+    listed = list_file("vics-2.0", soiled(items, seed=1), dirty=True)
+    source = tmp_path / "list.json"
+    source.write_bytes(listed.data)
+    seen: list[Progress] = []
+    report = operator.import_source(source, connector="vics", hash_set=hash_set, progress=seen.append)
+
+    counts = report.source.counts
+    assert report.source.state is ImportState.COMMITTED
+    assert counts.items == listed.items
+    assert counts.items == sum(
+        (counts.accepted, counts.quarantined, counts.rejected, counts.duplicate, counts.unchanged, counts.withdrawn)
+    )
+    by_disposition = {d: sum(g.count for g in report.groups if g.disposition is d) for d in Disposition}
+    assert by_disposition[Disposition.REJECTED] == counts.rejected > 0
+    assert by_disposition[Disposition.QUARANTINED] == counts.quarantined > 0
+    assert by_disposition[Disposition.DUPLICATE] == counts.duplicate > 0
+    assert all(0 < len(g.positions) <= min(g.count, 3) for g in report.groups)
+    assert operator.match(query(items[0]), POLICY).result.verdict is Verdict.MATCH
+
+    phases = [p.phase for p in seen]
+    assert phases == sorted(phases, key=list(Phase).index)
+    assert set(phases) == set(Phase)
+    sending = [p for p in seen if p.phase is Phase.SENDING]
+    assert sending[-1] == Progress(
+        phase=Phase.SENDING, done=len(listed.data), total=len(listed.data), items=listed.items
+    )
+    assert [p.done for p in sending] == sorted(p.done for p in sending)
+
+    again = operator.report(f"{hash_set}/{report.source.id}")
+    assert (again.source, again.groups) == (report.source, report.groups)
+
+
+def test_the_same_list_twice_is_one_import(operator: Client, hash_set: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "list", "md5sum", random_items(10, seed=2))
+    first = operator.import_source(source, connector="hash-lines", hash_set=hash_set)
+    second = operator.import_source(source, connector="hash-lines", hash_set=hash_set)
+    assert not first.repeated
+    assert second.repeated
+    assert second.source == first.source
+    assert len(list(operator.list_imports(hash_set))) == 1
+
+
+def test_other_options_make_another_import(operator: Client, hash_set: str, tmp_path: Path) -> None:
+    """The same bytes under another reading are other statements: they must not be taken for imported already."""
+    source = write(tmp_path / "list", "plain-sha256", random_items(10, seed=3, algorithms=("SHA256",)))
+    first = operator.import_source(source, connector="hash-lines", hash_set=hash_set, options={"algorithm": "SHA256"})
+    second = operator.import_source(source, connector="hash-lines", hash_set=hash_set, options={"algorithm": "PDQ"})
+    assert not second.repeated
+    assert second.source.id != first.source.id
+
+
+def test_a_run_that_was_cut_off_is_resumed(operator: Client, hash_set: str, tmp_path: Path) -> None:
+    items = random_items(20_000, seed=4)
+    source = write(tmp_path / "list", "md5sum", items)
+    whole = source.stat().st_size
+    with Breaking(source, whole // 2) as broken, pytest.raises(InvalidArgument, match="reading failed"):
+        operator.import_source(broken, connector="hash-lines", hash_set=hash_set)
+    (left,) = operator.list_imports(hash_set)
+    assert left.state is ImportState.OPEN
+    assert 0 < left.batch_count < 10
+    assert operator.match(query(items[0]), POLICY).result.verdict is Verdict.NO_MATCH
+
+    report = operator.import_source(source, connector="hash-lines", hash_set=hash_set)
+    assert report.resumed_batches == left.batch_count
+    assert report.source.id == left.id
+    assert report.source.counts.accepted == report.source.counts.items == 20_000
+    answers = operator.match_hashes(map(query, (items[0], items[10_000], items[-1])), POLICY)
+    assert [a.result.verdict for a in answers] == [Verdict.MATCH] * 3
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_damaged_source_leaves_nothing_visible(operator: Client, hash_set: str, tmp_path: Path, keep: bool) -> None:  # noqa: FBT001 - parametrised
+    items = random_items(3_000, seed=5 + keep)
+    source = tmp_path / "list.json"
+    source.write_bytes(list_file("vics-2.0", items).data[:-200])
+    with pytest.raises(MalformedSource) as caught:
+        operator.import_source(source, connector="vics", hash_set=hash_set, keep_on_failure=keep)
+    assert caught.value.position.startswith("value[")
+    (left,) = operator.list_imports(hash_set)
+    assert left.state is (ImportState.OPEN if keep else ImportState.CANCELLED)
+    assert operator.match(query(items[0]), POLICY).result.verdict is Verdict.NO_MATCH
+    assert list(operator.list_entries(hash_set)) == []
+
+
+def test_a_cancelled_list_can_be_given_again(operator: Client, hash_set: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "list", "md5sum", random_items(10, seed=7))
+    checked = operator.import_source(source, connector="hash-lines", hash_set=hash_set, validate_only=True)
+    assert checked.validate_only
+    assert checked.source.counts.accepted == 10
+    assert list(operator.list_entries(hash_set)) == []
+    assert operator.import_source(source, connector="hash-lines", hash_set=hash_set).source.counts.accepted == 10
+    assert len(list(operator.list_entries(hash_set))) == 10
+
+
+def test_a_dry_run_reports_what_would_be_refused(operator: Client, hash_set: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "list", "vics-2.0", soiled(random_items(100, seed=8), seed=8))
+    checked = operator.import_source(source, connector="vics", hash_set=hash_set, validate_only=True)
+    assert checked.source.state is ImportState.CANCELLED
+    rejected = sum(g.count for g in checked.groups if g.disposition is Disposition.REJECTED)
+    assert rejected == checked.source.counts.rejected > 0
+
+
+def test_a_full_list_that_shrank_is_refused_until_insisted(operator: Client, hash_set: str, tmp_path: Path) -> None:
+    items = random_items(100, seed=9)
+    operator.import_source(write(tmp_path / "all", "md5sum", items), connector="hash-lines", hash_set=hash_set)
+    few = write(tmp_path / "few", "md5sum", items[:3])
+    with pytest.raises(FailedPrecondition, match="keeps 3 of 100"):
+        operator.import_source(few, connector="hash-lines", hash_set=hash_set, replace=True)
+    assert operator.match(query(items[50]), POLICY).result.verdict is Verdict.MATCH
+    report = operator.import_source(few, connector="hash-lines", hash_set=hash_set, replace=True, allow_shrinking=True)
+    assert (report.source.counts.unchanged, report.source.counts.absent) == (3, 97)
+    assert operator.match(query(items[50]), POLICY).result.verdict is Verdict.NO_MATCH
+    assert operator.match(query(items[0]), POLICY).result.verdict is Verdict.MATCH
+
+
+def test_a_file_that_is_being_written_is_refused(operator: Client, hash_set: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "list", "md5sum", random_items(100, seed=10))
+
+    def append(progress: Progress) -> None:
+        if progress.phase is Phase.SENDING:
+            with source.open("ab") as out:
+                out.write(b"# more\n")
+            os.utime(source)
+
+    with pytest.raises(MalformedSource, match="changed while it was read"):
+        operator.import_source(source, connector="hash-lines", hash_set=hash_set, progress=append)
+    assert list(operator.list_entries(hash_set)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"connector": "no-such-format"}, InvalidArgument),
+        ({"hash_set": "police-us/no-such-set"}, NotFound),
+        ({"hash_set": "police-us"}, InvalidArgument),
+        ({"options": {"no-such-option": "1"}}, InvalidArgument),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_sent(
+    operator: Client, hash_set: str, tmp_path: Path, change: dict[str, object], error: type[HashHubError]
+) -> None:
+    source = write(tmp_path / "list", "md5sum", random_items(3, seed=11))
+    arguments: dict[str, object] = {"connector": "hash-lines", "hash_set": hash_set, **change}
+    call: Callable[..., object] = operator.import_source
+    with pytest.raises(error):
+        call(source, **arguments)
+    assert list(operator.list_imports(hash_set)) == []
+
+
+def test_a_missing_file_is_not_found(operator: Client, hash_set: str, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="No such file"):
+        operator.import_source(tmp_path / "nothing", connector="hash-lines", hash_set=hash_set)
+
+
+def test_resources_round_trip(operator: Client, hash_set: str, hub: RunningHub) -> None:
+    contributor = operator.get_contributor("police-us")
+    assert contributor in list(operator.list_contributors())
+    assert operator.get_hash_set(hash_set) in list(operator.list_hash_sets("police-us"))
+    with pytest.raises(AlreadyExists):
+        operator.create_contributor(contributor)
+    assert {p.id for p in operator.list_policies()} >= {"any", "block"}
+    scheme = next(s for s in operator.list_schemes() if s.id.startswith("vic-us@"))
+    assert [v.value for v in scheme.values] == ["0", "1", "2", "3", "4", "5"]
+    reader = Principal(name="reader", role=Role.CONSUMER)
+    with Client(hub.address, operator.create_token(reader)) as consumer:
+        assert consumer.match(query(random_items(1, seed=12)[0]), POLICY).result.verdict is Verdict.NO_MATCH
+        with pytest.raises(HashHubError):
+            consumer.status()
+    assert reader in list(operator.list_tokens())
+    operator.delete_token("reader")
+    assert reader not in list(operator.list_tokens())
+
+
+def test_names_are_checked_before_they_are_sent(operator: Client) -> None:
+    for name in ("", "police-us", "police-us/set", "police-us/set/x", "a/b/c/1", "police-us//1"):
+        with pytest.raises(InvalidArgument, match="CONTRIBUTOR/SET/ENTRY"):
+            operator.get_entry(name)
+
+
+def test_a_batch_is_what_the_contract_calls_one() -> None:
+    assert isinstance(next(contribution.cut([Reject("line 1", "NO_HASH", "none")])), v1.AddRecordsRequest)

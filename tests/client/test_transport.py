@@ -1,0 +1,247 @@
+"""Deadlines, retries, tokens and TLS, against a real gRPC server that misbehaves in a chosen way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hashhub import v1, wire
+from hashhub.client import Client, is_loopback
+from hashhub.errors import (
+    AlreadyExists,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    PermissionDenied,
+    Reason,
+    Unauthenticated,
+    Unavailable,
+)
+from hashhub.hashes import parse
+from hashhub.model import Contributor, ContributorKind, MatchOptions, Principal, Query, Role
+from hashhub.testing.lists import random_items
+
+Answer = Callable[[str, bytes, grpc.ServicerContext], Message]
+
+
+class _Handler(grpc.GenericRpcHandler):
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        method = handler_call_details.method.removeprefix("/hashhub.v1.")
+        return grpc.unary_unary_rpc_method_handler(
+            lambda request, context: self._answer(method, request, context),
+            request_deserializer=None,
+            response_serializer=lambda message: message.SerializeToString(),
+        )
+
+
+@contextmanager
+def served(answer: Answer) -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(4), handlers=[_Handler(answer)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+def refuse(context: grpc.ServicerContext, error: HashHubError) -> Message:
+    """End a call as the hub does."""
+    status = wire.error_to_status(error)
+    context.set_code(next(c for c in grpc.StatusCode if c.value[0] == status.code))
+    context.set_details(status.message)
+    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+    return v1.Status()
+
+
+NEW = Contributor(id="ngo", display_name="NGO", kind=ContributorKind.NGO, jurisdiction="ZZ")
+
+
+def test_a_write_is_repeated_with_the_same_request_id() -> None:
+    ids: list[str] = []
+
+    def answer(method: str, request: bytes, context: grpc.ServicerContext) -> Message:
+        ids.append(v1.CreateContributorRequest.FromString(request).request_id)
+        if len(ids) < 3:
+            return refuse(context, Unavailable("restarting"))
+        return wire.contributor_to_pb(NEW)
+
+    with served(answer) as address, Client(address, "t") as client:
+        assert client.create_contributor(NEW) == NEW
+        client.create_contributor(NEW)
+    assert len(ids) == 4
+    assert len(set(ids[:3])) == 1
+    assert ids[0]
+    assert ids[3] != ids[0]
+
+
+def test_waits_as_long_as_a_busy_hub_asks() -> None:
+    times: list[float] = []
+
+    def answer(method: str, request: bytes, context: grpc.ServicerContext) -> Message:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            return refuse(context, LimitExceeded("busy", retry_after=0.5))
+        return v1.Status(version="1")
+
+    with served(answer) as address, Client(address, "t") as client:
+        assert client.status().version == "1"
+    assert times[1] - times[0] >= 0.5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidArgument("wrong"),
+        Unauthenticated("who"),
+        PermissionDenied("no"),
+        AlreadyExists("taken"),
+        LimitExceeded("too large", reason=Reason.TOO_LARGE),
+        HashHubError("internal error"),
+    ],
+)
+def test_what_repetition_cannot_help_is_asked_once(error: HashHubError) -> None:
+    calls: list[str] = []
+
+    def answer(method: str, request: bytes, context: grpc.ServicerContext) -> Message:
+        calls.append(method)
+        return refuse(context, error)
+
+    with served(answer) as address, Client(address, "t") as client, pytest.raises(type(error), match=error.message):
+        client.status()
+    assert calls == ["AdminService/GetStatus"]
+
+
+def test_a_token_is_never_created_twice() -> None:
+    calls: list[str] = []
+
+    def answer(method: str, request: bytes, context: grpc.ServicerContext) -> Message:
+        calls.append(method)
+        return refuse(context, Unavailable("gone before it answered"))
+
+    with served(answer) as address, Client(address, "t") as client, pytest.raises(Unavailable):
+        client.create_token(Principal(name="a", role=Role.CONSUMER))
+    assert calls == ["AdminService/CreateToken"]
+
+
+def test_gives_up_after_retry_seconds() -> None:
+    with Client("127.0.0.1:1", "t", retry_seconds=0.5) as client:
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            client.status()
+        assert time.monotonic() - began < 5.0
+
+
+def test_a_passed_deadline_is_not_tried_again() -> None:
+    calls: list[str] = []
+
+    def answer(method: str, request: bytes, context: grpc.ServicerContext) -> Message:
+        calls.append(method)
+        time.sleep(1.0)
+        return v1.Status()
+
+    with served(answer) as address, Client(address, "t", timeout=0.2, retry_seconds=5.0) as client:
+        with pytest.raises(Unavailable) as caught:
+            client.status()
+        assert caught.value.reason is Reason.DEADLINE_EXCEEDED
+        assert calls == ["AdminService/GetStatus"]
+
+
+def test_sends_its_token() -> None:
+    seen: list[object] = []
+
+    def answer(method: str, request: bytes, context: grpc.ServicerContext) -> Message:
+        seen.append(dict(context.invocation_metadata()).get("authorization"))
+        return v1.Status()
+
+    with served(answer) as address, Client(address, "secret") as client:
+        client.status()
+    assert seen == ["Bearer secret"]
+
+
+def test_a_hub_that_loses_an_answer_is_not_believed() -> None:
+    def answer(method: str, request: bytes, context: grpc.ServicerContext) -> Message:
+        asked = v1.BatchMatchHashesRequest.FromString(request)
+        return v1.BatchMatchHashesResponse(results=[v1.MatchResult()] * (len(asked.queries) - 1))
+
+    with served(answer) as address, Client(address, "t") as client, pytest.raises(HashHubError, match="2 answers to 3"):
+        list(client.match_hashes([Query(hashes=(parse("MD5", "00" * 16),))] * 3, MatchOptions(policy="any")))
+
+
+def test_matches_in_batches_and_in_order() -> None:
+    sizes: list[int] = []
+
+    def answer(method: str, request: bytes, context: grpc.ServicerContext) -> Message:
+        asked = v1.BatchMatchHashesRequest.FromString(request)
+        sizes.append(len(asked.queries))
+        results = [v1.MatchResult(label=q.label, verdict="VERDICT_NO_MATCH") for q in asked.queries]
+        return v1.BatchMatchHashesResponse(results=results, policy="any", revision=7)
+
+    queries = [
+        Query(hashes=(parse("MD5", one.digest("MD5")),), label=str(i))
+        for i, one in enumerate(random_items(2_500, seed=1, algorithms=("MD5",)))
+    ]
+    with served(answer) as address, Client(address, "t") as client:
+        answers = client.match_hashes(iter(queries), MatchOptions(policy="any"))
+        assert sizes == []  # nothing is sent before it is wanted
+        first = next(answers)
+        assert (first.result.label, first.policy, first.revision, sizes) == ("0", "any", 7, [1000])
+        assert [a.result.label for a in answers] == [str(i) for i in range(1, 2_500)]
+    assert sizes == [1000, 1000, 500]
+
+
+def test_other_machines_are_spoken_to_in_tls_only() -> None:
+    """A name that is not known to be this machine gets TLS, so a plain server does not understand it."""
+    with served(lambda *_: v1.Status()) as address:
+        port = address.rpartition(":")[2]
+        with Client(address, "t") as client:
+            client.status()
+        with Client(f"dns:///localhost:{port}", "t", retry_seconds=0.0) as client, pytest.raises(Unavailable):
+            client.status()
+        with Client(f"dns:///localhost:{port}", "t", tls=False) as client:
+            client.status()
+        with Client(address, "t", tls=True, retry_seconds=0.0) as client, pytest.raises(Unavailable):
+            client.status()
+
+
+def test_a_closed_client_says_so() -> None:
+    client = Client("127.0.0.1:1", "t", retry_seconds=0.0)
+    client.close()
+    with pytest.raises(Unavailable, match="open a new client"):
+        client.status()
+
+
+@pytest.mark.parametrize("address", ["", "localhost", "127.0.0.1:", "host:port", "127.0.0.1:http"])
+def test_an_address_needs_a_port(address: str) -> None:
+    with pytest.raises(InvalidArgument, match="HOST:PORT"):
+        Client(address, "t")
+
+
+@pytest.mark.parametrize("token", ["two words", "line\nbreak", "caf\N{LATIN SMALL LETTER E WITH ACUTE}"])
+def test_a_token_is_one_word(token: str) -> None:
+    with pytest.raises(InvalidArgument, match="token"):
+        Client("127.0.0.1:1", token)
+
+
+@given(st.ip_addresses(), st.integers(1, 65535))
+def test_loopback_is_what_ip_says(ip: object, port: int) -> None:
+    text = f"[{ip}]" if ":" in str(ip) else str(ip)
+    assert is_loopback(f"{text}:{port}") == ip.is_loopback  # type: ignore[attr-defined] # both kinds of address have it
+
+
+def test_names_are_not_looked_up() -> None:
+    assert is_loopback("localhost:1")
+    assert is_loopback("unix:/tmp/hub.sock")
+    assert not is_loopback("hub.example:8470")
+    assert not is_loopback("127.0.0.1.example:8470")

@@ -1,0 +1,376 @@
+"""What happens to calls when things go wrong, get crowded, or end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import msgspec
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from hashhub import v1, wire
+from hashhub.config import Config
+from hashhub.errors import (
+    Code,
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    Reason,
+    Unavailable,
+)
+from hashhub.server import doors
+from hashhub.server.interceptors import Metrics
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Serve, Served
+
+PRIVATE = "/srv/secret/path SELECT digest FROM hash"
+GET = ("ContributorService/GetContributor", v1.GetContributorRequest(name="contributors/home"), v1.Contributor)
+
+
+class Gatekeeper:
+    """Stands in for a use-case of the hub and holds its calls until told otherwise."""
+
+    def __init__(self, then: Callable[..., Any]) -> None:
+        self.entered = threading.Semaphore(0)
+        self.release = threading.Event()
+        self.calls = 0
+        self._then = then
+
+    def __call__(self, *args: Any) -> Any:
+        self.calls += 1
+        self.entered.release()
+        assert self.release.wait(20)
+        return self._then(*args)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Served], Gatekeeper]]:
+    """Return a function that makes GetContributor of a served hub wait."""
+    made: list[Gatekeeper] = []
+
+    def hold(served: Served) -> Gatekeeper:
+        made.append(Gatekeeper(served.hub.contributors.get))
+        monkeypatch.setattr(served.hub.contributors, "get", made[-1])
+        return made[-1]
+
+    yield hold
+    for one in made:
+        one.release.set()
+
+
+def _health(served: Served, service: str = "") -> int:
+    check = served.channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        health_pb2.HealthCheckRequest.SerializeToString,
+        health_pb2.HealthCheckResponse.FromString,
+    )
+    return int(check(health_pb2.HealthCheckRequest(service=service), timeout=5).status)
+
+
+def test_errors_arrive_as_what_they_were(served: Served) -> None:
+    with pytest.raises(NotFound) as caught:
+        served.call(
+            "ContributorService/GetContributor", v1.GetContributorRequest(name="contributors/nobody"), v1.Contributor
+        )
+    assert caught.value.reason is Reason.RESOURCE_NOT_FOUND
+
+
+def test_an_unexpected_error_says_nothing_and_is_in_the_log(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(PRIVATE)
+
+    monkeypatch.setattr(served.hub.contributors, "get", fail)
+    ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = served.channel.unary_unary(f"/hashhub.v1.{GET[0]}", None, None)
+    with caplog.at_level(logging.INFO, "hashhub.server"), pytest.raises(grpc.RpcError) as caught:
+        ask(GET[1].SerializeToString(), metadata=served.metadata(), timeout=5)
+    shown = repr(caught.value) + repr(caught.value.trailing_metadata())
+    assert "secret" not in shown
+    assert "RuntimeError" not in shown
+    error = wire.status_to_error(caught.value)
+    assert (type(error), error.code) == (HashHubError, Code.INTERNAL)
+    logged = [r for r in caplog.records if error.metadata["requestId"] in r.getMessage()]
+    assert any(r.exc_info and PRIVATE in str(r.exc_info[1]) for r in logged)
+
+
+def test_an_unexpected_error_in_a_stream_says_nothing_either(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(PRIVATE)
+
+    monkeypatch.setattr(served.hub.changes, "list", fail)
+    follow: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(
+        "/hashhub.v1.ChangeService/FollowChanges", None, None
+    )
+    with pytest.raises(grpc.RpcError) as caught:
+        next(follow(b"", metadata=served.metadata(), timeout=5))
+    assert "secret" not in repr(caught.value)
+    assert wire.status_to_error(caught.value).code is Code.INTERNAL
+
+
+def test_an_answer_that_cannot_be_encoded_says_nothing_either(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served.hub, "revision", lambda: 1 << 70)
+    with pytest.raises(HashHubError) as caught:
+        served.call(*GET)
+    assert caught.value.code is Code.INTERNAL
+    assert "requestId" in caught.value.metadata
+
+
+def test_log_lines_hold_no_digests_and_no_tokens(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    digest = bytes(range(16))
+    query = v1.Query(hashes=[v1.Hash(algorithm="MD5", digest=digest)], label="private label")
+    request = v1.MatchHashesRequest(query=query, options=v1.MatchOptions(policy="any"))
+    with caplog.at_level(logging.DEBUG, "hashhub.server"):
+        served.call("MatchService/MatchHashes", request, v1.MatchHashesResponse)
+    (line,) = [r.getMessage() for r in caplog.records if "MatchHashes" in r.getMessage()]
+    assert "code=OK" in line
+    assert "token=operator" in line
+    for text in (digest.hex(), digest.hex()[:16], "private", served.tokens["OPERATOR"]):
+        assert text not in line
+
+
+def test_matches_are_written_down_only_on_demand_and_writes_always(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "hashhub.server"):
+        served.call(*GET)
+        served.new_contributor("logged")
+    lines = [r.getMessage() for r in caplog.records if r.name == "hashhub.server"]
+    assert any("CreateContributor code=OK" in line for line in lines)
+    assert not any("GetContributor" in line for line in lines)
+
+
+def test_a_message_that_is_too_large_is_refused(serve_hub: Serve) -> None:
+    served = serve_hub(max_message_bytes=65_536)
+    media = v1.MatchMediaRequest(media=v1.Media(content=bytes(70_000)), options=v1.MatchOptions(policy="any"))
+    with pytest.raises(LimitExceeded) as caught:
+        served.call("MatchService/MatchMedia", media, v1.MatchMediaResponse)
+    assert caught.value.reason is Reason.TOO_LARGE
+    assert served.call(*GET).display_name == "Home"
+
+
+def test_a_call_whose_deadline_passed_in_the_queue_is_not_begun(
+    serve_hub: Serve, slow: Callable[[Served], Gatekeeper]
+) -> None:
+    served = serve_hub(threads=1)
+    gate = slow(served)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(served.call, *GET)
+        assert gate.entered.acquire(timeout=5)
+        with pytest.raises(Unavailable) as caught:
+            served.call(*GET, timeout=0.2)
+        assert caught.value.reason is Reason.DEADLINE_EXCEEDED
+        gate.release.set()
+        assert first.result(10).display_name == "Home"
+    assert served.call(*GET).display_name == "Home"  # the one thread has gone past the dead call
+    assert gate.calls == 2
+
+
+def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
+    serve_hub: Serve, slow: Callable[[Served], Gatekeeper]
+) -> None:
+    served = serve_hub(threads=1, max_concurrent_calls=2)
+    gate = slow(served)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(served.call, *GET) for _ in range(2)]
+        assert gate.entered.acquire(timeout=5)
+        _until(lambda: served.doors._pools["call"].in_progress == 2)
+        began = time.monotonic()
+        with pytest.raises(LimitExceeded) as caught:
+            served.call(*GET)
+        assert caught.value.reason is Reason.TOO_MANY_REQUESTS
+        assert caught.value.retry_after
+        assert _health(served) == health_pb2.HealthCheckResponse.SERVING
+        assert time.monotonic() - began < 2  # neither waited for the one busy thread
+        gate.release.set()
+        assert all(w.result(10).display_name == "Home" for w in waiting)
+    _until(lambda: served.doors._pools["call"].in_progress == 0)
+    assert served.call(*GET).display_name == "Home"
+
+
+def test_followers_have_their_own_threads_and_their_own_limit(
+    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "_FOLLOWERS", 2)
+    served = serve_hub(threads=1)
+    follow: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(
+        "/hashhub.v1.ChangeService/FollowChanges", None, None
+    )
+    streams = [follow(b"", metadata=served.metadata(), timeout=30) for _ in range(2)]
+    _until(lambda: served.doors._pools["follow"].in_progress == 2)
+    assert served.call(*GET).display_name == "Home"
+    with pytest.raises(grpc.RpcError) as caught:
+        next(follow(b"", metadata=served.metadata(), timeout=5))
+    assert isinstance(wire.status_to_error(caught.value), LimitExceeded)
+    for stream in streams:
+        stream.cancel()
+    _until(lambda: served.doors._pools["follow"].in_progress == 0)
+
+
+def test_calls_in_progress_end_and_new_ones_are_refused_while_draining(
+    serve_hub: Serve, slow: Callable[[Served], Gatekeeper]
+) -> None:
+    served = serve_hub(drain_seconds=10.0)
+    gate = slow(served)
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(served.call, *GET)
+        assert gate.entered.acquire(timeout=5)
+        closing = pool.submit(served.doors.close)
+        _until(lambda: not served.doors.is_serving)
+        with grpc.insecure_channel(served.doors.grpc_address) as late:
+            ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = late.unary_unary(f"/hashhub.v1.{GET[0]}", None, None)
+            with pytest.raises(grpc.RpcError) as caught:
+                ask(b"", metadata=served.metadata(), timeout=2)
+        assert isinstance(wire.status_to_error(caught.value), Unavailable)
+        gate.release.set()
+        assert running.result(5).display_name == "Home"
+        closing.result(5)
+
+
+def test_a_call_that_does_not_end_is_cut_off(serve_hub: Serve, slow: Callable[[Served], Gatekeeper]) -> None:
+    served = serve_hub(drain_seconds=0.3)
+    gate = slow(served)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(served.call, *GET)
+        assert gate.entered.acquire(timeout=5)
+        began = time.monotonic()
+        served.doors.close()
+        assert time.monotonic() - began < 3
+        gate.release.set()
+        with pytest.raises(Unavailable):
+            running.result(5)
+
+
+def test_health_waits_for_the_matcher(serve_hub: Serve) -> None:
+    served = serve_hub(start=False)
+    for service in ("", "hashhub.v1.MatchService"):
+        assert _health(served, service) == health_pb2.HealthCheckResponse.NOT_SERVING
+    query = v1.Query(hashes=[v1.Hash(algorithm="MD5", digest=bytes(16))])
+    request = v1.MatchHashesRequest(query=query, options=v1.MatchOptions(policy="any"))
+    with pytest.raises(Unavailable) as caught:
+        served.call("MatchService/MatchHashes", request, v1.MatchHashesResponse)
+    assert caught.value.reason is Reason.MATCHER_NOT_READY
+    watch = served.channel.unary_stream(
+        "/grpc.health.v1.Health/Watch",
+        health_pb2.HealthCheckRequest.SerializeToString,
+        health_pb2.HealthCheckResponse.FromString,
+    )
+    watching = watch(health_pb2.HealthCheckRequest(), timeout=20)
+    assert next(watching).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    served.hub.start()
+    served.doors.announce()
+    assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
+    assert _health(served, "hashhub.v1.MatchService") == health_pb2.HealthCheckResponse.SERVING
+    served.doors.close()
+    assert next(watching).status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def test_reflection_lists_every_service_without_a_token(served: Served) -> None:
+    ask = served.channel.stream_stream(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    requests = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="hashhub.v1.MatchService"),
+    ]
+    listed, described = ask(iter(requests), timeout=5)
+    names = {s.name for s in listed.list_services_response.service}
+    assert {
+        "hashhub.v1.AdminService",
+        "hashhub.v1.ChangeService",
+        "hashhub.v1.ContributionService",
+        "hashhub.v1.ContributorService",
+        "hashhub.v1.MatchService",
+        "hashhub.v1.ReviewService",
+        "grpc.health.v1.Health",
+    } <= names
+    assert described.file_descriptor_response.file_descriptor_proto
+
+
+def test_an_unknown_call_is_unimplemented(served: Served) -> None:
+    ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = served.channel.unary_unary(
+        "/hashhub.v1.MatchService/Nope", None, None
+    )
+    with pytest.raises(grpc.RpcError) as caught:
+        ask(b"", timeout=5)
+    assert "does not know this call" in wire.status_to_error(caught.value).message
+
+
+def test_details_arrive_for_clients_of_other_makers(served: Served) -> None:
+    ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = served.channel.unary_unary(f"/hashhub.v1.{GET[0]}", None, None)
+    with pytest.raises(grpc.RpcError) as caught:
+        ask(v1.GetContributorRequest(name="x").SerializeToString(), metadata=served.metadata(), timeout=5)
+    (sent,) = (m.value for m in caught.value.trailing_metadata() or () if m.key == "grpc-status-details-bin")
+    status = status_pb2.Status.FromString(bytes(sent))
+    bad_request = error_details_pb2.BadRequest()
+    assert status.details[1].Unpack(bad_request)
+    assert bad_request.field_violations[0].field == "name"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "hub.example:1"])
+@pytest.mark.parametrize("field", ["listen", "http"])
+def test_an_open_door_in_clear_text_must_be_intended(field: str, address: str) -> None:
+    config = msgspec.structs.replace(Config(), **{field: address})
+    with pytest.raises(InvalidArgument) as caught:
+        doors.check_exposure(config)
+    assert [(v.field, v.reason) for v in caught.value.violations] == [(field, "INSECURE")]
+    assert "insecure_listen" in caught.value.message
+    doors.check_exposure(msgspec.structs.replace(config, insecure_listen=True))
+    tls = msgspec.structs.replace(config, tls_certificate="c.pem", tls_key="k.pem")
+    if field == "listen":
+        doors.check_exposure(tls)
+    else:
+        with pytest.raises(InvalidArgument):  # the certificate is not the bridge's
+            doors.check_exposure(tls)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "localhost:0"])
+def test_loopback_needs_no_tls(address: str) -> None:
+    doors.check_exposure(Config(listen=address, http=address))
+
+
+@pytest.mark.parametrize("address", ["", ":1", "localhost", "1.2.3.4:x", "1.2.3.4:70000", "::1:80", "a:-1"])
+def test_addresses_have_a_host_and_a_port(address: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        doors.parse_address("listen", address)
+    assert caught.value.violations[0].field == "listen"
+
+
+@pytest.mark.parametrize("field", ["listen", "http"])
+def test_a_port_that_is_taken_is_named(served: Served, serve_hub: Serve, field: str) -> None:
+    address = served.doors.grpc_address if field == "listen" else served.doors.http_address
+    with pytest.raises(FailedPrecondition) as caught:
+        serve_hub(**{field: address})
+    assert caught.value.reason is Reason.ADDRESS_IN_USE
+    assert address in caught.value.message
+
+
+def test_metrics_count_calls_and_seconds() -> None:
+    metrics = Metrics()
+    for _ in range(3):
+        metrics.observe("A/B", "OK", 0.5)
+    metrics.observe("A/B", "NOT_FOUND", 0.25)
+    lines = metrics.text(2).splitlines()
+    assert 'hashhub_calls_total{worker="2",method="A/B",code="OK"} 3' in lines
+    assert 'hashhub_calls_total{worker="2",method="A/B",code="NOT_FOUND"} 1' in lines
+    assert 'hashhub_call_seconds_total{worker="2",method="A/B"} 1.750000' in lines
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)

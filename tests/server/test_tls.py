@@ -1,0 +1,79 @@
+"""TLS with certificates made here."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from hashhub import v1
+from hashhub.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Serve
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """Return a self-signed certificate for 127.0.0.1 and its key, as PEM files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (tmp_path / "certificate.pem").write_bytes(made.public_bytes(pem))
+    (tmp_path / "key.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return tmp_path / "certificate.pem", tmp_path / "key.pem"
+
+
+def test_calls_over_tls(serve_hub: Serve, certificate: tuple[Path, Path]) -> None:
+    chain, key = certificate
+    served = serve_hub(tls_certificate=str(chain), tls_key=str(key))
+    credentials = grpc.ssl_channel_credentials(chain.read_bytes())
+    with grpc.secure_channel(served.doors.grpc_address, credentials) as channel:
+        ask: grpc.UnaryUnaryMultiCallable[bytes, v1.Status] = channel.unary_unary(
+            "/hashhub.v1.AdminService/GetStatus", None, v1.Status.FromString
+        )
+        assert ask(b"", metadata=served.metadata(), timeout=5).database == "SQLITE"
+    with grpc.insecure_channel(served.doors.grpc_address) as channel:
+        plain: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/hashhub.v1.AdminService/GetStatus", None, None
+        )
+        with pytest.raises(grpc.RpcError):
+            plain(b"", metadata=served.metadata(), timeout=2)
+
+
+@pytest.mark.parametrize("damage", ["missing", "no PEM", "swapped"])
+def test_files_that_cannot_be_used_are_named(serve_hub: Serve, certificate: tuple[Path, Path], damage: str) -> None:
+    chain, key = certificate
+    if damage == "missing":
+        key.unlink()
+    elif damage == "no PEM":
+        chain.write_text("no certificate")
+    else:
+        chain, key = key, chain
+    with pytest.raises(InvalidArgument) as caught:
+        serve_hub(tls_certificate=str(chain), tls_key=str(key))
+    assert caught.value.violations[0].field == "tls_certificate"
+    assert str(chain.parent) not in caught.value.message

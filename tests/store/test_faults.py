@@ -1,0 +1,383 @@
+"""What happens when a process dies, a disk fills up, a server goes away, or a database is not what it should be."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from hashhub.errors import (
+    AlreadyExists,
+    DataLoss,
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    Reason,
+    Unavailable,
+)
+from hashhub.model import Contributor, ContributorKind, Counts, EntryState, ImportState
+from hashhub.store import Store, lock_data
+from hashhub.store import database as database_module
+from hashhub.store import store as module
+from hashhub.store.schema import SCHEMA_VERSION, tables
+
+_SPAWN = multiprocessing.get_context("spawn")
+
+# A process that stages entries until it is killed, saying so after each piece.
+_WRITER = """
+import sys
+from hashhub.hashes import Hash
+from hashhub.model import EntryState
+from hashhub.store import EntryRow, Store
+from hashhub.store import store as module
+
+module._RUN = int(sys.argv[3])
+store = Store.open(sys.argv[1])
+store.begin_commit(sys.argv[2])
+n = 500
+while True:
+    first = store.allocate_entries(sys.argv[2], n)
+    store.stage_entries(sys.argv[2], [
+        EntryRow(i, EntryState.ACTIVE, "", (Hash("MD5", i.to_bytes(16, "big")),)) for i in range(first, first + n)
+    ])
+    print(first, flush=True)
+"""
+
+
+@pytest.mark.parametrize("run", [1, 10**9])
+def test_a_killed_commit_leaves_nothing_visible_and_can_begin_again(database: str, fill: Any, run: int) -> None:
+    store = Store.open(database)
+    fill.register(store)
+    opened = store.create_import(fill.new())
+    store.put_batch(opened.id, 0, b"batch")
+    with subprocess.Popen(
+        [sys.executable, "-c", _WRITER, database, opened.id, str(run)], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        for _ in range(4):
+            assert writer.stdout.readline()
+        os.kill(writer.pid, signal.SIGKILL)
+    store.close()
+
+    store = Store.open(database)
+    assert store.get_import(opened.id).state is ImportState.COMMITTING
+    assert store.get_entries(range(1, 10_000)) == {}
+    assert store.entry_count("alpha", "list") == 0
+    assert list(store.batches(opened.id)) == [b"batch"]
+    store.expire_leases()
+    store.begin_commit(opened.id)
+    assert list(store.all_digests()) == []
+    ids = fill.stage(store, opened.id, [1, 2])
+    assert store.finish_commit(opened.id, counts=Counts()).state is ImportState.COMMITTED
+    assert store.get_entries(range(1, ids[-1] + 1)).keys() == set(ids)
+    store.close()
+
+
+def _contribute_many(database: str, name: str) -> None:
+    store = Store.open(database)
+    for i in range(20):
+        store.create_contributor(
+            Contributor(id=f"{name}-{i}", display_name="A", kind=ContributorKind.NGO, jurisdiction="ZZ")
+        )
+    store.close()
+
+
+def test_processes_open_and_write_the_same_new_database_together(tmp_path: Path, postgresql: Any) -> None:
+    for database in (str(tmp_path / "new"), postgresql.create_database()):
+        processes = [_SPAWN.Process(target=_contribute_many, args=(database, f"p{i}")) for i in range(3)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0, 0, 0]
+        store = Store.open(database)
+        assert len(store.contributors()) == 60
+        assert store.revision() == 60
+        store.close()
+
+
+def test_revisions_become_visible_in_order(store: Store, fill: Any) -> None:
+    fill.register(store)
+    ids = fill.contribute(store, range(120))
+    start = store.revision()
+    stop = threading.Event()
+    holes: list[list[int]] = []
+
+    def watch() -> None:
+        while not stop.is_set():
+            seen = [c.revision for c in store.changes(start)]
+            if seen != list(range(start + 1, start + 1 + len(seen))):
+                holes.append(seen)
+
+    def withdraw(mine: list[int]) -> None:
+        for entry_id in mine:
+            store.withdraw_entries([entry_id], "X")
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    writers = [threading.Thread(target=withdraw, args=(ids[i::4],)) for i in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    stop.set()
+    watcher.join()
+    assert holes == []
+    assert store.revision() == start + len(ids)
+
+
+@pytest.fixture
+def small_disk(sqlite_directory: Path) -> Iterator[Callable[[int], None]]:
+    """Limit how many pages the database may have, as a disk with no room would."""
+
+    def limit(pages: int) -> None:
+        def set_up(connection: sqlite3.Connection, _: object) -> None:
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+
+        sa.event.listen(sa.Engine, "connect", set_up)
+        undo.append(set_up)
+
+    undo: list[Callable[..., None]] = []
+    yield limit
+    for set_up in undo:
+        sa.event.remove(sa.Engine, "connect", set_up)
+
+
+def test_a_full_disk_is_reported_and_leaves_nothing(
+    sqlite_directory: Path, fill: Any, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RUN", 1)
+    store = Store.open(sqlite_directory)
+    fill.register(store)
+    kept = fill.contribute(store, [1])
+    opened = store.create_import(fill.new())
+    store.close()
+    small_disk(60)
+    store = Store.open(sqlite_directory)
+    store.begin_commit(opened.id)
+
+    def stage_all() -> None:
+        for i in range(100):
+            fill.stage(store, opened.id, range(i * 100, i * 100 + 100))
+
+    with pytest.raises(LimitExceeded) as e:
+        stage_all()
+    assert e.value.reason is Reason.DISK_FULL
+    assert "disk" in e.value.message
+    assert store.entry_count("alpha", "list") == 1
+    assert fill.found(store, 1) == kept
+    # The commit can still be given up, and small writes fit again.
+    store.release_commit(opened.id)
+    store.cancel_import(opened.id)
+    store.withdraw_entries(kept, "X")
+    store.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="needs the right to mount a small disk")
+def test_a_disk_that_is_really_full(tmp_path: Path, fill: Any) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk],
+        check=False,
+        capture_output=True,
+    )
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        store = Store.open(disk)
+        fill.register(store)
+        opened = store.create_import(fill.new())
+        with pytest.raises(LimitExceeded) as e:
+            store.put_batch(opened.id, 0, bytes(2_000_000))
+        assert e.value.reason is Reason.DISK_FULL
+        assert store.get_import(opened.id).batch_count == 0
+        assert store.put_batch(opened.id, 0, b"small").batch_count == 1
+        store.close()
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_database_that_goes_away_and_comes_back(postgresql: Any, postgresql_url: str, fill: Any) -> None:
+    store = Store.open(postgresql_url)
+    fill.register(store)
+    [kept] = fill.contribute(store, [1])
+    # Restarted in between: nobody notices. Several connections are dead then, not only one.
+    threads = [threading.Thread(target=store.ping) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    postgresql.stop()
+    postgresql.start()
+    assert fill.found(store, 1) == [kept]
+    postgresql.stop()
+    postgresql.start()
+    revision = store.withdraw_entries([kept], "X")
+    # Away: said so, with advice.
+    postgresql.stop()
+    for call in (store.ping, lambda: fill.found(store, 1), lambda: store.delete_token("x")):
+        with pytest.raises(Unavailable) as e:
+            call()
+        assert e.value.reason is Reason.DATABASE_UNAVAILABLE
+        assert e.value.retry_after
+    with pytest.raises(Unavailable):
+        Store.open(postgresql_url)
+    postgresql.start()
+    assert store.revision() == revision
+    assert fill.contribute(store, [2])
+    store.close()
+
+
+def test_a_writer_that_holds_the_database_too_long_is_unavailable(
+    sqlite_directory: Path, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_BUSY_SECONDS", 0.1)
+    store = Store.open(sqlite_directory)
+    fill.register(store)
+    other = sqlite3.connect(sqlite_directory / "hashhub.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable) as e:
+        store.create_import(fill.new())
+    assert e.value.reason is Reason.DATABASE_UNAVAILABLE
+    assert store.contributors()  # reading goes on
+    other.execute("ROLLBACK")
+    other.close()
+    store.create_import(fill.new())
+    store.close()
+
+
+def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any) -> None:
+    fill.register(store)
+    [entry_id] = fill.contribute(store, [0])
+    import_id = fill.begin(store)
+    for start in range(0, 50_000, 10_000):
+        fill.stage(store, import_id, range(start, start + 10_000))
+    waits: list[float] = []
+
+    def withdraw() -> None:
+        while not done.is_set():
+            start = time.perf_counter()
+            store.withdraw_entries([entry_id], "X")
+            waits.append(time.perf_counter() - start)
+
+    done = threading.Event()
+    writer = threading.Thread(target=withdraw)
+    writer.start()
+    store.finish_commit(import_id, counts=Counts())
+    done.set()
+    writer.join()
+    assert len(waits) > 1
+    assert max(waits) < 5  # far above what is aimed at (0.5), for slow machines; a lock held throughout would starve it
+
+
+def test_a_database_of_a_newer_version_is_refused(database: str) -> None:
+    store = Store.open(database)
+    with store._db.write() as c:
+        c.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    store.close()
+    with pytest.raises(FailedPrecondition, match="upgrade hashhub"):
+        Store.open(database)
+
+
+def test_the_migrations_give_the_tables_of_the_schema(database: str) -> None:
+    store = Store.open(database)
+    with store._db.write() as c:
+        context = MigrationContext.configure(c, opts={"compare_type": True})
+        assert compare_metadata(context, tables) == []
+        assert c.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() == SCHEMA_VERSION
+    scripts = Path(database_module.__file__).parent / "migrations" / "versions"
+    assert max(path.name for path in scripts.glob("*.py")).partition("_")[0] == SCHEMA_VERSION
+    store.close()
+
+
+def test_only_an_existing_database_is_opened_without_create(tmp_path: Path, postgresql: Any) -> None:
+    for missing in (tmp_path / "none", postgresql.create_database()):
+        with pytest.raises(FailedPrecondition, match="no hashhub database"):
+            Store.open(missing, create=False)
+    assert not (tmp_path / "none").exists()
+    Store.open(tmp_path / "some").close()
+    first = Store.open(tmp_path / "some", create=False)
+    again = Store.open(tmp_path / "some" / "hashhub.db", create=False)
+    assert first.database_id == again.database_id
+    first.close()
+    again.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://host/x", "sqlite://", "://", "postgresql+psycopg2://host/x"])
+def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(InvalidArgument, match="database"):
+        Store.open(url)
+
+
+def test_a_file_that_is_no_database_is_data_loss(tmp_path: Path) -> None:
+    (tmp_path / "hashhub.db").write_bytes(b"not a database, but long enough to be taken for one" * 100)
+    with pytest.raises(DataLoss):
+        Store.open(tmp_path)
+
+
+def test_a_broken_rule_of_the_database_is_ours(store: Store, fill: Any) -> None:
+    fill.register(store)
+    [entry_id] = fill.contribute(store, [1])
+    with pytest.raises(AlreadyExists), store._db.write() as c:
+        store._db.insert(c, tables.tables["hash"], [(4, fill.digest(1), entry_id)])
+    with pytest.raises(HashHubError, match="log"), store._db.write() as c:
+        c.execute(sa.text("SELECT nonsense"))
+    assert fill.found(store, 1) == [entry_id]
+
+
+def test_messages_show_no_password(postgresql: Any) -> None:
+    with pytest.raises(Unavailable) as e:
+        Store.open("postgresql+psycopg://me:hunter2@127.0.0.1:1/none")
+    assert "hunter2" not in str(e.value)
+
+
+def _hold(directory: str, ready: Any) -> None:
+    with lock_data(directory):
+        ready.set()
+        time.sleep(60)
+
+
+def test_a_data_directory_has_one_server(tmp_path: Path) -> None:
+    ready = _SPAWN.Event()
+    other = _SPAWN.Process(target=_hold, args=(str(tmp_path), ready))
+    other.start()
+    assert ready.wait(30)
+    with pytest.raises(FailedPrecondition, match=str(other.pid)) as e, lock_data(tmp_path):
+        pass
+    assert e.value.reason is Reason.DATA_IN_USE
+    other.kill()
+    other.join()
+    with lock_data(tmp_path):
+        pass
+    with lock_data(tmp_path), pytest.raises(FailedPrecondition), lock_data(tmp_path):
+        pass
+
+
+def test_a_withdrawn_entry_survives_a_kill_right_after_the_answer(sqlite_directory: Path, fill: Any) -> None:
+    store = Store.open(sqlite_directory)
+    fill.register(store)
+    [entry_id] = fill.contribute(store, [1])
+    store.close()
+    code = (
+        "import os, sys; from hashhub.store import Store; s = Store.open(sys.argv[1]); "
+        f"s.withdraw_entries([{entry_id}], 'X'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(sqlite_directory)], check=False)
+    store = Store.open(sqlite_directory)
+    assert store.get_entries([entry_id])[entry_id].state is EntryState.WITHDRAWN
+    store.close()
