@@ -396,21 +396,25 @@ def _set_up_sqlite_writer(connection: sqlite3.Connection, _: object) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
-    # FULL: what was acknowledged survives a power cut. A withdrawal that comes back would be worse than a few ms a commit.
-    connection.execute("PRAGMA busy_timeout = 0")  # see _begin_immediate; inside a write nothing else can be in the way
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA cache_size = -131072")  # KiB; sorted runs of hashes touch much of the upper tree
-    connection.execute(
-        "PRAGMA wal_autocheckpoint = 16384"
-    )  # pages (64 MiB): each page is copied back once for many commits
-    connection.execute("PRAGMA journal_size_limit = 268435456")  # bytes kept of the log after a large import
+    for pragma in (
+        # What was acknowledged survives a power cut: a withdrawal that comes back would be worse than a few ms for each commit.
+        "synchronous = FULL",
+        "busy_timeout = 0",  # ms; `_begin_immediate` waits, and inside a transaction nothing is in the way
+        "foreign_keys = ON",
+        "cache_size = -131072",  # KiB; a sorted run of hashes comes back to the upper part of the tree again and again
+        "wal_autocheckpoint = 16384",  # pages, 64 MiB: a page is copied back once for many commits
+        "journal_size_limit = 268435456",  # bytes of the log that are kept after a large import
+    ):
+        connection.execute(f"PRAGMA {pragma}")
 
 
 def _set_up_sqlite_reader(connection: sqlite3.Connection, _: object) -> None:
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute("PRAGMA cache_size = -16384")  # KiB for each connection; the operating system caches the rest
-    connection.execute("PRAGMA mmap_size = 1073741824")  # bytes; shared by all connections and processes
+    for pragma in (
+        "query_only = ON",
+        "cache_size = -16384",  # KiB for each connection; the operating system caches the rest
+        "mmap_size = 1073741824",  # bytes; shared by all connections and processes
+    ):
+        connection.execute(f"PRAGMA {pragma}")
 
 
 def _postgresql_engines(url: URL) -> tuple[Engine, Engine]:
