@@ -94,6 +94,7 @@ def through_store(store: Store, n: int) -> dict[str, float]:
         staging, longest = staging + took, max(longest, took)
     finish = seconds(lambda: store.finish_commit(opened.id, counts=Counts(items=n, accepted=n)))
     digests = [entry.hashes[2].digest for entry in last[:1000]]
+    ids = iter(range(first, first + 100))
     return {
         "entries_per_second": n / (staging + finish),
         "staging_seconds": staging,
@@ -105,9 +106,7 @@ def through_store(store: Store, n: int) -> dict[str, float]:
         "revision_microseconds": seconds(store.revision, repeat=1000) * 1e6,
         "all_digests_per_second": 3 * n / seconds(lambda: sum(len(rows) for _, rows in store.all_digests())),
         "digests_of_range_per_second": 3 * n / seconds(lambda: store.digests_of_range(first, first + n)),
-        "withdraw_milliseconds": seconds(lambda: store.withdraw_entries([next(ids)], "BENCH"), repeat=100) * 1e3
-        if (ids := iter(range(first, first + 100)))
-        else 0.0,
+        "withdraw_milliseconds": seconds(lambda: store.withdraw_entries([next(ids)], "BENCH"), repeat=100) * 1e3,
         "peak_memory_mebibytes": getrusage(RUSAGE_SELF).ru_maxrss / 1024,
     }
 

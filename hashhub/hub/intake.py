@@ -454,7 +454,7 @@ class Intake:
         sets = self._store.hash_sets()
         waiting = self._quarantined()
         for name, column in self._columns.items():
-            for digest, items, entry in self._known(name, column.digests, column.items.tolist()):
+            for _, items, entry in self._known(name, column.digests, column.items.tolist()):
                 for item in items:
                     if (entry.contributor, entry.hash_set) != mine:
                         self._clash(item, name, entry, sets)

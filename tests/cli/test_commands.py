@@ -208,7 +208,9 @@ class TestMatching:
         assert run("entry", "withdraw", entry).exit_code == DONE
         assert objects(run(*query).stdout)[0]["verdict"] == "NO_MATCH"
 
-    def test_scans_trees_and_does_not_call_the_unreadable_clean(self, run: Run, hash_set: str, tmp_path: Path) -> None:
+    def test_scans_trees_and_does_not_call_the_unreadable_clean(self, run: Run, police: str, tmp_path: Path) -> None:
+        hash_set = f"{police}/scanned"
+        assert run("hash-set", "create", hash_set).exit_code == DONE
         tree = tmp_path / "tree"
         (tree / "deeper").mkdir(parents=True)
         known = picture(1, (512, 384))
@@ -222,6 +224,8 @@ class TestMatching:
         hashed = objects(run("hash", str(tree / "known.png"), "--algorithm", "PDQ", "--json").stdout)
         line = hashed[0]["hashes"][0].removeprefix("PDQ:")
         (tmp_path / "list.txt").write_text(line + "\n", "ascii")
+        hash_set += "-plain"  # a plain list has no classification, which the other set's scheme demands
+        assert run("hash-set", "create", hash_set).exit_code == DONE
         contribute(run, hash_set, str(tmp_path / "list.txt"), "--option", "algorithm=PDQ", format_="hash-lines")
         done = run("scan", str(tree), "--json")
         assert done.exit_code == UNAVAILABLE

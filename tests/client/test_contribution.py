@@ -55,7 +55,7 @@ class Breaking(io.FileIO):
             self._readings += 1
         return super().seek(offset, whence)
 
-    def read(self, size: int | None = -1, /) -> bytes | None:
+    def read(self, size: int | None = -1, /) -> bytes:
         self._check()
         return super().read(size)
 

@@ -36,7 +36,7 @@ class _Handler(grpc.GenericRpcHandler):
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
         method = handler_call_details.method.removeprefix("/hashhub.v1.")
         return grpc.unary_unary_rpc_method_handler(
             lambda request, context: self._answer(method, request, context),
