@@ -83,11 +83,11 @@ class JSONReader:
         """
         self.peek()
         while True:
-            error: json.JSONDecodeError | None = None
+            error: tuple[str, int] | None = None
             try:
                 found, end = _decode(self._window, self._at)
             except json.JSONDecodeError as e:
-                error = e
+                error = e.msg, e.pos  # not the exception: it would keep the window, and this frame in a cycle
             except RecursionError:
                 self.fail("values are nested too deeply; expected at most a few levels")
             else:
@@ -95,12 +95,12 @@ class JSONReader:
                     self._at = end
                     return found
             if self._ended:
-                self._fail_at(error)
+                self._fail_at(*error or ("", len(self._window)))
             if len(self._window) - self._at > self._limit:
                 if self._window[self._at] in "{[":
                     return LARGE
-                if error and error.pos + _LOOKAHEAD <= len(self._window) and not error.msg.startswith("Unterminated"):
-                    self._fail_at(error)
+                if error and error[1] + _LOOKAHEAD <= len(self._window) and not error[0].startswith("Unterminated"):
+                    self._fail_at(*error)
                 self.fail(f"a single value is longer than {self._limit} characters")
             self._fill()
 
@@ -154,13 +154,14 @@ class JSONReader:
         byte = self._text.skipped + self._dropped + len(self._window[:at].encode())
         raise MalformedSource(message, position=f"{self.where}, byte {byte}")
 
-    def _fail_at(self, error: json.JSONDecodeError | None) -> NoReturn:
-        rest = self._window[error.pos :].strip() if error else ""
-        if error is None or error.msg.startswith("Unterminated") or any(word.startswith(rest) for word in _WORDS):
+    def _fail_at(self, message: str, at: int) -> NoReturn:
+        """Raise what the scanner found at `at`, telling a text that ends too early from one that is wrong."""
+        rest = self._window[at:].strip()
+        if message.startswith("Unterminated") or any(word.startswith(rest) for word in _WORDS):
             self._cut_off()
-        if error.msg.startswith("Invalid \\") and len(rest) < _LOOKAHEAD and '"' not in rest:
+        if message.startswith("Invalid \\") and len(rest) < _LOOKAHEAD and '"' not in rest:
             self._cut_off()  # inside an escape
-        self._fail(f"the text is not JSON ({error.msg.removesuffix(' at')})", error.pos)
+        self._fail(f"the text is not JSON ({message.removesuffix(' at')})", at)
 
     def _cut_off(self) -> NoReturn:
         self._fail("the JSON text ends too early; the file is cut off", len(self._window))

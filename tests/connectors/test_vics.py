@@ -80,7 +80,7 @@ def test_keeps_the_region_of_the_second_generation(region: str) -> None:
         ("@odata.context", V20.replace("/US", "")),
         ("@odata.context", V20.replace("VICSDATAMODEL", "SOMEBODY")),
         ("@odata.context", V20 + "x"),
-        V20.replace("#Media", "#Alerts"),
+        ("@odata.context", V20.replace("#Media", "#Alerts")),
         ("@odata.context", ""),
         ("@odata.context", None),
         ("@odata.context", 7),
