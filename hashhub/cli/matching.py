@@ -19,8 +19,8 @@ from msgspec.structs import replace
 from hashhub import hashes
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command, exit_code
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, progress, say, show_path
-from hashhub.errors import HashHubError, InvalidArgument, MalformedSource, NotFound, Reason
-from hashhub.model import EntryMatch, MatchOptions, MatchResult, Query, ReasonLine, Verdict
+from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, MalformedSource, NotFound, Reason
+from hashhub.model import MAX_HASHES_PER_ENTRY, EntryMatch, MatchOptions, MatchResult, Query, ReasonLine, Verdict
 
 if TYPE_CHECKING:
     from hashhub.hashing import MediaHashes
@@ -315,7 +315,7 @@ def _files(paths: Iterable[str]) -> Iterator[Path]:
     """Yield the files at and below `paths`, sorted within each directory. A path that does not exist is yielded as well."""
     for given in paths:
         path = Path(given)
-        if not path.is_dir():
+        if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for some paths that cannot be looked at
             yield path
             continue
         # A directory that cannot be listed hides files; it must not pass as empty.
@@ -335,12 +335,23 @@ def _hashed(
         try:
             if path.exists() and not path.is_file():
                 # Opening a pipe would wait for ever.
-                raise InvalidArgument("not a regular file, so it was not read", reason=Reason.UNREADABLE_MEDIA)
+                return InvalidArgument("not a regular file, so it was not read", reason=Reason.UNREADABLE_MEDIA)
             found: MediaHashes = hash_one(path)
+        except OSError as e:
+            return InvalidArgument(
+                f"cannot be read: {e.strerror or type(e).__name__}; check the path and its permissions",
+                reason=Reason.UNREADABLE_MEDIA,
+            )
         except HashHubError as e:
             if e.reason is Reason.MISSING_EXTRA:
                 raise
             return e
+        if len(found.hashes) > MAX_HASHES_PER_ENTRY:
+            # Leaving some out could miss the frame that is known; one file must not end the scan either.
+            return LimitExceeded(
+                f"has {len(found.hashes)} hashes over its frames, a query takes {MAX_HASHES_PER_ENTRY}; have the hub hash it",
+                reason=Reason.TOO_LARGE,
+            )
         return found
 
     pending: deque[tuple[Path, Future[MediaHashes | HashHubError]]] = deque()

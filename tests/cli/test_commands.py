@@ -221,6 +221,8 @@ class TestMatching:
         (tree / "cut.png").write_bytes((tree / "known.png").read_bytes()[:2_000])
         (tree / "gone.jpg").symlink_to("nowhere")
         os.mkfifo(tree / "pipe")
+        first, *others = (picture(n, (128, 96)) for n in range(10, 50))
+        first.save(tree / "many.gif", save_all=True, append_images=others)
         hashed = objects(run("hash", str(tree / "known.png"), "--algorithm", "PDQ", "--json").stdout)
         line = hashed[0]["hashes"][0].removeprefix("PDQ:")
         (tmp_path / "list.txt").write_text(line + "\n", "ascii")
@@ -231,7 +233,7 @@ class TestMatching:
         assert done.exit_code == UNAVAILABLE
         answers = {Path(a["query"]).relative_to(tree).as_posix(): a for a in objects(done.stdout)}
         assert all(list(a) == MATCH_KEYS for a in answers.values())
-        unavailable = {"cut.png", "gone.jpg", "pipe"}
+        unavailable = {"cut.png", "gone.jpg", "pipe", "many.gif"}
         assert {n for n, a in answers.items() if a["verdict"] == "UNAVAILABLE"} == unavailable
         assert all(answers[n]["reasons"][0]["text"] for n in unavailable)
         assert {n for n, a in answers.items() if a["verdict"] == "NO_MATCH"} == {"unknown.png", "text.txt"}
@@ -239,11 +241,14 @@ class TestMatching:
             assert [m["hash_set"] for m in answers[name]["matches"]] == [hash_set], name
             assert answers[name]["matches"][0]["algorithm"] == "PDQ"
         assert answers["known.png"]["matches"][0]["distance"] == 0
-        assert "7 files" in done.stderr
+        assert "8 files" in done.stderr
 
         text = run("scan", str(tree / "unknown.png")).stdout
         assert text.startswith("NO_MATCH ")
-        assert run("scan", str(tmp_path / "no-such-path")).exit_code == UNAVAILABLE
+        for path in (str(tmp_path / "no-such-path"), "x" * 5_000):
+            missing = run("scan", path, "--json")
+            assert missing.exit_code == UNAVAILABLE
+            assert objects(missing.stdout)[0]["verdict"] == "UNAVAILABLE"
 
     def test_hashes_without_a_hub(self, run: Run, tmp_path: Path) -> None:
         path = tmp_path / "a.png"
