@@ -155,7 +155,7 @@ def test_flags_are_tri_state_and_may_be_texts() -> None:
     assert one().flags == Flags()
     assert one(VictimIdentified="maybe", IsSuspected=[True], SelfGenerated={}).flags == Flags()
     assert one(VictimIdentified=1).flags.victim_identified is True
-    assert one(VictimIdentified=1.5, IsDistributed=1.0).flags == Flags()
+    assert one(VictimIdentified=1.0).flags == one(VictimIdentified=1.5).flags == Flags()  # 1.0 == 1, but is no flag
 
 
 @pytest.mark.parametrize(
