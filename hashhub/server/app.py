@@ -16,7 +16,6 @@ import gc
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -197,16 +196,17 @@ class _Parent:
     def __init__(self, config: Config, on_ready: OnReady, stop: threading.Event) -> None:
         self._on_ready = on_ready
         self._stop = stop
-        self._reserved: list[socket.socket] = []
+        self._reserved = contextlib.ExitStack()
         self._config = config
-        for field in ("listen", "http"):
-            if address := getattr(config, field):
-                self._config = msgspec.structs.replace(self._config, **{field: self._reserve(field, address)})
 
     def run(self) -> None:
-        """Start the workers, worker 0 first and alone, and watch them until told to stop."""
+        """Reserve the ports, start the workers, worker 0 first and alone, and watch them until told to stop."""
         workers: list[_Worker] = []
         try:
+            for field in ("listen", "http"):
+                if address := getattr(self._config, field):
+                    actual = self._reserve(field, address)
+                    self._config = msgspec.structs.replace(self._config, **{field: actual})
             for index in range(self._config.workers):
                 worker = _Worker(self._config, index)
                 workers.append(worker)
@@ -223,8 +223,7 @@ class _Parent:
                 worker.pipe.close()  # all of them drain at once
             for worker in workers:
                 worker.end(until)
-            for held in self._reserved:
-                held.close()
+            self._reserved.close()
 
     def _reserve(self, field: str, address: str) -> str:
         """Hold the port without listening on it, and return the address with the actual port."""
@@ -232,7 +231,7 @@ class _Parent:
         probe = bind(field, address, shared=False)
         actual = with_port(field, address, probe.getsockname()[1])
         probe.close()
-        self._reserved.append(bind(field, actual, shared=True))
+        self._reserved.enter_context(bind(field, actual, shared=True))
         return actual
 
     def _await_ready(self, worker: _Worker) -> bool:

@@ -6,6 +6,7 @@ for as long as they are read) on their own, health and refusals on a few that ne
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import ipaddress
 import logging
@@ -42,12 +43,12 @@ _RETRY_SECONDS: Final = 0.5  # advice to a caller that found the server full: a 
 
 
 class Doors:
-    """The doors of one process. `open` them once; `close` drains."""
+    """The doors of one process: made open, served from `start` on, drained by `close`."""
 
     def __init__(
         self, hub: Hub, config: Config, *, listen: str, http: str, shared: bool = False, worker: int = 0
     ) -> None:
-        """Open the ports; calls are served from `start` on.
+        """Take the ports.
 
         `listen` and `http`: addresses as in the configuration, with the actual ports where the parent chose them. `shared`: other
         processes serve the same ports. Raises FailedPrecondition when a port is taken, InvalidArgument for unusable TLS files.
@@ -78,11 +79,13 @@ class Doors:
         names = sorted({path.split("/")[1] for path in self._methods})
         reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self._set_health(serving=False)
-        self.grpc_address = self._listen(listen, config)
         self.http_address = ""
         self._bridge: Bridge | None = None
-        if http:
-            listener = bind("http", http, shared=shared)
+        with contextlib.ExitStack() as undo:
+            listener = undo.enter_context(bind("http", http, shared=shared)) if http else None
+            self.grpc_address = self._listen(listen, config)
+            undo.pop_all()
+        if listener is not None:
             application = Application(
                 self._gate,
                 self._methods,
@@ -92,7 +95,7 @@ class Doors:
                 max_message_bytes=config.max_message_bytes,
             )
             self._bridge = Bridge(application, listener, config.threads)
-            self.http_address = _shown(*parse_address("http", http)[:1], listener.getsockname()[1])
+            self.http_address = with_port("http", http, listener.getsockname()[1])
 
     @property
     def is_serving(self) -> bool:
@@ -100,7 +103,7 @@ class Doors:
         return self._hub.is_ready and not self._stopping.is_set()
 
     def start(self) -> None:
-        """Take calls. Health says SERVING once `announce` was called."""
+        """Take calls over gRPC too (the bridge does already). Health says SERVING once `announce` was called."""
         self._grpc.start()
 
     def announce(self) -> None:

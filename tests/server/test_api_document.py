@@ -1,0 +1,95 @@
+"""docs/api.md says everything, and what it says is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from google.protobuf import json_format
+
+from hashhub import errors, v1
+from hashhub.config import Config
+from hashhub.errors import Code, HashHubError, Reason
+from hashhub.hub.contribute import MAX_BATCH
+from hashhub.hub.match import MAX_MEDIA, MAX_QUERIES
+from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Role
+from hashhub.server import bridge, doors, pages
+from hashhub.server.roles import ROLES
+from hashhub.server.servicers import FILES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+
+
+def _rows(pattern: str, text: str = PAGE) -> dict[str, str]:
+    """Return what the two groups of `pattern` find, line by line."""
+    return {m[1]: m[2] for m in re.finditer(pattern, text, re.MULTILINE)}
+
+
+def test_every_call_is_there_with_its_roles() -> None:
+    stated = {}
+    for section in PAGE.split("\n### ")[1:]:
+        service = section.split("\n", 1)[0]
+        section = section.split("\n## ")[0]  # noqa: PLW2901 - the last service's section ends with the chapter
+        for name, roles in _rows(r"^\| `(\w+)` \| ([a-z, ]+) \|", section).items():
+            every = set(Role) if roles == "every role" else {Role(r.strip().upper()) for r in roles.split(",")}
+            stated[f"{service}/{name}"] = every
+    assert stated == {name: set(roles) for name, roles in ROLES.items()}
+
+
+def test_streams_are_marked() -> None:
+    streams = {m.name for f in FILES for s in f.services_by_name.values() for m in s.methods if m.server_streaming}
+    assert set(re.findall(r"^\| `(\w+)` .* A stream: gRPC only\. \|$", PAGE, re.MULTILINE)) == streams
+
+
+def test_every_reason_is_there_with_its_code() -> None:
+    stated = _rows(r"^\| `([A-Z_]+)` \| ([A-Z_]+) \|")
+    assert set(stated) == set(Reason)
+    assert set(stated.values()) == set(Code)
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, HashHubError):
+            assert stated[kind.default_reason] == kind.code
+
+
+def test_reasons_are_stable() -> None:
+    # Clients act on these. Adding one is fine; taking one away or renaming it breaks them.
+    assert {
+        "INVALID_FIELD", "MALFORMED_SOURCE", "UNKNOWN_FORMAT", "UNKNOWN_SCHEME", "UNKNOWN_ALGORITHM", "DISTANCE_REQUIRED",
+        "UNREADABLE_MEDIA", "MEDIA_TOO_LARGE", "TOKEN_MISSING", "TOKEN_UNKNOWN", "ROLE_NOT_ALLOWED", "NOT_YOUR_CONTRIBUTOR",
+        "RESOURCE_NOT_FOUND", "RESOURCE_EXISTS", "IMPORT_CLOSED", "IMPORT_INCOMPLETE", "ENTRY_WITHDRAWN", "LIST_SHRANK",
+        "DATA_IN_USE", "ADDRESS_IN_USE", "CONCURRENT_CHANGE", "TOO_LARGE", "TOO_MANY_REQUESTS", "DISK_FULL",
+        "DATABASE_UNAVAILABLE", "SERVER_UNAVAILABLE", "MATCHER_NOT_READY", "DEADLINE_EXCEEDED", "SNAPSHOT_DAMAGED",
+        "MISSING_EXTRA", "INTERNAL",
+    } <= set(Reason)  # fmt: skip
+
+
+def test_every_code_is_there_with_its_http_code() -> None:
+    stated = _rows(r"^\| ([A-Z_]+) \| (\d+)")
+    assert stated == {code: status.split()[0] for code, status in bridge._HTTP.items()}
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        ("one message", f"`max_message_bytes`, {Config().max_message_bytes >> 20} MiB"),
+        ("calls in progress in one process", f"`max_concurrent_calls`, {Config().max_concurrent_calls}"),
+        ("followed feeds in one process", str(doors._FOLLOWERS)),
+        ("queries in BatchMatchHashes", str(MAX_QUERIES)),
+        ("files in BatchMatchMedia", str(MAX_MEDIA)),
+        ("items in AddRecords", f"{MAX_BATCH:,}"),
+        ("hashes in a query or record", str(MAX_HASHES_PER_ENTRY)),
+        ("one text in a record", f"{MAX_TEXT} characters"),
+    ],
+)
+def test_limits_are_the_real_ones(limit: str, value: str) -> None:
+    assert f"| {limit} | {value} |" in PAGE
+
+
+def test_page_sizes_are_the_real_ones() -> None:
+    assert f"0 means {pages.DEFAULT_SIZE}, more than {pages.MAX_SIZE} means {pages.MAX_SIZE}" in PAGE
+
+
+def test_the_example_is_a_request() -> None:
+    (body,) = re.findall(r"-d '(.+)'$", PAGE, re.MULTILINE)
+    request = json_format.Parse(body, v1.MatchHashesRequest())
+    assert request.query.hashes[0].digest.hex() == "d41d8cd98f00b204e9800998ecf8427e"  # MD5 of nothing

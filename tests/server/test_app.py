@@ -1,0 +1,251 @@
+"""A hub as a process: its start, its lock, its workers, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+from google.protobuf.message import Message
+
+from hashhub import v1, wire
+from hashhub.config import Config
+from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
+from hashhub.server import serve
+from hashhub.testing.hub_process import RunningHub, running_hub
+
+PATIENCE = 40.0  # seconds; a loaded machine starts interpreters slowly
+
+
+@contextmanager
+def _serving(data: Path, **settings: Any) -> Iterator[tuple[str, str]]:
+    """Serve in a thread of this process; yield the addresses."""
+    config = Config(
+        **{"data": str(data), "listen": "127.0.0.1:0", "http": "127.0.0.1:0", "drain_seconds": 1.0, **settings}
+    )
+    stop, ready = threading.Event(), threading.Event()
+    addresses: list[str] = []
+    failures: list[BaseException] = []
+
+    def on_ready(*found: str) -> None:
+        addresses.extend(found)
+        ready.set()
+
+    def run() -> None:
+        try:
+            serve(config, on_ready=on_ready, stop=stop)
+        except HashHubError as e:
+            failures.append(e)
+            ready.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert ready.wait(PATIENCE)
+        if failures:
+            raise failures[0]
+        yield addresses[0], addresses[1]
+    finally:
+        stop.set()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def _call(address: str, secret: str, method: str, request: Message, answer: Any) -> Any:
+    """Make a call over a connection of its own, so that any worker may get it."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(address, options) as channel:
+        ask: grpc.UnaryUnaryMultiCallable[bytes, Any] = channel.unary_unary(
+            f"/hashhub.v1.{method}", None, answer.FromString
+        )
+        try:
+            return ask(request.SerializeToString(), metadata=(("authorization", f"Bearer {secret}"),), timeout=20)
+        except grpc.RpcError as e:
+            raise wire.status_to_error(e) from e
+
+
+def _until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
+    until = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def _workers(hub: RunningHub) -> list[psutil.Process]:
+    """Return the worker processes; multiprocessing has a helper beside them."""
+    return [p for p in psutil.Process(hub.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_the_first_start_writes_the_operators_token_for_its_owner_only(tmp_path: Path) -> None:
+    file = tmp_path / "operator.token"
+    with _serving(tmp_path) as (address, _):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        secret = file.read_text().strip()
+        status = _call(address, secret, "AdminService/GetStatus", v1.GetStatusRequest(), v1.Status)
+        assert status.matcher_revision == status.revision
+    with _serving(tmp_path) as (address, _):
+        assert file.read_text().strip() == secret
+        assert _call(address, secret, "AdminService/GetStatus", v1.GetStatusRequest(), v1.Status)
+
+
+def test_a_left_over_token_file_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "operator.token").symlink_to(elsewhere)
+    with _serving(data):
+        assert not (data / "operator.token").is_symlink()
+    assert elsewhere.read_text() == "precious"
+
+
+def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
+    with _serving(tmp_path) as (address, _):
+        with pytest.raises(FailedPrecondition) as caught, _serving(tmp_path):
+            pass
+        assert caught.value.reason is Reason.DATA_IN_USE
+        secret = (tmp_path / "operator.token").read_text().strip()
+        assert _call(address, secret, "AdminService/GetStatus", v1.GetStatusRequest(), v1.Status)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("field", ["listen", "http"])
+def test_a_port_of_another_program_is_refused_whatever_the_number_of_workers(
+    tmp_path: Path, field: str, workers: int
+) -> None:
+    with socket.socket() as other:
+        # Even one that would share it.
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(FailedPrecondition) as caught, _serving(tmp_path, workers=workers, **{field: address}):
+            pass
+        assert caught.value.reason is Reason.ADDRESS_IN_USE
+
+
+def test_settings_that_would_expose_tokens_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument), _serving(tmp_path / "data", listen="0.0.0.0:0"):
+        pass
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_a_worker_cannot_start_for_is_what_the_parent_raises(tmp_path: Path) -> None:
+    (tmp_path / "certificate.pem").write_text("no certificate")
+    files = str(tmp_path / "certificate.pem")
+    with (
+        pytest.raises(InvalidArgument) as caught,
+        _serving(tmp_path / "data", workers=2, tls_certificate=files, tls_key=files),
+    ):
+        pass
+    assert caught.value.violations[0].field == "tls_certificate"
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    """A hub of two workers, which all end when their parent is told to."""
+    data = tmp_path_factory.mktemp("workers")
+    with running_hub(data, "--workers", "2") as hub:
+        assert len(_workers(hub)) == 2
+        yield hub
+        workers = _workers(hub)
+        os.kill(hub.pid, signal.SIGTERM)
+        _until(lambda: not any(_lives(w) for w in workers))
+    assert "Traceback" not in (data / "hub.log").read_text()
+
+
+def test_workers_share_the_ports_and_see_what_the_others_commit(two_workers: RunningHub) -> None:
+    hub = two_workers
+    contributor = v1.Contributor(display_name="W", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ")
+    create = v1.CreateContributorRequest(contributor_id="w", contributor=contributor)
+    _call(hub.address, hub.token, "ContributorService/CreateContributor", create, v1.Contributor)
+    sets = v1.CreateHashSetRequest(parent="contributors/w", hash_set_id="s")
+    _call(hub.address, hub.token, "ContributorService/CreateHashSet", sets, v1.HashSet)
+    opening = v1.CreateImportRequest(parent="contributors/w/hashSets/s")
+    getattr(opening, "import").MergeFrom(v1.Import(connector="t", connector_version="1", source_digest="ab" * 32))
+    name = _call(hub.address, hub.token, "ContributionService/CreateImport", opening, v1.Import).name
+    known = v1.Hash(algorithm="MD5", digest=b"known to workers")
+    records = v1.AddRecordsRequest(name=name, records=[v1.Record(position="1", hashes=[known])])
+    _call(hub.address, hub.token, "ContributionService/AddRecords", records, v1.Import)
+    _call(
+        hub.address,
+        hub.token,
+        "ContributionService/CommitImport",
+        v1.CommitImportRequest(name=name, batch_count=1),
+        v1.Import,
+    )
+    match = v1.MatchHashesRequest(query=v1.Query(hashes=[known]), options=v1.MatchOptions(policy="any"))
+
+    def verdicts() -> set[int]:
+        # The kernel spreads connections over the workers: of twenty, each gets some (2 in 2^20 otherwise).
+        return {
+            _call(hub.address, hub.token, "MatchService/MatchHashes", match, v1.MatchHashesResponse).result.verdict
+            for _ in range(20)
+        }
+
+    _until(lambda: verdicts() == {v1.Verdict.VERDICT_MATCH}, patience=20)
+    matched = _call(hub.address, hub.token, "MatchService/MatchHashes", match, v1.MatchHashesResponse)
+    withdraw = v1.WithdrawEntryRequest(name=matched.result.matches[0].entry.name)
+    _call(hub.address, hub.token, "ContributionService/WithdrawEntry", withdraw, v1.Entry)
+    # The store decides what is active: a withdrawal needs no waiting in any worker.
+    assert verdicts() == {v1.Verdict.VERDICT_NO_MATCH}
+
+
+def test_a_worker_that_dies_is_started_again(two_workers: RunningHub) -> None:
+    hub = two_workers
+    before = _workers(hub)
+    before[1].kill()
+    _until(lambda: not before[1].is_running() and len(_workers(hub)) == 2)
+
+    def answering() -> set[str]:
+        """Which workers answer: each counts its calls under its own number."""
+        found = set()
+        for _ in range(10):
+            connection = http.client.HTTPConnection(hub.http, timeout=10)
+            with contextlib.suppress(OSError), contextlib.closing(connection):
+                _call(hub.address, hub.token, "AdminService/GetStatus", v1.GetStatusRequest(), v1.Status)
+                connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {hub.token}"})
+                found |= set(re.findall(r'worker="(\d)"', connection.getresponse().read().decode()))
+        return found
+
+    _until(lambda: answering() == {"0", "1"})
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    with running_hub(tmp_path, "--workers", "2") as hub:
+        workers = _workers(hub)
+        assert len(workers) == 2
+        os.kill(hub.pid, signal.SIGKILL)
+        _until(lambda: not any(_lives(w) for w in workers))
+    # Nothing holds the data any more.
+    with _serving(tmp_path):
+        pass
+
+
+def test_an_interrupt_drains_one_process(tmp_path: Path) -> None:
+    with running_hub(tmp_path) as hub:
+        process = psutil.Process(hub.pid)
+        os.kill(hub.pid, signal.SIGINT)
+        _until(lambda: not _lives(process))
+    assert "draining" in (tmp_path / "hub.log").read_text()
+    assert "Traceback" not in (tmp_path / "hub.log").read_text()
