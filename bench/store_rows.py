@@ -10,21 +10,18 @@ executemany or psycopg's COPY with the same settings: what is left is the price 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import random
 import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from typing import Any, Final
 
 import psycopg
 
+from bench import result
+from bench.result import SEED
 from hashhub.hashes import Hash
 from hashhub.model import (
     Classification,
@@ -39,7 +36,6 @@ from hashhub.model import (
 from hashhub.store import EntryRow, Store
 
 PIECE: Final = 10_000
-SEED: Final = 20_261_125
 
 
 def entries(first: int, n: int, classification: int) -> Iterator[list[EntryRow]]:
@@ -86,6 +82,8 @@ def through_store(store: Store, n: int) -> dict[str, float]:
         ]
     )
     store.begin_commit(opened.id)
+    result.reset_peak()
+    before = result.resident_mib()
     first = store.allocate_entries(opened.id, n)
     staging = longest = 0.0
     last: list[EntryRow] = []
@@ -93,6 +91,7 @@ def through_store(store: Store, n: int) -> dict[str, float]:
         took = seconds(lambda: store.stage_entries(opened.id, last))  # noqa: B023 - called at once
         staging, longest = staging + took, max(longest, took)
     finish = seconds(lambda: store.finish_commit(opened.id, counts=Counts(items=n, accepted=n)))
+    peak = result.peak_mib()
     digests = [entry.hashes[2].digest for entry in last[:1000]]
     ids = iter(range(first, first + 100))
     return {
@@ -107,7 +106,7 @@ def through_store(store: Store, n: int) -> dict[str, float]:
         "all_digests_per_second": 3 * n / seconds(lambda: sum(len(rows) for _, rows in store.all_digests())),
         "digests_of_range_per_second": 3 * n / seconds(lambda: store.digests_of_range(first, first + n)),
         "withdraw_milliseconds": seconds(lambda: store.withdraw_entries([next(ids)], "BENCH"), repeat=100) * 1e3,
-        "peak_memory_mebibytes": getrusage(RUSAGE_SELF).ru_maxrss / 1024,
+        "import_memory_mebibytes": peak - before,
     }
 
 
@@ -162,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entries", type=int, default=200_000, help="entries to write, each with three hashes")
     parser.add_argument("--database", help="URL of an empty PostgreSQL database; default: SQLite")
-    parser.add_argument("--out", type=Path, help="also write the result here as JSON")
+    parser.add_argument("--out", type=Path, help="where to write the result; default: bench/results")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         store = Store.open(options.database or directory)
@@ -171,23 +170,12 @@ def main() -> None:
         finally:
             store.close()
         bare = bare_postgresql(options.database) if options.database else bare_sqlite(Path(directory))
-    figures["bare_entries_per_second"] = bare
-    result = {
-        "database": "postgresql" if options.database else "sqlite",
-        "entries": options.entries,
-        "seed": SEED,
-        "machine": {"system": platform.platform(), "processor": platform.processor(), "cores": os.cpu_count()},
-        "versions": {
-            "python": platform.python_version(),
-            "sqlite": sqlite3.sqlite_version,
-            **{name: version(name) for name in ("sqlalchemy", "psycopg", "numpy")},
-        },
-        "figures": {name: round(value, 3) for name, value in figures.items()},
-    }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", "utf-8")
+    kind = "postgresql" if options.database else "sqlite"
+    rows = [{"figure": name, "value": value} for name, value in {**figures, "bare_entries_per_second": bare}.items()]
+    result.show(rows)
+    packages = ("sqlalchemy", "psycopg", "numpy")
+    parameters = {"database": kind, "entries": options.entries, "sqlite": sqlite3.sqlite_version}
+    result.save(f"store_rows_{kind}", parameters, rows, out=options.out, packages=packages, seed=SEED)
 
 
 if __name__ == "__main__":

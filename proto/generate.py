@@ -20,15 +20,17 @@ def generate(out: Path) -> None:
     target = out / "hashhub" / "v1"
     target.mkdir(parents=True, exist_ok=True)
     well_known = Path(protoc.__file__).parent / "_proto"
-    code = protoc.main([
-        "protoc",
-        f"-I{HERE}",
-        f"-I{well_known}",
-        f"--python_out={out}",
-        f"--pyi_out={out}",
-        f"--grpc_python_out={out}",
-        *map(str, sources),
-    ])
+    code = protoc.main(
+        [
+            "protoc",
+            f"-I{HERE}",
+            f"-I{well_known}",
+            f"--python_out={out}",
+            f"--pyi_out={out}",
+            f"--grpc_python_out={out}",
+            *map(str, sources),
+        ]
+    )
     if code:
         raise SystemExit(code)
     lines = ['"""The wire contract, generated from `proto/` by `make protos`. Do not edit."""', ""]

@@ -167,6 +167,8 @@ def _pause(error: HashHubError, wait: float) -> float | None:
     if isinstance(error, Unavailable):
         # The caller's own time was used up: another attempt would take as long again.
         return None if error.reason is Reason.DEADLINE_EXCEEDED else min(error.retry_after or wait, _LONGEST_WAIT)
+    if error.reason is Reason.DISK_FULL:
+        return None  # until somebody has made room; the caller had better know at once
     if isinstance(error, LimitExceeded) and error.retry_after is not None:
         return min(max(error.retry_after, wait), _LONGEST_WAIT)
     return None

@@ -81,9 +81,8 @@ class Hub:
                 # The database was restored from an older backup: what the snapshot knows beyond it never happened.
                 matcher.close()
                 try:
-                    directory.rename(
-                        directory.with_name(f"{directory.name}.newer-than-database-{secrets.token_hex(4)}")
-                    )
+                    aside = f"{directory.name}.newer-than-database-{secrets.token_hex(4)}"
+                    directory.rename(directory.with_name(aside))
                 except OSError as e:
                     raise FailedPrecondition(
                         f"snapshots newer than the database cannot be set aside ({e.strerror}); remove `matcher` from the data directory"

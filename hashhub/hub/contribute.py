@@ -180,9 +180,8 @@ class Contribute:
                     reviews=reviews,
                 )
             except BaseException:
-                with contextlib.suppress(
-                    HashHubError
-                ):  # the database may be what failed: the lease then runs out by itself
+                # The database may be what failed: the lease then runs out by itself.
+                with contextlib.suppress(HashHubError):
                     self._store.release_commit(import_id)
                 raise
             self._follower.catch_up()

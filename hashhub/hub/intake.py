@@ -581,13 +581,11 @@ class Intake:
                 gone = {i: e for i, e in found.items() if i not in restated}
                 withdrawn |= gone.keys()
                 if gone:
-                    self._remark(
-                        item, Code.WITHDRAWN_BY_SOURCE, f"withdrawn: {', '.join(e.name for e in gone.values())}"
-                    )
+                    text = f"withdrawn: {', '.join(e.name for e in gone.values())}"
+                    self._remark(item, Code.WITHDRAWN_BY_SOURCE, text)
                 elif found:
-                    self._remark(
-                        item, Code.SUPERSEDED, "stated again further on in the same source; nothing was withdrawn"
-                    )
+                    text = "stated again further on in the same source; nothing was withdrawn"
+                    self._remark(item, Code.SUPERSEDED, text)
                 else:
                     text = "the hash set has no such entry; there was nothing to withdraw"
                     self._remark(item, Code.UNKNOWN_EXTERNAL_ID, text)

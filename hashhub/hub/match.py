@@ -13,8 +13,8 @@ import numpy as np
 
 from hashhub import trust
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Violation
-from hashhub.hashes import ALGORITHMS, Hash, Metric
-from hashhub.hashing import Limits, hash_media
+from hashhub.hashes import ALGORITHMS, Metric
+from hashhub.hashing import Limits, MediaHashes, hash_media
 from hashhub.hub import access
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
@@ -158,7 +158,7 @@ class Match:
             )
         queries: list[Query] = []
         results: list[MediaResult | None] = []
-        about: list[tuple[tuple[Hash, ...], int | None, str]] = []
+        about: list[MediaHashes] = []
         for label, content in media:
             try:
                 hashed = hash_media(content, dihedral=options.dihedral, limits=self._limits)
@@ -170,9 +170,8 @@ class Match:
                     MediaResult(result=MatchResult(verdict=Verdict.UNAVAILABLE, reasons=(unreadable,), label=label))
                 )
                 continue
-            qualities = [f.quality for f in hashed.frames if f.quality is not None]
             queries.append(Query(hashes=hashed.hashes, label=label))
-            about.append((hashed.hashes, max(qualities, default=None), hashed.media_type))
+            about.append(hashed)
             results.append(None)
         answers, revision = self.hashes(principal, queries, options) if queries else ([], self._matcher.revision)
         matched = iter(zip(answers, about, strict=True))
@@ -181,10 +180,14 @@ class Match:
             if waiting is not None:
                 done.append(waiting)
                 continue
-            answer, (hashes, quality, media_type) = next(matched)
+            answer, hashed = next(matched)
+            quality = max((f.quality for f in hashed.frames if f.quality is not None), default=None)
             done.append(
                 MediaResult(
-                    result=_remark_quality(answer, quality), hashes=hashes, quality=quality, media_type=media_type
+                    result=_remark(answer, quality, hashed.not_perceptual),
+                    hashes=hashed.hashes,
+                    quality=quality,
+                    media_type=hashed.media_type if hashed.frames else "",
                 )
             )
         return done, revision
@@ -375,8 +378,12 @@ def _check(queries: Sequence[Query], options: MatchOptions) -> None:
         )
 
 
-def _remark_quality(answer: MatchResult, quality: int | None) -> MatchResult:
-    if quality is None or quality >= MIN_PDQ_QUALITY:
-        return answer
-    text = f"PDQ quality {quality} is below {MIN_PDQ_QUALITY}: a blank or nearly blank picture; near matches say little about it"
-    return msgspec.structs.replace(answer, reasons=(*answer.reasons, ReasonLine(code="LOW_QUALITY", text=text)))
+def _remark(answer: MatchResult, quality: int | None, not_perceptual: str | None) -> MatchResult:
+    """Add what the file itself says about how much the answer is worth."""
+    reasons = list(answer.reasons)
+    if quality is not None and quality < MIN_PDQ_QUALITY:
+        text = f"PDQ quality {quality} is below {MIN_PDQ_QUALITY}: a blank or nearly blank picture; near matches say little about it"
+        reasons.append(ReasonLine(code="LOW_QUALITY", text=text))
+    if not_perceptual:
+        reasons.append(ReasonLine(code="EXACT_ONLY", text=f"only identical files were looked for: {not_perceptual}"))
+    return msgspec.structs.replace(answer, reasons=tuple(reasons))

@@ -36,6 +36,9 @@ _PREFETCH_ENTRIES: Final = 256
 """Fingerprints of a group fetched by software; the hardware's stream prefetcher follows a longer run by itself."""
 _SURVIVORS: Final = 4096
 """Candidates collected before their rows are read: enough to overlap the misses, small enough to stay in the first-level cache."""
+_SCAN_SHARE_LOG2: Final = 6
+"""One candidate (two cache misses, and a check with each table before) costs about what reading 64 rows in order does. A query with more
+than n / 64 candidates is scanned: however the digests cluster, no query costs more than about two scans."""
 _INSERTION: Final = 24
 """Below this many rows insertion sort beats partitioning."""
 
@@ -501,6 +504,33 @@ def _accepts(
 
 
 @_jit
+def _scan(
+    queries: NDArray[np.uint64],
+    k: int,
+    rows: NDArray[np.uint64],
+    dead: NDArray[np.uint8],
+    max_distance: int,
+    found: int,
+    out_query: NDArray[np.int64],
+    out_row: NDArray[np.int64],
+    out_distance: NDArray[np.int32],
+) -> int:
+    """Compare every row with query k and append the matches after the first `found`."""
+    words = rows.shape[1]
+    for row in range(rows.shape[0]):
+        distance = np.int64(0)
+        for w in range(words):
+            distance += np.int64(_popcount(rows[row, w] ^ queries[k, w]))
+        if distance <= max_distance and not is_set(dead, row):
+            if found < out_row.shape[0]:
+                out_query[found] = k
+                out_row[found] = row
+                out_distance[found] = distance
+            found += 1
+    return found
+
+
+@_jit
 def search_tables(
     queries: NDArray[np.uint64],
     rows: NDArray[np.uint64],
@@ -544,8 +574,11 @@ def search_tables(
     survivor = np.empty(_SURVIVORS + LANES, np.int64)
     by_table = np.empty(_SURVIVORS + LANES, np.int64)
     flat = rows.reshape(-1)
+    budget = max(_SURVIVORS, n >> _SCAN_SHARE_LOG2)
     found = 0
     for k in range(queries.shape[0]):
+        found_before = found
+        candidates = 0
         # (1) Where the groups lie, as positions in `fingerprints`.
         v = 0
         for t in range(tables):
@@ -593,13 +626,23 @@ def search_tables(
                         waiting += 1
                         hits &= hits - np.uint32(1)
                     if waiting >= _SURVIVORS:
+                        candidates += waiting
+                        if candidates > budget:
+                            break
                         found = _verify(
                             queries, k, rows, flat, dead, ids, shape, address_bits, max_distance, survivor, by_table, waiting,
                             found, out_query, out_row, out_distance,
                         )  # fmt: skip
                         waiting = 0
+                if candidates > budget:
+                    break
                 v += 1
-        # (3) Read the survivors' rows.
+            if candidates > budget:
+                break
+        # (3) Read the survivors' rows; beside a large cluster read all rows instead, in order and once each.
+        if candidates > budget:
+            found = _scan(queries, k, rows, dead, max_distance, found_before, out_query, out_row, out_distance)
+            continue
         found = _verify(
             queries, k, rows, flat, dead, ids, shape, address_bits, max_distance, survivor, by_table, waiting,
             found, out_query, out_row, out_distance,
@@ -667,19 +710,9 @@ def scan_hamming(
     out_distance: NDArray[np.int32],
 ) -> int:
     """Compare every row with every query. Results and return value as `search_tables`."""
-    words = rows.shape[1]
     found = 0
     for k in range(queries.shape[0]):
-        for row in range(rows.shape[0]):
-            distance = np.int64(0)
-            for w in range(words):
-                distance += np.int64(_popcount(rows[row, w] ^ queries[k, w]))
-            if distance <= max_distance and not is_set(dead, row):
-                if found < out_row.shape[0]:
-                    out_query[found] = k
-                    out_row[found] = row
-                    out_distance[found] = distance
-                found += 1
+        found = _scan(queries, k, rows, dead, max_distance, found, out_query, out_row, out_distance)
     return found
 
 

@@ -495,21 +495,31 @@ class Matcher:
                 np.zeros(queries + 1, np.int64), np.empty(0, kind), np.empty(0, np.int64),
                 np.empty((0, of.digest_bytes), np.uint8), truncated, np.empty(0, np.bool_),
             )  # fmt: skip
-        bases = np.cumsum([0] + [segment.count for segment, _ in found])
         number = np.concatenate([hits.queries for _, hits in hit])
         distances = np.concatenate([hits.distances for _, hits in hit])
-        ids = np.concatenate(
-            [hits.rows + base for (_, hits), base in zip(found, bases[:-1], strict=True) if len(hits.rows)]
+        counts = np.bincount(number, minlength=queries)
+        if limit is not None and (truncated := counts > limit).any():
+            # Drop what is certainly too far before anything costly is done: of a large cluster little is left.
+            near = _within_limit(number, distances, counts, limit)
+            hit = [
+                (segment, Hits(hits.queries[kept], hits.rows[kept], hits.distances[kept]))
+                for (segment, hits), kept in zip(
+                    hit, np.split(near, np.cumsum([len(h.rows) for _, h in hit])[:-1]), strict=True
+                )
+            ]
+            number, distances = number[near], distances[near]
+        first_ids = dict(
+            zip([segment for segment, _ in found], np.cumsum([0] + [s.count for s, _ in found]), strict=False)
         )
+        ids = np.concatenate([hits.rows + first_ids[segment] for segment, hits in hit])
         digests = np.concatenate([segment.space.unpack(segment.parts.rows[hits.rows]) for segment, hits in hit])
         if len(ids) > 1:
             words = space(of.name).plain(digests)
             order = np.lexsort((*words.T[::-1], distances, number))
             number, distances, ids, digests = number[order], distances[order], ids[order], digests[order]
-        counts = np.bincount(number, minlength=queries)
-        if limit is not None and (truncated := counts > limit).any():
-            rank = np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts)
-            kept = rank < limit
+        if limit is not None and truncated.any():
+            counts = np.bincount(number, minlength=queries)
+            kept = np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts) < limit
             distances, ids, digests = distances[kept], ids[kept], digests[kept]
             counts = np.minimum(counts, limit)
         lims = np.zeros(queries + 1, np.int64)
@@ -648,6 +658,17 @@ class Matcher:
             self._changes = later if self._directory else []
             self._logged_from = revision if self._directory else self._state.revision
             self._pending = sum(len(c.rows) for c in later)
+
+
+def _within_limit(
+    number: NDArray[np.int64], distances: NDArray[np.int32], counts: NDArray[np.int64], limit: int
+) -> NDArray[np.bool_]:
+    """Return which hits are no further than the `limit`-th nearest of their query; more than `limit` where distances are equal."""
+    ordered = np.sort((number << 32) | distances)
+    last = np.cumsum(counts) - counts + np.minimum(limit, counts) - 1
+    furthest = np.where(counts > 0, ordered[np.maximum(last, 0)] & 0xFFFFFFFF, 0)
+    near: NDArray[np.bool_] = distances <= furthest[number]
+    return near
 
 
 def _touch(snapshot: Snapshot) -> None:

@@ -34,6 +34,7 @@ from hashhub.errors import (
     LimitExceeded,
     Reason,
     Unavailable,
+    Violation,
 )
 from hashhub.store.schema import SCHEMA_VERSION, metadata, tables
 
@@ -252,6 +253,8 @@ def mapped() -> Iterator[None]:
         raise _translate(e.orig or e) from e
     except sa.exc.SQLAlchemyError as e:
         raise HashHubError("the database layer failed; see the server's log") from e
+    except UnicodeEncodeError as e:
+        raise _unstorable() from e
     except Exception as e:
         if not _is_driver_error(e):
             raise
@@ -282,6 +285,8 @@ def _translate(e: BaseException) -> HashHubError:
                 return _away("the database file cannot be read or written; check its disk and permissions", 5.0)
             case _:
                 return HashHubError("the database refused a statement; see the server's log")
+    if state.startswith("22") or type(e).__name__ == "DataError":  # psycopg itself refuses a NUL, without a state
+        return _unstorable()
     if state.startswith("23"):  # integrity constraint violation; the classes are in PostgreSQL's appendix A
         return _constraint(unique=state == "23505")
     if state == "53100":
@@ -304,6 +309,13 @@ def _disk_full() -> LimitExceeded:
         "the database's disk is full and nothing was written: free some space, then retry",
         reason=Reason.DISK_FULL,
         retry_after=60.0,
+    )
+
+
+def _unstorable() -> InvalidArgument:
+    return InvalidArgument(
+        "a text cannot be stored: it has a NUL character or half a surrogate pair; remove that from the source",
+        violations=(Violation("text", "must be Unicode without NUL characters", "NOT_STORABLE"),),
     )
 
 

@@ -23,8 +23,10 @@ import hashlib
 import itertools
 import secrets
 import threading
+import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -36,7 +38,17 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import AlreadyExists, Conflict, FailedPrecondition, InvalidArgument, NotFound, Reason
+from hashhub.errors import (
+    AlreadyExists,
+    Conflict,
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    Reason,
+    Unavailable,
+)
 from hashhub.model import (
     Change,
     ChangeKind,
@@ -147,6 +159,7 @@ class _Commit:
         self.hash_set = hash_set
         self.lease = lease
         self.lock = threading.Lock()
+        self.renewed = time.monotonic()
         self.allocations: list[tuple[int, int]] = []
         self.ranges: list[tuple[int, int]] = []  # staged
         self.hashes: dict[
@@ -494,6 +507,10 @@ class Store:
             'SELECT b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" WHERE i.id = ? AND b."index" = ?'
         )
         for index in itertools.count():
+            commit = self._commits.get(import_id)
+            if commit is not None and time.monotonic() - commit.renewed > _LEASE.total_seconds() / 4:
+                with self._db.write() as c:
+                    self._renew(c, commit)
             rows = self._db.fetch(sql, (import_id, index))
             if not rows:
                 return
@@ -502,8 +519,9 @@ class Store:
     def begin_commit(self, import_id: str) -> Import:
         """Take an OPEN import to COMMITTING, or take over one whose commit was left unfinished, and return it.
 
-        This process then holds the import's lease, renewed by every step, until `finish_commit`, `cancel_import` or `release_commit`, or
-        in other processes' eyes, for 60 s after the last step. What an unfinished commit had staged is purged first. A COMMITTED import is returned as it is.
+        This process then holds the import's lease until `finish_commit`, `cancel_import` or `release_commit`. Every step, reading the
+        batches too, renews it; 60 s after the last one others may take the commit over. What an unfinished commit had staged is
+        purged first. A COMMITTED import is returned as it is.
 
         Raises:
             Conflict: another call is committing this import, or another import into the same hash set; retry later.
@@ -536,20 +554,19 @@ class Store:
                 .where(t.c.key == key)
                 .values(state=_COMMITTING, lease=lease, lease_until=_to_millis(now() + _LEASE))
             )
-        self._commits[import_id] = _Commit(import_id, key, set_key, lease)
-        if found.state is ImportState.COMMITTING:
-            self._purge(self._commits[import_id])
-        return self.get_import(import_id)
+        commit = _Commit(import_id, key, set_key, lease)
+        with self._releasing(commit):
+            if found.state is ImportState.COMMITTING:
+                self._purge(commit)
+            begun = self.get_import(import_id)
+        self._commits[import_id] = commit
+        return begun
 
     def release_commit(self, import_id: str) -> None:
         """Give up the lease after a failed commit, so that the next `begin_commit` need not wait. Does nothing without one."""
         commit = self._commits.pop(import_id, None)
         if commit is not None:
-            t = s.imports
-            with self._db.write() as c:
-                c.execute(
-                    sa.update(t).where(t.c.key == commit.key, t.c.lease == commit.lease).values(lease="", lease_until=0)
-                )
+            self._release(commit)
 
     def expire_leases(self) -> None:
         """End all leases: for a server that has just started and knows that it is the only one (see `lock_data`)."""
@@ -676,9 +693,10 @@ class Store:
                     [(revision, first, last, _UPSERT, commit.key) for first, last in _merged(commit.ranges)],
                 )
                 at = now()
-                self._insert_reviews(
-                    c, [Review(id=0, entry_id=e, author=a, kind=k, comment=x) for e, a, k, x in reviews], at, revision
-                )
+                if stated := [
+                    _review_row(entry, author, kind, comment, at, revision) for entry, author, kind, comment in reviews
+                ]:
+                    c.execute(sa.insert(s.review), stated)
                 c.execute(sa.delete(s.allocation).where(s.allocation.c["import"] == commit.key))
                 c.execute(
                     sa.update(t)
@@ -729,15 +747,16 @@ class Store:
             )
         self._commits.pop(import_id, None)
         commit = _Commit(import_id, key, set_key, lease)
-        self._purge(commit)
-        self._add_findings(commit, findings)
-        with self._db.write() as c:
-            self._renew(c, commit)
-            c.execute(
-                sa.update(t)
-                .where(t.c.key == key)
-                .values(state=_CANCELLED, counts=_json(counts or Counts()), lease="", lease_until=0)
-            )
+        with self._releasing(commit):
+            self._purge(commit)
+            self._add_findings(commit, findings)
+            with self._db.write() as c:
+                self._renew(c, commit)
+                c.execute(
+                    sa.update(t)
+                    .where(t.c.key == key)
+                    .values(state=_CANCELLED, counts=_json(counts or Counts()), lease="", lease_until=0)
+                )
         self._sweep_batches()
         return self.get_import(import_id)
 
@@ -750,7 +769,8 @@ class Store:
     ) -> list[tuple[int, Finding]]:
         """Return up to `page_size` lines of an import's report with their ordinals, after `after_ordinal`.
 
-        `dispositions` keeps only those. A COMMITTED import has a report, and a CANCELLED one that was only tried; others have none yet. Raises NotFound for an unknown import.
+        `dispositions` keeps only those. A COMMITTED import has a report, and a CANCELLED one that was only tried; others have none
+        yet. Raises NotFound for an unknown import.
         """
         f, t = s.finding, s.imports
         query = (
@@ -932,7 +952,8 @@ class Store:
             if not self._visible_states(c, [review.entry_id]):
                 raise _no_entry(str(review.entry_id))
             at, revision = now(), self._db.next_revision(c)
-            key = self._insert_reviews(c, [review], at, revision)
+            row = _review_row(review.entry_id, review.author, review.kind, review.comment, at, revision)
+            key = c.execute(sa.insert(s.review).values(row).returning(s.review.c.id)).scalar_one()
             return request.remember(c, msgspec.structs.replace(review, id=key, create_time=at, revision=revision))
 
     def reviews_of(self, entry_ids: Iterable[int]) -> dict[int, list[Review]]:
@@ -1101,11 +1122,29 @@ class Store:
             .where(t.c.key == commit.key, t.c.lease == commit.lease, t.c.state == _COMMITTING)
             .values(lease_until=_to_millis(now() + _LEASE))
         )
+        commit.renewed = time.monotonic()
         if not renewed.rowcount:
             self._commits.pop(commit.import_id, None)
             raise Conflict(
                 f"the commit of import {commit.import_id} was taken over or cancelled; read its state before going on"
             )
+
+    def _release(self, commit: _Commit) -> None:
+        t = s.imports
+        with self._db.write() as c:
+            c.execute(
+                sa.update(t).where(t.c.key == commit.key, t.c.lease == commit.lease).values(lease="", lease_until=0)
+            )
+
+    @contextmanager
+    def _releasing(self, commit: _Commit) -> Iterator[None]:
+        """Give up the lease when the body raises; if even that fails, the lease runs out."""
+        try:
+            yield
+        except BaseException:
+            with suppress(HashHubError):
+                self._release(commit)
+            raise
 
     def _write_run(self, commit: _Commit) -> None:
         """Write the gathered hashes in order. The caller holds `commit.lock`."""
@@ -1151,16 +1190,20 @@ class Store:
             c.execute(sa.update(s.imports).where(s.imports.c.key == commit.key).values(finding_count=0))
 
     def _sweep_batches(self) -> None:
-        """Delete the batches of imports that are done with, one at a time; also those that a crash left behind."""
+        """Delete the batches of imports that are done with, one at a time; also those that a crash left behind.
+
+        It never fails a commit that has succeeded: what it leaves, the next one sweeps.
+        """
         b, t = s.staged_batch, s.imports
         over = (
             sa.select(b.c["import"], b.c.index)
             .join(t, t.c.key == b.c["import"])
             .where(t.c.state.in_([_COMMITTED, _CANCELLED]))
         )
-        for key, index in self._db.read(lambda c: c.execute(over).all()):
-            with self._db.write() as c:
-                c.execute(sa.delete(b).where(b.c["import"] == key, b.c.index == index))
+        with suppress(Unavailable, LimitExceeded):
+            for key, index in self._db.read(lambda c: c.execute(over).all()):
+                with self._db.write() as c:
+                    c.execute(sa.delete(b).where(b.c["import"] == key, b.c.index == index))
 
     def _store_classifications(self, contents: Iterable[bytes]) -> None:
         t = s.classification
@@ -1272,26 +1315,6 @@ class Store:
             packed = pack_reasons((reason,))
             c.exec_driver_sql(sql, [(_WITHDRAWN, packed, revision, first, last, _WITHDRAWN) for first, last in runs])
             self._db.insert(c, s.change, [(revision, first, last, _WITHDRAW, import_key) for first, last in runs])
-
-    @staticmethod
-    def _insert_reviews(c: Connection, reviews: Sequence[Review], at: datetime, revision: int) -> int:
-        """Store reviews and return the id of the last one, or 0."""
-        t = s.review
-        key = 0
-        for x in reviews:
-            key = c.execute(
-                sa.insert(t)
-                .values(
-                    entry=x.entry_id,
-                    author=x.author,
-                    kind=s.REVIEW_KINDS[x.kind],
-                    comment=x.comment,
-                    create_time=_to_millis(at),
-                    revision=revision,
-                )
-                .returning(t.c.id)
-            ).scalar_one()
-        return key
 
     def _by_keys(self, sql: str, name: str, kind: str, before: Row, keys: Sequence[Any]) -> Iterator[Row]:
         return _by_keys(self._db, self._db.fetch, sql, name, kind, before, keys)
@@ -1454,6 +1477,17 @@ def _one_import(c: Connection, import_id: str) -> Import:
     if not rows:
         raise _no_import(import_id)
     return rows[0]
+
+
+def _review_row(entry: int, author: str, kind: ReviewKind, comment: str, at: datetime, revision: int) -> dict[str, Any]:
+    return {
+        "entry": entry,
+        "author": author,
+        "kind": s.REVIEW_KINDS[kind],
+        "comment": comment,
+        "create_time": _to_millis(at),
+        "revision": revision,
+    }
 
 
 def _review(row: Row) -> Review:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 
+from hashhub.testing.connectors import ConnectorContract
 from hashhub_connectors.csv_mapping import MappedCSV
 from hashhub_connectors.hash_lines import HashLines
 from hashhub_connectors.icse_csv import ICSECSV
 from hashhub_connectors.ncmec_xml import NCMECXML
 from hashhub_connectors.vics import VICS
-
-from hashhub.testing.connectors import ConnectorContract
 
 # Digests of the text "hashhub-synthetic-0001", and a ramp for PhotoDNA.
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"

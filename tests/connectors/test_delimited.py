@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hashhub_connectors.csv_mapping import MappedCSV, propose, read_mapping
-from hashhub_connectors.icse_csv import ICSECSV
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hashhub.connector import Connector
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import Flags, Record, Reject
+from hashhub_connectors.csv_mapping import MappedCSV, propose, read_mapping
+from hashhub_connectors.icse_csv import ICSECSV
 
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
 SHA1 = "e8b68fd718d14f83fbff3f89b9e2f49bc0d24efd"

@@ -5,12 +5,12 @@ import io
 import tracemalloc
 
 import pytest
-from hashhub_connectors.hash_lines import HashLines
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import Record, Reject
+from hashhub_connectors.hash_lines import HashLines
 
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
 SHA1 = "e8b68fd718d14f83fbff3f89b9e2f49bc0d24efd"

@@ -6,17 +6,17 @@ import io
 from collections import Counter
 
 import pytest
-from hashhub_connectors.csv_mapping import MappedCSV
-from hashhub_connectors.hash_lines import HashLines
-from hashhub_connectors.icse_csv import ICSECSV
-from hashhub_connectors.ncmec_xml import NCMECXML
-from hashhub_connectors.vics import VICS
 
 from hashhub.connector import Connector
 from hashhub.hashes import Hash, parse
 from hashhub.hygiene import Code
 from hashhub.model import Action, Record, Reject
 from hashhub.testing import lists
+from hashhub_connectors.csv_mapping import MappedCSV
+from hashhub_connectors.hash_lines import HashLines
+from hashhub_connectors.icse_csv import ICSECSV
+from hashhub_connectors.ncmec_xml import NCMECXML
+from hashhub_connectors.vics import VICS
 
 CONNECTORS: dict[str, Connector] = {c.name: c for c in (VICS(), NCMECXML(), ICSECSV(), MappedCSV(), HashLines())}
 ALGORITHMS = ("MD5", "SHA1", "SHA256", "PHOTODNA", "PDQ")

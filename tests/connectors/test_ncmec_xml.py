@@ -4,12 +4,12 @@ import io
 import tracemalloc
 
 import pytest
-from hashhub_connectors.ncmec_xml import NAMESPACE, NCMECXML
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Action, Record, RecordReview, Reject, ReviewKind
+from hashhub_connectors.ncmec_xml import NAMESPACE, NCMECXML
 
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
 SHA1 = "e8b68fd718d14f83fbff3f89b9e2f49bc0d24efd"

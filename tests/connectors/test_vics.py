@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hashhub_connectors import json_stream, vics
-from hashhub_connectors.vics import VICS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hashhub.errors import MalformedSource
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Flags, Record, Reject
 from hashhub.testing.connectors import Trickle
+from hashhub_connectors import json_stream, vics
+from hashhub_connectors.vics import VICS
 
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
 SHA1 = "e8b68fd718d14f83fbff3f89b9e2f49bc0d24efd"

@@ -144,7 +144,6 @@ def _without_hashhub() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("HASHHUB_")}
 
 
-
 @pytest.fixture(autouse=True)
 def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may have a hub of their own."""
@@ -178,19 +177,19 @@ def new_set(desk: Desk, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def open_hub(tmp_path: Path) -> OpenHub:
-    """Start a hub of the test's own: `with open_hub(directory, *arguments) as desk`."""
+def open_hub(tmp_path: Path) -> Iterator[OpenHub]:
+    """Start a hub of the test's own: `with open_hub(directory, *arguments) as desk`. Commands started at it may outlive it."""
+    desks: list[Desk] = []
 
     @contextmanager
     def opened(data: Path, *arguments: str) -> Iterator[Desk]:
         with running_hub(data, *arguments) as hub:
-            at = Desk(hub, tmp_path)
-            try:
-                yield at
-            finally:
-                at.close()
+            desks.append(Desk(hub, tmp_path))
+            yield desks[-1]
 
-    return opened
+    yield opened
+    for at in desks:
+        at.close()
 
 
 @pytest.fixture(name="wait_until")

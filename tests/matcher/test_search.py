@@ -301,6 +301,35 @@ def test_answers_larger_than_the_first_room_are_complete() -> None:
             assert np.diff(found.lims).tolist() == [len(digests)] * 3
 
 
+def test_a_cluster_too_dense_for_the_tables_is_scanned_once() -> None:
+    """So large that candidates were verified, and matches written, before the kernel gives the tables up for this query."""
+    rng = np.random.default_rng(14)
+    centre = random_digests(rng, 1, "PDQ")
+    cluster = np.unique(flipped(rng, np.repeat(centre, 3_000, axis=0), 7), axis=0)
+    digests = np.concatenate([random_digests(rng, 300_000, "PDQ"), cluster])
+    alone = digests[:2]
+    with Matcher(threads=1) as matcher:
+        matcher.apply(1, add={"PDQ": digests})
+        found = matcher.search("PDQ", np.concatenate([alone, centre, alone]), max_distance=20)
+        assert np.diff(found.lims).tolist() == [1, 1, len(cluster), 1, 1]
+        assert np.array_equal(found.digests[2:-2], cluster), "all at one distance: by digest, each once"
+
+
+@given(seed=st.integers(0, 2**32 - 1), limit=st.integers(1, 12))
+@settings(max_examples=60, deadline=None)
+def test_a_limit_keeps_the_nearest_of_each_query(seed: int, limit: int) -> None:
+    """Many equal distances, queries with and without matches."""
+    rng = np.random.default_rng(seed)
+    digests = flipped(rng, np.repeat(random_digests(rng, 3, "PHASH"), 12, axis=0), int(rng.integers(1, 5)))
+    queries = np.concatenate([digests[:3], random_digests(rng, 2, "PHASH"), digests[-2:]])
+    with Matcher(threads=1) as matcher:
+        matcher.apply(1, add={"PHASH": digests})
+        whole = brute(queries, digests, 8, "PHASH")
+        found = matcher.search("PHASH", queries, max_distance=8, limit=limit)
+        assert listed(found) == [answer[:limit] for answer in whole]
+        assert found.truncated.tolist() == [len(answer) > limit for answer in whole]
+
+
 def test_equal_prefixes_do_not_slow_down_or_break_anything() -> None:
     """Digests that agree in all but their last bytes: one bucket, one group."""
     digests = np.zeros((30_000, 32), np.uint8)

@@ -340,6 +340,21 @@ def test_a_broken_rule_of_the_database_is_ours(store: Store, fill: Any) -> None:
     assert fill.found(store, 1) == [entry_id]
 
 
+def test_text_that_cannot_be_stored_is_the_callers_fault(store: Store, fill: Any) -> None:
+    fill.register(store)
+    import_id = fill.begin(store)
+    with pytest.raises(InvalidArgument, match="text"):
+        fill.stage(store, import_id, [1], external_id="\ud800")
+    if store.kind == "POSTGRESQL":  # SQLite keeps a NUL
+        with pytest.raises(InvalidArgument, match="text"):
+            fill.stage(store, import_id, [1], external_id="a\x00b")
+        with pytest.raises(InvalidArgument, match="text"):
+            store.list_imports("a\x00b")
+    ids = fill.stage(store, import_id, [1], external_id="é😀")
+    store.finish_commit(import_id, counts=Counts())
+    assert store.existing_by_external_ids("alpha", "list", ["é😀"])["é😀"].id == ids[0]
+
+
 def test_messages_show_no_password(postgresql: Any) -> None:
     with pytest.raises(Unavailable) as e:
         Store.open("postgresql+psycopg://me:hunter2@127.0.0.1:1/none")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -231,6 +232,24 @@ def test_a_commit_that_is_taken_over_starts_from_nothing(
     assert one.findings(import_id, 10) == []
     assert {name: len(rows) for name, rows in one.all_digests()} == {"MD5": 1, "PDQ": 1}
     assert {c.kind for c in one.matcher_changes(0) if c.first_entry in lost} == set()
+    one.close()
+    other.close()
+
+
+def test_reading_the_batches_renews_the_lease(database: str, fill: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LEASE", timedelta(seconds=0.8))
+    one, other = Store.open(database), Store.open(database)
+    fill.register(one)
+    opened = one.create_import(fill.new())
+    for index in range(8):
+        one.put_batch(opened.id, index, b"batch")
+    one.begin_commit(opened.id)
+    for _ in one.batches(opened.id):
+        time.sleep(0.25)
+    with pytest.raises(Conflict):
+        other.begin_commit(opened.id)
+    time.sleep(1)
+    other.begin_commit(opened.id)
     one.close()
     other.close()
 

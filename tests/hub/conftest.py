@@ -1,0 +1,241 @@
+"""A hub to work at: contributors, their lists, and uploads to match, in few words. Every part is real."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from hashhub.config import Config
+from hashhub.hashes import ALGORITHMS, Hash
+from hashhub.hub import Hub
+from hashhub.model import (
+    Contributor,
+    ContributorKind,
+    Counts,
+    Disposition,
+    Entry,
+    EntryState,
+    Finding,
+    HashSet,
+    Import,
+    Marking,
+    MatchOptions,
+    MatchResult,
+    Principal,
+    Purpose,
+    Query,
+    Record,
+    Reject,
+    Reliability,
+    Role,
+    Verdict,
+)
+
+OPERATOR = Principal(name="operator", role=Role.OPERATOR)
+AUDITOR = Principal(name="auditor", role=Role.AUDITOR)
+PLATFORM = Principal(name="platform", role=Role.CONSUMER)
+
+
+def writer(contributor: str) -> Principal:
+    """A token of this contributor."""
+    return Principal(name=f"{contributor}-desk", role=Role.CONTRIBUTOR, contributor=contributor)
+
+
+def digest(algorithm: str, number: int) -> Hash:
+    """The synthetic hash with this number: equal numbers, equal digests."""
+    return Hash(algorithm, Random(f"{algorithm} {number}").randbytes(ALGORITHMS[algorithm].digest_bytes))
+
+
+def near(h: Hash, bits: int) -> Hash:
+    """A hash exactly so many bits away."""
+    value = int.from_bytes(h.digest)
+    for bit in Random(h.digest.hex()).sample(range(8 * len(h.digest)), bits):
+        value ^= 1 << bit
+    return Hash(h.algorithm, value.to_bytes(len(h.digest)))
+
+
+def item(number: int, *, algorithms: Sequence[str] = ("MD5", "SHA1"), **fields: Any) -> Record:
+    """What a connector reads about the synthetic file with this number."""
+    fields = {"position": f"line {number}", "hashes": tuple(digest(a, number) for a in algorithms), **fields}
+    return Record(**fields)
+
+
+class Desk:
+    """One hub and short ways to use it."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self._sources = itertools.count()
+
+    def contributor(self, name: str, *, reliability: str = "C", takes_from: Sequence[str] = ()) -> str:
+        self.hub.contributors.create(
+            OPERATOR,
+            Contributor(
+                id=name,
+                display_name=name.title(),
+                kind=ContributorKind.HOTLINE,
+                jurisdiction="GB",
+                reliability=Reliability(reliability),
+                takes_from=tuple(takes_from),
+            ),
+        )
+        return name
+
+    def hash_set(
+        self, name: str, *, scheme: str = "", purpose: Purpose = Purpose.CSAM, marking: Marking | None = None
+    ) -> str:
+        """Create CONTRIBUTOR/SET, and the contributor if need be."""
+        contributor, _, set_id = name.partition("/")
+        if contributor not in {c.id for c in self.hub.contributors.list(OPERATOR, 100, "")[0]}:
+            self.contributor(contributor)
+        self.hub.hash_sets.create(
+            OPERATOR,
+            HashSet(contributor=contributor, id=set_id, scheme=scheme, purpose=purpose, marking=marking or Marking()),
+        )
+        return name
+
+    def open(self, name: str, *, source: str = "", replace: bool = False) -> Import:
+        contributor, _, set_id = name.partition("/")
+        source = source or f"{name} {next(self._sources)}"
+        return self.hub.contribute.open(
+            writer(contributor),
+            Import(
+                id="",
+                contributor=contributor,
+                hash_set=set_id,
+                connector="test",
+                connector_version="1",
+                source_digest=hashlib.sha256(source.encode()).hexdigest(),
+                replace=replace,
+            ),
+        )
+
+    def add(self, import_: Import, *batches: Sequence[Record | Reject]) -> Import:
+        """Send the batches behind those that are there."""
+        who = writer(import_.contributor)
+        for index, batch in enumerate(batches, import_.batch_count):
+            import_ = self.hub.contribute.add(
+                who,
+                import_.id,
+                index,
+                [x for x in batch if isinstance(x, Record)],
+                [x for x in batch if isinstance(x, Reject)],
+            )
+        return import_
+
+    def commit(self, import_: Import, *, allow_shrinking: bool = False, validate_only: bool = False) -> Import:
+        return self.hub.contribute.commit(
+            writer(import_.contributor),
+            import_.id,
+            batch_count=import_.batch_count,
+            allow_shrinking=allow_shrinking,
+            validate_only=validate_only,
+        )
+
+    def contribute(
+        self,
+        name: str,
+        *items: Record | Reject,
+        source: str = "",
+        replace: bool = False,
+        allow_shrinking: bool = False,
+        validate_only: bool = False,
+        batch: int = 1000,
+    ) -> Import:
+        """Hand a whole list over, in batches of `batch` items."""
+        opened = self.open(name, source=source, replace=replace)
+        batches = [items[i : i + batch] for i in range(0, len(items), batch)]
+        added = self.add(opened, *batches[opened.batch_count :])
+        return self.commit(added, allow_shrinking=allow_shrinking, validate_only=validate_only)
+
+    def report(self, done: Import) -> list[Finding]:
+        """All lines of an import's report, read page by page."""
+        found: list[Finding] = []
+        after = 0
+        while True:
+            page, after = self.hub.contribute.findings(AUDITOR, done.id, 3, after)
+            found += page
+            if not after:
+                return found
+
+    def reasons(self, done: Import) -> dict[str, list[str]]:
+        """The report's reason codes by position, without NOTED lines."""
+        found: dict[str, list[str]] = {}
+        for f in self.report(done):
+            if f.disposition is not Disposition.NOTED:
+                found.setdefault(f.position, []).append(f.reason)
+        return found
+
+    def entries(self, name: str, *states: EntryState) -> list[Entry]:
+        contributor, _, set_id = name.partition("/")
+        return self.hub.entries.list(AUDITOR, contributor, set_id, states, 1000, 0)[0]
+
+    def match(
+        self,
+        *hashes: Hash,
+        policy: str = "any",
+        who: Principal = PLATFORM,
+        hub: Hub | None = None,
+        **options: Any,
+    ) -> MatchResult:
+        """Ask about one item."""
+        query = Query(hashes=hashes, label="upload")
+        return (hub or self.hub).match.hashes(who, [query], MatchOptions(policy=policy, **options))[0][0]
+
+    def verdict(self, number: int, *, policy: str = "any", who: Principal = PLATFORM) -> Verdict:
+        """What the hub says of the synthetic file with this number, asked by its MD5."""
+        return self.match(digest("MD5", number), policy=policy, who=who).verdict
+
+    def known(self, *numbers: int) -> list[int]:
+        """Those of the synthetic files whose MD5 matches."""
+        return [n for n in numbers if self.verdict(n) is Verdict.MATCH]
+
+
+def total(counts: Counts) -> int:
+    """The sum over everything that can become of an item."""
+    return (
+        counts.accepted + counts.quarantined + counts.rejected + counts.duplicate + counts.unchanged + counts.withdrawn
+    )
+
+
+Open = Callable[..., Hub]
+
+
+@pytest.fixture
+def open_hub(sqlite_directory: Path) -> Iterator[Open]:
+    """Return a function that opens hubs on one SQLite database, started unless told otherwise; all are closed in the end."""
+    opened: list[Hub] = []
+
+    def open_(*, publisher: bool = True, start: bool = True, **settings: Any) -> Hub:
+        config = Config(**{"data": str(sqlite_directory), "poll_interval": 0.05, **settings})
+        hub = Hub.open(config, publisher=publisher)
+        opened.append(hub)
+        if start:
+            hub.start()
+        return hub
+
+    yield open_
+    for hub in reversed(opened):
+        hub.close()
+
+
+@pytest.fixture
+def desk(open_hub: Open) -> Desk:
+    """A desk at an empty hub on SQLite."""
+    return Desk(open_hub())
+
+
+@pytest.fixture
+def any_desk(database: str, tmp_path: Path) -> Iterator[Desk]:
+    """A desk at an empty hub on each kind of database in turn."""
+    is_url = "://" in database
+    config = Config(data=str(tmp_path / "hub") if is_url else database, database=database if is_url else "")
+    with Hub.open(config) as hub:
+        hub.start()
+        yield Desk(hub)
