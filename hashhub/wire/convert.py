@@ -623,7 +623,15 @@ def query_to_pb(query: Query) -> v1.Query:
 def queries_from_pb(queries: Iterable[v1.Query], at: str = "queries") -> list[Query]:
     """Return the queries, or raise InvalidArgument with the violations of all of them. Each needs a hash."""
     wrong: list[Violation] = []
-    found = [_query(pb, f"{at}[{i}]", wrong) for i, pb in enumerate(queries)]
+    found = []
+    for i, pb in enumerate(queries):
+        # The short way for a query whose hashes all have the right width: a batch is to cost the hub less than half a millisecond.
+        hashes_ = [Hash(name, digest) for h in pb.hashes if _WIDTHS.get(name := h.algorithm) == len(digest := h.digest)]
+        label = pb.label
+        if 0 < len(hashes_) == len(pb.hashes) <= MAX_HASHES_PER_ENTRY and len(label) <= MAX_TEXT:
+            found.append(Query(hashes=tuple(hashes_), label=label))
+        else:
+            found.append(_query(pb, f"{at}[{i}]", wrong))
     _refuse(wrong)
     return found
 
@@ -671,19 +679,29 @@ def options_from_pb(pb: v1.MatchOptions, at: str = "options") -> MatchOptions:
 
 def match_result_to_pb(result: MatchResult) -> v1.MatchResult:
     """Return the message of the answer to one query."""
-    pb = v1.MatchResult(
-        label=result.label,
-        verdict=_VERDICT.to_pb(result.verdict),
-        truncated=result.truncated,
-        withheld=result.withheld,
-    )
-    for reason in result.reasons:
-        pb.reasons.add(
-            code=reason.code, clause=reason.clause, text=reason.text, entries=[_long_name(e) for e in reason.entries]
-        )
-    for match in result.matches:
-        pb.matches.append(_entry_match_to_pb(match))
+    pb = v1.MatchResult()
+    _fill_result(pb, result)
     return pb
+
+
+class _Addable(Protocol):
+    def add(self) -> v1.MatchResult: ...
+
+
+def add_match_results(results: Iterable[MatchResult], to: _Addable) -> None:
+    """Append the messages of the answers to a batch's queries to a repeated field."""
+    last: MatchResult | None = None
+    last_pb = v1.MatchResult()
+    for result in results:
+        pb = to.add()
+        # Nearly all queries of a batch find nothing, and are told so in the same words: a copy takes a tenth of the time.
+        if last is not None and not result.matches and _says_the_same(result, last):
+            pb.CopyFrom(last_pb)
+            pb.label = result.label
+        else:
+            _fill_result(pb, result)
+            if not result.matches:
+                last, last_pb = result, pb
 
 
 def match_result_from_pb(pb: v1.MatchResult, at: str = "result") -> MatchResult:
@@ -926,6 +944,23 @@ def _query(pb: v1.Query, at: str, wrong: list[Violation]) -> Query:
     if len(pb.label) > MAX_TEXT:
         _check_text(pb.label, f"{at}.label", wrong)
     return Query(hashes=found, label=pb.label)
+
+
+def _fill_result(pb: v1.MatchResult, result: MatchResult) -> None:
+    pb.label = result.label
+    pb.verdict = _VERDICT.to_pb(result.verdict)
+    pb.truncated = result.truncated
+    pb.withheld = result.withheld
+    for reason in result.reasons:
+        pb.reasons.add(
+            code=reason.code, clause=reason.clause, text=reason.text, entries=[_long_name(e) for e in reason.entries]
+        )
+    for match in result.matches:
+        pb.matches.append(_entry_match_to_pb(match))
+
+
+def _says_the_same(a: MatchResult, b: MatchResult) -> bool:
+    return a.verdict is b.verdict and a.truncated is b.truncated and a.withheld is b.withheld and a.reasons == b.reasons
 
 
 def _entry_match_to_pb(match: EntryMatch) -> v1.EntryMatch:

@@ -585,10 +585,12 @@ class TestOneSourceOnce:
         any_desk.hash_set("alpha/list")
         begun = any_desk.add(any_desk.open("alpha/list", source="file"), [item(1)])
         assert any_desk.hub.contribute.cancel(writer("alpha"), begun.id).state is ImportState.CANCELLED
-        for late in (lambda: any_desk.commit(begun), lambda: any_desk.add(begun, [item(2)])):
-            with pytest.raises(FailedPrecondition) as refused:
-                late()
-            assert refused.value.reason is Reason.IMPORT_CLOSED
+        with pytest.raises(FailedPrecondition) as refused:
+            any_desk.commit(begun)
+        assert refused.value.reason is Reason.IMPORT_CLOSED
+        with pytest.raises(FailedPrecondition) as refused:
+            any_desk.add(begun, [item(2)])
+        assert refused.value.reason is Reason.IMPORT_CLOSED
         assert any_desk.known(1) == []
         assert any_desk.contribute("alpha/list", item(1), source="file").counts.accepted == 1
 

@@ -485,3 +485,13 @@ def test_records_are_valid_msgspec_values(record: Record) -> None:
     # What arrived is staged as msgspec's JSON or MessagePack: it must decode again as what it was.
     (received,) = wire.records_from_pb([wire.record_to_pb(record)])
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(received), type=Record) == record
+
+
+@given(st.lists(results, max_size=8), st.lists(st.integers(0, 7), max_size=8))
+def test_a_batch_of_answers_is_made_of_its_answers(distinct: list[MatchResult], order: list[int]) -> None:
+    # Repeated answers take a short cut; in any order they must come out as each by itself.
+    batch = [distinct[i % len(distinct)] for i in order] if distinct else []
+    batch = [msgspec.structs.replace(r, label=f"{i}") for i, r in enumerate(batch)]
+    answer = v1.BatchMatchHashesResponse()
+    wire.add_match_results(batch, answer.results)
+    assert list(answer.results) == [wire.match_result_to_pb(r) for r in batch]
