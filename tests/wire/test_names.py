@@ -54,7 +54,7 @@ def test_any_text_is_a_name_or_an_error_with_its_field(parse: Callable[[str, str
     try:
         parse(text, "parent.name")
     except InvalidArgument as e:
-        assert [v.field for v in e.violations] == ["parent.name"]  # noqa: PT017 - both outcomes are right
+        assert [v.field for v in e.violations] == ["parent.name"]
 
 
 def test_a_dash_means_all_contributors() -> None:
