@@ -212,6 +212,7 @@ class Store:
         """Use `Store.open`."""
         self._db = database
         self._commits: dict[str, _Commit] = {}
+        self._given_up: list[str] = []  # leases that the database still shows as held: giving them up could not be written
         self._sources: dict[int, _Source] = {}
         self._set_names: dict[int, tuple[str, str]] = {}
         self._classifications: dict[int, Classification] = {}
@@ -540,8 +541,11 @@ class Store:
                 raise _closed(import_id, _CANCELLED)
             key, set_key = c.execute(sa.select(t.c.key, t.c.hash_set).where(t.c.id == import_id)).one()
             busy = c.execute(
-                sa.select(t.c.id, t.c.lease_until).where(
-                    t.c.hash_set == set_key, t.c.state == _COMMITTING, t.c.lease_until > _to_millis(now())
+                sa.select(t.c.id).where(
+                    t.c.hash_set == set_key,
+                    t.c.state == _COMMITTING,
+                    t.c.lease_until > _to_millis(now()),
+                    t.c.lease.not_in(self._given_up),
                 )
             ).first()
             if busy is not None:
@@ -1131,10 +1135,12 @@ class Store:
 
     def _release(self, commit: _Commit) -> None:
         t = s.imports
+        self._given_up.append(commit.lease)
         with self._db.write() as c:
             c.execute(
                 sa.update(t).where(t.c.key == commit.key, t.c.lease == commit.lease).values(lease="", lease_until=0)
             )
+        self._given_up.remove(commit.lease)
 
     @contextmanager
     def _releasing(self, commit: _Commit) -> Iterator[None]:
