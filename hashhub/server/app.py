@@ -65,16 +65,18 @@ def serve(config: Config, *, on_ready: OnReady, stop: threading.Event | None = N
     stop = stop or threading.Event()
     with lock_data(config.data), _stopping_on_signals(stop):
         if config.workers == 1:
-            _serve_here(config, on_ready, stop)
+            _serve_here(config, on_ready, stop, alone=True)
         else:
             _Parent(config, on_ready, stop).run()
 
 
 def _serve_here(
-    config: Config, on_ready: OnReady, stop: threading.Event, *, shared: bool = False, worker: int = 0
+    config: Config, on_ready: OnReady, stop: threading.Event, *, alone: bool, shared: bool = False, worker: int = 0
 ) -> None:
-    """Open the hub and the doors in this process, and serve until `stop`."""
+    """Open the hub and the doors in this process, and serve until `stop`. `alone`: no other process serves the data yet."""
     with Hub.open(config, publisher=worker == 0) as hub:
+        if alone:
+            hub.take_over()
         if worker == 0:
             _write_first_token(hub, Path(config.data))
         doors = Doors(hub, config, listen=config.listen, http=config.http, shared=shared, worker=worker)
@@ -153,13 +155,13 @@ class _Worker:
         self.backoff = _FIRST_BACKOFF
         self.due = 0.0  # when to start it again; 0 while it runs
         self._config = config
-        self.start()
+        self.start(alone=index == 0)
 
-    def start(self) -> None:
+    def start(self, *, alone: bool = False) -> None:
         spawn = get_context("spawn")
         self.pipe, theirs = spawn.Pipe()
         self.process: SpawnProcess = spawn.Process(
-            target=_run_worker, args=(self._config, self.index, theirs), name=f"hashhub-worker-{self.index}"
+            target=_run_worker, args=(self._config, self.index, alone, theirs), name=f"hashhub-worker-{self.index}"
         )
         self.process.start()
         theirs.close()
@@ -264,7 +266,7 @@ class _Parent:
                     worker.start()
 
 
-def _run_worker(config: Config, index: int, pipe: Connection) -> None:
+def _run_worker(config: Config, index: int, alone: bool, pipe: Connection) -> None:  # noqa: FBT001 - spawned by position
     """A worker process's main function."""
     _set_up_logging()
     stop = threading.Event()
@@ -278,7 +280,7 @@ def _run_worker(config: Config, index: int, pipe: Connection) -> None:
     with _stopping_on_signals(stop):
         threading.Thread(target=until_parent_goes, name="parent", daemon=True).start()
         try:
-            _serve_here(config, lambda *_: _tell(pipe, b""), stop, shared=True, worker=index)
+            _serve_here(config, lambda *_: _tell(pipe, b""), stop, alone=alone, shared=True, worker=index)
         except HashHubError as e:
             _log.error("worker %d cannot go on: %s", index, e.message)
             _tell(pipe, error_to_status(e).SerializeToString())

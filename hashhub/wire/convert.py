@@ -625,11 +625,17 @@ def queries_from_pb(queries: Iterable[v1.Query], at: str = "queries") -> list[Qu
     wrong: list[Violation] = []
     found = []
     for i, pb in enumerate(queries):
-        # The short way for a query whose hashes all have the right width: a batch is to cost the hub less than half a millisecond.
-        hashes_ = [Hash(name, digest) for h in pb.hashes if _WIDTHS.get(name := h.algorithm) == len(digest := h.digest)]
+        # The short way for a query whose hashes all have the right width: a batch of 100 may cost the hub little more than the
+        # transport. Plain loops over slices: comprehensions and protobuf's own iterators take half as long again.
+        sent = pb.hashes[:]
+        given = []
+        for h in sent:
+            name, digest = h.algorithm, h.digest
+            if _WIDTHS.get(name) == len(digest):
+                given.append(Hash(name, digest))
         label = pb.label
-        if 0 < len(hashes_) == len(pb.hashes) <= MAX_HASHES_PER_ENTRY and len(label) <= MAX_TEXT:
-            found.append(Query(hashes=tuple(hashes_), label=label))
+        if 0 < len(given) == len(sent) <= MAX_HASHES_PER_ENTRY and len(label) <= MAX_TEXT:
+            found.append(Query(hashes=tuple(given), label=label))
         else:
             found.append(_query(pb, f"{at}[{i}]", wrong))
     _refuse(wrong)
@@ -832,13 +838,13 @@ def _record(pb: v1.Record, at: str, index: int, wrong: list[Violation]) -> Recor
     member, media_type, series, source_time = pb.member, pb.media_type, pb.series, pb.source_time
     found: list[Hash] = []
     clean = position != ""
-    for h in pb.hashes:
+    for h in pb.hashes[:]:
         name, digest = h.algorithm, h.digest
         if _WIDTHS.get(name) == len(digest):
             found.append(Hash(name, digest))
         else:
             clean = False
-    tags, faults, reviews = tuple(pb.tags), pb.faults, pb.reviews
+    tags, faults, reviews = tuple(pb.tags[:]), pb.faults, pb.reviews
     # One look at all texts together: if the whole is short and free of NUL, so is each.
     text = "".join((position, external_id, value, region, member, media_type, series, source_time, *tags))
     has = pb.HasField
