@@ -26,7 +26,7 @@ from typing import Final
 FINGERPRINT_BITS: Final = 16
 
 SCAN_BELOW: Final = 4096
-"""Digests below which tables are not built: comparing all of them takes 6 µs, about what visiting the tables does."""
+"""Digests below which tables are not built: comparing all of them takes 6 µs. Measured, the two meet between 5,000 and 8,000."""
 
 # Nanoseconds, one core of a 2.6 GHz EPYC with an index larger than its caches. They only decide between engines, so a factor of two is
 # enough; `docs/decisions/` has the measurements.
@@ -70,10 +70,11 @@ class Layout:
 
 
 _FAISS_FROM: Final = 100_000
-"""Digests from which FAISS's scan, a fifth faster than ours, is worth the 15 µs of calling it."""
+"""Digests from which a scan is FAISS's. Measured: ours 23 µs and FAISS's 28 µs at 16,384; 2.4 ms and 1.6 ms at 1 M."""
 
 _LEAN_ABOVE: Final = 40_000_000
-"""256-bit digests from which fewer tables with longer addresses are as fast, and take a fifth less memory."""
+"""256-bit digests from which memory decides: at 100 M, 12 tables take 10.2 GB where 16 take 12.6, and were 9 % slower (179 µs, 164 µs).
+Between 10 M and 100 M nothing was measured; the number is a choice."""
 
 
 def layout_for(bits: int, count: int) -> Layout:
