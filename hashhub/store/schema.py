@@ -14,6 +14,7 @@ is the only writer. Times are milliseconds since 1970 in UTC. Codes are written 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 import sqlalchemy as sa
@@ -211,3 +212,13 @@ sa.Index(
     sqlite_where=change.c.kind == sa.literal_column("1"),
     postgresql_where=change.c.kind == sa.literal_column("1"),
 )
+
+
+def to_millis(t: datetime) -> int:
+    """Return a time as the tables keep it."""
+    return round(t.timestamp() * 1000)
+
+
+def from_millis(millis: int) -> datetime:
+    """Return the time in UTC that a table keeps."""
+    return datetime.fromtimestamp(millis / 1000, UTC)

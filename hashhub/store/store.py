@@ -22,15 +22,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import secrets
-import threading
 import time
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -82,16 +80,14 @@ from hashhub.store.packing import (
     unpack_hashes,
     unpack_reasons,
 )
-
-_T = TypeVar("_T")
+from hashhub.store.requests import Request
+from hashhub.store.staging import PIECE, Commit, merged, runs
 
 LAST_ENTRY: Final = 2**63 - 1
 """An entry id after all others: `changes(revision, LAST_ENTRY, …)` starts behind the whole revision."""
 
 _LEASE: Final = timedelta(seconds=60)  # longer than any step of a commit; a crashed process's import waits this long
 _RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are sorted and written together
-_PIECE: Final = 50_000  # rows in one transaction of a run: 0.1 to 0.3 s, so that other writers do not wait long
-_REQUESTS_KEPT: Final = timedelta(days=7)  # how long a request_id is remembered
 _ID_PAGE: Final = 200_000  # ids read at a time
 _IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
 _PAGE: Final = 10_000  # rows read or purged at a time where the caller did not say
@@ -150,56 +146,6 @@ class _Source(NamedTuple):
     revision: int
 
 
-class _Commit:
-    """What this process holds of an import that it is committing."""
-
-    def __init__(self, import_id: str, key: int, hash_set: int, lease: str) -> None:
-        self.import_id = import_id
-        self.key = key
-        self.hash_set = hash_set
-        self.lease = lease
-        self.lock = threading.Lock()
-        self.renewed = time.monotonic()
-        self.allocations: list[tuple[int, int]] = []
-        self.ranges: list[tuple[int, int]] = []  # staged
-        self.hashes: dict[
-            int, tuple[bytearray, array[int]]
-        ] = {}  # algorithm code -> digests one after the other, entry ids
-        self.size = 0
-
-    def gather(self, rows: Sequence[Row]) -> None:
-        """Keep the hashes of packed entry rows for the next run."""
-        for row in rows:
-            packed: bytes = row[8]
-            at, end = 0, len(packed)
-            while at < end:
-                code = packed[at]
-                start, at = at + 1, at + 1 + WIDTHS[code]
-                held = self.hashes.get(code)
-                if held is None:
-                    held = self.hashes[code] = (bytearray(), array("q"))
-                held[0].extend(packed[start:at])
-                held[1].append(row[0])
-            self.size += end + 8
-
-    def take_run(self) -> Iterator[list[Row]]:
-        """Hand over the gathered hashes as rows of the table `hash` in pieces, sorted by algorithm and digest."""
-        gathered, self.hashes, self.size = self.hashes, {}, 0
-        for code in sorted(gathered):
-            digests, ids = gathered.pop(code)
-            width = WIDTHS[code]
-            matrix = np.frombuffer(digests, np.uint8).reshape(-1, width)
-            # The first eight bytes, big-endian, order digests well enough: only the locality of the writes depends on it.
-            order = np.argsort(np.ascontiguousarray(matrix[:, :8]).view(">u8").ravel().astype(np.uint64), kind="stable")
-            entries = np.frombuffer(ids, np.int64)
-            for start in range(0, len(order), _PIECE):
-                part = order[start : start + _PIECE]
-                flat = matrix[part].tobytes()
-                yield [
-                    (code, flat[i * width : i * width + width], entry) for i, entry in enumerate(entries[part].tolist())
-                ]
-
-
 class Store:
     """Everything the hub keeps. Thread-safe; several processes may open the same database.
 
@@ -211,8 +157,10 @@ class Store:
     def __init__(self, database: Database) -> None:
         """Use `Store.open`."""
         self._db = database
-        self._commits: dict[str, _Commit] = {}
-        self._given_up: list[str] = []  # leases that the database still shows as held: giving them up could not be written
+        self._commits: dict[str, Commit] = {}
+        self._given_up: list[
+            str
+        ] = []  # leases that the database still shows as held: giving them up could not be written
         self._sources: dict[int, _Source] = {}
         self._set_names: dict[int, tuple[str, str]] = {}
         self._classifications: dict[int, Classification] = {}
@@ -256,7 +204,7 @@ class Store:
 
     def create_contributor(self, contributor: Contributor, *, request_id: str = "") -> Contributor:
         """Store a contributor. Raises AlreadyExists when the id is taken."""
-        request = _Request(request_id, "create_contributor", msgspec.structs.replace(contributor, create_time=None))
+        request = Request(request_id, "create_contributor", msgspec.structs.replace(contributor, create_time=None))
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Contributor)) is not None:
@@ -277,7 +225,7 @@ class Store:
 
     def update_contributor(self, contributor: Contributor, *, request_id: str = "") -> Contributor:
         """Replace all fields of a contributor except its id and create_time. Raises NotFound."""
-        request = _Request(request_id, "update_contributor", msgspec.structs.replace(contributor, create_time=None))
+        request = Request(request_id, "update_contributor", msgspec.structs.replace(contributor, create_time=None))
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Contributor)) is not None:
@@ -306,7 +254,7 @@ class Store:
 
     def create_hash_set(self, hash_set: HashSet, *, request_id: str = "") -> HashSet:
         """Store a hash set. Raises AlreadyExists when the name is taken, NotFound when there is no such contributor."""
-        request = _Request(request_id, "create_hash_set", msgspec.structs.replace(hash_set, create_time=None))
+        request = Request(request_id, "create_hash_set", msgspec.structs.replace(hash_set, create_time=None))
         t = s.hash_set
         with self._db.write() as c:
             self._db.lock(c)
@@ -330,7 +278,7 @@ class Store:
 
     def update_hash_set(self, hash_set: HashSet, *, request_id: str = "") -> HashSet:
         """Replace all fields of a hash set except its name and create_time. Raises NotFound."""
-        request = _Request(request_id, "update_hash_set", msgspec.structs.replace(hash_set, create_time=None))
+        request = Request(request_id, "update_hash_set", msgspec.structs.replace(hash_set, create_time=None))
         where = _set_is(hash_set.contributor, hash_set.id)
         with self._db.write() as c:
             self._db.lock(c)
@@ -409,7 +357,7 @@ class Store:
             source_digest=new.source_digest,
             replace=new.replace,
         )
-        request = _Request(request_id, "create_import", fresh)
+        request = Request(request_id, "create_import", fresh)
         t = s.imports
         with self._db.write() as c:
             self._db.lock(c)
@@ -445,7 +393,7 @@ class Store:
                     finding_count=0,
                     counts=_json(created.counts),
                     revision=0,
-                    create_time=_to_millis(at),
+                    create_time=s.to_millis(at),
                     lease="",
                     lease_until=0,
                 )
@@ -544,7 +492,7 @@ class Store:
                 sa.select(t.c.id).where(
                     t.c.hash_set == set_key,
                     t.c.state == _COMMITTING,
-                    t.c.lease_until > _to_millis(now()),
+                    t.c.lease_until > s.to_millis(now()),
                     t.c.lease.not_in(self._given_up),
                 )
             ).first()
@@ -556,9 +504,9 @@ class Store:
             c.execute(
                 sa.update(t)
                 .where(t.c.key == key)
-                .values(state=_COMMITTING, lease=lease, lease_until=_to_millis(now() + _LEASE))
+                .values(state=_COMMITTING, lease=lease, lease_until=s.to_millis(now() + _LEASE))
             )
-        commit = _Commit(import_id, key, set_key, lease)
+        commit = Commit(import_id, key, set_key, lease)
         with self._releasing(commit):
             if found.state is ImportState.COMMITTING:
                 self._purge(commit)
@@ -635,11 +583,11 @@ class Store:
         """Append lines to the report of an import being committed; nobody sees them before `finish_commit`."""
         self._add_findings(self._commit(import_id), findings)
 
-    def _add_findings(self, commit: _Commit, findings: Iterable[Finding]) -> None:
+    def _add_findings(self, commit: Commit, findings: Iterable[Finding]) -> None:
         t = s.imports
         with commit.lock:
             source = iter(findings)
-            while piece := list(itertools.islice(source, _PIECE)):
+            while piece := list(itertools.islice(source, PIECE)):
                 with self._db.write() as c:
                     self._renew(c, commit)
                     start: int = c.execute(
@@ -694,7 +642,7 @@ class Store:
                 self._db.insert(
                     c,
                     s.change,
-                    [(revision, first, last, _UPSERT, commit.key) for first, last in _merged(commit.ranges)],
+                    [(revision, first, last, _UPSERT, commit.key) for first, last in merged(commit.ranges)],
                 )
                 at = now()
                 if stated := [
@@ -709,7 +657,7 @@ class Store:
                         state=_COMMITTED,
                         counts=_json(counts),
                         revision=revision,
-                        commit_time=_to_millis(at),
+                        commit_time=s.to_millis(at),
                         lease="",
                         lease_until=0,
                     )
@@ -740,17 +688,17 @@ class Store:
                 sa.select(t.c.key, t.c.hash_set, t.c.lease, t.c.lease_until).where(t.c.id == import_id)
             ).one()
             ours = self._commits.get(import_id)
-            if until > _to_millis(now()) and (ours is None or ours.lease != holder):
+            if until > s.to_millis(now()) and (ours is None or ours.lease != holder):
                 raise Conflict(
                     f"import {import_id} is being committed by another process; retry later", retry_after=1.0
                 )
             c.execute(
                 sa.update(t)
                 .where(t.c.key == key)
-                .values(state=_COMMITTING, lease=lease, lease_until=_to_millis(now() + _LEASE))
+                .values(state=_COMMITTING, lease=lease, lease_until=s.to_millis(now() + _LEASE))
             )
         self._commits.pop(import_id, None)
-        commit = _Commit(import_id, key, set_key, lease)
+        commit = Commit(import_id, key, set_key, lease)
         with self._releasing(commit):
             self._purge(commit)
             self._add_findings(commit, findings)
@@ -850,11 +798,15 @@ class Store:
         rows.sort(key=lambda row: row[0])
         return [entry for row in rows[:page_size] if (entry := self._entry(row)) is not None]
 
-    def existing_by_external_ids(self, contributor: str, hash_set: str, ids: Iterable[str]) -> dict[str, Entry]:
-        """Return the visible entries of a hash set with these external ids that are not WITHDRAWN; of several the newest."""
+    def existing_by_external_ids(self, contributor: str, hash_set: str, ids: Iterable[str]) -> dict[str, list[Entry]]:
+        """Return the visible entries of a hash set with these external ids that are not WITHDRAWN, by external id, oldest first."""
         sql = f"{_ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.external_id {{ids}} AND e.state <> {_WITHDRAWN} ORDER BY e.id"
         rows = self._by_keys(sql, "ids", "text", (self._set_key(contributor, hash_set),), sorted({x for x in ids if x}))
-        return {row[4]: entry for row in rows if (entry := self._entry(row)) is not None}
+        found: dict[str, list[Entry]] = {}
+        for row in rows:
+            if (entry := self._entry(row)) is not None:
+                found.setdefault(row[4], []).append(entry)
+        return found
 
     def active_ids(
         self, contributor: str, hash_set: str, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
@@ -894,7 +846,7 @@ class Store:
         An entry that is in `state` already stays as it is, with its reasons, and the current revision is returned. Raises NotFound, and
         Conflict when the entry is in neither `state` nor `expected`.
         """
-        request = _Request(request_id, "set_entry_state", (entry_id, state, reasons, expected))
+        request = Request(request_id, "set_entry_state", (entry_id, state, reasons, expected))
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, tuple[Entry, int])) is not None:
@@ -948,7 +900,7 @@ class Store:
     def add_review(self, review: Review, *, request_id: str = "") -> Review:
         """Append a review of a visible entry and return it with its id, time and revision. Raises NotFound."""
         review = msgspec.structs.replace(review, id=0, create_time=None, revision=0)
-        request = _Request(request_id, "add_review", review)
+        request = Request(request_id, "add_review", review)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Review)) is not None:
@@ -1112,19 +1064,19 @@ class Store:
     def _set_key(self, contributor: str, hash_set: str) -> int:
         return self._db.read(lambda c: _set_key(c, contributor, hash_set))
 
-    def _commit(self, import_id: str) -> _Commit:
+    def _commit(self, import_id: str) -> Commit:
         commit = self._commits.get(import_id)
         if commit is None:
             raise Conflict(f"import {import_id} is not being committed by this process; begin its commit again")
         return commit
 
-    def _renew(self, c: Connection, commit: _Commit) -> None:
+    def _renew(self, c: Connection, commit: Commit) -> None:
         """Extend the lease in this transaction; raise Conflict when it was lost. Locks the import's row."""
         t = s.imports
         renewed = c.execute(
             sa.update(t)
             .where(t.c.key == commit.key, t.c.lease == commit.lease, t.c.state == _COMMITTING)
-            .values(lease_until=_to_millis(now() + _LEASE))
+            .values(lease_until=s.to_millis(now() + _LEASE))
         )
         commit.renewed = time.monotonic()
         if not renewed.rowcount:
@@ -1133,7 +1085,7 @@ class Store:
                 f"the commit of import {commit.import_id} was taken over or cancelled; read its state before going on"
             )
 
-    def _release(self, commit: _Commit) -> None:
+    def _release(self, commit: Commit) -> None:
         t = s.imports
         self._given_up.append(commit.lease)
         with self._db.write() as c:
@@ -1143,7 +1095,7 @@ class Store:
         self._given_up.remove(commit.lease)
 
     @contextmanager
-    def _releasing(self, commit: _Commit) -> Iterator[None]:
+    def _releasing(self, commit: Commit) -> Iterator[None]:
         """Give up the lease when the body raises; if even that fails, the lease runs out."""
         try:
             yield
@@ -1152,7 +1104,7 @@ class Store:
                 self._release(commit)
             raise
 
-    def _write_run(self, commit: _Commit) -> None:
+    def _write_run(self, commit: Commit) -> None:
         """Write the gathered hashes in order. The caller holds `commit.lock`."""
         try:
             for rows in commit.take_run():
@@ -1164,7 +1116,7 @@ class Store:
             self._commits.pop(commit.import_id, None)
             raise
 
-    def _purge(self, commit: _Commit) -> None:
+    def _purge(self, commit: Commit) -> None:
         """Remove what the import staged, in pieces, so that other writers do not wait."""
         a = s.allocation
         ranges = self._db.read(
@@ -1313,14 +1265,14 @@ class Store:
 
     def _withdraw(self, c: Connection, ids: Sequence[int], reason: str, revision: int, import_key: int) -> None:
         """Set entries to WITHDRAWN and write their change rows; `ids` are distinct and ascending."""
-        runs = _runs(ids)
+        ranges = runs(ids)
         sql = self._db.sql(
             "UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id BETWEEN ? AND ? AND state <> ?"
         )
-        if runs:
+        if ranges:
             packed = pack_reasons((reason,))
-            c.exec_driver_sql(sql, [(_WITHDRAWN, packed, revision, first, last, _WITHDRAWN) for first, last in runs])
-            self._db.insert(c, s.change, [(revision, first, last, _WITHDRAW, import_key) for first, last in runs])
+            c.exec_driver_sql(sql, [(_WITHDRAWN, packed, revision, first, last, _WITHDRAWN) for first, last in ranges])
+            self._db.insert(c, s.change, [(revision, first, last, _WITHDRAW, import_key) for first, last in ranges])
 
     def _by_keys(self, sql: str, name: str, kind: str, before: Row, keys: Sequence[Any]) -> Iterator[Row]:
         return _by_keys(self._db, self._db.fetch, sql, name, kind, before, keys)
@@ -1335,42 +1287,6 @@ class Store:
             return c.exec_driver_sql(text, parameters).all()
 
         return {row[0]: row[1] for row in _by_keys(self._db, fetch, sql, "ids", "int8", (), ids)}
-
-
-class _Request:
-    """Makes a write idempotent: the first call with an id is remembered with what it asked for and what it returned."""
-
-    def __init__(self, request_id: str, method: str, content: object) -> None:
-        self._id = request_id
-        self._digest = hashlib.sha256(msgspec.msgpack.encode((method, content))).digest()
-
-    def replayed(self, c: Connection, result_type: type[_T]) -> _T | None:
-        """Return the first call's result, None when this is the first. Raises AlreadyExists when the id stands for something else."""
-        if not self._id:
-            return None
-        t = s.request
-        row = c.execute(sa.select(t.c.content_digest, t.c.result).where(t.c.id == self._id)).first()
-        if row is None:
-            return None
-        if row[0] != self._digest:
-            raise AlreadyExists("this request_id was used for a different call; use a new one for each call")
-        return msgspec.msgpack.decode(row[1], type=result_type)
-
-    def remember(self, c: Connection, result: _T) -> _T:
-        """Keep the result in this transaction, forget those of long ago, and return it."""
-        if self._id:
-            t = s.request
-            at = now()
-            c.execute(sa.delete(t).where(t.c.create_time < _to_millis(at - _REQUESTS_KEPT)))
-            c.execute(
-                sa.insert(t).values(
-                    id=self._id,
-                    content_digest=self._digest,
-                    result=msgspec.msgpack.encode(result),
-                    create_time=_to_millis(at),
-                )
-            )
-        return result
 
 
 def _by_keys(
@@ -1396,26 +1312,6 @@ def _by_keys(
         size = next(n for n in _IN_SIZES if n >= len(part))
         text = sql.format(**{name: f"IN ({', '.join('?' * size)})"})
         yield from fetch(text, (*before, *part, *([part[-1]] * (size - len(part)))))
-
-
-def _runs(ids: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the maximal ranges of consecutive ids, both ends inclusive; `ids` are distinct and ascending."""
-    if not ids:
-        return []
-    a = np.asarray(ids, np.int64)
-    breaks = np.flatnonzero(np.diff(a) != 1)
-    return list(zip(a[np.r_[0, breaks + 1]].tolist(), a[np.r_[breaks, len(a) - 1]].tolist(), strict=True))
-
-
-def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the ranges in order, those that touch joined."""
-    merged: list[tuple[int, int]] = []
-    for first, last in sorted(ranges):
-        if merged and merged[-1][1] + 1 >= first:
-            merged[-1] = merged[-1][0], max(last, merged[-1][1])
-        else:
-            merged.append((first, last))
-    return merged
 
 
 def _content(c: Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> bytes | None:
@@ -1471,8 +1367,8 @@ def _import_rows(c: Connection, *where: sa.ColumnElement[bool], limit: int | Non
             batch_count=row[8],
             counts=msgspec.json.decode(row[9], type=Counts),
             revision=row[10],
-            create_time=_from_millis(row[11]),
-            commit_time=None if row[12] is None else _from_millis(row[12]),
+            create_time=s.from_millis(row[11]),
+            commit_time=None if row[12] is None else s.from_millis(row[12]),
         )
         for row in c.execute(query)
     ]
@@ -1491,7 +1387,7 @@ def _review_row(entry: int, author: str, kind: ReviewKind, comment: str, at: dat
         "author": author,
         "kind": s.REVIEW_KINDS[kind],
         "comment": comment,
-        "create_time": _to_millis(at),
+        "create_time": s.to_millis(at),
         "revision": revision,
     }
 
@@ -1503,7 +1399,7 @@ def _review(row: Row) -> Review:
         author=row[2],
         kind=_REVIEW_KINDS[row[3]],
         comment=row[4],
-        create_time=_from_millis(row[5]),
+        create_time=s.from_millis(row[5]),
         revision=row[6],
     )
 
@@ -1516,14 +1412,6 @@ def _codes(codes: Iterable[int]) -> str:
 def _json(value: object) -> bytes:
     """Return canonical JSON: equal values give equal bytes."""
     return msgspec.json.encode(value, order="deterministic")
-
-
-def _to_millis(t: datetime) -> int:
-    return round(t.timestamp() * 1000)
-
-
-def _from_millis(millis: int) -> datetime:
-    return datetime.fromtimestamp(millis / 1000, UTC)
 
 
 def _no_import(import_id: str) -> NotFound:

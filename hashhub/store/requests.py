@@ -1,0 +1,54 @@
+"""Writes that can be repeated: the first call with a request_id is remembered."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import Final, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from hashhub.errors import AlreadyExists
+from hashhub.model import now
+from hashhub.store import schema as s
+
+_T = TypeVar("_T")
+_REQUESTS_KEPT: Final = timedelta(days=7)  # how long a request_id is remembered
+
+
+class Request:
+    """Makes a write idempotent: the first call with an id is remembered with what it asked for and what it returned."""
+
+    def __init__(self, request_id: str, method: str, content: object) -> None:
+        self._id = request_id
+        self._digest = hashlib.sha256(msgspec.msgpack.encode((method, content))).digest()
+
+    def replayed(self, c: Connection, result_type: type[_T]) -> _T | None:
+        """Return the first call's result, None when this is the first. Raises AlreadyExists when the id stands for something else."""
+        if not self._id:
+            return None
+        t = s.request
+        row = c.execute(sa.select(t.c.content_digest, t.c.result).where(t.c.id == self._id)).first()
+        if row is None:
+            return None
+        if row[0] != self._digest:
+            raise AlreadyExists("this request_id was used for a different call; use a new one for each call")
+        return msgspec.msgpack.decode(row[1], type=result_type)
+
+    def remember(self, c: Connection, result: _T) -> _T:
+        """Keep the result in this transaction, forget those of long ago, and return it."""
+        if self._id:
+            t = s.request
+            at = now()
+            c.execute(sa.delete(t).where(t.c.create_time < s.to_millis(at - _REQUESTS_KEPT)))
+            c.execute(
+                sa.insert(t).values(
+                    id=self._id,
+                    content_digest=self._digest,
+                    result=msgspec.msgpack.encode(result),
+                    create_time=s.to_millis(at),
+                )
+            )
+        return result
