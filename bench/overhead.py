@@ -62,7 +62,7 @@ def pdq_hub(directory: Path, digests: NDArray[np.uint8], *arguments: str) -> Ite
 
 def sample_queries(digests: NDArray[np.uint8], count: int, hits: int, seed: int) -> NDArray[np.uint8]:
     """Return `count` random queries, of which `hits` are stored digests with 12 bits flipped."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, 1])  # not the stream that the digests came from
     queries = rng.integers(0, 256, (count, digests.shape[1]), np.uint8)
     for at in rng.choice(count, hits, replace=False):
         near = digests[rng.integers(len(digests))].copy()

@@ -12,7 +12,15 @@ import click
 
 from hashhub.cli.session import REFUSED, Session, choice, chosen, command, spelled
 from hashhub.cli.terminal import note, plain, print_json, progress, say, table
-from hashhub.errors import FailedPrecondition, InvalidArgument, MalformedSource, NotFound, Unavailable
+from hashhub.errors import (
+    Conflict,
+    FailedPrecondition,
+    InvalidArgument,
+    LimitExceeded,
+    MalformedSource,
+    NotFound,
+    Unavailable,
+)
 from hashhub.model import Disposition
 
 if TYPE_CHECKING:
@@ -81,7 +89,7 @@ def import_file(
             kept = "the import is still open" if keep_on_failure else "the import was cancelled"
             e.add_note(f"nothing of {Path(file).name} is visible; {kept}")
             raise
-        except (Unavailable, FailedPrecondition) as e:
+        except (Unavailable, FailedPrecondition, LimitExceeded, Conflict) as e:
             e.add_note(
                 "what was sent is kept, and nothing was made visible; give the same command again to go on from there"
             )

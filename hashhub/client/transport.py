@@ -1,7 +1,7 @@
 """One connection to a hub: which bytes go where, for how long, and how often. It hides deadlines, retries and TLS.
 
-    call ──> attempt ──(UNAVAILABLE, or RESOURCE_EXHAUSTED with RetryInfo)──> wait ──> attempt … ──> HashHubError
-               │                                                             until `retry_seconds` have passed
+    call ──> attempt ──(Unavailable, or LimitExceeded or Conflict with RetryInfo)──> wait ──> attempt … ──> HashHubError
+               │                                                                       until `retry_seconds` have passed
                └── answer
 
 Every call carries a deadline. Only calls that can be repeated are: reads, and writes whose request holds a `request_id` or whose
@@ -19,7 +19,7 @@ from typing import Final, Protocol, TypeVar, cast
 
 import grpc
 
-from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.wire import status_to_error
 
 _FIRST_WAIT: Final = 0.1  # seconds before the second attempt; doubles with each
@@ -169,6 +169,6 @@ def _pause(error: HashHubError, wait: float) -> float | None:
         return None if error.reason is Reason.DEADLINE_EXCEEDED else min(error.retry_after or wait, _LONGEST_WAIT)
     if error.reason is Reason.DISK_FULL:
         return None  # until somebody has made room; the caller had better know at once
-    if isinstance(error, LimitExceeded) and error.retry_after is not None:
+    if isinstance(error, LimitExceeded | Conflict) and error.retry_after is not None:
         return min(max(error.retry_after, wait), _LONGEST_WAIT)
     return None

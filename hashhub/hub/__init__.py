@@ -95,6 +95,14 @@ class Hub:
             store.close()
             raise
 
+    def take_over(self) -> None:
+        """Let commits that a killed hub left unfinished begin again at once. Only for the first process of a hub.
+
+        In PostgreSQL a lease may belong to a hub on another machine; there they run out by themselves.
+        """
+        if self._store.kind == "SQLITE":  # in the data directory, which is locked: nobody else can be committing
+            self._store.expire_leases()
+
     def start(self, *, wait: bool = True) -> None:
         """Bring the matcher to the store's revision and keep it there; with `wait`, return when it is. `close` ends it."""
         self._follower.start(wait=wait)

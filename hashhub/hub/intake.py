@@ -475,9 +475,9 @@ class Intake:
                     for item in self._bare[key]:
                         same[item].add(entry.id)
         for ids in _parts(list(self._external)):
-            for external_id, entry in self._store.existing_by_external_ids(*mine, ids).items():
+            for external_id, entries in self._store.existing_by_external_ids(*mine, ids).items():
                 for item in self._external[external_id]:
-                    same[item].add(entry.id)
+                    same[item].update(e.id for e in entries)
         return same
 
     def _known(
@@ -572,7 +572,7 @@ class Intake:
             for item, record in part:
                 exact = self._exact(record)
                 if record.external_id:
-                    found = {e.id: e for e in (by_id.get(record.external_id),) if e is not None}
+                    found = {e.id: e for e in by_id.get(record.external_id, ())}
                 elif exact:
                     found = {e.id: e for h in exact for e in by_hash.get(h, ())}
                 else:

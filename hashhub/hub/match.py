@@ -265,9 +265,11 @@ class Match:
         return hits
 
 
+_NOTHING: Final = (ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances"),)
+
+
 def _nothing(query: Query) -> MatchResult:
-    nothing = ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances")
-    return MatchResult(verdict=Verdict.NO_MATCH, reasons=(nothing,), label=query.label)
+    return MatchResult(verdict=Verdict.NO_MATCH, reasons=_NOTHING, label=query.label)
 
 
 def _visible(
@@ -331,12 +333,12 @@ def _answer(
 
 def _check(queries: Sequence[Query], options: MatchOptions) -> None:
     """Raise InvalidArgument with every violation of the request."""
-    wrong: list[Violation] = []
-    used: set[str] = set()
-    for i, query in enumerate(queries):
-        if not query.hashes:
-            wrong.append(Violation(f"queries[{i}].hashes", "needs at least one hash", "REQUIRED"))
-        used.update(h.algorithm for h in query.hashes)
+    wrong = [
+        Violation(f"queries[{i}].hashes", "needs at least one hash", "REQUIRED")
+        for i, query in enumerate(queries)
+        if not query.hashes
+    ]
+    used = {h.algorithm for query in queries for h in query.hashes}
     if options.match_limit < 0:
         wrong.append(Violation("options.match_limit", "must not be negative", "OUT_OF_RANGE"))
     for name, value in options.max_distances.items():

@@ -21,6 +21,7 @@ from hashhub.errors import InvalidArgument, Violation
 from hashhub.hashes import ALGORITHMS, Hash, HashError
 from hashhub.model import (
     MAX_HASHES_PER_ENTRY,
+    MAX_HASHES_PER_QUERY,
     MAX_TEXT,
     NO_FLAGS,
     TLP,
@@ -634,7 +635,7 @@ def queries_from_pb(queries: Iterable[v1.Query], at: str = "queries") -> list[Qu
             if _WIDTHS.get(name) == len(digest):
                 given.append(Hash(name, digest))
         label = pb.label
-        if 0 < len(given) == len(sent) <= MAX_HASHES_PER_ENTRY and len(label) <= MAX_TEXT:
+        if 0 < len(given) == len(sent) <= MAX_HASHES_PER_QUERY and len(label) <= MAX_TEXT:
             found.append(Query(hashes=tuple(given), label=label))
         else:
             found.append(_query(pb, f"{at}[{i}]", wrong))
@@ -945,8 +946,8 @@ def _query(pb: v1.Query, at: str, wrong: list[Violation]) -> Query:
     found = tuple([_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)])
     if not found:
         wrong.append(Violation(f"{at}.hashes", "must hold at least one hash", "REQUIRED"))
-    elif len(found) > MAX_HASHES_PER_ENTRY:
-        wrong.append(Violation(f"{at}.hashes", f"must be at most {MAX_HASHES_PER_ENTRY}, got {len(found)}", "TOO_MANY"))
+    elif len(found) > MAX_HASHES_PER_QUERY:
+        wrong.append(Violation(f"{at}.hashes", f"must be at most {MAX_HASHES_PER_QUERY}, got {len(found)}", "TOO_MANY"))
     if len(pb.label) > MAX_TEXT:
         _check_text(pb.label, f"{at}.label", wrong)
     return Query(hashes=found, label=pb.label)

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, Reason
@@ -110,7 +110,7 @@ _LISTS = st.lists(_items(), max_size=12)
 
 
 class TestConservation:
-    @settings(max_examples=40)
+    @settings(max_examples=40, phases=[Phase.explicit, Phase.generate])
     @given(lists=st.lists(st.tuples(_LISTS, st.booleans()), min_size=1, max_size=3), batch=st.integers(1, 5))
     def test_every_item_becomes_exactly_one_thing(
         self, open_hub: Open, lists: list[tuple[list[Record | Reject], bool]], batch: int
@@ -250,6 +250,12 @@ class TestWithinOneList:
         done = desk.contribute("alpha/list", item(1, external_id="x"), item(2, external_id="x"))
         assert done.counts.quarantined == 2
         assert desk.known(1, 2) == []
+
+    def test_both_go_when_that_id_is_withdrawn(self, desk: Desk) -> None:
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", item(1, external_id="x"), item(2, external_id="x"))
+        desk.contribute("alpha/list", removal(1, external_id="x"))
+        assert {e.state for e in desk.entries("alpha/list")} == {EntryState.WITHDRAWN}
 
     def test_a_suspect_duplicate_makes_the_union_suspect(self, desk: Desk) -> None:
         desk.hash_set("alpha/list")
@@ -442,8 +448,9 @@ class TestAgainstTheHub:
         any_desk.contribute("alpha/list", item(1, algorithms=("MD5", "SHA256")))
         any_desk.hash_set("beta/list")
         wrong = item(2, hashes=(digest("MD5", 2), digest("SHA256", 1)))
-        done = any_desk.contribute("beta/list", wrong, item(1, algorithms=("SHA256", "MD5")))
+        done = any_desk.contribute("beta/list", wrong)
         assert any_desk.reasons(done) == {"line 2": ["CONTRADICTORY_BINDING"]}
+        assert any_desk.contribute("beta/list", item(1, algorithms=("SHA256", "MD5", "SHA1"))).counts.accepted == 1
         assert any_desk.known(1, 2) == [1]
 
     def test_two_contributors_of_one_digest_are_two_statements(self, any_desk: Desk) -> None:

@@ -208,11 +208,12 @@ class Machine(RuleBasedStateMachine):
                 wanted = [i for i, e in mine.items() if e.state is state]
                 assert self.store.entry_count(self.name, hash_set, state) == len(wanted)
                 assert self.store.active_ids(self.name, hash_set, states=[state]).tolist() == wanted
-            newest = {
-                e.external_id: i for i, e in mine.items() if e.external_id and e.state is not EntryState.WITHDRAWN
-            }
+            live: dict[str, list[int]] = {}
+            for i, e in mine.items():
+                if e.external_id and e.state is not EntryState.WITHDRAWN:
+                    live.setdefault(e.external_id, []).append(i)
             known = self.store.existing_by_external_ids(self.name, hash_set, ["x", "y"])
-            assert {x: e.id for x, e in known.items()} == newest
+            assert {x: [e.id for e in found] for x, found in known.items()} == live
         reviews = self.store.reviews_of(self.entries)
         assert {i: [r.comment for r in found] for i, found in reviews.items()} == self.reviews
 

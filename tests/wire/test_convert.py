@@ -440,7 +440,7 @@ def test_a_query_needs_a_hash_and_not_too_many() -> None:
     queries = [
         v1.Query(hashes=[good]),
         v1.Query(),
-        v1.Query(hashes=[good] * 65),
+        v1.Query(hashes=[good] * 1025),
         v1.Query(hashes=[good], label="x" * 2000),
     ]
     assert _violations(lambda: wire.queries_from_pb(queries)) == {
