@@ -28,8 +28,9 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
+from hashhub.model import Principal, Role
 from hashhub.server import doors
-from hashhub.server.interceptors import Metrics
+from hashhub.server.interceptors import Envelope, Gate, Method, Metrics
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve, Served
@@ -175,6 +176,20 @@ def test_a_call_whose_deadline_passed_in_the_queue_is_not_begun(
         assert first.result(10).display_name == "Home"
     assert served.call(*GET).display_name == "Home"  # the one thread has gone past the dead call
     assert gate.calls == 2
+
+
+def test_the_gate_begins_no_call_that_nobody_waits_for() -> None:
+    # grpc drops most of them by itself; this is for those whose time runs out between the queue and here.
+    begun: list[object] = []
+    method = Method("A/B", v1.GetStatusRequest, v1.Status, streams=False, roles=frozenset(Role), handle=begun.append)
+    metrics = Metrics()
+    gate = Gate(lambda _: Principal(name="t", role=Role.OPERATOR), metrics)
+    envelope = Envelope(authorization="Bearer t", peer=str, remaining=0.0)
+    with pytest.raises(Unavailable) as caught:
+        gate.call(method, envelope, v1.GetStatusRequest, lambda answer: answer)
+    assert caught.value.reason is Reason.DEADLINE_EXCEEDED
+    assert begun == []
+    assert 'method="A/B",code="UNAVAILABLE"} 1' in metrics.text(0)
 
 
 def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
