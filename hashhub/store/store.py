@@ -158,9 +158,8 @@ class Store:
         """Use `Store.open`."""
         self._db = database
         self._commits: dict[str, Commit] = {}
-        self._given_up: list[
-            str
-        ] = []  # leases that the database still shows as held: giving them up could not be written
+        # Leases that the database still shows as held, because giving them up could not be written.
+        self._given_up: list[str] = []
         self._sources: dict[int, _Source] = {}
         self._set_names: dict[int, tuple[str, str]] = {}
         self._classifications: dict[int, Classification] = {}
@@ -1107,10 +1106,11 @@ class Store:
     def _write_run(self, commit: Commit) -> None:
         """Write the gathered hashes in order. The caller holds `commit.lock`."""
         try:
-            for rows in commit.take_run():
-                with self._db.write() as c:
-                    self._renew(c, commit)
-                    self._db.insert(c, s.hash_, rows)
+            with self._releasing(commit):
+                for rows in commit.take_run():
+                    with self._db.write() as c:
+                        self._renew(c, commit)
+                        self._db.insert(c, s.hash_, rows)
         except BaseException:
             # Part of the run is gone from memory: only a new begin_commit, which purges, can go on.
             self._commits.pop(commit.import_id, None)

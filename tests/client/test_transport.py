@@ -17,6 +17,7 @@ from hashhub import v1, wire
 from hashhub.client import Client, is_loopback
 from hashhub.errors import (
     AlreadyExists,
+    Conflict,
     HashHubError,
     InvalidArgument,
     LimitExceeded,
@@ -86,13 +87,14 @@ def test_a_write_is_repeated_with_the_same_request_id() -> None:
     assert ids[3] != ids[0]
 
 
-def test_waits_as_long_as_a_busy_hub_asks() -> None:
+@pytest.mark.parametrize("kind", [LimitExceeded, Conflict])
+def test_waits_as_long_as_a_busy_hub_asks(kind: type[LimitExceeded | Conflict]) -> None:
     times: list[float] = []
 
     def answer(method: str, request: bytes, context: grpc.ServicerContext) -> Message:
         times.append(time.monotonic())
         if len(times) == 1:
-            return refuse(context, LimitExceeded("busy", retry_after=0.5))
+            return refuse(context, kind("busy", retry_after=0.5))
         return v1.Status(version="1")
 
     with served(answer) as address, Client(address, "t") as client:
@@ -108,6 +110,8 @@ def test_waits_as_long_as_a_busy_hub_asks() -> None:
         PermissionDenied("no"),
         AlreadyExists("taken"),
         LimitExceeded("too large", reason=Reason.TOO_LARGE),
+        LimitExceeded("no room", reason=Reason.DISK_FULL, retry_after=60.0),
+        Conflict("read again"),
         HashHubError("internal error"),
     ],
 )
