@@ -77,7 +77,8 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `repeated`: this source had been imported before, and nothing was done now. `resumed_batches`: how many batches an earlier run
     had stored. `groups` lists findings by disposition and reason, except ACCEPTED and UNCHANGED ones, which have a count only;
-    `groups_complete` is False when there were more than FINDINGS_READ of them and only the first ones were read.
+    `groups_complete` is False when there were more than FINDINGS_READ of them and only the first ones were read, or when the hub
+    went away right after the commit.
     """
 
     source: Import
@@ -174,7 +175,12 @@ def send(
     )
 
     # (6) What happened to every item.
-    found = report(transport, opened.name, wire.import_from_pb(committed))
+    done = wire.import_from_pb(committed)
+    try:
+        found = report(transport, opened.name, done)
+    except Unavailable:
+        # What is committed is committed: a hub that stops now must not make it look as if it were not.
+        found = ImportReport(source=done, groups_complete=False)
     return msgspec.structs.replace(found, validate_only=validate_only, resumed_batches=stored)
 
 
