@@ -36,8 +36,13 @@ _HEAVY: Final = ("faiss", "numpy", "numba", "sqlalchemy", "grpc")
 
 
 @contextmanager
-def pdq_hub(directory: Path, digests: NDArray[np.uint8], *arguments: str) -> Iterator[RunningHub]:
-    """Run a hub that holds these digests, one entry each, served from a snapshot."""
+def pdq_hub(
+    directory: Path,
+    digests: NDArray[np.uint8],
+    *arguments: str,
+    prepare: Callable[[Path], None] = lambda _: None,
+) -> Iterator[RunningHub]:
+    """Run a hub that holds these digests, one entry each, served from a snapshot. `prepare` gets its data before it starts."""
     source = directory / "digests.txt"
     with source.open("w", encoding="ascii") as out:
         for row in digests:
@@ -56,6 +61,7 @@ def pdq_hub(directory: Path, digests: NDArray[np.uint8], *arguments: str) -> Ite
     # A hub that starts without a snapshot makes one of what the database holds.
     for snapshots in (data / "matcher").iterdir():
         snapshots.rename(snapshots.with_name(f"{snapshots.name}.set-aside"))
+    prepare(data)
     with running_hub(data, *arguments) as hub:
         yield hub
 
