@@ -187,7 +187,9 @@ def test_stopping_lets_calls_in_progress_end(
         damage(next((desk.hub.data / "matcher").glob("*/snapshots")))
         with open_hub(desk.hub.data) as desk:
             # From the first answer on: what is not known to be sound must not say that there is nothing.
-            assert desk.verdicts(*items[::3_000], items[-1], retry_seconds=20.0) == [Verdict.MATCH] * 11, damage.__name__
+            assert desk.verdicts(*items[::3_000], items[-1], retry_seconds=20.0) == [Verdict.MATCH] * 11, (
+                damage.__name__
+            )
 
 
 def _lose_everything(snapshots: Path) -> None:

@@ -66,12 +66,14 @@ def item(number: int, *, algorithms: Sequence[str] = ("MD5", "SHA1"), **fields: 
     return Record(**fields)
 
 
+_sources = itertools.count()
+
+
 class Desk:
     """One hub and short ways to use it."""
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self._sources = itertools.count()
 
     def contributor(self, name: str, *, reliability: str = "C", takes_from: Sequence[str] = ()) -> str:
         self.hub.contributors.create(
@@ -102,7 +104,7 @@ class Desk:
 
     def open(self, name: str, *, source: str = "", replace: bool = False) -> Import:
         contributor, _, set_id = name.partition("/")
-        source = source or f"{name} {next(self._sources)}"
+        source = source or f"source {next(_sources)}"
         return self.hub.contribute.open(
             writer(contributor),
             Import(

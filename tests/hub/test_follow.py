@@ -1,0 +1,280 @@
+"""Several processes, restarts and damage: every matcher ends at what the database says, and says so until it does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hashhub.config import Config
+from hashhub.errors import Conflict, HashHubError, InvalidArgument, Reason, Unavailable
+from hashhub.hub import Hub
+from hashhub.matcher import Matcher
+from hashhub.model import EntryState, ImportState, Verdict
+from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near, writer
+
+
+def soon(holds: Callable[[], bool], seconds: float = 5.0) -> float:
+    """Wait until it holds and return how long that took. Fails well beyond what is promised: one second."""
+    start = time.monotonic()
+    while not holds():
+        assert time.monotonic() - start < seconds
+        time.sleep(0.005)
+    return time.monotonic() - start
+
+
+def matches(desk: Desk, hub: Hub, number: int) -> bool:
+    return desk.match(near(digest("PDQ", number), 31), hub=hub).verdict is Verdict.MATCH
+
+
+class TestTwoProcesses:
+    def test_each_sees_what_the_other_commits_and_withdraws(self, open_hub: Open) -> None:
+        first, second = Desk(open_hub()), Desk(open_hub(publisher=False))
+        first.hash_set("alpha/list")
+        for number, (here, there) in enumerate([(first, second), (second, first)]):
+            here.contribute("alpha/list", item(number, algorithms=("PDQ",)))
+            assert matches(here, here.hub, number)
+            soon(lambda desk=there, n=number: matches(desk, desk.hub, n))  # type: ignore[misc]  # names bound now
+        for entry, (here, there) in zip(first.entries("alpha/list"), [(second, first), (first, second)], strict=True):
+            here.hub.entries.withdraw(writer("alpha"), "alpha", "list", entry.id)
+            number = int(entry.provenance.position.split()[1])
+            # The other process asks the database about every hit, so it needs no time at all.
+            assert not matches(there, there.hub, number)
+            assert not matches(here, here.hub, number)
+
+    def test_a_newer_snapshot_is_adopted(self, open_hub: Open) -> None:
+        first = Desk(open_hub())
+        first.hash_set("alpha/list")
+        second = open_hub(publisher=False)
+        first.contribute("alpha/list", *(item(n, algorithms=("PDQ",)) for n in range(50)))
+        soon(lambda: matches(first, second, 7))
+        first.hub._matcher.compact()
+        adopted = first.hub._matcher.status().snapshot_revision
+        soon(lambda: second._matcher.status().snapshot_revision == adopted)
+        assert all(matches(first, second, n) for n in range(50))
+
+    def test_both_cannot_commit_one_import(self, open_hub: Open) -> None:
+        first, second = Desk(open_hub()), Desk(open_hub(publisher=False))
+        first.hash_set("alpha/list")
+        begun = first.add(first.open("alpha/list"), [item(1)])
+        first.hub._store.begin_commit(begun.id)
+        with pytest.raises(Conflict):
+            second.commit(begun)
+        first.hub._store.release_commit(begun.id)
+        done = second.commit(begun)
+        assert first.commit(begun) == done
+        assert first.known(1) == [1]
+
+    def test_a_follower_waits_for_news(self, open_hub: Open) -> None:
+        desk = Desk(open_hub())
+        desk.hash_set("alpha/list")
+        soon(lambda: desk.hub._matcher.revision == desk.hub.revision())
+        now = desk.hub.revision()
+        assert not desk.hub.changes.wait(now, 0.05)
+        desk.contribute("alpha/list", item(1))
+        assert desk.hub.changes.wait(now, 0.05)
+        desk.hub._follower.close()
+        start = time.monotonic()
+        assert not desk.hub.changes.wait(desk.hub.revision(), 30.0)
+        assert time.monotonic() - start < 10
+
+
+class TestRestarts:
+    def test_a_snapshot_older_than_the_database_is_caught_up(self, open_hub: Open) -> None:
+        hub = open_hub()
+        desk = Desk(hub)
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", item(1), item(2))
+        hub._matcher.compact()
+        desk.contribute("alpha/list", item(3))
+        desk.hub.entries.withdraw(OPERATOR, "alpha", "list", desk.entries("alpha/list")[0].id)
+        hub.close()
+        desk = Desk(open_hub())
+        assert desk.hub._matcher.count("MD5") == 2
+        assert desk.known(1, 2, 3) == [2, 3]
+
+    def test_a_damaged_snapshot_is_rebuilt(self, open_hub: Open, sqlite_directory: Path) -> None:
+        hub = open_hub()
+        desk = Desk(hub)
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", *(item(n) for n in range(20)))
+        hub._matcher.compact()
+        hub.close()
+        for file in sqlite_directory.glob("matcher/*/*/*"):
+            if file.is_file():
+                file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        desk = Desk(open_hub())
+        assert desk.known(*range(21)) == list(range(20))
+
+    def test_a_database_restored_from_a_backup_is_believed(self, open_hub: Open, sqlite_directory: Path) -> None:
+        hub = open_hub()
+        desk = Desk(hub)
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", item(1))
+        backup = sqlite_directory / "backup.db"
+        _copy(sqlite_directory, backup)
+        desk.contribute("alpha/list", item(2))
+        hub._matcher.compact()
+        hub.close()
+        _restore(sqlite_directory, backup)
+        desk = Desk(open_hub())
+        desk.contribute("alpha/list", item(3))
+        assert desk.known(1, 2, 3) == [1, 3]
+        assert desk.hub._matcher.count("MD5") == 2
+
+    def test_a_database_restored_under_a_running_hub_stops_its_answers(
+        self, open_hub: Open, sqlite_directory: Path
+    ) -> None:
+        hub = open_hub(poll_interval=60.0)
+        desk = Desk(hub)
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", item(1))
+        with sqlite3.connect(next(sqlite_directory.glob("*.db"))) as c:
+            c.execute("UPDATE metadata SET revision = revision - 1")
+        c.close()
+        with pytest.raises(Unavailable, match="restored from an older backup"):
+            hub._follower.catch_up()
+        with pytest.raises(Unavailable) as refused:
+            desk.verdict(1)
+        assert refused.value.reason is Reason.MATCHER_NOT_READY
+        assert not hub.is_ready
+
+    def test_until_it_has_caught_up_it_does_not_answer(self, open_hub: Open) -> None:
+        hub = open_hub(start=False)
+        desk = Desk(hub)
+        with pytest.raises(Unavailable) as refused:
+            desk.verdict(1)
+        assert refused.value.reason is Reason.MATCHER_NOT_READY
+        hub.start(wait=False)
+        soon(lambda: hub.is_ready)
+        assert desk.verdict(1) is Verdict.NO_MATCH
+
+    def test_a_hub_that_cannot_start_can_be_closed(
+        self, sqlite_directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hub = Hub.open(Config(data=str(sqlite_directory)))
+        with monkeypatch.context() as away:
+
+            def fails() -> int:
+                raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
+
+            away.setattr(hub._store, "revision", fails)
+            with pytest.raises(Unavailable):
+                hub.start()
+        hub.close()
+
+    def test_bad_settings_leave_nothing_open(self, sqlite_directory: Path, tmp_path: Path) -> None:
+        with pytest.raises(InvalidArgument, match="policies"):
+            Hub.open(Config(data=str(sqlite_directory), policies=str(tmp_path / "missing")))
+        Hub.open(Config(data=str(sqlite_directory))).close()  # the snapshots are not held by the one that failed
+
+    def test_the_database_away_for_a_while_is_followed_again(
+        self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hub, other = open_hub(), open_hub(publisher=False)
+        desk = Desk(other)
+        desk.hash_set("alpha/list")
+        with monkeypatch.context() as away:
+
+            def fails() -> int:
+                raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
+
+            away.setattr(hub._store, "revision", fails)
+            soon(lambda: "database is away" in hub._follower.warning)
+        desk.contribute("alpha/list", item(1, algorithms=("PDQ",)))
+        soon(lambda: matches(desk, hub, 1))
+        soon(lambda: not hub.status(OPERATOR).warnings)
+
+
+_CRASHING = """
+import os, signal, sys
+from pathlib import Path
+from hashhub.config import Config
+from hashhub.hub import Hub
+from hashhub.model import Principal, Role
+
+hub = Hub.open(Config(data=sys.argv[1]), publisher=False)
+hub.start()
+store = hub._store
+step = getattr(store, sys.argv[3])
+
+def killed(*arguments, **keywords):
+    if sys.argv[4] == "after":
+        step(*arguments, **keywords)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(store, sys.argv[3], killed)
+hub.contribute.commit(Principal(name="op", role=Role.OPERATOR), sys.argv[2], batch_count=2)
+"""
+
+
+class TestKilledCommits:
+    @pytest.mark.parametrize(
+        ("step", "when", "visible"),
+        [
+            ("allocate_entries", "after", False),
+            ("stage_entries", "after", False),
+            ("add_findings", "after", False),
+            ("finish_commit", "before", False),
+            ("finish_commit", "after", True),
+        ],
+    )
+    def test_all_or_nothing_is_visible_and_it_can_be_repeated(
+        self, open_hub: Open, sqlite_directory: Path, step: str, when: str, *, visible: bool
+    ) -> None:
+        desk = Desk(open_hub())
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", item(1), item(2))
+        begun = desk.add(desk.open("alpha/list", replace=True), [item(2), item(3)], [item(4, hashes=())])
+        killed = subprocess.run(
+            [sys.executable, "-c", _CRASHING, str(sqlite_directory), begun.id, step, when],
+            check=False,
+            timeout=60,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert killed.returncode == -signal.SIGKILL
+        soon(lambda: desk.known(1, 2, 3) == ([2, 3] if visible else [1, 2]))
+        assert [e.state for e in desk.entries("alpha/list")][:2] == [
+            EntryState.WITHDRAWN if visible else EntryState.ACTIVE, EntryState.ACTIVE,
+        ]  # fmt: skip
+        if not visible:
+            assert desk.hub.contribute.get(OPERATOR, begun.id).state is ImportState.COMMITTING
+            assert desk.hub.contribute.findings(OPERATOR, begun.id, 10, 0)[0] == []
+            with pytest.raises(Conflict):  # whoever was killed might still be at it, for all that this process knows
+                desk.commit(begun)
+            desk.hub._store.expire_leases()
+        done = desk.commit(begun)
+        assert (done.state, done.counts.items) == (ImportState.COMMITTED, 3)
+        assert (done.counts.accepted, done.counts.unchanged, done.counts.absent, done.counts.rejected) == (1, 1, 1, 1)
+        assert desk.known(1, 2, 3, 4) == [2, 3]
+        assert len(desk.report(done)) == 2
+
+
+def _copy(data: Path, to: Path) -> None:
+    """Make a backup of a database in use."""
+    source, target = sqlite3.connect(next(data.glob("*.db"))), sqlite3.connect(to)
+    source.backup(target)
+    source.close()
+    target.close()
+
+
+def _restore(data: Path, backup: Path) -> None:
+    database = next(f for f in data.glob("*.db") if f != backup)
+    for file in data.glob(f"{database.name}-*"):
+        file.unlink()
+    shutil.move(backup, database)
+
+
+def test_the_matcher_is_at_the_directory_of_its_database(open_hub: Open, sqlite_directory: Path) -> None:
+    hub = open_hub()
+    assert (sqlite_directory / "matcher" / hub._store.database_id).is_dir()
+    with pytest.raises(HashHubError):  # and nobody else may publish there
+        Matcher(sqlite_directory / "matcher" / hub._store.database_id)
