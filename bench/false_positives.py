@@ -1,10 +1,10 @@
 """How often an unrelated picture matches, against the size of the index: measured on synthetic pictures, not assumed.
 
-    python -m bench.false_positives --radii 15,23,31,47
+    python -m bench.false_positives --radii 31,47,63
 
 Every picture is a different scene, so that each match between two of them is false. Held-out pictures ask indexes of growing size; the share
 of them that match anything is the false-positive rate of an upload. Beside it stands what independent random bits would give, which is nothing
-at all, and the rate extrapolated from all pairs: a pair's chance p makes 1 - (1 - p) ** n.
+at all, and the rate extrapolated from all pairs: a pair's chance p makes 1 - (1 - p) ** n. Where no pair matched, only a bound is known.
 """
 
 from __future__ import annotations
@@ -52,15 +52,17 @@ def measure(algorithm: str, radii: list[int], asking: int) -> list[dict[str, Any
         # Pairs of distinct pictures; the chance of one is all that the larger sizes are told from.
         [largest] = [r for r in rows if r["n"] == len(index) and r["max_distance"] == radius]
         chance = largest["pairs_matched"] / (len(index) * asking)
+        # With 95 % confidence; Poisson, by the normal approximation where there is anything to approximate.
+        bound = max(3.0, largest["pairs_matched"] + 2 * largest["pairs_matched"] ** 0.5) / (len(index) * asking)
         rows += [
             {
                 "algorithm": algorithm,
                 "n": n,
                 "max_distance": radius,
                 "measured": False,
-                "pair_chance": chance,
-                "pair_chance_below": 3 / (len(index) * asking) if not chance else chance,
-                "false_positive_rate": 1 - (1 - chance) ** n,
+                "pairs": len(index) * asking,
+                "false_positive_rate": _any_of(n, chance),
+                "false_positive_rate_below": _any_of(n, bound),
                 "independent_bits": _independent(bits, radius, n),
             }
             for n in _EXTRAPOLATED
@@ -70,12 +72,17 @@ def measure(algorithm: str, radii: list[int], asking: int) -> list[dict[str, Any
 
 def _independent(bits: int, radius: int, n: int) -> float:
     chance = sum(comb(bits, d) for d in range(radius + 1)) / 2**bits
+    return _any_of(n, chance)
+
+
+def _any_of(n: int, chance: float) -> float:
+    """Return the chance that any of n independent events of this chance happens."""
     return float(-np.expm1(n * np.log1p(-chance)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--radii", default="15,23,31,39,47", help="for PDQ (15,23,31,39,47)")
+    parser.add_argument("--radii", default="31,47,63,71,79", help="for PDQ (31,47,63,71,79)")
     parser.add_argument("--phash-radii", default="4,8,10", help="for pHash (4,8,10)")
     parser.add_argument("--asking", type=int, default=_ASKING, help="held-out pictures that ask (20,000)")
     parser.add_argument(
@@ -85,7 +92,17 @@ def main() -> None:
     rows = measure("PDQ", [int(r) for r in options.radii.split(",")], options.asking)
     rows += measure("PHASH", [int(r) for r in options.phash_radii.split(",")], options.asking)
     result.show(
-        rows, ("algorithm", "n", "max_distance", "measured", "pairs_matched", "false_positive_rate", "independent_bits")
+        rows,
+        (
+            "algorithm",
+            "n",
+            "max_distance",
+            "measured",
+            "pairs_matched",
+            "false_positive_rate",
+            "false_positive_rate_below",
+            "independent_bits",
+        ),
     )
     facts = {"pictures": len(pictures.load()["quality"]), "size": list(pictures.SIZE)}
     result.save(
