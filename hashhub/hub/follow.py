@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from hashhub.errors import HashHubError, Reason, Unavailable
@@ -28,6 +29,10 @@ _PAGE: Final = 1000  # change rows read at a time
 _RANGE: Final = (
     50_000  # entries whose digests are read at a time: bounds memory, and how long the matcher's writer is busy
 )
+_STALE_SECONDS: Final = (
+    5.0  # without a look for changes: five times what is promised, more than a busy machine's hiccup
+)
+_CHECK_SECONDS: Final = 0.02  # between looks whether a snapshot that was opened has been checked
 _ACTIVE: Final = (EntryState.ACTIVE,)
 _GONE: Final = (EntryState.WITHDRAWN, EntryState.QUARANTINED)
 
@@ -45,6 +50,8 @@ class Follower:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
+        self._looked = 0.0  # when the matcher was last known to have everything
+        self._restored = False
         self.warning = ""
 
     def start(self, *, wait: bool = True) -> None:
@@ -69,7 +76,17 @@ class Follower:
         return self._ready.is_set()
 
     def require_ready(self) -> None:
-        """Raise Unavailable until the matcher has caught up: a matcher that lacks entries must not answer."""
+        """Raise Unavailable unless the matcher has caught up, now: a matcher that lacks entries must not say that there is nothing.
+
+        While the database is away others may be committing where this process cannot see it; soon that is no longer known
+        to be untrue.
+        """
+        if time.monotonic() - self._looked > _STALE_SECONDS + 2 * self._poll_interval and self._ready.is_set():
+            raise Unavailable(
+                "the hub has not been able to look for changes for some seconds, so it may not know what was just listed; retry in a moment",
+                reason=Reason.MATCHER_NOT_READY,
+                retry_after=1.0,
+            )
         if not self._ready.is_set():
             raise Unavailable(
                 "the matcher is still reading the hub's entries; retry in a moment",
@@ -89,13 +106,18 @@ class Follower:
         Called after every write of this process, so that what a call committed is matchable before the call returns.
 
         Raises Unavailable when the database is away, or older than what the matcher has applied: a backup was restored under the
-        running hub. The matcher then knows digests that the database does not, and will miss those to come; it must not answer.
+        running hub. The matcher then knows digests that the database does not, and will miss those to come; it must not answer any
+        more, even when the database has got as far as it was.
         """
         with self._lock:
             before = self._matcher.revision
+            # A snapshot that was opened may be damaged inside: until its files were read, it must not say that there is nothing.
+            while not self._matcher.is_checked and not self._stop.is_set():
+                self._stop.wait(_CHECK_SECONDS)
             self._matcher.refresh()
             target = self._store.revision()
-            if target < self._matcher.revision:
+            self._restored |= target < self._matcher.revision
+            if self._restored:
                 self._ready.clear()
                 raise Unavailable(
                     f"the database is at revision {target} but was at {self._matcher.revision}: it was restored from an older backup; "
@@ -104,16 +126,19 @@ class Follower:
                 )
             if (self._matcher.revision == 0 and target > 0) or self._matcher.status().damaged:
                 self._matcher.rebuild(target, self._store.all_digests())
+            looked = time.monotonic()
             while changes := self._store.matcher_changes(self._matcher.revision, _PAGE):
                 for change, following in zip(changes, [*changes[1:], None], strict=True):
                     # A revision's pieces go in as the revision before; the last one moves it. A restart in between reads them all again.
                     self._apply(change)
                     if following is None or following.revision != change.revision:
                         self._matcher.apply(change.revision)
+                looked = time.monotonic()
             if (
                 self._matcher.revision < target
             ):  # the rest concerns resources that do not match: contributors, reviews, …
                 self._matcher.apply(target)
+            self._looked = looked
             self._ready.set()
             moved = self._matcher.revision != before
         if moved:

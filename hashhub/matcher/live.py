@@ -221,6 +221,9 @@ class Matcher:
             self._open(self._directory)
         self._wake = threading.Event()
         self._closed = False
+        self._checked = threading.Event()
+        if not (self._publisher and self._state.snapshot):
+            self._checked.set()
         self._worker = threading.Thread(target=self._work, name="matcher-compaction", daemon=True)
         self._worker.start()
 
@@ -266,6 +269,11 @@ class Matcher:
     def revision(self) -> int:
         """The highest revision applied: the matcher is the store at this revision. 0: nothing yet."""
         return self._state.revision
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether a publisher has read what it opened and compared its digests; damage is then in `status`. Others rely on it."""
+        return self._checked.is_set()
 
     def apply(
         self,
@@ -539,6 +547,7 @@ class Matcher:
             _touch(self._state.snapshot)
         if self._publisher:
             self._attempt(lambda: self.verify(self._stop_if_closed))
+        self._checked.set()
         while self._wake.wait() and not self._closed:
             self._wake.clear()
             while self._due() and not self._closed:

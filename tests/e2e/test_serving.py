@@ -141,7 +141,7 @@ def test_who_may_do_what(desk: Desk, new_set: str, tmp_path: Path) -> None:
     with desk.client() as hub:
         theirs = next(iter(hub.list_imports(other)))
         entry = next(iter(hub.list_entries(other))).name
-    for command in (
+    for attempt in (
         ("import", source, "--format", "vics", "--hash-set", other),
         ("import", source, "--format", "vics", "--hash-set", other, "--validate-only"),
         ("import", source, "--format", "vics", "--hash-set", other, "--replace"),
@@ -152,8 +152,8 @@ def test_who_may_do_what(desk: Desk, new_set: str, tmp_path: Path) -> None:
         ("contributor", "create", "mine", "--kind", "ngo", "--jurisdiction", "GB"),
         ("token", "create", "more", "--role", "contributor", "--contributor", "police"),
     ):
-        done = hotline.run(*command)
-        assert done.exit_code == REFUSED, (command, done.stdout)
+        done = hotline.run(*attempt)
+        assert done.exit_code == REFUSED, (attempt, done.stdout)
     with hotline.client() as hub, pytest.raises(HashHubError):
         hub.cancel_import(f"{other}/{theirs.id}")
     with hotline.client() as hub, pytest.raises(HashHubError):
