@@ -285,6 +285,34 @@ def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any) -
     assert max(waits) < 5  # far above what is aimed at (0.5), for slow machines; a lock held throughout would starve it
 
 
+def test_threads_get_their_turn_in_the_order_in_which_they_ask() -> None:
+    turns = database_module._Turns()
+    served: list[int] = []
+
+    def wait(number: int) -> None:
+        with turns.take():
+            served.append(number)
+
+    threads = [threading.Thread(target=wait, args=(i,)) for i in range(5)]
+    with turns.take():
+        for i, thread in enumerate(threads):
+            thread.start()
+            while len(turns._waiting) <= i:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert served == list(range(5))
+
+
+def test_a_thread_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "_QUEUE_SECONDS", 0.01)
+    turns = database_module._Turns()
+    with turns.take(), pytest.raises(Unavailable), turns.take():
+        pass
+    with turns.take():
+        pass
+
+
 def test_a_database_of_a_newer_version_is_refused(database: str) -> None:
     store = Store.open(database)
     with store._db.write() as c:
