@@ -185,6 +185,15 @@ def test_a_commit_withdraws_what_it_replaces_at_the_same_revision(filled: Store,
     assert {c.revision for c in filled.changes(done.revision - 1)} == {done.revision}
 
 
+def test_a_commit_leaves_alone_what_was_withdrawn_before(filled: Store, fill: Any) -> None:
+    [entry_id] = fill.contribute(filled, [1])
+    revision = filled.withdraw_entries([entry_id], "FIRST")
+    import_id = fill.begin(filled)
+    filled.finish_commit(import_id, counts=Counts(), absent=[entry_id])
+    entry = filled.get_entries([entry_id])[entry_id]
+    assert (entry.reasons, entry.update_revision) == (("FIRST",), revision)
+
+
 def test_only_one_commit_into_a_hash_set_at_a_time(database: str, fill: Any) -> None:
     one, other = Store.open(database), Store.open(database)
     fill.register(one)
