@@ -50,7 +50,7 @@ format: venv ## Format Python and proto files
 
 bench: venv ## Measure on this machine; see bench/README.md for each benchmark and its options
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench/requirements.lock
-	$(BIN)/python -m bench.imports --entries 100000 --databases sqlite --variants plain
+	$(BIN)/python -m bench
 
 protos: venv ## Generate hashhub/v1 from proto/
 	$(BIN)/python proto/generate.py

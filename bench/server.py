@@ -96,7 +96,7 @@ def _requests(known: NDArray[np.uint8], kind: str) -> list[bytes]:
 
 
 def _run(task: tuple[str, str, str, list[bytes], int, float, float]) -> tuple[array[float], float, int]:
-    """Generate load in a process of its own."""
+    """Generate load from this process."""
     kind, address, token, requests, connections, rate, seconds = task
     path = _BATCHED if kind == "batch" else _SINGLE
     door: Callable[[str, str, str], load.Connection] = load.JSON if kind == "json" else load.GRPC
@@ -113,8 +113,11 @@ def _drive(
 ) -> dict[str, float]:
     address = hub.http.removeprefix("http://") if kind == "json" else hub.address
     task = (kind, address, hub.token, requests, _CONNECTIONS // processes, rate / processes, seconds)
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        parts = pool.map(_run, [task] * processes)
+    if processes == 1:
+        parts = [_run(task)]
+    else:
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            parts = pool.map(_run, [task] * processes)
     latencies = np.concatenate([np.asarray(p[0]) for p in parts])
     errors = sum(p[2] for p in parts)
     longest = max(p[1] for p in parts)

@@ -1,0 +1,162 @@
+"""Every benchmark runs, tiny, and what it writes can be read. That its figures are good is nobody's test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))  # the benchmarks are run from the checkout and not installed
+
+from bench import load, report, result, workloads  # noqa: E402 - after the path
+from bench.server import requests_per_second  # noqa: E402 - likewise
+
+
+def run(module: str, *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", f"bench.{module}", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def rows_of(path: Path, *, benchmark: str) -> list[dict[str, Any]]:
+    document = json.loads(path.read_text("utf-8"))
+    assert document["benchmark"] == benchmark
+    assert document["commit"]
+    assert document["seed"] == result.SEED
+    assert document["machine"]["cores"] >= 1
+    assert document["versions"]["python"].startswith("3.")
+    assert path.stat().st_size < 200_000
+    rows: list[dict[str, Any]] = document["rows"]
+    assert rows
+    return rows
+
+
+def test_matchers_find_everything_that_is_near(tmp_path: Path) -> None:
+    run(
+        "matchers", "--n", "6000", "--queries", "50", "--max-distance", "31,8", "--engines", "hashhub,faiss-flat,faiss-multihash-16",
+        "--workloads", "clustered", "--out", str(tmp_path),
+    )  # fmt: skip
+    rows = rows_of(tmp_path / "matchers-clustered-6000.json", benchmark="matchers-clustered-6000")
+    assert [(r["engine"], r["max_distance"]) for r in rows] == [
+        (engine, radius) for engine in ("hashhub", "faiss-flat", "faiss-multihash-16") for radius in (31, 8)
+    ]
+    for row in rows:
+        assert (row["recall"], row["wrong"]) == (1.0, 0), row
+        assert row["p50_us"] > 0
+        assert row["qps_one"] > 0
+        assert row["memory_mib"] is not None
+    assert rows[0]["matches"] > rows[1]["matches"] > 0
+    assert rows[0]["add_ms"] > 0
+    assert rows[0]["open_ms"] > 0
+    assert rows[4]["withdraw_ms"] is None  # MultiHash cannot
+
+
+def test_what_fails_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
+    run(
+        "matchers",
+        "--n",
+        "5000",
+        "--queries",
+        "20",
+        "--max-distance",
+        "10",
+        "--engines",
+        "threatexchange,faiss-flat",
+        "--out",
+        str(tmp_path),
+    )
+    refused, flat = rows_of(tmp_path / "matchers-uniform-5000.json", benchmark="matchers-uniform-5000")
+    assert "no such distance" in refused["failed"]
+    assert flat["recall"] == 1.0
+
+
+def test_import_counts_what_became_matchable(tmp_path: Path) -> None:
+    out = tmp_path / "imports.json"
+    run("imports", "--entries", "300", "--databases", "sqlite", "--variants", "mixed", "--out", str(out))
+    [row] = rows_of(out, benchmark="imports")
+    assert row["digests"] == 900
+    assert row["entries_per_second"] > 0
+    assert row["bare_entries_per_second"] > 0
+    phases = [row[f"{phase}_seconds"] for phase in ("checksum", "sending", "commit", "until_matchable")]
+    assert all(seconds > 0 for seconds in phases)
+    assert sum(phases) <= row["total_seconds"]  # what is missing is asking the hub for the import
+
+
+def test_server_answers_all_kinds_of_calls_without_an_error(tmp_path: Path) -> None:
+    out = tmp_path / "server.json"
+    run("server", "--n", "500", "--seconds", "0.2", "--out", str(out))
+    rows = rows_of(out, benchmark="server-500")
+    assert [r["kind"] for r in rows] == ["single", "batch", "json"]
+    for row in rows:
+        assert row["errors"] == 0
+        assert row["calls_per_second"] > 0
+        assert row["at_70_p99_ms"] >= row["at_70_p50_ms"] > 0
+
+
+def test_report_fills_its_sections_and_draws(tmp_path: Path) -> None:
+    rows = [
+        {"workload": "uniform", "n": n, "engine": engine, "max_distance": radius, "recall": 1.0, "wrong": 0, "matches": 9, "queries": 9,
+         "p50_us": p50, "p99_us": 2 * p50, "qps_one": 1e6 / p50, "qps_all": 2e6 / p50, "build_s": 1.0, "memory_mib": 100.0,
+         "add_ms": 0.1, "withdraw_ms": None, "open_ms": 3.0}
+        for n in (1_000_000, 10_000_000)
+        for engine, p50 in (("hashhub", 20.0), ("faiss-flat", 1000.0), ("pynear-mih", 400.0))
+        for radius in (31, 8)
+    ]  # fmt: skip
+    result.save("matchers-uniform-both", {"cores": 2}, rows, out=tmp_path / "matchers-uniform-both.json")
+    readme = tmp_path / "README.md"
+    readme.write_text(
+        "# Kept\n\n<!-- targets -->\nold\n<!-- end -->\n\nKept too.\n<!-- matchers -->\n<!-- end -->\n", "utf-8"
+    )
+    run("report", "--results", str(tmp_path), "--readme", str(readme), "--charts", str(tmp_path / "charts"))
+    text = readme.read_text("utf-8")
+    assert "old" not in text
+    assert text.count("Kept") == 2
+    assert "≥ 35x · **50x**" in text  # FAISS BinaryFlat
+    assert "≥ 10x · **20x**" in text  # the fastest exact peer
+    assert "| **hashhub** | 1 | 20 |" in text
+    assert text == report.renew(text, tmp_path)
+    assert (tmp_path / "charts" / "latency.svg").stat().st_size > 1000
+
+
+def test_truth_has_the_boundary_exactly() -> None:
+    made = workloads.make("uniform", 3000, 400, 31, seed=1)
+    lims, rows = workloads.truth(made, 31)
+    beyond, _ = workloads.truth(made, 32)
+    bits = np.unpackbits(made.base, axis=1).astype(np.int16)
+    for i, query in enumerate(np.unpackbits(made.queries, axis=1).astype(np.int16)):
+        distance = np.abs(bits - query).sum(axis=1)
+        assert rows[lims[i] : lims[i + 1]].tolist() == np.flatnonzero(distance <= 31).tolist()
+    assert 0 < lims[-1] < beyond[-1]  # some queries were planted one bit beyond the radius
+
+
+def test_workloads_are_distinct_and_clusters_are_dense() -> None:
+    made = workloads.make("clustered", 20_000, 50, 31, seed=1)
+    assert len(np.unique(made.base, axis=0)) == 20_000
+    assert made.facts["largest_cluster"] == 200
+    lims, _ = workloads.truth(workloads.Workload(made.base, made.base[10_050:10_051], {}), 40)
+    assert lims[-1] >= 100  # members of the first cluster are near each other
+
+
+def test_load_generator_encodes_long_header_values() -> None:
+    # RFC 7541, 5.1: 127 in the prefix, then the rest in groups of seven bits.
+    assert load._text("x" * 126)[0] == 126
+    assert load._text("x" * 127)[:2] == b"\x7f\x00"
+    assert load._text("x" * 300)[:3] == b"\x7f\xad\x01"
+
+
+def test_h2load_is_understood() -> None:
+    assert requests_per_second("\nfinished in 5.01s, 12345.60 req/s, 1.02MB/s\nrequests: 61728 total") == 12345.6
+    with pytest.raises(ValueError, match="h2load"):
+        requests_per_second("no such option")
