@@ -141,7 +141,16 @@ def progress(unit_bytes: bool) -> Iterator[Advance]:  # noqa: FBT001 - read at t
     columns = [TextColumn("{task.description}"), BarColumn(), *amounts, TimeRemainingColumn()]
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+        shown = "starting"
+
+        def advance(done: int, total: int | None, what: str) -> None:
+            nonlocal shown
+            bar.update(task, completed=done, total=total, description=what)
+            if what != shown:  # a stage shorter than a tenth of a second is drawn as well
+                shown = what
+                bar.refresh()
+
+        yield advance
 
 
 def _nowhere(done: int, total: int | None, what: str) -> None:
