@@ -495,7 +495,10 @@ def test_a_batch_of_answers_is_made_of_its_answers(one: MatchResult, other: Matc
     bare = change(one, matches=())
     distinct = [one, other, bare, change(bare, truncated=not bare.truncated), change(bare, withheld=not bare.withheld)]
     distinct.append(change(bare, verdict=other.verdict))
-    batch = [change(distinct[which], label=f"{i}") for i, which in enumerate(order)]
-    answer = v1.BatchMatchHashesResponse()
-    wire.add_match_results(batch, answer.results)
+    batch = [change(distinct[which], label=f"{i}" if i % 3 else "") for i, which in enumerate(order)]
+    answer = wire.match_results_to_pb(batch, "any", 7)
     assert list(answer.results) == [wire.match_result_to_pb(r) for r in batch]
+    assert (answer.policy, answer.revision) == ("any", 7)
+    older = v1.BatchMatchHashesResponse()
+    wire.add_match_results(batch, older.results)
+    assert list(older.results) == list(answer.results)
