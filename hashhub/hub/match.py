@@ -221,34 +221,36 @@ class Match:
         """Return what was found: by algorithm and digest, the (query, distance, query's digest) that found it; the queries whose hits were
         cut short; and those that hit a digest whose circuit breaker has tripped, which is not looked up.
         """
-        wanted: dict[str, dict[bytes, list[int]]] = defaultdict(lambda: defaultdict(list))
+        wanted: dict[str, tuple[list[bytes], list[int]]] = {}  # digests, and beside each the query that it is of
         for i, query in enumerate(queries):
             for h in query.hashes:
-                wanted[h.algorithm][h.digest].append(i)
+                if (column := wanted.get(h.algorithm)) is None:
+                    column = wanted[h.algorithm] = ([], [])
+                column[0].append(h.digest)
+                column[1].append(i)
         found: dict[str, dict[bytes, list[tuple[int, int, bytes]]]] = {}
         truncated: set[int] = set()
         tripped: set[int] = set()
-        for name, askers in wanted.items():
+        for name, (digests, askers) in wanted.items():
             algorithm = ALGORITHMS[name]
-            digests = list(askers)
             rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), algorithm.digest_bytes)
             max_distance = options.max_distances.get(name, algorithm.default_max_distance)
             assert max_distance is not None, name  # noqa: S101 - `_check` refused it
             matches = self._matcher.search(name, rows, max_distance=max_distance, limit=_DIGESTS_CONSIDERED)
-            if len(matches.distances):
-                by_digest: dict[bytes, list[tuple[int, int, bytes]]] = defaultdict(list)
-                for r, digest in enumerate(digests):
-                    for k in range(int(matches.lims[r]), int(matches.lims[r + 1])):
-                        if matches.tripped[k]:
-                            tripped.update(askers[digest])
-                            continue
-                        by_digest[matches.digests[k].tobytes()] += [
-                            (i, int(matches.distances[k]), digest) for i in askers[digest]
-                        ]
-                if by_digest:
-                    found[name] = by_digest
-            for r in np.flatnonzero(matches.truncated).tolist():
-                truncated.update(askers[digests[r]])
+            if not len(matches):
+                continue
+            by_digest: dict[bytes, list[tuple[int, int, bytes]]] = defaultdict(list)
+            for r in np.flatnonzero(np.diff(matches.lims)).tolist():
+                if matches.truncated[r]:
+                    truncated.add(askers[r])
+                for k in range(int(matches.lims[r]), int(matches.lims[r + 1])):
+                    if matches.tripped[k]:
+                        tripped.add(askers[r])
+                        continue
+                    hit = (askers[r], int(matches.distances[k]), digests[r])
+                    by_digest[matches.digests[k].tobytes()].append(hit)
+            if by_digest:
+                found[name] = by_digest
         return found, truncated, tripped
 
     def _fetch(self, found: Mapping[str, Mapping[bytes, list[tuple[int, int, bytes]]]]) -> dict[int, dict[int, _Hit]]:
@@ -265,11 +267,14 @@ class Match:
         return hits
 
 
-_NOTHING: Final = (ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances"),)
+_NOTHING: Final = MatchResult(
+    verdict=Verdict.NO_MATCH,
+    reasons=(ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances"),),
+)
 
 
 def _nothing(query: Query) -> MatchResult:
-    return MatchResult(verdict=Verdict.NO_MATCH, reasons=_NOTHING, label=query.label)
+    return msgspec.structs.replace(_NOTHING, label=query.label) if query.label else _NOTHING
 
 
 def _visible(
