@@ -2,8 +2,10 @@
 
     python -m bench.overhead --sizes 100000,1000000
 
-The same 100 PDQ queries go to the matcher in this process and, over gRPC, to a real server over the same snapshot. Two mixes: misses only,
-and 5 queries of 100 that hit. What the server adds is the difference of the medians; it has one core to itself where there are two.
+The same batches of 100 PDQ queries go, one after the other and in turn, to the matcher in this process, over gRPC to a real server over
+the same snapshot, and over gRPC to a server that answers a message of the same size and does nothing else. Two mixes: misses only, and
+5 queries of 100 that hit. In turn, because a machine's speed drifts, and because a matcher that is called back to back works in warmer
+caches than any that waits for calls; that figure is given too (`matcher_alone_ms`). What the server adds is the median of the differences.
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,63 +96,97 @@ def _same(body: bytes) -> bytes:
     return body
 
 
+@contextmanager
+def echo_server(answer: bytes) -> Iterator[str]:
+    """Run a gRPC server of one process that answers every call with `answer`, and yield its address: what transport alone costs."""
+    spawn = get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=_echo, args=(theirs, answer), daemon=True)
+    process.start()
+    try:
+        yield ours.recv()
+    finally:
+        ours.close()
+        process.join(10)
+
+
+def _echo(pipe: Connection, answer: bytes) -> None:
+    def behaviour(body: bytes, context: grpc.ServicerContext) -> bytes:
+        del body, context
+        return answer
+
+    class Echo(grpc.GenericRpcHandler):
+        def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+            del details
+            return grpc.unary_unary_rpc_method_handler(behaviour)
+
+    server = grpc.server(ThreadPoolExecutor(8), handlers=[Echo()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    pipe.send(f"127.0.0.1:{port}")
+    with suppress(EOFError):
+        pipe.recv()
+    server.stop(None).wait()
+
+
 def measure(n: int, rounds: int) -> list[dict[str, Any]]:
     """Measure one size of the index."""
     rng = np.random.default_rng(result.SEED)
     digests = rng.integers(0, 256, (n, 32), np.uint8)
-    rows = []
     with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as name, pdq_hub(Path(name), digests) as hub:
         [snapshots] = [p for p in (hub.data / "matcher").iterdir() if "." not in p.name]
-        with (
-            Matcher(snapshots, publisher=False) as matcher,
-            grpc.insecure_channel(hub.address) as channel,
-            Client(hub.address, hub.token) as client,
-        ):
+        with Matcher(snapshots, publisher=False) as matcher, Client(hub.address, hub.token) as client:
             assert matcher.status().algorithms["PDQ"].count == n
-            call = channel.unary_unary("/hashhub.v1.MatchService/BatchMatchHashes", _same, _same)
-            bearer = (("authorization", f"Bearer {hub.token}"),)
-            for mix, hits in (("misses", 0), ("hits 5 of 100", 5)):
-                batches = [sample_queries(digests, BATCH, hits, result.SEED + i) for i in range(40)]
-                requests = [batch_request(q) for q in batches]
-                typed = [[Query(hashes=(Hash("PDQ", q.tobytes()),)) for q in batch] for batch in batches]
-                options = MatchOptions(policy="any")
-
-                def in_process(i: int, batches: list[NDArray[np.uint8]] = batches) -> None:
-                    matcher.search("PDQ", batches[i], max_distance=_MAX_DISTANCE, limit=1000)
-
-                def over_grpc(i: int, requests: list[bytes] = requests) -> None:
-                    call(requests[i], metadata=bearer)
-
-                def over_client(i: int, typed: list[list[Query]] = typed, options: MatchOptions = options) -> None:
-                    list(client.match_hashes(typed[i], options))
-
-                took = {
-                    name: _median(work, len(batches), rounds)
-                    for name, work in (("matcher", in_process), ("grpc", over_grpc), ("client", over_client))
-                }
-                rows.append(
-                    {
-                        "n": n,
-                        "mix": mix,
-                        "matcher_ms": took["matcher"] * 1e3,
-                        "grpc_ms": took["grpc"] * 1e3,
-                        "typed_client_ms": took["client"] * 1e3,
-                        "server_adds_ms": (took["grpc"] - took["matcher"]) * 1e3,
-                    }
-                )
-    return rows
+            return [
+                {"n": n, "mix": mix, **_measure_mix(hub, matcher, client, digests, hits, rounds)}
+                for mix, hits in (("misses", 0), ("hits 5 of 100", 5))
+            ]
 
 
-def _median(work: Callable[[int], None], inputs: int, rounds: int) -> float:
-    for i in range(inputs):
-        work(i)
-    times = []
-    for _ in range(rounds):
+def _measure_mix(
+    hub: RunningHub, matcher: Matcher, client: Client, digests: NDArray[np.uint8], hits: int, rounds: int
+) -> dict[str, float]:
+    batches = [sample_queries(digests, BATCH, hits, result.SEED + i) for i in range(40)]
+    requests = [batch_request(queries) for queries in batches]
+    typed = [[Query(hashes=(Hash("PDQ", q.tobytes()),)) for q in queries] for queries in batches]
+    options = MatchOptions(policy="any")
+    metadata = (("authorization", f"Bearer {hub.token}"),)
+
+    def caller(channel: grpc.Channel) -> Callable[[bytes], bytes]:
+        call = channel.unary_unary("/hashhub.v1.MatchService/BatchMatchHashes", _same, _same)
+        return lambda body: call(body, metadata=metadata)
+
+    with grpc.insecure_channel(hub.address) as to_hub:
+        over_grpc = caller(to_hub)
+        with echo_server(over_grpc(requests[0])) as echo, grpc.insecure_channel(echo) as to_echo:
+            over_echo = caller(to_echo)
+            ways: dict[str, Callable[[int], object]] = {
+                "matcher": lambda i: matcher.search("PDQ", batches[i], max_distance=_MAX_DISTANCE, limit=1000),
+                "grpc": lambda i: over_grpc(requests[i]),
+                "echo": lambda i: over_echo(requests[i]),
+                "typed_client": lambda i: list(client.match_hashes(typed[i], options)),
+            }
+            took = _in_turn(ways, len(batches), rounds)
+            alone = _in_turn({"matcher": ways["matcher"]}, len(batches), rounds)
+    return {
+        **{f"{way}_ms": float(np.median(times)) * 1e3 for way, times in took.items()},
+        "matcher_alone_ms": float(np.median(alone["matcher"])) * 1e3,
+        "server_adds_ms": float(np.median(took["grpc"] - took["matcher"])) * 1e3,
+        "server_adds_to_echo_ms": float(np.median(took["grpc"] - took["matcher"] - took["echo"])) * 1e3,
+    }
+
+
+def _in_turn(ways: Mapping[str, Callable[[int], object]], inputs: int, rounds: int) -> dict[str, NDArray[np.float64]]:
+    """Return the seconds of each call, by way: every input goes to all ways before the next input. The first pass does not count."""
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for r in range(rounds + 1):
         for i in range(inputs):
-            start = time.perf_counter()
-            work(i)
-            times.append(time.perf_counter() - start)
-    return float(np.median(times))
+            for way, call in ways.items():
+                start = time.perf_counter()
+                call(i)
+                if r:
+                    seconds[way].append(time.perf_counter() - start)
+    return {way: np.array(times) for way, times in seconds.items()}
 
 
 def import_time(repeat: int = 15) -> dict[str, Any]:

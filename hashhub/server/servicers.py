@@ -388,9 +388,7 @@ class Match:
         """Match many items by their hashes."""
         options = wire.options_from_pb(request.options)
         results, revision = self._hub.match.hashes(principal, wire.queries_from_pb(request.queries), options)
-        answer = v1.BatchMatchHashesResponse(policy=options.policy, revision=revision)
-        wire.add_match_results(results, answer.results)
-        return answer
+        return wire.match_results_to_pb(results, options.policy, revision)
 
     def match_media(self, principal: Principal, request: v1.MatchMediaRequest) -> v1.MatchMediaResponse:
         """Hash one media file and match it."""
