@@ -1,19 +1,31 @@
-"""The circuit breaker: notices digests that answer an outlandish share of all queries.
+"""The circuit breaker: notices digests that are near an outlandish share of all queries.
 
 A blank picture, a meme or a platform's placeholder that slipped into a hash set matches a large part of ordinary traffic. The matcher goes on
 telling the truth about it (a hit left out would be a miss that nobody sees), but marks such hits, so that the caller can answer them without
 fetching every entry again, and reports the digest, so that somebody withdraws or quarantines it.
 
+A mark lowers what a hit is worth, so nobody may be able to cause one by uploading something known again and again:
+
+- A hit at distance 0 is neither counted nor marked. The query is the listed digest itself; that it is frequent says nothing about whether it
+  was listed rightly. Exact algorithms have no other hits.
+- A query digest counts once for a listed digest, however often it is repeated. What is remembered is the last PAIRS pairs at most, so a
+  repetition counts again only after that many *other* pairs: never more than a share of 1 / PAIRS of the hits.
+
+Queries are counted with their repetitions. That makes a trip harder, which is the harmless direction.
+
+What is left: somebody who sends many *different* pictures near one listed digest, more than the `share` of all traffic, does trip it. Copies of the
+listed picture itself are answered as before even then.
+
 Counting follows Misra and Gries ("Finding repeated elements", 1982): with COUNTERS counters every digest that is hit by more than
-1 / COUNTERS of the hits of a window is among them, whatever the traffic. Searches hand over what they found and never wait; the one that finds
-the lock free counts for the others.
+1 / COUNTERS of the pairs of a window is among them, whatever the traffic. Searches hand over what they found and never wait; the one that finds
+the lock free counts for the others. Memory is bounded: COUNTERS digests, PAIRS numbers, what _HANDED searches found.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +33,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 COUNTERS: Final = 1024
-_HANDED: Final = 4096
+PAIRS: Final = 16_384
+"""Pairs of query and listed digest that are remembered: about 1 MB, and repetitions stay far below any sensible share."""
+_HANDED: Final = 1024
 """Searches whose hits may wait to be counted; older ones are dropped, which only delays a trip."""
 _NEAREST: Final = 16
 """Hits counted of one query: a query beside a large cluster must not cost more here than in the search."""
@@ -29,7 +43,8 @@ _NEAREST: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """When a digest trips: in one window of `window_seconds` it answered at least `min_hits` queries and at least `share` of them.
+    """When a digest trips: in one window of `window_seconds` it was near at least `min_hits` different queries and at least `share` of all
+    queries of its algorithm, without being equal to them.
 
     It stays tripped until a whole window passes in which it did not.
     """
@@ -41,7 +56,7 @@ class CircuitBreaker:
 
 @dataclass(frozen=True, slots=True)
 class Tripped:
-    """A tripped digest. prefix: its first eight hexadecimal digits; hits: those of the window that tripped it, of `queries`."""
+    """A tripped digest. prefix: its first eight hexadecimal digits; hits: different queries near it in the window that tripped it, of `queries`."""
 
     algorithm: str
     prefix: str
@@ -50,65 +65,94 @@ class Tripped:
 
 
 class Breaker:
-    """Counts hits by digest and window."""
+    """Counts different queries by digest and window."""
 
     def __init__(self, settings: CircuitBreaker) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._handed: deque[tuple[str, int, list[bytes]]] = deque(maxlen=_HANDED)
-        self._counts: dict[tuple[str, bytes], int] = {}
-        self._queries = 0
-        self._window_end = time.monotonic() + settings.window_seconds
+        self._handed: deque[tuple[str, int, list[tuple[bytes, bytes]]]] = deque(maxlen=_HANDED)
         self._tripped: dict[tuple[str, bytes], Tripped] = {}
         self._again: set[tuple[str, bytes]] = set()
+        self._open_window()
+
+    def _open_window(self) -> None:
+        self._counts: dict[tuple[str, bytes], int] = {}
+        self._seen: set[int] = set()
+        self._queries: defaultdict[str, int] = defaultdict(int)
+        self._window_end = time.monotonic() + self._settings.window_seconds
 
     @property
     def tripped(self) -> tuple[Tripped, ...]:
         """The digests tripped now."""
         return tuple(self._tripped.values())
 
-    def missed(self, queries: int) -> None:
+    def missed(self, algorithm: str, queries: int) -> None:
         """Count queries without a hit."""
-        self._handed.append(("", queries, []))
+        self._handed.append((algorithm, queries, []))
+        if len(self._handed) > _HANDED // 2:
+            self._count_if_free()
 
-    def record(self, algorithm: str, lims: NDArray[np.int64], digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    def record(
+        self,
+        algorithm: str,
+        queries: NDArray[np.uint8],
+        lims: NDArray[np.int64],
+        distances: NDArray[np.int32],
+        digests: NDArray[np.uint8],
+    ) -> NDArray[np.bool_]:
         """Count one search and return which of its hits are of tripped digests (bool[k]).
 
-        lims: int64[q + 1]; digests: uint8[k, digest_bytes], the nearest first within each query.
+        queries: uint8[q, digest_bytes]; lims: int64[q + 1]; distances: int32[k] and digests: uint8[k, digest_bytes], the nearest first within
+        each query.
         """
-        rank = np.arange(len(digests)) - np.repeat(lims[:-1], np.diff(lims))
-        counted = [row.tobytes() for row in digests[rank < _NEAREST]]
-        self._handed.append((algorithm, len(lims) - 1, counted))
+        pairs: list[tuple[bytes, bytes]] = []
+        for i in np.flatnonzero(lims[1:] > lims[:-1]).tolist():
+            query = queries[i].tobytes()
+            first = int(lims[i])
+            last = min(int(lims[i + 1]), first + _NEAREST)
+            pairs += [(digests[k].tobytes(), query) for k in range(first, last) if distances[k]]
+        self._handed.append((algorithm, len(queries), pairs))
+        self._count_if_free()
+        tripped = self._tripped
+        marked = np.zeros(len(digests), np.bool_)
+        if tripped:
+            for k in np.flatnonzero(distances).tolist():
+                marked[k] = (algorithm, digests[k].tobytes()) in tripped
+        return marked
+
+    def _count_if_free(self) -> None:
         if self._lock.acquire(blocking=False):
             try:
                 self._count()
             finally:
                 self._lock.release()
-        tripped = self._tripped
-        if not tripped:
-            return np.zeros(len(digests), np.bool_)
-        return np.fromiter(((algorithm, row.tobytes()) in tripped for row in digests), np.bool_, len(digests))
 
     def _count(self) -> None:
         settings = self._settings
         if time.monotonic() >= self._window_end:
-            # A new window: those that did not trip again in the last one recover.
+            # Those that did not trip again in the last window recover.
             self._tripped = {key: value for key, value in self._tripped.items() if key in self._again}
             self._again = set()
-            self._counts = {}
-            self._queries = 0
-            self._window_end = time.monotonic() + settings.window_seconds
+            self._open_window()
         while self._handed:
-            algorithm, queries, digests = self._handed.popleft()
-            self._queries += queries
-            for digest in digests:
+            algorithm, queries, pairs = self._handed.popleft()
+            self._queries[algorithm] += queries
+            for digest, query in pairs:
                 key = (algorithm, digest)
+                pair = hash((key, query))  # of bytes, so keyed by a secret of this process
+                if pair in self._seen:
+                    continue
+                if len(self._seen) >= PAIRS:
+                    self._seen = set()
+                self._seen.add(pair)
                 hits = self._counts.get(key, 0) + 1
                 if hits == 1 and len(self._counts) >= COUNTERS:
                     self._counts = {k: n - 1 for k, n in self._counts.items() if n > 1}
                     continue
                 self._counts[key] = hits
-                if hits >= settings.min_hits and hits >= settings.share * self._queries:
+                if hits >= settings.min_hits and hits >= settings.share * self._queries[algorithm]:
                     self._again.add(key)
                     # Replaced, not changed: readers iterate over it without a lock.
-                    self._tripped = self._tripped | {key: Tripped(algorithm, digest[:4].hex(), hits, self._queries)}
+                    self._tripped = self._tripped | {
+                        key: Tripped(algorithm, digest[:4].hex(), hits, self._queries[algorithm])
+                    }

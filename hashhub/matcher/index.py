@@ -73,7 +73,14 @@ class Space:
 
     def pack(self, digests: NDArray[np.uint8]) -> Rows:
         """Turn uint8[n, digest_bytes] into rows, uint64[n, words]."""
-        return self._permuted(self.plain(digests), self.forward)
+        if not self.permutation:
+            return self.plain(digests)
+        # One type for the compiler: read-only and strided arrays would each be compiled for.
+        taken = np.asarray(digests)
+        taken = taken if taken.flags.carray else np.array(taken, order="C")
+        out = np.empty((len(taken), self.words), np.uint64)
+        kernels.pack(taken, self.forward, out)
+        return out
 
     def plain(self, digests: NDArray[np.uint8]) -> Rows:
         """Return the digests as words in their own order of bits, zeros filling the last: uint64[n, words], ordered as bytes are."""
@@ -84,16 +91,10 @@ class Space:
             digests = padded
         return np.ascontiguousarray(digests).view(">u8").astype(np.uint64)
 
-    def unpack(self, rows: Rows) -> NDArray[np.uint8]:
-        """Turn rows back into uint8[n, digest_bytes]."""
-        plain = self._permuted(np.ascontiguousarray(rows), self.backward)
-        return plain.astype(">u8").view(np.uint8)[:, : self.algorithm.digest_bytes]
-
-    def _permuted(self, rows: Rows, table: NDArray[np.uint64]) -> Rows:
-        if not self.permutation:
-            return rows
-        out = np.empty_like(rows)
-        kernels.permute(rows, table, out)
+    def unpack(self, rows: Rows, at: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Turn the rows at these places back into uint8[k, digest_bytes]."""
+        out = np.empty((len(at), self.algorithm.digest_bytes), np.uint8)
+        kernels.unpack(rows, at, self.backward, out)
         return out
 
 

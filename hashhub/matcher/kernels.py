@@ -153,24 +153,45 @@ def _lowest(_context: Any, _value: Any) -> Any:
 
 
 @_jit
-def permute(rows: NDArray[np.uint64], table: NDArray[np.uint64], out: NDArray[np.uint64]) -> None:
-    """Move every bit of `rows` (uint64[n, w], w 1 or 4) to its place; `table` (uint64[8 w, 256, w]) has the image of each byte value."""
-    n, words = rows.shape
+def pack(digests: NDArray[np.uint8], images: NDArray[np.uint64], out: NDArray[np.uint64]) -> None:
+    """Write each digest (uint8[n, 8 w], w 1 or 4) as a row, every bit at its place; `images` (uint64[8 w, 256, w]): of each byte value."""
+    n, width = digests.shape
     for k in range(n):
         # Four names instead of an inner loop, so that they stay in registers.
         a = b = c = d = np.uint64(0)
-        for byte in range(8 * words):
-            value = np.int64((rows[k, byte >> 3] >> np.uint64(56 - 8 * (byte & 7))) & np.uint64(0xFF))
-            a |= table[byte, value, 0]
-            if words > 1:
-                b |= table[byte, value, 1]
-                c |= table[byte, value, 2]
-                d |= table[byte, value, 3]
+        for byte in range(width):
+            value = digests[k, byte]
+            a |= images[byte, value, 0]
+            if width > 8:  # noqa: PLR2004 - bytes of a word
+                b |= images[byte, value, 1]
+                c |= images[byte, value, 2]
+                d |= images[byte, value, 3]
         out[k, 0] = a
-        if words > 1:
+        if width > 8:  # noqa: PLR2004 - bytes of a word
             out[k, 1] = b
             out[k, 2] = c
             out[k, 3] = d
+
+
+@_jit
+def unpack(rows: NDArray[np.uint64], at: NDArray[np.int64], images: NDArray[np.uint64], out: NDArray[np.uint8]) -> None:
+    """Write the digests of the rows `at` to `out` (uint8[k, digest_bytes]); `images` undoes `pack`, or is empty where bits were not moved."""
+    width = out.shape[1]
+    moved = images.shape[0] > 0
+    words = images.shape[2]
+    for k in range(at.shape[0]):
+        row = at[k]
+        if not moved:
+            for byte in range(width):
+                out[k, byte] = np.uint8((rows[row, byte >> 3] >> np.uint64(56 - 8 * (byte & 7))) & np.uint64(0xFF))
+            continue
+        for word in range(words):
+            value = np.uint64(0)
+            for byte in range(8 * words):
+                own = np.int64((rows[row, byte >> 3] >> np.uint64(56 - 8 * (byte & 7))) & np.uint64(0xFF))
+                value |= images[byte, own, word]
+            for byte in range(8):
+                out[k, 8 * word + byte] = np.uint8((value >> np.uint64(56 - 8 * byte)) & np.uint64(0xFF))
 
 
 @_jit

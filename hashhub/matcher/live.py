@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,7 @@ _SNAPSHOT_RATIO: Final = 8
 """On disk a segment is rewritten once what follows it is an eighth of its size: at most four segments at 100 M."""
 _WITHDRAWN_SHARE: Final = 0.25
 """A segment on disk is rewritten without its withdrawn rows once they are this share of it."""
-_BLOCK: Final = 64
+_BLOCK: Final = 128
 """Queries handed to a thread at once."""
 _RETRY_SECONDS: Final = 30.0
 """After a failed snapshot. The disk may be full: trying at every change would keep it busy for nothing."""
@@ -60,7 +60,7 @@ class Matches:
     """The answer to q queries, in FAISS's CSR shape: those of query i are at `lims[i]` (inclusive) to `lims[i + 1]` (exclusive).
 
     lims: int64[q + 1]. distances: uint16[k], for PHOTODNA int32[k]. digests: uint8[k, digest_bytes]. truncated: bool[q], whether a limit cut
-    off more distant matches. tripped: bool[k], whether the circuit breaker has tripped for this digest.
+    off more distant matches. tripped: bool[k], whether the circuit breaker has tripped for this digest; never at distance 0.
     ids: int64[k]: equal ids within one answer are equal digests; they mean nothing beyond it.
     Within a query: ascending distance, then ascending digest, whatever the order and the chunking of changes.
     """
@@ -410,7 +410,7 @@ class Matcher:
         rows = _rows(algorithm, queries)
         segments = self._state.segments.get(algorithm, ())
         found = [(segment, self._search_segment(segment, rows, distance)) for segment in segments]
-        return self._assembled(of, len(rows), found, limit)
+        return self._assembled(of, queries, found, limit)
 
     def contains(self, algorithm: str, digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return, for uint8[n, digest_bytes], whether each digest itself is present: bool[n]. Raises InvalidArgument as `search`."""
@@ -491,48 +491,49 @@ class Matcher:
         )
 
     def _assembled(
-        self, of: Algorithm, queries: int, found: Sequence[tuple[Segment, Hits]], limit: int | None
+        self, of: Algorithm, queries: NDArray[np.uint8], found: Sequence[tuple[Segment, Hits]], limit: int | None
     ) -> Matches:
         """Order what the segments found, cut it off at the limit and put it into CSR shape."""
-        hit = [(segment, hits) for segment, hits in found if len(hits.rows)]
         kind: type[np.uint16 | np.int32] = np.int32 if of.metric is Metric.SQUARED_EUCLIDEAN else np.uint16
-        truncated = np.zeros(queries, np.bool_)
+        truncated = np.zeros(len(queries), np.bool_)
+        hit: list[tuple[Segment, int, Hits]] = []
+        first_id = 0
+        for segment, hits in found:
+            if len(hits.rows):
+                hit.append((segment, first_id, hits))
+            first_id += segment.count
         if not hit:
-            self._breaker.missed(queries)
+            self._breaker.missed(of.name, len(queries))
             return Matches(
-                np.zeros(queries + 1, np.int64), np.empty(0, kind), np.empty(0, np.int64),
+                np.zeros(len(queries) + 1, np.int64), np.empty(0, kind), np.empty(0, np.int64),
                 np.empty((0, of.digest_bytes), np.uint8), truncated, np.empty(0, np.bool_),
             )  # fmt: skip
-        number = np.concatenate([hits.queries for _, hits in hit])
-        distances = np.concatenate([hits.distances for _, hits in hit])
-        counts = np.bincount(number, minlength=queries)
+        number = _joined([hits.queries for _, _, hits in hit])
+        distances = _joined([hits.distances for _, _, hits in hit])
+        counts = np.bincount(number, minlength=len(queries))
         if limit is not None and (truncated := counts > limit).any():
             # Drop what is certainly too far before anything costly is done: of a large cluster little is left.
             near = _within_limit(number, distances, counts, limit)
+            ends = np.cumsum([len(hits.rows) for _, _, hits in hit])[:-1]
             hit = [
-                (segment, Hits(hits.queries[kept], hits.rows[kept], hits.distances[kept]))
-                for (segment, hits), kept in zip(
-                    hit, np.split(near, np.cumsum([len(h.rows) for _, h in hit])[:-1]), strict=True
-                )
+                (segment, first, Hits(hits.queries[kept], hits.rows[kept], hits.distances[kept]))
+                for (segment, first, hits), kept in zip(hit, np.split(near, ends), strict=True)
             ]
             number, distances = number[near], distances[near]
-        first_ids = dict(
-            zip([segment for segment, _ in found], np.cumsum([0] + [s.count for s, _ in found]), strict=False)
-        )
-        ids = np.concatenate([hits.rows + first_ids[segment] for segment, hits in hit])
-        digests = np.concatenate([segment.space.unpack(segment.parts.rows[hits.rows]) for segment, hits in hit])
+        ids = _joined([hits.rows + first for _, first, hits in hit])
+        digests = _joined([segment.space.unpack(segment.parts.rows, hits.rows) for segment, _, hits in hit])
         if len(ids) > 1:
             words = space(of.name).plain(digests)
             order = np.lexsort((*words.T[::-1], distances, number))
             number, distances, ids, digests = number[order], distances[order], ids[order], digests[order]
         if limit is not None and truncated.any():
-            counts = np.bincount(number, minlength=queries)
+            counts = np.bincount(number, minlength=len(queries))
             kept = np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts) < limit
             distances, ids, digests = distances[kept], ids[kept], digests[kept]
             counts = np.minimum(counts, limit)
-        lims = np.zeros(queries + 1, np.int64)
-        np.cumsum(counts, out=lims[1:])
-        tripped = self._breaker.record(of.name, lims, digests)
+        lims = np.zeros(len(queries) + 1, np.int64)
+        counts.cumsum(out=lims[1:])
+        tripped = self._breaker.record(of.name, queries, lims, distances, digests)
         return Matches(lims, distances.astype(kind), ids, digests, truncated, tripped)
 
     def _due(self) -> bool:
@@ -667,6 +668,11 @@ class Matcher:
             self._changes = later if self._directory else []
             self._logged_from = revision if self._directory else self._state.revision
             self._pending = sum(len(c.rows) for c in later)
+
+
+def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Concatenate, without a copy when there is one: mostly there is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _within_limit(

@@ -296,18 +296,29 @@ class TestCircuitBreaker:
         desk.hub._matcher._breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]  # before any search
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1, algorithms=("PDQ",)), item(2, algorithms=("PDQ",)))
-        flood = [Query(hashes=(near(digest("PDQ", 1), n % 32),)) for n in range(200)]
+        flood = [Query(hashes=(near(digest("PDQ", 1), n),)) for n in range(32)]
         desk.hub.match.hashes(PLATFORM, flood, ANY)
-        found = desk.match(digest("PDQ", 1))
+        altered = near(digest("PDQ", 1), 3)
+        found = desk.match(altered)
         assert (found.verdict, found.matches) == (Verdict.REVIEW, ())
         assert found.reasons[-1].code == "CIRCUIT_BREAKER"
-        both = desk.match(digest("PDQ", 1), digest("PDQ", 2))
+        both = desk.match(altered, digest("PDQ", 2))
         assert both.verdict is Verdict.MATCH
         assert [m.entry.provenance.position for m in both.matches] == ["line 2"]
+        assert desk.match(digest("PDQ", 1)).verdict is Verdict.MATCH, "a copy of the listed picture itself"
         assert desk.match(digest("PDQ", 2)).reasons[-1].code != "CIRCUIT_BREAKER"
         (warning,) = desk.hub.status(OPERATOR).warnings
         assert digest("PDQ", 1).digest[:4].hex() in warning
         assert digest("PDQ", 1).digest.hex() not in warning
+
+    @pytest.mark.parametrize(("algorithm", "bits"), [("MD5", 0), ("PDQ", 0), ("PDQ", 3)])
+    def test_a_flood_of_one_upload_lowers_no_verdict(self, desk: Desk, algorithm: str, bits: int) -> None:
+        desk.hub._matcher._breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]  # before any search
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", item(1, algorithms=(algorithm,)))
+        for _ in range(100):
+            assert desk.match(near(digest(algorithm, 1), bits)).verdict is Verdict.MATCH
+        assert desk.hub.status(OPERATOR).warnings == ()
 
 
 def _bytes(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

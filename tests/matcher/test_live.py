@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from numpy.typing import NDArray
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
-from hashhub.matcher import CircuitBreaker, Matcher
+from hashhub.matcher import Matcher
 
 Digests = NDArray[np.uint8]
 
@@ -276,47 +276,6 @@ def test_searches_never_see_a_gap_while_everything_moves(tmp_path: Path) -> None
             thread.join()
         assert not faults
         assert all(searches)
-
-
-def test_the_breaker_marks_a_digest_that_answers_too_much() -> None:
-    """Its hits are still there; others are not marked; it recovers after a quiet window."""
-    popular, rare = POOL[:1], POOL[20:21]
-    with Matcher(circuit_breaker=CircuitBreaker(share=0.5, min_hits=20, window_seconds=0.2)) as matcher:
-        matcher.apply(1, add={"PDQ": POOL[[0, 20]]})
-        for _ in range(19):
-            assert not matcher.search("PDQ", popular, max_distance=0).tripped.any()
-        matcher.search("PDQ", popular, max_distance=0)
-        assert matcher.search("PDQ", popular, max_distance=0).tripped.tolist() == [True]
-        assert matcher.search("PDQ", rare, max_distance=0).tripped.tolist() == [False]
-        (reported,) = matcher.status().tripped
-        assert (reported.algorithm, reported.prefix) == ("PDQ", popular[0, :4].tobytes().hex())
-        assert reported.hits >= 20
-        patient = time.monotonic() + 10
-        while matcher.status().tripped and time.monotonic() < patient:
-            time.sleep(0.05)
-            matcher.search("PDQ", rare, max_distance=0)
-        assert not matcher.search("PDQ", popular, max_distance=0).tripped.any()
-
-
-def test_the_breaker_needs_a_share_and_a_number() -> None:
-    with Matcher(circuit_breaker=CircuitBreaker(share=0.5, min_hits=10, window_seconds=60)) as matcher:
-        matcher.apply(1, add={"PDQ": POOL[:1]})
-        misses = digests(5, 100)
-        for _ in range(10):
-            matcher.search("PDQ", misses, max_distance=0)
-            matcher.search("PDQ", POOL[:1], max_distance=0)
-        assert not matcher.status().tripped, "many, but a small share"
-
-
-def test_the_breaker_finds_a_heavy_digest_among_very_many() -> None:
-    """More distinct digests than counters."""
-    many = np.unique(digests(6, 5_000), axis=0)
-    heavy = many[:1]
-    with Matcher(circuit_breaker=CircuitBreaker(share=0.2, min_hits=1_000, window_seconds=600)) as matcher:
-        matcher.apply(1, add={"SHA256": many})
-        for _ in range(3):
-            matcher.search("SHA256", np.concatenate([many, np.repeat(heavy, 2_000, axis=0)]), max_distance=0)
-        assert [t.prefix for t in matcher.status().tripped] == [heavy[0, :4].tobytes().hex()]
 
 
 def test_status_and_explain_before_anything() -> None:
