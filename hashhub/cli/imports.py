@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 import click
 
@@ -59,8 +58,8 @@ def import_file(
 ) -> None:
     """Contribute a hash list.
 
-    FILE may be in any format that a connector reads; - is standard input. Nothing is visible before the whole list is. A run that was cut off goes on where it stopped when the same command is given
-    again. Exit code 1 when the list, or every item in it, was refused.
+    FILE may be in any format that a connector reads; - is standard input. Nothing is visible before the whole list is. A run that
+    was cut off goes on where it stopped when the same command is given again. Exit code 1 when the list, or every item in it, was refused.
     """
     if propose_mapping:
         _propose(session, format_, file)
@@ -87,7 +86,8 @@ def import_file(
             )
         except MalformedSource as e:
             kept = "the import is still open" if keep_on_failure else "the import was cancelled"
-            e.add_note(f"nothing of {Path(file).name} is visible; {kept}")
+            name = "standard input" if file == "-" else Path(file).name
+            e.add_note(f"nothing of {name} is visible; {kept}")
             raise
         except (Unavailable, FailedPrecondition, LimitExceeded, Conflict) as e:
             e.add_note(
@@ -213,30 +213,32 @@ def _settings(options: tuple[str, ...], mapping: str | None) -> dict[str, str]:
         try:
             settings["mapping"] = Path(mapping).read_text("utf-8")
         except (OSError, ValueError) as e:
-            raise InvalidArgument.field("mapping", f"the file cannot be read as UTF-8 text ({type(e).__name__})") from e
+            cause = e.strerror if isinstance(e, OSError) and e.strerror else "it is not UTF-8 text"
+            raise InvalidArgument.field("mapping", f"cannot read {mapping!r}: {cause}") from e
     return settings
 
 
 @contextmanager
 def _opened(file: str) -> Iterator[BinaryIO]:
-    """Open FILE, or copy standard input to a temporary file: a source is read twice."""
-    if file == "-":
-        import shutil
-        import tempfile
-
-        with tempfile.TemporaryFile() as copy:
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-            copy.flush()
-            yield copy
-        return
+    """Open FILE. Standard input and pipes are copied to a temporary file, because a source is read twice."""
     try:
-        source = Path(file).open("rb")  # noqa: SIM115 - closed below; only the opening is tried
+        # `-` is standard input, which stays open. Closed below; only the opening is tried.
+        source = cast("BinaryIO", click.open_file(file, "rb"))
     except OSError as e:
         raise NotFound(
             f"cannot read {file!r}: {e.strerror or type(e).__name__}; check the path and its permissions"
         ) from e
     with source:
-        yield source
+        if source.seekable():
+            yield source
+            return
+        import shutil
+        import tempfile
+
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(source, copy)
+            copy.flush()
+            yield copy
 
 
 def _propose(session: Session, format_: str, file: str) -> None:

@@ -6,7 +6,7 @@ Media files are hashed here, on this machine; only their hashes travel. A file t
 from __future__ import annotations
 
 import os
-import sys
+import stat
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -90,7 +90,7 @@ def match(
     with session.connect() as hub:
         for answer in hub.match_hashes(_chain(queries, from_file), options):
             tally.show(answer.result, answer.policy, answer.revision)
-    tally.finish("hashes")
+    tally.finish("hash", "hashes")
 
 
 @command(None, "hash", local=True)
@@ -105,7 +105,7 @@ def hash_files(session: Session, *, files: tuple[str, ...], algorithms: tuple[st
     for file in files:
         path = Path(file)
         try:
-            found = hash_media(path, algorithms=algorithms or None, dihedral=dihedral)
+            found = hash_media(_regular(path), algorithms=algorithms or None, dihedral=dihedral)
         except HashHubError as e:
             if e.reason in {Reason.MISSING_EXTRA, Reason.UNKNOWN_ALGORITHM}:
                 raise
@@ -186,7 +186,7 @@ def scan(
                     tally.show(result, answer.policy, answer.revision)
             done += len(group)
             bar(done, len(files), "scanning")
-    tally.finish("files")
+    tally.finish("file", "files")
 
 
 def _remark_quality(result: MatchResult, media: MediaHashes) -> MatchResult:
@@ -227,14 +227,17 @@ class _Tally:
             more = "or more " if result.truncated else ""
             say(f"    … {len(result.matches)} {more}matches in all; --json lists them")
 
-    def finish(self, what: str) -> None:
+    def finish(self, one: str, many: str) -> None:
         """Print the summary and raise Exit with 1 or 3 where that is due."""
         total = sum(self._verdicts.values())
         counts = ", ".join(f"{self._verdicts[v]:,} {v}" for v in Verdict if self._verdicts[v]) or "nothing"
         chosen = (
             "" if self._options.policy != _DEFAULT_POLICY else " (the default of this command; programs must choose)"
         )
-        summary = f"{total:,} {what}: {counts}. Policy {clean(self._options.policy)}{chosen}, revision {self.revision}."
+        what = one if total == 1 else many
+        # Revision 0: the hub was not asked, because there was nothing that could be looked up.
+        at = f", revision {self.revision}" if self.revision else ""
+        summary = f"{total:,} {what}: {counts}. Policy {clean(self._options.policy)}{chosen}{at}."
         # In a pipe of JSON lines the summary would be a foreign body.
         (note if self._session.json else say)(summary)
         bad = self._verdicts[Verdict.MATCH] if self._fail_on else 0
@@ -295,9 +298,7 @@ def _chain(queries: Iterable[Query], from_file: str | None) -> Iterator[Query]:
     if from_file is None:
         return
     try:
-        # Closed by the `with` below; only the opening is tried.
-        lines = sys.stdin if from_file == "-" else Path(from_file).open(encoding="utf-8")  # noqa: SIM115
-        with lines:
+        with click.open_file(from_file, encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip() or line.startswith("#"):
                     continue
@@ -326,6 +327,17 @@ def _files(paths: Iterable[str]) -> Iterator[Path]:
         yield from (Path(e.filename) for e in problems)
 
 
+def _regular(path: Path) -> Path:
+    """Return the path unless reading it could go on for ever, as with pipes and devices. Raises InvalidArgument."""
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError):
+        return path  # opening it will say what is wrong
+    if not stat.S_ISREG(kind):
+        raise InvalidArgument("not a regular file, so it was not read", reason=Reason.UNREADABLE_MEDIA)
+    return path
+
+
 def _hashed(
     files: Iterable[Path], hashers: ThreadPoolExecutor, hash_one: Any
 ) -> Iterator[list[tuple[Path, MediaHashes | HashHubError]]]:
@@ -333,15 +345,7 @@ def _hashed(
 
     def attempt(path: Path) -> MediaHashes | HashHubError:
         try:
-            if path.exists() and not path.is_file():
-                # Opening a pipe would wait for ever.
-                return InvalidArgument("not a regular file, so it was not read", reason=Reason.UNREADABLE_MEDIA)
-            found: MediaHashes = hash_one(path)
-        except OSError as e:
-            return InvalidArgument(
-                f"cannot be read: {e.strerror or type(e).__name__}; check the path and its permissions",
-                reason=Reason.UNREADABLE_MEDIA,
-            )
+            found: MediaHashes = hash_one(_regular(path))
         except HashHubError as e:
             if e.reason is Reason.MISSING_EXTRA:
                 raise

@@ -9,6 +9,7 @@ The operator's token in the data directory is never sent to another machine.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import traceback
@@ -42,7 +43,6 @@ _HINTS: Final = {
     Reason.LIST_SHRANK: "compare the list with the last one; if it is right, run again with --allow-shrinking",
     Reason.UNKNOWN_FORMAT: "see `hashhub connectors list`",
     Reason.UNKNOWN_SCHEME: "see `hashhub schemes list`",
-    Reason.UNKNOWN_ALGORITHM: "write ALGORITHM:DIGEST, for example MD5:…",
     Reason.DISTANCE_REQUIRED: "name one, for example --max-distance PHOTODNA=N",
     Reason.MATCHER_NOT_READY: "the hub is still starting; try again in a moment",
 }
@@ -123,6 +123,13 @@ def command(
             except KeyboardInterrupt as e:
                 note("interrupted")
                 raise click.exceptions.Exit(INTERRUPTED) from e
+            except OSError as e:
+                if e.errno == errno.EPIPE:  # the reader has seen enough; click ends quietly
+                    raise
+                note(
+                    f"error: the output cannot be written: {e.strerror or type(e).__name__}; make room and run it again"
+                )
+                raise click.exceptions.Exit(UNAVAILABLE) from e
 
         made = click.command(name)(run)
         made.params += _common_options(local=local)

@@ -63,9 +63,8 @@ def coloured(text: str, style: str) -> str:
     if not _is_terminal(sys.stdout) or os.environ.get("NO_COLOR"):
         return text
     *modifiers, colour = style.split()
-    return click.style(
-        text, fg=None if colour == "dim" else colour, bold="bold" in modifiers, dim=True if colour == "dim" else None
-    )
+    bold = True if "bold" in modifiers else None
+    return click.style(text, dim=True) if colour == "dim" else click.style(text, fg=colour, bold=bold)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

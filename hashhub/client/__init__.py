@@ -62,6 +62,7 @@ MATCH_BATCH: Final = 1_000  # what one BatchMatchHashes call takes
 MEDIA_BATCH_BYTES: Final = 16 * 1024 * 1024  # of media in one call; the server's default limit is 32 MiB
 _MEDIA_BATCH: Final = 100
 _PAGE: Final = 1_000
+_MAX_REVISION: Final = (1 << 63) - 1  # int64 on the wire
 _MATCH_TIMEOUT: Final = 60.0  # seconds for one batch
 
 
@@ -175,7 +176,7 @@ class Client:
 
     def get_contributor(self, contributor: str) -> Contributor:
         """Return a contributor."""
-        request = v1.GetContributorRequest(name=wire.contributor_name(contributor))
+        request = v1.GetContributorRequest(name=_contributor(contributor))
         return wire.contributor_from_pb(
             self._transport.call("ContributorService/GetContributor", request, v1.Contributor)
         )
@@ -219,7 +220,7 @@ class Client:
 
     def list_hash_sets(self, contributor: str | None = None) -> Iterator[HashSet]:
         """Yield the hash sets of one contributor, or of all, in order of name."""
-        request = v1.ListHashSetsRequest(parent=wire.contributor_name(contributor or "-"))
+        request = v1.ListHashSetsRequest(parent=_contributor("-" if contributor is None else contributor))
         for page in self._pages("ContributorService/ListHashSets", request, v1.ListHashSetsResponse):
             yield from map(wire.hash_set_from_pb, page.hash_sets)
 
@@ -250,7 +251,7 @@ class Client:
     ) -> ImportReport:
         """Contribute a source to `CONTRIBUTOR/SET` and return what became of every item.
 
-        `source` is a file, or a seekable binary stream. It is read twice: for its digest, which makes the import idempotent, and
+        `source` is a regular file, or a seekable binary stream. It is read twice: for its digest, which makes the import idempotent, and
         for its items. A run that was cut off is resumed by calling this again with the same arguments. `replace` says that the
         source is the full list: entries that it lacks are withdrawn, unless far too many would be (`allow_shrinking`).
         `validate_only` says what would happen and leaves nothing.
@@ -264,7 +265,7 @@ class Client:
                 opened: BinaryIO = source.open("rb")
             except OSError as e:
                 raise NotFound(
-                    f"cannot read {source.name!r}: {e.strerror or type(e).__name__}; check the path and its permissions"
+                    f"cannot read {str(source)!r}: {e.strerror or type(e).__name__}; check the path and its permissions"
                 ) from e
         else:
             opened = source
@@ -400,7 +401,9 @@ class Client:
             validate_only=validate_only,
             request_id=_request_id(),
         )
-        return wire.review_from_pb(self._transport.call("ReviewService/CreateReview", request, v1.Review))
+        answer = self._transport.call("ReviewService/CreateReview", request, v1.Review)
+        # What was only checked was not made, so it has no name, number or time.
+        return msgspec.structs.replace(review, author=answer.author) if validate_only else wire.review_from_pb(answer)
 
     def list_reviews(self, entry: str) -> Iterator[Review]:
         """Yield the reviews of `CONTRIBUTOR/SET/ENTRY`, oldest first."""
@@ -410,7 +413,7 @@ class Client:
 
     def list_changes(self, from_revision: int = 0) -> Iterator[ChangedEntry]:
         """Yield the changes after a revision, up to now, in their order."""
-        request = v1.ListChangesRequest(from_revision=from_revision, page_size=_PAGE)
+        request = v1.ListChangesRequest(from_revision=_revision(from_revision), page_size=_PAGE)
         while True:
             page = self._transport.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
             if not page.changes:  # the feed has no last page, only a "nothing new yet"
@@ -420,7 +423,7 @@ class Client:
 
     def follow_changes(self, from_revision: int = 0) -> Iterator[ChangedEntry]:
         """Yield the changes after a revision, and then those to come. Raises Unavailable when the hub goes away."""
-        request = v1.FollowChangesRequest(from_revision=from_revision)
+        request = v1.FollowChangesRequest(from_revision=_revision(from_revision))
         for piece in self._transport.stream("ChangeService/FollowChanges", request, v1.FollowChangesResponse):
             yield from map(wire.changed_entry_from_pb, piece.changes)
 
@@ -440,7 +443,7 @@ class Client:
 
     def delete_token(self, name: str) -> None:
         """Delete a token: it stops working within a second. Role: operator."""
-        request = v1.DeleteTokenRequest(name=wire.token_name(name))
+        request = v1.DeleteTokenRequest(name=_token(name))
         self._transport.call("AdminService/DeleteToken", request, v1.DeleteTokenResponse, repeatable=False)
 
     def status(self) -> Status:
@@ -488,9 +491,19 @@ def _check_count(answers: int, queries: int) -> None:
 
 def _parts(name: str, shape: str) -> list[str]:
     parts = name.split("/")
-    if len(parts) != shape.count("/") + 1 or not all(parts):
+    if len(parts) != shape.count("/") + 1 or not all(parts) or not name.isascii():
         raise InvalidArgument.field("name", f"expected {shape}, got {name[:200]!r}", "RESOURCE_NAME")
     return parts
+
+
+def _contributor(name: str) -> str:
+    (contributor,) = _parts(name, "CONTRIBUTOR")
+    return wire.contributor_name(contributor)
+
+
+def _token(name: str) -> str:
+    (token,) = _parts(name, "TOKEN")
+    return wire.token_name(token)
 
 
 def _hash_set(name: str) -> str:
@@ -510,6 +523,12 @@ def _entry(name: str) -> str:
             "name", f"expected CONTRIBUTOR/SET/ENTRY with a number, got {name[:200]!r}", "RESOURCE_NAME"
         )
     return wire.entry_name(contributor, hash_set, int(entry_id))
+
+
+def _revision(number: int) -> int:
+    if not 0 <= number <= _MAX_REVISION:
+        raise InvalidArgument.field("from_revision", f"must be 0 to {_MAX_REVISION}, got {number}")
+    return number
 
 
 def _media_batches(media: Iterable[tuple[str, bytes]]) -> Iterator[list[v1.Media]]:

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
+from io import UnsupportedOperation
 from typing import BinaryIO, Final
 
 import msgspec
@@ -117,9 +118,12 @@ def send(
     check_options(connector, options)
 
     # (1) The digest identifies the source; it is taken of the bytes that are read below.
-    before = os.fstat(source.fileno())
-    total = before.st_size
-    digest = _digest(source, total, progress)
+    try:
+        before = _written(source)
+        total = source.seek(0, os.SEEK_END)
+        digest = _digest(source, total, progress)
+    except OSError as e:
+        raise _unreadable(e) from e
 
     # (2) Open, or find the import that these bytes, this connector and these options gave before.
     wanted = v1.Import(
@@ -147,8 +151,7 @@ def send(
             except BaseException:
                 sender.shutdown(wait=False, cancel_futures=True)
                 raise
-        after = os.fstat(source.fileno())
-        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        if _written(source) != before:
             raise SourceChangedError(
                 "the file changed while it was read; import a finished file", position="end of source"
             )
@@ -158,9 +161,7 @@ def send(
             _cancel(transport, opened.name, e)
         raise
     except OSError as e:
-        raise InvalidArgument.field(
-            "source", f"reading failed ({e.strerror or type(e).__name__}); check the disk"
-        ) from e
+        raise _unreadable(e) from e
 
     # (5) Commit: until here nobody sees anything of it.
     progress(Progress(phase=Phase.COMMITTING, done=total, total=total))
@@ -272,6 +273,23 @@ def _counted(
     progress(Progress(phase=Phase.SENDING, done=total, total=total, items=count))
 
 
+def _written(source: BinaryIO) -> tuple[int, int]:
+    """Return what changes when somebody writes to the file: its size, and when it was last written; of a stream in memory, nothing."""
+    try:
+        found = os.fstat(source.fileno())
+    except UnsupportedOperation:
+        return (0, 0)
+    return (found.st_size, found.st_mtime_ns)
+
+
+def _unreadable(error: OSError) -> InvalidArgument:
+    if isinstance(error, UnsupportedOperation):
+        return InvalidArgument.field(
+            "source", "must be a file or a stream that can be read twice; copy a pipe to a file"
+        )
+    return InvalidArgument.field("source", f"reading failed ({error.strerror or type(error).__name__}); check the disk")
+
+
 def _digest(source: BinaryIO, total: int, progress: Callable[[Progress], None]) -> str:
     sha = hashlib.sha256()
     source.seek(0)
@@ -287,7 +305,11 @@ def _options_mark(options: Mapping[str, str]) -> str:
     """Return what distinguishes these options in a connector's version: the same bytes under another mapping give other records."""
     if not options:
         return ""
-    return "+" + hashlib.sha256(msgspec.json.encode(sorted(options.items()))).hexdigest()[:12]
+    try:
+        text = msgspec.json.encode(sorted(options.items()))
+    except UnicodeEncodeError as e:
+        raise InvalidArgument.field("options", "must be valid Unicode text") from e
+    return "+" + hashlib.sha256(text).hexdigest()[:12]
 
 
 def _cancel(transport: Transport, name: str, cause: HashHubError) -> None:

@@ -78,7 +78,8 @@ class Transport:
         retry_seconds: float,
     ) -> None:
         """Prepare the channel; nothing is sent before the first call. Raises InvalidArgument for an address without port."""
-        if not address.startswith("unix:") and not address.rpartition(":")[2].isdecimal():
+        has_port = address.startswith("unix:") or address.rpartition(":")[2].isdecimal()
+        if not has_port or not address.isprintable():
             raise InvalidArgument.field(
                 "server", f"expected HOST:PORT, for example 127.0.0.1:8470, got {address[:80]!r}"
             )

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from typing import IO
 
 import pytest
 from click.testing import CliRunner, Result
@@ -75,15 +76,15 @@ def start(hub: RunningHub) -> Iterator[Start]:
     """Run a command as a process of its own; what is left of them at the end is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def start_command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def start_command(*arguments: str, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
         hub_at = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)}
         process = subprocess.Popen(
             [sys.executable, "-m", "hashhub.cli", *arguments],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **hub_at, **environment},
+            env={**os.environ, **hub_at},
         )
         started.append(process)
         return process

@@ -235,6 +235,14 @@ class TestTerminal:
         _, err = process.communicate(timeout=60)
         assert "Traceback" not in err
 
+    def test_output_that_cannot_be_written_is_said(self, start: Start) -> None:
+        """A full disk behind `>` must not look like an answer (0), a match (1) or a mistake of ours (a traceback)."""
+        with Path("/dev/full").open("w", encoding="utf-8") as full:
+            process = start("schemes", "list", "--json", stdout=full)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == UNAVAILABLE
+        assert err == "error: the output cannot be written: No space left on device; make room and run it again\n"
+
     def test_control_sequences_of_others_are_not_obeyed(self) -> None:
         assert (
             clean(f"a{ESCAPE}[2Jb\r\nc\x07\x9b") == "a\N{REPLACEMENT CHARACTER}[2Jb c" + "\N{REPLACEMENT CHARACTER}" * 2
@@ -243,6 +251,35 @@ class TestTerminal:
     def test_json_holds_hashes_as_commands_take_them(self) -> None:
         text = "PDQ:" + "0f" * 32
         assert plain({"hashes": (parse_pair(text),)}) == {"hashes": [text]}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["contributor", "get", "\udcff"],
+        ["hash-set", "list", "\udcff"],
+        ["hash-set", "create", "a/b", "--display-name", "\udcff"],
+        ["entry", "list", "a/\udcff"],
+        ["entry", "get", "a/b/9999999999999999999999"],
+        ["findings", "a/b/\udcff"],
+        ["import", os.devnull, "--format", "vics", "--hash-set", "a/\udcff"],
+        ["import", os.devnull, "--format", "vics", "--hash-set", "a/b", "--option", "x=\udcff"],
+        ["import", os.devnull, "--format", "hash-lines", "--hash-set", "a/b", "--option", "algorithm=\udcff"],
+        ["match", "--hash", "MD5:" + "0c" * 16, "--policy", "\udcff"],
+        ["match", "--hash", "MD5:" + "0c" * 16, "--max-distance", "PDQ=" + "9" * 30],
+        ["review", "add", "a/b/1", "--kind", "confirmed", "--comment", "\udcff"],
+        ["token", "delete", "\udcff"],
+        ["changes", "--from", "9" * 30],
+        ["changes", "--follow", "--from", "9" * 30],
+        ["status", "--server", "\udcff:1"],
+    ],
+    ids=ascii,
+)
+def test_what_cannot_be_sent_is_refused_in_a_line(run: Run, arguments: list[str]) -> None:
+    """A shell passes bytes that are not UTF-8 on as lone surrogates; numbers on the wire have 64 bits."""
+    done = run(*arguments)
+    assert done.exit_code == REFUSED
+    assert done.stderr.startswith("error: ")
 
 
 def test_serve_refuses_to_expose_tokens(tmp_path: Path) -> None:

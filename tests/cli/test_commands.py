@@ -119,6 +119,24 @@ class TestImport:
         assert process.returncode == DONE, err
         assert objects(out)[0]["counts"]["items"] == 3
 
+    def test_reads_a_pipe_with_a_name(self, start: Start, hash_set: str, tmp_path: Path) -> None:
+        """As a shell's `<(gunzip -c list.gz)` gives one: it can be read only once, a source is read twice."""
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        process = start("import", str(pipe), "--format", "hash-lines", "--hash-set", hash_set, "--json")
+        pipe.write_bytes(list_file("md5sum", random_items(3, seed=8)).data)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == DONE, err
+        assert objects(out)[0]["counts"]["items"] == 3
+
+    def test_a_mapping_that_cannot_be_read_is_named(self, run: Run, hash_set: str, tmp_path: Path) -> None:
+        binary = tmp_path / "binary.toml"
+        binary.write_bytes(b"\xff\xfe")
+        for mapping, cause in ((tmp_path / "none.toml", "No such file or directory"), (binary, "it is not UTF-8 text")):
+            done = run("import", "x.csv", "--format", "csv", "--hash-set", hash_set, "--mapping", str(mapping))
+            assert done.exit_code == REFUSED
+            assert done.stderr == f"error: mapping: cannot read {str(mapping)!r}: {cause}\n"
+
     def test_a_mapping_is_proposed_and_then_used(self, run: Run, hash_set: str, tmp_path: Path) -> None:
         source = tmp_path / "list.csv"
         source.write_text("md5;remarks\n" + "ab" * 16 + ";synthetic\n", "ascii")
@@ -248,6 +266,26 @@ class TestMatching:
             assert missing.exit_code == UNAVAILABLE
             assert objects(missing.stdout)[0]["verdict"] == "UNAVAILABLE"
 
+    def test_what_may_never_end_is_not_read(self, run: Run, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        for path in (str(tmp_path / "pipe"), "/dev/zero"):
+            done = run("hash", path)
+            assert done.exit_code == REFUSED
+            assert "not a regular file" in done.stderr
+
+    def test_nothing_to_look_up_names_no_revision(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        assert run("scan", str(tmp_path / "empty"), "--policy", "any").stdout.startswith(
+            "0 files: nothing. Policy any "
+        )
+        assert "revision" not in run("scan", str(tmp_path / "empty")).stdout
+        assert "\n1 hash: 1 NO_MATCH." in run("match", "--hash", "MD5:" + "0e" * 16).stdout
+
+    def test_input_that_is_not_text_is_refused(self, run: Run) -> None:
+        done = run("match", "--from-file", "-", input=b"MD5:\xff\xfe")
+        assert done.exit_code == REFUSED
+        assert done.stderr == "error: from-file: is not UTF-8 text (byte 4)\n"
+
     def test_hashes_without_a_hub(self, run: Run, tmp_path: Path) -> None:
         path = tmp_path / "a.png"
         picture(3, (256, 192)).save(path)
@@ -321,6 +359,9 @@ class TestRecords:
         assert (added[0]["author"], added[0]["kind"]) == ("operator", "FALSE_POSITIVE")
         assert objects(run("review", "list", name, "--json").stdout) == added
         assert "a cat" in run("review", "list", name).stdout
+        checked = run("review", "add", name, "--kind", "confirmed", "--validate-only", "--json")
+        assert [r["kind"] for r in objects(checked.stdout)] == ["CONFIRMED"], checked.stderr
+        assert objects(run("review", "list", name, "--json").stdout) == added
 
         changes = objects(run("changes", "--from", str(before), "--json").stdout)
         assert [c["revision"] for c in changes] == sorted(c["revision"] for c in changes)

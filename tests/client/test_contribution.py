@@ -43,10 +43,11 @@ def query(item: Item, algorithm: str = "MD5") -> Query:
 
 
 class Breaking(io.FileIO):
-    """A file on a disk that fails once `good` bytes were read, counted from the second reading of the file."""
+    """A file on a disk that fails once `good` bytes were read, after `readings` readings of the file that went well."""
 
-    def __init__(self, path: Path, good: int) -> None:
+    def __init__(self, path: Path, good: int, readings: int = 1) -> None:
         super().__init__(path)
+        self._allowed = readings
         self._readings = 0
         self._good = good
 
@@ -64,7 +65,7 @@ class Breaking(io.FileIO):
         return super().readinto(buffer)  # type: ignore[arg-type] # whatever the caller gave
 
     def _check(self) -> None:
-        if self._readings > 1 and self.tell() >= self._good:
+        if self._readings > self._allowed and self.tell() >= self._good:
             raise OSError(5, "Input/output error")
 
 
@@ -253,6 +254,27 @@ def test_wrong_arguments_are_refused_before_anything_is_sent(
 def test_a_missing_file_is_not_found(operator: Client, hash_set: str, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="No such file"):
         operator.import_source(tmp_path / "nothing", connector="hash-lines", hash_set=hash_set)
+
+
+def test_a_source_in_memory_is_as_good_as_a_file(operator: Client, hash_set: str) -> None:
+    source = io.BytesIO(list_file("md5sum", random_items(3, seed=91)).data)
+    source.seek(5)  # wherever it stands: it is read from the beginning
+    assert operator.import_source(source, connector="hash-lines", hash_set=hash_set).source.counts.items == 3
+
+
+def test_a_source_that_can_be_read_only_once_is_refused(operator: Client, hash_set: str) -> None:
+    reading, writing = os.pipe()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe, pytest.raises(InvalidArgument, match="read twice"):
+        operator.import_source(pipe, connector="hash-lines", hash_set=hash_set)
+
+
+def test_a_source_that_fails_while_its_digest_is_taken_is_refused(
+    operator: Client, hash_set: str, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "list", "md5sum", random_items(3, seed=92))
+    with Breaking(source, good=0, readings=0) as broken, pytest.raises(InvalidArgument, match="reading failed"):
+        operator.import_source(broken, connector="hash-lines", hash_set=hash_set)
 
 
 def test_resources_round_trip(operator: Client, hash_set: str, hub: RunningHub) -> None:

@@ -226,7 +226,7 @@ def test_a_closed_client_says_so() -> None:
         client.status()
 
 
-@pytest.mark.parametrize("address", ["", "localhost", "127.0.0.1:", "host:port", "127.0.0.1:http"])
+@pytest.mark.parametrize("address", ["", "localhost", "127.0.0.1:", "host:port", "127.0.0.1:http", "\udcff:1"])
 def test_an_address_needs_a_port(address: str) -> None:
     with pytest.raises(InvalidArgument, match="HOST:PORT"):
         Client(address, "t")
