@@ -13,7 +13,7 @@ The mapping is TOML, given as the option `mapping`. `propose` writes one from a 
     media_size = "Bytes"             # a whole number
     media_type = "Mime type"
     source_time = "Added"
-    quality = "PDQ quality"          # 0 to 100
+    quality = "PDQ quality"          # 0 to 100; a fraction is cut
     tags = ["Age band", "Keywords"]  # one column or several
 
     [flags]                          # victim_identified, offender_identified, distributed, suspected, self_generated
@@ -29,23 +29,25 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, Final
 
 import msgspec
 
-from hashhub.connector import MAX_LINE, Option, check_options, read_flag
+from hashhub.connector import MAX_LINE, Option, check_options
 from hashhub.errors import InvalidArgument, MalformedSource, Violation
-from hashhub.model import MAX_TEXT, HashFault, Record, Reject
+from hashhub.model import MAX_TEXT, Flags, HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.delimited import Rows
 from hashhub_connectors.source import text_encoding
 
 _DIGESTS: Final = ("md5", "sha1", "sha256", "pdq", "phash", "dhash", "photodna")
 _TEXTS: Final = ("value", "external_id", "series", "media_type", "source_time", "media_size", "quality")
-_FLAGS: Final = ("victim_identified", "offender_identified", "distributed", "suspected", "self_generated")
+_FLAGS: Final = Flags.__struct_fields__
 _MAX_QUALITY: Final = 100  # of PDQ, inclusive
+_QUALITY: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?")
 
 # Header names that hint at a field, without case and punctuation; the first column that fits a field gets it.
 _HINTS: Final = {
@@ -84,7 +86,7 @@ class MappedCSV:
     """Reads delimited text by a mapping. Positions are `line 12`, where the row begins."""
 
     name = "csv"
-    version = "1"
+    version = "2"
     summary = "delimited text with a header, by a declared column mapping in TOML"
     options: tuple[Option, ...] = (Option("mapping", "the column mapping, as TOML text", required=True),)
 
@@ -247,13 +249,7 @@ def _record(position: str, cells: list[str], mapping: Columns, at: dict[str, int
     value = mapping.values.get(value, value)
     if len(value) > MAX_TEXT:
         return Reject(position, "BAD_FIELD", f"the value has {len(value)} characters; expected at most {MAX_TEXT}")
-    stated = []
-    for field in _FLAGS:
-        name = mapping.flags.get(field)
-        word = cells[at[name]].strip() if name is not None else ""
-        stated.append(word)
-        if word and read_flag(word) is None:
-            faults.append(items.bad_field(field, "yes or no", word))
+    stated = tuple(cells[at[mapping.flags[field]]] if field in mapping.flags else None for field in _FLAGS)
     tags = ",".join(cells[at[name]] for name in mapping.tags)
     return items.finish(
         position,
@@ -261,7 +257,7 @@ def _record(position: str, cells: list[str], mapping: Columns, at: dict[str, int
         faults,
         external_id=external_id,
         value=items.text(value, "value", faults),
-        flags=items.flags(*stated),
+        flags=items.flags(stated, _FLAGS, faults),
         media_type=items.text(cell("media_type"), "media_type", faults).lower(),
         media_size=items.size(cell("media_size"), "media_size", faults),
         series=items.text(cell("series"), "series", faults),
@@ -272,8 +268,10 @@ def _record(position: str, cells: list[str], mapping: Columns, at: dict[str, int
 
 
 def _quality(cell: str, faults: list[HashFault]) -> int | None:
-    found = items.size(cell, "quality", faults)
-    if found is not None and found > _MAX_QUALITY:
-        faults.append(items.bad_field("quality", f"0 to {_MAX_QUALITY}", found))
+    """Return the PDQ quality, rounded down so that 49.9 stays below 50: what writes tables may write whole numbers as 49.0."""
+    if not cell:
         return None
-    return found
+    if _QUALITY.fullmatch(cell) and (found := float(cell)) <= _MAX_QUALITY:
+        return int(found)
+    faults.append(items.bad_field("quality", f"a number of 0 to {_MAX_QUALITY}", cell))
+    return None

@@ -48,7 +48,11 @@ class Rows:
                         "a quoted cell is not closed as expected; is a quote missing, or the file cut off?",
                         position=position,
                     ) from e
-                what = "a cell is too long" if "limit" in str(e) else "the quotes do not fit together"
+                what = (
+                    "a cell is too long" if "limit" in str(e)
+                    else "a CR stands within the line, which ends in LF or CR LF" if "new-line" in str(e)
+                    else "the quotes do not fit together"
+                )  # fmt: skip
                 yield Reject(
                     position, "UNPARSABLE_LINE", f"{what}; expected delimited cells, quoted with double quotes"
                 )

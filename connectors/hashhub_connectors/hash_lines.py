@@ -19,11 +19,12 @@ from hashhub.model import HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.source import lines, text_encoding
 
-# GNU coreutils' manual, "md5sum invocation": digest, a space, a space or `*` (binary), the name; a leading `\` marks an escaped name.
-_SUM: Final = re.compile(r"\\?([0-9A-Fa-f]{16,128})[ \t][ \t*]?(\S.*)", re.DOTALL)
-_TAGGED: Final = re.compile(r"\\?([A-Za-z][A-Za-z0-9/-]{1,20}) ?\(.*\) ?= ?([0-9A-Fa-f]+)", re.DOTALL)
+# GNU coreutils' manual, "md5sum invocation": digest, a space, a space or `*` (binary), the name, which may begin with spaces; a
+# leading `\` marks an escaped name.
+_SUM: Final = re.compile(r"\\?([0-9A-Fa-f]{16,128})[ \t].+")
+_TAGGED: Final = re.compile(r"\\?([A-Za-z][A-Za-z0-9/-]{1,20}) ?\(.*\) ?= ?([0-9A-Fa-f]+)")
 _BARE: Final = re.compile(r"[0-9A-Fa-f]{16,288}|[A-Za-z0-9+/_-]{32,192}={0,2}")
-_SUM_LENGTHS: Final = {32: "MD5", 40: "SHA1", 64: "SHA256"}
+_SUM_LENGTHS: Final = {32: "MD5", 40: "SHA1", 64: "SHA256", 56: "SHA224", 96: "SHA384", 128: "SHA512"}
 _HASHDEEP: Final = "%%%% HASHDEEP-"
 _HASHDEEP_DIGESTS: Final = frozenset({"md5", "sha1", "sha256", "tiger", "whirlpool"})  # hashdeep(1), option -c
 
@@ -32,7 +33,7 @@ class HashLines:
     """Reads lists of one hash a line. Positions are `line 12`."""
 
     name = "hash-lines"
-    version = "1"
+    version = "2"
     summary = "one hash a line: md5sum, sha1sum, sha256sum, hashdeep, and plain lists with a declared algorithm"
     options: tuple[Option, ...] = (
         Option("algorithm", "algorithm of a plain list's digests, such as MD5 or PDQ; needed for plain lists only"),
@@ -46,8 +47,7 @@ class HashLines:
         MalformedSource for another hashdeep version or header, a wrong encoding, and a line longer than MAX_LINE.
         """
         check_options(self, options)
-        given = options.get("algorithm", "")
-        algorithm = hashes.algorithm(given).name if given else ""
+        algorithm = _algorithm(options.get("algorithm", ""))
         encoding = text_encoding("options.encoding", options.get("encoding") or "utf-8")
         columns: tuple[str, ...] = ()
         expect_header = False
@@ -55,7 +55,14 @@ class HashLines:
         for number, raw in lines(source, encoding):
             line = raw.strip()
             position = f"line {number}"
-            if line.startswith("%%%%"):
+            if "\0" in line or "\r" in line:
+                yield Reject(
+                    position,
+                    "UNPARSABLE_LINE",
+                    "the line holds a NUL or a CR, behind which further items would be lost; expected one item in a line that ends in "
+                    "LF or CR LF",
+                )
+            elif line.startswith("%%%%"):
                 expect_header, columns = _hashdeep(position, line, expect_header)
             elif expect_header:
                 raise MalformedSource(
@@ -79,7 +86,7 @@ class HashLines:
                     raise InvalidArgument.field(
                         "options.algorithm",
                         f"is needed: {position} is a digest of {len(line)} characters alone, which does not say its algorithm; "
-                        "give it, for example algorithm=MD5",
+                        f"give algorithm=NAME with one of {', '.join(hashes.ALGORITHMS)}",
                         "REQUIRED",
                     )
                 begun = True
@@ -116,6 +123,17 @@ def _hashdeep_item(position: str, line: str, columns: tuple[str, ...]) -> Record
     return items.finish(position, pairs, faults, media_size=items.size(found.get("size"), "size", faults))
 
 
+def _algorithm(given: str) -> str:
+    """Return the canonical name of the option `algorithm`. Raises InvalidArgument about the option."""
+    try:
+        return hashes.algorithm(given).name if given else ""
+    except InvalidArgument as e:
+        known = ", ".join(hashes.ALGORITHMS)
+        raise InvalidArgument.field(
+            "options.algorithm", f"is {given[:40]!r}; expected one of {known}", "UNKNOWN_ALGORITHM"
+        ) from e
+
+
 def _declared(line: str) -> str:
     """Return the algorithm that a first line such as `MD5` names, or nothing."""
     try:
@@ -134,7 +152,7 @@ def _item(position: str, line: str, algorithm: str) -> Record | Reject:
             return Reject(
                 position,
                 "DIGEST_WRONG_LENGTH",
-                f"the digest before the name must be 32, 40 or 64 hexadecimal digits; got {len(digest)}",
+                f"the digest before the name must be 32 (MD5), 40 (SHA1) or 64 (SHA256) hexadecimal digits; got {len(digest)}",
             )
     elif algorithm:
         label, digest = algorithm, line

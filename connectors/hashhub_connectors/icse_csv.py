@@ -1,7 +1,8 @@
 """The CSV that INTERPOL's ICSE database exports, as the forensic tool IPED reads it: `;`, twelve named columns in any order.
 
-Rows need not have as many cells as the header, only the ones that are read. A cell that a flag column cannot hold means that the
-row's cells are shifted (an unquoted `;`), so a Baseline that is no flag refuses the row.
+Number of submissions and File Available say something about the database, not about the item, and are not kept. Rows need not have
+as many cells as the header, only the ones that are read. A cell that a flag column cannot hold means that the row's cells are shifted
+(an unquoted `;`), so a Baseline that is no flag refuses the row.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class ICSECSV:
     """Reads ICSE CSV. Positions are `line 12`; `external_id` is the Image ID, `value` the Baseline as Y, N or nothing."""
 
     name = "icse-csv"
-    version = "1"
+    version = "2"
     summary = "INTERPOL ICSE CSV export, delimiter ;, as read by IPED"
     options: tuple[Option, ...] = ()
 
@@ -65,12 +66,6 @@ def _record(position: str, cells: list[str], at: dict[str, int], needed: int) ->
         return Reject(position, "BAD_FIELD", "Baseline is neither yes nor no; are the row's cells shifted?")
     faults: list[HashFault] = []
     pairs = [(algorithm, digest) for name, algorithm in _DIGESTS if (digest := cells[at[name]].strip())]
-    stated = []
-    for name in _FLAGS:
-        cell = cells[at[name]].strip()
-        stated.append(cell)
-        if cell and read_flag(cell) is None:
-            faults.append(items.bad_field(name, "yes or no", cell))
     media = at["media type"]
     external_id = cells[at["image id"]].strip()
     if refused := items.bad_id(position, external_id):
@@ -81,7 +76,7 @@ def _record(position: str, cells: list[str], at: dict[str, int], needed: int) ->
         faults,
         external_id=external_id,
         value="" if meets is None else _BASELINE[meets],
-        flags=items.flags(*stated),
+        flags=items.flags(tuple(cells[at[name]] for name in _FLAGS), _FLAGS, faults),
         media_type=items.text(cells[media], "media type", faults).lower() if media < len(cells) else "",
         series=items.text(cells[at["series name"]], "series name", faults),
     )

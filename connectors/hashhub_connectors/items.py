@@ -29,14 +29,18 @@ def finish(position: str, pairs: list[tuple[str, str]], faults: list[HashFault],
 
     `faults` are what the connector found already; those of the pairs come after them.
     """
+    if faults:  # what is wrong many times over in one field is told once, and is no reason to refuse the hashes
+        faults = list({(f.algorithm, f.reason): f for f in reversed(faults)}.values())[::-1]
     if len(pairs) + len(faults) > MAX_HASHES_PER_ENTRY:
         return Reject(position, "TOO_MANY_HASHES", f"the item has more than {MAX_HASHES_PER_ENTRY} hashes")
     hashes: tuple[Hash, ...]
     hashes, bad = read_hashes(pairs)
     if not hashes:
-        found = (*faults, *bad)
-        reason = next((f.reason for f in found if f.reason != "BAD_FIELD"), "NO_HASH")
-        detail = "; ".join(f.detail for f in found[:4]) or "expected at least one, found none"
+        found = sorted((*faults, *bad), key=lambda f: f.reason == "BAD_FIELD")
+        reason = found[0].reason if found and found[0].reason != "BAD_FIELD" else "NO_HASH"
+        detail = (
+            "; ".join(f.detail for f in found[:4]) or "every digest is missing, null or empty; expected at least one"
+        )
         return Reject(position, reason, f"the item has no usable hash: {detail}")
     return Record(position=position, hashes=hashes, faults=(*faults, *bad), **fields)
 
@@ -100,35 +104,25 @@ def size(value: object, label: str, faults: list[HashFault]) -> int | None:
     return None
 
 
-def flags(
-    victim: object = None,
-    offender: object = None,
-    distributed: object = None,
-    suspected: object = None,
-    self_generated: object = None,
-) -> Flags:
-    """Return the tri-state flags of what a source wrote for each."""
+def flags(stated: tuple[object, ...], labels: tuple[str, ...], faults: list[HashFault]) -> Flags:
+    """Return the tri-state flags of what a source wrote for each, in the order of Flags' fields; those at the end may be left out.
+
+    What says neither yes nor no adds BAD_FIELD under the source's name for it.
+    """
     try:
-        return _flags(victim, offender, distributed, suspected, self_generated)
-    except TypeError:  # one of them cannot be hashed, so it is no flag either
-        return _flags(
-            *(
-                v if v is None or isinstance(v, str | bool) else None
-                for v in (victim, offender, distributed, suspected, self_generated)
-            )
-        )
+        found, unread = _flags(*stated)
+    except TypeError:  # an array or an object cannot be looked up
+        found, unread = _flags.__wrapped__(*stated)
+    faults += [bad_field(labels[i], "yes or no", stated[i]) for i in unread]
+    return found
 
 
 @lru_cache(maxsize=4096, typed=True)  # millions of records share a few; typed, since True == 1 == 1.0
-def _flags(*stated: object) -> Flags:
-    victim, offender, distributed, suspected, self_generated = map(read_flag, stated)
-    return Flags(
-        victim_identified=victim,
-        offender_identified=offender,
-        distributed=distributed,
-        suspected=suspected,
-        self_generated=self_generated,
-    )
+def _flags(*stated: object) -> tuple[Flags, tuple[int, ...]]:
+    """Return the flags, and which of `stated` could not be read as one."""
+    read = [read_flag(word) for word in stated]
+    unread = (i for i, word in enumerate(stated) if read[i] is None and word is not None and str(word).strip())
+    return Flags(**dict(zip(Flags.__struct_fields__, read, strict=False))), tuple(unread)
 
 
 def bad_field(label: str, expected: str, found: object) -> HashFault:

@@ -32,6 +32,8 @@ _ITEMS: Final = {
     "deletedImage": ("image", Action.WITHDRAW),
     "deletedVideo": ("video", Action.WITHDRAW),
 }
+_VOTES: Final = {"affirmativeFeedback": ReviewKind.CONFIRMED, "negativeFeedback": ReviewKind.FALSE_POSITIVE}
+_LISTS: Final = frozenset({"images", "videos"})
 _ITEM_LEVEL: Final = 3  # queryResult / images / image
 _MAX_DEPTH: Final = 32  # feedback, the deepest part of an entry, ends at level 8
 _MAX_NODES: Final = 20_000  # elements of one entry; a thousand members' feedback on every fingerprint stays below
@@ -82,6 +84,11 @@ class _Target:
         level = len(self._open)
         if level > _MAX_DEPTH:
             raise MalformedSource(f"elements are nested deeper than {_MAX_DEPTH}", position=self.position)
+        if level == _ITEM_LEVEL - 1 and node.name not in {*_LISTS, "paging"}:
+            raise MalformedSource(
+                f"queryResult holds an unknown element {node.name[:40]!r}, whose items would be lost; expected images, videos, paging",
+                position="top level",
+            )
         if level == _ITEM_LEVEL and self._in_list():
             parent = self._open[1].name
             index = self._count.get(parent, 0)
@@ -109,7 +116,7 @@ class _Target:
         """Nothing is left to do at the end; the parser's interface."""
 
     def _in_list(self) -> bool:
-        return self._open[1].name in {"images", "videos"}
+        return self._open[1].name in _LISTS
 
     def _grow(self, characters: int) -> None:
         self._characters += characters
@@ -121,7 +128,7 @@ class NCMECXML:
     """Reads NCMEC's XML. Positions are `images[3]` and `videos[0]`; `external_id` is `MEMBER-ID/image|video/ID`."""
 
     name = "ncmec-xml"
-    version = "1"
+    version = "2"
     summary = "NCMEC Hash Sharing API v2, the XML of /v2/entries, with deletions and feedback"
     options: tuple[Option, ...] = (
         Option(
@@ -134,8 +141,9 @@ class NCMECXML:
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
         """Yield one Record or Reject for each child of images and videos.
 
-        Raises MalformedSource for text that is not XML in UTF-8 or is cut off, another root or namespace, a DTD, entities or
-        external references, and an entry of more than MAX_LINE characters; InvalidArgument for a malformed environment.
+        Raises MalformedSource for text that is not XML in UTF-8 or is cut off, another root or namespace, anything in it beside
+        images, videos and paging, a DTD, entities or external references, and an entry of more than MAX_LINE characters;
+        InvalidArgument for a malformed environment.
         """
         check_options(self, options)
         environment = options.get("environment", "")
@@ -260,20 +268,25 @@ def _fingerprints(node: _Node, faults: list[HashFault]) -> list[tuple[str, str]]
 
 
 def _reviews(node: _Node, faults: list[HashFault]) -> tuple[RecordReview, ...]:
-    """Return one review for each member and kind, with what it was about: reasons and fingerprint types."""
+    """Return one review for each member and kind, with what it was about: reasons and fingerprint types.
+
+    Feedback of another kind, or by nobody who has an id, cannot be kept as a review and adds BAD_FIELD.
+    """
     said: dict[tuple[ReviewKind, str], dict[str, None]] = {}
     for feedback in node.children:
         if feedback.name != "feedback":
             continue
         for vote in feedback.children:
             about = vote.attributes.get("type", "").strip()
-            if vote.name == "affirmativeFeedback":
-                for member in _members(vote.children):
-                    said.setdefault((ReviewKind.CONFIRMED, member), {})[about] = None
-            elif vote.name == "negativeFeedback":
-                for reason, member in _negative(vote):
-                    comment = f"{reason} ({about})" if reason and about else reason or about
-                    said.setdefault((ReviewKind.FALSE_POSITIVE, member), {})[comment] = None
+            kind = _VOTES.get(vote.name)
+            given = list(_reasons(vote)) if kind else []
+            if kind is None or not given:
+                expected = f"{' or '.join(_VOTES)} by members with an id, found {vote.name[:40]!r}"
+                faults.append(HashFault("feedback", "BAD_FIELD", f"feedback was left out: expected {expected}"))
+                continue
+            for reason, member in given:
+                comment = f"{reason} ({about})" if reason and about else reason or about
+                said.setdefault((kind, member), {})[comment] = None
     return tuple(
         RecordReview(
             kind,
@@ -293,8 +306,8 @@ def _members(nodes: list[_Node]) -> Iterator[str]:
             yield member
 
 
-def _negative(vote: _Node) -> Iterator[tuple[str, str]]:
-    """Yield (reason names, member id). Reasons and the members who gave them alternate as siblings, reasons first."""
+def _reasons(vote: _Node) -> Iterator[tuple[str, str]]:
+    """Yield (reason names, member id). Reasons, if any, and the members who gave them alternate as siblings, reasons first."""
     for group in vote.children:
         reasons: list[str] = []
         answered = False

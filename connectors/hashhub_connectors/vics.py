@@ -2,7 +2,8 @@
 
 Kept: hashes (MD5, SHA1, PhotoDNA in both of its places, AlternativeHashes), Category, the five flags, Series, Tags, MediaSize,
 MimeType, DateUpdated. Dropped on purpose, because they are case data or name people: MediaFiles, Exifs, MediaMetadata, Comments,
-RelativeFilePath, Identifiers, everything of a Case but its Media. MediaID is unique within one file only, so it is nobody's
+RelativeFilePath, Repositories, Identifiers, everything of a Case but its Media; and Segments, whose categories are those of parts of
+a video, which no hash of the whole stands for. MediaID is unique within one file only, so it is nobody's
 external id; TotalMediaFiles and IsPrecategorized are known to be wrong in real files and are not read.
 """
 
@@ -28,11 +29,11 @@ _EXPECTED: Final = (
     "expected odata.metadata of …/ICMEC/ProjectVic/DataModels/1.1.xml to 1.3.xml#Media or #Cases, or @odata.context of "
     "…/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/REGION/$metadata#Media or #Cases"
 )
+_FLAGS: Final = ("VictimIdentified", "OffenderIdentified", "IsDistributed", "IsSuspected", "SelfGenerated")
 _DIGESTS: Final = (("MD5", "MD5"), ("SHA1", "SHA1"), ("PhotoDNA", "PHOTODNA"))
 _FIELDS: Final = frozenset(
     {
-        "MD5", "SHA1", "PhotoDNA", "AlternativeHashes", "Category", "VictimIdentified", "OffenderIdentified", "IsDistributed",
-        "IsSuspected", "SelfGenerated", "Series", "Tags", "MediaSize", "MimeType", "DateUpdated",
+        "MD5", "SHA1", "PhotoDNA", "AlternativeHashes", "Category", *_FLAGS, "Series", "Tags", "MediaSize", "MimeType", "DateUpdated",
     }
 )  # fmt: skip
 
@@ -41,7 +42,7 @@ class VICS:
     """Reads VICS JSON. Positions are `value[12]` in a hash set and `value[0].Media[3]` in a case; `region` is the 2.0 context's."""
 
     name = "vics"
-    version = "1"
+    version = "2"
     summary = "VICS / Project VIC JSON, data models 1.1 to 1.3 and 2.0, hash sets and cases"
     options: tuple[Option, ...] = ()
 
@@ -193,7 +194,7 @@ def _record(position: str, media: object, region: str) -> Record | Reject:
         elif digest is not None:
             faults.append(items.bad_field(key, "a text", digest))
     if alternatives := get("AlternativeHashes"):
-        _alternatives(alternatives, pairs, faults)
+        _alternatives(alternatives, get("MD5"), pairs, faults)
     series = get("Series")
     return items.finish(
         position,
@@ -201,13 +202,7 @@ def _record(position: str, media: object, region: str) -> Record | Reject:
         faults,
         value=value,
         region=region,
-        flags=items.flags(
-            get("VictimIdentified"),
-            get("OffenderIdentified"),
-            get("IsDistributed"),
-            get("IsSuspected"),
-            get("SelfGenerated"),
-        ),
+        flags=items.flags(tuple(map(get, _FLAGS)), _FLAGS, faults),
         media_type=items.text(get("MimeType"), "MimeType", faults).lower(),
         media_size=items.size(get("MediaSize"), "MediaSize", faults),
         series=", ".join(items.tags(series, "Series", faults))
@@ -218,7 +213,8 @@ def _record(position: str, media: object, region: str) -> Record | Reject:
     )
 
 
-def _alternatives(found: object, pairs: list[tuple[str, str]], faults: list[HashFault]) -> None:
+def _alternatives(found: object, md5: object, pairs: list[tuple[str, str]], faults: list[HashFault]) -> None:
+    """Add the hashes of AlternativeHashes. Each repeats the MD5 of its Media; another one there is the item's second MD5."""
     if not isinstance(found, list):
         faults.append(items.bad_field("AlternativeHashes", "an array", found))
         return
@@ -226,7 +222,11 @@ def _alternatives(found: object, pairs: list[tuple[str, str]], faults: list[Hash
         label = f"AlternativeHashes[{i}]"
         if not isinstance(alternative, dict):
             faults.append(items.bad_field(label, "an object with HashName and HashValue", alternative))
-        elif digest := alternative.get("HashValue"):
+            continue
+        own = alternative.get("MD5")
+        if own and own != md5 and isinstance(own, str):
+            pairs.append(("MD5", own))
+        if digest := alternative.get("HashValue"):
             name = alternative.get("HashName")
             if isinstance(name, str) and name.strip() and isinstance(digest, str):
                 pairs.append((items.text(name, label, faults)[:40], digest))

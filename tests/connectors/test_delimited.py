@@ -261,6 +261,7 @@ def test_a_declared_encoding_is_read(encoding: str) -> None:
         (f'MD5;Cat\n{MD5};"A'.encode(), "line 2", "not closed"),
         (f'"MD5;Cat\n{MD5};A'.encode(), "line 1", "not closed"),
         (f'"MD5"x;Cat\n{MD5};A'.encode(), "line 1", "no row of cells"),
+        (f"MD5;Cat\r{MD5};A\r\n".encode(), "line 1", "a CR stands within the line"),
         (b"MD5;Cat\n" + MD5.encode() + b";" + b"x" * (10 << 20) + b"\n", "line 2", "longer than"),
         (b"MD5;Cat\n" + MD5.encode() + b';"' + b"x\n" * (5 << 20), "line 2", "quote"),
         (b"MD5;Cat\n" + MD5.encode() + b';"x\n"' * (1 << 20), "line 2", "a row is longer than"),
@@ -295,12 +296,27 @@ def test_rows_are_refused_where_they_stand(row: str, why: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("quality", "kept"), [("97", 97), ("0", 0), ("100", 100), ("101", None), ("x", None), ("", None)]
+    ("quality", "kept"),
+    [
+        ("97", 97),
+        ("0", 0),
+        ("100", 100),
+        ("101", None),
+        ("x", None),
+        ("", None),
+        ("50.0", 50),
+        ("49.9", 49),
+        ("100.5", None),
+        ("-1", None),
+        ("1e1", None),
+        ("nan", None),
+    ],
 )
 def test_quality_out_of_range_is_noted(quality: str, kept: int | None) -> None:
     found = record(mapped(f"MD5,q\n{MD5},{quality}\n", '[columns]\nmd5 = "MD5"\nquality = "q"\n'))
     assert found.quality == kept
     assert [f.algorithm for f in found.faults] == ([] if kept is not None or not quality else ["quality"])
+    assert all("expected a number of 0 to 100" in f.detail for f in found.faults)
 
 
 def test_a_proposal_reads_the_file_it_was_made_from() -> None:

@@ -46,7 +46,13 @@ def found(text: str | bytes, **options: str) -> list[tuple[str, str]]:
         (f"MD5(a.jpg)= {MD5}", "MD5"),
         (f"SHA2-256(a.jpg)= {SHA256}", "SHA256"),
         (f"SHA512 (a) = {SHA256}{SHA256}", "UNSUPPORTED_ALGORITHM"),
-        (f"{SHA256}{SHA256}  a.jpg", "DIGEST_WRONG_LENGTH"),
+        (f"{SHA256}{SHA256}  a.jpg", "UNSUPPORTED_ALGORITHM"),
+        (f"{SHA256[:56]} *a.jpg", "UNSUPPORTED_ALGORITHM"),
+        (f"{SHA256}{SHA256[:32]}  a.jpg", "UNSUPPORTED_ALGORITHM"),
+        (f"{MD5}   begins with a space.jpg", "MD5"),
+        (f"{MD5}  a\0{SHA1}  b\0", "UNPARSABLE_LINE"),
+        (f"{MD5}  a\r{SHA1}  b", "UNPARSABLE_LINE"),
+        (f"# remark\r{MD5}  a", "UNPARSABLE_LINE"),
         (f"{MD5[:-1]}  a.jpg", "DIGEST_WRONG_LENGTH"),
         (f"MD5 (a) = {SHA1}", "DIGEST_WRONG_LENGTH"),
         ("some words", "UNPARSABLE_LINE"),
@@ -105,10 +111,17 @@ def test_a_first_line_may_declare_the_algorithm(name: str) -> None:
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(InvalidArgument, match="unknown hash algorithm"):
+    with pytest.raises(InvalidArgument, match=r"options\.algorithm: is 'CRC32'; expected one of MD5"):
         read(MD5, algorithm="CRC32")
     with pytest.raises(InvalidArgument, match=r"options\.encoding"):
         read(MD5, encoding="rot13")
+
+
+def test_items_that_no_line_feed_parts_are_never_lost_behind_the_first() -> None:
+    zero = f"{MD5}  a\0{SHA1}  b\0"  # md5sum --zero
+    assert found(zero) == [("line 1", "UNPARSABLE_LINE")]
+    assert found(f"{MD5}  a\r{SHA1}  b\r\n") == [("line 1", "UNPARSABLE_LINE")]
+    assert found(f"{DEEP}1,{MD5},,a\r1,{MD5},,b\n") == [("line 3", "UNPARSABLE_LINE")]
 
 
 def test_hashdeep_follows_its_header() -> None:

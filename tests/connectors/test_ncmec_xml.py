@@ -146,7 +146,19 @@ def test_feedback_becomes_one_review_for_each_member_and_kind() -> None:
     ],
 )
 def test_incomplete_feedback_loses_no_member(feedback: str, count: int) -> None:
-    assert len(one(entry(more=feedback)).reviews) == count
+    record = one(entry(more=feedback))
+    assert len(record.reviews) == count
+    assert bool(record.faults) == (count == 0 and feedback != "<feedback/>"), "what cannot be kept is told"
+
+
+def test_what_members_say_cannot_cost_an_entry_its_hashes() -> None:
+    strange = "<strangeFeedback/>" * 100 + "".join(
+        f'<negativeFeedback><reasons><reason name="{"x" * 2000}"/>{vote(str(i))}</reasons></negativeFeedback>'
+        for i in range(100)
+    )
+    record = one(entry(more=f"<feedback>{strange}</feedback>"))
+    assert len(record.reviews) == 100
+    assert [(f.algorithm, f.reason) for f in record.faults] == [("feedback", "BAD_FIELD")]
 
 
 @pytest.mark.parametrize("prefix", ["", "n:", "hash-sharing:"])
@@ -237,10 +249,19 @@ def test_memory_does_not_grow_with_the_file() -> None:
     assert used < 6 << 20, f"{used >> 20} MiB for {len(data) >> 20} MiB"
 
 
-def test_unknown_elements_around_the_entries_are_passed_over() -> None:
-    extra = "<paging><next>/v2/entries?a&amp;b</next></paging><images2><image/></images2><images count='0'/>"
+def test_other_lists_and_paging_stand_beside_the_entries() -> None:
+    extra = "<paging><next>/v2/entries?a&amp;b</next></paging><images count='0'/>"
     data = document(entry()).replace(b"</queryResult>", extra.encode() + b"</queryResult>")
     assert len(read(data)) == 1
+
+
+@pytest.mark.parametrize(
+    "unknown", ["<images2><image/></images2>", entry(), '<images xmlns="urn:other"><image/></images>']
+)
+def test_items_in_an_unknown_place_are_refused_not_lost(unknown: str) -> None:
+    data = document(entry()).replace(b"</queryResult>", unknown.encode() + b"</queryResult>")
+    with pytest.raises(MalformedSource, match=r"unknown element .* expected images, videos, paging"):
+        read(data)
 
 
 text = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)

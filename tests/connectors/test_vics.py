@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hashhub.errors import MalformedSource
+from hashhub.hashes import parse
+from hashhub.hygiene import inspect
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Flags, Record, Reject
 from hashhub.testing.connectors import Trickle
 from hashhub_connectors import json_stream, vics
@@ -153,7 +155,9 @@ def test_flags_are_tri_state_and_may_be_texts() -> None:
         victim_identified=True, offender_identified=False, distributed=True, suspected=None, self_generated=False
     )
     assert one().flags == Flags()
-    assert one(VictimIdentified="maybe", IsSuspected=[True], SelfGenerated={}).flags == Flags()
+    unread = one(VictimIdentified="maybe", IsSuspected=[True], SelfGenerated={}, IsDistributed=" ")
+    assert unread.flags == Flags()
+    assert [f.algorithm for f in unread.faults] == ["VictimIdentified", "IsSuspected", "SelfGenerated"]
     assert one(VictimIdentified=1).flags.victim_identified is True
     assert one(VictimIdentified=1.0).flags == one(VictimIdentified=1.5).flags == Flags()  # 1.0 == 1, but is no flag
 
@@ -201,6 +205,17 @@ def test_hashes_stand_in_three_places() -> None:
     ]
 
 
+def test_an_alternative_of_another_md5_is_a_second_md5_of_the_item() -> None:
+    other = MD5[::-1]
+    sha1 = {"HashName": "SHA1", "HashValue": SHA1}
+    assert one(AlternativeHashes=[{"MD5": MD5.upper(), **sha1}]).hashes == (parse("MD5", MD5), parse("SHA1", SHA1))
+    bound = one(AlternativeHashes=[{"MD5": other, **sha1}])
+    assert bound.hashes == (parse("MD5", MD5), parse("MD5", other), parse("SHA1", SHA1))
+    assert inspect(bound).reasons == ("CONTRADICTORY_BINDING",)
+    found = one(MD5=None, AlternativeHashes=[{"MD5": MD5, **sha1}, {"MD5": 7, **sha1}])
+    assert found.hashes == (parse("MD5", MD5), parse("SHA1", SHA1))
+
+
 @pytest.mark.parametrize("alternatives", [None, [], "", {}, 0])
 def test_empty_alternatives_are_none(alternatives: object) -> None:
     assert one(AlternativeHashes=alternatives).faults == ()
@@ -240,6 +255,21 @@ def test_items_without_a_usable_hash_are_refused_where_they_stand(media: object,
     assert isinstance(found[1], Reject)
     assert found[1].reason == reason
     assert isinstance(found[2], Record)
+
+
+def test_a_refusal_names_what_is_wrong_with_the_hash_first() -> None:
+    wrong = {"MediaSize": -1, "MimeType": [], "DateUpdated": {}, "Series": "x" * 2000, "IsSuspected": "maybe"}
+    (found,) = read(document([{**wrong, "MD5": MD5[1:]}]))
+    assert isinstance(found, Reject)
+    assert found.detail.startswith("the item has no usable hash: MD5 digest must be 32")
+    (found,) = read(document([{"MD5": None}]))
+    assert isinstance(found, Reject)
+    assert found.detail.endswith("every digest is missing, null or empty; expected at least one")
+
+
+def test_wrong_fields_however_many_cost_no_hash() -> None:
+    found = one(Tags=[{}] * 500)
+    assert [(f.algorithm, f.reason) for f in found.faults] == [("Tags", "BAD_FIELD")]
 
 
 def test_a_null_md5_does_not_cost_the_other_hashes() -> None:
