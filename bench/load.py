@@ -1,8 +1,8 @@
 """A load generator that costs little: raw HTTP/2 for gRPC, raw HTTP/1.1 for the JSON bridge.
 
 grpc's own Python client takes longer for a call than the server does, and both share this machine. Here every request's bytes are made once;
-what is left is a stream number, a send, and reading nine bytes of each frame that comes back (RFC 9113). An answer without DATA is an error: gRPC
-sends those as trailers only.
+what is left is a stream number, a send, and reading nine bytes of each frame that comes back (RFC 9113). The server is told to keep no table of
+headers, so that the trailers of a call that succeeded hold the same bytes every time; whatever else ends a call is counted as an error.
 
 Closed loop: so many calls in progress, the next begins when one ends; that gives the most calls a second. Open loop: calls begin at fixed times
 whatever happened to those before, and their latency counts from that time, so that a server that stalls is not excused.
@@ -15,25 +15,31 @@ import socket
 import struct
 import time
 from array import array
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 4, 6, 7, 8
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
+_HEADER_TABLE_SIZE, _ENABLE_PUSH, _INITIAL_WINDOW_SIZE = 1, 2, 4  # settings
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 _FRAME: Final = 16_384  # bytes of one DATA frame; the smallest limit that a server may set
 _WINDOW: Final = 2**31 - 1
+_FIRST_WINDOW: Final = 65_535  # bytes of a connection, and of a stream, before the peer says more; RFC 9113, 6.9.2
+_STATUS: Final = b"\x0bgrpc-status"  # as a literal: its length, its name (RFC 7541, 6.2.2)
+_OK: Final = _STATUS + b"\x010"
+_GRACE: Final = 5.0  # seconds that calls are waited for when no more begin
 
 
 @dataclass
 class Outcome:
-    """What one run gave: seconds of every call that was answered, the seconds it ran, and how many calls failed."""
+    """What one run gave: seconds of every call that succeeded, the seconds until the last one ended, and why others failed."""
 
     latencies: array[float] = field(default_factory=lambda: array("d"))
     seconds: float = 0.0
-    errors: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
 
 
 class Connection(Protocol):
@@ -45,8 +51,8 @@ class Connection(Protocol):
     def send(self, request: bytes) -> int | None:
         """Begin a call and return its number; None when the peer's flow control wants us to wait."""
 
-    def receive(self) -> Iterator[tuple[int, bool]]:
-        """Read what is there; yield the number of each call that ended and whether it succeeded."""
+    def receive(self) -> Iterator[tuple[int, str]]:
+        """Read what is there; yield the number of each call that ended and why it failed; "" when it did not."""
 
 
 class GRPC:
@@ -63,19 +69,22 @@ class GRPC:
             ("content-type", "application/grpc"), ("authorization", f"Bearer {token}"),
         )  # fmt: skip
         self._next = 1
-        self._window = 65_535  # bytes that the peer takes on the connection; RFC 9113, 6.9.2
-        self._got_data: set[int] = set()
+        self._window = _FIRST_WINDOW
         self._buffer = b""
         self._received = 0
-        settings = struct.pack(">HI", 4, _WINDOW) + struct.pack(">HI", 2, 0)  # initial window; no push
+        settings = b"".join(
+            struct.pack(">HI", name, value)
+            for name, value in ((_HEADER_TABLE_SIZE, 0), (_ENABLE_PUSH, 0), (_INITIAL_WINDOW_SIZE, _WINDOW))
+        )
         self.socket.sendall(
             _PREFACE
             + _frame(_SETTINGS, 0, 0, settings)
-            + _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _WINDOW - 65_535))
+            + _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _WINDOW - _FIRST_WINDOW))
         )
 
     def send(self, request: bytes) -> int | None:
         body = b"\0" + struct.pack(">I", len(request)) + request
+        assert len(body) <= _FIRST_WINDOW, "a request must fit a stream's window: nothing here counts that"
         if len(body) > self._window:
             return None
         number = self._next
@@ -89,7 +98,7 @@ class GRPC:
         self.socket.sendall(b"".join(parts))
         return number
 
-    def receive(self) -> Iterator[tuple[int, bool]]:
+    def receive(self) -> Iterator[tuple[int, str]]:
         got = self.socket.recv(1 << 18)
         if not got:
             msg = "the server closed the connection"
@@ -105,13 +114,9 @@ class GRPC:
             at += 9 + size
             if kind == _DATA:
                 self._received += size
-                if size:
-                    self._got_data.add(number)
-            if kind in {_DATA, _HEADERS} and flags & _END_STREAM:
+            if kind == _RST_STREAM or (kind in {_DATA, _HEADERS} and flags & _END_STREAM):
                 self.in_progress -= 1
-                ok = number in self._got_data
-                self._got_data.discard(number)
-                yield number, ok
+                yield number, "" if kind == _HEADERS and _OK in payload else _why(kind, payload)
             elif kind == _WINDOW_UPDATE and number == 0:
                 self._window += int.from_bytes(payload)
             elif kind == _SETTINGS and not flags & _ACK:
@@ -151,7 +156,7 @@ class JSON:
         self.socket.sendall(self._head + str(len(request)).encode() + b"\r\n\r\n" + request)
         return self._number
 
-    def receive(self) -> Iterator[tuple[int, bool]]:
+    def receive(self) -> Iterator[tuple[int, str]]:
         got = self.socket.recv(1 << 18)
         if not got:
             msg = "the server closed the connection"
@@ -164,91 +169,87 @@ class JSON:
         if len(body) >= length:
             self._buffer = body[length:]
             self.in_progress = 0
-            yield self._number, head.startswith(b"HTTP/1.1 200")
+            yield self._number, "" if head.startswith(b"HTTP/1.1 200") else f"HTTP {head[9:12].decode()}"
 
 
-def closed_loop(
-    connections: Sequence[Connection], requests: Sequence[bytes], concurrency: int, seconds: float
-) -> Outcome:
-    """Keep `concurrency` calls in progress, spread over the connections, for so long."""
-    outcome = Outcome()
-    started: dict[tuple[int, int], float] = {}
-    each = max(1, concurrency // len(connections))
-    turn = 0
-    with selectors.DefaultSelector() as selector:
-        for i, connection in enumerate(connections):
-            selector.register(connection.socket, selectors.EVENT_READ, i)
-        begin = time.perf_counter()
-        end = begin + seconds
-        while (at := time.perf_counter()) < end:
-            for i, connection in enumerate(connections):
-                while connection.in_progress < each:
-                    number = connection.send(requests[turn % len(requests)])
-                    if number is None:
-                        break
-                    turn += 1
-                    started[i, number] = at
-            _gather(selector, connections, started, outcome, 0.1)
-        outcome.seconds = time.perf_counter() - begin
-        _drain(selector, connections)
-    return outcome
+@contextmanager
+def connected(
+    door: Callable[[str, str, str], Connection], count: int, address: str, path: str, token: str
+) -> Iterator[list[Connection]]:
+    """Open so many connections of one kind, for calls of one method, and close them at the end."""
+    with ExitStack() as stack:
+        opened = [door(address, path, token) for _ in range(count)]
+        for connection in opened:
+            stack.enter_context(connection.socket)
+        yield opened
 
 
-def open_loop(connections: Sequence[Connection], requests: Sequence[bytes], rate: float, seconds: float) -> Outcome:
-    """Begin `rate` calls a second, evenly, for so long."""
-    outcome = Outcome()
-    started: dict[tuple[int, int], float] = {}
-    waiting: deque[float] = deque()  # times of calls that are due
-    planned = 0
-    with selectors.DefaultSelector() as selector:
-        for i, connection in enumerate(connections):
-            selector.register(connection.socket, selectors.EVENT_READ, i)
-        begin = time.perf_counter()
-        while (at := time.perf_counter()) < begin + seconds:
-            while begin + planned / rate <= at:
-                waiting.append(begin + planned / rate)
-                planned += 1
-            blocked = 0
-            while waiting and blocked < len(connections):
-                i = (planned - len(waiting) + blocked) % len(connections)
-                number = connections[i].send(requests[(planned - len(waiting)) % len(requests)])
-                if number is None:
-                    blocked += 1
-                    continue
-                blocked = 0
-                started[i, number] = waiting.popleft()
-            _gather(selector, connections, started, outcome, max(0.0, begin + planned / rate - time.perf_counter()))
-        outcome.seconds = time.perf_counter() - begin
-        at = time.perf_counter()
-        # What was never answered or never begun waited at least until now.
-        outcome.latencies.extend(at - due for due in (*waiting, *started.values()) if at - due > 1.0)
-        _drain(selector, connections)
-    return outcome
-
-
-def _gather(
-    selector: selectors.BaseSelector,
+def run(
     connections: Sequence[Connection],
-    started: dict[tuple[int, int], float],
-    outcome: Outcome,
-    timeout: float,
-) -> None:
-    for key, _ in selector.select(timeout):
-        for number, ok in connections[key.data].receive():
-            latency = time.perf_counter() - started.pop((key.data, number))
-            if ok:
-                outcome.latencies.append(latency)
-            else:
-                outcome.errors += 1
+    requests: Sequence[bytes],
+    seconds: float,
+    *,
+    concurrency: int = 0,
+    rate: float = 0,
+) -> Outcome:
+    """Make calls for so long: either `concurrency` at a time, spread over the connections, or `rate` a second, evenly.
+
+    Those in progress at the end are waited for; whatever is not answered then counts as an error.
+    """
+    outcome = Outcome()
+    each = max(1, concurrency // len(connections))
+    most = each * len(connections)
+    total = round(rate * seconds)
+    started: dict[tuple[int, int], float] = {}
+    due: deque[float] = deque()
+    planned = turn = 0
+    # epoll waits whole milliseconds, which is longer than calls are apart.
+    with selectors.SelectSelector() as selector:
+        for i, connection in enumerate(connections):
+            selector.register(connection.socket, selectors.EVENT_READ, i)
+        begin = at = time.perf_counter()
+        end = begin + seconds
+        while at < end or ((started or due or planned < total) and at < end + _GRACE):
+            before = planned
+            if rate:
+                planned = min(total, int((at - begin) * rate) + 1)
+            elif at < end:
+                planned += most - len(started) - len(due)
+            due.extend(begin + i / rate if rate else at for i in range(before, planned))
+            passed = 0
+            while due and passed < len(connections):
+                i = turn % len(connections)
+                turn += 1
+                connection = connections[i]
+                number = None
+                if rate or connection.in_progress < each:
+                    number = connection.send(requests[(planned - len(due)) % len(requests)])
+                if number is None:
+                    passed += 1
+                    continue
+                passed = 0
+                started[i, number] = due.popleft()
+            wait = begin + planned / rate - time.perf_counter() if planned < total and not due else 0.1
+            for key, _ in selector.select(max(0.0, wait)):
+                for number, failure in connections[key.data].receive():
+                    latency = time.perf_counter() - started.pop((key.data, number))
+                    if failure:
+                        outcome.errors[failure] += 1
+                    else:
+                        outcome.latencies.append(latency)
+            at = time.perf_counter()
+        outcome.seconds = at - begin
+    if unanswered := len(started) + len(due) + max(0, total - planned):
+        outcome.errors["not answered"] += unanswered
+    return outcome
 
 
-def _drain(selector: selectors.BaseSelector, connections: Sequence[Connection]) -> None:
-    """Let the calls in progress end, so that the connections can be used again."""
-    until = time.perf_counter() + 5
-    while any(c.in_progress for c in connections) and time.perf_counter() < until:
-        for key, _ in selector.select(0.1):
-            for _ in connections[key.data].receive():
-                pass
+def _why(kind: int, payload: bytes) -> str:
+    """Return what to call the error that ended a stream with this frame."""
+    if kind == _RST_STREAM:
+        return "reset"
+    _, found, rest = payload.partition(_STATUS)
+    return f"status {rest[1 : 1 + rest[0]].decode()}" if found else "no status"
 
 
 def _frame(kind: int, flags: int, number: int, payload: bytes) -> bytes:

@@ -200,15 +200,22 @@ def overhead(directory: Path) -> str:
 def server(directory: Path) -> str:
     """Return the table of the running server."""
     rows = load(directory, "server*.json")
-    head = ("index", "workers", "calls", "calls/s", "hashes/s", "p50 ms at 70 %", "p99 ms at 70 %", "errors")
+    head = (
+        "entries", "workers", "calls", "offered/s", "answered/s", "hashes/s", "p50 ms", "p99 ms", "errors", "server, cores",
+        "generator, cores", "server MiB",
+    )  # fmt: skip
     return table(
         head,
         [
-            [f"{r['n']:,}", str(r["workers"]), r["kind"], r["calls_per_second"], r["hashes_per_second"], r["at_70_p50_ms"],
-             r["at_70_p99_ms"], r["errors"]]
+            [f"{r['n']:,}", str(r["workers"]), r["calls"], r.get("offered") or "all it takes", r["calls_per_second"], r["hashes_per_second"],
+             r.get("p50_ms"), r.get("p99_ms"), _percent(r.get("errors")), r.get("server_cores"), r.get("generator_cores"), r["server_mib"]]
             for r in rows
         ],
     )  # fmt: skip
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.3g} %"
 
 
 def false_positives(directory: Path) -> str:
@@ -353,8 +360,9 @@ def _throughput(rows: Sequence[Row], served: Sequence[Row], path: Path) -> None:
     left.set(yscale="log", xlabel="cores", ylabel="queries a second, batches", title="Engines in process")
     left.set_xticks(sorted({1, *(r["parameters"]["cores"] for r in rows)}))
     _legend(left)
-    for n, kind in dict.fromkeys((r["n"], r["kind"]) for r in served):
-        points = sorted((r["workers"], r["hashes_per_second"]) for r in served if (r["n"], r["kind"]) == (n, kind))
+    served = [r for r in served if r["calls"] in {"single", "batch", "json"} and not r["offered"]]
+    for n, kind in dict.fromkeys((r["n"], r["calls"]) for r in served):
+        points = sorted((r["workers"], r["hashes_per_second"]) for r in served if (r["n"], r["calls"]) == (n, kind))
         right.plot(*zip(*points, strict=True), marker="o", label=f"{kind}, {n:,}")
     right.set(yscale="log", xlabel="worker processes", ylabel="hashes a second", title="Server, load on the same cores")
     right.set_xticks(sorted({r["workers"] for r in served}))

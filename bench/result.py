@@ -8,7 +8,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -111,6 +111,12 @@ def resident_mib(pid: int | None = None) -> float:
     return _status(pid or os.getpid(), "VmRSS")
 
 
+def shared_mib(pids: Sequence[int]) -> float:
+    """Return the memory of processes together, in MiB: pages that they share, mapped files among them, count once (proc(5), Pss)."""
+    lines = [line for pid in pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / _MIB
+
+
 def reset_peak() -> None:
     """Start this process's peak anew (Linux: proc(5), clear_refs)."""
     Path("/proc/self/clear_refs").write_text("5", "ascii")
@@ -121,6 +127,18 @@ def _status(pid: int, field: str) -> float:
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024 / _MIB
     return 0.0
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its descendants."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            parents[int(path.parent.name)] = int(path.read_text("ascii", "replace").rpartition(")")[2].split()[1])
+    found = [pid]
+    for member in found:
+        found += [child for child, parent in parents.items() if parent == member]
+    return found
 
 
 def cpu_seconds(pid: int | None = None) -> float:
