@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import BinaryIO, Final, NoReturn
 
@@ -37,12 +38,30 @@ class Large(Enum):
 LARGE: Final = Large.LARGE
 
 
+class Object(dict[str, object]):
+    """A JSON object in which a key stands more than once: the last value stays, and `repeated` has such keys."""
+
+    def __init__(self, pairs: Iterable[tuple[str, object]] = ()) -> None:
+        super().__init__(pairs)
+        self.repeated: set[str] = set()
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    plain = dict(pairs)
+    if len(plain) == len(pairs):
+        return plain
+    found = Object(pairs)
+    found.repeated.update(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+    return found
+
+
 def _integer(text: str) -> int | float:
     return int(text) if len(text) <= _DIGITS else math.inf
 
 
-_scan: Final = json.JSONDecoder().raw_decode
-_scan_huge: Final = json.JSONDecoder(parse_int=_integer).raw_decode  # slower: a Python call for each integer
+_scan: Final = json.JSONDecoder(object_pairs_hook=_object).raw_decode
+# Slower: a Python call for each integer.
+_scan_huge: Final = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer).raw_decode
 
 
 class JSONReader:
@@ -78,7 +97,7 @@ class JSONReader:
     def value(self) -> object:
         """Return the next value and go past it; LARGE, staying before it, for a container longer than the limit.
 
-        Of a repeated key the last value stays, NaN and infinities come as floats, and so do integers of thousands of digits.
+        An object with a repeated key comes as `Object`; NaN and infinities come as floats, and so do integers of thousands of digits.
         Raises MalformedSource for a longer string and for nesting deeper than the interpreter's limit.
         """
         self.peek()

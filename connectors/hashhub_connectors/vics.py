@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 from hashhub.connector import Option, check_options
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, HashFault, Record, Reject
 from hashhub_connectors import items
-from hashhub_connectors.json_stream import LARGE, JSONReader
+from hashhub_connectors.json_stream import LARGE, JSONReader, Object
 
 _CONTEXTS: Final = {
     "odata.metadata": re.compile(r"https?://github\.com/ICMEC/ProjectVic/DataModels/1\.[123]\.xml#(?:Media|Cases)"),
@@ -29,6 +29,7 @@ _EXPECTED: Final = (
     "expected odata.metadata of …/ICMEC/ProjectVic/DataModels/1.1.xml to 1.3.xml#Media or #Cases, or @odata.context of "
     "…/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/REGION/$metadata#Media or #Cases"
 )
+_MEDIA_TWICE: Final = "Media is given twice; expected it once"
 _FLAGS: Final = ("VictimIdentified", "OffenderIdentified", "IsDistributed", "IsSuspected", "SelfGenerated")
 _DIGESTS: Final = (("MD5", "MD5"), ("SHA1", "SHA1"), ("PhotoDNA", "PHOTODNA"))
 _FIELDS: Final = frozenset(
@@ -101,6 +102,8 @@ def _read_value(reader: JSONReader, region: str) -> Iterator[Record | Reject]:
             yield from _read_large(reader, position, region)
         elif isinstance(element, dict) and "Media" in element:
             media = element["Media"]
+            if isinstance(element, Object) and "Media" in element.repeated:
+                reader.fail(_MEDIA_TWICE)
             if not isinstance(media, list):
                 yield from _no_media(position, media)
                 continue
@@ -122,14 +125,14 @@ def _read_large(reader: JSONReader, position: str, region: str) -> Iterator[Reco
         reader.skip()
         yield _record(position, [], region)
         return
-    fields: dict[str, object] = {}
+    fields = Object()
     is_case = False
     for key in reader.members():
         if key != "Media":
             _keep(reader, key, fields)
             continue
         if is_case:
-            reader.fail("Media is given twice; expected it once")
+            reader.fail(_MEDIA_TWICE)
         is_case = True
         if reader.peek() == "[":
             for index in reader.elements():
@@ -152,16 +155,18 @@ def _read_medium(reader: JSONReader) -> object:
     if reader.peek() != "{":
         reader.skip()
         return []
-    fields: dict[str, object] = {}
+    fields = Object()
     for key in reader.members():
         _keep(reader, key, fields)
     return fields
 
 
-def _keep(reader: JSONReader, key: str, fields: dict[str, object]) -> None:
+def _keep(reader: JSONReader, key: str, fields: Object) -> None:
     if key not in _FIELDS:
         reader.skip()
         return
+    if key in fields:
+        fields.repeated.add(key)
     fields[key] = reader.value()
     if fields[key] is LARGE:
         reader.skip()
@@ -170,6 +175,8 @@ def _keep(reader: JSONReader, key: str, fields: dict[str, object]) -> None:
 def _record(position: str, media: object, region: str) -> Record | Reject:
     if not isinstance(media, dict):
         return Reject(position, "NOT_AN_OBJECT", f"expected an object with hashes, found {items.kind(media)}")
+    if isinstance(media, Object) and (twice := sorted(media.repeated & _FIELDS)):
+        return Reject(position, "BAD_FIELD", f"given more than once, so nobody can tell what holds: {', '.join(twice)}")
     get = media.get
     category = get("Category")
     if isinstance(category, float) and category.is_integer():
@@ -220,8 +227,8 @@ def _alternatives(found: object, md5: object, pairs: list[tuple[str, str]], faul
         return
     for i, alternative in enumerate(found[: MAX_HASHES_PER_ENTRY + 1]):  # one too many is enough to be refused
         label = f"AlternativeHashes[{i}]"
-        if not isinstance(alternative, dict):
-            faults.append(items.bad_field(label, "an object with HashName and HashValue", alternative))
+        if not isinstance(alternative, dict) or isinstance(alternative, Object):
+            faults.append(items.bad_field(label, "an object with one HashName and one HashValue", alternative))
             continue
         own = alternative.get("MD5")
         if own and own != md5 and isinstance(own, str):

@@ -267,6 +267,26 @@ def test_a_refusal_names_what_is_wrong_with_the_hash_first() -> None:
     assert found.detail.endswith("every digest is missing, null or empty; expected at least one")
 
 
+@pytest.mark.parametrize("padding", ["", "x" * 600_000], ids=["small", "large"])
+def test_a_field_that_is_given_twice_is_refused_in_items_of_any_size(padding: str) -> None:
+    def items_of(text: str) -> list[Record | Reject]:
+        more = f'"Comments":"{padding}","Comments":"{padding}"'
+        return read(document(["ODD", {"MD5": MD5}]).replace(b'"ODD"', f"{{{text},{more}}}".encode()))
+
+    twice, again = items_of(f'"MD5":"{MD5}","MD5":"{MD5[::-1]}"')
+    assert isinstance(twice, Reject)
+    assert (twice.position, twice.reason, twice.detail[-5:]) == ("value[0]", "BAD_FIELD", ": MD5")
+    assert isinstance(again, Record)
+    assert all(isinstance(f, Record) for f in items_of(f'"MD5":"{MD5}","MediaFiles":[{{"x":1,"x":2}}]'))
+    with pytest.raises(MalformedSource, match="Media is given twice"):
+        items_of(f'"Media":[{{"MD5":"{MD5}"}}],"Media":[{{"SHA1":"{SHA1}"}}]')
+    found = items_of(f'"MD5":"{MD5}","AlternativeHashes":[{{"HashName":"SHA1","HashValue":"{SHA1}","HashValue":""}}]')[
+        0
+    ]
+    assert isinstance(found, Record)
+    assert [f.reason for f in found.faults] == ["BAD_FIELD"]
+
+
 def test_wrong_fields_however_many_cost_no_hash() -> None:
     found = one(Tags=[{}] * 500)
     assert [(f.algorithm, f.reason) for f in found.faults] == [("Tags", "BAD_FIELD")]
