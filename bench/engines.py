@@ -7,10 +7,11 @@ where they can be: an index of k chunks finds everything within r bits when it f
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,20 +28,20 @@ class Unsupported(Exception):
     """The engine has no such operation."""
 
 
-class Engine:
+class Engine(Protocol):
     """What a benchmark asks of an engine; what one leaves out it cannot do."""
 
+    @abstractmethod
     def build(self, base: Digests, directory: Path, threads: int) -> None:
         """Take all digests in; `directory` is the engine's own."""
-        raise NotImplementedError
 
+    @abstractmethod
     def search(self, queries: Digests, max_distance: int) -> Any:
         """Answer all queries: what is timed. One query at a time for latencies."""
-        raise NotImplementedError
 
+    @abstractmethod
     def found(self, answer: Any, max_distance: int, base: Digests) -> list[Digests]:
         """Return the digests that an answer names, for each query: not timed."""
-        raise NotImplementedError
 
     def use_threads(self, threads: int) -> None:
         """Search with so many threads from now on."""
@@ -64,6 +65,7 @@ class Engine:
 
     def close(self) -> None:
         """Let go of threads and files."""
+        return
 
 
 class HashHub(Engine):
@@ -115,8 +117,9 @@ class _Faiss(Engine):
 
     index: Any
 
+    @abstractmethod
     def make(self, bits: int, n: int, base: Digests) -> Any:
-        raise NotImplementedError
+        """Return the empty index."""
 
     def build(self, base: Digests, directory: Path, threads: int) -> None:
         import faiss

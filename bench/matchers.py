@@ -4,8 +4,10 @@
 
 Each engine runs in a process of its own. Latencies are of single calls with one query each, on one thread; queries a second are of one call with
 all queries, on one thread and on all. Building uses all cores. Recall is against a comparison with every digest by code that shares nothing with
-any engine; four queries of five are about nothing stored, the others are near a stored digest, half of them at the very radius. Memory is what the
-process grew by once the digests themselves were freed, mapped pages included.
+any engine; four queries of five are about nothing stored, the others are near a stored digest, half of them at the very radius.
+
+`memory_mib` is what the process's resident memory grew by once the digests themselves were freed, mapped pages included; `disk_bytes` what the
+saved index takes on disk. An engine that takes more memory than was free, or longer than --timeout, is stopped, and its row says so.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import ctypes
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,6 +37,7 @@ _CORES: Final = len(os.sched_getaffinity(0))
 _CHANGES: Final = 20  # digests added and withdrawn one by one
 _SLOW: Final = 0.5  # seconds; what takes longer is measured once
 _BUDGET: Final = 60.0  # seconds for the latencies of one engine at one radius
+_SPARE_MIB: Final = 1024.0  # memory that no engine may take, so that the machine does not choose what to kill
 
 
 def main() -> None:
@@ -76,7 +80,7 @@ def _compare(kind: str, n: int, options: argparse.Namespace) -> None:
             result.show(
                 rows[-len(found) :],
                 ("workload", "n", "engine", "max_distance", "recall", "wrong", "p50_us", "p99_us", "qps_one", "qps_all",
-                 "build_s", "memory_mib", "add_ms", "withdraw_ms", "open_ms", "failed"),
+                 "build_s", "memory_mib", "disk_bytes", "add_ms", "withdraw_ms", "open_ms", "failed"),
             )  # fmt: skip
     name = options.name or f"matchers-{kind}-{n}"
     packages = ("numpy", "numba", "faiss-cpu", "threatexchange", "pynear", "usearch")
@@ -87,15 +91,37 @@ def _compare(kind: str, n: int, options: argparse.Namespace) -> None:
 def _in_own_process(engine: str, directory: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "bench.matchers", "--one", engine, "--scratch", str(directory)]
     command += ["--max-distance", options.max_distance]
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=options.timeout, check=False)
-    except subprocess.TimeoutExpired:
-        return [{"failed": f"not done after {options.timeout:g} s"}]
+    most = _available_mib() - _SPARE_MIB
+    deadline = time.monotonic() + options.timeout
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        while True:
+            try:
+                out, err = run.communicate(timeout=0.1)
+                break
+            except subprocess.TimeoutExpired:
+                pass
+            taken = result.resident_mib(run.pid)
+            if taken > most:
+                run.kill()
+                return [
+                    {
+                        "failed": f"stopped: it took {taken / 1024:.1f} GiB of memory, and {most / 1024:.1f} GiB were free"
+                    }
+                ]
+            if time.monotonic() > deadline:
+                run.kill()
+                return [{"failed": f"stopped: not done after {options.timeout:g} s"}]
     if run.returncode:
-        said = run.stderr.strip().splitlines()
+        said = err.strip().splitlines()
         return [{"failed": said[-1][:200] if said else f"ended with code {run.returncode}"}]
-    found: list[dict[str, Any]] = json.loads(run.stdout.strip().splitlines()[-1])
+    found: list[dict[str, Any]] = json.loads(out.strip().splitlines()[-1])
     return found
+
+
+def _available_mib() -> float:
+    """Return the memory that a process can have without swapping (Linux: proc(5), meminfo)."""
+    lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable:"))
 
 
 def _measure(name: str, directory: Path, radii: list[int]) -> list[dict[str, Any]]:
@@ -127,6 +153,7 @@ def _measure(name: str, directory: Path, radii: list[int]) -> list[dict[str, Any
     shared["memory_mib"] = _settled_mib() - before
     shared |= _changes(engine, mapped)
     shared["open_ms"] = _opening(engine, own, queries, radii[0])
+    shared["disk_bytes"] = _file_bytes(own) if shared["open_ms"] is not None else None
     engine.close()
     return [{**row, **shared} for row in rows]
 
@@ -139,6 +166,7 @@ def _warm(engine: Engine, own: Path, queries: NDArray[np.uint8], radius: int) ->
     engine.build(random, few, 1)
     engine.search(queries[:70], radius)
     engine.close()
+    shutil.rmtree(few)
 
 
 def _header(path: Path) -> int:
@@ -182,6 +210,7 @@ def _searches(
     total = int(lims[len(asked)])
     del answer, found
     singles = [np.ascontiguousarray(asked[i : i + 1]) for i in range(len(asked))]
+    _settle()
     times: list[float] = []
     started = time.perf_counter()
     passes = 0
@@ -206,6 +235,19 @@ def _searches(
         "qps_one": one,
         "qps_all": every,
     }
+
+
+def _settle() -> None:
+    """Wait, a minute at most, until nothing goes on in the background of this process: an opened index may still be mapping its pages."""
+    for _ in range(1200):
+        before = time.process_time()
+        time.sleep(0.05)
+        if time.process_time() - before < 0.005:
+            return
+
+
+def _file_bytes(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 def _rate(engine: Engine, queries: NDArray[np.uint8], radius: int) -> float:

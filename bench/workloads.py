@@ -67,7 +67,7 @@ def make(kind: str, n: int, query_count: int, max_distance: int, seed: int) -> W
 
 
 def _random(n: int, width: int, rng: np.random.Generator) -> Digests:
-    return np.frombuffer(rng.bytes(n * width), np.uint8).reshape(n, width).copy()
+    return rng.integers(0, 256, (n, width), np.uint8)
 
 
 class Copula:
@@ -76,7 +76,11 @@ class Copula:
     def __init__(self, sample: Digests) -> None:
         """Fit to uint8[n, bytes]."""
         bits = np.unpackbits(sample[:200_000], axis=1).astype(np.float32) - 0.5
-        correlation = np.nan_to_num(np.corrcoef(bits, rowvar=False))
+        mean = bits.mean(axis=0)
+        # The first bit of a pHash, the mean brightness, is always above the median.
+        self._constant = np.where(np.abs(mean) == 0.5, np.sign(mean) * np.float32(np.inf), 0)
+        with np.errstate(invalid="ignore"):
+            correlation = np.nan_to_num(np.corrcoef(bits, rowvar=False))
         latent = np.sin(np.pi / 2 * correlation)  # of Gaussians that are cut at 0 (Sheppard 1899)
         values, vectors = np.linalg.eigh(latent)
         self._root = (vectors * np.sqrt(np.maximum(values, 1e-6))).astype(np.float32)
@@ -85,7 +89,7 @@ class Copula:
         """Yield n digests in chunks."""
         for start in range(0, n, _CHUNK):
             size = min(_CHUNK, n - start)
-            values = rng.standard_normal((size, len(self._root)), np.float32) @ self._root.T
+            values = rng.standard_normal((size, len(self._root)), np.float32) @ self._root.T + self._constant
             median = np.median(values, axis=1, keepdims=True)
             yield np.packbits(values > median, axis=1)
 
@@ -131,13 +135,16 @@ def _cluster(base: Digests, rng: np.random.Generator) -> dict[str, Any]:
 
 def _distinct(base: Digests, rng: np.random.Generator) -> Digests:
     """Replace repeated digests by random ones, in place: engines differ in what they do with repeats."""
-    width = base.shape[1]
-    flat = base.view(f"V{width}").ravel()
-    _, first = np.unique(flat, return_index=True)
-    if len(first) < len(base):
-        again = np.ones(len(base), bool)
-        again[first] = False
-        base[again] = _random(int(again.sum()), width, rng)
+    words = base.view(np.uint64)
+    mixed = np.zeros(len(words), np.uint64)
+    for w, odd in enumerate(rng.integers(0, 2**63, words.shape[1], np.uint64) * 2 + 1):
+        mixed += words[:, w] * odd
+    ordered = np.sort(mixed)
+    suspect = np.flatnonzero(np.isin(mixed, ordered[1:][ordered[1:] == ordered[:-1]]))
+    if len(suspect):
+        _, first = np.unique(base[suspect].view(f"V{base.shape[1]}").ravel(), return_index=True)
+        again = np.delete(suspect, first)
+        base[again] = _random(len(again), base.shape[1], rng)
     return base
 
 

@@ -191,7 +191,7 @@ class Segment:
     def locate(self, rows: Rows) -> NDArray[np.int64]:
         """Return where each row is, withdrawn or not, or -1."""
         out = np.empty(len(rows), np.int64)
-        kernels.lookup(rows, self.parts.rows, self.parts.directory, self._prefix_bits, out)
+        kernels.locate(rows, self.parts.rows, self.parts.directory, self._prefix_bits, out)
         return out
 
     def contains(self, rows: Rows) -> NDArray[np.bool_]:
@@ -233,7 +233,8 @@ class Segment:
         plan = self.plan(max_distance)
         rows, dead = self.parts.rows, self.dead
         if plan.engine is Engine.SORTED:
-            return self._look_up
+            directory, prefix_bits = self.parts.directory, self._prefix_bits
+            return lambda queries: _collect(kernels.look_up, (queries, rows, dead, directory, prefix_bits))
         if plan.engine is Engine.FAISS:
             return lambda queries: self._faiss(queries, max_distance)
         if plan.thresholds is not None and self._layout is not None:
@@ -260,13 +261,6 @@ class Segment:
                 kernels.scan_euclidean, (queries.view(np.uint8), as_bytes, dead, max_distance)
             )
         return lambda queries: _collect(kernels.scan_hamming, (queries, rows, dead, max_distance))
-
-    def _look_up(self, queries: Rows) -> Hits:
-        at = self.locate(queries)
-        where = np.flatnonzero(at >= 0)
-        at = at[where]
-        living = self._living(at)
-        return Hits(where[living], at[living], np.zeros(int(living.sum()), np.int32))
 
     def _living(self, at: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of these rows are not withdrawn."""

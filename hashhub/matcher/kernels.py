@@ -408,14 +408,14 @@ def fill_directory(rows: NDArray[np.uint64], bits: int, directory: NDArray[np.ui
 
 
 @_jit
-def lookup(
+def locate(
     queries: NDArray[np.uint64],
     rows: NDArray[np.uint64],
     directory: NDArray[np.uint32],
     bits: int,
     out: NDArray[np.int64],
 ) -> None:
-    """Write the row equal to each query, or -1. The rows are sorted; both sides have the same width."""
+    """Write the row equal to each query, living or not, or -1. The rows are sorted; both sides have the same width."""
     n = queries.shape[0]
     words = rows.shape[1]
     flat = rows.reshape(-1)
@@ -435,6 +435,31 @@ def lookup(
                 high = middle
         end = np.int64(directory[prefix + 1])
         out[k] = low if low < end and _equal(rows, low, queries, k) else -1
+
+
+@_jit
+def look_up(
+    queries: NDArray[np.uint64],
+    rows: NDArray[np.uint64],
+    dead: NDArray[np.uint8],
+    directory: NDArray[np.uint32],
+    bits: int,
+    out_query: NDArray[np.int64],
+    out_row: NDArray[np.int64],
+    out_distance: NDArray[np.int32],
+) -> int:
+    """Find the living row equal to each query. Results and return value as `search_tables`."""
+    at = np.empty(queries.shape[0], np.int64)
+    locate(queries, rows, directory, bits, at)
+    found = 0
+    for k in range(at.shape[0]):
+        if at[k] >= 0 and not is_set(dead, at[k]):
+            if found < out_row.shape[0]:
+                out_query[found] = k
+                out_row[found] = at[k]
+                out_distance[found] = 0
+            found += 1
+    return found
 
 
 # --- Tables: multi-index hashing with fingerprints ---------------------------------------------------------------------------
