@@ -9,7 +9,6 @@ from __future__ import annotations
 from hashhub.hashing.digest import DIGEST_ALGORITHMS
 from hashhub.hashing.image import (
     DEFAULT_LIMITS,
-    MIN_PDQ_QUALITY,
     PERCEPTUAL_ALGORITHMS,
     FrameHashes,
     Limits,
@@ -23,7 +22,6 @@ from hashhub.hashing.image import (
 __all__ = [
     "DEFAULT_LIMITS",
     "DIGEST_ALGORITHMS",
-    "MIN_PDQ_QUALITY",
     "PERCEPTUAL_ALGORITHMS",
     "FrameHashes",
     "Limits",

@@ -6,7 +6,7 @@
 The signature (the first bytes) alone decides what is a picture, and Pillow is asked for that one format. So "not a picture" is an
 answer, and "a picture that cannot be decoded" is an error: a damaged upload is never mistaken for a harmless one.
 
-PDQ is computed on the decoded pixels at full size, as the C++ reference does it (which `pdqhash` wraps): nothing is resampled first.
+PDQ is computed on the decoded pixels at full size, as the C++ reference does it: nothing is resampled first (`hashing.pdq`).
 A file that lacks only bytes after its last pixel is hashed; if the application has set Pillow's LOAD_TRUNCATED_IMAGES, so are files
 that end early, with what Pillow makes of them.
 What differs from tools that hand a file's pixels over as they are stored: EXIF orientation is applied, and transparency is laid
@@ -16,6 +16,7 @@ on white, so that the hash is of the picture that people see.
 from __future__ import annotations
 
 import io
+import logging
 import math
 import warnings
 from collections.abc import Collection, Iterator
@@ -23,22 +24,23 @@ from contextlib import contextmanager
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
 
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, NotFound, Reason, Violation
 from hashhub.hashes import Hash, algorithm
 from hashhub.hashing.digest import DIGEST_ALGORITHMS, digests, read_chunks
+from hashhub.hygiene import MIN_PDQ_QUALITY
 
 if TYPE_CHECKING:
     from PIL import Image
 
 PERCEPTUAL_ALGORITHMS: Final = ("PDQ", "PHASH", "DHASH")
 
-# Below this the PDQ authors call a picture featureless and advise against using its hash: "The TMK+PDQF Video-Hashing
-# Algorithm and the PDQ Image-Hashing Algorithm" (2019).
-MIN_PDQ_QUALITY: Final = 50
+# What Pillow logs, errors too, is about the bytes of one damaged file and may quote them; what matters of it is raised.
+if logging.getLogger("PIL").level == logging.NOTSET:  # unless the application has asked for it
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,20 +48,25 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         max_bytes: Encoded size of a picture. Media of other kinds are digested as a stream, whatever their size.
-        max_pixels: Width times height of one frame. Hashing takes about 35 bytes and 50 to 150 ns a pixel, nearly all of it in
-            PDQ, so the default of 64 Mi pixels takes about 2.3 GB at its peak and some 5 s. Pillow's own limit (178 million)
-            applies as well.
+        max_pixels: Width times height of one frame; one of JPEG 2000 counts fourfold. It also bounds the frames hashed of an
+            animation, all together. Decoding and hashing take about 30 ns a pixel (PNG 50, JPEG 2000 260), with all rotations
+            and flips 90, and 30 bytes at their peak: with the default, 64 Mi pixels, 2 to 6 s of one core and 2 GB. Pillow's own
+            limit (178 million) applies as well.
+        max_side: Width and height, each: what JPEG and GIF can express. Some work goes by rows and columns, not by pixels.
         max_frames: Frames hashed of an animation or a file of several pages. If it has more, this many are taken, evenly
-            spaced, the first and the last among them: frame `i * (frame_count - 1) // (max_frames - 1)` for each i.
+            spaced, the first and the last among them: frame `i * (frame_count - 1) // (max_frames - 1)` for each i; of large
+            frames as many as `max_pixels` allows.
         max_source_frames: Frames in the file.
-        max_total_pixels: Frames in the file times the pixels of one: most formats must decode all of them to reach the last.
+        max_total_pixels: Frames in the file times the pixels of one: most formats must decode all of them to reach the last,
+            at 7 to 27 ns a pixel.
     """
 
     max_bytes: int = 64 * 1024 * 1024
     max_pixels: int = 64 * 1024 * 1024
+    max_side: int = 65_535
     max_frames: int = 32
     max_source_frames: int = 10_000
-    max_total_pixels: int = 512 * 1024 * 1024
+    max_total_pixels: int = 256 * 1024 * 1024
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument naming every bound that is not positive."""
@@ -93,6 +100,15 @@ _TRANSPOSED: Final[dict[Transform, Transform | None]] = {
     Transform.ROTATE_90: Transform.FLIP_LEFT_RIGHT,
     Transform.ROTATE_270: Transform.FLIP_TOP_BOTTOM,
     Transform.TRANSVERSE: Transform.ROTATE_180,
+}
+
+
+# Those four: whether left and right, top and bottom change places.
+_MIRRORS: Final[dict[Transform | None, tuple[bool, bool]]] = {
+    None: (False, False),
+    Transform.FLIP_LEFT_RIGHT: (True, False),
+    Transform.FLIP_TOP_BOTTOM: (False, True),
+    Transform.ROTATE_180: (True, True),
 }
 
 
@@ -170,8 +186,8 @@ def hash_media(
         algorithms: Names of the algorithms to compute, by default all of `DIGEST_ALGORITHMS` and `PERCEPTUAL_ALGORITHMS`.
             Without a perceptual one no picture is decoded, so nothing beyond the base install is needed.
         dihedral: Also compute each frame's perceptual hashes after the seven rotations and flips, for queries. They are
-            the hashes of the transformed pixels, not estimates; PDQ then takes four times as long. See `pdq_dihedral` for
-            the estimate.
+            the hashes of the transformed pixels, not estimates; hashing then takes three times as long. See
+            `pdq_dihedral` for the estimate.
         limits: Bounds on what a picture may cost.
 
     Raises:
@@ -428,7 +444,7 @@ def _hash_picture(
                     "pixels in all frames",
                     f"the picture has {count} frames of {picture.width} x {picture.height}",
                 )
-            sampled = _sample(count, limits.max_frames)
+            sampled = _sample(count, min(limits.max_frames, max(1, limits.max_pixels // _pixels(picture))))
             size = (0, 0)
             frames: dict[tuple[Hash, ...], FrameHashes] = {}
             clock = 0.0
@@ -460,7 +476,6 @@ def _require_extra() -> None:
     try:
         import imagehash  # noqa: F401 - only whether it is there
         import numpy as np  # noqa: F401 - likewise
-        import pdqhash  # noqa: F401 - likewise
         import PIL.Image  # noqa: F401 - likewise
     except ImportError as e:
         raise FailedPrecondition(
@@ -508,11 +523,21 @@ def _too_large(limit: str, bound: int, unit: str, found: str) -> LimitExceeded:
     )
 
 
+# Decoding one takes ten times as long as in any other format.
+_JPEG_2000_COUNTS: Final = 4
+
+
+def _pixels(picture: Image.Image) -> int:
+    """Return the pixels of the current frame, as `Limits.max_pixels` counts them; at least 1."""
+    return max(1, picture.width * picture.height * (_JPEG_2000_COUNTS if picture.format == "JPEG2000" else 1))
+
+
 def _check_pixels(picture: Image.Image, limits: Limits) -> None:
-    if picture.width * picture.height > limits.max_pixels:
-        raise _too_large(
-            "max_pixels", limits.max_pixels, "pixels", f"the picture is {picture.width} x {picture.height}, larger"
-        )
+    size = f"the picture is {picture.width} x {picture.height}"
+    if max(picture.size) > limits.max_side:
+        raise _too_large("max_side", limits.max_side, "pixels", f"{size}, longer")
+    if _pixels(picture) > limits.max_pixels:
+        raise _too_large("max_pixels", limits.max_pixels, "pixels", f"{size}, larger")
 
 
 def _frame_count(picture: Image.Image, data: bytes, limits: Limits) -> int:
@@ -697,20 +722,14 @@ def _hash_frame(
 def _pdq(picture: Image.Image, *, dihedral: bool) -> tuple[dict[Transform | None, Hash], int]:
     """Return the PDQ hash, by transform if `dihedral`, and the quality of the picture as it is."""
     import numpy as np
-    import pdqhash
 
-    def compute(pixels: np.ndarray[Any, Any]) -> tuple[int, int]:
-        # pdqhash takes the brightness of these pixels, in NumPy's choice of memory order, for an array of contiguous rows.
-        bits, quality = pdqhash.compute(np.ascontiguousarray(pixels))
-        return int.from_bytes(np.packbits(bits.astype(np.uint8)).tobytes()), int(quality)
+    from hashhub.hashing import pdq
 
-    pixels = np.asarray(picture)
-    upright, quality = compute(pixels)
+    found = pdq.compute(np.asarray(picture), _MIRRORS.values() if dihedral else [_MIRRORS[None]])
+    upright, quality = found[_MIRRORS[None]]
     bits: dict[Transform | None, int] = {None: upright}
     if dihedral:
-        bits[Transform.FLIP_LEFT_RIGHT], _ = compute(pixels[:, ::-1])
-        bits[Transform.FLIP_TOP_BOTTOM], _ = compute(pixels[::-1])
-        bits[Transform.ROTATE_180], _ = compute(pixels[::-1, ::-1])
+        bits = {transform: found[mirror][0] for transform, mirror in _MIRRORS.items()}
         bits |= {turned: _transpose(bits[kept]) for turned, kept in _TRANSPOSED.items()}
     return {t: Hash("PDQ", b.to_bytes(_PDQ_BYTES)) for t, b in bits.items()}, quality
 

@@ -22,8 +22,8 @@ from hashhub.config import Config
 ROOT = Path(__file__).parents[2]
 
 
-def settings() -> dict[str, str]:
-    """Return the docstring under each field of Config."""
+def settings() -> dict[str, tuple[str, str]]:
+    """Return the default, as written, and the docstring of each field of Config."""
     source = (ROOT / "hashhub/config.py").read_text("utf-8")
     body = next(n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == "Config").body
     found = {}
@@ -31,15 +31,17 @@ def settings() -> dict[str, str]:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
             assert isinstance(text, ast.Expr), f"Config.{field.target.id} has no docstring"
             assert isinstance(text.value, ast.Constant)
-            found[field.target.id] = str(text.value.value)
+            assert field.value is not None
+            default = ast.unparse(field.value)
+            found[field.target.id] = ("(empty)" if default == "''" else f"`{default}`", str(text.value.value))
     return found
 
 
 def test_every_setting_is_documented_in_its_own_words() -> None:
     page = (ROOT / "docs/config.md").read_text("utf-8")
-    documented = dict(re.findall(r"^\| `(\w+)` \| .*? \| (.*) \|$", page, re.MULTILINE))
-    assert documented == settings()
-    assert set(documented) == set(Config.__struct_fields__)
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", page, re.MULTILINE)
+    assert {name: (default, text) for name, default, text in rows} == settings()
+    assert {name for name, _, _ in rows} == set(Config.__struct_fields__)
 
 
 def test_every_package_has_a_place_in_the_picture_of_layers() -> None:

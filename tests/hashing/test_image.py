@@ -314,6 +314,20 @@ class TestLimits:
             hash_media(data, limits=Limits(max_pixels=64 * 48 - 1))
         assert caught.value.metadata == {"limit": "max_pixels", "bound": "3071"}
 
+    def test_a_pixel_of_jpeg_2000_counts_fourfold(self) -> None:
+        data = encoded(scene(1, (64, 48)), "JPEG2000")
+        assert hash_media(data, limits=Limits(max_pixels=4 * 64 * 48)).frames
+        with pytest.raises(LimitExceeded, match="64 x 48"):
+            hash_media(data, limits=Limits(max_pixels=4 * 64 * 48 - 1))
+
+    @pytest.mark.parametrize("size", [(64, 48), (48, 64)])
+    def test_sides_are_bounded_inclusively(self, size: tuple[int, int]) -> None:
+        data = encoded(scene(1, size))
+        assert hash_media(data, limits=Limits(max_side=64)).frames
+        with pytest.raises(LimitExceeded) as caught:
+            hash_media(data, limits=Limits(max_side=63))
+        assert caught.value.metadata == {"limit": "max_side", "bound": "63"}
+
     def test_bytes_are_bounded_inclusively(self) -> None:
         data = files()["image/jpeg"]
         assert hash_media(data, limits=Limits(max_bytes=len(data))).frames
@@ -402,6 +416,11 @@ class TestAnimations:
         found = hash_media(animated(image_format, scenes, duration=50), limits=Limits(max_frames=3))
         assert [(f.index, f.timestamp_ms) for f in found.frames] == [(0, 0), (5, 250), (10, 500)]
         assert found.frame_count == 11
+
+    def test_of_large_frames_fewer_are_hashed(self) -> None:
+        data = animated("GIF", [scene(seed, (40, 30)) for seed in range(11)])
+        found = hash_media(data, limits=Limits(max_pixels=3 * 40 * 30 + 1))
+        assert [f.index for f in found.frames] == [0, 5, 10]
 
     @given(st.integers(1, 5000), st.integers(1, 64))
     def test_samples_are_spread_from_the_first_to_the_last(self, count: int, most: int) -> None:
@@ -646,7 +665,7 @@ class TestDihedral:
 
 
 class TestExtra:
-    @pytest.mark.parametrize("library", ["PIL", "imagehash", "pdqhash", "numpy"])
+    @pytest.mark.parametrize("library", ["PIL", "imagehash", "numpy"])
     def test_without_the_extra_the_message_says_how_to_get_it(
         self, library: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -661,7 +680,26 @@ class TestExtra:
         program = (
             "import sys; from hashhub.hashing import hash_media, pdq_dihedral; from hashhub.hashes import Hash\n"
             "hash_media(b'text'); hash_media(b'\\x89PNG\\r\\n\\x1a\\n', algorithms=['MD5']); pdq_dihedral(Hash('PDQ', bytes(32)))\n"
-            "print({'PIL', 'imagehash', 'pdqhash', 'numpy', 'scipy'} & set(sys.modules))"
+            "print({'PIL', 'imagehash', 'numpy', 'scipy'} & set(sys.modules))"
         )
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "set()"
+
+
+def test_what_pillow_says_of_a_damaged_file_stays_out_of_the_log() -> None:
+    """In a fresh interpreter, where nobody has set up logging and so errors go to standard error."""
+    program = (
+        "import io, sys; from PIL import Image; from hashhub.hashing import hash_media\n"
+        "data = bytearray(sys.stdin.buffer.read())\n"
+        "try: print(hash_media(bytes(data)).frames)\n"
+        "except Exception as e: print(type(e).__name__)"
+    )
+    data = bytearray(encoded(scene(1, (32, 32)), "TIFF"))
+    (first,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, first)
+    for at in range(first + 2, first + 2 + 12 * entries, 12):
+        if struct.unpack_from("<H", data, at) == (277,):  # samples per pixel
+            struct.pack_into("<H", data, at + 8, 9)
+    done = subprocess.run([sys.executable, "-c", program], input=bytes(data), capture_output=True, check=True)
+    assert done.stdout == b"InvalidArgument\n"
+    assert done.stderr == b""

@@ -1,0 +1,159 @@
+"""PDQ, to the bit what the C++ reference (github.com/facebook/ThreatExchange, pdq/cpp) makes of the same pixels.
+
+    RGB ── luminance ── tent filter: twice (box along rows, box along columns) ── 64 x 64 samples ── DCT, 16 x 16 of it ── above the median?
+
+Why not the reference itself, which `pdqhash` wraps and the tests compare with: it holds the interpreter's lock throughout, so that one
+large picture stops every other call of a process; it takes twice the time and memory; and mirrored pictures have to be hashed each from
+the start. Here the filter's running sums go down all columns at once, a row of NumPy at a time, and the samples alone are computed
+in the second round.
+
+Every sum is taken in the reference's order and every step rounded to its type: float32 has no associative law, and a flat picture's hash
+is nothing but rounding. Where a compiler fuses multiplications into additions (not on x86-64), the reference itself differs in such bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+_Floats = npt.NDArray[np.float32]
+
+_SAMPLES: Final = 64  # a side, after the filter
+_SIDE: Final = 16  # of the DCT's part that is kept
+_LEAST_SIDE: Final = 5  # the reference gives smaller pictures the hash 0 and the quality 0
+_TILE: Final = (
+    512,
+    16,
+)  # rows and columns turned at a time, so that what is touched stays in the caches, the page tables' too
+_LINE: Final = 16  # floats in a cache line
+_LUMA: Final = (0.299, 0.587, 0.114)
+
+# Row i is frequency i + 1. The reference computes in double what float32's square root of 1/32 scales.
+_DCT: Final = np.array(
+    [
+        [
+            float(np.float32(math.sqrt(2 / _SAMPLES))) * math.cos(math.pi / 2 / _SAMPLES * (i + 1) * (2 * j + 1))
+            for j in range(_SAMPLES)
+        ]
+        for i in range(_SIDE)
+    ]
+).astype(np.float32)
+
+
+def compute(
+    pixels: npt.NDArray[np.uint8], mirrors: Iterable[tuple[bool, bool]]
+) -> dict[tuple[bool, bool], tuple[int, int]]:
+    """Return (hash, quality) of an RGB picture, (height, width, 3), after each of `mirrors`: (left to right, top to bottom).
+
+    The hash is a big-endian integer: its bit 16 * i + j is element (i, j) of the 16 x 16 matrix. The quality is 0 to 100.
+    """
+    wanted = sorted(mirrors)
+    height, width, _ = pixels.shape
+    if min(height, width) < _LEAST_SIDE:
+        return dict.fromkeys(wanted, (0, 0))
+    luma = _luma(pixels)
+    found = {}
+    across: _Floats | None = None
+    for i, (left_right, top_bottom) in enumerate(wanted):
+        turned = luma[::-1] if left_right else luma
+        if height == width == _SAMPLES:
+            rows = _transposed(turned)
+            found[left_right, top_bottom] = _hash(rows[::-1] if top_bottom else rows)
+            continue
+        if across is None or wanted[i - 1][0] != left_right:  # the first round's rows do not know what is above them
+            across = _transposed(_box(turned))
+        down = _transposed(_box(across[::-1] if top_bottom else across))
+        found[left_right, top_bottom] = _hash(_sampled(_transposed(_sampled(down))))
+    return found
+
+
+def _luma(pixels: npt.NDArray[np.uint8]) -> _Floats:
+    """Return the luminance, (width, height): one row for each column of the picture."""
+    height, width, _ = pixels.shape
+    turned = _empty(width, height)
+    r, g, b = _LUMA
+    for down, across in _tiles(height, width):
+        tile = pixels[down, across]
+        turned[across, down] = (tile[..., 0] * r + tile[..., 1] * g + tile[..., 2] * b).astype(np.float32).T
+    return turned
+
+
+def _empty(rows: int, columns: int) -> _Floats:
+    """Return an array whose rows begin an odd number of cache lines apart: at powers of two, a column would share few of a cache's sets."""
+    lines = -(-columns // _LINE) | 1
+    return np.empty((rows, lines * _LINE), np.float32)[:, :columns]
+
+
+def _transposed(rows: _Floats) -> _Floats:
+    """Return a transposed copy, made several times faster than by NumPy's own way where pictures are larger than caches."""
+    turned = _empty(rows.shape[1], rows.shape[0])
+    for down, across in _tiles(*rows.shape):
+        turned[across, down] = rows[down, across].T
+    return turned
+
+
+def _tiles(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
+    tall, wide = _TILE
+    for down in range(0, rows, tall):
+        for across in range(0, columns, wide):
+            yield slice(down, down + tall), slice(across, across + wide)
+
+
+def _box(rows: _Floats) -> _Floats:
+    """Return for each row the mean of the rows around it."""
+    means = _empty(*rows.shape)
+    for row, (total, size) in zip(means, _windows(rows), strict=True):
+        np.divide(total, size, out=row)
+    return means
+
+
+def _sampled(rows: _Floats) -> _Floats:
+    """Return 64 rows of `_box(rows)`, evenly spaced; of fewer, some several times."""
+    count = len(rows)
+    samples = [int((i + 0.5) * count / _SAMPLES) for i in range(_SAMPLES)]
+    wanted = frozenset(samples)
+    means = {at: total / size for at, (total, size) in enumerate(_windows(rows)) if at in wanted}
+    return np.stack([means[at] for at in samples])
+
+
+def _windows(rows: _Floats) -> Iterator[tuple[_Floats, np.float32]]:
+    """Yield for each row the sum of the rows in its window, and how many they are. The sum is one running array.
+
+    A window holds a 128th of the rows, rounded up, and fewer at both ends.
+    """
+    count = len(rows)
+    size = -(-count // (2 * _SAMPLES))
+    ahead = size // 2  # rows of a window that are behind its own; one more than before it if the size is even
+    total = np.zeros(rows.shape[1], np.float32)
+    for at in range(ahead):
+        total += rows[at]
+    for at in range(ahead, size):
+        total += rows[at]
+        yield total, np.float32(at + 1)
+    whole = np.float32(size)
+    for entering, leaving in zip(rows[size:], rows[:-size], strict=True):
+        total += entering
+        total -= leaving
+        yield total, whole
+    for left in range(1, ahead + 1):
+        total -= rows[count - size + left - 1]
+        yield total, np.float32(size - left)
+
+
+def _hash(square: _Floats) -> tuple[int, int]:
+    """Return (hash, quality) of the 64 x 64 samples."""
+    steps = (np.diff(square, axis=axis) * np.float32(100) / np.float32(255) for axis in (0, 1))
+    quality = min(100, sum(int(np.abs(step.astype(np.int32)).sum()) for step in steps) // 90)
+    half = np.zeros((_SIDE, _SAMPLES), np.float32)
+    for k in range(_SAMPLES):
+        half += _DCT[:, k, None] * square[k]
+    whole = np.zeros((_SIDE, _SIDE), np.float32)
+    for k in range(_SAMPLES):
+        whole += half[:, k, None] * _DCT[:, k]
+    values = whole.ravel()
+    median = np.partition(values, values.size // 2 - 1)[values.size // 2 - 1]  # the lower of the two in the middle
+    return int.from_bytes(np.packbits(values > median, bitorder="little").tobytes(), "little"), quality
