@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -144,7 +145,7 @@ def test_gives_up_after_retry_seconds() -> None:
         began = time.monotonic()
         with pytest.raises(Unavailable, match="cannot be reached"):
             client.status()
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 30.0
 
 
 def test_a_passed_deadline_is_not_tried_again() -> None:
@@ -152,14 +153,18 @@ def test_a_passed_deadline_is_not_tried_again() -> None:
 
     def answer(method: str, request: bytes, context: grpc.ServicerContext) -> Message:
         calls.append(method)
-        time.sleep(1.0)
+        if len(calls) > 1:
+            assert over.wait(60)
         return v1.Status()
 
-    with served(answer) as address, Client(address, "t", timeout=0.2, retry_seconds=5.0) as client:
+    over = threading.Event()
+    with served(answer) as address, Client(address, "t", timeout=2.0, retry_seconds=5.0) as client:
+        client.status()  # the connection stands
         with pytest.raises(Unavailable) as caught:
             client.status()
+        over.set()
         assert caught.value.reason is Reason.DEADLINE_EXCEEDED
-        assert calls == ["AdminService/GetStatus"]
+        assert calls == ["AdminService/GetStatus"] * 2
 
 
 def test_sends_its_token() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import time
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,8 +16,6 @@ from hashhub.model import MatchOptions, Verdict
 from hashhub.testing.lists import list_file, random_items
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.e2e.conftest import Desk
 
 REFUSED = 1
@@ -107,7 +107,7 @@ def test_a_json_string_of_ten_megabytes(desk: Desk, new_set: str) -> None:
             assert (report.source.counts.accepted, report.source.counts.rejected) == (1, 1)
             assert report.groups[0].positions == ("value[1]",)
             assert len(report.groups[0].detail) < 600
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(
@@ -196,14 +196,20 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
+def most_memory(pid: int) -> int:
+    """Return the most memory that a process ever had, in MiB."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text("ascii"), re.MULTILINE)
+    assert found
+    return int(found[1]) // 1024
+
+
 @pytest.mark.parametrize(("width", "height"), [(50_000, 50_000), (2**31 - 1, 2**31 - 1), (2**31 - 1, 1)])
 def test_a_gigapixel_picture_is_refused_from_its_header(desk: Desk, width: int, height: int) -> None:
     bomb = png(width, height)
+    before = most_memory(desk.hub.pid)
     with desk.client() as hub:
-        hub.status()  # the connection stands
-        started = time.monotonic()
         (answer,) = hub.match_media([("bomb.png", bomb)], MatchOptions(policy="any"))
-        assert time.monotonic() - started < 1.0
+    assert most_memory(desk.hub.pid) - before < 256, "its pixels were not made room for"
     result = answer.media.result
     assert result.verdict is Verdict.UNAVAILABLE
     assert result.reasons[0].code in {Reason.MEDIA_TOO_LARGE, Reason.UNREADABLE_MEDIA}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -69,14 +70,14 @@ def data(sqlite_directory: Path) -> Path:
 
 
 def test_a_hub_that_cannot_look_for_changes_does_not_say_that_there_is_nothing(
-    data: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
 ) -> None:
     monkeypatch.setattr(follow, "_STALE_SECONDS", 0.3)
     config = Config(data=str(data), poll_interval=0.05)
     with Hub.open(config) as here, Hub.open(config, publisher=False) as there:
         here.start()
         there.start()
-        assert verdict(there) is Verdict.NO_MATCH
+        wait_until(lambda: verdict(there) is Verdict.NO_MATCH)
 
         def away() -> NoReturn:
             raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
@@ -86,11 +87,9 @@ def test_a_hub_that_cannot_look_for_changes_does_not_say_that_there_is_nothing(
             contribute(here)
             assert verdict(here) is Verdict.MATCH
             # What it may say about nothing it says for a moment only.
-            time.sleep(0.6)
-            assert verdict(there) is Reason.MATCHER_NOT_READY
+            wait_until(lambda: verdict(there) is Reason.MATCHER_NOT_READY)
             assert there.is_ready, "it comes back by itself, so health does not send callers away"
-        time.sleep(0.3)
-        assert verdict(there) is Verdict.MATCH
+        wait_until(lambda: verdict(there) is Verdict.MATCH)
 
 
 def test_a_snapshot_is_checked_before_it_answers(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

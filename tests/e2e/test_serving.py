@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -167,16 +166,16 @@ def test_who_may_do_what(desk: Desk, new_set: str, tmp_path: Path) -> None:
 def test_stopping_lets_calls_in_progress_end(
     tmp_path: Path, open_hub: OpenHub, wait_until: Callable[..., None]
 ) -> None:
-    with open_hub(tmp_path / "data") as desk:
+    settings = tmp_path / "hashhub.toml"
+    settings.write_text("drain_seconds = 120\n", "utf-8")  # more than a busy machine takes for the commit
+    with open_hub(tmp_path / "data", "--config", str(settings)) as desk:
         hash_set = desk.hash_set("hotline/known")
         source, items = desk.vics("list.json", 30_000, seed=21)
         process = desk.start("import", source, "--format", "vics", "--hash-set", hash_set, "--json")
         with desk.client() as hub:
             wait_until(lambda: any(i.state == "COMMITTING" for i in hub.list_imports(hash_set)))
-        started = time.monotonic()
         os.kill(desk.hub.pid, signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
-        assert time.monotonic() - started < 15
+        out, err = process.communicate(timeout=100)
     # The commit had begun: it was let end, and its client was told so.
     assert process.returncode == DONE, err
     assert '"COMMITTED"' in out

@@ -22,8 +22,8 @@ from hashhub.model import EntryState, ImportState, Verdict
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near, writer
 
 
-def soon(holds: Callable[[], bool], seconds: float = 5.0) -> float:
-    """Wait until it holds and return how long that took. Fails well beyond what is promised: one second."""
+def soon(holds: Callable[[], bool], seconds: float = 30.0) -> float:
+    """Wait until it holds and return how long that took. Fails far beyond what is promised, one second: machines may be busy."""
     start = time.monotonic()
     while not holds():
         assert time.monotonic() - start < seconds
@@ -80,11 +80,11 @@ class TestTwoProcesses:
         now = desk.hub.revision()
         assert not desk.hub.changes.wait(now, 0.05)
         desk.contribute("alpha/list", item(1))
-        assert desk.hub.changes.wait(now, 0.05)
+        assert desk.hub.changes.wait(now, 30.0)
         desk.hub._follower.close()
         start = time.monotonic()
         assert not desk.hub.changes.wait(desk.hub.revision(), 30.0)
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 25
 
 
 class TestRestarts:

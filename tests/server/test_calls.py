@@ -412,7 +412,7 @@ def test_the_feed_begins_after_the_stated_revision(served: Served) -> None:
 
 
 def test_following_gives_what_is_there_and_then_what_comes(serve_hub: Any) -> None:
-    served = serve_hub()
+    served = serve_hub(drain_seconds=60.0)
     hash_set = _hash_set(served, "followed")
     _contribute(served, hash_set, ["followed-1"])
     follow = served.channel.unary_stream(
@@ -428,13 +428,13 @@ def test_following_gives_what_is_there_and_then_what_comes(serve_hub: Any) -> No
     second = next(stream)
     later.join()
     assert [c.entry.external_id for c in second.changes] == ["followed-2"]
-    # When the server stops, the reader is told to come back with its cursor.
+    # When the server stops, the reader is told to come back with its cursor; nobody waits for calls that would never end.
     began = time.monotonic()
     served.doors.close()
     with pytest.raises(grpc.RpcError) as caught:
         next(stream)
     assert isinstance(wire.status_to_error(caught.value), Unavailable)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 20
     assert second.next_page_token
 
 

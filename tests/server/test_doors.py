@@ -76,7 +76,7 @@ def _health(served: Served, service: str = "") -> int:
         health_pb2.HealthCheckRequest.SerializeToString,
         health_pb2.HealthCheckResponse.FromString,
     )
-    return int(check(health_pb2.HealthCheckRequest(service=service), timeout=5).status)
+    return int(check(health_pb2.HealthCheckRequest(service=service), timeout=30).status)
 
 
 def test_errors_arrive_as_what_they_were(served: Served) -> None:
@@ -96,7 +96,7 @@ def test_an_unexpected_error_says_nothing_and_is_in_the_log(
     monkeypatch.setattr(served.hub.contributors, "get", fail)
     ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = served.channel.unary_unary(f"/hashhub.v1.{GET[0]}", None, None)
     with caplog.at_level(logging.INFO, "hashhub.server"), pytest.raises(grpc.RpcError) as caught:
-        ask(GET[1].SerializeToString(), metadata=served.metadata(), timeout=5)
+        ask(GET[1].SerializeToString(), metadata=served.metadata(), timeout=30)
     shown = repr(caught.value) + repr(caught.value.trailing_metadata())
     assert "secret" not in shown
     assert "RuntimeError" not in shown
@@ -115,7 +115,7 @@ def test_an_unexpected_error_in_a_stream_says_nothing_either(served: Served, mon
         "/hashhub.v1.ChangeService/FollowChanges", None, None
     )
     with pytest.raises(grpc.RpcError) as caught:
-        next(follow(b"", metadata=served.metadata(), timeout=5))
+        next(follow(b"", metadata=served.metadata(), timeout=30))
     assert "secret" not in repr(caught.value)
     assert wire.status_to_error(caught.value).code is Code.INTERNAL
 
@@ -168,12 +168,12 @@ def test_a_call_whose_deadline_passed_in_the_queue_is_not_begun(
     gate = slow(served)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(served.call, *GET)
-        assert gate.entered.acquire(timeout=5)
+        assert gate.entered.acquire(timeout=30)
         with pytest.raises(Unavailable) as caught:
             served.call(*GET, timeout=0.2)
         assert caught.value.reason is Reason.DEADLINE_EXCEEDED
         gate.release.set()
-        assert first.result(10).display_name == "Home"
+        assert first.result(30).display_name == "Home"
     assert served.call(*GET).display_name == "Home"  # the one thread has gone past the dead call
     assert gate.calls == 2
 
@@ -199,17 +199,16 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
     gate = slow(served)
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(served.call, *GET) for _ in range(2)]
-        assert gate.entered.acquire(timeout=5)
+        assert gate.entered.acquire(timeout=30)
         _until(lambda: served.doors._pools["call"].in_progress == 2)
-        began = time.monotonic()
+        # Whoever waited for the one busy thread would wait until the test lets it go, below.
         with pytest.raises(LimitExceeded) as caught:
             served.call(*GET)
         assert caught.value.reason is Reason.TOO_MANY_REQUESTS
         assert caught.value.retry_after
         assert _health(served) == health_pb2.HealthCheckResponse.SERVING
-        assert time.monotonic() - began < 2  # neither waited for the one busy thread
         gate.release.set()
-        assert all(w.result(10).display_name == "Home" for w in waiting)
+        assert all(w.result(30).display_name == "Home" for w in waiting)
     _until(lambda: served.doors._pools["call"].in_progress == 0)
     assert served.call(*GET).display_name == "Home"
 
@@ -226,7 +225,7 @@ def test_followers_have_their_own_threads_and_their_own_limit(
     _until(lambda: served.doors._pools["follow"].in_progress == 2)
     assert served.call(*GET).display_name == "Home"
     with pytest.raises(grpc.RpcError) as caught:
-        next(follow(b"", metadata=served.metadata(), timeout=5))
+        next(follow(b"", metadata=served.metadata(), timeout=30))
     assert isinstance(wire.status_to_error(caught.value), LimitExceeded)
     for stream in streams:
         stream.cancel()
@@ -240,7 +239,7 @@ def test_calls_in_progress_end_and_new_ones_are_refused_while_draining(
     gate = slow(served)
     with ThreadPoolExecutor(2) as pool:
         running = pool.submit(served.call, *GET)
-        assert gate.entered.acquire(timeout=5)
+        assert gate.entered.acquire(timeout=30)
         closing = pool.submit(served.doors.close)
         _until(lambda: not served.doors.is_serving)
         with grpc.insecure_channel(served.doors.grpc_address) as late:
@@ -249,8 +248,8 @@ def test_calls_in_progress_end_and_new_ones_are_refused_while_draining(
                 ask(b"", metadata=served.metadata(), timeout=2)
         assert isinstance(wire.status_to_error(caught.value), Unavailable)
         gate.release.set()
-        assert running.result(5).display_name == "Home"
-        closing.result(5)
+        assert running.result(30).display_name == "Home"
+        closing.result(30)
 
 
 def test_a_call_that_does_not_end_is_cut_off(serve_hub: Serve, slow: Callable[[Served], Gatekeeper]) -> None:
@@ -258,13 +257,11 @@ def test_a_call_that_does_not_end_is_cut_off(serve_hub: Serve, slow: Callable[[S
     gate = slow(served)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(served.call, *GET)
-        assert gate.entered.acquire(timeout=5)
-        began = time.monotonic()
-        served.doors.close()
-        assert time.monotonic() - began < 3
+        assert gate.entered.acquire(timeout=30)
+        served.doors.close()  # comes back although the call still waits
         gate.release.set()
         with pytest.raises(Unavailable):
-            running.result(5)
+            running.result(30)
 
 
 def test_health_waits_for_the_matcher(serve_hub: Serve) -> None:
@@ -301,7 +298,7 @@ def test_reflection_lists_every_service_without_a_token(served: Served) -> None:
         reflection_pb2.ServerReflectionRequest(list_services=""),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol="hashhub.v1.MatchService"),
     ]
-    listed, described = ask(iter(requests), timeout=5)
+    listed, described = ask(iter(requests), timeout=30)
     names = {s.name for s in listed.list_services_response.service}
     assert {
         "hashhub.v1.AdminService",
@@ -320,14 +317,14 @@ def test_an_unknown_call_is_unimplemented(served: Served) -> None:
         "/hashhub.v1.MatchService/Nope", None, None
     )
     with pytest.raises(grpc.RpcError) as caught:
-        ask(b"", timeout=5)
+        ask(b"", timeout=30)
     assert "does not know this call" in wire.status_to_error(caught.value).message
 
 
 def test_details_arrive_for_clients_of_other_makers(served: Served) -> None:
     ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = served.channel.unary_unary(f"/hashhub.v1.{GET[0]}", None, None)
     with pytest.raises(grpc.RpcError) as caught:
-        ask(v1.GetContributorRequest(name="x").SerializeToString(), metadata=served.metadata(), timeout=5)
+        ask(v1.GetContributorRequest(name="x").SerializeToString(), metadata=served.metadata(), timeout=30)
     (sent,) = (m.value for m in caught.value.trailing_metadata() or () if m.key == "grpc-status-details-bin")
     status = status_pb2.Status.FromString(bytes(sent))
     bad_request = error_details_pb2.BadRequest()
@@ -385,7 +382,7 @@ def test_metrics_count_calls_and_seconds() -> None:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)

@@ -55,7 +55,7 @@ def test_calls_over_tls(serve_hub: Serve, certificate: tuple[Path, Path]) -> Non
         ask: grpc.UnaryUnaryMultiCallable[bytes, v1.Status] = channel.unary_unary(
             "/hashhub.v1.AdminService/GetStatus", None, v1.Status.FromString
         )
-        assert ask(b"", metadata=served.metadata(), timeout=5).database == "SQLITE"
+        assert ask(b"", metadata=served.metadata(), timeout=30).database == "SQLITE"
     with grpc.insecure_channel(served.doors.grpc_address) as channel:
         plain: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
             "/hashhub.v1.AdminService/GetStatus", None, None
