@@ -78,7 +78,7 @@ class Copula:
         bits = np.unpackbits(sample[:200_000], axis=1).astype(np.float32) - 0.5
         mean = bits.mean(axis=0)
         # The first bit of a pHash, the mean brightness, is always above the median.
-        self._constant = np.where(np.abs(mean) == 0.5, np.sign(mean) * np.float32(np.inf), 0)
+        self._constant = np.where(np.abs(mean) == 0.5, np.copysign(np.float32(np.inf), mean), 0)
         with np.errstate(invalid="ignore"):
             correlation = np.nan_to_num(np.corrcoef(bits, rowvar=False))
         latent = np.sin(np.pi / 2 * correlation)  # of Gaussians that are cut at 0 (Sheppard 1899)
@@ -113,24 +113,20 @@ def statistics(digests: Digests, rng: np.random.Generator, pairs: int = 1_000_00
 def _cluster(base: Digests, rng: np.random.Generator) -> dict[str, Any]:
     """Turn the second half into clusters around digests of the first half."""
     n = len(base)
-    start, largest = n // 2, 0
-    at, rank = start, 1
-    most = max(2, n // 100)
-    while at < n:
-        size = min(max(2, most // rank), n - at)
-        centre = base[rng.integers(0, start)]
-        members = np.repeat(centre[None], size, axis=0)
-        flips = rng.integers(1, _NEAR + 1, size)
-        for k in range(
-            _NEAR
-        ):  # the k-th flipped bit of every member that has one; the same bit twice only lowers its distance
+    start = n // 2
+    sizes = np.maximum(2, max(2, n // 100) // np.arange(1, n // 4 + 2))
+    sizes = sizes[: np.searchsorted(np.cumsum(sizes), n - start) + 1]  # the last one is cut off
+    centres = np.repeat(rng.integers(0, start, len(sizes)), sizes)[: n - start]
+    for at in range(start, n, _CHUNK):
+        members = base[centres[at - start : at - start + _CHUNK]]
+        flips = rng.integers(1, _NEAR + 1, len(members))
+        # The k-th flipped bit of every member that has one; the same bit twice only lowers its distance.
+        for k in range(_NEAR):
             active = np.flatnonzero(flips > k)
             bit = rng.integers(0, 256, len(active))
             members[active, bit // 8] ^= (1 << (bit % 8)).astype(np.uint8)
-        base[at : at + size] = members
-        largest = max(largest, size)
-        at, rank = at + size, rank + 1
-    return {"clusters": rank - 1, "largest_cluster": largest}
+        base[at : at + _CHUNK] = members
+    return {"clusters": len(sizes), "largest_cluster": int(sizes[0])}
 
 
 def _distinct(base: Digests, rng: np.random.Generator) -> Digests:
