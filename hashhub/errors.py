@@ -24,7 +24,7 @@ from typing import ClassVar
 
 
 class Reason(StrEnum):
-    """Stable, machine-readable causes. Removing or renaming one is a breaking change."""
+    """Stable, machine-readable causes, told in docs/reasons.md. Removing or renaming one is a breaking change."""
 
     INVALID_FIELD = "INVALID_FIELD"
     MALFORMED_SOURCE = "MALFORMED_SOURCE"
@@ -46,7 +46,6 @@ class Reason(StrEnum):
     LIST_SHRANK = "LIST_SHRANK"
     DATA_IN_USE = "DATA_IN_USE"
     ADDRESS_IN_USE = "ADDRESS_IN_USE"
-    CURSOR_EXPIRED = "CURSOR_EXPIRED"
     CONCURRENT_CHANGE = "CONCURRENT_CHANGE"
     TOO_LARGE = "TOO_LARGE"
     TOO_MANY_REQUESTS = "TOO_MANY_REQUESTS"

@@ -37,7 +37,6 @@ class Code(StrEnum):
         "BAD_FIELD",
         "A field of the item has the wrong type, is out of range, too long, or holds characters that cannot be stored.",
     )
-    LINE_TOO_LONG = "LINE_TOO_LONG", "The line is longer than any supported format has them."
     UNPARSABLE_LINE = "UNPARSABLE_LINE", "The line is in none of the layouts that the connector reads."
     WRONG_COLUMN_COUNT = "WRONG_COLUMN_COUNT", "The row has more or fewer columns than the header."
     MISSING_EXTERNAL_ID = (

@@ -36,7 +36,9 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 class ReasonCode(StrEnum):
-    """Stable codes of reason lines. Removing or renaming one is a breaking change."""
+    """Stable codes of reason lines, told in docs/reasons.md. Removing or renaming one is a breaking change."""
+
+    # What a policy finds.
 
     CLAUSE_MET = "CLAUSE_MET"
     CLAUSE_NOT_MET = "CLAUSE_NOT_MET"
@@ -49,6 +51,12 @@ class ReasonCode(StrEnum):
     NOT_A_HARM_CLAIM = "NOT_A_HARM_CLAIM"
     NOT_ACTIVE = "NOT_ACTIVE"
     NOTHING_KNOWN = "NOTHING_KNOWN"
+
+    # What the hub adds about the query, its answer or the uploaded file.
+    CIRCUIT_BREAKER = "CIRCUIT_BREAKER"
+    WITHHELD = "WITHHELD"
+    LOW_QUALITY = "LOW_QUALITY"
+    EXACT_ONLY = "EXACT_ONLY"
 
 
 class Judgement(msgspec.Struct, frozen=True):

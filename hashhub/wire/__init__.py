@@ -7,7 +7,6 @@ names), `status` (errors). Generated code (`hashhub.v1`) knows nothing of the mo
 from __future__ import annotations
 
 from hashhub.wire.convert import (
-    add_match_results,
     changed_entry_from_pb,
     changed_entry_to_pb,
     classification_from_pb,
@@ -85,7 +84,6 @@ from hashhub.wire.status import (
 __all__ = [
     "DOMAIN",
     "VIOLATIONS_SENT",
-    "add_match_results",
     "changed_entry_from_pb",
     "changed_entry_to_pb",
     "classification_from_pb",

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -296,9 +295,7 @@ class TestProperties:
         assert set(inspect(other).hashes) == set(inspect(r).hashes)
 
 
-def test_every_code_is_described_and_documented() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
+def test_every_code_is_described() -> None:
     for code in Code:
         assert hygiene.DESCRIPTIONS[code.value] == code.description
         assert code.description.endswith(".")
-        assert f"| `{code.value}` | {code.description} |" in page

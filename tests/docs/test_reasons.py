@@ -1,0 +1,91 @@
+"""docs/reasons.md has every reason code, and no other."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from hashhub import errors, hygiene
+from hashhub.errors import Code, HashHubError, Reason
+from hashhub.trust import ReasonCode
+
+ROOT = Path(__file__).parents[2]
+CODE = re.compile(r"[A-Z][A-Z_]{2,}")
+
+# Violations are made by these; so are, by the last, faults of hashes.
+MAKERS = {"Violation", "field", "_wrong", "_fault"}
+
+
+def chapter(title: str) -> dict[str, list[str]]:
+    """Return the rows of the chapter's table by their first cell."""
+    page = (ROOT / "docs/reasons.md").read_text("utf-8")
+    text = page.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    rows = [re.split(r" \| ", line.strip("| ")) for line in text.splitlines() if line.startswith("| `")]
+    found = {cells[0].strip("`"): cells[1:] for cells in rows}
+    assert len(found) == len(rows), f"a code stands twice in {title}"
+    return found
+
+
+def sources() -> Iterator[tuple[Path, ast.Module]]:
+    for folder in ("hashhub", "connectors"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if "v1" not in path.parts and "testing" not in path.parts:
+                yield path, ast.parse(path.read_text("utf-8"))
+
+
+def codes(node: ast.expr) -> set[str]:
+    """Return the codes that an argument may be: a text, or one of two."""
+    match node:
+        case ast.Constant(value=str(text)) if CODE.fullmatch(text):
+            return {text}
+        case ast.IfExp(body=body, orelse=orelse):
+            return codes(body) | codes(orelse)
+    return set()
+
+
+def test_errors() -> None:
+    rows = chapter("Errors")
+    assert set(rows) == set(Reason)
+    for reason, (code, meaning, remedy) in rows.items():
+        assert code in set(Code)
+        assert meaning, reason
+        assert remedy, reason
+    assert {code for code, *_ in rows.values()} == set(Code)
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, HashHubError):
+            assert rows[kind.default_reason][0] == kind.code
+
+
+def test_verdicts() -> None:
+    assert set(chapter("Verdicts")) == set(ReasonCode)
+
+
+def test_intake() -> None:
+    assert chapter("Intake") == {code.value: [code.description] for code in hygiene.Code}
+
+
+def test_wrong_fields() -> None:
+    used = {"INVALID"}  # the default
+    for _, module in sources():
+        for call in ast.walk(module):
+            if isinstance(call, ast.Call):
+                name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+                if name in MAKERS:
+                    for argument in [*call.args[1:], *(k.value for k in call.keywords if k.arg == "reason")]:
+                        used |= codes(argument)
+    assert set(chapter("Wrong fields")) == used
+
+
+def test_every_code_is_given_somewhere() -> None:
+    """A code that nothing gives is no code: in the sources there is a second mention of each, beside its definition."""
+    mentions: dict[str, int] = {}
+    for _, module in sources():
+        for node in ast.walk(module):
+            match node:
+                case ast.Attribute(attr=name) | ast.Constant(value=str(name)) if CODE.fullmatch(name):
+                    mentions[name] = mentions.get(name, 0) + 1
+    made = {f"DIGEST_{reason}" for reason in ("EMPTY", "WRONG_LENGTH", "NOT_ENCODED")}  # in `connector.parse`
+    for code in (*Reason, *ReasonCode, *hygiene.Code):
+        assert mentions[code.value] > 1 or code.value in made, f"nothing gives {code.value}"
