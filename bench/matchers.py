@@ -70,7 +70,7 @@ def _compare(kind: str, n: int, options: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="hashhub-bench-", dir=options.scratch) as name:
         directory = Path(name)
-        made = workloads.make(kind, n, options.queries, max(radii), result.SEED)
+        made = workloads.make(kind, n, options.queries, radii, result.SEED)
         facts = made.facts
         workloads.save(made, radii, directory)
         del made

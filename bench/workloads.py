@@ -38,10 +38,10 @@ class Workload:
     facts: dict[str, Any]
 
 
-def make(kind: str, n: int, query_count: int, max_distance: int, seed: int) -> Workload:
-    """Return n distinct digests and the queries about them: one of five is a stored digest with 0 to `max_distance` bits flipped.
+def make(kind: str, n: int, query_count: int, radii: Sequence[int], seed: int) -> Workload:
+    """Return n distinct digests and the queries about them: one of five is a stored digest with some bits flipped, for each radius in turn.
 
-    Of those, half have exactly `max_distance` flipped and a tenth one more, which must not be found.
+    Of those, half have exactly as many flipped as the radius and a tenth one more, which must not be found; the others have fewer.
     """
     rng = np.random.default_rng([seed, n, WORKLOADS.index(kind)])
     facts: dict[str, Any] = {}
@@ -62,7 +62,7 @@ def make(kind: str, n: int, query_count: int, max_distance: int, seed: int) -> W
         if kind == "clustered":
             facts = _cluster(base, rng)
     base = _distinct(base, rng)
-    _plant(base, queries, max_distance, rng)
+    _plant(base, queries, radii, rng)
     return Workload(base, queries, facts)
 
 
@@ -144,17 +144,16 @@ def _distinct(base: Digests, rng: np.random.Generator) -> Digests:
     return base
 
 
-def _plant(base: Digests, queries: Digests, max_distance: int, rng: np.random.Generator) -> None:
+def _plant(base: Digests, queries: Digests, radii: Sequence[int], rng: np.random.Generator) -> None:
     bits = 8 * base.shape[1]
-    for i in range(0, len(queries), _PLANTED):
+    for i, query in enumerate(range(0, len(queries), _PLANTED)):
+        radius = radii[i % len(radii)]
         planted = base[rng.integers(len(base))].copy()
         kind = rng.random()
-        flips = (
-            max_distance if kind < 0.5 else max_distance + 1 if kind < 0.6 else int(rng.integers(0, max_distance + 1))
-        )
+        flips = radius if kind < 0.5 else radius + 1 if kind < 0.6 else int(rng.integers(0, radius + 1))
         for bit in rng.choice(bits, min(flips, bits), replace=False):
             planted[bit // 8] ^= 1 << (bit % 8)
-        queries[i] = planted
+        queries[query] = planted
 
 
 def truth(workload: Workload, max_distance: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

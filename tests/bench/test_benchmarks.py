@@ -170,7 +170,7 @@ def test_report_fills_its_sections_and_draws(tmp_path: Path) -> None:
 
 
 def test_truth_has_the_boundary_exactly() -> None:
-    made = workloads.make("uniform", 3000, 400, 31, seed=1)
+    made = workloads.make("uniform", 3000, 400, [31], seed=1)
     lims, rows = workloads.truth(made, 31)
     beyond, _ = workloads.truth(made, 32)
     bits = np.unpackbits(made.base, axis=1).astype(np.int16)
@@ -181,7 +181,7 @@ def test_truth_has_the_boundary_exactly() -> None:
 
 
 def test_workloads_are_distinct_and_clusters_are_dense() -> None:
-    made = workloads.make("clustered", 20_000, 50, 31, seed=1)
+    made = workloads.make("clustered", 20_000, 50, [31], seed=1)
     assert len(np.unique(made.base, axis=0)) == 20_000
     assert made.facts["largest_cluster"] == 200
     lims, _ = workloads.truth(workloads.Workload(made.base, made.base[10_050:10_051], {}), 40)
