@@ -24,7 +24,7 @@ from hashhub.hub.access import Tokens
 from hashhub.hub.contribute import Contribute
 from hashhub.hub.entries import Entries, Reviews
 from hashhub.hub.exchange import Changes
-from hashhub.hub.follow import Follower
+from hashhub.hub.follow import Follower, Mark
 from hashhub.hub.match import Match
 from hashhub.hub.resources import Contributors, HashSets
 from hashhub.matcher import Matcher
@@ -42,13 +42,13 @@ __all__ = ["Hub"]
 class Hub:
     """A hub: its store, its matcher, and the use-cases over them."""
 
-    def __init__(self, store: Store, matcher: Matcher, config: Config) -> None:
+    def __init__(self, store: Store, matcher: Matcher, mark: Mark, config: Config) -> None:
         """Put the parts together; `Hub.open` also makes them. Raises InvalidArgument for bad policy or scheme files."""
         self._store = store
         self._matcher = matcher
         registry = schemes.load(Path(config.schemes) if config.schemes else None)
         policies = trust.load(Path(config.policies) if config.policies else None)
-        self._follower = Follower(store, matcher, config.poll_interval)
+        self._follower = Follower(store, matcher, config.poll_interval, mark)
         self.tokens = Tokens(store)
         self.contributors = Contributors(store)
         self.hash_sets = HashSets(store, registry)
@@ -88,7 +88,7 @@ class Hub:
                         f"snapshots newer than the database cannot be set aside ({e.strerror}); remove `matcher` from the data directory"
                     ) from e
                 matcher = Matcher(directory, publisher=publisher)
-            return cls(store, matcher, config)
+            return cls(store, matcher, Mark(directory / "POSITION", publisher=publisher), config)
         except BaseException:
             if matcher is not None:
                 matcher.close()

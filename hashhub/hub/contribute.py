@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
+from array import array
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import numpy as np
 
 from hashhub import hygiene
 from hashhub.errors import (
@@ -76,7 +78,8 @@ class Contribute:
     ) -> Import:
         """Open an import, or return the one of the same source (OPEN: go on at `batch_count`; COMMITTED: nothing is left to do).
 
-        Raises NotFound, PermissionDenied, InvalidArgument.
+        A source that was contributed before is a new import once entries of its hash set have been withdrawn since: it brings back
+        what it states. Raises NotFound, PermissionDenied, InvalidArgument.
         """
         access.allow_writing(principal, import_.contributor)
         self._store.get_hash_set(import_.contributor, import_.hash_set)
@@ -170,7 +173,7 @@ class Contribute:
                     report = intake.findings(self._batches(import_id), 0)
                     return self._store.cancel_import(import_id, counts=intake.counts, findings=report)
                 first = self._store.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
-                reviews = self._write(import_id, intake, first)  # (6)
+                reviews, restated = self._write(import_id, intake, first)  # (6)
                 done = self._store.finish_commit(  # (7)
                     import_id,
                     counts=intake.counts,
@@ -178,6 +181,7 @@ class Contribute:
                     absent=intake.absent,
                     withdraw=intake.withdrawn,
                     reviews=reviews,
+                    restated=np.frombuffer(restated, np.int64).reshape(-1, 2),
                 )
             except BaseException:
                 # The database may be what failed: the lease then runs out by itself.
@@ -240,10 +244,16 @@ class Contribute:
                 metadata={"kept": str(kept), "active": str(intake.live_count)},
             )
 
-    def _write(self, import_id: str, intake: Intake, first: int) -> Sequence[tuple[int, str, ReviewKind, str]]:
-        """Write entries, hashes and findings in pieces; return the reviews that the source carries, by entry id."""
+    def _write(
+        self, import_id: str, intake: Intake, first: int
+    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int]]:
+        """Write entries, hashes and findings in pieces.
+
+        Return the reviews that the source carries, by entry id, and the pairs of entries about the same item, one id after the other.
+        """
         classifications: dict[str, int | None] = {"": None}
         reviews = list(intake.reviews)
+        restated = array("q", (entry_id for pair in intake.restated for entry_id in pair))
         entries: list[EntryRow] = []
         for entry_id, new in enumerate(intake.entries(self._batches(import_id)), first):
             r = new.record
@@ -257,13 +267,15 @@ class Contribute:
             )  # fmt: skip
             if r.reviews:
                 reviews += [(entry_id, v.author, v.kind, v.comment) for v in r.reviews]
+            for earlier in new.earlier:
+                restated.extend((earlier, entry_id))
             if len(entries) >= _PIECE:
                 self._stage(import_id, entries)
                 entries = []
         if entries:
             self._stage(import_id, entries)
         self._store.add_findings(import_id, intake.findings(self._batches(import_id), first))
-        return reviews
+        return reviews, restated
 
     def _stage(self, import_id: str, entries: Sequence[EntryRow]) -> None:
         self._store.stage_entries(import_id, entries)

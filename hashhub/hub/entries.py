@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from hashhub.errors import FailedPrecondition, NotFound, Reason
 from hashhub.hub import access
+from hashhub.hub.intake import same_item
 from hashhub.hygiene import Code
 from hashhub.model import Entry, EntryState, Principal, Review, Role, now
 
@@ -102,7 +104,10 @@ class Entries:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Entry:
-        """Let a quarantined entry match: it does before this returns. Raises NotFound, FailedPrecondition for a withdrawn one."""
+        """Let a quarantined entry match: it does before this returns. Raises NotFound, FailedPrecondition for a withdrawn one.
+
+        It then replaces, at the same revision, what its import would have replaced: earlier imports' statements about the same item.
+        """
         access.allow(principal, Role.OPERATOR)
         return self._move(contributor, hash_set, entry_id, EntryState.ACTIVE, (), validate_only, request_id)
 
@@ -127,13 +132,26 @@ class Entries:
             )
         if validate_only:
             return msgspec.structs.replace(current, state=state, reasons=reasons)
-        moved, _ = self._store.set_entry_state(entry_id, state, reasons, expected=current.state, request_id=request_id)
+        overtaken: list[int] = []
+        if state is EntryState.ACTIVE:
+            overtaken = [
+                e.id
+                for e in same_item(self._store, current)
+                if e.external_id == current.external_id and e.create_revision < current.create_revision
+            ]
+        moved, _ = self._store.set_entry_state(
+            entry_id, state, reasons, expected=current.state, supersede=overtaken, request_id=request_id
+        )
         self._follower.catch_up()
         return moved
 
 
 class Reviews:
-    """Append-only statements about entries, by others than their contributor."""
+    """Append-only statements about entries, by others than their contributor.
+
+    What is said of an entry is said of its contributor's statement on that item: it counts for the entries by which the contributor
+    states the item again, in the same hash set, be it as a newer statement or after a withdrawal.
+    """
 
     def __init__(self, store: Store) -> None:
         """Keep the store."""
@@ -152,11 +170,15 @@ class Reviews:
     ) -> Review:
         """Add a review; its author is the caller. Raises NotFound, also for an entry whose terms hide it from the caller."""
         access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR)
-        self._visible(principal, contributor, hash_set, entry_id)
+        entry = self._visible(principal, contributor, hash_set, entry_id)
         review = msgspec.structs.replace(
             review, entry_id=entry_id, author=principal.contributor or principal.name, create_time=now()
         )
-        return review if validate_only else self._store.add_review(review, request_id=request_id)
+        if validate_only:
+            return review
+        # The entry may have been replaced since the author was shown it.
+        newer = [e.id for e in same_item(self._store, entry)] if entry.state is EntryState.WITHDRAWN else []
+        return self._store.add_review(review, also=newer, request_id=request_id)
 
     def list(
         self, principal: Principal, contributor: str, hash_set: str, entry_id: int, page_size: int, after: int
@@ -167,14 +189,11 @@ class Reviews:
         found = self._store.list_reviews(entry_id, page_size + 1, after)
         return found[:page_size], found[page_size - 1].id if len(found) > page_size else 0
 
-    def _visible(self, principal: Principal, contributor: str, hash_set: str, entry_id: int) -> None:
-        """Raise NotFound, in the same words whether the entry does not exist or the caller may not know of it."""
+    def _visible(self, principal: Principal, contributor: str, hash_set: str, entry_id: int) -> Entry:
+        """Return the entry. Raises NotFound, in the same words whether it does not exist or the caller may not know of it."""
         terms = self._store.hash_sets().get(f"{contributor}/{hash_set}")
-        try:
-            self._store.get_entry(contributor, hash_set, entry_id)
-        except NotFound:
-            terms = None
-        if terms is None or not access.may_see(principal, terms):
-            raise NotFound(
-                f"there is no entry {f'{contributor}/{hash_set}/{entry_id}'[:150]!r} that this token may see"
-            )
+        with suppress(NotFound):
+            entry = self._store.get_entry(contributor, hash_set, entry_id)
+            if terms is not None and access.may_see(principal, terms):
+                return entry
+        raise NotFound(f"there is no entry {f'{contributor}/{hash_set}/{entry_id}'[:150]!r} that this token may see")

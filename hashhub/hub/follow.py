@@ -3,6 +3,10 @@
 The matcher holds distinct digests only; whether an entry may match is decided by the store when a hit is fetched. So it does no
 harm when the matcher takes a staged import's digests in before the import is committed, and that is what makes a million entries
 matchable the moment their import commits.
+
+A database may be restored from a backup and written to again: its revisions then count on, but mean something else. So the follower
+keeps the store's position (revision and stamp) up to which the matcher may know anything, in memory and beside the snapshots, and
+believes neither the matcher nor a snapshot once the database has not been at that position.
 """
 
 from __future__ import annotations
@@ -10,13 +14,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from hashhub.errors import HashHubError, Reason, Unavailable
 from hashhub.model import ChangeKind, EntryState
+from hashhub.store import Position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -37,14 +44,53 @@ _ACTIVE: Final = (EntryState.ACTIVE,)
 _GONE: Final = (EntryState.WITHDRAWN, EntryState.QUARANTINED)
 
 
+class Mark:
+    """The position, beside the snapshots, up to which they may know anything. One process, the snapshots' publisher, writes it.
+
+    It is written before changes are applied, so that it is never behind a snapshot. What cannot be read, or is missing beside a
+    snapshot, stands for no position of any database.
+    """
+
+    def __init__(self, path: Path, *, publisher: bool) -> None:
+        """Keep the file's path."""
+        self._path = path
+        self.is_ours = publisher
+
+    def read(self) -> Position:
+        """Return what was written last."""
+        try:
+            revision, stamp = map(int, self._path.read_text(encoding="ascii").split())
+        except (OSError, ValueError):  # also UnicodeDecodeError
+            return Position(-1, -1)
+        return Position(revision, stamp)
+
+    def write(self, position: Position) -> None:
+        """Replace the position; without it where the disk is full, so that the next start rebuilds rather than trusts.
+
+        Not synchronised to the disk: after a power cut it may be some seconds old. That matters only if the database is then restored
+        from a backup of those very seconds, and a synchronisation would be added to every write.
+        """
+        if not self.is_ours:
+            return
+        written = self._path.with_suffix(".new")
+        try:
+            written.write_text(f"{position.revision} {position.stamp}\n", encoding="ascii")
+            written.replace(self._path)
+        except OSError:
+            with suppress(OSError):
+                self._path.unlink()
+
+
 class Follower:
     """Applies the store's changes to the matcher, in order, on one thread at a time."""
 
-    def __init__(self, store: Store, matcher: Matcher, poll_interval: float) -> None:
-        """`poll_interval`: seconds between looks for changes that others committed."""
+    def __init__(self, store: Store, matcher: Matcher, poll_interval: float, mark: Mark) -> None:
+        """`poll_interval`: seconds between looks for changes that others committed; `mark`: that of the matcher's snapshots."""
         self._store = store
         self._matcher = matcher
         self._poll_interval = poll_interval
+        self._mark = mark
+        self._position: Position | None = None  # the matcher knows nothing beyond it; None: not established yet
         self._lock = threading.Lock()
         self._moved = threading.Condition()
         self._stop = threading.Event()
@@ -105,29 +151,46 @@ class Follower:
 
         Called after every write of this process, so that what a call committed is matchable before the call returns.
 
-        Raises Unavailable when the database is away, or older than what the matcher has applied: a backup was restored under the
-        running hub. The matcher then knows digests that the database does not, and will miss those to come; it must not answer any
-        more, even when the database has got as far as it was.
+        A snapshot that was opened and is not of this database's history is replaced by what the database holds.
+
+        Raises Unavailable when the database is away, or has not been where the matcher has: a backup was restored under the running
+        hub. The matcher then knows digests that the database does not, and will miss those to come; it must not answer any more, even
+        when the database has got as far as it was.
         """
         with self._lock:
             before = self._matcher.revision
             # A snapshot that was opened may be damaged inside: until its files were read, it must not say that there is nothing.
             while not self._matcher.is_checked and not self._stop.is_set():
                 self._stop.wait(_CHECK_SECONDS)
+            # The mark before the snapshot: a publisher that replaces both writes the snapshot first.
+            held = self._position or self._mark.read()
             self._matcher.refresh()
-            target = self._store.revision()
-            self._restored |= target < self._matcher.revision
+            position = self._store.position()
+            target = position.revision
+            is_foreign = self._matcher.revision > 0 and not self._store.has_been_at(held)
+            self._restored |= target < self._matcher.revision or (is_foreign and self._position is not None)
             if self._restored:
                 self._ready.clear()
                 raise Unavailable(
-                    f"the database is at revision {target} but was at {self._matcher.revision}: it was restored from an older backup; "
-                    "restart the hub",
+                    f"the database, now at revision {target}, was restored from an older backup: it has not been where this hub saw it "
+                    f"(revision {self._matcher.revision}); restart the hub",
                     reason=Reason.MATCHER_NOT_READY,
                 )
-            if (self._matcher.revision == 0 and target > 0) or self._matcher.status().damaged:
+            if is_foreign and not self._mark.is_ours:
+                raise Unavailable(
+                    "the snapshot is not of this database's history; the process that publishes snapshots replaces it: retry in a moment",
+                    reason=Reason.MATCHER_NOT_READY,
+                    retry_after=1.0,
+                )
+            if is_foreign or (self._matcher.revision == 0 and target > 0) or self._matcher.status().damaged:
                 self._matcher.rebuild(target, self._store.all_digests())
+                position = self._store.position()  # what the rebuild read may be newer than what it began with
+            self._known_up_to(position)
             looked = time.monotonic()
             while changes := self._store.matcher_changes(self._matcher.revision, _PAGE):
+                if changes[-1].revision > position.revision:
+                    position = self._store.position()
+                    self._known_up_to(position)
                 for change, following in zip(changes, [*changes[1:], None], strict=True):
                     # A revision's pieces go in as the revision before; the last one moves it. A restart in between reads them all again.
                     self._apply(change)
@@ -145,6 +208,11 @@ class Follower:
             with self._moved:
                 self._moved.notify_all()
         return self._matcher.revision
+
+    def _known_up_to(self, position: Position) -> None:
+        if position != self._position:
+            self._mark.write(position)
+            self._position = position
 
     def _apply(self, change: MatcherChange) -> None:
         before = change.revision - 1

@@ -7,6 +7,7 @@ comes staged; the rules here need all of the source, or the hub:
     within the source                                          against the hub
     DUPLICATE_IN_SOURCE      same item, nothing contradicts:   IDENTICAL_ENTRY      the hash set holds it already: unchanged
                              merged into the first             SUPERSEDED           the hash set holds another statement: replaced
+                                                                                    (by a quarantined one: on its release)
     CONFLICTING_CATEGORIES   same item, two raw values:        IN_BENIGN_SET        an exact digest is in a benign hash set:
                              all quarantined                                        quarantined
     CONTRADICTORY_BINDING    one digest bound to two digests   CONTRADICTORY_BINDING    as on the left, with another hash set's
@@ -14,6 +15,9 @@ comes staged; the rules here need all of the source, or the hub:
                              all quarantined                   ABSENT_FROM_LIST     a replacing list lacks it: withdrawn
     SUPERSEDED               a later item of the source        WITHDRAWN_BY_SOURCE  the item names the entry: withdrawn, unless
                              withdraws it                                           a later item states it again
+
+Reviews stay with the item: those of an entry that this import replaces count for the new one, and so do those of a withdrawn entry
+that shares its external id or an exact digest. Whoever disputed it need not do so again.
 
 Columns of digests are compared with numpy; Python looks only at the few items where something is found.
 """
@@ -41,6 +45,7 @@ from hashhub.model import (
     HashSet,
     Purpose,
     Record,
+    RecordReview,
     Reject,
     ReviewKind,
     SchemeStatus,
@@ -79,11 +84,12 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
 
 
 class NewEntry(msgspec.Struct, frozen=True):
-    """An entry to write: the record, with what duplicates of it add."""
+    """An entry to write: the record, with what duplicates of it add. `earlier`: ids of the entries about the same item before it."""
 
     record: Record
     state: EntryState
     reasons: tuple[str, ...]
+    earlier: tuple[int, ...] = ()
 
 
 class _Column:
@@ -143,8 +149,9 @@ class Intake:
     """The decisions about one import. Call `decide` once; then the attributes and iterators are final.
 
     `counts`; `entry_count`: entries to write; `superseded`, `absent`, `withdrawn`: ids of entries to withdraw, ascending;
-    `reviews`: what the source says about entries that stay as they are, as (entry id, author, kind, comment); `live_count`: active and
-    quarantined entries of the hash set before a replacing import.
+    `reviews`: what the source says about entries that stay as they are, as (entry id, author, kind, comment); `restated`: pairs of entry
+    ids about the same item, the earlier and the one that stays as it is; `live_count`: active and quarantined entries of the hash set
+    before a replacing import.
     """
 
     def __init__(
@@ -165,6 +172,8 @@ class Intake:
         self._outcome: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._remarks: dict[int, list[tuple[str, str]]] = defaultdict(list)  # item -> (code, detail) of these rules
         self._merged: dict[int, Record] = {}  # first item of a group of duplicates -> the union
+        self._earlier: dict[int, tuple[int, ...]] = {}  # item -> entries about the same item before it
+        self._held: dict[int, str] = {}  # quarantined item -> the entries that match until it is released
         self._noted = 0
         self.counts = Counts()
         self.entry_count = 0
@@ -172,6 +181,7 @@ class Intake:
         self.absent: list[int] = []
         self.withdrawn: list[int] = []
         self.reviews: list[tuple[int, str, ReviewKind, str]] = []
+        self.restated: list[tuple[int, int]] = []
         self.live_count = 0
 
     def classification(self, value: str) -> Classification:
@@ -232,7 +242,10 @@ class Intake:
                         reasons = tuple(dict.fromkeys((*reasons, *(code for code, _ in self._remarks[item]))))
                     state = EntryState.ACTIVE if outcome == accepted else EntryState.QUARANTINED
                     yield NewEntry(
-                        self._merged.get(item, staged.record), state, reasons if outcome == quarantined else ()
+                        self._merged.get(item, staged.record),
+                        state,
+                        reasons if outcome == quarantined else (),
+                        self._earlier.get(item, ()),
                     )
                 item += 1
 
@@ -251,7 +264,10 @@ class Intake:
                 if disposition in {Disposition.REJECTED, Disposition.QUARANTINED}:
                     why = [n for n in staged.notes if n[0] in staged.reasons] + why
                 if disposition is not Disposition.ACCEPTED:
-                    yield Finding(position, disposition, why[0][0], "; ".join(detail for _, detail in why), entry_id)
+                    details = [detail for _, detail in why]
+                    if item in self._held:
+                        details.append(f"{self._held[item]} matches until this one is released")
+                    yield Finding(position, disposition, why[0][0], "; ".join(details), entry_id)
                 for reason, detail in staged.notes:
                     if reason not in staged.reasons:
                         yield Finding(position, Disposition.NOTED, reason, detail, entry_id)
@@ -447,7 +463,8 @@ class Intake:
     def _known_items(self) -> dict[int, set[int]]:
         """Return, by item, the ids of the hash set's entries of the same item; settle items that clash with other hash sets' entries.
 
-        Ids only: a list of a million known items must not bring a million entries into memory.
+        Live ones, and withdrawn ones that were reviewed. Ids only: a list of a million known items must not bring a million entries into
+        memory.
         """
         same: dict[int, set[int]] = defaultdict(set)
         mine = (self._hash_set.contributor, self._hash_set.id)
@@ -478,7 +495,24 @@ class Intake:
             for external_id, entries in self._store.existing_by_external_ids(*mine, ids).items():
                 for item in self._external[external_id]:
                     same[item].update(e.id for e in entries)
+        self._add_withdrawn(same)
         return same
+
+    def _add_withdrawn(self, same: dict[int, set[int]]) -> None:
+        """Add withdrawn entries that were reviewed. A shared exact digest is enough whatever the external ids: it is the same file."""
+        by_digest: dict[str, dict[bytes, set[int]]] = {name: defaultdict(set) for name in self._columns}
+        for entry in self._store.withdrawn_with_reviews(self._hash_set.contributor, self._hash_set.id):
+            exact = self._exact(entry)
+            for h in exact:
+                by_digest[h.algorithm][h.digest].add(entry.id)
+            if not exact:
+                for item in self._bare.get(tuple(sorted(entry.hashes)), ()):
+                    same[item].add(entry.id)
+            for item in self._external.get(entry.external_id, ()):
+                same[item].add(entry.id)
+        for name, withdrawn in by_digest.items():
+            for item, digest in self._columns[name].having(withdrawn):
+                same[item] |= withdrawn[digest]
 
     def _known(
         self, name: str, digests: NDArray[np.uint8], holders: Sequence[_T]
@@ -520,7 +554,11 @@ class Intake:
         return waiting
 
     def _compare(self, same: Mapping[int, set[int]], batches: Iterable[Batch]) -> tuple[set[int], set[int]]:
-        """Settle items that the hash set already has; return the ids of entries that stay, and of those that a newer statement replaces."""
+        """Settle items that the hash set already has; return the ids of entries that stay, and of those that a newer statement replaces.
+
+        A quarantined statement replaces quarantined ones only. What is active stays until somebody has looked at it (`Entries.release`):
+        a careless or hostile item must not end the protection that an earlier one gives.
+        """
         accepted, quarantined = _CODE[Disposition.ACCEPTED], _CODE[Disposition.QUARANTINED]
         kept: set[int] = set()
         replaced: set[int] = set()
@@ -534,19 +572,36 @@ class Intake:
                     continue
                 record = self._merged.get(item, staged.record)
                 entries = [known[e] for e in sorted(same[item]) if e in known]
-                twin = next((e for e in entries if self._is_identical(e, record)), None)
+                live = [e for e in entries if e.state is not EntryState.WITHDRAWN]
+                new_reviews = self._new_reviews(record, entries)
+                twin = next((e for e in live if self._is_identical(e, record)), None)
+                waits = self._outcome[item] == quarantined if twin is None else twin.state is EntryState.QUARANTINED
+                active = [e for e in live if waits and e.state is EntryState.ACTIVE]
+                kept.update(e.id for e in active)
                 if twin is None:
-                    replaced.update(e.id for e in entries)
+                    replaced.update(e.id for e in live)
+                    self._earlier[item] = tuple(e.id for e in entries)
+                    if len(new_reviews) < len(record.reviews):
+                        self._merged[item] = msgspec.structs.replace(record, reviews=new_reviews)
+                    if active:
+                        self._held[item] = ", ".join(e.name for e in active)
                     continue
                 kept.add(twin.id)
+                # Stated anew, it is the last word: one that came after it and still waits is out of date.
+                replaced.update(e.id for e in live if e.id > twin.id and e.state is EntryState.QUARANTINED)
+                self.restated += [(e.id, twin.id) for e in entries if e.state is EntryState.WITHDRAWN]
                 self._outcome[item] = _CODE[Disposition.UNCHANGED]
                 self._remarks[item] = [(Code.IDENTICAL_ENTRY, f"entry {twin.name} already states exactly this")]
-                if record.reviews:
-                    known_reviews = self._store.reviews_of([twin.id]).get(twin.id, ())
-                    stated = {(r.author, r.kind, r.comment) for r in known_reviews}
-                    new = dict.fromkeys((v.author, v.kind, v.comment) for v in record.reviews)
-                    self.reviews += [(twin.id, *v) for v in new if v not in stated]
+                self.reviews += [(twin.id, v.author, v.kind, v.comment) for v in new_reviews]
         return kept, replaced
+
+    def _new_reviews(self, record: Record, entries: Sequence[Entry]) -> tuple[RecordReview, ...]:
+        """Return the record's reviews that no entry about the item has word for word."""
+        if not record.reviews:
+            return ()
+        known = self._store.reviews_of([e.id for e in entries])
+        stated = {(r.kind, r.author, r.comment) for reviews in known.values() for r in reviews}
+        return tuple(v for v in dict.fromkeys(record.reviews) if (v.kind, v.author, v.comment) not in stated)
 
     def _is_identical(self, entry: Entry, record: Record) -> bool:
         """Tell whether a live entry states exactly what the record states. The source's own time stamp does not count."""
@@ -645,6 +700,18 @@ class _Groups:
             parent[item] = parent[parent[item]]
             item = parent[item]
         return item
+
+
+def same_item(store: Store, entry: Entry) -> list[Entry]:
+    """Return the live entries of an entry's hash set about the same file or under the same external id, but for itself, by id."""
+    exact = [h for h in entry.hashes if ALGORITHMS[h.algorithm].metric is Metric.EXACT]
+    external = store.existing_by_external_ids(entry.contributor, entry.hash_set, [entry.external_id])
+    found = [e for entries in external.values() for e in entries]
+    for h in exact or entry.hashes[:1]:
+        sharing = store.entries_by_digests(h.algorithm, [h.digest], states=_LIVE).get(h.digest, ())
+        found += [e for e in sharing if exact or set(e.hashes) == set(entry.hashes)]
+    mine = {e.id: e for e in found if (e.contributor, e.hash_set) == (entry.contributor, entry.hash_set)}
+    return [mine[i] for i in sorted(mine) if i != entry.id]
 
 
 def _union(records: list[Record]) -> Record:

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from hashhub.store.locking import lock_data
 from hashhub.store.packing import EntryRow
-from hashhub.store.store import LAST_ENTRY, MatcherChange, Store
+from hashhub.store.store import LAST_ENTRY, MatcherChange, Position, Store
 
-__all__ = ["LAST_ENTRY", "EntryRow", "MatcherChange", "Store", "lock_data"]
+__all__ = ["LAST_ENTRY", "EntryRow", "MatcherChange", "Position", "Store", "lock_data"]

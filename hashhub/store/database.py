@@ -11,6 +11,7 @@ This module hides what differs between SQLite and PostgreSQL:
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import threading
 import time
@@ -36,7 +37,7 @@ from hashhub.errors import (
     Unavailable,
     Violation,
 )
-from hashhub.store.schema import SCHEMA_VERSION, metadata, tables
+from hashhub.store.schema import SCHEMA_VERSION, metadata, revisions, tables
 
 Row = tuple[Any, ...]
 _T = TypeVar("_T")
@@ -184,6 +185,7 @@ class Database:
         revision: int = c.execute(
             sa.update(metadata).values(revision=metadata.c.revision + 1).returning(metadata.c.revision)
         ).scalar_one()
+        c.execute(sa.insert(revisions).values(revision=revision, stamp=secrets.randbits(63)))
         return revision
 
     def insert(self, c: Connection, table: sa.Table, rows: Sequence[Row]) -> None:

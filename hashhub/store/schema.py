@@ -4,9 +4,9 @@
                         │           │
                         └───< entry >┘──< hash          hash is clustered by digest: looking one up and streaming all need no other index
                                 │
-                                ├──< review
-                                └──> classification     shared rows
-    change: the feed, by revision      request: replayed calls      token      metadata: one row of counters
+                                ├──< reviewed >── review        which reviews count for which entries
+                                └──> classification             shared rows
+    change: the feed, by revision      revision: which history      request: replayed calls      token      metadata: one row of counters
 
 Only small tables have foreign keys: checking one for each of some million rows would cost more than writing the rows, and the store
 is the only writer. Times are milliseconds since 1970 in UTC. Codes are written to disk: never renumber one.
@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from hashhub.model import ChangeKind, Disposition, EntryState, ImportState, ReviewKind
 
-SCHEMA_VERSION: Final = "0001"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0002"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {"MD5": 1, "SHA1": 2, "SHA256": 3, "PDQ": 4, "PHASH": 5, "DHASH": 6, "PHOTODNA": 7}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -81,6 +81,8 @@ hash_set: Final = _table(
     sa.Column("contributor", _Name, sa.ForeignKey("contributor.id"), nullable=False),
     sa.Column("id", _Name, nullable=False),
     sa.Column("content", sa.LargeBinary, nullable=False),  # JSON of model.HashSet
+    # The last revision at which an entry was withdrawn and no newer statement took its place.
+    sa.Column("withdraw_revision", sa.BigInteger, nullable=False, server_default="0"),
     sa.UniqueConstraint("contributor", "id", name="hash_set_name"),
 )
 
@@ -188,13 +190,22 @@ hash_: Final = _table(
 review: Final = _table(
     "review",
     sa.Column("id", _Key, primary_key=True),
-    sa.Column("entry", sa.BigInteger, nullable=False),
+    sa.Column("entry", sa.BigInteger, nullable=False),  # the one that it was stated about
     sa.Column("author", sa.Text, nullable=False),
     sa.Column("kind", sa.SmallInteger, nullable=False),
     sa.Column("comment", sa.Text, nullable=False),
     sa.Column("create_time", sa.BigInteger, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
-    sa.Index("review_entry", "entry", "id"),
+)
+
+# A review counts for the entry that it was stated about, and for those by which the contributor states the same item again. By hash set
+# first: an import asks which of its set's entries have been reviewed.
+reviewed: Final = _table(
+    "reviewed",
+    sa.Column("hash_set", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("entry", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("review", sa.BigInteger, primary_key=True, autoincrement=False),
+    rowid=False,
 )
 
 change: Final = _table(
@@ -211,6 +222,14 @@ sa.Index(
     change.c["import"],
     sqlite_where=change.c.kind == sa.literal_column("1"),
     postgresql_where=change.c.kind == sa.literal_column("1"),
+)
+
+# Two databases with one past have the same stamps up to where they part: a restored backup that was written to has others.
+revisions: Final = _table(
+    "revision",
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("stamp", sa.BigInteger, nullable=False),  # random
+    rowid=False,
 )
 
 

@@ -113,10 +113,21 @@ _ENTRY_SQL: Final = (
     'e.update_revision, e."import"'
 )
 
-_REVIEW_SQL: Final = "SELECT id, entry, author, kind, comment, create_time, revision FROM review"
+_REVIEW_SQL: Final = (
+    "SELECT r.id, r.entry, r.author, r.kind, r.comment, r.create_time, r.revision, e.id FROM entry e "
+    "JOIN reviewed a ON a.hash_set = e.hash_set AND a.entry = e.id JOIN review r ON r.id = a.review"
+)
+_NO_PAIRS: Final = np.empty((0, 2), np.int64)
 _STAGED_AROUND: Final = (
     "SELECT 1 FROM allocation a WHERE e.id BETWEEN a.first_entry AND a.last_entry"  # true while e is invisible
 )
+
+
+class Position(NamedTuple):
+    """A revision of one history: a database that was restored from a backup and written to has the revision with another stamp."""
+
+    revision: int
+    stamp: int
 
 
 class MatcherChange(NamedTuple):
@@ -196,8 +207,16 @@ class Store:
 
     def revision(self) -> int:
         """Return the last revision. Reads made after this call see at least everything up to it."""
-        revision: int = self._db.fetch("SELECT revision FROM metadata")[0][0]
-        return revision
+        return self.position().revision
+
+    def position(self) -> Position:
+        """Return the last revision, as `revision` does, with its stamp."""
+        sql = "SELECT m.revision, coalesce(r.stamp, 0) FROM metadata m LEFT JOIN revision r ON r.revision = m.revision"
+        return Position(*self._db.fetch(sql)[0])
+
+    def has_been_at(self, position: Position) -> bool:
+        """Whether this position is in the database's past; if not, it was restored from a backup made before."""
+        return bool(self._db.fetch(self._db.sql("SELECT 1 FROM revision WHERE revision = ? AND stamp = ?"), position))
 
     # Contributors, hash sets, tokens
 
@@ -343,9 +362,10 @@ class Store:
     def create_import(self, new: Import, *, request_id: str = "") -> Import:
         """Open an import, or return the one that has the same hash set, source digest, connector, version and `replace`.
 
-        An OPEN or COMMITTING one is to be resumed, a COMMITTED one was done before. A replacing import counts as done only while
-        it is the last one committed into its hash set: A, then B, then A again is three replacements. `id`, state, counts and times
-        of `new` do not matter. Raises NotFound when there is no such hash set.
+        An OPEN or COMMITTING one is to be resumed, a COMMITTED one was done before. It counts as done only while nothing has been
+        withdrawn from the hash set since, other than by a newer statement about the same item; and a replacing one only while it is
+        the last one committed there: A, then B, then A again is three replacements. `id`, state, counts and times of `new` do not
+        matter. Raises NotFound when there is no such hash set.
         """
         fresh = Import(
             id="",
@@ -374,8 +394,7 @@ class Store:
             )
             if same:
                 found = same[0]
-                last = sa.select(sa.func.max(t.c.revision)).where(t.c.hash_set == set_key, t.c.state == _COMMITTED)
-                if found.state is not ImportState.COMMITTED or not new.replace or found.revision == c.scalar(last):
+                if found.state is not ImportState.COMMITTED or _is_last_word(c, set_key, found):
                     return request.remember(c, found)
             at = now()
             created = msgspec.structs.replace(fresh, id=f"imp-{secrets.token_hex(8)}", create_time=at)
@@ -614,11 +633,13 @@ class Store:
         absent: Sequence[int] = (),
         withdraw: Sequence[int] = (),
         reviews: Iterable[tuple[int, str, ReviewKind, str]] = (),
+        restated: NDArray[np.int64] = _NO_PAIRS,
     ) -> Import:
         """Make everything that was staged visible at one new revision, and return the COMMITTED import.
 
         In the same transaction the given entries of earlier imports are withdrawn, with the reason SUPERSEDED, ABSENT_FROM_LIST or
-        WITHDRAWN_BY_SOURCE, and `reviews` (entry id, author, kind, comment) are added. `findings` go before it, as `add_findings` does.
+        WITHDRAWN_BY_SOURCE, and `reviews` (entry id, author, kind, comment) are added. `restated`, int64[n, 2], has pairs of entries about the
+        same item, the earlier one first: its reviews count for the later one too. `findings` go before it, as `add_findings` does.
         Raises Conflict when another process has taken over the commit.
         """
         commit = self._commit(import_id)
@@ -638,16 +659,22 @@ class Store:
                 ):
                     self._withdraw(c, sorted(set(chosen) - ids), reason, revision, commit.key)
                     ids.update(chosen)
+                if withdraw or absent:
+                    _lost(c, [commit.hash_set], revision)
                 self._db.insert(
                     c,
                     s.change,
                     [(revision, first, last, _UPSERT, commit.key) for first, last in merged(commit.ranges)],
                 )
                 at = now()
+                self._inherit(c, commit.hash_set, restated)
                 if stated := [
                     _review_row(entry, author, kind, comment, at, revision) for entry, author, kind, comment in reviews
                 ]:
+                    before: int = c.scalar(sa.select(sa.func.max(s.review.c.id))) or 0
                     c.execute(sa.insert(s.review), stated)
+                    new = sa.select(sa.literal(commit.hash_set), s.review.c.entry, s.review.c.id)
+                    c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), new.where(s.review.c.id > before)))
                 c.execute(sa.delete(s.allocation).where(s.allocation.c["import"] == commit.key))
                 c.execute(
                     sa.update(t)
@@ -838,19 +865,22 @@ class Store:
         reasons: tuple[str, ...],
         *,
         expected: EntryState,
+        supersede: Sequence[int] = (),
         request_id: str = "",
     ) -> tuple[Entry, int]:
         """Move a visible entry to another state; return it with the revision at which that became visible.
 
-        An entry that is in `state` already stays as it is, with its reasons, and the current revision is returned. Raises NotFound, and
-        Conflict when the entry is in neither `state` nor `expected`.
+        At the same revision the entries `supersede` of its hash set, about the same item, are withdrawn with the reason SUPERSEDED, and
+        their reviews count for this one too. An entry that is in `state` already stays as it is, with its reasons, and the current
+        revision is returned. Raises NotFound, and Conflict when the entry is in neither `state` nor `expected`.
         """
         request = Request(request_id, "set_entry_state", (entry_id, state, reasons, expected))
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, tuple[Entry, int])) is not None:
                 return first
-            current = self._visible_states(c, [entry_id]).get(entry_id)
+            states = self._visible_states(c, sorted({entry_id, *supersede}))
+            current = states.get(entry_id)
             if current is None:
                 raise _no_entry(str(entry_id))
             if current == s.ENTRY_STATES[state]:
@@ -869,6 +899,12 @@ class Store:
                     .values(state=s.ENTRY_STATES[state], reasons=pack_reasons(reasons), update_revision=revision)
                 )
                 self._db.insert(c, s.change, [(revision, entry_id, entry_id, kind, 0)])
+                overtaken = [i for i in sorted(supersede) if states.get(i, _WITHDRAWN) != _WITHDRAWN]
+                self._withdraw(c, overtaken, "SUPERSEDED", revision, 0)
+                set_key: int = c.execute(sa.select(s.entry.c.hash_set).where(s.entry.c.id == entry_id)).scalar_one()
+                self._inherit(c, set_key, np.array([(i, entry_id) for i in supersede], np.int64).reshape(-1, 2))
+                if state is EntryState.WITHDRAWN:
+                    _lost(c, [set_key], revision)
             rows = c.exec_driver_sql(self._db.sql(f"{_ENTRY_SQL} FROM entry e WHERE e.id = ?"), (entry_id,)).all()
             entry = self._entry(rows[0])
             if entry is None:
@@ -892,12 +928,16 @@ class Store:
                 return c.scalar(sa.select(s.metadata.c.revision)) or 0
             revision = self._db.next_revision(c)
             self._withdraw(c, live, reason, revision, 0)
+            _lost(c, self._sets_of(c, live), revision)
             return revision
 
     # Reviews
 
-    def add_review(self, review: Review, *, request_id: str = "") -> Review:
-        """Append a review of a visible entry and return it with its id, time and revision. Raises NotFound."""
+    def add_review(self, review: Review, *, also: Sequence[int] = (), request_id: str = "") -> Review:
+        """Append a review of a visible entry and return it with its id, time and revision. Raises NotFound.
+
+        It counts for the entries `also` too, by which the contributor states the same item.
+        """
         review = msgspec.structs.replace(review, id=0, create_time=None, revision=0)
         request = Request(request_id, "add_review", review)
         with self._db.write() as c:
@@ -909,20 +949,40 @@ class Store:
             at, revision = now(), self._db.next_revision(c)
             row = _review_row(review.entry_id, review.author, review.kind, review.comment, at, revision)
             key = c.execute(sa.insert(s.review).values(row).returning(s.review.c.id)).scalar_one()
+            e = s.entry
+            about = sa.select(e.c.hash_set, e.c.id, sa.literal(key)).where(e.c.id.in_({review.entry_id, *also}))
+            c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), about))
             return request.remember(c, msgspec.structs.replace(review, id=key, create_time=at, revision=revision))
 
     def reviews_of(self, entry_ids: Iterable[int]) -> dict[int, list[Review]]:
-        """Return the reviews of the entries by entry id, the oldest first; entries without one are left out."""
-        sql = f"{_REVIEW_SQL} WHERE entry {{ids}} ORDER BY entry, id"
+        """Return the reviews that count for the entries by entry id, the oldest first; entries without one are left out.
+
+        A review's own `entry_id` is that of the entry that it was stated about: this one, or an earlier one about the same item.
+        """
+        sql = f"{_REVIEW_SQL} WHERE e.id {{ids}} ORDER BY e.id, r.id"
         found: dict[int, list[Review]] = {}
         for row in self._by_keys(sql, "ids", "int8", (), sorted(set(entry_ids))):
-            found.setdefault(row[1], []).append(_review(row))
+            found.setdefault(row[7], []).append(_review(row))
         return found
 
     def list_reviews(self, entry_id: int, page_size: int, after: int = 0) -> list[Review]:
-        """Return up to `page_size` reviews of an entry with ids after `after`, the oldest first."""
-        sql = self._db.sql(f"{_REVIEW_SQL} WHERE entry = ? AND id > ? ORDER BY id LIMIT ?")
+        """Return up to `page_size` reviews that count for an entry, as `reviews_of` does, with ids after `after`."""
+        sql = self._db.sql(f"{_REVIEW_SQL} WHERE e.id = ? AND r.id > ? ORDER BY r.id LIMIT ?")
         return [_review(row) for row in self._db.fetch(sql, (entry_id, after, page_size))]
+
+    def withdrawn_with_reviews(self, contributor: str, hash_set: str) -> Iterator[Entry]:
+        """Yield a hash set's WITHDRAWN entries that have reviews, by id. Raises NotFound."""
+        set_key = self._set_key(contributor, hash_set)
+        # The reviewed ones first: there are far fewer of them than of withdrawn ones.
+        sql = self._db.sql(
+            f"{_ENTRY_SQL} FROM (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
+            "WHERE hash_set = ? AND entry > ? ORDER BY entry LIMIT ?) a "
+            "CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
+        )
+        after = 0
+        while rows := self._db.fetch(sql, (set_key, after, _PAGE)):
+            after = rows[-1][0]
+            yield from (entry for row in rows if row[2] == _WITHDRAWN and (entry := self._entry(row)) is not None)
 
     # Feeds
 
@@ -1274,6 +1334,29 @@ class Store:
             c.exec_driver_sql(sql, [(_WITHDRAWN, packed, revision, first, last, _WITHDRAWN) for first, last in ranges])
             self._db.insert(c, s.change, [(revision, first, last, _WITHDRAW, import_key) for first, last in ranges])
 
+    def _inherit(self, c: Connection, hash_set: int, restated: NDArray[np.int64]) -> None:
+        """Let the reviews of the first of each pair of entries, int64[n, 2], count for the second too."""
+        if not len(restated):
+            return
+        # Read here, in the transaction, so that no review that comes in during a long commit is left behind.
+        with_reviews = c.exec_driver_sql(
+            self._db.sql("SELECT DISTINCT entry FROM reviewed WHERE hash_set = ?"), (hash_set,)
+        )
+        pairs = restated[np.isin(restated[:, 0], np.fromiter((row[0] for row in with_reviews), np.int64))]
+        if len(pairs):
+            sql = self._db.sql(
+                "INSERT INTO reviewed SELECT hash_set, ?, review FROM reviewed WHERE hash_set = ? AND entry = ? "
+                "ON CONFLICT DO NOTHING"
+            )
+            c.exec_driver_sql(sql, [(later, hash_set, earlier) for earlier, later in pairs.tolist()])
+
+    def _sets_of(self, c: Connection, ids: Sequence[int]) -> list[int]:
+        def fetch(text: str, parameters: Row) -> Sequence[Row]:
+            return c.exec_driver_sql(text, parameters).all()
+
+        sql = "SELECT DISTINCT e.hash_set FROM entry e WHERE e.id {ids}"
+        return sorted({row[0] for row in _by_keys(self._db, fetch, sql, "ids", "int8", (), ids)})
+
     def _by_keys(self, sql: str, name: str, kind: str, before: Row, keys: Sequence[Any]) -> Iterator[Row]:
         return _by_keys(self._db, self._db.fetch, sql, name, kind, before, keys)
 
@@ -1330,6 +1413,12 @@ def _set_key(c: Connection, contributor: str, hash_set: str) -> int:
     return key
 
 
+def _lost(c: Connection, set_keys: Sequence[int], revision: int) -> None:
+    """Note that entries were withdrawn from the hash sets, with nothing in their place."""
+    t = s.hash_set
+    c.execute(sa.update(t).where(t.c.key.in_(set_keys)).values(withdraw_revision=revision))
+
+
 def _import_rows(c: Connection, *where: sa.ColumnElement[bool], limit: int | None = None) -> list[Import]:
     """Return imports, the newest first."""
     t, h = s.imports, s.hash_set
@@ -1372,6 +1461,14 @@ def _import_rows(c: Connection, *where: sa.ColumnElement[bool], limit: int | Non
         )
         for row in c.execute(query)
     ]
+
+
+def _is_last_word(c: Connection, set_key: int, done: Import) -> bool:
+    """Whether the hash set still holds what a COMMITTED import left in it, or newer statements about the same items."""
+    t, h = s.imports, s.hash_set
+    last = sa.select(sa.func.max(t.c.revision)).where(t.c.hash_set == set_key, t.c.state == _COMMITTED)
+    withdrawn: int = c.execute(sa.select(h.c.withdraw_revision).where(h.c.key == set_key)).scalar_one()
+    return withdrawn <= done.revision and (not done.replace or done.revision == c.scalar(last))
 
 
 def _one_import(c: Connection, import_id: str) -> Import:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -147,6 +148,56 @@ class TestRestarts:
         assert refused.value.reason is Reason.MATCHER_NOT_READY
         assert not hub.is_ready
 
+    @pytest.mark.parametrize("damage", ["", "remove", "garble"])
+    def test_one_restored_and_written_past_the_snapshot_is_believed(
+        self, open_hub: Open, sqlite_directory: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+    ) -> None:
+        hub, mark = _parted(open_hub, sqlite_directory)
+        hub._matcher.compact()
+        hub.close()
+        _write_past(sqlite_directory)
+        if damage == "remove":
+            mark.unlink()
+        elif damage == "garble":
+            mark.write_bytes(b"12 \xff")
+        waiting = open_hub(publisher=False, start=False)
+        with pytest.raises(Unavailable, match="not of this database's history"):
+            waiting.start()
+        desk = Desk(open_hub())
+        assert desk.hub._matcher.revision == desk.hub.revision()
+        assert desk.known(*range(9)) == [1, 3, 4, 5, 6, 7, 8]
+        waiting.start()
+        assert waiting._matcher.count("MD5") == 7
+        desk.hub.close()
+        waiting.close()
+        # The snapshot that took its place is of this history, and is believed.
+        hub = open_hub(start=False)
+        assert hub._matcher.count("MD5") == 7
+        with monkeypatch.context() as once:
+            once.setattr(hub._store, "all_digests", pytest.fail)
+            hub.start()
+
+    def test_one_restored_and_written_past_under_a_running_hub_stops_its_answers(
+        self, open_hub: Open, sqlite_directory: Path
+    ) -> None:
+        hub, _ = _parted(open_hub, sqlite_directory)
+        _write_past(sqlite_directory)
+        with pytest.raises(Unavailable, match="restored from an older backup"):
+            hub._follower.catch_up()
+        assert not hub.is_ready
+
+    def test_a_full_disk_costs_a_rebuild_not_trust(self, open_hub: Open) -> None:
+        hub = open_hub()
+        path = hub._follower._mark._path
+        path.unlink()
+        path.mkdir()  # cannot be replaced by a file
+        desk = Desk(hub)
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", item(1))
+        hub._matcher.compact()
+        assert desk.known(1) == [1]
+        assert hub._follower._mark.read().revision == -1
+
     def test_until_it_has_caught_up_it_does_not_answer(self, open_hub: Open) -> None:
         hub = open_hub(start=False)
         desk = Desk(hub)
@@ -163,10 +214,10 @@ class TestRestarts:
         hub = Hub.open(Config(data=str(sqlite_directory)))
         with monkeypatch.context() as away:
 
-            def fails() -> int:
+            def fails() -> NoReturn:
                 raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
 
-            away.setattr(hub._store, "revision", fails)
+            away.setattr(hub._store, "position", fails)
             with pytest.raises(Unavailable):
                 hub.start()
         hub.close()
@@ -184,10 +235,10 @@ class TestRestarts:
         desk.hash_set("alpha/list")
         with monkeypatch.context() as away:
 
-            def fails() -> int:
+            def fails() -> NoReturn:
                 raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
 
-            away.setattr(hub._store, "revision", fails)
+            away.setattr(hub._store, "position", fails)
             soon(lambda: "database is away" in hub._follower.warning)
         desk.contribute("alpha/list", item(1, algorithms=("PDQ",)))
         soon(lambda: matches(desk, hub, 1))
@@ -197,6 +248,7 @@ class TestRestarts:
 _CRASHING = """
 import os, signal, sys
 from pathlib import Path
+from typing import NoReturn
 from hashhub.config import Config
 from hashhub.hub import Hub
 from hashhub.model import Principal, Role
@@ -256,6 +308,35 @@ class TestKilledCommits:
         assert (done.counts.accepted, done.counts.unchanged, done.counts.absent, done.counts.rejected) == (1, 1, 1, 1)
         assert desk.known(1, 2, 3, 4) == [2, 3]
         assert len(desk.report(done)) == 2
+
+
+def _parted(open_hub: Open, data: Path) -> tuple[Hub, Path]:
+    """Open a hub, make a backup of its database, and let the two have different pasts from there."""
+    hub = open_hub(poll_interval=60.0)
+    desk = Desk(hub)
+    desk.hash_set("alpha/list")
+    desk.contribute("alpha/list", item(1))
+    _copy(data, data / "backup.db")
+    desk.contribute("alpha/list", item(2))
+    desk.hub.entries.withdraw(OPERATOR, "alpha", "list", desk.entries("alpha/list")[0].id)
+    return hub, hub._follower._mark._path
+
+
+def _write_past(data: Path) -> None:
+    """Restore the backup into the database, even under a running hub, and take it past the revision where it was before."""
+    database = next(f for f in data.glob("*.db") if f.name != "backup.db")
+    backup, live = sqlite3.connect(data / "backup.db"), sqlite3.connect(database)
+    revision = live.execute("SELECT revision FROM metadata").fetchone()[0]
+    backup.backup(live)
+    backup.close()
+    live.close()
+    # By a hub on another machine, so to speak: it has snapshots of its own.
+    with Hub.open(Config(data=str(data / "elsewhere"), database=f"sqlite:///{database}")) as other:
+        other.start()
+        desk = Desk(other)
+        for number in range(3, 9):
+            desk.contribute("alpha/list", item(number))
+        assert other.revision() > revision
 
 
 def _copy(data: Path, to: Path) -> None:
