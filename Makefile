@@ -48,9 +48,9 @@ format: venv ## Format Python and proto files
 	$(BIN)/ruff check --fix .
 	$(BIN)/buf format --write
 
-bench: venv ## Measure on this machine; see bench/README.md for each benchmark and its options
+bench: venv ## Measure on this machine, ARGS=--quick for three minutes of it; see bench/README.md
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench/requirements.lock
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(ARGS)
 
 protos: venv ## Generate hashhub/v1 from proto/
 	$(BIN)/python proto/generate.py

@@ -1,6 +1,7 @@
-"""A short version of every benchmark, in a few minutes: `make bench`, or `python -m bench`.
+"""Every benchmark, one after the other: `make bench`, or `python -m bench`.
 
-Results go to bench/data/short, beside nothing that is committed. Each benchmark alone (`python -m bench.NAME --help`) goes further.
+Without options at full size, which renews bench/results, the page and its charts: for a machine that has nothing else to do. With --quick
+everything is small, and results, page and charts go to bench/data/quick, beside nothing that is committed.
 """
 
 from __future__ import annotations
@@ -8,38 +9,58 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
 from bench import result
 
 _ROOT: Final = Path(__file__).parent.parent
+_MICRO: Final = ["pytest", "bench/micro", "-q", "-p", "no:randomly", "--benchmark-columns=min,median,ops"]
+QUICK: Final = result.DATA / "quick"
 
 
-def steps(out: Path, *, tiny: bool) -> list[list[str]]:
-    """Return the commands, each after `python -m`."""
-    n, pictures, seconds = ("2000", "4096", "0.3") if tiny else ("100000", "8192", "3")
-    engines = ["--engines", "hashhub,faiss-flat"] if tiny else []
+def full() -> list[list[str]]:
+    """Return the commands at full size, each after `python -m`."""
     return [
-        ["bench.imports", "--entries", n, "--variants", "plain", "--out", str(out / "imports.json")],
-        ["bench.overhead", "--sizes", n, "--rounds", "2" if tiny else "5", "--out", str(out / "overhead.json")],
-        ["bench.matchers", "--n", n, "--queries", "100" if tiny else "500", *engines, "--out", str(out)],
-        ["bench.server", "--n", n, "--seconds", seconds, "--out", str(out / "server.json")],
-        ["bench.pictures", "--count", pictures],
-        ["bench.false_positives", "--out", str(out / "false-positives.json")],
-        ["pytest", "bench/micro", "-q", "-p", "no:randomly", "--benchmark-columns=min,median,ops", "--benchmark-warmup=on",
-         f"--benchmark-max-time={0.05 if tiny else 1}"],
+        ["bench.pictures"],
+        ["bench.matchers", "--n", "1000000,10000000"],
+        ["bench.matchers", "--n", "100000000", "--engines", "hashhub,faiss-flat", "--queries", "300", "--timeout", "3600"],
+        ["bench.matchers", "--n", "1000000,10000000", "--workloads", "pdq,clustered", "--max-distance", "0,8,16,24,31", "--engines", "hashhub"],
+        ["bench.matchers", "--n", "1000000", "--workloads", "phash", "--max-distance", "0,4,8,10", "--engines", "hashhub,faiss-flat"],
+        ["bench.imports", "--entries", "1000000", "--databases", "sqlite,postgresql", "--variants", "plain,mixed"],
+        ["bench.overhead", "--sizes", "100000,1000000"],
+        ["bench.server", "--n", "10000000", "--workers", "1,2"],
+        ["bench.false_positives"],
+        ["bench.alterations"],
+        [*_MICRO, "--benchmark-warmup=on"],
+        ["bench.report"],
+    ]  # fmt: skip
+
+
+def quick(out: Path) -> list[list[str]]:
+    """Return the commands for a machine that is needed again in three minutes; nothing but `out` and bench/data is written to."""
+    return [
+        ["bench.pictures", "--count", "8192"],
+        ["bench.matchers", "--n", "20000,100000", "--queries", "300", "--timeout", "30", "--out", str(out)],
+        ["bench.imports", "--entries", "50000", "--variants", "plain", "--out", str(out / "imports.json")],
+        ["bench.overhead", "--sizes", "100000", "--rounds", "5", "--out", str(out / "overhead.json")],
+        ["bench.server", "--n", "100000", "--seconds", "2", "--out", str(out / "server.json")],
+        ["bench.false_positives", "--n", "100000", "--seconds", "1", "--out", str(out / "false-positives.json")],
+        ["bench.alterations", "--count", "20", "--out", str(out / "alterations.json")],
+        [*_MICRO, "--benchmark-max-time=0.1"],
+        ["bench.report", "--results", str(out), "--out", str(out)],
     ]  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny", action="store_true", help="only see that everything runs")
-    parser.add_argument("--out", type=Path, default=result.DATA / "short", help="where the results go")
-    options = parser.parse_args()
-    for step in steps(options.out, tiny=options.tiny):
-        print(f"\n$ python -m {' '.join(step)}", flush=True)
+    parser.add_argument("--quick", action="store_true", help="small sizes; results go to bench/data/quick")
+    begin = time.monotonic()
+    for step in quick(QUICK) if parser.parse_args().quick else full():
+        print(f"\n[{time.monotonic() - begin:.0f} s] python -m {' '.join(step)}", flush=True)
         subprocess.run([sys.executable, "-m", *step], cwd=_ROOT, check=True)
+    print(f"\nall of it took {time.monotonic() - begin:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

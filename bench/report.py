@@ -1,6 +1,7 @@
 """Tables and charts of the results: `python -m bench.report` renews bench/README.md and bench/charts from bench/results.
 
-What stands between `<!-- NAME -->` and `<!-- end -->` in the README is written here; the words around it are written by people.
+What stands between `<!-- NAME -->` and `<!-- end -->` in the README is written here, headings and all; the words around it are written by people.
+A section or a chart that nothing was measured for is left out.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bench import result
 
@@ -31,18 +32,22 @@ _NAMES: Final = {
 }
 _ENOUGH: Final = 2  # exact peers that must have run before one of them is called the fastest: more than FAISS alone
 _EXACT: Final = frozenset(_NAMES) - {"faiss-ivf", "faiss-hnsw", "usearch", "hashhub"}
+_MIB: Final = 2**20
 
 Row = Mapping[str, Any]
 
 
 def load(directory: Path, pattern: str) -> list[dict[str, Any]]:
-    """Return the rows of all matching results, each with `machine`, `commit` and `cores` of its run."""
+    """Return the rows of all matching results, each with `commit`, `file` and `parameters` of its run."""
     rows = []
     for path in sorted(directory.glob(pattern)):
         document = json.loads(path.read_text("utf-8"))
         about = {"commit": document["commit"], "file": path.name, "parameters": document["parameters"]}
         rows += [{**about, **row} for row in document["rows"]]
     return rows
+
+
+# Tables
 
 
 def number(value: object) -> str:
@@ -56,11 +61,15 @@ def number(value: object) -> str:
     return f"{value:.3g}"
 
 
+def percent(share: float | None) -> str:
+    """Return a share for people."""
+    return "-" if share is None else f"{100 * share:.3g} %"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a Markdown table."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(cell if isinstance(cell, str) else number(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
+    """Return a Markdown table; nothing when it has no rows."""
+    lines = ["| " + " | ".join(cell if isinstance(cell, str) else number(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *lines]) if lines else ""
 
 
 def matchers(directory: Path) -> str:
@@ -71,23 +80,28 @@ def matchers(directory: Path) -> str:
         here = [r for r in rows if (r["workload"], r["n"]) == (workload, n)]
         radius = max((r["max_distance"] for r in here if "max_distance" in r), default=0)
         shown = [r for r in here if r.get("max_distance", radius) == radius]
+        head = (
+            "engine", "recall", "p50 µs", "p99 µs", "queries/s, one core", "all cores", "build s", "resident MiB", "on disk MiB",
+            "add ms", "withdraw ms", "open ms", "p50 against ours",
+        )  # fmt: skip
         lines: list[list[object]] = []
         for r in shown:
             name = _NAMES.get(r["engine"], r["engine"])
             name = f"**{name}**" if r["engine"] == _OURS else name
             if "failed" in r:
-                lines.append([name, r["failed"], *[""] * 10])
+                lines.append([name, r["failed"], *[""] * (len(head) - 2)])
                 continue
             lines.append(
                 [name, r["recall"], r["p50_us"], r["p99_us"], r["qps_one"], r["qps_all"], r["build_s"], r["memory_mib"],
-                 r["add_ms"], r["withdraw_ms"], r["open_ms"], _times(r, shown)]
+                 _disk_mib(r), r["add_ms"], r["withdraw_ms"], r["open_ms"], _times(r, shown)]
             )  # fmt: skip
-        head = (
-            "engine", "recall", "p50 µs", "p99 µs", "queries/s, one core", "all cores", "build s", "memory MiB", "add ms",
-            "withdraw ms", "open ms", "p50 against ours",
-        )  # fmt: skip
         parts.append(f"**{workload}, n = {n:,}, radius {radius}**\n\n{table(head, lines)}")
-    return "\n\n".join(parts) or "Not measured."
+    return "\n\n".join(parts)
+
+
+def _disk_mib(row: Row) -> float | None:
+    found = row.get("disk_bytes")
+    return None if found is None else found / _MIB
 
 
 def _times(row: Row, rows: Sequence[Row]) -> str:
@@ -125,6 +139,8 @@ def targets(directory: Path) -> str:
     rows = [r for r in load(directory, "matchers-uniform-*.json") if r.get("max_distance") == 31 and "p50_us" in r]
     sizes = (1_000_000, 10_000_000, 100_000_000)
     ours = {n: next((r for r in rows if r["n"] == n and r["engine"] == _OURS), None) for n in sizes}
+    if not any(ours.values()):
+        return ""
 
     def peers(n: int, names: Collection[str]) -> float | None:
         """Return how many times our time the fastest of these needs; nothing where only some of them could be called the fastest."""
@@ -143,13 +159,18 @@ def targets(directory: Path) -> str:
             cells.append(f"{target} · **{number(value)}{suffix}**" if value is not None else f"{target} · -")
         return cells
 
+    def on_disk(row: Row, _: int) -> float | None:
+        found = _disk_mib(row)
+        return None if found is None else found / 1024
+
     lines = [
         line("p50 of one query, µs", ("≤ 30", "≤ 100", "≤ 900"), lambda r, _: r["p50_us"]),
         line("p99 / p50", ("≤ 3",) * 3, lambda r, _: r["p99_us"] / r["p50_us"]),
         line("recall", ("1",) * 3, lambda r, _: r["recall"]),
         line("against FAISS BinaryFlat", ("≥ 35x", "≥ 300x", "≥ 350x"), lambda _, n: peers(n, ["faiss-flat"]), "x"),
         line("against the fastest exact peer", ("≥ 10x", "≥ 30x", "-"), lambda _, n: peers(n, _EXACT), "x"),
-        line("memory grown by these queries, GiB", ("-", "≤ 1.4", "≤ 11"), lambda r, _: r["memory_mib"] / 1024),
+        line("memory with every page of the index in it, GiB", ("-", "≤ 1.4", "≤ 11"), on_disk),
+        line("memory that these queries touched, GiB", ("-",) * 3, lambda r, _: r["memory_mib"] / 1024),
         line("build, two cores, s", ("≤ 1", "≤ 8", "≤ 100"), lambda r, _: r["build_s"]),
         line("open a snapshot, ms", ("≤ 50", "≤ 100", "≤ 500"), lambda r, _: r["open_ms"]),
         line("add one, ms", ("≤ 1",) * 3, lambda r, _: r["add_ms"]),
@@ -179,14 +200,18 @@ def imports(directory: Path) -> str:
 def overhead(directory: Path) -> str:
     """Return what the server adds, and import times."""
     rows = load(directory, "overhead*.json")
-    head = ("index", "100 queries", "matcher ms", "over gRPC ms", "server adds ms", "typed client ms")
+    head = (
+        "index", "100 queries", "matcher ms", "transport alone ms", "over gRPC ms", "server adds ms", "of that, not transport ms",
+        "typed client ms",
+    )  # fmt: skip
     text = table(
         head,
         [
-            [f"{r['n']:,}", r["mix"], r["matcher_ms"], r["grpc_ms"], r["server_adds_ms"], r["typed_client_ms"]]
+            [f"{r['n']:,}", r["mix"], r["matcher_ms"], r.get("echo_ms"), r["grpc_ms"], r["server_adds_ms"], r.get("server_adds_to_echo_ms"),
+             r["typed_client_ms"]]
             for r in rows
         ],
-    )
+    )  # fmt: skip
     if rows:
         times = rows[-1]["parameters"]["imports"]
         text += (
@@ -208,29 +233,44 @@ def server(directory: Path) -> str:
         head,
         [
             [f"{r['n']:,}", str(r["workers"]), r["calls"], r.get("offered") or "all it takes", r["calls_per_second"], r["hashes_per_second"],
-             r.get("p50_ms"), r.get("p99_ms"), _percent(r.get("errors")), r.get("server_cores"), r.get("generator_cores"), r["server_mib"]]
+             r.get("p50_ms"), r.get("p99_ms"), percent(r.get("errors")), r.get("server_cores"), r.get("generator_cores"), r["server_mib"]]
             for r in rows
         ],
     )  # fmt: skip
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.3g} %"
-
-
 def false_positives(directory: Path) -> str:
-    """Return false-positive rates."""
+    """Return false-positive rates: a line for each radius, a column for each list."""
     rows = load(directory, "false-positives.json")
-    head = ("algorithm", "radius", "n", "", "pictures that match another", "independent bits would give")
+    lists = sorted({(r["n"], r["pictures"]) for r in rows}, key=lambda x: (x[0], -x[1]))
+    pictures = max((p for _, p in lists), default=0)
+    head = [f"{n:,}" + ", padding alone" * (not p) + ", padded" * (0 < p < n) for n, p in lists]
     lines = []
-    for r in rows:
-        known = r["measured"] or r["false_positive_rate"] > 0
-        rate = number(r["false_positive_rate"]) if known else f"0, below {number(r['false_positive_rate_below'])}"
-        lines.append(
-            [r["algorithm"], str(r["max_distance"]), f"{r['n']:,}", "measured" if r["measured"] else "extrapolated", rate,
-             number(r["independent_bits"])]
-        )  # fmt: skip
-    return table(head, lines)
+    for algorithm, radius in dict.fromkeys((r["algorithm"], r["max_distance"]) for r in rows):
+        at = {(r["n"], r["pictures"]): r for r in rows if (r["algorithm"], r["max_distance"]) == (algorithm, radius)}
+        lines.append([algorithm, str(radius), *(_rate(at[one]) if one in at else "-" for one in lists)])
+    text = table(("algorithm", "radius", *head), lines)
+    return f"{text}\n\nThere were {pictures:,} pictures to list; others asked." if lines else ""
+
+
+def _rate(row: Row) -> str:
+    rate = percent(row["false_positive_rate"]) if row["queries_matched"] else "none"
+    text = f"{rate} (< {percent(row['below'])})"
+    if row["expected_below"] is not None:
+        text += f"; by pairs {percent(row['expected_from_pairs'])} (< {percent(row['expected_below'])})"
+    return text
+
+
+def alterations(directory: Path) -> str:
+    """Return the recall on altered pictures."""
+    head = ("alteration", "found", "found, turned", "median distance", "95th percentile")
+    return table(
+        head,
+        [
+            [r["alteration"], percent(r["found"]), percent(r["found_turned"]), r["median_distance"], r["p95_distance"]]
+            for r in load(directory, "alterations.json")
+        ],
+    )
 
 
 def about(directory: Path) -> str:
@@ -246,48 +286,49 @@ def about(directory: Path) -> str:
     return table(("result", "commit", "time, UTC", "processor", "machine", "load before"), lines)
 
 
-# Charts
+# Charts: each returns a figure, or None when there is nothing to show
 
 
-def draw(directory: Path, charts: Path) -> None:
-    """Draw all charts as SVG."""
+def draw(directory: Path, charts: Path) -> frozenset[str]:
+    """Draw as SVG every chart that there are results for, and return their names; charts of earlier results go."""
     import matplotlib as mpl
+    from matplotlib import pyplot as plt
 
     mpl.use("svg")
     mpl.rcParams.update(
         {"svg.fonttype": "none", "svg.hashsalt": "hashhub", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3}
     )
     charts.mkdir(parents=True, exist_ok=True)
-    rows = [r for r in load(directory, "matchers-*.json") if "p50_us" in r]
-    at_31 = [r for r in rows if r["max_distance"] == 31]
-    uniform = [r for r in at_31 if r["workload"] == "uniform"]
-    _latency(uniform, charts / "latency.svg")
-    _by_radius(rows, charts / "radius.svg")
-    largest = max((r["n"] for r in uniform if r["engine"] == "pynear-mih"), default=0)
-    one_size = [r for r in uniform if r["n"] == largest]
-    _recall(one_size, charts / "recall.svg")
-    _memory(uniform, charts / "memory.svg")
-    _throughput(one_size, load(directory, "server*.json"), charts / "throughput.svg")
-    _false_positives(load(directory, "false-positives.json"), charts / "false-positives.svg")
+    drawn = set()
+    for name, chart in CHARTS.items():
+        path = charts / f"{name}.svg"
+        path.unlink(missing_ok=True)
+        figure = chart.figure(directory)
+        if figure is not None:
+            figure.savefig(path, metadata={"Date": None})
+            plt.close(figure)
+            drawn.add(name)
+    return frozenset(drawn)
 
 
-def _figure(width: float = 7.0, height: float = 4.2) -> tuple[Any, Any]:
+def _figure(columns: int = 1) -> tuple[Any, Any]:
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    figure, axes = plt.subplots(1, columns, figsize=(7.0 if columns == 1 else 9.5, 4.2), layout="constrained")
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> None:
-    from matplotlib import pyplot as plt
-
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+def _uniform(directory: Path) -> list[dict[str, Any]]:
+    rows = load(directory, "matchers-uniform*.json")
+    return [r for r in rows if r.get("max_distance") == 31 and "p50_us" in r and r["workload"] == "uniform"]
 
 
-def _legend(axes: Any) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7)
+def _one_size(directory: Path) -> list[dict[str, Any]]:
+    """Return the rows of the size at which most engines ran, the largest of several."""
+    rows = _uniform(directory)
+    engines = {n: sum(r["n"] == n for r in rows) for n in {r["n"] for r in rows}}
+    chosen = max(engines, key=lambda n: (engines[n], n), default=None)
+    return [r for r in rows if r["n"] == chosen]
 
 
 def _style(engine: str) -> dict[str, Any]:
@@ -306,108 +347,243 @@ def _lines(axes: Any, rows: Sequence[Row], x: str, y: str) -> None:
             axes.plot(*zip(*points, strict=True), **_style(engine))
 
 
-def _latency(rows: Sequence[Row], path: Path) -> None:
+def _latency(directory: Path) -> Any:
+    rows = _uniform(directory)
+    if len({r["n"] for r in rows}) < 2:
+        return None
     figure, axes = _figure()
     _lines(axes, rows, "n", "p50_us")
     axes.set(xscale="log", yscale="log", xlabel="digests", ylabel="p50 of one query, µs",
              title="One query, one core, radius 31, uniform digests (dashed: approximate)")  # fmt: skip
-    _legend(axes)
-    _save(figure, path)
+    axes.legend(fontsize=7)
+    return figure
 
 
-def _by_radius(rows: Sequence[Row], path: Path) -> None:
+def _by_radius(directory: Path) -> Any:
+    ours = [r for r in load(directory, "matchers-*.json") if r["engine"] == _OURS and "p50_us" in r]
+    series: dict[tuple[str, int], list[tuple[int, float]]] = {}
+    for r in ours:
+        series.setdefault((r["workload"], r["n"]), []).append((r["max_distance"], r["p50_us"]))
+    series = {key: sorted(points) for key, points in series.items() if len(points) > 1}
+    if not series:
+        return None
     figure, axes = _figure()
-    ours = [r for r in rows if r["engine"] == _OURS]
-    for workload, n in dict.fromkeys((r["workload"], r["n"]) for r in ours):
-        points = sorted((r["max_distance"], r["p50_us"]) for r in ours if (r["workload"], r["n"]) == (workload, n))
-        if len(points) > 1:
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=f"{workload}, {n:,}")
+    for (workload, n), points in sorted(series.items()):
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=f"{workload}, {n:,}")
     axes.set(yscale="log", xlabel="radius, bits", ylabel="p50 of one query, µs", title="hashhub by radius, one core")
-    _legend(axes)
-    _save(figure, path)
+    axes.legend(fontsize=7)
+    return figure
 
 
-def _recall(rows: Sequence[Row], path: Path) -> None:
+def _recall(directory: Path) -> Any:
+    rows = _one_size(directory)
+    if len(rows) < 2:
+        return None
     figure, axes = _figure()
     for r in rows:
         style = {k: v for k, v in _style(r["engine"]).items() if k in {"color", "marker", "label"}}
         axes.plot([r["qps_one"]], [r["recall"]], linestyle="", markersize=9 if r["engine"] == _OURS else 6, **style)
-    n = rows[0]["n"] if rows else 0
     axes.set(xscale="log", xlabel="queries a second, one core", ylabel="recall", ylim=(0, 1.05),
-             title=f"Recall against speed, {n:,} uniform digests, radius 31")  # fmt: skip
-    _legend(axes)
-    _save(figure, path)
+             title=f"Recall against speed, {rows[0]['n']:,} uniform digests, radius 31")  # fmt: skip
+    axes.legend(fontsize=7)
+    return figure
 
 
-def _memory(rows: Sequence[Row], path: Path) -> None:
+def _memory(directory: Path) -> Any:
+    rows = _uniform(directory)
+    if not rows:
+        return None
     figure, axes = _figure()
     _lines(axes, rows, "n", "memory_mib")
+    ours = sorted((r["n"], _disk_mib(r)) for r in rows if r["engine"] == _OURS and r.get("disk_bytes"))
+    if ours:
+        style = {**_style(_OURS), "marker": "s", "linestyle": "-.", "label": "hashhub, every page of its files"}
+        axes.plot(*zip(*ours, strict=True), **style)
     sizes = sorted({r["n"] for r in rows})
-    axes.plot(sizes, [n * 32 / 2**20 for n in sizes], color="grey", linestyle=":", label="the digests alone")
-    axes.set(
-        xscale="log", yscale="log", xlabel="digests", ylabel="MiB", title="Memory of the index, mapped pages included"
-    )
-    _legend(axes)
-    _save(figure, path)
+    axes.plot(sizes, [n * 32 / _MIB for n in sizes], color="grey", linestyle=":", label="the digests alone")
+    axes.set(xscale="log", yscale="log", xlabel="digests", ylabel="MiB", title="Memory of the index after the queries")
+    axes.legend(fontsize=7)
+    return figure
 
 
-def _throughput(rows: Sequence[Row], served: Sequence[Row], path: Path) -> None:
-    from matplotlib import pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
-    for r in rows:
+def _throughput(directory: Path) -> Any:
+    engines = _one_size(directory)
+    served = [
+        r for r in load(directory, "server*.json") if r["calls"] in {"single", "batch", "json"} and r["offered"] is None
+    ]
+    if not engines and not served:
+        return None
+    figure, panels = _figure(columns=bool(engines) + bool(served))
+    left, right = (panels[0], panels[1]) if engines and served else (panels, panels)
+    for r in engines:
         left.plot([1, r["parameters"]["cores"]], [r["qps_one"], r["qps_all"]], **_style(r["engine"]))
-    left.set(yscale="log", xlabel="cores", ylabel="queries a second, batches", title="Engines in process")
-    left.set_xticks(sorted({1, *(r["parameters"]["cores"] for r in rows)}))
-    _legend(left)
-    served = [r for r in served if r["calls"] in {"single", "batch", "json"} and not r["offered"]]
+    if engines:
+        left.set(yscale="log", xlabel="cores", ylabel="queries a second, batches",
+                 title=f"Engines in process, {engines[0]['n']:,} digests")  # fmt: skip
+        left.set_xticks(sorted({1, *(r["parameters"]["cores"] for r in engines)}))
+        left.legend(fontsize=7)
     for n, kind in dict.fromkeys((r["n"], r["calls"]) for r in served):
         points = sorted((r["workers"], r["hashes_per_second"]) for r in served if (r["n"], r["calls"]) == (n, kind))
-        right.plot(*zip(*points, strict=True), marker="o", label=f"{kind}, {n:,}")
-    right.set(yscale="log", xlabel="worker processes", ylabel="hashes a second", title="Server, load on the same cores")
-    right.set_xticks(sorted({r["workers"] for r in served}))
-    _legend(right)
-    _save(figure, path)
+        right.plot(*zip(*points, strict=True), marker="o", label=f"{kind}, {n:,} entries")
+    if served:
+        right.set(
+            yscale="log", xlabel="worker processes", ylabel="hashes a second", title="Server, load on the same cores"
+        )
+        right.set_xticks(sorted({r["workers"] for r in served}))
+        right.legend(fontsize=7)
+    return figure
 
 
-def _false_positives(rows: Sequence[Row], path: Path) -> None:
-    figure, axes = _figure()
-    for i, (algorithm, radius) in enumerate(dict.fromkeys((r["algorithm"], r["max_distance"]) for r in rows)):
-        here = [r for r in rows if (r["algorithm"], r["max_distance"]) == (algorithm, radius)]
-        for measured, line in ((True, "-"), (False, ":")):
-            points = [
-                (r["n"], r["false_positive_rate"])
-                for r in here
-                if r["measured"] is measured and r["false_positive_rate"] > 0
-            ]
-            if points:
-                label = f"{algorithm}, radius {radius}" + ("" if measured else ", extrapolated")
-                axes.plot(
-                    *zip(*points, strict=True), color=f"C{i}", linestyle=line, marker="o", markersize=4, label=label
-                )
-    axes.set(xscale="log", yscale="log", xlabel="pictures in the index", ylabel="share of unrelated pictures that match",
-             title="False positives on synthetic pictures (radii that never matched are not shown)")  # fmt: skip
-    _legend(axes)
-    _save(figure, path)
+def _false_positives(directory: Path) -> Any:
+    rows = [r for r in load(directory, "false-positives.json") if r["pictures"]]
+    algorithms = list(dict.fromkeys(r["algorithm"] for r in rows))
+    if not rows:
+        return None
+    figure, panels = _figure(columns=len(algorithms))
+    for axes, algorithm in zip(panels if len(algorithms) > 1 else [panels], algorithms, strict=True):
+        here = [r for r in rows if r["algorithm"] == algorithm]
+        for i, radius in enumerate(dict.fromkeys(r["max_distance"] for r in here)):
+            at = sorted((r for r in here if r["max_distance"] == radius), key=lambda r: r["n"])
+            seen, none = ([r for r in at if bool(r["queries_matched"]) is matched] for matched in (True, False))
+            beyond = [r for r in at if r["expected_from_pairs"]]
+
+            def points(rows: Sequence[Row], y: str, shift: float = 1.08**i) -> tuple[list[float], list[float]]:
+                return [r["n"] * shift for r in rows], [
+                    r[y] for r in rows
+                ]  # side by side where they would hide each other
+
+            colour = {"color": f"C{i}"}
+            axes.plot(
+                *points(seen, "false_positive_rate"), marker="o", markersize=4, label=f"radius {radius}", **colour
+            )
+            axes.vlines(
+                points(seen, "n")[0], points(seen, "false_positive_rate")[1], points(seen, "below")[1], **colour
+            )
+            axes.plot(*points(none, "below"), marker="v", fillstyle="none", linestyle="", **colour)
+            axes.plot(*points(beyond, "expected_from_pairs"), marker="x", linestyle="", **colour)
+        axes.set(
+            xscale="log",
+            yscale="log",
+            xlabel="digests in the list",
+            ylabel="share of unrelated pictures that match",
+            title=algorithm,
+        )
+        axes.legend(fontsize=7)
+    return figure
 
 
-SECTIONS: Final[dict[str, Callable[[Path], str]]] = {
-    "targets": targets,
-    "matchers": matchers,
-    "radii": radii,
-    "imports": imports,
-    "overhead": overhead,
-    "server": server,
-    "false-positives": false_positives,
-    "about": about,
-}
+class Chart(NamedTuple):
+    """How a chart is drawn, and what is said about reading it."""
+
+    figure: Callable[[Path], Any]
+    reading: str
 
 
-def renew(text: str, directory: Path) -> str:
-    """Return the README with every section between its markers renewed."""
+CHARTS: Final = {
+    "latency": Chart(
+        _latency,
+        "How the time of one query grows with the list: a flat line is a search that does not care about its size.",
+    ),
+    "recall": Chart(_recall, "Up is what must be found, right is fast: an exact engine lies on the upper edge."),
+    "memory": Chart(
+        _memory,
+        "What a process grew by; mapped files count as far as the queries touched them, so the square is what ours can grow to.",
+    ),
+    "throughput": Chart(
+        _throughput,
+        "Left: batches in process; a flat line is an engine that uses one core. Right: what the server answers, by worker processes.",
+    ),
+    "radius": Chart(_by_radius, "What a wider radius costs."),
+    "false-positives": Chart(
+        _false_positives,
+        "Up is bad. A circle is a measured rate with its upper bound; a triangle is the bound where nothing matched; a cross is what "
+        "pairs of real pictures let expect of a list that was padded.",
+    ),
+}  # fmt: skip
+
+
+class Section(NamedTuple):
+    """One generated part of the README."""
+
+    heading: str
+    words: str
+    charts: tuple[str, ...]
+    body: Callable[[Path], str]
+
+
+SECTIONS: Final = {
+    "targets": Section(
+        "## Figures to reach",
+        "One core, radius 31, uniform digests; target, then measured.",
+        ("latency", "recall", "memory", "throughput"),
+        targets,
+    ),
+    "matchers": Section(
+        "## Matchers",
+        """\
+Each engine has a process of its own and gets the same distinct digests and the same queries. Four queries of five are about nothing stored; the
+others are near a stored digest, half of them at exactly the radius. Recall is against a comparison with every digest. "FAISS MultiHash … reloaded"
+was written to a file and read again, which packs its hash maps. BinaryHNSW, pynear and usearch return nearest neighbours, at most 100 of them,
+so that large clusters cost them recall; that is their interface, not a setting. "Resident" is what the process grew by, mapped files as far as the
+queries touched them; "on disk" is the saved index, which for ours is also what memory it can come to use.""",
+        (),
+        matchers,
+    ),
+    "radii": Section("### By radius", "", ("radius",), radii),
+    "imports": Section(
+        "## Imports",
+        """\
+One VICS 2.0 file; the time runs from the first byte read to the first match of its last record. The bare driver writes the same rows, packed and
+sorted already, into the same tables.""",
+        (),
+        imports,
+    ),
+    "overhead": Section(
+        "## What the server adds",
+        "Transport alone is a gRPC server that answers with a message of the same size and does nothing else.",
+        (),
+        overhead,
+    ),
+    "server": Section(
+        "## The server under load",
+        """\
+The load generator runs on the same cores as the server; both sides' use of them is given. At fixed rates (offered) latency counts from when a call was
+due. Errors are all calls that were not answered OK. "single beside big": while two batches of 1,000 are always in progress; its hashes/s count both.
+h2load repeats one request. Memory is of all the hub's processes, pages that they share counted once.""",
+        (),
+        server,
+    ),
+    "false-positives": Section(
+        "## False positives",
+        """\
+Every synthetic picture is another scene and no picture both asks and is listed, so that each match is false. Lists longer than the pictures at hand are
+padded with digests of the same statistics. **The padding has fewer near pairs than pictures have**, as the list of padding alone shows: for padded lists,
+believe the larger of the measured rate and of what all pairs of pictures let expect ("by pairs"). In parentheses: what it is below with 95 % confidence;
+no match observed is not a rate of zero. Pictures of quality below 50 take no part: hygiene keeps them out of lists.""",
+        ("false-positives",),
+        false_positives,
+    ),
+    "alterations": Section(
+        "## Altered pictures",
+        """\
+Share of altered pictures whose PDQ hash lies within 31 bits of the original's, and so is found. Turned: with the query's rotations and flips, derived
+from its hash. What cuts, frames or tilts a picture moves a PDQ hash too far, for every matcher alike.""",
+        (),
+        alterations,
+    ),
+    "about": Section("## Where the numbers come from", "", (), about),
+}  # fmt: skip
+
+
+def renew(text: str, directory: Path, drawn: Collection[str]) -> str:
+    """Return the README with every section between its markers renewed. `drawn`: the charts that there are."""
 
     def section(found: re.Match[str]) -> str:
-        return f"<!-- {found[1]} -->\n\n{SECTIONS[found[1]](directory)}\n\n<!-- end -->"
+        of = SECTIONS[found[1]]
+        pictures = [f"![{c}](charts/{c}.svg)\n\n{CHARTS[c].reading}" for c in of.charts if c in drawn]
+        body = of.body(directory)
+        parts = [of.heading, of.words, *pictures, body] if body else []
+        return "\n\n".join([f"<!-- {found[1]} -->", *filter(None, parts), "<!-- end -->"])
 
     return re.sub(r"<!-- ([a-z-]+) -->\n.*?<!-- end -->", section, text, flags=re.DOTALL)
 
@@ -415,11 +591,13 @@ def renew(text: str, directory: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=result.RESULTS, help="directory of the results")
-    parser.add_argument("--readme", type=Path, default=_README, help="file to renew")
-    parser.add_argument("--charts", type=Path, default=_CHARTS, help="directory for the charts")
+    parser.add_argument(
+        "--out", type=Path, default=_README.parent, help="directory for README.md and charts; default: bench"
+    )
     options = parser.parse_args()
-    options.readme.write_text(renew(options.readme.read_text("utf-8"), options.results), "utf-8")
-    draw(options.results, options.charts)
+    drawn = draw(options.results, options.out / "charts")
+    text = renew(_README.read_text("utf-8"), options.results, drawn)
+    (options.out / "README.md").write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the benchmarks are run from the checkout and not installed
 
-from bench import load, report, result, server, workloads  # noqa: E402 - after the path
+from bench import false_positives, load, report, result, server, workloads  # noqa: E402 - after the path
 from hashhub import v1  # noqa: E402 - likewise
 from hashhub.testing.hub_process import running_hub  # noqa: E402 - likewise
 
@@ -31,11 +32,11 @@ def run(module: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def rows_of(path: Path, *, benchmark: str) -> list[dict[str, Any]]:
+def rows_of(path: Path, *, benchmark: str, seed: int = result.SEED) -> list[dict[str, Any]]:
     document = json.loads(path.read_text("utf-8"))
     assert document["benchmark"] == benchmark
     assert document["commit"]
-    assert document["seed"] == result.SEED
+    assert document["seed"] == seed
     assert document["machine"]["cores"] >= 1
     assert document["versions"]["python"].startswith("3.")
     assert path.stat().st_size < 200_000
@@ -147,26 +148,27 @@ def test_load_generator_counts_every_answer_and_says_why_calls_failed(tmp_path: 
 def test_report_fills_its_sections_and_draws(tmp_path: Path) -> None:
     rows = [
         {"workload": "uniform", "n": n, "engine": engine, "max_distance": radius, "recall": 1.0, "wrong": 0, "matches": 9, "queries": 9,
-         "p50_us": p50, "p99_us": 2 * p50, "qps_one": 1e6 / p50, "qps_all": 2e6 / p50, "build_s": 1.0, "memory_mib": 100.0,
+         "p50_us": p50, "p99_us": 2 * p50, "qps_one": 1e6 / p50, "qps_all": 2e6 / p50, "build_s": 1.0, "memory_mib": 100.0, "disk_bytes": 2 * 2**30,
          "add_ms": 0.1, "withdraw_ms": None, "open_ms": 3.0}
         for n in (1_000_000, 10_000_000)
         for engine, p50 in (("hashhub", 20.0), ("faiss-flat", 1000.0), ("pynear-mih", 400.0))
         for radius in (31, 8)
     ]  # fmt: skip
     result.save("matchers-uniform-both", {"cores": 2}, rows, out=tmp_path / "matchers-uniform-both.json")
-    readme = tmp_path / "README.md"
-    readme.write_text(
-        "# Kept\n\n<!-- targets -->\nold\n<!-- end -->\n\nKept too.\n<!-- matchers -->\n<!-- end -->\n", "utf-8"
-    )
-    run("report", "--results", str(tmp_path), "--readme", str(readme), "--charts", str(tmp_path / "charts"))
-    text = readme.read_text("utf-8")
-    assert "old" not in text
-    assert text.count("Kept") == 2
+    run("report", "--results", str(tmp_path), "--out", str(tmp_path))
+    text = (tmp_path / "README.md").read_text("utf-8")
     assert "≥ 35x · **50x**" in text  # FAISS BinaryFlat
     assert "≥ 10x · **20x**" in text  # the fastest exact peer
     assert "| **hashhub** | 1 | 20 |" in text
-    assert text == report.renew(text, tmp_path)
-    assert (tmp_path / "charts" / "latency.svg").stat().st_size > 1000
+    assert "≤ 1.4 · **2**" in text  # memory, of the files
+    drawn = {path.stem for path in (tmp_path / "charts").glob("*.svg")}
+    assert drawn == {"latency", "recall", "memory", "throughput", "radius"}
+    assert set(re.findall(r"!\[.*\]\(charts/(.*).svg\)", text)) == drawn
+    # What nothing was measured for is not there, and what people wrote is.
+    assert "## False positives" not in text
+    assert "## What each optimisation bought" in text
+    assert text == report.renew(text, tmp_path, drawn)
+    assert report.renew("<!-- imports -->\nold\n<!-- end -->", tmp_path, drawn) == "<!-- imports -->\n\n<!-- end -->"
 
 
 def test_truth_has_the_boundary_exactly() -> None:
@@ -186,6 +188,17 @@ def test_workloads_are_distinct_and_clusters_are_dense() -> None:
     assert made.facts["largest_cluster"] == 200
     lims, _ = workloads.truth(workloads.Workload(made.base, made.base[10_050:10_051], {}), 40)
     assert lims[-1] >= 100  # members of the first cluster are near each other
+
+
+def test_false_positives_are_bounded_and_alterations_counted(tmp_path: Path) -> None:
+    assert false_positives.upper_bound(0, 1000) == pytest.approx(3.84 / 1003.84, rel=1e-3)
+    assert false_positives.upper_bound(10, 100) == pytest.approx(0.1744, abs=1e-4)  # Wilson's interval, worked by hand
+    out = tmp_path / "alterations.json"
+    run("alterations", "--count", "2", "--out", str(out))
+    found = {r["alteration"]: r for r in rows_of(out, benchmark="alterations", seed=20_000_000)}
+    assert found["jpeg-90"]["found"] == 1.0
+    assert found["flip"]["median_distance"] > 60
+    assert found["flip"]["found_turned"] >= found["flip"]["found"]
 
 
 def test_load_generator_encodes_long_header_values() -> None:
