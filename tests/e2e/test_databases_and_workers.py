@@ -29,7 +29,7 @@ def test_a_database_that_goes_away_and_comes_back(
         hash_set = desk.hash_set("hotline/known")
         kept, known = desk.vics("kept.json", 10, seed=30)
         desk.contribute(kept, hash_set)
-        source, items = desk.vics("list.json", 20_000, seed=31)
+        source, items = desk.vics("list.json", 60_000, seed=31)  # long enough to be caught in the middle
         assert desk.verdicts(known[0], items[0]) == [Verdict.MATCH, Verdict.NO_MATCH]
 
         process = desk.start("import", source, "--format", "vics", "--hash-set", hash_set, "--json")
@@ -52,8 +52,8 @@ def test_a_database_that_goes_away_and_comes_back(
         wait_until(lambda: desk.verdict(known[0]) == Verdict.MATCH)
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
-        assert '"accepted":20000' in out.replace(" ", "")
-        assert desk.verdicts(*items[::2_000], items[-1], *known) == [Verdict.MATCH] * 21
+        assert '"accepted":60000' in out.replace(" ", "")
+        assert desk.verdicts(*items[::6_000], items[-1], *known) == [Verdict.MATCH] * 21
         with desk.client() as hub:
             wait_until(lambda: not hub.status().warnings)
     assert "Traceback" not in (desk.hub.data / "hub.log").read_text("utf-8")

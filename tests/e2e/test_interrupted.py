@@ -72,7 +72,7 @@ def test_the_same_file_from_two_clients_at_once(desk: Desk, new_set: str) -> Non
 def test_a_client_that_is_killed_is_resumed_by_the_same_command(
     desk: Desk, new_set: str, wait_until: Callable[..., None]
 ) -> None:
-    source, items = desk.vics("list.json", 40_000, seed=12)
+    source, items = desk.vics("list.json", 60_000, seed=12)
     arguments = ("import", source, "--format", "vics", "--hash-set", new_set, "--json")
     process = desk.start(*arguments)
     with desk.client() as hub:
@@ -85,8 +85,8 @@ def test_a_client_that_is_killed_is_resumed_by_the_same_command(
 
     report = desk.contribute(source, new_set)
     assert report["resumed_batches"] >= 2
-    assert report["counts"]["accepted"] == 40_000
-    assert desk.verdicts(items[0], items[20_000], items[-1]) == [Verdict.MATCH] * 3
+    assert report["counts"]["accepted"] == 60_000
+    assert desk.verdicts(items[0], items[30_000], items[-1]) == [Verdict.MATCH] * 3
 
 
 def test_a_server_that_is_killed_mid_import_and_mid_commit(

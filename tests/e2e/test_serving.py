@@ -170,7 +170,7 @@ def test_stopping_lets_calls_in_progress_end(
     settings.write_text("drain_seconds = 120\n", "utf-8")  # more than a busy machine takes for the commit
     with open_hub(tmp_path / "data", "--config", str(settings)) as desk:
         hash_set = desk.hash_set("hotline/known")
-        source, items = desk.vics("list.json", 30_000, seed=21)
+        source, items = desk.vics("list.json", 60_000, seed=21)
         process = desk.start("import", source, "--format", "vics", "--hash-set", hash_set, "--json")
         with desk.client() as hub:
             wait_until(lambda: any(i.state == "COMMITTING" for i in hub.list_imports(hash_set)))
@@ -186,7 +186,7 @@ def test_stopping_lets_calls_in_progress_end(
         damage(next((desk.hub.data / "matcher").glob("*/snapshots")))
         with open_hub(desk.hub.data) as desk:
             # From the first answer on: what is not known to be sound must not say that there is nothing.
-            assert desk.verdicts(*items[::3_000], items[-1], retry_seconds=20.0) == [Verdict.MATCH] * 11, (
+            assert desk.verdicts(*items[::6_000], items[-1], retry_seconds=20.0) == [Verdict.MATCH] * 11, (
                 damage.__name__
             )
 
