@@ -814,16 +814,16 @@ def _gathered(
     limits: dict[str, int] = {}
     total = 0
     for name, chunk in digests:
+        if counts.get(name, 0) > limits.get(name, _SPOOL_ROWS):  # not before there is more: the end sorts anyway
+            waiting[name] = [sorted_rows(map(Source, waiting[name]), space(name).words, threads)]
+            counts[name] = len(waiting[name][0])
+            limits[name] = 2 * counts[name] + _SPOOL_ROWS
         rows = _rows(name, chunk)
         waiting.setdefault(name, []).append(rows)
         counts[name] = counts.get(name, 0) + len(rows)
         total += len(rows)
         if progress:
             progress(f"read {total:,} digests", 0.0)
-        if counts[name] > limits.get(name, _SPOOL_ROWS):
-            waiting[name] = [sorted_rows(map(Source, waiting[name]), space(name).words, threads)]
-            counts[name] = len(waiting[name][0])
-            limits[name] = 2 * counts[name] + _SPOOL_ROWS
     result = {}
     for name in list(waiting):
         result[name] = sorted_rows(map(Source, waiting.pop(name)), space(name).words, threads, progress)
