@@ -210,9 +210,10 @@ class TestAQuarantinedNewerStatement:
     def test_a_contradictory_source_ends_nothing(self, waiting: Desk) -> None:
         """Two conflicting statements of one source wait beside the active one; each may be released, and neither ends the other."""
         old = self.pair(waiting)[0]
-        waiting.contribute("alpha/list", item(1, value="1"), item(1, value="2", position="line 9"))
+        waiting.contribute("alpha/list", item(1, value="2"), item(1, value="3", position="line 9"))
         assert self.matches(waiting) == [old.id]
-        conflicting = [e.id for e in waiting.entries("alpha/list", EntryState.QUARANTINED)][-2:]
+        conflicting = [e.id for e in waiting.entries("alpha/list", EntryState.QUARANTINED)]
+        assert len(conflicting) == 2
         for entry_id in conflicting:
             waiting.hub.entries.release(OPERATOR, "alpha", "list", entry_id)
         assert self.matches(waiting) == conflicting
