@@ -42,10 +42,11 @@ def quick(out: Path) -> list[list[str]]:
     """Return the commands for a machine that is needed again in three minutes; nothing but `out` and bench/data is written to."""
     return [
         ["bench.pictures", "--count", "8192"],
-        ["bench.matchers", "--n", "20000,100000", "--queries", "300", "--timeout", "30", "--out", str(out)],
-        ["bench.imports", "--entries", "50000", "--variants", "plain", "--out", str(out / "imports.json")],
-        ["bench.overhead", "--sizes", "100000", "--rounds", "5", "--out", str(out / "overhead.json")],
-        ["bench.server", "--n", "100000", "--seconds", "2", "--out", str(out / "server.json")],
+        ["bench.matchers", "--n", "50000", "--queries", "200", "--timeout", "30", "--out", str(out)],
+        ["bench.matchers", "--n", "200000", "--queries", "200", "--engines", "hashhub,faiss-flat", "--out", str(out)],
+        ["bench.imports", "--entries", "20000", "--variants", "plain", "--out", str(out / "imports.json")],
+        ["bench.overhead", "--sizes", "20000", "--rounds", "3", "--out", str(out / "overhead.json")],
+        ["bench.server", "--n", "100000", "--seconds", "1", "--out", str(out / "server.json")],
         ["bench.false_positives", "--n", "100000", "--seconds", "1", "--out", str(out / "false-positives.json")],
         ["bench.alterations", "--count", "20", "--out", str(out / "alterations.json")],
         [*_MICRO, "--benchmark-max-time=0.1"],

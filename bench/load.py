@@ -69,6 +69,7 @@ class GRPC:
             ("content-type", "application/grpc"), ("authorization", f"Bearer {token}"),
         )  # fmt: skip
         self._next = 1
+        self._open: set[int] = set()
         self._window = _FIRST_WINDOW
         self._buffer = b""
         self._received = 0
@@ -91,6 +92,7 @@ class GRPC:
         self._next += 2
         self._window -= len(body)
         self.in_progress += 1
+        self._open.add(number)
         parts = [_frame(_HEADERS, _END_HEADERS, number, self._headers)]
         for at in range(0, len(body), _FRAME):
             last = at + _FRAME >= len(body)
@@ -115,6 +117,9 @@ class GRPC:
             if kind == _DATA:
                 self._received += size
             if kind == _RST_STREAM or (kind in {_DATA, _HEADERS} and flags & _END_STREAM):
+                if number not in self._open:
+                    continue  # a server that answers before it has read everything resets the stream afterwards
+                self._open.remove(number)
                 self.in_progress -= 1
                 yield number, "" if kind == _HEADERS and _OK in payload else _why(kind, payload)
             elif kind == _WINDOW_UPDATE and number == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -199,6 +200,28 @@ def test_false_positives_are_bounded_and_alterations_counted(tmp_path: Path) -> 
     assert found["jpeg-90"]["found"] == 1.0
     assert found["flip"]["median_distance"] > 60
     assert found["flip"]["found_turned"] >= found["flip"]["found"]
+
+
+def test_load_generator_counts_a_call_once_however_its_stream_ends() -> None:
+    def answer(number: int, kind: int, flags: int, payload: bytes) -> bytes:
+        return len(payload).to_bytes(3) + bytes((kind, flags)) + number.to_bytes(4) + payload
+
+    ok, refused = b"\0\x0bgrpc-status\x010", b"\0\x0bgrpc-status\x018"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        connection = load.GRPC(f"127.0.0.1:{listening.getsockname()[1]}", "/x", "t")
+        with connection.socket, listening.accept()[0] as peer:
+            numbers = [connection.send(b"x") for _ in range(4)]
+            assert numbers == [1, 3, 5, 7]
+            frames = (
+                answer(1, 1, 5, ok) + answer(1, 3, 0, bytes(4)) + answer(3, 3, 0, bytes(4)) + answer(5, 1, 5, refused)
+            )
+            frames += answer(7, 0, 1, b"no trailers")
+            peer.sendall(frames[:-5])
+            ended = list(connection.receive())
+            peer.sendall(frames[-5:])
+            ended += connection.receive()
+    assert ended == [(1, ""), (3, "reset"), (5, "status 8"), (7, "no status")]
+    assert connection.in_progress == 0
 
 
 def test_load_generator_encodes_long_header_values() -> None:
