@@ -158,14 +158,35 @@ class PermissionDenied(HashHubError):
     default_reason = Reason.ROLE_NOT_ALLOWED
 
 
-class NotFound(HashHubError):
+class _AboutResource(HashHubError):
+    """Names the thing that it is about: its message in the contract (`HashSet`) and its name in the model (`alpha/list`).
+
+    Both are kept as metadata, `resourceType` and `resourceName`; empty where nothing that has a name is meant.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str = "",
+        name: str = "",
+        reason: Reason | None = None,
+        metadata: dict[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Keep `kind` and `name` with the rest."""
+        about = {"resourceType": kind, "resourceName": name} if name else {}
+        super().__init__(message, reason=reason, metadata={**about, **(metadata or {})}, retry_after=retry_after)
+
+
+class NotFound(_AboutResource):
     """The named thing does not exist, or the caller may not know of it."""
 
     code = Code.NOT_FOUND
     default_reason = Reason.RESOURCE_NOT_FOUND
 
 
-class AlreadyExists(HashHubError):
+class AlreadyExists(_AboutResource):
     """The name is taken."""
 
     code = Code.ALREADY_EXISTS

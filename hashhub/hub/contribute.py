@@ -224,7 +224,9 @@ class Contribute:
             (access.allow_writing if write else access.allow_reading)(principal, found.contributor)
         except (NotFound, PermissionDenied):
             # The same answer whether or not it exists: ids of others' imports must not be probed.
-            raise NotFound(f"there is no import {import_id[:40]!r} that this token may use") from None
+            raise NotFound(
+                f"there is no import {import_id[:40]!r} that this token may use", kind="Import", name=import_id
+            ) from None
         return found
 
     def _scheme(self, hash_set: HashSet) -> Scheme | None:

@@ -196,4 +196,5 @@ class Reviews:
             entry = self._store.get_entry(contributor, hash_set, entry_id)
             if terms is not None and access.may_see(principal, terms):
                 return entry
-        raise NotFound(f"there is no entry {f'{contributor}/{hash_set}/{entry_id}'[:150]!r} that this token may see")
+        name = f"{contributor}/{hash_set}/{entry_id}"
+        raise NotFound(f"there is no entry {name[:150]!r} that this token may see", kind="Entry", name=name)

@@ -43,7 +43,9 @@ class Contributors:
         self._check_sources(contributor)
         contributor = msgspec.structs.replace(contributor, create_time=now())
         if validate_only:
-            _must_be_new("contributor", contributor.id, lambda: self._store.get_contributor(contributor.id))
+            _must_be_new(
+                "contributor", "Contributor", contributor.id, lambda: self._store.get_contributor(contributor.id)
+            )
             return contributor
         return self._store.create_contributor(contributor, request_id=request_id)
 
@@ -105,7 +107,12 @@ class HashSets:
             scheme = f"{found.id}@{found.version}"
         hash_set = msgspec.structs.replace(hash_set, scheme=scheme, create_time=now())
         if validate_only:
-            _must_be_new("hash set", hash_set.name, lambda: self._store.get_hash_set(hash_set.contributor, hash_set.id))
+            _must_be_new(
+                "hash set",
+                "HashSet",
+                hash_set.name,
+                lambda: self._store.get_hash_set(hash_set.contributor, hash_set.id),
+            )
             return hash_set
         return self._store.create_hash_set(hash_set, request_id=request_id)
 
@@ -117,7 +124,8 @@ class HashSets:
         except NotFound:
             found = None
         if found is None or not access.may_see(principal, found):
-            raise NotFound(f"there is no hash set {f'{contributor}/{hash_set}'[:127]!r} that this token may see")
+            name = f"{contributor}/{hash_set}"
+            raise NotFound(f"there is no hash set {name[:127]!r} that this token may see", kind="HashSet", name=name)
         return found
 
     def list(
@@ -155,9 +163,9 @@ def _merge(current: _T, new: _T, mask: Sequence[str]) -> _T:
     return msgspec.structs.replace(current, **{f: getattr(new, f) for f in mask})
 
 
-def _must_be_new(what: str, name: str, look: Callable[[], object]) -> None:
+def _must_be_new(what: str, kind: str, name: str, look: Callable[[], object]) -> None:
     try:
         look()
     except NotFound:
         return
-    raise AlreadyExists(f"{what} {name} exists already", metadata={"resourceName": name})
+    raise AlreadyExists(f"{what} {name} exists already", kind=kind, name=name)

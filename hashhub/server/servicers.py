@@ -268,7 +268,8 @@ class Contribution:
         if (found.contributor, found.hash_set) != (contributor, hash_set):
             raise NotFound(
                 f"there is no import {import_id} in hash set {contributor}/{hash_set}",
-                metadata={"resourceType": "hashhub.v1.Import", "resourceName": name},
+                kind="Import",
+                name=f"{contributor}/{hash_set}/{import_id}",
             )
         return import_id
 

@@ -228,7 +228,11 @@ class Store:
             if (first := request.replayed(c, Contributor)) is not None:
                 return first
             if _content(c, s.contributor, s.contributor.c.id == contributor.id) is not None:
-                raise AlreadyExists(f"contributor {contributor.id} exists already; update it or choose another id")
+                raise AlreadyExists(
+                    f"contributor {contributor.id} exists already; update it or choose another id",
+                    kind="Contributor",
+                    name=contributor.id,
+                )
             contributor = msgspec.structs.replace(contributor, create_time=contributor.create_time or now())
             c.execute(sa.insert(s.contributor).values(id=contributor.id, content=_json(contributor)))
             self._registry_changed(c)
@@ -238,7 +242,7 @@ class Store:
         """Return the contributor. Raises NotFound."""
         row = self._db.read(lambda c: _content(c, s.contributor, s.contributor.c.id == contributor_id))
         if row is None:
-            raise NotFound(f"there is no contributor {contributor_id[:63]!r}")
+            raise NotFound(f"there is no contributor {contributor_id[:63]!r}", kind="Contributor", name=contributor_id)
         return msgspec.json.decode(row, type=Contributor)
 
     def update_contributor(self, contributor: Contributor, *, request_id: str = "") -> Contributor:
@@ -250,7 +254,11 @@ class Store:
                 return first
             old = _content(c, s.contributor, s.contributor.c.id == contributor.id)
             if old is None:
-                raise NotFound(f"there is no contributor {contributor.id}; create it first")
+                raise NotFound(
+                    f"there is no contributor {contributor.id}; create it first",
+                    kind="Contributor",
+                    name=contributor.id,
+                )
             created = msgspec.json.decode(old, type=Contributor).create_time
             contributor = msgspec.structs.replace(contributor, create_time=created)
             c.execute(
@@ -279,9 +287,17 @@ class Store:
             if (first := request.replayed(c, HashSet)) is not None:
                 return first
             if _content(c, s.contributor, s.contributor.c.id == hash_set.contributor) is None:
-                raise NotFound(f"there is no contributor {hash_set.contributor}; create it first")
+                raise NotFound(
+                    f"there is no contributor {hash_set.contributor}; create it first",
+                    kind="Contributor",
+                    name=hash_set.contributor,
+                )
             if _content(c, t, _set_is(hash_set.contributor, hash_set.id)) is not None:
-                raise AlreadyExists(f"hash set {hash_set.name} exists already; update it or choose another id")
+                raise AlreadyExists(
+                    f"hash set {hash_set.name} exists already; update it or choose another id",
+                    kind="HashSet",
+                    name=hash_set.name,
+                )
             hash_set = msgspec.structs.replace(hash_set, create_time=hash_set.create_time or now())
             c.execute(sa.insert(t).values(contributor=hash_set.contributor, id=hash_set.id, content=_json(hash_set)))
             self._registry_changed(c)
@@ -335,7 +351,11 @@ class Store:
         with self._db.write() as c:
             self._db.lock(c)
             if c.execute(sa.select(t.c.name).where(t.c.name == principal.name)).first() is not None:
-                raise AlreadyExists(f"a token named {principal.name} exists already; delete it or choose another name")
+                raise AlreadyExists(
+                    f"a token named {principal.name} exists already; delete it or choose another name",
+                    kind="Token",
+                    name=principal.name,
+                )
             c.execute(sa.insert(t).values(digest=digest, name=principal.name, content=_json(principal)))
             self._db.next_revision(c)
 
@@ -354,7 +374,7 @@ class Store:
         with self._db.write() as c:
             self._db.lock(c)
             if not c.execute(sa.delete(s.token).where(s.token.c.name == name)).rowcount:
-                raise NotFound(f"there is no token named {name[:63]!r}")
+                raise NotFound(f"there is no token named {name[:63]!r}", kind="Token", name=name)
             self._db.next_revision(c)
 
     # Imports
@@ -1512,15 +1532,16 @@ def _json(value: object) -> bytes:
 
 
 def _no_import(import_id: str) -> NotFound:
-    return NotFound(f"there is no import {import_id[:63]!r}")
+    return NotFound(f"there is no import {import_id[:63]!r}", kind="Import", name=import_id)
 
 
 def _no_hash_set(contributor: str, hash_set: str) -> NotFound:
-    return NotFound(f"there is no hash set {f'{contributor}/{hash_set}'[:127]!r}; create it first")
+    name = f"{contributor}/{hash_set}"
+    return NotFound(f"there is no hash set {name[:127]!r}; create it first", kind="HashSet", name=name)
 
 
 def _no_entry(name: str) -> NotFound:
-    return NotFound(f"there is no entry {name[:150]!r}")
+    return NotFound(f"there is no entry {name[:150]!r}", kind="Entry", name=name)
 
 
 def _closed(import_id: str, state: int) -> FailedPrecondition:

@@ -72,6 +72,23 @@ def scheme_name(scheme: str, version: str) -> str:
     return f"schemes/{scheme}@{version}"
 
 
+_COLLECTIONS: Final[dict[str, tuple[str, ...]]] = {
+    "Contributor": ("contributors",),
+    "HashSet": ("contributors", "hashSets"),
+    "Import": ("contributors", "hashSets", "imports"),
+    "Entry": ("contributors", "hashSets", "entries"),
+    "Token": ("tokens",),
+}
+
+
+def resource_name(kind: str, name: str) -> str:
+    """Return the resource name of what the model calls `name` (`alpha/list/7`); `name` itself if it says too little for one."""
+    collections, ids = _COLLECTIONS.get(kind, ()), name.split("/")
+    if len(ids) != len(collections):
+        return name
+    return "/".join(f"{collection}/{one}" for collection, one in zip(collections, ids, strict=True))
+
+
 def parse_contributor(name: str, field: str = "name") -> str:
     """Return the contributor's id. `field` is the name's path in the request, for the error.
 

@@ -19,6 +19,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from hashhub import errors
 from hashhub.errors import Code, HashHubError, InvalidArgument, MalformedSource, Reason, Violation
+from hashhub.wire import names
 
 DOMAIN: Final = "hashhub.dev"
 VIOLATIONS_SENT: Final = 20
@@ -60,10 +61,12 @@ def error_to_status(error: HashHubError) -> status_pb2.Status:
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     details: list[Message] = [info]
     match error.code:
-        case Code.NOT_FOUND | Code.ALREADY_EXISTS:
+        case Code.NOT_FOUND | Code.ALREADY_EXISTS if "resourceName" in metadata:
+            kind = metadata.get("resourceType", "")
             details.append(
                 error_details_pb2.ResourceInfo(
-                    resource_type=metadata.get("resourceType", ""), resource_name=metadata.get("resourceName", "")
+                    resource_type=f"hashhub.v1.{kind}",
+                    resource_name=names.resource_name(kind, metadata["resourceName"]),
                 )
             )
         case Code.FAILED_PRECONDITION:
