@@ -76,7 +76,7 @@ def matchers(directory: Path) -> str:
     """Return a table for each workload and size, at the largest radius measured."""
     rows = load(directory, "matchers-*.json")
     parts = []
-    for workload, n in dict.fromkeys((r["workload"], r["n"]) for r in rows):
+    for workload, n in sorted({(r["workload"], r["n"]) for r in rows}):
         here = [r for r in rows if (r["workload"], r["n"]) == (workload, n)]
         radius = max((r["max_distance"] for r in here if "max_distance" in r), default=0)
         shown = [r for r in here if r.get("max_distance", radius) == radius]
@@ -314,8 +314,12 @@ def draw(directory: Path, charts: Path) -> frozenset[str]:
 def _figure(columns: int = 1) -> tuple[Any, Any]:
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, columns, figsize=(7.0 if columns == 1 else 9.5, 4.2), layout="constrained")
+    figure, axes = plt.subplots(1, columns, figsize=(8.0 if columns == 1 else 11.0, 4.2), layout="constrained")
     return figure, axes
+
+
+def _legend(axes: Any) -> None:
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))  # beside the lines, not on them
 
 
 def _uniform(directory: Path) -> list[dict[str, Any]]:
@@ -355,7 +359,7 @@ def _latency(directory: Path) -> Any:
     _lines(axes, rows, "n", "p50_us")
     axes.set(xscale="log", yscale="log", xlabel="digests", ylabel="p50 of one query, µs",
              title="One query, one core, radius 31, uniform digests (dashed: approximate)")  # fmt: skip
-    axes.legend(fontsize=7)
+    _legend(axes)
     return figure
 
 
@@ -371,7 +375,7 @@ def _by_radius(directory: Path) -> Any:
     for (workload, n), points in sorted(series.items()):
         axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=f"{workload}, {n:,}")
     axes.set(yscale="log", xlabel="radius, bits", ylabel="p50 of one query, µs", title="hashhub by radius, one core")
-    axes.legend(fontsize=7)
+    _legend(axes)
     return figure
 
 
@@ -385,7 +389,7 @@ def _recall(directory: Path) -> Any:
         axes.plot([r["qps_one"]], [r["recall"]], linestyle="", markersize=9 if r["engine"] == _OURS else 6, **style)
     axes.set(xscale="log", xlabel="queries a second, one core", ylabel="recall", ylim=(0, 1.05),
              title=f"Recall against speed, {rows[0]['n']:,} uniform digests, radius 31")  # fmt: skip
-    axes.legend(fontsize=7)
+    _legend(axes)
     return figure
 
 
@@ -402,7 +406,7 @@ def _memory(directory: Path) -> Any:
     sizes = sorted({r["n"] for r in rows})
     axes.plot(sizes, [n * 32 / _MIB for n in sizes], color="grey", linestyle=":", label="the digests alone")
     axes.set(xscale="log", yscale="log", xlabel="digests", ylabel="MiB", title="Memory of the index after the queries")
-    axes.legend(fontsize=7)
+    _legend(axes)
     return figure
 
 
@@ -421,7 +425,7 @@ def _throughput(directory: Path) -> Any:
         left.set(yscale="log", xlabel="cores", ylabel="queries a second, batches",
                  title=f"Engines in process, {engines[0]['n']:,} digests")  # fmt: skip
         left.set_xticks(sorted({1, *(r["parameters"]["cores"] for r in engines)}))
-        left.legend(fontsize=7)
+        _legend(left)
     for n, kind in dict.fromkeys((r["n"], r["calls"]) for r in served):
         points = sorted((r["workers"], r["hashes_per_second"]) for r in served if (r["n"], r["calls"]) == (n, kind))
         right.plot(*zip(*points, strict=True), marker="o", label=f"{kind}, {n:,} entries")
@@ -430,7 +434,7 @@ def _throughput(directory: Path) -> Any:
             yscale="log", xlabel="worker processes", ylabel="hashes a second", title="Server, load on the same cores"
         )
         right.set_xticks(sorted({r["workers"] for r in served}))
-        right.legend(fontsize=7)
+        _legend(right)
     return figure
 
 
@@ -468,7 +472,7 @@ def _false_positives(directory: Path) -> Any:
             ylabel="share of unrelated pictures that match",
             title=algorithm,
         )
-        axes.legend(fontsize=7)
+        _legend(axes)
     return figure
 
 
@@ -515,7 +519,7 @@ SECTIONS: Final = {
     "targets": Section(
         "## Figures to reach",
         "One core, radius 31, uniform digests; target, then measured.",
-        ("latency", "recall", "memory", "throughput"),
+        (),
         targets,
     ),
     "matchers": Section(
@@ -526,7 +530,7 @@ others are near a stored digest, half of them at exactly the radius. Recall is a
 was written to a file and read again, which packs its hash maps. BinaryHNSW, pynear and usearch return nearest neighbours, at most 100 of them,
 so that large clusters cost them recall; that is their interface, not a setting. "Resident" is what the process grew by, mapped files as far as the
 queries touched them; "on disk" is the saved index, which for ours is also what memory it can come to use.""",
-        (),
+        ("latency", "recall", "memory", "throughput"),
         matchers,
     ),
     "radii": Section("### By radius", "", ("radius",), radii),
@@ -582,7 +586,7 @@ def renew(text: str, directory: Path, drawn: Collection[str]) -> str:
         of = SECTIONS[found[1]]
         pictures = [f"![{c}](charts/{c}.svg)\n\n{CHARTS[c].reading}" for c in of.charts if c in drawn]
         body = of.body(directory)
-        parts = [of.heading, of.words, *pictures, body] if body else []
+        parts = [of.heading, of.words, *pictures, body] if body or pictures else []
         return "\n\n".join([f"<!-- {found[1]} -->", *filter(None, parts), "<!-- end -->"])
 
     return re.sub(r"<!-- ([a-z-]+) -->\n.*?<!-- end -->", section, text, flags=re.DOTALL)
