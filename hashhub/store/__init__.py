@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from hashhub.store.feeds import LAST_ENTRY, MatcherChange
 from hashhub.store.locking import lock_data
 from hashhub.store.packing import EntryRow
-from hashhub.store.store import LAST_ENTRY, MatcherChange, Position, Store
+from hashhub.store.store import Position, Store
 
 __all__ = ["LAST_ENTRY", "EntryRow", "MatcherChange", "Position", "Store", "lock_data"]

@@ -9,7 +9,7 @@ import pytest
 from hashhub.errors import NotFound
 from hashhub.model import ChangeKind, Counts, EntryState
 from hashhub.store import LAST_ENTRY, Store
-from hashhub.store import store as module
+from hashhub.store import imports as module
 
 
 def test_digests_are_found_with_all_their_entries(filled: Store, fill: Any) -> None:

@@ -32,7 +32,7 @@ from hashhub.errors import (
 from hashhub.model import Contributor, ContributorKind, Counts, EntryState, ImportState
 from hashhub.store import Store, lock_data
 from hashhub.store import database as database_module
-from hashhub.store import store as module
+from hashhub.store import imports as module
 from hashhub.store.schema import SCHEMA_VERSION, tables
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -43,7 +43,7 @@ import sys
 from hashhub.hashes import Hash
 from hashhub.model import EntryState
 from hashhub.store import EntryRow, Store
-from hashhub.store import store as module
+from hashhub.store import imports as module
 
 module._RUN = int(sys.argv[3])
 store = Store.open(sys.argv[1])

@@ -20,7 +20,7 @@ from hashhub.model import (
     SchemeStatus,
 )
 from hashhub.store import EntryRow, Store
-from hashhub.store import store as module
+from hashhub.store import imports as module
 
 
 def test_an_import_goes_from_open_to_committed(filled: Store, fill: Any) -> None:

@@ -19,8 +19,8 @@ from hypothesis.stateful import (
 
 from hashhub.errors import Conflict, NotFound
 from hashhub.model import ChangeKind, Counts, EntryState, ImportState, Review, ReviewKind
-from hashhub.store import Store
-from hashhub.store import store as module
+from hashhub.store import LAST_ENTRY, Store
+from hashhub.store import imports as module
 
 NUMBERS = st.integers(0, 6)
 STATES = st.sampled_from(EntryState)
@@ -54,7 +54,7 @@ class Machine(RuleBasedStateMachine):
         self.feed: dict[int, bool] = {}
         self.reviews: dict[int, list[str]] = {}
         self.followed = self.store.revision()
-        self.fed = (self.followed, module.LAST_ENTRY)
+        self.fed = (self.followed, LAST_ENTRY)
         # One database serves all examples: each uses a contributor of its own.
         self.name = f"c{self.followed}"
         self.fill.register(self.store, self.name, "list")

@@ -1,0 +1,478 @@
+"""Entries and their reviews: what may be seen of them, and the small writes that change them one by one.
+
+An entry is visible once its import is COMMITTED, so every read looks at the import; what it says is kept in memory, because a
+COMMITTED import never changes. A review counts for every entry by which a contributor states the item again (`reviewed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
+
+from hashhub.errors import Conflict, NotFound
+from hashhub.model import (
+    ChangeKind,
+    Classification,
+    Entry,
+    EntryState,
+    ImportState,
+    Provenance,
+    Review,
+    ReviewKind,
+    now,
+)
+from hashhub.store import schema as s
+from hashhub.store.database import Database, Row
+from hashhub.store.packing import pack_reasons, unpack_details, unpack_flags, unpack_hashes, unpack_reasons
+from hashhub.store.requests import Request
+from hashhub.store.resources import Resources
+from hashhub.store.staging import runs
+
+_ID_PAGE: Final = 200_000  # ids read at a time
+_IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
+PAGE: Final = 10_000  # rows read or purged at a time where the caller did not say
+
+STATE_OF_CODE: Final = {code: state for state, code in s.ENTRY_STATES.items()}
+_REVIEW_KINDS: Final = {code: k for k, code in s.REVIEW_KINDS.items()}
+ACTIVE: Final = s.ENTRY_STATES[EntryState.ACTIVE]
+WITHDRAWN: Final = s.ENTRY_STATES[EntryState.WITHDRAWN]
+UPSERT: Final = s.CHANGE_KINDS[ChangeKind.UPSERT]
+COMMITTED: Final = s.IMPORT_STATES[ImportState.COMMITTED]
+STAGED: Final = s.CHANGE_KINDS["STAGED"]
+WITHDRAW: Final = s.CHANGE_KINDS[ChangeKind.WITHDRAW]
+
+# What `_entry` reads, in its order.
+_ENTRY_SQL: Final = (
+    "SELECT e.id, e.hash_set, e.state, e.position, e.external_id, e.classification, e.flags, e.hashes, e.details, e.reasons, "
+    'e.update_revision, e."import"'
+)
+
+_REVIEW_SQL: Final = (
+    "SELECT r.id, r.entry, r.author, r.kind, r.comment, r.create_time, r.revision, e.id FROM entry e "
+    "JOIN reviewed a ON a.hash_set = e.hash_set AND a.entry = e.id JOIN review r ON r.id = a.review"
+)
+_STAGED_AROUND: Final = (
+    "SELECT 1 FROM allocation a WHERE e.id BETWEEN a.first_entry AND a.last_entry"  # true while e is invisible
+)
+
+
+class _Source(NamedTuple):
+    """What a COMMITTED import says about its entries."""
+
+    import_id: str
+    connector: str
+    connector_version: str
+    source_digest: str
+    revision: int
+
+
+class Entries(Resources):
+    """The part of the Store that knows entries and reviews."""
+
+    def __init__(self, database: Database) -> None:
+        """Keep the database."""
+        super().__init__(database)
+        self._sources: dict[int, _Source] = {}
+        self._set_names: dict[int, tuple[str, str]] = {}
+        self._classifications: dict[int, Classification] = {}
+
+    def entries_by_digests(
+        self, algorithm: str, digests: Sequence[bytes], *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
+    ) -> dict[bytes, list[Entry]]:
+        """Return the visible entries in `states` that have one of the digests, by digest, in the order of their ids.
+
+        Digests that nobody has are not in the result.
+        """
+        code = s.ALGORITHM_CODES[algorithm]
+        found: dict[bytes, list[Entry]] = {}
+        sql = (
+            f"{_ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest {{digests}} "
+            f"AND e.state IN ({code_list(s.ENTRY_STATES[state] for state in states)}) ORDER BY h.digest, h.entry"
+        )
+        for row in self._by_keys(sql, "digests", "bytea", (code,), sorted(set(digests))):
+            if (entry := self._entry(row)) is not None:
+                found.setdefault(row[12], []).append(entry)
+        return found
+
+    def get_entry(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
+        """Return a visible entry in any state. Raises NotFound, also when it is in another hash set."""
+        found = self.get_entries([entry_id]).get(entry_id)
+        if found is None or (found.contributor, found.hash_set) != (contributor, hash_set):
+            raise _no_entry(f"{contributor}/{hash_set}/{entry_id}")
+        return found
+
+    def get_entries(self, ids: Iterable[int]) -> dict[int, Entry]:
+        """Return the visible entries with these ids, in any state, by id in ascending order; unknown ids are left out."""
+        sql = f"{_ENTRY_SQL} FROM entry e WHERE e.id {{ids}} ORDER BY e.id"
+        rows = self._by_keys(sql, "ids", "int8", (), sorted(set(ids)))
+        return {row[0]: entry for row in rows if (entry := self._entry(row)) is not None}
+
+    def list_entries(
+        self,
+        contributor: str,
+        hash_set: str,
+        states: Iterable[EntryState] = tuple(EntryState),
+        page_size: int = 1000,
+        after_id: int = 0,
+    ) -> list[Entry]:
+        """Return up to `page_size` visible entries of a hash set in `states` with ids after `after_id`, by id. Raises NotFound."""
+        set_key = self._set_key(contributor, hash_set)
+        sql = self._db.sql(
+            f"{_ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? "
+            f"AND NOT EXISTS ({_STAGED_AROUND}) ORDER BY e.id LIMIT ?"
+        )
+        # One query for each state: each walks the index in order.
+        rows = [
+            row
+            for state in set(states)
+            for row in self._db.fetch(sql, (set_key, s.ENTRY_STATES[state], after_id, page_size))
+        ]
+        rows.sort(key=lambda row: row[0])
+        return [entry for row in rows[:page_size] if (entry := self._entry(row)) is not None]
+
+    def existing_by_external_ids(self, contributor: str, hash_set: str, ids: Iterable[str]) -> dict[str, list[Entry]]:
+        """Return the visible entries of a hash set with these external ids that are not WITHDRAWN, by external id, oldest first."""
+        sql = f"{_ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.external_id {{ids}} AND e.state <> {WITHDRAWN} ORDER BY e.id"
+        rows = self._by_keys(sql, "ids", "text", (self._set_key(contributor, hash_set),), sorted({x for x in ids if x}))
+        found: dict[str, list[Entry]] = {}
+        for row in rows:
+            if (entry := self._entry(row)) is not None:
+                found.setdefault(row[4], []).append(entry)
+        return found
+
+    def active_ids(
+        self, contributor: str, hash_set: str, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
+    ) -> NDArray[np.int64]:
+        """Return the ids of a hash set's visible entries in `states`, int64[n] ascending. Raises NotFound.
+
+        A replacing import wants QUARANTINED ones too: what its list does not hold any more should be withdrawn in either state.
+        """
+        set_key = self._set_key(contributor, hash_set)
+        parts = [np.empty(0, np.int64)]
+        for state in set(states):
+            parts += self._ids_in_state(set_key, s.ENTRY_STATES[state], f"AND NOT EXISTS ({_STAGED_AROUND})")
+        return np.sort(np.concatenate(parts))
+
+    def entry_count(self, contributor: str, hash_set: str, state: EntryState = EntryState.ACTIVE) -> int:
+        """Return how many visible entries of a hash set are in a state. Raises NotFound."""
+        # All of them through the index, less what is staged: joining each one's import would take a second for a million.
+        sql = self._db.sql(
+            "SELECT (SELECT count(*) FROM entry WHERE hash_set = ? AND state = ?) - (SELECT count(*) FROM allocation a "
+            "CROSS JOIN entry e WHERE e.id BETWEEN a.first_entry AND a.last_entry AND e.hash_set = ? AND e.state = ?)"
+        )
+        wanted = (self._set_key(contributor, hash_set), s.ENTRY_STATES[state])
+        count: int = self._db.fetch(sql, wanted * 2)[0][0]
+        return count
+
+    def set_entry_state(
+        self,
+        entry_id: int,
+        state: EntryState,
+        reasons: tuple[str, ...],
+        *,
+        expected: EntryState,
+        supersede: Sequence[int] = (),
+        request_id: str = "",
+    ) -> tuple[Entry, int]:
+        """Move a visible entry to another state; return it with the revision at which that became visible.
+
+        At the same revision the entries `supersede` of its hash set, about the same item, are withdrawn with the reason SUPERSEDED, and
+        their reviews count for this one too. An entry that is in `state` already stays as it is, with its reasons, and the current
+        revision is returned. Raises NotFound, and Conflict when the entry is in neither `state` nor `expected`.
+        """
+        request = Request(request_id, "set_entry_state", (entry_id, state, reasons, expected))
+        with self._db.write() as c:
+            self._db.lock(c)
+            if (first := request.replayed(c, tuple[Entry, int])) is not None:
+                return first
+            states = self._visible_states(c, sorted({entry_id, *supersede}))
+            current = states.get(entry_id)
+            if current is None:
+                raise _no_entry(str(entry_id))
+            if current == s.ENTRY_STATES[state]:
+                revision: int = c.scalar(sa.select(s.metadata.c.revision)) or 0
+            elif current != s.ENTRY_STATES[expected]:
+                raise Conflict(
+                    f"entry {entry_id} is {STATE_OF_CODE[current]}, expected {expected}; read it again, then retry",
+                    metadata={"state": str(STATE_OF_CODE[current])},
+                )
+            else:
+                revision = self._db.next_revision(c)
+                kind = UPSERT if state is EntryState.ACTIVE else WITHDRAW
+                c.execute(
+                    sa.update(s.entry)
+                    .where(s.entry.c.id == entry_id)
+                    .values(state=s.ENTRY_STATES[state], reasons=pack_reasons(reasons), update_revision=revision)
+                )
+                self._db.insert(c, s.change, [(revision, entry_id, entry_id, kind, 0)])
+                overtaken = [i for i in sorted(supersede) if states.get(i, WITHDRAWN) != WITHDRAWN]
+                self._withdraw(c, overtaken, "SUPERSEDED", revision, 0)
+                set_key: int = c.execute(sa.select(s.entry.c.hash_set).where(s.entry.c.id == entry_id)).scalar_one()
+                self._inherit(c, set_key, np.array([(i, entry_id) for i in supersede], np.int64).reshape(-1, 2))
+                if state is EntryState.WITHDRAWN:
+                    note_loss(c, [set_key], revision)
+            rows = c.exec_driver_sql(self._db.sql(f"{_ENTRY_SQL} FROM entry e WHERE e.id = ?"), (entry_id,)).all()
+            entry = self._entry(rows[0])
+            if entry is None:
+                raise _no_entry(str(entry_id))
+            return request.remember(c, (entry, revision))
+
+    def withdraw_entries(self, ids: Iterable[int], reason: str) -> int:
+        """Withdraw visible entries for one reason, all at one revision, and return that; those WITHDRAWN already stay as they are.
+
+        Raises NotFound when there is no such entry; then none is withdrawn.
+        """
+        wanted = sorted(set(ids))
+        with self._db.write() as c:
+            self._db.lock(c)
+            states = self._visible_states(c, wanted)
+            unknown = [i for i in wanted if i not in states]
+            if unknown:
+                raise _no_entry(str(unknown[0]))
+            live = [i for i in wanted if states[i] != WITHDRAWN]
+            if not live:
+                return c.scalar(sa.select(s.metadata.c.revision)) or 0
+            revision = self._db.next_revision(c)
+            self._withdraw(c, live, reason, revision, 0)
+            note_loss(c, self._sets_of(c, live), revision)
+            return revision
+
+    def add_review(self, review: Review, *, also: Sequence[int] = (), request_id: str = "") -> Review:
+        """Append a review of a visible entry and return it with its id, time and revision. Raises NotFound.
+
+        It counts for the entries `also` too, by which the contributor states the same item.
+        """
+        review = msgspec.structs.replace(review, id=0, create_time=None, revision=0)
+        request = Request(request_id, "add_review", review)
+        with self._db.write() as c:
+            self._db.lock(c)
+            if (first := request.replayed(c, Review)) is not None:
+                return first
+            if not self._visible_states(c, [review.entry_id]):
+                raise _no_entry(str(review.entry_id))
+            at, revision = now(), self._db.next_revision(c)
+            row = review_row(review.entry_id, review.author, review.kind, review.comment, at, revision)
+            key = c.execute(sa.insert(s.review).values(row).returning(s.review.c.id)).scalar_one()
+            e = s.entry
+            about = sa.select(e.c.hash_set, e.c.id, sa.literal(key)).where(e.c.id.in_({review.entry_id, *also}))
+            c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), about))
+            return request.remember(c, msgspec.structs.replace(review, id=key, create_time=at, revision=revision))
+
+    def reviews_of(self, entry_ids: Iterable[int]) -> dict[int, list[Review]]:
+        """Return the reviews that count for the entries by entry id, the oldest first; entries without one are left out.
+
+        A review's own `entry_id` is that of the entry that it was stated about: this one, or an earlier one about the same item.
+        """
+        sql = f"{_REVIEW_SQL} WHERE e.id {{ids}} ORDER BY e.id, r.id"
+        found: dict[int, list[Review]] = {}
+        for row in self._by_keys(sql, "ids", "int8", (), sorted(set(entry_ids))):
+            found.setdefault(row[7], []).append(_review(row))
+        return found
+
+    def list_reviews(self, entry_id: int, page_size: int, after: int = 0) -> list[Review]:
+        """Return up to `page_size` reviews that count for an entry, as `reviews_of` does, with ids after `after`."""
+        sql = self._db.sql(f"{_REVIEW_SQL} WHERE e.id = ? AND r.id > ? ORDER BY r.id LIMIT ?")
+        return [_review(row) for row in self._db.fetch(sql, (entry_id, after, page_size))]
+
+    def withdrawn_with_reviews(self, contributor: str, hash_set: str) -> Iterator[Entry]:
+        """Yield a hash set's WITHDRAWN entries that have reviews, by id. Raises NotFound."""
+        set_key = self._set_key(contributor, hash_set)
+        # The reviewed ones first: there are far fewer of them than of withdrawn ones.
+        sql = self._db.sql(
+            f"{_ENTRY_SQL} FROM (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
+            "WHERE hash_set = ? AND entry > ? ORDER BY entry LIMIT ?) a "
+            "CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
+        )
+        after = 0
+        while rows := self._db.fetch(sql, (set_key, after, PAGE)):
+            after = rows[-1][0]
+            yield from (entry for row in rows if row[2] == WITHDRAWN and (entry := self._entry(row)) is not None)
+
+    def _classification(self, key: int) -> Classification:
+        found = self._classifications.get(key)
+        if found is None:
+            rows = self._db.fetch(self._db.sql("SELECT content FROM classification WHERE id = ?"), (key,))
+            found = self._classifications[key] = msgspec.json.decode(rows[0][0], type=Classification)
+        return found
+
+    def _set_name(self, key: int) -> tuple[str, str]:
+        found = self._set_names.get(key)
+        if found is None:
+            rows = self._db.fetch(self._db.sql("SELECT contributor, id FROM hash_set WHERE key = ?"), (key,))
+            found = self._set_names[key] = (rows[0][0], rows[0][1])
+        return found
+
+    def _source(self, key: int) -> _Source | None:
+        """Return what an import says about its entries, or None while it is not COMMITTED. COMMITTED is for ever, so it is kept."""
+        found = self._sources.get(key)
+        if found is None:
+            sql = 'SELECT id, connector, connector_version, source_digest, revision FROM "import" WHERE key = ? AND state = ?'
+            rows = self._db.fetch(self._db.sql(sql), (key, COMMITTED))
+            if rows:
+                found = self._sources[key] = _Source(*rows[0])
+        return found
+
+    def _entry(self, row: Row) -> Entry | None:
+        """Build an entry from the columns of `_ENTRY_SQL`; None when it is not visible, its import being uncommitted."""
+        source = self._source(row[11])
+        if source is None:
+            return None
+        contributor, hash_set = self._set_name(row[1])
+        details = unpack_details(row[8])
+        return Entry(
+            id=row[0],
+            contributor=contributor,
+            hash_set=hash_set,
+            hashes=unpack_hashes(row[7]),
+            state=STATE_OF_CODE[row[2]],
+            provenance=Provenance(
+                import_id=source.import_id,
+                connector=source.connector,
+                connector_version=source.connector_version,
+                source_digest=source.source_digest,
+                position=row[3],
+                member=details.member,
+            ),
+            classification=None if row[5] is None else self._classification(row[5]),
+            flags=unpack_flags(row[6]),
+            external_id=row[4] or "",
+            media_type=details.media_type,
+            media_size=details.media_size,
+            series=details.series,
+            tags=details.tags,
+            quality=details.quality,
+            source_time=details.source_time,
+            reasons=unpack_reasons(row[9]),
+            create_revision=source.revision,
+            update_revision=row[10] or source.revision,
+        )
+
+    def _ids_in_state(self, set_key: int, state: int, condition: str = "") -> Iterator[NDArray[np.int64]]:
+        """Yield the ids of a hash set's entries in a state, ascending, int64[n] a page."""
+        sql = self._db.sql(
+            "SELECT e.id FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? "  # noqa: S608 - our own text
+            f"{condition} ORDER BY e.id LIMIT ?"
+        )
+        after = 0
+        while rows := self._db.fetch(sql, (set_key, state, after, _ID_PAGE)):
+            after = rows[-1][0]
+            yield np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+    def _withdraw(self, c: Connection, ids: Sequence[int], reason: str, revision: int, import_key: int) -> None:
+        """Set entries to WITHDRAWN and write their change rows; `ids` are distinct and ascending."""
+        ranges = runs(ids)
+        sql = self._db.sql(
+            "UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id BETWEEN ? AND ? AND state <> ?"
+        )
+        if ranges:
+            packed = pack_reasons((reason,))
+            c.exec_driver_sql(sql, [(WITHDRAWN, packed, revision, first, last, WITHDRAWN) for first, last in ranges])
+            self._db.insert(c, s.change, [(revision, first, last, WITHDRAW, import_key) for first, last in ranges])
+
+    def _inherit(self, c: Connection, hash_set: int, restated: NDArray[np.int64]) -> None:
+        """Let the reviews of the first of each pair of entries, int64[n, 2], count for the second too."""
+        if not len(restated):
+            return
+        # Read here, in the transaction, so that no review that comes in during a long commit is left behind.
+        with_reviews = c.exec_driver_sql(
+            self._db.sql("SELECT DISTINCT entry FROM reviewed WHERE hash_set = ?"), (hash_set,)
+        )
+        pairs = restated[np.isin(restated[:, 0], np.fromiter((row[0] for row in with_reviews), np.int64))]
+        if len(pairs):
+            sql = self._db.sql(
+                "INSERT INTO reviewed SELECT hash_set, ?, review FROM reviewed WHERE hash_set = ? AND entry = ? "
+                "ON CONFLICT DO NOTHING"
+            )
+            c.exec_driver_sql(sql, [(later, hash_set, earlier) for earlier, later in pairs.tolist()])
+
+    def _sets_of(self, c: Connection, ids: Sequence[int]) -> list[int]:
+        def fetch(text: str, parameters: Row) -> Sequence[Row]:
+            return c.exec_driver_sql(text, parameters).all()
+
+        sql = "SELECT DISTINCT e.hash_set FROM entry e WHERE e.id {ids}"
+        return sorted({row[0] for row in _by_keys(self._db, fetch, sql, "ids", "int8", (), ids)})
+
+    def _by_keys(self, sql: str, name: str, kind: str, before: Row, keys: Sequence[Any]) -> Iterator[Row]:
+        return _by_keys(self._db, self._db.fetch, sql, name, kind, before, keys)
+
+    def _visible_states(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
+        sql = (
+            "SELECT e.id, e.state FROM entry e WHERE e.id {ids} "
+            "AND NOT EXISTS (SELECT 1 FROM allocation a WHERE e.id BETWEEN a.first_entry AND a.last_entry)"
+        )
+
+        def fetch(text: str, parameters: Row) -> Sequence[Row]:
+            return c.exec_driver_sql(text, parameters).all()
+
+        return {row[0]: row[1] for row in _by_keys(self._db, fetch, sql, "ids", "int8", (), ids)}
+
+
+def _by_keys(
+    database: Database,
+    fetch: Callable[[str, Row], Sequence[Row]],
+    sql: str,
+    name: str,
+    kind: str,
+    before: Row,
+    keys: Sequence[Any],
+) -> Iterator[Row]:
+    """Yield the rows of `sql`, in which `{name}` stands for a condition on sorted keys, a chunk of keys at a time.
+
+    SQLite gets few different statements, so that the driver has them prepared; PostgreSQL takes an array.
+    """
+    if not database.is_sqlite:
+        text = database.sql(sql.format(**{name: f"= ANY(?::{kind}[])"}))
+        for start in range(0, len(keys), PAGE):
+            yield from fetch(text, (*before, list(keys[start : start + PAGE])))
+        return
+    for start in range(0, len(keys), _IN_SIZES[-1]):
+        part = keys[start : start + _IN_SIZES[-1]]
+        size = next(n for n in _IN_SIZES if n >= len(part))
+        text = sql.format(**{name: f"IN ({', '.join('?' * size)})"})
+        yield from fetch(text, (*before, *part, *([part[-1]] * (size - len(part)))))
+
+
+def note_loss(c: Connection, set_keys: Sequence[int], revision: int) -> None:
+    """Note that entries were withdrawn from the hash sets, with nothing in their place."""
+    t = s.hash_set
+    c.execute(sa.update(t).where(t.c.key.in_(set_keys)).values(withdraw_revision=revision))
+
+
+def review_row(entry: int, author: str, kind: ReviewKind, comment: str, at: datetime, revision: int) -> dict[str, Any]:
+    """Return a row of the table `review`."""
+    return {
+        "entry": entry,
+        "author": author,
+        "kind": s.REVIEW_KINDS[kind],
+        "comment": comment,
+        "create_time": s.to_millis(at),
+        "revision": revision,
+    }
+
+
+def _review(row: Row) -> Review:
+    return Review(
+        id=row[0],
+        entry_id=row[1],
+        author=row[2],
+        kind=_REVIEW_KINDS[row[3]],
+        comment=row[4],
+        create_time=s.from_millis(row[5]),
+        revision=row[6],
+    )
+
+
+def code_list(codes: Iterable[int]) -> str:
+    """Return codes for an IN list; NULL, which nothing equals, when there are none."""
+    return ", ".join(map(str, codes)) or "NULL"
+
+
+def _no_entry(name: str) -> NotFound:
+    return NotFound(f"there is no entry {name[:150]!r}", kind="Entry", name=name)

@@ -1,0 +1,168 @@
+"""What follows the store: the change feed for readers, and changes and digests for matchers, staged ones included.
+
+Matchers hold digests and ask the store about every hit, so they may be given more than what is visible, and never less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub.model import Change, ChangeKind, EntryState
+from hashhub.store import schema as s
+from hashhub.store.entries import ACTIVE, PAGE, STAGED, STATE_OF_CODE, WITHDRAW, Entries, code_list
+from hashhub.store.packing import WIDTHS, digests_by_algorithm, distinct
+
+LAST_ENTRY: Final = 2**63 - 1
+"""An entry id after all others: `changes(revision, LAST_ENTRY, …)` starts behind the whole revision."""
+
+_CHANGE_KINDS: Final = {code: k for k, code in s.CHANGE_KINDS.items()}
+
+
+class MatcherChange(NamedTuple):
+    """One row of the feed that matchers follow, about entries `first_entry` to `last_entry`, both inclusive.
+
+    STAGED: take the digests in. They may belong to a commit that is never finished; a hit then finds no entries.
+    UPSERT: the entries match from now on. `import_key`, if it is not 0: their digests were in that import's STAGED rows before.
+    WITHDRAW: they no longer match; ask `still_active` before dropping a digest, other entries may have it. It does not know of
+    staged entries whose hashes are not written yet: when their import's UPSERT comes, ask again about what was dropped meanwhile
+    (`withdrawn_while_staged`).
+    """
+
+    revision: int
+    kind: str
+    first_entry: int
+    last_entry: int
+    import_key: int
+
+
+class Feeds(Entries):
+    """The part of the Store that tells in which order changes became visible."""
+
+    def changes(self, after_revision: int, after_entry: int = LAST_ENTRY, limit: int = 1000) -> list[Change]:
+        """Return up to `limit` changes behind the position (revision, entry id), in the order of revisions, then entry ids.
+
+        A range that the position lies in is cut. To go on, pass the last change's revision and the last entry id that was dealt with;
+        the position (R, LAST_ENTRY) is behind all of revision R.
+        """
+        sql = self._db.sql(
+            "SELECT revision, first_entry, last_entry, kind FROM change "
+            "WHERE revision >= ? AND (revision > ? OR last_entry > ?) AND kind <> ? ORDER BY revision, first_entry LIMIT ?"
+        )
+        rows = self._db.fetch(sql, (after_revision, after_revision, after_entry, STAGED, limit))
+        return [
+            Change(
+                revision=revision,
+                kind=ChangeKind(_CHANGE_KINDS[kind]),
+                first_entry=max(first, after_entry + 1) if revision == after_revision else first,
+                last_entry=last,
+            )
+            for revision, first, last, kind in rows
+        ]
+
+    def matcher_changes(self, after_revision: int, limit: int = 1000) -> list[MatcherChange]:
+        """Return the changes after a revision, STAGED ones too; always whole revisions, so it may be more than `limit` rows."""
+        sql = self._db.sql(
+            'SELECT revision, kind, first_entry, last_entry, "import" FROM change WHERE revision > ? AND revision <= ? '
+            "ORDER BY revision, first_entry LIMIT ?"
+        )
+        rows = list(self._db.fetch(sql, (after_revision, LAST_ENTRY, limit)))
+        if len(rows) == limit:
+            last = rows[-1][0]
+            rows = [row for row in rows if row[0] < last]
+            rows += self._db.fetch(sql, (last - 1, last, LAST_ENTRY))
+        return [MatcherChange(r, _CHANGE_KINDS[kind], first, end, key) for r, kind, first, end, key in rows]
+
+    def withdrawn_while_staged(self, import_key: int, revision: int) -> list[tuple[int, int]]:
+        """Return the ranges of entries withdrawn between an import's first STAGED row and its commit at `revision`."""
+        sql = self._db.sql(
+            "SELECT first_entry, last_entry FROM change WHERE kind = ? AND revision < ? AND revision > "  # noqa: S608 - our own number
+            f'(SELECT min(revision) FROM change WHERE "import" = ? AND kind = {STAGED}) ORDER BY revision, first_entry'
+        )
+        rows = self._db.fetch(sql, (WITHDRAW, revision, import_key))
+        return [(row[0], row[1]) for row in rows]
+
+    def digests_of_range(
+        self, first: int, last: int, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
+    ) -> dict[str, NDArray[np.uint8]]:
+        """Return the distinct digests of the entries `first` to `last` in `states`: algorithm to uint8[n, digest_bytes].
+
+        Entries that are staged count too: this is for matchers, which take a STAGED range in (ACTIVE) and look at what a WITHDRAW
+        range had (WITHDRAWN, QUARANTINED). Raises DataLoss when stored hashes cannot be read.
+        """
+        sql = self._db.sql(
+            "SELECT id, hashes FROM entry WHERE id BETWEEN ? AND ? "  # noqa: S608 - our own numbers
+            f"AND state IN ({code_list(s.ENTRY_STATES[x] for x in states)}) ORDER BY id LIMIT ?"
+        )
+        packed: list[bytes] = []
+        while True:
+            rows = self._db.fetch(sql, (first, last, PAGE))
+            packed += [row[1] for row in rows]
+            if len(rows) < PAGE:
+                return digests_by_algorithm(packed)
+            first = rows[-1][0] + 1
+
+    def still_active(self, algorithm: str, digests: Sequence[bytes] | NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Say of each digest whether an ACTIVE entry, visible or staged, has it: bool[n]."""
+        wanted = [bytes(d) for d in digests]
+        sql = "SELECT DISTINCT h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND e.state = ? AND h.digest {digests}"
+        code = s.ALGORITHM_CODES[algorithm]
+        active = {row[0] for row in self._by_keys(sql, "digests", "bytea", (code, ACTIVE), sorted(set(wanted)))}
+        return np.fromiter((d in active for d in wanted), np.bool_, len(wanted))
+
+    def all_digests(self, chunk: int = 200_000) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Yield the distinct digests of all ACTIVE entries, visible or staged: (algorithm, uint8[n, digest_bytes]), n <= chunk.
+
+        They come by algorithm, then in byte order, in bounded memory: a chunk, a byte for each entry ever stored, and the digests that
+        are staged. It is not one snapshot: read `revision()` before, and follow `matcher_changes` from there after; that ends in the
+        right set.
+        """
+        # What was announced as STAGED may not be in the table of hashes yet. An import that commits meanwhile is there by then.
+        staged = self._staged_digests()
+        dead = self._dead_entries()
+        sql = self._db.sql(
+            "SELECT digest, entry FROM hash WHERE algorithm = ? AND (digest, entry) > (?, ?) ORDER BY digest, entry LIMIT ?"
+        )
+        for algorithm, code in s.ALGORITHM_CODES.items():
+            width = WIDTHS[code]
+            waiting = staged.get(algorithm, np.empty((0, width), np.uint8))
+            order = waiting.view(f"S{width}").ravel()
+            taken = 0
+            after: tuple[bytes, int] = (b"", 0)
+            emitted = b""
+            while True:
+                rows = self._db.fetch(sql, (code, *after, chunk))
+                matrix = np.frombuffer(b"".join([row[0] for row in rows]), np.uint8).reshape(-1, width)
+                entries = np.fromiter((row[1] for row in rows), np.int64, len(rows))
+                matrix = matrix[~dead[np.minimum(entries, len(dead) - 1)] | (entries >= len(dead))]
+                upto = int(np.searchsorted(order, rows[-1][0], "right")) if len(rows) == chunk else len(order)
+                matrix = distinct(np.concatenate([matrix, waiting[taken:upto]]))
+                taken = upto
+                # A digest's entries may lie on both sides of a page's end.
+                matrix = matrix[int(len(matrix) > 0 and matrix[0].tobytes() == emitted) :]
+                for start in range(0, len(matrix), chunk):
+                    yield algorithm, matrix[start : start + chunk]
+                if len(rows) < chunk:
+                    break
+                emitted = matrix[-1].tobytes() if len(matrix) else emitted
+                after = rows[-1][0], rows[-1][1]
+
+    def _staged_digests(self) -> dict[str, NDArray[np.uint8]]:
+        """Return the distinct digests of the entries of uncommitted imports, as `digests_of_range` does."""
+        found: dict[str, list[NDArray[np.uint8]]] = {}
+        for first, last in self._db.fetch("SELECT first_entry, last_entry FROM allocation"):
+            for algorithm, rows in self.digests_of_range(first, last).items():
+                found.setdefault(algorithm, []).append(rows)
+        return {algorithm: distinct(np.concatenate(parts)) for algorithm, parts in found.items()}
+
+    def _dead_entries(self) -> NDArray[np.bool_]:
+        """Return for each entry id up to the last whether that entry is not ACTIVE."""
+        dead = np.zeros(self._db.fetch("SELECT next_entry FROM metadata")[0][0], np.bool_)
+        for (set_key,) in self._db.fetch("SELECT key FROM hash_set"):
+            for code in STATE_OF_CODE.keys() - {ACTIVE}:
+                for ids in self._ids_in_state(set_key, code):
+                    dead[ids[ids < len(dead)]] = True
+        return dead

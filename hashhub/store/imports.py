@@ -1,0 +1,661 @@
+"""Imports: how a million entries come in without being seen, and become visible at once or not at all.
+
+    create_import ─ put_batch … ─ begin_commit ─ allocate_entries, stage_entries … ─ finish_commit
+         OPEN           OPEN       COMMITTING      rows that nobody sees yet           COMMITTED: the revision moves
+
+Staging: entries go in as they come; their hashes are gathered in memory and written in large runs sorted by digest, because the
+table of hashes is clustered by digest and rows in random order would touch a page each. Each piece of entries comes with a STAGED
+change row that tells matchers to take its digests in, so that little is left to do at the commit.
+
+Lease: only the process that began a commit may stage into it. Each step renews the lease and checks it in the same transaction, so a
+process that was taken for dead and is not cannot add to what its successor stages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
+
+from hashhub.errors import (
+    Conflict,
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    Reason,
+    Unavailable,
+)
+from hashhub.model import Classification, Counts, Disposition, Finding, Import, ImportState, ReviewKind, now
+from hashhub.store import schema as s
+from hashhub.store.database import Database
+from hashhub.store.entries import COMMITTED, PAGE, STAGED, UPSERT, Entries, note_loss, review_row
+from hashhub.store.packing import EntryRow, pack_entries, unpack_hashes
+from hashhub.store.requests import Request
+from hashhub.store.resources import key_of_set, to_json
+from hashhub.store.staging import PIECE, Commit, merged
+
+_LEASE: Final = timedelta(seconds=60)  # longer than any step of a commit; a crashed process's import waits this long
+_RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are sorted and written together
+
+_IMPORT_STATES: Final = {code: state for state, code in s.IMPORT_STATES.items()}
+_DISPOSITIONS: Final = {code: d for d, code in s.DISPOSITIONS.items()}
+_COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
+_OPEN: Final = s.IMPORT_STATES[ImportState.OPEN]
+_CANCELLED: Final = s.IMPORT_STATES[ImportState.CANCELLED]
+_NO_PAIRS: Final = np.empty((0, 2), np.int64)
+
+
+class Imports(Entries):
+    """The part of the Store that takes imports in."""
+
+    def __init__(self, database: Database) -> None:
+        """Keep the database."""
+        super().__init__(database)
+        self._commits: dict[str, Commit] = {}
+        # Leases that the database still shows as held, because giving them up could not be written.
+        self._given_up: list[str] = []
+        self._classification_ids: dict[bytes, int] = {}
+
+    def create_import(self, new: Import, *, request_id: str = "") -> Import:
+        """Open an import, or return the one that has the same hash set, source digest, connector, version and `replace`.
+
+        An OPEN or COMMITTING one is to be resumed, a COMMITTED one was done before. It counts as done only while nothing has been
+        withdrawn from the hash set since, other than by a newer statement about the same item; and a replacing one only while it is
+        the last one committed there: A, then B, then A again is three replacements. `id`, state, counts and times of `new` do not
+        matter. Raises NotFound when there is no such hash set.
+        """
+        fresh = Import(
+            id="",
+            contributor=new.contributor,
+            hash_set=new.hash_set,
+            connector=new.connector,
+            connector_version=new.connector_version,
+            source_digest=new.source_digest,
+            replace=new.replace,
+        )
+        request = Request(request_id, "create_import", fresh)
+        t = s.imports
+        with self._db.write() as c:
+            self._db.lock(c)
+            if (first := request.replayed(c, Import)) is not None:
+                return first
+            set_key = key_of_set(c, new.contributor, new.hash_set)
+            same = _import_rows(
+                c,
+                t.c.hash_set == set_key,
+                t.c.source_digest == new.source_digest,
+                t.c.connector == new.connector,
+                t.c.connector_version == new.connector_version,
+                t.c.replace == new.replace,
+                t.c.state != _CANCELLED,
+            )
+            if same:
+                found = same[0]
+                if found.state is not ImportState.COMMITTED or _is_last_word(c, set_key, found):
+                    return request.remember(c, found)
+            at = now()
+            created = msgspec.structs.replace(fresh, id=f"imp-{secrets.token_hex(8)}", create_time=at)
+            c.execute(
+                sa.insert(t).values(
+                    id=created.id,
+                    hash_set=set_key,
+                    connector=created.connector,
+                    connector_version=created.connector_version,
+                    source_digest=created.source_digest,
+                    replace=created.replace,
+                    state=_OPEN,
+                    batch_count=0,
+                    finding_count=0,
+                    counts=to_json(created.counts),
+                    revision=0,
+                    create_time=s.to_millis(at),
+                    lease="",
+                    lease_until=0,
+                )
+            )
+            return request.remember(c, created)
+
+    def get_import(self, import_id: str) -> Import:
+        """Return the import. Raises NotFound."""
+        return self._db.read(lambda c: _one_import(c, import_id))
+
+    def list_imports(
+        self, contributor: str = "", hash_set: str = "", page_size: int = 100, after: str = ""
+    ) -> list[Import]:
+        """Return up to `page_size` imports, the newest first, after the import id `after`; empty names stand for all."""
+        t = s.imports
+        where = []
+        if contributor:
+            where.append(s.hash_set.c.contributor == contributor)
+        if hash_set:
+            where.append(s.hash_set.c.id == hash_set)
+        if after:
+            where.append(t.c.key < sa.select(t.c.key).where(t.c.id == after).scalar_subquery())
+        return self._db.read(lambda c: _import_rows(c, *where, limit=page_size))
+
+    def put_batch(self, import_id: str, index: int, payload: bytes) -> Import:
+        """Store one batch of an OPEN import and return the import.
+
+        The same index again with the same payload changes nothing. Raises Conflict when the payload differs, FailedPrecondition
+        (IMPORT_INCOMPLETE) when an earlier batch is missing and (IMPORT_CLOSED) when the import is not OPEN.
+        """
+        t, b = s.imports, s.staged_batch
+        with self._db.write() as c:
+            row = c.execute(
+                sa.select(t.c.key, t.c.state, t.c.batch_count).where(t.c.id == import_id).with_for_update()
+            ).first()
+            if row is None:
+                raise _no_import(import_id)
+            key, state, count = row
+            if state != _OPEN:
+                raise _closed(import_id, state)
+            if index > count or index < 0:
+                raise FailedPrecondition(
+                    f"import {import_id} has {count} batches, so the next one has index {count}, got {index}; send the missing ones",
+                    reason=Reason.IMPORT_INCOMPLETE,
+                    metadata={"nextBatch": str(count)},
+                )
+            if index == count:
+                c.execute(sa.insert(b).values({"import": key, "index": index, "payload": payload}))
+                c.execute(sa.update(t).where(t.c.key == key).values(batch_count=count + 1))
+            elif c.scalar(sa.select(b.c.payload).where(b.c["import"] == key, b.c.index == index)) != payload:
+                raise Conflict(
+                    f"batch {index} of import {import_id} was stored with other content; "
+                    "cancel the import and start again if the source has changed"
+                )
+            return _one_import(c, import_id)
+
+    def batches(self, import_id: str) -> Iterator[bytes]:
+        """Yield the payloads of the stored batches in order, one at a time; none once the import is COMMITTED or CANCELLED."""
+        sql = self._db.sql(
+            'SELECT b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" WHERE i.id = ? AND b."index" = ?'
+        )
+        for index in itertools.count():
+            commit = self._commits.get(import_id)
+            if commit is not None and time.monotonic() - commit.renewed > _LEASE.total_seconds() / 4:
+                with self._db.write() as c:
+                    self._renew(c, commit)
+            rows = self._db.fetch(sql, (import_id, index))
+            if not rows:
+                return
+            yield rows[0][0]
+
+    def begin_commit(self, import_id: str) -> Import:
+        """Take an OPEN import to COMMITTING, or take over one whose commit was left unfinished, and return it.
+
+        This process then holds the import's lease until `finish_commit`, `cancel_import` or `release_commit`. Every step, reading the
+        batches too, renews it; 60 s after the last one others may take the commit over. What an unfinished commit had staged is
+        purged first. A COMMITTED import is returned as it is.
+
+        Raises:
+            Conflict: another call is committing this import, or another import into the same hash set; retry later.
+            FailedPrecondition: the import is CANCELLED.
+        """
+        lease = secrets.token_hex(8)
+        t = s.imports
+        if import_id in self._commits:
+            raise Conflict(f"import {import_id} is being committed; wait until it is done, then retry", retry_after=1.0)
+        with self._db.write() as c:
+            self._db.lock(c)
+            found = _one_import(c, import_id)
+            if found.state is ImportState.COMMITTED:
+                return found
+            if found.state is ImportState.CANCELLED:
+                raise _closed(import_id, _CANCELLED)
+            key, set_key = c.execute(sa.select(t.c.key, t.c.hash_set).where(t.c.id == import_id)).one()
+            busy = c.execute(
+                sa.select(t.c.id).where(
+                    t.c.hash_set == set_key,
+                    t.c.state == _COMMITTING,
+                    t.c.lease_until > s.to_millis(now()),
+                    t.c.lease.not_in(self._given_up),
+                )
+            ).first()
+            if busy is not None:
+                raise Conflict(
+                    f"import {busy[0]} into the same hash set is being committed; wait until it is done, then retry",
+                    retry_after=1.0,
+                )
+            c.execute(
+                sa.update(t)
+                .where(t.c.key == key)
+                .values(state=_COMMITTING, lease=lease, lease_until=s.to_millis(now() + _LEASE))
+            )
+        commit = Commit(import_id, key, set_key, lease)
+        with self._releasing(commit):
+            if found.state is ImportState.COMMITTING:
+                self._purge(commit)
+            begun = self.get_import(import_id)
+        self._commits[import_id] = commit
+        return begun
+
+    def release_commit(self, import_id: str) -> None:
+        """Give up the lease after a failed commit, so that the next `begin_commit` need not wait. Does nothing without one."""
+        commit = self._commits.pop(import_id, None)
+        if commit is not None:
+            self._release(commit)
+
+    def expire_leases(self) -> None:
+        """End all leases: for a server that has just started and knows that it is the only one (see `lock_data`)."""
+        with self._db.write() as c:
+            c.execute(sa.update(s.imports).where(s.imports.c.state == _COMMITTING).values(lease="", lease_until=0))
+
+    def allocate_entries(self, import_id: str, n: int) -> int:
+        """Reserve `n` consecutive entry ids for an import being committed and return the first; they are never given again."""
+        commit = self._commit(import_id)
+        m = s.metadata
+        with self._db.write() as c:
+            self._db.lock(c)
+            self._renew(c, commit)
+            after: int = c.execute(
+                sa.update(m).values(next_entry=m.c.next_entry + n).returning(m.c.next_entry)
+            ).scalar_one()
+            first = after - n
+            if n:
+                c.execute(
+                    sa.insert(s.allocation).values(
+                        {"first_entry": first, "last_entry": after - 1, "import": commit.key}
+                    )
+                )
+        commit.allocations.append((first, after - 1))
+        return first
+
+    def classification_ids(self, classifications: Sequence[Classification]) -> list[int]:
+        """Return the id under which each classification is stored, storing those that are new."""
+        contents = [to_json(x) for x in classifications]
+        missing = {x for x in contents if x not in self._classification_ids}
+        if missing:
+            self._store_classifications(missing)
+        return [self._classification_ids[x] for x in contents]
+
+    def stage_entries(self, import_id: str, entries: Sequence[EntryRow]) -> None:
+        """Write entries of an import being committed; nobody sees them before `finish_commit`.
+
+        Their ids are ascending and from `allocate_entries`. Pass 5,000 to 20,000 at a time: the fewer, the shorter other writers wait;
+        the more, the less each costs. Raises Conflict when another process has taken over the commit.
+        """
+        if not entries:
+            return
+        commit = self._commit(import_id)
+        first, last = entries[0].id, entries[-1].id
+        if not any(a <= first <= last <= b for a, b in commit.allocations):
+            raise InvalidArgument.field(
+                "entries", f"ids {first} to {last} were not allocated to {import_id}", "NOT_ALLOCATED"
+            )
+        rows = pack_entries(commit.hash_set, commit.key, entries)
+        with commit.lock:
+            with self._db.write() as c:
+                self._db.insert(c, s.entry, rows)
+                self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
+                self._renew(c, commit)
+                self._db.insert(c, s.change, [(self._db.next_revision(c), first, last, STAGED, commit.key)])
+            commit.gather(rows)
+            commit.ranges.append((first, last))
+            if commit.size >= _RUN:
+                self._write_run(commit)
+
+    def add_findings(self, import_id: str, findings: Iterable[Finding]) -> None:
+        """Append lines to the report of an import being committed; nobody sees them before `finish_commit`."""
+        self._add_findings(self._commit(import_id), findings)
+
+    def _add_findings(self, commit: Commit, findings: Iterable[Finding]) -> None:
+        t = s.imports
+        with commit.lock:
+            source = iter(findings)
+            while piece := list(itertools.islice(source, PIECE)):
+                with self._db.write() as c:
+                    self._renew(c, commit)
+                    start: int = c.execute(
+                        sa.update(t)
+                        .where(t.c.key == commit.key)
+                        .values(finding_count=t.c.finding_count + len(piece))
+                        .returning(t.c.finding_count)
+                    ).scalar_one() - len(piece)
+                    self._db.insert(
+                        c,
+                        s.finding,
+                        [
+                            (commit.key, i, f.position, s.DISPOSITIONS[f.disposition], f.reason, f.detail, f.entry_id)
+                            for i, f in enumerate(piece, start)
+                        ],
+                    )
+
+    def finish_commit(
+        self,
+        import_id: str,
+        *,
+        counts: Counts,
+        findings: Iterable[Finding] = (),
+        supersede: Sequence[int] = (),
+        absent: Sequence[int] = (),
+        withdraw: Sequence[int] = (),
+        reviews: Iterable[tuple[int, str, ReviewKind, str]] = (),
+        restated: NDArray[np.int64] = _NO_PAIRS,
+    ) -> Import:
+        """Make everything that was staged visible at one new revision, and return the COMMITTED import.
+
+        In the same transaction the given entries of earlier imports are withdrawn, with the reason SUPERSEDED, ABSENT_FROM_LIST or
+        WITHDRAWN_BY_SOURCE, and `reviews` (entry id, author, kind, comment) are added. `restated`, int64[n, 2], has pairs of entries about the
+        same item, the earlier one first: its reviews count for the later one too. `findings` go before it, as `add_findings` does.
+        Raises Conflict when another process has taken over the commit.
+        """
+        commit = self._commit(import_id)
+        self.add_findings(import_id, findings)
+        t = s.imports
+        with commit.lock:
+            self._write_run(commit)
+            with self._db.write() as c:
+                self._db.lock(c)
+                self._renew(c, commit)
+                revision = self._db.next_revision(c)
+                ids: set[int] = set()
+                for chosen, reason in (
+                    (withdraw, "WITHDRAWN_BY_SOURCE"),
+                    (supersede, "SUPERSEDED"),
+                    (absent, "ABSENT_FROM_LIST"),
+                ):
+                    self._withdraw(c, sorted(set(chosen) - ids), reason, revision, commit.key)
+                    ids.update(chosen)
+                if withdraw or absent:
+                    note_loss(c, [commit.hash_set], revision)
+                self._db.insert(
+                    c,
+                    s.change,
+                    [(revision, first, last, UPSERT, commit.key) for first, last in merged(commit.ranges)],
+                )
+                at = now()
+                self._inherit(c, commit.hash_set, restated)
+                if stated := [
+                    review_row(entry, author, kind, comment, at, revision) for entry, author, kind, comment in reviews
+                ]:
+                    before: int = c.scalar(sa.select(sa.func.max(s.review.c.id))) or 0
+                    c.execute(sa.insert(s.review), stated)
+                    new = sa.select(sa.literal(commit.hash_set), s.review.c.entry, s.review.c.id)
+                    c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), new.where(s.review.c.id > before)))
+                c.execute(sa.delete(s.allocation).where(s.allocation.c["import"] == commit.key))
+                c.execute(
+                    sa.update(t)
+                    .where(t.c.key == commit.key)
+                    .values(
+                        state=COMMITTED,
+                        counts=to_json(counts),
+                        revision=revision,
+                        commit_time=s.to_millis(at),
+                        lease="",
+                        lease_until=0,
+                    )
+                )
+        self._commits.pop(import_id, None)
+        self._sweep_batches()
+        return self.get_import(import_id)
+
+    def cancel_import(
+        self, import_id: str, *, counts: Counts | None = None, findings: Iterable[Finding] = ()
+    ) -> Import:
+        """Purge what an import has staged, and return it CANCELLED. Cancelling twice is a success.
+
+        `counts` and `findings` stay as its report: what a commit would have done.
+
+        Raises FailedPrecondition (IMPORT_CLOSED) when it is COMMITTED, Conflict while another process is committing it.
+        """
+        t = s.imports
+        lease = secrets.token_hex(8)
+        with self._db.write() as c:
+            self._db.lock(c)
+            found = _one_import(c, import_id)
+            if found.state is ImportState.CANCELLED:
+                return found
+            if found.state is ImportState.COMMITTED:
+                raise _closed(import_id, COMMITTED)
+            key, set_key, holder, until = c.execute(
+                sa.select(t.c.key, t.c.hash_set, t.c.lease, t.c.lease_until).where(t.c.id == import_id)
+            ).one()
+            ours = self._commits.get(import_id)
+            if until > s.to_millis(now()) and (ours is None or ours.lease != holder):
+                raise Conflict(
+                    f"import {import_id} is being committed by another process; retry later", retry_after=1.0
+                )
+            c.execute(
+                sa.update(t)
+                .where(t.c.key == key)
+                .values(state=_COMMITTING, lease=lease, lease_until=s.to_millis(now() + _LEASE))
+            )
+        self._commits.pop(import_id, None)
+        commit = Commit(import_id, key, set_key, lease)
+        with self._releasing(commit):
+            self._purge(commit)
+            self._add_findings(commit, findings)
+            with self._db.write() as c:
+                self._renew(c, commit)
+                c.execute(
+                    sa.update(t)
+                    .where(t.c.key == key)
+                    .values(state=_CANCELLED, counts=to_json(counts or Counts()), lease="", lease_until=0)
+                )
+        self._sweep_batches()
+        return self.get_import(import_id)
+
+    def findings(
+        self,
+        import_id: str,
+        page_size: int,
+        after_ordinal: int = -1,
+        dispositions: Iterable[Disposition] | None = None,
+    ) -> list[tuple[int, Finding]]:
+        """Return up to `page_size` lines of an import's report with their ordinals, after `after_ordinal`.
+
+        `dispositions` keeps only those. A COMMITTED import has a report, and a CANCELLED one that was only tried; others have none
+        yet. Raises NotFound for an unknown import.
+        """
+        f, t = s.finding, s.imports
+        query = (
+            sa.select(f.c.ordinal, f.c.position, f.c.disposition, f.c.reason, f.c.detail, f.c.entry)
+            .join(t, t.c.key == f.c["import"])
+            .where(t.c.id == import_id, t.c.state.in_((COMMITTED, _CANCELLED)), f.c.ordinal > after_ordinal)
+            .order_by(f.c.ordinal)
+            .limit(page_size)
+        )
+        if dispositions is not None:
+            query = query.where(f.c.disposition.in_([s.DISPOSITIONS[d] for d in dispositions]))
+        rows = self._db.read(lambda c: c.execute(query).all())
+        if not rows:
+            self.get_import(import_id)
+        return [
+            (ordinal, Finding(position, _DISPOSITIONS[disposition], reason, detail, entry))
+            for ordinal, position, disposition, reason, detail, entry in rows
+        ]
+
+    def _commit(self, import_id: str) -> Commit:
+        commit = self._commits.get(import_id)
+        if commit is None:
+            raise Conflict(f"import {import_id} is not being committed by this process; begin its commit again")
+        return commit
+
+    def _renew(self, c: Connection, commit: Commit) -> None:
+        """Extend the lease in this transaction; raise Conflict when it was lost. Locks the import's row."""
+        t = s.imports
+        renewed = c.execute(
+            sa.update(t)
+            .where(t.c.key == commit.key, t.c.lease == commit.lease, t.c.state == _COMMITTING)
+            .values(lease_until=s.to_millis(now() + _LEASE))
+        )
+        commit.renewed = time.monotonic()
+        if not renewed.rowcount:
+            self._commits.pop(commit.import_id, None)
+            raise Conflict(
+                f"the commit of import {commit.import_id} was taken over or cancelled; read its state before going on"
+            )
+
+    def _release(self, commit: Commit) -> None:
+        t = s.imports
+        self._given_up.append(commit.lease)
+        with self._db.write() as c:
+            c.execute(
+                sa.update(t).where(t.c.key == commit.key, t.c.lease == commit.lease).values(lease="", lease_until=0)
+            )
+        self._given_up.remove(commit.lease)
+
+    @contextmanager
+    def _releasing(self, commit: Commit) -> Iterator[None]:
+        """Give up the lease when the body raises; if even that fails, the lease runs out."""
+        try:
+            yield
+        except BaseException:
+            with suppress(HashHubError):
+                self._release(commit)
+            raise
+
+    def _write_run(self, commit: Commit) -> None:
+        """Write the gathered hashes in order. The caller holds `commit.lock`."""
+        try:
+            with self._releasing(commit):
+                for rows in commit.take_run():
+                    with self._db.write() as c:
+                        self._renew(c, commit)
+                        self._db.insert(c, s.hash_, rows)
+        except BaseException:
+            # Part of the run is gone from memory: only a new begin_commit, which purges, can go on.
+            self._commits.pop(commit.import_id, None)
+            raise
+
+    def _purge(self, commit: Commit) -> None:
+        """Remove what the import staged, in pieces, so that other writers do not wait."""
+        a = s.allocation
+        ranges = self._db.read(
+            lambda c: c.execute(sa.select(a.c.first_entry, a.c.last_entry).where(a.c["import"] == commit.key)).all()
+        )
+        page = self._db.sql(
+            'SELECT id, hashes FROM entry WHERE id BETWEEN ? AND ? AND "import" = ? ORDER BY id LIMIT ?'
+        )
+        delete_hash = self._db.sql("DELETE FROM hash WHERE algorithm = ? AND digest = ? AND entry = ?")
+        for first, last in ranges:
+            while rows := self._db.fetch(page, (first, last, commit.key, PAGE)):
+                keys = sorted(
+                    (s.ALGORITHM_CODES[h.algorithm], h.digest, row[0]) for row in rows for h in unpack_hashes(row[1])
+                )
+                with self._db.write() as c:
+                    self._renew(c, commit)
+                    if keys:
+                        c.exec_driver_sql(delete_hash, keys)
+                    c.execute(sa.delete(s.entry).where(s.entry.c.id.between(rows[0][0], rows[-1][0])))
+        f = s.finding
+        with self._db.write() as c:
+            self._renew(c, commit)
+            c.execute(sa.delete(f).where(f.c["import"] == commit.key))
+            is_staged = s.change.c.kind == sa.literal_column(str(STAGED))  # spelt out, so that the partial index serves
+            c.execute(sa.delete(s.change).where(s.change.c["import"] == commit.key, is_staged))
+            c.execute(sa.delete(a).where(a.c["import"] == commit.key))
+            c.execute(sa.update(s.imports).where(s.imports.c.key == commit.key).values(finding_count=0))
+
+    def _sweep_batches(self) -> None:
+        """Delete the batches of imports that are done with, one at a time; also those that a crash left behind.
+
+        It never fails a commit that has succeeded: what it leaves, the next one sweeps.
+        """
+        b, t = s.staged_batch, s.imports
+        over = (
+            sa.select(b.c["import"], b.c.index)
+            .join(t, t.c.key == b.c["import"])
+            .where(t.c.state.in_([COMMITTED, _CANCELLED]))
+        )
+        with suppress(Unavailable, LimitExceeded):
+            for key, index in self._db.read(lambda c: c.execute(over).all()):
+                with self._db.write() as c:
+                    c.execute(sa.delete(b).where(b.c["import"] == key, b.c.index == index))
+
+    def _store_classifications(self, contents: Iterable[bytes]) -> None:
+        t = s.classification
+        with self._db.write() as c:
+            self._db.lock(c)
+            for content in sorted(contents):
+                digest = hashlib.sha256(content).digest()
+                key = c.scalar(sa.select(t.c.id).where(t.c.content_digest == digest))
+                if key is None:
+                    key = c.execute(
+                        sa.insert(t).values(content_digest=digest, content=content).returning(t.c.id)
+                    ).scalar_one()
+                self._classification_ids[content] = key
+
+
+def _import_rows(c: Connection, *where: sa.ColumnElement[bool], limit: int | None = None) -> list[Import]:
+    """Return imports, the newest first."""
+    t, h = s.imports, s.hash_set
+    query = (
+        sa.select(
+            t.c.id,
+            h.c.contributor,
+            h.c.id,
+            t.c.connector,
+            t.c.connector_version,
+            t.c.source_digest,
+            t.c.replace,
+            t.c.state,
+            t.c.batch_count,
+            t.c.counts,
+            t.c.revision,
+            t.c.create_time,
+            t.c.commit_time,
+        )
+        .join(h, h.c.key == t.c.hash_set)
+        .where(*where)
+        .order_by(t.c.key.desc())
+        .limit(limit)
+    )
+    return [
+        Import(
+            id=row[0],
+            contributor=row[1],
+            hash_set=row[2],
+            connector=row[3],
+            connector_version=row[4],
+            source_digest=row[5],
+            replace=row[6],
+            state=_IMPORT_STATES[row[7]],
+            batch_count=row[8],
+            counts=msgspec.json.decode(row[9], type=Counts),
+            revision=row[10],
+            create_time=s.from_millis(row[11]),
+            commit_time=None if row[12] is None else s.from_millis(row[12]),
+        )
+        for row in c.execute(query)
+    ]
+
+
+def _is_last_word(c: Connection, set_key: int, done: Import) -> bool:
+    """Whether the hash set still holds what a COMMITTED import left in it, or newer statements about the same items."""
+    t, h = s.imports, s.hash_set
+    last = sa.select(sa.func.max(t.c.revision)).where(t.c.hash_set == set_key, t.c.state == COMMITTED)
+    withdrawn: int = c.execute(sa.select(h.c.withdraw_revision).where(h.c.key == set_key)).scalar_one()
+    return withdrawn <= done.revision and (not done.replace or done.revision == c.scalar(last))
+
+
+def _one_import(c: Connection, import_id: str) -> Import:
+    rows = _import_rows(c, s.imports.c.id == import_id)
+    if not rows:
+        raise _no_import(import_id)
+    return rows[0]
+
+
+def _no_import(import_id: str) -> NotFound:
+    return NotFound(f"there is no import {import_id[:63]!r}", kind="Import", name=import_id)
+
+
+def _closed(import_id: str, state: int) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"import {import_id} is {_IMPORT_STATES[state]}; start a new import",
+        reason=Reason.IMPORT_CLOSED,
+        metadata={"state": str(_IMPORT_STATES[state])},
+    )
