@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ import msgspec
 import numpy as np
 
 from hashhub import trust
-from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Violation
+from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable, Violation
 from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.hashing import Limits, MediaHashes, hash_media
 from hashhub.hub import access
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 MAX_QUERIES: Final = 1000  # in one call
 MAX_MEDIA: Final = 100  # files in one call
+MEDIA_SECONDS: Final = 30.0  # of hashing in one call; a single file takes a few at most
 MAX_MATCHES: Final = 1000  # entries in one answer
 _MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise
 _DIGESTS_CONSIDERED: Final = 1000  # nearest digests per hash of a query; more sets `truncated`
@@ -147,6 +149,7 @@ class Match:
     ) -> tuple[list[MediaResult], int]:
         """Hash files and match them. The bytes are dropped on return.
 
+        Hashing ends MEDIA_SECONDS after it began: files that were not begun by then get the verdict UNAVAILABLE (DEADLINE_EXCEEDED).
         With `single`, a file that cannot be read raises InvalidArgument (UNREADABLE_MEDIA) or LimitExceeded (MEDIA_TOO_LARGE); in a
         batch it gets the verdict UNAVAILABLE with that reason, never NO_MATCH. Otherwise as `hashes`.
         """
@@ -159,8 +162,14 @@ class Match:
         queries: list[Query] = []
         results: list[MediaResult | None] = []
         about: list[MediaHashes] = []
+        until = time.monotonic() + MEDIA_SECONDS
         for label, content in media:
             try:
+                if time.monotonic() > until:
+                    raise Unavailable(
+                        f"hashing the files before this one took {MEDIA_SECONDS:g} s; send it again, in a smaller batch",
+                        reason=Reason.DEADLINE_EXCEEDED,
+                    )
                 hashed = hash_media(content, dihedral=options.dihedral, limits=self._limits)
             except HashHubError as e:
                 if single:
@@ -308,10 +317,10 @@ def _answer(
     if tripped:
         # Such a digest is more likely a blank picture or a placeholder than known material, but only a person can tell.
         text = "it is near a digest that matches an outlandish share of all queries"
-        reasons.append(ReasonLine(code="CIRCUIT_BREAKER", text=text))
+        reasons.append(ReasonLine(code=trust.ReasonCode.CIRCUIT_BREAKER, text=text))
     if withheld:
         text = "something is known that the contributor's terms do not let this caller see"
-        reasons.append(ReasonLine(code="WITHHELD", text=text))
+        reasons.append(ReasonLine(code=trust.ReasonCode.WITHHELD, text=text))
     verdict = judgement.verdict
     if (tripped or withheld) and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
         verdict = Verdict.REVIEW
@@ -390,7 +399,7 @@ def _remark(answer: MatchResult, quality: int | None, not_perceptual: str | None
     reasons = list(answer.reasons)
     if quality is not None and quality < MIN_PDQ_QUALITY:
         text = f"PDQ quality {quality} is below {MIN_PDQ_QUALITY}: a blank or nearly blank picture; near matches say little about it"
-        reasons.append(ReasonLine(code="LOW_QUALITY", text=text))
+        reasons.append(ReasonLine(code=trust.ReasonCode.LOW_QUALITY, text=text))
     if not_perceptual:
-        reasons.append(ReasonLine(code="EXACT_ONLY", text=f"only identical files were looked for: {not_perceptual}"))
+        reasons.append(ReasonLine(code=trust.ReasonCode.EXACT_ONLY, text=f"only identical files were looked for: {not_perceptual}"))
     return msgspec.structs.replace(answer, reasons=tuple(reasons))

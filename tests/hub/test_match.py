@@ -13,7 +13,7 @@ from PIL import Image
 from hashhub.errors import InvalidArgument, LimitExceeded, Reason
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hashing import hash_media
-from hashhub.hub import Hub
+from hashhub.hub import Hub, match
 from hashhub.matcher import CircuitBreaker
 from hashhub.model import (
     TLP,
@@ -375,6 +375,17 @@ class TestMedia:
         with pytest.raises(InvalidArgument) as refused:
             self.ask(knowing.hub, cut, single=True)
         assert refused.value.reason is Reason.UNREADABLE_MEDIA
+
+    def test_a_batch_that_takes_too_long_is_answered_for_what_was_not_begun(
+        self, knowing: Desk, original: Image.Image, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(match, "MEDIA_SECONDS", -1)
+        good = _bytes(original)
+        results, _ = knowing.hub.match.media(PLATFORM, [("a", good), ("b", good)], ANY)
+        assert [(r.result.label, r.result.verdict) for r in results] == [
+            ("a", Verdict.UNAVAILABLE), ("b", Verdict.UNAVAILABLE),
+        ]  # fmt: skip
+        assert {r.result.reasons[0].code for r in results} == {"DEADLINE_EXCEEDED"}
 
     def test_too_large_a_picture_is_never_clean(self, open_hub: Open, original: Image.Image) -> None:
         hub = open_hub(max_media_pixels=1000)
