@@ -213,7 +213,7 @@ def run(
         for i, connection in enumerate(connections):
             selector.register(connection.socket, selectors.EVENT_READ, i)
         begin = at = time.perf_counter()
-        end = begin + seconds
+        end = last = begin + seconds
         while at < end or ((started or due or planned < total) and at < end + _GRACE):
             before = planned
             if rate:
@@ -237,13 +237,14 @@ def run(
             wait = begin + planned / rate - time.perf_counter() if planned < total and not due else 0.1
             for key, _ in selector.select(max(0.0, wait)):
                 for number, failure in connections[key.data].receive():
-                    latency = time.perf_counter() - started.pop((key.data, number))
+                    last = time.perf_counter()
+                    latency = last - started.pop((key.data, number))
                     if failure:
                         outcome.errors[failure] += 1
                     else:
                         outcome.latencies.append(latency)
             at = time.perf_counter()
-        outcome.seconds = at - begin
+        outcome.seconds = max(end, last) - begin
     if unanswered := len(started) + len(due) + max(0, total - planned):
         outcome.errors["not answered"] += unanswered
     return outcome

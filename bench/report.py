@@ -229,7 +229,7 @@ def server(directory: Path) -> str:
         "entries", "workers", "calls", "offered/s", "answered/s", "hashes/s", "p50 ms", "p99 ms", "errors", "server, cores",
         "generator, cores", "server MiB",
     )  # fmt: skip
-    return table(
+    text = table(
         head,
         [
             [f"{r['n']:,}", str(r["workers"]), r["calls"], r.get("offered") or "all it takes", r["calls_per_second"], r["hashes_per_second"],
@@ -237,6 +237,8 @@ def server(directory: Path) -> str:
             for r in rows
         ],
     )  # fmt: skip
+    filled = {f"{r['n']:,} entries in {number(r['parameters']['fill_seconds'])} s" for r in rows}
+    return f"{text}\n\nWritten through the store, snapshot included: {', '.join(sorted(filled))}." if rows else ""
 
 
 def false_positives(directory: Path) -> str:
