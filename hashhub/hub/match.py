@@ -116,7 +116,7 @@ class Match:
             return [_nothing(query) for query in queries], revision
         reviews = self._store.reviews_of(sorted({h.entry.id for per in hits.values() for h in per.values()}))
         # After the entries: whatever an entry belongs to is there.
-        sets, contributors = self._store.hash_sets(), self._store.contributors()
+        contributors, sets = self._store.registry()
         answers: list[MatchResult] = []
         for i, query in enumerate(queries):
             if i not in hits and i not in tripped:

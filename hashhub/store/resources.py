@@ -183,6 +183,10 @@ class Resources:
                 raise NotFound(f"there is no token named {name[:63]!r}", kind="Token", name=name)
             self._db.next_revision(c)
 
+    def registry(self) -> tuple[Mapping[str, Contributor], Mapping[str, HashSet]]:
+        """Return what `contributors` and `hash_sets` return, both of one look at the database."""
+        return self._read_registry()[1:]
+
     def _read_registry(self) -> tuple[int, Mapping[str, Contributor], Mapping[str, HashSet]]:
         revision = self._db.fetch("SELECT registry_revision FROM metadata")[0][0]
         held = self._registry

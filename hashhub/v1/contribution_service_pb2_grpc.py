@@ -104,7 +104,8 @@ class ContributionServiceServicer:
 
     def CreateImport(self, request, context):
         """Opens an import. The same source by the same connector version into the same hash set gives the existing import: resumable
-        while OPEN, and COMMITTED without any further work. With validate_only, the import is checked and never committed.
+        while OPEN, and COMMITTED without any further work, unless entries of the hash set were withdrawn since: then it is a new import, which
+        brings them back. With validate_only, the import is checked and never committed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,7 +175,7 @@ class ContributionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseEntry(self, request, context):
-        """Releases a quarantined entry: it matches from now on. Role: operator.
+        """Releases a quarantined entry: it matches from now on, and replaces earlier imports' statements about the same item. Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,7 +59,7 @@ class ReviewServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListReviews(self, request, context):
-        """Lists the reviews of an entry, oldest first.
+        """Lists the reviews of an entry, oldest first, with those of its contributor's earlier statements of the item.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
