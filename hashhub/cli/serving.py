@@ -53,7 +53,12 @@ def serve(session: Session, *, config_file: str | None, **options: object) -> No
             f"operator's token: {Path(settings.data) / 'operator.token'} (commands on this machine find it by themselves)"
         )
 
-    server.serve(settings, on_ready=ready)
+    # Lists are regulated data: whatever the hub writes, its database and snapshots too, is for its own user alone.
+    before = os.umask(0o077)
+    try:
+        server.serve(settings, on_ready=ready)
+    finally:
+        os.umask(before)
 
 
 COMMANDS: Final = (serve,)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import signal
 import sys
 import tempfile
@@ -131,7 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
     console.print(f"\nThat took {time.monotonic() - began:.0f} seconds. All of it was synthetic.")
     console.print("Keep a hub running:   make serve")
-    console.print("Then try:             hashhub status; hashhub connectors list; hashhub scan PATH")
+    activate = os.path.relpath(Path(sys.prefix) / "bin" / "activate")
+    console.print(
+        f"Then, elsewhere:      source {activate}; hashhub status; hashhub connectors list; hashhub scan PATH"
+    )
     return 0
 
 

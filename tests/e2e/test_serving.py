@@ -44,6 +44,20 @@ def test_a_second_hub_on_the_same_data(desk: Desk) -> None:
         clear(done, f"process {desk.hub.pid}", "--data")
 
 
+def test_what_the_hub_writes_is_for_its_own_user(tmp_path: Path, open_hub: OpenHub) -> None:
+    """Lists are regulated data: no other user of the machine reads them from the database, its journal or a snapshot."""
+    with open_hub(tmp_path / "data") as desk:
+        source, _ = desk.vics("list.json", 10, seed=22)
+        desk.contribute(source, desk.hash_set("hotline/known"))
+        modes = {
+            path.relative_to(desk.hub.data).as_posix(): path.stat().st_mode & 0o077
+            for path in desk.hub.data.rglob("*")
+            if path.name != "hub.log"  # made by this test
+        }
+    assert {"hashhub.db", "matcher"} <= set(modes)
+    assert set(modes.values()) == {0}, modes
+
+
 def test_a_port_that_is_taken(desk: Desk, tmp_path: Path) -> None:
     for workers in ("1", "2"):
         done = serve("--data", tmp_path / "new", "--listen", desk.hub.address, "--workers", workers)
