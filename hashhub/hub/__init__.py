@@ -122,7 +122,7 @@ class Hub:
         matcher = self._matcher.status()
         warnings = [w for w in (self._follower.warning, matcher.error) if w]
         warnings += [
-            f"{t.algorithm} digest {t.prefix}… matched {t.hits} of {t.queries} queries: withdraw or quarantine its entries"
+            f"{t.algorithm} digest {t.prefix}… was near {t.hits} different queries of {t.queries}: withdraw or quarantine its entries"
             for t in matcher.tripped
         ]
         lines = []
