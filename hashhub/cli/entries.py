@@ -11,6 +11,7 @@ import click
 from hashhub.cli.session import Session, choice, chosen, command, spelled
 from hashhub.cli.terminal import plain, print_json, say, table
 from hashhub.model import Entry, EntryState, Review, ReviewKind
+from hashhub.schemes.dimensions import words
 
 _ENTRY: Final = click.argument("name", metavar="CONTRIBUTOR/SET/ENTRY")
 _DRY_RUN: Final = click.option("--validate-only", is_flag=True, help="Check everything and change nothing.")
@@ -141,7 +142,7 @@ def _show(session: Session, e: Entry) -> None:
         rows.append(
             ("classification", f"{_said(e)}" + (f" ({c.region})" if c.region else "") + f", {spelled(c.status)}")
         )
-        rows += [(name, " or ".join(values)) for name, values in c.dimensions.items()]
+        rows += [(name, words(name, values)) for name, values in c.dimensions.items()]
     flags = e.flags
     stated = {f: getattr(flags, f) for f in flags.__struct_fields__ if getattr(flags, f) is not None}
     rows += [(f.replace("_", " "), "yes" if value else "no") for f, value in stated.items()]

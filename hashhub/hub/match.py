@@ -401,5 +401,7 @@ def _remark(answer: MatchResult, quality: int | None, not_perceptual: str | None
         text = f"PDQ quality {quality} is below {MIN_PDQ_QUALITY}: a blank or nearly blank picture; near matches say little about it"
         reasons.append(ReasonLine(code=trust.ReasonCode.LOW_QUALITY, text=text))
     if not_perceptual:
-        reasons.append(ReasonLine(code=trust.ReasonCode.EXACT_ONLY, text=f"only identical files were looked for: {not_perceptual}"))
+        reasons.append(
+            ReasonLine(code=trust.ReasonCode.EXACT_ONLY, text=f"only identical files were looked for: {not_perceptual}")
+        )
     return msgspec.structs.replace(answer, reasons=tuple(reasons))

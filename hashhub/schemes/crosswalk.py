@@ -19,7 +19,7 @@ import msgspec
 
 from hashhub.model import Classification, SchemeStatus
 from hashhub.schemes import Scheme
-from hashhub.schemes.dimensions import DIMENSIONS, GROUPS, every_world, is_bundle, worlds
+from hashhub.schemes.dimensions import every_world, is_bundle, words, worlds
 
 _NOTHING: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
@@ -160,7 +160,4 @@ def _words(name: str, stated: Mapping[str, tuple[str, ...]]) -> str:
     dimension, _, jurisdiction = name.partition(":")
     if dimension == "legal_status":
         return " or ".join(v for v in stated[dimension] if v.startswith(jurisdiction))
-    for word, group in GROUPS.get(dimension, {}).items():
-        if set(stated[dimension]) == set(group):
-            return word
-    return " or ".join(v for v in DIMENSIONS[dimension].values if v in stated[dimension])
+    return words(dimension, stated[dimension])

@@ -15,7 +15,7 @@ from sets of meanings, and both are decided here and nowhere else:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
@@ -210,6 +210,16 @@ def possible(name: str, values: Iterable[str]) -> tuple[str, ...]:
             violations=tuple(Violation(name, f"no such value {v[:40]!r}", "UNKNOWN") for v in wrong),
         )
     return tuple(sorted(found))
+
+
+def words(name: str, values: Collection[str]) -> str:
+    """Return the values of one dimension as people read them: in the dimension's order, a whole group by its name."""
+    for word, group in GROUPS.get(name, {}).items():
+        if set(values) == set(group):
+            return word
+    order = list(DIMENSIONS[name].values) if name in DIMENSIONS else []
+    plain = {v: v.partition("/")[0] for v in values}
+    return " or ".join(sorted(values, key=lambda v: order.index(plain[v]) if plain[v] in order else -1))
 
 
 def from_flags(flags: Flags) -> dict[str, tuple[str, ...]]:

@@ -44,6 +44,7 @@ from hashhub.model import (
     Verdict,
 )
 from hashhub.schemes.crosswalk import compare
+from hashhub.schemes.dimensions import words
 from hashhub.testing.hub_process import running_hub
 from hashhub.testing.lists import Item, item, list_file, random_items, soiled
 from hashhub.testing.pictures import ALTERATIONS, picture
@@ -294,7 +295,7 @@ def _conflict(console: Console, operator: Client, files: dict[int, bytes]) -> No
         titles = [registry.get(f"{c.scheme}@{c.version}").values[c.value].title for c in said]
         table.add_row("says", *(f"{c.scheme} {c.value}: {t}" for c, t in zip(said, titles, strict=True)))
         for dimension in sorted({d for c in said for d in c.dimensions}):
-            table.add_row(dimension, *(" or ".join(c.dimensions.get(dimension, ("unknown",))) for c in said))
+            table.add_row(dimension, *(words(dimension, c.dimensions.get(dimension, ("unknown",))) for c in said))
         console.print(table)
         for i, a in enumerate(said):
             for b in said[i + 1 :]:

@@ -317,3 +317,17 @@ class TestFlags:
             "verdict": ("non-pertinent",),
         }
         assert dimensions.of_entry(None, Flags()) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("age_band", ("11-13", "3-6", "0-2"), "0-2 or 3-6 or 11-13"),
+        ("age_band", ("11-13/before", "3-6"), "3-6 or 11-13/before"),
+        ("age_band", ("0-2", "3-6", "7-10", "11-13", "14-15", "16-17"), "<18"),
+        ("legal_status", ("GB:illegal",), "GB:illegal"),
+        ("of a newer hub", ("b", "a"), "b or a"),
+    ],
+)
+def test_values_are_read_in_their_dimensions_order(name: str, values: tuple[str, ...], expected: str) -> None:
+    assert dimensions.words(name, values) == expected
