@@ -62,7 +62,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Largest media file accepted for hashing, in bytes."""
 
     max_media_pixels: int = 64 * 1024 * 1024
-    """Largest picture accepted for hashing, in pixels of one frame; JPEG 2000 counts fourfold. The default takes some 5 s of a core and 2 GB at most."""
+    """Largest picture accepted for hashing, in pixels of one frame; JPEG 2000 counts fourfold. The default takes some 4 s of a core and 2 GB (8 s with rotations and flips, twice that if very wide); no more are hashed at a time than there are cores."""
 
     shrink_guard: float = 0.5
     """A replacing list that keeps less than this share of the current entries is refused unless the caller insists (0 to 1)."""

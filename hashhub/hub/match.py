@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
@@ -84,6 +86,7 @@ class Match:
         self._policies = policies
         self._follower = follower
         self._limits = Limits(max_bytes=config.max_media_bytes, max_pixels=config.max_media_pixels)
+        self._hashing = threading.BoundedSemaphore(os.cpu_count() or 1)  # more at a time take memory and gain nothing
 
     def hashes(
         self, principal: Principal, queries: Sequence[Query], options: MatchOptions
@@ -170,7 +173,8 @@ class Match:
                         f"hashing the files before this one took {MEDIA_SECONDS:g} s; send it again, in a smaller batch",
                         reason=Reason.DEADLINE_EXCEEDED,
                     )
-                hashed = hash_media(content, dihedral=options.dihedral, limits=self._limits)
+                with self._hashing:
+                    hashed = hash_media(content, dihedral=options.dihedral, limits=self._limits)
             except HashHubError as e:
                 if single:
                     raise

@@ -267,13 +267,13 @@ def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any) -
     import_id = fill.begin(store)
     for start in range(0, 50_000, 10_000):
         fill.stage(store, import_id, range(start, start + 10_000))
-    waits: list[float] = []
+    through = 0
 
     def withdraw() -> None:
+        nonlocal through
         while not done.is_set():
-            start = time.perf_counter()
             store.withdraw_entries([entry_id], "X")
-            waits.append(time.perf_counter() - start)
+            through += 1
 
     done = threading.Event()
     writer = threading.Thread(target=withdraw)
@@ -281,8 +281,7 @@ def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any) -
     store.finish_commit(import_id, counts=Counts())
     done.set()
     writer.join()
-    assert len(waits) > 1
-    assert max(waits) < 5  # far above what is aimed at (0.5), for slow machines; a lock held throughout would starve it
+    assert through > 3, "a lock held throughout would let two through: one before and one after"
 
 
 def test_threads_get_their_turn_in_the_order_in_which_they_ask() -> None:
