@@ -28,68 +28,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import result
-from hashhub import v1, wire
+from bench.server import batch_request, fill, sample_queries
 from hashhub.client import Client
 from hashhub.hashes import Hash
 from hashhub.matcher import Matcher
-from hashhub.model import Contributor, ContributorKind, HashSet, MatchOptions, Query
+from hashhub.model import MatchOptions, Query
 from hashhub.testing.hub_process import RunningHub, running_hub
 
 BATCH: Final = 100
 _MAX_DISTANCE: Final = 31
 _HEAVY: Final = ("faiss", "numpy", "numba", "sqlalchemy", "grpc")
-
-
-@contextmanager
-def pdq_hub(
-    directory: Path,
-    digests: NDArray[np.uint8],
-    *arguments: str,
-    prepare: Callable[[Path], None] = lambda _: None,
-) -> Iterator[RunningHub]:
-    """Run a hub that holds these digests, one entry each, served from a snapshot. `prepare` gets its data before it starts."""
-    source = directory / "digests.txt"
-    with source.open("w", encoding="ascii") as out:
-        for row in digests:
-            out.write(row.tobytes().hex() + "\n")
-    data = directory / "hub"
-    with running_hub(data) as hub, Client(hub.address, hub.token) as client:
-        client.create_contributor(
-            Contributor(id="bench", display_name="Bench", kind=ContributorKind.HOTLINE, jurisdiction="ZZ")
-        )
-        client.create_hash_set(HashSet(contributor="bench", id="pdq"))
-        report = client.import_source(
-            source, connector="hash-lines", hash_set="bench/pdq", options={"algorithm": "PDQ"}
-        )
-        assert report.source.counts.accepted == len(digests), report.source.counts
-    source.unlink()
-    # A hub that starts without a snapshot makes one of what the database holds.
-    for snapshots in (data / "matcher").iterdir():
-        snapshots.rename(snapshots.with_name(f"{snapshots.name}.set-aside"))
-    prepare(data)
-    with running_hub(data, *arguments) as hub:
-        yield hub
-
-
-def sample_queries(digests: NDArray[np.uint8], count: int, hits: int, seed: int) -> NDArray[np.uint8]:
-    """Return `count` random queries, of which `hits` are stored digests with 12 bits flipped."""
-    rng = np.random.default_rng([seed, 1])  # not the stream that the digests came from
-    queries = rng.integers(0, 256, (count, digests.shape[1]), np.uint8)
-    for at in rng.choice(count, hits, replace=False):
-        near = digests[rng.integers(len(digests))].copy()
-        for bit in rng.choice(8 * len(near), 12, replace=False):
-            near[bit // 8] ^= 1 << (bit % 8)
-        queries[at] = near
-    return queries
-
-
-def batch_request(queries: NDArray[np.uint8]) -> bytes:
-    """Return the bytes of a BatchMatchHashes request."""
-    message = v1.BatchMatchHashesRequest(
-        queries=[wire.query_to_pb(Query(hashes=(Hash("PDQ", q.tobytes()),))) for q in queries],
-        options=wire.options_to_pb(MatchOptions(policy="any")),
-    )
-    return message.SerializeToString()
 
 
 def _same(body: bytes) -> bytes:
@@ -133,9 +81,14 @@ def measure(n: int, rounds: int) -> list[dict[str, Any]]:
     """Measure one size of the index."""
     rng = np.random.default_rng(result.SEED)
     digests = rng.integers(0, 256, (n, 32), np.uint8)
-    with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as name, pdq_hub(Path(name), digests) as hub:
-        [snapshots] = [p for p in (hub.data / "matcher").iterdir() if "." not in p.name]
-        with Matcher(snapshots, publisher=False) as matcher, Client(hub.address, hub.token) as client:
+    with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as name:
+        fill(Path(name), digests)
+        [snapshots] = [p for p in (Path(name) / "matcher").iterdir() if p.is_dir()]
+        with (
+            running_hub(Path(name)) as hub,
+            Matcher(snapshots, publisher=False) as matcher,
+            Client(hub.address, hub.token) as client,
+        ):
             assert matcher.status().algorithms["PDQ"].count == n
             return [
                 {"n": n, "mix": mix, **_measure_mix(hub, matcher, client, digests, hits, rounds)}

@@ -37,7 +37,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import load, result
-from bench.overhead import batch_request, sample_queries
 from hashhub import v1, wire
 from hashhub.client import Client
 from hashhub.hashes import Hash
@@ -123,6 +122,27 @@ def _write(data: Path, digests: Digests) -> None:
             matcher.rebuild(store.revision(), [("PDQ", digests)])
     finally:
         store.close()
+
+
+def sample_queries(digests: NDArray[np.uint8], count: int, hits: int, seed: int) -> NDArray[np.uint8]:
+    """Return `count` random queries, of which `hits` are stored digests with 12 bits flipped."""
+    rng = np.random.default_rng([seed, 1])  # not the stream that the digests came from
+    queries = rng.integers(0, 256, (count, digests.shape[1]), np.uint8)
+    for at in rng.choice(count, hits, replace=False):
+        near = digests[rng.integers(len(digests))].copy()
+        for bit in rng.choice(8 * len(near), 12, replace=False):
+            near[bit // 8] ^= 1 << (bit % 8)
+        queries[at] = near
+    return queries
+
+
+def batch_request(queries: NDArray[np.uint8]) -> bytes:
+    """Return the bytes of a BatchMatchHashes request."""
+    message = v1.BatchMatchHashesRequest(
+        queries=[wire.query_to_pb(Query(hashes=(Hash("PDQ", q.tobytes()),))) for q in queries],
+        options=wire.options_to_pb(MatchOptions(policy="any")),
+    )
+    return message.SerializeToString()
 
 
 def verify(hub: RunningHub, digests: Digests) -> None:
