@@ -21,12 +21,17 @@ import msgspec
 from hashhub import hashes
 from hashhub.errors import InvalidArgument, Reason, Violation
 from hashhub.hashes import Hash, HashError
+from hashhub.hygiene import Code
 from hashhub.model import HashFault, Record, Reject
 
 GROUP: Final = "hashhub.connectors"
 MAX_LINE: Final = (
     1 << 20
 )  # bytes; a longer "line" or field is no line of any supported format, and must not fill memory
+
+# A tag `purpose:csam` or `purpose:exploitative` is what the source itself says of all its items. The hub quarantines them in a hash set
+# of another purpose, which would otherwise say of an unclassified one what nobody stated.
+PURPOSE_TAG: Final = "purpose:"
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -47,7 +52,7 @@ class Connector(Protocol):
     options: tuple[Option, ...]
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
-        """Yield one Record or Reject for each item of `source`, streaming.
+        """Yield one Record or Reject for each item of `source`, streaming; besides, a `partial` where the source says it is incomplete.
 
         Raises MalformedSource where the source cannot be read any further, InvalidArgument for a wrong option.
         """
@@ -96,6 +101,14 @@ def check_options(connector: Connector, given: Mapping[str, str]) -> None:
     ]
     if wrong:
         raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+
+
+def partial(position: str, detail: str) -> Reject:
+    """Return what tells the hub that a source is not the full list, as where further pages follow.
+
+    It stands for no item: the report notes it, and an import that was to replace the hash set is refused.
+    """
+    return Reject(position, Code.PARTIAL_SOURCE.value, detail)
 
 
 def read_hash(label: str, text: str) -> Hash | HashFault:

@@ -44,6 +44,12 @@ class Code(StrEnum):
         "The item does not name what it is about: the format demands the contributor's own id, and a withdrawal the id or a hash.",
     )
 
+    # About the source as a whole (connectors).
+    PARTIAL_SOURCE = (
+        "PARTIAL_SOURCE",
+        "The source says that more belongs to it, such as further pages; it is imported, but cannot replace a hash set.",
+    )
+
     # A hash cannot be one.
     NO_HASH = "NO_HASH", "The item has no hash."
     DIGEST_EMPTY = "DIGEST_EMPTY", "The digest is missing."
@@ -76,6 +82,7 @@ class Code(StrEnum):
     UNKNOWN_VALUE = "UNKNOWN_VALUE", "The classification is no value of the hash set's scheme."
     UNCLASSIFIED = "UNCLASSIFIED", "The item has no classification, and the hash set's scheme demands one."
     REGION_MISMATCH = "REGION_MISMATCH", "The source states another region than the hash set's scheme has."
+    PURPOSE_MISMATCH = "PURPOSE_MISMATCH", "The source states another purpose of its items than the hash set has."
 
     # What became of the item otherwise (hub).
     DUPLICATE_IN_SOURCE = (

@@ -2,6 +2,7 @@
 
     queryResult / images|videos / image|video            -> a Record
                                 / deletedImage|deletedVideo  -> a Record that asks for a withdrawal
+                / paging / next                  -> the source is partial
     image / member @id, timestamp, id, classification?, fingerprints / md5 sha1 pdna pdq …, feedback?
 
 An entry's identity is its member's id together with its own id, which is the submitter's and unique for that member only. What one
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO, Final
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
-from hashhub.connector import MAX_LINE, Option, check_options
+from hashhub.connector import MAX_LINE, PURPOSE_TAG, Option, check_options, partial
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Action, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import items
@@ -37,7 +38,8 @@ _LISTS: Final = frozenset({"images", "videos"})
 _ITEM_LEVEL: Final = 3  # queryResult / images / image
 _MAX_DEPTH: Final = 32  # feedback, the deepest part of an entry, ends at level 8
 _MAX_NODES: Final = 20_000  # elements of one entry; a thousand members' feedback on every fingerprint stays below
-_ENVIRONMENT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,39})")
+# What follows the last hyphen is what the environment holds: separate databases of csam and exploitative items.
+_ENVIRONMENT: Final = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,26}-)?(csam|exploitative)")
 
 
 class _Node:
@@ -69,6 +71,7 @@ class _Target:
     def __init__(self) -> None:
         self.done: list[tuple[str, _Node]] = []
         self.position = "top level"
+        self.has_more = False
         self._open: list[_Node] = []
         self._count: dict[str, int] = {}
         self._nodes = self._characters = 0
@@ -95,6 +98,8 @@ class _Target:
             self._count[parent] = index + 1
             self.position = f"{parent}[{index}]"
             self._nodes = self._characters = 0
+        elif level == _ITEM_LEVEL:
+            self.has_more |= node.name == "next" and bool(attributes)
         elif level > _ITEM_LEVEL:
             self._open[-2].children.append(node)
             self._nodes += 1
@@ -106,6 +111,8 @@ class _Target:
         if len(self._open) > _ITEM_LEVEL:
             self._grow(len(text))
             self._open[-1].parts.append(text)
+        elif len(self._open) == _ITEM_LEVEL and not self._in_list():
+            self.has_more |= self._open[-1].name == "next" and not text.isspace()
 
     def end(self, tag: str) -> None:  # noqa: ARG002 - the parser's interface
         node = self._open.pop()
@@ -128,35 +135,47 @@ class NCMECXML:
     """Reads NCMEC's XML. Positions are `images[3]` and `videos[0]`; `external_id` is `MEMBER-ID/image|video/ID`."""
 
     name = "ncmec-xml"
-    version = "2"
+    version = "3"
     summary = "NCMEC Hash Sharing API v2, the XML of /v2/entries, with deletions and feedback"
     options: tuple[Option, ...] = (
         Option(
             "environment",
-            "the NCMEC environment that the file comes from, such as csam, exploitative or generative-ai-csam; kept as the tag "
-            "environment:NAME, since it says what the entries are",
+            "the NCMEC environment that the file comes from: csam or exploitative, or a name that ends in -csam or -exploitative, such as "
+            "generative-ai-csam; kept as the tag environment:NAME, and its entries wait in quarantine in a hash set of another purpose",
         ),
     )
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
-        """Yield one Record or Reject for each child of images and videos.
+        """Yield one Record or Reject for each child of images and videos. A paging/next makes the source partial.
 
         Raises MalformedSource for text that is not XML in UTF-8 or is cut off, another root or namespace, anything in it beside
         images, videos and paging, a DTD, entities or external references, and an entry of more than MAX_LINE characters;
         InvalidArgument for a malformed environment.
         """
         check_options(self, options)
-        environment = options.get("environment", "")
-        if environment and not _ENVIRONMENT.fullmatch(environment):
-            raise InvalidArgument.field("options.environment", "must be 1 to 40 of a-z, 0-9 and -", "PATTERN")
-        tags = (f"environment:{environment}",) if environment else ()
-        for position, node in _entries(source):
+        tags = _tags(options.get("environment", ""))
+        target = _Target()
+        for position, node in _entries(source, target):
             yield _record(position, node, tags)
+        if target.has_more:
+            yield partial("paging", "the document is one page of an answer, and says that another follows")
 
 
-def _entries(source: BinaryIO) -> Iterator[tuple[str, _Node]]:
+def _tags(environment: str) -> tuple[str, ...]:
+    if not environment:
+        return ()
+    found = _ENVIRONMENT.fullmatch(environment)
+    if not found:
+        raise InvalidArgument.field(
+            "options.environment",
+            "must be csam or exploitative, or end in -csam or -exploitative, in at most 40 of a-z, 0-9 and -",
+            "PATTERN",
+        )
+    return (f"environment:{environment}", f"{PURPOSE_TAG}{found.group(1)}")
+
+
+def _entries(source: BinaryIO, target: _Target) -> Iterator[tuple[str, _Node]]:
     """Yield (position, element) of each child of images and videos as soon as it is complete."""
-    target = _Target()
     # The encoding is given so that the document cannot choose another: NCMEC sends UTF-8.
     parser: Any = DefusedXMLParser(target=target, encoding="utf-8", forbid_dtd=True)
     fed, block = 0, b"the first"

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, Final
 
-from hashhub.connector import Option, check_options
+from hashhub.connector import Option, check_options, partial
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
@@ -29,6 +29,10 @@ _EXPECTED: Final = (
     "expected odata.metadata of …/ICMEC/ProjectVic/DataModels/1.1.xml to 1.3.xml#Media or #Cases, or @odata.context of "
     "…/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/REGION/$metadata#Media or #Cases"
 )
+_NEXT: Final = frozenset(
+    {"@odata.nextLink", "odata.nextLink"}
+)  # OData 4 and 3, where a server gives a set page by page
+_NEXT_MEDIA: Final = "Media@odata.nextLink"  # the same for the Media of a case
 _MEDIA_TWICE: Final = "Media is given twice; expected it once"
 _FLAGS: Final = ("VictimIdentified", "OffenderIdentified", "IsDistributed", "IsSuspected", "SelfGenerated")
 _DIGESTS: Final = (("MD5", "MD5"), ("SHA1", "SHA1"), ("PhotoDNA", "PHOTODNA"))
@@ -43,12 +47,12 @@ class VICS:
     """Reads VICS JSON. Positions are `value[12]` in a hash set and `value[0].Media[3]` in a case; `region` is the 2.0 context's."""
 
     name = "vics"
-    version = "2"
+    version = "3"
     summary = "VICS / Project VIC JSON, data models 1.1 to 1.3 and 2.0, hash sets and cases"
     options: tuple[Option, ...] = ()
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
-        """Yield one Record or Reject for each Media; one MD5 in several Media is several items.
+        """Yield one Record or Reject for each Media; one MD5 in several Media is several items. A nextLink makes the source partial.
 
         Raises MalformedSource for text that is not JSON or is cut off, and for an unknown, missing or late context.
         """
@@ -58,7 +62,7 @@ class VICS:
 
 def _read(reader: JSONReader) -> Iterator[Record | Reject]:
     region: str | None = None
-    seen = False
+    seen = has_more = False
     if (first := reader.peek()) != "{":
         what = "is empty" if not first else "is not VICS JSON"
         reader.fail(f"the file {what}: expected an object with a context and a value; {_EXPECTED}")
@@ -75,11 +79,27 @@ def _read(reader: JSONReader) -> Iterator[Record | Reject]:
             seen = True
             yield from _read_value(reader, region)
             reader.where = "top level"
+        elif key in _NEXT:
+            has_more |= _is_given(reader)
         else:
             reader.skip()
     reader.end()
     if not seen:
         reader.fail(f"the file has no value; expected an array of Media or Cases; {_EXPECTED}")
+    if has_more:
+        yield partial("nextLink", "the file is one page of a set, and says that another follows")
+
+
+def _is_given(reader: JSONReader) -> bool:
+    """Go past the next value, and tell whether it says anything."""
+    value = reader.value()
+    if value is LARGE:
+        reader.skip()
+    return bool(value)
+
+
+def _some_media(position: str) -> Reject:
+    return partial(f"{position}.Media.nextLink", "the case has only some of its Media, and says that others follow")
 
 
 def _region(reader: JSONReader, key: str) -> str:
@@ -100,7 +120,10 @@ def _read_value(reader: JSONReader, region: str) -> Iterator[Record | Reject]:
         element = reader.value()
         if element is LARGE:
             yield from _read_large(reader, position, region)
-        elif isinstance(element, dict) and "Media" in element:
+            continue
+        if isinstance(element, dict) and element.get(_NEXT_MEDIA):
+            yield _some_media(position)
+        if isinstance(element, dict) and "Media" in element:
             media = element["Media"]
             if isinstance(element, Object) and "Media" in element.repeated:
                 reader.fail(_MEDIA_TWICE)
@@ -128,6 +151,10 @@ def _read_large(reader: JSONReader, position: str, region: str) -> Iterator[Reco
     fields = Object()
     is_case = False
     for key in reader.members():
+        if key == _NEXT_MEDIA:
+            if _is_given(reader):
+                yield _some_media(position)
+            continue
         if key != "Media":
             _keep(reader, key, fields)
             continue

@@ -1,15 +1,17 @@
 """Decides what becomes of every item of an import: within its own source, and against what the hub already holds.
 
 Two items are the *same item* when they share the contributor's own external id or, where the source has none, an exact digest; an
-item without any exact digest is the same as another with the very same hashes. What hygiene found in single records (hashhub.hygiene)
-comes staged; the rules here need all of the source, or the hub:
+item without any exact digest is the same as another with the very same hashes. Items with ids of their own stay apart even when they
+are about one file, but whoever states them (`Record.member`) must then not give that file two categories. What hygiene found in single
+records (hashhub.hygiene) comes staged; the rules here need all of the source, or the hub:
 
     within the source                                          against the hub
     DUPLICATE_IN_SOURCE      same item, nothing contradicts:   IDENTICAL_ENTRY      the hash set holds it already: unchanged
                              merged into the first             SUPERSEDED           the hash set holds another statement: replaced
                                                                                     (by a quarantined one: on its release)
-    CONFLICTING_CATEGORIES   same item, two raw values:        IN_BENIGN_SET        an exact digest is in a benign hash set:
-                             all quarantined                                        quarantined
+    CONFLICTING_CATEGORIES   same item, or same file and       IN_BENIGN_SET        an exact digest is in a benign hash set:
+                             member, two raw values:                                quarantined
+                             all quarantined
     CONTRADICTORY_BINDING    one digest bound to two digests   CONTRADICTORY_BINDING    as on the left, with another hash set's
                              of another exact algorithm:                            entry: quarantined
                              all quarantined                   ABSENT_FROM_LIST     a replacing list lacks it: withdrawn
@@ -25,11 +27,13 @@ Columns of digests are compared with numpy; Python looks only at the few items w
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 
+from hashhub.connector import PURPOSE_TAG
+from hashhub.errors import InvalidArgument
 from hashhub.hashes import ALGORITHMS, Hash, Metric
 from hashhub.hygiene import Code
 from hashhub.model import (
@@ -65,6 +69,7 @@ _T = TypeVar("_T")
 _LIVE: Final = (EntryState.ACTIVE, EntryState.QUARANTINED)
 _LOOKUP: Final = 2_000  # digests or ids asked of the store at a time
 _HEAD: Final = 8  # bytes of a digest that are compared first; every algorithm's has as many
+_PURPOSES: Final = {PURPOSE_TAG + p.lower(): p for p in Purpose}
 
 
 class Staged(msgspec.Struct, frozen=True, array_like=True):
@@ -90,6 +95,14 @@ class NewEntry(msgspec.Struct, frozen=True):
     state: EntryState
     reasons: tuple[str, ...]
     earlier: tuple[int, ...] = ()
+
+
+class _Gist(NamedTuple):
+    """What the rules within the source need of an item beside its hashes; `value` as the scheme spells it."""
+
+    is_named: bool  # has an external id
+    member: str
+    value: str
 
 
 class _Column:
@@ -168,8 +181,11 @@ class Intake:
         self._external: dict[str, list[int]] = {}  # contributed items by external id
         self._removals: dict[int, Record] = {}  # items that ask for a withdrawal
         self._bare: dict[tuple[Hash, ...], list[int]] = {}  # items with neither external id nor exact digest
-        self._named: set[int] = set()  # items that have an external id
         self._outcome: NDArray[np.uint8] = np.empty(0, np.uint8)
+        self._gists: list[_Gist] = []  # the distinct ones
+        self._gist: NDArray[np.uint32] = np.empty(0, np.uint32)  # by item, where in `_gists`; of contributed items only
+        self._raw_from: int | None = None  # the first item whose value is kept although nothing says what it means
+        self._partial: Reject | None = None  # what the source says of being incomplete
         self._remarks: dict[int, list[tuple[str, str]]] = defaultdict(list)  # item -> (code, detail) of these rules
         self._merged: dict[int, Record] = {}  # first item of a group of duplicates -> the union
         self._earlier: dict[int, tuple[int, ...]] = {}  # item -> entries about the same item before it
@@ -209,8 +225,13 @@ class Intake:
         return self.classification(value).value if value else ""
 
     def decide(self, batches: Callable[[], Iterable[Batch]]) -> None:
-        """Decide about every item. `batches` gives the staged batches from the beginning; it is called two or three times."""
+        """Decide about every item. `batches` gives the staged batches from the beginning; it is called two or three times.
+
+        Raises InvalidArgument for a replacing list that is not a full one: all that it lacks would be withdrawn.
+        """
         reject_count = self._collect(batches())
+        if self._replace:
+            self._require_a_full_list()
         self._within_the_source(batches)
         self._against_the_hub(batches)
         counts = Counter(self._outcome.tolist())
@@ -271,20 +292,43 @@ class Intake:
                 for reason, detail in staged.notes:
                     if reason not in staged.reasons:
                         yield Finding(position, Disposition.NOTED, reason, detail, entry_id)
+                if item == self._raw_from:
+                    text = (
+                        f"the hash set has no scheme, so that {staged.record.value[:40]!r} says nothing here; "
+                        "this value and all further ones are kept as the source gives them"
+                    )
+                    yield Finding(position, Disposition.NOTED, Code.UNKNOWN_VALUE, text, entry_id)
                 entry += is_entry
                 item += 1
             for reject in batch.rejects:
-                yield Finding(reject.position, Disposition.REJECTED, reject.reason, reject.detail)
+                disposition = Disposition.NOTED if reject.reason == Code.PARTIAL_SOURCE else Disposition.REJECTED
+                yield Finding(reject.position, disposition, reject.reason, reject.detail)
+
+    def _require_a_full_list(self) -> None:
+        wrong = ""
+        if self._partial is not None:
+            wrong = f"{self._partial.position}: {self._partial.detail}"
+        elif self._removals:
+            wrong = f"the source asks for withdrawals ({len(self._removals)}), so that it is a list of changes"
+        if wrong:
+            raise InvalidArgument.field(
+                "import.replace",
+                f"only a full list can replace the hash set, but {wrong}; import it without replace, and so every other part",
+                "NOT_ALLOWED",
+            )
 
     def _collect(self, batches: Iterable[Batch]) -> int:
         """Read the columns; return the number of the connector's own rejects."""
         outcomes: list[NDArray[np.uint8]] = []
+        gists: list[NDArray[np.uint32]] = []
+        number_of: dict[_Gist, int] = {}
         reject_count = item = 0
         for batch in batches:
             outcome = bytearray()
+            gist = np.zeros(len(batch.staged), np.uint32)
             digests: dict[str, list[bytes]] = {name: [] for name in self._columns}
             items: dict[str, list[int]] = {name: [] for name in self._columns}
-            for staged in batch.staged:
+            for at, staged in enumerate(batch.staged):
                 record = staged.record
                 if staged.notes:
                     self._noted += sum(reason not in staged.reasons for reason, _ in staged.notes)
@@ -296,9 +340,10 @@ class Intake:
                 else:
                     outcome.append(_CODE[self._classify(item, staged)])
                     is_bare = not record.external_id
+                    what = _Gist(not is_bare, record.member, self._meaning(record.value))
+                    gist[at] = number_of.setdefault(what, len(number_of))
                     if record.external_id:
                         self._external.setdefault(record.external_id, []).append(item)
-                        self._named.add(item)
                     for h in record.hashes:
                         if h.algorithm in digests:
                             digests[h.algorithm].append(h.digest)
@@ -308,13 +353,24 @@ class Intake:
                         self._bare.setdefault(tuple(sorted(record.hashes)), []).append(item)
                 item += 1
             outcomes.append(np.frombuffer(bytes(outcome), np.uint8))
+            gists.append(gist)
             for name, column in self._columns.items():
                 column.extend(digests[name], items[name])
-            reject_count += len(batch.rejects)
+            for reject in batch.rejects:
+                if reject.reason == Code.PARTIAL_SOURCE:  # about the source, and no item of it
+                    self._partial = reject
+                    self._noted += 1
+                else:
+                    reject_count += 1
         for name, column in self._columns.items():
             column.close(ALGORITHMS[name].digest_bytes)
-        self._outcome = np.concatenate(outcomes) if outcomes else np.empty(0, np.uint8)
+        self._outcome = np.concatenate(outcomes) if outcomes else self._outcome
+        self._gist = np.concatenate(gists) if gists else self._gist
+        self._gists = list(number_of)
         return reject_count
+
+    def _gist_of(self, item: int) -> _Gist:
+        return self._gists[int(self._gist[item])]
 
     def _classify(self, item: int, staged: Staged) -> Disposition:
         """Return the item's disposition after its raw value was looked up in the scheme."""
@@ -326,11 +382,27 @@ class Intake:
                 f"the file says region {record.region[:20]}, the hash set's scheme is for {self._scheme.region}",
             )
             return Disposition.QUARANTINED
+        purpose = self._hash_set.purpose
+        stated = next((_PURPOSES[t] for t in record.tags if t in _PURPOSES), purpose)
+        if stated is not purpose and purpose is not Purpose.TEST:
+            text = f"the source says that its items are {stated.lower()}, those of the hash set are {purpose.lower()}; import it into another"
+            self._remark(item, Code.PURPOSE_MISMATCH, text)
+            return Disposition.QUARANTINED
         if record.value and self._resolve(record.value) is None:
-            scheme = self._hash_set.scheme or "none"
-            self._remark(
-                item, Code.UNKNOWN_VALUE, f"the hash set's scheme ({scheme}) has no value {record.value[:40]!r}"
-            )
+            value = repr(record.value[:40])
+            if self._scheme:
+                text = f"the hash set's scheme ({self._hash_set.scheme}) has no value {value}"
+            elif purpose is Purpose.BENIGN:  # whatever the value means elsewhere, being in the set is the statement
+                if self._raw_from is None:
+                    self._raw_from = item
+                    self._noted += 1
+                return staged.disposition
+            else:
+                text = (
+                    f"the hash set has no scheme to say what {value} means; import into one that has "
+                    "(hashhub hash-set create CONTRIBUTOR/SET --scheme ID)"
+                )
+            self._remark(item, Code.UNKNOWN_VALUE, text)
             return Disposition.QUARANTINED
         if not record.value and self._scheme and self._scheme.value_required:
             self._remark(item, Code.UNCLASSIFIED, f"the item has no value of {self._hash_set.scheme}")
@@ -338,18 +410,37 @@ class Intake:
         return staged.disposition
 
     def _within_the_source(self, batches: Callable[[], Iterable[Batch]]) -> None:
-        group = _Groups()
+        one = _Groups()  # the same item, to be merged
+        akin = _Groups()  # these, and items of one member about one file, which must not contradict each other
         for column in self._columns.values():
             for items in column.shared():
                 self._check_bindings(items)
+                unnamed: list[int] = []
+                by_member: dict[str, list[int]] = defaultdict(list)
+                for i in items:
+                    gist = self._gist_of(i)
+                    by_member[gist.member].append(i)
+                    if not gist.is_named:
+                        unnamed.append(i)
                 # An external id is the identity; two members of a source may well state the same picture.
-                group.join([i for i in items if i not in self._named])
+                one.join(unnamed)
+                for same in (unnamed, *by_member.values()):
+                    akin.join(same)
         for items in (*self._external.values(), *self._bare.values()):
-            group.join(items)
-        groups = group.all()
+            one.join(items)
+            akin.join(items)
         self._withdraw_earlier()
-        if groups:
-            self._merge(groups, batches())
+        conflicts = [
+            g for g in map(self._still_entries, akin.all()) if len({self._gist_of(i).value for i in g} - {""}) > 1
+        ]
+        groups = one.all()
+        if conflicts or groups:
+            self._merge(groups, conflicts, batches())
+
+    def _still_entries(self, items: Iterable[int]) -> list[int]:
+        """Return the items that would become entries as things stand."""
+        codes = (_CODE[Disposition.ACCEPTED], _CODE[Disposition.QUARANTINED])
+        return [i for i in items if self._outcome[i] in codes]
 
     def _withdraw_earlier(self) -> None:
         """Drop items that the same source withdraws further on: its last word counts."""
@@ -386,9 +477,9 @@ class Intake:
                         f"items with one digest in common have different {name} digests",
                     )
 
-    def _merge(self, groups: list[list[int]], batches: Iterable[Batch]) -> None:
-        """Merge each group's items into its first, or quarantine them all when their raw values differ."""
-        wanted = {i for items in groups for i in items}
+    def _merge(self, groups: list[list[int]], conflicts: list[list[int]], batches: Iterable[Batch]) -> None:
+        """Quarantine the items of each conflict; merge each other group's items into its first. A group lies in one conflict or in none."""
+        wanted = {i for items in (*groups, *conflicts) for i in items}
         staged_of: dict[int, Staged] = {}
         item = 0
         for batch in batches:
@@ -397,24 +488,18 @@ class Intake:
                     staged_of[item] = staged
                 item += 1
         found = {i: staged.record for i, staged in staged_of.items()}
-        accepted, quarantined = _CODE[Disposition.ACCEPTED], _CODE[Disposition.QUARANTINED]
+        for items in conflicts:
+            listed = ", ".join(sorted({repr(v[:20]) for i in items if (v := self._gist_of(i).value)}))
+            for i in items:
+                others = ", ".join(found[j].position for j in items[:5] if j != i)
+                text = f"the source states {listed} for it (also at {others})"
+                self._settle(i, Disposition.QUARANTINED, Code.CONFLICTING_CATEGORIES, text)
+        apart = {Code.CONFLICTING_CATEGORIES, Code.CONTRADICTORY_BINDING}
         for items in groups:
-            same = [i for i in items if self._outcome[i] in (accepted, quarantined)]
+            same = self._still_entries(items)
             if len(same) < 2:  # noqa: PLR2004 - nothing left to merge
                 continue
-            values = {self._meaning(found[i].value) for i in same} - {""}
-            if len(values) > 1:
-                listed = ", ".join(sorted(repr(v[:20]) for v in values))
-                for i in same:
-                    others = ", ".join(found[j].position for j in same[:5] if j != i)
-                    self._settle(
-                        i,
-                        Disposition.QUARANTINED,
-                        Code.CONFLICTING_CATEGORIES,
-                        f"the source states {listed} for it (also at {others})",
-                    )
-                continue
-            if any(code == Code.CONTRADICTORY_BINDING for i in same for code, _ in self._remarks.get(i, ())):
+            if any(code in apart for i in same for code, _ in self._remarks.get(i, ())):
                 continue  # each stays visible on its own
             first = next((i for i in same if found[i].value), same[0])
             rest = [i for i in same if i != first]
@@ -434,7 +519,7 @@ class Intake:
                 suspect = [n for n in staged_of[i].notes if n[0] in staged_of[i].reasons]
                 for code, detail in (*suspect, *self._remarks.get(i, ())):
                     if code != Code.UNCLASSIFIED or not union.value:  # the union holds what is suspect about its parts
-                        self._outcome[first] = quarantined
+                        self._outcome[first] = _CODE[Disposition.QUARANTINED]
                         self._remark(first, code, detail)
                 self._outcome[i] = _CODE[Disposition.DUPLICATE]
                 self._remarks[i] = [
@@ -456,7 +541,7 @@ class Intake:
         self._remove(kept | replaced)
         if self._replace:
             live = self._store.active_ids(self._hash_set.contributor, self._hash_set.id, states=_LIVE)
-            accounted = np.fromiter({*kept, *self.superseded, *self.withdrawn}, np.int64)
+            accounted = np.fromiter({*kept, *self.superseded}, np.int64)
             self.live_count = len(live)
             self.absent = live[~np.isin(live, accounted)].tolist()
 
@@ -475,10 +560,10 @@ class Intake:
                 for item in items:
                     if (entry.contributor, entry.hash_set) != mine:
                         self._clash(item, name, entry, sets)
-                    elif not entry.external_id and item not in self._named:
+                    elif not entry.external_id and not self._gist_of(item).is_named:
                         same[item].add(entry.id)
             for item, digest in column.having(waiting[name]):
-                if item not in self._named:
+                if not self._gist_of(item).is_named:
                     same[item].update(e.id for e in waiting[name][digest] if not e.external_id)
         bare: dict[str, list[tuple[Hash, ...]]] = defaultdict(list)
         for hashes in self._bare:

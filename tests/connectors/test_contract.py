@@ -120,7 +120,7 @@ class TestVICSCase(ConnectorContract):
 class TestNCMECXML(ConnectorContract):
     connector = NCMECXML()
     sample = NCMEC.encode()
-    items = 4
+    items = 5  # with the note that another page follows
     options = {"environment": "csam"}  # noqa: RUF012 - a constant of the class
     self_delimiting = True
 

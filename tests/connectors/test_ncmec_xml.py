@@ -57,13 +57,26 @@ def test_images_videos_and_deletions_have_their_members_identity() -> None:
     ]
 
 
-def test_the_environment_becomes_a_tag() -> None:
-    (found,) = read(document(entry()), environment="generative-ai-csam")
+@pytest.mark.parametrize(
+    ("environment", "purpose"),
+    [
+        ("csam", "csam"),
+        ("exploitative", "exploitative"),
+        ("generative-ai-csam", "csam"),
+        ("generative-ai-exploitative", "exploitative"),
+    ],
+)
+def test_the_environment_becomes_a_tag_and_says_what_the_items_are(environment: str, purpose: str) -> None:
+    (found,) = read(document(entry()), environment=environment)
     assert isinstance(found, Record)
-    assert found.tags == ("environment:generative-ai-csam",)
+    assert found.tags == (f"environment:{environment}", f"purpose:{purpose}")
     assert one(entry()).tags == ()
+
+
+@pytest.mark.parametrize("environment", ["CSAM", "csam list", "industry", "noncsam", "-csam", "x" * 36 + "-csam"])
+def test_an_environment_that_does_not_say_what_it_holds_is_refused(environment: str) -> None:
     with pytest.raises(InvalidArgument, match=r"options\.environment"):
-        read(document(entry()), environment="CSAM list")
+        read(document(entry()), environment=environment)
 
 
 def test_classification_and_time_are_kept_raw() -> None:
@@ -249,10 +262,22 @@ def test_memory_does_not_grow_with_the_file() -> None:
     assert used < 6 << 20, f"{used >> 20} MiB for {len(data) >> 20} MiB"
 
 
-def test_other_lists_and_paging_stand_beside_the_entries() -> None:
-    extra = "<paging><next>/v2/entries?a&amp;b</next></paging><images count='0'/>"
-    data = document(entry()).replace(b"</queryResult>", extra.encode() + b"</queryResult>")
-    assert len(read(data)) == 1
+@pytest.mark.parametrize(
+    ("paging", "is_partial"),
+    [
+        ("<paging><next>/v2/entries?a&amp;b</next></paging>", True),
+        ('<paging><next href="/v2/entries"/></paging>', True),
+        ("<paging><previous>/v2/entries</previous><next>\n </next></paging>", False),
+        ("<paging/>", False),
+    ],
+)
+def test_paging_stands_beside_the_entries_and_says_whether_more_follow(paging: str, is_partial: bool) -> None:  # noqa: FBT001 - a parameter
+    data = document(entry()).replace(b"</queryResult>", f"{paging}<images count='0'/></queryResult>".encode())
+    first, *more = read(data)
+    assert isinstance(first, Record)
+    assert [(f.position, f.reason) for f in more if isinstance(f, Reject)] == [
+        ("paging", "PARTIAL_SOURCE")
+    ] * is_partial
 
 
 @pytest.mark.parametrize(

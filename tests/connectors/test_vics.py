@@ -443,6 +443,33 @@ def test_a_string_of_ten_megabytes_is_refused_without_keeping_it() -> None:
     assert used < 12 << 20
 
 
+@pytest.mark.parametrize("context", [V13, V20])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    ("link", "is_partial"), [("https://example.invalid/?$skiptoken=2", True), ("", False), (None, False)]
+)
+def test_a_link_to_a_next_page_is_told(context: str, first: bool, link: str | None, is_partial: bool) -> None:  # noqa: FBT001 - parameters
+    key, more = ("@odata.context", "@odata.nextLink") if context == V20 else ("odata.metadata", "odata.nextLink")
+    value = {"value": [{"MD5": MD5}]}
+    whole = {key: context, **({more: link} if first else value), **(value if first else {more: link})}
+    record, *told = read(json.dumps(whole).encode())
+    assert isinstance(record, Record)
+    assert [(f.position, f.reason) for f in told if isinstance(f, Reject)] == [
+        ("nextLink", "PARTIAL_SOURCE")
+    ] * is_partial
+
+
+@pytest.mark.parametrize("padding", ["", "x" * (2 << 20)])
+def test_a_case_with_some_of_its_media_is_told(padding: str) -> None:
+    media = [{"MD5": MD5, "Comments": padding[i : i + 1000]} for i in range(0, len(padding) or 1, 1000)]
+    found = read(document([{"Media": media, "Media@odata.nextLink": "https://example.invalid/2"}]))
+    assert len(found) == len(media) + 1
+    assert [(f.position, f.reason) for f in found if isinstance(f, Reject)] == [
+        ("value[0].Media.nextLink", "PARTIAL_SOURCE")
+    ]
+    assert not any(isinstance(f, Reject) for f in read(document([{"Media": media, "Media@odata.nextLink": ""}])))
+
+
 def test_a_record_larger_than_the_window_is_read_member_by_member() -> None:
     files = [{"FileName": f"synthetic-{i}", "FilePath": "x" * 400} for i in range(4000)]
     big: dict[str, Any] = {"MediaFiles": files, "MD5": MD5, "Category": 2, "Exifs": [[files]], "SHA1": SHA1}

@@ -117,8 +117,9 @@ class TestConservation:
     ) -> None:
         desk = _desk_once(open_hub)
         name = desk.hash_set(f"gamma/{_fresh()}", scheme=VIC)
-        for items, replace in lists:
+        for items, is_full in lists:
             placed = [_at(x, i) for i, x in enumerate(items)]
+            replace = is_full and all(isinstance(x, Reject) or x.action is Action.CONTRIBUTE for x in items)
             done = desk.contribute(name, *placed, batch=batch, replace=replace, allow_shrinking=True)
             counts = done.counts
             assert counts.items == len(items) == total(counts)

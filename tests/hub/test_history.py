@@ -38,13 +38,13 @@ def _data() -> Path:
 
 
 class History(RuleBasedStateMachine):
-    """A model that knows, for each hash set and number, the one live statement and its state."""
+    """A model that knows, for each hash set and number, the live statements and their states, the oldest first."""
 
     def __init__(self) -> None:
         super().__init__()
         self.data = _data()
         self.desk = Desk(self._open())
-        self.live: dict[tuple[str, int], tuple[str, EntryState]] = {}
+        self.live: dict[tuple[str, int], list[tuple[str, EntryState]]] = {}
         self.cursor = (0, LAST_ENTRY)
         self.received: dict[int, Entry] = {}
 
@@ -71,7 +71,8 @@ class History(RuleBasedStateMachine):
         replace=st.booleans(),
     )
     def contribute(self, name: str, stated: dict[int, str], withdrawn: set[int], *, replace: bool) -> None:
-        """A list whose items are new, the same, changed, suspect, or withdrawals."""
+        """A list whose items are new, the same, changed, suspect, or withdrawals, which a full list cannot have."""
+        replace &= not withdrawn
         items = [item(n, algorithms=("MD5",), action=Action.WITHDRAW, position=f"gone {n}") for n in sorted(withdrawn)]
         items += [
             item(n, algorithms=_ALGORITHMS, tags=(s,), quality=10 if s == "suspect" else 90) for n, s in stated.items()
@@ -79,12 +80,10 @@ class History(RuleBasedStateMachine):
         self.desk.contribute(name, *items, replace=replace, allow_shrinking=True, batch=2)
         for n in _NUMBERS:
             key = (name, n)
-            if n not in stated and (replace or n in withdrawn):
+            if n in stated:
+                self.live[key] = _restated(self.live.get(key, []), stated[n])
+            elif replace or n in withdrawn:
                 self.live.pop(key, None)
-            # What an operator made of a statement since is no reason to change it.
-            elif n in stated and (key not in self.live or self.live[key][0] != stated[n]):
-                state = EntryState.QUARANTINED if stated[n] == "suspect" else EntryState.ACTIVE
-                self.live[key] = (stated[n], state)
 
     @precondition(lambda self: self.live)
     @rule(data=st.data(), move=st.sampled_from(["withdraw", "quarantine", "release"]))
@@ -92,13 +91,19 @@ class History(RuleBasedStateMachine):
         """Somebody changes the state of one entry."""
         name, number = key = data.draw(st.sampled_from(sorted(self.live)))
         contributor, _, set_id = name.partition("/")
-        (entry,) = [e for e in self._live(name) if _number(e) == number]
+        entries = [e for e in self._live(name) if _number(e) == number]
+        held = self.live[key]
+        at = data.draw(st.integers(0, len(held) - 1))
         who = writer(contributor) if move == "withdraw" else OPERATOR
-        getattr(self.desk.hub.entries, move)(who, contributor, set_id, entry.id)
+        getattr(self.desk.hub.entries, move)(who, contributor, set_id, entries[at].id)
         if move == "withdraw":
+            held.pop(at)
+        elif move == "quarantine":
+            held[at] = (held[at][0], EntryState.QUARANTINED)
+        elif held[at][1] is EntryState.QUARANTINED:  # released, it takes the place of those before it
+            held[: at + 1] = [(held[at][0], EntryState.ACTIVE)]
+        if not held:
             del self.live[key]
-        else:
-            self.live[key] = (self.live[key][0], EntryState.ACTIVE if move == "release" else EntryState.QUARANTINED)
 
     @rule(compact=st.booleans())
     def restart(self, *, compact: bool) -> None:
@@ -130,7 +135,7 @@ class History(RuleBasedStateMachine):
     @invariant()
     def the_hub_holds_what_the_model_does(self) -> None:
         held = [((name, _number(e)), (e.tags[0], e.state)) for name in _SETS for e in self._live(name)]
-        assert sorted(held) == sorted(self.live.items())
+        assert sorted(held) == sorted((key, one) for key, live in self.live.items() for one in live)
 
     @invariant()
     def the_matcher_holds_the_active_digests(self) -> None:
@@ -145,7 +150,7 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def what_is_active_matches_and_nothing_else(self) -> None:
-        wanted = {n for (_, n), (_, state) in self.live.items() if state is EntryState.ACTIVE}
+        wanted = {n for (_, n), live in self.live.items() if any(state is EntryState.ACTIVE for _, state in live)}
         for name in _ALGORITHMS:
             found = {n for n in _NUMBERS if self.desk.match(digest(name, n)).verdict is Verdict.MATCH}
             assert found == wanted
@@ -155,6 +160,16 @@ class History(RuleBasedStateMachine):
 
     def _active(self) -> Iterable[Entry]:
         return [e for name in _SETS for e in self.desk.entries(name, EntryState.ACTIVE)]
+
+
+def _restated(held: list[tuple[str, EntryState]], stated: str) -> list[tuple[str, EntryState]]:
+    """What is live after a list stated it: what an operator made of the same statement since is no reason to change it."""
+    at = next((i for i, (known, _) in enumerate(held) if known == stated), None)
+    if at is not None:  # the last word again: what waits behind it is out of date
+        return [one for i, one in enumerate(held) if i <= at or one[1] is EntryState.ACTIVE]
+    if stated == "suspect":  # it waits, and what is active stays until it is released
+        return [*(one for one in held if one[1] is EntryState.ACTIVE), (stated, EntryState.QUARANTINED)]
+    return [(stated, EntryState.ACTIVE)]
 
 
 def _number(entry: Entry) -> int:
