@@ -91,8 +91,11 @@ def get(name: str) -> Connector:
 def check_options(connector: Connector, given: Mapping[str, str]) -> None:
     """Raise InvalidArgument when an option is unknown to the connector or a required one is missing."""
     known = {o.name for o in connector.options}
+    has = f"it has {', '.join(sorted(known))}" if known else "it has none"
     wrong = [
-        Violation(f"options.{n}", f"{connector.name} has no such option", "UNKNOWN") for n in given if n not in known
+        Violation(f"options.{n[:40]}", f"is no option of {connector.name}: {has}", "UNKNOWN")
+        for n in given
+        if n not in known
     ]
     wrong += [
         Violation(f"options.{o.name}", f"is required: {o.description}", "REQUIRED")

@@ -94,6 +94,7 @@ class Code(StrEnum):
     ABSENT_FROM_LIST = "ABSENT_FROM_LIST", "The replacing list no longer holds the item."
     WITHDRAWN_BY_SOURCE = "WITHDRAWN_BY_SOURCE", "The source asked for the withdrawal."
     WITHDRAWN_BY_CONTRIBUTOR = "WITHDRAWN_BY_CONTRIBUTOR", "The contributor withdrew the entry."
+    WITHDRAWN_BY_OPERATOR = "WITHDRAWN_BY_OPERATOR", "An operator withdrew the entry."
     QUARANTINED_BY_OPERATOR = "QUARANTINED_BY_OPERATOR", "An operator put the entry into quarantine."
     UNKNOWN_EXTERNAL_ID = "UNKNOWN_EXTERNAL_ID", "The withdrawal names an item that the hash set does not hold."
 

@@ -67,7 +67,7 @@ class Entries:
             hash_set,
             entry_id,
             EntryState.WITHDRAWN,
-            (Code.WITHDRAWN_BY_CONTRIBUTOR,),
+            (Code.WITHDRAWN_BY_OPERATOR if principal.role is Role.OPERATOR else Code.WITHDRAWN_BY_CONTRIBUTOR,),
             validate_only,
             request_id,
         )

@@ -481,6 +481,9 @@ class TestQuarantine:
         withdrawn = entries.withdraw(writer("alpha"), "alpha", "list", entry.id)
         assert withdrawn.reasons == ("WITHDRAWN_BY_CONTRIBUTOR",)
         assert entries.withdraw(writer("alpha"), "alpha", "list", entry.id) == withdrawn
+        any_desk.contribute("alpha/list", item(2, value="1"))
+        (other,) = [e for e in any_desk.entries("alpha/list") if e.state is EntryState.ACTIVE]
+        assert entries.withdraw(OPERATOR, "alpha", "list", other.id).reasons == ("WITHDRAWN_BY_OPERATOR",)
         assert any_desk.match(digest("MD5", 1)).verdict is Verdict.NO_MATCH
         for move in (entries.release, entries.quarantine):
             with pytest.raises(FailedPrecondition) as refused:
