@@ -388,7 +388,7 @@ class Match:
     ) -> v1.BatchMatchHashesResponse:
         """Match many items by their hashes."""
         options = wire.options_from_pb(request.options)
-        results, revision = self._hub.match.hashes(principal, wire.queries_from_pb(request.queries), options)
+        results, revision = self._hub.match.hashes(principal, wire.queries_from_pb(request), options)
         return wire.match_results_to_pb(results, options.policy, revision)
 
     def match_media(self, principal: Principal, request: v1.MatchMediaRequest) -> v1.MatchMediaResponse:

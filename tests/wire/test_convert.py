@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -249,6 +249,10 @@ statuses = st.builds(
 )
 
 
+def _batch(queries: Iterable[v1.Query]) -> v1.BatchMatchHashesRequest:
+    return v1.BatchMatchHashesRequest(queries=queries, options=v1.MatchOptions(policy="any"))
+
+
 def _first(from_pbs: Callable[..., list[Any]]) -> Callable[[Any], Any]:
     return lambda pb: from_pbs([pb])[0]
 
@@ -269,7 +273,7 @@ ROUND_TRIPS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Message], C
     "change": (changes, wire.changed_entry_to_pb, wire.changed_entry_from_pb),
     "token": (tokens, wire.token_to_pb, wire.token_from_pb),
     "query": (queries, wire.query_to_pb, wire.query_from_pb),
-    "queries": (queries, wire.query_to_pb, _first(wire.queries_from_pb)),
+    "queries": (queries, wire.query_to_pb, _first(lambda pbs: wire.queries_from_pb(_batch(pbs)))),
     "options": (options, wire.options_to_pb, wire.options_from_pb),
     "result": (results, wire.match_result_to_pb, wire.match_result_from_pb),
     "media result": (media_results, wire.media_result_to_pb, wire.media_result_from_pb),
@@ -443,11 +447,40 @@ def test_a_query_needs_a_hash_and_not_too_many() -> None:
         v1.Query(hashes=[good] * 1025),
         v1.Query(hashes=[good], label="x" * 2000),
     ]
-    assert _violations(lambda: wire.queries_from_pb(queries)) == {
+    assert _violations(lambda: wire.queries_from_pb(_batch(queries))) == {
         "queries[1].hashes": "REQUIRED",
         "queries[2].hashes": "TOO_MANY",
         "queries[3].label": "TOO_LONG",
     }
+
+
+_PDQ_BYTES = v1.Query(hashes=[v1.Hash(algorithm="PDQ", digest=bytes(32))]).SerializeToString()
+_PDQ_QUERIES = st.binary(min_size=32, max_size=32).map(lambda d: v1.Query(hashes=[v1.Hash(algorithm="PDQ", digest=d)]))
+_OF_A_NEWER_CLIENT = st.just(v1.Query.FromString(_PDQ_BYTES + b"\x7a\x02hi"))  # field 15
+_ODD_QUERIES = st.one_of(
+    _PDQ_QUERIES,
+    queries.map(wire.query_to_pb),
+    st.just(v1.Query(label="a", hashes=[v1.Hash(algorithm="PDQ", digest=bytes(32))])),
+    st.just(v1.Query(hashes=[v1.Hash(algorithm="PDQ", digest=bytes(31))])),
+    st.just(v1.Query(hashes=[v1.Hash(algorithm="PDO", digest=bytes(32))])),
+    _OF_A_NEWER_CLIENT,
+)
+
+
+@given(st.lists(_PDQ_QUERIES, max_size=5), st.lists(_ODD_QUERIES, max_size=2), st.lists(_PDQ_QUERIES, max_size=5))
+def test_a_batch_is_read_as_its_queries_one_by_one(before: Any, odd: Any, after: Any) -> None:
+    batch = [*before, *odd, *after]
+    try:
+        expected: Any = [wire.query_from_pb(q) for q in batch]
+    except InvalidArgument:
+        with pytest.raises(InvalidArgument):
+            wire.queries_from_pb(_batch(batch))
+        return
+    encoded = _batch(batch).SerializeToString()
+    fields = _batch([]).SerializeToString()
+    assert encoded.endswith(fields)
+    for sent in (encoded, fields + encoded[: -len(fields)]):  # the fields of a message may come in any order
+        assert wire.queries_from_pb(v1.BatchMatchHashesRequest.FromString(sent)) == expected
 
 
 @pytest.mark.parametrize(
