@@ -2,10 +2,13 @@
 
     python -m bench.overhead --sizes 100000,1000000
 
-The same batches of 100 PDQ queries go, one after the other and in turn, to the matcher in this process, over gRPC to a real server over
-the same snapshot, and over gRPC to a server that answers a message of the same size and does nothing else. Two mixes: misses only, and
-5 queries of 100 that hit. In turn, because a machine's speed drifts, and because a matcher that is called back to back works in warmer
-caches than any that waits for calls; that figure is given too (`matcher_alone_ms`). What the server adds is the median of the differences.
+The same batches of 100 PDQ queries go, in turn, to the matcher in this process; over a socket to a real server over the same snapshot; and over a
+socket to a gRPC server that answers a message of the same size and does nothing else. Two mixes: misses only, and 5 queries of 100 that hit. What the
+server adds is the median of the differences between the first two. The sockets are those of bench/load.py: what grpc's client in Python costs its
+caller is given beside it (`grpc_client_alone_ms`, and `typed_client_alone_ms` for hashhub's), but it is not the server's.
+
+In turn, because a machine's speed drifts, and because whoever waits for calls finds colder caches than one who is called back to back. The figures
+`…_alone_ms` are of one way called back to back.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,7 +30,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import result
+from bench import load, result
 from bench.server import batch_request, fill, sample_queries
 from hashhub.client import Client
 from hashhub.hashes import Hash
@@ -37,6 +40,7 @@ from hashhub.testing.hub_process import RunningHub, running_hub
 
 BATCH: Final = 100
 _MAX_DISTANCE: Final = 31
+_METHOD: Final = "/hashhub.v1.MatchService/BatchMatchHashes"
 _HEAVY: Final = ("faiss", "numpy", "numba", "sqlalchemy", "grpc")
 
 
@@ -103,30 +107,35 @@ def _measure_mix(
     requests = [batch_request(queries) for queries in batches]
     typed = [[Query(hashes=(Hash("PDQ", q.tobytes()),)) for q in queries] for queries in batches]
     options = MatchOptions(policy="any")
-    metadata = (("authorization", f"Bearer {hub.token}"),)
-
-    def caller(channel: grpc.Channel) -> Callable[[bytes], bytes]:
-        call = channel.unary_unary("/hashhub.v1.MatchService/BatchMatchHashes", _same, _same)
-        return lambda body: call(body, metadata=metadata)
-
-    with grpc.insecure_channel(hub.address) as to_hub:
-        over_grpc = caller(to_hub)
-        with echo_server(over_grpc(requests[0])) as echo, grpc.insecure_channel(echo) as to_echo:
-            over_echo = caller(to_echo)
-            ways: dict[str, Callable[[int], object]] = {
-                "matcher": lambda i: matcher.search("PDQ", batches[i], max_distance=_MAX_DISTANCE, limit=1000),
-                "grpc": lambda i: over_grpc(requests[i]),
-                "echo": lambda i: over_echo(requests[i]),
-                "typed_client": lambda i: list(client.match_hashes(typed[i], options)),
-            }
-            took = _in_turn(ways, len(batches), rounds)
-            alone = _in_turn({"matcher": ways["matcher"]}, len(batches), rounds)
+    with grpc.insecure_channel(hub.address) as channel, ExitStack() as stack:
+        call = channel.unary_unary(_METHOD, _same, _same)
+        metadata = (("authorization", f"Bearer {hub.token}"),)
+        echo = stack.enter_context(echo_server(call(requests[0], metadata=metadata)))
+        to_hub, to_echo = (load.GRPC(address, _METHOD, hub.token) for address in (hub.address, echo))
+        stack.enter_context(to_hub.socket)
+        stack.enter_context(to_echo.socket)
+        ways: dict[str, Callable[[int], object]] = {
+            "matcher": lambda i: matcher.search("PDQ", batches[i], max_distance=_MAX_DISTANCE, limit=1000),
+            "server": lambda i: _call(to_hub, requests[i]),
+            "echo": lambda i: _call(to_echo, requests[i]),
+        }
+        took = _in_turn(ways, len(batches), rounds)
+        ways["grpc_client"] = lambda i: call(requests[i], metadata=metadata)
+        ways["typed_client"] = lambda i: list(client.match_hashes(typed[i], options))
+        alone = {way: _in_turn({way: work}, len(batches), rounds)[way] for way, work in ways.items()}
     return {
         **{f"{way}_ms": float(np.median(times)) * 1e3 for way, times in took.items()},
-        "matcher_alone_ms": float(np.median(alone["matcher"])) * 1e3,
-        "server_adds_ms": float(np.median(took["grpc"] - took["matcher"])) * 1e3,
-        "server_adds_to_echo_ms": float(np.median(took["grpc"] - took["matcher"] - took["echo"])) * 1e3,
+        "server_adds_ms": float(np.median(took["server"] - took["matcher"])) * 1e3,
+        "hub_adds_ms": float(np.median(took["server"] - took["matcher"] - took["echo"])) * 1e3,
+        **{f"{way}_alone_ms": float(np.median(times)) * 1e3 for way, times in alone.items()},
     }
+
+
+def _call(connection: load.GRPC, request: bytes) -> None:
+    connection.send(request)
+    while not (ended := list(connection.receive())):
+        pass
+    assert ended[0][1] == "", ended
 
 
 def _in_turn(ways: Mapping[str, Callable[[int], object]], inputs: int, rounds: int) -> dict[str, NDArray[np.float64]]:

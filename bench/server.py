@@ -40,6 +40,7 @@ from bench import load, result
 from hashhub import v1, wire
 from hashhub.client import Client
 from hashhub.hashes import Hash
+from hashhub.hub.follow import Mark
 from hashhub.matcher import Matcher
 from hashhub.model import (
     Contributor,
@@ -120,6 +121,8 @@ def _write(data: Path, digests: Digests) -> None:
         store.finish_commit(opened, counts=Counts(items=len(digests), accepted=len(digests)))
         with Matcher(data / "matcher" / store.database_id) as matcher:
             matcher.rebuild(store.revision(), [("PDQ", digests)])
+        # As the hub's follower leaves it: without it the first hub to open this would not know whose snapshot it is, and build it anew.
+        Mark(data / "matcher" / store.database_id / "POSITION", publisher=True).write(store.position())
     finally:
         store.close()
 
