@@ -683,7 +683,7 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
     if picture.mode != "F" and values.min() >= 0 and values.max() < 1 << 16:
         return Image.fromarray((values >> 8).astype(np.uint8))
     scaled = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = scaled.min(), scaled.max()
+    low, high = np.min(scaled), np.max(scaled)
     return Image.fromarray(((scaled - low) * (255.0 / (high - low) if high > low else 0.0)).astype(np.uint8))
 
 

@@ -186,7 +186,7 @@ class Segment:
         for part in self.parts:
             flat = part.reshape(-1)
             if flat.size:
-                flat[:: _PAGE // flat.itemsize].max()
+                np.max(flat[:: _PAGE // flat.itemsize])
 
     def locate(self, rows: Rows) -> NDArray[np.int64]:
         """Return where each row is, withdrawn or not, or -1."""

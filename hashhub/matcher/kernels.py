@@ -428,9 +428,9 @@ def locate(
         prefix = _prefix(queries, k, bits)
         low, high = np.int64(directory[prefix]), np.int64(directory[prefix + 1])
         while low < high:
-            middle = (low + high) >> 1
+            middle = (low + high) >> np.int64(1)
             if _less(rows, middle, queries, k):
-                low = middle + 1
+                low = middle + np.int64(1)
             else:
                 high = middle
         end = np.int64(directory[prefix + 1])

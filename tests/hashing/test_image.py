@@ -430,7 +430,7 @@ class TestAnimations:
         if most > 1:
             assert sampled[-1] == count - 1
             gaps = np.diff(sampled)
-            assert len(sampled) == 1 or gaps.max() - gaps.min() <= 1
+            assert len(sampled) == 1 or np.max(gaps) - np.min(gaps) <= 1
 
     def test_pages_of_a_tiff_are_frames(self) -> None:
         found = hash_media(animated("TIFF", [scene(1), scene(2, (100, 80))]))
