@@ -9,9 +9,11 @@ The operator's token in the data directory is never sent to another machine.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
+import sys
 import traceback
 from collections.abc import Callable
 from enum import StrEnum
@@ -129,6 +131,9 @@ def command(
                 note(
                     f"error: the output cannot be written: {e.strerror or type(e).__name__}; make room and run it again"
                 )
+                # What is still buffered would fail again at the interpreter's end, and change the exit code.
+                with contextlib.suppress(OSError):  # where stdout is no file, nothing is flushed
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise click.exceptions.Exit(UNAVAILABLE) from e
 
         made = click.command(name)(run)
