@@ -12,6 +12,7 @@ import pytest
 
 from hashhub import v1, wire
 from hashhub.config import Config
+from hashhub.errors import HashHubError
 from hashhub.hub import Hub
 from hashhub.matcher import warm_up
 from hashhub.model import Contributor, ContributorKind, Principal, Role
@@ -89,7 +90,11 @@ def _serve(data: Path, *, start: bool = True, **settings: Any) -> Served:
     hub = Hub.open(config)
     secret = hub.tokens.bootstrap()
     assert secret is not None
-    doors = Doors(hub, config, listen=config.listen, http=config.http)
+    try:
+        doors = Doors(hub, config, listen=config.listen, http=config.http)
+    except HashHubError:
+        hub.close()
+        raise
     doors.start()
     if start:
         warm_up()
