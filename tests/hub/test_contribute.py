@@ -85,7 +85,7 @@ def _items(draw: st.DrawFn) -> Record | Reject:
     match draw(st.sampled_from("pppppxzwcr")):
         case "x":  # an exact digest of another file
             hashes[0] = digest(hashes[0].algorithm, draw(_NUMBERS))
-        case "z":  # a placeholder
+        case "z":  # a digest of zero bits only, as some tools write for "not computed"
             hashes[-1] = Hash(hashes[-1].algorithm, bytes(len(hashes[-1].digest)))
         case "w":
             by_id = draw(st.booleans())
