@@ -1,4 +1,4 @@
-"""Databases for all tests: every fixture named after one gives a fresh, empty database."""
+"""For all tests: surroundings without a hub, and databases: every fixture named after one gives a fresh, empty one."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ _SHARED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, Hea
 settings.register_profile("ci", derandomize=True, print_blob=True, **_SHARED)  # type: ignore[arg-type]  # one dict of mixed types
 settings.register_profile("dev", max_examples=500, **_SHARED)  # type: ignore[arg-type]  # one dict of mixed types
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have a hub of their own."""
+    for name in [n for n in os.environ if n.startswith("HASHHUB_")]:
+        monkeypatch.delenv(name)
 
 
 class PostgreSQL:

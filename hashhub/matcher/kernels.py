@@ -438,6 +438,24 @@ def locate(
 
 
 @_jit
+def _append(
+    found: int,
+    query: int,
+    row: int,
+    distance: int,
+    out_query: NDArray[np.int64],
+    out_row: NDArray[np.int64],
+    out_distance: NDArray[np.int32],
+) -> int:
+    """Write a match behind the first `found`, if there is room, and return how many there are now, written or not."""
+    if found < out_row.shape[0]:
+        out_query[found] = query
+        out_row[found] = row
+        out_distance[found] = distance
+    return found + 1
+
+
+@_jit
 def look_up(
     queries: NDArray[np.uint64],
     rows: NDArray[np.uint64],
@@ -454,11 +472,7 @@ def look_up(
     found = 0
     for k in range(at.shape[0]):
         if at[k] >= 0 and not is_set(dead, at[k]):
-            if found < out_row.shape[0]:
-                out_query[found] = k
-                out_row[found] = at[k]
-                out_distance[found] = 0
-            found += 1
+            found = _append(found, k, at[k], 0, out_query, out_row, out_distance)
     return found
 
 
@@ -570,11 +584,7 @@ def _scan(
         for w in range(words):
             distance += np.int64(_popcount(rows[row, w] ^ queries[k, w]))
         if distance <= max_distance and not is_set(dead, row):
-            if found < out_row.shape[0]:
-                out_query[found] = k
-                out_row[found] = row
-                out_distance[found] = distance
-            found += 1
+            found = _append(found, k, row, distance, out_query, out_row, out_distance)
     return found
 
 
@@ -736,11 +746,7 @@ def _verify(
                 first = False
                 break
         if first:
-            if found < out_row.shape[0]:
-                out_query[found] = k
-                out_row[found] = row
-                out_distance[found] = distance
-            found += 1
+            found = _append(found, k, row, distance, out_query, out_row, out_distance)
     return found
 
 
@@ -793,9 +799,5 @@ def scan_euclidean(
                 difference = np.int32(rows[row, b]) - np.int32(queries[k, b])
                 distance += difference * difference
             if distance <= max_distance and not is_set(dead, row):
-                if found < out_row.shape[0]:
-                    out_query[found] = k
-                    out_row[found] = row
-                    out_distance[found] = distance
-                found += 1
+                found = _append(found, k, row, distance, out_query, out_row, out_distance)
     return found

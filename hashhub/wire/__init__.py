@@ -1,7 +1,7 @@
 """What goes over the wire, for both ends: messages, resource names and errors, to the model and back.
 
-The server and the client meet here and nowhere else. Three decisions, one module each: `convert` (messages), `names` (resource
-names), `status` (errors). Generated code (`hashhub.v1`) knows nothing of the model, and the model nothing of it.
+The server and the client meet here and nowhere else. One decision each: `convert` (what a message means), `matching` (the same for the match calls,
+quickly), `fields` (how a field is read and refused), `names` (resource names), `status` (errors). Generated code (`hashhub.v1`) knows nothing of the model, and the model nothing of it.
 """
 
 from __future__ import annotations
@@ -33,16 +33,6 @@ from hashhub.wire.convert import (
     import_to_pb,
     marking_from_pb,
     marking_to_pb,
-    match_result_from_pb,
-    match_result_to_pb,
-    match_results_to_pb,
-    media_result_from_pb,
-    media_result_to_pb,
-    options_from_pb,
-    options_to_pb,
-    queries_from_pb,
-    query_from_pb,
-    query_to_pb,
     record_to_pb,
     records_from_pb,
     reject_to_pb,
@@ -53,6 +43,18 @@ from hashhub.wire.convert import (
     status_to_pb,
     token_from_pb,
     token_to_pb,
+)
+from hashhub.wire.matching import (
+    match_result_from_pb,
+    match_result_to_pb,
+    match_results_to_pb,
+    media_result_from_pb,
+    media_result_to_pb,
+    options_from_pb,
+    options_to_pb,
+    queries_from_pb,
+    query_from_pb,
+    query_to_pb,
 )
 from hashhub.wire.names import (
     contributor_name,

@@ -9,19 +9,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Final, Generic, Protocol, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from hashhub import hashes, v1
-from hashhub.errors import InvalidArgument, Violation
-from hashhub.hashes import ALGORITHMS, Hash, HashError
+from hashhub import v1
+from hashhub.errors import Violation
+from hashhub.hashes import Hash
 from hashhub.model import (
     MAX_HASHES_PER_ENTRY,
-    MAX_HASHES_PER_QUERY,
     MAX_TEXT,
     NO_FLAGS,
     TLP,
@@ -35,7 +30,6 @@ from hashhub.model import (
     Counts,
     Disposition,
     Entry,
-    EntryMatch,
     EntryState,
     Finding,
     Flags,
@@ -44,14 +38,9 @@ from hashhub.model import (
     Import,
     ImportState,
     Marking,
-    MatchOptions,
-    MatchResult,
-    MediaResult,
     Principal,
     Provenance,
     Purpose,
-    Query,
-    ReasonLine,
     Record,
     RecordReview,
     Reject,
@@ -61,67 +50,42 @@ from hashhub.model import (
     Role,
     SchemeStatus,
     Status,
-    Verdict,
 )
 from hashhub.wire import names
+from hashhub.wire.fields import (
+    WIDTHS,
+    EnumMap,
+    Sendable,
+    build,
+    check_text,
+    checked,
+    collect,
+    enums,
+    read_hash,
+    read_time,
+    refuse,
+    require,
+    timestamp,
+    unsendable,
+)
 
-DEFAULT_MATCH_LIMIT: Final = 100
-MAX_MATCH_LIMIT: Final = 1000
-
-_E = TypeVar("_E", bound=StrEnum)
-
-
-class _PbEnum(Protocol):
-    def items(self) -> list[tuple[str, Any]]: ...
-
-
-class _EnumMap(Generic[_E]):
-    """The two directions of one enumeration. `default` is what UNSPECIFIED reads as; None: it is refused."""
-
-    def __init__(self, kind: type[_E], wire: _PbEnum, prefix: str, default: _E | None = None) -> None:
-        numbers = {name.removeprefix(prefix): number for name, number in wire.items()}
-        # A value that the contract lacks is found at import, by every test, and not by the first caller who sends it.
-        self._to_pb: dict[_E, Any] = {value: numbers[value.value] for value in kind}
-        self._from_pb: dict[int, _E] = {number: value for value, number in self._to_pb.items()}
-        if default is not None:
-            self._from_pb[0] = default
-        self._expected = ", ".join(f"{prefix}{value}" for value in kind)
-        self.to_pb = self._to_pb.__getitem__
-        self.get = self._from_pb.get
-
-    def from_pb(self, number: int, field: str, wrong: list[Violation]) -> _E:
-        """Return the value; for an unknown number note a violation and return any value, which the caller then drops."""
-        found = self._from_pb.get(number)
-        if found is not None:
-            return found
-        got = "it is not stated" if number == 0 else f"got {number}, which this version does not know"
-        expected = f"must be one of {self._expected}; {got}"
-        wrong.append(Violation(field, expected, "REQUIRED" if number == 0 else "UNKNOWN_VALUE"))
-        return next(iter(self._to_pb))
-
-
-_KIND: Final = _EnumMap(ContributorKind, v1.ContributorKind, "CONTRIBUTOR_KIND_")
-_RELIABILITY: Final = _EnumMap(Reliability, v1.Reliability, "RELIABILITY_", Reliability.F)
-_PURPOSE: Final = _EnumMap(Purpose, v1.Purpose, "PURPOSE_", Purpose.CSAM)
-_TLP: Final = _EnumMap(TLP, v1.Tlp, "TLP_", TLP.AMBER)
-_ROLE: Final = _EnumMap(Role, v1.Role, "ROLE_")
-_ENTRY_STATE: Final = _EnumMap(EntryState, v1.EntryState, "ENTRY_STATE_")
-_IMPORT_STATE: Final = _EnumMap(ImportState, v1.ImportState, "IMPORT_STATE_", ImportState.OPEN)
-_DISPOSITION: Final = _EnumMap(Disposition, v1.Disposition, "DISPOSITION_")
-_ACTION: Final = _EnumMap(Action, v1.Action, "ACTION_", Action.CONTRIBUTE)
-_REVIEW_KIND: Final = _EnumMap(ReviewKind, v1.ReviewKind, "REVIEW_KIND_")
-_CHANGE_KIND: Final = _EnumMap(ChangeKind, v1.ChangeKind, "CHANGE_KIND_")
-_VERDICT: Final = _EnumMap(Verdict, v1.Verdict, "VERDICT_", Verdict.UNAVAILABLE)
-
-_WIDTHS: Final = {a.name: a.digest_bytes for a in ALGORITHMS.values()}
-
-
+_KIND: Final = EnumMap(ContributorKind, v1.ContributorKind, "CONTRIBUTOR_KIND_")
+_RELIABILITY: Final = EnumMap(Reliability, v1.Reliability, "RELIABILITY_", Reliability.F)
+_PURPOSE: Final = EnumMap(Purpose, v1.Purpose, "PURPOSE_", Purpose.CSAM)
+_TLP: Final = EnumMap(TLP, v1.Tlp, "TLP_", TLP.AMBER)
+_ROLE: Final = EnumMap(Role, v1.Role, "ROLE_")
+_ENTRY_STATE: Final = EnumMap(EntryState, v1.EntryState, "ENTRY_STATE_")
+_IMPORT_STATE: Final = EnumMap(ImportState, v1.ImportState, "IMPORT_STATE_", ImportState.OPEN)
+_DISPOSITION: Final = EnumMap(Disposition, v1.Disposition, "DISPOSITION_")
+_ACTION: Final = EnumMap(Action, v1.Action, "ACTION_", Action.CONTRIBUTE)
+REVIEW_KIND: Final = EnumMap(ReviewKind, v1.ReviewKind, "REVIEW_KIND_")
+_CHANGE_KIND: Final = EnumMap(ChangeKind, v1.ChangeKind, "CHANGE_KIND_")
 # Contributors and hash sets
 
 
 def contributor_to_pb(contributor: Contributor) -> v1.Contributor:
     """Return the message of a contributor."""
-    with _Sendable("contributor"):
+    with Sendable("contributor"):
         return v1.Contributor(
             name=names.contributor_name(contributor.id),
             display_name=contributor.display_name,
@@ -129,7 +93,7 @@ def contributor_to_pb(contributor: Contributor) -> v1.Contributor:
             jurisdiction=contributor.jurisdiction,
             reliability=_RELIABILITY.to_pb(contributor.reliability),
             takes_from=[names.contributor_name(other) for other in contributor.takes_from],
-            create_time=_timestamp(contributor.create_time),
+            create_time=timestamp(contributor.create_time),
         )
 
 
@@ -139,10 +103,10 @@ def contributor_from_pb(
     """Return the contributor. `contributor_id`: the id that a create request gives instead of a name."""
     wrong: list[Violation] = []
     own_id = (
-        _checked(wrong, names.parse_contributor, pb.name, f"{at}.name") if contributor_id is None else contributor_id
+        checked(wrong, names.parse_contributor, pb.name, f"{at}.name") if contributor_id is None else contributor_id
     )
     taken = tuple(
-        _checked(wrong, names.parse_contributor, name, f"{at}.takes_from[{i}]") or "-"
+        checked(wrong, names.parse_contributor, name, f"{at}.takes_from[{i}]") or "-"
         for i, name in enumerate(pb.takes_from)
     )
     values = {
@@ -152,15 +116,15 @@ def contributor_from_pb(
         "jurisdiction": pb.jurisdiction,
         "reliability": _RELIABILITY.from_pb(pb.reliability, f"{at}.reliability", wrong),
         "takes_from": taken,
-        "create_time": _datetime(pb, "create_time"),
+        "create_time": read_time(pb, "create_time"),
     }
     id_field = f"{at}.name" if contributor_id is None else "contributor_id"
-    return _build(Contributor, values, wrong, at, {"id": id_field})
+    return build(Contributor, values, wrong, at, {"id": id_field})
 
 
 def hash_set_to_pb(hash_set: HashSet) -> v1.HashSet:
     """Return the message of a hash set."""
-    with _Sendable("hash_set"):
+    with Sendable("hash_set"):
         return v1.HashSet(
             name=names.hash_set_name(hash_set.contributor, hash_set.id),
             display_name=hash_set.display_name,
@@ -168,7 +132,7 @@ def hash_set_to_pb(hash_set: HashSet) -> v1.HashSet:
             purpose=_PURPOSE.to_pb(hash_set.purpose),
             review_depth=hash_set.review_depth,
             marking=marking_to_pb(hash_set.marking),
-            create_time=_timestamp(hash_set.create_time),
+            create_time=timestamp(hash_set.create_time),
         )
 
 
@@ -178,7 +142,7 @@ def hash_set_from_pb(
     """Return the hash set. `contributor` and `hash_set_id`: what a create request gives instead of a name."""
     wrong: list[Violation] = []
     if contributor is None or hash_set_id is None:
-        contributor, hash_set_id = _checked(wrong, names.parse_hash_set, pb.name, f"{at}.name") or (
+        contributor, hash_set_id = checked(wrong, names.parse_hash_set, pb.name, f"{at}.name") or (
             "unnamed",
             "unnamed",
         )
@@ -192,10 +156,10 @@ def hash_set_from_pb(
         "scheme": pb.scheme,
         "purpose": _PURPOSE.from_pb(pb.purpose, f"{at}.purpose", wrong),
         "review_depth": pb.review_depth,
-        "marking": _collect(wrong, marking_from_pb, pb.marking, f"{at}.marking", Marking()),
-        "create_time": _datetime(pb, "create_time"),
+        "marking": collect(wrong, marking_from_pb, pb.marking, f"{at}.marking", Marking()),
+        "create_time": read_time(pb, "create_time"),
     }
-    return _build(HashSet, values, wrong, at, fields)
+    return build(HashSet, values, wrong, at, fields)
 
 
 def marking_to_pb(marking: Marking) -> v1.Marking:
@@ -222,7 +186,7 @@ def marking_from_pb(pb: v1.Marking, at: str = "marking") -> Marking:
         "disclose_existence": pb.disclose_existence,
     }
     # The model names a marking's own fields `marking.…`.
-    return _build(Marking, values, wrong, at, {f"marking.{name}": f"{at}.{name}" for name in values})
+    return build(Marking, values, wrong, at, {f"marking.{name}": f"{at}.{name}" for name in values})
 
 
 # Hashes and entries
@@ -236,8 +200,8 @@ def hash_to_pb(value: Hash) -> v1.Hash:
 def hash_from_pb(pb: v1.Hash, at: str = "hash") -> Hash:
     """Return the checked hash; aliases of its algorithm's name become the canonical name."""
     wrong: list[Violation] = []
-    found = _hash(pb, at, wrong)
-    _refuse(wrong)
+    found = read_hash(pb, at, wrong)
+    refuse(wrong)
     return found
 
 
@@ -336,14 +300,14 @@ def entry_to_pb(entry: Entry) -> v1.Entry:
 def entry_from_pb(pb: v1.Entry, at: str = "entry") -> Entry:
     """Return the entry."""
     wrong: list[Violation] = []
-    contributor, hash_set, entry_id = _checked(wrong, names.parse_entry, pb.name, f"{at}.name") or ("", "", 0)
+    contributor, hash_set, entry_id = checked(wrong, names.parse_entry, pb.name, f"{at}.name") or ("", "", 0)
     source = getattr(pb.provenance, "import")
-    _, _, import_id = _checked(wrong, names.parse_import, source, f"{at}.provenance.import") or ("", "", "")
+    _, _, import_id = checked(wrong, names.parse_import, source, f"{at}.provenance.import") or ("", "", "")
     values = {
         "id": entry_id,
         "contributor": contributor,
         "hash_set": hash_set,
-        "hashes": tuple([_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)]),
+        "hashes": tuple([read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)]),
         "state": _ENTRY_STATE.from_pb(pb.state, f"{at}.state", wrong),
         "provenance": Provenance(
             import_id=import_id,
@@ -366,7 +330,7 @@ def entry_from_pb(pb: v1.Entry, at: str = "entry") -> Entry:
         "create_revision": pb.create_revision,
         "update_revision": pb.update_revision,
     }
-    return _build(Entry, values, wrong, at, {})
+    return build(Entry, values, wrong, at, {})
 
 
 def entry_states_to_pb(states: Iterable[EntryState]) -> list[v1.EntryState]:
@@ -376,7 +340,7 @@ def entry_states_to_pb(states: Iterable[EntryState]) -> list[v1.EntryState]:
 
 def entry_states_from_pb(states: Iterable[int], at: str = "states") -> tuple[EntryState, ...]:
     """Return the entry states."""
-    return _enums(_ENTRY_STATE, states, at)
+    return enums(_ENTRY_STATE, states, at)
 
 
 # Imports
@@ -385,7 +349,7 @@ def entry_states_from_pb(states: Iterable[int], at: str = "states") -> tuple[Ent
 def import_to_pb(value: Import) -> v1.Import:
     """Return the message of an import."""
     counts = value.counts
-    with _Sendable("import"):
+    with Sendable("import"):
         return v1.Import(
             name=names.import_name(value.contributor, value.hash_set, value.id) if value.id else "",
             connector=value.connector,
@@ -406,8 +370,8 @@ def import_to_pb(value: Import) -> v1.Import:
                 superseded_count=counts.superseded,
                 absent_count=counts.absent,
             ),
-            create_time=_timestamp(value.create_time),
-            commit_time=_timestamp(value.commit_time),
+            create_time=timestamp(value.create_time),
+            commit_time=timestamp(value.commit_time),
             commit_revision=value.revision,
         )
 
@@ -416,7 +380,7 @@ def import_from_pb(pb: v1.Import, *, hash_set: tuple[str, str] | None = None, at
     """Return the import. `hash_set`: the contributor's and hash set's ids from a create request's parent; the id is then empty."""
     wrong: list[Violation] = []
     if hash_set is None:
-        contributor, set_id, import_id = _checked(wrong, names.parse_import, pb.name, f"{at}.name") or ("", "", "")
+        contributor, set_id, import_id = checked(wrong, names.parse_import, pb.name, f"{at}.name") or ("", "", "")
     else:
         contributor, set_id, import_id = *hash_set, ""
     counts = pb.counts
@@ -443,10 +407,10 @@ def import_from_pb(pb: v1.Import, *, hash_set: tuple[str, str] | None = None, at
             absent=counts.absent_count,
         ),
         "revision": pb.commit_revision,
-        "create_time": _datetime(pb, "create_time"),
-        "commit_time": _datetime(pb, "commit_time"),
+        "create_time": read_time(pb, "create_time"),
+        "commit_time": read_time(pb, "commit_time"),
     }
-    return _build(Import, values, wrong, at, {})
+    return build(Import, values, wrong, at, {})
 
 
 def record_to_pb(record: Record) -> v1.Record:
@@ -486,9 +450,9 @@ def record_to_pb(record: Record) -> v1.Record:
         if record.source_time:
             pb.source_time = record.source_time
         for review in record.reviews:
-            pb.reviews.add(kind=_REVIEW_KIND.to_pb(review.kind), author=review.author, comment=review.comment)
+            pb.reviews.add(kind=REVIEW_KIND.to_pb(review.kind), author=review.author, comment=review.comment)
     except ValueError as e:
-        raise _unsendable(f"record at {record.position[:80]!r}") from e
+        raise unsendable(f"record at {record.position[:80]!r}") from e
     return pb
 
 
@@ -496,13 +460,13 @@ def records_from_pb(records: Iterable[v1.Record], at: str = "records") -> list[R
     """Return the records, or raise InvalidArgument with the violations of all of them. No field may hold NUL or endless text."""
     wrong: list[Violation] = []
     found = [_record(pb, at, i, wrong) for i, pb in enumerate(records)]
-    _refuse(wrong)
+    refuse(wrong)
     return found
 
 
 def reject_to_pb(reject: Reject) -> v1.Reject:
     """Return the message of a reject."""
-    with _Sendable("reject"):
+    with Sendable("reject"):
         return v1.Reject(position=reject.position, reason=reject.reason, detail=reject.detail)
 
 
@@ -511,11 +475,11 @@ def rejects_from_pb(rejects: Iterable[v1.Reject], at: str = "rejects") -> list[R
     wrong: list[Violation] = []
     found = []
     for i, pb in enumerate(rejects):
-        _require(pb, f"{at}[{i}]", ("position", "reason"), wrong)
+        require(pb, f"{at}[{i}]", ("position", "reason"), wrong)
         for field in ("position", "reason", "detail"):
-            _check_text(getattr(pb, field), f"{at}[{i}].{field}", wrong)
+            check_text(getattr(pb, field), f"{at}[{i}].{field}", wrong)
         found.append(Reject(pb.position, pb.reason, pb.detail))
-    _refuse(wrong)
+    refuse(wrong)
     return found
 
 
@@ -535,9 +499,9 @@ def finding_from_pb(pb: v1.Finding, at: str = "finding") -> Finding:
     wrong: list[Violation] = []
     entry_id = 0
     if pb.entry:
-        _, _, entry_id = _checked(wrong, names.parse_entry, pb.entry, f"{at}.entry") or ("", "", 0)
+        _, _, entry_id = checked(wrong, names.parse_entry, pb.entry, f"{at}.entry") or ("", "", 0)
     disposition = _DISPOSITION.from_pb(pb.disposition, f"{at}.disposition", wrong)
-    _refuse(wrong)
+    refuse(wrong)
     return Finding(pb.position, disposition, pb.reason, pb.detail, entry_id)
 
 
@@ -548,7 +512,7 @@ def dispositions_to_pb(dispositions: Iterable[Disposition]) -> list[v1.Dispositi
 
 def dispositions_from_pb(dispositions: Iterable[int], at: str = "dispositions") -> tuple[Disposition, ...]:
     """Return the dispositions."""
-    return _enums(_DISPOSITION, dispositions, at)
+    return enums(_DISPOSITION, dispositions, at)
 
 
 # Reviews and changes
@@ -556,13 +520,13 @@ def dispositions_from_pb(dispositions: Iterable[int], at: str = "dispositions") 
 
 def review_to_pb(review: Review, contributor: str, hash_set: str) -> v1.Review:
     """Return the message of a review of an entry in this hash set; a review without an id has no name yet."""
-    with _Sendable("review"):
+    with Sendable("review"):
         return v1.Review(
             name=names.review_name(contributor, hash_set, review.entry_id, review.id) if review.id else "",
             author=review.author,
-            kind=_REVIEW_KIND.to_pb(review.kind),
+            kind=REVIEW_KIND.to_pb(review.kind),
             comment=review.comment,
-            create_time=_timestamp(review.create_time),
+            create_time=timestamp(review.create_time),
         )
 
 
@@ -571,17 +535,17 @@ def review_from_pb(pb: v1.Review, *, entry_id: int | None = None, at: str = "rev
     wrong: list[Violation] = []
     entry, review_id = entry_id or 0, 0
     if entry_id is None:
-        _, _, entry, review_id = _checked(wrong, names.parse_review, pb.name, f"{at}.name") or ("", "", 0, 0)
-    kind = _REVIEW_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
-    _check_text(pb.comment, f"{at}.comment", wrong)
-    _refuse(wrong)
+        _, _, entry, review_id = checked(wrong, names.parse_review, pb.name, f"{at}.name") or ("", "", 0, 0)
+    kind = REVIEW_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
+    check_text(pb.comment, f"{at}.comment", wrong)
+    refuse(wrong)
     return Review(
         id=review_id,
         entry_id=entry,
         author=pb.author,
         kind=kind,
         comment=pb.comment,
-        create_time=_datetime(pb, "create_time"),
+        create_time=read_time(pb, "create_time"),
     )
 
 
@@ -599,7 +563,7 @@ def changed_entry_from_pb(pb: v1.Change, at: str = "change") -> ChangedEntry:
     """Return one line of the change feed."""
     wrong: list[Violation] = []
     kind = _CHANGE_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
-    _refuse(wrong)
+    refuse(wrong)
     return ChangedEntry(
         revision=pb.change_revision,
         kind=kind,
@@ -608,208 +572,12 @@ def changed_entry_from_pb(pb: v1.Change, at: str = "change") -> ChangedEntry:
     )
 
 
-# Matching
-
-
-def query_to_pb(query: Query) -> v1.Query:
-    """Return the message of a query."""
-    with _Sendable("query"):
-        pb = v1.Query(label=query.label)
-        add = pb.hashes.add
-        for value in query.hashes:
-            add(algorithm=value.algorithm, digest=value.digest)
-        return pb
-
-
-def queries_from_pb(request: v1.BatchMatchHashesRequest) -> list[Query]:
-    """Return the queries, or raise InvalidArgument with the violations of all of them. Each needs a hash."""
-    return _uniform_queries(request) or _any_queries(request.queries)
-
-
-def _uniform_queries(request: v1.BatchMatchHashesRequest) -> list[Query]:
-    """Return the queries of a batch if each has one hash of the same algorithm and no label; otherwise nothing.
-
-    Most batches are like that, and reading their fields one by one takes longer than all else that the hub does to them. Here the first
-    query is read, and the others are cut out of the encoded request. They must have the same bytes, tags and lengths, up to
-    the digest, whose length is the last of them; and all queries must follow each other at that distance.
-    """
-    count = len(request.queries)
-    if not count or len(request.queries[0].hashes) != 1:
-        return []
-    first = request.queries[0].hashes[0]
-    name, width = first.algorithm, len(first.digest)
-    one = v1.BatchMatchHashesRequest(queries=request.queries[:1]).SerializeToString()
-    head = one[:-width]
-    if request.queries[0].label or _WIDTHS.get(name) != width or not one.endswith(first.digest):
-        return []
-    encoded = request.SerializeToString()
-    starts = range(0, count * len(one), len(one))
-    if {encoded[at : at + len(head)] for at in starts} != {head}:
-        return []
-    ends = range(len(one), count * len(one) + 1, len(one))
-    return [Query(hashes=(Hash(name, encoded[at - width : at]),)) for at in ends]
-
-
-def _any_queries(queries: Sequence[v1.Query]) -> list[Query]:
-    wrong: list[Violation] = []
-    found: list[Query] = []
-    width = _WIDTHS.get
-    # Plain loops over slices: comprehensions and protobuf's own iterators take half as long again. What is left is reading fields.
-    for i, pb in enumerate(queries[:]):
-        given = []
-        fits = True
-        for h in pb.hashes[:]:
-            name, digest = h.algorithm, h.digest
-            if width(name) != len(digest):
-                fits = False
-            given.append(Hash(name, digest))
-        label = pb.label
-        if fits and 0 < len(given) <= MAX_HASHES_PER_QUERY and len(label) <= MAX_TEXT:
-            found.append(Query(hashes=tuple(given), label=label))
-        else:
-            found.append(_query(pb, f"queries[{i}]", wrong))
-    _refuse(wrong)
-    return found
-
-
-def query_from_pb(pb: v1.Query, at: str = "query") -> Query:
-    """Return the query; it needs a hash."""
-    wrong: list[Violation] = []
-    found = _query(pb, at, wrong)
-    _refuse(wrong)
-    return found
-
-
-def options_to_pb(options: MatchOptions) -> v1.MatchOptions:
-    """Return the message of match options."""
-    with _Sendable("options"):
-        return v1.MatchOptions(
-            policy=options.policy,
-            max_distances=options.max_distances,
-            match_limit=options.match_limit,
-            dihedral=options.dihedral,
-        )
-
-
-def options_from_pb(pb: v1.MatchOptions, at: str = "options") -> MatchOptions:
-    """Return the match options. A limit of 0 means 100, one over 1000 means 1000. Whether the policy exists is for the hub to say."""
-    wrong: list[Violation] = []
-    max_distances = {}
-    for name, distance in pb.max_distances.items():
-        field = f"{at}.max_distances[{name[:40]}]"
-        algorithm = _checked(wrong, _algorithm, name, field)
-        if distance < 0:
-            wrong.append(Violation(field, f"must not be negative, got {distance}", "OUT_OF_RANGE"))
-        if algorithm is not None:
-            max_distances[algorithm] = distance
-    if pb.match_limit < 0:
-        wrong.append(Violation(f"{at}.match_limit", f"must not be negative, got {pb.match_limit}", "OUT_OF_RANGE"))
-    _refuse(wrong)
-    return MatchOptions(
-        policy=pb.policy,
-        max_distances=max_distances,
-        match_limit=min(pb.match_limit or DEFAULT_MATCH_LIMIT, MAX_MATCH_LIMIT),
-        dihedral=pb.dihedral,
-    )
-
-
-def match_result_to_pb(result: MatchResult) -> v1.MatchResult:
-    """Return the message of the answer to one query."""
-    pb = v1.MatchResult()
-    pb.label = result.label
-    pb.verdict = _VERDICT.to_pb(result.verdict)
-    pb.truncated = result.truncated
-    pb.withheld = result.withheld
-    for reason in result.reasons:
-        pb.reasons.add(
-            code=reason.code, clause=reason.clause, text=reason.text, entries=[_long_name(e) for e in reason.entries]
-        )
-    for match in result.matches:
-        pb.matches.append(_entry_match_to_pb(match))
-    return pb
-
-
-def match_results_to_pb(results: Sequence[MatchResult], policy: str, revision: int) -> v1.BatchMatchHashesResponse:
-    """Return the message of the answers to a batch's queries, in their order."""
-    # Nearly all queries of a batch find nothing and are told so in the same words, which are encoded once: protobuf reads
-    # concatenated messages as one, several times faster than it copies or fills them.
-    chunks: list[bytes] = []
-    labelled: list[int] = []
-    chunk, last = b"", MatchResult(verdict=Verdict.UNAVAILABLE)
-    for i, result in enumerate(results):
-        # The most telling differences first. What has matches is never the same.
-        if (
-            result.reasons is not last.reasons
-            or result.matches
-            or last.matches
-            or result.verdict is not last.verdict
-            or result.truncated is not last.truncated
-            or result.withheld is not last.withheld
-            or not chunk
-        ):
-            pb = match_result_to_pb(result)
-            pb.ClearField("label")
-            chunk, last = v1.BatchMatchHashesResponse(results=[pb]).SerializeToString(), result
-        chunks.append(chunk)
-        if result.label:
-            labelled.append(i)
-    answer = v1.BatchMatchHashesResponse(policy=policy, revision=revision)
-    answer.MergeFromString(b"".join(chunks))
-    into = answer.results
-    for i in labelled:
-        into[i].label = results[i].label
-    return answer
-
-
-def match_result_from_pb(pb: v1.MatchResult, at: str = "result") -> MatchResult:
-    """Return the answer to one query. A verdict that this version does not know is read as UNAVAILABLE, never as harmless."""
-    return MatchResult(
-        verdict=_VERDICT.get(pb.verdict, Verdict.UNAVAILABLE),
-        reasons=tuple(
-            ReasonLine(
-                code=r.code,
-                clause=r.clause,
-                text=r.text,
-                entries=tuple(_short_name(e, f"{at}.reasons[{i}].entries") for e in r.entries),
-            )
-            for i, r in enumerate(pb.reasons)
-        ),
-        matches=tuple(_entry_match_from_pb(m, f"{at}.matches[{i}]") for i, m in enumerate(pb.matches)),
-        label=pb.label,
-        truncated=pb.truncated,
-        withheld=pb.withheld,
-    )
-
-
-def media_result_to_pb(value: MediaResult) -> v1.MediaResult:
-    """Return the message of the answer about one media file."""
-    return v1.MediaResult(
-        result=match_result_to_pb(value.result),
-        hashes=[hash_to_pb(h) for h in value.hashes],
-        quality=value.quality,
-        media_type=value.media_type,
-    )
-
-
-def media_result_from_pb(pb: v1.MediaResult, at: str = "result") -> MediaResult:
-    """Return the answer about one media file."""
-    wrong: list[Violation] = []
-    found = tuple(_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes))
-    _refuse(wrong)
-    return MediaResult(
-        result=match_result_from_pb(pb.result, f"{at}.result"),
-        hashes=found,
-        quality=pb.quality if pb.HasField("quality") else None,
-        media_type=pb.media_type,
-    )
-
-
 # Administration
 
 
 def token_to_pb(token: Principal) -> v1.Token:
     """Return the message of a token."""
-    with _Sendable("token"):
+    with Sendable("token"):
         return v1.Token(
             name=names.token_name(token.name),
             role=_ROLE.to_pb(token.role),
@@ -821,14 +589,14 @@ def token_to_pb(token: Principal) -> v1.Token:
 def token_from_pb(pb: v1.Token, *, token_id: str | None = None, at: str = "token") -> Principal:
     """Return the token's principal. `token_id`: the id that a create request gives instead of a name."""
     wrong: list[Violation] = []
-    name = _checked(wrong, names.parse_token, pb.name, f"{at}.name") if token_id is None else token_id
+    name = checked(wrong, names.parse_token, pb.name, f"{at}.name") if token_id is None else token_id
     contributor = ""
     if pb.contributor:
-        contributor = _checked(wrong, names.parse_contributor, pb.contributor, f"{at}.contributor") or ""
+        contributor = checked(wrong, names.parse_contributor, pb.contributor, f"{at}.contributor") or ""
     role = _ROLE.from_pb(pb.role, f"{at}.role", wrong)
     for i, purpose in enumerate(pb.purposes):
-        _check_text(purpose, f"{at}.purposes[{i}]", wrong)
-    _refuse(wrong)
+        check_text(purpose, f"{at}.purposes[{i}]", wrong)
+    refuse(wrong)
     return Principal(name=name or "", role=role, contributor=contributor, purposes=tuple(pb.purposes))
 
 
@@ -869,21 +637,6 @@ def status_from_pb(pb: v1.Status) -> Status:
 # The parts
 
 
-def _hash(pb: v1.Hash, at: str, wrong: list[Violation]) -> Hash:
-    name, digest = pb.algorithm, pb.digest
-    if _WIDTHS.get(name) == len(digest):
-        return Hash(name, digest)
-    try:
-        return Hash.of(name, digest)
-    except HashError as e:
-        # Hexadecimal text read as base64 gives three bytes where the digest has two: the commonest mistake in JSON.
-        hint = "; JSON carries bytes in base64, not in hexadecimal" if 2 * len(digest) == 3 * _width(name) else ""
-        wrong.append(Violation(f"{at}.digest", e.message + hint, e.violations[0].reason))
-    except InvalidArgument as e:
-        wrong.append(Violation(f"{at}.algorithm", e.message, e.violations[0].reason))
-    return Hash(name, digest)
-
-
 def _record(pb: v1.Record, at: str, index: int, wrong: list[Violation]) -> Record:
     position, external_id, value, region = pb.position, pb.external_id, pb.value, pb.region
     member, media_type, series, source_time = pb.member, pb.media_type, pb.series, pb.source_time
@@ -891,7 +644,7 @@ def _record(pb: v1.Record, at: str, index: int, wrong: list[Violation]) -> Recor
     clean = position != ""
     for h in pb.hashes[:]:
         name, digest = h.algorithm, h.digest
-        if _WIDTHS.get(name) == len(digest):
+        if WIDTHS.get(name) == len(digest):
             found.append(Hash(name, digest))
         else:
             clean = False
@@ -939,18 +692,18 @@ def _unusual_record(pb: v1.Record, at: str, wrong: list[Violation]) -> Record:
     if not pb.position:
         wrong.append(Violation(f"{at}.position", "must not be empty", "REQUIRED"))
     for field in _RECORD_TEXTS:
-        _check_text(getattr(pb, field), f"{at}.{field}", wrong)
+        check_text(getattr(pb, field), f"{at}.{field}", wrong)
     for name, count in (("hashes", len(pb.hashes)), ("faults", len(pb.faults)), ("tags", len(pb.tags))):
         if count > MAX_HASHES_PER_ENTRY:
             wrong.append(Violation(f"{at}.{name}", f"must be at most {MAX_HASHES_PER_ENTRY}, got {count}", "TOO_MANY"))
     for i, tag in enumerate(pb.tags):
-        _check_text(tag, f"{at}.tags[{i}]", wrong)
+        check_text(tag, f"{at}.tags[{i}]", wrong)
     for i, fault in enumerate(pb.faults):
         for text in ("algorithm", "reason", "detail"):
-            _check_text(getattr(fault, text), f"{at}.faults[{i}].{text}", wrong)
+            check_text(getattr(fault, text), f"{at}.faults[{i}].{text}", wrong)
     for i, review in enumerate(pb.reviews):
         for text in ("author", "comment"):
-            _check_text(getattr(review, text), f"{at}.reviews[{i}].{text}", wrong)
+            check_text(getattr(review, text), f"{at}.reviews[{i}].{text}", wrong)
     media_size = pb.media_size_bytes if pb.HasField("media_size_bytes") else None
     if media_size is not None and media_size < 0:
         wrong.append(Violation(f"{at}.media_size_bytes", f"must not be negative, got {media_size}", "OUT_OF_RANGE"))
@@ -959,7 +712,7 @@ def _unusual_record(pb: v1.Record, at: str, wrong: list[Violation]) -> Record:
         wrong.append(Violation(f"{at}.quality", f"must be between 0 and 100, got {quality}", "OUT_OF_RANGE"))
     return Record(
         position=pb.position,
-        hashes=tuple(_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)),
+        hashes=tuple(read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)),
         faults=tuple(HashFault(f.algorithm, f.reason, f.detail) for f in pb.faults),
         action=_ACTION.from_pb(pb.action, f"{at}.action", wrong),
         external_id=pb.external_id,
@@ -974,7 +727,7 @@ def _unusual_record(pb: v1.Record, at: str, wrong: list[Violation]) -> Record:
         quality=quality,
         source_time=pb.source_time,
         reviews=tuple(
-            RecordReview(_REVIEW_KIND.from_pb(r.kind, f"{at}.reviews[{i}].kind", wrong), r.author, r.comment)
+            RecordReview(REVIEW_KIND.from_pb(r.kind, f"{at}.reviews[{i}].kind", wrong), r.author, r.comment)
             for i, r in enumerate(pb.reviews)
         ),
     )
@@ -990,167 +743,3 @@ _RECORD_TEXTS: Final = (
     "series",
     "source_time",
 )
-
-
-def _query(pb: v1.Query, at: str, wrong: list[Violation]) -> Query:
-    found = tuple([_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)])
-    if not found:
-        wrong.append(Violation(f"{at}.hashes", "must hold at least one hash", "REQUIRED"))
-    elif len(found) > MAX_HASHES_PER_QUERY:
-        wrong.append(Violation(f"{at}.hashes", f"must be at most {MAX_HASHES_PER_QUERY}, got {len(found)}", "TOO_MANY"))
-    if len(pb.label) > MAX_TEXT:
-        _check_text(pb.label, f"{at}.label", wrong)
-    return Query(hashes=found, label=pb.label)
-
-
-def _entry_match_to_pb(match: EntryMatch) -> v1.EntryMatch:
-    return v1.EntryMatch(
-        entry=entry_to_pb(match.entry),
-        algorithm=match.algorithm,
-        distance=match.distance,
-        query_digest=match.query_digest,
-        reviews=[
-            v1.ReviewSummary(kind=_REVIEW_KIND.to_pb(kind), review_count=count) for kind, count in match.reviews.items()
-        ],
-        marking=marking_to_pb(match.marking),
-    )
-
-
-def _entry_match_from_pb(pb: v1.EntryMatch, at: str) -> EntryMatch:
-    wrong: list[Violation] = []
-    reviews = {
-        _REVIEW_KIND.from_pb(r.kind, f"{at}.reviews[{i}].kind", wrong): r.review_count for i, r in enumerate(pb.reviews)
-    }
-    _refuse(wrong)
-    return EntryMatch(
-        entry=entry_from_pb(pb.entry, f"{at}.entry"),
-        algorithm=pb.algorithm,
-        distance=pb.distance,
-        query_digest=pb.query_digest,
-        reviews=reviews,
-        marking=marking_from_pb(pb.marking, f"{at}.marking"),
-    )
-
-
-def _long_name(entry: str) -> str:
-    """`CONTRIBUTOR/SET/ID`, as the model names an entry, to its resource name."""
-    contributor, hash_set, entry_id = entry.split("/")
-    return names.entry_name(contributor, hash_set, int(entry_id))
-
-
-def _short_name(name: str, field: str) -> str:
-    contributor, hash_set, entry_id = names.parse_entry(name, field)
-    return f"{contributor}/{hash_set}/{entry_id}"
-
-
-def _width(algorithm: str) -> int:
-    return hashes.algorithm(algorithm).digest_bytes
-
-
-def _algorithm(name: str, _field: str) -> str:
-    return hashes.algorithm(name).name
-
-
-def _enums(table: _EnumMap[_E], numbers: Iterable[int], at: str) -> tuple[_E, ...]:
-    wrong: list[Violation] = []
-    found = tuple(table.from_pb(number, f"{at}[{i}]", wrong) for i, number in enumerate(numbers))
-    _refuse(wrong)
-    return found
-
-
-_T = TypeVar("_T")
-_P = TypeVar("_P")
-
-
-def _checked(wrong: list[Violation], parse: Callable[[str, str], _T], text: str, field: str) -> _T | None:
-    """Return `parse(text, field)`, or note its violations under `field` and return None."""
-    try:
-        return parse(text, field)
-    except InvalidArgument as e:
-        wrong += [Violation(field, v.description, v.reason) for v in e.violations]
-        return None
-
-
-def _collect(wrong: list[Violation], convert: Callable[[_P, str], _T], pb: _P, at: str, otherwise: _T) -> _T:
-    """Return `convert(pb, at)`, or note its violations and return `otherwise`, which the caller then drops."""
-    try:
-        return convert(pb, at)
-    except InvalidArgument as e:
-        wrong += e.violations
-        return otherwise
-
-
-def _build(
-    kind: Callable[..., _T], values: Mapping[str, Any], wrong: list[Violation], at: str, fields: Mapping[str, str]
-) -> _T:
-    """Return `kind(**values)`; raise the violations found so far together with the model's own, under the client's paths."""
-    try:
-        built = kind(**values)
-    except InvalidArgument as e:
-        seen = {v.field for v in wrong}
-        renamed = (Violation(fields.get(v.field, f"{at}.{v.field}"), v.description, v.reason) for v in e.violations)
-        # A field that could not even be read stands in with a placeholder; what the model says of that is no news.
-        wrong += [v for v in renamed if v.field not in seen]
-        raise _invalid(wrong) from e
-    _refuse(wrong)
-    return built
-
-
-def _require(pb: Any, at: str, fields: Iterable[str], wrong: list[Violation]) -> None:
-    wrong += [Violation(f"{at}.{field}", "must not be empty", "REQUIRED") for field in fields if not getattr(pb, field)]
-
-
-def _check_text(text: str, field: str, wrong: list[Violation]) -> None:
-    if len(text) > MAX_TEXT:
-        wrong.append(Violation(field, f"must be at most {MAX_TEXT} characters, got {len(text)}", "TOO_LONG"))
-    if "\0" in text:
-        wrong.append(Violation(field, "must not hold NUL characters", "NUL_CHARACTER"))
-
-
-def _refuse(wrong: list[Violation]) -> None:
-    if wrong:
-        raise _invalid(wrong)
-
-
-def _invalid(wrong: list[Violation]) -> InvalidArgument:
-    first = wrong[0]
-    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    return InvalidArgument(f"{first.field}: {first.description}{more}", violations=tuple(wrong))
-
-
-class _Sendable:
-    """Maps what protobuf says of a value that it cannot hold to InvalidArgument naming the message."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ValueError):
-            raise _unsendable(self._what) from error
-
-
-def _unsendable(what: str) -> InvalidArgument:
-    return InvalidArgument(
-        f"{what}: cannot be sent: some text is not valid Unicode, or a number is out of range; correct the source",
-        violations=(
-            Violation(what.split(" ", 1)[0], "must hold valid Unicode text and numbers in range", "NOT_SENDABLE"),
-        ),
-    )
-
-
-def _timestamp(time: datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp
-
-
-def _datetime(pb: Any, field: str) -> datetime | None:
-    if not pb.HasField(field):
-        return None
-    found: datetime = getattr(pb, field).ToDatetime(tzinfo=UTC)
-    return found

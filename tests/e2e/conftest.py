@@ -60,7 +60,7 @@ class Desk:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**_without_hashhub(), **self.environment},
+            env={**os.environ, **self.environment},
         )
         self._started.append(process)
         return process
@@ -138,17 +138,6 @@ def kill(pid: int) -> None:
     """End a process as a power cut would."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-def _without_hashhub() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith("HASHHUB_")}
-
-
-@pytest.fixture(autouse=True)
-def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may have a hub of their own."""
-    for name in [n for n in os.environ if n.startswith("HASHHUB_")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,180 @@
+"""How a field is read and refused: what `convert` and `matching` share.
+
+Whoever reads a message passes a list on, in which every violation is noted under the path that the client sees; only when all of it was read
+does `refuse` raise. `Sendable` is the border the other way: what protobuf cannot hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hashhub import hashes, v1
+from hashhub.errors import InvalidArgument, Violation
+from hashhub.hashes import ALGORITHMS, Hash, HashError
+from hashhub.model import MAX_TEXT
+
+_E = TypeVar("_E", bound=StrEnum)
+_T = TypeVar("_T")
+_P = TypeVar("_P")
+
+WIDTHS: Final = {a.name: a.digest_bytes for a in ALGORITHMS.values()}
+
+
+class _PbEnum(Protocol):
+    def items(self) -> list[tuple[str, Any]]: ...
+
+
+class EnumMap(Generic[_E]):
+    """The two directions of one enumeration. `default` is what UNSPECIFIED reads as; None: it is refused."""
+
+    def __init__(self, kind: type[_E], wire: _PbEnum, prefix: str, default: _E | None = None) -> None:
+        numbers = {name.removeprefix(prefix): number for name, number in wire.items()}
+        # A value that the contract lacks is found at import, by every test, and not by the first caller who sends it.
+        self._to_pb: dict[_E, Any] = {value: numbers[value.value] for value in kind}
+        self._from_pb: dict[int, _E] = {number: value for value, number in self._to_pb.items()}
+        if default is not None:
+            self._from_pb[0] = default
+        self._expected = ", ".join(f"{prefix}{value}" for value in kind)
+        self.to_pb = self._to_pb.__getitem__
+        self.get = self._from_pb.get
+
+    def from_pb(self, number: int, field: str, wrong: list[Violation]) -> _E:
+        """Return the value; for an unknown number note a violation and return any value, which the caller then drops."""
+        found = self._from_pb.get(number)
+        if found is not None:
+            return found
+        got = "it is not stated" if number == 0 else f"got {number}, which this version does not know"
+        expected = f"must be one of {self._expected}; {got}"
+        wrong.append(Violation(field, expected, "REQUIRED" if number == 0 else "UNKNOWN_VALUE"))
+        return next(iter(self._to_pb))
+
+
+def read_hash(pb: v1.Hash, at: str, wrong: list[Violation]) -> Hash:
+    """Return the hash; where it is none, note why and return any, which the caller then drops."""
+    name, digest = pb.algorithm, pb.digest
+    if WIDTHS.get(name) == len(digest):
+        return Hash(name, digest)
+    try:
+        return Hash.of(name, digest)
+    except HashError as e:
+        # Hexadecimal text read as base64 gives three bytes where the digest has two: the commonest mistake in JSON.
+        is_text = 2 * len(digest) == 3 * hashes.algorithm(name).digest_bytes
+        hint = "; JSON carries bytes in base64, not in hexadecimal" if is_text else ""
+        wrong.append(Violation(f"{at}.digest", e.message + hint, e.violations[0].reason))
+    except InvalidArgument as e:
+        wrong.append(Violation(f"{at}.algorithm", e.message, e.violations[0].reason))
+    return Hash(name, digest)
+
+
+def enums(table: EnumMap[_E], numbers: Iterable[int], at: str) -> tuple[_E, ...]:
+    """Return the values of numbers. Raises InvalidArgument with the violations of all of them."""
+    wrong: list[Violation] = []
+    found = tuple(table.from_pb(number, f"{at}[{i}]", wrong) for i, number in enumerate(numbers))
+    refuse(wrong)
+    return found
+
+
+def checked(wrong: list[Violation], parse: Callable[[str, str], _T], text: str, field: str) -> _T | None:
+    """Return `parse(text, field)`, or note its violations under `field` and return None."""
+    try:
+        return parse(text, field)
+    except InvalidArgument as e:
+        wrong += [Violation(field, v.description, v.reason) for v in e.violations]
+        return None
+
+
+def collect(wrong: list[Violation], convert: Callable[[_P, str], _T], pb: _P, at: str, otherwise: _T) -> _T:
+    """Return `convert(pb, at)`, or note its violations and return `otherwise`, which the caller then drops."""
+    try:
+        return convert(pb, at)
+    except InvalidArgument as e:
+        wrong += e.violations
+        return otherwise
+
+
+def build(
+    kind: Callable[..., _T], values: Mapping[str, Any], wrong: list[Violation], at: str, fields: Mapping[str, str]
+) -> _T:
+    """Return `kind(**values)`; raise the violations found so far together with the model's own, under the client's paths."""
+    try:
+        built = kind(**values)
+    except InvalidArgument as e:
+        seen = {v.field for v in wrong}
+        renamed = (Violation(fields.get(v.field, f"{at}.{v.field}"), v.description, v.reason) for v in e.violations)
+        # A field that could not be read has any value here; what the model says of that is no news.
+        wrong += [v for v in renamed if v.field not in seen]
+        raise _invalid(wrong) from e
+    refuse(wrong)
+    return built
+
+
+def require(pb: Any, at: str, fields: Iterable[str], wrong: list[Violation]) -> None:
+    """Note each of the fields that is empty."""
+    wrong += [Violation(f"{at}.{field}", "must not be empty", "REQUIRED") for field in fields if not getattr(pb, field)]
+
+
+def check_text(text: str, field: str, wrong: list[Violation]) -> None:
+    """Note what is wrong with a text: too long, or a NUL character, which PostgreSQL cannot hold."""
+    if len(text) > MAX_TEXT:
+        wrong.append(Violation(field, f"must be at most {MAX_TEXT} characters, got {len(text)}", "TOO_LONG"))
+    if "\0" in text:
+        wrong.append(Violation(field, "must not hold NUL characters", "NUL_CHARACTER"))
+
+
+def refuse(wrong: list[Violation]) -> None:
+    """Raise InvalidArgument with all violations, if there are any."""
+    if wrong:
+        raise _invalid(wrong)
+
+
+def _invalid(wrong: list[Violation]) -> InvalidArgument:
+    first = wrong[0]
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    return InvalidArgument(f"{first.field}: {first.description}{more}", violations=tuple(wrong))
+
+
+class Sendable:
+    """Maps what protobuf says of a value that it cannot hold to InvalidArgument naming the message."""
+
+    def __init__(self, what: str) -> None:
+        """`what`: the message, for the error."""
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ValueError):
+            raise unsendable(self._what) from error
+
+
+def unsendable(what: str) -> InvalidArgument:
+    """Return the error for a value that protobuf cannot hold."""
+    return InvalidArgument(
+        f"{what}: cannot be sent: some text is not valid Unicode, or a number is out of range; correct the source",
+        violations=(
+            Violation(what.split(" ", 1)[0], "must hold valid Unicode text and numbers in range", "NOT_SENDABLE"),
+        ),
+    )
+
+
+def timestamp(time: datetime | None) -> Timestamp | None:
+    """Return the message of a time."""
+    if time is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp
+
+
+def read_time(pb: Any, field: str) -> datetime | None:
+    """Return the time in a field, None where it has none."""
+    if not pb.HasField(field):
+        return None
+    found: datetime = getattr(pb, field).ToDatetime(tzinfo=UTC)
+    return found

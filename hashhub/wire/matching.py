@@ -1,0 +1,288 @@
+"""Queries, options and answers: the messages of every match call, to the model and back.
+
+Like `convert`, and quick: a batch of a hundred queries that finds nothing may cost little more than its transport. So a batch whose queries are
+alike is cut out of its bytes, and an answer that is given again is encoded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from hashhub import hashes, v1
+from hashhub.errors import Violation
+from hashhub.hashes import Hash
+from hashhub.model import (
+    MAX_HASHES_PER_QUERY,
+    MAX_TEXT,
+    EntryMatch,
+    MatchOptions,
+    MatchResult,
+    MediaResult,
+    Query,
+    ReasonLine,
+    Verdict,
+)
+from hashhub.wire import names
+from hashhub.wire.convert import (
+    REVIEW_KIND,
+    entry_from_pb,
+    entry_to_pb,
+    hash_to_pb,
+    marking_from_pb,
+    marking_to_pb,
+)
+from hashhub.wire.fields import WIDTHS, EnumMap, Sendable, check_text, checked, read_hash, refuse
+
+DEFAULT_MATCH_LIMIT: Final = 100
+MAX_MATCH_LIMIT: Final = 1000
+
+_VERDICT: Final = EnumMap(Verdict, v1.Verdict, "VERDICT_", Verdict.UNAVAILABLE)
+
+
+def query_to_pb(query: Query) -> v1.Query:
+    """Return the message of a query."""
+    with Sendable("query"):
+        pb = v1.Query(label=query.label)
+        add = pb.hashes.add
+        for value in query.hashes:
+            add(algorithm=value.algorithm, digest=value.digest)
+        return pb
+
+
+def queries_from_pb(request: v1.BatchMatchHashesRequest) -> list[Query]:
+    """Return the queries, or raise InvalidArgument with the violations of all of them. Each needs a hash."""
+    return _uniform_queries(request) or _any_queries(request.queries)
+
+
+def _uniform_queries(request: v1.BatchMatchHashesRequest) -> list[Query]:
+    """Return the queries of a batch if each has one hash of the same algorithm and no label; otherwise nothing.
+
+    Most batches are like that, and reading their fields one by one takes longer than all else that the hub does to them. Here the first
+    query is read, and the others are cut out of the encoded request. They must have the same bytes, tags and lengths, up to
+    the digest, whose length is the last of them; and all queries must follow each other at that distance.
+    """
+    count = len(request.queries)
+    if not count or len(request.queries[0].hashes) != 1:
+        return []
+    first = request.queries[0].hashes[0]
+    name, width = first.algorithm, len(first.digest)
+    one = v1.BatchMatchHashesRequest(queries=request.queries[:1]).SerializeToString()
+    head = one[:-width]
+    if request.queries[0].label or WIDTHS.get(name) != width or not one.endswith(first.digest):
+        return []
+    encoded = request.SerializeToString()
+    starts = range(0, count * len(one), len(one))
+    if {encoded[at : at + len(head)] for at in starts} != {head}:
+        return []
+    ends = range(len(one), count * len(one) + 1, len(one))
+    return [Query(hashes=(Hash(name, encoded[at - width : at]),)) for at in ends]
+
+
+def _any_queries(queries: Sequence[v1.Query]) -> list[Query]:
+    wrong: list[Violation] = []
+    found: list[Query] = []
+    width = WIDTHS.get
+    # Plain loops over slices: comprehensions and protobuf's own iterators take half as long again. What is left is reading fields.
+    for i, pb in enumerate(queries[:]):
+        given = []
+        fits = True
+        for h in pb.hashes[:]:
+            name, digest = h.algorithm, h.digest
+            if width(name) != len(digest):
+                fits = False
+            given.append(Hash(name, digest))
+        label = pb.label
+        if fits and 0 < len(given) <= MAX_HASHES_PER_QUERY and len(label) <= MAX_TEXT:
+            found.append(Query(hashes=tuple(given), label=label))
+        else:
+            found.append(_query(pb, f"queries[{i}]", wrong))
+    refuse(wrong)
+    return found
+
+
+def query_from_pb(pb: v1.Query, at: str = "query") -> Query:
+    """Return the query; it needs a hash."""
+    wrong: list[Violation] = []
+    found = _query(pb, at, wrong)
+    refuse(wrong)
+    return found
+
+
+def _query(pb: v1.Query, at: str, wrong: list[Violation]) -> Query:
+    found = tuple([read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)])
+    if not found:
+        wrong.append(Violation(f"{at}.hashes", "must hold at least one hash", "REQUIRED"))
+    elif len(found) > MAX_HASHES_PER_QUERY:
+        wrong.append(Violation(f"{at}.hashes", f"must be at most {MAX_HASHES_PER_QUERY}, got {len(found)}", "TOO_MANY"))
+    if len(pb.label) > MAX_TEXT:
+        check_text(pb.label, f"{at}.label", wrong)
+    return Query(hashes=found, label=pb.label)
+
+
+def options_to_pb(options: MatchOptions) -> v1.MatchOptions:
+    """Return the message of match options."""
+    with Sendable("options"):
+        return v1.MatchOptions(
+            policy=options.policy,
+            max_distances=options.max_distances,
+            match_limit=options.match_limit,
+            dihedral=options.dihedral,
+        )
+
+
+def options_from_pb(pb: v1.MatchOptions, at: str = "options") -> MatchOptions:
+    """Return the match options. A limit of 0 means 100, one over 1000 means 1000. Whether the policy exists is for the hub to say."""
+    wrong: list[Violation] = []
+    max_distances = {}
+    for name, distance in pb.max_distances.items():
+        field = f"{at}.max_distances[{name[:40]}]"
+        algorithm = checked(wrong, _algorithm, name, field)
+        if distance < 0:
+            wrong.append(Violation(field, f"must not be negative, got {distance}", "OUT_OF_RANGE"))
+        if algorithm is not None:
+            max_distances[algorithm] = distance
+    if pb.match_limit < 0:
+        wrong.append(Violation(f"{at}.match_limit", f"must not be negative, got {pb.match_limit}", "OUT_OF_RANGE"))
+    refuse(wrong)
+    return MatchOptions(
+        policy=pb.policy,
+        max_distances=max_distances,
+        match_limit=min(pb.match_limit or DEFAULT_MATCH_LIMIT, MAX_MATCH_LIMIT),
+        dihedral=pb.dihedral,
+    )
+
+
+def _algorithm(name: str, _field: str) -> str:
+    return hashes.algorithm(name).name
+
+
+def match_result_to_pb(result: MatchResult) -> v1.MatchResult:
+    """Return the message of the answer to one query."""
+    pb = v1.MatchResult()
+    pb.label = result.label
+    pb.verdict = _VERDICT.to_pb(result.verdict)
+    pb.truncated = result.truncated
+    pb.withheld = result.withheld
+    for reason in result.reasons:
+        pb.reasons.add(
+            code=reason.code, clause=reason.clause, text=reason.text, entries=[_long_name(e) for e in reason.entries]
+        )
+    for match in result.matches:
+        pb.matches.append(_entry_match_to_pb(match))
+    return pb
+
+
+def match_results_to_pb(results: Sequence[MatchResult], policy: str, revision: int) -> v1.BatchMatchHashesResponse:
+    """Return the message of the answers to a batch's queries, in their order."""
+    # Nearly all queries of a batch find nothing and are told so in the same words, which are encoded once: protobuf reads
+    # concatenated messages as one, several times faster than it copies or fills them.
+    chunks: list[bytes] = []
+    labelled: list[int] = []
+    chunk, last = b"", MatchResult(verdict=Verdict.UNAVAILABLE)
+    for i, result in enumerate(results):
+        # The most telling differences first. What has matches is never the same.
+        if (
+            result.reasons is not last.reasons
+            or result.matches
+            or last.matches
+            or result.verdict is not last.verdict
+            or result.truncated is not last.truncated
+            or result.withheld is not last.withheld
+            or not chunk
+        ):
+            pb = match_result_to_pb(result)
+            pb.ClearField("label")
+            chunk, last = v1.BatchMatchHashesResponse(results=[pb]).SerializeToString(), result
+        chunks.append(chunk)
+        if result.label:
+            labelled.append(i)
+    answer = v1.BatchMatchHashesResponse(policy=policy, revision=revision)
+    answer.MergeFromString(b"".join(chunks))
+    into = answer.results
+    for i in labelled:
+        into[i].label = results[i].label
+    return answer
+
+
+def match_result_from_pb(pb: v1.MatchResult, at: str = "result") -> MatchResult:
+    """Return the answer to one query. A verdict that this version does not know is read as UNAVAILABLE, never as harmless."""
+    return MatchResult(
+        verdict=_VERDICT.get(pb.verdict, Verdict.UNAVAILABLE),
+        reasons=tuple(
+            ReasonLine(
+                code=r.code,
+                clause=r.clause,
+                text=r.text,
+                entries=tuple(_short_name(e, f"{at}.reasons[{i}].entries") for e in r.entries),
+            )
+            for i, r in enumerate(pb.reasons)
+        ),
+        matches=tuple(_entry_match_from_pb(m, f"{at}.matches[{i}]") for i, m in enumerate(pb.matches)),
+        label=pb.label,
+        truncated=pb.truncated,
+        withheld=pb.withheld,
+    )
+
+
+def _entry_match_to_pb(match: EntryMatch) -> v1.EntryMatch:
+    return v1.EntryMatch(
+        entry=entry_to_pb(match.entry),
+        algorithm=match.algorithm,
+        distance=match.distance,
+        query_digest=match.query_digest,
+        reviews=[
+            v1.ReviewSummary(kind=REVIEW_KIND.to_pb(kind), review_count=count) for kind, count in match.reviews.items()
+        ],
+        marking=marking_to_pb(match.marking),
+    )
+
+
+def _entry_match_from_pb(pb: v1.EntryMatch, at: str) -> EntryMatch:
+    wrong: list[Violation] = []
+    reviews = {
+        REVIEW_KIND.from_pb(r.kind, f"{at}.reviews[{i}].kind", wrong): r.review_count for i, r in enumerate(pb.reviews)
+    }
+    refuse(wrong)
+    return EntryMatch(
+        entry=entry_from_pb(pb.entry, f"{at}.entry"),
+        algorithm=pb.algorithm,
+        distance=pb.distance,
+        query_digest=pb.query_digest,
+        reviews=reviews,
+        marking=marking_from_pb(pb.marking, f"{at}.marking"),
+    )
+
+
+def media_result_to_pb(value: MediaResult) -> v1.MediaResult:
+    """Return the message of the answer about one media file."""
+    return v1.MediaResult(
+        result=match_result_to_pb(value.result),
+        hashes=[hash_to_pb(h) for h in value.hashes],
+        quality=value.quality,
+        media_type=value.media_type,
+    )
+
+
+def media_result_from_pb(pb: v1.MediaResult, at: str = "result") -> MediaResult:
+    """Return the answer about one media file."""
+    wrong: list[Violation] = []
+    found = tuple(read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes))
+    refuse(wrong)
+    return MediaResult(
+        result=match_result_from_pb(pb.result, f"{at}.result"),
+        hashes=found,
+        quality=pb.quality if pb.HasField("quality") else None,
+        media_type=pb.media_type,
+    )
+
+
+def _long_name(entry: str) -> str:
+    """`CONTRIBUTOR/SET/ID`, as the model names an entry, to its resource name."""
+    contributor, hash_set, entry_id = entry.split("/")
+    return names.entry_name(contributor, hash_set, int(entry_id))
+
+
+def _short_name(name: str, field: str) -> str:
+    contributor, hash_set, entry_id = names.parse_entry(name, field)
+    return f"{contributor}/{hash_set}/{entry_id}"
