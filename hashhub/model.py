@@ -31,9 +31,7 @@ from hashhub.hashes import Hash
 _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _JURISDICTION: Final = re.compile(r"[A-Z]{2}|ZZ")
 MAX_HASHES_PER_ENTRY: Final = 64  # far above what any format carries; bounds what one record can cost
-MAX_HASHES_PER_QUERY: Final = (
-    1024  # a long animation with all rotations and flips has fewer: 32 frames x 8 x 3 and the digests
-)
+MAX_HASHES_PER_QUERY: Final = 1024  # 32 frames with all rotations and flips have fewer: 32 x 8 x 3, and digests
 MAX_TEXT: Final = 1024  # characters in any one free-text field of a record
 
 

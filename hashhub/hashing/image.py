@@ -725,12 +725,10 @@ def _pdq(picture: Image.Image, *, dihedral: bool) -> tuple[dict[Transform | None
     from hashhub.hashing import pdq
 
     found = pdq.compute(np.asarray(picture), _MIRRORS.values() if dihedral else [_MIRRORS[None]])
-    upright, quality = found[_MIRRORS[None]]
-    bits: dict[Transform | None, int] = {None: upright}
+    bits = {transform: found[mirror][0] for transform, mirror in _MIRRORS.items() if mirror in found}
     if dihedral:
-        bits = {transform: found[mirror][0] for transform, mirror in _MIRRORS.items()}
         bits |= {turned: _transpose(bits[kept]) for turned, kept in _TRANSPOSED.items()}
-    return {t: Hash("PDQ", b.to_bytes(_PDQ_BYTES)) for t, b in bits.items()}, quality
+    return {t: Hash("PDQ", b.to_bytes(_PDQ_BYTES)) for t, b in bits.items()}, found[_MIRRORS[None]][1]
 
 
 def _imagehashes(grey: Image.Image, wanted: frozenset[str]) -> Iterator[Hash]:

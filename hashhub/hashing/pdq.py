@@ -25,10 +25,7 @@ _Floats = npt.NDArray[np.float32]
 _SAMPLES: Final = 64  # a side, after the filter
 _SIDE: Final = 16  # of the DCT's part that is kept
 _LEAST_SIDE: Final = 5  # the reference gives smaller pictures the hash 0 and the quality 0
-_TILE: Final = (
-    512,
-    16,
-)  # rows and columns turned at a time, so that what is touched stays in the caches, the page tables' too
+_TILE: Final = (512, 16)  # rows and columns turned at a time: what is touched stays in the caches, the page tables' too
 _LINE: Final = 16  # floats in a cache line
 _LUMA: Final = (0.299, 0.587, 0.114)
 

@@ -8,8 +8,8 @@ A mark lowers what a hit is worth, so nobody may be able to cause one by uploadi
 
 - A hit at distance 0 is neither counted nor marked. The query is the listed digest itself; that it is frequent says nothing about whether it
   was listed rightly. Exact algorithms have no other hits.
-- A query digest counts once for a listed digest, however often it is repeated. What is remembered is the last PAIRS pairs at most, so a
-  repetition counts again only after that many *other* pairs: never more than a share of 1 / PAIRS of the hits.
+- A query digest counts once for a listed digest, however often it is repeated. PAIRS pairs are remembered, then all are forgotten:
+  a repetition counts once among that many *different* pairs, a share of 1 / PAIRS of what is counted.
 
 Queries are counted with their repetitions. That makes a trip harder, which is the harmless direction.
 

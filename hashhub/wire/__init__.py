@@ -1,7 +1,8 @@
 """What goes over the wire, for both ends: messages, resource names and errors, to the model and back.
 
-The server and the client meet here and nowhere else. One decision each: `convert` (what a message means), `matching` (the same for the match calls,
-quickly), `fields` (how a field is read and refused), `names` (resource names), `status` (errors). Generated code (`hashhub.v1`) knows nothing of the model, and the model nothing of it.
+The server and the client meet here and nowhere else. One decision each: `convert` (what a message means), `matching` (the same for the match
+calls, quickly), `fields` (how a field is read and refused), `names` (resource names), `status` (errors). Generated code (`hashhub.v1`)
+knows nothing of the model, and the model nothing of it.
 """
 
 from __future__ import annotations
@@ -25,10 +26,8 @@ from hashhub.wire.convert import (
     finding_to_pb,
     flags_from_pb,
     flags_to_pb,
-    hash_from_pb,
     hash_set_from_pb,
     hash_set_to_pb,
-    hash_to_pb,
     import_from_pb,
     import_to_pb,
     marking_from_pb,
@@ -76,16 +75,12 @@ from hashhub.wire.names import (
     token_name,
 )
 from hashhub.wire.status import (
-    DOMAIN,
-    VIOLATIONS_SENT,
     error_to_status,
     status_pb_to_error,
     status_to_error,
 )
 
 __all__ = [
-    "DOMAIN",
-    "VIOLATIONS_SENT",
     "changed_entry_from_pb",
     "changed_entry_to_pb",
     "classification_from_pb",
@@ -107,11 +102,9 @@ __all__ = [
     "finding_to_pb",
     "flags_from_pb",
     "flags_to_pb",
-    "hash_from_pb",
     "hash_set_from_pb",
     "hash_set_name",
     "hash_set_to_pb",
-    "hash_to_pb",
     "import_from_pb",
     "import_name",
     "import_to_pb",

@@ -80,6 +80,7 @@ _DISPOSITION: Final = EnumMap(Disposition, v1.Disposition, "DISPOSITION_")
 _ACTION: Final = EnumMap(Action, v1.Action, "ACTION_", Action.CONTRIBUTE)
 REVIEW_KIND: Final = EnumMap(ReviewKind, v1.ReviewKind, "REVIEW_KIND_")
 _CHANGE_KIND: Final = EnumMap(ChangeKind, v1.ChangeKind, "CHANGE_KIND_")
+
 # Contributors and hash sets
 
 
@@ -195,14 +196,6 @@ def marking_from_pb(pb: v1.Marking, at: str = "marking") -> Marking:
 def hash_to_pb(value: Hash) -> v1.Hash:
     """Return the message of a hash."""
     return v1.Hash(algorithm=value.algorithm, digest=value.digest)
-
-
-def hash_from_pb(pb: v1.Hash, at: str = "hash") -> Hash:
-    """Return the checked hash; aliases of its algorithm's name become the canonical name."""
-    wrong: list[Violation] = []
-    found = read_hash(pb, at, wrong)
-    refuse(wrong)
-    return found
 
 
 def flags_to_pb(flags: Flags) -> v1.Flags:

@@ -55,7 +55,7 @@ class EnumMap(Generic[_E]):
 
 
 def read_hash(pb: v1.Hash, at: str, wrong: list[Violation]) -> Hash:
-    """Return the hash; where it is none, note why and return any, which the caller then drops."""
+    """Return the hash, under its algorithm's canonical name; where it is none, note why and return any, which the caller then drops."""
     name, digest = pb.algorithm, pb.digest
     if WIDTHS.get(name) == len(digest):
         return Hash(name, digest)

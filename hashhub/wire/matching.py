@@ -179,17 +179,17 @@ def match_results_to_pb(results: Sequence[MatchResult], policy: str, revision: i
     # concatenated messages as one, several times faster than it copies or fills them.
     chunks: list[bytes] = []
     labelled: list[int] = []
-    chunk, last = b"", MatchResult(verdict=Verdict.UNAVAILABLE)
+    chunk, last = b"", None
     for i, result in enumerate(results):
         # The most telling differences first. What has matches is never the same.
         if (
-            result.reasons is not last.reasons
+            last is None
+            or result.reasons is not last.reasons
             or result.matches
             or last.matches
             or result.verdict is not last.verdict
             or result.truncated is not last.truncated
             or result.withheld is not last.withheld
-            or not chunk
         ):
             pb = match_result_to_pb(result)
             pb.ClearField("label")

@@ -30,6 +30,7 @@ _SHAPES: Final = {
     "schemes/{scheme}": re.compile(f"schemes/{_OPAQUE}"),
 }
 _CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _TOKEN, _POLICY, _SCHEME = _SHAPES
+_KINDS: Final = {"Contributor": _CONTRIBUTOR, "HashSet": _SET, "Import": _IMPORT, "Entry": _ENTRY, "Token": _TOKEN}
 
 
 def contributor_name(contributor: str) -> str:
@@ -72,18 +73,9 @@ def scheme_name(scheme: str, version: str) -> str:
     return f"schemes/{scheme}@{version}"
 
 
-_COLLECTIONS: Final[dict[str, tuple[str, ...]]] = {
-    "Contributor": ("contributors",),
-    "HashSet": ("contributors", "hashSets"),
-    "Import": ("contributors", "hashSets", "imports"),
-    "Entry": ("contributors", "hashSets", "entries"),
-    "Token": ("tokens",),
-}
-
-
 def resource_name(kind: str, name: str) -> str:
     """Return the resource name of what the model calls `name` (`alpha/list/7`); `name` itself if it says too little for one."""
-    collections, ids = _COLLECTIONS.get(kind, ()), name.split("/")
+    collections, ids = _KINDS[kind].split("/")[::2] if kind in _KINDS else [], name.split("/")
     if len(ids) != len(collections):
         return name
     return "/".join(f"{collection}/{one}" for collection, one in zip(collections, ids, strict=True))

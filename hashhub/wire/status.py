@@ -72,11 +72,7 @@ def error_to_status(error: HashHubError) -> status_pb2.Status:
         case Code.FAILED_PRECONDITION:
             details.append(
                 error_details_pb2.PreconditionFailure(
-                    violations=[
-                        error_details_pb2.PreconditionFailure.Violation(
-                            type=error.reason, subject=metadata.get("resourceName", "")
-                        )
-                    ]
+                    violations=[error_details_pb2.PreconditionFailure.Violation(type=error.reason)]
                 )
             )
         case Code.RESOURCE_EXHAUSTED:

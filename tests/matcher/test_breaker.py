@@ -115,7 +115,7 @@ def _record(breaker: Breaker, query: bytes, digest: bytes, distance: int) -> boo
 
 
 def test_what_is_remembered_of_repetitions_is_bounded() -> None:
-    """A repetition counts again only after PAIRS other pairs, and nothing grows with the traffic."""
+    """A repetition counts once among PAIRS different pairs, and nothing grows with the traffic."""
     breaker = Breaker(CircuitBreaker(share=0.0, min_hits=5, window_seconds=600))
     repeated, listed = b"q" * 32, b"d" * 32
     for n in range(3 * PAIRS):
@@ -124,6 +124,14 @@ def test_what_is_remembered_of_repetitions_is_bounded() -> None:
     assert breaker.tripped == ()
     assert len(breaker._seen) <= PAIRS
     assert len(breaker._counts) <= COUNTERS
+
+
+def test_of_one_query_beside_a_cluster_the_nearest_hits_are_counted() -> None:
+    breaker = Breaker(CircuitBreaker(share=0.0, min_hits=1, window_seconds=600))
+    cluster = np.repeat(np.arange(40, dtype=np.uint8)[:, None], 32, axis=1)
+    distances = np.arange(1, 41, dtype=np.int32)
+    marked = breaker.record("PDQ", ITEM, np.array([0, 40], np.int64), distances, cluster)
+    assert marked.tolist() == [True] * 16 + [False] * 24
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2), st.integers(0, 2)), max_size=80))

@@ -261,7 +261,6 @@ ROUND_TRIPS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Message], C
     "contributor": (contributors, wire.contributor_to_pb, wire.contributor_from_pb),
     "hash set": (hash_sets, wire.hash_set_to_pb, wire.hash_set_from_pb),
     "marking": (markings, wire.marking_to_pb, wire.marking_from_pb),
-    "hash": (hashes, wire.hash_to_pb, wire.hash_from_pb),
     "flags": (flag_sets, wire.flags_to_pb, wire.flags_from_pb),
     "classification": (classifications, wire.classification_to_pb, wire.classification_from_pb),
     "entry": (entries, wire.entry_to_pb, wire.entry_from_pb),
@@ -375,7 +374,7 @@ def test_aliases_of_algorithms_become_canonical() -> None:
 def test_hexadecimal_sent_as_base64_is_recognised(name: str) -> None:
     digest = bytes(ALGORITHMS[name].digest_bytes * 3 // 2)
     with pytest.raises(InvalidArgument, match="base64, not in hexadecimal"):
-        wire.hash_from_pb(v1.Hash(algorithm=name, digest=digest))
+        wire.query_from_pb(v1.Query(hashes=[v1.Hash(algorithm=name, digest=digest)]))
 
 
 def test_a_contributor_reports_the_models_violations_by_the_clients_paths() -> None:
