@@ -118,7 +118,7 @@ class Follower:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the matcher has caught up once since the start."""
+        """Whether the matcher has caught up since the start, and the database has not been restored from a backup since."""
         return self._ready.is_set()
 
     def require_ready(self) -> None:
@@ -127,18 +127,13 @@ class Follower:
         While the database is away others may be committing where this process cannot see it; soon that is no longer known
         to be untrue.
         """
-        if time.monotonic() - self._looked > _STALE_SECONDS + 2 * self._poll_interval and self._ready.is_set():
-            raise Unavailable(
-                "the hub has not been able to look for changes for some seconds, so it may not know what was just listed; retry in a moment",
-                reason=Reason.MATCHER_NOT_READY,
-                retry_after=1.0,
-            )
         if not self._ready.is_set():
-            raise Unavailable(
-                "the matcher is still reading the hub's entries; retry in a moment",
-                reason=Reason.MATCHER_NOT_READY,
-                retry_after=1.0,
-            )
+            why = "the matcher is still reading the hub's entries; retry in a moment"
+        elif time.monotonic() - self._looked > _STALE_SECONDS + 2 * self._poll_interval:
+            why = "the hub has not been able to look for changes for some seconds, so it may not know what was just listed; retry in a moment"
+        else:
+            return
+        raise Unavailable(why, reason=Reason.MATCHER_NOT_READY, retry_after=1.0)
 
     def wait(self, after_revision: int, timeout: float) -> bool:
         """Return True as soon as the matcher is past `after_revision`, False after `timeout` seconds or when following ends."""

@@ -691,8 +691,7 @@ class Intake:
     def _is_identical(self, entry: Entry, record: Record) -> bool:
         """Tell whether a live entry states exactly what the record states. The source's own time stamp does not count."""
         return (
-            entry.state in _LIVE
-            and (entry.classification.value if entry.classification else "") == self._meaning(record.value)
+            (entry.classification.value if entry.classification else "") == self._meaning(record.value)
             and set(entry.hashes) == set(record.hashes)
             and entry.flags == record.flags
             and (entry.media_type, entry.media_size, entry.series, entry.tags, entry.quality, entry.provenance.member)

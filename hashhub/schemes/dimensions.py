@@ -23,7 +23,6 @@ from typing import Final
 import msgspec
 
 from hashhub.errors import InvalidArgument, Violation
-from hashhub.model import Classification, Flags
 
 _LAW: Final = re.compile(r"([A-Z]{2}):(illegal|not-illegal)")
 
@@ -180,8 +179,6 @@ GROUPS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
     {"age_band": {"<18": ("0-2", "3-6", "7-10", "11-13", "14-15", "16-17")}}
 )
 
-_FLAGS: Final = ("victim_identified", "offender_identified", "distributed", "self_generated")
-
 
 def possible(name: str, values: Iterable[str]) -> tuple[str, ...]:
     """Return the sorted distinct values of one dimension, shorthand expanded.
@@ -220,19 +217,6 @@ def words(name: str, values: Collection[str]) -> str:
     order = list(DIMENSIONS[name].values) if name in DIMENSIONS else []
     plain = {v: v.partition("/")[0] for v in values}
     return " or ".join(sorted(values, key=lambda v: order.index(plain[v]) if plain[v] in order else -1))
-
-
-def from_flags(flags: Flags) -> dict[str, tuple[str, ...]]:
-    """Return what the flags say in dimensions; a flag that is None says nothing.
-
-    `suspected` has no dimension: its sources do not say what is suspected.
-    """
-    return {name: ("yes" if value else "no",) for name in _FLAGS if (value := getattr(flags, name)) is not None}
-
-
-def of_entry(classification: Classification | None, flags: Flags) -> dict[str, tuple[str, ...]]:
-    """Return all that an entry states in dimensions: its flags and its classification, which wins where both speak."""
-    return {**from_flags(flags), **(classification.dimensions if classification else {})}
 
 
 def worlds(dimensions: Mapping[str, tuple[str, ...]]) -> dict[str, frozenset[str]]:

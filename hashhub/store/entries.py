@@ -6,7 +6,7 @@ COMMITTED import never changes. A review counts for every entry by which a contr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -93,10 +93,10 @@ class Entries(Resources):
         code = s.ALGORITHM_CODES[algorithm]
         found: dict[bytes, list[Entry]] = {}
         sql = (
-            f"{_ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest {{digests}} "
+            f"{_ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest {{keys}} "
             f"AND e.state IN ({code_list(s.ENTRY_STATES[state] for state in states)}) ORDER BY h.digest, h.entry"
         )
-        for row in self._by_keys(sql, "digests", "bytea", (code,), sorted(set(digests))):
+        for row in self._by_keys(sql, "bytea", (code,), sorted(set(digests))):
             if (entry := self._entry(row)) is not None:
                 found.setdefault(row[12], []).append(entry)
         return found
@@ -110,8 +110,8 @@ class Entries(Resources):
 
     def get_entries(self, ids: Iterable[int]) -> dict[int, Entry]:
         """Return the visible entries with these ids, in any state, by id in ascending order; unknown ids are left out."""
-        sql = f"{_ENTRY_SQL} FROM entry e WHERE e.id {{ids}} ORDER BY e.id"
-        rows = self._by_keys(sql, "ids", "int8", (), sorted(set(ids)))
+        sql = f"{_ENTRY_SQL} FROM entry e WHERE e.id {{keys}} ORDER BY e.id"
+        rows = self._by_keys(sql, "int8", (), sorted(set(ids)))
         return {row[0]: entry for row in rows if (entry := self._entry(row)) is not None}
 
     def list_entries(
@@ -139,8 +139,8 @@ class Entries(Resources):
 
     def existing_by_external_ids(self, contributor: str, hash_set: str, ids: Iterable[str]) -> dict[str, list[Entry]]:
         """Return the visible entries of a hash set with these external ids that are not WITHDRAWN, by external id, oldest first."""
-        sql = f"{_ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.external_id {{ids}} AND e.state <> {WITHDRAWN} ORDER BY e.id"
-        rows = self._by_keys(sql, "ids", "text", (self._set_key(contributor, hash_set),), sorted({x for x in ids if x}))
+        sql = f"{_ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.external_id {{keys}} AND e.state <> {WITHDRAWN} ORDER BY e.id"
+        rows = self._by_keys(sql, "text", (self._set_key(contributor, hash_set),), sorted({x for x in ids if x}))
         found: dict[str, list[Entry]] = {}
         for row in rows:
             if (entry := self._entry(row)) is not None:
@@ -270,9 +270,9 @@ class Entries(Resources):
 
         A review's own `entry_id` is that of the entry that it was stated about: this one, or an earlier one about the same item.
         """
-        sql = f"{_REVIEW_SQL} WHERE e.id {{ids}} ORDER BY e.id, r.id"
+        sql = f"{_REVIEW_SQL} WHERE e.id {{keys}} ORDER BY e.id, r.id"
         found: dict[int, list[Review]] = {}
-        for row in self._by_keys(sql, "ids", "int8", (), sorted(set(entry_ids))):
+        for row in self._by_keys(sql, "int8", (), sorted(set(entry_ids))):
             found.setdefault(row[7], []).append(_review(row))
         return found
 
@@ -393,50 +393,35 @@ class Entries(Resources):
             c.exec_driver_sql(sql, [(later, hash_set, earlier) for earlier, later in pairs.tolist()])
 
     def _sets_of(self, c: Connection, ids: Sequence[int]) -> list[int]:
-        def fetch(text: str, parameters: Row) -> Sequence[Row]:
-            return c.exec_driver_sql(text, parameters).all()
-
-        sql = "SELECT DISTINCT e.hash_set FROM entry e WHERE e.id {ids}"
-        return sorted({row[0] for row in _by_keys(self._db, fetch, sql, "ids", "int8", (), ids)})
-
-    def _by_keys(self, sql: str, name: str, kind: str, before: Row, keys: Sequence[Any]) -> Iterator[Row]:
-        return _by_keys(self._db, self._db.fetch, sql, name, kind, before, keys)
+        sql = "SELECT DISTINCT e.hash_set FROM entry e WHERE e.id {keys}"
+        return sorted({row[0] for row in self._by_keys(sql, "int8", (), ids, c)})
 
     def _visible_states(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
-        sql = (
-            "SELECT e.id, e.state FROM entry e WHERE e.id {ids} "
-            "AND NOT EXISTS (SELECT 1 FROM allocation a WHERE e.id BETWEEN a.first_entry AND a.last_entry)"
-        )
+        sql = f"SELECT e.id, e.state FROM entry e WHERE e.id {{keys}} AND NOT EXISTS ({_STAGED_AROUND})"  # noqa: S608 - our own text
+        return {row[0]: row[1] for row in self._by_keys(sql, "int8", (), ids, c)}
+
+    def _by_keys(
+        self, sql: str, kind: str, before: Row, keys: Sequence[Any], c: Connection | None = None
+    ) -> Iterator[Row]:
+        """Yield the rows of `sql`, in which `{keys}` stands for a condition on sorted keys, a chunk of keys at a time.
+
+        SQLite gets few different statements, so that the driver has them prepared; PostgreSQL takes an array of the type `kind`.
+        With `c` the rows are read in its transaction.
+        """
 
         def fetch(text: str, parameters: Row) -> Sequence[Row]:
-            return c.exec_driver_sql(text, parameters).all()
+            return self._db.fetch(text, parameters) if c is None else c.exec_driver_sql(text, parameters).all()
 
-        return {row[0]: row[1] for row in _by_keys(self._db, fetch, sql, "ids", "int8", (), ids)}
-
-
-def _by_keys(
-    database: Database,
-    fetch: Callable[[str, Row], Sequence[Row]],
-    sql: str,
-    name: str,
-    kind: str,
-    before: Row,
-    keys: Sequence[Any],
-) -> Iterator[Row]:
-    """Yield the rows of `sql`, in which `{name}` stands for a condition on sorted keys, a chunk of keys at a time.
-
-    SQLite gets few different statements, so that the driver has them prepared; PostgreSQL takes an array.
-    """
-    if not database.is_sqlite:
-        text = database.sql(sql.format(**{name: f"= ANY(?::{kind}[])"}))
-        for start in range(0, len(keys), PAGE):
-            yield from fetch(text, (*before, list(keys[start : start + PAGE])))
-        return
-    for start in range(0, len(keys), _IN_SIZES[-1]):
-        part = keys[start : start + _IN_SIZES[-1]]
-        size = next(n for n in _IN_SIZES if n >= len(part))
-        text = sql.format(**{name: f"IN ({', '.join('?' * size)})"})
-        yield from fetch(text, (*before, *part, *([part[-1]] * (size - len(part)))))
+        if not self._db.is_sqlite:
+            text = self._db.sql(sql.format(keys=f"= ANY(?::{kind}[])"))
+            for start in range(0, len(keys), PAGE):
+                yield from fetch(text, (*before, list(keys[start : start + PAGE])))
+            return
+        for start in range(0, len(keys), _IN_SIZES[-1]):
+            part = keys[start : start + _IN_SIZES[-1]]
+            size = next(n for n in _IN_SIZES if n >= len(part))
+            text = sql.format(keys=f"IN ({', '.join('?' * size)})")
+            yield from fetch(text, (*before, *part, *([part[-1]] * (size - len(part)))))
 
 
 def note_loss(c: Connection, set_keys: Sequence[int], revision: int) -> None:

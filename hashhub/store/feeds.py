@@ -108,9 +108,9 @@ class Feeds(Entries):
     def still_active(self, algorithm: str, digests: Sequence[bytes] | NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Say of each digest whether an ACTIVE entry, visible or staged, has it: bool[n]."""
         wanted = [bytes(d) for d in digests]
-        sql = "SELECT DISTINCT h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND e.state = ? AND h.digest {digests}"
+        sql = "SELECT DISTINCT h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND e.state = ? AND h.digest {keys}"
         code = s.ALGORITHM_CODES[algorithm]
-        active = {row[0] for row in self._by_keys(sql, "digests", "bytea", (code, ACTIVE), sorted(set(wanted)))}
+        active = {row[0] for row in self._by_keys(sql, "bytea", (code, ACTIVE), sorted(set(wanted)))}
         return np.fromiter((d in active for d in wanted), np.bool_, len(wanted))
 
     def all_digests(self, chunk: int = 200_000) -> Iterator[tuple[str, NDArray[np.uint8]]]:

@@ -32,9 +32,8 @@ class Commit:
         self.renewed = time.monotonic()
         self.allocations: list[tuple[int, int]] = []
         self.ranges: list[tuple[int, int]] = []  # staged
-        self.hashes: dict[
-            int, tuple[bytearray, array[int]]
-        ] = {}  # algorithm code -> digests one after the other, entry ids
+        # algorithm code -> digests one after the other, entry ids
+        self.hashes: dict[int, tuple[bytearray, array[int]]] = {}
         self.size = 0
 
     def gather(self, rows: Sequence[Row]) -> None:

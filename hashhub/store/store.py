@@ -63,10 +63,6 @@ class Store(Imports, Feeds):
         """SQLITE or POSTGRESQL."""
         return "SQLITE" if self._db.is_sqlite else "POSTGRESQL"
 
-    def ping(self) -> None:
-        """Raise Unavailable when the database does not answer."""
-        self.revision()
-
     def revision(self) -> int:
         """Return the last revision. Reads made after this call see at least everything up to it."""
         return self.position().revision

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hashhub import schemes
 from hashhub.errors import InvalidArgument, Reason
-from hashhub.model import Flags, SchemeStatus
+from hashhub.model import SchemeStatus
 from hashhub.schemes import dimensions
 
 REGISTRY = schemes.load()
@@ -296,27 +296,6 @@ class TestSchemeFiles:
         (tmp_path / "again.toml").write_text(scheme_file(id="vic-us", version="2.0"))
         with pytest.raises(InvalidArgument, match=r"vic-us@2\.0 is defined twice"):
             schemes.load(tmp_path)
-
-
-class TestFlags:
-    def test_absent_is_not_false(self) -> None:
-        assert dimensions.from_flags(Flags()) == {}
-        assert dimensions.from_flags(Flags(victim_identified=False, distributed=True, suspected=True)) == {
-            "victim_identified": ("no",),
-            "distributed": ("yes",),
-        }
-        assert dimensions.from_flags(Flags(offender_identified=True, self_generated=False)) == {
-            "offender_identified": ("yes",),
-            "self_generated": ("no",),
-        }
-
-    def test_an_entry_states_its_flags_and_its_classification(self) -> None:
-        found = REGISTRY.get("vic-us").resolve("0")
-        assert dimensions.of_entry(found, Flags(distributed=True)) == {
-            "distributed": ("yes",),
-            "verdict": ("non-pertinent",),
-        }
-        assert dimensions.of_entry(None, Flags()) == {}
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_a_database_that_goes_away_and_comes_back(postgresql: Any, postgresql_ur
     fill.register(store)
     [kept] = fill.contribute(store, [1])
     # Restarted in between: nobody notices. Several connections are dead then, not only one.
-    threads = [threading.Thread(target=store.ping) for _ in range(4)]
+    threads = [threading.Thread(target=store.revision) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -230,7 +230,7 @@ def test_a_database_that_goes_away_and_comes_back(postgresql: Any, postgresql_ur
     revision = store.withdraw_entries([kept], "X")
     # Away: said so, with advice.
     postgresql.stop()
-    for call in (store.ping, lambda: fill.found(store, 1), lambda: store.delete_token("x")):
+    for call in (store.revision, lambda: fill.found(store, 1), lambda: store.delete_token("x")):
         with pytest.raises(Unavailable) as e:
             call()
         assert e.value.reason is Reason.DATABASE_UNAVAILABLE
