@@ -20,6 +20,7 @@ from hashhub.errors import Conflict, HashHubError, InvalidArgument, Reason, Unav
 from hashhub.hub import Hub
 from hashhub.matcher import Matcher
 from hashhub.model import EntryState, ImportState, Verdict
+from hashhub.store import MatcherChange
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near, writer
 
 
@@ -197,6 +198,22 @@ class TestRestarts:
         hub._matcher.compact()
         assert desk.known(1) == [1]
         assert hub._follower._mark.read().revision == -1
+
+    def test_the_mark_is_never_behind_what_was_applied(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+        hub, other = open_hub(start=False), Desk(open_hub(publisher=False))
+        other.hash_set("alpha/list")
+        changes = hub._store.matcher_changes
+
+        def late(after_revision: int, limit: int) -> list[MatcherChange]:
+            """Commit between the look at the position and that at the changes."""
+            monkeypatch.undo()
+            other.contribute("alpha/list", item(1))
+            return changes(after_revision, limit)
+
+        monkeypatch.setattr(hub._store, "matcher_changes", late)
+        hub._follower.catch_up()
+        assert hub._matcher.count("MD5") == 1
+        assert hub._follower._mark.read() == hub._store.position()
 
     def test_until_it_has_caught_up_it_does_not_answer(self, open_hub: Open) -> None:
         hub = open_hub(start=False)
