@@ -91,11 +91,13 @@ def import_file(
             raise
         except (Unavailable, FailedPrecondition, LimitExceeded, Conflict) as e:
             e.add_note(
-                "what was sent is kept, and nothing was made visible; give the same command again to go on from there"
+                "what was sent is kept, and all of the list becomes visible or nothing; give the same command again to go on from there"
             )
             raise
         except KeyboardInterrupt:
-            note("stopped; nothing of this list is visible yet. Give the same command again to go on where it stopped.")
+            note(
+                "stopped; all of the list becomes visible or nothing. Give the same command again to go on where it stopped."
+            )
             raise
     show_report(session, report)
     if report.is_refused:

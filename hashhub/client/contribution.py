@@ -24,7 +24,15 @@ import msgspec
 from hashhub import v1, wire
 from hashhub.client.transport import Transport
 from hashhub.connector import Connector, check_options
-from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidArgument, MalformedSource, Unavailable
+from hashhub.errors import (
+    Conflict,
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    MalformedSource,
+    Unavailable,
+)
 from hashhub.model import Disposition, Finding, Import, ImportState, Record, Reject
 
 # The rule of the cut. A run under other values cannot resume an import that was begun under these; the hub notices (CONFLICT).
@@ -79,7 +87,7 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     `repeated`: this source had been imported before, and nothing was done now. `resumed_batches`: how many batches an earlier run
     had stored. `groups` lists findings by disposition and reason, except ACCEPTED and UNCHANGED ones, which have a count only;
     `groups_complete` is False when there were more than FINDINGS_READ of them and only the first ones were read, or when the hub
-    went away right after the commit.
+    went away or was too busy right after the commit.
     """
 
     source: Import
@@ -179,8 +187,8 @@ def send(
     done = wire.import_from_pb(committed)
     try:
         found = report(transport, opened.name, done)
-    except Unavailable:
-        # What is committed is committed: a hub that stops now must not make it look as if it were not.
+    except (Unavailable, LimitExceeded):
+        # What is committed is committed: a hub that stops or is too busy now must not make it look as if it were not.
         found = ImportReport(source=done, groups_complete=False)
     return msgspec.structs.replace(found, validate_only=validate_only, resumed_batches=stored)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hashes import parse
-from hashhub.model import Contributor, ContributorKind, MatchOptions, Principal, Query, Role
+from hashhub.model import Contributor, ContributorKind, ImportState, MatchOptions, Principal, Query, Role
 from hashhub.testing.lists import random_items
 
 Answer = Callable[[str, bytes, grpc.ServicerContext], Message]
@@ -111,7 +112,7 @@ def test_waits_as_long_as_a_busy_hub_asks(kind: type[LimitExceeded | Conflict]) 
         PermissionDenied("no"),
         AlreadyExists("taken"),
         LimitExceeded("too large", reason=Reason.TOO_LARGE),
-        LimitExceeded("no room", reason=Reason.DISK_FULL, retry_after=60.0),
+        LimitExceeded("no room", reason=Reason.DISK_FULL, retry_after=0.1),
         Conflict("read again"),
         HashHubError("internal error"),
     ],
@@ -165,6 +166,21 @@ def test_a_passed_deadline_is_not_tried_again() -> None:
         over.set()
         assert caught.value.reason is Reason.DEADLINE_EXCEEDED
         assert calls == ["AdminService/GetStatus"] * 2
+
+
+@pytest.mark.parametrize("error", [Unavailable("stopping"), LimitExceeded("busy", retry_after=0.1)])
+def test_what_is_committed_is_reported_by_a_hub_that_cannot_list_findings(error: HashHubError) -> None:
+    def answer(method: str, request: bytes, context: grpc.ServicerContext) -> Message:
+        if method.endswith("ListFindings"):
+            return refuse(context, error)
+        state = "COMMITTED" if method.endswith("CommitImport") else "OPEN"
+        return v1.Import(name="contributors/c/hashSets/s/imports/1", state=f"IMPORT_STATE_{state}")
+
+    source = io.BytesIO(b"00" * 16 + b"  a.jpg\n")
+    with served(answer) as address, Client(address, "t", retry_seconds=0.2) as client:
+        report = client.import_source(source, connector="hash-lines", hash_set="c/s")
+    assert report.source.state is ImportState.COMMITTED
+    assert not report.groups_complete
 
 
 def test_sends_its_token() -> None:
