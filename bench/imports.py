@@ -7,7 +7,7 @@ mixed    the same with PhotoDNA beside them
 
 The bare driver writes the rows that the import wrote, packed and sorted already, through sqlite3's executemany or psycopg's COPY: what is
 left is the price of the protocol, of checking, packing, sorting, leases and accounting. Memory beyond the index is the server's peak
-minus its resident memory before, minus what the matcher holds for the entries at the end.
+minus what the matcher holds for the entries at the end.
 """
 
 from __future__ import annotations
@@ -79,8 +79,6 @@ def measure(kind: str, variant: str, entries: int, directory: Path) -> dict[str,
             peaks = result.peak_mib(hub.pid), result.peak_mib()
             digests = sum(a.digest_count for a in client.status().algorithms)
         bare = store_rows.bare_postgresql(url) if url else store_rows.bare_sqlite(directory / "hub")
-    names = ("START", "CHECKSUM", "SENDING", "COMMITTING", "DONE", "MATCHABLE")
-    marks = [started[n] for n in names]
 
     def took(first: str, then: str, which: int = 0) -> float:
         return started[then][which] - started[first][which]
@@ -101,8 +99,8 @@ def measure(kind: str, variant: str, entries: int, directory: Path) -> dict[str,
         "sending_seconds": took("SENDING", "COMMITTING"),
         "commit_seconds": took("COMMITTING", "DONE"),
         "until_matchable_seconds": took("DONE", "MATCHABLE"),
-        "client_cpu_seconds": marks[-1][1] - marks[0][1],
-        "server_cpu_seconds": marks[-1][2] - marks[0][2],
+        "client_cpu_seconds": took("START", "MATCHABLE", 1),
+        "server_cpu_seconds": took("START", "MATCHABLE", 2),
         "server_cpu_sending": took("SENDING", "COMMITTING", 2),
         "server_cpu_commit": took("COMMITTING", "DONE", 2),
         "server_peak_mib": peaks[0],

@@ -137,7 +137,7 @@ def _measure(name: str, directory: Path, radii: list[int]) -> list[dict[str, Any
         return [{"failed": "knows no digests of this width or no such distance"}]
     engine = ENGINES[name](8 * queries.shape[1])
     before = _settled_mib()
-    base = np.fromfile(directory / "base.npy", np.uint8, offset=_header(directory / "base.npy")).reshape(mapped.shape)
+    base = np.load(directory / "base.npy")
     result.reset_peak()
     start = time.perf_counter()
     engine.build(base, own, _CORES)
@@ -167,14 +167,6 @@ def _warm(engine: Engine, own: Path, queries: NDArray[np.uint8], radius: int) ->
     engine.search(queries[:70], radius)
     engine.close()
     shutil.rmtree(few)
-
-
-def _header(path: Path) -> int:
-    with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        assert version == (1, 0)
-        np.lib.format.read_array_header_1_0(file)
-        return file.tell()
 
 
 def _settled_mib() -> float:
@@ -254,9 +246,7 @@ def _rate(engine: Engine, queries: NDArray[np.uint8], radius: int) -> float:
     """Return the queries answered in a second, in batches: the best of three calls."""
     first = result.timed(lambda: engine.search(queries, radius))
     again = 2 if first < _BUDGET / 10 else 0
-    return len(queries) / min(
-        first, *(result.timed(lambda: engine.search(queries, radius)) for _ in range(again)), first
-    )
+    return len(queries) / min([first, *(result.timed(lambda: engine.search(queries, radius)) for _ in range(again))])
 
 
 def _changes(engine: Engine, base: NDArray[np.uint8]) -> dict[str, float | None]:

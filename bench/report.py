@@ -454,9 +454,8 @@ def _false_positives(directory: Path) -> Any:
             beyond = [r for r in at if r["expected_from_pairs"]]
 
             def points(rows: Sequence[Row], y: str, shift: float = 1.08**i) -> tuple[list[float], list[float]]:
-                return [r["n"] * shift for r in rows], [
-                    r[y] for r in rows
-                ]  # side by side where they would hide each other
+                # Side by side where they would hide each other.
+                return [r["n"] * shift for r in rows], [r[y] for r in rows]
 
             colour = {"color": f"C{i}"}
             axes.plot(

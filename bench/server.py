@@ -143,7 +143,7 @@ def batch_request(queries: NDArray[np.uint8]) -> bytes:
     """Return the bytes of a BatchMatchHashes request."""
     message = v1.BatchMatchHashesRequest(
         queries=[wire.query_to_pb(Query(hashes=(Hash("PDQ", q.tobytes()),))) for q in queries],
-        options=wire.options_to_pb(MatchOptions(policy="any")),
+        options=wire.options_to_pb(_OPTIONS),
     )
     return message.SerializeToString()
 
@@ -291,16 +291,8 @@ class Bench:
             body.flush()
             streams = _CONCURRENCY // _CONNECTIONS
             command = [
-                tool,
-                "-D",
-                f"{round(1000 * seconds)}ms",
-                "-c",
-                str(_CONNECTIONS),
-                "-m",
-                str(streams),
-                "-d",
-                body.name,
-            ]
+                tool, "-D", f"{round(1000 * seconds)}ms", "-c", str(_CONNECTIONS), "-m", str(streams), "-d", body.name,
+            ]  # fmt: skip
             for header in (
                 "content-type: application/grpc",
                 "te: trailers",

@@ -21,7 +21,6 @@ from typing import Any, Final
 import psycopg
 
 from bench import result
-from bench.result import SEED
 from hashhub.hashes import Hash
 from hashhub.model import (
     Classification,
@@ -39,7 +38,7 @@ PIECE: Final = 10_000
 
 
 def entries(first: int, n: int, classification: int) -> Iterator[list[EntryRow]]:
-    rng = random.Random(SEED)
+    rng = random.Random(result.SEED)
     for start in range(first, first + n, PIECE):
         yield [
             EntryRow(
@@ -175,7 +174,7 @@ def main() -> None:
     result.show(rows)
     packages = ("sqlalchemy", "psycopg", "numpy")
     parameters = {"database": kind, "entries": options.entries, "sqlite": sqlite3.sqlite_version}
-    result.save(f"store_rows_{kind}", parameters, rows, out=options.out, packages=packages, seed=SEED)
+    result.save(f"store_rows_{kind}", parameters, rows, out=options.out, packages=packages)
 
 
 if __name__ == "__main__":
