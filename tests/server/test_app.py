@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from google.protobuf.message import Message
 
 from hashhub import v1, wire
 from hashhub.config import Config
-from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason, Unavailable
+from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidArgument, Reason, Unavailable
+from hashhub.hub import Hub
 from hashhub.server import serve
+from hashhub.store import imports
 from hashhub.testing.hub_process import RunningHub, running_hub
 
 PATIENCE = 40.0  # seconds; a loaded machine starts interpreters slowly
@@ -75,6 +78,27 @@ def _call(address: str, secret: str, method: str, request: Message, answer: Any)
             return ask(request.SerializeToString(), metadata=(("authorization", f"Bearer {secret}"),), timeout=20)
         except grpc.RpcError as e:
             raise wire.status_to_error(e) from e
+
+
+def _begun(address: str, secret: str, contributor_id: str, known: v1.Hash) -> str:
+    """Send an import of one record, up to its commit; return its name."""
+    contributor = v1.Contributor(display_name="W", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ")
+    create = v1.CreateContributorRequest(contributor_id=contributor_id, contributor=contributor)
+    _call(address, secret, "ContributorService/CreateContributor", create, v1.Contributor)
+    sets = v1.CreateHashSetRequest(parent=f"contributors/{contributor_id}", hash_set_id="s")
+    _call(address, secret, "ContributorService/CreateHashSet", sets, v1.HashSet)
+    opening = v1.CreateImportRequest(parent=f"contributors/{contributor_id}/hashSets/s")
+    getattr(opening, "import").MergeFrom(v1.Import(connector="t", connector_version="1", source_digest="ab" * 32))
+    name: str = _call(address, secret, "ContributionService/CreateImport", opening, v1.Import).name
+    records = v1.AddRecordsRequest(name=name, records=[v1.Record(position="1", hashes=[known])])
+    _call(address, secret, "ContributionService/AddRecords", records, v1.Import)
+    return name
+
+
+def _hold(data: Path, name: str) -> None:
+    """Begin the import's commit; nobody ends it or gives its lease up."""
+    with Hub.open(Config(data=str(data)), publisher=False) as hub:
+        hub._store.begin_commit(wire.parse_import(name)[2])
 
 
 def _until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
@@ -161,6 +185,17 @@ def test_what_a_worker_cannot_start_for_is_what_the_parent_raises(tmp_path: Path
     assert caught.value.violations[0].field == "tls_certificate"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_commit_that_a_killed_server_left_can_begin_again_at_once(tmp_path: Path, workers: int) -> None:
+    with _serving(tmp_path) as (address, _):
+        secret = (tmp_path / "operator.token").read_text().strip()
+        name = _begun(address, secret, "w", v1.Hash(algorithm="MD5", digest=bytes(range(16))))
+    commit = ("ContributionService/CommitImport", v1.CommitImportRequest(name=name, batch_count=1), v1.Import)
+    _hold(tmp_path, name)
+    with _serving(tmp_path, workers=workers) as (address, _):
+        assert _call(address, secret, *commit).state == v1.ImportState.IMPORT_STATE_COMMITTED
+
+
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     """A hub of two workers, which all end when their parent is told to."""
@@ -176,17 +211,8 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub
 
 def test_workers_share_the_ports_and_see_what_the_others_commit(two_workers: RunningHub) -> None:
     hub = two_workers
-    contributor = v1.Contributor(display_name="W", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ")
-    create = v1.CreateContributorRequest(contributor_id="w", contributor=contributor)
-    _call(hub.address, hub.token, "ContributorService/CreateContributor", create, v1.Contributor)
-    sets = v1.CreateHashSetRequest(parent="contributors/w", hash_set_id="s")
-    _call(hub.address, hub.token, "ContributorService/CreateHashSet", sets, v1.HashSet)
-    opening = v1.CreateImportRequest(parent="contributors/w/hashSets/s")
-    getattr(opening, "import").MergeFrom(v1.Import(connector="t", connector_version="1", source_digest="ab" * 32))
-    name = _call(hub.address, hub.token, "ContributionService/CreateImport", opening, v1.Import).name
     known = v1.Hash(algorithm="MD5", digest=b"known to workers")
-    records = v1.AddRecordsRequest(name=name, records=[v1.Record(position="1", hashes=[known])])
-    _call(hub.address, hub.token, "ContributionService/AddRecords", records, v1.Import)
+    name = _begun(hub.address, hub.token, "w", known)
     _call(
         hub.address,
         hub.token,
@@ -217,8 +243,11 @@ def test_workers_share_the_ports_and_see_what_the_others_commit(two_workers: Run
     _until(lambda: verdicts() == {v1.Verdict.VERDICT_NO_MATCH})
 
 
-def test_a_worker_that_dies_is_started_again(two_workers: RunningHub) -> None:
+def test_a_worker_that_dies_is_started_again(two_workers: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = two_workers
+    name = _begun(hub.address, hub.token, "held", v1.Hash(algorithm="MD5", digest=b"held by a worker"))
+    monkeypatch.setattr(imports, "_LEASE", timedelta(hours=1))
+    _hold(hub.data, name)
     before = _workers(hub)
     before[1].kill()
     _until(lambda: not before[1].is_running() and len(_workers(hub)) == 2)
@@ -235,6 +264,10 @@ def test_a_worker_that_dies_is_started_again(two_workers: RunningHub) -> None:
         return found
 
     _until(lambda: answering() == {"0", "1"})
+    # The other worker may have been committing: what it holds stays its own.
+    commit = v1.CommitImportRequest(name=name, batch_count=1)
+    with pytest.raises(Conflict):
+        _call(hub.address, hub.token, "ContributionService/CommitImport", commit, v1.Import)
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
