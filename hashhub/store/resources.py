@@ -49,13 +49,10 @@ class Resources:
             raise NotFound(f"there is no contributor {contributor_id[:63]!r}", kind="Contributor", name=contributor_id)
         return msgspec.json.decode(row, type=Contributor)
 
-    def update_contributor(self, contributor: Contributor, *, request_id: str = "") -> Contributor:
+    def update_contributor(self, contributor: Contributor) -> Contributor:
         """Replace all fields of a contributor except its id and create_time. Raises NotFound."""
-        request = Request(request_id, "update_contributor", msgspec.structs.replace(contributor, create_time=None))
         with self._db.write() as c:
             self._db.lock(c)
-            if (first := request.replayed(c, Contributor)) is not None:
-                return first
             old = _content(c, s.contributor, s.contributor.c.id == contributor.id)
             if old is None:
                 raise NotFound(
@@ -71,7 +68,7 @@ class Resources:
                 .values(content=to_json(contributor))
             )
             self._registry_changed(c)
-            return request.remember(c, contributor)
+            return contributor
 
     def list_contributors(self, page_size: int, after: str = "") -> list[Contributor]:
         """Return up to `page_size` contributors with ids after `after`, in the order of their ids."""
@@ -116,14 +113,11 @@ class Resources:
             raise _no_hash_set(contributor, hash_set)
         return msgspec.json.decode(row, type=HashSet)
 
-    def update_hash_set(self, hash_set: HashSet, *, request_id: str = "") -> HashSet:
+    def update_hash_set(self, hash_set: HashSet) -> HashSet:
         """Replace all fields of a hash set except its name and create_time. Raises NotFound."""
-        request = Request(request_id, "update_hash_set", msgspec.structs.replace(hash_set, create_time=None))
         where = _set_is(hash_set.contributor, hash_set.id)
         with self._db.write() as c:
             self._db.lock(c)
-            if (first := request.replayed(c, HashSet)) is not None:
-                return first
             old = _content(c, s.hash_set, where)
             if old is None:
                 raise _no_hash_set(hash_set.contributor, hash_set.id)
@@ -131,7 +125,7 @@ class Resources:
             hash_set = msgspec.structs.replace(hash_set, create_time=created)
             c.execute(sa.update(s.hash_set).where(where).values(content=to_json(hash_set)))
             self._registry_changed(c)
-            return request.remember(c, hash_set)
+            return hash_set
 
     def list_hash_sets(self, contributor: str | None, page_size: int, after: str = "") -> list[HashSet]:
         """Return up to `page_size` hash sets, of one contributor or of all, after the name `after` (CONTRIBUTOR/SET).

@@ -89,7 +89,7 @@ def test_a_repeated_request_returns_the_first_result(store: Store) -> None:
     with pytest.raises(AlreadyExists, match="request_id"):
         store.create_contributor(contributor("beta"), request_id="r1")
     with pytest.raises(AlreadyExists, match="request_id"):
-        store.update_contributor(contributor("alpha"), request_id="r1")
+        store.create_hash_set(HashSet(contributor="alpha", id="list"), request_id="r1")
     assert store.revision() == revision
     assert list(store.contributors()) == ["alpha"]
 
