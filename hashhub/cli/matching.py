@@ -19,8 +19,8 @@ from msgspec.structs import replace
 from hashhub import hashes
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command, exit_code
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, progress, say, show_path
-from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, MalformedSource, NotFound, Reason
-from hashhub.model import MAX_HASHES_PER_QUERY, EntryMatch, MatchOptions, MatchResult, Query, ReasonLine, Verdict
+from hashhub.errors import HashHubError, InvalidArgument, MalformedSource, NotFound, Reason
+from hashhub.model import EntryMatch, MatchOptions, MatchResult, Query, ReasonLine, Verdict
 
 if TYPE_CHECKING:
     from hashhub.hashing import MediaHashes
@@ -350,12 +350,6 @@ def _hashed(
             if e.reason is Reason.MISSING_EXTRA:
                 raise
             return e
-        if len(found.hashes) > MAX_HASHES_PER_QUERY:
-            # Leaving some out could miss the frame that is known; one file must not end the scan either.
-            return LimitExceeded(
-                f"has {len(found.hashes)} hashes over its frames, a query takes {MAX_HASHES_PER_QUERY}; have the hub hash it",
-                reason=Reason.TOO_LARGE,
-            )
         return found
 
     pending: deque[tuple[Path, Future[MediaHashes | HashHubError]]] = deque()

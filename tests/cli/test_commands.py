@@ -259,6 +259,10 @@ class TestMatching:
         assert answers["known.png"]["matches"][0]["distance"] == 0
         assert "8 files" in done.stderr
 
+        # The most hashes that a file can have are one query's.
+        turned = run("scan", str(tree / "many.gif"), "--dihedral", "--json")
+        assert objects(turned.stdout)[0]["verdict"] == "NO_MATCH"
+
         text = run("scan", str(tree / "unknown.png")).stdout
         assert text.startswith("NO_MATCH ")
         for path in (str(tmp_path / "no-such-path"), "x" * 5_000):
