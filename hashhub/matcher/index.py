@@ -32,8 +32,6 @@ from hashhub.hashes import ALGORITHMS, Algorithm, Metric
 from hashhub.matcher import kernels
 from hashhub.matcher.plan import SCAN_BELOW, Engine, Layout, Part, choose, layout_for
 
-MAX_DIGESTS: Final = 2**32 - 1
-"""Row numbers are 32 bits wide."""
 _MAX_PREFIX_BITS: Final = 28
 _ROWS_PER_PREFIX_LOG2: Final = 2
 """Four rows to a directory entry: one or two cache lines, at one byte of directory per digest."""

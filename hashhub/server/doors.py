@@ -76,8 +76,8 @@ class Doors:
                 ("grpc.so_reuseport", int(shared)),
             ],
         )
-        names = sorted({path.split("/")[1] for path in self._methods})
-        reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        self._services = sorted({path.split("/")[1] for path in self._methods})
+        reflection.enable_server_reflection((*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self._set_health(serving=False)
         self.http_address = ""
         self._bridge: Bridge | None = None
@@ -136,7 +136,7 @@ class Doors:
 
     def _set_health(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *sorted({path.split("/")[1] for path in self._methods})):
+        for name in ("", *self._services):
             self._health.set(name, status)
 
 

@@ -126,7 +126,10 @@ def test_faiss_scans_large_segments_exactly() -> None:
 def test_the_planner_uses_every_engine(large: tuple[Matcher, Digests]) -> None:
     matcher, _ = large
     assert matcher.explain("PDQ", 0).engine is Engine.SORTED
-    assert matcher.explain("PDQ", 31).engine is Engine.TABLES
+    tables = matcher.explain("PDQ", 31)
+    assert tables.engine is Engine.TABLES
+    assert tables.expected_probes == 16 * 17, "of 16 bits each, at most one flipped"
+    assert 0 < tables.expected_candidates < tables.count / 10
     assert matcher.explain("PDQ", 90).engine is Engine.SCAN
     assert choose(layout_for(256, 10**6), 10**6, 90).engine is Engine.FAISS
     with Matcher() as small:
@@ -134,6 +137,7 @@ def test_the_planner_uses_every_engine(large: tuple[Matcher, Digests]) -> None:
         assert small.explain("PDQ", 31).engine is Engine.SCAN
         assert small.explain("MD5", 0).engine is Engine.SORTED
         assert small.explain("PHOTODNA", 10).engine is Engine.SCAN
+        assert (small.explain("PDQ", 31).expected_probes, small.explain("PDQ", 31).expected_candidates) == (0, 1)
 
 
 def test_expected_candidates_are_what_random_digests_give() -> None:
