@@ -71,13 +71,14 @@ def start(hub: RunningHub) -> Iterator[Start]:
 
     def start_command(*arguments: str, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
         hub_at = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)}
+        buffered = {"PYTHONUNBUFFERED": ""}  # as in a user's shell: some tests are about what is unwritten at the end
         process = subprocess.Popen(
             [sys.executable, "-m", "hashhub.cli", *arguments],
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **hub_at},
+            env={**os.environ, **hub_at, **buffered},
         )
         started.append(process)
         return process
