@@ -87,6 +87,7 @@ class TestReviewsStayWithTheItem:
         two.contribute("alpha/list", item(1, tags=("new",)))
         dispute(two, old)
         assert two.verdict(1, policy="block") is Verdict.REVIEW
+        assert reviews(two, two.entries("beta/list")[0]) == []
 
     def test_other_items_and_other_hash_sets_have_their_own(self, two: Desk) -> None:
         two.hash_set("alpha/other")
@@ -126,6 +127,13 @@ class TestReviewsStayWithTheItem:
         assert asked == []
         two.match(digest("MD5", 1))
         assert len([sql for sql in asked if "review" in sql]) == 1
+
+
+def test_a_release_leaves_other_hash_sets_statements_alone(two: Desk) -> None:
+    [newer] = two.entries("beta/list")
+    two.hub.entries.quarantine(OPERATOR, "beta", "list", newer.id)
+    two.hub.entries.release(OPERATOR, "beta", "list", newer.id)
+    assert two.verdict(1, policy="block") is Verdict.MATCH
 
 
 class TestAQuarantinedNewerStatement:
