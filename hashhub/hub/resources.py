@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -24,8 +24,6 @@ _FIXED: Final = {
     "scheme",
     "purpose",
 }  # changing these would change what entries mean
-
-_T = TypeVar("_T", Contributor, HashSet)
 
 
 class Contributors:
@@ -70,11 +68,13 @@ class Contributors:
         request_id: str = "",
     ) -> Contributor:
         """Take the masked fields over. Raises NotFound; InvalidArgument for a field that cannot change."""
-        del request_id  # an update with the same values is idempotent by itself
         access.allow(principal, Role.OPERATOR)
-        merged = _merge(self._store.get_contributor(contributor.id), contributor, mask)
-        self._check_sources(merged)
-        return merged if validate_only else self._store.update_contributor(merged)
+        fields = _masked(contributor, mask)
+        if validate_only:
+            merged = msgspec.structs.replace(self._store.get_contributor(contributor.id), **fields)
+            self._check_sources(merged)
+            return merged
+        return self._store.update_contributor(contributor.id, fields, self._check_sources, request_id=request_id)
 
     def _check_sources(self, contributor: Contributor) -> None:
         known = self._store.contributors()
@@ -147,20 +147,22 @@ class HashSets:
         request_id: str = "",
     ) -> HashSet:
         """Take the masked fields over. Raises NotFound; InvalidArgument for a field that cannot change."""
-        del request_id  # an update with the same values is idempotent by itself
         access.allow_writing(principal, hash_set.contributor)
-        merged = _merge(self._store.get_hash_set(hash_set.contributor, hash_set.id), hash_set, mask)
-        return merged if validate_only else self._store.update_hash_set(merged)
+        fields = _masked(hash_set, mask)
+        if validate_only:
+            return msgspec.structs.replace(self._store.get_hash_set(hash_set.contributor, hash_set.id), **fields)
+        return self._store.update_hash_set(hash_set.contributor, hash_set.id, fields, request_id=request_id)
 
 
-def _merge(current: _T, new: _T, mask: Sequence[str]) -> _T:
-    fields = {f for f in type(current).__struct_fields__ if f not in _FIXED}
+def _masked(new: Contributor | HashSet, mask: Sequence[str]) -> dict[str, Any]:
+    """Return the fields that the mask names. Raises InvalidArgument for one that cannot change."""
+    fields = {f for f in new.__struct_fields__ if f not in _FIXED}
     if wrong := [m for m in mask if m not in fields]:
         raise InvalidArgument(
             f"update_mask: cannot change {', '.join(wrong)}; it can change {', '.join(sorted(fields))}",
             violations=tuple(Violation("update_mask", f"{m} cannot change", "NOT_MUTABLE") for m in wrong),
         )
-    return msgspec.structs.replace(current, **{f: getattr(new, f) for f in mask})
+    return {f: getattr(new, f) for f in sorted(mask)}
 
 
 def _must_be_new(what: str, kind: str, name: str, look: Callable[[], object]) -> None:

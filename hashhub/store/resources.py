@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -46,29 +47,34 @@ class Resources:
         """Return the contributor. Raises NotFound."""
         row = self._db.read(lambda c: _content(c, s.contributor, s.contributor.c.id == contributor_id))
         if row is None:
-            raise NotFound(f"there is no contributor {contributor_id[:63]!r}", kind="Contributor", name=contributor_id)
+            raise _no_contributor(contributor_id)
         return msgspec.json.decode(row, type=Contributor)
 
-    def update_contributor(self, contributor: Contributor) -> Contributor:
-        """Replace all fields of a contributor except its id and create_time. Raises NotFound."""
+    def update_contributor(
+        self,
+        contributor_id: str,
+        fields: Mapping[str, Any],
+        check: Callable[[Contributor], None],
+        *,
+        request_id: str = "",
+    ) -> Contributor:
+        """Replace these fields of a contributor, in one transaction: of two updates at once neither undoes the other's fields.
+
+        What `check` raises of the new contributor ends it. Raises NotFound.
+        """
+        where = s.contributor.c.id == contributor_id
+        request = Request(request_id, "update_contributor", (contributor_id, fields))
         with self._db.write() as c:
             self._db.lock(c)
-            old = _content(c, s.contributor, s.contributor.c.id == contributor.id)
-            if old is None:
-                raise NotFound(
-                    f"there is no contributor {contributor.id}; create it first",
-                    kind="Contributor",
-                    name=contributor.id,
-                )
-            created = msgspec.json.decode(old, type=Contributor).create_time
-            contributor = msgspec.structs.replace(contributor, create_time=created)
-            c.execute(
-                sa.update(s.contributor)
-                .where(s.contributor.c.id == contributor.id)
-                .values(content=to_json(contributor))
-            )
+            if (first := request.replayed(c, Contributor)) is not None:
+                return first
+            if (old := _content(c, s.contributor, where)) is None:
+                raise _no_contributor(contributor_id)
+            contributor = msgspec.structs.replace(msgspec.json.decode(old, type=Contributor), **fields)
+            check(contributor)
+            c.execute(sa.update(s.contributor).where(where).values(content=to_json(contributor)))
             self._registry_changed(c)
-            return contributor
+            return request.remember(c, contributor)
 
     def list_contributors(self, page_size: int, after: str = "") -> list[Contributor]:
         """Return up to `page_size` contributors with ids after `after`, in the order of their ids."""
@@ -113,19 +119,22 @@ class Resources:
             raise _no_hash_set(contributor, hash_set)
         return msgspec.json.decode(row, type=HashSet)
 
-    def update_hash_set(self, hash_set: HashSet) -> HashSet:
-        """Replace all fields of a hash set except its name and create_time. Raises NotFound."""
-        where = _set_is(hash_set.contributor, hash_set.id)
+    def update_hash_set(
+        self, contributor: str, hash_set_id: str, fields: Mapping[str, Any], *, request_id: str = ""
+    ) -> HashSet:
+        """Replace these fields of a hash set, in one transaction, as `update_contributor`. Raises NotFound."""
+        where = _set_is(contributor, hash_set_id)
+        request = Request(request_id, "update_hash_set", (contributor, hash_set_id, fields))
         with self._db.write() as c:
             self._db.lock(c)
-            old = _content(c, s.hash_set, where)
-            if old is None:
-                raise _no_hash_set(hash_set.contributor, hash_set.id)
-            created = msgspec.json.decode(old, type=HashSet).create_time
-            hash_set = msgspec.structs.replace(hash_set, create_time=created)
+            if (first := request.replayed(c, HashSet)) is not None:
+                return first
+            if (old := _content(c, s.hash_set, where)) is None:
+                raise _no_hash_set(contributor, hash_set_id)
+            hash_set = msgspec.structs.replace(msgspec.json.decode(old, type=HashSet), **fields)
             c.execute(sa.update(s.hash_set).where(where).values(content=to_json(hash_set)))
             self._registry_changed(c)
-            return hash_set
+            return request.remember(c, hash_set)
 
     def list_hash_sets(self, contributor: str | None, page_size: int, after: str = "") -> list[HashSet]:
         """Return up to `page_size` hash sets, of one contributor or of all, after the name `after` (CONTRIBUTOR/SET).
@@ -229,6 +238,10 @@ def key_of_set(c: Connection, contributor: str, hash_set: str) -> int:
 def to_json(value: object) -> bytes:
     """Return canonical JSON: equal values give equal bytes."""
     return msgspec.json.encode(value, order="deterministic")
+
+
+def _no_contributor(contributor_id: str) -> NotFound:
+    return NotFound(f"there is no contributor {contributor_id[:63]!r}", kind="Contributor", name=contributor_id)
 
 
 def _no_hash_set(contributor: str, hash_set: str) -> NotFound:

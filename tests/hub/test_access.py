@@ -202,6 +202,16 @@ class TestOwnership:
         kept = desk.hub.hash_sets.get(OWNER, "alpha", "list")
         assert (kept.review_depth, kept.scheme) == (2, "vic-us@2.0")
 
+    def test_an_update_repeated_by_its_request_id_undoes_nothing(self, desk: Desk) -> None:
+        desk.hash_set("alpha/list")
+        for name, request_id in (("A", "r"), ("B", ""), ("A", "r")):
+            changed = HashSet(contributor="alpha", id="list", display_name=name)
+            desk.hub.hash_sets.update(OWNER, changed, ["display_name"], request_id=request_id and f"{request_id}1")
+            other = msgspec.structs.replace(desk.hub.contributors.get(OPERATOR, "alpha"), display_name=name)
+            desk.hub.contributors.update(OPERATOR, other, ["display_name"], request_id=request_id and f"{request_id}2")
+        assert desk.hub.hash_sets.get(OWNER, "alpha", "list").display_name == "B"
+        assert desk.hub.contributors.get(OPERATOR, "alpha").display_name == "B"
+
     def test_stricter_terms_hold_at_once(self, desk: Desk) -> None:
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1))

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hashhub.errors import AlreadyExists, Conflict, NotFound
+from hashhub.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
 from hashhub.model import Contributor, ContributorKind, EntryState, HashSet, Principal, Review, ReviewKind, Role
 from hashhub.store import Store
 
@@ -28,12 +28,53 @@ def test_contributors_are_kept_as_given(store: Store) -> None:
 def test_an_update_replaces_fields_but_not_the_create_time(store: Store) -> None:
     created = store.create_contributor(contributor("alpha"))
     before = store.contributors()
-    updated = store.update_contributor(contributor("alpha", takes_from=("beta",)))
+    updated = store.update_contributor("alpha", {"takes_from": ("beta",)}, print)
     assert updated == msgspec.structs.replace(created, takes_from=("beta",))
     assert store.contributors() == {"alpha": updated}
     assert before == {"alpha": created}
     with pytest.raises(NotFound):
-        store.update_contributor(contributor("beta"))
+        store.update_contributor("beta", {}, print)
+
+
+def test_two_updates_at_once_keep_each_others_fields(store: Store) -> None:
+    store.create_contributor(contributor("alpha"))
+    seen: list[Contributor] = []
+
+    def second() -> None:
+        store.update_contributor("alpha", {"takes_from": ("beta",)}, seen.append)
+
+    other = threading.Thread(target=second)
+    # The second begins when the first has read what there is, and has to wait for it.
+    store.update_contributor("alpha", {"display_name": "New"}, lambda _: other.start())
+    other.join()
+    assert store.get_contributor("alpha").display_name == "New"
+    assert store.get_contributor("alpha").takes_from == ("beta",)
+    assert [c.display_name for c in seen] == ["New"]
+
+
+def test_an_update_that_is_repeated_by_its_request_id_undoes_nothing(store: Store) -> None:
+    store.create_contributor(contributor("alpha"))
+    store.create_hash_set(HashSet(contributor="alpha", id="list"))
+    first = store.update_contributor("alpha", {"display_name": "A"}, print, request_id="r1")
+    first_set = store.update_hash_set("alpha", "list", {"display_name": "A"}, request_id="r2")
+    store.update_contributor("alpha", {"display_name": "B"}, print)
+    store.update_hash_set("alpha", "list", {"display_name": "B"})
+    assert store.update_contributor("alpha", {"display_name": "A"}, print, request_id="r1") == first
+    assert store.update_hash_set("alpha", "list", {"display_name": "A"}, request_id="r2") == first_set
+    assert store.get_contributor("alpha").display_name == store.get_hash_set("alpha", "list").display_name == "B"
+    with pytest.raises(AlreadyExists, match="request_id"):
+        store.update_contributor("alpha", {"display_name": "C"}, print, request_id="r1")
+
+
+def test_what_a_check_refuses_is_not_written(store: Store) -> None:
+    created = store.create_contributor(contributor("alpha"))
+
+    def refuse(_: Contributor) -> None:
+        raise InvalidArgument("no")
+
+    with pytest.raises(InvalidArgument):
+        store.update_contributor("alpha", {"display_name": "A"}, refuse)
+    assert store.get_contributor("alpha") == created
 
 
 def test_the_registry_is_read_again_after_another_process_changes_it(database: str) -> None:
@@ -43,7 +84,7 @@ def test_the_registry_is_read_again_after_another_process_changes_it(database: s
     assert list(one.contributors()) == ["alpha"]
     other.create_hash_set(HashSet(contributor="alpha", id="list"))
     assert list(one.hash_sets()) == ["alpha/list"]
-    other.update_hash_set(HashSet(contributor="alpha", id="list", display_name="New"))
+    other.update_hash_set("alpha", "list", {"display_name": "New"})
     assert one.hash_sets()["alpha/list"].display_name == "New"
     assert one.hash_sets() is one.hash_sets()
     one.close()
@@ -59,7 +100,7 @@ def test_hash_sets_belong_to_contributors(store: Store) -> None:
     with pytest.raises(AlreadyExists):
         store.create_hash_set(HashSet(contributor="alpha", id="list"))
     with pytest.raises(NotFound):
-        store.update_hash_set(HashSet(contributor="alpha", id="other"))
+        store.update_hash_set("alpha", "other", {})
 
 
 def test_lists_are_paged_in_the_order_of_code_points(store: Store) -> None:
