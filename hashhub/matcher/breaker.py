@@ -36,7 +36,7 @@ COUNTERS: Final = 1024
 PAIRS: Final = 16_384
 """Pairs of query and listed digest that are remembered: about 1 MB, and repetitions stay far below any sensible share."""
 _HANDED: Final = 1024
-"""Searches whose hits may wait to be counted; older ones are dropped, which only delays a trip."""
+"""Searches that may wait to be counted while another thread counts; older ones are dropped, whether they hit or not."""
 _NEAREST: Final = 16
 """Hits counted of one query: a query beside a large cluster must not cost more here than in the search."""
 
@@ -106,7 +106,7 @@ class Breaker:
         each query.
         """
         pairs: list[tuple[bytes, bytes]] = []
-        for i in np.flatnonzero(lims[1:] > lims[:-1]).tolist():
+        for i in np.flatnonzero(lims[1:] > lims[:-1]).tolist() if distances.any() else ():  # copies never count
             query = queries[i].tobytes()
             first = int(lims[i])
             last = min(int(lims[i + 1]), first + _NEAREST)
