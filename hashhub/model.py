@@ -30,6 +30,7 @@ from hashhub.hashes import Hash
 
 _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _JURISDICTION: Final = re.compile(r"[A-Z]{2}|ZZ")
+_RECIPIENT: Final = re.compile(rf"(?:contributors|groups)/{_SLUG.pattern}|tokens/[a-z0-9-]{{1,63}}")
 MAX_HASHES_PER_ENTRY: Final = 64  # far above what any format carries; bounds what one record can cost
 MAX_HASHES_PER_QUERY: Final = 1024  # 32 frames with all rotations and flips have fewer: 32 x 8 x 3, and digests
 MAX_TEXT: Final = 1024  # characters in any one free-text field of a record
@@ -97,6 +98,26 @@ class TLP(StrEnum):
     RED = "RED"
 
 
+class Unclassified(StrEnum):
+    """What an item without a classification becomes when its source's format carries classifications.
+
+    QUARANTINED waits for a person. LISTED is active and undecided: being listed is all that is known, which is no claim of harm.
+    """
+
+    QUARANTINED = "QUARANTINED"
+    LISTED = "LISTED"
+
+
+class WithdrawalReason(StrEnum):
+    """Why somebody withdrew an entry by hand. REQUESTED_BY_PERSON_SHOWN is told to the contributor and the hub's operators only."""
+
+    FALSE_POSITIVE = "FALSE_POSITIVE"
+    NOT_ILLEGAL_HERE = "NOT_ILLEGAL_HERE"
+    REQUESTED_BY_PERSON_SHOWN = "REQUESTED_BY_PERSON_SHOWN"
+    ERROR = "ERROR"
+    OTHER = "OTHER"
+
+
 class Role(StrEnum):
     """What a token may do: write its own contributor's sets; match; everything; read everything."""
 
@@ -132,6 +153,7 @@ class Disposition(StrEnum):
     DUPLICATE = "DUPLICATE"  # the same item stands elsewhere in this source; its hashes were merged into the first one
     UNCHANGED = "UNCHANGED"  # the hash set already holds an identical entry
     WITHDRAWN = "WITHDRAWN"  # the item asked for a withdrawal
+    STAYS_WITHDRAWN = "STAYS_WITHDRAWN"  # the item was withdrawn by hand, and is not revived by a list that still has it
     NOTED = "NOTED"
 
 
@@ -150,10 +172,11 @@ class ReviewKind(StrEnum):
     NOT_ILLEGAL_HERE = "NOT_ILLEGAL_HERE"
     MISCLASSIFIED = "MISCLASSIFIED"
     DUPLICATE = "DUPLICATE"
+    SET_ASIDE = "SET_ASIDE"  # the operator holds another review to be no reason for doubt
 
 
 class ChangeKind(StrEnum):
-    """UPSERT: the entries match from this revision on, or their state changed. WITHDRAW: they no longer match."""
+    """UPSERT: the entries match from this revision on, or what is said of them changed. WITHDRAW: they no longer match."""
 
     UPSERT = "UPSERT"
     WITHDRAW = "WITHDRAW"
@@ -183,7 +206,8 @@ class Contributor(msgspec.Struct, frozen=True, kw_only=True):
     """An organisation that states something.
 
     `takes_from` names the contributors whose material it passes on: two entries count as independent only when neither
-    contributor takes from the other, directly or through others, and they share no common source.
+    contributor takes from the other, directly or through others, and they share no common source. Once retired its tokens do not
+    work; what it stated stands. `objections_accepted_revision`: its objections beyond the daily number weigh up to this revision.
     """
 
     id: str
@@ -193,6 +217,8 @@ class Contributor(msgspec.Struct, frozen=True, kw_only=True):
     reliability: Reliability = Reliability.F
     takes_from: tuple[str, ...] = ()
     create_time: datetime | None = None
+    retire_time: datetime | None = None
+    objections_accepted_revision: int = 0
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument with every violation."""
@@ -210,12 +236,30 @@ class Contributor(msgspec.Struct, frozen=True, kw_only=True):
         _refuse("contributor", wrong)
 
 
-class Marking(msgspec.Struct, frozen=True, kw_only=True):
-    """Handling terms of a hash set. They are enforced in match answers, feeds and lists.
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """A named list of contributors that terms can name as a recipient. An empty one admits nobody."""
 
-    `recipients`: principals (token names or contributor ids) that may see the entries; empty means everyone the TLP allows.
-    `permitted_purposes`: a caller must have stated one of these; empty means any. `disclose_existence`: a caller that may not see
-    an entry is told that something is known (verdict REVIEW) without by whom; otherwise it learns nothing.
+    id: str
+    display_name: str = ""
+    members: tuple[str, ...] = ()
+    create_time: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument with every violation."""
+        wrong = [*_slug("id", self.id), *_text("display_name", self.display_name, required=False)]
+        for i, member in enumerate(self.members):
+            wrong += _slug(f"members[{i}]", member)
+        _refuse("group", wrong)
+
+
+class Marking(msgspec.Struct, frozen=True, kw_only=True):
+    """Handling terms of a hash set. `hashhub.hub.access` enforces them at every way out; docs/terms.md tells what each does.
+
+    `recipients`: `contributors/ID`, `groups/ID` or `tokens/ID`, the only ones that may see the entries; empty: everyone whom the TLP
+    allows. `permitted_purposes`: a caller must have stated one of these; empty means any. `disclose_existence`: a caller that may not see
+    an entry is told that something is known (verdict REVIEW) without by whom; otherwise it learns nothing. `bulk`: digests may leave in
+    lists, feeds, mirrors and exports, and not only in answers to queries. `expire_time`: from then on only the contributor and the
+    hub's operators and auditors see the entries.
     """
 
     tlp: TLP = TLP.AMBER
@@ -224,10 +268,19 @@ class Marking(msgspec.Struct, frozen=True, kw_only=True):
     redistribution: bool = False
     recipients: tuple[str, ...] = ()
     disclose_existence: bool = False
+    bulk: bool = False
+    expire_time: datetime | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument: TLP:RED without recipients would be visible to nobody or, worse, to everybody."""
         wrong = _text("marking.legal_basis", self.legal_basis, required=False)
+        for i, recipient in enumerate(self.recipients):
+            if not _RECIPIENT.fullmatch(recipient):
+                wrong.append(
+                    Violation(
+                        f"marking.recipients[{i}]", "must be contributors/ID, groups/ID or tokens/ID", "RECIPIENT"
+                    )
+                )
         if self.tlp is TLP.RED and not self.recipients:
             wrong.append(Violation("marking.recipients", "TLP:RED needs at least one named recipient", "REQUIRED"))
         _refuse("marking", wrong)
@@ -237,7 +290,9 @@ class HashSet(msgspec.Struct, frozen=True, kw_only=True):
     """A named collection of one contributor under one set of terms.
 
     `scheme` is `id@version` from the registry, or empty when the set's items carry no classification. `review_depth` is how many
-    qualified people looked at each item before it was listed; 0 means not stated.
+    qualified people looked at each item before it was listed; 0 means not stated. `unclassified`: see there; LISTED needs an operator.
+    `accepted_revision`: what the set says against harm (a benign set's entries, harmless verdicts beyond the daily number) weighs
+    as far as an operator accepted it, which is up to this revision; 0: not at all.
     """
 
     contributor: str
@@ -247,6 +302,8 @@ class HashSet(msgspec.Struct, frozen=True, kw_only=True):
     purpose: Purpose = Purpose.CSAM
     review_depth: int = 0
     marking: Marking = Marking()
+    unclassified: Unclassified = Unclassified.QUARANTINED
+    accepted_revision: int = 0
     create_time: datetime | None = None
 
     @property
@@ -301,11 +358,25 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     member: str = ""
 
 
+class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who withdrew an entry by hand, when and why. `pending`: it still matches, until a second person agrees."""
+
+    reason: WithdrawalReason
+    comment: str = ""
+    actor: str = ""
+    role: Role = Role.CONTRIBUTOR
+    revision: int = 0
+    pending: bool = False
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One media item as stated by one contributor in one hash set.
 
     `external_id` is the contributor's own stable id, empty when the source has none. `quality` is the PDQ quality (0 to 100).
-    `reasons` says why it is QUARANTINED (hygiene reason codes), or why it was WITHDRAWN.
+    `reasons` (hygiene reason codes) says why it is QUARANTINED, why it was WITHDRAWN, or what keeps an ACTIVE one from its full weight:
+    UNCLASSIFIED (undecided, being listed is all that is known), AWAITS_ACCEPTANCE (a harmless verdict beyond the daily number),
+    WITHDRAWAL_PENDING. `predecessors` and `successors`: names of the entries that it replaced, and that replaced it; filled in where one
+    entry is read, not in lists. At `expire_time` it is withdrawn.
     """
 
     id: int
@@ -323,7 +394,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     quality: int | None = None
     source_time: str = ""
+    expire_time: datetime | None = None
     reasons: tuple[str, ...] = ()
+    withdrawal: Withdrawal | None = None
+    predecessors: tuple[str, ...] = ()
+    successors: tuple[str, ...] = ()
     create_revision: int = 0
     update_revision: int = 0
 
@@ -342,7 +417,10 @@ class HashFault(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RecordReview(msgspec.Struct, frozen=True, array_like=True):
-    """Somebody's statement about the record, carried by the source (NCMEC feedback): kept as a review of the entry."""
+    """Somebody's statement about the record, carried by the source (NCMEC feedback): kept as a review of the entry.
+
+    `author` is whom the source names; the hub keeps it as `CONTRIBUTOR/author`, so that it can be nobody else's word.
+    """
 
     kind: ReviewKind
     author: str
@@ -352,8 +430,9 @@ class RecordReview(msgspec.Struct, frozen=True, array_like=True):
 class Record(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """One item as a connector read it, before acceptance.
 
-    `value` is the raw classification; `region` is what the file itself says of the scheme's region (VICS `US`), empty when it does
-    not. `member` is who inside the source stated it (NCMEC member). `faults` are hashes that could not be parsed.
+    `value` is the raw classification; `region` and `scheme` are what the file itself says of the scheme's region (VICS `US`) and of the
+    scheme (`vic-us`, `vic-us@2`), empty when it does not. `member` is who inside the source stated it (NCMEC member). `faults` are
+    hashes that could not be parsed.
     """
 
     position: str
@@ -372,6 +451,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     quality: int | None = None
     source_time: str = ""
     reviews: tuple[RecordReview, ...] = ()
+    scheme: str = ""
+    expire_time: datetime | None = None
 
 
 class Reject(msgspec.Struct, frozen=True, array_like=True):
@@ -395,7 +476,7 @@ class Finding(msgspec.Struct, frozen=True, array_like=True):
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """How many items an import had, and what became of them.
 
-    Conservation: `items` is the sum of accepted, quarantined, rejected, duplicate, unchanged and withdrawn. `superseded` and
+    Conservation: `items` is the sum of accepted, quarantined, rejected, duplicate, unchanged, withdrawn and stays_withdrawn. `superseded` and
     `absent` count entries of earlier imports that this one withdrew (newer statement; absent from a replacing list).
     """
 
@@ -406,13 +487,18 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     duplicate: int = 0
     unchanged: int = 0
     withdrawn: int = 0
+    stays_withdrawn: int = 0
     noted: int = 0
     superseded: int = 0
     absent: int = 0
 
 
 class Import(msgspec.Struct, frozen=True, kw_only=True):
-    """One act of ingestion. `batch_count` is how many batches are stored; the next one has this index."""
+    """One act of ingestion. `batch_count` is how many batches are stored; the next one has this index.
+
+    `has_classifications`: whether the source's format carries classifications, so that an item without one says nothing; None: the
+    contributor did not say. `actor` is the token that opened it.
+    """
 
     id: str
     contributor: str
@@ -421,42 +507,119 @@ class Import(msgspec.Struct, frozen=True, kw_only=True):
     connector_version: str
     source_digest: str
     replace: bool = False
+    has_classifications: bool | None = None
     state: ImportState = ImportState.OPEN
     batch_count: int = 0
     counts: Counts = Counts()
     revision: int = 0
+    actor: str = ""
     create_time: datetime | None = None
     commit_time: datetime | None = None
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):
-    """An append-only statement by `author` (a principal, or a member of the source) about an entry."""
+    """An append-only statement by `author` about an entry. No caller supplies the author, the actor or the role.
+
+    `author` is a contributor, or `CONTRIBUTOR/MEMBER` for whom that contributor's source names. `actor` is the token that wrote it, `role`
+    that token's. A SET_ASIDE review is about the review `sets_aside` of the same entry. `awaits_acceptance`: it is beyond the daily number
+    and weighs once the operator has accepted it.
+    """
 
     id: int
     entry_id: int
     author: str
     kind: ReviewKind
     comment: str = ""
+    actor: str = ""
+    role: Role = Role.CONTRIBUTOR
+    sets_aside: int = 0
+    awaits_acceptance: bool = False
     create_time: datetime | None = None
     revision: int = 0
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the change feed, about entries `first_entry` to `last_entry`, both inclusive, that `kind` applies to."""
-
-    revision: int
-    kind: ChangeKind
-    first_entry: int
-    last_entry: int
-
-
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls: the token's name, its role, the contributor it writes for, and the purposes for which it may see entries."""
+    """Who calls: a token of one contributor.
+
+    `purposes`: for which it may see entries. `acts_for_others`: it answers for clients of its contributor, which some terms exclude.
+    `may_mirror`: it reads the change feed. `last_use_time` is true to a minute.
+    """
 
     name: str
     role: Role
     contributor: str = ""
     purposes: tuple[str, ...] = ()
+    description: str = ""
+    acts_for_others: bool = False
+    may_mirror: bool = False
+    create_time: datetime | None = None
+    expire_time: datetime | None = None
+    last_use_time: datetime | None = None
+
+
+class EventKind(StrEnum):
+    """What a revision did, by name. The history is read for years: never rename one."""
+
+    HISTORY_BEGUN = "HISTORY_BEGUN"
+    HISTORY_MENDED = "HISTORY_MENDED"
+    CONTRIBUTOR_CREATED = "CONTRIBUTOR_CREATED"
+    CONTRIBUTOR_UPDATED = "CONTRIBUTOR_UPDATED"
+    CONTRIBUTOR_RETIRED = "CONTRIBUTOR_RETIRED"
+    OBJECTIONS_ACCEPTED = "OBJECTIONS_ACCEPTED"
+    GROUP_CREATED = "GROUP_CREATED"
+    GROUP_UPDATED = "GROUP_UPDATED"
+    GROUP_DELETED = "GROUP_DELETED"
+    HASH_SET_CREATED = "HASH_SET_CREATED"
+    HASH_SET_UPDATED = "HASH_SET_UPDATED"
+    HASH_SET_ACCEPTED = "HASH_SET_ACCEPTED"
+    TERMS_CHANGED = "TERMS_CHANGED"
+    TERMS_EXPIRED = "TERMS_EXPIRED"
+    TOKEN_CREATED = "TOKEN_CREATED"  # noqa: S105 - the name of an event
+    TOKEN_UPDATED = "TOKEN_UPDATED"  # noqa: S105 - likewise
+    TOKEN_ROTATED = "TOKEN_ROTATED"  # noqa: S105 - likewise
+    TOKEN_DELETED = "TOKEN_DELETED"  # noqa: S105 - likewise
+    IMPORT_STAGED = "IMPORT_STAGED"
+    IMPORT_COMMITTED = "IMPORT_COMMITTED"
+    ENTRIES_WITHDRAWN = "ENTRIES_WITHDRAWN"
+    WITHDRAWAL_ASKED = "WITHDRAWAL_ASKED"
+    ENTRIES_RESTORED = "ENTRIES_RESTORED"
+    ENTRIES_QUARANTINED = "ENTRIES_QUARANTINED"
+    ENTRIES_RELEASED = "ENTRIES_RELEASED"
+    ENTRIES_EXPIRED = "ENTRIES_EXPIRED"
+    ENTRY_ERASED = "ENTRY_ERASED"
+    ENTRIES_REVIEWED = "ENTRIES_REVIEWED"
+    ACTOR_REVERTED = "ACTOR_REVERTED"
+    EVENT_REDACTED = "EVENT_REDACTED"
+
+
+class Actor(msgspec.Struct, frozen=True, array_like=True):
+    """Who writes: the token, the contributor that it belongs to, and its role; kept with what it wrote."""
+
+    name: str
+    contributor: str
+    role: Role
+
+
+SYSTEM: Final = Actor("system", "", Role.OPERATOR)
+"""The hub itself: migrations, expiry, what it does at a start."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One visible write. `facts` are names and codes; `details`, erasable, everything that may name a person or hold a digest.
+
+    `subject` is a resource as commands write it with its collection: `entries/nl/known/7`, `hash-sets/nl/known`, `tokens/alice`.
+    `reason` is a code, such as a WithdrawalReason. `details` is None once redacted. `digest` is the chain's head after this event.
+    """
+
+    revision: int
+    time: datetime
+    actor: Actor
+    kind: EventKind
+    subject: str = ""
+    reason: str = ""
+    facts: dict[str, str | int | tuple[str, ...]] = {}
+    details: dict[str, str] | None = None
+    digest: bytes = b""
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -520,12 +683,33 @@ class MediaResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangedEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the change feed with its entry as it is now, and the terms that bind the receiver."""
+    """One line of the change feed, as what it means to its reader.
+
+    UPSERT: `entry` as it is now, with its reviews, or take over `hash_set` or `contributor`. WITHDRAW: drop the entry called `entry_name`; or,
+    with `hash_set_name` instead, all entries of that hash set, which the reader may not see any more.
+    """
 
     revision: int
     kind: ChangeKind
-    entry: Entry
-    marking: Marking
+    entry: Entry | None = None
+    reviews: tuple[Review, ...] = ()
+    hash_set: HashSet | None = None
+    contributor: Contributor | None = None
+    entry_name: str = ""
+    hash_set_name: str = ""
+
+
+class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of the feed. `position`: where to go on, opaque. `is_complete`: the reader now has everything up to `revision`.
+
+    `head`: the history's last revision and the chain's head there.
+    """
+
+    changes: tuple[ChangedEntry, ...]
+    position: str
+    revision: int
+    head: str
+    is_complete: bool
 
 
 class AlgorithmStatus(msgspec.Struct, frozen=True, kw_only=True):

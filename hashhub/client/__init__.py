@@ -62,7 +62,6 @@ MATCH_BATCH: Final = 1_000  # what one BatchMatchHashes call takes
 MEDIA_BATCH_BYTES: Final = 16 * 1024 * 1024  # of media in one call; the server's default limit is 32 MiB
 _MEDIA_BATCH: Final = 100
 _PAGE: Final = 1_000
-_MAX_REVISION: Final = (1 << 63) - 1  # int64 on the wire
 _MATCH_TIMEOUT: Final = 60.0  # seconds for one batch
 
 
@@ -411,19 +410,19 @@ class Client:
         for page in self._pages("ReviewService/ListReviews", request, v1.ListReviewsResponse):
             yield from map(wire.review_from_pb, page.reviews)
 
-    def list_changes(self, from_revision: int = 0) -> Iterator[ChangedEntry]:
-        """Yield the changes after a revision, up to now, in their order."""
-        request = v1.ListChangesRequest(from_revision=_revision(from_revision), page_size=_PAGE)
+    def list_changes(self, position: str = "") -> Iterator[ChangedEntry]:
+        """Yield the changes behind a position, up to now, in their order."""
+        request = v1.ListChangesRequest(position=position, page_size=_PAGE)
         while True:
             page = self._transport.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
             if not page.changes:  # the feed has no last page, only a "nothing new yet"
                 return
             yield from map(wire.changed_entry_from_pb, page.changes)
-            request.page_token = page.next_page_token
+            request.position = page.next_position
 
-    def follow_changes(self, from_revision: int = 0) -> Iterator[ChangedEntry]:
-        """Yield the changes after a revision, and then those to come. Raises Unavailable when the hub goes away."""
-        request = v1.FollowChangesRequest(from_revision=_revision(from_revision))
+    def follow_changes(self, position: str = "") -> Iterator[ChangedEntry]:
+        """Yield the changes behind a position, and then those to come. Raises Unavailable when the hub goes away."""
+        request = v1.FollowChangesRequest(position=position)
         for piece in self._transport.stream("ChangeService/FollowChanges", request, v1.FollowChangesResponse):
             yield from map(wire.changed_entry_from_pb, piece.changes)
 
@@ -523,12 +522,6 @@ def _entry(name: str) -> str:
             "name", f"expected CONTRIBUTOR/SET/ENTRY with a number, got {name[:200]!r}", "RESOURCE_NAME"
         )
     return wire.entry_name(contributor, hash_set, int(entry_id))
-
-
-def _revision(number: int) -> int:
-    if not 0 <= number <= _MAX_REVISION:
-        raise InvalidArgument.field("from_revision", f"must be 0 to {_MAX_REVISION}, got {number}")
-    return number
 
 
 def _media_batches(media: Iterable[tuple[str, bytes]]) -> Iterator[list[v1.Media]]:

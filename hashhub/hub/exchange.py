@@ -46,7 +46,7 @@ class Changes:
                 is_true_now = (change.kind is ChangeKind.UPSERT) == (entry.state is EntryState.ACTIVE)
                 if is_true_now and access.may_see(principal, hash_set):
                     lines.append(
-                        ChangedEntry(revision=change.revision, kind=change.kind, entry=entry, marking=hash_set.marking)
+                        ChangedEntry(revision=change.revision, kind=change.kind, entry=entry, hash_set=hash_set)
                     )
             cursor = (change.revision, last)
             room -= last + 1 - change.first_entry

@@ -72,6 +72,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool]) -> dict[str, Method]:
         for file in FILES
         for service in file.services_by_name.values()
         for rpc in service.methods
+        if hasattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower())
     ]
     return {method.path: method for method in found}
 
@@ -128,7 +129,7 @@ class Changes:
             if changes or following == cursor or time.monotonic() > until:
                 return v1.ListChangesResponse(
                     changes=map(wire.changed_entry_to_pb, changes),
-                    next_page_token=_cursor_token(following),
+                    next_position=_cursor_token(following),
                     revision=revision,
                 )
             cursor = following
@@ -147,7 +148,7 @@ class Changes:
             if changes or time.monotonic() - said >= _LIFE_SIGN_SECONDS:
                 yield v1.FollowChangesResponse(
                     changes=map(wire.changed_entry_to_pb, changes),
-                    next_page_token=_cursor_token(following),
+                    next_position=_cursor_token(following),
                     revision=revision,
                 )
                 said = time.monotonic()
@@ -551,11 +552,7 @@ def _request_id(request: Any) -> str:
 
 
 def _cursor(request: v1.ListChangesRequest | v1.FollowChangesRequest) -> tuple[int, int]:
-    if request.from_revision < 0:
-        raise InvalidArgument.field(
-            "from_revision", f"must not be negative, got {request.from_revision}", "OUT_OF_RANGE"
-        )
-    return pages.decode_cursor(request.page_token, (request.from_revision, _BEHIND_ALL), "changes")
+    return pages.decode_cursor(request.position, (0, _BEHIND_ALL), "changes")
 
 
 def _cursor_token(cursor: tuple[int, int]) -> str:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hashhub.model import Change, ChangeKind, EntryState
+from hashhub.model import ChangeKind, EntryState
 from hashhub.store import schema as s
 from hashhub.store.entries import ACTIVE, PAGE, STAGED, STATE_OF_CODE, WITHDRAW, Entries, code_list
 from hashhub.store.packing import WIDTHS, digests_by_algorithm, distinct
@@ -20,6 +20,15 @@ LAST_ENTRY: Final = 2**63 - 1
 """An entry id after all others: `changes(revision, LAST_ENTRY, …)` starts behind the whole revision."""
 
 _CHANGE_KINDS: Final = {code: k for k, code in s.CHANGE_KINDS.items()}
+
+
+class Change(NamedTuple):
+    """One row of the change feed, about entries `first_entry` to `last_entry`, both inclusive, that `kind` applies to."""
+
+    revision: int
+    kind: ChangeKind
+    first_entry: int
+    last_entry: int
 
 
 class MatcherChange(NamedTuple):

@@ -39,6 +39,7 @@ DISPOSITIONS: Final = {
     Disposition.UNCHANGED: 5,
     Disposition.WITHDRAWN: 6,
     Disposition.NOTED: 7,
+    Disposition.STAYS_WITHDRAWN: 8,
 }
 REVIEW_KINDS: Final = {
     ReviewKind.CONFIRMED: 1,
@@ -46,8 +47,9 @@ REVIEW_KINDS: Final = {
     ReviewKind.NOT_ILLEGAL_HERE: 3,
     ReviewKind.MISCLASSIFIED: 4,
     ReviewKind.DUPLICATE: 5,
+    ReviewKind.SET_ASIDE: 6,
 }
-CHANGE_KINDS: Final[dict[str, int]] = {"STAGED": 1, ChangeKind.UPSERT: 2, ChangeKind.WITHDRAW: 3}
+CHANGE_KINDS: Final[dict[str, int]] = {"STAGED": 1, ChangeKind.UPSERT: 2, ChangeKind.WITHDRAW: 3, "REVIEWED": 4}
 
 # SQLite's integer primary key is 64 bits wide only under the name INTEGER. Names sort by code point on both databases.
 _Key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

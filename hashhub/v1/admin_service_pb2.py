@@ -22,37 +22,45 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from hashhub.v1 import resources_pb2 as hashhub_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehashhub/v1/admin_service.proto\x12\nhashhub.v1\"\\\n\x05Token\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x04role\x18\x02 \x01(\x0e\x32\x10.hashhub.v1.Role\x12\x13\n\x0b\x63ontributor\x18\x03 \x01(\t\x12\x10\n\x08purposes\x18\x04 \x03(\t\"H\n\x12\x43reateTokenRequest\x12\x10\n\x08token_id\x18\x01 \x01(\t\x12 \n\x05token\x18\x02 \x01(\x0b\x32\x11.hashhub.v1.Token\"Y\n\x13\x43reateTokenResponse\x12 \n\x05token\x18\x01 \x01(\x0b\x32\x11.hashhub.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x12ListTokensResponse\x12!\n\x06tokens\x18\x01 \x03(\x0b\x32\x11.hashhub.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\"\n\x12\x44\x65leteTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\'\n\x13\x44\x65leteTokenResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x12\n\x10GetStatusRequest\"^\n\x0f\x41lgorithmStatus\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x14\n\x0c\x64igest_count\x18\x02 \x01(\x03\x12\x12\n\ntail_count\x18\x03 \x01(\x03\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\"\x9a\x01\n\x06Status\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tabase\x18\x02 \x01(\t\x12\x18\n\x10matcher_revision\x18\x03 \x01(\x03\x12/\n\nalgorithms\x18\x04 \x03(\x0b\x32\x1b.hashhub.v1.AlgorithmStatus\x12\x10\n\x08warnings\x18\x05 \x03(\t\x12\x10\n\x08revision\x18\x06 \x01(\x03*j\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x14\n\x10ROLE_CONTRIBUTOR\x10\x01\x12\x11\n\rROLE_CONSUMER\x10\x02\x12\x11\n\rROLE_OPERATOR\x10\x03\x12\x10\n\x0cROLE_AUDITOR\x10\x04\x32\xba\x02\n\x0c\x41\x64minService\x12N\n\x0b\x43reateToken\x12\x1e.hashhub.v1.CreateTokenRequest\x1a\x1f.hashhub.v1.CreateTokenResponse\x12K\n\nListTokens\x12\x1d.hashhub.v1.ListTokensRequest\x1a\x1e.hashhub.v1.ListTokensResponse\x12N\n\x0b\x44\x65leteToken\x12\x1e.hashhub.v1.DeleteTokenRequest\x1a\x1f.hashhub.v1.DeleteTokenResponse\x12=\n\tGetStatus\x12\x1c.hashhub.v1.GetStatusRequest\x1a\x12.hashhub.v1.Statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehashhub/v1/admin_service.proto\x12\nhashhub.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ahashhub/v1/resources.proto\"\xc5\x02\n\x05Token\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x04role\x18\x02 \x01(\x0e\x32\x10.hashhub.v1.Role\x12\x13\n\x0b\x63ontributor\x18\x03 \x01(\t\x12\x10\n\x08purposes\x18\x04 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x17\n\x0f\x61\x63ts_for_others\x18\x06 \x01(\x08\x12\x12\n\nmay_mirror\x18\x07 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0b \x01(\x03\"H\n\x12\x43reateTokenRequest\x12\x10\n\x08token_id\x18\x01 \x01(\t\x12 \n\x05token\x18\x02 \x01(\x0b\x32\x11.hashhub.v1.Token\"Y\n\x13\x43reateTokenResponse\x12 \n\x05token\x18\x01 \x01(\x0b\x32\x11.hashhub.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x12ListTokensResponse\x12!\n\x06tokens\x18\x01 \x03(\x0b\x32\x11.hashhub.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"g\n\x12UpdateTokenRequest\x12 \n\x05token\x18\x01 \x01(\x0b\x32\x11.hashhub.v1.Token\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"L\n\x12RotateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"Y\n\x13RotateTokenResponse\x12 \n\x05token\x18\x01 \x01(\x0b\x32\x11.hashhub.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\"\n\x12\x44\x65leteTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\'\n\x13\x44\x65leteTokenResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x12\n\x10GetStatusRequest\"^\n\x0f\x41lgorithmStatus\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x14\n\x0c\x64igest_count\x18\x02 \x01(\x03\x12\x12\n\ntail_count\x18\x03 \x01(\x03\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\"\x9a\x01\n\x06Status\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tabase\x18\x02 \x01(\t\x12\x18\n\x10matcher_revision\x18\x03 \x01(\x03\x12/\n\nalgorithms\x18\x04 \x03(\x0b\x32\x1b.hashhub.v1.AlgorithmStatus\x12\x10\n\x08warnings\x18\x05 \x03(\t\x12\x10\n\x08revision\x18\x06 \x01(\x03\x32\xcc\x03\n\x0c\x41\x64minService\x12N\n\x0b\x43reateToken\x12\x1e.hashhub.v1.CreateTokenRequest\x1a\x1f.hashhub.v1.CreateTokenResponse\x12K\n\nListTokens\x12\x1d.hashhub.v1.ListTokensRequest\x1a\x1e.hashhub.v1.ListTokensResponse\x12@\n\x0bUpdateToken\x12\x1e.hashhub.v1.UpdateTokenRequest\x1a\x11.hashhub.v1.Token\x12N\n\x0bRotateToken\x12\x1e.hashhub.v1.RotateTokenRequest\x1a\x1f.hashhub.v1.RotateTokenResponse\x12N\n\x0b\x44\x65leteToken\x12\x1e.hashhub.v1.DeleteTokenRequest\x1a\x1f.hashhub.v1.DeleteTokenResponse\x12=\n\tGetStatus\x12\x1c.hashhub.v1.GetStatusRequest\x1a\x12.hashhub.v1.Statusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hashhub.v1.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=815
-  _globals['_ROLE']._serialized_end=921
-  _globals['_TOKEN']._serialized_start=46
-  _globals['_TOKEN']._serialized_end=138
-  _globals['_CREATETOKENREQUEST']._serialized_start=140
-  _globals['_CREATETOKENREQUEST']._serialized_end=212
-  _globals['_CREATETOKENRESPONSE']._serialized_start=214
-  _globals['_CREATETOKENRESPONSE']._serialized_end=303
-  _globals['_LISTTOKENSREQUEST']._serialized_start=305
-  _globals['_LISTTOKENSREQUEST']._serialized_end=363
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=365
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=463
-  _globals['_DELETETOKENREQUEST']._serialized_start=465
-  _globals['_DELETETOKENREQUEST']._serialized_end=499
-  _globals['_DELETETOKENRESPONSE']._serialized_start=501
-  _globals['_DELETETOKENRESPONSE']._serialized_end=540
-  _globals['_GETSTATUSREQUEST']._serialized_start=542
-  _globals['_GETSTATUSREQUEST']._serialized_end=560
-  _globals['_ALGORITHMSTATUS']._serialized_start=562
-  _globals['_ALGORITHMSTATUS']._serialized_end=656
-  _globals['_STATUS']._serialized_start=659
-  _globals['_STATUS']._serialized_end=813
-  _globals['_ADMINSERVICE']._serialized_start=924
-  _globals['_ADMINSERVICE']._serialized_end=1238
+  _globals['_TOKEN']._serialized_start=174
+  _globals['_TOKEN']._serialized_end=499
+  _globals['_CREATETOKENREQUEST']._serialized_start=501
+  _globals['_CREATETOKENREQUEST']._serialized_end=573
+  _globals['_CREATETOKENRESPONSE']._serialized_start=575
+  _globals['_CREATETOKENRESPONSE']._serialized_end=664
+  _globals['_LISTTOKENSREQUEST']._serialized_start=666
+  _globals['_LISTTOKENSREQUEST']._serialized_end=724
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=726
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=824
+  _globals['_UPDATETOKENREQUEST']._serialized_start=826
+  _globals['_UPDATETOKENREQUEST']._serialized_end=929
+  _globals['_ROTATETOKENREQUEST']._serialized_start=931
+  _globals['_ROTATETOKENREQUEST']._serialized_end=1007
+  _globals['_ROTATETOKENRESPONSE']._serialized_start=1009
+  _globals['_ROTATETOKENRESPONSE']._serialized_end=1098
+  _globals['_DELETETOKENREQUEST']._serialized_start=1100
+  _globals['_DELETETOKENREQUEST']._serialized_end=1134
+  _globals['_DELETETOKENRESPONSE']._serialized_start=1136
+  _globals['_DELETETOKENRESPONSE']._serialized_end=1175
+  _globals['_GETSTATUSREQUEST']._serialized_start=1177
+  _globals['_GETSTATUSREQUEST']._serialized_end=1195
+  _globals['_ALGORITHMSTATUS']._serialized_start=1197
+  _globals['_ALGORITHMSTATUS']._serialized_end=1291
+  _globals['_STATUS']._serialized_start=1294
+  _globals['_STATUS']._serialized_end=1448
+  _globals['_ADMINSERVICE']._serialized_start=1451
+  _globals['_ADMINSERVICE']._serialized_end=1911
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,10 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from hashhub.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -7,30 +12,31 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    ROLE_UNSPECIFIED: _ClassVar[Role]
-    ROLE_CONTRIBUTOR: _ClassVar[Role]
-    ROLE_CONSUMER: _ClassVar[Role]
-    ROLE_OPERATOR: _ClassVar[Role]
-    ROLE_AUDITOR: _ClassVar[Role]
-ROLE_UNSPECIFIED: Role
-ROLE_CONTRIBUTOR: Role
-ROLE_CONSUMER: Role
-ROLE_OPERATOR: Role
-ROLE_AUDITOR: Role
-
 class Token(_message.Message):
-    __slots__ = ("name", "role", "contributor", "purposes")
+    __slots__ = ("name", "role", "contributor", "purposes", "description", "acts_for_others", "may_mirror", "create_time", "expire_time", "last_use_time", "revision")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
     PURPOSES_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    ACTS_FOR_OTHERS_FIELD_NUMBER: _ClassVar[int]
+    MAY_MIRROR_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    LAST_USE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     name: str
-    role: Role
+    role: _resources_pb2.Role
     contributor: str
     purposes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., contributor: _Optional[str] = ..., purposes: _Optional[_Iterable[str]] = ...) -> None: ...
+    description: str
+    acts_for_others: bool
+    may_mirror: bool
+    create_time: _timestamp_pb2.Timestamp
+    expire_time: _timestamp_pb2.Timestamp
+    last_use_time: _timestamp_pb2.Timestamp
+    revision: int
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., contributor: _Optional[str] = ..., purposes: _Optional[_Iterable[str]] = ..., description: _Optional[str] = ..., acts_for_others: _Optional[bool] = ..., may_mirror: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class CreateTokenRequest(_message.Message):
     __slots__ = ("token_id", "token")
@@ -67,6 +73,32 @@ class ListTokensResponse(_message.Message):
     next_page_token: str
     revision: int
     def __init__(self, tokens: _Optional[_Iterable[_Union[Token, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class UpdateTokenRequest(_message.Message):
+    __slots__ = ("token", "update_mask")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    token: Token
+    update_mask: _field_mask_pb2.FieldMask
+    def __init__(self, token: _Optional[_Union[Token, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+
+class RotateTokenRequest(_message.Message):
+    __slots__ = ("name", "grace")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GRACE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    grace: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class RotateTokenResponse(_message.Message):
+    __slots__ = ("token", "secret", "revision")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    token: Token
+    secret: str
+    revision: int
+    def __init__(self, token: _Optional[_Union[Token, _Mapping]] = ..., secret: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class DeleteTokenRequest(_message.Message):
     __slots__ = ("name",)

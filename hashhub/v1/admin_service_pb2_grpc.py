@@ -45,6 +45,16 @@ class AdminServiceStub:
                 request_serializer=hashhub_dot_v1_dot_admin__service__pb2.ListTokensRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_admin__service__pb2.ListTokensResponse.FromString,
                 _registered_method=True)
+        self.UpdateToken = channel.unary_unary(
+                '/hashhub.v1.AdminService/UpdateToken',
+                request_serializer=hashhub_dot_v1_dot_admin__service__pb2.UpdateTokenRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_admin__service__pb2.Token.FromString,
+                _registered_method=True)
+        self.RotateToken = channel.unary_unary(
+                '/hashhub.v1.AdminService/RotateToken',
+                request_serializer=hashhub_dot_v1_dot_admin__service__pb2.RotateTokenRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_admin__service__pb2.RotateTokenResponse.FromString,
+                _registered_method=True)
         self.DeleteToken = channel.unary_unary(
                 '/hashhub.v1.AdminService/DeleteToken',
                 request_serializer=hashhub_dot_v1_dot_admin__service__pb2.DeleteTokenRequest.SerializeToString,
@@ -75,8 +85,23 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateToken(self, request, context):
+        """Updates the fields of a token that the mask names: description, purposes, acts_for_others, may_mirror, expire_time. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateToken(self, request, context):
+        """Gives a token a new secret; the old one works on for a while. Roles: operator; any token for itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteToken(self, request, context):
-        """Deletes a token: it stops working within a second. Role: operator.
+        """Deletes a token: it stops working within a second. Refused while terms name it: let it expire instead. Its name is never used again.
+        Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,6 +126,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListTokens,
                     request_deserializer=hashhub_dot_v1_dot_admin__service__pb2.ListTokensRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_admin__service__pb2.ListTokensResponse.SerializeToString,
+            ),
+            'UpdateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateToken,
+                    request_deserializer=hashhub_dot_v1_dot_admin__service__pb2.UpdateTokenRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_admin__service__pb2.Token.SerializeToString,
+            ),
+            'RotateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateToken,
+                    request_deserializer=hashhub_dot_v1_dot_admin__service__pb2.RotateTokenRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_admin__service__pb2.RotateTokenResponse.SerializeToString,
             ),
             'DeleteToken': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteToken,
@@ -168,6 +203,60 @@ class AdminService:
             '/hashhub.v1.AdminService/ListTokens',
             hashhub_dot_v1_dot_admin__service__pb2.ListTokensRequest.SerializeToString,
             hashhub_dot_v1_dot_admin__service__pb2.ListTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.AdminService/UpdateToken',
+            hashhub_dot_v1_dot_admin__service__pb2.UpdateTokenRequest.SerializeToString,
+            hashhub_dot_v1_dot_admin__service__pb2.Token.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.AdminService/RotateToken',
+            hashhub_dot_v1_dot_admin__service__pb2.RotateTokenRequest.SerializeToString,
+            hashhub_dot_v1_dot_admin__service__pb2.RotateTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

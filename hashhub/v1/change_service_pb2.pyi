@@ -17,52 +17,84 @@ CHANGE_KIND_UNSPECIFIED: ChangeKind
 CHANGE_KIND_UPSERT: ChangeKind
 CHANGE_KIND_WITHDRAW: ChangeKind
 
+class FeedReview(_message.Message):
+    __slots__ = ("name", "author", "kind", "role", "sets_aside", "awaits_acceptance", "create_revision")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    SETS_ASIDE_FIELD_NUMBER: _ClassVar[int]
+    AWAITS_ACCEPTANCE_FIELD_NUMBER: _ClassVar[int]
+    CREATE_REVISION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    author: str
+    kind: _resources_pb2.ReviewKind
+    role: _resources_pb2.Role
+    sets_aside: str
+    awaits_acceptance: bool
+    create_revision: int
+    def __init__(self, name: _Optional[str] = ..., author: _Optional[str] = ..., kind: _Optional[_Union[_resources_pb2.ReviewKind, str]] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., sets_aside: _Optional[str] = ..., awaits_acceptance: _Optional[bool] = ..., create_revision: _Optional[int] = ...) -> None: ...
+
 class Change(_message.Message):
-    __slots__ = ("change_revision", "kind", "entry", "marking")
+    __slots__ = ("change_revision", "kind", "entry", "reviews", "hash_set", "contributor", "name")
     CHANGE_REVISION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENTRY_FIELD_NUMBER: _ClassVar[int]
-    MARKING_FIELD_NUMBER: _ClassVar[int]
+    REVIEWS_FIELD_NUMBER: _ClassVar[int]
+    HASH_SET_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     change_revision: int
     kind: ChangeKind
     entry: _resources_pb2.Entry
-    marking: _resources_pb2.Marking
-    def __init__(self, change_revision: _Optional[int] = ..., kind: _Optional[_Union[ChangeKind, str]] = ..., entry: _Optional[_Union[_resources_pb2.Entry, _Mapping]] = ..., marking: _Optional[_Union[_resources_pb2.Marking, _Mapping]] = ...) -> None: ...
+    reviews: _containers.RepeatedCompositeFieldContainer[FeedReview]
+    hash_set: _resources_pb2.HashSet
+    contributor: _resources_pb2.Contributor
+    name: str
+    def __init__(self, change_revision: _Optional[int] = ..., kind: _Optional[_Union[ChangeKind, str]] = ..., entry: _Optional[_Union[_resources_pb2.Entry, _Mapping]] = ..., reviews: _Optional[_Iterable[_Union[FeedReview, _Mapping]]] = ..., hash_set: _Optional[_Union[_resources_pb2.HashSet, _Mapping]] = ..., contributor: _Optional[_Union[_resources_pb2.Contributor, _Mapping]] = ..., name: _Optional[str] = ...) -> None: ...
 
 class ListChangesRequest(_message.Message):
-    __slots__ = ("from_revision", "page_size", "page_token")
-    FROM_REVISION_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("page_size", "position", "from_now")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
-    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
-    from_revision: int
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    FROM_NOW_FIELD_NUMBER: _ClassVar[int]
     page_size: int
-    page_token: str
-    def __init__(self, from_revision: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    position: str
+    from_now: bool
+    def __init__(self, page_size: _Optional[int] = ..., position: _Optional[str] = ..., from_now: _Optional[bool] = ...) -> None: ...
 
 class ListChangesResponse(_message.Message):
-    __slots__ = ("changes", "next_page_token", "revision")
+    __slots__ = ("changes", "revision", "next_position", "complete", "head")
     CHANGES_FIELD_NUMBER: _ClassVar[int]
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    NEXT_POSITION_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
     changes: _containers.RepeatedCompositeFieldContainer[Change]
-    next_page_token: str
     revision: int
-    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+    next_position: str
+    complete: bool
+    head: str
+    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., revision: _Optional[int] = ..., next_position: _Optional[str] = ..., complete: _Optional[bool] = ..., head: _Optional[str] = ...) -> None: ...
 
 class FollowChangesRequest(_message.Message):
-    __slots__ = ("from_revision", "page_token")
-    FROM_REVISION_FIELD_NUMBER: _ClassVar[int]
-    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
-    from_revision: int
-    page_token: str
-    def __init__(self, from_revision: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    __slots__ = ("position", "from_now")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    FROM_NOW_FIELD_NUMBER: _ClassVar[int]
+    position: str
+    from_now: bool
+    def __init__(self, position: _Optional[str] = ..., from_now: _Optional[bool] = ...) -> None: ...
 
 class FollowChangesResponse(_message.Message):
-    __slots__ = ("changes", "next_page_token", "revision")
+    __slots__ = ("changes", "revision", "next_position", "complete", "head")
     CHANGES_FIELD_NUMBER: _ClassVar[int]
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    NEXT_POSITION_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
     changes: _containers.RepeatedCompositeFieldContainer[Change]
-    next_page_token: str
     revision: int
-    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+    next_position: str
+    complete: bool
+    head: str
+    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., revision: _Optional[int] = ..., next_position: _Optional[str] = ..., complete: _Optional[bool] = ..., head: _Optional[str] = ...) -> None: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ChangeServiceStub:
-    """The change feed: everything that became matchable or stopped being so, in the order of revisions.
+    """The change feed: what a receiver may hold, and every change of it. Needs a token with `may_mirror`.
     """
 
     def __init__(self, channel):
@@ -48,18 +48,18 @@ class ChangeServiceStub:
 
 
 class ChangeServiceServicer:
-    """The change feed: everything that became matchable or stopped being so, in the order of revisions.
+    """The change feed: what a receiver may hold, and every change of it. Needs a token with `may_mirror`.
     """
 
     def ListChanges(self, request, context):
-        """Lists changes after a cursor.
+        """Lists changes behind a position.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FollowChanges(self, request, context):
-        """Streams changes after a cursor, and then those to come, until the caller ends it.
+        """Streams changes behind a position, and then those to come, until the caller ends it or its token ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_ChangeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ChangeService:
-    """The change feed: everything that became matchable or stopped being so, in the order of revisions.
+    """The change feed: what a receiver may hold, and every change of it. Needs a token with `may_mirror`.
     """
 
     @staticmethod

@@ -25,15 +25,6 @@ class Action(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ACTION_CONTRIBUTE: _ClassVar[Action]
     ACTION_WITHDRAW: _ClassVar[Action]
 
-class ReviewKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    REVIEW_KIND_UNSPECIFIED: _ClassVar[ReviewKind]
-    REVIEW_KIND_CONFIRMED: _ClassVar[ReviewKind]
-    REVIEW_KIND_FALSE_POSITIVE: _ClassVar[ReviewKind]
-    REVIEW_KIND_NOT_ILLEGAL_HERE: _ClassVar[ReviewKind]
-    REVIEW_KIND_MISCLASSIFIED: _ClassVar[ReviewKind]
-    REVIEW_KIND_DUPLICATE: _ClassVar[ReviewKind]
-
 class Disposition(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DISPOSITION_UNSPECIFIED: _ClassVar[Disposition]
@@ -44,6 +35,7 @@ class Disposition(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DISPOSITION_UNCHANGED: _ClassVar[Disposition]
     DISPOSITION_WITHDRAWN: _ClassVar[Disposition]
     DISPOSITION_NOTED: _ClassVar[Disposition]
+    DISPOSITION_STAYS_WITHDRAWN: _ClassVar[Disposition]
 IMPORT_STATE_UNSPECIFIED: ImportState
 IMPORT_STATE_OPEN: ImportState
 IMPORT_STATE_COMMITTING: ImportState
@@ -52,12 +44,6 @@ IMPORT_STATE_CANCELLED: ImportState
 ACTION_UNSPECIFIED: Action
 ACTION_CONTRIBUTE: Action
 ACTION_WITHDRAW: Action
-REVIEW_KIND_UNSPECIFIED: ReviewKind
-REVIEW_KIND_CONFIRMED: ReviewKind
-REVIEW_KIND_FALSE_POSITIVE: ReviewKind
-REVIEW_KIND_NOT_ILLEGAL_HERE: ReviewKind
-REVIEW_KIND_MISCLASSIFIED: ReviewKind
-REVIEW_KIND_DUPLICATE: ReviewKind
 DISPOSITION_UNSPECIFIED: Disposition
 DISPOSITION_ACCEPTED: Disposition
 DISPOSITION_QUARANTINED: Disposition
@@ -66,9 +52,10 @@ DISPOSITION_DUPLICATE: Disposition
 DISPOSITION_UNCHANGED: Disposition
 DISPOSITION_WITHDRAWN: Disposition
 DISPOSITION_NOTED: Disposition
+DISPOSITION_STAYS_WITHDRAWN: Disposition
 
 class ImportCounts(_message.Message):
-    __slots__ = ("item_count", "accepted_count", "quarantined_count", "rejected_count", "duplicate_count", "unchanged_count", "withdrawn_count", "noted_count", "superseded_count", "absent_count")
+    __slots__ = ("item_count", "accepted_count", "quarantined_count", "rejected_count", "duplicate_count", "unchanged_count", "withdrawn_count", "noted_count", "superseded_count", "absent_count", "stays_withdrawn_count")
     ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +66,7 @@ class ImportCounts(_message.Message):
     NOTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     SUPERSEDED_COUNT_FIELD_NUMBER: _ClassVar[int]
     ABSENT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    STAYS_WITHDRAWN_COUNT_FIELD_NUMBER: _ClassVar[int]
     item_count: int
     accepted_count: int
     quarantined_count: int
@@ -89,10 +77,11 @@ class ImportCounts(_message.Message):
     noted_count: int
     superseded_count: int
     absent_count: int
-    def __init__(self, item_count: _Optional[int] = ..., accepted_count: _Optional[int] = ..., quarantined_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., withdrawn_count: _Optional[int] = ..., noted_count: _Optional[int] = ..., superseded_count: _Optional[int] = ..., absent_count: _Optional[int] = ...) -> None: ...
+    stays_withdrawn_count: int
+    def __init__(self, item_count: _Optional[int] = ..., accepted_count: _Optional[int] = ..., quarantined_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., withdrawn_count: _Optional[int] = ..., noted_count: _Optional[int] = ..., superseded_count: _Optional[int] = ..., absent_count: _Optional[int] = ..., stays_withdrawn_count: _Optional[int] = ...) -> None: ...
 
 class Import(_message.Message):
-    __slots__ = ("name", "connector", "connector_version", "source_digest", "replace", "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision")
+    __slots__ = ("name", "connector", "connector_version", "source_digest", "replace", "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision", "has_classifications", "actor")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CONNECTOR_FIELD_NUMBER: _ClassVar[int]
     CONNECTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +94,8 @@ class Import(_message.Message):
     COMMIT_TIME_FIELD_NUMBER: _ClassVar[int]
     COMMIT_REVISION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    HAS_CLASSIFICATIONS_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
     name: str
     connector: str
     connector_version: str
@@ -117,7 +108,9 @@ class Import(_message.Message):
     commit_time: _timestamp_pb2.Timestamp
     commit_revision: int
     revision: int
-    def __init__(self, name: _Optional[str] = ..., connector: _Optional[str] = ..., connector_version: _Optional[str] = ..., source_digest: _Optional[str] = ..., replace: _Optional[bool] = ..., state: _Optional[_Union[ImportState, str]] = ..., batch_count: _Optional[int] = ..., counts: _Optional[_Union[ImportCounts, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_revision: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+    has_classifications: bool
+    actor: str
+    def __init__(self, name: _Optional[str] = ..., connector: _Optional[str] = ..., connector_version: _Optional[str] = ..., source_digest: _Optional[str] = ..., replace: _Optional[bool] = ..., state: _Optional[_Union[ImportState, str]] = ..., batch_count: _Optional[int] = ..., counts: _Optional[_Union[ImportCounts, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_revision: _Optional[int] = ..., revision: _Optional[int] = ..., has_classifications: _Optional[bool] = ..., actor: _Optional[str] = ...) -> None: ...
 
 class HashFault(_message.Message):
     __slots__ = ("algorithm", "reason", "detail")
@@ -134,13 +127,13 @@ class RecordReview(_message.Message):
     KIND_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
     COMMENT_FIELD_NUMBER: _ClassVar[int]
-    kind: ReviewKind
+    kind: _resources_pb2.ReviewKind
     author: str
     comment: str
-    def __init__(self, kind: _Optional[_Union[ReviewKind, str]] = ..., author: _Optional[str] = ..., comment: _Optional[str] = ...) -> None: ...
+    def __init__(self, kind: _Optional[_Union[_resources_pb2.ReviewKind, str]] = ..., author: _Optional[str] = ..., comment: _Optional[str] = ...) -> None: ...
 
 class Record(_message.Message):
-    __slots__ = ("position", "hashes", "faults", "action", "external_id", "value", "region", "member", "flags", "media_type", "media_size_bytes", "series", "tags", "quality", "source_time", "reviews")
+    __slots__ = ("position", "hashes", "faults", "action", "external_id", "value", "region", "member", "flags", "media_type", "media_size_bytes", "series", "tags", "quality", "source_time", "reviews", "scheme", "expire_time")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     HASHES_FIELD_NUMBER: _ClassVar[int]
     FAULTS_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +150,8 @@ class Record(_message.Message):
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     SOURCE_TIME_FIELD_NUMBER: _ClassVar[int]
     REVIEWS_FIELD_NUMBER: _ClassVar[int]
+    SCHEME_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     position: str
     hashes: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Hash]
     faults: _containers.RepeatedCompositeFieldContainer[HashFault]
@@ -173,7 +168,9 @@ class Record(_message.Message):
     quality: int
     source_time: str
     reviews: _containers.RepeatedCompositeFieldContainer[RecordReview]
-    def __init__(self, position: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., faults: _Optional[_Iterable[_Union[HashFault, _Mapping]]] = ..., action: _Optional[_Union[Action, str]] = ..., external_id: _Optional[str] = ..., value: _Optional[str] = ..., region: _Optional[str] = ..., member: _Optional[str] = ..., flags: _Optional[_Union[_resources_pb2.Flags, _Mapping]] = ..., media_type: _Optional[str] = ..., media_size_bytes: _Optional[int] = ..., series: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., quality: _Optional[int] = ..., source_time: _Optional[str] = ..., reviews: _Optional[_Iterable[_Union[RecordReview, _Mapping]]] = ...) -> None: ...
+    scheme: str
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, position: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., faults: _Optional[_Iterable[_Union[HashFault, _Mapping]]] = ..., action: _Optional[_Union[Action, str]] = ..., external_id: _Optional[str] = ..., value: _Optional[str] = ..., region: _Optional[str] = ..., member: _Optional[str] = ..., flags: _Optional[_Union[_resources_pb2.Flags, _Mapping]] = ..., media_type: _Optional[str] = ..., media_size_bytes: _Optional[int] = ..., series: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., quality: _Optional[int] = ..., source_time: _Optional[str] = ..., reviews: _Optional[_Iterable[_Union[RecordReview, _Mapping]]] = ..., scheme: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Reject(_message.Message):
     __slots__ = ("position", "reason", "detail")
@@ -317,14 +314,38 @@ class ListEntriesResponse(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[_resources_pb2.Entry, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class WithdrawEntryRequest(_message.Message):
-    __slots__ = ("name", "request_id", "validate_only")
+    __slots__ = ("name", "request_id", "validate_only", "reason", "comment")
     NAME_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
     name: str
     request_id: str
     validate_only: bool
-    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+    reason: _resources_pb2.WithdrawalReason
+    comment: str
+    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., reason: _Optional[_Union[_resources_pb2.WithdrawalReason, str]] = ..., comment: _Optional[str] = ...) -> None: ...
+
+class RestoreEntryRequest(_message.Message):
+    __slots__ = ("name", "comment", "request_id", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    comment: str
+    request_id: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., comment: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class EraseEntryRequest(_message.Message):
+    __slots__ = ("name", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
 class ReleaseEntryRequest(_message.Message):
     __slots__ = ("name", "request_id", "validate_only")

@@ -86,6 +86,16 @@ class ContributionServiceStub:
                 request_serializer=hashhub_dot_v1_dot_contribution__service__pb2.WithdrawEntryRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_resources__pb2.Entry.FromString,
                 _registered_method=True)
+        self.RestoreEntry = channel.unary_unary(
+                '/hashhub.v1.ContributionService/RestoreEntry',
+                request_serializer=hashhub_dot_v1_dot_contribution__service__pb2.RestoreEntryRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_resources__pb2.Entry.FromString,
+                _registered_method=True)
+        self.EraseEntry = channel.unary_unary(
+                '/hashhub.v1.ContributionService/EraseEntry',
+                request_serializer=hashhub_dot_v1_dot_contribution__service__pb2.EraseEntryRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_resources__pb2.Entry.FromString,
+                _registered_method=True)
         self.ReleaseEntry = channel.unary_unary(
                 '/hashhub.v1.ContributionService/ReleaseEntry',
                 request_serializer=hashhub_dot_v1_dot_contribution__service__pb2.ReleaseEntryRequest.SerializeToString,
@@ -168,7 +178,24 @@ class ContributionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WithdrawEntry(self, request, context):
-        """Withdraws an entry: it stops matching, its history stays. Withdrawing twice is a success.
+        """Withdraws an entry: it stops matching, its history stays, and lists that still have it do not bring it back. Withdrawing twice is a
+        success. Beyond the daily number it is pending until the operator, or a second token of the contributor, withdraws it too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreEntry(self, request, context):
+        """Restores an entry that was withdrawn by hand, by a source or by expiry, and lifts what holds it. What an operator withdrew, or
+        the person shown asked for, only an operator restores.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseEntry(self, request, context):
+        """Erases what an entry holds: digests, external id, all free text. It stays as a withdrawn name; a keyed trace keeps lists from bringing it
+        back. Cannot be undone. Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -239,6 +266,16 @@ def add_ContributionServiceServicer_to_server(servicer, server):
             'WithdrawEntry': grpc.unary_unary_rpc_method_handler(
                     servicer.WithdrawEntry,
                     request_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.WithdrawEntryRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_resources__pb2.Entry.SerializeToString,
+            ),
+            'RestoreEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreEntry,
+                    request_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.RestoreEntryRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_resources__pb2.Entry.SerializeToString,
+            ),
+            'EraseEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseEntry,
+                    request_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.EraseEntryRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_resources__pb2.Entry.SerializeToString,
             ),
             'ReleaseEntry': grpc.unary_unary_rpc_method_handler(
@@ -522,6 +559,60 @@ class ContributionService:
             target,
             '/hashhub.v1.ContributionService/WithdrawEntry',
             hashhub_dot_v1_dot_contribution__service__pb2.WithdrawEntryRequest.SerializeToString,
+            hashhub_dot_v1_dot_resources__pb2.Entry.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributionService/RestoreEntry',
+            hashhub_dot_v1_dot_contribution__service__pb2.RestoreEntryRequest.SerializeToString,
+            hashhub_dot_v1_dot_resources__pb2.Entry.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributionService/EraseEntry',
+            hashhub_dot_v1_dot_contribution__service__pb2.EraseEntryRequest.SerializeToString,
             hashhub_dot_v1_dot_resources__pb2.Entry.FromString,
             options,
             channel_credentials,

@@ -56,6 +56,41 @@ class ContributorServiceStub:
                 request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.UpdateContributorRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_resources__pb2.Contributor.FromString,
                 _registered_method=True)
+        self.RetireContributor = channel.unary_unary(
+                '/hashhub.v1.ContributorService/RetireContributor',
+                request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.RetireContributorRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_resources__pb2.Contributor.FromString,
+                _registered_method=True)
+        self.AcceptObjections = channel.unary_unary(
+                '/hashhub.v1.ContributorService/AcceptObjections',
+                request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.AcceptObjectionsRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_resources__pb2.Contributor.FromString,
+                _registered_method=True)
+        self.CreateGroup = channel.unary_unary(
+                '/hashhub.v1.ContributorService/CreateGroup',
+                request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.CreateGroupRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_resources__pb2.Group.FromString,
+                _registered_method=True)
+        self.GetGroup = channel.unary_unary(
+                '/hashhub.v1.ContributorService/GetGroup',
+                request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.GetGroupRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_resources__pb2.Group.FromString,
+                _registered_method=True)
+        self.ListGroups = channel.unary_unary(
+                '/hashhub.v1.ContributorService/ListGroups',
+                request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.ListGroupsRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.ListGroupsResponse.FromString,
+                _registered_method=True)
+        self.UpdateGroup = channel.unary_unary(
+                '/hashhub.v1.ContributorService/UpdateGroup',
+                request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.UpdateGroupRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_resources__pb2.Group.FromString,
+                _registered_method=True)
+        self.DeleteGroup = channel.unary_unary(
+                '/hashhub.v1.ContributorService/DeleteGroup',
+                request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.DeleteGroupRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.DeleteGroupResponse.FromString,
+                _registered_method=True)
         self.CreateHashSet = channel.unary_unary(
                 '/hashhub.v1.ContributorService/CreateHashSet',
                 request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.CreateHashSetRequest.SerializeToString,
@@ -74,6 +109,11 @@ class ContributorServiceStub:
         self.UpdateHashSet = channel.unary_unary(
                 '/hashhub.v1.ContributorService/UpdateHashSet',
                 request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.UpdateHashSetRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_resources__pb2.HashSet.FromString,
+                _registered_method=True)
+        self.AcceptHashSet = channel.unary_unary(
+                '/hashhub.v1.ContributorService/AcceptHashSet',
+                request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.AcceptHashSetRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_resources__pb2.HashSet.FromString,
                 _registered_method=True)
 
@@ -110,6 +150,55 @@ class ContributorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetireContributor(self, request, context):
+        """Retires a contributor, for good: its tokens stop working, what it stated stands. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptObjections(self, request, context):
+        """Lets a contributor's objections beyond the daily number weigh, up to a revision. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateGroup(self, request, context):
+        """Creates a group. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGroup(self, request, context):
+        """Gets a group. Roles: operator, auditor, contributor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGroups(self, request, context):
+        """Lists groups by name. Roles: operator, auditor, contributor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateGroup(self, request, context):
+        """Updates the fields of a group that the mask names. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteGroup(self, request, context):
+        """Deletes a group. Refused while terms name it. Its name is never used again. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateHashSet(self, request, context):
         """Creates a hash set. Roles: operator, or the contributor itself.
         """
@@ -138,6 +227,13 @@ class ContributorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AcceptHashSet(self, request, context):
+        """Lets what a hash set says against harm weigh, up to a revision. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContributorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -161,6 +257,41 @@ def add_ContributorServiceServicer_to_server(servicer, server):
                     request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.UpdateContributorRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_resources__pb2.Contributor.SerializeToString,
             ),
+            'RetireContributor': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireContributor,
+                    request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.RetireContributorRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_resources__pb2.Contributor.SerializeToString,
+            ),
+            'AcceptObjections': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptObjections,
+                    request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.AcceptObjectionsRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_resources__pb2.Contributor.SerializeToString,
+            ),
+            'CreateGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateGroup,
+                    request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.CreateGroupRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_resources__pb2.Group.SerializeToString,
+            ),
+            'GetGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGroup,
+                    request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.GetGroupRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_resources__pb2.Group.SerializeToString,
+            ),
+            'ListGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGroups,
+                    request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.ListGroupsRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_contributor__service__pb2.ListGroupsResponse.SerializeToString,
+            ),
+            'UpdateGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateGroup,
+                    request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.UpdateGroupRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_resources__pb2.Group.SerializeToString,
+            ),
+            'DeleteGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteGroup,
+                    request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.DeleteGroupRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_contributor__service__pb2.DeleteGroupResponse.SerializeToString,
+            ),
             'CreateHashSet': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateHashSet,
                     request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.CreateHashSetRequest.FromString,
@@ -179,6 +310,11 @@ def add_ContributorServiceServicer_to_server(servicer, server):
             'UpdateHashSet': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateHashSet,
                     request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.UpdateHashSetRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_resources__pb2.HashSet.SerializeToString,
+            ),
+            'AcceptHashSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptHashSet,
+                    request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.AcceptHashSetRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_resources__pb2.HashSet.SerializeToString,
             ),
     }
@@ -302,6 +438,195 @@ class ContributorService:
             _registered_method=True)
 
     @staticmethod
+    def RetireContributor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributorService/RetireContributor',
+            hashhub_dot_v1_dot_contributor__service__pb2.RetireContributorRequest.SerializeToString,
+            hashhub_dot_v1_dot_resources__pb2.Contributor.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptObjections(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributorService/AcceptObjections',
+            hashhub_dot_v1_dot_contributor__service__pb2.AcceptObjectionsRequest.SerializeToString,
+            hashhub_dot_v1_dot_resources__pb2.Contributor.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributorService/CreateGroup',
+            hashhub_dot_v1_dot_contributor__service__pb2.CreateGroupRequest.SerializeToString,
+            hashhub_dot_v1_dot_resources__pb2.Group.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributorService/GetGroup',
+            hashhub_dot_v1_dot_contributor__service__pb2.GetGroupRequest.SerializeToString,
+            hashhub_dot_v1_dot_resources__pb2.Group.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributorService/ListGroups',
+            hashhub_dot_v1_dot_contributor__service__pb2.ListGroupsRequest.SerializeToString,
+            hashhub_dot_v1_dot_contributor__service__pb2.ListGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributorService/UpdateGroup',
+            hashhub_dot_v1_dot_contributor__service__pb2.UpdateGroupRequest.SerializeToString,
+            hashhub_dot_v1_dot_resources__pb2.Group.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributorService/DeleteGroup',
+            hashhub_dot_v1_dot_contributor__service__pb2.DeleteGroupRequest.SerializeToString,
+            hashhub_dot_v1_dot_contributor__service__pb2.DeleteGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CreateHashSet(request,
             target,
             options=(),
@@ -398,6 +723,33 @@ class ContributorService:
             target,
             '/hashhub.v1.ContributorService/UpdateHashSet',
             hashhub_dot_v1_dot_contributor__service__pb2.UpdateHashSetRequest.SerializeToString,
+            hashhub_dot_v1_dot_resources__pb2.HashSet.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptHashSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributorService/AcceptHashSet',
+            hashhub_dot_v1_dot_contributor__service__pb2.AcceptHashSetRequest.SerializeToString,
             hashhub_dot_v1_dot_resources__pb2.HashSet.FromString,
             options,
             channel_credentials,

@@ -1,4 +1,3 @@
-from hashhub.v1 import contribution_service_pb2 as _contribution_service_pb2
 from hashhub.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -83,9 +82,9 @@ class ReviewSummary(_message.Message):
     __slots__ = ("kind", "review_count")
     KIND_FIELD_NUMBER: _ClassVar[int]
     REVIEW_COUNT_FIELD_NUMBER: _ClassVar[int]
-    kind: _contribution_service_pb2.ReviewKind
+    kind: _resources_pb2.ReviewKind
     review_count: int
-    def __init__(self, kind: _Optional[_Union[_contribution_service_pb2.ReviewKind, str]] = ..., review_count: _Optional[int] = ...) -> None: ...
+    def __init__(self, kind: _Optional[_Union[_resources_pb2.ReviewKind, str]] = ..., review_count: _Optional[int] = ...) -> None: ...
 
 class MatchResult(_message.Message):
     __slots__ = ("label", "verdict", "reasons", "matches", "truncated", "withheld")

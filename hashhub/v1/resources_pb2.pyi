@@ -46,12 +46,45 @@ class Tlp(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TLP_AMBER_STRICT: _ClassVar[Tlp]
     TLP_RED: _ClassVar[Tlp]
 
+class Unclassified(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    UNCLASSIFIED_UNSPECIFIED: _ClassVar[Unclassified]
+    UNCLASSIFIED_QUARANTINED: _ClassVar[Unclassified]
+    UNCLASSIFIED_LISTED: _ClassVar[Unclassified]
+
 class EntryState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ENTRY_STATE_UNSPECIFIED: _ClassVar[EntryState]
     ENTRY_STATE_ACTIVE: _ClassVar[EntryState]
     ENTRY_STATE_QUARANTINED: _ClassVar[EntryState]
     ENTRY_STATE_WITHDRAWN: _ClassVar[EntryState]
+
+class ReviewKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REVIEW_KIND_UNSPECIFIED: _ClassVar[ReviewKind]
+    REVIEW_KIND_CONFIRMED: _ClassVar[ReviewKind]
+    REVIEW_KIND_FALSE_POSITIVE: _ClassVar[ReviewKind]
+    REVIEW_KIND_NOT_ILLEGAL_HERE: _ClassVar[ReviewKind]
+    REVIEW_KIND_MISCLASSIFIED: _ClassVar[ReviewKind]
+    REVIEW_KIND_DUPLICATE: _ClassVar[ReviewKind]
+    REVIEW_KIND_SET_ASIDE: _ClassVar[ReviewKind]
+
+class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROLE_UNSPECIFIED: _ClassVar[Role]
+    ROLE_CONTRIBUTOR: _ClassVar[Role]
+    ROLE_CONSUMER: _ClassVar[Role]
+    ROLE_OPERATOR: _ClassVar[Role]
+    ROLE_AUDITOR: _ClassVar[Role]
+
+class WithdrawalReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WITHDRAWAL_REASON_UNSPECIFIED: _ClassVar[WithdrawalReason]
+    WITHDRAWAL_REASON_FALSE_POSITIVE: _ClassVar[WithdrawalReason]
+    WITHDRAWAL_REASON_NOT_ILLEGAL_HERE: _ClassVar[WithdrawalReason]
+    WITHDRAWAL_REASON_REQUESTED_BY_PERSON_SHOWN: _ClassVar[WithdrawalReason]
+    WITHDRAWAL_REASON_ERROR: _ClassVar[WithdrawalReason]
+    WITHDRAWAL_REASON_OTHER: _ClassVar[WithdrawalReason]
 CONTRIBUTOR_KIND_UNSPECIFIED: ContributorKind
 CONTRIBUTOR_KIND_HOTLINE: ContributorKind
 CONTRIBUTOR_KIND_LAW_ENFORCEMENT: ContributorKind
@@ -76,10 +109,31 @@ TLP_GREEN: Tlp
 TLP_AMBER: Tlp
 TLP_AMBER_STRICT: Tlp
 TLP_RED: Tlp
+UNCLASSIFIED_UNSPECIFIED: Unclassified
+UNCLASSIFIED_QUARANTINED: Unclassified
+UNCLASSIFIED_LISTED: Unclassified
 ENTRY_STATE_UNSPECIFIED: EntryState
 ENTRY_STATE_ACTIVE: EntryState
 ENTRY_STATE_QUARANTINED: EntryState
 ENTRY_STATE_WITHDRAWN: EntryState
+REVIEW_KIND_UNSPECIFIED: ReviewKind
+REVIEW_KIND_CONFIRMED: ReviewKind
+REVIEW_KIND_FALSE_POSITIVE: ReviewKind
+REVIEW_KIND_NOT_ILLEGAL_HERE: ReviewKind
+REVIEW_KIND_MISCLASSIFIED: ReviewKind
+REVIEW_KIND_DUPLICATE: ReviewKind
+REVIEW_KIND_SET_ASIDE: ReviewKind
+ROLE_UNSPECIFIED: Role
+ROLE_CONTRIBUTOR: Role
+ROLE_CONSUMER: Role
+ROLE_OPERATOR: Role
+ROLE_AUDITOR: Role
+WITHDRAWAL_REASON_UNSPECIFIED: WithdrawalReason
+WITHDRAWAL_REASON_FALSE_POSITIVE: WithdrawalReason
+WITHDRAWAL_REASON_NOT_ILLEGAL_HERE: WithdrawalReason
+WITHDRAWAL_REASON_REQUESTED_BY_PERSON_SHOWN: WithdrawalReason
+WITHDRAWAL_REASON_ERROR: WithdrawalReason
+WITHDRAWAL_REASON_OTHER: WithdrawalReason
 
 class Hash(_message.Message):
     __slots__ = ("algorithm", "digest")
@@ -90,7 +144,7 @@ class Hash(_message.Message):
     def __init__(self, algorithm: _Optional[str] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class Contributor(_message.Message):
-    __slots__ = ("name", "display_name", "kind", "jurisdiction", "reliability", "takes_from", "create_time", "revision")
+    __slots__ = ("name", "display_name", "kind", "jurisdiction", "reliability", "takes_from", "create_time", "revision", "retire_time", "objections_accepted_revision")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +153,8 @@ class Contributor(_message.Message):
     TAKES_FROM_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    RETIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIONS_ACCEPTED_REVISION_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     kind: ContributorKind
@@ -107,26 +163,46 @@ class Contributor(_message.Message):
     takes_from: _containers.RepeatedScalarFieldContainer[str]
     create_time: _timestamp_pb2.Timestamp
     revision: int
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., kind: _Optional[_Union[ContributorKind, str]] = ..., jurisdiction: _Optional[str] = ..., reliability: _Optional[_Union[Reliability, str]] = ..., takes_from: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+    retire_time: _timestamp_pb2.Timestamp
+    objections_accepted_revision: int
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., kind: _Optional[_Union[ContributorKind, str]] = ..., jurisdiction: _Optional[str] = ..., reliability: _Optional[_Union[Reliability, str]] = ..., takes_from: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., retire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., objections_accepted_revision: _Optional[int] = ...) -> None: ...
+
+class Group(_message.Message):
+    __slots__ = ("name", "display_name", "members", "create_time", "revision")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    display_name: str
+    members: _containers.RepeatedScalarFieldContainer[str]
+    create_time: _timestamp_pb2.Timestamp
+    revision: int
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., members: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class Marking(_message.Message):
-    __slots__ = ("tlp", "permitted_purposes", "legal_basis", "redistribution", "recipients", "disclose_existence")
+    __slots__ = ("tlp", "permitted_purposes", "legal_basis", "redistribution", "recipients", "disclose_existence", "bulk", "expire_time")
     TLP_FIELD_NUMBER: _ClassVar[int]
     PERMITTED_PURPOSES_FIELD_NUMBER: _ClassVar[int]
     LEGAL_BASIS_FIELD_NUMBER: _ClassVar[int]
     REDISTRIBUTION_FIELD_NUMBER: _ClassVar[int]
     RECIPIENTS_FIELD_NUMBER: _ClassVar[int]
     DISCLOSE_EXISTENCE_FIELD_NUMBER: _ClassVar[int]
+    BULK_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     tlp: Tlp
     permitted_purposes: _containers.RepeatedScalarFieldContainer[str]
     legal_basis: str
     redistribution: bool
     recipients: _containers.RepeatedScalarFieldContainer[str]
     disclose_existence: bool
-    def __init__(self, tlp: _Optional[_Union[Tlp, str]] = ..., permitted_purposes: _Optional[_Iterable[str]] = ..., legal_basis: _Optional[str] = ..., redistribution: _Optional[bool] = ..., recipients: _Optional[_Iterable[str]] = ..., disclose_existence: _Optional[bool] = ...) -> None: ...
+    bulk: bool
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, tlp: _Optional[_Union[Tlp, str]] = ..., permitted_purposes: _Optional[_Iterable[str]] = ..., legal_basis: _Optional[str] = ..., redistribution: _Optional[bool] = ..., recipients: _Optional[_Iterable[str]] = ..., disclose_existence: _Optional[bool] = ..., bulk: _Optional[bool] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class HashSet(_message.Message):
-    __slots__ = ("name", "display_name", "scheme", "purpose", "review_depth", "marking", "create_time", "revision")
+    __slots__ = ("name", "display_name", "scheme", "purpose", "review_depth", "marking", "create_time", "revision", "unclassified", "accepted_revision")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     SCHEME_FIELD_NUMBER: _ClassVar[int]
@@ -135,6 +211,8 @@ class HashSet(_message.Message):
     MARKING_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    UNCLASSIFIED_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_REVISION_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     scheme: str
@@ -143,7 +221,9 @@ class HashSet(_message.Message):
     marking: Marking
     create_time: _timestamp_pb2.Timestamp
     revision: int
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., scheme: _Optional[str] = ..., purpose: _Optional[_Union[Purpose, str]] = ..., review_depth: _Optional[int] = ..., marking: _Optional[_Union[Marking, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+    unclassified: Unclassified
+    accepted_revision: int
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., scheme: _Optional[str] = ..., purpose: _Optional[_Union[Purpose, str]] = ..., review_depth: _Optional[int] = ..., marking: _Optional[_Union[Marking, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., unclassified: _Optional[_Union[Unclassified, str]] = ..., accepted_revision: _Optional[int] = ...) -> None: ...
 
 class Flags(_message.Message):
     __slots__ = ("victim_identified", "offender_identified", "distributed", "suspected", "self_generated")
@@ -201,8 +281,24 @@ class Provenance(_message.Message):
     member: str
     def __init__(self, connector: _Optional[str] = ..., connector_version: _Optional[str] = ..., source_digest: _Optional[str] = ..., position: _Optional[str] = ..., member: _Optional[str] = ..., **kwargs) -> None: ...
 
+class Withdrawal(_message.Message):
+    __slots__ = ("reason", "comment", "actor", "role", "withdraw_revision", "pending")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAW_REVISION_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    reason: WithdrawalReason
+    comment: str
+    actor: str
+    role: Role
+    withdraw_revision: int
+    pending: bool
+    def __init__(self, reason: _Optional[_Union[WithdrawalReason, str]] = ..., comment: _Optional[str] = ..., actor: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., withdraw_revision: _Optional[int] = ..., pending: _Optional[bool] = ...) -> None: ...
+
 class Entry(_message.Message):
-    __slots__ = ("name", "hashes", "classification", "flags", "state", "reasons", "provenance", "external_id", "media_type", "media_size_bytes", "series", "tags", "quality", "source_time", "create_revision", "update_revision", "revision")
+    __slots__ = ("name", "hashes", "classification", "flags", "state", "reasons", "provenance", "external_id", "media_type", "media_size_bytes", "series", "tags", "quality", "source_time", "create_revision", "update_revision", "revision", "expire_time", "withdrawal", "predecessors", "successors")
     NAME_FIELD_NUMBER: _ClassVar[int]
     HASHES_FIELD_NUMBER: _ClassVar[int]
     CLASSIFICATION_FIELD_NUMBER: _ClassVar[int]
@@ -220,6 +316,10 @@ class Entry(_message.Message):
     CREATE_REVISION_FIELD_NUMBER: _ClassVar[int]
     UPDATE_REVISION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWAL_FIELD_NUMBER: _ClassVar[int]
+    PREDECESSORS_FIELD_NUMBER: _ClassVar[int]
+    SUCCESSORS_FIELD_NUMBER: _ClassVar[int]
     name: str
     hashes: _containers.RepeatedCompositeFieldContainer[Hash]
     classification: Classification
@@ -237,4 +337,8 @@ class Entry(_message.Message):
     create_revision: int
     update_revision: int
     revision: int
-    def __init__(self, name: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[Hash, _Mapping]]] = ..., classification: _Optional[_Union[Classification, _Mapping]] = ..., flags: _Optional[_Union[Flags, _Mapping]] = ..., state: _Optional[_Union[EntryState, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., external_id: _Optional[str] = ..., media_type: _Optional[str] = ..., media_size_bytes: _Optional[int] = ..., series: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., quality: _Optional[int] = ..., source_time: _Optional[str] = ..., create_revision: _Optional[int] = ..., update_revision: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+    expire_time: _timestamp_pb2.Timestamp
+    withdrawal: Withdrawal
+    predecessors: _containers.RepeatedScalarFieldContainer[str]
+    successors: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[Hash, _Mapping]]] = ..., classification: _Optional[_Union[Classification, _Mapping]] = ..., flags: _Optional[_Union[Flags, _Mapping]] = ..., state: _Optional[_Union[EntryState, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., external_id: _Optional[str] = ..., media_type: _Optional[str] = ..., media_size_bytes: _Optional[int] = ..., series: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., quality: _Optional[int] = ..., source_time: _Optional[str] = ..., create_revision: _Optional[int] = ..., update_revision: _Optional[int] = ..., revision: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., withdrawal: _Optional[_Union[Withdrawal, _Mapping]] = ..., predecessors: _Optional[_Iterable[str]] = ..., successors: _Optional[_Iterable[str]] = ...) -> None: ...

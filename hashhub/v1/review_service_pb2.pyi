@@ -1,7 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
-from hashhub.v1 import contribution_service_pb2 as _contribution_service_pb2
+from hashhub.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -11,20 +11,42 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Review(_message.Message):
-    __slots__ = ("name", "author", "kind", "comment", "create_time", "revision")
+    __slots__ = ("name", "author", "kind", "comment", "create_time", "revision", "actor", "role", "sets_aside", "awaits_acceptance", "create_revision")
     NAME_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     COMMENT_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    SETS_ASIDE_FIELD_NUMBER: _ClassVar[int]
+    AWAITS_ACCEPTANCE_FIELD_NUMBER: _ClassVar[int]
+    CREATE_REVISION_FIELD_NUMBER: _ClassVar[int]
     name: str
     author: str
-    kind: _contribution_service_pb2.ReviewKind
+    kind: _resources_pb2.ReviewKind
     comment: str
     create_time: _timestamp_pb2.Timestamp
     revision: int
-    def __init__(self, name: _Optional[str] = ..., author: _Optional[str] = ..., kind: _Optional[_Union[_contribution_service_pb2.ReviewKind, str]] = ..., comment: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+    actor: str
+    role: _resources_pb2.Role
+    sets_aside: str
+    awaits_acceptance: bool
+    create_revision: int
+    def __init__(self, name: _Optional[str] = ..., author: _Optional[str] = ..., kind: _Optional[_Union[_resources_pb2.ReviewKind, str]] = ..., comment: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., actor: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., sets_aside: _Optional[str] = ..., awaits_acceptance: _Optional[bool] = ..., create_revision: _Optional[int] = ...) -> None: ...
+
+class SetAsideReviewRequest(_message.Message):
+    __slots__ = ("name", "comment", "validate_only", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    comment: str
+    validate_only: bool
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., comment: _Optional[str] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class CreateReviewRequest(_message.Message):
     __slots__ = ("parent", "review", "validate_only", "request_id")

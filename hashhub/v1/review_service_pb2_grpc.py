@@ -45,6 +45,11 @@ class ReviewServiceStub:
                 request_serializer=hashhub_dot_v1_dot_review__service__pb2.ListReviewsRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_review__service__pb2.ListReviewsResponse.FromString,
                 _registered_method=True)
+        self.SetAsideReview = channel.unary_unary(
+                '/hashhub.v1.ReviewService/SetAsideReview',
+                request_serializer=hashhub_dot_v1_dot_review__service__pb2.SetAsideReviewRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_review__service__pb2.Review.FromString,
+                _registered_method=True)
 
 
 class ReviewServiceServicer:
@@ -65,6 +70,13 @@ class ReviewServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetAsideReview(self, request, context):
+        """Sets a review aside: it stays on record and weighs no more. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReviewServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_ReviewServiceServicer_to_server(servicer, server):
                     servicer.ListReviews,
                     request_deserializer=hashhub_dot_v1_dot_review__service__pb2.ListReviewsRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_review__service__pb2.ListReviewsResponse.SerializeToString,
+            ),
+            'SetAsideReview': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAsideReview,
+                    request_deserializer=hashhub_dot_v1_dot_review__service__pb2.SetAsideReviewRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_review__service__pb2.Review.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class ReviewService:
             '/hashhub.v1.ReviewService/ListReviews',
             hashhub_dot_v1_dot_review__service__pb2.ListReviewsRequest.SerializeToString,
             hashhub_dot_v1_dot_review__service__pb2.ListReviewsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAsideReview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ReviewService/SetAsideReview',
+            hashhub_dot_v1_dot_review__service__pb2.SetAsideReviewRequest.SerializeToString,
+            hashhub_dot_v1_dot_review__service__pb2.Review.FromString,
             options,
             channel_credentials,
             insecure,

@@ -547,8 +547,8 @@ def changed_entry_to_pb(change: ChangedEntry) -> v1.Change:
     return v1.Change(
         change_revision=change.revision,
         kind=_CHANGE_KIND.to_pb(change.kind),
-        entry=entry_to_pb(change.entry),
-        marking=marking_to_pb(change.marking),
+        entry=None if change.entry is None else entry_to_pb(change.entry),
+        hash_set=None if change.hash_set is None else hash_set_to_pb(change.hash_set),
     )
 
 
@@ -560,8 +560,8 @@ def changed_entry_from_pb(pb: v1.Change, at: str = "change") -> ChangedEntry:
     return ChangedEntry(
         revision=pb.change_revision,
         kind=kind,
-        entry=entry_from_pb(pb.entry, f"{at}.entry"),
-        marking=marking_from_pb(pb.marking, f"{at}.marking"),
+        entry=entry_from_pb(pb.entry, f"{at}.entry") if pb.HasField("entry") else None,
+        hash_set=hash_set_from_pb(pb.hash_set, at=f"{at}.hash_set") if pb.HasField("hash_set") else None,
     )
 
 
