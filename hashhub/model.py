@@ -153,7 +153,9 @@ class Disposition(StrEnum):
     DUPLICATE = "DUPLICATE"  # the same item stands elsewhere in this source; its hashes were merged into the first one
     UNCHANGED = "UNCHANGED"  # the hash set already holds an identical entry
     WITHDRAWN = "WITHDRAWN"  # the item asked for a withdrawal
-    STAYS_WITHDRAWN = "STAYS_WITHDRAWN"  # the item was withdrawn by hand, and is not revived by a list that still has it
+    STAYS_WITHDRAWN = (
+        "STAYS_WITHDRAWN"  # the item was withdrawn by hand, and is not revived by a list that still has it
+    )
     NOTED = "NOTED"
 
 

@@ -36,22 +36,17 @@ class Changes:
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         cursor = (after_revision, after_entry)
         lines: list[ChangedEntry] = []
-        room = page_size  # entries still to look at, shown or not: bounds what one call costs
-        changes = self._store.changes(after_revision, after_entry, page_size)
+        changes = self._store.changes(after_revision, after_entry, 1)
         sets = self._store.hash_sets()
         for change in changes:
-            last = min(change.last_entry, change.first_entry + room - 1)
-            for entry in self._store.get_entries(range(change.first_entry, last + 1)).values():
+            for entry in self._store.get_entries(change.ids.after(0, len(change.ids))).values():
                 hash_set = sets[f"{entry.contributor}/{entry.hash_set}"]
                 is_true_now = (change.kind is ChangeKind.UPSERT) == (entry.state is EntryState.ACTIVE)
                 if is_true_now and access.may_see(principal, hash_set):
                     lines.append(
                         ChangedEntry(revision=change.revision, kind=change.kind, entry=entry, hash_set=hash_set)
                     )
-            cursor = (change.revision, last)
-            room -= last + 1 - change.first_entry
-            if room <= 0:
-                break
+            cursor = (change.revision, change.ordinal)
         return lines, cursor
 
     def wait(self, after_revision: int, timeout: float) -> bool:

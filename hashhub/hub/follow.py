@@ -5,7 +5,7 @@ harm when the matcher takes a staged import's digests in before the import is co
 matchable the moment their import commits.
 
 A database may be restored from a backup and written to again: its revisions then count on, but mean something else. So the follower
-keeps the store's position (revision and stamp) up to which the matcher may know anything, in memory and beside the snapshots, and
+keeps the store's position (revision and the history's digest there) up to which the matcher may know anything, in memory and beside the snapshots, and
 believes neither the matcher nor a snapshot once the database has not been at that position.
 """
 
@@ -22,18 +22,14 @@ from hashhub.model import ChangeKind, EntryState
 from hashhub.store import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from hashhub.matcher import Matcher
     from hashhub.store import MatcherChange, Store
 
 _log = logging.getLogger(__name__)
 _PAGE: Final = 1000  # change rows read at a time
-_RANGE: Final = (
+_PIECE: Final = (
     50_000  # entries whose digests are read at a time: bounds memory, and how long the matcher's writer is busy
 )
 _STALE_SECONDS: Final = (
@@ -59,10 +55,10 @@ class Mark:
     def read(self) -> Position:
         """Return what was written last."""
         try:
-            revision, stamp = map(int, self._path.read_text(encoding="ascii").split())
+            revision, digest = self._path.read_text(encoding="ascii").split()
+            return Position(int(revision), bytes.fromhex(digest))
         except (OSError, ValueError):  # also UnicodeDecodeError
-            return Position(-1, -1)
-        return Position(revision, stamp)
+            return Position(-1, b"")
 
     def write(self, position: Position) -> None:
         """Replace the position; without it where the disk is full, so that the next start rebuilds rather than trusts.
@@ -74,7 +70,7 @@ class Mark:
             return
         written = self._path.with_suffix(".new")
         try:
-            written.write_text(f"{position.revision} {position.stamp}\n", encoding="ascii")
+            written.write_text(f"{position.revision} {position.digest.hex()}\n", encoding="ascii")
             written.replace(self._path)
         except OSError:
             with suppress(OSError):
@@ -212,22 +208,18 @@ class Follower:
     def _apply(self, change: MatcherChange) -> None:
         before = change.revision - 1
         if change.kind == ChangeKind.WITHDRAW:
-            for digests in self._digests(change.first_entry, change.last_entry, _GONE):
+            for digests in self._store.digests_of(change.ids, _PIECE, states=_GONE):
                 gone = {name: rows[~self._store.still_active(name, rows)] for name, rows in digests.items()}
                 self._matcher.apply(before, withdraw=gone)
         elif change.kind == ChangeKind.UPSERT and change.import_key:
             # Its digests came with the STAGED rows. One that was dropped since, when its last other entry was withdrawn, comes back.
-            for first, last in self._store.withdrawn_while_staged(change.import_key, change.revision):
-                for digests in self._digests(first, last, _GONE):
+            for ids in self._store.withdrawn_while_staged(change.import_key, change.revision):
+                for digests in self._store.digests_of(ids, _PIECE, states=_GONE):
                     kept = {name: rows[self._store.still_active(name, rows)] for name, rows in digests.items()}
                     self._matcher.apply(before, add=kept)
         else:
-            for digests in self._digests(change.first_entry, change.last_entry, _ACTIVE):
+            for digests in self._store.digests_of(change.ids, _PIECE, states=_ACTIVE):
                 self._matcher.apply(before, add=digests)
-
-    def _digests(self, first: int, last: int, states: tuple[EntryState, ...]) -> Iterator[dict[str, NDArray[np.uint8]]]:
-        for low in range(first, last + 1, _RANGE):
-            yield self._store.digests_of_range(low, min(low + _RANGE - 1, last), states=states)
 
     def _run(self) -> None:
         while not self._stop.is_set():

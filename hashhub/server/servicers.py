@@ -42,7 +42,7 @@ FILES: Final = (
     review_service_pb2.DESCRIPTOR,
 )
 
-_BEHIND_ALL: Final = (1 << 63) - 1  # entry id: the cursor (revision, this) is behind everything of that revision
+_BEHIND_ALL: Final = (1 << 31) - 1  # entry id: the cursor (revision, this) is behind everything of that revision
 _MAX_REQUEST_ID: Final = 128  # characters; a UUID has 36
 _LIFE_SIGN_SECONDS: Final = 10.0  # a followed feed says something at least this often, so that a dead connection shows
 _LOOK_SECONDS: Final = 0.5  # how soon a followed feed notices that its reader has gone or the server stops

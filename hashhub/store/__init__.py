@@ -5,9 +5,23 @@
 
 from __future__ import annotations
 
-from hashhub.store.feeds import LAST_ENTRY, MatcherChange
+from hashhub.store.events import Position
+from hashhub.store.feeds import Change, MatcherChange
+from hashhub.store.holds import Hold, Origin, trace_of
+from hashhub.store.idset import IdSet
 from hashhub.store.locking import lock_data
 from hashhub.store.packing import EntryRow
-from hashhub.store.store import Position, Store
+from hashhub.store.store import Store
 
-__all__ = ["LAST_ENTRY", "EntryRow", "MatcherChange", "Position", "Store", "lock_data"]
+__all__ = [
+    "Change",
+    "EntryRow",
+    "Hold",
+    "IdSet",
+    "MatcherChange",
+    "Origin",
+    "Position",
+    "Store",
+    "lock_data",
+    "trace_of",
+]

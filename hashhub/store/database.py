@@ -11,7 +11,6 @@ This module hides what differs between SQLite and PostgreSQL:
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 import threading
 import time
@@ -37,7 +36,7 @@ from hashhub.errors import (
     Unavailable,
     Violation,
 )
-from hashhub.store.schema import SCHEMA_VERSION, metadata, revisions, tables
+from hashhub.store.schema import SCHEMA_VERSION, metadata, tables
 
 Row = tuple[Any, ...]
 _T = TypeVar("_T")
@@ -178,15 +177,6 @@ class Database:
         """Wait until no other visible write is in progress; they then go on one after the other until this one ends."""
         if not self.is_sqlite:
             c.execute(sa.select(metadata.c.key).with_for_update())
-
-    @staticmethod
-    def next_revision(c: Connection) -> int:
-        """Return the next revision. The counter stays locked until the commit: revisions are in the order of commits."""
-        revision: int = c.execute(
-            sa.update(metadata).values(revision=metadata.c.revision + 1).returning(metadata.c.revision)
-        ).scalar_one()
-        c.execute(sa.insert(revisions).values(revision=revision, stamp=secrets.randbits(63)))
-        return revision
 
     def insert(self, c: Connection, table: sa.Table, rows: Sequence[Row]) -> None:
         """Write rows, each with every column of the table in order, as fast as the driver can."""

@@ -7,7 +7,6 @@ COMMITTED import never changes. A review counts for every entry by which a contr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -18,18 +17,22 @@ from sqlalchemy.engine import Connection
 
 from hashhub.errors import Conflict, NotFound
 from hashhub.model import (
+    SYSTEM,
+    Actor,
     ChangeKind,
     Classification,
     Entry,
     EntryState,
+    EventKind,
     ImportState,
     Provenance,
     Review,
-    ReviewKind,
     now,
 )
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
+from hashhub.store.events import append_event
+from hashhub.store.idset import IdSet
 from hashhub.store.packing import pack_reasons, unpack_details, unpack_flags, unpack_hashes, unpack_reasons
 from hashhub.store.requests import Request
 from hashhub.store.resources import Resources
@@ -40,6 +43,7 @@ _IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
 PAGE: Final = 10_000  # rows read or purged at a time where the caller did not say
 
 STATE_OF_CODE: Final = {code: state for state, code in s.ENTRY_STATES.items()}
+_ROLES: Final = {code: role for role, code in s.ROLES.items()}
 _REVIEW_KINDS: Final = {code: k for k, code in s.REVIEW_KINDS.items()}
 ACTIVE: Final = s.ENTRY_STATES[EntryState.ACTIVE]
 WITHDRAWN: Final = s.ENTRY_STATES[EntryState.WITHDRAWN]
@@ -47,15 +51,22 @@ UPSERT: Final = s.CHANGE_KINDS[ChangeKind.UPSERT]
 COMMITTED: Final = s.IMPORT_STATES[ImportState.COMMITTED]
 STAGED: Final = s.CHANGE_KINDS["STAGED"]
 WITHDRAW: Final = s.CHANGE_KINDS[ChangeKind.WITHDRAW]
+REVIEWED: Final = s.CHANGE_KINDS["REVIEWED"]
+_EVENT_OF_STATE: Final = {
+    EntryState.ACTIVE: EventKind.ENTRIES_RELEASED,
+    EntryState.QUARANTINED: EventKind.ENTRIES_QUARANTINED,
+    EntryState.WITHDRAWN: EventKind.ENTRIES_WITHDRAWN,
+}
 
 # What `_entry` reads, in its order.
 _ENTRY_SQL: Final = (
     "SELECT e.id, e.hash_set, e.state, e.position, e.external_id, e.classification, e.flags, e.hashes, e.details, e.reasons, "
-    'e.update_revision, e."import"'
+    'e.update_revision, e."import", e.expire_time'
 )
 
 _REVIEW_SQL: Final = (
-    "SELECT r.id, r.entry, r.author, r.kind, r.comment, r.create_time, r.revision, e.id FROM entry e "
+    "SELECT r.id, r.entry, r.author, r.kind, r.comment, r.create_time, r.revision, r.actor, r.role, r.sets_aside, r.awaits_acceptance, e.id "
+    "FROM entry e "
     "JOIN reviewed a ON a.hash_set = e.hash_set AND a.entry = e.id JOIN review r ON r.id = a.review"
 )
 _STAGED_AROUND: Final = (
@@ -98,7 +109,7 @@ class Entries(Resources):
         )
         for row in self._by_keys(sql, "bytea", (code,), sorted(set(digests))):
             if (entry := self._entry(row)) is not None:
-                found.setdefault(row[12], []).append(entry)
+                found.setdefault(row[13], []).append(entry)
         return found
 
     def get_entry(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
@@ -179,6 +190,7 @@ class Entries(Resources):
         *,
         expected: EntryState,
         supersede: Sequence[int] = (),
+        by: Actor = SYSTEM,
         request_id: str = "",
     ) -> tuple[Entry, int]:
         """Move a visible entry to another state; return it with the revision at which that became visible.
@@ -204,18 +216,22 @@ class Entries(Resources):
                     metadata={"state": str(STATE_OF_CODE[current])},
                 )
             else:
-                revision = self._db.next_revision(c)
                 kind = UPSERT if state is EntryState.ACTIVE else WITHDRAW
+                revision = append_event(
+                    c, by, _EVENT_OF_STATE[state], subject=self._subject(c, entry_id), reason=",".join(reasons)
+                )
                 c.execute(
                     sa.update(s.entry)
                     .where(s.entry.c.id == entry_id)
                     .values(state=s.ENTRY_STATES[state], reasons=pack_reasons(reasons), update_revision=revision)
                 )
-                self._db.insert(c, s.change, [(revision, entry_id, entry_id, kind, 0)])
+                self._add_changes(c, revision, [(kind, IdSet(entry_id, entry_id), 0)])
                 overtaken = [i for i in sorted(supersede) if states.get(i, WITHDRAWN) != WITHDRAWN]
                 self._withdraw(c, overtaken, "SUPERSEDED", revision, 0)
                 set_key: int = c.execute(sa.select(s.entry.c.hash_set).where(s.entry.c.id == entry_id)).scalar_one()
-                self._inherit(c, set_key, np.array([(i, entry_id) for i in supersede], np.int64).reshape(-1, 2))
+                pairs = np.array([(i, entry_id) for i in supersede], np.int64).reshape(-1, 2)
+                self._inherit(c, set_key, pairs)
+                self._add_successions(c, pairs, set(overtaken))
                 if state is EntryState.WITHDRAWN:
                     note_loss(c, [set_key], revision)
             rows = c.exec_driver_sql(self._db.sql(f"{_ENTRY_SQL} FROM entry e WHERE e.id = ?"), (entry_id,)).all()
@@ -224,7 +240,7 @@ class Entries(Resources):
                 raise _no_entry(str(entry_id))
             return request.remember(c, (entry, revision))
 
-    def withdraw_entries(self, ids: Iterable[int], reason: str) -> int:
+    def withdraw_entries(self, ids: Iterable[int], reason: str, *, by: Actor = SYSTEM) -> int:
         """Withdraw visible entries for one reason, all at one revision, and return that; those WITHDRAWN already stay as they are.
 
         Raises NotFound when there is no such entry; then none is withdrawn.
@@ -239,12 +255,14 @@ class Entries(Resources):
             live = [i for i in wanted if states[i] != WITHDRAWN]
             if not live:
                 return c.scalar(sa.select(s.metadata.c.revision)) or 0
-            revision = self._db.next_revision(c)
+            revision = append_event(c, by, EventKind.ENTRIES_WITHDRAWN, reason=reason, facts={"entries": len(live)})
             self._withdraw(c, live, reason, revision, 0)
             note_loss(c, self._sets_of(c, live), revision)
             return revision
 
-    def add_review(self, review: Review, *, also: Sequence[int] = (), request_id: str = "") -> Review:
+    def add_review(
+        self, review: Review, *, also: Sequence[int] = (), by: Actor = SYSTEM, request_id: str = ""
+    ) -> Review:
         """Append a review of a visible entry and return it with its id, time and revision. Raises NotFound.
 
         It counts for the entries `also` too, by which the contributor states the same item.
@@ -257,13 +275,23 @@ class Entries(Resources):
                 return first
             if not self._visible_states(c, [review.entry_id]):
                 raise _no_entry(str(review.entry_id))
-            at, revision = now(), self._db.next_revision(c)
-            row = review_row(review.entry_id, review.author, review.kind, review.comment, at, revision)
-            key = c.execute(sa.insert(s.review).values(row).returning(s.review.c.id)).scalar_one()
+            at = now()
+            revision = append_event(
+                c,
+                by,
+                EventKind.ENTRIES_REVIEWED,
+                subject=self._subject(c, review.entry_id),
+                reason=review.kind,
+                details={"comment": review.comment},
+                at=at,
+            )
+            review = msgspec.structs.replace(review, create_time=at, revision=revision)
+            key = c.execute(sa.insert(s.review).values(review_row(review)).returning(s.review.c.id)).scalar_one()
             e = s.entry
             about = sa.select(e.c.hash_set, e.c.id, sa.literal(key)).where(e.c.id.in_({review.entry_id, *also}))
             c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), about))
-            return request.remember(c, msgspec.structs.replace(review, id=key, create_time=at, revision=revision))
+            self._add_changes(c, revision, [(REVIEWED, IdSet.of([review.entry_id, *also]), 0)])
+            return request.remember(c, msgspec.structs.replace(review, id=key))
 
     def reviews_of(self, entry_ids: Iterable[int]) -> dict[int, list[Review]]:
         """Return the reviews that count for the entries by entry id, the oldest first; entries without one are left out.
@@ -273,7 +301,7 @@ class Entries(Resources):
         sql = f"{_REVIEW_SQL} WHERE e.id {{keys}} ORDER BY e.id, r.id"
         found: dict[int, list[Review]] = {}
         for row in self._by_keys(sql, "int8", (), sorted(set(entry_ids))):
-            found.setdefault(row[7], []).append(_review(row))
+            found.setdefault(row[11], []).append(_review(row))
         return found
 
     def list_reviews(self, entry_id: int, page_size: int, after: int = 0) -> list[Review]:
@@ -352,6 +380,7 @@ class Entries(Resources):
             reasons=unpack_reasons(row[9]),
             create_revision=source.revision,
             update_revision=row[10] or source.revision,
+            expire_time=None if row[12] is None else s.from_millis(row[12]),
         )
 
     def _ids_in_state(self, set_key: int, state: int, condition: str = "") -> Iterator[NDArray[np.int64]]:
@@ -374,7 +403,28 @@ class Entries(Resources):
         if ranges:
             packed = pack_reasons((reason,))
             c.exec_driver_sql(sql, [(WITHDRAWN, packed, revision, first, last, WITHDRAWN) for first, last in ranges])
-            self._db.insert(c, s.change, [(revision, first, last, WITHDRAW, import_key) for first, last in ranges])
+            self._add_changes(c, revision, [(WITHDRAW, IdSet.of(ids), import_key)])
+
+    def _add_changes(self, c: Connection, revision: int, rows: Sequence[tuple[int, IdSet, int]]) -> None:
+        """Append rows (kind, entries, import's key or 0) to the feed at a revision, behind those that it has."""
+        t = s.change
+        ordinal: int = c.execute(sa.select(sa.func.count()).where(t.c.revision == revision)).scalar_one()
+        self._db.insert(
+            c,
+            t,
+            [
+                (revision, ordinal + i, kind, ids.first, ids.last, ids.packed, import_key)
+                for i, (kind, ids, import_key) in enumerate(rows)
+            ],
+        )
+
+    def _subject(self, c: Connection, entry_id: int) -> str:
+        """Return what an event calls an entry."""
+        e, h = s.entry, s.hash_set
+        row = c.execute(
+            sa.select(h.c.contributor, h.c.id).join_from(e, h, h.c.key == e.c.hash_set).where(e.c.id == entry_id)
+        ).one()
+        return f"entries/{row[0]}/{row[1]}/{entry_id}"
 
     def _inherit(self, c: Connection, hash_set: int, restated: NDArray[np.int64]) -> None:
         """Let the reviews of the first of each pair of entries, int64[n, 2], count for the second too."""
@@ -391,6 +441,13 @@ class Entries(Resources):
                 "ON CONFLICT DO NOTHING"
             )
             c.exec_driver_sql(sql, [(later, hash_set, earlier) for earlier, later in pairs.tolist()])
+
+    def _add_successions(self, c: Connection, pairs: NDArray[np.int64], replaced: set[int]) -> None:
+        """Note which entry took the place of which: of the pairs (earlier, later), int64[n, 2], those whose earlier one is `replaced`."""
+        if len(pairs) and replaced:
+            chosen = pairs[np.isin(pairs[:, 0], np.fromiter(replaced, np.int64, len(replaced)))]
+            ordered = np.unique(chosen, axis=0)
+            self._db.insert(c, s.succession, [(earlier, later) for earlier, later in ordered.tolist()])
 
     def _sets_of(self, c: Connection, ids: Sequence[int]) -> list[int]:
         sql = "SELECT DISTINCT e.hash_set FROM entry e WHERE e.id {keys}"
@@ -430,15 +487,19 @@ def note_loss(c: Connection, set_keys: Sequence[int], revision: int) -> None:
     c.execute(sa.update(t).where(t.c.key.in_(set_keys)).values(withdraw_revision=revision))
 
 
-def review_row(entry: int, author: str, kind: ReviewKind, comment: str, at: datetime, revision: int) -> dict[str, Any]:
-    """Return a row of the table `review`."""
+def review_row(review: Review) -> dict[str, Any]:
+    """Return a row of the table `review`; its id is given by the database."""
     return {
-        "entry": entry,
-        "author": author,
-        "kind": s.REVIEW_KINDS[kind],
-        "comment": comment,
-        "create_time": s.to_millis(at),
-        "revision": revision,
+        "entry": review.entry_id,
+        "author": review.author,
+        "kind": s.REVIEW_KINDS[review.kind],
+        "comment": review.comment,
+        "create_time": s.to_millis(review.create_time or now()),
+        "revision": review.revision,
+        "actor": review.actor,
+        "role": s.ROLES[review.role],
+        "sets_aside": review.sets_aside,
+        "awaits_acceptance": review.awaits_acceptance,
     }
 
 
@@ -451,6 +512,10 @@ def _review(row: Row) -> Review:
         comment=row[4],
         create_time=s.from_millis(row[5]),
         revision=row[6],
+        actor=row[7],
+        role=_ROLES[row[8]],
+        sets_aside=row[9],
+        awaits_acceptance=bool(row[10]),
     )
 
 

@@ -14,25 +14,31 @@ from numpy.typing import NDArray
 from hashhub.model import ChangeKind, EntryState
 from hashhub.store import schema as s
 from hashhub.store.entries import ACTIVE, PAGE, STAGED, STATE_OF_CODE, WITHDRAW, Entries, code_list
+from hashhub.store.idset import IdSet
 from hashhub.store.packing import WIDTHS, digests_by_algorithm, distinct
 
-LAST_ENTRY: Final = 2**63 - 1
-"""An entry id after all others: `changes(revision, LAST_ENTRY, …)` starts behind the whole revision."""
+LAST_ORDINAL: Final = 2**31 - 1
+"""Behind all rows of a revision."""
+LAST_REVISION: Final = 2**63 - 1
 
 _CHANGE_KINDS: Final = {code: k for k, code in s.CHANGE_KINDS.items()}
+_REVIEWED: Final = s.CHANGE_KINDS["REVIEWED"]
 
 
 class Change(NamedTuple):
-    """One row of the change feed, about entries `first_entry` to `last_entry`, both inclusive, that `kind` applies to."""
+    """One row of the feed for readers: the entries that `kind` applies to from `revision` on. `ordinal` counts a revision's rows from 0.
+
+    UPSERT: they match, or what is said of them changed. WITHDRAW: they no longer match.
+    """
 
     revision: int
+    ordinal: int
     kind: ChangeKind
-    first_entry: int
-    last_entry: int
+    ids: IdSet
 
 
 class MatcherChange(NamedTuple):
-    """One row of the feed that matchers follow, about entries `first_entry` to `last_entry`, both inclusive.
+    """One row of the feed that matchers follow.
 
     STAGED: take the digests in. They may belong to a commit that is never finished; a hit then finds no entries.
     UPSERT: the entries match from now on. `import_key`, if it is not 0: their digests were in that import's STAGED rows before.
@@ -43,56 +49,83 @@ class MatcherChange(NamedTuple):
 
     revision: int
     kind: str
-    first_entry: int
-    last_entry: int
+    ids: IdSet
     import_key: int
 
 
 class Feeds(Entries):
     """The part of the Store that tells in which order changes became visible."""
 
-    def changes(self, after_revision: int, after_entry: int = LAST_ENTRY, limit: int = 1000) -> list[Change]:
-        """Return up to `limit` changes behind the position (revision, entry id), in the order of revisions, then entry ids.
-
-        A range that the position lies in is cut. To go on, pass the last change's revision and the last entry id that was dealt with;
-        the position (R, LAST_ENTRY) is behind all of revision R.
-        """
+    def changes(self, after_revision: int, after_ordinal: int = LAST_ORDINAL, limit: int = 100) -> list[Change]:
+        """Return up to `limit` changes behind the position (revision, ordinal), in order. (R, LAST_ORDINAL) is behind all of R."""
         sql = self._db.sql(
-            "SELECT revision, first_entry, last_entry, kind FROM change "
-            "WHERE revision >= ? AND (revision > ? OR last_entry > ?) AND kind <> ? ORDER BY revision, first_entry LIMIT ?"
+            "SELECT revision, ordinal, kind, first_entry, last_entry, ids FROM change "
+            "WHERE (revision, ordinal) > (?, ?) AND kind <> ? ORDER BY revision, ordinal LIMIT ?"
         )
-        rows = self._db.fetch(sql, (after_revision, after_revision, after_entry, STAGED, limit))
+        rows = self._db.fetch(sql, (after_revision, after_ordinal, STAGED, limit))
         return [
             Change(
-                revision=revision,
-                kind=ChangeKind(_CHANGE_KINDS[kind]),
-                first_entry=max(first, after_entry + 1) if revision == after_revision else first,
-                last_entry=last,
+                revision,
+                ordinal,
+                ChangeKind.WITHDRAW if kind == WITHDRAW else ChangeKind.UPSERT,
+                IdSet(first, last, ids),
             )
-            for revision, first, last, kind in rows
+            for revision, ordinal, kind, first, last, ids in rows
         ]
 
     def matcher_changes(self, after_revision: int, limit: int = 1000) -> list[MatcherChange]:
         """Return the changes after a revision, STAGED ones too; always whole revisions, so it may be more than `limit` rows."""
         sql = self._db.sql(
-            'SELECT revision, kind, first_entry, last_entry, "import" FROM change WHERE revision > ? AND revision <= ? '
-            "ORDER BY revision, first_entry LIMIT ?"
+            'SELECT revision, kind, first_entry, last_entry, ids, "import" FROM change '  # noqa: S608 - our own number
+            f"WHERE revision > ? AND revision <= ? AND kind <> {_REVIEWED} ORDER BY revision, ordinal LIMIT ?"
         )
-        rows = list(self._db.fetch(sql, (after_revision, LAST_ENTRY, limit)))
+        rows = list(self._db.fetch(sql, (after_revision, LAST_REVISION, limit)))
         if len(rows) == limit:
             last = rows[-1][0]
             rows = [row for row in rows if row[0] < last]
-            rows += self._db.fetch(sql, (last - 1, last, LAST_ENTRY))
-        return [MatcherChange(r, _CHANGE_KINDS[kind], first, end, key) for r, kind, first, end, key in rows]
+            rows += self._db.fetch(sql, (last - 1, last, LAST_REVISION))
+        return [
+            MatcherChange(r, _CHANGE_KINDS[kind], IdSet(first, end, ids), key) for r, kind, first, end, ids, key in rows
+        ]
 
-    def withdrawn_while_staged(self, import_key: int, revision: int) -> list[tuple[int, int]]:
-        """Return the ranges of entries withdrawn between an import's first STAGED row and its commit at `revision`."""
+    def withdrawn_while_staged(self, import_key: int, revision: int) -> list[IdSet]:
+        """Return the entries withdrawn between an import's first STAGED row and its commit at `revision`."""
         sql = self._db.sql(
-            "SELECT first_entry, last_entry FROM change WHERE kind = ? AND revision < ? AND revision > "  # noqa: S608 - our own number
-            f'(SELECT min(revision) FROM change WHERE "import" = ? AND kind = {STAGED}) ORDER BY revision, first_entry'
+            "SELECT first_entry, last_entry, ids FROM change WHERE kind = ? AND revision < ? AND revision > "  # noqa: S608 - our own number
+            f'(SELECT min(revision) FROM change WHERE "import" = ? AND kind = {STAGED}) ORDER BY revision, ordinal'
         )
-        rows = self._db.fetch(sql, (WITHDRAW, revision, import_key))
-        return [(row[0], row[1]) for row in rows]
+        return [IdSet(*row) for row in self._db.fetch(sql, (WITHDRAW, revision, import_key))]
+
+    def revisions_about(self, entry_id: int) -> list[int]:
+        """Return the revisions whose changes were about an entry, ascending; staging is left out."""
+        sql = self._db.sql(
+            "SELECT revision, first_entry, last_entry, ids FROM change "
+            "WHERE first_entry <= ? AND last_entry >= ? AND kind <> ? ORDER BY revision"
+        )
+        rows = self._db.fetch(sql, (entry_id, entry_id, STAGED))
+        return sorted({row[0] for row in rows if entry_id in IdSet(*row[1:])})
+
+    def digests_of(
+        self, ids: IdSet, size: int, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
+    ) -> Iterator[dict[str, NDArray[np.uint8]]]:
+        """Yield the distinct digests of the entries `ids` in `states`, some `size` entries at a time, as `digests_of_range` does."""
+        wanted = tuple(states)
+        if ids.is_range:
+            for low in range(ids.first, ids.last + 1, size):
+                yield self.digests_of_range(low, min(low + size - 1, ids.last), states=wanted)
+            return
+        codes = code_list(s.ENTRY_STATES[x] for x in wanted)
+        by_key = f"SELECT e.id, e.hashes FROM entry e WHERE e.id {{keys}} AND e.state IN ({codes})"  # noqa: S608 - our own numbers
+        by_range = self._db.sql(
+            f"SELECT id, hashes FROM entry WHERE id BETWEEN ? AND ? AND state IN ({codes})"  # noqa: S608 - our own numbers
+        )
+        for piece in ids.pieces(size):
+            if ids.is_dense:
+                rows = self._db.fetch(by_range, (int(piece[0]), int(piece[-1])))
+                chosen = np.isin(np.fromiter((row[0] for row in rows), np.int64, len(rows)), piece, assume_unique=True)
+                yield digests_by_algorithm([rows[i][1] for i in np.flatnonzero(chosen).tolist()])
+            else:
+                yield digests_by_algorithm([row[1] for row in self._by_keys(by_key, "int8", (), piece.tolist())])
 
     def digests_of_range(
         self, first: int, last: int, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)

@@ -38,10 +38,25 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
-from hashhub.model import Classification, Counts, Disposition, Finding, Import, ImportState, ReviewKind, now
+from hashhub.model import (
+    SYSTEM,
+    Actor,
+    Classification,
+    Counts,
+    Disposition,
+    EventKind,
+    Finding,
+    Import,
+    ImportState,
+    Review,
+    ReviewKind,
+    now,
+)
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entries import COMMITTED, PAGE, STAGED, UPSERT, Entries, note_loss, review_row
+from hashhub.store.entries import COMMITTED, PAGE, REVIEWED, STAGED, UPSERT, Entries, note_loss, review_row
+from hashhub.store.events import append_event
+from hashhub.store.idset import IdSet
 from hashhub.store.packing import EntryRow, pack_entries, unpack_hashes
 from hashhub.store.requests import Request
 from hashhub.store.resources import key_of_set, to_json
@@ -85,6 +100,8 @@ class Imports(Entries):
             connector_version=new.connector_version,
             source_digest=new.source_digest,
             replace=new.replace,
+            has_classifications=new.has_classifications,
+            actor=new.actor,
         )
         request = Request(request_id, "create_import", fresh)
         t = s.imports
@@ -124,6 +141,8 @@ class Imports(Entries):
                     create_time=s.to_millis(at),
                     lease="",
                     lease_until=0,
+                    has_classifications=created.has_classifications,
+                    actor=created.actor,
                 )
             )
             return request.remember(c, created)
@@ -193,7 +212,7 @@ class Imports(Entries):
                 return
             yield rows[0][0]
 
-    def begin_commit(self, import_id: str) -> Import:
+    def begin_commit(self, import_id: str, *, by: Actor = SYSTEM) -> Import:
         """Take an OPEN import to COMMITTING, or take over one whose commit was left unfinished, and return it.
 
         This process then holds the import's lease until `finish_commit`, `cancel_import` or `release_commit`. Every step, reading the
@@ -234,7 +253,7 @@ class Imports(Entries):
                 .where(t.c.key == key)
                 .values(state=_COMMITTING, lease=lease, lease_until=s.to_millis(now() + _LEASE))
             )
-        commit = Commit(import_id, key, set_key, lease)
+        commit = Commit(import_id, key, set_key, lease, _subject(found), by)
         with self._releasing(commit):
             if found.state is ImportState.COMMITTING:
                 self._purge(commit)
@@ -301,7 +320,8 @@ class Imports(Entries):
                 self._db.insert(c, s.entry, rows)
                 self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
                 self._renew(c, commit)
-                self._db.insert(c, s.change, [(self._db.next_revision(c), first, last, STAGED, commit.key)])
+                revision = append_event(c, commit.by, EventKind.IMPORT_STAGED, subject=commit.subject)
+                self._add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
             commit.gather(rows)
             commit.ranges.append((first, last))
             if commit.size >= _RUN:
@@ -342,7 +362,7 @@ class Imports(Entries):
         supersede: Sequence[int] = (),
         absent: Sequence[int] = (),
         withdraw: Sequence[int] = (),
-        reviews: Iterable[tuple[int, str, ReviewKind, str]] = (),
+        reviews: Sequence[tuple[int, str, ReviewKind, str]] = (),
         restated: NDArray[np.int64] = _NO_PAIRS,
     ) -> Import:
         """Make everything that was staged visible at one new revision, and return the COMMITTED import.
@@ -360,7 +380,19 @@ class Imports(Entries):
             with self._db.write() as c:
                 self._db.lock(c)
                 self._renew(c, commit)
-                revision = self._db.next_revision(c)
+                at = now()
+                revision = append_event(
+                    c,
+                    commit.by,
+                    EventKind.IMPORT_COMMITTED,
+                    subject=commit.subject,
+                    facts={
+                        **{f: n for f in Counts.__struct_fields__ if (n := getattr(counts, f))},
+                        "content": commit.content(),
+                    },
+                    undo=commit.salt,
+                    at=at,
+                )
                 ids: set[int] = set()
                 for chosen, reason in (
                     (withdraw, "WITHDRAWN_BY_SOURCE"),
@@ -371,18 +403,34 @@ class Imports(Entries):
                     ids.update(chosen)
                 if withdraw or absent:
                     note_loss(c, [commit.hash_set], revision)
-                self._db.insert(
+                self._add_changes(
                     c,
-                    s.change,
-                    [(revision, first, last, UPSERT, commit.key) for first, last in merged(commit.ranges)],
+                    revision,
+                    [(UPSERT, IdSet(first, last), commit.key) for first, last in merged(commit.ranges)],
                 )
-                at = now()
                 self._inherit(c, commit.hash_set, restated)
-                if stated := [
-                    review_row(entry, author, kind, comment, at, revision) for entry, author, kind, comment in reviews
-                ]:
+                self._add_successions(c, restated, set(supersede))
+                if reviews:
                     before: int = c.scalar(sa.select(sa.func.max(s.review.c.id))) or 0
-                    c.execute(sa.insert(s.review), stated)
+                    made = Review(
+                        id=0,
+                        entry_id=0,
+                        author="",
+                        kind=ReviewKind.CONFIRMED,
+                        actor=commit.by.name,
+                        create_time=at,
+                        revision=revision,
+                    )
+                    c.execute(
+                        sa.insert(s.review),
+                        [
+                            review_row(
+                                msgspec.structs.replace(made, entry_id=entry, author=author, kind=kind, comment=comment)
+                            )
+                            for entry, author, kind, comment in reviews
+                        ],
+                    )
+                    self._add_changes(c, revision, [(REVIEWED, IdSet.of(entry for entry, *_ in reviews), 0)])
                     new = sa.select(sa.literal(commit.hash_set), s.review.c.entry, s.review.c.id)
                     c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), new.where(s.review.c.id > before)))
                 c.execute(sa.delete(s.allocation).where(s.allocation.c["import"] == commit.key))
@@ -434,7 +482,7 @@ class Imports(Entries):
                 .values(state=_COMMITTING, lease=lease, lease_until=s.to_millis(now() + _LEASE))
             )
         self._commits.pop(import_id, None)
-        commit = Commit(import_id, key, set_key, lease)
+        commit = Commit(import_id, key, set_key, lease, _subject(found), SYSTEM)
         with self._releasing(commit):
             self._purge(commit)
             self._add_findings(commit, findings)
@@ -608,6 +656,8 @@ def _import_rows(c: Connection, *where: sa.ColumnElement[bool], limit: int | Non
             t.c.revision,
             t.c.create_time,
             t.c.commit_time,
+            t.c.has_classifications,
+            t.c.actor,
         )
         .join(h, h.c.key == t.c.hash_set)
         .where(*where)
@@ -629,6 +679,8 @@ def _import_rows(c: Connection, *where: sa.ColumnElement[bool], limit: int | Non
             revision=row[10],
             create_time=s.from_millis(row[11]),
             commit_time=None if row[12] is None else s.from_millis(row[12]),
+            has_classifications=row[13],
+            actor=row[14],
         )
         for row in c.execute(query)
     ]
@@ -647,6 +699,10 @@ def _one_import(c: Connection, import_id: str) -> Import:
     if not rows:
         raise _no_import(import_id)
     return rows[0]
+
+
+def _subject(import_: Import) -> str:
+    return f"imports/{import_.contributor}/{import_.hash_set}/{import_.id}"
 
 
 def _no_import(import_id: str) -> NotFound:

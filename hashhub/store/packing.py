@@ -144,6 +144,7 @@ def pack_entries(hash_set: int, import_key: int, entries: Iterable[EntryRow]) ->
                 _encode_details(details) if details != _NO_DETAILS_ROW else None,
                 pack_reasons(e[7]),
                 0,
+                None,
             )
         )
     return rows

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import AlreadyExists, NotFound
-from hashhub.model import Contributor, HashSet, Principal, now
+from hashhub.model import SYSTEM, Actor, Contributor, EventKind, HashSet, Principal, now
 from hashhub.store import schema as s
-from hashhub.store.database import Database
+from hashhub.store.database import Database, Row
+from hashhub.store.events import append_event
 from hashhub.store.requests import Request
 
 
@@ -25,7 +26,7 @@ class Resources:
         self._db = database
         self._registry: tuple[int, Mapping[str, Contributor], Mapping[str, HashSet]] = (-1, {}, {})
 
-    def create_contributor(self, contributor: Contributor, *, request_id: str = "") -> Contributor:
+    def create_contributor(self, contributor: Contributor, *, by: Actor = SYSTEM, request_id: str = "") -> Contributor:
         """Store a contributor. Raises AlreadyExists when the id is taken."""
         request = Request(request_id, "create_contributor", msgspec.structs.replace(contributor, create_time=None))
         with self._db.write() as c:
@@ -40,7 +41,9 @@ class Resources:
                 )
             contributor = msgspec.structs.replace(contributor, create_time=contributor.create_time or now())
             c.execute(sa.insert(s.contributor).values(id=contributor.id, content=to_json(contributor)))
-            self._registry_changed(c)
+            self._registry_changed(
+                c, by, EventKind.CONTRIBUTOR_CREATED, f"contributors/{contributor.id}", None, contributor
+            )
             return request.remember(c, contributor)
 
     def get_contributor(self, contributor_id: str) -> Contributor:
@@ -56,6 +59,7 @@ class Resources:
         fields: Mapping[str, Any],
         check: Callable[[Contributor], None],
         *,
+        by: Actor = SYSTEM,
         request_id: str = "",
     ) -> Contributor:
         """Replace these fields of a contributor, in one transaction: of two updates at once neither undoes the other's fields.
@@ -70,10 +74,13 @@ class Resources:
                 return first
             if (old := _content(c, s.contributor, where)) is None:
                 raise _no_contributor(contributor_id)
-            contributor = msgspec.structs.replace(msgspec.json.decode(old, type=Contributor), **fields)
+            before = msgspec.json.decode(old, type=Contributor)
+            contributor = msgspec.structs.replace(before, **fields)
             check(contributor)
             c.execute(sa.update(s.contributor).where(where).values(content=to_json(contributor)))
-            self._registry_changed(c)
+            self._registry_changed(
+                c, by, EventKind.CONTRIBUTOR_UPDATED, f"contributors/{contributor_id}", before, contributor
+            )
             return request.remember(c, contributor)
 
     def list_contributors(self, page_size: int, after: str = "") -> list[Contributor]:
@@ -87,7 +94,7 @@ class Resources:
         """Return all contributors by id; read again only when a contributor or hash set has changed."""
         return self._read_registry()[1]
 
-    def create_hash_set(self, hash_set: HashSet, *, request_id: str = "") -> HashSet:
+    def create_hash_set(self, hash_set: HashSet, *, by: Actor = SYSTEM, request_id: str = "") -> HashSet:
         """Store a hash set. Raises AlreadyExists when the name is taken, NotFound when there is no such contributor."""
         request = Request(request_id, "create_hash_set", msgspec.structs.replace(hash_set, create_time=None))
         t = s.hash_set
@@ -109,7 +116,7 @@ class Resources:
                 )
             hash_set = msgspec.structs.replace(hash_set, create_time=hash_set.create_time or now())
             c.execute(sa.insert(t).values(contributor=hash_set.contributor, id=hash_set.id, content=to_json(hash_set)))
-            self._registry_changed(c)
+            self._registry_changed(c, by, EventKind.HASH_SET_CREATED, f"hash-sets/{hash_set.name}", None, hash_set)
             return request.remember(c, hash_set)
 
     def get_hash_set(self, contributor: str, hash_set: str) -> HashSet:
@@ -120,7 +127,7 @@ class Resources:
         return msgspec.json.decode(row, type=HashSet)
 
     def update_hash_set(
-        self, contributor: str, hash_set_id: str, fields: Mapping[str, Any], *, request_id: str = ""
+        self, contributor: str, hash_set_id: str, fields: Mapping[str, Any], *, by: Actor = SYSTEM, request_id: str = ""
     ) -> HashSet:
         """Replace these fields of a hash set, in one transaction, as `update_contributor`. Raises NotFound."""
         where = _set_is(contributor, hash_set_id)
@@ -131,9 +138,11 @@ class Resources:
                 return first
             if (old := _content(c, s.hash_set, where)) is None:
                 raise _no_hash_set(contributor, hash_set_id)
-            hash_set = msgspec.structs.replace(msgspec.json.decode(old, type=HashSet), **fields)
+            before = msgspec.json.decode(old, type=HashSet)
+            hash_set = msgspec.structs.replace(before, **fields)
             c.execute(sa.update(s.hash_set).where(where).values(content=to_json(hash_set)))
-            self._registry_changed(c)
+            kind = EventKind.HASH_SET_UPDATED if hash_set.marking == before.marking else EventKind.TERMS_CHANGED
+            self._registry_changed(c, by, kind, f"hash-sets/{hash_set.name}", before, hash_set)
             return request.remember(c, hash_set)
 
     def list_hash_sets(self, contributor: str | None, page_size: int, after: str = "") -> list[HashSet]:
@@ -154,37 +163,43 @@ class Resources:
         """Return all hash sets by name (CONTRIBUTOR/SET); read again only when a contributor or hash set has changed."""
         return self._read_registry()[2]
 
-    def put_token(self, digest: bytes, principal: Principal) -> None:
-        """Store who a token belongs to, under the token's digest. Raises AlreadyExists when the principal's name is taken."""
-        t = s.token
+    def put_token(self, digest: bytes, principal: Principal, *, by: Actor = SYSTEM) -> None:
+        """Store a token under its secret's digest. Raises AlreadyExists when its name is or was in use."""
+        t, used = s.token, s.used_name
         with self._db.write() as c:
             self._db.lock(c)
-            if c.execute(sa.select(t.c.name).where(t.c.name == principal.name)).first() is not None:
+            if c.execute(sa.select(used.c.id).where(used.c.kind == "tokens", used.c.id == principal.name)).first():
                 raise AlreadyExists(
-                    f"a token named {principal.name} exists already; delete it or choose another name",
+                    f"a token named {principal.name} exists or existed; choose another name",
                     kind="Token",
                     name=principal.name,
                 )
-            c.execute(sa.insert(t).values(digest=digest, name=principal.name, content=to_json(principal)))
-            self._db.next_revision(c)
+            c.execute(sa.insert(used).values(kind="tokens", id=principal.name))
+            c.execute(sa.insert(t).values(name=principal.name, content=to_json(principal)))
+            c.execute(sa.insert(s.secret).values(digest=digest, token=principal.name))
+            append_event(c, by, EventKind.TOKEN_CREATED, subject=f"tokens/{principal.name}")
 
     def find_token(self, digest: bytes) -> Principal | None:
-        """Return whose token has this digest, or None."""
-        rows = self._db.fetch(self._db.sql("SELECT content FROM token WHERE digest = ?"), (digest,))
-        return msgspec.json.decode(rows[0][0], type=Principal) if rows else None
+        """Return the token that a secret with this digest opens now, or None."""
+        sql = self._db.sql(
+            "SELECT t.content, t.last_use_time FROM secret x JOIN token t ON t.name = x.token "
+            "WHERE x.digest = ? AND (x.expire_time IS NULL OR x.expire_time > ?)"
+        )
+        rows = self._db.fetch(sql, (digest, s.to_millis(now())))
+        return _token(rows[0]) if rows else None
 
     def list_tokens(self) -> list[Principal]:
-        """Return who has a token, in the order of names."""
-        rows = self._db.fetch("SELECT content FROM token ORDER BY name")
-        return [msgspec.json.decode(row[0], type=Principal) for row in rows]
+        """Return the tokens in the order of names."""
+        return [_token(row) for row in self._db.fetch("SELECT content, last_use_time FROM token ORDER BY name")]
 
-    def delete_token(self, name: str) -> None:
-        """Delete a token. Raises NotFound."""
+    def delete_token(self, name: str, *, by: Actor = SYSTEM) -> None:
+        """Delete a token; its name is never used again. Raises NotFound."""
         with self._db.write() as c:
             self._db.lock(c)
+            c.execute(sa.delete(s.secret).where(s.secret.c.token == name))
             if not c.execute(sa.delete(s.token).where(s.token.c.name == name)).rowcount:
                 raise NotFound(f"there is no token named {name[:63]!r}", kind="Token", name=name)
-            self._db.next_revision(c)
+            append_event(c, by, EventKind.TOKEN_DELETED, subject=f"tokens/{name}")
 
     def registry(self) -> tuple[Mapping[str, Contributor], Mapping[str, HashSet]]:
         """Return what `contributors` and `hash_sets` return, both of one look at the database."""
@@ -211,8 +226,35 @@ class Resources:
             self._registry = held
         return held
 
-    def _registry_changed(self, c: Connection) -> None:
-        c.execute(sa.update(s.metadata).values(registry_revision=self._db.next_revision(c)))
+    def _registry_changed(
+        self,
+        c: Connection,
+        by: Actor,
+        kind: EventKind,
+        subject: str,
+        before: msgspec.Struct | None,
+        after: msgspec.Struct | None,
+    ) -> int:
+        """Append the event of a changed resource, with what it was and is as erasable details, and return its revision."""
+        changed = {
+            name: (_plain(getattr(before, name, None)), _plain(getattr(after, name, None)))
+            for name in (after or before).__struct_fields__  # type: ignore[union-attr]  # one of them is given
+            if getattr(before, name, None) != getattr(after, name, None)
+        }
+        revision = append_event(
+            c,
+            by,
+            kind,
+            subject=subject,
+            facts={"fields": tuple(sorted(changed))},
+            details={name: f"{old} -> {new}" if before is not None else new for name, (old, new) in changed.items()},
+            undo={
+                "before": None if before is None else to_json(before),
+                "after": None if after is None else to_json(after),
+            },
+        )
+        c.execute(sa.update(s.metadata).values(registry_revision=revision))
+        return revision
 
     def _set_key(self, contributor: str, hash_set: str) -> int:
         return self._db.read(lambda c: key_of_set(c, contributor, hash_set))
@@ -225,6 +267,22 @@ def _content(c: Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> b
 
 def _set_is(contributor: str, hash_set: str) -> sa.ColumnElement[bool]:
     return sa.and_(s.hash_set.c.contributor == contributor, s.hash_set.c.id == hash_set)
+
+
+def _token(row: Row) -> Principal:
+    token = msgspec.json.decode(row[0], type=Principal)
+    return token if row[1] is None else msgspec.structs.replace(token, last_use_time=s.from_millis(row[1]))
+
+
+def _plain(value: object) -> str:
+    """Return a field as the history shows it."""
+    return (
+        ""
+        if value is None
+        else value
+        if isinstance(value, str)
+        else msgspec.json.encode(value, order="deterministic").decode()
+    )
 
 
 def key_of_set(c: Connection, contributor: str, hash_set: str) -> int:

@@ -1,12 +1,17 @@
 """The tables, and the small integers that stand for names in them.
 
     contributor ──< hash_set ──< import ──< staged_batch, finding, allocation
-                        │           │
-                        └───< entry >┘──< hash          hash is clustered by digest: looking one up and streaming all need no other index
-                                │
-                                ├──< reviewed >── review        which reviews count for which entries
-                                └──> classification             shared rows
-    change: the feed, by revision      revision: which history      request: replayed calls      token      metadata: one row of counters
+         │              │           │
+         │              └───< entry >┘──< hash          hash is clustered by digest: looking one up and streaming all need no other index
+         │                      │
+         │                      ├──< reviewed >── review        which reviews count for which entries
+         │                      ├──< succession                 which entry took which one's place
+         │                      ├──  withdrawal                 who withdrew it by hand, and why
+         │                      ├──< hold                       what lists must not bring back
+         │                      └──> classification             shared rows
+         └──< token ──< secret          contributor_group       used_name: ids that are never given again
+    event ── event_detail: the history, by revision      change: the feed, by revision      request: replayed calls
+    metadata: one row of counters, the chain's head and the hub's own secret
 
 Only small tables have foreign keys: checking one for each of some million rows would cost more than writing the rows, and the store
 is the only writer. Times are milliseconds since 1970 in UTC. Codes are written to disk: never renumber one.
@@ -19,9 +24,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from hashhub.model import ChangeKind, Disposition, EntryState, ImportState, ReviewKind
+from hashhub.model import ChangeKind, Disposition, EntryState, ImportState, ReviewKind, Role, WithdrawalReason
 
-SCHEMA_VERSION: Final = "0002"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0003"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {"MD5": 1, "SHA1": 2, "SHA256": 3, "PDQ": 4, "PHASH": 5, "DHASH": 6, "PHOTODNA": 7}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -49,6 +54,15 @@ REVIEW_KINDS: Final = {
     ReviewKind.DUPLICATE: 5,
     ReviewKind.SET_ASIDE: 6,
 }
+ROLES: Final = {Role.CONTRIBUTOR: 1, Role.CONSUMER: 2, Role.OPERATOR: 3, Role.AUDITOR: 4}
+WITHDRAWAL_REASONS: Final = {
+    WithdrawalReason.FALSE_POSITIVE: 1,
+    WithdrawalReason.NOT_ILLEGAL_HERE: 2,
+    WithdrawalReason.REQUESTED_BY_PERSON_SHOWN: 3,
+    WithdrawalReason.ERROR: 4,
+    WithdrawalReason.OTHER: 5,
+}
+# STAGED is for matchers only. REVIEWED: what others say of the entries changed; readers of the feed get an UPSERT.
 CHANGE_KINDS: Final[dict[str, int]] = {"STAGED": 1, ChangeKind.UPSERT: 2, ChangeKind.WITHDRAW: 3, "REVIEWED": 4}
 
 # SQLite's integer primary key is 64 bits wide only under the name INTEGER. Names sort by code point on both databases.
@@ -69,6 +83,10 @@ metadata: Final = _table(
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("registry_revision", sa.BigInteger, nullable=False),  # last change to contributors and hash sets
     sa.Column("next_entry", sa.BigInteger, nullable=False),
+    sa.Column("head", sa.LargeBinary, nullable=False),  # SHA-256 of the history's last event
+    sa.Column(
+        "secret", sa.LargeBinary, nullable=False
+    ),  # random; signs positions and blinds what is left of erased values
 )
 
 contributor: Final = _table(
@@ -88,11 +106,32 @@ hash_set: Final = _table(
     sa.UniqueConstraint("contributor", "id", name="hash_set_name"),
 )
 
+contributor_group: Final = _table(
+    "contributor_group",
+    sa.Column("id", _Name, primary_key=True),
+    sa.Column("content", sa.LargeBinary, nullable=False),  # JSON of model.Group
+)
+
 token: Final = _table(
     "token",
+    sa.Column("name", _Name, primary_key=True),
+    sa.Column("content", sa.LargeBinary, nullable=False),  # JSON of model.Principal, without the time of its last use
+    sa.Column("last_use_time", sa.BigInteger),
+)
+
+secret: Final = _table(
+    "secret",
     sa.Column("digest", sa.LargeBinary, primary_key=True),
-    sa.Column("name", _Name, nullable=False, unique=True),
-    sa.Column("content", sa.LargeBinary, nullable=False),  # JSON of model.Principal
+    sa.Column("token", _Name, sa.ForeignKey("token.name"), nullable=False, index=True),
+    sa.Column("expire_time", sa.BigInteger),  # of this secret, once another one has taken its place
+)
+
+# A name that terms may have held must never mean somebody else.
+used_name: Final = _table(
+    "used_name",
+    sa.Column("kind", sa.Text, primary_key=True),  # groups, tokens
+    sa.Column("id", _Name, primary_key=True),
+    rowid=False,
 )
 
 request: Final = _table(
@@ -128,6 +167,8 @@ imports: Final = _table(
     sa.Column("commit_time", sa.BigInteger),
     sa.Column("lease", sa.Text, nullable=False),  # who commits it; empty: nobody
     sa.Column("lease_until", sa.BigInteger, nullable=False),
+    sa.Column("has_classifications", sa.Boolean),  # NULL: the contributor did not say
+    sa.Column("actor", sa.Text, nullable=False, server_default=""),  # the token that opened it
     sa.Index("import_source", "hash_set", "source_digest"),
 )
 
@@ -171,7 +212,14 @@ entry: Final = _table(
     sa.Column("details", sa.LargeBinary),  # see packing; NULL: nothing beyond the columns
     sa.Column("reasons", sa.Text),  # JSON; NULL: none
     sa.Column("update_revision", sa.BigInteger, nullable=False),  # 0: unchanged since its import was committed
+    sa.Column("expire_time", sa.BigInteger),
     sa.Index("entry_state", "hash_set", "state", "id"),
+)
+sa.Index(
+    "entry_expire_time",
+    entry.c.expire_time,
+    sqlite_where=entry.c.expire_time.is_not(None),
+    postgresql_where=entry.c.expire_time.is_not(None),
 )
 sa.Index(
     "entry_external_id",
@@ -198,6 +246,11 @@ review: Final = _table(
     sa.Column("comment", sa.Text, nullable=False),
     sa.Column("create_time", sa.BigInteger, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False, server_default=""),
+    sa.Column("role", sa.SmallInteger, nullable=False, server_default="1"),
+    sa.Column("sets_aside", sa.BigInteger, nullable=False, server_default="0"),  # a review's id; 0: none
+    sa.Column("awaits_acceptance", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Index("review_author", "author", "create_time"),
 )
 
 # A review counts for the entry that it was stated about, and for those by which the contributor states the same item again. By hash set
@@ -210,14 +263,52 @@ reviewed: Final = _table(
     rowid=False,
 )
 
+# Which entry took which one's place, about the same item.
+succession: Final = _table(
+    "succession",
+    sa.Column("earlier", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("later", sa.BigInteger, primary_key=True, autoincrement=False, index=True),
+    rowid=False,
+)
+
+# Of entries that somebody withdrew by hand, or asked to withdraw.
+withdrawal: Final = _table(
+    "withdrawal",
+    sa.Column("entry", _Key, primary_key=True, autoincrement=False),
+    sa.Column("hash_set", sa.Integer, nullable=False),
+    sa.Column("reason", sa.SmallInteger, nullable=False),
+    sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("role", sa.SmallInteger, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("pending", sa.Boolean, nullable=False),
+    sa.Index("withdrawal_time", "hash_set", "time"),
+)
+
+# What keeps an item's entry from being active although a list states it. Its identity is the entry's, or, once that was erased, `traces`.
+hold: Final = _table(
+    "hold",
+    sa.Column("entry", _Key, primary_key=True, autoincrement=False),
+    sa.Column("contributor", _Name, nullable=False, index=True),
+    sa.Column("hash_set", sa.Integer, nullable=False),  # 0: in all sets of the contributor
+    sa.Column("effect", sa.SmallInteger, nullable=False),  # 2: quarantined, 3: withdrawn, as ENTRY_STATES
+    sa.Column("origin", sa.Text, nullable=False),  # store.holds.Origin
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("source_time", sa.Text, nullable=False),  # of a source's own deletion message
+    sa.Column("traces", sa.LargeBinary),  # keyed traces, 16 bytes each
+)
+
+# One row for a set of entries, whatever its size: `ids` is a 64-bit Roaring bitmap in its portable form, NULL for the whole range.
 change: Final = _table(
     "change",
     sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("first_entry", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("last_entry", sa.BigInteger, nullable=False),
+    sa.Column("ordinal", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("kind", sa.SmallInteger, nullable=False),
+    sa.Column("first_entry", sa.BigInteger, nullable=False),
+    sa.Column("last_entry", sa.BigInteger, nullable=False),
+    sa.Column("ids", sa.LargeBinary),
     sa.Column("import", sa.BigInteger, nullable=False),  # 0: not from an import's commit
-    rowid=False,
 )
 sa.Index(
     "change_staged",
@@ -226,12 +317,27 @@ sa.Index(
     postgresql_where=change.c.kind == sa.literal_column("1"),
 )
 
-# Two databases with one past have the same stamps up to where they part: a restored backup that was written to has others.
-revisions: Final = _table(
-    "revision",
-    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("stamp", sa.BigInteger, nullable=False),  # random
-    rowid=False,
+# Two databases with one past have the same digests up to where they part: a restored backup that was written to has others.
+event: Final = _table(
+    "event",
+    sa.Column("revision", _Key, primary_key=True, autoincrement=False),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("subject", _Name, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),  # the canonical encoding, see store.events
+    sa.Column("digest", sa.LargeBinary, nullable=False),  # SHA-256 of the one before and the body
+    sa.Index("event_actor", "actor", "revision"),
+    sa.Index("event_subject", "subject", "revision"),
+)
+
+# What may have to be erased; the event holds a commitment to `salt` and `content`.
+event_detail: Final = _table(
+    "event_detail",
+    sa.Column("revision", _Key, primary_key=True, autoincrement=False),
+    sa.Column("salt", sa.LargeBinary, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),  # JSON: text by name
+    sa.Column("undo", sa.LargeBinary),  # MessagePack: what stood before, for a revert; NULL: nothing
 )
 
 

@@ -6,25 +6,34 @@ of staged entries are gathered here, as compactly as they can be, and handed ove
 
 from __future__ import annotations
 
+import hashlib
+import os
 import threading
 import time
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+import msgspec
 import numpy as np
 
+from hashhub.model import Actor
 from hashhub.store.database import Row
 from hashhub.store.packing import WIDTHS
 
+_encode: Final = msgspec.msgpack.Encoder().encode
 PIECE: Final = 50_000  # rows in one transaction of a run: 0.1 to 0.3 s, so that other writers do not wait long
 
 
 class Commit:
     """What this process holds of an import that it is committing."""
 
-    def __init__(self, import_id: str, key: int, hash_set: int, lease: str) -> None:
+    def __init__(self, import_id: str, key: int, hash_set: int, lease: str, subject: str, by: Actor) -> None:
         self.import_id = import_id
+        self.subject = subject  # what events call it
+        self.by = by
+        self.salt = os.urandom(16)
+        self._content = hashlib.sha256(self.salt)
         self.key = key
         self.hash_set = hash_set
         self.lease = lease
@@ -36,8 +45,16 @@ class Commit:
         self.hashes: dict[int, tuple[bytearray, array[int]]] = {}
         self.size = 0
 
+    def content(self) -> str:
+        """Return the commitment to what was staged: SHA-256 over a salt and the entries' canonical content, in hexadecimal.
+
+        The content of an entry is the MessagePack array [id, position, external id or nil, flags, hashes, details or nil].
+        """
+        return self._content.hexdigest()
+
     def gather(self, rows: Sequence[Row]) -> None:
-        """Keep the hashes of packed entry rows for the next run."""
+        """Keep the hashes of packed entry rows for the next run, and commit to what the rows say."""
+        self._content.update(b"".join([_encode((r[0], r[4], r[5], r[7], r[8], r[9])) for r in rows]))
         for row in rows:
             packed: bytes = row[8]
             at, end = 0, len(packed)

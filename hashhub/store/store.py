@@ -2,9 +2,10 @@
 
     resources   contributors, hash sets, tokens             feeds     the change feed; changes and digests for matchers
     entries     entries and reviews, one by one             imports   from a list's batches to entries that are seen
+    holds       what lists must not bring back              events    the history: one chained event a revision
 
-Revision: one counter. Every visible write increases it in its own transaction and holds its lock until the commit, so that the order of
-revisions is the order in which they became visible, on both databases.
+Revision: one counter. Every visible write increases it in its own transaction, appends its event and holds the lock until the commit, so
+that the order of revisions is the order in which they became visible, on both databases.
 
 Visibility: an entry belongs to an import and is visible once that import is COMMITTED; committing a million entries changes one row
 of `import` and adds one `change` row for each contiguous range. Reads therefore look at the import.
@@ -13,21 +14,15 @@ of `import` and adds one `change` row for each contiguous range. Reads therefore
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 from hashhub.store.database import Database, locate
+from hashhub.store.events import Events
 from hashhub.store.feeds import Feeds
+from hashhub.store.holds import Holds
 from hashhub.store.imports import Imports
 
 
-class Position(NamedTuple):
-    """A revision of one history: a database that was restored from a backup and written to has the revision with another stamp."""
-
-    revision: int
-    stamp: int
-
-
-class Store(Imports, Feeds):
+class Store(Imports, Feeds, Holds, Events):
     """Everything the hub keeps. Thread-safe; several processes may open the same database.
 
     Methods raise Unavailable (DATABASE_UNAVAILABLE) when the database is away or busy, and LimitExceeded (DISK_FULL) when a write does not
@@ -38,9 +33,11 @@ class Store(Imports, Feeds):
     def __init__(self, database: Database) -> None:
         """Use `Store.open`."""
         super().__init__(database)
-        row = self._db.fetch("SELECT database_id FROM metadata")[0]
+        row = self._db.fetch("SELECT database_id, secret FROM metadata")[0]
         self.database_id: str = row[0]
         """Random name of this database: what was derived from another one (a snapshot) does not belong to it."""
+        self.secret: bytes = row[1]
+        """Known to this hub's processes only: signs feed positions."""
 
     @classmethod
     def open(cls, database: str | Path, *, create: bool = True) -> Store:
@@ -66,12 +63,3 @@ class Store(Imports, Feeds):
     def revision(self) -> int:
         """Return the last revision. Reads made after this call see at least everything up to it."""
         return self.position().revision
-
-    def position(self) -> Position:
-        """Return the last revision, as `revision` does, with its stamp."""
-        sql = "SELECT m.revision, coalesce(r.stamp, 0) FROM metadata m LEFT JOIN revision r ON r.revision = m.revision"
-        return Position(*self._db.fetch(sql)[0])
-
-    def has_been_at(self, position: Position) -> bool:
-        """Whether this position is in the database's past; if not, it was restored from a backup made before."""
-        return bool(self._db.fetch(self._db.sql("SELECT 1 FROM revision WHERE revision = ? AND stamp = ?"), position))

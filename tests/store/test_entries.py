@@ -8,7 +8,7 @@ import pytest
 
 from hashhub.errors import NotFound
 from hashhub.model import ChangeKind, Counts, EntryState
-from hashhub.store import LAST_ENTRY, Store
+from hashhub.store import IdSet, Store
 from hashhub.store import imports as module
 
 
@@ -74,44 +74,59 @@ def test_withdrawing_many_is_one_change_or_none(filled: Store, fill: Any) -> Non
         filled.withdraw_entries([ids[0], 999], "X")
     assert filled.entry_count("alpha", "list") == 10
     revision = filled.withdraw_entries([ids[0], ids[1], ids[2], ids[5]], "X")
-    rows = [(c.revision, c.kind, c.first_entry, c.last_entry) for c in filled.changes(revision - 1)]
-    assert rows == [(revision, ChangeKind.WITHDRAW, ids[0], ids[2]), (revision, ChangeKind.WITHDRAW, ids[5], ids[5])]
+    rows = [(c.revision, c.ordinal, c.kind, c.ids.after(0, 9)) for c in filled.changes(revision - 1)]
+    assert rows == [(revision, 0, ChangeKind.WITHDRAW, [ids[0], ids[1], ids[2], ids[5]])]
     assert filled.withdraw_entries(ids[:3], "Y") == revision
     assert filled.get_entries([ids[0]])[ids[0]].reasons == ("X",)
 
 
-def test_the_feed_can_be_resumed_inside_a_range(filled: Store, fill: Any) -> None:
+def test_the_feed_goes_on_behind_any_row(filled: Store, fill: Any) -> None:
     ids = fill.contribute(filled, range(10))
     [c] = filled.changes(0)
-    assert (c.kind, c.first_entry, c.last_entry) == (ChangeKind.UPSERT, ids[0], ids[-1])
-    [rest] = filled.changes(c.revision, ids[3])
-    assert (rest.revision, rest.first_entry, rest.last_entry) == (c.revision, ids[4], ids[-1])
-    assert filled.changes(c.revision, ids[-1]) == filled.changes(c.revision) == []
-    filled.withdraw_entries(ids[::2], "X")
+    assert (c.kind, c.ids.after(0, 99)) == (ChangeKind.UPSERT, ids)
+    assert c.ids.after(ids[3], 2) == ids[4:6]
+    assert filled.changes(c.revision, c.ordinal) == filled.changes(c.revision) == []
+    for i in ids[::2]:
+        filled.withdraw_entries([i], "X")
     walked = []
-    position = (0, LAST_ENTRY)
+    position = (0, -1)
     while page := filled.changes(*position, limit=2):
-        walked += [(x.kind, x.first_entry) for x in page]
-        position = (page[-1].revision, page[-1].last_entry)
+        walked += [(x.kind, x.ids.first) for x in page]
+        position = (page[-1].revision, page[-1].ordinal)
     assert walked == [(ChangeKind.UPSERT, ids[0]), *((ChangeKind.WITHDRAW, i) for i in ids[::2])]
+
+
+def test_an_update_of_many_is_one_row(filled: Store, fill: Any) -> None:
+    ids = fill.contribute(filled, range(3000))
+    revision = filled.withdraw_entries(ids[::2], "X")
+    [c] = filled.changes(revision - 1)
+    assert c.ids.after(0, 9999) == ids[::2]
+    assert filled.revisions_about(ids[1])[-1] < revision == filled.revisions_about(ids[2])[-1]
+    for size in (7, 10_000):
+        digests = [
+            d.tobytes() for x in filled.digests_of(c.ids, size, states=(EntryState.WITHDRAWN,)) for d in x["MD5"]
+        ]
+        assert sorted(digests) == sorted(fill.digest(n, 16) for n in range(0, 3000, 2))
+    sparse = IdSet.of([ids[0], ids[-2]])
+    assert sum(len(x.get("PDQ", ())) for x in filled.digests_of(sparse, 9, states=(EntryState.WITHDRAWN,))) == 2
 
 
 def test_matchers_get_whole_revisions(filled: Store, fill: Any) -> None:
     ids = fill.contribute(filled, range(20))
     filled.withdraw_entries(ids[::2], "X")
-    kinds = []
+    changes = []
     revision = 0
-    while page := filled.matcher_changes(revision, 2):
-        kinds += [x.kind for x in page]
+    while page := filled.matcher_changes(revision, 1):
+        changes += page
         revision = page[-1].revision
-    assert kinds == ["STAGED", "UPSERT", *["WITHDRAW"] * 10]
-    staged, upsert = filled.matcher_changes(0)[:2]
-    assert (staged.first_entry, staged.last_entry) == (upsert.first_entry, upsert.last_entry) == (ids[0], ids[-1])
+    assert [c.kind for c in changes] == ["STAGED", "UPSERT", "WITHDRAW"]
+    staged, upsert = changes[:2]
+    assert staged.ids.after(0, 99) == upsert.ids.after(0, 99) == ids
     assert staged.import_key == upsert.import_key != 0
     filled.set_entry_state(ids[1], EntryState.QUARANTINED, ("R",), expected=EntryState.ACTIVE)
     filled.set_entry_state(ids[1], EntryState.ACTIVE, (), expected=EntryState.QUARANTINED)
     last = filled.matcher_changes(revision)
-    assert [(x.kind, x.first_entry, x.import_key) for x in last] == [("WITHDRAW", ids[1], 0), ("UPSERT", ids[1], 0)]
+    assert [(x.kind, x.ids.first, x.import_key) for x in last] == [("WITHDRAW", ids[1], 0), ("UPSERT", ids[1], 0)]
 
 
 def rows(*digests: bytes) -> list[list[int]]:
@@ -146,7 +161,8 @@ def test_a_matcher_can_tell_what_a_withdrawal_took_from_a_staged_import(
     filled.finish_commit(import_id, counts=Counts())
     staged, withdraw, upsert = filled.matcher_changes(revision)
     assert (staged.kind, withdraw.kind, upsert.kind) == ("STAGED", "WITHDRAW", "UPSERT")
-    assert filled.withdrawn_while_staged(upsert.import_key, upsert.revision) == [(old, old)]
+    [gone] = filled.withdrawn_while_staged(upsert.import_key, upsert.revision)
+    assert gone.after(0, 9) == [old]
     assert filled.still_active("PDQ", [fill.digest(2), fill.digest(1)]).tolist() == [True, False]
 
 

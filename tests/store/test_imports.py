@@ -240,7 +240,7 @@ def test_a_commit_that_is_taken_over_starts_from_nothing(
     assert one.get_entries([*lost, kept]).keys() == {kept}
     assert one.findings(import_id, 10) == []
     assert {name: len(rows) for name, rows in one.all_digests()} == {"MD5": 1, "PDQ": 1}
-    assert {c.kind for c in one.matcher_changes(0) if c.first_entry in lost} == set()
+    assert {c.kind for c in one.matcher_changes(0) if c.ids.first in lost} == set()
     one.close()
     other.close()
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 
 from hashhub.errors import Conflict, NotFound
 from hashhub.model import ChangeKind, Counts, EntryState, ImportState, Review, ReviewKind
-from hashhub.store import LAST_ENTRY, Store
+from hashhub.store import IdSet, Store
 from hashhub.store import imports as module
 
 NUMBERS = st.integers(0, 6)
@@ -54,7 +54,7 @@ class Machine(RuleBasedStateMachine):
         self.feed: dict[int, bool] = {}
         self.reviews: dict[int, list[str]] = {}
         self.followed = self.store.revision()
-        self.fed = (self.followed, LAST_ENTRY)
+        self.fed = (self.followed, 2**31 - 1)
         # One database serves all examples: each uses a contributor of its own.
         self.name = f"c{self.followed}"
         self.fill.register(self.store, self.name, "list")
@@ -165,27 +165,32 @@ class Machine(RuleBasedStateMachine):
         while page := self.store.matcher_changes(self.followed, limit):
             for c in page:
                 if c.kind == ChangeKind.UPSERT and c.import_key:
-                    for first, last in self.store.withdrawn_while_staged(c.import_key, c.revision):
-                        self.keep_active(first, last)
+                    for ids in self.store.withdrawn_while_staged(c.import_key, c.revision):
+                        self.keep_active(ids)
                 elif c.kind == ChangeKind.WITHDRAW:
-                    self.keep_active(c.first_entry, c.last_entry)
+                    self.keep_active(c.ids)
                 else:
-                    for row in self.store.digests_of_range(c.first_entry, c.last_entry).get("PDQ", ()):
-                        self.matcher[row.tobytes()] = True
+                    for digests in self.store.digests_of(c.ids, 2):
+                        for row in digests.get("PDQ", ()):
+                            self.matcher[row.tobytes()] = True
             self.followed = page[-1].revision
 
-    def keep_active(self, first: int, last: int) -> None:
-        gone = self.store.digests_of_range(first, last, states=[EntryState.WITHDRAWN, EntryState.QUARANTINED])
-        for row, active in zip(gone.get("PDQ", ()), self.store.still_active("PDQ", gone.get("PDQ", [])), strict=True):
-            self.matcher[row.tobytes()] = bool(active)
+    def keep_active(self, ids: IdSet) -> None:
+        for gone in self.store.digests_of(ids, 2, states=[EntryState.WITHDRAWN, EntryState.QUARANTINED]):
+            digests = gone.get("PDQ", [])
+            for row, active in zip(digests, self.store.still_active("PDQ", digests), strict=True):
+                self.matcher[row.tobytes()] = bool(active)
 
     @rule(limit=st.integers(1, 3))
     def feed_consumer(self, limit: int) -> None:
         while page := self.store.changes(*self.fed, limit=limit):
             for c in page:
-                for entry_id in range(c.first_entry, c.last_entry + 1):
-                    self.feed[entry_id] = c.kind is ChangeKind.UPSERT
-            self.fed = (page[-1].revision, page[-1].last_entry)
+                for entry_id in c.ids.after(0, len(c.ids)):
+                    # What others say of an entry is told as an UPSERT too; as everywhere in the feed, its state now decides.
+                    self.feed[entry_id] = (
+                        c.kind is ChangeKind.UPSERT and self.entries[entry_id].state is EntryState.ACTIVE
+                    )
+            self.fed = (page[-1].revision, page[-1].ordinal)
 
     @invariant()
     def reads_agree_with_the_model(self) -> None:

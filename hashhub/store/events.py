@@ -1,0 +1,275 @@
+"""The history: one event for each visible write, chained so that nobody who holds the database can rewrite it unseen.
+
+    body     the canonical encoding of an event, version 1: a JSON array as RFC 8785 writes it (no spaces, keys sorted, UTF-8)
+
+             ["hashhub-event-1", revision, time in ms, actor, contributor, role, kind, subject, reason, facts, commitment]
+
+    digest   SHA-256(digest of the event before, body); before the first one stands SHA-256("hashhub-history-1", 0x00, database id)
+    details  free text and everything that may have to be erased: a row of its own. `commitment` is SHA-256(salt, content) in hexadecimal,
+             empty when the event has none. Erasing the row leaves the chain whole; the salt keeps the commitment from being guessed.
+
+`facts` hold names and codes only: no digest of any item, no external id, no text that people wrote. docs/history.md tells all of this to
+whoever wants to verify a history without this program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from hashhub.errors import DataLoss, NotFound
+from hashhub.model import Actor, Event, EventKind, Role, now
+from hashhub.store import schema as s
+from hashhub.store.database import Database, Row
+
+VERSION: Final = "hashhub-event-1"
+_SALT_BYTES: Final = 16
+_PAGE: Final = 10_000  # events read at a time
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
+
+Facts = Mapping[str, str | int | tuple[str, ...]]
+
+
+class Position(NamedTuple):
+    """A revision of one history: a database that was restored from a backup and written to has it with another digest."""
+
+    revision: int
+    digest: bytes
+
+
+class Body(msgspec.Struct, frozen=True, array_like=True):
+    """The canonical encoding, in its order."""
+
+    version: str
+    revision: int
+    time: int
+    actor: str
+    contributor: str
+    role: str
+    kind: str
+    subject: str
+    reason: str
+    facts: dict[str, str | int | tuple[str, ...]]
+    commitment: str
+
+
+def genesis(database_id: str) -> bytes:
+    """Return what stands before the first event."""
+    return hashlib.sha256(b"hashhub-history-1\0" + database_id.encode()).digest()
+
+
+def append_event(
+    c: Connection,
+    by: Actor,
+    kind: EventKind,
+    *,
+    subject: str = "",
+    reason: str = "",
+    facts: Facts | None = None,
+    details: Mapping[str, str] | None = None,
+    undo: object = None,
+    at: datetime | None = None,
+) -> int:
+    """Take the next revision for what this transaction writes, append its event, and return the revision.
+
+    The counter stays locked until the commit: revisions are in the order of commits. `undo` is what a revert needs to know of before.
+    """
+    m = s.metadata
+    revision: int
+    revision, head = c.execute(sa.update(m).values(revision=m.c.revision + 1).returning(m.c.revision, m.c.head)).one()
+    time = s.to_millis(at or now())
+    shown = {name: text for name, text in (details or {}).items() if text}
+    commitment = ""
+    if shown or undo is not None:
+        salt, content = os.urandom(_SALT_BYTES), _encode(shown)
+        commitment = hashlib.sha256(salt + content).hexdigest()
+        c.execute(
+            sa.insert(s.event_detail).values(
+                revision=revision,
+                salt=salt,
+                content=content,
+                undo=None if undo is None else msgspec.msgpack.encode(undo),
+            )
+        )
+    body = _encode(
+        Body(
+            VERSION,
+            revision,
+            time,
+            by.name,
+            by.contributor,
+            by.role,
+            kind,
+            subject,
+            reason,
+            dict(facts or {}),
+            commitment,
+        )
+    )
+    digest = hashlib.sha256(head + body).digest()
+    c.execute(
+        sa.insert(s.event).values(
+            revision=revision, time=time, actor=by.name, kind=kind, subject=subject, body=body, digest=digest
+        )
+    )
+    c.execute(sa.update(m).values(head=digest))
+    return revision
+
+
+class Events:
+    """The part of the Store that reads the history."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def list_events(
+        self,
+        *,
+        subjects: Sequence[str] = (),
+        actor: str = "",
+        since: datetime | None = None,
+        before_revision: int = 0,
+        revisions: Iterable[int] | None = None,
+        kinds: Sequence[EventKind] = (),
+        limit: int = 100,
+    ) -> list[Event]:
+        """Return up to `limit` events, the newest first, before `before_revision` (0: from the newest on).
+
+        `subjects`: only events about one of these, or about something in one (`hash-sets/nl/known` holds `entries/nl/known/7`; a
+        subject is compared by its path). `revisions`: only these. Staging is left out unless `kinds` asks for it.
+        """
+        t, d = s.event, s.event_detail
+        query = (
+            sa.select(t.c.body, t.c.digest, d.c.content)
+            .join_from(t, d, d.c.revision == t.c.revision, isouter=True)
+            .order_by(t.c.revision.desc())
+            .limit(limit)
+        )
+        query = query.where(t.c.kind.in_(kinds) if kinds else t.c.kind != EventKind.IMPORT_STAGED)
+        if before_revision:
+            query = query.where(t.c.revision < before_revision)
+        if actor:
+            query = query.where(t.c.actor == actor)
+        if since is not None:
+            query = query.where(t.c.time >= s.to_millis(since))
+        if subjects:
+            query = query.where(
+                sa.or_(*(sa.or_(t.c.subject == x, t.c.subject.between(f"{x}/", f"{x}0")) for x in subjects))
+            )
+        if revisions is not None:
+            query = query.where(t.c.revision.in_(sorted(set(revisions))))
+        return [_event(row) for row in self._db.read(lambda c: c.execute(query).all())]
+
+    def get_event(self, revision: int) -> Event:
+        """Return the event of a revision. Raises NotFound."""
+        events = self.list_events(revisions=[revision], kinds=tuple(EventKind), limit=1)
+        if not events:
+            raise NotFound(f"there is no event {revision}", kind="Event", name=str(revision))
+        return events[0]
+
+    def undo_of(self, revision: int) -> Any:
+        """Return what `append_event` was told to keep for a revert of this revision, or None."""
+        rows = self._db.fetch(self._db.sql("SELECT undo FROM event_detail WHERE revision = ?"), (revision,))
+        return msgspec.msgpack.decode(rows[0][0]) if rows and rows[0][0] is not None else None
+
+    def redact_event(self, revision: int, *, by: Actor) -> Event:
+        """Erase the details of an event, and return it as it is now. Raises NotFound."""
+        self.get_event(revision)
+        with self._db.write() as c:
+            self._db.lock(c)
+            erased = c.execute(sa.delete(s.event_detail).where(s.event_detail.c.revision == revision)).rowcount
+            if erased:
+                append_event(c, by, EventKind.EVENT_REDACTED, subject=f"events/{revision}")
+        return self.get_event(revision)
+
+    def position(self) -> Position:
+        """Return the last revision with the chain's head there. Reads made after this call see at least everything up to it."""
+        return Position(*self._db.fetch("SELECT revision, head FROM metadata")[0])
+
+    def has_been_at(self, position: Position) -> bool:
+        """Whether this position is in the database's past; if not, it was restored from a backup made before."""
+        if position.revision == 0:
+            return True
+        sql = self._db.sql("SELECT 1 FROM event WHERE revision = ? AND digest = ?")
+        return bool(self._db.fetch(sql, position))
+
+    def verify_history(self, database_id: str) -> Position:
+        """Walk the chain and return its end, from its beginning or from where an operator mended it last.
+
+        Raises DataLoss that says at which revision it breaks. Takes some microseconds an event.
+        """
+        head, after = genesis(database_id), 0
+        mended = self.list_events(kinds=[EventKind.HISTORY_MENDED], limit=1)
+        if mended:
+            head, after = bytes.fromhex(str(mended[0].facts["head"])), mended[0].revision - 1
+        sql = self._db.sql(
+            "SELECT revision, time, actor, kind, subject, body, digest FROM event WHERE revision > ? ORDER BY revision LIMIT ?"
+        )
+        while rows := self._db.fetch(sql, (after, _PAGE)):
+            for revision, time, actor, kind, subject, body, digest in rows:
+                told = _told(body)
+                if revision != after + 1:
+                    raise _broken(after + 1, "its event is missing")
+                if (told.revision, told.time, told.actor, told.kind, told.subject) != (
+                    revision, time, actor, kind, subject,
+                ):  # fmt: skip
+                    raise _broken(revision, "its event says something else than its index")
+                head = hashlib.sha256(head + body).digest()
+                if head != digest:
+                    raise _broken(revision, "its digest does not follow from the event before and what it says")
+                after = revision
+        end = self.position()
+        if (after, head) != (end.revision, end.digest):
+            raise _broken(end.revision, "the last events are missing")
+        return end
+
+    def mend_history(self, *, by: Actor, reason: str) -> int:
+        """Begin the chain anew from what the database says its head is, leaving the break on record; return the revision.
+
+        For an operator who has looked into why it was broken and has no backup to go back to.
+        """
+        with self._db.write() as c:
+            self._db.lock(c)
+            head: bytes = c.execute(sa.select(s.metadata.c.head)).scalar_one()
+            return append_event(
+                c, by, EventKind.HISTORY_MENDED, facts={"head": head.hex()}, details={"comment": reason}
+            )
+
+
+def _told(body: bytes) -> Body:
+    try:
+        return msgspec.json.decode(body, type=Body)
+    except msgspec.DecodeError as e:
+        raise DataLoss("an event of the history cannot be read: restore the database from a backup") from e
+
+
+def _event(row: Row) -> Event:
+    told = _told(row[0])
+    return Event(
+        revision=told.revision,
+        time=s.from_millis(told.time),
+        actor=Actor(told.actor, told.contributor, Role(told.role)),
+        kind=EventKind(told.kind),
+        subject=told.subject,
+        reason=told.reason,
+        facts=told.facts,
+        details=msgspec.json.decode(row[2], type=dict[str, str])
+        if row[2] is not None
+        else None
+        if told.commitment
+        else {},
+        digest=row[1],
+    )
+
+
+def _broken(revision: int, why: str) -> DataLoss:
+    return DataLoss(
+        f"the history was changed outside hashhub: at revision {revision} {why}; restore a backup, or look with `hashhub doctor`"
+    )
