@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,8 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from hashhub.model import ReviewKind
+from hashhub.errors import FailedPrecondition
+from hashhub.model import SYSTEM, EntryState, EventKind, ReviewKind, Role
 from hashhub.store import Store
 from hashhub.store import database as module
 from hashhub.store.packing import pack_hashes
@@ -114,4 +116,187 @@ def test_it_has_a_history_of_its_own(older: str, fill: Any) -> None:
     store.close()
     again = Store.open(older)
     assert again.has_been_at(position)
+    assert again.verify_history(again.database_id) == again.position()
+    [begun] = again.list_events(kinds=[EventKind.HISTORY_BEGUN])
+    assert begun.actor == SYSTEM
     again.close()
+
+
+_MARKINGS: Final = {
+    "named": (["beta", "desk"], ["contributors/beta", "tokens/beta", "tokens/desk"]),
+    "blank": ([""], ["groups/unknown-recipients"]),
+    "gone": (["nobody", "beta"], ["groups/unknown-recipients", "contributors/beta", "tokens/beta"]),
+    "open": ([], []),
+}
+_ENTRIES: Final[list[tuple[str, str, str, list[str], str, str, EntryState, tuple[str, ...]]]] = [
+    # case, hash set, connector, reasons, detail of the finding, value, what it becomes, with which reasons
+    ("in somebody's benign set", "harm", "hash-lines", ["IN_BENIGN_SET"], "its MD5 digest is in a benign hash set of the hub", "", EntryState.ACTIVE, ()),
+    ("bound otherwise by another", "harm", "hash-lines", ["CONTRADICTORY_BINDING"], "another hash set of the hub binds its MD5 digest to a different SHA1 digest", "", EntryState.ACTIVE, ()),
+    ("both", "harm", "hash-lines", ["IN_BENIGN_SET", "CONTRADICTORY_BINDING"], "another hash set of the hub binds its MD5 digest to …; its MD5 digest is in a benign hash set of the hub", "", EntryState.ACTIVE, ()),
+    ("bound twice by itself", "harm", "hash-lines", ["CONTRADICTORY_BINDING"], "items with one digest in common have different SHA1 digests", "", EntryState.QUARANTINED, ("CONTRADICTORY_BINDING",)),
+    ("its own and another's", "harm", "hash-lines", ["CONTRADICTORY_BINDING"], "MD5: the item has two different digests.; another hash set of the hub binds its MD5 digest", "", EntryState.QUARANTINED, ("CONTRADICTORY_BINDING",)),
+    ("blank, too", "harm", "hash-lines", ["IN_BENIGN_SET", "BLANK_PICTURE"], "PDQ: …; its MD5 digest is in a benign hash set of the hub", "", EntryState.QUARANTINED, ("IN_BENIGN_SET", "BLANK_PICTURE")),
+    ("by an operator", "harm", "hash-lines", ["QUARANTINED_BY_OPERATOR"], "", "", EntryState.QUARANTINED, ("QUARANTINED_BY_OPERATOR",)),
+    ("no finding tells", "harm", "hash-lines", ["CONTRADICTORY_BINDING"], "", "", EntryState.QUARANTINED, ("CONTRADICTORY_BINDING",)),
+    ("no category, VICS", "harm", "vics", [], "", "", EntryState.ACTIVE, ("UNCLASSIFIED",)),
+    ("a category, VICS", "harm", "vics", [], "", "1", EntryState.ACTIVE, ()),
+    ("no category, hash lines", "harm", "hash-lines", [], "", "", EntryState.ACTIVE, ()),
+    ("no category, CSV with categories", "harm", "csv", [], "", "", EntryState.ACTIVE, ("UNCLASSIFIED",)),
+    ("a category, CSV", "harm", "csv", [], "", "1", EntryState.ACTIVE, ()),
+    ("no category, blank, VICS", "harm", "vics", ["BLANK_PICTURE"], "PDQ: …", "", EntryState.QUARANTINED, ("BLANK_PICTURE", "UNCLASSIFIED")),
+    ("benign, VICS", "good", "vics", [], "", "", EntryState.ACTIVE, ()),
+]  # fmt: skip
+
+
+@pytest.fixture
+def strained(older: str) -> str:
+    """The older database with what the upgrade must read anew."""
+    engine = sa.create_engine(older if "://" in older else f"sqlite:///{older}")
+    with engine.begin() as c:
+        tables = sa.MetaData()
+        tables.reflect(c)
+
+        def add(table: str, **row: Any) -> int:
+            return int(c.execute(sa.insert(tables.tables[table]).values(_stored(row))).inserted_primary_key[0] or 0)
+
+        sets = {
+            name: add(
+                "hash_set",
+                contributor="alpha",
+                id=name,
+                content={"contributor": "alpha", "id": name, "purpose": purpose},
+            )
+            for name, purpose in (("harm", "CSAM"), ("good", "BENIGN"))
+        }
+        for name, (recipients, _) in _MARKINGS.items():
+            marking = {"tlp": "AMBER", "recipients": recipients}
+            add(
+                "hash_set", contributor="beta", id=name, content={"contributor": "beta", "id": name, "marking": marking}
+            )
+        value = add("classification", content_digest=b"x", content={
+            "scheme": "vic-us", "version": "2", "region": "US", "value": "1", "status": "VERIFIED", "dimensions": {"verdict": ["csam"]},
+        })  # fmt: skip
+        imports: dict[tuple[str, str], int] = {}
+        for i, (_, hash_set, connector, reasons, detail, stated, _, _) in enumerate(_ENTRIES, 100):
+            if (hash_set, connector) not in imports:
+                imports[hash_set, connector] = add(
+                    "import", id=f"imp-{hash_set}-{connector}", hash_set=sets[hash_set], connector=connector,
+                    connector_version="1", source_digest="s", replace=False, state=3, batch_count=0, finding_count=0, counts={},
+                    revision=9, create_time=0, commit_time=0, lease="", lease_until=0,
+                )  # fmt: skip
+            key = imports[hash_set, connector]
+            c.execute(sa.insert(tables.tables["entry"]).values(
+                {"id": i, "hash_set": sets[hash_set], "import": key, "state": 2 if reasons else 1, "position": f"line {i}", "flags": 0,
+                 "hashes": pack_hashes(()), "reasons": json.dumps(reasons) if reasons else None, "update_revision": 0,
+                 "classification": value if stated else None}
+            ))  # fmt: skip
+            if detail:
+                c.execute(sa.insert(tables.tables["finding"]).values(
+                    {"import": key, "ordinal": i, "position": f"line {i}", "disposition": 2, "reason": reasons[0], "detail": detail, "entry": i}
+                ))  # fmt: skip
+        for review, author, revision in ((20, "beta", 9), (21, "", 9), (22, "desk", 7), (23, "beta", 7)):
+            c.execute(sa.insert(tables.tables["review"]).values(
+                id=review, entry=100, author=author, kind=2, comment="", create_time=0, revision=revision
+            ))  # fmt: skip
+        for name, role, contributor in (
+            ("desk", "OPERATOR", ""), ("alpha-desk", "CONTRIBUTOR", "alpha"), ("platform", "CONSUMER", ""), ("beta", "CONSUMER", ""),
+        ):  # fmt: skip
+            content = {"name": name, "role": role, "contributor": contributor}
+            c.execute(
+                sa.insert(tables.tables["token"]).values(
+                    digest=name.encode(), name=name, content=json.dumps(content).encode()
+                )
+            )
+        c.execute(sa.update(tables.tables["metadata"]).values(next_entry=200))
+    engine.dispose()
+    return older
+
+
+def test_only_what_others_said_is_lifted_and_only_what_was_said_is_a_claim(strained: str) -> None:
+    store = Store.open(strained)
+    entries = store.get_entries(range(100, 200))
+    for i, (case, *_, state, reasons) in enumerate(_ENTRIES, 100):
+        assert (entries[i].state, entries[i].reasons) == (state, reasons), case
+    [released] = store.list_events(kinds=[EventKind.ENTRIES_RELEASED])
+    assert (released.subject, released.facts["entries"], released.actor) == ("hash-sets/alpha/harm", 3, SYSTEM)
+    fed = [i for c in store.changes(released.revision - 1) for i in c.ids.after(0, 99)]
+    assert fed == [100, 101, 102]  # matchers and mirrors learn of it
+    assert all(entries[i].update_revision == released.revision for i in fed)
+    assert store.verify_history(store.database_id) == store.position()
+    store.close()
+
+
+def test_benign_sets_weigh_as_far_as_they_went_and_are_listed(strained: str) -> None:
+    store = Store.open(strained)
+    accepted = store.get_hash_set("alpha", "good").accepted_revision
+    assert accepted >= max(e.create_revision for e in store.list_entries("alpha", "good"))
+    assert store.get_hash_set("alpha", "harm").accepted_revision == 0
+    [begun] = store.list_events(kinds=[EventKind.HISTORY_BEGUN])
+    assert begun.facts["benign_sets"] == ("alpha/good",)
+    [event] = store.list_events(kinds=[EventKind.HASH_SET_ACCEPTED])
+    assert event.subject == "hash-sets/alpha/good"
+    store.close()
+
+
+def test_recipients_become_what_they_named_and_nobody_gains_sight(strained: str) -> None:
+    store = Store.open(strained)
+    for name, (_, recipients) in _MARKINGS.items():
+        assert store.get_hash_set("beta", name).marking.recipients == tuple(recipients), name
+    store.close()
+
+
+def test_every_token_belongs_to_a_contributor_that_is_nobody_elses(strained: str) -> None:
+    store = Store.open(strained)
+    tokens = {t.name: t for t in store.list_tokens()}
+    contributors = store.contributors()
+    assert tokens["desk"].contributor == "operator"
+    assert tokens["alpha-desk"].contributor == "alpha"
+    assert tokens["platform"].contributor == "platform"
+    # A consumer's token that happens to be called like an organisation does not come to see what that one may see.
+    assert tokens["beta"].contributor == "beta-2"
+    assert {t.contributor for t in tokens.values()} <= contributors.keys()
+    assert {n for n, t in tokens.items() if t.may_mirror} == {"desk", "alpha-desk"}
+    found = store.find_token(b"platform")
+    assert found is not None and found.name == "platform"
+    store.close()
+
+
+def test_what_a_source_said_is_not_what_an_organisation_said(strained: str) -> None:
+    store = Store.open(strained)
+    said = {r.id: (r.author, r.role, r.actor) for r in store.list_reviews(100, 10)}
+    assert said == {
+        20: ("alpha/beta", Role.CONTRIBUTOR, ""),
+        21: ("alpha/unnamed", Role.CONTRIBUTOR, ""),
+        22: ("operator", Role.OPERATOR, "desk"),
+        23: ("beta", Role.CONTRIBUTOR, ""),
+    }
+    store.close()
+
+
+def test_an_older_hashhub_refuses_the_database(older: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store.open(older).close()
+    monkeypatch.setattr(module, "SCHEMA_VERSION", "0002")
+    with pytest.raises(FailedPrecondition, match="upgrade hashhub"):
+        Store.open(older)
+
+
+@pytest.mark.slow
+def test_a_million_entries_are_upgraded(older: str) -> None:
+    engine = sa.create_engine(older if "://" in older else f"sqlite:///{older}")
+    count = 1_000_000 if engine.dialect.name == "sqlite" else 200_000
+    with engine.begin() as c:
+        c.execute(sa.text("UPDATE \"import\" SET connector = 'vics' WHERE key = 2"))
+        c.execute(sa.text(
+            "INSERT INTO entry (id, hash_set, \"import\", state, position, flags, hashes, update_revision) "
+            "WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < :last) "
+            f"SELECT i, 1, 2, 1, 'value[' || i || ']', 0, {'X' + repr('') if count == 1_000_000 else repr('') + '::bytea'}, 0 FROM n"
+        ), {"last": count + 9})  # fmt: skip
+        c.execute(sa.text("UPDATE metadata SET next_entry = :n"), {"n": count + 10})
+    engine.dispose()
+    began = time.monotonic()
+    store = Store.open(older)
+    assert time.monotonic() - began < 120  # some ten seconds; the bound is for a loaded machine
+    assert store.entry_count("alpha", "list") == count + 2
+    assert all(e.reasons == ("UNCLASSIFIED",) for e in store.list_entries("alpha", "list", [EntryState.ACTIVE], 50, 10))
+    assert store.verify_history(store.database_id) == store.position()
+    store.close()
