@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -177,7 +178,7 @@ class Machine(RuleBasedStateMachine):
 
     def keep_active(self, ids: IdSet) -> None:
         for gone in self.store.digests_of(ids, 2, states=[EntryState.WITHDRAWN, EntryState.QUARANTINED]):
-            digests = gone.get("PDQ", [])
+            digests = gone.get("PDQ", np.empty((0, 32), np.uint8))
             for row, active in zip(digests, self.store.still_active("PDQ", digests), strict=True):
                 self.matcher[row.tobytes()] = bool(active)
 

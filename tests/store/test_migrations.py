@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -157,7 +158,8 @@ def strained(older: str) -> str:
         tables.reflect(c)
 
         def add(table: str, **row: Any) -> int:
-            return int(c.execute(sa.insert(tables.tables[table]).values(_stored(row))).inserted_primary_key[0] or 0)
+            key = c.execute(sa.insert(tables.tables[table]).values(_stored(row))).inserted_primary_key
+            return int(key[0]) if key else 0
 
         sets = {
             name: add(
@@ -257,7 +259,8 @@ def test_every_token_belongs_to_a_contributor_that_is_nobody_elses(strained: str
     assert {t.contributor for t in tokens.values()} <= contributors.keys()
     assert {n for n, t in tokens.items() if t.may_mirror} == {"desk", "alpha-desk"}
     found = store.find_token(b"platform")
-    assert found is not None and found.name == "platform"
+    assert found is not None
+    assert found.name == "platform"
     store.close()
 
 
@@ -286,11 +289,11 @@ def test_a_million_entries_are_upgraded(older: str) -> None:
     count = 1_000_000 if engine.dialect.name == "sqlite" else 200_000
     with engine.begin() as c:
         c.execute(sa.text("UPDATE \"import\" SET connector = 'vics' WHERE key = 2"))
-        c.execute(sa.text(
-            "INSERT INTO entry (id, hash_set, \"import\", state, position, flags, hashes, update_revision) "
-            "WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < :last) "
-            f"SELECT i, 1, 2, 1, 'value[' || i || ']', 0, {'X' + repr('') if count == 1_000_000 else repr('') + '::bytea'}, 0 FROM n"
-        ), {"last": count + 9})  # fmt: skip
+        tables = sa.MetaData()
+        tables.reflect(c)
+        rows = ({"id": i, "hash_set": 1, "import": 2, "state": 1, "position": "x", "flags": 0, "hashes": b"", "update_revision": 0} for i in range(10, count + 10))  # fmt: skip
+        while batch := list(itertools.islice(rows, 50_000)):
+            c.execute(sa.insert(tables.tables["entry"]), batch)
         c.execute(sa.text("UPDATE metadata SET next_entry = :n"), {"n": count + 10})
     engine.dispose()
     began = time.monotonic()
