@@ -66,7 +66,7 @@ class Hub:
         """
         data = Path(config.data)
         try:
-            data.mkdir(parents=True, exist_ok=True)
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as e:
             raise FailedPrecondition(
                 f"the data directory cannot be made ({e.strerror}); choose another with --data"

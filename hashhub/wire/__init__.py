@@ -43,6 +43,7 @@ from hashhub.wire.convert import (
     token_from_pb,
     token_to_pb,
 )
+from hashhub.wire.fields import drop_output_only
 from hashhub.wire.matching import (
     match_result_from_pb,
     match_result_to_pb,
@@ -92,6 +93,7 @@ __all__ = [
     "dimensions_to_pb",
     "dispositions_from_pb",
     "dispositions_to_pb",
+    "drop_output_only",
     "entry_from_pb",
     "entry_name",
     "entry_states_from_pb",

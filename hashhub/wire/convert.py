@@ -111,13 +111,13 @@ def contributor_from_pb(
         for i, name in enumerate(pb.takes_from)
     )
     values = {
-        "id": own_id or "unnamed",
+        "id": own_id or "",
         "display_name": pb.display_name,
         "kind": _KIND.from_pb(pb.kind, f"{at}.kind", wrong),
         "jurisdiction": pb.jurisdiction,
         "reliability": _RELIABILITY.from_pb(pb.reliability, f"{at}.reliability", wrong),
         "takes_from": taken,
-        "create_time": read_time(pb, "create_time"),
+        "create_time": read_time(pb, "create_time", at, wrong),
     }
     id_field = f"{at}.name" if contributor_id is None else "contributor_id"
     return build(Contributor, values, wrong, at, {"id": id_field})
@@ -143,10 +143,7 @@ def hash_set_from_pb(
     """Return the hash set. `contributor` and `hash_set_id`: what a create request gives instead of a name."""
     wrong: list[Violation] = []
     if contributor is None or hash_set_id is None:
-        contributor, hash_set_id = checked(wrong, names.parse_hash_set, pb.name, f"{at}.name") or (
-            "unnamed",
-            "unnamed",
-        )
+        contributor, hash_set_id = checked(wrong, names.parse_hash_set, pb.name, f"{at}.name") or ("", "")
         fields = {"contributor": f"{at}.name", "id": f"{at}.name"}
     else:
         fields = {"contributor": "parent", "id": "hash_set_id"}
@@ -158,7 +155,7 @@ def hash_set_from_pb(
         "purpose": _PURPOSE.from_pb(pb.purpose, f"{at}.purpose", wrong),
         "review_depth": pb.review_depth,
         "marking": collect(wrong, marking_from_pb, pb.marking, f"{at}.marking", Marking()),
-        "create_time": read_time(pb, "create_time"),
+        "create_time": read_time(pb, "create_time", at, wrong),
     }
     return build(HashSet, values, wrong, at, fields)
 
@@ -400,8 +397,8 @@ def import_from_pb(pb: v1.Import, *, hash_set: tuple[str, str] | None = None, at
             absent=counts.absent_count,
         ),
         "revision": pb.commit_revision,
-        "create_time": read_time(pb, "create_time"),
-        "commit_time": read_time(pb, "commit_time"),
+        "create_time": read_time(pb, "create_time", at, wrong),
+        "commit_time": read_time(pb, "commit_time", at, wrong),
     }
     return build(Import, values, wrong, at, {})
 
@@ -531,6 +528,7 @@ def review_from_pb(pb: v1.Review, *, entry_id: int | None = None, at: str = "rev
         _, _, entry, review_id = checked(wrong, names.parse_review, pb.name, f"{at}.name") or ("", "", 0, 0)
     kind = REVIEW_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
     check_text(pb.comment, f"{at}.comment", wrong)
+    create_time = read_time(pb, "create_time", at, wrong)
     refuse(wrong)
     return Review(
         id=review_id,
@@ -538,7 +536,7 @@ def review_from_pb(pb: v1.Review, *, entry_id: int | None = None, at: str = "rev
         author=pb.author,
         kind=kind,
         comment=pb.comment,
-        create_time=read_time(pb, "create_time"),
+        create_time=create_time,
     )
 
 
