@@ -96,7 +96,12 @@ class Contribute:
         if wrong:
             raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
         opened = msgspec.structs.replace(
-            import_, id=f"imp-{secrets.token_hex(10)}", source_digest=digest, state=ImportState.OPEN, create_time=now()
+            import_,
+            id=f"imp-{secrets.token_hex(10)}",
+            source_digest=digest,
+            state=ImportState.OPEN,
+            actor=principal.name,
+            create_time=now(),
         )
         return opened if validate_only else self._store.create_import(opened, request_id=request_id)
 

@@ -37,12 +37,13 @@ class Changes:
         cursor = (after_revision, after_entry)
         lines: list[ChangedEntry] = []
         changes = self._store.changes(after_revision, after_entry, 1)
-        sets = self._store.hash_sets()
+        registry = self._store.registry()
+        visible = access.sight(principal, registry, access.WayOut.FEED).visible
         for change in changes:
             for entry in self._store.get_entries(change.ids.after(0, len(change.ids))).values():
-                hash_set = sets[f"{entry.contributor}/{entry.hash_set}"]
+                hash_set = registry.hash_sets[f"{entry.contributor}/{entry.hash_set}"]
                 is_true_now = (change.kind is ChangeKind.UPSERT) == (entry.state is EntryState.ACTIVE)
-                if is_true_now and access.may_see(principal, hash_set):
+                if is_true_now and hash_set.name in visible:
                     lines.append(
                         ChangedEntry(revision=change.revision, kind=change.kind, entry=entry, hash_set=hash_set)
                     )

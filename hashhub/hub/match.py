@@ -119,13 +119,15 @@ class Match:
             return [_nothing(query) for query in queries], revision
         reviews = self._store.reviews_of(sorted({h.entry.id for per in hits.values() for h in per.values()}))
         # After the entries: whatever an entry belongs to is there.
-        contributors, sets = self._store.registry()
+        registry = self._store.registry()
+        contributors = registry.contributors
+        sight = access.sight(principal, registry, access.WayOut.ANSWER)
         answers: list[MatchResult] = []
         for i, query in enumerate(queries):
             if i not in hits and i not in tripped:
                 answers.append(_nothing(query))
                 continue
-            seen, withheld = _visible(principal, list(hits[i].values()) if i in hits else [], sets)  # (4)
+            seen, withheld = _visible(sight, list(hits[i].values()) if i in hits else [], registry.hash_sets)  # (4)
             statements = [
                 trust.Statement(
                     hit.entry, contributors[hit.entry.contributor], terms, tuple(reviews.get(hit.entry.id, ()))
@@ -291,17 +293,17 @@ def _nothing(query: Query) -> MatchResult:
 
 
 def _visible(
-    principal: Principal, hits: Sequence[_Hit], sets: Mapping[str, HashSet]
+    sight: access.Sight, hits: Sequence[_Hit], sets: Mapping[str, HashSet]
 ) -> tuple[list[tuple[_Hit, HashSet]], bool]:
     """Return the hits that the caller may see, nearest first, with their sets; and whether it may know that there are others."""
     seen: list[tuple[_Hit, HashSet]] = []
     withheld = False
     for hit in sorted(hits, key=lambda h: h.rank):
-        hash_set = sets[f"{hit.entry.contributor}/{hit.entry.hash_set}"]
-        if access.may_see(principal, hash_set):
-            seen.append((hit, hash_set))
+        name = f"{hit.entry.contributor}/{hit.entry.hash_set}"
+        if name in sight.visible:
+            seen.append((hit, sets[name]))
         else:
-            withheld |= hash_set.marking.disclose_existence
+            withheld |= name in sight.disclosed
     return seen, withheld
 
 

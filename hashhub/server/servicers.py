@@ -86,8 +86,8 @@ class Admin:
 
     def create_token(self, principal: Principal, request: v1.CreateTokenRequest) -> v1.CreateTokenResponse:
         """Create a token and show its secret, this once."""
-        token = wire.token_from_pb(request.token, token_id=request.token_id)
-        secret = self._hub.tokens.create(principal, token)
+        wanted = wire.token_from_pb(request.token, token_id=request.token_id)
+        token, secret = self._hub.tokens.create(principal, wanted)
         return v1.CreateTokenResponse(token=wire.token_to_pb(token), secret=secret, revision=self._hub.revision())
 
     def list_tokens(self, principal: Principal, request: v1.ListTokensRequest) -> v1.ListTokensResponse:

@@ -199,7 +199,7 @@ class Entries(Resources):
         their reviews count for this one too. An entry that is in `state` already stays as it is, with its reasons, and the current
         revision is returned. Raises NotFound, and Conflict when the entry is in neither `state` nor `expected`.
         """
-        request = Request(request_id, "set_entry_state", (entry_id, state, reasons, expected))
+        request = Request(request_id, "set_entry_state", (entry_id, state, reasons, expected), by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, tuple[Entry, int])) is not None:
@@ -268,7 +268,7 @@ class Entries(Resources):
         It counts for the entries `also` too, by which the contributor states the same item.
         """
         review = msgspec.structs.replace(review, id=0, create_time=None, revision=0)
-        request = Request(request_id, "add_review", review)
+        request = Request(request_id, "add_review", review, by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Review)) is not None:

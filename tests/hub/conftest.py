@@ -22,6 +22,7 @@ from hashhub.model import (
     Entry,
     EntryState,
     Finding,
+    Group,
     HashSet,
     Import,
     Marking,
@@ -89,6 +90,18 @@ class Desk:
         )
         return name
 
+    def recipient(self, name: str) -> None:
+        """Create what terms are to name, if need be."""
+        collection, _, own_id = name.partition("/")
+        if collection == "groups" and own_id not in {g.id for g in self.hub.groups.list(OPERATOR, 100, "")[0]}:
+            self.hub.groups.create(OPERATOR, Group(id=own_id))
+        if collection == "tokens" and own_id not in {t.name for t in self.hub.tokens.list(OPERATOR)}:
+            self.hub.tokens.create(OPERATOR, Principal(name=own_id, role=Role.AUDITOR))
+        if collection == "contributors" and own_id not in {
+            c.id for c in self.hub.contributors.list(OPERATOR, 100, "")[0]
+        }:
+            self.contributor(own_id)
+
     def hash_set(
         self, name: str, *, scheme: str = "", purpose: Purpose = Purpose.CSAM, marking: Marking | None = None
     ) -> str:
@@ -96,6 +109,8 @@ class Desk:
         contributor, _, set_id = name.partition("/")
         if contributor not in {c.id for c in self.hub.contributors.list(OPERATOR, 100, "")[0]}:
             self.contributor(contributor)
+        for recipient in marking.recipients if marking else ():
+            self.recipient(recipient)
         self.hub.hash_sets.create(
             OPERATOR,
             HashSet(contributor=contributor, id=set_id, scheme=scheme, purpose=purpose, marking=marking or Marking()),
