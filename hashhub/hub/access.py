@@ -71,7 +71,8 @@ def may_see(principal: Principal, hash_set: HashSet) -> bool:
     if principal.contributor and principal.contributor == hash_set.contributor:
         return True
     marking = hash_set.marking
-    if marking.recipients and not {principal.name, principal.contributor} & set(marking.recipients):
+    named = {f"tokens/{principal.name}", f"contributors/{principal.contributor}"}
+    if marking.recipients and named.isdisjoint(marking.recipients):
         return False
     return not marking.permitted_purposes or bool(set(principal.purposes) & set(marking.permitted_purposes))
 

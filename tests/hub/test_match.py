@@ -235,9 +235,9 @@ class TestTerms:
     @pytest.fixture
     def secretive(self, desk: Desk) -> Desk:
         """One list for two named recipients, one for a purpose, one that says at least that it exists."""
-        desk.hash_set("alpha/named", marking=Marking(tlp=TLP.RED, recipients=("platform", "beta")))
+        desk.hash_set("alpha/named", marking=Marking(tlp=TLP.RED, recipients=("tokens/platform", "contributors/beta")))
         desk.hash_set("alpha/purpose", marking=Marking(permitted_purposes=("victim-identification",)))
-        desk.hash_set("alpha/hinted", marking=Marking(recipients=("beta",), disclose_existence=True))
+        desk.hash_set("alpha/hinted", marking=Marking(recipients=("contributors/beta",), disclose_existence=True))
         desk.contribute("alpha/named", item(1))
         desk.contribute("alpha/purpose", item(2))
         desk.contribute("alpha/hinted", item(3))

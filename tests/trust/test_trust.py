@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ from hashhub.model import (
     Reliability,
     Review,
     ReviewKind,
+    Role,
     Verdict,
 )
 from hashhub.trust import Dispute, ReasonCode, Statement
@@ -31,6 +33,8 @@ REGISTRY = schemes.load()
 POLICIES = trust.load()
 ANY, BLOCK = POLICIES["any"], POLICIES["block"]
 FROM = Provenance(import_id="i", connector="csv", connector_version="1", source_digest="", position="line 1")
+TIME = datetime(2026, 1, 2, tzinfo=UTC)
+MD5 = Hash.of("MD5", b"0123456789abcdef")
 NEARNESS = {Verdict.NO_MATCH: 0, Verdict.BENIGN: 0, Verdict.REVIEW: 1, Verdict.MATCH: 2}
 
 
@@ -45,17 +49,44 @@ def contributor(id_: str, reliability: str = "B", takes_from: Iterable[str] = ()
     )
 
 
+def review(
+    kind: ReviewKind,
+    author: str = "x",
+    *,
+    number: int = 1,
+    entry_id: int = 1,
+    role: Role = Role.CONTRIBUTOR,
+    awaits_acceptance: bool = False,
+    sets_aside: int = 0,
+) -> Review:
+    return Review(
+        id=number,
+        entry_id=entry_id,
+        author=author,
+        kind=kind,
+        revision=number,
+        role=role,
+        awaits_acceptance=awaits_acceptance,
+        sets_aside=sets_aside,
+    )
+
+
 def states(
     who: str | Contributor,
     value: str = "",
     *,
     purpose: Purpose = Purpose.CSAM,
     state: EntryState = EntryState.ACTIVE,
-    reviews: Sequence[tuple[ReviewKind, str]] = (),
+    reviews: Sequence[tuple[ReviewKind, str] | Review] = (),
     entry_id: int = 1,
     depth: int = 0,
+    distance: int | None = None,
+    hashes: Sequence[Hash] = (MD5,),
+    reasons: Sequence[str] = (),
+    accepted: bool = True,
+    expire_time: datetime | None = None,
 ) -> Statement:
-    """`value` is `scheme:raw`; reviews are (kind, author), oldest first."""
+    """`value` is `scheme:raw`; reviews are (kind, author), oldest first; `distance`: hit by PDQ so far away, otherwise by its MD5."""
     by = contributor(who) if isinstance(who, str) else who
     scheme, _, raw = value.partition(":")
     classification = REGISTRY.get(scheme).resolve(raw) if scheme else None
@@ -64,25 +95,48 @@ def states(
         id=entry_id,
         contributor=by.id,
         hash_set=purpose.lower(),
-        hashes=(Hash.of("MD5", b"0123456789abcdef"),),
+        hashes=tuple(hashes),
         state=state,
         provenance=FROM,
         classification=classification,
+        reasons=tuple(reasons),
+        create_revision=7,
+        expire_time=expire_time,
     )
-    return Statement(
-        entry,
-        by,
-        HashSet(contributor=by.id, id=purpose.lower(), purpose=purpose, review_depth=depth),
-        tuple(Review(id=i, entry_id=entry_id, author=a, kind=k, revision=i) for i, (k, a) in enumerate(reviews, 1)),
+    hash_set = HashSet(
+        contributor=by.id,
+        id=purpose.lower(),
+        purpose=purpose,
+        review_depth=depth,
+        accepted_revision=7 if accepted else 6,
     )
+    made = [r if isinstance(r, Review) else review(*r, number=i, entry_id=entry_id) for i, r in enumerate(reviews, 1)]
+    algorithm = "MD5" if distance is None else "PDQ"
+    return Statement(entry, by, hash_set, algorithm, distance or 0, tuple(made))
+
+
+# Whose word counts, and who only speaks.
+REVIEWERS = (contributor("x"), contributor("y"), contributor("z"), contributor("loud", "F"))
+
+
+def decide(
+    policy: trust.Policy,
+    statements: Sequence[Statement],
+    known: Iterable[Contributor] = (),
+    *,
+    query: Sequence[Hash] = (),
+    cut_short: bool = False,
+) -> trust.Judgement:
+    people = {c.id: c for c in (*REVIEWERS, *known)}
+    return trust.decide(policy, statements, people, time=TIME, query=query, cut_short=cut_short)
 
 
 def judge(policy: trust.Policy, *statements: Statement, known: Iterable[Contributor] = ()) -> Verdict:
-    return trust.evaluate(policy, statements, {c.id: c for c in known}).verdict
+    return decide(policy, statements, known).verdict
 
 
-def codes(policy: trust.Policy, *statements: Statement) -> set[tuple[str, str]]:
-    return {(r.code, r.clause) for r in trust.evaluate(policy, statements, {}).reasons}
+def codes(policy: trust.Policy, *statements: Statement, known: Iterable[Contributor] = ()) -> set[tuple[str, str]]:
+    return {(r.code, r.clause) for r in decide(policy, statements, known).reasons}
 
 
 FP, OK = ReviewKind.FALSE_POSITIVE, ReviewKind.CONFIRMED
@@ -293,7 +347,7 @@ class TestProperties:
         shuffled = [msgspec.structs.replace(s, reviews=tuple(rng.sample(s.reviews, len(s.reviews)))) for s in made]
         rng.shuffle(shuffled)
         people_shuffled = dict(sorted(known.items(), reverse=True))
-        assert trust.evaluate(policy, shuffled, people_shuffled) == trust.evaluate(policy, made, known)
+        assert decide(policy, shuffled, people_shuffled.values()) == decide(policy, made, known.values())
 
     @given(cases(), st.data())
     def test_a_false_positive_review_never_brings_a_match_nearer(
@@ -341,7 +395,7 @@ class TestProperties:
         self, case: tuple[trust.Policy, dict[str, Contributor], list[Statement]]
     ) -> None:
         policy, known, made = case
-        found = trust.evaluate(policy, made, known)
+        found = decide(policy, made, known.values())
         assert found.reasons
         assert {r.code for r in found.reasons} <= {c.value for c in ReasonCode}
         assert {n for r in found.reasons for n in r.entries} == {s.entry.name for s in made}
@@ -374,6 +428,8 @@ def policy_file(clause: str = "", **changes: str) -> str:
         "title": '"Mine"',
         "description": '"D."',
         "disputed_by": '["FALSE_POSITIVE"]',
+        "disputed_from": '"C"',
+        "independent_from": '"C"',
         "test": '"REVIEW"',
         **changes,
     }
@@ -404,6 +460,9 @@ class TestPolicyFiles:
             (policy_file(test=""), "test"),
             (policy_file(test='"BENIGN"'), "test"),
             (policy_file(disputed_by=""), "disputed_by"),
+            (policy_file(disputed_from=""), "disputed_from"),
+            (policy_file(independent_from=""), "independent_from"),
+            (policy_file(disputed_from='"G"'), "disputed_from"),
             (policy_file(disputed_by='["RAIN"]'), "RAIN"),
             (policy_file(name='"Mine!"'), "name"),
             (policy_file(title='" "'), "title"),
