@@ -34,6 +34,12 @@ from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, 
 ANY = MatchOptions(policy="any")
 
 
+def accept(desk: Desk, name: str) -> None:
+    """Accept what a hash set says against harm, as it stands."""
+    contributor, _, set_id = name.partition("/")
+    desk.hub._store.update_hash_set(contributor, set_id, {"accepted_revision": desk.hub.revision()})
+
+
 class TestDistances:
     @pytest.mark.parametrize(("algorithm", "most"), [("PDQ", 31), ("PHASH", 10), ("DHASH", 10)])
     def test_the_default_distance_is_inclusive(self, desk: Desk, algorithm: str, most: int) -> None:
@@ -224,11 +230,15 @@ class TestPolicies:
             desk.hash_set(f"{name}/list", purpose=purpose)
         desk.contribute("good/list", item(1), item(3))
         desk.contribute("trial/list", item(2))
+        assert desk.verdict(1, policy="block") is Verdict.NO_MATCH
+        accept(desk, "good/list")
         assert desk.verdict(1, policy="block") is Verdict.BENIGN
         assert desk.verdict(2, policy="block") is Verdict.REVIEW
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(4, algorithms=("PDQ",)))
         assert desk.match(digest("MD5", 3), digest("PDQ", 4)).verdict is Verdict.REVIEW
+        desk.contribute("good/list", item(5))
+        assert desk.verdict(5, policy="block") is Verdict.NO_MATCH, "it came after the acceptance"
 
 
 class TestTerms:
