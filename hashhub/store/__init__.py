@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from hashhub.store.entries import EntryHit
 from hashhub.store.events import Position
 from hashhub.store.feeds import Change, MatcherChange
 from hashhub.store.holds import Hold, Origin, trace_of
@@ -16,6 +17,7 @@ from hashhub.store.store import Store
 
 __all__ = [
     "Change",
+    "EntryHit",
     "EntryRow",
     "Hold",
     "IdSet",

@@ -6,6 +6,7 @@ COMMITTED import never changes. A review counts for every entry by which a contr
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -74,6 +75,15 @@ _STAGED_AROUND: Final = (
 )
 
 
+class EntryHit(NamedTuple):
+    """An entry that has a digest, not yet read: enough to tell whether somebody may see it. `hash_set` is `CONTRIBUTOR/SET`."""
+
+    digest: bytes
+    entry_id: int
+    hash_set: str
+    row: Row
+
+
 class _Source(NamedTuple):
     """What a COMMITTED import says about its entries."""
 
@@ -111,6 +121,47 @@ class Entries(Resources):
             if (entry := self._entry(row)) is not None:
                 found.setdefault(row[13], []).append(entry)
         return found
+
+    def hits_by_digests(self, algorithm: str, digests: Iterable[bytes]) -> Iterator[EntryHit]:
+        """Yield the visible ACTIVE entries that have one of the digests, unread (`read_entry`), by digest, then id.
+
+        A page at a time, so that it takes little memory however many there are: whoever wants few of them drops the rest at once.
+        """
+        sql = (
+            f"{_ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.entry > ? "
+            f"AND h.digest {{keys}} AND e.state = {ACTIVE} ORDER BY h.digest, h.entry LIMIT {PAGE}"
+        )
+        code = s.ALGORITHM_CODES[algorithm]
+        staged: set[int] = set()
+
+        def hits(rows: Sequence[Row]) -> Iterator[EntryHit]:
+            for row in rows:
+                if row[11] not in staged:
+                    if self._source(row[11]) is None:
+                        staged.add(row[11])
+                    else:
+                        yield EntryHit(row[-1], row[0], "/".join(self._set_name(row[1])), row)
+
+        keys = sorted(set(digests))
+        start = 0
+        while start < len(keys):
+            part = keys[start : start + _IN_SIZES[-1]]
+            start += len(part)
+            rows = list(self._by_keys(sql, "bytea", (code, 0), part))
+            yield from hits(rows)
+            if len(rows) == PAGE:
+                # First what is left of the digest at which the page ended, then the digests behind it.
+                last = rows[-1][-1]
+                start = bisect_right(keys, last)
+                while len(rows) == PAGE:
+                    rows = list(self._by_keys(sql, "bytea", (code, rows[-1][0]), [last]))
+                    yield from hits(rows)
+
+    def read_entry(self, hit: EntryHit) -> Entry:
+        """Return the entry as it was when it was hit."""
+        entry = self._entry(hit.row)
+        assert entry is not None, hit.entry_id  # noqa: S101 - it was visible, and that lasts
+        return entry
 
     def get_entry(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
         """Return a visible entry in any state. Raises NotFound, also when it is in another hash set."""

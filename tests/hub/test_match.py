@@ -34,6 +34,12 @@ from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, 
 ANY = MatchOptions(policy="any")
 
 
+def accept(desk: Desk, name: str) -> None:
+    """Accept what a hash set says against harm, as it stands."""
+    contributor, _, set_id = name.partition("/")
+    desk.hub._store.update_hash_set(contributor, set_id, {"accepted_revision": desk.hub.revision()})
+
+
 class TestDistances:
     @pytest.mark.parametrize(("algorithm", "most"), [("PDQ", 31), ("PHASH", 10), ("DHASH", 10)])
     def test_the_default_distance_is_inclusive(self, desk: Desk, algorithm: str, most: int) -> None:
@@ -224,20 +230,24 @@ class TestPolicies:
             desk.hash_set(f"{name}/list", purpose=purpose)
         desk.contribute("good/list", item(1), item(3))
         desk.contribute("trial/list", item(2))
+        assert desk.verdict(1, policy="block") is Verdict.NO_MATCH
+        accept(desk, "good/list")
         assert desk.verdict(1, policy="block") is Verdict.BENIGN
         assert desk.verdict(2, policy="block") is Verdict.REVIEW
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(4, algorithms=("PDQ",)))
         assert desk.match(digest("MD5", 3), digest("PDQ", 4)).verdict is Verdict.REVIEW
+        desk.contribute("good/list", item(5))
+        assert desk.verdict(5, policy="block") is Verdict.NO_MATCH, "it came after the acceptance"
 
 
 class TestTerms:
     @pytest.fixture
     def secretive(self, desk: Desk) -> Desk:
         """One list for two named recipients, one for a purpose, one that says at least that it exists."""
-        desk.hash_set("alpha/named", marking=Marking(tlp=TLP.RED, recipients=("platform", "beta")))
+        desk.hash_set("alpha/named", marking=Marking(tlp=TLP.RED, recipients=("tokens/platform", "contributors/beta")))
         desk.hash_set("alpha/purpose", marking=Marking(permitted_purposes=("victim-identification",)))
-        desk.hash_set("alpha/hinted", marking=Marking(recipients=("beta",), disclose_existence=True))
+        desk.hash_set("alpha/hinted", marking=Marking(recipients=("contributors/beta",), disclose_existence=True))
         desk.contribute("alpha/named", item(1))
         desk.contribute("alpha/purpose", item(2))
         desk.contribute("alpha/hinted", item(3))
