@@ -10,12 +10,15 @@ its exact digests are no better, and only a person can tell.
 from __future__ import annotations
 
 from enum import StrEnum
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Final, Self
 
 import msgspec
 
+from hashhub import item
 from hashhub.hashes import ALGORITHMS, Hash
+from hashhub.item import Kind
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Action, Disposition, Record
 
 
@@ -160,7 +163,10 @@ _PHOTODNA_BYTES: Final = ALGORITHMS["PHOTODNA"].digest_bytes
 _PHOTODNA_MAX_EQUAL_PAIRS: Final = int((_PHOTODNA_BYTES - 1) * (1 - 0.7))
 
 _PERCEPTUAL: Final = frozenset(a.name for a in ALGORITHMS.values() if a.is_perceptual)
-_MAX_SIZE: Final = 2**63 - 1  # bytes; what both databases keep
+_TEXTS: Final = tuple(f.name for f in item.of_kind(Kind.TEXT))
+_texts_of: Final = attrgetter(*_TEXTS)
+_NUMBERS: Final = tuple((f.name, f.maximum) for f in item.of_kind(Kind.NUMBER))
+_TIMES: Final = tuple(f.name for f in item.of_kind(Kind.TIME))
 _ACCEPTED: Final = Disposition.ACCEPTED
 
 
@@ -219,31 +225,25 @@ def inspect(record: Record) -> Inspection:
 
 def _bad_field(record: Record) -> str:
     """Return what is wrong with a field that is to be stored, or an empty string."""
-    text = (
-        record.external_id
-        + record.value
-        + record.region
-        + record.member
-        + record.media_type
-        + record.series
-        + record.source_time
-    )
+    text = "".join(_texts_of(record))
     if record.tags:
         text += "".join(record.tags)
     # The common case in one look: short, and neither NUL nor half a surrogate pair (PostgreSQL refuses both).
     if len(text) > MAX_TEXT or not text.isascii() or "\0" in text:
-        for field in ("external_id", "value", "region", "member", "media_type", "series", "source_time"):
-            wrong = _bad_text(getattr(record, field))
-            if wrong:
-                return f"{field} {wrong}."
+        for name, value in zip(_TEXTS, _texts_of(record), strict=True):
+            if wrong := _bad_text(value):
+                return f"{name} {wrong}."
         for tag in record.tags:
-            wrong = _bad_text(tag)
-            if wrong:
+            if wrong := _bad_text(tag):
                 return f"a tag {wrong}."
-    if record.media_size is not None and not 0 <= record.media_size <= _MAX_SIZE:
-        return "media_size must be a number of bytes, 0 or more."
-    if record.quality is not None and not 0 <= record.quality <= 100:  # noqa: PLR2004 - the PDQ quality scale
-        return "quality must be between 0 and 100."
+    for name, maximum in _NUMBERS:
+        number = getattr(record, name)
+        if number is not None and not 0 <= number <= maximum:
+            return f"{name} must be between 0 and {maximum}."
+    for name in _TIMES:
+        time = getattr(record, name)
+        if time is not None and time.tzinfo is None:
+            return f"{name} must say its offset from UTC."
     return ""
 
 

@@ -261,12 +261,7 @@ class Contribute:
             r = new.record
             if r.value not in classifications:
                 classifications[r.value] = self._store.classification_ids([intake.classification(r.value)])[0]
-            entries.append(
-                EntryRow(
-                    entry_id, new.state, r.position, r.hashes, r.external_id, classifications[r.value], r.flags, new.reasons,
-                    r.member, r.media_type, r.media_size, r.series, r.tags, r.quality, r.source_time,
-                )
-            )  # fmt: skip
+            entries.append(EntryRow(entry_id, new.state, r, classifications[r.value], new.reasons))
             if r.reviews:
                 reviews += [(entry_id, v.author, v.kind, v.comment) for v in r.reviews]
             for earlier in new.earlier:

@@ -325,7 +325,7 @@ class Entries(Resources):
         if source is None:
             return None
         contributor, hash_set = self._set_name(row[1])
-        details = unpack_details(row[8])
+        details = dict(unpack_details(row[8]))
         return Entry(
             id=row[0],
             contributor=contributor,
@@ -338,20 +338,15 @@ class Entries(Resources):
                 connector_version=source.connector_version,
                 source_digest=source.source_digest,
                 position=row[3],
-                member=details.member,
+                member=details.pop("member"),
             ),
             classification=None if row[5] is None else self._classification(row[5]),
             flags=unpack_flags(row[6]),
             external_id=row[4] or "",
-            media_type=details.media_type,
-            media_size=details.media_size,
-            series=details.series,
-            tags=details.tags,
-            quality=details.quality,
-            source_time=details.source_time,
             reasons=unpack_reasons(row[9]),
             create_revision=source.revision,
             update_revision=row[10] or source.revision,
+            **details,
         )
 
     def _ids_in_state(self, set_key: int, state: int, condition: str = "") -> Iterator[NDArray[np.int64]]:

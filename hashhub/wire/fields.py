@@ -164,17 +164,27 @@ def unsendable(what: str) -> InvalidArgument:
 
 
 def timestamp(time: datetime | None) -> Timestamp | None:
-    """Return the message of a time."""
+    """Return the message of a time. Raises InvalidArgument for one without an offset from UTC: nobody could tell when it is."""
     if time is None:
         return None
+    if time.tzinfo is None:
+        raise InvalidArgument.field("time", f"must say its offset from UTC, got {time.isoformat()}", "OUT_OF_RANGE")
     stamp = Timestamp()
     stamp.FromDatetime(time)
     return stamp
 
 
-def read_time(pb: Any, field: str) -> datetime | None:
-    """Return the time in a field, None where it has none."""
+def read_time(pb: Any, field: str, at: str, wrong: list[Violation]) -> datetime | None:
+    """Return the time in a field, None where it has none; where it holds no time, note that under `at.field` and return None."""
     if not pb.HasField(field):
         return None
-    found: datetime = getattr(pb, field).ToDatetime(tzinfo=UTC)
-    return found
+    try:
+        time: datetime = getattr(pb, field).ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        wrong.append(
+            Violation(
+                f"{at}.{field}".lstrip("."), "must be a time between the years 1 and 9999, in UTC", "OUT_OF_RANGE"
+            )
+        )
+        return None
+    return time

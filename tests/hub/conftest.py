@@ -202,7 +202,13 @@ class Desk:
 def total(counts: Counts) -> int:
     """The sum over everything that can become of an item."""
     return (
-        counts.accepted + counts.quarantined + counts.rejected + counts.duplicate + counts.unchanged + counts.withdrawn
+        counts.accepted
+        + counts.quarantined
+        + counts.rejected
+        + counts.duplicate
+        + counts.unchanged
+        + counts.withdrawn
+        + counts.stays_withdrawn
     )
 
 

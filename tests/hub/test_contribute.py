@@ -129,7 +129,8 @@ class TestConservation:
             assert len(said) == counts.items - counts.accepted
             spoken = Counter(f.disposition for f in report)
             assert [spoken[d] for d in Disposition] == [
-                0, counts.quarantined, counts.rejected, counts.duplicate, counts.unchanged, counts.withdrawn, counts.noted,
+                0, counts.quarantined, counts.rejected, counts.duplicate, counts.unchanged, counts.withdrawn,
+                counts.stays_withdrawn, counts.noted,
             ]  # fmt: skip
             assert all(f.reason and f.detail for f in report)
             # Each accepted or quarantined item is one entry, at its position, in its state.
