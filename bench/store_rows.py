@@ -98,7 +98,7 @@ def through_store(store: Store, n: int) -> dict[str, float]:
         staging, longest = staging + took, max(longest, took)
     finish = seconds(lambda: store.finish_commit(opened.id, counts=Counts(items=n, accepted=n)))
     peak = result.peak_mib()
-    digests = [entry.hashes[2].digest for entry in last[:1000]]
+    digests = [entry.record.hashes[2].digest for entry in last[:1000]]
     ids = iter(range(first, first + 100))
     return {
         "entries_per_second": n / (staging + finish),

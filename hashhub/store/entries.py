@@ -30,7 +30,14 @@ from hashhub.model import (
 )
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
-from hashhub.store.packing import pack_reasons, unpack_details, unpack_flags, unpack_hashes, unpack_reasons
+from hashhub.store.packing import (
+    digests_by_algorithm,
+    pack_reasons,
+    unpack_details,
+    unpack_flags,
+    unpack_hashes,
+    unpack_reasons,
+)
 from hashhub.store.requests import Request
 from hashhub.store.resources import Resources
 from hashhub.store.staging import runs
@@ -100,6 +107,34 @@ class Entries(Resources):
             if (entry := self._entry(row)) is not None:
                 found.setdefault(row[12], []).append(entry)
         return found
+
+    def live_entries_by_digests(
+        self, contributor: str, hash_set: str, algorithm: str, digests: Sequence[bytes]
+    ) -> dict[bytes, list[Entry]]:
+        """Return a hash set's visible entries that are not WITHDRAWN and have one of the digests, by digest, in the order of their ids."""
+        # CROSS JOIN, which SQLite never turns around: the digest is what finds few rows.
+        sql = (
+            f"{_ENTRY_SQL}, h.digest FROM hash h CROSS JOIN entry e WHERE e.id = h.entry AND e.hash_set = ? AND h.algorithm = ? "
+            f"AND h.digest {{keys}} AND e.state <> {WITHDRAWN} ORDER BY h.digest, h.entry"
+        )
+        before = (self._set_key(contributor, hash_set), s.ALGORITHM_CODES[algorithm])
+        entries: dict[bytes, list[Entry]] = {}
+        for row in self._by_keys(sql, "bytea", before, sorted(set(digests))):
+            if (entry := self._entry(row)) is not None:
+                entries.setdefault(row[-1], []).append(entry)
+        return entries
+
+    def live_digests(self, contributor: str, hash_set: str) -> Iterator[dict[str, NDArray[np.uint8]]]:
+        """Yield the distinct digests of a hash set's entries that are not WITHDRAWN, by algorithm, a page of entries at a time."""
+        set_key = self._set_key(contributor, hash_set)
+        sql = self._db.sql(
+            "SELECT e.id, e.hashes FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? ORDER BY e.id LIMIT ?"
+        )
+        for state in (EntryState.ACTIVE, EntryState.QUARANTINED):
+            after = 0
+            while rows := self._db.fetch(sql, (set_key, s.ENTRY_STATES[state], after, PAGE)):
+                after = rows[-1][0]
+                yield digests_by_algorithm(row[1] for row in rows)
 
     def get_entry(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
         """Return a visible entry in any state. Raises NotFound, also when it is in another hash set."""

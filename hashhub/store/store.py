@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from hashhub.store.database import Database, locate
 from hashhub.store.feeds import Feeds
-from hashhub.store.imports import Imports
+from hashhub.store.holds import Holds
 
 
 class Position(NamedTuple):
@@ -27,7 +27,7 @@ class Position(NamedTuple):
     stamp: int
 
 
-class Store(Imports, Feeds):
+class Store(Holds, Feeds):
     """Everything the hub keeps. Thread-safe; several processes may open the same database.
 
     Methods raise Unavailable (DATABASE_UNAVAILABLE) when the database is away or busy, and LimitExceeded (DISK_FULL) when a write does not
