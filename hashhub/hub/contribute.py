@@ -275,15 +275,19 @@ class Contribute:
 
         Return the reviews that the source carries, by entry id, and the pairs of entries about the same item, one id after the other.
         """
-        classifications: dict[str, int | None] = {"": None}
+        classifications: dict[tuple[str, str, str], int] = {}
         reviews = list(intake.reviews)
         restated = array("q", (entry_id for pair in intake.restated for entry_id in pair))
         entries: list[EntryRow] = []
         for entry_id, new in enumerate(intake.entries(self._batches(import_id)), first):
             r = new.record
-            if r.value not in classifications:
-                classifications[r.value] = self._store.classification_ids([intake.classification(r.value)])[0]
-            entries.append(EntryRow(entry_id, new.state, r, classifications[r.value], new.reasons))
+            classification = None
+            if r.value:
+                stated = (r.value, r.scheme, r.region)
+                if stated not in classifications:
+                    classifications[stated] = self._store.classification_ids([intake.classification(r)])[0]
+                classification = classifications[stated]
+            entries.append(EntryRow(entry_id, new.state, r, classification, new.reasons))
             if r.reviews:
                 reviews += [(entry_id, v.author, v.kind, v.comment) for v in r.reviews]
             for earlier in new.earlier:

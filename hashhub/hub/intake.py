@@ -206,7 +206,6 @@ class Intake:
         self._holds = holds
         self._replace = replace
         self._has_classifications = has_classifications
-        self._harmless: dict[str, bool] = {}
         self._resolved: dict[str, Classification | None] = {}
         self._columns: dict[str, _Column] = {a.name: _Column() for a in ALGORITHMS.values() if a.metric is Metric.EXACT}
         self._external: dict[str, list[int]] = {}  # contributed items by external id
@@ -239,29 +238,43 @@ class Intake:
         self.restated: list[tuple[int, int]] = []
         self.live_count = 0
 
-    def classification(self, value: str) -> Classification:
-        """Return a raw value with what it implies in the hash set's scheme; one that the scheme lacks is kept and implies nothing."""
-        found = self._resolve(value)
-        if found is None:
-            scheme = self._scheme
-            found = Classification(
-                scheme=scheme.id if scheme else "",
-                version=scheme.version if scheme else "",
-                region=scheme.region if scheme else "",
-                value=value,
-                status=SchemeStatus.DRAFT,  # nobody verified what it means: should it be released, it leads to no automatic match
-                dimensions={},
-            )
-        return found
+    def classification(self, record: Record) -> Classification:
+        """Return a record's raw value with what it implies in the hash set's scheme.
+
+        One that the scheme lacks, and one that the source says is of another scheme, is kept and implies nothing.
+        """
+        scheme_id, version, region = "", "", record.region
+        if not self._is_of_another_scheme(record):
+            if (known := self._resolve(record.value)) is not None:
+                return known
+            if self._scheme is not None:
+                scheme_id, version, region = self._scheme.id, self._scheme.version, self._scheme.region
+        else:
+            scheme_id, _, version = record.scheme.partition("@")
+        return Classification(
+            scheme=scheme_id,
+            version=version,
+            region=region,
+            value=record.value,
+            status=SchemeStatus.DRAFT,  # nobody verified what it means: should it be released, it leads to no automatic match
+            dimensions={},
+        )
+
+    def _is_of_another_scheme(self, record: Record) -> bool:
+        scheme = self._scheme
+        return scheme is not None and (
+            scheme.contradicts_region(record.region) or scheme.contradicts_name(record.scheme)
+        )
 
     def _resolve(self, value: str) -> Classification | None:
         if value not in self._resolved:
             self._resolved[value] = self._scheme.resolve(value) if self._scheme and value else None
         return self._resolved[value]
 
-    def _meaning(self, value: str) -> str:
-        """Return the raw value as its scheme spells it, so that two spellings of one value do not differ."""
-        return self.classification(value).value if value else ""
+    def _spelling(self, value: str) -> str:
+        """Return the raw value as the hash set's scheme spells it, so that two spellings of one value do not differ."""
+        known = self._resolve(value)
+        return value if known is None else known.value
 
     def decide(self, batches: Callable[[], Iterable[Batch]]) -> None:
         """Decide about every item. `batches` gives the staged batches from the beginning; it is called two or three times.
@@ -312,7 +325,7 @@ class Intake:
                         EntryState.ACTIVE if outcome == accepted else EntryState.QUARANTINED,
                         reasons,
                         self._earlier.get(item, ()),
-                        self._is_harmless(record.value),
+                        bool(record.value) and self._is_harmless(record),
                     )
                 item += 1
 
@@ -389,7 +402,7 @@ class Intake:
                     is_bare = not record.external_id
                     if has_holds:
                         self._hold(item, record, outcome)
-                    what = _Gist(not is_bare, record.member, self._meaning(record.value))
+                    what = _Gist(not is_bare, record.member, self._spelling(record.value))
                     gist[at] = number_of.setdefault(what, len(number_of))
                     if record.external_id:
                         self._external.setdefault(record.external_id, []).append(item)
@@ -481,14 +494,12 @@ class Intake:
         """Whether the item lacks a value that is due, also after what duplicates of it say."""
         return not record.value and bool(self._unclassified[item])
 
-    def _is_harmless(self, value: str) -> bool:
-        """Whether a value leaves no harm possible, in a hash set of which that cannot be told from its purpose."""
-        if not value or self._hash_set.purpose in {Purpose.BENIGN, Purpose.TEST}:
+    def _is_harmless(self, record: Record) -> bool:
+        """Whether a record's value leaves no harm possible, in a hash set of which that cannot be told from its purpose."""
+        if self._hash_set.purpose in {Purpose.BENIGN, Purpose.TEST}:
             return False
-        if value not in self._harmless:
-            verdicts = self.classification(value).dimensions.get("verdict", ())
-            self._harmless[value] = bool(verdicts) and COUNTABLE.isdisjoint(verdicts)
-        return self._harmless[value]
+        verdicts = self.classification(record).dimensions.get("verdict", ())
+        return bool(verdicts) and COUNTABLE.isdisjoint(verdicts)
 
     def _attributed(self, review: RecordReview) -> RecordReview:
         """Return a review of the source as that of a member of the contributor: whatever the source says, it is nobody else's word."""
@@ -795,8 +806,10 @@ class Intake:
 
     def _is_identical(self, entry: Entry, item: int, record: Record) -> bool:
         """Tell whether a live entry states exactly what the record states, an undecided one the same nothing."""
+        stated = self.classification(record) if record.value else None
+        known = entry.classification
         return (
-            (entry.classification.value if entry.classification else "") == self._meaning(record.value)
+            (known and (known.scheme, known.value)) == (stated and (stated.scheme, stated.value))
             and (Code.UNCLASSIFIED in entry.reasons) == self._is_unclassified(item, record)
             and states_the_same(entry, record)
         )

@@ -18,7 +18,6 @@ from hashhub.model import (
     Flags,
     Import,
     ImportState,
-    Purpose,
     Record,
     RecordReview,
     Reject,
