@@ -124,6 +124,9 @@ class Entries:
         current = self._store.get_entry(contributor, hash_set, entry_id)
         if current.state is state:
             return current
+        if Code.UNCLASSIFIED in current.reasons and state is not EntryState.WITHDRAWN:
+            # Nobody has said what the item is: not by putting it into quarantine, nor by letting it match.
+            reasons = tuple(dict.fromkeys((*reasons, Code.UNCLASSIFIED.value)))
         if current.state is EntryState.WITHDRAWN:
             raise FailedPrecondition(
                 f"entry {current.name} is withdrawn, and a withdrawal is final; contribute the item again",

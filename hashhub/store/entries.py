@@ -34,7 +34,14 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
-from hashhub.store.packing import pack_reasons, unpack_details, unpack_flags, unpack_hashes, unpack_reasons
+from hashhub.store.packing import (
+    digests_by_algorithm,
+    pack_reasons,
+    unpack_details,
+    unpack_flags,
+    unpack_hashes,
+    unpack_reasons,
+)
 from hashhub.store.requests import Request
 from hashhub.store.resources import Resources
 from hashhub.store.staging import runs
@@ -162,6 +169,34 @@ class Entries(Resources):
         entry = self._entry(hit.row)
         assert entry is not None, hit.entry_id  # noqa: S101 - it was visible, and that lasts
         return entry
+
+    def live_entries_by_digests(
+        self, contributor: str, hash_set: str, algorithm: str, digests: Sequence[bytes]
+    ) -> dict[bytes, list[Entry]]:
+        """Return a hash set's visible entries that are not WITHDRAWN and have one of the digests, by digest, in the order of their ids."""
+        # CROSS JOIN, which SQLite never turns around: the digest is what finds few rows.
+        sql = (
+            f"{_ENTRY_SQL}, h.digest FROM hash h CROSS JOIN entry e WHERE e.id = h.entry AND e.hash_set = ? AND h.algorithm = ? "
+            f"AND h.digest {{keys}} AND e.state <> {WITHDRAWN} ORDER BY h.digest, h.entry"
+        )
+        before = (self._set_key(contributor, hash_set), s.ALGORITHM_CODES[algorithm])
+        entries: dict[bytes, list[Entry]] = {}
+        for row in self._by_keys(sql, "bytea", before, sorted(set(digests))):
+            if (entry := self._entry(row)) is not None:
+                entries.setdefault(row[-1], []).append(entry)
+        return entries
+
+    def live_digests(self, contributor: str, hash_set: str) -> Iterator[dict[str, NDArray[np.uint8]]]:
+        """Yield the distinct digests of a hash set's entries that are not WITHDRAWN, by algorithm, a page of entries at a time."""
+        set_key = self._set_key(contributor, hash_set)
+        sql = self._db.sql(
+            "SELECT e.id, e.hashes FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? ORDER BY e.id LIMIT ?"
+        )
+        for state in (EntryState.ACTIVE, EntryState.QUARANTINED):
+            after = 0
+            while rows := self._db.fetch(sql, (set_key, s.ENTRY_STATES[state], after, PAGE)):
+                after = rows[-1][0]
+                yield digests_by_algorithm(row[1] for row in rows)
 
     def get_entry(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
         """Return a visible entry in any state. Raises NotFound, also when it is in another hash set."""
@@ -404,7 +439,7 @@ class Entries(Resources):
         if source is None:
             return None
         contributor, hash_set = self._set_name(row[1])
-        details = unpack_details(row[8])
+        details = dict(unpack_details(row[8]))
         return Entry(
             id=row[0],
             contributor=contributor,
@@ -417,21 +452,16 @@ class Entries(Resources):
                 connector_version=source.connector_version,
                 source_digest=source.source_digest,
                 position=row[3],
-                member=details.member,
+                member=details.pop("member"),
             ),
             classification=None if row[5] is None else self._classification(row[5]),
             flags=unpack_flags(row[6]),
             external_id=row[4] or "",
-            media_type=details.media_type,
-            media_size=details.media_size,
-            series=details.series,
-            tags=details.tags,
-            quality=details.quality,
-            source_time=details.source_time,
             reasons=unpack_reasons(row[9]),
             create_revision=source.revision,
             update_revision=row[10] or source.revision,
             expire_time=None if row[12] is None else s.from_millis(row[12]),
+            **details,
         )
 
     def _ids_in_state(self, set_key: int, state: int, condition: str = "") -> Iterator[NDArray[np.int64]]:

@@ -24,16 +24,12 @@ from hashhub.wire.convert import (
     entry_to_pb,
     finding_from_pb,
     finding_to_pb,
-    flags_from_pb,
-    flags_to_pb,
     hash_set_from_pb,
     hash_set_to_pb,
     import_from_pb,
     import_to_pb,
     marking_from_pb,
     marking_to_pb,
-    record_to_pb,
-    records_from_pb,
     reject_to_pb,
     rejects_from_pb,
     review_from_pb,
@@ -75,6 +71,7 @@ from hashhub.wire.names import (
     scheme_name,
     token_name,
 )
+from hashhub.wire.records import flags_from_pb, flags_to_pb, record_to_pb, records_from_pb
 from hashhub.wire.status import (
     error_to_status,
     status_pb_to_error,

@@ -183,9 +183,11 @@ def unsendable(what: str) -> InvalidArgument:
 
 
 def timestamp(time: datetime | None) -> Timestamp | None:
-    """Return the message of a time."""
+    """Return the message of a time. Raises InvalidArgument for one without an offset from UTC: nobody could tell when it is."""
     if time is None:
         return None
+    if time.tzinfo is None:
+        raise InvalidArgument.field("time", f"must say its offset from UTC, got {time.isoformat()}", "OUT_OF_RANGE")
     stamp = Timestamp()
     stamp.FromDatetime(time)
     return stamp
