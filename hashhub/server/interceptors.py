@@ -42,8 +42,8 @@ _T = TypeVar("_T")
 class Method:
     """A call that can be made.
 
-    `handle(principal, request)` returns the answer. One that `streams` has `handle(principal, request, is_wanted)`, which yields
-    answers for as long as `is_wanted()`.
+    `handle(principal, request)` returns the answer. One that `streams` has `handle(caller, request, is_wanted)`, which yields answers for
+    as long as `is_wanted()`; `caller()` returns the principal as it is now, or raises once its token does not work any more.
     """
 
     name: str  # Service/Method
@@ -166,7 +166,11 @@ class Gate:
             self._authorise(observed, method.roles)
             _check_deadline(envelope)
             request = _decoded(method, decode)
-            yield from map(encode, method.handle(observed.principal, request, envelope.is_wanted))
+
+            def caller() -> Principal:
+                return self.authorise(envelope.authorization, method.roles)
+
+            yield from map(encode, method.handle(caller, request, envelope.is_wanted))
 
     def metrics(self, envelope: Envelope, worker: int) -> str:
         """Return the counts of this process, for operators and auditors."""

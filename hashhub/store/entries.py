@@ -487,17 +487,39 @@ class Entries(Resources):
             self._add_changes(c, revision, [(WITHDRAW, IdSet.of(ids), import_key)])
 
     def _add_changes(self, c: Connection, revision: int, rows: Sequence[tuple[int, IdSet, int]]) -> None:
-        """Append rows (kind, entries, import's key or 0) to the feed at a revision, behind those that it has."""
+        """Append rows (kind, entries, import's key or 0) to the feed at a revision, behind those that it has.
+
+        Entries of several hash sets become a row for each: a reader is told of the sets that it may see without a look at the entries.
+        """
         t = s.change
         ordinal: int = c.execute(sa.select(sa.func.count()).where(t.c.revision == revision)).scalar_one()
+        by_set = [
+            (kind, part, import_key, set_key)
+            for kind, ids, import_key in rows
+            for set_key, part in self._by_set(c, ids, import_key)
+        ]
         self._db.insert(
             c,
             t,
             [
-                (revision, ordinal + i, kind, ids.first, ids.last, ids.packed, import_key)
-                for i, (kind, ids, import_key) in enumerate(rows)
+                (revision, ordinal + i, kind, ids.first, ids.last, ids.packed, import_key, set_key)
+                for i, (kind, ids, import_key, set_key) in enumerate(by_set)
             ],
         )
+
+    def _by_set(self, c: Connection, ids: IdSet, import_key: int) -> Iterator[tuple[int, IdSet]]:
+        """Yield the hash sets that the entries belong to, each with its part of them; those of one import are in one set."""
+        if import_key:
+            t = s.imports
+            yield c.execute(sa.select(t.c.hash_set).where(t.c.key == import_key)).scalar_one(), ids
+            return
+        sql = "SELECT e.id, e.hash_set FROM entry e WHERE e.id {keys}"
+        ids_by_set: dict[int, list[int]] = {}
+        for piece in ids.pieces(PAGE):
+            for entry_id, set_key in self._by_keys(sql, "int8", (), piece.tolist(), c):
+                ids_by_set.setdefault(set_key, []).append(entry_id)
+        for set_key in sorted(ids_by_set):
+            yield set_key, IdSet.of(ids_by_set[set_key])
 
     def _subject(self, c: Connection, entry_id: int) -> str:
         """Return what an event calls an entry."""

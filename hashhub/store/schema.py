@@ -314,6 +314,9 @@ change: Final = _table(
     sa.Column("last_entry", sa.BigInteger, nullable=False),
     sa.Column("ids", sa.LargeBinary),
     sa.Column("import", sa.BigInteger, nullable=False),  # 0: not from an import's commit
+    sa.Column(
+        "hash_set", sa.Integer, nullable=False
+    ),  # of all its entries; 0: written before hashhub knew, for matchers only
 )
 sa.Index(
     "change_staged",

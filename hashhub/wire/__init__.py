@@ -8,6 +8,7 @@ knows nothing of the model, and the model nothing of it.
 from __future__ import annotations
 
 from hashhub.wire.convert import (
+    changed_entries_to_pb,
     changed_entry_from_pb,
     changed_entry_to_pb,
     classification_from_pb,
@@ -79,6 +80,7 @@ from hashhub.wire.status import (
 )
 
 __all__ = [
+    "changed_entries_to_pb",
     "changed_entry_from_pb",
     "changed_entry_to_pb",
     "classification_from_pb",

@@ -190,11 +190,12 @@ def _tables() -> None:
         sa.Column("last_entry", sa.BigInteger(), nullable=False),
         sa.Column("ids", sa.LargeBinary(), nullable=True),
         sa.Column("import", sa.BigInteger(), nullable=False),
+        sa.Column("hash_set", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("revision", "ordinal", name="change_rows"),
     )
     op.execute(
         "INSERT INTO change SELECT revision, row_number() OVER (PARTITION BY revision ORDER BY first_entry) - 1, kind, first_entry, "
-        'last_entry, NULL, "import" FROM change_before'
+        'last_entry, NULL, "import", 0 FROM change_before'
     )
     op.drop_table("change_before")
     op.create_index(
@@ -391,8 +392,8 @@ def _release(c: sa.Connection, history: _History) -> None:
             )
             c.execute(
                 sa.text(
-                    'INSERT INTO change (revision, ordinal, kind, first_entry, last_entry, ids, "import") '
-                    "VALUES (:revision, :ordinal, 2, :id, :id, NULL, 0)"
+                    'INSERT INTO change (revision, ordinal, kind, first_entry, last_entry, ids, "import", hash_set) '
+                    "SELECT :revision, :ordinal, 2, :id, :id, NULL, 0, hash_set FROM entry WHERE id = :id"
                 ),
                 {"revision": at, "ordinal": ordinal, "id": entry},
             )
