@@ -109,7 +109,8 @@ class Gate:
     ) -> _T:
         """Make a unary call and return its encoded answer."""
         with _Observed(self._metrics, method, envelope) as observed:
-            observed.principal = self.authorise(envelope.authorization, method.roles)
+            observed.principal = self.authenticate(envelope.authorization)
+            access.allow(observed.principal, *sorted(method.roles))
             _check_deadline(envelope)
             return encode(method.handle(observed.principal, _decoded(method, decode)))
 
@@ -118,7 +119,8 @@ class Gate:
     ) -> Iterator[_T]:
         """Make a streaming call and yield its encoded answers."""
         with _Observed(self._metrics, method, envelope) as observed:
-            observed.principal = self.authorise(envelope.authorization, method.roles)
+            observed.principal = self.authenticate(envelope.authorization)
+            access.allow(observed.principal, *sorted(method.roles))
             _check_deadline(envelope)
             request = _decoded(method, decode)
             yield from map(encode, method.handle(observed.principal, request, envelope.is_wanted))
@@ -130,12 +132,16 @@ class Gate:
 
     def authorise(self, authorization: str, roles: frozenset[Role]) -> Principal:
         """Return who sends this `authorization` header. Raises Unauthenticated; PermissionDenied for another role."""
+        principal = self.authenticate(authorization)
+        access.allow(principal, *sorted(roles))
+        return principal
+
+    def authenticate(self, authorization: str) -> Principal:
+        """Return who sends this `authorization` header. Raises Unauthenticated."""
         scheme, _, secret = authorization.partition(" ")
         if authorization and scheme.lower() != "bearer":
             raise Unauthenticated("the authorization header must be `Bearer <token>`", reason=Reason.TOKEN_UNKNOWN)
-        principal = self._authenticate(secret.strip())
-        access.allow(principal, *sorted(roles))
-        return principal
+        return self._authenticate(secret.strip())
 
 
 class _Observed:
@@ -177,7 +183,8 @@ class _Observed:
                 code,
                 "-" if shown is None else shown.reason,
                 seconds * 1e3,
-                self.principal.name if self.principal else "-",
+                # A token that has ended is not let in; its refusal names it.
+                self.principal.name if self.principal else shown.metadata.get("token", "-") if shown else "-",
                 self._envelope.peer(),
                 request_id or "-",
             )

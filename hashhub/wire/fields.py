@@ -7,7 +7,7 @@ does `refuse` raise. `Sendable` is the border the other way: what protobuf canno
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -126,6 +126,14 @@ def check_text(text: str, field: str, wrong: list[Violation]) -> None:
         wrong.append(Violation(field, "must not hold NUL characters", "NUL_CHARACTER"))
 
 
+def read_text(text: str, field: str) -> str:
+    """Return the text. Raises InvalidArgument when it is too long or cannot be stored."""
+    wrong: list[Violation] = []
+    check_text(text, field, wrong)
+    refuse(wrong)
+    return text
+
+
 def refuse(wrong: list[Violation]) -> None:
     """Raise InvalidArgument with all violations, if there are any."""
     if wrong:
@@ -172,9 +180,24 @@ def timestamp(time: datetime | None) -> Timestamp | None:
     return stamp
 
 
-def read_time(pb: Any, field: str) -> datetime | None:
-    """Return the time in a field, None where it has none."""
+def read_time(pb: Any, field: str, at: str = "") -> datetime | None:
+    """Return the time in a field, to the millisecond; None where it has none. Raises InvalidArgument when it is none."""
     if not pb.HasField(field):
         return None
-    found: datetime = getattr(pb, field).ToDatetime(tzinfo=UTC)
-    return found
+    try:
+        time: datetime = getattr(pb, field).ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as e:
+        path = f"{at}.{field}" if at else field
+        raise InvalidArgument.field(path, "is no time of the years 1 to 9999", "OUT_OF_RANGE") from e
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)  # what both databases keep
+
+
+def read_duration(pb: Any, field: str) -> timedelta | None:
+    """Return the duration in a field, None where it has none. Raises InvalidArgument when it is none."""
+    if not pb.HasField(field):
+        return None
+    try:
+        duration: timedelta = getattr(pb, field).ToTimedelta()
+    except (ValueError, OverflowError) as e:
+        raise InvalidArgument.field(field, "is no duration that can be used", "OUT_OF_RANGE") from e
+    return duration
