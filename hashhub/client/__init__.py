@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, Self, TypeVar
@@ -32,6 +33,7 @@ from hashhub.model import (
     EntryState,
     FeedPage,
     Finding,
+    Group,
     HashSet,
     Import,
     MatchOptions,
@@ -201,6 +203,54 @@ class Client:
             self._transport.call("ContributorService/UpdateContributor", request, v1.Contributor)
         )
 
+    def retire_contributor(self, contributor: str, comment: str = "") -> Contributor:
+        """Retire a contributor, for good: its tokens stop working, what it stated stands. Role: operator."""
+        request = v1.RetireContributorRequest(name=_contributor(contributor), comment=comment)
+        return wire.contributor_from_pb(
+            self._transport.call("ContributorService/RetireContributor", request, v1.Contributor)
+        )
+
+    def accept_objections(self, contributor: str, revision: int, comment: str = "") -> Contributor:
+        """Let a contributor's objections beyond the daily number weigh up to a revision. Role: operator."""
+        request = v1.AcceptObjectionsRequest(
+            name=_contributor(contributor), accepted_revision=revision, comment=comment
+        )
+        return wire.contributor_from_pb(
+            self._transport.call("ContributorService/AcceptObjections", request, v1.Contributor)
+        )
+
+    def create_group(self, group: Group, *, validate_only: bool = False) -> Group:
+        """Create a group. Role: operator."""
+        request = v1.CreateGroupRequest(
+            group_id=group.id, group=wire.group_to_pb(group), validate_only=validate_only, request_id=_request_id()
+        )
+        return wire.group_from_pb(self._transport.call("ContributorService/CreateGroup", request, v1.Group))
+
+    def get_group(self, group: str) -> Group:
+        """Return a group."""
+        request = v1.GetGroupRequest(name=_group(group))
+        return wire.group_from_pb(self._transport.call("ContributorService/GetGroup", request, v1.Group))
+
+    def list_groups(self) -> Iterator[Group]:
+        """Yield the groups in order of name."""
+        for page in self._pages("ContributorService/ListGroups", v1.ListGroupsRequest(), v1.ListGroupsResponse):
+            yield from map(wire.group_from_pb, page.groups)
+
+    def update_group(self, group: Group, fields: Sequence[str], *, validate_only: bool = False) -> Group:
+        """Set the named fields of a group to the values that `group` has. Role: operator."""
+        request = v1.UpdateGroupRequest(
+            group=wire.group_to_pb(group),
+            update_mask=FieldMask(paths=fields),
+            validate_only=validate_only,
+            request_id=_request_id(),
+        )
+        return wire.group_from_pb(self._transport.call("ContributorService/UpdateGroup", request, v1.Group))
+
+    def delete_group(self, group: str) -> None:
+        """Delete a group, which no terms may name; its name is never used again. Role: operator."""
+        request = v1.DeleteGroupRequest(name=_group(group))
+        self._transport.call("ContributorService/DeleteGroup", request, v1.DeleteGroupResponse, repeatable=False)
+
     def create_hash_set(self, hash_set: HashSet, *, validate_only: bool = False) -> HashSet:
         """Create a hash set of `hash_set.contributor`."""
         request = v1.CreateHashSetRequest(
@@ -232,6 +282,11 @@ class Client:
             request_id=_request_id(),
         )
         return wire.hash_set_from_pb(self._transport.call("ContributorService/UpdateHashSet", request, v1.HashSet))
+
+    def accept_hash_set(self, hash_set: str, revision: int, comment: str = "") -> HashSet:
+        """Let what `CONTRIBUTOR/SET` says against harm weigh up to a revision. Role: operator."""
+        request = v1.AcceptHashSetRequest(name=_hash_set(hash_set), accepted_revision=revision, comment=comment)
+        return wire.hash_set_from_pb(self._transport.call("ContributorService/AcceptHashSet", request, v1.HashSet))
 
     # Contribution
 
@@ -449,6 +504,21 @@ class Client:
         for page in self._pages("AdminService/ListTokens", v1.ListTokensRequest(), v1.ListTokensResponse):
             yield from map(wire.token_from_pb, page.tokens)
 
+    def update_token(self, token: Principal, fields: Sequence[str]) -> Principal:
+        """Set the named fields of a token to the values that `token` has. Role: operator."""
+        request = v1.UpdateTokenRequest(token=wire.token_to_pb(token), update_mask=FieldMask(paths=fields))
+        return wire.token_from_pb(self._transport.call("AdminService/UpdateToken", request, v1.Token))
+
+    def rotate_token(self, name: str, grace: timedelta | None = None) -> str:
+        """Give a token a new secret and return it; the old one works on for `grace`, by default a day. Not retried.
+
+        Roles: operator; any token for itself.
+        """
+        request = v1.RotateTokenRequest(name=_token(name), grace=grace)
+        return self._transport.call(
+            "AdminService/RotateToken", request, v1.RotateTokenResponse, repeatable=False
+        ).secret
+
     def delete_token(self, name: str) -> None:
         """Delete a token: it stops working within a second. Role: operator."""
         request = v1.DeleteTokenRequest(name=_token(name))
@@ -517,6 +587,11 @@ def _parts(name: str, shape: str) -> list[str]:
 def _contributor(name: str) -> str:
     (contributor,) = _parts(name, "CONTRIBUTOR")
     return wire.contributor_name(contributor)
+
+
+def _group(name: str) -> str:
+    (group,) = _parts(name, "GROUP")
+    return wire.group_name(group)
 
 
 def _token(name: str) -> str:

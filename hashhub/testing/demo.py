@@ -158,7 +158,10 @@ def _show(console: Console, data: Path) -> None:
         _report(console, reports[_POLICE.id])
 
         _title(console, "5. Uploads", "hashed where they are; the hub sees hashes only")
-        secret = operator.create_token(Principal(name="platform", role=Role.CONSUMER))
+        operator.create_contributor(
+            Contributor(id="platform", display_name="Platform", kind=ContributorKind.PLATFORM, jurisdiction="IE")
+        )
+        secret = operator.create_token(Principal(name="platform", role=Role.CONSUMER, contributor="platform"))
         with Client(address, secret) as platform:
             _match(console, platform, pictures, files)
 

@@ -28,6 +28,7 @@ from hashhub.model import (
     Entry,
     EntryState,
     Finding,
+    Group,
     HashSet,
     Import,
     ImportState,
@@ -41,6 +42,7 @@ from hashhub.model import (
     Role,
     SchemeStatus,
     Status,
+    Unclassified,
 )
 from hashhub.wire import names
 from hashhub.wire.fields import (
@@ -62,6 +64,7 @@ from hashhub.wire.records import REVIEW_KIND, put_entry_fields, read_entry_field
 _KIND: Final = EnumMap(ContributorKind, v1.ContributorKind, "CONTRIBUTOR_KIND_")
 _RELIABILITY: Final = EnumMap(Reliability, v1.Reliability, "RELIABILITY_", Reliability.F)
 _PURPOSE: Final = EnumMap(Purpose, v1.Purpose, "PURPOSE_", Purpose.CSAM)
+_UNCLASSIFIED: Final = EnumMap(Unclassified, v1.Unclassified, "UNCLASSIFIED_", Unclassified.QUARANTINED)
 _TLP: Final = EnumMap(TLP, v1.Tlp, "TLP_", TLP.AMBER)
 _ROLE: Final = EnumMap(Role, v1.Role, "ROLE_")
 _ENTRY_STATE: Final = EnumMap(EntryState, v1.EntryState, "ENTRY_STATE_")
@@ -83,6 +86,8 @@ def contributor_to_pb(contributor: Contributor) -> v1.Contributor:
             reliability=_RELIABILITY.to_pb(contributor.reliability),
             takes_from=[names.contributor_name(other) for other in contributor.takes_from],
             create_time=timestamp(contributor.create_time),
+            retire_time=timestamp(contributor.retire_time),
+            objections_accepted_revision=contributor.objections_accepted_revision,
         )
 
 
@@ -106,9 +111,39 @@ def contributor_from_pb(
         "reliability": _RELIABILITY.from_pb(pb.reliability, f"{at}.reliability", wrong),
         "takes_from": taken,
         "create_time": read_time(pb, "create_time", at, wrong),
+        "retire_time": read_time(pb, "retire_time", at, wrong),
+        "objections_accepted_revision": pb.objections_accepted_revision,
     }
     id_field = f"{at}.name" if contributor_id is None else "contributor_id"
     return build(Contributor, values, wrong, at, {"id": id_field})
+
+
+def group_to_pb(group: Group) -> v1.Group:
+    """Return the message of a group."""
+    with Sendable("group"):
+        return v1.Group(
+            name=names.group_name(group.id),
+            display_name=group.display_name,
+            members=[names.contributor_name(member) for member in group.members],
+            create_time=timestamp(group.create_time),
+        )
+
+
+def group_from_pb(pb: v1.Group, *, group_id: str | None = None, at: str = "group") -> Group:
+    """Return the group. `group_id`: the id that a create request gives instead of a name."""
+    wrong: list[Violation] = []
+    own_id = checked(wrong, names.parse_group, pb.name, f"{at}.name") if group_id is None else group_id
+    members = tuple(
+        checked(wrong, names.parse_contributor, name, f"{at}.members[{i}]") or "unread"
+        for i, name in enumerate(pb.members)
+    )
+    values = {
+        "id": own_id or "",
+        "display_name": pb.display_name,
+        "members": tuple(dict.fromkeys(members)),
+        "create_time": read_time(pb, "create_time", at, wrong),
+    }
+    return build(Group, values, wrong, at, {"id": f"{at}.name" if group_id is None else "group_id"})
 
 
 def hash_set_to_pb(hash_set: HashSet) -> v1.HashSet:
@@ -122,6 +157,8 @@ def hash_set_to_pb(hash_set: HashSet) -> v1.HashSet:
             review_depth=hash_set.review_depth,
             marking=marking_to_pb(hash_set.marking),
             create_time=timestamp(hash_set.create_time),
+            unclassified=_UNCLASSIFIED.to_pb(hash_set.unclassified),
+            accepted_revision=hash_set.accepted_revision,
         )
 
 
@@ -143,6 +180,8 @@ def hash_set_from_pb(
         "purpose": _PURPOSE.from_pb(pb.purpose, f"{at}.purpose", wrong),
         "review_depth": pb.review_depth,
         "marking": collect(wrong, marking_from_pb, pb.marking, f"{at}.marking", Marking()),
+        "unclassified": _UNCLASSIFIED.from_pb(pb.unclassified, f"{at}.unclassified", wrong),
+        "accepted_revision": pb.accepted_revision,
         "create_time": read_time(pb, "create_time", at, wrong),
     }
     return build(HashSet, values, wrong, at, fields)
@@ -157,6 +196,8 @@ def marking_to_pb(marking: Marking) -> v1.Marking:
         redistribution=marking.redistribution,
         recipients=marking.recipients,
         disclose_existence=marking.disclose_existence,
+        bulk=marking.bulk,
+        expire_time=timestamp(marking.expire_time),
     )
 
 
@@ -170,7 +211,11 @@ def marking_from_pb(pb: v1.Marking, at: str = "marking") -> Marking:
         "redistribution": pb.redistribution,
         "recipients": tuple(pb.recipients),
         "disclose_existence": pb.disclose_existence,
+        "bulk": pb.bulk,
+        "expire_time": read_time(pb, "expire_time", at, wrong),
     }
+    for i, purpose in enumerate(pb.permitted_purposes):
+        check_text(purpose, f"{at}.permitted_purposes[{i}]", wrong)
     # The model names a marking's own fields `marking.…`.
     return build(Marking, values, wrong, at, {f"marking.{name}": f"{at}.{name}" for name in values})
 
@@ -546,6 +591,12 @@ def token_to_pb(token: Principal) -> v1.Token:
             role=_ROLE.to_pb(token.role),
             contributor=names.contributor_name(token.contributor) if token.contributor else "",
             purposes=token.purposes,
+            description=token.description,
+            acts_for_others=token.acts_for_others,
+            may_mirror=token.may_mirror,
+            create_time=timestamp(token.create_time),
+            expire_time=timestamp(token.expire_time),
+            last_use_time=timestamp(token.last_use_time),
         )
 
 
@@ -559,8 +610,19 @@ def token_from_pb(pb: v1.Token, *, token_id: str | None = None, at: str = "token
     role = _ROLE.from_pb(pb.role, f"{at}.role", wrong)
     for i, purpose in enumerate(pb.purposes):
         check_text(purpose, f"{at}.purposes[{i}]", wrong)
+    check_text(pb.description, f"{at}.description", wrong)
+    times = {field: read_time(pb, field, at, wrong) for field in ("create_time", "expire_time", "last_use_time")}
     refuse(wrong)
-    return Principal(name=name or "", role=role, contributor=contributor, purposes=tuple(pb.purposes))
+    return Principal(
+        name=name or "",
+        role=role,
+        contributor=contributor,
+        purposes=tuple(pb.purposes),
+        description=pb.description,
+        acts_for_others=pb.acts_for_others,
+        may_mirror=pb.may_mirror,
+        **times,
+    )
 
 
 def status_to_pb(status: Status) -> v1.Status:

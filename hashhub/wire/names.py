@@ -25,12 +25,20 @@ _SHAPES: Final = {
     "contributors/{contributor}/hashSets/{hash_set}/entries/{entry}/reviews/{review}": re.compile(
         f"{_HASH_SET}/entries/{_NUMBER}/reviews/{_NUMBER}"
     ),
+    "groups/{group}": re.compile(f"groups/{_ID}"),
     "tokens/{token}": re.compile(f"tokens/{_OPAQUE}"),
     "policies/{policy}": re.compile(f"policies/{_OPAQUE}"),
     "schemes/{scheme}": re.compile(f"schemes/{_OPAQUE}"),
 }
-_CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _TOKEN, _POLICY, _SCHEME = _SHAPES
-_KINDS: Final = {"Contributor": _CONTRIBUTOR, "HashSet": _SET, "Import": _IMPORT, "Entry": _ENTRY, "Token": _TOKEN}
+_CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _GROUP, _TOKEN, _POLICY, _SCHEME = _SHAPES
+_KINDS: Final = {
+    "Contributor": _CONTRIBUTOR,
+    "HashSet": _SET,
+    "Import": _IMPORT,
+    "Entry": _ENTRY,
+    "Group": _GROUP,
+    "Token": _TOKEN,
+}
 
 
 def contributor_name(contributor: str) -> str:
@@ -56,6 +64,11 @@ def entry_name(contributor: str, hash_set: str, entry_id: int) -> str:
 def review_name(contributor: str, hash_set: str, entry_id: int, review_id: int) -> str:
     """Return the resource name of a review."""
     return f"contributors/{contributor}/hashSets/{hash_set}/entries/{entry_id}/reviews/{review_id}"
+
+
+def group_name(group: str) -> str:
+    """Return the resource name of a group."""
+    return f"groups/{group}"
 
 
 def token_name(token: str) -> str:
@@ -116,6 +129,11 @@ def parse_review(name: str, field: str = "name") -> tuple[str, str, int, int]:
     """Return the ids of the contributor, the hash set, the entry and the review."""
     contributor, hash_set, entry_id, review_id = _parse(_REVIEW, name, field)
     return contributor, hash_set, _int64(entry_id, _REVIEW, field), _int64(review_id, _REVIEW, field)
+
+
+def parse_group(name: str, field: str = "name") -> str:
+    """Return the group's id."""
+    return _parse(_GROUP, name, field)[0]
 
 
 def parse_token(name: str, field: str = "name") -> str:

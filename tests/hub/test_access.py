@@ -376,7 +376,7 @@ class TestTokens:
             for name, contributor in (("ended", "alpha"), ("replaced", "alpha"), ("retired", "beta"))
         }
         for secret in secrets.values():
-            assert there.tokens.authenticate(secret)
+            assert there.tokens.authenticate(secret).role is Role.CONSUMER
         here.tokens.update(OPERATOR, _token("ended", expire_time=now()), ["expire_time"])
         _, renewed = here.tokens.rotate(OPERATOR, "replaced", timedelta(0))
         here.contributors.retire(OPERATOR, "beta")
