@@ -17,7 +17,6 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import count
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -31,7 +30,6 @@ from hashhub.model import (
     TLP,
     Contributor,
     ContributorKind,
-    EntryState,
     HashSet,
     Import,
     Marking,
@@ -329,14 +327,15 @@ def missing_values(desk: Desk) -> Iterator[Line]:
     medium = {"MediaID": 1, "MD5": digest("MD5", "5 uk").digest.hex(), "Category": 1}
     try:
         done = desk.lists("uk/list", *_vics("UK", medium), carries=True)
-        said = f"{desk.why(done)}; `block`: {desk.match(digest('MD5', '5 uk')).verdict}"
+        verdict = desk.match(digest("MD5", "5 uk")).verdict
+        said = f"{desk.why(done)}; `block`: {verdict}"
     except HashHubError as e:
-        said = f"refused: {e.message}"
+        verdict, said = Verdict.NO_MATCH, f"refused: {e.message}"
     yield Line(
         5,
         "a VICS list of UK context (CAID numbers) into a uk-sap set",
         said[:100],
-        "MATCH" not in said.replace("NO_MATCH", ""),
+        verdict is Verdict.NO_MATCH,
     )
 
 

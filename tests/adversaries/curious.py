@@ -84,7 +84,7 @@ class Curious:
         self.key = key
         purposes = random.choice(((), ("research",)))
         self.consumer = Principal(name=f"{key}-platform", role=Role.CONSUMER, contributor=f"{key}-p", purposes=purposes)
-        self.contributor = writer(f"{key}-c")
+        self.contributor = msgspec.structs.replace(writer(f"{key}-c"), may_mirror=True)
         self.secret, self.open = writer(f"{key}-s"), writer(f"{key}-o")
         for world in worlds:
             for who, reliability in (("p", "F"), ("c", random.choice("AF")), ("s", "A"), ("o", "A"), ("x", "C")):
@@ -94,6 +94,7 @@ class Curious:
             world.hash_set(f"{key}-c/benign", purpose=Purpose.BENIGN)
         for name, purpose in (("hidden", Purpose.CSAM), ("hidden-benign", Purpose.BENIGN)):
             self.secret_world.hash_set(f"{key}-s/{name}", purpose=purpose, marking=self._hidden(0))
+        self.positions = {world: world.changes(self.contributor, from_now=True)[1] for world in worlds}
         self.items = [Item(f"{key} item {i}") for i in range(3)]
         self.numbers = 0
 
@@ -263,9 +264,10 @@ class Curious:
         return guesses[b % len(guesses)]()
 
     def _read_changes(self, world: World, a: int, b: int, c: int) -> Any:
-        """Read the whole feed; only what concerns this sequence is of interest."""
-        lines = world.changes(self.contributor)
-        return [blurred(line) for line in lines if f"{self.key}-" in repr(line)][-50:], (a + b + c) * 0
+        """Read the feed, of everything or since the last time; only what concerns this sequence is of interest."""
+        lines, position = world.changes(self.contributor, "" if a % 4 == 0 else self.positions[world])
+        self.positions[world] = position
+        return [blurred(line) for line in lines if f"{self.key}-" in repr(line)], (b + c) * 0
 
 
 def _difference(first: Any, second: Any, where: str = "answer") -> str:

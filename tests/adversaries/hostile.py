@@ -50,6 +50,7 @@ class Hostile:
         "honest_restatement": 1,
         "list": 12,
         "list_near": 4,
+        "claim": 6,
         "review_others": 5,
         "review_own": 1,
         "withdraw": 3,
@@ -177,6 +178,23 @@ class Hostile:
             f"{who} ({self.hostile[who]}) {hash_set}: {what} as {value!r} id {external_id!r}, carrying {[(r.kind.value, r.author) for r in carried]}"
             f"{', checked only' if validate_only else ''}: {done.counts.accepted} accepted"
         )
+
+    def _claim(self, a: int, b: int, c: int) -> str:
+        """Claim harm of something that no honest contributor lists, or state that claim again, changed."""
+        who, index = self._who(a), len(self.items) + b % len(self.decoys)
+        hash_set = f"{who}/{('vics', 'csam')[b // 2 % 4 == 3]}"
+        external_id = ("", f"{index}", f"{index}", f"{c}")[b // 8 % 4]
+        said = record(
+            "line 1",
+            self.decoys[index - len(self.items)].hashes,
+            value="1",
+            external_id=external_id,
+            series=f"s{c % 5}",
+            reviews=(RecordReview(ReviewKind.CONFIRMED, (f"{self.key}-v1", "operator", who)[c % 3]),),
+        )
+        done = self.world.lists(hash_set, [said])
+        self._note(who, index, hash_set)
+        return f"{who} ({self.hostile[who]}) claims decoy {index} in {hash_set}, id {external_id!r}: {done.counts.accepted} accepted"
 
     def _list_near(self, a: int, b: int, c: int) -> str:
         who, index = self._who(a), a // 2 % len(self.items)

@@ -216,16 +216,15 @@ class World:
         review = Review(id=0, entry_id=int(number), author="", kind=kind)
         return self.hub.reviews.create(by, contributor, hash_set, int(number), review, validate_only=validate_only)
 
-    def changes(self, by: Principal) -> list[ChangedEntry]:
-        """Read the whole change feed."""
+    def changes(self, by: Principal, position: str = "", *, from_now: bool = False) -> tuple[list[ChangedEntry], str]:
+        """Read the change feed behind a position to its end; return the lines and where to go on."""
         lines: list[ChangedEntry] = []
-        cursor = (0, (1 << 63) - 1)
         while True:
-            page, following = self.hub.changes.list(by, *cursor, 1000)
-            lines += page
-            if following == cursor:
-                return lines
-            cursor = following
+            page = self.hub.changes.page(by, position, from_now=from_now and not position)
+            lines += page.changes
+            position = page.position
+            if page.is_complete:
+                return lines, position
 
     def ask(
         self, queries: Iterable[Sequence[Hash]], policy: str, *, by: Principal, **options: Any
