@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Self
@@ -26,6 +28,7 @@ from hashhub.model import (
     Counts,
     Entry,
     Finding,
+    Group,
     HashSet,
     Import,
     Marking,
@@ -139,11 +142,42 @@ class World:
         self.hub.hash_sets.create(by or writer(contributor), hash_set)
         return name
 
-    def terms(self, name: str, marking: Marking, *, by: Principal) -> None:
-        """Change a hash set's terms."""
+    def terms(self, name: str, marking: Marking, *, by: Principal, mask: Sequence[str] = ("marking",)) -> None:
+        """Change a hash set's terms, or those that the mask names."""
         contributor, _, set_id = name.partition("/")
         wanted = HashSet(contributor=contributor, id=set_id, marking=marking)
-        self.hub.hash_sets.update(by, wanted, ("marking",))
+        self.hub.hash_sets.update(by, wanted, mask)
+
+    def create_group(self, name: str, members: Sequence[str]) -> None:
+        """Create a group."""
+        self.hub.groups.create(OPERATOR, Group(id=name, members=tuple(members)))
+
+    def change_group(self, name: str, members: Sequence[str]) -> None:
+        """Give a group other members."""
+        self.hub.groups.update(OPERATOR, Group(id=name, members=tuple(members)), ("members",))
+
+    def delete_group(self, name: str) -> None:
+        """Delete a group."""
+        self.hub.groups.delete(OPERATOR, name)
+
+    def back_up(self) -> Path:
+        """Copy the database, as `hashhub backup` or any tool for SQLite does, and return where it is."""
+        copy = self.directory / f"backup-{next(_numbers)}.db"
+        with closing(sqlite3.connect(self._database)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        return copy
+
+    def restore_backup(self, copy: Path) -> None:
+        """Stop the hub, put a copy of the database in its place, and start the hub again."""
+        self.hub.close()
+        for suffix in ("-wal", "-shm"):
+            self._database.with_name(self._database.name + suffix).unlink(missing_ok=True)
+        shutil.copyfile(copy, self._database)
+        self.hub = self._open()
+
+    @property
+    def _database(self) -> Path:
+        return self.directory / "data" / "hashhub.db"
 
     def begin(self, name: str, *, source: str = "", replace: bool = False, by: Principal | None = None) -> Import:
         """Open an import; a source of the same text is the same source."""
