@@ -45,6 +45,7 @@ class _Item:
     held: str = ""  # the entry that was withdrawn by hand
     held_by_operator: bool = False
     pending_by: str = ""  # the token that asked for a withdrawal which awaits a second one
+    stated_by: int = 0  # when the list that states it was first sent
     deleted_at: int = 0  # when its source deleted it
 
 
@@ -196,10 +197,13 @@ class Lost:
             )
 
     def _expect_done(self, sent: _List) -> None:
-        """A list may be taken for a repetition only where it would change nothing that its contributor could mean."""
+        """A list may be taken for a repetition only where it would change nothing that its contributor could mean.
+
+        An old deletion message, sent again, does not undo what a later list states.
+        """
         items = self.sets[sent.hash_set].items
         if sent.deletes:
-            wrong = [i for i in sent.items if items[i].active]
+            wrong = [i for i in sent.items if items[i].active and items[i].stated_by < sent.first_sent]
         else:
             wrong = [i for i in sent.items if not items[i].active and not self._stays(sent, items[i])]
         if sent.replace:
@@ -220,11 +224,11 @@ class Lost:
             raise Broken(f"items {held} stay withdrawn, the findings name {[f.position for f in loud]}")
         for i in sent.items:
             item = known.items[i]
-            if sent.deletes:
-                item.active, item.pending_by = False, ""
-                item.deleted_at = self.clock
-            elif i not in held:
+            if sent.deletes and item.active:  # what is not there cannot be deleted, and the report says so
+                item.active, item.pending_by, item.deleted_at = False, "", self.clock
+            elif not sent.deletes and i not in held:
                 item.active, item.version, item.deleted_at, item.pending_by = True, sent.version, 0, ""
+                item.stated_by = sent.first_sent
         if sent.replace:
             for i in set(range(ITEMS)) - {*sent.items}:
                 known.items[i].active, known.items[i].pending_by = False, ""
