@@ -46,7 +46,7 @@ _LONGEST_PAUSE: Final = 30.0
 _HEAD_SECONDS: Final = 60.0  # between two heads that are kept
 _FLAGS: Final = Flags.__struct_fields__
 _NO_FLAGS: Final = (None,) * len(_FLAGS)
-_PUT_ENTRY: Final = f"INSERT OR REPLACE INTO entry VALUES ({', '.join('?' * 23)})"  # noqa: S608 - marks only
+_PUT_ENTRY: Final = f"INSERT INTO entry VALUES ({', '.join('?' * 23)})"  # noqa: S608 - marks only
 _HASH_SET_COLUMNS: Final = (
     "name", "contributor", "display_name", "scheme", "purpose", "review_depth", "unclassified", "accepted_revision", "tlp",
     "permitted_purposes", "legal_basis", "redistribution", "recipients", "disclose_existence", "bulk", "expire_time", "generation",
@@ -367,10 +367,10 @@ class Mirror:
         if not entries:
             return
         execute = self._db.executemany
-        ids = [(i,) for i in entries]
-        execute("DELETE FROM hash WHERE entry = ?", ids)
-        execute("DELETE FROM review WHERE entry = ?", ids)
-        execute("DELETE FROM entry WHERE id = ?", [(i,) for i, change in entries.items() if change is None])
+        if self._rows("SELECT 1 FROM entry WHERE id BETWEEN ? AND ? LIMIT 1", (min(entries), max(entries))):
+            ids = [(i,) for i in entries]
+            for table, column in (("hash", "entry"), ("review", "entry"), ("entry", "id")):
+                execute(f"DELETE FROM {table} WHERE {column} = ?", ids)  # noqa: S608 - our own names
         given = [(i, change) for i, change in entries.items() if change is not None]
         execute(_PUT_ENTRY, [self._row(i, change.entry) for i, change in given])
         execute(
