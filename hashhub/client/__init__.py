@@ -24,6 +24,7 @@ from hashhub import connector as connectors
 from hashhub import v1, wire
 from hashhub.client import contribution
 from hashhub.client.contribution import FindingGroup, ImportReport, Phase, Progress
+from hashhub.client.mirror import Mirror, MirrorState
 from hashhub.client.transport import Transport, is_loopback
 from hashhub.errors import HashHubError, InvalidArgument, NotFound
 from hashhub.model import (
@@ -53,6 +54,8 @@ __all__ = [
     "ImportReport",
     "Matched",
     "MatchedMedia",
+    "Mirror",
+    "MirrorState",
     "Phase",
     "PolicyText",
     "Progress",
@@ -489,6 +492,10 @@ class Client:
         request = v1.FollowChangesRequest(position=position, from_now=from_now)
         for answer in self._transport.stream("ChangeService/FollowChanges", request, v1.FollowChangesResponse):
             yield _feed_page(answer)
+
+    def mirror(self, directory: Path) -> Mirror:
+        """Return the local copy in `directory` of what the token may hold; close it in the end. See docs/mirror.md."""
+        return Mirror(directory, self._transport)
 
     # Administration
 
