@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hashhub.errors import PermissionDenied
-from hashhub.model import ChangedEntry, ChangeKind, EntryState, Marking, Principal
+from hashhub.model import ChangedEntry, ChangeKind, EntryState, Marking, Principal, WithdrawalReason
 from hashhub.store import LAST_ENTRY
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, item, writer
 
@@ -36,7 +36,7 @@ def eventful(any_desk: Desk) -> Desk:
     desk.hash_set("alpha/list")
     desk.contribute("alpha/list", *(item(n) for n in range(1, 7)), item(7, algorithms=("MD5", "PDQ"), quality=1))
     ids = {e.provenance.position: e.id for e in desk.entries("alpha/list")}
-    desk.hub.entries.withdraw(OPERATOR, "alpha", "list", ids["line 2"])
+    desk.hub.entries.withdraw(OPERATOR, "alpha", "list", ids["line 2"], WithdrawalReason.ERROR)
     desk.hub.entries.quarantine(OPERATOR, "alpha", "list", ids["line 3"])
     desk.hub.entries.release(OPERATOR, "alpha", "list", ids["line 3"])
     desk.hub.entries.quarantine(OPERATOR, "alpha", "list", ids["line 4"])
