@@ -189,9 +189,9 @@ def unless_never(time: datetime) -> datetime | None:
     return None if time == NEVER else time
 
 
-def choice(kind: type[StrEnum]) -> click.Choice[str]:
-    """Return the values of an enumeration as an option writes them: `LAW_ENFORCEMENT` as `law-enforcement`."""
-    return click.Choice([spelled(v) for v in kind], case_sensitive=False)
+def choice(kind: type[StrEnum], *, but: StrEnum | None = None) -> click.Choice[str]:
+    """Return the values of an enumeration, all but one, as an option writes them: `LAW_ENFORCEMENT` as `law-enforcement`."""
+    return click.Choice([spelled(v) for v in kind if v is not but], case_sensitive=False)
 
 
 def spelled(value: StrEnum) -> str:

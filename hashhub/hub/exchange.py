@@ -32,6 +32,7 @@ import msgspec
 import pyroaring
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason, Unavailable
+from hashhub.hub import access
 from hashhub.model import (
     ChangedEntry,
     ChangeKind,

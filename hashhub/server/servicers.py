@@ -57,6 +57,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool]) -> dict[str, Method]:
         "ChangeService": Changes(hub, is_stopping),
         "ContributionService": Contribution(hub),
         "ContributorService": Contributors(hub),
+        "HistoryService": History(hub),
         "MatchService": Match(hub),
         "ReviewService": Reviews(hub),
     }
@@ -247,7 +248,33 @@ class Contribution:
 
     def withdraw_entry(self, principal: Principal, request: v1.WithdrawEntryRequest) -> v1.Entry:
         """Withdraw an entry."""
-        return self._move(self._hub.entries.withdraw, principal, request)
+        return self._entry(
+            self._hub.entries.withdraw(
+                principal,
+                *wire.parse_entry(request.name),
+                wire.withdrawal_reason_from_pb(request.reason),
+                request.comment,
+                validate_only=request.validate_only,
+                request_id=_request_id(request),
+            )
+        )
+
+    def restore_entry(self, principal: Principal, request: v1.RestoreEntryRequest) -> v1.Entry:
+        """Take a withdrawal back."""
+        return self._entry(
+            self._hub.entries.restore(
+                principal,
+                *wire.parse_entry(request.name),
+                request.comment,
+                validate_only=request.validate_only,
+                request_id=_request_id(request),
+            )
+        )
+
+    def erase_entry(self, principal: Principal, request: v1.EraseEntryRequest) -> v1.Entry:
+        """Erase what an entry says about its item."""
+        name = wire.parse_entry(request.name)
+        return self._entry(self._hub.entries.erase(principal, *name, validate_only=request.validate_only))
 
     def release_entry(self, principal: Principal, request: v1.ReleaseEntryRequest) -> v1.Entry:
         """Release a quarantined entry."""
@@ -261,7 +288,7 @@ class Contribution:
         self,
         move: Callable[..., Entry],
         principal: Principal,
-        request: v1.WithdrawEntryRequest | v1.ReleaseEntryRequest | v1.QuarantineEntryRequest,
+        request: v1.ReleaseEntryRequest | v1.QuarantineEntryRequest,
     ) -> v1.Entry:
         name = wire.parse_entry(request.name)
         return self._entry(move(principal, *name, validate_only=request.validate_only, request_id=_request_id(request)))
@@ -509,7 +536,24 @@ class Reviews:
             contributor,
             hash_set,
             entry_id,
-            wire.review_from_pb(request.review, entry_id=entry_id),
+            *wire.new_review_from_pb(request.review),
+            validate_only=request.validate_only,
+            request_id=_request_id(request),
+        )
+        pb = wire.review_to_pb(made, contributor, hash_set)
+        pb.revision = self._hub.revision()
+        return pb
+
+    def set_aside_review(self, principal: Principal, request: v1.SetAsideReviewRequest) -> v1.Review:
+        """Let an objection weigh no more."""
+        contributor, hash_set, entry_id, review_id = wire.parse_review(request.name)
+        made = self._hub.reviews.set_aside(
+            principal,
+            contributor,
+            hash_set,
+            entry_id,
+            review_id,
+            request.comment,
             validate_only=request.validate_only,
             request_id=_request_id(request),
         )
@@ -527,6 +571,44 @@ class Reviews:
             next_page_token=page.token(after),
             revision=self._hub.revision(),
         )
+
+
+class History:
+    """The history, and undoing what a token did."""
+
+    def __init__(self, hub: Hub) -> None:
+        """Keep the hub."""
+        self._hub = hub
+
+    def list_events(self, principal: Principal, request: v1.ListEventsRequest) -> v1.ListEventsResponse:
+        """List events, the newest first."""
+        subject = wire.parse_subject(request.subject)
+        actor = wire.parse_token(request.actor, "actor") if request.actor else ""
+        since = wire.time_in(request, "since")
+        page = _Page("events", request, subject, actor, since)
+        events, after = self._hub.history.list(principal, subject, actor, since, page.size, page.after(0))
+        return v1.ListEventsResponse(
+            events=map(wire.event_to_pb, events), next_page_token=page.token(after), revision=self._hub.revision()
+        )
+
+    def redact_event(self, principal: Principal, request: v1.RedactEventRequest) -> v1.Event:
+        """Erase the details of an event."""
+        return wire.event_to_pb(self._hub.history.redact(principal, wire.parse_event(request.name)))
+
+    def revert_actor(self, principal: Principal, request: v1.RevertActorRequest) -> v1.RevertActorResponse:
+        """Undo what a token wrote since a time."""
+        since = wire.time_in(request, "since")
+        if since is None:
+            raise InvalidArgument.field("since", "must say from when on", "REQUIRED")
+        events = self._hub.history.revert(
+            principal,
+            wire.parse_token(request.actor, "actor"),
+            since,
+            withdrawals_only=request.withdrawals_only,
+            comment=request.comment,
+            validate_only=request.validate_only,
+        )
+        return v1.RevertActorResponse(events=map(wire.reverted_event_to_pb, events), revision=self._hub.revision())
 
 
 class _Page:

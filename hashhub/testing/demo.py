@@ -42,6 +42,7 @@ from hashhub.model import (
     Reliability,
     Role,
     Verdict,
+    WithdrawalReason,
 )
 from hashhub.schemes.crosswalk import compare
 from hashhub.schemes.dimensions import words
@@ -317,7 +318,7 @@ def _withdraw(console: Console, operator: Client, files: dict[int, bytes]) -> No
     entry = before.result.matches[0].entry
     console.print(Text.assemble(f"{entry.name}: ", _verdict(before.result.verdict), f" at revision {before.revision}"))
     began = time.monotonic()
-    withdrawn = operator.withdraw_entry(entry.name)
+    withdrawn = operator.withdraw_entry(entry.name, WithdrawalReason.ERROR)
     asked = time.monotonic()
     while True:
         after = operator.match(query, options)

@@ -7,11 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from hashhub.errors import AlreadyExists, Conflict, FailedPrecondition, InvalidArgument, NotFound
+from hashhub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from hashhub.model import (
+    SYSTEM,
     Actor,
     Contributor,
     ContributorKind,
+    Entry,
     EntryState,
     Group,
     HashSet,
@@ -19,9 +21,11 @@ from hashhub.model import (
     Review,
     ReviewKind,
     Role,
+    Withdrawal,
+    WithdrawalReason,
     now,
 )
-from hashhub.store import Store
+from hashhub.store import Origin, Store
 
 
 def contributor(name: str, **fields: Any) -> Contributor:
@@ -264,22 +268,24 @@ def test_reviews_are_appended_in_order(filled: Store, fill: Any) -> None:
         filled.add_review(msgspec.structs.replace(review, entry_id=999))
 
 
-def test_a_state_changes_only_from_the_expected_one(filled: Store, fill: Any) -> None:
+def test_withdrawing_again_changes_nothing(filled: Store, fill: Any) -> None:
     [entry_id] = fill.contribute(filled, [1])
-    active, quarantined, withdrawn = EntryState.ACTIVE, EntryState.QUARANTINED, EntryState.WITHDRAWN
-    with pytest.raises(Conflict, match="ACTIVE"):
-        filled.set_entry_state(entry_id, withdrawn, ("GONE",), expected=quarantined)
-    entry, revision = filled.set_entry_state(entry_id, withdrawn, ("GONE",), expected=active, request_id="r")
-    assert (entry.state, entry.reasons, entry.update_revision) == (withdrawn, ("GONE",), revision)
+    asked = Withdrawal(reason=WithdrawalReason.OTHER, comment="gone", actor="alice")
+
+    def withdraw(entry_id: int, request_id: str = "") -> Entry:
+        return filled.withdraw_entry(
+            entry_id, asked, origin=Origin.CONTRIBUTOR, code="GONE", limit=None, by=SYSTEM, request_id=request_id
+        )
+
+    entry = withdraw(entry_id, "r")
+    assert (entry.state, entry.reasons, entry.update_revision) == (EntryState.WITHDRAWN, ("GONE",), filled.revision())
+    assert entry.withdrawal == msgspec.structs.replace(asked, revision=filled.revision())
     assert filled.get_entry("alpha", "list", entry_id) == entry
-    assert filled.set_entry_state(entry_id, withdrawn, ("GONE",), expected=active, request_id="r") == (entry, revision)
-    # Withdrawing again is a success that changes nothing.
+    assert withdraw(entry_id, "r") == entry
     filled.create_contributor(contributor("beta"))
-    again, later = filled.set_entry_state(entry_id, withdrawn, ("AGAIN",), expected=active)
-    assert again == entry
-    assert later == filled.revision()
+    assert withdraw(entry_id) == entry
     with pytest.raises(NotFound):
-        filled.set_entry_state(999, withdrawn, (), expected=active)
+        withdraw(999)
 
 
 def test_threads_share_one_store(filled: Store, fill: Any) -> None:
