@@ -18,7 +18,7 @@ from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason,
 from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.hashing import Limits, MediaHashes, hash_media
 from hashhub.hub import access
-from hashhub.hub.lookup import Hit, Hits, judged_at_most, look_up
+from hashhub.hub.lookup import Hit, Hits, look_up
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
     Entry,
@@ -102,7 +102,7 @@ class Match:
         hits, contributors = look_up(self._store, self._matcher, principal, queries, options)  # (2), (3)
         if not hits:
             return [_nothing(query) for query in queries], revision
-        nearest = {i: of_query.nearest(judged_at_most(len(hits))) for i, of_query in hits.items()}  # (4)
+        nearest = {i: of_query.nearest() for i, of_query in hits.items()}  # (4)
         entries = {
             entry_hit.entry_id: self._store.read_entry(entry_hit)
             for entry_hit in {hit.entry_id: hit.entry_hit for of_query in nearest.values() for hit in of_query}.values()

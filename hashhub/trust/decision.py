@@ -212,13 +212,13 @@ def decide(
     else:
         verdict = Verdict.BENIGN if any(_is_accepted(s) for s in benign) else Verdict.NO_MATCH
     reasons = _told(disputes)
+    if cut_short and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
+        verdict = Verdict.REVIEW
+    reasons += _told(d for d in doubts if d.code is ReasonCode.CLAIM_DISPUTED)
+    reasons += met or _unmet(policy, asserting)
     if cut_short:
         text = "more entries hold it than one judgement takes into account"
         reasons.append(_line(ReasonCode.JUDGEMENT_CUT_SHORT, "", text, ()))
-        if verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
-            verdict = Verdict.REVIEW
-    reasons += _told(d for d in doubts if d.code is ReasonCode.CLAIM_DISPUTED)
-    reasons += met or _unmet(policy, asserting)
     reasons += _lines(ReasonCode.HARM_CLAIMED, "an entry claims harm", harmful)
     reasons += _lines(ReasonCode.UNDECIDED, "an entry leaves open whether it claims harm", undecided)
     reasons += _lines(ReasonCode.TEST_ENTRY, "a set of test items holds it", tests)
@@ -449,21 +449,26 @@ def _told(doubts: Iterable[_Doubt | None]) -> list[ReasonLine]:
 
 def _contradictory(active: Sequence[Statement], query: Sequence[Hash]) -> list[Statement]:
     """Return the entries that bind an exact digest to another digest than an entry or the query does that has it too."""
+    if not active:
+        return []
+    # Mostly all state the same hashes, and one speaks for all.
+    first = active[0].entry.hashes
+    distinct = active[:1] if all(s.entry.hashes == first for s in active) else active
     asked = _exact_digests(query)
     # A query's hashes are alternatives: two of one algorithm are of two files.
     bound = [{a: digests for a, digests in asked.items() if len(digests) == 1}]
-    bound += [_exact_digests(s.entry.hashes) for s in active]
-    if all(by_algorithm == bound[-1] for by_algorithm in bound[1:]) and bound[0].items() <= bound[-1].items():
-        return []
+    bound += [_exact_digests(s.entry.hashes) for s in distinct]
     common: dict[tuple[str, bytes, str], frozenset[bytes]] = {}
     contradicted: set[tuple[str, bytes, str]] = set()
-    for by_algorithm in bound:
+    for by_algorithm in bound if len(distinct) > 1 or len(bound[0]) > 1 else ():
         for key, digests in _bindings(by_algorithm):
             left = common[key] = common.get(key, digests) & digests
             if not left:
                 contradicted.add(key)
     if not contradicted:
         return []
+    if len(distinct) < len(active):
+        return list(active)
     return [
         s
         for s, by_algorithm in zip(active, bound[1:], strict=True)
