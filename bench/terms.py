@@ -2,9 +2,10 @@
 
     python -m bench.terms
 
-A hub in this process, on SQLite. One digest is listed by 20 contributors, each in a hash set under terms of its own. The same query is answered in
-turn under those terms and with the checks of hashhub/hub/access.py replaced by "yes"; what they add is the median of the differences. The answers are
-the same both ways. The query that hits nothing is there to show that it pays for none of it.
+A hub in this process, on SQLite. One digest is listed by 20 contributors, each in a hash set under terms of its own.
+The same query is answered in turn under those terms and with the checks of hashhub/hub/access.py replaced by "yes";
+what they add is the median of the differences. The answers are the same both ways. The query that hits nothing is there
+to show that it pays for none of it.
 """
 
 from __future__ import annotations
@@ -68,7 +69,12 @@ def fill(hub: Hub, listed: Hash, entries: int) -> None:
         opened = hub.contribute.open(
             _OPERATOR,
             Import(
-                id="", contributor=name, hash_set="list", connector="bench", connector_version="1", source_digest=f"{i:064x}"
+                id="",
+                contributor=name,
+                hash_set="list",
+                connector="bench",
+                connector_version="1",
+                source_digest=f"{i:064x}",
             ),
         )
         hub.contribute.add(_OPERATOR, opened.id, 0, [Record(position="line 1", hashes=(listed,))], [])

@@ -1,7 +1,8 @@
 """What queries hit among what their caller may see.
 
-Nothing that the caller may not see counts towards a limit, or shows in what comes out; its only trace is `withheld`, where the terms
-of its hash set allow that. The limits are on the rest, and fair: no contributor's entries push out those of another.
+Nothing that the caller may not see counts towards a limit, or shows in what comes out; its only trace is `withheld`,
+where the terms of its hash set allow that. The limits are on the rest, and fair: no contributor's entries push out
+those of another.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Hit:
 class Hits:
     """What one query hit.
 
-    withheld: something that the caller may not see, but may know of. tripped: a digest whose circuit breaker has tripped; entries that
-    were hit by nothing else are not among the hits. cut_short: not all entries that the caller may see are among the hits.
+    withheld: something that the caller may not see, but may know of. tripped: a digest whose circuit breaker has
+    tripped; entries that were hit by nothing else are not among the hits. cut_short: not all entries that the caller
+    may see are among the hits.
     """
 
     __slots__ = ("_by_contributor", "_limit", "cut_short", "tripped", "withheld")
@@ -77,7 +79,7 @@ class Hits:
                 self._by_contributor[hit.hash_set.contributor] = {h.entry_id: h for h in nearest}
 
     def nearest(self) -> list[Hit]:
-        """Return the hits, the nearest first. Beyond the limit, contributors have the same number each, as far as they have any."""
+        """Return the hits, the nearest first. Beyond the limit, each contributor has an equal share of it."""
         hits = [hit for own in self._by_contributor.values() for hit in own.values()]
         if len(hits) > self._limit:
             self.cut_short = True
@@ -98,10 +100,11 @@ def _rank(hit: Hit) -> tuple[bool, int, int]:
 def look_up(
     store: Store, matcher: Matcher, principal: Principal, queries: Sequence[Query], options: MatchOptions
 ) -> tuple[dict[int, Hits], Mapping[str, Contributor]]:
-    """Return what each query hit, by its number, and all contributors. A query that hit nothing its caller may know of is left out.
+    """Return what each query hit, by its number, and all contributors. A query that hit nothing its caller may know of
+    is left out.
 
-    Every hash is first asked for its nearest _FIRST_DIGESTS, all of an algorithm at once. The few with more are then asked one by one, for
-    more and more, so that all are looked up and memory is bounded by what one hash hits.
+    Every hash is first asked for its nearest _FIRST_DIGESTS, all of an algorithm at once. The few with more are then
+    asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
     """
     by_algorithm: dict[str, tuple[list[bytes], list[int]]] = {}  # digests, and beside each the query that it is of
     for i, query in enumerate(queries):
