@@ -26,11 +26,11 @@ from hashhub.client.contribution import FindingGroup, ImportReport, Phase, Progr
 from hashhub.client.transport import Transport, is_loopback
 from hashhub.errors import HashHubError, InvalidArgument, NotFound
 from hashhub.model import (
-    ChangedEntry,
     Contributor,
     Disposition,
     Entry,
     EntryState,
+    FeedPage,
     Finding,
     HashSet,
     Import,
@@ -410,21 +410,30 @@ class Client:
         for page in self._pages("ReviewService/ListReviews", request, v1.ListReviewsResponse):
             yield from map(wire.review_from_pb, page.reviews)
 
-    def list_changes(self, position: str = "") -> Iterator[ChangedEntry]:
-        """Yield the changes behind a position, up to now, in their order."""
-        request = v1.ListChangesRequest(position=position, page_size=_PAGE)
-        while True:
-            page = self._transport.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
-            if not page.changes:  # the feed has no last page, only a "nothing new yet"
-                return
-            yield from map(wire.changed_entry_from_pb, page.changes)
-            request.position = page.next_position
+    def list_changes(self, position: str = "", *, from_now: bool = False) -> Iterator[FeedPage]:
+        """Yield the pages of the change feed behind a position, up to the first that is complete. Needs a token that may mirror.
 
-    def follow_changes(self, position: str = "") -> Iterator[ChangedEntry]:
-        """Yield the changes behind a position, and then those to come. Raises Unavailable when the hub goes away."""
-        request = v1.FollowChangesRequest(position=position)
-        for piece in self._transport.stream("ChangeService/FollowChanges", request, v1.FollowChangesResponse):
-            yield from map(wire.changed_entry_from_pb, piece.changes)
+        Go on later from the last page's `position`; keep it together with what was applied. Empty: everything that the token may
+        hold, as it is now; with `from_now` no entry of that, only what changes from now on. Raises FailedPrecondition (POSITION_UNKNOWN)
+        when the hub's database was restored from an older backup: start again from nothing.
+        """
+        request = v1.ListChangesRequest(position=position, page_size=_PAGE, from_now=from_now)
+        while True:
+            answer = self._transport.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
+            yield _feed_page(answer)
+            if answer.complete:
+                return
+            request.position, request.from_now = answer.next_position, False
+
+    def follow_changes(self, position: str = "", *, from_now: bool = False) -> Iterator[FeedPage]:
+        """Yield the pages of the change feed behind a position, and then those to come; an empty one is a sign of life.
+
+        Position and errors as in `list_changes`; also raises Unavailable when the hub goes away, and Unauthenticated or PermissionDenied
+        once the token does not allow it any more.
+        """
+        request = v1.FollowChangesRequest(position=position, from_now=from_now)
+        for answer in self._transport.stream("ChangeService/FollowChanges", request, v1.FollowChangesResponse):
+            yield _feed_page(answer)
 
     # Administration
 
@@ -458,6 +467,16 @@ class Client:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+
+def _feed_page(answer: v1.ListChangesResponse | v1.FollowChangesResponse) -> FeedPage:
+    return FeedPage(
+        changes=tuple(map(wire.changed_entry_from_pb, answer.changes)),
+        position=answer.next_position,
+        revision=answer.revision,
+        head=answer.head,
+        is_complete=answer.complete,
+    )
 
 
 def _request_id() -> str:

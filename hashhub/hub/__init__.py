@@ -1,7 +1,7 @@
 """The application: one module per use-case, put together here.
 
     access      roles, ownership, handling terms, tokens        contribute  imports: open, add, commit (the contribute path)
-    resources   contributors and hash sets                      intake      what becomes of every item of an import
+    resources   contributors, groups and hash sets              intake      what becomes of every item of an import
     entries     withdraw, quarantine, release, reviews          match       verdicts (the match path)
     exchange    the change feed                                 follow      keeps the matcher at the store's revision
 
@@ -26,7 +26,7 @@ from hashhub.hub.entries import Entries, Reviews
 from hashhub.hub.exchange import Changes
 from hashhub.hub.follow import Follower, Mark
 from hashhub.hub.match import Match
-from hashhub.hub.resources import Contributors, HashSets
+from hashhub.hub.resources import Contributors, Groups, HashSets
 from hashhub.matcher import Matcher
 from hashhub.model import AlgorithmStatus, Principal, Role, Status
 from hashhub.store import Store
@@ -51,6 +51,7 @@ class Hub:
         self._follower = Follower(store, matcher, config.poll_interval, mark)
         self.tokens = Tokens(store)
         self.contributors = Contributors(store)
+        self.groups = Groups(store)
         self.hash_sets = HashSets(store, registry)
         self.contribute = Contribute(store, matcher, registry, self._follower, config.shrink_guard)
         self.entries = Entries(store, self._follower)
@@ -66,7 +67,7 @@ class Hub:
         """
         data = Path(config.data)
         try:
-            data.mkdir(parents=True, exist_ok=True)
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as e:
             raise FailedPrecondition(
                 f"the data directory cannot be made ({e.strerror}); choose another with --data"
@@ -153,6 +154,7 @@ class Hub:
     def close(self) -> None:
         """Stop following and close matcher and store."""
         self._follower.close()
+        self.tokens.close()
         self._matcher.close()
         self._store.close()
 

@@ -124,6 +124,9 @@ class Entries:
         current = self._store.get_entry(contributor, hash_set, entry_id)
         if current.state is state:
             return current
+        if Code.UNCLASSIFIED in current.reasons and state is not EntryState.WITHDRAWN:
+            # Nobody has said what the item is: not by putting it into quarantine, nor by letting it match.
+            reasons = tuple(dict.fromkeys((*reasons, Code.UNCLASSIFIED.value)))
         if current.state is EntryState.WITHDRAWN:
             raise FailedPrecondition(
                 f"entry {current.name} is withdrawn, and a withdrawal is final; contribute the item again",
@@ -191,10 +194,10 @@ class Reviews:
 
     def _visible(self, principal: Principal, contributor: str, hash_set: str, entry_id: int) -> Entry:
         """Return the entry. Raises NotFound, in the same words whether it does not exist or the caller may not know of it."""
-        terms = self._store.hash_sets().get(f"{contributor}/{hash_set}")
+        visible = access.sight(principal, self._store.registry(), access.WayOut.ANSWER).visible
         with suppress(NotFound):
             entry = self._store.get_entry(contributor, hash_set, entry_id)
-            if terms is not None and access.may_see(principal, terms):
+            if f"{contributor}/{hash_set}" in visible:
                 return entry
         name = f"{contributor}/{hash_set}/{entry_id}"
         raise NotFound(f"there is no entry {name[:150]!r} that this token may see", kind="Entry", name=name)

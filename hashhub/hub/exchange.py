@@ -1,54 +1,395 @@
-"""The change feed: what became matchable and what stopped being so, in the order of revisions."""
+"""The change feed: what a receiver may hold, and every change of it.
+
+    position    where a receiver is: which changes it has taken in, and which hash sets it holds (its sight)
+
+                terms, groups, tokens ──> what it may see now ─┐
+                position ──────────────> what it holds ────────┴─> lost: one WITHDRAW of the hash set      gained: all its entries
+
+A page compares the two, so that whatever made the difference (terms, recipients, groups, purposes, an expiry) reaches the receiver as what it
+means to it. In this order, each step only once the one before has nothing left:
+
+    losses      hash sets that it may not see any more
+    registry    hash sets and contributors, when what it sees of them changed
+    log         changes behind the position that concern the hash sets that it holds, with their entries as they are now
+    filling     hash sets that it gained, one after the other, by entry id, as they are now
+
+An entry is given as it is when the page is read, which is later than the change that named it; the changes in between are still to come, and
+say the same again. So each line can be applied twice, and what two pages saw at different moments comes out right once the log is
+read to its end. Of the hash set being filled the log tells only entries up to the id that was reached: those behind it are read later anyway.
+A page is complete when nothing is left to say and the database did not move while it was read.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import base64
+import binascii
+import hashlib
+import hmac
+import time
+from typing import TYPE_CHECKING, Final
 
+import msgspec
+import pyroaring
+
+from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason, Unavailable
 from hashhub.hub import access
-from hashhub.model import ChangedEntry, ChangeKind, EntryState, Principal, Role
+from hashhub.model import (
+    ChangedEntry,
+    ChangeKind,
+    Contributor,
+    Entry,
+    EntryState,
+    FeedPage,
+    HashSet,
+    Principal,
+    Review,
+    Role,
+)
+from hashhub.store import Position
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from hashhub.hub.follow import Follower
-    from hashhub.store import Store
+    from hashhub.store import Change, Store
+
+MAX_PAGE: Final = 1000  # lines
+_PAGE_BYTES: Final = 1 << 20  # about; clients of other languages refuse messages of more than 4 MiB
+_PAGE_SECONDS: Final = 1.0  # how long one page looks for something that its receiver may have
+_ROWS: Final = 500  # of the feed, read at a time
+_PIECE: Final = 500  # entries read at a time
+_FORMAT: Final = 1  # of a position
+_MAC_BYTES: Final = 32
+_MAX_POSITION: Final = 1 << 20  # characters
+_PENDING: Final = "WITHDRAWAL_PENDING"
+
+
+class _Place(msgspec.Struct, array_like=True):
+    """What a position holds. Keys are those of hash sets in the store."""
+
+    format: int
+    seen: tuple[int, bytes]  # revision and chain's digest that everything given so far was read at or before
+    revision: int  # the next change of the log: its revision,
+    ordinal: int  # its row there,
+    entry: int  # and the last of the row's entries that was given
+    held: bytes  # the hash sets that the receiver holds, a Roaring bitmap
+    filling: int = 0  # the hash set that it is being given, up to the entry `filled`; 0: none
+    filled: int = 0
+    view: bytes = b""  # digest of the registry that it has, or is being given; of this one it got `told` lines
+    told: int = 0
 
 
 class Changes:
-    """The feed, filtered by the terms of each hash set.
-
-    A reader that lost nothing and applies the lines in order ends with exactly the entries that are active now. An entry is given as
-    it is *now*; a line that this contradicts is left out, because the line that undid it follows. So is an entry that went straight
-    into quarantine: it never matched.
-    """
+    """The feed, as the terms of each hash set let its reader have it."""
 
     def __init__(self, store: Store, follower: Follower) -> None:
-        """Keep the parts."""
         self._store = store
         self._follower = follower
+        self._key = hmac.digest(store.secret, b"hashhub feed position", "sha256")
+        self._last = Position(0, b"")
 
-    def list(
-        self, principal: Principal, after_revision: int, after_entry: int, page_size: int
-    ) -> tuple[list[ChangedEntry], tuple[int, int]]:
-        """Return at most `page_size` lines after (revision, entry), and the cursor to go on from; it never expires.
+    def page(
+        self, principal: Principal, position: str = "", *, from_now: bool = False, page_size: int = MAX_PAGE
+    ) -> FeedPage:
+        """Return up to `page_size` lines behind a position, and the position to go on from; it never expires.
 
-        Entries of hash sets whose terms hide them from the caller are left out, so that a page may be short, even empty, while the
-        cursor moves on. Behind the last line it stays where it is.
+        An empty position: everything that the caller may hold, as it is now; with `from_now` only the hash sets and contributors. What is
+        invisible to the caller costs time, so a page may hold nothing and still move on.
+
+        Raises:
+            PermissionDenied: the token may not read the feed.
+            InvalidArgument: the position is damaged, forged, or was given to another token or by another hub.
+            FailedPrecondition (POSITION_UNKNOWN): the database was restored from a backup made before the position; start from nothing.
         """
-        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
-        cursor = (after_revision, after_entry)
-        lines: list[ChangedEntry] = []
-        changes = self._store.changes(after_revision, after_entry, 1)
-        sets = self._store.hash_sets()
-        for change in changes:
-            for entry in self._store.get_entries(change.ids.after(0, len(change.ids))).values():
-                hash_set = sets[f"{entry.contributor}/{entry.hash_set}"]
-                is_true_now = (change.kind is ChangeKind.UPSERT) == (entry.state is EntryState.ACTIVE)
-                if is_true_now and access.may_see(principal, hash_set):
-                    lines.append(
-                        ChangedEntry(revision=change.revision, kind=change.kind, entry=entry, hash_set=hash_set)
-                    )
-            cursor = (change.revision, change.ordinal)
-        return lines, cursor
+        _allow_mirroring(principal)
+        here = self._check_history()
+        if position:
+            place = self._open(principal, position)
+            if not self._store.has_been_at(Position(*place.seen)):
+                raise FailedPrecondition(
+                    "the hub's database was restored from a backup made before this position; "
+                    "start again from an empty position, and drop in the end what was not given again",
+                    reason=Reason.POSITION_UNKNOWN,
+                )
+            page = _Page(self._store, principal, place, page_size)
+        else:
+            place = _Place(_FORMAT, (here.revision, here.digest), here.revision + 1, 0, 0, b"")
+            page = _Page(self._store, principal, place, page_size, from_now=from_now)
+        at, is_complete = page.read()
+        return FeedPage(
+            changes=tuple(page.lines),
+            position=self._seal(principal, place),
+            revision=at.revision,
+            head=f"{at.revision}:{at.digest.hex()}",
+            is_complete=is_complete,
+        )
 
     def wait(self, after_revision: int, timeout: float) -> bool:
         """Wait until the hub is past `after_revision`; False after `timeout` seconds."""
         return self._follower.wait(after_revision, timeout)
+
+    def _check_history(self) -> Position:
+        """Return where the store is. What this process remembers of hash sets and imports must not be told of a restored database."""
+        here = self._store.position()
+        if not self._store.has_been_at(self._last):
+            raise Unavailable(
+                "the database was restored from an older backup under the running hub; restart the hub",
+                reason=Reason.DATABASE_UNAVAILABLE,
+            )
+        self._last = here
+        return here
+
+    def _seal(self, principal: Principal, place: _Place) -> str:
+        body = msgspec.msgpack.encode(place)
+        return base64.urlsafe_b64encode(body + self._mac(principal, body)).decode().rstrip("=")
+
+    def _open(self, principal: Principal, position: str) -> _Place:
+        if len(position) <= _MAX_POSITION and position.isascii():
+            try:
+                sealed = base64.b64decode(position + "=" * (-len(position) % 4), altchars=b"-_", validate=True)
+            except binascii.Error:
+                sealed = b""
+            body, mac = sealed[:-_MAC_BYTES], sealed[-_MAC_BYTES:]
+            if hmac.compare_digest(mac, self._mac(principal, body)):
+                try:
+                    place = msgspec.msgpack.decode(body, type=_Place)
+                except msgspec.DecodeError:  # another version's
+                    place = None
+                if place is not None and place.format == _FORMAT:
+                    return place
+        raise InvalidArgument.field(
+            "position",
+            "is damaged, or was given to another token or by another hub; start again from an empty position",
+            "POSITION",
+        )
+
+    def _mac(self, principal: Principal, body: bytes) -> bytes:
+        """Return what makes a position this hub's and this token's: a token's name is never used again."""
+        return hmac.digest(self._key, principal.name.encode() + b"\0" + body, "sha256")
+
+
+class _Page:
+    """One page in the making. It moves `place` on as it adds lines."""
+
+    def __init__(
+        self, store: Store, principal: Principal, place: _Place, page_size: int, *, from_now: bool = False
+    ) -> None:
+        self.lines: list[ChangedEntry] = []
+        self._store = store
+        self._principal = principal
+        self._place = place
+        self._held = set(pyroaring.BitMap.deserialize(place.held)) if place.held else set()
+        self._size = page_size
+        self._bytes = 0
+        self._until = time.monotonic() + _PAGE_SECONDS
+        self._from_now = from_now
+        self._authors: Mapping[int, set[str]] = {}
+
+    def read(self) -> tuple[Position, bool]:
+        """Add lines until the page is full or nothing is left; return the store's position at that, and whether nothing is left."""
+        while True:
+            before = self._store.position()
+            sight = self._sight()
+            self._authors = self._store.review_authors()
+            if self._from_now:
+                self._from_now = False
+                self._held = set(sight)
+            nothing_left = (
+                self._tell_losses(sight, before.revision)
+                and self._tell_registry(sight, before.revision)
+                and self._read_log(before.revision)
+                and self._fill(sight)
+            )
+            # Everything above was read at `after` at the latest: a database that has been there has all of it in its past.
+            after = self._store.position()
+            if not nothing_left or after == before or self._is_late:
+                break
+        self._place.seen = (after.revision, after.digest)
+        self._place.held = pyroaring.BitMap(self._held).serialize() if self._held else b""
+        return (before, True) if nothing_left and after == before else (before, False)
+
+    @property
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._until
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self.lines) >= self._size or self._bytes >= _PAGE_BYTES
+
+    def _sight(self) -> dict[int, HashSet]:
+        """Return by key the hash sets whose entries the receiver may hold now."""
+        keys = self._store.hash_set_keys()
+        registry = self._store.registry()
+        visible = access.sight(self._principal, registry, access.WayOut.FEED).visible
+        return {key: registry.hash_sets[name] for key, name in keys.items() if name in visible}
+
+    def _tell_losses(self, sight: Mapping[int, HashSet], revision: int) -> bool:
+        names = self._store.hash_set_keys()
+        for key in sorted(({self._place.filling} - {0} | self._held) - sight.keys()):
+            if self._is_full:
+                return False
+            self._add(ChangedEntry(revision=revision, kind=ChangeKind.WITHDRAW, hash_set_name=names[key]))
+            self._held.discard(key)
+            if key == self._place.filling:
+                self._place.filling = 0
+        return True
+
+    def _tell_registry(self, sight: Mapping[int, HashSet], revision: int) -> bool:
+        place = self._place
+        view = self._registry(sight)
+        digest = hashlib.sha256(msgspec.json.encode(view)).digest()[:16]
+        if digest != place.view:
+            place.view, place.told = digest, 0
+        for value in view[place.told :]:
+            if self._is_full:
+                return False
+            line = ChangedEntry(
+                revision=revision,
+                kind=ChangeKind.UPSERT,
+                hash_set=value if isinstance(value, HashSet) else None,
+                contributor=None if isinstance(value, HashSet) else value,
+            )
+            self._add(line)
+            place.told += 1
+        return True
+
+    def _registry(self, sight: Mapping[int, HashSet]) -> list[HashSet | Contributor]:
+        """Return the hash sets in sight, after whom a policy must know to weigh them.
+
+        That is their contributors, who reviewed their entries, and whom these take material from, directly or through others.
+        """
+        contributors = self._store.contributors()
+        ids: set[str] = set()
+        rest = [h.contributor for h in sight.values()]
+        for key in sight:
+            rest += self._authors.get(key, ())
+        while rest:
+            one = rest.pop()
+            if one not in ids and one in contributors:
+                ids.add(one)
+                rest += contributors[one].takes_from
+        return [*(contributors[one] for one in sorted(ids)), *sorted(sight.values(), key=lambda h: h.name)]
+
+    def _read_log(self, revision: int) -> bool:
+        """Add the changes up to `revision` at least. False when the page ended before."""
+        place = self._place
+        followed = self._held | {place.filling}
+        while True:
+            changes = self._store.changes(place.revision, place.ordinal, _ROWS)
+            for change in changes:
+                if (change.revision, change.ordinal) != (place.revision, place.ordinal):
+                    place.revision, place.ordinal, place.entry = change.revision, change.ordinal, 0
+                if change.hash_set in followed and not self._tell_change(change):
+                    return False
+                place.ordinal, place.entry = change.ordinal + 1, 0
+            if len(changes) < _ROWS:
+                # `revision` was read before the changes, so none at or before it can follow.
+                if place.revision <= revision:
+                    place.revision, place.ordinal = revision + 1, 0
+                return True
+            if self._is_late:
+                return False
+
+    def _tell_change(self, change: Change) -> bool:
+        place = self._place
+        ids = self._store.change_ids(change)
+        if self._is_full:
+            return False
+        while piece := ids.after(place.entry, min(_PIECE, self._size - len(self.lines))):
+            if change.hash_set == place.filling:
+                piece = [i for i in piece if i <= place.filled]
+                if not piece:
+                    return True
+            done = piece[-1]
+            if change.kind is ChangeKind.WITHDRAW:
+                name = self._store.hash_set_keys()[change.hash_set]
+                for entry_id in piece:
+                    self._add(
+                        ChangedEntry(
+                            revision=change.revision, kind=ChangeKind.WITHDRAW, entry_name=f"{name}/{entry_id}"
+                        )
+                    )
+            else:
+                # One that is not active any more is left out: the change that made it so follows.
+                entries = [e for e in self._store.get_entries(piece).values() if e.state is EntryState.ACTIVE]
+                done = self._upsert(change.hash_set, entries, change.revision) or done
+            place.entry = done
+            if self._is_full or self._is_late:
+                return False
+        return not self._is_full
+
+    def _fill(self, sight: Mapping[int, HashSet]) -> bool:
+        """Give the hash sets that are in sight and not held. False when the page ended before."""
+        place = self._place
+        while True:
+            if not place.filling:
+                gained = sight.keys() - self._held
+                if not gained:
+                    return True
+                place.filling, place.filled = min(gained), 0
+            if self._is_full:
+                return False
+            hash_set = sight[place.filling]
+            wanted = min(_PIECE, self._size - len(self.lines))
+            entries = self._store.list_entries(
+                hash_set.contributor, hash_set.id, (EntryState.ACTIVE,), wanted, place.filled
+            )
+            stopped = self._upsert(place.filling, entries)
+            if stopped is not None:
+                place.filled = stopped
+            elif len(entries) < wanted:
+                self._held.add(place.filling)
+                place.filling = 0
+            else:
+                place.filled = entries[-1].id
+            if self._is_late:
+                return False
+
+    def _upsert(self, set_key: int, entries: Sequence[Entry], revision: int = 0) -> int | None:
+        """Add entries until the page is full; return the last one's id when some are left, otherwise None."""
+        reviews: Mapping[int, Sequence[Review]] = {}
+        if set_key in self._authors:
+            reviews = self._store.reviews_of(e.id for e in entries)
+        for i, entry in enumerate(entries):
+            if i and self._is_full:
+                return entries[i - 1].id
+            told = tuple(reviews.get(entry.id, ()))
+            line = ChangedEntry(
+                revision=revision or entry.update_revision,
+                kind=ChangeKind.UPSERT,
+                entry=_disclosed(self._principal, entry),
+                reviews=told,
+            )
+            self._add(line, _size(entry) + 250 * len(told))
+        return None
+
+    def _add(self, line: ChangedEntry, size: int = 300) -> None:
+        self.lines.append(line)
+        self._bytes += size
+
+
+def _size(entry: Entry) -> int:
+    """Return about how many bytes an entry takes on the wire."""
+    texts: Iterable[str] = (entry.external_id, entry.media_type, entry.series, entry.source_time, *entry.tags)
+    return 500 + 40 * len(entry.hashes) + 2 * sum(map(len, texts))
+
+
+def _allow_mirroring(principal: Principal) -> None:
+    if not principal.may_mirror:
+        raise PermissionDenied(
+            f"token {principal.name} may not read the change feed; ask the operator for one that may mirror",
+            reason=Reason.ROLE_NOT_ALLOWED,
+            metadata={"token": principal.name},
+        )
+
+
+def _is_insider(principal: Principal, contributor: str) -> bool:
+    return principal.role in {Role.OPERATOR, Role.AUDITOR} or principal.contributor == contributor
+
+
+def _disclosed(principal: Principal, entry: Entry) -> Entry:
+    """Return an entry without who asked for its withdrawal, and that somebody did, for all but its contributor and the hub's own."""
+    if (entry.withdrawal is None and _PENDING not in entry.reasons) or _is_insider(principal, entry.contributor):
+        return entry
+    reasons = tuple(r for r in entry.reasons if r != _PENDING)
+    return msgspec.structs.replace(entry, withdrawal=None, reasons=reasons)

@@ -150,25 +150,23 @@ class _HitsByQuery(dict[int, Hits]):
 
 
 class _View:
-    """Which hash sets the caller sees: asked once for each set and call."""
+    """Which hash sets the caller sees, by one look at the registry."""
 
     def __init__(self, store: Store, principal: Principal) -> None:
         self.store = store
         self.contributors: Mapping[str, Contributor] = {}
         self._principal = principal
         self._sets: Mapping[str, HashSet] = {}
-        self._visible: dict[str, tuple[HashSet, bool]] = {}
+        self._visible: frozenset[str] = frozenset()
 
     def of(self, name: str) -> tuple[HashSet, bool]:
         """Return a hash set, and whether the caller sees its entries."""
-        known = self._visible.get(name)
-        if known is None:
-            if name not in self._sets:
-                # Only now, behind the entries: what an entry belongs to was there before it.
-                self.contributors, self._sets = self.store.registry()
-            hash_set = self._sets[name]
-            known = self._visible[name] = (hash_set, access.may_see(self._principal, hash_set))
-        return known
+        if name not in self._sets:
+            # Only now, behind the entries: what an entry belongs to was there before it.
+            registry = self.store.registry()
+            self.contributors, self._sets = registry.contributors, registry.hash_sets
+            self._visible = access.sight(self._principal, registry, access.WayOut.ANSWER).visible
+        return self._sets[name], name in self._visible
 
 
 def _search(matcher: Matcher, algorithm: str, digests: Sequence[bytes], options: MatchOptions, limit: int) -> Matches:

@@ -19,7 +19,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hashhub import v1, wire
 from hashhub.errors import InvalidArgument, NotFound, Unavailable, Violation
 from hashhub.hub import Hub
-from hashhub.model import Contributor, Entry, HashSet, Import, Principal, SchemeStatus
+from hashhub.model import Contributor, Entry, FeedPage, HashSet, Import, Principal, SchemeStatus
 from hashhub.schemes import Scheme
 from hashhub.server import pages
 from hashhub.server.interceptors import Method
@@ -42,11 +42,9 @@ FILES: Final = (
     review_service_pb2.DESCRIPTOR,
 )
 
-_BEHIND_ALL: Final = (1 << 31) - 1  # entry id: the cursor (revision, this) is behind everything of that revision
 _MAX_REQUEST_ID: Final = 128  # characters; a UUID has 36
 _LIFE_SIGN_SECONDS: Final = 10.0  # a followed feed says something at least this often, so that a dead connection shows
 _LOOK_SECONDS: Final = 0.5  # how soon a followed feed notices that its reader has gone or the server stops
-_SCAN_SECONDS: Final = 1.0  # how long one ListChanges looks for a change that its caller may see
 _CAMEL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -86,8 +84,8 @@ class Admin:
 
     def create_token(self, principal: Principal, request: v1.CreateTokenRequest) -> v1.CreateTokenResponse:
         """Create a token and show its secret, this once."""
-        token = wire.token_from_pb(request.token, token_id=request.token_id)
-        secret = self._hub.tokens.create(principal, token)
+        wanted = wire.token_from_pb(request.token, token_id=request.token_id)
+        token, secret = self._hub.tokens.create(principal, wanted)
         return v1.CreateTokenResponse(token=wire.token_to_pb(token), secret=secret, revision=self._hub.revision())
 
     def list_tokens(self, principal: Principal, request: v1.ListTokensRequest) -> v1.ListTokensResponse:
@@ -118,43 +116,29 @@ class Changes:
         self._is_stopping = is_stopping
 
     def list_changes(self, principal: Principal, request: v1.ListChangesRequest) -> v1.ListChangesResponse:
-        """List changes behind a cursor."""
+        """List changes behind a position."""
         size = pages.size(request.page_size)
-        cursor = _cursor(request)
-        until = time.monotonic() + _SCAN_SECONDS
-        while True:
-            revision = self._hub.revision()
-            changes, following = self._hub.changes.list(principal, *cursor, size)
-            # A stretch that holds nothing for this caller is no reason to tell it that there is nothing new.
-            if changes or following == cursor or time.monotonic() > until:
-                return v1.ListChangesResponse(
-                    changes=map(wire.changed_entry_to_pb, changes),
-                    next_position=_cursor_token(following),
-                    revision=revision,
-                )
-            cursor = following
+        page = self._hub.changes.page(principal, request.position, from_now=request.from_now, page_size=size)
+        return v1.ListChangesResponse(**_feed(page))
 
     def follow_changes(
-        self, principal: Principal, request: v1.FollowChangesRequest, is_wanted: Callable[[], bool]
+        self, caller: Callable[[], Principal], request: v1.FollowChangesRequest, is_wanted: Callable[[], bool]
     ) -> Iterator[v1.FollowChangesResponse]:
-        """Stream changes behind a cursor, and then those to come, until the reader has gone or the server stops."""
-        cursor = _cursor(request)
-        said = time.monotonic()
+        """Stream changes behind a position, and then those to come, until the reader has gone, its token ends or the server stops."""
+        position, from_now = request.position, request.from_now
+        said, was_complete = 0.0, False
         while is_wanted():
             if self._is_stopping():
-                raise Unavailable("the server is stopping; follow again from the last page token", retry_after=1.0)
-            revision = self._hub.revision()
-            changes, following = self._hub.changes.list(principal, *cursor, pages.DEFAULT_SIZE)
-            if changes or time.monotonic() - said >= _LIFE_SIGN_SECONDS:
-                yield v1.FollowChangesResponse(
-                    changes=map(wire.changed_entry_to_pb, changes),
-                    next_position=_cursor_token(following),
-                    revision=revision,
-                )
-                said = time.monotonic()
-            if following == cursor:
-                self._hub.changes.wait(revision, _LOOK_SECONDS)
-            cursor = following
+                raise Unavailable("the server is stopping; follow again from the last position", retry_after=1.0)
+            # Each page is authorised anew.
+            page = self._hub.changes.page(caller(), position, from_now=from_now)
+            position, from_now = page.position, False
+            is_news = bool(page.changes) or (page.is_complete and not was_complete)
+            if is_news or time.monotonic() - said >= _LIFE_SIGN_SECONDS:
+                yield v1.FollowChangesResponse(**_feed(page))
+                said, was_complete = time.monotonic(), page.is_complete
+            if page.is_complete:
+                self._hub.changes.wait(page.revision, _LOOK_SECONDS)
 
 
 class Contribution:
@@ -551,12 +535,15 @@ def _request_id(request: Any) -> str:
     return found
 
 
-def _cursor(request: v1.ListChangesRequest | v1.FollowChangesRequest) -> tuple[int, int]:
-    return pages.decode_cursor(request.position, (0, _BEHIND_ALL), "changes")
-
-
-def _cursor_token(cursor: tuple[int, int]) -> str:
-    return pages.encode(list(cursor), "changes")
+def _feed(page: FeedPage) -> dict[str, Any]:
+    """Return what both ways of reading the feed answer with."""
+    return {
+        "changes": wire.changed_entries_to_pb(page.changes),
+        "revision": page.revision,
+        "next_position": page.position,
+        "complete": page.is_complete,
+        "head": page.head,
+    }
 
 
 def _scheme_to_pb(scheme: Scheme) -> v1.Scheme:

@@ -12,6 +12,7 @@ from hashhub.store.holds import Hold, Origin, trace_of
 from hashhub.store.idset import IdSet
 from hashhub.store.locking import lock_data
 from hashhub.store.packing import EntryRow
+from hashhub.store.resources import Registry
 from hashhub.store.store import Store
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "MatcherChange",
     "Origin",
     "Position",
+    "Registry",
     "Store",
     "lock_data",
     "trace_of",

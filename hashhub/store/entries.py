@@ -34,7 +34,14 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
-from hashhub.store.packing import pack_reasons, unpack_details, unpack_flags, unpack_hashes, unpack_reasons
+from hashhub.store.packing import (
+    digests_by_algorithm,
+    pack_reasons,
+    unpack_details,
+    unpack_flags,
+    unpack_hashes,
+    unpack_reasons,
+)
 from hashhub.store.requests import Request
 from hashhub.store.resources import Resources
 from hashhub.store.staging import runs
@@ -165,6 +172,34 @@ class Entries(Resources):
         assert entry is not None, hit.entry_id  # noqa: S101 - it was visible, and that lasts
         return entry
 
+    def live_entries_by_digests(
+        self, contributor: str, hash_set: str, algorithm: str, digests: Sequence[bytes]
+    ) -> dict[bytes, list[Entry]]:
+        """Return a hash set's visible entries that are not WITHDRAWN and have one of the digests, by digest, in the order of their ids."""
+        # CROSS JOIN, which SQLite never turns around: the digest is what finds few rows.
+        sql = (
+            f"{_ENTRY_SQL}, h.digest FROM hash h CROSS JOIN entry e WHERE e.id = h.entry AND e.hash_set = ? AND h.algorithm = ? "
+            f"AND h.digest {{keys}} AND e.state <> {WITHDRAWN} ORDER BY h.digest, h.entry"
+        )
+        before = (self._set_key(contributor, hash_set), s.ALGORITHM_CODES[algorithm])
+        entries: dict[bytes, list[Entry]] = {}
+        for row in self._by_keys(sql, "bytea", before, sorted(set(digests))):
+            if (entry := self._entry(row)) is not None:
+                entries.setdefault(row[-1], []).append(entry)
+        return entries
+
+    def live_digests(self, contributor: str, hash_set: str) -> Iterator[dict[str, NDArray[np.uint8]]]:
+        """Yield the distinct digests of a hash set's entries that are not WITHDRAWN, by algorithm, a page of entries at a time."""
+        set_key = self._set_key(contributor, hash_set)
+        sql = self._db.sql(
+            "SELECT e.id, e.hashes FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? ORDER BY e.id LIMIT ?"
+        )
+        for state in (EntryState.ACTIVE, EntryState.QUARANTINED):
+            after = 0
+            while rows := self._db.fetch(sql, (set_key, s.ENTRY_STATES[state], after, PAGE)):
+                after = rows[-1][0]
+                yield digests_by_algorithm(row[1] for row in rows)
+
     def get_entry(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
         """Return a visible entry in any state. Raises NotFound, also when it is in another hash set."""
         found = self.get_entries([entry_id]).get(entry_id)
@@ -252,7 +287,7 @@ class Entries(Resources):
         their reviews count for this one too. An entry that is in `state` already stays as it is, with its reasons, and the current
         revision is returned. Raises NotFound, and Conflict when the entry is in neither `state` nor `expected`.
         """
-        request = Request(request_id, "set_entry_state", (entry_id, state, reasons, expected))
+        request = Request(request_id, "set_entry_state", (entry_id, state, reasons, expected), by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, tuple[Entry, int])) is not None:
@@ -321,7 +356,7 @@ class Entries(Resources):
         It counts for the entries `also` too, by which the contributor states the same item.
         """
         review = msgspec.structs.replace(review, id=0, create_time=None, revision=0)
-        request = Request(request_id, "add_review", review)
+        request = Request(request_id, "add_review", review, by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Review)) is not None:
@@ -406,7 +441,7 @@ class Entries(Resources):
         if source is None:
             return None
         contributor, hash_set = self._set_name(row[1])
-        details = unpack_details(row[8])
+        details = dict(unpack_details(row[8]))
         return Entry(
             id=row[0],
             contributor=contributor,
@@ -419,21 +454,16 @@ class Entries(Resources):
                 connector_version=source.connector_version,
                 source_digest=source.source_digest,
                 position=row[3],
-                member=details.member,
+                member=details.pop("member"),
             ),
             classification=None if row[5] is None else self._classification(row[5]),
             flags=unpack_flags(row[6]),
             external_id=row[4] or "",
-            media_type=details.media_type,
-            media_size=details.media_size,
-            series=details.series,
-            tags=details.tags,
-            quality=details.quality,
-            source_time=details.source_time,
             reasons=unpack_reasons(row[9]),
             create_revision=source.revision,
             update_revision=row[10] or source.revision,
             expire_time=None if row[12] is None else s.from_millis(row[12]),
+            **details,
         )
 
     def _ids_in_state(self, set_key: int, state: int, condition: str = "") -> Iterator[NDArray[np.int64]]:
@@ -459,17 +489,39 @@ class Entries(Resources):
             self._add_changes(c, revision, [(WITHDRAW, IdSet.of(ids), import_key)])
 
     def _add_changes(self, c: Connection, revision: int, rows: Sequence[tuple[int, IdSet, int]]) -> None:
-        """Append rows (kind, entries, import's key or 0) to the feed at a revision, behind those that it has."""
+        """Append rows (kind, entries, import's key or 0) to the feed at a revision, behind those that it has.
+
+        Entries of several hash sets become a row for each: a reader is told of the sets that it may see without a look at the entries.
+        """
         t = s.change
         ordinal: int = c.execute(sa.select(sa.func.count()).where(t.c.revision == revision)).scalar_one()
+        by_set = [
+            (kind, part, import_key, set_key)
+            for kind, ids, import_key in rows
+            for set_key, part in self._by_set(c, ids, import_key)
+        ]
         self._db.insert(
             c,
             t,
             [
-                (revision, ordinal + i, kind, ids.first, ids.last, ids.packed, import_key)
-                for i, (kind, ids, import_key) in enumerate(rows)
+                (revision, ordinal + i, kind, ids.first, ids.last, ids.packed, import_key, set_key)
+                for i, (kind, ids, import_key, set_key) in enumerate(by_set)
             ],
         )
+
+    def _by_set(self, c: Connection, ids: IdSet, import_key: int) -> Iterator[tuple[int, IdSet]]:
+        """Yield the hash sets that the entries belong to, each with its part of them; those of one import are in one set."""
+        if import_key:
+            t = s.imports
+            yield c.execute(sa.select(t.c.hash_set).where(t.c.key == import_key)).scalar_one(), ids
+            return
+        sql = "SELECT e.id, e.hash_set FROM entry e WHERE e.id {keys}"
+        ids_by_set: dict[int, list[int]] = {}
+        for piece in ids.pieces(PAGE):
+            for entry_id, set_key in self._by_keys(sql, "int8", (), piece.tolist(), c):
+                ids_by_set.setdefault(set_key, []).append(entry_id)
+        for set_key in sorted(ids_by_set):
+            yield set_key, IdSet.of(ids_by_set[set_key])
 
     def _subject(self, c: Connection, entry_id: int) -> str:
         """Return what an event calls an entry."""

@@ -5,6 +5,7 @@ Matchers hold digests and ask the store about every hit, so they may be given mo
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -13,12 +14,11 @@ from numpy.typing import NDArray
 
 from hashhub.model import ChangeKind, EntryState
 from hashhub.store import schema as s
+from hashhub.store.database import Database
 from hashhub.store.entries import ACTIVE, PAGE, STAGED, STATE_OF_CODE, WITHDRAW, Entries, code_list
 from hashhub.store.idset import IdSet
 from hashhub.store.packing import WIDTHS, digests_by_algorithm, distinct
 
-LAST_ORDINAL: Final = 2**31 - 1
-"""Behind all rows of a revision."""
 LAST_REVISION: Final = 2**63 - 1
 
 _CHANGE_KINDS: Final = {code: k for k, code in s.CHANGE_KINDS.items()}
@@ -26,15 +26,18 @@ _REVIEWED: Final = s.CHANGE_KINDS["REVIEWED"]
 
 
 class Change(NamedTuple):
-    """One row of the feed for readers: the entries that `kind` applies to from `revision` on. `ordinal` counts a revision's rows from 0.
+    """One row of the feed for readers: entries of one hash set that `kind` applies to from `revision` on; `change_ids` returns which.
 
-    UPSERT: they match, or what is said of them changed. WITHDRAW: they no longer match.
+    UPSERT: they match, or what is said of them changed. WITHDRAW: they no longer match. `ordinal` counts a revision's rows from 0.
     """
 
     revision: int
     ordinal: int
     kind: ChangeKind
-    ids: IdSet
+    hash_set: int
+    first: int
+    last: int
+    is_range: bool
 
 
 class MatcherChange(NamedTuple):
@@ -56,22 +59,53 @@ class MatcherChange(NamedTuple):
 class Feeds(Entries):
     """The part of the Store that tells in which order changes became visible."""
 
-    def changes(self, after_revision: int, after_ordinal: int = LAST_ORDINAL, limit: int = 100) -> list[Change]:
-        """Return up to `limit` changes behind the position (revision, ordinal), in order. (R, LAST_ORDINAL) is behind all of R."""
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._set_keys: dict[int, str] = {}
+        self._authors: dict[int, set[str]] = {}
+        self._last_review = 0
+        self._authors_lock = threading.Lock()
+
+    def changes(self, revision: int, ordinal: int = 0, limit: int = 100) -> list[Change]:
+        """Return up to `limit` changes from the position (revision, ordinal) on, in order."""
         sql = self._db.sql(
-            "SELECT revision, ordinal, kind, first_entry, last_entry, ids FROM change "
-            "WHERE (revision, ordinal) > (?, ?) AND kind <> ? ORDER BY revision, ordinal LIMIT ?"
+            "SELECT revision, ordinal, kind, hash_set, first_entry, last_entry, ids IS NULL FROM change "
+            "WHERE (revision, ordinal) >= (?, ?) AND kind <> ? ORDER BY revision, ordinal LIMIT ?"
         )
-        rows = self._db.fetch(sql, (after_revision, after_ordinal, STAGED, limit))
         return [
             Change(
-                revision,
-                ordinal,
-                ChangeKind.WITHDRAW if kind == WITHDRAW else ChangeKind.UPSERT,
-                IdSet(first, last, ids),
+                r, o, ChangeKind.WITHDRAW if kind == WITHDRAW else ChangeKind.UPSERT, set_key, first, last, bool(whole)
             )
-            for revision, ordinal, kind, first, last, ids in rows
+            for r, o, kind, set_key, first, last, whole in self._db.fetch(sql, (revision, ordinal, STAGED, limit))
         ]
+
+    def change_ids(self, change: Change) -> IdSet:
+        """Return the entries that a change applies to."""
+        if change.is_range:
+            return IdSet(change.first, change.last)
+        sql = self._db.sql("SELECT ids FROM change WHERE revision = ? AND ordinal = ?")
+        return IdSet(change.first, change.last, self._db.fetch(sql, (change.revision, change.ordinal))[0][0])
+
+    def hash_set_keys(self) -> dict[int, str]:
+        """Return the names (CONTRIBUTOR/SET) of all hash sets by key. Both are for ever: only new ones are read."""
+        sql = self._db.sql("SELECT key, contributor, id FROM hash_set WHERE key > ? ORDER BY key")
+        names = self._set_keys
+        rows = self._db.fetch(sql, (max(names, default=0),))
+        if rows:
+            names = self._set_keys = {**names, **{key: f"{contributor}/{set_id}" for key, contributor, set_id in rows}}
+        return names
+
+    def review_authors(self) -> dict[int, set[str]]:
+        """Return by hash set's key the contributors that reviewed any of its entries. Reviews are only ever added: new ones are read."""
+        sql = self._db.sql(
+            "SELECT r.id, e.hash_set, r.author FROM review r JOIN entry e ON e.id = r.entry WHERE r.id > ? ORDER BY r.id LIMIT ?"
+        )
+        with self._authors_lock:
+            while rows := self._db.fetch(sql, (self._last_review, PAGE)):
+                for _, set_key, author in rows:
+                    self._authors.setdefault(set_key, set()).add(author.partition("/")[0])
+                self._last_review = rows[-1][0]
+            return {set_key: set(authors) for set_key, authors in self._authors.items()}
 
     def matcher_changes(self, after_revision: int, limit: int = 1000) -> list[MatcherChange]:
         """Return the changes after a revision, STAGED ones too; always whole revisions, so it may be more than `limit` rows."""

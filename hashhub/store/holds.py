@@ -76,5 +76,5 @@ class Holds(Resources):
 
 
 def trace_of(secret: bytes, kind: str, value: bytes) -> bytes:
-    """Return the keyed trace of a value. `kind`: a hash algorithm's name, or `external_id`; `secret`: `Store.secret`."""
+    """Return the keyed trace of a value. `kind`: a hash algorithm's name, or `EXTERNAL_ID`; `secret`: `Store.secret`."""
     return hmac.digest(secret, kind.encode() + b"\0" + value, hashlib.sha256)[:TRACE_BYTES]

@@ -59,7 +59,7 @@ from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
 from hashhub.store.packing import EntryRow, pack_entries, unpack_hashes
 from hashhub.store.requests import Request
-from hashhub.store.resources import key_of_set, to_json
+from hashhub.store.resources import check_active, key_of_set, to_json
 from hashhub.store.staging import PIECE, Commit, merged
 
 _LEASE: Final = timedelta(seconds=60)  # longer than any step of a commit; a crashed process's import waits this long
@@ -103,12 +103,13 @@ class Imports(Entries):
             has_classifications=new.has_classifications,
             actor=new.actor,
         )
-        request = Request(request_id, "create_import", fresh)
+        request = Request(request_id, "create_import", fresh, new.actor)
         t = s.imports
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Import)) is not None:
                 return first
+            check_active(c, new.contributor)
             set_key = key_of_set(c, new.contributor, new.hash_set)
             same = _import_rows(
                 c,
@@ -221,7 +222,7 @@ class Imports(Entries):
 
         Raises:
             Conflict: another call is committing this import, or another import into the same hash set; retry later.
-            FailedPrecondition: the import is CANCELLED.
+            FailedPrecondition: the import is CANCELLED, or its contributor was retired.
         """
         lease = secrets.token_hex(8)
         t = s.imports
@@ -234,6 +235,7 @@ class Imports(Entries):
                 return found
             if found.state is ImportState.CANCELLED:
                 raise _closed(import_id, _CANCELLED)
+            check_active(c, found.contributor)
             key, set_key = c.execute(sa.select(t.c.key, t.c.hash_set).where(t.c.id == import_id)).one()
             busy = c.execute(
                 sa.select(t.c.id).where(

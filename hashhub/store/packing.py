@@ -2,12 +2,14 @@
 
 hashes   one byte of algorithm code, then the digest, repeated; an algorithm's digests have one width
 flags    two bits for each field of model.Flags in order, lowest first: 0 not stated, 1 false, 2 true
-details  MessagePack array (member, media_type, media_size, series, tags, quality, source_time)
+details  MessagePack array of the fields `item.PACKED`, in their order; those at the end may be missing
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,55 +18,39 @@ from numpy.typing import NDArray
 
 from hashhub.errors import DataLoss
 from hashhub.hashes import ALGORITHMS, Hash
-from hashhub.model import NO_FLAGS, EntryState, Flags
-from hashhub.store.schema import ALGORITHM_CODES, ENTRY_STATES
+from hashhub.item import PACKED
+from hashhub.model import NO_FLAGS, EntryState, Flags, Record
+from hashhub.store.schema import ALGORITHM_CODES, ENTRY_STATES, to_millis
 
 
 class EntryRow(NamedTuple):
     """An entry as `Store.stage_entries` takes it; contributor, hash set and provenance are those of the import.
 
-    `id` comes from `Store.allocate_entries`, `classification` from `Store.classification_ids`. The other fields are those of
-    model.Entry and its provenance.
+    `id` comes from `Store.allocate_entries`, `classification` from `Store.classification_ids`.
     """
 
     id: int
     state: EntryState
-    position: str
-    hashes: tuple[Hash, ...]
-    external_id: str = ""
+    record: Record
     classification: int | None = None
-    flags: Flags = NO_FLAGS
     reasons: tuple[str, ...] = ()
-    member: str = ""
-    media_type: str = ""
-    media_size: int | None = None
-    series: str = ""
-    tags: tuple[str, ...] = ()
-    quality: int | None = None
-    source_time: str = ""
 
 
-class Details(msgspec.Struct, frozen=True, array_like=True):
-    """Fields that most entries do not have."""
-
-    member: str = ""
-    media_type: str = ""
-    media_size: int | None = None
-    series: str = ""
-    tags: tuple[str, ...] = ()
-    quality: int | None = None
-    source_time: str = ""
-
-
-_NO_DETAILS: Final = Details()
-_NO_DETAILS_ROW: Final = msgspec.structs.astuple(_NO_DETAILS)
+# Fields that most entries do not have. A new one comes last, so that what was packed before it can be read.
+_Details: Final = msgspec.defstruct(
+    "_Details", [(f.name, f.type, f.default) for f in PACKED], frozen=True, array_like=True
+)
+_DETAIL_NAMES: Final = tuple(f.name for f in PACKED)
+_details_of: Final = attrgetter(*_DETAIL_NAMES)
+_NO_DETAILS_ROW: Final = tuple(f.default for f in PACKED)
+_NO_DETAILS: Final = MappingProxyType(dict(zip(_DETAIL_NAMES, _NO_DETAILS_ROW, strict=True)))
 _CODE_BYTES: Final = {name: bytes([code]) for name, code in ALGORITHM_CODES.items()}
 WIDTHS: Final = {code: ALGORITHMS[name].digest_bytes for name, code in ALGORITHM_CODES.items()}
 _NAMES: Final = {code: name for name, code in ALGORITHM_CODES.items()}
 _TRI: Final = {None: 0, False: 1, True: 2}
 _FROM_TRI: Final = (None, False, True)
 _encode_details: Final = msgspec.msgpack.Encoder().encode
-_decode_details: Final = msgspec.msgpack.Decoder(Details).decode
+_decode_details: Final = msgspec.msgpack.Decoder(_Details).decode
 _decode_reasons: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 _flags_of_mask: Final[dict[int, Flags]] = {}
 _mask_of_flags: Final[dict[Flags, int]] = {}
@@ -120,31 +106,32 @@ def unpack_reasons(packed: str | None) -> tuple[str, ...]:
     return _decode_reasons(packed) if packed else ()
 
 
-def unpack_details(packed: bytes | None) -> Details:
-    """Return the rarely used fields."""
-    return _decode_details(packed) if packed else _NO_DETAILS
+def unpack_details(packed: bytes | None) -> Mapping[str, Any]:
+    """Return the rarely used fields by name."""
+    return msgspec.structs.asdict(_decode_details(packed)) if packed else _NO_DETAILS
 
 
 def pack_entries(hash_set: int, import_key: int, entries: Iterable[EntryRow]) -> list[tuple[Any, ...]]:
     """Return the entries as rows of the table `entry`, in its column order."""
     rows: list[tuple[Any, ...]] = []
-    for e in entries:
-        details = e[8:]
+    for entry_id, state, record, classification, reasons in entries:
+        details = _details_of(record)
+        flags = record.flags
         rows.append(
             (
-                e[0],
+                entry_id,
                 hash_set,
                 import_key,
-                ENTRY_STATES[e[1]],
-                e[2],
-                e[4] or None,
-                e[5],
-                pack_flags(e[6]) if e[6] is not NO_FLAGS else 0,
-                pack_hashes(e[3]),
+                ENTRY_STATES[state],
+                record.position,
+                record.external_id or None,
+                classification,
+                pack_flags(flags) if flags is not NO_FLAGS else 0,
+                pack_hashes(record.hashes),
                 _encode_details(details) if details != _NO_DETAILS_ROW else None,
-                pack_reasons(e[7]),
+                pack_reasons(reasons),
                 0,
-                None,
+                None if record.expire_time is None else to_millis(record.expire_time),
             )
         )
     return rows

@@ -8,6 +8,7 @@ knows nothing of the model, and the model nothing of it.
 from __future__ import annotations
 
 from hashhub.wire.convert import (
+    changed_entries_to_pb,
     changed_entry_from_pb,
     changed_entry_to_pb,
     classification_from_pb,
@@ -24,16 +25,12 @@ from hashhub.wire.convert import (
     entry_to_pb,
     finding_from_pb,
     finding_to_pb,
-    flags_from_pb,
-    flags_to_pb,
     hash_set_from_pb,
     hash_set_to_pb,
     import_from_pb,
     import_to_pb,
     marking_from_pb,
     marking_to_pb,
-    record_to_pb,
-    records_from_pb,
     reject_to_pb,
     rejects_from_pb,
     review_from_pb,
@@ -43,6 +40,7 @@ from hashhub.wire.convert import (
     token_from_pb,
     token_to_pb,
 )
+from hashhub.wire.fields import drop_output_only
 from hashhub.wire.matching import (
     match_result_from_pb,
     match_result_to_pb,
@@ -74,6 +72,7 @@ from hashhub.wire.names import (
     scheme_name,
     token_name,
 )
+from hashhub.wire.records import flags_from_pb, flags_to_pb, record_to_pb, records_from_pb
 from hashhub.wire.status import (
     error_to_status,
     status_pb_to_error,
@@ -81,6 +80,7 @@ from hashhub.wire.status import (
 )
 
 __all__ = [
+    "changed_entries_to_pb",
     "changed_entry_from_pb",
     "changed_entry_to_pb",
     "classification_from_pb",
@@ -92,6 +92,7 @@ __all__ = [
     "dimensions_to_pb",
     "dispositions_from_pb",
     "dispositions_to_pb",
+    "drop_output_only",
     "entry_from_pb",
     "entry_name",
     "entry_states_from_pb",

@@ -78,7 +78,9 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
         yield directory
         directory.chmod(0o700)
         return
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", directory], check=False, capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro,mode=700", "tmpfs", directory], check=False, capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("mounting is not allowed here")
     yield directory

@@ -96,7 +96,7 @@ def test_withdrawing_many_is_one_change_or_none(filled: Store, fill: Any) -> Non
         filled.withdraw_entries([ids[0], 999], "X")
     assert filled.entry_count("alpha", "list") == 10
     revision = filled.withdraw_entries([ids[0], ids[1], ids[2], ids[5]], "X")
-    rows = [(c.revision, c.ordinal, c.kind, c.ids.after(0, 9)) for c in filled.changes(revision - 1)]
+    rows = [(c.revision, c.ordinal, c.kind, filled.change_ids(c).after(0, 9)) for c in filled.changes(revision)]
     assert rows == [(revision, 0, ChangeKind.WITHDRAW, [ids[0], ids[1], ids[2], ids[5]])]
     assert filled.withdraw_entries(ids[:3], "Y") == revision
     assert filled.get_entries([ids[0]])[ids[0]].reasons == ("X",)
@@ -105,28 +105,30 @@ def test_withdrawing_many_is_one_change_or_none(filled: Store, fill: Any) -> Non
 def test_the_feed_goes_on_behind_any_row(filled: Store, fill: Any) -> None:
     ids = fill.contribute(filled, range(10))
     [c] = filled.changes(0)
-    assert (c.kind, c.ids.after(0, 99)) == (ChangeKind.UPSERT, ids)
-    assert c.ids.after(ids[3], 2) == ids[4:6]
-    assert filled.changes(c.revision, c.ordinal) == filled.changes(c.revision) == []
+    assert (c.kind, filled.change_ids(c).after(0, 99)) == (ChangeKind.UPSERT, ids)
+    assert filled.change_ids(c).after(ids[3], 2) == ids[4:6]
+    assert filled.changes(c.revision, c.ordinal) == filled.changes(c.revision) == [c]
+    assert filled.changes(c.revision, c.ordinal + 1) == filled.changes(c.revision + 1) == []
     for i in ids[::2]:
         filled.withdraw_entries([i], "X")
     walked = []
-    position = (0, -1)
+    position = (0, 0)
     while page := filled.changes(*position, limit=2):
-        walked += [(x.kind, x.ids.first) for x in page]
-        position = (page[-1].revision, page[-1].ordinal)
+        walked += [(x.kind, x.first) for x in page]
+        position = (page[-1].revision, page[-1].ordinal + 1)
     assert walked == [(ChangeKind.UPSERT, ids[0]), *((ChangeKind.WITHDRAW, i) for i in ids[::2])]
 
 
 def test_an_update_of_many_is_one_row(filled: Store, fill: Any) -> None:
     ids = fill.contribute(filled, range(3000))
     revision = filled.withdraw_entries(ids[::2], "X")
-    [c] = filled.changes(revision - 1)
-    assert c.ids.after(0, 9999) == ids[::2]
+    [c] = filled.changes(revision)
+    changed = filled.change_ids(c)
+    assert changed.after(0, 9999) == ids[::2]
     assert filled.revisions_about(ids[1])[-1] < revision == filled.revisions_about(ids[2])[-1]
     for size in (7, 10_000):
         digests = [
-            d.tobytes() for x in filled.digests_of(c.ids, size, states=(EntryState.WITHDRAWN,)) for d in x["MD5"]
+            d.tobytes() for x in filled.digests_of(changed, size, states=(EntryState.WITHDRAWN,)) for d in x["MD5"]
         ]
         assert sorted(digests) == sorted(fill.digest(n, 16) for n in range(0, 3000, 2))
     sparse = IdSet.of([ids[0], ids[-2]])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hashhub import item
 from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, Reason
 from hashhub.model import (
     Classification,
@@ -16,6 +17,7 @@ from hashhub.model import (
     Flags,
     Import,
     ImportState,
+    Record,
     ReviewKind,
     SchemeStatus,
 )
@@ -50,31 +52,39 @@ def test_every_field_of_an_entry_comes_back(filled: Store, fill: Any) -> None:
     assert ids == filled.classification_ids([classification]) * 2
     import_id = fill.begin(filled)
     first = filled.allocate_entries(import_id, 2)
+    record = Record(
+        position="value[3]",
+        hashes=fill.hashes(1),
+        external_id="their-id",
+        flags=Flags(victim_identified=True, suspected=False),
+        member="member",
+        media_type="image/jpeg",
+        media_size=123_456_789_012,
+        series="series",
+        tags=("t1", "t2"),
+        quality=17,
+        source_time="2024-01-01",
+        expire_time=datetime(2031, 1, 2, tzinfo=UTC),
+    )
     full = EntryRow(
         first,
         EntryState.QUARANTINED,
-        "value[3]",
-        fill.hashes(1),
-        "their-id",
+        record,
         ids[0],
-        Flags(victim_identified=True, suspected=False),
         ("LOW_QUALITY",),
-        "member",
-        "image/jpeg",
-        123_456_789_012,
-        "series",
-        ("t1", "t2"),
-        17,
-        "2024-01-01",
     )
-    filled.stage_entries(import_id, [full, EntryRow(first + 1, EntryState.ACTIVE, "", fill.hashes(2))])
+    bare = Record(position="", hashes=fill.hashes(2))
+    filled.stage_entries(import_id, [full, EntryRow(first + 1, EntryState.ACTIVE, bare)])
     done = filled.finish_commit(import_id, counts=Counts())
     entry = filled.get_entry("alpha", "list", first)
     assert entry.name == f"alpha/list/{first}"
-    assert (entry.state, entry.hashes, entry.external_id) == (full.state, full.hashes, full.external_id)
-    assert (entry.classification, entry.flags, entry.reasons) == (classification, full.flags, full.reasons)
-    assert (entry.media_type, entry.media_size, entry.series) == (full.media_type, full.media_size, full.series)
-    assert (entry.tags, entry.quality, entry.source_time) == (full.tags, full.quality, full.source_time)
+    assert (entry.state, entry.hashes) == (full.state, record.hashes)
+    assert (entry.classification, entry.reasons) == (classification, full.reasons)
+    for field in item.KEPT:
+        if field.entry_path == field.name:
+            stated = getattr(record, field.name)
+            assert stated != field.default, f"{field.name}: the test must state every field"
+            assert getattr(entry, field.name) == stated
     assert (entry.create_revision, entry.update_revision) == (done.revision, done.revision)
     p = entry.provenance
     assert (p.import_id, p.connector, p.connector_version) == (done.id, done.connector, done.connector_version)
@@ -144,7 +154,7 @@ def test_nothing_staged_is_visible(filled: Store, fill: Any, monkeypatch: pytest
     assert filled.existing_by_external_ids("alpha", "list", ["x"])["x"][-1].id == old
     assert filled.active_ids("alpha", "list").tolist() == [old]
     assert filled.entry_count("alpha", "list") == 1
-    assert filled.changes(revision) == []
+    assert filled.changes(revision + 1) == []
     assert filled.findings(import_id, 10) == []
     with pytest.raises(NotFound):
         filled.withdraw_entries(staged, "X")
@@ -182,7 +192,7 @@ def test_a_commit_withdraws_what_it_replaces_at_the_same_revision(filled: Store,
         ("beta", ReviewKind.FALSE_POSITIVE, done.revision)
     ]
     assert len(reviews[kept]) == 1
-    assert {c.revision for c in filled.changes(done.revision - 1)} == {done.revision}
+    assert {c.revision for c in filled.changes(done.revision)} == {done.revision}
 
 
 def test_a_commit_leaves_alone_what_was_withdrawn_before(filled: Store, fill: Any) -> None:
@@ -297,7 +307,10 @@ def test_only_allocated_ids_can_be_staged(filled: Store, fill: Any) -> None:
     import_id = fill.begin(filled)
     first = filled.allocate_entries(import_id, 2)
     with pytest.raises(InvalidArgument):
-        filled.stage_entries(import_id, [EntryRow(first + i, EntryState.ACTIVE, "", fill.hashes(i)) for i in range(3)])
+        filled.stage_entries(
+            import_id,
+            [EntryRow(first + i, EntryState.ACTIVE, Record(position="", hashes=fill.hashes(i))) for i in range(3)],
+        )
     assert filled.allocate_entries(import_id, 1) == first + 2
 
 

@@ -55,7 +55,7 @@ class Machine(RuleBasedStateMachine):
         self.feed: dict[int, bool] = {}
         self.reviews: dict[int, list[str]] = {}
         self.followed = self.store.revision()
-        self.fed = (self.followed, 2**31 - 1)
+        self.fed = (self.followed + 1, 0)
         # One database serves all examples: each uses a contributor of its own.
         self.name = f"c{self.followed}"
         self.fill.register(self.store, self.name, "list")
@@ -186,12 +186,12 @@ class Machine(RuleBasedStateMachine):
     def feed_consumer(self, limit: int) -> None:
         while page := self.store.changes(*self.fed, limit=limit):
             for c in page:
-                for entry_id in c.ids.after(0, len(c.ids)):
+                for entry_id in self.store.change_ids(c).after(0, 9999):
                     # What others say of an entry is told as an UPSERT too; as everywhere in the feed, its state now decides.
                     self.feed[entry_id] = (
                         c.kind is ChangeKind.UPSERT and self.entries[entry_id].state is EntryState.ACTIVE
                     )
-            self.fed = (page[-1].revision, page[-1].ordinal)
+            self.fed = (page[-1].revision, page[-1].ordinal + 1)
 
     @invariant()
     def reads_agree_with_the_model(self) -> None:

@@ -221,7 +221,7 @@ def test_only_what_others_said_is_lifted_and_only_what_was_said_is_a_claim(strai
         assert (entries[i].state, entries[i].reasons) == (state, reasons), case
     [released] = store.list_events(kinds=[EventKind.ENTRIES_RELEASED])
     assert (released.subject, released.facts["entries"], released.actor) == ("hash-sets/alpha/harm", 3, SYSTEM)
-    fed = [i for c in store.changes(released.revision - 1) for i in c.ids.after(0, 99)]
+    fed = [i for c in store.changes(released.revision) for i in store.change_ids(c).after(0, 99)]
     assert fed == [100, 101, 102]  # matchers and mirrors learn of it
     assert all(entries[i].update_revision == released.revision for i in fed)
     assert store.verify_history(store.database_id) == store.position()
@@ -258,9 +258,9 @@ def test_every_token_belongs_to_a_contributor_that_is_nobody_elses(strained: str
     assert tokens["beta"].contributor == "beta-2"
     assert {t.contributor for t in tokens.values()} <= contributors.keys()
     assert {n for n, t in tokens.items() if t.may_mirror} == {"desk", "alpha-desk"}
-    found = store.find_token(b"platform")
+    found = store.find_secret(b"platform")
     assert found is not None
-    assert found.name == "platform"
+    assert found.token.name == "platform"
     store.close()
 
 

@@ -106,7 +106,7 @@ markings = st.builds(
     permitted_purposes=tuples(filled),
     legal_basis=texts,
     redistribution=st.booleans(),
-    recipients=tuples(filled),
+    recipients=tuples(slugs.map(lambda s: f"contributors/{s}")),
     disclose_existence=st.booleans(),
 )
 hash_sets = st.builds(
@@ -146,6 +146,7 @@ entries = st.builds(
     tags=tuples(texts),
     quality=st.none() | st.integers(0, 100),
     source_time=texts,
+    expire_time=times,
     reasons=tuples(filled),
     create_revision=int64s,
     update_revision=int64s,
@@ -159,6 +160,8 @@ imports = st.builds(
     connector_version=texts,
     source_digest=st.just("cd" * 32),
     replace=st.booleans(),
+    has_classifications=tri,
+    actor=st.just("") | slugs,
     state=st.sampled_from(ImportState),
     batch_count=int32s,
     counts=st.builds(Counts, **dict.fromkeys(Counts.__struct_fields__, int64s)),
@@ -183,6 +186,8 @@ records = st.builds(
     tags=tuples(texts),
     quality=st.none() | st.integers(0, 100),
     source_time=texts,
+    scheme=texts,
+    expire_time=times,
     reviews=tuples(st.builds(RecordReview, kind=st.sampled_from(ReviewKind), author=texts, comment=texts)),
 )
 rejects = st.builds(Reject, position=filled, reason=filled, detail=texts)

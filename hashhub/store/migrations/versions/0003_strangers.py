@@ -163,6 +163,7 @@ def _tables() -> None:
     op.create_index("ix_hold_contributor", "hold", ["contributor"])
     op.add_column("metadata", sa.Column("head", sa.LargeBinary(), server_default="", nullable=False))
     op.add_column("metadata", sa.Column("secret", sa.LargeBinary(), server_default="", nullable=False))
+    op.add_column("metadata", sa.Column("own_contributor", sa.Text(), server_default="", nullable=False))
     op.add_column("entry", sa.Column("expire_time", sa.BigInteger(), nullable=True))
     op.create_index(
         "entry_expire_time",
@@ -189,11 +190,12 @@ def _tables() -> None:
         sa.Column("last_entry", sa.BigInteger(), nullable=False),
         sa.Column("ids", sa.LargeBinary(), nullable=True),
         sa.Column("import", sa.BigInteger(), nullable=False),
+        sa.Column("hash_set", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("revision", "ordinal", name="change_rows"),
     )
     op.execute(
         "INSERT INTO change SELECT revision, row_number() OVER (PARTITION BY revision ORDER BY first_entry) - 1, kind, first_entry, "
-        'last_entry, NULL, "import" FROM change_before'
+        'last_entry, NULL, "import", 0 FROM change_before'
     )
     op.drop_table("change_before")
     op.create_index(
@@ -235,6 +237,8 @@ def _identities(c: sa.Connection) -> None:
         )
         if belongs_to not in contributors:
             contributors.add(belongs_to)
+            if belongs_to == own:
+                c.execute(sa.text("UPDATE metadata SET own_contributor = :own"), {"own": own})
             kind = "CLEARINGHOUSE" if belongs_to == own else "PLATFORM"
             shown = "This hub's operators" if belongs_to == own else name
             content = {"id": belongs_to, "display_name": shown, "kind": kind, "jurisdiction": "ZZ", "reliability": "F"}
@@ -388,8 +392,8 @@ def _release(c: sa.Connection, history: _History) -> None:
             )
             c.execute(
                 sa.text(
-                    'INSERT INTO change (revision, ordinal, kind, first_entry, last_entry, ids, "import") '
-                    "VALUES (:revision, :ordinal, 2, :id, :id, NULL, 0)"
+                    'INSERT INTO change (revision, ordinal, kind, first_entry, last_entry, ids, "import", hash_set) '
+                    "SELECT :revision, :ordinal, 2, :id, :id, NULL, 0, hash_set FROM entry WHERE id = :id"
                 ),
                 {"revision": at, "ordinal": ordinal, "id": entry},
             )

@@ -1,0 +1,36 @@
+"""Sample files are what they say, and nothing is overwritten."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from hashhub import connector
+from hashhub.cli import main
+from hashhub.hashing import hash_media
+from hashhub.model import Record
+
+
+def test_the_list_holds_the_listed_upload_and_not_the_other(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["sample", str(tmp_path), "--json"])
+    assert done.exit_code == 0, done.output
+    assert {Path(json.loads(line)["file"]).name for line in done.output.splitlines()} == {
+        "list.json", "sums.txt", "listed.png", "unlisted.png",
+    }  # fmt: skip
+    items = list(connector.get("vics").read(io.BytesIO((tmp_path / "list.json").read_bytes()), {}))
+    listed = {h for item in items if isinstance(item, Record) for h in item.hashes}
+    assert len(items) == 21
+    for name, is_listed in (("listed", True), ("unlisted", False)):
+        hashes = hash_media((tmp_path / f"uploads/{name}.png").read_bytes(), algorithms=("MD5", "SHA1")).hashes
+        assert set(hashes).issubset(listed) == is_listed
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text("mine")
+    done = CliRunner().invoke(main, ["sample", str(tmp_path)])
+    assert done.exit_code == 1
+    assert (tmp_path / "list.json").read_text() == "mine"
+    assert not (tmp_path / "sums.txt").exists()
