@@ -27,6 +27,7 @@ from hashhub.hub import Hub, access
 from hashhub.model import (
     Contributor,
     ContributorKind,
+    Group,
     HashSet,
     Import,
     Marking,
@@ -47,7 +48,7 @@ _OPTIONS: Final = MatchOptions(policy="block")
 
 
 def fill(hub: Hub, listed: Hash, entries: int) -> None:
-    """List one digest in so many hash sets, each of another contributor; all terms name the consumer among others."""
+    """List one digest in so many hash sets, each of another contributor; all terms name a group with the consumer in it."""
     for i in range(entries):
         name = f"contributor-{i}"
         hub.contributors.create(
@@ -60,11 +61,10 @@ def fill(hub: Hub, listed: Hash, entries: int) -> None:
                 reliability=Reliability.C,
             ),
         )
+        if not i:
+            hub.groups.create(_OPERATOR, Group(id="members", members=(_CONSUMER.contributor,)))
         others = tuple(f"contributors/contributor-{n}" for n in range(i))
-        marking = Marking(
-            recipients=(*others, "contributors/contributor-0", "tokens/platform")[-5:],
-            permitted_purposes=("research", "blocking"),
-        )
+        marking = Marking(recipients=(*others[-3:], "groups/members"), permitted_purposes=("research", "blocking"))
         hub.hash_sets.create(_OPERATOR, HashSet(contributor=name, id="list", marking=marking))
         opened = hub.contribute.open(
             _OPERATOR,
@@ -95,10 +95,12 @@ def measure(rounds: int, entries: int = _ENTRIES) -> list[dict[str, Any]]:
 
 def _in_turn(hub: Hub, asked: Hash, entries: int, rounds: int) -> dict[str, float]:
     query = [Query(hashes=(asked,))]
+    every_set = frozenset(f"contributor-{i}/list" for i in range(_ENTRIES))
+    everything = access.Sight(every_set, frozenset(), float("inf"))
     seconds: dict[bool, list[float]] = {True: [], False: []}
     for i in range(rounds + rounds // 10):
         for with_terms in (True, False) if i % 2 else (False, True):
-            unchecked = patch.multiple(access, allow=lambda *_: None, may_see=lambda *_: True)
+            unchecked = patch.multiple(access, allow=lambda *_: None, sight=lambda *_: everything)
             with nullcontext() if with_terms else unchecked:
                 start = time.perf_counter()
                 [answer], _ = hub.match.hashes(_CONSUMER, query, _OPTIONS)

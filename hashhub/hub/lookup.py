@@ -157,16 +157,16 @@ class _View:
         self.contributors: Mapping[str, Contributor] = {}
         self._principal = principal
         self._sets: Mapping[str, HashSet] = {}
-        self._visible: frozenset[str] = frozenset()
+        self._sight = access.Sight(frozenset(), frozenset(), 0.0)
 
-    def of(self, name: str) -> tuple[HashSet, bool]:
-        """Return a hash set, and whether the caller sees its entries."""
+    def of(self, name: str) -> tuple[HashSet, bool, bool]:
+        """Return a hash set, whether the caller sees its entries, and whether it may know of them if it does not."""
         if name not in self._sets:
             # Only now, behind the entries: what an entry belongs to was there before it.
             registry = self.store.registry()
             self.contributors, self._sets = registry.contributors, registry.hash_sets
-            self._visible = access.sight(self._principal, registry, access.WayOut.ANSWER).visible
-        return self._sets[name], name in self._visible
+            self._sight = access.sight(self._principal, registry, access.WayOut.ANSWER)
+        return self._sets[name], name in self._sight.visible, name in self._sight.disclosed
 
 
 def _search(matcher: Matcher, algorithm: str, digests: Sequence[bytes], options: MatchOptions, limit: int) -> Matches:
@@ -201,8 +201,8 @@ def _take_in(
     if looked_up is not None:
         looked_up.update(reached)
     for entry_hit in view.store.hits_by_digests(algorithm, reached):
-        hash_set, is_visible = view.of(entry_hit.hash_set)
-        if not is_visible and not hash_set.marking.disclose_existence:
+        hash_set, is_visible, is_disclosed = view.of(entry_hit.hash_set)
+        if not (is_visible or is_disclosed):
             continue
         for asker, distance, query_digest, is_tripped in reached[entry_hit.digest]:
             if not is_visible:
