@@ -114,6 +114,17 @@ class Code(StrEnum):
     WITHDRAWN_BY_SOURCE = "WITHDRAWN_BY_SOURCE", "The source asked for the withdrawal."
     WITHDRAWN_BY_CONTRIBUTOR = "WITHDRAWN_BY_CONTRIBUTOR", "The contributor withdrew the entry."
     WITHDRAWN_BY_OPERATOR = "WITHDRAWN_BY_OPERATOR", "An operator withdrew the entry."
+    WITHDRAWAL_PENDING = (
+        "WITHDRAWAL_PENDING",
+        "The contributor asked to withdraw the entry; so many a day need a second person, until then it matches.",
+    )
+    AWAITS_ACCEPTANCE = (
+        "AWAITS_ACCEPTANCE",
+        "The entry calls harmless what others list, beyond the number for one day; it weighs once an operator has accepted it.",
+    )
+    EXPIRED = "EXPIRED", "The time that the source gave for the entry has passed."
+    REVERTED = "REVERTED", "An operator undid what the token that contributed the entry had done."
+    ERASED = "ERASED", "An operator erased everything that the entry said about its item."
     QUARANTINED_BY_OPERATOR = "QUARANTINED_BY_OPERATOR", "An operator put the entry into quarantine."
     STAYS_WITHDRAWN = (
         "STAYS_WITHDRAWN",

@@ -624,6 +624,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes = b""
 
 
+class RevertedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one event in a revert: what is done, in a sentence, or why nothing is; how many entries that changes."""
+
+    event: Event
+    outcome: str
+    reverted: bool
+    entry_count: int = 0
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """One item to match. Its hashes are alternatives: each is searched. `label` is the caller's own and comes back."""
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from hashhub.cli.session import Session, command
-from hashhub.cli.terminal import clean, plain, print_json, say
+from hashhub.cli.terminal import clean, note, plain, print_json, progress, say
 from hashhub.errors import InvalidArgument
 from hashhub.model import ChangedEntry
+
+if TYPE_CHECKING:
+    from hashhub.client import MirrorState
 
 
 @command(None, "changes")
@@ -57,4 +61,46 @@ def _show(session: Session, change: ChangedEntry) -> None:
     say(clean(f"{change.revision:>10}  {change.kind:<8}  {kind:<11}  {name}"))
 
 
-COMMANDS: Final = (changes,)
+@command(None, "mirror")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--follow/--once",
+    default=False,
+    help="Keep the copy up to date until interrupted, or end once it is.  [default: once]",
+)
+@click.option("--start-over", is_flag=True, help="Replace what the copy holds, for another token or another hub.")
+def mirror(session: Session, *, directory: Path, follow: bool, start_over: bool) -> None:
+    """Keep a local copy of what this token may hold, as a SQLite database in DIRECTORY.
+
+    It goes on where the last run ended, wherever that was. docs/mirror.md describes its tables. The token must have been made with
+    --may-mirror.
+    """
+    with session.connect() as hub, hub.mirror(directory) as copy:
+        if start_over:
+            copy.start_over()
+        was_complete = False
+        with progress(unit_bytes=False) as advance:
+
+            def on_page(lines: int, is_complete: bool) -> None:  # noqa: FBT001 - the client's signature
+                nonlocal was_complete
+                advance(lines, None, "up to date" if is_complete else "changes")
+                if is_complete and not was_complete and follow:
+                    _tell(session, copy.state())
+                was_complete = is_complete
+
+            if follow:
+                copy.follow(on_page)
+            copy.update(on_page)
+        _tell(session, copy.state())
+
+
+def _tell(session: Session, state: MirrorState) -> None:
+    if session.json:
+        print_json(plain(state))
+        return
+    if state.has_started_over:
+        note("the copy was started from nothing: what the hub did not give again was dropped")
+    say(f"complete at revision {state.revision}: {state.entries} entries in {state.hash_sets} hash sets")
+
+
+COMMANDS: Final = (changes, mirror)

@@ -2,7 +2,8 @@
 
     access      roles, ownership, handling terms, tokens        contribute  imports: open, add, commit (the contribute path)
     resources   contributors, groups and hash sets              intake      what becomes of every item of an import
-    entries     withdraw, quarantine, release, reviews          match       verdicts (the match path)
+    entries     withdraw, restore, quarantine, erase            match       verdicts (the match path)
+    reviews     what others say about entries                   history     what was done, by whom; undoing it
     exchange    the change feed                                 follow      keeps the matcher at the store's revision
 
 Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and tests call it
@@ -22,11 +23,13 @@ from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
 from hashhub.hub.contribute import Contribute
-from hashhub.hub.entries import Entries, Reviews
+from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
 from hashhub.hub.follow import Follower, Mark
+from hashhub.hub.history import History
 from hashhub.hub.match import Match
 from hashhub.hub.resources import Contributors, Groups, HashSets
+from hashhub.hub.reviews import Reviews
 from hashhub.matcher import Matcher
 from hashhub.model import AlgorithmStatus, Principal, Role, Status
 from hashhub.store import Store
@@ -56,6 +59,7 @@ class Hub:
         self.contribute = Contribute(store, matcher, registry, self._follower, config.shrink_guard)
         self.entries = Entries(store, self._follower)
         self.reviews = Reviews(store)
+        self.history = History(store, self._follower)
         self.match = Match(store, matcher, registry, policies, self._follower, config)
         self.changes = Changes(store, self._follower)
 

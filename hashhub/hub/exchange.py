@@ -73,7 +73,8 @@ class _Place(msgspec.Struct, array_like=True):
     ordinal: int  # its row there,
     entry: int  # and the last of the row's entries that was given
     held: bytes  # the hash sets that the receiver holds, a Roaring bitmap
-    filling: int = 0  # the hash set that it is being given, up to the entry `filled`; 0: none
+    missing: bytes = b""  # those of them whose entries it has not been given, or not all
+    filling: int = 0  # that of the missing ones which it is being given, up to the entry `filled`; 0: none
     filled: int = 0
     view: bytes = b""  # digest of the registry that it has, or is being given; of this one it got `told` lines
     told: int = 0
@@ -178,7 +179,7 @@ class _Page:
         self._store = store
         self._principal = principal
         self._place = place
-        self._held = set(pyroaring.BitMap.deserialize(place.held)) if place.held else set()
+        self._held, self._missing = _unpacked(place.held), _unpacked(place.missing)
         self._size = page_size
         self._bytes = 0
         self._until = time.monotonic() + _PAGE_SECONDS
@@ -191,28 +192,23 @@ class _Page:
             before = self._store.position()
             sight = self._sight()
             self._authors = self._store.review_authors()
-            if self._from_now:
-                self._from_now = False
-                self._held = set(sight)
             nothing_left = (
                 self._tell_losses(sight, before.revision)
                 and self._tell_registry(sight, before.revision)
                 and self._read_log(before.revision)
-                and self._fill(sight)
+                and self._fill()
             )
             # Everything above was read at `after` at the latest: a database that has been there has all of it in its past.
             after = self._store.position()
-            if not nothing_left or after == before or self._is_late:
+            if not nothing_left or after == before or self._is_late():
                 break
         self._place.seen = (after.revision, after.digest)
-        self._place.held = pyroaring.BitMap(self._held).serialize() if self._held else b""
+        self._place.held, self._place.missing = _packed(self._held), _packed(self._missing)
         return (before, True) if nothing_left and after == before else (before, False)
 
-    @property
     def _is_late(self) -> bool:
         return time.monotonic() > self._until
 
-    @property
     def _is_full(self) -> bool:
         return len(self.lines) >= self._size or self._bytes >= _PAGE_BYTES
 
@@ -224,14 +220,22 @@ class _Page:
         return {key: registry.hash_sets[name] for key, name in keys.items() if name in visible}
 
     def _tell_losses(self, sight: Mapping[int, HashSet], revision: int) -> bool:
+        """Withdraw the hash sets that are not in sight any more, and note which ones came into sight."""
         names = self._store.hash_set_keys()
-        for key in sorted(({self._place.filling} - {0} | self._held) - sight.keys()):
-            if self._is_full:
+        for key in sorted(self._held - sight.keys()):
+            if self._is_full():
                 return False
             self._add(ChangedEntry(revision=revision, kind=ChangeKind.WITHDRAW, hash_set_name=names[key]))
             self._held.discard(key)
+            self._missing.discard(key)
             if key == self._place.filling:
                 self._place.filling = 0
+        gained = sight.keys() - self._held
+        self._held |= gained
+        if self._from_now:
+            self._from_now = False
+        else:
+            self._missing |= gained
         return True
 
     def _tell_registry(self, sight: Mapping[int, HashSet], revision: int) -> bool:
@@ -241,7 +245,7 @@ class _Page:
         if digest != place.view:
             place.view, place.told = digest, 0
         for value in view[place.told :]:
-            if self._is_full:
+            if self._is_full():
                 return False
             line = ChangedEntry(
                 revision=revision,
@@ -273,7 +277,7 @@ class _Page:
     def _read_log(self, revision: int) -> bool:
         """Add the changes up to `revision` at least. False when the page ended before."""
         place = self._place
-        followed = self._held | {place.filling}
+        followed = self._held - self._missing | {place.filling}
         while True:
             changes = self._store.changes(place.revision, place.ordinal, _ROWS)
             for change in changes:
@@ -287,13 +291,13 @@ class _Page:
                 if place.revision <= revision:
                     place.revision, place.ordinal = revision + 1, 0
                 return True
-            if self._is_late:
+            if self._is_late():
                 return False
 
     def _tell_change(self, change: Change) -> bool:
         place = self._place
         ids = self._store.change_ids(change)
-        if self._is_full:
+        if self._is_full():
             return False
         while piece := ids.after(place.entry, min(_PIECE, self._size - len(self.lines))):
             if change.hash_set == place.filling:
@@ -312,38 +316,35 @@ class _Page:
             else:
                 # One that is not active any more is left out: the change that made it so follows.
                 entries = [e for e in self._store.get_entries(piece).values() if e.state is EntryState.ACTIVE]
-                done = self._upsert(change.hash_set, entries, change.revision) or done
+                stopped = self._upsert(change.hash_set, entries, change.revision)
+                done = done if stopped is None else stopped
             place.entry = done
-            if self._is_full or self._is_late:
+            if self._is_full() or self._is_late():
                 return False
-        return not self._is_full
+        return not self._is_full()
 
-    def _fill(self, sight: Mapping[int, HashSet]) -> bool:
-        """Give the hash sets that are in sight and not held. False when the page ended before."""
+    def _fill(self) -> bool:
+        """Give the hash sets whose entries are missing. False when the page ended before."""
         place = self._place
-        while True:
-            if not place.filling:
-                gained = sight.keys() - self._held
-                if not gained:
-                    return True
-                place.filling, place.filled = min(gained), 0
-            if self._is_full:
+        while self._missing:
+            if self._is_full():
                 return False
-            hash_set = sight[place.filling]
+            if not place.filling:
+                place.filling, place.filled = min(self._missing), 0
+            contributor, _, set_id = self._store.hash_set_keys()[place.filling].partition("/")
             wanted = min(_PIECE, self._size - len(self.lines))
-            entries = self._store.list_entries(
-                hash_set.contributor, hash_set.id, (EntryState.ACTIVE,), wanted, place.filled
-            )
+            entries = self._store.list_entries(contributor, set_id, (EntryState.ACTIVE,), wanted, place.filled)
             stopped = self._upsert(place.filling, entries)
             if stopped is not None:
                 place.filled = stopped
             elif len(entries) < wanted:
-                self._held.add(place.filling)
+                self._missing.discard(place.filling)
                 place.filling = 0
             else:
                 place.filled = entries[-1].id
-            if self._is_late:
-                return False
+            if self._is_late():
+                return not self._missing
+        return True
 
     def _upsert(self, set_key: int, entries: Sequence[Entry], revision: int = 0) -> int | None:
         """Add entries until the page is full; return the last one's id when some are left, otherwise None."""
@@ -351,7 +352,7 @@ class _Page:
         if set_key in self._authors:
             reviews = self._store.reviews_of(e.id for e in entries)
         for i, entry in enumerate(entries):
-            if i and self._is_full:
+            if i and self._is_full():
                 return entries[i - 1].id
             told = tuple(reviews.get(entry.id, ()))
             line = ChangedEntry(
@@ -366,6 +367,14 @@ class _Page:
     def _add(self, line: ChangedEntry, size: int = 300) -> None:
         self.lines.append(line)
         self._bytes += size
+
+
+def _packed(keys: set[int]) -> bytes:
+    return pyroaring.BitMap(keys).serialize() if keys else b""
+
+
+def _unpacked(packed: bytes) -> set[int]:
+    return set(pyroaring.BitMap.deserialize(packed)) if packed else set()
 
 
 def _size(entry: Entry) -> int:

@@ -15,7 +15,7 @@ from hashhub.hashes import ALGORITHMS, Hash, Metric
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from hashhub.model import Record
+    from hashhub.model import Entry, Record
     from hashhub.store.holds import Hold
 
 _EXACT: Final = frozenset(a.name for a in ALGORITHMS.values() if a.metric is Metric.EXACT)
@@ -52,12 +52,16 @@ class HeldItems:
     def __len__(self) -> int:
         return self._count
 
+    def about(self, item: Record | Entry) -> list[Hold]:
+        """Return the holds that cover an item, those of a source's own deletion messages whatever their time, in the order of revisions."""
+        return sorted({h.entry_id: h for h in self._covering(item)}.values(), key=lambda h: h.revision)
+
     def of(self, record: Record) -> list[Hold]:
         """Return the holds that cover a record, in the order of their revisions."""
         covering = {h.entry_id: h for h in self._covering(record) if h.origin != "SOURCE" or self._is_older(record, h)}
         return sorted(covering.values(), key=lambda h: h.revision)
 
-    def _covering(self, record: Record) -> Iterator[Hold]:
+    def _covering(self, record: Record | Entry) -> Iterator[Hold]:
         external_id, hashes = record.external_id, record.hashes
         if external_id:
             yield from self._by_external_id.get(external_id, ())
@@ -71,7 +75,7 @@ class HeldItems:
         if self._by_trace:
             yield from self._covering_by_trace(record, is_bare=is_bare)
 
-    def _covering_by_trace(self, record: Record, *, is_bare: bool) -> Iterator[Hold]:
+    def _covering_by_trace(self, record: Record | Entry, *, is_bare: bool) -> Iterator[Hold]:
         if record.external_id:
             yield from self._by_trace.get(self._trace_of("EXTERNAL_ID", record.external_id.encode()), ())
         if is_bare:

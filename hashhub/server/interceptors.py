@@ -188,13 +188,22 @@ class Gate:
 
     def _authorise(self, observed: _Observed, roles: frozenset[Role]) -> None:
         """Note who sends the `authorization` header. Raises Unauthenticated; PermissionDenied for another role."""
-        authorization = observed.envelope.authorization
+        # Noted before the role is looked at, so that a refusal says whose token it was.
+        observed.principal = self.authenticate(observed.envelope.authorization)
+        access.allow(observed.principal, *sorted(roles))
+
+    def authorise(self, authorization: str, roles: frozenset[Role]) -> Principal:
+        """Return who sends this `authorization` header. Raises Unauthenticated; PermissionDenied for another role."""
+        principal = self.authenticate(authorization)
+        access.allow(principal, *sorted(roles))
+        return principal
+
+    def authenticate(self, authorization: str) -> Principal:
+        """Return who sends this `authorization` header. Raises Unauthenticated."""
         scheme, _, secret = authorization.partition(" ")
         if authorization and scheme.lower() != "bearer":
             raise Unauthenticated("the authorization header must be `Bearer <token>`", reason=Reason.TOKEN_UNKNOWN)
-        # Noted before the role is looked at, so that a refusal says whose token it was.
-        observed.principal = self._authenticate(secret.strip())
-        access.allow(observed.principal, *sorted(roles))
+        return self._authenticate(secret.strip())
 
 
 class _Observed:
@@ -235,7 +244,8 @@ class _Observed:
         code = _OK if shown is None else str(shown.code)
         self._metrics.observe(self._name, code, seconds)
         self._failed.write_rest()
-        token = self.principal.name if self.principal else "-"
+        # A token that has ended is not let in; its refusal names it.
+        token = self.principal.name if self.principal else shown.metadata.get("token", "-") if shown else "-"
         level = self._level(shown)
         if _log.isEnabledFor(level) and (shown is None or self._failed.may_write(token)):
             _log.log(

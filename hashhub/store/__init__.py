@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from hashhub.store.entries import EntryHit
+from hashhub.store.entries import OBJECTIONS, EntryHit
 from hashhub.store.events import Position
 from hashhub.store.feeds import Change, MatcherChange
 from hashhub.store.holds import Hold, Origin, trace_of
@@ -13,10 +13,13 @@ from hashhub.store.idset import IdSet
 from hashhub.store.locking import lock_data
 from hashhub.store.packing import EntryRow
 from hashhub.store.resources import Registry
+from hashhub.store.standing import DailyLimit
 from hashhub.store.store import Store
 
 __all__ = [
+    "OBJECTIONS",
     "Change",
+    "DailyLimit",
     "EntryHit",
     "EntryRow",
     "Hold",

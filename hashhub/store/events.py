@@ -245,6 +245,11 @@ class Events:
             )
 
 
+def facts_of(body: bytes) -> Facts:
+    """Return the facts of an event."""
+    return _told(body).facts
+
+
 def _told(body: bytes) -> Body:
     try:
         return msgspec.json.decode(body, type=Body)

@@ -3,10 +3,13 @@
 hashes   one byte of algorithm code, then the digest, repeated; an algorithm's digests have one width
 flags    two bits for each field of model.Flags in order, lowest first: 0 not stated, 1 false, 2 true
 details  MessagePack array of the fields `item.PACKED`, in their order; those at the end may be missing
+reasons  JSON array of codes; of an entry that was moved from its state, followed by the code of that state and its reasons, and so on:
+         `["EXPIRED"]2["LOW_QUALITY"]` was in quarantine. Nothing follows where an entry was ACTIVE without remarks.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from operator import attrgetter
 from types import MappingProxyType
@@ -52,6 +55,7 @@ _FROM_TRI: Final = (None, False, True)
 _encode_details: Final = msgspec.msgpack.Encoder().encode
 _decode_details: Final = msgspec.msgpack.Decoder(_Details).decode
 _decode_reasons: Final = msgspec.json.Decoder(tuple[str, ...]).decode
+_JSON: Final = json.JSONDecoder()
 _flags_of_mask: Final[dict[int, Flags]] = {}
 _mask_of_flags: Final[dict[Flags, int]] = {}
 
@@ -102,8 +106,33 @@ def pack_reasons(reasons: tuple[str, ...]) -> str | None:
 
 
 def unpack_reasons(packed: str | None) -> tuple[str, ...]:
-    """Return the reasons."""
-    return _decode_reasons(packed) if packed else ()
+    """Return the reasons of the present state."""
+    if not packed:
+        return ()
+    try:
+        return _decode_reasons(packed)
+    except msgspec.DecodeError:
+        return _split_reasons(packed)[0]
+
+
+def reasons_before(packed: str | None) -> tuple[int, str | None]:
+    """Return the code of the state that an entry was in before its present one, and its packed reasons there."""
+    before = _split_reasons(packed)[1] if packed else ""
+    if not before:
+        return ENTRY_STATES[EntryState.ACTIVE], None
+    return int(before[0]), None if before[1:] == "[]" else before[1:]
+
+
+def replace_reasons(packed: str | None, reasons: tuple[str, ...]) -> str | None:
+    """Return the packed reasons with other ones for the present state, and what stood before unchanged."""
+    before = _split_reasons(packed)[1] if packed else ""
+    return (pack_reasons(reasons) or "[]") + before if before else pack_reasons(reasons)
+
+
+def _split_reasons(packed: str) -> tuple[tuple[str, ...], str]:
+    """Return the first array, and what follows it."""
+    reasons, end = _JSON.raw_decode(packed)
+    return tuple(reasons), packed[end:]
 
 
 def unpack_details(packed: bytes | None) -> Mapping[str, Any]:

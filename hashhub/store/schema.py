@@ -220,12 +220,9 @@ entry: Final = _table(
     sa.Column("expire_time", sa.BigInteger),
     sa.Index("entry_state", "hash_set", "state", "id"),
 )
-sa.Index(
-    "entry_expire_time",
-    entry.c.expire_time,
-    sqlite_where=entry.c.expire_time.is_not(None),
-    postgresql_where=entry.c.expire_time.is_not(None),
-)
+# Without those that are withdrawn, so that a look for what has expired does not meet all that ever did.
+_EXPIRES: Final = sa.and_(entry.c.expire_time.is_not(None), entry.c.state != sa.literal_column("3"))
+sa.Index("entry_expire_time", entry.c.expire_time, sqlite_where=_EXPIRES, postgresql_where=_EXPIRES)
 sa.Index(
     "entry_external_id",
     entry.c.hash_set,

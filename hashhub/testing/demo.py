@@ -42,6 +42,7 @@ from hashhub.model import (
     Reliability,
     Role,
     Verdict,
+    WithdrawalReason,
 )
 from hashhub.schemes.crosswalk import compare
 from hashhub.schemes.dimensions import words
@@ -158,7 +159,10 @@ def _show(console: Console, data: Path) -> None:
         _report(console, reports[_POLICE.id])
 
         _title(console, "5. Uploads", "hashed where they are; the hub sees hashes only")
-        secret = operator.create_token(Principal(name="platform", role=Role.CONSUMER))
+        operator.create_contributor(
+            Contributor(id="platform", display_name="Platform", kind=ContributorKind.PLATFORM, jurisdiction="IE")
+        )
+        secret = operator.create_token(Principal(name="platform", role=Role.CONSUMER, contributor="platform"))
         with Client(address, secret) as platform:
             _match(console, platform, pictures, files)
 
@@ -314,7 +318,7 @@ def _withdraw(console: Console, operator: Client, files: dict[int, bytes]) -> No
     entry = before.result.matches[0].entry
     console.print(Text.assemble(f"{entry.name}: ", _verdict(before.result.verdict), f" at revision {before.revision}"))
     began = time.monotonic()
-    withdrawn = operator.withdraw_entry(entry.name)
+    withdrawn = operator.withdraw_entry(entry.name, WithdrawalReason.ERROR)
     asked = time.monotonic()
     while True:
         after = operator.match(query, options)

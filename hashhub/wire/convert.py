@@ -17,6 +17,7 @@ from hashhub.errors import Violation
 from hashhub.hashes import Hash
 from hashhub.model import (
     TLP,
+    Actor,
     AlgorithmStatus,
     ChangedEntry,
     ChangeKind,
@@ -27,7 +28,10 @@ from hashhub.model import (
     Disposition,
     Entry,
     EntryState,
+    Event,
+    EventKind,
     Finding,
+    Group,
     HashSet,
     Import,
     ImportState,
@@ -37,10 +41,15 @@ from hashhub.model import (
     Purpose,
     Reject,
     Reliability,
+    RevertedEvent,
     Review,
+    ReviewKind,
     Role,
     SchemeStatus,
     Status,
+    Unclassified,
+    Withdrawal,
+    WithdrawalReason,
 )
 from hashhub.wire import names
 from hashhub.wire.fields import (
@@ -62,11 +71,13 @@ from hashhub.wire.records import REVIEW_KIND, put_entry_fields, read_entry_field
 _KIND: Final = EnumMap(ContributorKind, v1.ContributorKind, "CONTRIBUTOR_KIND_")
 _RELIABILITY: Final = EnumMap(Reliability, v1.Reliability, "RELIABILITY_", Reliability.F)
 _PURPOSE: Final = EnumMap(Purpose, v1.Purpose, "PURPOSE_", Purpose.CSAM)
+_UNCLASSIFIED: Final = EnumMap(Unclassified, v1.Unclassified, "UNCLASSIFIED_", Unclassified.QUARANTINED)
 _TLP: Final = EnumMap(TLP, v1.Tlp, "TLP_", TLP.AMBER)
 _ROLE: Final = EnumMap(Role, v1.Role, "ROLE_")
 _ENTRY_STATE: Final = EnumMap(EntryState, v1.EntryState, "ENTRY_STATE_")
 _IMPORT_STATE: Final = EnumMap(ImportState, v1.ImportState, "IMPORT_STATE_", ImportState.OPEN)
 _DISPOSITION: Final = EnumMap(Disposition, v1.Disposition, "DISPOSITION_")
+_WITHDRAWAL_REASON: Final = EnumMap(WithdrawalReason, v1.WithdrawalReason, "WITHDRAWAL_REASON_")
 _CHANGE_KIND: Final = EnumMap(ChangeKind, v1.ChangeKind, "CHANGE_KIND_")
 
 # Contributors and hash sets
@@ -83,6 +94,8 @@ def contributor_to_pb(contributor: Contributor) -> v1.Contributor:
             reliability=_RELIABILITY.to_pb(contributor.reliability),
             takes_from=[names.contributor_name(other) for other in contributor.takes_from],
             create_time=timestamp(contributor.create_time),
+            retire_time=timestamp(contributor.retire_time),
+            objections_accepted_revision=contributor.objections_accepted_revision,
         )
 
 
@@ -106,9 +119,39 @@ def contributor_from_pb(
         "reliability": _RELIABILITY.from_pb(pb.reliability, f"{at}.reliability", wrong),
         "takes_from": taken,
         "create_time": read_time(pb, "create_time", at, wrong),
+        "retire_time": read_time(pb, "retire_time", at, wrong),
+        "objections_accepted_revision": pb.objections_accepted_revision,
     }
     id_field = f"{at}.name" if contributor_id is None else "contributor_id"
     return build(Contributor, values, wrong, at, {"id": id_field})
+
+
+def group_to_pb(group: Group) -> v1.Group:
+    """Return the message of a group."""
+    with Sendable("group"):
+        return v1.Group(
+            name=names.group_name(group.id),
+            display_name=group.display_name,
+            members=[names.contributor_name(member) for member in group.members],
+            create_time=timestamp(group.create_time),
+        )
+
+
+def group_from_pb(pb: v1.Group, *, group_id: str | None = None, at: str = "group") -> Group:
+    """Return the group. `group_id`: the id that a create request gives instead of a name."""
+    wrong: list[Violation] = []
+    own_id = checked(wrong, names.parse_group, pb.name, f"{at}.name") if group_id is None else group_id
+    members = tuple(
+        checked(wrong, names.parse_contributor, name, f"{at}.members[{i}]") or "unread"
+        for i, name in enumerate(pb.members)
+    )
+    values = {
+        "id": own_id or "",
+        "display_name": pb.display_name,
+        "members": tuple(dict.fromkeys(members)),
+        "create_time": read_time(pb, "create_time", at, wrong),
+    }
+    return build(Group, values, wrong, at, {"id": f"{at}.name" if group_id is None else "group_id"})
 
 
 def hash_set_to_pb(hash_set: HashSet) -> v1.HashSet:
@@ -122,6 +165,8 @@ def hash_set_to_pb(hash_set: HashSet) -> v1.HashSet:
             review_depth=hash_set.review_depth,
             marking=marking_to_pb(hash_set.marking),
             create_time=timestamp(hash_set.create_time),
+            unclassified=_UNCLASSIFIED.to_pb(hash_set.unclassified),
+            accepted_revision=hash_set.accepted_revision,
         )
 
 
@@ -143,6 +188,8 @@ def hash_set_from_pb(
         "purpose": _PURPOSE.from_pb(pb.purpose, f"{at}.purpose", wrong),
         "review_depth": pb.review_depth,
         "marking": collect(wrong, marking_from_pb, pb.marking, f"{at}.marking", Marking()),
+        "unclassified": _UNCLASSIFIED.from_pb(pb.unclassified, f"{at}.unclassified", wrong),
+        "accepted_revision": pb.accepted_revision,
         "create_time": read_time(pb, "create_time", at, wrong),
     }
     return build(HashSet, values, wrong, at, fields)
@@ -157,6 +204,8 @@ def marking_to_pb(marking: Marking) -> v1.Marking:
         redistribution=marking.redistribution,
         recipients=marking.recipients,
         disclose_existence=marking.disclose_existence,
+        bulk=marking.bulk,
+        expire_time=timestamp(marking.expire_time),
     )
 
 
@@ -170,7 +219,11 @@ def marking_from_pb(pb: v1.Marking, at: str = "marking") -> Marking:
         "redistribution": pb.redistribution,
         "recipients": tuple(pb.recipients),
         "disclose_existence": pb.disclose_existence,
+        "bulk": pb.bulk,
+        "expire_time": read_time(pb, "expire_time", at, wrong),
     }
+    for i, purpose in enumerate(pb.permitted_purposes):
+        check_text(purpose, f"{at}.permitted_purposes[{i}]", wrong)
     # The model names a marking's own fields `marking.…`.
     return build(Marking, values, wrong, at, {f"marking.{name}": f"{at}.{name}" for name in values})
 
@@ -241,6 +294,10 @@ def entry_to_pb(entry: Entry) -> v1.Entry:
         add(algorithm=value.algorithm, digest=value.digest)
     if entry.classification is not None:
         pb.classification.CopyFrom(classification_to_pb(entry.classification))
+    if entry.withdrawal is not None:
+        pb.withdrawal.CopyFrom(withdrawal_to_pb(entry.withdrawal))
+    pb.predecessors.extend(names.resource_name("Entry", name) for name in entry.predecessors)
+    pb.successors.extend(names.resource_name("Entry", name) for name in entry.successors)
     return pb
 
 
@@ -269,8 +326,58 @@ def entry_from_pb(pb: v1.Entry, at: str = "entry") -> Entry:
         "create_revision": pb.create_revision,
         "update_revision": pb.update_revision,
         **read_entry_fields(pb, at, wrong),
+        "withdrawal": collect(wrong, withdrawal_from_pb, pb.withdrawal, f"{at}.withdrawal", None)
+        if pb.HasField("withdrawal")
+        else None,
+        "predecessors": _entry_names(pb.predecessors, f"{at}.predecessors", wrong),
+        "successors": _entry_names(pb.successors, f"{at}.successors", wrong),
     }
     return build(Entry, values, wrong, at, {})
+
+
+def withdrawal_to_pb(withdrawal: Withdrawal) -> v1.Withdrawal:
+    """Return the message of who withdrew an entry by hand, and why."""
+    return v1.Withdrawal(
+        reason=_WITHDRAWAL_REASON.to_pb(withdrawal.reason),
+        comment=withdrawal.comment,
+        actor=names.token_name(withdrawal.actor) if withdrawal.actor else "",
+        role=_ROLE.to_pb(withdrawal.role) if withdrawal.actor else v1.Role.ROLE_UNSPECIFIED,
+        withdraw_revision=withdrawal.revision,
+        pending=withdrawal.pending,
+    )
+
+
+def withdrawal_from_pb(pb: v1.Withdrawal, at: str = "withdrawal") -> Withdrawal:
+    """Return who withdrew an entry by hand, and why; outsiders are not told by which token."""
+    wrong: list[Violation] = []
+    values = {
+        "reason": _WITHDRAWAL_REASON.from_pb(pb.reason, f"{at}.reason", wrong),
+        "comment": pb.comment,
+        "actor": checked(wrong, names.parse_token, pb.actor, f"{at}.actor") if pb.actor else "",
+        "role": _ROLE.from_pb(pb.role, f"{at}.role", wrong) if pb.actor else Role.CONTRIBUTOR,
+        "revision": pb.withdraw_revision,
+        "pending": pb.pending,
+    }
+    return build(Withdrawal, values, wrong, at, {})
+
+
+def withdrawal_reason_to_pb(reason: WithdrawalReason) -> v1.WithdrawalReason:
+    """Return the wire value of why an entry is withdrawn."""
+    number: v1.WithdrawalReason = _WITHDRAWAL_REASON.to_pb(reason)
+    return number
+
+
+def withdrawal_reason_from_pb(number: int, at: str = "reason") -> WithdrawalReason:
+    """Return why an entry is withdrawn. Raises InvalidArgument when it is not stated."""
+    wrong: list[Violation] = []
+    reason = _WITHDRAWAL_REASON.from_pb(number, at, wrong)
+    refuse(wrong)
+    return reason
+
+
+def _entry_names(pb: Iterable[str], at: str, wrong: list[Violation]) -> tuple[str, ...]:
+    parsed = [checked(wrong, names.parse_entry, name, f"{at}[{i}]") or ("", "", 0) for i, name in enumerate(pb)]
+    return tuple(f"{contributor}/{hash_set}/{entry_id}" for contributor, hash_set, entry_id in parsed)
 
 
 def entry_states_to_pb(states: Iterable[EntryState]) -> list[v1.EntryState]:
@@ -415,33 +522,116 @@ def dispositions_from_pb(dispositions: Iterable[int], at: str = "dispositions") 
 
 def review_to_pb(review: Review, contributor: str, hash_set: str) -> v1.Review:
     """Return the message of a review of an entry in this hash set; a review without an id has no name yet."""
+
+    def name(review_id: int) -> str:
+        return names.review_name(contributor, hash_set, review.entry_id, review_id) if review_id else ""
+
     with Sendable("review"):
         return v1.Review(
-            name=names.review_name(contributor, hash_set, review.entry_id, review.id) if review.id else "",
-            author=review.author,
+            name=name(review.id),
+            author=names.author_name(review.author) if review.author else "",
             kind=REVIEW_KIND.to_pb(review.kind),
             comment=review.comment,
             create_time=timestamp(review.create_time),
+            actor=names.token_name(review.actor) if review.actor else "",
+            role=_ROLE.to_pb(review.role),
+            sets_aside=name(review.sets_aside),
+            awaits_acceptance=review.awaits_acceptance,
+            create_revision=review.revision,
         )
 
 
-def review_from_pb(pb: v1.Review, *, entry_id: int | None = None, at: str = "review") -> Review:
-    """Return the review. `entry_id`: the entry from a create request's parent; the review then has the id 0 and no author."""
+def review_from_pb(pb: v1.Review, at: str = "review") -> Review:
+    """Return a review that was read."""
     wrong: list[Violation] = []
-    entry, review_id = entry_id or 0, 0
-    if entry_id is None:
-        _, _, entry, review_id = checked(wrong, names.parse_review, pb.name, f"{at}.name") or ("", "", 0, 0)
+    _, _, entry, review_id = checked(wrong, names.parse_review, pb.name, f"{at}.name") or ("", "", 0, 0)
+    aside = checked(wrong, names.parse_review, pb.sets_aside, f"{at}.sets_aside") if pb.sets_aside else None
+    values = {
+        "id": review_id,
+        "entry_id": entry,
+        "author": checked(wrong, names.parse_author, pb.author, f"{at}.author") or "",
+        "kind": REVIEW_KIND.from_pb(pb.kind, f"{at}.kind", wrong),
+        "comment": pb.comment,
+        "actor": (checked(wrong, names.parse_token, pb.actor, f"{at}.actor") or "") if pb.actor else "",
+        "role": _ROLE.from_pb(pb.role, f"{at}.role", wrong),
+        "sets_aside": aside[3] if aside else 0,
+        "awaits_acceptance": pb.awaits_acceptance,
+        "create_time": read_time(pb, "create_time", at, wrong),
+        "revision": pb.create_revision,
+    }
+    return build(Review, values, wrong, at, {})
+
+
+def new_review_from_pb(pb: v1.Review, at: str = "review") -> tuple[ReviewKind, str]:
+    """Return what a caller states about an entry: kind and comment. Who says so is not for the caller to say."""
+    wrong: list[Violation] = []
     kind = REVIEW_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
     check_text(pb.comment, f"{at}.comment", wrong)
-    create_time = read_time(pb, "create_time", at, wrong)
     refuse(wrong)
-    return Review(
-        id=review_id,
-        entry_id=entry,
-        author=pb.author,
-        kind=kind,
-        comment=pb.comment,
-        create_time=create_time,
+    return kind, pb.comment
+
+
+def event_to_pb(event: Event) -> v1.Event:
+    """Return the message of an event of the history."""
+    actor = event.actor
+    return v1.Event(
+        name=names.event_name(event.revision),
+        event_time=timestamp(event.time),
+        actor=names.token_name(actor.name) if actor.contributor and actor.name else actor.name,
+        contributor=names.contributor_name(actor.contributor) if actor.contributor else "",
+        role=_ROLE.to_pb(actor.role),
+        kind=event.kind,
+        subject=names.subject_name(event.subject),
+        reason=event.reason,
+        facts={
+            name: ", ".join(value) if isinstance(value, tuple) else str(value) for name, value in event.facts.items()
+        },
+        details=event.details or {},
+        redacted=event.details is None,
+        digest=event.digest,
+        event_revision=event.revision,
+    )
+
+
+def event_from_pb(pb: v1.Event, at: str = "event") -> Event:
+    """Return an event of the history; its facts are text."""
+    wrong: list[Violation] = []
+    time = read_time(pb, "event_time", at, wrong)
+    if time is None or pb.kind not in set(EventKind):
+        wrong.append(Violation(f"{at}.kind", f"is not known to this version: {pb.kind[:40]!r}", "UNKNOWN_VALUE"))
+    role = _ROLE.from_pb(pb.role, f"{at}.role", wrong)
+    subject = checked(wrong, names.parse_subject, pb.subject, f"{at}.subject") or ""
+    contributor = ""
+    if pb.contributor:
+        contributor = checked(wrong, names.parse_contributor, pb.contributor, f"{at}.contributor") or ""
+    refuse(wrong)
+    return Event(
+        revision=pb.event_revision,
+        time=time,  # type: ignore[arg-type]  # refused above
+        actor=Actor(pb.actor.removeprefix("tokens/"), contributor, role),
+        kind=EventKind(pb.kind),
+        subject=subject,
+        reason=pb.reason,
+        facts=dict(pb.facts),
+        details=None if pb.redacted else dict(pb.details),
+        digest=pb.digest,
+    )
+
+
+def reverted_event_to_pb(reverted: RevertedEvent) -> v1.RevertedEvent:
+    """Return the message of what became of an event in a revert."""
+    return v1.RevertedEvent(
+        event=event_to_pb(reverted.event),
+        outcome=reverted.outcome,
+        reverted=reverted.reverted,
+        entry_count=reverted.entry_count,
+    )
+
+
+def reverted_event_from_pb(pb: v1.RevertedEvent) -> RevertedEvent:
+    """Return what became of an event in a revert."""
+    return RevertedEvent(
+        event=event_from_pb(pb.event), outcome=pb.outcome, reverted=pb.reverted, entry_count=pb.entry_count
     )
 
 
@@ -546,6 +736,12 @@ def token_to_pb(token: Principal) -> v1.Token:
             role=_ROLE.to_pb(token.role),
             contributor=names.contributor_name(token.contributor) if token.contributor else "",
             purposes=token.purposes,
+            description=token.description,
+            acts_for_others=token.acts_for_others,
+            may_mirror=token.may_mirror,
+            create_time=timestamp(token.create_time),
+            expire_time=timestamp(token.expire_time),
+            last_use_time=timestamp(token.last_use_time),
         )
 
 
@@ -559,8 +755,19 @@ def token_from_pb(pb: v1.Token, *, token_id: str | None = None, at: str = "token
     role = _ROLE.from_pb(pb.role, f"{at}.role", wrong)
     for i, purpose in enumerate(pb.purposes):
         check_text(purpose, f"{at}.purposes[{i}]", wrong)
+    check_text(pb.description, f"{at}.description", wrong)
+    times = {field: read_time(pb, field, at, wrong) for field in ("create_time", "expire_time", "last_use_time")}
     refuse(wrong)
-    return Principal(name=name or "", role=role, contributor=contributor, purposes=tuple(pb.purposes))
+    return Principal(
+        name=name or "",
+        role=role,
+        contributor=contributor,
+        purposes=tuple(pb.purposes),
+        description=pb.description,
+        acts_for_others=pb.acts_for_others,
+        may_mirror=pb.may_mirror,
+        **times,
+    )
 
 
 def status_to_pb(status: Status) -> v1.Status:

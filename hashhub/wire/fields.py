@@ -145,6 +145,14 @@ def check_text(text: str, field: str, wrong: list[Violation]) -> None:
         wrong.append(Violation(field, "must not hold NUL characters", "NUL_CHARACTER"))
 
 
+def read_text(text: str, field: str) -> str:
+    """Return the text. Raises InvalidArgument when it is too long or cannot be stored."""
+    wrong: list[Violation] = []
+    check_text(text, field, wrong)
+    refuse(wrong)
+    return text
+
+
 def refuse(wrong: list[Violation]) -> None:
     """Raise InvalidArgument with all violations, if there are any."""
     if wrong:
@@ -206,7 +214,7 @@ def read_time(pb: Any, field: str, at: str, wrong: list[Violation]) -> datetime 
             )
         )
         return None
-    return time
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)  # what both databases keep
 
 
 def read_duration(pb: Any, field: str, at: str, wrong: list[Violation]) -> timedelta | None:
@@ -221,6 +229,22 @@ def read_duration(pb: Any, field: str, at: str, wrong: list[Violation]) -> timed
         )
         return None
     return duration
+
+
+def duration_in(request: Message, field: str) -> timedelta | None:
+    """Return the duration in a request's field, None where it has none. Raises InvalidArgument when it is none."""
+    wrong: list[Violation] = []
+    duration = read_duration(request, field, "", wrong)
+    refuse(wrong)
+    return duration
+
+
+def time_in(request: Message, field: str) -> datetime | None:
+    """Return the time in a request's field, None where it has none. Raises InvalidArgument when it is none."""
+    wrong: list[Violation] = []
+    time = read_time(request, field, "", wrong)
+    refuse(wrong)
+    return time
 
 
 def drop_output_only(request: Message) -> None:

@@ -331,7 +331,17 @@ class TestRecords:
         )
 
         name = "hotline-ca/known"
-        arguments = ("--scheme", "vic-us", "--tlp", "red", "--recipient", police, "--review-depth", "2", "--json")
+        arguments = (
+            "--scheme",
+            "vic-us",
+            "--tlp",
+            "red",
+            "--recipient",
+            f"contributors/{police}",
+            "--review-depth",
+            "2",
+            "--json",
+        )
         (made,) = objects(run("hash-set", "create", name, *arguments).stdout)
         assert (made["name"], made["scheme"], made["marking"]["tlp"]) == (name, "vic-us@2.0", "RED")
         (changed,) = objects(run("hash-set", "update", name, "--tlp", "amber-strict", "--json").stdout)
@@ -375,9 +385,10 @@ class TestRecords:
         first = json.loads(follower.stdout.readline())
         assert first == changes[0]
 
-    def test_tokens(self, run: Run, hub: RunningHub, tmp_path: Path) -> None:
+    def test_tokens(self, run: Run, hub: RunningHub, police: str, tmp_path: Path) -> None:
+        create = ("token", "create", "--contributor", police)
         kept = tmp_path / "token"
-        done = run("token", "create", "reader", "--role", "consumer", "--purpose", "moderation", "--out", str(kept))
+        done = run(*create, "reader", "--role", "consumer", "--purpose", "moderation", "--out", str(kept))
         assert done.exit_code == DONE, done.stderr
         assert done.stdout == ""
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
@@ -389,9 +400,9 @@ class TestRecords:
         assert denied.stderr.startswith("error: ")
         # A second one of that name is refused, and the file that was to hold its secret is gone again.
         other = tmp_path / "other"
-        assert run("token", "create", "reader", "--role", "consumer", "--out", str(other)).exit_code == REFUSED
+        assert run(*create, "reader", "--role", "consumer", "--out", str(other)).exit_code == REFUSED
         assert not other.exists()
-        assert run("token", "create", "second", "--role", "consumer", "--out", str(kept)).exit_code == REFUSED
+        assert run(*create, "second", "--role", "consumer", "--out", str(kept)).exit_code == REFUSED
         assert "second" not in run("token", "list").stdout
         assert run("token", "delete", "reader").exit_code == DONE
         time.sleep(1.1)  # a deleted token works for at most a second

@@ -1,4 +1,4 @@
-"""The README's quick starts, run as a new user would, in their order, against a real hub."""
+"""The commands of pages that show some, run as a new user would, in their order, against a real hub."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from hashhub.testing.pictures import picture
 ROOT = Path(__file__).parents[2]
 
 
-def commands() -> list[str]:
-    """Return the lines of the README's shell blocks, continued lines joined, comments cut."""
+def commands(page: str) -> list[str]:
+    """Return the lines of a page's shell blocks, continued lines joined, comments cut."""
     blocks, fence = [], None
-    for line in (ROOT / "README.md").read_text("utf-8").splitlines():
+    for line in (ROOT / page).read_text("utf-8").splitlines():
         if line.startswith("```"):
             fence = line if fence is None else None
         elif fence == "```":
@@ -31,7 +31,8 @@ def commands() -> list[str]:
 
 
 @pytest.mark.timeout(240)
-def test_every_command_works_as_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/terms.md"])
+def test_every_command_works_as_written(tmp_path: Path, page: str) -> None:
     uploads = tmp_path / "uploads"
     uploads.mkdir()
     picture(1, (160, 120)).save(uploads / "one.png")
@@ -43,8 +44,8 @@ def test_every_command_works_as_written(tmp_path: Path) -> None:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HASHHUB_SERVER": hub.address,
         }
-        assert len(commands()) >= 15
-        for command in commands():
+        assert len(commands(page)) >= 15
+        for command in commands(page):
             if command.startswith("curl") and not shutil.which("curl"):
                 continue
             line = command.replace(

@@ -129,7 +129,7 @@ def test_who_may_do_what(desk: Desk, new_set: str, tmp_path: Path) -> None:
     assert "no token was sent" in done.stderr
 
     with desk.client() as hub:
-        consumer = desk.as_(hub.create_token(Principal(name="shop", role=Role.CONSUMER)))
+        consumer = desk.as_(hub.create_token(Principal(name="shop", role=Role.CONSUMER, contributor="hotline")))
         hotline = desk.as_(hub.create_token(Principal(name="hotline", role=Role.CONTRIBUTOR, contributor="hotline")))
     other = desk.hash_set(new_set.replace("hotline/", "police/"))
     desk.contribute(source, other)

@@ -39,7 +39,7 @@ from hashhub.model import (
     Verdict,
 )
 
-OPERATOR = Principal(name="operator", role=Role.OPERATOR)
+OPERATOR = Principal(name="operator", role=Role.OPERATOR, contributor="operator")
 AUDITOR = Principal(name="auditor", role=Role.AUDITOR)
 PLATFORM = Principal(name="platform", role=Role.CONSUMER)
 

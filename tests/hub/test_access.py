@@ -35,9 +35,9 @@ from hashhub.model import (
     Principal,
     Query,
     Reliability,
-    Review,
     ReviewKind,
     Role,
+    WithdrawalReason,
     now,
 )
 from hashhub.store import Store
@@ -69,8 +69,6 @@ def _import(**fields: Any) -> Import:
     )  # fmt: skip
 
 
-_REVIEW = Review(id=0, entry_id=0, author="", kind=ReviewKind.CONFIRMED)
-
 # Use-case -> what calls it (with an entry of alpha/list, and an open import into it), and who may.
 CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]]] = {
     "contributors.create": (lambda h, p, *_: h.contributors.create(p, _new("gamma")), {"operator"}),
@@ -100,13 +98,21 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "contribute.findings": (lambda h, p, _, i: h.contribute.findings(p, i.id, 10, 0), READERS),
     "entries.get": (lambda h, p, e, _: h.entries.get(p, "alpha", "list", e), READERS),
     "entries.list": (lambda h, p, *_: h.entries.list(p, "alpha", "list", (), 10, 0), READERS),
-    "entries.withdraw": (lambda h, p, e, _: h.entries.withdraw(p, "alpha", "list", e), WRITERS),
+    "entries.withdraw": (lambda h, p, e, _: h.entries.withdraw(p, "alpha", "list", e, WithdrawalReason.ERROR), WRITERS),
     "entries.quarantine": (lambda h, p, e, _: h.entries.quarantine(p, "alpha", "list", e), {"operator"}),
     "entries.release": (lambda h, p, e, _: h.entries.release(p, "alpha", "list", e), {"operator"}),
     "reviews.create": (
-        lambda h, p, e, _: h.reviews.create(p, "alpha", "list", e, _REVIEW), {"operator", "owner", "other"},
+        lambda h, p, e, _: h.reviews.create(p, "alpha", "list", e, ReviewKind.CONFIRMED), {"operator", "owner", "other"},
     ),
     "reviews.list": (lambda h, p, e, _: h.reviews.list(p, "alpha", "list", e, 10, 0), ALL_BUT_CONSUMER),
+    "entries.restore": (lambda h, p, e, _: h.entries.restore(p, "alpha", "list", e), WRITERS),
+    "entries.erase": (lambda h, p, e, _: h.entries.erase(p, "alpha", "list", e, validate_only=True), {"operator"}),
+    "reviews.set_aside": (lambda h, p, e, _: h.reviews.set_aside(p, "alpha", "list", e, 1, "no"), {"operator"}),
+    "history.list": (lambda h, p, *_: h.history.list(p, "", "", None, 10, 0), ALL_BUT_CONSUMER),
+    "history.redact": (lambda h, p, *_: h.history.redact(p, 1), {"operator"}),
+    "history.revert": (
+        lambda h, p, *_: h.history.revert(p, "nobody", now(), validate_only=True), {"operator"},
+    ),
     "match.hashes": (
         lambda h, p, *_: h.match.hashes(p, [Query(hashes=(digest("MD5", 1),))], MatchOptions(policy="any")),
         EVERYBODY - {"auditor"},
@@ -168,6 +174,7 @@ class TestRoles:
             "contribute",
             "entries",
             "reviews",
+            "history",
             "match",
             "changes",
             "tokens",
@@ -182,6 +189,7 @@ class TestRoles:
                 "Contribute",
                 "Entries",
                 "Reviews",
+                "History",
                 "Match",
                 "Changes",
                 "Tokens",
@@ -226,7 +234,7 @@ class TestOwnership:
             lambda s: hub.hash_sets.get(OTHER, "alpha", s), "absent"
         ).replace("absent", "hidden")
         for call in (
-            lambda s: hub.reviews.create(OTHER, "alpha", s, entry.id, _REVIEW),
+            lambda s: hub.reviews.create(OTHER, "alpha", s, entry.id, ReviewKind.CONFIRMED),
             lambda s: hub.reviews.list(OTHER, "alpha", s, entry.id, 10, 0),
         ):
             assert _refusal(call, "hidden") == _refusal(call, "absent").replace("absent", "hidden")
@@ -376,7 +384,7 @@ class TestTokens:
             for name, contributor in (("ended", "alpha"), ("replaced", "alpha"), ("retired", "beta"))
         }
         for secret in secrets.values():
-            assert there.tokens.authenticate(secret)
+            assert there.tokens.authenticate(secret).role is Role.CONSUMER
         here.tokens.update(OPERATOR, _token("ended", expire_time=now()), ["expire_time"])
         _, renewed = here.tokens.rotate(OPERATOR, "replaced", timedelta(0))
         here.contributors.retire(OPERATOR, "beta")

@@ -23,6 +23,7 @@ from hashhub.model import (
     Reject,
     ReviewKind,
     Verdict,
+    WithdrawalReason,
 )
 from tests.hub.conftest import OPERATOR, PLATFORM, Desk, Open, digest, item, near, total, writer
 
@@ -441,7 +442,7 @@ class TestAgainstItsOwnHashSet:
         for contributor in ("alpha", "beta"):
             assert any_desk.known(1) == [1]
             (entry,) = any_desk.entries(f"{contributor}/list")
-            any_desk.hub.entries.withdraw(writer(contributor), contributor, "list", entry.id)
+            any_desk.hub.entries.withdraw(writer(contributor), contributor, "list", entry.id, WithdrawalReason.ERROR)
         assert any_desk.known(1) == []
 
 
@@ -457,12 +458,14 @@ class TestQuarantine:
         assert entries.quarantine(OPERATOR, "alpha", "list", entry.id).reasons == ("QUARANTINED_BY_OPERATOR",)
         assert any_desk.match(digest("MD5", 1)).verdict is Verdict.NO_MATCH
         entries.release(OPERATOR, "alpha", "list", entry.id)
-        withdrawn = entries.withdraw(writer("alpha"), "alpha", "list", entry.id)
+        withdrawn = entries.withdraw(writer("alpha"), "alpha", "list", entry.id, WithdrawalReason.ERROR)
         assert withdrawn.reasons == ("WITHDRAWN_BY_CONTRIBUTOR",)
-        assert entries.withdraw(writer("alpha"), "alpha", "list", entry.id) == withdrawn
+        assert entries.withdraw(writer("alpha"), "alpha", "list", entry.id, WithdrawalReason.ERROR) == withdrawn
         any_desk.contribute("alpha/list", item(2, value="1"))
         (other,) = [e for e in any_desk.entries("alpha/list") if e.state is EntryState.ACTIVE]
-        assert entries.withdraw(OPERATOR, "alpha", "list", other.id).reasons == ("WITHDRAWN_BY_OPERATOR",)
+        assert entries.withdraw(OPERATOR, "alpha", "list", other.id, WithdrawalReason.ERROR).reasons == (
+            "WITHDRAWN_BY_OPERATOR",
+        )
         assert any_desk.match(digest("MD5", 1)).verdict is Verdict.NO_MATCH
         for move in (entries.release, entries.quarantine):
             with pytest.raises(FailedPrecondition) as refused:
@@ -473,7 +476,9 @@ class TestQuarantine:
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1))
         (entry,) = desk.entries("alpha/list")
-        tried = desk.hub.entries.withdraw(OPERATOR, "alpha", "list", entry.id, validate_only=True)
+        tried = desk.hub.entries.withdraw(
+            OPERATOR, "alpha", "list", entry.id, WithdrawalReason.ERROR, validate_only=True
+        )
         assert tried.state is EntryState.WITHDRAWN
         assert desk.known(1) == [1]
 

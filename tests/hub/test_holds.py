@@ -9,7 +9,7 @@ import pytest
 
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub.holds import HeldItems
-from hashhub.model import Action, Disposition, Entry, EntryState, Flags, Import, Record
+from hashhub.model import Action, Disposition, Entry, EntryState, Flags, Import, Record, WithdrawalReason
 from hashhub.store.holds import Hold
 from tests.hub.conftest import OPERATOR, Desk, digest, item, near, total, writer
 
@@ -21,7 +21,7 @@ def entry_of(desk: Desk, name: str, number: int, *states: EntryState) -> Entry:
 
 def withdraw(desk: Desk, entry: Entry, *, operator: bool = False) -> None:
     who = OPERATOR if operator else writer(entry.contributor)
-    desk.hub.entries.withdraw(who, entry.contributor, entry.hash_set, entry.id)
+    desk.hub.entries.withdraw(who, entry.contributor, entry.hash_set, entry.id, WithdrawalReason.ERROR)
 
 
 def stays(desk: Desk, done: Import) -> list[str]:

@@ -29,10 +29,10 @@ from hashhub.model import (
     Record,
     RecordReview,
     Reject,
-    Review,
     ReviewKind,
     Unclassified,
     Verdict,
+    WithdrawalReason,
 )
 from hashhub.schemes import load
 from hashhub_connectors.csv_mapping import MappedCSV
@@ -314,7 +314,7 @@ class TestWhatOthersStateDoesNotMatter:
             desk.contribute("hidden/other", item(n, algorithms=("MD5", "PDQ"), value="4"))
             desk.contribute("alpha/own", item(n, hashes=(digest("SHA1", n), digest("MD5", n + 200))))
         for entry in desk.entries("hidden/list")[:3]:
-            desk.hub.entries.withdraw(writer("hidden"), "hidden", "list", entry.id)
+            desk.hub.entries.withdraw(writer("hidden"), "hidden", "list", entry.id, WithdrawalReason.ERROR)
         for entry in desk.entries("hidden/other")[:3]:
             desk.hub.entries.quarantine(OPERATOR, "hidden", "other", entry.id)
 
@@ -565,8 +565,7 @@ class TestReviewsThatASourceCarries:
             desk.contribute(name, item(1))
         desk.contributor("nl")
         (entry,) = desk.entries("alpha/list")
-        objection = Review(id=0, entry_id=0, author="", kind=ReviewKind.FALSE_POSITIVE)
-        desk.hub.reviews.create(writer("nl"), "alpha", "list", entry.id, objection)
+        desk.hub.reviews.create(writer("nl"), "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE)
         before = desk.verdict(1, policy="block")
         forged = tuple(RecordReview(ReviewKind.CONFIRMED, name) for name in ("nl", "operator", ""))
         desk.contribute("alpha/list", item(1, reviews=forged))

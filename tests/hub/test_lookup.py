@@ -24,7 +24,6 @@ from hashhub.model import (
     Purpose,
     Query,
     Record,
-    Review,
     ReviewKind,
     Role,
     Verdict,
@@ -155,8 +154,7 @@ class TestHostile:
 
     def test_an_objection_of_somebody_who_does_not_count_is_told(self, listed: Desk) -> None:
         (entry,) = listed.entries("alpha/list")
-        said = Review(id=0, entry_id=0, author="", kind=ReviewKind.FALSE_POSITIVE)
-        listed.hub.reviews.create(writer("hostile"), "alpha", "list", entry.id, said)
+        listed.hub.reviews.create(writer("hostile"), "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE)
         found = listed.match(digest("MD5", 1), policy="block")
         assert found.verdict is Verdict.MATCH
         assert [r.entries for r in found.reasons if r.code == "DOUBT_LESS_RELIABLE"] == [(entry.name,)]

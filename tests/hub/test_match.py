@@ -23,7 +23,6 @@ from hashhub.model import (
     Principal,
     Purpose,
     Query,
-    Review,
     ReviewKind,
     Role,
     Verdict,
@@ -210,8 +209,7 @@ class TestPolicies:
         (entry,) = any_desk.entries("alpha/list")
 
         def review(kind: ReviewKind) -> None:
-            said = Review(id=0, entry_id=0, author="forged", kind=kind)
-            made = any_desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, said)
+            made = any_desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, kind)
             assert made.author == "beta"
 
         assert any_desk.verdict(1, policy="block") is Verdict.MATCH

@@ -8,14 +8,24 @@ import msgspec
 import pytest
 
 from hashhub.hygiene import Code
-from hashhub.model import Action, Entry, EntryState, Import, Record, RecordReview, Review, ReviewKind, Verdict
+from hashhub.model import (
+    Action,
+    Entry,
+    EntryState,
+    Import,
+    Record,
+    RecordReview,
+    Review,
+    ReviewKind,
+    Verdict,
+    WithdrawalReason,
+)
 from hashhub.store import LAST_ENTRY
 from tests.hub.conftest import AUDITOR, OPERATOR, Desk, digest, item, writer
 
 
 def dispute(desk: Desk, entry: Entry, kind: ReviewKind = ReviewKind.FALSE_POSITIVE, who: str = "beta") -> Review:
-    said = Review(id=0, entry_id=0, author="", kind=kind)
-    return desk.hub.reviews.create(writer(who), entry.contributor, entry.hash_set, entry.id, said)
+    return desk.hub.reviews.create(writer(who), entry.contributor, entry.hash_set, entry.id, kind)
 
 
 def reviews(desk: Desk, entry: Entry) -> list[Review]:
@@ -28,7 +38,7 @@ def only(desk: Desk, *states: EntryState) -> Entry:
 
 
 def withdraw(desk: Desk, entry: Entry) -> None:
-    desk.hub.entries.withdraw(writer("alpha"), "alpha", "list", entry.id)
+    desk.hub.entries.withdraw(writer("alpha"), "alpha", "list", entry.id, WithdrawalReason.ERROR)
 
 
 def delete(desk: Desk, stated: Record) -> None:
@@ -271,7 +281,9 @@ class TestTheSameFileAgain:
             any_desk.hash_set(name)
         done = self.send(any_desk)
         any_desk.contribute("beta/list", item(1))
-        any_desk.hub.entries.withdraw(OPERATOR, "beta", "list", any_desk.entries("beta/list")[0].id)
+        any_desk.hub.entries.withdraw(
+            OPERATOR, "beta", "list", any_desk.entries("beta/list")[0].id, WithdrawalReason.ERROR
+        )
         assert self.send(any_desk) == done
 
     def test_a_quarantine_by_an_operator_is_not_undone(self, any_desk: Desk) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hashhub.errors import NotFound
-from hashhub.model import ChangeKind, Counts, EntryState
+from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState
 from hashhub.store import IdSet, Store
 from hashhub.store import entries as entries_module
 from hashhub.store import imports as module
@@ -147,8 +147,8 @@ def test_matchers_get_whole_revisions(filled: Store, fill: Any) -> None:
     staged, upsert = changes[:2]
     assert staged.ids.after(0, 99) == upsert.ids.after(0, 99) == ids
     assert staged.import_key == upsert.import_key != 0
-    filled.set_entry_state(ids[1], EntryState.QUARANTINED, ("R",), expected=EntryState.ACTIVE)
-    filled.set_entry_state(ids[1], EntryState.ACTIVE, (), expected=EntryState.QUARANTINED)
+    filled.quarantine_entry(ids[1], by=SYSTEM)
+    filled.release_entry(ids[1], by=SYSTEM)
     last = filled.matcher_changes(revision)
     assert [(x.kind, x.ids.first, x.import_key) for x in last] == [("WITHDRAW", ids[1], 0), ("UPSERT", ids[1], 0)]
 
@@ -194,7 +194,7 @@ def test_a_matcher_can_tell_what_a_withdrawal_took_from_a_staged_import(
 def test_all_digests_are_those_of_active_entries_once_each(filled: Store, fill: Any, chunk: int) -> None:
     ids = fill.contribute(filled, [1, 2, 3, 1, 2, 4, 5])
     filled.withdraw_entries([ids[0], ids[2]], "X")  # 1 has another entry, 3 has not
-    filled.set_entry_state(ids[5], EntryState.QUARANTINED, (), expected=EntryState.ACTIVE)
+    filled.quarantine_entry(ids[5], by=SYSTEM)
     import_id = fill.begin(filled)
     fill.stage(filled, import_id, [6])
     filled.release_commit(import_id)

@@ -9,6 +9,7 @@ import pytest
 from hashhub import item
 from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, Reason
 from hashhub.model import (
+    SYSTEM,
     Classification,
     Counts,
     Disposition,
@@ -159,7 +160,7 @@ def test_nothing_staged_is_visible(filled: Store, fill: Any, monkeypatch: pytest
     with pytest.raises(NotFound):
         filled.withdraw_entries(staged, "X")
     with pytest.raises(NotFound):
-        filled.set_entry_state(staged[0], EntryState.WITHDRAWN, (), expected=EntryState.ACTIVE)
+        filled.quarantine_entry(staged[0], by=SYSTEM)
     filled.finish_commit(import_id, counts=Counts())
     assert fill.found(filled, 1) == [old, staged[0]]
     assert [e.id for e in filled.list_entries("alpha", "list")] == [old, *staged]

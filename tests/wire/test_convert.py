@@ -30,6 +30,7 @@ from hashhub.model import (
     EntryState,
     Finding,
     Flags,
+    Group,
     HashFault,
     HashSet,
     Import,
@@ -52,6 +53,7 @@ from hashhub.model import (
     Role,
     SchemeStatus,
     Status,
+    Unclassified,
     Verdict,
 )
 
@@ -99,6 +101,15 @@ contributors = st.builds(
     reliability=st.sampled_from(Reliability),
     takes_from=st.lists(slugs.map(lambda s: f"x{s}"), max_size=3).map(tuple),
     create_time=times,
+    retire_time=times,
+    objections_accepted_revision=int64s,
+)
+groups = st.builds(
+    Group,
+    id=slugs,
+    display_name=texts,
+    members=st.lists(slugs, max_size=3, unique=True).map(tuple),
+    create_time=times,
 )
 markings = st.builds(
     Marking,
@@ -106,8 +117,10 @@ markings = st.builds(
     permitted_purposes=tuples(filled),
     legal_basis=texts,
     redistribution=st.booleans(),
-    recipients=tuples(slugs.map(lambda s: f"contributors/{s}")),
+    recipients=tuples(st.tuples(st.sampled_from(["contributors", "groups", "tokens"]), slugs).map("/".join)),
     disclose_existence=st.booleans(),
+    bulk=st.booleans(),
+    expire_time=times,
 )
 hash_sets = st.builds(
     HashSet,
@@ -118,6 +131,8 @@ hash_sets = st.builds(
     purpose=st.sampled_from(Purpose),
     review_depth=st.integers(0, 100),
     marking=markings,
+    unclassified=st.sampled_from(Unclassified),
+    accepted_revision=int64s,
     create_time=times,
 )
 provenances = st.builds(
@@ -263,6 +278,7 @@ def _first(from_pbs: Callable[..., list[Any]]) -> Callable[[Any], Any]:
 
 
 ROUND_TRIPS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Message], Callable[[Any], Any]]] = {
+    "group": (groups, wire.group_to_pb, wire.group_from_pb),
     "contributor": (contributors, wire.contributor_to_pb, wire.contributor_from_pb),
     "hash set": (hash_sets, wire.hash_set_to_pb, wire.hash_set_from_pb),
     "marking": (markings, wire.marking_to_pb, wire.marking_from_pb),

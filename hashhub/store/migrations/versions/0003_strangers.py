@@ -169,8 +169,8 @@ def _tables() -> None:
         "entry_expire_time",
         "entry",
         ["expire_time"],
-        sqlite_where=sa.text("expire_time IS NOT NULL"),
-        postgresql_where=sa.text("expire_time IS NOT NULL"),
+        sqlite_where=sa.text("expire_time IS NOT NULL AND state != 3"),
+        postgresql_where=sa.text("expire_time IS NOT NULL AND state != 3"),
     )
     op.add_column("import", sa.Column("has_classifications", sa.Boolean(), nullable=True))
     op.add_column("import", sa.Column("actor", sa.Text(), server_default="", nullable=False))

@@ -1,0 +1,575 @@
+"""A local copy of what a token may hold, in SQLite, kept up to date through the change feed. docs/mirror.md documents its tables.
+
+    hub ──ListChanges, FollowChanges──> page ──one transaction──> mirror.db: the page's lines, and the position behind them
+
+The position moves in the transaction that applies the lines, so a copy that is killed anywhere goes on exactly where it was. When the hub does
+not know the position any more (its database was restored from a backup), the copy starts from nothing under a new generation, and drops what
+still belongs to the old one once the hub says that it is complete: at no moment is it empty.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NoReturn, Self
+
+import msgspec
+
+from hashhub import v1, wire
+from hashhub.client.transport import Transport
+from hashhub.errors import (
+    Conflict,
+    DataLoss,
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    Reason,
+    Unavailable,
+)
+from hashhub.model import Contributor, Flags, HashSet, now
+
+FILE_NAME: Final = "mirror.db"
+SCHEMA_VERSION: Final = 1
+_OWN_FILES: Final = frozenset({FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"})
+_PAGE: Final = 1000
+_PATIENCE: Final = 60.0  # seconds for which one page is tried again
+_FIRST_PAUSE: Final = 1.0  # seconds before a stream that broke is taken up again; doubles each time
+_LONGEST_PAUSE: Final = 30.0
+_HEAD_SECONDS: Final = 60.0  # between two heads that are kept
+_FLAGS: Final = Flags.__struct_fields__
+_NO_FLAGS: Final = (None,) * len(_FLAGS)
+_PUT_ENTRY: Final = f"INSERT INTO entry VALUES ({', '.join('?' * 23)})"  # noqa: S608 - marks only
+_HASH_SET_COLUMNS: Final = (
+    "name", "contributor", "display_name", "scheme", "purpose", "review_depth", "unclassified", "accepted_revision", "tlp",
+    "permitted_purposes", "legal_basis", "redistribution", "recipients", "disclose_existence", "bulk", "expire_time", "generation",
+)  # fmt: skip
+
+OnPage = Callable[[int, bool], None]
+"""Is told, after each page, how many lines were applied so far and whether the copy is complete."""
+Answer = v1.ListChangesResponse | v1.FollowChangesResponse
+
+_SCHEMA: Final = """
+CREATE TABLE meta (
+    key INTEGER PRIMARY KEY CHECK (key = 1),
+    schema_version INTEGER NOT NULL,
+    server TEXT NOT NULL,
+    position TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    complete INTEGER NOT NULL,
+    complete_revision INTEGER NOT NULL,
+    complete_time TEXT,
+    answer_time TEXT,
+    generation INTEGER NOT NULL,
+    sweeping INTEGER NOT NULL
+);
+CREATE TABLE head (revision INTEGER, digest TEXT, time TEXT NOT NULL, PRIMARY KEY (revision, digest)) WITHOUT ROWID;
+CREATE TABLE contributor (
+    id TEXT PRIMARY KEY,
+    display_name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    jurisdiction TEXT NOT NULL,
+    reliability TEXT NOT NULL,
+    takes_from TEXT NOT NULL,
+    retire_time TEXT,
+    objections_accepted_revision INTEGER NOT NULL,
+    generation INTEGER NOT NULL
+);
+CREATE TABLE hash_set (
+    key INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    contributor TEXT NOT NULL,
+    display_name TEXT NOT NULL,
+    scheme TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    review_depth INTEGER NOT NULL,
+    unclassified TEXT NOT NULL,
+    accepted_revision INTEGER NOT NULL,
+    tlp TEXT NOT NULL,
+    permitted_purposes TEXT NOT NULL,
+    legal_basis TEXT NOT NULL,
+    redistribution INTEGER NOT NULL,
+    recipients TEXT NOT NULL,
+    disclose_existence INTEGER NOT NULL,
+    bulk INTEGER NOT NULL,
+    expire_time TEXT,
+    generation INTEGER NOT NULL
+);
+CREATE TABLE classification (
+    key INTEGER PRIMARY KEY,
+    scheme TEXT NOT NULL,
+    region TEXT NOT NULL,
+    value TEXT NOT NULL,
+    draft INTEGER NOT NULL,
+    dimensions TEXT NOT NULL,
+    UNIQUE (scheme, region, value, draft, dimensions)
+);
+CREATE TABLE source (
+    key INTEGER PRIMARY KEY,
+    import TEXT NOT NULL UNIQUE,
+    connector TEXT NOT NULL,
+    connector_version TEXT NOT NULL,
+    source_digest TEXT NOT NULL
+);
+CREATE TABLE entry (
+    id INTEGER PRIMARY KEY,
+    hash_set INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    position TEXT NOT NULL,
+    member TEXT NOT NULL,
+    external_id TEXT NOT NULL,
+    classification INTEGER,
+    victim_identified INTEGER,
+    offender_identified INTEGER,
+    distributed INTEGER,
+    suspected INTEGER,
+    self_generated INTEGER,
+    media_type TEXT NOT NULL,
+    media_size_bytes INTEGER,
+    series TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    quality INTEGER,
+    source_time TEXT NOT NULL,
+    expire_time TEXT,
+    reasons TEXT NOT NULL,
+    create_revision INTEGER NOT NULL,
+    update_revision INTEGER NOT NULL,
+    generation INTEGER NOT NULL
+);
+CREATE INDEX entry_hash_set ON entry (hash_set);
+CREATE TABLE hash (entry INTEGER, algorithm TEXT, digest BLOB, PRIMARY KEY (entry, algorithm, digest)) WITHOUT ROWID;
+CREATE INDEX hash_digest ON hash (digest, algorithm);
+CREATE TABLE review (
+    entry INTEGER,
+    id INTEGER,
+    author TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    role TEXT NOT NULL,
+    sets_aside INTEGER NOT NULL,
+    awaits_acceptance INTEGER NOT NULL,
+    create_revision INTEGER NOT NULL,
+    PRIMARY KEY (entry, id)
+) WITHOUT ROWID;
+"""
+
+
+class MirrorState(msgspec.Struct, frozen=True, kw_only=True):
+    """How current a copy is.
+
+    `is_complete`: it holds exactly what its token may hold at `revision`. `complete_revision` and `complete_time`: when that was true last.
+    `answer_time`: when the hub answered last; a copy that has heard nothing for long is stale, whatever else it says. `has_started_over`:
+    the hub's database was restored, and the copy is being, or was just, brought in line with it. `lines`: how many changes this run applied.
+    """
+
+    revision: int
+    is_complete: bool
+    complete_revision: int
+    complete_time: datetime | None
+    answer_time: datetime | None
+    head: str
+    entries: int
+    hash_sets: int
+    lines: int = 0
+    has_started_over: bool = False
+
+
+class Mirror:
+    """A copy in a directory of its own. Several processes may read its file; of two that write, the slower one is refused."""
+
+    def __init__(self, directory: Path, transport: Transport) -> None:
+        """Open the copy, or make an empty one: the directory and the file are for their owner only.
+
+        Raises InvalidArgument for a directory that others can read and that holds other files, or for a copy of another version.
+        """
+        path = _prepare(directory)
+        self._transport = transport
+        self._lines = 0
+        self._started_over = False
+        self._head_kept = float("-inf")
+        with _mapped():
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
+            for pragma in (
+                "journal_mode = WAL",
+                "synchronous = NORMAL",  # a power cut may undo the last pages, together with their position
+                "secure_delete = ON",  # what a hub erased must not stand in free pages
+                "cache_size = -131072",  # KiB
+                "wal_autocheckpoint = 16384",  # pages
+                "journal_size_limit = 268435456",  # bytes
+            ):
+                self._db.execute(f"PRAGMA {pragma}").close()
+            with self._transaction():
+                if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
+                    for statement in _SCHEMA.split(";"):
+                        self._db.execute(statement)
+                    self._db.execute(
+                        "INSERT INTO meta VALUES (1, ?, ?, '', 0, 0, 0, NULL, NULL, 1, 0)",
+                        (SCHEMA_VERSION, transport.address),
+                    )
+            [(version, self._position, self._generation)] = self._rows(
+                "SELECT schema_version, position, generation FROM meta"
+            )
+            if version != SCHEMA_VERSION:
+                raise InvalidArgument.field(
+                    "directory",
+                    f"holds a copy with tables of version {version}, this hashhub writes version {SCHEMA_VERSION}; name another one",
+                    "NOT_ALLOWED",
+                )
+            self._db.execute("UPDATE meta SET server = ?", (transport.address,))
+            self._read_keys()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def update(self, on_page: OnPage | None = None) -> None:
+        """Bring the copy up to date.
+
+        Raises InvalidArgument when it was made with another token or from another hub, and what else the hub answers.
+        """
+        try:
+            self._update(on_page)
+        except FailedPrecondition as e:
+            if e.reason is not Reason.POSITION_UNKNOWN:
+                raise
+            self.start_over()
+            self._update(on_page)
+
+    def follow(self, on_page: OnPage | None = None) -> NoReturn:
+        """Bring the copy up to date and keep it so, through restarts of the hub.
+
+        It ends by an exception only: HashHubError, once the token does not allow it any more or the copy cannot be written.
+        """
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                self.update(on_page)
+                request = v1.FollowChangesRequest(position=self._position)
+                for answer in self._transport.stream("ChangeService/FollowChanges", request, v1.FollowChangesResponse):
+                    self._apply(answer, on_page)
+                    pause = _FIRST_PAUSE
+            except FailedPrecondition as e:
+                if e.reason is not Reason.POSITION_UNKNOWN:
+                    raise
+                self.start_over()
+            except (Unavailable, LimitExceeded) as e:
+                if e.reason is Reason.DISK_FULL:  # of this machine: only a person can make room
+                    raise
+                # The copy stays as it is, and says since when it has heard nothing.
+                time.sleep(max(pause, e.retry_after or 0.0))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _update(self, on_page: OnPage | None) -> None:
+        with ThreadPoolExecutor(1, thread_name_prefix="mirror") as ahead:
+            answer = _page(self._transport, self._position)
+            while True:
+                # The next page is on its way while this one is written.
+                following = None if answer.complete else ahead.submit(_page, self._transport, answer.next_position)
+                self._apply(answer, on_page)
+                if following is None:
+                    return
+                answer = following.result()
+
+    def state(self) -> MirrorState:
+        """Return how current the copy is."""
+        with _mapped():
+            [(revision, complete, complete_revision, complete_time, answer_time)] = self._rows(
+                "SELECT revision, complete, complete_revision, complete_time, answer_time FROM meta"
+            )
+            heads = self._rows("SELECT revision, digest FROM head ORDER BY time DESC, revision DESC LIMIT 1")
+            [(entries, sets)] = self._rows("SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM hash_set)")
+        return MirrorState(
+            revision=revision,
+            is_complete=bool(complete),
+            complete_revision=complete_revision,
+            complete_time=_time(complete_time),
+            answer_time=_time(answer_time),
+            head=f"{heads[0][0]}:{heads[0][1]}" if heads else "",
+            entries=entries,
+            hash_sets=sets,
+            lines=self._lines,
+            has_started_over=self._started_over,
+        )
+
+    def start_over(self) -> None:
+        """Go back to the beginning of the feed; what is held stays until the hub says that everything was given anew."""
+        with _mapped(), self._transaction():
+            self._generation += 1
+            self._db.execute(
+                "UPDATE meta SET position = '', complete = 0, generation = ?, sweeping = 1", (self._generation,)
+            )
+        self._position = ""
+        self._started_over = True
+
+    def _apply(self, answer: Answer, on_page: OnPage | None) -> None:
+        """Take in the lines behind the position, and move it on. Raises Conflict when another process has moved it meanwhile."""
+        at = _text(now())
+        head_revision, _, digest = answer.head.partition(":")
+        keeps_head = answer.complete and digest and time.monotonic() - self._head_kept >= _HEAD_SECONDS
+        with _mapped():
+            try:
+                with self._transaction():
+                    [(position, sweeping)] = self._rows("SELECT position, sweeping FROM meta")
+                    if position != self._position:
+                        raise Conflict("another process is keeping this copy; end one of the two")
+                    self._take(answer.changes)
+                    if answer.complete and sweeping:
+                        self._sweep()
+                    if keeps_head:
+                        self._db.execute(
+                            "INSERT OR IGNORE INTO head VALUES (?, ?, ?)", (int(head_revision), digest, at)
+                        )
+                    self._db.execute(
+                        "UPDATE meta SET position = ?, revision = ?, complete = ?, answer_time = ?",
+                        (answer.next_position, answer.revision, answer.complete, at),
+                    )
+                    if answer.complete:
+                        self._db.execute(
+                            "UPDATE meta SET complete_revision = revision, complete_time = answer_time, sweeping = 0"
+                        )
+            except BaseException:
+                self._read_keys()  # as they were before
+                raise
+        if keeps_head:
+            self._head_kept = time.monotonic()
+        self._position = answer.next_position
+        self._lines += len(answer.changes)
+        if on_page is not None:
+            on_page(self._lines, answer.complete)
+
+    def _take(self, changes: Iterable[v1.Change]) -> None:
+        # The last word on each entry; a page may hold several.
+        entries: dict[int, v1.Change | None] = {}
+        for change in changes:
+            if change.HasField("entry"):
+                entries[wire.parse_entry(change.entry.name)[2]] = change
+            elif "/entries/" in change.name:
+                entries[wire.parse_entry(change.name)[2]] = None
+            else:
+                self._put_entries(entries)
+                entries = {}
+                self._take_registry(change)
+        self._put_entries(entries)
+
+    def _put_entries(self, entries: dict[int, v1.Change | None]) -> None:
+        if not entries:
+            return
+        execute = self._db.executemany
+        if self._rows("SELECT 1 FROM entry WHERE id BETWEEN ? AND ? LIMIT 1", (min(entries), max(entries))):
+            ids = [(i,) for i in entries]
+            for table, column in (("hash", "entry"), ("review", "entry"), ("entry", "id")):
+                execute(f"DELETE FROM {table} WHERE {column} = ?", ids)  # noqa: S608 - our own names
+        given = [(i, change) for i, change in entries.items() if change is not None]
+        execute(_PUT_ENTRY, [self._row(i, change.entry) for i, change in given])
+        execute(
+            "INSERT OR IGNORE INTO hash VALUES (?, ?, ?)",
+            [(i, h.algorithm, h.digest) for i, change in given for h in change.entry.hashes],
+        )
+        execute(
+            "INSERT INTO review VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (i, r.id, r.author, r.kind, r.role, r.sets_aside, r.awaits_acceptance, r.revision)
+                for i, change in given
+                if change.reviews
+                for r in wire.changed_entry_from_pb(change).reviews
+            ],
+        )
+
+    def _row(self, entry_id: int, e: v1.Entry) -> tuple[Any, ...]:
+        p, has = e.provenance, e.HasField
+        f = e.flags if has("flags") else None
+        name = getattr(p, "import")
+        contributor, set_id, _ = wire.parse_entry(e.name)
+        return (
+            entry_id,
+            self._set_keys[f"{contributor}/{set_id}"],
+            self._sources.get(name) or self._new_source(name, p),
+            p.position,
+            p.member,
+            e.external_id,
+            self._classification(e.classification) if has("classification") else None,
+            *(_NO_FLAGS if f is None else [getattr(f, name) if f.HasField(name) else None for name in _FLAGS]),
+            e.media_type,
+            e.media_size_bytes if has("media_size_bytes") else None,
+            e.series,
+            _json(list(e.tags)) if e.tags else "[]",
+            e.quality if has("quality") else None,
+            e.source_time,
+            _text(e.expire_time.ToDatetime(tzinfo=UTC)) if has("expire_time") else None,
+            _json(list(e.reasons)) if e.reasons else "[]",
+            e.create_revision,
+            e.update_revision,
+            self._generation,
+        )
+
+    def _new_source(self, name: str, p: v1.Provenance) -> int:
+        sql = (
+            "INSERT INTO source (import, connector, connector_version, source_digest) VALUES (?, ?, ?, ?) RETURNING key"
+        )
+        [(key,)] = self._rows(sql, (name, p.connector, p.connector_version, p.source_digest))
+        self._sources[name] = key
+        return int(key)
+
+    def _classification(self, c: v1.Classification) -> int:
+        packed = c.SerializeToString()
+        key = self._classifications.get(packed)
+        if key is None:
+            dimensions = _json(wire.dimensions_from_pb(c.dimensions))
+            values = (c.scheme, c.region, c.value, c.draft, dimensions)
+            self._db.execute(
+                "INSERT OR IGNORE INTO classification (scheme, region, value, draft, dimensions) VALUES (?, ?, ?, ?, ?)",
+                values,
+            )
+            [(key,)] = self._rows(
+                "SELECT key FROM classification WHERE (scheme, region, value, draft, dimensions) = (?, ?, ?, ?, ?)",
+                values,
+            )
+            self._classifications[packed] = key
+        return int(key)
+
+    def _take_registry(self, change: v1.Change) -> None:
+        line = wire.changed_entry_from_pb(change)
+        if line.hash_set is not None:
+            self._put_hash_set(line.hash_set)
+        elif line.contributor is not None:
+            self._put_contributor(line.contributor)
+        elif line.hash_set_name:
+            key = self._set_keys.pop(line.hash_set_name, 0)
+            self._drop_entries("hash_set = ?", (key,))
+            self._db.execute("DELETE FROM hash_set WHERE key = ?", (key,))
+
+    def _put_hash_set(self, h: HashSet) -> None:
+        m = h.marking
+        values = (
+            h.name, h.contributor, h.display_name, h.scheme, h.purpose, h.review_depth, h.unclassified, h.accepted_revision,
+            m.tlp, _json(m.permitted_purposes), m.legal_basis, m.redistribution, _json(m.recipients), m.disclose_existence, m.bulk,
+            _text(m.expire_time), self._generation,
+        )  # fmt: skip
+        columns = _HASH_SET_COLUMNS
+        [(key,)] = self._rows(
+            f"INSERT INTO hash_set ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "  # noqa: S608 - our own names
+            f"ON CONFLICT (name) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in columns[1:])} RETURNING key",
+            values,
+        )
+        self._set_keys[h.name] = key
+
+    def _put_contributor(self, c: Contributor) -> None:
+        values = (
+            c.id, c.display_name, c.kind, c.jurisdiction, c.reliability, _json(c.takes_from), _text(c.retire_time),
+            c.objections_accepted_revision, self._generation,
+        )  # fmt: skip
+        self._db.execute("INSERT OR REPLACE INTO contributor VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def _sweep(self) -> None:
+        """Drop what was not given again since the last start from nothing."""
+        old = (self._generation,)
+        self._drop_entries("generation < ?", old)
+        self._db.execute("DELETE FROM hash_set WHERE generation < ?", old)
+        self._db.execute("DELETE FROM contributor WHERE generation < ?", old)
+        self._read_keys()
+
+    def _read_keys(self) -> None:
+        self._set_keys: dict[str, int] = dict(self._rows("SELECT name, key FROM hash_set"))
+        self._sources: dict[str, int] = dict(self._rows("SELECT import, key FROM source"))
+        self._classifications: dict[bytes, int] = {}
+
+    def _drop_entries(self, which: str, values: tuple[Any, ...]) -> None:
+        for table in ("hash", "review"):
+            self._db.execute(f"DELETE FROM {table} WHERE entry IN (SELECT id FROM entry WHERE {which})", values)  # noqa: S608 - our own text
+        self._db.execute(f"DELETE FROM entry WHERE {which}", values)  # noqa: S608 - likewise
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with closing(self._db.execute(sql, values)) as cursor:
+            return cursor.fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+def _page(transport: Transport, position: str) -> v1.ListChangesResponse:
+    request = v1.ListChangesRequest(position=position, page_size=_PAGE)
+    try:
+        return transport.call("ChangeService/ListChanges", request, v1.ListChangesResponse, retry_seconds=_PATIENCE)
+    except InvalidArgument as e:
+        if position and any(v.field == "position" for v in e.violations):
+            raise InvalidArgument(
+                "the copy was made with another token or from another hub, which this one cannot go on from; "
+                "use that token, name another directory, or replace what it holds with --start-over",
+                violations=e.violations,
+            ) from e
+        raise
+
+
+def _prepare(directory: Path) -> Path:
+    """Make the directory and the file, or see that nobody else can read them; return the file's path."""
+    path = directory / FILE_NAME
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(directory.stat().st_mode) & 0o077:
+            if not {p.name for p in directory.iterdir()} <= _OWN_FILES:
+                raise InvalidArgument.field(
+                    "directory",
+                    "others can read it and it holds other files; name a directory of its own, or take their access away (chmod 700)",
+                    "NOT_ALLOWED",
+                )
+            directory.chmod(0o700)
+        # SQLite gives its other files the permissions of this one.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for name in _OWN_FILES:
+            with suppress(FileNotFoundError):
+                (directory / name).chmod(0o600)
+    except OSError as e:
+        raise InvalidArgument.field(
+            "directory", f"cannot be used: {e.strerror or type(e).__name__}", "NOT_ALLOWED"
+        ) from e
+    return path
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """Turn errors of SQLite into ours."""
+    try:
+        yield
+    except sqlite3.Error as e:
+        match getattr(e, "sqlite_errorcode", 0) & 0xFF:
+            case sqlite3.SQLITE_FULL:
+                raise LimitExceeded(
+                    "the disk of the copy is full: free some space, then run it again", reason=Reason.DISK_FULL
+                ) from e
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                raise Conflict("another process writes to this copy; end it, or retry later") from e
+            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+                raise DataLoss("the file of the copy is damaged: remove it, then run the mirror again") from e
+            case _:
+                raise HashHubError(f"the copy cannot be written: {e}; check its disk and permissions") from e
+
+
+def _json(values: object) -> str:
+    return msgspec.json.encode(values).decode()
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
