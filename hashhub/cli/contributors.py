@@ -211,15 +211,11 @@ def update_group(
     """Change the group ID. Only what is given changes. Needs an operator's token."""
     if members and (added or removed):
         raise click.UsageError("--member replaces all members; do not combine it with --add-member or --remove-member")
+    given = {"display_name": display_name, "members": members or None}
+    fields = {k: v for k, v in given.items() if v is not None} if added or removed else _given(given)
     with session.connect() as hub:
-        current = hub.get_group(id)
-        if strangers := [m for m in removed if m not in current.members]:
-            raise InvalidArgument.field("remove-member", f"not a member: {', '.join(strangers)}", "NOT_FOUND")
-        changed = members
-        if added or removed:
-            changed = tuple(m for m in dict.fromkeys((*current.members, *added)) if m not in removed)
-        fields = _given({"display_name": display_name, "members": changed if members or added or removed else None})
-        _show_groups(session, [hub.update_group(msgspec.structs.replace(current, **fields), tuple(fields))])
+        changed = hub.update_group(Group(id=id, **fields), tuple(fields), add_members=added, remove_members=removed)
+        _show_groups(session, [changed])
 
 
 @command(group, "delete")

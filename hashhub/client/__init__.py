@@ -243,11 +243,22 @@ class Client:
         for page in self._pages("ContributorService/ListGroups", v1.ListGroupsRequest(), v1.ListGroupsResponse):
             yield from map(wire.group_from_pb, page.groups)
 
-    def update_group(self, group: Group, fields: Sequence[str], *, validate_only: bool = False) -> Group:
-        """Set the named fields of a group to the values that `group` has. Role: operator."""
+    def update_group(
+        self,
+        group: Group,
+        fields: Sequence[str] = (),
+        *,
+        add_members: Iterable[str] = (),
+        remove_members: Iterable[str] = (),
+        validate_only: bool = False,
+    ) -> Group:
+        """Set the named fields of a group to the values that `group` has, then add and remove members. Role: operator."""
         request = v1.UpdateGroupRequest(
-            group=wire.group_to_pb(group),
+            # Without a mask what is set would be taken over.
+            group=wire.group_to_pb(group if fields else Group(id=group.id)),
             update_mask=FieldMask(paths=fields),
+            add_members=map(wire.contributor_name, add_members),
+            remove_members=map(wire.contributor_name, remove_members),
             validate_only=validate_only,
             request_id=_request_id(),
         )

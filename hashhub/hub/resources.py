@@ -138,14 +138,18 @@ class Groups:
         group: Group,
         mask: Sequence[str],
         *,
+        add_members: Sequence[str] = (),
+        remove_members: Sequence[str] = (),
         validate_only: bool = False,
         request_id: str = "",
     ) -> Group:
-        """Take the masked fields over. Raises NotFound; InvalidArgument when a member does not exist."""
+        """Take the masked fields over, then add and remove members. Raises NotFound; InvalidArgument when a member does not exist."""
         access.allow(principal, Role.OPERATOR)
         return self._store.update_group(
             group.id,
             _masked(group, mask, _GROUP_FIELDS),
+            add_members=add_members,
+            remove_members=remove_members,
             by=access.actor(principal),
             validate_only=validate_only,
             request_id=request_id,

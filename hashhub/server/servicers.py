@@ -399,7 +399,13 @@ class Contributors:
         wanted = wire.group_from_pb(_patch(request.group, mask, v1.Group()))
         with _paths(request, "group"):
             made = self._hub.groups.update(
-                principal, wanted, mask, validate_only=request.validate_only, request_id=_request_id(request)
+                principal,
+                wanted,
+                mask,
+                add_members=wire.contributors_from_pb(request.add_members, "add_members"),
+                remove_members=wire.contributors_from_pb(request.remove_members, "remove_members"),
+                validate_only=request.validate_only,
+                request_id=_request_id(request),
             )
         return self._group(made)
 

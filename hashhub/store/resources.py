@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from types import MappingProxyType
@@ -247,18 +247,25 @@ class Resources:
         group_id: str,
         fields: Mapping[str, Any],
         *,
+        add_members: Sequence[str] = (),
+        remove_members: Sequence[str] = (),
         by: Actor = SYSTEM,
         validate_only: bool = False,
         request_id: str = "",
     ) -> Group:
-        """Replace these fields of a group, in one transaction. Raises NotFound, InvalidArgument when a member does not exist."""
-        request = Request(request_id, "update_group", (group_id, fields), by.name)
+        """Replace these fields of a group, then add and remove members, in one transaction.
+
+        Raises NotFound, InvalidArgument when a member does not exist.
+        """
+        request = Request(request_id, "update_group", (group_id, fields, add_members, remove_members), by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Group)) is not None:
                 return first
             before = _group(c, group_id)
             after = msgspec.structs.replace(before, **fields)
+            members = (m for m in dict.fromkeys((*after.members, *add_members)) if m not in remove_members)
+            after = msgspec.structs.replace(after, members=tuple(members))
             _check_members(c, after)
             if validate_only:
                 return after

@@ -126,6 +126,14 @@ def contributor_from_pb(
     return build(Contributor, values, wrong, at, {"id": id_field})
 
 
+def contributors_from_pb(contributors: Sequence[str], at: str) -> tuple[str, ...]:
+    """Return the ids of contributors from their names, each once."""
+    wrong: list[Violation] = []
+    ids = [checked(wrong, names.parse_contributor, name, f"{at}[{i}]") for i, name in enumerate(contributors)]
+    refuse(wrong)
+    return tuple(dict.fromkeys(contributor for contributor in ids if contributor is not None))
+
+
 def group_to_pb(group: Group) -> v1.Group:
     """Return the message of a group."""
     with Sendable("group"):
@@ -141,14 +149,12 @@ def group_from_pb(pb: v1.Group, *, group_id: str | None = None, at: str = "group
     """Return the group. `group_id`: the id that a create request gives instead of a name."""
     wrong: list[Violation] = []
     own_id = checked(wrong, names.parse_group, pb.name, f"{at}.name") if group_id is None else group_id
-    members = tuple(
-        checked(wrong, names.parse_contributor, name, f"{at}.members[{i}]") or "unread"
-        for i, name in enumerate(pb.members)
-    )
+    nobody: tuple[str, ...] = ()
+    members = collect(wrong, contributors_from_pb, pb.members, f"{at}.members", nobody)
     values = {
         "id": own_id or "",
         "display_name": pb.display_name,
-        "members": tuple(dict.fromkeys(members)),
+        "members": members,
         "create_time": read_time(pb, "create_time", at, wrong),
     }
     return build(Group, values, wrong, at, {"id": f"{at}.name" if group_id is None else "group_id"})

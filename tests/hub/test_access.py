@@ -122,7 +122,7 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     ),
     "match.policies": (lambda h, p, *_: h.match.policies(p), EVERYBODY),
     "match.schemes": (lambda h, p, *_: h.match.schemes(p), EVERYBODY),
-    "changes.list": (lambda h, p, *_: h.changes.list(p, 0, 0, 10), ALL_BUT_CONSUMER),
+    "changes.page": (lambda h, p, *_: h.changes.page(msgspec.structs.replace(p, may_mirror=True)), EVERYBODY),
     "tokens.create": (lambda h, p, *_: h.tokens.create(p, Principal(name="new", role=Role.AUDITOR)), {"operator"}),
     "tokens.list": (lambda h, p, *_: h.tokens.list(p), {"operator", "auditor"}),
     "tokens.update": (lambda h, p, *_: h.tokens.update(p, _token("spare"), ["purposes"]), {"operator"}),
@@ -138,6 +138,9 @@ class TestRoles:
         desk.hash_set("alpha/list")
         desk.contributor("beta")
         desk.contribute("alpha/list", item(1))
+        (entry,) = desk.entries("alpha/list")
+        objection = ReviewKind.FALSE_POSITIVE
+        assert desk.hub.reviews.create(OTHER, "alpha", "list", entry.id, objection).id == 1
         desk.hub.tokens.create(OPERATOR, _token("spare"))
         desk.hub.groups.create(OPERATOR, Group(id="allies", members=("beta",)))
         return desk
@@ -244,9 +247,10 @@ class TestOwnership:
         desk.hash_set("beta/list")
         desk.contribute("alpha/list", item(1))
         (entry,) = desk.entries("alpha/list")
-        for call in (desk.hub.entries.get, desk.hub.entries.withdraw):
-            with pytest.raises(NotFound):
-                call(OTHER, "beta", "list", entry.id)
+        with pytest.raises(NotFound):
+            desk.hub.entries.get(OTHER, "beta", "list", entry.id)
+        with pytest.raises(NotFound):
+            desk.hub.entries.withdraw(OTHER, "beta", "list", entry.id, WithdrawalReason.ERROR)
         assert desk.known(1) == [1]
 
     def test_what_entries_mean_cannot_change_under_them(self, desk: Desk) -> None:

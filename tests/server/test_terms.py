@@ -155,29 +155,14 @@ def test_an_empty_id_is_no_id(served: Served) -> None:
 
 
 def test_times_that_are_none_are_refused(served: Served) -> None:
-    contributor = v1.Contributor(
-        display_name="X", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ", create_time=_FOREVER
-    )
     token = v1.Token(role=v1.Role.ROLE_AUDITOR, expire_time=_FOREVER)
-    hash_set = v1.HashSet(create_time=_FOREVER)
-    for call, request, answer in (
-        (
-            "ContributorService/CreateContributor",
-            v1.CreateContributorRequest(contributor_id="times", contributor=contributor),
-            v1.Contributor,
-        ),
-        (
-            "ContributorService/CreateHashSet",
-            v1.CreateHashSetRequest(parent="contributors/home", hash_set_id="times", hash_set=hash_set),
-            v1.HashSet,
-        ),
-        ("AdminService/CreateToken", v1.CreateTokenRequest(token_id="times", token=token), v1.CreateTokenResponse),  # noqa: S106 - a name
-    ):
-        with pytest.raises(InvalidArgument) as caught:
-            served.call(call, request, answer)
-        assert [v.reason for v in caught.value.violations] == ["OUT_OF_RANGE"]
-    with pytest.raises(InvalidArgument):
+    create = v1.CreateTokenRequest(token_id="times", token=token)  # noqa: S106 - a name
+    with pytest.raises(InvalidArgument) as caught:
+        served.call("AdminService/CreateToken", create, v1.CreateTokenResponse)
+    assert [(v.field, v.reason) for v in caught.value.violations] == [("token.expire_time", "OUT_OF_RANGE")]
+    with pytest.raises(InvalidArgument) as caught:
         _hash_set(served, "times", expire_time=_FOREVER)
+    assert [v.field for v in caught.value.violations] == ["hash_set.marking.expire_time"]
 
 
 def test_retirement_and_acceptance(served: Served) -> None:
@@ -204,3 +189,25 @@ def test_retirement_and_acceptance(served: Served) -> None:
             v1.HashSet,
         )
     assert refused.value.reason is Reason.CONTRIBUTOR_RETIRED
+
+
+def test_members_come_and_go_one_by_one(served: Served) -> None:
+    for name in ("first", "second", "third"):
+        served.new_contributor(name)
+    create = v1.CreateGroupRequest(group_id="some", group=v1.Group(display_name="Some", members=["contributors/first"]))
+    name = served.call("ContributorService/CreateGroup", create, v1.Group).name
+
+    def change(**members: Any) -> list[str]:
+        request = v1.UpdateGroupRequest(group=v1.Group(name=name), **members)
+        changed = served.call("ContributorService/UpdateGroup", request, v1.Group)
+        assert changed.display_name == "Some"
+        return list(changed.members)
+
+    added = ["contributors/third", "contributors/second", "contributors/third"]
+    assert change(add_members=added) == ["contributors/first", "contributors/third", "contributors/second"]
+    assert change(remove_members=["contributors/first", "contributors/home"]) == added[:2]
+    assert change(add_members=["contributors/first"], remove_members=added[:2]) == ["contributors/first"]
+    for wrong, field in (("contributors/nobody", "group.members[1]"), ("first", "add_members[0]")):
+        with pytest.raises(InvalidArgument) as caught:
+            change(add_members=[wrong])
+        assert [v.field for v in caught.value.violations] == [field]
