@@ -52,7 +52,7 @@ class Hub:
         self.tokens = Tokens(store)
         self.contributors = Contributors(store)
         self.hash_sets = HashSets(store, registry)
-        self.contribute = Contribute(store, matcher, registry, self._follower, config.shrink_guard)
+        self.contribute = Contribute(store, registry, self._follower, config.shrink_guard)
         self.entries = Entries(store, self._follower)
         self.reviews = Reviews(store)
         self.match = Match(store, matcher, registry, policies, self._follower, config)

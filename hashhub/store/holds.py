@@ -94,6 +94,4 @@ class Holds(Imports):
     def get_hash_set(self, contributor: str, hash_set: str) -> HashSet:
         """Return the hash set. Raises NotFound."""
         found = super().get_hash_set(contributor, hash_set)
-        return msgspec.structs.replace(
-            found, unclassified=self._unclassified.get(found.name, Unclassified.QUARANTINED)
-        )
+        return msgspec.structs.replace(found, unclassified=self._unclassified.get(found.name, Unclassified.QUARANTINED))

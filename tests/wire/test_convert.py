@@ -379,8 +379,9 @@ def test_every_field_of_a_record_and_an_entry_goes_over_the_wire() -> None:
     """A field that is added to the model and not to the contract is found here, not by whoever loses it."""
     assert {f.wire for f in item.FIELDS} <= set(v1.Record.DESCRIPTOR.fields_by_name)
     assert {f.wire for f in item.KEPT if f.entry_path == f.name} <= set(v1.Entry.DESCRIPTOR.fields_by_name)
-    for kind, strategy in ((Record, records), (Entry, entries)):
-        stated = set(strategy.wrapped_strategy.kwargs)  # type: ignore[attr-defined]  # of st.builds
+    tried: tuple[tuple[type[msgspec.Struct], Any], ...] = ((Record, records), (Entry, entries))
+    for kind, strategy in tried:
+        stated = set(strategy.wrapped_strategy.kwargs)  # of st.builds
         assert stated >= {f.name for f in item.FIELDS if f.name in kind.__struct_fields__}, "and each is tried"
 
 
