@@ -93,7 +93,9 @@ def _begun(address: str, secret: str, contributor_id: str, known: v1.Hash) -> st
     opening = v1.CreateImportRequest(parent=f"contributors/{contributor_id}/hashSets/s")
     getattr(opening, "import").MergeFrom(v1.Import(connector="t", connector_version="1", source_digest="ab" * 32))
     name: str = _call(address, secret, "ContributionService/CreateImport", opening, v1.Import).name
-    records = v1.AddRecordsRequest(name=name, records=[v1.Record(position="1", hashes=[known])])
+    records = v1.AddRecordsRequest(
+        name=name, records=[v1.Record(position="1", hashes=[known], action=v1.Action.ACTION_CONTRIBUTE)]
+    )
     _call(address, secret, "ContributionService/AddRecords", records, v1.Import)
     return name
 
