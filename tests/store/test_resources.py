@@ -7,7 +7,20 @@ import msgspec
 import pytest
 
 from hashhub.errors import AlreadyExists, InvalidArgument, NotFound
-from hashhub.model import Contributor, ContributorKind, EntryState, HashSet, Principal, Review, ReviewKind, Role
+from hashhub.model import (
+    SYSTEM,
+    Contributor,
+    ContributorKind,
+    Entry,
+    EntryState,
+    HashSet,
+    Principal,
+    Review,
+    ReviewKind,
+    Role,
+    Withdrawal,
+    WithdrawalReason,
+)
 from hashhub.store import Origin, Store
 
 
