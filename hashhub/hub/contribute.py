@@ -27,12 +27,13 @@ from hashhub.errors import (
     Reason,
     Violation,
 )
-from hashhub.hub import access
+from hashhub.hub import access, doubts
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, Staged
 from hashhub.item import stored_time
 from hashhub.model import (
     Disposition,
+    EntryState,
     Finding,
     HashSet,
     Import,
@@ -49,7 +50,9 @@ from hashhub.store import EntryRow, Origin, trace_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from hashhub.hashes import Hash
     from hashhub.hub.follow import Follower
+    from hashhub.matcher import Matcher
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
 
@@ -64,9 +67,12 @@ _DECODER: Final = msgspec.msgpack.Decoder(Batch)
 class Contribute:
     """Imports: open, add, commit, cancel, report."""
 
-    def __init__(self, store: Store, registry: Registry, follower: Follower, shrink_guard: float) -> None:
+    def __init__(
+        self, store: Store, matcher: Matcher, registry: Registry, follower: Follower, shrink_guard: float
+    ) -> None:
         """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep."""
         self._store = store
+        self._matcher = matcher
         self._registry = registry
         self._follower = follower
         self._shrink_guard = shrink_guard
@@ -189,7 +195,8 @@ class Contribute:
                     report = intake.findings(self._batches(import_id), 0)
                     return self._store.cancel_import(import_id, counts=intake.counts, findings=report)
                 first = self._store.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
-                reviews, restated = self._write(import_id, intake, first)  # (6)
+                reviews, restated, harmless = self._write(import_id, intake, first)  # (6)
+                doubting = doubts.against_others(self._store, self._matcher, import_.contributor, harmless)
                 done = self._store.finish_commit(  # (7)
                     import_id,
                     counts=intake.counts,
@@ -198,6 +205,9 @@ class Contribute:
                     withdraw=intake.withdrawn,
                     reviews=reviews,
                     restated=np.frombuffer(restated, np.int64).reshape(-1, 2),
+                    removal_times=intake.deletion_times,
+                    lift=intake.overtaken,
+                    doubting=list(doubting),
                 )
             except BaseException:
                 # The database may be what failed: the lease then runs out by itself.
@@ -277,11 +287,13 @@ class Contribute:
 
     def _write(
         self, import_id: str, intake: Intake, first: int
-    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int]]:
+    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int], Sequence[tuple[int, tuple[Hash, ...]]]]:
         """Write entries, hashes and findings in pieces.
 
-        Return the reviews that the source carries, by entry id, and the pairs of entries about the same item, one id after the other.
+        Return the reviews that the source carries, by entry id; the pairs of entries about the same item, one id after the other; and the
+        active entries that leave no harm possible, with their hashes.
         """
+        harmless = []
         classifications: dict[tuple[str, str, str], int] = {}
         reviews = list(intake.reviews)
         restated = array("q", (entry_id for pair in intake.restated for entry_id in pair))
@@ -295,6 +307,8 @@ class Contribute:
                     classifications[stated] = self._store.classification_ids([intake.classification(r)])[0]
                 classification = classifications[stated]
             entries.append(EntryRow(entry_id, new.state, r, classification, new.reasons))
+            if new.is_harmless and new.state is EntryState.ACTIVE:
+                harmless.append((entry_id, r.hashes))
             if r.reviews:
                 reviews += [(entry_id, v.author, v.kind, v.comment) for v in r.reviews]
             for earlier in new.earlier:
@@ -305,7 +319,7 @@ class Contribute:
         if entries:
             self._stage(import_id, entries)
         self._store.add_findings(import_id, intake.findings(self._batches(import_id), first))
-        return reviews, restated
+        return reviews, restated, harmless
 
     def _stage(self, import_id: str, entries: Sequence[EntryRow]) -> None:
         self._store.stage_entries(import_id, entries)

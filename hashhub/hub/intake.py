@@ -50,6 +50,7 @@ import numpy as np
 from hashhub.connector import PURPOSE_TAG
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import ALGORITHMS, Hash, Metric
+from hashhub.hub.doubts import is_harmless
 from hashhub.hygiene import Code
 from hashhub.item import states_the_same, union
 from hashhub.model import (
@@ -70,7 +71,7 @@ from hashhub.model import (
     Unclassified,
 )
 from hashhub.schemes import is_name
-from hashhub.trust.policy import COUNTABLE
+from hashhub.store import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -184,7 +185,8 @@ class Intake:
     """The decisions about one import. Call `decide` once; then the attributes and iterators are final.
 
     `counts`; `entry_count`: entries to write; `superseded`, `absent`, `withdrawn`: ids of entries to withdraw, ascending;
-    `deletion_times`: what the source gives as the time of its deletion messages, by id of the entry withdrawn; `reviews`: what the source
+    `deletion_times`: what the source gives as the time of its deletion messages, by id of the entry withdrawn; `overtaken`: ids of entries
+    that a deletion message of the source withdrew before and that this newer list states again; `reviews`: what the source
     says about entries that stay as they are, as (entry id, author, kind, comment); `restated`: pairs of entry ids about the same item, the
     earlier and the one that stays as it is; `live_count`: active and quarantined entries of the hash set before a replacing import.
     """
@@ -214,6 +216,9 @@ class Intake:
         self._without_value = array("q")  # items that may lack a value
         self._has_values = False  # some item has a value
         self._unclassified: NDArray[np.bool_] = np.empty(0, np.bool_)  # by item: a value was due, and there is none
+        self._overtaken: dict[
+            int, list[int]
+        ] = {}  # item -> entries that the source withdrew before, and now states again
         self._withdrawn_by: dict[int, Hold] = {}  # item -> what keeps it from coming back
         self._own_heads: dict[str, NDArray[np.uint64]] | None = None  # of all live entries of the hash set, if read
         self._outcome: NDArray[np.uint8] = np.empty(0, np.uint8)
@@ -232,6 +237,7 @@ class Intake:
         self.absent: list[int] = []
         self.withdrawn: list[int] = []
         self.deletion_times: dict[int, str] = {}
+        self.overtaken: list[int] = []
         self.reviews: list[tuple[int, str, ReviewKind, str]] = []
         self.restated: list[tuple[int, int]] = []
         self.live_count = 0
@@ -286,6 +292,14 @@ class Intake:
         self._within_the_source(batches)
         self._against_the_hash_set(batches)
         counts = Counter(self._outcome.tolist())
+        self.overtaken = sorted(
+            {
+                e
+                for item, ids in self._overtaken.items()
+                if self._outcome[item] == _CODE[Disposition.ACCEPTED]
+                for e in ids
+            }
+        )
         self.entry_count = counts[_CODE[Disposition.ACCEPTED]] + counts[_CODE[Disposition.QUARANTINED]]
         self.counts = Counts(
             items=len(self._outcome) + reject_count,
@@ -494,10 +508,7 @@ class Intake:
 
     def _is_harmless(self, record: Record) -> bool:
         """Whether a record's value leaves no harm possible, in a hash set of which that cannot be told from its purpose."""
-        if self._hash_set.purpose in {Purpose.BENIGN, Purpose.TEST}:
-            return False
-        verdicts = self.classification(record).dimensions.get("verdict", ())
-        return bool(verdicts) and COUNTABLE.isdisjoint(verdicts)
+        return is_harmless(self._hash_set, self.classification(record).dimensions)
 
     def _attributed(self, review: RecordReview) -> RecordReview:
         """Return a review of the source as that of a member of the contributor: whatever the source says, it is nobody else's word."""
@@ -505,7 +516,11 @@ class Intake:
 
     def _hold(self, item: int, record: Record, outcome: bytearray) -> None:
         """Note what holds the item; `outcome` ends with its own, which an operator's quarantine changes."""
-        for hold in self._holds.of(record):
+        standing = self._holds.of(record)
+        overtaken = [h.entry_id for h in self._holds.about(record) if h.origin is Origin.SOURCE and h not in standing]
+        if overtaken:
+            self._overtaken[item] = overtaken
+        for hold in standing:
             if hold.effect == "WITHDRAWN":
                 self._withdrawn_by.setdefault(item, hold)
             else:

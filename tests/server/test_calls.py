@@ -420,32 +420,28 @@ def test_reviews_are_kept_with_their_author(served: Served) -> None:
 
 def test_the_feed_is_read_by_its_cursor(served: Served) -> None:
     hash_set = _hash_set(served, "feed")
-    before = served.hub.revision()
+    request = v1.ListChangesRequest(from_now=True)
+    request.position = served.call("ChangeService/ListChanges", request, v1.ListChangesResponse).next_position
+    request.page_size = 2
     done = _contribute(served, hash_set, [f"feed-{i}" for i in range(5)])
-    request = v1.ListChangesRequest(from_revision=before, page_size=2)
     seen: list[v1.Change] = []
     for _ in range(10):
         page = served.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
-        if not page.changes:
-            break
         seen += page.changes
-        request.page_token = page.next_page_token
+        request.position = page.next_position
+        if page.complete:
+            break
     assert [c.entry.external_id for c in seen] == [f"feed-{i}" for i in range(5)]
     assert {c.change_revision for c in seen} == {done.commit_revision}
     # The cursor goes on working: what comes later is all that it gives.
     entry = seen[2].entry.name
-    served.call("ContributionService/WithdrawEntry", v1.WithdrawEntryRequest(name=entry), v1.Entry)
+    withdraw = v1.WithdrawEntryRequest(name=entry, reason=v1.WithdrawalReason.WITHDRAWAL_REASON_ERROR)
+    served.call("ContributionService/WithdrawEntry", withdraw, v1.Entry)
     page = served.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
-    assert [(c.kind, c.entry.name) for c in page.changes] == [(v1.ChangeKind.CHANGE_KIND_WITHDRAW, entry)]
-    with pytest.raises(InvalidArgument, match="from_revision"):
-        served.call("ChangeService/ListChanges", v1.ListChangesRequest(from_revision=-1), v1.ListChangesResponse)
-
-
-def test_the_feed_begins_after_the_stated_revision(served: Served) -> None:
-    done = _contribute(served, _hash_set(served, "after"), ["after-1"])
-    request = v1.ListChangesRequest(from_revision=done.commit_revision)
-    page = served.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
-    assert [c.entry.external_id for c in page.changes] == []
+    assert [(c.kind, c.name) for c in page.changes] == [(v1.ChangeKind.CHANGE_KIND_WITHDRAW, entry)]
+    for forged in ("x", "AAAA", page.next_position[:-2], page.next_position + "AA"):
+        with pytest.raises(InvalidArgument, match="position"):
+            served.call("ChangeService/ListChanges", v1.ListChangesRequest(position=forged), v1.ListChangesResponse)
 
 
 def test_following_gives_what_is_there_and_then_what_comes(serve_hub: Any) -> None:
