@@ -130,7 +130,9 @@ class Match:
             judgement = trust.decide(  # (5)
                 policy, statements, contributors, time=decided_at, query=query.hashes, cut_short=hits[i].cut_short
             )
-            answers.append(_answer(query, judgement, seen, hits[i], reviews, options.match_limit))  # (6)
+            # What has expired is named by the judgement, and not handed out: it is withdrawn in a moment.
+            current = [(hit, e) for hit, e in seen if e.expire_time is None or e.expire_time > decided_at]
+            answers.append(_answer(query, judgement, current, hits[i], reviews, options.match_limit))  # (6)
         return answers, revision
 
     def media(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from hashhub.model import (
     ReviewKind,
     Role,
     Verdict,
+    now,
 )
 from hashhub.testing.pictures import picture
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item, near, writer
@@ -237,6 +239,18 @@ class TestPolicies:
         assert desk.match(digest("MD5", 3), digest("PDQ", 4)).verdict is Verdict.REVIEW
         desk.contribute("good/list", item(5))
         assert desk.verdict(5, policy="block") is Verdict.NO_MATCH, "it came after the acceptance"
+
+    def test_an_expired_entry_counts_no_more_from_that_moment(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        desk.hash_set("alpha/list")
+        end = now() + timedelta(hours=1)
+        desk.contribute("alpha/list", item(1, expire_time=end))
+        assert desk.verdict(1) is Verdict.MATCH
+        monkeypatch.setattr(match, "now", lambda: end)
+        found = desk.match(digest("MD5", 1))
+        assert (found.verdict, found.matches) == (Verdict.NO_MATCH, ())
+        assert [r.code for r in found.reasons] == ["EXPIRED"]
 
 
 class TestTerms:
