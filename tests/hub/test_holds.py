@@ -11,7 +11,7 @@ from hashhub.hashes import ALGORITHMS
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Intake
 from hashhub.model import Action, Disposition, Entry, EntryState, Flags, Import, Record, WithdrawalReason
-from hashhub.store.holds import Hold
+from hashhub.store.holds import Hold, Origin
 from tests.hub.conftest import OPERATOR, Desk, digest, item, near, total, writer
 
 
@@ -136,6 +136,14 @@ class TestDeletedByItsSource:
         assert listed.contribute("alpha/list", *items, source="newer").counts.accepted == 1
         assert listed.known(1, 3) == [1, 3]
 
+    def test_the_sources_own_times_tell_which_list_is_older(self, listed: Desk) -> None:
+        gone = Record(position="gone", action=Action.WITHDRAW, external_id="id-1", source_time="2025-06-02T00:00:00Z")
+        assert listed.contribute("alpha/list", gone).counts.withdrawn == 1
+        for time, is_held in (("2025-06-01T00:00:00Z", True), ("2025-06-03T00:00:00Z", False)):
+            done = listed.contribute("alpha/list", item(1, external_id="id-1", source_time=time))
+            assert bool(done.counts.stays_withdrawn) is is_held
+            assert listed.known(1) == ([] if is_held else [1])
+
     def test_stated_again_further_on_it_is_a_restatement(self, listed: Desk) -> None:
         gone = Record(position="gone", action=Action.WITHDRAW, external_id="id-1")
         for _ in range(2):  # the second time, the same list is known from before
@@ -156,7 +164,7 @@ class TestDeletedByItsSource:
         ],
     )
     def test_both_times_must_be_known(self, stated: str, deleted: str, is_held: bool) -> None:  # noqa: FBT001 - a parameter of the test
-        holds = held(origin="SOURCE", source_time=deleted, external_id="x")
+        holds = held(origin=Origin.SOURCE, source_time=deleted, external_id="x")
         assert bool(holds.of(item(1, external_id="x", source_time=stated))) is is_held
 
     def test_the_times_of_deletion_messages_are_handed_on(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +233,18 @@ class TestAnOperatorsQuarantine:
 
 
 def held(**fields: Any) -> HeldItems:
-    hold = {"entry_id": 7, "hash_set": "", "effect": "WITHDRAWN", "origin": "OPERATOR", "revision": 5, **fields}
+    hold = {
+        "entry_id": 7,
+        "hash_set": "",
+        "effect": EntryState.WITHDRAWN,
+        "origin": Origin.OPERATOR,
+        "revision": 5,
+        "source_time": "",
+        "external_id": "",
+        "hashes": (),
+        "traces": frozenset[bytes](),
+        **fields,
+    }
     return HeldItems([Hold(**hold)], trace, first_commit=None)
 
 
