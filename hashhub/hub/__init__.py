@@ -23,6 +23,7 @@ from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
 from hashhub.hub.contribute import Contribute
+from hashhub.hub.doubts import Doubts
 from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
 from hashhub.hub.follow import Follower, Mark
@@ -61,7 +62,7 @@ class Hub:
         self.contributors = Contributors(store)
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, registry)
-        self.contribute = Contribute(store, registry, self._follower, config.shrink_guard)
+        self.contribute = Contribute(store, registry, self._follower, Doubts(store, matcher), config.shrink_guard)
         self.entries = Entries(store, self._follower)
         self.reviews = Reviews(store)
         self.history = History(store, self._follower)

@@ -49,10 +49,14 @@ from hashhub.store import EntryRow, Origin, trace_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from hashhub.hashes import Hash
+    from hashhub.hub.doubts import Doubts
     from hashhub.hub.follow import Follower
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
 
+DOUBTS_A_DAY: Final = 100
+"""How many harmless verdicts against others' entries weigh by themselves; those beyond wait for the operator's acceptance."""
 MAX_BATCH: Final = 10_000  # records in one call: bounds what one call can hold in memory
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
 _IMPORTS_READ: Final = 1_000  # of a hash set at a time
@@ -64,9 +68,12 @@ _DECODER: Final = msgspec.msgpack.Decoder(Batch)
 class Contribute:
     """Imports: open, add, commit, cancel, report."""
 
-    def __init__(self, store: Store, registry: Registry, follower: Follower, shrink_guard: float) -> None:
+    def __init__(
+        self, store: Store, registry: Registry, follower: Follower, doubts: Doubts, shrink_guard: float
+    ) -> None:
         """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep."""
         self._store = store
+        self._doubts = doubts
         self._registry = registry
         self._follower = follower
         self._shrink_guard = shrink_guard
@@ -174,11 +181,12 @@ class Contribute:
                 return self._store.get_import(import_id)
             try:
                 # Only now: what others committed into the same hash set before must be compared with.
+                held = self._held_items(import_)
                 intake = Intake(
                     self._store,
                     hash_set,
                     self._scheme(hash_set),
-                    self._held_items(import_),
+                    held,
                     replace=import_.replace,
                     has_classifications=import_.has_classifications,
                 )
@@ -189,7 +197,7 @@ class Contribute:
                     report = intake.findings(self._batches(import_id), 0)
                     return self._store.cancel_import(import_id, counts=intake.counts, findings=report)
                 first = self._store.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
-                reviews, restated = self._write(import_id, intake, first)  # (6)
+                reviews, restated, harmless = self._write(import_id, intake, first)  # (6)
                 done = self._store.finish_commit(  # (7)
                     import_id,
                     counts=intake.counts,
@@ -198,6 +206,10 @@ class Contribute:
                     withdraw=intake.withdrawn,
                     reviews=reviews,
                     restated=np.frombuffer(restated, np.int64).reshape(-1, 2),
+                    deletion_times=intake.deletion_times,
+                    lift=sorted(held.overtaken),
+                    doubting=self._doubts.against_others(principal, hash_set.contributor, harmless),
+                    daily_doubts=DOUBTS_A_DAY,
                 )
             except BaseException:
                 # The database may be what failed: the lease then runs out by itself.
@@ -277,11 +289,13 @@ class Contribute:
 
     def _write(
         self, import_id: str, intake: Intake, first: int
-    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int]]:
+    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int], Sequence[tuple[int, tuple[Hash, ...]]]]:
         """Write entries, hashes and findings in pieces.
 
-        Return the reviews that the source carries, by entry id, and the pairs of entries about the same item, one id after the other.
+        Return the reviews that the source carries, by entry id; the pairs of entries about the same item, one id after the other; and ids
+        and hashes of the entries that claim no harm.
         """
+        harmless: list[tuple[int, tuple[Hash, ...]]] = []
         classifications: dict[tuple[str, str, str], int] = {}
         reviews = list(intake.reviews)
         restated = array("q", (entry_id for pair in intake.restated for entry_id in pair))
@@ -295,6 +309,8 @@ class Contribute:
                     classifications[stated] = self._store.classification_ids([intake.classification(r)])[0]
                 classification = classifications[stated]
             entries.append(EntryRow(entry_id, new.state, r, classification, new.reasons))
+            if new.is_harmless:
+                harmless.append((entry_id, r.hashes))
             if r.reviews:
                 reviews += [(entry_id, v.author, v.kind, v.comment) for v in r.reviews]
             for earlier in new.earlier:
@@ -305,7 +321,7 @@ class Contribute:
         if entries:
             self._stage(import_id, entries)
         self._store.add_findings(import_id, intake.findings(self._batches(import_id), first))
-        return reviews, restated
+        return reviews, restated, harmless
 
     def _stage(self, import_id: str, entries: Sequence[EntryRow]) -> None:
         self._store.stage_entries(import_id, entries)

@@ -48,6 +48,8 @@ class HeldItems:
             for trace in hold.traces:
                 self._by_trace[trace].append(hold)
         self._count = len(holds)
+        self.overtaken: set[int] = set()
+        """Entries whose deletion by the source is older than a record that was asked about since: the source states the item again."""
 
     def __len__(self) -> int:
         return self._count
@@ -58,8 +60,10 @@ class HeldItems:
 
     def of(self, record: Record) -> list[Hold]:
         """Return the holds that cover a record, in the order of their revisions."""
-        covering = {h.entry_id: h for h in self._covering(record) if h.origin != "SOURCE" or self._is_older(record, h)}
-        return sorted(covering.values(), key=lambda h: h.revision)
+        covering = {h.entry_id: h for h in self._covering(record)}
+        overtaken = {i for i, h in covering.items() if h.origin == "SOURCE" and not self._is_older(record, h)}
+        self.overtaken |= overtaken
+        return sorted((h for i, h in covering.items() if i not in overtaken), key=lambda h: h.revision)
 
     def _covering(self, record: Record | Entry) -> Iterator[Hold]:
         external_id, hashes = record.external_id, record.hashes

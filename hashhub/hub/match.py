@@ -18,6 +18,7 @@ from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason,
 from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.hashing import Limits, MediaHashes, hash_media
 from hashhub.hub import access
+from hashhub.hub.entries import disclosed
 from hashhub.hub.lookup import Hit, Hits, look_up
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
@@ -130,7 +131,7 @@ class Match:
             judgement = trust.decide(  # (5)
                 policy, statements, contributors, time=decided_at, query=query.hashes, cut_short=hits[i].cut_short
             )
-            answers.append(_answer(query, judgement, seen, hits[i], reviews, options.match_limit))  # (6)
+            answers.append(_answer(principal, query, judgement, seen, hits[i], reviews, options.match_limit))  # (6)
         return answers, revision
 
     def media(
@@ -226,6 +227,7 @@ def _nothing(query: Query) -> MatchResult:
 
 
 def _answer(
+    principal: Principal,
     query: Query,
     judgement: trust.Judgement,
     seen: Sequence[tuple[Hit, Entry]],
@@ -251,7 +253,7 @@ def _answer(
         reasons=tuple(map(_shortened, reasons)),
         matches=tuple(
             EntryMatch(
-                entry=entry,
+                entry=disclosed(principal, entry),
                 algorithm=hit.algorithm,
                 distance=hit.distance,
                 query_digest=hit.query_digest,

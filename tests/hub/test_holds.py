@@ -225,7 +225,8 @@ class TestAnOperatorsQuarantine:
 
 
 def held(**fields: Any) -> HeldItems:
-    hold = {"entry_id": 7, "hash_set": "", "effect": "WITHDRAWN", "origin": "OPERATOR", "revision": 5, **fields}
+    hold = {"entry_id": 7, "hash_set": "", "effect": "WITHDRAWN", "origin": "OPERATOR", "revision": 5}
+    hold |= {"source_time": "", "external_id": "", "hashes": (), "traces": frozenset(), **fields}
     return HeldItems([Hold(**hold)], trace, first_commit=None)
 
 
