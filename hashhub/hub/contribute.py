@@ -27,7 +27,7 @@ from hashhub.errors import (
     Reason,
     Violation,
 )
-from hashhub.hub import access, doubts
+from hashhub.hub import access
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, Staged
 from hashhub.item import stored_time
@@ -51,11 +51,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hashhub.hashes import Hash
+    from hashhub.hub.doubts import Doubts
     from hashhub.hub.follow import Follower
-    from hashhub.matcher import Matcher
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
 
+DOUBTS_A_DAY: Final = 100
+"""How many harmless verdicts against others' entries weigh by themselves; those beyond wait for the operator's acceptance."""
 MAX_BATCH: Final = 10_000  # records in one call: bounds what one call can hold in memory
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
 _IMPORTS_READ: Final = 1_000  # of a hash set at a time
@@ -68,11 +70,11 @@ class Contribute:
     """Imports: open, add, commit, cancel, report."""
 
     def __init__(
-        self, store: Store, matcher: Matcher, registry: Registry, follower: Follower, shrink_guard: float
+        self, store: Store, registry: Registry, follower: Follower, doubts: Doubts, shrink_guard: float
     ) -> None:
         """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep."""
         self._store = store
-        self._matcher = matcher
+        self._doubts = doubts
         self._registry = registry
         self._follower = follower
         self._shrink_guard = shrink_guard
@@ -196,7 +198,6 @@ class Contribute:
                     return self._store.cancel_import(import_id, counts=intake.counts, findings=report)
                 first = self._store.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
                 reviews, restated, harmless = self._write(import_id, intake, first)  # (6)
-                doubting = doubts.against_others(self._store, self._matcher, import_.contributor, harmless)
                 done = self._store.finish_commit(  # (7)
                     import_id,
                     counts=intake.counts,
@@ -205,9 +206,10 @@ class Contribute:
                     withdraw=intake.withdrawn,
                     reviews=reviews,
                     restated=np.frombuffer(restated, np.int64).reshape(-1, 2),
-                    removal_times=intake.deletion_times,
+                    deletion_times=intake.deletion_times,
                     lift=intake.overtaken,
-                    doubting=list(doubting),
+                    doubting=self._doubts.against_others(principal, hash_set.contributor, harmless),
+                    daily_doubts=DOUBTS_A_DAY,
                 )
             except BaseException:
                 # The database may be what failed: the lease then runs out by itself.
@@ -290,10 +292,10 @@ class Contribute:
     ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int], Sequence[tuple[int, tuple[Hash, ...]]]]:
         """Write entries, hashes and findings in pieces.
 
-        Return the reviews that the source carries, by entry id; the pairs of entries about the same item, one id after the other; and the
-        active entries that leave no harm possible, with their hashes.
+        Return the reviews that the source carries, by entry id; the pairs of entries about the same item, one id after the other; and ids
+        and hashes of the active entries that claim no harm.
         """
-        harmless = []
+        harmless: list[tuple[int, tuple[Hash, ...]]] = []
         classifications: dict[tuple[str, str, str], int] = {}
         reviews = list(intake.reviews)
         restated = array("q", (entry_id for pair in intake.restated for entry_id in pair))

@@ -33,6 +33,7 @@ import pyroaring
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason, Unavailable
 from hashhub.hub import access
+from hashhub.hub.entries import disclosed
 from hashhub.model import (
     ChangedEntry,
     ChangeKind,
@@ -43,7 +44,6 @@ from hashhub.model import (
     HashSet,
     Principal,
     Review,
-    Role,
 )
 from hashhub.store import Position
 
@@ -61,7 +61,6 @@ _PIECE: Final = 500  # entries read at a time
 _FORMAT: Final = 1  # of a position
 _MAC_BYTES: Final = 32
 _MAX_POSITION: Final = 1 << 20  # characters
-_PENDING: Final = "WITHDRAWAL_PENDING"
 
 
 class _Place(msgspec.Struct, array_like=True):
@@ -358,7 +357,7 @@ class _Page:
             line = ChangedEntry(
                 revision=revision or entry.update_revision,
                 kind=ChangeKind.UPSERT,
-                entry=_disclosed(self._principal, entry),
+                entry=disclosed(self._principal, entry),
                 reviews=told,
             )
             self._add(line, _size(entry) + 250 * len(told))
@@ -390,15 +389,3 @@ def _allow_mirroring(principal: Principal) -> None:
             reason=Reason.ROLE_NOT_ALLOWED,
             metadata={"token": principal.name},
         )
-
-
-def _is_insider(principal: Principal, contributor: str) -> bool:
-    return principal.role in {Role.OPERATOR, Role.AUDITOR} or principal.contributor == contributor
-
-
-def _disclosed(principal: Principal, entry: Entry) -> Entry:
-    """Return an entry without who asked for its withdrawal, and that somebody did, for all but its contributor and the hub's own."""
-    if (entry.withdrawal is None and _PENDING not in entry.reasons) or _is_insider(principal, entry.contributor):
-        return entry
-    reasons = tuple(r for r in entry.reasons if r != _PENDING)
-    return msgspec.structs.replace(entry, withdrawal=None, reasons=reasons)

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from hashhub.hashes import ALGORITHMS, Hash, Metric
+from hashhub.store import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,9 +58,8 @@ class HeldItems:
         return sorted({h.entry_id: h for h in self._covering(item)}.values(), key=lambda h: h.revision)
 
     def of(self, record: Record) -> list[Hold]:
-        """Return the holds that cover a record, in the order of their revisions."""
-        covering = {h.entry_id: h for h in self._covering(record) if h.origin != "SOURCE" or self._is_older(record, h)}
-        return sorted(covering.values(), key=lambda h: h.revision)
+        """Return the holds that stand against a record, in the order of their revisions: not the source's own that it overtakes."""
+        return [h for h in self.about(record) if h.origin is not Origin.SOURCE or self._is_older(record, h)]
 
     def _covering(self, record: Record | Entry) -> Iterator[Hold]:
         external_id, hashes = record.external_id, record.hashes

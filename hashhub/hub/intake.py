@@ -50,7 +50,6 @@ import numpy as np
 from hashhub.connector import PURPOSE_TAG
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import ALGORITHMS, Hash, Metric
-from hashhub.hub.doubts import is_harmless
 from hashhub.hygiene import Code
 from hashhub.item import states_the_same, union
 from hashhub.model import (
@@ -71,7 +70,7 @@ from hashhub.model import (
     Unclassified,
 )
 from hashhub.schemes import is_name
-from hashhub.store import Origin
+from hashhub.trust.policy import COUNTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -508,7 +507,10 @@ class Intake:
 
     def _is_harmless(self, record: Record) -> bool:
         """Whether a record's value leaves no harm possible, in a hash set of which that cannot be told from its purpose."""
-        return is_harmless(self._hash_set, self.classification(record).dimensions)
+        if self._hash_set.purpose in {Purpose.BENIGN, Purpose.TEST}:
+            return False
+        verdicts = self.classification(record).dimensions.get("verdict", ())
+        return bool(verdicts) and COUNTABLE.isdisjoint(verdicts)
 
     def _attributed(self, review: RecordReview) -> RecordReview:
         """Return a review of the source as that of a member of the contributor: whatever the source says, it is nobody else's word."""
@@ -517,7 +519,7 @@ class Intake:
     def _hold(self, item: int, record: Record, outcome: bytearray) -> None:
         """Note what holds the item; `outcome` ends with its own, which an operator's quarantine changes."""
         standing = self._holds.of(record)
-        overtaken = [h.entry_id for h in self._holds.about(record) if h.origin is Origin.SOURCE and h not in standing]
+        overtaken = [h.entry_id for h in self._holds.about(record) if h not in standing]
         if overtaken:
             self._overtaken[item] = overtaken
         for hold in standing:

@@ -18,6 +18,7 @@ from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason,
 from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.hashing import Limits, MediaHashes, hash_media
 from hashhub.hub import access
+from hashhub.hub.entries import disclosed
 from hashhub.hub.lookup import Hit, Hits, look_up
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
@@ -132,7 +133,7 @@ class Match:
             )
             # What has expired is named by the judgement, and not handed out: it is withdrawn in a moment.
             current = [(hit, e) for hit, e in seen if e.expire_time is None or e.expire_time > decided_at]
-            answers.append(_answer(query, judgement, current, hits[i], reviews, options.match_limit))  # (6)
+            answers.append(_answer(principal, query, judgement, current, hits[i], reviews, options.match_limit))  # (6)
         return answers, revision
 
     def media(
@@ -228,6 +229,7 @@ def _nothing(query: Query) -> MatchResult:
 
 
 def _answer(
+    principal: Principal,
     query: Query,
     judgement: trust.Judgement,
     seen: Sequence[tuple[Hit, Entry]],
@@ -253,7 +255,7 @@ def _answer(
         reasons=tuple(map(_shortened, reasons)),
         matches=tuple(
             EntryMatch(
-                entry=entry,
+                entry=disclosed(principal, entry),
                 algorithm=hit.algorithm,
                 distance=hit.distance,
                 query_digest=hit.query_digest,

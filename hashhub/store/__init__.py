@@ -10,6 +10,7 @@ from hashhub.store.events import Position
 from hashhub.store.feeds import Change, MatcherChange
 from hashhub.store.holds import Hold, Origin, trace_of
 from hashhub.store.idset import IdSet
+from hashhub.store.imports import BY_SOURCE
 from hashhub.store.locking import lock_data
 from hashhub.store.packing import EntryRow
 from hashhub.store.resources import Registry
@@ -17,6 +18,7 @@ from hashhub.store.standing import DailyLimit
 from hashhub.store.store import Store
 
 __all__ = [
+    "BY_SOURCE",
     "OBJECTIONS",
     "Change",
     "DailyLimit",

@@ -178,11 +178,24 @@ class Database:
         if not self.is_sqlite:
             c.execute(sa.select(metadata.c.key).with_for_update())
 
-    def scrub(self) -> None:
-        """After something was erased: let no older state of its pages stay in SQLite's log. PostgreSQL's vacuum does that in its time."""
-        if self.is_sqlite:
-            with mapped(), self._turns.take() if self._turns else nullcontext(), self._writer.connect() as c:
-                c.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
+    def scrub(self) -> bool:
+        """After something was erased: let no older state of its pages stay in SQLite's log; return whether none does.
+
+        A reader that takes its time keeps it: it then goes with a later checkpoint. PostgreSQL's vacuum does that in its own time.
+        """
+        if not self.is_sqlite:
+            return False
+        deadline = time.monotonic() + _BUSY_SECONDS
+        with mapped(), self._turns.take() if self._turns else nullcontext():
+            connection = self._writer.raw_connection()  # outside a transaction
+            try:
+                while connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    if time.monotonic() > deadline:
+                        return False
+                    time.sleep(_BUSY_POLL_SECONDS)
+            finally:
+                connection.close()
+        return True
 
     def insert(self, c: Connection, table: sa.Table, rows: Sequence[Row]) -> None:
         """Write rows, each with every column of the table in order, as fast as the driver can."""

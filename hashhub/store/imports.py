@@ -377,7 +377,7 @@ class Imports(Standing):
         withdraw: Sequence[int] = (),
         reviews: Sequence[tuple[int, str, ReviewKind, str]] = (),
         restated: NDArray[np.int64] = _NO_PAIRS,
-        removal_times: Mapping[int, str] = _NO_TIMES,
+        deletion_times: Mapping[int, str] = _NO_TIMES,
         lift: Sequence[int] = (),
         doubting: Sequence[int] = (),
         daily_doubts: int = 100,
@@ -388,7 +388,7 @@ class Imports(Standing):
         WITHDRAWN_BY_SOURCE, and `reviews` (entry id, author, kind, comment) are added. `restated`, int64[n, 2], has pairs of entries about the
         same item, the earlier one first: its reviews count for the later one too. `findings` go before it, as `add_findings` does.
 
-        The items of `withdraw` are held against older lists; `removal_times` has the source's own time of each deletion message, by entry.
+        The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each deletion message, by entry.
         `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new entries that speak for the harmlessness of what others
         list; beyond `daily_doubts` of the contributor within a day they get the remark AWAITS_ACCEPTANCE.
 
@@ -437,7 +437,7 @@ class Imports(Standing):
                     Origin.SOURCE,
                     EntryState.WITHDRAWN,
                     revision,
-                    source_times=[removal_times.get(i, "") for i in removed],
+                    source_times=[deletion_times.get(i, "") for i in removed],
                 )
                 lift_holds(c, self._db, lift, only=Origin.SOURCE)
                 if beyond:

@@ -208,7 +208,9 @@ class Standing(Entries):
                     facts={"was": str(STATE_OF_CODE[row.state])},
                 )
                 if row.state == ACTIVE:
-                    self._push_state(c, [(entry_id, entry_id)], QUARANTINED, (code,), revision)
+                    # Nobody has said what an undecided item is by putting it into quarantine.
+                    undecided = (UNCLASSIFIED,) if UNCLASSIFIED in unpack_reasons(row.reasons) else ()
+                    self._push_state(c, [(entry_id, entry_id)], QUARANTINED, (code, *undecided), revision)
                     self._add_changes(c, revision, [(WITHDRAW, IdSet(entry_id, entry_id), 0)])
                 put_holds(c, self._db, [entry_id], Origin.OPERATOR, EntryState.QUARANTINED, revision)
             return request.remember(c, self._read(c, entry_id))

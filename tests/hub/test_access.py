@@ -143,6 +143,8 @@ class TestRoles:
         assert desk.hub.reviews.create(OTHER, "alpha", "list", entry.id, objection).id == 1
         desk.hub.tokens.create(OPERATOR, _token("spare"))
         desk.hub.groups.create(OPERATOR, Group(id="allies", members=("beta",)))
+        (entry,) = desk.entries("alpha/list")
+        desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE)
         return desk
 
     @pytest.mark.parametrize("case", CASES)

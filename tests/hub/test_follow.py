@@ -21,7 +21,7 @@ from hashhub.hub import Hub
 from hashhub.matcher import Matcher
 from hashhub.model import EntryState, ImportState, Verdict, WithdrawalReason
 from hashhub.store import MatcherChange
-from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near, writer
+from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near
 
 
 def soon(holds: Callable[[], bool], seconds: float = 30.0) -> float:
@@ -46,7 +46,7 @@ class TestTwoProcesses:
             assert matches(here, here.hub, number)
             soon(lambda desk=there, n=number: matches(desk, desk.hub, n))  # type: ignore[misc]  # names bound now
         for entry, (here, there) in zip(first.entries("alpha/list"), [(second, first), (first, second)], strict=True):
-            here.hub.entries.withdraw(writer("alpha"), "alpha", "list", entry.id, WithdrawalReason.ERROR)
+            here.hub.entries.withdraw(OPERATOR, "alpha", "list", entry.id, WithdrawalReason.ERROR)
             number = int(entry.provenance.position.split()[1])
             # The other process asks the database about every hit, so it needs no time at all.
             assert not matches(there, there.hub, number)

@@ -218,7 +218,18 @@ findings = st.builds(
     entry_id=st.just(0) | ids,
 )
 reviews = st.builds(
-    Review, id=ids, entry_id=ids, author=texts, kind=st.sampled_from(ReviewKind), comment=texts, create_time=times
+    Review,
+    id=ids,
+    entry_id=ids,
+    author=st.one_of(slugs, st.builds("{}/{}".format, slugs, texts.filter(bool))),
+    kind=st.sampled_from(ReviewKind),
+    comment=texts,
+    actor=st.one_of(st.just(""), slugs),
+    role=st.sampled_from(Role),
+    sets_aside=st.one_of(st.just(0), ids),
+    awaits_acceptance=st.booleans(),
+    create_time=times,
+    revision=ids,
 )
 changes = st.builds(ChangedEntry, revision=int64s, kind=st.sampled_from(ChangeKind), entry=entries, marking=markings)
 tokens = st.builds(
