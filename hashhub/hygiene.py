@@ -89,7 +89,6 @@ class Code(StrEnum):
         "CONFLICTING_CATEGORIES",
         "The same item stands in this source with two classifications that cannot both hold.",
     )
-    # No longer given: nothing that others state is a reason of intake. Databases of before 0.2 may hold it.
     IN_BENIGN_SET = (
         "IN_BENIGN_SET",
         "A hash of this item is also in a set of benign items. Given by earlier versions only.",
@@ -133,6 +132,8 @@ class Code(StrEnum):
     UNKNOWN_EXTERNAL_ID = "UNKNOWN_EXTERNAL_ID", "The withdrawal names an item that the hash set does not hold."
 
 
+# What databases of earlier versions hold: nothing that others state is a reason of intake any more.
+FORMER: Final = frozenset({Code.IN_BENIGN_SET})
 DESCRIPTIONS: Final = MappingProxyType({code.value: code.description for code in Code})
 
 

@@ -42,6 +42,7 @@ import msgspec
 from hashhub.connector import MAX_LINE, Option, check_options
 from hashhub.errors import InvalidArgument, MalformedSource, Violation
 from hashhub.model import MAX_TEXT, Flags, HashFault, Record, Reject
+from hashhub.schemes import is_name
 from hashhub_connectors import items
 from hashhub_connectors.delimited import Rows
 from hashhub_connectors.source import text_encoding
@@ -49,7 +50,6 @@ from hashhub_connectors.source import text_encoding
 _DIGESTS: Final = ("md5", "sha1", "sha256", "pdq", "phash", "dhash", "photodna")
 _TEXTS: Final = ("value", "external_id", "series", "media_type", "source_time", "expire_time", "media_size", "quality")
 _FLAGS: Final = Flags.__struct_fields__
-_SCHEME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:@[0-9]+(?:\.[0-9]+)*)?")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MAX_QUALITY: Final = 100  # of PDQ, inclusive
 _QUALITY: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?")
@@ -152,7 +152,7 @@ def read_mapping(text: str) -> Columns:
     if not isinstance(encoding, str):
         wrong.append(Violation("options.mapping.encoding", "must be a text", "TYPE"))
     scheme = given.get("scheme", "")
-    if not isinstance(scheme, str) or (scheme and not _SCHEME.fullmatch(scheme)):
+    if not isinstance(scheme, str) or (scheme and not is_name(scheme)):
         wrong.append(Violation("options.mapping.scheme", "must be ID or ID@VERSION, such as uk-sentencing", "PATTERN"))
     columns = _table(given, "columns", (*_DIGESTS, *_TEXTS, "tags"), wrong)
     flags = _table(given, "flags", _FLAGS, wrong)

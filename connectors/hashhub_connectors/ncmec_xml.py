@@ -305,7 +305,7 @@ def _reviews(node: _Node, faults: list[HashFault]) -> tuple[RecordReview, ...]:
             about = vote.attributes.get("type", "").strip()
             kind = _VOTES.get(vote.name)
             given = list(_reasons(vote)) if kind else []
-            if kind is ReviewKind.FALSE_POSITIVE and vote.children and not given:
+            if kind is ReviewKind.FALSE_POSITIVE and (vote.children or vote.attributes) and not given:
                 given = [
                     ("", "")
                 ]  # doubt is not lost because nobody says whose it is: the hub keeps it as that of nobody known

@@ -204,8 +204,8 @@ def show_report(session: Session, report: ImportReport) -> None:
         )
     if report.unclassified:
         say(
-            f"{report.unclassified:,} items have no classification, although their format has one or the scheme demands one, and say nothing of "
-            "what they are. Correct the list and import it again; or an operator releases single ones (hashhub entry release), which then "
+            f"Unclassified: {report.unclassified:,}. Such an item says nothing of what it is, although its format can or the scheme demands it. "
+            "Correct the list and import it again; or an operator releases single ones (hashhub entry release), which then "
             "match as undecided; or import it into a hash set that the operator made with --unclassified listed, where all of them do."
         )
     if not report.groups_complete:

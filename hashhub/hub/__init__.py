@@ -56,7 +56,7 @@ class Hub:
         self.contributors = Contributors(store)
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, registry)
-        self.contribute = Contribute(store, matcher, registry, self._follower, config.shrink_guard)
+        self.contribute = Contribute(store, registry, self._follower, config.shrink_guard)
         self.entries = Entries(store, self._follower)
         self.reviews = Reviews(store)
         self.history = History(store, self._follower)

@@ -30,6 +30,7 @@ from hashhub.errors import (
 from hashhub.hub import access
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, Staged
+from hashhub.item import stored_time
 from hashhub.model import (
     Disposition,
     Finding,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hashhub.hub.follow import Follower
-    from hashhub.matcher import Matcher
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
 
@@ -64,12 +64,9 @@ _DECODER: Final = msgspec.msgpack.Decoder(Batch)
 class Contribute:
     """Imports: open, add, commit, cancel, report."""
 
-    def __init__(
-        self, store: Store, matcher: Matcher, registry: Registry, follower: Follower, shrink_guard: float
-    ) -> None:
+    def __init__(self, store: Store, registry: Registry, follower: Follower, shrink_guard: float) -> None:
         """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep."""
         self._store = store
-        self._matcher = matcher
         self._registry = registry
         self._follower = follower
         self._shrink_guard = shrink_guard
@@ -82,7 +79,7 @@ class Contribute:
         """Open an import, or return the one of the same source (OPEN: go on at `batch_count`; COMMITTED: nothing is left to do).
 
         A source that was contributed before is a new import once entries of its hash set have been withdrawn since: it brings back
-        what it states. Raises NotFound, PermissionDenied, InvalidArgument.
+        what it states, but for what was withdrawn by hand. Raises NotFound, PermissionDenied, InvalidArgument.
         """
         access.allow_writing(principal, import_.contributor)
         self._store.get_hash_set(import_.contributor, import_.hash_set)
@@ -124,6 +121,8 @@ class Contribute:
             )
         staged = []
         for record in records:
+            if record.expire_time is not None and record.expire_time.tzinfo is not None:
+                record = msgspec.structs.replace(record, expire_time=stored_time(record.expire_time))  # noqa: PLW2901
             found = hygiene.inspect(record)
             hashes = tuple(dict.fromkeys(found.hashes))
             if hashes != record.hashes or found.reviews != record.reviews:

@@ -29,7 +29,7 @@ records (hashhub.hygiene) comes staged; the rules here need the hash set, or all
 A value is due when the scheme demands one (`value_required`), and when the source's format carries classifications: then an item without
 one says nothing. Only a benign hash set without a scheme goes without: no value means anything there, so that none is missing.
 In a hash set whose operator chose `Unclassified.LISTED` such an item is active and undecided, whatever the scheme demands: the
-operator has said so about this very list, and being listed is all that such an entry then states.
+operator has said so about this very list, and being listed is all that such an entry then states. A benign set has no undecided entries.
 
 Reviews stay with the item: those of an entry that this import replaces count for the new one, and so do those of a withdrawn entry
 that shares its external id or an exact digest. Whoever disputed it need not do so again. What the source says of others' opinions is kept as
@@ -69,6 +69,7 @@ from hashhub.model import (
     SchemeStatus,
     Unclassified,
 )
+from hashhub.schemes import is_name
 from hashhub.trust.policy import COUNTABLE
 
 if TYPE_CHECKING:
@@ -85,9 +86,8 @@ _T = TypeVar("_T")
 
 _LIVE: Final = (EntryState.ACTIVE, EntryState.QUARANTINED)
 _LOOKUP: Final = 2_000  # digests or ids asked of the store at a time
-_STREAMED_SHARE: Final = (
-    8  # a source with at least one digest for so many entries of the hash set: reading them all costs less
-)
+# A source with a digest for every so many entries of the hash set: reading all of them costs less than looking for each digest.
+_STREAMED_SHARE: Final = 8
 _HEAD: Final = 8  # bytes of a digest that are compared first; every algorithm's has as many
 _NO_HEADS: Final = np.empty(0, np.uint64)
 _PURPOSES: Final = {PURPOSE_TAG + p.lower(): p for p in Purpose}
@@ -184,9 +184,9 @@ class Intake:
     """The decisions about one import. Call `decide` once; then the attributes and iterators are final.
 
     `counts`; `entry_count`: entries to write; `superseded`, `absent`, `withdrawn`: ids of entries to withdraw, ascending;
-    `deletion_times`: what the source gives as the time of its deletion messages, by id of the entry withdrawn; `reviews`: what the source says about entries that stay as they are, as (entry id, author, kind, comment); `restated`: pairs of entry
-    ids about the same item, the earlier and the one that stays as it is; `live_count`: active and quarantined entries of the hash set
-    before a replacing import.
+    `deletion_times`: what the source gives as the time of its deletion messages, by id of the entry withdrawn; `reviews`: what the source
+    says about entries that stay as they are, as (entry id, author, kind, comment); `restated`: pairs of entry ids about the same item, the
+    earlier and the one that stays as it is; `live_count`: active and quarantined entries of the hash set before a replacing import.
     """
 
     def __init__(
@@ -215,9 +215,7 @@ class Intake:
         self._has_values = False  # some item has a value
         self._unclassified: NDArray[np.bool_] = np.empty(0, np.bool_)  # by item: a value was due, and there is none
         self._withdrawn_by: dict[int, Hold] = {}  # item -> what keeps it from coming back
-        self._own_heads: dict[str, NDArray[np.uint64]] | None = (
-            None  # of the hash set's live entries, where they were read
-        )
+        self._own_heads: dict[str, NDArray[np.uint64]] | None = None  # of all live entries of the hash set, if read
         self._outcome: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._gists: list[_Gist] = []  # the distinct ones
         self._gist: NDArray[np.uint32] = np.empty(0, np.uint32)  # by item, where in `_gists`; of contributed items only
@@ -446,7 +444,7 @@ class Intake:
             self._remark(item, Code.REGION_MISMATCH, text)
             return Disposition.QUARANTINED
         if self._scheme and self._scheme.contradicts_name(record.scheme):
-            text = f"the source's values are of {record.scheme[:80]}, those of the hash set of {self._scheme.name}"
+            text = f"the source's values are of {record.scheme[:80]!r}, those of the hash set of {self._scheme.name}"
             self._remark(item, Code.SCHEME_MISMATCH, text)
             return Disposition.QUARANTINED
         purpose = self._hash_set.purpose
@@ -467,7 +465,7 @@ class Intake:
             else:
                 text = (
                     f"the hash set has no scheme to say what {value} means; import into one that has "
-                    f"(hashhub hash-set create CONTRIBUTOR/SET --scheme {record.scheme[:80] or 'ID'})"
+                    f"(hashhub hash-set create CONTRIBUTOR/SET --scheme {record.scheme if is_name(record.scheme) else 'ID'})"
                 )
             self._remark(item, Code.UNKNOWN_VALUE, text)
             return Disposition.QUARANTINED
@@ -484,8 +482,8 @@ class Intake:
         if not has_classifications and not (self._scheme and self._scheme.value_required):
             return
         self._unclassified[np.frombuffer(self._without_value, np.int64)] = True
-        if self._hash_set.unclassified is Unclassified.LISTED:
-            return
+        if self._hash_set.unclassified is Unclassified.LISTED and self._hash_set.purpose is not Purpose.BENIGN:
+            return  # in a benign set there would be nothing to be undecided about but whether it clears
         text = f"the item has no value of {self._scheme.name}" if self._scheme else "the item has no classification"
         for item in self._without_value:
             self._settle(item, Disposition.QUARANTINED, Code.UNCLASSIFIED, text)

@@ -18,7 +18,7 @@ from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason,
 from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.hashing import Limits, MediaHashes, hash_media
 from hashhub.hub import access
-from hashhub.hub.lookup import Hit, Hits, judged_at_most, look_up
+from hashhub.hub.lookup import Hit, Hits, look_up
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
     Entry,
@@ -80,9 +80,10 @@ class Match:
 
         (1) Authorise; pick the policy.
         (2) Per hash algorithm, search all queries at once: exact digests and near hashes, in snapshot + tail - withdrawn.
-        (3) Look up whose the digests hit are, and drop what the caller's terms do not let it see, before any limit counts; keep
-            "something exists" only where terms allow. A query without a hit touches no database. The store decides what is active
-            *now*, so that a withdrawn entry is gone the moment it is withdrawn, in every process.
+        (3) Look up whose the digests hit are, and drop what the caller's terms do not let it see, before any limit
+            counts; keep "something exists" only where terms allow. A query without a hit touches no database. The store
+            decides what is active *now*, so that a withdrawn entry is gone the moment it is withdrawn, in every
+            process.
         (4) Fetch the entries to judge, and their reviews: all of them, or of a flood the nearest of each contributor.
         (5) Decide by the policy. A judgement cut short is REVIEW at least.
         (6) Answer with verdict, reasons, matches, revision; only here the caller's limit counts.
@@ -102,7 +103,7 @@ class Match:
         hits, contributors = look_up(self._store, self._matcher, principal, queries, options)  # (2), (3)
         if not hits:
             return [_nothing(query) for query in queries], revision
-        nearest = {i: of_query.nearest(judged_at_most(len(hits))) for i, of_query in hits.items()}  # (4)
+        nearest = {i: of_query.nearest() for i, of_query in hits.items()}  # (4)
         entries = {
             entry_hit.entry_id: self._store.read_entry(entry_hit)
             for entry_hit in {hit.entry_id: hit.entry_hit for of_query in nearest.values() for hit in of_query}.values()

@@ -29,6 +29,12 @@ NO_REGION: Final = "ZZ"  # ISO 3166-1 user-assigned: international, or of no cou
 _SAYS_NOTHING: Final = frozenset({"", "default", "custom", "unknown"})
 
 
+def is_name(text: str) -> bool:
+    """Whether a text has the form of a scheme's name, `id` or `id@version`."""
+    scheme_id, at, version = text.partition("@")
+    return bool(_ID.fullmatch(scheme_id)) and (not at or bool(_VERSION.fullmatch(version)))
+
+
 class SchemeValue(msgspec.Struct, frozen=True, kw_only=True):
     """One value of a scheme. `dimensions` holds sorted possible values; what is missing is unknown."""
 

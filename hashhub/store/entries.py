@@ -52,6 +52,7 @@ from hashhub.store.staging import runs
 
 _ID_PAGE: Final = 200_000  # ids read at a time
 _IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
+_HIT_PAGE: Final = 10_000  # entries that have one of some digests read at a time
 PAGE: Final = 10_000  # rows read or purged at a time where the caller did not say
 
 STATE_OF_CODE: Final = {code: state for state, code in s.ENTRY_STATES.items()}
@@ -88,7 +89,7 @@ STAGED_AROUND: Final = (
 
 
 class EntryHit(NamedTuple):
-    """An entry that has a digest, not yet read: enough to tell whether somebody may see it. `hash_set` is `CONTRIBUTOR/SET`."""
+    """An entry that has a digest, not yet read: enough to tell who may see it. `hash_set` is `CONTRIBUTOR/SET`."""
 
     digest: bytes
     entry_id: int
@@ -137,11 +138,12 @@ class Entries(Resources):
     def hits_by_digests(self, algorithm: str, digests: Iterable[bytes]) -> Iterator[EntryHit]:
         """Yield the visible ACTIVE entries that have one of the digests, unread (`read_entry`), by digest, then id.
 
-        A page at a time, so that it takes little memory however many there are: whoever wants few of them drops the rest at once.
+        A page at a time, so that it takes little memory however many there are: whoever wants few of them drops the
+        rest at once.
         """
         sql = (
             f"{ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.entry > ? "
-            f"AND h.digest {{keys}} AND e.state = {ACTIVE} ORDER BY h.digest, h.entry LIMIT {PAGE}"
+            f"AND h.digest {{keys}} AND e.state = {ACTIVE} ORDER BY h.digest, h.entry LIMIT {_HIT_PAGE}"
         )
         code = s.ALGORITHM_CODES[algorithm]
         staged: set[int] = set()
@@ -161,11 +163,11 @@ class Entries(Resources):
             start += len(part)
             rows = list(self._by_keys(sql, "bytea", (code, 0), part))
             yield from hits(rows)
-            if len(rows) == PAGE:
+            if len(rows) == _HIT_PAGE:
                 # First what is left of the digest at which the page ended, then the digests behind it.
                 last = rows[-1][-1]
                 start = bisect_right(keys, last)
-                while len(rows) == PAGE:
+                while len(rows) == _HIT_PAGE:
                     rows = list(self._by_keys(sql, "bytea", (code, rows[-1][0]), [last]))
                     yield from hits(rows)
 

@@ -158,6 +158,12 @@ def _show(console: Console, data: Path) -> None:
         _title(console, "4. What became of every item", f"the report of {_POLICE.id}'s list")
         _report(console, reports[_POLICE.id])
 
+        library = sets[_LIBRARY.id].name
+        accepted = operator.accept_hash_set(library, reports[_LIBRARY.id].source.revision)
+        console.print(
+            f"\nThe operator accepts what {library} holds as of revision {accepted.accepted_revision}: it may weigh."
+        )
+
         _title(console, "5. Uploads", "hashed where they are; the hub sees hashes only")
         operator.create_contributor(
             Contributor(id="platform", display_name="Platform", kind=ContributorKind.PLATFORM, jurisdiction="IE")
@@ -251,6 +257,7 @@ def _report(console: Console, report: ImportReport) -> None:
         "duplicate": c.duplicate,
         "unchanged": c.unchanged,
         "withdrawn": c.withdrawn,
+        "staying withdrawn": c.stays_withdrawn,
     }
     summed = " + ".join(f"{n:,} {name}" for name, n in parts.items())
     console.print(f"Nothing is lost: {summed} = {c.items:,} items.")

@@ -32,7 +32,7 @@ from hashhub.trust.policy import COUNTABLE, HARMFUL, Clause, Dispute, Policy
 
 
 class Closeness(IntEnum):
-    """How closely an entry was hit, the closest first. What was hit less closely never disputes what was hit more closely."""
+    """How closely an entry was hit, the closest first. A less close hit never disputes a closer one."""
 
     FILE = 0  # by the digest of an exact algorithm
     DIGEST = 1  # by a perceptual digest at distance 0
@@ -40,7 +40,7 @@ class Closeness(IntEnum):
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """An entry that was hit, who states it, in which hash set, by which algorithm and at which distance it was hit, and its reviews."""
+    """An entry, who states it in which hash set, by which algorithm and at which distance it was hit, and its reviews."""
 
     entry: Entry
     contributor: Contributor
@@ -133,8 +133,8 @@ class _Claim(StrEnum):
 class _Doubt(msgspec.Struct, frozen=True):
     """Something that speaks against a match.
 
-    code: DISPUTED (it stands against every match that takes hits of this closeness into account), CLAIM_DISPUTED (the claims of these
-    statements count towards no clause, and that is all), or why it does not weigh.
+    code: DISPUTED (it stands against every match that takes hits of this closeness into account), CLAIM_DISPUTED (the
+    claims of these statements count towards no clause, and that is all), or why it does not weigh.
     """
 
     code: ReasonCode
@@ -152,19 +152,23 @@ def decide(
     query: Sequence[Hash] = (),
     cut_short: bool = False,
 ) -> Judgement:
-    """Return the policy's verdict about one item. Pure; the order of statements, reviews and contributors does not matter.
+    """Return the policy's verdict about one item. Pure; the order of statements, reviews and contributors does not
+    matter.
 
-    `contributors` is everybody whom the decider knows, for who takes material from whom and for the reliability of reviewers; the
-    statements' own are added where they are missing. `query`: the hashes asked about. `cut_short`: not everything that was hit is among the statements.
+    `contributors` is everybody whom the decider knows, for who takes material from whom and for the reliability of
+    reviewers; the statements' own are added where they are missing. `query`: the hashes asked about. `cut_short`: not
+    everything that was hit is among the statements.
 
     1. Entries that are not ACTIVE, or have expired at `time`, count for nothing.
-    2. Each other entry makes a claim: of harm, undecided, of no harm, benign (its set's purpose), or a test item (likewise).
+    2. Each other entry makes a claim: of harm, undecided, of no harm, benign (its set's purpose), or a test item
+       (likewise).
     3. Doubts are collected, each with whether it weighs: whose it is, whether the operator accepted it or set it aside.
-    4. The closest hits are judged first, then those less close beside them: a clause looks for enough pairwise independent contributors
-       among the entries that fulfil it. It ends where a clause is met or a doubt disputes the match, so that nothing disputes what
-       was hit more closely.
-    5. MATCH if a clause is met and nothing is disputed; otherwise REVIEW if anything is claimed, undecided or disputed; otherwise
-       the policy's verdict on test items; otherwise BENIGN; otherwise NO_MATCH. A judgement cut short is REVIEW at least.
+    4. The closest hits are judged first, then those less close beside them: a clause looks for enough pairwise
+       independent contributors among the entries that fulfil it. It ends where a clause is met or a doubt disputes the
+       match, so that nothing disputes what was hit more closely.
+    5. MATCH if a clause is met and nothing is disputed; otherwise REVIEW if anything is claimed, undecided or disputed;
+       otherwise the policy's verdict on test items; otherwise BENIGN; otherwise NO_MATCH. A judgement cut short is
+       REVIEW at least.
     """
     # (1) what counts at all
     active: list[Statement] = []
@@ -190,19 +194,7 @@ def decide(
         people = {**contributors, **{s.contributor.id: s.contributor for s in active}}
     doubts = list(_doubts(policy, asserting, benign, harmless, people)) if asserting else []
     # (4) what suffices
-    origins = _Origins(people)
-    met: list[ReasonLine] = []
-    disputes: list[_Doubt] = []
-    closeness = Closeness.FILE
-    levels = sorted({s.closeness for s in asserting})
-    for closeness in levels:
-        disputes = [d for d in doubts if d.code is ReasonCode.DISPUTED and d.closeness <= closeness]
-        candidates = asserting if closeness == levels[-1] else [s for s in asserting if s.closeness <= closeness]
-        if contested := {s.entry.id for d in doubts if _contests(d, closeness) for s in d.statements}:
-            candidates = [s for s in candidates if s.entry.id not in contested]
-        met = [line for c in policy.clauses if (line := _met(policy, c, candidates, origins)) is not None]
-        if met or disputes:
-            break
+    closeness, met, disputes = _judged(policy, asserting, doubts, _Origins(people))
     # (5) the verdict, and all that led to it
     if asserting:
         verdict = Verdict.MATCH if met and not disputes else Verdict.REVIEW
@@ -212,13 +204,13 @@ def decide(
     else:
         verdict = Verdict.BENIGN if any(_is_accepted(s) for s in benign) else Verdict.NO_MATCH
     reasons = _told(disputes)
+    if cut_short and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
+        verdict = Verdict.REVIEW
+    reasons += _told(d for d in doubts if d.code is ReasonCode.CLAIM_DISPUTED)
+    reasons += met or _unmet(policy, asserting)
     if cut_short:
         text = "more entries hold it than one judgement takes into account"
         reasons.append(_line(ReasonCode.JUDGEMENT_CUT_SHORT, "", text, ()))
-        if verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
-            verdict = Verdict.REVIEW
-    reasons += _told(d for d in doubts if d.code is ReasonCode.CLAIM_DISPUTED)
-    reasons += met or _unmet(policy, asserting)
     reasons += _lines(ReasonCode.HARM_CLAIMED, "an entry claims harm", harmful)
     reasons += _lines(ReasonCode.UNDECIDED, "an entry leaves open whether it claims harm", undecided)
     reasons += _lines(ReasonCode.TEST_ENTRY, "a set of test items holds it", tests)
@@ -237,13 +229,34 @@ def decide(
     return Judgement(verdict, tuple(reasons))
 
 
-# --- Claims ----------------------------------------------------------------------------------------------------------------
+def _judged(
+    policy: Policy, asserting: Sequence[Statement], doubts: Sequence[_Doubt], origins: _Origins
+) -> tuple[Closeness, list[ReasonLine], list[_Doubt]]:
+    """Return how close the hits are that decide, the clauses that they meet, and what disputes a match of theirs."""
+    closeness = Closeness.FILE
+    met: list[ReasonLine] = []
+    disputes: list[_Doubt] = []
+    levels = sorted({s.closeness for s in asserting})
+    for closeness in levels:
+        disputes = [d for d in doubts if d.code is ReasonCode.DISPUTED and d.closeness <= closeness]
+        candidates = asserting if closeness == levels[-1] else [s for s in asserting if s.closeness <= closeness]
+        if contested := {s.entry.id for d in doubts if _contests(d, closeness) for s in d.statements}:
+            candidates = [s for s in candidates if s.entry.id not in contested]
+        met = [line for c in policy.clauses if (line := _met(policy, c, candidates, origins)) is not None]
+        if met or disputes:
+            break
+    return closeness, met, disputes
+
+
+# --- Claims -----------------------------------------------------------------------------------------------------------
 
 
 def _verdicts(s: Statement) -> frozenset[str]:
-    """Return the verdicts that the entry leaves possible: its classification's or, where that carries none, its set's purpose.
+    """Return the verdicts that the entry leaves possible: its classification's or, where that carries none, its set's
+    purpose.
 
-    Of an entry whose source says nothing where it could have said something, only the listing is known: nothing is decided.
+    Of an entry whose source says nothing where it could have said something, only the listing is known: nothing is
+    decided.
     """
     if _UNCLASSIFIED in s.entry.reasons:
         return _UNDECIDED_VERDICTS
@@ -264,15 +277,15 @@ def _claims(s: Statement) -> tuple[_Claim, ...]:
     if s.hash_set.purpose is Purpose.TEST:
         return (_Claim.TEST,)
     if s.hash_set.purpose is Purpose.BENIGN:
-        # A harmful value in a benign set is a mistake on one side or the other, and a missing one may be either: it must neither
-        # clear the item nor accuse it.
+        # A harmful value in a benign set is a mistake on one side or the other, and a missing one may be either: it
+        # must neither clear the item nor accuse it.
         return (_Claim.BENIGN, _Claim.UNDECIDED) if stated & COUNTABLE else (_Claim.BENIGN,)
     if stated <= HARMFUL:
         return (_Claim.HARM,)
     return (_Claim.UNDECIDED,) if stated & COUNTABLE else (_Claim.NONE,)
 
 
-# --- Doubts ----------------------------------------------------------------------------------------------------------------
+# --- Doubts -----------------------------------------------------------------------------------------------------------
 
 
 def _is_accepted(s: Statement) -> bool:
@@ -328,8 +341,8 @@ _Raised = tuple[Dispute, ReasonCode, Closeness, Statement]
 def _conflicts(policy: Policy, asserting: Sequence[Statement], harmless: Sequence[Statement]) -> Iterator[_Raised]:
     """Yield the doubts of entries whose verdict cannot hold beside that of an entry that may claim harm.
 
-    Where both sides' words count, the match is disputed. Where only the doubter's does, the other side's claim is: otherwise
-    somebody whose word does not count could make those whose does dispute each other, by contradicting them.
+    Where both sides' words count, the match is disputed. Where only the doubter's does, the other side's claim is:
+    otherwise somebody whose word does not count could make those whose does dispute each other, by contradicting them.
     """
     by_verdicts: dict[frozenset[str], list[Statement]] = {}
     for s in (*asserting, *harmless):
@@ -378,10 +391,10 @@ _OBJECTIONS: Final = {kind: Dispute(kind.value) for kind in ReviewKind if kind.v
 def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor]) -> Iterator[_Raised]:
     """Yield the objections to an entry that its author has not taken back by a later CONFIRMED.
 
-    An author's latest word counts, and nobody's confirmation outweighs another's doubt. An objection is about the entry on which it
-    was made. The hub carries it over to the entry by which the contributor states the item again: there it stands against the whole
-    match only if the contributor's own word counts. Otherwise a contributor could fetch an objection to one item, restate that item
-    with another's digest, and so dispute the other's match.
+    An author's latest word counts, and nobody's confirmation outweighs another's doubt. An objection is about the entry
+    on which it was made. The hub carries it over to the entry by which the contributor states the item again: there it
+    stands against the whole match only if the contributor's own word counts. Otherwise a contributor could fetch an
+    objection to one item, restate that item with another's digest, and so dispute the other's match.
     """
     confirmed: dict[str, tuple[int, int]] = {}
     set_aside: set[int] = set()
@@ -448,22 +461,27 @@ def _told(doubts: Iterable[_Doubt | None]) -> list[ReasonLine]:
 
 
 def _contradictory(active: Sequence[Statement], query: Sequence[Hash]) -> list[Statement]:
-    """Return the entries that bind an exact digest to another digest than an entry or the query does that has it too."""
+    """Return the entries that bind an exact digest otherwise than another entry, or the query, that has it too."""
+    if not active:
+        return []
+    # Mostly all state the same hashes, and one speaks for all.
+    first = active[0].entry.hashes
+    distinct = active[:1] if all(s.entry.hashes == first for s in active) else active
     asked = _exact_digests(query)
     # A query's hashes are alternatives: two of one algorithm are of two files.
     bound = [{a: digests for a, digests in asked.items() if len(digests) == 1}]
-    bound += [_exact_digests(s.entry.hashes) for s in active]
-    if all(by_algorithm == bound[-1] for by_algorithm in bound[1:]) and bound[0].items() <= bound[-1].items():
-        return []
+    bound += [_exact_digests(s.entry.hashes) for s in distinct]
     common: dict[tuple[str, bytes, str], frozenset[bytes]] = {}
     contradicted: set[tuple[str, bytes, str]] = set()
-    for by_algorithm in bound:
+    for by_algorithm in bound if len(distinct) > 1 or len(bound[0]) > 1 else ():
         for key, digests in _bindings(by_algorithm):
             left = common[key] = common.get(key, digests) & digests
             if not left:
                 contradicted.add(key)
     if not contradicted:
         return []
+    if len(distinct) < len(active):
+        return list(active)
     return [
         s
         for s, by_algorithm in zip(active, bound[1:], strict=True)
@@ -489,7 +507,7 @@ def _bindings(
             yield (a, digest, b), by_algorithm[b]
 
 
-# --- Clauses ---------------------------------------------------------------------------------------------------------------
+# --- Clauses ----------------------------------------------------------------------------------------------------------
 
 
 def _met(policy: Policy, c: Clause, candidates: Sequence[Statement], origins: _Origins) -> ReasonLine | None:

@@ -55,9 +55,10 @@ class Clause(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A named rule: any clause gives MATCH unless something in `disputed_by` stands against it.
 
-    `disputed_from`: whose objection, conflicting verdict or benign set stands against a match: contributors of this reliability or
-    better (A is the best), and operators. `independent_from`: whose entries count where a clause asks for independent contributors.
-    `test` is the verdict when only sets of test items hold it. There is no default for any of these.
+    `disputed_from`: whose objection, conflicting verdict or benign set stands against a match: contributors of this
+    reliability or better (A is the best), and operators. `independent_from`: whose entries count where a clause asks
+    for independent contributors. `test` is the verdict when only sets of test items hold it. There is no default for
+    any of these.
     """
 
     name: str
@@ -140,12 +141,13 @@ def explain(policy: Policy) -> str:
     lines += [f"  - {_DISPUTES[d]}" for d in policy.disputed_by] or ["  - nothing disputes a match under this policy"]
     if policy.disputed_by:
         lines += [
-            f"by a contributor of reliability {_or_better(policy.disputed_from)}, or by an operator. Benign sets, and reviews and harmless",
-            "verdicts beyond the daily number, dispute as far as an operator has accepted them; what an operator has set aside does not.",
+            f"by a contributor of reliability {_or_better(policy.disputed_from)}, or by an operator's review. Benign sets,",
+            "and reviews and harmless verdicts beyond the daily number, dispute as far as an operator has accepted them.",
+            "Reviews that an operator has set aside dispute nothing.",
         ]
     lines += [
-        "Everybody else's doubts are told among the reasons, and change nothing. What was hit less closely (identical file, then equal",
-        "perceptual hash, then near) never disputes what was hit more closely.",
+        "Everybody else's doubts are told among the reasons, and change nothing. What was hit less closely (an",
+        "identical file, then an equal perceptual hash, then a near one) never disputes what was hit more closely.",
         "",
         "REVIEW when something claims harm, or is undecided, without fulfilling a clause.",
         "BENIGN when only sets of benign items hold it that an operator has accepted.",
@@ -157,7 +159,9 @@ def explain(policy: Policy) -> str:
         "Contributors are independent when neither takes material from the other, directly or through others, and no third feeds both.",
     ]
     if any(c.contributors > 1 for c in policy.clauses):
-        lines.append(f"Only contributors of reliability {_or_better(policy.independent_from)} count as independent.")
+        lines.append(
+            f"Only contributors of reliability {_or_better(policy.independent_from)} count as independent ones."
+        )
     return "\n".join(lines)
 
 

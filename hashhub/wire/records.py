@@ -37,7 +37,7 @@ from hashhub.wire.fields import (
     unsendable,
 )
 
-_ACTION: Final = EnumMap(Action, v1.Action, "ACTION_", Action.CONTRIBUTE)
+_ACTION: Final = EnumMap(Action, v1.Action, "ACTION_")
 REVIEW_KIND: Final = EnumMap(ReviewKind, v1.ReviewKind, "REVIEW_KIND_")
 
 

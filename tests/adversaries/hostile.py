@@ -35,7 +35,13 @@ from tests.adversaries.sequences import Broken
 
 COUNTS: Final = frozenset({Reliability.A, Reliability.B, Reliability.C})
 POLICIES: Final = ("any", "block")
-PURPOSES: Final = (Purpose.CSAM, Purpose.EXPLOITATIVE, Purpose.BENIGN, Purpose.TEST)
+SETS: Final = (
+    "csam",
+    "exploitative",
+    "benign",
+    "test",
+    "vics",
+)  # of the hostile: by their purpose, and one with a scheme
 DOUBTS: Final = (ReviewKind.FALSE_POSITIVE, ReviewKind.NOT_ILLEGAL_HERE, ReviewKind.MISCLASSIFIED, ReviewKind.DUPLICATE)
 FLOOD: Final = 1_001  # digests: more than a query's search once considered
 
@@ -80,9 +86,7 @@ class Hostile:
         self.hostile = {f"{key}-h{i}": Reliability(random.choice("ABCDEFFF")) for i in (1, 2)}
         for name, reliability in self.hostile.items():
             self.world.contributor(name, reliability)
-            for purpose in PURPOSES:
-                self.world.hash_set(f"{name}/{purpose.lower()}", purpose=purpose)
-            self.world.hash_set(f"{name}/vics", scheme="vic-us")
+        self.own_sets: set[str] = set()  # of the hostile; made when they are needed
         self.items = [Item(f"{key} item {i}") for i in range(4)]
         self.listers = [sorted(self.honest), [f"{key}-v1"], [f"{key}-v2"], [f"{key}-v2", f"{key}-v3"]]
         self.decoys = [Item(f"{key} decoy {i}") for i in range(2)]  # no honest contributor lists these
@@ -132,6 +136,17 @@ class Hostile:
     def _who(self, number: int) -> str:
         return sorted(self.hostile)[number % 2]
 
+    def _own(self, who: str, kind: str) -> str:
+        """Return the hash set of this kind, which is made if need be."""
+        name = f"{who}/{kind}"
+        if name not in self.own_sets:
+            is_scheme = kind == "vics"
+            self.world.hash_set(
+                name, purpose=Purpose.CSAM if is_scheme else Purpose(kind.upper()), scheme="vic-us" if is_scheme else ""
+            )
+            self.own_sets.add(name)
+        return name
+
     def _target(self, number: int) -> tuple[int, Item]:
         """Return an item or a decoy, and its number; decoys come behind the items."""
         both = [*self.items, *self.decoys]
@@ -155,8 +170,7 @@ class Hostile:
             (item.md5, garbage),  # a binding that is not so
             (item.md5, item.sha1, self._garbage("PDQ")),
         )[b % 5]
-        sets = [f"{who}/{p.lower()}" for p in PURPOSES] + [f"{who}/vics"]
-        hash_set = sets[b // 5 % len(sets)]
+        hash_set = self._own(who, SETS[b // 5 % len(SETS)])
         value = ("", "0", "1", "4", "5", "nonsense")[c % 6]
         carried = (
             (),
@@ -182,7 +196,7 @@ class Hostile:
     def _claim(self, a: int, b: int, c: int) -> str:
         """Claim harm of something that no honest contributor lists, or state that claim again, changed."""
         who, index = self._who(a), len(self.items) + b % len(self.decoys)
-        hash_set = f"{who}/{('vics', 'csam')[b // 2 % 4 == 3]}"
+        hash_set = self._own(who, ("vics", "csam")[b // 2 % 4 == 3])
         external_id = ("", f"{index}", f"{index}", f"{c}")[b // 8 % 4]
         said = record(
             "line 1",
@@ -199,7 +213,7 @@ class Hostile:
     def _list_near(self, a: int, b: int, c: int) -> str:
         who, index = self._who(a), a // 2 % len(self.items)
         bits = (1, 5, 15, 30)[b % 4]
-        hash_set = f"{who}/{('csam', 'benign', 'exploitative', 'test', 'vics')[b // 4 % 5]}"
+        hash_set = self._own(who, SETS[b // 4 % len(SETS)])
         hashes = [near(self.items[index].pdq, bits, c)]
         value = ("0", "1", "")[c % 3]
         self.world.lists(hash_set, [record("line 1", hashes, value=value, external_id=f"near {b} {c}")])
@@ -211,9 +225,11 @@ class Hostile:
         """Return the names of entries, in any state, of these contributors; oldest first."""
         found = []
         for who in contributors:
-            sets = ["list"] if who in self.honest else ["benign", "csam", "exploitative", "test", "vics"]
+            sets = (
+                [f"{who}/list"] if who in self.honest else sorted(s for s in self.own_sets if s.startswith(f"{who}/"))
+            )
             for hash_set in sets:
-                found += [e.name for e in self.world.entries(f"{who}/{hash_set}")]
+                found += [e.name for e in self.world.entries(hash_set)]
         return sorted(found, key=lambda name: int(name.rpartition("/")[2]))
 
     def _review_others(self, a: int, b: int, c: int) -> str:
@@ -263,7 +279,7 @@ class Hostile:
 
     def _replace(self, a: int, b: int, c: int) -> str:
         who, (index, item) = self._who(a), self._target(a // 2)
-        hash_set = f"{who}/{('csam', 'benign', 'vics')[b % 3]}"
+        hash_set = self._own(who, ("csam", "benign", "vics")[b % 3])
         self.world.lists(hash_set, [record("line 1", item.hashes, value=str(c % 6), external_id=str(b))], replace=True)
         self._note(who, index, hash_set)
         return f"{who} ({self.hostile[who]}) replaces {hash_set} by {index} as {c % 6}"
@@ -271,14 +287,14 @@ class Hostile:
     def _probe(self, a: int, b: int, c: int) -> str:
         who, (index, item) = self._who(a), self._target(a // 2)
         done = self.world.lists(
-            f"{who}/csam", [record(f"line {c}", (item.md5, self._garbage("SHA1")))], validate_only=True
+            self._own(who, "csam"), [record(f"line {c}", (item.md5, self._garbage("SHA1")))], validate_only=True
         )
         reasons = [f.reason for f in self.world.findings(done, writer(who))]
         return f"{who} checks a garbage binding of {index}: {reasons} {b % 2}"
 
     def _change_terms(self, a: int, b: int, c: int) -> str:
         who = self._who(a)
-        hash_set = f"{who}/{('csam', 'benign', 'exploitative', 'vics')[b % 4]}"
+        hash_set = self._own(who, ("csam", "benign", "exploitative", "vics")[b % 4])
         marking = (
             Marking(tlp=TLP.RED, recipients=(f"contributors/{who}",), disclose_existence=bool(c // 4 % 2)),
             Marking(tlp=TLP.CLEAR),
@@ -295,7 +311,7 @@ class Hostile:
 
     def _begin_and_leave(self, a: int, b: int, c: int) -> str:
         who, (index, item) = self._who(a), self._target(a // 2)
-        opened = self.world.begin(f"{who}/benign", replace=bool(b % 2))
+        opened = self.world.begin(self._own(who, "benign"), replace=bool(b % 2))
         self.world.hub.contribute.add(writer(who), opened.id, 0, [record(f"line {c}", item.hashes)], [])
         return f"{who} begins an import of {index} into its benign set and leaves it"
 
@@ -342,7 +358,7 @@ class Hostile:
 
     def _flood(self, a: int, b: int, c: int) -> str:
         who, index = self._who(a), a // 2 % len(self.items)
-        item, hash_set = self.items[index], f"{who}/{('csam', 'benign', 'exploitative')[b % 3]}"
+        item, hash_set = self.items[index], self._own(who, ("csam", "benign", "exploitative")[b % 3])
         bits = 1 + c % 15  # nearer to the copy than the item is
         closer = {near(item.near_pdq, bits, i).digest for i in range(FLOOD)} - {item.pdq.digest}
         records = [record(f"line {i}", [Hash("PDQ", d)], value="1") for i, d in enumerate(sorted(closer))]

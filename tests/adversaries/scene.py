@@ -42,6 +42,7 @@ from hashhub.model import (
     Review,
     ReviewKind,
     Role,
+    WithdrawalReason,
 )
 
 OPERATOR: Final = Principal(name="operator", role=Role.OPERATOR, contributor="operator")
@@ -232,7 +233,7 @@ class World:
     def withdraw(self, entry: str, *, by: Principal) -> Entry:
         """Withdraw an entry by hand."""
         contributor, hash_set, number = entry.split("/")
-        return self.hub.entries.withdraw(by, contributor, hash_set, int(number))
+        return self.hub.entries.withdraw(by, contributor, hash_set, int(number), WithdrawalReason.ERROR)
 
     def restore(self, entry: str, *, by: Principal) -> Entry:
         """Take a withdrawal by hand back."""
@@ -247,8 +248,7 @@ class World:
     def review(self, entry: str, kind: ReviewKind, *, by: Principal, validate_only: bool = False) -> Review:
         """Review an entry."""
         contributor, hash_set, number = entry.split("/")
-        review = Review(id=0, entry_id=int(number), author="", kind=kind)
-        return self.hub.reviews.create(by, contributor, hash_set, int(number), review, validate_only=validate_only)
+        return self.hub.reviews.create(by, contributor, hash_set, int(number), kind, validate_only=validate_only)
 
     def changes(self, by: Principal, position: str = "", *, from_now: bool = False) -> tuple[list[ChangedEntry], str]:
         """Read the change feed behind a position to its end; return the lines and where to go on."""

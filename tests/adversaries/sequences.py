@@ -17,7 +17,7 @@ from tests.adversaries.scene import World
 
 Step = tuple[str, int, int, int]
 
-_FRESH_AFTER: Final = 100  # sequences at one hub: a step then costs what it costs at an empty one
+_FRESH_AFTER: Final = 50  # sequences at one hub: a step then costs what it costs at an empty one
 _LONGEST: Final = 14  # steps
 _RANGE: Final = 1 << 16
 

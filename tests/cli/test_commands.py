@@ -89,6 +89,15 @@ class TestImport:
         assert done.exit_code == REFUSED
         assert "EMPTY_FILE" in done.stdout
 
+    def test_says_what_to_do_about_unclassified_items(self, run: Run, hash_set: str, tmp_path: Path) -> None:
+        items = [*random_items(2, seed=31, values=("1",)), *random_items(3, seed=32)]
+        report = contribute(run, hash_set, write(tmp_path / "list.json", "vics-2.0", items))
+        assert (report["counts"]["accepted"], report["counts"]["quarantined"], report["unclassified"]) == (2, 3, 3)
+        done = run("import", write(tmp_path / "again.json", "vics-2.0", [*items, *random_items(1, seed=33)]),
+                   "--format", "vics", "--hash-set", hash_set)  # fmt: skip
+        assert "Unclassified: 1." in done.stdout
+        assert "--unclassified listed" in done.stdout
+
     def test_the_same_list_again_does_nothing(self, run: Run, hash_set: str, tmp_path: Path) -> None:
         source = write(tmp_path / "list.json", "vics-2.0", random_items(5, seed=4, values=("1",)))
         first = contribute(run, hash_set, source)

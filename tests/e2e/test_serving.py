@@ -139,7 +139,7 @@ def test_who_may_do_what(desk: Desk, new_set: str, tmp_path: Path) -> None:
     for command in (
         ("import", source, "--format", "vics", "--hash-set", new_set),
         ("entry", "list", other),
-        ("entry", "withdraw", f"{other}/1"),
+        ("entry", "withdraw", f"{other}/1", "--reason", "error"),
         ("contributor", "create", "mine", "--kind", "ngo", "--jurisdiction", "GB"),
         ("hash-set", "create", "hotline/mine"),
         ("token", "create", "more", "--role", "operator"),
@@ -160,7 +160,7 @@ def test_who_may_do_what(desk: Desk, new_set: str, tmp_path: Path) -> None:
         ("import", source, "--format", "vics", "--hash-set", other),
         ("import", source, "--format", "vics", "--hash-set", other, "--validate-only"),
         ("import", source, "--format", "vics", "--hash-set", other, "--replace"),
-        ("entry", "withdraw", entry),
+        ("entry", "withdraw", entry, "--reason", "error"),
         ("entry", "quarantine", entry),
         ("hash-set", "create", "police/mine"),
         ("findings", f"{other}/{theirs.id}"),

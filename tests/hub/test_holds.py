@@ -9,6 +9,7 @@ import pytest
 
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub.holds import HeldItems
+from hashhub.hub.intake import Intake
 from hashhub.model import Action, Disposition, Entry, EntryState, Flags, Import, Record, WithdrawalReason
 from hashhub.store.holds import Hold
 from tests.hub.conftest import OPERATOR, Desk, digest, item, near, total, writer
@@ -159,18 +160,15 @@ class TestDeletedByItsSource:
         assert bool(holds.of(item(1, external_id="x", source_time=stated))) is is_held
 
     def test_the_times_of_deletion_messages_are_handed_on(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        from hashhub.hub import contribute
-
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1, external_id="id-1"), item(2))
-        made = []
-        real = contribute.Intake
+        made: list[Intake] = []
 
-        def intake(*args: Any, **options: Any) -> Any:
-            made.append(real(*args, **options))
+        def intake(*args: Any, **options: Any) -> Intake:
+            made.append(Intake(*args, **options))
             return made[-1]
 
-        monkeypatch.setattr(contribute, "Intake", intake)
+        monkeypatch.setattr("hashhub.hub.contribute.Intake", intake)
         time = "2025-01-02T03:04:05Z"
         desk.contribute(
             "alpha/list",

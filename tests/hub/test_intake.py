@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import combinations
 from pathlib import Path
 from random import Random
@@ -440,6 +441,11 @@ class TestItemsWithoutAValue:
         (entry,) = desk.entries("alpha/list", EntryState.ACTIVE)
         assert entry.reasons == ("UNCLASSIFIED",)
 
+    def test_no_benign_set_has_undecided_entries(self, desk: Desk) -> None:
+        desk.hash_set("alpha/list", scheme="ncmec-industry", purpose=Purpose.BENIGN, unclassified=Unclassified.LISTED)
+        assert desk.contribute("alpha/list", item(1), has_classifications=True).counts.quarantined == 1
+        assert desk.verdict(1) is Verdict.NO_MATCH
+
     def test_a_listed_item_that_waits_for_another_reason_stays_undecided(self, desk: Desk) -> None:
         desk.hash_set("alpha/list", scheme="vic-us", unclassified=Unclassified.LISTED)
         desk.contribute("alpha/list", item(1, algorithms=("PDQ",), quality=10))
@@ -457,6 +463,16 @@ class TestItemsWithoutAValue:
             assert (done.counts.accepted, done.counts.duplicate) == (1, 1)
             (entry,) = desk.entries(name)
             assert (entry.state, entry.reasons) == (EntryState.ACTIVE, ())
+
+    def test_an_expiry_is_kept_to_the_millisecond(self, desk: Desk) -> None:
+        desk.hash_set("alpha/list")
+        until = datetime(2031, 1, 1, 2, 0, 0, 1999, tzinfo=timezone(timedelta(hours=2)))
+        for count in ("accepted", "unchanged"):
+            assert getattr(desk.contribute("alpha/list", item(1, expire_time=until)).counts, count) == 1
+        (entry,) = desk.entries("alpha/list")
+        assert entry.expire_time == datetime(2031, 1, 1, 0, 0, 0, 1000, tzinfo=UTC)
+        later = desk.contribute("alpha/list", item(1, expire_time=until + timedelta(days=1)))
+        assert (later.counts.accepted, later.counts.superseded) == (1, 1)
 
     def test_undecided_and_listed_by_purpose_are_two_statements(self, desk: Desk) -> None:
         desk.hash_set("alpha/list", unclassified=Unclassified.LISTED)
@@ -528,6 +544,9 @@ class TestSchemeAndRegionThatTheSourceNames:
         (line,) = desk.report(desk.contribute("alpha/list", *ncmec(entry(1, "x"))))
         assert line.reason == "UNKNOWN_VALUE"
         assert "--scheme ncmec-industry)" in line.detail
+        odd = item(2, value="1", scheme="x; rm -r / #")  # what people may copy is never the source's own text
+        (line,) = desk.report(desk.contribute("alpha/list", odd))
+        assert "--scheme ID)" in line.detail
 
     def test_a_mismatch_never_becomes_a_claim_by_the_purpose(self, desk: Desk) -> None:
         """Released, the item has the value of a scheme that nobody knows here, or none and is undecided."""

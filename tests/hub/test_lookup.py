@@ -105,7 +105,7 @@ class TestFloods:
         listed.hash_set("hostile/good", purpose=Purpose.BENIGN)
         accepted = neighbours(digest("PDQ", 9), 300, 3)
         flood(listed, "hostile/good", accepted)
-        listed.hub._store.update_hash_set("hostile", "good", {"accepted_revision": listed.hub.revision()})
+        listed.hub.hash_sets.accept(OPERATOR, "hostile", "good", listed.hub.revision())
         found = listed.match(UPLOAD, policy="block")
         assert (found.verdict, found.truncated) == (Verdict.MATCH, True)
         assert "JUDGEMENT_CUT_SHORT" in {r.code for r in found.reasons}
@@ -130,16 +130,16 @@ class TestHostile:
     def test_a_benign_set_silences_nobody(self, listed: Desk, policy: str) -> None:
         listed.hash_set("hostile/good", purpose=Purpose.BENIGN)
         listed.contribute("hostile/good", item(1, algorithms=("PDQ", "MD5")))
-        for accepted_revision in (0, listed.hub.revision()):
-            listed.hub._store.update_hash_set("hostile", "good", {"accepted_revision": accepted_revision})
+        for code in ("DOUBT_NOT_ACCEPTED", "DOUBT_LESS_RELIABLE"):
             found = listed.match(digest("MD5", 1), policy=policy)
             assert found.verdict is Verdict.MATCH
-            assert {r.code for r in found.reasons} & {"DOUBT_NOT_ACCEPTED", "DOUBT_LESS_RELIABLE"}
+            assert (code, "BENIGN_SET") in {(r.code, r.clause) for r in found.reasons}
+            listed.hub.hash_sets.accept(OPERATOR, "hostile", "good", listed.hub.revision())
 
     def test_a_near_benign_picture_does_not_turn_an_exact_match(self, listed: Desk) -> None:
         listed.hash_set("good/list", purpose=Purpose.BENIGN)
         listed.contribute("good/list", item(7, hashes=(near(digest("PDQ", 1), 30),)))
-        listed.hub._store.update_hash_set("good", "list", {"accepted_revision": listed.hub.revision()})
+        listed.hub.hash_sets.accept(OPERATOR, "good", "list", listed.hub.revision())
         both = listed.match(digest("MD5", 1), digest("PDQ", 1), policy="block")
         assert both.verdict is Verdict.MATCH
         assert "DOUBT_LESS_CLOSE" in {r.code for r in both.reasons}
@@ -239,14 +239,14 @@ class TestTwoWorlds:
         made: list[tuple[str, Purpose, list[Record], bool]] = []
         for i, (name, purpose, hidden) in enumerate(
             [
+                ("secretive/red", Purpose.CSAM, True),
                 ("alpha/list", Purpose.CSAM, False),
+                ("secretive/good", Purpose.BENIGN, True),
                 ("beta/list", Purpose.EXPLOITATIVE, False),
                 ("hostile/list", Purpose.CSAM, False),
-                ("beta/more", Purpose.CSAM, False),
-                ("good/list", Purpose.BENIGN, False),
-                ("secretive/red", Purpose.CSAM, True),
                 ("secretive/near", Purpose.CSAM, True),
-                ("secretive/good", Purpose.BENIGN, True),
+                ("good/list", Purpose.BENIGN, False),
+                ("beta/more", Purpose.CSAM, False),
             ]
         ):
             numbers = rng.sample(range(12), 8)
@@ -281,7 +281,7 @@ class TestTwoWorlds:
                 desk.hash_set(name, purpose=purpose, marking=HIDDEN if hidden else None)
                 desk.contribute(name, *records, source=name)
                 contributor, _, set_id = name.partition("/")
-                desk.hub._store.update_hash_set(contributor, set_id, {"accepted_revision": desk.hub.revision()})
+                desk.hub.hash_sets.accept(OPERATOR, contributor, set_id, desk.hub.revision())
         crowd = neighbours(digest("PDQ", 3), 1_500, 6)
         desks[1].hash_set("secretive/flood", marking=HIDDEN)
         flood(desks[1], "secretive/flood", crowd)

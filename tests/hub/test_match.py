@@ -36,7 +36,7 @@ ANY = MatchOptions(policy="any")
 def accept(desk: Desk, name: str) -> None:
     """Accept what a hash set says against harm, as it stands."""
     contributor, _, set_id = name.partition("/")
-    desk.hub._store.update_hash_set(contributor, set_id, {"accepted_revision": desk.hub.revision()})
+    desk.hub.hash_sets.accept(OPERATOR, contributor, set_id, desk.hub.revision())
 
 
 class TestDistances:
@@ -249,7 +249,6 @@ class TestTerms:
         desk.contribute("alpha/named", item(1))
         desk.contribute("alpha/purpose", item(2))
         desk.contribute("alpha/hinted", item(3))
-        desk.contributor("beta")
         return desk
 
     @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -92,7 +93,9 @@ def _begun(address: str, secret: str, contributor_id: str, known: v1.Hash) -> st
     opening = v1.CreateImportRequest(parent=f"contributors/{contributor_id}/hashSets/s")
     getattr(opening, "import").MergeFrom(v1.Import(connector="t", connector_version="1", source_digest="ab" * 32))
     name: str = _call(address, secret, "ContributionService/CreateImport", opening, v1.Import).name
-    records = v1.AddRecordsRequest(name=name, records=[v1.Record(position="1", hashes=[known])])
+    records = v1.AddRecordsRequest(
+        name=name, records=[v1.Record(position="1", hashes=[known], action=v1.Action.ACTION_CONTRIBUTE)]
+    )
     _call(address, secret, "ContributionService/AddRecords", records, v1.Import)
     return name
 
@@ -233,6 +236,14 @@ def test_a_directory_of_another_user_is_refused_even_to_root(tmp_path: Path, mod
     assert str(NOBODY) in e.value.message
 
 
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A directory that every user can pass through; pytest's are for their owner only."""
+    with tempfile.TemporaryDirectory(prefix="hashhub-") as directory:
+        Path(directory).chmod(0o711)
+        yield Path(directory)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of other users, and become one")
 @pytest.mark.parametrize(
     ("owner", "file_owner", "file_mode", "said"),
@@ -244,9 +255,9 @@ def test_a_directory_of_another_user_is_refused_even_to_root(tmp_path: Path, mod
     ],
 )
 def test_what_cannot_be_repaired_without_roots_rights_is_refused(
-    tmp_path: Path, owner: int, file_owner: int, file_mode: int, said: str
+    open_path: Path, owner: int, file_owner: int, file_mode: int, said: str
 ) -> None:
-    data = tmp_path / "data"
+    data = open_path / "data"
     data.mkdir()
     file = data / "consumer.token"
     file.write_text("hh_secret")
@@ -254,9 +265,6 @@ def test_what_cannot_be_repaired_without_roots_rights_is_refused(
     os.chown(file, file_owner, -1)
     data.chmod(0o777)
     os.chown(data, owner, -1)
-    for parent in data.parents:  # pytest's directories are for their owner only
-        if parent.stat().st_mode & 0o011 != 0o011 and parent.stat().st_uid == 0:
-            parent.chmod(parent.stat().st_mode | 0o011)
     script = (
         "import os, sys\nfrom hashhub.errors import HashHubError\nfrom hashhub.store import lock_data\n"
         f"os.setgid({NOBODY}); os.setuid({NOBODY})\n"
@@ -362,7 +370,9 @@ def test_workers_share_the_ports_and_see_what_the_others_commit(two_workers: Run
 
     _until(lambda: verdicts() == {v1.Verdict.VERDICT_MATCH})
     matched = _call(hub.address, hub.token, "MatchService/MatchHashes", match, v1.MatchHashesResponse)
-    withdraw = v1.WithdrawEntryRequest(name=matched.result.matches[0].entry.name)
+    withdraw = v1.WithdrawEntryRequest(
+        name=matched.result.matches[0].entry.name, reason=v1.WithdrawalReason.WITHDRAWAL_REASON_ERROR
+    )
     _call(hub.address, hub.token, "ContributionService/WithdrawEntry", withdraw, v1.Entry)
     # The store decides what is active: a withdrawal needs no waiting in any worker. One that is new, since another test ended
     # its predecessor, may still be checking its snapshot; it then says of a miss that it cannot know yet.

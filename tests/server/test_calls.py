@@ -54,7 +54,12 @@ def _contribute(served: Served, hash_set: str, labels: list[str], source: str = 
         v1.Import,
     )
     records = [
-        v1.Record(position=f"line {i}", hashes=[v1.Hash(algorithm="MD5", digest=_digest(label))], external_id=label)
+        v1.Record(
+            position=f"line {i}",
+            hashes=[v1.Hash(algorithm="MD5", digest=_digest(label))],
+            external_id=label,
+            action=v1.Action.ACTION_CONTRIBUTE,
+        )
         for i, label in enumerate(labels)
     ]
     served.call("ContributionService/AddRecords", v1.AddRecordsRequest(name=opened.name, records=records), v1.Import)

@@ -114,7 +114,7 @@ def test_an_unexpected_error_in_a_stream_says_nothing_either(served: Served, mon
     def fail(*_: object) -> None:
         raise RuntimeError(PRIVATE)
 
-    monkeypatch.setattr(served.hub.changes, "list", fail)
+    monkeypatch.setattr(served.hub.changes, "page", fail)
     follow: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(
         "/hashhub.v1.ChangeService/FollowChanges", None, None
     )

@@ -9,6 +9,7 @@ import pytest
 from hashhub.errors import NotFound
 from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState
 from hashhub.store import IdSet, Store
+from hashhub.store import entries as entries_module
 from hashhub.store import imports as module
 
 
@@ -38,6 +39,27 @@ def test_a_digest_is_found_in_the_asked_states_only(filled: Store, fill: Any) ->
         assert [e.id for e in filled.list_entries("alpha", "list", [state])] == [entry_id]
     assert len(filled.entries_by_digests("PDQ", [fill.digest(1)], states=EntryState)[fill.digest(1)]) == 3
     assert filled.entries_by_digests("PDQ", [fill.digest(1)], states=[]) == {}
+
+
+@pytest.mark.parametrize("page", [1, 3, 7, 10_000])
+def test_hits_are_read_page_by_page_and_are_of_visible_active_entries(
+    filled: Store, fill: Any, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entries_module, "_HIT_PAGE", page)
+    fill.register(filled, "beta")
+    numbers = [0, 1, 1, 1, 1, 1, 1, 1, 2, 5, 5, 5, 7]
+    ids = fill.contribute(filled, numbers)
+    theirs = fill.contribute(filled, [1, 5], "beta")
+    filled.withdraw_entries([ids[2]], "X")
+    fill.stage(filled, fill.begin(filled), [1, 5])
+    expected = sorted(
+        [(fill.digest(n), i, "alpha/list") for n, i in zip(numbers, ids, strict=True) if n != 7 and i != ids[2]]
+        + [(fill.digest(n), i, "beta/list") for n, i in zip([1, 5], theirs, strict=True)]
+    )
+    hits = list(filled.hits_by_digests("PDQ", [fill.digest(n) for n in range(7)]))
+    assert [(h.digest, h.entry_id, h.hash_set) for h in hits] == expected
+    assert [filled.read_entry(h) for h in hits] == [filled.get_entries([h.entry_id])[h.entry_id] for h in hits]
+    assert list(filled.hits_by_digests("PDQ", [])) == []
 
 
 def test_pages_join_to_the_whole_list_while_others_write(filled: Store, fill: Any) -> None:

@@ -80,7 +80,7 @@ def states(
     accepted: bool = True,
     expire_time: datetime | None = None,
 ) -> Statement:
-    """`value` is `scheme:raw`; reviews are (kind, author), oldest first; `distance`: hit by PDQ so far away, otherwise by its MD5."""
+    """`value` is `scheme:raw`; reviews are (kind, author), oldest first; `distance`: of a hit by PDQ; None: by MD5."""
     by = contributor(who) if isinstance(who, str) else who
     scheme, _, raw = value.partition(":")
     classification = REGISTRY.get(scheme).resolve(raw) if scheme else None

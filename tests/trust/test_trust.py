@@ -489,13 +489,22 @@ class TestExplain:
         assert text.count("\n  - ") == len(policy.disputed_by)
         assert f"{policy.test} when only sets of test items" in text
 
+    def test_whose_word_counts_is_explained(self) -> None:
+        strict = msgspec.structs.replace(BLOCK, disputed_from=Reliability.A, independent_from=Reliability.B)
+        text = trust.explain(strict)
+        assert "by a contributor of reliability A, or by an operator's review" in text
+        assert "Only contributors of reliability A to B count as independent ones" in text
+        assert "independent ones" not in trust.explain(ANY), "it asks for one contributor"
+        for words in ("accepted", "set aside", "less closely", "expired", "everything that was hit"):
+            assert words in text
+
     def test_a_policy_that_nothing_disputes_says_so(self) -> None:
         assert "nothing disputes" in trust.explain(msgspec.structs.replace(ANY, disputed_by=()))
 
 
 def test_policies_and_disputes_are_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
-    for word in (*POLICIES, *Dispute, *trust.Clause.__struct_fields__):
+    for word in (*POLICIES, *Dispute, "disputed_from", "independent_from", *trust.Clause.__struct_fields__):
         assert f"`{word}`" in page or f"\n{word} = " in page
     sample = page.split("```toml\n")[1].split("```")[0]
     assert trust.parse(sample.encode(), "docs").name == "three-hotlines"

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
 import pytest
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hashhub import v1, wire
+from hashhub import item, v1, wire
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.model import (
@@ -56,6 +57,8 @@ from hashhub.model import (
     Unclassified,
     Verdict,
 )
+
+CONTRIBUTE = v1.Action.ACTION_CONTRIBUTE
 
 # Model values of every kind, valid by construction: what a round trip over the wire must keep.
 
@@ -345,15 +348,19 @@ def _violations(call: Callable[[], object]) -> dict[str, str]:
 def test_records_report_every_violation_by_its_path() -> None:
     good = v1.Hash(algorithm="MD5", digest=bytes(16))
     records = [
-        v1.Record(position="1", hashes=[good]),
-        v1.Record(position="", hashes=[good]),
+        v1.Record(action=CONTRIBUTE, position="1", hashes=[good]),
+        v1.Record(action=CONTRIBUTE, position="", hashes=[good]),
         v1.Record(
+            action=CONTRIBUTE,
             position="3",
             hashes=[good, v1.Hash(algorithm="PDQ", digest=bytes(20)), v1.Hash(algorithm="CRC32", digest=b"x")],
         ),
-        v1.Record(position="4", series="x" * 1025, member="a\0b", quality=101, media_size_bytes=-1),
-        v1.Record(position="5", hashes=[good] * 65, tags=["x" * 2000]),
+        v1.Record(action=CONTRIBUTE, position="4", series="x" * 1025, member="a\0b", quality=101, media_size_bytes=-1),
+        v1.Record(action=CONTRIBUTE, position="5", hashes=[good] * 65, tags=["x" * 2000]),
         v1.Record(position="6", action=9, reviews=[v1.RecordReview(author="\0")]),  # type: ignore[arg-type]  # an unknown number
+        v1.Record(position="7", hashes=[good]),
+        v1.Record(action=CONTRIBUTE, position="8", expire_time=Timestamp(seconds=2**60)),
+        v1.Record(action=CONTRIBUTE, position="9", expire_time=Timestamp(nanos=-1), scheme="x" * 1025),
     ]
     assert _violations(lambda: wire.records_from_pb(records)) == {
         "records[1].position": "REQUIRED",
@@ -365,14 +372,37 @@ def test_records_report_every_violation_by_its_path() -> None:
         "records[3].media_size_bytes": "OUT_OF_RANGE",
         "records[4].hashes": "TOO_MANY",
         "records[4].tags[0]": "TOO_LONG",
+        "records[6].action": "REQUIRED",
+        "records[7].expire_time": "OUT_OF_RANGE",
+        "records[8].expire_time": "OUT_OF_RANGE",
+        "records[8].scheme": "TOO_LONG",
         "records[5].action": "UNKNOWN_VALUE",
         "records[5].reviews[0].kind": "REQUIRED",
         "records[5].reviews[0].author": "NUL_CHARACTER",
     }
 
 
+def test_a_time_without_its_offset_from_utc_is_refused() -> None:
+    naive = datetime(2030, 1, 1)  # noqa: DTZ001 - the very case
+    with pytest.raises(InvalidArgument, match="offset from UTC"):
+        wire.record_to_pb(Record(position="1", expire_time=naive))
+    one_hour_east = datetime(2030, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
+    pb = wire.record_to_pb(Record(position="1", expire_time=one_hour_east.replace(microsecond=1999)))
+    assert wire.records_from_pb([pb])[0].expire_time == datetime(2030, 1, 1, 0, 0, 0, 1000, tzinfo=UTC)
+
+
+def test_every_field_of_a_record_and_an_entry_goes_over_the_wire() -> None:
+    """A field that is added to the model and not to the contract is found here, not by whoever loses it."""
+    assert {f.wire for f in item.FIELDS} <= set(v1.Record.DESCRIPTOR.fields_by_name)
+    assert {f.wire for f in item.KEPT if f.entry_path == f.name} <= set(v1.Entry.DESCRIPTOR.fields_by_name)
+    tried: tuple[tuple[type[msgspec.Struct], Any], ...] = ((Record, records), (Entry, entries))
+    for kind, strategy in tried:
+        stated = set(strategy.wrapped_strategy.kwargs)  # of st.builds
+        assert stated >= {f.name for f in item.FIELDS if f.name in kind.__struct_fields__}, "and each is tried"
+
+
 def test_long_texts_that_are_each_short_enough_are_accepted() -> None:
-    pb = v1.Record(position="p" * 1024, series="s" * 1024, member="m" * 1024)
+    pb = v1.Record(action=CONTRIBUTE, position="p" * 1024, series="s" * 1024, member="m" * 1024)
     assert wire.records_from_pb([pb])[0].series == "s" * 1024
 
 
@@ -386,7 +416,7 @@ def test_rejects_need_position_and_reason() -> None:
 
 
 def test_aliases_of_algorithms_become_canonical() -> None:
-    pb = v1.Record(position="1", hashes=[v1.Hash(algorithm="sha-256", digest=bytes(32))])
+    pb = v1.Record(action=CONTRIBUTE, position="1", hashes=[v1.Hash(algorithm="sha-256", digest=bytes(32))])
     assert wire.records_from_pb([pb])[0].hashes == (Hash("SHA256", bytes(32)),)
     assert wire.options_from_pb(v1.MatchOptions(max_distances={"pdna": 7})).max_distances == {"PHOTODNA": 7}
 
@@ -438,8 +468,7 @@ def test_unstated_values_get_the_defaults_that_the_contract_documents() -> None:
         contributor_id="a",
     )
     assert contributor.reliability == "F"
-    assert wire.records_from_pb([v1.Record(position="1")])[0].action == "CONTRIBUTE"
-    assert wire.records_from_pb([v1.Record(position="1")])[0].flags is NO_FLAGS
+    assert wire.records_from_pb([v1.Record(action=CONTRIBUTE, position="1")])[0].flags is NO_FLAGS
 
 
 @pytest.mark.parametrize("number", [0, 6, 1000])
