@@ -305,10 +305,17 @@ class Tokens:
     def rotate(self, principal: Principal, name: str, grace: timedelta | None = None) -> tuple[Principal, str]:
         """Give a token another secret, and return both. The one before works for `grace`, by default a day; one before that no more.
 
-        Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument.
+        Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument. Unauthenticated when the
+        caller itself uses an old secret: it would outlive its grace.
         """
         if name != principal.name:
             allow(principal, Role.OPERATOR)
+        if principal.by_old_secret:
+            raise Unauthenticated(
+                f"token {principal.name} got a new secret, and the old one rotates nothing; use the new one",
+                reason=Reason.SECRET_REPLACED,
+                metadata={"token": principal.name},
+            )
         grace = _GRACE if grace is None else grace
         if not timedelta(0) <= grace <= _MAX_GRACE:
             raise InvalidArgument.field("grace", f"must be 0 to {_MAX_GRACE.days} days", "OUT_OF_RANGE")
@@ -373,7 +380,7 @@ class Tokens:
                 reason=Reason.TOKEN_RETIRED,
                 metadata=said,
             )
-        return token
+        return token if found.expire_time is None else msgspec.structs.replace(token, by_old_secret=True)
 
     def _forget(self) -> None:
         with self._lock:
