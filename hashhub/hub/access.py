@@ -117,7 +117,7 @@ def permits(
     (3) it is one of the recipients (contributor, member of a group, token), if any are named; TLP:RED without any admits nobody;
     (4) it does not act for others where the label is TLP:AMBER+STRICT;
     (5) the terms allow bulk, unless the entries only answer a query;
-    (6) what is to leave may be passed on: CLEAR to nobody in particular may; GREEN, AMBER, and CLEAR with named recipients with
+    (6) what is to leave the hub may be passed on: CLEAR that names no recipients always; GREEN, AMBER, and CLEAR that names some, with
         `redistribution`; AMBER+STRICT and RED never.
     """
     if principal.role in _OVERSEERS or (principal.contributor and principal.contributor == hash_set.contributor):
