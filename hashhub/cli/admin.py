@@ -196,7 +196,7 @@ def _token_named(hub: Client, name: str) -> Principal:
 def _show_tokens(session: Session, tokens: list[Principal]) -> None:
     if session.json:
         for t in tokens:
-            print_json(plain(t))
+            print_json({field: plain(getattr(t, field)) for field in t.__struct_fields__ if field != "by_old_secret"})
         return
     rows = []
     for t in tokens:

@@ -117,7 +117,7 @@ def permits(
     (3) it is one of the recipients (contributor, member of a group, token), if any are named; TLP:RED without any admits nobody;
     (4) it does not act for others where the label is TLP:AMBER+STRICT;
     (5) the terms allow bulk, unless the entries only answer a query;
-    (6) what is to leave may be passed on: CLEAR to nobody in particular may; GREEN, AMBER, and CLEAR with named recipients with
+    (6) what is to leave the hub may be passed on: CLEAR that names no recipients always; GREEN, AMBER, and CLEAR that names some, with
         `redistribution`; AMBER+STRICT and RED never.
     """
     if principal.role in _OVERSEERS or (principal.contributor and principal.contributor == hash_set.contributor):
@@ -305,10 +305,17 @@ class Tokens:
     def rotate(self, principal: Principal, name: str, grace: timedelta | None = None) -> tuple[Principal, str]:
         """Give a token another secret, and return both. The one before works for `grace`, by default a day; one before that no more.
 
-        Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument.
+        Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument. Unauthenticated when the
+        caller itself uses an old secret: it would outlive its grace.
         """
         if name != principal.name:
             allow(principal, Role.OPERATOR)
+        if principal.by_old_secret:
+            raise Unauthenticated(
+                f"token {principal.name} got a new secret, and the old one rotates nothing; use the new one",
+                reason=Reason.SECRET_REPLACED,
+                metadata={"token": principal.name},
+            )
         grace = _GRACE if grace is None else grace
         if not timedelta(0) <= grace <= _MAX_GRACE:
             raise InvalidArgument.field("grace", f"must be 0 to {_MAX_GRACE.days} days", "OUT_OF_RANGE")
@@ -373,7 +380,7 @@ class Tokens:
                 reason=Reason.TOKEN_RETIRED,
                 metadata=said,
             )
-        return token
+        return token if found.expire_time is None else msgspec.structs.replace(token, by_old_secret=True)
 
     def _forget(self) -> None:
         with self._lock:

@@ -38,7 +38,7 @@ class Tokens(Resources):
             check_active(c, token.contributor)
             check_unused(c, "tokens", "Token", token.name)
             c.execute(sa.insert(s.used_name).values(kind="tokens", id=token.name))
-            c.execute(sa.insert(s.token).values(name=token.name, content=to_json(token)))
+            c.execute(sa.insert(s.token).values(name=token.name, content=_content(token)))
             c.execute(sa.insert(s.secret).values(digest=digest, token=token.name))
             self._token_changed(c, by, EventKind.TOKEN_CREATED, None, token)
 
@@ -131,4 +131,4 @@ def _existing(c: Connection, name: str) -> Principal:
 
 
 def _content(token: Principal) -> bytes:
-    return to_json(msgspec.structs.replace(token, last_use_time=None))
+    return to_json(msgspec.structs.replace(token, last_use_time=None, by_old_secret=False))

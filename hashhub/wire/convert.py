@@ -762,7 +762,9 @@ def token_from_pb(pb: v1.Token, *, token_id: str | None = None, at: str = "token
     for i, purpose in enumerate(pb.purposes):
         check_text(purpose, f"{at}.purposes[{i}]", wrong)
     check_text(pb.description, f"{at}.description", wrong)
-    times = {field: read_time(pb, field, at, wrong) for field in ("create_time", "expire_time", "last_use_time")}
+    create_time, expire_time, last_use_time = (
+        read_time(pb, field, at, wrong) for field in ("create_time", "expire_time", "last_use_time")
+    )
     refuse(wrong)
     return Principal(
         name=name or "",
@@ -772,7 +774,9 @@ def token_from_pb(pb: v1.Token, *, token_id: str | None = None, at: str = "token
         description=pb.description,
         acts_for_others=pb.acts_for_others,
         may_mirror=pb.may_mirror,
-        **times,
+        create_time=create_time,
+        expire_time=expire_time,
+        last_use_time=last_use_time,
     )
 
 

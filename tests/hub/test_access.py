@@ -445,6 +445,21 @@ class TestTokens:
             with pytest.raises(InvalidArgument, match="grace"):
                 tokens.rotate(OPERATOR, "shop", grace)
 
+    def test_an_old_secret_does_not_outlive_its_grace_by_rotating(self, desk: Desk) -> None:
+        """Whoever copied a secret before it was replaced could otherwise take the token over, for good."""
+        desk.contributor("alpha")
+        tokens = desk.hub.tokens
+        for name, role in (("shop", Role.CONSUMER), ("boss", Role.OPERATOR)):
+            _, old = tokens.create(OPERATOR, _token(name, role=role))
+            _, new = tokens.rotate(OPERATOR, name)
+            for target in ("shop", name):
+                with pytest.raises(Unauthenticated) as refused:
+                    tokens.rotate(tokens.authenticate(old), target)
+                assert refused.value.reason is Reason.SECRET_REPLACED
+            assert tokens.authenticate(new).name == name
+            _, newer = tokens.rotate(tokens.authenticate(new), name)
+            assert tokens.authenticate(newer).name == name
+
     def test_a_token_rotates_no_other_and_does_not_learn_which_there_are(self, desk: Desk) -> None:
         desk.contributor("alpha")
         desk.hub.tokens.create(OPERATOR, _token("shop"))
