@@ -17,7 +17,7 @@ import msgspec
 
 from hashhub.errors import Code, HashHubError
 from hashhub.hashes import Hash
-from hashhub.model import TLP, Action, EntryState, Marking, Principal, Purpose, ReviewKind, Role
+from hashhub.model import TLP, Action, EntryState, Event, Marking, Principal, Purpose, ReviewKind, Role, now
 from tests.adversaries.scene import Item, World, digest, near, record, writer
 from tests.adversaries.sequences import Broken
 
@@ -25,13 +25,18 @@ _NUMBERED: Final = {
     "id", "entry_id", "revision", "create_revision", "update_revision", "commit_revision", "import_id", "accepted_revision",
     "objections_accepted_revision", "position", "head", "sets_aside",
 }  # fmt: skip
-_TIMES: Final = {"create_time", "commit_time", "update_time", "last_use_time"}
+_TIMES: Final = {"create_time", "commit_time", "update_time", "last_use_time", "time"}
 _FLOOD: Final = 1_001
 
 
 def blurred(value: Any, field: str = "") -> Any:
     """Return a value as the curious may compare it: without revisions, times and the numbers of entries and imports."""
     match value:
+        case Event():  # its digest chains it to what was before, and `content` is a salted commitment
+            plain = msgspec.structs.replace(
+                value, digest=b"", facts={k: v for k, v in value.facts.items() if k != "content"}
+            )
+            return {name: blurred(getattr(plain, name), name) for name in value.__struct_fields__}
         case msgspec.Struct():
             return {name: blurred(getattr(value, name), name) for name in value.__struct_fields__}
         case dict():
@@ -65,6 +70,7 @@ class Curious:
         "secret_withdrawal": 2,
         "secret_terms": 2,
         "secret_review": 1,
+        "secret_acceptance": 2,
         "open_list": 4,
         "match": 10,
         "match_near": 4,
@@ -75,6 +81,9 @@ class Curious:
         "look_around": 3,
         "guess": 3,
         "read_changes": 2,
+        "read_history": 2,
+        "restore": 1,
+        "repeat_request": 1,
     }
 
     def __init__(self, worlds: Sequence[World], key: str, random: Random) -> None:
@@ -97,6 +106,7 @@ class Curious:
         self.positions = {world: world.changes(self.contributor, from_now=True)[1] for world in worlds}
         self.items = [Item(f"{key} item {i}") for i in range(3)]
         self.numbers = 0
+        self.began = now()
 
     def _hidden(self, number: int) -> Marking:
         """Return terms that admit neither of the curious."""
@@ -179,6 +189,10 @@ class Curious:
         self.secret_world.review(entries[(a + b) % len(entries)].name, kind, by=self.secret)
         return f"the secret contributor reviews its entry: {kind}"
 
+    def _secret_acceptance(self, a: int, b: int, c: int) -> str:
+        self.secret_world.accept(f"{self.key}-s/hidden-benign")
+        return f"the operator accepts the hidden benign set {(a + b + c) * 0 or ''}".rstrip()
+
     # In both worlds
 
     def _open_list(self, world: World, a: int, b: int, c: int) -> Any:
@@ -243,6 +257,8 @@ class Curious:
             lambda: hub.contribute.list(who, f"{self.key}-s", "hidden", 100, ""),
             lambda: hub.hash_sets.get(who, f"{self.key}-s", "hidden"),
             lambda: hub.match.policies(who),
+            lambda: hub.groups.list(who, 100, f"{self.key}-"),
+            lambda: hub.tokens.list(who),
             lambda: hub.contribute.list(who, f"{self.key}-c", "own", 100, ""),
         )
         return looks[b % len(looks)]() if c >= 0 else None
@@ -262,6 +278,36 @@ class Curious:
             lambda: world.terms(f"{self.key}-s/hidden", Marking(), by=who),
         )
         return guesses[b % len(guesses)]()
+
+    def _read_history(self, world: World, a: int, b: int, c: int) -> Any:
+        who = self.contributor
+        own = world.entries(f"{self.key}-c/own")
+        subject = (
+            "",
+            f"hash-sets/{self.key}-s/hidden",
+            f"contributors/{self.key}-s",
+            f"hash-sets/{self.key}-c/own",
+            f"entries/{own[b % len(own)].name}" if own else f"entries/{self.key}-c/own/1",
+        )[a % 5]
+        events, _ = world.hub.history.list(who, subject, "", self.began, 200, 0)
+        return [blurred(e) for e in events if f"{self.key}-" in repr(e)], c * 0
+
+    def _restore(self, world: World, a: int, b: int, c: int) -> Any:
+        entries = world.entries(f"{self.key}-c/own")
+        return world.restore(entries[(a + b + c) % len(entries)].name, by=self.contributor) if entries else None
+
+    def _repeat_request(self, world: World, a: int, b: int, c: int) -> Any:
+        """Send a request under an id that the secret contributor used for its own."""
+        request_id = f"{self.key} {c % 3}"
+        hidden = self.secret_world.entries(f"{self.key}-s/hidden")
+        if hidden and world is self.secret_world:
+            self.secret_world.review(hidden[0].name, ReviewKind.CONFIRMED, by=self.secret, request_id=request_id)
+        entries = world.entries(f"{self.key}-o/list")
+        if not entries:
+            return None
+        return world.review(
+            entries[a % len(entries)].name, ReviewKind.CONFIRMED, by=self.contributor, request_id=request_id
+        ), b * 0
 
     def _read_changes(self, world: World, a: int, b: int, c: int) -> Any:
         """Read the feed, of everything or since the last time; only what concerns this sequence is of interest."""

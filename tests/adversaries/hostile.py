@@ -29,6 +29,7 @@ from hashhub.model import (
     ReviewKind,
     Role,
     Verdict,
+    WithdrawalReason,
 )
 from tests.adversaries.scene import OPERATOR, Item, World, digest, near, record, writer
 from tests.adversaries.sequences import Broken
@@ -69,6 +70,10 @@ class Hostile:
         "honest_objection": 3,
         "operator_quarantine": 2,
         "operator_withdrawal": 2,
+        "operator_accepts": 2,
+        "restore": 2,
+        "withdraw_as_asked": 1,
+        "repeat_request": 1,
         "flood": 1,
     }
 
@@ -95,6 +100,8 @@ class Hostile:
         self.spoken: set[int] = set()  # items of which a hostile one that counts said anything
         self.spoken_near: set[int] = set()  # the same of something near them
         self.sets_with: dict[tuple[str, int], set[str]] = {}  # where a hostile one ever listed a decoy
+        self.benign: dict[str, set[int]] = {}  # items that are in a hostile benign set
+        self.accepted: set[str] = set()  # benign sets that the operator ever accepted
         self.objected: dict[int, str] = {}  # the hash set of the entry that an honest contributor objected to, by decoy
         self.stopped: dict[
             int, tuple[str, bool]
@@ -157,7 +164,9 @@ class Hostile:
         """Remember who listed or reviewed what."""
         if index >= len(self.items):
             self.sets_with.setdefault((who, index), set()).add(hash_set)
-        elif self.hostile[who] in COUNTS and not hash_set.endswith("/benign"):  # nobody has accepted those
+        elif hash_set.endswith("/benign"):  # until the operator accepts it, it says nothing
+            self.benign.setdefault(hash_set, set()).add(index)
+        elif self.hostile[who] in COUNTS:
             self.spoken.add(index)
 
     def _list(self, a: int, b: int, c: int) -> str:
@@ -333,6 +342,51 @@ class Hostile:
     def _is_of(self, hashes: Sequence[Hash], index: int) -> bool:
         return bool(set(hashes) & {*self.decoys[index - len(self.items)].hashes})
 
+    def _operator_accepts(self, a: int, b: int, c: int) -> str:
+        """Accept a hostile benign set as it is now, as an operator does who was deceived."""
+        sets = sorted(s for s in self.own_sets if s.endswith("/benign"))
+        if not sets:
+            return "nothing benign to accept"
+        name = sets[(a + b + c) % len(sets)]
+        self.world.accept(name)
+        self.accepted.add(name)
+        if self.hostile[name.partition("/")[0]] in COUNTS:
+            self.spoken |= self.benign.get(name, set())
+        return f"the operator accepts {name}"
+
+    def _restore(self, a: int, b: int, c: int) -> str:
+        who = self._who(a)
+        entries = self._entries([who])
+        if not entries:
+            return "nothing of its own to restore"
+        entry = entries[(b + c) % len(entries)]
+        self.world.restore(entry, by=writer(who))
+        return f"{who} restores its own {entry}"
+
+    def _withdraw_as_asked(self, a: int, b: int, c: int) -> str:
+        """Withdraw something on behalf of a person shown, which has no daily limit."""
+        who = self._who(a)
+        entries = self._entries([who])
+        if not entries:
+            return "nothing of its own to withdraw"
+        entry = entries[(b + c) % len(entries)]
+        self.world.withdraw(entry, by=writer(who), reason=WithdrawalReason.REQUESTED_BY_PERSON_SHOWN)
+        return f"{who} withdraws its own {entry}, it says at the request of a person shown"
+
+    def _repeat_request(self, a: int, b: int, c: int) -> str:
+        """Send a request under the id that an honest contributor used for its own."""
+        who, entries = self._who(a), self._entries(sorted(self.honest))
+        if not entries:
+            return "nothing to review"
+        entry, request_id = entries[b % len(entries)], f"{self.key} {c % 3}"
+        honest = writer(f"{self.key}-v1")
+        first = self.world.review(entry, ReviewKind.CONFIRMED, by=honest, request_id=request_id)
+        second = self.world.review(entry, ReviewKind.CONFIRMED, by=writer(who), request_id=request_id)
+        if second.author != who or second.id == first.id:
+            raise Broken(f"{who} was given the answer to the request of {honest.name}: {second}")
+        self._note(who, self._item_of(entry), f"{who}/-")
+        return f"{who} reviews {entry} under a request id of {honest.name}"
+
     def _operator_quarantine(self, a: int, b: int, c: int) -> str:
         return self._stop(a + b + c, in_all_sets=False)
 
@@ -345,16 +399,20 @@ class Hostile:
         if not listed:
             return "nothing for the operator to stop"
         index, hash_set = listed[number % len(listed)]
-        decoy, stopped = self.decoys[index - len(self.items)], []
-        for entry in self.world.entries(hash_set):
-            if entry.state is EntryState.ACTIVE and set(entry.hashes) >= set(decoy.hashes):
+        decoy, who = self.decoys[index - len(self.items)], hash_set.partition("/")[0]
+        sets = sorted(s for s in self.own_sets if s.startswith(f"{who}/")) if in_all_sets else [hash_set]
+        stopped = []
+        for entry in (e for name in sets for e in self.world.entries(name) if e.state is EntryState.ACTIVE):
+            if {decoy.md5, decoy.sha1} & {*entry.hashes}:
                 (self.world.withdraw(entry.name, by=OPERATOR) if in_all_sets else self.world.quarantine(entry.name))
-                stopped.append(entry.name)
-        if not stopped:
-            return "nothing whole for the operator to stop"
+                stopped.append(entry)
+        if not any(decoy.md5 in entry.hashes for entry in stopped):
+            return f"the operator stops {[e.name for e in stopped]}, none of which has the decoy's MD5"
         if index not in self.stopped or in_all_sets:
             self.stopped[index] = hash_set, in_all_sets
-        return f"the operator {'withdraws' if in_all_sets else 'quarantines'} {', '.join(stopped)} (decoy {index})"
+        return (
+            f"the operator {'withdraws' if in_all_sets else 'quarantines'} {[e.name for e in stopped]} (decoy {index})"
+        )
 
     def _flood(self, a: int, b: int, c: int) -> str:
         who, index = self._who(a), a // 2 % len(self.items)
@@ -393,14 +451,15 @@ class Hostile:
                 about.append((index, kind))
         decoys = range(len(self.items), len(self.items) + len(self.decoys))
         for index in decoys:
-            queries.append(self.decoys[index - len(self.items)].hashes)
-            about.append((index, "all"))
+            decoy = self.decoys[index - len(self.items)]
+            queries += [decoy.hashes, [decoy.md5]]
+            about += [(index, "all"), (index, "MD5")]
         queries.append(self.nobodys.hashes)
         for policy in POLICIES:
             answers = self.world.ask(queries, policy, by=self.consumer)
             for (index, kind), answer in zip(about, answers, strict=False):
                 if index in decoys:
-                    self._check_decoy(index, policy, answer.verdict)
+                    self._check_decoy(index, kind, policy, answer.verdict)
                     continue
                 allowed = self._allowed(index, kind, policy)
                 if answer.verdict not in allowed:
@@ -430,8 +489,8 @@ class Hostile:
         supported = index in self.spoken_near and kind in {"PDQ", "all"} and alone is Verdict.REVIEW
         return {Verdict.MATCH} if supported else set()
 
-    def _check_decoy(self, index: int, policy: str, verdict: Verdict) -> None:
-        if verdict is Verdict.BENIGN:
+    def _check_decoy(self, index: int, kind: str, policy: str, verdict: Verdict) -> None:
+        if verdict is Verdict.BENIGN and not self.accepted:
             raise Broken(f"decoy {index} is BENIGN under `{policy}` by a set that nobody accepted")
         if policy == "block" and verdict is Verdict.MATCH:
             who = {h for h, i in self.sets_with if i == index}
@@ -442,7 +501,8 @@ class Hostile:
                 raise Broken(
                     f"decoy {index} is MATCH under `block` against the objection of {self.key}-v1, which stands"
                 )
-        if index in self.stopped and verdict is not Verdict.NO_MATCH:
+        # What is stopped is held by its exact digests, so that a PDQ alone under another name is another item.
+        if index in self.stopped and kind == "MD5" and verdict is not Verdict.NO_MATCH:
             where, in_all_sets = self.stopped[index]
             sets = {s for (_, i), listed in self.sets_with.items() if i == index for s in listed}
             if sets == {where} or (in_all_sets and {s.partition("/")[0] for s in sets} == {where.partition("/")[0]}):

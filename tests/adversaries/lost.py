@@ -13,7 +13,18 @@ from random import Random
 from typing import ClassVar, Final
 
 from hashhub.errors import HashHubError
-from hashhub.model import Action, Disposition, EntryState, Import, ImportState, Principal, Record, Role, Verdict
+from hashhub.model import (
+    Action,
+    Disposition,
+    EntryState,
+    Import,
+    ImportState,
+    Principal,
+    Record,
+    Role,
+    Verdict,
+    WithdrawalReason,
+)
 from tests.adversaries.scene import OPERATOR, Item, World, accounted, record, writer
 from tests.adversaries.sequences import Broken
 
@@ -45,7 +56,6 @@ class _Item:
     held: str = ""  # the entry that was withdrawn by hand
     held_by_operator: bool = False
     pending_by: str = ""  # the token that asked for a withdrawal which awaits a second one
-    stated_by: int = 0  # when the list that states it was first sent
     deleted_at: int = 0  # when its source deleted it
 
 
@@ -71,6 +81,8 @@ class Lost:
         "cancel": 1,
         "withdraw": 5,
         "operator_withdraws": 1,
+        "person_shown": 1,
+        "operator_restores": 1,
         "restore": 3,
         "renamed": 3,
     }
@@ -199,13 +211,12 @@ class Lost:
     def _expect_done(self, sent: _List) -> None:
         """A list may be taken for a repetition only where it would change nothing that its contributor could mean.
 
-        An old deletion message, sent again, does not undo what a later list states.
+        A deletion message sent again is one whatever was listed since: the new statement stands.
         """
         items = self.sets[sent.hash_set].items
         if sent.deletes:
-            wrong = [i for i in sent.items if items[i].active and items[i].stated_by < sent.first_sent]
-        else:
-            wrong = [i for i in sent.items if not items[i].active and not self._stays(sent, items[i])]
+            return
+        wrong = [i for i in sent.items if not items[i].active and not self._stays(sent, items[i])]
         if sent.replace:
             wrong += [i for i in range(ITEMS) if items[i].active and i not in sent.items]
         if wrong:
@@ -228,7 +239,6 @@ class Lost:
                 item.active, item.pending_by, item.deleted_at = False, "", self.clock
             elif not sent.deletes and i not in held:
                 item.active, item.version, item.deleted_at, item.pending_by = True, sent.version, 0, ""
-                item.stated_by = sent.first_sent
         if sent.replace:
             for i in set(range(ITEMS)) - {*sent.items}:
                 known.items[i].active, known.items[i].pending_by = False, ""
@@ -255,20 +265,43 @@ class Lost:
         return f"{token} asks for the withdrawal of item {i} in {name}"
 
     def _operator_withdraws(self, a: int, b: int, c: int) -> str:
-        i = (a + b + c) % ITEMS
+        return f"the operator withdraws {self._everywhere((a + b + c) % ITEMS, OPERATOR, WithdrawalReason.ERROR)}"
+
+    def _person_shown(self, a: int, b: int, c: int) -> str:
+        reason = WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
+        return f"at the request of a person shown withdraws {self._everywhere((a + b + c) % ITEMS, writer(self.who), reason)}"
+
+    def _everywhere(self, i: int, by: Principal, reason: WithdrawalReason) -> str:
+        """Withdraw an item wherever it stands; that holds in all sets of the contributor, and only the operator lifts it."""
         done = []
         for name in SETS:
             item = self.sets[name].items[i]
             if item.active:
                 entry = self._entry(name, i)
-                self.world.withdraw(entry, by=OPERATOR)
-                item.active, item.pending_by = False, ""
+                if self.world.withdraw(entry, by=by, reason=reason).state is not EntryState.WITHDRAWN:
+                    raise Broken(f"{by.name} withdrew item {i} for {reason}, and it is still there")
+                item.active, item.pending_by, item.held = False, "", entry
                 done.append(entry)
-        for name in SETS:  # it holds in all sets of the contributor
+        for name in SETS:
             if done:
                 self.sets[name].items[i].held = self.sets[name].items[i].held or done[0]
                 self.sets[name].items[i].held_by_operator = True
-        return f"the operator withdraws item {i}: {done}"
+        return f"item {i}: {done}"
+
+    def _operator_restores(self, a: int, b: int, c: int) -> str:
+        """Restore an item wherever it was withdrawn by hand, as the operator."""
+        i = (a + b + c) % ITEMS
+        restored = []
+        for name in SETS:
+            item = self.sets[name].items[i]
+            if item.held.startswith(f"{self.who}/{name}/"):
+                self.world.restore(item.held, by=OPERATOR)
+                restored.append(item.held)
+                item.active, item.deleted_at = True, 0
+        for name in SETS:
+            if restored:
+                self.sets[name].items[i].held, self.sets[name].items[i].held_by_operator = "", False
+        return f"the operator restores item {i}: {restored}"
 
     def _restore(self, a: int, b: int, c: int) -> str:
         held = [

@@ -230,10 +230,10 @@ class World:
             if not after:
                 return entries
 
-    def withdraw(self, entry: str, *, by: Principal) -> Entry:
+    def withdraw(self, entry: str, *, by: Principal, reason: WithdrawalReason = WithdrawalReason.ERROR) -> Entry:
         """Withdraw an entry by hand."""
         contributor, hash_set, number = entry.split("/")
-        return self.hub.entries.withdraw(by, contributor, hash_set, int(number), WithdrawalReason.ERROR)
+        return self.hub.entries.withdraw(by, contributor, hash_set, int(number), reason)
 
     def restore(self, entry: str, *, by: Principal) -> Entry:
         """Take a withdrawal by hand back."""
@@ -245,10 +245,19 @@ class World:
         contributor, hash_set, number = entry.split("/")
         self.hub.entries.quarantine(OPERATOR, contributor, hash_set, int(number))
 
-    def review(self, entry: str, kind: ReviewKind, *, by: Principal, validate_only: bool = False) -> Review:
+    def review(
+        self, entry: str, kind: ReviewKind, *, by: Principal, validate_only: bool = False, request_id: str = ""
+    ) -> Review:
         """Review an entry."""
         contributor, hash_set, number = entry.split("/")
-        return self.hub.reviews.create(by, contributor, hash_set, int(number), kind, validate_only=validate_only)
+        return self.hub.reviews.create(
+            by, contributor, hash_set, int(number), kind, validate_only=validate_only, request_id=request_id
+        )
+
+    def accept(self, name: str) -> None:
+        """Let a hash set's word against harm weigh, up to now, as the operator."""
+        contributor, _, set_id = name.partition("/")
+        self.hub.hash_sets.accept(OPERATOR, contributor, set_id, self.hub.revision())
 
     def changes(self, by: Principal, position: str = "", *, from_now: bool = False) -> tuple[list[ChangedEntry], str]:
         """Read the change feed behind a position to its end; return the lines and where to go on."""
