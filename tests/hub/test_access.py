@@ -27,7 +27,6 @@ from hashhub.model import (
     ReviewKind,
     Role,
 )
-from hashhub.store import LAST_ENTRY
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item, writer
 
 OWNER, OTHER = writer("alpha"), writer("beta")
@@ -91,7 +90,7 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     ),
     "match.policies": (lambda h, p, *_: h.match.policies(p), EVERYBODY),
     "match.schemes": (lambda h, p, *_: h.match.schemes(p), EVERYBODY),
-    "changes.list": (lambda h, p, *_: h.changes.list(p, 0, LAST_ENTRY, 10), ALL_BUT_CONSUMER),
+    "changes.page": (lambda h, p, *_: h.changes.page(msgspec.structs.replace(p, may_mirror=True)), EVERYBODY),
     "tokens.create": (lambda h, p, *_: h.tokens.create(p, Principal(name="new", role=Role.CONSUMER)), {"operator"}),
     "tokens.list": (lambda h, p, *_: h.tokens.list(p), {"operator", "auditor"}),
     "tokens.delete": (lambda h, p, *_: h.tokens.delete(p, "spare"), {"operator"}),

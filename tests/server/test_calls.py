@@ -381,63 +381,6 @@ def test_reviews_are_kept_with_their_author(served: Served) -> None:
     assert [(r.kind, r.review_count) for r in match.reviews] == [(v1.ReviewKind.REVIEW_KIND_FALSE_POSITIVE, 1)]
 
 
-def test_the_feed_is_read_by_its_cursor(served: Served) -> None:
-    hash_set = _hash_set(served, "feed")
-    before = served.hub.revision()
-    done = _contribute(served, hash_set, [f"feed-{i}" for i in range(5)])
-    request = v1.ListChangesRequest(from_revision=before, page_size=2)
-    seen: list[v1.Change] = []
-    for _ in range(10):
-        page = served.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
-        if not page.changes:
-            break
-        seen += page.changes
-        request.page_token = page.next_page_token
-    assert [c.entry.external_id for c in seen] == [f"feed-{i}" for i in range(5)]
-    assert {c.change_revision for c in seen} == {done.commit_revision}
-    # The cursor goes on working: what comes later is all that it gives.
-    entry = seen[2].entry.name
-    served.call("ContributionService/WithdrawEntry", v1.WithdrawEntryRequest(name=entry), v1.Entry)
-    page = served.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
-    assert [(c.kind, c.entry.name) for c in page.changes] == [(v1.ChangeKind.CHANGE_KIND_WITHDRAW, entry)]
-    with pytest.raises(InvalidArgument, match="from_revision"):
-        served.call("ChangeService/ListChanges", v1.ListChangesRequest(from_revision=-1), v1.ListChangesResponse)
-
-
-def test_the_feed_begins_after_the_stated_revision(served: Served) -> None:
-    done = _contribute(served, _hash_set(served, "after"), ["after-1"])
-    request = v1.ListChangesRequest(from_revision=done.commit_revision)
-    page = served.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
-    assert [c.entry.external_id for c in page.changes] == []
-
-
-def test_following_gives_what_is_there_and_then_what_comes(serve_hub: Any) -> None:
-    served = serve_hub(drain_seconds=60.0)
-    hash_set = _hash_set(served, "followed")
-    _contribute(served, hash_set, ["followed-1"])
-    follow = served.channel.unary_stream(
-        "/hashhub.v1.ChangeService/FollowChanges",
-        v1.FollowChangesRequest.SerializeToString,
-        v1.FollowChangesResponse.FromString,
-    )
-    stream = follow(v1.FollowChangesRequest(), metadata=served.metadata(), timeout=30)
-    first = next(stream)
-    assert [c.entry.external_id for c in first.changes] == ["followed-1"]
-    later = threading.Thread(target=_contribute, args=(served, hash_set, ["followed-2"], "cd" * 32))
-    later.start()
-    second = next(stream)
-    later.join()
-    assert [c.entry.external_id for c in second.changes] == ["followed-2"]
-    # When the server stops, the reader is told to come back with its cursor; nobody waits for calls that would never end.
-    began = time.monotonic()
-    served.doors.close()
-    with pytest.raises(grpc.RpcError) as caught:
-        next(stream)
-    assert isinstance(wire.status_to_error(caught.value), Unavailable)
-    assert time.monotonic() - began < 20
-    assert second.next_page_token
-
-
 def test_a_request_id_must_be_short(served: Served) -> None:
     request = v1.WithdrawEntryRequest(name="contributors/home/hashSets/x/entries/1", request_id="r" * 129)
     with pytest.raises(InvalidArgument) as caught:
