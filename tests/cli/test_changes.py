@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from hashhub.testing.lists import list_file, random_items
 from tests.cli.conftest import Run
 from tests.hub.receiving import mirroring
 
-_SECRET = "hh_command-line-mirror"
+_SECRET = "hh_command-line-mirror"  # noqa: S105 - made here
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def token_file(hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture
-def read(hub: RunningHub, token_file: Path) -> Iterator[Any]:
+def read(hub: RunningHub, token_file: Path) -> Callable[..., Result]:
     def run_command(*arguments: str | Path) -> Result:
         environment = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(token_file)}
         return CliRunner().invoke(main, [str(a) for a in arguments], env=environment, catch_exceptions=False)

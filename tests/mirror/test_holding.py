@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,10 +16,10 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from hashhub.client import Client, mirror
-from hashhub.errors import FailedPrecondition, HashHubError, PermissionDenied, Reason, Unauthenticated
+from hashhub.client import mirror
+from hashhub.errors import HashHubError, PermissionDenied, Unauthenticated
 from hashhub.model import Entry, EntryState, Marking, Principal, Review, ReviewKind, Role
-from tests.hub.conftest import OPERATOR, item, writer
+from tests.hub.conftest import OPERATOR, item
 from tests.hub.receiving import entitled, mirroring
 from tests.mirror.conftest import Site, copied, due
 

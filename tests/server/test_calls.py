@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashhub import v1, wire
-from hashhub.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
+from hashhub import v1
+from hashhub.errors import AlreadyExists, InvalidArgument, NotFound
 from hashhub.server import pages
 
 if TYPE_CHECKING:

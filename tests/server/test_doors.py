@@ -32,10 +32,10 @@ from hashhub.errors import (
 from hashhub.model import Principal, Role
 from hashhub.server import doors
 from hashhub.server.interceptors import Envelope, Gate, Method, Metrics
+from tests.hub.receiving import mirroring
 
 if TYPE_CHECKING:
-    from tests.hub.receiving import mirroring
-from tests.server.conftest import Serve, Served
+    from tests.server.conftest import Serve, Served
 
 PRIVATE = "/srv/secret/path SELECT digest FROM hash"
 GET = ("ContributorService/GetContributor", v1.GetContributorRequest(name="contributors/home"), v1.Contributor)
