@@ -523,7 +523,7 @@ class Client:
         hold, as it is now; with `from_now` no entry of that, only what changes from now on. Raises FailedPrecondition (POSITION_UNKNOWN)
         when the hub's database was restored from an older backup: start again from nothing.
         """
-        request = v1.ListChangesRequest(position=position, page_size=_PAGE, from_now=from_now)
+        request = v1.ListChangesRequest(position=_position(position), page_size=_PAGE, from_now=from_now)
         while True:
             answer = self._transport.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
             yield _feed_page(answer)
@@ -537,7 +537,7 @@ class Client:
         Position and errors as in `list_changes`; also raises Unavailable when the hub goes away, and Unauthenticated or PermissionDenied
         once the token does not allow it any more.
         """
-        request = v1.FollowChangesRequest(position=position, from_now=from_now)
+        request = v1.FollowChangesRequest(position=_position(position), from_now=from_now)
         for answer in self._transport.stream("ChangeService/FollowChanges", request, v1.FollowChangesResponse):
             yield _feed_page(answer)
 
@@ -637,6 +637,14 @@ class Client:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+
+def _position(text: str) -> str:
+    if not text.isascii():
+        raise InvalidArgument.field(
+            "position", "is damaged; give the one that an earlier answer ended with", "POSITION"
+        )
+    return text
 
 
 def _feed_page(answer: v1.ListChangesResponse | v1.FollowChangesResponse) -> FeedPage:

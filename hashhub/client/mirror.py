@@ -394,7 +394,7 @@ class Mirror:
         contributor, set_id, _ = wire.parse_entry(e.name)
         return (
             entry_id,
-            self._set_keys[f"{contributor}/{set_id}"],
+            self._set_key(f"{contributor}/{set_id}"),
             self._sources.get(name) or self._new_source(name, p),
             p.position,
             p.member,
@@ -413,6 +413,14 @@ class Mirror:
             e.update_revision,
             self._generation,
         )
+
+    def _set_key(self, name: str) -> int:
+        key = self._set_keys.get(name)
+        if key is None:
+            raise HashHubError(
+                f"the hub gave an entry of hash set {name[:127]} before that set's terms; is it of another version?"
+            )
+        return key
 
     def _new_source(self, name: str, p: v1.Provenance) -> int:
         sql = (

@@ -2,7 +2,7 @@
 
 It is generic: one handler for all calls, through the same gate to the same servicers. Bodies are proto3 JSON (`bytes` are base64,
 64-bit integers are strings). Errors are a `google.rpc.Status` as JSON under the usual HTTP code. Streams are not bridged: a reader
-would hold one of few threads for ever, and ListChanges gives the same feed to whoever keeps its page token.
+would hold one of few threads for ever, and ListChanges gives the same feed to whoever keeps its position.
 
 There is no CORS header, and the media type must be `application/json`: a web page from elsewhere cannot make calls through a
 browser on this machine.
@@ -105,7 +105,7 @@ class Application:
         self, method: Method, envelope: Envelope, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         if method.streams:
-            remedy = "use gRPC, or call ListChanges again and again with nextPageToken"
+            remedy = "use gRPC, or call ListChanges again and again with nextPosition"
             return _refusal(
                 start_response, _wrong("method", f"streams are not bridged: {remedy}"), "501 Not Implemented"
             )

@@ -107,6 +107,15 @@ def test_terms_are_checked_for_hits_only(tmp_path: Path) -> None:
     assert "| miss | 0 |" in report.terms(tmp_path)
 
 
+def test_mirror_takes_everything_in_and_terms_hold(tmp_path: Path) -> None:
+    out = tmp_path / "mirror.json"
+    run("mirror", "--entries", "1500", "--out", str(out))
+    [row] = rows_of(out, benchmark="mirror")
+    assert row["entries"] == 1500
+    assert min(row["first_seconds"], row["changes_seconds"], row["list_seconds"], row["terms_first_worker_seconds"]) > 0
+    assert row["terms_lookups"] > 2
+
+
 def test_server_answers_all_kinds_of_calls_without_an_error(tmp_path: Path) -> None:
     out = tmp_path / "server.json"
     run("server", "--n", "500", "--seconds", "0.2", "--out", str(out))

@@ -50,7 +50,7 @@ def test_the_page_of_the_command_line_is_what_help_says() -> None:
 def test_every_command_of_the_design_is_there() -> None:
     there = {" ".join(path) for path, _ in leaves(main)}
     assert there >= {
-        "serve", "import", "findings", "match", "hash", "scan", "changes", "status",
+        "serve", "import", "findings", "match", "hash", "scan", "changes", "mirror", "status",
         "contributor create", "contributor list", "contributor get", "contributor update",
         "hash-set create", "hash-set list", "hash-set get", "hash-set update",
         "entry get", "entry list", "entry withdraw", "entry release", "entry quarantine",
@@ -115,7 +115,9 @@ def test_hashing_without_the_extra_says_what_to_install(tmp_path: Path) -> None:
         ["import", "x", "--format", "vics", "--hash-set", "a/b", "--option", "novalue"],
         ["import", "x", "--format", "vics", "--propose-mapping"],
         ["contributor", "create", "x", "--kind", "club", "--jurisdiction", "GB"],
-        ["changes", "--from", "-1"],
+        ["changes", "--from", "1"],
+        ["mirror"],
+        ["mirror", "x", "--from-now"],
     ],
 )
 def test_a_wrong_command_line_ends_with_2(arguments: list[str]) -> None:
@@ -271,8 +273,10 @@ class TestTerminal:
         ["match", "--hash", "MD5:" + "0c" * 16, "--max-distance", "PDQ=" + "9" * 30],
         ["review", "add", "a/b/1", "--kind", "confirmed", "--comment", "\udcff"],
         ["token", "delete", "\udcff"],
-        ["changes", "--from", "9" * 30],
-        ["changes", "--follow", "--from", "9" * 30],
+        ["changes", "--position", "\udcff"],
+        ["changes", "--position", "x"],
+        ["changes", "--follow", "--position", "x"],
+        ["changes", "--position", "x", "--from-now"],
         ["status", "--server", "\udcff:1"],
     ],
     ids=ascii,

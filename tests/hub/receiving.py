@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from hashhub.hub import Hub
@@ -83,8 +82,9 @@ def entitled(hub: Hub, who: Principal, groups: dict[str, set[str]] | None = None
     sets = {name: hash_set for name, hash_set in store.hash_sets().items() if _terms_admit(who, hash_set, groups or {})}
     held: Held = {}
     for name in sets:
+        contributor, _, set_id = name.partition("/")
         after = 0
-        while entries := store.list_entries(*name.split("/"), (EntryState.ACTIVE,), 500, after):
+        while entries := store.list_entries(contributor, set_id, (EntryState.ACTIVE,), 500, after):
             after = entries[-1].id
             reviews = store.reviews_of(e.id for e in entries)
             held |= {e.id: (e, _told(tuple(reviews.get(e.id, ())))) for e in entries}
@@ -112,6 +112,3 @@ def _set_of(entry: Entry) -> str:
 
 def _told(reviews: tuple[Review, ...]) -> tuple[tuple[int, str, str], ...]:
     return tuple(sorted((r.id, r.author, str(r.kind)) for r in reviews))
-
-
-Check = Callable[[Receiver], None]

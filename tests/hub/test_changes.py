@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -295,7 +296,7 @@ def test_a_write_between_two_reads_of_a_page_is_told(desk: Desk, monkeypatch: py
     desk.contribute("alpha/list", *(item(n) for n in range(1, 6)))
     desk.contribute("alpha/other", *(item(n) for n in range(6, 9)))
     ids = itertools.cycle(e.id for e in desk.entries("alpha/list"))
-    writes = itertools.cycle(
+    writes: Iterator[Callable[[], object]] = itertools.cycle(
         [
             lambda: desk.hub.entries.quarantine(OPERATOR, "alpha", "list", next(ids)),
             lambda: terms(desk, "alpha/list", bulk=False),

@@ -15,9 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hashhub.config import Config
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub import Hub
-from hashhub.model import Action, ChangeKind, Entry, EntryState, Verdict
-from hashhub.store import LAST_ENTRY, Store
-from tests.hub.conftest import AUDITOR, OPERATOR, Desk, digest, item, writer
+from hashhub.model import Action, Entry, EntryState, Role, Verdict
+from hashhub.store import Store
+from tests.hub.conftest import OPERATOR, Desk, digest, item, writer
+from tests.hub.receiving import Receiver, mirroring
 
 _SETS = ("alpha/one", "alpha/two", "beta/one")
 _NUMBERS = range(6)
@@ -45,8 +46,7 @@ class History(RuleBasedStateMachine):
         self.data = _data()
         self.desk = Desk(self._open())
         self.live: dict[tuple[str, int], list[tuple[str, EntryState]]] = {}
-        self.cursor = (0, LAST_ENTRY)
-        self.received: dict[int, Entry] = {}
+        self.receiver = Receiver(self.desk.hub, mirroring(Role.AUDITOR))
 
     def _open(self) -> Hub:
         hub = Hub.open(Config(data=str(self.data), poll_interval=30.0))  # no polling: calls alone must suffice
@@ -116,19 +116,9 @@ class History(RuleBasedStateMachine):
     @rule(page_size=st.integers(1, 7))
     def read_the_feed(self, page_size: int) -> None:
         """A receiver goes on where it was, and then has exactly what is active."""
-        while True:
-            lines, following = self.desk.hub.changes.list(AUDITOR, *self.cursor, page_size)
-            assert len(lines) <= page_size
-            if following == self.cursor:
-                break
-            assert following > self.cursor
-            self.cursor = following
-            for line in lines:
-                if line.kind is ChangeKind.UPSERT:
-                    self.received[line.entry.id] = line.entry
-                else:
-                    self.received.pop(line.entry.id, None)
-        assert self.received == {e.id: e for e in self._active()}
+        self.receiver.hub = self.desk.hub
+        self.receiver.catch_up(page_size)
+        assert {i: e for i, (e, _) in self.receiver.entries.items()} == {e.id: e for e in self._active()}
 
     # What always holds
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashhub import v1, wire
-from hashhub.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
+from hashhub import v1
+from hashhub.errors import AlreadyExists, InvalidArgument, NotFound
 from hashhub.server import pages
 
 if TYPE_CHECKING:
@@ -416,59 +413,6 @@ def test_reviews_are_kept_with_their_author(served: Served) -> None:
     assert [r.name for r in listed.reviews] == [made.name]
     (match,) = _match(served, "reviewed-1").result.matches
     assert [(r.kind, r.review_count) for r in match.reviews] == [(v1.ReviewKind.REVIEW_KIND_FALSE_POSITIVE, 1)]
-
-
-def test_the_feed_is_read_by_its_cursor(served: Served) -> None:
-    hash_set = _hash_set(served, "feed")
-    request = v1.ListChangesRequest(from_now=True)
-    request.position = served.call("ChangeService/ListChanges", request, v1.ListChangesResponse).next_position
-    request.page_size = 2
-    done = _contribute(served, hash_set, [f"feed-{i}" for i in range(5)])
-    seen: list[v1.Change] = []
-    for _ in range(10):
-        page = served.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
-        seen += page.changes
-        request.position = page.next_position
-        if page.complete:
-            break
-    assert [c.entry.external_id for c in seen] == [f"feed-{i}" for i in range(5)]
-    assert {c.change_revision for c in seen} == {done.commit_revision}
-    # The cursor goes on working: what comes later is all that it gives.
-    entry = seen[2].entry.name
-    withdraw = v1.WithdrawEntryRequest(name=entry, reason=v1.WithdrawalReason.WITHDRAWAL_REASON_ERROR)
-    served.call("ContributionService/WithdrawEntry", withdraw, v1.Entry)
-    page = served.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
-    assert [(c.kind, c.name) for c in page.changes] == [(v1.ChangeKind.CHANGE_KIND_WITHDRAW, entry)]
-    for forged in ("x", "AAAA", page.next_position[:-2], page.next_position + "AA"):
-        with pytest.raises(InvalidArgument, match="position"):
-            served.call("ChangeService/ListChanges", v1.ListChangesRequest(position=forged), v1.ListChangesResponse)
-
-
-def test_following_gives_what_is_there_and_then_what_comes(serve_hub: Any) -> None:
-    served = serve_hub(drain_seconds=60.0)
-    hash_set = _hash_set(served, "followed")
-    _contribute(served, hash_set, ["followed-1"])
-    follow = served.channel.unary_stream(
-        "/hashhub.v1.ChangeService/FollowChanges",
-        v1.FollowChangesRequest.SerializeToString,
-        v1.FollowChangesResponse.FromString,
-    )
-    stream = follow(v1.FollowChangesRequest(), metadata=served.metadata(), timeout=30)
-    first = next(stream)
-    assert [c.entry.external_id for c in first.changes] == ["followed-1"]
-    later = threading.Thread(target=_contribute, args=(served, hash_set, ["followed-2"], "cd" * 32))
-    later.start()
-    second = next(stream)
-    later.join()
-    assert [c.entry.external_id for c in second.changes] == ["followed-2"]
-    # When the server stops, the reader is told to come back with its cursor; nobody waits for calls that would never end.
-    began = time.monotonic()
-    served.doors.close()
-    with pytest.raises(grpc.RpcError) as caught:
-        next(stream)
-    assert isinstance(wire.status_to_error(caught.value), Unavailable)
-    assert time.monotonic() - began < 20
-    assert second.next_page_token
 
 
 def test_a_request_id_must_be_short(served: Served) -> None:

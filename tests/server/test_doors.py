@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import re
 import threading
@@ -35,6 +36,7 @@ from hashhub.errors import (
 from hashhub.model import Principal, Role
 from hashhub.server import doors
 from hashhub.server.interceptors import Envelope, FailedCalls, Gate, Method, Metrics
+from tests.hub.receiving import mirroring
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve, Served
@@ -111,7 +113,7 @@ def test_an_unexpected_error_says_nothing_and_is_in_the_log(
 
 
 def test_an_unexpected_error_in_a_stream_says_nothing_either(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError(PRIVATE)
 
     monkeypatch.setattr(served.hub.changes, "page", fail)
@@ -269,10 +271,11 @@ def test_followers_have_their_own_threads_and_their_own_limit(
 ) -> None:
     monkeypatch.setattr(doors, "_FOLLOWERS", 2)
     served = serve_hub(threads=1)
+    served.hub._store.put_token(hashlib.sha256(b"hh_mirror").digest(), mirroring())
     follow: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(
         "/hashhub.v1.ChangeService/FollowChanges", None, None
     )
-    streams = [follow(b"", metadata=served.metadata(), timeout=30) for _ in range(2)]
+    streams = [follow(b"", metadata=served.metadata("hh_mirror"), timeout=30) for _ in range(2)]
     _until(lambda: served.doors._pools["follow"].in_progress == 2)
     assert served.call(*GET).display_name == "Home"
     with pytest.raises(grpc.RpcError) as caught:

@@ -102,6 +102,15 @@ def test_withdrawing_many_is_one_change_or_none(filled: Store, fill: Any) -> Non
     assert filled.get_entries([ids[0]])[ids[0]].reasons == ("X",)
 
 
+def test_a_withdrawal_from_several_hash_sets_is_a_row_for_each(filled: Store, fill: Any) -> None:
+    ids = fill.contribute(filled, range(4))
+    others = fill.contribute(filled, range(4, 8), contributor="beta")
+    revision = filled.withdraw_entries([ids[0], others[1], ids[2], others[3]], "X")
+    keys = filled.hash_set_keys()
+    rows = [(keys[c.hash_set], filled.change_ids(c).after(0, 9)) for c in filled.changes(revision)]
+    assert rows == [("alpha/list", [ids[0], ids[2]]), ("beta/list", [others[1], others[3]])]
+
+
 def test_the_feed_goes_on_behind_any_row(filled: Store, fill: Any) -> None:
     ids = fill.contribute(filled, range(10))
     [c] = filled.changes(0)

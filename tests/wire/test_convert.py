@@ -231,7 +231,32 @@ reviews = st.builds(
     create_time=times,
     revision=ids,
 )
-changes = st.builds(ChangedEntry, revision=int64s, kind=st.sampled_from(ChangeKind), entry=entries, marking=markings)
+entry_names = st.tuples(slugs, slugs, ids).map(lambda t: f"{t[0]}/{t[1]}/{t[2]}")
+feed_reviews = st.builds(
+    Review,
+    id=ids,
+    entry_id=ids,
+    author=texts,
+    kind=st.sampled_from(ReviewKind),
+    role=st.sampled_from(Role),
+    sets_aside=st.just(0) | ids,
+    awaits_acceptance=st.booleans(),
+    revision=int64s,
+)
+upserts = {"revision": int64s, "kind": st.just(ChangeKind.UPSERT)}
+withdrawals = {"revision": int64s, "kind": st.just(ChangeKind.WITHDRAW)}
+changes = st.one_of(
+    st.builds(
+        ChangedEntry,
+        **upserts,
+        entry=entries,
+        reviews=st.lists(feed_reviews, max_size=3, unique_by=lambda r: r.id).map(tuple),
+    ),
+    st.builds(ChangedEntry, **upserts, hash_set=hash_sets),
+    st.builds(ChangedEntry, **upserts, contributor=contributors),
+    st.builds(ChangedEntry, **withdrawals, entry_name=entry_names),
+    st.builds(ChangedEntry, **withdrawals, hash_set_name=st.tuples(slugs, slugs).map("/".join)),
+)
 tokens = st.builds(
     Principal,
     name=slugs,
@@ -247,7 +272,6 @@ options = st.builds(
     match_limit=st.integers(1, 1000),
     dihedral=st.booleans(),
 )
-entry_names = st.tuples(slugs, slugs, ids).map(lambda t: f"{t[0]}/{t[1]}/{t[2]}")
 results = st.builds(
     MatchResult,
     verdict=st.sampled_from(Verdict),
