@@ -51,6 +51,7 @@ from hashhub.model import (
     Import,
     MatchOptions,
     Query,
+    Record,
     Verdict,
 )
 from hashhub.store import EntryRow, Store
@@ -114,7 +115,11 @@ def _write(data: Path, digests: Digests) -> None:
         first = store.allocate_entries(opened, len(digests))
         for start in range(0, len(digests), _PIECE):
             rows = [
-                EntryRow(first + i, EntryState.ACTIVE, f"line {i + 1}", (Hash("PDQ", digests[i].tobytes()),))
+                EntryRow(
+                    first + i,
+                    EntryState.ACTIVE,
+                    Record(position=f"line {i + 1}", hashes=(Hash("PDQ", digests[i].tobytes()),)),
+                )
                 for i in range(start, min(start + _PIECE, len(digests)))
             ]
             store.stage_entries(opened, rows)

@@ -30,6 +30,7 @@ from hashhub.model import (
     EntryState,
     HashSet,
     Import,
+    Record,
     SchemeStatus,
 )
 from hashhub.store import EntryRow, Store
@@ -44,10 +45,16 @@ def entries(first: int, n: int, classification: int) -> Iterator[list[EntryRow]]
             EntryRow(
                 i,
                 EntryState.ACTIVE,
-                f"value[{i}]",
-                (Hash("MD5", rng.randbytes(16)), Hash("SHA1", rng.randbytes(20)), Hash("PDQ", rng.randbytes(32))),
-                external_id=f"media-{i:08}",
-                classification=classification,
+                Record(
+                    position=f"value[{i}]",
+                    hashes=(
+                        Hash("MD5", rng.randbytes(16)),
+                        Hash("SHA1", rng.randbytes(20)),
+                        Hash("PDQ", rng.randbytes(32)),
+                    ),
+                    external_id=f"media-{i:08}",
+                ),
+                classification,
             )
             for i in range(start, min(start + PIECE, first + n))
         ]
@@ -91,7 +98,7 @@ def through_store(store: Store, n: int) -> dict[str, float]:
         staging, longest = staging + took, max(longest, took)
     finish = seconds(lambda: store.finish_commit(opened.id, counts=Counts(items=n, accepted=n)))
     peak = result.peak_mib()
-    digests = [entry.hashes[2].digest for entry in last[:1000]]
+    digests = [entry.record.hashes[2].digest for entry in last[:1000]]
     ids = iter(range(first, first + 100))
     return {
         "entries_per_second": n / (staging + finish),

@@ -51,6 +51,13 @@ class Connector(Protocol):
     summary: str
     options: tuple[Option, ...]
 
+    def has_classifications(self, options: Mapping[str, str]) -> bool:
+        """Whether what is read with these options carries classifications, so that an item without one says nothing of itself.
+
+        False: the format has no place for them, and being in the hash set is the statement. Raises InvalidArgument for a wrong option.
+        """
+        ...
+
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
         """Yield one Record or Reject for each item of `source`, streaming; besides, a `partial` where the source says it is incomplete.
 
@@ -86,6 +93,12 @@ def get(name: str) -> Connector:
             violations=(Violation("format", f"must be one of {known}", "UNKNOWN_FORMAT"),),
         )
     return connectors[name]
+
+
+def has_classifications(connector: Connector, options: Mapping[str, str]) -> bool | None:
+    """Return the connector's answer, or None for one that was written before connectors were asked."""
+    answer = getattr(connector, "has_classifications", None)
+    return None if answer is None else answer(options)
 
 
 def check_options(connector: Connector, given: Mapping[str, str]) -> None:

@@ -3,7 +3,7 @@
     HashHubError                code                   raised when
     ├─ InvalidArgument          INVALID_ARGUMENT       the caller's data is wrong; `violations` names each field
     │   └─ MalformedSource      INVALID_ARGUMENT       a contributed file cannot be read any further; `position` says where
-    ├─ Unauthenticated          UNAUTHENTICATED        no token, or an unknown one
+    ├─ Unauthenticated          UNAUTHENTICATED        no token, an unknown one, or one that has ended
     ├─ PermissionDenied         PERMISSION_DENIED      the token's role does not allow this
     ├─ NotFound                 NOT_FOUND              the named thing does not exist, or the caller may not know of it
     ├─ AlreadyExists            ALREADY_EXISTS         the name is taken
@@ -36,16 +36,23 @@ class Reason(StrEnum):
     MEDIA_TOO_LARGE = "MEDIA_TOO_LARGE"
     TOKEN_MISSING = "TOKEN_MISSING"  # noqa: S105 - a reason code, not a secret
     TOKEN_UNKNOWN = "TOKEN_UNKNOWN"  # noqa: S105 - a reason code, not a secret
+    TOKEN_EXPIRED = "TOKEN_EXPIRED"  # noqa: S105 - a reason code, not a secret
+    TOKEN_RETIRED = "TOKEN_RETIRED"  # noqa: S105 - a reason code, not a secret
+    SECRET_REPLACED = "SECRET_REPLACED"  # noqa: S105 - a reason code, not a secret
     ROLE_NOT_ALLOWED = "ROLE_NOT_ALLOWED"
     NOT_YOUR_CONTRIBUTOR = "NOT_YOUR_CONTRIBUTOR"
     RESOURCE_NOT_FOUND = "RESOURCE_NOT_FOUND"
     RESOURCE_EXISTS = "RESOURCE_EXISTS"
+    NAMED_BY_TERMS = "NAMED_BY_TERMS"
+    CONTRIBUTOR_RETIRED = "CONTRIBUTOR_RETIRED"
+    LAST_OPERATOR = "LAST_OPERATOR"
     POSITION_UNKNOWN = "POSITION_UNKNOWN"
     IMPORT_CLOSED = "IMPORT_CLOSED"
     IMPORT_INCOMPLETE = "IMPORT_INCOMPLETE"
     ENTRY_WITHDRAWN = "ENTRY_WITHDRAWN"
     LIST_SHRANK = "LIST_SHRANK"
     DATA_IN_USE = "DATA_IN_USE"
+    DATA_EXPOSED = "DATA_EXPOSED"
     ADDRESS_IN_USE = "ADDRESS_IN_USE"
     CONCURRENT_CHANGE = "CONCURRENT_CHANGE"
     TOO_LARGE = "TOO_LARGE"
@@ -56,6 +63,7 @@ class Reason(StrEnum):
     MATCHER_NOT_READY = "MATCHER_NOT_READY"
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     SNAPSHOT_DAMAGED = "SNAPSHOT_DAMAGED"
+    HISTORY_BROKEN = "HISTORY_BROKEN"
     MISSING_EXTRA = "MISSING_EXTRA"
     INTERNAL = "INTERNAL"
 
@@ -146,7 +154,7 @@ class MalformedSource(InvalidArgument):
 
 
 class Unauthenticated(HashHubError):
-    """No token, or an unknown one."""
+    """No token, an unknown one, or one that has ended."""
 
     code = Code.UNAUTHENTICATED
     default_reason = Reason.TOKEN_MISSING

@@ -10,13 +10,24 @@ its exact digests are no better, and only a person can tell.
 from __future__ import annotations
 
 from enum import StrEnum
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Final, Self
 
 import msgspec
 
+from hashhub import item
 from hashhub.hashes import ALGORITHMS, Hash
-from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Action, Disposition, Record
+from hashhub.item import Kind
+from hashhub.model import (
+    MAX_HASHES_PER_ENTRY,
+    MAX_TEXT,
+    Action,
+    Disposition,
+    Record,
+    RecordReview,
+    ReviewKind,
+)
 
 
 class Code(StrEnum):
@@ -78,10 +89,17 @@ class Code(StrEnum):
         "CONFLICTING_CATEGORIES",
         "The same item stands in this source with two classifications that cannot both hold.",
     )
-    IN_BENIGN_SET = "IN_BENIGN_SET", "A hash of this item is also in a set of benign items."
+    IN_BENIGN_SET = (
+        "IN_BENIGN_SET",
+        "A hash of this item is also in a set of benign items. Given by earlier versions only.",
+    )
     UNKNOWN_VALUE = "UNKNOWN_VALUE", "The classification is no value of the hash set's scheme."
-    UNCLASSIFIED = "UNCLASSIFIED", "The item has no classification, and the hash set's scheme demands one."
+    UNCLASSIFIED = (
+        "UNCLASSIFIED",
+        "The item has no classification, although its format carries them or the hash set's scheme demands one.",
+    )
     REGION_MISMATCH = "REGION_MISMATCH", "The source states another region than the hash set's scheme has."
+    SCHEME_MISMATCH = "SCHEME_MISMATCH", "The source states another scheme than the hash set has."
     PURPOSE_MISMATCH = "PURPOSE_MISMATCH", "The source states another purpose of its items than the hash set has."
 
     # What became of the item otherwise (hub).
@@ -95,10 +113,27 @@ class Code(StrEnum):
     WITHDRAWN_BY_SOURCE = "WITHDRAWN_BY_SOURCE", "The source asked for the withdrawal."
     WITHDRAWN_BY_CONTRIBUTOR = "WITHDRAWN_BY_CONTRIBUTOR", "The contributor withdrew the entry."
     WITHDRAWN_BY_OPERATOR = "WITHDRAWN_BY_OPERATOR", "An operator withdrew the entry."
+    WITHDRAWAL_PENDING = (
+        "WITHDRAWAL_PENDING",
+        "The contributor asked to withdraw the entry; so many a day need a second person, until then it matches.",
+    )
+    AWAITS_ACCEPTANCE = (
+        "AWAITS_ACCEPTANCE",
+        "The entry calls harmless what others list, beyond the number for one day; it weighs once an operator has accepted it.",
+    )
+    EXPIRED = "EXPIRED", "The time that the source gave for the entry has passed."
+    REVERTED = "REVERTED", "An operator undid what the token that contributed the entry had done."
+    ERASED = "ERASED", "An operator erased everything that the entry said about its item."
     QUARANTINED_BY_OPERATOR = "QUARANTINED_BY_OPERATOR", "An operator put the entry into quarantine."
+    STAYS_WITHDRAWN = (
+        "STAYS_WITHDRAWN",
+        "The item was withdrawn by hand, or by a newer deletion message of its source, and no list brings it back.",
+    )
     UNKNOWN_EXTERNAL_ID = "UNKNOWN_EXTERNAL_ID", "The withdrawal names an item that the hash set does not hold."
 
 
+# What databases of earlier versions hold: nothing that others state is a reason of intake any more.
+FORMER: Final = frozenset({Code.IN_BENIGN_SET})
 DESCRIPTIONS: Final = MappingProxyType({code.value: code.description for code in Code})
 
 
@@ -107,18 +142,23 @@ class Inspection(msgspec.Struct, frozen=True):
 
     ACCEPTED (for a withdrawal: it can be carried out), QUARANTINED or REJECTED. `reasons` are the codes behind QUARANTINED or
     REJECTED, distinct, most telling first; empty when ACCEPTED. `hashes` are those to keep, in the record's order. `notes` are (code,
-    detail) pairs: one or more for every reason, naming the algorithm, and one for every hash that was left out.
+    detail) pairs: one or more for every reason, naming the algorithm, and one for every hash and review that was left out. `reviews`
+    are those to keep.
     """
 
     disposition: Disposition
     reasons: tuple[str, ...]
     hashes: tuple[Hash, ...]
     notes: tuple[tuple[str, str], ...]
+    reviews: tuple[RecordReview, ...] = ()
 
     def detail(self, reason: str) -> str:
         """Return the sentences about one reason, for the import's report."""
         return " ".join(text for code, text in self.notes if code == reason)
 
+
+UNNAMED: Final = "unnamed"
+"""The author, inside a contributor, of doubt that a source carries without saying whose it is."""
 
 MIN_PDQ_QUALITY: Final = 50  # ThreatExchange, PdqSignal and the PDQ paper: below it, matches are noise
 
@@ -160,7 +200,10 @@ _PHOTODNA_BYTES: Final = ALGORITHMS["PHOTODNA"].digest_bytes
 _PHOTODNA_MAX_EQUAL_PAIRS: Final = int((_PHOTODNA_BYTES - 1) * (1 - 0.7))
 
 _PERCEPTUAL: Final = frozenset(a.name for a in ALGORITHMS.values() if a.is_perceptual)
-_MAX_SIZE: Final = 2**63 - 1  # bytes; what both databases keep
+_TEXTS: Final = tuple(f.name for f in item.of_kind(Kind.TEXT))
+_texts_of: Final = attrgetter(*_TEXTS)
+_NUMBERS: Final = tuple((f.name, f.maximum) for f in item.of_kind(Kind.NUMBER))
+_TIMES: Final = tuple(f.name for f in item.of_kind(Kind.TIME))
 _ACCEPTED: Final = Disposition.ACCEPTED
 
 
@@ -196,21 +239,25 @@ def inspect(record: Record) -> Inspection:
                 suspicious.append((code.value, f"{name}: {code.description}"))
         elif exact.setdefault(name, digest) != digest:
             suspicious.append((Code.CONTRADICTORY_BINDING.value, f"{name}: the item has two different digests."))
+    reviews = record.reviews
+    if reviews:
+        reviews, notes = _usable_reviews(reviews)
+        left_out += notes
     if record.faults:
         left_out += [(fault.reason, f"{fault.algorithm}: {fault.detail}") for fault in record.faults]
 
     if record.action is Action.WITHDRAW:
         if record.external_id or kept:
-            return Inspection(_ACCEPTED, (), kept, tuple(left_out))
+            return Inspection(_ACCEPTED, (), kept, tuple(left_out), reviews)
     elif kept:
         if record.quality is not None and record.quality < MIN_PDQ_QUALITY and any(h.algorithm == "PDQ" for h in kept):
             suspicious.append(
                 (Code.LOW_QUALITY.value, f"PDQ: quality {record.quality}; at least {MIN_PDQ_QUALITY} is needed.")
             )
         if not suspicious:
-            return Inspection(_ACCEPTED, (), kept, tuple(left_out))
+            return Inspection(_ACCEPTED, (), kept, tuple(left_out), reviews)
         reasons = tuple(dict.fromkeys(code for code, _ in suspicious))
-        return Inspection(Disposition.QUARANTINED, reasons, kept, (*suspicious, *left_out))
+        return Inspection(Disposition.QUARANTINED, reasons, kept, (*suspicious, *left_out), reviews)
     if left_out:
         return Inspection(Disposition.REJECTED, (left_out[0][0],), (), tuple(left_out))
     code = Code.MISSING_EXTERNAL_ID if record.action is Action.WITHDRAW else Code.NO_HASH
@@ -219,31 +266,25 @@ def inspect(record: Record) -> Inspection:
 
 def _bad_field(record: Record) -> str:
     """Return what is wrong with a field that is to be stored, or an empty string."""
-    text = (
-        record.external_id
-        + record.value
-        + record.region
-        + record.member
-        + record.media_type
-        + record.series
-        + record.source_time
-    )
+    text = "".join(_texts_of(record))
     if record.tags:
         text += "".join(record.tags)
     # The common case in one look: short, and neither NUL nor half a surrogate pair (PostgreSQL refuses both).
     if len(text) > MAX_TEXT or not text.isascii() or "\0" in text:
-        for field in ("external_id", "value", "region", "member", "media_type", "series", "source_time"):
-            wrong = _bad_text(getattr(record, field))
-            if wrong:
-                return f"{field} {wrong}."
+        for name, value in zip(_TEXTS, _texts_of(record), strict=True):
+            if wrong := _bad_text(value):
+                return f"{name} {wrong}."
         for tag in record.tags:
-            wrong = _bad_text(tag)
-            if wrong:
+            if wrong := _bad_text(tag):
                 return f"a tag {wrong}."
-    if record.media_size is not None and not 0 <= record.media_size <= _MAX_SIZE:
-        return "media_size must be a number of bytes, 0 or more."
-    if record.quality is not None and not 0 <= record.quality <= 100:  # noqa: PLR2004 - the PDQ quality scale
-        return "quality must be between 0 and 100."
+    for name, maximum in _NUMBERS:
+        number = getattr(record, name)
+        if number is not None and not 0 <= number <= maximum:
+            return f"{name} must be between 0 and {maximum}."
+    for name in _TIMES:
+        time = getattr(record, name)
+        if time is not None and time.tzinfo is None:
+            return f"{name} must say its offset from UTC."
     return ""
 
 
@@ -257,6 +298,30 @@ def _bad_text(text: str) -> str:
     except UnicodeEncodeError:
         return "must be Unicode text, but holds half a surrogate pair"
     return ""
+
+
+def _usable_reviews(
+    reviews: tuple[RecordReview, ...],
+) -> tuple[tuple[RecordReview, ...], list[tuple[str, str]]]:
+    """Return the reviews that a source may carry, and notes about the others.
+
+    Doubt whose author the source does not name is kept, as that of UNNAMED: leaving it out would bring the item nearer to a match.
+    A confirmation by nobody would take doubt back, so it is left out; and no source sets reviews aside.
+    """
+    kept: list[RecordReview] = []
+    notes: list[tuple[str, str]] = []
+    for review in reviews:
+        author = review.author.strip()
+        if review.kind is ReviewKind.SET_ASIDE:
+            notes.append((Code.BAD_FIELD.value, "a review was left out: no source can set other reviews aside."))
+        elif author:
+            kept.append(review if author == review.author else RecordReview(review.kind, author, review.comment))
+        elif review.kind is ReviewKind.CONFIRMED:
+            notes.append((Code.BAD_FIELD.value, "a confirmation was left out: the source does not say by whom it is."))
+        else:
+            notes.append((Code.BAD_FIELD.value, f"a review without an author was kept as one by {UNNAMED!r}."))
+            kept.append(RecordReview(review.kind, UNNAMED, review.comment))
+    return tuple(kept), notes
 
 
 def _useless(h: Hash) -> tuple[str, str]:

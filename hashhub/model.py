@@ -544,7 +544,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who calls: a token of one contributor.
 
     `purposes`: for which it may see entries. `acts_for_others`: it answers for clients of its contributor, which some terms exclude.
-    `may_mirror`: it reads the change feed. `last_use_time` is true to a minute.
+    `may_mirror`: it reads the change feed. `last_use_time` is true to a minute. `by_old_secret`: it was let in by a secret that another one
+    has taken the place of; not kept, and not sent.
     """
 
     name: str
@@ -557,6 +558,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     create_time: datetime | None = None
     expire_time: datetime | None = None
     last_use_time: datetime | None = None
+    by_old_secret: bool = False
 
 
 class EventKind(StrEnum):
@@ -622,6 +624,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, str | int | tuple[str, ...]] = {}
     details: dict[str, str] | None = None
     digest: bytes = b""
+
+
+class RevertedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one event in a revert: what is done, in a sentence, or why nothing is; how many entries that changes."""
+
+    event: Event
+    outcome: str
+    reverted: bool
+    entry_count: int = 0
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ The mapping is TOML, given as the option `mapping`. `propose` writes one from a 
 
     delimiter = ";"                  # one character; "\t" for a tab
     encoding = "utf-8"
+    scheme = "uk-sentencing"         # what the values are of, if it is known: ID or ID@VERSION; a hash set of another one refuses them
 
     [columns]                        # what the hub keeps = the name of the column
     md5 = "MD5 hash"                 # md5, sha1, sha256, pdq, phash, dhash, photodna: at least one
@@ -13,6 +14,7 @@ The mapping is TOML, given as the option `mapping`. `propose` writes one from a 
     media_size = "Bytes"             # a whole number
     media_type = "Mime type"
     source_time = "Added"
+    expire_time = "Valid until"      # 2027-01-31, or with a time and its offset from UTC
     quality = "PDQ quality"          # 0 to 100; a fraction is cut
     tags = ["Age band", "Keywords"]  # one column or several
 
@@ -32,6 +34,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -39,13 +42,15 @@ import msgspec
 from hashhub.connector import MAX_LINE, Option, check_options
 from hashhub.errors import InvalidArgument, MalformedSource, Violation
 from hashhub.model import MAX_TEXT, Flags, HashFault, Record, Reject
+from hashhub.schemes import is_name
 from hashhub_connectors import items
 from hashhub_connectors.delimited import Rows
 from hashhub_connectors.source import text_encoding
 
 _DIGESTS: Final = ("md5", "sha1", "sha256", "pdq", "phash", "dhash", "photodna")
-_TEXTS: Final = ("value", "external_id", "series", "media_type", "source_time", "media_size", "quality")
+_TEXTS: Final = ("value", "external_id", "series", "media_type", "source_time", "expire_time", "media_size", "quality")
 _FLAGS: Final = Flags.__struct_fields__
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MAX_QUALITY: Final = 100  # of PDQ, inclusive
 _QUALITY: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?")
 
@@ -59,7 +64,8 @@ _HINTS: Final = {
     "reference": "external_id", "ref": "external_id", "uuid": "external_id", "series": "series", "seriesname": "series",
     "size": "media_size", "filesize": "media_size", "mediasize": "media_size", "bytes": "media_size", "mimetype": "media_type",
     "mediatype": "media_type", "date": "source_time", "dateadded": "source_time", "dateupdated": "source_time",
-    "timestamp": "source_time", "updated": "source_time", "created": "source_time", "quality": "quality", "pdqquality": "quality",
+    "timestamp": "source_time", "updated": "source_time", "created": "source_time", "expires": "expire_time", "validuntil": "expire_time", "expiry": "expire_time",
+    "quality": "quality", "pdqquality": "quality",
     "tags": "tags", "tag": "tags", "keywords": "tags", "labels": "tags", "ageband": "tags", "victimidentified": "victim_identified",
     "offenderidentified": "offender_identified", "distributed": "distributed", "isdistributed": "distributed",
     "suspected": "suspected", "issuspected": "suspected", "selfgenerated": "self_generated",
@@ -75,6 +81,7 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     flags: dict[str, str]
     values: dict[str, str]
+    scheme: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -86,9 +93,14 @@ class MappedCSV:
     """Reads delimited text by a mapping. Positions are `line 12`, where the row begins."""
 
     name = "csv"
-    version = "2"
+    version = "3"
     summary = "delimited text with a header, by a declared column mapping in TOML"
     options: tuple[Option, ...] = (Option("mapping", "the column mapping, as TOML text", required=True),)
+
+    def has_classifications(self, options: Mapping[str, str]) -> bool:
+        """Return whether the mapping names a column of values. Raises InvalidArgument for a wrong mapping."""
+        check_options(self, options)
+        return "value" in read_mapping(options["mapping"]).columns
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
         """Yield one Record or Reject for each row that is not blank.
@@ -124,10 +136,12 @@ def read_mapping(text: str) -> Columns:
         raise InvalidArgument.field("options.mapping", f"is not TOML ({where})", "NOT_TOML") from e
     wrong: list[Violation] = [
         Violation(
-            f"options.mapping.{key[:40]}", "unknown; expected delimiter, encoding, columns, flags or values", "UNKNOWN"
+            f"options.mapping.{key[:40]}",
+            "unknown; expected delimiter, encoding, scheme, columns, flags or values",
+            "UNKNOWN",
         )
         for key in given
-        if key not in {"delimiter", "encoding", "columns", "flags", "values"}
+        if key not in {"delimiter", "encoding", "scheme", "columns", "flags", "values"}
     ]
     delimiter = given.get("delimiter", ",")
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n ' or not delimiter.isascii():
@@ -137,6 +151,9 @@ def read_mapping(text: str) -> Columns:
     encoding = given.get("encoding", "utf-8")
     if not isinstance(encoding, str):
         wrong.append(Violation("options.mapping.encoding", "must be a text", "TYPE"))
+    scheme = given.get("scheme", "")
+    if not isinstance(scheme, str) or (scheme and not is_name(scheme)):
+        wrong.append(Violation("options.mapping.scheme", "must be ID or ID@VERSION, such as uk-sentencing", "PATTERN"))
     columns = _table(given, "columns", (*_DIGESTS, *_TEXTS, "tags"), wrong)
     flags = _table(given, "flags", _FLAGS, wrong)
     values = _table(given, "values", None, wrong)
@@ -147,6 +164,10 @@ def read_mapping(text: str) -> Columns:
     for path, name in (*named, *((f"flags.{k}", v) for k, v in flags.items())):
         if not isinstance(name, str) or not name.strip():
             wrong.append(Violation(f"options.mapping.{path}", "must be the name of a column", "TYPE"))
+    if any(not key.strip() for key in values):
+        wrong.append(
+            Violation("options.mapping.values", "must not say what an empty cell means: it says nothing", "INVALID")
+        )
     for key, value in values.items():
         if not isinstance(value, str) or len(value) > MAX_TEXT:
             wrong.append(Violation(f"options.mapping.values.{key[:40]}", "must be a text", "TYPE"))
@@ -161,6 +182,7 @@ def read_mapping(text: str) -> Columns:
         tags=tuple(tag.strip() for tag in tags),
         flags={field: name.strip() for field, name in flags.items()},
         values={raw.strip(): value for raw, value in values.items()},
+        scheme=scheme,
     )
 
 
@@ -249,6 +271,12 @@ def _record(position: str, cells: list[str], mapping: Columns, at: dict[str, int
     value = mapping.values.get(value, value)
     if len(value) > MAX_TEXT:
         return Reject(position, "BAD_FIELD", f"the value has {len(value)} characters; expected at most {MAX_TEXT}")
+    expire_time = None
+    if until := cell("expire_time"):
+        expire_time = _time(until)
+        if expire_time is None:  # leaving it out would say: never
+            expected = "a date such as 2027-01-31, or a time with its offset from UTC"
+            return Reject(position, "BAD_FIELD", f"expire_time is {items.kind(until)}; expected {expected}")
     stated = tuple(cells[at[mapping.flags[field]]] if field in mapping.flags else None for field in _FLAGS)
     tags = ",".join(cells[at[name]] for name in mapping.tags)
     return items.finish(
@@ -257,6 +285,7 @@ def _record(position: str, cells: list[str], mapping: Columns, at: dict[str, int
         faults,
         external_id=external_id,
         value=items.text(value, "value", faults),
+        scheme=mapping.scheme,
         flags=items.flags(stated, _FLAGS, faults),
         media_type=items.text(cell("media_type"), "media_type", faults).lower(),
         media_size=items.size(cell("media_size"), "media_size", faults),
@@ -264,7 +293,19 @@ def _record(position: str, cells: list[str], mapping: Columns, at: dict[str, int
         tags=items.tags(tags, "tags", faults),
         quality=_quality(cell("quality"), faults),
         source_time=items.text(cell("source_time"), "source_time", faults),
+        expire_time=expire_time,
     )
+
+
+def _time(cell: str) -> datetime | None:
+    """Return the moment that a cell names; a date alone lasts to its end in UTC. None where it names none."""
+    try:
+        if _DATE.fullmatch(cell):
+            return datetime.combine(date.fromisoformat(cell), time(), UTC) + timedelta(days=1)
+        moment = datetime.fromisoformat(cell)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.tzinfo is not None else None
 
 
 def _quality(cell: str, faults: list[HashFault]) -> int | None:

@@ -40,6 +40,10 @@ class HashLines:
         Option("encoding", "encoding of the file names, which are not kept; utf-8 unless given"),
     )
 
+    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
+        """Return False: a line has no place for them."""
+        return False
+
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
         """Yield one Record or Reject for each line that is neither blank nor a comment.
 

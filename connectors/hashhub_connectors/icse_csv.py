@@ -16,6 +16,7 @@ from hashhub.model import HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.delimited import Rows
 
+SCHEME: Final = "interpol-baseline"  # what the column Baseline is of
 _DIGESTS: Final = (("md5", "MD5"), ("sha1", "SHA1"), ("photodna", "PHOTODNA"))
 _FLAGS: Final = ("victim identified", "offender identified", "is distributed")
 _READ: Final = ("md5", "sha1", "photodna", "image id", *_FLAGS, "series name", "baseline")
@@ -27,9 +28,13 @@ class ICSECSV:
     """Reads ICSE CSV. Positions are `line 12`; `external_id` is the Image ID, `value` the Baseline as Y, N or nothing."""
 
     name = "icse-csv"
-    version = "2"
+    version = "3"
     summary = "INTERPOL ICSE CSV export, delimiter ;, as read by IPED"
     options: tuple[Option, ...] = ()
+
+    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
+        """Return True: the Baseline."""
+        return True
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
         """Yield one Record or Reject for each row that is not blank.
@@ -75,6 +80,7 @@ def _record(position: str, cells: list[str], at: dict[str, int], needed: int) ->
         pairs,
         faults,
         external_id=external_id,
+        scheme=SCHEME,
         value="" if meets is None else _BASELINE[meets],
         flags=items.flags(tuple(cells[at[name]] for name in _FLAGS), _FLAGS, faults),
         media_type=items.text(cells[media], "media type", faults).lower() if media < len(cells) else "",

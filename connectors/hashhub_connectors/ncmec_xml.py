@@ -25,6 +25,7 @@ from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Action, HashFault, Rec
 from hashhub_connectors import items
 from hashhub_connectors.source import read_block
 
+SCHEME: Final = "ncmec-industry"  # what the element classification is of
 NAMESPACE: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
 _ROOT: Final = f"{{{NAMESPACE}}}queryResult"
 _ITEMS: Final = {
@@ -135,7 +136,7 @@ class NCMECXML:
     """Reads NCMEC's XML. Positions are `images[3]` and `videos[0]`; `external_id` is `MEMBER-ID/image|video/ID`."""
 
     name = "ncmec-xml"
-    version = "3"
+    version = "4"
     summary = "NCMEC Hash Sharing API v2, the XML of /v2/entries, with deletions and feedback"
     options: tuple[Option, ...] = (
         Option(
@@ -144,6 +145,10 @@ class NCMECXML:
             "generative-ai-csam; kept as the tag environment:NAME, and its entries wait in quarantine in a hash set of another purpose",
         ),
     )
+
+    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
+        """Return True: the element classification."""
+        return True
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
         """Yield one Record or Reject for each child of images and videos. A paging/next makes the source partial.
@@ -262,6 +267,7 @@ def _record(position: str, node: _Node, tags: tuple[str, ...]) -> Record | Rejec
         faults,
         external_id=external_id,
         value=items.text(value, "classification", faults),
+        scheme=SCHEME,
         member=stated_by,
         media_type=kind,
         tags=tags,
@@ -289,7 +295,7 @@ def _fingerprints(node: _Node, faults: list[HashFault]) -> list[tuple[str, str]]
 def _reviews(node: _Node, faults: list[HashFault]) -> tuple[RecordReview, ...]:
     """Return one review for each member and kind, with what it was about: reasons and fingerprint types.
 
-    Feedback of another kind, or by nobody who has an id, cannot be kept as a review and adds BAD_FIELD.
+    Feedback of another kind, and agreement of nobody who has an id, cannot be kept as a review and adds BAD_FIELD.
     """
     said: dict[tuple[ReviewKind, str], dict[str, None]] = {}
     for feedback in node.children:
@@ -299,6 +305,10 @@ def _reviews(node: _Node, faults: list[HashFault]) -> tuple[RecordReview, ...]:
             about = vote.attributes.get("type", "").strip()
             kind = _VOTES.get(vote.name)
             given = list(_reasons(vote)) if kind else []
+            if kind is ReviewKind.FALSE_POSITIVE and (vote.children or vote.attributes) and not given:
+                given = [
+                    ("", "")
+                ]  # doubt is not lost because nobody says whose it is: the hub keeps it as that of nobody known
             if kind is None or not given:
                 expected = f"{' or '.join(_VOTES)} by members with an id, found {vote.name[:40]!r}"
                 faults.append(HashFault("feedback", "BAD_FIELD", f"feedback was left out: expected {expected}"))
@@ -309,7 +319,7 @@ def _reviews(node: _Node, faults: list[HashFault]) -> tuple[RecordReview, ...]:
     return tuple(
         RecordReview(
             kind,
-            items.text(f"ncmec-member:{member}", "feedback member", faults),
+            items.text(f"ncmec-member:{member}", "feedback member", faults) if member else "",
             items.text("; ".join(c for c in comments if c), "feedback", faults),
         )
         for (kind, member), comments in said.items()

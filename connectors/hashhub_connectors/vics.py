@@ -25,6 +25,9 @@ _CONTEXTS: Final = {
         r"/\$metadata#(?:Media|Cases)"
     ),
 }
+_NO_REGION: Final = frozenset({"", "default", "custom", "unknown"})
+_UNITED_KINGDOM: Final = frozenset({"uk", "gb"})
+_CAID: Final = "uk-caid"
 _EXPECTED: Final = (
     "expected odata.metadata of …/ICMEC/ProjectVic/DataModels/1.1.xml to 1.3.xml#Media or #Cases, or @odata.context of "
     "…/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/REGION/$metadata#Media or #Cases"
@@ -47,9 +50,13 @@ class VICS:
     """Reads VICS JSON. Positions are `value[12]` in a hash set and `value[0].Media[3]` in a case; `region` is the 2.0 context's."""
 
     name = "vics"
-    version = "3"
+    version = "4"
     summary = "VICS / Project VIC JSON, data models 1.1 to 1.3 and 2.0, hash sets and cases"
     options: tuple[Option, ...] = ()
+
+    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
+        """Return True: the Category."""
+        return True
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
         """Yield one Record or Reject for each Media; one MD5 in several Media is several items. A nextLink makes the source partial.
@@ -236,6 +243,7 @@ def _record(position: str, media: object, region: str) -> Record | Reject:
         faults,
         value=value,
         region=region,
+        scheme=_scheme(region),
         flags=items.flags(tuple(map(get, _FLAGS)), _FLAGS, faults),
         media_type=items.text(get("MimeType"), "MimeType", faults).lower(),
         media_size=items.size(get("MediaSize"), "MediaSize", faults),
@@ -245,6 +253,18 @@ def _record(position: str, media: object, region: str) -> Record | Reject:
         tags=items.tags(get("Tags"), "Tags", faults),
         source_time=items.text(get("DateUpdated"), "DateUpdated", faults),
     )
+
+
+def _scheme(region: str) -> str:
+    """Return what the categories of a context's region are of, or nothing where the context does not name a region.
+
+    Each region has a table of its own. That of the United Kingdom are CAID's numbers, which are neither the levels of uk-sap nor the letters
+    of uk-sentencing. Data models 1.1 to 1.3 name no region: Project VIC's lists of both its tables, CAID's and NIST's came in them.
+    """
+    name = region.casefold()
+    if name in _NO_REGION:
+        return ""
+    return _CAID if name in _UNITED_KINGDOM else f"vic-{name}"
 
 
 def _alternatives(found: object, md5: object, pairs: list[tuple[str, str]], faults: list[HashFault]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from hashhub import __version__
-from hashhub.cli import admin, catalogue, changes, contributors, entries, imports, matching, sample, serving
+from hashhub.cli import admin, catalogue, changes, contributors, entries, history, imports, matching, sample, serving
 
 __all__ = ["main"]
 
@@ -23,6 +23,6 @@ def main() -> None:
     """
 
 
-for group in (serving, contributors, imports, entries, matching, changes, catalogue, admin, sample):
+for group in (serving, contributors, imports, entries, matching, changes, history, catalogue, admin, sample):
     for entry in group.COMMANDS:
         main.add_command(entry)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 
-from hashhub.cli.session import Session, choice, chosen, command, spelled
+from hashhub.cli.session import Session, choice, chosen, command, moment, span, spelled, unless_never
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
-from hashhub.errors import AlreadyExists, InvalidArgument
+from hashhub.errors import AlreadyExists, InvalidArgument, NotFound
 from hashhub.model import Principal, Role
+
+if TYPE_CHECKING:
+    from hashhub.client import Client
 
 
 @click.group("token")
@@ -18,44 +24,62 @@ def token() -> None:
     """Tokens: who may do what."""
 
 
+_TOKEN_OPTIONS: Final = (
+    click.option("--description", metavar="TEXT", help="Who holds it and where."),
+    click.option(
+        "--acts-for-others/--acts-for-itself",
+        default=None,
+        help="Whether its holder answers for clients of its own, which some terms exclude.",
+    ),
+    click.option("--may-mirror/--may-not-mirror", default=None, help="Whether it reads the change feed."),
+    click.option(
+        "--expires",
+        "expire_time",
+        type=moment,
+        metavar="TIME",
+        help="When it stops working: 2027-01-31 (its beginning, UTC), 2027-01-31T12:00:00Z, 30d, now, never.",
+    ),
+)
+
+
+def _token_options(function: Any) -> Any:
+    for option in reversed(_TOKEN_OPTIONS):
+        function = option(function)
+    return function
+
+
 @command(token, "create")
 @click.argument("name")
 @click.option("--role", type=choice(Role), required=True, help="What it may do.")
-@click.option("--contributor", default="", metavar="ID", help="For whom a contributor's token writes.")
+@click.option(
+    "--contributor",
+    default="",
+    metavar="ID",
+    help="To whom it belongs. Required, except for an operator's or auditor's: by default those are the hub's own.",
+)
 @click.option(
     "--purpose", "purposes", multiple=True, metavar="TEXT", help="Why its holder may see entries; repeatable."
 )
+@_token_options
 @click.option(
     "--out", metavar="FILE", help="Write the secret to a new file that only you can read, instead of printing it."
 )
 def create_token(
-    session: Session, *, name: str, role: str, contributor: str, purposes: tuple[str, ...], out: str | None
+    session: Session,
+    *,
+    name: str,
+    role: str,
+    contributor: str,
+    purposes: tuple[str, ...],
+    out: str | None,
+    **options: Any,
 ) -> None:
     """Create a token and print its secret.
 
     The hub keeps only the secret's hash: it cannot be shown again.
     """
-    new = Principal(name=name, role=chosen(Role, role), contributor=contributor, purposes=purposes)
-    with session.connect() as hub:
-        # The file comes first: a secret that could not be written down would be lost.
-        file = _new_file(out) if out else None
-        try:
-            secret = hub.create_token(new)
-        except BaseException:
-            if file is not None and out is not None:
-                os.close(file)
-                os.unlink(out)  # noqa: PTH108 - beside os.close, which has no other form
-            raise
-    if file is not None:
-        with os.fdopen(file, "w", encoding="ascii") as f:
-            f.write(secret + "\n")
-    if session.json:
-        print_json({**_described(new), **({} if out else {"secret": secret})})
-        return
-    if out:
-        note(f"wrote the secret of {name} to {clean(out)}")
-    else:
-        say(secret)
+    new = Principal(name=name, role=chosen(Role, role), contributor=contributor, purposes=purposes, **_stated(options))
+    _show_secret(session, name, out, lambda hub: hub.create_token(new))
 
 
 @command(token, "list")
@@ -63,20 +87,66 @@ def list_tokens(session: Session) -> None:
     """List the tokens, without their secrets."""
     with session.connect() as hub:
         found = list(hub.list_tokens())
-    if session.json:
-        for p in found:
-            print_json(_described(p))
-        return
-    table(
-        ("token", "role", "contributor", "purposes"),
-        [(p.name, spelled(p.role), p.contributor or "-", ", ".join(p.purposes) or "-") for p in found],
-    )
+    _show_tokens(session, found)
+
+
+@command(token, "get")
+@click.argument("name")
+def get_token(session: Session, *, name: str) -> None:
+    """Show a token, without its secret."""
+    with session.connect() as hub:
+        _show_tokens(session, [_token_named(hub, name)])
+
+
+@command(token, "update")
+@click.argument("name")
+@click.option("--purpose", "purposes", multiple=True, metavar="TEXT", help="Replaces all of those before; repeatable.")
+@click.option("--clear-purposes", is_flag=True, help="Removes all purposes.")
+@_token_options
+def update_token(
+    session: Session, *, name: str, purposes: tuple[str, ...], clear_purposes: bool, **options: Any
+) -> None:
+    """Change a token. Only what is given changes, within a second everywhere; its role and contributor stay."""
+    if purposes and clear_purposes:
+        raise click.UsageError("--purpose and --clear-purposes exclude each other")
+    fields = _stated(options)
+    if purposes or clear_purposes:
+        fields["purposes"] = purposes
+    if not fields:
+        raise InvalidArgument.field("options", "nothing to change was given; name at least one option", "REQUIRED")
+    with session.connect() as hub:
+        changed = msgspec.structs.replace(_token_named(hub, name), **fields)
+        _show_tokens(session, [hub.update_token(changed, tuple(fields))])
+
+
+@command(token, "rotate")
+@click.argument("name")
+@click.option(
+    "--grace",
+    type=span,
+    default="1d",
+    show_default=True,
+    metavar="SPAN",
+    help="How long the old secret works on: 30d at most, 12h, 90m, 0 for not at all.",
+)
+@click.option(
+    "--out", metavar="FILE", help="Write the secret to a new file that only you can read, instead of printing it."
+)
+def rotate_token(session: Session, *, name: str, grace: timedelta, out: str | None) -> None:
+    """Give a token a new secret and print it. The old one works on for a while.
+
+    Operators rotate any token; every token can rotate itself. A secret that was still working on from an earlier rotation ends at once.
+    """
+    _show_secret(session, name, out, lambda hub: hub.rotate_token(name, grace))
 
 
 @command(token, "delete")
 @click.argument("name")
 def delete_token(session: Session, *, name: str) -> None:
-    """Delete a token: it stops working within a second."""
+    """Delete a token: it stops working within a second, and its name is never used again.
+
+    One that terms name cannot be deleted; `token rotate NAME --grace 0` and `token update NAME --expires now` stop it as soon.
+    """
     with session.connect() as hub:
         hub.delete_token(name)
     if session.json:
@@ -108,8 +178,63 @@ def status(session: Session) -> None:
         say(f"warning: {clean(warning)}")
 
 
-def _described(p: Principal) -> dict[str, object]:
-    return {"name": p.name, "role": p.role, "contributor": p.contributor, "purposes": list(p.purposes)}
+def _stated(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a token that the options state."""
+    fields = {name: value for name, value in options.items() if value is not None}
+    if "expire_time" in fields:
+        fields["expire_time"] = unless_never(fields["expire_time"])
+    return fields
+
+
+def _token_named(hub: Client, name: str) -> Principal:
+    for found in hub.list_tokens():
+        if found.name == name:
+            return found
+    raise NotFound(f"there is no token named {name[:63]!r}; see `hashhub token list`", kind="Token", name=name)
+
+
+def _show_tokens(session: Session, tokens: list[Principal]) -> None:
+    if session.json:
+        for t in tokens:
+            print_json({field: plain(getattr(t, field)) for field in t.__struct_fields__ if field != "by_old_secret"})
+        return
+    rows = []
+    for t in tokens:
+        remarks = [f"for {', '.join(t.purposes)}"] if t.purposes else []
+        remarks += ["acts for others"] if t.acts_for_others else []
+        remarks += ["may mirror"] if t.may_mirror else []
+        remarks += [f"until {_minute(t.expire_time)}"] if t.expire_time else []
+        remarks += [t.description] if t.description else []
+        rows.append((t.name, spelled(t.role), t.contributor, _minute(t.last_use_time), "; ".join(remarks)))
+    table(("token", "role", "contributor", "last use", "remarks"), rows)
+
+
+def _minute(time: datetime | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%MZ") if time else "-"
+
+
+def _show_secret(session: Session, name: str, out: str | None, make: Callable[[Client], str]) -> None:
+    """Print the secret that `make` gets, or write it to a new file."""
+    with session.connect() as hub:
+        # The file comes first: a secret that could not be written down would be lost.
+        file = _new_file(out) if out else None
+        try:
+            secret = make(hub)
+        except BaseException:
+            if file is not None and out is not None:
+                os.close(file)
+                os.unlink(out)  # noqa: PTH108 - beside os.close, which has no other form
+            raise
+    if file is not None:
+        with os.fdopen(file, "w", encoding="ascii") as f:
+            f.write(secret + "\n")
+    if session.json:
+        print_json({"name": name, **({} if out else {"secret": secret})})
+        return
+    if out:
+        note(f"wrote the secret of {clean(name)} to {clean(out)}")
+    else:
+        say(secret)
 
 
 def _new_file(path: str) -> int:

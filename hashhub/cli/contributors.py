@@ -1,16 +1,39 @@
-"""`hashhub contributor …` and `hashhub hash-set …`."""
+"""`hashhub contributor …`, `hashhub group …` and `hashhub hash-set …`."""
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Final
 
 import click
 import msgspec
 
-from hashhub.cli.session import Session, choice, chosen, command, spelled
-from hashhub.cli.terminal import plain, print_json, table
+from hashhub.cli.session import Session, choice, chosen, command, moment, spelled, unless_never
+from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.errors import InvalidArgument
-from hashhub.model import TLP, Contributor, ContributorKind, HashSet, Marking, Purpose, Reliability
+from hashhub.model import (
+    TLP,
+    Contributor,
+    ContributorKind,
+    EntryState,
+    Group,
+    HashSet,
+    Marking,
+    Purpose,
+    Reliability,
+    Unclassified,
+)
+
+_comment_option: Final = click.option(
+    "--comment", default="", metavar="TEXT", help="Why, for the history; no case data."
+)
+_revision_option: Final = click.option(
+    "--revision",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Up to which revision. Default: what there is now. A lower one than before takes some of it back.",
+)
+_ENTRIES_COUNTED: Final = 10_000
 
 
 @click.group("contributor")
@@ -109,6 +132,104 @@ def update_contributor(
         _show_contributors(session, [hub.update_contributor(changed, tuple(fields))])
 
 
+@command(contributor, "retire")
+@click.argument("id")
+@_comment_option
+@click.confirmation_option(prompt="Its tokens stop working, and this cannot be undone. Retire it?")
+def retire_contributor(session: Session, *, id: str, comment: str) -> None:  # noqa: A002 - the argument's name in the help
+    """Retire the contributor ID, for good. Its tokens stop working; what it stated stands. Needs an operator's token."""
+    with session.connect() as hub:
+        _show_contributors(session, [hub.retire_contributor(id, comment)])
+
+
+@command(contributor, "accept-objections")
+@click.argument("id")
+@_revision_option
+@_comment_option
+def accept_objections(session: Session, *, id: str, revision: int | None, comment: str) -> None:  # noqa: A002 - the argument's name in the help
+    """Let the objections of ID beyond the daily number weigh. Needs an operator's token."""
+    with session.connect() as hub:
+        if revision is None:
+            hub.get_contributor(id)
+            revision = hub.status().revision
+        changed = hub.accept_objections(id, revision, comment)
+    note(f"accepted the objections of {clean(id)} up to revision {revision}")
+    _show_contributors(session, [changed])
+
+
+@click.group("group")
+def group() -> None:
+    """Named lists of contributors that terms can name."""
+
+
+@command(group, "create")
+@click.argument("id")
+@click.option("--display-name", default="", metavar="TEXT", help="The name that people read.")
+@click.option("--member", "members", multiple=True, metavar="ID", help="A contributor; repeatable.")
+def create_group(
+    session: Session,
+    *,
+    id: str,  # noqa: A002 - the argument's name in the help
+    display_name: str,
+    members: tuple[str, ...],
+) -> None:
+    """Create the group ID. An empty one admits nobody. Needs an operator's token."""
+    with session.connect() as hub:
+        _show_groups(session, [hub.create_group(Group(id=id, display_name=display_name, members=members))])
+
+
+@command(group, "list")
+def list_groups(session: Session) -> None:
+    """List the groups."""
+    with session.connect() as hub:
+        _show_groups(session, list(hub.list_groups()))
+
+
+@command(group, "get")
+@click.argument("id")
+def get_group(session: Session, *, id: str) -> None:  # noqa: A002 - the argument's name in the help
+    """Show the group ID."""
+    with session.connect() as hub:
+        _show_groups(session, [hub.get_group(id)])
+
+
+@command(group, "update")
+@click.argument("id")
+@click.option("--display-name", metavar="TEXT", help="The name that people read.")
+@click.option("--member", "members", multiple=True, metavar="ID", help="Replaces all members; repeatable.")
+@click.option("--add-member", "added", multiple=True, metavar="ID", help="One more member; repeatable.")
+@click.option("--remove-member", "removed", multiple=True, metavar="ID", help="One member less; repeatable.")
+def update_group(
+    session: Session,
+    *,
+    id: str,  # noqa: A002 - the argument's name in the help
+    display_name: str | None,
+    members: tuple[str, ...],
+    added: tuple[str, ...],
+    removed: tuple[str, ...],
+) -> None:
+    """Change the group ID. Only what is given changes. Needs an operator's token."""
+    if members and (added or removed):
+        raise click.UsageError("--member replaces all members; do not combine it with --add-member or --remove-member")
+    given = {"display_name": display_name, "members": members or None}
+    fields = {k: v for k, v in given.items() if v is not None} if added or removed else _given(given)
+    with session.connect() as hub:
+        changed = hub.update_group(Group(id=id, **fields), tuple(fields), add_members=added, remove_members=removed)
+        _show_groups(session, [changed])
+
+
+@command(group, "delete")
+@click.argument("id")
+def delete_group(session: Session, *, id: str) -> None:  # noqa: A002 - the argument's name in the help
+    """Delete the group ID, which no terms may name. Its name is never used again. Needs an operator's token."""
+    with session.connect() as hub:
+        hub.delete_group(id)
+    if session.json:
+        print_json({"id": id, "deleted": True})
+        return
+    say(f"deleted {clean(id)}")
+
+
 @click.group("hash-set")
 def hash_set() -> None:
     """Named collections of one contributor, each under its terms."""
@@ -116,20 +237,40 @@ def hash_set() -> None:
 
 _MARKING: Final = (
     click.option("--tlp", type=choice(TLP), help="Traffic Light Protocol 2.0 label. Default of a new set: amber."),
-    click.option("--recipient", "recipients", multiple=True, metavar="ID", help="Who may see the entries; repeatable."),
+    click.option(
+        "--recipient",
+        "recipients",
+        multiple=True,
+        metavar="NAME",
+        help="contributors/ID, groups/ID or tokens/ID: the only ones that may see the entries; repeatable.",
+    ),
+    click.option("--clear-recipients", is_flag=True, help="Names nobody: all that the label allows may see them."),
     click.option(
         "--permitted-purpose",
         "permitted_purposes",
         multiple=True,
         metavar="TEXT",
-        help="A caller must have stated one of these; repeatable.",
+        help="A caller's token must state one of these; repeatable.",
     ),
+    click.option("--clear-purposes", is_flag=True, help="Any purpose will do."),
     click.option("--legal-basis", metavar="TEXT", help="Why it may be shared and held."),
     click.option("--redistribution/--no-redistribution", default=None, help="Whether recipients may pass it on."),
     click.option(
         "--disclose-existence/--conceal-existence",
         default=None,
         help="Whether a caller that may not see an entry learns that something is known.",
+    ),
+    click.option(
+        "--bulk/--no-bulk",
+        default=None,
+        help="Whether digests may leave in lists, feeds, mirrors and exports. By default only in answers to queries.",
+    ),
+    click.option(
+        "--terms-expire",
+        "expire_time",
+        type=moment,
+        metavar="TIME",
+        help="From then on only the contributor and the hub's operators see the entries: 2027-01-31, 30d, now, never.",
     ),
 )
 
@@ -150,6 +291,13 @@ def _marking_options(function: Any) -> Any:
 @click.option(
     "--review-depth", type=int, default=0, metavar="N", help="People who look at each item before it is listed."
 )
+@click.option(
+    "--unclassified",
+    type=choice(Unclassified),
+    default="quarantined",
+    show_default=True,
+    help="What an item without a class becomes where its format has classes; listed needs an operator's token.",
+)
 @_marking_options
 def create_hash_set(
     session: Session,
@@ -159,6 +307,7 @@ def create_hash_set(
     purpose: str,
     display_name: str,
     review_depth: int,
+    unclassified: str,
     **marking: Any,
 ) -> None:
     """Create a hash set. Needs an operator's token or the contributor's own."""
@@ -170,7 +319,8 @@ def create_hash_set(
         purpose=chosen(Purpose, purpose),
         display_name=display_name,
         review_depth=review_depth,
-        marking=_marking(Marking(), marking),
+        marking=msgspec.structs.replace(Marking(), **_terms(marking)),
+        unclassified=chosen(Unclassified, unclassified),
     )
     with session.connect() as hub:
         _show_hash_sets(session, [hub.create_hash_set(new)])
@@ -201,34 +351,57 @@ def update_hash_set(
     session: Session, *, name: str, display_name: str | None, review_depth: int | None, **marking: Any
 ) -> None:
     """Change a hash set. Only what is given changes; its scheme and purpose stay what they are."""
+    terms = _terms(marking)
+    given = {"display_name": display_name, "review_depth": review_depth}
+    fields = {k: v for k, v in given.items() if v is not None} if terms else _given(given)
     with session.connect() as hub:
         current = hub.get_hash_set(name)
-        terms = _marking(current.marking, marking)
-        fields = _given(
-            {
-                "display_name": display_name,
-                "review_depth": review_depth,
-                "marking": terms if terms != current.marking else None,
-            },
-            nothing_is_fine=any(v not in (None, ()) for v in marking.values()),
-        )
-        if fields:
-            current = hub.update_hash_set(msgspec.structs.replace(current, **fields), tuple(fields))
-        _show_hash_sets(session, [current])
+        changed = msgspec.structs.replace(current, marking=msgspec.structs.replace(current.marking, **terms), **fields)
+        mask = (*fields, *(f"marking.{term}" for term in terms))
+        _show_hash_sets(session, [hub.update_hash_set(changed, mask)])
 
 
-def _marking(base: Marking, options: dict[str, Any]) -> Marking:
-    """Return `base` with what the options state; an option that was not given is None or an empty tuple."""
-    given = {name: value for name, value in options.items() if value not in (None, ())}
-    if "tlp" in given:
-        given["tlp"] = chosen(TLP, given["tlp"])
-    # The constructor checks; `replace` goes through it.
-    return msgspec.structs.replace(base, **given)
+@command(hash_set, "accept")
+@click.argument("name", metavar="CONTRIBUTOR/SET")
+@_revision_option
+@_comment_option
+def accept_hash_set(session: Session, *, name: str, revision: int | None, comment: str) -> None:
+    """Let what a hash set says against harm weigh: what it lists as benign, and harmless verdicts. Needs an operator's token.
+
+    Entries that come later wait for the next acceptance.
+    """
+    with session.connect() as hub:
+        if revision is None:
+            revision = hub.status().revision
+        # Read after the revision was: nothing that came later is accepted.
+        active = hub.list_entries(name, [EntryState.ACTIVE])
+        count = sum(1 for entry in islice(active, _ENTRIES_COUNTED) if entry.create_revision <= revision)
+        accepted = hub.accept_hash_set(name, revision, comment)
+    many = f"{count:,} active entries" if count < _ENTRIES_COUNTED else f"{count:,} active entries or more"
+    note(f"accepted {clean(name)} up to revision {revision}: {many}")
+    _show_hash_sets(session, [accepted])
 
 
-def _given(values: dict[str, Any], *, nothing_is_fine: bool = False) -> dict[str, Any]:
+def _terms(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the terms that the options state; an option that was not given is None, False or an empty tuple."""
+    options = dict(options)
+    cleared = {"recipients": options.pop("clear_recipients"), "permitted_purposes": options.pop("clear_purposes")}
+    terms = {name: value for name, value in options.items() if value not in (None, ())}
+    for name, is_cleared in cleared.items():
+        if is_cleared and name in terms:
+            raise click.UsageError(f"naming and clearing {name.replace('_', ' ')} exclude each other")
+        if is_cleared:
+            terms[name] = ()
+    if "tlp" in terms:
+        terms["tlp"] = chosen(TLP, terms["tlp"])
+    if "expire_time" in terms:
+        terms["expire_time"] = unless_never(terms["expire_time"])
+    return terms
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in values.items() if value is not None}
-    if not fields and not nothing_is_fine:
+    if not fields:
         raise InvalidArgument.field("options", "nothing to change was given; name at least one option", "REQUIRED")
     return fields
 
@@ -241,9 +414,27 @@ def _show_contributors(session: Session, found: list[Contributor]) -> None:
     table(
         ("id", "name", "kind", "jurisdiction", "reliability", "takes from"),
         [
-            (c.id, c.display_name, spelled(c.kind), c.jurisdiction, c.reliability, ", ".join(c.takes_from))
+            (
+                c.id,
+                c.display_name if c.retire_time is None else f"{c.display_name} (retired)",
+                spelled(c.kind),
+                c.jurisdiction,
+                c.reliability,
+                ", ".join(c.takes_from),
+            )
             for c in found
         ],
+    )
+
+
+def _show_groups(session: Session, groups: list[Group]) -> None:
+    if session.json:
+        for g in groups:
+            print_json(plain(g))
+        return
+    table(
+        ("group", "name", "members"),
+        [(g.id, g.display_name, ", ".join(g.members) or "nobody") for g in groups],
     )
 
 
@@ -258,11 +449,14 @@ def _show_hash_sets(session: Session, found: list[HashSet]) -> None:
         terms = [f"TLP:{m.tlp.replace('_', '+')}"]
         terms += [f"for {', '.join(m.permitted_purposes)}"] if m.permitted_purposes else []
         terms += [f"only {', '.join(m.recipients)}"] if m.recipients else []
+        terms += ["bulk"] if m.bulk else []
         terms += ["may be passed on"] if m.redistribution else []
+        terms += ["existence disclosed"] if m.disclose_existence else []
+        terms += [f"until {m.expire_time:%Y-%m-%d %H:%MZ}"] if m.expire_time else []
         rows.append(
             (s.name, s.display_name, s.scheme or "-", spelled(s.purpose), s.review_depth or "-", "; ".join(terms))
         )
     table(("hash set", "name", "scheme", "purpose", "reviewers", "terms"), rows)
 
 
-COMMANDS: Final = (contributor, hash_set)
+COMMANDS: Final = (contributor, group, hash_set)

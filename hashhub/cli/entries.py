@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from itertools import islice
 from typing import Final
 
 import click
 
+from hashhub.cli.history import TIME, undo
 from hashhub.cli.session import Session, choice, chosen, command, spelled
-from hashhub.cli.terminal import plain, print_json, say, table
-from hashhub.model import Entry, EntryState, Review, ReviewKind
+from hashhub.cli.terminal import clean, note, plain, print_json, say, table
+from hashhub.model import Entry, EntryState, Review, ReviewKind, WithdrawalReason
 from hashhub.schemes.dimensions import words
 
 _ENTRY: Final = click.argument("name", metavar="CONTRIBUTOR/SET/ENTRY")
@@ -33,11 +35,20 @@ def get_entry(session: Session, *, name: str) -> None:
 @command(entry, "list")
 @click.argument("hash_set", metavar="CONTRIBUTOR/SET")
 @click.option("--state", "states", multiple=True, type=choice(EntryState), help="Only these; repeatable.")
+@click.option("--reason", "reasons", multiple=True, metavar="CODE", help="Only with one of these; repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N entries. Default: all.")
-def list_entries(session: Session, *, hash_set: str, states: tuple[str, ...], limit: int | None) -> None:
-    """List the entries of a hash set in order of their ids."""
+def list_entries(
+    session: Session, *, hash_set: str, states: tuple[str, ...], reasons: tuple[str, ...], limit: int | None
+) -> None:
+    """List the entries of a hash set in order of their ids.
+
+    --reason WITHDRAWAL_PENDING shows those whose withdrawal waits for a second person.
+    """
     with session.connect() as hub:
         found: Iterable[Entry] = hub.list_entries(hash_set, [chosen(EntryState, s) for s in states])
+        if reasons:
+            wanted = {reason.upper().replace("-", "_") for reason in reasons}
+            found = (e for e in found if not wanted.isdisjoint(e.reasons))
         found = islice(found, limit)
         if session.json:
             for e in found:
@@ -61,14 +72,71 @@ def list_entries(session: Session, *, hash_set: str, states: tuple[str, ...], li
 
 @command(entry, "withdraw")
 @_ENTRY
+@click.option("--reason", type=choice(WithdrawalReason), required=True, help="Why.")
+@click.option("--comment", default="", metavar="TEXT", help="In your words; needed for `other`. No case data.")
 @_DRY_RUN
-def withdraw_entry(session: Session, *, name: str, validate_only: bool) -> None:
+def withdraw_entry(session: Session, *, name: str, reason: str, comment: str, validate_only: bool) -> None:
     """Withdraw an entry.
 
-    It stops matching everywhere within a second; its history stays. Doing it twice is a success.
+    It stops matching everywhere within a second; its history stays, and lists that still have it do not bring it back. More than 1,000
+    entries of a hash set in a day, or more than 5 % of it, need a second person: until an operator, or another token of the
+    contributor, withdraws them too, they match. Doing it twice is a success.
     """
     with session.connect() as hub:
-        _show(session, hub.withdraw_entry(name, validate_only=validate_only))
+        done = hub.withdraw_entry(name, chosen(WithdrawalReason, reason), comment, validate_only=validate_only)
+    _show(session, done)
+    if done.withdrawal is not None and done.withdrawal.pending:
+        note(
+            f"{clean(done.name)} STILL MATCHES: so many withdrawals in a day need a second person. It is withdrawn once an operator, or "
+            f"another token of {clean(done.contributor)} than {clean(done.withdrawal.actor)}, runs the same command."
+        )
+
+
+@command(entry, "restore")
+@click.argument("name", metavar="[CONTRIBUTOR/SET/ENTRY]", default="")
+@click.option("--comment", default="", metavar="TEXT", help="Why, for the history. No case data.")
+@click.option("--actor", default="", metavar="TOKEN", help="Instead of an entry: all that this token withdrew.")
+@click.option("--since", type=TIME, metavar="TIME", help="With --actor: from this time on, such as 2026-05-01T08:00Z.")
+@click.option("--yes", is_flag=True, help="With --actor: do not ask before it is done.")
+@_DRY_RUN
+def restore_entry(
+    session: Session,
+    *,
+    name: str,
+    comment: str,
+    actor: str,
+    since: datetime | None,
+    yes: bool,
+    validate_only: bool,
+) -> None:
+    """Take a withdrawal back: of one entry, or of all that a token withdrew.
+
+    The entry is what it was before, and lists may state its item again. What an operator withdrew, or the person shown asked for,
+    only an operator restores. With --actor and --since it says first what it would do, and asks. Doing it twice is a success.
+    """
+    if bool(name) == bool(actor):
+        raise click.UsageError("name either an entry, or a token with --actor and --since")
+    if actor:
+        undo(session, actor, since, comment, withdrawals_only=True, yes=yes, validate_only=validate_only)
+        return
+    with session.connect() as hub:
+        _show(session, hub.restore_entry(name, comment, validate_only=validate_only))
+
+
+@command(entry, "erase")
+@_ENTRY
+@click.option("--yes", is_flag=True, help="Do not ask before it is done.")
+@_DRY_RUN
+def erase_entry(session: Session, *, name: str, yes: bool, validate_only: bool) -> None:
+    """Erase everything that an entry says about its item, for ever.
+
+    Digests, external id and all texts go, from the database and from mirrors. The name stays, withdrawn, and a keyed trace that
+    keeps the contributor's lists from bringing the item back. Needs an operator's token.
+    """
+    if not (yes or validate_only):
+        click.confirm(f"Erase what {clean(name)} says about its item? This cannot be undone.", abort=True, err=True)
+    with session.connect() as hub:
+        _show(session, hub.erase_entry(name, validate_only=validate_only))
 
 
 @command(entry, "release")
@@ -102,7 +170,7 @@ def review() -> None:
 
 @command(review, "add")
 @_ENTRY
-@click.option("--kind", type=choice(ReviewKind), required=True, help="What it states.")
+@click.option("--kind", type=choice(ReviewKind, but=ReviewKind.SET_ASIDE), required=True, help="What it states.")
 @click.option("--comment", default="", metavar="TEXT", help="In your words. No case data.")
 @_DRY_RUN
 def add_review(session: Session, *, name: str, kind: str, comment: str, validate_only: bool) -> None:
@@ -114,6 +182,19 @@ def add_review(session: Session, *, name: str, kind: str, comment: str, validate
         _show_reviews(
             session, [hub.create_review(name, chosen(ReviewKind, kind), comment, validate_only=validate_only)]
         )
+
+
+@command(review, "set-aside")
+@click.argument("name", metavar="CONTRIBUTOR/SET/ENTRY")
+@click.argument("review_id", metavar="REVIEW", type=click.IntRange(min=1))
+@click.option("--comment", required=True, metavar="TEXT", help="Why it weighs no more. No case data.")
+def set_aside_review(session: Session, *, name: str, review_id: int, comment: str) -> None:
+    """Let an objection weigh no more.
+
+    It stays on record, with who set it aside and why. Needs an operator's token.
+    """
+    with session.connect() as hub:
+        _show_reviews(session, [hub.set_aside_review(name, review_id, comment)])
 
 
 @command(review, "list")
@@ -136,6 +217,13 @@ def _show(session: Session, e: Entry) -> None:
     p = e.provenance
     rows: list[tuple[str, object]] = [("entry", e.name), ("state", spelled(e.state))]
     rows += [("why", reason) for reason in e.reasons]
+    if (w := e.withdrawal) is not None:
+        asked = "asked to be withdrawn" if w.pending else "withdrawn"
+        told = f" by {w.actor}" if w.actor else ""
+        rows.append((asked, f"{spelled(w.reason)}{told}, revision {w.revision}"))
+        rows += [("comment", w.comment)] if w.comment else []
+    rows += [("replaced", name) for name in e.predecessors]
+    rows += [("replaced by", name) for name in e.successors]
     rows += [("hash", h.text) for h in e.hashes]
     if e.classification:
         c = e.classification
@@ -177,12 +265,24 @@ def _show_reviews(session: Session, found: list[Review]) -> None:
         say("no reviews")
         return
     table(
-        ("author", "states", "comment", "time"),
+        ("review", "author", "states", "comment", "time"),
         [
-            (r.author, spelled(r.kind), r.comment, r.create_time.isoformat(" ", "seconds") if r.create_time else "-")
+            (
+                r.id or "-",
+                r.author,
+                _stated(r),
+                r.comment,
+                r.create_time.isoformat(" ", "seconds") if r.create_time else "-",
+            )
             for r in found
         ],
     )
+
+
+def _stated(r: Review) -> str:
+    if r.sets_aside:
+        return f"sets review {r.sets_aside} aside"
+    return spelled(r.kind) + (", awaits acceptance" if r.awaits_acceptance else "")
 
 
 COMMANDS: Final = (entry, review)

@@ -165,6 +165,7 @@ def show_report(session: Session, report: ImportReport) -> None:
                 "resumed_batches": report.resumed_batches,
                 "revision": source.revision,
                 "counts": plain(source.counts),
+                "unclassified": report.unclassified,
                 "findings": plain(report.groups),
                 "findings_complete": report.groups_complete,
             }
@@ -186,6 +187,7 @@ def show_report(session: Session, report: ImportReport) -> None:
         ("rejected", c.rejected, "refused, see below"),
         ("duplicate", c.duplicate, "stand elsewhere in this list and were merged"),
         ("unchanged", c.unchanged, "were there already"),
+        ("stays withdrawn", c.stays_withdrawn, "were withdrawn by hand; hashhub entry restore brings them back"),
         ("withdrawn", c.withdrawn, "the list asked for their withdrawal"),
         ("superseded", c.superseded, "earlier entries that newer statements replaced"),
         ("absent", c.absent, "earlier entries that the full list no longer has, withdrawn"),
@@ -199,6 +201,12 @@ def show_report(session: Session, report: ImportReport) -> None:
                 (spelled(g.disposition), g.reason, f"{g.count:,}", ", ".join(g.positions), g.detail)
                 for g in report.groups
             ],
+        )
+    if report.unclassified:
+        say(
+            f"Unclassified: {report.unclassified:,}. Such an item says nothing of what it is, although its format can or the scheme demands it. "
+            "Correct the list and import it again; or an operator releases single ones (hashhub entry release), which then "
+            "match as undecided; or import it into a hash set that the operator made with --unclassified listed, where all of them do."
         )
     if not report.groups_complete:
         say("There are more findings than are counted here; `hashhub findings` lists all of them.")

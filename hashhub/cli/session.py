@@ -13,9 +13,11 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, Final, TypeVar
@@ -41,6 +43,8 @@ _DEFAULT_SERVER: Final = Config().listen
 _HINTS: Final = {
     Reason.TOKEN_MISSING: "give --token-file FILE or set HASHHUB_TOKEN_FILE; `hashhub serve` wrote one to DATA/operator.token",
     Reason.TOKEN_UNKNOWN: "the token was deleted, or belongs to another hub; see `hashhub token list`",
+    Reason.TOKEN_EXPIRED: "operators extend it with `hashhub token update NAME --expires 90d`",
+    Reason.SECRET_REPLACED: "whoever rotated the token has the new secret; if nobody did, tell the operator at once",
     Reason.SERVER_UNAVAILABLE: "start a hub with `hashhub serve`, or name another one with --server HOST:PORT",
     Reason.LIST_SHRANK: "compare the list with the last one; if it is right, run again with --allow-shrinking",
     Reason.UNKNOWN_FORMAT: "see `hashhub connectors list`",
@@ -154,9 +158,40 @@ def exit_code(error: HashHubError) -> int:
     return UNAVAILABLE if error.reason is Reason.INTERNAL else REFUSED
 
 
-def choice(kind: type[StrEnum]) -> click.Choice[str]:
-    """Return the values of an enumeration as an option writes them: `LAW_ENFORCEMENT` as `law-enforcement`."""
-    return click.Choice([spelled(v) for v in kind], case_sensitive=False)
+NEVER: Final = datetime.max.replace(tzinfo=UTC)  # what `moment` gives for `never`; see `unless_never`
+_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+
+
+def span(text: str) -> timedelta:
+    """Return the time span that an option states: `30d`, `12h`, `90m`, `45s`, `0`."""
+    match = re.fullmatch(r"([0-9]{1,6})([dhms])|0", text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no time span; write it like 30d, 12h, 90m, 45s or 0")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])}) if match[1] else timedelta(0)
+
+
+def moment(text: str) -> datetime:
+    """Return the time that an option states: `2027-01-31` (UTC), `2027-01-31T12:00:00Z`, from now on (`30d`), `now`, or `never` (NEVER)."""
+    if text == "never":
+        return NEVER
+    try:
+        if text == "now" or re.fullmatch(r"[0-9]+[dhms]", text):
+            return datetime.now(UTC) + span("0" if text == "now" else text)
+        time = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as e:
+        expected = "2027-01-31, 2027-01-31T12:00:00Z, 30d, now or never"
+        raise click.BadParameter(f"{text!r} is no time; write it like {expected}") from e
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+def unless_never(time: datetime) -> datetime | None:
+    """Return the time, None for NEVER."""
+    return None if time == NEVER else time
+
+
+def choice(kind: type[StrEnum], *, but: StrEnum | None = None) -> click.Choice[str]:
+    """Return the values of an enumeration, all but one, as an option writes them: `LAW_ENFORCEMENT` as `law-enforcement`."""
+    return click.Choice([spelled(v) for v in kind if v is not but], case_sensitive=False)
 
 
 def spelled(value: StrEnum) -> str:

@@ -1,12 +1,14 @@
 """How output looks: tables, colour and progress bars on a terminal, plain text in a pipe, JSON where asked.
 
 Rich is imported only when a terminal is there to see it. Whatever comes from files or from other people is cleaned before it is
-shown: a list may hold control sequences, and a terminal would obey them.
+shown: a list may hold control sequences, and a terminal would obey them, or characters that turn the direction of writing, so that a
+line reads as what it does not say.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ import msgspec
 from hashhub.hashes import Hash
 from hashhub.model import Entry, HashSet, Verdict
 
+_NOT_ASCII: Final = re.compile("[^ -~]")
 COLOURS: Final = {
     Verdict.MATCH: "bold red",
     Verdict.REVIEW: "yellow",
@@ -89,8 +92,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print one JSON object on one line."""
-    click.echo(msgspec.json.encode(value))
+    """Print one JSON object on one line, in printable ASCII: what is in it may be a stranger's text (see above)."""
+    click.echo(_NOT_ASCII.sub(_escaped, msgspec.json.encode(value).decode()))
 
 
 def plain(value: object) -> object:
@@ -150,6 +153,12 @@ def progress(unit_bytes: bool) -> Iterator[Advance]:  # noqa: FBT001 - read at t
                 bar.refresh()
 
         yield advance
+
+
+def _escaped(character: re.Match[str]) -> str:
+    """Return the character as JSON escapes it: one or two UTF-16 units."""
+    units = character[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
 def _nowhere(done: int, total: int | None, what: str) -> None:

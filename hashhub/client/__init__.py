@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, Self, TypeVar
@@ -31,8 +32,10 @@ from hashhub.model import (
     Disposition,
     Entry,
     EntryState,
+    Event,
     FeedPage,
     Finding,
+    Group,
     HashSet,
     Import,
     MatchOptions,
@@ -40,10 +43,12 @@ from hashhub.model import (
     MediaResult,
     Principal,
     Query,
+    RevertedEvent,
     Review,
     ReviewKind,
     SchemeStatus,
     Status,
+    WithdrawalReason,
 )
 
 __all__ = [
@@ -66,6 +71,7 @@ MEDIA_BATCH_BYTES: Final = 16 * 1024 * 1024  # of media in one call; the server'
 _MEDIA_BATCH: Final = 100
 _PAGE: Final = 1_000
 _MATCH_TIMEOUT: Final = 60.0  # seconds for one batch
+_REVERT_TIMEOUT: Final = 3600.0  # seconds: a million entries take some minutes
 
 
 class _Page(Protocol):
@@ -204,6 +210,65 @@ class Client:
             self._transport.call("ContributorService/UpdateContributor", request, v1.Contributor)
         )
 
+    def retire_contributor(self, contributor: str, comment: str = "") -> Contributor:
+        """Retire a contributor, for good: its tokens stop working, what it stated stands. Role: operator."""
+        request = v1.RetireContributorRequest(name=_contributor(contributor), comment=comment)
+        return wire.contributor_from_pb(
+            self._transport.call("ContributorService/RetireContributor", request, v1.Contributor)
+        )
+
+    def accept_objections(self, contributor: str, revision: int, comment: str = "") -> Contributor:
+        """Let a contributor's objections beyond the daily number weigh up to a revision. Role: operator."""
+        request = v1.AcceptObjectionsRequest(
+            name=_contributor(contributor), accepted_revision=revision, comment=comment
+        )
+        return wire.contributor_from_pb(
+            self._transport.call("ContributorService/AcceptObjections", request, v1.Contributor)
+        )
+
+    def create_group(self, group: Group, *, validate_only: bool = False) -> Group:
+        """Create a group. Role: operator."""
+        request = v1.CreateGroupRequest(
+            group_id=group.id, group=wire.group_to_pb(group), validate_only=validate_only, request_id=_request_id()
+        )
+        return wire.group_from_pb(self._transport.call("ContributorService/CreateGroup", request, v1.Group))
+
+    def get_group(self, group: str) -> Group:
+        """Return a group."""
+        request = v1.GetGroupRequest(name=_group(group))
+        return wire.group_from_pb(self._transport.call("ContributorService/GetGroup", request, v1.Group))
+
+    def list_groups(self) -> Iterator[Group]:
+        """Yield the groups in order of name."""
+        for page in self._pages("ContributorService/ListGroups", v1.ListGroupsRequest(), v1.ListGroupsResponse):
+            yield from map(wire.group_from_pb, page.groups)
+
+    def update_group(
+        self,
+        group: Group,
+        fields: Sequence[str] = (),
+        *,
+        add_members: Iterable[str] = (),
+        remove_members: Iterable[str] = (),
+        validate_only: bool = False,
+    ) -> Group:
+        """Set the named fields of a group to the values that `group` has, then add and remove members. Role: operator."""
+        request = v1.UpdateGroupRequest(
+            # Without a mask what is set would be taken over.
+            group=wire.group_to_pb(group if fields else Group(id=group.id)),
+            update_mask=FieldMask(paths=fields),
+            add_members=map(wire.contributor_name, add_members),
+            remove_members=map(wire.contributor_name, remove_members),
+            validate_only=validate_only,
+            request_id=_request_id(),
+        )
+        return wire.group_from_pb(self._transport.call("ContributorService/UpdateGroup", request, v1.Group))
+
+    def delete_group(self, group: str) -> None:
+        """Delete a group, which no terms may name; its name is never used again. Role: operator."""
+        request = v1.DeleteGroupRequest(name=_group(group))
+        self._transport.call("ContributorService/DeleteGroup", request, v1.DeleteGroupResponse, repeatable=False)
+
     def create_hash_set(self, hash_set: HashSet, *, validate_only: bool = False) -> HashSet:
         """Create a hash set of `hash_set.contributor`."""
         request = v1.CreateHashSetRequest(
@@ -235,6 +300,11 @@ class Client:
             request_id=_request_id(),
         )
         return wire.hash_set_from_pb(self._transport.call("ContributorService/UpdateHashSet", request, v1.HashSet))
+
+    def accept_hash_set(self, hash_set: str, revision: int, comment: str = "") -> HashSet:
+        """Let what `CONTRIBUTOR/SET` says against harm weigh up to a revision. Role: operator."""
+        request = v1.AcceptHashSetRequest(name=_hash_set(hash_set), accepted_revision=revision, comment=comment)
+        return wire.hash_set_from_pb(self._transport.call("ContributorService/AcceptHashSet", request, v1.HashSet))
 
     # Contribution
 
@@ -325,10 +395,34 @@ class Client:
         for page in self._pages("ContributionService/ListEntries", request, v1.ListEntriesResponse):
             yield from map(wire.entry_from_pb, page.entries)
 
-    def withdraw_entry(self, name: str, *, validate_only: bool = False) -> Entry:
-        """Withdraw `CONTRIBUTOR/SET/ENTRY`: it stops matching, its history stays. Doing it twice is a success."""
-        request = v1.WithdrawEntryRequest(name=_entry(name), validate_only=validate_only, request_id=_request_id())
+    def withdraw_entry(
+        self, name: str, reason: WithdrawalReason, comment: str = "", *, validate_only: bool = False
+    ) -> Entry:
+        """Withdraw `CONTRIBUTOR/SET/ENTRY`: it stops matching, its history stays, and no list brings it back. Doing it twice is a success.
+
+        OTHER needs a comment. Beyond the daily number it is only asked for (`withdrawal.pending`): the entry matches until an operator, or
+        another token of the contributor, withdraws it too.
+        """
+        request = v1.WithdrawEntryRequest(
+            name=_entry(name),
+            reason=wire.withdrawal_reason_to_pb(reason),
+            comment=comment,
+            validate_only=validate_only,
+            request_id=_request_id(),
+        )
         return wire.entry_from_pb(self._transport.call("ContributionService/WithdrawEntry", request, v1.Entry))
+
+    def restore_entry(self, name: str, comment: str = "", *, validate_only: bool = False) -> Entry:
+        """Take the withdrawal of `CONTRIBUTOR/SET/ENTRY`, or a request for it, back."""
+        request = v1.RestoreEntryRequest(
+            name=_entry(name), comment=comment, validate_only=validate_only, request_id=_request_id()
+        )
+        return wire.entry_from_pb(self._transport.call("ContributionService/RestoreEntry", request, v1.Entry))
+
+    def erase_entry(self, name: str, *, validate_only: bool = False) -> Entry:
+        """Erase everything that `CONTRIBUTOR/SET/ENTRY` says about its item, for ever. Role: operator."""
+        request = v1.EraseEntryRequest(name=_entry(name), validate_only=validate_only)
+        return wire.entry_from_pb(self._transport.call("ContributionService/EraseEntry", request, v1.Entry))
 
     def release_entry(self, name: str, *, validate_only: bool = False) -> Entry:
         """Release the quarantined `CONTRIBUTOR/SET/ENTRY`: it matches from now on. Role: operator."""
@@ -405,7 +499,16 @@ class Client:
         )
         answer = self._transport.call("ReviewService/CreateReview", request, v1.Review)
         # What was only checked was not made, so it has no name, number or time.
-        return msgspec.structs.replace(review, author=answer.author) if validate_only else wire.review_from_pb(answer)
+        if validate_only:
+            return msgspec.structs.replace(review, author=wire.parse_author(answer.author))
+        return wire.review_from_pb(answer)
+
+    def set_aside_review(self, entry: str, review_id: int, comment: str) -> Review:
+        """Let an objection to `CONTRIBUTOR/SET/ENTRY` weigh no more; it stays on record. Role: operator."""
+        request = v1.SetAsideReviewRequest(
+            name=f"{_entry(entry)}/reviews/{review_id}", comment=comment, request_id=_request_id()
+        )
+        return wire.review_from_pb(self._transport.call("ReviewService/SetAsideReview", request, v1.Review))
 
     def list_reviews(self, entry: str) -> Iterator[Review]:
         """Yield the reviews of `CONTRIBUTOR/SET/ENTRY`, oldest first."""
@@ -442,6 +545,51 @@ class Client:
         """Return the local copy in `directory` of what the token may hold; close it in the end. See docs/mirror.md."""
         return Mirror(directory, self._transport)
 
+    # The history
+
+    def list_events(
+        self, name: str = "", *, actor: str = "", since: datetime | None = None, limit: int | None = None
+    ) -> Iterator[Event]:
+        """Yield events, the newest first: about `CONTRIBUTOR`, `CONTRIBUTOR/SET`, `CONTRIBUTOR/SET/ENTRY`, `tokens/TOKEN`, `groups/GROUP`.
+
+        `actor`: only what this token wrote. The facts of an event are text.
+        """
+        request = v1.ListEventsRequest(
+            subject=_subject(name), actor=_token(actor) if actor else "", since=wire.timestamp(since)
+        )
+        pages = self._pages("HistoryService/ListEvents", request, v1.ListEventsResponse, size=limit)
+        yield from islice((wire.event_from_pb(event) for page in pages for event in page.events), limit)
+
+    def redact_event(self, revision: int) -> Event:
+        """Erase the details of an event; the chain still verifies. Role: operator."""
+        request = v1.RedactEventRequest(name=wire.event_name(revision))
+        return wire.event_from_pb(self._transport.call("HistoryService/RedactEvent", request, v1.Event))
+
+    def revert_actor(
+        self,
+        actor: str,
+        since: datetime,
+        comment: str = "",
+        *,
+        withdrawals_only: bool = False,
+        validate_only: bool = False,
+    ) -> list[RevertedEvent]:
+        """Undo what a token wrote since a time, as far as nobody has changed it since; return what became of each event. Role: operator.
+
+        Run it again if it was cut off: it goes on where it was. `validate_only` tells what would become of each.
+        """
+        request = v1.RevertActorRequest(
+            actor=_token(actor),
+            since=wire.timestamp(since),
+            withdrawals_only=withdrawals_only,
+            validate_only=validate_only,
+            comment=comment,
+        )
+        answer = self._transport.call(
+            "HistoryService/RevertActor", request, v1.RevertActorResponse, timeout=_REVERT_TIMEOUT
+        )
+        return [wire.reverted_event_from_pb(pb) for pb in answer.events]
+
     # Administration
 
     def create_token(self, principal: Principal) -> str:
@@ -456,6 +604,21 @@ class Client:
         for page in self._pages("AdminService/ListTokens", v1.ListTokensRequest(), v1.ListTokensResponse):
             yield from map(wire.token_from_pb, page.tokens)
 
+    def update_token(self, token: Principal, fields: Sequence[str]) -> Principal:
+        """Set the named fields of a token to the values that `token` has. Role: operator."""
+        request = v1.UpdateTokenRequest(token=wire.token_to_pb(token), update_mask=FieldMask(paths=fields))
+        return wire.token_from_pb(self._transport.call("AdminService/UpdateToken", request, v1.Token))
+
+    def rotate_token(self, name: str, grace: timedelta | None = None) -> str:
+        """Give a token a new secret and return it; the old one works on for `grace`, by default a day. Not retried.
+
+        Roles: operator; any token for itself.
+        """
+        request = v1.RotateTokenRequest(name=_token(name), grace=grace)
+        return self._transport.call(
+            "AdminService/RotateToken", request, v1.RotateTokenResponse, repeatable=False
+        ).secret
+
     def delete_token(self, name: str) -> None:
         """Delete a token: it stops working within a second. Role: operator."""
         request = v1.DeleteTokenRequest(name=_token(name))
@@ -465,9 +628,9 @@ class Client:
         """Return the state of the hub. Roles: operator, auditor."""
         return wire.status_from_pb(self._transport.call("AdminService/GetStatus", v1.GetStatusRequest(), v1.Status))
 
-    def _pages(self, method: str, request: _PagedRequest, answer: type[P]) -> Iterator[P]:
-        """Yield the pages of a list, to its end."""
-        request.page_size = _PAGE
+    def _pages(self, method: str, request: _PagedRequest, answer: type[P], *, size: int | None = None) -> Iterator[P]:
+        """Yield the pages of a list, to its end. `size`: of a page, where few of the list are wanted."""
+        request.page_size = min(size or _PAGE, _PAGE)
         while True:
             page = self._transport.call(method, request, answer)
             yield page
@@ -534,9 +697,29 @@ def _contributor(name: str) -> str:
     return wire.contributor_name(contributor)
 
 
+def _group(name: str) -> str:
+    (group,) = _parts(name, "GROUP")
+    return wire.group_name(group)
+
+
 def _token(name: str) -> str:
     (token,) = _parts(name, "TOKEN")
     return wire.token_name(token)
+
+
+def _subject(name: str) -> str:
+    """Return the resource name of what events are about, as commands write it."""
+    parts = name.split("/")
+    if not name or parts[0] in {"tokens", "groups", "events"}:
+        return name
+    match parts:
+        case [_]:
+            return _contributor(name)
+        case [_, _]:
+            return _hash_set(name)
+        case [_, _, last] if not last.isdecimal():
+            return _import(name)
+    return _entry(name)
 
 
 def _hash_set(name: str) -> str:

@@ -23,7 +23,7 @@ import msgspec
 
 from hashhub import v1, wire
 from hashhub.client.transport import Transport
-from hashhub.connector import Connector, check_options
+from hashhub.connector import Connector, check_options, has_classifications
 from hashhub.errors import (
     Conflict,
     FailedPrecondition,
@@ -33,6 +33,7 @@ from hashhub.errors import (
     MalformedSource,
     Unavailable,
 )
+from hashhub.hygiene import Code
 from hashhub.model import Disposition, Finding, Import, ImportState, Record, Reject
 
 # The rule of the cut. A run under other values cannot resume an import that was begun under these; the hub notices (CONFLICT).
@@ -47,6 +48,7 @@ _POSITIONS_SHOWN: Final = 3
 _REPORTED: Final = (
     Disposition.REJECTED,
     Disposition.QUARANTINED,
+    Disposition.STAYS_WITHDRAWN,
     Disposition.WITHDRAWN,
     Disposition.NOTED,
     Disposition.DUPLICATE,
@@ -98,6 +100,12 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     resumed_batches: int = 0
 
     @property
+    def unclassified(self) -> int:
+        """How many items are quarantined because they lack a classification."""
+        groups = (g for g in self.groups if g.disposition is Disposition.QUARANTINED and g.reason == Code.UNCLASSIFIED)
+        return sum(g.count for g in groups)
+
+    @property
     def is_refused(self) -> bool:
         """Whether items were given but not one of them was taken."""
         c = self.source.counts
@@ -139,6 +147,7 @@ def send(
         connector_version=connector.version + _options_mark(options),
         source_digest=digest,
         replace=replace,
+        has_classifications=has_classifications(connector, options),
     )
     request = v1.CreateImportRequest(parent=parent, request_id=request_id)
     getattr(request, "import").CopyFrom(wanted)  # a keyword of Python

@@ -1,8 +1,9 @@
 """The application: one module per use-case, put together here.
 
     access      roles, ownership, handling terms, tokens        contribute  imports: open, add, commit (the contribute path)
-    resources   contributors and hash sets                      intake      what becomes of every item of an import
-    entries     withdraw, quarantine, release, reviews          match       verdicts (the match path)
+    resources   contributors, groups and hash sets              intake      what becomes of every item of an import
+    entries     withdraw, restore, quarantine, erase            match       verdicts (the match path)
+    reviews     what others say about entries                   history     what was done, by whom; undoing it
     exchange    the change feed                                 follow      keeps the matcher at the store's revision
 
 Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and tests call it
@@ -22,11 +23,16 @@ from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
 from hashhub.hub.contribute import Contribute
-from hashhub.hub.entries import Entries, Reviews
+from hashhub.hub.doubts import Doubts
+from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
 from hashhub.hub.follow import Follower, Mark
+from hashhub.hub.history import History
+from hashhub.hub.housekeeping import Housekeeping
 from hashhub.hub.match import Match
-from hashhub.hub.resources import Contributors, HashSets
+from hashhub.hub.resources import Contributors, Groups, HashSets
+from hashhub.hub.reviews import Reviews
+from hashhub.hub.withdrawal_log import FILE_NAME, WithdrawalLog
 from hashhub.matcher import Matcher
 from hashhub.model import AlgorithmStatus, Principal, Role, Status
 from hashhub.store import Store
@@ -48,13 +54,18 @@ class Hub:
         self._matcher = matcher
         registry = schemes.load(Path(config.schemes) if config.schemes else None)
         policies = trust.load(Path(config.policies) if config.policies else None)
-        self._follower = Follower(store, matcher, config.poll_interval, mark)
+        self._withdrawal_log = WithdrawalLog(Path(config.data) / FILE_NAME, store)
+        self._follower = Follower(store, matcher, config.poll_interval, mark, self._withdrawal_log.follow)
+        erased = Path(config.data) / "matcher" / store.database_id / "ERASED"
+        self._housekeeping = Housekeeping(store, matcher, self._follower, erased) if mark.is_ours else None
         self.tokens = Tokens(store)
         self.contributors = Contributors(store)
+        self.groups = Groups(store)
         self.hash_sets = HashSets(store, registry)
-        self.contribute = Contribute(store, matcher, registry, self._follower, config.shrink_guard)
+        self.contribute = Contribute(store, registry, self._follower, Doubts(store, matcher), config.shrink_guard)
         self.entries = Entries(store, self._follower)
         self.reviews = Reviews(store)
+        self.history = History(store, self._follower)
         self.match = Match(store, matcher, registry, policies, self._follower, config)
         self.changes = Changes(store, self._follower)
 
@@ -62,11 +73,14 @@ class Hub:
     def open(cls, config: Config, *, publisher: bool = True) -> Self:
         """Open the store and the matcher that the configuration names. `publisher`: this process compacts and publishes snapshots.
 
-        Raises Unavailable when the database is away, DataLoss when it is damaged, InvalidArgument for bad settings.
+        A publisher verifies the history first, and withdraws again what a restored backup brought back.
+
+        Raises Unavailable when the database is away, DataLoss when it is damaged or its history was changed outside hashhub,
+        InvalidArgument for bad settings.
         """
         data = Path(config.data)
         try:
-            data.mkdir(parents=True, exist_ok=True)
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as e:
             raise FailedPrecondition(
                 f"the data directory cannot be made ({e.strerror}); choose another with --data"
@@ -88,12 +102,21 @@ class Hub:
                         f"snapshots newer than the database cannot be set aside ({e.strerror}); remove `matcher` from the data directory"
                     ) from e
                 matcher = Matcher(directory, publisher=publisher)
-            return cls(store, matcher, Mark(directory / "POSITION", publisher=publisher), config)
+            hub = cls(store, matcher, Mark(directory / "POSITION", publisher=publisher), config)
+            if publisher:
+                hub._check_the_past()
         except BaseException:
             if matcher is not None:
                 matcher.close()
             store.close()
             raise
+        return hub
+
+    def _check_the_past(self) -> None:
+        """Refuse to start on a history that was tampered with, and withdraw again what a restored backup has brought back."""
+        self._store.verify_history(self._store.database_id)
+        self._withdrawal_log.reapply()
+        self._withdrawal_log.follow()
 
     def take_over(self) -> None:
         """Let commits that a killed hub left unfinished begin again at once. Only for the first process of a hub.
@@ -106,6 +129,8 @@ class Hub:
     def start(self, *, wait: bool = True) -> None:
         """Bring the matcher to the store's revision and keep it there; with `wait`, return when it is. `close` ends it."""
         self._follower.start(wait=wait)
+        if self._housekeeping is not None:
+            self._housekeeping.start()
 
     @property
     def is_ready(self) -> bool:
@@ -120,7 +145,8 @@ class Hub:
         """Return the state of the hub."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR)
         matcher = self._matcher.status()
-        warnings = [w for w in (self._follower.warning, matcher.error) if w]
+        own = self._housekeeping.warning if self._housekeeping is not None else ""
+        warnings = [w for w in (self._follower.warning, matcher.error, self._withdrawal_log.warning, own) if w]
         warnings += [
             f"{t.algorithm} digest {t.prefix}… was near {t.hits} different queries of {t.queries}: withdraw or quarantine its entries"
             for t in matcher.tripped
@@ -152,7 +178,10 @@ class Hub:
 
     def close(self) -> None:
         """Stop following and close matcher and store."""
+        if self._housekeeping is not None:
+            self._housekeeping.close()
         self._follower.close()
+        self.tokens.close()
         self._matcher.close()
         self._store.close()
 

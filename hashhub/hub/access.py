@@ -2,31 +2,61 @@
 
 Roles (also enforced per call by the server's interceptor):
 
-    CONTRIBUTOR   writes its own contributor's hash sets; reads its own, and what others' markings let it see
-    CONSUMER      matches, and nothing else
+    CONTRIBUTOR   writes its own contributor's hash sets; reads its own, and what others' terms let it see
+    CONSUMER      matches; with `may_mirror` it also reads the change feed
     OPERATOR      everything
     AUDITOR       reads everything, writes nothing
+
+Terms: `permits` is the one function that decides what a caller may see at which way out; docs/terms.md tells its table in words.
+`sight` gives its answers for all hash sets at once, so that what is asked for every entry of an answer costs a look into a set.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import secrets
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
-from hashhub.errors import InvalidArgument, PermissionDenied, Reason, Unauthenticated, Violation
-from hashhub.model import HashSet, Principal, Role
+import msgspec
+
+from hashhub.errors import (
+    AlreadyExists,
+    HashHubError,
+    InvalidArgument,
+    PermissionDenied,
+    Reason,
+    Unauthenticated,
+    Violation,
+)
+from hashhub.model import SYSTEM, TLP, Actor, HashSet, Marking, Principal, Role, now
 
 if TYPE_CHECKING:
-    from hashhub.store import Store
+    from collections.abc import Mapping, Sequence
 
-_CACHE_SECONDS: Final = 1.0  # a deleted token works for at most this long
+    from hashhub.model import Group
+    from hashhub.store import Registry, Store
+
+_log = logging.getLogger("hashhub.access")
+
+_CACHE_SECONDS: Final = 1.0  # a deleted or expired token works for at most this long
+_CACHED_TOKENS: Final = 10_000  # far above any number of tokens; bounds memory
 _TOKEN_NAME: Final = re.compile("[a-z0-9-]{1,63}")
 _SECRET_BYTES: Final = 32  # 256 bits: out of reach of guessing, so a plain SHA-256 at rest is enough
 _SECRET_PREFIX: Final = "hh_"  # noqa: S105 - no secret; lets secret scanners recognise a leaked token
+_GRACE: Final = timedelta(days=1)
+_MAX_GRACE: Final = timedelta(days=30)  # a secret that was replaced because it may be known must not live on unnoticed
+_TOKEN_FIELDS: Final = ("acts_for_others", "description", "expire_time", "may_mirror", "purposes")
+_USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
+_CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
+
+_OVERSEERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 
 
 def allow(principal: Principal, *roles: Role) -> None:
@@ -60,98 +90,378 @@ def allow_reading(principal: Principal, contributor: str) -> None:
         )
 
 
-def may_see(principal: Principal, hash_set: HashSet) -> bool:
-    """Tell whether the hash set's terms let the principal see its entries.
+def actor(principal: Principal) -> Actor:
+    """Return who is recorded with what the principal writes."""
+    return Actor(principal.name, principal.contributor, principal.role)
 
-    Operators, auditors and the contributor itself always may. Others must be among the recipients, if any are named, and must have
-    one of the permitted purposes, if any are named.
+
+class WayOut(StrEnum):
+    """A way by which entries leave the hub."""
+
+    ANSWER = "ANSWER"  # the answer to a query that hit them; their reviews and their history
+    LIST = "LIST"  # a list of entries that others stated
+    FEED = "FEED"  # the change feed, and the copy that a mirror keeps of it
+    EXPORT = "EXPORT"  # another hub, or a file that is meant to leave
+
+
+def permits(
+    principal: Principal, hash_set: HashSet, groups: Mapping[str, Group], way_out: WayOut, at: datetime
+) -> bool:
+    """Whether the hash set's terms let the principal have its entries by this way out at this time.
+
+    The contributor itself and the operators and auditors of this hub always may. For all others each of these must hold, and what
+    is not known refuses:
+
+    (1) the terms have not expired;
+    (2) the caller has stated one of the permitted purposes, if any are named;
+    (3) it is one of the recipients (contributor, member of a group, token), if any are named; TLP:RED without any admits nobody;
+    (4) it does not act for others where the label is TLP:AMBER+STRICT;
+    (5) the terms allow bulk, unless the entries only answer a query;
+    (6) what is to leave the hub may be passed on: CLEAR that names no recipients always; GREEN, AMBER, and CLEAR that names some, with
+        `redistribution`; AMBER+STRICT and RED never.
     """
-    if principal.role in {Role.OPERATOR, Role.AUDITOR}:
-        return True
-    if principal.contributor and principal.contributor == hash_set.contributor:
+    if principal.role in _OVERSEERS or (principal.contributor and principal.contributor == hash_set.contributor):
         return True
     marking = hash_set.marking
-    if marking.recipients and not {principal.name, principal.contributor} & set(marking.recipients):
+    if marking.expire_time is not None and marking.expire_time <= at:  # (1)
         return False
-    return not marking.permitted_purposes or bool(set(principal.purposes) & set(marking.permitted_purposes))
+    if marking.permitted_purposes and not set(marking.permitted_purposes) & set(principal.purposes):  # (2)
+        return False
+    is_named = any(_is_meant(principal, recipient, groups) for recipient in marking.recipients)
+    if (marking.recipients or marking.tlp is TLP.RED) and not is_named:  # (3)
+        return False
+    if marking.tlp is TLP.AMBER_STRICT and principal.acts_for_others:  # (4)
+        return False
+    if way_out is WayOut.ANSWER:
+        return True
+    if not marking.bulk:  # (5)
+        return False
+    return way_out is not WayOut.EXPORT or _may_leave(marking)  # (6)
+
+
+def _is_meant(principal: Principal, recipient: str, groups: Mapping[str, Group]) -> bool:
+    collection, _, name = recipient.partition("/")
+    match collection:
+        case "contributors":
+            return principal.contributor == name
+        case "tokens":
+            return principal.name == name
+        case "groups":
+            return name in groups and bool(principal.contributor) and principal.contributor in groups[name].members
+    return False
+
+
+def _may_leave(marking: Marking) -> bool:
+    if marking.tlp in {TLP.AMBER_STRICT, TLP.RED}:
+        return False
+    return marking.redistribution or (marking.tlp is TLP.CLEAR and not marking.recipients)
+
+
+class Sight(NamedTuple):
+    """What a principal may see by one way out: names (CONTRIBUTOR/SET) of hash sets.
+
+    `disclosed`: hash sets that it may not see, but of which it may know that something is known. `until`: when some terms expire next,
+    in seconds since 1970.
+    """
+
+    visible: frozenset[str]
+    disclosed: frozenset[str]
+    until: float
+
+
+# By registry: what was worked out for one goes with it.
+_sights: WeakKeyDictionary[Registry, dict[tuple[object, ...], Sight]] = WeakKeyDictionary()
+
+
+def sight(principal: Principal, registry: Registry, way_out: WayOut) -> Sight:
+    """Return what `permits` says now of every hash set. Worked out once for each registry, principal and way out.
+
+    Existence is disclosed beyond the expiry of terms, too: those that may not see an entry are whom that term is for.
+    """
+    held = _sights.get(registry)
+    if held is None:
+        held = _sights.setdefault(registry, {})
+    key = (
+        way_out,
+        principal.name,
+        principal.role,
+        principal.contributor,
+        principal.purposes,
+        principal.acts_for_others,
+    )
+    known = held.get(key)
+    if known is None or known.until <= time.time():
+        if len(held) >= _CACHED_SIGHTS:
+            held.clear()
+        known = held[key] = _look(principal, registry, way_out, now())
+    return known
+
+
+def _look(principal: Principal, registry: Registry, way_out: WayOut, at: datetime) -> Sight:
+    sets = registry.hash_sets
+    visible = frozenset(name for name, s in sets.items() if permits(principal, s, registry.groups, way_out, at))
+    disclosed = frozenset(name for name, s in sets.items() if name not in visible and s.marking.disclose_existence)
+    ends = [s.marking.expire_time for s in sets.values() if s.marking.expire_time is not None]
+    until = min((end.timestamp() for end in ends if end > at), default=float("inf"))
+    return Sight(visible, disclosed, until)
+
+
+def groups_named_by(contributor: str, registry: Registry) -> frozenset[str]:
+    """Return the ids of the groups that the terms of this contributor's hash sets name: it is told of what becomes of them."""
+    return frozenset(
+        recipient.removeprefix("groups/")
+        for hash_set in registry.hash_sets.values()
+        if hash_set.contributor == contributor
+        for recipient in hash_set.marking.recipients
+        if recipient.startswith("groups/")
+    )
 
 
 class Tokens:
     """Bearer tokens. Only the SHA-256 of a secret is kept."""
 
-    def __init__(self, store: Store) -> None:
-        """Start with an empty cache."""
+    def __init__(self, store: Store, *, use_seconds: float = _USE_SECONDS) -> None:
+        """`use_seconds`: how often the last use of tokens is written, in the background."""
         self._store = store
         self._cache: dict[bytes, tuple[float, Principal]] = {}
         self._lock = threading.Lock()
+        self._uses = _Uses(store, use_seconds)
+
+    def close(self) -> None:
+        """Write down the last uses."""
+        self._uses.close()
 
     def bootstrap(self) -> str | None:
-        """Create the first operator's token and return its secret, or return None when any token exists."""
-        if self._store.list_tokens():
-            return None
-        return self._put(Principal(name="operator", role=Role.OPERATOR))
+        """Create an operator's token and return its secret when none works: at the first start, or when all of them have ended.
 
-    def create(self, principal: Principal, token: Principal) -> str:
-        """Create a token and return its secret, which is not kept.
+        Return None when there is one.
+        """
+        contributors = self._store.contributors()
+        at = now()
+        for token in self._store.list_tokens():
+            owner = contributors.get(token.contributor)
+            is_retired = owner is not None and owner.retire_time is not None
+            if token.role is Role.OPERATOR and not is_retired and not _is_over(token.expire_time, at):
+                return None
+        own = self._store.own_contributor()
+        number = 1
+        while True:
+            name = "operator" if number == 1 else f"operator-{number}"
+            try:
+                token = Principal(name=name, role=Role.OPERATOR, contributor=own, may_mirror=True, create_time=at)
+                return self._put(token, SYSTEM)
+            except AlreadyExists:  # names are never used again
+                number += 1
 
-        Raises InvalidArgument when a contributor's token names no existing contributor; AlreadyExists when the name is taken.
+    def create(self, principal: Principal, token: Principal) -> tuple[Principal, str]:
+        """Create a token and return it with its secret, which is not kept.
+
+        An operator's or auditor's token that names no contributor belongs to this hub's operators. Raises InvalidArgument when another one
+        names none; NotFound, FailedPrecondition (CONTRIBUTOR_RETIRED), AlreadyExists.
         """
         allow(principal, Role.OPERATOR)
-        if token.role is Role.CONTRIBUTOR:
-            if not token.contributor:
+        _check_name(token.name)
+        _check_purposes(token)
+        at = now()
+        if _is_over(token.expire_time, at):
+            raise InvalidArgument.field("token.expire_time", "must be in the future", "OUT_OF_RANGE")
+        contributor = token.contributor
+        if not contributor:
+            if token.role not in _OVERSEERS:
                 raise InvalidArgument.field(
-                    "token.contributor", "a contributor's token must name its contributor", "REQUIRED"
+                    "token.contributor",
+                    f"a {token.role.lower()}'s token must name its contributor; "
+                    "create one first with `hashhub contributor create ID --kind … --jurisdiction …`",
+                    "REQUIRED",
                 )
-            self._store.get_contributor(token.contributor)
-        elif token.contributor:
-            raise InvalidArgument.field(
-                "token.contributor", "only a contributor's token names a contributor", "NOT_ALLOWED"
-            )
-        if not _TOKEN_NAME.fullmatch(token.name):
-            raise InvalidArgument(
-                "token_id must be 1 to 63 of a-z, 0-9 and -",
-                violations=(Violation("token_id", "must be 1 to 63 of a-z, 0-9 and -", "PATTERN"),),
-            )
-        return self._put(token)
+            contributor = self._store.own_contributor()
+        token = msgspec.structs.replace(token, contributor=contributor, create_time=at, last_use_time=None)
+        return token, self._put(token, actor(principal))
 
     def list(self, principal: Principal) -> list[Principal]:
         """Return all tokens in order of name, without secrets."""
         allow(principal, Role.OPERATOR, Role.AUDITOR)
-        return sorted(self._store.list_tokens(), key=lambda t: t.name)
+        return self._store.list_tokens()
+
+    def update(self, principal: Principal, token: Principal, mask: Sequence[str]) -> Principal:
+        """Take the masked fields over; an `expire_time` of None means never. Raises NotFound, InvalidArgument."""
+        allow(principal, Role.OPERATOR)
+        if wrong := [field for field in mask if field not in _TOKEN_FIELDS]:
+            raise InvalidArgument(
+                f"update_mask: cannot change {', '.join(wrong)}; it can change {', '.join(_TOKEN_FIELDS)}",
+                violations=tuple(Violation("update_mask", f"{field} cannot change", "NOT_MUTABLE") for field in wrong),
+            )
+        if "purposes" in mask:
+            _check_purposes(token)
+        if "expire_time" in mask and token.name == principal.name and _is_over(token.expire_time, now()):
+            raise InvalidArgument.field(
+                "token.expire_time", "an operator cannot end the token it is using; use another one", "OWN_TOKEN"
+            )
+        fields: dict[str, Any] = {field: getattr(token, field) for field in mask}
+        updated = self._store.update_token(token.name, fields, by=actor(principal))
+        self._forget()
+        return updated
+
+    def rotate(self, principal: Principal, name: str, grace: timedelta | None = None) -> tuple[Principal, str]:
+        """Give a token another secret, and return both. The one before works for `grace`, by default a day; one before that no more.
+
+        Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument. Unauthenticated when the
+        caller itself uses an old secret: it would outlive its grace.
+        """
+        if name != principal.name:
+            allow(principal, Role.OPERATOR)
+        if principal.by_old_secret:
+            raise Unauthenticated(
+                f"token {principal.name} got a new secret, and the old one rotates nothing; use the new one",
+                reason=Reason.SECRET_REPLACED,
+                metadata={"token": principal.name},
+            )
+        grace = _GRACE if grace is None else grace
+        if not timedelta(0) <= grace <= _MAX_GRACE:
+            raise InvalidArgument.field("grace", f"must be 0 to {_MAX_GRACE.days} days", "OUT_OF_RANGE")
+        secret = _new_secret()
+        token = self._store.rotate_token(name, _digest(secret), now() + grace, by=actor(principal))
+        self._forget()
+        return token, secret
 
     def delete(self, principal: Principal, name: str) -> None:
-        """Delete a token. Raises NotFound; InvalidArgument for the caller's own, which would lock it out."""
+        """Delete a token. Raises NotFound; FailedPrecondition (NAMED_BY_TERMS); InvalidArgument for the caller's own."""
         allow(principal, Role.OPERATOR)
         if name == principal.name:
             raise InvalidArgument.field(
                 "name", "an operator cannot delete the token it is using; use another one", "OWN_TOKEN"
             )
-        self._store.delete_token(name)
-        with self._lock:
-            self._cache.clear()
+        self._store.delete_token(name, by=actor(principal))
+        self._forget()
 
     def authenticate(self, secret: str) -> Principal:
-        """Return who holds the secret. Raises Unauthenticated."""
+        """Return who holds the secret. Raises Unauthenticated, with a reason that says whether it is unknown or has ended."""
         if not secret:
             raise Unauthenticated(
                 "no token was sent; send `authorization: Bearer <token>` (the first operator's token is in the server's data directory)"
             )
-        digest = hashlib.sha256(secret.encode()).digest()
+        digest = _digest(secret)
         cached = self._cache.get(digest)
         if cached and cached[0] > time.monotonic():
             return cached[1]
-        found = self._store.find_token(digest)
+        started = time.monotonic()  # before the look: what changes after it is seen a second later
+        token = self._working(digest)
+        self._uses.note(token.name)
+        with self._lock:
+            if len(self._cache) > _CACHED_TOKENS:
+                self._cache.clear()
+            self._cache[digest] = (started + _CACHE_SECONDS, token)
+        return token
+
+    def _working(self, digest: bytes) -> Principal:
+        found = self._store.find_secret(digest)
         if found is None:
             raise Unauthenticated(
                 "the token is unknown or was deleted; ask the operator for a new one", reason=Reason.TOKEN_UNKNOWN
             )
-        with self._lock:
-            if len(self._cache) > 10_000:  # noqa: PLR2004 - far above any number of tokens; bounds memory
-                self._cache.clear()
-            self._cache[digest] = (time.monotonic() + _CACHE_SECONDS, found)
-        return found
+        token, at = found.token, now()
+        said = {"token": token.name}  # whoever sends this holds its secret
+        if _is_over(found.expire_time, at):
+            raise Unauthenticated(
+                f"token {token.name} got a new secret, and this one's time is over; use the new one",
+                reason=Reason.SECRET_REPLACED,
+                metadata=said,
+            )
+        if _is_over(token.expire_time, at):
+            raise Unauthenticated(
+                f"token {token.name} has expired; ask the operator to extend it or for a new one",
+                reason=Reason.TOKEN_EXPIRED,
+                metadata=said,
+            )
+        owner = self._store.contributors().get(token.contributor)
+        if owner is None or owner.retire_time is not None:
+            raise Unauthenticated(
+                f"token {token.name} belongs to contributor {token.contributor}, which was retired; use another one's token",
+                reason=Reason.TOKEN_RETIRED,
+                metadata=said,
+            )
+        return token if found.expire_time is None else msgspec.structs.replace(token, by_old_secret=True)
 
-    def _put(self, token: Principal) -> str:
-        secret = _SECRET_PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
-        self._store.put_token(hashlib.sha256(secret.encode()).digest(), token)
+    def _forget(self) -> None:
+        with self._lock:
+            self._cache.clear()
+
+    def _put(self, token: Principal, by: Actor) -> str:
+        secret = _new_secret()
+        self._store.put_token(_digest(secret), token, by=by)
         return secret
+
+
+class _Uses:
+    """Writes when tokens were last used, once in a while and in the background: a call never waits for it, a crash loses the last while."""
+
+    def __init__(self, store: Store, seconds: float) -> None:
+        self._store = store
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._times: dict[str, datetime] = {}
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def note(self, name: str) -> None:
+        with self._lock:
+            self._times[name] = datetime.now(UTC)
+            if self._thread is None and not self._stop.is_set():
+                self._thread = threading.Thread(target=self._run, name="token-use", daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+        self._write()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._seconds):
+            self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            times, self._times = self._times, {}
+        if not times:
+            return
+        try:
+            self._store.note_token_use(times)
+        except HashHubError as e:
+            _log.warning("the last use of tokens could not be written: %s", e.message)
+            with self._lock:
+                self._times = {**times, **self._times}
+
+
+def _is_over(expire_time: datetime | None, at: datetime) -> bool:
+    return expire_time is not None and expire_time <= at
+
+
+def _new_secret() -> str:
+    return _SECRET_PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _check_name(name: str) -> None:
+    wrong = ""
+    if not _TOKEN_NAME.fullmatch(name):
+        wrong = "must be 1 to 63 of a-z, 0-9 and -"
+    elif name == SYSTEM.name:
+        wrong = f"must not be {SYSTEM.name!r}: by that name the history calls the hub itself"
+    if wrong:
+        raise InvalidArgument(f"token_id {wrong}", violations=(Violation("token_id", wrong, "PATTERN"),))
+
+
+def _check_purposes(token: Principal) -> None:
+    wrong = tuple(
+        Violation(f"token.purposes[{i}]", "must not be empty", "REQUIRED")
+        for i, purpose in enumerate(token.purposes)
+        if not purpose.strip()
+    )
+    if wrong:
+        raise InvalidArgument("; ".join(f"{v.field}: {v.description}" for v in wrong), violations=wrong)

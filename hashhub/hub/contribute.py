@@ -10,6 +10,7 @@ import contextlib
 import secrets
 import threading
 from array import array
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -27,9 +28,12 @@ from hashhub.errors import (
     Violation,
 )
 from hashhub.hub import access
+from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, Staged
+from hashhub.item import stored_time
 from hashhub.model import (
     Disposition,
+    EntryState,
     Finding,
     HashSet,
     Import,
@@ -41,18 +45,22 @@ from hashhub.model import (
     Role,
     now,
 )
-from hashhub.store import EntryRow
+from hashhub.store import EntryRow, Origin, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from hashhub.hashes import Hash
+    from hashhub.hub.doubts import Doubts
     from hashhub.hub.follow import Follower
-    from hashhub.matcher import Matcher
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
 
+DOUBTS_A_DAY: Final = 100
+"""How many harmless verdicts against others' entries weigh by themselves; those beyond wait for the operator's acceptance."""
 MAX_BATCH: Final = 10_000  # records in one call: bounds what one call can hold in memory
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
+_IMPORTS_READ: Final = 1_000  # of a hash set at a time
 # msgpack, not pickle: the batches come back from a database.
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Batch)
@@ -62,11 +70,11 @@ class Contribute:
     """Imports: open, add, commit, cancel, report."""
 
     def __init__(
-        self, store: Store, matcher: Matcher, registry: Registry, follower: Follower, shrink_guard: float
+        self, store: Store, registry: Registry, follower: Follower, doubts: Doubts, shrink_guard: float
     ) -> None:
         """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep."""
         self._store = store
-        self._matcher = matcher
+        self._doubts = doubts
         self._registry = registry
         self._follower = follower
         self._shrink_guard = shrink_guard
@@ -79,7 +87,7 @@ class Contribute:
         """Open an import, or return the one of the same source (OPEN: go on at `batch_count`; COMMITTED: nothing is left to do).
 
         A source that was contributed before is a new import once entries of its hash set have been withdrawn since: it brings back
-        what it states. Raises NotFound, PermissionDenied, InvalidArgument.
+        what it states, but for what was withdrawn by hand. Raises NotFound, PermissionDenied, InvalidArgument.
         """
         access.allow_writing(principal, import_.contributor)
         self._store.get_hash_set(import_.contributor, import_.hash_set)
@@ -96,7 +104,12 @@ class Contribute:
         if wrong:
             raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
         opened = msgspec.structs.replace(
-            import_, id=f"imp-{secrets.token_hex(10)}", source_digest=digest, state=ImportState.OPEN, create_time=now()
+            import_,
+            id=f"imp-{secrets.token_hex(10)}",
+            source_digest=digest,
+            state=ImportState.OPEN,
+            actor=principal.name,
+            create_time=now(),
         )
         return opened if validate_only else self._store.create_import(opened, request_id=request_id)
 
@@ -116,10 +129,13 @@ class Contribute:
             )
         staged = []
         for record in records:
+            if record.expire_time is not None and record.expire_time.tzinfo is not None:
+                record = msgspec.structs.replace(record, expire_time=stored_time(record.expire_time))  # noqa: PLW2901
             found = hygiene.inspect(record)
             hashes = tuple(dict.fromkeys(found.hashes))
-            kept = record if hashes == record.hashes else msgspec.structs.replace(record, hashes=hashes)
-            staged.append(Staged(kept, found.disposition, found.reasons, found.notes))
+            if hashes != record.hashes or found.reviews != record.reviews:
+                record = msgspec.structs.replace(record, hashes=hashes, reviews=found.reviews)  # noqa: PLW2901
+            staged.append(Staged(record, found.disposition, found.reasons, found.notes))
         return self._store.put_batch(import_id, index, _ENCODER.encode(Batch(staged, list(rejects))))
 
     def commit(
@@ -135,7 +151,7 @@ class Contribute:
 
         (1) Connector and client turned bytes into batches; (2) `open` and (3)-(4) `add` checked and staged them. Here:
         (5) resolve raw values in the hash set's scheme and decide what becomes of every item, within the source (duplicates,
-            conflicting categories, contradictory bindings) and against the hub (unchanged, superseded, benign elsewhere);
+            conflicting categories, contradictory bindings) and against the hash set (unchanged, superseded, withdrawn before);
         (6) write entries and hashes in sorted pieces that nobody sees yet, while the matchers already take the digests in;
         (7) move the revision in one small transaction: all of it is visible, what it replaces is withdrawn;
         (8) return the counts; `findings` lists what became of each item that was not simply accepted.
@@ -159,13 +175,21 @@ class Contribute:
             )
         hash_set = self._store.get_hash_set(import_.contributor, import_.hash_set)
         with self._committing:
-            if self._store.begin_commit(import_id).state is ImportState.COMMITTED:  # by another process meanwhile
+            if (
+                self._store.begin_commit(import_id, by=access.actor(principal)).state is ImportState.COMMITTED
+            ):  # by another process meanwhile
                 self._follower.catch_up()
                 return self._store.get_import(import_id)
             try:
                 # Only now: what others committed into the same hash set before must be compared with.
-                self._follower.catch_up()
-                intake = Intake(self._store, self._matcher, hash_set, self._scheme(hash_set), replace=import_.replace)
+                intake = Intake(
+                    self._store,
+                    hash_set,
+                    self._scheme(hash_set),
+                    self._held_items(import_),
+                    replace=import_.replace,
+                    has_classifications=import_.has_classifications,
+                )
                 intake.decide(lambda: self._batches(import_id))  # (5)
                 if import_.replace and not allow_shrinking:
                     self._guard(intake)
@@ -173,7 +197,7 @@ class Contribute:
                     report = intake.findings(self._batches(import_id), 0)
                     return self._store.cancel_import(import_id, counts=intake.counts, findings=report)
                 first = self._store.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
-                reviews, restated = self._write(import_id, intake, first)  # (6)
+                reviews, restated, harmless = self._write(import_id, intake, first)  # (6)
                 done = self._store.finish_commit(  # (7)
                     import_id,
                     counts=intake.counts,
@@ -182,6 +206,10 @@ class Contribute:
                     withdraw=intake.withdrawn,
                     reviews=reviews,
                     restated=np.frombuffer(restated, np.int64).reshape(-1, 2),
+                    deletion_times=intake.deletion_times,
+                    lift=intake.overtaken,
+                    doubting=self._doubts.against_others(principal, hash_set.contributor, harmless),
+                    daily_doubts=DOUBTS_A_DAY,
                 )
             except BaseException:
                 # The database may be what failed: the lease then runs out by itself.
@@ -232,6 +260,19 @@ class Contribute:
     def _scheme(self, hash_set: HashSet) -> Scheme | None:
         return self._registry.get(hash_set.scheme) if hash_set.scheme else None
 
+    def _held_items(self, import_: Import) -> HeldItems:
+        """Return what lists of this hash set must not bring back."""
+        holds = self._store.holds(import_.contributor, import_.hash_set)
+        first_commit = None
+        if any(h.origin is Origin.SOURCE for h in holds):
+            after = ""
+            while page := self._store.list_imports(import_.contributor, import_.hash_set, _IMPORTS_READ, after):
+                after = page[-1].id
+                for other in page:  # the newest first
+                    if other.source_digest == import_.source_digest and other.state is ImportState.COMMITTED:
+                        first_commit = other.revision
+        return HeldItems(holds, partial(trace_of, self._store.secret), first_commit=first_commit)
+
     def _batches(self, import_id: str) -> Iterator[Batch]:
         for payload in self._store.batches(import_id):
             yield _DECODER.decode(payload)
@@ -248,25 +289,28 @@ class Contribute:
 
     def _write(
         self, import_id: str, intake: Intake, first: int
-    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int]]:
+    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int], Sequence[tuple[int, tuple[Hash, ...]]]]:
         """Write entries, hashes and findings in pieces.
 
-        Return the reviews that the source carries, by entry id, and the pairs of entries about the same item, one id after the other.
+        Return the reviews that the source carries, by entry id; the pairs of entries about the same item, one id after the other; and ids
+        and hashes of the active entries that claim no harm.
         """
-        classifications: dict[str, int | None] = {"": None}
+        harmless: list[tuple[int, tuple[Hash, ...]]] = []
+        classifications: dict[tuple[str, str, str], int] = {}
         reviews = list(intake.reviews)
         restated = array("q", (entry_id for pair in intake.restated for entry_id in pair))
         entries: list[EntryRow] = []
         for entry_id, new in enumerate(intake.entries(self._batches(import_id)), first):
             r = new.record
-            if r.value not in classifications:
-                classifications[r.value] = self._store.classification_ids([intake.classification(r.value)])[0]
-            entries.append(
-                EntryRow(
-                    entry_id, new.state, r.position, r.hashes, r.external_id, classifications[r.value], r.flags, new.reasons,
-                    r.member, r.media_type, r.media_size, r.series, r.tags, r.quality, r.source_time,
-                )
-            )  # fmt: skip
+            classification = None
+            if r.value:
+                stated = (r.value, r.scheme, r.region)
+                if stated not in classifications:
+                    classifications[stated] = self._store.classification_ids([intake.classification(r)])[0]
+                classification = classifications[stated]
+            entries.append(EntryRow(entry_id, new.state, r, classification, new.reasons))
+            if new.is_harmless and new.state is EntryState.ACTIVE:
+                harmless.append((entry_id, r.hashes))
             if r.reviews:
                 reviews += [(entry_id, v.author, v.kind, v.comment) for v in r.reviews]
             for earlier in new.earlier:
@@ -277,7 +321,7 @@ class Contribute:
         if entries:
             self._stage(import_id, entries)
         self._store.add_findings(import_id, intake.findings(self._batches(import_id), first))
-        return reviews, restated
+        return reviews, restated, harmless
 
     def _stage(self, import_id: str, entries: Sequence[EntryRow]) -> None:
         self._store.stage_entries(import_id, entries)

@@ -1,23 +1,55 @@
-"""Entries after their import: read, withdraw, quarantine, release; and the reviews of them."""
+"""Entries after their import: read, withdraw, restore, quarantine, release, erase; and what outsiders are told of that."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub.errors import FailedPrecondition, NotFound, Reason
+from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason
 from hashhub.hub import access
+from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import same_item
 from hashhub.hygiene import Code
-from hashhub.model import Entry, EntryState, Principal, Review, Role, now
+from hashhub.model import MAX_TEXT, Entry, EntryState, Principal, Role, Withdrawal, WithdrawalReason
+from hashhub.store import DailyLimit, Origin, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hashhub.hub.follow import Follower
     from hashhub.store import Store
+
+WITHDRAWALS_A_DAY: Final = DailyLimit(entries=1000, share=0.05)
+"""What a contributor's tokens may withdraw by hand from a hash set in a day before a second person must agree."""
+
+# Why an entry was withdrawn, as far as outsiders are told. The wish of the person shown is one of those that they are not told, and so
+# that its absence does not give it away, neither are all reasons that are no correction of the entry.
+TOLD: Final = frozenset({WithdrawalReason.FALSE_POSITIVE, WithdrawalReason.NOT_ILLEGAL_HERE, WithdrawalReason.ERROR})
+
+
+def disclosed(principal: Principal, entry: Entry) -> Entry:
+    """Return the entry as the principal may read it; every way out that shows an entry passes it through here.
+
+    Operators, auditors and the entry's contributor read everything. Others are not told that a withdrawal was asked for, nor by which
+    token one was made or in which words; and of the reasons only those that correct the entry.
+    """
+    if principal.role in {Role.OPERATOR, Role.AUDITOR} or principal.contributor == entry.contributor:
+        return entry
+    if entry.state is not EntryState.WITHDRAWN:
+        if entry.withdrawal is None and Code.WITHDRAWAL_PENDING not in entry.reasons:
+            return entry
+        kept = tuple(r for r in entry.reasons if r != Code.WITHDRAWAL_PENDING)
+        return msgspec.structs.replace(entry, reasons=kept, withdrawal=None)
+    told = entry.withdrawal is not None and entry.withdrawal.reason in TOLD
+    return msgspec.structs.replace(
+        entry,
+        reasons=entry.reasons if told else (),
+        withdrawal=Withdrawal(reason=entry.withdrawal.reason, revision=entry.withdrawal.revision)
+        if entry.withdrawal is not None and told
+        else None,
+    )
 
 
 class Entries:
@@ -29,9 +61,9 @@ class Entries:
         self._follower = follower
 
     def get(self, principal: Principal, contributor: str, hash_set: str, entry_id: int) -> Entry:
-        """Return an entry. Raises NotFound."""
+        """Return an entry, with the entries that it replaced and that replaced it. Raises NotFound."""
         access.allow_reading(principal, contributor)
-        return self._store.get_entry(contributor, hash_set, entry_id)
+        return disclosed(principal, self._store.get_entry(contributor, hash_set, entry_id))
 
     def list(
         self,
@@ -48,7 +80,8 @@ class Entries:
         found = self._store.list_entries(
             contributor, hash_set, tuple(states) or tuple(EntryState), page_size + 1, after
         )
-        return found[:page_size], found[page_size - 1].id if len(found) > page_size else 0
+        page = [disclosed(principal, e) for e in found[:page_size]]
+        return page, found[page_size - 1].id if len(found) > page_size else 0
 
     def withdraw(
         self,
@@ -56,21 +89,79 @@ class Entries:
         contributor: str,
         hash_set: str,
         entry_id: int,
+        reason: WithdrawalReason,
+        comment: str = "",
         *,
         validate_only: bool = False,
         request_id: str = "",
     ) -> Entry:
-        """Make an entry history: it stops matching before this returns. Withdrawing twice is a success. Raises NotFound."""
+        """Make an entry history: it stops matching before this returns, and no list brings it back. Doing it twice is a success.
+
+        Beyond WITHDRAWALS_A_DAY it is only asked for: the entry matches, with the remark WITHDRAWAL_PENDING, until an operator or another
+        token of the contributor withdraws it too. A wish of the person shown is not limited. Raises NotFound; InvalidArgument for
+        OTHER without a comment; FailedPrecondition when a newer statement has taken the entry's place.
+        """
         access.allow_writing(principal, contributor)
-        return self._move(
-            contributor,
-            hash_set,
+        _check_comment(comment, required=reason is WithdrawalReason.OTHER)
+        current = self._store.get_entry(contributor, hash_set, entry_id)
+        is_operator = principal.role is Role.OPERATOR
+        is_wish = reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
+        code = Code.WITHDRAWN_BY_OPERATOR if is_operator else Code.WITHDRAWN_BY_CONTRIBUTOR
+        asked = Withdrawal(reason=reason, comment=comment, actor=principal.name, role=principal.role)
+        if validate_only:
+            if current.state is EntryState.WITHDRAWN:
+                return current
+            return msgspec.structs.replace(current, state=EntryState.WITHDRAWN, reasons=(code,), withdrawal=asked)
+        done = self._store.withdraw_entry(
             entry_id,
-            EntryState.WITHDRAWN,
-            (Code.WITHDRAWN_BY_OPERATOR if principal.role is Role.OPERATOR else Code.WITHDRAWN_BY_CONTRIBUTOR,),
-            validate_only,
-            request_id,
+            asked,
+            origin=Origin.PERSON_SHOWN if is_wish else Origin.OPERATOR if is_operator else Origin.CONTRIBUTOR,
+            code=code,
+            limit=None if is_operator or is_wish else WITHDRAWALS_A_DAY,
+            by=access.actor(principal),
+            request_id=request_id,
         )
+        self._follower.catch_up()
+        return done
+
+    def restore(
+        self,
+        principal: Principal,
+        contributor: str,
+        hash_set: str,
+        entry_id: int,
+        comment: str = "",
+        *,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> Entry:
+        """Take a withdrawal, or a request for one, back: the entry is what it was before, and lists may state its item again.
+
+        What an operator withdrew, or the person shown asked for, only an operator restores. An entry that stands is returned as it is.
+        Raises NotFound, PermissionDenied; FailedPrecondition when the item is stated by another entry that stands, or was erased.
+        """
+        access.allow_writing(principal, contributor)
+        _check_comment(comment, required=False)
+        current = self._store.get_entry(contributor, hash_set, entry_id)
+        lift: Sequence[int] = ()
+        if current.state is EntryState.WITHDRAWN:
+            if Code.ERASED in current.reasons:
+                raise FailedPrecondition(
+                    f"entry {current.name} was erased: nothing is left to restore",
+                    reason=Reason.ENTRY_WITHDRAWN,
+                    metadata={"entry": current.name},
+                )
+            self._refuse_if_stated_again(current)
+            lift = self._liftable(principal, current, EntryState.WITHDRAWN)
+        elif current.withdrawal is None:
+            return current
+        if validate_only:
+            return msgspec.structs.replace(current, state=EntryState.ACTIVE, reasons=(), withdrawal=None)
+        self._store.restore_entries(
+            [entry_id], by=access.actor(principal), comment=comment, lift=lift, request_id=request_id
+        )
+        self._follower.catch_up()
+        return self._store.get_entry(contributor, hash_set, entry_id)
 
     def quarantine(
         self,
@@ -82,17 +173,21 @@ class Entries:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Entry:
-        """Keep an active entry from matching until it is released. Raises NotFound, FailedPrecondition."""
+        """Keep an entry from matching until it is released, and what its contributor states of the item next, too.
+
+        Raises NotFound, FailedPrecondition.
+        """
         access.allow(principal, Role.OPERATOR)
-        return self._move(
-            contributor,
-            hash_set,
-            entry_id,
-            EntryState.QUARANTINED,
-            (Code.QUARANTINED_BY_OPERATOR,),
-            validate_only,
-            request_id,
-        )
+        current = self._standing(contributor, hash_set, entry_id)
+        if validate_only:
+            if current.state is EntryState.QUARANTINED:
+                return current
+            return msgspec.structs.replace(
+                current, state=EntryState.QUARANTINED, reasons=(Code.QUARANTINED_BY_OPERATOR,)
+            )
+        done = self._store.quarantine_entry(entry_id, by=access.actor(principal), request_id=request_id)
+        self._follower.catch_up()
+        return done
 
     def release(
         self,
@@ -106,95 +201,110 @@ class Entries:
     ) -> Entry:
         """Let a quarantined entry match: it does before this returns. Raises NotFound, FailedPrecondition for a withdrawn one.
 
-        It then replaces, at the same revision, what its import would have replaced: earlier imports' statements about the same item.
+        It then replaces, at the same revision, what its import would have replaced: earlier imports' statements about the same item. One
+        without a classification stays undecided: that it was released is no claim of harm.
         """
         access.allow(principal, Role.OPERATOR)
-        return self._move(contributor, hash_set, entry_id, EntryState.ACTIVE, (), validate_only, request_id)
-
-    def _move(
-        self,
-        contributor: str,
-        hash_set: str,
-        entry_id: int,
-        state: EntryState,
-        reasons: tuple[str, ...],
-        validate_only: bool,  # noqa: FBT001 - private; the callers have it as a keyword
-        request_id: str,
-    ) -> Entry:
-        current = self._store.get_entry(contributor, hash_set, entry_id)
-        if current.state is state:
+        current = self._standing(contributor, hash_set, entry_id)
+        if current.state is EntryState.ACTIVE:
             return current
+        if validate_only:
+            kept = tuple(r for r in current.reasons if r == Code.UNCLASSIFIED)
+            return msgspec.structs.replace(current, state=EntryState.ACTIVE, reasons=kept)
+        overtaken = [
+            e.id
+            for e in same_item(self._store, current)
+            if e.external_id == current.external_id and e.create_revision < current.create_revision
+        ]
+        done = self._store.release_entry(
+            entry_id,
+            supersede=overtaken,
+            lift=self._liftable(principal, current, EntryState.QUARANTINED),
+            by=access.actor(principal),
+            request_id=request_id,
+        )
+        self._follower.catch_up()
+        return done
+
+    def erase(
+        self, principal: Principal, contributor: str, hash_set: str, entry_id: int, *, validate_only: bool = False
+    ) -> Entry:
+        """Clear everything that an entry says about its item, for ever. Doing it twice is a success. Raises NotFound.
+
+        Its name stays, withdrawn, and a keyed trace that keeps its contributor's lists from bringing the item back.
+        """
+        access.allow(principal, Role.OPERATOR)
+        current = self._store.get_entry(contributor, hash_set, entry_id)
+        if validate_only or Code.ERASED in current.reasons:
+            return current
+        by = access.actor(principal)
+        if current.state is not EntryState.WITHDRAWN:
+            # First withdrawn, then erased: the matchers drop its digests while they can still be read.
+            self._store.withdraw_entries([entry_id], Code.WITHDRAWN_BY_OPERATOR, by=by, facts={"before": "erasure"})
+            self._follower.catch_up()
+        done = self._store.erase_entry(entry_id, secret=self._store.secret, by=by)
+        self._follower.catch_up()
+        return done
+
+    def _standing(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
+        """Return an entry that is not withdrawn. Raises NotFound, FailedPrecondition."""
+        current = self._store.get_entry(contributor, hash_set, entry_id)
         if current.state is EntryState.WITHDRAWN:
             raise FailedPrecondition(
-                f"entry {current.name} is withdrawn, and a withdrawal is final; contribute the item again",
+                f"entry {current.name} is withdrawn; restore it first, or contribute the item again",
                 reason=Reason.ENTRY_WITHDRAWN,
                 metadata={"entry": current.name},
             )
-        if validate_only:
-            return msgspec.structs.replace(current, state=state, reasons=reasons)
-        overtaken: list[int] = []
-        if state is EntryState.ACTIVE:
-            overtaken = [
-                e.id
-                for e in same_item(self._store, current)
-                if e.external_id == current.external_id and e.create_revision < current.create_revision
-            ]
-        moved, _ = self._store.set_entry_state(
-            entry_id, state, reasons, expected=current.state, supersede=overtaken, request_id=request_id
+        return current
+
+    def _refuse_if_stated_again(self, entry: Entry) -> None:
+        standing = [
+            e.name
+            for e in self._store.get_entries([int(name.rpartition("/")[2]) for name in entry.successors]).values()
+            if e.state is not EntryState.WITHDRAWN
+        ]
+        standing += [e.name for e in same_item(self._store, entry) if e.name not in standing]
+        if standing:
+            raise FailedPrecondition(
+                f"{standing[0]} states the item of {entry.name} now and stands; withdraw it first, or leave it at that",
+                reason=Reason.ENTRY_WITHDRAWN,
+                metadata={"entry": entry.name, "successor": standing[0]},
+            )
+
+    def _liftable(self, principal: Principal, entry: Entry, effect: EntryState) -> Sequence[int]:
+        """Return the entries whose holds keep this one's item where it is. Raises PermissionDenied when one is for an operator to lift."""
+        held = HeldItems(
+            self._store.holds(entry.contributor, entry.hash_set),
+            partial(trace_of, self._store.secret),
+            first_commit=None,
         )
-        self._follower.catch_up()
-        return moved
+        covering = held.about(entry)
+        if principal.role is not Role.OPERATOR and any(
+            h.effect is EntryState.QUARANTINED and h.entry_id != entry.id for h in covering
+        ):
+            raise PermissionDenied(
+                f"an operator put the item of {entry.name} into quarantine; only an operator restores it",
+                metadata={"role": principal.role, "requiredRoles": Role.OPERATOR},
+            )
+        holds = [h for h in covering if h.effect is effect]
+        erased = [hold for hold in holds if hold.traces]
+        if erased:
+            raise FailedPrecondition(
+                f"the item of {entry.name} was erased with entry {erased[0].entry_id}, and stays so",
+                reason=Reason.ENTRY_WITHDRAWN,
+                metadata={"entry": entry.name},
+            )
+        by_operator = [hold for hold in holds if hold.origin.is_operators]
+        if principal.role is not Role.OPERATOR and (by_operator or Code.WITHDRAWN_BY_OPERATOR in entry.reasons):
+            raise PermissionDenied(
+                f"entry {entry.name} was withdrawn by an operator or at the request of the person shown; only an operator restores it",
+                metadata={"role": principal.role, "requiredRoles": Role.OPERATOR},
+            )
+        return [hold.entry_id for hold in holds]
 
 
-class Reviews:
-    """Append-only statements about entries, by others than their contributor.
-
-    What is said of an entry is said of its contributor's statement on that item: it counts for the entries by which the contributor
-    states the item again, in the same hash set, be it as a newer statement or after a withdrawal.
-    """
-
-    def __init__(self, store: Store) -> None:
-        """Keep the store."""
-        self._store = store
-
-    def create(
-        self,
-        principal: Principal,
-        contributor: str,
-        hash_set: str,
-        entry_id: int,
-        review: Review,
-        *,
-        validate_only: bool = False,
-        request_id: str = "",
-    ) -> Review:
-        """Add a review; its author is the caller. Raises NotFound, also for an entry whose terms hide it from the caller."""
-        access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR)
-        entry = self._visible(principal, contributor, hash_set, entry_id)
-        review = msgspec.structs.replace(
-            review, entry_id=entry_id, author=principal.contributor or principal.name, create_time=now()
-        )
-        if validate_only:
-            return review
-        # The entry may have been replaced since the author was shown it.
-        newer = [e.id for e in same_item(self._store, entry)] if entry.state is EntryState.WITHDRAWN else []
-        return self._store.add_review(review, also=newer, request_id=request_id)
-
-    def list(
-        self, principal: Principal, contributor: str, hash_set: str, entry_id: int, page_size: int, after: int
-    ) -> tuple[list[Review], int]:
-        """Return an entry's reviews after id `after`, oldest first, and where to go on (0: no more)."""
-        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
-        self._visible(principal, contributor, hash_set, entry_id)
-        found = self._store.list_reviews(entry_id, page_size + 1, after)
-        return found[:page_size], found[page_size - 1].id if len(found) > page_size else 0
-
-    def _visible(self, principal: Principal, contributor: str, hash_set: str, entry_id: int) -> Entry:
-        """Return the entry. Raises NotFound, in the same words whether it does not exist or the caller may not know of it."""
-        terms = self._store.hash_sets().get(f"{contributor}/{hash_set}")
-        with suppress(NotFound):
-            entry = self._store.get_entry(contributor, hash_set, entry_id)
-            if terms is not None and access.may_see(principal, terms):
-                return entry
-        name = f"{contributor}/{hash_set}/{entry_id}"
-        raise NotFound(f"there is no entry {name[:150]!r} that this token may see", kind="Entry", name=name)
+def _check_comment(comment: str, *, required: bool) -> None:
+    if required and not comment.strip():
+        raise InvalidArgument.field("comment", "must say why, since the reason is OTHER", "REQUIRED")
+    if len(comment) > MAX_TEXT or "\0" in comment:
+        raise InvalidArgument.field("comment", f"must be at most {MAX_TEXT} characters without NUL", "TOO_LONG")

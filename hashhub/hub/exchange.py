@@ -32,8 +32,9 @@ import msgspec
 import pyroaring
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason, Unavailable
+from hashhub.hub import access
+from hashhub.hub.entries import disclosed
 from hashhub.model import (
-    TLP,
     ChangedEntry,
     ChangeKind,
     Contributor,
@@ -43,8 +44,6 @@ from hashhub.model import (
     HashSet,
     Principal,
     Review,
-    Role,
-    now,
 )
 from hashhub.store import Position
 
@@ -62,7 +61,6 @@ _PIECE: Final = 500  # entries read at a time
 _FORMAT: Final = 1  # of a position
 _MAC_BYTES: Final = 32
 _MAX_POSITION: Final = 1 << 20  # characters
-_PENDING: Final = "WITHDRAWAL_PENDING"
 
 
 class _Place(msgspec.Struct, array_like=True):
@@ -216,9 +214,9 @@ class _Page:
     def _sight(self) -> dict[int, HashSet]:
         """Return by key the hash sets whose entries the receiver may hold now."""
         keys = self._store.hash_set_keys()
-        sets = self._store.hash_sets()
-        visible = _visible(self._principal, sets)
-        return {key: sets[name] for key, name in keys.items() if name in visible}
+        registry = self._store.registry()
+        visible = access.sight(self._principal, registry, access.WayOut.FEED).visible
+        return {key: registry.hash_sets[name] for key, name in keys.items() if name in visible}
 
     def _tell_losses(self, sight: Mapping[int, HashSet], revision: int) -> bool:
         """Withdraw the hash sets that are not in sight any more, and note which ones came into sight."""
@@ -359,7 +357,7 @@ class _Page:
             line = ChangedEntry(
                 revision=revision or entry.update_revision,
                 kind=ChangeKind.UPSERT,
-                entry=_disclosed(self._principal, entry),
+                entry=disclosed(self._principal, entry),
                 reviews=told,
             )
             self._add(line, _size(entry) + 250 * len(told))
@@ -391,34 +389,3 @@ def _allow_mirroring(principal: Principal) -> None:
             reason=Reason.ROLE_NOT_ALLOWED,
             metadata={"token": principal.name},
         )
-
-
-def _visible(principal: Principal, sets: Mapping[str, HashSet]) -> set[str]:
-    """Return the names of the hash sets whose terms let their entries leave in bulk to this principal."""
-    return {name for name, hash_set in sets.items() if _permits(principal, hash_set)}
-
-
-def _permits(principal: Principal, hash_set: HashSet) -> bool:
-    if _is_insider(principal, hash_set.contributor):
-        return True
-    marking = hash_set.marking
-    named = {f"contributors/{principal.contributor}", f"tokens/{principal.name}"}
-    return (
-        marking.bulk
-        and (marking.expire_time is None or marking.expire_time > now())
-        and (not marking.recipients or bool(named & set(marking.recipients)))
-        and (not marking.permitted_purposes or bool(set(principal.purposes) & set(marking.permitted_purposes)))
-        and not (principal.acts_for_others and marking.tlp is TLP.AMBER_STRICT)
-    )
-
-
-def _is_insider(principal: Principal, contributor: str) -> bool:
-    return principal.role in {Role.OPERATOR, Role.AUDITOR} or principal.contributor == contributor
-
-
-def _disclosed(principal: Principal, entry: Entry) -> Entry:
-    """Return an entry without who asked for its withdrawal, and that somebody did, for all but its contributor and the hub's own."""
-    if (entry.withdrawal is None and _PENDING not in entry.reasons) or _is_insider(principal, entry.contributor):
-        return entry
-    reasons = tuple(r for r in entry.reasons if r != _PENDING)
-    return msgspec.structs.replace(entry, withdrawal=None, reasons=reasons)

@@ -22,6 +22,7 @@ from hashhub.model import ChangeKind, EntryState
 from hashhub.store import Position
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from hashhub.matcher import Matcher
@@ -80,8 +81,20 @@ class Mark:
 class Follower:
     """Applies the store's changes to the matcher, in order, on one thread at a time."""
 
-    def __init__(self, store: Store, matcher: Matcher, poll_interval: float, mark: Mark) -> None:
-        """`poll_interval`: seconds between looks for changes that others committed; `mark`: that of the matcher's snapshots."""
+    def __init__(
+        self,
+        store: Store,
+        matcher: Matcher,
+        poll_interval: float,
+        mark: Mark,
+        on_moved: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`poll_interval`: seconds between looks for changes that others committed; `mark`: that of the matcher's snapshots.
+
+        `on_moved` is called after changes were applied, before `catch_up` returns, and again by the next one when it returned False.
+        """
+        self._on_moved = on_moved
+        self._is_noted = False
         self._store = store
         self._matcher = matcher
         self._poll_interval = poll_interval
@@ -195,6 +208,8 @@ class Follower:
             self._looked = looked
             self._ready.set()
             moved = self._matcher.revision != before
+        if moved or not self._is_noted:
+            self._is_noted = self._on_moved()
         if moved:
             with self._moved:
                 self._moved.notify_all()

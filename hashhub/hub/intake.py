@@ -1,31 +1,46 @@
-"""Decides what becomes of every item of an import: within its own source, and against what the hub already holds.
+"""Decides what becomes of every item of an import: within its own source, and against its own hash set.
+
+Nothing else is looked at: no decision, count or reason depends on what other contributors, or other hash sets, state. What they say meets
+this statement when a policy decides.
 
 Two items are the *same item* when they share the contributor's own external id or, where the source has none, an exact digest; an
 item without any exact digest is the same as another with the very same hashes. Items with ids of their own stay apart even when they
 are about one file, but whoever states them (`Record.member`) must then not give that file two categories. What hygiene found in single
-records (hashhub.hygiene) comes staged; the rules here need all of the source, or the hub:
+records (hashhub.hygiene) comes staged; the rules here need the hash set, or all of the source:
 
-    within the source                                          against the hub
-    DUPLICATE_IN_SOURCE      same item, nothing contradicts:   IDENTICAL_ENTRY      the hash set holds it already: unchanged
-                             merged into the first             SUPERSEDED           the hash set holds another statement: replaced
-                                                                                    (by a quarantined one: on its release)
-    CONFLICTING_CATEGORIES   same item, or same file and       IN_BENIGN_SET        an exact digest is in a benign hash set:
-                             member, two raw values:                                quarantined
-                             all quarantined
-    CONTRADICTORY_BINDING    one digest bound to two digests   CONTRADICTORY_BINDING    as on the left, with another hash set's
-                             of another exact algorithm:                            entry: quarantined
-                             all quarantined                   ABSENT_FROM_LIST     a replacing list lacks it: withdrawn
-    SUPERSEDED               a later item of the source        WITHDRAWN_BY_SOURCE  the item names the entry: withdrawn, unless
-                             withdraws it                                           a later item states it again
+    the item in this hash set                              within the source
+    REGION_MISMATCH      the source names a region or      DUPLICATE_IN_SOURCE      same item, nothing contradicts: merged into the
+    SCHEME_MISMATCH      scheme that is not the set's:                              first
+                         quarantined                       CONFLICTING_CATEGORIES   same item, or same file and member, two raw
+    PURPOSE_MISMATCH     likewise the purpose                                       values: all quarantined
+    UNKNOWN_VALUE        no value of the set's scheme:     CONTRADICTORY_BINDING    one digest bound to two digests of another exact
+                         quarantined                                                algorithm: all quarantined
+    UNCLASSIFIED         no value where one is due:        SUPERSEDED               a later item of the source withdraws it
+                         quarantined, or undecided
+
+    against the hash set's own entries
+    IDENTICAL_ENTRY      it states this already: unchanged
+    SUPERSEDED           it holds another statement about the item: replaced (by a quarantined one: on its release)
+    ABSENT_FROM_LIST     a replacing list lacks it: withdrawn
+    WITHDRAWN_BY_SOURCE  the item names the entry: withdrawn, unless a later item states it again
+    STAYS_WITHDRAWN      the item was withdrawn by hand, or this list is older than the source's own deletion message (hub.holds)
+    QUARANTINED_BY_OPERATOR  an operator put the item into quarantine: every newer statement about it waits there too
+
+A value is due when the scheme demands one (`value_required`), and when the source's format carries classifications: then an item without
+one says nothing. Only a benign hash set without a scheme goes without: no value means anything there, so that none is missing.
+In a hash set whose operator chose `Unclassified.LISTED` such an item is active and undecided, whatever the scheme demands: the
+operator has said so about this very list, and being listed is all that such an entry then states. A benign set has no undecided entries.
 
 Reviews stay with the item: those of an entry that this import replaces count for the new one, and so do those of a withdrawn entry
-that shares its external id or an exact digest. Whoever disputed it need not do so again.
+that shares its external id or an exact digest. Whoever disputed it need not do so again. What the source says of others' opinions is kept as
+theirs inside the contributor, `CONTRIBUTOR/AUTHOR`.
 
 Columns of digests are compared with numpy; Python looks only at the few items where something is found.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
@@ -36,8 +51,8 @@ from hashhub.connector import PURPOSE_TAG
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import ALGORITHMS, Hash, Metric
 from hashhub.hygiene import Code
+from hashhub.item import states_the_same, union
 from hashhub.model import (
-    NO_FLAGS,
     Action,
     Classification,
     Counts,
@@ -45,7 +60,6 @@ from hashhub.model import (
     Entry,
     EntryState,
     Finding,
-    Flags,
     HashSet,
     Purpose,
     Record,
@@ -53,22 +67,29 @@ from hashhub.model import (
     Reject,
     ReviewKind,
     SchemeStatus,
+    Unclassified,
 )
+from hashhub.schemes import is_name
+from hashhub.trust.policy import COUNTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from hashhub.matcher import Matcher
+    from hashhub.hub.holds import HeldItems
     from hashhub.schemes import Scheme
     from hashhub.store import Store
+    from hashhub.store.holds import Hold
 
 _T = TypeVar("_T")
 
 _LIVE: Final = (EntryState.ACTIVE, EntryState.QUARANTINED)
 _LOOKUP: Final = 2_000  # digests or ids asked of the store at a time
+# A source with a digest for every so many entries of the hash set: reading all of them costs less than looking for each digest.
+_STREAMED_SHARE: Final = 8
 _HEAD: Final = 8  # bytes of a digest that are compared first; every algorithm's has as many
+_NO_HEADS: Final = np.empty(0, np.uint64)
 _PURPOSES: Final = {PURPOSE_TAG + p.lower(): p for p in Purpose}
 
 
@@ -89,12 +110,17 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
 
 
 class NewEntry(msgspec.Struct, frozen=True):
-    """An entry to write: the record, with what duplicates of it add. `earlier`: ids of the entries about the same item before it."""
+    """An entry to write: the record, with what duplicates of it add, and its reviews under their authors' full names.
+
+    `earlier`: ids of the entries about the same item before it. `is_harmless`: its classification leaves no harm possible, in a hash set
+    whose purpose does not say so already, so that it speaks against whoever claims harm.
+    """
 
     record: Record
     state: EntryState
     reasons: tuple[str, ...]
     earlier: tuple[int, ...] = ()
+    is_harmless: bool = False
 
 
 class _Gist(NamedTuple):
@@ -129,14 +155,10 @@ class _Column:
         if not len(self.digests) or not digests:
             return
         heads = np.frombuffer(b"".join([d[:_HEAD] for d in digests]), np.uint64)
-        for row in np.flatnonzero(np.isin(self._heads(), heads)):
+        for row in np.flatnonzero(np.isin(_heads(self.digests), heads)):
             digest = self.digests[row].tobytes()
             if digest in digests:
                 yield int(self.items[row]), digest
-
-    def _heads(self) -> NDArray[np.uint64]:
-        """Return the beginnings of the digests, which tell nearly all of them apart, as numbers."""
-        return np.ascontiguousarray(self.digests[:, :_HEAD]).view(np.uint64).ravel()
 
     def of(self, item: int) -> bytes | None:
         at = int(np.searchsorted(self.items, item))
@@ -146,7 +168,7 @@ class _Column:
         """Yield the items of each digest that more than one item has."""
         if len(self.digests) < 2:  # noqa: PLR2004 - nothing to compare
             return
-        key = self._heads()
+        key = _heads(self.digests)
         order = np.argsort(key, kind="stable")
         same = key[order][1:] == key[order][:-1]
         groups: dict[bytes, list[int]] = defaultdict(list)
@@ -162,25 +184,42 @@ class Intake:
     """The decisions about one import. Call `decide` once; then the attributes and iterators are final.
 
     `counts`; `entry_count`: entries to write; `superseded`, `absent`, `withdrawn`: ids of entries to withdraw, ascending;
-    `reviews`: what the source says about entries that stay as they are, as (entry id, author, kind, comment); `restated`: pairs of entry
-    ids about the same item, the earlier and the one that stays as it is; `live_count`: active and quarantined entries of the hash set
-    before a replacing import.
+    `deletion_times`: what the source gives as the time of its deletion messages, by id of the entry withdrawn; `overtaken`: ids of entries
+    that a deletion message of the source withdrew before and that this newer list states again; `reviews`: what the source
+    says about entries that stay as they are, as (entry id, author, kind, comment); `restated`: pairs of entry ids about the same item, the
+    earlier and the one that stays as it is; `live_count`: active and quarantined entries of the hash set before a replacing import.
     """
 
     def __init__(
-        self, store: Store, matcher: Matcher, hash_set: HashSet, scheme: Scheme | None, *, replace: bool
+        self,
+        store: Store,
+        hash_set: HashSet,
+        scheme: Scheme | None,
+        holds: HeldItems,
+        *,
+        replace: bool,
+        has_classifications: bool | None,
     ) -> None:
-        """`scheme` is the hash set's, or None when its items carry no classification."""
+        """`scheme` is the hash set's, or None. `has_classifications`: whether the source's format carries them; None: not stated."""
         self._store = store
-        self._matcher = matcher
         self._hash_set = hash_set
         self._scheme = scheme
+        self._holds = holds
         self._replace = replace
+        self._has_classifications = has_classifications
         self._resolved: dict[str, Classification | None] = {}
         self._columns: dict[str, _Column] = {a.name: _Column() for a in ALGORITHMS.values() if a.metric is Metric.EXACT}
         self._external: dict[str, list[int]] = {}  # contributed items by external id
         self._removals: dict[int, Record] = {}  # items that ask for a withdrawal
         self._bare: dict[tuple[Hash, ...], list[int]] = {}  # items with neither external id nor exact digest
+        self._without_value = array("q")  # items that may lack a value
+        self._has_values = False  # some item has a value
+        self._unclassified: NDArray[np.bool_] = np.empty(0, np.bool_)  # by item: a value was due, and there is none
+        self._overtaken: dict[
+            int, list[int]
+        ] = {}  # item -> entries that the source withdrew before, and now states again
+        self._withdrawn_by: dict[int, Hold] = {}  # item -> what keeps it from coming back
+        self._own_heads: dict[str, NDArray[np.uint64]] | None = None  # of all live entries of the hash set, if read
         self._outcome: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._gists: list[_Gist] = []  # the distinct ones
         self._gist: NDArray[np.uint32] = np.empty(0, np.uint32)  # by item, where in `_gists`; of contributed items only
@@ -196,33 +235,49 @@ class Intake:
         self.superseded: list[int] = []
         self.absent: list[int] = []
         self.withdrawn: list[int] = []
+        self.deletion_times: dict[int, str] = {}
+        self.overtaken: list[int] = []
         self.reviews: list[tuple[int, str, ReviewKind, str]] = []
         self.restated: list[tuple[int, int]] = []
         self.live_count = 0
 
-    def classification(self, value: str) -> Classification:
-        """Return a raw value with what it implies in the hash set's scheme; one that the scheme lacks is kept and implies nothing."""
-        found = self._resolve(value)
-        if found is None:
-            scheme = self._scheme
-            found = Classification(
-                scheme=scheme.id if scheme else "",
-                version=scheme.version if scheme else "",
-                region=scheme.region if scheme else "",
-                value=value,
-                status=SchemeStatus.DRAFT,  # nobody verified what it means: should it be released, it leads to no automatic match
-                dimensions={},
-            )
-        return found
+    def classification(self, record: Record) -> Classification:
+        """Return a record's raw value with what it implies in the hash set's scheme.
+
+        One that the scheme lacks, and one that the source says is of another scheme, is kept and implies nothing.
+        """
+        scheme_id, version, region = "", "", record.region
+        if not self._is_of_another_scheme(record):
+            if (known := self._resolve(record.value)) is not None:
+                return known
+            if self._scheme is not None:
+                scheme_id, version, region = self._scheme.id, self._scheme.version, self._scheme.region
+        else:
+            scheme_id, _, version = record.scheme.partition("@")
+        return Classification(
+            scheme=scheme_id,
+            version=version,
+            region=region,
+            value=record.value,
+            status=SchemeStatus.DRAFT,  # nobody verified what it means: should it be released, it leads to no automatic match
+            dimensions={},
+        )
+
+    def _is_of_another_scheme(self, record: Record) -> bool:
+        scheme = self._scheme
+        return scheme is not None and (
+            scheme.contradicts_region(record.region) or scheme.contradicts_name(record.scheme)
+        )
 
     def _resolve(self, value: str) -> Classification | None:
         if value not in self._resolved:
             self._resolved[value] = self._scheme.resolve(value) if self._scheme and value else None
         return self._resolved[value]
 
-    def _meaning(self, value: str) -> str:
-        """Return the raw value as its scheme spells it, so that two spellings of one value do not differ."""
-        return self.classification(value).value if value else ""
+    def _spelling(self, value: str) -> str:
+        """Return the raw value as the hash set's scheme spells it, so that two spellings of one value do not differ."""
+        known = self._resolve(value)
+        return value if known is None else known.value
 
     def decide(self, batches: Callable[[], Iterable[Batch]]) -> None:
         """Decide about every item. `batches` gives the staged batches from the beginning; it is called two or three times.
@@ -232,9 +287,18 @@ class Intake:
         reject_count = self._collect(batches())
         if self._replace:
             self._require_a_full_list()
+        self._find_unclassified()
         self._within_the_source(batches)
-        self._against_the_hub(batches)
+        self._against_the_hash_set(batches)
         counts = Counter(self._outcome.tolist())
+        self.overtaken = sorted(
+            {
+                e
+                for item, ids in self._overtaken.items()
+                if self._outcome[item] == _CODE[Disposition.ACCEPTED]
+                for e in ids
+            }
+        )
         self.entry_count = counts[_CODE[Disposition.ACCEPTED]] + counts[_CODE[Disposition.QUARANTINED]]
         self.counts = Counts(
             items=len(self._outcome) + reject_count,
@@ -244,6 +308,7 @@ class Intake:
             duplicate=counts[_CODE[Disposition.DUPLICATE]],
             unchanged=counts[_CODE[Disposition.UNCHANGED]],
             withdrawn=counts[_CODE[Disposition.WITHDRAWN]],
+            stays_withdrawn=counts[_CODE[Disposition.STAYS_WITHDRAWN]],
             noted=self._noted,
             superseded=len(self.superseded),
             absent=len(self.absent),
@@ -258,15 +323,20 @@ class Intake:
                 batch.staged, self._outcome[item : item + len(batch.staged)].tolist(), strict=True
             ):
                 if outcome in (accepted, quarantined):
-                    reasons = staged.reasons
-                    if item in self._remarks:
-                        reasons = tuple(dict.fromkeys((*reasons, *(code for code, _ in self._remarks[item]))))
-                    state = EntryState.ACTIVE if outcome == accepted else EntryState.QUARANTINED
+                    record = self._merged.get(item, staged.record)
+                    reasons: tuple[str, ...] = ()
+                    if outcome == quarantined:
+                        reasons = tuple(dict.fromkeys((*staged.reasons, *(c for c, _ in self._remarks.get(item, ())))))
+                    if self._is_unclassified(item, record) and Code.UNCLASSIFIED not in reasons:
+                        reasons = (*reasons, Code.UNCLASSIFIED.value)
+                    if record.reviews:
+                        record = msgspec.structs.replace(record, reviews=tuple(map(self._attributed, record.reviews)))
                     yield NewEntry(
-                        self._merged.get(item, staged.record),
-                        state,
-                        reasons if outcome == quarantined else (),
+                        record,
+                        EntryState.ACTIVE if outcome == accepted else EntryState.QUARANTINED,
+                        reasons,
                         self._earlier.get(item, ()),
+                        bool(record.value) and self._is_harmless(record),
                     )
                 item += 1
 
@@ -320,6 +390,7 @@ class Intake:
     def _collect(self, batches: Iterable[Batch]) -> int:
         """Read the columns; return the number of the connector's own rejects."""
         outcomes: list[NDArray[np.uint8]] = []
+        has_holds = bool(self._holds)
         gists: list[NDArray[np.uint32]] = []
         number_of: dict[_Gist, int] = {}
         reject_count = item = 0
@@ -340,7 +411,9 @@ class Intake:
                 else:
                     outcome.append(_CODE[self._classify(item, staged)])
                     is_bare = not record.external_id
-                    what = _Gist(not is_bare, record.member, self._meaning(record.value))
+                    if has_holds:
+                        self._hold(item, record, outcome)
+                    what = _Gist(not is_bare, record.member, self._spelling(record.value))
                     gist[at] = number_of.setdefault(what, len(number_of))
                     if record.external_id:
                         self._external.setdefault(record.external_id, []).append(item)
@@ -375,12 +448,17 @@ class Intake:
     def _classify(self, item: int, staged: Staged) -> Disposition:
         """Return the item's disposition after its raw value was looked up in the scheme."""
         record = staged.record
+        if record.value:
+            self._has_values = True
+        else:
+            self._without_value.append(item)
         if self._scheme and self._scheme.contradicts_region(record.region):
-            self._remark(
-                item,
-                Code.REGION_MISMATCH,
-                f"the file says region {record.region[:20]}, the hash set's scheme is for {self._scheme.region}",
-            )
+            text = f"the file says region {record.region[:20]}, the hash set's scheme is for {self._scheme.region}"
+            self._remark(item, Code.REGION_MISMATCH, text)
+            return Disposition.QUARANTINED
+        if self._scheme and self._scheme.contradicts_name(record.scheme):
+            text = f"the source's values are of {record.scheme[:80]!r}, those of the hash set of {self._scheme.name}"
+            self._remark(item, Code.SCHEME_MISMATCH, text)
             return Disposition.QUARANTINED
         purpose = self._hash_set.purpose
         stated = next((_PURPOSES[t] for t in record.tags if t in _PURPOSES), purpose)
@@ -400,14 +478,57 @@ class Intake:
             else:
                 text = (
                     f"the hash set has no scheme to say what {value} means; import into one that has "
-                    "(hashhub hash-set create CONTRIBUTOR/SET --scheme ID)"
+                    f"(hashhub hash-set create CONTRIBUTOR/SET --scheme {record.scheme if is_name(record.scheme) else 'ID'})"
                 )
             self._remark(item, Code.UNKNOWN_VALUE, text)
             return Disposition.QUARANTINED
-        if not record.value and self._scheme and self._scheme.value_required:
-            self._remark(item, Code.UNCLASSIFIED, f"the item has no value of {self._hash_set.scheme}")
-            return Disposition.QUARANTINED
         return staged.disposition
+
+    def _find_unclassified(self) -> None:
+        """Quarantine the items that lack a value where one is due, unless the operator has the hash set list them as undecided."""
+        self._unclassified = np.zeros(len(self._outcome), np.bool_)
+        has_classifications = self._has_classifications
+        if has_classifications is None:
+            has_classifications = self._scheme is not None or self._has_values
+        if self._scheme is None and self._hash_set.purpose is Purpose.BENIGN:
+            return
+        if not has_classifications and not (self._scheme and self._scheme.value_required):
+            return
+        self._unclassified[np.frombuffer(self._without_value, np.int64)] = True
+        if self._hash_set.unclassified is Unclassified.LISTED and self._hash_set.purpose is not Purpose.BENIGN:
+            return  # in a benign set there would be nothing to be undecided about but whether it clears
+        text = f"the item has no value of {self._scheme.name}" if self._scheme else "the item has no classification"
+        for item in self._without_value:
+            self._settle(item, Disposition.QUARANTINED, Code.UNCLASSIFIED, text)
+
+    def _is_unclassified(self, item: int, record: Record) -> bool:
+        """Whether the item lacks a value that is due, also after what duplicates of it say."""
+        return not record.value and bool(self._unclassified[item])
+
+    def _is_harmless(self, record: Record) -> bool:
+        """Whether a record's value leaves no harm possible, in a hash set of which that cannot be told from its purpose."""
+        if self._hash_set.purpose in {Purpose.BENIGN, Purpose.TEST}:
+            return False
+        verdicts = self.classification(record).dimensions.get("verdict", ())
+        return bool(verdicts) and COUNTABLE.isdisjoint(verdicts)
+
+    def _attributed(self, review: RecordReview) -> RecordReview:
+        """Return a review of the source as that of a member of the contributor: whatever the source says, it is nobody else's word."""
+        return RecordReview(review.kind, f"{self._hash_set.contributor}/{review.author}", review.comment)
+
+    def _hold(self, item: int, record: Record, outcome: bytearray) -> None:
+        """Note what holds the item; `outcome` ends with its own, which an operator's quarantine changes."""
+        standing = self._holds.of(record)
+        overtaken = [h.entry_id for h in self._holds.about(record) if h not in standing]
+        if overtaken:
+            self._overtaken[item] = overtaken
+        for hold in standing:
+            if hold.effect == "WITHDRAWN":
+                self._withdrawn_by.setdefault(item, hold)
+            else:
+                outcome[-1] = _CODE[Disposition.QUARANTINED]
+                text = "an operator put this item into quarantine; it waits there until an operator releases it"
+                self._remark(item, Code.QUARANTINED_BY_OPERATOR, text)
 
     def _within_the_source(self, batches: Callable[[], Iterable[Batch]]) -> None:
         one = _Groups()  # the same item, to be merged
@@ -426,9 +547,9 @@ class Intake:
                 one.join(unnamed)
                 for same in (unnamed, *by_member.values()):
                     akin.join(same)
-        for items in (*self._external.values(), *self._bare.values()):
-            one.join(items)
-            akin.join(items)
+        for group in (*self._external.values(), *self._bare.values()):
+            one.join(group)
+            akin.join(group)
         self._withdraw_earlier()
         conflicts = [
             g for g in map(self._still_entries, akin.all()) if len({self._gist_of(i).value for i in g} - {""}) > 1
@@ -503,8 +624,8 @@ class Intake:
                 continue  # each stays visible on its own
             first = next((i for i in same if found[i].value), same[0])
             rest = [i for i in same if i != first]
-            union = _union([found[first], *(found[i] for i in rest)])
-            if twofold := self._twofold(union):
+            merged = union([found[first], *(found[i] for i in rest)])
+            if twofold := self._twofold(merged):
                 # No two of them share the one digest and differ in the other, yet all of them cannot be one item.
                 for i in same:
                     self._settle(
@@ -514,13 +635,15 @@ class Intake:
                         f"what the source states about the same item adds up to two {twofold} digests",
                     )
                 continue
-            self._merged[first] = union
+            self._merged[first] = merged
             for i in rest:
                 suspect = [n for n in staged_of[i].notes if n[0] in staged_of[i].reasons]
                 for code, detail in (*suspect, *self._remarks.get(i, ())):
-                    if code != Code.UNCLASSIFIED or not union.value:  # the union holds what is suspect about its parts
+                    if code != Code.UNCLASSIFIED or not merged.value:  # the union holds what is suspect about its parts
                         self._outcome[first] = _CODE[Disposition.QUARANTINED]
                         self._remark(first, code, detail)
+                if i in self._withdrawn_by:
+                    self._withdrawn_by.setdefault(first, self._withdrawn_by[i])
                 self._outcome[i] = _CODE[Disposition.DUPLICATE]
                 self._remarks[i] = [
                     (
@@ -534,9 +657,10 @@ class Intake:
         names = [h.algorithm for h in self._exact(record)]
         return next((name for name in names if names.count(name) > 1), "")
 
-    def _against_the_hub(self, batches: Callable[[], Iterable[Batch]]) -> None:
+    def _against_the_hash_set(self, batches: Callable[[], Iterable[Batch]]) -> None:
         same = self._known_items()
-        kept, replaced = self._compare(same, batches()) if same else (set[int](), set[int]())
+        must_compare = same or self._withdrawn_by
+        kept, replaced = self._compare(same, batches()) if must_compare else (set[int](), set[int]())
         self.superseded = sorted(replaced - kept)
         self._remove(kept | replaced)
         if self._replace:
@@ -546,42 +670,46 @@ class Intake:
             self.absent = live[~np.isin(live, accounted)].tolist()
 
     def _known_items(self) -> dict[int, set[int]]:
-        """Return, by item, the ids of the hash set's entries of the same item; settle items that clash with other hash sets' entries.
+        """Return, by item, the ids of the hash set's entries of the same item: live ones, and withdrawn ones that were reviewed.
 
-        Live ones, and withdrawn ones that were reviewed. Ids only: a list of a million known items must not bring a million entries into
-        memory.
+        Ids only: a list of a million known items must not bring a million entries into memory.
         """
         same: dict[int, set[int]] = defaultdict(set)
         mine = (self._hash_set.contributor, self._hash_set.id)
-        sets = self._store.hash_sets()
-        waiting = self._quarantined()
-        for name, column in self._columns.items():
-            for _, items, entry in self._known(name, column.digests, column.items.tolist()):
-                for item in items:
-                    if (entry.contributor, entry.hash_set) != mine:
-                        self._clash(item, name, entry, sets)
-                    elif not entry.external_id and not self._gist_of(item).is_named:
-                        same[item].add(entry.id)
-            for item, digest in column.having(waiting[name]):
-                if not self._gist_of(item).is_named:
-                    same[item].update(e.id for e in waiting[name][digest] if not e.external_id)
-        bare: dict[str, list[tuple[Hash, ...]]] = defaultdict(list)
-        for hashes in self._bare:
-            bare[hashes[0].algorithm].append(hashes)
-        for name, keys in bare.items():
-            digests = np.frombuffer(b"".join([k[0].digest for k in keys]), np.uint8).reshape(len(keys), -1)
-            found = [(k, entry) for _, ks, entry in self._known(name, digests, keys) for k in ks]
-            found += [(k, entry) for k in keys for entry in waiting[name].get(k[0].digest, ())]
-            for key, entry in found:
-                if (entry.contributor, entry.hash_set) == mine and set(entry.hashes) == set(key):
-                    for item in self._bare[key]:
-                        same[item].add(entry.id)
-        for ids in _parts(list(self._external)):
-            for external_id, entries in self._store.existing_by_external_ids(*mine, ids).items():
-                for item in self._external[external_id]:
-                    same[item].update(e.id for e in entries)
+        count = sum(self._store.entry_count(*mine, state) for state in _LIVE)
+        if count:
+            if sum(len(c.items) for c in self._columns.values()) * _STREAMED_SHARE >= count:
+                self._own_heads = self._read_own_heads()
+            for name, column in self._columns.items():
+                for _, holders, entry in self._own(name, column.digests, column.items.tolist()):
+                    if not entry.external_id:
+                        for item in holders:
+                            if not self._gist_of(item).is_named:
+                                same[item].add(entry.id)
+            bare: dict[str, list[tuple[Hash, ...]]] = defaultdict(list)
+            for hashes in self._bare:
+                bare[hashes[0].algorithm].append(hashes)
+            for name, keys in bare.items():
+                digests = np.frombuffer(b"".join([k[0].digest for k in keys]), np.uint8).reshape(len(keys), -1)
+                for _, held, entry in self._own(name, digests, keys):
+                    for key in held:
+                        if set(entry.hashes) == set(key):
+                            for item in self._bare[key]:
+                                same[item].add(entry.id)
+            for ids in _parts(list(self._external)):
+                for external_id, entries in self._store.existing_by_external_ids(*mine, ids).items():
+                    for item in self._external[external_id]:
+                        same[item].update(e.id for e in entries)
         self._add_withdrawn(same)
         return same
+
+    def _read_own_heads(self) -> dict[str, NDArray[np.uint64]]:
+        """Return the beginnings of all digests of the hash set's live entries, by algorithm."""
+        parts: dict[str, list[NDArray[np.uint64]]] = defaultdict(list)
+        for page in self._store.live_digests(self._hash_set.contributor, self._hash_set.id):
+            for name, digests in page.items():
+                parts[name].append(_heads(digests))
+        return {name: np.unique(np.concatenate(heads)) for name, heads in parts.items()}
 
     def _add_withdrawn(self, same: dict[int, set[int]]) -> None:
         """Add withdrawn entries that were reviewed. A shared exact digest is enough whatever the external ids: it is the same file."""
@@ -599,44 +727,29 @@ class Intake:
             for item, digest in self._columns[name].having(withdrawn):
                 same[item] |= withdrawn[digest]
 
-    def _known(
+    def _own(
         self, name: str, digests: NDArray[np.uint8], holders: Sequence[_T]
     ) -> Iterator[tuple[bytes, list[_T], Entry]]:
-        """Yield each active entry of the hub that has one of the digests, uint8[n, bytes], with the digest and its holders in the source."""
+        """Yield each live entry of the hash set that has one of the digests, uint8[n, bytes], with the digest and its holders.
+
+        The store is asked about few of many digests. What it is asked depends on the source and the hash set alone: the matcher,
+        which knows every digest of the hub, would make an import take longer where others have the item.
+        """
         if not len(digests):
             return
-        # The matcher knows every active digest, so that the store is asked about few.
-        for rows in _parts(np.flatnonzero(self._matcher.contains(name, digests)).tolist()):
+        rows = np.arange(len(digests))
+        if self._own_heads is not None:
+            rows = np.flatnonzero(np.isin(_heads(digests), self._own_heads.get(name, _NO_HEADS)))
+        for part in _parts(rows.tolist()):
             by_digest: dict[bytes, list[_T]] = defaultdict(list)
-            for row in rows:
+            for row in part:
                 by_digest[digests[row].tobytes()].append(holders[row])
-            for digest, entries in self._store.entries_by_digests(name, list(by_digest)).items():
+            for digest, entries in self._live_entries(name, list(by_digest)).items():
                 for entry in entries:
                     yield digest, by_digest[digest], entry
 
-    def _clash(self, item: int, name: str, entry: Entry, sets: Mapping[str, HashSet]) -> None:
-        """Quarantine an item whose digest another hash set's entry has, if that set is benign or the two contradict each other."""
-        is_benign = sets[f"{entry.contributor}/{entry.hash_set}"].purpose is Purpose.BENIGN
-        if is_benign and self._hash_set.purpose is not Purpose.BENIGN:
-            text = f"its {name} digest is in a benign hash set of the hub"
-            self._settle(item, Disposition.QUARANTINED, Code.IN_BENIGN_SET, text)
-        for h in self._exact(entry):
-            mine = self._columns[h.algorithm].of(item)
-            if mine is not None and mine != h.digest and h.algorithm != name:
-                text = f"another hash set of the hub binds its {name} digest to a different {h.algorithm} digest"
-                self._settle(item, Disposition.QUARANTINED, Code.CONTRADICTORY_BINDING, text)
-
-    def _quarantined(self) -> dict[str, dict[bytes, list[Entry]]]:
-        """Return the hash set's quarantined entries by algorithm and digest: the matcher does not hold them."""
-        waiting: dict[str, dict[bytes, list[Entry]]] = {name: defaultdict(list) for name in ALGORITHMS}
-        contributor, hash_set = self._hash_set.contributor, self._hash_set.id
-        after = 0
-        while page := self._store.list_entries(contributor, hash_set, (EntryState.QUARANTINED,), _LOOKUP, after):
-            for entry in page:
-                for h in entry.hashes:
-                    waiting[h.algorithm][h.digest].append(entry)
-            after = page[-1].id
-        return waiting
+    def _live_entries(self, name: str, digests: Sequence[bytes]) -> dict[bytes, list[Entry]]:
+        return self._store.live_entries_by_digests(self._hash_set.contributor, self._hash_set.id, name, digests)
 
     def _compare(self, same: Mapping[int, set[int]], batches: Iterable[Batch]) -> tuple[set[int], set[int]]:
         """Settle items that the hash set already has; return the ids of entries that stay, and of those that a newer statement replaces.
@@ -649,17 +762,24 @@ class Intake:
         replaced: set[int] = set()
         first = 0
         for batch in batches:
-            items = range(first, first + len(batch.staged))
-            first = items.stop
-            known = self._store.get_entries({e for i in items if i in same for e in same[i]})
-            for item, staged in zip(items, batch.staged, strict=True):
-                if item not in same or self._outcome[item] not in (accepted, quarantined):
+            numbers = range(first, first + len(batch.staged))
+            first = numbers.stop
+            wanted = {e for i in numbers if i in same for e in same[i]}
+            known = self._store.get_entries(
+                wanted | {self._withdrawn_by[i].entry_id for i in numbers if i in self._withdrawn_by}
+            )
+            for item, staged in zip(numbers, batch.staged, strict=True):
+                hold = self._withdrawn_by.get(item)
+                if (item not in same and hold is None) or self._outcome[item] not in (accepted, quarantined):
                     continue
                 record = self._merged.get(item, staged.record)
-                entries = [known[e] for e in sorted(same[item]) if e in known]
+                entries = [known[e] for e in sorted(same.get(item, ())) if e in known]
                 live = [e for e in entries if e.state is not EntryState.WITHDRAWN]
+                if hold is not None and not live:
+                    self._keep_withdrawn(item, hold, known.get(hold.entry_id))
+                    continue
                 new_reviews = self._new_reviews(record, entries)
-                twin = next((e for e in live if self._is_identical(e, record)), None)
+                twin = next((e for e in live if self._is_identical(e, item, record)), None)
                 waits = self._outcome[item] == quarantined if twin is None else twin.state is EntryState.QUARANTINED
                 active = [e for e in live if waits and e.state is EntryState.ACTIVE]
                 kept.update(e.id for e in active)
@@ -677,25 +797,36 @@ class Intake:
                 self.restated += [(e.id, twin.id) for e in entries if e.state is EntryState.WITHDRAWN]
                 self._outcome[item] = _CODE[Disposition.UNCHANGED]
                 self._remarks[item] = [(Code.IDENTICAL_ENTRY, f"entry {twin.name} already states exactly this")]
-                self.reviews += [(twin.id, v.author, v.kind, v.comment) for v in new_reviews]
+                self.reviews += [(twin.id, v.author, v.kind, v.comment) for v in map(self._attributed, new_reviews)]
         return kept, replaced
 
+    def _keep_withdrawn(self, item: int, hold: Hold, entry: Entry | None) -> None:
+        """Let an item stay withdrawn, and say by which entry and who may restore it."""
+        name = entry.name if entry is not None else f"{self._hash_set.name}/{hold.entry_id}"
+        who = "the contributor or an operator" if hold.origin in {"CONTRIBUTOR", "SOURCE"} else "only an operator"
+        why = "by a newer deletion message of the source" if hold.origin == "SOURCE" else "by hand"
+        self._outcome[item] = _CODE[Disposition.STAYS_WITHDRAWN]
+        text = f"{name} was withdrawn {why} and stays so; to restore it: hashhub entry restore {name} ({who})"
+        self._remarks[item] = [(Code.STAYS_WITHDRAWN, text)]
+
     def _new_reviews(self, record: Record, entries: Sequence[Entry]) -> tuple[RecordReview, ...]:
-        """Return the record's reviews that no entry about the item has word for word."""
+        """Return the record's reviews that no entry about the item has word for word from the same author."""
         if not record.reviews:
             return ()
         known = self._store.reviews_of([e.id for e in entries])
         stated = {(r.kind, r.author, r.comment) for reviews in known.values() for r in reviews}
-        return tuple(v for v in dict.fromkeys(record.reviews) if (v.kind, v.author, v.comment) not in stated)
+        return tuple(
+            v for v in dict.fromkeys(record.reviews) if (v.kind, self._attributed(v).author, v.comment) not in stated
+        )
 
-    def _is_identical(self, entry: Entry, record: Record) -> bool:
-        """Tell whether a live entry states exactly what the record states. The source's own time stamp does not count."""
+    def _is_identical(self, entry: Entry, item: int, record: Record) -> bool:
+        """Tell whether a live entry states exactly what the record states, an undecided one the same nothing."""
+        stated = self.classification(record) if record.value else None
+        known = entry.classification
         return (
-            (entry.classification.value if entry.classification else "") == self._meaning(record.value)
-            and set(entry.hashes) == set(record.hashes)
-            and entry.flags == record.flags
-            and (entry.media_type, entry.media_size, entry.series, entry.tags, entry.quality, entry.provenance.member)
-            == (record.media_type, record.media_size, record.series, record.tags, record.quality, record.member)
+            (known and (known.scheme, known.value)) == (stated and (stated.scheme, stated.value))
+            and (Code.UNCLASSIFIED in entry.reasons) == self._is_unclassified(item, record)
+            and states_the_same(entry, record)
         )
 
     def _remove(self, restated: set[int]) -> None:
@@ -719,6 +850,8 @@ class Intake:
                     found = {e.id: e for e in known if set(e.hashes) == set(record.hashes)}
                 gone = {i: e for i, e in found.items() if i not in restated}
                 withdrawn |= gone.keys()
+                if record.source_time:
+                    self.deletion_times |= dict.fromkeys(gone, record.source_time)
                 if gone:
                     text = f"withdrawn: {', '.join(e.name for e in gone.values())}"
                     self._remark(item, Code.WITHDRAWN_BY_SOURCE, text)
@@ -732,15 +865,14 @@ class Intake:
 
     def _own_entries(self, hashes: Iterable[Hash]) -> dict[Hash, list[Entry]]:
         """Return the hash set's live entries that have one of the hashes, by hash."""
-        mine = (self._hash_set.contributor, self._hash_set.id)
         wanted: dict[str, list[bytes]] = defaultdict(list)
         for h in hashes:
             wanted[h.algorithm].append(h.digest)
-        found: dict[Hash, list[Entry]] = {}
-        for name, digests in wanted.items():
-            for digest, entries in self._store.entries_by_digests(name, digests, states=_LIVE).items():
-                found[Hash(name, digest)] = [e for e in entries if (e.contributor, e.hash_set) == mine]
-        return found
+        return {
+            Hash(name, digest): entries
+            for name, digests in wanted.items()
+            for digest, entries in self._live_entries(name, digests).items()
+        }
 
     def _remark(self, item: int, code: str, detail: str) -> None:
         if all(code != known for known, _ in self._remarks[item]):
@@ -788,38 +920,19 @@ class _Groups:
 
 def same_item(store: Store, entry: Entry) -> list[Entry]:
     """Return the live entries of an entry's hash set about the same file or under the same external id, but for itself, by id."""
+    mine = (entry.contributor, entry.hash_set)
     exact = [h for h in entry.hashes if ALGORITHMS[h.algorithm].metric is Metric.EXACT]
-    external = store.existing_by_external_ids(entry.contributor, entry.hash_set, [entry.external_id])
-    found = [e for entries in external.values() for e in entries]
+    external = store.existing_by_external_ids(*mine, [entry.external_id])
+    found = {e.id: e for entries in external.values() for e in entries}
     for h in exact or entry.hashes[:1]:
-        sharing = store.entries_by_digests(h.algorithm, [h.digest], states=_LIVE).get(h.digest, ())
-        found += [e for e in sharing if exact or set(e.hashes) == set(entry.hashes)]
-    mine = {e.id: e for e in found if (e.contributor, e.hash_set) == (entry.contributor, entry.hash_set)}
-    return [mine[i] for i in sorted(mine) if i != entry.id]
+        sharing = store.live_entries_by_digests(*mine, h.algorithm, [h.digest]).get(h.digest, ())
+        found |= {e.id: e for e in sharing if exact or set(e.hashes) == set(entry.hashes)}
+    return [found[i] for i in sorted(found) if i != entry.id]
 
 
-def _union(records: list[Record]) -> Record:
-    """Return the first record with what the others add; where both say something, the first one's word stands."""
-    first = records[0]
-    flags = first.flags
-    if any(r.flags != NO_FLAGS for r in records[1:]):
-        flags = Flags(
-            **{
-                f: next((v for r in records if (v := getattr(r.flags, f)) is not None), None)
-                for f in Flags.__struct_fields__
-            }
-        )
-    return msgspec.structs.replace(
-        first,
-        hashes=tuple(dict.fromkeys(h for r in records for h in r.hashes)),
-        flags=flags,
-        media_type=next((r.media_type for r in records if r.media_type), ""),
-        media_size=next((r.media_size for r in records if r.media_size is not None), None),
-        series=next((r.series for r in records if r.series), ""),
-        tags=tuple(dict.fromkeys(t for r in records for t in r.tags)),
-        quality=next((r.quality for r in records if r.quality is not None), None),
-        reviews=tuple(dict.fromkeys(v for r in records for v in r.reviews)),
-    )
+def _heads(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return the beginnings of digests, which tell nearly all of them apart, as numbers."""
+    return np.ascontiguousarray(digests[:, :_HEAD]).view(np.uint64).ravel()
 
 
 def _parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:

@@ -8,22 +8,22 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import numpy as np
 
 from hashhub import trust
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable, Violation
 from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.hashing import Limits, MediaHashes, hash_media
 from hashhub.hub import access
+from hashhub.hub.entries import disclosed
+from hashhub.hub.lookup import Hit, Hits, look_up
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
     Entry,
     EntryMatch,
-    HashSet,
     MatchOptions,
     MatchResult,
     MediaResult,
@@ -33,6 +33,7 @@ from hashhub.model import (
     Review,
     Role,
     Verdict,
+    now,
 )
 
 if TYPE_CHECKING:
@@ -50,21 +51,6 @@ MAX_MEDIA: Final = 100  # files in one call
 MEDIA_SECONDS: Final = 30.0  # of hashing in one call; a single file takes a few at most
 MAX_MATCHES: Final = 1000  # entries in one answer
 _MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise
-_DIGESTS_CONSIDERED: Final = 1000  # nearest digests per hash of a query; more sets `truncated`
-
-
-class _Hit:
-    """What a query found in one entry: the nearest digest counts."""
-
-    __slots__ = ("algorithm", "distance", "entry", "query_digest")
-
-    def __init__(self, entry: Entry, algorithm: str, distance: int, query_digest: bytes) -> None:
-        self.entry, self.algorithm, self.distance, self.query_digest = entry, algorithm, distance, query_digest
-
-    @property
-    def rank(self) -> tuple[bool, int, int]:
-        """Exact digests first, then by distance, then by entry: the order of an answer never depends on chance."""
-        return ALGORITHMS[self.algorithm].is_perceptual, self.distance, self.entry.id
 
 
 class Match:
@@ -95,11 +81,13 @@ class Match:
 
         (1) Authorise; pick the policy.
         (2) Per hash algorithm, search all queries at once: exact digests and near hashes, in snapshot + tail - withdrawn.
-        (3) Fetch the entries hit; a query without a hit touches no database. The store decides what is active *now*, so that a
-            withdrawn entry is gone the moment it is withdrawn, in every process.
-        (4) Drop what the caller's terms do not let it see, keeping "something exists" only where terms allow.
-        (5) Evaluate the policy over entries and reviews.
-        (6) Answer with verdict, reasons, matches, revision.
+        (3) Look up whose the digests hit are, and drop what the caller's terms do not let it see, before any limit
+            counts; keep "something exists" only where terms allow. A query without a hit touches no database. The store
+            decides what is active *now*, so that a withdrawn entry is gone the moment it is withdrawn, in every
+            process.
+        (4) Fetch the entries to judge, and their reviews: all of them, or of a flood the nearest of each contributor.
+        (5) Decide by the policy. A judgement cut short is REVIEW at least.
+        (6) Answer with verdict, reasons, matches, revision; only here the caller's limit counts.
 
         Raises InvalidArgument (unknown policy, no hashes, PHOTODNA without a distance), LimitExceeded (more than MAX_QUERIES),
         PermissionDenied, Unavailable while the matcher has not caught up.
@@ -113,38 +101,39 @@ class Match:
         _check(queries, options)
         self._follower.require_ready()
         revision = self._matcher.revision
-        found, truncated, tripped = self._search(queries, options)  # (2)
-        hits = self._fetch(found)  # (3)
-        if not hits and not tripped:
+        hits, contributors = look_up(self._store, self._matcher, principal, queries, options)  # (2), (3)
+        if not hits:
             return [_nothing(query) for query in queries], revision
-        reviews = self._store.reviews_of(sorted({h.entry.id for per in hits.values() for h in per.values()}))
-        # After the entries: whatever an entry belongs to is there.
-        contributors, sets = self._store.registry()
+        nearest = {i: of_query.nearest() for i, of_query in hits.items()}  # (4)
+        entries = {
+            entry_hit.entry_id: self._store.read_entry(entry_hit)
+            for entry_hit in {hit.entry_id: hit.entry_hit for of_query in nearest.values() for hit in of_query}.values()
+        }
+        reviews = self._store.reviews_of(entries)
+        decided_at = now()
         answers: list[MatchResult] = []
         for i, query in enumerate(queries):
-            if i not in hits and i not in tripped:
+            if i not in hits:
                 answers.append(_nothing(query))
                 continue
-            seen, withheld = _visible(principal, list(hits[i].values()) if i in hits else [], sets)  # (4)
+            seen = [(hit, entries[hit.entry_id]) for hit in nearest[i]]
             statements = [
                 trust.Statement(
-                    hit.entry, contributors[hit.entry.contributor], terms, tuple(reviews.get(hit.entry.id, ()))
+                    entry,
+                    contributors[entry.contributor],
+                    hit.hash_set,
+                    hit.algorithm,
+                    hit.distance,
+                    tuple(reviews.get(entry.id, ())),
                 )
-                for hit, terms in seen
+                for hit, entry in seen
             ]
-            judgement = trust.evaluate(policy, statements, contributors)  # (5)
-            answers.append(  # (6)
-                _answer(
-                    query,
-                    judgement,
-                    seen,
-                    reviews,
-                    options.match_limit,
-                    truncated=i in truncated,
-                    tripped=i in tripped,
-                    withheld=withheld,
-                )
+            judgement = trust.decide(  # (5)
+                policy, statements, contributors, time=decided_at, query=query.hashes, cut_short=hits[i].cut_short
             )
+            # What has expired is named by the judgement, and not handed out: it is withdrawn in a moment.
+            current = [(hit, e) for hit, e in seen if e.expire_time is None or e.expire_time > decided_at]
+            answers.append(_answer(principal, query, judgement, current, hits[i], reviews, options.match_limit))  # (6)
         return answers, revision
 
     def media(
@@ -228,57 +217,6 @@ class Match:
             )
         return self._policies[name]
 
-    def _search(
-        self, queries: Sequence[Query], options: MatchOptions
-    ) -> tuple[dict[str, dict[bytes, list[tuple[int, int, bytes]]]], set[int], set[int]]:
-        """Return what was found: by algorithm and digest, the (query, distance, query's digest) that found it; the queries whose hits were
-        cut short; and those that hit a digest whose circuit breaker has tripped, which is not looked up.
-        """
-        wanted: dict[str, tuple[list[bytes], list[int]]] = {}  # digests, and beside each the query that it is of
-        for i, query in enumerate(queries):
-            for h in query.hashes:
-                if (column := wanted.get(h.algorithm)) is None:
-                    column = wanted[h.algorithm] = ([], [])
-                column[0].append(h.digest)
-                column[1].append(i)
-        found: dict[str, dict[bytes, list[tuple[int, int, bytes]]]] = {}
-        truncated: set[int] = set()
-        tripped: set[int] = set()
-        for name, (digests, askers) in wanted.items():
-            algorithm = ALGORITHMS[name]
-            rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), algorithm.digest_bytes)
-            max_distance = options.max_distances.get(name, algorithm.default_max_distance)
-            assert max_distance is not None, name  # noqa: S101 - `_check` refused it
-            matches = self._matcher.search(name, rows, max_distance=max_distance, limit=_DIGESTS_CONSIDERED)
-            if not len(matches):
-                continue
-            by_digest: dict[bytes, list[tuple[int, int, bytes]]] = defaultdict(list)
-            for r in np.flatnonzero(np.diff(matches.lims)).tolist():
-                if matches.truncated[r]:
-                    truncated.add(askers[r])
-                for k in range(int(matches.lims[r]), int(matches.lims[r + 1])):
-                    if matches.tripped[k]:
-                        tripped.add(askers[r])
-                        continue
-                    hit = (askers[r], int(matches.distances[k]), digests[r])
-                    by_digest[matches.digests[k].tobytes()].append(hit)
-            if by_digest:
-                found[name] = by_digest
-        return found, truncated, tripped
-
-    def _fetch(self, found: Mapping[str, Mapping[bytes, list[tuple[int, int, bytes]]]]) -> dict[int, dict[int, _Hit]]:
-        """Return the hits by query and entry id."""
-        hits: dict[int, dict[int, _Hit]] = defaultdict(dict)
-        for name, by_digest in found.items():
-            for digest, entries in self._store.entries_by_digests(name, list(by_digest)).items():
-                for i, distance, query_digest in by_digest[digest]:
-                    for entry in entries:
-                        hit = _Hit(entry, name, distance, query_digest)
-                        known = hits[i].get(entry.id)
-                        if known is None or hit.rank < known.rank:
-                            hits[i][entry.id] = hit
-        return hits
-
 
 _NOTHING: Final = MatchResult(
     verdict=Verdict.NO_MATCH,
@@ -290,63 +228,54 @@ def _nothing(query: Query) -> MatchResult:
     return msgspec.structs.replace(_NOTHING, label=query.label) if query.label else _NOTHING
 
 
-def _visible(
-    principal: Principal, hits: Sequence[_Hit], sets: Mapping[str, HashSet]
-) -> tuple[list[tuple[_Hit, HashSet]], bool]:
-    """Return the hits that the caller may see, nearest first, with their sets; and whether it may know that there are others."""
-    seen: list[tuple[_Hit, HashSet]] = []
-    withheld = False
-    for hit in sorted(hits, key=lambda h: h.rank):
-        hash_set = sets[f"{hit.entry.contributor}/{hit.entry.hash_set}"]
-        if access.may_see(principal, hash_set):
-            seen.append((hit, hash_set))
-        else:
-            withheld |= hash_set.marking.disclose_existence
-    return seen, withheld
-
-
 def _answer(
+    principal: Principal,
     query: Query,
     judgement: trust.Judgement,
-    seen: Sequence[tuple[_Hit, HashSet]],
+    seen: Sequence[tuple[Hit, Entry]],
+    hits: Hits,
     reviews: Mapping[int, Sequence[Review]],
     match_limit: int,
-    *,
-    truncated: bool,
-    tripped: bool,
-    withheld: bool,
 ) -> MatchResult:
     """Put the answer together. What was left out of the judgement is never read as clean: it makes REVIEW of NO_MATCH and BENIGN."""
     reasons = list(judgement.reasons)
-    if tripped:
+    if hits.tripped:
         # Such a digest is more likely a blank picture or a placeholder than known material, but only a person can tell.
         text = "it is near a digest that matches an outlandish share of all queries"
         reasons.append(ReasonLine(code=trust.ReasonCode.CIRCUIT_BREAKER, text=text))
-    if withheld:
+    if hits.withheld:
         text = "something is known that the contributor's terms do not let this caller see"
         reasons.append(ReasonLine(code=trust.ReasonCode.WITHHELD, text=text))
     verdict = judgement.verdict
-    if (tripped or withheld) and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
+    if (hits.tripped or hits.withheld) and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
         verdict = Verdict.REVIEW
     limit = min(match_limit or _MATCHES, MAX_MATCHES)
     return MatchResult(
         verdict=verdict,
-        reasons=tuple(reasons),
+        reasons=tuple(map(_shortened, reasons)),
         matches=tuple(
             EntryMatch(
-                entry=hit.entry,
+                entry=disclosed(principal, entry),
                 algorithm=hit.algorithm,
                 distance=hit.distance,
                 query_digest=hit.query_digest,
-                reviews=dict(Counter(r.kind for r in reviews.get(hit.entry.id, ()))),
-                marking=hash_set.marking,
+                reviews=dict(Counter(r.kind for r in reviews.get(entry.id, ()))),
+                marking=hit.hash_set.marking,
             )
-            for hit, hash_set in seen[:limit]
+            for hit, entry in seen[:limit]
         ),
         label=query.label,
-        truncated=truncated or len(seen) > limit,
-        withheld=withheld,
+        truncated=hits.cut_short or len(seen) > limit,
+        withheld=hits.withheld,
     )
+
+
+def _shortened(line: ReasonLine) -> ReasonLine:
+    """Return the line with no more entries than an answer may have."""
+    if len(line.entries) <= MAX_MATCHES:
+        return line
+    text = f"{line.text} (the first {MAX_MATCHES} of {len(line.entries)} entries)"
+    return msgspec.structs.replace(line, text=text, entries=line.entries[:MAX_MATCHES])
 
 
 def _check(queries: Sequence[Query], options: MatchOptions) -> None:

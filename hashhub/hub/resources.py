@@ -1,33 +1,37 @@
-"""Contributors and hash sets: create, read, update."""
+"""Contributors, groups and hash sets: create, read, update, retire, accept."""
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from hashhub.errors import AlreadyExists, InvalidArgument, NotFound, Violation
+from hashhub.errors import InvalidArgument, NotFound, PermissionDenied, Violation
 from hashhub.hub import access
-from hashhub.model import Contributor, HashSet, Principal, Role, now
+from hashhub.hub.access import WayOut
+from hashhub.model import Contributor, Group, HashSet, Marking, Principal, Role, Unclassified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from hashhub.schemes import Registry
     from hashhub.store import Store
 
-_FIXED: Final = {
-    "id",
-    "name",
-    "contributor",
-    "create_time",
-    "scheme",
-    "purpose",
-}  # changing these would change what entries mean
+_READERS: Final = (Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+_CONTRIBUTOR_FIELDS: Final = ("display_name", "jurisdiction", "kind", "reliability", "takes_from")
+_GROUP_FIELDS: Final = ("display_name", "members")
+# Changing the scheme or the purpose, or what an unclassified item becomes, would change what entries mean.
+_HASH_SET_FIELDS: Final = (
+    "display_name",
+    "marking",
+    *(f"marking.{term}" for term in Marking.__struct_fields__),
+    "review_depth",
+)
 
 
 class Contributors:
-    """The organisations that state something."""
+    """The organisations that state something, or match, or both."""
 
     def __init__(self, store: Store) -> None:
         """Keep the store."""
@@ -39,24 +43,20 @@ class Contributors:
         """Create a contributor. Raises AlreadyExists; InvalidArgument when `takes_from` names one that does not exist."""
         access.allow(principal, Role.OPERATOR)
         self._check_sources(contributor)
-        contributor = msgspec.structs.replace(contributor, create_time=now())
-        if validate_only:
-            _must_be_new(
-                "contributor", "Contributor", contributor.id, lambda: self._store.get_contributor(contributor.id)
-            )
-            return contributor
-        return self._store.create_contributor(contributor, request_id=request_id)
+        return self._store.create_contributor(
+            contributor, by=access.actor(principal), validate_only=validate_only, request_id=request_id
+        )
 
     def get(self, principal: Principal, contributor: str) -> Contributor:
         """Return a contributor. Raises NotFound."""
-        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+        access.allow(principal, *_READERS)
         return self._store.get_contributor(contributor)
 
     def list(self, principal: Principal, page_size: int, after: str) -> tuple[list[Contributor], str]:
         """Return contributors in order of id after `after`, and where to go on (empty: no more)."""
-        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
-        found = self._store.list_contributors(page_size + 1, after)
-        return found[:page_size], found[page_size - 1].id if len(found) > page_size else ""
+        access.allow(principal, *_READERS)
+        contributors = self._store.list_contributors(page_size + 1, after)
+        return contributors[:page_size], contributors[page_size - 1].id if len(contributors) > page_size else ""
 
     def update(
         self,
@@ -69,12 +69,32 @@ class Contributors:
     ) -> Contributor:
         """Take the masked fields over. Raises NotFound; InvalidArgument for a field that cannot change."""
         access.allow(principal, Role.OPERATOR)
-        fields = _masked(contributor, mask)
-        if validate_only:
-            merged = msgspec.structs.replace(self._store.get_contributor(contributor.id), **fields)
-            self._check_sources(merged)
-            return merged
-        return self._store.update_contributor(contributor.id, fields, self._check_sources, request_id=request_id)
+        return self._store.update_contributor(
+            contributor.id,
+            _masked(contributor, mask, _CONTRIBUTOR_FIELDS),
+            self._check_sources,
+            by=access.actor(principal),
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+
+    def retire(self, principal: Principal, contributor: str, comment: str = "") -> Contributor:
+        """Retire a contributor, for good: its tokens stop working within a second, what it stated stands, nothing new comes from it.
+
+        Doing it twice is a success. Raises NotFound; FailedPrecondition (LAST_OPERATOR) when no operator's token would be left.
+        """
+        access.allow(principal, Role.OPERATOR)
+        return self._store.retire_contributor(contributor, comment=comment, by=access.actor(principal))
+
+    def accept_objections(
+        self, principal: Principal, contributor: str, revision: int, comment: str = ""
+    ) -> Contributor:
+        """Let a contributor's objections beyond the daily number weigh up to a revision that the operator has seen.
+
+        A lower revision than before takes some of them back, which the history shows. Raises NotFound, InvalidArgument.
+        """
+        access.allow(principal, Role.OPERATOR)
+        return self._store.accept_objections(contributor, revision, comment=comment, by=access.actor(principal))
 
     def _check_sources(self, contributor: Contributor) -> None:
         known = self._store.contributors()
@@ -85,6 +105,60 @@ class Contributors:
         ]
         if wrong:
             raise InvalidArgument("; ".join(f"{v.field}: {v.description}" for v in wrong), violations=tuple(wrong))
+
+
+class Groups:
+    """Named lists of contributors that terms can name."""
+
+    def __init__(self, store: Store) -> None:
+        """Keep the store."""
+        self._store = store
+
+    def create(self, principal: Principal, group: Group, *, validate_only: bool = False, request_id: str = "") -> Group:
+        """Create a group. Raises AlreadyExists when its name is or was in use, InvalidArgument when a member does not exist."""
+        access.allow(principal, Role.OPERATOR)
+        return self._store.create_group(
+            group, by=access.actor(principal), validate_only=validate_only, request_id=request_id
+        )
+
+    def get(self, principal: Principal, group: str) -> Group:
+        """Return a group. Raises NotFound."""
+        access.allow(principal, *_READERS)
+        return self._store.get_group(group)
+
+    def list(self, principal: Principal, page_size: int, after: str) -> tuple[list[Group], str]:
+        """Return groups in order of id after `after`, and where to go on (empty: no more)."""
+        access.allow(principal, *_READERS)
+        groups = self._store.list_groups(page_size + 1, after)
+        return groups[:page_size], groups[page_size - 1].id if len(groups) > page_size else ""
+
+    def update(
+        self,
+        principal: Principal,
+        group: Group,
+        mask: Sequence[str],
+        *,
+        add_members: Sequence[str] = (),
+        remove_members: Sequence[str] = (),
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> Group:
+        """Take the masked fields over, then add and remove members. Raises NotFound; InvalidArgument when a member does not exist."""
+        access.allow(principal, Role.OPERATOR)
+        return self._store.update_group(
+            group.id,
+            _masked(group, mask, _GROUP_FIELDS),
+            add_members=add_members,
+            remove_members=remove_members,
+            by=access.actor(principal),
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+
+    def delete(self, principal: Principal, group: str) -> None:
+        """Delete a group; its name is never used again. Raises NotFound; FailedPrecondition (NAMED_BY_TERMS)."""
+        access.allow(principal, Role.OPERATOR)
+        self._store.delete_group(group, by=access.actor(principal))
 
 
 class HashSets:
@@ -98,44 +172,52 @@ class HashSets:
     def create(
         self, principal: Principal, hash_set: HashSet, *, validate_only: bool = False, request_id: str = ""
     ) -> HashSet:
-        """Create a hash set; its scheme is pinned to a version. Raises NotFound, AlreadyExists, InvalidArgument (UNKNOWN_SCHEME)."""
+        """Create a hash set; its scheme is pinned to a version.
+
+        Raises NotFound, AlreadyExists, FailedPrecondition (CONTRIBUTOR_RETIRED), InvalidArgument (UNKNOWN_SCHEME; a recipient that does
+        not exist), PermissionDenied when somebody else than an operator wants unclassified items listed.
+        """
         access.allow_writing(principal, hash_set.contributor)
-        self._store.get_contributor(hash_set.contributor)
+        if hash_set.unclassified is Unclassified.LISTED and principal.role is not Role.OPERATOR:
+            raise PermissionDenied(
+                "only an operator makes a hash set that lists unclassified items; leave it out, or ask the operator to create the set",
+                metadata={"role": principal.role, "requiredRoles": Role.OPERATOR},
+            )
         scheme = hash_set.scheme
         if scheme:
-            found = self._registry.get(scheme)
-            scheme = f"{found.id}@{found.version}"
-        hash_set = msgspec.structs.replace(hash_set, scheme=scheme, create_time=now())
-        if validate_only:
-            _must_be_new(
-                "hash set",
-                "HashSet",
-                hash_set.name,
-                lambda: self._store.get_hash_set(hash_set.contributor, hash_set.id),
-            )
-            return hash_set
-        return self._store.create_hash_set(hash_set, request_id=request_id)
+            table = self._registry.get(scheme)
+            scheme = f"{table.id}@{table.version}"
+        return self._store.create_hash_set(
+            msgspec.structs.replace(hash_set, scheme=scheme),
+            by=access.actor(principal),
+            validate_only=validate_only,
+            request_id=request_id,
+        )
 
     def get(self, principal: Principal, contributor: str, hash_set: str) -> HashSet:
-        """Return a hash set. Raises NotFound, also when its terms do not let the caller see it."""
-        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
-        try:
-            found = self._store.get_hash_set(contributor, hash_set)
-        except NotFound:
-            found = None
-        if found is None or not access.may_see(principal, found):
-            name = f"{contributor}/{hash_set}"
+        """Return a hash set. Raises NotFound, also when its terms do not let the caller see any of its entries."""
+        access.allow(principal, *_READERS)
+        registry = self._store.registry()
+        name = f"{contributor}/{hash_set}"
+        if name not in access.sight(principal, registry, WayOut.ANSWER).visible:
             raise NotFound(f"there is no hash set {name[:127]!r} that this token may see", kind="HashSet", name=name)
-        return found
+        return registry.hash_sets[name]
 
     def list(
         self, principal: Principal, contributor: str | None, page_size: int, after: str
     ) -> tuple[list[HashSet], str]:
-        """Return hash sets in order of name after `after`, and where to go on. Those whose terms hide them are left out."""
-        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
-        found = self._store.list_hash_sets(contributor, page_size + 1, after)
-        following = found[page_size - 1].name if len(found) > page_size else ""
-        return [s for s in found[:page_size] if access.may_see(principal, s)], following
+        """Return hash sets in order of name after `after`, and where to go on. Those whose terms hide them are as if they were not."""
+        access.allow(principal, *_READERS)
+        registry = self._store.registry()
+        visible = access.sight(principal, registry, WayOut.ANSWER).visible
+        behind = after.split("/")
+        rest = (
+            hash_set
+            for name, hash_set in registry.hash_sets.items()
+            if name in visible and contributor in {None, hash_set.contributor} and name.split("/") > behind
+        )
+        page = list(islice(rest, page_size + 1))
+        return page[:page_size], page[page_size - 1].name if len(page) > page_size else ""
 
     def update(
         self,
@@ -146,28 +228,40 @@ class HashSets:
         validate_only: bool = False,
         request_id: str = "",
     ) -> HashSet:
-        """Take the masked fields over. Raises NotFound; InvalidArgument for a field that cannot change."""
+        """Take the masked fields over; `marking.X` names one of its terms.
+
+        Raises NotFound; InvalidArgument for a field that cannot change, a recipient that does not exist, or terms that cannot be.
+        """
         access.allow_writing(principal, hash_set.contributor)
-        fields = _masked(hash_set, mask)
-        if validate_only:
-            return msgspec.structs.replace(self._store.get_hash_set(hash_set.contributor, hash_set.id), **fields)
-        return self._store.update_hash_set(hash_set.contributor, hash_set.id, fields, request_id=request_id)
+        return self._store.update_hash_set(
+            hash_set.contributor,
+            hash_set.id,
+            _masked(hash_set, mask, _HASH_SET_FIELDS),
+            by=access.actor(principal),
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+
+    def accept(
+        self, principal: Principal, contributor: str, hash_set: str, revision: int, comment: str = ""
+    ) -> HashSet:
+        """Let what a hash set says against harm weigh, up to a revision that the operator has seen.
+
+        A lower revision than before takes some of it back, which the history shows. Raises NotFound, InvalidArgument.
+        """
+        access.allow(principal, Role.OPERATOR)
+        return self._store.accept_hash_set(contributor, hash_set, revision, comment=comment, by=access.actor(principal))
 
 
-def _masked(new: Contributor | HashSet, mask: Sequence[str]) -> dict[str, Any]:
-    """Return the fields that the mask names. Raises InvalidArgument for one that cannot change."""
-    fields = {f for f in new.__struct_fields__ if f not in _FIXED}
+def _masked(new: Contributor | Group | HashSet, mask: Sequence[str], fields: Sequence[str]) -> dict[str, Any]:
+    """Return the values of the fields that the mask names. Raises InvalidArgument for one that cannot change."""
     if wrong := [m for m in mask if m not in fields]:
         raise InvalidArgument(
-            f"update_mask: cannot change {', '.join(wrong)}; it can change {', '.join(sorted(fields))}",
+            f"update_mask: cannot change {', '.join(wrong)}; it can change {', '.join(fields)}",
             violations=tuple(Violation("update_mask", f"{m} cannot change", "NOT_MUTABLE") for m in wrong),
         )
-    return {f: getattr(new, f) for f in sorted(mask)}
-
-
-def _must_be_new(what: str, kind: str, name: str, look: Callable[[], object]) -> None:
-    try:
-        look()
-    except NotFound:
-        return
-    raise AlreadyExists(f"{what} {name} exists already", kind=kind, name=name)
+    values: dict[str, Any] = {}
+    for path in sorted(mask):
+        field, _, term = path.partition(".")
+        values[path] = getattr(getattr(new, field), term) if term else getattr(new, field)
+    return values

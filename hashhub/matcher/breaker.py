@@ -2,7 +2,8 @@
 
 A blank picture, a meme or a platform's placeholder that slipped into a hash set matches a large part of ordinary traffic. The matcher goes on
 telling the truth about it (a hit left out would be a miss that nobody sees), but marks such hits, so that the caller can answer them without
-fetching every entry again, and reports the digest, so that somebody withdraws or quarantines it.
+reading and judging every entry again, and reports the digest, so that somebody withdraws or quarantines it. Whose digest it is the matcher does not
+know: the hub looks that up, so that a mark changes the answers only of those who may see one of its entries, and to REVIEW at most.
 
 A mark lowers what a hit is worth, so nobody may be able to cause one by uploading something known again and again:
 

@@ -29,6 +29,12 @@ NO_REGION: Final = "ZZ"  # ISO 3166-1 user-assigned: international, or of no cou
 _SAYS_NOTHING: Final = frozenset({"", "default", "custom", "unknown"})
 
 
+def is_name(text: str) -> bool:
+    """Whether a text has the form of a scheme's name, `id` or `id@version`."""
+    scheme_id, at, version = text.partition("@")
+    return bool(_ID.fullmatch(scheme_id)) and (not at or bool(_VERSION.fullmatch(version)))
+
+
 class SchemeValue(msgspec.Struct, frozen=True, kw_only=True):
     """One value of a scheme. `dimensions` holds sorted possible values; what is missing is unknown."""
 
@@ -46,6 +52,7 @@ class Scheme:
     `region` is ISO 3166-1, ZZ for none; `region_aliases` are its other spellings in files (`UK`). `source` says where the table
     comes from. `lossy` says what a value of this scheme does not tell, although a reader might think so. `value_required`: lists of
     this scheme also hold items that are not abuse, so an item without a value must not take its verdict from the set's purpose.
+    `source_names`: other names under which sources state this scheme, such as `vic-ca` for a Canadian VICS file.
     """
 
     id: str
@@ -58,6 +65,7 @@ class Scheme:
     lossy: tuple[str, ...] = ()
     region_aliases: tuple[str, ...] = ()
     value_required: bool = False
+    source_names: tuple[str, ...] = ()
     _by_text: dict[str, Classification] = field(repr=False, compare=False)
 
     @property
@@ -80,6 +88,15 @@ class Scheme:
             return False
         return text not in {r.casefold() for r in (self.region, *self.region_aliases)}
 
+    def contradicts_name(self, stated: str) -> bool:
+        """Whether a source that states this scheme, `id` or `id@version`, cannot be of this one. An `id` alone names any version."""
+        scheme_id, at, version = stated.strip().casefold().partition("@")
+        if not scheme_id and not at:
+            return False
+        if scheme_id not in {self.id, *self.source_names}:
+            return True
+        return bool(at) and not (_VERSION.fullmatch(version) and _order(version) == _order(self.version))
+
 
 class Registry:
     """The schemes that this hub knows. Build it with `load`."""
@@ -87,11 +104,14 @@ class Registry:
     def __init__(self, schemes: Iterable[Scheme]) -> None:
         """Keep the schemes. Raises InvalidArgument when two have the same id and version."""
         self._by_name: dict[str, Scheme] = {}
+        versions: set[tuple[str, tuple[int, ...]]] = set()
         for scheme in schemes:
-            if scheme.name in self._by_name:
+            version = (scheme.id, _order(scheme.version))
+            if version in versions:
                 raise InvalidArgument.field(
                     "schemes", f"{scheme.name} is defined twice; give one another version", "DUPLICATE"
                 )
+            versions.add(version)
             self._by_name[scheme.name] = scheme
 
     def get(self, reference: str) -> Scheme:
@@ -156,6 +176,7 @@ class _SchemeTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lossy: list[str] = []
     region_aliases: list[str] = []
     value_required: bool = False
+    source_names: list[str] = []
 
 
 def parse(text: bytes, file: str) -> Scheme:
@@ -201,6 +222,7 @@ def parse(text: bytes, file: str) -> Scheme:
         lossy=tuple(table.lossy),
         region_aliases=tuple(table.region_aliases),
         value_required=table.value_required,
+        source_names=tuple(table.source_names),
         _by_text=by_text,
     )
 
@@ -216,6 +238,7 @@ def _check(file: str, table: _SchemeTable) -> None:
             ("title", table.title.strip(), "must not be empty"),
             ("source", table.source and all(s.strip() for s in table.source), "must say where the table comes from"),
             ("values", table.values, "must hold at least one value"),
+            ("source_names", all(map(_ID.fullmatch, table.source_names)), "must be of 1 to 63 of a-z, 0-9 and -"),
         )
         if not is_right
     ]
@@ -246,4 +269,8 @@ def _value(where: str, raw: str, body: object) -> SchemeValue:
 
 
 def _order(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
+    """Return the version's numbers; 2 and 2.0 are one version."""
+    numbers = [int(part) for part in version.split(".")]
+    while len(numbers) > 1 and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)

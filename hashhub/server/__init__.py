@@ -10,7 +10,8 @@ roles, pages   who may call what; page tokens
 
 from __future__ import annotations
 
+from hashhub.hub.examine import examine
 from hashhub.server.app import serve
 from hashhub.server.doors import Doors
 
-__all__ = ["Doors", "serve"]
+__all__ = ["Doors", "examine", "serve"]

@@ -58,7 +58,7 @@ def serve(config: Config, *, on_ready: OnReady, stop: threading.Event | None = N
     caught up and answers. The first start writes the operator's token to `operator.token` in the data directory, for its owner only.
 
     Raises InvalidArgument for settings that cannot work or would expose tokens, FailedPrecondition when the data or a port is in
-    use, Unavailable when the database is away.
+    use or others can read the data, Unavailable when the database is away.
     """
     _set_up_logging()
     check_exposure(config)

@@ -23,8 +23,7 @@ from google.protobuf.message import Message
 from waitress import wasyncore
 
 from hashhub.errors import Code, HashHubError, InvalidArgument, LimitExceeded, NotFound, Reason
-from hashhub.model import Role
-from hashhub.server.interceptors import Envelope, Gate, Method, Metrics
+from hashhub.server.interceptors import Envelope, Gate, Method
 from hashhub.wire import error_to_status
 
 if TYPE_CHECKING:
@@ -61,7 +60,6 @@ class Application:
         self,
         gate: Gate,
         methods: Mapping[str, Method],
-        metrics: Metrics,
         is_serving: Callable[[], bool],
         *,
         worker: int,
@@ -70,7 +68,6 @@ class Application:
         """`max_message_bytes` bounds a message as gRPC would carry it; base64 makes its JSON a third longer."""
         self._gate = gate
         self._methods = methods
-        self._metrics = metrics
         self._is_serving = is_serving
         self._worker = worker
         self.max_body_bytes = max_message_bytes * 4 // 3 + _HEADER_ROOM
@@ -96,9 +93,8 @@ class Application:
                     start_response, _wrong("method", "must be GET"), "405 Method Not Allowed", ("Allow", "GET, HEAD")
                 )
             if path == "/metrics":
-                self._gate.authorise(envelope.authorization, frozenset({Role.OPERATOR, Role.AUDITOR}))
-                text = self._metrics.text(self._worker).encode()
-                return _answer(start_response, "200 OK", text, kind="text/plain; version=0.0.4; charset=utf-8")
+                text = self._gate.metrics(envelope, self._worker)
+                return _answer(start_response, "200 OK", text.encode(), kind="text/plain; version=0.0.4; charset=utf-8")
             if self._is_serving():
                 return _answer(start_response, "200 OK", b'{"status":"SERVING"}')
             return _answer(start_response, "503 Service Unavailable", b'{"status":"NOT_SERVING"}', ("Retry-After", "1"))

@@ -57,8 +57,7 @@ class Doors:
         self._hub = hub
         self._drain_seconds = config.drain_seconds
         self._stopping = threading.Event()
-        self._metrics = Metrics()
-        self._gate = Gate(hub.tokens.authenticate, self._metrics)
+        self._gate = Gate(hub.tokens.authenticate, Metrics())
         self._methods = servicers.methods(hub, self._stopping.is_set)
         self._health = health.HealthServicer()
         self._pools = {
@@ -89,7 +88,6 @@ class Doors:
             application = Application(
                 self._gate,
                 self._methods,
-                self._metrics,
                 lambda: self.is_serving,
                 worker=worker,
                 max_message_bytes=config.max_message_bytes,

@@ -2,6 +2,9 @@
 
     log and metrics  ->  errors  ->  authentication and roles  ->  limits  ->  decode  ->  servicer  ->  encode
 
+Failed calls are written down with the token that made them, but of each token only so many a minute: a hostile caller must not fill the
+disk, nor drown what others do.
+
 `Gate` is that way. gRPC and the JSON bridge differ only in the `Envelope` that they fill in and in how they decode and encode.
 It is one function and not a chain of `grpc.ServerInterceptor`s for two reasons: those run on grpc's single polling thread, where a
 look-up of a token in the database would stop every other call; and the bridge has no grpc to run them.
@@ -15,18 +18,22 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, Final, NoReturn, Self, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from hashhub.errors import HashHubError, InvalidArgument, Reason, Unauthenticated, Unavailable
+from hashhub import wire
+from hashhub.errors import Code, HashHubError, InvalidArgument, Reason, Unauthenticated, Unavailable
 from hashhub.hub import access
 from hashhub.model import Principal, Role
 
 _log = logging.getLogger("hashhub.server")
 _OK: Final = "OK"
 _READS: Final = ("Get", "List", "Match", "BatchMatch", "Follow")
+_REFUSALS: Final = frozenset({Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.RESOURCE_EXHAUSTED})
+_FAILURES_A_MINUTE: Final = 30  # lines for each token; some 6 KB
+_MINUTE: Final = 60.0
 
 _T = TypeVar("_T")
 
@@ -96,6 +103,43 @@ class Metrics:
         return "\n".join(lines) + "\n"
 
 
+class FailedCalls:
+    """Decides which failed calls are written down: the first of each token in a minute, and then their number.
+
+    Callers without a known token share one allowance, so what is kept here is bounded by the number of tokens.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        """`clock` tells seconds."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures: Counter[str] = Counter()
+        self._until = clock() + _MINUTE
+
+    def may_write(self, token: str) -> bool:
+        """Count a failed call of this token; tell whether it is still to be written down."""
+        with self._lock:
+            self._failures[token] += 1
+            return self._failures[token] <= _FAILURES_A_MINUTE
+
+    def write_rest(self) -> None:
+        """When the minute is over, write down how many failed calls of each token were left out, and begin another."""
+        if self._clock() < self._until:
+            return
+        with self._lock:
+            if self._clock() < self._until:  # another thread was first
+                return
+            failures, self._failures = self._failures, Counter()
+            self._until = self._clock() + _MINUTE
+        for token, count in failures.items():
+            if count > _FAILURES_A_MINUTE:
+                _log.warning(
+                    "%d more failed calls of token=%s are not written down one by one",
+                    count - _FAILURES_A_MINUTE,
+                    token,
+                )
+
+
 class Gate:
     """Lets calls through to the servicers. Whatever goes wrong leaves it as a HashHubError that is safe to show."""
 
@@ -103,13 +147,14 @@ class Gate:
         """`authenticate` returns who holds a secret, or raises Unauthenticated."""
         self._authenticate = authenticate
         self._metrics = metrics
+        self._failed = FailedCalls()
 
     def call(
         self, method: Method, envelope: Envelope, decode: Callable[[], Message], encode: Callable[[Message], _T]
     ) -> _T:
         """Make a unary call and return its encoded answer."""
-        with _Observed(self._metrics, method, envelope) as observed:
-            observed.principal = self.authorise(envelope.authorization, method.roles)
+        with self._observed(method.name, envelope, reads=method.reads) as observed:
+            self._authorise(observed, method.roles)
             _check_deadline(envelope)
             return encode(method.handle(observed.principal, _decoded(method, decode)))
 
@@ -117,8 +162,8 @@ class Gate:
         self, method: Method, envelope: Envelope, decode: Callable[[], Message], encode: Callable[[Message], _T]
     ) -> Iterator[_T]:
         """Make a streaming call and yield its encoded answers."""
-        with _Observed(self._metrics, method, envelope) as observed:
-            observed.principal = self.authorise(envelope.authorization, method.roles)
+        with self._observed(method.name, envelope, reads=method.reads) as observed:
+            self._authorise(observed, method.roles)
             _check_deadline(envelope)
             request = _decoded(method, decode)
 
@@ -127,29 +172,56 @@ class Gate:
 
             yield from map(encode, method.handle(caller, request, envelope.is_wanted))
 
+    def metrics(self, envelope: Envelope, worker: int) -> str:
+        """Return the counts of this process, for operators and auditors."""
+        with self._observed("metrics", envelope, reads=True) as observed:
+            self._authorise(observed, frozenset({Role.OPERATOR, Role.AUDITOR}))
+            return self._metrics.text(worker)
+
     def refuse(self, method: Method, envelope: Envelope, error: HashHubError) -> NoReturn:
         """Count and raise `error` for a call that is not let in at all."""
-        with _Observed(self._metrics, method, envelope):
+        with self._observed(method.name, envelope, reads=method.reads):
             raise error
+
+    def _observed(self, name: str, envelope: Envelope, *, reads: bool) -> _Observed:
+        return _Observed(self._metrics, self._failed, name, envelope, reads)
+
+    def _authorise(self, observed: _Observed, roles: frozenset[Role]) -> None:
+        """Note who sends the `authorization` header. Raises Unauthenticated; PermissionDenied for another role."""
+        # Noted before the role is looked at, so that a refusal says whose token it was.
+        observed.principal = self.authenticate(observed.envelope.authorization)
+        access.allow(observed.principal, *sorted(roles))
 
     def authorise(self, authorization: str, roles: frozenset[Role]) -> Principal:
         """Return who sends this `authorization` header. Raises Unauthenticated; PermissionDenied for another role."""
-        scheme, _, secret = authorization.partition(" ")
-        if authorization and scheme.lower() != "bearer":
-            raise Unauthenticated("the authorization header must be `Bearer <token>`", reason=Reason.TOKEN_UNKNOWN)
-        principal = self._authenticate(secret.strip())
+        principal = self.authenticate(authorization)
         access.allow(principal, *sorted(roles))
         return principal
 
+    def authenticate(self, authorization: str) -> Principal:
+        """Return who sends this `authorization` header. Raises Unauthenticated."""
+        scheme, _, secret = authorization.partition(" ")
+        if authorization and scheme.lower() != "bearer":
+            raise Unauthenticated("the authorization header must be `Bearer <token>`", reason=Reason.TOKEN_UNKNOWN)
+        return self._authenticate(secret.strip())
+
 
 class _Observed:
-    """The outer two layers of a call: one line of log, one count, and no foreign exception beyond this point."""
+    """The outer two layers of a call: a line of log, one count, and no foreign exception beyond this point."""
 
-    __slots__ = ("_envelope", "_method", "_metrics", "_started", "principal")
+    __slots__ = ("_failed", "_metrics", "_name", "_reads", "_started", "envelope", "principal")
 
-    def __init__(self, metrics: Metrics, method: Method, envelope: Envelope) -> None:
-        self._metrics, self._method, self._envelope = metrics, method, envelope
+    def __init__(
+        self,
+        metrics: Metrics,
+        failed: FailedCalls,
+        name: str,
+        envelope: Envelope,
+        reads: bool,  # noqa: FBT001 - made in one place
+    ) -> None:
+        self._metrics, self._failed, self._name, self._reads = metrics, failed, name, reads
         self._started = perf_counter()
+        self.envelope = envelope
         self.principal: Principal | None = None
 
     def __enter__(self) -> Self:
@@ -162,7 +234,7 @@ class _Observed:
             shown = error
         elif isinstance(error, Exception):
             request_id = secrets.token_hex(8)
-            _log.error("unexpected error method=%s request=%s", self._method.name, request_id, exc_info=error)
+            _log.error("unexpected error method=%s request=%s", self._name, request_id, exc_info=error)
             # The text of an unknown error may hold anything: paths, SQL, digests. It stays in the log.
             shown = HashHubError(
                 "internal error; ask the operator to look for this request id in the server's log",
@@ -170,23 +242,31 @@ class _Observed:
             )
         seconds = perf_counter() - self._started
         code = _OK if shown is None else str(shown.code)
-        self._metrics.observe(self._method.name, code, seconds)
-        # What succeeded and changed nothing is counted, and written down only on demand: matching is thousands of calls a second.
-        level = logging.DEBUG if shown is None and self._method.reads else logging.INFO
-        if _log.isEnabledFor(level):
+        self._metrics.observe(self._name, code, seconds)
+        self._failed.write_rest()
+        # A token that has ended is not let in; its refusal names it.
+        token = self.principal.name if self.principal else shown.metadata.get("token", "-") if shown else "-"
+        level = self._level(shown)
+        if _log.isEnabledFor(level) and (shown is None or self._failed.may_write(token)):
             _log.log(
                 level,
                 "call method=%s code=%s reason=%s ms=%.2f token=%s peer=%s request=%s",
-                self._method.name,
+                self._name,
                 code,
                 "-" if shown is None else shown.reason,
                 seconds * 1e3,
-                self.principal.name if self.principal else "-",
-                self._envelope.peer(),
+                token,
+                self.envelope.peer(),
                 request_id or "-",
             )
         if shown is not None and shown is not error:
             raise shown from error
+
+    def _level(self, shown: HashHubError | None) -> int:
+        if shown is None:
+            # Counted, and written down only on demand: matching is thousands of calls a second.
+            return logging.DEBUG if self._reads else logging.INFO
+        return logging.WARNING if shown.code in _REFUSALS else logging.INFO
 
 
 def _check_deadline(envelope: Envelope) -> None:
@@ -199,10 +279,12 @@ def _check_deadline(envelope: Envelope) -> None:
 
 def _decoded(method: Method, decode: Callable[[], Message]) -> Message:
     try:
-        return decode()
+        request = decode()
     except DecodeError as e:
         raise InvalidArgument.field(
             "request",
             f"the bytes are no {method.request.DESCRIPTOR.name}; is the client generated from hashhub.v1?",
             "NOT_DECODABLE",
         ) from e
+    wire.drop_output_only(request)
+    return request

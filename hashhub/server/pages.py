@@ -1,7 +1,9 @@
 """Page tokens: where a list goes on. Opaque to callers, and of use only for the list that gave them.
 
 A token is URL-safe base64 of a JSON array: a short digest of the question (method, parent, filters) and the position. A token for
-another question is refused, because going on from a foreign position would silently leave things out.
+another question is refused, because going on from a foreign position would silently leave things out. Tokens are not signed: a caller
+that writes one itself starts where it likes in a list that it may read anyway. But what no list can have given is refused here, because
+the databases would fail on it.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ import base64
 import binascii
 import json
 import zlib
-from typing import Final, TypeVar
+from typing import Final, TypeGuard, TypeVar
 
 from hashhub.errors import InvalidArgument
 
 DEFAULT_SIZE: Final = 100
 MAX_SIZE: Final = 1000
+_MAX_TOKEN: Final = 1024  # characters; the longest position is two ids of 63
+_MAX_INT64: Final = (1 << 63) - 1
 
 _T = TypeVar("_T", int, str)
 
@@ -43,7 +47,7 @@ def decode(token: str, first: _T, *question: object) -> _T:
     if not token:
         return first
     after = _read(token, question)
-    if type(after) is not type(first):
+    if type(after) is not type(first) or not (_is_number(after) or _is_name(after)):
         raise _wrong()
     return after
 
@@ -53,13 +57,15 @@ def decode_cursor(token: str, first: tuple[int, int], *question: object) -> tupl
     if not token:
         return first
     match _read(token, question):
-        case [int(revision), int(entry)]:
+        case [revision, entry] if _is_number(revision) and _is_number(entry):
             return revision, entry
         case _:
             raise _wrong()
 
 
 def _read(token: str, question: tuple[object, ...]) -> object:
+    if len(token) > _MAX_TOKEN:
+        raise _wrong()
     try:
         found = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
     except (binascii.Error, ValueError, RecursionError) as e:
@@ -69,6 +75,15 @@ def _read(token: str, question: tuple[object, ...]) -> object:
             return after
         case _:
             raise _wrong()
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    """Whether the value is an id or a count as the databases hold them. A bool is an int to Python."""
+    return type(value) is int and 0 <= value <= _MAX_INT64
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
 def _digest(question: tuple[object, ...]) -> int:

@@ -1,7 +1,7 @@
 """Which role may call what. The table is total: a call that is missing here cannot be served, and the server does not start.
 
 This is the first of two checks. It needs nothing but the token and runs before the request is even decoded. The hub then checks
-ownership and terms, which depend on what is asked for.
+ownership and terms, which depend on what is asked for, and for the change feed whether the token may mirror.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ _EVERYBODY: Final = frozenset(Role)
 ROLES: Final[Mapping[str, frozenset[Role]]] = {
     "AdminService/CreateToken": _OPERATOR,
     "AdminService/ListTokens": _OVERSEERS,
+    "AdminService/UpdateToken": _OPERATOR,
+    "AdminService/RotateToken": _EVERYBODY,
     "AdminService/DeleteToken": _OPERATOR,
     "AdminService/GetStatus": _OVERSEERS,
     "ChangeService/ListChanges": _EVERYBODY,
@@ -35,16 +37,29 @@ ROLES: Final[Mapping[str, frozenset[Role]]] = {
     "ContributionService/GetEntry": _READERS,
     "ContributionService/ListEntries": _READERS,
     "ContributionService/WithdrawEntry": _WRITERS,
+    "ContributionService/RestoreEntry": _WRITERS,
+    "ContributionService/EraseEntry": _OPERATOR,
     "ContributionService/ReleaseEntry": _OPERATOR,
     "ContributionService/QuarantineEntry": _OPERATOR,
     "ContributorService/CreateContributor": _OPERATOR,
     "ContributorService/GetContributor": _READERS,
     "ContributorService/ListContributors": _READERS,
     "ContributorService/UpdateContributor": _OPERATOR,
+    "ContributorService/RetireContributor": _OPERATOR,
+    "ContributorService/AcceptObjections": _OPERATOR,
+    "ContributorService/CreateGroup": _OPERATOR,
+    "ContributorService/GetGroup": _READERS,
+    "ContributorService/ListGroups": _READERS,
+    "ContributorService/UpdateGroup": _OPERATOR,
+    "ContributorService/DeleteGroup": _OPERATOR,
     "ContributorService/CreateHashSet": _WRITERS,
     "ContributorService/GetHashSet": _READERS,
     "ContributorService/ListHashSets": _READERS,
     "ContributorService/UpdateHashSet": _WRITERS,
+    "ContributorService/AcceptHashSet": _OPERATOR,
+    "HistoryService/ListEvents": _READERS,
+    "HistoryService/RedactEvent": _OPERATOR,
+    "HistoryService/RevertActor": _OPERATOR,
     "MatchService/MatchHashes": _MATCHERS,
     "MatchService/BatchMatchHashes": _MATCHERS,
     "MatchService/MatchMedia": _MATCHERS,
@@ -53,4 +68,5 @@ ROLES: Final[Mapping[str, frozenset[Role]]] = {
     "MatchService/ListSchemes": _EVERYBODY,
     "ReviewService/CreateReview": _WRITERS,
     "ReviewService/ListReviews": _READERS,
+    "ReviewService/SetAsideReview": _OPERATOR,
 }

@@ -19,7 +19,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hashhub import v1, wire
 from hashhub.errors import InvalidArgument, NotFound, Unavailable, Violation
 from hashhub.hub import Hub
-from hashhub.model import Contributor, Entry, FeedPage, HashSet, Import, Principal, SchemeStatus
+from hashhub.model import Contributor, Entry, FeedPage, Group, HashSet, Import, Principal, SchemeStatus
 from hashhub.schemes import Scheme
 from hashhub.server import pages
 from hashhub.server.interceptors import Method
@@ -29,6 +29,7 @@ from hashhub.v1 import (
     change_service_pb2,
     contribution_service_pb2,
     contributor_service_pb2,
+    history_service_pb2,
     match_service_pb2,
     review_service_pb2,
 )
@@ -38,6 +39,7 @@ FILES: Final = (
     change_service_pb2.DESCRIPTOR,
     contribution_service_pb2.DESCRIPTOR,
     contributor_service_pb2.DESCRIPTOR,
+    history_service_pb2.DESCRIPTOR,
     match_service_pb2.DESCRIPTOR,
     review_service_pb2.DESCRIPTOR,
 )
@@ -55,6 +57,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool]) -> dict[str, Method]:
         "ChangeService": Changes(hub, is_stopping),
         "ContributionService": Contribution(hub),
         "ContributorService": Contributors(hub),
+        "HistoryService": History(hub),
         "MatchService": Match(hub),
         "ReviewService": Reviews(hub),
     }
@@ -70,7 +73,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool]) -> dict[str, Method]:
         for file in FILES
         for service in file.services_by_name.values()
         for rpc in service.methods
-        if hasattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower())
+        if hasattr(servicers.get(service.name), _CAMEL.sub("_", rpc.name).lower())
     ]
     return {method.path: method for method in found}
 
@@ -84,8 +87,8 @@ class Admin:
 
     def create_token(self, principal: Principal, request: v1.CreateTokenRequest) -> v1.CreateTokenResponse:
         """Create a token and show its secret, this once."""
-        token = wire.token_from_pb(request.token, token_id=request.token_id)
-        secret = self._hub.tokens.create(principal, token)
+        wanted = wire.token_from_pb(request.token, token_id=request.token_id)
+        token, secret = self._hub.tokens.create(principal, wanted)
         return v1.CreateTokenResponse(token=wire.token_to_pb(token), secret=secret, revision=self._hub.revision())
 
     def list_tokens(self, principal: Principal, request: v1.ListTokensRequest) -> v1.ListTokensResponse:
@@ -96,6 +99,19 @@ class Admin:
             tokens=map(wire.token_to_pb, tokens), next_page_token=token, revision=self._hub.revision()
         )
 
+    def update_token(self, principal: Principal, request: v1.UpdateTokenRequest) -> v1.Token:
+        """Update the fields of a token that the mask names."""
+        mask = _mask(request.update_mask, request.token, _TOKEN_FIELDS)
+        # A token has no terms that hang together: what the mask leaves out is read as well, and not taken over.
+        patched = _patch(request.token, mask, v1.Token(role=v1.Role.ROLE_AUDITOR))
+        return self._token(self._hub.tokens.update(principal, wire.token_from_pb(patched), mask))
+
+    def rotate_token(self, principal: Principal, request: v1.RotateTokenRequest) -> v1.RotateTokenResponse:
+        """Give a token a new secret and show it, this once."""
+        name, grace = wire.parse_token(request.name), wire.duration_in(request, "grace")
+        token, secret = self._hub.tokens.rotate(principal, name, grace)
+        return v1.RotateTokenResponse(token=wire.token_to_pb(token), secret=secret, revision=self._hub.revision())
+
     def delete_token(self, principal: Principal, request: v1.DeleteTokenRequest) -> v1.DeleteTokenResponse:
         """Delete a token."""
         self._hub.tokens.delete(principal, wire.parse_token(request.name))
@@ -105,6 +121,11 @@ class Admin:
         """Get the state of the hub."""
         del request
         return wire.status_to_pb(self._hub.status(principal))
+
+    def _token(self, value: Principal) -> v1.Token:
+        pb = wire.token_to_pb(value)
+        pb.revision = self._hub.revision()
+        return pb
 
 
 class Changes:
@@ -227,7 +248,33 @@ class Contribution:
 
     def withdraw_entry(self, principal: Principal, request: v1.WithdrawEntryRequest) -> v1.Entry:
         """Withdraw an entry."""
-        return self._move(self._hub.entries.withdraw, principal, request)
+        return self._entry(
+            self._hub.entries.withdraw(
+                principal,
+                *wire.parse_entry(request.name),
+                wire.withdrawal_reason_from_pb(request.reason),
+                request.comment,
+                validate_only=request.validate_only,
+                request_id=_request_id(request),
+            )
+        )
+
+    def restore_entry(self, principal: Principal, request: v1.RestoreEntryRequest) -> v1.Entry:
+        """Take a withdrawal back."""
+        return self._entry(
+            self._hub.entries.restore(
+                principal,
+                *wire.parse_entry(request.name),
+                request.comment,
+                validate_only=request.validate_only,
+                request_id=_request_id(request),
+            )
+        )
+
+    def erase_entry(self, principal: Principal, request: v1.EraseEntryRequest) -> v1.Entry:
+        """Erase what an entry says about its item."""
+        name = wire.parse_entry(request.name)
+        return self._entry(self._hub.entries.erase(principal, *name, validate_only=request.validate_only))
 
     def release_entry(self, principal: Principal, request: v1.ReleaseEntryRequest) -> v1.Entry:
         """Release a quarantined entry."""
@@ -241,7 +288,7 @@ class Contribution:
         self,
         move: Callable[..., Entry],
         principal: Principal,
-        request: v1.WithdrawEntryRequest | v1.ReleaseEntryRequest | v1.QuarantineEntryRequest,
+        request: v1.ReleaseEntryRequest | v1.QuarantineEntryRequest,
     ) -> v1.Entry:
         name = wire.parse_entry(request.name)
         return self._entry(move(principal, *name, validate_only=request.validate_only, request_id=_request_id(request)))
@@ -270,7 +317,7 @@ class Contribution:
 
 
 class Contributors:
-    """Contributors and hash sets."""
+    """Contributors, groups and hash sets."""
 
     def __init__(self, hub: Hub) -> None:
         """Keep the hub."""
@@ -311,6 +358,62 @@ class Contributors:
             )
         return self._contributor(made)
 
+    def retire_contributor(self, principal: Principal, request: v1.RetireContributorRequest) -> v1.Contributor:
+        """Retire a contributor."""
+        name = wire.parse_contributor(request.name)
+        return self._contributor(
+            self._hub.contributors.retire(principal, name, wire.read_text(request.comment, "comment"))
+        )
+
+    def accept_objections(self, principal: Principal, request: v1.AcceptObjectionsRequest) -> v1.Contributor:
+        """Accept a contributor's objections."""
+        name, comment = wire.parse_contributor(request.name), wire.read_text(request.comment, "comment")
+        return self._contributor(
+            self._hub.contributors.accept_objections(principal, name, request.accepted_revision, comment)
+        )
+
+    def create_group(self, principal: Principal, request: v1.CreateGroupRequest) -> v1.Group:
+        """Create a group."""
+        wanted = wire.group_from_pb(request.group, group_id=request.group_id)
+        with _paths(request, "group"):
+            made = self._hub.groups.create(
+                principal, wanted, validate_only=request.validate_only, request_id=_request_id(request)
+            )
+        return self._group(made)
+
+    def get_group(self, principal: Principal, request: v1.GetGroupRequest) -> v1.Group:
+        """Get a group."""
+        return self._group(self._hub.groups.get(principal, wire.parse_group(request.name)))
+
+    def list_groups(self, principal: Principal, request: v1.ListGroupsRequest) -> v1.ListGroupsResponse:
+        """List groups."""
+        page = _Page("groups", request)
+        groups, after = self._hub.groups.list(principal, page.size, page.after(""))
+        return v1.ListGroupsResponse(
+            groups=map(wire.group_to_pb, groups), next_page_token=page.token(after), revision=self._hub.revision()
+        )
+
+    def update_group(self, principal: Principal, request: v1.UpdateGroupRequest) -> v1.Group:
+        """Update the fields of a group that the mask names."""
+        mask = _mask(request.update_mask, request.group, _GROUP_FIELDS)
+        wanted = wire.group_from_pb(_patch(request.group, mask, v1.Group()))
+        with _paths(request, "group"):
+            made = self._hub.groups.update(
+                principal,
+                wanted,
+                mask,
+                add_members=wire.contributors_from_pb(request.add_members, "add_members"),
+                remove_members=wire.contributors_from_pb(request.remove_members, "remove_members"),
+                validate_only=request.validate_only,
+                request_id=_request_id(request),
+            )
+        return self._group(made)
+
+    def delete_group(self, principal: Principal, request: v1.DeleteGroupRequest) -> v1.DeleteGroupResponse:
+        """Delete a group."""
+        self._hub.groups.delete(principal, wire.parse_group(request.name))
+        return v1.DeleteGroupResponse(revision=self._hub.revision())
+
     def create_hash_set(self, principal: Principal, request: v1.CreateHashSetRequest) -> v1.HashSet:
         """Create a hash set."""
         contributor = wire.parse_contributor(request.parent, "parent")
@@ -336,13 +439,23 @@ class Contributors:
 
     def update_hash_set(self, principal: Principal, request: v1.UpdateHashSetRequest) -> v1.HashSet:
         """Update the fields of a hash set that the mask names."""
-        mask = _mask(request.update_mask, request.hash_set, _HASH_SET_FIELDS)
-        wanted = wire.hash_set_from_pb(_patch(request.hash_set, mask, v1.HashSet()))
+        mask = _mask(request.update_mask, request.hash_set, _HASH_SET_FIELDS, _HASH_SET_FIXED)
+        wanted = wire.hash_set_from_pb(_patch(request.hash_set, mask, _ANY_HASH_SET))
         with _paths(request, "hash_set"):
             made = self._hub.hash_sets.update(
                 principal, wanted, mask, validate_only=request.validate_only, request_id=_request_id(request)
             )
         return self._hash_set(made)
+
+    def accept_hash_set(self, principal: Principal, request: v1.AcceptHashSetRequest) -> v1.HashSet:
+        """Accept what a hash set says against harm."""
+        name, comment = wire.parse_hash_set(request.name), wire.read_text(request.comment, "comment")
+        return self._hash_set(self._hub.hash_sets.accept(principal, *name, request.accepted_revision, comment))
+
+    def _group(self, value: Group) -> v1.Group:
+        pb = wire.group_to_pb(value)
+        pb.revision = self._hub.revision()
+        return pb
 
     def _contributor(self, value: Contributor) -> v1.Contributor:
         pb = wire.contributor_to_pb(value)
@@ -429,7 +542,24 @@ class Reviews:
             contributor,
             hash_set,
             entry_id,
-            wire.review_from_pb(request.review, entry_id=entry_id),
+            *wire.new_review_from_pb(request.review),
+            validate_only=request.validate_only,
+            request_id=_request_id(request),
+        )
+        pb = wire.review_to_pb(made, contributor, hash_set)
+        pb.revision = self._hub.revision()
+        return pb
+
+    def set_aside_review(self, principal: Principal, request: v1.SetAsideReviewRequest) -> v1.Review:
+        """Let an objection weigh no more."""
+        contributor, hash_set, entry_id, review_id = wire.parse_review(request.name)
+        made = self._hub.reviews.set_aside(
+            principal,
+            contributor,
+            hash_set,
+            entry_id,
+            review_id,
+            request.comment,
             validate_only=request.validate_only,
             request_id=_request_id(request),
         )
@@ -447,6 +577,44 @@ class Reviews:
             next_page_token=page.token(after),
             revision=self._hub.revision(),
         )
+
+
+class History:
+    """The history, and undoing what a token did."""
+
+    def __init__(self, hub: Hub) -> None:
+        """Keep the hub."""
+        self._hub = hub
+
+    def list_events(self, principal: Principal, request: v1.ListEventsRequest) -> v1.ListEventsResponse:
+        """List events, the newest first."""
+        subject = wire.parse_subject(request.subject)
+        actor = wire.parse_token(request.actor, "actor") if request.actor else ""
+        since = wire.time_in(request, "since")
+        page = _Page("events", request, subject, actor, since)
+        events, after = self._hub.history.list(principal, subject, actor, since, page.size, page.after(0))
+        return v1.ListEventsResponse(
+            events=map(wire.event_to_pb, events), next_page_token=page.token(after), revision=self._hub.revision()
+        )
+
+    def redact_event(self, principal: Principal, request: v1.RedactEventRequest) -> v1.Event:
+        """Erase the details of an event."""
+        return wire.event_to_pb(self._hub.history.redact(principal, wire.parse_event(request.name)))
+
+    def revert_actor(self, principal: Principal, request: v1.RevertActorRequest) -> v1.RevertActorResponse:
+        """Undo what a token wrote since a time."""
+        since = wire.time_in(request, "since")
+        if since is None:
+            raise InvalidArgument.field("since", "must say from when on", "REQUIRED")
+        events = self._hub.history.revert(
+            principal,
+            wire.parse_token(request.actor, "actor"),
+            since,
+            withdrawals_only=request.withdrawals_only,
+            comment=request.comment,
+            validate_only=request.validate_only,
+        )
+        return v1.RevertActorResponse(events=map(wire.reverted_event_to_pb, events), revision=self._hub.revision())
 
 
 class _Page:
@@ -471,20 +639,28 @@ class _Page:
 
 
 _CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from")
-_HASH_SET_FIELDS: Final = ("display_name", "scheme", "purpose", "review_depth", "marking")
+_GROUP_FIELDS: Final = ("display_name", "members")
+_TOKEN_FIELDS: Final = ("description", "purposes", "acts_for_others", "may_mirror", "expire_time")
+_HASH_SET_FIELDS: Final = ("display_name", "review_depth", "marking")
+_HASH_SET_FIXED: Final = ("scheme", "purpose", "unclassified")  # the hub says that these cannot change
 # A valid contributor whose fields stand in for those that a mask leaves out; the hub takes only the masked ones over.
 _ANY_CONTRIBUTOR: Final = v1.Contributor(
     display_name="-", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ"
 )
+# Likewise: TLP:RED alone is no valid terms, but may be what an update makes of terms that name recipients.
+_ANY_HASH_SET: Final = v1.HashSet(marking=v1.Marking(recipients=["contributors/any"]))
 
 
-def _mask(mask: FieldMask, given: Message, fields: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the fields to take over: those of the mask; all for `*`; for an empty mask those that are set."""
+def _mask(mask: FieldMask, given: Message, fields: tuple[str, ...], fixed: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the fields to take over: those of the mask; all for `*`; for an empty mask those that are set.
+
+    A field inside one is named by its path, `marking.tlp`: the others stay. `fixed` fields can be named, and the hub refuses them.
+    """
     if not mask.paths:
-        return tuple(field.name for field, _ in given.ListFields() if field.name in fields)
+        return tuple(path for path in _paths_set(given) if path.partition(".")[0] in (*fields, *fixed))
     if list(mask.paths) == ["*"]:
         return fields
-    unknown = [path for path in mask.paths if path not in fields]
+    unknown = [path for path in mask.paths if not _is_path(path, (*fields, *fixed))]
     if unknown:
         expected = f"can name {', '.join(fields)}, or `*` for all of them"
         raise InvalidArgument(
@@ -496,18 +672,26 @@ def _mask(mask: FieldMask, given: Message, fields: tuple[str, ...]) -> tuple[str
     return tuple(dict.fromkeys(mask.paths))
 
 
+def _paths_set(given: Message) -> Iterator[str]:
+    """Yield the fields that are set; of terms each one that is."""
+    for field, value in given.ListFields():
+        if isinstance(value, v1.Marking):
+            yield from (f"{field.name}.{term.name}" for term, _ in value.ListFields())
+        else:
+            yield field.name
+
+
+def _is_path(path: str, fields: tuple[str, ...]) -> bool:
+    """Whether it names one of the fields, or one of the terms."""
+    field, dot, term = path.partition(".")
+    return field in fields and (not dot or (field == "marking" and term in v1.Marking.DESCRIPTOR.fields_by_name))
+
+
 def _patch(given: Any, mask: tuple[str, ...], otherwise: Any) -> Any:
     """Return `given` with every field outside the mask taken from `otherwise`, except its name."""
     patched = type(given)()
     patched.CopyFrom(otherwise)
-    for field in mask:
-        patched.ClearField(field)
-    chosen = type(given)()
-    chosen.CopyFrom(given)
-    for field, _ in given.ListFields():
-        if field.name not in mask:
-            chosen.ClearField(field.name)
-    patched.MergeFrom(chosen)
+    FieldMask(paths=mask).MergeMessage(given, patched, replace_message_field=True, replace_repeated_field=True)
     patched.name = given.name
     return patched
 

@@ -5,22 +5,31 @@
 
 from __future__ import annotations
 
+from hashhub.store.entries import OBJECTIONS, EntryHit
 from hashhub.store.events import Position
 from hashhub.store.feeds import Change, MatcherChange
 from hashhub.store.holds import Hold, Origin, trace_of
 from hashhub.store.idset import IdSet
+from hashhub.store.imports import BY_SOURCE
 from hashhub.store.locking import lock_data
 from hashhub.store.packing import EntryRow
+from hashhub.store.resources import Registry
+from hashhub.store.standing import DailyLimit
 from hashhub.store.store import Store
 
 __all__ = [
+    "BY_SOURCE",
+    "OBJECTIONS",
     "Change",
+    "DailyLimit",
+    "EntryHit",
     "EntryRow",
     "Hold",
     "IdSet",
     "MatcherChange",
     "Origin",
     "Position",
+    "Registry",
     "Store",
     "lock_data",
     "trace_of",

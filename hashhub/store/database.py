@@ -178,6 +178,25 @@ class Database:
         if not self.is_sqlite:
             c.execute(sa.select(metadata.c.key).with_for_update())
 
+    def scrub(self) -> bool:
+        """After something was erased: let no older state of its pages stay in SQLite's log; return whether none does.
+
+        A reader that takes its time keeps it: it then goes with a later checkpoint. PostgreSQL's vacuum does that in its own time.
+        """
+        if not self.is_sqlite:
+            return False
+        deadline = time.monotonic() + _BUSY_SECONDS
+        with mapped(), self._turns.take() if self._turns else nullcontext():
+            connection = self._writer.raw_connection()  # outside a transaction
+            try:
+                while connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    if time.monotonic() > deadline:
+                        return False
+                    time.sleep(_BUSY_POLL_SECONDS)
+            finally:
+                connection.close()
+        return True
+
     def insert(self, c: Connection, table: sa.Table, rows: Sequence[Row]) -> None:
         """Write rows, each with every column of the table in order, as fast as the driver can."""
         if not rows:
@@ -405,6 +424,8 @@ def _set_up_sqlite_writer(connection: sqlite3.Connection, _: object) -> None:
         "synchronous = FULL",
         "busy_timeout = 0",  # ms; `_begin_immediate` waits, and inside a transaction nothing is in the way
         "foreign_keys = ON",
+        # What is deleted is overwritten: erased digests must not stay in free pages of the file.
+        "secure_delete = ON",
         "cache_size = -131072",  # KiB; a sorted run of hashes comes back to the upper part of the tree again and again
         "wal_autocheckpoint = 16384",  # pages, 64 MiB: a page is copied back once for many commits
         "journal_size_limit = 268435456",  # bytes of the log that are kept after a large import

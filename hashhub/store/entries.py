@@ -6,7 +6,9 @@ COMMITTED import never changes. A review counts for every entry by which a contr
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,7 +17,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import Conflict, NotFound
+from hashhub.errors import NotFound
 from hashhub.model import (
     SYSTEM,
     Actor,
@@ -27,23 +29,35 @@ from hashhub.model import (
     ImportState,
     Provenance,
     Review,
+    ReviewKind,
+    Role,
+    Withdrawal,
     now,
 )
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
-from hashhub.store.packing import pack_reasons, unpack_details, unpack_flags, unpack_hashes, unpack_reasons
+from hashhub.store.packing import (
+    digests_by_algorithm,
+    pack_reasons,
+    unpack_details,
+    unpack_flags,
+    unpack_hashes,
+    unpack_reasons,
+)
 from hashhub.store.requests import Request
 from hashhub.store.resources import Resources
 from hashhub.store.staging import runs
 
 _ID_PAGE: Final = 200_000  # ids read at a time
 _IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
+_HIT_PAGE: Final = 10_000  # entries that have one of some digests read at a time
 PAGE: Final = 10_000  # rows read or purged at a time where the caller did not say
 
 STATE_OF_CODE: Final = {code: state for state, code in s.ENTRY_STATES.items()}
-_ROLES: Final = {code: role for role, code in s.ROLES.items()}
+ROLE_OF_CODE: Final = {code: role for role, code in s.ROLES.items()}
+_WITHDRAWAL_REASONS: Final = {code: reason for reason, code in s.WITHDRAWAL_REASONS.items()}
 _REVIEW_KINDS: Final = {code: k for k, code in s.REVIEW_KINDS.items()}
 ACTIVE: Final = s.ENTRY_STATES[EntryState.ACTIVE]
 WITHDRAWN: Final = s.ENTRY_STATES[EntryState.WITHDRAWN]
@@ -52,26 +66,35 @@ COMMITTED: Final = s.IMPORT_STATES[ImportState.COMMITTED]
 STAGED: Final = s.CHANGE_KINDS["STAGED"]
 WITHDRAW: Final = s.CHANGE_KINDS[ChangeKind.WITHDRAW]
 REVIEWED: Final = s.CHANGE_KINDS["REVIEWED"]
-_EVENT_OF_STATE: Final = {
-    EntryState.ACTIVE: EventKind.ENTRIES_RELEASED,
-    EntryState.QUARANTINED: EventKind.ENTRIES_QUARANTINED,
-    EntryState.WITHDRAWN: EventKind.ENTRIES_WITHDRAWN,
-}
+OBJECTIONS: Final = frozenset({ReviewKind.FALSE_POSITIVE, ReviewKind.NOT_ILLEGAL_HERE, ReviewKind.MISCLASSIFIED})
+"""Reviews that speak against what an entry states."""
+_DAY: Final = timedelta(days=1)
+PENDING: Final = "WITHDRAWAL_PENDING"
+"""The remark on an entry whose withdrawal waits for a second person."""
 
 # What `_entry` reads, in its order.
-_ENTRY_SQL: Final = (
+ENTRY_SQL: Final = (
     "SELECT e.id, e.hash_set, e.state, e.position, e.external_id, e.classification, e.flags, e.hashes, e.details, e.reasons, "
     'e.update_revision, e."import", e.expire_time'
 )
 
-_REVIEW_SQL: Final = (
+REVIEW_SQL: Final = (
     "SELECT r.id, r.entry, r.author, r.kind, r.comment, r.create_time, r.revision, r.actor, r.role, r.sets_aside, r.awaits_acceptance, e.id "
     "FROM entry e "
     "JOIN reviewed a ON a.hash_set = e.hash_set AND a.entry = e.id JOIN review r ON r.id = a.review"
 )
-_STAGED_AROUND: Final = (
+STAGED_AROUND: Final = (
     "SELECT 1 FROM allocation a WHERE e.id BETWEEN a.first_entry AND a.last_entry"  # true while e is invisible
 )
+
+
+class EntryHit(NamedTuple):
+    """An entry that has a digest, not yet read: enough to tell who may see it. `hash_set` is `CONTRIBUTOR/SET`."""
+
+    digest: bytes
+    entry_id: int
+    hash_set: str
+    row: Row
 
 
 class _Source(NamedTuple):
@@ -104,7 +127,7 @@ class Entries(Resources):
         code = s.ALGORITHM_CODES[algorithm]
         found: dict[bytes, list[Entry]] = {}
         sql = (
-            f"{_ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest {{keys}} "
+            f"{ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest {{keys}} "
             f"AND e.state IN ({code_list(s.ENTRY_STATES[state] for state in states)}) ORDER BY h.digest, h.entry"
         )
         for row in self._by_keys(sql, "bytea", (code,), sorted(set(digests))):
@@ -112,18 +135,95 @@ class Entries(Resources):
                 found.setdefault(row[13], []).append(entry)
         return found
 
+    def hits_by_digests(self, algorithm: str, digests: Iterable[bytes]) -> Iterator[EntryHit]:
+        """Yield the visible ACTIVE entries that have one of the digests, unread (`read_entry`), by digest, then id.
+
+        A page at a time, so that it takes little memory however many there are: whoever wants few of them drops the
+        rest at once.
+        """
+        sql = (
+            f"{ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.entry > ? "
+            f"AND h.digest {{keys}} AND e.state = {ACTIVE} ORDER BY h.digest, h.entry LIMIT {_HIT_PAGE}"
+        )
+        code = s.ALGORITHM_CODES[algorithm]
+        staged: set[int] = set()
+
+        def hits(rows: Sequence[Row]) -> Iterator[EntryHit]:
+            for row in rows:
+                if row[11] not in staged:
+                    if self._source(row[11]) is None:
+                        staged.add(row[11])
+                    else:
+                        yield EntryHit(row[-1], row[0], "/".join(self._set_name(row[1])), row)
+
+        keys = sorted(set(digests))
+        start = 0
+        while start < len(keys):
+            part = keys[start : start + _IN_SIZES[-1]]
+            start += len(part)
+            rows = list(self._by_keys(sql, "bytea", (code, 0), part))
+            yield from hits(rows)
+            if len(rows) == _HIT_PAGE:
+                # First what is left of the digest at which the page ended, then the digests behind it.
+                last = rows[-1][-1]
+                start = bisect_right(keys, last)
+                while len(rows) == _HIT_PAGE:
+                    rows = list(self._by_keys(sql, "bytea", (code, rows[-1][0]), [last]))
+                    yield from hits(rows)
+
+    def read_entry(self, hit: EntryHit) -> Entry:
+        """Return the entry as it was when it was hit."""
+        entry = self._entry(hit.row)
+        assert entry is not None, hit.entry_id  # noqa: S101 - it was visible, and that lasts
+        return entry
+
+    def live_entries_by_digests(
+        self, contributor: str, hash_set: str, algorithm: str, digests: Sequence[bytes]
+    ) -> dict[bytes, list[Entry]]:
+        """Return a hash set's visible entries that are not WITHDRAWN and have one of the digests, by digest, in the order of their ids."""
+        # CROSS JOIN, which SQLite never turns around: the digest is what finds few rows.
+        sql = (
+            f"{ENTRY_SQL}, h.digest FROM hash h CROSS JOIN entry e WHERE e.id = h.entry AND e.hash_set = ? AND h.algorithm = ? "
+            f"AND h.digest {{keys}} AND e.state <> {WITHDRAWN} ORDER BY h.digest, h.entry"
+        )
+        before = (self._set_key(contributor, hash_set), s.ALGORITHM_CODES[algorithm])
+        entries: dict[bytes, list[Entry]] = {}
+        for row in self._by_keys(sql, "bytea", before, sorted(set(digests))):
+            if (entry := self._entry(row)) is not None:
+                entries.setdefault(row[-1], []).append(entry)
+        return entries
+
+    def live_digests(self, contributor: str, hash_set: str) -> Iterator[dict[str, NDArray[np.uint8]]]:
+        """Yield the distinct digests of a hash set's entries that are not WITHDRAWN, by algorithm, a page of entries at a time."""
+        set_key = self._set_key(contributor, hash_set)
+        sql = self._db.sql(
+            "SELECT e.id, e.hashes FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? ORDER BY e.id LIMIT ?"
+        )
+        for state in (EntryState.ACTIVE, EntryState.QUARANTINED):
+            after = 0
+            while rows := self._db.fetch(sql, (set_key, s.ENTRY_STATES[state], after, PAGE)):
+                after = rows[-1][0]
+                yield digests_by_algorithm(row[1] for row in rows)
+
     def get_entry(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
         """Return a visible entry in any state. Raises NotFound, also when it is in another hash set."""
         found = self.get_entries([entry_id]).get(entry_id)
         if found is None or (found.contributor, found.hash_set) != (contributor, hash_set):
-            raise _no_entry(f"{contributor}/{hash_set}/{entry_id}")
-        return found
+            raise no_entry(f"{contributor}/{hash_set}/{entry_id}")
+        predecessors, successors = self._neighbours(entry_id)
+        name = f"{contributor}/{hash_set}"
+        return msgspec.structs.replace(
+            found,
+            predecessors=tuple(f"{name}/{i}" for i in predecessors),
+            successors=tuple(f"{name}/{i}" for i in successors),
+        )
 
     def get_entries(self, ids: Iterable[int]) -> dict[int, Entry]:
         """Return the visible entries with these ids, in any state, by id in ascending order; unknown ids are left out."""
-        sql = f"{_ENTRY_SQL} FROM entry e WHERE e.id {{keys}} ORDER BY e.id"
+        sql = f"{ENTRY_SQL} FROM entry e WHERE e.id {{keys}} ORDER BY e.id"
         rows = self._by_keys(sql, "int8", (), sorted(set(ids)))
-        return {row[0]: entry for row in rows if (entry := self._entry(row)) is not None}
+        entries = [entry for row in rows if (entry := self._entry(row)) is not None]
+        return {entry.id: entry for entry in self._with_withdrawals(entries)}
 
     def list_entries(
         self,
@@ -136,8 +236,8 @@ class Entries(Resources):
         """Return up to `page_size` visible entries of a hash set in `states` with ids after `after_id`, by id. Raises NotFound."""
         set_key = self._set_key(contributor, hash_set)
         sql = self._db.sql(
-            f"{_ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? "
-            f"AND NOT EXISTS ({_STAGED_AROUND}) ORDER BY e.id LIMIT ?"
+            f"{ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? "
+            f"AND NOT EXISTS ({STAGED_AROUND}) ORDER BY e.id LIMIT ?"
         )
         # One query for each state: each walks the index in order.
         rows = [
@@ -146,11 +246,11 @@ class Entries(Resources):
             for row in self._db.fetch(sql, (set_key, s.ENTRY_STATES[state], after_id, page_size))
         ]
         rows.sort(key=lambda row: row[0])
-        return [entry for row in rows[:page_size] if (entry := self._entry(row)) is not None]
+        return self._with_withdrawals([e for row in rows[:page_size] if (e := self._entry(row)) is not None])
 
     def existing_by_external_ids(self, contributor: str, hash_set: str, ids: Iterable[str]) -> dict[str, list[Entry]]:
         """Return the visible entries of a hash set with these external ids that are not WITHDRAWN, by external id, oldest first."""
-        sql = f"{_ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.external_id {{keys}} AND e.state <> {WITHDRAWN} ORDER BY e.id"
+        sql = f"{ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.external_id {{keys}} AND e.state <> {WITHDRAWN} ORDER BY e.id"
         rows = self._by_keys(sql, "text", (self._set_key(contributor, hash_set),), sorted({x for x in ids if x}))
         found: dict[str, list[Entry]] = {}
         for row in rows:
@@ -168,7 +268,7 @@ class Entries(Resources):
         set_key = self._set_key(contributor, hash_set)
         parts = [np.empty(0, np.int64)]
         for state in set(states):
-            parts += self._ids_in_state(set_key, s.ENTRY_STATES[state], f"AND NOT EXISTS ({_STAGED_AROUND})")
+            parts += self._ids_in_state(set_key, s.ENTRY_STATES[state], f"AND NOT EXISTS ({STAGED_AROUND})")
         return np.sort(np.concatenate(parts))
 
     def entry_count(self, contributor: str, hash_set: str, state: EntryState = EntryState.ACTIVE) -> int:
@@ -182,139 +282,107 @@ class Entries(Resources):
         count: int = self._db.fetch(sql, wanted * 2)[0][0]
         return count
 
-    def set_entry_state(
+    def add_review(
         self,
-        entry_id: int,
-        state: EntryState,
-        reasons: tuple[str, ...],
+        review: Review,
         *,
-        expected: EntryState,
-        supersede: Sequence[int] = (),
+        also: Sequence[int] = (),
+        daily: int | None = None,
         by: Actor = SYSTEM,
         request_id: str = "",
-    ) -> tuple[Entry, int]:
-        """Move a visible entry to another state; return it with the revision at which that became visible.
-
-        At the same revision the entries `supersede` of its hash set, about the same item, are withdrawn with the reason SUPERSEDED, and
-        their reviews count for this one too. An entry that is in `state` already stays as it is, with its reasons, and the current
-        revision is returned. Raises NotFound, and Conflict when the entry is in neither `state` nor `expected`.
-        """
-        request = Request(request_id, "set_entry_state", (entry_id, state, reasons, expected))
-        with self._db.write() as c:
-            self._db.lock(c)
-            if (first := request.replayed(c, tuple[Entry, int])) is not None:
-                return first
-            states = self._visible_states(c, sorted({entry_id, *supersede}))
-            current = states.get(entry_id)
-            if current is None:
-                raise _no_entry(str(entry_id))
-            if current == s.ENTRY_STATES[state]:
-                revision: int = c.scalar(sa.select(s.metadata.c.revision)) or 0
-            elif current != s.ENTRY_STATES[expected]:
-                raise Conflict(
-                    f"entry {entry_id} is {STATE_OF_CODE[current]}, expected {expected}; read it again, then retry",
-                    metadata={"state": str(STATE_OF_CODE[current])},
-                )
-            else:
-                kind = UPSERT if state is EntryState.ACTIVE else WITHDRAW
-                revision = append_event(
-                    c, by, _EVENT_OF_STATE[state], subject=self._subject(c, entry_id), reason=",".join(reasons)
-                )
-                c.execute(
-                    sa.update(s.entry)
-                    .where(s.entry.c.id == entry_id)
-                    .values(state=s.ENTRY_STATES[state], reasons=pack_reasons(reasons), update_revision=revision)
-                )
-                self._add_changes(c, revision, [(kind, IdSet(entry_id, entry_id), 0)])
-                overtaken = [i for i in sorted(supersede) if states.get(i, WITHDRAWN) != WITHDRAWN]
-                self._withdraw(c, overtaken, "SUPERSEDED", revision, 0)
-                set_key: int = c.execute(sa.select(s.entry.c.hash_set).where(s.entry.c.id == entry_id)).scalar_one()
-                pairs = np.array([(i, entry_id) for i in supersede], np.int64).reshape(-1, 2)
-                self._inherit(c, set_key, pairs)
-                self._add_successions(c, pairs, set(overtaken))
-                if state is EntryState.WITHDRAWN:
-                    note_loss(c, [set_key], revision)
-            rows = c.exec_driver_sql(self._db.sql(f"{_ENTRY_SQL} FROM entry e WHERE e.id = ?"), (entry_id,)).all()
-            entry = self._entry(rows[0])
-            if entry is None:
-                raise _no_entry(str(entry_id))
-            return request.remember(c, (entry, revision))
-
-    def withdraw_entries(self, ids: Iterable[int], reason: str, *, by: Actor = SYSTEM) -> int:
-        """Withdraw visible entries for one reason, all at one revision, and return that; those WITHDRAWN already stay as they are.
-
-        Raises NotFound when there is no such entry; then none is withdrawn.
-        """
-        wanted = sorted(set(ids))
-        with self._db.write() as c:
-            self._db.lock(c)
-            states = self._visible_states(c, wanted)
-            unknown = [i for i in wanted if i not in states]
-            if unknown:
-                raise _no_entry(str(unknown[0]))
-            live = [i for i in wanted if states[i] != WITHDRAWN]
-            if not live:
-                return c.scalar(sa.select(s.metadata.c.revision)) or 0
-            revision = append_event(c, by, EventKind.ENTRIES_WITHDRAWN, reason=reason, facts={"entries": len(live)})
-            self._withdraw(c, live, reason, revision, 0)
-            note_loss(c, self._sets_of(c, live), revision)
-            return revision
-
-    def add_review(
-        self, review: Review, *, also: Sequence[int] = (), by: Actor = SYSTEM, request_id: str = ""
     ) -> Review:
         """Append a review of a visible entry and return it with its id, time and revision. Raises NotFound.
 
-        It counts for the entries `also` too, by which the contributor states the same item.
+        It counts for the entries `also` too, by which the contributor states the same item; a SET_ASIDE one for all for which the review
+        counts that it sets aside. An objection beyond the first `daily` ones that its author made against others' entries within a day
+        awaits the operator's acceptance.
         """
         review = msgspec.structs.replace(review, id=0, create_time=None, revision=0)
-        request = Request(request_id, "add_review", review)
+        request = Request(request_id, "add_review", review, by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Review)) is not None:
                 return first
             if not self._visible_states(c, [review.entry_id]):
-                raise _no_entry(str(review.entry_id))
+                raise no_entry(str(review.entry_id))
             at = now()
+            awaits = daily is not None and review.kind in OBJECTIONS and self._has_objected(c, review, daily)
             revision = append_event(
                 c,
                 by,
                 EventKind.ENTRIES_REVIEWED,
                 subject=self._subject(c, review.entry_id),
                 reason=review.kind,
+                facts={
+                    **({"sets_aside": review.sets_aside} if review.sets_aside else {}),
+                    **({"awaits_acceptance": 1} if awaits else {}),
+                },
                 details={"comment": review.comment},
                 at=at,
             )
-            review = msgspec.structs.replace(review, create_time=at, revision=revision)
-            key = c.execute(sa.insert(s.review).values(review_row(review)).returning(s.review.c.id)).scalar_one()
+            review = msgspec.structs.replace(review, create_time=at, revision=revision, awaits_acceptance=awaits)
+            key: int = c.execute(sa.insert(s.review).values(review_row(review)).returning(s.review.c.id)).scalar_one()
+            about = self._counts_for(c, review, also)
             e = s.entry
-            about = sa.select(e.c.hash_set, e.c.id, sa.literal(key)).where(e.c.id.in_({review.entry_id, *also}))
-            c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), about))
-            self._add_changes(c, revision, [(REVIEWED, IdSet.of([review.entry_id, *also]), 0)])
+            chosen = sa.select(e.c.hash_set, e.c.id, sa.literal(key)).where(e.c.id.in_(about))
+            c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), chosen))
+            self._add_changes(c, revision, [(REVIEWED, IdSet.of(about), 0)])
             return request.remember(c, msgspec.structs.replace(review, id=key))
+
+    def _counts_for(self, c: Connection, review: Review, also: Sequence[int]) -> list[int]:
+        """Return the entries that a new review counts for."""
+        if not review.sets_aside:
+            return sorted({review.entry_id, *also})
+        r, e = s.reviewed, s.entry
+        set_key = sa.select(e.c.hash_set).where(e.c.id == review.entry_id).scalar_subquery()
+        rows = c.execute(sa.select(r.c.entry).where(r.c.hash_set == set_key, r.c.review == review.sets_aside))
+        return sorted({review.entry_id, *rows.scalars()})
+
+    def _has_objected(self, c: Connection, review: Review, times: int) -> bool:
+        """Whether the author made so many objections within a day against others' entries, to which this one comes."""
+        # Whom a source names reviews that contributor's own entries only, so it is the contributor alone that counts.
+        r, e, h = s.review, s.entry, s.hash_set
+        owner = sa.select(h.c.contributor).join(e, e.c.hash_set == h.c.key)
+        if c.scalar(owner.where(e.c.id == review.entry_id)) == review.author:
+            return False
+        recent = (
+            sa.select(sa.func.count())
+            .select_from(r)
+            .join(e, e.c.id == r.c.entry)
+            .join(h, h.c.key == e.c.hash_set)
+            .where(
+                r.c.author == review.author,
+                r.c.create_time > s.to_millis(now() - _DAY),
+                r.c.kind.in_([s.REVIEW_KINDS[kind] for kind in OBJECTIONS]),
+                r.c.role != s.ROLES[Role.OPERATOR],
+                h.c.contributor != review.author,
+            )
+        )
+        count: int = c.execute(recent).scalar_one()
+        return count >= times
 
     def reviews_of(self, entry_ids: Iterable[int]) -> dict[int, list[Review]]:
         """Return the reviews that count for the entries by entry id, the oldest first; entries without one are left out.
 
         A review's own `entry_id` is that of the entry that it was stated about: this one, or an earlier one about the same item.
         """
-        sql = f"{_REVIEW_SQL} WHERE e.id {{keys}} ORDER BY e.id, r.id"
+        sql = f"{REVIEW_SQL} WHERE e.id {{keys}} ORDER BY e.id, r.id"
         found: dict[int, list[Review]] = {}
         for row in self._by_keys(sql, "int8", (), sorted(set(entry_ids))):
-            found.setdefault(row[11], []).append(_review(row))
+            found.setdefault(row[11], []).append(review_of_row(row))
         return found
 
     def list_reviews(self, entry_id: int, page_size: int, after: int = 0) -> list[Review]:
         """Return up to `page_size` reviews that count for an entry, as `reviews_of` does, with ids after `after`."""
-        sql = self._db.sql(f"{_REVIEW_SQL} WHERE e.id = ? AND r.id > ? ORDER BY r.id LIMIT ?")
-        return [_review(row) for row in self._db.fetch(sql, (entry_id, after, page_size))]
+        sql = self._db.sql(f"{REVIEW_SQL} WHERE e.id = ? AND r.id > ? ORDER BY r.id LIMIT ?")
+        return [review_of_row(row) for row in self._db.fetch(sql, (entry_id, after, page_size))]
 
     def withdrawn_with_reviews(self, contributor: str, hash_set: str) -> Iterator[Entry]:
         """Yield a hash set's WITHDRAWN entries that have reviews, by id. Raises NotFound."""
         set_key = self._set_key(contributor, hash_set)
         # The reviewed ones first: there are far fewer of them than of withdrawn ones.
         sql = self._db.sql(
-            f"{_ENTRY_SQL} FROM (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
+            f"{ENTRY_SQL} FROM (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
             "WHERE hash_set = ? AND entry > ? ORDER BY entry LIMIT ?) a "
             "CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
         )
@@ -348,12 +416,12 @@ class Entries(Resources):
         return found
 
     def _entry(self, row: Row) -> Entry | None:
-        """Build an entry from the columns of `_ENTRY_SQL`; None when it is not visible, its import being uncommitted."""
+        """Build an entry from the columns of `ENTRY_SQL`; None when it is not visible, its import being uncommitted."""
         source = self._source(row[11])
         if source is None:
             return None
         contributor, hash_set = self._set_name(row[1])
-        details = unpack_details(row[8])
+        details = dict(unpack_details(row[8]))
         return Entry(
             id=row[0],
             contributor=contributor,
@@ -366,22 +434,53 @@ class Entries(Resources):
                 connector_version=source.connector_version,
                 source_digest=source.source_digest,
                 position=row[3],
-                member=details.member,
+                member=details.pop("member"),
             ),
             classification=None if row[5] is None else self._classification(row[5]),
             flags=unpack_flags(row[6]),
             external_id=row[4] or "",
-            media_type=details.media_type,
-            media_size=details.media_size,
-            series=details.series,
-            tags=details.tags,
-            quality=details.quality,
-            source_time=details.source_time,
             reasons=unpack_reasons(row[9]),
             create_revision=source.revision,
             update_revision=row[10] or source.revision,
             expire_time=None if row[12] is None else s.from_millis(row[12]),
+            **details,
         )
+
+    def _with_withdrawals(self, entries: Sequence[Entry], c: Connection | None = None) -> list[Entry]:
+        """Return the entries with who withdrew them by hand, or asked for that."""
+        asked = sorted(e.id for e in entries if e.state is EntryState.WITHDRAWN or PENDING in e.reasons)
+        sql = (
+            "SELECT w.entry, w.reason, w.comment, w.actor, w.role, w.revision, w.pending FROM withdrawal w "
+            "WHERE w.entry {keys}"
+        )
+        withdrawals = {
+            row[0]: Withdrawal(
+                reason=_WITHDRAWAL_REASONS[row[1]],
+                comment=row[2],
+                actor=row[3],
+                role=ROLE_OF_CODE[row[4]],
+                revision=row[5],
+                pending=bool(row[6]),
+            )
+            for row in self._by_keys(sql, "int8", (), asked, c)
+        }
+        return [
+            msgspec.structs.replace(e, withdrawal=withdrawal)
+            if (withdrawal := withdrawals.get(e.id)) is not None
+            and withdrawal.pending == (e.state is not EntryState.WITHDRAWN)
+            else e
+            for e in entries
+        ]
+
+    def _neighbours(self, entry_id: int) -> tuple[list[int], list[int]]:
+        """Return the entries that an entry replaced, and those that replaced it."""
+        earlier = self._db.fetch(
+            self._db.sql("SELECT earlier FROM succession WHERE later = ? ORDER BY earlier"), (entry_id,)
+        )
+        later = self._db.fetch(
+            self._db.sql("SELECT later FROM succession WHERE earlier = ? ORDER BY later"), (entry_id,)
+        )
+        return [row[0] for row in earlier], [row[0] for row in later]
 
     def _ids_in_state(self, set_key: int, state: int, condition: str = "") -> Iterator[NDArray[np.int64]]:
         """Yield the ids of a hash set's entries in a state, ascending, int64[n] a page."""
@@ -397,13 +496,23 @@ class Entries(Resources):
     def _withdraw(self, c: Connection, ids: Sequence[int], reason: str, revision: int, import_key: int) -> None:
         """Set entries to WITHDRAWN and write their change rows; `ids` are distinct and ascending."""
         ranges = runs(ids)
-        sql = self._db.sql(
-            "UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id BETWEEN ? AND ? AND state <> ?"
-        )
         if ranges:
-            packed = pack_reasons((reason,))
-            c.exec_driver_sql(sql, [(WITHDRAWN, packed, revision, first, last, WITHDRAWN) for first, last in ranges])
+            self._push_state(c, ranges, WITHDRAWN, (reason,), revision)
             self._add_changes(c, revision, [(WITHDRAW, IdSet.of(ids), import_key)])
+
+    def _push_state(
+        self, c: Connection, ranges: Sequence[tuple[int, int]], state: int, reasons: tuple[str, ...], revision: int
+    ) -> None:
+        """Move the entries of the ranges to a state that they are not in, keeping behind the reasons what stood before (see packing)."""
+        sql = self._db.sql(
+            "UPDATE entry SET reasons = CASE WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "
+            "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, "
+            "state = ?, update_revision = ? WHERE id BETWEEN ? AND ? AND state <> ?"
+        )
+        packed = pack_reasons(reasons) or "[]"
+        c.exec_driver_sql(
+            sql, [(ACTIVE, packed, packed, state, revision, first, last, state) for first, last in ranges]
+        )
 
     def _add_changes(self, c: Connection, revision: int, rows: Sequence[tuple[int, IdSet, int]]) -> None:
         """Append rows (kind, entries, import's key or 0) to the feed at a revision, behind those that it has.
@@ -476,7 +585,7 @@ class Entries(Resources):
         return sorted({row[0] for row in self._by_keys(sql, "int8", (), ids, c)})
 
     def _visible_states(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
-        sql = f"SELECT e.id, e.state FROM entry e WHERE e.id {{keys}} AND NOT EXISTS ({_STAGED_AROUND})"  # noqa: S608 - our own text
+        sql = f"SELECT e.id, e.state FROM entry e WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})"  # noqa: S608 - our own text
         return {row[0]: row[1] for row in self._by_keys(sql, "int8", (), ids, c)}
 
     def _by_keys(
@@ -525,7 +634,8 @@ def review_row(review: Review) -> dict[str, Any]:
     }
 
 
-def _review(row: Row) -> Review:
+def review_of_row(row: Row) -> Review:
+    """Build a review from the columns of `REVIEW_SQL`."""
     return Review(
         id=row[0],
         entry_id=row[1],
@@ -535,7 +645,7 @@ def _review(row: Row) -> Review:
         create_time=s.from_millis(row[5]),
         revision=row[6],
         actor=row[7],
-        role=_ROLES[row[8]],
+        role=ROLE_OF_CODE[row[8]],
         sets_aside=row[9],
         awaits_acceptance=bool(row[10]),
     )
@@ -546,5 +656,6 @@ def code_list(codes: Iterable[int]) -> str:
     return ", ".join(map(str, codes)) or "NULL"
 
 
-def _no_entry(name: str) -> NotFound:
+def no_entry(name: str) -> NotFound:
+    """Return the error for an entry that does not exist, or is not visible."""
     return NotFound(f"there is no entry {name[:150]!r}", kind="Entry", name=name)

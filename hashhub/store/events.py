@@ -24,7 +24,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import DataLoss, NotFound
+from hashhub.errors import DataLoss, NotFound, Reason
 from hashhub.model import Actor, Event, EventKind, Role, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
@@ -136,11 +136,12 @@ class Events:
         actor: str = "",
         since: datetime | None = None,
         before_revision: int = 0,
+        after_revision: int = 0,
         revisions: Iterable[int] | None = None,
         kinds: Sequence[EventKind] = (),
         limit: int = 100,
     ) -> list[Event]:
-        """Return up to `limit` events, the newest first, before `before_revision` (0: from the newest on).
+        """Return up to `limit` events, the newest first, before `before_revision` (0: from the newest on) and after `after_revision`.
 
         `subjects`: only events about one of these, or about something in one (`hash-sets/nl/known` holds `entries/nl/known/7`; a
         subject is compared by its path). `revisions`: only these. Staging is left out unless `kinds` asks for it.
@@ -155,6 +156,8 @@ class Events:
         query = query.where(t.c.kind.in_(kinds) if kinds else t.c.kind != EventKind.IMPORT_STAGED)
         if before_revision:
             query = query.where(t.c.revision < before_revision)
+        if after_revision:
+            query = query.where(t.c.revision > after_revision)
         if actor:
             query = query.where(t.c.actor == actor)
         if since is not None:
@@ -245,6 +248,11 @@ class Events:
             )
 
 
+def facts_of(body: bytes) -> Facts:
+    """Return the facts of an event."""
+    return _told(body).facts
+
+
 def _told(body: bytes) -> Body:
     try:
         return msgspec.json.decode(body, type=Body)
@@ -273,5 +281,6 @@ def _event(row: Row) -> Event:
 
 def _broken(revision: int, why: str) -> DataLoss:
     return DataLoss(
-        f"the history was changed outside hashhub: at revision {revision} {why}; restore a backup, or look with `hashhub doctor`"
+        f"the history was changed outside hashhub: at revision {revision} {why}; restore a backup, or look with `hashhub doctor`",
+        reason=Reason.HISTORY_BROKEN,
     )

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from hashhub.hashes import Hash
+from sqlalchemy.engine import Connection
+
+from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.model import EntryState
 from hashhub.store import schema as s
+from hashhub.store.database import Database
 from hashhub.store.packing import unpack_hashes
 from hashhub.store.resources import Resources
+from hashhub.store.staging import runs
 
 TRACE_BYTES: Final = 16
 _STATE_OF_CODE: Final = {code: state for state, code in s.ENTRY_STATES.items()}
@@ -30,6 +35,11 @@ class Origin(StrEnum):
     OPERATOR = "OPERATOR"
     PERSON_SHOWN = "PERSON_SHOWN"
     SOURCE = "SOURCE"  # the source's own deletion message: stands against older lists only
+
+    @property
+    def is_operators(self) -> bool:
+        """Whether only an operator lifts the hold, which stands in all sets of the contributor."""
+        return self in {Origin.OPERATOR, Origin.PERSON_SHOWN}
 
 
 class Hold(NamedTuple):
@@ -75,6 +85,54 @@ class Holds(Resources):
         ]
 
 
+def put_holds(
+    c: Connection,
+    db: Database,
+    ids: Sequence[int],
+    origin: Origin,
+    effect: EntryState,
+    revision: int,
+    *,
+    source_times: Sequence[str] = (),
+    traces: bytes | None = None,
+) -> None:
+    """Hold the items of entries in this transaction, in place of earlier holds. `source_times`: one for each of the ids."""
+    sql = db.sql(
+        "INSERT INTO hold (entry, contributor, hash_set, effect, origin, revision, source_time, traces) "  # noqa: S608 - our own text
+        "SELECT e.id, x.contributor, CASE WHEN ? = 1 THEN 0 ELSE e.hash_set END, CAST(? AS INTEGER), CAST(? AS TEXT), "
+        f"CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS {'BLOB' if db.is_sqlite else 'BYTEA'}) "
+        "FROM entry e JOIN hash_set x ON x.key = e.hash_set WHERE e.id = ? "
+        "ON CONFLICT (entry) DO UPDATE SET hash_set = excluded.hash_set, effect = excluded.effect, origin = excluded.origin, "
+        "revision = excluded.revision, source_time = excluded.source_time, traces = excluded.traces"
+    )
+    times = source_times or [""] * len(ids)
+    if ids:
+        code = s.ENTRY_STATES[effect]
+        rows = [
+            (int(origin.is_operators), code, str(origin), revision, time, traces, entry)
+            for entry, time in zip(ids, times, strict=True)
+        ]
+        c.exec_driver_sql(sql, rows)
+
+
+def lift_holds(c: Connection, db: Database, ids: Sequence[int], *, only: Origin | None = None) -> None:
+    """Lift the holds of these entries in this transaction, or those of one origin. What is left of an erased one stands."""
+    if ids:
+        where, origin = ("", ()) if only is None else (" AND origin = ?", (str(only),))
+        sql = db.sql(f"DELETE FROM hold WHERE entry BETWEEN ? AND ? AND traces IS NULL{where}")  # noqa: S608 - our own text
+        c.exec_driver_sql(sql, [(*ends, *origin) for ends in runs(sorted(set(ids)))])
+
+
+def traces_of(secret: bytes, external_id: str, hashes: Sequence[Hash]) -> frozenset[bytes]:
+    """Return the keyed traces by which an item is known: of its external id and exact digests or, without both, of all its digests."""
+    exact = [h for h in hashes if not ALGORITHMS[h.algorithm].is_perceptual]
+    known = exact if exact or external_id else hashes
+    values = [(h.algorithm, h.digest) for h in known]
+    if external_id:
+        values.append(("EXTERNAL_ID", external_id.encode()))
+    return frozenset(trace_of(secret, kind, value) for kind, value in values)
+
+
 def trace_of(secret: bytes, kind: str, value: bytes) -> bytes:
-    """Return the keyed trace of a value. `kind`: a hash algorithm's name, or `external_id`; `secret`: `Store.secret`."""
+    """Return the keyed trace of a value. `kind`: a hash algorithm's name, or `EXTERNAL_ID`; `secret`: `Store.secret`."""
     return hmac.digest(secret, kind.encode() + b"\0" + value, hashlib.sha256)[:TRACE_BYTES]

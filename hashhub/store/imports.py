@@ -17,9 +17,10 @@ import hashlib
 import itertools
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -44,6 +45,7 @@ from hashhub.model import (
     Classification,
     Counts,
     Disposition,
+    EntryState,
     EventKind,
     Finding,
     Import,
@@ -54,13 +56,15 @@ from hashhub.model import (
 )
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entries import COMMITTED, PAGE, REVIEWED, STAGED, UPSERT, Entries, note_loss, review_row
-from hashhub.store.events import append_event
+from hashhub.store.entries import ACTIVE, COMMITTED, PAGE, REVIEWED, STAGED, UPSERT, note_loss, review_row
+from hashhub.store.events import append_event, facts_of
+from hashhub.store.holds import Origin, lift_holds, put_holds
 from hashhub.store.idset import IdSet
-from hashhub.store.packing import EntryRow, pack_entries, unpack_hashes
+from hashhub.store.packing import EntryRow, pack_entries, pack_reasons, unpack_hashes
 from hashhub.store.requests import Request
-from hashhub.store.resources import key_of_set, to_json
+from hashhub.store.resources import check_active, key_of_set, to_json
 from hashhub.store.staging import PIECE, Commit, merged
+from hashhub.store.standing import Standing
 
 _LEASE: Final = timedelta(seconds=60)  # longer than any step of a commit; a crashed process's import waits this long
 _RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are sorted and written together
@@ -71,9 +75,16 @@ _COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
 _OPEN: Final = s.IMPORT_STATES[ImportState.OPEN]
 _CANCELLED: Final = s.IMPORT_STATES[ImportState.CANCELLED]
 _NO_PAIRS: Final = np.empty((0, 2), np.int64)
+_NO_TIMES: Final = MappingProxyType[int, str]({})
+_DAY: Final = timedelta(days=1)
+AWAITS_ACCEPTANCE: Final = "AWAITS_ACCEPTANCE"
+# Facts of an import's event: how many entries its source's deletion messages withdrew, which are then the first of its changes; how
+# many of its entries speak for the harmlessness of what others list.
+BY_SOURCE: Final = "by_source"
+_DOUBTS: Final = "doubts"
 
 
-class Imports(Entries):
+class Imports(Standing):
     """The part of the Store that takes imports in."""
 
     def __init__(self, database: Database) -> None:
@@ -103,12 +114,13 @@ class Imports(Entries):
             has_classifications=new.has_classifications,
             actor=new.actor,
         )
-        request = Request(request_id, "create_import", fresh)
+        request = Request(request_id, "create_import", fresh, new.actor)
         t = s.imports
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Import)) is not None:
                 return first
+            check_active(c, new.contributor)
             set_key = key_of_set(c, new.contributor, new.hash_set)
             same = _import_rows(
                 c,
@@ -221,7 +233,7 @@ class Imports(Entries):
 
         Raises:
             Conflict: another call is committing this import, or another import into the same hash set; retry later.
-            FailedPrecondition: the import is CANCELLED.
+            FailedPrecondition: the import is CANCELLED, or its contributor was retired.
         """
         lease = secrets.token_hex(8)
         t = s.imports
@@ -234,6 +246,7 @@ class Imports(Entries):
                 return found
             if found.state is ImportState.CANCELLED:
                 raise _closed(import_id, _CANCELLED)
+            check_active(c, found.contributor)
             key, set_key = c.execute(sa.select(t.c.key, t.c.hash_set).where(t.c.id == import_id)).one()
             busy = c.execute(
                 sa.select(t.c.id).where(
@@ -364,12 +377,21 @@ class Imports(Entries):
         withdraw: Sequence[int] = (),
         reviews: Sequence[tuple[int, str, ReviewKind, str]] = (),
         restated: NDArray[np.int64] = _NO_PAIRS,
+        deletion_times: Mapping[int, str] = _NO_TIMES,
+        lift: Sequence[int] = (),
+        doubting: Sequence[int] = (),
+        daily_doubts: int = 100,
     ) -> Import:
         """Make everything that was staged visible at one new revision, and return the COMMITTED import.
 
         In the same transaction the given entries of earlier imports are withdrawn, with the reason SUPERSEDED, ABSENT_FROM_LIST or
         WITHDRAWN_BY_SOURCE, and `reviews` (entry id, author, kind, comment) are added. `restated`, int64[n, 2], has pairs of entries about the
         same item, the earlier one first: its reviews count for the later one too. `findings` go before it, as `add_findings` does.
+
+        The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each deletion message, by entry.
+        `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new entries that speak for the harmlessness of what others
+        list; beyond `daily_doubts` of the contributor within a day they get the remark AWAITS_ACCEPTANCE.
+
         Raises Conflict when another process has taken over the commit.
         """
         commit = self._commit(import_id)
@@ -381,15 +403,19 @@ class Imports(Entries):
                 self._db.lock(c)
                 self._renew(c, commit)
                 at = now()
+                beyond = self._beyond(c, commit, sorted(set(doubting)), daily_doubts)
+                told = {
+                    **{f: n for f in Counts.__struct_fields__ if (n := getattr(counts, f))},
+                    BY_SOURCE: len(set(withdraw)),
+                    _DOUBTS: len(set(doubting)),
+                    "awaits_acceptance": len(beyond),
+                }
                 revision = append_event(
                     c,
                     commit.by,
                     EventKind.IMPORT_COMMITTED,
                     subject=commit.subject,
-                    facts={
-                        **{f: n for f in Counts.__struct_fields__ if (n := getattr(counts, f))},
-                        "content": commit.content(),
-                    },
+                    facts={**{name: n for name, n in told.items() if n}, "content": commit.content()},
                     undo=commit.salt,
                     at=at,
                 )
@@ -403,6 +429,21 @@ class Imports(Entries):
                     ids.update(chosen)
                 if withdraw or absent:
                     note_loss(c, [commit.hash_set], revision)
+                removed = sorted(set(withdraw))
+                put_holds(
+                    c,
+                    self._db,
+                    removed,
+                    Origin.SOURCE,
+                    EntryState.WITHDRAWN,
+                    revision,
+                    source_times=[deletion_times.get(i, "") for i in removed],
+                )
+                lift_holds(c, self._db, lift, only=Origin.SOURCE)
+                if beyond:
+                    e = s.entry
+                    remark = sa.update(e).where(e.c.id.in_(beyond), e.c.state == ACTIVE)
+                    c.execute(remark.values(reasons=pack_reasons((AWAITS_ACCEPTANCE,))))
                 self._add_changes(
                     c,
                     revision,
@@ -410,6 +451,7 @@ class Imports(Entries):
                 )
                 self._inherit(c, commit.hash_set, restated)
                 self._add_successions(c, restated, set(supersede))
+                self._inherit_requests(c, commit.hash_set, restated, set(supersede))
                 if reviews:
                     before: int = c.scalar(sa.select(sa.func.max(s.review.c.id))) or 0
                     made = Review(
@@ -449,6 +491,22 @@ class Imports(Entries):
         self._commits.pop(import_id, None)
         self._sweep_batches()
         return self.get_import(import_id)
+
+    def _beyond(self, c: Connection, commit: Commit, doubting: Sequence[int], daily: int) -> list[int]:
+        """Return those of the new entries that are beyond what a contributor may doubt in a day without the operator."""
+        if not doubting:
+            return []
+        t = s.event
+        contributor = commit.subject.split("/")[1]
+        recent = c.execute(
+            sa.select(t.c.body).where(
+                t.c.subject.between(f"imports/{contributor}/", f"imports/{contributor}0"),
+                t.c.kind == EventKind.IMPORT_COMMITTED,
+                t.c.time > s.to_millis(now() - _DAY),
+            )
+        ).scalars()
+        before = sum(n for body in recent if isinstance(n := facts_of(body).get(_DOUBTS), int))
+        return list(doubting[max(daily - before, 0) :])
 
     def cancel_import(
         self, import_id: str, *, counts: Counts | None = None, findings: Iterable[Finding] = ()

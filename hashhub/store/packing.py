@@ -2,12 +2,17 @@
 
 hashes   one byte of algorithm code, then the digest, repeated; an algorithm's digests have one width
 flags    two bits for each field of model.Flags in order, lowest first: 0 not stated, 1 false, 2 true
-details  MessagePack array (member, media_type, media_size, series, tags, quality, source_time)
+details  MessagePack array of the fields `item.PACKED`, in their order; those at the end may be missing
+reasons  JSON array of codes; of an entry that was moved from its state, followed by the code of that state and its reasons, and so on:
+         `["EXPIRED"]2["LOW_QUALITY"]` was in quarantine. Nothing follows where an entry was ACTIVE without remarks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,56 +21,41 @@ from numpy.typing import NDArray
 
 from hashhub.errors import DataLoss
 from hashhub.hashes import ALGORITHMS, Hash
-from hashhub.model import NO_FLAGS, EntryState, Flags
-from hashhub.store.schema import ALGORITHM_CODES, ENTRY_STATES
+from hashhub.item import PACKED
+from hashhub.model import NO_FLAGS, EntryState, Flags, Record
+from hashhub.store.schema import ALGORITHM_CODES, ENTRY_STATES, to_millis
 
 
 class EntryRow(NamedTuple):
     """An entry as `Store.stage_entries` takes it; contributor, hash set and provenance are those of the import.
 
-    `id` comes from `Store.allocate_entries`, `classification` from `Store.classification_ids`. The other fields are those of
-    model.Entry and its provenance.
+    `id` comes from `Store.allocate_entries`, `classification` from `Store.classification_ids`.
     """
 
     id: int
     state: EntryState
-    position: str
-    hashes: tuple[Hash, ...]
-    external_id: str = ""
+    record: Record
     classification: int | None = None
-    flags: Flags = NO_FLAGS
     reasons: tuple[str, ...] = ()
-    member: str = ""
-    media_type: str = ""
-    media_size: int | None = None
-    series: str = ""
-    tags: tuple[str, ...] = ()
-    quality: int | None = None
-    source_time: str = ""
 
 
-class Details(msgspec.Struct, frozen=True, array_like=True):
-    """Fields that most entries do not have."""
-
-    member: str = ""
-    media_type: str = ""
-    media_size: int | None = None
-    series: str = ""
-    tags: tuple[str, ...] = ()
-    quality: int | None = None
-    source_time: str = ""
-
-
-_NO_DETAILS: Final = Details()
-_NO_DETAILS_ROW: Final = msgspec.structs.astuple(_NO_DETAILS)
+# Fields that most entries do not have. A new one comes last, so that what was packed before it can be read.
+_Details: Final = msgspec.defstruct(
+    "_Details", [(f.name, f.type, f.default) for f in PACKED], frozen=True, array_like=True
+)
+_DETAIL_NAMES: Final = tuple(f.name for f in PACKED)
+_details_of: Final = attrgetter(*_DETAIL_NAMES)
+_NO_DETAILS_ROW: Final = tuple(f.default for f in PACKED)
+_NO_DETAILS: Final = MappingProxyType(dict(zip(_DETAIL_NAMES, _NO_DETAILS_ROW, strict=True)))
 _CODE_BYTES: Final = {name: bytes([code]) for name, code in ALGORITHM_CODES.items()}
 WIDTHS: Final = {code: ALGORITHMS[name].digest_bytes for name, code in ALGORITHM_CODES.items()}
 _NAMES: Final = {code: name for name, code in ALGORITHM_CODES.items()}
 _TRI: Final = {None: 0, False: 1, True: 2}
 _FROM_TRI: Final = (None, False, True)
 _encode_details: Final = msgspec.msgpack.Encoder().encode
-_decode_details: Final = msgspec.msgpack.Decoder(Details).decode
+_decode_details: Final = msgspec.msgpack.Decoder(_Details).decode
 _decode_reasons: Final = msgspec.json.Decoder(tuple[str, ...]).decode
+_JSON: Final = json.JSONDecoder()
 _flags_of_mask: Final[dict[int, Flags]] = {}
 _mask_of_flags: Final[dict[Flags, int]] = {}
 
@@ -116,35 +106,61 @@ def pack_reasons(reasons: tuple[str, ...]) -> str | None:
 
 
 def unpack_reasons(packed: str | None) -> tuple[str, ...]:
-    """Return the reasons."""
-    return _decode_reasons(packed) if packed else ()
+    """Return the reasons of the present state."""
+    if not packed:
+        return ()
+    try:
+        return _decode_reasons(packed)
+    except msgspec.DecodeError:
+        return _split_reasons(packed)[0]
 
 
-def unpack_details(packed: bytes | None) -> Details:
-    """Return the rarely used fields."""
-    return _decode_details(packed) if packed else _NO_DETAILS
+def reasons_before(packed: str | None) -> tuple[int, str | None]:
+    """Return the code of the state that an entry was in before its present one, and its packed reasons there."""
+    before = _split_reasons(packed)[1] if packed else ""
+    if not before:
+        return ENTRY_STATES[EntryState.ACTIVE], None
+    return int(before[0]), None if before[1:] == "[]" else before[1:]
+
+
+def replace_reasons(packed: str | None, reasons: tuple[str, ...]) -> str | None:
+    """Return the packed reasons with other ones for the present state, and what stood before unchanged."""
+    before = _split_reasons(packed)[1] if packed else ""
+    return (pack_reasons(reasons) or "[]") + before if before else pack_reasons(reasons)
+
+
+def _split_reasons(packed: str) -> tuple[tuple[str, ...], str]:
+    """Return the first array, and what follows it."""
+    reasons, end = _JSON.raw_decode(packed)
+    return tuple(reasons), packed[end:]
+
+
+def unpack_details(packed: bytes | None) -> Mapping[str, Any]:
+    """Return the rarely used fields by name."""
+    return msgspec.structs.asdict(_decode_details(packed)) if packed else _NO_DETAILS
 
 
 def pack_entries(hash_set: int, import_key: int, entries: Iterable[EntryRow]) -> list[tuple[Any, ...]]:
     """Return the entries as rows of the table `entry`, in its column order."""
     rows: list[tuple[Any, ...]] = []
-    for e in entries:
-        details = e[8:]
+    for entry_id, state, record, classification, reasons in entries:
+        details = _details_of(record)
+        flags = record.flags
         rows.append(
             (
-                e[0],
+                entry_id,
                 hash_set,
                 import_key,
-                ENTRY_STATES[e[1]],
-                e[2],
-                e[4] or None,
-                e[5],
-                pack_flags(e[6]) if e[6] is not NO_FLAGS else 0,
-                pack_hashes(e[3]),
+                ENTRY_STATES[state],
+                record.position,
+                record.external_id or None,
+                classification,
+                pack_flags(flags) if flags is not NO_FLAGS else 0,
+                pack_hashes(record.hashes),
                 _encode_details(details) if details != _NO_DETAILS_ROW else None,
-                pack_reasons(e[7]),
+                pack_reasons(reasons),
                 0,
-                None,
+                None if record.expire_time is None else to_millis(record.expire_time),
             )
         )
     return rows

@@ -19,10 +19,14 @@ _REQUESTS_KEPT: Final = timedelta(days=7)  # how long a request_id is remembered
 
 
 class Request:
-    """Makes a write idempotent: the first call with an id is remembered with what it asked for and what it returned."""
+    """Makes a write idempotent: an actor's first call with an id is remembered with what it asked for and what it returned.
 
-    def __init__(self, request_id: str, method: str, content: object) -> None:
-        self._id = request_id
+    The ids of one actor mean nothing to another: the same id of two is two requests.
+    """
+
+    def __init__(self, request_id: str, method: str, content: object, actor: str) -> None:
+        # No token's name holds a slash.
+        self._id = f"{actor}/{request_id}" if request_id else ""
         self._digest = hashlib.sha256(msgspec.msgpack.encode((method, content))).digest()
 
     def replayed(self, c: Connection, result_type: type[_T]) -> _T | None:

@@ -1,45 +1,115 @@
-"""Contributors, hash sets and tokens: small rows of JSON, read as a whole and kept until one of them changes."""
+"""Contributors, groups and hash sets: small rows of JSON, read as a whole and kept until one of them changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import AlreadyExists, NotFound
-from hashhub.model import SYSTEM, Actor, Contributor, EventKind, HashSet, Principal, now
+from hashhub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
+from hashhub.model import (
+    SYSTEM,
+    Actor,
+    Contributor,
+    ContributorKind,
+    EventKind,
+    Group,
+    HashSet,
+    Marking,
+    Principal,
+    Role,
+    now,
+)
 from hashhub.store import schema as s
-from hashhub.store.database import Database, Row
-from hashhub.store.events import append_event
+from hashhub.store.database import Database
+from hashhub.store.events import Facts, append_event
 from hashhub.store.requests import Request
+
+_T = TypeVar("_T", Contributor, Group, HashSet)
+
+OWN_CONTRIBUTOR: Final = "operator"  # wanted as the id of the hub's own contributor
+_NAMES_SHOWN: Final = 20  # of the hash sets that stand in a deletion's way
+# One statement, so that all of it is of one moment.
+_REGISTRY: Final = (
+    "SELECT 0, registry_revision, NULL FROM metadata UNION ALL SELECT 1, 0, content FROM contributor "
+    "UNION ALL SELECT 2, 0, content FROM hash_set UNION ALL SELECT 3, 0, content FROM contributor_group"
+)
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Registry:
+    """Contributors and groups by id and hash sets by name, of one moment. The store returns the same one until something changes.
+
+    `revision` is that of the last change to one of them, or to a token.
+    """
+
+    revision: int
+    contributors: Mapping[str, Contributor]
+    hash_sets: Mapping[str, HashSet]
+    groups: Mapping[str, Group]
 
 
 class Resources:
-    """The part of the Store that knows who contributes what, and who may call."""
+    """The part of the Store that knows who contributes what, under which terms."""
 
     def __init__(self, database: Database) -> None:
         """Keep the database."""
         self._db = database
-        self._registry: tuple[int, Mapping[str, Contributor], Mapping[str, HashSet]] = (-1, {}, {})
+        self._registry = Registry(-1, {}, {}, {})
 
-    def create_contributor(self, contributor: Contributor, *, by: Actor = SYSTEM, request_id: str = "") -> Contributor:
+    def registry(self) -> Registry:
+        """Return all contributors, hash sets and groups; one small look at the database unless something has changed."""
+        revision = self._db.fetch("SELECT registry_revision FROM metadata")[0][0]
+        held = self._registry
+        if held.revision != revision:
+            contents: tuple[list[bytes], ...] = ([], [], [], [])
+            for table, at, content in self._db.fetch(_REGISTRY):
+                if table == 0:
+                    revision = at
+                else:
+                    contents[table].append(content)
+            held = Registry(
+                revision,
+                _by_key((msgspec.json.decode(x, type=Contributor) for x in contents[1]), "id"),
+                _by_key((msgspec.json.decode(x, type=HashSet) for x in contents[2]), "name"),
+                _by_key((msgspec.json.decode(x, type=Group) for x in contents[3]), "id"),
+            )
+            self._registry = held
+        return held
+
+    def contributors(self) -> Mapping[str, Contributor]:
+        """Return all contributors by id."""
+        return self.registry().contributors
+
+    def hash_sets(self) -> Mapping[str, HashSet]:
+        """Return all hash sets by name (CONTRIBUTOR/SET)."""
+        return self.registry().hash_sets
+
+    # Contributors
+
+    def create_contributor(
+        self, contributor: Contributor, *, by: Actor = SYSTEM, validate_only: bool = False, request_id: str = ""
+    ) -> Contributor:
         """Store a contributor. Raises AlreadyExists when the id is taken."""
-        request = Request(request_id, "create_contributor", msgspec.structs.replace(contributor, create_time=None))
+        contributor = msgspec.structs.replace(
+            contributor, create_time=None, retire_time=None, objections_accepted_revision=0
+        )
+        request = Request(request_id, "create_contributor", contributor, by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Contributor)) is not None:
                 return first
-            if _content(c, s.contributor, s.contributor.c.id == contributor.id) is not None:
-                raise AlreadyExists(
-                    f"contributor {contributor.id} exists already; update it or choose another id",
-                    kind="Contributor",
-                    name=contributor.id,
-                )
-            contributor = msgspec.structs.replace(contributor, create_time=contributor.create_time or now())
+            if _read(c, Contributor, _contributor_is(contributor.id)) is not None:
+                raise _taken("contributor", "Contributor", contributor.id)
+            contributor = msgspec.structs.replace(contributor, create_time=now())
+            if validate_only:
+                return contributor
             c.execute(sa.insert(s.contributor).values(id=contributor.id, content=to_json(contributor)))
             self._registry_changed(
                 c, by, EventKind.CONTRIBUTOR_CREATED, f"contributors/{contributor.id}", None, contributor
@@ -48,10 +118,7 @@ class Resources:
 
     def get_contributor(self, contributor_id: str) -> Contributor:
         """Return the contributor. Raises NotFound."""
-        row = self._db.read(lambda c: _content(c, s.contributor, s.contributor.c.id == contributor_id))
-        if row is None:
-            raise _no_contributor(contributor_id)
-        return msgspec.json.decode(row, type=Contributor)
+        return self._db.read(lambda c: _contributor(c, contributor_id))
 
     def update_contributor(
         self,
@@ -60,90 +127,248 @@ class Resources:
         check: Callable[[Contributor], None],
         *,
         by: Actor = SYSTEM,
+        validate_only: bool = False,
         request_id: str = "",
     ) -> Contributor:
         """Replace these fields of a contributor, in one transaction: of two updates at once neither undoes the other's fields.
 
         What `check` raises of the new contributor ends it. Raises NotFound.
         """
-        where = s.contributor.c.id == contributor_id
-        request = Request(request_id, "update_contributor", (contributor_id, fields))
+        request = Request(request_id, "update_contributor", (contributor_id, fields), by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Contributor)) is not None:
                 return first
-            if (old := _content(c, s.contributor, where)) is None:
-                raise _no_contributor(contributor_id)
-            before = msgspec.json.decode(old, type=Contributor)
-            contributor = msgspec.structs.replace(before, **fields)
-            check(contributor)
-            c.execute(sa.update(s.contributor).where(where).values(content=to_json(contributor)))
-            self._registry_changed(
-                c, by, EventKind.CONTRIBUTOR_UPDATED, f"contributors/{contributor_id}", before, contributor
-            )
-            return request.remember(c, contributor)
+            before = _contributor(c, contributor_id)
+            after = msgspec.structs.replace(before, **fields)
+            check(after)
+            if validate_only:
+                return after
+            self._write_contributor(c, by, EventKind.CONTRIBUTOR_UPDATED, before, after)
+            return request.remember(c, after)
+
+    def retire_contributor(self, contributor_id: str, *, comment: str = "", by: Actor = SYSTEM) -> Contributor:
+        """Retire a contributor for good; doing it twice is a success. Raises NotFound, FailedPrecondition (LAST_OPERATOR)."""
+        with self._db.write() as c:
+            self._db.lock(c)
+            before = _contributor(c, contributor_id)
+            if before.retire_time is not None:
+                return before
+            operators = _working_operators(c)
+            if operators and all(token.contributor == contributor_id for token in operators):
+                raise FailedPrecondition(
+                    f"contributor {contributor_id} holds the last operator's token; create one of another contributor first",
+                    reason=Reason.LAST_OPERATOR,
+                    metadata={"contributor": contributor_id},
+                )
+            after = msgspec.structs.replace(before, retire_time=now())
+            self._write_contributor(c, by, EventKind.CONTRIBUTOR_RETIRED, before, after, details={"comment": comment})
+            return after
+
+    def accept_objections(
+        self, contributor_id: str, revision: int, *, comment: str = "", by: Actor = SYSTEM
+    ) -> Contributor:
+        """Let a contributor's objections beyond the daily number weigh up to `revision`; a lower one than before takes some back."""
+        with self._db.write() as c:
+            self._db.lock(c)
+            before = _contributor(c, contributor_id)
+            _check_accepted(c, revision)
+            after = msgspec.structs.replace(before, objections_accepted_revision=revision)
+            if after != before:
+                self._write_contributor(
+                    c,
+                    by,
+                    EventKind.OBJECTIONS_ACCEPTED,
+                    before,
+                    after,
+                    facts={"accepted_revision": revision, "accepted_before": before.objections_accepted_revision},
+                    details={"comment": comment},
+                )
+            return after
 
     def list_contributors(self, page_size: int, after: str = "") -> list[Contributor]:
         """Return up to `page_size` contributors with ids after `after`, in the order of their ids."""
-        t = s.contributor
-        query = sa.select(t.c.content).where(t.c.id > after).order_by(t.c.id).limit(page_size)
-        rows = self._db.read(lambda c: c.execute(query).scalars().all())
-        return [msgspec.json.decode(row, type=Contributor) for row in rows]
+        return self._list(s.contributor, Contributor, page_size, after)
 
-    def contributors(self) -> Mapping[str, Contributor]:
-        """Return all contributors by id; read again only when a contributor or hash set has changed."""
-        return self._read_registry()[1]
+    def own_contributor(self) -> str:
+        """Return the id of the contributor that is this hub's operators, and create it when there is none that is not retired."""
+        with self._db.write() as c:
+            self._db.lock(c)
+            own: str = c.execute(sa.select(s.metadata.c.own_contributor)).scalar_one()
+            known = _read(c, Contributor, _contributor_is(own)) if own else None
+            if known is not None and known.retire_time is None:
+                return own
+            taken = set(c.execute(sa.select(s.contributor.c.id)).scalars())
+            own = next(x for x in _numbered(OWN_CONTRIBUTOR) if x not in taken)
+            contributor = Contributor(
+                id=own,
+                display_name="This hub's operators",
+                kind=ContributorKind.CLEARINGHOUSE,
+                jurisdiction="ZZ",
+                create_time=now(),
+            )
+            c.execute(sa.insert(s.contributor).values(id=own, content=to_json(contributor)))
+            c.execute(sa.update(s.metadata).values(own_contributor=own))
+            self._registry_changed(c, SYSTEM, EventKind.CONTRIBUTOR_CREATED, f"contributors/{own}", None, contributor)
+            return own
 
-    def create_hash_set(self, hash_set: HashSet, *, by: Actor = SYSTEM, request_id: str = "") -> HashSet:
-        """Store a hash set. Raises AlreadyExists when the name is taken, NotFound when there is no such contributor."""
-        request = Request(request_id, "create_hash_set", msgspec.structs.replace(hash_set, create_time=None))
-        t = s.hash_set
+    # Groups
+
+    def create_group(
+        self, group: Group, *, by: Actor = SYSTEM, validate_only: bool = False, request_id: str = ""
+    ) -> Group:
+        """Store a group. Raises AlreadyExists when its name is or was in use, InvalidArgument when a member does not exist."""
+        group = msgspec.structs.replace(group, create_time=None)
+        request = Request(request_id, "create_group", group, by.name)
+        with self._db.write() as c:
+            self._db.lock(c)
+            if (first := request.replayed(c, Group)) is not None:
+                return first
+            _check_members(c, group)
+            check_unused(c, "groups", "Group", group.id)
+            group = msgspec.structs.replace(group, create_time=now())
+            if validate_only:
+                return group
+            c.execute(sa.insert(s.used_name).values(kind="groups", id=group.id))
+            c.execute(sa.insert(s.contributor_group).values(id=group.id, content=to_json(group)))
+            self._registry_changed(c, by, EventKind.GROUP_CREATED, f"groups/{group.id}", None, group)
+            return request.remember(c, group)
+
+    def get_group(self, group_id: str) -> Group:
+        """Return the group. Raises NotFound."""
+        return self._db.read(lambda c: _group(c, group_id))
+
+    def list_groups(self, page_size: int, after: str = "") -> list[Group]:
+        """Return up to `page_size` groups with ids after `after`, in the order of their ids."""
+        return self._list(s.contributor_group, Group, page_size, after)
+
+    def update_group(
+        self,
+        group_id: str,
+        fields: Mapping[str, Any],
+        *,
+        add_members: Sequence[str] = (),
+        remove_members: Sequence[str] = (),
+        by: Actor = SYSTEM,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> Group:
+        """Replace these fields of a group, then add and remove members, in one transaction.
+
+        Raises NotFound, InvalidArgument when a member does not exist.
+        """
+        request = Request(request_id, "update_group", (group_id, fields, add_members, remove_members), by.name)
+        with self._db.write() as c:
+            self._db.lock(c)
+            if (first := request.replayed(c, Group)) is not None:
+                return first
+            before = _group(c, group_id)
+            after = msgspec.structs.replace(before, **fields)
+            members = (m for m in dict.fromkeys((*after.members, *add_members)) if m not in remove_members)
+            after = msgspec.structs.replace(after, members=tuple(members))
+            _check_members(c, after)
+            if validate_only:
+                return after
+            where = s.contributor_group.c.id == group_id
+            c.execute(sa.update(s.contributor_group).where(where).values(content=to_json(after)))
+            self._registry_changed(c, by, EventKind.GROUP_UPDATED, f"groups/{group_id}", before, after)
+            return request.remember(c, after)
+
+    def delete_group(self, group_id: str, *, by: Actor = SYSTEM) -> None:
+        """Delete a group; its name is never used again. Raises NotFound, FailedPrecondition (NAMED_BY_TERMS)."""
+        with self._db.write() as c:
+            self._db.lock(c)
+            before = _group(c, group_id)
+            check_unnamed(
+                c, f"groups/{group_id}", "change those terms first, or empty the group: then it admits nobody"
+            )
+            c.execute(sa.delete(s.contributor_group).where(s.contributor_group.c.id == group_id))
+            self._registry_changed(c, by, EventKind.GROUP_DELETED, f"groups/{group_id}", before, None)
+
+    # Hash sets
+
+    def create_hash_set(
+        self, hash_set: HashSet, *, by: Actor = SYSTEM, validate_only: bool = False, request_id: str = ""
+    ) -> HashSet:
+        """Store a hash set.
+
+        Raises AlreadyExists when the name is taken, NotFound when there is no such contributor, FailedPrecondition when that is retired,
+        InvalidArgument when a recipient does not exist.
+        """
+        hash_set = msgspec.structs.replace(hash_set, create_time=None, accepted_revision=0)
+        request = Request(request_id, "create_hash_set", hash_set, by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, HashSet)) is not None:
                 return first
-            if _content(c, s.contributor, s.contributor.c.id == hash_set.contributor) is None:
-                raise NotFound(
-                    f"there is no contributor {hash_set.contributor}; create it first",
-                    kind="Contributor",
-                    name=hash_set.contributor,
+            check_active(c, hash_set.contributor)
+            if _read(c, HashSet, _set_is(hash_set.contributor, hash_set.id)) is not None:
+                raise _taken("hash set", "HashSet", hash_set.name)
+            _check_terms(c, hash_set.marking)
+            hash_set = msgspec.structs.replace(hash_set, create_time=now())
+            if validate_only:
+                return hash_set
+            c.execute(
+                sa.insert(s.hash_set).values(
+                    contributor=hash_set.contributor, id=hash_set.id, content=to_json(hash_set)
                 )
-            if _content(c, t, _set_is(hash_set.contributor, hash_set.id)) is not None:
-                raise AlreadyExists(
-                    f"hash set {hash_set.name} exists already; update it or choose another id",
-                    kind="HashSet",
-                    name=hash_set.name,
-                )
-            hash_set = msgspec.structs.replace(hash_set, create_time=hash_set.create_time or now())
-            c.execute(sa.insert(t).values(contributor=hash_set.contributor, id=hash_set.id, content=to_json(hash_set)))
+            )
             self._registry_changed(c, by, EventKind.HASH_SET_CREATED, f"hash-sets/{hash_set.name}", None, hash_set)
             return request.remember(c, hash_set)
 
     def get_hash_set(self, contributor: str, hash_set: str) -> HashSet:
         """Return the hash set. Raises NotFound."""
-        row = self._db.read(lambda c: _content(c, s.hash_set, _set_is(contributor, hash_set)))
-        if row is None:
-            raise _no_hash_set(contributor, hash_set)
-        return msgspec.json.decode(row, type=HashSet)
+        return self._db.read(lambda c: _hash_set(c, contributor, hash_set))
 
     def update_hash_set(
-        self, contributor: str, hash_set_id: str, fields: Mapping[str, Any], *, by: Actor = SYSTEM, request_id: str = ""
+        self,
+        contributor: str,
+        hash_set_id: str,
+        fields: Mapping[str, Any],
+        *,
+        by: Actor = SYSTEM,
+        validate_only: bool = False,
+        request_id: str = "",
     ) -> HashSet:
-        """Replace these fields of a hash set, in one transaction, as `update_contributor`. Raises NotFound."""
-        where = _set_is(contributor, hash_set_id)
-        request = Request(request_id, "update_hash_set", (contributor, hash_set_id, fields))
+        """Replace these fields of a hash set (`display_name`, `marking`, `marking.tlp`, …), in one transaction.
+
+        Raises NotFound; InvalidArgument when a recipient does not exist, or the terms that come out cannot be.
+        """
+        request = Request(request_id, "update_hash_set", (contributor, hash_set_id, fields), by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, HashSet)) is not None:
                 return first
-            if (old := _content(c, s.hash_set, where)) is None:
-                raise _no_hash_set(contributor, hash_set_id)
-            before = msgspec.json.decode(old, type=HashSet)
-            hash_set = msgspec.structs.replace(before, **fields)
-            c.execute(sa.update(s.hash_set).where(where).values(content=to_json(hash_set)))
-            kind = EventKind.HASH_SET_UPDATED if hash_set.marking == before.marking else EventKind.TERMS_CHANGED
-            self._registry_changed(c, by, kind, f"hash-sets/{hash_set.name}", before, hash_set)
-            return request.remember(c, hash_set)
+            before = _hash_set(c, contributor, hash_set_id)
+            after = _with_fields(before, fields)
+            if after.marking != before.marking:
+                _check_terms(c, after.marking)
+            if validate_only:
+                return after
+            kind = EventKind.HASH_SET_UPDATED if after.marking == before.marking else EventKind.TERMS_CHANGED
+            self._write_hash_set(c, by, kind, before, after)
+            return request.remember(c, after)
+
+    def accept_hash_set(
+        self, contributor: str, hash_set_id: str, revision: int, *, comment: str = "", by: Actor = SYSTEM
+    ) -> HashSet:
+        """Let what a hash set says against harm weigh up to `revision`; a lower one than before takes some back. Raises NotFound."""
+        with self._db.write() as c:
+            self._db.lock(c)
+            before = _hash_set(c, contributor, hash_set_id)
+            _check_accepted(c, revision)
+            after = msgspec.structs.replace(before, accepted_revision=revision)
+            if after != before:
+                self._write_hash_set(
+                    c,
+                    by,
+                    EventKind.HASH_SET_ACCEPTED,
+                    before,
+                    after,
+                    facts={"accepted_revision": revision, "accepted_before": before.accepted_revision},
+                    details={"comment": comment},
+                )
+            return after
 
     def list_hash_sets(self, contributor: str | None, page_size: int, after: str = "") -> list[HashSet]:
         """Return up to `page_size` hash sets, of one contributor or of all, after the name `after` (CONTRIBUTOR/SET).
@@ -159,72 +384,40 @@ class Resources:
         rows = self._db.read(lambda c: c.execute(query).scalars().all())
         return [msgspec.json.decode(row, type=HashSet) for row in rows]
 
-    def hash_sets(self) -> Mapping[str, HashSet]:
-        """Return all hash sets by name (CONTRIBUTOR/SET); read again only when a contributor or hash set has changed."""
-        return self._read_registry()[2]
+    # The parts
 
-    def put_token(self, digest: bytes, principal: Principal, *, by: Actor = SYSTEM) -> None:
-        """Store a token under its secret's digest. Raises AlreadyExists when its name is or was in use."""
-        t, used = s.token, s.used_name
-        with self._db.write() as c:
-            self._db.lock(c)
-            if c.execute(sa.select(used.c.id).where(used.c.kind == "tokens", used.c.id == principal.name)).first():
-                raise AlreadyExists(
-                    f"a token named {principal.name} exists or existed; choose another name",
-                    kind="Token",
-                    name=principal.name,
-                )
-            c.execute(sa.insert(used).values(kind="tokens", id=principal.name))
-            c.execute(sa.insert(t).values(name=principal.name, content=to_json(principal)))
-            c.execute(sa.insert(s.secret).values(digest=digest, token=principal.name))
-            append_event(c, by, EventKind.TOKEN_CREATED, subject=f"tokens/{principal.name}")
+    def _list(self, table: sa.Table, kind: type[_T], page_size: int, after: str) -> list[_T]:
+        query = sa.select(table.c.content).where(table.c.id > after).order_by(table.c.id).limit(page_size)
+        rows = self._db.read(lambda c: c.execute(query).scalars().all())
+        return [msgspec.json.decode(row, type=kind) for row in rows]
 
-    def find_token(self, digest: bytes) -> Principal | None:
-        """Return the token that a secret with this digest opens now, or None."""
-        sql = self._db.sql(
-            "SELECT t.content, t.last_use_time FROM secret x JOIN token t ON t.name = x.token "
-            "WHERE x.digest = ? AND (x.expire_time IS NULL OR x.expire_time > ?)"
-        )
-        rows = self._db.fetch(sql, (digest, s.to_millis(now())))
-        return _token(rows[0]) if rows else None
+    def _write_contributor(
+        self,
+        c: Connection,
+        by: Actor,
+        kind: EventKind,
+        before: Contributor,
+        after: Contributor,
+        *,
+        facts: Facts | None = None,
+        details: Mapping[str, str] | None = None,
+    ) -> None:
+        c.execute(sa.update(s.contributor).where(_contributor_is(after.id)).values(content=to_json(after)))
+        self._registry_changed(c, by, kind, f"contributors/{after.id}", before, after, facts=facts, details=details)
 
-    def list_tokens(self) -> list[Principal]:
-        """Return the tokens in the order of names."""
-        return [_token(row) for row in self._db.fetch("SELECT content, last_use_time FROM token ORDER BY name")]
-
-    def delete_token(self, name: str, *, by: Actor = SYSTEM) -> None:
-        """Delete a token; its name is never used again. Raises NotFound."""
-        with self._db.write() as c:
-            self._db.lock(c)
-            c.execute(sa.delete(s.secret).where(s.secret.c.token == name))
-            if not c.execute(sa.delete(s.token).where(s.token.c.name == name)).rowcount:
-                raise NotFound(f"there is no token named {name[:63]!r}", kind="Token", name=name)
-            append_event(c, by, EventKind.TOKEN_DELETED, subject=f"tokens/{name}")
-
-    def registry(self) -> tuple[Mapping[str, Contributor], Mapping[str, HashSet]]:
-        """Return what `contributors` and `hash_sets` return, both of one look at the database."""
-        return self._read_registry()[1:]
-
-    def _read_registry(self) -> tuple[int, Mapping[str, Contributor], Mapping[str, HashSet]]:
-        revision = self._db.fetch("SELECT registry_revision FROM metadata")[0][0]
-        held = self._registry
-        if held[0] != revision:
-            # Read after the revision: at worst the content is newer than its label, and is read again.
-            contributors = [
-                msgspec.json.decode(row[0], type=Contributor)
-                for row in self._db.fetch("SELECT content FROM contributor ORDER BY id")
-            ]
-            sets = [
-                msgspec.json.decode(row[0], type=HashSet)
-                for row in self._db.fetch("SELECT content FROM hash_set ORDER BY contributor, id")
-            ]
-            held = (
-                revision,
-                MappingProxyType({x.id: x for x in contributors}),
-                MappingProxyType({x.name: x for x in sets}),
-            )
-            self._registry = held
-        return held
+    def _write_hash_set(
+        self,
+        c: Connection,
+        by: Actor,
+        kind: EventKind,
+        before: HashSet,
+        after: HashSet,
+        *,
+        facts: Facts | None = None,
+        details: Mapping[str, str] | None = None,
+    ) -> None:
+        c.execute(sa.update(s.hash_set).where(_set_is(after.contributor, after.id)).values(content=to_json(after)))
+        self._registry_changed(c, by, kind, f"hash-sets/{after.name}", before, after, facts=facts, details=details)
 
     def _registry_changed(
         self,
@@ -234,6 +427,9 @@ class Resources:
         subject: str,
         before: msgspec.Struct | None,
         after: msgspec.Struct | None,
+        *,
+        facts: Facts | None = None,
+        details: Mapping[str, str] | None = None,
     ) -> int:
         """Append the event of a changed resource, with what it was and is as erasable details, and return its revision."""
         changed = {
@@ -241,13 +437,17 @@ class Resources:
             for name in (after or before).__struct_fields__  # type: ignore[union-attr]  # one of them is given
             if getattr(before, name, None) != getattr(after, name, None)
         }
+        values = {
+            name: new if before is None else old if after is None else f"{old} -> {new}"
+            for name, (old, new) in changed.items()
+        }
         revision = append_event(
             c,
             by,
             kind,
             subject=subject,
-            facts={"fields": tuple(sorted(changed))},
-            details={name: f"{old} -> {new}" if before is not None else new for name, (old, new) in changed.items()},
+            facts={"fields": tuple(sorted(changed)), **(facts or {})},
+            details={**values, **(details or {})},
             undo={
                 "before": None if before is None else to_json(before),
                 "after": None if after is None else to_json(after),
@@ -260,18 +460,153 @@ class Resources:
         return self._db.read(lambda c: key_of_set(c, contributor, hash_set))
 
 
-def _content(c: Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> bytes | None:
-    found: bytes | None = c.scalar(sa.select(table.c.content).where(where))
-    return found
+def _by_key(items: Iterable[_T], key: str) -> Mapping[str, _T]:
+    return MappingProxyType({getattr(x, key): x for x in sorted(items, key=lambda x: getattr(x, key).split("/"))})
+
+
+_TABLES: Final[dict[type, sa.Table]] = {Contributor: s.contributor, Group: s.contributor_group, HashSet: s.hash_set}
+
+
+def _read(c: Connection, kind: type[_T], where: sa.ColumnElement[bool]) -> _T | None:
+    content: bytes | None = c.scalar(sa.select(_TABLES[kind].c.content).where(where))
+    return None if content is None else msgspec.json.decode(content, type=kind)
+
+
+def _contributor_is(contributor_id: str) -> sa.ColumnElement[bool]:
+    return s.contributor.c.id == contributor_id
 
 
 def _set_is(contributor: str, hash_set: str) -> sa.ColumnElement[bool]:
     return sa.and_(s.hash_set.c.contributor == contributor, s.hash_set.c.id == hash_set)
 
 
-def _token(row: Row) -> Principal:
-    token = msgspec.json.decode(row[0], type=Principal)
-    return token if row[1] is None else msgspec.structs.replace(token, last_use_time=s.from_millis(row[1]))
+def _contributor(c: Connection, contributor_id: str) -> Contributor:
+    contributor = _read(c, Contributor, _contributor_is(contributor_id))
+    if contributor is None:
+        raise NotFound(
+            f"there is no contributor {contributor_id[:63]!r}; create it first", kind="Contributor", name=contributor_id
+        )
+    return contributor
+
+
+def _group(c: Connection, group_id: str) -> Group:
+    group = _read(c, Group, s.contributor_group.c.id == group_id)
+    if group is None:
+        raise NotFound(f"there is no group {group_id[:63]!r}", kind="Group", name=group_id)
+    return group
+
+
+def _hash_set(c: Connection, contributor: str, hash_set_id: str) -> HashSet:
+    hash_set = _read(c, HashSet, _set_is(contributor, hash_set_id))
+    if hash_set is None:
+        raise _no_hash_set(contributor, hash_set_id)
+    return hash_set
+
+
+def check_active(c: Connection, contributor_id: str) -> None:
+    """Raise NotFound when there is no such contributor, FailedPrecondition when it is retired."""
+    if _contributor(c, contributor_id).retire_time is not None:
+        raise FailedPrecondition(
+            f"contributor {contributor_id} was retired: nothing new comes from it; use another contributor",
+            reason=Reason.CONTRIBUTOR_RETIRED,
+            metadata={"contributor": contributor_id},
+        )
+
+
+def check_unnamed(c: Connection, recipient: str, remedy: str) -> None:
+    """Raise FailedPrecondition when the terms of a hash set name this recipient."""
+    contents = c.execute(sa.select(s.hash_set.c.content).order_by(s.hash_set.c.contributor, s.hash_set.c.id)).scalars()
+    hash_sets = [msgspec.json.decode(content, type=HashSet) for content in contents]
+    names = [x.name for x in hash_sets if recipient in x.marking.recipients]
+    if names:
+        shown = ", ".join(names[:_NAMES_SHOWN])
+        more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+        raise FailedPrecondition(
+            f"the terms of {shown}{more} name {recipient}; {remedy}",
+            reason=Reason.NAMED_BY_TERMS,
+            metadata={"hashSets": shown, "hashSetCount": str(len(names))},
+        )
+
+
+def check_unused(c: Connection, kind: str, message: str, name: str) -> None:
+    """Raise AlreadyExists when something of this kind (`groups`, `tokens`) has or had the name."""
+    used = s.used_name
+    if c.execute(sa.select(used.c.id).where(used.c.kind == kind, used.c.id == name)).first():
+        raise AlreadyExists(
+            f"a {message.lower()} named {name} exists or existed, and terms may have meant it; choose another name",
+            kind=message,
+            name=name,
+        )
+
+
+def _check_members(c: Connection, group: Group) -> None:
+    known = set(c.execute(sa.select(s.contributor.c.id)).scalars())
+    _refuse(
+        Violation(f"members[{i}]", f"there is no contributor {member!r}; create it first", "NOT_FOUND")
+        for i, member in enumerate(group.members)
+        if member not in known
+    )
+
+
+def _check_terms(c: Connection, marking: Marking) -> None:
+    """Raise InvalidArgument unless every recipient exists and every purpose says something."""
+    columns = {"contributors": s.contributor.c.id, "groups": s.contributor_group.c.id, "tokens": s.token.c.name}
+    wrong = [
+        Violation(f"marking.permitted_purposes[{i}]", "must not be empty", "REQUIRED")
+        for i, purpose in enumerate(marking.permitted_purposes)
+        if not purpose.strip()
+    ]
+    for i, recipient in enumerate(marking.recipients):
+        collection, _, name = recipient.partition("/")
+        column = columns[collection]
+        if c.execute(sa.select(column).where(column == name)).first() is None:
+            said = f"there is no {collection.removesuffix('s')} {name!r}; create it first"
+            wrong.append(Violation(f"marking.recipients[{i}]", said, "NOT_FOUND"))
+    _refuse(wrong)
+
+
+def _check_accepted(c: Connection, revision: int) -> None:
+    """Raise InvalidArgument unless the hub has been at this revision: what comes later nobody can have looked at."""
+    last: int = c.execute(sa.select(s.metadata.c.revision)).scalar_one()
+    if not 1 <= revision <= last:
+        raise InvalidArgument.field(
+            "accepted_revision", f"must be 1 to the hub's revision {last}, got {revision}", "OUT_OF_RANGE"
+        )
+
+
+def _refuse(violations: Iterable[Violation]) -> None:
+    if wrong := tuple(violations):
+        raise InvalidArgument("; ".join(f"{v.field}: {v.description}" for v in wrong), violations=wrong)
+
+
+def _with_fields(before: HashSet, fields: Mapping[str, Any]) -> HashSet:
+    """Return the hash set with these fields; `marking.X` replaces one of its terms and leaves the others."""
+    whole = {name: value for name, value in fields.items() if "." not in name}
+    terms = {name.removeprefix("marking."): value for name, value in fields.items() if "." in name}
+    if terms:
+        whole["marking"] = msgspec.structs.replace(whole.get("marking", before.marking), **terms)
+    return msgspec.structs.replace(before, **whole)
+
+
+def _working_operators(c: Connection) -> list[Principal]:
+    """Return the operators' tokens that work now."""
+    tokens = [msgspec.json.decode(x, type=Principal) for x in c.execute(sa.select(s.token.c.content)).scalars()]
+    contributors = [
+        msgspec.json.decode(x, type=Contributor) for x in c.execute(sa.select(s.contributor.c.content)).scalars()
+    ]
+    retired = {x.id for x in contributors if x.retire_time is not None}
+    at = now()
+    return [
+        t
+        for t in tokens
+        if t.role is Role.OPERATOR and t.contributor not in retired and (t.expire_time is None or t.expire_time > at)
+    ]
+
+
+def _numbered(wanted: str) -> Iterator[str]:
+    yield wanted
+    for number in count(2):
+        yield f"{wanted}-{number}"
 
 
 def _plain(value: object) -> str:
@@ -298,8 +633,8 @@ def to_json(value: object) -> bytes:
     return msgspec.json.encode(value, order="deterministic")
 
 
-def _no_contributor(contributor_id: str) -> NotFound:
-    return NotFound(f"there is no contributor {contributor_id[:63]!r}", kind="Contributor", name=contributor_id)
+def _taken(what: str, kind: str, name: str) -> AlreadyExists:
+    return AlreadyExists(f"{what} {name} exists already; update it or choose another id", kind=kind, name=name)
 
 
 def _no_hash_set(contributor: str, hash_set: str) -> NotFound:

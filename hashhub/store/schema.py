@@ -81,12 +81,17 @@ metadata: Final = _table(
     sa.Column("key", sa.SmallInteger, primary_key=True, autoincrement=False),  # always 1
     sa.Column("database_id", sa.Text, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
-    sa.Column("registry_revision", sa.BigInteger, nullable=False),  # last change to contributors and hash sets
+    sa.Column(
+        "registry_revision", sa.BigInteger, nullable=False
+    ),  # last change to what `Registry` holds, or to a token
     sa.Column("next_entry", sa.BigInteger, nullable=False),
     sa.Column("head", sa.LargeBinary, nullable=False),  # SHA-256 of the history's last event
     sa.Column(
         "secret", sa.LargeBinary, nullable=False
     ),  # random; signs positions and blinds what is left of erased values
+    sa.Column(
+        "own_contributor", sa.Text, nullable=False, server_default=""
+    ),  # the hub's operators; empty: not yet made
 )
 
 contributor: Final = _table(
@@ -136,7 +141,7 @@ used_name: Final = _table(
 
 request: Final = _table(
     "request",
-    sa.Column("id", _Name, primary_key=True),
+    sa.Column("id", _Name, primary_key=True),  # ACTOR/REQUEST_ID
     sa.Column("content_digest", sa.LargeBinary, nullable=False),
     sa.Column("result", sa.LargeBinary, nullable=False),  # MessagePack of what the first call returned
     sa.Column("create_time", sa.BigInteger, nullable=False, index=True),
@@ -215,12 +220,9 @@ entry: Final = _table(
     sa.Column("expire_time", sa.BigInteger),
     sa.Index("entry_state", "hash_set", "state", "id"),
 )
-sa.Index(
-    "entry_expire_time",
-    entry.c.expire_time,
-    sqlite_where=entry.c.expire_time.is_not(None),
-    postgresql_where=entry.c.expire_time.is_not(None),
-)
+# Without those that are withdrawn, so that a look for what has expired does not meet all that ever did.
+_EXPIRES: Final = sa.and_(entry.c.expire_time.is_not(None), entry.c.state != sa.literal_column("3"))
+sa.Index("entry_expire_time", entry.c.expire_time, sqlite_where=_EXPIRES, postgresql_where=_EXPIRES)
 sa.Index(
     "entry_external_id",
     entry.c.hash_set,

@@ -1,8 +1,10 @@
 """The one Store: what is kept, what may be seen, and in which order changes become visible.
 
-    resources   contributors, hash sets, tokens             feeds     the change feed; changes and digests for matchers
+    resources   contributors, groups, hash sets             feeds     the change feed; changes and digests for matchers
     entries     entries and reviews, one by one             imports   from a list's batches to entries that are seen
-    holds       what lists must not bring back              events    the history: one chained event a revision
+    standing    withdrawal, restoring, quarantine, erasure  holds     what lists must not bring back
+    events      the history: one chained event a revision   undoing   what a revert looks at
+    tokens      who may call
 
 Revision: one counter. Every visible write increases it in its own transaction, appends its event and holds the lock until the commit, so
 that the order of revisions is the order in which they became visible, on both databases.
@@ -20,9 +22,11 @@ from hashhub.store.events import Events
 from hashhub.store.feeds import Feeds
 from hashhub.store.holds import Holds
 from hashhub.store.imports import Imports
+from hashhub.store.tokens import Tokens
+from hashhub.store.undoing import Undoing
 
 
-class Store(Imports, Feeds, Holds, Events):
+class Store(Imports, Undoing, Feeds, Holds, Tokens, Events):
     """Everything the hub keeps. Thread-safe; several processes may open the same database.
 
     Methods raise Unavailable (DATABASE_UNAVAILABLE) when the database is away or busy, and LimitExceeded (DISK_FULL) when a write does not

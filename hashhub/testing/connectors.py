@@ -19,9 +19,11 @@ from typing import Any, ClassVar, Final, NoReturn
 
 import msgspec
 
+from hashhub import item
 from hashhub.connector import Connector
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.hashes import Hash
+from hashhub.item import Kind
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Record, Reject
 
 MAX_READ: Final = 16 << 20  # bytes; a connector that asks for more at a time would not stream
@@ -79,6 +81,7 @@ class ConnectorContract:
         assert self.connector.version.strip(), "a version is needed: imports are identified by it"
         assert self.connector.summary.strip()
         assert all(o.name and o.description for o in self.connector.options)
+        assert self.connector.has_classifications(self.options) in {True, False}
 
     def test_accounts_for_every_item(self) -> None:
         """One Record or Reject for each item (conservation), each at a position of its own."""
@@ -87,6 +90,8 @@ class ConnectorContract:
         assert len(found) == self.items
         assert len({f.position for f in found}) == len(found), "positions must be unique"
         assert any(isinstance(f, Record) for f in found), "the sample must have a good item"
+        has_values = any(isinstance(f, Record) and f.value for f in found)
+        assert self.connector.has_classifications(self.options) or not has_values, "values are what a format carries"
 
     def test_reads_pieces_of_any_size(self) -> None:
         """Short reads change nothing, and the source is never read whole."""
@@ -173,15 +178,7 @@ def _check(found: Record | Reject) -> None:
     assert len(found.hashes) <= MAX_HASHES_PER_ENTRY
     assert all(Hash.of(h.algorithm, h.digest) == h for h in found.hashes)
     assert all(_CODE.fullmatch(f.reason) and f.detail for f in found.faults)
-    for text in (
-        found.external_id,
-        found.value,
-        found.region,
-        found.member,
-        found.series,
-        found.source_time,
-        *found.tags,
-    ):
+    for text in (*(getattr(found, f.name) for f in item.of_kind(Kind.TEXT)), *found.tags):
         assert len(text) <= MAX_TEXT
         assert "\0" not in text, "PostgreSQL cannot store NUL"
 

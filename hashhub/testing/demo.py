@@ -42,6 +42,7 @@ from hashhub.model import (
     Reliability,
     Role,
     Verdict,
+    WithdrawalReason,
 )
 from hashhub.schemes.crosswalk import compare
 from hashhub.schemes.dimensions import words
@@ -157,8 +158,17 @@ def _show(console: Console, data: Path) -> None:
         _title(console, "4. What became of every item", f"the report of {_POLICE.id}'s list")
         _report(console, reports[_POLICE.id])
 
+        library = sets[_LIBRARY.id].name
+        accepted = operator.accept_hash_set(library, reports[_LIBRARY.id].source.revision)
+        console.print(
+            f"\nThe operator accepts what {library} holds as of revision {accepted.accepted_revision}: it may weigh."
+        )
+
         _title(console, "5. Uploads", "hashed where they are; the hub sees hashes only")
-        secret = operator.create_token(Principal(name="platform", role=Role.CONSUMER))
+        operator.create_contributor(
+            Contributor(id="platform", display_name="Platform", kind=ContributorKind.PLATFORM, jurisdiction="IE")
+        )
+        secret = operator.create_token(Principal(name="platform", role=Role.CONSUMER, contributor="platform"))
         with Client(address, secret) as platform:
             _match(console, platform, pictures, files)
 
@@ -247,6 +257,7 @@ def _report(console: Console, report: ImportReport) -> None:
         "duplicate": c.duplicate,
         "unchanged": c.unchanged,
         "withdrawn": c.withdrawn,
+        "staying withdrawn": c.stays_withdrawn,
     }
     summed = " + ".join(f"{n:,} {name}" for name, n in parts.items())
     console.print(f"Nothing is lost: {summed} = {c.items:,} items.")
@@ -314,7 +325,7 @@ def _withdraw(console: Console, operator: Client, files: dict[int, bytes]) -> No
     entry = before.result.matches[0].entry
     console.print(Text.assemble(f"{entry.name}: ", _verdict(before.result.verdict), f" at revision {before.revision}"))
     began = time.monotonic()
-    withdrawn = operator.withdraw_entry(entry.name)
+    withdrawn = operator.withdraw_entry(entry.name, WithdrawalReason.ERROR)
     asked = time.monotonic()
     while True:
         after = operator.match(query, options)

@@ -40,7 +40,7 @@ def running_hub(data: Path, *arguments: str) -> Iterator[RunningHub]:
     Ports are free ones unless the arguments say otherwise. What the hub logs goes to `hub.log` in `data`. Raises Unavailable with
     the last line of the log when it does not start.
     """
-    data.mkdir(parents=True, exist_ok=True)
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = data / "hub.log"
     command = [sys.executable, "-m", "hashhub.cli", "serve", "--json", "--data", str(data)]
     command += ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments]

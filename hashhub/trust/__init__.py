@@ -1,6 +1,8 @@
 """Policies and verdicts: pure functions of entries, reviews and who takes material from whom.
 
-    statements ──> claims ──> disputes ──> clauses ──> Judgement(verdict, reasons)
+    statements ──> claims ──> doubts ──> clauses ──> Judgement(verdict, reasons)
+
+`decide` knows no store and no matcher: the hub calls it with what a query hit, and so does whoever holds a copy.
 
 A policy is data (`data/*.toml`, or a directory that the operator names; `docs/policies.md`). It can only be more or less demanding:
 what counts as a claim, as independent and as a standing review is decided here, once, for all policies.
@@ -8,17 +10,18 @@ what counts as a claim, as independent and as a standing review is decided here,
 
 from __future__ import annotations
 
-from hashhub.trust.evaluation import Judgement, ReasonCode, Statement, evaluate
+from hashhub.trust.decision import Closeness, Judgement, ReasonCode, Statement, decide
 from hashhub.trust.policy import Clause, Dispute, Policy, explain, load, parse
 
 __all__ = [
     "Clause",
+    "Closeness",
     "Dispute",
     "Judgement",
     "Policy",
     "ReasonCode",
     "Statement",
-    "evaluate",
+    "decide",
     "explain",
     "load",
     "parse",

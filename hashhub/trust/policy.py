@@ -55,13 +55,18 @@ class Clause(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A named rule: any clause gives MATCH unless something in `disputed_by` stands against it.
 
-    `test` is the verdict when only sets of test items hold it. There is no default for it, nor for `disputed_by`.
+    `disputed_from`: whose objection, conflicting verdict or benign set stands against a match: contributors of this
+    reliability or better (A is the best), and operators. `independent_from`: whose entries count where a clause asks
+    for independent contributors. `test` is the verdict when only sets of test items hold it. There is no default for
+    any of these.
     """
 
     name: str
     title: str
     description: str
     disputed_by: tuple[Dispute, ...]
+    disputed_from: Reliability
+    independent_from: Reliability
     test: Verdict
     clauses: tuple[Clause, ...] = msgspec.field(name="clause")
 
@@ -122,7 +127,7 @@ def parse(text: bytes, file: str) -> Policy:
     except tomllib.TOMLDecodeError as e:
         raise InvalidArgument.field(file, f"is not TOML: {e}", "NOT_TOML") from e
     except msgspec.ValidationError as e:
-        raise InvalidArgument.field(file, str(e), "BAD_KEY") from e
+        raise InvalidArgument.field(file, f"{e}; docs/policies.md tells each key", "BAD_KEY") from e
     except InvalidArgument as e:
         raise InvalidArgument.field(file, e.message, "INVALID") from e
 
@@ -134,16 +139,34 @@ def explain(policy: Policy) -> str:
         lines.append(f"  {'or ' if i else ''}[{c.id}] {c.title}: {_demands(c)}.")
     lines += ["", "unless it is disputed, which gives REVIEW:"]
     lines += [f"  - {_DISPUTES[d]}" for d in policy.disputed_by] or ["  - nothing disputes a match under this policy"]
+    if policy.disputed_by:
+        lines += [
+            f"by a contributor of reliability {_or_better(policy.disputed_from)}, or by an operator's review. Benign sets,",
+            "and reviews and harmless verdicts beyond the daily number, dispute as far as an operator has accepted them.",
+            "Reviews that an operator has set aside dispute nothing.",
+        ]
     lines += [
+        "Everybody else's doubts are told among the reasons, and change nothing. What was hit less closely (an",
+        "identical file, then an equal perceptual hash, then a near one) never disputes what was hit more closely.",
         "",
         "REVIEW when something claims harm, or is undecided, without fulfilling a clause.",
-        "BENIGN when only sets of benign items hold it.",
+        "BENIGN when only sets of benign items hold it that an operator has accepted.",
         f"{policy.test} when only sets of test items hold it.",
         "NO_MATCH when nothing holds it, or only entries that claim no harm (non-pertinent, comparison).",
-        "Entries in quarantine and withdrawn entries count for nothing.",
+        "REVIEW at least when not everything that was hit could be taken into account.",
+        "Entries in quarantine, withdrawn and expired entries count for nothing.",
+        "An entry that its source could have classified and did not is undecided.",
         "Contributors are independent when neither takes material from the other, directly or through others, and no third feeds both.",
     ]
+    if any(c.contributors > 1 for c in policy.clauses):
+        lines.append(
+            f"Only contributors of reliability {_or_better(policy.independent_from)} count as independent ones."
+        )
     return "\n".join(lines)
+
+
+def _or_better(reliability: Reliability) -> str:
+    return f"{reliability}" if reliability is Reliability.A else f"A to {reliability}"
 
 
 _DISPUTES: Final = {

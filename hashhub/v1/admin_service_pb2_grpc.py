@@ -93,7 +93,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateToken(self, request, context):
-        """Gives a token a new secret; the old one works on for a while. Roles: operator; any token for itself.
+        """Gives a token a new secret; the old one works on for a while. Roles: operator; for itself also
+        auditor, contributor, consumer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

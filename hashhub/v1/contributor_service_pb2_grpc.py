@@ -186,7 +186,7 @@ class ContributorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateGroup(self, request, context):
-        """Updates the fields of a group that the mask names. Role: operator.
+        """Updates the fields of a group that the mask names, and adds and removes members. Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -16,11 +16,8 @@ from hashhub import v1
 from hashhub.errors import Violation
 from hashhub.hashes import Hash
 from hashhub.model import (
-    MAX_HASHES_PER_ENTRY,
-    MAX_TEXT,
-    NO_FLAGS,
     TLP,
-    Action,
+    Actor,
     AlgorithmStatus,
     ChangedEntry,
     ChangeKind,
@@ -31,9 +28,10 @@ from hashhub.model import (
     Disposition,
     Entry,
     EntryState,
+    Event,
+    EventKind,
     Finding,
-    Flags,
-    HashFault,
+    Group,
     HashSet,
     Import,
     ImportState,
@@ -41,19 +39,20 @@ from hashhub.model import (
     Principal,
     Provenance,
     Purpose,
-    Record,
-    RecordReview,
     Reject,
     Reliability,
+    RevertedEvent,
     Review,
     ReviewKind,
     Role,
     SchemeStatus,
     Status,
+    Unclassified,
+    Withdrawal,
+    WithdrawalReason,
 )
 from hashhub.wire import names
 from hashhub.wire.fields import (
-    WIDTHS,
     EnumMap,
     Sendable,
     build,
@@ -66,19 +65,19 @@ from hashhub.wire.fields import (
     refuse,
     require,
     timestamp,
-    unsendable,
 )
+from hashhub.wire.records import REVIEW_KIND, put_entry_fields, read_entry_fields
 
 _KIND: Final = EnumMap(ContributorKind, v1.ContributorKind, "CONTRIBUTOR_KIND_")
 _RELIABILITY: Final = EnumMap(Reliability, v1.Reliability, "RELIABILITY_", Reliability.F)
 _PURPOSE: Final = EnumMap(Purpose, v1.Purpose, "PURPOSE_", Purpose.CSAM)
+_UNCLASSIFIED: Final = EnumMap(Unclassified, v1.Unclassified, "UNCLASSIFIED_", Unclassified.QUARANTINED)
 _TLP: Final = EnumMap(TLP, v1.Tlp, "TLP_", TLP.AMBER)
 _ROLE: Final = EnumMap(Role, v1.Role, "ROLE_")
 _ENTRY_STATE: Final = EnumMap(EntryState, v1.EntryState, "ENTRY_STATE_")
 _IMPORT_STATE: Final = EnumMap(ImportState, v1.ImportState, "IMPORT_STATE_", ImportState.OPEN)
 _DISPOSITION: Final = EnumMap(Disposition, v1.Disposition, "DISPOSITION_")
-_ACTION: Final = EnumMap(Action, v1.Action, "ACTION_", Action.CONTRIBUTE)
-REVIEW_KIND: Final = EnumMap(ReviewKind, v1.ReviewKind, "REVIEW_KIND_")
+_WITHDRAWAL_REASON: Final = EnumMap(WithdrawalReason, v1.WithdrawalReason, "WITHDRAWAL_REASON_")
 _CHANGE_KIND: Final = EnumMap(ChangeKind, v1.ChangeKind, "CHANGE_KIND_")
 
 # Contributors and hash sets
@@ -95,6 +94,8 @@ def contributor_to_pb(contributor: Contributor) -> v1.Contributor:
             reliability=_RELIABILITY.to_pb(contributor.reliability),
             takes_from=[names.contributor_name(other) for other in contributor.takes_from],
             create_time=timestamp(contributor.create_time),
+            retire_time=timestamp(contributor.retire_time),
+            objections_accepted_revision=contributor.objections_accepted_revision,
         )
 
 
@@ -111,16 +112,52 @@ def contributor_from_pb(
         for i, name in enumerate(pb.takes_from)
     )
     values = {
-        "id": own_id or "unnamed",
+        "id": own_id or "",
         "display_name": pb.display_name,
         "kind": _KIND.from_pb(pb.kind, f"{at}.kind", wrong),
         "jurisdiction": pb.jurisdiction,
         "reliability": _RELIABILITY.from_pb(pb.reliability, f"{at}.reliability", wrong),
         "takes_from": taken,
-        "create_time": read_time(pb, "create_time"),
+        "create_time": read_time(pb, "create_time", at, wrong),
+        "retire_time": read_time(pb, "retire_time", at, wrong),
+        "objections_accepted_revision": pb.objections_accepted_revision,
     }
     id_field = f"{at}.name" if contributor_id is None else "contributor_id"
     return build(Contributor, values, wrong, at, {"id": id_field})
+
+
+def contributors_from_pb(contributors: Sequence[str], at: str) -> tuple[str, ...]:
+    """Return the ids of contributors from their names, each once."""
+    wrong: list[Violation] = []
+    ids = [checked(wrong, names.parse_contributor, name, f"{at}[{i}]") for i, name in enumerate(contributors)]
+    refuse(wrong)
+    return tuple(dict.fromkeys(contributor for contributor in ids if contributor is not None))
+
+
+def group_to_pb(group: Group) -> v1.Group:
+    """Return the message of a group."""
+    with Sendable("group"):
+        return v1.Group(
+            name=names.group_name(group.id),
+            display_name=group.display_name,
+            members=[names.contributor_name(member) for member in group.members],
+            create_time=timestamp(group.create_time),
+        )
+
+
+def group_from_pb(pb: v1.Group, *, group_id: str | None = None, at: str = "group") -> Group:
+    """Return the group. `group_id`: the id that a create request gives instead of a name."""
+    wrong: list[Violation] = []
+    own_id = checked(wrong, names.parse_group, pb.name, f"{at}.name") if group_id is None else group_id
+    nobody: tuple[str, ...] = ()
+    members = collect(wrong, contributors_from_pb, pb.members, f"{at}.members", nobody)
+    values = {
+        "id": own_id or "",
+        "display_name": pb.display_name,
+        "members": members,
+        "create_time": read_time(pb, "create_time", at, wrong),
+    }
+    return build(Group, values, wrong, at, {"id": f"{at}.name" if group_id is None else "group_id"})
 
 
 def hash_set_to_pb(hash_set: HashSet) -> v1.HashSet:
@@ -134,6 +171,8 @@ def hash_set_to_pb(hash_set: HashSet) -> v1.HashSet:
             review_depth=hash_set.review_depth,
             marking=marking_to_pb(hash_set.marking),
             create_time=timestamp(hash_set.create_time),
+            unclassified=_UNCLASSIFIED.to_pb(hash_set.unclassified),
+            accepted_revision=hash_set.accepted_revision,
         )
 
 
@@ -143,10 +182,7 @@ def hash_set_from_pb(
     """Return the hash set. `contributor` and `hash_set_id`: what a create request gives instead of a name."""
     wrong: list[Violation] = []
     if contributor is None or hash_set_id is None:
-        contributor, hash_set_id = checked(wrong, names.parse_hash_set, pb.name, f"{at}.name") or (
-            "unnamed",
-            "unnamed",
-        )
+        contributor, hash_set_id = checked(wrong, names.parse_hash_set, pb.name, f"{at}.name") or ("", "")
         fields = {"contributor": f"{at}.name", "id": f"{at}.name"}
     else:
         fields = {"contributor": "parent", "id": "hash_set_id"}
@@ -158,7 +194,9 @@ def hash_set_from_pb(
         "purpose": _PURPOSE.from_pb(pb.purpose, f"{at}.purpose", wrong),
         "review_depth": pb.review_depth,
         "marking": collect(wrong, marking_from_pb, pb.marking, f"{at}.marking", Marking()),
-        "create_time": read_time(pb, "create_time"),
+        "unclassified": _UNCLASSIFIED.from_pb(pb.unclassified, f"{at}.unclassified", wrong),
+        "accepted_revision": pb.accepted_revision,
+        "create_time": read_time(pb, "create_time", at, wrong),
     }
     return build(HashSet, values, wrong, at, fields)
 
@@ -172,6 +210,8 @@ def marking_to_pb(marking: Marking) -> v1.Marking:
         redistribution=marking.redistribution,
         recipients=marking.recipients,
         disclose_existence=marking.disclose_existence,
+        bulk=marking.bulk,
+        expire_time=timestamp(marking.expire_time),
     )
 
 
@@ -185,7 +225,11 @@ def marking_from_pb(pb: v1.Marking, at: str = "marking") -> Marking:
         "redistribution": pb.redistribution,
         "recipients": tuple(pb.recipients),
         "disclose_existence": pb.disclose_existence,
+        "bulk": pb.bulk,
+        "expire_time": read_time(pb, "expire_time", at, wrong),
     }
+    for i, purpose in enumerate(pb.permitted_purposes):
+        check_text(purpose, f"{at}.permitted_purposes[{i}]", wrong)
     # The model names a marking's own fields `marking.…`.
     return build(Marking, values, wrong, at, {f"marking.{name}": f"{at}.{name}" for name in values})
 
@@ -196,29 +240,6 @@ def marking_from_pb(pb: v1.Marking, at: str = "marking") -> Marking:
 def hash_to_pb(value: Hash) -> v1.Hash:
     """Return the message of a hash."""
     return v1.Hash(algorithm=value.algorithm, digest=value.digest)
-
-
-def flags_to_pb(flags: Flags) -> v1.Flags:
-    """Return the message of tri-state flags: what is not stated stays absent."""
-    return v1.Flags(
-        victim_identified=flags.victim_identified,
-        offender_identified=flags.offender_identified,
-        distributed=flags.distributed,
-        suspected=flags.suspected,
-        self_generated=flags.self_generated,
-    )
-
-
-def flags_from_pb(pb: v1.Flags) -> Flags:
-    """Return the flags: absent is None, not False."""
-    has = pb.HasField
-    return Flags(
-        victim_identified=pb.victim_identified if has("victim_identified") else None,
-        offender_identified=pb.offender_identified if has("offender_identified") else None,
-        distributed=pb.distributed if has("distributed") else None,
-        suspected=pb.suspected if has("suspected") else None,
-        self_generated=pb.self_generated if has("self_generated") else None,
-    )
 
 
 def classification_to_pb(classification: Classification) -> v1.Classification:
@@ -270,23 +291,19 @@ def entry_to_pb(entry: Entry) -> v1.Entry:
             member=provenance.member,
             **{"import": names.import_name(entry.contributor, entry.hash_set, provenance.import_id)},
         ),
-        external_id=entry.external_id,
-        media_type=entry.media_type,
-        media_size_bytes=entry.media_size,
-        series=entry.series,
-        tags=entry.tags,
-        quality=entry.quality,
-        source_time=entry.source_time,
         create_revision=entry.create_revision,
         update_revision=entry.update_revision,
     )
+    put_entry_fields(pb, entry)
     add = pb.hashes.add
     for value in entry.hashes:
         add(algorithm=value.algorithm, digest=value.digest)
     if entry.classification is not None:
         pb.classification.CopyFrom(classification_to_pb(entry.classification))
-    if entry.flags != NO_FLAGS:
-        pb.flags.CopyFrom(flags_to_pb(entry.flags))
+    if entry.withdrawal is not None:
+        pb.withdrawal.CopyFrom(withdrawal_to_pb(entry.withdrawal))
+    pb.predecessors.extend(names.resource_name("Entry", name) for name in entry.predecessors)
+    pb.successors.extend(names.resource_name("Entry", name) for name in entry.successors)
     return pb
 
 
@@ -311,19 +328,62 @@ def entry_from_pb(pb: v1.Entry, at: str = "entry") -> Entry:
             member=pb.provenance.member,
         ),
         "classification": classification_from_pb(pb.classification) if pb.HasField("classification") else None,
-        "flags": flags_from_pb(pb.flags) if pb.HasField("flags") else NO_FLAGS,
-        "external_id": pb.external_id,
-        "media_type": pb.media_type,
-        "media_size": pb.media_size_bytes if pb.HasField("media_size_bytes") else None,
-        "series": pb.series,
-        "tags": tuple(pb.tags),
-        "quality": pb.quality if pb.HasField("quality") else None,
-        "source_time": pb.source_time,
         "reasons": tuple(pb.reasons),
         "create_revision": pb.create_revision,
         "update_revision": pb.update_revision,
+        **read_entry_fields(pb, at, wrong),
+        "withdrawal": collect(wrong, withdrawal_from_pb, pb.withdrawal, f"{at}.withdrawal", None)
+        if pb.HasField("withdrawal")
+        else None,
+        "predecessors": _entry_names(pb.predecessors, f"{at}.predecessors", wrong),
+        "successors": _entry_names(pb.successors, f"{at}.successors", wrong),
     }
     return build(Entry, values, wrong, at, {})
+
+
+def withdrawal_to_pb(withdrawal: Withdrawal) -> v1.Withdrawal:
+    """Return the message of who withdrew an entry by hand, and why."""
+    return v1.Withdrawal(
+        reason=_WITHDRAWAL_REASON.to_pb(withdrawal.reason),
+        comment=withdrawal.comment,
+        actor=names.token_name(withdrawal.actor) if withdrawal.actor else "",
+        role=_ROLE.to_pb(withdrawal.role) if withdrawal.actor else v1.Role.ROLE_UNSPECIFIED,
+        withdraw_revision=withdrawal.revision,
+        pending=withdrawal.pending,
+    )
+
+
+def withdrawal_from_pb(pb: v1.Withdrawal, at: str = "withdrawal") -> Withdrawal:
+    """Return who withdrew an entry by hand, and why; outsiders are not told by which token."""
+    wrong: list[Violation] = []
+    values = {
+        "reason": _WITHDRAWAL_REASON.from_pb(pb.reason, f"{at}.reason", wrong),
+        "comment": pb.comment,
+        "actor": checked(wrong, names.parse_token, pb.actor, f"{at}.actor") if pb.actor else "",
+        "role": _ROLE.from_pb(pb.role, f"{at}.role", wrong) if pb.actor else Role.CONTRIBUTOR,
+        "revision": pb.withdraw_revision,
+        "pending": pb.pending,
+    }
+    return build(Withdrawal, values, wrong, at, {})
+
+
+def withdrawal_reason_to_pb(reason: WithdrawalReason) -> v1.WithdrawalReason:
+    """Return the wire value of why an entry is withdrawn."""
+    number: v1.WithdrawalReason = _WITHDRAWAL_REASON.to_pb(reason)
+    return number
+
+
+def withdrawal_reason_from_pb(number: int, at: str = "reason") -> WithdrawalReason:
+    """Return why an entry is withdrawn. Raises InvalidArgument when it is not stated."""
+    wrong: list[Violation] = []
+    reason = _WITHDRAWAL_REASON.from_pb(number, at, wrong)
+    refuse(wrong)
+    return reason
+
+
+def _entry_names(pb: Iterable[str], at: str, wrong: list[Violation]) -> tuple[str, ...]:
+    parsed = [checked(wrong, names.parse_entry, name, f"{at}[{i}]") or ("", "", 0) for i, name in enumerate(pb)]
+    return tuple(f"{contributor}/{hash_set}/{entry_id}" for contributor, hash_set, entry_id in parsed)
 
 
 def entry_states_to_pb(states: Iterable[EntryState]) -> list[v1.EntryState]:
@@ -362,7 +422,10 @@ def import_to_pb(value: Import) -> v1.Import:
                 noted_count=counts.noted,
                 superseded_count=counts.superseded,
                 absent_count=counts.absent,
+                stays_withdrawn_count=counts.stays_withdrawn,
             ),
+            has_classifications=value.has_classifications,
+            actor=names.token_name(value.actor) if value.actor else "",
             create_time=timestamp(value.create_time),
             commit_time=timestamp(value.commit_time),
             commit_revision=value.revision,
@@ -398,63 +461,15 @@ def import_from_pb(pb: v1.Import, *, hash_set: tuple[str, str] | None = None, at
             noted=counts.noted_count,
             superseded=counts.superseded_count,
             absent=counts.absent_count,
+            stays_withdrawn=counts.stays_withdrawn_count,
         ),
+        "has_classifications": pb.has_classifications if pb.HasField("has_classifications") else None,
+        "actor": checked(wrong, names.parse_token, pb.actor, f"{at}.actor") or "" if pb.actor else "",
         "revision": pb.commit_revision,
-        "create_time": read_time(pb, "create_time"),
-        "commit_time": read_time(pb, "commit_time"),
+        "create_time": read_time(pb, "create_time", at, wrong),
+        "commit_time": read_time(pb, "commit_time", at, wrong),
     }
     return build(Import, values, wrong, at, {})
-
-
-def record_to_pb(record: Record) -> v1.Record:
-    """Return the message of a record. Raises InvalidArgument for text that is not Unicode or a number that does not fit."""
-    pb = v1.Record()
-    try:
-        # Field by field, and only what is set: two to three times as fast as keyword arguments, and imports have millions.
-        pb.position = record.position
-        add = pb.hashes.add
-        for value in record.hashes:
-            h = add()
-            h.algorithm = value.algorithm
-            h.digest = value.digest
-        for fault in record.faults:
-            pb.faults.add(algorithm=fault.algorithm, reason=fault.reason, detail=fault.detail)
-        pb.action = _ACTION.to_pb(record.action)
-        if record.external_id:
-            pb.external_id = record.external_id
-        if record.value:
-            pb.value = record.value
-        if record.region:
-            pb.region = record.region
-        if record.member:
-            pb.member = record.member
-        if record.flags is not NO_FLAGS:
-            pb.flags.CopyFrom(flags_to_pb(record.flags))
-        if record.media_type:
-            pb.media_type = record.media_type
-        if record.media_size is not None:
-            pb.media_size_bytes = record.media_size
-        if record.series:
-            pb.series = record.series
-        if record.tags:
-            pb.tags.extend(record.tags)
-        if record.quality is not None:
-            pb.quality = record.quality
-        if record.source_time:
-            pb.source_time = record.source_time
-        for review in record.reviews:
-            pb.reviews.add(kind=REVIEW_KIND.to_pb(review.kind), author=review.author, comment=review.comment)
-    except ValueError as e:
-        raise unsendable(f"record at {record.position[:80]!r}") from e
-    return pb
-
-
-def records_from_pb(records: Iterable[v1.Record], at: str = "records") -> list[Record]:
-    """Return the records, or raise InvalidArgument with the violations of all of them. No field may hold NUL or endless text."""
-    wrong: list[Violation] = []
-    found = [_record(pb, at, i, wrong) for i, pb in enumerate(records)]
-    refuse(wrong)
-    return found
 
 
 def reject_to_pb(reject: Reject) -> v1.Reject:
@@ -513,32 +528,116 @@ def dispositions_from_pb(dispositions: Iterable[int], at: str = "dispositions") 
 
 def review_to_pb(review: Review, contributor: str, hash_set: str) -> v1.Review:
     """Return the message of a review of an entry in this hash set; a review without an id has no name yet."""
+
+    def name(review_id: int) -> str:
+        return names.review_name(contributor, hash_set, review.entry_id, review_id) if review_id else ""
+
     with Sendable("review"):
         return v1.Review(
-            name=names.review_name(contributor, hash_set, review.entry_id, review.id) if review.id else "",
-            author=review.author,
+            name=name(review.id),
+            author=names.author_name(review.author) if review.author else "",
             kind=REVIEW_KIND.to_pb(review.kind),
             comment=review.comment,
             create_time=timestamp(review.create_time),
+            actor=names.token_name(review.actor) if review.actor else "",
+            role=_ROLE.to_pb(review.role),
+            sets_aside=name(review.sets_aside),
+            awaits_acceptance=review.awaits_acceptance,
+            create_revision=review.revision,
         )
 
 
-def review_from_pb(pb: v1.Review, *, entry_id: int | None = None, at: str = "review") -> Review:
-    """Return the review. `entry_id`: the entry from a create request's parent; the review then has the id 0 and no author."""
+def review_from_pb(pb: v1.Review, at: str = "review") -> Review:
+    """Return a review that was read."""
     wrong: list[Violation] = []
-    entry, review_id = entry_id or 0, 0
-    if entry_id is None:
-        _, _, entry, review_id = checked(wrong, names.parse_review, pb.name, f"{at}.name") or ("", "", 0, 0)
+    _, _, entry, review_id = checked(wrong, names.parse_review, pb.name, f"{at}.name") or ("", "", 0, 0)
+    aside = checked(wrong, names.parse_review, pb.sets_aside, f"{at}.sets_aside") if pb.sets_aside else None
+    values = {
+        "id": review_id,
+        "entry_id": entry,
+        "author": checked(wrong, names.parse_author, pb.author, f"{at}.author") or "",
+        "kind": REVIEW_KIND.from_pb(pb.kind, f"{at}.kind", wrong),
+        "comment": pb.comment,
+        "actor": (checked(wrong, names.parse_token, pb.actor, f"{at}.actor") or "") if pb.actor else "",
+        "role": _ROLE.from_pb(pb.role, f"{at}.role", wrong),
+        "sets_aside": aside[3] if aside else 0,
+        "awaits_acceptance": pb.awaits_acceptance,
+        "create_time": read_time(pb, "create_time", at, wrong),
+        "revision": pb.create_revision,
+    }
+    return build(Review, values, wrong, at, {})
+
+
+def new_review_from_pb(pb: v1.Review, at: str = "review") -> tuple[ReviewKind, str]:
+    """Return what a caller states about an entry: kind and comment. Who says so is not for the caller to say."""
+    wrong: list[Violation] = []
     kind = REVIEW_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
     check_text(pb.comment, f"{at}.comment", wrong)
     refuse(wrong)
-    return Review(
-        id=review_id,
-        entry_id=entry,
-        author=pb.author,
-        kind=kind,
-        comment=pb.comment,
-        create_time=read_time(pb, "create_time"),
+    return kind, pb.comment
+
+
+def event_to_pb(event: Event) -> v1.Event:
+    """Return the message of an event of the history."""
+    actor = event.actor
+    return v1.Event(
+        name=names.event_name(event.revision),
+        event_time=timestamp(event.time),
+        actor=names.token_name(actor.name) if actor.contributor and actor.name else actor.name,
+        contributor=names.contributor_name(actor.contributor) if actor.contributor else "",
+        role=_ROLE.to_pb(actor.role),
+        kind=event.kind,
+        subject=names.subject_name(event.subject),
+        reason=event.reason,
+        facts={
+            name: ", ".join(value) if isinstance(value, tuple) else str(value) for name, value in event.facts.items()
+        },
+        details=event.details or {},
+        redacted=event.details is None,
+        digest=event.digest,
+        event_revision=event.revision,
+    )
+
+
+def event_from_pb(pb: v1.Event, at: str = "event") -> Event:
+    """Return an event of the history; its facts are text."""
+    wrong: list[Violation] = []
+    time = read_time(pb, "event_time", at, wrong)
+    if time is None or pb.kind not in set(EventKind):
+        wrong.append(Violation(f"{at}.kind", f"is not known to this version: {pb.kind[:40]!r}", "UNKNOWN_VALUE"))
+    role = _ROLE.from_pb(pb.role, f"{at}.role", wrong)
+    subject = checked(wrong, names.parse_subject, pb.subject, f"{at}.subject") or ""
+    contributor = ""
+    if pb.contributor:
+        contributor = checked(wrong, names.parse_contributor, pb.contributor, f"{at}.contributor") or ""
+    refuse(wrong)
+    return Event(
+        revision=pb.event_revision,
+        time=time,  # type: ignore[arg-type]  # refused above
+        actor=Actor(pb.actor.removeprefix("tokens/"), contributor, role),
+        kind=EventKind(pb.kind),
+        subject=subject,
+        reason=pb.reason,
+        facts=dict(pb.facts),
+        details=None if pb.redacted else dict(pb.details),
+        digest=pb.digest,
+    )
+
+
+def reverted_event_to_pb(reverted: RevertedEvent) -> v1.RevertedEvent:
+    """Return the message of what became of an event in a revert."""
+    return v1.RevertedEvent(
+        event=event_to_pb(reverted.event),
+        outcome=reverted.outcome,
+        reverted=reverted.reverted,
+        entry_count=reverted.entry_count,
+    )
+
+
+def reverted_event_from_pb(pb: v1.RevertedEvent) -> RevertedEvent:
+    """Return what became of an event in a revert."""
+    return RevertedEvent(
+        event=event_from_pb(pb.event), outcome=pb.outcome, reverted=pb.reverted, entry_count=pb.entry_count
     )
 
 
@@ -643,6 +742,12 @@ def token_to_pb(token: Principal) -> v1.Token:
             role=_ROLE.to_pb(token.role),
             contributor=names.contributor_name(token.contributor) if token.contributor else "",
             purposes=token.purposes,
+            description=token.description,
+            acts_for_others=token.acts_for_others,
+            may_mirror=token.may_mirror,
+            create_time=timestamp(token.create_time),
+            expire_time=timestamp(token.expire_time),
+            last_use_time=timestamp(token.last_use_time),
         )
 
 
@@ -656,8 +761,23 @@ def token_from_pb(pb: v1.Token, *, token_id: str | None = None, at: str = "token
     role = _ROLE.from_pb(pb.role, f"{at}.role", wrong)
     for i, purpose in enumerate(pb.purposes):
         check_text(purpose, f"{at}.purposes[{i}]", wrong)
+    check_text(pb.description, f"{at}.description", wrong)
+    create_time, expire_time, last_use_time = (
+        read_time(pb, field, at, wrong) for field in ("create_time", "expire_time", "last_use_time")
+    )
     refuse(wrong)
-    return Principal(name=name or "", role=role, contributor=contributor, purposes=tuple(pb.purposes))
+    return Principal(
+        name=name or "",
+        role=role,
+        contributor=contributor,
+        purposes=tuple(pb.purposes),
+        description=pb.description,
+        acts_for_others=pb.acts_for_others,
+        may_mirror=pb.may_mirror,
+        create_time=create_time,
+        expire_time=expire_time,
+        last_use_time=last_use_time,
+    )
 
 
 def status_to_pb(status: Status) -> v1.Status:
@@ -692,114 +812,3 @@ def status_from_pb(pb: v1.Status) -> Status:
         ),
         warnings=tuple(pb.warnings),
     )
-
-
-# The parts
-
-
-def _record(pb: v1.Record, at: str, index: int, wrong: list[Violation]) -> Record:
-    position, external_id, value, region = pb.position, pb.external_id, pb.value, pb.region
-    member, media_type, series, source_time = pb.member, pb.media_type, pb.series, pb.source_time
-    found: list[Hash] = []
-    clean = position != ""
-    for h in pb.hashes[:]:
-        name, digest = h.algorithm, h.digest
-        if WIDTHS.get(name) == len(digest):
-            found.append(Hash(name, digest))
-        else:
-            clean = False
-    tags, faults, reviews = tuple(pb.tags[:]), pb.faults, pb.reviews
-    # One look at all texts together: if the whole is short and free of NUL, so is each.
-    text = "".join((position, external_id, value, region, member, media_type, series, source_time, *tags))
-    has = pb.HasField
-    flags = flags_from_pb(pb.flags) if has("flags") else NO_FLAGS
-    media_size = pb.media_size_bytes if has("media_size_bytes") else None
-    quality = pb.quality if has("quality") else None
-    action = _ACTION.get(pb.action)
-    if (
-        not clean
-        or len(text) > MAX_TEXT
-        or "\0" in text
-        or faults
-        or reviews
-        or action is None
-        or len(found) > MAX_HASHES_PER_ENTRY
-        or len(tags) > MAX_HASHES_PER_ENTRY
-        or (media_size is not None and media_size < 0)
-        or (quality is not None and not 0 <= quality <= 100)  # noqa: PLR2004 - PDQ quality is a percentage
-    ):
-        return _unusual_record(pb, f"{at}[{index}]", wrong)
-    return Record(
-        position=position,
-        hashes=tuple(found),
-        action=action,
-        external_id=external_id,
-        value=value,
-        region=region,
-        member=member,
-        flags=flags,
-        media_type=media_type,
-        media_size=media_size,
-        series=series,
-        tags=tags,
-        quality=quality,
-        source_time=source_time,
-    )
-
-
-def _unusual_record(pb: v1.Record, at: str, wrong: list[Violation]) -> Record:
-    """Convert a record that has rare parts or is wrong, checking field by field."""
-    if not pb.position:
-        wrong.append(Violation(f"{at}.position", "must not be empty", "REQUIRED"))
-    for field in _RECORD_TEXTS:
-        check_text(getattr(pb, field), f"{at}.{field}", wrong)
-    for name, count in (("hashes", len(pb.hashes)), ("faults", len(pb.faults)), ("tags", len(pb.tags))):
-        if count > MAX_HASHES_PER_ENTRY:
-            wrong.append(Violation(f"{at}.{name}", f"must be at most {MAX_HASHES_PER_ENTRY}, got {count}", "TOO_MANY"))
-    for i, tag in enumerate(pb.tags):
-        check_text(tag, f"{at}.tags[{i}]", wrong)
-    for i, fault in enumerate(pb.faults):
-        for text in ("algorithm", "reason", "detail"):
-            check_text(getattr(fault, text), f"{at}.faults[{i}].{text}", wrong)
-    for i, review in enumerate(pb.reviews):
-        for text in ("author", "comment"):
-            check_text(getattr(review, text), f"{at}.reviews[{i}].{text}", wrong)
-    media_size = pb.media_size_bytes if pb.HasField("media_size_bytes") else None
-    if media_size is not None and media_size < 0:
-        wrong.append(Violation(f"{at}.media_size_bytes", f"must not be negative, got {media_size}", "OUT_OF_RANGE"))
-    quality = pb.quality if pb.HasField("quality") else None
-    if quality is not None and not 0 <= quality <= 100:  # noqa: PLR2004 - PDQ quality is a percentage
-        wrong.append(Violation(f"{at}.quality", f"must be between 0 and 100, got {quality}", "OUT_OF_RANGE"))
-    return Record(
-        position=pb.position,
-        hashes=tuple(read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)),
-        faults=tuple(HashFault(f.algorithm, f.reason, f.detail) for f in pb.faults),
-        action=_ACTION.from_pb(pb.action, f"{at}.action", wrong),
-        external_id=pb.external_id,
-        value=pb.value,
-        region=pb.region,
-        member=pb.member,
-        flags=flags_from_pb(pb.flags) if pb.HasField("flags") else NO_FLAGS,
-        media_type=pb.media_type,
-        media_size=media_size,
-        series=pb.series,
-        tags=tuple(pb.tags),
-        quality=quality,
-        source_time=pb.source_time,
-        reviews=tuple(
-            RecordReview(REVIEW_KIND.from_pb(r.kind, f"{at}.reviews[{i}].kind", wrong), r.author, r.comment)
-            for i, r in enumerate(pb.reviews)
-        ),
-    )
-
-
-_RECORD_TEXTS: Final = (
-    "position",
-    "external_id",
-    "value",
-    "region",
-    "member",
-    "media_type",
-    "series",
-    "source_time",
-)

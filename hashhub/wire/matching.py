@@ -25,7 +25,6 @@ from hashhub.model import (
 )
 from hashhub.wire import names
 from hashhub.wire.convert import (
-    REVIEW_KIND,
     entry_from_pb,
     entry_to_pb,
     hash_to_pb,
@@ -33,6 +32,7 @@ from hashhub.wire.convert import (
     marking_to_pb,
 )
 from hashhub.wire.fields import WIDTHS, EnumMap, Sendable, check_text, checked, read_hash, refuse
+from hashhub.wire.records import REVIEW_KIND
 
 DEFAULT_MATCH_LIMIT: Final = 100
 MAX_MATCH_LIMIT: Final = 1000

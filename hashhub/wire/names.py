@@ -25,12 +25,33 @@ _SHAPES: Final = {
     "contributors/{contributor}/hashSets/{hash_set}/entries/{entry}/reviews/{review}": re.compile(
         f"{_HASH_SET}/entries/{_NUMBER}/reviews/{_NUMBER}"
     ),
+    "contributors/{contributor}[/members/{member}]": re.compile(
+        f"contributors/{_ID}(?:/members/(.{{1,1024}}))?", re.DOTALL
+    ),
+    "groups/{group}": re.compile(f"groups/{_ID}"),
+    "events/{revision}": re.compile(f"events/{_NUMBER}"),
     "tokens/{token}": re.compile(f"tokens/{_OPAQUE}"),
     "policies/{policy}": re.compile(f"policies/{_OPAQUE}"),
     "schemes/{scheme}": re.compile(f"schemes/{_OPAQUE}"),
 }
-_CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _TOKEN, _POLICY, _SCHEME = _SHAPES
-_KINDS: Final = {"Contributor": _CONTRIBUTOR, "HashSet": _SET, "Import": _IMPORT, "Entry": _ENTRY, "Token": _TOKEN}
+_CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _GROUP, _EVENT, _TOKEN, _POLICY, _SCHEME = _SHAPES
+_SUBJECTS: Final = {
+    _CONTRIBUTOR: "contributors/{}",
+    _SET: "hash-sets/{}/{}",
+    _IMPORT: "imports/{}/{}/{}",
+    _ENTRY: "entries/{}/{}/{}",
+    _EVENT: "events/{}",
+    _GROUP: "groups/{}",
+    _TOKEN: "tokens/{}",
+}
+_KINDS: Final = {
+    "Contributor": _CONTRIBUTOR,
+    "HashSet": _SET,
+    "Import": _IMPORT,
+    "Entry": _ENTRY,
+    "Group": _GROUP,
+    "Token": _TOKEN,
+}
 
 
 def contributor_name(contributor: str) -> str:
@@ -56,6 +77,47 @@ def entry_name(contributor: str, hash_set: str, entry_id: int) -> str:
 def review_name(contributor: str, hash_set: str, entry_id: int, review_id: int) -> str:
     """Return the resource name of a review."""
     return f"contributors/{contributor}/hashSets/{hash_set}/entries/{entry_id}/reviews/{review_id}"
+
+
+def group_name(group: str) -> str:
+    """Return the resource name of a group."""
+    return f"groups/{group}"
+
+
+def author_name(author: str) -> str:
+    """Return the resource name of who states a review: a contributor, or `CONTRIBUTOR/MEMBER` for whom its source names."""
+    contributor, slash, member = author.partition("/")
+    return f"contributors/{contributor}/members/{member}" if slash else f"contributors/{contributor}"
+
+
+def event_name(revision: int) -> str:
+    """Return the resource name of an event of the history."""
+    return f"events/{revision}"
+
+
+def subject_name(subject: str) -> str:
+    """Return the resource name of what an event is about, which the model calls `entries/alpha/list/7` or `tokens/alice`."""
+    collection, _, rest = subject.partition("/")
+    ids = rest.split("/")
+    match collection, ids:
+        case "hash-sets", [contributor, hash_set]:
+            return hash_set_name(contributor, hash_set)
+        case "imports", [contributor, hash_set, import_id]:
+            return import_name(contributor, hash_set, import_id)
+        case "entries", [contributor, hash_set, entry_id]:
+            return f"contributors/{contributor}/hashSets/{hash_set}/entries/{entry_id}"
+    return subject
+
+
+def parse_subject(name: str, field: str = "subject") -> str:
+    """Return what the model calls the subject with this resource name; empty for an empty name."""
+    if not name:
+        return ""
+    for shape, subject in _SUBJECTS.items():
+        found = _SHAPES[shape].fullmatch(name)
+        if found is not None:
+            return subject.format(*found.groups())
+    raise _wrong(" or ".join(_SUBJECTS), field, f"got {name[:120]!r}")
 
 
 def token_name(token: str) -> str:
@@ -116,6 +178,22 @@ def parse_review(name: str, field: str = "name") -> tuple[str, str, int, int]:
     """Return the ids of the contributor, the hash set, the entry and the review."""
     contributor, hash_set, entry_id, review_id = _parse(_REVIEW, name, field)
     return contributor, hash_set, _int64(entry_id, _REVIEW, field), _int64(review_id, _REVIEW, field)
+
+
+def parse_group(name: str, field: str = "name") -> str:
+    """Return the group's id."""
+    return _parse(_GROUP, name, field)[0]
+
+
+def parse_author(name: str, field: str = "author") -> str:
+    """Return who states a review, as `author_name` takes it."""
+    contributor, member = _parse(_AUTHOR, name, field)
+    return f"{contributor}/{member}" if member else contributor
+
+
+def parse_event(name: str, field: str = "name") -> int:
+    """Return the revision of an event."""
+    return _int64(_parse(_EVENT, name, field)[0], _EVENT, field)
 
 
 def parse_token(name: str, field: str = "name") -> str:

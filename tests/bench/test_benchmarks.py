@@ -98,6 +98,15 @@ def test_import_counts_what_became_matchable(tmp_path: Path) -> None:
     assert sum(phases) <= row["total_seconds"]  # what is missing is asking the hub for the import
 
 
+def test_terms_are_checked_for_hits_only(tmp_path: Path) -> None:
+    run("terms", "--rounds", "20", "--out", str(tmp_path / "terms.json"))
+    hit, miss = rows_of(tmp_path / "terms.json", benchmark="terms")
+    assert (hit["query"], hit["entries"], miss["query"], miss["entries"]) == ("hit", 20, "miss", 0)
+    assert hit["with_terms_us"] > miss["with_terms_us"] > 0
+    assert "terms_add_us" in hit.keys() & miss.keys()
+    assert "| miss | 0 |" in report.terms(tmp_path)
+
+
 def test_mirror_takes_everything_in_and_terms_hold(tmp_path: Path) -> None:
     out = tmp_path / "mirror.json"
     run("mirror", "--entries", "1500", "--out", str(out))

@@ -89,6 +89,15 @@ class TestImport:
         assert done.exit_code == REFUSED
         assert "EMPTY_FILE" in done.stdout
 
+    def test_says_what_to_do_about_unclassified_items(self, run: Run, hash_set: str, tmp_path: Path) -> None:
+        items = [*random_items(2, seed=31, values=("1",)), *random_items(3, seed=32)]
+        report = contribute(run, hash_set, write(tmp_path / "list.json", "vics-2.0", items))
+        assert (report["counts"]["accepted"], report["counts"]["quarantined"], report["unclassified"]) == (2, 3, 3)
+        done = run("import", write(tmp_path / "again.json", "vics-2.0", [*items, *random_items(1, seed=33)]),
+                   "--format", "vics", "--hash-set", hash_set)  # fmt: skip
+        assert "Unclassified: 1." in done.stdout
+        assert "--unclassified listed" in done.stdout
+
     def test_the_same_list_again_does_nothing(self, run: Run, hash_set: str, tmp_path: Path) -> None:
         source = write(tmp_path / "list.json", "vics-2.0", random_items(5, seed=4, values=("1",)))
         first = contribute(run, hash_set, source)
@@ -331,7 +340,17 @@ class TestRecords:
         )
 
         name = "hotline-ca/known"
-        arguments = ("--scheme", "vic-us", "--tlp", "red", "--recipient", police, "--review-depth", "2", "--json")
+        arguments = (
+            "--scheme",
+            "vic-us",
+            "--tlp",
+            "red",
+            "--recipient",
+            f"contributors/{police}",
+            "--review-depth",
+            "2",
+            "--json",
+        )
         (made,) = objects(run("hash-set", "create", name, *arguments).stdout)
         assert (made["name"], made["scheme"], made["marking"]["tlp"]) == (name, "vic-us@2.0", "RED")
         (changed,) = objects(run("hash-set", "update", name, "--tlp", "amber-strict", "--json").stdout)
@@ -366,9 +385,10 @@ class TestRecords:
         assert [r["kind"] for r in objects(checked.stdout)] == ["CONFIRMED"], checked.stderr
         assert objects(run("review", "list", name, "--json").stdout) == added
 
-    def test_tokens(self, run: Run, hub: RunningHub, tmp_path: Path) -> None:
+    def test_tokens(self, run: Run, hub: RunningHub, police: str, tmp_path: Path) -> None:
+        create = ("token", "create", "--contributor", police)
         kept = tmp_path / "token"
-        done = run("token", "create", "reader", "--role", "consumer", "--purpose", "moderation", "--out", str(kept))
+        done = run(*create, "reader", "--role", "consumer", "--purpose", "moderation", "--out", str(kept))
         assert done.exit_code == DONE, done.stderr
         assert done.stdout == ""
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
@@ -380,9 +400,9 @@ class TestRecords:
         assert denied.stderr.startswith("error: ")
         # A second one of that name is refused, and the file that was to hold its secret is gone again.
         other = tmp_path / "other"
-        assert run("token", "create", "reader", "--role", "consumer", "--out", str(other)).exit_code == REFUSED
+        assert run(*create, "reader", "--role", "consumer", "--out", str(other)).exit_code == REFUSED
         assert not other.exists()
-        assert run("token", "create", "second", "--role", "consumer", "--out", str(kept)).exit_code == REFUSED
+        assert run(*create, "second", "--role", "consumer", "--out", str(kept)).exit_code == REFUSED
         assert "second" not in run("token", "list").stdout
         assert run("token", "delete", "reader").exit_code == DONE
         time.sleep(1.1)  # a deleted token works for at most a second

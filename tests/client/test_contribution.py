@@ -286,14 +286,16 @@ def test_resources_round_trip(operator: Client, hash_set: str, hub: RunningHub) 
     assert {p.id for p in operator.list_policies()} >= {"any", "block"}
     scheme = next(s for s in operator.list_schemes() if s.id.startswith("vic-us@"))
     assert [v.value for v in scheme.values] == ["0", "1", "2", "3", "4", "5"]
-    reader = Principal(name="reader", role=Role.CONSUMER)
+    reader = Principal(name="reader", role=Role.CONSUMER, contributor="police-us", purposes=("moderation",))
     with Client(hub.address, operator.create_token(reader)) as consumer:
         assert consumer.match(query(random_items(1, seed=12)[0]), POLICY).result.verdict is Verdict.NO_MATCH
         with pytest.raises(HashHubError):
             consumer.status()
-    assert reader in list(operator.list_tokens())
+    (known,) = (t for t in operator.list_tokens() if t.name == "reader")
+    assert (known.role, known.contributor, known.purposes) == (reader.role, reader.contributor, reader.purposes)
+    assert known.create_time is not None
     operator.delete_token("reader")
-    assert reader not in list(operator.list_tokens())
+    assert "reader" not in {t.name for t in operator.list_tokens()}
 
 
 def test_names_are_checked_before_they_are_sent(operator: Client) -> None:

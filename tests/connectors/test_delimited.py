@@ -6,6 +6,7 @@ import io
 import tomllib
 import tracemalloc
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -50,6 +51,52 @@ def reason(found: list[Record | Reject]) -> str:
     (one,) = found
     assert isinstance(one, Reject)
     return one.reason
+
+
+class TestWhatATableSaysOfItsValues:
+    MAPPING = '[columns]\nmd5 = "MD5"\n{}'
+
+    def test_it_has_classifications_if_a_column_of_them_is_read(self) -> None:
+        for column, has in (('value = "Cat"\n', True), ("", False)):
+            assert MappedCSV().has_classifications({"mapping": self.MAPPING.format(column)}) is has
+        assert ICSECSV().has_classifications({})
+        with pytest.raises(InvalidArgument):
+            MappedCSV().has_classifications({"mapping": "x"})
+
+    @pytest.mark.parametrize("scheme", ["", "uk-sentencing", "vic-us@2.0"])
+    def test_the_mapping_names_their_scheme(self, scheme: str) -> None:
+        mapping = f'scheme = "{scheme}"\n{self.MAPPING.format("")}'
+        assert record(mapped(f"MD5\n{MD5}\n", mapping)).scheme == scheme
+        assert record(icse(f"{MD5};;;SYN-1;;;;;;;;Y")).scheme == "interpol-baseline"
+
+    @pytest.mark.parametrize("scheme", ['"a b"', '"vic-us@"', '"@2"', "7"])
+    def test_a_scheme_that_is_none_is_refused(self, scheme: str) -> None:
+        with pytest.raises(InvalidArgument, match=r"options\.mapping\.scheme"):
+            mapped(f"MD5\n{MD5}\n", f"scheme = {scheme}\n{self.MAPPING.format('')}")
+
+    @pytest.mark.parametrize("key", ["", " "])
+    def test_no_mapping_says_what_an_empty_cell_means(self, key: str) -> None:
+        mapping = self.MAPPING.format(f'value = "Cat"\n[values]\n"{key}" = "A"\n')
+        with pytest.raises(InvalidArgument, match="it says nothing"):
+            mapped(f"MD5,Cat\n{MD5},\n", mapping)
+
+    @pytest.mark.parametrize(
+        ("cell", "expected"),
+        [
+            ("", None),
+            ("2027-01-31", datetime(2027, 2, 1, tzinfo=UTC)),
+            ("2027-01-31T12:00:00+02:00", datetime(2027, 1, 31, 10, tzinfo=UTC)),
+            ("2027-01-31T12:00:00Z", datetime(2027, 1, 31, 12, tzinfo=UTC)),
+        ],
+    )
+    def test_an_item_can_expire(self, cell: str, expected: datetime | None) -> None:
+        mapping = self.MAPPING.format('expire_time = "Until"\n')
+        assert record(mapped(f"MD5,Until\n{MD5},{cell}\n", mapping)).expire_time == expected
+
+    @pytest.mark.parametrize("cell", ["soon", "31.01.2027", "2027-01-31T12:00:00", "2027-02-30", "9999-12-31"])
+    def test_an_expiry_that_cannot_be_read_is_not_never(self, cell: str) -> None:
+        mapping = self.MAPPING.format('expire_time = "Until"\n')
+        assert reason(mapped(f"MD5,Until\n{MD5},{cell}\n", mapping)) == "BAD_FIELD"
 
 
 def test_icse_reads_every_column_that_it_keeps() -> None:

@@ -150,6 +150,9 @@ def test_feedback_becomes_one_review_for_each_member_and_kind() -> None:
         ("<feedback/>", 0),
         ("<feedback><affirmativeFeedback/><negativeFeedback/></feedback>", 0),
         ("<feedback><affirmativeFeedback><members><member/></members></affirmativeFeedback></feedback>", 0),
+        # Doubt counts although nobody known is behind it.
+        ("<feedback><negativeFeedback><members><member/></members></negativeFeedback></feedback>", 1),
+        ('<feedback><negativeFeedback type="Md5"/></feedback>', 1),
         (f"<feedback><negativeFeedback>{vote('1')}</negativeFeedback></feedback>", 1),
         (f"<feedback><negativeFeedback><reasons>{vote('1')}</reasons></negativeFeedback></feedback>", 1),
         (

@@ -560,3 +560,23 @@ def test_values_that_do_not_fit_may_not_nest_without_end() -> None:
     reader = json_stream.JSONReader(io.BytesIO(level * 200), "here", limit=20, block=16)
     with pytest.raises(MalformedSource, match="nested too deeply"):
         reader.skip()
+
+
+@pytest.mark.parametrize(
+    ("context", "region", "scheme"),
+    [
+        ("US", "US", "vic-us"),
+        ("UK", "UK", "uk-caid"),
+        ("gb", "gb", "uk-caid"),
+        ("CA", "CA", "vic-ca"),
+        ("Default", "Default", ""),
+        ("CUSTOM", "CUSTOM", ""),
+        ("UNKNOWN", "UNKNOWN", ""),
+    ],
+)
+def test_a_context_names_the_scheme_of_its_region(context: str, region: str, scheme: str) -> None:
+    url = f"http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/{context}/$metadata#Media"
+    text = f'{{"@odata.context":"{url}","value":[{{"MD5":"{"0a" * 16}","Category":1}}]}}'
+    (found,) = VICS().read(io.BytesIO(text.encode()), {})
+    assert isinstance(found, Record)
+    assert (found.region, found.scheme) == (region, scheme)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashhub.errors import Reason
-from hashhub.model import Verdict
+from hashhub.model import Verdict, WithdrawalReason
 
 if TYPE_CHECKING:
     from hashhub.testing.lists import Item
@@ -42,7 +42,7 @@ def test_a_database_that_goes_away_and_comes_back(
             assert desk.verdict(items[-1]) in {Verdict.NO_MATCH, *AWAY}
             time.sleep(0.2)
         assert desk.verdict(items[-1]) in AWAY
-        done = desk.run("entry", "withdraw", f"{hash_set}/1")
+        done = desk.run("entry", "withdraw", f"{hash_set}/1", "--reason", "error")
         assert done.exit_code == UNAVAILABLE
         assert "database cannot be reached" in done.stderr
         assert "Traceback" not in done.stderr
@@ -96,7 +96,7 @@ def test_two_workers(
             entry = next(
                 e for e in hub.list_entries(hash_set) if items[1].digest("MD5") in {h.digest.hex() for h in e.hashes}
             )
-            hub.withdraw_entry(entry.name)
+            hub.withdraw_entry(entry.name, WithdrawalReason.ERROR)
         assert asked_anew(desk, items[1], 30) == {Verdict.NO_MATCH}
 
         # One dies: the other answers, and it comes back. No answer is allowed, a wrong one is not.

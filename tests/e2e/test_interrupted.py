@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hashhub.errors import HashHubError, Reason
-from hashhub.model import Verdict
+from hashhub.model import Verdict, WithdrawalReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,10 +48,10 @@ def test_the_same_file_twice_and_by_two_contributors(desk: Desk, new_set: str) -
     # Taking back one leaves the other.
     with desk.client() as hub:
         for entry in list(hub.list_entries(new_set)):
-            hub.withdraw_entry(entry.name)
+            hub.withdraw_entry(entry.name, WithdrawalReason.ERROR)
         assert desk.verdict(items[0]) == Verdict.MATCH
         for entry in list(hub.list_entries(other)):
-            hub.withdraw_entry(entry.name)
+            hub.withdraw_entry(entry.name, WithdrawalReason.ERROR)
     assert desk.verdicts(*items) == [Verdict.NO_MATCH] * 20
 
 
@@ -176,12 +176,12 @@ def test_a_full_disk_is_named_and_over_when_there_is_room(small_disk: Path, tmp_
         with desk.client() as hub:
             entry = next(iter(hub.list_entries(hash_set))).name
             try:
-                hub.withdraw_entry(entry)
+                hub.withdraw_entry(entry, WithdrawalReason.ERROR)
             except HashHubError as e:
                 assert e.reason is Reason.DISK_FULL
                 assert desk.verdict(kept_items[0]) == Verdict.MATCH
                 ballast.unlink()
-                hub.withdraw_entry(entry)
+                hub.withdraw_entry(entry, WithdrawalReason.ERROR)
         assert desk.verdict(kept_items[0]) == Verdict.NO_MATCH
     with open_hub(small_disk / "data") as desk:
         assert desk.verdicts(*items[::2_000]) == [Verdict.MATCH] * 10

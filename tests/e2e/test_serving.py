@@ -78,7 +78,9 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
         yield directory
         directory.chmod(0o700)
         return
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", directory], check=False, capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro,mode=700", "tmpfs", directory], check=False, capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("mounting is not allowed here")
     yield directory
@@ -127,7 +129,7 @@ def test_who_may_do_what(desk: Desk, new_set: str, tmp_path: Path) -> None:
     assert "no token was sent" in done.stderr
 
     with desk.client() as hub:
-        consumer = desk.as_(hub.create_token(Principal(name="shop", role=Role.CONSUMER)))
+        consumer = desk.as_(hub.create_token(Principal(name="shop", role=Role.CONSUMER, contributor="hotline")))
         hotline = desk.as_(hub.create_token(Principal(name="hotline", role=Role.CONTRIBUTOR, contributor="hotline")))
     other = desk.hash_set(new_set.replace("hotline/", "police/"))
     desk.contribute(source, other)
@@ -137,7 +139,7 @@ def test_who_may_do_what(desk: Desk, new_set: str, tmp_path: Path) -> None:
     for command in (
         ("import", source, "--format", "vics", "--hash-set", new_set),
         ("entry", "list", other),
-        ("entry", "withdraw", f"{other}/1"),
+        ("entry", "withdraw", f"{other}/1", "--reason", "error"),
         ("contributor", "create", "mine", "--kind", "ngo", "--jurisdiction", "GB"),
         ("hash-set", "create", "hotline/mine"),
         ("token", "create", "more", "--role", "operator"),
@@ -158,7 +160,7 @@ def test_who_may_do_what(desk: Desk, new_set: str, tmp_path: Path) -> None:
         ("import", source, "--format", "vics", "--hash-set", other),
         ("import", source, "--format", "vics", "--hash-set", other, "--validate-only"),
         ("import", source, "--format", "vics", "--hash-set", other, "--replace"),
-        ("entry", "withdraw", entry),
+        ("entry", "withdraw", entry, "--reason", "error"),
         ("entry", "quarantine", entry),
         ("hash-set", "create", "police/mine"),
         ("findings", f"{other}/{theirs.id}"),

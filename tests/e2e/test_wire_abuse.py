@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from hashhub import v1, wire
 from hashhub.errors import Code, HashHubError
+from hashhub.model import WithdrawalReason
 from hashhub.server.servicers import FILES
 
 if TYPE_CHECKING:
@@ -218,7 +220,8 @@ def test_names_that_are_no_names(desk: Desk) -> None:
     ]
     with desk.client() as hub:
         for name in names:
-            for ask in (hub.get_contributor, hub.get_hash_set, hub.get_import, hub.get_entry, hub.withdraw_entry):
+            withdraw = partial(hub.withdraw_entry, reason=WithdrawalReason.ERROR)
+            for ask in (hub.get_contributor, hub.get_hash_set, hub.get_import, hub.get_entry, withdraw):
                 with pytest.raises(HashHubError) as e:
                     ask(name)
                 assert e.value.code in {Code.INVALID_ARGUMENT, Code.NOT_FOUND}, (name, e.value)

@@ -22,6 +22,7 @@ from hashhub.model import (
     Entry,
     EntryState,
     Finding,
+    Group,
     HashSet,
     Import,
     Marking,
@@ -34,10 +35,11 @@ from hashhub.model import (
     Reject,
     Reliability,
     Role,
+    Unclassified,
     Verdict,
 )
 
-OPERATOR = Principal(name="operator", role=Role.OPERATOR)
+OPERATOR = Principal(name="operator", role=Role.OPERATOR, contributor="operator")
 AUDITOR = Principal(name="auditor", role=Role.AUDITOR)
 PLATFORM = Principal(name="platform", role=Role.CONSUMER)
 
@@ -89,20 +91,49 @@ class Desk:
         )
         return name
 
+    def recipient(self, name: str) -> None:
+        """Create what terms are to name, if need be."""
+        collection, _, own_id = name.partition("/")
+        if collection == "groups" and own_id not in {g.id for g in self.hub.groups.list(OPERATOR, 100, "")[0]}:
+            self.hub.groups.create(OPERATOR, Group(id=own_id))
+        if collection == "tokens" and own_id not in {t.name for t in self.hub.tokens.list(OPERATOR)}:
+            self.hub.tokens.create(OPERATOR, Principal(name=own_id, role=Role.AUDITOR))
+        if collection == "contributors" and own_id not in {
+            c.id for c in self.hub.contributors.list(OPERATOR, 100, "")[0]
+        }:
+            self.contributor(own_id)
+
     def hash_set(
-        self, name: str, *, scheme: str = "", purpose: Purpose = Purpose.CSAM, marking: Marking | None = None
+        self,
+        name: str,
+        *,
+        scheme: str = "",
+        purpose: Purpose = Purpose.CSAM,
+        marking: Marking | None = None,
+        unclassified: Unclassified = Unclassified.QUARANTINED,
     ) -> str:
         """Create CONTRIBUTOR/SET, and the contributor if need be."""
         contributor, _, set_id = name.partition("/")
         if contributor not in {c.id for c in self.hub.contributors.list(OPERATOR, 100, "")[0]}:
             self.contributor(contributor)
+        for recipient in marking.recipients if marking else ():
+            self.recipient(recipient)
         self.hub.hash_sets.create(
             OPERATOR,
-            HashSet(contributor=contributor, id=set_id, scheme=scheme, purpose=purpose, marking=marking or Marking()),
+            HashSet(
+                contributor=contributor,
+                id=set_id,
+                scheme=scheme,
+                purpose=purpose,
+                marking=marking or Marking(),
+                unclassified=unclassified,
+            ),
         )
         return name
 
-    def open(self, name: str, *, source: str = "", replace: bool = False) -> Import:
+    def open(
+        self, name: str, *, source: str = "", replace: bool = False, has_classifications: bool | None = None
+    ) -> Import:
         contributor, _, set_id = name.partition("/")
         source = source or f"source {next(_sources)}"
         return self.hub.contribute.open(
@@ -115,6 +146,7 @@ class Desk:
                 connector_version="1",
                 source_digest=hashlib.sha256(source.encode()).hexdigest(),
                 replace=replace,
+                has_classifications=has_classifications,
             ),
         )
 
@@ -148,10 +180,11 @@ class Desk:
         replace: bool = False,
         allow_shrinking: bool = False,
         validate_only: bool = False,
+        has_classifications: bool | None = None,
         batch: int = 1000,
     ) -> Import:
         """Hand a whole list over, in batches of `batch` items."""
-        opened = self.open(name, source=source, replace=replace)
+        opened = self.open(name, source=source, replace=replace, has_classifications=has_classifications)
         batches = [items[i : i + batch] for i in range(0, len(items), batch)]
         added = self.add(opened, *batches[opened.batch_count :])
         return self.commit(added, allow_shrinking=allow_shrinking, validate_only=validate_only)
@@ -202,7 +235,13 @@ class Desk:
 def total(counts: Counts) -> int:
     """The sum over everything that can become of an item."""
     return (
-        counts.accepted + counts.quarantined + counts.rejected + counts.duplicate + counts.unchanged + counts.withdrawn
+        counts.accepted
+        + counts.quarantined
+        + counts.rejected
+        + counts.duplicate
+        + counts.unchanged
+        + counts.withdrawn
+        + counts.stays_withdrawn
     )
 
 

@@ -18,12 +18,12 @@ from hashhub.model import (
     Flags,
     Import,
     ImportState,
-    Purpose,
     Record,
     RecordReview,
     Reject,
     ReviewKind,
     Verdict,
+    WithdrawalReason,
 )
 from tests.hub.conftest import OPERATOR, PLATFORM, Desk, Open, digest, item, near, total, writer
 
@@ -129,7 +129,8 @@ class TestConservation:
             assert len(said) == counts.items - counts.accepted
             spoken = Counter(f.disposition for f in report)
             assert [spoken[d] for d in Disposition] == [
-                0, counts.quarantined, counts.rejected, counts.duplicate, counts.unchanged, counts.withdrawn, counts.noted,
+                0, counts.quarantined, counts.rejected, counts.duplicate, counts.unchanged, counts.withdrawn,
+                counts.stays_withdrawn, counts.noted,
             ]  # fmt: skip
             assert all(f.reason and f.detail for f in report)
             # Each accepted or quarantined item is one entry, at its position, in its state.
@@ -405,12 +406,12 @@ class TestMembers:
         (entry,) = desk.entries("clearing/list")
         reviews, _ = desk.hub.reviews.list(OPERATOR, "clearing", "list", entry.id, 100, 0)
         assert [(r.author, r.kind, r.comment) for r in reviews] == [
-            ("member-two", ReviewKind.FALSE_POSITIVE, "not it"),
-            ("member-three", ReviewKind.CONFIRMED, ""),
+            ("clearing/member-two", ReviewKind.FALSE_POSITIVE, "not it"),
+            ("clearing/member-three", ReviewKind.CONFIRMED, ""),
         ]
 
 
-class TestAgainstTheHub:
+class TestAgainstItsOwnHashSet:
     def test_an_identical_item_is_left_alone(self, any_desk: Desk) -> None:
         any_desk.hash_set("alpha/list", scheme=VIC)
         any_desk.contribute("alpha/list", item(1, value="1"), item(2, value="1"))
@@ -433,27 +434,6 @@ class TestAgainstTheHub:
         assert entry.provenance.import_id == done.id
         assert any_desk.known(1) == [1]
 
-    def test_what_is_in_a_benign_set_waits_for_a_person(self, any_desk: Desk) -> None:
-        any_desk.hash_set("known/good", purpose=Purpose.BENIGN)
-        any_desk.contribute("known/good", item(1, algorithms=("SHA1",)))
-        any_desk.hash_set("alpha/list")
-        done = any_desk.contribute("alpha/list", item(1), item(2))
-        assert any_desk.reasons(done) == {"line 1": ["IN_BENIGN_SET"]}
-        assert any_desk.known(1, 2) == [2]
-        # The other way round it is for the policy to see that they disagree.
-        assert any_desk.contribute("known/good", item(2)).counts.accepted == 1
-        assert any_desk.verdict(2) is Verdict.REVIEW
-
-    def test_a_binding_that_contradicts_another_contributor_waits_for_a_person(self, any_desk: Desk) -> None:
-        any_desk.hash_set("alpha/list")
-        any_desk.contribute("alpha/list", item(1, algorithms=("MD5", "SHA256")))
-        any_desk.hash_set("beta/list")
-        wrong = item(2, hashes=(digest("MD5", 2), digest("SHA256", 1)))
-        done = any_desk.contribute("beta/list", wrong)
-        assert any_desk.reasons(done) == {"line 2": ["CONTRADICTORY_BINDING"]}
-        assert any_desk.contribute("beta/list", item(1, algorithms=("SHA256", "MD5", "SHA1"))).counts.accepted == 1
-        assert any_desk.known(1, 2) == [1]
-
     def test_two_contributors_of_one_digest_are_two_statements(self, any_desk: Desk) -> None:
         for name in ("alpha/list", "beta/list"):
             any_desk.hash_set(name)
@@ -462,7 +442,7 @@ class TestAgainstTheHub:
         for contributor in ("alpha", "beta"):
             assert any_desk.known(1) == [1]
             (entry,) = any_desk.entries(f"{contributor}/list")
-            any_desk.hub.entries.withdraw(writer(contributor), contributor, "list", entry.id)
+            any_desk.hub.entries.withdraw(writer(contributor), contributor, "list", entry.id, WithdrawalReason.ERROR)
         assert any_desk.known(1) == []
 
 
@@ -478,12 +458,14 @@ class TestQuarantine:
         assert entries.quarantine(OPERATOR, "alpha", "list", entry.id).reasons == ("QUARANTINED_BY_OPERATOR",)
         assert any_desk.match(digest("MD5", 1)).verdict is Verdict.NO_MATCH
         entries.release(OPERATOR, "alpha", "list", entry.id)
-        withdrawn = entries.withdraw(writer("alpha"), "alpha", "list", entry.id)
+        withdrawn = entries.withdraw(writer("alpha"), "alpha", "list", entry.id, WithdrawalReason.ERROR)
         assert withdrawn.reasons == ("WITHDRAWN_BY_CONTRIBUTOR",)
-        assert entries.withdraw(writer("alpha"), "alpha", "list", entry.id) == withdrawn
+        assert entries.withdraw(writer("alpha"), "alpha", "list", entry.id, WithdrawalReason.ERROR) == withdrawn
         any_desk.contribute("alpha/list", item(2, value="1"))
         (other,) = [e for e in any_desk.entries("alpha/list") if e.state is EntryState.ACTIVE]
-        assert entries.withdraw(OPERATOR, "alpha", "list", other.id).reasons == ("WITHDRAWN_BY_OPERATOR",)
+        assert entries.withdraw(OPERATOR, "alpha", "list", other.id, WithdrawalReason.ERROR).reasons == (
+            "WITHDRAWN_BY_OPERATOR",
+        )
         assert any_desk.match(digest("MD5", 1)).verdict is Verdict.NO_MATCH
         for move in (entries.release, entries.quarantine):
             with pytest.raises(FailedPrecondition) as refused:
@@ -494,7 +476,9 @@ class TestQuarantine:
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1))
         (entry,) = desk.entries("alpha/list")
-        tried = desk.hub.entries.withdraw(OPERATOR, "alpha", "list", entry.id, validate_only=True)
+        tried = desk.hub.entries.withdraw(
+            OPERATOR, "alpha", "list", entry.id, WithdrawalReason.ERROR, validate_only=True
+        )
         assert tried.state is EntryState.WITHDRAWN
         assert desk.known(1) == [1]
 

@@ -19,9 +19,9 @@ from hashhub.config import Config
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hub import Hub
 from hashhub.matcher import Matcher
-from hashhub.model import EntryState, ImportState, Verdict
+from hashhub.model import EntryState, ImportState, Verdict, WithdrawalReason
 from hashhub.store import MatcherChange
-from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near, writer
+from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near
 
 
 def soon(holds: Callable[[], bool], seconds: float = 30.0) -> float:
@@ -46,7 +46,7 @@ class TestTwoProcesses:
             assert matches(here, here.hub, number)
             soon(lambda desk=there, n=number: matches(desk, desk.hub, n))  # type: ignore[misc]  # names bound now
         for entry, (here, there) in zip(first.entries("alpha/list"), [(second, first), (first, second)], strict=True):
-            here.hub.entries.withdraw(writer("alpha"), "alpha", "list", entry.id)
+            here.hub.entries.withdraw(OPERATOR, "alpha", "list", entry.id, WithdrawalReason.ERROR)
             number = int(entry.provenance.position.split()[1])
             # The other process asks the database about every hit, so it needs no time at all.
             assert not matches(there, there.hub, number)
@@ -97,7 +97,7 @@ class TestRestarts:
         desk.contribute("alpha/list", item(1), item(2))
         hub._matcher.compact()
         desk.contribute("alpha/list", item(3))
-        desk.hub.entries.withdraw(OPERATOR, "alpha", "list", desk.entries("alpha/list")[0].id)
+        desk.hub.entries.withdraw(OPERATOR, "alpha", "list", desk.entries("alpha/list")[0].id, WithdrawalReason.ERROR)
         hub.close()
         desk = Desk(open_hub())
         assert desk.hub._matcher.count("MD5") == 2
@@ -335,7 +335,7 @@ def _parted(open_hub: Open, data: Path) -> tuple[Hub, Path]:
     desk.contribute("alpha/list", item(1))
     _copy(data, data / "backup.db")
     desk.contribute("alpha/list", item(2))
-    desk.hub.entries.withdraw(OPERATOR, "alpha", "list", desk.entries("alpha/list")[0].id)
+    desk.hub.entries.withdraw(OPERATOR, "alpha", "list", desk.entries("alpha/list")[0].id, WithdrawalReason.ERROR)
     return hub, hub._follower._mark._path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,21 @@ from hashhub.model import (
     Principal,
     Purpose,
     Query,
-    Review,
     ReviewKind,
     Role,
     Verdict,
+    now,
 )
 from hashhub.testing.pictures import picture
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item, near, writer
 
 ANY = MatchOptions(policy="any")
+
+
+def accept(desk: Desk, name: str) -> None:
+    """Accept what a hash set says against harm, as it stands."""
+    contributor, _, set_id = name.partition("/")
+    desk.hub.hash_sets.accept(OPERATOR, contributor, set_id, desk.hub.revision())
 
 
 class TestDistances:
@@ -204,8 +211,7 @@ class TestPolicies:
         (entry,) = any_desk.entries("alpha/list")
 
         def review(kind: ReviewKind) -> None:
-            said = Review(id=0, entry_id=0, author="forged", kind=kind)
-            made = any_desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, said)
+            made = any_desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, kind)
             assert made.author == "beta"
 
         assert any_desk.verdict(1, policy="block") is Verdict.MATCH
@@ -224,24 +230,39 @@ class TestPolicies:
             desk.hash_set(f"{name}/list", purpose=purpose)
         desk.contribute("good/list", item(1), item(3))
         desk.contribute("trial/list", item(2))
+        assert desk.verdict(1, policy="block") is Verdict.NO_MATCH
+        accept(desk, "good/list")
         assert desk.verdict(1, policy="block") is Verdict.BENIGN
         assert desk.verdict(2, policy="block") is Verdict.REVIEW
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(4, algorithms=("PDQ",)))
         assert desk.match(digest("MD5", 3), digest("PDQ", 4)).verdict is Verdict.REVIEW
+        desk.contribute("good/list", item(5))
+        assert desk.verdict(5, policy="block") is Verdict.NO_MATCH, "it came after the acceptance"
+
+    def test_an_expired_entry_counts_no_more_from_that_moment(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        desk.hash_set("alpha/list")
+        end = now() + timedelta(hours=1)
+        desk.contribute("alpha/list", item(1, expire_time=end))
+        assert desk.verdict(1) is Verdict.MATCH
+        monkeypatch.setattr(match, "now", lambda: end)
+        found = desk.match(digest("MD5", 1))
+        assert (found.verdict, found.matches) == (Verdict.NO_MATCH, ())
+        assert [r.code for r in found.reasons] == ["EXPIRED"]
 
 
 class TestTerms:
     @pytest.fixture
     def secretive(self, desk: Desk) -> Desk:
         """One list for two named recipients, one for a purpose, one that says at least that it exists."""
-        desk.hash_set("alpha/named", marking=Marking(tlp=TLP.RED, recipients=("platform", "beta")))
+        desk.hash_set("alpha/named", marking=Marking(tlp=TLP.RED, recipients=("tokens/platform", "contributors/beta")))
         desk.hash_set("alpha/purpose", marking=Marking(permitted_purposes=("victim-identification",)))
-        desk.hash_set("alpha/hinted", marking=Marking(recipients=("beta",), disclose_existence=True))
+        desk.hash_set("alpha/hinted", marking=Marking(recipients=("contributors/beta",), disclose_existence=True))
         desk.contribute("alpha/named", item(1))
         desk.contribute("alpha/purpose", item(2))
         desk.contribute("alpha/hinted", item(3))
-        desk.contributor("beta")
         return desk
 
     @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 from hashhub import hygiene
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hygiene import Code, inspect
-from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Action, Disposition, HashFault, Record
+from hashhub.model import (
+    MAX_HASHES_PER_ENTRY,
+    MAX_TEXT,
+    Action,
+    Disposition,
+    HashFault,
+    Record,
+    RecordReview,
+    ReviewKind,
+)
 from hashhub.testing.pictures import picture
 
 PERCEPTUAL = ("PDQ", "PHASH", "DHASH", "PHOTODNA")
@@ -293,6 +303,35 @@ class TestProperties:
         other = Record(**{f: getattr(r, f) for f in r.__struct_fields__} | {"hashes": tuple(shuffled)})
         assert inspect(other).disposition is inspect(r).disposition
         assert set(inspect(other).hashes) == set(inspect(r).hashes)
+
+
+class TestReviewsThatASourceCarries:
+    def test_are_kept_with_their_authors(self) -> None:
+        said = (RecordReview(ReviewKind.CONFIRMED, "a"), RecordReview(ReviewKind.DUPLICATE, " b ", "x"))
+        found = inspect(Record(position="1", hashes=(Hash("MD5", bytes(15) + b"x"),), reviews=said))
+        assert found.reviews == (said[0], RecordReview(ReviewKind.DUPLICATE, "b", "x"))
+        assert (found.disposition, found.notes) == (Disposition.ACCEPTED, ())
+
+    @pytest.mark.parametrize("kind", ReviewKind)
+    @pytest.mark.parametrize("author", ["", " ", "nl"])
+    def test_nobody_confirms_and_nobody_sets_aside(self, kind: ReviewKind, author: str) -> None:
+        said = RecordReview(kind, author)
+        found = inspect(Record(position="1", hashes=(Hash("MD5", bytes(15) + b"x"),), reviews=(said,)))
+        is_named = bool(author.strip())
+        doubts = kind not in {ReviewKind.CONFIRMED, ReviewKind.SET_ASIDE}
+        assert [v.author for v in found.reviews] == (
+            [] if kind is ReviewKind.SET_ASIDE else ["nl"] if is_named else [hygiene.UNNAMED] if doubts else []
+        )
+        assert [code for code, _ in found.notes] == (
+            [] if is_named and kind is not ReviewKind.SET_ASIDE else ["BAD_FIELD"]
+        )
+
+
+def test_a_time_without_its_offset_is_no_time() -> None:
+    naive = datetime(2030, 1, 1)  # noqa: DTZ001 - the very case
+    found = inspect(Record(position="1", hashes=(Hash("MD5", bytes(15) + b"x"),), expire_time=naive))
+    assert (found.disposition, found.reasons) == (Disposition.REJECTED, ("BAD_FIELD",))
+    assert found.detail("BAD_FIELD") == "expire_time must say its offset from UTC."
 
 
 def test_every_code_is_described() -> None:

@@ -220,6 +220,41 @@ class TestRegistry:
     def test_the_region_that_a_file_states(self, *, scheme: str, stated: str, contradicts: bool) -> None:
         assert REGISTRY.get(scheme).contradicts_region(stated) is contradicts
 
+    @pytest.mark.parametrize(
+        ("scheme", "stated", "contradicts"),
+        [
+            ("vic-us", "", False),
+            ("vic-us", "vic-us", False),
+            ("vic-us", " VIC-US ", False),
+            ("vic-us", "vic-us@2.0", False),
+            ("vic-us", "vic-us@2", False),
+            ("vic-us", "vic-us@2.1", True),
+            ("vic-us", "vic-us@", True),
+            ("vic-us", "vic-us@x", True),
+            ("vic-us", "@2.0", True),
+            ("vic-us", "vic-us-legacy", True),
+            ("uk-sap", "uk-caid", True),
+            ("uk-sentencing", "uk-caid", True),
+            ("copine", "vic-us", True),
+        ],
+    )
+    def test_the_scheme_that_a_source_states(self, *, scheme: str, stated: str, contradicts: bool) -> None:
+        assert REGISTRY.get(scheme).contradicts_name(stated) is contradicts
+
+    def test_a_scheme_can_have_other_names_in_sources(self) -> None:
+        text = 'source_names = ["vic-ca"]\n' + scheme_file()
+        mine = schemes.parse(text.encode(), "mine.toml")
+        assert not mine.contradicts_name("vic-ca")
+        assert not mine.contradicts_name("vic-ca@1")
+        assert mine.contradicts_name("vic-ca@2")
+        with pytest.raises(InvalidArgument, match="source_names"):
+            schemes.parse(text.replace("vic-ca", "VIC CA").encode(), "mine.toml")
+
+    def test_2_and_2_0_are_one_version(self) -> None:
+        texts = [scheme_file(version=version).encode() for version in ("2", "2.0")]
+        with pytest.raises(InvalidArgument, match="defined twice"):
+            schemes.Registry([schemes.parse(text, "mine.toml") for text in texts])
+
 
 def scheme_file(value: str = "", **changes: str) -> str:
     keys = {

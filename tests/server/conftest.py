@@ -105,10 +105,10 @@ def _serve(data: Path, *, start: bool = True, **settings: Any) -> Served:
     )
     tokens = {"OPERATOR": secret}
     for role in (Role.CONTRIBUTOR, Role.CONSUMER, Role.AUDITOR):
-        tokens[role] = hub.tokens.create(
-            OPERATOR,
-            Principal(name=role.lower(), role=role, contributor="home" if role is Role.CONTRIBUTOR else ""),
+        wanted = Principal(
+            name=role.lower(), role=role, contributor="" if role is Role.AUDITOR else "home", may_mirror=True
         )
+        _, tokens[role] = hub.tokens.create(OPERATOR, wanted)
     return Served(hub, doors, grpc.insecure_channel(doors.grpc_address), tokens)
 
 

@@ -9,6 +9,9 @@ import re
 import signal
 import socket
 import stat
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +30,7 @@ from hashhub.config import Config
 from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hub import Hub
 from hashhub.server import serve
-from hashhub.store import imports
+from hashhub.store import imports, lock_data
 from hashhub.testing.hub_process import RunningHub, running_hub
 
 PATIENCE = 40.0  # seconds; a loaded machine starts interpreters slowly
@@ -90,7 +93,9 @@ def _begun(address: str, secret: str, contributor_id: str, known: v1.Hash) -> st
     opening = v1.CreateImportRequest(parent=f"contributors/{contributor_id}/hashSets/s")
     getattr(opening, "import").MergeFrom(v1.Import(connector="t", connector_version="1", source_digest="ab" * 32))
     name: str = _call(address, secret, "ContributionService/CreateImport", opening, v1.Import).name
-    records = v1.AddRecordsRequest(name=name, records=[v1.Record(position="1", hashes=[known])])
+    records = v1.AddRecordsRequest(
+        name=name, records=[v1.Record(position="1", hashes=[known], action=v1.Action.ACTION_CONTRIBUTE)]
+    )
     _call(address, secret, "ContributionService/AddRecords", records, v1.Import)
     return name
 
@@ -141,6 +146,136 @@ def test_a_left_over_token_file_is_replaced_and_not_followed(tmp_path: Path) -> 
     with _serving(data):
         assert not (data / "operator.token").is_symlink()
     assert elsewhere.read_text() == "precious"
+
+
+def _modes(directory: Path) -> dict[str, int]:
+    """The permissions of a directory and all that is in it."""
+    return {
+        str(path.relative_to(directory)): stat.S_IMODE(path.lstat().st_mode)
+        for path in (directory, *directory.rglob("*"))
+    }
+
+
+def test_what_a_hub_writes_is_for_its_owner_only(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with _serving(data):
+        assert stat.S_IMODE(data.stat().st_mode) == 0o700
+
+
+def test_a_data_directory_that_others_can_read_is_closed_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Database, snapshots and tokens too: a copy may have been unpacked with the modes of another place."""
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    elsewhere.chmod(0o644)
+    with _serving(data):
+        pass
+    (data / "consumer.token").write_text("hh_secret")
+    (data / "link").symlink_to(elsewhere)
+    (data / "other").mkdir()
+    for path in (data, *data.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o777 if path.is_dir() else 0o666)
+    with caplog.at_level("WARNING", "hashhub.store"), lock_data(data):
+        modes = _modes(data)
+    assert {"hashhub.db", "operator.token", "consumer.token", "hashhub.lock", "matcher"} <= set(modes)
+    others = {name: oct(mode) for name, mode in modes.items() if mode & 0o077 and name not in {"link", "other"}}
+    assert not others
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o644
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "hashhub.store"]
+    assert "mode 777" in line
+    caplog.clear()
+    with caplog.at_level("WARNING", "hashhub.store"), _serving(data):
+        pass
+    assert not [r for r in caplog.records if r.name == "hashhub.store"]
+
+
+def test_files_alone_that_others_can_read_are_closed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "hashhub.db").touch(0o644)
+    (tmp_path / "hashhub.db").chmod(0o644)
+    tmp_path.chmod(0o700)
+    with caplog.at_level("WARNING", "hashhub.store"), lock_data(tmp_path):
+        assert not [n for n, mode in _modes(tmp_path).items() if mode & 0o077]
+    assert "1 files" in caplog.text
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
+def test_a_directory_that_holds_other_things_is_left_alone(tmp_path: Path, mode: int) -> None:
+    """`--data $HOME` must not close somebody's home to whatever else needs it."""
+    (tmp_path / "Documents").mkdir()
+    tmp_path.chmod(mode)
+    with pytest.raises(FailedPrecondition) as e, _serving(tmp_path):
+        pass
+    assert e.value.reason is Reason.DATA_EXPOSED
+    assert "chmod 700" in e.value.message
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == mode
+    assert [path.name for path in tmp_path.iterdir()] == ["Documents"]
+
+
+def test_a_directory_for_everybody_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    with pytest.raises(FailedPrecondition) as e, lock_data(tmp_path):
+        pass
+    assert e.value.reason is Reason.DATA_EXPOSED
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
+
+
+NOBODY = 54321
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of other users")
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_a_directory_of_another_user_is_refused_even_to_root(tmp_path: Path, mode: int) -> None:
+    """Its owner can read it, and can undo whatever mode it is given."""
+    os.chown(tmp_path, NOBODY, -1)
+    tmp_path.chmod(mode)
+    with pytest.raises(FailedPrecondition) as e, lock_data(tmp_path):
+        pass
+    assert e.value.reason is Reason.DATA_EXPOSED
+    assert str(NOBODY) in e.value.message
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A directory that every user can pass through; pytest's are for their owner only."""
+    with tempfile.TemporaryDirectory(prefix="hashhub-") as directory:
+        Path(directory).chmod(0o711)
+        yield Path(directory)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of other users, and become one")
+@pytest.mark.parametrize(
+    ("owner", "file_owner", "file_mode", "said"),
+    [
+        (NOBODY, NOBODY, 0o644, "closed"),
+        (NOBODY, 0, 0o644, "consumer.token"),
+        (NOBODY, 0, 0o600, "closed"),
+        (0, NOBODY, 0o600, "belongs to another user"),
+    ],
+)
+def test_what_cannot_be_repaired_without_roots_rights_is_refused(
+    open_path: Path, owner: int, file_owner: int, file_mode: int, said: str
+) -> None:
+    data = open_path / "data"
+    data.mkdir()
+    file = data / "consumer.token"
+    file.write_text("hh_secret")
+    file.chmod(file_mode)
+    os.chown(file, file_owner, -1)
+    data.chmod(0o777)
+    os.chown(data, owner, -1)
+    script = (
+        "import os, sys\nfrom hashhub.errors import HashHubError\nfrom hashhub.store import lock_data\n"
+        f"os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+        "try:\n    with lock_data(sys.argv[1]): print('closed')\n"
+        "except HashHubError as e: print(e.reason, e.message)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, data], check=True, capture_output=True, text=True)
+    assert said in done.stdout
+    assert ("DATA_EXPOSED" in done.stdout) == (said != "closed")
+    if said == "closed":
+        assert _modes(data)["."] == 0o700
 
 
 def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
@@ -235,7 +370,9 @@ def test_workers_share_the_ports_and_see_what_the_others_commit(two_workers: Run
 
     _until(lambda: verdicts() == {v1.Verdict.VERDICT_MATCH})
     matched = _call(hub.address, hub.token, "MatchService/MatchHashes", match, v1.MatchHashesResponse)
-    withdraw = v1.WithdrawEntryRequest(name=matched.result.matches[0].entry.name)
+    withdraw = v1.WithdrawEntryRequest(
+        name=matched.result.matches[0].entry.name, reason=v1.WithdrawalReason.WITHDRAWAL_REASON_ERROR
+    )
     _call(hub.address, hub.token, "ContributionService/WithdrawEntry", withdraw, v1.Entry)
     # The store decides what is active: a withdrawal needs no waiting in any worker. One that is new, since another test ended
     # its predecessor, may still be checking its snapshot; it then says of a miss that it cannot know yet.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +51,12 @@ def _contribute(served: Served, hash_set: str, labels: list[str], source: str = 
         v1.Import,
     )
     records = [
-        v1.Record(position=f"line {i}", hashes=[v1.Hash(algorithm="MD5", digest=_digest(label))], external_id=label)
+        v1.Record(
+            position=f"line {i}",
+            hashes=[v1.Hash(algorithm="MD5", digest=_digest(label))],
+            external_id=label,
+            action=v1.Action.ACTION_CONTRIBUTE,
+        )
         for i, label in enumerate(labels)
     ]
     served.call("ContributionService/AddRecords", v1.AddRecordsRequest(name=opened.name, records=records), v1.Import)
@@ -239,13 +246,43 @@ def test_no_text_makes_the_token_reader_fail_otherwise(token: str) -> None:
         assert token == ""
 
 
-@given(st.integers(1, 2**63 - 1), st.text(min_size=1), st.text(max_size=5))
+@given(st.integers(1, 2**63 - 1), st.text("abz09-/._@", min_size=1, max_size=200), st.text(max_size=5))
 def test_tokens_hold_their_position(number: int, text: str, question: str) -> None:
     assert pages.decode(pages.encode(number, question), 0, question) == number
     assert pages.decode(pages.encode(text, question), "", question) == text
     for token in (pages.encode(number, question, "other"), pages.encode(text, question)):
         with pytest.raises(InvalidArgument):
             pages.decode(token, 0, question)
+
+
+FORGED = st.one_of(
+    st.integers(max_value=-1),
+    st.integers(min_value=1 << 63),
+    st.booleans(),
+    st.floats(),
+    st.text().filter(lambda text: not (text.isascii() and text.isprintable())),
+    st.text("a", min_size=1000, max_size=3000),
+    st.lists(st.none()),
+    st.dictionaries(st.text(), st.none(), max_size=1),
+    st.none(),
+)
+
+
+@given(FORGED)
+def test_no_position_that_no_list_can_have_given_is_taken(forged: Any) -> None:
+    """The question's digest is no secret, so anybody can put a position of their own behind it."""
+    reads: list[tuple[Callable[[str], object], object]] = [
+        (lambda token: pages.decode(token, 0, "q"), forged),
+        (lambda token: pages.decode(token, "", "q"), forged),
+        (lambda token: pages.decode_cursor(token, (0, 0), "q"), [forged, 1]),
+        (lambda token: pages.decode_cursor(token, (0, 0), "q"), [1, forged]),
+        (lambda token: pages.decode_cursor(token, (0, 0), "q"), forged),
+    ]
+    for read, position in reads:
+        text = json.dumps([pages._digest(("q",)), position])
+        token = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        with pytest.raises(InvalidArgument):
+            read(token)
 
 
 @given(st.integers(0, 2**40), st.integers(0, 2**63 - 1))

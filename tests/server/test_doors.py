@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,12 +28,14 @@ from hashhub.errors import (
     InvalidArgument,
     LimitExceeded,
     NotFound,
+    PermissionDenied,
     Reason,
+    Unauthenticated,
     Unavailable,
 )
 from hashhub.model import Principal, Role
 from hashhub.server import doors
-from hashhub.server.interceptors import Envelope, Gate, Method, Metrics
+from hashhub.server.interceptors import Envelope, FailedCalls, Gate, Method, Metrics
 from tests.hub.receiving import mirroring
 
 if TYPE_CHECKING:
@@ -152,6 +156,53 @@ def test_matches_are_written_down_only_on_demand_and_writes_always(
     lines = [r.getMessage() for r in caplog.records if r.name == "hashhub.server"]
     assert any("CreateContributor code=OK" in line for line in lines)
     assert not any("GetContributor" in line for line in lines)
+
+
+def test_refusals_are_written_down_with_the_tokens_name(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    create = v1.CreateContributorRequest(contributor_id="no")
+    with caplog.at_level(logging.INFO, "hashhub.server"):
+        for who in ("CONSUMER", "hh_unknown", None):
+            with pytest.raises((PermissionDenied, Unauthenticated)):
+                served.call("ContributorService/CreateContributor", create, v1.Contributor, who=who)
+        batch = v1.AddRecordsRequest(name="contributors/home/hashSets/none/imports/none")
+        with pytest.raises(NotFound):
+            served.call("ContributionService/AddRecords", batch, v1.Import, who="CONTRIBUTOR")
+    lines = [(r.levelname, r.getMessage()) for r in caplog.records if "call method=" in r.getMessage()]
+    assert [(level, re.findall(r"(?:method|code|token)=(\S+)", line)) for level, line in lines] == [
+        ("WARNING", ["ContributorService/CreateContributor", "PERMISSION_DENIED", "consumer"]),
+        ("WARNING", ["ContributorService/CreateContributor", "UNAUTHENTICATED", "-"]),
+        ("WARNING", ["ContributorService/CreateContributor", "UNAUTHENTICATED", "-"]),
+        ("INFO", ["ContributionService/AddRecords", "NOT_FOUND", "contributor"]),
+    ]
+    assert "hh_unknown" not in caplog.text
+
+
+def test_a_hostile_caller_cannot_fill_the_disk(serve_hub: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    served = serve_hub()
+    clock = [0.0]
+    served.doors._gate._failed = FailedCalls(lambda: clock[0])
+
+    def knock(who: str | None, times: int) -> list[str]:
+        caplog.clear()
+        for _ in range(times):
+            with contextlib.suppress(PermissionDenied, Unauthenticated):
+                served.call("AdminService/GetStatus", v1.GetStatusRequest(), v1.Status, who=who)
+        return [r.getMessage() for r in caplog.records if r.name == "hashhub.server"]
+
+    with caplog.at_level(logging.INFO, "hashhub.server"):
+        assert len(knock("CONSUMER", 200)) == 30
+        assert len(knock("hh_unknown", 100)) == 30
+        assert len(knock(None, 5)) == 0  # callers without a token share one allowance
+        assert len(knock("CONTRIBUTOR", 2)) == 2  # nobody else is drowned
+        clock[0] = 61.0
+        served.new_contributor("counted")  # any call ends the minute
+        left_out = [r.getMessage() for r in caplog.records if "not written down" in r.getMessage()]
+        assert sorted(left_out) == [
+            "170 more failed calls of token=consumer are not written down one by one",
+            "75 more failed calls of token=- are not written down one by one",
+        ]
+        assert len(knock("CONSUMER", 1)) == 1
+    assert served.doors._gate._metrics._calls["AdminService/GetStatus", "PERMISSION_DENIED"] == 203
 
 
 def test_a_message_that_is_too_large_is_refused(serve_hub: Serve) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hashhub.hashes import Hash
-from hashhub.model import Contributor, ContributorKind, Counts, EntryState, HashSet, Import
+from hashhub.model import Contributor, ContributorKind, Counts, EntryState, HashSet, Import, Record
 from hashhub.store import EntryRow, Store
 
 
@@ -56,10 +56,17 @@ class Filler:
         """Stage one entry for each number and return their ids."""
         first = store.allocate_entries(import_id, len(numbers))
         state = fields.pop("state", EntryState.ACTIVE)
+        classification, reasons = fields.pop("classification", None), fields.pop("reasons", ())
         store.stage_entries(
             import_id,
             [
-                EntryRow(first + i, state, f"line {i}", self.hashes(number), **fields)
+                EntryRow(
+                    first + i,
+                    state,
+                    Record(position=f"line {i}", hashes=self.hashes(number), **fields),
+                    classification,
+                    reasons,
+                )
                 for i, number in enumerate(numbers)
             ],
         )

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from hashhub.errors import NotFound
-from hashhub.model import ChangeKind, Counts, EntryState
+from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState
 from hashhub.store import IdSet, Store
+from hashhub.store import entries as entries_module
 from hashhub.store import imports as module
 
 
@@ -38,6 +39,27 @@ def test_a_digest_is_found_in_the_asked_states_only(filled: Store, fill: Any) ->
         assert [e.id for e in filled.list_entries("alpha", "list", [state])] == [entry_id]
     assert len(filled.entries_by_digests("PDQ", [fill.digest(1)], states=EntryState)[fill.digest(1)]) == 3
     assert filled.entries_by_digests("PDQ", [fill.digest(1)], states=[]) == {}
+
+
+@pytest.mark.parametrize("page", [1, 3, 7, 10_000])
+def test_hits_are_read_page_by_page_and_are_of_visible_active_entries(
+    filled: Store, fill: Any, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entries_module, "_HIT_PAGE", page)
+    fill.register(filled, "beta")
+    numbers = [0, 1, 1, 1, 1, 1, 1, 1, 2, 5, 5, 5, 7]
+    ids = fill.contribute(filled, numbers)
+    theirs = fill.contribute(filled, [1, 5], "beta")
+    filled.withdraw_entries([ids[2]], "X")
+    fill.stage(filled, fill.begin(filled), [1, 5])
+    expected = sorted(
+        [(fill.digest(n), i, "alpha/list") for n, i in zip(numbers, ids, strict=True) if n != 7 and i != ids[2]]
+        + [(fill.digest(n), i, "beta/list") for n, i in zip([1, 5], theirs, strict=True)]
+    )
+    hits = list(filled.hits_by_digests("PDQ", [fill.digest(n) for n in range(7)]))
+    assert [(h.digest, h.entry_id, h.hash_set) for h in hits] == expected
+    assert [filled.read_entry(h) for h in hits] == [filled.get_entries([h.entry_id])[h.entry_id] for h in hits]
+    assert list(filled.hits_by_digests("PDQ", [])) == []
 
 
 def test_pages_join_to_the_whole_list_while_others_write(filled: Store, fill: Any) -> None:
@@ -134,8 +156,8 @@ def test_matchers_get_whole_revisions(filled: Store, fill: Any) -> None:
     staged, upsert = changes[:2]
     assert staged.ids.after(0, 99) == upsert.ids.after(0, 99) == ids
     assert staged.import_key == upsert.import_key != 0
-    filled.set_entry_state(ids[1], EntryState.QUARANTINED, ("R",), expected=EntryState.ACTIVE)
-    filled.set_entry_state(ids[1], EntryState.ACTIVE, (), expected=EntryState.QUARANTINED)
+    filled.quarantine_entry(ids[1], by=SYSTEM)
+    filled.release_entry(ids[1], by=SYSTEM)
     last = filled.matcher_changes(revision)
     assert [(x.kind, x.ids.first, x.import_key) for x in last] == [("WITHDRAW", ids[1], 0), ("UPSERT", ids[1], 0)]
 
@@ -181,7 +203,7 @@ def test_a_matcher_can_tell_what_a_withdrawal_took_from_a_staged_import(
 def test_all_digests_are_those_of_active_entries_once_each(filled: Store, fill: Any, chunk: int) -> None:
     ids = fill.contribute(filled, [1, 2, 3, 1, 2, 4, 5])
     filled.withdraw_entries([ids[0], ids[2]], "X")  # 1 has another entry, 3 has not
-    filled.set_entry_state(ids[5], EntryState.QUARANTINED, (), expected=EntryState.ACTIVE)
+    filled.quarantine_entry(ids[5], by=SYSTEM)
     import_id = fill.begin(filled)
     fill.stage(filled, import_id, [6])
     filled.release_commit(import_id)

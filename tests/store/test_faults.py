@@ -41,7 +41,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 _WRITER = """
 import sys
 from hashhub.hashes import Hash
-from hashhub.model import EntryState
+from hashhub.model import EntryState, Record
 from hashhub.store import EntryRow, Store
 from hashhub.store import imports as module
 
@@ -52,7 +52,7 @@ n = 500
 while True:
     first = store.allocate_entries(sys.argv[2], n)
     store.stage_entries(sys.argv[2], [
-        EntryRow(i, EntryState.ACTIVE, "", (Hash("MD5", i.to_bytes(16, "big")),)) for i in range(first, first + n)
+        EntryRow(i, EntryState.ACTIVE, Record(position="", hashes=(Hash("MD5", i.to_bytes(16, "big")),))) for i in range(first, first + n)
     ])
     print(first, flush=True)
 """

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from hashhub import item
 from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, Reason
 from hashhub.model import (
+    SYSTEM,
     Classification,
     Counts,
     Disposition,
@@ -16,6 +18,7 @@ from hashhub.model import (
     Flags,
     Import,
     ImportState,
+    Record,
     ReviewKind,
     SchemeStatus,
 )
@@ -50,31 +53,39 @@ def test_every_field_of_an_entry_comes_back(filled: Store, fill: Any) -> None:
     assert ids == filled.classification_ids([classification]) * 2
     import_id = fill.begin(filled)
     first = filled.allocate_entries(import_id, 2)
+    record = Record(
+        position="value[3]",
+        hashes=fill.hashes(1),
+        external_id="their-id",
+        flags=Flags(victim_identified=True, suspected=False),
+        member="member",
+        media_type="image/jpeg",
+        media_size=123_456_789_012,
+        series="series",
+        tags=("t1", "t2"),
+        quality=17,
+        source_time="2024-01-01",
+        expire_time=datetime(2031, 1, 2, tzinfo=UTC),
+    )
     full = EntryRow(
         first,
         EntryState.QUARANTINED,
-        "value[3]",
-        fill.hashes(1),
-        "their-id",
+        record,
         ids[0],
-        Flags(victim_identified=True, suspected=False),
         ("LOW_QUALITY",),
-        "member",
-        "image/jpeg",
-        123_456_789_012,
-        "series",
-        ("t1", "t2"),
-        17,
-        "2024-01-01",
     )
-    filled.stage_entries(import_id, [full, EntryRow(first + 1, EntryState.ACTIVE, "", fill.hashes(2))])
+    bare = Record(position="", hashes=fill.hashes(2))
+    filled.stage_entries(import_id, [full, EntryRow(first + 1, EntryState.ACTIVE, bare)])
     done = filled.finish_commit(import_id, counts=Counts())
     entry = filled.get_entry("alpha", "list", first)
     assert entry.name == f"alpha/list/{first}"
-    assert (entry.state, entry.hashes, entry.external_id) == (full.state, full.hashes, full.external_id)
-    assert (entry.classification, entry.flags, entry.reasons) == (classification, full.flags, full.reasons)
-    assert (entry.media_type, entry.media_size, entry.series) == (full.media_type, full.media_size, full.series)
-    assert (entry.tags, entry.quality, entry.source_time) == (full.tags, full.quality, full.source_time)
+    assert (entry.state, entry.hashes) == (full.state, record.hashes)
+    assert (entry.classification, entry.reasons) == (classification, full.reasons)
+    for field in item.KEPT:
+        if field.entry_path == field.name:
+            stated = getattr(record, field.name)
+            assert stated != field.default, f"{field.name}: the test must state every field"
+            assert getattr(entry, field.name) == stated
     assert (entry.create_revision, entry.update_revision) == (done.revision, done.revision)
     p = entry.provenance
     assert (p.import_id, p.connector, p.connector_version) == (done.id, done.connector, done.connector_version)
@@ -149,7 +160,7 @@ def test_nothing_staged_is_visible(filled: Store, fill: Any, monkeypatch: pytest
     with pytest.raises(NotFound):
         filled.withdraw_entries(staged, "X")
     with pytest.raises(NotFound):
-        filled.set_entry_state(staged[0], EntryState.WITHDRAWN, (), expected=EntryState.ACTIVE)
+        filled.quarantine_entry(staged[0], by=SYSTEM)
     filled.finish_commit(import_id, counts=Counts())
     assert fill.found(filled, 1) == [old, staged[0]]
     assert [e.id for e in filled.list_entries("alpha", "list")] == [old, *staged]
@@ -297,7 +308,10 @@ def test_only_allocated_ids_can_be_staged(filled: Store, fill: Any) -> None:
     import_id = fill.begin(filled)
     first = filled.allocate_entries(import_id, 2)
     with pytest.raises(InvalidArgument):
-        filled.stage_entries(import_id, [EntryRow(first + i, EntryState.ACTIVE, "", fill.hashes(i)) for i in range(3)])
+        filled.stage_entries(
+            import_id,
+            [EntryRow(first + i, EntryState.ACTIVE, Record(position="", hashes=fill.hashes(i))) for i in range(3)],
+        )
     assert filled.allocate_entries(import_id, 1) == first + 2
 
 

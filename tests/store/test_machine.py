@@ -19,11 +19,12 @@ from hypothesis.stateful import (
 )
 
 from hashhub.errors import Conflict, NotFound
-from hashhub.model import ChangeKind, Counts, EntryState, ImportState, Review, ReviewKind
+from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState, ImportState, Review, ReviewKind
 from hashhub.store import IdSet, Store
 from hashhub.store import imports as module
 
 NUMBERS = st.integers(0, 6)
+
 STATES = st.sampled_from(EntryState)
 SETS = st.sampled_from(["list", "second"])
 
@@ -35,6 +36,11 @@ class Entry:
     state: EntryState
     external_id: str
     revision: int
+    before: EntryState = EntryState.ACTIVE
+
+    def withdraw(self, revision: int) -> None:
+        if self.state is not EntryState.WITHDRAWN:
+            self.before, self.state, self.revision = self.state, EntryState.WITHDRAWN, revision
 
 
 @dataclass
@@ -104,9 +110,7 @@ class Machine(RuleBasedStateMachine):
             entry.revision = done.revision
         self.entries |= staging.entries
         for entry_id in gone:
-            if self.entries[entry_id].state is not EntryState.WITHDRAWN:
-                self.entries[entry_id].state = EntryState.WITHDRAWN
-                self.entries[entry_id].revision = done.revision
+            self.entries[entry_id].withdraw(done.revision)
 
     @precondition(lambda self: self.staging)
     @rule(data=st.data())
@@ -124,18 +128,31 @@ class Machine(RuleBasedStateMachine):
         self.staging[import_id].entries.clear()
 
     @precondition(lambda self: self.entries)
-    @rule(data=st.data(), state=STATES, expected=STATES)
-    def move(self, data: st.DataObject, state: EntryState, expected: EntryState) -> None:
+    @rule(data=st.data(), state=st.sampled_from([EntryState.ACTIVE, EntryState.QUARANTINED]))
+    def move(self, data: st.DataObject, state: EntryState) -> None:
         entry_id = data.draw(st.sampled_from(sorted(self.entries)))
         entry = self.entries[entry_id]
-        if entry.state in {state, expected}:
-            moved, revision = self.store.set_entry_state(entry_id, state, ("R",), expected=expected)
-            assert moved.state is state
-            if entry.state is not state:
-                entry.state, entry.revision = state, revision
-        else:
+        move = self.store.release_entry if state is EntryState.ACTIVE else self.store.quarantine_entry
+        if entry.state is EntryState.WITHDRAWN:
             with pytest.raises(Conflict):
-                self.store.set_entry_state(entry_id, state, ("R",), expected=expected)
+                move(entry_id, by=SYSTEM)
+            return
+        moved = move(entry_id, by=SYSTEM)
+        assert moved.state is state
+        if entry.state is not state:
+            assert moved.update_revision == self.store.revision()
+            entry.state, entry.revision = state, moved.update_revision
+
+    @precondition(lambda self: self.entries)
+    @rule(data=st.data())
+    def restore(self, data: st.DataObject) -> None:
+        """What is restored is what it was before it was withdrawn."""
+        ids = data.draw(st.lists(st.sampled_from(sorted(self.entries)), min_size=1, unique=True))
+        withdrawn = sorted(i for i in ids if self.entries[i].state is EntryState.WITHDRAWN)
+        assert self.store.restore_entries(ids, by=SYSTEM) == withdrawn
+        for entry_id in withdrawn:
+            entry = self.entries[entry_id]
+            entry.state, entry.revision = entry.before, self.store.revision()
 
     @precondition(lambda self: self.entries)
     @rule(data=st.data(), stranger=st.booleans())
@@ -147,9 +164,7 @@ class Machine(RuleBasedStateMachine):
             return
         revision = self.store.withdraw_entries(ids, "X")
         for entry_id in ids:
-            if self.entries[entry_id].state is not EntryState.WITHDRAWN:
-                self.entries[entry_id].state = EntryState.WITHDRAWN
-                self.entries[entry_id].revision = revision
+            self.entries[entry_id].withdraw(revision)
 
     @precondition(lambda self: self.entries)
     @rule(

@@ -258,9 +258,9 @@ def test_every_token_belongs_to_a_contributor_that_is_nobody_elses(strained: str
     assert tokens["beta"].contributor == "beta-2"
     assert {t.contributor for t in tokens.values()} <= contributors.keys()
     assert {n for n, t in tokens.items() if t.may_mirror} == {"desk", "alpha-desk"}
-    found = store.find_token(b"platform")
+    found = store.find_secret(b"platform")
     assert found is not None
-    assert found.name == "platform"
+    assert found.token.name == "platform"
     store.close()
 
 

@@ -1,14 +1,31 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from hashhub.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
-from hashhub.model import Contributor, ContributorKind, EntryState, HashSet, Principal, Review, ReviewKind, Role
-from hashhub.store import Store
+from hashhub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from hashhub.model import (
+    SYSTEM,
+    Actor,
+    Contributor,
+    ContributorKind,
+    Entry,
+    EntryState,
+    Group,
+    HashSet,
+    Principal,
+    Review,
+    ReviewKind,
+    Role,
+    Withdrawal,
+    WithdrawalReason,
+    now,
+)
+from hashhub.store import Origin, Store
 
 
 def contributor(name: str, **fields: Any) -> Contributor:
@@ -135,19 +152,106 @@ def test_a_repeated_request_returns_the_first_result(store: Store) -> None:
     assert list(store.contributors()) == ["alpha"]
 
 
+def test_one_id_of_two_actors_is_two_requests(store: Store) -> None:
+    one, other = (Actor(name, "operator", Role.OPERATOR) for name in ("one", "other"))
+    store.create_contributor(contributor("alpha"), by=one, request_id="r")
+    assert store.create_contributor(contributor("beta"), by=other, request_id="r").id == "beta"
+    assert store.create_contributor(contributor("alpha"), by=one, request_id="r").id == "alpha"
+    with pytest.raises(AlreadyExists, match="alpha"):
+        store.create_contributor(contributor("alpha"), by=other, request_id="s")
+
+
+def test_the_registry_is_of_one_moment(store: Store) -> None:
+    store.create_contributor(contributor("beta"))
+    store.create_contributor(contributor("alpha"))
+    store.create_group(Group(id="allies", members=("beta",)))
+    store.create_hash_set(HashSet(contributor="beta", id="x"))
+    store.create_hash_set(HashSet(contributor="alpha", id="x-1"))
+    store.create_hash_set(HashSet(contributor="alpha", id="x"))
+    registry = store.registry()
+    assert registry.revision == store.revision()
+    assert list(registry.contributors) == ["alpha", "beta"]
+    assert list(registry.hash_sets) == ["alpha/x", "alpha/x-1", "beta/x"]
+    assert registry.groups == {"allies": store.get_group("allies")}
+    assert store.registry() is registry
+
+
+def test_groups(store: Store) -> None:
+    store.create_contributor(contributor("alpha"))
+    for members in (("nobody",), ("alpha", "nobody")):
+        with pytest.raises(InvalidArgument, match="nobody"):
+            store.create_group(Group(id="allies", members=members))
+    made = store.create_group(Group(id="allies", members=("alpha",)), request_id="r")
+    assert store.create_group(Group(id="allies", members=("alpha",)), request_id="r") == made
+    assert store.get_group("allies") == made
+    with pytest.raises(InvalidArgument, match=r"members\[0\]"):
+        store.update_group("allies", {"members": ("nobody",)})
+    assert store.update_group("allies", {"members": ()}).members == ()
+    assert store.update_group("allies", {"display_name": "Allies"}).display_name == "Allies"
+    store.create_group(Group(id="b"))
+    assert [g.id for g in store.list_groups(1)] == ["allies"]
+    assert [g.id for g in store.list_groups(9, "allies")] == ["b"]
+    store.delete_group("allies")
+    with pytest.raises(NotFound, match="allies"):
+        store.get_group("allies")
+    with pytest.raises(NotFound, match="allies"):
+        store.update_group("allies", {})
+    with pytest.raises(NotFound):
+        store.delete_group("allies")
+
+
 def test_tokens(store: Store) -> None:
     desk = Principal(name="desk", role=Role.CONTRIBUTOR, contributor="alpha", purposes=("moderation",))
+    with pytest.raises(NotFound, match="alpha"):
+        store.put_token(b"1" * 32, desk)
+    store.create_contributor(contributor("alpha"))
     store.put_token(b"1" * 32, desk)
-    store.put_token(b"2" * 32, Principal(name="app", role=Role.CONSUMER))
-    assert store.find_token(b"1" * 32) == desk
-    assert store.find_token(b"3" * 32) is None
+    store.put_token(b"2" * 32, Principal(name="app", role=Role.CONSUMER, contributor="alpha"))
+    assert store.find_secret(b"1" * 32) == (desk, None)
+    assert store.find_secret(b"3" * 32) is None
     assert [p.name for p in store.list_tokens()] == ["app", "desk"]
     with pytest.raises(AlreadyExists, match="desk"):
         store.put_token(b"4" * 32, desk)
+    until = now()
+    assert store.rotate_token("desk", b"5" * 32, until) == desk
+    assert store.find_secret(b"1" * 32) == (desk, until)
+    assert store.find_secret(b"5" * 32) == (desk, None)
+    store.rotate_token("desk", b"6" * 32, until)
+    assert [store.find_secret(x * 32) for x in (b"1", b"5", b"6")] == [None, (desk, until), (desk, None)]
     store.delete_token("desk")
-    assert store.find_token(b"1" * 32) is None
+    assert store.find_secret(b"6" * 32) is None
     with pytest.raises(NotFound, match="desk"):
         store.delete_token("desk")
+    with pytest.raises(NotFound, match="desk"):
+        store.update_token("desk", {})
+    with pytest.raises(NotFound, match="desk"):
+        store.rotate_token("desk", b"7" * 32, until)
+
+
+def test_the_last_use_only_moves_forward(store: Store) -> None:
+    store.create_contributor(contributor("alpha"))
+    store.put_token(b"1" * 32, Principal(name="app", role=Role.CONSUMER, contributor="alpha"))
+    later = now()
+    store.note_token_use({"app": later, "gone": later})
+    store.note_token_use({"app": later - timedelta(minutes=5)})
+    assert store.list_tokens()[0].last_use_time == later
+
+
+def test_the_hubs_own_contributor_is_remembered(database: str) -> None:
+    for expected in ("operator", "operator"):
+        store = Store.open(database)
+        assert store.own_contributor() == expected
+        store.close()
+    store = Store.open(database)
+    store.put_token(b"1" * 32, Principal(name="o", role=Role.OPERATOR, contributor="operator"))
+    with pytest.raises(FailedPrecondition, match="last operator"):
+        store.retire_contributor("operator")
+    store.create_contributor(contributor("alpha"))
+    store.put_token(b"2" * 32, Principal(name="p", role=Role.OPERATOR, contributor="alpha"))
+    store.retire_contributor("operator")
+    # A retired one is nobody's any more: the operators get another.
+    assert store.own_contributor() == store.own_contributor() == "operator-2"
+    store.close()
 
 
 def test_reviews_are_appended_in_order(filled: Store, fill: Any) -> None:
@@ -164,22 +268,24 @@ def test_reviews_are_appended_in_order(filled: Store, fill: Any) -> None:
         filled.add_review(msgspec.structs.replace(review, entry_id=999))
 
 
-def test_a_state_changes_only_from_the_expected_one(filled: Store, fill: Any) -> None:
+def test_withdrawing_again_changes_nothing(filled: Store, fill: Any) -> None:
     [entry_id] = fill.contribute(filled, [1])
-    active, quarantined, withdrawn = EntryState.ACTIVE, EntryState.QUARANTINED, EntryState.WITHDRAWN
-    with pytest.raises(Conflict, match="ACTIVE"):
-        filled.set_entry_state(entry_id, withdrawn, ("GONE",), expected=quarantined)
-    entry, revision = filled.set_entry_state(entry_id, withdrawn, ("GONE",), expected=active, request_id="r")
-    assert (entry.state, entry.reasons, entry.update_revision) == (withdrawn, ("GONE",), revision)
+    asked = Withdrawal(reason=WithdrawalReason.OTHER, comment="gone", actor="alice")
+
+    def withdraw(entry_id: int, request_id: str = "") -> Entry:
+        return filled.withdraw_entry(
+            entry_id, asked, origin=Origin.CONTRIBUTOR, code="GONE", limit=None, by=SYSTEM, request_id=request_id
+        )
+
+    entry = withdraw(entry_id, "r")
+    assert (entry.state, entry.reasons, entry.update_revision) == (EntryState.WITHDRAWN, ("GONE",), filled.revision())
+    assert entry.withdrawal == msgspec.structs.replace(asked, revision=filled.revision())
     assert filled.get_entry("alpha", "list", entry_id) == entry
-    assert filled.set_entry_state(entry_id, withdrawn, ("GONE",), expected=active, request_id="r") == (entry, revision)
-    # Withdrawing again is a success that changes nothing.
+    assert withdraw(entry_id, "r") == entry
     filled.create_contributor(contributor("beta"))
-    again, later = filled.set_entry_state(entry_id, withdrawn, ("AGAIN",), expected=active)
-    assert again == entry
-    assert later == filled.revision()
+    assert withdraw(entry_id) == entry
     with pytest.raises(NotFound):
-        filled.set_entry_state(999, withdrawn, (), expected=active)
+        withdraw(999)
 
 
 def test_threads_share_one_store(filled: Store, fill: Any) -> None:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -9,81 +10,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashhub import schemes, trust
+from hashhub import trust
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
-from hashhub.model import (
-    Contributor,
-    ContributorKind,
-    Entry,
-    EntryState,
-    HashSet,
-    Provenance,
-    Purpose,
-    Reliability,
-    Review,
-    ReviewKind,
-    Verdict,
-)
+from hashhub.model import Contributor, EntryState, Purpose, Reliability, Review, ReviewKind, Role, Verdict
 from hashhub.trust import Dispute, ReasonCode, Statement
-
-REGISTRY = schemes.load()
-POLICIES = trust.load()
-ANY, BLOCK = POLICIES["any"], POLICIES["block"]
-FROM = Provenance(import_id="i", connector="csv", connector_version="1", source_digest="", position="line 1")
-NEARNESS = {Verdict.NO_MATCH: 0, Verdict.BENIGN: 0, Verdict.REVIEW: 1, Verdict.MATCH: 2}
-
-
-def contributor(id_: str, reliability: str = "B", takes_from: Iterable[str] = ()) -> Contributor:
-    return Contributor(
-        id=id_,
-        display_name=id_,
-        kind=ContributorKind.HOTLINE,
-        jurisdiction="ZZ",
-        reliability=Reliability(reliability),
-        takes_from=tuple(takes_from),
-    )
-
-
-def states(
-    who: str | Contributor,
-    value: str = "",
-    *,
-    purpose: Purpose = Purpose.CSAM,
-    state: EntryState = EntryState.ACTIVE,
-    reviews: Sequence[tuple[ReviewKind, str]] = (),
-    entry_id: int = 1,
-    depth: int = 0,
-) -> Statement:
-    """`value` is `scheme:raw`; reviews are (kind, author), oldest first."""
-    by = contributor(who) if isinstance(who, str) else who
-    scheme, _, raw = value.partition(":")
-    classification = REGISTRY.get(scheme).resolve(raw) if scheme else None
-    assert bool(scheme) == (classification is not None)
-    entry = Entry(
-        id=entry_id,
-        contributor=by.id,
-        hash_set=purpose.lower(),
-        hashes=(Hash.of("MD5", b"0123456789abcdef"),),
-        state=state,
-        provenance=FROM,
-        classification=classification,
-    )
-    return Statement(
-        entry,
-        by,
-        HashSet(contributor=by.id, id=purpose.lower(), purpose=purpose, review_depth=depth),
-        tuple(Review(id=i, entry_id=entry_id, author=a, kind=k, revision=i) for i, (k, a) in enumerate(reviews, 1)),
-    )
-
-
-def judge(policy: trust.Policy, *statements: Statement, known: Iterable[Contributor] = ()) -> Verdict:
-    return trust.evaluate(policy, statements, {c.id: c for c in known}).verdict
-
-
-def codes(policy: trust.Policy, *statements: Statement) -> set[tuple[str, str]]:
-    return {(r.code, r.clause) for r in trust.evaluate(policy, statements, {}).reasons}
-
+from tests.trust.conftest import (
+    ANY,
+    BLOCK,
+    MD5,
+    NEARNESS,
+    POLICIES,
+    REGISTRY,
+    TIME,
+    codes,
+    contributor,
+    decide,
+    judge,
+    review,
+    states,
+)
 
 FP, OK = ReviewKind.FALSE_POSITIVE, ReviewKind.CONFIRMED
 A = contributor("alpha", "A")
@@ -250,55 +196,87 @@ class TestDisputes:
 
 # Properties: whatever stands in the store.
 
+SHA1, OTHER_SHA1 = (Hash.of("SHA1", bytes([n] * 20)) for n in (1, 2))
 NAMES = ("a", "b", "c", "d", "e")
 VALUES = ("", *(f"{s.id}:{v}" for s in REGISTRY.list() for v in s.values))
 people = st.fixed_dictionaries(
-    {n: st.tuples(st.sampled_from("ABF"), st.sets(st.sampled_from([*NAMES, "s", "u"]), max_size=2)) for n in NAMES}
+    {n: st.tuples(st.sampled_from("ABCDF"), st.sets(st.sampled_from([*NAMES, "s", "u"]), max_size=2)) for n in NAMES}
 ).map(lambda d: {n: contributor(n, r, sorted(t - {n})) for n, (r, t) in d.items()})
-reviewing = st.lists(st.tuples(st.sampled_from(ReviewKind), st.sampled_from(["x", "y"])), max_size=3)
-stating = st.lists(
-    st.tuples(
-        st.sampled_from(NAMES),
-        st.sampled_from(VALUES),
-        st.sampled_from(Purpose),
-        st.sampled_from([EntryState.ACTIVE, EntryState.ACTIVE, EntryState.ACTIVE, *EntryState]),
-        reviewing,
-    ),
-    max_size=6,
-)
 policies = st.builds(
     msgspec.structs.replace,
     st.sampled_from([ANY, BLOCK]),
     disputed_by=st.sets(st.sampled_from(Dispute)).map(lambda s: tuple(sorted(s))),
+    disputed_from=st.sampled_from(Reliability),
+    independent_from=st.sampled_from(Reliability),
     clauses=st.just(ANY.clauses) | st.just(BLOCK.clauses) | st.just(BLOCK.clauses[:1]),
 )
+Case = tuple[trust.Policy, dict[str, Contributor], list[Statement]]
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[trust.Policy, dict[str, Contributor], list[Statement]]:
+def reviews_of(draw: st.DrawFn, entry_id: int, authors: Sequence[str], roles: Sequence[Role]) -> list[Review]:
+    return [
+        review(
+            draw(st.sampled_from(ReviewKind)),
+            draw(st.sampled_from(authors)),
+            number=number,
+            entry_id=draw(st.sampled_from([entry_id, entry_id, 900])),
+            role=draw(st.sampled_from(roles)),
+            awaits_acceptance=draw(st.booleans()),
+            sets_aside=draw(st.integers(0, 3)),
+        )
+        for number in range(1, draw(st.integers(0, 3)) + 1)
+    ]
+
+
+AUTHORS = ("x", "y", "loud", "loud/one", "x/one", "a", "e", "")
+ROLES = (Role.CONTRIBUTOR, Role.CONTRIBUTOR, Role.OPERATOR)
+
+
+@st.composite
+def statements_of(
+    draw: st.DrawFn,
+    who: Contributor,
+    entry_id: int,
+    authors: Sequence[str] = AUTHORS,
+    roles: Sequence[Role] = ROLES,
+) -> Statement:
+    return states(
+        who,
+        draw(st.sampled_from(VALUES)),
+        purpose=draw(st.sampled_from(Purpose)),
+        state=draw(st.sampled_from([EntryState.ACTIVE, EntryState.ACTIVE, EntryState.ACTIVE, *EntryState])),
+        reviews=draw(reviews_of(entry_id, authors, roles)),
+        entry_id=entry_id,
+        distance=draw(st.sampled_from([None, None, 0, 3, 30])),
+        hashes=draw(st.sampled_from([(MD5,), (MD5, SHA1), (MD5, OTHER_SHA1)])),
+        reasons=draw(st.sampled_from([(), (), ("UNCLASSIFIED",), ("AWAITS_ACCEPTANCE",)])),
+        accepted=draw(st.booleans()),
+        expire_time=draw(st.sampled_from([None, None, TIME, TIME + timedelta(days=1)])),
+    )
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
     known = draw(people)
     made = [
-        states(known[who], value, purpose=purpose, state=state, reviews=reviews, entry_id=i)
-        for i, (who, value, purpose, state, reviews) in enumerate(draw(stating), 1)
+        draw(statements_of(known[draw(st.sampled_from(NAMES))], entry_id))
+        for entry_id in range(1, draw(st.integers(0, 6)) + 1)
     ]
     return draw(policies), known, made
 
 
 class TestProperties:
     @given(cases(), st.randoms())
-    def test_order_does_not_matter(
-        self, case: tuple[trust.Policy, dict[str, Contributor], list[Statement]], rng: random.Random
-    ) -> None:
+    def test_order_does_not_matter(self, case: Case, rng: random.Random) -> None:
         policy, known, made = case
         shuffled = [msgspec.structs.replace(s, reviews=tuple(rng.sample(s.reviews, len(s.reviews)))) for s in made]
         rng.shuffle(shuffled)
         people_shuffled = dict(sorted(known.items(), reverse=True))
-        assert trust.evaluate(policy, shuffled, people_shuffled) == trust.evaluate(policy, made, known)
+        assert decide(policy, shuffled, people_shuffled.values()) == decide(policy, made, known.values())
 
     @given(cases(), st.data())
-    def test_a_false_positive_review_never_brings_a_match_nearer(
-        self, case: tuple[trust.Policy, dict[str, Contributor], list[Statement]], data: st.DataObject
-    ) -> None:
+    def test_a_false_positive_review_never_brings_a_match_nearer(self, case: Case, data: st.DataObject) -> None:
         policy, known, made = case
         if made:
             i = data.draw(st.integers(0, len(made) - 1))
@@ -313,7 +291,7 @@ class TestProperties:
 
     @given(cases(), st.sampled_from(VALUES), st.data())
     def test_a_dependent_contributor_never_makes_independence(
-        self, case: tuple[trust.Policy, dict[str, Contributor], list[Statement]], value: str, data: st.DataObject
+        self, case: Case, value: str, data: st.DataObject
     ) -> None:
         # All that count hang together through one source; a further one from the same source changes nothing.
         policy = msgspec.structs.replace(case[0], clauses=BLOCK.clauses[:1])
@@ -326,22 +304,18 @@ class TestProperties:
         ) is not Verdict.MATCH or any(s.hash_set.purpose is Purpose.TEST for s in made)
 
     @given(cases(), st.sampled_from(NAMES))
-    def test_a_benign_statement_never_brings_a_match_nearer_where_it_disputes(
-        self, case: tuple[trust.Policy, dict[str, Contributor], list[Statement]], who: str
-    ) -> None:
+    def test_a_benign_statement_never_brings_a_match_nearer_where_it_disputes(self, case: Case, who: str) -> None:
         policy, known, made = case
-        policy = msgspec.structs.replace(policy, disputed_by=tuple(Dispute))
         benign = states(known[who], purpose=Purpose.BENIGN, entry_id=99)
         before, after = judge(policy, *made, known=known.values()), judge(policy, *made, benign, known=known.values())
-        assert after is not Verdict.MATCH
         assert NEARNESS[after] <= NEARNESS[before]
+        counted = msgspec.structs.replace(policy, disputed_by=tuple(Dispute), disputed_from=Reliability.F)
+        assert judge(counted, *made, benign, known=known.values()) is not Verdict.MATCH
 
     @given(cases())
-    def test_every_verdict_has_reasons_that_name_what_decided_it(
-        self, case: tuple[trust.Policy, dict[str, Contributor], list[Statement]]
-    ) -> None:
+    def test_every_verdict_has_reasons_that_name_what_decided_it(self, case: Case) -> None:
         policy, known, made = case
-        found = trust.evaluate(policy, made, known)
+        found = decide(policy, made, known.values())
         assert found.reasons
         assert {r.code for r in found.reasons} <= {c.value for c in ReasonCode}
         assert {n for r in found.reasons for n in r.entries} == {s.entry.name for s in made}
@@ -357,15 +331,64 @@ class TestProperties:
             case Verdict.BENIGN:
                 assert "BENIGN_SET" in decisive
             case _:
-                assert decisive.keys() <= {"NOTHING_KNOWN", "NOT_A_HARM_CLAIM", "NOT_ACTIVE", "TEST_ENTRY"}
+                assert not decisive.keys() & {"HARM_CLAIMED", "UNDECIDED", "CLAUSE_MET", "DISPUTED"}
+
+    @given(cases(), st.data())
+    def test_who_does_not_count_takes_no_match_away_and_clears_nothing(self, case: Case, data: st.DataObject) -> None:
+        policy, known, made = case
+        policy = msgspec.structs.replace(policy, disputed_from=Reliability.C)
+        hostile = contributor("hostile", data.draw(st.sampled_from("DEF")))
+        everybody = [*known.values(), hostile]
+        before = judge(policy, *made, known=everybody)
+        # Whatever it states, under reviews of its own and such as it carried over from other items.
+        more = []
+        for entry_id in range(50, 50 + data.draw(st.integers(1, 4))):
+            s = data.draw(statements_of(hostile, entry_id, ("hostile", "hostile/nl", "loud"), (Role.CONTRIBUTOR,)))
+            carried_over = review(FP, "x", number=9, entry_id=900)
+            more.append(msgspec.structs.replace(s, reviews=(*s.reviews, carried_over)))
+        # And whatever it says of others' statements.
+        said = review(data.draw(st.sampled_from([k for k in ReviewKind if k is not OK])), "hostile", number=8)
+        made = [msgspec.structs.replace(s, reviews=(*s.reviews, said)) for s in made]
+        after = judge(policy, *made, *more, known=everybody)
+        if before is Verdict.MATCH and _claims_something(made):
+            assert after is Verdict.MATCH
+        if before is Verdict.REVIEW:
+            assert after in {Verdict.REVIEW, Verdict.MATCH}
 
     @given(cases())
-    def test_drafts_alone_never_match_under_block(
-        self, case: tuple[trust.Policy, dict[str, Contributor], list[Statement]]
-    ) -> None:
+    def test_what_was_hit_less_closely_takes_no_match_away(self, case: Case) -> None:
+        policy, known, made = case
+        for closeness in trust.Closeness:
+            close = [s for s in made if s.closeness <= closeness]
+            if _claims_something(close) and judge(policy, *close, known=known.values()) is Verdict.MATCH:
+                assert judge(policy, *made, known=known.values()) is Verdict.MATCH
+
+    @given(st.lists(st.sampled_from("DEF"), max_size=30), st.data())
+    def test_contributors_below_c_never_match_under_block(self, reliabilities: list[str], data: st.DataObject) -> None:
+        many = [contributor(f"c{i}", r) for i, r in enumerate(reliabilities)]
+        agreeing = [states(c, entry_id=i) for i, c in enumerate(many, 1)]
+        anything = [data.draw(statements_of(c, i)) for i, c in enumerate(many[:6], 100)]
+        assert judge(BLOCK, *agreeing, known=many) is not Verdict.MATCH
+        assert judge(BLOCK, *agreeing, *anything, known=many) is not Verdict.MATCH
+        one = states(contributor("good", "C"), entry_id=99)
+        assert judge(BLOCK, *agreeing, one, known=many) is Verdict.REVIEW
+
+    @given(cases())
+    def test_a_judgement_cut_short_is_never_clean(self, case: Case) -> None:
+        policy, known, made = case
+        whole, part = (decide(policy, made, known.values(), cut_short=x) for x in (False, True))
+        assert part.verdict is (Verdict.MATCH if whole.verdict is Verdict.MATCH else Verdict.REVIEW)
+        assert "JUDGEMENT_CUT_SHORT" in {r.code for r in part.reasons} - {r.code for r in whole.reasons}
+
+    @given(cases())
+    def test_drafts_alone_never_match_under_block(self, case: Case) -> None:
         _, known, made = case
         drafts = [s for s in made if s.entry.classification is not None and s.entry.classification.scheme == "copine"]
         assert judge(BLOCK, *drafts, known=known.values()) is not Verdict.MATCH
+
+
+def _claims_something(statements: Sequence[Statement]) -> bool:
+    return bool({"HARM_CLAIMED", "UNDECIDED"} & {code for code, _ in codes(ANY, *statements)})
 
 
 def policy_file(clause: str = "", **changes: str) -> str:
@@ -374,6 +397,8 @@ def policy_file(clause: str = "", **changes: str) -> str:
         "title": '"Mine"',
         "description": '"D."',
         "disputed_by": '["FALSE_POSITIVE"]',
+        "disputed_from": '"C"',
+        "independent_from": '"C"',
         "test": '"REVIEW"',
         **changes,
     }
@@ -404,6 +429,9 @@ class TestPolicyFiles:
             (policy_file(test=""), "test"),
             (policy_file(test='"BENIGN"'), "test"),
             (policy_file(disputed_by=""), "disputed_by"),
+            (policy_file(disputed_from=""), "disputed_from"),
+            (policy_file(independent_from=""), "independent_from"),
+            (policy_file(disputed_from='"G"'), "disputed_from"),
             (policy_file(disputed_by='["RAIN"]'), "RAIN"),
             (policy_file(name='"Mine!"'), "name"),
             (policy_file(title='" "'), "title"),
@@ -461,13 +489,22 @@ class TestExplain:
         assert text.count("\n  - ") == len(policy.disputed_by)
         assert f"{policy.test} when only sets of test items" in text
 
+    def test_whose_word_counts_is_explained(self) -> None:
+        strict = msgspec.structs.replace(BLOCK, disputed_from=Reliability.A, independent_from=Reliability.B)
+        text = trust.explain(strict)
+        assert "by a contributor of reliability A, or by an operator's review" in text
+        assert "Only contributors of reliability A to B count as independent ones" in text
+        assert "independent ones" not in trust.explain(ANY), "it asks for one contributor"
+        for words in ("accepted", "set aside", "less closely", "expired", "everything that was hit"):
+            assert words in text
+
     def test_a_policy_that_nothing_disputes_says_so(self) -> None:
         assert "nothing disputes" in trust.explain(msgspec.structs.replace(ANY, disputed_by=()))
 
 
 def test_policies_and_disputes_are_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
-    for word in (*POLICIES, *Dispute, *trust.Clause.__struct_fields__):
+    for word in (*POLICIES, *Dispute, "disputed_from", "independent_from", *trust.Clause.__struct_fields__):
         assert f"`{word}`" in page or f"\n{word} = " in page
     sample = page.split("```toml\n")[1].split("```")[0]
     assert trust.parse(sample.encode(), "docs").name == "three-hotlines"

@@ -30,6 +30,7 @@ def test_names_are_read_as_they_were_built(
         entry,
         review,
     )
+    assert wire.parse_group(wire.group_name(contributor)) == contributor
     assert wire.parse_token(wire.token_name(contributor)) == contributor
     assert wire.parse_policy(wire.policy_name(contributor)) == contributor
     assert wire.parse_scheme(wire.scheme_name(contributor, "2.0")) == f"{contributor}@2.0"
@@ -42,6 +43,7 @@ PARSERS: list[Callable[[str, str], Any]] = [
     wire.parse_import,
     wire.parse_entry,
     wire.parse_review,
+    wire.parse_group,
     wire.parse_token,
     wire.parse_policy,
     wire.parse_scheme,

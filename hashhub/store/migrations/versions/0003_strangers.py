@@ -163,13 +163,14 @@ def _tables() -> None:
     op.create_index("ix_hold_contributor", "hold", ["contributor"])
     op.add_column("metadata", sa.Column("head", sa.LargeBinary(), server_default="", nullable=False))
     op.add_column("metadata", sa.Column("secret", sa.LargeBinary(), server_default="", nullable=False))
+    op.add_column("metadata", sa.Column("own_contributor", sa.Text(), server_default="", nullable=False))
     op.add_column("entry", sa.Column("expire_time", sa.BigInteger(), nullable=True))
     op.create_index(
         "entry_expire_time",
         "entry",
         ["expire_time"],
-        sqlite_where=sa.text("expire_time IS NOT NULL"),
-        postgresql_where=sa.text("expire_time IS NOT NULL"),
+        sqlite_where=sa.text("expire_time IS NOT NULL AND state != 3"),
+        postgresql_where=sa.text("expire_time IS NOT NULL AND state != 3"),
     )
     op.add_column("import", sa.Column("has_classifications", sa.Boolean(), nullable=True))
     op.add_column("import", sa.Column("actor", sa.Text(), server_default="", nullable=False))
@@ -236,6 +237,8 @@ def _identities(c: sa.Connection) -> None:
         )
         if belongs_to not in contributors:
             contributors.add(belongs_to)
+            if belongs_to == own:
+                c.execute(sa.text("UPDATE metadata SET own_contributor = :own"), {"own": own})
             kind = "CLEARINGHOUSE" if belongs_to == own else "PLATFORM"
             shown = "This hub's operators" if belongs_to == own else name
             content = {"id": belongs_to, "display_name": shown, "kind": kind, "jurisdiction": "ZZ", "reliability": "F"}

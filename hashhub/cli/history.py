@@ -1,0 +1,262 @@
+"""`hashhub history`, `hashhub revert` and `hashhub doctor`: what was done, by whom and why; undoing it; whether the record is whole."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from hashhub import config
+from hashhub.cli.session import REFUSED, Session, command
+from hashhub.cli.terminal import clean, note, plain, print_json, say, table
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
+from hashhub.model import Event, EventKind, RevertedEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hashhub.client import Client
+
+
+class _Time(click.ParamType[datetime]):
+    """A time in RFC 3339, or a day; UTC where it does not say."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            time = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time such as 2026-05-01T08:00Z", param, ctx)
+        return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+TIME: Final = _Time()
+
+_WHAT: Final = {
+    EventKind.IMPORT_COMMITTED: "imported",
+    EventKind.ENTRIES_WITHDRAWN: "withdrawn",
+    EventKind.WITHDRAWAL_ASKED: "withdrawal asked for",
+    EventKind.ENTRIES_RESTORED: "restored",
+    EventKind.ENTRIES_QUARANTINED: "quarantined",
+    EventKind.ENTRIES_RELEASED: "released",
+    EventKind.ENTRIES_EXPIRED: "expired",
+    EventKind.ENTRY_ERASED: "erased",
+    EventKind.ENTRIES_REVIEWED: "reviewed",
+}
+
+
+class _History(click.Group):
+    """A group whose first command is meant where none is named: `history alpha/list` is `history list alpha/list`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in {"-h", "--help"}):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("history", cls=_History)
+def history() -> None:
+    """Who did what, when and why.
+
+    `hashhub history [NAME]` is `hashhub history list [NAME]`.
+    """
+
+
+@command(history, "list")
+@click.argument("name", default="")
+@click.option("--actor", default="", metavar="TOKEN", help="Only what this token wrote.")
+@click.option("--since", type=TIME, metavar="TIME", help="Only from this time on, such as 2026-05-01T08:00Z.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N events. Default: all.")
+def list_events(session: Session, *, name: str, actor: str, since: datetime | None, limit: int | None) -> None:
+    """List events, the newest first.
+
+    NAME: a CONTRIBUTOR, CONTRIBUTOR/SET, CONTRIBUTOR/SET/ENTRY, tokens/TOKEN or groups/GROUP; what is in it counts, too. Contributors
+    read what concerns them, and what happened to entries that they may see.
+    """
+    with session.connect() as hub:
+        show_events(session, hub, name, list(hub.list_events(name, actor=actor, since=since, limit=limit)))
+
+
+@command(history, "redact")
+@click.argument("revision", type=click.IntRange(min=1))
+@click.option("--yes", is_flag=True, help="Do not ask before it is done.")
+def redact_event(session: Session, *, revision: int, yes: bool) -> None:
+    """Erase the details of an event: free text, and what a field was.
+
+    What it did, when and by whom stays, and the chain still verifies. Needs an operator's token.
+    """
+    if not yes:
+        click.confirm(f"Erase the details of event {revision}? This cannot be undone.", abort=True, err=True)
+    with session.connect() as hub:
+        show_events(session, hub, "", [hub.redact_event(revision)])
+
+
+@command(None, "revert")
+@click.option("--actor", required=True, metavar="TOKEN", help="Whose writes are undone.")
+@click.option("--since", type=TIME, required=True, metavar="TIME", help="From when on, such as 2026-05-01T08:00Z.")
+@click.option("--comment", default="", metavar="TEXT", help="Why, for the history. Needed unless --validate-only.")
+@click.option("--yes", is_flag=True, help="Do not ask before it is done.")
+@click.option("--validate-only", is_flag=True, help="Say what would be done and change nothing.")
+def revert(session: Session, *, actor: str, since: datetime, comment: str, yes: bool, validate_only: bool) -> None:
+    """Undo what a token did: an insider's, or a stolen one's.
+
+    The newest first, as far as nobody else has changed it since; what is left as it is is told, with why. It says first what it would
+    do, and asks. Let the token expire before, or it goes on. Running it again goes on where it was cut off. Needs an operator's token.
+    """
+    undo(session, actor, since, comment, withdrawals_only=False, yes=yes, validate_only=validate_only)
+
+
+@command(None, "doctor", local=True)
+@click.option("--data", metavar="DIR", help="The hub's data directory.")
+@click.option("--database", metavar="URL", help="Its PostgreSQL database, if it has one.")
+@click.option("--config", "config_file", metavar="FILE", help="TOML file with the hub's settings.")
+@click.option("--head", metavar="REVISION:HASH", help="Fail unless the history contains this head.")
+@click.option("--mend", is_flag=True, help="Begin the chain anew behind a break, which stays on record.")
+@click.option("--comment", default="", metavar="TEXT", help="With --mend: what broke it, and how that is known.")
+def doctor(
+    session: Session,
+    *,
+    config_file: str | None,
+    head: str | None,
+    mend: bool,
+    comment: str,
+    **options: object,
+) -> None:
+    """Check that the history is whole, on the hub's own machine.
+
+    A head is what `hashhub history`, feed pages and the log tell: the last revision and the SHA-256 that the chain had there. Whoever kept
+    one can tell whether the history was rewritten since. No hub has to run, and a running one is not disturbed.
+    """
+    settings = config.load(Path(config_file) if config_file else None, os.environ, **options)
+    if mend and not comment.strip():
+        raise InvalidArgument.field("comment", "must say what broke the history, and how that is known", "REQUIRED")
+    try:
+        from hashhub import server
+    except ModuleNotFoundError as e:
+        raise FailedPrecondition(
+            f"this needs the package {e.name!r}, which is not installed; run: pip install 'hashhub[server]'",
+            reason=Reason.MISSING_EXTRA,
+        ) from e
+    report = server.examine(settings, head=head, mend=comment if mend else "")
+    if session.json:
+        print_json(plain(report))
+    else:
+        for line in report.lines:
+            say(clean(line))
+    if not report.is_sound:
+        raise click.exceptions.Exit(REFUSED)
+
+
+def undo(
+    session: Session,
+    actor: str,
+    since: datetime | None,
+    comment: str,
+    *,
+    withdrawals_only: bool,
+    yes: bool,
+    validate_only: bool,
+) -> None:
+    """Preview what undoing a token's writes would do, ask, and do it."""
+    if since is None:
+        raise click.UsageError("--since says from when on")
+    with session.connect() as hub:
+        would = hub.revert_actor(actor, since, withdrawals_only=withdrawals_only, validate_only=True)
+        if validate_only or not any(line.reverted for line in would):
+            _show_outcomes(session, would)
+            if not validate_only:
+                note("nothing is left to undo")
+            return
+        if not yes:
+            _show_outcomes(session, would)
+            entries = sum(line.entry_count for line in would)
+            click.confirm(
+                f"Undo {sum(line.reverted for line in would)} events, {entries} entries?", abort=True, err=True
+            )
+        comment = comment or f"{'restore' if withdrawals_only else 'revert'} --actor {actor}"
+        done = hub.revert_actor(actor, since, comment, withdrawals_only=withdrawals_only)
+        _show_outcomes(session, done)
+        if any(token.name == actor for token in hub.list_tokens()):
+            note(f"the token {clean(actor)} still works: delete it or let it expire, or what it did comes back")
+
+
+def show_events(session: Session, hub: Client, name: str, events: Sequence[Event]) -> None:
+    """Print events; those of one entry with the entries that took its place."""
+    if session.json:
+        for event in events:
+            print_json(plain(event))
+        return
+    if not events:
+        say("no events")
+        return
+    replaced = _replacements(hub, name, events)
+    table(
+        ("revision", "time", "what", "about", "who", "why"),
+        [
+            (
+                event.revision,
+                event.time.strftime("%Y-%m-%d %H:%M:%SZ"),
+                replaced.get(event.revision) or _what(event),
+                event.subject or "-",
+                _who(event),
+                "; ".join(x for x in (event.reason, *_details(event)) if x) or "-",
+            )
+            for event in events
+        ],
+    )
+
+
+def _replacements(hub: Client, name: str, events: Sequence[Event]) -> dict[int, str]:
+    """Return what those events did to the entry `name` by which another one took its place."""
+    if not (name.count("/") == 2 and name.rpartition("/")[2].isdecimal()) or not events:  # noqa: PLR2004 - CONTRIBUTOR/SET/ENTRY
+        return {}
+    try:
+        entry = hub.get_entry(name)
+        later = {hub.get_entry(n).create_revision: f"replaced by {n}" for n in entry.successors}
+    except (NotFound, PermissionDenied):  # others' entries are read in the feed only
+        return {}
+    first = {entry.create_revision: "imported" + "".join(f", replacing {n}" for n in entry.predecessors)}
+    return {**later, **first}
+
+
+def _what(event: Event) -> str:
+    return _WHAT.get(event.kind) or event.kind.lower().replace("_", " ")
+
+
+def _who(event: Event) -> str:
+    actor = event.actor
+    if actor.name and actor.contributor:
+        return f"{actor.name} ({actor.contributor})"
+    return actor.name or actor.contributor or "-"
+
+
+def _details(event: Event) -> list[str]:
+    if event.details is None:
+        return ["details erased"]
+    return [text if name == "comment" else f"{name}: {text}" for name, text in event.details.items()]
+
+
+def _show_outcomes(session: Session, lines: Sequence[RevertedEvent]) -> None:
+    if session.json:
+        for line in lines:
+            print_json(plain(line))
+        return
+    if not lines:
+        say("the token wrote nothing since then")
+        return
+    table(
+        ("revision", "what", "about", "undone", "outcome"),
+        [
+            (x.event.revision, _what(x.event), x.event.subject or "-", "yes" if x.reverted else "no", x.outcome)
+            for x in lines
+        ],
+    )
+
+
+COMMANDS: Final = (history, revert, doctor)

@@ -1,0 +1,199 @@
+"""The history: who did what, when and why, as far as the one who asks may know it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hashhub.errors import InvalidArgument, NotFound
+from hashhub.hub import access
+from hashhub.hub.entries import TOLD
+from hashhub.hub.revert import Revert
+from hashhub.model import Actor, Event, EventKind, Principal, RevertedEvent, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from hashhub.hub.follow import Follower
+    from hashhub.store import Store
+
+_SCAN: Final = 5_000  # events looked at for one page, where few of them are for the caller
+_PIECE: Final = 500
+
+# What outsiders are told of an entry that they may see, and under which name.
+_OF_ENTRIES: Final = {
+    kind: kind
+    for kind in (
+        EventKind.IMPORT_COMMITTED,
+        EventKind.ENTRIES_WITHDRAWN,
+        EventKind.ENTRIES_RESTORED,
+        EventKind.ENTRIES_QUARANTINED,
+        EventKind.ENTRIES_RELEASED,
+        EventKind.ENTRIES_REVIEWED,
+    )
+} | {
+    EventKind.ENTRIES_EXPIRED: EventKind.ENTRIES_WITHDRAWN,
+    EventKind.ENTRY_ERASED: EventKind.ENTRIES_WITHDRAWN,
+}
+
+
+class History:
+    """Events, and undoing them."""
+
+    def __init__(self, store: Store, follower: Follower) -> None:
+        """Keep the parts."""
+        self._store = store
+        self._follower = follower
+
+    def list(
+        self, principal: Principal, subject: str, actor: str, since: datetime | None, page_size: int, before: int
+    ) -> tuple[list[Event], int]:
+        """Return events, the newest first, before the revision `before` (0: from the newest on), and where to go on (0: no more).
+
+        `subject`: only about this resource, or what is in it, as events name it. Operators and auditors read everything. A contributor reads
+        what concerns its own resources and those that its terms name, and what its tokens wrote; of others' entries that it may see,
+        what happened to them. Where few events are for the caller a page may be short, even empty, and go on all the same.
+
+        Raises NotFound for an entry that the caller may not see.
+        """
+        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+        reader = _Reader(self._store, principal)
+        revisions = self._about_entry(reader, subject) if subject.startswith("entries/") else None
+        found: list[Event] = []
+        scanned = 0
+        while scanned < _SCAN:
+            piece = self._store.list_events(
+                subjects=() if revisions is not None or not subject else _subjects(subject),
+                actor=actor,
+                since=since,
+                before_revision=before,
+                revisions=revisions,
+                limit=_PIECE,
+            )
+            for event in piece:
+                shown = reader.shown(event, about=subject if revisions is not None else "")
+                if shown is not None:
+                    found.append(shown)
+                before = event.revision
+                if len(found) == page_size:
+                    return found, before
+            if len(piece) < _PIECE:
+                return found, 0
+            scanned += len(piece)
+        return found, before
+
+    def redact(self, principal: Principal, revision: int) -> Event:
+        """Erase the details of an event; the chain still verifies. Doing it twice is a success. Raises NotFound."""
+        access.allow(principal, Role.OPERATOR)
+        return self._store.redact_event(revision, by=access.actor(principal))
+
+    def revert(
+        self,
+        principal: Principal,
+        actor: str,
+        since: datetime,
+        *,
+        withdrawals_only: bool = False,
+        comment: str = "",
+        validate_only: bool = False,
+    ) -> Sequence[RevertedEvent]:
+        """Undo what a token wrote since a time, the newest first, as far as nobody else has changed it since; say what became of each.
+
+        With `validate_only` it says what would become of each. Running it again goes on where it was cut off. Raises InvalidArgument
+        without a comment.
+        """
+        access.allow(principal, Role.OPERATOR)
+        if not validate_only and not comment.strip():
+            raise InvalidArgument.field("comment", "must say why this is undone", "REQUIRED")
+        revert = Revert(self._store, access.actor(principal), dry=validate_only)
+        try:
+            return revert.undo(actor, since, withdrawals_only=withdrawals_only, comment=comment)
+        finally:
+            self._follower.catch_up()
+
+    def _about_entry(self, reader: _Reader, subject: str) -> Sequence[int]:
+        """Return the revisions that an entry's history consists of. Raises NotFound where the reader may not see the entry."""
+        _, contributor, hash_set, entry_id = subject.split("/")
+        if not reader.sees_set(f"{contributor}/{hash_set}"):
+            name = subject.removeprefix("entries/")
+            raise NotFound(f"there is no entry {name[:150]!r} that this token may see", kind="Entry", name=name)
+        entry = self._store.get_entry(contributor, hash_set, int(entry_id))
+        about = {entry.create_revision, *self._store.revisions_about(entry.id)}
+        about.update(r.revision for r in self._store.reviews_of([entry.id]).get(entry.id, ()))
+        before = 0
+        while page := self._store.list_events(subjects=[subject], before_revision=before, limit=_PIECE):
+            about.update(event.revision for event in page)
+            before = page[-1].revision
+        return sorted(about)
+
+
+class _Reader:
+    """What one principal may read of the history."""
+
+    def __init__(self, store: Store, principal: Principal) -> None:
+        self._principal = principal
+        self._sees_all = principal.role in {Role.OPERATOR, Role.AUDITOR}
+        registry = store.registry()
+        self._visible = access.sight(principal, registry, access.WayOut.ANSWER).visible
+        self._tokens: set[str] = set()
+        self._groups: frozenset[str] = frozenset()
+        if not self._sees_all:
+            self._tokens = {t.name for t in store.list_tokens() if t.contributor == principal.contributor}
+            self._groups = access.groups_named_by(principal.contributor, registry)
+
+    def sees_set(self, name: str) -> bool:
+        return name in self._visible
+
+    def shown(self, event: Event, *, about: str) -> Event | None:
+        """Return the event as this reader may read it, None for nothing of it. `about`: the entry whose history is read."""
+        if self._sees_all or event.actor.contributor == self._principal.contributor:
+            return event
+        if self._concerns(about or event.subject):
+            return msgspec.structs.replace(event, actor=_without_name(event.actor))
+        subject = about or event.subject
+        kind = _OF_ENTRIES.get(event.kind)
+        if kind is None or event.reason == "REQUEST_TAKEN_BACK" or not subject.startswith("entries/"):
+            return None
+        _, contributor, hash_set, _ = subject.split("/")
+        if not self.sees_set(f"{contributor}/{hash_set}"):
+            return None
+        is_told = kind is EventKind.ENTRIES_REVIEWED or event.reason in TOLD
+        return Event(
+            revision=event.revision,
+            time=event.time,
+            actor=_without_name(event.actor),
+            kind=kind,
+            subject=subject,
+            reason=event.reason if is_told else "",
+            details={},
+            digest=event.digest,
+        )
+
+    def _concerns(self, subject: str) -> bool:
+        collection, _, name = subject.partition("/")
+        match collection:
+            case "contributors" | "hash-sets" | "entries" | "imports":
+                return name.partition("/")[0] == self._principal.contributor
+            case "tokens":
+                return name in self._tokens
+            case "groups":
+                return name in self._groups
+            case _:
+                return False
+
+
+def _without_name(actor: Actor) -> Actor:
+    """Return who acted without the token's name: others learn the contributor, not the person. The hub itself stays named."""
+    return Actor("" if actor.contributor else actor.name, actor.contributor, actor.role)
+
+
+def _subjects(subject: str) -> Sequence[str]:
+    """Return what events about a resource, or about what is in it, name."""
+    collection, _, name = subject.partition("/")
+    if collection == "contributors":
+        return [f"{c}/{name}" for c in ("contributors", "hash-sets", "entries", "imports")]
+    if collection == "hash-sets":
+        return [f"{c}/{name}" for c in ("hash-sets", "entries", "imports")]
+    return [subject]

@@ -1,0 +1,107 @@
+"""Which items of a source are held: withdrawn or quarantined by hand, or withdrawn by a newer deletion message of the source itself.
+
+A hold covers an item with the same external id or any exact digest in common; where the item or the held entry has neither, an item with the
+very same hashes. Of an erased entry only keyed traces are left, and they cover the same items.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from hashhub.hashes import ALGORITHMS, Hash, Metric
+from hashhub.store import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from hashhub.model import Entry, Record
+    from hashhub.store.holds import Hold
+
+_EXACT: Final = frozenset(a.name for a in ALGORITHMS.values() if a.metric is Metric.EXACT)
+
+
+class HeldItems:
+    """The holds of one hash set, by what they cover."""
+
+    def __init__(
+        self, holds: Sequence[Hold], trace_of: Callable[[str, bytes], bytes], *, first_commit: int | None
+    ) -> None:
+        """`trace_of(kind, value)`: the keyed trace of an external id (`EXTERNAL_ID`, UTF-8) or a digest (its algorithm's name).
+
+        `first_commit`: the revision at which this very source was first committed into the hash set, or None if it never was.
+        """
+        self._trace_of = trace_of
+        self._first_commit = first_commit
+        self._by_external_id: dict[str, list[Hold]] = defaultdict(list)
+        self._by_hash: dict[Hash, list[Hold]] = defaultdict(list)
+        self._by_hashes: dict[frozenset[Hash], list[Hold]] = defaultdict(list)
+        self._by_trace: dict[bytes, list[Hold]] = defaultdict(list)
+        for hold in holds:
+            if hold.external_id:
+                self._by_external_id[hold.external_id].append(hold)
+            for h in hold.hashes:
+                if h.algorithm in _EXACT:
+                    self._by_hash[h].append(hold)
+            if hold.hashes:
+                self._by_hashes[frozenset(hold.hashes)].append(hold)
+            for trace in hold.traces:
+                self._by_trace[trace].append(hold)
+        self._count = len(holds)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def about(self, item: Record | Entry) -> list[Hold]:
+        """Return the holds that cover an item, those of a source's own deletion messages whatever their time, in the order of revisions."""
+        return sorted({h.entry_id: h for h in self._covering(item)}.values(), key=lambda h: h.revision)
+
+    def of(self, record: Record) -> list[Hold]:
+        """Return the holds that stand against a record, in the order of their revisions: not the source's own that it overtakes."""
+        return [h for h in self.about(record) if h.origin is not Origin.SOURCE or self._is_older(record, h)]
+
+    def _covering(self, record: Record | Entry) -> Iterator[Hold]:
+        external_id, hashes = record.external_id, record.hashes
+        if external_id:
+            yield from self._by_external_id.get(external_id, ())
+        for h in hashes:
+            if h in self._by_hash:
+                yield from self._by_hash[h]
+        is_bare = _is_bare(external_id, hashes)
+        for hold in self._by_hashes.get(frozenset(hashes), ()):
+            if is_bare or _is_bare(hold.external_id, hold.hashes):
+                yield hold
+        if self._by_trace:
+            yield from self._covering_by_trace(record, is_bare=is_bare)
+
+    def _covering_by_trace(self, record: Record | Entry, *, is_bare: bool) -> Iterator[Hold]:
+        if record.external_id:
+            yield from self._by_trace.get(self._trace_of("EXTERNAL_ID", record.external_id.encode()), ())
+        if is_bare:
+            traces = [self._trace_of(h.algorithm, h.digest) for h in record.hashes]
+            yield from (h for h in self._by_trace.get(traces[0], ()) if h.traces.issuperset(traces))
+            return
+        for h in record.hashes:
+            if h.algorithm in _EXACT:
+                yield from self._by_trace.get(self._trace_of(h.algorithm, h.digest), ())
+
+    def _is_older(self, record: Record, hold: Hold) -> bool:
+        """Whether the source is known to be older than its own deletion message: what it states then brings nothing back."""
+        if self._first_commit is not None and self._first_commit < hold.revision:
+            return True
+        stated, deleted = _time(record.source_time), _time(hold.source_time)
+        if stated is None or deleted is None or (stated.tzinfo is None) != (deleted.tzinfo is None):
+            return False
+        return stated <= deleted
+
+
+def _is_bare(external_id: str, hashes: Sequence[Hash]) -> bool:
+    return not external_id and all(h.algorithm not in _EXACT for h in hashes)
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None

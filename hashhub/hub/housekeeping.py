@@ -1,0 +1,99 @@
+"""What a hub does by itself, on one thread of the process that publishes the matcher's snapshots.
+
+Every few seconds: entries whose time has passed are withdrawn, terms that ran out become an event, so that followers look again, and
+after an erasure the snapshots are written anew, so that no file holds the erased digests. Once a day: the history's head goes to
+the log, where whoever can rewrite the database cannot reach it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from hashhub.errors import HashHubError
+from hashhub.hub.examine import head_text
+from hashhub.model import EventKind, now
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hashhub.hub.follow import Follower
+    from hashhub.matcher import Matcher
+    from hashhub.store import Store
+
+_log = logging.getLogger(__name__)
+_SECONDS: Final = 5.0  # between two rounds; each costs two look-ups through an index
+_HEAD_SECONDS: Final = 24 * 3600.0
+
+
+class Housekeeping:
+    """The thread, and one round of it."""
+
+    def __init__(self, store: Store, matcher: Matcher, follower: Follower, mark: Path) -> None:
+        """`mark`: the file beside the snapshots that says up to which erasure they were written anew."""
+        self._mark = mark
+        self._store = store
+        self._matcher = matcher
+        self._follower = follower
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._head_due = 0.0
+        self._erased_upto: int | None = None  # None: the mark was not read yet
+        self.warning = ""
+
+    def start(self) -> None:
+        """Begin with a round at once, in the background."""
+        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End after the round that is going on."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def round(self) -> None:
+        """Do what is due."""
+        if time.monotonic() >= self._head_due:
+            _log.info("history head %s", head_text(self._store.position()))
+            self._head_due = time.monotonic() + _HEAD_SECONDS
+        expired = self._store.expire_entries(now())
+        told = self._store.note_expired_terms(now())
+        if expired or told:
+            _log.info("%d entries and the terms of %d hash sets have expired", expired, len(told))
+            self._follower.catch_up()
+        self._drop_erased()
+
+    def _drop_erased(self) -> None:
+        """Write the snapshots anew when something was erased since they were."""
+        if self._erased_upto is None:
+            try:
+                self._erased_upto = int(self._mark.read_text("ascii"))
+            except (OSError, ValueError):
+                self._erased_upto = 0
+        erasures = self._store.list_events(kinds=[EventKind.ENTRY_ERASED], limit=1)
+        last = erasures[0].revision if erasures else 0
+        if last > self._erased_upto and self._follower.is_ready and self._matcher.revision >= last:
+            self._matcher.rebuild(self._matcher.revision, self._store.all_digests())
+            self._erased_upto = last
+            try:
+                self._mark.write_text(f"{last}\n", "ascii")
+            except OSError as e:  # they are written anew once more after the next start
+                _log.warning("cannot note up to which erasure the snapshots were written anew: %s", e.strerror)
+            _log.info("the snapshots were written anew, without what was erased")
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.round()
+                self.warning = ""
+            except HashHubError as e:
+                self.warning = f"expired and erased entries are not looked after: {e.message}"
+                _log.warning(self.warning)
+            except Exception:  # noqa: BLE001 - a thread that dies silently would leave expired entries matching for good
+                self.warning = "expired and erased entries are not looked after: internal error, see the log"
+                _log.exception("housekeeping failed")
+            self._stop.wait(_SECONDS)

@@ -1,0 +1,213 @@
+"""What queries hit among what their caller may see.
+
+Nothing that the caller may not see counts towards a limit, or shows in what comes out; its only trace is `withheld`,
+where the terms of its hash set allow that. The limits are on the rest, and fair: no contributor's entries push out
+those of another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from hashhub.hashes import ALGORITHMS
+from hashhub.hub import access
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hashhub.matcher import Matcher, Matches
+    from hashhub.model import Contributor, HashSet, MatchOptions, Principal, Query
+    from hashhub.store import EntryHit, Store
+
+MAX_JUDGED: Final = 20_000  # entries judged of one query: far above what honest lists give, and some 0.3 s of work
+_MAX_JUDGED_IN_CALL: Final = 200_000  # of all queries of a call together
+_MIN_JUDGED: Final = 1_000  # of one query, however many there are in a call
+_FIRST_DIGESTS: Final = 1_000  # nearest digests of each hash looked up at first: almost always all of them
+_GROWTH: Final = 32  # how many times as many digests a further round asks for
+_SECONDS: Final = 10.0  # after which a call begins no further round: a distance may take in the whole index
+
+
+class Hit:
+    """How a query hit an entry: by the digest of `algorithm` that is at `distance` from the query's."""
+
+    __slots__ = ("algorithm", "distance", "entry_hit", "hash_set", "query_digest", "rank")
+
+    def __init__(
+        self, entry_hit: EntryHit, hash_set: HashSet, algorithm: str, distance: int, query_digest: bytes
+    ) -> None:
+        self.entry_hit, self.hash_set = entry_hit, hash_set
+        self.algorithm, self.distance, self.query_digest = algorithm, distance, query_digest
+        # Exact digests first, then by distance, then by entry: the order of an answer never depends on chance.
+        self.rank = (ALGORITHMS[algorithm].is_perceptual, distance, entry_hit.entry_id)
+
+    @property
+    def entry_id(self) -> int:
+        """The entry's id."""
+        return self.entry_hit.entry_id
+
+
+class Hits:
+    """What one query hit.
+
+    withheld: something that the caller may not see, but may know of. tripped: a digest whose circuit breaker has
+    tripped; entries that were hit by nothing else are not among the hits. cut_short: not all entries that the caller
+    may see are among the hits.
+    """
+
+    __slots__ = ("_by_contributor", "_limit", "cut_short", "tripped", "withheld")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._by_contributor: dict[str, dict[int, Hit]] = {}
+        self.withheld = False
+        self.tripped = False
+        self.cut_short = False
+
+    def add(self, hit: Hit) -> None:
+        """Take in a hit; the closest one of an entry stays."""
+        own = self._by_contributor.setdefault(hit.hash_set.contributor, {})
+        known = own.get(hit.entry_id)
+        if known is None or hit.rank < known.rank:
+            own[hit.entry_id] = hit
+            if len(own) > 2 * self._limit:
+                self.cut_short = True
+                nearest = sorted(own.values(), key=_rank)[: self._limit]
+                self._by_contributor[hit.hash_set.contributor] = {h.entry_id: h for h in nearest}
+
+    def nearest(self) -> list[Hit]:
+        """Return the hits, the nearest first. Beyond the limit, each contributor has an equal share of it."""
+        hits = [hit for own in self._by_contributor.values() for hit in own.values()]
+        if len(hits) > self._limit:
+            self.cut_short = True
+            turns = [
+                (turn, hit.rank, hit)
+                for own in self._by_contributor.values()
+                for turn, hit in enumerate(sorted(own.values(), key=_rank))
+            ]
+            hits = [hit for _, _, hit in sorted(turns, key=lambda t: t[:2])[: self._limit]]
+        hits.sort(key=_rank)
+        return hits
+
+
+def _rank(hit: Hit) -> tuple[bool, int, int]:
+    return hit.rank
+
+
+def look_up(
+    store: Store, matcher: Matcher, principal: Principal, queries: Sequence[Query], options: MatchOptions
+) -> tuple[dict[int, Hits], Mapping[str, Contributor]]:
+    """Return what each query hit, by its number, and all contributors. A query that hit nothing its caller may know of
+    is left out.
+
+    Every hash is first asked for its nearest _FIRST_DIGESTS, all of an algorithm at once. The few with more are then
+    asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
+    """
+    by_algorithm: dict[str, tuple[list[bytes], list[int]]] = {}  # digests, and beside each the query that it is of
+    for i, query in enumerate(queries):
+        for h in query.hashes:
+            if (column := by_algorithm.get(h.algorithm)) is None:
+                column = by_algorithm[h.algorithm] = ([], [])
+            column[0].append(h.digest)
+            column[1].append(i)
+    hits = _HitsByQuery(min(MAX_JUDGED, max(_MIN_JUDGED, _MAX_JUDGED_IN_CALL // max(1, len(queries)))))
+    view = _View(store, principal)
+    unfinished: list[tuple[str, bytes, int]] = []
+    for algorithm, (digests, askers) in by_algorithm.items():
+        matches = _search(matcher, algorithm, digests, options, _FIRST_DIGESTS)
+        if len(matches):
+            _take_in(view, algorithm, matches, digests, askers, hits)
+            unfinished += [(algorithm, digests[r], askers[r]) for r in np.flatnonzero(matches.truncated).tolist()]
+    until = time.monotonic() + _SECONDS
+    for algorithm, digest, asker in unfinished:
+        limit = _FIRST_DIGESTS
+        is_truncated = True
+        looked_up: set[bytes] = set()
+        while is_truncated:
+            if time.monotonic() > until:
+                hits[asker].cut_short = True
+                break
+            limit *= _GROWTH
+            matches = _search(matcher, algorithm, [digest], options, limit)
+            _take_in(view, algorithm, matches, [digest], [asker], hits, looked_up)
+            is_truncated = bool(matches.truncated[0])
+    return hits, view.contributors
+
+
+class _HitsByQuery(dict[int, Hits]):
+    """Hits by the number of their query, at most so many of each; made when there is something to say."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def __missing__(self, query: int) -> Hits:
+        hits = self[query] = Hits(self._limit)
+        return hits
+
+
+class _View:
+    """Which hash sets the caller sees, by one look at the registry."""
+
+    def __init__(self, store: Store, principal: Principal) -> None:
+        self.store = store
+        self.contributors: Mapping[str, Contributor] = {}
+        self._principal = principal
+        self._sets: Mapping[str, HashSet] = {}
+        self._sight = access.Sight(frozenset(), frozenset(), 0.0)
+
+    def of(self, name: str) -> tuple[HashSet, bool, bool]:
+        """Return a hash set, whether the caller sees its entries, and whether it may know of them if it does not."""
+        if name not in self._sets:
+            # Only now, behind the entries: what an entry belongs to was there before it.
+            registry = self.store.registry()
+            self.contributors, self._sets = registry.contributors, registry.hash_sets
+            self._sight = access.sight(self._principal, registry, access.WayOut.ANSWER)
+        return self._sets[name], name in self._sight.visible, name in self._sight.disclosed
+
+
+def _search(matcher: Matcher, algorithm: str, digests: Sequence[bytes], options: MatchOptions, limit: int) -> Matches:
+    of = ALGORITHMS[algorithm]
+    rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), of.digest_bytes)
+    max_distance = options.max_distances.get(algorithm, of.default_max_distance)
+    return matcher.search(algorithm, rows, max_distance=max_distance, limit=limit)
+
+
+def _take_in(
+    view: _View,
+    algorithm: str,
+    matches: Matches,
+    digests: Sequence[bytes],
+    askers: Sequence[int],
+    hits: _HitsByQuery,
+    looked_up: set[bytes] | None = None,
+) -> None:
+    """Look up who has the digests that were matched, and add what the caller may see to the hits of the queries.
+
+    `looked_up`: digests of one query's hash that need no second look; those of this time are added.
+    """
+    reached: defaultdict[bytes, list[tuple[int, int, bytes, bool]]] = defaultdict(list)
+    width = matches.digests.shape[1]
+    matched = matches.digests.tobytes()
+    lims, distances, tripped = matches.lims.tolist(), matches.distances.tolist(), matches.tripped.tolist()
+    for r, query_digest in enumerate(digests):
+        for k in range(lims[r], lims[r + 1]):
+            digest = matched[k * width : (k + 1) * width]
+            if looked_up is None or digest not in looked_up:
+                reached[digest].append((askers[r], distances[k], query_digest, tripped[k]))
+    if looked_up is not None:
+        looked_up.update(reached)
+    for entry_hit in view.store.hits_by_digests(algorithm, reached):
+        hash_set, is_visible, is_disclosed = view.of(entry_hit.hash_set)
+        if not (is_visible or is_disclosed):
+            continue
+        for asker, distance, query_digest, is_tripped in reached[entry_hit.digest]:
+            if not is_visible:
+                hits[asker].withheld = True
+            elif is_tripped:
+                hits[asker].tripped = True
+            else:
+                hits[asker].add(Hit(entry_hit, hash_set, algorithm, distance, query_digest))

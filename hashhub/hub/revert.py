@@ -1,0 +1,350 @@
+"""Undoing what one token wrote: what an insider or a stolen token did, in one go, the newest first.
+
+Each event is undone by a write of its own, an event of the operator's with the reason REVERT, so that a run that was cut off is gone on
+with by running it again. What somebody else has changed since stays as it is, and is told. Entries are looked at and moved in sets,
+some ten thousand in a transaction: an import of a million is undone without stopping other writes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+
+from hashhub.hygiene import Code
+from hashhub.model import EntryState, Event, EventKind, RevertedEvent, Review, ReviewKind, now
+from hashhub.store import IdSet, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from hashhub.model import Actor
+    from hashhub.store import Store
+
+REASON: Final = "REVERT"
+_PIECE: Final = 50_000  # entries moved in one transaction
+_WITHDRAWALS: Final = frozenset({EventKind.ENTRIES_WITHDRAWN, EventKind.WITHDRAWAL_ASKED})
+_PUT_BACK: Final = frozenset(
+    {
+        EventKind.CONTRIBUTOR_UPDATED,
+        EventKind.CONTRIBUTOR_RETIRED,
+        EventKind.OBJECTIONS_ACCEPTED,
+        EventKind.GROUP_UPDATED,
+        EventKind.GROUP_DELETED,
+        EventKind.HASH_SET_UPDATED,
+        EventKind.HASH_SET_ACCEPTED,
+        EventKind.TERMS_CHANGED,
+        EventKind.TOKEN_UPDATED,
+    }
+)
+_FINAL: Final = {
+    EventKind.ENTRY_ERASED: "what was erased cannot be brought back; have the item contributed again",
+    EventKind.EVENT_REDACTED: "what was erased cannot be brought back",
+    EventKind.TOKEN_DELETED: "the secret of a deleted token is gone; create another token",
+    EventKind.TOKEN_ROTATED: "secrets cannot be brought back; rotate the token again, or delete it",
+    EventKind.HISTORY_MENDED: "that the history was mended stays on record",
+    EventKind.ACTOR_REVERTED: "what it undid is listed event by event",
+}
+_CODE: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
+
+
+class Revert:
+    """One run, or with `dry` its preview, which keeps account of what the undoing of newer events would have done."""
+
+    def __init__(self, store: Store, by: Actor, *, dry: bool) -> None:
+        self._store = store
+        self._by = by
+        self._dry = dry
+        self._ours: list[int] = []
+        self._seen = 0
+        self._moved: dict[int, int] = {}  # in a preview: entry id to the code of the state that it would be in
+        self._contents: dict[str, dict[str, Any]] = {}  # in a preview: resources as they would be
+
+    def undo(self, actor: str, since: datetime, *, withdrawals_only: bool, comment: str) -> list[RevertedEvent]:
+        """Undo the token's events since a time, and say what became of each."""
+        outcomes: list[RevertedEvent] = []
+        for event in self._events(actor, since):
+            if withdrawals_only and event.kind not in _WITHDRAWALS:
+                continue
+            self._learn(actor, since)
+            outcomes.append(self._undo(event))
+        if not self._dry and any(outcome.reverted for outcome in outcomes):
+            self._store.note(
+                EventKind.ACTOR_REVERTED,
+                subject=f"tokens/{actor}",
+                comment=comment,
+                facts={
+                    "since": since.isoformat(),
+                    "events": sum(outcome.reverted for outcome in outcomes),
+                    "entries": sum(outcome.entry_count for outcome in outcomes),
+                },
+                by=self._by,
+            )
+        return outcomes
+
+    def _learn(self, actor: str, since: datetime) -> None:
+        """Learn which revisions are the token's own or a revert's: what they changed is no reason to leave something as it is."""
+        for revision, who, reason in self._store.events_since(round(since.timestamp() * 1000), self._seen):
+            self._seen = revision
+            if who == actor or reason == REASON:
+                self._ours.append(revision)
+
+    def _events(self, actor: str, since: datetime) -> Iterator[Event]:
+        before = 0
+        # Read as a whole first: undoing writes events, too.
+        found: list[Event] = []
+        while page := self._store.list_events(actor=actor, since=since, before_revision=before, limit=1000):
+            found += page
+            before = page[-1].revision
+        yield from found
+
+    def _undo(self, event: Event) -> RevertedEvent:
+        count = 0
+        if event.kind in _FINAL:
+            outcome, reverted = _FINAL[event.kind], False
+        elif event.kind in _PUT_BACK:
+            outcome, reverted = self._put_back(event)
+        else:
+            match event.kind:
+                case EventKind.ENTRIES_WITHDRAWN | EventKind.ENTRIES_EXPIRED | EventKind.WITHDRAWAL_ASKED:
+                    outcome, reverted, count = self._withdrawal(event)
+                case EventKind.IMPORT_COMMITTED:
+                    outcome, reverted, count = self._import(event)
+                case EventKind.ENTRIES_RESTORED:
+                    outcome, reverted, count = self._restoring(event)
+                case EventKind.ENTRIES_QUARANTINED:
+                    outcome, reverted, count = self._quarantine(event)
+                case EventKind.ENTRIES_RELEASED:
+                    outcome, reverted, count = self._release(event)
+                case EventKind.ENTRIES_REVIEWED:
+                    outcome, reverted = self._reviews(event)
+                case EventKind.CONTRIBUTOR_CREATED:
+                    outcome, reverted = self._end(event, {"retire_time": _text(now())}, "the contributor is retired")
+                case EventKind.GROUP_CREATED:
+                    outcome, reverted = self._end(event, {"members": []}, "the group admits nobody any more")
+                case EventKind.TOKEN_CREATED:
+                    outcome, reverted = self._token(event)
+                case EventKind.HASH_SET_CREATED:
+                    outcome, reverted = self._hash_set(event)
+                case _:
+                    outcome, reverted = "an event of this kind cannot be undone", False
+        return RevertedEvent(event=event, outcome=outcome, reverted=reverted, entry_count=count)
+
+    # Entries
+
+    def _withdrawal(self, event: Event) -> tuple[str, bool, int]:
+        if event.kind is EventKind.WITHDRAWAL_ASKED:
+            entry = self._entry_of(event)
+            if entry.withdrawal is None or not entry.withdrawal.pending or entry.withdrawal.revision != event.revision:
+                return "the request does not stand any more", False, 0
+            if not self._dry:
+                self._store.restore_entries([entry.id], by=self._by, reason=REASON)
+            return "the request is taken back", True, 1
+        restored, left = self._restore(
+            ids for kind, ids in self._store.changes_at(event.revision) if kind == "WITHDRAW"
+        )
+        return self._said("restored", restored, left)
+
+    def _import(self, event: Event) -> tuple[str, bool, int]:
+        changes = self._store.changes_at(event.revision)
+        entries = (ids for kind, ids in changes if kind == "UPSERT")
+        withdrawn, left = self._withdraw(entries, Code.REVERTED, None)
+        restored, also_left = self._restore(ids for kind, ids in changes if kind == "WITHDRAW")
+        aside = sum(self._set_aside(r) for r in self._store.reviews_at(event.revision))
+        what = f"withdrawn, {restored} that it had ended restored"
+        if aside:
+            what += f", {aside} reviews set aside"
+        outcome, reverted, _ = self._said(what, withdrawn, left + also_left, or_else=restored + aside)
+        return outcome, reverted, withdrawn + restored
+
+    def _restoring(self, event: Event) -> tuple[str, bool, int]:
+        changes = [ids for kind, ids in self._store.changes_at(event.revision) if kind in {"UPSERT", "REVIEWED"}]
+        if not changes:
+            return "a request for a withdrawal was taken back; make it again if it was right", False, 0
+        withdrawn, left = self._withdraw(changes, Code.WITHDRAWN_BY_OPERATOR, Origin.OPERATOR)
+        return self._said("withdrawn again, for an operator to restore", withdrawn, left)
+
+    def _quarantine(self, event: Event) -> tuple[str, bool, int]:
+        entry = self._entry_of(event)
+        if event.facts.get("was") != EntryState.ACTIVE:
+            return "it waited in quarantine before; look at it and release it", False, 0
+        if self._state(entry.id, entry.state) is not EntryState.QUARANTINED or not self._is_ours(entry.update_revision):
+            return "it was moved since", False, 0
+        if self._dry:
+            self._moved[entry.id] = _CODE[EntryState.ACTIVE]
+        else:
+            self._store.release_entry(entry.id, by=self._by, reason=REASON)
+        return "released", True, 1
+
+    def _release(self, event: Event) -> tuple[str, bool, int]:
+        entry = self._entry_of(event)
+        if self._state(entry.id, entry.state) is not EntryState.ACTIVE or not self._is_ours(entry.update_revision):
+            return "it was moved since", False, 0
+        if self._dry:
+            self._moved[entry.id] = _CODE[EntryState.QUARANTINED]
+        else:
+            self._store.quarantine_entry(entry.id, by=self._by, reason=REASON)
+        restored, left = self._restore(
+            ids for kind, ids in self._store.changes_at(event.revision) if kind == "WITHDRAW"
+        )
+        outcome, _, _ = self._said("in quarantine again", 1, left)
+        return outcome + (f"; {restored} that it had replaced restored" if restored else ""), True, 1 + restored
+
+    def _restore(self, sets: Iterable[IdSet]) -> tuple[int, int]:
+        """Restore those that nobody has moved since; return how many, and how many others stay as they are."""
+        done = left = 0
+        for chosen, others in self._standing(sets, {EntryState.WITHDRAWN}):
+            left += others
+            if self._dry:
+                self._moved.update(dict.fromkeys(chosen, _CODE[EntryState.ACTIVE]))
+                done += len(chosen)
+            elif chosen:
+                restored = self._store.restore_entries(
+                    chosen, by=self._by, subject=self._set_of(chosen[0]), reason=REASON
+                )
+                done += len(restored)
+                left += len(chosen) - len(restored)
+        return done, left
+
+    def _withdraw(self, sets: Iterable[IdSet], code: str, origin: Origin | None) -> tuple[int, int]:
+        """Withdraw those that nobody has moved since; return how many, and how many others stay as they are."""
+        done = left = 0
+        for chosen, others in self._standing(sets, {EntryState.ACTIVE, EntryState.QUARANTINED}):
+            left += others
+            done += len(chosen)
+            if self._dry:
+                self._moved.update(dict.fromkeys(chosen, _CODE[EntryState.WITHDRAWN]))
+            elif chosen:
+                self._store.withdraw_entries(
+                    chosen, code, by=self._by, subject=self._set_of(chosen[0]), reason=REASON, origin=origin
+                )
+        return done, left
+
+    def _standing(self, sets: Iterable[IdSet], states: set[EntryState]) -> Iterator[tuple[list[int], int]]:
+        """Yield, piece by piece, the entries in one of the states that only the token or a revert has moved; and how many others moved."""
+        codes = np.array([_CODE[state] for state in states])
+        for ids in sets:
+            for ids_, now_in, revisions in self._store.standings(ids):
+                if self._moved:
+                    now_in = np.array(  # noqa: PLW2901 - the preview's view of the same column
+                        [self._moved.get(i, code) for i, code in zip(ids_.tolist(), now_in.tolist(), strict=True)],
+                        np.int64,
+                    )
+                is_there = np.isin(now_in, codes)
+                is_ours = np.isin(revisions, self._ours)
+                yield ids_[is_there & is_ours].tolist(), int((is_there & ~is_ours).sum())
+
+    def _said(self, what: str, count: int, left: int, *, or_else: int = 0) -> tuple[str, bool, int]:
+        if not count and not or_else:
+            why = f"{left} entries were changed by others since" if left else "nothing of it stands any more"
+            return why, False, 0
+        rest = f"; {left} were changed by others since, or replaced, and stay as they are" if left else ""
+        return f"{count} entries {what}{rest}", True, count
+
+    def _entry_of(self, event: Event) -> Any:
+        entry_id = int(event.subject.rpartition("/")[2])
+        return self._store.get_entries([entry_id])[entry_id]
+
+    def _state(self, entry_id: int, state: EntryState) -> EntryState:
+        code = self._moved.get(entry_id)
+        return state if code is None else next(s for s, c in _CODE.items() if c == code)
+
+    def _is_ours(self, revision: int) -> bool:
+        return revision in self._ours
+
+    def _set_of(self, entry_id: int) -> str:
+        entry = self._store.get_entries([entry_id])[entry_id]
+        return f"hash-sets/{entry.contributor}/{entry.hash_set}"
+
+    # Reviews and resources
+
+    def _reviews(self, event: Event) -> tuple[str, bool]:
+        done = [self._set_aside(r) for r in self._store.reviews_at(event.revision)]
+        if any(done):
+            return "the review is set aside", True
+        return "the review was set aside before", False
+
+    def _set_aside(self, review: Review) -> bool:
+        """Set a review aside unless one that weighs does so already; return whether it was done."""
+        about = self._store.reviews_of([review.entry_id]).get(review.entry_id, [])
+        aside = {r.sets_aside for r in about if r.sets_aside}
+        if any(r.sets_aside == review.id and r.id not in aside for r in about):
+            return False
+        if not self._dry:
+            made = Review(
+                id=0,
+                entry_id=review.entry_id,
+                author=self._by.contributor,
+                kind=ReviewKind.SET_ASIDE,
+                comment=f"revert of revision {review.revision}",
+                actor=self._by.name,
+                role=self._by.role,
+                sets_aside=review.id,
+            )
+            self._store.add_review(made, by=self._by)
+        return True
+
+    def _put_back(self, event: Event) -> tuple[str, bool]:
+        undo = self._store.undo_of(event.revision)
+        if undo is None or undo.get("before") is None:
+            return "what stood before is not on record any more", False
+        before = msgspec.json.decode(undo["before"])
+        after = None if undo.get("after") is None else msgspec.json.decode(undo["after"])
+        why = self._replace(event, after, before)
+        return (f"left as it is: {why}", False) if why else ("what stood before is put back", True)
+
+    def _end(self, event: Event, fields: dict[str, Any], outcome: str) -> tuple[str, bool]:
+        """Take the effect from a resource that was made, which cannot be deleted."""
+        undo = self._store.undo_of(event.revision)
+        if undo is None or undo.get("after") is None:
+            return "what it was made as is not on record any more", False
+        made = msgspec.json.decode(undo["after"])
+        why = self._replace(event, made, made | fields)
+        return (f"left as it is: {why}", False) if why else (outcome, True)
+
+    def _replace(self, event: Event, after: dict[str, Any] | None, before: dict[str, Any]) -> str:
+        if self._dry:
+            held = self._contents.get(event.subject)
+            if held is not None and after is not None:  # a newer event of this run would have put something back
+                fields = {f for f in {*before, *after} if before.get(f) != after.get(f)}
+                changed = sorted(f for f in fields if held.get(f) != after.get(f))
+                if changed:
+                    return f"{', '.join(changed)} was changed since"
+                self._contents[event.subject] = {**held, **{f: before.get(f) for f in fields}}
+                return ""
+            self._contents[event.subject] = before
+        kind = {
+            EventKind.CONTRIBUTOR_CREATED: EventKind.CONTRIBUTOR_RETIRED,
+            EventKind.GROUP_CREATED: EventKind.GROUP_UPDATED,
+            EventKind.GROUP_DELETED: EventKind.GROUP_CREATED,
+            EventKind.TOKEN_CREATED: EventKind.TOKEN_UPDATED,
+        }.get(event.kind, event.kind)
+        return self._store.put_back(event.subject, after, before, kind=kind, by=self._by, dry=self._dry)
+
+    def _token(self, event: Event) -> tuple[str, bool]:
+        name = event.subject.removeprefix("tokens/")
+        token = next((t for t in self._store.list_tokens() if t.name == name), None)
+        if token is None:
+            return "the token was deleted before", False
+        is_named = any(event.subject in x.marking.recipients for x in self._store.hash_sets().values())
+        if is_named:
+            content = msgspec.to_builtins(token)
+            why = self._replace(event, content, content | {"expire_time": _text(now())})
+            return (f"left as it is: {why}", False) if why else ("the token, which terms name, is expired", True)
+        if not self._dry:
+            self._store.delete_token(name, by=self._by)
+        return "the token is deleted", True
+
+    def _hash_set(self, event: Event) -> tuple[str, bool]:
+        contributor, _, hash_set = event.subject.removeprefix("hash-sets/").partition("/")
+        ids = self._store.active_ids(contributor, hash_set, states=(EntryState.ACTIVE, EntryState.QUARANTINED))
+        standing = sum(1 for i in ids.tolist() if self._moved.get(i) != _CODE[EntryState.WITHDRAWN])
+        if standing:
+            return f"{standing} entries of others' imports stand in it; withdraw them, or change its terms", False
+        return "nothing stands in it any more", True
+
+
+def _text(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,143 @@
+"""Reviews: append-only statements about entries, by others than their contributor, and what the operator sets aside."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hashhub.errors import InvalidArgument, NotFound
+from hashhub.hub import access
+from hashhub.hub.intake import same_item
+from hashhub.model import Entry, EntryState, Principal, Review, ReviewKind, Role, now
+from hashhub.store import OBJECTIONS
+
+if TYPE_CHECKING:
+    from hashhub.store import Store
+
+OBJECTIONS_A_DAY: Final = 100
+"""How many objections against others' entries weigh by themselves; those beyond wait for the operator's acceptance."""
+
+
+class Reviews:
+    """Append-only statements about entries, by others than their contributor.
+
+    What is said of an entry is said of its contributor's statement on that item: it counts for the entries by which the contributor
+    states the item again, in the same hash set, be it as a newer statement or after a withdrawal.
+    """
+
+    def __init__(self, store: Store) -> None:
+        """Keep the store."""
+        self._store = store
+
+    def create(
+        self,
+        principal: Principal,
+        contributor: str,
+        hash_set: str,
+        entry_id: int,
+        kind: ReviewKind,
+        comment: str = "",
+        *,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> Review:
+        """Add a review; its author is the caller's contributor. Raises NotFound, also for an entry whose terms hide it from the caller.
+
+        A contributor's objections beyond OBJECTIONS_A_DAY await the operator's acceptance.
+        """
+        access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR)
+        if kind is ReviewKind.SET_ASIDE:
+            raise InvalidArgument.field("review.kind", "is made by setting a review aside", "NOT_ALLOWED")
+        entry = self._visible(principal, contributor, hash_set, entry_id)
+        review = self._of(principal, entry_id, kind, comment)
+        if validate_only:
+            return review
+        # The entry may have been replaced since the author was shown it.
+        newer = [e.id for e in same_item(self._store, entry)] if entry.state is EntryState.WITHDRAWN else []
+        return self._store.add_review(
+            review,
+            also=newer,
+            daily=None if principal.role is Role.OPERATOR else OBJECTIONS_A_DAY,
+            by=access.actor(principal),
+            request_id=request_id,
+        )
+
+    def set_aside(
+        self,
+        principal: Principal,
+        contributor: str,
+        hash_set: str,
+        entry_id: int,
+        review_id: int,
+        comment: str,
+        *,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> Review:
+        """Let an objection weigh no more: a statement of the operator's, with a reason, beside the objection, which stays on record.
+
+        Raises NotFound when no such review counts for the entry; InvalidArgument when it is no objection, or no reason is given.
+        """
+        access.allow(principal, Role.OPERATOR)
+        if not comment.strip():
+            raise InvalidArgument.field("comment", "must say why the objection weighs no more", "REQUIRED")
+        self._visible(principal, contributor, hash_set, entry_id)
+        reviews = self._store.reviews_of([entry_id]).get(entry_id, [])
+        target = next((r for r in reviews if r.id == review_id), None)
+        if target is None:
+            name = f"{contributor}/{hash_set}/{entry_id}/{review_id}"
+            raise NotFound(f"there is no review {name[:150]!r}", kind="Review", name=name)
+        if target.kind not in OBJECTIONS:
+            raise InvalidArgument.field(
+                "name", f"only an objection can be set aside, this review is {target.kind}", "NOT_ALLOWED"
+            )
+        review = msgspec.structs.replace(
+            self._of(principal, entry_id, ReviewKind.SET_ASIDE, comment), sets_aside=review_id
+        )
+        if validate_only:
+            return review
+        return self._store.add_review(review, by=access.actor(principal), request_id=request_id)
+
+    def list(
+        self, principal: Principal, contributor: str, hash_set: str, entry_id: int, page_size: int, after: int
+    ) -> tuple[list[Review], int]:
+        """Return an entry's reviews after id `after`, oldest first, and where to go on (0: no more).
+
+        Who belongs to another contributor than the author learns the author, not the token.
+        """
+        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+        self._visible(principal, contributor, hash_set, entry_id)
+        found = self._store.list_reviews(entry_id, page_size + 1, after)
+        page = [disclosed_review(principal, r) for r in found[:page_size]]
+        return page, found[page_size - 1].id if len(found) > page_size else 0
+
+    def _of(self, principal: Principal, entry_id: int, kind: ReviewKind, comment: str) -> Review:
+        return Review(
+            id=0,
+            entry_id=entry_id,
+            author=principal.contributor,
+            kind=kind,
+            comment=comment,
+            actor=principal.name,
+            role=principal.role,
+            create_time=now(),
+        )
+
+    def _visible(self, principal: Principal, contributor: str, hash_set: str, entry_id: int) -> Entry:
+        """Return the entry. Raises NotFound, in the same words whether it does not exist or the caller may not know of it."""
+        visible = access.sight(principal, self._store.registry(), access.WayOut.ANSWER).visible
+        with suppress(NotFound):
+            entry = self._store.get_entry(contributor, hash_set, entry_id)
+            if f"{contributor}/{hash_set}" in visible:
+                return entry
+        name = f"{contributor}/{hash_set}/{entry_id}"
+        raise NotFound(f"there is no entry {name[:150]!r} that this token may see", kind="Entry", name=name)
+
+
+def disclosed_review(principal: Principal, review: Review) -> Review:
+    """Return the review as the principal may read it: only operators, auditors and its own contributor learn which token wrote it."""
+    if principal.role in {Role.OPERATOR, Role.AUDITOR} or principal.contributor == review.author.partition("/")[0]:
+        return review
+    return msgspec.structs.replace(review, actor="")

@@ -1,0 +1,127 @@
+"""The fields of an item, each defined once: the wire, hygiene, intake and the store's packed columns follow from this table.
+
+A new field stands in `model.Record` (name, type, default), in `model.Entry` if the hub keeps it, and in the messages Record and Entry of
+the contract. All else follows from its type, but for what `_WIRE_NAMES`, `_MAXIMA`, `_ENTRY_PATHS` and `_NOT_COMPARED` say here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from hashhub.model import NO_FLAGS, Entry, Flags, Record
+
+
+class Kind(StrEnum):
+    """What a field holds. Each kind has a value that says nothing: the empty text, no texts, None, NO_FLAGS."""
+
+    TEXT = "TEXT"
+    TEXTS = "TEXTS"
+    NUMBER = "NUMBER"
+    TIME = "TIME"
+    FLAGS = "FLAGS"
+
+
+class Field(NamedTuple):
+    """One field of an item.
+
+    `wire`: its name in messages. `maximum`: of a number, inclusive; the smallest is 0. `entry_path`: where an Entry has it, or empty.
+    `is_compared`: two statements that differ in it are not identical. `is_packed`: the store keeps it in the column `details`.
+    """
+
+    name: str
+    kind: Kind
+    type: Any
+    default: Any
+    wire: str
+    maximum: int
+    entry_path: str
+    is_compared: bool
+    is_packed: bool
+
+
+# What a record has beside its item's fields: where it stands, what it asks for, its hashes, and what others say of it.
+_STRUCTURE: Final = frozenset({"position", "hashes", "faults", "action", "reviews"})
+_KINDS: Final[dict[Any, Kind]] = {
+    str: Kind.TEXT,
+    tuple[str, ...]: Kind.TEXTS,
+    int | None: Kind.NUMBER,
+    datetime | None: Kind.TIME,
+    Flags: Kind.FLAGS,
+}
+_WIRE_NAMES: Final = {"media_size": "media_size_bytes"}
+_MAXIMA: Final = {"quality": 100}  # of PDQ
+_MAX_INTEGER: Final = 2**63 - 1  # what both databases keep
+_ENTRY_PATHS: Final = {"member": "provenance.member"}
+# A new time stamp on the same words is no new statement. `value` is compared by its meaning (hub.intake).
+_NOT_COMPARED: Final = frozenset({"source_time", "value"})
+_COLUMNS: Final = frozenset({"external_id", "flags", "expire_time"})  # have a column of their own in the store
+
+
+def _field(given: msgspec.structs.FieldInfo) -> Field:
+    name = given.name
+    entry_path = _ENTRY_PATHS.get(name, name if name in Entry.__struct_fields__ else "")
+    return Field(
+        name=name,
+        kind=_KINDS[given.type],
+        type=given.type,
+        default=given.default,
+        wire=_WIRE_NAMES.get(name, name),
+        maximum=_MAXIMA.get(name, _MAX_INTEGER),
+        entry_path=entry_path,
+        is_compared=bool(entry_path) and name not in _NOT_COMPARED,
+        is_packed=bool(entry_path) and name not in _COLUMNS,
+    )
+
+
+FIELDS: Final = tuple(_field(f) for f in msgspec.structs.fields(Record) if f.name not in _STRUCTURE)
+KEPT: Final = tuple(f for f in FIELDS if f.entry_path)
+PACKED: Final = tuple(f for f in FIELDS if f.is_packed)  # in this order in the store: a new one comes last
+
+_COMPARED: Final = tuple(f for f in KEPT if f.is_compared)
+_stated_by_record: Final = attrgetter(*(f.name for f in _COMPARED))
+_stated_by_entry: Final = attrgetter(*(f.entry_path for f in _COMPARED))
+
+
+def of_kind(*kinds: Kind) -> tuple[Field, ...]:
+    """Return the fields of these kinds."""
+    return tuple(f for f in FIELDS if f.kind in kinds)
+
+
+def states_the_same(entry: Entry, record: Record) -> bool:
+    """Whether an entry and a record have the same hashes and the same in every field but `value`, which only a scheme can compare."""
+    return _stated_by_entry(entry) == _stated_by_record(record) and set(entry.hashes) == set(record.hashes)
+
+
+def union(records: Sequence[Record]) -> Record:
+    """Return the first record with what the others add; where several state a field, the first one's word stands."""
+    first = records[0]
+    merged = {f.name: _merged(f, [getattr(r, f.name) for r in records]) for f in FIELDS}
+    return msgspec.structs.replace(
+        first,
+        hashes=tuple(dict.fromkeys(h for r in records for h in r.hashes)),
+        reviews=tuple(dict.fromkeys(v for r in records for v in r.reviews)),
+        **merged,
+    )
+
+
+def _merged(f: Field, values: list[Any]) -> Any:
+    if f.kind is Kind.TEXTS:
+        return tuple(dict.fromkeys(text for texts in values for text in texts))
+    if f.kind is Kind.FLAGS:
+        if all(v == NO_FLAGS for v in values[1:]):
+            return values[0]
+        names = Flags.__struct_fields__
+        return Flags(**{n: next((x for v in values if (x := getattr(v, n)) is not None), None) for n in names})
+    return next((v for v in values if v != f.default), f.default)
+
+
+def stored_time(time: datetime) -> datetime:
+    """Return a time that has an offset in UTC and to the millisecond, as the store keeps it."""
+    time = time.astimezone(UTC)
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)

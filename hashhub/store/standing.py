@@ -1,0 +1,654 @@
+"""What moves entries after their import: withdrawal by hand and its undoing, quarantine and release, expiry, erasure.
+
+    ACTIVE ──quarantine──> QUARANTINED ──release──> ACTIVE
+       └──────withdraw──────────┴──> WITHDRAWN ──restore──> what it was before (kept behind the entry's reasons, see packing)
+
+A withdrawal by hand and an operator's quarantine write a hold, so that no list undoes them. Each call is one transaction and one event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
+
+from hashhub.errors import Conflict, FailedPrecondition, Reason
+from hashhub.model import SYSTEM, Actor, Entry, EntryState, EventKind, Role, Withdrawal, WithdrawalReason, now
+from hashhub.store import schema as s
+from hashhub.store.entries import (
+    ACTIVE,
+    ENTRY_SQL,
+    PAGE,
+    PENDING,
+    REVIEWED,
+    ROLE_OF_CODE,
+    STAGED_AROUND,
+    STATE_OF_CODE,
+    UPSERT,
+    WITHDRAW,
+    WITHDRAWN,
+    Entries,
+    no_entry,
+    note_loss,
+)
+from hashhub.store.events import append_event
+from hashhub.store.holds import Origin, lift_holds, put_holds, traces_of
+from hashhub.store.idset import IdSet
+from hashhub.store.packing import pack_reasons, reasons_before, replace_reasons, unpack_hashes, unpack_reasons
+from hashhub.store.requests import Request
+from hashhub.store.staging import runs
+
+QUARANTINED: Final = s.ENTRY_STATES[EntryState.QUARANTINED]
+UNCLASSIFIED: Final = "UNCLASSIFIED"
+ERASED: Final = "ERASED"
+_DAY: Final = timedelta(days=1)
+_PERSON_SHOWN: Final = s.WITHDRAWAL_REASONS[WithdrawalReason.REQUESTED_BY_PERSON_SHOWN]
+# A later withdrawal of what is withdrawn already counts if it holds more firmly.
+_FIRMNESS: Final = {"": 0, Origin.SOURCE: 1, Origin.CONTRIBUTOR: 2, Origin.PERSON_SHOWN: 3, Origin.OPERATOR: 3}
+
+
+class DailyLimit(NamedTuple):
+    """How many entries of a hash set may be withdrawn by hand in a day without a second person: `entries`, and `share` of the set."""
+
+    entries: int
+    share: float
+
+
+class _Row(NamedTuple):
+    """What moving an entry depends on."""
+
+    hash_set: int
+    state: int
+    reasons: str | None
+
+
+class Standing(Entries):
+    """The part of the Store that moves entries by hand or by time."""
+
+    def withdraw_entry(
+        self,
+        entry_id: int,
+        asked: Withdrawal,
+        *,
+        origin: Origin,
+        code: str,
+        limit: DailyLimit | None,
+        by: Actor,
+        request_id: str = "",
+    ) -> Entry:
+        """Withdraw a visible entry by hand, with a hold of this origin, or note that it was asked for; return it as it is then.
+
+        Beyond `limit` (None: there is none) it stays as it is, with the remark WITHDRAWAL_PENDING, until somebody else than who asked
+        withdraws it too: an operator, or another token of the contributor. What is withdrawn already stays as it is, unless the new
+        hold is firmer than the one before. `code` becomes the entry's reason.
+
+        Raises NotFound; FailedPrecondition (ENTRY_WITHDRAWN) when a newer statement has taken the entry's place.
+        """
+        request = Request(request_id, "withdraw_entry", (entry_id, asked.reason, asked.comment), by.name)
+        with self._db.write() as c:
+            self._db.lock(c)
+            if (first := request.replayed(c, Entry)) is not None:
+                return first
+            row = self._row(c, entry_id)
+            pending = self._pending(c, entry_id)
+            if row.state == WITHDRAWN:
+                self._refuse_if_replaced(c, entry_id, "withdraw that one")
+                if _FIRMNESS[origin] > _FIRMNESS[self._held(c, entry_id)]:
+                    self._effect(c, entry_id, row, asked, origin, code, by)
+            elif pending is not None and pending.actor != by.name:
+                # What is carried out is what was asked for; that somebody agreed is in the event.
+                agreed = msgspec.structs.replace(pending, pending=False)
+                stricter = asked.reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
+                self._effect(
+                    c,
+                    entry_id,
+                    row,
+                    asked if stricter else agreed,
+                    origin if stricter else Origin.CONTRIBUTOR,
+                    code if stricter else "WITHDRAWN_BY_CONTRIBUTOR",
+                    by,
+                    agreed_to=pending.actor,
+                    comment=asked.comment,
+                )
+            elif limit is None or not self._is_beyond(c, row.hash_set, limit):
+                self._effect(c, entry_id, row, asked, origin, code, by)
+            elif pending is None:
+                self._ask(c, entry_id, row, asked, by)
+            return request.remember(c, self._read(c, entry_id))
+
+    def restore_entries(
+        self,
+        ids: Iterable[int],
+        *,
+        by: Actor,
+        subject: str = "",
+        reason: str = "",
+        comment: str = "",
+        lift: Sequence[int] = (),
+        request_id: str = "",
+    ) -> list[int]:
+        """Take withdrawals and requests for one back, all at one revision; return the ids of the entries that this changed.
+
+        Each is what it was before, its hold is lifted, and an expiry that has passed is cleared. `lift`: further holds about the same
+        items. Entries that stand, were erased or were replaced by one that stands stay as they are.
+        """
+        wanted = sorted(set(ids))
+        request = Request(request_id, "restore_entries", (wanted, comment), by.name)
+        with self._db.write() as c:
+            self._db.lock(c)
+            if (first := request.replayed(c, list[int])) is not None:
+                return first
+            replaced = self._replaced(c, wanted)
+            rows = [
+                (row[0], row[1], row[2])
+                for row in self._by_keys(
+                    f"SELECT e.id, e.state, e.reasons FROM entry e WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})",  # noqa: S608 - our own text
+                    "int8",
+                    (),
+                    [i for i in wanted if i not in replaced],
+                    c,
+                )
+            ]
+            asked = [row[0] for row in rows if row[1] != WITHDRAWN and PENDING in unpack_reasons(row[2])]
+            gone = [row for row in rows if row[1] == WITHDRAWN and unpack_reasons(row[2]) != (ERASED,)]
+            changed = sorted([*asked, *(row[0] for row in gone)])
+            if not changed:
+                return request.remember(c, [])
+            revision = append_event(
+                c,
+                by,
+                EventKind.ENTRIES_RESTORED,
+                subject=self._subject(c, changed[0]) if len(changed) == 1 else subject,
+                reason=reason or ("REQUEST_TAKEN_BACK" if not gone else ""),
+                facts={"entries": len(changed)},
+                details={"comment": comment},
+            )
+            for row in rows:
+                if row[0] in set(asked):
+                    self._set_reasons(c, row[0], _without_pending(row[2]))
+            self._stand_again(c, gone, revision)
+            self._delete(c, s.withdrawal, changed)
+            lift_holds(c, self._db, [*changed, *lift])
+            return request.remember(c, changed)
+
+    def quarantine_entry(
+        self,
+        entry_id: int,
+        *,
+        by: Actor,
+        code: str = "QUARANTINED_BY_OPERATOR",
+        reason: str = "",
+        request_id: str = "",
+    ) -> Entry:
+        """Keep a visible entry, and what its contributor states about the item next, from matching; return it. `code` becomes its reason.
+
+        One that waits in quarantine for another reason is held there from now on. Raises NotFound; Conflict when it is WITHDRAWN.
+        """
+        request = Request(request_id, "quarantine_entry", (entry_id, reason), by.name)
+        with self._db.write() as c:
+            self._db.lock(c)
+            if (first := request.replayed(c, Entry)) is not None:
+                return first
+            row = self._row(c, entry_id)
+            if row.state == WITHDRAWN:
+                raise _moved(entry_id, row, EntryState.ACTIVE)
+            if row.state != QUARANTINED or not self._held(c, entry_id):
+                revision = append_event(
+                    c,
+                    by,
+                    EventKind.ENTRIES_QUARANTINED,
+                    subject=self._subject(c, entry_id),
+                    reason=reason,
+                    facts={"was": str(STATE_OF_CODE[row.state])},
+                )
+                if row.state == ACTIVE:
+                    # Nobody has said what an undecided item is by putting it into quarantine.
+                    undecided = (UNCLASSIFIED,) if UNCLASSIFIED in unpack_reasons(row.reasons) else ()
+                    self._push_state(c, [(entry_id, entry_id)], QUARANTINED, (code, *undecided), revision)
+                    self._add_changes(c, revision, [(WITHDRAW, IdSet(entry_id, entry_id), 0)])
+                put_holds(c, self._db, [entry_id], Origin.OPERATOR, EntryState.QUARANTINED, revision)
+            return request.remember(c, self._read(c, entry_id))
+
+    def release_entry(
+        self,
+        entry_id: int,
+        *,
+        supersede: Sequence[int] = (),
+        lift: Sequence[int] = (),
+        by: Actor,
+        reason: str = "",
+        request_id: str = "",
+    ) -> Entry:
+        """Let a quarantined entry match, and return it; what holds it there is lifted, and the holds `lift` about the same item.
+
+        What was no claim of harm is none afterwards: the remark UNCLASSIFIED stays, and so do those that it had before the quarantine. At
+        the same revision the entries `supersede` of its hash set, about the same item, are withdrawn with the reason SUPERSEDED, and
+        their reviews count for this one too. Raises NotFound; Conflict when it is WITHDRAWN.
+        """
+        request = Request(request_id, "release_entry", (entry_id, reason), by.name)
+        with self._db.write() as c:
+            self._db.lock(c)
+            if (first := request.replayed(c, Entry)) is not None:
+                return first
+            row = self._row(c, entry_id)
+            if row.state == WITHDRAWN:
+                raise _moved(entry_id, row, EntryState.QUARANTINED)
+            if row.state == QUARANTINED:
+                why = unpack_reasons(row.reasons)
+                revision = append_event(
+                    c,
+                    by,
+                    EventKind.ENTRIES_RELEASED,
+                    subject=self._subject(c, entry_id),
+                    reason=reason,
+                    facts={"was": why},
+                )
+                state, remarks = reasons_before(row.reasons)
+                kept = unpack_reasons(remarks) if state == ACTIVE else ()
+                if UNCLASSIFIED in why and UNCLASSIFIED not in kept:
+                    kept = (UNCLASSIFIED, *kept)
+                if PENDING not in kept and self._pending(c, entry_id) is not None:
+                    kept = (*kept, PENDING)
+                c.execute(
+                    sa.update(s.entry)
+                    .where(s.entry.c.id == entry_id)
+                    .values(state=ACTIVE, reasons=pack_reasons(kept), update_revision=revision)
+                )
+                self._add_changes(c, revision, [(UPSERT, IdSet(entry_id, entry_id), 0)])
+                states = self._visible_states(c, sorted(supersede))
+                overtaken = [i for i in sorted(supersede) if states.get(i, WITHDRAWN) != WITHDRAWN]
+                self._withdraw(c, overtaken, "SUPERSEDED", revision, 0)
+                pairs = np.array([(i, entry_id) for i in supersede], np.int64).reshape(-1, 2)
+                self._inherit(c, row.hash_set, pairs)
+                self._add_successions(c, pairs, set(overtaken))
+                lift_holds(c, self._db, [entry_id, *lift])
+            return request.remember(c, self._read(c, entry_id))
+
+    def withdraw_entries(
+        self,
+        ids: Iterable[int],
+        code: str,
+        *,
+        by: Actor = SYSTEM,
+        kind: EventKind = EventKind.ENTRIES_WITHDRAWN,
+        reason: str = "",
+        subject: str = "",
+        facts: Mapping[str, str | int | tuple[str, ...]] | None = None,
+        origin: Origin | None = None,
+        withdrawal: Withdrawal | None = None,
+    ) -> int:
+        """Withdraw visible entries, all at one revision, and return that; those WITHDRAWN already stay as they are.
+
+        `code` becomes the entries' reason, and the event's without `reason`. With `origin` they are held, with `withdrawal` it is on record who withdrew them. Raises NotFound when there is no such entry;
+        then none is withdrawn.
+        """
+        wanted = sorted(set(ids))
+        with self._db.write() as c:
+            self._db.lock(c)
+            states = self._visible_states(c, wanted)
+            unknown = [i for i in wanted if i not in states]
+            if unknown:
+                raise no_entry(str(unknown[0]))
+            live = [i for i in wanted if states[i] != WITHDRAWN]
+            if not live:
+                return c.scalar(sa.select(s.metadata.c.revision)) or 0
+            revision = append_event(
+                c,
+                by,
+                kind,
+                subject=self._subject(c, live[0]) if len(live) == 1 and not subject else subject,
+                reason=reason or code,
+                facts={
+                    "entries": len(live),
+                    **({"origin": str(origin)} if origin else {}),
+                    **(facts or {}),
+                },
+            )
+            self._withdraw(c, live, code, revision, 0)
+            note_loss(c, self._sets_of(c, live), revision)
+            if withdrawal is not None:
+                for entry_id in live:
+                    self._put_withdrawal(c, entry_id, self._row(c, entry_id).hash_set, withdrawal, revision)
+            if origin is not None:
+                put_holds(c, self._db, live, origin, EntryState.WITHDRAWN, revision)
+            return revision
+
+    def expire_entries(self, at: datetime) -> int:
+        """Withdraw the visible entries whose time has passed, all at one revision; return how many."""
+        # Spelt out as the partial index has it, so that it serves: it holds no withdrawn entries.
+        sql = self._db.sql(
+            "SELECT e.id FROM entry e WHERE e.expire_time IS NOT NULL AND e.state != 3 AND e.expire_time <= ? "  # noqa: S608 - our own text
+            f"AND NOT EXISTS ({STAGED_AROUND}) ORDER BY e.id LIMIT {PAGE}"
+        )
+        count = 0
+        while rows := self._db.fetch(sql, (s.to_millis(at),)):
+            self.withdraw_entries([row[0] for row in rows], "EXPIRED", kind=EventKind.ENTRIES_EXPIRED)
+            count += len(rows)
+        return count
+
+    def note_expired_terms(self, at: datetime) -> list[str]:
+        """Append an event for each hash set whose terms have run out since the last call; return the sets' names."""
+        expired = {
+            x.name: s.to_millis(x.marking.expire_time)
+            for x in self.hash_sets().values()
+            if x.marking.expire_time is not None and x.marking.expire_time <= at
+        }
+        told: list[str] = []
+        for name, millis in expired.items():
+            subject = f"hash-sets/{name}"
+            with self._db.write() as c:
+                self._db.lock(c)
+                t = s.event
+                last = c.scalar(
+                    sa.select(sa.func.max(t.c.revision)).where(
+                        t.c.subject == subject,
+                        t.c.kind == EventKind.TERMS_EXPIRED,
+                        # One for each time that the terms had: prolonged terms expire again.
+                        t.c.time >= millis,
+                    )
+                )
+                if last is None:
+                    append_event(c, SYSTEM, EventKind.TERMS_EXPIRED, subject=subject, facts={"expire_time": millis})
+                    told.append(name)
+        return told
+
+    def erase_entry(self, entry_id: int, *, secret: bytes, by: Actor, reason: str = "") -> Entry:
+        """Clear everything that an entry says about its item, for ever; return what is left of it.
+
+        It is WITHDRAWN with the reason ERASED, and a hold with keyed traces keeps its contributor's lists from bringing the item back. The
+        comments of its reviews and of its withdrawal go, and the details of events about it alone. Erasing twice is a success.
+        `secret`: `Store.secret`. Raises NotFound.
+        """
+        with self._db.write() as c:
+            self._db.lock(c)
+            row = self._row(c, entry_id)
+            if unpack_reasons(row.reasons) == (ERASED,):
+                return self._read(c, entry_id)
+            subject = self._subject(c, entry_id)
+            stored = c.execute(sa.select(s.entry.c.external_id, s.entry.c.hashes).where(s.entry.c.id == entry_id)).one()
+            hashes = unpack_hashes(stored.hashes)
+            comments = c.execute(sa.select(s.review.c.comment).where(s.review.c.entry == entry_id)).scalars().all()
+            comments += (
+                c.execute(sa.select(s.withdrawal.c.comment).where(s.withdrawal.c.entry == entry_id)).scalars().all()
+            )  # type: ignore[operator]  # lists
+            revision = append_event(
+                c,
+                by,
+                EventKind.ENTRY_ERASED,
+                subject=subject,
+                reason=reason,
+            )
+            # Also of one that was withdrawn before: whoever keeps a copy of what was said of it drops that.
+            self._add_changes(c, revision, [(WITHDRAW, IdSet(entry_id, entry_id), 0)])
+            note_loss(c, [row.hash_set], revision)
+            c.execute(
+                sa.update(s.entry)
+                .where(s.entry.c.id == entry_id)
+                .values(
+                    state=WITHDRAWN,
+                    position="",
+                    external_id=None,
+                    classification=None,
+                    flags=0,
+                    hashes=b"",
+                    details=None,
+                    reasons=pack_reasons((ERASED,)),
+                    update_revision=revision,
+                    expire_time=None,
+                )
+            )
+            for h in hashes:
+                t = s.hash_
+                c.execute(
+                    sa.delete(t).where(
+                        t.c.algorithm == s.ALGORITHM_CODES[h.algorithm], t.c.digest == h.digest, t.c.entry == entry_id
+                    )
+                )
+            f = s.finding
+            import_key = c.execute(sa.select(s.entry.c["import"]).where(s.entry.c.id == entry_id)).scalar_one()
+            c.execute(
+                sa.update(f).where(f.c["import"] == import_key, f.c.entry == entry_id).values(detail="", position="")
+            )
+            c.execute(sa.update(s.review).where(s.review.c.entry == entry_id).values(comment=""))
+            c.execute(sa.update(s.withdrawal).where(s.withdrawal.c.entry == entry_id).values(comment="", pending=False))
+            about = sa.select(s.event.c.revision).where(s.event.c.subject == subject)
+            c.execute(sa.delete(s.event_detail).where(s.event_detail.c.revision.in_(about)))
+            put_holds(
+                c,
+                self._db,
+                [entry_id],
+                Origin.OPERATOR,
+                EntryState.WITHDRAWN,
+                revision,
+                traces=b"".join(sorted(traces_of(secret, stored.external_id or "", hashes))),
+            )
+            erased = [h.digest for h in hashes] + [
+                text.encode() for text in (stored.external_id or "", *comments) if text
+            ]
+            self._forget_answers(c, erased)
+            entry = self._read(c, entry_id)
+        self._db.scrub()
+        return entry
+
+    # The parts
+
+    def _inherit_requests(self, c: Connection, set_key: int, pairs: NDArray[np.int64], replaced: set[int]) -> None:
+        """Let requests for a withdrawal stand against the entries that took the place of those that they were about."""
+        w = s.withdrawal
+        asked = c.execute(sa.select(w).where(w.c.hash_set == set_key, w.c.pending.is_(True))).all()
+        by_entry = {row.entry: row for row in asked if row.entry in replaced}
+        if not by_entry:
+            return
+        for earlier, later in pairs[np.isin(pairs[:, 0], np.fromiter(by_entry, np.int64))].tolist():
+            row = by_entry[earlier]._asdict() | {"entry": later}
+            c.execute(sa.delete(w).where(w.c.entry.in_([earlier, later])))
+            c.execute(sa.insert(w).values(row))
+            packed = c.scalar(sa.select(s.entry.c.reasons).where(s.entry.c.id == later))
+            self._set_reasons(c, later, replace_reasons(packed, (*unpack_reasons(packed), PENDING)))
+
+    def _effect(
+        self,
+        c: Connection,
+        entry_id: int,
+        row: _Row,
+        withdrawal: Withdrawal,
+        origin: Origin,
+        code: str,
+        by: Actor,
+        *,
+        agreed_to: str = "",
+        comment: str | None = None,
+    ) -> None:
+        """Withdraw one entry with a hold; one that is withdrawn already gets the reason and the hold."""
+        revision = append_event(
+            c,
+            by,
+            EventKind.ENTRIES_WITHDRAWN,
+            subject=self._subject(c, entry_id),
+            reason=withdrawal.reason,
+            facts={"origin": str(origin), **({"asked_by": f"tokens/{agreed_to}"} if agreed_to else {})},
+            details={"comment": withdrawal.comment if comment is None else comment},
+        )
+        if row.state == WITHDRAWN:
+            self._set_reasons(c, entry_id, replace_reasons(row.reasons, (code,)), revision)
+        else:
+            if PENDING in unpack_reasons(row.reasons):
+                self._set_reasons(c, entry_id, _without_pending(row.reasons))
+            self._withdraw(c, [entry_id], code, revision, 0)
+            note_loss(c, [row.hash_set], revision)
+        self._put_withdrawal(c, entry_id, row.hash_set, withdrawal, revision)
+        put_holds(c, self._db, [entry_id], origin, EntryState.WITHDRAWN, revision)
+
+    def _ask(self, c: Connection, entry_id: int, row: _Row, asked: Withdrawal, by: Actor) -> None:
+        """Note that a withdrawal was asked for. No change of the feed: only the contributor and operators are told."""
+        revision = append_event(
+            c,
+            by,
+            EventKind.WITHDRAWAL_ASKED,
+            subject=self._subject(c, entry_id),
+            reason=asked.reason,
+            details={"comment": asked.comment},
+        )
+        self._set_reasons(c, entry_id, replace_reasons(row.reasons, (*unpack_reasons(row.reasons), PENDING)))
+        self._put_withdrawal(c, entry_id, row.hash_set, msgspec.structs.replace(asked, pending=True), revision)
+
+    def _is_beyond(self, c: Connection, set_key: int, limit: DailyLimit) -> bool:
+        """Whether one more withdrawal by hand in a hash set needs a second person today. The first one of a day never does."""
+        w = s.withdrawal
+        today = c.execute(
+            sa.select(sa.func.count()).where(
+                w.c.hash_set == set_key,
+                w.c.time > s.to_millis(now() - _DAY),
+                w.c.pending.is_(False),
+                w.c.role == s.ROLES[Role.CONTRIBUTOR],
+                w.c.reason != _PERSON_SHOWN,
+            )
+        ).scalar_one()
+        if not today:
+            return False
+        if today + 1 > limit.entries:
+            return True
+        # Of those active now and those withdrawn today; no more are counted than decide.
+        enough = int(np.ceil((today + 1) / limit.share)) - today
+        e = s.entry
+        active = sa.select(e.c.id).where(e.c.hash_set == set_key, e.c.state == ACTIVE).limit(enough).subquery()
+        count: int = c.execute(sa.select(sa.func.count()).select_from(active)).scalar_one()
+        return count < enough
+
+    def _row(self, c: Connection, entry_id: int) -> _Row:
+        """Return what moving an entry depends on. Raises NotFound, also when it is staged."""
+        sql = self._db.sql(
+            f"SELECT e.hash_set, e.state, e.reasons FROM entry e WHERE e.id = ? AND NOT EXISTS ({STAGED_AROUND})"  # noqa: S608 - our own text
+        )
+        row = c.exec_driver_sql(sql, (entry_id,)).first()
+        if row is None:
+            raise no_entry(str(entry_id))
+        return _Row(*row)
+
+    def _read(self, c: Connection, entry_id: int) -> Entry:
+        """Return the entry as this transaction leaves it."""
+        row = c.exec_driver_sql(self._db.sql(f"{ENTRY_SQL} FROM entry e WHERE e.id = ?"), (entry_id,)).one()
+        entry = self._entry(tuple(row))
+        if entry is None:
+            raise no_entry(str(entry_id))
+        return self._with_withdrawals([entry], c)[0]
+
+    def _pending(self, c: Connection, entry_id: int) -> Withdrawal | None:
+        w = s.withdrawal
+        row = c.execute(sa.select(w).where(w.c.entry == entry_id, w.c.pending.is_(True))).first()
+        if row is None:
+            return None
+        reasons = {code: reason for reason, code in s.WITHDRAWAL_REASONS.items()}
+        return Withdrawal(
+            reason=reasons[row.reason], comment=row.comment, actor=row.actor, role=ROLE_OF_CODE[row.role], pending=True
+        )
+
+    def _held(self, c: Connection, entry_id: int) -> str:
+        """Return the origin of an entry's own hold, empty without one."""
+        return c.scalar(sa.select(s.hold.c.origin).where(s.hold.c.entry == entry_id)) or ""
+
+    def _put_withdrawal(
+        self, c: Connection, entry_id: int, set_key: int, withdrawal: Withdrawal, revision: int
+    ) -> None:
+        c.execute(sa.delete(s.withdrawal).where(s.withdrawal.c.entry == entry_id))
+        c.execute(
+            sa.insert(s.withdrawal).values(
+                entry=entry_id,
+                hash_set=set_key,
+                reason=s.WITHDRAWAL_REASONS[withdrawal.reason],
+                comment=withdrawal.comment,
+                actor=withdrawal.actor,
+                role=s.ROLES[withdrawal.role],
+                revision=revision,
+                time=s.to_millis(now()),
+                pending=withdrawal.pending,
+            )
+        )
+
+    def _set_reasons(self, c: Connection, entry_id: int, packed: str | None, revision: int | None = None) -> None:
+        values: dict[str, Any] = {"reasons": packed}
+        if revision is not None:
+            values["update_revision"] = revision
+        c.execute(sa.update(s.entry).where(s.entry.c.id == entry_id).values(values))
+
+    def _replaced(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
+        """Return which of the entries were replaced by one that is ACTIVE, and by which."""
+        sql = (
+            "SELECT x.earlier, x.later FROM succession x JOIN entry e ON e.id = x.later "  # noqa: S608 - our own numbers
+            f"WHERE e.state = {ACTIVE} AND x.earlier {{keys}}"
+        )
+        return {row[0]: row[1] for row in self._by_keys(sql, "int8", (), ids, c)}
+
+    def _refuse_if_replaced(self, c: Connection, entry_id: int, what_to_do: str) -> None:
+        for successor in self._replaced(c, [entry_id]).values():
+            name = self._subject(c, successor).removeprefix("entries/")
+            raise FailedPrecondition(
+                f"the entry was superseded by {name}, which stands; {what_to_do}",
+                reason=Reason.ENTRY_WITHDRAWN,
+                metadata={"entry": self._subject(c, entry_id).removeprefix("entries/"), "successor": name},
+            )
+
+    def _stand_again(self, c: Connection, rows: Sequence[tuple[int, int, str | None]], revision: int) -> None:
+        """Give withdrawn entries (id, state, reasons) the state and reasons that they had before."""
+        plain: list[int] = []
+        others: list[tuple[int, str | None, int, int]] = []
+        for entry_id, _, packed in rows:
+            state, before = reasons_before(packed)
+            if state == ACTIVE and before is None:
+                plain.append(entry_id)
+            else:
+                others.append((state, _without_pending(before), revision, entry_id))
+        if plain:
+            sql = self._db.sql(
+                "UPDATE entry SET state = ?, reasons = NULL, update_revision = ? WHERE id BETWEEN ? AND ? AND state = ?"
+            )
+            ranges = [(ACTIVE, revision, first, last, WITHDRAWN) for first, last in runs(plain)]
+            c.exec_driver_sql(sql, ranges)
+        if others:
+            sql = self._db.sql("UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?")
+            c.exec_driver_sql(sql, others)
+        ids = sorted(row[0] for row in rows)
+        if not ids:
+            return
+        expired = self._db.sql("UPDATE entry SET expire_time = NULL WHERE id BETWEEN ? AND ? AND expire_time <= ?")
+        c.exec_driver_sql(expired, [(first, last, s.to_millis(now())) for first, last in runs(ids)])
+        active = sorted([*plain, *(row[3] for row in others if row[0] == ACTIVE)])
+        if active:
+            self._add_changes(c, revision, [(UPSERT, IdSet.of(active), 0)])
+        waiting = sorted(row[3] for row in others if row[0] != ACTIVE)
+        if waiting:
+            self._add_changes(c, revision, [(REVIEWED, IdSet.of(waiting), 0)])
+
+    def _delete(self, c: Connection, table: sa.Table, ids: Sequence[int]) -> None:
+        """Delete the rows of entries from a table whose key is the entry."""
+        sql = self._db.sql(f'DELETE FROM "{table.name}" WHERE entry BETWEEN ? AND ?')  # noqa: S608 - our own name
+        if ids:
+            c.exec_driver_sql(sql, runs(sorted(set(ids))))
+
+    def _forget_answers(self, c: Connection, values: Sequence[bytes]) -> None:
+        """Forget the remembered answers to calls that hold one of the values: a repeated call is then a new one."""
+        t = s.request
+        after = ""
+        while rows := c.execute(sa.select(t.c.id, t.c.result).where(t.c.id > after).order_by(t.c.id).limit(1000)).all():
+            after = rows[-1][0]
+            told = [row[0] for row in rows if any(value in row[1] for value in values)]
+            if told:
+                c.execute(sa.delete(t).where(t.c.id.in_(told)))
+
+
+def _without_pending(packed: str | None) -> str | None:
+    reasons = unpack_reasons(packed)
+    return replace_reasons(packed, tuple(r for r in reasons if r != PENDING)) if PENDING in reasons else packed
+
+
+def _moved(entry_id: int, row: _Row, expected: EntryState) -> Conflict:
+    state = STATE_OF_CODE[row.state]
+    return Conflict(
+        f"entry {entry_id} is {state}, expected {expected}; read it again, then retry", metadata={"state": str(state)}
+    )

@@ -1,0 +1,134 @@
+"""Tokens and their secrets. A token that gets a new secret has two for a while; only their SHA-256 is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from hashhub.errors import NotFound
+from hashhub.model import SYSTEM, Actor, EventKind, Principal
+from hashhub.store import schema as s
+from hashhub.store.database import Row
+from hashhub.store.resources import Resources, check_active, check_unnamed, check_unused, to_json
+
+
+class Secret(NamedTuple):
+    """What a secret opens. `expire_time`: when it stops doing so because another one has taken its place."""
+
+    token: Principal
+    expire_time: datetime | None
+
+
+class Tokens(Resources):
+    """The part of the Store that knows who may call."""
+
+    def put_token(self, digest: bytes, token: Principal, *, by: Actor = SYSTEM) -> None:
+        """Store a token under its secret's digest.
+
+        Raises AlreadyExists when its name is or was in use, NotFound when there is no such contributor, FailedPrecondition when that is
+        retired.
+        """
+        with self._db.write() as c:
+            self._db.lock(c)
+            check_active(c, token.contributor)
+            check_unused(c, "tokens", "Token", token.name)
+            c.execute(sa.insert(s.used_name).values(kind="tokens", id=token.name))
+            c.execute(sa.insert(s.token).values(name=token.name, content=_content(token)))
+            c.execute(sa.insert(s.secret).values(digest=digest, token=token.name))
+            self._token_changed(c, by, EventKind.TOKEN_CREATED, None, token)
+
+    def find_secret(self, digest: bytes) -> Secret | None:
+        """Return what the secret with this digest opens, or opened until it was replaced; None: nothing."""
+        sql = self._db.sql(
+            "SELECT t.content, t.last_use_time, x.expire_time FROM secret x JOIN token t ON t.name = x.token WHERE x.digest = ?"
+        )
+        rows = self._db.fetch(sql, (digest,))
+        return Secret(_token(rows[0]), s.from_millis(rows[0][2]) if rows[0][2] is not None else None) if rows else None
+
+    def list_tokens(self) -> list[Principal]:
+        """Return the tokens in the order of names."""
+        return [_token(row) for row in self._db.fetch("SELECT content, last_use_time FROM token ORDER BY name")]
+
+    def update_token(self, name: str, fields: Mapping[str, Any], *, by: Actor = SYSTEM) -> Principal:
+        """Replace these fields of a token, in one transaction. Raises NotFound."""
+        with self._db.write() as c:
+            self._db.lock(c)
+            before = _existing(c, name)
+            after = msgspec.structs.replace(before, **fields)
+            c.execute(sa.update(s.token).where(s.token.c.name == name).values(content=_content(after)))
+            self._token_changed(c, by, EventKind.TOKEN_UPDATED, before, after)
+            return after
+
+    def rotate_token(self, name: str, digest: bytes, until: datetime, *, by: Actor = SYSTEM) -> Principal:
+        """Give a token another secret. The present one opens it until `until`; one before that does no more. Raises NotFound."""
+        t = s.secret
+        with self._db.write() as c:
+            self._db.lock(c)
+            token = _existing(c, name)
+            c.execute(sa.delete(t).where(t.c.token == name, t.c.expire_time.is_not(None)))
+            c.execute(sa.update(t).where(t.c.token == name).values(expire_time=s.to_millis(until)))
+            c.execute(sa.insert(t).values(digest=digest, token=name))
+            self._token_changed(
+                c, by, EventKind.TOKEN_ROTATED, token, token, facts={"old_secret_until": until.isoformat()}
+            )
+            return token
+
+    def delete_token(self, name: str, *, by: Actor = SYSTEM) -> None:
+        """Delete a token; its name is never used again. Raises NotFound, FailedPrecondition (NAMED_BY_TERMS)."""
+        with self._db.write() as c:
+            self._db.lock(c)
+            before = _existing(c, name)
+            remedy = (
+                f"change those terms first; to stop it at once, `hashhub token rotate {name} --grace 0` or "
+                f"`hashhub token update {name} --expires now`"
+            )
+            check_unnamed(c, f"tokens/{name}", remedy)
+            c.execute(sa.delete(s.secret).where(s.secret.c.token == name))
+            c.execute(sa.delete(s.token).where(s.token.c.name == name))
+            self._token_changed(c, by, EventKind.TOKEN_DELETED, before, None)
+
+    def note_token_use(self, last_use_times: Mapping[str, datetime]) -> None:
+        """Keep when tokens were last used. No revision: nobody's answer depends on it."""
+        t = s.token
+        with self._db.write() as c:
+            for name, time in sorted(last_use_times.items()):  # in order, so that two processes cannot deadlock
+                millis = s.to_millis(time)
+                is_newer = sa.or_(t.c.last_use_time.is_(None), t.c.last_use_time < millis)
+                c.execute(sa.update(t).where(t.c.name == name, is_newer).values(last_use_time=millis))
+
+    def _token_changed(
+        self,
+        c: Connection,
+        by: Actor,
+        kind: EventKind,
+        before: Principal | None,
+        after: Principal | None,
+        *,
+        facts: Mapping[str, str] | None = None,
+    ) -> None:
+        """Append the event; the registry moves, because a token's purposes decide what it may see."""
+        token = after or before
+        assert token is not None  # noqa: S101 - one of them is given
+        about = {"role": str(token.role), "contributor": token.contributor, **(facts or {})}
+        self._registry_changed(c, by, kind, f"tokens/{token.name}", before, after, facts=about)
+
+
+def _token(row: Row) -> Principal:
+    token = msgspec.json.decode(row[0], type=Principal)
+    return token if row[1] is None else msgspec.structs.replace(token, last_use_time=s.from_millis(row[1]))
+
+
+def _existing(c: Connection, name: str) -> Principal:
+    row = c.execute(sa.select(s.token.c.content, s.token.c.last_use_time).where(s.token.c.name == name)).first()
+    if row is None:
+        raise NotFound(f"there is no token named {name[:63]!r}", kind="Token", name=name)
+    return _token(tuple(row))
+
+
+def _content(token: Principal) -> bytes:
+    return to_json(msgspec.structs.replace(token, last_use_time=None, by_old_secret=False))

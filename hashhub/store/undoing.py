@@ -1,0 +1,149 @@
+"""What undoing an event needs: what it changed, whether that still stands as it left it, and resources put back as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from hashhub.model import Actor, EventKind, Review
+from hashhub.store import schema as s
+from hashhub.store.entries import REVIEW_SQL, review_of_row
+from hashhub.store.events import append_event
+from hashhub.store.idset import IdSet
+from hashhub.store.standing import Standing
+
+_PIECE: Final = 50_000  # entries looked at together
+_KIND_OF_CODE: Final = {code: kind for kind, code in s.CHANGE_KINDS.items()}
+
+
+class Standings(NamedTuple):
+    """How entries stand, by id ascending: their ids, codes of states as in schema.ENTRY_STATES, and revisions of their last change."""
+
+    ids: NDArray[np.int64]
+    states: NDArray[np.int64]
+    revisions: NDArray[np.int64]
+
+
+class Undoing(Standing):
+    """The part of the Store that an undoing looks at, and puts resources back with."""
+
+    def changes_at(self, revision: int) -> list[tuple[str, IdSet]]:
+        """Return what a revision did to entries: kinds of change as schema.CHANGE_KINDS names them, in their order."""
+        sql = self._db.sql(
+            "SELECT kind, first_entry, last_entry, ids FROM change WHERE revision = ? AND ordinal >= 0 ORDER BY ordinal"
+        )
+        return [(_KIND_OF_CODE[kind], IdSet(*row)) for kind, *row in self._db.fetch(sql, (revision,))]
+
+    def standings(self, ids: IdSet) -> Iterator[Standings]:
+        """Yield how entries stand, piece by piece. The revision of one that never changed is that of its import."""
+        sql = self._db.sql(
+            "SELECT e.id, e.state, CASE WHEN e.update_revision > 0 THEN e.update_revision ELSE i.revision END FROM entry e "
+            'JOIN "import" i ON i.key = e."import" WHERE e.id BETWEEN ? AND ? ORDER BY e.id'
+        )
+        for piece in ids.pieces(_PIECE):
+            rows: list[tuple[int, int, int]] = []
+            for first, last in _spans(piece):
+                rows += [(row[0], row[1], row[2]) for row in self._db.fetch(sql, (first, last))]
+            table = np.array(rows, np.int64).reshape(-1, 3)
+            table = table[np.isin(table[:, 0], piece, assume_unique=True)]
+            yield Standings(table[:, 0], table[:, 1], table[:, 2])
+
+    def reviews_at(self, revision: int) -> list[Review]:
+        """Return the reviews that a revision made."""
+        sql = self._db.sql(f"{REVIEW_SQL} WHERE r.revision = ? AND e.id = r.entry ORDER BY r.id")
+        return [review_of_row(row) for row in self._db.fetch(sql, (revision,))]
+
+    def events_since(self, millis: int, after: int = 0) -> Iterator[tuple[int, str, str]]:
+        """Yield revision, actor and reason of every event of a time or later behind a revision, the oldest first, staging left out."""
+        sql = self._db.sql(
+            "SELECT revision, actor, body FROM event WHERE revision > ? AND time >= ? AND kind <> ? ORDER BY revision LIMIT ?"
+        )
+        while rows := self._db.fetch(sql, (after, millis, EventKind.IMPORT_STAGED.value, _PIECE)):
+            after = rows[-1][0]
+            for revision, actor, body in rows:
+                yield revision, actor, msgspec.json.decode(body)[8]
+
+    def put_back(
+        self,
+        subject: str,
+        after: Mapping[str, Any] | None,
+        before: Mapping[str, Any],
+        *,
+        kind: EventKind,
+        by: Actor,
+        dry: bool,
+    ) -> str:
+        """Give a resource the fields of `before` that differ from `after`, and return an empty text; or why that cannot be.
+
+        It cannot where one of them is not as in `after` any more. `after` None: the resource was deleted, and is made anew.
+        """
+        collection, _, name = subject.partition("/")
+        table, where = _resource(collection, name)
+        if table is None:
+            return "it is of a kind that cannot be put back"
+        with self._db.write() as c:
+            self._db.lock(c)
+            content: bytes | None = c.scalar(sa.select(table.c.content).where(where))
+            if after is None:
+                if content is not None:
+                    return "it exists again"
+                if not dry:
+                    c.execute(sa.insert(table).values(id=name, content=msgspec.json.encode(before)))
+            else:
+                if content is None:
+                    return "it does not exist any more"
+                current = msgspec.json.decode(content)
+                fields = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+                changed = sorted(name for name in fields if current.get(name) != after.get(name))
+                if changed:
+                    return f"{', '.join(changed)} was changed since"
+                restored = {name: value for name, value in current.items() if name not in fields or name in before}
+                restored |= {name: before[name] for name in fields if name in before}
+                if not dry:
+                    c.execute(sa.update(table).where(where).values(content=msgspec.json.encode(restored)))
+            if not dry:
+                revision = append_event(
+                    c,
+                    by,
+                    kind,
+                    subject=subject,
+                    reason="REVERT",
+                    undo={
+                        "before": None if after is None else msgspec.json.encode(after),
+                        "after": msgspec.json.encode(before),
+                    },
+                )
+                c.execute(sa.update(s.metadata).values(registry_revision=revision))
+        return ""
+
+    def note(self, kind: EventKind, *, subject: str, comment: str, facts: Mapping[str, str | int], by: Actor) -> int:
+        """Append an event that changes nothing by itself, and return its revision."""
+        with self._db.write() as c:
+            self._db.lock(c)
+            return append_event(c, by, kind, subject=subject, facts=facts, details={"comment": comment})
+
+
+def _spans(piece: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return ranges that hold all ids of a piece, and not many more."""
+    breaks = np.flatnonzero(np.diff(piece) > 8)  # noqa: PLR2004 - reading eight rows more costs less than another query
+    return list(zip(piece[np.r_[0, breaks + 1]].tolist(), piece[np.r_[breaks, len(piece) - 1]].tolist(), strict=True))
+
+
+def _resource(collection: str, name: str) -> tuple[sa.Table | None, sa.ColumnElement[bool]]:
+    match collection:
+        case "contributors":
+            return s.contributor, s.contributor.c.id == name
+        case "groups":
+            return s.contributor_group, s.contributor_group.c.id == name
+        case "tokens":
+            return s.token, s.token.c.name == name
+        case "hash-sets":
+            contributor, _, hash_set = name.partition("/")
+            return s.hash_set, sa.and_(s.hash_set.c.contributor == contributor, s.hash_set.c.id == hash_set)
+        case _:
+            return None, sa.false()

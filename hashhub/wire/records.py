@@ -1,0 +1,267 @@
+"""Records and the fields of items, message to model and back, from the table `hashhub.item`.
+
+An import has millions of records, so that what is done for each of them is compiled once from the table, as dataclasses are: a loop over
+the table makes reading half as slow again (measured: 100,000 records to messages and back, 1.0 s compiled, 1.5 s in loops).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, Final
+
+from hashhub import item, v1
+from hashhub.errors import Violation
+from hashhub.hashes import Hash
+from hashhub.item import Field, Kind
+from hashhub.model import (
+    MAX_HASHES_PER_ENTRY,
+    MAX_TEXT,
+    Action,
+    Entry,
+    Flags,
+    HashFault,
+    Record,
+    RecordReview,
+    ReviewKind,
+)
+from hashhub.wire.fields import (
+    WIDTHS,
+    EnumMap,
+    check_text,
+    read_hash,
+    read_time,
+    refuse,
+    timestamp,
+    unsendable,
+)
+
+_ACTION: Final = EnumMap(Action, v1.Action, "ACTION_")
+REVIEW_KIND: Final = EnumMap(ReviewKind, v1.ReviewKind, "REVIEW_KIND_")
+
+
+def record_to_pb(record: Record) -> v1.Record:
+    """Return the message of a record. Raises InvalidArgument for text that is not Unicode or a number that does not fit."""
+    pb = v1.Record()
+    try:
+        # Field by field, and only what is set: two to three times as fast as keyword arguments, and imports have millions.
+        pb.position = record.position
+        add = pb.hashes.add
+        for value in record.hashes:
+            h = add()
+            h.algorithm = value.algorithm
+            h.digest = value.digest
+        for fault in record.faults:
+            pb.faults.add(algorithm=fault.algorithm, reason=fault.reason, detail=fault.detail)
+        pb.action = _ACTION.to_pb(record.action)
+        _put_fields(pb, record)
+        for review in record.reviews:
+            pb.reviews.add(kind=REVIEW_KIND.to_pb(review.kind), author=review.author, comment=review.comment)
+    except ValueError as e:
+        raise unsendable(f"record at {record.position[:80]!r}") from e
+    return pb
+
+
+def records_from_pb(records: Iterable[v1.Record], at: str = "records") -> list[Record]:
+    """Return the records, or raise InvalidArgument with the violations of all of them. No field may hold NUL or endless text."""
+    wrong: list[Violation] = []
+    found = [_record(pb, at, i, wrong) for i, pb in enumerate(records)]
+    refuse(wrong)
+    return found
+
+
+def flags_to_pb(flags: Flags) -> v1.Flags:
+    """Return the message of tri-state flags: what is not stated stays absent."""
+    return v1.Flags(
+        victim_identified=flags.victim_identified,
+        offender_identified=flags.offender_identified,
+        distributed=flags.distributed,
+        suspected=flags.suspected,
+        self_generated=flags.self_generated,
+    )
+
+
+def flags_from_pb(pb: v1.Flags) -> Flags:
+    """Return the flags: absent is None, not False."""
+    has = pb.HasField
+    return Flags(
+        victim_identified=pb.victim_identified if has("victim_identified") else None,
+        offender_identified=pb.offender_identified if has("offender_identified") else None,
+        distributed=pb.distributed if has("distributed") else None,
+        suspected=pb.suspected if has("suspected") else None,
+        self_generated=pb.self_generated if has("self_generated") else None,
+    )
+
+
+def _put(pb: Any, name: str, value: Any) -> None:
+    setattr(pb, name, value)
+
+
+def _put_texts(pb: Any, name: str, value: tuple[str, ...]) -> None:
+    getattr(pb, name).extend(value)
+
+
+def _put_time(pb: Any, name: str, value: datetime) -> None:
+    getattr(pb, name).CopyFrom(timestamp(value))
+
+
+def _put_flags(pb: Any, name: str, value: Flags) -> None:
+    getattr(pb, name).CopyFrom(flags_to_pb(value))
+
+
+_PUT: Final[dict[Kind, Callable[[Any, str, Any], None]]] = {
+    Kind.TEXT: _put,
+    Kind.NUMBER: _put,
+    Kind.TEXTS: _put_texts,
+    Kind.TIME: _put_time,
+    Kind.FLAGS: _put_flags,
+}
+
+
+def _read_field(f: Field, pb: Any, at: str, wrong: list[Violation]) -> Any:
+    """Return a field of a record's or an entry's message; note what is wrong with it."""
+    where = f"{at}.{f.wire}"
+    if f.kind is Kind.TEXT:
+        text: str = getattr(pb, f.wire)
+        check_text(text, where, wrong)
+        return text
+    if f.kind is Kind.TEXTS:
+        texts = tuple(getattr(pb, f.wire))
+        if len(texts) > MAX_HASHES_PER_ENTRY:
+            wrong.append(Violation(where, f"must be at most {MAX_HASHES_PER_ENTRY}, got {len(texts)}", "TOO_MANY"))
+        for i, text in enumerate(texts):
+            check_text(text, f"{where}[{i}]", wrong)
+        return texts
+    if not pb.HasField(f.wire):
+        return f.default
+    if f.kind is Kind.FLAGS:
+        return flags_from_pb(getattr(pb, f.wire))
+    if f.kind is Kind.TIME:
+        time = read_time(pb, f.wire, at, wrong)
+        return None if time is None else item.stored_time(time)
+    number: int = getattr(pb, f.wire)
+    if not 0 <= number <= f.maximum:
+        wrong.append(Violation(where, f"must be between 0 and {f.maximum}, got {number}", "OUT_OF_RANGE"))
+    return number
+
+
+def _record(pb: v1.Record, at: str, index: int, wrong: list[Violation]) -> Record:
+    """Convert a record. The common case takes one look at all texts together: if the whole is short and free of NUL, so is each."""
+    position = pb.position
+    hashes: list[Hash] = []
+    is_usual = position != ""
+    for h in pb.hashes[:]:
+        name, digest = h.algorithm, h.digest
+        if WIDTHS.get(name) == len(digest):
+            hashes.append(Hash(name, digest))
+        else:
+            is_usual = False
+    texts = _texts_of(pb)
+    tags = tuple(pb.tags[:])
+    together = "".join((position, *texts, *tags))
+    action = _ACTION.get(pb.action)
+    if (
+        not is_usual
+        or len(together) > MAX_TEXT
+        or "\0" in together
+        or pb.faults
+        or pb.reviews
+        or action is None
+        or len(hashes) > MAX_HASHES_PER_ENTRY
+        or len(tags) > MAX_HASHES_PER_ENTRY
+    ):
+        return _unusual_record(pb, f"{at}[{index}]", wrong)
+    record = _usual_record(pb, position, tuple(hashes), action, tags, texts)
+    return record if record is not None else _unusual_record(pb, f"{at}[{index}]", wrong)
+
+
+def _unusual_record(pb: v1.Record, at: str, wrong: list[Violation]) -> Record:
+    """Convert a record that has rare parts or is wrong, checking field by field."""
+    if not pb.position:
+        wrong.append(Violation(f"{at}.position", "must not be empty", "REQUIRED"))
+    check_text(pb.position, f"{at}.position", wrong)
+    for name, count in (("hashes", len(pb.hashes)), ("faults", len(pb.faults))):
+        if count > MAX_HASHES_PER_ENTRY:
+            wrong.append(Violation(f"{at}.{name}", f"must be at most {MAX_HASHES_PER_ENTRY}, got {count}", "TOO_MANY"))
+    for i, fault in enumerate(pb.faults):
+        for text in ("algorithm", "reason", "detail"):
+            check_text(getattr(fault, text), f"{at}.faults[{i}].{text}", wrong)
+    for i, review in enumerate(pb.reviews):
+        for text in ("author", "comment"):
+            check_text(getattr(review, text), f"{at}.reviews[{i}].{text}", wrong)
+    fields = {f.name: _read_field(f, pb, at, wrong) for f in item.FIELDS}
+    return Record(
+        position=pb.position,
+        hashes=tuple(read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)),
+        faults=tuple(HashFault(f.algorithm, f.reason, f.detail) for f in pb.faults),
+        action=_ACTION.from_pb(pb.action, f"{at}.action", wrong),
+        reviews=tuple(
+            RecordReview(REVIEW_KIND.from_pb(r.kind, f"{at}.reviews[{i}].kind", wrong), r.author, r.comment)
+            for i, r in enumerate(pb.reviews)
+        ),
+        **fields,
+    )
+
+
+_TEXTS: Final = tuple(f.name for f in item.of_kind(Kind.TEXT))
+_texts_of: Final = attrgetter(*_TEXTS)  # of a message
+_ENTRY_FIELDS: Final = tuple(f for f in item.KEPT if f.entry_path == f.name)
+
+
+def put_entry_fields(pb: v1.Entry, entry: Entry) -> None:
+    """Set the fields of an item in an entry's message."""
+    for f in _ENTRY_FIELDS:
+        if (value := getattr(entry, f.name)) != f.default:
+            _PUT[f.kind](pb, f.wire, value)
+
+
+def read_entry_fields(pb: v1.Entry, at: str, wrong: list[Violation]) -> dict[str, Any]:
+    """Return the fields of an item from an entry's message by name; note what is wrong with them."""
+    return {f.name: _read_field(f, pb, at, wrong) for f in _ENTRY_FIELDS}
+
+
+def _compiled(signature: str, lines: Iterable[str], **names: Any) -> Any:
+    """Return the function with this signature and these lines, which know `names`."""
+    source = "\n    ".join((f"def {signature}:", *lines))
+    exec(compile(source, f"<{__name__}: {signature}>", "exec"), names)  # noqa: S102 - made of the table's names alone
+    return names[signature.partition("(")[0]]
+
+
+def _putting_lines() -> Iterator[str]:
+    for f in item.FIELDS:
+        yield f"value = record.{f.name}"
+        if f.kind in {Kind.TEXT, Kind.NUMBER}:
+            yield f"if value != {f.default!r}: pb.{f.wire} = value"
+        else:
+            yield f"if value is not default_{f.name}: put_{f.kind.lower()}(pb, {f.wire!r}, value)"
+
+
+def _reading_lines() -> Iterator[str]:
+    yield f"{', '.join(_TEXTS)}, = texts"
+    yield "has = pb.HasField"
+    for f in item.FIELDS:
+        if f.kind is Kind.NUMBER:
+            yield f"{f.name} = pb.{f.wire} if has({f.wire!r}) else None"
+            yield f"if {f.name} is not None and not 0 <= {f.name} <= {f.maximum}: return None"
+        elif f.kind is Kind.FLAGS:
+            yield f"{f.name} = read_flags(pb.{f.wire}) if has({f.wire!r}) else default_{f.name}"
+        elif f.kind is Kind.TIME:
+            yield f"if has({f.wire!r}): return None"
+    given = ", ".join(f"{f.name}={f.name}" for f in item.FIELDS if f.kind not in {Kind.TIME, Kind.TEXTS})
+    yield f"return Record(position=position, hashes=hashes, action=action, tags=tags, {given})"
+
+
+_NAMES: Final[dict[str, Any]] = {
+    "Record": Record,
+    "read_flags": flags_from_pb,
+    **{f"put_{kind.lower()}": put for kind, put in _PUT.items()},
+    **{f"default_{f.name}": f.default for f in item.FIELDS},
+}
+_put_fields: Final[Callable[[v1.Record, Record], None]] = _compiled(
+    "put_fields(pb, record)", _putting_lines(), **_NAMES
+)
+# Returns None for what `_unusual_record` must look at.
+_usual_record: Final[
+    Callable[[v1.Record, str, tuple[Hash, ...], Action, tuple[str, ...], tuple[str, ...]], Record | None]
+] = _compiled("usual_record(pb, position, hashes, action, tags, texts)", _reading_lines(), **_NAMES)

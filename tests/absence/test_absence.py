@@ -1,0 +1,228 @@
+"""Silence is not a claim: a field that is missing brings no verdict nearer to MATCH, and none nearer to clean.
+
+For each format, each field of a full sample is blanked in turn: removed, empty, null. The sample and the variant are contributed alike, and each
+item of the sample is asked about, by all hashes that it has in the full sample, under `any` and `block`. Then
+
+- **nearer to MATCH** means higher in NO_MATCH = BENIGN < REVIEW < MATCH. Never allowed, with two exceptions. A deletion message that cannot be
+  read any more deletes nothing; it is rejected, and the report says so. And where the operator has had unclassified items listed, an item
+  whose classification was blanked is what the operator spoke of: it is undecided, so that `any`, which takes that, may say MATCH; `block` never.
+- **nearer to clean** means NO_MATCH or BENIGN after MATCH or REVIEW, or BENIGN after anything else. Never allowed, unless the item itself became
+  a rejected or quarantined one, or the file as a whole was refused: the report, or the error, says so. It is looked for.
+
+What is no field of an item is not blanked: a whole item, and a whole statement of somebody else about it (an element of feedback). A list
+without them is another list, which states less.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+import pytest
+
+from hashhub import item as fields
+from hashhub import v1, wire
+from hashhub.connector import Connector, has_classifications
+from hashhub.errors import InvalidArgument
+from hashhub.hub import Hub
+from hashhub.model import (
+    Action,
+    Contributor,
+    ContributorKind,
+    Disposition,
+    EntryState,
+    Flags,
+    HashSet,
+    Import,
+    Purpose,
+    Record,
+    RecordReview,
+    Reject,
+    ReviewKind,
+    Unclassified,
+    Verdict,
+)
+from tests.absence.samples import FORMATS, Format, hashes_of, numbered
+from tests.hub.conftest import OPERATOR, PLATFORM, Desk, digest, item
+
+RANK: Final = {Verdict.NO_MATCH: 0, Verdict.BENIGN: 0, Verdict.REVIEW: 1, Verdict.MATCH: 2}
+LOUD: Final = {Disposition.REJECTED, Disposition.QUARANTINED}
+DELETED, DELETION = 2, "images[3]"  # of the NCMEC sample: the item, and the message that deletes it
+POLICIES: Final = ("any", "block")
+
+
+def verdicts(desk: Desk, sample: int, count: int) -> dict[tuple[str, int], Verdict]:
+    return {
+        (policy, i): desk.match(*hashes_of(sample, i), policy=policy, max_distances={"PHOTODNA": 0}).verdict
+        for policy in POLICIES
+        for i in range(count)
+    }
+
+
+def read(connector: Connector, data: bytes, options: Mapping[str, str]) -> list[Record | Reject]:
+    return list(connector.read(io.BytesIO(data), options))
+
+
+def is_nearer(before: Verdict, after: Verdict) -> str:
+    """Return what the verdict came nearer to, or nothing."""
+    if RANK[after] > RANK[before]:
+        return "MATCH"
+    if (RANK[before] and not RANK[after]) or (after is Verdict.BENIGN and before is not Verdict.BENIGN):
+        return "clean"
+    return ""
+
+
+def is_statement_of_another(what: str) -> bool:
+    """Whether a blanked part of a sample is a whole item, or all that somebody else says of one."""
+    element, _, how = what.rpartition(" ")
+    name = element.rpartition(" ")[2]
+    if name in {"images", "image", "deletedImage"}:
+        return True
+    # The vote itself, and who gave it with everything that says so.
+    return name in {"feedback", "negativeFeedback", "affirmativeFeedback"} and how in {"removed", "empty"}
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    ("purpose", "unclassified"),
+    [
+        (Purpose.CSAM, Unclassified.QUARANTINED),
+        (Purpose.CSAM, Unclassified.LISTED),
+        (Purpose.BENIGN, Unclassified.QUARANTINED),
+    ],
+)
+def test_no_blank_field_is_a_claim(
+    open_hub: Callable[..., Hub], form: Format, purpose: Purpose, unclassified: Unclassified
+) -> None:
+    desk = Desk(open_hub())
+    desk.contributor("alpha", reliability="A")
+    name = desk.hash_set("alpha/list", scheme=form.scheme, purpose=purpose, unclassified=unclassified)
+
+    def contribute(records: list[Record | Reject], options: Mapping[str, str]) -> Import:
+        return desk.contribute(name, *records, has_classifications=has_classifications(form.connector, options))
+
+    count = len(form.positions)
+    # What an environment says of all its items does not fit a benign set, so that all of them would wait.
+    left_out = {"environment"} if purpose is Purpose.BENIGN else set()
+    options = {k: v for k, v in form.options.items() if k not in left_out}
+    contribute(read(form.connector, form.full, options), options)
+    expected = verdicts(desk, 0, count)
+    assert set(expected.values()) - {Verdict.NO_MATCH}, "the sample must say something"
+    blanks = [b for b in form.blanked() if not is_statement_of_another(b.what)]
+    loud = 0
+    for sample, blank in enumerate(blanks, 1):
+        try:
+            options = {k: v for k, v in blank.options.items() if k not in left_out}
+            done = contribute(read(form.connector, numbered(blank.data, sample), options), options)
+        except InvalidArgument as refused:  # MalformedSource is one: nothing of the file becomes visible
+            assert refused.message
+            loud += 1
+            continue
+        report = desk.report(done)
+        said = {f.position for f in report if f.disposition in LOUD}
+        for (policy, i), after in verdicts(desk, sample, count).items():
+            nearer = is_nearer(expected[policy, i], after)
+            where = f"{blank.what}: {form.positions[i]} under {policy}: {expected[policy, i]} became {after}"
+            if nearer == "MATCH" and is_undecided(desk, name, done, form.positions[i]):
+                assert unclassified is Unclassified.LISTED, where
+                assert policy == "any" or after is not Verdict.MATCH, where
+            elif nearer == "MATCH":
+                is_deleted_item = form.name == "ncmec-xml" and i == DELETED
+                assert is_deleted_item, where
+                assert DELETION in said, f"{where}, and no finding says so: {report}"
+            elif nearer == "clean":
+                assert form.positions[i] in said, f"{where}, and no finding says so: {report}"
+            loud += bool(nearer)
+    assert len(blanks) > 1
+    assert loud or purpose is Purpose.BENIGN, "some field must matter"
+
+
+def is_undecided(desk: Desk, name: str, done: Import, position: str) -> bool:
+    return any(
+        e.provenance.import_id == done.id and e.provenance.position == position and e.reasons == ("UNCLASSIFIED",)
+        for e in desk.entries(name, EntryState.ACTIVE)
+    )
+
+
+FULL: Final = Record(
+    position="line 1",
+    hashes=(digest("MD5", 1), digest("SHA1", 1)),
+    external_id="syn-1",
+    value="A1",
+    region="US",
+    scheme="ncmec-industry",
+    member="9001",
+    flags=Flags(victim_identified=True, distributed=False),
+    media_type="image",
+    media_size=1000,
+    series="SYNTHETIC",
+    tags=("purpose:csam",),
+    quality=90,
+    source_time="2025-01-02T03:04:05Z",
+    reviews=(RecordReview(ReviewKind.FALSE_POSITIVE, "9002", "Adult"),),
+)
+
+
+def test_a_record_over_the_wire(open_hub: Callable[..., Hub]) -> None:
+    """Whoever writes to the API without a connector may leave out any field of a record, too."""
+    desk = Desk(open_hub())
+    desk.contributor("alpha", reliability="A")
+    full = [
+        FULL,
+        msgspec.structs.replace(FULL, position="line 2", hashes=(digest("MD5", 2),), external_id="2", reviews=()),
+    ]
+    names = [f.name for f in fields.FIELDS if f.name != "expire_time"]
+    for at, name in enumerate(["", *names, "hashes"]):
+        sent = [msgspec.structs.replace(r, **({name: type(getattr(r, name))()} if name else {})) for r in full]
+        if name in {"media_size", "quality"}:
+            sent = [msgspec.structs.replace(r, **{name: None}) for r in full]
+        records = wire.records_from_pb([wire.record_to_pb(r) for r in sent])
+        hash_set = desk.hash_set(f"alpha/list-{at}", scheme="ncmec-industry")
+        done = desk.contribute(hash_set, *records, has_classifications=True)
+        after = [desk.match(*r.hashes, policy="block").verdict for r in full]
+        waits = {f.position for f in desk.report(done) if f.disposition in LOUD}
+        for record, verdict in zip(full, after, strict=True):
+            wanted = Verdict.REVIEW if record.reviews else Verdict.MATCH
+            assert verdict is (Verdict.NO_MATCH if record.position in waits else wanted), name
+        assert bool(waits) == (name in {"value", "hashes"})
+        for entry in desk.entries(hash_set):
+            desk.hub.entries.withdraw(OPERATOR, "alpha", hash_set.partition("/")[2], entry.id)
+        desk.hub._store.holds = lambda *_: []  # type: ignore[method-assign]  # each list for itself
+
+
+def test_an_action_that_is_not_stated_is_neither_of_them() -> None:
+    pb = wire.record_to_pb(Record(position="1", action=Action.WITHDRAW, external_id="x"))
+    pb.action = v1.Action.ACTION_UNSPECIFIED
+    with pytest.raises(InvalidArgument) as refused:
+        wire.records_from_pb([pb])
+    assert [(v.field, v.reason) for v in refused.value.violations] == [("records[0].action", "REQUIRED")]
+
+
+class TestResources:
+    """The same for what surrounds the entries."""
+
+    def test_a_hash_set_without_a_scheme_explains_no_value(self, open_hub: Callable[..., Hub]) -> None:
+        desk = Desk(open_hub())
+        desk.contributor("alpha", reliability="A")
+        for name, scheme in (("alpha/with", "vic-us"), ("alpha/without", "")):
+            desk.hash_set(name, scheme=scheme)
+            number = 1 if scheme else 2
+            done = desk.contribute(name, item(number, value="1"))
+            assert (desk.verdict(number, policy="block") is Verdict.MATCH) is bool(scheme)
+            assert desk.reasons(done) == ({} if scheme else {"line 2": ["UNKNOWN_VALUE"]})
+
+    def test_a_contributor_without_reliability_counts_as_the_least_known(self, open_hub: Callable[..., Hub]) -> None:
+        desk = Desk(open_hub())
+        alpha = Contributor(id="alpha", display_name="A", kind=ContributorKind.HOTLINE, jurisdiction="GB")
+        desk.hub.contributors.create(OPERATOR, alpha)
+        desk.hash_set("alpha/list", scheme="vic-us")
+        desk.contribute("alpha/list", item(1, value="1"))
+        assert desk.verdict(1, policy="block") is Verdict.REVIEW
+
+    def test_review_depth_and_purposes_of_a_caller_that_are_not_stated(self, open_hub: Callable[..., Hub]) -> None:
+        assert HashSet(contributor="a", id="b").review_depth == 0, "not stated: fulfils no clause that asks for a depth"
+        assert PLATFORM.purposes == ()
+        assert HashSet(contributor="a", id="b").unclassified is Unclassified.QUARANTINED
+        assert HashSet(contributor="a", id="b").accepted_revision == 0
