@@ -137,11 +137,14 @@ class Revert:
     def _withdrawal(self, event: Event) -> tuple[str, bool, int]:
         if event.kind is EventKind.WITHDRAWAL_ASKED:
             entry = self._entry_of(event)
-            if entry.withdrawal is None or not entry.withdrawal.pending or entry.withdrawal.revision != event.revision:
+            is_gone = self._state(entry.id, entry.state) is EntryState.WITHDRAWN
+            if is_gone or self._store.request_about(entry.id) != event.revision:
                 return "the request does not stand any more", False, 0
             if not self._dry:
                 self._store.restore_entries([entry.id], by=self._by, reason=REASON)
             return "the request is taken back", True, 1
+        if event.facts.get("before") == "erasure":
+            return _FINAL[EventKind.ENTRY_ERASED], False, 0
         restored, left = self._restore(
             ids for kind, ids in self._store.changes_at(event.revision) if kind == "WITHDRAW"
         )
