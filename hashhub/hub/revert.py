@@ -241,10 +241,11 @@ class Revert:
 
     def _said(self, what: str, count: int, left: int, *, or_else: int = 0) -> tuple[str, bool, int]:
         if not count and not or_else:
-            why = f"{left} entries were changed by others since" if left else "nothing of it stands any more"
-            return why, False, 0
-        rest = f"; {left} were changed by others since, or replaced, and stay as they are" if left else ""
-        return f"{count} entries {what}{rest}", True, count
+            if not left:
+                return "nothing of it stands any more", False, 0
+            return f"{_entries(left)} changed by others since", False, 0
+        rest = f"; {_entries(left)} changed by others since, or replaced, and left as before" if left else ""
+        return f"{_entries(count)} {what}{rest}", True, count
 
     def _entry_of(self, event: Event) -> Any:
         entry_id = int(event.subject.rpartition("/")[2])
@@ -345,8 +346,12 @@ class Revert:
         ids = self._store.active_ids(contributor, hash_set, states=(EntryState.ACTIVE, EntryState.QUARANTINED))
         standing = sum(1 for i in ids.tolist() if self._moved.get(i) != _CODE[EntryState.WITHDRAWN])
         if standing:
-            return f"{standing} entries of others' imports stand in it; withdraw them, or change its terms", False
+            return f"{_entries(standing)} of others' imports in it; withdraw them, or change its terms", False
         return "nothing stands in it any more", True
+
+
+def _entries(count: int) -> str:
+    return f"{count} {'entry' if count == 1 else 'entries'}"
 
 
 def _text(time: datetime) -> str:

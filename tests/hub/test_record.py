@@ -389,7 +389,7 @@ class TestReverting:
         (newest, oldest) = revert(listed, "thief", since)
         assert newest.reverted
         assert not oldest.reverted
-        assert oldest.outcome == "1 entries were changed by others since"
+        assert oldest.outcome == "1 entry changed by others since"
         assert listed.known(1, 2) == [2]
 
     def test_an_operators_stolen_token(self, desk: Desk) -> None:
