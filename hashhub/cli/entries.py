@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from hashhub.cli.history import TIME, undo
+from hashhub.cli.history import TIME, show_events, undo
 from hashhub.cli.session import Session, choice, chosen, command, spelled
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.model import Entry, EntryState, Review, ReviewKind, WithdrawalReason
@@ -26,10 +26,13 @@ def entry() -> None:
 
 @command(entry, "get")
 @_ENTRY
-def get_entry(session: Session, *, name: str) -> None:
+@click.option("--history", is_flag=True, help="Also what happened to it, the newest first.")
+def get_entry(session: Session, *, name: str, history: bool) -> None:
     """Show an entry with everything that is known about it."""
     with session.connect() as hub:
         _show(session, hub.get_entry(name))
+        if history:
+            show_events(session, hub, name, list(hub.list_events(name)))
 
 
 @command(entry, "list")

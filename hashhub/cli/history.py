@@ -37,6 +37,7 @@ class _Time(click.ParamType[datetime]):
 
 
 TIME: Final = _Time()
+_SHOWN: Final = 120  # characters of a changed field in a table
 
 _WHAT: Final = {
     EventKind.IMPORT_COMMITTED: "imported",
@@ -237,9 +238,19 @@ def _who(event: Event) -> str:
 
 
 def _details(event: Event) -> list[str]:
+    """Return what a table tells of an event's details: comments, and what a field was and is; --json has all of it."""
     if event.details is None:
         return ["details erased"]
-    return [text if name == "comment" else f"{name}: {text}" for name, text in event.details.items()]
+    is_new = event.kind.endswith("_CREATED")
+    return [
+        text if name == "comment" else f"{name}: {_shortened(text)}"
+        for name, text in event.details.items()
+        if name == "comment" or not is_new
+    ]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
 def _show_outcomes(session: Session, lines: Sequence[RevertedEvent]) -> None:

@@ -94,7 +94,7 @@ class Follower:
         `on_moved` is called after changes were applied, before `catch_up` returns, and again by the next one when it returned False.
         """
         self._on_moved = on_moved
-        self._is_noted = False
+        self._noted = -1  # the revision at which `on_moved` last succeeded
         self._store = store
         self._matcher = matcher
         self._poll_interval = poll_interval
@@ -208,8 +208,10 @@ class Follower:
             self._looked = looked
             self._ready.set()
             moved = self._matcher.revision != before
-        if moved or not self._is_noted:
-            self._is_noted = self._on_moved()
+        # Also where another thread applied the changes and is not done with this: the call returns only then.
+        revision = self._matcher.revision
+        if self._noted != revision and self._on_moved():
+            self._noted = revision
         if moved:
             with self._moved:
                 self._moved.notify_all()

@@ -137,11 +137,14 @@ class Revert:
     def _withdrawal(self, event: Event) -> tuple[str, bool, int]:
         if event.kind is EventKind.WITHDRAWAL_ASKED:
             entry = self._entry_of(event)
-            if entry.withdrawal is None or not entry.withdrawal.pending or entry.withdrawal.revision != event.revision:
+            is_gone = self._state(entry.id, entry.state) is EntryState.WITHDRAWN
+            if is_gone or self._store.request_about(entry.id) != event.revision:
                 return "the request does not stand any more", False, 0
             if not self._dry:
                 self._store.restore_entries([entry.id], by=self._by, reason=REASON)
             return "the request is taken back", True, 1
+        if event.facts.get("before") == "erasure":
+            return _FINAL[EventKind.ENTRY_ERASED], False, 0
         restored, left = self._restore(
             ids for kind, ids in self._store.changes_at(event.revision) if kind == "WITHDRAW"
         )
@@ -238,10 +241,11 @@ class Revert:
 
     def _said(self, what: str, count: int, left: int, *, or_else: int = 0) -> tuple[str, bool, int]:
         if not count and not or_else:
-            why = f"{left} entries were changed by others since" if left else "nothing of it stands any more"
-            return why, False, 0
-        rest = f"; {left} were changed by others since, or replaced, and stay as they are" if left else ""
-        return f"{count} entries {what}{rest}", True, count
+            if not left:
+                return "nothing of it stands any more", False, 0
+            return f"{_entries(left)} changed by others since", False, 0
+        rest = f"; {_entries(left)} changed by others since, or replaced, and left as before" if left else ""
+        return f"{_entries(count)} {what}{rest}", True, count
 
     def _entry_of(self, event: Event) -> Any:
         entry_id = int(event.subject.rpartition("/")[2])
@@ -342,8 +346,12 @@ class Revert:
         ids = self._store.active_ids(contributor, hash_set, states=(EntryState.ACTIVE, EntryState.QUARANTINED))
         standing = sum(1 for i in ids.tolist() if self._moved.get(i) != _CODE[EntryState.WITHDRAWN])
         if standing:
-            return f"{standing} entries of others' imports stand in it; withdraw them, or change its terms", False
+            return f"{_entries(standing)} of others' imports in it; withdraw them, or change its terms", False
         return "nothing stands in it any more", True
+
+
+def _entries(count: int) -> str:
+    return f"{count} {'entry' if count == 1 else 'entries'}"
 
 
 def _text(time: datetime) -> str:

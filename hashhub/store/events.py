@@ -163,9 +163,7 @@ class Events:
         if since is not None:
             query = query.where(t.c.time >= s.to_millis(since))
         if subjects:
-            query = query.where(
-                sa.or_(*(sa.or_(t.c.subject == x, t.c.subject.between(f"{x}/", f"{x}0")) for x in subjects))
-            )
+            query = query.where(sa.or_(*(sa.or_(t.c.subject == x, is_in(x)) for x in subjects)))
         if revisions is not None:
             query = query.where(t.c.revision.in_(sorted(set(revisions))))
         return [_event(row) for row in self._db.read(lambda c: c.execute(query).all())]
@@ -246,6 +244,12 @@ class Events:
             return append_event(
                 c, by, EventKind.HISTORY_MENDED, facts={"head": head.hex()}, details={"comment": reason}
             )
+
+
+def is_in(subject: str) -> sa.ColumnElement[bool]:
+    """Return the condition that an event is about something in a subject: 0 follows the slash."""
+    column = s.event.c.subject
+    return sa.and_(column >= f"{subject}/", column < f"{subject}0")  # PostgreSQL takes no collation within BETWEEN
 
 
 def facts_of(body: bytes) -> Facts:

@@ -57,7 +57,7 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import ACTIVE, COMMITTED, PAGE, REVIEWED, STAGED, UPSERT, note_loss, review_row
-from hashhub.store.events import append_event, facts_of
+from hashhub.store.events import append_event, facts_of, is_in
 from hashhub.store.holds import Origin, lift_holds, put_holds
 from hashhub.store.idset import IdSet
 from hashhub.store.packing import EntryRow, pack_entries, pack_reasons, unpack_hashes
@@ -500,7 +500,7 @@ class Imports(Standing):
         contributor = commit.subject.split("/")[1]
         recent = c.execute(
             sa.select(t.c.body).where(
-                t.c.subject.between(f"imports/{contributor}/", f"imports/{contributor}0"),
+                is_in(f"imports/{contributor}"),
                 t.c.kind == EventKind.IMPORT_COMMITTED,
                 t.c.time > s.to_millis(now() - _DAY),
             )

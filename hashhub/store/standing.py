@@ -169,11 +169,12 @@ class Standing(Entries):
                 facts={"entries": len(changed)},
                 details={"comment": comment},
             )
+            w = s.withdrawal
             for row in rows:
                 if row[0] in set(asked):
                     self._set_reasons(c, row[0], _without_pending(row[2]))
+                    c.execute(sa.delete(w).where(w.c.entry == row[0]))
             self._stand_again(c, gone, revision)
-            self._delete(c, s.withdrawal, changed)
             lift_holds(c, self._db, [*changed, *lift])
             return request.remember(c, changed)
 
@@ -595,7 +596,12 @@ class Standing(Entries):
             )
 
     def _stand_again(self, c: Connection, rows: Sequence[tuple[int, int, str | None]], revision: int) -> None:
-        """Give withdrawn entries (id, state, reasons) the state and reasons that they had before."""
+        """Give withdrawn entries (id, state, reasons) the state and reasons that they had before, requests for a withdrawal included."""
+        ids = sorted(row[0] for row in rows)
+        if not ids:
+            return
+        sql = "SELECT w.entry FROM withdrawal w WHERE w.pending AND w.entry {keys}"
+        pending = {row[0] for row in self._by_keys(sql, "int8", (), ids, c)}
         plain: list[int] = []
         others: list[tuple[int, str | None, int, int]] = []
         for entry_id, _, packed in rows:
@@ -603,7 +609,7 @@ class Standing(Entries):
             if state == ACTIVE and before is None:
                 plain.append(entry_id)
             else:
-                others.append((state, _without_pending(before), revision, entry_id))
+                others.append((state, before if entry_id in pending else _without_pending(before), revision, entry_id))
         if plain:
             sql = self._db.sql(
                 "UPDATE entry SET state = ?, reasons = NULL, update_revision = ? WHERE id BETWEEN ? AND ? AND state = ?"
@@ -613,9 +619,8 @@ class Standing(Entries):
         if others:
             sql = self._db.sql("UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?")
             c.exec_driver_sql(sql, others)
-        ids = sorted(row[0] for row in rows)
-        if not ids:
-            return
+        ended = self._db.sql("DELETE FROM withdrawal WHERE entry BETWEEN ? AND ? AND NOT pending")
+        c.exec_driver_sql(ended, runs(ids))
         expired = self._db.sql("UPDATE entry SET expire_time = NULL WHERE id BETWEEN ? AND ? AND expire_time <= ?")
         c.exec_driver_sql(expired, [(first, last, s.to_millis(now())) for first, last in runs(ids)])
         active = sorted([*plain, *(row[3] for row in others if row[0] == ACTIVE)])
@@ -624,12 +629,6 @@ class Standing(Entries):
         waiting = sorted(row[3] for row in others if row[0] != ACTIVE)
         if waiting:
             self._add_changes(c, revision, [(REVIEWED, IdSet.of(waiting), 0)])
-
-    def _delete(self, c: Connection, table: sa.Table, ids: Sequence[int]) -> None:
-        """Delete the rows of entries from a table whose key is the entry."""
-        sql = self._db.sql(f'DELETE FROM "{table.name}" WHERE entry BETWEEN ? AND ?')  # noqa: S608 - our own name
-        if ids:
-            c.exec_driver_sql(sql, runs(sorted(set(ids))))
 
     def _forget_answers(self, c: Connection, values: Sequence[bytes]) -> None:
         """Forget the remembered answers to calls that hold one of the values: a repeated call is then a new one."""

@@ -34,7 +34,7 @@ def commands(page: str) -> list[tuple[str, int]]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("page", ["README.md", "docs/terms.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/terms.md", "docs/history.md"])
 def test_every_command_works_as_written(tmp_path: Path, page: str) -> None:
     with running_hub(tmp_path / "hashhub-data") as hub:
         environment = {
