@@ -37,7 +37,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.store import Store
-from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item, writer
+from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item
 from tests.hub.test_entries import ALPHA, BETA, SECOND, entry_of, restore, withdraw
 
 THIEF = Principal(name="thief", role=Role.CONTRIBUTOR, contributor="alpha")
