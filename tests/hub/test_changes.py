@@ -14,10 +14,10 @@ import pytest
 from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason
 from hashhub.hub import Hub
 from hashhub.hub.exchange import _PIECE, _Page
-from hashhub.model import ChangedEntry, ChangeKind, Marking, Principal, Review, ReviewKind, Role, now
+from hashhub.model import ChangedEntry, ChangeKind, Marking, Principal, ReviewKind, Role, now
 from hashhub.store import Store
 from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
-from tests.hub.receiving import Receiver, entitled, mirroring
+from tests.hub.receiving import Receiver, admit, entitled, mirroring
 
 SHARED = Marking(bulk=True)
 WHOLE = mirroring(Role.AUDITOR, "overseer")
@@ -123,7 +123,7 @@ def test_from_now_on_gives_terms_but_no_entry_that_is_there(eventful: Desk) -> N
     [
         ({"bulk": False}, {"bulk": True}),
         ({"recipients": ("contributors/other",)}, {"recipients": ("contributors/other", "contributors/receiver")}),
-        ({"recipients": ("tokens/other",)}, {"recipients": ("tokens/receiver-mirror",)}),
+        ({"recipients": ("tokens/other-mirror",)}, {"recipients": ("tokens/receiver-mirror",)}),
         ({"permitted_purposes": ("research",)}, {"permitted_purposes": ("moderation",)}),
     ],
 )
@@ -133,8 +133,8 @@ def test_a_change_of_terms_reaches_the_receiver(
     for name in ("alpha/list", "beta/list"):
         any_desk.hash_set(name, marking=SHARED)
         any_desk.contribute(name, *(item(n) for n in range(5)))
-    any_desk.contributor("other")
-    any_desk.contributor("receiver")
+    for contributor in ("other", "receiver"):
+        admit(any_desk.hub._store, mirroring(contributor=contributor))
     who = msgspec.structs.replace(OUTSIDER, purposes=("moderation",))
     receiver = Receiver(any_desk.hub, who)
     receiver.catch_up(size)
@@ -201,8 +201,8 @@ def test_what_a_policy_needs_comes_with_the_entries(any_desk: Desk) -> None:
     receiver.catch_up()
     assert receiver.contributors.keys() == {"alpha"}
     entry = any_desk.entries("alpha/list")[0]
-    review = Review(id=0, entry_id=entry.id, author="", kind=ReviewKind.FALSE_POSITIVE, comment="a private word")
-    any_desk.hub.reviews.create(writer("passes-on"), "alpha", "list", entry.id, review)
+    objection = ReviewKind.FALSE_POSITIVE, "a private word"
+    any_desk.hub.reviews.create(writer("passes-on"), "alpha", "list", entry.id, *objection)
     lines = receiver.catch_up()
     assert told(lines) == [
         ("UPSERT", "alpha"), ("UPSERT", "origin"), ("UPSERT", "passes-on"), ("UPSERT", "alpha/list"),
@@ -230,8 +230,7 @@ def test_two_worlds_that_differ_in_what_is_hidden_read_alike(open_hub: Open, tmp
                 desk.contribute("gamma/hidden", item(n), item(n + 20))
                 hidden = desk.entries("gamma/hidden")
                 desk.hub._store.withdraw_entries([hidden[0].id], "X")
-                note = Review(id=0, entry_id=hidden[1].id, author="", kind=ReviewKind.FALSE_POSITIVE)
-                desk.hub.reviews.create(OPERATOR, "gamma", "hidden", hidden[1].id, note)
+                desk.hub.reviews.create(OPERATOR, "gamma", "hidden", hidden[1].id, ReviewKind.FALSE_POSITIVE)
                 terms(desk, "gamma/hidden", legal_basis=str(n))
             lines += receiver.catch_up(3)
         return [(*pair, line.entry and line.entry.hashes) for pair, line in zip(told(lines), lines, strict=True)]
@@ -362,9 +361,7 @@ def test_a_page_ends_after_its_time_and_moves_on(desk: Desk, monkeypatch: pytest
     receiver = Receiver(desk.hub, OUTSIDER)
     receiver.catch_up()
     desk.contribute("alpha/list", *(item(n) for n in range(3 * _PIECE)))
-    for e in _all(desk.hub):
-        desk.hub._store.set_entry_state(e, "QUARANTINED", (), expected="ACTIVE")  # type: ignore[arg-type]
-        break
+    desk.hub.entries.quarantine(OPERATOR, "alpha", "list", _all(desk.hub)[0])
     monkeypatch.setattr("hashhub.hub.exchange._PAGE_SECONDS", 0.0)
     receiver.catch_up()
     assert receiver.pages > 3
