@@ -66,6 +66,7 @@ class TestReviewsStayWithTheItem:
         # Its author takes it back, under the name that the entry has now; others may dispute it anew.
         dispute(two, only(two), ReviewKind.CONFIRMED)
         assert two.verdict(1, policy="block") is Verdict.MATCH
+        two.contributor("gamma")
         dispute(two, only(two), who="gamma")
         assert two.verdict(1, policy="block") is Verdict.REVIEW
 
