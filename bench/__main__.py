@@ -34,6 +34,8 @@ def full() -> list[list[str]]:
         ["bench.server", "--n", "10000000", "--workers", "1,2"],
         ["bench.false_positives"],
         ["bench.alterations"],
+        ["bench.findings"],
+        ["bench.adversaries", "--sequences", "10000"],
         [*_MICRO, "--benchmark-warmup=on"],
         ["bench.report"],
     ]  # fmt: skip
@@ -51,6 +53,8 @@ def quick(out: Path) -> list[list[str]]:
         ["bench.server", "--n", "100000", "--seconds", "1", "--out", str(out / "server.json")],
         ["bench.false_positives", "--n", "100000", "--seconds", "1", "--out", str(out / "false-positives.json")],
         ["bench.alterations", "--count", "20", "--out", str(out / "alterations.json")],
+        ["bench.findings"],
+        ["bench.adversaries", "--sequences", "40", "--out", str(out / "adversaries.json")],
         [*_MICRO, "--benchmark-max-time=0.1"],
         ["bench.report", "--results", str(out), "--out", str(out)],
     ]  # fmt: skip

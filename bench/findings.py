@@ -14,12 +14,16 @@ import hashlib
 import inspect
 import io
 import json
+import logging
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from random import Random
 from typing import Any, Final, NamedTuple
+
+import grpc
 
 from hashhub import model
 from hashhub.config import Config
@@ -46,6 +50,7 @@ from hashhub.model import (
     Role,
     Verdict,
 )
+from hashhub.server.doors import Doors
 from hashhub_connectors.vics import VICS
 
 OPERATOR: Final = Principal(name="operator", role=Role.OPERATOR, contributor="operator")
@@ -352,6 +357,97 @@ def corrections(desk: Desk) -> Iterator[Line]:
         yield Line(6, f"withdrawn by hand, then {what} list", f"{desk.why(done)}; {answer}", answer is Verdict.NO_MATCH)
 
 
+# 7: the feed
+
+
+def feed(desk: Desk) -> Iterator[Line]:
+    open_terms = _known(Marking, tlp=TLP.GREEN, bulk=True)
+    desk.contributor("hotline", "A", _set("hotline/list", marking=open_terms))
+    reader = _known(Principal, name="reader", role=Role.CONTRIBUTOR, contributor="platform", may_mirror=True)
+    yield _stream(desk, reader)
+    if not hasattr(desk.hub.changes, "page"):
+        lacks = "its position names a revision only, which an import of any size is; terms are no changes"
+        yield Line(7, "a list of 3,000, read in pages, each in a new attempt", lacks, is_sound=False)
+        return
+    desk.lists("hotline/list", *(item(f"7 {i}") for i in range(3_000)))
+    copied: set[str] = set()
+
+    def read(position: str) -> str:
+        while True:
+            page = desk.hub.changes.page(reader, position, page_size=400)  # each from the position alone
+            for line in page.changes:
+                if line.entry is not None:
+                    copied.add(line.entry.name)
+                elif line.hash_set_name:
+                    copied.difference_update({e for e in copied if e.startswith(f"{line.hash_set_name}/")})
+            position = page.position
+            if page.is_complete:
+                return str(position)
+
+    position = read("")
+    yield Line(
+        7, "a list of 3,000, read in pages, each in a new attempt", f"{len(copied):,} held", len(copied) >= 3_000
+    )
+    held = len(copied)
+    for what, terms_, expected in (
+        ("the hash set is given to somebody else", Marking(tlp=TLP.RED, recipients=("contributors/hotline",)), 0),
+        ("and opened again", open_terms, held),
+    ):
+        desk.hub.hash_sets.update(OPERATOR, _set("hotline/list", marking=terms_), ("marking",))
+        position = read(position)
+        yield Line(7, what, f"{len(copied):,} held", len(copied) == expected)
+
+
+def _stream(desk: Desk, reader: Principal) -> Line:
+    """Follow the feed over gRPC, and delete the token meanwhile."""
+    config = Config(data="", listen="127.0.0.1:0", http="", drain_seconds=0.0)
+    made: Any = desk.hub.tokens.create(OPERATOR, reader)
+    secret = made if isinstance(made, str) else made[1]
+    doors = Doors(desk.hub, config, listen=config.listen, http="")
+    doors.start()
+    try:
+        with grpc.insecure_channel(doors.grpc_address) as channel:
+            follow: Any = channel.unary_stream("/hashhub.v1.ChangeService/FollowChanges", None, None)
+            desk.lists("hotline/list", item("7 before"))
+            stream = follow(b"", metadata=(("authorization", f"Bearer {secret}"),), timeout=60)
+            next(stream)
+            desk.hub.tokens.delete(OPERATOR, reader.name)
+            time.sleep(2)
+            desk.lists("hotline/list", item("7 after"))
+            answer = ""
+            try:
+                while not answer:
+                    answer = "what was listed later arrives" * (digest("MD5", "7 after").digest in next(stream))
+            except grpc.RpcError as e:
+                answer = e.code().name
+            return Line(7, "a followed stream whose token was deleted", answer, answer == "UNAUTHENTICATED")
+    finally:
+        doors.close()
+
+
+# 8: who did what
+
+
+def history(desk: Desk) -> Iterator[Line]:
+    _hotline(desk)
+    desk.lists("hotline/list", item(8, value="1"))
+    entry = desk.entry("hotline/list")
+    desk.review(entry, ReviewKind.FALSE_POSITIVE, OPERATOR)
+    desk.withdraw(entry, writer("hotline"))
+    desk.hub.hash_sets.update(writer("hotline"), _set("hotline/list", marking=Marking(tlp=TLP.CLEAR)), ("marking",))
+    events: Sequence[Any] = ()
+    if hasattr(desk.hub, "history"):
+        events = desk.hub.history.list(OPERATOR, "", "", None, 100, 0)[0]
+    for what, kind in (
+        ("imported", "IMPORT_COMMITTED"),
+        ("reviewed", "ENTRIES_REVIEWED"),
+        ("withdrew", "ENTRIES_WITHDRAWN"),
+        ("changed terms", "TERMS_CHANGED"),
+    ):
+        told = [f"{e.actor.name}, {e.time:%H:%M:%S}, {e.subject} {e.reason}".rstrip() for e in events if e.kind == kind]
+        yield Line(8, f"who {what}?", told[0] if told else "nothing is on record", bool(told))
+
+
 CASES: Final[Sequence[Callable[[Desk], Iterator[Line]]]] = (
     others_lists,
     forged_authors,
@@ -359,6 +455,8 @@ CASES: Final[Sequence[Callable[[Desk], Iterator[Line]]]] = (
     terms,
     missing_values,
     corrections,
+    feed,
+    history,
 )
 
 
@@ -372,6 +470,7 @@ def lines() -> Iterator[Line]:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    logging.disable(logging.WARNING)  # refusals are expected here
     unsound = 0
     for line in lines():
         print(

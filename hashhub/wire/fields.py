@@ -27,6 +27,8 @@ _E = TypeVar("_E", bound=StrEnum)
 _T = TypeVar("_T")
 _P = TypeVar("_P")
 
+_NANOS: Final = 1_000_000_000
+_MAX_DURATION: Final = 315_576_000_000  # seconds: what google.protobuf.Duration allows, some 10,000 years
 WIDTHS: Final = {a.name: a.digest_bytes for a in ALGORITHMS.values()}
 
 _OUTPUT_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
@@ -221,14 +223,14 @@ def read_duration(pb: Any, field: str, at: str, wrong: list[Violation]) -> timed
     """Return the duration in a field, None where it has none; where it holds none, note that under `at.field` and return None."""
     if not pb.HasField(field):
         return None
-    try:
-        duration: timedelta = getattr(pb, field).ToTimedelta()
-    except (ValueError, OverflowError):
+    value = getattr(pb, field)
+    # By ourselves: protobuf takes any number of nanoseconds, and any sign beside another.
+    if abs(value.seconds) > _MAX_DURATION or abs(value.nanos) >= _NANOS or value.seconds * value.nanos < 0:
         wrong.append(
             Violation(f"{at}.{field}".lstrip("."), "must be a duration of at most 10,000 years", "OUT_OF_RANGE")
         )
         return None
-    return duration
+    return timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
 
 
 def duration_in(request: Message, field: str) -> timedelta | None:

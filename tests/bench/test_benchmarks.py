@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the benchmarks are run from the checkout and not installed
 
-from bench import false_positives, load, report, result, server, workloads  # noqa: E402 - after the path
+from bench import false_positives, findings, load, report, result, server, workloads  # noqa: E402 - after the path
 from hashhub import v1  # noqa: E402 - likewise
 from hashhub.testing.hub_process import running_hub  # noqa: E402 - likewise
 
@@ -84,6 +84,25 @@ def test_what_fails_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
     # Not installed for the suite; where it is, it refuses this distance. Either way the result says so.
     assert "no such distance" in refused["failed"] or "ModuleNotFoundError" in refused["failed"]
     assert flat["recall"] == 1.0
+
+
+def test_adversaries_are_counted_and_told(tmp_path: Path) -> None:
+    out = tmp_path / "adversaries.json"
+    run("adversaries", "--seed", "6", "--sequences", "8", "--out", str(out))
+    rows = rows_of(out, benchmark="adversaries", seed=6)
+    assert {row["character"]: row["sequences"] for row in rows} == {
+        "hostile": 2,
+        "curious": 2,
+        "careless": 2,
+        "lost": 2,
+    }
+    assert all(row["steps"] >= row["sequences"] * 3 and row["failed"] == 0 for row in rows)
+
+
+def test_what_went_wrong_among_strangers_does_not_any_more() -> None:
+    lines = list(findings.lines())
+    assert {line.finding for line in lines} == set(range(1, 9))
+    assert not [line for line in lines if not line.is_sound]
 
 
 def test_import_counts_what_became_matchable(tmp_path: Path) -> None:

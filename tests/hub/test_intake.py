@@ -631,7 +631,7 @@ class TestHarmlessVerdicts:
             desk.hub._store,
             chosen,
             load().get(scheme),
-            HeldItems([], desk.hub._store.trace_of, first_commit=None),
+            HeldItems([], lambda *_: b"", first_commit=None),
             replace=False,
             has_classifications=True,
         )

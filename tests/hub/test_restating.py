@@ -20,7 +20,6 @@ from hashhub.model import (
     Verdict,
     WithdrawalReason,
 )
-from hashhub.store import LAST_ENTRY
 from tests.hub.conftest import AUDITOR, OPERATOR, Desk, digest, item, writer
 
 
@@ -170,7 +169,7 @@ class TestAQuarantinedNewerStatement:
 
     @staticmethod
     def feed(desk: Desk, after: int) -> list[tuple[str, int]]:
-        return [(str(c.kind), c.entry.id) for c in desk.hub.changes.list(AUDITOR, after, LAST_ENTRY, 100)[0]]
+        return [(str(c.kind), i) for c in desk.hub._store.changes(after) for i in desk.hub._store.change_ids(c).after(0, 100)]
 
     @staticmethod
     def matches(desk: Desk, number: int = 1) -> list[int]:

@@ -18,7 +18,7 @@ import pytest
 
 from hashhub.client import mirror
 from hashhub.errors import HashHubError, PermissionDenied, Unauthenticated
-from hashhub.model import Entry, EntryState, Marking, Principal, Review, ReviewKind, Role
+from hashhub.model import Entry, EntryState, Marking, Principal, ReviewKind, Role
 from tests.hub.conftest import OPERATOR, item
 from tests.hub.receiving import entitled, mirroring
 from tests.mirror.conftest import Site, copied, due
@@ -82,8 +82,8 @@ class World:
     def review(self) -> None:
         if entries := self._entries(*EntryState):
             e = self.random.choice(entries)
-            review = Review(id=0, entry_id=e.id, author="", kind=self.random.choice([*ReviewKind][:4]), comment="x")
-            self.site.hub.reviews.create(OPERATOR, e.contributor, e.hash_set, e.id, review)
+            kind = self.random.choice([*ReviewKind][:4])
+            self.site.hub.reviews.create(OPERATOR, e.contributor, e.hash_set, e.id, kind, "x")
 
     def terms(self) -> None:
         contributor, _, set_id = self.random.choice(_SETS).partition("/")

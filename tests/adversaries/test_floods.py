@@ -1,0 +1,103 @@
+"""Adversaries who do one allowed thing a thousand times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import Final
+
+import pytest
+
+from hashhub.hashes import Hash
+from hashhub.model import Principal, Purpose, ReviewKind, Role, Verdict
+from tests.adversaries.scene import OPERATOR, Item, World, near, record, writer
+
+DAILY: Final = 100  # objections, or harmless verdicts against others' entries, of one contributor
+MORE: Final = 120
+CONSUMER: Final = Principal(name="platform", role=Role.CONSUMER, contributor="platform")
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A hub with a reliable hotline, a hostile contributor whose word counts, one whose word does not, and a platform."""
+    with World() as opened:
+        for name, reliability in (("hotline", "A"), ("hostile", "C"), ("stranger", "F"), ("platform", "F")):
+            opened.contributor(name, reliability)
+        for name in ("hotline/list", "hostile/list", "stranger/list"):
+            opened.hash_set(name, scheme="vic-us")
+        yield opened
+
+
+def listed(world: World, count: int) -> list[Item]:
+    """Let the hotline list items."""
+    items = [Item(f"flood {i}") for i in range(count)]
+    world.lists(
+        "hotline/list", [record(f"line {i}", t.hashes, value="1", external_id=f"{i}") for i, t in enumerate(items)]
+    )
+    return items
+
+
+def verdicts(world: World, items: list[Item], policy: str = "block") -> list[Verdict]:
+    return [answer.verdict for answer in world.ask([[t.md5] for t in items], policy, by=CONSUMER)]
+
+
+def test_objections_beyond_the_daily_number_wait_for_the_operator(world: World) -> None:
+    items = listed(world, MORE)
+    entries = [e.name for e in world.entries("hotline/list")]
+    Random(1).shuffle(entries)
+    for entry in entries:
+        world.review(entry, ReviewKind.FALSE_POSITIVE, by=writer("hostile"))
+        world.review(entry, ReviewKind.FALSE_POSITIVE, by=writer("stranger"))
+    after = verdicts(world, items)
+    assert (after.count(Verdict.REVIEW), after.count(Verdict.MATCH)) == (DAILY, MORE - DAILY)
+    assert set(verdicts(world, items, "any")) == {Verdict.MATCH}
+    world.hub.contributors.accept_objections(OPERATOR, "hostile", world.hub.revision())
+    assert set(verdicts(world, items)) == {Verdict.REVIEW}
+
+
+def test_harmless_verdicts_beyond_the_daily_number_wait_for_the_operator(world: World) -> None:
+    items = listed(world, MORE)
+    for who in ("hostile", "stranger"):
+        world.lists(f"{who}/list", [record(f"line {i}", t.hashes, value="0") for i, t in enumerate(items)])
+    after = verdicts(world, items)
+    assert (after.count(Verdict.REVIEW), after.count(Verdict.MATCH)) == (DAILY, MORE - DAILY)
+    # Nor can the rest be slipped in by stating it once more.
+    world.lists("hostile/list", [record(f"line {i}", t.hashes, value="0", series="x") for i, t in enumerate(items)])
+    assert verdicts(world, items).count(Verdict.MATCH) >= MORE - DAILY
+    world.accept("hostile/list")
+    assert set(verdicts(world, items)) == {Verdict.REVIEW}
+
+
+def test_a_benign_set_says_nothing_until_it_is_accepted_and_then_nothing_new(world: World) -> None:
+    items = listed(world, 4)
+    world.hash_set("hostile/benign", purpose=Purpose.BENIGN)
+    world.lists("hostile/benign", [record("line 1", items[0].hashes), record("line 2", items[1].hashes)])
+    assert set(verdicts(world, items)) == {Verdict.MATCH}
+    world.accept("hostile/benign")
+    world.lists("hostile/benign", [record("line 3", items[2].hashes)])
+    for policy in ("any", "block"):
+        assert verdicts(world, items, policy) == [Verdict.REVIEW] * 2 + [Verdict.MATCH] * 2
+
+
+@pytest.mark.parametrize("purpose", [Purpose.CSAM, Purpose.BENIGN])
+def test_a_flood_of_nearer_digests_drowns_no_entry(world: World, purpose: Purpose) -> None:
+    (item,) = listed(world, 1)
+    closer = {near(item.near_pdq, 2 + i % 12, i).digest for i in range(5_000)} - {item.pdq.digest}
+    world.hash_set("stranger/flood", purpose=purpose)
+    world.lists("stranger/flood", [record(f"line {i}", [Hash("PDQ", d)]) for i, d in enumerate(sorted(closer))])
+    for policy in ("any", "block"):
+        (answer,) = world.ask([[item.near_pdq]], policy, by=CONSUMER)
+        assert answer.verdict is Verdict.MATCH
+        assert answer.truncated
+        assert any(entry.startswith("hotline/") for reason in answer.reasons for entry in reason.entries)
+
+
+def test_queries_near_an_entry_dim_it_for_nobody_else(world: World) -> None:
+    """What somebody asks, however often, is no statement: it must not weaken what others are answered."""
+    (item,) = listed(world, 1)
+    for turn in range(3):
+        queries = [[near(item.pdq, 3 + i % 25, (turn, i))] for i in range(1_000)]
+        world.ask(queries, "any", by=writer("stranger"))
+    for policy in ("any", "block"):
+        (answer,) = world.ask([[item.near_pdq]], policy, by=CONSUMER)
+        assert answer.verdict is Verdict.MATCH
