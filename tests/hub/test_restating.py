@@ -169,7 +169,11 @@ class TestAQuarantinedNewerStatement:
 
     @staticmethod
     def feed(desk: Desk, after: int) -> list[tuple[str, int]]:
-        return [(str(c.kind), i) for c in desk.hub._store.changes(after) for i in desk.hub._store.change_ids(c).after(0, 100)]
+        return [
+            (str(c.kind), i)
+            for c in desk.hub._store.changes(after)
+            for i in desk.hub._store.change_ids(c).after(0, 100)
+        ]
 
     @staticmethod
     def matches(desk: Desk, number: int = 1) -> list[int]:
