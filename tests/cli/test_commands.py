@@ -229,10 +229,11 @@ class TestMatching:
     def test_a_withdrawal_stops_matching(self, run: Run, items: list[Item]) -> None:
         query = ("match", "--hash", f"MD5:{items[0].digest('MD5')}", "--json")
         entry = objects(run(*query).stdout)[0]["matches"][0]["entry"]
-        assert objects(run("entry", "withdraw", entry, "--validate-only", "--json").stdout)[0]["name"] == entry
+        why = ("--reason", "error")
+        assert objects(run("entry", "withdraw", entry, *why, "--validate-only", "--json").stdout)[0]["name"] == entry
         assert objects(run(*query).stdout)[0]["verdict"] == "MATCH"
-        assert objects(run("entry", "withdraw", entry, "--json").stdout)[0]["state"] == "WITHDRAWN"
-        assert run("entry", "withdraw", entry).exit_code == DONE
+        assert objects(run("entry", "withdraw", entry, *why, "--json").stdout)[0]["state"] == "WITHDRAWN"
+        assert run("entry", "withdraw", entry, *why).exit_code == DONE
         assert objects(run(*query).stdout)[0]["verdict"] == "NO_MATCH"
 
     def test_scans_trees_and_does_not_call_the_unreadable_clean(self, run: Run, police: str, tmp_path: Path) -> None:

@@ -479,3 +479,35 @@ def test_the_head_goes_to_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) 
         Housekeeping(hub._store, hub._matcher, hub._follower, Path("nowhere")).round()
     position = hub._store.position()
     assert f"history head {position.revision}:{position.digest.hex()}" in caplog.text
+
+
+class TestHarmlessVerdicts:
+    def test_those_beyond_the_daily_number_wait(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        from hashhub.hub import contribute
+        from tests.hub.conftest import near
+
+        monkeypatch.setattr(contribute, "DOUBTS_A_DAY", 3)
+        marking = Marking(tlp=TLP.RED, recipients=("contributors/alpha",))
+        desk.hash_set("beta/list")
+        desk.hash_set("beta/hidden", marking=marking)
+        desk.hash_set("alpha/list", scheme="vic-us")
+        desk.hash_set("gamma/list", scheme="vic-us")
+        desk.hash_set("gamma/other")
+        both = ("MD5", "PDQ")
+        desk.contribute("beta/list", *(item(n, algorithms=both) for n in range(1, 8)))
+        desk.contribute("beta/hidden", *(item(n, algorithms=both) for n in range(20, 30)))
+        desk.contribute("gamma/other", *(item(n, algorithms=both) for n in range(30, 35)))
+
+        def waiting(name: str, *items: Record) -> list[str]:
+            desk.contribute(name, *items)
+            return [e.provenance.position for e in desk.entries(name) if "AWAITS_ACCEPTANCE" in e.reasons]
+
+        harmless = {"value": "4", "algorithms": ("MD5",)}
+        # Against nobody, its own, and what it may not see: these tell nothing and do not count.
+        assert waiting("gamma/list", *(item(n, **harmless) for n in (*range(20, 35), *range(50, 60)))) == []
+        assert waiting("gamma/list", *(item(n, **harmless) for n in (1, 2))) == []
+        close = near(digest("PDQ", 3), 20)
+        assert waiting("gamma/list", item(90, value="4", hashes=(close,)), item(4, **harmless)) == ["line 4"]
+        assert waiting("gamma/list", item(5, **harmless), item(91, **harmless)) == ["line 4", "line 5"]
+        # The next contributor has a number of its own; the operator's acceptance is the hash set's.
+        assert waiting("alpha/list", item(6, **harmless)) == []

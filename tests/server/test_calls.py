@@ -92,6 +92,9 @@ def _pages(served: Served, method: str, request: Any, answer: Any, items: str, s
         request.page_token = page.next_page_token
 
 
+_ERROR = v1.WithdrawalReason.WITHDRAWAL_REASON_ERROR
+
+
 def test_from_a_contribution_to_a_verdict_to_a_withdrawal(served: Served) -> None:
     hash_set = _hash_set(served, "journey")
     assert _match(served, "journey-1").result.verdict == v1.Verdict.VERDICT_NO_MATCH
@@ -119,7 +122,8 @@ def test_from_a_contribution_to_a_verdict_to_a_withdrawal(served: Served) -> Non
     )
     assert v1.Disposition.DISPOSITION_DUPLICATE in {f.disposition for f in findings}
 
-    gone = served.call("ContributionService/WithdrawEntry", v1.WithdrawEntryRequest(name=match.entry.name), v1.Entry)
+    withdrawal = v1.WithdrawEntryRequest(name=match.entry.name, reason=_ERROR)
+    gone = served.call("ContributionService/WithdrawEntry", withdrawal, v1.Entry)
     assert gone.state == v1.EntryState.ENTRY_STATE_WITHDRAWN
     assert _match(served, "journey-1").result.verdict == v1.Verdict.VERDICT_NO_MATCH
 
@@ -408,7 +412,7 @@ def test_reviews_are_kept_with_their_author(served: Served) -> None:
     entry = _match(served, "reviewed-1").result.matches[0].entry.name
     review = v1.Review(kind=v1.ReviewKind.REVIEW_KIND_FALSE_POSITIVE, comment="a test")
     made = served.call("ReviewService/CreateReview", v1.CreateReviewRequest(parent=entry, review=review), v1.Review)
-    assert (made.author, made.kind) == ("operator", v1.ReviewKind.REVIEW_KIND_FALSE_POSITIVE)
+    assert (made.author, made.kind) == ("contributors/operator", v1.ReviewKind.REVIEW_KIND_FALSE_POSITIVE)
     listed = served.call("ReviewService/ListReviews", v1.ListReviewsRequest(parent=entry), v1.ListReviewsResponse)
     assert [r.name for r in listed.reviews] == [made.name]
     (match,) = _match(served, "reviewed-1").result.matches
@@ -416,7 +420,9 @@ def test_reviews_are_kept_with_their_author(served: Served) -> None:
 
 
 def test_a_request_id_must_be_short(served: Served) -> None:
-    request = v1.WithdrawEntryRequest(name="contributors/home/hashSets/x/entries/1", request_id="r" * 129)
+    request = v1.WithdrawEntryRequest(
+        name="contributors/home/hashSets/x/entries/1", reason=_ERROR, request_id="r" * 129
+    )
     with pytest.raises(InvalidArgument) as caught:
         served.call("ContributionService/WithdrawEntry", request, v1.Entry)
     assert caught.value.violations[0].field == "request_id"

@@ -103,6 +103,7 @@ def test_withdrawing_many_is_one_change_or_none(filled: Store, fill: Any) -> Non
 
 
 def test_a_withdrawal_from_several_hash_sets_is_a_row_for_each(filled: Store, fill: Any) -> None:
+    fill.register(filled, "beta")
     ids = fill.contribute(filled, range(4))
     others = fill.contribute(filled, range(4, 8), contributor="beta")
     revision = filled.withdraw_entries([ids[0], others[1], ids[2], others[3]], "X")
