@@ -60,6 +60,7 @@ class Careless:
         "old_list": 2,
         "back_up": 1,
         "restore_backup": 1,
+        "restart": 1,
     }
 
     def __init__(self, worlds: Sequence[World], key: str, random: Random) -> None:
@@ -330,6 +331,10 @@ class Careless:
         self.mirrors = dict.fromkeys(self.mirrors, "")  # what they knew of never happened
         self.copies = {name: {} for name in self.copies}
         return f"puts the backup back {(a + b + c) * 0 or ''}".rstrip()
+
+    def _restart(self, a: int, b: int, c: int) -> str:
+        self.world.restart()
+        return f"stops and starts the hub {(a + b + c) * 0 or ''}".rstrip()
 
     # What must hold
 

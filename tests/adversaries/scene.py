@@ -176,6 +176,11 @@ class World:
         shutil.copyfile(copy, self._database)
         self.hub = self._open()
 
+    def restart(self) -> None:
+        """Stop the hub and start it again."""
+        self.hub.close()
+        self.hub = self._open()
+
     @property
     def _database(self) -> Path:
         return self.directory / "data" / "hashhub.db"
