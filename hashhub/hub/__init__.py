@@ -148,7 +148,8 @@ class Hub:
         own = self._housekeeping.warning if self._housekeeping is not None else ""
         warnings = [w for w in (self._follower.warning, matcher.error, self._withdrawal_log.warning, own) if w]
         warnings += [
-            f"{t.algorithm} digest {t.prefix}… was near {t.hits} different queries of {t.queries}: withdraw or quarantine its entries"
+            f"{t.algorithm} digest {t.prefix}… was near {t.hits} different queries of {t.queries} from {t.caller}: "
+            "withdraw or quarantine its entries"
             for t in matcher.tripped
         ]
         lines = []

@@ -115,9 +115,10 @@ def look_up(
             column[1].append(i)
     hits = _HitsByQuery(min(MAX_JUDGED, max(_MIN_JUDGED, _MAX_JUDGED_IN_CALL // max(1, len(queries)))))
     view = _View(store, principal)
+    caller = principal.contributor or principal.name  # whose traffic the circuit breaker looks at
     unfinished: list[tuple[str, bytes, int]] = []
     for algorithm, (digests, askers) in by_algorithm.items():
-        matches = _search(matcher, algorithm, digests, options, _FIRST_DIGESTS)
+        matches = _search(matcher, algorithm, digests, options, _FIRST_DIGESTS, caller)
         if len(matches):
             _take_in(view, algorithm, matches, digests, askers, hits)
             unfinished += [(algorithm, digests[r], askers[r]) for r in np.flatnonzero(matches.truncated).tolist()]
@@ -131,7 +132,7 @@ def look_up(
                 hits[asker].cut_short = True
                 break
             limit *= _GROWTH
-            matches = _search(matcher, algorithm, [digest], options, limit)
+            matches = _search(matcher, algorithm, [digest], options, limit, caller)
             _take_in(view, algorithm, matches, [digest], [asker], hits, looked_up)
             is_truncated = bool(matches.truncated[0])
     return hits, view.contributors
@@ -169,11 +170,13 @@ class _View:
         return self._sets[name], name in self._sight.visible, name in self._sight.disclosed
 
 
-def _search(matcher: Matcher, algorithm: str, digests: Sequence[bytes], options: MatchOptions, limit: int) -> Matches:
+def _search(
+    matcher: Matcher, algorithm: str, digests: Sequence[bytes], options: MatchOptions, limit: int, caller: str
+) -> Matches:
     of = ALGORITHMS[algorithm]
     rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), of.digest_bytes)
     max_distance = options.max_distances.get(algorithm, of.default_max_distance)
-    return matcher.search(algorithm, rows, max_distance=max_distance, limit=limit)
+    return matcher.search(algorithm, rows, max_distance=max_distance, limit=limit, caller=caller)
 
 
 def _take_in(

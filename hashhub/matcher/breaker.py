@@ -14,19 +14,20 @@ A mark lowers what a hit is worth, so nobody may be able to cause one by uploadi
 
 Queries are counted with their repetitions. That makes a trip harder, which is the harmless direction.
 
-What is left: somebody who sends many *different* pictures near one listed digest, more than the `share` of all traffic, does trip it. Copies of the
-listed picture itself are answered as before even then.
+- Every caller has counters of its own, and what it trips is marked for itself only. Whoever sends many *different* pictures near one listed
+  digest lowers the answers that it gets itself, and nobody else's.
 
 Counting follows Misra and Gries ("Finding repeated elements", 1982): with COUNTERS counters every digest that is hit by more than
 1 / COUNTERS of the pairs of a window is among them, whatever the traffic. Searches hand over what they found and never wait; the one that finds
-the lock free counts for the others. Memory is bounded: COUNTERS digests, PAIRS numbers, what _HANDED searches found.
+the lock free counts for the others. Memory is bounded: for each of CALLERS callers COUNTERS digests and PAIRS numbers, and what _HANDED
+searches found.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,14 +39,16 @@ PAIRS: Final = 16_384
 """Pairs of query and listed digest that are remembered: about 1 MB, and repetitions stay far below any sensible share."""
 _HANDED: Final = 1024
 """Searches that may wait to be counted while another thread counts; older ones are dropped, whether they hit or not."""
+CALLERS: Final = 64
+"""Callers counted; of more, those that hit something last. One that is left out trips nothing, which is the harmless direction."""
 _NEAREST: Final = 16
 """Hits counted of one query: a query beside a large cluster must not cost more here than in the search."""
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """When a digest trips: in one window of `window_seconds` it was near at least `min_hits` different queries and at least `share` of all
-    queries of its algorithm, without being equal to them.
+    """When a digest trips for a caller: in one window of `window_seconds` it was near at least `min_hits` different queries and at least `share`
+    of all queries of its algorithm, without being equal to them, that the caller sent.
 
     It stays tripped until a whole window passes in which it did not.
     """
@@ -57,39 +60,57 @@ class CircuitBreaker:
 
 @dataclass(frozen=True, slots=True)
 class Tripped:
-    """A tripped digest. prefix: its first eight hexadecimal digits; hits: different queries near it in the window that tripped it, of `queries`."""
+    """A digest that tripped for a caller. prefix: its first eight hexadecimal digits; hits: different queries near it in the window that
+    tripped it, of `queries`.
+    """
 
+    caller: str
     algorithm: str
     prefix: str
     hits: int
     queries: int
 
 
+class _Window:
+    """What is counted of one caller."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.tripped: dict[tuple[str, bytes], Tripped] = {}
+        self.again: set[tuple[str, bytes]] = set()
+        self._open()
+
+    def _open(self) -> None:
+        self.counts: dict[tuple[str, bytes], int] = {}
+        self.seen: set[int] = set()
+        self.queries: defaultdict[str, int] = defaultdict(int)
+        self._end = time.monotonic() + self._seconds
+
+    def turn(self) -> None:
+        """Begin anew when its time is over; digests that did not trip again in it recover."""
+        if time.monotonic() >= self._end:
+            self.tripped = {key: value for key, value in self.tripped.items() if key in self.again}
+            self.again = set()
+            self._open()
+
+
 class Breaker:
-    """Counts different queries by digest and window."""
+    """Counts different queries by caller, digest and window."""
 
     def __init__(self, settings: CircuitBreaker) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._handed: deque[tuple[str, int, list[tuple[bytes, bytes]]]] = deque(maxlen=_HANDED)
-        self._tripped: dict[tuple[str, bytes], Tripped] = {}
-        self._again: set[tuple[str, bytes]] = set()
-        self._open_window()
-
-    def _open_window(self) -> None:
-        self._counts: dict[tuple[str, bytes], int] = {}
-        self._seen: set[int] = set()
-        self._queries: defaultdict[str, int] = defaultdict(int)
-        self._window_end = time.monotonic() + self._settings.window_seconds
+        self._handed: deque[tuple[str, str, int, list[tuple[bytes, bytes]]]] = deque(maxlen=_HANDED)
+        self._windows: OrderedDict[str, _Window] = OrderedDict()
 
     @property
     def tripped(self) -> tuple[Tripped, ...]:
-        """The digests tripped now."""
-        return tuple(self._tripped.values())
+        """What has tripped now, for any caller."""
+        return tuple(t for window in list(self._windows.values()) for t in window.tripped.values())
 
-    def missed(self, algorithm: str, queries: int) -> None:
+    def missed(self, algorithm: str, queries: int, *, caller: str) -> None:
         """Count queries without a hit."""
-        self._handed.append((algorithm, queries, []))
+        self._handed.append((caller, algorithm, queries, []))
         if len(self._handed) > _HANDED // 2:
             self._count_if_free()
 
@@ -100,8 +121,10 @@ class Breaker:
         lims: NDArray[np.int64],
         distances: NDArray[np.int32],
         digests: NDArray[np.uint8],
+        *,
+        caller: str,
     ) -> NDArray[np.bool_]:
-        """Count one search and return which of its hits are of tripped digests (bool[k]).
+        """Count one search and return which of its hits are of digests that have tripped for the caller (bool[k]).
 
         queries: uint8[q, digest_bytes]; lims: int64[q + 1]; distances: int32[k] and digests: uint8[k, digest_bytes], the nearest first within
         each query.
@@ -112,10 +135,11 @@ class Breaker:
             first = int(lims[i])
             last = min(int(lims[i + 1]), first + _NEAREST)
             pairs += [(digests[k].tobytes(), query) for k in range(first, last) if distances[k]]
-        self._handed.append((algorithm, len(queries), pairs))
+        self._handed.append((caller, algorithm, len(queries), pairs))
         self._count_if_free()
-        tripped = self._tripped
         marked = np.zeros(len(digests), np.bool_)
+        window = self._windows.get(caller)
+        tripped = window.tripped if window is not None else {}
         if tripped:
             for k in np.flatnonzero(distances).tolist():
                 marked[k] = (algorithm, digests[k].tobytes()) in tripped
@@ -129,31 +153,39 @@ class Breaker:
                 self._lock.release()
 
     def _count(self) -> None:
-        settings = self._settings
-        if time.monotonic() >= self._window_end:
-            # Those that did not trip again in the last window recover.
-            self._tripped = {key: value for key, value in self._tripped.items() if key in self._again}
-            self._again = set()
-            self._open_window()
+        for known in self._windows.values():
+            known.turn()
         while self._handed:
-            algorithm, queries, pairs = self._handed.popleft()
-            self._queries[algorithm] += queries
+            caller, algorithm, queries, pairs = self._handed.popleft()
+            window = self._windows.get(caller)
+            if window is None:
+                if len(self._windows) >= CALLERS:
+                    if not pairs:  # whoever hits nothing takes nobody's place
+                        continue
+                    self._windows.popitem(last=False)
+                window = self._windows[caller] = _Window(self._settings.window_seconds)
+            elif pairs:
+                self._windows.move_to_end(caller)
+            window.queries[algorithm] += queries
             for digest, query in pairs:
-                key = (algorithm, digest)
-                pair = hash((key, query))  # of bytes, so keyed by a secret of this process
-                if pair in self._seen:
-                    continue
-                if len(self._seen) >= PAIRS:
-                    self._seen = set()
-                self._seen.add(pair)
-                hits = self._counts.get(key, 0) + 1
-                if hits == 1 and len(self._counts) >= COUNTERS:
-                    self._counts = {k: n - 1 for k, n in self._counts.items() if n > 1}
-                    continue
-                self._counts[key] = hits
-                if hits >= settings.min_hits and hits >= settings.share * self._queries[algorithm]:
-                    self._again.add(key)
-                    # Replaced, not changed: readers iterate over it without a lock.
-                    self._tripped = self._tripped | {
-                        key: Tripped(algorithm, digest[:4].hex(), hits, self._queries[algorithm])
-                    }
+                self._count_pair(window, caller, algorithm, digest, query)
+
+    def _count_pair(self, window: _Window, caller: str, algorithm: str, digest: bytes, query: bytes) -> None:
+        key = (algorithm, digest)
+        pair = hash((key, query))  # of bytes, so keyed by a secret of this process
+        if pair in window.seen:
+            return
+        if len(window.seen) >= PAIRS:
+            window.seen = set()
+        window.seen.add(pair)
+        hits = window.counts.get(key, 0) + 1
+        if hits == 1 and len(window.counts) >= COUNTERS:
+            window.counts = {k: n - 1 for k, n in window.counts.items() if n > 1}
+            return
+        window.counts[key] = hits
+        if hits >= self._settings.min_hits and hits >= self._settings.share * window.queries[algorithm]:
+            window.again.add(key)
+            # Replaced, not changed: readers iterate over it without a lock.
+            window.tripped = window.tripped | {
+                key: Tripped(caller, algorithm, digest[:4].hex(), hits, window.queries[algorithm])
+            }

@@ -60,7 +60,8 @@ class Matches:
     """The answer to q queries, in FAISS's CSR shape: those of query i are at `lims[i]` (inclusive) to `lims[i + 1]` (exclusive).
 
     lims: int64[q + 1]. distances: uint16[k], for PHOTODNA int32[k]. digests: uint8[k, digest_bytes]. truncated: bool[q], whether a limit cut
-    off more distant matches. tripped: bool[k], whether the circuit breaker has tripped for this digest; never at distance 0.
+    off more distant matches. tripped: bool[k], whether the circuit breaker has tripped for this digest and caller; never at
+    distance 0.
     ids: int64[k]: equal ids within one answer are equal digests; they mean nothing beyond it.
     Within a query: ascending distance, then ascending digest, whatever the order and the chunking of changes.
     """
@@ -388,7 +389,13 @@ class Matcher:
     # --- Searches -----------------------------------------------------------------------------------------------------------
 
     def search(
-        self, algorithm: str, queries: NDArray[np.uint8], *, max_distance: int | None, limit: int | None = None
+        self,
+        algorithm: str,
+        queries: NDArray[np.uint8],
+        *,
+        max_distance: int | None,
+        limit: int | None = None,
+        caller: str = "",
     ) -> Matches:
         """Return every digest within `max_distance` of each query.
 
@@ -398,6 +405,7 @@ class Matcher:
             max_distance: Inclusive; bits for Hamming metrics, the squared Euclidean distance for PHOTODNA, 0 for exact algorithms. None takes the
                 algorithm's default; PHOTODNA has none.
             limit: At most this many matches for each query, the nearest; `truncated` says where more were cut off. None returns all.
+            caller: Who asks: the circuit breaker counts, and marks, for each caller by itself.
 
         Raises:
             InvalidArgument: unknown algorithm, wrong shape, a distance out of range, a limit below 1, or (DISTANCE_REQUIRED) no distance
@@ -410,7 +418,7 @@ class Matcher:
         rows = _rows(algorithm, queries)
         segments = self._state.segments.get(algorithm, ())
         found = [(segment, self._search_segment(segment, rows, distance)) for segment in segments]
-        return self._assembled(of, queries, found, limit)
+        return self._assembled(of, queries, found, limit, caller)
 
     def contains(self, algorithm: str, digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return, for uint8[n, digest_bytes], whether each digest itself is present: bool[n]. Raises InvalidArgument as `search`."""
@@ -491,7 +499,12 @@ class Matcher:
         )
 
     def _assembled(
-        self, of: Algorithm, queries: NDArray[np.uint8], found: Sequence[tuple[Segment, Hits]], limit: int | None
+        self,
+        of: Algorithm,
+        queries: NDArray[np.uint8],
+        found: Sequence[tuple[Segment, Hits]],
+        limit: int | None,
+        caller: str,
     ) -> Matches:
         """Order what the segments found, cut it off at the limit and put it into CSR shape."""
         kind: type[np.uint16 | np.int32] = np.int32 if of.metric is Metric.SQUARED_EUCLIDEAN else np.uint16
@@ -503,7 +516,7 @@ class Matcher:
                 hit.append((segment, first_id, hits))
             first_id += segment.count
         if not hit:
-            self._breaker.missed(of.name, len(queries))
+            self._breaker.missed(of.name, len(queries), caller=caller)
             return Matches(
                 np.zeros(len(queries) + 1, np.int64), np.empty(0, kind), np.empty(0, np.int64),
                 np.empty((0, of.digest_bytes), np.uint8), truncated, np.empty(0, np.bool_),
@@ -533,7 +546,7 @@ class Matcher:
             counts = np.minimum(counts, limit)
         lims = np.zeros(len(queries) + 1, np.int64)
         counts.cumsum(out=lims[1:])
-        tripped = self._breaker.record(of.name, queries, lims, distances, digests)
+        tripped = self._breaker.record(of.name, queries, lims, distances, digests, caller=caller)
         return Matches(lims, distances.astype(kind), ids, digests, truncated, tripped)
 
     def _due(self) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.matcher import CircuitBreaker, Matcher
-from hashhub.matcher.breaker import COUNTERS, PAIRS, Breaker
+from hashhub.matcher.breaker import CALLERS, COUNTERS, PAIRS, Breaker
 
 Digests = NDArray[np.uint8]
 
@@ -111,7 +111,25 @@ def test_a_heavy_digest_is_found_among_more_than_can_be_counted() -> None:
 def _record(breaker: Breaker, query: bytes, digest: bytes, distance: int) -> bool:
     rows = [np.frombuffer(b, np.uint8)[None] for b in (query, digest)]
     lims, distances = np.array([0, 1], np.int64), np.array([distance], np.int32)
-    return bool(breaker.record("PDQ", rows[0], lims, distances, rows[1])[0])
+    return bool(breaker.record("PDQ", rows[0], lims, distances, rows[1], caller="one")[0])
+
+
+def test_one_callers_queries_mark_nothing_for_another() -> None:
+    """Whoever sends many different pictures near a listed one lowers its own answers only."""
+    with Matcher(circuit_breaker=ROOMY) as matcher:
+        matcher.apply(1, add={"PDQ": ITEM})
+        near = around(ITEM, 100)
+        assert matcher.search("PDQ", near, max_distance=31, caller="flood").tripped.all()
+        assert not matcher.search("PDQ", near[:1], max_distance=31, caller="other").tripped.any()
+        assert [t.caller for t in matcher.status().tripped] == ["flood"]
+
+
+def test_callers_beyond_the_number_trip_nothing_and_take_no_memory() -> None:
+    breaker = Breaker(CircuitBreaker(share=0.0, min_hits=5, window_seconds=600))
+    rows = [np.full((1, 32), n, np.uint8) for n in (1, 2)]
+    for n in range(3 * CALLERS):
+        breaker.record("PDQ", rows[0], np.array([0, 1]), np.array([1], np.int32), rows[1], caller=f"caller {n}")
+    assert len(breaker._windows) == CALLERS
 
 
 def test_what_is_remembered_of_repetitions_is_bounded() -> None:
@@ -122,15 +140,16 @@ def test_what_is_remembered_of_repetitions_is_bounded() -> None:
         _record(breaker, n.to_bytes(32), n.to_bytes(32), 1)
         assert not _record(breaker, repeated, listed, 1)
     assert breaker.tripped == ()
-    assert len(breaker._seen) <= PAIRS
-    assert len(breaker._counts) <= COUNTERS
+    (window,) = breaker._windows.values()
+    assert len(window.seen) <= PAIRS
+    assert len(window.counts) <= COUNTERS
 
 
 def test_of_one_query_beside_a_cluster_the_nearest_hits_are_counted() -> None:
     breaker = Breaker(CircuitBreaker(share=0.0, min_hits=1, window_seconds=600))
     cluster = np.repeat(np.arange(40, dtype=np.uint8)[:, None], 32, axis=1)
     distances = np.arange(1, 41, dtype=np.int32)
-    marked = breaker.record("PDQ", ITEM, np.array([0, 40], np.int64), distances, cluster)
+    marked = breaker.record("PDQ", ITEM, np.array([0, 40], np.int64), distances, cluster, caller="one")
     assert marked.tolist() == [True] * 16 + [False] * 24
 
 
