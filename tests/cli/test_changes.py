@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import subprocess
@@ -18,14 +17,12 @@ from click.testing import CliRunner, Result
 
 from hashhub.cli import main
 from hashhub.cli.session import DONE, REFUSED
-from hashhub.model import Role
+from hashhub.model import Principal, Role
 from hashhub.store import Store
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.lists import list_file, random_items
 from tests.cli.conftest import Run
-from tests.hub.receiving import mirroring
-
-_SECRET = "hh_command-line-mirror"  # noqa: S105 - made here
+from tests.hub.receiving import admit, mirroring
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +30,9 @@ def token_file(hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The token of an auditor that may mirror."""
     who = mirroring(Role.AUDITOR, "command-line")
     with closing(Store.open(hub.data)) as store:
-        store.put_token(hashlib.sha256(_SECRET.encode()).digest(), who)
+        secret = admit(store, who)
     kept = tmp_path_factory.mktemp("token") / "token"
-    kept.write_text(_SECRET)
+    kept.write_text(secret)
     return kept
 
 
@@ -71,7 +68,7 @@ def test_changes_go_on_from_the_position_that_a_run_ended_with(
     names = [line["entry"]["name"] for line in found if line.get("entry")]
     assert len(names) == 3
     assert found[-1]["head"].startswith(f"{found[-1]['revision']}:")
-    run("entry", "withdraw", names[0])
+    assert run("entry", "withdraw", names[0], "--reason", "error").exit_code == DONE
     shown = read("changes", "--position", found[-1]["position"])
     assert [line.split()[1:] for line in shown.stdout.splitlines()[:-1]] == [["WITHDRAW", "entry", names[0]]]
     position = shown.stdout.splitlines()[-1].removeprefix("position ")
@@ -95,9 +92,13 @@ def test_changes_are_followed_until_interrupted(
             process.kill()
 
 
-def test_a_token_that_may_not_mirror_is_told_so(run: Run, tmp_path: Path) -> None:
+def test_a_token_that_may_not_mirror_is_told_so(hub: RunningHub, run: Run, tmp_path: Path) -> None:
+    with closing(Store.open(hub.data)) as store:
+        secret = admit(store, Principal(name="plain", role=Role.AUDITOR, contributor="command-line"))
+    kept = tmp_path / "token"
+    kept.write_text(secret)
     for command in (("changes",), ("mirror", str(tmp_path / "copy"))):
-        done = run(*command)
+        done = run(*command, "--token-file", str(kept))
         assert done.exit_code == REFUSED
         assert "may not read the change feed" in done.stderr
 
@@ -110,7 +111,7 @@ def test_a_mirror_is_made_and_kept(run: Run, read: Any, hash_set: str, tmp_path:
     assert done.stdout.startswith("complete at revision ")
     assert done.stderr == ""
     names = [line["name"] for line in lines(run("entry", "list", hash_set, "--json"))]
-    run("entry", "withdraw", names[0])
+    assert run("entry", "withdraw", names[0], "--reason", "error").exit_code == DONE
     (state,) = lines(read("mirror", directory, "--json"))
     assert state["is_complete"] is True
     with closing(sqlite3.connect(directory / "mirror.db")) as c:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 
 from hashhub.hub import Hub
@@ -9,6 +10,7 @@ from hashhub.model import (
     ChangedEntry,
     ChangeKind,
     Contributor,
+    ContributorKind,
     Entry,
     EntryState,
     FeedPage,
@@ -17,6 +19,7 @@ from hashhub.model import (
     Review,
     Role,
 )
+from hashhub.store import Store
 
 Held = dict[int, tuple[Entry, tuple[tuple[int, str, str], ...]]]
 
@@ -24,6 +27,18 @@ Held = dict[int, tuple[Entry, tuple[tuple[int, str, str], ...]]]
 def mirroring(role: Role = Role.CONSUMER, contributor: str = "receiver", **fields: object) -> Principal:
     """A token that may read the feed."""
     return Principal(name=f"{contributor}-mirror", role=role, contributor=contributor, may_mirror=True, **fields)  # type: ignore[arg-type]
+
+
+def admit(store: Store, who: Principal) -> str:
+    """Store a token, and its contributor where that is missing; return its secret."""
+    if who.contributor not in store.contributors():
+        contributor = Contributor(
+            id=who.contributor, display_name="Reader", kind=ContributorKind.PLATFORM, jurisdiction="GB"
+        )
+        store.create_contributor(contributor)
+    secret = f"hh_{who.name}"
+    store.put_token(hashlib.sha256(secret.encode()).digest(), who)
+    return secret
 
 
 class Receiver:

@@ -17,7 +17,7 @@ from hashhub.hub.exchange import _PIECE, _Page
 from hashhub.model import ChangedEntry, ChangeKind, Marking, Principal, ReviewKind, Role, now
 from hashhub.store import Store
 from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
-from tests.hub.receiving import Receiver, entitled, mirroring
+from tests.hub.receiving import Receiver, admit, entitled, mirroring
 
 SHARED = Marking(bulk=True)
 WHOLE = mirroring(Role.AUDITOR, "overseer")
@@ -123,7 +123,7 @@ def test_from_now_on_gives_terms_but_no_entry_that_is_there(eventful: Desk) -> N
     [
         ({"bulk": False}, {"bulk": True}),
         ({"recipients": ("contributors/other",)}, {"recipients": ("contributors/other", "contributors/receiver")}),
-        ({"recipients": ("tokens/other",)}, {"recipients": ("tokens/receiver-mirror",)}),
+        ({"recipients": ("tokens/other-mirror",)}, {"recipients": ("tokens/receiver-mirror",)}),
         ({"permitted_purposes": ("research",)}, {"permitted_purposes": ("moderation",)}),
     ],
 )
@@ -133,8 +133,8 @@ def test_a_change_of_terms_reaches_the_receiver(
     for name in ("alpha/list", "beta/list"):
         any_desk.hash_set(name, marking=SHARED)
         any_desk.contribute(name, *(item(n) for n in range(5)))
-    any_desk.contributor("other")
-    any_desk.contributor("receiver")
+    for contributor in ("other", "receiver"):
+        admit(any_desk.hub._store, mirroring(contributor=contributor))
     who = msgspec.structs.replace(OUTSIDER, purposes=("moderation",))
     receiver = Receiver(any_desk.hub, who)
     receiver.catch_up(size)

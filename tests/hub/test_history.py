@@ -15,9 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hashhub.config import Config
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub import Hub
-from hashhub.model import Action, Entry, EntryState, Role, Verdict
+from hashhub.model import Action, Entry, EntryState, Role, Verdict, WithdrawalReason
 from hashhub.store import Store
-from tests.hub.conftest import OPERATOR, Desk, digest, item, writer
+from tests.hub.conftest import OPERATOR, Desk, digest, item
 from tests.hub.receiving import Receiver, mirroring
 
 _SETS = ("alpha/one", "alpha/two", "beta/one")
@@ -46,6 +46,7 @@ class History(RuleBasedStateMachine):
         self.data = _data()
         self.desk = Desk(self._open())
         self.live: dict[tuple[str, int], list[tuple[str, EntryState]]] = {}
+        self.held: set[tuple[str, int]] = set()  # contributor and number: withdrawn by the operator, in all sets
         self.receiver = Receiver(self.desk.hub, mirroring(Role.AUDITOR))
 
     def _open(self) -> Hub:
@@ -80,13 +81,15 @@ class History(RuleBasedStateMachine):
         self.desk.contribute(name, *items, replace=replace, allow_shrinking=True, batch=2)
         for n in _NUMBERS:
             key = (name, n)
+            if n in stated and n not in withdrawn and key not in self.live and (name.partition("/")[0], n) in self.held:
+                continue  # stays withdrawn
             if n in stated:
                 self.live[key] = _restated(self.live.get(key, []), stated[n])
             elif replace or n in withdrawn:
                 self.live.pop(key, None)
 
     @precondition(lambda self: self.live)
-    @rule(data=st.data(), move=st.sampled_from(["withdraw", "quarantine", "release"]))
+    @rule(data=st.data(), move=st.sampled_from(["withdraw", "release"]))
     def move(self, data: st.DataObject, move: str) -> None:
         """Somebody changes the state of one entry."""
         name, number = key = data.draw(st.sampled_from(sorted(self.live)))
@@ -94,16 +97,17 @@ class History(RuleBasedStateMachine):
         entries = [e for e in self._live(name) if _number(e) == number]
         held = self.live[key]
         at = data.draw(st.integers(0, len(held) - 1))
-        who = writer(contributor) if move == "withdraw" else OPERATOR
-        getattr(self.desk.hub.entries, move)(who, contributor, set_id, entries[at].id)
+        entry = (OPERATOR, contributor, set_id, entries[at].id)
         if move == "withdraw":
+            self.desk.hub.entries.withdraw(*entry, WithdrawalReason.ERROR)
+            self.held.add((contributor, number))
             held.pop(at)
-        elif move == "quarantine":
-            held[at] = (held[at][0], EntryState.QUARANTINED)
-        elif held[at][1] is EntryState.QUARANTINED:  # released, it takes the place of those before it
+            if not held:
+                del self.live[key]
+            return
+        self.desk.hub.entries.release(*entry)
+        if held[at][1] is EntryState.QUARANTINED:  # released, it takes the place of those before it
             held[: at + 1] = [(held[at][0], EntryState.ACTIVE)]
-        if not held:
-            del self.live[key]
 
     @rule(compact=st.booleans())
     def restart(self, *, compact: bool) -> None:

@@ -253,6 +253,7 @@ class TestValuesThatNoSchemeExplains:
         assert [(c.value, c.scheme, c.dimensions) if c else None for c in kept] == [
             None, ("0", "", {}), ("1", "", {}), ("0", "", {}), ("1", "", {}),
         ]  # fmt: skip
+        desk.hub.hash_sets.accept(OPERATOR, "library", "list", done.revision)
         assert {desk.verdict(n, policy="block") for n in (0, 1, 9)} == {Verdict.BENIGN}
         assert self.benign(desk).counts.unchanged == 5
 

@@ -66,6 +66,7 @@ class TestReviewsStayWithTheItem:
         # Its author takes it back, under the name that the entry has now; others may dispute it anew.
         dispute(two, only(two), ReviewKind.CONFIRMED)
         assert two.verdict(1, policy="block") is Verdict.MATCH
+        two.contributor("gamma")
         dispute(two, only(two), who="gamma")
         assert two.verdict(1, policy="block") is Verdict.REVIEW
 
@@ -169,11 +170,8 @@ class TestAQuarantinedNewerStatement:
 
     @staticmethod
     def feed(desk: Desk, after: int) -> list[tuple[str, int]]:
-        return [
-            (str(c.kind), i)
-            for c in desk.hub._store.changes(after)
-            for i in desk.hub._store.change_ids(c).after(0, 100)
-        ]
+        store = desk.hub._store
+        return [(str(c.kind), i) for c in store.changes(after + 1) for i in store.change_ids(c).after(0, 100)]
 
     @staticmethod
     def matches(desk: Desk, number: int = 1) -> list[int]:
@@ -192,7 +190,7 @@ class TestAQuarantinedNewerStatement:
         assert (old.state, old.reasons) == (EntryState.WITHDRAWN, (Code.SUPERSEDED,))
         assert old.update_revision == new.update_revision == before + 1 == waiting.hub.revision()
         assert self.matches(waiting) == [new.id]
-        assert self.feed(waiting, before) == [("WITHDRAW", old.id), ("UPSERT", new.id)]
+        assert self.feed(waiting, before) == [("UPSERT", new.id), ("WITHDRAW", old.id)]
 
     def test_is_dropped_and_the_active_one_stays(self, waiting: Desk) -> None:
         old, new = self.pair(waiting)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import sqlite3
@@ -19,7 +18,7 @@ from hashhub.hub import Hub
 from hashhub.model import Principal
 from hashhub.server import Doors
 from tests.hub.conftest import Desk
-from tests.hub.receiving import entitled
+from tests.hub.receiving import admit, entitled
 
 Content = dict[int, tuple[Any, ...]]
 
@@ -63,9 +62,7 @@ class Site:
 
     def token(self, who: Principal) -> str:
         """Make a token for this principal, and return its secret."""
-        secret = f"hh_{who.name}"
-        self.hub._store.put_token(hashlib.sha256(secret.encode()).digest(), who)
-        return secret
+        return admit(self.hub._store, who)
 
     def client(self, secret: str) -> Client:
         return Client(self.doors.grpc_address, secret)

@@ -276,7 +276,7 @@ def test_what_cannot_be_gone_on_from_is_refused_in_words(site: Site, tmp_path: P
         copy.start_over()
         copy.update()
         assert copied(directory) == due(site.hub, _OVERSEER)
-    plain = site.token(Principal(name="plain", role=Role.OPERATOR))
+    plain = site.token(Principal(name="plain", role=Role.OPERATOR, contributor="receiver"))
     with (
         site.client(plain) as client,
         client.mirror(tmp_path / "another") as copy,

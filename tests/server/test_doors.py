@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import re
 import threading
@@ -36,7 +35,7 @@ from hashhub.errors import (
 from hashhub.model import Principal, Role
 from hashhub.server import doors
 from hashhub.server.interceptors import Envelope, FailedCalls, Gate, Method, Metrics
-from tests.hub.receiving import mirroring
+from tests.hub.receiving import admit, mirroring
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve, Served
@@ -271,11 +270,11 @@ def test_followers_have_their_own_threads_and_their_own_limit(
 ) -> None:
     monkeypatch.setattr(doors, "_FOLLOWERS", 2)
     served = serve_hub(threads=1)
-    served.hub._store.put_token(hashlib.sha256(b"hh_mirror").digest(), mirroring())
+    secret = admit(served.hub._store, mirroring())
     follow: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(
         "/hashhub.v1.ChangeService/FollowChanges", None, None
     )
-    streams = [follow(b"", metadata=served.metadata("hh_mirror"), timeout=30) for _ in range(2)]
+    streams = [follow(b"", metadata=served.metadata(secret), timeout=30) for _ in range(2)]
     _until(lambda: served.doors._pools["follow"].in_progress == 2)
     assert served.call(*GET).display_name == "Home"
     with pytest.raises(grpc.RpcError) as caught:
