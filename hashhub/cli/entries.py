@@ -99,7 +99,12 @@ def withdraw_entry(session: Session, *, name: str, reason: str, comment: str, va
 @click.argument("name", metavar="[CONTRIBUTOR/SET/ENTRY]", default="")
 @click.option("--comment", default="", metavar="TEXT", help="Why, for the history. No case data.")
 @click.option("--actor", default="", metavar="TOKEN", help="Instead of an entry: all that this token withdrew.")
-@click.option("--since", type=TIME, metavar="TIME", help="With --actor: from this time on, such as 2026-05-01T08:00Z.")
+@click.option(
+    "--since",
+    type=TIME,
+    metavar="TIME",
+    help="With --actor: from this time on, such as 2026-05-01T08:00Z, or 12h for twelve hours ago.",
+)
 @click.option("--yes", is_flag=True, help="With --actor: do not ask before it is done.")
 @_DRY_RUN
 def restore_entry(

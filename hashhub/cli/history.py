@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,18 +22,24 @@ if TYPE_CHECKING:
     from hashhub.client import Client
 
 
+_AGO: Final = re.compile("([0-9]{1,6})([smhd])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
 class _Time(click.ParamType[datetime]):
-    """A time in RFC 3339, or a day; UTC where it does not say."""
+    """A time in RFC 3339, or a day, UTC where it does not say; or how long ago it was: `30m`, `12h`, `7d`."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
+        if ago := _AGO.fullmatch(value):
+            return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
         try:
             time = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no time such as 2026-05-01T08:00Z", param, ctx)
+            self.fail(f"{value!r} is no time such as 2026-05-01T08:00Z, or 12h for twelve hours ago", param, ctx)
         return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
@@ -72,7 +79,12 @@ def history() -> None:
 @command(history, "list")
 @click.argument("name", default="")
 @click.option("--actor", default="", metavar="TOKEN", help="Only what this token wrote.")
-@click.option("--since", type=TIME, metavar="TIME", help="Only from this time on, such as 2026-05-01T08:00Z.")
+@click.option(
+    "--since",
+    type=TIME,
+    metavar="TIME",
+    help="Only from this time on, such as 2026-05-01T08:00Z, or 12h for twelve hours ago.",
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N events. Default: all.")
 def list_events(session: Session, *, name: str, actor: str, since: datetime | None, limit: int | None) -> None:
     """List events, the newest first.
@@ -100,7 +112,13 @@ def redact_event(session: Session, *, revision: int, yes: bool) -> None:
 
 @command(None, "revert")
 @click.option("--actor", required=True, metavar="TOKEN", help="Whose writes are undone.")
-@click.option("--since", type=TIME, required=True, metavar="TIME", help="From when on, such as 2026-05-01T08:00Z.")
+@click.option(
+    "--since",
+    type=TIME,
+    required=True,
+    metavar="TIME",
+    help="From when on, such as 2026-05-01T08:00Z, or 12h for twelve hours ago.",
+)
 @click.option("--comment", default="", metavar="TEXT", help="Why, for the history. Needed unless --validate-only.")
 @click.option("--yes", is_flag=True, help="Do not ask before it is done.")
 @click.option("--validate-only", is_flag=True, help="Say what would be done and change nothing.")
