@@ -132,8 +132,6 @@ class Code(StrEnum):
     UNKNOWN_EXTERNAL_ID = "UNKNOWN_EXTERNAL_ID", "The withdrawal names an item that the hash set does not hold."
 
 
-# What databases of earlier versions hold: nothing that others state is a reason of intake any more.
-FORMER: Final = frozenset({Code.IN_BENIGN_SET})
 DESCRIPTIONS: Final = MappingProxyType({code.value: code.description for code in Code})
 
 

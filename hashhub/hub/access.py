@@ -56,7 +56,7 @@ _TOKEN_FIELDS: Final = ("acts_for_others", "description", "expire_time", "may_mi
 _USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
 _CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
 
-_OVERSEERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
+OVERSEERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 
 
 def allow(principal: Principal, *roles: Role) -> None:
@@ -90,6 +90,11 @@ def allow_reading(principal: Principal, contributor: str) -> None:
         )
 
 
+def reads_all_of(principal: Principal, contributor: str) -> bool:
+    """Whether no terms keep anything that this contributor stated from the principal: an operator, an auditor, or the contributor itself."""
+    return principal.role in OVERSEERS or bool(principal.contributor and principal.contributor == contributor)
+
+
 def actor(principal: Principal) -> Actor:
     """Return who is recorded with what the principal writes."""
     return Actor(principal.name, principal.contributor, principal.role)
@@ -120,7 +125,7 @@ def permits(
     (6) what is to leave the hub may be passed on: CLEAR that names no recipients always; GREEN, AMBER, and CLEAR that names some, with
         `redistribution`; AMBER+STRICT and RED never.
     """
-    if principal.role in _OVERSEERS or (principal.contributor and principal.contributor == hash_set.contributor):
+    if reads_all_of(principal, hash_set.contributor):
         return True
     marking = hash_set.marking
     if marking.expire_time is not None and marking.expire_time <= at:  # (1)
@@ -267,7 +272,7 @@ class Tokens:
             raise InvalidArgument.field("token.expire_time", "must be in the future", "OUT_OF_RANGE")
         contributor = token.contributor
         if not contributor:
-            if token.role not in _OVERSEERS:
+            if token.role not in OVERSEERS:
                 raise InvalidArgument.field(
                     "token.contributor",
                     f"a {token.role.lower()}'s token must name its contributor; "

@@ -12,8 +12,8 @@ import numpy as np
 
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hub import access
-from hashhub.model import Entry, Principal, Purpose, Role
-from hashhub.trust.policy import COUNTABLE
+from hashhub.model import Principal, Purpose, Role
+from hashhub.trust.policy import excludes_harm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,11 +77,9 @@ class Doubts:
                 continue
             if hash_set.contributor == contributor or hash_set.purpose in {Purpose.BENIGN, Purpose.TEST}:
                 continue
-            if hit.digest not in claimed and _may_claim_harm(self._store.read_entry(hit)):
+            if hit.digest in claimed:
+                continue
+            classification = self._store.read_entry(hit).classification
+            if classification is None or not excludes_harm(classification.dimensions):
                 claimed.add(hit.digest)
         return claimed
-
-
-def _may_claim_harm(entry: Entry) -> bool:
-    verdicts = entry.classification.dimensions.get("verdict", ()) if entry.classification else ()
-    return not verdicts or not COUNTABLE.isdisjoint(verdicts)

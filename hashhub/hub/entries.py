@@ -35,7 +35,7 @@ def disclosed(principal: Principal, entry: Entry) -> Entry:
     Operators, auditors and the entry's contributor read everything. Others are not told that a withdrawal was asked for, nor by which
     token one was made or in which words; and of the reasons only those that correct the entry.
     """
-    if principal.role in {Role.OPERATOR, Role.AUDITOR} or principal.contributor == entry.contributor:
+    if access.reads_all_of(principal, entry.contributor):
         return entry
     if entry.state is not EntryState.WITHDRAWN:
         if entry.withdrawal is None and Code.WITHDRAWAL_PENDING not in entry.reasons:
@@ -56,7 +56,6 @@ class Entries:
     """Single entries of a hash set."""
 
     def __init__(self, store: Store, follower: Follower) -> None:
-        """Keep the parts."""
         self._store = store
         self._follower = follower
 

@@ -49,7 +49,6 @@ class Mark:
     """
 
     def __init__(self, path: Path, *, publisher: bool) -> None:
-        """Keep the file's path."""
         self._path = path
         self.is_ours = publisher
 

@@ -43,7 +43,6 @@ class History:
     """Events, and undoing them."""
 
     def __init__(self, store: Store, follower: Follower) -> None:
-        """Keep the parts."""
         self._store = store
         self._follower = follower
 
@@ -134,7 +133,7 @@ class _Reader:
 
     def __init__(self, store: Store, principal: Principal) -> None:
         self._principal = principal
-        self._sees_all = principal.role in {Role.OPERATOR, Role.AUDITOR}
+        self._sees_all = principal.role in access.OVERSEERS
         registry = store.registry()
         self._visible = access.sight(principal, registry, access.WayOut.ANSWER).visible
         self._tokens: set[str] = set()

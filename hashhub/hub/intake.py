@@ -70,7 +70,7 @@ from hashhub.model import (
     Unclassified,
 )
 from hashhub.schemes import is_name
-from hashhub.trust.policy import COUNTABLE
+from hashhub.trust.policy import excludes_harm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -507,10 +507,8 @@ class Intake:
 
     def _is_harmless(self, record: Record) -> bool:
         """Whether a record's value leaves no harm possible, in a hash set of which that cannot be told from its purpose."""
-        if self._hash_set.purpose in {Purpose.BENIGN, Purpose.TEST}:
-            return False
-        verdicts = self.classification(record).dimensions.get("verdict", ())
-        return bool(verdicts) and COUNTABLE.isdisjoint(verdicts)
+        is_told_by_purpose = self._hash_set.purpose in {Purpose.BENIGN, Purpose.TEST}
+        return not is_told_by_purpose and excludes_harm(self.classification(record).dimensions)
 
     def _attributed(self, review: RecordReview) -> RecordReview:
         """Return a review of the source as that of a member of the contributor: whatever the source says, it is nobody else's word."""

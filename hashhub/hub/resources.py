@@ -34,7 +34,6 @@ class Contributors:
     """The organisations that state something, or match, or both."""
 
     def __init__(self, store: Store) -> None:
-        """Keep the store."""
         self._store = store
 
     def create(
@@ -111,7 +110,6 @@ class Groups:
     """Named lists of contributors that terms can name."""
 
     def __init__(self, store: Store) -> None:
-        """Keep the store."""
         self._store = store
 
     def create(self, principal: Principal, group: Group, *, validate_only: bool = False, request_id: str = "") -> Group:
@@ -165,7 +163,6 @@ class HashSets:
     """The collections of contributors."""
 
     def __init__(self, store: Store, registry: Registry) -> None:
-        """Keep the store and the schemes."""
         self._store = store
         self._registry = registry
 

@@ -31,7 +31,7 @@ def size(page_size: int) -> int:
     return min(page_size or DEFAULT_SIZE, MAX_SIZE)
 
 
-def encode(after: int | str | list[int], *question: object) -> str:
+def encode(after: int | str, *question: object) -> str:
     """Return the token to go on behind `after` (empty when that is 0 or empty: no more pages) in the answer to `question`."""
     if not after:
         return ""
@@ -50,17 +50,6 @@ def decode(token: str, first: _T, *question: object) -> _T:
     if type(after) is not type(first) or not (_is_number(after) or _is_name(after)):
         raise _wrong()
     return after
-
-
-def decode_cursor(token: str, first: tuple[int, int], *question: object) -> tuple[int, int]:
-    """Return the pair that `token` holds, or `first` for an empty token. Raises as `decode`."""
-    if not token:
-        return first
-    match _read(token, question):
-        case [revision, entry] if _is_number(revision) and _is_number(entry):
-            return revision, entry
-        case _:
-            raise _wrong()
 
 
 def _read(token: str, question: tuple[object, ...]) -> object:

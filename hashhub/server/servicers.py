@@ -73,7 +73,6 @@ def methods(hub: Hub, is_stopping: Callable[[], bool]) -> dict[str, Method]:
         for file in FILES
         for service in file.services_by_name.values()
         for rpc in service.methods
-        if hasattr(servicers.get(service.name), _CAMEL.sub("_", rpc.name).lower())
     ]
     return {method.path: method for method in found}
 
@@ -82,7 +81,6 @@ class Admin:
     """Tokens and the state of the hub."""
 
     def __init__(self, hub: Hub) -> None:
-        """Keep the hub."""
         self._hub = hub
 
     def create_token(self, principal: Principal, request: v1.CreateTokenRequest) -> v1.CreateTokenResponse:
@@ -166,7 +164,6 @@ class Contribution:
     """Imports and entries."""
 
     def __init__(self, hub: Hub) -> None:
-        """Keep the hub."""
         self._hub = hub
 
     def create_import(self, principal: Principal, request: v1.CreateImportRequest) -> v1.Import:
@@ -320,7 +317,6 @@ class Contributors:
     """Contributors, groups and hash sets."""
 
     def __init__(self, hub: Hub) -> None:
-        """Keep the hub."""
         self._hub = hub
 
     def create_contributor(self, principal: Principal, request: v1.CreateContributorRequest) -> v1.Contributor:
@@ -472,7 +468,6 @@ class Match:
     """Matching."""
 
     def __init__(self, hub: Hub) -> None:
-        """Keep the hub."""
         self._hub = hub
 
     def match_hashes(self, principal: Principal, request: v1.MatchHashesRequest) -> v1.MatchHashesResponse:
@@ -531,7 +526,6 @@ class Reviews:
     """Reviews of entries."""
 
     def __init__(self, hub: Hub) -> None:
-        """Keep the hub."""
         self._hub = hub
 
     def create_review(self, principal: Principal, request: v1.CreateReviewRequest) -> v1.Review:
@@ -583,7 +577,6 @@ class History:
     """The history, and undoing what a token did."""
 
     def __init__(self, hub: Hub) -> None:
-        """Keep the hub."""
         self._hub = hub
 
     def list_events(self, principal: Principal, request: v1.ListEventsRequest) -> v1.ListEventsResponse:

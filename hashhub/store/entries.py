@@ -111,7 +111,6 @@ class Entries(Resources):
     """The part of the Store that knows entries and reviews."""
 
     def __init__(self, database: Database) -> None:
-        """Keep the database."""
         super().__init__(database)
         self._sources: dict[int, _Source] = {}
         self._set_names: dict[int, tuple[str, str]] = {}

@@ -88,7 +88,6 @@ class Imports(Standing):
     """The part of the Store that takes imports in."""
 
     def __init__(self, database: Database) -> None:
-        """Keep the database."""
         super().__init__(database)
         self._commits: dict[str, Commit] = {}
         # Leases that the database still shows as held, because giving them up could not be written.

@@ -59,7 +59,6 @@ class Resources:
     """The part of the Store that knows who contributes what, under which terms."""
 
     def __init__(self, database: Database) -> None:
-        """Keep the database."""
         self._db = database
         self._registry = Registry(-1, {}, {}, {})
 

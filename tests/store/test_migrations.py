@@ -196,7 +196,13 @@ def strained(older: str) -> str:
                 c.execute(sa.insert(tables.tables["finding"]).values(
                     {"import": key, "ordinal": i, "position": f"line {i}", "disposition": 2, "reason": reasons[0], "detail": detail, "entry": i}
                 ))  # fmt: skip
-        for review, author, revision in ((20, "beta", 9), (21, "", 9), (22, "desk", 7), (23, "beta", 7), (24, "operator", 7)):
+        for review, author, revision in (
+            (20, "beta", 9),
+            (21, "", 9),
+            (22, "desk", 7),
+            (23, "beta", 7),
+            (24, "operator", 7),
+        ):
             c.execute(sa.insert(tables.tables["review"]).values(
                 id=review, entry=100, author=author, kind=2, comment="", create_time=0, revision=revision
             ))  # fmt: skip
