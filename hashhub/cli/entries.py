@@ -81,9 +81,9 @@ def list_entries(
 def withdraw_entry(session: Session, *, name: str, reason: str, comment: str, validate_only: bool) -> None:
     """Withdraw an entry.
 
-    It stops matching everywhere within a second; its history stays, and lists that still have it do not bring it back. More than 1,000
-    entries of a hash set in a day, or more than 5 % of it, need a second person: until an operator, or another token of the
-    contributor, withdraws them too, they match. Doing it twice is a success.
+    It stops matching everywhere within a second; its history stays, and lists that still have it do not bring it back.
+    More than 1,000 entries of a hash set in a day, or more than 5 % of it, need a second person: until an operator, or
+    another token of the contributor, withdraws them too, they match. Doing it twice is a success.
     """
     with session.connect() as hub:
         done = hub.withdraw_entry(name, chosen(WithdrawalReason, reason), comment, validate_only=validate_only)
@@ -119,8 +119,9 @@ def restore_entry(
 ) -> None:
     """Take a withdrawal back: of one entry, or of all that a token withdrew.
 
-    The entry is what it was before, and lists may state its item again. What an operator withdrew, or the person shown asked for,
-    only an operator restores. With --actor and --since it says first what it would do, and asks. Doing it twice is a success.
+    The entry is what it was before, and lists may state its item again. What an operator withdrew, or the person shown
+    asked for, only an operator restores. With --actor and --since it says first what it would do, and asks. Doing it
+    twice is a success.
     """
     if bool(name) == bool(actor):
         raise click.UsageError("name either an entry, or a token with --actor and --since")
@@ -138,8 +139,8 @@ def restore_entry(
 def erase_entry(session: Session, *, name: str, yes: bool, validate_only: bool) -> None:
     """Erase everything that an entry says about its item, for ever.
 
-    Digests, external id and all texts go, from the database and from mirrors. The name stays, withdrawn, and a keyed trace that
-    keeps the contributor's lists from bringing the item back. Needs an operator's token.
+    Digests, external id and all texts go, from the database and from mirrors. The name stays, withdrawn, and a keyed
+    trace that keeps the contributor's lists from bringing the item back. Needs an operator's token.
     """
     if not (yes or validate_only):
         click.confirm(f"Erase what {clean(name)} says about its item? This cannot be undone.", abort=True, err=True)

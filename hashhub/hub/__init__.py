@@ -75,8 +75,8 @@ class Hub:
 
         A publisher verifies the history first, and withdraws again what a restored backup brought back.
 
-        Raises Unavailable when the database is away, DataLoss when it is damaged or its history was changed outside hashhub,
-        InvalidArgument for bad settings.
+        Raises Unavailable when the database is away, DataLoss when it is damaged or its history was changed outside
+        hashhub, InvalidArgument for bad settings.
         """
         data = Path(config.data)
         try:
@@ -113,7 +113,9 @@ class Hub:
         return hub
 
     def _check_the_past(self) -> None:
-        """Refuse to start on a history that was tampered with, and withdraw again what a restored backup has brought back."""
+        """Refuse to start on a history that was tampered with, and withdraw again what a restored backup has brought
+        back.
+        """
         self._store.verify_history(self._store.database_id)
         self._withdrawal_log.reapply()
         self._withdrawal_log.follow()

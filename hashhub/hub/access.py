@@ -7,8 +7,9 @@ Roles (also enforced per call by the server's interceptor):
     OPERATOR      everything
     AUDITOR       reads everything, writes nothing
 
-Terms: `permits` is the one function that decides what a caller may see at which way out; docs/terms.md tells its table in words.
-`sight` gives its answers for all hash sets at once, so that what is asked for every entry of an answer costs a look into a set.
+Terms: `permits` is the one function that decides what a caller may see at which way out; docs/terms.md tells its table
+in words. `sight` gives its answers for all hash sets at once, so that what is asked for every entry of an answer costs
+a look into a set.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ def allow_reading(principal: Principal, contributor: str) -> None:
 
 
 def reads_all_of(principal: Principal, contributor: str) -> bool:
-    """Whether no terms keep anything that this contributor stated from the principal: an operator, an auditor, or the contributor itself."""
+    """Whether no terms keep anything that this contributor stated from the principal: an operator, an auditor, or the
+    contributor itself.
+    """
     return principal.role in OVERSEERS or bool(principal.contributor and principal.contributor == contributor)
 
 
@@ -114,16 +117,17 @@ def permits(
 ) -> bool:
     """Whether the hash set's terms let the principal have its entries by this way out at this time.
 
-    The contributor itself and the operators and auditors of this hub always may. For all others each of these must hold, and what
-    is not known refuses:
+    The contributor itself and the operators and auditors of this hub always may. For all others each of these must
+    hold, and what is not known refuses:
 
     (1) the terms have not expired;
     (2) the caller has stated one of the permitted purposes, if any are named;
-    (3) it is one of the recipients (contributor, member of a group, token), if any are named; TLP:RED without any admits nobody;
+    (3) it is one of the recipients (contributor, member of a group, token), if any are named; TLP:RED without any
+        admits nobody;
     (4) it does not act for others where the label is TLP:AMBER+STRICT;
     (5) the terms allow bulk, unless the entries only answer a query;
-    (6) what is to leave the hub may be passed on: CLEAR that names no recipients always; GREEN, AMBER, and CLEAR that names some, with
-        `redistribution`; AMBER+STRICT and RED never.
+    (6) what is to leave the hub may be passed on: CLEAR that names no recipients always; GREEN, AMBER, and CLEAR that
+        names some, with `redistribution`; AMBER+STRICT and RED never.
     """
     if reads_all_of(principal, hash_set.contributor):
         return True
@@ -165,8 +169,8 @@ def _may_leave(marking: Marking) -> bool:
 class Sight(NamedTuple):
     """What a principal may see by one way out: names (CONTRIBUTOR/SET) of hash sets.
 
-    `disclosed`: hash sets that it may not see, but of which it may know that something is known. `until`: when some terms expire next,
-    in seconds since 1970.
+    `disclosed`: hash sets that it may not see, but of which it may know that something is known. `until`: when some
+    terms expire next, in seconds since 1970.
     """
 
     visible: frozenset[str]
@@ -212,7 +216,9 @@ def _look(principal: Principal, registry: Registry, way_out: WayOut, at: datetim
 
 
 def groups_named_by(contributor: str, registry: Registry) -> frozenset[str]:
-    """Return the ids of the groups that the terms of this contributor's hash sets name: it is told of what becomes of them."""
+    """Return the ids of the groups that the terms of this contributor's hash sets name: it is told of what becomes of
+    them.
+    """
     return frozenset(
         recipient.removeprefix("groups/")
         for hash_set in registry.hash_sets.values()
@@ -237,7 +243,8 @@ class Tokens:
         self._uses.close()
 
     def bootstrap(self) -> str | None:
-        """Create an operator's token and return its secret when none works: at the first start, or when all of them have ended.
+        """Create an operator's token and return its secret when none works: at the first start, or when all of them
+        have ended.
 
         Return None when there is one.
         """
@@ -261,8 +268,8 @@ class Tokens:
     def create(self, principal: Principal, token: Principal) -> tuple[Principal, str]:
         """Create a token and return it with its secret, which is not kept.
 
-        An operator's or auditor's token that names no contributor belongs to this hub's operators. Raises InvalidArgument when another one
-        names none; NotFound, FailedPrecondition (CONTRIBUTOR_RETIRED), AlreadyExists.
+        An operator's or auditor's token that names no contributor belongs to this hub's operators. Raises
+        InvalidArgument when another one names none; NotFound, FailedPrecondition (CONTRIBUTOR_RETIRED), AlreadyExists.
         """
         allow(principal, Role.OPERATOR)
         _check_name(token.name)
@@ -308,10 +315,11 @@ class Tokens:
         return updated
 
     def rotate(self, principal: Principal, name: str, grace: timedelta | None = None) -> tuple[Principal, str]:
-        """Give a token another secret, and return both. The one before works for `grace`, by default a day; one before that no more.
+        """Give a token another secret, and return both. The one before works for `grace`, by default a day; one before
+        that no more.
 
-        Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument. Unauthenticated when the
-        caller itself uses an old secret: it would outlive its grace.
+        Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument.
+        Unauthenticated when the caller itself uses an old secret: it would outlive its grace.
         """
         if name != principal.name:
             allow(principal, Role.OPERATOR)
@@ -330,7 +338,10 @@ class Tokens:
         return token, secret
 
     def delete(self, principal: Principal, name: str) -> None:
-        """Delete a token. Raises NotFound; FailedPrecondition (NAMED_BY_TERMS); InvalidArgument for the caller's own."""
+        """Delete a token.
+
+        Raises NotFound; FailedPrecondition (NAMED_BY_TERMS); InvalidArgument for the caller's own.
+        """
         allow(principal, Role.OPERATOR)
         if name == principal.name:
             raise InvalidArgument.field(
@@ -340,7 +351,10 @@ class Tokens:
         self._forget()
 
     def authenticate(self, secret: str) -> Principal:
-        """Return who holds the secret. Raises Unauthenticated, with a reason that says whether it is unknown or has ended."""
+        """Return who holds the secret.
+
+        Raises Unauthenticated, with a reason that says whether it is unknown or has ended.
+        """
         if not secret:
             raise Unauthenticated(
                 "no token was sent; send `authorization: Bearer <token>` (the first operator's token is in the server's data directory)"
@@ -398,7 +412,9 @@ class Tokens:
 
 
 class _Uses:
-    """Writes when tokens were last used, once in a while and in the background: a call never waits for it, a crash loses the last while."""
+    """Writes when tokens were last used, once in a while and in the background: a call never waits for it, a crash
+    loses the last while.
+    """
 
     def __init__(self, store: Store, seconds: float) -> None:
         self._store = store

@@ -1,7 +1,8 @@
-"""Harmless verdicts against what others list: how many a contributor made within a day decides whether the next ones weigh.
+"""Harmless verdicts against what others list: how many a contributor made within a day decides whether the next ones
+weigh.
 
-Only entries that the contributor may see count: otherwise the remark on its own entries would tell it which items stand in lists that it
-may not see.
+Only entries that the contributor may see count: otherwise the remark on its own entries would tell it which items stand
+in lists that it may not see.
 """
 
 from __future__ import annotations
@@ -36,9 +37,11 @@ class Doubts:
     def against_others(
         self, principal: Principal, contributor: str, harmless: Sequence[tuple[int, tuple[Hash, ...]]]
     ) -> Sequence[int]:
-        """Return, ascending, those of the entries (id, hashes), which claim no harm, about whose item another contributor's entry may claim it.
+        """Return, ascending, those of the entries (id, hashes), which claim no harm, about whose item another
+        contributor's entry may claim it.
 
-        About the item is what has one of the exact digests, or a perceptual one within the algorithm's default distance.
+        About the item is what has one of the exact digests, or a perceptual one within the algorithm's default
+        distance.
         """
         if principal.contributor != contributor:  # an operator who commits for it sees more than it does
             principal = Principal(name="", role=Role.CONTRIBUTOR, contributor=contributor)

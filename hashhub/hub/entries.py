@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 WITHDRAWALS_A_DAY: Final = DailyLimit(entries=1000, share=0.05)
 """What a contributor's tokens may withdraw by hand from a hash set in a day before a second person must agree."""
 
-# Why an entry was withdrawn, as far as outsiders are told. The wish of the person shown is one of those that they are not told, and so
-# that its absence does not give it away, neither are all reasons that are no correction of the entry.
+# Why an entry was withdrawn, as far as outsiders are told. The wish of the person shown is one of those that they are
+# not told, and so that its absence does not give it away, neither are all reasons that are no correction of the entry.
 TOLD: Final = frozenset({WithdrawalReason.FALSE_POSITIVE, WithdrawalReason.NOT_ILLEGAL_HERE, WithdrawalReason.ERROR})
 
 
 def disclosed(principal: Principal, entry: Entry) -> Entry:
     """Return the entry as the principal may read it; every way out that shows an entry passes it through here.
 
-    Operators, auditors and the entry's contributor read everything. Others are not told that a withdrawal was asked for, nor by which
-    token one was made or in which words; and of the reasons only those that correct the entry.
+    Operators, auditors and the entry's contributor read everything. Others are not told that a withdrawal was asked
+    for, nor by which token one was made or in which words; and of the reasons only those that correct the entry.
     """
     if access.reads_all_of(principal, entry.contributor):
         return entry
@@ -94,11 +94,13 @@ class Entries:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Entry:
-        """Make an entry history: it stops matching before this returns, and no list brings it back. Doing it twice is a success.
+        """Make an entry history: it stops matching before this returns, and no list brings it back. Doing it twice is a
+        success.
 
-        Beyond WITHDRAWALS_A_DAY it is only asked for: the entry matches, with the remark WITHDRAWAL_PENDING, until an operator or another
-        token of the contributor withdraws it too. A wish of the person shown is not limited. Raises NotFound; InvalidArgument for
-        OTHER without a comment; FailedPrecondition when a newer statement has taken the entry's place.
+        Beyond WITHDRAWALS_A_DAY it is only asked for: the entry matches, with the remark WITHDRAWAL_PENDING, until an
+        operator or another token of the contributor withdraws it too. A wish of the person shown is not limited. Raises
+        NotFound; InvalidArgument for OTHER without a comment; FailedPrecondition when a newer statement has taken the
+        entry's place.
         """
         access.allow_writing(principal, contributor)
         _check_comment(comment, required=reason is WithdrawalReason.OTHER)
@@ -134,10 +136,12 @@ class Entries:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Entry:
-        """Take a withdrawal, or a request for one, back: the entry is what it was before, and lists may state its item again.
+        """Take a withdrawal, or a request for one, back: the entry is what it was before, and lists may state its item
+        again.
 
-        What an operator withdrew, or the person shown asked for, only an operator restores. An entry that stands is returned as it is.
-        Raises NotFound, PermissionDenied; FailedPrecondition when the item is stated by another entry that stands, or was erased.
+        What an operator withdrew, or the person shown asked for, only an operator restores. An entry that stands is
+        returned as it is. Raises NotFound, PermissionDenied; FailedPrecondition when the item is stated by another
+        entry that stands, or was erased.
         """
         access.allow_writing(principal, contributor)
         _check_comment(comment, required=False)
@@ -198,10 +202,11 @@ class Entries:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Entry:
-        """Let a quarantined entry match: it does before this returns. Raises NotFound, FailedPrecondition for a withdrawn one.
+        """Let a quarantined entry match: it does before this returns. Raises NotFound, FailedPrecondition for a
+        withdrawn one.
 
-        It then replaces, at the same revision, what its import would have replaced: earlier imports' statements about the same item. One
-        without a classification stays undecided: that it was released is no claim of harm.
+        It then replaces, at the same revision, what its import would have replaced: earlier imports' statements about
+        the same item. One without a classification stays undecided: that it was released is no claim of harm.
         """
         access.allow(principal, Role.OPERATOR)
         current = self._standing(contributor, hash_set, entry_id)
@@ -271,7 +276,10 @@ class Entries:
             )
 
     def _liftable(self, principal: Principal, entry: Entry, effect: EntryState) -> Sequence[int]:
-        """Return the entries whose holds keep this one's item where it is. Raises PermissionDenied when one is for an operator to lift."""
+        """Return the entries whose holds keep this one's item where it is.
+
+        Raises PermissionDenied when one is for an operator to lift.
+        """
         held = HeldItems(
             self._store.holds(entry.contributor, entry.hash_set),
             partial(trace_of, self._store.secret),

@@ -1,4 +1,6 @@
-"""A hub's record examined from outside, without serving it: whether its history is whole, and holds what somebody saw of it before."""
+"""A hub's record examined from outside, without serving it: whether its history is whole, and holds what somebody saw
+of it before.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def head_text(position: Position) -> str:
 def examine(config: Config, *, head: str | None = None, mend: str = "") -> Examination:
     """Verify the history of the database that the configuration names. `head`: it must have been there once.
 
-    `mend`: begin the chain anew behind a break, for this reason. Raises NotFound or FailedPrecondition when there is no database.
+    `mend`: begin the chain anew behind a break, for this reason. Raises NotFound or FailedPrecondition when there is no
+    database.
     """
     expected = None
     if head is not None:

@@ -49,11 +49,13 @@ class History:
     def list(
         self, principal: Principal, subject: str, actor: str, since: datetime | None, page_size: int, before: int
     ) -> tuple[list[Event], int]:
-        """Return events, the newest first, before the revision `before` (0: from the newest on), and where to go on (0: no more).
+        """Return events, the newest first, before the revision `before` (0: from the newest on), and where to go on (0:
+        no more).
 
-        `subject`: only about this resource, or what is in it, as events name it. Operators and auditors read everything. A contributor reads
-        what concerns its own resources and those that its terms name, and what its tokens wrote; of others' entries that it may see,
-        what happened to them. Where few events are for the caller a page may be short, even empty, and go on all the same.
+        `subject`: only about this resource, or what is in it, as events name it. Operators and auditors read
+        everything. A contributor reads what concerns its own resources and those that its terms name, and what its
+        tokens wrote; of others' entries that it may see, what happened to them. Where few events are for the caller a
+        page may be short, even empty, and go on all the same.
 
         Raises NotFound for an entry that the caller may not see.
         """
@@ -98,10 +100,11 @@ class History:
         comment: str = "",
         validate_only: bool = False,
     ) -> Sequence[RevertedEvent]:
-        """Undo what a token wrote since a time, the newest first, as far as nobody else has changed it since; say what became of each.
+        """Undo what a token wrote since a time, the newest first, as far as nobody else has changed it since; say what
+        became of each.
 
-        With `validate_only` it says what would become of each. Running it again goes on where it was cut off. Raises InvalidArgument
-        without a comment.
+        With `validate_only` it says what would become of each. Running it again goes on where it was cut off. Raises
+        InvalidArgument without a comment.
         """
         access.allow(principal, Role.OPERATOR)
         if not validate_only and not comment.strip():
@@ -113,7 +116,10 @@ class History:
             self._follower.catch_up()
 
     def _about_entry(self, reader: _Reader, subject: str) -> Sequence[int]:
-        """Return the revisions that an entry's history consists of. Raises NotFound where the reader may not see the entry."""
+        """Return the revisions that an entry's history consists of.
+
+        Raises NotFound where the reader may not see the entry.
+        """
         _, contributor, hash_set, entry_id = subject.split("/")
         if not reader.sees_set(f"{contributor}/{hash_set}"):
             name = subject.removeprefix("entries/")
@@ -146,7 +152,10 @@ class _Reader:
         return name in self._visible
 
     def shown(self, event: Event, *, about: str) -> Event | None:
-        """Return the event as this reader may read it, None for nothing of it. `about`: the entry whose history is read."""
+        """Return the event as this reader may read it, None for nothing of it.
+
+        `about`: the entry whose history is read.
+        """
         if self._sees_all or event.actor.contributor == self._principal.contributor:
             return event
         if self._concerns(about or event.subject):
@@ -184,7 +193,10 @@ class _Reader:
 
 
 def _without_name(actor: Actor) -> Actor:
-    """Return who acted without the token's name: others learn the contributor, not the person. The hub itself stays named."""
+    """Return who acted without the token's name: others learn the contributor, not the person.
+
+    The hub itself stays named.
+    """
     return Actor("" if actor.contributor else actor.name, actor.contributor, actor.role)
 
 

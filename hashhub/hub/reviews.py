@@ -23,8 +23,8 @@ OBJECTIONS_A_DAY: Final = 100
 class Reviews:
     """Append-only statements about entries, by others than their contributor.
 
-    What is said of an entry is said of its contributor's statement on that item: it counts for the entries by which the contributor
-    states the item again, in the same hash set, be it as a newer statement or after a withdrawal.
+    What is said of an entry is said of its contributor's statement on that item: it counts for the entries by which the
+    contributor states the item again, in the same hash set, be it as a newer statement or after a withdrawal.
     """
 
     def __init__(self, store: Store) -> None:
@@ -42,7 +42,8 @@ class Reviews:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Review:
-        """Add a review; its author is the caller's contributor. Raises NotFound, also for an entry whose terms hide it from the caller.
+        """Add a review; its author is the caller's contributor. Raises NotFound, also for an entry whose terms hide it
+        from the caller.
 
         A contributor's objections beyond OBJECTIONS_A_DAY await the operator's acceptance.
         """
@@ -75,9 +76,11 @@ class Reviews:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Review:
-        """Let an objection weigh no more: a statement of the operator's, with a reason, beside the objection, which stays on record.
+        """Let an objection weigh no more: a statement of the operator's, with a reason, beside the objection, which
+        stays on record.
 
-        Raises NotFound when no such review counts for the entry; InvalidArgument when it is no objection, or no reason is given.
+        Raises NotFound when no such review counts for the entry; InvalidArgument when it is no objection, or no reason
+        is given.
         """
         access.allow(principal, Role.OPERATOR)
         if not comment.strip():
@@ -125,7 +128,10 @@ class Reviews:
         )
 
     def _visible(self, principal: Principal, contributor: str, hash_set: str, entry_id: int) -> Entry:
-        """Return the entry. Raises NotFound, in the same words whether it does not exist or the caller may not know of it."""
+        """Return the entry.
+
+        Raises NotFound, in the same words whether it does not exist or the caller may not know of it.
+        """
         visible = access.sight(principal, self._store.registry(), access.WayOut.ANSWER).visible
         with suppress(NotFound):
             entry = self._store.get_entry(contributor, hash_set, entry_id)
@@ -136,7 +142,9 @@ class Reviews:
 
 
 def disclosed_review(principal: Principal, review: Review) -> Review:
-    """Return the review as the principal may read it: only operators, auditors and its own contributor learn which token wrote it."""
+    """Return the review as the principal may read it: only operators, auditors and its own contributor learn which
+    token wrote it.
+    """
     if access.reads_all_of(principal, review.author.partition("/")[0]):
         return review
     return msgspec.structs.replace(review, actor="")

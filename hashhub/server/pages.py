@@ -1,9 +1,9 @@
 """Page tokens: where a list goes on. Opaque to callers, and of use only for the list that gave them.
 
 A token is URL-safe base64 of a JSON array: a short digest of the question (method, parent, filters) and the position. A token for
-another question is refused, because going on from a foreign position would silently leave things out. Tokens are not signed: a caller
-that writes one itself starts where it likes in a list that it may read anyway. But what no list can have given is refused here, because
-the databases would fail on it.
+another question is refused, because going on from a foreign position would silently leave things out. Tokens are not
+signed: a caller that writes one itself starts where it likes in a list that it may read anyway. But what no list can
+have given is refused here, because the databases would fail on it.
 """
 
 from __future__ import annotations

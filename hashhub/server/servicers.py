@@ -143,7 +143,9 @@ class Changes:
     def follow_changes(
         self, caller: Callable[[], Principal], request: v1.FollowChangesRequest, is_wanted: Callable[[], bool]
     ) -> Iterator[v1.FollowChangesResponse]:
-        """Stream changes behind a position, and then those to come, until the reader has gone, its token ends or the server stops."""
+        """Stream changes behind a position, and then those to come, until the reader has gone, its token ends or the
+        server stops.
+        """
         position, from_now = request.position, request.from_now
         said, was_complete = 0.0, False
         while is_wanted():
@@ -647,7 +649,8 @@ _ANY_HASH_SET: Final = v1.HashSet(marking=v1.Marking(recipients=["contributors/a
 def _mask(mask: FieldMask, given: Message, fields: tuple[str, ...], fixed: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the fields to take over: those of the mask; all for `*`; for an empty mask those that are set.
 
-    A field inside one is named by its path, `marking.tlp`: the others stay. `fixed` fields can be named, and the hub refuses them.
+    A field inside one is named by its path, `marking.tlp`: the others stay. `fixed` fields can be named, and the hub
+    refuses them.
     """
     if not mask.paths:
         return tuple(path for path in _paths_set(given) if path.partition(".")[0] in (*fields, *fixed))

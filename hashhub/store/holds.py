@@ -1,9 +1,9 @@
 """Holds: what an import must not bring back, or must not shed.
 
-An entry that somebody withdrew by hand stays withdrawn although a weekly list still states its item, and what an operator quarantined
-stays so whatever the contributor states next. A hold is about the item of one entry: its external id, its exact digests or, where it
-has neither, its very hashes. Once the entry was erased, only keyed traces of these are left, which tell whether a value is the same
-and nothing else.
+An entry that somebody withdrew by hand stays withdrawn although a weekly list still states its item, and what an
+operator quarantined stays so whatever the contributor states next. A hold is about the item of one entry: its external
+id, its exact digests or, where it has neither, its very hashes. Once the entry was erased, only keyed traces of these
+are left, which tell whether a value is the same and nothing else.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ class Origin(StrEnum):
 class Hold(NamedTuple):
     """A hold on the item of entry `entry_id`.
 
-    `hash_set`: where it holds, empty for all sets of the contributor. `effect`: WITHDRAWN or QUARANTINED. `source_time`: of a source's own
-    deletion message, verbatim. `traces` instead of `external_id` and `hashes` once the entry was erased.
+    `hash_set`: where it holds, empty for all sets of the contributor. `effect`: WITHDRAWN or QUARANTINED.
+    `source_time`: of a source's own deletion message, verbatim. `traces` instead of `external_id` and `hashes` once the
+    entry was erased.
     """
 
     entry_id: int
@@ -96,7 +97,10 @@ def put_holds(
     source_times: Sequence[str] = (),
     traces: bytes | None = None,
 ) -> None:
-    """Hold the items of entries in this transaction, in place of earlier holds. `source_times`: one for each of the ids."""
+    """Hold the items of entries in this transaction, in place of earlier holds.
+
+    `source_times`: one for each of the ids.
+    """
     sql = db.sql(
         "INSERT INTO hold (entry, contributor, hash_set, effect, origin, revision, source_time, traces) "  # noqa: S608 - our own text
         "SELECT e.id, x.contributor, CASE WHEN ? = 1 THEN 0 ELSE e.hash_set END, CAST(? AS INTEGER), CAST(? AS TEXT), "
@@ -116,7 +120,10 @@ def put_holds(
 
 
 def lift_holds(c: Connection, db: Database, ids: Sequence[int], *, only: Origin | None = None) -> None:
-    """Lift the holds of these entries in this transaction, or those of one origin. What is left of an erased one stands."""
+    """Lift the holds of these entries in this transaction, or those of one origin.
+
+    What is left of an erased one stands.
+    """
     if ids:
         where, origin = ("", ()) if only is None else (" AND origin = ?", (str(only),))
         sql = db.sql(f"DELETE FROM hold WHERE entry BETWEEN ? AND ? AND traces IS NULL{where}")  # noqa: S608 - our own text
@@ -124,7 +131,9 @@ def lift_holds(c: Connection, db: Database, ids: Sequence[int], *, only: Origin 
 
 
 def traces_of(secret: bytes, external_id: str, hashes: Sequence[Hash]) -> frozenset[bytes]:
-    """Return the keyed traces by which an item is known: of its external id and exact digests or, without both, of all its digests."""
+    """Return the keyed traces by which an item is known: of its external id and exact digests or, without both, of all
+    its digests.
+    """
     exact = [h for h in hashes if not ALGORITHMS[h.algorithm].is_perceptual]
     known = exact if exact or external_id else hashes
     values = [(h.algorithm, h.digest) for h in known]
@@ -134,5 +143,8 @@ def traces_of(secret: bytes, external_id: str, hashes: Sequence[Hash]) -> frozen
 
 
 def trace_of(secret: bytes, kind: str, value: bytes) -> bytes:
-    """Return the keyed trace of a value. `kind`: a hash algorithm's name, or `EXTERNAL_ID`; `secret`: `Store.secret`."""
+    """Return the keyed trace of a value.
+
+    `kind`: a hash algorithm's name, or `EXTERNAL_ID`; `secret`: `Store.secret`.
+    """
     return hmac.digest(secret, kind.encode() + b"\0" + value, hashlib.sha256)[:TRACE_BYTES]

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def commands(page: str) -> list[tuple[str, int]]:
-    """Return the lines of a page's shell blocks, continued lines joined, comments cut; and how each ends, 0 unless its comment tells."""
+    """Return the lines of a page's shell blocks, continued lines joined, comments cut; and how each ends, 0 unless its
+    comment tells.
+    """
     blocks, fence = [], None
     for line in (ROOT / page).read_text("utf-8").splitlines():
         if line.startswith("```"):

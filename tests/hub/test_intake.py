@@ -394,7 +394,9 @@ def test_a_large_source_reads_the_hash_set_instead_of_asking(
 
 
 class TestItemsWithoutAValue:
-    """`has_classifications`, the scheme's `value_required` and the hash set's purpose decide what an item without a value is."""
+    """`has_classifications`, the scheme's `value_required` and the hash set's purpose decide what an item without a
+    value is.
+    """
 
     @pytest.mark.parametrize(
         ("scheme", "purpose", "has", "waits"),

@@ -1,4 +1,5 @@
-"""A hub that strangers share: the history, groups, tokens with several secrets, holds, withdrawals and why, sets of ids in the feed.
+"""A hub that strangers share: the history, groups, tokens with several secrets, holds, withdrawals and why, sets of ids
+in the feed.
 
 What older entries, reviews and terms say is read as docs/decisions/0009 tells.
 """
@@ -263,7 +264,8 @@ def _identities(c: sa.Connection, own: str) -> None:
         for recipient in marking.get("recipients") or ():
             typed = [f"contributors/{recipient}"] if recipient in contributors else []
             typed += [f"tokens/{recipient}"] if recipient in tokens else []
-            # Whoever it was meant to be, it is nobody here; and a list that names nobody must not become one that names everybody.
+            # Whoever it was meant to be, it is nobody here; and a list that names nobody must not become one that names
+            # everybody.
             has_nobody |= not typed
             recipients += typed or [f"groups/{_NOBODY}"]
         if recipients:
@@ -283,7 +285,9 @@ def _identities(c: sa.Connection, own: str) -> None:
 
 
 def _free(wanted: str, taken: set[str]) -> str:
-    """Return the wanted id, or with a number the first that is free: a token must not come to belong to an organisation by its name."""
+    """Return the wanted id, or with a number the first that is free: a token must not come to belong to an organisation
+    by its name.
+    """
     number, candidate = 1, wanted
     while candidate in taken:
         number += 1
@@ -349,7 +353,9 @@ def _unclassified(c: sa.Connection) -> None:
 
 
 def _benign_sets(c: sa.Connection, revision: int) -> list[str]:
-    """Accept the benign sets as they are, so that what they did yesterday they do tomorrow; return their names for the operator."""
+    """Accept the benign sets as they are, so that what they did yesterday they do tomorrow; return their names for the
+    operator.
+    """
     names: list[str] = []
     for key, contributor, set_id, content in c.execute(
         sa.text("SELECT key, contributor, id, content FROM hash_set ORDER BY contributor, id")
