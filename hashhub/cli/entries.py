@@ -48,13 +48,13 @@ def list_entries(
     --reason WITHDRAWAL_PENDING shows those whose withdrawal waits for a second person.
     """
     with session.connect() as hub:
-        found: Iterable[Entry] = hub.list_entries(hash_set, [chosen(EntryState, s) for s in states])
+        entries: Iterable[Entry] = hub.list_entries(hash_set, [chosen(EntryState, s) for s in states])
         if reasons:
             wanted = {reason.upper().replace("-", "_") for reason in reasons}
-            found = (e for e in found if not wanted.isdisjoint(e.reasons))
-        found = islice(found, limit)
+            entries = (e for e in entries if not wanted.isdisjoint(e.reasons))
+        entries = islice(entries, limit)
         if session.json:
-            for e in found:
+            for e in entries:
                 print_json(plain(e))
             return
         table(
@@ -68,7 +68,7 @@ def list_entries(
                     ", ".join(e.reasons),
                     e.provenance.position,
                 )
-                for e in found
+                for e in entries
             ],
         )
 

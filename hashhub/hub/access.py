@@ -373,14 +373,14 @@ class Tokens:
         return token
 
     def _working(self, digest: bytes) -> Principal:
-        found = self._store.find_secret(digest)
-        if found is None:
+        secret = self._store.find_secret(digest)
+        if secret is None:
             raise Unauthenticated(
                 "the token is unknown or was deleted; ask the operator for a new one", reason=Reason.TOKEN_UNKNOWN
             )
-        token, at = found.token, now()
+        token, at = secret.token, now()
         said = {"token": token.name}  # whoever sends this holds its secret
-        if _is_over(found.expire_time, at):
+        if _is_over(secret.expire_time, at):
             raise Unauthenticated(
                 f"token {token.name} got a new secret, and this one's time is over; use the new one",
                 reason=Reason.SECRET_REPLACED,
@@ -399,7 +399,7 @@ class Tokens:
                 reason=Reason.TOKEN_RETIRED,
                 metadata=said,
             )
-        return token if found.expire_time is None else msgspec.structs.replace(token, by_old_secret=True)
+        return token if secret.expire_time is None else msgspec.structs.replace(token, by_old_secret=True)
 
     def _forget(self) -> None:
         with self._lock:

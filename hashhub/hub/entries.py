@@ -40,8 +40,8 @@ def disclosed(principal: Principal, entry: Entry) -> Entry:
     if entry.state is not EntryState.WITHDRAWN:
         if entry.withdrawal is None and Code.WITHDRAWAL_PENDING not in entry.reasons:
             return entry
-        kept = tuple(r for r in entry.reasons if r != Code.WITHDRAWAL_PENDING)
-        return msgspec.structs.replace(entry, reasons=kept, withdrawal=None)
+        reasons = tuple(r for r in entry.reasons if r != Code.WITHDRAWAL_PENDING)
+        return msgspec.structs.replace(entry, reasons=reasons, withdrawal=None)
     told = entry.withdrawal is not None and entry.withdrawal.reason in TOLD
     return msgspec.structs.replace(
         entry,
@@ -213,8 +213,8 @@ class Entries:
         if current.state is EntryState.ACTIVE:
             return current
         if validate_only:
-            kept = tuple(r for r in current.reasons if r == Code.UNCLASSIFIED)
-            return msgspec.structs.replace(current, state=EntryState.ACTIVE, reasons=kept)
+            remarks = tuple(r for r in current.reasons if r == Code.UNCLASSIFIED)
+            return msgspec.structs.replace(current, state=EntryState.ACTIVE, reasons=remarks)
         overtaken = [
             e.id
             for e in same_item(self._store, current)

@@ -42,12 +42,12 @@ def examine(config: Config, *, head: str | None = None, mend: str = "") -> Exami
     """
     expected = None
     if head is not None:
-        found = _HEAD.fullmatch(head.strip())
-        if found is None:
+        parts = _HEAD.fullmatch(head.strip())
+        if parts is None:
             raise InvalidArgument.field(
                 "head", "must be REVISION:SHA256, the digest in 64 hexadecimal digits", "PATTERN"
             )
-        expected = Position(int(found[1]), bytes.fromhex(found[2]))
+        expected = Position(int(parts[1]), bytes.fromhex(parts[2]))
     store = Store.open(config.database_url() or Path(config.data), create=False)
     try:
         lines: list[str] = []

@@ -935,11 +935,11 @@ def same_item(store: Store, entry: Entry) -> list[Entry]:
     mine = (entry.contributor, entry.hash_set)
     exact = [h for h in entry.hashes if ALGORITHMS[h.algorithm].metric is Metric.EXACT]
     external = store.existing_by_external_ids(*mine, [entry.external_id])
-    found = {e.id: e for entries in external.values() for e in entries}
+    entries_by_id = {e.id: e for entries in external.values() for e in entries}
     for h in exact or entry.hashes[:1]:
         sharing = store.live_entries_by_digests(*mine, h.algorithm, [h.digest]).get(h.digest, ())
-        found |= {e.id: e for e in sharing if exact or set(e.hashes) == set(entry.hashes)}
-    return [found[i] for i in sorted(found) if i != entry.id]
+        entries_by_id |= {e.id: e for e in sharing if exact or set(e.hashes) == set(entry.hashes)}
+    return [entries_by_id[i] for i in sorted(entries_by_id) if i != entry.id]
 
 
 def _heads(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:

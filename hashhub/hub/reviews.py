@@ -111,9 +111,9 @@ class Reviews:
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         self._visible(principal, contributor, hash_set, entry_id)
-        found = self._store.list_reviews(entry_id, page_size + 1, after)
-        page = [disclosed_review(principal, r) for r in found[:page_size]]
-        return page, found[page_size - 1].id if len(found) > page_size else 0
+        reviews = self._store.list_reviews(entry_id, page_size + 1, after)
+        page = [disclosed_review(principal, r) for r in reviews[:page_size]]
+        return page, reviews[page_size - 1].id if len(reviews) > page_size else 0
 
     def _of(self, principal: Principal, entry_id: int, kind: ReviewKind, comment: str) -> Review:
         return Review(

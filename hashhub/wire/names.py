@@ -118,9 +118,9 @@ def parse_subject(name: str, field: str = "subject") -> str:
     if not name:
         return ""
     for shape, subject in _SUBJECTS.items():
-        found = _SHAPES[shape].fullmatch(name)
-        if found is not None:
-            return subject.format(*found.groups())
+        parts = _SHAPES[shape].fullmatch(name)
+        if parts is not None:
+            return subject.format(*parts.groups())
     raise _wrong(" or ".join(_SUBJECTS), field, f"got {name[:120]!r}")
 
 

@@ -74,9 +74,9 @@ def records_from_pb(records: Iterable[v1.Record], at: str = "records") -> list[R
     No field may hold NUL or endless text.
     """
     wrong: list[Violation] = []
-    found = [_record(pb, at, i, wrong) for i, pb in enumerate(records)]
+    read = [_record(pb, at, i, wrong) for i, pb in enumerate(records)]
     refuse(wrong)
-    return found
+    return read
 
 
 def flags_to_pb(flags: Flags) -> v1.Flags:
