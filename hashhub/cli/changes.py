@@ -102,7 +102,7 @@ def _tell(session: Session, state: MirrorState) -> None:
         return
     if state.has_started_over:
         note("the copy was started from nothing: what the hub did not give again was dropped")
-    say(f"complete at revision {state.revision}: {state.entries} entries in {state.hash_sets} hash sets")
+    say(f"complete at revision {state.revision}; entries: {state.entries}, hash sets: {state.hash_sets}")
 
 
 COMMANDS: Final = (changes, mirror)
