@@ -186,6 +186,10 @@ def hash_set_from_pb(
         fields = {"contributor": f"{at}.name", "id": f"{at}.name"}
     else:
         fields = {"contributor": "parent", "id": "hash_set_id"}
+        if not pb.purpose:  # what being in the set states is for whoever makes it to say
+            wrong.append(
+                Violation(f"{at}.purpose", f"must be one of {_PURPOSE.expected}; it is not stated", "REQUIRED")
+            )
     values = {
         "contributor": contributor,
         "id": hash_set_id,

@@ -62,7 +62,7 @@ class EnumMap(Generic[_E]):
         self._from_pb: dict[int, _E] = {number: value for value, number in self._to_pb.items()}
         if default is not None:
             self._from_pb[0] = default
-        self._expected = ", ".join(f"{prefix}{value}" for value in kind)
+        self.expected = ", ".join(f"{prefix}{value}" for value in kind)
         self.to_pb = self._to_pb.__getitem__
         self.get = self._from_pb.get
 
@@ -72,7 +72,7 @@ class EnumMap(Generic[_E]):
         if found is not None:
             return found
         got = "it is not stated" if number == 0 else f"got {number}, which this version does not know"
-        expected = f"must be one of {self._expected}; {got}"
+        expected = f"must be one of {self.expected}; {got}"
         wrong.append(Violation(field, expected, "REQUIRED" if number == 0 else "UNKNOWN_VALUE"))
         return next(iter(self._to_pb))
 

@@ -496,8 +496,13 @@ def test_a_name_that_cannot_be_read_is_the_only_violation_of_its_field() -> None
 def test_unstated_values_get_the_defaults_that_the_contract_documents() -> None:
     marking = wire.marking_from_pb(v1.Marking())
     assert marking.tlp == "AMBER"
-    hash_set = wire.hash_set_from_pb(v1.HashSet(), contributor="a", hash_set_id="b")
-    assert (hash_set.purpose, hash_set.marking.tlp) == ("CSAM", "AMBER")
+    hash_set = wire.hash_set_from_pb(v1.HashSet(purpose=v1.Purpose.PURPOSE_TEST), contributor="a", hash_set_id="b")
+    assert (hash_set.purpose, hash_set.marking.tlp) == ("TEST", "AMBER")
+    # What being in a new hash set states is never assumed; an update cannot change it, and need not say it.
+    assert _violations(lambda: wire.hash_set_from_pb(v1.HashSet(), contributor="a", hash_set_id="b")) == {
+        "hash_set.purpose": "REQUIRED"
+    }
+    assert wire.hash_set_from_pb(v1.HashSet(name="contributors/a/hashSets/b", review_depth=2)).review_depth == 2
     contributor = wire.contributor_from_pb(
         v1.Contributor(display_name="A", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ"),
         contributor_id="a",
