@@ -482,9 +482,10 @@ class Intake:
                     self._noted += 1
                 return staged.disposition
             else:
+                scheme = record.scheme if is_name(record.scheme) else "ID"
                 text = (
                     f"the hash set has no scheme to say what {value} means; import into one that has "
-                    f"(hashhub hash-set create CONTRIBUTOR/SET --scheme {record.scheme if is_name(record.scheme) else 'ID'})"
+                    f"(hashhub hash-set create CONTRIBUTOR/SET --purpose {purpose.lower()} --scheme {scheme})"
                 )
             self._remark(item, Code.UNKNOWN_VALUE, text)
             return Disposition.QUARANTINED

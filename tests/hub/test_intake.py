@@ -234,7 +234,7 @@ class TestValuesThatNoSchemeExplains:
         assert (found.disposition, found.reason) == (Disposition.QUARANTINED, "UNKNOWN_VALUE")
         assert found.detail == (
             "the hash set has no scheme to say what '1' means; import into one that has "
-            "(hashhub hash-set create CONTRIBUTOR/SET --scheme ID)"
+            "(hashhub hash-set create CONTRIBUTOR/SET --purpose csam --scheme ID)"
         )
 
     def benign(self, desk: Desk) -> Import:
