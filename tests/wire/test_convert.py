@@ -217,11 +217,12 @@ findings = st.builds(
     detail=texts,
     entry_id=st.just(0) | ids,
 )
+authors = st.one_of(slugs, st.builds("{}/{}".format, slugs, texts.filter(bool)))
 reviews = st.builds(
     Review,
     id=ids,
     entry_id=ids,
-    author=st.one_of(slugs, st.builds("{}/{}".format, slugs, texts.filter(bool))),
+    author=authors,
     kind=st.sampled_from(ReviewKind),
     comment=texts,
     actor=st.one_of(st.just(""), slugs),
@@ -236,7 +237,7 @@ feed_reviews = st.builds(
     Review,
     id=ids,
     entry_id=ids,
-    author=texts,
+    author=authors,
     kind=st.sampled_from(ReviewKind),
     role=st.sampled_from(Role),
     sets_aside=st.just(0) | ids,
