@@ -273,11 +273,8 @@ class Entries:
 
     def _liftable(self, principal: Principal, entry: Entry, effect: EntryState) -> Sequence[int]:
         """Return the entries whose holds keep this one's item where it is. Raises PermissionDenied when one is for an operator to lift."""
-        held = HeldItems(
-            self._store.holds(entry.contributor, entry.hash_set),
-            partial(trace_of, self._store.secret),
-            first_commit=None,
-        )
+        holds = self._store.holds(entry.contributor, entry.hash_set)
+        held = HeldItems(holds, partial(trace_of, self._store.secret))
         covering = held.about(entry)
         if principal.role is not Role.OPERATOR and any(
             h.effect is EntryState.QUARANTINED and h.entry_id != entry.id for h in covering

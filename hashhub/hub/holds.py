@@ -14,7 +14,7 @@ from hashhub.hashes import ALGORITHMS, Hash, Metric
 from hashhub.store import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from hashhub.model import Entry, Record
     from hashhub.store.holds import Hold
@@ -26,14 +26,14 @@ class HeldItems:
     """The holds of one hash set, by what they cover."""
 
     def __init__(
-        self, holds: Sequence[Hold], trace_of: Callable[[str, bytes], bytes], *, first_commit: int | None
+        self, holds: Sequence[Hold], trace_of: Callable[[str, bytes], bytes], *, newer: Collection[int] = ()
     ) -> None:
         """`trace_of(kind, value)`: the keyed trace of an external id (`EXTERNAL_ID`, UTF-8) or a digest (its algorithm's name).
 
-        `first_commit`: the revision at which this very source was first committed into the hash set, or None if it never was.
+        `newer`: the revisions of holds made after the source was first sent, other than by itself.
         """
         self._trace_of = trace_of
-        self._first_commit = first_commit
+        self._newer = newer
         self._by_external_id: dict[str, list[Hold]] = defaultdict(list)
         self._by_hash: dict[Hash, list[Hold]] = defaultdict(list)
         self._by_hashes: dict[frozenset[Hash], list[Hold]] = defaultdict(list)
@@ -88,7 +88,7 @@ class HeldItems:
 
     def _is_older(self, record: Record, hold: Hold) -> bool:
         """Whether the source is known to be older than its own deletion message: what it states then brings nothing back."""
-        if self._first_commit is not None and self._first_commit < hold.revision:
+        if hold.revision in self._newer:
             return True
         stated, deleted = _time(record.source_time), _time(hold.source_time)
         if stated is None or deleted is None or (stated.tzinfo is None) != (deleted.tzinfo is None):
