@@ -277,14 +277,15 @@ class Entries:
         held = HeldItems(holds, partial(trace_of, self._store.secret))
         covering = held.about(entry)
         if principal.role is not Role.OPERATOR and any(
-            h.effect is EntryState.QUARANTINED and h.entry_id != entry.id for h in covering
+            h.effect is EntryState.QUARANTINED and h.entry_id != entry.id and h.entry_id > 0 for h in covering
         ):
             raise PermissionDenied(
                 f"an operator put the item of {entry.name} into quarantine; only an operator restores it",
                 metadata={"role": principal.role, "requiredRoles": Role.OPERATOR},
             )
-        holds = [h for h in covering if h.effect is effect]
-        erased = [hold for hold in holds if hold.traces]
+        # Those without an entry are about the same item whatever their effect.
+        holds = [h for h in covering if h.effect is effect or h.entry_id < 0]
+        erased = [hold for hold in holds if hold.is_of_erased]
         if erased:
             raise FailedPrecondition(
                 f"the item of {entry.name} was erased with entry {erased[0].entry_id}, and stays so",

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from hashhub.model import Entry, Record
-    from hashhub.store.holds import Hold
+    from hashhub.store.holds import Hold, LiveItem
+
+    Item = Record | Entry | LiveItem
 
 _EXACT: Final = frozenset(a.name for a in ALGORITHMS.values() if a.metric is Metric.EXACT)
 
@@ -53,7 +55,7 @@ class HeldItems:
     def __len__(self) -> int:
         return self._count
 
-    def about(self, item: Record | Entry) -> list[Hold]:
+    def about(self, item: Item) -> list[Hold]:
         """Return the holds that cover an item, those of a source's own deletion messages whatever their time, in the order of revisions."""
         return sorted({h.entry_id: h for h in self._covering(item)}.values(), key=lambda h: h.revision)
 
@@ -61,7 +63,7 @@ class HeldItems:
         """Return the holds that stand against a record, in the order of their revisions: not the source's own that it overtakes."""
         return [h for h in self.about(record) if h.origin is not Origin.SOURCE or self._is_older(record, h)]
 
-    def _covering(self, record: Record | Entry) -> Iterator[Hold]:
+    def _covering(self, record: Item) -> Iterator[Hold]:
         external_id, hashes = record.external_id, record.hashes
         if external_id:
             yield from self._by_external_id.get(external_id, ())
@@ -75,7 +77,7 @@ class HeldItems:
         if self._by_trace:
             yield from self._covering_by_trace(record, is_bare=is_bare)
 
-    def _covering_by_trace(self, record: Record | Entry, *, is_bare: bool) -> Iterator[Hold]:
+    def _covering_by_trace(self, record: Item, *, is_bare: bool) -> Iterator[Hold]:
         if record.external_id:
             yield from self._by_trace.get(self._trace_of("EXTERNAL_ID", record.external_id.encode()), ())
         if is_bare:

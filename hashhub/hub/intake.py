@@ -527,8 +527,15 @@ class Intake:
                 self._withdrawn_by.setdefault(item, hold)
             else:
                 outcome[-1] = _CODE[Disposition.QUARANTINED]
-                text = "an operator put this item into quarantine; it waits there until an operator releases it"
-                self._remark(item, Code.QUARANTINED_BY_OPERATOR, text)
+                if hold.entry_id > 0:
+                    text = "an operator put this item into quarantine; it waits there until an operator releases it"
+                    self._remark(item, Code.QUARANTINED_BY_OPERATOR, text)
+                else:
+                    text = (
+                        "it was withdrawn by hand, and the database was restored from a backup that lacks its entry; it waits until an "
+                        "operator releases it"
+                    )
+                    self._remark(item, Code.STAYS_WITHDRAWN, text)
 
     def _within_the_source(self, batches: Callable[[], Iterable[Batch]]) -> None:
         one = _Groups()  # the same item, to be merged
@@ -802,10 +809,14 @@ class Intake:
 
     def _keep_withdrawn(self, item: int, hold: Hold, entry: Entry | None) -> None:
         """Let an item stay withdrawn, and say by which entry and who may restore it."""
+        self._outcome[item] = _CODE[Disposition.STAYS_WITHDRAWN]
+        if hold.entry_id < 0:
+            text = "it was withdrawn by a newer deletion message of the source and stays so; a newer list can state it again"
+            self._remarks[item] = [(Code.STAYS_WITHDRAWN, text)]
+            return
         name = entry.name if entry is not None else f"{self._hash_set.name}/{hold.entry_id}"
         who = "the contributor or an operator" if hold.origin in {"CONTRIBUTOR", "SOURCE"} else "only an operator"
         why = "by a newer deletion message of the source" if hold.origin == "SOURCE" else "by hand"
-        self._outcome[item] = _CODE[Disposition.STAYS_WITHDRAWN]
         text = f"{name} was withdrawn {why} and stays so; to restore it: hashhub entry restore {name} ({who})"
         self._remarks[item] = [(Code.STAYS_WITHDRAWN, text)]
 
