@@ -137,11 +137,12 @@ class WithdrawalLog:
         withdrawn. Otherwise the entries that state the same item are, those of all the contributor's hash sets where the withdrawal held
         there; and where there is none, the item is held, so that the next list does not bring it back.
         """
+        present = self._store.revision()
         lacking: list[_Line] = []
         for line in reversed(list(self._read())):
             if line.database != self._store.database_id:
                 continue
-            if self._store.has_been_at(line.position):
+            if line.revision <= present and self._store.has_been_at(line.position):
                 break  # and so is everything before
             lacking.append(line)
         if not lacking:
@@ -295,10 +296,10 @@ class WithdrawalLog:
         size = os.fstat(file).st_size
         if self._written is not None and size == self._size:
             return self._written
-        last = 0
-        for line in self._read():
-            if line.database == self._store.database_id and self._store.has_been_at(line.position):
-                last = max(last, line.revision)
+        present = self._store.revision()
+        ours = [x for x in self._read() if x.database == self._store.database_id and x.revision <= present]
+        ours.sort(key=lambda line: line.revision, reverse=True)
+        last = next((line.revision for line in ours if self._store.has_been_at(line.position)), 0)
         return max(last, self._written or 0)
 
     def _read(self) -> Iterator[_Line]:

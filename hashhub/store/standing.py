@@ -314,8 +314,7 @@ class Standing(Entries):
             self._withdraw(c, live, code, revision, 0)
             note_loss(c, self._sets_of(c, live), revision)
             if withdrawal is not None:
-                for entry_id in live:
-                    self._put_withdrawal(c, entry_id, self._row(c, entry_id).hash_set, withdrawal, revision)
+                self._put_withdrawals(c, live, withdrawal, revision)
             if origin is not None:
                 put_holds(c, self._db, live, origin, EntryState.WITHDRAWN, revision)
             return revision
@@ -483,7 +482,7 @@ class Standing(Entries):
                 self._set_reasons(c, entry_id, _without_pending(row.reasons))
             self._withdraw(c, [entry_id], code, revision, 0)
             note_loss(c, [row.hash_set], revision)
-        self._put_withdrawal(c, entry_id, row.hash_set, withdrawal, revision)
+        self._put_withdrawals(c, [entry_id], withdrawal, revision)
         put_holds(c, self._db, [entry_id], origin, EntryState.WITHDRAWN, revision)
 
     def _ask(self, c: Connection, entry_id: int, row: _Row, asked: Withdrawal, by: Actor) -> None:
@@ -497,7 +496,7 @@ class Standing(Entries):
             details={"comment": asked.comment},
         )
         self._set_reasons(c, entry_id, replace_reasons(row.reasons, (*unpack_reasons(row.reasons), PENDING)))
-        self._put_withdrawal(c, entry_id, row.hash_set, msgspec.structs.replace(asked, pending=True), revision)
+        self._put_withdrawals(c, [entry_id], msgspec.structs.replace(asked, pending=True), revision)
 
     def _is_beyond(self, c: Connection, set_key: int, limit: DailyLimit) -> bool:
         """Whether one more withdrawal by hand in a hash set needs a second person today. The first one of a day never does."""
@@ -554,23 +553,25 @@ class Standing(Entries):
         """Return the origin of an entry's own hold, empty without one."""
         return c.scalar(sa.select(s.hold.c.origin).where(s.hold.c.entry == entry_id)) or ""
 
-    def _put_withdrawal(
-        self, c: Connection, entry_id: int, set_key: int, withdrawal: Withdrawal, revision: int
-    ) -> None:
-        c.execute(sa.delete(s.withdrawal).where(s.withdrawal.c.entry == entry_id))
-        c.execute(
-            sa.insert(s.withdrawal).values(
-                entry=entry_id,
-                hash_set=set_key,
-                reason=s.WITHDRAWAL_REASONS[withdrawal.reason],
-                comment=withdrawal.comment,
-                actor=withdrawal.actor,
-                role=s.ROLES[withdrawal.role],
-                revision=revision,
-                time=s.to_millis(now()),
-                pending=withdrawal.pending,
-            )
+    def _put_withdrawals(self, c: Connection, ids: Sequence[int], withdrawal: Withdrawal, revision: int) -> None:
+        """Put on record who withdrew entries, or asked for it, in place of what was on record."""
+        ranges = runs(sorted(ids))
+        c.exec_driver_sql(self._db.sql("DELETE FROM withdrawal WHERE entry BETWEEN ? AND ?"), ranges)
+        sql = self._db.sql(
+            "INSERT INTO withdrawal (entry, hash_set, reason, comment, actor, role, revision, time, pending) "
+            "SELECT e.id, e.hash_set, CAST(? AS SMALLINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS SMALLINT), CAST(? AS BIGINT), "
+            "CAST(? AS BIGINT), CAST(? AS BOOLEAN) FROM entry e WHERE e.id BETWEEN ? AND ?"
         )
+        row = (
+            s.WITHDRAWAL_REASONS[withdrawal.reason],
+            withdrawal.comment,
+            withdrawal.actor,
+            s.ROLES[withdrawal.role],
+            revision,
+            s.to_millis(now()),
+            withdrawal.pending,
+        )
+        c.exec_driver_sql(sql, [(*row, *ends) for ends in ranges])
 
     def _set_reasons(self, c: Connection, entry_id: int, packed: str | None, revision: int | None = None) -> None:
         values: dict[str, Any] = {"reasons": packed}
