@@ -98,7 +98,8 @@ class Entries:
         """Make an entry history: it stops matching before this returns, and no list brings it back. Doing it twice is a success.
 
         Beyond WITHDRAWALS_A_DAY it is only asked for: the entry matches, with the remark WITHDRAWAL_PENDING, until an operator or another
-        token of the contributor withdraws it too. A wish of the person shown is not limited. Raises NotFound; InvalidArgument for
+        token of the contributor withdraws it too. A wish of the person shown is not limited, and the contributor's other entries of the same
+        item, in all of its hash sets, are withdrawn with it; the event names them. Raises NotFound; InvalidArgument for
         OTHER without a comment; FailedPrecondition when a newer statement has taken the entry's place.
         """
         access.allow_writing(principal, contributor)
@@ -112,9 +113,14 @@ class Entries:
             if current.state is EntryState.WITHDRAWN:
                 return current
             return msgspec.structs.replace(current, state=EntryState.WITHDRAWN, reasons=(code,), withdrawal=asked)
+        also: list[Entry] = []
+        if is_wish:
+            own_sets = [x.id for x in self._store.hash_sets().values() if x.contributor == contributor]
+            also = same_item(self._store, current, hash_sets=own_sets)
         done = self._store.withdraw_entry(
             entry_id,
             asked,
+            also=[e.id for e in also],
             origin=Origin.PERSON_SHOWN if is_wish else Origin.OPERATOR if is_operator else Origin.CONTRIBUTOR,
             code=code,
             limit=None if is_operator or is_wish else WITHDRAWALS_A_DAY,

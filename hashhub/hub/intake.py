@@ -929,15 +929,18 @@ class _Groups:
         return item
 
 
-def same_item(store: Store, entry: Entry) -> list[Entry]:
-    """Return the live entries of an entry's hash set about the same file or under the same external id, but for itself, by id."""
-    mine = (entry.contributor, entry.hash_set)
+def same_item(store: Store, entry: Entry, *, hash_sets: Iterable[str] = ()) -> list[Entry]:
+    """Return the live entries about an entry's file, or under its external id in its hash set, but for itself, by id.
+
+    Of its own hash set, and of these further ones of its contributor.
+    """
     exact = [h for h in entry.hashes if ALGORITHMS[h.algorithm].metric is Metric.EXACT]
-    external = store.existing_by_external_ids(*mine, [entry.external_id])
+    external = store.existing_by_external_ids(entry.contributor, entry.hash_set, [entry.external_id])
     found = {e.id: e for entries in external.values() for e in entries}
-    for h in exact or entry.hashes[:1]:
-        sharing = store.live_entries_by_digests(*mine, h.algorithm, [h.digest]).get(h.digest, ())
-        found |= {e.id: e for e in sharing if exact or set(e.hashes) == set(entry.hashes)}
+    for hash_set in {entry.hash_set, *hash_sets}:
+        for h in exact or entry.hashes[:1]:
+            sharing = store.live_entries_by_digests(entry.contributor, hash_set, h.algorithm, [h.digest])
+            found |= {e.id: e for e in sharing.get(h.digest, ()) if exact or set(e.hashes) == set(entry.hashes)}
     return [found[i] for i in sorted(found) if i != entry.id]
 
 
