@@ -146,7 +146,8 @@ class Holds(Resources):
 
     def erased_traces(self, entry_id: int) -> frozenset[bytes]:
         """Return what is left of an erased entry's item, nothing of another entry's."""
-        rows = self._db.fetch("SELECT traces FROM hold WHERE entry = ? AND traces IS NOT NULL", (entry_id,))
+        sql = self._db.sql("SELECT traces FROM hold WHERE entry = ? AND traces IS NOT NULL")
+        rows = self._db.fetch(sql, (entry_id,))
         return frozenset(_traces(rows[0][0])) if rows else frozenset()
 
     def live_items(self, contributor: str, hash_set: str) -> Iterator[LiveItem]:
