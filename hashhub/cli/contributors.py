@@ -285,7 +285,11 @@ def _marking_options(function: Any) -> Any:
 @click.argument("name", metavar="CONTRIBUTOR/SET")
 @click.option("--scheme", default="", metavar="ID[@VERSION]", help="Classification scheme; see `hashhub schemes list`.")
 @click.option(
-    "--purpose", type=choice(Purpose), default="csam", show_default=True, help="What being in the set states."
+    "--purpose",
+    type=choice(Purpose),
+    default="csam",
+    show_default=True,
+    help="What being in the set states; without this option it is csam, and every entry without a class claims that.",
 )
 @click.option("--display-name", default="", metavar="TEXT", help="The name that people read.")
 @click.option(

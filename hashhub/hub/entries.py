@@ -98,7 +98,8 @@ class Entries:
         """Make an entry history: it stops matching before this returns, and no list brings it back. Doing it twice is a success.
 
         Beyond WITHDRAWALS_A_DAY it is only asked for: the entry matches, with the remark WITHDRAWAL_PENDING, until an operator or another
-        token of the contributor withdraws it too. A wish of the person shown is not limited. Raises NotFound; InvalidArgument for
+        token of the contributor withdraws it too. A wish of the person shown is not limited, and the contributor's other entries of the same
+        item, in all of its hash sets, are withdrawn with it; the event names them. Raises NotFound; InvalidArgument for
         OTHER without a comment; FailedPrecondition when a newer statement has taken the entry's place.
         """
         access.allow_writing(principal, contributor)
@@ -112,9 +113,14 @@ class Entries:
             if current.state is EntryState.WITHDRAWN:
                 return current
             return msgspec.structs.replace(current, state=EntryState.WITHDRAWN, reasons=(code,), withdrawal=asked)
+        also: list[Entry] = []
+        if is_wish:
+            own_sets = [x.id for x in self._store.hash_sets().values() if x.contributor == contributor]
+            also = same_item(self._store, current, hash_sets=own_sets)
         done = self._store.withdraw_entry(
             entry_id,
             asked,
+            also=[e.id for e in also],
             origin=Origin.PERSON_SHOWN if is_wish else Origin.OPERATOR if is_operator else Origin.CONTRIBUTOR,
             code=code,
             limit=None if is_operator or is_wish else WITHDRAWALS_A_DAY,
@@ -273,21 +279,19 @@ class Entries:
 
     def _liftable(self, principal: Principal, entry: Entry, effect: EntryState) -> Sequence[int]:
         """Return the entries whose holds keep this one's item where it is. Raises PermissionDenied when one is for an operator to lift."""
-        held = HeldItems(
-            self._store.holds(entry.contributor, entry.hash_set),
-            partial(trace_of, self._store.secret),
-            first_commit=None,
-        )
+        holds = self._store.holds(entry.contributor, entry.hash_set)
+        held = HeldItems(holds, partial(trace_of, self._store.secret))
         covering = held.about(entry)
         if principal.role is not Role.OPERATOR and any(
-            h.effect is EntryState.QUARANTINED and h.entry_id != entry.id for h in covering
+            h.effect is EntryState.QUARANTINED and h.entry_id != entry.id and h.entry_id > 0 for h in covering
         ):
             raise PermissionDenied(
                 f"an operator put the item of {entry.name} into quarantine; only an operator restores it",
                 metadata={"role": principal.role, "requiredRoles": Role.OPERATOR},
             )
-        holds = [h for h in covering if h.effect is effect]
-        erased = [hold for hold in holds if hold.traces]
+        # Those without an entry are about the same item whatever their effect.
+        holds = [h for h in covering if h.effect is effect or h.entry_id < 0]
+        erased = [hold for hold in holds if hold.is_of_erased]
         if erased:
             raise FailedPrecondition(
                 f"the item of {entry.name} was erased with entry {erased[0].entry_id}, and stays so",

@@ -174,6 +174,7 @@ imports: Final = _table(
     sa.Column("lease_until", sa.BigInteger, nullable=False),
     sa.Column("has_classifications", sa.Boolean),  # NULL: the contributor did not say
     sa.Column("actor", sa.Text, nullable=False, server_default=""),  # the token that opened it
+    sa.Column("open_revision", sa.BigInteger, nullable=False, server_default="0"),  # the last one when it was opened
     sa.Index("import_source", "hash_set", "source_digest"),
 )
 

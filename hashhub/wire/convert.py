@@ -70,7 +70,7 @@ from hashhub.wire.records import REVIEW_KIND, put_entry_fields, read_entry_field
 
 _KIND: Final = EnumMap(ContributorKind, v1.ContributorKind, "CONTRIBUTOR_KIND_")
 _RELIABILITY: Final = EnumMap(Reliability, v1.Reliability, "RELIABILITY_", Reliability.F)
-_PURPOSE: Final = EnumMap(Purpose, v1.Purpose, "PURPOSE_", Purpose.CSAM)
+_PURPOSE: Final = EnumMap(Purpose, v1.Purpose, "PURPOSE_")
 _UNCLASSIFIED: Final = EnumMap(Unclassified, v1.Unclassified, "UNCLASSIFIED_", Unclassified.QUARANTINED)
 _TLP: Final = EnumMap(TLP, v1.Tlp, "TLP_", TLP.AMBER)
 _ROLE: Final = EnumMap(Role, v1.Role, "ROLE_")
@@ -699,7 +699,7 @@ def _feed_reviews(entry: Entry, reviews: Iterable[Review]) -> list[v1.FeedReview
     return [
         v1.FeedReview(
             name=name(r.id),
-            author=r.author,
+            author=names.author_name(r.author),
             kind=REVIEW_KIND.to_pb(r.kind),
             role=_ROLE.to_pb(r.role),
             sets_aside=name(r.sets_aside) if r.sets_aside else "",
@@ -716,13 +716,14 @@ def _feed_review_from_pb(pb: v1.FeedReview, at: str) -> Review:
     aside = 0
     if pb.sets_aside:
         *_, aside = checked(wrong, names.parse_review, pb.sets_aside, f"{at}.sets_aside") or ("", "", 0, 0)
+    author = checked(wrong, names.parse_author, pb.author, f"{at}.author") or ""
     kind = REVIEW_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
     role = _ROLE.from_pb(pb.role, f"{at}.role", wrong)
     refuse(wrong)
     return Review(
         id=review_id,
         entry_id=entry,
-        author=pb.author,
+        author=author,
         kind=kind,
         role=role,
         sets_aside=aside,

@@ -31,7 +31,9 @@ def _hash_set(served: Served, contributor: str, name: str = "list") -> str:
     served.new_contributor(contributor)
     made = served.call(
         "ContributorService/CreateHashSet",
-        v1.CreateHashSetRequest(parent=f"contributors/{contributor}", hash_set_id=name, hash_set=v1.HashSet()),
+        v1.CreateHashSetRequest(
+            parent=f"contributors/{contributor}", hash_set_id=name, hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM)
+        ),
         v1.HashSet,
     )
     return str(made.name)
@@ -371,7 +373,9 @@ def test_the_hubs_violations_carry_the_clients_paths(served: Served) -> None:
         served.call(
             "ContributorService/CreateHashSet",
             v1.CreateHashSetRequest(
-                parent="contributors/home", hash_set_id="s", hash_set=v1.HashSet(scheme="nonsense")
+                parent="contributors/home",
+                hash_set_id="s",
+                hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM, scheme="nonsense"),
             ),
             v1.HashSet,
         )

@@ -174,6 +174,8 @@ def _tables() -> None:
     )
     op.add_column("import", sa.Column("has_classifications", sa.Boolean(), nullable=True))
     op.add_column("import", sa.Column("actor", sa.Text(), server_default="", nullable=False))
+    op.add_column("import", sa.Column("open_revision", sa.BigInteger(), server_default="0", nullable=False))
+    op.execute('UPDATE "import" SET open_revision = (SELECT revision FROM metadata)')  # when exactly is not known
     op.add_column("review", sa.Column("actor", sa.Text(), server_default="", nullable=False))
     op.add_column("review", sa.Column("role", sa.SmallInteger(), server_default="1", nullable=False))
     op.add_column("review", sa.Column("sets_aside", sa.BigInteger(), server_default="0", nullable=False))
