@@ -74,7 +74,8 @@ class History:
             )
             for event in piece:
                 shown = reader.shown(event, about=subject if revisions is not None else "")
-                if shown is not None:
+                # Who is not told which token wrote something must not find it out by asking for one.
+                if shown is not None and actor in {"", shown.actor.name}:
                     found.append(shown)
                 before = event.revision
                 if len(found) == page_size:
@@ -154,7 +155,7 @@ class _Reader:
             return msgspec.structs.replace(event, actor=_without_name(event.actor))
         subject = about or event.subject
         kind = _OF_ENTRIES.get(event.kind)
-        if kind is None or event.reason == "REQUEST_TAKEN_BACK" or not subject.startswith("entries/"):
+        if kind is None or "request" in event.facts or not subject.startswith("entries/"):
             return None
         _, contributor, hash_set, _ = subject.split("/")
         if not self.sees_set(f"{contributor}/{hash_set}"):

@@ -166,7 +166,8 @@ class Standing(Entries):
                 EventKind.ENTRIES_RESTORED,
                 subject=self._subject(c, changed[0]) if len(changed) == 1 else subject,
                 reason=reason or ("REQUEST_TAKEN_BACK" if not gone else ""),
-                facts={"entries": len(changed)},
+                # Outsiders are not told that a withdrawal was asked for, whatever the reason for which that is taken back.
+                facts={"entries": len(changed), **({"request": "TAKEN_BACK"} if not gone else {})},
                 details={"comment": comment},
             )
             w = s.withdrawal

@@ -187,17 +187,50 @@ class TestReviews:
 
 
 class TestChain:
+    def test_a_digest_does_not_tell_what_an_outsider_may_not_read(self, listed: Desk) -> None:
+        """The heads before and after are in the feed, and the rest of the event is easily guessed: the salt is what cannot be."""
+        before = listed.hub._store.position().digest
+        withdraw(listed, 1, reason=WithdrawalReason.REQUESTED_BY_PERSON_SHOWN)
+        entry = entry_of(listed, 1)
+        event = listed.hub.history.list(BETA, f"entries/{entry.name}", "", None, 1, 0)[0][0]
+        assert not event.reason
+        stored = json.loads(listed.hub._store._db.fetch("SELECT body FROM event ORDER BY revision DESC LIMIT 1")[0][0])
+        assert stored[8] == "REQUESTED_BY_PERSON_SHOWN"
+        guessed = [*stored[:10], ""]
+        body = json.dumps(guessed, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
+        assert hashlib.sha256(before + body).digest() != event.digest
+
+    def test_a_head_behind_which_the_history_was_rewritten_and_mended_is_not_contained(
+        self, open_hub: Open, sqlite_directory: Path
+    ) -> None:
+        hub = open_hub()
+        Desk(hub).hash_set("alpha/list")
+        config = Config(data=str(sqlite_directory))
+        early = examine(config).head
+        Desk(hub).contribute("alpha/list", item(1))
+        late = examine(config).head
+        hub.close()
+        last = int(late.partition(":")[0])
+        with sa.create_engine(f"sqlite:///{sqlite_directory / 'hashhub.db'}").begin() as c:
+            c.execute(
+                sa.text("UPDATE event SET body = replace(CAST(body AS TEXT), 'alpha', 'alphb') WHERE revision = :last"),
+                {"last": last},
+            )
+        assert examine(config, mend="I did it").is_sound
+        assert examine(config, head=early).is_sound  # from before the break
+        assert not examine(config, head=late).is_sound
+
     def test_it_verifies_by_what_docs_history_says_alone(self, listed: Desk) -> None:
         """Written from the document, without the store's code; equal on both databases."""
         withdraw(listed, 1, comment="naïve ☃")
         store = listed.hub._store
-        rows = store._db.fetch("SELECT e.body, e.digest, d.salt, d.content FROM event e LEFT JOIN event_detail d ON d.revision = e.revision ORDER BY e.revision")  # fmt: skip
+        rows = store._db.fetch("SELECT e.body, e.digest, d.salt, d.content, d.undo FROM event e LEFT JOIN event_detail d ON d.revision = e.revision ORDER BY e.revision")  # fmt: skip
         head = hashlib.sha256(b"hashhub-history-1\0" + store.database_id.encode()).digest()
-        for number, (body, stored, salt, content) in enumerate(rows, 1):
+        for number, (body, stored, salt, content, undo) in enumerate(rows, 1):
             event = json.loads(body)
             assert body == json.dumps(event, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
             assert event[:2] == ["hashhub-event-1", number]
-            assert event[10] == (hashlib.sha256(salt + content).hexdigest() if salt is not None else "")
+            assert event[10] == hashlib.sha256(salt + content + b"\0" + (undo or b"")).hexdigest()
             head = hashlib.sha256(head + body).digest()
             assert head == stored
         assert (len(rows), head) == store.position()
@@ -208,6 +241,9 @@ class TestChain:
             "UPDATE event SET actor = 'somebody' WHERE revision = 3",
             "UPDATE event SET body = replace(CAST(body AS TEXT), 'alpha', 'alphb') WHERE revision = 3",
             "DELETE FROM event WHERE revision = 3",
+            "UPDATE event_detail SET content = CAST('{}' AS BLOB) WHERE revision = 1",
+            "UPDATE event_detail SET undo = NULL WHERE revision = 1",
+            "DELETE FROM event_detail WHERE revision = 1",
             "DELETE FROM event WHERE revision = (SELECT max(revision) FROM event)",
         ],
     )
