@@ -439,7 +439,7 @@ class Imports(Standing):
                     revision,
                     source_times=[deletion_times.get(i, "") for i in removed],
                 )
-                lift_holds(c, self._db, lift, only=Origin.SOURCE)
+                lift_holds(c, self._db, lift, EntryState.WITHDRAWN, only=Origin.SOURCE)
                 if beyond:
                     e = s.entry
                     remark = sa.update(e).where(e.c.id.in_(beyond), e.c.state == ACTIVE)

@@ -99,7 +99,7 @@ class Standing(Entries):
             pending = self._pending(c, entry_id)
             if row.state == WITHDRAWN:
                 self._refuse_if_replaced(c, entry_id, "withdraw that one")
-                if _FIRMNESS[origin] > _FIRMNESS[self._held(c, entry_id)]:
+                if _FIRMNESS[origin] > _FIRMNESS[self._held(c, entry_id, EntryState.WITHDRAWN)]:
                     self._effect(c, entry_id, row, asked, origin, code, by)
             elif pending is not None and pending.actor != by.name:
                 # What is carried out is what was asked for; that somebody agreed is in the event.
@@ -176,7 +176,7 @@ class Standing(Entries):
                     self._set_reasons(c, row[0], _without_pending(row[2]))
                     c.execute(sa.delete(w).where(w.c.entry == row[0]))
             self._stand_again(c, gone, revision)
-            lift_holds(c, self._db, [*changed, *lift])
+            lift_holds(c, self._db, [*changed, *lift], EntryState.WITHDRAWN)
             return request.remember(c, changed)
 
     def quarantine_entry(
@@ -200,7 +200,7 @@ class Standing(Entries):
             row = self._row(c, entry_id)
             if row.state == WITHDRAWN:
                 raise _moved(entry_id, row, EntryState.ACTIVE)
-            if row.state != QUARANTINED or not self._held(c, entry_id):
+            if row.state != QUARANTINED or not self._held(c, entry_id, EntryState.QUARANTINED):
                 revision = append_event(
                     c,
                     by,
@@ -269,7 +269,7 @@ class Standing(Entries):
                 pairs = np.array([(i, entry_id) for i in supersede], np.int64).reshape(-1, 2)
                 self._inherit(c, row.hash_set, pairs)
                 self._add_successions(c, pairs, set(overtaken))
-                lift_holds(c, self._db, [entry_id, *lift])
+                lift_holds(c, self._db, [entry_id, *lift], EntryState.QUARANTINED)
             return request.remember(c, self._read(c, entry_id))
 
     def withdraw_entries(
@@ -421,6 +421,7 @@ class Standing(Entries):
             c.execute(sa.update(s.withdrawal).where(s.withdrawal.c.entry == entry_id).values(comment="", pending=False))
             about = sa.select(s.event.c.revision).where(s.event.c.subject == subject)
             c.execute(sa.delete(s.event_detail).where(s.event_detail.c.revision.in_(about)))
+            lift_holds(c, self._db, [entry_id], EntryState.QUARANTINED)
             put_holds(
                 c,
                 self._db,
@@ -551,9 +552,11 @@ class Standing(Entries):
             reason=reasons[row.reason], comment=row.comment, actor=row.actor, role=ROLE_OF_CODE[row.role], pending=True
         )
 
-    def _held(self, c: Connection, entry_id: int) -> str:
-        """Return the origin of an entry's own hold, empty without one."""
-        return c.scalar(sa.select(s.hold.c.origin).where(s.hold.c.entry == entry_id)) or ""
+    def _held(self, c: Connection, entry_id: int, effect: EntryState) -> str:
+        """Return the origin of an entry's own hold with this effect, empty without one."""
+        h = s.hold
+        own = sa.select(h.c.origin).where(h.c.entry == entry_id, h.c.effect == s.ENTRY_STATES[effect])
+        return c.scalar(own) or ""
 
     def _put_withdrawal(
         self, c: Connection, entry_id: int, set_key: int, withdrawal: Withdrawal, revision: int
