@@ -322,6 +322,18 @@ class TestErasing:
         desk.hub._store.verify_history(desk.hub._store.database_id)
         assert desk.known(2, 3) == [2, 3]
 
+    def test_with_it_goes_what_it_had_replaced(self, desk: Desk, sqlite_directory: Path) -> None:
+        desk.hash_set("alpha/list")
+        for week in range(3):
+            desk.contribute("alpha/list", item(1, external_id="external-4711", tags=(f"week {week}",)), item(2))
+        desk.hub.entries.erase(OPERATOR, "alpha", "list", entry_of(desk, 1).id)
+        assert [e.reasons for e in desk.entries("alpha/list", EntryState.WITHDRAWN)] == [("ERASED",)] * 3
+        database = (sqlite_directory / "hashhub.db").read_bytes()
+        assert digest("MD5", 1).digest not in database
+        assert b"external-4711" not in database
+        assert desk.contribute("alpha/list", item(1)).counts.stays_withdrawn == 1
+        assert desk.known(1, 2) == [2]
+
     def test_no_list_of_the_contributor_brings_it_back(self, listed: Desk) -> None:
         listed.hash_set("alpha/other")
         entry = entry_of(listed, 1)

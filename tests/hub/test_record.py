@@ -270,7 +270,9 @@ class TestChain:
         again = Desk(open_hub())
         assert again.known(1) == [1]
         assert kinds(history(again))[0] == "HISTORY_MENDED"
-        assert examine(config, head=head).is_sound
+        behind = examine(config, head=head)  # its digest stands there, but what leads to it was changed
+        assert not behind.is_sound
+        assert any("does not lead to it" in line for line in behind.lines)
 
     def test_a_head_that_history_does_not_contain(self, open_hub: Open, sqlite_directory: Path) -> None:
         desk = Desk(open_hub())
@@ -516,6 +518,20 @@ def test_the_head_goes_to_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) 
 
 
 class TestHarmlessVerdicts:
+    def test_what_any_token_of_the_contributor_sees_counts(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It could look by a token that states a purpose, and contradict by one that states none."""
+        from hashhub.hub import contribute
+
+        monkeypatch.setattr(contribute, "DOUBTS_A_DAY", 1)
+        desk.hash_set("beta/list", marking=Marking(permitted_purposes=("moderation",)))
+        desk.hash_set("gamma/list", scheme="vic-us")
+        uploads = Principal(name="gamma-uploads", role=Role.CONSUMER, contributor="gamma", purposes=("moderation",))
+        desk.hub.tokens.create(OPERATOR, uploads)
+        desk.contribute("beta/list", *(item(n) for n in (1, 2, 3)))
+        desk.contribute("gamma/list", *(item(n, value="4") for n in (1, 2, 3)))
+        waiting = [e.provenance.position for e in desk.entries("gamma/list") if "AWAITS_ACCEPTANCE" in e.reasons]
+        assert waiting == ["line 2", "line 3"]
+
     def test_those_beyond_the_daily_number_wait(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         from hashhub.hub import contribute
         from tests.hub.conftest import near
