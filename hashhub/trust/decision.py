@@ -289,7 +289,9 @@ def _claims(s: Statement) -> tuple[_Claim, ...]:
 
 
 def _is_accepted(s: Statement) -> bool:
-    return 0 < s.hash_set.accepted_revision >= s.entry.create_revision
+    # Also its last change of state: what was withdrawn while the operator looked, and restored later, was not accepted.
+    stands_since = max(s.entry.create_revision, s.entry.update_revision)
+    return 0 < s.hash_set.accepted_revision >= stands_since
 
 
 def _counts(policy: Policy, reliability: Reliability) -> bool:

@@ -31,10 +31,12 @@ from hashhub.model import (
     HashSet,
     Marking,
     Principal,
+    Purpose,
     Record,
     RevertedEvent,
     ReviewKind,
     Role,
+    Verdict,
     WithdrawalReason,
     now,
 )
@@ -515,6 +517,22 @@ def test_the_head_goes_to_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) 
         Housekeeping(hub._store, hub._matcher, hub._follower, Path("nowhere")).round()
     position = hub._store.position()
     assert f"history head {position.revision}:{position.digest.hex()}" in caplog.text
+
+
+class TestAcceptance:
+    def test_what_was_withdrawn_meanwhile_and_restored_later_is_not_accepted(self, desk: Desk) -> None:
+        desk.hash_set("alpha/list")
+        desk.hash_set("gamma/benign", purpose=Purpose.BENIGN)
+        desk.contribute("alpha/list", item(1))
+        desk.contribute("gamma/benign", item(1), item(2))
+        gamma = Principal(name="gamma-desk", role=Role.CONTRIBUTOR, contributor="gamma")
+        entry = entry_of(desk, 1, "gamma/benign")
+        desk.hub.entries.withdraw(gamma, "gamma", "benign", entry.id, WithdrawalReason.ERROR)
+        desk.hub.hash_sets.accept(OPERATOR, "gamma", "benign", desk.hub.revision())
+        desk.hub.entries.restore(gamma, "gamma", "benign", entry.id)
+        assert [desk.verdict(n) for n in (1, 2)] == [Verdict.MATCH, Verdict.BENIGN]
+        desk.hub.hash_sets.accept(OPERATOR, "gamma", "benign", desk.hub.revision())
+        assert desk.verdict(1) is Verdict.REVIEW
 
 
 class TestHarmlessVerdicts:
