@@ -475,7 +475,11 @@ class Standing(Entries):
             EventKind.ENTRIES_WITHDRAWN,
             subject=self._subject(c, entry_id),
             reason=withdrawal.reason,
-            facts={"origin": str(origin), **({"asked_by": f"tokens/{agreed_to}"} if agreed_to else {})},
+            facts={
+                "origin": str(origin),
+                **({"asked_by": f"tokens/{agreed_to}"} if agreed_to else {}),
+                **({"again": 1} if row.state == WITHDRAWN else {}),
+            },
             details={"comment": withdrawal.comment if comment is None else comment},
         )
         if row.state == WITHDRAWN:

@@ -123,6 +123,42 @@ class TestReading:
         with pytest.raises(PermissionDenied):
             history(desk, PLATFORM)
 
+    def test_a_wish_after_a_withdrawal_is_not_told(self, listed: Desk) -> None:
+        entry = entry_of(listed, 1)
+        about = f"entries/{entry.name}"
+        listed.hub.entries.withdraw(ALPHA, "alpha", "list", entry.id, WithdrawalReason.ERROR)
+        before = kinds(history(listed, BETA, about))
+        listed.hub.entries.withdraw(ALPHA, "alpha", "list", entry.id, WithdrawalReason.REQUESTED_BY_PERSON_SHOWN)
+        listed.hub.entries.erase(OPERATOR, "alpha", "list", entry.id)
+        assert len(history(listed, ALPHA, about)) == len(before) + 2
+        assert kinds(history(listed, BETA, about)) == before
+
+    def test_a_request_that_is_reverted_is_not_told(self, listed: Desk) -> None:
+        began = now()
+        for number in (1, 2):
+            withdraw(listed, number)
+        second = entry_of(listed, 2)
+        assert "WITHDRAWAL_PENDING" in second.reasons
+        listed.hub.history.revert(OPERATOR, "alpha-desk", began, comment="stolen")
+        assert kinds(history(listed, BETA, f"entries/{second.name}")) == ["IMPORT_COMMITTED"]
+
+    def test_who_is_not_told_a_token_cannot_ask_for_it(self, listed: Desk) -> None:
+        entry = entry_of(listed, 1)
+        listed.hub.reviews.create(BETA, "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE)
+        assert kinds(history(listed, BETA, actor="beta-desk")) == ["ENTRIES_REVIEWED"]
+        assert history(listed, ALPHA, actor="beta-desk") == []
+
+    def test_what_an_operators_token_wrote_is_not_its_organisations_to_read(self, listed: Desk) -> None:
+        hidden = Marking(tlp=TLP.RED, recipients=("contributors/alpha",))
+        listed.hash_set("alpha/hidden", marking=hidden)
+        listed.contribute("alpha/hidden", item(7))
+        (entry,) = listed.entries("alpha/hidden")
+        insider = Principal(name="beta-operator", role=Role.OPERATOR, contributor="beta")
+        wish = WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
+        listed.hub.entries.withdraw(insider, "alpha", "hidden", entry.id, wish, "a name")
+        assert "a name" not in str(history(listed, BETA))
+        assert "hidden" not in str(history(listed, BETA))
+
     def test_reviews_of_ones_entries_come_without_the_persons_name(self, listed: Desk) -> None:
         entry = entry_of(listed, 1)
         listed.hub.reviews.create(BETA, "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE, "a logo")
