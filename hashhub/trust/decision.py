@@ -393,8 +393,9 @@ _OBJECTIONS: Final = {kind: Dispute(kind.value) for kind in ReviewKind if kind.v
 def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor]) -> Iterator[_Raised]:
     """Yield the objections to an entry that its author has not taken back by a later CONFIRMED.
 
-    An author's latest word counts, and nobody's confirmation outweighs another's doubt. An objection is about the entry
-    on which it was made. The hub carries it over to the entry by which the contributor states the item again: there it
+    An author's latest word counts, and nobody's confirmation outweighs another's doubt. A contributor that objects to
+    its own entry takes back its own claim, and nobody else's: otherwise whoever lists what others list could dispute
+    all of it, and no number bounds what one says of its own. An objection is about the entry on which it was made. The hub carries it over to the entry by which the contributor states the item again: there it
     stands against the whole match only if the contributor's own word counts. Otherwise a contributor could fetch an
     objection to one item, restate that item with another's digest, and so dispute the other's match.
     """
@@ -420,6 +421,8 @@ def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor])
             and (author is None or r.revision > author.objections_accepted_revision)
         ):
             code = ReasonCode.DOUBT_NOT_ACCEPTED
+        elif r.role is not Role.OPERATOR and r.author.partition("/")[0] == s.contributor.id:
+            code = ReasonCode.CLAIM_DISPUTED
         elif r.entry_id == s.entry.id or _counts(policy, s.contributor.reliability):
             code = ReasonCode.DISPUTED
         else:
