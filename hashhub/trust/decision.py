@@ -395,9 +395,11 @@ def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor])
 
     An author's latest word counts, and nobody's confirmation outweighs another's doubt. A contributor that objects to
     its own entry takes back its own claim, and nobody else's: otherwise whoever lists what others list could dispute
-    all of it, and no number bounds what one says of its own. An objection is about the entry on which it was made. The hub carries it over to the entry by which the contributor states the item again: there it
-    stands against the whole match only if the contributor's own word counts. Otherwise a contributor could fetch an
-    objection to one item, restate that item with another's digest, and so dispute the other's match.
+    all of it, and no number bounds what one says of its own.
+
+    An objection is about the entry on which it was made. The hub carries it over to the entries by which the contributor
+    states the item again: there it stands against their claims alone. Otherwise a contributor could fetch one objection,
+    restate that item with others' digests, one after the other, and so dispute all their matches.
     """
     confirmed: dict[str, tuple[int, int]] = {}
     set_aside: set[int] = set()
@@ -423,10 +425,8 @@ def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor])
             code = ReasonCode.DOUBT_NOT_ACCEPTED
         elif r.role is not Role.OPERATOR and r.author.partition("/")[0] == s.contributor.id:
             code = ReasonCode.CLAIM_DISPUTED
-        elif r.entry_id == s.entry.id or _counts(policy, s.contributor.reliability):
-            code = ReasonCode.DISPUTED
         else:
-            code = ReasonCode.CLAIM_DISPUTED
+            code = ReasonCode.DISPUTED if r.entry_id == s.entry.id else ReasonCode.CLAIM_DISPUTED
         yield kind, code, s.closeness, s
 
 

@@ -555,6 +555,27 @@ def test_the_head_goes_to_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) 
     assert f"history head {position.revision}:{position.digest.hex()}" in caplog.text
 
 
+class TestObjections:
+    def test_one_cannot_be_carried_from_item_to_item(self, desk: Desk) -> None:
+        """A contributor whose word counts restates what somebody objected to with the digests of others' items, one after the other."""
+        for name in ("alpha", "beta", "delta"):
+            desk.contributor(name, reliability="B")
+            desk.hash_set(f"{name}/list")
+        for name in ("alpha", "delta"):
+            desk.contribute(f"{name}/list", *(item(n, algorithms=("SHA1",)) for n in (1, 2, 3)))
+        logo = digest("MD5", 99)
+        desk.contribute("beta/list", Record(position="1", hashes=(logo,), external_id="a"))
+        (entry,) = desk.entries("beta/list")
+        desk.hub.reviews.create(ALPHA, "beta", "list", entry.id, ReviewKind.FALSE_POSITIVE)
+        desk.contribute("beta/list", Record(position="1", hashes=(digest("MD5", 98),), external_id="a"))
+        for n in (1, 2, 3):
+            carrying = Record(position="1", hashes=(logo, digest("SHA1", n)), external_id=str(n))
+            desk.contribute("beta/list", carrying)
+            answer = desk.match(digest("SHA1", n), policy="block")
+            assert answer.verdict is Verdict.MATCH
+            assert "CLAIM_DISPUTED" in [r.code for r in answer.reasons]
+
+
 class TestAcceptance:
     def test_what_was_withdrawn_meanwhile_and_restored_later_is_not_accepted(self, desk: Desk) -> None:
         desk.hash_set("alpha/list")

@@ -51,7 +51,7 @@ class TestByWhom:
         assert judge(BLOCK, *matching(), own) is Verdict.MATCH
         assert ("CLAIM_DISPUTED", "FALSE_POSITIVE") in codes(BLOCK, *matching(), own)
         assert judge(BLOCK, states("a"), own) is Verdict.REVIEW
-        by_operator = states("c", entry_id=3, reviews=(review(FP, author, role=Role.OPERATOR),))
+        by_operator = states("c", entry_id=3, reviews=(review(FP, author, role=Role.OPERATOR, entry_id=3),))
         assert judge(BLOCK, *matching(), by_operator) is Verdict.REVIEW
 
     def test_the_operator_always_counts(self) -> None:
