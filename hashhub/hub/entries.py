@@ -237,11 +237,12 @@ class Entries:
     ) -> Entry:
         """Clear everything that an entry says about its item, for ever. Doing it twice is a success. Raises NotFound.
 
-        Its name stays, withdrawn, and a keyed trace that keeps its contributor's lists from bringing the item back.
+        Its name stays, withdrawn, and a keyed trace that keeps its contributor's lists from bringing the item back. The entries that it
+        replaced are erased with it: they are its contributor's earlier statements about the same item.
         """
         access.allow(principal, Role.OPERATOR)
         current = self._store.get_entry(contributor, hash_set, entry_id)
-        if validate_only or Code.ERASED in current.reasons:
+        if validate_only:
             return current
         by = access.actor(principal)
         if current.state is not EntryState.WITHDRAWN:
@@ -249,8 +250,22 @@ class Entries:
             self._store.withdraw_entries([entry_id], Code.WITHDRAWN_BY_OPERATOR, by=by, facts={"before": "erasure"})
             self._follower.catch_up()
         done = self._store.erase_entry(entry_id, secret=self._store.secret, by=by)
+        for earlier in self._replaced_by(current):
+            self._store.erase_entry(earlier, secret=self._store.secret, by=by)
         self._follower.catch_up()
         return done
+
+    def _replaced_by(self, entry: Entry) -> Sequence[int]:
+        """Return the withdrawn entries that an entry replaced, and those that these replaced before, by id."""
+        reached: dict[str, Entry] = {}
+        names = list(entry.predecessors)
+        while names:
+            name = names.pop()
+            if name not in reached:
+                contributor, hash_set, entry_id = name.split("/")
+                reached[name] = self._store.get_entry(contributor, hash_set, int(entry_id))
+                names += reached[name].predecessors
+        return sorted(e.id for e in reached.values() if e.state is EntryState.WITHDRAWN)
 
     def _standing(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
         """Return an entry that is not withdrawn. Raises NotFound, FailedPrecondition."""

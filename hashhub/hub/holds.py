@@ -57,7 +57,7 @@ class HeldItems:
 
     def about(self, item: Item) -> list[Hold]:
         """Return the holds that cover an item, those of a source's own deletion messages whatever their time, in the order of revisions."""
-        return sorted({h.entry_id: h for h in self._covering(item)}.values(), key=lambda h: h.revision)
+        return sorted({(h.entry_id, h.effect): h for h in self._covering(item)}.values(), key=lambda h: h.revision)
 
     def of(self, record: Record) -> list[Hold]:
         """Return the holds that stand against a record, in the order of their revisions: not the source's own that it overtakes."""

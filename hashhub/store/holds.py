@@ -176,13 +176,13 @@ def put_holds(
     source_times: Sequence[str] = (),
     traces: bytes | None = None,
 ) -> None:
-    """Hold the items of entries in this transaction, in place of earlier holds. `source_times`: one for each of the ids."""
+    """Hold the items of entries in this transaction, in place of earlier holds of the same effect. `source_times`: one for each of the ids."""
     sql = db.sql(
         "INSERT INTO hold (entry, contributor, hash_set, effect, origin, revision, source_time, traces) "  # noqa: S608 - our own text
         "SELECT e.id, x.contributor, CASE WHEN ? = 1 THEN 0 ELSE e.hash_set END, CAST(? AS INTEGER), CAST(? AS TEXT), "
         f"CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS {'BLOB' if db.is_sqlite else 'BYTEA'}) "
         "FROM entry e JOIN hash_set x ON x.key = e.hash_set WHERE e.id = ? "
-        "ON CONFLICT (entry) DO UPDATE SET hash_set = excluded.hash_set, effect = excluded.effect, origin = excluded.origin, "
+        "ON CONFLICT (entry, effect) DO UPDATE SET hash_set = excluded.hash_set, origin = excluded.origin, "
         "revision = excluded.revision, source_time = excluded.source_time, traces = excluded.traces"
     )
     times = source_times or [""] * len(ids)
@@ -195,15 +195,20 @@ def put_holds(
         c.exec_driver_sql(sql, rows)
 
 
-def lift_holds(c: Connection, db: Database, ids: Sequence[int], *, only: Origin | None = None) -> None:
-    """Lift the holds of these entries, or of items without one, in this transaction, or those of one origin.
+def lift_holds(
+    c: Connection, db: Database, ids: Sequence[int], effect: EntryState, *, only: Origin | None = None
+) -> None:
+    """Lift the holds of this effect on these entries, or on items without one, in this transaction, or those of one origin.
 
     What is left of an erased one stands.
     """
     if ids:
         where, origin = ("", ()) if only is None else (" AND origin = ?", (str(only),))
-        sql = db.sql(f"DELETE FROM hold WHERE entry BETWEEN ? AND ? AND (traces IS NULL OR entry < 0){where}")  # noqa: S608 - our own text
-        c.exec_driver_sql(sql, [(*ends, *origin) for ends in runs(sorted(set(ids)))])
+        sql = db.sql(
+            "DELETE FROM hold WHERE entry BETWEEN ? AND ? AND effect = ? "  # noqa: S608 - our own text
+            f"AND (traces IS NULL OR entry < 0){where}"
+        )
+        c.exec_driver_sql(sql, [(*ends, s.ENTRY_STATES[effect], *origin) for ends in runs(sorted(set(ids)))])
 
 
 def _traces(packed: bytes) -> Iterator[bytes]:

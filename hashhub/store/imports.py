@@ -64,7 +64,7 @@ from hashhub.store.idset import IdSet
 from hashhub.store.packing import EntryRow, pack_entries, pack_reasons, unpack_hashes
 from hashhub.store.requests import Request
 from hashhub.store.resources import check_active, key_of_set, to_json
-from hashhub.store.staging import PIECE, Commit, merged
+from hashhub.store.staging import PIECE, Commit, merged, runs
 from hashhub.store.standing import Standing
 
 _LEASE: Final = timedelta(seconds=60)  # longer than any step of a commit; a crashed process's import waits this long
@@ -462,11 +462,11 @@ class Imports(Standing):
                     revision,
                     source_times=[deletion_times.get(i, "") for i in removed],
                 )
-                lift_holds(c, self._db, lift, only=Origin.SOURCE)
+                lift_holds(c, self._db, lift, EntryState.WITHDRAWN, only=Origin.SOURCE)
                 if beyond:
-                    e = s.entry
-                    remark = sa.update(e).where(e.c.id.in_(beyond), e.c.state == ACTIVE)
-                    c.execute(remark.values(reasons=pack_reasons((AWAITS_ACCEPTANCE,))))
+                    sql = self._db.sql("UPDATE entry SET reasons = ? WHERE id BETWEEN ? AND ? AND state = ?")
+                    remark = pack_reasons((AWAITS_ACCEPTANCE,))
+                    c.exec_driver_sql(sql, [(remark, first, last, ACTIVE) for first, last in runs(beyond)])
                 self._add_changes(
                     c,
                     revision,

@@ -295,7 +295,8 @@ hold: Final = _table(
     sa.Column("entry", _Key, primary_key=True, autoincrement=False),
     sa.Column("contributor", _Name, nullable=False, index=True),
     sa.Column("hash_set", sa.Integer, nullable=False),  # 0: in all sets of the contributor
-    sa.Column("effect", sa.SmallInteger, nullable=False),  # 2: quarantined, 3: withdrawn, as ENTRY_STATES
+    # 2: quarantined, 3: withdrawn, as ENTRY_STATES; a withdrawal does not end the operator's quarantine
+    sa.Column("effect", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("origin", sa.Text, nullable=False),  # store.holds.Origin
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("source_time", sa.Text, nullable=False),  # of a source's own deletion message

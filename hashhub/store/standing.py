@@ -105,7 +105,7 @@ class Standing(Entries):
             pending = self._pending(c, entry_id)
             if row.state == WITHDRAWN:
                 self._refuse_if_replaced(c, entry_id, "withdraw that one")
-                if _FIRMNESS[origin] > _FIRMNESS[self._held(c, entry_id)] or also:
+                if _FIRMNESS[origin] > _FIRMNESS[self._held(c, entry_id, EntryState.WITHDRAWN)] or also:
                     self._effect(c, entry_id, row, asked, origin, code, by, also=also)
             elif pending is not None and pending.actor != by.name:
                 # What is carried out is what was asked for; that somebody agreed is in the event.
@@ -173,7 +173,8 @@ class Standing(Entries):
                 EventKind.ENTRIES_RESTORED,
                 subject=self._subject(c, changed[0]) if len(changed) == 1 else subject,
                 reason=reason or ("REQUEST_TAKEN_BACK" if not gone else ""),
-                facts={"entries": len(changed)},
+                # Outsiders are not told that a withdrawal was asked for, whatever the reason for which that is taken back.
+                facts={"entries": len(changed), **({"request": "TAKEN_BACK"} if not gone else {})},
                 details={"comment": comment},
             )
             w = s.withdrawal
@@ -182,7 +183,7 @@ class Standing(Entries):
                     self._set_reasons(c, row[0], _without_pending(row[2]))
                     c.execute(sa.delete(w).where(w.c.entry == row[0]))
             self._stand_again(c, gone, revision)
-            lift_holds(c, self._db, [*changed, *lift])
+            lift_holds(c, self._db, [*changed, *lift], EntryState.WITHDRAWN)
             return request.remember(c, changed)
 
     def quarantine_entry(
@@ -206,7 +207,7 @@ class Standing(Entries):
             row = self._row(c, entry_id)
             if row.state == WITHDRAWN:
                 raise _moved(entry_id, row, EntryState.ACTIVE)
-            if row.state != QUARANTINED or not self._held(c, entry_id):
+            if row.state != QUARANTINED or not self._held(c, entry_id, EntryState.QUARANTINED):
                 revision = append_event(
                     c,
                     by,
@@ -275,7 +276,7 @@ class Standing(Entries):
                 pairs = np.array([(i, entry_id) for i in supersede], np.int64).reshape(-1, 2)
                 self._inherit(c, row.hash_set, pairs)
                 self._add_successions(c, pairs, set(overtaken))
-                lift_holds(c, self._db, [entry_id, *lift])
+                lift_holds(c, self._db, [entry_id, *lift], EntryState.QUARANTINED)
             return request.remember(c, self._read(c, entry_id))
 
     def withdraw_entries(
@@ -426,6 +427,7 @@ class Standing(Entries):
             c.execute(sa.update(s.withdrawal).where(s.withdrawal.c.entry == entry_id).values(comment="", pending=False))
             about = sa.select(s.event.c.revision).where(s.event.c.subject == subject)
             c.execute(sa.delete(s.event_detail).where(s.event_detail.c.revision.in_(about)))
+            lift_holds(c, self._db, [entry_id], EntryState.QUARANTINED)
             put_holds(
                 c,
                 self._db,
@@ -479,6 +481,8 @@ class Standing(Entries):
         facts: dict[str, str | int | tuple[str, ...]] = {"origin": str(origin)}
         if agreed_to:
             facts["asked_by"] = f"tokens/{agreed_to}"
+        if row.state == WITHDRAWN:
+            facts["again"] = 1
         if others:
             facts["entries"] = 1 + len(others)
             facts["also"] = tuple(self._subject(c, i) for i in others[:_TOLD])
@@ -592,9 +596,11 @@ class Standing(Entries):
             reason=reasons[row.reason], comment=row.comment, actor=row.actor, role=ROLE_OF_CODE[row.role], pending=True
         )
 
-    def _held(self, c: Connection, entry_id: int) -> str:
-        """Return the origin of an entry's own hold, empty without one."""
-        return c.scalar(sa.select(s.hold.c.origin).where(s.hold.c.entry == entry_id)) or ""
+    def _held(self, c: Connection, entry_id: int, effect: EntryState) -> str:
+        """Return the origin of an entry's own hold with this effect, empty without one."""
+        h = s.hold
+        own = sa.select(h.c.origin).where(h.c.entry == entry_id, h.c.effect == s.ENTRY_STATES[effect])
+        return c.scalar(own) or ""
 
     def _put_withdrawals(self, c: Connection, ids: Sequence[int], withdrawal: Withdrawal, revision: int) -> None:
         """Put on record who withdrew entries, or asked for it, in place of what was on record."""

@@ -289,7 +289,9 @@ def _claims(s: Statement) -> tuple[_Claim, ...]:
 
 
 def _is_accepted(s: Statement) -> bool:
-    return 0 < s.hash_set.accepted_revision >= s.entry.create_revision
+    # Also its last change of state: what was withdrawn while the operator looked, and restored later, was not accepted.
+    stands_since = max(s.entry.create_revision, s.entry.update_revision)
+    return 0 < s.hash_set.accepted_revision >= stands_since
 
 
 def _counts(policy: Policy, reliability: Reliability) -> bool:
@@ -391,10 +393,13 @@ _OBJECTIONS: Final = {kind: Dispute(kind.value) for kind in ReviewKind if kind.v
 def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor]) -> Iterator[_Raised]:
     """Yield the objections to an entry that its author has not taken back by a later CONFIRMED.
 
-    An author's latest word counts, and nobody's confirmation outweighs another's doubt. An objection is about the entry
-    on which it was made. The hub carries it over to the entry by which the contributor states the item again: there it
-    stands against the whole match only if the contributor's own word counts. Otherwise a contributor could fetch an
-    objection to one item, restate that item with another's digest, and so dispute the other's match.
+    An author's latest word counts, and nobody's confirmation outweighs another's doubt. A contributor that objects to
+    its own entry takes back its own claim, and nobody else's: otherwise whoever lists what others list could dispute
+    all of it, and no number bounds what one says of its own.
+
+    An objection is about the entry on which it was made. The hub carries it over to the entries by which the contributor
+    states the item again: there it stands against their claims alone. Otherwise a contributor could fetch one objection,
+    restate that item with others' digests, one after the other, and so dispute all their matches.
     """
     ignored = set_aside(s.reviews)
     confirmed: dict[str, tuple[int, int]] = {}
@@ -416,10 +421,10 @@ def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor])
             and (author is None or r.revision > author.objections_accepted_revision)
         ):
             code = ReasonCode.DOUBT_NOT_ACCEPTED
-        elif r.entry_id == s.entry.id or _counts(policy, s.contributor.reliability):
-            code = ReasonCode.DISPUTED
-        else:
+        elif r.role is not Role.OPERATOR and r.author.partition("/")[0] == s.contributor.id:
             code = ReasonCode.CLAIM_DISPUTED
+        else:
+            code = ReasonCode.DISPUTED if r.entry_id == s.entry.id else ReasonCode.CLAIM_DISPUTED
         yield kind, code, s.closeness, s
 
 

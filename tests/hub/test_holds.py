@@ -260,6 +260,26 @@ class TestAnOperatorsQuarantine:
     def test_the_same_list_again_finds_nothing_new(self, waiting: Desk) -> None:
         assert waiting.contribute("alpha/list", item(1, external_id="id-1")).counts.unchanged == 1
 
+    @pytest.mark.parametrize("how", ["by hand", "by the source"])
+    def test_withdrawing_it_and_stating_it_again_does_not_shed_it(self, waiting: Desk, how: str) -> None:
+        (entry,) = waiting.entries("alpha/list", EntryState.QUARANTINED)
+        if how == "by hand":
+            withdraw(waiting, entry)
+            again = waiting.hub.entries.restore(writer("alpha"), "alpha", "list", entry.id)
+            assert again.state is EntryState.QUARANTINED
+        else:
+            gone = Record(position="gone", external_id=entry.external_id, hashes=entry.hashes, action=Action.WITHDRAW)
+            assert waiting.contribute("alpha/list", gone).counts.withdrawn == 1
+        done = waiting.contribute("alpha/list", item(1, external_id=entry.external_id, tags=("changed",)))
+        assert (done.counts.accepted, done.counts.quarantined) == (0, 1)
+        assert not waiting.known(1)
+        (entry,) = waiting.entries("alpha/list", EntryState.QUARANTINED)
+        waiting.hub.entries.release(OPERATOR, "alpha", "list", entry.id)
+        assert waiting.known(1)
+        assert (
+            waiting.contribute("alpha/list", item(1, external_id=entry.external_id, tags=("3",))).counts.accepted == 1
+        )
+
 
 def held(**fields: Any) -> HeldItems:
     hold = {

@@ -44,6 +44,16 @@ class TestByWhom:
         assert judge(EVERYBODY, *matching((FP, "loud"))) is Verdict.REVIEW
         assert judge(EVERYBODY, states(F), states(contributor("e", "E"), entry_id=2)) is Verdict.MATCH
 
+    @pytest.mark.parametrize("author", ["c", "c/police-7"])
+    def test_who_objects_to_its_own_entry_takes_back_its_own_claim_only(self, author: str) -> None:
+        """No number bounds what a contributor says of its own entries, so it must not dispute others' by listing what they list."""
+        own = states("c", entry_id=3, reviews=((FP, author),))
+        assert judge(BLOCK, *matching(), own) is Verdict.MATCH
+        assert ("CLAIM_DISPUTED", "FALSE_POSITIVE") in codes(BLOCK, *matching(), own)
+        assert judge(BLOCK, states("a"), own) is Verdict.REVIEW
+        by_operator = states("c", entry_id=3, reviews=(review(FP, author, role=Role.OPERATOR, entry_id=3),))
+        assert judge(BLOCK, *matching(), by_operator) is Verdict.REVIEW
+
     def test_the_operator_always_counts(self) -> None:
         for author in ("loud", "operator", "nobody-knows"):
             assert judge(BLOCK, *matching(review(FP, author, role=Role.OPERATOR))) is Verdict.REVIEW

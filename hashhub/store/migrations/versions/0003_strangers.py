@@ -153,12 +153,12 @@ def _tables() -> None:
         sa.Column("entry", _KEY, autoincrement=False, nullable=False),
         sa.Column("contributor", _NAME, nullable=False),
         sa.Column("hash_set", sa.Integer(), nullable=False),
-        sa.Column("effect", sa.SmallInteger(), nullable=False),
+        sa.Column("effect", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("source_time", sa.Text(), nullable=False),
         sa.Column("traces", sa.LargeBinary(), nullable=True),
-        sa.PrimaryKeyConstraint("entry"),
+        sa.PrimaryKeyConstraint("entry", "effect"),
     )
     op.create_index("ix_hold_contributor", "hold", ["contributor"])
     op.add_column("metadata", sa.Column("head", sa.LargeBinary(), server_default="", nullable=False))
