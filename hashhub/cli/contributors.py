@@ -370,7 +370,8 @@ def update_hash_set(
 @_revision_option
 @_comment_option
 def accept_hash_set(session: Session, *, name: str, revision: int | None, comment: str) -> None:
-    """Let what a hash set says against harm weigh: what it lists as benign, and harmless verdicts. Needs an operator's token.
+    """Let what a hash set says against harm weigh: what it lists as benign, and harmless verdicts. Needs an operator's
+    token.
 
     Entries that come later wait for the next acceptance.
     """

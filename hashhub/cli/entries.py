@@ -48,13 +48,13 @@ def list_entries(
     --reason WITHDRAWAL_PENDING shows those whose withdrawal waits for a second person.
     """
     with session.connect() as hub:
-        found: Iterable[Entry] = hub.list_entries(hash_set, [chosen(EntryState, s) for s in states])
+        entries: Iterable[Entry] = hub.list_entries(hash_set, [chosen(EntryState, s) for s in states])
         if reasons:
             wanted = {reason.upper().replace("-", "_") for reason in reasons}
-            found = (e for e in found if not wanted.isdisjoint(e.reasons))
-        found = islice(found, limit)
+            entries = (e for e in entries if not wanted.isdisjoint(e.reasons))
+        entries = islice(entries, limit)
         if session.json:
-            for e in found:
+            for e in entries:
                 print_json(plain(e))
             return
         table(
@@ -68,7 +68,7 @@ def list_entries(
                     ", ".join(e.reasons),
                     e.provenance.position,
                 )
-                for e in found
+                for e in entries
             ],
         )
 
@@ -127,8 +127,9 @@ def restore_entry(
 ) -> None:
     """Take a withdrawal back: of one entry, or of all that a token withdrew.
 
-    The entry is what it was before, and lists may state its item again. What an operator withdrew, or the person shown asked for,
-    only an operator restores. With --actor and --since it says first what it would do, and asks. Doing it twice is a success.
+    The entry is what it was before, and lists may state its item again. What an operator withdrew, or the person shown
+    asked for, only an operator restores. With --actor and --since it says first what it would do, and asks. Doing it
+    twice is a success.
     """
     if bool(name) == bool(actor):
         raise click.UsageError("name either an entry, or a token with --actor and --since")
@@ -146,8 +147,8 @@ def restore_entry(
 def erase_entry(session: Session, *, name: str, yes: bool, validate_only: bool) -> None:
     """Erase everything that an entry says about its item, for ever.
 
-    Digests, external id and all texts go, from the database and from mirrors. The name stays, withdrawn, and a keyed trace that
-    keeps the contributor's lists from bringing the item back. Needs an operator's token.
+    Digests, external id and all texts go, from the database and from mirrors. The name stays, withdrawn, and a keyed
+    trace that keeps the contributor's lists from bringing the item back. Needs an operator's token.
     """
     if not (yes or validate_only):
         click.confirm(f"Erase what {clean(name)} says about its item? This cannot be undone.", abort=True, err=True)

@@ -57,7 +57,9 @@ if TYPE_CHECKING:
     from hashhub.store import Store
 
 DOUBTS_A_DAY: Final = 100
-"""How many harmless verdicts against others' entries weigh by themselves; those beyond wait for the operator's acceptance."""
+"""How many harmless verdicts against others' entries weigh by themselves; those beyond wait for the operator's
+acceptance.
+"""
 MAX_BATCH: Final = 10_000  # records in one call: bounds what one call can hold in memory
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
 # msgpack, not pickle: the batches come back from a database.
@@ -150,7 +152,8 @@ class Contribute:
 
         (1) Connector and client turned bytes into batches; (2) `open` and (3)-(4) `add` checked and staged them. Here:
         (5) resolve raw values in the hash set's scheme and decide what becomes of every item, within the source (duplicates,
-            conflicting categories, contradictory bindings) and against the hash set (unchanged, superseded, withdrawn before);
+            conflicting categories, contradictory bindings) and against the hash set (unchanged, superseded, withdrawn
+            before);
         (6) write entries and hashes in sorted pieces that nobody sees yet, while the matchers already take the digests in;
         (7) move the revision in one small transaction: all of it is visible, what it replaces is withdrawn;
         (8) return the counts; `findings` lists what became of each item that was not simply accepted.
@@ -287,8 +290,8 @@ class Contribute:
     ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int], Sequence[tuple[int, tuple[Hash, ...]]]]:
         """Write entries, hashes and findings in pieces.
 
-        Return the reviews that the source carries, by entry id; the pairs of entries about the same item, one id after the other; and ids
-        and hashes of the active entries that claim no harm.
+        Return the reviews that the source carries, by entry id; the pairs of entries about the same item, one id after
+        the other; and ids and hashes of the active entries that claim no harm.
         """
         harmless: list[tuple[int, tuple[Hash, ...]]] = []
         classifications: dict[tuple[str, str, str], int] = {}

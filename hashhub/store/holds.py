@@ -216,7 +216,9 @@ def _traces(packed: bytes) -> Iterator[bytes]:
 
 
 def traces_of(secret: bytes, external_id: str, hashes: Sequence[Hash]) -> frozenset[bytes]:
-    """Return the keyed traces by which an item is known: of its external id and exact digests or, without both, of all its digests."""
+    """Return the keyed traces by which an item is known: of its external id and exact digests or, without both, of all
+    its digests.
+    """
     exact = [h for h in hashes if not ALGORITHMS[h.algorithm].is_perceptual]
     known = exact if exact or external_id else hashes
     values = [(h.algorithm, h.digest) for h in known]
@@ -226,5 +228,8 @@ def traces_of(secret: bytes, external_id: str, hashes: Sequence[Hash]) -> frozen
 
 
 def trace_of(secret: bytes, kind: str, value: bytes) -> bytes:
-    """Return the keyed trace of a value. `kind`: a hash algorithm's name, or `EXTERNAL_ID`; `secret`: `Store.secret`."""
+    """Return the keyed trace of a value.
+
+    `kind`: a hash algorithm's name, or `EXTERNAL_ID`; `secret`: `Store.secret`.
+    """
     return hmac.digest(secret, kind.encode() + b"\0" + value, hashlib.sha256)[:TRACE_BYTES]

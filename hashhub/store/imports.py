@@ -79,8 +79,8 @@ _NO_PAIRS: Final = np.empty((0, 2), np.int64)
 _NO_TIMES: Final = MappingProxyType[int, str]({})
 _DAY: Final = timedelta(days=1)
 AWAITS_ACCEPTANCE: Final = "AWAITS_ACCEPTANCE"
-# Facts of an import's event: how many entries its source's deletion messages withdrew, which are then the first of its changes; how
-# many of its entries speak for the harmlessness of what others list.
+# Facts of an import's event: how many entries its source's deletion messages withdrew, which are then the first of its
+# changes; how many of its entries speak for the harmlessness of what others list.
 BY_SOURCE: Final = "by_source"
 _DOUBTS: Final = "doubts"
 
@@ -89,7 +89,6 @@ class Imports(Standing):
     """The part of the Store that takes imports in."""
 
     def __init__(self, database: Database) -> None:
-        """Keep the database."""
         super().__init__(database)
         self._commits: dict[str, Commit] = {}
         # Leases that the database still shows as held, because giving them up could not be written.
@@ -411,9 +410,10 @@ class Imports(Standing):
         WITHDRAWN_BY_SOURCE, and `reviews` (entry id, author, kind, comment) are added. `restated`, int64[n, 2], has pairs of entries about the
         same item, the earlier one first: its reviews count for the later one too. `findings` go before it, as `add_findings` does.
 
-        The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each deletion message, by entry.
-        `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new entries that speak for the harmlessness of what others
-        list; beyond `daily_doubts` of the contributor within a day they get the remark AWAITS_ACCEPTANCE.
+        The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each
+        deletion message, by entry. `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new
+        entries that speak for the harmlessness of what others list; beyond `daily_doubts` of the contributor within a
+        day they get the remark AWAITS_ACCEPTANCE.
 
         Raises Conflict when another process has taken over the commit.
         """

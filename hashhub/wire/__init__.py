@@ -64,7 +64,6 @@ from hashhub.wire.matching import (
     query_to_pb,
 )
 from hashhub.wire.names import (
-    author_name,
     contributor_name,
     entry_name,
     event_name,
@@ -98,7 +97,6 @@ from hashhub.wire.status import (
 )
 
 __all__ = [
-    "author_name",
     "changed_entries_to_pb",
     "changed_entry_from_pb",
     "changed_entry_to_pb",

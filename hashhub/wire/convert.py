@@ -70,7 +70,7 @@ from hashhub.wire.records import REVIEW_KIND, put_entry_fields, read_entry_field
 
 _KIND: Final = EnumMap(ContributorKind, v1.ContributorKind, "CONTRIBUTOR_KIND_")
 _RELIABILITY: Final = EnumMap(Reliability, v1.Reliability, "RELIABILITY_", Reliability.F)
-_PURPOSE: Final = EnumMap(Purpose, v1.Purpose, "PURPOSE_")
+_PURPOSE: Final = EnumMap(Purpose, v1.Purpose, "PURPOSE_", Purpose.CSAM)
 _UNCLASSIFIED: Final = EnumMap(Unclassified, v1.Unclassified, "UNCLASSIFIED_", Unclassified.QUARANTINED)
 _TLP: Final = EnumMap(TLP, v1.Tlp, "TLP_", TLP.AMBER)
 _ROLE: Final = EnumMap(Role, v1.Role, "ROLE_")
@@ -186,6 +186,10 @@ def hash_set_from_pb(
         fields = {"contributor": f"{at}.name", "id": f"{at}.name"}
     else:
         fields = {"contributor": "parent", "id": "hash_set_id"}
+        if not pb.purpose:  # what being in the set states is for whoever makes it to say
+            wrong.append(
+                Violation(f"{at}.purpose", f"must be one of {_PURPOSE.expected}; it is not stated", "REQUIRED")
+            )
     values = {
         "contributor": contributor,
         "id": hash_set_id,
@@ -688,7 +692,9 @@ def changed_entry_from_pb(pb: v1.Change, at: str = "change") -> ChangedEntry:
 
 
 def _feed_reviews(entry: Entry, reviews: Iterable[Review]) -> list[v1.FeedReview]:
-    """Return the messages of the reviews that count for an entry: what a policy needs of them, without comment, actor and time."""
+    """Return the messages of the reviews that count for an entry: what a policy needs of them, without comment, actor
+    and time.
+    """
     by_id = {r.id: r for r in reviews}
 
     def name(review_id: int) -> str:

@@ -1,4 +1,6 @@
-"""Withdrawn by hand: with a reason, by one or by two, held against lists, restored, erased; and what outsiders are told of it."""
+"""Withdrawn by hand: with a reason, by one or by two, held against lists, restored, erased; and what outsiders are told
+of it.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ class TestReasons:
         assert listed.hub.revision() == before
 
     def test_a_firmer_word_holds_more_firmly(self, listed: Desk) -> None:
-        """Whose entry fell out of the list, or was withdrawn by its contributor, can still be held at the wish of the person shown."""
+        """Whose entry fell out of the list, or was withdrawn by its contributor, can still be held at the wish of the
+        person shown.
+        """
         withdraw(listed, 1)
         done = withdraw(listed, 1, reason="REQUESTED_BY_PERSON_SHOWN")
         assert done.withdrawal is not None

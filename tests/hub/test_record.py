@@ -1,4 +1,6 @@
-"""Who did what: the history as each may read it, the chain, withdrawals outside the database, and undoing what a token did."""
+"""Who did what: the history as each may read it, the chain, withdrawals outside the database, and undoing what a token
+did.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What no honest client sends, on both databases: refused with the field's path or ignored, and never an internal error."""
+"""What no honest client sends, on both databases: refused with the field's path or ignored, and never an internal
+error.
+"""
 
 from __future__ import annotations
 
