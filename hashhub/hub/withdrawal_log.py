@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from hashhub.errors import HashHubError, Unavailable
+from hashhub.errors import FailedPrecondition, HashHubError, Unavailable
 from hashhub.hub.holds import HeldItems
 from hashhub.hygiene import Code
 from hashhub.model import SYSTEM, EntryState, EventKind, Role, Withdrawal, WithdrawalReason
@@ -236,6 +236,11 @@ class WithdrawalLog:
             chosen = [ids for kind, ids in changes if kind == "WITHDRAW"][:1] if event.facts.get(BY_SOURCE) else []
         else:
             chosen = [ids for kind, ids in changes if kind == "WITHDRAW"]
+        if event.kind is EventKind.ENTRIES_WITHDRAWN and event.subject.startswith("entries/"):
+            # One that was withdrawn already changes nothing but its hold.
+            own = int(event.subject.rpartition("/")[2])
+            if not any(own in piece for ids in chosen for piece in ids.pieces(_PIECE)):
+                chosen = [*chosen, IdSet(own, own)]
         for ids in chosen:
             commitments = bytearray()
             traces: list[str] = []
@@ -365,6 +370,7 @@ class _Again:
         self._ids: dict[tuple[str, _Cause], set[int]] = defaultdict(set)  # by hash set and cause
         self._chosen: set[int] = set()
         self._erased: list[int] = []
+        self._gone: list[_Withdrawn] = []  # what the database has as withdrawn, maybe for a reason that holds nothing
         self._items: dict[str, list[_Withdrawn]] = defaultdict(list)  # by contributor: what has no entry of its own
         self._last_revision = 0
 
@@ -373,6 +379,8 @@ class _Again:
         self._last_revision = max(self._last_revision, one.line.revision)
         if one.line.kind == EventKind.ENTRY_ERASED and entry is not None and Code.ERASED not in entry.reasons:
             self._erased.append(entry.id)
+        elif entry is not None and entry.state is EntryState.WITHDRAWN:
+            self._gone.append(one)
         elif entry is not None:
             self._choose(f"{entry.contributor}/{entry.hash_set}", entry.id, entry.state, one.cause)
         elif one.cause.origin is not None and one.is_item_known:
@@ -402,6 +410,14 @@ class _Again:
                     origin=cause.origin,
                     withdrawal=cause.withdrawal,
                 )
+        for one in self._gone:
+            withdrawal = one.cause.withdrawal
+            if withdrawal is not None and one.cause.origin is not None:
+                # Refused where a newer statement stands: that one has a line of its own if it was withdrawn, too.
+                with contextlib.suppress(FailedPrecondition):
+                    self._store.withdraw_entry(
+                        one.entry_id, withdrawal, origin=one.cause.origin, code=one.cause.code, limit=None, by=SYSTEM
+                    )
         if held:
             self._store.hold_items(held, by=SYSTEM, reason=REAPPLIED, facts={"lost_revision": self._last_revision})
         return count, len(held)

@@ -464,6 +464,28 @@ class TestOutsideTheDatabase:
         hub.entries.release(OPERATOR, "alpha", "list", waiting.id)
         assert desk.contribute("alpha/list", item(7, tags=("at last",))).counts.accepted == 1
 
+    def test_a_hold_on_what_was_withdrawn_already_is_kept_too(self, open_hub: Open, sqlite_directory: Path) -> None:
+        hub = open_hub()
+        desk = Desk(hub)
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", *(item(n) for n in range(1, 60)))
+        desk.contribute("alpha/list", *(item(n) for n in range(2, 60)), replace=True)
+        hub.close()
+        backup = sqlite_directory.parent / "backup.db"
+        shutil.copy(sqlite_directory / "hashhub.db", backup)
+        hub = open_hub()
+        desk = Desk(hub)
+        desk.contribute("alpha/list", *(item(n) for n in range(3, 60)), replace=True)
+        for number in (1, 2):  # both fell out of the list
+            withdraw(desk, number, reason="REQUESTED_BY_PERSON_SHOWN")
+        hub.close()
+        for path in sqlite_directory.glob("hashhub.db*"):
+            path.unlink()
+        shutil.copy(backup, sqlite_directory / "hashhub.db")
+        desk = Desk(open_hub())
+        assert desk.contribute("alpha/list", item(1), item(2), item(3)).counts.stays_withdrawn == 2
+        assert desk.known(1, 2, 3) == [3]
+
     def test_a_line_that_a_crash_cut_off_and_a_file_that_is_gone(self, open_hub: Open, sqlite_directory: Path) -> None:
         hub = open_hub()
         desk = Desk(hub)
