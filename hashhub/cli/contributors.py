@@ -284,7 +284,13 @@ def _marking_options(function: Any) -> Any:
 @command(hash_set, "create")
 @click.argument("name", metavar="CONTRIBUTOR/SET")
 @click.option("--scheme", default="", metavar="ID[@VERSION]", help="Classification scheme; see `hashhub schemes list`.")
-@click.option("--purpose", type=choice(Purpose), required=True, help="What being in the set states.")
+@click.option(
+    "--purpose",
+    type=choice(Purpose),
+    default="csam",
+    show_default=True,
+    help="What being in the set states; without this option it is csam, and every entry without a class claims that.",
+)
 @click.option("--display-name", default="", metavar="TEXT", help="The name that people read.")
 @click.option(
     "--review-depth", type=int, default=0, metavar="N", help="People who look at each item before it is listed."

@@ -81,13 +81,21 @@ def list_entries(
 def withdraw_entry(session: Session, *, name: str, reason: str, comment: str, validate_only: bool) -> None:
     """Withdraw an entry.
 
-    It stops matching everywhere within a second; its history stays, and lists that still have it do not bring it back.
-    More than 1,000 entries of a hash set in a day, or more than 5 % of it, need a second person: until an operator, or
-    another token of the contributor, withdraws them too, they match. Doing it twice is a success.
+    It stops matching everywhere within a second; its history stays, and lists that still have it do not bring it back. More than 1,000
+    entries of a hash set in a day, or more than 5 % of it, need a second person: until an operator, or another token of the
+    contributor, withdraws them too, they match. Requests of the person shown need none; they withdraw the contributor's other entries of
+    the same item as well. Doing it twice is a success.
     """
+    why = chosen(WithdrawalReason, reason)
+    also = ""
     with session.connect() as hub:
-        done = hub.withdraw_entry(name, chosen(WithdrawalReason, reason), comment, validate_only=validate_only)
+        done = hub.withdraw_entry(name, why, comment, validate_only=validate_only)
+        if why is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN and not validate_only:
+            event = next(hub.list_events(name, limit=1), None)
+            also = str(event.facts.get("also", "")) if event is not None else ""
     _show(session, done)
+    if also:
+        note(f"Withdrawn with it, being the same item: {clean(also)}")
     if done.withdrawal is not None and done.withdrawal.pending:
         note(
             f"{clean(done.name)} STILL MATCHES: so many withdrawals in a day need a second person. It is withdrawn once an operator, or "

@@ -157,6 +157,11 @@ class Hub:
             "withdraw or quarantine its entries"
             for t in matcher.tripped
         ]
+        warnings += [
+            f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second person agrees: see "
+            f"`hashhub history contributors/{contributor} --since 24h`, and ask it"
+            for contributor, n in sorted(self._store.wishes_today().items())
+        ]
         lines = []
         for a in ALGORITHMS.values():
             known = matcher.algorithms.get(a.name)

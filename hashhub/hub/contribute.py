@@ -62,7 +62,6 @@ acceptance.
 """
 MAX_BATCH: Final = 10_000  # records in one call: bounds what one call can hold in memory
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
-_IMPORTS_READ: Final = 1_000  # of a hash set at a time
 # msgpack, not pickle: the batches come back from a database.
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Batch)
@@ -266,15 +265,11 @@ class Contribute:
     def _held_items(self, import_: Import) -> HeldItems:
         """Return what lists of this hash set must not bring back."""
         holds = self._store.holds(import_.contributor, import_.hash_set)
-        first_commit = None
-        if any(h.origin is Origin.SOURCE for h in holds):
-            after = ""
-            while page := self._store.list_imports(import_.contributor, import_.hash_set, _IMPORTS_READ, after):
-                after = page[-1].id
-                for other in page:  # the newest first
-                    if other.source_digest == import_.source_digest and other.state is ImportState.COMMITTED:
-                        first_commit = other.revision
-        return HeldItems(holds, partial(trace_of, self._store.secret), first_commit=first_commit)
+        first_sent, commits = self._store.source_revisions(import_.contributor, import_.hash_set, import_.source_digest)
+        # What the source deletes by itself it may state again further on.
+        deletions = {h.revision for h in holds if h.origin is Origin.SOURCE}
+        newer = {revision for revision in deletions.difference(commits) if revision > first_sent}
+        return HeldItems(holds, partial(trace_of, self._store.secret), newer=newer)
 
     def _batches(self, import_id: str) -> Iterator[Batch]:
         for payload in self._store.batches(import_id):

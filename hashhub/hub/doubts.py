@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 
 from hashhub.hashes import ALGORITHMS, Hash
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hashhub.store import Store
 
 _PIECE: Final = 1_000  # digests searched for together
+_MEMBERS: Final = frozenset({Role.CONTRIBUTOR, Role.CONSUMER})
 
 
 class Doubts:
@@ -43,9 +45,7 @@ class Doubts:
         About the item is what has one of the exact digests, or a perceptual one within the algorithm's default
         distance.
         """
-        if principal.contributor != contributor:  # an operator who commits for it sees more than it does
-            principal = Principal(name="", role=Role.CONTRIBUTOR, contributor=contributor)
-        visible = access.sight(principal, self._store.registry(), access.WayOut.ANSWER).visible
+        visible = self._visible_to(principal, contributor)
         by_algorithm: dict[str, dict[bytes, set[int]]] = {}
         for entry_id, hashes in harmless:
             for h in hashes:
@@ -67,6 +67,18 @@ class Doubts:
                     if not claimed.isdisjoint(around):
                         against |= ids_by_digest[digest]
         return sorted(against)
+
+    def _visible_to(self, principal: Principal, contributor: str) -> frozenset[str]:
+        """Return the hash sets that the contributor sees, by whichever of its tokens.
+
+        Otherwise it would look by a token that states a purpose, and contradict by one that states none. An operator who commits for it, or
+        a token of its own that oversees the hub, sees more than is meant here.
+        """
+        own = [t for t in (principal, *self._store.list_tokens()) if t.contributor == contributor]
+        own = [t if t.role in _MEMBERS else msgspec.structs.replace(t, role=Role.CONTRIBUTOR) for t in own]
+        own = own or [Principal(name="", role=Role.CONTRIBUTOR, contributor=contributor)]
+        registry = self._store.registry()
+        return frozenset().union(*(access.sight(t, registry, access.WayOut.ANSWER).visible for t in own))
 
     def _claimed_by_others(
         self, contributor: str, visible: AbstractSet[str], algorithm: str, digests: Iterable[bytes]

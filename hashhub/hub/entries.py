@@ -97,10 +97,10 @@ class Entries:
         """Make an entry history: it stops matching before this returns, and no list brings it back. Doing it twice is a
         success.
 
-        Beyond WITHDRAWALS_A_DAY it is only asked for: the entry matches, with the remark WITHDRAWAL_PENDING, until an
-        operator or another token of the contributor withdraws it too. A wish of the person shown is not limited. Raises
-        NotFound; InvalidArgument for OTHER without a comment; FailedPrecondition when a newer statement has taken the
-        entry's place.
+        Beyond WITHDRAWALS_A_DAY it is only asked for: the entry matches, with the remark WITHDRAWAL_PENDING, until an operator or another
+        token of the contributor withdraws it too. A wish of the person shown is not limited, and the contributor's other entries of the same
+        item, in all of its hash sets, are withdrawn with it; the event names them. Raises NotFound; InvalidArgument for
+        OTHER without a comment; FailedPrecondition when a newer statement has taken the entry's place.
         """
         access.allow_writing(principal, contributor)
         _check_comment(comment, required=reason is WithdrawalReason.OTHER)
@@ -113,9 +113,14 @@ class Entries:
             if current.state is EntryState.WITHDRAWN:
                 return current
             return msgspec.structs.replace(current, state=EntryState.WITHDRAWN, reasons=(code,), withdrawal=asked)
+        also: list[Entry] = []
+        if is_wish:
+            own_sets = [x.id for x in self._store.hash_sets().values() if x.contributor == contributor]
+            also = same_item(self._store, current, hash_sets=own_sets)
         done = self._store.withdraw_entry(
             entry_id,
             asked,
+            also=[e.id for e in also],
             origin=Origin.PERSON_SHOWN if is_wish else Origin.OPERATOR if is_operator else Origin.CONTRIBUTOR,
             code=code,
             limit=None if is_operator or is_wish else WITHDRAWALS_A_DAY,
@@ -235,11 +240,12 @@ class Entries:
     ) -> Entry:
         """Clear everything that an entry says about its item, for ever. Doing it twice is a success. Raises NotFound.
 
-        Its name stays, withdrawn, and a keyed trace that keeps its contributor's lists from bringing the item back.
+        Its name stays, withdrawn, and a keyed trace that keeps its contributor's lists from bringing the item back. The entries that it
+        replaced are erased with it: they are its contributor's earlier statements about the same item.
         """
         access.allow(principal, Role.OPERATOR)
         current = self._store.get_entry(contributor, hash_set, entry_id)
-        if validate_only or Code.ERASED in current.reasons:
+        if validate_only:
             return current
         by = access.actor(principal)
         if current.state is not EntryState.WITHDRAWN:
@@ -247,8 +253,22 @@ class Entries:
             self._store.withdraw_entries([entry_id], Code.WITHDRAWN_BY_OPERATOR, by=by, facts={"before": "erasure"})
             self._follower.catch_up()
         done = self._store.erase_entry(entry_id, secret=self._store.secret, by=by)
+        for earlier in self._replaced_by(current):
+            self._store.erase_entry(earlier, secret=self._store.secret, by=by)
         self._follower.catch_up()
         return done
+
+    def _replaced_by(self, entry: Entry) -> Sequence[int]:
+        """Return the withdrawn entries that an entry replaced, and those that these replaced before, by id."""
+        reached: dict[str, Entry] = {}
+        names = list(entry.predecessors)
+        while names:
+            name = names.pop()
+            if name not in reached:
+                contributor, hash_set, entry_id = name.split("/")
+                reached[name] = self._store.get_entry(contributor, hash_set, int(entry_id))
+                names += reached[name].predecessors
+        return sorted(e.id for e in reached.values() if e.state is EntryState.WITHDRAWN)
 
     def _standing(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
         """Return an entry that is not withdrawn. Raises NotFound, FailedPrecondition."""
@@ -276,25 +296,20 @@ class Entries:
             )
 
     def _liftable(self, principal: Principal, entry: Entry, effect: EntryState) -> Sequence[int]:
-        """Return the entries whose holds keep this one's item where it is.
-
-        Raises PermissionDenied when one is for an operator to lift.
-        """
-        held = HeldItems(
-            self._store.holds(entry.contributor, entry.hash_set),
-            partial(trace_of, self._store.secret),
-            first_commit=None,
-        )
+        """Return the entries whose holds keep this one's item where it is. Raises PermissionDenied when one is for an operator to lift."""
+        holds = self._store.holds(entry.contributor, entry.hash_set)
+        held = HeldItems(holds, partial(trace_of, self._store.secret))
         covering = held.about(entry)
         if principal.role is not Role.OPERATOR and any(
-            h.effect is EntryState.QUARANTINED and h.entry_id != entry.id for h in covering
+            h.effect is EntryState.QUARANTINED and h.entry_id != entry.id and h.entry_id > 0 for h in covering
         ):
             raise PermissionDenied(
                 f"an operator put the item of {entry.name} into quarantine; only an operator restores it",
                 metadata={"role": principal.role, "requiredRoles": Role.OPERATOR},
             )
-        holds = [h for h in covering if h.effect is effect]
-        erased = [hold for hold in holds if hold.traces]
+        # Those without an entry are about the same item whatever their effect.
+        holds = [h for h in covering if h.effect is effect or h.entry_id < 0]
+        erased = [hold for hold in holds if hold.is_of_erased]
         if erased:
             raise FailedPrecondition(
                 f"the item of {entry.name} was erased with entry {erased[0].entry_id}, and stays so",

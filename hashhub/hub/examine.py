@@ -66,12 +66,23 @@ def examine(config: Config, *, head: str | None = None, mend: str = "") -> Exami
         lines.append(f"head {head_text(position)}")
         is_sound = True
         if expected is not None:
-            is_sound = expected.revision <= position.revision and store.has_been_at(expected)
-            lines.append(
-                f"it contains the head {head_text(expected)}"
-                if is_sound
-                else f"it does NOT contain the head {head_text(expected)}: it was rewritten since, or a backup made before was restored"
-            )
+            is_sound, line = _compared(store, expected, position)
+            lines.append(line)
         return Examination(is_sound=is_sound, head=head_text(position), lines=tuple(lines))
     finally:
         store.close()
+
+
+def _compared(store: Store, expected: Position, end: Position) -> tuple[bool, str]:
+    """Return whether the history contains a head, and say so. That its digest stands there is not enough: a mended break may lie before."""
+    head = head_text(expected)
+    if expected.revision > end.revision or not store.has_been_at(expected):
+        return (
+            False,
+            f"it does NOT contain the head {head}: it was rewritten since, or a backup made before was restored",
+        )
+    try:
+        store.verify_history(store.database_id, expected)
+    except DataLoss as e:
+        return False, f"the head {head} stands in it, but the history does not lead to it ({e.message})"
+    return True, f"it contains the head {head}"

@@ -33,10 +33,10 @@ _OF_ENTRIES: Final = {
         EventKind.ENTRIES_RELEASED,
         EventKind.ENTRIES_REVIEWED,
     )
-} | {
-    EventKind.ENTRIES_EXPIRED: EventKind.ENTRIES_WITHDRAWN,
-    EventKind.ENTRY_ERASED: EventKind.ENTRIES_WITHDRAWN,
-}
+} | {EventKind.ENTRIES_EXPIRED: EventKind.ENTRIES_WITHDRAWN}
+
+
+_UNTOLD: Final = frozenset({"request", "again"})  # facts of events that changed nothing which outsiders see
 
 
 class History:
@@ -75,7 +75,8 @@ class History:
             )
             for event in piece:
                 shown = reader.shown(event, about=subject if revisions is not None else "")
-                if shown is not None:
+                # Who is not told which token wrote something must not find it out by asking for one.
+                if shown is not None and actor in {"", shown.actor.name}:
                     found.append(shown)
                 before = event.revision
                 if len(found) == page_size:
@@ -152,17 +153,17 @@ class _Reader:
         return name in self._visible
 
     def shown(self, event: Event, *, about: str) -> Event | None:
-        """Return the event as this reader may read it, None for nothing of it.
-
-        `about`: the entry whose history is read.
-        """
-        if self._sees_all or event.actor.contributor == self._principal.contributor:
+        """Return the event as this reader may read it, None for nothing of it. `about`: the entry whose history is read."""
+        # What an operator wrote is about everybody, whichever organisation its token belongs to.
+        is_own = event.actor.contributor == self._principal.contributor and event.actor.role is not Role.OPERATOR
+        if self._sees_all or is_own:
             return event
         if self._concerns(about or event.subject):
             return msgspec.structs.replace(event, actor=_without_name(event.actor))
         subject = about or event.subject
         kind = _OF_ENTRIES.get(event.kind)
-        if kind is None or event.reason == "REQUEST_TAKEN_BACK" or not subject.startswith("entries/"):
+        # That an entry which is withdrawn already was withdrawn once more, or erased, would tell that it is the wish of the person shown.
+        if kind is None or not event.facts.keys().isdisjoint(_UNTOLD) or not subject.startswith("entries/"):
             return None
         _, contributor, hash_set, _ = subject.split("/")
         if not self.sees_set(f"{contributor}/{hash_set}"):

@@ -538,8 +538,15 @@ class Intake:
                 self._withdrawn_by.setdefault(item, hold)
             else:
                 outcome[-1] = _CODE[Disposition.QUARANTINED]
-                text = "an operator put this item into quarantine; it waits there until an operator releases it"
-                self._remark(item, Code.QUARANTINED_BY_OPERATOR, text)
+                if hold.entry_id > 0:
+                    text = "an operator put this item into quarantine; it waits there until an operator releases it"
+                    self._remark(item, Code.QUARANTINED_BY_OPERATOR, text)
+                else:
+                    text = (
+                        "it was withdrawn by hand, and the database was restored from a backup that lacks its entry; it waits until an "
+                        "operator releases it"
+                    )
+                    self._remark(item, Code.STAYS_WITHDRAWN, text)
 
     def _within_the_source(self, batches: Callable[[], Iterable[Batch]]) -> None:
         one = _Groups()  # the same item, to be merged
@@ -815,10 +822,14 @@ class Intake:
 
     def _keep_withdrawn(self, item: int, hold: Hold, entry: Entry | None) -> None:
         """Let an item stay withdrawn, and say by which entry and who may restore it."""
+        self._outcome[item] = _CODE[Disposition.STAYS_WITHDRAWN]
+        if hold.entry_id < 0:
+            text = "it was withdrawn by a newer deletion message of the source and stays so; a newer list can state it again"
+            self._remarks[item] = [(Code.STAYS_WITHDRAWN, text)]
+            return
         name = entry.name if entry is not None else f"{self._hash_set.name}/{hold.entry_id}"
         who = "the contributor or an operator" if hold.origin in {"CONTRIBUTOR", "SOURCE"} else "only an operator"
         why = "by a newer deletion message of the source" if hold.origin == "SOURCE" else "by hand"
-        self._outcome[item] = _CODE[Disposition.STAYS_WITHDRAWN]
         text = f"{name} was withdrawn {why} and stays so; to restore it: hashhub entry restore {name} ({who})"
         self._remarks[item] = [(Code.STAYS_WITHDRAWN, text)]
 
@@ -931,16 +942,19 @@ class _Groups:
         return item
 
 
-def same_item(store: Store, entry: Entry) -> list[Entry]:
-    """Return the live entries of an entry's hash set about the same file or under the same external id, but for itself, by id."""
-    mine = (entry.contributor, entry.hash_set)
+def same_item(store: Store, entry: Entry, *, hash_sets: Iterable[str] = ()) -> list[Entry]:
+    """Return the live entries about an entry's file, or under its external id in its hash set, but for itself, by id.
+
+    Of its own hash set, and of these further ones of its contributor.
+    """
     exact = [h for h in entry.hashes if ALGORITHMS[h.algorithm].metric is Metric.EXACT]
-    external = store.existing_by_external_ids(*mine, [entry.external_id])
-    entries_by_id = {e.id: e for entries in external.values() for e in entries}
-    for h in exact or entry.hashes[:1]:
-        sharing = store.live_entries_by_digests(*mine, h.algorithm, [h.digest]).get(h.digest, ())
-        entries_by_id |= {e.id: e for e in sharing if exact or set(e.hashes) == set(entry.hashes)}
-    return [entries_by_id[i] for i in sorted(entries_by_id) if i != entry.id]
+    external = store.existing_by_external_ids(entry.contributor, entry.hash_set, [entry.external_id])
+    found = {e.id: e for entries in external.values() for e in entries}
+    for hash_set in {entry.hash_set, *hash_sets}:
+        for h in exact or entry.hashes[:1]:
+            sharing = store.live_entries_by_digests(entry.contributor, hash_set, h.algorithm, [h.digest])
+            found |= {e.id: e for e in sharing.get(h.digest, ()) if exact or set(e.hashes) == set(entry.hashes)}
+    return [found[i] for i in sorted(found) if i != entry.id]
 
 
 def _heads(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:

@@ -16,6 +16,7 @@ import numpy as np
 from hashhub.hygiene import Code
 from hashhub.model import EntryState, Event, EventKind, RevertedEvent, Review, ReviewKind, now
 from hashhub.store import IdSet, Origin
+from hashhub.trust.decision import set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -278,8 +279,7 @@ class Revert:
     def _set_aside(self, review: Review) -> bool:
         """Set a review aside unless one that weighs does so already; return whether it was done."""
         about = self._store.reviews_of([review.entry_id]).get(review.entry_id, [])
-        aside = {r.sets_aside for r in about if r.sets_aside}
-        if any(r.sets_aside == review.id and r.id not in aside for r in about):
+        if review.id in set_aside(about):
             return False
         if not self._dry:
             made = Review(

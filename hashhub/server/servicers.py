@@ -643,7 +643,7 @@ _ANY_CONTRIBUTOR: Final = v1.Contributor(
     display_name="-", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ"
 )
 # Likewise: TLP:RED alone is no valid terms, but may be what an update makes of terms that name recipients.
-_ANY_HASH_SET: Final = v1.HashSet(marking=v1.Marking(recipients=["contributors/any"]))
+_ANY_HASH_SET: Final = v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM, marking=v1.Marking(recipients=["contributors/any"]))
 
 
 def _mask(mask: FieldMask, given: Message, fields: tuple[str, ...], fixed: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -6,9 +6,9 @@
              commitment]
 
     digest   SHA-256(digest of the event before, body); before the first one stands SHA-256("hashhub-history-1", 0x00, database id)
-    details  free text and everything that may have to be erased: a row of its own. `commitment` is SHA-256(salt, content) in hexadecimal,
-             empty when the event has none. Erasing the row leaves the chain whole; the salt keeps the commitment from
-             being guessed.
+    details  free text and everything that may have to be erased: a row of its own, which every event has. `commitment` is
+             SHA-256(salt, content, 0x00, undo) in hexadecimal. Erasing the row leaves the chain whole. The salt keeps the details from being
+             guessed and, since the commitment is part of the body, also what else is in it: digests are given to whoever reads the feed.
 
 `facts` hold names and codes only: no digest of any item, no external id, no text that people wrote. docs/history.md
 tells all of this to whoever wants to verify a history without this program.
@@ -34,6 +34,7 @@ from hashhub.store.database import Database, Row
 VERSION: Final = "hashhub-event-1"
 _SALT_BYTES: Final = 16
 _PAGE: Final = 10_000  # events read at a time
+_MAX_REVISION: Final = (1 << 63) - 1
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 Facts = Mapping[str, str | int | tuple[str, ...]]
@@ -88,19 +89,11 @@ def append_event(
     revision: int
     revision, head = c.execute(sa.update(m).values(revision=m.c.revision + 1).returning(m.c.revision, m.c.head)).one()
     time = s.to_millis(at or now())
-    shown = {name: text for name, text in (details or {}).items() if text}
-    commitment = ""
-    if shown or undo is not None:
-        salt, content = os.urandom(_SALT_BYTES), _encode(shown)
-        commitment = hashlib.sha256(salt + content).hexdigest()
-        c.execute(
-            sa.insert(s.event_detail).values(
-                revision=revision,
-                salt=salt,
-                content=content,
-                undo=None if undo is None else msgspec.msgpack.encode(undo),
-            )
-        )
+    salt = os.urandom(_SALT_BYTES)
+    content = _encode({name: text for name, text in (details or {}).items() if text})
+    before = None if undo is None else msgspec.msgpack.encode(undo)
+    commitment = _commitment(salt, content, before)
+    c.execute(sa.insert(s.event_detail).values(revision=revision, salt=salt, content=content, undo=before))
     body = _encode(
         Body(
             VERSION,
@@ -209,20 +202,29 @@ class Events:
         sql = self._db.sql("SELECT 1 FROM event WHERE revision = ? AND digest = ?")
         return bool(self._db.fetch(sql, position))
 
-    def verify_history(self, database_id: str) -> Position:
+    def verify_history(self, database_id: str, until: Position | None = None) -> Position:
         """Walk the chain and return its end, from its beginning or from where an operator mended it last.
+
+        `until`: walk up to this position only, so that what was written before a later mending can be vouched for. Details are compared with
+        their commitments, and those that are missing with what was erased on record.
 
         Raises DataLoss that says at which revision it breaks. Takes some microseconds an event.
         """
         head, after = genesis(database_id), 0
-        mended = self.list_events(kinds=[EventKind.HISTORY_MENDED], limit=1)
+        mended = self.list_events(
+            kinds=[EventKind.HISTORY_MENDED], before_revision=until.revision + 1 if until else 0, limit=1
+        )
         if mended:
             head, after = bytes.fromhex(str(mended[0].facts["head"])), mended[0].revision - 1
         sql = self._db.sql(
-            "SELECT revision, time, actor, kind, subject, body, digest FROM event WHERE revision > ? ORDER BY revision LIMIT ?"
+            "SELECT e.revision, e.time, e.actor, e.kind, e.subject, e.body, e.digest, d.salt, d.content, d.undo "
+            "FROM event e LEFT JOIN event_detail d ON d.revision = e.revision "
+            "WHERE e.revision > ? AND e.revision <= ? ORDER BY e.revision LIMIT ?"
         )
-        while rows := self._db.fetch(sql, (after, _PAGE)):
-            for revision, time, actor, kind, subject, body, digest in rows:
+        last = until.revision if until else _MAX_REVISION
+        missing: dict[int, str] = {}  # the subjects of events whose details are gone
+        while rows := self._db.fetch(sql, (after, last, _PAGE)):
+            for revision, time, actor, kind, subject, body, digest, *details in rows:
                 told = _told(body)
                 if told.kind == EventKind.HISTORY_BEGUN and not after:
                     after = revision - 1  # an older version kept no history of the revisions before
@@ -235,11 +237,32 @@ class Events:
                 head = hashlib.sha256(head + body).digest()
                 if head != digest:
                     raise _broken(revision, "its digest does not follow from the event before and what it says")
+                if details[0] is None and told.commitment:
+                    missing[revision] = subject
+                elif details[0] is not None and told.commitment != _commitment(*details):
+                    raise _broken(revision, "its details are not those that it was written with")
                 after = revision
-        end = self.position()
+        end = until or self.position()
         if (after, head) != (end.revision, end.digest):
-            raise _broken(end.revision, "the last events are missing")
+            raise _broken(end.revision, "the last events are missing" if until is None else "it is another event")
+        for revision in missing.keys() - self._erased(missing):
+            raise _broken(revision, "its details are missing, and nothing on record erased them")
         return end
+
+    def _erased(self, missing: Mapping[int, str]) -> set[int]:
+        """Return those of the revisions, given with their subjects, whose details were erased on record."""
+        erased: set[int] = set()
+        about: dict[str, int] = {}
+        before = 0
+        kinds = (EventKind.EVENT_REDACTED, EventKind.ENTRY_ERASED)
+        while missing and (page := self.list_events(kinds=kinds, before_revision=before, limit=_PAGE)):
+            for event in page:
+                if event.kind is EventKind.EVENT_REDACTED:
+                    erased.add(int(event.subject.removeprefix("events/")))
+                else:
+                    about.setdefault(event.subject, event.revision)
+            before = page[-1].revision
+        return erased | {revision for revision, subject in missing.items() if revision <= about.get(subject, 0)}
 
     def mend_history(self, *, by: Actor, reason: str) -> int:
         """Begin the chain anew from what the database says its head is, leaving the break on record; return the
@@ -259,6 +282,11 @@ def is_in(subject: str) -> sa.ColumnElement[bool]:
     """Return the condition that an event is about something in a subject: 0 follows the slash."""
     column = s.event.c.subject
     return sa.and_(column >= f"{subject}/", column < f"{subject}0")  # PostgreSQL takes no collation within BETWEEN
+
+
+def _commitment(salt: bytes, content: bytes, undo: bytes | None) -> str:
+    # JSON holds no zero byte, so that nothing can be moved from one to the other.
+    return hashlib.sha256(salt + content + b"\0" + (undo or b"")).hexdigest()
 
 
 def facts_of(body: bytes) -> Facts:

@@ -42,6 +42,7 @@ from hashhub.errors import (
 from hashhub.model import (
     SYSTEM,
     Actor,
+    ChangeKind,
     Classification,
     Counts,
     Disposition,
@@ -63,7 +64,7 @@ from hashhub.store.idset import IdSet
 from hashhub.store.packing import EntryRow, pack_entries, pack_reasons, unpack_hashes
 from hashhub.store.requests import Request
 from hashhub.store.resources import check_active, key_of_set, to_json
-from hashhub.store.staging import PIECE, Commit, merged
+from hashhub.store.staging import PIECE, Commit, merged, runs
 from hashhub.store.standing import Standing
 
 _LEASE: Final = timedelta(seconds=60)  # longer than any step of a commit; a crashed process's import waits this long
@@ -101,6 +102,9 @@ class Imports(Standing):
         withdrawn from the hash set since, other than by a newer statement about the same item; and a replacing one only while it is
         the last one committed there: A, then B, then A again is three replacements. `id`, state, counts and times of `new` do not
         matter. Raises NotFound when there is no such hash set.
+
+        One that asks for withdrawals, too, is done only while nothing has become active in the hash set since: a deletion message that is
+        sent again after its item was listed again deletes it again.
         """
         fresh = Import(
             id="",
@@ -154,6 +158,7 @@ class Imports(Standing):
                     lease_until=0,
                     has_classifications=created.has_classifications,
                     actor=created.actor,
+                    open_revision=sa.select(s.metadata.c.revision).scalar_subquery(),
                 )
             )
             return request.remember(c, created)
@@ -175,6 +180,24 @@ class Imports(Standing):
         if after:
             where.append(t.c.key < sa.select(t.c.key).where(t.c.id == after).scalar_subquery())
         return self._db.read(lambda c: _import_rows(c, *where, limit=page_size))
+
+    def source_revisions(self, contributor: str, hash_set: str, source_digest: str) -> tuple[int, list[int]]:
+        """Return the last revision when a source was first sent for a hash set, and those at which it was committed, ascending.
+
+        The first is the present one for a source that never was. Raises NotFound when there is no such hash set.
+        """
+        t = s.imports
+
+        def read(c: Connection) -> tuple[int, list[int]]:
+            set_key = key_of_set(c, contributor, hash_set)
+            where = (t.c.hash_set == set_key, t.c.source_digest == source_digest)
+            first: int | None = c.scalar(sa.select(sa.func.min(t.c.open_revision)).where(*where))
+            revisions = c.execute(sa.select(t.c.revision).where(*where, t.c.state == COMMITTED).order_by(t.c.revision))
+            if first is None:
+                first = c.execute(sa.select(s.metadata.c.revision)).scalar_one()
+            return first, list(revisions.scalars())
+
+        return self._db.read(read)
 
     def put_batch(self, import_id: str, index: int, payload: bytes) -> Import:
         """Store one batch of an OPEN import and return the import.
@@ -439,11 +462,11 @@ class Imports(Standing):
                     revision,
                     source_times=[deletion_times.get(i, "") for i in removed],
                 )
-                lift_holds(c, self._db, lift, only=Origin.SOURCE)
+                lift_holds(c, self._db, lift, EntryState.WITHDRAWN, only=Origin.SOURCE)
                 if beyond:
-                    e = s.entry
-                    remark = sa.update(e).where(e.c.id.in_(beyond), e.c.state == ACTIVE)
-                    c.execute(remark.values(reasons=pack_reasons((AWAITS_ACCEPTANCE,))))
+                    sql = self._db.sql("UPDATE entry SET reasons = ? WHERE id BETWEEN ? AND ? AND state = ?")
+                    remark = pack_reasons((AWAITS_ACCEPTANCE,))
+                    c.exec_driver_sql(sql, [(remark, first, last, ACTIVE) for first, last in runs(beyond)])
                 self._add_changes(
                     c,
                     revision,
@@ -749,7 +772,15 @@ def _is_last_word(c: Connection, set_key: int, done: Import) -> bool:
     t, h = s.imports, s.hash_set
     last = sa.select(sa.func.max(t.c.revision)).where(t.c.hash_set == set_key, t.c.state == COMMITTED)
     withdrawn: int = c.execute(sa.select(h.c.withdraw_revision).where(h.c.key == set_key)).scalar_one()
-    return withdrawn <= done.revision and (not done.replace or done.revision == c.scalar(last))
+    if withdrawn > done.revision or (done.replace and done.revision != c.scalar(last)):
+        return False
+    if not done.counts.withdrawn:
+        return True
+    x = s.change
+    active = sa.select(x.c.revision).where(
+        x.c.revision > done.revision, x.c.hash_set == set_key, x.c.kind == s.CHANGE_KINDS[ChangeKind.UPSERT]
+    )
+    return c.execute(active.limit(1)).first() is None
 
 
 def _one_import(c: Connection, import_id: str) -> Import:

@@ -174,6 +174,7 @@ imports: Final = _table(
     sa.Column("lease_until", sa.BigInteger, nullable=False),
     sa.Column("has_classifications", sa.Boolean),  # NULL: the contributor did not say
     sa.Column("actor", sa.Text, nullable=False, server_default=""),  # the token that opened it
+    sa.Column("open_revision", sa.BigInteger, nullable=False, server_default="0"),  # the last one when it was opened
     sa.Index("import_source", "hash_set", "source_digest"),
 )
 
@@ -295,7 +296,8 @@ hold: Final = _table(
     sa.Column("entry", _Key, primary_key=True, autoincrement=False),
     sa.Column("contributor", _Name, nullable=False, index=True),
     sa.Column("hash_set", sa.Integer, nullable=False),  # 0: in all sets of the contributor
-    sa.Column("effect", sa.SmallInteger, nullable=False),  # 2: quarantined, 3: withdrawn, as ENTRY_STATES
+    # 2: quarantined, 3: withdrawn, as ENTRY_STATES; a withdrawal does not end the operator's quarantine
+    sa.Column("effect", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("origin", sa.Text, nullable=False),  # store.holds.Origin
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("source_time", sa.Text, nullable=False),  # of a source's own deletion message

@@ -252,18 +252,18 @@ def _judged(
 
 
 def _verdicts(s: Statement) -> frozenset[str]:
-    """Return the verdicts that the entry leaves possible: its classification's or, where that carries none, its set's
-    purpose.
+    """Return the verdicts that the entry leaves possible: its classification's or, where it has none, its set's purpose.
 
-    Of an entry whose source says nothing where it could have said something, only the listing is known: nothing is
-    decided.
+    Of an entry whose source says nothing where it could have said something, or says something that is no verdict
+    (INTERPOL Baseline N), only the listing is known: nothing is decided, and the set's purpose decides nothing for it.
     """
     if _UNCLASSIFIED in s.entry.reasons:
         return _UNDECIDED_VERDICTS
     classification = _classified(s.entry)
     if classification is not None:
         return frozenset(classification.dimensions["verdict"])
-    return frozenset(_PURPOSES.get(s.hash_set.purpose, ()))
+    by_purpose = frozenset(_PURPOSES.get(s.hash_set.purpose, ()))
+    return _UNDECIDED_VERDICTS if by_purpose and s.entry.classification is not None else by_purpose
 
 
 def _classified(entry: Entry) -> Classification | None:
@@ -289,7 +289,9 @@ def _claims(s: Statement) -> tuple[_Claim, ...]:
 
 
 def _is_accepted(s: Statement) -> bool:
-    return 0 < s.hash_set.accepted_revision >= s.entry.create_revision
+    # Also its last change of state: what was withdrawn while the operator looked, and restored later, was not accepted.
+    stands_since = max(s.entry.create_revision, s.entry.update_revision)
+    return 0 < s.hash_set.accepted_revision >= stands_since
 
 
 def _counts(policy: Policy, reliability: Reliability) -> bool:
@@ -391,24 +393,25 @@ _OBJECTIONS: Final = {kind: Dispute(kind.value) for kind in ReviewKind if kind.v
 def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor]) -> Iterator[_Raised]:
     """Yield the objections to an entry that its author has not taken back by a later CONFIRMED.
 
-    An author's latest word counts, and nobody's confirmation outweighs another's doubt. An objection is about the entry
-    on which it was made. The hub carries it over to the entry by which the contributor states the item again: there it
-    stands against the whole match only if the contributor's own word counts. Otherwise a contributor could fetch an
-    objection to one item, restate that item with another's digest, and so dispute the other's match.
+    An author's latest word counts, and nobody's confirmation outweighs another's doubt. A contributor that objects to
+    its own entry takes back its own claim, and nobody else's: otherwise whoever lists what others list could dispute
+    all of it, and no number bounds what one says of its own.
+
+    An objection is about the entry on which it was made. The hub carries it over to the entries by which the contributor
+    states the item again: there it stands against their claims alone. Otherwise a contributor could fetch one objection,
+    restate that item with others' digests, one after the other, and so dispute all their matches.
     """
+    ignored = set_aside(s.reviews)
     confirmed: dict[str, tuple[int, int]] = {}
-    set_aside: set[int] = set()
     for r in s.reviews:
-        if r.kind is ReviewKind.CONFIRMED:
+        if r.kind is ReviewKind.CONFIRMED and r.id not in ignored:
             confirmed[r.author] = max(confirmed.get(r.author, _age(r)), _age(r))
-        elif r.kind is ReviewKind.SET_ASIDE and r.role is Role.OPERATOR:
-            set_aside.add(r.sets_aside)
     for r in s.reviews:
         kind = _OBJECTIONS.get(r.kind)
         if kind is None or (r.author in confirmed and confirmed[r.author] > _age(r)):
             continue
         author = people.get(r.author.partition("/")[0])
-        if r.id in set_aside:
+        if r.id in ignored:
             code = ReasonCode.DOUBT_SET_ASIDE
         elif r.role is not Role.OPERATOR and (author is None or not _counts(policy, author.reliability)):
             code = ReasonCode.DOUBT_LESS_RELIABLE
@@ -418,11 +421,20 @@ def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor])
             and (author is None or r.revision > author.objections_accepted_revision)
         ):
             code = ReasonCode.DOUBT_NOT_ACCEPTED
-        elif r.entry_id == s.entry.id or _counts(policy, s.contributor.reliability):
-            code = ReasonCode.DISPUTED
-        else:
+        elif r.role is not Role.OPERATOR and r.author.partition("/")[0] == s.contributor.id:
             code = ReasonCode.CLAIM_DISPUTED
+        else:
+            code = ReasonCode.DISPUTED if r.entry_id == s.entry.id else ReasonCode.CLAIM_DISPUTED
         yield kind, code, s.closeness, s
+
+
+def set_aside(reviews: Iterable[Review]) -> set[int]:
+    """Return the ids of the reviews that an operator's statement sets aside which is not itself set aside by a newer one."""
+    ignored: set[int] = set()
+    for r in sorted(reviews, key=_age, reverse=True):
+        if r.kind is ReviewKind.SET_ASIDE and r.role is Role.OPERATOR and r.id not in ignored:
+            ignored.add(r.sets_aside)
+    return ignored
 
 
 def _age(r: Review) -> tuple[int, int]:

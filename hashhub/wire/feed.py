@@ -84,7 +84,7 @@ def _feed_reviews(entry: Entry, reviews: Iterable[Review]) -> list[v1.FeedReview
     return [
         v1.FeedReview(
             name=name(r.id),
-            author=names.author_name(r.author) if r.author else "",
+            author=names.author_name(r.author),
             kind=REVIEW_KIND.to_pb(r.kind),
             role=ROLE.to_pb(r.role),
             sets_aside=name(r.sets_aside) if r.sets_aside else "",

@@ -136,6 +136,35 @@ class TestDeletedByItsSource:
         assert listed.contribute("alpha/list", *items, source="newer").counts.accepted == 1
         assert listed.known(1, 3) == [1, 3]
 
+    def test_a_list_that_was_begun_before_the_deletion_is_older(self, listed: Desk) -> None:
+        items = [item(n, external_id=f"id-{n}", tags=("t",)) for n in (1, 3)]
+        begun = listed.add(listed.open("alpha/list", source="begun"), items[:1])
+        tried = listed.open("alpha/list", source="tried")
+        listed.commit(listed.add(tried, items), validate_only=True)
+        gone = Record(position="gone", action=Action.WITHDRAW, external_id="id-1")
+        assert listed.contribute("alpha/list", gone).counts.withdrawn == 1
+        assert stays(listed, listed.commit(listed.add(begun, items[1:]))) == ["line 1"]
+        assert stays(listed, listed.contribute("alpha/list", *items, source="tried")) == ["line 1"]
+        assert listed.known(1, 3) == [3]
+        assert listed.contribute("alpha/list", *items, source="newer").counts.accepted == 1
+
+    def test_sent_again_after_the_item_was_listed_again_it_deletes_again(self, listed: Desk) -> None:
+        gone = Record(position="gone", action=Action.WITHDRAW, external_id="id-1")
+        deletion = listed.contribute("alpha/list", gone, source="gone")
+        assert listed.contribute("alpha/list", gone, source="gone").id == deletion.id  # nothing came in between
+        for week in range(2):
+            listed.contribute("alpha/list", item(1, external_id="id-1"), source=f"week {week}")
+            assert listed.known(1) == [1]
+            again = listed.contribute("alpha/list", gone, source="gone")
+            assert (again.counts.withdrawn, again.id != deletion.id) == (1, True)
+            assert listed.known(1) == []
+            assert listed.contribute("alpha/list", gone, source="gone").id == again.id
+        deleted, *_, last = listed.entries("alpha/list", EntryState.WITHDRAWN)
+        listed.hub.entries.restore(writer("alpha"), "alpha", "list", last.id)
+        assert (listed.known(1), deleted.id) != ([], last.id)
+        listed.contribute("alpha/list", gone, source="gone")
+        assert listed.known(1) == []
+
     def test_the_sources_own_times_tell_which_list_is_older(self, listed: Desk) -> None:
         gone = Record(position="gone", action=Action.WITHDRAW, external_id="id-1", source_time="2025-06-02T00:00:00Z")
         assert listed.contribute("alpha/list", gone).counts.withdrawn == 1
@@ -231,6 +260,26 @@ class TestAnOperatorsQuarantine:
     def test_the_same_list_again_finds_nothing_new(self, waiting: Desk) -> None:
         assert waiting.contribute("alpha/list", item(1, external_id="id-1")).counts.unchanged == 1
 
+    @pytest.mark.parametrize("how", ["by hand", "by the source"])
+    def test_withdrawing_it_and_stating_it_again_does_not_shed_it(self, waiting: Desk, how: str) -> None:
+        (entry,) = waiting.entries("alpha/list", EntryState.QUARANTINED)
+        if how == "by hand":
+            withdraw(waiting, entry)
+            again = waiting.hub.entries.restore(writer("alpha"), "alpha", "list", entry.id)
+            assert again.state is EntryState.QUARANTINED
+        else:
+            gone = Record(position="gone", external_id=entry.external_id, hashes=entry.hashes, action=Action.WITHDRAW)
+            assert waiting.contribute("alpha/list", gone).counts.withdrawn == 1
+        done = waiting.contribute("alpha/list", item(1, external_id=entry.external_id, tags=("changed",)))
+        assert (done.counts.accepted, done.counts.quarantined) == (0, 1)
+        assert not waiting.known(1)
+        (entry,) = waiting.entries("alpha/list", EntryState.QUARANTINED)
+        waiting.hub.entries.release(OPERATOR, "alpha", "list", entry.id)
+        assert waiting.known(1)
+        assert (
+            waiting.contribute("alpha/list", item(1, external_id=entry.external_id, tags=("3",))).counts.accepted == 1
+        )
+
 
 def held(**fields: Any) -> HeldItems:
     hold = {
@@ -245,7 +294,7 @@ def held(**fields: Any) -> HeldItems:
         "traces": frozenset[bytes](),
         **fields,
     }
-    return HeldItems([Hold(**hold)], trace, first_commit=None)
+    return HeldItems([Hold(**hold)], trace)
 
 
 def trace(kind: str, value: bytes) -> bytes:

@@ -634,7 +634,7 @@ class TestHarmlessVerdicts:
             desk.hub._store,
             chosen,
             load().get(scheme),
-            HeldItems([], lambda *_: b"", first_commit=None),
+            HeldItems([], lambda *_: b""),
             replace=False,
             has_classifications=True,
         )

@@ -4,6 +4,7 @@ did.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -12,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -33,10 +35,12 @@ from hashhub.model import (
     HashSet,
     Marking,
     Principal,
+    Purpose,
     Record,
     RevertedEvent,
     ReviewKind,
     Role,
+    Verdict,
     WithdrawalReason,
     now,
 )
@@ -123,6 +127,42 @@ class TestReading:
         with pytest.raises(PermissionDenied):
             history(desk, PLATFORM)
 
+    def test_a_wish_after_a_withdrawal_is_not_told(self, listed: Desk) -> None:
+        entry = entry_of(listed, 1)
+        about = f"entries/{entry.name}"
+        listed.hub.entries.withdraw(ALPHA, "alpha", "list", entry.id, WithdrawalReason.ERROR)
+        before = kinds(history(listed, BETA, about))
+        listed.hub.entries.withdraw(ALPHA, "alpha", "list", entry.id, WithdrawalReason.REQUESTED_BY_PERSON_SHOWN)
+        listed.hub.entries.erase(OPERATOR, "alpha", "list", entry.id)
+        assert len(history(listed, ALPHA, about)) == len(before) + 2
+        assert kinds(history(listed, BETA, about)) == before
+
+    def test_a_request_that_is_reverted_is_not_told(self, listed: Desk) -> None:
+        began = now()
+        for number in (1, 2):
+            withdraw(listed, number)
+        second = entry_of(listed, 2)
+        assert "WITHDRAWAL_PENDING" in second.reasons
+        listed.hub.history.revert(OPERATOR, "alpha-desk", began, comment="stolen")
+        assert kinds(history(listed, BETA, f"entries/{second.name}")) == ["IMPORT_COMMITTED"]
+
+    def test_who_is_not_told_a_token_cannot_ask_for_it(self, listed: Desk) -> None:
+        entry = entry_of(listed, 1)
+        listed.hub.reviews.create(BETA, "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE)
+        assert kinds(history(listed, BETA, actor="beta-desk")) == ["ENTRIES_REVIEWED"]
+        assert history(listed, ALPHA, actor="beta-desk") == []
+
+    def test_what_an_operators_token_wrote_is_not_its_organisations_to_read(self, listed: Desk) -> None:
+        hidden = Marking(tlp=TLP.RED, recipients=("contributors/alpha",))
+        listed.hash_set("alpha/hidden", marking=hidden)
+        listed.contribute("alpha/hidden", item(7))
+        (entry,) = listed.entries("alpha/hidden")
+        insider = Principal(name="beta-operator", role=Role.OPERATOR, contributor="beta")
+        wish = WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
+        listed.hub.entries.withdraw(insider, "alpha", "hidden", entry.id, wish, "a name")
+        assert "a name" not in str(history(listed, BETA))
+        assert "hidden" not in str(history(listed, BETA))
+
     def test_reviews_of_ones_entries_come_without_the_persons_name(self, listed: Desk) -> None:
         entry = entry_of(listed, 1)
         listed.hub.reviews.create(BETA, "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE, "a logo")
@@ -189,17 +229,50 @@ class TestReviews:
 
 
 class TestChain:
+    def test_a_digest_does_not_tell_what_an_outsider_may_not_read(self, listed: Desk) -> None:
+        """The heads before and after are in the feed, and the rest of the event is easily guessed: the salt is what cannot be."""
+        before = listed.hub._store.position().digest
+        withdraw(listed, 1, reason=WithdrawalReason.REQUESTED_BY_PERSON_SHOWN)
+        entry = entry_of(listed, 1)
+        event = listed.hub.history.list(BETA, f"entries/{entry.name}", "", None, 1, 0)[0][0]
+        assert not event.reason
+        stored = json.loads(listed.hub._store._db.fetch("SELECT body FROM event ORDER BY revision DESC LIMIT 1")[0][0])
+        assert stored[8] == "REQUESTED_BY_PERSON_SHOWN"
+        guessed = [*stored[:10], ""]
+        body = json.dumps(guessed, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
+        assert hashlib.sha256(before + body).digest() != event.digest
+
+    def test_a_head_behind_which_the_history_was_rewritten_and_mended_is_not_contained(
+        self, open_hub: Open, sqlite_directory: Path
+    ) -> None:
+        hub = open_hub()
+        Desk(hub).hash_set("alpha/list")
+        config = Config(data=str(sqlite_directory))
+        early = examine(config).head
+        Desk(hub).contribute("alpha/list", item(1))
+        late = examine(config).head
+        hub.close()
+        last = int(late.partition(":")[0])
+        with sa.create_engine(f"sqlite:///{sqlite_directory / 'hashhub.db'}").begin() as c:
+            c.execute(
+                sa.text("UPDATE event SET body = replace(CAST(body AS TEXT), 'alpha', 'alphb') WHERE revision = :last"),
+                {"last": last},
+            )
+        assert examine(config, mend="I did it").is_sound
+        assert examine(config, head=early).is_sound  # from before the break
+        assert not examine(config, head=late).is_sound
+
     def test_it_verifies_by_what_docs_history_says_alone(self, listed: Desk) -> None:
         """Written from the document, without the store's code; equal on both databases."""
         withdraw(listed, 1, comment="naïve ☃")
         store = listed.hub._store
-        rows = store._db.fetch("SELECT e.body, e.digest, d.salt, d.content FROM event e LEFT JOIN event_detail d ON d.revision = e.revision ORDER BY e.revision")  # fmt: skip
+        rows = store._db.fetch("SELECT e.body, e.digest, d.salt, d.content, d.undo FROM event e LEFT JOIN event_detail d ON d.revision = e.revision ORDER BY e.revision")  # fmt: skip
         head = hashlib.sha256(b"hashhub-history-1\0" + store.database_id.encode()).digest()
-        for number, (body, stored, salt, content) in enumerate(rows, 1):
+        for number, (body, stored, salt, content, undo) in enumerate(rows, 1):
             event = json.loads(body)
             assert body == json.dumps(event, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
             assert event[:2] == ["hashhub-event-1", number]
-            assert event[10] == (hashlib.sha256(salt + content).hexdigest() if salt is not None else "")
+            assert event[10] == hashlib.sha256(salt + content + b"\0" + (undo or b"")).hexdigest()
             head = hashlib.sha256(head + body).digest()
             assert head == stored
         assert (len(rows), head) == store.position()
@@ -210,6 +283,9 @@ class TestChain:
             "UPDATE event SET actor = 'somebody' WHERE revision = 3",
             "UPDATE event SET body = replace(CAST(body AS TEXT), 'alpha', 'alphb') WHERE revision = 3",
             "DELETE FROM event WHERE revision = 3",
+            "UPDATE event_detail SET content = CAST('{}' AS BLOB) WHERE revision = 1",
+            "UPDATE event_detail SET undo = NULL WHERE revision = 1",
+            "DELETE FROM event_detail WHERE revision = 1",
             "DELETE FROM event WHERE revision = (SELECT max(revision) FROM event)",
         ],
     )
@@ -236,7 +312,9 @@ class TestChain:
         again = Desk(open_hub())
         assert again.known(1) == [1]
         assert kinds(history(again))[0] == "HISTORY_MENDED"
-        assert examine(config, head=head).is_sound
+        behind = examine(config, head=head)  # its digest stands there, but what leads to it was changed
+        assert not behind.is_sound
+        assert any("does not lead to it" in line for line in behind.lines)
 
     def test_a_head_that_history_does_not_contain(self, open_hub: Open, sqlite_directory: Path) -> None:
         desk = Desk(open_hub())
@@ -298,6 +376,115 @@ class TestOutsideTheDatabase:
         caplog.clear()
         open_hub()
         assert "withdrawn again" not in caplog.text
+
+    def test_nor_does_it_revive_older_statements_about_it_or_let_a_list_do_so(
+        self, open_hub: Open, sqlite_directory: Path
+    ) -> None:
+        """The backup has an older entry of the item, an entry of it in another hash set, or none."""
+        hub = open_hub()
+        desk = Desk(hub)
+        for name in ("alpha/list", "alpha/other", "beta/list"):
+            desk.hash_set(name)
+        everything = range(1, 60)
+        pdq = item(30, hashes=(digest("PDQ", 30),))
+        desk.contribute("alpha/list", *(item(n) for n in everything if n not in {7, 8, 9, 11, 30}), pdq)
+        desk.contribute("alpha/list", item(11, external_id="a"), item(11, external_id="b"))
+        for name in ("alpha/other", "beta/list"):
+            desk.contribute(name, item(2), item(3), item(60))
+        hub.close()
+        backup = sqlite_directory.parent / "backup.db"
+        shutil.copy(sqlite_directory / "hashhub.db", backup)
+        hub = open_hub()
+        desk = Desk(hub)
+        new = {"tags": ("new",)}
+        changed = [item(n, **new) for n in (1, 2, 3, 4, 5)]
+        sibling = item(11, external_id="a", **new)
+        desk.contribute("alpha/list", *changed, sibling, msgspec.structs.replace(pdq, tags=("new",)))
+        desk.contribute("alpha/list", *(item(n) for n in (7, 8, 9)), item(60))
+        for number, reason, who in (
+            (1, "ERROR", OPERATOR),
+            (2, "ERROR", OPERATOR),
+            (3, "REQUESTED_BY_PERSON_SHOWN", OPERATOR),
+            (7, "ERROR", OPERATOR),
+            (8, "REQUESTED_BY_PERSON_SHOWN", ALPHA),
+        ):
+            withdraw(desk, number, who=who, reason=reason)
+        for number in (4, 9, 60):
+            (entry,) = [e for e in desk.entries("alpha/list", EntryState.ACTIVE) if digest("MD5", number) in e.hashes]
+            hub.entries.withdraw(ALPHA, "alpha", "list", entry.id, WithdrawalReason.ERROR)
+            hub.entries.withdraw(SECOND, "alpha", "list", entry.id, WithdrawalReason.ERROR)
+        for entry in desk.entries("alpha/list", EntryState.ACTIVE):
+            if entry.external_id == "a" or entry.hashes == pdq.hashes:
+                hub.entries.withdraw(ALPHA, "alpha", "list", entry.id, WithdrawalReason.ERROR)
+                hub.entries.withdraw(SECOND, "alpha", "list", entry.id, WithdrawalReason.ERROR)
+        gone = withdraw(desk, 5, who=OPERATOR)
+        restore(desk, gone, who=OPERATOR)
+        hub.close()
+        log = (sqlite_directory / "withdrawals.log").read_bytes()
+        for number in (1, 2, 3, 7, 8, 9):
+            for h in item(number).hashes:
+                assert h.digest.hex().encode() not in log
+                assert base64.b64encode(h.digest)[:12] not in log
+        for path in sqlite_directory.glob("hashhub.db*"):
+            path.unlink()
+        shutil.copy(backup, sqlite_directory / "hashhub.db")
+        for _ in range(2):  # the second start finds nothing left to do
+            hub = open_hub()
+            desk = Desk(hub)
+            active = {
+                name: sorted(
+                    {
+                        n
+                        for n in range(1, 61)
+                        for e in desk.entries(name, EntryState.ACTIVE)
+                        if digest("MD5", n) in e.hashes
+                    }
+                )
+                for name in ("alpha/list", "alpha/other", "beta/list")
+            }
+            assert active["beta/list"] == [2, 3, 60]
+            assert active["alpha/other"] == [60]
+            assert active["alpha/list"] == [n for n in everything if n not in {1, 2, 3, 4, 7, 8, 9, 30}]
+            assert not [e for e in desk.entries("alpha/list", EntryState.ACTIVE) if e.hashes == pdq.hashes]
+            assert [e.external_id for e in desk.entries("alpha/list", EntryState.ACTIVE) if e.external_id] == ["b"]
+            revision = hub.revision()
+            hub.close()
+        hub = open_hub()
+        desk = Desk(hub)
+        assert hub.revision() == revision
+        for week in range(2):
+            tags = {"tags": (f"week {week}",)}
+            done = desk.contribute("alpha/list", *(item(n, **tags) for n in (1, 2, 3, 4, 7, 8, 9)))
+            assert (done.counts.accepted, done.counts.stays_withdrawn, done.counts.quarantined) == (0, 4, 3)
+            assert {f.reason for f in desk.report(done)} == {"STAYS_WITHDRAWN"}
+            other = desk.contribute("alpha/other", *(item(n, **tags) for n in (7, 8, 9)))
+            assert (other.counts.accepted, other.counts.quarantined) == (1, 2)
+            assert desk.contribute("beta/list", item(7, **tags)).counts.accepted == 1
+        (waiting,) = [e for e in desk.entries("alpha/list", EntryState.QUARANTINED) if digest("MD5", 7) in e.hashes]
+        hub.entries.release(OPERATOR, "alpha", "list", waiting.id)
+        assert desk.contribute("alpha/list", item(7, tags=("at last",))).counts.accepted == 1
+
+    def test_a_hold_on_what_was_withdrawn_already_is_kept_too(self, open_hub: Open, sqlite_directory: Path) -> None:
+        hub = open_hub()
+        desk = Desk(hub)
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", *(item(n) for n in range(1, 60)))
+        desk.contribute("alpha/list", *(item(n) for n in range(2, 60)), replace=True)
+        hub.close()
+        backup = sqlite_directory.parent / "backup.db"
+        shutil.copy(sqlite_directory / "hashhub.db", backup)
+        hub = open_hub()
+        desk = Desk(hub)
+        desk.contribute("alpha/list", *(item(n) for n in range(3, 60)), replace=True)
+        for number in (1, 2):  # both fell out of the list
+            withdraw(desk, number, reason="REQUESTED_BY_PERSON_SHOWN")
+        hub.close()
+        for path in sqlite_directory.glob("hashhub.db*"):
+            path.unlink()
+        shutil.copy(backup, sqlite_directory / "hashhub.db")
+        desk = Desk(open_hub())
+        assert desk.contribute("alpha/list", item(1), item(2), item(3)).counts.stays_withdrawn == 2
+        assert desk.known(1, 2, 3) == [3]
 
     def test_a_line_that_a_crash_cut_off_and_a_file_that_is_gone(self, open_hub: Open, sqlite_directory: Path) -> None:
         hub = open_hub()
@@ -481,7 +668,58 @@ def test_the_head_goes_to_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) 
     assert f"history head {position.revision}:{position.digest.hex()}" in caplog.text
 
 
+class TestObjections:
+    def test_one_cannot_be_carried_from_item_to_item(self, desk: Desk) -> None:
+        """A contributor whose word counts restates what somebody objected to with the digests of others' items, one after the other."""
+        for name in ("alpha", "beta", "delta"):
+            desk.contributor(name, reliability="B")
+            desk.hash_set(f"{name}/list")
+        for name in ("alpha", "delta"):
+            desk.contribute(f"{name}/list", *(item(n, algorithms=("SHA1",)) for n in (1, 2, 3)))
+        logo = digest("MD5", 99)
+        desk.contribute("beta/list", Record(position="1", hashes=(logo,), external_id="a"))
+        (entry,) = desk.entries("beta/list")
+        desk.hub.reviews.create(ALPHA, "beta", "list", entry.id, ReviewKind.FALSE_POSITIVE)
+        desk.contribute("beta/list", Record(position="1", hashes=(digest("MD5", 98),), external_id="a"))
+        for n in (1, 2, 3):
+            carrying = Record(position="1", hashes=(logo, digest("SHA1", n)), external_id=str(n))
+            desk.contribute("beta/list", carrying)
+            answer = desk.match(digest("SHA1", n), policy="block")
+            assert answer.verdict is Verdict.MATCH
+            assert "CLAIM_DISPUTED" in [r.code for r in answer.reasons]
+
+
+class TestAcceptance:
+    def test_what_was_withdrawn_meanwhile_and_restored_later_is_not_accepted(self, desk: Desk) -> None:
+        desk.hash_set("alpha/list")
+        desk.hash_set("gamma/benign", purpose=Purpose.BENIGN)
+        desk.contribute("alpha/list", item(1))
+        desk.contribute("gamma/benign", item(1), item(2))
+        gamma = Principal(name="gamma-desk", role=Role.CONTRIBUTOR, contributor="gamma")
+        entry = entry_of(desk, 1, "gamma/benign")
+        desk.hub.entries.withdraw(gamma, "gamma", "benign", entry.id, WithdrawalReason.ERROR)
+        desk.hub.hash_sets.accept(OPERATOR, "gamma", "benign", desk.hub.revision())
+        desk.hub.entries.restore(gamma, "gamma", "benign", entry.id)
+        assert [desk.verdict(n) for n in (1, 2)] == [Verdict.MATCH, Verdict.BENIGN]
+        desk.hub.hash_sets.accept(OPERATOR, "gamma", "benign", desk.hub.revision())
+        assert desk.verdict(1) is Verdict.REVIEW
+
+
 class TestHarmlessVerdicts:
+    def test_what_any_token_of_the_contributor_sees_counts(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It could look by a token that states a purpose, and contradict by one that states none."""
+        from hashhub.hub import contribute
+
+        monkeypatch.setattr(contribute, "DOUBTS_A_DAY", 1)
+        desk.hash_set("beta/list", marking=Marking(permitted_purposes=("moderation",)))
+        desk.hash_set("gamma/list", scheme="vic-us")
+        uploads = Principal(name="gamma-uploads", role=Role.CONSUMER, contributor="gamma", purposes=("moderation",))
+        desk.hub.tokens.create(OPERATOR, uploads)
+        desk.contribute("beta/list", *(item(n) for n in (1, 2, 3)))
+        desk.contribute("gamma/list", *(item(n, value="4") for n in (1, 2, 3)))
+        waiting = [e.provenance.position for e in desk.entries("gamma/list") if "AWAITS_ACCEPTANCE" in e.reasons]
+        assert waiting == ["line 2", "line 3"]
+
     def test_those_beyond_the_daily_number_wait(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         from hashhub.hub import contribute
         from tests.hub.conftest import near

@@ -366,7 +366,7 @@ def test_the_hubs_violations_carry_the_clients_paths(served: Served) -> None:
             v1.CreateHashSetRequest(
                 parent="contributors/home",
                 hash_set_id="s",
-                hash_set=v1.HashSet(scheme="nonsense", purpose=v1.Purpose.PURPOSE_CSAM),
+                hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM, scheme="nonsense"),
             ),
             v1.HashSet,
         )

@@ -60,7 +60,9 @@ def anywhere(database: str, serve_hub: Serve) -> Served:
     served.call(
         "ContributorService/CreateHashSet",
         v1.CreateHashSetRequest(
-            parent="contributors/home", hash_set_id="hostile", hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM)
+            parent="contributors/home",
+            hash_set_id="hostile",
+            hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM),
         ),
         v1.HashSet,
     )
@@ -193,7 +195,7 @@ def _bases(served: Served) -> dict[str, Message]:
         "ContributorService/CreateHashSet": v1.CreateHashSetRequest(
             parent="contributors/home",
             hash_set_id="x",
-            hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM),
+            hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_TEST),
             validate_only=True,
         ),
         "ContributorService/UpdateHashSet": v1.UpdateHashSetRequest(
@@ -277,7 +279,7 @@ def test_a_time_that_is_none_is_named_by_its_path(anywhere: Served) -> None:
             v1.CreateHashSetRequest(
                 parent="contributors/home",
                 hash_set_id="x",
-                hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM, marking=v1.Marking(expire_time=wrong)),
+                hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_TEST, marking=v1.Marking(expire_time=wrong)),
             ),
             "hash_set.marking.expire_time",
         ),

@@ -44,6 +44,16 @@ class TestByWhom:
         assert judge(EVERYBODY, *matching((FP, "loud"))) is Verdict.REVIEW
         assert judge(EVERYBODY, states(F), states(contributor("e", "E"), entry_id=2)) is Verdict.MATCH
 
+    @pytest.mark.parametrize("author", ["c", "c/police-7"])
+    def test_who_objects_to_its_own_entry_takes_back_its_own_claim_only(self, author: str) -> None:
+        """No number bounds what a contributor says of its own entries, so it must not dispute others' by listing what they list."""
+        own = states("c", entry_id=3, reviews=((FP, author),))
+        assert judge(BLOCK, *matching(), own) is Verdict.MATCH
+        assert ("CLAIM_DISPUTED", "FALSE_POSITIVE") in codes(BLOCK, *matching(), own)
+        assert judge(BLOCK, states("a"), own) is Verdict.REVIEW
+        by_operator = states("c", entry_id=3, reviews=(review(FP, author, role=Role.OPERATOR, entry_id=3),))
+        assert judge(BLOCK, *matching(), by_operator) is Verdict.REVIEW
+
     def test_the_operator_always_counts(self) -> None:
         for author in ("loud", "operator", "nobody-knows"):
             assert judge(BLOCK, *matching(review(FP, author, role=Role.OPERATOR))) is Verdict.REVIEW
@@ -104,9 +114,22 @@ class TestTakenBack:
         for author in ("x", "y"):
             assert judge(BLOCK, *matching(review(FP, "x"), review(FP, author, number=2), aside)) is Verdict.REVIEW
 
-    def test_setting_a_confirmation_aside_revives_nothing(self) -> None:
+    def test_a_confirmation_that_was_set_aside_takes_nothing_back(self) -> None:
         aside = review(ASIDE, "operator", number=3, role=Role.OPERATOR, sets_aside=2)
-        assert judge(BLOCK, *matching(review(FP, "x"), review(OK, "x", number=2), aside)) is Verdict.MATCH
+        assert judge(BLOCK, *matching(review(FP, "x"), review(OK, "x", number=2), aside)) is Verdict.REVIEW
+
+    def test_each_statement_that_sets_one_aside_takes_its_effect(self) -> None:
+        reviews = [review(FP, "x")]
+        for number, expected in ((2, Verdict.MATCH), (3, Verdict.REVIEW), (4, Verdict.MATCH), (5, Verdict.REVIEW)):
+            reviews.append(review(ASIDE, "operator", number=number, role=Role.OPERATOR, sets_aside=number - 1))
+            assert judge(BLOCK, *matching(*reviews)) is expected
+            assert judge(BLOCK, *matching(*reversed(reviews))) is expected
+
+    def test_nobody_else_brings_back_what_was_set_aside(self) -> None:
+        aside = review(ASIDE, "operator", number=2, role=Role.OPERATOR, sets_aside=1)
+        for role in (Role.CONTRIBUTOR, Role.AUDITOR, Role.CONSUMER):
+            against = review(ASIDE, "b", number=3, role=role, sets_aside=2)
+            assert judge(BLOCK, *matching(review(FP, "x"), aside, against)) is Verdict.MATCH
 
 
 class TestAccepted:

@@ -155,12 +155,12 @@ def _tables() -> None:
         sa.Column("entry", _KEY, autoincrement=False, nullable=False),
         sa.Column("contributor", _NAME, nullable=False),
         sa.Column("hash_set", sa.Integer(), nullable=False),
-        sa.Column("effect", sa.SmallInteger(), nullable=False),
+        sa.Column("effect", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("source_time", sa.Text(), nullable=False),
         sa.Column("traces", sa.LargeBinary(), nullable=True),
-        sa.PrimaryKeyConstraint("entry"),
+        sa.PrimaryKeyConstraint("entry", "effect"),
     )
     op.create_index("ix_hold_contributor", "hold", ["contributor"])
     op.add_column("metadata", sa.Column("head", sa.LargeBinary(), server_default="", nullable=False))
@@ -176,6 +176,8 @@ def _tables() -> None:
     )
     op.add_column("import", sa.Column("has_classifications", sa.Boolean(), nullable=True))
     op.add_column("import", sa.Column("actor", sa.Text(), server_default="", nullable=False))
+    op.add_column("import", sa.Column("open_revision", sa.BigInteger(), server_default="0", nullable=False))
+    op.execute('UPDATE "import" SET open_revision = (SELECT revision FROM metadata)')  # when exactly is not known
     op.add_column("review", sa.Column("actor", sa.Text(), server_default="", nullable=False))
     op.add_column("review", sa.Column("role", sa.SmallInteger(), server_default="1", nullable=False))
     op.add_column("review", sa.Column("sets_aside", sa.BigInteger(), server_default="0", nullable=False))
