@@ -94,7 +94,7 @@ class Entries:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Entry:
-        """Make an entry history: it stops matching before this returns, and no list brings it back. Doing it twice is a
+        """Withdraw an entry: it stops matching before this returns, and no list brings it back. Doing it twice is a
         success.
 
         Beyond WITHDRAWALS_A_DAY it is only asked for: the entry matches, with the remark WITHDRAWAL_PENDING, until an operator or another
