@@ -1,9 +1,8 @@
-"""The lost contributor: it re-sends, sends parts, sends old lists, breaks off, replaces lists, and forgets what it
-withdrew.
+"""The lost contributor: it re-sends, sends parts, sends old lists, breaks off, replaces lists, and forgets what it withdrew.
 
-What must hold: its hash sets state what its last word was; what it, or the operator, withdrew by hand is not revived by
-any list until it is restored by name; what its own source deleted is not brought back by an older list; every item of
-every import is accounted for; what was never committed has no effect.
+What must hold: its hash sets state what its last word was; what it, or the operator, withdrew by hand is not revived by any list until it
+is restored by name; what its own source deleted is not brought back by an older list; every item of every import is accounted for; what
+was never committed has no effect.
 """
 
 from __future__ import annotations
@@ -273,15 +272,16 @@ class Lost:
         return f"at the request of a person shown withdraws {self._everywhere((a + b + c) % ITEMS, writer(self.who), reason)}"
 
     def _everywhere(self, i: int, by: Principal, reason: WithdrawalReason) -> str:
-        """Withdraw an item wherever it stands; that holds in all sets of the contributor, and only the operator lifts
-        it.
-        """
-        done = []
+        """Withdraw an item wherever it stands; that holds in all sets of the contributor, and only the operator lifts it."""
+        done: list[str] = []
+        standing = {name: self._entry(name, i) for name in SETS if self.sets[name].items[i].active}
         for name in SETS:
             item = self.sets[name].items[i]
             if item.active:
-                entry = self._entry(name, i)
-                if self.world.withdraw(entry, by=by, reason=reason).state is not EntryState.WITHDRAWN:
+                entry = standing[name]
+                # A request of the person shown for one of them withdraws the others with it.
+                is_gone = reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN and bool(done)
+                if not is_gone and self.world.withdraw(entry, by=by, reason=reason).state is not EntryState.WITHDRAWN:
                     raise Broken(f"{by.name} withdrew item {i} for {reason}, and it is still there")
                 item.active, item.pending_by, item.held = False, "", entry
                 done.append(entry)
