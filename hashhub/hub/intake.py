@@ -844,7 +844,7 @@ class Intake:
         )
 
     def _is_identical(self, entry: Entry, item: int, record: Record) -> bool:
-        """Tell whether a live entry states exactly what the record states. Two that lack a value state the same."""
+        """Tell whether a live entry states exactly what the record states, and is undecided where that is."""
         stated = self.classification(record) if record.value else None
         known = entry.classification
         return (
