@@ -81,10 +81,10 @@ def list_entries(
 def withdraw_entry(session: Session, *, name: str, reason: str, comment: str, validate_only: bool) -> None:
     """Withdraw an entry.
 
-    It stops matching everywhere within a second; its history stays, and lists that still have it do not bring it back. More than 1,000
-    entries of a hash set in a day, or more than 5 % of it, need a second person: until an operator, or another token of the
-    contributor, withdraws them too, they match. Requests of the person shown need none; they withdraw the contributor's other entries of
-    the same item as well. Doing it twice is a success.
+    It stops matching everywhere within a second; its history stays, and lists that still have it do not bring it back.
+    More than 1,000 entries of a hash set in a day, or more than 5 % of it, need a second person: until an operator, or
+    another token of the contributor, withdraws them too, they match. Requests of the person shown need none; they
+    withdraw the contributor's other entries of the same item as well. Doing it twice is a success.
     """
     why = chosen(WithdrawalReason, reason)
     also = ""

@@ -128,8 +128,8 @@ def revert(session: Session, *, actor: str, since: datetime, comment: str, yes: 
     """Undo what a token did: an insider's, or a stolen one's.
 
     The newest first, as far as nobody else has changed it since. It says first what it would do, and what it leaves and
-    why, and asks. Let the token expire before, or it goes on. A run that was cut off goes on when it is run again. Needs an
-    operator's token.
+    why, and asks. Let the token expire before, or it goes on. A run that was cut off goes on when it is run again.
+    Needs an operator's token.
     """
     undo(session, actor, since, comment, withdrawals_only=False, yes=yes, validate_only=validate_only)
 

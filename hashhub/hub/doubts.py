@@ -71,8 +71,8 @@ class Doubts:
     def _visible_to(self, principal: Principal, contributor: str) -> frozenset[str]:
         """Return the hash sets that the contributor sees, by whichever of its tokens.
 
-        Otherwise it would look by a token that states a purpose, and contradict by one that states none. An operator who commits for it, or
-        a token of its own that oversees the hub, sees more than is meant here.
+        Otherwise it would look by a token that states a purpose, and contradict by one that states none. An operator
+        who commits for it, or a token of its own that oversees the hub, sees more than is meant here.
         """
         own = [t for t in (principal, *self._store.list_tokens()) if t.contributor == contributor]
         own = [t if t.role in _MEMBERS else msgspec.structs.replace(t, role=Role.CONTRIBUTOR) for t in own]

@@ -97,10 +97,11 @@ class Entries:
         """Withdraw an entry: it stops matching before this returns, and no list brings it back. Doing it twice is a
         success.
 
-        Beyond WITHDRAWALS_A_DAY it is only asked for: the entry matches, with the remark WITHDRAWAL_PENDING, until an operator or another
-        token of the contributor withdraws it too. A wish of the person shown is not limited, and the contributor's other entries of the same
-        item, in all of its hash sets, are withdrawn with it; the event names them. Raises NotFound; InvalidArgument for
-        OTHER without a comment; FailedPrecondition when a newer statement has taken the entry's place.
+        Beyond WITHDRAWALS_A_DAY it is only asked for: the entry matches, with the remark WITHDRAWAL_PENDING, until an
+        operator or another token of the contributor withdraws it too. A wish of the person shown is not limited, and
+        the contributor's other entries of the same item, in all of its hash sets, are withdrawn with it; the event
+        names them. Raises NotFound; InvalidArgument for OTHER without a comment; FailedPrecondition when a newer
+        statement has taken the entry's place.
         """
         access.allow_writing(principal, contributor)
         _check_comment(comment, required=reason is WithdrawalReason.OTHER)
@@ -240,8 +241,8 @@ class Entries:
     ) -> Entry:
         """Clear everything that an entry says about its item, for ever. Doing it twice is a success. Raises NotFound.
 
-        Its name stays, withdrawn, and a keyed trace that keeps its contributor's lists from bringing the item back. The entries that it
-        replaced are erased with it: they are its contributor's earlier statements about the same item.
+        Its name stays, withdrawn, and a keyed trace that keeps its contributor's lists from bringing the item back. The
+        entries that it replaced are erased with it: they are its contributor's earlier statements about the same item.
         """
         access.allow(principal, Role.OPERATOR)
         current = self._store.get_entry(contributor, hash_set, entry_id)
@@ -296,7 +297,10 @@ class Entries:
             )
 
     def _liftable(self, principal: Principal, entry: Entry, effect: EntryState) -> Sequence[int]:
-        """Return the entries whose holds keep this one's item where it is. Raises PermissionDenied when one is for an operator to lift."""
+        """Return the entries whose holds keep this one's item where it is.
+
+        Raises PermissionDenied when one is for an operator to lift.
+        """
         holds = self._store.holds(entry.contributor, entry.hash_set)
         held = HeldItems(holds, partial(trace_of, self._store.secret))
         covering = held.about(entry)

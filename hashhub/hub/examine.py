@@ -74,7 +74,10 @@ def examine(config: Config, *, head: str | None = None, mend: str = "") -> Exami
 
 
 def _compared(store: Store, expected: Position, end: Position) -> tuple[bool, str]:
-    """Return whether the history contains a head, and say so. That its digest stands there is not enough: a mended break may lie before."""
+    """Return whether the history contains a head, and say so.
+
+    That its digest stands there is not enough: a mended break may lie before.
+    """
     head = head_text(expected)
     if expected.revision > end.revision or not store.has_been_at(expected):
         return (

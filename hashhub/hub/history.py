@@ -153,7 +153,10 @@ class _Reader:
         return name in self._visible
 
     def shown(self, event: Event, *, about: str) -> Event | None:
-        """Return the event as this reader may read it, None for nothing of it. `about`: the entry whose history is read."""
+        """Return the event as this reader may read it, None for nothing of it.
+
+        `about`: the entry whose history is read.
+        """
         # What an operator wrote is about everybody, whichever organisation its token belongs to.
         is_own = event.actor.contributor == self._principal.contributor and event.actor.role is not Role.OPERATOR
         if self._sees_all or is_own:
@@ -162,7 +165,8 @@ class _Reader:
             return msgspec.structs.replace(event, actor=_without_name(event.actor))
         subject = about or event.subject
         kind = _OF_ENTRIES.get(event.kind)
-        # That an entry which is withdrawn already was withdrawn once more, or erased, would tell that it is the wish of the person shown.
+        # That an entry which is withdrawn already was withdrawn once more, or erased, would tell that it is the wish of
+        # the person shown.
         if kind is None or not event.facts.keys().isdisjoint(_UNTOLD) or not subject.startswith("entries/"):
             return None
         _, contributor, hash_set, _ = subject.split("/")

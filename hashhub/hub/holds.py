@@ -1,7 +1,9 @@
-"""Which items of a source are held: withdrawn or quarantined by hand, or withdrawn by a newer deletion message of the source itself.
+"""Which items of a source are held: withdrawn or quarantined by hand, or withdrawn by a newer deletion message of the
+source itself.
 
-A hold covers an item with the same external id or any exact digest in common; where the item or the held entry has neither, an item with the
-very same hashes. Of an erased entry only keyed traces are left, and they cover the same items.
+A hold covers an item with the same external id or any exact digest in common; where the item or the held entry has
+neither, an item with the very same hashes. Of an erased entry only keyed traces are left, and they cover the same
+items.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class HeldItems:
     def __init__(
         self, holds: Sequence[Hold], trace_of: Callable[[str, bytes], bytes], *, newer: Collection[int] = ()
     ) -> None:
-        """`trace_of(kind, value)`: the keyed trace of an external id (`EXTERNAL_ID`, UTF-8) or a digest (its algorithm's name).
+        """`trace_of(kind, value)`: the keyed trace of an external id (`EXTERNAL_ID`, UTF-8) or a digest (its
+        algorithm's name).
 
         `newer`: the revisions of holds made after the source was first sent, other than by itself.
         """
@@ -56,11 +59,15 @@ class HeldItems:
         return self._count
 
     def about(self, item: Item) -> list[Hold]:
-        """Return the holds that cover an item, those of a source's own deletion messages whatever their time, in the order of revisions."""
+        """Return the holds that cover an item, those of a source's own deletion messages whatever their time, in the
+        order of revisions.
+        """
         return sorted({(h.entry_id, h.effect): h for h in self._covering(item)}.values(), key=lambda h: h.revision)
 
     def of(self, record: Record) -> list[Hold]:
-        """Return the holds that stand against a record, in the order of their revisions: not the source's own that it overtakes."""
+        """Return the holds that stand against a record, in the order of their revisions: not the source's own that it
+        overtakes.
+        """
         return [h for h in self.about(record) if h.origin is not Origin.SOURCE or self._is_older(record, h)]
 
     def _covering(self, record: Item) -> Iterator[Hold]:
@@ -89,7 +96,9 @@ class HeldItems:
                 yield from self._by_trace.get(self._trace_of(h.algorithm, h.digest), ())
 
     def _is_older(self, record: Record, hold: Hold) -> bool:
-        """Whether the source is known to be older than its own deletion message: what it states then brings nothing back."""
+        """Whether the source is known to be older than its own deletion message: what it states then brings nothing
+        back.
+        """
         if hold.revision in self._newer:
             return True
         stated, deleted = _time(record.source_time), _time(hold.source_time)

@@ -1,13 +1,15 @@
-"""Withdrawals on record outside the database: a start after a restored backup finds those that the backup lacks, and applies them again.
+"""Withdrawals on record outside the database: a start after a restored backup finds those that the backup lacks, and
+applies them again.
 
-`withdrawals.log` in the data directory has one JSON object a line, appended and synchronised to the disk before a call that withdrew
-returns: which entries, why, and by which event. An entry is told by its id and a keyed commitment to its name and import, so that another
-entry that has its number in a restored database is not taken for it. Its item is told by keyed traces of its external id and its digests,
-because the backup may have an older entry of it, or none; no digest and no external id stands in the file. What restores entries is
-written down, too, so that nothing is withdrawn again that was restored since.
+`withdrawals.log` in the data directory has one JSON object a line, appended and synchronised to the disk before a call
+that withdrew returns: which entries, why, and by which event. An entry is told by its id and a keyed commitment to its
+name and import, so that another entry that has its number in a restored database is not taken for it. Its item is told
+by keyed traces of its external id and its digests, because the backup may have an older entry of it, or none; no digest
+and no external id stands in the file. What restores entries is written down, too, so that nothing is withdrawn again
+that was restored since.
 
-Each process of a hub appends what is missing when it sees that the database moved; the file is locked meanwhile, and whoever comes second
-finds nothing missing.
+Each process of a hub appends what is missing when it sees that the database moved; the file is locked meanwhile, and
+whoever comes second finds nothing missing.
 """
 
 from __future__ import annotations
@@ -57,10 +59,11 @@ _KINDS: Final = (
 
 
 class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One event that withdrew, erased or restored entries. `ids` is base64 of the packed set, empty for the whole range.
+    """One event that withdrew, erased or restored entries. `ids` is base64 of the packed set, empty for the whole
+    range.
 
-    `commitments`: base64 of 16 bytes for each entry, in the order of ids; none for restored ones. `traces`: for each entry, see `_pack`.
-    Of the kind REAPPLIED: everything before was looked after in the database that was restored.
+    `commitments`: base64 of 16 bytes for each entry, in the order of ids; none for restored ones. `traces`: for each
+    entry, see `_pack`. Of the kind REAPPLIED: everything before was looked after in the database that was restored.
     """
 
     database: str
@@ -100,7 +103,9 @@ class WithdrawalLog:
         self.warning = ""
 
     def follow(self) -> bool:
-        """Append what is missing; when that fails, say so in `warning` and the log, and return False: a withdrawal matters more."""
+        """Append what is missing; when that fails, say so in `warning` and the log, and return False: a withdrawal
+        matters more.
+        """
         try:
             self.append_missing()
         except HashHubError as e:
@@ -111,7 +116,10 @@ class WithdrawalLog:
         return True
 
     def append_missing(self) -> None:
-        """Append what the database did since the last line and the file lacks. Raises Unavailable when it cannot be written."""
+        """Append what the database did since the last line and the file lacks.
+
+        Raises Unavailable when it cannot be written.
+        """
         with self._lock:
             position = self._store.position()
             if self._written is not None and self._written >= position.revision:
@@ -131,11 +139,13 @@ class WithdrawalLog:
             self._written = position.revision
 
     def reapply(self) -> int:
-        """Withdraw again what this database lacks because it was restored from a backup; return how many entries that were.
+        """Withdraw again what this database lacks because it was restored from a backup; return how many entries that
+        were.
 
-        Only for a start, before anybody reads. An entry that the log names is withdrawn again if it exists, is the same, and is not
-        withdrawn. Otherwise the entries that state the same item are, those of all the contributor's hash sets where the withdrawal held
-        there; and where there is none, the item is held, so that the next list does not bring it back.
+        Only for a start, before anybody reads. An entry that the log names is withdrawn again if it exists, is the
+        same, and is not withdrawn. Otherwise the entries that state the same item are, those of all the contributor's
+        hash sets where the withdrawal held there; and where there is none, the item is held, so that the next list does
+        not bring it back.
         """
         present = self._store.revision()
         lacking: list[_Line] = []
@@ -280,7 +290,10 @@ class WithdrawalLog:
         return _pack(name, traces_of(secret, entry.external_id, entry.hashes) - {name})
 
     def _commitment(self, entry: Entry) -> bytes:
-        """Return what tells whether an entry is the same, and nothing else. Import ids are random, and outlast an erasure."""
+        """Return what tells whether an entry is the same, and nothing else.
+
+        Import ids are random, and outlast an erasure.
+        """
         parts = [entry.name, entry.provenance.import_id, str(entry.create_revision)]
         return hmac.digest(self._store.secret, "\0".join(["withdrawal", *parts]).encode(), hashlib.sha256)[:_TRACE]
 
@@ -351,7 +364,10 @@ class _Cause(NamedTuple):
 
 
 class _Withdrawn(NamedTuple):
-    """One entry that a line withdrew. `name`, `others`: traces of its item, empty where not known or where the item was restored since."""
+    """One entry that a line withdrew.
+
+    `name`, `others`: traces of its item, empty where not known or where the item was restored since.
+    """
 
     entry_id: int
     commitment: bytes

@@ -7,8 +7,9 @@
 
     digest   SHA-256(digest of the event before, body); before the first one stands SHA-256("hashhub-history-1", 0x00, database id)
     details  free text and everything that may have to be erased: a row of its own, which every event has. `commitment` is
-             SHA-256(salt, content, 0x00, undo) in hexadecimal. Erasing the row leaves the chain whole. The salt keeps the details from being
-             guessed and, since the commitment is part of the body, also what else is in it: digests are given to whoever reads the feed.
+             SHA-256(salt, content, 0x00, undo) in hexadecimal. Erasing the row leaves the chain whole. The salt keeps
+             the details from being guessed and, since the commitment is part of the body, also what else is in it:
+             digests are given to whoever reads the feed.
 
 `facts` hold names and codes only: no digest of any item, no external id, no text that people wrote. docs/history.md
 tells all of this to whoever wants to verify a history without this program.
@@ -205,8 +206,8 @@ class Events:
     def verify_history(self, database_id: str, until: Position | None = None) -> Position:
         """Walk the chain and return its end, from its beginning or from where an operator mended it last.
 
-        `until`: walk up to this position only, so that what was written before a later mending can be vouched for. Details are compared with
-        their commitments, and those that are missing with what was erased on record.
+        `until`: walk up to this position only, so that what was written before a later mending can be vouched for.
+        Details are compared with their commitments, and those that are missing with what was erased on record.
 
         Raises DataLoss that says at which revision it breaks. Takes some microseconds an event.
         """

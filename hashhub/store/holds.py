@@ -1,9 +1,10 @@
 """Holds: what an import must not bring back, or must not shed.
 
-An entry that somebody withdrew by hand stays withdrawn although a weekly list still states its item, and what an operator quarantined
-stays so whatever the contributor states next. A hold is about the item of one entry: its external id, its exact digests or, where it
-has neither, its very hashes. Once the entry was erased, only keyed traces of these are left, which tell whether a value is the same
-and nothing else. So is an item held of which there is no entry, because its withdrawal was lost with it (hub.withdrawal_log).
+An entry that somebody withdrew by hand stays withdrawn although a weekly list still states its item, and what an
+operator quarantined stays so whatever the contributor states next. A hold is about the item of one entry: its external
+id, its exact digests or, where it has neither, its very hashes. Once the entry was erased, only keyed traces of these
+are left, which tell whether a value is the same and nothing else. So is an item held of which there is no entry,
+because its withdrawal was lost with it (hub.withdrawal_log).
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ class Origin(StrEnum):
 class Hold(NamedTuple):
     """A hold on the item of entry `entry_id`, or, where that is negative, on an item without an entry.
 
-    `hash_set`: where it holds, empty for all sets of the contributor. `effect`: WITHDRAWN or QUARANTINED. `source_time`: of a source's own
-    deletion message, verbatim. `traces` instead of `external_id` and `hashes` once the entry was erased, and where there is none.
+    `hash_set`: where it holds, empty for all sets of the contributor. `effect`: WITHDRAWN or QUARANTINED.
+    `source_time`: of a source's own deletion message, verbatim. `traces` instead of `external_id` and `hashes` once the
+    entry was erased, and where there is none.
     """
 
     entry_id: int
@@ -114,8 +116,8 @@ class Holds(Resources):
     ) -> None:
         """Hold items of which there is no entry, all at one revision.
 
-        What a list states of one waits in quarantine, where an operator can release it; an older list of the source does not bring back
-        what the source deleted.
+        What a list states of one waits in quarantine, where an operator can release it; an older list of the source
+        does not bring back what the source deleted.
         """
         with self._db.write() as c:
             self._db.lock(c)
@@ -176,7 +178,10 @@ def put_holds(
     source_times: Sequence[str] = (),
     traces: bytes | None = None,
 ) -> None:
-    """Hold the items of entries in this transaction, in place of earlier holds of the same effect. `source_times`: one for each of the ids."""
+    """Hold the items of entries in this transaction, in place of earlier holds of the same effect.
+
+    `source_times`: one for each of the ids.
+    """
     sql = db.sql(
         "INSERT INTO hold (entry, contributor, hash_set, effect, origin, revision, source_time, traces) "  # noqa: S608 - our own text
         "SELECT e.id, x.contributor, CASE WHEN ? = 1 THEN 0 ELSE e.hash_set END, CAST(? AS INTEGER), CAST(? AS TEXT), "
@@ -198,7 +203,8 @@ def put_holds(
 def lift_holds(
     c: Connection, db: Database, ids: Sequence[int], effect: EntryState, *, only: Origin | None = None
 ) -> None:
-    """Lift the holds of this effect on these entries, or on items without one, in this transaction, or those of one origin.
+    """Lift the holds of this effect on these entries, or on items without one, in this transaction, or those of one
+    origin.
 
     What is left of an erased one stands.
     """

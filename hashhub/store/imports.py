@@ -103,8 +103,8 @@ class Imports(Standing):
         the last one committed there: A, then B, then A again is three replacements. `id`, state, counts and times of `new` do not
         matter. Raises NotFound when there is no such hash set.
 
-        One that asks for withdrawals, too, is done only while nothing has become active in the hash set since: a deletion message that is
-        sent again after its item was listed again deletes it again.
+        One that asks for withdrawals, too, is done only while nothing has become active in the hash set since: a
+        deletion message that is sent again after its item was listed again deletes it again.
         """
         fresh = Import(
             id="",
@@ -182,7 +182,8 @@ class Imports(Standing):
         return self._db.read(lambda c: _import_rows(c, *where, limit=page_size))
 
     def source_revisions(self, contributor: str, hash_set: str, source_digest: str) -> tuple[int, list[int]]:
-        """Return the last revision when a source was first sent for a hash set, and those at which it was committed, ascending.
+        """Return the last revision when a source was first sent for a hash set, and those at which it was committed,
+        ascending.
 
         The first is the present one for a source that never was. Raises NotFound when there is no such hash set.
         """

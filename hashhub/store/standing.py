@@ -3,7 +3,8 @@
     ACTIVE ──quarantine──> QUARANTINED ──release──> ACTIVE
        └──────withdraw──────────┴──> WITHDRAWN ──restore──> what it was before (kept behind the entry's reasons, see packing)
 
-A withdrawal by hand and an operator's quarantine write a hold, so that no list undoes them. Each call is one transaction and one event.
+A withdrawal by hand and an operator's quarantine write a hold, so that no list undoes them. Each call is one
+transaction and one event.
 """
 
 from __future__ import annotations
@@ -50,15 +51,18 @@ ERASED: Final = "ERASED"
 _DAY: Final = timedelta(days=1)
 _TOLD: Final = 100  # entries that an event names
 WISHES_A_DAY: Final = 100
-"""Entries that a contributor's tokens withdraw at the request of persons shown in a day before events and the hub's status say so: no
-second person need agree to these, so that whoever misuses the reason must be seen."""
+"""Entries that a contributor's tokens withdraw at the request of persons shown in a day before events and the hub's
+status say so: no second person need agree to these, so that whoever misuses the reason must be seen.
+"""
 _PERSON_SHOWN: Final = s.WITHDRAWAL_REASONS[WithdrawalReason.REQUESTED_BY_PERSON_SHOWN]
 # A later withdrawal of what is withdrawn already counts if it holds more firmly.
 _FIRMNESS: Final = {"": 0, Origin.SOURCE: 1, Origin.CONTRIBUTOR: 2, Origin.PERSON_SHOWN: 3, Origin.OPERATOR: 3}
 
 
 class DailyLimit(NamedTuple):
-    """How many entries of a hash set may be withdrawn by hand in a day without a second person: `entries`, and `share` of the set."""
+    """How many entries of a hash set may be withdrawn by hand in a day without a second person: `entries`, and `share`
+    of the set.
+    """
 
     entries: int
     share: float
@@ -87,12 +91,13 @@ class Standing(Entries):
         also: Sequence[int] = (),
         request_id: str = "",
     ) -> Entry:
-        """Withdraw a visible entry by hand, with a hold of this origin, or note that it was asked for; return it as it is then.
+        """Withdraw a visible entry by hand, with a hold of this origin, or note that it was asked for; return it as it
+        is then.
 
-        Beyond `limit` (None: there is none) it stays as it is, with the remark WITHDRAWAL_PENDING, until somebody else than who asked
-        withdraws it too: an operator, or another token of the contributor. What is withdrawn already stays as it is, unless the new
-        hold is firmer than the one before. `code` becomes the entry's reason. `also`: entries about the same item, withdrawn with it for the
-        same reason in the same event, which names them.
+        Beyond `limit` (None: there is none) it stays as it is, with the remark WITHDRAWAL_PENDING, until somebody else
+        than who asked withdraws it too: an operator, or another token of the contributor. What is withdrawn already
+        stays as it is, unless the new hold is firmer than the one before. `code` becomes the entry's reason. `also`:
+        entries about the same item, withdrawn with it for the same reason in the same event, which names them.
 
         Raises NotFound; FailedPrecondition (ENTRY_WITHDRAWN) when a newer statement has taken the entry's place.
         """
@@ -140,10 +145,11 @@ class Standing(Entries):
         lift: Sequence[int] = (),
         request_id: str = "",
     ) -> list[int]:
-        """Take withdrawals and requests for one back, all at one revision; return the ids of the entries that this changed.
+        """Take withdrawals and requests for one back, all at one revision; return the ids of the entries that this
+        changed.
 
-        Each is what it was before, its hold is lifted, and an expiry that has passed is cleared. `lift`: further holds about the same
-        items. Entries that stand, were erased or were replaced by one that stands stay as they are.
+        Each is what it was before, its hold is lifted, and an expiry that has passed is cleared. `lift`: further holds
+        about the same items. Entries that stand, were erased or were replaced by one that stands stay as they are.
         """
         wanted = sorted(set(ids))
         request = Request(request_id, "restore_entries", (wanted, comment), by.name)
@@ -173,7 +179,8 @@ class Standing(Entries):
                 EventKind.ENTRIES_RESTORED,
                 subject=self._subject(c, changed[0]) if len(changed) == 1 else subject,
                 reason=reason or ("REQUEST_TAKEN_BACK" if not gone else ""),
-                # Outsiders are not told that a withdrawal was asked for, whatever the reason for which that is taken back.
+                # Outsiders are not told that a withdrawal was asked for, whatever the reason for which that is taken
+                # back.
                 facts={"entries": len(changed), **({"request": "TAKEN_BACK"} if not gone else {})},
                 details={"comment": comment},
             )
@@ -195,9 +202,11 @@ class Standing(Entries):
         reason: str = "",
         request_id: str = "",
     ) -> Entry:
-        """Keep a visible entry, and what its contributor states about the item next, from matching; return it. `code` becomes its reason.
+        """Keep a visible entry, and what its contributor states about the item next, from matching; return it. `code`
+        becomes its reason.
 
-        One that waits in quarantine for another reason is held there from now on. Raises NotFound; Conflict when it is WITHDRAWN.
+        One that waits in quarantine for another reason is held there from now on. Raises NotFound; Conflict when it is
+        WITHDRAWN.
         """
         request = Request(request_id, "quarantine_entry", (entry_id, reason), by.name)
         with self._db.write() as c:
@@ -234,11 +243,13 @@ class Standing(Entries):
         reason: str = "",
         request_id: str = "",
     ) -> Entry:
-        """Let a quarantined entry match, and return it; what holds it there is lifted, and the holds `lift` about the same item.
+        """Let a quarantined entry match, and return it; what holds it there is lifted, and the holds `lift` about the
+        same item.
 
-        What was no claim of harm is none afterwards: the remark UNCLASSIFIED stays, and so do those that it had before the quarantine. At
-        the same revision the entries `supersede` of its hash set, about the same item, are withdrawn with the reason SUPERSEDED, and
-        their reviews count for this one too. Raises NotFound; Conflict when it is WITHDRAWN.
+        What was no claim of harm is none afterwards: the remark UNCLASSIFIED stays, and so do those that it had before
+        the quarantine. At the same revision the entries `supersede` of its hash set, about the same item, are withdrawn
+        with the reason SUPERSEDED, and their reviews count for this one too. Raises NotFound; Conflict when it is
+        WITHDRAWN.
         """
         request = Request(request_id, "release_entry", (entry_id, reason), by.name)
         with self._db.write() as c:
@@ -294,8 +305,9 @@ class Standing(Entries):
     ) -> int:
         """Withdraw visible entries, all at one revision, and return that; those WITHDRAWN already stay as they are.
 
-        `code` becomes the entries' reason, and the event's without `reason`. With `origin` they are held, with `withdrawal` it is on record who withdrew them. Raises NotFound when there is no such entry;
-        then none is withdrawn.
+        `code` becomes the entries' reason, and the event's without `reason`. With `origin` they are held, with
+        `withdrawal` it is on record who withdrew them. Raises NotFound when there is no such entry; then none is
+        withdrawn.
         """
         wanted = sorted(set(ids))
         with self._db.write() as c:
@@ -369,9 +381,9 @@ class Standing(Entries):
     def erase_entry(self, entry_id: int, *, secret: bytes, by: Actor, reason: str = "") -> Entry:
         """Clear everything that an entry says about its item, for ever; return what is left of it.
 
-        It is WITHDRAWN with the reason ERASED, and a hold with keyed traces keeps its contributor's lists from bringing the item back. The
-        comments of its reviews and of its withdrawal go, and the details of events about it alone. Erasing twice is a success.
-        `secret`: `Store.secret`. Raises NotFound.
+        It is WITHDRAWN with the reason ERASED, and a hold with keyed traces keeps its contributor's lists from bringing
+        the item back. The comments of its reviews and of its withdrawal go, and the details of events about it alone.
+        Erasing twice is a success. `secret`: `Store.secret`. Raises NotFound.
         """
         with self._db.write() as c:
             self._db.lock(c)
@@ -475,7 +487,9 @@ class Standing(Entries):
         comment: str | None = None,
         also: Sequence[int] = (),
     ) -> None:
-        """Withdraw one entry with a hold, and those `also` that stand; one that is withdrawn already gets the reason and the hold."""
+        """Withdraw one entry with a hold, and those `also` that stand; one that is withdrawn already gets the reason
+        and the hold.
+        """
         states = self._visible_states(c, sorted(also))
         others = [i for i, state in sorted(states.items()) if state != WITHDRAWN]
         facts: dict[str, str | int | tuple[str, ...]] = {"origin": str(origin)}
@@ -513,7 +527,9 @@ class Standing(Entries):
         put_holds(c, self._db, [entry_id, *others], origin, EntryState.WITHDRAWN, revision)
 
     def wishes_today(self) -> dict[str, int]:
-        """Return how many entries each contributor's tokens have withdrawn within a day at the request of persons shown, if more than WISHES_A_DAY."""
+        """Return how many entries each contributor's tokens have withdrawn within a day at the request of persons
+        shown, if more than WISHES_A_DAY.
+        """
         counts = self._db.read(self._wishes_today)
         return {contributor: n for contributor, n in counts.items() if n > WISHES_A_DAY}
 
@@ -546,7 +562,10 @@ class Standing(Entries):
         self._put_withdrawals(c, [entry_id], msgspec.structs.replace(asked, pending=True), revision)
 
     def _is_beyond(self, c: Connection, set_key: int, limit: DailyLimit) -> bool:
-        """Whether one more withdrawal by hand in a hash set needs a second person today. The first one of a day never does."""
+        """Whether one more withdrawal by hand in a hash set needs a second person today.
+
+        The first one of a day never does.
+        """
         w = s.withdrawal
         today = c.execute(
             sa.select(sa.func.count()).where(
@@ -646,7 +665,9 @@ class Standing(Entries):
             )
 
     def _stand_again(self, c: Connection, rows: Sequence[tuple[int, int, str | None]], revision: int) -> None:
-        """Give withdrawn entries (id, state, reasons) the state and reasons that they had before, requests for a withdrawal included."""
+        """Give withdrawn entries (id, state, reasons) the state and reasons that they had before, requests for a
+        withdrawal included.
+        """
         ids = sorted(row[0] for row in rows)
         if not ids:
             return

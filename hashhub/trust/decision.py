@@ -252,7 +252,8 @@ def _judged(
 
 
 def _verdicts(s: Statement) -> frozenset[str]:
-    """Return the verdicts that the entry leaves possible: its classification's or, where it has none, its set's purpose.
+    """Return the verdicts that the entry leaves possible: its classification's or, where it has none, its set's
+    purpose.
 
     Of an entry whose source says nothing where it could have said something, or says something that is no verdict
     (INTERPOL Baseline N), only the listing is known: nothing is decided, and the set's purpose decides nothing for it.
@@ -397,9 +398,9 @@ def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor])
     its own entry takes back its own claim, and nobody else's: otherwise whoever lists what others list could dispute
     all of it, and no number bounds what one says of its own.
 
-    An objection is about the entry on which it was made. The hub carries it over to the entries by which the contributor
-    states the item again: there it stands against their claims alone. Otherwise a contributor could fetch one objection,
-    restate that item with others' digests, one after the other, and so dispute all their matches.
+    An objection is about the entry on which it was made. The hub carries it over to the entries by which the
+    contributor states the item again: there it stands against their claims alone. Otherwise a contributor could fetch
+    one objection, restate that item with others' digests, one after the other, and so dispute all their matches.
     """
     ignored = set_aside(s.reviews)
     confirmed: dict[str, tuple[int, int]] = {}
@@ -429,7 +430,9 @@ def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor])
 
 
 def set_aside(reviews: Iterable[Review]) -> set[int]:
-    """Return the ids of the reviews that an operator's statement sets aside which is not itself set aside by a newer one."""
+    """Return the ids of the reviews that an operator's statement sets aside which is not itself set aside by a newer
+    one.
+    """
     ignored: set[int] = set()
     for r in sorted(reviews, key=_age, reverse=True):
         if r.kind is ReviewKind.SET_ASIDE and r.role is Role.OPERATOR and r.id not in ignored:

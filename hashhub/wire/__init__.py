@@ -1,9 +1,9 @@
 """What goes over the wire, for both ends: messages, resource names and errors, to the model and back.
 
-The server and the client meet here and nowhere else. One decision each: `convert` (what a message means; `records`, `feed`
-and `administration` for records, for lines of the change feed, and for history, tokens and status; `matching` for the match
-calls, quickly), `fields` (how a field is read and refused), `names` (resource names), `status` (errors). Generated code
-(`hashhub.v1`) knows nothing of the model, and the model nothing of it.
+The server and the client meet here and nowhere else. One decision each: `convert` (what a message means; `records`,
+`feed` and `administration` for records, for lines of the change feed, and for history, tokens and status; `matching`
+for the match calls, quickly), `fields` (how a field is read and refused), `names` (resource names), `status` (errors).
+Generated code (`hashhub.v1`) knows nothing of the model, and the model nothing of it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The lost contributor: it re-sends, sends parts, sends old lists, breaks off, replaces lists, and forgets what it withdrew.
+"""The lost contributor: it re-sends, sends parts, sends old lists, breaks off, replaces lists, and forgets what it
+withdrew.
 
-What must hold: its hash sets state what its last word was; what it, or the operator, withdrew by hand is not revived by any list until it
-is restored by name; what its own source deleted is not brought back by an older list; every item of every import is accounted for; what
-was never committed has no effect.
+What must hold: its hash sets state what its last word was; what it, or the operator, withdrew by hand is not revived by
+any list until it is restored by name; what its own source deleted is not brought back by an older list; every item of
+every import is accounted for; what was never committed has no effect.
 """
 
 from __future__ import annotations
@@ -272,7 +273,9 @@ class Lost:
         return f"at the request of a person shown withdraws {self._everywhere((a + b + c) % ITEMS, writer(self.who), reason)}"
 
     def _everywhere(self, i: int, by: Principal, reason: WithdrawalReason) -> str:
-        """Withdraw an item wherever it stands; that holds in all sets of the contributor, and only the operator lifts it."""
+        """Withdraw an item wherever it stands; that holds in all sets of the contributor, and only the operator lifts
+        it.
+        """
         done: list[str] = []
         standing = {name: self._entry(name, i) for name in SETS if self.sets[name].items[i].active}
         for name in SETS:

@@ -230,7 +230,9 @@ class TestReviews:
 
 class TestChain:
     def test_a_digest_does_not_tell_what_an_outsider_may_not_read(self, listed: Desk) -> None:
-        """The heads before and after are in the feed, and the rest of the event is easily guessed: the salt is what cannot be."""
+        """The heads before and after are in the feed, and the rest of the event is easily guessed: the salt is what
+        cannot be.
+        """
         before = listed.hub._store.position().digest
         withdraw(listed, 1, reason=WithdrawalReason.REQUESTED_BY_PERSON_SHOWN)
         entry = entry_of(listed, 1)
@@ -670,7 +672,9 @@ def test_the_head_goes_to_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) 
 
 class TestObjections:
     def test_one_cannot_be_carried_from_item_to_item(self, desk: Desk) -> None:
-        """A contributor whose word counts restates what somebody objected to with the digests of others' items, one after the other."""
+        """A contributor whose word counts restates what somebody objected to with the digests of others' items, one
+        after the other.
+        """
         for name in ("alpha", "beta", "delta"):
             desk.contributor(name, reliability="B")
             desk.hash_set(f"{name}/list")

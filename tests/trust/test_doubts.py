@@ -46,7 +46,9 @@ class TestByWhom:
 
     @pytest.mark.parametrize("author", ["c", "c/police-7"])
     def test_who_objects_to_its_own_entry_takes_back_its_own_claim_only(self, author: str) -> None:
-        """No number bounds what a contributor says of its own entries, so it must not dispute others' by listing what they list."""
+        """No number bounds what a contributor says of its own entries, so it must not dispute others' by listing what
+        they list.
+        """
         own = states("c", entry_id=3, reviews=((FP, author),))
         assert judge(BLOCK, *matching(), own) is Verdict.MATCH
         assert ("CLAIM_DISPUTED", "FALSE_POSITIVE") in codes(BLOCK, *matching(), own)
