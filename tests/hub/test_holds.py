@@ -247,7 +247,9 @@ class TestAnOperatorsQuarantine:
         (entry,) = waiting.entries("alpha/list", EntryState.QUARANTINED)
         waiting.hub.entries.release(OPERATOR, "alpha", "list", entry.id)
         assert waiting.known(1)
-        assert waiting.contribute("alpha/list", item(1, external_id=entry.external_id, tags=("3",))).counts.accepted == 1
+        assert (
+            waiting.contribute("alpha/list", item(1, external_id=entry.external_id, tags=("3",))).counts.accepted == 1
+        )
 
 
 def held(**fields: Any) -> HeldItems:
