@@ -8,9 +8,9 @@ curious     a consumer and a contributor ask two hubs that differ only in what t
 careless    an operator mistypes recipients, deletes groups, changes terms to and fro, restores a backup
 lost        a contributor re-sends, sends parts and old lists, breaks off, replaces, forgets what it withdrew
 
-The characters and their models are in tests/adversaries, where a few hundred sequences run as tests. `--sequences` is the number of all,
-shared equally. A sequence follows from the seed and its number alone; of one that fails the shortest form is printed. The exit code is 1
-if any failed.
+The characters and their models are in tests/adversaries, where a few hundred sequences run as tests. `--sequences` is
+the number of all, shared equally. A sequence follows from the seed and its number alone; of one that fails the shortest
+form is printed. The exit code is 1 if any failed.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m bench.findings
 
-Each case is a short script at a real hub of its own: what somebody tries, what the hub answers, and whether that is sound. The exit code
-is 1 when any answer is not. All of it goes by the hub's use-cases, so that the file also runs in a checkout of an earlier version: what that
-version lacks is left out of the calls (`_known`), or told as lacking.
+Each case is a short script at a real hub of its own: what somebody tries, what the hub answers, and whether that is
+sound. The exit code is 1 when any answer is not. All of it goes by the hub's use-cases, so that the file also runs in a
+checkout of an earlier version: what that version lacks is left out of the calls (`_known`), or told as lacking.
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ _OPTIONS: Final = MatchOptions(policy="block")
 
 
 def fill(hub: Hub, listed: Hash, entries: int) -> None:
-    """List one digest in so many hash sets, each of another contributor; all terms name a group with the consumer in it."""
+    """List one digest in so many hash sets, each of another contributor; all terms name a group with the consumer in
+    it.
+    """
     for i in range(entries):
         name = f"contributor-{i}"
         hub.contributors.create(

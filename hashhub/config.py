@@ -23,7 +23,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Settings of a server."""
 
     data: str = "hashhub-data"
-    """Directory for the embedded database, snapshots and the operator's first token."""
+    """Directory for the embedded database, snapshots, `withdrawals.log` and the operator's first token."""
 
     database: str = ""
     """SQLAlchemy URL of a PostgreSQL database (postgresql+psycopg://…). Empty: SQLite in `data`."""

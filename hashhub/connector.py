@@ -52,9 +52,11 @@ class Connector(Protocol):
     options: tuple[Option, ...]
 
     def has_classifications(self, options: Mapping[str, str]) -> bool:
-        """Whether what is read with these options carries classifications, so that an item without one says nothing of itself.
+        """Whether what is read with these options carries classifications, so that an item without one says nothing of
+        itself.
 
-        False: the format has no place for them, and being in the hash set is the statement. Raises InvalidArgument for a wrong option.
+        False: the format has no place for them, and being in the hash set is the statement. Raises InvalidArgument for
+        a wrong option.
         """
         ...
 

@@ -132,8 +132,6 @@ class Code(StrEnum):
     UNKNOWN_EXTERNAL_ID = "UNKNOWN_EXTERNAL_ID", "The withdrawal names an item that the hash set does not hold."
 
 
-# What databases of earlier versions hold: nothing that others state is a reason of intake any more.
-FORMER: Final = frozenset({Code.IN_BENIGN_SET})
 DESCRIPTIONS: Final = MappingProxyType({code.value: code.description for code in Code})
 
 
@@ -142,8 +140,8 @@ class Inspection(msgspec.Struct, frozen=True):
 
     ACCEPTED (for a withdrawal: it can be carried out), QUARANTINED or REJECTED. `reasons` are the codes behind QUARANTINED or
     REJECTED, distinct, most telling first; empty when ACCEPTED. `hashes` are those to keep, in the record's order. `notes` are (code,
-    detail) pairs: one or more for every reason, naming the algorithm, and one for every hash and review that was left out. `reviews`
-    are those to keep.
+    detail) pairs: one or more for every reason, naming the algorithm, and one for every hash and review that was left
+    out. `reviews` are those to keep.
     """
 
     disposition: Disposition
@@ -305,8 +303,8 @@ def _usable_reviews(
 ) -> tuple[tuple[RecordReview, ...], list[tuple[str, str]]]:
     """Return the reviews that a source may carry, and notes about the others.
 
-    Doubt whose author the source does not name is kept, as that of UNNAMED: leaving it out would bring the item nearer to a match.
-    A confirmation by nobody would take doubt back, so it is left out; and no source sets reviews aside.
+    Doubt whose author the source does not name is kept, as that of UNNAMED: leaving it out would bring the item nearer
+    to a match. A confirmation by nobody would take doubt back, so it is left out; and no source sets reviews aside.
     """
     kept: list[RecordReview] = []
     notes: list[tuple[str, str]] = []

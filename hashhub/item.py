@@ -1,7 +1,9 @@
-"""The fields of an item, each defined once: the wire, hygiene, intake and the store's packed columns follow from this table.
+"""The fields of an item, each defined once: the wire, hygiene, intake and the store's packed columns follow from this
+table.
 
-A new field stands in `model.Record` (name, type, default), in `model.Entry` if the hub keeps it, and in the messages Record and Entry of
-the contract. All else follows from its type, but for what `_WIRE_NAMES`, `_MAXIMA`, `_ENTRY_PATHS` and `_NOT_COMPARED` say here.
+A new field stands in `model.Record` (name, type, default), in `model.Entry` if the hub keeps it, and in the messages
+Record and Entry of the contract. All else follows from its type, but for what `_WIRE_NAMES`, `_MAXIMA`, `_ENTRY_PATHS`
+and `_NOT_COMPARED` say here.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ class Kind(StrEnum):
 class Field(NamedTuple):
     """One field of an item.
 
-    `wire`: its name in messages. `maximum`: of a number, inclusive; the smallest is 0. `entry_path`: where an Entry has it, or empty.
-    `is_compared`: two statements that differ in it are not identical. `is_packed`: the store keeps it in the column `details`.
+    `wire`: its name in messages. `maximum`: of a number, inclusive; the smallest is 0. `entry_path`: where an Entry has
+    it, or empty. `is_compared`: two statements that differ in it are not identical. `is_packed`: the store keeps it in
+    the column `details`.
     """
 
     name: str
@@ -94,7 +97,9 @@ def of_kind(*kinds: Kind) -> tuple[Field, ...]:
 
 
 def states_the_same(entry: Entry, record: Record) -> bool:
-    """Whether an entry and a record have the same hashes and the same in every field but `value`, which only a scheme can compare."""
+    """Whether an entry and a record have the same hashes and the same in every field but `value`, which only a scheme
+    can compare.
+    """
     return _stated_by_entry(entry) == _stated_by_record(record) and set(entry.hashes) == set(record.hashes)
 
 

@@ -101,7 +101,8 @@ class TLP(StrEnum):
 class Unclassified(StrEnum):
     """What an item without a classification becomes when its source's format carries classifications.
 
-    QUARANTINED waits for a person. LISTED is active and undecided: being listed is all that is known, which is no claim of harm.
+    QUARANTINED waits for a person. LISTED is active and undecided: being listed is all that is known, which is no claim
+    of harm.
     """
 
     QUARANTINED = "QUARANTINED"
@@ -109,7 +110,10 @@ class Unclassified(StrEnum):
 
 
 class WithdrawalReason(StrEnum):
-    """Why somebody withdrew an entry by hand. REQUESTED_BY_PERSON_SHOWN is told to the contributor and the hub's operators only."""
+    """Why somebody withdrew an entry by hand.
+
+    REQUESTED_BY_PERSON_SHOWN is told to the contributor and the hub's operators only.
+    """
 
     FALSE_POSITIVE = "FALSE_POSITIVE"
     NOT_ILLEGAL_HERE = "NOT_ILLEGAL_HERE"
@@ -178,7 +182,10 @@ class ReviewKind(StrEnum):
 
 
 class ChangeKind(StrEnum):
-    """UPSERT: the entries match from this revision on, or what is said of them changed. WITHDRAW: they no longer match."""
+    """UPSERT: the entries match from this revision on, or what is said of them changed.
+
+    WITHDRAW: they no longer match.
+    """
 
     UPSERT = "UPSERT"
     WITHDRAW = "WITHDRAW"
@@ -208,8 +215,9 @@ class Contributor(msgspec.Struct, frozen=True, kw_only=True):
     """An organisation that states something.
 
     `takes_from` names the contributors whose material it passes on: two entries count as independent only when neither
-    contributor takes from the other, directly or through others, and they share no common source. Once retired its tokens do not
-    work; what it stated stands. `objections_accepted_revision`: its objections beyond the daily number weigh up to this revision.
+    contributor takes from the other, directly or through others, and they share no common source. Once retired its
+    tokens do not work; what it stated stands. `objections_accepted_revision`: its objections beyond the daily number
+    weigh up to this revision.
     """
 
     id: str
@@ -255,13 +263,15 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Marking(msgspec.Struct, frozen=True, kw_only=True):
-    """Handling terms of a hash set. `hashhub.hub.access` enforces them at every way out; docs/terms.md tells what each does.
+    """Handling terms of a hash set. `hashhub.hub.access` enforces them at every way out; docs/terms.md tells what each
+    does.
 
-    `recipients`: `contributors/ID`, `groups/ID` or `tokens/ID`, the only ones that may see the entries; empty: everyone whom the TLP
-    allows. `permitted_purposes`: a caller must have stated one of these; empty means any. `disclose_existence`: a caller that may not see
-    an entry is told that something is known (verdict REVIEW) without by whom; otherwise it learns nothing. `bulk`: digests may leave in
-    lists, feeds, mirrors and exports, and not only in answers to queries. `expire_time`: from then on only the contributor and the
-    hub's operators and auditors see the entries.
+    `recipients`: `contributors/ID`, `groups/ID` or `tokens/ID`, the only ones that may see the entries; empty: everyone
+    whom the TLP allows. `permitted_purposes`: a caller must have stated one of these; empty means any.
+    `disclose_existence`: a caller that may not see an entry is told that something is known (verdict REVIEW) without by
+    whom; otherwise it learns nothing. `bulk`: digests may leave in lists, feeds, mirrors and exports, and not only in
+    answers to queries. `expire_time`: from then on only the contributor and the hub's operators and auditors see the
+    entries.
     """
 
     tlp: TLP = TLP.AMBER
@@ -292,9 +302,9 @@ class HashSet(msgspec.Struct, frozen=True, kw_only=True):
     """A named collection of one contributor under one set of terms.
 
     `scheme` is `id@version` from the registry, or empty when the set's items carry no classification. `review_depth` is how many
-    qualified people looked at each item before it was listed; 0 means not stated. `unclassified`: see there; LISTED needs an operator.
-    `accepted_revision`: what the set says against harm (a benign set's entries, harmless verdicts beyond the daily number) weighs
-    as far as an operator accepted it, which is up to this revision; 0: not at all.
+    qualified people looked at each item before it was listed; 0 means not stated. `unclassified`: see there; LISTED
+    needs an operator. `accepted_revision`: what the set says against harm (a benign set's entries, harmless verdicts
+    beyond the daily number) weighs as far as an operator accepted it, which is up to this revision; 0: not at all.
     """
 
     contributor: str
@@ -375,10 +385,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One media item as stated by one contributor in one hash set.
 
     `external_id` is the contributor's own stable id, empty when the source has none. `quality` is the PDQ quality (0 to 100).
-    `reasons` (hygiene reason codes) says why it is QUARANTINED, why it was WITHDRAWN, or what keeps an ACTIVE one from its full weight:
-    UNCLASSIFIED (undecided, being listed is all that is known), AWAITS_ACCEPTANCE (a harmless verdict beyond the daily number),
-    WITHDRAWAL_PENDING. `predecessors` and `successors`: names of the entries that it replaced, and that replaced it; filled in where one
-    entry is read, not in lists. At `expire_time` it is withdrawn.
+    `reasons` (hygiene reason codes) says why it is QUARANTINED, why it was WITHDRAWN, or what keeps an ACTIVE one from
+    its full weight: UNCLASSIFIED (undecided, being listed is all that is known), AWAITS_ACCEPTANCE (a harmless verdict
+    beyond the daily number), WITHDRAWAL_PENDING. `predecessors` and `successors`: names of the entries that it
+    replaced, and that replaced it; filled in where one entry is read, not in lists. At `expire_time` it is withdrawn.
     """
 
     id: int
@@ -432,9 +442,9 @@ class RecordReview(msgspec.Struct, frozen=True, array_like=True):
 class Record(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """One item as a connector read it, before acceptance.
 
-    `value` is the raw classification; `region` and `scheme` are what the file itself says of the scheme's region (VICS `US`) and of the
-    scheme (`vic-us`, `vic-us@2`), empty when it does not. `member` is who inside the source stated it (NCMEC member). `faults` are
-    hashes that could not be parsed.
+    `value` is the raw classification; `region` and `scheme` are what the file itself says of the scheme's region (VICS
+    `US`) and of the scheme (`vic-us`, `vic-us@2`), empty when it does not. `member` is who inside the source stated it
+    (NCMEC member). `faults` are hashes that could not be parsed.
     """
 
     position: str
@@ -478,8 +488,9 @@ class Finding(msgspec.Struct, frozen=True, array_like=True):
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """How many items an import had, and what became of them.
 
-    Conservation: `items` is the sum of accepted, quarantined, rejected, duplicate, unchanged, withdrawn and stays_withdrawn. `superseded` and
-    `absent` count entries of earlier imports that this one withdrew (newer statement; absent from a replacing list).
+    Conservation: `items` is the sum of accepted, quarantined, rejected, duplicate, unchanged, withdrawn and
+    stays_withdrawn. `superseded` and `absent` count entries of earlier imports that this one withdrew (newer statement;
+    absent from a replacing list).
     """
 
     items: int = 0
@@ -498,8 +509,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 class Import(msgspec.Struct, frozen=True, kw_only=True):
     """One act of ingestion. `batch_count` is how many batches are stored; the next one has this index.
 
-    `has_classifications`: whether the source's format carries classifications, so that an item without one says nothing; None: the
-    contributor did not say. `actor` is the token that opened it.
+    `has_classifications`: whether the source's format carries classifications, so that an item without one says
+    nothing; None: the contributor did not say. `actor` is the token that opened it.
     """
 
     id: str
@@ -522,9 +533,9 @@ class Import(msgspec.Struct, frozen=True, kw_only=True):
 class Review(msgspec.Struct, frozen=True, kw_only=True):
     """An append-only statement by `author` about an entry. No caller supplies the author, the actor or the role.
 
-    `author` is a contributor, or `CONTRIBUTOR/MEMBER` for whom that contributor's source names. `actor` is the token that wrote it, `role`
-    that token's. A SET_ASIDE review is about the review `sets_aside` of the same entry. `awaits_acceptance`: it is beyond the daily number
-    and weighs once the operator has accepted it.
+    `author` is a contributor, or `CONTRIBUTOR/MEMBER` for whom that contributor's source names. `actor` is the token
+    that wrote it, `role` that token's. A SET_ASIDE review is about the review `sets_aside` of the same entry.
+    `awaits_acceptance`: it is beyond the daily number and weighs once the operator has accepted it.
     """
 
     id: int
@@ -543,9 +554,9 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who calls: a token of one contributor.
 
-    `purposes`: for which it may see entries. `acts_for_others`: it answers for clients of its contributor, which some terms exclude.
-    `may_mirror`: it reads the change feed. `last_use_time` is true to a minute. `by_old_secret`: it was let in by a secret that another one
-    has taken the place of; not kept, and not sent.
+    `purposes`: for which it may see entries. `acts_for_others`: it answers for clients of its contributor, which some
+    terms exclude. `may_mirror`: it reads the change feed. `last_use_time` is true to a minute. `by_old_secret`: it was
+    let in by a secret that another one has taken the place of; not kept, and not sent.
     """
 
     name: str
@@ -609,10 +620,12 @@ SYSTEM: Final = Actor("system", "", Role.OPERATOR)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One visible write. `facts` are names and codes; `details`, erasable, everything that may name a person or hold a digest.
+    """One visible write. `facts` are names and codes; `details`, erasable, everything that may name a person or hold a
+    digest.
 
-    `subject` is a resource as commands write it with its collection: `entries/nl/known/7`, `hash-sets/nl/known`, `tokens/alice`.
-    `reason` is a code, such as a WithdrawalReason. `details` is None once redacted. `digest` is the chain's head after this event.
+    `subject` is a resource as commands write it with its collection: `entries/nl/known/7`, `hash-sets/nl/known`,
+    `tokens/alice`. `reason` is a code, such as a WithdrawalReason. `details` is None once redacted. `digest` is the
+    chain's head after this event.
     """
 
     revision: int
@@ -627,7 +640,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RevertedEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one event in a revert: what is done, in a sentence, or why nothing is; how many entries that changes."""
+    """What became of one event in a revert: what is done, in a sentence, or why nothing is; how many entries that
+    changes.
+    """
 
     event: Event
     outcome: str
@@ -698,8 +713,9 @@ class MediaResult(msgspec.Struct, frozen=True, kw_only=True):
 class ChangedEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the change feed, as what it means to its reader.
 
-    UPSERT: `entry` as it is now, with its reviews, or take over `hash_set` or `contributor`. WITHDRAW: drop the entry called `entry_name`; or,
-    with `hash_set_name` instead, all entries of that hash set, which the reader may not see any more.
+    UPSERT: `entry` as it is now, with its reviews, or take over `hash_set` or `contributor`. WITHDRAW: drop the entry
+    called `entry_name`; or, with `hash_set_name` instead, all entries of that hash set, which the reader may not see
+    any more.
     """
 
     revision: int
@@ -713,7 +729,8 @@ class ChangedEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of the feed. `position`: where to go on, opaque. `is_complete`: the reader now has everything up to `revision`.
+    """A stretch of the feed. `position`: where to go on, opaque. `is_complete`: the reader now has everything up to
+    `revision`.
 
     `head`: the history's last revision and the chain's head there.
     """

@@ -258,8 +258,9 @@ def _record(position: str, media: object, region: str) -> Record | Reject:
 def _scheme(region: str) -> str:
     """Return what the categories of a context's region are of, or nothing where the context does not name a region.
 
-    Each region has a table of its own. That of the United Kingdom are CAID's numbers, which are neither the levels of uk-sap nor the letters
-    of uk-sentencing. Data models 1.1 to 1.3 name no region: Project VIC's lists of both its tables, CAID's and NIST's came in them.
+    Each region has a table of its own. That of the United Kingdom are CAID's numbers, which are neither the levels of
+    uk-sap nor the letters of uk-sentencing. Data models 1.1 to 1.3 name no region: Project VIC's lists of both its
+    tables, CAID's and NIST's came in them.
     """
     name = region.casefold()
     if name in _NO_REGION:

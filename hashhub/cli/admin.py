@@ -135,7 +135,8 @@ def update_token(
 def rotate_token(session: Session, *, name: str, grace: timedelta, out: str | None) -> None:
     """Give a token a new secret and print it. The old one works on for a while.
 
-    Operators rotate any token; every token can rotate itself. A secret that was still working on from an earlier rotation ends at once.
+    Operators rotate any token; every token can rotate itself. A secret that was still working on from an earlier
+    rotation ends at once.
     """
     _show_secret(session, name, out, lambda hub: hub.rotate_token(name, grace))
 
@@ -145,7 +146,8 @@ def rotate_token(session: Session, *, name: str, grace: timedelta, out: str | No
 def delete_token(session: Session, *, name: str) -> None:
     """Delete a token: it stops working within a second, and its name is never used again.
 
-    One that terms name cannot be deleted; `token rotate NAME --grace 0` and `token update NAME --expires now` stop it as soon.
+    One that terms name cannot be deleted; `token rotate NAME --grace 0` and `token update NAME --expires now` stop it
+    as soon.
     """
     with session.connect() as hub:
         hub.delete_token(name)

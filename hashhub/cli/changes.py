@@ -1,4 +1,6 @@
-"""`hashhub changes`: what a token may hold, and every change of it. `hashhub mirror`: a local copy that is kept up to date."""
+"""`hashhub changes`: what a token may hold, and every change of it. `hashhub mirror`: a local copy that is kept up to
+date.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 def changes(session: Session, *, follow: bool, position: str, from_now: bool) -> None:
     """List what this token may hold, and every change of it.
 
-    UPSERT lines are to be taken over, WITHDRAW lines to be dropped; each entry comes as it is now. At the end stands the position to go on
-    from. The token must have been made with --may-mirror.
+    UPSERT lines are to be taken over, WITHDRAW lines to be dropped; each entry comes as it is now. At the end stands
+    the position to go on from. The token must have been made with --may-mirror.
     """
     if position and from_now:
         raise InvalidArgument.field("from-now", "cannot be given together with --position", "CONTRADICTION")
@@ -72,8 +74,8 @@ def _show(session: Session, change: ChangedEntry) -> None:
 def mirror(session: Session, *, directory: Path, follow: bool, start_over: bool) -> None:
     """Keep a local copy of what this token may hold, as a SQLite database in DIRECTORY.
 
-    It goes on where the last run ended, wherever that was. docs/mirror.md describes its tables. The token must have been made with
-    --may-mirror.
+    It goes on where the last run ended, wherever that was. docs/mirror.md describes its tables. The token must have
+    been made with --may-mirror.
     """
     with session.connect() as hub, hub.mirror(directory) as copy:
         if start_over:
@@ -100,7 +102,7 @@ def _tell(session: Session, state: MirrorState) -> None:
         return
     if state.has_started_over:
         note("the copy was started from nothing: what the hub did not give again was dropped")
-    say(f"complete at revision {state.revision}: {state.entries} entries in {state.hash_sets} hash sets")
+    say(f"complete at revision {state.revision}; entries: {state.entries}, hash sets: {state.hash_sets}")
 
 
 COMMANDS: Final = (changes, mirror)

@@ -285,7 +285,11 @@ def _marking_options(function: Any) -> Any:
 @click.argument("name", metavar="CONTRIBUTOR/SET")
 @click.option("--scheme", default="", metavar="ID[@VERSION]", help="Classification scheme; see `hashhub schemes list`.")
 @click.option(
-    "--purpose", type=choice(Purpose), default="csam", show_default=True, help="What being in the set states."
+    "--purpose",
+    type=choice(Purpose),
+    default="csam",
+    show_default=True,
+    help="What being in the set states; without this option it is csam, and every entry without a class claims that.",
 )
 @click.option("--display-name", default="", metavar="TEXT", help="The name that people read.")
 @click.option(
@@ -366,7 +370,8 @@ def update_hash_set(
 @_revision_option
 @_comment_option
 def accept_hash_set(session: Session, *, name: str, revision: int | None, comment: str) -> None:
-    """Let what a hash set says against harm weigh: what it lists as benign, and harmless verdicts. Needs an operator's token.
+    """Let what a hash set says against harm weigh: what it lists as benign, and harmless verdicts. Needs an operator's
+    token.
 
     Entries that come later wait for the next acceptance.
     """

@@ -48,13 +48,13 @@ def list_entries(
     --reason WITHDRAWAL_PENDING shows those whose withdrawal waits for a second person.
     """
     with session.connect() as hub:
-        found: Iterable[Entry] = hub.list_entries(hash_set, [chosen(EntryState, s) for s in states])
+        entries: Iterable[Entry] = hub.list_entries(hash_set, [chosen(EntryState, s) for s in states])
         if reasons:
             wanted = {reason.upper().replace("-", "_") for reason in reasons}
-            found = (e for e in found if not wanted.isdisjoint(e.reasons))
-        found = islice(found, limit)
+            entries = (e for e in entries if not wanted.isdisjoint(e.reasons))
+        entries = islice(entries, limit)
         if session.json:
-            for e in found:
+            for e in entries:
                 print_json(plain(e))
             return
         table(
@@ -68,7 +68,7 @@ def list_entries(
                     ", ".join(e.reasons),
                     e.provenance.position,
                 )
-                for e in found
+                for e in entries
             ],
         )
 
@@ -83,11 +83,19 @@ def withdraw_entry(session: Session, *, name: str, reason: str, comment: str, va
 
     It stops matching everywhere within a second; its history stays, and lists that still have it do not bring it back. More than 1,000
     entries of a hash set in a day, or more than 5 % of it, need a second person: until an operator, or another token of the
-    contributor, withdraws them too, they match. Doing it twice is a success.
+    contributor, withdraws them too, they match. Requests of the person shown need none; they withdraw the contributor's other entries of
+    the same item as well. Doing it twice is a success.
     """
+    why = chosen(WithdrawalReason, reason)
+    also = ""
     with session.connect() as hub:
-        done = hub.withdraw_entry(name, chosen(WithdrawalReason, reason), comment, validate_only=validate_only)
+        done = hub.withdraw_entry(name, why, comment, validate_only=validate_only)
+        if why is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN and not validate_only:
+            event = next(hub.list_events(name, limit=1), None)
+            also = str(event.facts.get("also", "")) if event is not None else ""
     _show(session, done)
+    if also:
+        note(f"Withdrawn with it, being the same item: {clean(also)}")
     if done.withdrawal is not None and done.withdrawal.pending:
         note(
             f"{clean(done.name)} STILL MATCHES: so many withdrawals in a day need a second person. It is withdrawn once an operator, or "
@@ -119,8 +127,9 @@ def restore_entry(
 ) -> None:
     """Take a withdrawal back: of one entry, or of all that a token withdrew.
 
-    The entry is what it was before, and lists may state its item again. What an operator withdrew, or the person shown asked for,
-    only an operator restores. With --actor and --since it says first what it would do, and asks. Doing it twice is a success.
+    The entry is what it was before, and lists may state its item again. What an operator withdrew, or the person shown
+    asked for, only an operator restores. With --actor and --since it says first what it would do, and asks. Doing it
+    twice is a success.
     """
     if bool(name) == bool(actor):
         raise click.UsageError("name either an entry, or a token with --actor and --since")
@@ -138,8 +147,8 @@ def restore_entry(
 def erase_entry(session: Session, *, name: str, yes: bool, validate_only: bool) -> None:
     """Erase everything that an entry says about its item, for ever.
 
-    Digests, external id and all texts go, from the database and from mirrors. The name stays, withdrawn, and a keyed trace that
-    keeps the contributor's lists from bringing the item back. Needs an operator's token.
+    Digests, external id and all texts go, from the database and from mirrors. The name stays, withdrawn, and a keyed
+    trace that keeps the contributor's lists from bringing the item back. Needs an operator's token.
     """
     if not (yes or validate_only):
         click.confirm(f"Erase what {clean(name)} says about its item? This cannot be undone.", abort=True, err=True)

@@ -1,4 +1,6 @@
-"""`hashhub history`, `hashhub revert` and `hashhub doctor`: what was done, by whom and why; undoing it; whether the record is whole."""
+"""`hashhub history`, `hashhub revert` and `hashhub doctor`: what was done, by whom and why; undoing it; whether the
+record is whole.
+"""
 
 from __future__ import annotations
 
@@ -89,8 +91,8 @@ def history() -> None:
 def list_events(session: Session, *, name: str, actor: str, since: datetime | None, limit: int | None) -> None:
     """List events, the newest first.
 
-    NAME: a CONTRIBUTOR, CONTRIBUTOR/SET, CONTRIBUTOR/SET/ENTRY, tokens/TOKEN or groups/GROUP; what is in it counts, too. Contributors
-    read what concerns them, and what happened to entries that they may see.
+    NAME: a CONTRIBUTOR, CONTRIBUTOR/SET, CONTRIBUTOR/SET/ENTRY, tokens/TOKEN or groups/GROUP; what is in it counts,
+    too. Contributors read what concerns them, and what happened to entries that they may see.
     """
     with session.connect() as hub:
         show_events(session, hub, name, list(hub.list_events(name, actor=actor, since=since, limit=limit)))
@@ -125,8 +127,9 @@ def redact_event(session: Session, *, revision: int, yes: bool) -> None:
 def revert(session: Session, *, actor: str, since: datetime, comment: str, yes: bool, validate_only: bool) -> None:
     """Undo what a token did: an insider's, or a stolen one's.
 
-    The newest first, as far as nobody else has changed it since; what is left as it is is told, with why. It says first what it would
-    do, and asks. Let the token expire before, or it goes on. Running it again goes on where it was cut off. Needs an operator's token.
+    The newest first, as far as nobody else has changed it since. It says first what it would do, and what it leaves and
+    why, and asks. Let the token expire before, or it goes on. A run that was cut off goes on when it is run again. Needs an
+    operator's token.
     """
     undo(session, actor, since, comment, withdrawals_only=False, yes=yes, validate_only=validate_only)
 
@@ -149,8 +152,9 @@ def doctor(
 ) -> None:
     """Check that the history is whole, on the hub's own machine.
 
-    A head is what `hashhub history`, feed pages and the log tell: the last revision and the SHA-256 that the chain had there. Whoever kept
-    one can tell whether the history was rewritten since. No hub has to run, and a running one is not disturbed.
+    A head is what `hashhub history`, feed pages and the log tell: the last revision and the SHA-256 that the chain had
+    there. Whoever kept one can tell whether the history was rewritten since. No hub has to run, and a running one is
+    not disturbed.
     """
     settings = config.load(Path(config_file) if config_file else None, os.environ, **options)
     if mend and not comment.strip():

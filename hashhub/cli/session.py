@@ -171,7 +171,9 @@ def span(text: str) -> timedelta:
 
 
 def moment(text: str) -> datetime:
-    """Return the time that an option states: `2027-01-31` (UTC), `2027-01-31T12:00:00Z`, from now on (`30d`), `now`, or `never` (NEVER)."""
+    """Return the time that an option states: `2027-01-31` (UTC), `2027-01-31T12:00:00Z`, from now on (`30d`), `now`, or
+    `never` (NEVER).
+    """
     if text == "never":
         return NEVER
     try:
@@ -190,7 +192,9 @@ def unless_never(time: datetime) -> datetime | None:
 
 
 def choice(kind: type[StrEnum], *, but: StrEnum | None = None) -> click.Choice[str]:
-    """Return the values of an enumeration, all but one, as an option writes them: `LAW_ENFORCEMENT` as `law-enforcement`."""
+    """Return the values of an enumeration, all but one, as an option writes them: `LAW_ENFORCEMENT` as
+    `law-enforcement`.
+    """
     return click.Choice([spelled(v) for v in kind if v is not but], case_sensitive=False)
 
 

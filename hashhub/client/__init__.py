@@ -252,7 +252,10 @@ class Client:
         remove_members: Iterable[str] = (),
         validate_only: bool = False,
     ) -> Group:
-        """Set the named fields of a group to the values that `group` has, then add and remove members. Role: operator."""
+        """Set the named fields of a group to the values that `group` has, then add and remove members.
+
+        Role: operator.
+        """
         request = v1.UpdateGroupRequest(
             # Without a mask what is set would be taken over.
             group=wire.group_to_pb(group if fields else Group(id=group.id)),
@@ -398,10 +401,11 @@ class Client:
     def withdraw_entry(
         self, name: str, reason: WithdrawalReason, comment: str = "", *, validate_only: bool = False
     ) -> Entry:
-        """Withdraw `CONTRIBUTOR/SET/ENTRY`: it stops matching, its history stays, and no list brings it back. Doing it twice is a success.
+        """Withdraw `CONTRIBUTOR/SET/ENTRY`: it stops matching, its history stays, and no list brings it back. Doing it
+        twice is a success.
 
-        OTHER needs a comment. Beyond the daily number it is only asked for (`withdrawal.pending`): the entry matches until an operator, or
-        another token of the contributor, withdraws it too.
+        OTHER needs a comment. Beyond the daily number it is only asked for (`withdrawal.pending`): the entry matches
+        until an operator, or another token of the contributor, withdraws it too.
         """
         request = v1.WithdrawEntryRequest(
             name=_entry(name),
@@ -517,11 +521,13 @@ class Client:
             yield from map(wire.review_from_pb, page.reviews)
 
     def list_changes(self, position: str = "", *, from_now: bool = False) -> Iterator[FeedPage]:
-        """Yield the pages of the change feed behind a position, up to the first that is complete. Needs a token that may mirror.
+        """Yield the pages of the change feed behind a position, up to the first that is complete. Needs a token that
+        may mirror.
 
-        Go on later from the last page's `position`; keep it together with what was applied. Empty: everything that the token may
-        hold, as it is now; with `from_now` no entry of that, only what changes from now on. Raises FailedPrecondition (POSITION_UNKNOWN)
-        when the hub's database was restored from an older backup: start again from nothing.
+        Go on later from the last page's `position`; keep it together with what was applied. Empty: everything that the
+        token may hold, as it is now; with `from_now` no entry of that, only what changes from now on. Raises
+        FailedPrecondition (POSITION_UNKNOWN) when the hub's database was restored from an older backup: start again
+        from nothing.
         """
         request = v1.ListChangesRequest(position=_position(position), page_size=_PAGE, from_now=from_now)
         while True:
@@ -534,8 +540,8 @@ class Client:
     def follow_changes(self, position: str = "", *, from_now: bool = False) -> Iterator[FeedPage]:
         """Yield the pages of the change feed behind a position, and then those to come; an empty one is a sign of life.
 
-        Position and errors as in `list_changes`; also raises Unavailable when the hub goes away, and Unauthenticated or PermissionDenied
-        once the token does not allow it any more.
+        Position and errors as in `list_changes`; also raises Unavailable when the hub goes away, and Unauthenticated or
+        PermissionDenied once the token does not allow it any more.
         """
         request = v1.FollowChangesRequest(position=_position(position), from_now=from_now)
         for answer in self._transport.stream("ChangeService/FollowChanges", request, v1.FollowChangesResponse):
@@ -550,7 +556,8 @@ class Client:
     def list_events(
         self, name: str = "", *, actor: str = "", since: datetime | None = None, limit: int | None = None
     ) -> Iterator[Event]:
-        """Yield events, the newest first: about `CONTRIBUTOR`, `CONTRIBUTOR/SET`, `CONTRIBUTOR/SET/ENTRY`, `tokens/TOKEN`, `groups/GROUP`.
+        """Yield events, the newest first: about `CONTRIBUTOR`, `CONTRIBUTOR/SET`, `CONTRIBUTOR/SET/ENTRY`,
+        `tokens/TOKEN`, `groups/GROUP`.
 
         `actor`: only what this token wrote. The facts of an event are text.
         """
@@ -574,7 +581,8 @@ class Client:
         withdrawals_only: bool = False,
         validate_only: bool = False,
     ) -> list[RevertedEvent]:
-        """Undo what a token wrote since a time, as far as nobody has changed it since; return what became of each event. Role: operator.
+        """Undo what a token wrote since a time, as far as nobody has changed it since; return what became of each
+        event. Role: operator.
 
         Run it again if it was cut off: it goes on where it was. `validate_only` tells what would become of each.
         """

@@ -1,10 +1,12 @@
-"""A local copy of what a token may hold, in SQLite, kept up to date through the change feed. docs/mirror.md documents its tables.
+"""A local copy of what a token may hold, in SQLite, kept up to date through the change feed. docs/mirror.md documents
+its tables.
 
     hub ──ListChanges, FollowChanges──> page ──one transaction──> mirror.db: the page's lines, and the position behind them
 
-The position moves in the transaction that applies the lines, so a copy that is killed anywhere goes on exactly where it was. When the hub does
-not know the position any more (its database was restored from a backup), the copy starts from nothing under a new generation, and drops what
-still belongs to the old one once the hub says that it is complete: at no moment is it empty.
+The position moves in the transaction that applies the lines, so a copy that is killed anywhere goes on exactly where it
+was. When the hub does not know the position any more (its database was restored from a backup), the copy starts from
+nothing under a new generation, and drops what still belongs to the old one once the hub says that it is complete: at no
+moment is it empty.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ _HASH_SET_COLUMNS: Final = (
 
 OnPage = Callable[[int, bool], None]
 """Is told, after each page, how many lines were applied so far and whether the copy is complete."""
-# Made once the copy is complete for the first time: in random order, row by row, it would take as long as all the rest of a million entries.
+# Made once the copy is complete for the first time: in random order, row by row, it would take as long as all the rest
+# of a million entries.
 _DIGEST_INDEX: Final = "CREATE INDEX IF NOT EXISTS hash_digest ON hash (digest, algorithm)"
 
 Answer = v1.ListChangesResponse | v1.FollowChangesResponse
@@ -165,9 +168,10 @@ CREATE TABLE review (
 class MirrorState(msgspec.Struct, frozen=True, kw_only=True):
     """How current a copy is.
 
-    `is_complete`: it holds exactly what its token may hold at `revision`. `complete_revision` and `complete_time`: when that was true last.
-    `answer_time`: when the hub answered last; a copy that has heard nothing for long is stale, whatever else it says. `has_started_over`:
-    the hub's database was restored, and the copy is being, or was just, brought in line with it. `lines`: how many changes this run applied.
+    `is_complete`: it holds exactly what its token may hold at `revision`. `complete_revision` and `complete_time`: when
+    that was true last. `answer_time`: when the hub answered last; a copy that has heard nothing for long is stale,
+    whatever else it says. `has_started_over`: the hub's database was restored, and the copy is being, or was just,
+    brought in line with it. `lines`: how many changes this run applied.
     """
 
     revision: int
@@ -183,12 +187,16 @@ class MirrorState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mirror:
-    """A copy in a directory of its own. Several processes may read its file; of two that write, the slower one is refused."""
+    """A copy in a directory of its own.
+
+    Several processes may read its file; of two that write, the slower one is refused.
+    """
 
     def __init__(self, directory: Path, transport: Transport) -> None:
         """Open the copy, or make an empty one: the directory and the file are for their owner only.
 
-        Raises InvalidArgument for a directory that others can read and that holds other files, or for a copy of another version.
+        Raises InvalidArgument for a directory that others can read and that holds other files, or for a copy of another
+        version.
         """
         path = _prepare(directory)
         self._transport = transport
@@ -252,7 +260,8 @@ class Mirror:
     def follow(self, on_page: OnPage | None = None) -> NoReturn:
         """Bring the copy up to date and keep it so, through restarts of the hub.
 
-        It ends by an exception only: HashHubError, once the token does not allow it any more or the copy cannot be written.
+        It ends by an exception only: HashHubError, once the token does not allow it any more or the copy cannot be
+        written.
         """
         pause = _FIRST_PAUSE
         while True:
@@ -316,7 +325,10 @@ class Mirror:
         self._started_over = True
 
     def _apply(self, answer: Answer, on_page: OnPage | None) -> None:
-        """Take in the lines behind the position, and move it on. Raises Conflict when another process has moved it meanwhile."""
+        """Take in the lines behind the position, and move it on.
+
+        Raises Conflict when another process has moved it meanwhile.
+        """
         at = _text(now())
         head_revision, _, digest = answer.head.partition(":")
         keeps_head = answer.complete and digest and time.monotonic() - self._head_kept >= _HEAD_SECONDS

@@ -2,9 +2,12 @@
 
     access      roles, ownership, handling terms, tokens        contribute  imports: open, add, commit (the contribute path)
     resources   contributors, groups and hash sets              intake      what becomes of every item of an import
-    entries     withdraw, restore, quarantine, erase            match       verdicts (the match path)
-    reviews     what others say about entries                   history     what was done, by whom; undoing it
-    exchange    the change feed                                 follow      keeps the matcher at the store's revision
+    entries     withdraw, restore, quarantine, erase            holds       what no list brings back
+    reviews     what others say about entries                   doubts      harmless verdicts against others' entries
+    match       verdicts (the match path)                       lookup      hits among what the caller may see
+    exchange    the change feed                                 history     what was done, by whom; revert undoes it
+    follow      keeps the matcher at the store's revision       withdrawal_log, examine   the record outside the database
+    housekeeping   expiry, the daily head, erased digests
 
 Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and tests call it
 alike.
@@ -75,8 +78,8 @@ class Hub:
 
         A publisher verifies the history first, and withdraws again what a restored backup brought back.
 
-        Raises Unavailable when the database is away, DataLoss when it is damaged or its history was changed outside hashhub,
-        InvalidArgument for bad settings.
+        Raises Unavailable when the database is away, DataLoss when it is damaged or its history was changed outside
+        hashhub, InvalidArgument for bad settings.
         """
         data = Path(config.data)
         try:
@@ -113,7 +116,9 @@ class Hub:
         return hub
 
     def _check_the_past(self) -> None:
-        """Refuse to start on a history that was tampered with, and withdraw again what a restored backup has brought back."""
+        """Refuse to start on a history that was tampered with, and withdraw again what a restored backup has brought
+        back.
+        """
         self._store.verify_history(self._store.database_id)
         self._withdrawal_log.reapply()
         self._withdrawal_log.follow()
@@ -151,6 +156,11 @@ class Hub:
             f"{t.algorithm} digest {t.prefix}… was near {t.hits} different queries of {t.queries} from {t.caller}: "
             "withdraw or quarantine its entries"
             for t in matcher.tripped
+        ]
+        warnings += [
+            f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second person agrees: see "
+            f"`hashhub history contributors/{contributor} --since 24h`, and ask it"
+            for contributor, n in sorted(self._store.wishes_today().items())
         ]
         lines = []
         for a in ALGORITHMS.values():

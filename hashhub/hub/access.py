@@ -7,8 +7,9 @@ Roles (also enforced per call by the server's interceptor):
     OPERATOR      everything
     AUDITOR       reads everything, writes nothing
 
-Terms: `permits` is the one function that decides what a caller may see at which way out; docs/terms.md tells its table in words.
-`sight` gives its answers for all hash sets at once, so that what is asked for every entry of an answer costs a look into a set.
+Terms: `permits` is the one function that decides what a caller may see at which way out; docs/terms.md tells its table
+in words. `sight` gives its answers for all hash sets at once, so that what is asked for every entry of an answer costs
+a look into a set.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ _TOKEN_FIELDS: Final = ("acts_for_others", "description", "expire_time", "may_mi
 _USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
 _CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
 
-_OVERSEERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
+OVERSEERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 
 
 def allow(principal: Principal, *roles: Role) -> None:
@@ -90,6 +91,13 @@ def allow_reading(principal: Principal, contributor: str) -> None:
         )
 
 
+def reads_all_of(principal: Principal, contributor: str) -> bool:
+    """Whether no terms keep anything that this contributor stated from the principal: an operator, an auditor, or the
+    contributor itself.
+    """
+    return principal.role in OVERSEERS or bool(principal.contributor and principal.contributor == contributor)
+
+
 def actor(principal: Principal) -> Actor:
     """Return who is recorded with what the principal writes."""
     return Actor(principal.name, principal.contributor, principal.role)
@@ -109,18 +117,19 @@ def permits(
 ) -> bool:
     """Whether the hash set's terms let the principal have its entries by this way out at this time.
 
-    The contributor itself and the operators and auditors of this hub always may. For all others each of these must hold, and what
-    is not known refuses:
+    The contributor itself and the operators and auditors of this hub always may. For all others each of these must
+    hold, and what is not known refuses:
 
     (1) the terms have not expired;
     (2) the caller has stated one of the permitted purposes, if any are named;
-    (3) it is one of the recipients (contributor, member of a group, token), if any are named; TLP:RED without any admits nobody;
+    (3) it is one of the recipients (contributor, member of a group, token), if any are named; TLP:RED without any
+        admits nobody;
     (4) it does not act for others where the label is TLP:AMBER+STRICT;
     (5) the terms allow bulk, unless the entries only answer a query;
-    (6) what is to leave the hub may be passed on: CLEAR that names no recipients always; GREEN, AMBER, and CLEAR that names some, with
-        `redistribution`; AMBER+STRICT and RED never.
+    (6) what is to leave the hub may be passed on: CLEAR that names no recipients always; GREEN, AMBER, and CLEAR that
+        names some, with `redistribution`; AMBER+STRICT and RED never.
     """
-    if principal.role in _OVERSEERS or (principal.contributor and principal.contributor == hash_set.contributor):
+    if reads_all_of(principal, hash_set.contributor):
         return True
     marking = hash_set.marking
     if marking.expire_time is not None and marking.expire_time <= at:  # (1)
@@ -160,8 +169,8 @@ def _may_leave(marking: Marking) -> bool:
 class Sight(NamedTuple):
     """What a principal may see by one way out: names (CONTRIBUTOR/SET) of hash sets.
 
-    `disclosed`: hash sets that it may not see, but of which it may know that something is known. `until`: when some terms expire next,
-    in seconds since 1970.
+    `disclosed`: hash sets that it may not see, but of which it may know that something is known. `until`: when some
+    terms expire next, in seconds since 1970.
     """
 
     visible: frozenset[str]
@@ -207,7 +216,9 @@ def _look(principal: Principal, registry: Registry, way_out: WayOut, at: datetim
 
 
 def groups_named_by(contributor: str, registry: Registry) -> frozenset[str]:
-    """Return the ids of the groups that the terms of this contributor's hash sets name: it is told of what becomes of them."""
+    """Return the ids of the groups that the terms of this contributor's hash sets name: it is told of what becomes of
+    them.
+    """
     return frozenset(
         recipient.removeprefix("groups/")
         for hash_set in registry.hash_sets.values()
@@ -232,7 +243,8 @@ class Tokens:
         self._uses.close()
 
     def bootstrap(self) -> str | None:
-        """Create an operator's token and return its secret when none works: at the first start, or when all of them have ended.
+        """Create an operator's token and return its secret when none works: at the first start, or when all of them
+        have ended.
 
         Return None when there is one.
         """
@@ -256,8 +268,8 @@ class Tokens:
     def create(self, principal: Principal, token: Principal) -> tuple[Principal, str]:
         """Create a token and return it with its secret, which is not kept.
 
-        An operator's or auditor's token that names no contributor belongs to this hub's operators. Raises InvalidArgument when another one
-        names none; NotFound, FailedPrecondition (CONTRIBUTOR_RETIRED), AlreadyExists.
+        An operator's or auditor's token that names no contributor belongs to this hub's operators. Raises
+        InvalidArgument when another one names none; NotFound, FailedPrecondition (CONTRIBUTOR_RETIRED), AlreadyExists.
         """
         allow(principal, Role.OPERATOR)
         _check_name(token.name)
@@ -267,7 +279,7 @@ class Tokens:
             raise InvalidArgument.field("token.expire_time", "must be in the future", "OUT_OF_RANGE")
         contributor = token.contributor
         if not contributor:
-            if token.role not in _OVERSEERS:
+            if token.role not in OVERSEERS:
                 raise InvalidArgument.field(
                     "token.contributor",
                     f"a {token.role.lower()}'s token must name its contributor; "
@@ -303,10 +315,11 @@ class Tokens:
         return updated
 
     def rotate(self, principal: Principal, name: str, grace: timedelta | None = None) -> tuple[Principal, str]:
-        """Give a token another secret, and return both. The one before works for `grace`, by default a day; one before that no more.
+        """Give a token another secret, and return both. The one before works for `grace`, by default a day; one before
+        that no more.
 
-        Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument. Unauthenticated when the
-        caller itself uses an old secret: it would outlive its grace.
+        Raises PermissionDenied unless the caller is an operator or the token itself; NotFound, InvalidArgument.
+        Unauthenticated when the caller itself uses an old secret: it would outlive its grace.
         """
         if name != principal.name:
             allow(principal, Role.OPERATOR)
@@ -325,7 +338,10 @@ class Tokens:
         return token, secret
 
     def delete(self, principal: Principal, name: str) -> None:
-        """Delete a token. Raises NotFound; FailedPrecondition (NAMED_BY_TERMS); InvalidArgument for the caller's own."""
+        """Delete a token.
+
+        Raises NotFound; FailedPrecondition (NAMED_BY_TERMS); InvalidArgument for the caller's own.
+        """
         allow(principal, Role.OPERATOR)
         if name == principal.name:
             raise InvalidArgument.field(
@@ -335,7 +351,10 @@ class Tokens:
         self._forget()
 
     def authenticate(self, secret: str) -> Principal:
-        """Return who holds the secret. Raises Unauthenticated, with a reason that says whether it is unknown or has ended."""
+        """Return who holds the secret.
+
+        Raises Unauthenticated, with a reason that says whether it is unknown or has ended.
+        """
         if not secret:
             raise Unauthenticated(
                 "no token was sent; send `authorization: Bearer <token>` (the first operator's token is in the server's data directory)"
@@ -354,14 +373,14 @@ class Tokens:
         return token
 
     def _working(self, digest: bytes) -> Principal:
-        found = self._store.find_secret(digest)
-        if found is None:
+        secret = self._store.find_secret(digest)
+        if secret is None:
             raise Unauthenticated(
                 "the token is unknown or was deleted; ask the operator for a new one", reason=Reason.TOKEN_UNKNOWN
             )
-        token, at = found.token, now()
+        token, at = secret.token, now()
         said = {"token": token.name}  # whoever sends this holds its secret
-        if _is_over(found.expire_time, at):
+        if _is_over(secret.expire_time, at):
             raise Unauthenticated(
                 f"token {token.name} got a new secret, and this one's time is over; use the new one",
                 reason=Reason.SECRET_REPLACED,
@@ -380,7 +399,7 @@ class Tokens:
                 reason=Reason.TOKEN_RETIRED,
                 metadata=said,
             )
-        return token if found.expire_time is None else msgspec.structs.replace(token, by_old_secret=True)
+        return token if secret.expire_time is None else msgspec.structs.replace(token, by_old_secret=True)
 
     def _forget(self) -> None:
         with self._lock:
@@ -393,7 +412,9 @@ class Tokens:
 
 
 class _Uses:
-    """Writes when tokens were last used, once in a while and in the background: a call never waits for it, a crash loses the last while."""
+    """Writes when tokens were last used, once in a while and in the background: a call never waits for it, a crash
+    loses the last while.
+    """
 
     def __init__(self, store: Store, seconds: float) -> None:
         self._store = store

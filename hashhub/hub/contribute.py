@@ -57,10 +57,11 @@ if TYPE_CHECKING:
     from hashhub.store import Store
 
 DOUBTS_A_DAY: Final = 100
-"""How many harmless verdicts against others' entries weigh by themselves; those beyond wait for the operator's acceptance."""
+"""How many harmless verdicts against others' entries weigh by themselves; those beyond wait for the operator's
+acceptance.
+"""
 MAX_BATCH: Final = 10_000  # records in one call: bounds what one call can hold in memory
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
-_IMPORTS_READ: Final = 1_000  # of a hash set at a time
 # msgpack, not pickle: the batches come back from a database.
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Batch)
@@ -151,7 +152,8 @@ class Contribute:
 
         (1) Connector and client turned bytes into batches; (2) `open` and (3)-(4) `add` checked and staged them. Here:
         (5) resolve raw values in the hash set's scheme and decide what becomes of every item, within the source (duplicates,
-            conflicting categories, contradictory bindings) and against the hash set (unchanged, superseded, withdrawn before);
+            conflicting categories, contradictory bindings) and against the hash set (unchanged, superseded, withdrawn
+            before);
         (6) write entries and hashes in sorted pieces that nobody sees yet, while the matchers already take the digests in;
         (7) move the revision in one small transaction: all of it is visible, what it replaces is withdrawn;
         (8) return the counts; `findings` lists what became of each item that was not simply accepted.
@@ -263,15 +265,11 @@ class Contribute:
     def _held_items(self, import_: Import) -> HeldItems:
         """Return what lists of this hash set must not bring back."""
         holds = self._store.holds(import_.contributor, import_.hash_set)
-        first_commit = None
-        if any(h.origin is Origin.SOURCE for h in holds):
-            after = ""
-            while page := self._store.list_imports(import_.contributor, import_.hash_set, _IMPORTS_READ, after):
-                after = page[-1].id
-                for other in page:  # the newest first
-                    if other.source_digest == import_.source_digest and other.state is ImportState.COMMITTED:
-                        first_commit = other.revision
-        return HeldItems(holds, partial(trace_of, self._store.secret), first_commit=first_commit)
+        first_sent, commits = self._store.source_revisions(import_.contributor, import_.hash_set, import_.source_digest)
+        # What the source deletes by itself it may state again further on.
+        deletions = {h.revision for h in holds if h.origin is Origin.SOURCE}
+        newer = {revision for revision in deletions.difference(commits) if revision > first_sent}
+        return HeldItems(holds, partial(trace_of, self._store.secret), newer=newer)
 
     def _batches(self, import_id: str) -> Iterator[Batch]:
         for payload in self._store.batches(import_id):
@@ -292,8 +290,8 @@ class Contribute:
     ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int], Sequence[tuple[int, tuple[Hash, ...]]]]:
         """Write entries, hashes and findings in pieces.
 
-        Return the reviews that the source carries, by entry id; the pairs of entries about the same item, one id after the other; and ids
-        and hashes of the active entries that claim no harm.
+        Return the reviews that the source carries, by entry id; the pairs of entries about the same item, one id after
+        the other; and ids and hashes of the active entries that claim no harm.
         """
         harmless: list[tuple[int, tuple[Hash, ...]]] = []
         classifications: dict[tuple[str, str, str], int] = {}

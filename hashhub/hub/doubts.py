@@ -1,7 +1,8 @@
-"""Harmless verdicts against what others list: how many a contributor made within a day decides whether the next ones weigh.
+"""Harmless verdicts against what others list: how many a contributor made within a day decides whether the next ones
+weigh.
 
-Only entries that the contributor may see count: otherwise the remark on its own entries would tell it which items stand in lists that it
-may not see.
+Only entries that the contributor may see count: otherwise the remark on its own entries would tell it which items stand
+in lists that it may not see.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import numpy as np
 
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hub import access
-from hashhub.model import Entry, Principal, Purpose, Role
-from hashhub.trust.policy import COUNTABLE
+from hashhub.model import Principal, Purpose, Role
+from hashhub.trust.policy import excludes_harm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,9 +39,11 @@ class Doubts:
     def against_others(
         self, principal: Principal, contributor: str, harmless: Sequence[tuple[int, tuple[Hash, ...]]]
     ) -> Sequence[int]:
-        """Return, ascending, those of the entries (id, hashes), which claim no harm, about whose item another contributor's entry may claim it.
+        """Return, ascending, those of the entries (id, hashes), which claim no harm, about whose item another
+        contributor's entry may claim it.
 
-        About the item is what has one of the exact digests, or a perceptual one within the algorithm's default distance.
+        About the item is what has one of the exact digests, or a perceptual one within the algorithm's default
+        distance.
         """
         visible = self._visible_to(principal, contributor)
         by_algorithm: dict[str, dict[bytes, set[int]]] = {}
@@ -89,11 +92,9 @@ class Doubts:
                 continue
             if hash_set.contributor == contributor or hash_set.purpose in {Purpose.BENIGN, Purpose.TEST}:
                 continue
-            if hit.digest not in claimed and _may_claim_harm(self._store.read_entry(hit)):
+            if hit.digest in claimed:
+                continue
+            classification = self._store.read_entry(hit).classification
+            if classification is None or not excludes_harm(classification.dimensions):
                 claimed.add(hit.digest)
         return claimed
-
-
-def _may_claim_harm(entry: Entry) -> bool:
-    verdicts = entry.classification.dimensions.get("verdict", ()) if entry.classification else ()
-    return not verdicts or not COUNTABLE.isdisjoint(verdicts)

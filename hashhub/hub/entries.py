@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 WITHDRAWALS_A_DAY: Final = DailyLimit(entries=1000, share=0.05)
 """What a contributor's tokens may withdraw by hand from a hash set in a day before a second person must agree."""
 
-# Why an entry was withdrawn, as far as outsiders are told. The wish of the person shown is one of those that they are not told, and so
-# that its absence does not give it away, neither are all reasons that are no correction of the entry.
+# Why an entry was withdrawn, as far as outsiders are told. The wish of the person shown is one of those that they are
+# not told, and so that its absence does not give it away, neither are all reasons that are no correction of the entry.
 TOLD: Final = frozenset({WithdrawalReason.FALSE_POSITIVE, WithdrawalReason.NOT_ILLEGAL_HERE, WithdrawalReason.ERROR})
 
 
 def disclosed(principal: Principal, entry: Entry) -> Entry:
     """Return the entry as the principal may read it; every way out that shows an entry passes it through here.
 
-    Operators, auditors and the entry's contributor read everything. Others are not told that a withdrawal was asked for, nor by which
-    token one was made or in which words; and of the reasons only those that correct the entry.
+    Operators, auditors and the entry's contributor read everything. Others are not told that a withdrawal was asked
+    for, nor by which token one was made or in which words; and of the reasons only those that correct the entry.
     """
-    if principal.role in {Role.OPERATOR, Role.AUDITOR} or principal.contributor == entry.contributor:
+    if access.reads_all_of(principal, entry.contributor):
         return entry
     if entry.state is not EntryState.WITHDRAWN:
         if entry.withdrawal is None and Code.WITHDRAWAL_PENDING not in entry.reasons:
             return entry
-        kept = tuple(r for r in entry.reasons if r != Code.WITHDRAWAL_PENDING)
-        return msgspec.structs.replace(entry, reasons=kept, withdrawal=None)
+        reasons = tuple(r for r in entry.reasons if r != Code.WITHDRAWAL_PENDING)
+        return msgspec.structs.replace(entry, reasons=reasons, withdrawal=None)
     told = entry.withdrawal is not None and entry.withdrawal.reason in TOLD
     return msgspec.structs.replace(
         entry,
@@ -56,7 +56,6 @@ class Entries:
     """Single entries of a hash set."""
 
     def __init__(self, store: Store, follower: Follower) -> None:
-        """Keep the parts."""
         self._store = store
         self._follower = follower
 
@@ -95,10 +94,12 @@ class Entries:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Entry:
-        """Make an entry history: it stops matching before this returns, and no list brings it back. Doing it twice is a success.
+        """Make an entry history: it stops matching before this returns, and no list brings it back. Doing it twice is a
+        success.
 
         Beyond WITHDRAWALS_A_DAY it is only asked for: the entry matches, with the remark WITHDRAWAL_PENDING, until an operator or another
-        token of the contributor withdraws it too. A wish of the person shown is not limited. Raises NotFound; InvalidArgument for
+        token of the contributor withdraws it too. A wish of the person shown is not limited, and the contributor's other entries of the same
+        item, in all of its hash sets, are withdrawn with it; the event names them. Raises NotFound; InvalidArgument for
         OTHER without a comment; FailedPrecondition when a newer statement has taken the entry's place.
         """
         access.allow_writing(principal, contributor)
@@ -112,9 +113,14 @@ class Entries:
             if current.state is EntryState.WITHDRAWN:
                 return current
             return msgspec.structs.replace(current, state=EntryState.WITHDRAWN, reasons=(code,), withdrawal=asked)
+        also: list[Entry] = []
+        if is_wish:
+            own_sets = [x.id for x in self._store.hash_sets().values() if x.contributor == contributor]
+            also = same_item(self._store, current, hash_sets=own_sets)
         done = self._store.withdraw_entry(
             entry_id,
             asked,
+            also=[e.id for e in also],
             origin=Origin.PERSON_SHOWN if is_wish else Origin.OPERATOR if is_operator else Origin.CONTRIBUTOR,
             code=code,
             limit=None if is_operator or is_wish else WITHDRAWALS_A_DAY,
@@ -135,10 +141,12 @@ class Entries:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Entry:
-        """Take a withdrawal, or a request for one, back: the entry is what it was before, and lists may state its item again.
+        """Take a withdrawal, or a request for one, back: the entry is what it was before, and lists may state its item
+        again.
 
-        What an operator withdrew, or the person shown asked for, only an operator restores. An entry that stands is returned as it is.
-        Raises NotFound, PermissionDenied; FailedPrecondition when the item is stated by another entry that stands, or was erased.
+        What an operator withdrew, or the person shown asked for, only an operator restores. An entry that stands is
+        returned as it is. Raises NotFound, PermissionDenied; FailedPrecondition when the item is stated by another
+        entry that stands, or was erased.
         """
         access.allow_writing(principal, contributor)
         _check_comment(comment, required=False)
@@ -199,18 +207,19 @@ class Entries:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Entry:
-        """Let a quarantined entry match: it does before this returns. Raises NotFound, FailedPrecondition for a withdrawn one.
+        """Let a quarantined entry match: it does before this returns. Raises NotFound, FailedPrecondition for a
+        withdrawn one.
 
-        It then replaces, at the same revision, what its import would have replaced: earlier imports' statements about the same item. One
-        without a classification stays undecided: that it was released is no claim of harm.
+        It then replaces, at the same revision, what its import would have replaced: earlier imports' statements about
+        the same item. One without a classification stays undecided: that it was released is no claim of harm.
         """
         access.allow(principal, Role.OPERATOR)
         current = self._standing(contributor, hash_set, entry_id)
         if current.state is EntryState.ACTIVE:
             return current
         if validate_only:
-            kept = tuple(r for r in current.reasons if r == Code.UNCLASSIFIED)
-            return msgspec.structs.replace(current, state=EntryState.ACTIVE, reasons=kept)
+            remarks = tuple(r for r in current.reasons if r == Code.UNCLASSIFIED)
+            return msgspec.structs.replace(current, state=EntryState.ACTIVE, reasons=remarks)
         overtaken = [
             e.id
             for e in same_item(self._store, current)
@@ -288,21 +297,19 @@ class Entries:
 
     def _liftable(self, principal: Principal, entry: Entry, effect: EntryState) -> Sequence[int]:
         """Return the entries whose holds keep this one's item where it is. Raises PermissionDenied when one is for an operator to lift."""
-        held = HeldItems(
-            self._store.holds(entry.contributor, entry.hash_set),
-            partial(trace_of, self._store.secret),
-            first_commit=None,
-        )
+        holds = self._store.holds(entry.contributor, entry.hash_set)
+        held = HeldItems(holds, partial(trace_of, self._store.secret))
         covering = held.about(entry)
         if principal.role is not Role.OPERATOR and any(
-            h.effect is EntryState.QUARANTINED and h.entry_id != entry.id for h in covering
+            h.effect is EntryState.QUARANTINED and h.entry_id != entry.id and h.entry_id > 0 for h in covering
         ):
             raise PermissionDenied(
                 f"an operator put the item of {entry.name} into quarantine; only an operator restores it",
                 metadata={"role": principal.role, "requiredRoles": Role.OPERATOR},
             )
-        holds = [h for h in covering if h.effect is effect]
-        erased = [hold for hold in holds if hold.traces]
+        # Those without an entry are about the same item whatever their effect.
+        holds = [h for h in covering if h.effect is effect or h.entry_id < 0]
+        erased = [hold for hold in holds if hold.is_of_erased]
         if erased:
             raise FailedPrecondition(
                 f"the item of {entry.name} was erased with entry {erased[0].entry_id}, and stays so",

@@ -1,4 +1,6 @@
-"""A hub's record examined from outside, without serving it: whether its history is whole, and holds what somebody saw of it before."""
+"""A hub's record examined from outside, without serving it: whether its history is whole, and holds what somebody saw
+of it before.
+"""
 
 from __future__ import annotations
 
@@ -35,16 +37,17 @@ def head_text(position: Position) -> str:
 def examine(config: Config, *, head: str | None = None, mend: str = "") -> Examination:
     """Verify the history of the database that the configuration names. `head`: it must have been there once.
 
-    `mend`: begin the chain anew behind a break, for this reason. Raises NotFound or FailedPrecondition when there is no database.
+    `mend`: begin the chain anew behind a break, for this reason. Raises NotFound or FailedPrecondition when there is no
+    database.
     """
     expected = None
     if head is not None:
-        found = _HEAD.fullmatch(head.strip())
-        if found is None:
+        parts = _HEAD.fullmatch(head.strip())
+        if parts is None:
             raise InvalidArgument.field(
                 "head", "must be REVISION:SHA256, the digest in 64 hexadecimal digits", "PATTERN"
             )
-        expected = Position(int(found[1]), bytes.fromhex(found[2]))
+        expected = Position(int(parts[1]), bytes.fromhex(parts[2]))
     store = Store.open(config.database_url() or Path(config.data), create=False)
     try:
         lines: list[str] = []

@@ -5,18 +5,19 @@
                 terms, groups, tokens ──> what it may see now ─┐
                 position ──────────────> what it holds ────────┴─> lost: one WITHDRAW of the hash set      gained: all its entries
 
-A page compares the two, so that whatever made the difference (terms, recipients, groups, purposes, an expiry) reaches the receiver as what it
-means to it. In this order, each step only once the one before has nothing left:
+A page compares the two, so that whatever made the difference (terms, recipients, groups, purposes, an expiry) reaches
+the receiver as what it means to it. In this order, each step only once the one before has nothing left:
 
     losses      hash sets that it may not see any more
     registry    hash sets and contributors, when what it sees of them changed
     log         changes behind the position that concern the hash sets that it holds, with their entries as they are now
     filling     hash sets that it gained, one after the other, by entry id, as they are now
 
-An entry is given as it is when the page is read, which is later than the change that named it; the changes in between are still to come, and
-say the same again. So each line can be applied twice, and what two pages saw at different moments comes out right once the log is
-read to its end. Of the hash set being filled the log tells only entries up to the id that was reached: those behind it are read later anyway.
-A page is complete when nothing is left to say and the database did not move while it was read.
+An entry is given as it is when the page is read, which is later than the change that named it; the changes in between
+are still to come, and say the same again. So each line can be applied twice, and what two pages saw at different
+moments comes out right once the log is read to its end. Of the hash set being filled the log tells only entries up to
+the id that was reached: those behind it are read later anyway. A page is complete when nothing is left to say and the
+database did not move while it was read.
 """
 
 from __future__ import annotations
@@ -93,13 +94,14 @@ class Changes:
     ) -> FeedPage:
         """Return up to `page_size` lines behind a position, and the position to go on from; it never expires.
 
-        An empty position: everything that the caller may hold, as it is now; with `from_now` only the hash sets and contributors. What is
-        invisible to the caller costs time, so a page may hold nothing and still move on.
+        An empty position: everything that the caller may hold, as it is now; with `from_now` only the hash sets and
+        contributors. What is invisible to the caller costs time, so a page may hold nothing and still move on.
 
         Raises:
             PermissionDenied: the token may not read the feed.
             InvalidArgument: the position is damaged, forged, or was given to another token or by another hub.
-            FailedPrecondition (POSITION_UNKNOWN): the database was restored from a backup made before the position; start from nothing.
+            FailedPrecondition (POSITION_UNKNOWN): the database was restored from a backup made before the position;
+            start from nothing.
         """
         _allow_mirroring(principal)
         here = self._check_history()
@@ -129,7 +131,10 @@ class Changes:
         return self._follower.wait(after_revision, timeout)
 
     def _check_history(self) -> Position:
-        """Return where the store is. What this process remembers of hash sets and imports must not be told of a restored database."""
+        """Return where the store is.
+
+        What this process remembers of hash sets and imports must not be told of a restored database.
+        """
         here = self._store.position()
         if not self._store.has_been_at(self._last):
             raise Unavailable(
@@ -186,7 +191,9 @@ class _Page:
         self._authors: Mapping[int, set[str]] = {}
 
     def read(self) -> tuple[Position, bool]:
-        """Add lines until the page is full or nothing is left; return the store's position at that, and whether nothing is left."""
+        """Add lines until the page is full or nothing is left; return the store's position at that, and whether nothing
+        is left.
+        """
         while True:
             before = self._store.position()
             sight = self._sight()
@@ -197,7 +204,8 @@ class _Page:
                 and self._read_log(before.revision)
                 and self._fill()
             )
-            # Everything above was read at `after` at the latest: a database that has been there has all of it in its past.
+            # Everything above was read at `after` at the latest: a database that has been there has all of it in its
+            # past.
             after = self._store.position()
             if not nothing_left or after == before or self._is_late():
                 break
@@ -259,7 +267,8 @@ class _Page:
     def _registry(self, sight: Mapping[int, HashSet]) -> list[HashSet | Contributor]:
         """Return the hash sets in sight, after whom a policy must know to weigh them.
 
-        That is their contributors, who reviewed their entries, and whom these take material from, directly or through others.
+        That is their contributors, who reviewed their entries, and whom these take material from, directly or through
+        others.
         """
         contributors = self._store.contributors()
         ids: set[str] = set()

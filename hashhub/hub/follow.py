@@ -5,8 +5,9 @@ harm when the matcher takes a staged import's digests in before the import is co
 matchable the moment their import commits.
 
 A database may be restored from a backup and written to again: its revisions then count on, but mean something else. So the follower
-keeps the store's position (revision and the history's digest there) up to which the matcher may know anything, in memory and beside the snapshots, and
-believes neither the matcher nor a snapshot once the database has not been at that position.
+keeps the store's position (revision and the history's digest there) up to which the matcher may know anything, in
+memory and beside the snapshots, and believes neither the matcher nor a snapshot once the database has not been at that
+position.
 """
 
 from __future__ import annotations
@@ -49,7 +50,6 @@ class Mark:
     """
 
     def __init__(self, path: Path, *, publisher: bool) -> None:
-        """Keep the file's path."""
         self._path = path
         self.is_ours = publisher
 
@@ -89,9 +89,11 @@ class Follower:
         mark: Mark,
         on_moved: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`poll_interval`: seconds between looks for changes that others committed; `mark`: that of the matcher's snapshots.
+        """`poll_interval`: seconds between looks for changes that others committed; `mark`: that of the matcher's
+        snapshots.
 
-        `on_moved` is called after changes were applied, before `catch_up` returns, and again by the next one when it returned False.
+        `on_moved` is called after changes were applied, before `catch_up` returns, and again by the next one when it
+        returned False.
         """
         self._on_moved = on_moved
         self._noted = -1  # the revision at which `on_moved` last succeeded

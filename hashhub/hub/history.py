@@ -43,18 +43,19 @@ class History:
     """Events, and undoing them."""
 
     def __init__(self, store: Store, follower: Follower) -> None:
-        """Keep the parts."""
         self._store = store
         self._follower = follower
 
     def list(
         self, principal: Principal, subject: str, actor: str, since: datetime | None, page_size: int, before: int
     ) -> tuple[list[Event], int]:
-        """Return events, the newest first, before the revision `before` (0: from the newest on), and where to go on (0: no more).
+        """Return events, the newest first, before the revision `before` (0: from the newest on), and where to go on (0:
+        no more).
 
-        `subject`: only about this resource, or what is in it, as events name it. Operators and auditors read everything. A contributor reads
-        what concerns its own resources and those that its terms name, and what its tokens wrote; of others' entries that it may see,
-        what happened to them. Where few events are for the caller a page may be short, even empty, and go on all the same.
+        `subject`: only about this resource, or what is in it, as events name it. Operators and auditors read
+        everything. A contributor reads what concerns its own resources and those that its terms name, and what its
+        tokens wrote; of others' entries that it may see, what happened to them. Where few events are for the caller a
+        page may be short, even empty, and go on all the same.
 
         Raises NotFound for an entry that the caller may not see.
         """
@@ -100,10 +101,11 @@ class History:
         comment: str = "",
         validate_only: bool = False,
     ) -> Sequence[RevertedEvent]:
-        """Undo what a token wrote since a time, the newest first, as far as nobody else has changed it since; say what became of each.
+        """Undo what a token wrote since a time, the newest first, as far as nobody else has changed it since; say what
+        became of each.
 
-        With `validate_only` it says what would become of each. Running it again goes on where it was cut off. Raises InvalidArgument
-        without a comment.
+        With `validate_only` it says what would become of each. Running it again goes on where it was cut off. Raises
+        InvalidArgument without a comment.
         """
         access.allow(principal, Role.OPERATOR)
         if not validate_only and not comment.strip():
@@ -115,7 +117,10 @@ class History:
             self._follower.catch_up()
 
     def _about_entry(self, reader: _Reader, subject: str) -> Sequence[int]:
-        """Return the revisions that an entry's history consists of. Raises NotFound where the reader may not see the entry."""
+        """Return the revisions that an entry's history consists of.
+
+        Raises NotFound where the reader may not see the entry.
+        """
         _, contributor, hash_set, entry_id = subject.split("/")
         if not reader.sees_set(f"{contributor}/{hash_set}"):
             name = subject.removeprefix("entries/")
@@ -135,7 +140,7 @@ class _Reader:
 
     def __init__(self, store: Store, principal: Principal) -> None:
         self._principal = principal
-        self._sees_all = principal.role in {Role.OPERATOR, Role.AUDITOR}
+        self._sees_all = principal.role in access.OVERSEERS
         registry = store.registry()
         self._visible = access.sight(principal, registry, access.WayOut.ANSWER).visible
         self._tokens: set[str] = set()
@@ -189,7 +194,10 @@ class _Reader:
 
 
 def _without_name(actor: Actor) -> Actor:
-    """Return who acted without the token's name: others learn the contributor, not the person. The hub itself stays named."""
+    """Return who acted without the token's name: others learn the contributor, not the person.
+
+    The hub itself stays named.
+    """
     return Actor("" if actor.contributor else actor.name, actor.contributor, actor.role)
 
 

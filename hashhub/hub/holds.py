@@ -14,10 +14,12 @@ from hashhub.hashes import ALGORITHMS, Hash, Metric
 from hashhub.store import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from hashhub.model import Entry, Record
-    from hashhub.store.holds import Hold
+    from hashhub.store.holds import Hold, LiveItem
+
+    Item = Record | Entry | LiveItem
 
 _EXACT: Final = frozenset(a.name for a in ALGORITHMS.values() if a.metric is Metric.EXACT)
 
@@ -26,14 +28,14 @@ class HeldItems:
     """The holds of one hash set, by what they cover."""
 
     def __init__(
-        self, holds: Sequence[Hold], trace_of: Callable[[str, bytes], bytes], *, first_commit: int | None
+        self, holds: Sequence[Hold], trace_of: Callable[[str, bytes], bytes], *, newer: Collection[int] = ()
     ) -> None:
         """`trace_of(kind, value)`: the keyed trace of an external id (`EXTERNAL_ID`, UTF-8) or a digest (its algorithm's name).
 
-        `first_commit`: the revision at which this very source was first committed into the hash set, or None if it never was.
+        `newer`: the revisions of holds made after the source was first sent, other than by itself.
         """
         self._trace_of = trace_of
-        self._first_commit = first_commit
+        self._newer = newer
         self._by_external_id: dict[str, list[Hold]] = defaultdict(list)
         self._by_hash: dict[Hash, list[Hold]] = defaultdict(list)
         self._by_hashes: dict[frozenset[Hash], list[Hold]] = defaultdict(list)
@@ -53,7 +55,7 @@ class HeldItems:
     def __len__(self) -> int:
         return self._count
 
-    def about(self, item: Record | Entry) -> list[Hold]:
+    def about(self, item: Item) -> list[Hold]:
         """Return the holds that cover an item, those of a source's own deletion messages whatever their time, in the order of revisions."""
         return sorted({(h.entry_id, h.effect): h for h in self._covering(item)}.values(), key=lambda h: h.revision)
 
@@ -61,7 +63,7 @@ class HeldItems:
         """Return the holds that stand against a record, in the order of their revisions: not the source's own that it overtakes."""
         return [h for h in self.about(record) if h.origin is not Origin.SOURCE or self._is_older(record, h)]
 
-    def _covering(self, record: Record | Entry) -> Iterator[Hold]:
+    def _covering(self, record: Item) -> Iterator[Hold]:
         external_id, hashes = record.external_id, record.hashes
         if external_id:
             yield from self._by_external_id.get(external_id, ())
@@ -75,7 +77,7 @@ class HeldItems:
         if self._by_trace:
             yield from self._covering_by_trace(record, is_bare=is_bare)
 
-    def _covering_by_trace(self, record: Record | Entry, *, is_bare: bool) -> Iterator[Hold]:
+    def _covering_by_trace(self, record: Item, *, is_bare: bool) -> Iterator[Hold]:
         if record.external_id:
             yield from self._by_trace.get(self._trace_of("EXTERNAL_ID", record.external_id.encode()), ())
         if is_bare:
@@ -88,7 +90,7 @@ class HeldItems:
 
     def _is_older(self, record: Record, hold: Hold) -> bool:
         """Whether the source is known to be older than its own deletion message: what it states then brings nothing back."""
-        if self._first_commit is not None and self._first_commit < hold.revision:
+        if hold.revision in self._newer:
             return True
         stated, deleted = _time(record.source_time), _time(hold.source_time)
         if stated is None or deleted is None or (stated.tzinfo is None) != (deleted.tzinfo is None):

@@ -1,8 +1,8 @@
 """What a hub does by itself, on one thread of the process that publishes the matcher's snapshots.
 
-Every few seconds: entries whose time has passed are withdrawn, terms that ran out become an event, so that followers look again, and
-after an erasure the snapshots are written anew, so that no file holds the erased digests. Once a day: the history's head goes to
-the log, where whoever can rewrite the database cannot reach it.
+Every few seconds: entries whose time has passed are withdrawn, terms that ran out become an event, so that followers
+look again, and after an erasure the snapshots are written anew, so that no file holds the erased digests. Once a day:
+the history's head goes to the log, where whoever can rewrite the database cannot reach it.
 """
 
 from __future__ import annotations

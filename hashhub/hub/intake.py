@@ -1,7 +1,7 @@
 """Decides what becomes of every item of an import: within its own source, and against its own hash set.
 
-Nothing else is looked at: no decision, count or reason depends on what other contributors, or other hash sets, state. What they say meets
-this statement when a policy decides.
+Nothing else is looked at: no decision, count or reason depends on what other contributors, or other hash sets, state.
+What they say meets this statement when a policy decides.
 
 Two items are the *same item* when they share the contributor's own external id or, where the source has none, an exact digest; an
 item without any exact digest is the same as another with the very same hashes. Items with ids of their own stay apart even when they
@@ -26,14 +26,15 @@ records (hashhub.hygiene) comes staged; the rules here need the hash set, or all
     STAYS_WITHDRAWN      the item was withdrawn by hand, or this list is older than the source's own deletion message (hub.holds)
     QUARANTINED_BY_OPERATOR  an operator put the item into quarantine: every newer statement about it waits there too
 
-A value is due when the scheme demands one (`value_required`), and when the source's format carries classifications: then an item without
-one says nothing. Only a benign hash set without a scheme goes without: no value means anything there, so that none is missing.
-In a hash set whose operator chose `Unclassified.LISTED` such an item is active and undecided, whatever the scheme demands: the
-operator has said so about this very list, and being listed is all that such an entry then states. A benign set has no undecided entries.
+A value is due when the scheme demands one (`value_required`), and when the source's format carries classifications:
+then an item without one says nothing. Only a benign hash set without a scheme goes without: no value means anything
+there, so that none is missing. In a hash set whose operator chose `Unclassified.LISTED` such an item is active and
+undecided, whatever the scheme demands: the operator has said so about this very list, and being listed is all that such
+an entry then states. A benign set has no undecided entries.
 
 Reviews stay with the item: those of an entry that this import replaces count for the new one, and so do those of a withdrawn entry
-that shares its external id or an exact digest. Whoever disputed it need not do so again. What the source says of others' opinions is kept as
-theirs inside the contributor, `CONTRIBUTOR/AUTHOR`.
+that shares its external id or an exact digest. Whoever disputed it need not do so again. What the source says of
+others' opinions is kept as theirs inside the contributor, `CONTRIBUTOR/AUTHOR`.
 
 Columns of digests are compared with numpy; Python looks only at the few items where something is found.
 """
@@ -70,7 +71,7 @@ from hashhub.model import (
     Unclassified,
 )
 from hashhub.schemes import is_name
-from hashhub.trust.policy import COUNTABLE
+from hashhub.trust.policy import excludes_harm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -86,7 +87,8 @@ _T = TypeVar("_T")
 
 _LIVE: Final = (EntryState.ACTIVE, EntryState.QUARANTINED)
 _LOOKUP: Final = 2_000  # digests or ids asked of the store at a time
-# A source with a digest for every so many entries of the hash set: reading all of them costs less than looking for each digest.
+# A source with a digest for every so many entries of the hash set: reading all of them costs less than looking for each
+# digest.
 _STREAMED_SHARE: Final = 8
 _HEAD: Final = 8  # bytes of a digest that are compared first; every algorithm's has as many
 _NO_HEADS: Final = np.empty(0, np.uint64)
@@ -112,8 +114,8 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
 class NewEntry(msgspec.Struct, frozen=True):
     """An entry to write: the record, with what duplicates of it add, and its reviews under their authors' full names.
 
-    `earlier`: ids of the entries about the same item before it. `is_harmless`: its classification leaves no harm possible, in a hash set
-    whose purpose does not say so already, so that it speaks against whoever claims harm.
+    `earlier`: ids of the entries about the same item before it. `is_harmless`: its classification leaves no harm
+    possible, in a hash set whose purpose does not say so already, so that it speaks against whoever claims harm.
     """
 
     record: Record
@@ -184,10 +186,11 @@ class Intake:
     """The decisions about one import. Call `decide` once; then the attributes and iterators are final.
 
     `counts`; `entry_count`: entries to write; `superseded`, `absent`, `withdrawn`: ids of entries to withdraw, ascending;
-    `deletion_times`: what the source gives as the time of its deletion messages, by id of the entry withdrawn; `overtaken`: ids of entries
-    that a deletion message of the source withdrew before and that this newer list states again; `reviews`: what the source
-    says about entries that stay as they are, as (entry id, author, kind, comment); `restated`: pairs of entry ids about the same item, the
-    earlier and the one that stays as it is; `live_count`: active and quarantined entries of the hash set before a replacing import.
+    `deletion_times`: what the source gives as the time of its deletion messages, by id of the entry withdrawn;
+    `overtaken`: ids of entries that a deletion message of the source withdrew before and that this newer list states
+    again; `reviews`: what the source says about entries that stay as they are, as (entry id, author, kind, comment);
+    `restated`: pairs of entry ids about the same item, the earlier and the one that stays as it is; `live_count`:
+    active and quarantined entries of the hash set before a replacing import.
     """
 
     def __init__(
@@ -200,7 +203,10 @@ class Intake:
         replace: bool,
         has_classifications: bool | None,
     ) -> None:
-        """`scheme` is the hash set's, or None. `has_classifications`: whether the source's format carries them; None: not stated."""
+        """`scheme` is the hash set's, or None.
+
+        `has_classifications`: whether the source's format carries them; None: not stated.
+        """
         self._store = store
         self._hash_set = hash_set
         self._scheme = scheme
@@ -476,16 +482,19 @@ class Intake:
                     self._noted += 1
                 return staged.disposition
             else:
+                scheme = record.scheme if is_name(record.scheme) else "ID"
                 text = (
                     f"the hash set has no scheme to say what {value} means; import into one that has "
-                    f"(hashhub hash-set create CONTRIBUTOR/SET --scheme {record.scheme if is_name(record.scheme) else 'ID'})"
+                    f"(hashhub hash-set create CONTRIBUTOR/SET --purpose {purpose.lower()} --scheme {scheme})"
                 )
             self._remark(item, Code.UNKNOWN_VALUE, text)
             return Disposition.QUARANTINED
         return staged.disposition
 
     def _find_unclassified(self) -> None:
-        """Quarantine the items that lack a value where one is due, unless the operator has the hash set list them as undecided."""
+        """Quarantine the items that lack a value where one is due, unless the operator has the hash set list them as
+        undecided.
+        """
         self._unclassified = np.zeros(len(self._outcome), np.bool_)
         has_classifications = self._has_classifications
         if has_classifications is None:
@@ -506,14 +515,16 @@ class Intake:
         return not record.value and bool(self._unclassified[item])
 
     def _is_harmless(self, record: Record) -> bool:
-        """Whether a record's value leaves no harm possible, in a hash set of which that cannot be told from its purpose."""
-        if self._hash_set.purpose in {Purpose.BENIGN, Purpose.TEST}:
-            return False
-        verdicts = self.classification(record).dimensions.get("verdict", ())
-        return bool(verdicts) and COUNTABLE.isdisjoint(verdicts)
+        """Whether a record's value leaves no harm possible, in a hash set of which that cannot be told from its
+        purpose.
+        """
+        is_told_by_purpose = self._hash_set.purpose in {Purpose.BENIGN, Purpose.TEST}
+        return not is_told_by_purpose and excludes_harm(self.classification(record).dimensions)
 
     def _attributed(self, review: RecordReview) -> RecordReview:
-        """Return a review of the source as that of a member of the contributor: whatever the source says, it is nobody else's word."""
+        """Return a review of the source as that of a member of the contributor: whatever the source says, it is nobody
+        else's word.
+        """
         return RecordReview(review.kind, f"{self._hash_set.contributor}/{review.author}", review.comment)
 
     def _hold(self, item: int, record: Record, outcome: bytearray) -> None:
@@ -527,8 +538,15 @@ class Intake:
                 self._withdrawn_by.setdefault(item, hold)
             else:
                 outcome[-1] = _CODE[Disposition.QUARANTINED]
-                text = "an operator put this item into quarantine; it waits there until an operator releases it"
-                self._remark(item, Code.QUARANTINED_BY_OPERATOR, text)
+                if hold.entry_id > 0:
+                    text = "an operator put this item into quarantine; it waits there until an operator releases it"
+                    self._remark(item, Code.QUARANTINED_BY_OPERATOR, text)
+                else:
+                    text = (
+                        "it was withdrawn by hand, and the database was restored from a backup that lacks its entry; it waits until an "
+                        "operator releases it"
+                    )
+                    self._remark(item, Code.STAYS_WITHDRAWN, text)
 
     def _within_the_source(self, batches: Callable[[], Iterable[Batch]]) -> None:
         one = _Groups()  # the same item, to be merged
@@ -670,7 +688,8 @@ class Intake:
             self.absent = live[~np.isin(live, accounted)].tolist()
 
     def _known_items(self) -> dict[int, set[int]]:
-        """Return, by item, the ids of the hash set's entries of the same item: live ones, and withdrawn ones that were reviewed.
+        """Return, by item, the ids of the hash set's entries of the same item: live ones, and withdrawn ones that were
+        reviewed.
 
         Ids only: a list of a million known items must not bring a million entries into memory.
         """
@@ -730,10 +749,11 @@ class Intake:
     def _own(
         self, name: str, digests: NDArray[np.uint8], holders: Sequence[_T]
     ) -> Iterator[tuple[bytes, list[_T], Entry]]:
-        """Yield each live entry of the hash set that has one of the digests, uint8[n, bytes], with the digest and its holders.
+        """Yield each live entry of the hash set that has one of the digests, uint8[n, bytes], with the digest and its
+        holders.
 
-        The store is asked about few of many digests. What it is asked depends on the source and the hash set alone: the matcher,
-        which knows every digest of the hub, would make an import take longer where others have the item.
+        The store is asked about few of many digests. What it is asked depends on the source and the hash set alone: the
+        matcher, which knows every digest of the hub, would make an import take longer where others have the item.
         """
         if not len(digests):
             return
@@ -802,10 +822,14 @@ class Intake:
 
     def _keep_withdrawn(self, item: int, hold: Hold, entry: Entry | None) -> None:
         """Let an item stay withdrawn, and say by which entry and who may restore it."""
+        self._outcome[item] = _CODE[Disposition.STAYS_WITHDRAWN]
+        if hold.entry_id < 0:
+            text = "it was withdrawn by a newer deletion message of the source and stays so; a newer list can state it again"
+            self._remarks[item] = [(Code.STAYS_WITHDRAWN, text)]
+            return
         name = entry.name if entry is not None else f"{self._hash_set.name}/{hold.entry_id}"
         who = "the contributor or an operator" if hold.origin in {"CONTRIBUTOR", "SOURCE"} else "only an operator"
         why = "by a newer deletion message of the source" if hold.origin == "SOURCE" else "by hand"
-        self._outcome[item] = _CODE[Disposition.STAYS_WITHDRAWN]
         text = f"{name} was withdrawn {why} and stays so; to restore it: hashhub entry restore {name} ({who})"
         self._remarks[item] = [(Code.STAYS_WITHDRAWN, text)]
 
@@ -918,15 +942,18 @@ class _Groups:
         return item
 
 
-def same_item(store: Store, entry: Entry) -> list[Entry]:
-    """Return the live entries of an entry's hash set about the same file or under the same external id, but for itself, by id."""
-    mine = (entry.contributor, entry.hash_set)
+def same_item(store: Store, entry: Entry, *, hash_sets: Iterable[str] = ()) -> list[Entry]:
+    """Return the live entries about an entry's file, or under its external id in its hash set, but for itself, by id.
+
+    Of its own hash set, and of these further ones of its contributor.
+    """
     exact = [h for h in entry.hashes if ALGORITHMS[h.algorithm].metric is Metric.EXACT]
-    external = store.existing_by_external_ids(*mine, [entry.external_id])
+    external = store.existing_by_external_ids(entry.contributor, entry.hash_set, [entry.external_id])
     found = {e.id: e for entries in external.values() for e in entries}
-    for h in exact or entry.hashes[:1]:
-        sharing = store.live_entries_by_digests(*mine, h.algorithm, [h.digest]).get(h.digest, ())
-        found |= {e.id: e for e in sharing if exact or set(e.hashes) == set(entry.hashes)}
+    for hash_set in {entry.hash_set, *hash_sets}:
+        for h in exact or entry.hashes[:1]:
+            sharing = store.live_entries_by_digests(entry.contributor, hash_set, h.algorithm, [h.digest])
+            found |= {e.id: e for e in sharing.get(h.digest, ()) if exact or set(e.hashes) == set(entry.hashes)}
     return [found[i] for i in sorted(found) if i != entry.id]
 
 

@@ -65,7 +65,6 @@ class Match:
         follower: Follower,
         config: Config,
     ) -> None:
-        """Keep the parts."""
         self._store = store
         self._matcher = matcher
         self._registry = registry

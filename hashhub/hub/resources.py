@@ -34,7 +34,6 @@ class Contributors:
     """The organisations that state something, or match, or both."""
 
     def __init__(self, store: Store) -> None:
-        """Keep the store."""
         self._store = store
 
     def create(
@@ -79,9 +78,11 @@ class Contributors:
         )
 
     def retire(self, principal: Principal, contributor: str, comment: str = "") -> Contributor:
-        """Retire a contributor, for good: its tokens stop working within a second, what it stated stands, nothing new comes from it.
+        """Retire a contributor, for good: its tokens stop working within a second, what it stated stands, nothing new
+        comes from it.
 
-        Doing it twice is a success. Raises NotFound; FailedPrecondition (LAST_OPERATOR) when no operator's token would be left.
+        Doing it twice is a success. Raises NotFound; FailedPrecondition (LAST_OPERATOR) when no operator's token would
+        be left.
         """
         access.allow(principal, Role.OPERATOR)
         return self._store.retire_contributor(contributor, comment=comment, by=access.actor(principal))
@@ -111,11 +112,13 @@ class Groups:
     """Named lists of contributors that terms can name."""
 
     def __init__(self, store: Store) -> None:
-        """Keep the store."""
         self._store = store
 
     def create(self, principal: Principal, group: Group, *, validate_only: bool = False, request_id: str = "") -> Group:
-        """Create a group. Raises AlreadyExists when its name is or was in use, InvalidArgument when a member does not exist."""
+        """Create a group.
+
+        Raises AlreadyExists when its name is or was in use, InvalidArgument when a member does not exist.
+        """
         access.allow(principal, Role.OPERATOR)
         return self._store.create_group(
             group, by=access.actor(principal), validate_only=validate_only, request_id=request_id
@@ -143,7 +146,10 @@ class Groups:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Group:
-        """Take the masked fields over, then add and remove members. Raises NotFound; InvalidArgument when a member does not exist."""
+        """Take the masked fields over, then add and remove members.
+
+        Raises NotFound; InvalidArgument when a member does not exist.
+        """
         access.allow(principal, Role.OPERATOR)
         return self._store.update_group(
             group.id,
@@ -165,7 +171,6 @@ class HashSets:
     """The collections of contributors."""
 
     def __init__(self, store: Store, registry: Registry) -> None:
-        """Keep the store and the schemes."""
         self._store = store
         self._registry = registry
 
@@ -174,8 +179,9 @@ class HashSets:
     ) -> HashSet:
         """Create a hash set; its scheme is pinned to a version.
 
-        Raises NotFound, AlreadyExists, FailedPrecondition (CONTRIBUTOR_RETIRED), InvalidArgument (UNKNOWN_SCHEME; a recipient that does
-        not exist), PermissionDenied when somebody else than an operator wants unclassified items listed.
+        Raises NotFound, AlreadyExists, FailedPrecondition (CONTRIBUTOR_RETIRED), InvalidArgument (UNKNOWN_SCHEME; a
+        recipient that does not exist), PermissionDenied when somebody else than an operator wants unclassified items
+        listed.
         """
         access.allow_writing(principal, hash_set.contributor)
         if hash_set.unclassified is Unclassified.LISTED and principal.role is not Role.OPERATOR:
@@ -206,7 +212,10 @@ class HashSets:
     def list(
         self, principal: Principal, contributor: str | None, page_size: int, after: str
     ) -> tuple[list[HashSet], str]:
-        """Return hash sets in order of name after `after`, and where to go on. Those whose terms hide them are as if they were not."""
+        """Return hash sets in order of name after `after`, and where to go on.
+
+        Those whose terms hide them are as if they were not.
+        """
         access.allow(principal, *_READERS)
         registry = self._store.registry()
         visible = access.sight(principal, registry, WayOut.ANSWER).visible
@@ -230,7 +239,8 @@ class HashSets:
     ) -> HashSet:
         """Take the masked fields over; `marking.X` names one of its terms.
 
-        Raises NotFound; InvalidArgument for a field that cannot change, a recipient that does not exist, or terms that cannot be.
+        Raises NotFound; InvalidArgument for a field that cannot change, a recipient that does not exist, or terms that
+        cannot be.
         """
         access.allow_writing(principal, hash_set.contributor)
         return self._store.update_hash_set(

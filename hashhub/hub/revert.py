@@ -1,8 +1,9 @@
 """Undoing what one token wrote: what an insider or a stolen token did, in one go, the newest first.
 
-Each event is undone by a write of its own, an event of the operator's with the reason REVERT, so that a run that was cut off is gone on
-with by running it again. What somebody else has changed since stays as it is, and is told. Entries are looked at and moved in sets,
-some ten thousand in a transaction: an import of a million is undone without stopping other writes.
+Each event is undone by a write of its own, an event of the operator's with the reason REVERT, so that a run that was
+cut off is gone on with by running it again. What somebody else has changed since stays as it is, and is told. Entries
+are looked at and moved in sets, some ten thousand in a transaction: an import of a million is undone without stopping
+other writes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from hashhub.hygiene import Code
 from hashhub.model import EntryState, Event, EventKind, RevertedEvent, Review, ReviewKind, now
 from hashhub.store import IdSet, Origin
+from hashhub.trust.decision import set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -85,7 +87,9 @@ class Revert:
         return outcomes
 
     def _learn(self, actor: str, since: datetime) -> None:
-        """Learn which revisions are the token's own or a revert's: what they changed is no reason to leave something as it is."""
+        """Learn which revisions are the token's own or a revert's: what they changed is no reason to leave something as
+        it is.
+        """
         for revision, who, reason in self._store.events_since(round(since.timestamp() * 1000), self._seen):
             self._seen = revision
             if who == actor or reason == REASON:
@@ -226,7 +230,9 @@ class Revert:
         return done, left
 
     def _standing(self, sets: Iterable[IdSet], states: set[EntryState]) -> Iterator[tuple[list[int], int]]:
-        """Yield, piece by piece, the entries in one of the states that only the token or a revert has moved; and how many others moved."""
+        """Yield, piece by piece, the entries in one of the states that only the token or a revert has moved; and how
+        many others moved.
+        """
         codes = np.array([_CODE[state] for state in states])
         for ids in sets:
             for ids_, now_in, revisions in self._store.standings(ids):
@@ -273,8 +279,7 @@ class Revert:
     def _set_aside(self, review: Review) -> bool:
         """Set a review aside unless one that weighs does so already; return whether it was done."""
         about = self._store.reviews_of([review.entry_id]).get(review.entry_id, [])
-        aside = {r.sets_aside for r in about if r.sets_aside}
-        if any(r.sets_aside == review.id and r.id not in aside for r in about):
+        if review.id in set_aside(about):
             return False
         if not self._dry:
             made = Review(

@@ -23,12 +23,11 @@ OBJECTIONS_A_DAY: Final = 100
 class Reviews:
     """Append-only statements about entries, by others than their contributor.
 
-    What is said of an entry is said of its contributor's statement on that item: it counts for the entries by which the contributor
-    states the item again, in the same hash set, be it as a newer statement or after a withdrawal.
+    What is said of an entry is said of its contributor's statement on that item: it counts for the entries by which the
+    contributor states the item again, in the same hash set, be it as a newer statement or after a withdrawal.
     """
 
     def __init__(self, store: Store) -> None:
-        """Keep the store."""
         self._store = store
 
     def create(
@@ -43,7 +42,8 @@ class Reviews:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Review:
-        """Add a review; its author is the caller's contributor. Raises NotFound, also for an entry whose terms hide it from the caller.
+        """Add a review; its author is the caller's contributor. Raises NotFound, also for an entry whose terms hide it
+        from the caller.
 
         A contributor's objections beyond OBJECTIONS_A_DAY await the operator's acceptance.
         """
@@ -76,9 +76,11 @@ class Reviews:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Review:
-        """Let an objection weigh no more: a statement of the operator's, with a reason, beside the objection, which stays on record.
+        """Let an objection weigh no more: a statement of the operator's, with a reason, beside the objection, which
+        stays on record.
 
-        Raises NotFound when no such review counts for the entry; InvalidArgument when it is no objection, or no reason is given.
+        Raises NotFound when no such review counts for the entry; InvalidArgument when it is no objection, or no reason
+        is given.
         """
         access.allow(principal, Role.OPERATOR)
         if not comment.strip():
@@ -109,9 +111,9 @@ class Reviews:
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         self._visible(principal, contributor, hash_set, entry_id)
-        found = self._store.list_reviews(entry_id, page_size + 1, after)
-        page = [disclosed_review(principal, r) for r in found[:page_size]]
-        return page, found[page_size - 1].id if len(found) > page_size else 0
+        reviews = self._store.list_reviews(entry_id, page_size + 1, after)
+        page = [disclosed_review(principal, r) for r in reviews[:page_size]]
+        return page, reviews[page_size - 1].id if len(reviews) > page_size else 0
 
     def _of(self, principal: Principal, entry_id: int, kind: ReviewKind, comment: str) -> Review:
         return Review(
@@ -126,7 +128,10 @@ class Reviews:
         )
 
     def _visible(self, principal: Principal, contributor: str, hash_set: str, entry_id: int) -> Entry:
-        """Return the entry. Raises NotFound, in the same words whether it does not exist or the caller may not know of it."""
+        """Return the entry.
+
+        Raises NotFound, in the same words whether it does not exist or the caller may not know of it.
+        """
         visible = access.sight(principal, self._store.registry(), access.WayOut.ANSWER).visible
         with suppress(NotFound):
             entry = self._store.get_entry(contributor, hash_set, entry_id)
@@ -137,7 +142,9 @@ class Reviews:
 
 
 def disclosed_review(principal: Principal, review: Review) -> Review:
-    """Return the review as the principal may read it: only operators, auditors and its own contributor learn which token wrote it."""
-    if principal.role in {Role.OPERATOR, Role.AUDITOR} or principal.contributor == review.author.partition("/")[0]:
+    """Return the review as the principal may read it: only operators, auditors and its own contributor learn which
+    token wrote it.
+    """
+    if access.reads_all_of(principal, review.author.partition("/")[0]):
         return review
     return msgspec.structs.replace(review, actor="")

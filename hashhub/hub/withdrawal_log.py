@@ -2,8 +2,9 @@
 
 `withdrawals.log` in the data directory has one JSON object a line, appended and synchronised to the disk before a call that withdrew
 returns: which entries, why, and by which event. An entry is told by its id and a keyed commitment to its name and import, so that another
-entry that has its number in a restored database is not taken for it; no digest and no external id stands in the file. What restores entries is written down, too, so that nothing is withdrawn again that was
-restored since.
+entry that has its number in a restored database is not taken for it. Its item is told by keyed traces of its external id and its digests,
+because the backup may have an older entry of it, or none; no digest and no external id stands in the file. What restores entries is
+written down, too, so that nothing is withdrawn again that was restored since.
 
 Each process of a hub appends what is missing when it sees that the database moved; the file is locked meanwhile, and whoever comes second
 finds nothing missing.
@@ -12,33 +13,39 @@ finds nothing missing.
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import hashlib
 import hmac
+import itertools
 import logging
 import os
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from collections import defaultdict
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from hashhub.errors import HashHubError, Unavailable
+from hashhub.errors import FailedPrecondition, HashHubError, Unavailable
+from hashhub.hub.holds import HeldItems
 from hashhub.hygiene import Code
 from hashhub.model import SYSTEM, EntryState, EventKind, Role, Withdrawal, WithdrawalReason
-from hashhub.store import BY_SOURCE, IdSet, Origin, Position
+from hashhub.store import BY_SOURCE, IdSet, Origin, Position, trace_of
+from hashhub.store.holds import HeldItem, Hold, traces_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from hashhub.model import Entry, Event
     from hashhub.store import Store
+    from hashhub.store.holds import LiveItem
 
 _log = logging.getLogger(__name__)
 FILE_NAME: Final = "withdrawals.log"
 REAPPLIED: Final = "REAPPLIED_AFTER_RESTORE"
-_COMMITMENT_BYTES: Final = 16
+_TRACE: Final = 16  # bytes of a commitment, and of a trace
 _PIECE: Final = 10_000  # entries read at a time
 _PAGE: Final = 1_000  # events read at a time
 _KINDS: Final = (
@@ -52,7 +59,8 @@ _KINDS: Final = (
 class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One event that withdrew, erased or restored entries. `ids` is base64 of the packed set, empty for the whole range.
 
-    `commitments`: base64 of 16 bytes for each entry, in the order of ids; none for restored ones.
+    `commitments`: base64 of 16 bytes for each entry, in the order of ids; none for restored ones. `traces`: for each entry, see `_pack`.
+    Of the kind REAPPLIED: everything before was looked after in the database that was restored.
     """
 
     database: str
@@ -68,6 +76,7 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     last: int
     ids: str = ""
     commitments: str = ""
+    traces: tuple[str, ...] = ()
 
     @property
     def position(self) -> Position:
@@ -112,8 +121,7 @@ class WithdrawalLog:
                     after = self._last_revision(file)
                     for event in self._events(after):
                         for line in self._lines(event):
-                            os.write(file, msgspec.json.encode(line) + b"\n")
-                            os.fsync(file)
+                            self._append(file, line)
                     self._size = os.fstat(file).st_size
             except OSError as e:
                 raise Unavailable(
@@ -125,67 +133,90 @@ class WithdrawalLog:
     def reapply(self) -> int:
         """Withdraw again what this database lacks because it was restored from a backup; return how many entries that were.
 
-        Only for a start, before anybody reads: an entry is withdrawn again if it exists, is the same, and is not withdrawn.
+        Only for a start, before anybody reads. An entry that the log names is withdrawn again if it exists, is the same, and is not
+        withdrawn. Otherwise the entries that state the same item are, those of all the contributor's hash sets where the withdrawal held
+        there; and where there is none, the item is held, so that the next list does not bring it back.
         """
+        present = self._store.revision()
         lacking: list[_Line] = []
         for line in reversed(list(self._read())):
             if line.database != self._store.database_id:
                 continue
-            if self._store.has_been_at(line.position):
+            if line.revision <= present and self._store.has_been_at(line.position):
                 break  # and so is everything before
             lacking.append(line)
-        count = 0
-        restored_later: set[int] = set()
-        # The newest first: what was restored after a withdrawal is not withdrawn again.
-        for line in lacking:
-            if line.kind == EventKind.ENTRIES_RESTORED:
-                restored_later.update(int(i) for piece in line.entries.pieces(_PIECE) for i in piece)
-            else:
-                count += self._apply(line, restored_later)
-        if count:
+        if not lacking:
+            return 0
+        again = _Again(self._store)
+        stated = self._stated(lacking)
+        while piece := list(itertools.islice(stated, _PIECE)):
+            entries = self._store.get_entries([one.entry_id for one in piece])
+            for one in piece:
+                entry = entries.get(one.entry_id)
+                is_same = entry is not None and hmac.compare_digest(self._commitment(entry), one.commitment)
+                again.take(one, entry if is_same else None)
+        entry_count, item_count = again.carry_out()
+        if self.follow():
+            self._note_reapplied()
+        if entry_count or item_count:
             _log.warning(
-                "the database was restored from an older backup: %d entries that had been withdrawn since were withdrawn again",
-                count,
+                "the database was restored from an older backup: %d entries that had been withdrawn since were withdrawn again, and "
+                "%d withdrawn items of which it has no entry are held",
+                entry_count,
+                item_count,
             )
-        return count
+        return entry_count
 
-    def _apply(self, line: _Line, but: set[int]) -> int:
-        commitments = base64.b64decode(line.commitments)
-        count = at = 0
-        for piece in line.entries.pieces(_PIECE):
-            entries = self._store.get_entries(piece.tolist())
-            chosen: list[Entry] = []
-            for i in piece.tolist():
-                entry = entries.get(i)
-                if (
-                    entry is not None
-                    and i not in but
-                    and hmac.compare_digest(self._commitment(entry), commitments[at : at + _COMMITMENT_BYTES])
-                ):
-                    chosen.append(entry)
-                at += _COMMITMENT_BYTES
-            if line.kind == EventKind.ENTRY_ERASED:
-                for entry in chosen:
-                    if Code.ERASED not in entry.reasons:
-                        self._store.erase_entry(entry.id, secret=self._store.secret, by=SYSTEM, reason=REAPPLIED)
-                        count += 1
+    def _note_reapplied(self) -> None:
+        """End the file with a line that says so: the next start need not look at all of them again."""
+        position = self._store.position()
+        line = _Line(
+            database=self._store.database_id,
+            revision=position.revision,
+            digest=position.digest.hex(),
+            kind=REAPPLIED,
+            first=0,
+            last=0,
+        )
+        with self._lock, contextlib.suppress(OSError), self._opened() as file:
+            self._append(file, line)
+
+    def _stated(self, lines: Iterable[_Line]) -> Iterator[_Withdrawn]:
+        """Yield what lines, the newest first, withdrew or erased, but for what was restored later."""
+        restored_ids: set[int] = set()
+        restored_items: dict[str, set[bytes]] = defaultdict(set)  # by hash set, and by contributor
+        for line in lines:
+            if line.kind == REAPPLIED:
                 continue
-            live = [entry.id for entry in chosen if entry.state is not EntryState.WITHDRAWN]
-            if live:
-                self._store.withdraw_entries(
-                    live,
-                    _code(line),
-                    by=SYSTEM,
-                    subject=f"hash-sets/{line.hash_set}",
-                    reason=REAPPLIED,
-                    facts={"lost_revision": line.revision},
-                    origin=Origin(line.origin) if line.origin else None,
-                    withdrawal=Withdrawal(reason=WithdrawalReason(line.reason), actor=line.actor, role=Role(line.role))
-                    if line.reason in set(WithdrawalReason)
-                    else None,
+            ids = (int(i) for piece in line.entries.pieces(_PIECE) for i in piece)
+            items = map(_unpack, line.traces)
+            if line.kind == EventKind.ENTRIES_RESTORED:
+                restored_ids.update(ids)
+                for name, others in items:
+                    for scope in (line.hash_set, line.hash_set.partition("/")[0]):
+                        restored_items[scope] |= others | ({name} if name else set())
+                continue
+            cause = _Cause.of(line)
+            scope = line.hash_set.partition("/")[0] if cause.is_everywhere else line.hash_set
+            commitments = base64.b64decode(line.commitments)
+            for at, entry_id in enumerate(ids):
+                name, others = next(items, (b"", frozenset[bytes]()))
+                if entry_id in restored_ids:
+                    continue
+                is_restored = not restored_items[scope].isdisjoint(others | {name})
+                yield _Withdrawn(
+                    entry_id=entry_id,
+                    commitment=commitments[at * _TRACE : (at + 1) * _TRACE],
+                    cause=cause,
+                    line=line,
+                    name=name,
+                    others=frozenset() if is_restored else others,
+                    is_item_known=not is_restored and bool(name or others),
                 )
-                count += len(live)
-        return count
+
+    def _append(self, file: int, line: _Line) -> None:
+        os.write(file, msgspec.json.encode(line) + b"\n")
+        os.fsync(file)
 
     def _events(self, after: int) -> Iterator[Event]:
         """Yield the events of the kinds that matter behind a revision, the oldest first."""
@@ -205,13 +236,20 @@ class WithdrawalLog:
             chosen = [ids for kind, ids in changes if kind == "WITHDRAW"][:1] if event.facts.get(BY_SOURCE) else []
         else:
             chosen = [ids for kind, ids in changes if kind == "WITHDRAW"]
+        if event.kind is EventKind.ENTRIES_WITHDRAWN and event.subject.startswith("entries/"):
+            # One that was withdrawn already changes nothing but its hold.
+            own = int(event.subject.rpartition("/")[2])
+            if not any(own in piece for ids in chosen for piece in ids.pieces(_PIECE)):
+                chosen = [*chosen, IdSet(own, own)]
         for ids in chosen:
             commitments = bytearray()
+            traces: list[str] = []
             hash_set = ""
             for piece in ids.pieces(_PIECE):
                 for entry in self._store.get_entries(piece.tolist()).values():
                     hash_set = f"{entry.contributor}/{entry.hash_set}"
                     commitments += self._commitment(entry)
+                    traces.append(self._traces(entry))
             yield _Line(
                 database=self._store.database_id,
                 revision=event.revision,
@@ -230,35 +268,43 @@ class WithdrawalLog:
                 commitments=""
                 if event.kind is EventKind.ENTRIES_RESTORED
                 else base64.b64encode(bytes(commitments)).decode(),
+                traces=tuple(traces),
             )
+
+    def _traces(self, entry: Entry) -> str:
+        """Return by what an entry's item is known, as `_unpack` reads it; of an erased one what its hold knows."""
+        secret = self._store.secret
+        if Code.ERASED in entry.reasons:
+            return _pack(b"", self._store.erased_traces(entry.id))
+        name = trace_of(secret, "EXTERNAL_ID", entry.external_id.encode()) if entry.external_id else b""
+        return _pack(name, traces_of(secret, entry.external_id, entry.hashes) - {name})
 
     def _commitment(self, entry: Entry) -> bytes:
         """Return what tells whether an entry is the same, and nothing else. Import ids are random, and outlast an erasure."""
         parts = [entry.name, entry.provenance.import_id, str(entry.create_revision)]
-        return hmac.digest(self._store.secret, "\0".join(["withdrawal", *parts]).encode(), hashlib.sha256)[
-            :_COMMITMENT_BYTES
-        ]
+        return hmac.digest(self._store.secret, "\0".join(["withdrawal", *parts]).encode(), hashlib.sha256)[:_TRACE]
 
-    @contextmanager
+    @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
         file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
+            size = os.fstat(file).st_size
+            if size and os.pread(file, 1, size - 1) != b"\n":  # of a line that a crash cut off
+                os.write(file, b"\n")
             yield file
         finally:
             os.close(file)
 
     def _last_revision(self, file: int) -> int:
-        """Return up to which revision the file knows this database; end a line that a crash cut off."""
+        """Return up to which revision the file knows this database."""
         size = os.fstat(file).st_size
         if self._written is not None and size == self._size:
             return self._written
-        if size and os.pread(file, 1, size - 1) != b"\n":
-            os.write(file, b"\n")
-        last = 0
-        for line in self._read():
-            if line.database == self._store.database_id and self._store.has_been_at(line.position):
-                last = max(last, line.revision)
+        present = self._store.revision()
+        ours = [x for x in self._read() if x.database == self._store.database_id and x.revision <= present]
+        ours.sort(key=lambda line: line.revision, reverse=True)
+        last = next((line.revision for line in ours if self._store.has_been_at(line.position)), 0)
         return max(last, self._written or 0)
 
     def _read(self) -> Iterator[_Line]:
@@ -274,6 +320,176 @@ class WithdrawalLog:
             return
         except OSError as e:
             raise HashHubError(f"{FILE_NAME} in the data directory cannot be read ({e.strerror}); correct that") from e
+
+
+class _Cause(NamedTuple):
+    """Why and by whom something was withdrawn: what is written again for all that have it in common."""
+
+    code: str
+    origin: Origin | None
+    reason: str
+    actor: str
+    role: str
+
+    @classmethod
+    def of(cls, line: _Line) -> _Cause:
+        origin = Origin(line.origin) if line.origin else None
+        if line.kind == EventKind.ENTRY_ERASED:
+            origin = Origin.OPERATOR
+        return cls(_code(line), origin, line.reason, line.actor, line.role)
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether it holds in all hash sets of the contributor."""
+        return self.origin is not None and self.origin.is_operators
+
+    @property
+    def withdrawal(self) -> Withdrawal | None:
+        if self.reason not in set(WithdrawalReason):
+            return None
+        return Withdrawal(reason=WithdrawalReason(self.reason), actor=self.actor, role=Role(self.role))
+
+
+class _Withdrawn(NamedTuple):
+    """One entry that a line withdrew. `name`, `others`: traces of its item, empty where not known or where the item was restored since."""
+
+    entry_id: int
+    commitment: bytes
+    cause: _Cause
+    line: _Line
+    name: bytes
+    others: frozenset[bytes]
+    is_item_known: bool
+
+
+class _Again:
+    """What is to be withdrawn again, gathered from all lines, so that it takes a few large writes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._ids: dict[tuple[str, _Cause], set[int]] = defaultdict(set)  # by hash set and cause
+        self._chosen: set[int] = set()
+        self._erased: list[int] = []
+        self._gone: list[_Withdrawn] = []  # what the database has as withdrawn, maybe for a reason that holds nothing
+        self._items: dict[str, list[_Withdrawn]] = defaultdict(list)  # by contributor: what has no entry of its own
+        self._last_revision = 0
+
+    def take(self, one: _Withdrawn, entry: Entry | None) -> None:
+        """Take in what a line withdrew, the newest first; `entry`: that very one as the database has it."""
+        self._last_revision = max(self._last_revision, one.line.revision)
+        if one.line.kind == EventKind.ENTRY_ERASED and entry is not None and Code.ERASED not in entry.reasons:
+            self._erased.append(entry.id)
+        elif entry is not None and entry.state is EntryState.WITHDRAWN:
+            self._gone.append(one)
+        elif entry is not None:
+            self._choose(f"{entry.contributor}/{entry.hash_set}", entry.id, entry.state, one.cause)
+        elif one.cause.origin is not None and one.is_item_known:
+            self._items[one.line.hash_set.partition("/")[0]].append(one)
+
+    def carry_out(self) -> tuple[int, int]:
+        """Write it; return the numbers of entries withdrawn or erased, and of items that are held without an entry."""
+        held: list[HeldItem] = []
+        sets = [name.partition("/")[::2] for name in self._store.hash_sets()]
+        for contributor, items in self._items.items():
+            own_sets = [set_id for owner, set_id in sets if owner == contributor]
+            held += self._choose_by_item(contributor, own_sets, items)
+        for entry_id in self._erased:
+            self._store.erase_entry(entry_id, secret=self._store.secret, by=SYSTEM, reason=REAPPLIED)
+        count = len(self._erased)
+        for (name, cause), chosen in self._ids.items():
+            ids = sorted(chosen.difference(self._erased))
+            count += len(ids)
+            for low in range(0, len(ids), _PIECE):
+                self._store.withdraw_entries(
+                    ids[low : low + _PIECE],
+                    cause.code,
+                    by=SYSTEM,
+                    subject=f"hash-sets/{name}",
+                    reason=REAPPLIED,
+                    facts={"lost_revision": self._last_revision},
+                    origin=cause.origin,
+                    withdrawal=cause.withdrawal,
+                )
+        for one in self._gone:
+            withdrawal = one.cause.withdrawal
+            if withdrawal is not None and one.cause.origin is not None:
+                # Refused where a newer statement stands: that one has a line of its own if it was withdrawn, too.
+                with contextlib.suppress(FailedPrecondition):
+                    self._store.withdraw_entry(
+                        one.entry_id, withdrawal, origin=one.cause.origin, code=one.cause.code, limit=None, by=SYSTEM
+                    )
+        if held:
+            self._store.hold_items(held, by=SYSTEM, reason=REAPPLIED, facts={"lost_revision": self._last_revision})
+        return count, len(held)
+
+    def _choose(self, name: str, entry_id: int, state: EntryState, cause: _Cause) -> None:
+        if state is not EntryState.WITHDRAWN and entry_id not in self._chosen:
+            self._chosen.add(entry_id)
+            self._ids[name, cause].add(entry_id)
+
+    def _choose_by_item(
+        self, contributor: str, own_sets: Sequence[str], items: Sequence[_Withdrawn]
+    ) -> Iterator[HeldItem]:
+        """Choose the live entries about the same items; yield the items of which there is none."""
+        number_of = dict(enumerate(items, 1))
+        without = set(number_of)
+        done: set[tuple[str, frozenset[bytes]]] = set()
+        for set_id in own_sets:
+            name = f"{contributor}/{set_id}"
+            done |= {(h.hash_set, h.traces) for h in self._store.holds(contributor, set_id) if h.entry_id < 0}
+            holds = [
+                _hold(number, one)
+                for number, one in number_of.items()
+                if one.cause.is_everywhere or one.line.hash_set == name
+            ]
+            if not holds:
+                continue
+            held = HeldItems(holds, partial(trace_of, self._store.secret))
+            for item in self._store.live_items(contributor, set_id):
+                for hold in held.about(item):
+                    one = number_of[hold.entry_id]
+                    if one.cause.is_everywhere or not self._is_a_sibling(item, one):
+                        self._choose(name, item.entry_id, EntryState.ACTIVE, one.cause)
+                        without.discard(hold.entry_id)
+        for number in sorted(without):
+            one = number_of[number]
+            hash_set = "" if one.cause.is_everywhere else one.line.hash_set.partition("/")[2]
+            traces = _hold(number, one).traces
+            if one.cause.origin is not None and (hash_set, traces) not in done:
+                done.add((hash_set, traces))
+                yield HeldItem(contributor, hash_set, one.cause.origin, traces)
+
+    def _is_a_sibling(self, item: LiveItem, one: _Withdrawn) -> bool:
+        """Whether both have an external id, and another: a hash set may hold one file under two, and lose one of them."""
+        if not item.external_id or not one.name:
+            return False
+        return trace_of(self._store.secret, "EXTERNAL_ID", item.external_id.encode()) != one.name
+
+
+def _hold(number: int, one: _Withdrawn) -> Hold:
+    return Hold(
+        entry_id=number,
+        hash_set="",
+        effect=EntryState.WITHDRAWN,
+        origin=Origin.OPERATOR,
+        revision=number,
+        source_time="",
+        external_id="",
+        hashes=(),
+        traces=one.others | ({one.name} if one.name else frozenset()),
+    )
+
+
+def _pack(name: bytes, others: Iterable[bytes]) -> str:
+    """Return the traces of an item as text: that of its external id, zeros without one, and then the others."""
+    return base64.b64encode((name or bytes(_TRACE)) + b"".join(sorted(others))).decode()
+
+
+def _unpack(text: str) -> tuple[bytes, frozenset[bytes]]:
+    """Return the trace of an item's external id, empty without one, and its other traces."""
+    packed = base64.b64decode(text)
+    name, *others = (packed[at : at + _TRACE] for at in range(0, len(packed), _TRACE))
+    return name if any(name) else b"", frozenset(others)
 
 
 def _code(line: _Line) -> str:

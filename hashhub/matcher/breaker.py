@@ -2,8 +2,9 @@
 
 A blank picture, a meme or a platform's placeholder that slipped into a hash set matches a large part of ordinary traffic. The matcher goes on
 telling the truth about it (a hit left out would be a miss that nobody sees), but marks such hits, so that the caller can answer them without
-reading and judging every entry again, and reports the digest, so that somebody withdraws or quarantines it. Whose digest it is the matcher does not
-know: the hub looks that up, so that a mark changes the answers only of those who may see one of its entries, and to REVIEW at most.
+reading and judging every entry again, and reports the digest, so that somebody withdraws or quarantines it. Whose
+digest it is the matcher does not know: the hub looks that up, so that a mark changes the answers only of those who may
+see one of its entries, and to REVIEW at most.
 
 A mark lowers what a hit is worth, so nobody may be able to cause one by uploading something known again and again:
 
@@ -14,13 +15,13 @@ A mark lowers what a hit is worth, so nobody may be able to cause one by uploadi
 
 Queries are counted with their repetitions. That makes a trip harder, which is the harmless direction.
 
-- Every caller has counters of its own, and what it trips is marked for itself only. Whoever sends many *different* pictures near one listed
-  digest lowers the answers that it gets itself, and nobody else's.
+- Every caller has counters of its own, and what it trips is marked for itself only. Whoever sends many *different*
+  pictures near one listed digest lowers the answers that it gets itself, and nobody else's.
 
 Counting follows Misra and Gries ("Finding repeated elements", 1982): with COUNTERS counters every digest that is hit by more than
 1 / COUNTERS of the pairs of a window is among them, whatever the traffic. Searches hand over what they found and never wait; the one that finds
-the lock free counts for the others. Memory is bounded: for each of CALLERS callers COUNTERS digests and PAIRS numbers, and what _HANDED
-searches found.
+the lock free counts for the others. Memory is bounded: for each of CALLERS callers COUNTERS digests and PAIRS numbers,
+and what _HANDED searches found.
 """
 
 from __future__ import annotations
@@ -40,15 +41,18 @@ PAIRS: Final = 16_384
 _HANDED: Final = 1024
 """Searches that may wait to be counted while another thread counts; older ones are dropped, whether they hit or not."""
 CALLERS: Final = 64
-"""Callers counted; of more, those that hit something last. One that is left out trips nothing, which is the harmless direction."""
+"""Callers counted; of more, those that hit something last.
+
+One that is left out trips nothing, which is the harmless direction.
+"""
 _NEAREST: Final = 16
 """Hits counted of one query: a query beside a large cluster must not cost more here than in the search."""
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """When a digest trips for a caller: in one window of `window_seconds` it was near at least `min_hits` different queries and at least `share`
-    of all queries of its algorithm, without being equal to them, that the caller sent.
+    """When a digest trips for a caller: in one window of `window_seconds` it was near at least `min_hits` different
+    queries and at least `share` of all queries of its algorithm, without being equal to them, that the caller sent.
 
     It stays tripped until a whole window passes in which it did not.
     """
@@ -60,8 +64,8 @@ class CircuitBreaker:
 
 @dataclass(frozen=True, slots=True)
 class Tripped:
-    """A digest that tripped for a caller. prefix: its first eight hexadecimal digits; hits: different queries near it in the window that
-    tripped it, of `queries`.
+    """A digest that tripped for a caller. prefix: its first eight hexadecimal digits; hits: different queries near it
+    in the window that tripped it, of `queries`.
     """
 
     caller: str

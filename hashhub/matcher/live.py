@@ -60,9 +60,8 @@ class Matches:
     """The answer to q queries, in FAISS's CSR shape: those of query i are at `lims[i]` (inclusive) to `lims[i + 1]` (exclusive).
 
     lims: int64[q + 1]. distances: uint16[k], for PHOTODNA int32[k]. digests: uint8[k, digest_bytes]. truncated: bool[q], whether a limit cut
-    off more distant matches. tripped: bool[k], whether the circuit breaker has tripped for this digest and caller; never at
-    distance 0.
-    ids: int64[k]: equal ids within one answer are equal digests; they mean nothing beyond it.
+    off more distant matches. tripped: bool[k], whether the circuit breaker has tripped for this digest and caller;
+    never at distance 0. ids: int64[k]: equal ids within one answer are equal digests; they mean nothing beyond it.
     Within a query: ascending distance, then ascending digest, whatever the order and the chunking of changes.
     """
 

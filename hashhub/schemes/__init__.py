@@ -89,7 +89,10 @@ class Scheme:
         return text not in {r.casefold() for r in (self.region, *self.region_aliases)}
 
     def contradicts_name(self, stated: str) -> bool:
-        """Whether a source that states this scheme, `id` or `id@version`, cannot be of this one. An `id` alone names any version."""
+        """Whether a source that states this scheme, `id` or `id@version`, cannot be of this one.
+
+        An `id` alone names any version.
+        """
         scheme_id, at, version = stated.strip().casefold().partition("@")
         if not scheme_id and not at:
             return False

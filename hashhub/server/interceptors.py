@@ -2,8 +2,8 @@
 
     log and metrics  ->  errors  ->  authentication and roles  ->  limits  ->  decode  ->  servicer  ->  encode
 
-Failed calls are written down with the token that made them, but of each token only so many a minute: a hostile caller must not fill the
-disk, nor drown what others do.
+Failed calls are written down with the token that made them, but of each token only so many a minute: a hostile caller
+must not fill the disk, nor drown what others do.
 
 `Gate` is that way. gRPC and the JSON bridge differ only in the `Envelope` that they fill in and in how they decode and encode.
 It is one function and not a chain of `grpc.ServerInterceptor`s for two reasons: those run on grpc's single polling thread, where a
@@ -42,8 +42,9 @@ _T = TypeVar("_T")
 class Method:
     """A call that can be made.
 
-    `handle(principal, request)` returns the answer. One that `streams` has `handle(caller, request, is_wanted)`, which yields answers for
-    as long as `is_wanted()`; `caller()` returns the principal as it is now, or raises once its token does not work any more.
+    `handle(principal, request)` returns the answer. One that `streams` has `handle(caller, request, is_wanted)`, which
+    yields answers for as long as `is_wanted()`; `caller()` returns the principal as it is now, or raises once its token
+    does not work any more.
     """
 
     name: str  # Service/Method

@@ -1,9 +1,9 @@
 """Page tokens: where a list goes on. Opaque to callers, and of use only for the list that gave them.
 
 A token is URL-safe base64 of a JSON array: a short digest of the question (method, parent, filters) and the position. A token for
-another question is refused, because going on from a foreign position would silently leave things out. Tokens are not signed: a caller
-that writes one itself starts where it likes in a list that it may read anyway. But what no list can have given is refused here, because
-the databases would fail on it.
+another question is refused, because going on from a foreign position would silently leave things out. Tokens are not
+signed: a caller that writes one itself starts where it likes in a list that it may read anyway. But what no list can
+have given is refused here, because the databases would fail on it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def size(page_size: int) -> int:
     return min(page_size or DEFAULT_SIZE, MAX_SIZE)
 
 
-def encode(after: int | str | list[int], *question: object) -> str:
+def encode(after: int | str, *question: object) -> str:
     """Return the token to go on behind `after` (empty when that is 0 or empty: no more pages) in the answer to `question`."""
     if not after:
         return ""
@@ -50,17 +50,6 @@ def decode(token: str, first: _T, *question: object) -> _T:
     if type(after) is not type(first) or not (_is_number(after) or _is_name(after)):
         raise _wrong()
     return after
-
-
-def decode_cursor(token: str, first: tuple[int, int], *question: object) -> tuple[int, int]:
-    """Return the pair that `token` holds, or `first` for an empty token. Raises as `decode`."""
-    if not token:
-        return first
-    match _read(token, question):
-        case [revision, entry] if _is_number(revision) and _is_number(entry):
-            return revision, entry
-        case _:
-            raise _wrong()
 
 
 def _read(token: str, question: tuple[object, ...]) -> object:

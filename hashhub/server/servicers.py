@@ -73,7 +73,6 @@ def methods(hub: Hub, is_stopping: Callable[[], bool]) -> dict[str, Method]:
         for file in FILES
         for service in file.services_by_name.values()
         for rpc in service.methods
-        if hasattr(servicers.get(service.name), _CAMEL.sub("_", rpc.name).lower())
     ]
     return {method.path: method for method in found}
 
@@ -82,7 +81,6 @@ class Admin:
     """Tokens and the state of the hub."""
 
     def __init__(self, hub: Hub) -> None:
-        """Keep the hub."""
         self._hub = hub
 
     def create_token(self, principal: Principal, request: v1.CreateTokenRequest) -> v1.CreateTokenResponse:
@@ -145,7 +143,9 @@ class Changes:
     def follow_changes(
         self, caller: Callable[[], Principal], request: v1.FollowChangesRequest, is_wanted: Callable[[], bool]
     ) -> Iterator[v1.FollowChangesResponse]:
-        """Stream changes behind a position, and then those to come, until the reader has gone, its token ends or the server stops."""
+        """Stream changes behind a position, and then those to come, until the reader has gone, its token ends or the
+        server stops.
+        """
         position, from_now = request.position, request.from_now
         said, was_complete = 0.0, False
         while is_wanted():
@@ -166,7 +166,6 @@ class Contribution:
     """Imports and entries."""
 
     def __init__(self, hub: Hub) -> None:
-        """Keep the hub."""
         self._hub = hub
 
     def create_import(self, principal: Principal, request: v1.CreateImportRequest) -> v1.Import:
@@ -320,7 +319,6 @@ class Contributors:
     """Contributors, groups and hash sets."""
 
     def __init__(self, hub: Hub) -> None:
-        """Keep the hub."""
         self._hub = hub
 
     def create_contributor(self, principal: Principal, request: v1.CreateContributorRequest) -> v1.Contributor:
@@ -472,7 +470,6 @@ class Match:
     """Matching."""
 
     def __init__(self, hub: Hub) -> None:
-        """Keep the hub."""
         self._hub = hub
 
     def match_hashes(self, principal: Principal, request: v1.MatchHashesRequest) -> v1.MatchHashesResponse:
@@ -531,7 +528,6 @@ class Reviews:
     """Reviews of entries."""
 
     def __init__(self, hub: Hub) -> None:
-        """Keep the hub."""
         self._hub = hub
 
     def create_review(self, principal: Principal, request: v1.CreateReviewRequest) -> v1.Review:
@@ -583,7 +579,6 @@ class History:
     """The history, and undoing what a token did."""
 
     def __init__(self, hub: Hub) -> None:
-        """Keep the hub."""
         self._hub = hub
 
     def list_events(self, principal: Principal, request: v1.ListEventsRequest) -> v1.ListEventsResponse:
@@ -648,13 +643,14 @@ _ANY_CONTRIBUTOR: Final = v1.Contributor(
     display_name="-", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ"
 )
 # Likewise: TLP:RED alone is no valid terms, but may be what an update makes of terms that name recipients.
-_ANY_HASH_SET: Final = v1.HashSet(marking=v1.Marking(recipients=["contributors/any"]))
+_ANY_HASH_SET: Final = v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM, marking=v1.Marking(recipients=["contributors/any"]))
 
 
 def _mask(mask: FieldMask, given: Message, fields: tuple[str, ...], fixed: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the fields to take over: those of the mask; all for `*`; for an empty mask those that are set.
 
-    A field inside one is named by its path, `marking.tlp`: the others stay. `fixed` fields can be named, and the hub refuses them.
+    A field inside one is named by its path, `marking.tlp`: the others stay. `fixed` fields can be named, and the hub
+    refuses them.
     """
     if not mask.paths:
         return tuple(path for path in _paths_set(given) if path.partition(".")[0] in (*fields, *fixed))

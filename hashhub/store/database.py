@@ -181,7 +181,8 @@ class Database:
     def scrub(self) -> bool:
         """After something was erased: let no older state of its pages stay in SQLite's log; return whether none does.
 
-        A reader that takes its time keeps it: it then goes with a later checkpoint. PostgreSQL's vacuum does that in its own time.
+        A reader that takes its time keeps it: it then goes with a later checkpoint. PostgreSQL's vacuum does that in
+        its own time.
         """
         if not self.is_sqlite:
             return False

@@ -111,7 +111,6 @@ class Entries(Resources):
     """The part of the Store that knows entries and reviews."""
 
     def __init__(self, database: Database) -> None:
-        """Keep the database."""
         super().__init__(database)
         self._sources: dict[int, _Source] = {}
         self._set_names: dict[int, tuple[str, str]] = {}
@@ -180,7 +179,9 @@ class Entries(Resources):
     def live_entries_by_digests(
         self, contributor: str, hash_set: str, algorithm: str, digests: Sequence[bytes]
     ) -> dict[bytes, list[Entry]]:
-        """Return a hash set's visible entries that are not WITHDRAWN and have one of the digests, by digest, in the order of their ids."""
+        """Return a hash set's visible entries that are not WITHDRAWN and have one of the digests, by digest, in the
+        order of their ids.
+        """
         # CROSS JOIN, which SQLite never turns around: the digest is what finds few rows.
         sql = (
             f"{ENTRY_SQL}, h.digest FROM hash h CROSS JOIN entry e WHERE e.id = h.entry AND e.hash_set = ? AND h.algorithm = ? "
@@ -194,7 +195,9 @@ class Entries(Resources):
         return entries
 
     def live_digests(self, contributor: str, hash_set: str) -> Iterator[dict[str, NDArray[np.uint8]]]:
-        """Yield the distinct digests of a hash set's entries that are not WITHDRAWN, by algorithm, a page of entries at a time."""
+        """Yield the distinct digests of a hash set's entries that are not WITHDRAWN, by algorithm, a page of entries at
+        a time.
+        """
         set_key = self._set_key(contributor, hash_set)
         sql = self._db.sql(
             "SELECT e.id, e.hashes FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? ORDER BY e.id LIMIT ?"
@@ -293,9 +296,9 @@ class Entries(Resources):
     ) -> Review:
         """Append a review of a visible entry and return it with its id, time and revision. Raises NotFound.
 
-        It counts for the entries `also` too, by which the contributor states the same item; a SET_ASIDE one for all for which the review
-        counts that it sets aside. An objection beyond the first `daily` ones that its author made against others' entries within a day
-        awaits the operator's acceptance.
+        It counts for the entries `also` too, by which the contributor states the same item; a SET_ASIDE one for all for
+        which the review counts that it sets aside. An objection beyond the first `daily` ones that its author made
+        against others' entries within a day awaits the operator's acceptance.
         """
         review = msgspec.structs.replace(review, id=0, create_time=None, revision=0)
         request = Request(request_id, "add_review", review, by.name)
@@ -503,7 +506,9 @@ class Entries(Resources):
     def _push_state(
         self, c: Connection, ranges: Sequence[tuple[int, int]], state: int, reasons: tuple[str, ...], revision: int
     ) -> None:
-        """Move the entries of the ranges to a state that they are not in, keeping behind the reasons what stood before (see packing)."""
+        """Move the entries of the ranges to a state that they are not in, keeping behind the reasons what stood before
+        (see packing).
+        """
         sql = self._db.sql(
             "UPDATE entry SET reasons = CASE WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "
             "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, "
@@ -517,7 +522,8 @@ class Entries(Resources):
     def _add_changes(self, c: Connection, revision: int, rows: Sequence[tuple[int, IdSet, int]]) -> None:
         """Append rows (kind, entries, import's key or 0) to the feed at a revision, behind those that it has.
 
-        Entries of several hash sets become a row for each: a reader is told of the sets that it may see without a look at the entries.
+        Entries of several hash sets become a row for each: a reader is told of the sets that it may see without a look
+        at the entries.
         """
         t = s.change
         ordinal: int = c.execute(sa.select(sa.func.count()).where(t.c.revision == revision)).scalar_one()
@@ -536,7 +542,9 @@ class Entries(Resources):
         )
 
     def _by_set(self, c: Connection, ids: IdSet, import_key: int) -> Iterator[tuple[int, IdSet]]:
-        """Yield the hash sets that the entries belong to, each with its part of them; those of one import are in one set."""
+        """Yield the hash sets that the entries belong to, each with its part of them; those of one import are in one
+        set.
+        """
         if import_key:
             t = s.imports
             yield c.execute(sa.select(t.c.hash_set).where(t.c.key == import_key)).scalar_one(), ids
@@ -574,7 +582,9 @@ class Entries(Resources):
             c.exec_driver_sql(sql, [(later, hash_set, earlier) for earlier, later in pairs.tolist()])
 
     def _add_successions(self, c: Connection, pairs: NDArray[np.int64], replaced: set[int]) -> None:
-        """Note which entry took the place of which: of the pairs (earlier, later), int64[n, 2], those whose earlier one is `replaced`."""
+        """Note which entry took the place of which: of the pairs (earlier, later), int64[n, 2], those whose earlier one
+        is `replaced`.
+        """
         if len(pairs) and replaced:
             chosen = pairs[np.isin(pairs[:, 0], np.fromiter(replaced, np.int64, len(replaced)))]
             ordered = np.unique(chosen, axis=0)

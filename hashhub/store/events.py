@@ -2,15 +2,16 @@
 
     body     the canonical encoding of an event, version 1: a JSON array as RFC 8785 writes it (no spaces, keys sorted, UTF-8)
 
-             ["hashhub-event-1", revision, time in ms, actor, contributor, role, kind, subject, reason, facts, commitment]
+             ["hashhub-event-1", revision, time in ms, actor, contributor, role, kind, subject, reason, facts,
+             commitment]
 
     digest   SHA-256(digest of the event before, body); before the first one stands SHA-256("hashhub-history-1", 0x00, database id)
     details  free text and everything that may have to be erased: a row of its own, which every event has. `commitment` is
              SHA-256(salt, content, 0x00, undo) in hexadecimal. Erasing the row leaves the chain whole. The salt keeps the details from being
              guessed and, since the commitment is part of the body, also what else is in it: digests are given to whoever reads the feed.
 
-`facts` hold names and codes only: no digest of any item, no external id, no text that people wrote. docs/history.md tells all of this to
-whoever wants to verify a history without this program.
+`facts` hold names and codes only: no digest of any item, no external id, no text that people wrote. docs/history.md
+tells all of this to whoever wants to verify a history without this program.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ def append_event(
 ) -> int:
     """Take the next revision for what this transaction writes, append its event, and return the revision.
 
-    The counter stays locked until the commit: revisions are in the order of commits. `undo` is what a revert needs to know of before.
+    The counter stays locked until the commit: revisions are in the order of commits. `undo` is what a revert needs to
+    know of before.
     """
     m = s.metadata
     revision: int
@@ -135,10 +137,12 @@ class Events:
         kinds: Sequence[EventKind] = (),
         limit: int = 100,
     ) -> list[Event]:
-        """Return up to `limit` events, the newest first, before `before_revision` (0: from the newest on) and after `after_revision`.
+        """Return up to `limit` events, the newest first, before `before_revision` (0: from the newest on) and after
+        `after_revision`.
 
-        `subjects`: only events about one of these, or about something in one (`hash-sets/nl/known` holds `entries/nl/known/7`; a
-        subject is compared by its path). `revisions`: only these. Staging is left out unless `kinds` asks for it.
+        `subjects`: only events about one of these, or about something in one (`hash-sets/nl/known` holds
+        `entries/nl/known/7`; a subject is compared by its path). `revisions`: only these. Staging is left out unless
+        `kinds` asks for it.
         """
         t, d = s.event, s.event_detail
         query = (
@@ -185,7 +189,10 @@ class Events:
         return self.get_event(revision)
 
     def position(self) -> Position:
-        """Return the last revision with the chain's head there. Reads made after this call see at least everything up to it."""
+        """Return the last revision with the chain's head there.
+
+        Reads made after this call see at least everything up to it.
+        """
         return Position(*self._db.fetch("SELECT revision, head FROM metadata")[0])
 
     def has_been_at(self, position: Position) -> bool:
@@ -258,7 +265,8 @@ class Events:
         return erased | {revision for revision, subject in missing.items() if revision <= about.get(subject, 0)}
 
     def mend_history(self, *, by: Actor, reason: str) -> int:
-        """Begin the chain anew from what the database says its head is, leaving the break on record; return the revision.
+        """Begin the chain anew from what the database says its head is, leaving the break on record; return the
+        revision.
 
         For an operator who has looked into why it was broken and has no backup to go back to.
         """

@@ -26,9 +26,11 @@ _REVIEWED: Final = s.CHANGE_KINDS["REVIEWED"]
 
 
 class Change(NamedTuple):
-    """One row of the feed for readers: entries of one hash set that `kind` applies to from `revision` on; `change_ids` returns which.
+    """One row of the feed for readers: entries of one hash set that `kind` applies to from `revision` on; `change_ids`
+    returns which.
 
-    UPSERT: they match, or what is said of them changed. WITHDRAW: they no longer match. `ordinal` counts a revision's rows from 0.
+    UPSERT: they match, or what is said of them changed. WITHDRAW: they no longer match. `ordinal` counts a revision's
+    rows from 0.
     """
 
     revision: int
@@ -96,7 +98,10 @@ class Feeds(Entries):
         return names
 
     def review_authors(self) -> dict[int, set[str]]:
-        """Return by hash set's key the contributors that reviewed any of its entries. Reviews are only ever added: new ones are read."""
+        """Return by hash set's key the contributors that reviewed any of its entries.
+
+        Reviews are only ever added: new ones are read.
+        """
         sql = self._db.sql(
             "SELECT r.id, e.hash_set, r.author FROM review r JOIN entry e ON e.id = r.entry WHERE r.id > ? ORDER BY r.id LIMIT ?"
         )
@@ -142,7 +147,9 @@ class Feeds(Entries):
     def digests_of(
         self, ids: IdSet, size: int, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
     ) -> Iterator[dict[str, NDArray[np.uint8]]]:
-        """Yield the distinct digests of the entries `ids` in `states`, some `size` entries at a time, as `digests_of_range` does."""
+        """Yield the distinct digests of the entries `ids` in `states`, some `size` entries at a time, as
+        `digests_of_range` does.
+        """
         wanted = tuple(states)
         if ids.is_range:
             for low in range(ids.first, ids.last + 1, size):

@@ -3,28 +3,31 @@
 An entry that somebody withdrew by hand stays withdrawn although a weekly list still states its item, and what an operator quarantined
 stays so whatever the contributor states next. A hold is about the item of one entry: its external id, its exact digests or, where it
 has neither, its very hashes. Once the entry was erased, only keyed traces of these are left, which tell whether a value is the same
-and nothing else.
+and nothing else. So is an item held of which there is no entry, because its withdrawal was lost with it (hub.withdrawal_log).
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.hashes import ALGORITHMS, Hash
-from hashhub.model import EntryState
+from hashhub.model import Actor, EntryState, EventKind, ImportState
 from hashhub.store import schema as s
 from hashhub.store.database import Database
+from hashhub.store.events import append_event
 from hashhub.store.packing import unpack_hashes
-from hashhub.store.resources import Resources
+from hashhub.store.resources import Resources, key_of_set
 from hashhub.store.staging import runs
 
 TRACE_BYTES: Final = 16
+_PAGE: Final = 10_000  # entries read at a time
 _STATE_OF_CODE: Final = {code: state for state, code in s.ENTRY_STATES.items()}
 
 
@@ -43,10 +46,10 @@ class Origin(StrEnum):
 
 
 class Hold(NamedTuple):
-    """A hold on the item of entry `entry_id`.
+    """A hold on the item of entry `entry_id`, or, where that is negative, on an item without an entry.
 
     `hash_set`: where it holds, empty for all sets of the contributor. `effect`: WITHDRAWN or QUARANTINED. `source_time`: of a source's own
-    deletion message, verbatim. `traces` instead of `external_id` and `hashes` once the entry was erased.
+    deletion message, verbatim. `traces` instead of `external_id` and `hashes` once the entry was erased, and where there is none.
     """
 
     entry_id: int
@@ -59,6 +62,28 @@ class Hold(NamedTuple):
     hashes: tuple[Hash, ...]
     traces: frozenset[bytes]
 
+    @property
+    def is_of_erased(self) -> bool:
+        """Whether all that is left of the entry is this."""
+        return bool(self.traces) and self.entry_id > 0
+
+
+class HeldItem(NamedTuple):
+    """An item to hold of which there is no entry. `hash_set`: its id, empty for all sets of the contributor."""
+
+    contributor: str
+    hash_set: str
+    origin: Origin
+    traces: frozenset[bytes]
+
+
+class LiveItem(NamedTuple):
+    """By what the item of an entry that is not WITHDRAWN is known."""
+
+    entry_id: int
+    external_id: str
+    hashes: tuple[Hash, ...]
+
 
 class Holds(Resources):
     """The part of the Store that knows what is held."""
@@ -67,7 +92,7 @@ class Holds(Resources):
         """Return the holds that stand in a hash set, those of all the contributor's sets included. Raises NotFound."""
         sql = self._db.sql(
             "SELECT h.entry, h.hash_set, h.effect, h.origin, h.revision, h.source_time, e.external_id, e.hashes, h.traces "
-            "FROM hold h JOIN entry e ON e.id = h.entry WHERE h.contributor = ? AND h.hash_set IN (0, ?) ORDER BY h.entry"
+            "FROM hold h LEFT JOIN entry e ON e.id = h.entry WHERE h.contributor = ? AND h.hash_set IN (0, ?) ORDER BY h.entry"
         )
         return [
             Hold(
@@ -78,11 +103,66 @@ class Holds(Resources):
                 revision=row[4],
                 source_time=row[5],
                 external_id=row[6] or "",
-                hashes=unpack_hashes(row[7]),
-                traces=frozenset(row[8][at : at + TRACE_BYTES] for at in range(0, len(row[8] or b""), TRACE_BYTES)),
+                hashes=unpack_hashes(row[7] or b""),
+                traces=frozenset(_traces(row[8] or b"")),
             )
             for row in self._db.fetch(sql, (contributor, self._set_key(contributor, hash_set)))
         ]
+
+    def hold_items(
+        self, items: Sequence[HeldItem], *, by: Actor, reason: str, facts: Mapping[str, str | int | tuple[str, ...]]
+    ) -> None:
+        """Hold items of which there is no entry, all at one revision.
+
+        What a list states of one waits in quarantine, where an operator can release it; an older list of the source does not bring back
+        what the source deleted.
+        """
+        with self._db.write() as c:
+            self._db.lock(c)
+            revision = append_event(
+                c, by, EventKind.ENTRIES_WITHDRAWN, reason=reason, facts={"held_items": len(items), **facts}
+            )
+            last = min(c.scalar(sa.select(sa.func.min(s.hold.c.entry))) or 0, 0)
+            effects = {
+                origin: s.ENTRY_STATES[EntryState.WITHDRAWN if origin is Origin.SOURCE else EntryState.QUARANTINED]
+                for origin in Origin
+            }
+            c.execute(
+                sa.insert(s.hold),
+                [
+                    {
+                        "entry": last - number,
+                        "contributor": item.contributor,
+                        "hash_set": key_of_set(c, item.contributor, item.hash_set) if item.hash_set else 0,
+                        "effect": effects[item.origin],
+                        "origin": str(item.origin),
+                        "revision": revision,
+                        "source_time": "",
+                        "traces": b"".join(sorted(item.traces)),
+                    }
+                    for number, item in enumerate(items, 1)
+                ],
+            )
+
+    def erased_traces(self, entry_id: int) -> frozenset[bytes]:
+        """Return what is left of an erased entry's item, nothing of another entry's."""
+        sql = self._db.sql("SELECT traces FROM hold WHERE entry = ? AND traces IS NOT NULL")
+        rows = self._db.fetch(sql, (entry_id,))
+        return frozenset(_traces(rows[0][0])) if rows else frozenset()
+
+    def live_items(self, contributor: str, hash_set: str) -> Iterator[LiveItem]:
+        """Yield the items of a hash set's visible entries that are not WITHDRAWN, in no order. Raises NotFound."""
+        set_key = self._set_key(contributor, hash_set)
+        sql = self._db.sql(
+            'SELECT e.id, e.external_id, e.hashes FROM entry e JOIN "import" i ON i.key = e."import" '
+            "WHERE e.hash_set = ? AND e.state = ? AND e.id > ? AND i.state = ? ORDER BY e.id LIMIT ?"
+        )
+        committed = s.IMPORT_STATES[ImportState.COMMITTED]
+        for state in (EntryState.ACTIVE, EntryState.QUARANTINED):
+            after = 0
+            while rows := self._db.fetch(sql, (set_key, s.ENTRY_STATES[state], after, committed, _PAGE)):
+                after = rows[-1][0]
+                yield from (LiveItem(row[0], row[1] or "", unpack_hashes(row[2])) for row in rows)
 
 
 def put_holds(
@@ -118,15 +198,27 @@ def put_holds(
 def lift_holds(
     c: Connection, db: Database, ids: Sequence[int], effect: EntryState, *, only: Origin | None = None
 ) -> None:
-    """Lift the holds of these entries that have this effect in this transaction, or those of one origin. What is left of an erased one stands."""
+    """Lift the holds of this effect on these entries, or on items without one, in this transaction, or those of one origin.
+
+    What is left of an erased one stands.
+    """
     if ids:
         where, origin = ("", ()) if only is None else (" AND origin = ?", (str(only),))
-        sql = db.sql(f"DELETE FROM hold WHERE entry BETWEEN ? AND ? AND effect = ? AND traces IS NULL{where}")  # noqa: S608 - our own text
+        sql = db.sql(
+            "DELETE FROM hold WHERE entry BETWEEN ? AND ? AND effect = ? "  # noqa: S608 - our own text
+            f"AND (traces IS NULL OR entry < 0){where}"
+        )
         c.exec_driver_sql(sql, [(*ends, s.ENTRY_STATES[effect], *origin) for ends in runs(sorted(set(ids)))])
 
 
+def _traces(packed: bytes) -> Iterator[bytes]:
+    return (packed[at : at + TRACE_BYTES] for at in range(0, len(packed), TRACE_BYTES))
+
+
 def traces_of(secret: bytes, external_id: str, hashes: Sequence[Hash]) -> frozenset[bytes]:
-    """Return the keyed traces by which an item is known: of its external id and exact digests or, without both, of all its digests."""
+    """Return the keyed traces by which an item is known: of its external id and exact digests or, without both, of all
+    its digests.
+    """
     exact = [h for h in hashes if not ALGORITHMS[h.algorithm].is_perceptual]
     known = exact if exact or external_id else hashes
     values = [(h.algorithm, h.digest) for h in known]
@@ -136,5 +228,8 @@ def traces_of(secret: bytes, external_id: str, hashes: Sequence[Hash]) -> frozen
 
 
 def trace_of(secret: bytes, kind: str, value: bytes) -> bytes:
-    """Return the keyed trace of a value. `kind`: a hash algorithm's name, or `EXTERNAL_ID`; `secret`: `Store.secret`."""
+    """Return the keyed trace of a value.
+
+    `kind`: a hash algorithm's name, or `EXTERNAL_ID`; `secret`: `Store.secret`.
+    """
     return hmac.digest(secret, kind.encode() + b"\0" + value, hashlib.sha256)[:TRACE_BYTES]

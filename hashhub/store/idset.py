@@ -1,7 +1,7 @@
 """Sets of entry ids as one value: an update of a million entries is one row of the feed.
 
-A contiguous range is its two ends; any other set is a 64-bit Roaring bitmap in its portable form, which other languages read too
-(https://github.com/RoaringBitmap/RoaringFormatSpec): every second of a million ids takes 128 KiB.
+A contiguous range is its two ends; any other set is a 64-bit Roaring bitmap in its portable form, which other languages
+read too (https://github.com/RoaringBitmap/RoaringFormatSpec): every second of a million ids takes 128 KiB.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ from hashhub.errors import (
 from hashhub.model import (
     SYSTEM,
     Actor,
+    ChangeKind,
     Classification,
     Counts,
     Disposition,
@@ -78,8 +79,8 @@ _NO_PAIRS: Final = np.empty((0, 2), np.int64)
 _NO_TIMES: Final = MappingProxyType[int, str]({})
 _DAY: Final = timedelta(days=1)
 AWAITS_ACCEPTANCE: Final = "AWAITS_ACCEPTANCE"
-# Facts of an import's event: how many entries its source's deletion messages withdrew, which are then the first of its changes; how
-# many of its entries speak for the harmlessness of what others list.
+# Facts of an import's event: how many entries its source's deletion messages withdrew, which are then the first of its
+# changes; how many of its entries speak for the harmlessness of what others list.
 BY_SOURCE: Final = "by_source"
 _DOUBTS: Final = "doubts"
 
@@ -88,7 +89,6 @@ class Imports(Standing):
     """The part of the Store that takes imports in."""
 
     def __init__(self, database: Database) -> None:
-        """Keep the database."""
         super().__init__(database)
         self._commits: dict[str, Commit] = {}
         # Leases that the database still shows as held, because giving them up could not be written.
@@ -102,6 +102,9 @@ class Imports(Standing):
         withdrawn from the hash set since, other than by a newer statement about the same item; and a replacing one only while it is
         the last one committed there: A, then B, then A again is three replacements. `id`, state, counts and times of `new` do not
         matter. Raises NotFound when there is no such hash set.
+
+        One that asks for withdrawals, too, is done only while nothing has become active in the hash set since: a deletion message that is
+        sent again after its item was listed again deletes it again.
         """
         fresh = Import(
             id="",
@@ -155,6 +158,7 @@ class Imports(Standing):
                     lease_until=0,
                     has_classifications=created.has_classifications,
                     actor=created.actor,
+                    open_revision=sa.select(s.metadata.c.revision).scalar_subquery(),
                 )
             )
             return request.remember(c, created)
@@ -176,6 +180,24 @@ class Imports(Standing):
         if after:
             where.append(t.c.key < sa.select(t.c.key).where(t.c.id == after).scalar_subquery())
         return self._db.read(lambda c: _import_rows(c, *where, limit=page_size))
+
+    def source_revisions(self, contributor: str, hash_set: str, source_digest: str) -> tuple[int, list[int]]:
+        """Return the last revision when a source was first sent for a hash set, and those at which it was committed, ascending.
+
+        The first is the present one for a source that never was. Raises NotFound when there is no such hash set.
+        """
+        t = s.imports
+
+        def read(c: Connection) -> tuple[int, list[int]]:
+            set_key = key_of_set(c, contributor, hash_set)
+            where = (t.c.hash_set == set_key, t.c.source_digest == source_digest)
+            first: int | None = c.scalar(sa.select(sa.func.min(t.c.open_revision)).where(*where))
+            revisions = c.execute(sa.select(t.c.revision).where(*where, t.c.state == COMMITTED).order_by(t.c.revision))
+            if first is None:
+                first = c.execute(sa.select(s.metadata.c.revision)).scalar_one()
+            return first, list(revisions.scalars())
+
+        return self._db.read(read)
 
     def put_batch(self, import_id: str, index: int, payload: bytes) -> Import:
         """Store one batch of an OPEN import and return the import.
@@ -388,9 +410,10 @@ class Imports(Standing):
         WITHDRAWN_BY_SOURCE, and `reviews` (entry id, author, kind, comment) are added. `restated`, int64[n, 2], has pairs of entries about the
         same item, the earlier one first: its reviews count for the later one too. `findings` go before it, as `add_findings` does.
 
-        The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each deletion message, by entry.
-        `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new entries that speak for the harmlessness of what others
-        list; beyond `daily_doubts` of the contributor within a day they get the remark AWAITS_ACCEPTANCE.
+        The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each
+        deletion message, by entry. `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new
+        entries that speak for the harmlessness of what others list; beyond `daily_doubts` of the contributor within a
+        day they get the remark AWAITS_ACCEPTANCE.
 
         Raises Conflict when another process has taken over the commit.
         """
@@ -749,7 +772,15 @@ def _is_last_word(c: Connection, set_key: int, done: Import) -> bool:
     t, h = s.imports, s.hash_set
     last = sa.select(sa.func.max(t.c.revision)).where(t.c.hash_set == set_key, t.c.state == COMMITTED)
     withdrawn: int = c.execute(sa.select(h.c.withdraw_revision).where(h.c.key == set_key)).scalar_one()
-    return withdrawn <= done.revision and (not done.replace or done.revision == c.scalar(last))
+    if withdrawn > done.revision or (done.replace and done.revision != c.scalar(last)):
+        return False
+    if not done.counts.withdrawn:
+        return True
+    x = s.change
+    active = sa.select(x.c.revision).where(
+        x.c.revision > done.revision, x.c.hash_set == set_key, x.c.kind == s.CHANGE_KINDS[ChangeKind.UPSERT]
+    )
+    return c.execute(active.limit(1)).first() is None
 
 
 def _one_import(c: Connection, import_id: str) -> Import:

@@ -24,10 +24,10 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 def lock_data(directory: str | Path) -> Iterator[None]:
     """Hold the data directory for this process and its children until the block ends or the process dies.
 
-    It is made if need be, and kept from other users of the machine: access of theirs to it and its files is taken away, and logged.
-    The kernel drops the lock with the process, so a crash leaves nothing to clean up. Raises FailedPrecondition (DATA_IN_USE) when
-    another server holds it, FailedPrecondition (DATA_EXPOSED) when others can read it and that cannot be changed or might not be
-    meant, Unavailable when the directory cannot be written.
+    It is made if need be, and kept from other users of the machine: access of theirs to it and its files is taken away,
+    and logged. The kernel drops the lock with the process, so a crash leaves nothing to clean up. Raises
+    FailedPrecondition (DATA_IN_USE) when another server holds it, FailedPrecondition (DATA_EXPOSED) when others can
+    read it and that cannot be changed or might not be meant, Unavailable when the directory cannot be written.
     """
     try:
         Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,11 +56,11 @@ def lock_data(directory: str | Path) -> Iterator[None]:
 
 def _keep_from_others(directory: Path) -> None:
     """Take other users' access to the directory and its files away, or raise FailedPrecondition (DATA_EXPOSED)."""
-    found = directory.stat()
-    if found.st_uid != os.geteuid():
+    status = directory.stat()
+    if status.st_uid != os.geteuid():
         # Its owner can read it, and can undo whatever is done to its mode.
-        raise _exposed(f"belongs to another user (uid {found.st_uid}); change its owner, or name another directory")
-    if found.st_mode & _OTHERS and (found.st_mode & stat.S_ISVTX or _is_shared(directory)):
+        raise _exposed(f"belongs to another user (uid {status.st_uid}); change its owner, or name another directory")
+    if status.st_mode & _OTHERS and (status.st_mode & stat.S_ISVTX or _is_shared(directory)):
         raise _exposed(
             "seems to hold other things than a hub's, so its mode is left alone; name a directory of its own, or, if it is one, "
             "run `chmod 700` on it"
@@ -70,7 +70,7 @@ def _keep_from_others(directory: Path) -> None:
     if directory in closed:
         _log.warning(
             "other users could read the data directory (mode %o); it and %d of its files are now for its owner only",
-            stat.S_IMODE(found.st_mode),
+            stat.S_IMODE(status.st_mode),
             len(closed) - 1,
         )
     elif closed:

@@ -19,7 +19,8 @@ _REQUESTS_KEPT: Final = timedelta(days=7)  # how long a request_id is remembered
 
 
 class Request:
-    """Makes a write idempotent: an actor's first call with an id is remembered with what it asked for and what it returned.
+    """Makes a write idempotent: an actor's first call with an id is remembered with what it asked for and what it
+    returned.
 
     The ids of one actor mean nothing to another: the same id of two is two requests.
     """

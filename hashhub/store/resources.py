@@ -44,7 +44,8 @@ _REGISTRY: Final = (
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Registry:
-    """Contributors and groups by id and hash sets by name, of one moment. The store returns the same one until something changes.
+    """Contributors and groups by id and hash sets by name, of one moment. The store returns the same one until
+    something changes.
 
     `revision` is that of the last change to one of them, or to a token.
     """
@@ -59,7 +60,6 @@ class Resources:
     """The part of the Store that knows who contributes what, under which terms."""
 
     def __init__(self, database: Database) -> None:
-        """Keep the database."""
         self._db = database
         self._registry = Registry(-1, {}, {}, {})
 
@@ -148,7 +148,10 @@ class Resources:
             return request.remember(c, after)
 
     def retire_contributor(self, contributor_id: str, *, comment: str = "", by: Actor = SYSTEM) -> Contributor:
-        """Retire a contributor for good; doing it twice is a success. Raises NotFound, FailedPrecondition (LAST_OPERATOR)."""
+        """Retire a contributor for good; doing it twice is a success.
+
+        Raises NotFound, FailedPrecondition (LAST_OPERATOR).
+        """
         with self._db.write() as c:
             self._db.lock(c)
             before = _contributor(c, contributor_id)
@@ -168,7 +171,9 @@ class Resources:
     def accept_objections(
         self, contributor_id: str, revision: int, *, comment: str = "", by: Actor = SYSTEM
     ) -> Contributor:
-        """Let a contributor's objections beyond the daily number weigh up to `revision`; a lower one than before takes some back."""
+        """Let a contributor's objections beyond the daily number weigh up to `revision`; a lower one than before takes
+        some back.
+        """
         with self._db.write() as c:
             self._db.lock(c)
             before = _contributor(c, contributor_id)
@@ -191,7 +196,9 @@ class Resources:
         return self._list(s.contributor, Contributor, page_size, after)
 
     def own_contributor(self) -> str:
-        """Return the id of the contributor that is this hub's operators, and create it when there is none that is not retired."""
+        """Return the id of the contributor that is this hub's operators, and create it when there is none that is not
+        retired.
+        """
         with self._db.write() as c:
             self._db.lock(c)
             own: str = c.execute(sa.select(s.metadata.c.own_contributor)).scalar_one()
@@ -217,7 +224,10 @@ class Resources:
     def create_group(
         self, group: Group, *, by: Actor = SYSTEM, validate_only: bool = False, request_id: str = ""
     ) -> Group:
-        """Store a group. Raises AlreadyExists when its name is or was in use, InvalidArgument when a member does not exist."""
+        """Store a group.
+
+        Raises AlreadyExists when its name is or was in use, InvalidArgument when a member does not exist.
+        """
         group = msgspec.structs.replace(group, create_time=None)
         request = Request(request_id, "create_group", group, by.name)
         with self._db.write() as c:
@@ -292,8 +302,8 @@ class Resources:
     ) -> HashSet:
         """Store a hash set.
 
-        Raises AlreadyExists when the name is taken, NotFound when there is no such contributor, FailedPrecondition when that is retired,
-        InvalidArgument when a recipient does not exist.
+        Raises AlreadyExists when the name is taken, NotFound when there is no such contributor, FailedPrecondition when
+        that is retired, InvalidArgument when a recipient does not exist.
         """
         hash_set = msgspec.structs.replace(hash_set, create_time=None, accepted_revision=0)
         request = Request(request_id, "create_hash_set", hash_set, by.name)
@@ -352,7 +362,10 @@ class Resources:
     def accept_hash_set(
         self, contributor: str, hash_set_id: str, revision: int, *, comment: str = "", by: Actor = SYSTEM
     ) -> HashSet:
-        """Let what a hash set says against harm weigh up to `revision`; a lower one than before takes some back. Raises NotFound."""
+        """Let what a hash set says against harm weigh up to `revision`; a lower one than before takes some back.
+
+        Raises NotFound.
+        """
         with self._db.write() as c:
             self._db.lock(c)
             before = _hash_set(c, contributor, hash_set_id)

@@ -174,6 +174,7 @@ imports: Final = _table(
     sa.Column("lease_until", sa.BigInteger, nullable=False),
     sa.Column("has_classifications", sa.Boolean),  # NULL: the contributor did not say
     sa.Column("actor", sa.Text, nullable=False, server_default=""),  # the token that opened it
+    sa.Column("open_revision", sa.BigInteger, nullable=False, server_default="0"),  # the last one when it was opened
     sa.Index("import_source", "hash_set", "source_digest"),
 )
 
@@ -288,7 +289,8 @@ withdrawal: Final = _table(
     sa.Index("withdrawal_time", "hash_set", "time"),
 )
 
-# What keeps an item's entry from being active although a list states it. Its identity is the entry's, or, once that was erased, `traces`.
+# What keeps an item's entry from being active although a list states it. Its identity is the entry's, or, once that was
+# erased, `traces`.
 hold: Final = _table(
     "hold",
     sa.Column("entry", _Key, primary_key=True, autoincrement=False),
@@ -302,7 +304,8 @@ hold: Final = _table(
     sa.Column("traces", sa.LargeBinary),  # keyed traces, 16 bytes each
 )
 
-# One row for a set of entries, whatever its size: `ids` is a 64-bit Roaring bitmap in its portable form, NULL for the whole range.
+# One row for a set of entries, whatever its size: `ids` is a 64-bit Roaring bitmap in its portable form, NULL for the
+# whole range.
 change: Final = _table(
     "change",
     sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -323,7 +326,8 @@ sa.Index(
     postgresql_where=change.c.kind == sa.literal_column("1"),
 )
 
-# Two databases with one past have the same digests up to where they part: a restored backup that was written to has others.
+# Two databases with one past have the same digests up to where they part: a restored backup that was written to has
+# others.
 event: Final = _table(
     "event",
     sa.Column("revision", _Key, primary_key=True, autoincrement=False),

@@ -46,9 +46,11 @@ class Commit:
         self.size = 0
 
     def content(self) -> str:
-        """Return the commitment to what was staged: SHA-256 over a salt and the entries' canonical content, in hexadecimal.
+        """Return the commitment to what was staged: SHA-256 over a salt and the entries' canonical content, in
+        hexadecimal.
 
-        The content of an entry is the MessagePack array [id, position, external id or nil, flags, hashes, details or nil].
+        The content of an entry is the MessagePack array [id, position, external id or nil, flags, hashes, details or
+        nil].
         """
         return self._content.hexdigest()
 

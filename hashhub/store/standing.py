@@ -48,6 +48,10 @@ QUARANTINED: Final = s.ENTRY_STATES[EntryState.QUARANTINED]
 UNCLASSIFIED: Final = "UNCLASSIFIED"
 ERASED: Final = "ERASED"
 _DAY: Final = timedelta(days=1)
+_TOLD: Final = 100  # entries that an event names
+WISHES_A_DAY: Final = 100
+"""Entries that a contributor's tokens withdraw at the request of persons shown in a day before events and the hub's status say so: no
+second person need agree to these, so that whoever misuses the reason must be seen."""
 _PERSON_SHOWN: Final = s.WITHDRAWAL_REASONS[WithdrawalReason.REQUESTED_BY_PERSON_SHOWN]
 # A later withdrawal of what is withdrawn already counts if it holds more firmly.
 _FIRMNESS: Final = {"": 0, Origin.SOURCE: 1, Origin.CONTRIBUTOR: 2, Origin.PERSON_SHOWN: 3, Origin.OPERATOR: 3}
@@ -80,13 +84,15 @@ class Standing(Entries):
         code: str,
         limit: DailyLimit | None,
         by: Actor,
+        also: Sequence[int] = (),
         request_id: str = "",
     ) -> Entry:
         """Withdraw a visible entry by hand, with a hold of this origin, or note that it was asked for; return it as it is then.
 
         Beyond `limit` (None: there is none) it stays as it is, with the remark WITHDRAWAL_PENDING, until somebody else than who asked
         withdraws it too: an operator, or another token of the contributor. What is withdrawn already stays as it is, unless the new
-        hold is firmer than the one before. `code` becomes the entry's reason.
+        hold is firmer than the one before. `code` becomes the entry's reason. `also`: entries about the same item, withdrawn with it for the
+        same reason in the same event, which names them.
 
         Raises NotFound; FailedPrecondition (ENTRY_WITHDRAWN) when a newer statement has taken the entry's place.
         """
@@ -99,8 +105,8 @@ class Standing(Entries):
             pending = self._pending(c, entry_id)
             if row.state == WITHDRAWN:
                 self._refuse_if_replaced(c, entry_id, "withdraw that one")
-                if _FIRMNESS[origin] > _FIRMNESS[self._held(c, entry_id, EntryState.WITHDRAWN)]:
-                    self._effect(c, entry_id, row, asked, origin, code, by)
+                if _FIRMNESS[origin] > _FIRMNESS[self._held(c, entry_id, EntryState.WITHDRAWN)] or also:
+                    self._effect(c, entry_id, row, asked, origin, code, by, also=also)
             elif pending is not None and pending.actor != by.name:
                 # What is carried out is what was asked for; that somebody agreed is in the event.
                 agreed = msgspec.structs.replace(pending, pending=False)
@@ -115,9 +121,10 @@ class Standing(Entries):
                     by,
                     agreed_to=pending.actor,
                     comment=asked.comment,
+                    also=also,
                 )
             elif limit is None or not self._is_beyond(c, row.hash_set, limit):
-                self._effect(c, entry_id, row, asked, origin, code, by)
+                self._effect(c, entry_id, row, asked, origin, code, by, also=also)
             elif pending is None:
                 self._ask(c, entry_id, row, asked, by)
             return request.remember(c, self._read(c, entry_id))
@@ -315,8 +322,7 @@ class Standing(Entries):
             self._withdraw(c, live, code, revision, 0)
             note_loss(c, self._sets_of(c, live), revision)
             if withdrawal is not None:
-                for entry_id in live:
-                    self._put_withdrawal(c, entry_id, self._row(c, entry_id).hash_set, withdrawal, revision)
+                self._put_withdrawals(c, live, withdrawal, revision)
             if origin is not None:
                 put_holds(c, self._db, live, origin, EntryState.WITHDRAWN, revision)
             return revision
@@ -467,30 +473,64 @@ class Standing(Entries):
         *,
         agreed_to: str = "",
         comment: str | None = None,
+        also: Sequence[int] = (),
     ) -> None:
-        """Withdraw one entry with a hold; one that is withdrawn already gets the reason and the hold."""
+        """Withdraw one entry with a hold, and those `also` that stand; one that is withdrawn already gets the reason and the hold."""
+        states = self._visible_states(c, sorted(also))
+        others = [i for i, state in sorted(states.items()) if state != WITHDRAWN]
+        facts: dict[str, str | int | tuple[str, ...]] = {"origin": str(origin)}
+        if agreed_to:
+            facts["asked_by"] = f"tokens/{agreed_to}"
+        if row.state == WITHDRAWN:
+            facts["again"] = 1
+        if others:
+            facts["entries"] = 1 + len(others)
+            facts["also"] = tuple(self._subject(c, i) for i in others[:_TOLD])
+        if origin is Origin.PERSON_SHOWN and by.role is Role.CONTRIBUTOR:
+            today = self._wishes_today(c).get(by.contributor, 0) + 1 + len(others)
+            if today > WISHES_A_DAY:
+                facts["requests_of_persons_shown_today"] = today
         revision = append_event(
             c,
             by,
             EventKind.ENTRIES_WITHDRAWN,
             subject=self._subject(c, entry_id),
             reason=withdrawal.reason,
-            facts={
-                "origin": str(origin),
-                **({"asked_by": f"tokens/{agreed_to}"} if agreed_to else {}),
-                **({"again": 1} if row.state == WITHDRAWN else {}),
-            },
+            facts=facts,
             details={"comment": withdrawal.comment if comment is None else comment},
         )
         if row.state == WITHDRAWN:
             self._set_reasons(c, entry_id, replace_reasons(row.reasons, (code,)), revision)
-        else:
-            if PENDING in unpack_reasons(row.reasons):
-                self._set_reasons(c, entry_id, _without_pending(row.reasons))
-            self._withdraw(c, [entry_id], code, revision, 0)
-            note_loss(c, [row.hash_set], revision)
-        self._put_withdrawal(c, entry_id, row.hash_set, withdrawal, revision)
-        put_holds(c, self._db, [entry_id], origin, EntryState.WITHDRAWN, revision)
+        live = others if row.state == WITHDRAWN else sorted([entry_id, *others])
+        for i in live:
+            packed = self._row(c, i).reasons
+            if PENDING in unpack_reasons(packed):
+                self._set_reasons(c, i, _without_pending(packed))
+        if live:
+            self._withdraw(c, live, code, revision, 0)
+            note_loss(c, self._sets_of(c, live), revision)
+        self._put_withdrawals(c, [entry_id, *others], withdrawal, revision)
+        put_holds(c, self._db, [entry_id, *others], origin, EntryState.WITHDRAWN, revision)
+
+    def wishes_today(self) -> dict[str, int]:
+        """Return how many entries each contributor's tokens have withdrawn within a day at the request of persons shown, if more than WISHES_A_DAY."""
+        counts = self._db.read(self._wishes_today)
+        return {contributor: n for contributor, n in counts.items() if n > WISHES_A_DAY}
+
+    def _wishes_today(self, c: Connection) -> dict[str, int]:
+        w, x = s.withdrawal, s.hash_set
+        rows = c.execute(
+            sa.select(x.c.contributor, sa.func.count())
+            .join(w, w.c.hash_set == x.c.key)
+            .where(
+                w.c.time > s.to_millis(now() - _DAY),
+                w.c.pending.is_(False),
+                w.c.role == s.ROLES[Role.CONTRIBUTOR],
+                w.c.reason == _PERSON_SHOWN,
+            )
+            .group_by(x.c.contributor)
+        )
+        return {row[0]: row[1] for row in rows}
 
     def _ask(self, c: Connection, entry_id: int, row: _Row, asked: Withdrawal, by: Actor) -> None:
         """Note that a withdrawal was asked for. No change of the feed: only the contributor and operators are told."""
@@ -503,7 +543,7 @@ class Standing(Entries):
             details={"comment": asked.comment},
         )
         self._set_reasons(c, entry_id, replace_reasons(row.reasons, (*unpack_reasons(row.reasons), PENDING)))
-        self._put_withdrawal(c, entry_id, row.hash_set, msgspec.structs.replace(asked, pending=True), revision)
+        self._put_withdrawals(c, [entry_id], msgspec.structs.replace(asked, pending=True), revision)
 
     def _is_beyond(self, c: Connection, set_key: int, limit: DailyLimit) -> bool:
         """Whether one more withdrawal by hand in a hash set needs a second person today. The first one of a day never does."""
@@ -562,23 +602,25 @@ class Standing(Entries):
         own = sa.select(h.c.origin).where(h.c.entry == entry_id, h.c.effect == s.ENTRY_STATES[effect])
         return c.scalar(own) or ""
 
-    def _put_withdrawal(
-        self, c: Connection, entry_id: int, set_key: int, withdrawal: Withdrawal, revision: int
-    ) -> None:
-        c.execute(sa.delete(s.withdrawal).where(s.withdrawal.c.entry == entry_id))
-        c.execute(
-            sa.insert(s.withdrawal).values(
-                entry=entry_id,
-                hash_set=set_key,
-                reason=s.WITHDRAWAL_REASONS[withdrawal.reason],
-                comment=withdrawal.comment,
-                actor=withdrawal.actor,
-                role=s.ROLES[withdrawal.role],
-                revision=revision,
-                time=s.to_millis(now()),
-                pending=withdrawal.pending,
-            )
+    def _put_withdrawals(self, c: Connection, ids: Sequence[int], withdrawal: Withdrawal, revision: int) -> None:
+        """Put on record who withdrew entries, or asked for it, in place of what was on record."""
+        ranges = runs(sorted(ids))
+        c.exec_driver_sql(self._db.sql("DELETE FROM withdrawal WHERE entry BETWEEN ? AND ?"), ranges)
+        sql = self._db.sql(
+            "INSERT INTO withdrawal (entry, hash_set, reason, comment, actor, role, revision, time, pending) "
+            "SELECT e.id, e.hash_set, CAST(? AS SMALLINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS SMALLINT), CAST(? AS BIGINT), "
+            "CAST(? AS BIGINT), CAST(? AS BOOLEAN) FROM entry e WHERE e.id BETWEEN ? AND ?"
         )
+        row = (
+            s.WITHDRAWAL_REASONS[withdrawal.reason],
+            withdrawal.comment,
+            withdrawal.actor,
+            s.ROLES[withdrawal.role],
+            revision,
+            s.to_millis(now()),
+            withdrawal.pending,
+        )
+        c.exec_driver_sql(sql, [(*row, *ends) for ends in ranges])
 
     def _set_reasons(self, c: Connection, entry_id: int, packed: str | None, revision: int | None = None) -> None:
         values: dict[str, Any] = {"reasons": packed}

@@ -6,8 +6,8 @@
     events      the history: one chained event a revision   undoing   what a revert looks at
     tokens      who may call
 
-Revision: one counter. Every visible write increases it in its own transaction, appends its event and holds the lock until the commit, so
-that the order of revisions is the order in which they became visible, on both databases.
+Revision: one counter. Every visible write increases it in its own transaction, appends its event and holds the lock
+until the commit, so that the order of revisions is the order in which they became visible, on both databases.
 
 Visibility: an entry belongs to an import and is visible once that import is COMMITTED; committing a million entries changes one row
 of `import` and adds one `change` row for each contiguous range. Reads therefore look at the import.

@@ -30,8 +30,8 @@ class Tokens(Resources):
     def put_token(self, digest: bytes, token: Principal, *, by: Actor = SYSTEM) -> None:
         """Store a token under its secret's digest.
 
-        Raises AlreadyExists when its name is or was in use, NotFound when there is no such contributor, FailedPrecondition when that is
-        retired.
+        Raises AlreadyExists when its name is or was in use, NotFound when there is no such contributor,
+        FailedPrecondition when that is retired.
         """
         with self._db.write() as c:
             self._db.lock(c)
@@ -65,7 +65,10 @@ class Tokens(Resources):
             return after
 
     def rotate_token(self, name: str, digest: bytes, until: datetime, *, by: Actor = SYSTEM) -> Principal:
-        """Give a token another secret. The present one opens it until `until`; one before that does no more. Raises NotFound."""
+        """Give a token another secret.
+
+        The present one opens it until `until`; one before that does no more. Raises NotFound.
+        """
         t = s.secret
         with self._db.write() as c:
             self._db.lock(c)

@@ -1,4 +1,6 @@
-"""What undoing an event needs: what it changed, whether that still stands as it left it, and resources put back as they were."""
+"""What undoing an event needs: what it changed, whether that still stands as it left it, and resources put back as they
+were.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _KIND_OF_CODE: Final = {code: kind for kind, code in s.CHANGE_KINDS.items()}
 
 
 class Standings(NamedTuple):
-    """How entries stand, by id ascending: their ids, codes of states as in schema.ENTRY_STATES, and revisions of their last change."""
+    """How entries stand, by id ascending: their ids, codes of states as in schema.ENTRY_STATES, and revisions of their
+    last change.
+    """
 
     ids: NDArray[np.int64]
     states: NDArray[np.int64]
@@ -65,7 +69,9 @@ class Undoing(Standing):
         return [review_of_row(row) for row in self._db.fetch(sql, (revision,))]
 
     def events_since(self, millis: int, after: int = 0) -> Iterator[tuple[int, str, str]]:
-        """Yield revision, actor and reason of every event of a time or later behind a revision, the oldest first, staging left out."""
+        """Yield revision, actor and reason of every event of a time or later behind a revision, the oldest first,
+        staging left out.
+        """
         sql = self._db.sql(
             "SELECT revision, actor, body FROM event WHERE revision > ? AND time >= ? AND kind <> ? ORDER BY revision LIMIT ?"
         )
@@ -84,9 +90,11 @@ class Undoing(Standing):
         by: Actor,
         dry: bool,
     ) -> str:
-        """Give a resource the fields of `before` that differ from `after`, and return an empty text; or why that cannot be.
+        """Give a resource the fields of `before` that differ from `after`, and return an empty text; or why that cannot
+        be.
 
-        It cannot where one of them is not as in `after` any more. `after` None: the resource was deleted, and is made anew.
+        It cannot where one of them is not as in `after` any more. `after` None: the resource was deleted, and is made
+        anew.
         """
         collection, _, name = subject.partition("/")
         table, where = _resource(collection, name)

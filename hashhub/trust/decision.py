@@ -252,18 +252,18 @@ def _judged(
 
 
 def _verdicts(s: Statement) -> frozenset[str]:
-    """Return the verdicts that the entry leaves possible: its classification's or, where that carries none, its set's
-    purpose.
+    """Return the verdicts that the entry leaves possible: its classification's or, where it has none, its set's purpose.
 
-    Of an entry whose source says nothing where it could have said something, only the listing is known: nothing is
-    decided.
+    Of an entry whose source says nothing where it could have said something, or says something that is no verdict
+    (INTERPOL Baseline N), only the listing is known: nothing is decided, and the set's purpose decides nothing for it.
     """
     if _UNCLASSIFIED in s.entry.reasons:
         return _UNDECIDED_VERDICTS
     classification = _classified(s.entry)
     if classification is not None:
         return frozenset(classification.dimensions["verdict"])
-    return frozenset(_PURPOSES.get(s.hash_set.purpose, ()))
+    by_purpose = frozenset(_PURPOSES.get(s.hash_set.purpose, ()))
+    return _UNDECIDED_VERDICTS if by_purpose and s.entry.classification is not None else by_purpose
 
 
 def _classified(entry: Entry) -> Classification | None:
@@ -401,19 +401,17 @@ def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor])
     states the item again: there it stands against their claims alone. Otherwise a contributor could fetch one objection,
     restate that item with others' digests, one after the other, and so dispute all their matches.
     """
+    ignored = set_aside(s.reviews)
     confirmed: dict[str, tuple[int, int]] = {}
-    set_aside: set[int] = set()
     for r in s.reviews:
-        if r.kind is ReviewKind.CONFIRMED:
+        if r.kind is ReviewKind.CONFIRMED and r.id not in ignored:
             confirmed[r.author] = max(confirmed.get(r.author, _age(r)), _age(r))
-        elif r.kind is ReviewKind.SET_ASIDE and r.role is Role.OPERATOR:
-            set_aside.add(r.sets_aside)
     for r in s.reviews:
         kind = _OBJECTIONS.get(r.kind)
         if kind is None or (r.author in confirmed and confirmed[r.author] > _age(r)):
             continue
         author = people.get(r.author.partition("/")[0])
-        if r.id in set_aside:
+        if r.id in ignored:
             code = ReasonCode.DOUBT_SET_ASIDE
         elif r.role is not Role.OPERATOR and (author is None or not _counts(policy, author.reliability)):
             code = ReasonCode.DOUBT_LESS_RELIABLE
@@ -428,6 +426,15 @@ def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor])
         else:
             code = ReasonCode.DISPUTED if r.entry_id == s.entry.id else ReasonCode.CLAIM_DISPUTED
         yield kind, code, s.closeness, s
+
+
+def set_aside(reviews: Iterable[Review]) -> set[int]:
+    """Return the ids of the reviews that an operator's statement sets aside which is not itself set aside by a newer one."""
+    ignored: set[int] = set()
+    for r in sorted(reviews, key=_age, reverse=True):
+        if r.kind is ReviewKind.SET_ASIDE and r.role is Role.OPERATOR and r.id not in ignored:
+            ignored.add(r.sets_aside)
+    return ignored
 
 
 def _age(r: Review) -> tuple[int, int]:

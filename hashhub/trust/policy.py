@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,12 @@ HARMFUL: Final = frozenset({"csam", "exploitative"})
 COUNTABLE: Final = HARMFUL | {"unclassified"}
 # Deciding whether k of n contributors are pairwise independent is exponential in k; nobody has five independent sources.
 MAX_CONTRIBUTORS: Final = 5
+
+
+def excludes_harm(dimensions: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether a classification's dimensions state a verdict, and none that claims harm or leaves it open."""
+    verdicts = dimensions.get("verdict", ())
+    return bool(verdicts) and COUNTABLE.isdisjoint(verdicts)
 
 
 class Dispute(StrEnum):

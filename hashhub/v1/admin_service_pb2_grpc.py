@@ -86,7 +86,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateToken(self, request, context):
-        """Updates the fields of a token that the mask names: description, purposes, acts_for_others, may_mirror, expire_time. Role: operator.
+        """Updates the fields of a token that the mask names: description, purposes, acts_for_others, may_mirror, expire_time.
+        Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,8 +102,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteToken(self, request, context):
-        """Deletes a token: it stops working within a second. Refused while terms name it: let it expire instead. Its name is never used again.
-        Role: operator.
+        """Deletes a token: it stops working within a second. Refused while terms name it: let it expire instead. Its name is
+        never used again. Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -113,9 +113,9 @@ class ContributionServiceServicer:
     """
 
     def CreateImport(self, request, context):
-        """Opens an import. The same source by the same connector version into the same hash set gives the existing import: resumable
-        while OPEN, and COMMITTED without any further work, unless entries of the hash set were withdrawn since: then it is a new import, which
-        brings them back. With validate_only, the import is checked and never committed.
+        """Opens an import. The same source by the same connector version into the same hash set gives the existing import:
+        resumable while OPEN, and COMMITTED without any further work, unless entries of the hash set were withdrawn since:
+        then it is a new import, which brings them back. With validate_only, the import is checked and never committed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,31 +178,33 @@ class ContributionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WithdrawEntry(self, request, context):
-        """Withdraws an entry: it stops matching, its history stays, and lists that still have it do not bring it back. Withdrawing twice is a
-        success. Beyond the daily number it is pending until the operator, or a second token of the contributor, withdraws it too.
+        """Withdraws an entry: it stops matching, its history stays, and lists that still have it do not bring it back.
+        Withdrawing twice is a success. Beyond the daily number it is pending until the operator, or a second token of the
+        contributor, withdraws it too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RestoreEntry(self, request, context):
-        """Restores an entry that was withdrawn by hand, by a source or by expiry, and lifts what holds it. What an operator withdrew, or
-        the person shown asked for, only an operator restores.
+        """Restores an entry that was withdrawn by hand, by a source or by expiry, and lifts what holds it. What an operator
+        withdrew, or the person shown asked for, only an operator restores.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EraseEntry(self, request, context):
-        """Erases what an entry holds: digests, external id, all free text. It stays as a withdrawn name; a keyed trace keeps lists from bringing it
-        back. Cannot be undone. Role: operator.
+        """Erases what an entry holds: digests, external id, all free text. It stays as a withdrawn name; a keyed trace keeps
+        lists from bringing it back. Cannot be undone. Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseEntry(self, request, context):
-        """Releases a quarantined entry: it matches from now on, and replaces earlier imports' statements about the same item. Role: operator.
+        """Releases a quarantined entry: it matches from now on, and replaces earlier imports' statements about the same item.
+        Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

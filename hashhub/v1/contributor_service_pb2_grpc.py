@@ -221,7 +221,8 @@ class ContributorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateHashSet(self, request, context):
-        """Updates the fields of a hash set that the mask names; its scheme and purpose stay. Roles: operator, or the contributor itself.
+        """Updates the fields of a hash set that the mask names; its scheme and purpose stay. Roles: operator, or the
+        contributor itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class HistoryServiceStub:
-    """The history: one event for each visible write, chained, so that it cannot be rewritten unseen. Roles: operator, auditor; contributors
-    read what concerns them.
+    """The history: one event for each visible write, chained, so that it cannot be rewritten unseen. Roles: operator,
+    auditor; contributors read what concerns them.
     """
 
     def __init__(self, channel):
@@ -54,8 +54,8 @@ class HistoryServiceStub:
 
 
 class HistoryServiceServicer:
-    """The history: one event for each visible write, chained, so that it cannot be rewritten unseen. Roles: operator, auditor; contributors
-    read what concerns them.
+    """The history: one event for each visible write, chained, so that it cannot be rewritten unseen. Roles: operator,
+    auditor; contributors read what concerns them.
     """
 
     def ListEvents(self, request, context):
@@ -106,8 +106,8 @@ def add_HistoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class HistoryService:
-    """The history: one event for each visible write, chained, so that it cannot be rewritten unseen. Roles: operator, auditor; contributors
-    read what concerns them.
+    """The history: one event for each visible write, chained, so that it cannot be rewritten unseen. Roles: operator,
+    auditor; contributors read what concerns them.
     """
 
     @staticmethod

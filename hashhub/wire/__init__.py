@@ -1,16 +1,24 @@
 """What goes over the wire, for both ends: messages, resource names and errors, to the model and back.
 
-The server and the client meet here and nowhere else. One decision each: `convert` (what a message means), `matching` (the same for the match
-calls, quickly), `fields` (how a field is read and refused), `names` (resource names), `status` (errors). Generated code (`hashhub.v1`)
-knows nothing of the model, and the model nothing of it.
+The server and the client meet here and nowhere else. One decision each: `convert` (what a message means; `records`, `feed`
+and `administration` for records, for lines of the change feed, and for history, tokens and status; `matching` for the match
+calls, quickly), `fields` (how a field is read and refused), `names` (resource names), `status` (errors). Generated code
+(`hashhub.v1`) knows nothing of the model, and the model nothing of it.
 """
 
 from __future__ import annotations
 
+from hashhub.wire.administration import (
+    event_from_pb,
+    event_to_pb,
+    reverted_event_from_pb,
+    reverted_event_to_pb,
+    status_from_pb,
+    status_to_pb,
+    token_from_pb,
+    token_to_pb,
+)
 from hashhub.wire.convert import (
-    changed_entries_to_pb,
-    changed_entry_from_pb,
-    changed_entry_to_pb,
     classification_from_pb,
     classification_to_pb,
     contributor_from_pb,
@@ -24,8 +32,6 @@ from hashhub.wire.convert import (
     entry_states_from_pb,
     entry_states_to_pb,
     entry_to_pb,
-    event_from_pb,
-    event_to_pb,
     finding_from_pb,
     finding_to_pb,
     group_from_pb,
@@ -39,17 +45,12 @@ from hashhub.wire.convert import (
     new_review_from_pb,
     reject_to_pb,
     rejects_from_pb,
-    reverted_event_from_pb,
-    reverted_event_to_pb,
     review_from_pb,
     review_to_pb,
-    status_from_pb,
-    status_to_pb,
-    token_from_pb,
-    token_to_pb,
     withdrawal_reason_from_pb,
     withdrawal_reason_to_pb,
 )
+from hashhub.wire.feed import changed_entries_to_pb, changed_entry_from_pb, changed_entry_to_pb
 from hashhub.wire.fields import drop_output_only, duration_in, read_text, time_in, timestamp
 from hashhub.wire.matching import (
     match_result_from_pb,
@@ -64,7 +65,6 @@ from hashhub.wire.matching import (
     query_to_pb,
 )
 from hashhub.wire.names import (
-    author_name,
     contributor_name,
     entry_name,
     event_name,
@@ -98,7 +98,6 @@ from hashhub.wire.status import (
 )
 
 __all__ = [
-    "author_name",
     "changed_entries_to_pb",
     "changed_entry_from_pb",
     "changed_entry_to_pb",

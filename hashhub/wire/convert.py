@@ -17,10 +17,6 @@ from hashhub.errors import Violation
 from hashhub.hashes import Hash
 from hashhub.model import (
     TLP,
-    Actor,
-    AlgorithmStatus,
-    ChangedEntry,
-    ChangeKind,
     Classification,
     Contributor,
     ContributorKind,
@@ -28,25 +24,20 @@ from hashhub.model import (
     Disposition,
     Entry,
     EntryState,
-    Event,
-    EventKind,
     Finding,
     Group,
     HashSet,
     Import,
     ImportState,
     Marking,
-    Principal,
     Provenance,
     Purpose,
     Reject,
     Reliability,
-    RevertedEvent,
     Review,
     ReviewKind,
     Role,
     SchemeStatus,
-    Status,
     Unclassified,
     Withdrawal,
     WithdrawalReason,
@@ -73,12 +64,11 @@ _RELIABILITY: Final = EnumMap(Reliability, v1.Reliability, "RELIABILITY_", Relia
 _PURPOSE: Final = EnumMap(Purpose, v1.Purpose, "PURPOSE_", Purpose.CSAM)
 _UNCLASSIFIED: Final = EnumMap(Unclassified, v1.Unclassified, "UNCLASSIFIED_", Unclassified.QUARANTINED)
 _TLP: Final = EnumMap(TLP, v1.Tlp, "TLP_", TLP.AMBER)
-_ROLE: Final = EnumMap(Role, v1.Role, "ROLE_")
+ROLE: Final = EnumMap(Role, v1.Role, "ROLE_")
 _ENTRY_STATE: Final = EnumMap(EntryState, v1.EntryState, "ENTRY_STATE_")
 _IMPORT_STATE: Final = EnumMap(ImportState, v1.ImportState, "IMPORT_STATE_", ImportState.OPEN)
 _DISPOSITION: Final = EnumMap(Disposition, v1.Disposition, "DISPOSITION_")
 _WITHDRAWAL_REASON: Final = EnumMap(WithdrawalReason, v1.WithdrawalReason, "WITHDRAWAL_REASON_")
-_CHANGE_KIND: Final = EnumMap(ChangeKind, v1.ChangeKind, "CHANGE_KIND_")
 
 # Contributors and hash sets
 
@@ -186,6 +176,10 @@ def hash_set_from_pb(
         fields = {"contributor": f"{at}.name", "id": f"{at}.name"}
     else:
         fields = {"contributor": "parent", "id": "hash_set_id"}
+        if not pb.purpose:  # what being in the set states is for whoever makes it to say
+            wrong.append(
+                Violation(f"{at}.purpose", f"must be one of {_PURPOSE.expected}; it is not stated", "REQUIRED")
+            )
     values = {
         "contributor": contributor,
         "id": hash_set_id,
@@ -347,7 +341,7 @@ def withdrawal_to_pb(withdrawal: Withdrawal) -> v1.Withdrawal:
         reason=_WITHDRAWAL_REASON.to_pb(withdrawal.reason),
         comment=withdrawal.comment,
         actor=names.token_name(withdrawal.actor) if withdrawal.actor else "",
-        role=_ROLE.to_pb(withdrawal.role) if withdrawal.actor else v1.Role.ROLE_UNSPECIFIED,
+        role=ROLE.to_pb(withdrawal.role) if withdrawal.actor else v1.Role.ROLE_UNSPECIFIED,
         withdraw_revision=withdrawal.revision,
         pending=withdrawal.pending,
     )
@@ -360,7 +354,7 @@ def withdrawal_from_pb(pb: v1.Withdrawal, at: str = "withdrawal") -> Withdrawal:
         "reason": _WITHDRAWAL_REASON.from_pb(pb.reason, f"{at}.reason", wrong),
         "comment": pb.comment,
         "actor": checked(wrong, names.parse_token, pb.actor, f"{at}.actor") if pb.actor else "",
-        "role": _ROLE.from_pb(pb.role, f"{at}.role", wrong) if pb.actor else Role.CONTRIBUTOR,
+        "role": ROLE.from_pb(pb.role, f"{at}.role", wrong) if pb.actor else Role.CONTRIBUTOR,
         "revision": pb.withdraw_revision,
         "pending": pb.pending,
     }
@@ -540,7 +534,7 @@ def review_to_pb(review: Review, contributor: str, hash_set: str) -> v1.Review:
             comment=review.comment,
             create_time=timestamp(review.create_time),
             actor=names.token_name(review.actor) if review.actor else "",
-            role=_ROLE.to_pb(review.role),
+            role=ROLE.to_pb(review.role),
             sets_aside=name(review.sets_aside),
             awaits_acceptance=review.awaits_acceptance,
             create_revision=review.revision,
@@ -559,7 +553,7 @@ def review_from_pb(pb: v1.Review, at: str = "review") -> Review:
         "kind": REVIEW_KIND.from_pb(pb.kind, f"{at}.kind", wrong),
         "comment": pb.comment,
         "actor": (checked(wrong, names.parse_token, pb.actor, f"{at}.actor") or "") if pb.actor else "",
-        "role": _ROLE.from_pb(pb.role, f"{at}.role", wrong),
+        "role": ROLE.from_pb(pb.role, f"{at}.role", wrong),
         "sets_aside": aside[3] if aside else 0,
         "awaits_acceptance": pb.awaits_acceptance,
         "create_time": read_time(pb, "create_time", at, wrong),
@@ -575,240 +569,3 @@ def new_review_from_pb(pb: v1.Review, at: str = "review") -> tuple[ReviewKind, s
     check_text(pb.comment, f"{at}.comment", wrong)
     refuse(wrong)
     return kind, pb.comment
-
-
-def event_to_pb(event: Event) -> v1.Event:
-    """Return the message of an event of the history."""
-    actor = event.actor
-    return v1.Event(
-        name=names.event_name(event.revision),
-        event_time=timestamp(event.time),
-        actor=names.token_name(actor.name) if actor.contributor and actor.name else actor.name,
-        contributor=names.contributor_name(actor.contributor) if actor.contributor else "",
-        role=_ROLE.to_pb(actor.role),
-        kind=event.kind,
-        subject=names.subject_name(event.subject),
-        reason=event.reason,
-        facts={
-            name: ", ".join(value) if isinstance(value, tuple) else str(value) for name, value in event.facts.items()
-        },
-        details=event.details or {},
-        redacted=event.details is None,
-        digest=event.digest,
-        event_revision=event.revision,
-    )
-
-
-def event_from_pb(pb: v1.Event, at: str = "event") -> Event:
-    """Return an event of the history; its facts are text."""
-    wrong: list[Violation] = []
-    time = read_time(pb, "event_time", at, wrong)
-    if time is None or pb.kind not in set(EventKind):
-        wrong.append(Violation(f"{at}.kind", f"is not known to this version: {pb.kind[:40]!r}", "UNKNOWN_VALUE"))
-    role = _ROLE.from_pb(pb.role, f"{at}.role", wrong)
-    subject = checked(wrong, names.parse_subject, pb.subject, f"{at}.subject") or ""
-    contributor = ""
-    if pb.contributor:
-        contributor = checked(wrong, names.parse_contributor, pb.contributor, f"{at}.contributor") or ""
-    refuse(wrong)
-    return Event(
-        revision=pb.event_revision,
-        time=time,  # type: ignore[arg-type]  # refused above
-        actor=Actor(pb.actor.removeprefix("tokens/"), contributor, role),
-        kind=EventKind(pb.kind),
-        subject=subject,
-        reason=pb.reason,
-        facts=dict(pb.facts),
-        details=None if pb.redacted else dict(pb.details),
-        digest=pb.digest,
-    )
-
-
-def reverted_event_to_pb(reverted: RevertedEvent) -> v1.RevertedEvent:
-    """Return the message of what became of an event in a revert."""
-    return v1.RevertedEvent(
-        event=event_to_pb(reverted.event),
-        outcome=reverted.outcome,
-        reverted=reverted.reverted,
-        entry_count=reverted.entry_count,
-    )
-
-
-def reverted_event_from_pb(pb: v1.RevertedEvent) -> RevertedEvent:
-    """Return what became of an event in a revert."""
-    return RevertedEvent(
-        event=event_from_pb(pb.event), outcome=pb.outcome, reverted=pb.reverted, entry_count=pb.entry_count
-    )
-
-
-def changed_entries_to_pb(changes: Iterable[ChangedEntry]) -> list[v1.Change]:
-    """Return the messages of lines of the change feed."""
-    return [changed_entry_to_pb(change) for change in changes]
-
-
-def changed_entry_to_pb(change: ChangedEntry) -> v1.Change:
-    """Return the message of one line of the change feed."""
-    pb = v1.Change(change_revision=change.revision, kind=_CHANGE_KIND.to_pb(change.kind))
-    if change.entry is not None:
-        pb.entry.CopyFrom(entry_to_pb(change.entry))
-        if change.reviews:
-            pb.reviews.extend(_feed_reviews(change.entry, change.reviews))
-    elif change.hash_set is not None:
-        pb.hash_set.CopyFrom(hash_set_to_pb(change.hash_set))
-    elif change.contributor is not None:
-        pb.contributor.CopyFrom(contributor_to_pb(change.contributor))
-    elif change.entry_name:
-        pb.name = names.resource_name("Entry", change.entry_name)
-    else:
-        pb.name = names.resource_name("HashSet", change.hash_set_name)
-    return pb
-
-
-def changed_entry_from_pb(pb: v1.Change, at: str = "change") -> ChangedEntry:
-    """Return one line of the change feed."""
-    wrong: list[Violation] = []
-    kind = _CHANGE_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
-    refuse(wrong)
-    has = pb.HasField
-    entry_name = hash_set_name = ""
-    if "/entries/" in pb.name:
-        entry_name = "/".join(map(str, names.parse_entry(pb.name, f"{at}.name")))
-    elif pb.name:
-        hash_set_name = "/".join(names.parse_hash_set(pb.name, f"{at}.name"))
-    return ChangedEntry(
-        revision=pb.change_revision,
-        kind=kind,
-        entry=entry_from_pb(pb.entry, f"{at}.entry") if has("entry") else None,
-        reviews=tuple(_feed_review_from_pb(r, f"{at}.reviews[{i}]") for i, r in enumerate(pb.reviews)),
-        hash_set=hash_set_from_pb(pb.hash_set, at=f"{at}.hash_set") if has("hash_set") else None,
-        contributor=contributor_from_pb(pb.contributor, at=f"{at}.contributor") if has("contributor") else None,
-        entry_name=entry_name,
-        hash_set_name=hash_set_name,
-    )
-
-
-def _feed_reviews(entry: Entry, reviews: Iterable[Review]) -> list[v1.FeedReview]:
-    """Return the messages of the reviews that count for an entry: what a policy needs of them, without comment, actor and time."""
-    by_id = {r.id: r for r in reviews}
-
-    def name(review_id: int) -> str:
-        # A review may have been stated about an earlier entry about the same item.
-        about = by_id[review_id].entry_id if review_id in by_id else entry.id
-        return names.review_name(entry.contributor, entry.hash_set, about, review_id)
-
-    return [
-        v1.FeedReview(
-            name=name(r.id),
-            author=r.author,
-            kind=REVIEW_KIND.to_pb(r.kind),
-            role=_ROLE.to_pb(r.role),
-            sets_aside=name(r.sets_aside) if r.sets_aside else "",
-            awaits_acceptance=r.awaits_acceptance,
-            create_revision=r.revision,
-        )
-        for r in by_id.values()
-    ]
-
-
-def _feed_review_from_pb(pb: v1.FeedReview, at: str) -> Review:
-    wrong: list[Violation] = []
-    _, _, entry, review_id = checked(wrong, names.parse_review, pb.name, f"{at}.name") or ("", "", 0, 0)
-    aside = 0
-    if pb.sets_aside:
-        *_, aside = checked(wrong, names.parse_review, pb.sets_aside, f"{at}.sets_aside") or ("", "", 0, 0)
-    kind = REVIEW_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
-    role = _ROLE.from_pb(pb.role, f"{at}.role", wrong)
-    refuse(wrong)
-    return Review(
-        id=review_id,
-        entry_id=entry,
-        author=pb.author,
-        kind=kind,
-        role=role,
-        sets_aside=aside,
-        awaits_acceptance=pb.awaits_acceptance,
-        revision=pb.create_revision,
-    )
-
-
-# Administration
-
-
-def token_to_pb(token: Principal) -> v1.Token:
-    """Return the message of a token."""
-    with Sendable("token"):
-        return v1.Token(
-            name=names.token_name(token.name),
-            role=_ROLE.to_pb(token.role),
-            contributor=names.contributor_name(token.contributor) if token.contributor else "",
-            purposes=token.purposes,
-            description=token.description,
-            acts_for_others=token.acts_for_others,
-            may_mirror=token.may_mirror,
-            create_time=timestamp(token.create_time),
-            expire_time=timestamp(token.expire_time),
-            last_use_time=timestamp(token.last_use_time),
-        )
-
-
-def token_from_pb(pb: v1.Token, *, token_id: str | None = None, at: str = "token") -> Principal:
-    """Return the token's principal. `token_id`: the id that a create request gives instead of a name."""
-    wrong: list[Violation] = []
-    name = checked(wrong, names.parse_token, pb.name, f"{at}.name") if token_id is None else token_id
-    contributor = ""
-    if pb.contributor:
-        contributor = checked(wrong, names.parse_contributor, pb.contributor, f"{at}.contributor") or ""
-    role = _ROLE.from_pb(pb.role, f"{at}.role", wrong)
-    for i, purpose in enumerate(pb.purposes):
-        check_text(purpose, f"{at}.purposes[{i}]", wrong)
-    check_text(pb.description, f"{at}.description", wrong)
-    create_time, expire_time, last_use_time = (
-        read_time(pb, field, at, wrong) for field in ("create_time", "expire_time", "last_use_time")
-    )
-    refuse(wrong)
-    return Principal(
-        name=name or "",
-        role=role,
-        contributor=contributor,
-        purposes=tuple(pb.purposes),
-        description=pb.description,
-        acts_for_others=pb.acts_for_others,
-        may_mirror=pb.may_mirror,
-        create_time=create_time,
-        expire_time=expire_time,
-        last_use_time=last_use_time,
-    )
-
-
-def status_to_pb(status: Status) -> v1.Status:
-    """Return the message of the state of a hub."""
-    return v1.Status(
-        version=status.version,
-        database=status.database,
-        matcher_revision=status.matcher_revision,
-        algorithms=[
-            v1.AlgorithmStatus(
-                algorithm=a.algorithm, digest_count=a.digest_count, tail_count=a.tail_count, engine=a.engine
-            )
-            for a in status.algorithms
-        ],
-        warnings=status.warnings,
-        revision=status.revision,
-    )
-
-
-def status_from_pb(pb: v1.Status) -> Status:
-    """Return the state of a hub."""
-    return Status(
-        version=pb.version,
-        database=pb.database,
-        revision=pb.revision,
-        matcher_revision=pb.matcher_revision,
-        algorithms=tuple(
-            AlgorithmStatus(
-                algorithm=a.algorithm, digest_count=a.digest_count, tail_count=a.tail_count, engine=a.engine
-            )
-            for a in pb.algorithms
-        ),
-        warnings=tuple(pb.warnings),
-    )

@@ -3,7 +3,8 @@
 Whoever reads a message passes a list on, in which every violation is noted under the path that the client sees; only when all of it was read
 does `refuse` raise. `Sendable` is the border the other way: what protobuf cannot hold.
 
-Callers set no field that is output only (AIP-203): `drop_output_only` empties them in a request before anybody reads it.
+Callers set no field that is output only (AIP-203): `drop_output_only` empties them in a request before anybody reads
+it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ _OUTPUT_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "hashhub.v1.Token": ("create_time", "last_use_time", "revision"),
 }  # fmt: skip
-"""The output-only fields of the messages that stand in requests, as the contract's comments say; a test compares them."""
+"""The output-only fields of the messages that stand in requests, as the contract's comments say; a test compares them.
+"""
 
 
 class _PbEnum(Protocol):
@@ -60,7 +62,7 @@ class EnumMap(Generic[_E]):
         self._from_pb: dict[int, _E] = {number: value for value, number in self._to_pb.items()}
         if default is not None:
             self._from_pb[0] = default
-        self._expected = ", ".join(f"{prefix}{value}" for value in kind)
+        self.expected = ", ".join(f"{prefix}{value}" for value in kind)
         self.to_pb = self._to_pb.__getitem__
         self.get = self._from_pb.get
 
@@ -70,7 +72,7 @@ class EnumMap(Generic[_E]):
         if found is not None:
             return found
         got = "it is not stated" if number == 0 else f"got {number}, which this version does not know"
-        expected = f"must be one of {self._expected}; {got}"
+        expected = f"must be one of {self.expected}; {got}"
         wrong.append(Violation(field, expected, "REQUIRED" if number == 0 else "UNKNOWN_VALUE"))
         return next(iter(self._to_pb))
 
@@ -193,7 +195,10 @@ def unsendable(what: str) -> InvalidArgument:
 
 
 def timestamp(time: datetime | None) -> Timestamp | None:
-    """Return the message of a time. Raises InvalidArgument for one without an offset from UTC: nobody could tell when it is."""
+    """Return the message of a time.
+
+    Raises InvalidArgument for one without an offset from UTC: nobody could tell when it is.
+    """
     if time is None:
         return None
     if time.tzinfo is None:
@@ -204,7 +209,9 @@ def timestamp(time: datetime | None) -> Timestamp | None:
 
 
 def read_time(pb: Any, field: str, at: str, wrong: list[Violation]) -> datetime | None:
-    """Return the time in a field, None where it has none; where it holds no time, note that under `at.field` and return None."""
+    """Return the time in a field, None where it has none; where it holds no time, note that under `at.field` and return
+    None.
+    """
     if not pb.HasField(field):
         return None
     try:
@@ -220,7 +227,9 @@ def read_time(pb: Any, field: str, at: str, wrong: list[Violation]) -> datetime 
 
 
 def read_duration(pb: Any, field: str, at: str, wrong: list[Violation]) -> timedelta | None:
-    """Return the duration in a field, None where it has none; where it holds none, note that under `at.field` and return None."""
+    """Return the duration in a field, None where it has none; where it holds none, note that under `at.field` and
+    return None.
+    """
     if not pb.HasField(field):
         return None
     value = getattr(pb, field)

@@ -85,7 +85,9 @@ def group_name(group: str) -> str:
 
 
 def author_name(author: str) -> str:
-    """Return the resource name of who states a review: a contributor, or `CONTRIBUTOR/MEMBER` for whom its source names."""
+    """Return the resource name of who states a review: a contributor, or `CONTRIBUTOR/MEMBER` for whom its source
+    names.
+    """
     contributor, slash, member = author.partition("/")
     return f"contributors/{contributor}/members/{member}" if slash else f"contributors/{contributor}"
 
@@ -96,7 +98,9 @@ def event_name(revision: int) -> str:
 
 
 def subject_name(subject: str) -> str:
-    """Return the resource name of what an event is about, which the model calls `entries/alpha/list/7` or `tokens/alice`."""
+    """Return the resource name of what an event is about, which the model calls `entries/alpha/list/7` or
+    `tokens/alice`.
+    """
     collection, _, rest = subject.partition("/")
     ids = rest.split("/")
     match collection, ids:
@@ -114,9 +118,9 @@ def parse_subject(name: str, field: str = "subject") -> str:
     if not name:
         return ""
     for shape, subject in _SUBJECTS.items():
-        found = _SHAPES[shape].fullmatch(name)
-        if found is not None:
-            return subject.format(*found.groups())
+        parts = _SHAPES[shape].fullmatch(name)
+        if parts is not None:
+            return subject.format(*parts.groups())
     raise _wrong(" or ".join(_SUBJECTS), field, f"got {name[:120]!r}")
 
 

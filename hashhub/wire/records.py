@@ -1,7 +1,8 @@
 """Records and the fields of items, message to model and back, from the table `hashhub.item`.
 
-An import has millions of records, so that what is done for each of them is compiled once from the table, as dataclasses are: a loop over
-the table makes reading half as slow again (measured: 100,000 records to messages and back, 1.0 s compiled, 1.5 s in loops).
+An import has millions of records, so that what is done for each of them is compiled once from the table, as dataclasses
+are: a loop over the table makes reading half as slow again (measured: 100,000 records to messages and back, 1.0 s
+compiled, 1.5 s in loops).
 """
 
 from __future__ import annotations
@@ -42,10 +43,14 @@ REVIEW_KIND: Final = EnumMap(ReviewKind, v1.ReviewKind, "REVIEW_KIND_")
 
 
 def record_to_pb(record: Record) -> v1.Record:
-    """Return the message of a record. Raises InvalidArgument for text that is not Unicode or a number that does not fit."""
+    """Return the message of a record.
+
+    Raises InvalidArgument for text that is not Unicode or a number that does not fit.
+    """
     pb = v1.Record()
     try:
-        # Field by field, and only what is set: two to three times as fast as keyword arguments, and imports have millions.
+        # Field by field, and only what is set: two to three times as fast as keyword arguments, and imports have
+        # millions.
         pb.position = record.position
         add = pb.hashes.add
         for value in record.hashes:
@@ -64,11 +69,14 @@ def record_to_pb(record: Record) -> v1.Record:
 
 
 def records_from_pb(records: Iterable[v1.Record], at: str = "records") -> list[Record]:
-    """Return the records, or raise InvalidArgument with the violations of all of them. No field may hold NUL or endless text."""
+    """Return the records, or raise InvalidArgument with the violations of all of them.
+
+    No field may hold NUL or endless text.
+    """
     wrong: list[Violation] = []
-    found = [_record(pb, at, i, wrong) for i, pb in enumerate(records)]
+    read = [_record(pb, at, i, wrong) for i, pb in enumerate(records)]
     refuse(wrong)
-    return found
+    return read
 
 
 def flags_to_pb(flags: Flags) -> v1.Flags:
@@ -147,7 +155,10 @@ def _read_field(f: Field, pb: Any, at: str, wrong: list[Violation]) -> Any:
 
 
 def _record(pb: v1.Record, at: str, index: int, wrong: list[Violation]) -> Record:
-    """Convert a record. The common case takes one look at all texts together: if the whole is short and free of NUL, so is each."""
+    """Convert a record.
+
+    The common case takes one look at all texts together: if the whole is short and free of NUL, so is each.
+    """
     position = pb.position
     hashes: list[Hash] = []
     is_usual = position != ""

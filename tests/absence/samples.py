@@ -1,7 +1,7 @@
 """Full synthetic sources of each format, and every way to blank one field of them.
 
-A sample can be given a number, which only decides its digests and ids: two samples differ in nothing else. Every field of the first item is
-blanked, and of the others those that tell them from the first.
+A sample can be given a number, which only decides its digests and ids: two samples differ in nothing else. Every field
+of the first item is blanked, and of the others those that tell them from the first.
 """
 
 from __future__ import annotations

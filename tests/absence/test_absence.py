@@ -1,16 +1,19 @@
 """Silence is not a claim: a field that is missing brings no verdict nearer to MATCH, and none nearer to clean.
 
-For each format, each field of a full sample is blanked in turn: removed, empty, null. The sample and the variant are contributed alike, and each
-item of the sample is asked about, by all hashes that it has in the full sample, under `any` and `block`. Then
+For each format, each field of a full sample is blanked in turn: removed, empty, null. The sample and the variant are
+contributed alike, and each item of the sample is asked about, by all hashes that it has in the full sample, under `any`
+and `block`. Then
 
-- **nearer to MATCH** means higher in NO_MATCH = BENIGN < REVIEW < MATCH. Never allowed, with two exceptions. A deletion message that cannot be
-  read any more deletes nothing; it is rejected, and the report says so. And where the operator has had unclassified items listed, an item
-  whose classification was blanked is what the operator spoke of: it is undecided, so that `any`, which takes that, may say MATCH; `block` never.
-- **nearer to clean** means NO_MATCH or BENIGN after MATCH or REVIEW, or BENIGN after anything else. Never allowed, unless the item itself became
-  a rejected or quarantined one, or the file as a whole was refused: the report, or the error, says so. It is looked for.
+- **nearer to MATCH** means higher in NO_MATCH = BENIGN < REVIEW < MATCH. Never allowed, with two exceptions. A deletion
+  message that cannot be read any more deletes nothing; it is rejected, and the report says so. And where the operator
+  has had unclassified items listed, an item whose classification was blanked is what the operator spoke of: it is
+  undecided, so that `any`, which takes that, may say MATCH; `block` never.
+- **nearer to clean** means NO_MATCH or BENIGN after MATCH or REVIEW, or BENIGN after anything else. Never allowed,
+  unless the item itself became a rejected or quarantined one, or the file as a whole was refused: the report, or the
+  error, says so. It is looked for.
 
-What is no field of an item is not blanked: a whole item, and a whole statement of somebody else about it (an element of feedback). A list
-without them is another list, which states less.
+What is no field of an item is not blanked: a whole item, and a whole statement of somebody else about it (an element of
+feedback). A list without them is another list, which states less.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""The careless operator, beside a careless contributor: wrong recipients, deleted and emptied groups, terms to and fro, an old backup restored.
+"""The careless operator, beside a careless contributor: wrong recipients, deleted and emptied groups, terms to and fro,
+an old backup restored.
 
-What must hold: no entry reaches anybody whom the terms in force do not admit, by an answer or by the feed, and none is kept from somebody whom
-they do; what is wrong in a request is refused and changes nothing; whoever terms name is not deleted; a name is never used again; what was
-withdrawn by hand does not match again, not even after an older database was put back.
+What must hold: no entry reaches anybody whom the terms in force do not admit, by an answer or by the feed, and none is
+kept from somebody whom they do; what is wrong in a request is refused and changes nothing; whoever terms name is not
+deleted; a name is never used again; what was withdrawn by hand does not match again, not even after an older database
+was put back.
 
 The terms in force after a backup was restored are those of the backup: the hub cannot know of others.
 """

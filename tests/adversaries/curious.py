@@ -1,9 +1,10 @@
 """The curious consumer, and a curious contributor, at two hubs that differ only in what neither of them may see.
 
-In the second world a contributor keeps hash sets that the curious are not admitted to: harmful and benign, the same digests and near ones,
-thousands of them. Whatever the curious do, at whatever time, both worlds answer alike: verdicts, reasons, matches, flags, errors,
-findings and counts of their own imports, lists, and the feed; all but for revisions, times and the numbers of entries and imports.
-Sets whose terms disclose that something exists are the one exception, and are not used here.
+In the second world a contributor keeps hash sets that the curious are not admitted to: harmful and benign, the same
+digests and near ones, thousands of them. Whatever the curious do, at whatever time, both worlds answer alike: verdicts,
+reasons, matches, flags, errors, findings and counts of their own imports, lists, and the feed; all but for revisions,
+times and the numbers of entries and imports. Sets whose terms disclose that something exists are the one exception, and
+are not used here.
 """
 
 from __future__ import annotations

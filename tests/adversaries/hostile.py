@@ -1,9 +1,11 @@
-"""The hostile contributor, with an accomplice: everything that their tokens allow, in any order, against what three honest ones list.
+"""The hostile contributor, with an accomplice: everything that their tokens allow, in any order, against what three
+honest ones list.
 
 What must hold, whatever the two do (issue 6, "Statements"):
 
-- An item that honest contributors list is never answered with less than they alone would bring about, under any policy; except with
-  REVIEW where a hostile one whose word counts (C or better) spoke against that very item, not against one that is merely near.
+- An item that honest contributors list is never answered with less than they alone would bring about, under any policy;
+  except with REVIEW where a hostile one whose word counts (C or better) spoke against that very item, not against one
+  that is merely near.
 - A hostile one whose word does not count (D to F) changes no verdict on it at all, in neither direction.
 - What honest contributors list is accepted and active, whatever others listed before.
 - An honest objection stands until its author takes it back. An operator's quarantine or withdrawal stays.

@@ -273,12 +273,15 @@ class Lost:
 
     def _everywhere(self, i: int, by: Principal, reason: WithdrawalReason) -> str:
         """Withdraw an item wherever it stands; that holds in all sets of the contributor, and only the operator lifts it."""
-        done = []
+        done: list[str] = []
+        standing = {name: self._entry(name, i) for name in SETS if self.sets[name].items[i].active}
         for name in SETS:
             item = self.sets[name].items[i]
             if item.active:
-                entry = self._entry(name, i)
-                if self.world.withdraw(entry, by=by, reason=reason).state is not EntryState.WITHDRAWN:
+                entry = standing[name]
+                # A request of the person shown for one of them withdraws the others with it.
+                is_gone = reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN and bool(done)
+                if not is_gone and self.world.withdraw(entry, by=by, reason=reason).state is not EntryState.WITHDRAWN:
                     raise Broken(f"{by.name} withdrew item {i} for {reason}, and it is still there")
                 item.active, item.pending_by, item.held = False, "", entry
                 done.append(entry)

@@ -1,7 +1,7 @@
 """A real hub to quarrel at, used for many sequences, and short ways to act at it.
 
-A sequence has contributors and digests of its own, so that one hub serves many of them; a fresh one from time to time keeps each step as
-cheap as the first. This is the only module here that knows how the hub's use-cases are called.
+A sequence has contributors and digests of its own, so that one hub serves many of them; a fresh one from time to time
+keeps each step as cheap as the first. This is the only module here that knows how the hub's use-cases are called.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Random sequences of what a character does, each from its number and a seed, and the shortest that still goes wrong.
 
-A step is a move's name and three numbers, of which the move makes what it likes, so that any step can follow any other and any can be
-left out. Everything else about a sequence follows from the seed and its number.
+A step is a move's name and three numbers, of which the move makes what it likes, so that any step can follow any other
+and any can be left out. Everything else about a sequence follows from the seed and its number.
 """
 
 from __future__ import annotations
@@ -147,7 +147,10 @@ def run(
     most_failures: int = 3,
     seen: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Failure]:
-    """Play sequences; yield the shortest form of each that fails, at most `most_failures`. `seen` is told each number when done."""
+    """Play sequences; yield the shortest form of each that fails, at most `most_failures`.
+
+    `seen` is told each number when done.
+    """
     worlds = Worlds(character.hubs)
     try:
         failures = 0

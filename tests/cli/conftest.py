@@ -59,7 +59,7 @@ def police(hub: RunningHub) -> str:
 def hash_set(run: Run, police: str, request: pytest.FixtureRequest) -> str:
     """Return the name of a new hash set that no other test uses."""
     name = f"{police}/set-{abs(hash(request.node.nodeid)) % 10**12}"
-    made = run("hash-set", "create", name, "--scheme", "vic-us")
+    made = run("hash-set", "create", name, "--purpose", "csam", "--scheme", "vic-us")
     assert made.exit_code == 0, made.stderr
     return name
 

@@ -262,7 +262,7 @@ class TestTerminal:
     [
         ["contributor", "get", "\udcff"],
         ["hash-set", "list", "\udcff"],
-        ["hash-set", "create", "a/b", "--display-name", "\udcff"],
+        ["hash-set", "create", "a/b", "--purpose", "csam", "--display-name", "\udcff"],
         ["entry", "list", "a/\udcff"],
         ["entry", "get", "a/b/9999999999999999999999"],
         ["findings", "a/b/\udcff"],

@@ -238,7 +238,7 @@ class TestMatching:
 
     def test_scans_trees_and_does_not_call_the_unreadable_clean(self, run: Run, police: str, tmp_path: Path) -> None:
         hash_set = f"{police}/scanned"
-        assert run("hash-set", "create", hash_set).exit_code == DONE
+        assert run("hash-set", "create", hash_set, "--purpose", "csam").exit_code == DONE
         tree = tmp_path / "tree"
         (tree / "deeper").mkdir(parents=True)
         known = picture(1, (512, 384))
@@ -352,7 +352,7 @@ class TestRecords:
             "2",
             "--json",
         )
-        (made,) = objects(run("hash-set", "create", name, *arguments).stdout)
+        (made,) = objects(run("hash-set", "create", name, "--purpose", "csam", *arguments).stdout)
         assert (made["name"], made["scheme"], made["marking"]["tlp"]) == (name, "vic-us@2.0", "RED")
         (changed,) = objects(run("hash-set", "update", name, "--tlp", "amber-strict", "--json").stdout)
         assert changed["marking"] == {**made["marking"], "tlp": "AMBER_STRICT"}
@@ -360,8 +360,9 @@ class TestRecords:
         assert same["marking"] == changed["marking"]
         assert name in run("hash-set", "list", "hotline-ca").stdout
         assert objects(run("hash-set", "get", name, "--json").stdout)[0]["review_depth"] == 2
-        assert run("hash-set", "create", name).exit_code == REFUSED
-        assert run("hash-set", "create", "hotline-ca").exit_code == REFUSED
+        assert run("hash-set", "create", name, "--purpose", "csam").exit_code == REFUSED
+        assert run("hash-set", "create", "hotline-ca", "--purpose", "csam").exit_code == REFUSED
+        assert run("hash-set", "create", "hotline-ca/unsaid").exit_code == USAGE
 
     def test_entries_and_reviews(self, run: Run, hash_set: str, tmp_path: Path) -> None:
         source = write(tmp_path / "list.json", "vics-2.0", random_items(3, seed=20, values=("1",)))

@@ -87,7 +87,7 @@ def test_retiring_asks_first(run: Run) -> None:
     assert one(run, "contributor", "get", "leaving")["retire_time"] is None
     assert one(run, "contributor", "retire", "leaving", "--yes", "--comment", "merged")["retire_time"]
     assert "leaving (retired)" in run("contributor", "list").stdout
-    assert run("hash-set", "create", "leaving/new").exit_code == REFUSED
+    assert run("hash-set", "create", "leaving/new", "--purpose", "csam").exit_code == REFUSED
 
 
 def test_tokens_live_and_end(run: Run, police: str, tmp_path: Any) -> None:

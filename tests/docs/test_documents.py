@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from click import Group
 
 from hashhub.cli import main as command_line
 from hashhub.config import Config
+from hashhub.hub.contribute import Contribute
+from hashhub.hub.match import Match
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,6 +52,15 @@ def test_every_package_has_a_place_in_the_picture_of_layers() -> None:
     parts = {p.stem for p in (ROOT / "hashhub").iterdir() if p.is_dir() or p.suffix == ".py"}
     for part in parts - {"__init__", "py", "v1", "__pycache__"}:
         assert f"`{part}`" in page, f"ARCHITECTURE.md does not say where {part} is"
+
+
+@pytest.mark.parametrize(("path", "function"), [("Contribute", Contribute.commit), ("Match", Match.hashes)])
+def test_the_main_paths_have_the_steps_that_the_page_tells(path: str, function: Callable[..., Any]) -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    section = page.split(f"\n**{path}** (")[1].split("\n**")[0]
+    told = [int(n) for n in re.findall(r"^([0-9])\. ", section, re.MULTILINE)]
+    steps = [int(n) for n in re.findall(r"\(([0-9])\)", (function.__doc__ or "").split("\n\n        Raises")[0])]
+    assert told == sorted(set(steps)) == list(range(1, len(told) + 1))
 
 
 @pytest.mark.parametrize(

@@ -356,7 +356,9 @@ def test_a_hidden_stretch_is_skipped_without_a_look_at_its_entries(desk: Desk, m
 
 
 def test_a_page_ends_after_its_time_and_moves_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Entries that are no longer active cost time and give nothing: the page ends empty, and the next goes on behind it."""
+    """Entries that are no longer active cost time and give nothing: the page ends empty, and the next goes on behind
+    it.
+    """
     desk.hash_set("alpha/list", marking=SHARED)
     receiver = Receiver(desk.hub, OUTSIDER)
     receiver.catch_up()

@@ -1,4 +1,6 @@
-"""Withdrawn by hand: with a reason, by one or by two, held against lists, restored, erased; and what outsiders are told of it."""
+"""Withdrawn by hand: with a reason, by one or by two, held against lists, restored, erased; and what outsiders are told
+of it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from hashhub.model import (
     WithdrawalReason,
     now,
 )
-from hashhub.store import DailyLimit, Origin
+from hashhub.store import DailyLimit, Origin, standing
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, digest, item, writer
 
 SECOND = Principal(name="alpha-second", role=Role.CONTRIBUTOR, contributor="alpha")
@@ -77,7 +79,9 @@ class TestReasons:
         assert listed.hub.revision() == before
 
     def test_a_firmer_word_holds_more_firmly(self, listed: Desk) -> None:
-        """Whose entry fell out of the list, or was withdrawn by its contributor, can still be held at the wish of the person shown."""
+        """Whose entry fell out of the list, or was withdrawn by its contributor, can still be held at the wish of the
+        person shown.
+        """
         withdraw(listed, 1)
         done = withdraw(listed, 1, reason="REQUESTED_BY_PERSON_SHOWN")
         assert done.withdrawal is not None
@@ -94,6 +98,78 @@ class TestReasons:
             listed.hub.entries.withdraw(ALPHA, "alpha", "list", old.id, WithdrawalReason.ERROR)
         assert listed.hub.entries.get(ALPHA, "alpha", "list", old.id).successors == (new.name,)
         assert listed.hub.entries.get(ALPHA, "alpha", "list", new.id).predecessors == (old.name,)
+
+
+class TestThePersonShown:
+    @pytest.fixture
+    def several(self, any_desk: Desk) -> Desk:
+        for name in ("alpha/list", "alpha/other", "alpha/third", "beta/list"):
+            any_desk.hash_set(name)
+        both = [item(1, external_id=i, position=i) for i in ("a", "b")]
+        any_desk.contribute("alpha/list", *both, item(2), item(3, external_id="a2"))
+        any_desk.contribute("alpha/other", item(1, algorithms=("SHA1",)), item(2), item(4, external_id="a"))
+        any_desk.contribute("alpha/third", item(5), item(6))
+        any_desk.contribute("beta/list", item(1), item(2))
+        return any_desk
+
+    def live(self, desk: Desk, number: int) -> list[str]:
+        return sorted(
+            f"{e.contributor}/{e.hash_set}"
+            for name in ("alpha/list", "alpha/other", "alpha/third", "beta/list")
+            for e in desk.entries(name, EntryState.ACTIVE)
+            if {digest("MD5", number), digest("SHA1", number)} & set(e.hashes)
+        )
+
+    def test_all_of_its_contributors_entries_are_withdrawn_with_it(self, several: Desk) -> None:
+        before = several.hub.revision()
+        done = withdraw(several, 1, reason="REQUESTED_BY_PERSON_SHOWN")
+        assert several.hub.revision() == before + 1
+        assert self.live(several, 1) == ["beta/list"]
+        assert len(several.match(digest("SHA1", 1)).matches) == 1
+        event = several.hub.history.list(ALPHA, f"entries/{done.name}", "", None, 1, 0)[0][0]
+        withdrawn = [e for name in ("alpha/list", "alpha/other") for e in several.entries(name, EntryState.WITHDRAWN)]
+        others = sorted(f"entries/{e.name}" for e in withdrawn if e.id != done.id)
+        assert event.facts["also"] == tuple(others)
+        assert event.facts["entries"] == len(withdrawn) == 3
+        for entry in withdrawn:
+            assert entry.withdrawal is not None
+            assert entry.withdrawal.reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
+            with pytest.raises(PermissionDenied):
+                restore(several, entry)
+            again = several.contribute(f"alpha/{entry.hash_set}", item(1, external_id=entry.external_id))
+            assert again.counts.stays_withdrawn == 1
+        for outsider in (BETA,):
+            shown = several.hub.history.list(outsider, f"entries/{done.name}", "", None, 1, 0)[0]
+            assert [e.facts for e in shown] == [{}]
+        assert withdraw(several, 1, reason="REQUESTED_BY_PERSON_SHOWN").withdrawal is not None
+        assert self.live(several, 4) == ["alpha/other"]  # an external id means an item in its own hash set only
+
+    @pytest.mark.parametrize(
+        "reason", [r for r in WithdrawalReason if r is not WithdrawalReason.REQUESTED_BY_PERSON_SHOWN]
+    )
+    def test_for_other_reasons_the_others_stay(self, several: Desk, reason: str) -> None:
+        several.hub.entries.withdraw(
+            OPERATOR, "alpha", "list", entry_of(several, 2).id, WithdrawalReason(reason), "words"
+        )
+        assert self.live(several, 2) == ["alpha/other", "beta/list"]
+
+    def test_it_reaches_those_beside_one_that_is_withdrawn_already(self, several: Desk) -> None:
+        withdraw(several, 2)
+        assert self.live(several, 2) == ["alpha/other", "beta/list"]
+        withdraw(several, 2, reason="REQUESTED_BY_PERSON_SHOWN")
+        assert self.live(several, 2) == ["beta/list"]
+
+    def test_who_gives_the_reason_in_bulk_shows(self, several: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(standing, "WISHES_A_DAY", 3)
+        for number in (1, 3):  # the first one is three entries
+            assert not [w for w in several.hub.status(OPERATOR).warnings if "persons shown" in w]
+            done = withdraw(several, number, reason="REQUESTED_BY_PERSON_SHOWN")
+        (warning,) = [w for w in several.hub.status(OPERATOR).warnings if "persons shown" in w]
+        assert warning.startswith("alpha withdrew 4 entries")
+        event = several.hub.history.list(OPERATOR, f"entries/{done.name}", "", None, 1, 0)[0][0]
+        assert event.facts["requests_of_persons_shown_today"] == 4
+        withdraw(several, 2, who=OPERATOR, reason="REQUESTED_BY_PERSON_SHOWN")
+        assert "alpha withdrew 4 entries" in str(several.hub.status(OPERATOR).warnings)
 
 
 class TestOutsiders:

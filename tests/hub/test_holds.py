@@ -136,6 +136,35 @@ class TestDeletedByItsSource:
         assert listed.contribute("alpha/list", *items, source="newer").counts.accepted == 1
         assert listed.known(1, 3) == [1, 3]
 
+    def test_a_list_that_was_begun_before_the_deletion_is_older(self, listed: Desk) -> None:
+        items = [item(n, external_id=f"id-{n}", tags=("t",)) for n in (1, 3)]
+        begun = listed.add(listed.open("alpha/list", source="begun"), items[:1])
+        tried = listed.open("alpha/list", source="tried")
+        listed.commit(listed.add(tried, items), validate_only=True)
+        gone = Record(position="gone", action=Action.WITHDRAW, external_id="id-1")
+        assert listed.contribute("alpha/list", gone).counts.withdrawn == 1
+        assert stays(listed, listed.commit(listed.add(begun, items[1:]))) == ["line 1"]
+        assert stays(listed, listed.contribute("alpha/list", *items, source="tried")) == ["line 1"]
+        assert listed.known(1, 3) == [3]
+        assert listed.contribute("alpha/list", *items, source="newer").counts.accepted == 1
+
+    def test_sent_again_after_the_item_was_listed_again_it_deletes_again(self, listed: Desk) -> None:
+        gone = Record(position="gone", action=Action.WITHDRAW, external_id="id-1")
+        deletion = listed.contribute("alpha/list", gone, source="gone")
+        assert listed.contribute("alpha/list", gone, source="gone").id == deletion.id  # nothing came in between
+        for week in range(2):
+            listed.contribute("alpha/list", item(1, external_id="id-1"), source=f"week {week}")
+            assert listed.known(1) == [1]
+            again = listed.contribute("alpha/list", gone, source="gone")
+            assert (again.counts.withdrawn, again.id != deletion.id) == (1, True)
+            assert listed.known(1) == []
+            assert listed.contribute("alpha/list", gone, source="gone").id == again.id
+        deleted, *_, last = listed.entries("alpha/list", EntryState.WITHDRAWN)
+        listed.hub.entries.restore(writer("alpha"), "alpha", "list", last.id)
+        assert (listed.known(1), deleted.id) != ([], last.id)
+        listed.contribute("alpha/list", gone, source="gone")
+        assert listed.known(1) == []
+
     def test_the_sources_own_times_tell_which_list_is_older(self, listed: Desk) -> None:
         gone = Record(position="gone", action=Action.WITHDRAW, external_id="id-1", source_time="2025-06-02T00:00:00Z")
         assert listed.contribute("alpha/list", gone).counts.withdrawn == 1
@@ -265,7 +294,7 @@ def held(**fields: Any) -> HeldItems:
         "traces": frozenset[bytes](),
         **fields,
     }
-    return HeldItems([Hold(**hold)], trace, first_commit=None)
+    return HeldItems([Hold(**hold)], trace)
 
 
 def trace(kind: str, value: bytes) -> bytes:

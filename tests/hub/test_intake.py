@@ -234,7 +234,7 @@ class TestValuesThatNoSchemeExplains:
         assert (found.disposition, found.reason) == (Disposition.QUARANTINED, "UNKNOWN_VALUE")
         assert found.detail == (
             "the hash set has no scheme to say what '1' means; import into one that has "
-            "(hashhub hash-set create CONTRIBUTOR/SET --scheme ID)"
+            "(hashhub hash-set create CONTRIBUTOR/SET --purpose csam --scheme ID)"
         )
 
     def benign(self, desk: Desk) -> Import:
@@ -394,7 +394,9 @@ def test_a_large_source_reads_the_hash_set_instead_of_asking(
 
 
 class TestItemsWithoutAValue:
-    """`has_classifications`, the scheme's `value_required` and the hash set's purpose decide what an item without a value is."""
+    """`has_classifications`, the scheme's `value_required` and the hash set's purpose decide what an item without a
+    value is.
+    """
 
     @pytest.mark.parametrize(
         ("scheme", "purpose", "has", "waits"),
@@ -632,7 +634,7 @@ class TestHarmlessVerdicts:
             desk.hub._store,
             chosen,
             load().get(scheme),
-            HeldItems([], lambda *_: b"", first_commit=None),
+            HeldItems([], lambda *_: b""),
             replace=False,
             has_classifications=True,
         )

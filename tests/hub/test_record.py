@@ -1,7 +1,10 @@
-"""Who did what: the history as each may read it, the chain, withdrawals outside the database, and undoing what a token did."""
+"""Who did what: the history as each may read it, the chain, withdrawals outside the database, and undoing what a token
+did.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -10,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -372,6 +376,115 @@ class TestOutsideTheDatabase:
         caplog.clear()
         open_hub()
         assert "withdrawn again" not in caplog.text
+
+    def test_nor_does_it_revive_older_statements_about_it_or_let_a_list_do_so(
+        self, open_hub: Open, sqlite_directory: Path
+    ) -> None:
+        """The backup has an older entry of the item, an entry of it in another hash set, or none."""
+        hub = open_hub()
+        desk = Desk(hub)
+        for name in ("alpha/list", "alpha/other", "beta/list"):
+            desk.hash_set(name)
+        everything = range(1, 60)
+        pdq = item(30, hashes=(digest("PDQ", 30),))
+        desk.contribute("alpha/list", *(item(n) for n in everything if n not in {7, 8, 9, 11, 30}), pdq)
+        desk.contribute("alpha/list", item(11, external_id="a"), item(11, external_id="b"))
+        for name in ("alpha/other", "beta/list"):
+            desk.contribute(name, item(2), item(3), item(60))
+        hub.close()
+        backup = sqlite_directory.parent / "backup.db"
+        shutil.copy(sqlite_directory / "hashhub.db", backup)
+        hub = open_hub()
+        desk = Desk(hub)
+        new = {"tags": ("new",)}
+        changed = [item(n, **new) for n in (1, 2, 3, 4, 5)]
+        sibling = item(11, external_id="a", **new)
+        desk.contribute("alpha/list", *changed, sibling, msgspec.structs.replace(pdq, tags=("new",)))
+        desk.contribute("alpha/list", *(item(n) for n in (7, 8, 9)), item(60))
+        for number, reason, who in (
+            (1, "ERROR", OPERATOR),
+            (2, "ERROR", OPERATOR),
+            (3, "REQUESTED_BY_PERSON_SHOWN", OPERATOR),
+            (7, "ERROR", OPERATOR),
+            (8, "REQUESTED_BY_PERSON_SHOWN", ALPHA),
+        ):
+            withdraw(desk, number, who=who, reason=reason)
+        for number in (4, 9, 60):
+            (entry,) = [e for e in desk.entries("alpha/list", EntryState.ACTIVE) if digest("MD5", number) in e.hashes]
+            hub.entries.withdraw(ALPHA, "alpha", "list", entry.id, WithdrawalReason.ERROR)
+            hub.entries.withdraw(SECOND, "alpha", "list", entry.id, WithdrawalReason.ERROR)
+        for entry in desk.entries("alpha/list", EntryState.ACTIVE):
+            if entry.external_id == "a" or entry.hashes == pdq.hashes:
+                hub.entries.withdraw(ALPHA, "alpha", "list", entry.id, WithdrawalReason.ERROR)
+                hub.entries.withdraw(SECOND, "alpha", "list", entry.id, WithdrawalReason.ERROR)
+        gone = withdraw(desk, 5, who=OPERATOR)
+        restore(desk, gone, who=OPERATOR)
+        hub.close()
+        log = (sqlite_directory / "withdrawals.log").read_bytes()
+        for number in (1, 2, 3, 7, 8, 9):
+            for h in item(number).hashes:
+                assert h.digest.hex().encode() not in log
+                assert base64.b64encode(h.digest)[:12] not in log
+        for path in sqlite_directory.glob("hashhub.db*"):
+            path.unlink()
+        shutil.copy(backup, sqlite_directory / "hashhub.db")
+        for _ in range(2):  # the second start finds nothing left to do
+            hub = open_hub()
+            desk = Desk(hub)
+            active = {
+                name: sorted(
+                    {
+                        n
+                        for n in range(1, 61)
+                        for e in desk.entries(name, EntryState.ACTIVE)
+                        if digest("MD5", n) in e.hashes
+                    }
+                )
+                for name in ("alpha/list", "alpha/other", "beta/list")
+            }
+            assert active["beta/list"] == [2, 3, 60]
+            assert active["alpha/other"] == [60]
+            assert active["alpha/list"] == [n for n in everything if n not in {1, 2, 3, 4, 7, 8, 9, 30}]
+            assert not [e for e in desk.entries("alpha/list", EntryState.ACTIVE) if e.hashes == pdq.hashes]
+            assert [e.external_id for e in desk.entries("alpha/list", EntryState.ACTIVE) if e.external_id] == ["b"]
+            revision = hub.revision()
+            hub.close()
+        hub = open_hub()
+        desk = Desk(hub)
+        assert hub.revision() == revision
+        for week in range(2):
+            tags = {"tags": (f"week {week}",)}
+            done = desk.contribute("alpha/list", *(item(n, **tags) for n in (1, 2, 3, 4, 7, 8, 9)))
+            assert (done.counts.accepted, done.counts.stays_withdrawn, done.counts.quarantined) == (0, 4, 3)
+            assert {f.reason for f in desk.report(done)} == {"STAYS_WITHDRAWN"}
+            other = desk.contribute("alpha/other", *(item(n, **tags) for n in (7, 8, 9)))
+            assert (other.counts.accepted, other.counts.quarantined) == (1, 2)
+            assert desk.contribute("beta/list", item(7, **tags)).counts.accepted == 1
+        (waiting,) = [e for e in desk.entries("alpha/list", EntryState.QUARANTINED) if digest("MD5", 7) in e.hashes]
+        hub.entries.release(OPERATOR, "alpha", "list", waiting.id)
+        assert desk.contribute("alpha/list", item(7, tags=("at last",))).counts.accepted == 1
+
+    def test_a_hold_on_what_was_withdrawn_already_is_kept_too(self, open_hub: Open, sqlite_directory: Path) -> None:
+        hub = open_hub()
+        desk = Desk(hub)
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", *(item(n) for n in range(1, 60)))
+        desk.contribute("alpha/list", *(item(n) for n in range(2, 60)), replace=True)
+        hub.close()
+        backup = sqlite_directory.parent / "backup.db"
+        shutil.copy(sqlite_directory / "hashhub.db", backup)
+        hub = open_hub()
+        desk = Desk(hub)
+        desk.contribute("alpha/list", *(item(n) for n in range(3, 60)), replace=True)
+        for number in (1, 2):  # both fell out of the list
+            withdraw(desk, number, reason="REQUESTED_BY_PERSON_SHOWN")
+        hub.close()
+        for path in sqlite_directory.glob("hashhub.db*"):
+            path.unlink()
+        shutil.copy(backup, sqlite_directory / "hashhub.db")
+        desk = Desk(open_hub())
+        assert desk.contribute("alpha/list", item(1), item(2), item(3)).counts.stays_withdrawn == 2
+        assert desk.known(1, 2, 3) == [3]
 
     def test_a_line_that_a_crash_cut_off_and_a_file_that_is_gone(self, open_hub: Open, sqlite_directory: Path) -> None:
         hub = open_hub()

@@ -37,8 +37,8 @@ from hashhub.model import (
 from hashhub.store import Registry, Store
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item, writer
 
-# docs/terms.md in short. `named`: only where terms name recipients; `bulk`, `redistribution`: only with that term. What may leave at
-# all leaves in bulk; CLEAR may leave without `redistribution` only as long as nobody is named.
+# docs/terms.md in short. `named`: only where terms name recipients; `bulk`, `redistribution`: only with that term. What
+# may leave at all leaves in bulk; CLEAR may leave without `redistribution` only as long as nobody is named.
 TABLE: Final = """
     label         acts for  ANSWER  LIST        FEED        EXPORT
     CLEAR         itself    yes     bulk        bulk        bulk,redistribution-if-named

@@ -1,4 +1,6 @@
-"""A hub behind real doors that can be stopped, restored and started again, and a copy of it that is compared with its store."""
+"""A hub behind real doors that can be stopped, restored and started again, and a copy of it that is compared with its
+store.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The copy against the hub: after anything, in any order, interrupted anywhere, never an entry too many, never one too few."""
+"""The copy against the hub: after anything, in any order, interrupted anywhere, never an entry too many, never one too
+few.
+"""
 
 from __future__ import annotations
 

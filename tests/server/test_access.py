@@ -126,7 +126,9 @@ def test_the_scheme_of_the_header_is_case_insensitive(served: Served) -> None:
 
 
 def test_a_contributor_writes_only_its_own_sets(served: Served) -> None:
-    request = v1.CreateHashSetRequest(parent="contributors/other", hash_set_id="s", hash_set=v1.HashSet())
+    request = v1.CreateHashSetRequest(
+        parent="contributors/other", hash_set_id="s", hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM)
+    )
     with pytest.raises(PermissionDenied) as caught:
         served.call("ContributorService/CreateHashSet", request, v1.HashSet, who="CONTRIBUTOR")
     assert (caught.value.code, caught.value.reason) == (Code.PERMISSION_DENIED, Reason.NOT_YOUR_CONTRIBUTOR)

@@ -88,7 +88,9 @@ def _begun(address: str, secret: str, contributor_id: str, known: v1.Hash) -> st
     contributor = v1.Contributor(display_name="W", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ")
     create = v1.CreateContributorRequest(contributor_id=contributor_id, contributor=contributor)
     _call(address, secret, "ContributorService/CreateContributor", create, v1.Contributor)
-    sets = v1.CreateHashSetRequest(parent=f"contributors/{contributor_id}", hash_set_id="s")
+    sets = v1.CreateHashSetRequest(
+        parent=f"contributors/{contributor_id}", hash_set_id="s", hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM)
+    )
     _call(address, secret, "ContributorService/CreateHashSet", sets, v1.HashSet)
     opening = v1.CreateImportRequest(parent=f"contributors/{contributor_id}/hashSets/s")
     getattr(opening, "import").MergeFrom(v1.Import(connector="t", connector_version="1", source_digest="ab" * 32))

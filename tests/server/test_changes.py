@@ -111,7 +111,8 @@ def test_following_gives_what_is_there_and_then_what_comes(fed: Served) -> None:
     later.join()
     assert positions(second.changes) == ["line 8"]
     assert positions(page(fed, first.next_position).changes) == ["line 8"]
-    # When the server stops, the reader is told to come back with its position; nobody waits for calls that would never end.
+    # When the server stops, the reader is told to come back with its position; nobody waits for calls that would never
+    # end.
     began = time.monotonic()
     fed.doors.close()
     assert isinstance(ending(stream), Unavailable)
@@ -123,7 +124,8 @@ def test_a_stream_does_not_outlive_its_token(fed: Served) -> None:
     next(stream)
     fed.hub._store.delete_token(READER.name)
     began = time.monotonic()
-    # What is contributed from now on does not go out by it any more, once the second is over for which tokens are remembered.
+    # What is contributed from now on does not go out by it any more, once the second is over for which tokens are
+    # remembered.
     error = ending(stream)
     assert isinstance(error, Unauthenticated)
     assert time.monotonic() - began < 10

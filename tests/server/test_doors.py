@@ -157,7 +157,8 @@ def test_matches_are_written_down_only_on_demand_and_writes_always(
     assert not any("GetContributor" in line for line in lines)
 
 
-def test_refusals_are_written_down_with_the_tokens_name(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+def test_refusals_are_written_down_with_the_tokens_name(serve_hub: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    served = serve_hub()  # of its own: others' refusals would use up what may be written in a minute
     create = v1.CreateContributorRequest(contributor_id="no")
     with caplog.at_level(logging.INFO, "hashhub.server"):
         for who in ("CONSUMER", "hh_unknown", None):

@@ -1,4 +1,6 @@
-"""What no honest client sends, on both databases: refused with the field's path or ignored, and never an internal error."""
+"""What no honest client sends, on both databases: refused with the field's path or ignored, and never an internal
+error.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,11 @@ def anywhere(database: str, serve_hub: Serve) -> Served:
     served = serve_hub(database=database) if "://" in database else serve_hub()
     served.call(
         "ContributorService/CreateHashSet",
-        v1.CreateHashSetRequest(parent="contributors/home", hash_set_id="hostile"),
+        v1.CreateHashSetRequest(
+            parent="contributors/home",
+            hash_set_id="hostile",
+            hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM),
+        ),
         v1.HashSet,
     )
     return served
@@ -136,7 +142,11 @@ def test_ids_are_not_made_up(anywhere: Served) -> None:
             v1.CreateContributorRequest(contributor=contributor),
             "contributor_id",
         ),
-        ("ContributorService/CreateHashSet", v1.CreateHashSetRequest(parent="contributors/home"), "hash_set_id"),
+        (
+            "ContributorService/CreateHashSet",
+            v1.CreateHashSetRequest(parent="contributors/home", hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM)),
+            "hash_set_id",
+        ),
         ("AdminService/CreateToken", v1.CreateTokenRequest(token=consumer), "token_id"),
         ("ContributorService/CreateGroup", v1.CreateGroupRequest(), "group_id"),
         (
@@ -183,7 +193,10 @@ def _bases(served: Served) -> dict[str, Message]:
         ),
         "ContributorService/UpdateContributor": v1.UpdateContributorRequest(contributor=known, validate_only=True),
         "ContributorService/CreateHashSet": v1.CreateHashSetRequest(
-            parent="contributors/home", hash_set_id="x", validate_only=True
+            parent="contributors/home",
+            hash_set_id="x",
+            hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_TEST),
+            validate_only=True,
         ),
         "ContributorService/UpdateHashSet": v1.UpdateHashSetRequest(
             hash_set=v1.HashSet(name=SET, display_name="X", marking=v1.Marking()), validate_only=True
@@ -266,7 +279,7 @@ def test_a_time_that_is_none_is_named_by_its_path(anywhere: Served) -> None:
             v1.CreateHashSetRequest(
                 parent="contributors/home",
                 hash_set_id="x",
-                hash_set=v1.HashSet(marking=v1.Marking(expire_time=wrong)),
+                hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_TEST, marking=v1.Marking(expire_time=wrong)),
             ),
             "hash_set.marking.expire_time",
         ),

@@ -22,7 +22,9 @@ def _hash_set(served: Served, name: str, **marking: Any) -> str:
     made = served.call(
         "ContributorService/CreateHashSet",
         v1.CreateHashSetRequest(
-            parent="contributors/home", hash_set_id=name, hash_set=v1.HashSet(marking=v1.Marking(**marking))
+            parent="contributors/home",
+            hash_set_id=name,
+            hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM, marking=v1.Marking(**marking)),
         ),
         v1.HashSet,
     )
@@ -147,7 +149,12 @@ def test_an_empty_id_is_no_id(served: Served) -> None:
     for call, request, answer, field in (
         ("CreateContributor", v1.CreateContributorRequest(contributor=contributor), v1.Contributor, "contributor_id"),
         ("CreateGroup", v1.CreateGroupRequest(group=v1.Group()), v1.Group, "group_id"),
-        ("CreateHashSet", v1.CreateHashSetRequest(parent="contributors/home"), v1.HashSet, "hash_set_id"),
+        (
+            "CreateHashSet",
+            v1.CreateHashSetRequest(parent="contributors/home", hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM)),
+            v1.HashSet,
+            "hash_set_id",
+        ),
     ):
         with pytest.raises(InvalidArgument) as caught:
             served.call(f"ContributorService/{call}", request, answer)
@@ -185,7 +192,9 @@ def test_retirement_and_acceptance(served: Served) -> None:
     with pytest.raises(FailedPrecondition) as refused:
         served.call(
             "ContributorService/CreateHashSet",
-            v1.CreateHashSetRequest(parent="contributors/leaving", hash_set_id="new"),
+            v1.CreateHashSetRequest(
+                parent="contributors/leaving", hash_set_id="new", hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM)
+            ),
             v1.HashSet,
         )
     assert refused.value.reason is Reason.CONTRIBUTOR_RETIRED

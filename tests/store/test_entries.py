@@ -11,6 +11,7 @@ from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState
 from hashhub.store import IdSet, Store
 from hashhub.store import entries as entries_module
 from hashhub.store import imports as module
+from hashhub.store.holds import HeldItem, Origin
 
 
 def test_digests_are_found_with_all_their_entries(filled: Store, fill: Any) -> None:
@@ -237,3 +238,33 @@ def test_a_digest_is_found_through_the_index(sqlite_directory: Any, fill: Any) -
     ]
     c.close()
     store.close()
+
+
+def test_an_item_is_held_without_an_entry_until_that_is_lifted(filled: Store, fill: Any) -> None:
+    fill.register(filled, "beta")
+    first, second, third = fill.contribute(filled, [1, 2, 3])
+    everywhere = HeldItem("alpha", "", Origin.OPERATOR, frozenset({b"a" * 16, b"b" * 16}))
+    in_the_list = [HeldItem("alpha", "list", o, frozenset({b"c" * 16})) for o in (Origin.CONTRIBUTOR, Origin.SOURCE)]
+    for items in ([everywhere], in_the_list):
+        filled.hold_items(items, by=SYSTEM, reason="TOLD", facts={})
+    held = filled.holds("alpha", "list")
+    assert [(h.entry_id < 0, h.hash_set, h.effect, h.traces) for h in held] == [
+        (True, "list", EntryState.WITHDRAWN, in_the_list[0].traces),
+        (True, "list", EntryState.QUARANTINED, in_the_list[0].traces),
+        (True, "", EntryState.QUARANTINED, everywhere.traces),
+    ]
+    assert len({h.entry_id for h in held}) == 3
+    assert not any(h.is_of_erased for h in held)
+    assert filled.holds("beta", "list") == []
+    filled.erase_entry(first, secret=filled.secret, by=SYSTEM)
+    assert len(filled.erased_traces(first)) == 1
+    assert filled.erased_traces(second) == frozenset()
+    fill.stage(filled, fill.begin(filled), [4])  # nobody sees it yet
+    filled.quarantine_entry(third, by=SYSTEM)
+    assert {x.entry_id: x.hashes[-1].digest for x in filled.live_items("alpha", "list")} == {
+        second: fill.digest(2),
+        third: fill.digest(3),
+    }
+    filled.release_entry(third, lift=[h.entry_id for h in held], by=SYSTEM)
+    assert [h.entry_id for h in filled.holds("alpha", "list")] == [first]
+    assert [h.is_of_erased for h in filled.holds("alpha", "list")] == [True]

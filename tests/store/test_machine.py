@@ -202,7 +202,8 @@ class Machine(RuleBasedStateMachine):
         while page := self.store.changes(*self.fed, limit=limit):
             for c in page:
                 for entry_id in self.store.change_ids(c).after(0, 9999):
-                    # What others say of an entry is told as an UPSERT too; as everywhere in the feed, its state now decides.
+                    # What others say of an entry is told as an UPSERT too; as everywhere in the feed, its state now
+                    # decides.
                     self.feed[entry_id] = (
                         c.kind is ChangeKind.UPSERT and self.entries[entry_id].state is EntryState.ACTIVE
                     )

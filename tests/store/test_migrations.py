@@ -196,12 +196,19 @@ def strained(older: str) -> str:
                 c.execute(sa.insert(tables.tables["finding"]).values(
                     {"import": key, "ordinal": i, "position": f"line {i}", "disposition": 2, "reason": reasons[0], "detail": detail, "entry": i}
                 ))  # fmt: skip
-        for review, author, revision in ((20, "beta", 9), (21, "", 9), (22, "desk", 7), (23, "beta", 7)):
+        for review, author, revision in (
+            (20, "beta", 9),
+            (21, "", 9),
+            (22, "desk", 7),
+            (23, "beta", 7),
+            (24, "operator", 7),
+        ):
             c.execute(sa.insert(tables.tables["review"]).values(
                 id=review, entry=100, author=author, kind=2, comment="", create_time=0, revision=revision
             ))  # fmt: skip
         for name, role, contributor in (
             ("desk", "OPERATOR", ""), ("alpha-desk", "CONTRIBUTOR", "alpha"), ("platform", "CONSUMER", ""), ("beta", "CONSUMER", ""),
+            ("operator", "CONSUMER", ""),
         ):  # fmt: skip
             content = {"name": name, "role": role, "contributor": contributor}
             c.execute(
@@ -256,6 +263,7 @@ def test_every_token_belongs_to_a_contributor_that_is_nobody_elses(strained: str
     assert tokens["platform"].contributor == "platform"
     # A consumer's token that happens to be called like an organisation does not come to see what that one may see.
     assert tokens["beta"].contributor == "beta-2"
+    assert tokens["operator"].contributor == "operator-2"
     assert {t.contributor for t in tokens.values()} <= contributors.keys()
     assert {n for n, t in tokens.items() if t.may_mirror} == {"desk", "alpha-desk"}
     found = store.find_secret(b"platform")
@@ -272,6 +280,7 @@ def test_what_a_source_said_is_not_what_an_organisation_said(strained: str) -> N
         21: ("alpha/unnamed", Role.CONTRIBUTOR, ""),
         22: ("operator", Role.OPERATOR, "desk"),
         23: ("beta", Role.CONTRIBUTOR, ""),
+        24: ("operator", Role.OPERATOR, "operator"),  # the first operator's token was called so
     }
     store.close()
 

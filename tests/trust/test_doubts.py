@@ -114,9 +114,22 @@ class TestTakenBack:
         for author in ("x", "y"):
             assert judge(BLOCK, *matching(review(FP, "x"), review(FP, author, number=2), aside)) is Verdict.REVIEW
 
-    def test_setting_a_confirmation_aside_revives_nothing(self) -> None:
+    def test_a_confirmation_that_was_set_aside_takes_nothing_back(self) -> None:
         aside = review(ASIDE, "operator", number=3, role=Role.OPERATOR, sets_aside=2)
-        assert judge(BLOCK, *matching(review(FP, "x"), review(OK, "x", number=2), aside)) is Verdict.MATCH
+        assert judge(BLOCK, *matching(review(FP, "x"), review(OK, "x", number=2), aside)) is Verdict.REVIEW
+
+    def test_each_statement_that_sets_one_aside_takes_its_effect(self) -> None:
+        reviews = [review(FP, "x")]
+        for number, expected in ((2, Verdict.MATCH), (3, Verdict.REVIEW), (4, Verdict.MATCH), (5, Verdict.REVIEW)):
+            reviews.append(review(ASIDE, "operator", number=number, role=Role.OPERATOR, sets_aside=number - 1))
+            assert judge(BLOCK, *matching(*reviews)) is expected
+            assert judge(BLOCK, *matching(*reversed(reviews))) is expected
+
+    def test_nobody_else_brings_back_what_was_set_aside(self) -> None:
+        aside = review(ASIDE, "operator", number=2, role=Role.OPERATOR, sets_aside=1)
+        for role in (Role.CONTRIBUTOR, Role.AUDITOR, Role.CONSUMER):
+            against = review(ASIDE, "b", number=3, role=role, sets_aside=2)
+            assert judge(BLOCK, *matching(review(FP, "x"), aside, against)) is Verdict.MATCH
 
 
 class TestAccepted:

@@ -91,6 +91,16 @@ class TestBlock:
     def test_undecided_entries_never_count(self) -> None:
         assert judge(BLOCK, states("a", "vic-us:5"), states("b")) is Verdict.REVIEW
 
+    @pytest.mark.parametrize("purpose", [Purpose.CSAM, Purpose.EXPLOITATIVE])
+    def test_the_purpose_of_the_set_is_no_verdict_for_a_value_that_carries_none(self, purpose: Purpose) -> None:
+        silent = [states(contributor(c, "A"), "interpol-baseline:N", purpose=purpose, depth=9) for c in ("a", "b")]
+        assert judge(BLOCK, *silent) is Verdict.REVIEW
+        assert ("UNDECIDED", "") in codes(BLOCK, *silent)
+        assert ("HARM_CLAIMED", "") not in codes(BLOCK, *silent)
+        assert judge(BLOCK, silent[0], states("c", purpose=purpose)) is Verdict.REVIEW
+        benign = states("n", "interpol-baseline:N", purpose=Purpose.BENIGN)
+        assert judge(BLOCK, benign) is Verdict.BENIGN
+
     def test_what_is_not_active_counts_for_nothing(self) -> None:
         for state in (EntryState.QUARANTINED, EntryState.WITHDRAWN):
             assert judge(BLOCK, states("a"), states("b", state=state)) is Verdict.REVIEW

@@ -217,11 +217,12 @@ findings = st.builds(
     detail=texts,
     entry_id=st.just(0) | ids,
 )
+authors = st.one_of(slugs, st.builds("{}/{}".format, slugs, texts.filter(bool)))
 reviews = st.builds(
     Review,
     id=ids,
     entry_id=ids,
-    author=st.one_of(slugs, st.builds("{}/{}".format, slugs, texts.filter(bool))),
+    author=authors,
     kind=st.sampled_from(ReviewKind),
     comment=texts,
     actor=st.one_of(st.just(""), slugs),
@@ -236,7 +237,7 @@ feed_reviews = st.builds(
     Review,
     id=ids,
     entry_id=ids,
-    author=texts,
+    author=authors,
     kind=st.sampled_from(ReviewKind),
     role=st.sampled_from(Role),
     sets_aside=st.just(0) | ids,
@@ -496,14 +497,40 @@ def test_a_name_that_cannot_be_read_is_the_only_violation_of_its_field() -> None
 def test_unstated_values_get_the_defaults_that_the_contract_documents() -> None:
     marking = wire.marking_from_pb(v1.Marking())
     assert marking.tlp == "AMBER"
-    hash_set = wire.hash_set_from_pb(v1.HashSet(), contributor="a", hash_set_id="b")
-    assert (hash_set.purpose, hash_set.marking.tlp) == ("CSAM", "AMBER")
+    stated = v1.HashSet(purpose=v1.Purpose.PURPOSE_TEST)
+    hash_set = wire.hash_set_from_pb(stated, contributor="a", hash_set_id="b")
+    assert (hash_set.purpose, hash_set.marking.tlp) == ("TEST", "AMBER")
     contributor = wire.contributor_from_pb(
         v1.Contributor(display_name="A", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ"),
         contributor_id="a",
     )
     assert contributor.reliability == "F"
     assert wire.records_from_pb([v1.Record(action=CONTRIBUTE, position="1")])[0].flags is NO_FLAGS
+
+
+def test_a_purpose_that_is_not_stated_is_no_purpose() -> None:
+    with pytest.raises(InvalidArgument, match="PURPOSE_CSAM, PURPOSE_EXPLOITATIVE, PURPOSE_BENIGN, PURPOSE_TEST") as e:
+        wire.hash_set_from_pb(v1.HashSet(), contributor="a", hash_set_id="b")
+    assert [(v.field, v.reason) for v in e.value.violations] == [("hash_set.purpose", "REQUIRED")]
+
+
+@pytest.mark.parametrize("author", ["nl", "nl/police 7", "nl/a/b"])
+def test_the_author_of_a_review_is_named_alike_wherever_it_is_read(author: str) -> None:
+    review = Review(id=3, entry_id=7, author=author, kind=ReviewKind.CONFIRMED, revision=9)
+    made = Provenance(import_id="i", connector="csv", connector_version="1", source_digest="", position="1")
+    entry = Entry(
+        id=7,
+        contributor="x",
+        hash_set="y",
+        hashes=(Hash.of("MD5", bytes(16)),),
+        state=EntryState.ACTIVE,
+        provenance=made,
+    )
+    stated = ChangedEntry(revision=9, kind=ChangeKind.UPSERT, entry=entry, reviews=(review,))
+    change = wire.changed_entry_to_pb(stated)
+    alone = wire.review_to_pb(review, entry.contributor, entry.hash_set)
+    assert [r.author for r in change.reviews] == [alone.author]
+    assert [r.author for r in wire.changed_entry_from_pb(change).reviews] == [author]
 
 
 @pytest.mark.parametrize("number", [0, 6, 1000])

@@ -1,4 +1,5 @@
-"""A hub that strangers share: the history, groups, tokens with several secrets, holds, withdrawals and why, sets of ids in the feed.
+"""A hub that strangers share: the history, groups, tokens with several secrets, holds, withdrawals and why, sets of ids
+in the feed.
 
 What older entries, reviews and terms say is read as docs/decisions/0009 tells.
 """
@@ -38,8 +39,9 @@ def upgrade() -> None:
     is_new = not last and c.scalar(sa.text("SELECT count(*) FROM contributor")) == 0
     if not is_new:
         history = _History(c, last, head)
-        _identities(c)
-        _reviews(c)
+        own = _free("operator", _contributors(c))
+        _reviews(c, own)
+        _identities(c, own)
         _unclassified(c)
         accepted = _benign_sets(c, last + 1)
         history.add("HISTORY_BEGUN", facts={"benign_sets": tuple(accepted), "schema": "0003"})
@@ -174,6 +176,8 @@ def _tables() -> None:
     )
     op.add_column("import", sa.Column("has_classifications", sa.Boolean(), nullable=True))
     op.add_column("import", sa.Column("actor", sa.Text(), server_default="", nullable=False))
+    op.add_column("import", sa.Column("open_revision", sa.BigInteger(), server_default="0", nullable=False))
+    op.execute('UPDATE "import" SET open_revision = (SELECT revision FROM metadata)')  # when exactly is not known
     op.add_column("review", sa.Column("actor", sa.Text(), server_default="", nullable=False))
     op.add_column("review", sa.Column("role", sa.SmallInteger(), server_default="1", nullable=False))
     op.add_column("review", sa.Column("sets_aside", sa.BigInteger(), server_default="0", nullable=False))
@@ -225,15 +229,18 @@ def _tables() -> None:
     op.drop_table("token_before")
 
 
-def _identities(c: sa.Connection) -> None:
-    """Let every token belong to a contributor, and type the recipients of terms."""
-    contributors = {row[0] for row in c.execute(sa.text("SELECT id FROM contributor"))}
+def _contributors(c: sa.Connection) -> set[str]:
+    return set(c.execute(sa.text("SELECT id FROM contributor")).scalars())
+
+
+def _identities(c: sa.Connection, own: str) -> None:
+    """Let every token belong to a contributor, `own` being the hub's, and type the recipients of terms."""
+    contributors = _contributors(c)
     tokens = {row[0]: json.loads(row[1]) for row in c.execute(sa.text("SELECT name, content FROM token")).all()}
-    own = _free("operator", contributors)
     for name, token in tokens.items():
         role = token["role"]
         belongs_to = token.get("contributor") or (
-            own if role in {"OPERATOR", "AUDITOR"} else _free(name.strip("-") or "consumer", contributors)
+            own if role in {"OPERATOR", "AUDITOR"} else _free(name.strip("-") or "consumer", contributors | {own})
         )
         if belongs_to not in contributors:
             contributors.add(belongs_to)
@@ -259,7 +266,8 @@ def _identities(c: sa.Connection) -> None:
         for recipient in marking.get("recipients") or ():
             typed = [f"contributors/{recipient}"] if recipient in contributors else []
             typed += [f"tokens/{recipient}"] if recipient in tokens else []
-            # Whoever it was meant to be, it is nobody here; and a list that names nobody must not become one that names everybody.
+            # Whoever it was meant to be, it is nobody here; and a list that names nobody must not become one that names
+            # everybody.
             has_nobody |= not typed
             recipients += typed or [f"groups/{_NOBODY}"]
         if recipients:
@@ -279,7 +287,9 @@ def _identities(c: sa.Connection) -> None:
 
 
 def _free(wanted: str, taken: set[str]) -> str:
-    """Return the wanted id, or with a number the first that is free: a token must not come to belong to an organisation by its name."""
+    """Return the wanted id, or with a number the first that is free: a token must not come to belong to an organisation
+    by its name.
+    """
     number, candidate = 1, wanted
     while candidate in taken:
         number += 1
@@ -287,22 +297,26 @@ def _free(wanted: str, taken: set[str]) -> str:
     return candidate
 
 
-def _reviews(c: sa.Connection) -> None:
-    """Give what a source said a name within its contributor's: it was kept under whatever author the source named."""
-    own = 'SELECT revision FROM "import" WHERE state = 3 AND revision > 0'
+def _reviews(c: sa.Connection, operators: str) -> None:
+    """Give what a source said a name within its contributor's: it was kept under whatever author the source named.
+
+    Before tokens belong to contributors: one of these may come to be called like an operator's token.
+    """
+    by_sources = 'SELECT revision FROM "import" WHERE state = 3 AND revision > 0'
     c.execute(
         sa.text(
             "UPDATE review SET author = (SELECT h.contributor FROM entry e JOIN hash_set h ON h.key = e.hash_set "  # noqa: S608 - our own text
             "WHERE e.id = review.entry) || '/' || CASE WHEN trim(author) = '' THEN 'unnamed' ELSE author END "
-            f"WHERE revision IN ({own})"
+            f"WHERE revision IN ({by_sources})"
         )
     )
     # The rest was written by tokens: a contributor's under its id, an operator's under its token's name.
     c.execute(
         sa.text(
-            "UPDATE review SET role = 3, actor = author, author = 'operator' "  # noqa: S608 - our own text
-            f"WHERE revision NOT IN ({own}) AND author NOT IN (SELECT id FROM contributor)"
-        )
+            "UPDATE review SET role = 3, actor = author, author = :operators "  # noqa: S608 - our own text
+            f"WHERE revision NOT IN ({by_sources}) AND author NOT IN (SELECT id FROM contributor)"
+        ),
+        {"operators": operators},
     )
 
 
@@ -341,7 +355,9 @@ def _unclassified(c: sa.Connection) -> None:
 
 
 def _benign_sets(c: sa.Connection, revision: int) -> list[str]:
-    """Accept the benign sets as they are, so that what they did yesterday they do tomorrow; return their names for the operator."""
+    """Accept the benign sets as they are, so that what they did yesterday they do tomorrow; return their names for the
+    operator.
+    """
     names: list[str] = []
     for key, contributor, set_id, content in c.execute(
         sa.text("SELECT key, contributor, id, content FROM hash_set ORDER BY contributor, id")

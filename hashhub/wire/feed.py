@@ -1,0 +1,117 @@
+"""Lines of the change feed: the messages, to the model and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from hashhub import v1
+from hashhub.errors import Violation
+from hashhub.model import ChangedEntry, ChangeKind, Entry, Review
+from hashhub.wire import names
+from hashhub.wire.convert import (
+    ROLE,
+    contributor_from_pb,
+    contributor_to_pb,
+    entry_from_pb,
+    entry_to_pb,
+    hash_set_from_pb,
+    hash_set_to_pb,
+)
+from hashhub.wire.fields import EnumMap, checked, refuse
+from hashhub.wire.records import REVIEW_KIND
+
+_CHANGE_KIND: Final = EnumMap(ChangeKind, v1.ChangeKind, "CHANGE_KIND_")
+
+
+def changed_entries_to_pb(changes: Iterable[ChangedEntry]) -> list[v1.Change]:
+    """Return the messages of lines of the change feed."""
+    return [changed_entry_to_pb(change) for change in changes]
+
+
+def changed_entry_to_pb(change: ChangedEntry) -> v1.Change:
+    """Return the message of one line of the change feed."""
+    pb = v1.Change(change_revision=change.revision, kind=_CHANGE_KIND.to_pb(change.kind))
+    if change.entry is not None:
+        pb.entry.CopyFrom(entry_to_pb(change.entry))
+        if change.reviews:
+            pb.reviews.extend(_feed_reviews(change.entry, change.reviews))
+    elif change.hash_set is not None:
+        pb.hash_set.CopyFrom(hash_set_to_pb(change.hash_set))
+    elif change.contributor is not None:
+        pb.contributor.CopyFrom(contributor_to_pb(change.contributor))
+    elif change.entry_name:
+        pb.name = names.resource_name("Entry", change.entry_name)
+    else:
+        pb.name = names.resource_name("HashSet", change.hash_set_name)
+    return pb
+
+
+def changed_entry_from_pb(pb: v1.Change, at: str = "change") -> ChangedEntry:
+    """Return one line of the change feed."""
+    wrong: list[Violation] = []
+    kind = _CHANGE_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
+    refuse(wrong)
+    has = pb.HasField
+    entry_name = hash_set_name = ""
+    if "/entries/" in pb.name:
+        entry_name = "/".join(map(str, names.parse_entry(pb.name, f"{at}.name")))
+    elif pb.name:
+        hash_set_name = "/".join(names.parse_hash_set(pb.name, f"{at}.name"))
+    return ChangedEntry(
+        revision=pb.change_revision,
+        kind=kind,
+        entry=entry_from_pb(pb.entry, f"{at}.entry") if has("entry") else None,
+        reviews=tuple(_feed_review_from_pb(r, f"{at}.reviews[{i}]") for i, r in enumerate(pb.reviews)),
+        hash_set=hash_set_from_pb(pb.hash_set, at=f"{at}.hash_set") if has("hash_set") else None,
+        contributor=contributor_from_pb(pb.contributor, at=f"{at}.contributor") if has("contributor") else None,
+        entry_name=entry_name,
+        hash_set_name=hash_set_name,
+    )
+
+
+def _feed_reviews(entry: Entry, reviews: Iterable[Review]) -> list[v1.FeedReview]:
+    """Return the messages of the reviews that count for an entry: what a policy needs of them, without comment, actor
+    and time.
+    """
+    by_id = {r.id: r for r in reviews}
+
+    def name(review_id: int) -> str:
+        # A review may have been stated about an earlier entry about the same item.
+        about = by_id[review_id].entry_id if review_id in by_id else entry.id
+        return names.review_name(entry.contributor, entry.hash_set, about, review_id)
+
+    return [
+        v1.FeedReview(
+            name=name(r.id),
+            author=names.author_name(r.author) if r.author else "",
+            kind=REVIEW_KIND.to_pb(r.kind),
+            role=ROLE.to_pb(r.role),
+            sets_aside=name(r.sets_aside) if r.sets_aside else "",
+            awaits_acceptance=r.awaits_acceptance,
+            create_revision=r.revision,
+        )
+        for r in by_id.values()
+    ]
+
+
+def _feed_review_from_pb(pb: v1.FeedReview, at: str) -> Review:
+    wrong: list[Violation] = []
+    _, _, entry, review_id = checked(wrong, names.parse_review, pb.name, f"{at}.name") or ("", "", 0, 0)
+    aside = 0
+    if pb.sets_aside:
+        *_, aside = checked(wrong, names.parse_review, pb.sets_aside, f"{at}.sets_aside") or ("", "", 0, 0)
+    author = checked(wrong, names.parse_author, pb.author, f"{at}.author") or ""
+    kind = REVIEW_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
+    role = ROLE.from_pb(pb.role, f"{at}.role", wrong)
+    refuse(wrong)
+    return Review(
+        id=review_id,
+        entry_id=entry,
+        author=author,
+        kind=kind,
+        role=role,
+        sets_aside=aside,
+        awaits_acceptance=pb.awaits_acceptance,
+        revision=pb.create_revision,
+    )
