@@ -52,6 +52,7 @@ _TOKEN_NAME: Final = re.compile("[a-z0-9-]{1,63}")
 _SECRET_BYTES: Final = 32  # 256 bits: out of reach of guessing, so a plain SHA-256 at rest is enough
 _SECRET_PREFIX: Final = "hh_"  # noqa: S105 - no secret; lets secret scanners recognise a leaked token
 _GRACE: Final = timedelta(days=1)
+_MIN_OWN_GRACE: Final = timedelta(hours=1)
 _MAX_GRACE: Final = timedelta(days=30)  # a secret that was replaced because it may be known must not live on unnoticed
 _TOKEN_FIELDS: Final = ("acts_for_others", "description", "expire_time", "may_mirror", "purposes")
 _USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
@@ -330,6 +331,13 @@ class Tokens:
                 metadata={"token": principal.name},
             )
         grace = _GRACE if grace is None else grace
+        if principal.role is not Role.OPERATOR and grace < _MIN_OWN_GRACE:
+            # Whoever has copied a secret must not be able to lock its owner out at once.
+            raise InvalidArgument.field(
+                "grace",
+                "must be an hour at least when a token rotates itself; ask an operator for less",
+                "OUT_OF_RANGE",
+            )
         if not timedelta(0) <= grace <= _MAX_GRACE:
             raise InvalidArgument.field("grace", f"must be 0 to {_MAX_GRACE.days} days", "OUT_OF_RANGE")
         secret = _new_secret()

@@ -247,6 +247,7 @@ class HashSets:
             hash_set.contributor,
             hash_set.id,
             _masked(hash_set, mask, _HASH_SET_FIELDS),
+            may_open="marking.recipients" in mask,  # on purpose, not by leaving them out of new terms
             by=access.actor(principal),
             validate_only=validate_only,
             request_id=request_id,

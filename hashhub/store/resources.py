@@ -336,13 +336,15 @@ class Resources:
         hash_set_id: str,
         fields: Mapping[str, Any],
         *,
+        may_open: bool = True,
         by: Actor = SYSTEM,
         validate_only: bool = False,
         request_id: str = "",
     ) -> HashSet:
         """Replace these fields of a hash set (`display_name`, `marking`, `marking.tlp`, …), in one transaction.
 
-        Raises NotFound; InvalidArgument when a recipient does not exist, or the terms that come out cannot be.
+        `may_open`: whether its last recipient may go. Raises NotFound; InvalidArgument when a recipient does not exist, or the
+        terms that come out cannot be.
         """
         request = Request(request_id, "update_hash_set", (contributor, hash_set_id, fields), by.name)
         with self._db.write() as c:
@@ -351,6 +353,13 @@ class Resources:
                 return first
             before = _hash_set(c, contributor, hash_set_id)
             after = _with_fields(before, fields)
+            if before.marking.recipients and not after.marking.recipients and not may_open:
+                raise InvalidArgument.field(
+                    "update_mask",
+                    "the new terms name no recipients, which would open the hash set to all whom its label allows; if that is "
+                    "meant, name `marking.recipients` in the mask, too",
+                    "OPENS_HASH_SET",
+                )
             if after.marking != before.marking:
                 _check_terms(c, after.marking)
             if validate_only:

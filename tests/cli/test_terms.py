@@ -108,8 +108,12 @@ def test_tokens_live_and_end(run: Run, police: str, tmp_path: Any) -> None:
 
     query = ("match", "--hash", "MD5:" + "0d" * 16)
     renewed = tmp_path / "renewed"
-    rotated = run("token", "rotate", "till", "--grace", "0", "--out", str(renewed), "--token-file", str(file))
+    rotated = run("token", "rotate", "till", "--grace", "1h", "--out", str(renewed), "--token-file", str(file))
     assert rotated.exit_code == DONE, rotated.stderr  # by itself
+    assert run(*query, "--token-file", str(file)).exit_code == DONE
+    file = renewed.rename(tmp_path / "between")
+    rotated = run("token", "rotate", "till", "--grace", "0", "--out", str(renewed))
+    assert rotated.exit_code == DONE, rotated.stderr  # by an operator
     assert run(*query, "--token-file", str(renewed)).exit_code == DONE
     time.sleep(1.1)
     ended = run(*query, "--token-file", str(file))

@@ -115,6 +115,9 @@ def test_a_token_is_updated_and_rotates_itself(served: Served) -> None:
         served.call("AdminService/UpdateToken", request, v1.Token)
 
     rotate = v1.RotateTokenRequest(name="tokens/shop", grace=Duration(seconds=0))
+    with pytest.raises(InvalidArgument, match="an hour"):  # a thief would lock its owner out
+        served.call("AdminService/RotateToken", rotate, v1.RotateTokenResponse, who=made.secret)
+    rotate.grace.FromSeconds(3600)
     answer = served.call("AdminService/RotateToken", rotate, v1.RotateTokenResponse, who=made.secret)
     assert answer.secret != made.secret
     with pytest.raises(Unauthenticated) as ended:
