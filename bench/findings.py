@@ -57,6 +57,9 @@ OPERATOR: Final = Principal(name="operator", role=Role.OPERATOR, contributor="op
 PLATFORM: Final = Principal(name="platform", role=Role.CONSUMER, contributor="platform")
 _sources = count()
 
+# Since terms have `bulk`, a mask must say on purpose that no recipients are meant.
+_ALL_TERMS: Final = ("marking", "marking.recipients") if "bulk" in Marking.__struct_fields__ else ("marking",)
+
 
 class Line(NamedTuple):
     """One thing that was tried, what came of it, and whether that is sound."""
@@ -393,7 +396,7 @@ def feed(desk: Desk) -> Iterator[Line]:
         ("the hash set is given to somebody else", Marking(tlp=TLP.RED, recipients=("contributors/hotline",)), 0),
         ("and opened again", open_terms, held),
     ):
-        desk.hub.hash_sets.update(OPERATOR, _set("hotline/list", marking=terms_), ("marking",))
+        desk.hub.hash_sets.update(OPERATOR, _set("hotline/list", marking=terms_), _ALL_TERMS)
         position = read(position)
         yield Line(7, what, f"{len(copied):,} held", len(copied) == expected)
 

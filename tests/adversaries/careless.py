@@ -165,7 +165,7 @@ class Careless:
                 expire_time=(None, None, None, PAST, FUTURE)[b // 160 % 5],
             )
 
-        return self._change(SETS[a % 2], wanted, ("marking",), "new terms")
+        return self._change(SETS[a % 2], wanted, ("marking", "marking.recipients"), "new terms")
 
     def _recipients_only(self, a: int, b: int, c: int) -> str:
         recipients = self._recipients(c)

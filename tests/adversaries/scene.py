@@ -143,7 +143,9 @@ class World:
         self.hub.hash_sets.create(by or writer(contributor), hash_set)
         return name
 
-    def terms(self, name: str, marking: Marking, *, by: Principal, mask: Sequence[str] = ("marking",)) -> None:
+    def terms(
+        self, name: str, marking: Marking, *, by: Principal, mask: Sequence[str] = ("marking", "marking.recipients")
+    ) -> None:
         """Change a hash set's terms, or those that the mask names."""
         contributor, _, set_id = name.partition("/")
         wanted = HashSet(contributor=contributor, id=set_id, marking=marking)

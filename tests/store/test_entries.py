@@ -266,5 +266,9 @@ def test_an_item_is_held_without_an_entry_until_that_is_lifted(filled: Store, fi
         third: fill.digest(3),
     }
     filled.release_entry(third, lift=[h.entry_id for h in held], by=SYSTEM)
-    assert [h.entry_id for h in filled.holds("alpha", "list")] == [first]
-    assert [h.is_of_erased for h in filled.holds("alpha", "list")] == [True]
+    # A release ends what kept the item in quarantine, and not what its source withdrew.
+    left = filled.holds("alpha", "list")
+    assert [(h.entry_id, h.effect, h.is_of_erased) for h in left] == [
+        (held[0].entry_id, EntryState.WITHDRAWN, False),
+        (first, EntryState.WITHDRAWN, True),
+    ]
