@@ -41,6 +41,7 @@ class Housekeeping:
         self._thread: threading.Thread | None = None
         self._head_due = 0.0
         self._erased_upto: int | None = None  # None: the mark was not read yet
+        self._looked_upto = self._last_erasure = 0  # revisions
         self.warning = ""
 
     def start(self) -> None:
@@ -74,8 +75,15 @@ class Housekeeping:
                 self._erased_upto = int(self._mark.read_text("ascii"))
             except (OSError, ValueError):
                 self._erased_upto = 0
-        erasures = self._store.list_events(kinds=[EventKind.ENTRY_ERASED], limit=1)
-        last = erasures[0].revision if erasures else 0
+            self._looked_upto = self._last_erasure = self._erased_upto
+        revision = self._store.position().revision
+        if revision > self._looked_upto:  # a look at what is new: the whole history would be a second's work every time
+            erasures = self._store.list_events(
+                kinds=[EventKind.ENTRY_ERASED], after_revision=self._looked_upto, limit=1
+            )
+            self._last_erasure = max([self._last_erasure, *(e.revision for e in erasures)])
+            self._looked_upto = revision
+        last = self._last_erasure
         if last > self._erased_upto and self._follower.is_ready and self._matcher.revision >= last:
             self._matcher.rebuild(self._matcher.revision, self._store.all_digests())
             self._erased_upto = last
