@@ -9,6 +9,8 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -228,6 +230,17 @@ class TestReviews:
         assert object_to(5)
 
 
+@contextmanager
+def opened(data: Path) -> Iterator[sa.Connection]:
+    """The database of a data directory, as somebody else than hashhub opens it."""
+    engine = sa.create_engine(f"sqlite:///{data / 'hashhub.db'}")
+    try:
+        with engine.begin() as c:
+            yield c
+    finally:
+        engine.dispose()
+
+
 class TestChain:
     def test_a_digest_does_not_tell_what_an_outsider_may_not_read(self, listed: Desk) -> None:
         """The heads before and after are in the feed, and the rest of the event is easily guessed: the salt is what
@@ -255,7 +268,7 @@ class TestChain:
         late = examine(config).head
         hub.close()
         last = int(late.partition(":")[0])
-        with sa.create_engine(f"sqlite:///{sqlite_directory / 'hashhub.db'}").begin() as c:
+        with opened(sqlite_directory) as c:
             c.execute(
                 sa.text("UPDATE event SET body = replace(CAST(body AS TEXT), 'alpha', 'alphb') WHERE revision = :last"),
                 {"last": last},
@@ -301,7 +314,7 @@ class TestChain:
         config = Config(data=str(sqlite_directory))
         head = examine(config).head
         hub.close()
-        with sa.create_engine(f"sqlite:///{sqlite_directory / 'hashhub.db'}").begin() as c:
+        with opened(sqlite_directory) as c:
             c.execute(sa.text(change))
         with pytest.raises(DataLoss, match="changed outside hashhub"):
             open_hub()
