@@ -131,11 +131,11 @@ class Contribute:
         staged = []
         for record in records:
             if record.expire_time is not None and record.expire_time.tzinfo is not None:
-                record = msgspec.structs.replace(record, expire_time=stored_time(record.expire_time))  # noqa: PLW2901
+                record = msgspec.structs.replace(record, expire_time=stored_time(record.expire_time))  # noqa: PLW2901 - the record, made storable
             found = hygiene.inspect(record)
             hashes = tuple(dict.fromkeys(found.hashes))
             if hashes != record.hashes or found.reviews != record.reviews:
-                record = msgspec.structs.replace(record, hashes=hashes, reviews=found.reviews)  # noqa: PLW2901
+                record = msgspec.structs.replace(record, hashes=hashes, reviews=found.reviews)  # noqa: PLW2901 - the record, without what hygiene refused
             staged.append(Staged(record, found.disposition, found.reasons, found.notes))
         return self._store.put_batch(import_id, index, _ENCODER.encode(Batch(staged, list(rejects))))
 

@@ -36,7 +36,7 @@ Reviews stay with the item: those of an entry that this import replaces count fo
 that shares its external id or an exact digest. Whoever disputed it need not do so again. What the source says of
 others' opinions is kept as theirs inside the contributor, `CONTRIBUTOR/AUTHOR`.
 
-Columns of digests are compared with numpy; Python looks only at the few items where something is found.
+Digests are compared in columns (hub.columns); Python looks only at the few items where something is found.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ import numpy as np
 from hashhub.connector import PURPOSE_TAG
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import ALGORITHMS, Hash, Metric
+from hashhub.hub.columns import Column, Groups, heads
 from hashhub.hygiene import Code
 from hashhub.item import states_the_same, union
 from hashhub.model import (
@@ -74,7 +75,7 @@ from hashhub.schemes import is_name
 from hashhub.trust.policy import excludes_harm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -90,9 +91,10 @@ _LOOKUP: Final = 2_000  # digests or ids asked of the store at a time
 # A source with a digest for every so many entries of the hash set: reading all of them costs less than looking for each
 # digest.
 _STREAMED_SHARE: Final = 8
-_HEAD: Final = 8  # bytes of a digest that are compared first; every algorithm's has as many
 _NO_HEADS: Final = np.empty(0, np.uint64)
 _PURPOSES: Final = {PURPOSE_TAG + p.lower(): p for p in Purpose}
+_DISPOSITIONS: Final = tuple(Disposition)
+_CODE: Final = {d: i for i, d in enumerate(_DISPOSITIONS)}
 
 
 class Staged(msgspec.Struct, frozen=True, array_like=True):
@@ -133,55 +135,6 @@ class _Gist(NamedTuple):
     value: str
 
 
-class _Column:
-    """All digests of one algorithm in the source: `digests` uint8[n, bytes], `items` int64[n] ascending."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._items: list[NDArray[np.int64]] = []
-        self.digests: NDArray[np.uint8] = np.empty((0, 1), np.uint8)
-        self.items: NDArray[np.int64] = np.empty(0, np.int64)
-
-    def extend(self, digests: list[bytes], items: list[int]) -> None:
-        if digests:
-            self._parts.append(b"".join(digests))
-            self._items.append(np.asarray(items, np.int64))
-
-    def close(self, width: int) -> None:
-        self.digests = np.frombuffer(b"".join(self._parts), np.uint8).reshape(-1, width)
-        self.items = np.concatenate(self._items) if self._items else self.items
-        self._parts, self._items = [], []
-
-    def having(self, digests: Collection[bytes]) -> Iterator[tuple[int, bytes]]:
-        """Yield the item and the digest of each row that has one of `digests`."""
-        if not len(self.digests) or not digests:
-            return
-        heads = np.frombuffer(b"".join([d[:_HEAD] for d in digests]), np.uint64)
-        for row in np.flatnonzero(np.isin(_heads(self.digests), heads)):
-            digest = self.digests[row].tobytes()
-            if digest in digests:
-                yield int(self.items[row]), digest
-
-    def of(self, item: int) -> bytes | None:
-        at = int(np.searchsorted(self.items, item))
-        return self.digests[at].tobytes() if at < len(self.items) and self.items[at] == item else None
-
-    def shared(self) -> Iterator[list[int]]:
-        """Yield the items of each digest that more than one item has."""
-        if len(self.digests) < 2:  # noqa: PLR2004 - nothing to compare
-            return
-        key = _heads(self.digests)
-        order = np.argsort(key, kind="stable")
-        same = key[order][1:] == key[order][:-1]
-        groups: dict[bytes, list[int]] = defaultdict(list)
-        for at in np.flatnonzero(np.concatenate(([False], same)) | np.concatenate((same, [False]))):
-            row = order[at]
-            groups[self.digests[row].tobytes()].append(int(self.items[row]))
-        for items in groups.values():
-            if len(set(items)) > 1:
-                yield items
-
-
 class Intake:
     """The decisions about one import. Call `decide` once; then the attributes and iterators are final.
 
@@ -214,7 +167,7 @@ class Intake:
         self._replace = replace
         self._has_classifications = has_classifications
         self._resolved: dict[str, Classification | None] = {}
-        self._columns: dict[str, _Column] = {a.name: _Column() for a in ALGORITHMS.values() if a.metric is Metric.EXACT}
+        self._columns: dict[str, Column] = {a.name: Column() for a in ALGORITHMS.values() if a.metric is Metric.EXACT}
         self._external: dict[str, list[int]] = {}  # contributed items by external id
         self._removals: dict[int, Record] = {}  # items that ask for a withdrawal
         self._bare: dict[tuple[Hash, ...], list[int]] = {}  # items with neither external id nor exact digest
@@ -549,8 +502,8 @@ class Intake:
                     self._remark(item, Code.STAYS_WITHDRAWN, text)
 
     def _within_the_source(self, batches: Callable[[], Iterable[Batch]]) -> None:
-        one = _Groups()  # the same item, to be merged
-        akin = _Groups()  # these, and items of one member about one file, which must not contradict each other
+        one = Groups()  # the same item, to be merged
+        akin = Groups()  # these, and items of one member about one file, which must not contradict each other
         for column in self._columns.values():
             for items in column.shared():
                 self._check_bindings(items)
@@ -727,7 +680,7 @@ class Intake:
         parts: dict[str, list[NDArray[np.uint64]]] = defaultdict(list)
         for page in self._store.live_digests(self._hash_set.contributor, self._hash_set.id):
             for name, digests in page.items():
-                parts[name].append(_heads(digests))
+                parts[name].append(heads(digests))
         return {name: np.unique(np.concatenate(heads)) for name, heads in parts.items()}
 
     def _add_withdrawn(self, same: dict[int, set[int]]) -> None:
@@ -759,7 +712,7 @@ class Intake:
             return
         rows = np.arange(len(digests))
         if self._own_heads is not None:
-            rows = np.flatnonzero(np.isin(_heads(digests), self._own_heads.get(name, _NO_HEADS)))
+            rows = np.flatnonzero(np.isin(heads(digests), self._own_heads.get(name, _NO_HEADS)))
         for part in _parts(rows.tolist()):
             by_digest: dict[bytes, list[_T]] = defaultdict(list)
             for row in part:
@@ -911,37 +864,6 @@ class Intake:
             self._remark(item, code, detail)
 
 
-_DISPOSITIONS: Final = tuple(Disposition)
-_CODE: Final = {d: i for i, d in enumerate(_DISPOSITIONS)}
-
-
-class _Groups:
-    """Disjoint sets of items (union-find); only items that share something with another are ever in it."""
-
-    def __init__(self) -> None:
-        self._parent: dict[int, int] = {}
-
-    def join(self, items: Sequence[int]) -> None:
-        for other in items[1:]:
-            a, b = self._root(items[0]), self._root(other)
-            self._parent[max(a, b)] = min(a, b)
-
-    def all(self) -> list[list[int]]:
-        """Return the groups of more than one item, each ascending."""
-        groups: dict[int, list[int]] = defaultdict(list)
-        for item in sorted(self._parent):
-            groups[self._root(item)].append(item)
-        return [g for g in groups.values() if len(g) > 1]
-
-    def _root(self, item: int) -> int:
-        parent = self._parent
-        parent.setdefault(item, item)
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
-
 def same_item(store: Store, entry: Entry, *, hash_sets: Iterable[str] = ()) -> list[Entry]:
     """Return the live entries about an entry's file, or under its external id in its hash set, but for itself, by id.
 
@@ -955,11 +877,6 @@ def same_item(store: Store, entry: Entry, *, hash_sets: Iterable[str] = ()) -> l
             sharing = store.live_entries_by_digests(entry.contributor, hash_set, h.algorithm, [h.digest])
             found |= {e.id: e for e in sharing.get(h.digest, ()) if exact or set(e.hashes) == set(entry.hashes)}
     return [found[i] for i in sorted(found) if i != entry.id]
-
-
-def _heads(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return the beginnings of digests, which tell nearly all of them apart, as numbers."""
-    return np.ascontiguousarray(digests[:, :_HEAD]).view(np.uint64).ravel()
 
 
 def _parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:

@@ -26,7 +26,7 @@ Held = dict[int, tuple[Entry, tuple[tuple[int, str, str], ...]]]
 
 def mirroring(role: Role = Role.CONSUMER, contributor: str = "receiver", **fields: object) -> Principal:
     """A token that may read the feed."""
-    return Principal(name=f"{contributor}-mirror", role=role, contributor=contributor, may_mirror=True, **fields)  # type: ignore[arg-type]
+    return Principal(name=f"{contributor}-mirror", role=role, contributor=contributor, may_mirror=True, **fields)  # type: ignore[arg-type]  # the test names the fields
 
 
 def admit(store: Store, who: Principal) -> str:
