@@ -1,7 +1,8 @@
 """Every benchmark, one after the other: `make bench`, or `python -m bench`.
 
-Without options at full size, which renews bench/results, the page and its charts: for a machine that has nothing else to do. With --quick
-everything is small, and results, page and charts go to bench/data/quick, beside nothing that is committed.
+Without options at full size, which renews bench/results, the page and its charts: for a machine that has nothing else
+to do. With --quick everything is small, and results, page and charts go to bench/data/quick, beside nothing that is
+committed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def full() -> list[list[str]]:
 
 
 def quick(out: Path) -> list[list[str]]:
-    """Return the commands for a machine that is needed again in three minutes; nothing but `out` and bench/data is written to."""
+    """Return the commands for a machine that is needed again in three minutes; nothing but `out` and bench/data is
+    written to.
+    """
     return [
         ["bench.pictures", "--count", "8192"],
         ["bench.matchers", "--n", "50000", "--queries", "200", "--timeout", "30", "--out", str(out)],

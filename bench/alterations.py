@@ -2,8 +2,9 @@
 
     python -m bench.alterations --count 300
 
-Each synthetic picture (512 x 384) is altered in each way and hashed again. The matcher is exact, so an altered picture is found when its hash lies
-within the distance, 31 bits, of the original's. `turned`: when the query's seven rotations and flips, derived from its hash, are searched as well.
+Each synthetic picture (512 x 384) is altered in each way and hashed again. The matcher is exact, so an altered picture
+is found when its hash lies within the distance, 31 bits, of the original's. `turned`: when the query's seven rotations
+and flips, derived from its hash, are searched as well.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _FIRST_SEED: Final = 20_000_000  # away from the pictures of tests and of bench.
 
 
 def distances(seed: int) -> NDArray[np.int64]:
-    """Return the distance from a picture to each of its alterations, as it comes and by the nearest turn: int64[alterations, 2]."""
+    """Return the distance from a picture to each of its alterations, as it comes and by the nearest turn:
+    int64[alterations, 2].
+    """
     import pdqhash
 
     def pdq(image: Any) -> Hash:

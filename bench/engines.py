@@ -1,8 +1,9 @@
 """The engines that `bench.matchers` compares, behind one small face.
 
-Every engine takes the digests once, answers range searches, and says how it takes one more or loses one. What an engine cannot do raises
-Unsupported, and its figure stays empty. Peers are used as their documentation says, on distinct digests, with parameters that make them exact
-where they can be: an index of k chunks finds everything within r bits when it flips r // k bits of each.
+Every engine takes the digests once, answers range searches, and says how it takes one more or loses one. What an engine
+cannot do raises Unsupported, and its figure stays empty. Peers are used as their documentation says, on distinct
+digests, with parameters that make them exact where they can be: an index of k chunks finds everything within r bits
+when it flips r // k bits of each.
 """
 
 from __future__ import annotations
@@ -171,7 +172,9 @@ class Flat(_Faiss):
 
 
 class MultiHash(_Faiss):
-    """FAISS IndexBinaryMultiHash: `chunks` hash maps of `width` bits; optionally written and read again, which packs its maps."""
+    """FAISS IndexBinaryMultiHash: `chunks` hash maps of `width` bits; optionally written and read again, which packs
+    its maps.
+    """
 
     def __init__(self, chunks: int, width: int, *, reloaded: bool = False) -> None:
         self.chunks, self.width, self.reloaded = chunks, width, reloaded
@@ -229,7 +232,9 @@ class HNSW(_Faiss):
 
 
 class ThreatExchange(Engine):
-    """threatexchange's PDQIndex, as HMA uses it: MultiHash 16x16 with hexadecimal text at the border. Its radius is 31 and fixed."""
+    """threatexchange's PDQIndex, as HMA uses it: MultiHash 16x16 with hexadecimal text at the border. Its radius is 31
+    and fixed.
+    """
 
     def build(self, base: Digests, directory: Path, threads: int) -> None:
         import faiss

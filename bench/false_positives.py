@@ -2,11 +2,13 @@
 
     python -m bench.false_positives --n 10000000
 
-Every picture is another scene, so that each match between two of them is false. Held-out pictures ask lists of growing size; the share of them
-that match anything is the false-positive rate of an upload. Where the pictures at hand do not fill a list, it is padded with digests that have
-the pictures' statistics (bench/workloads.py), fitted to the listed pictures only; one list is also made of padding alone, to show how well that
-stands in. No match observed is not a rate of zero, so each rate has an upper bound (95 %, Wilson's interval): with no match among q queries it
-is about 4 / q. Beside it stand what independent random bits would give, which is nothing at all, and what the pairs of real pictures alone let
+Every picture is another scene, so that each match between two of them is false. Held-out pictures ask lists of growing
+size; the share of them that match anything is the false-positive rate of an upload. Where the pictures at hand do not
+fill a list, it is padded with digests that have the pictures' statistics (bench/workloads.py), fitted to the listed
+pictures only; one list is also made of padding alone, to show how well that stands in. No match observed is not a rate
+of zero, so each rate has an upper bound (95 %, Wilson's interval): with no match among q queries it is about 4 / q.
+Beside it stand what independent random bits would give, which is nothing at all, and what the pairs of real pictures
+alone let
 expect: a pair's chance p makes 1 - (1 - p) ** n.
 """
 
@@ -30,7 +32,9 @@ _DEVIATIONS: Final = 1.96  # of a normal distribution that 95 % lie within
 
 
 def measure(algorithm: str, radii: list[int], most: int, seconds: float) -> list[dict[str, Any]]:
-    """Measure one algorithm with lists of up to `most` digests; each list and radius gets as many queries as these seconds allow."""
+    """Measure one algorithm with lists of up to `most` digests; each list and radius gets as many queries as these
+    seconds allow.
+    """
     taken = pictures.load()
     digests = taken[algorithm.lower()][taken["quality"] >= MIN_PDQ_QUALITY]  # hygiene lists no others
     asking = len(digests) // 5

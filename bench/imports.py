@@ -5,9 +5,9 @@
 plain    VICS records with MD5 and SHA1
 mixed    the same with PhotoDNA beside them
 
-The bare driver writes the rows that the import wrote, packed and sorted already, through sqlite3's executemany or psycopg's COPY: what is
-left is the price of the protocol, of checking, packing, sorting, leases and accounting. Memory beyond the index is the server's peak
-minus what the matcher holds for the entries at the end.
+The bare driver writes the rows that the import wrote, packed and sorted already, through sqlite3's executemany or
+psycopg's COPY: what is left is the price of the protocol, of checking, packing, sorting, leases and accounting. Memory
+beyond the index is the server's peak minus what the matcher holds for the entries at the end.
 """
 
 from __future__ import annotations

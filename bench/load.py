@@ -1,11 +1,13 @@
 """A load generator that costs little: raw HTTP/2 for gRPC, raw HTTP/1.1 for the JSON bridge.
 
-grpc's own Python client takes longer for a call than the server does, and both share this machine. Here every request's bytes are made once;
-what is left is a stream number, a send, and reading nine bytes of each frame that comes back (RFC 9113). The server is told to keep no table of
-headers, so that the trailers of a call that succeeded hold the same bytes every time; whatever else ends a call is counted as an error.
+grpc's own Python client takes longer for a call than the server does, and both share this machine. Here every request's
+bytes are made once; what is left is a stream number, a send, and reading nine bytes of each frame that comes back (RFC
+9113). The server is told to keep no table of headers, so that the trailers of a call that succeeded hold the same bytes
+every time; whatever else ends a call is counted as an error.
 
-Closed loop: so many calls in progress, the next begins when one ends; that gives the most calls a second. Open loop: calls begin at fixed times
-whatever happened to those before, and their latency counts from that time, so that a server that stalls is not excused.
+Closed loop: so many calls in progress, the next begins when one ends; that gives the most calls a second. Open loop:
+calls begin at fixed times whatever happened to those before, and their latency counts from that time, so that a server
+that stalls is not excused.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ _GRACE: Final = 5.0  # seconds that calls are waited for when no more begin
 
 @dataclass
 class Outcome:
-    """What one run gave: seconds of every call that succeeded, the seconds until the last one ended, and why others failed."""
+    """What one run gave: seconds of every call that succeeded, the seconds until the last one ended, and why others
+    failed.
+    """
 
     latencies: array[float] = field(default_factory=lambda: array("d"))
     seconds: float = 0.0

@@ -2,12 +2,14 @@
 
     python -m bench.matchers --n 1000000 --max-distance 31 --engines hashhub,faiss-flat --workloads uniform,pdq
 
-Each engine runs in a process of its own. Latencies are of single calls with one query each, on one thread; queries a second are of one call with
-all queries, on one thread and on all. Building uses all cores. Recall is against a comparison with every digest by code that shares nothing with
-any engine; four queries of five are about nothing stored, the others are near a stored digest, half of them at the very radius.
+Each engine runs in a process of its own. Latencies are of single calls with one query each, on one thread; queries a
+second are of one call with all queries, on one thread and on all. Building uses all cores. Recall is against a
+comparison with every digest by code that shares nothing with any engine; four queries of five are about nothing stored,
+the others are near a stored digest, half of them at the very radius.
 
-`memory_mib` is what the process's resident memory grew by once the digests themselves were freed, mapped pages included; `disk_bytes` what the
-saved index takes on disk. An engine that takes more memory than was free, or longer than --timeout, is stopped, and its row says so.
+`memory_mib` is what the process's resident memory grew by once the digests themselves were freed, mapped pages
+included; `disk_bytes` what the saved index takes on disk. An engine that takes more memory than was free, or longer
+than --timeout, is stopped, and its row says so.
 """
 
 from __future__ import annotations
@@ -230,7 +232,9 @@ def _searches(
 
 
 def _settle() -> None:
-    """Wait, a minute at most, until nothing goes on in the background of this process: an opened index may still be mapping its pages."""
+    """Wait, a minute at most, until nothing goes on in the background of this process: an opened index may still be
+    mapping its pages.
+    """
     for _ in range(1200):
         before = time.process_time()
         time.sleep(0.05)

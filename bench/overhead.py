@@ -2,13 +2,14 @@
 
     python -m bench.overhead --sizes 100000,1000000
 
-The same batches of 100 PDQ queries go, in turn, to the matcher in this process; over a socket to a real server over the same snapshot; and over a
-socket to a gRPC server that answers a message of the same size and does nothing else. Two mixes: misses only, and 5 queries of 100 that hit. What the
-server adds is the median of the differences between the first two. The sockets are those of bench/load.py: what grpc's client in Python costs its
-caller is given beside it (`grpc_client_alone_ms`, and `typed_client_alone_ms` for hashhub's), but it is not the server's.
+The same batches of 100 PDQ queries go, in turn, to the matcher in this process; over a socket to a real server over the
+same snapshot; and over a socket to a gRPC server that answers a message of the same size and does nothing else. Two
+mixes: misses only, and 5 queries of 100 that hit. What the server adds is the median of the differences between the
+first two. The sockets are those of bench/load.py: what grpc's client in Python costs its caller is given beside it
+(`grpc_client_alone_ms`, and `typed_client_alone_ms` for hashhub's), but it is not the server's.
 
-In turn, because a machine's speed drifts, and because whoever waits for calls finds colder caches than one who is called back to back. The figures
-`…_alone_ms` are of one way called back to back.
+In turn, because a machine's speed drifts, and because whoever waits for calls finds colder caches than one who is
+called back to back. The figures `…_alone_ms` are of one way called back to back.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def _same(body: bytes) -> bytes:
 
 @contextmanager
 def echo_server(answer: bytes) -> Iterator[str]:
-    """Run a gRPC server of one process that answers every call with `answer`, and yield its address: what transport alone costs."""
+    """Run a gRPC server of one process that answers every call with `answer`, and yield its address: what transport
+    alone costs.
+    """
     spawn = get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_echo, args=(theirs, answer), daemon=True)
@@ -139,7 +142,9 @@ def _call(connection: load.GRPC, request: bytes) -> None:
 
 
 def _in_turn(ways: Mapping[str, Callable[[int], object]], inputs: int, rounds: int) -> dict[str, NDArray[np.float64]]:
-    """Return the seconds of each call, by way: every input goes to all ways before the next input. The first pass does not count."""
+    """Return the seconds of each call, by way: every input goes to all ways before the next input. The first pass does
+    not count.
+    """
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for r in range(rounds + 1):
         for i in range(inputs):

@@ -2,8 +2,8 @@
 
     python -m bench.pictures --count 204800
 
-Pictures are 128 x 96: their hashes have the statistics of larger ones, and a core makes some 300 a second. What was made stays; a run that
-was cut off goes on where it stopped.
+Pictures are 128 x 96: their hashes have the statistics of larger ones, and a core makes some 300 a second. What was
+made stays; a run that was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def make(count: int) -> None:
 
 
 def load(count: int | None = None) -> dict[str, NDArray[np.uint8]]:
-    """Return `pdq` uint8[n, 32], `phash` uint8[n, 8] and `quality` uint8[n] of the pictures made so far, at most `count` of them."""
+    """Return `pdq` uint8[n, 32], `phash` uint8[n, 8] and `quality` uint8[n] of the pictures made so far, at most
+    `count` of them.
+    """
     paths = sorted((result.DATA / "pictures").glob("[0-9]*[0-9].npz"))
     if not paths:
         msg = "there are no pictures yet: run `python -m bench.pictures` first"

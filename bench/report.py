@@ -1,7 +1,8 @@
-"""Tables and charts of the results: `python -m bench.report` renews bench/README.md and bench/charts from bench/results.
+"""Tables and charts of the results: `python -m bench.report` renews bench/README.md and bench/charts from
+bench/results.
 
-What stands between `<!-- NAME -->` and `<!-- end -->` in the README is written here, headings and all; the words around it are written by people.
-A section or a chart that nothing was measured for is left out.
+What stands between `<!-- NAME -->` and `<!-- end -->` in the README is written here, headings and all; the words around
+it are written by people. A section or a chart that nothing was measured for is left out.
 """
 
 from __future__ import annotations
@@ -143,7 +144,9 @@ def targets(directory: Path) -> str:
         return ""
 
     def peers(n: int, names: Collection[str]) -> float | None:
-        """Return how many times our time the fastest of these needs; nothing where only some of them could be called the fastest."""
+        """Return how many times our time the fastest of these needs; nothing where only some of them could be called
+        the fastest.
+        """
         at_n = [r for r in rows if r["n"] == n and r["engine"] in names]
         if len(at_n) < min(len(names), _ENOUGH):
             return None
@@ -215,7 +218,8 @@ def overhead(directory: Path) -> str:
     if rows:
         times = rows[-1]["parameters"]["imports"]
         text += (
-            f"\n\n`import hashhub` takes {times['import_hashhub_seconds'] * 1e3:.0f} ms beyond Python's own start and loads, of the "
+            f"\n\n`import hashhub` takes {times['import_hashhub_seconds'] * 1e3:.0f} ms beyond Python's own start and "
+            "loads, of the "
             f"heavy modules, {times['heavy_modules_loaded_by_hashhub']}; `import hashhub.client` takes "
             f"{times['import_client_seconds'] * 1e3:.0f} ms."
         )
@@ -530,16 +534,19 @@ CHARTS: Final = {
     "recall": Chart(_recall, "Up is what must be found, right is fast: an exact engine lies on the upper edge."),
     "memory": Chart(
         _memory,
-        "What a process grew by; mapped files count as far as the queries touched them, so the square is what ours can grow to.",
+        "What a process grew by; mapped files count as far as the queries touched them, so the square is what ours can "
+        "grow to.",
     ),
     "throughput": Chart(
         _throughput,
-        "Left: batches in process; a flat line is an engine that uses one core. Right: what the server answers, by worker processes.",
+        "Left: batches in process; a flat line is an engine that uses one core. Right: what the server answers, by "
+        "worker processes.",
     ),
     "radius": Chart(_by_radius, "What a wider radius costs."),
     "false-positives": Chart(
         _false_positives,
-        "Up is bad. A circle is a measured rate with its upper bound; a triangle is the bound where nothing matched; a cross is what "
+        "Up is bad. A circle is a measured rate with its upper bound; a triangle is the bound where nothing matched; a "
+        "cross is what "
         "pairs of real pictures let expect of a list that was padded.",
     ),
 }  # fmt: skip
@@ -564,10 +571,11 @@ SECTIONS: Final = {
     "matchers": Section(
         "## Matchers",
         """\
-Each engine has a process of its own and gets the same distinct digests and the same queries. Four queries of five are about nothing stored; the
-others are near a stored digest, half of them at exactly the radius. Recall is against a comparison with every digest. "FAISS MultiHash … reloaded"
-was written to a file and read again, which packs its hash maps. BinaryHNSW, pynear and usearch return nearest neighbours, at most 100 of them,
-so that large clusters cost them recall; that is their interface, not a setting. "Resident" is what the process grew by, mapped files as far as the
+Each engine has a process of its own and gets the same distinct digests and the same queries. Four queries of five are
+about nothing stored; the others are near a stored digest, half of them at exactly the radius. Recall is against a
+comparison with every digest. "FAISS MultiHash … reloaded" was written to a file and read again, which packs its hash
+maps. BinaryHNSW, pynear and usearch return nearest neighbours, at most 100 of them, so that large clusters cost them
+recall; that is their interface, not a setting. "Resident" is what the process grew by, mapped files as far as the
 queries touched them; "on disk" is the saved index, which for ours is also what memory it can come to use.""",
         ("latency", "recall", "memory", "throughput"),
         matchers,
@@ -576,67 +584,75 @@ queries touched them; "on disk" is the saved index, which for ours is also what 
     "imports": Section(
         "## Imports",
         """\
-One VICS 2.0 file; the time runs from the first byte read to the first match of its last record. The bare driver writes the same rows, packed and
-sorted already, into the same tables.""",
+One VICS 2.0 file; the time runs from the first byte read to the first match of its last record. The bare driver writes
+the same rows, packed and sorted already, into the same tables.""",
         (),
         imports,
     ),
     "overhead": Section(
         "## What the server adds",
         """\
-The same batches go in turn to the matcher in this process, to a server over a socket, and to a gRPC server that answers as many bytes and does nothing
-else: what gRPC in Python costs whoever uses it. What is left is the hub's own. Back to back, each way alone, everything finds warmer caches.""",
+The same batches go in turn to the matcher in this process, to a server over a socket, and to a gRPC server that answers
+as many bytes and does nothing
+else: what gRPC in Python costs whoever uses it. What is left is the hub's own. Back to back, each way alone, everything
+finds warmer caches.""",
         (),
         overhead,
     ),
     "terms": Section(
         "## What terms add",
         """\
-One query, asked of a hub in this process: its digest is listed by 20 contributors, each in a hash set under terms of its own; and one that nobody lists.
-In turn with the checks of authorisation and terms, and with these replaced by "yes". Figures to reach: under 30 µs, and nothing.""",
+One query, asked of a hub in this process: its digest is listed by 20 contributors, each in a hash set under terms of
+its own; and one that nobody lists. In turn with the checks of authorisation and terms, and with these replaced by
+"yes". Figures to reach: under 30 µs, and nothing.""",
         (),
         terms,
     ),
     "mirror": Section(
         "## A local copy, and terms that change",
         """\
-A hub with two workers holds one hash set; `hashhub mirror` takes it in, then follows. Then the set's terms are changed while look-ups go on.
-Figures to reach for 1 M entries: the first copy under 60 s, 1,000 changes under 1 s, changed terms in every worker within 1 s.""",
+A hub with two workers holds one hash set; `hashhub mirror` takes it in, then follows. Then the set's terms are changed
+while look-ups go on. Figures to reach for 1 M entries: the first copy under 60 s, 1,000 changes under 1 s, changed
+terms in every worker within 1 s.""",
         (),
         mirror,
     ),
     "adversaries": Section(
         "## Adversaries",
         """\
-Random sequences of what each character can do, each step held against a model of what must not happen: nobody's statement stops matching or turns
-clean by another's doing, what is hidden changes no answer, what was withdrawn by hand stays so. One core.""",
+Random sequences of what each character can do, each step held against a model of what must not happen: nobody's
+statement stops matching or turns clean by another's doing, what is hidden changes no answer, what was withdrawn by hand
+stays so. One core.""",
         (),
         adversaries,
     ),
     "server": Section(
         "## The server under load",
         """\
-The load generator runs on the same cores as the server; both sides' use of them is given. At fixed rates (offered) latency counts from when a call was
-due. Errors are all calls that were not answered OK. "single beside big": while two batches of 1,000 are always in progress; its hashes/s count both.
-h2load repeats one request. Memory is of all the hub's processes, pages that they share counted once.""",
+The load generator runs on the same cores as the server; both sides' use of them is given. At fixed rates (offered)
+latency counts from when a call was due. Errors are all calls that were not answered OK. "single beside big": while two
+batches of 1,000 are always in progress; its hashes/s count both. h2load repeats one request. Memory is of all the hub's
+processes, pages that they share counted once.""",
         (),
         server,
     ),
     "false-positives": Section(
         "## False positives",
         """\
-Every synthetic picture is another scene and no picture both asks and is listed, so that each match is false. Lists longer than the pictures at hand are
-padded with digests of the same statistics. **The padding has fewer near pairs than pictures have**, as the list of padding alone shows: for padded lists,
-believe the larger of the measured rate and of what all pairs of pictures let expect ("by pairs"). In parentheses: what it is below with 95 % confidence;
-no match observed is not a rate of zero. Pictures of quality below 50 take no part: hygiene keeps them out of lists.""",
+Every synthetic picture is another scene and no picture both asks and is listed, so that each match is false. Lists
+longer than the pictures at hand are padded with digests of the same statistics. **The padding has fewer near pairs than
+pictures have**, as the list of padding alone shows: for padded lists, believe the larger of the measured rate and of
+what all pairs of pictures let expect ("by pairs"). In parentheses: what it is below with 95 % confidence; no match
+observed is not a rate of zero. Pictures of quality below 50 take no part: hygiene keeps them out of lists.""",
         ("false-positives",),
         false_positives,
     ),
     "alterations": Section(
         "## Altered pictures",
         """\
-Share of altered pictures whose PDQ hash lies within 31 bits of the original's, and so is found. Turned: with the query's rotations and flips, derived
-from its hash. What cuts, frames or tilts a picture moves a PDQ hash too far, for every matcher alike.""",
+Share of altered pictures whose PDQ hash lies within 31 bits of the original's, and so is found. Turned: with the
+query's rotations and flips, derived from its hash. What cuts, frames or tilts a picture moves a PDQ hash too far, for
+every matcher alike.""",
         (),
         alterations,
     ),

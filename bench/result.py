@@ -70,7 +70,9 @@ def save(
     packages: Sequence[str] = ("numpy", "numba", "faiss-cpu"),
     seed: int = SEED,
 ) -> Path:
-    """Write one run as JSON to `out`, by default `results/NAME.json`, and return where it is. `rows` are the figures."""
+    """Write one run as JSON to `out`, by default `results/NAME.json`, and return where it is. `rows` are the
+    figures.
+    """
     path = out or RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {
@@ -112,7 +114,9 @@ def resident_mib(pid: int | None = None) -> float:
 
 
 def shared_mib(pids: Sequence[int]) -> float:
-    """Return the memory of processes together, in MiB: pages that they share, mapped files among them, count once (proc(5), Pss)."""
+    """Return the memory of processes together, in MiB: pages that they share, mapped files among them, count once
+    (proc(5), Pss).
+    """
     lines = [line for pid in pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()]
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / _MIB
 

@@ -1,18 +1,21 @@
-"""What a running hub answers: lookups a second, hashes a second in batches, latencies below saturation, and small calls beside big ones.
+"""What a running hub answers: lookups a second, hashes a second in batches, latencies below saturation, and small calls
+beside big ones.
 
     python -m bench.server --n 10000000 --workers 1,2 --data DIR
 
-The hub holds n entries with random PDQ digests; one query of a hundred is near one of them. They are written through the store, as the commit of
-an import writes them, and the matcher's snapshot is built from the same digests: what a client would send and hygiene would check is left out. With
---data the filled directory is kept, and used again as it is.
+The hub holds n entries with random PDQ digests; one query of a hundred is near one of them. They are written through
+the store, as the commit of an import writes them, and the matcher's snapshot is built from the same digests: what a
+client would send and hygiene would check is left out. With --data the filled directory is kept, and used again as it
+is.
 
-For each kind of call, first as many as the server takes (closed loop), then 70 % of the target, or of what it takes where there is no target, at
-fixed times (open loop). `single`: one hash a call. `batch`: 100. `json`: one hash over the JSON bridge. `single beside big`: 1,000 single calls a
-second while two batches of 1,000 are always in progress.
+For each kind of call, first as many as the server takes (closed loop), then 70 % of the target, or of what it takes
+where there is no target, at fixed times (open loop). `single`: one hash a call. `batch`: 100. `json`: one hash over the
+JSON bridge. `single beside big`: 1,000 single calls a second while two batches of 1,000 are always in progress.
 
-The load comes from processes on the same machine (bench/load.py). `h2load`, where it is installed, sends single calls too, as a check on that
-generator; it repeats one request, and sees no error but HTTP's. The server keeps no answers, so that a repeated request costs it a search like any
-other, though one whose memory the processor still holds; the other figures come from 20,000 different queries.
+The load comes from processes on the same machine (bench/load.py). `h2load`, where it is installed, sends single calls
+too, as a check on that generator; it repeats one request, and sees no error but HTTP's. The server keeps no answers, so
+that a repeated request costs it a search like any other, though one whose memory the processor still holds; the other
+figures come from 20,000 different queries.
 """
 
 from __future__ import annotations
@@ -82,7 +85,9 @@ _H2LOAD: Final = re.compile(r"finished in [\d.]+m?s, ([\d.]+) req/s")
 
 
 def fill(data: Path, digests: Digests) -> float:
-    """Write an entry for each digest and the matcher's snapshot into `data`, and return the seconds it took, now or when it was filled."""
+    """Write an entry for each digest and the matcher's snapshot into `data`, and return the seconds it took, now or
+    when it was filled.
+    """
     label = {"n": len(digests), "seed": result.SEED}
     marker = data / "bench.json"
     if marker.exists():
@@ -126,7 +131,8 @@ def _write(data: Path, digests: Digests) -> None:
         store.finish_commit(opened, counts=Counts(items=len(digests), accepted=len(digests)))
         with Matcher(data / "matcher" / store.database_id) as matcher:
             matcher.rebuild(store.revision(), [("PDQ", digests)])
-        # As the hub's follower leaves it: without it the first hub to open this would not know whose snapshot it is, and build it anew.
+        # As the hub's follower leaves it: without it the first hub to open this would not know whose snapshot it is,
+        # and build it anew.
         Mark(data / "matcher" / store.database_id / "POSITION", publisher=True).write(store.position())
     finally:
         store.close()
@@ -154,7 +160,9 @@ def batch_request(queries: NDArray[np.uint8]) -> bytes:
 
 
 def verify(hub: RunningHub, digests: Digests) -> None:
-    """Check a sample of answers through the typed client: what is near an entry is found with it, what is near none is not."""
+    """Check a sample of answers through the typed client: what is near an entry is found with it, what is near none is
+    not.
+    """
     rows = np.random.default_rng(result.SEED).choice(len(digests), 100, replace=False)
     near = [sample_queries(digests[i : i + 1], 1, 1, int(i))[0] for i in rows]
     far = list(sample_queries(digests, 100, 0, result.SEED + 1))
@@ -196,7 +204,9 @@ def _requests(digests: Digests, kind: str) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Task:
-    """What one process sends: either `concurrency` calls at a time or `rate` a second, from `begin` (of perf_counter) on."""
+    """What one process sends: either `concurrency` calls at a time or `rate` a second, from `begin` (of perf_counter)
+    on.
+    """
 
     kind: str
     address: str
@@ -242,7 +252,9 @@ class Bench:
         ]  # fmt: skip
 
     def run(self, label: str, wanted: list[Task], beside: Sequence[Task] = ()) -> dict[str, Any]:
-        """Send these tasks at once, and return what came of `wanted`; of `beside`, only the calls a second and the errors."""
+        """Send these tasks at once, and return what came of `wanted`; of `beside`, only the calls a second and the
+        errors.
+        """
         hub = result.family(self._hub.pid)
         served = sum(map(result.cpu_seconds, hub))
         found = self._pool.map(_send, [*wanted, *beside], chunksize=1)

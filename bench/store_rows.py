@@ -3,8 +3,9 @@
     python -m bench.store_rows --entries 1000000                       SQLite, in a temporary directory
     python -m bench.store_rows --entries 1000000 --database URL        an empty PostgreSQL database
 
-The bare figures write the rows of the tables `entry` and `hash` that the store wrote, already packed and sorted, through sqlite3's
-executemany or psycopg's COPY with the same settings: what is left is the price of packing, sorting, leases and accounting.
+The bare figures write the rows of the tables `entry` and `hash` that the store wrote, already packed and sorted,
+through sqlite3's executemany or psycopg's COPY with the same settings: what is left is the price of packing, sorting,
+leases and accounting.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ uniform     independent random bits: what the theory speaks of
 pdq, phash  those of synthetic pictures, padded to n with digests of like statistics; queries are held-out pictures
 clustered   half of the digests are near-duplicates of popular items, in clusters whose sizes follow Zipf's law
 
-Padding draws from a Gaussian copula: vectors with the correlation that the pictures' bits have, cut at their median as PDQ and pHash cut
-theirs. `statistics` says how alike the two are.
+Padding draws from a Gaussian copula: vectors with the correlation that the pictures' bits have, cut at their median as
+PDQ and pHash cut theirs. `statistics` says how alike the two are.
 """
 
 from __future__ import annotations
@@ -39,9 +39,11 @@ class Workload:
 
 
 def make(kind: str, n: int, query_count: int, radii: Sequence[int], seed: int) -> Workload:
-    """Return n distinct digests and the queries about them: one of five is a stored digest with some bits flipped, for each radius in turn.
+    """Return n distinct digests and the queries about them: one of five is a stored digest with some bits flipped, for
+    each radius in turn.
 
-    Of those, half have exactly as many flipped as the radius and a tenth one more, which must not be found; the others have fewer.
+    Of those, half have exactly as many flipped as the radius and a tenth one more, which must not be found; the others
+    have fewer.
     """
     rng = np.random.default_rng([seed, n, WORKLOADS.index(kind)])
     facts: dict[str, Any] = {}
@@ -157,7 +159,9 @@ def _plant(base: Digests, queries: Digests, radii: Sequence[int], rng: np.random
 
 
 def truth(workload: Workload, max_distance: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return, by comparing everything, where each query's matches are: lims int64[q + 1] and rows of `base` int64[k]."""
+    """Return, by comparing everything, where each query's matches are: lims int64[q + 1] and rows of `base`
+    int64[k].
+    """
     base = np.ascontiguousarray(workload.base).view(np.uint64)
     queries = np.ascontiguousarray(workload.queries).view(np.uint64)
     found: list[list[NDArray[np.int64]]] = [[] for _ in queries]

@@ -1,7 +1,7 @@
 """One frozen configuration, read from a TOML file and the environment, every field documented.
 
-Precedence: command-line option, then environment (`HASHHUB_` and the field's name in capitals), then the TOML file, then the
-default. Unknown keys are refused: a misspelt limit must not silently mean the default.
+Precedence: command-line option, then environment (`HASHHUB_` and the field's name in capitals), then the TOML file,
+then the default. Unknown keys are refused: a misspelt limit must not silently mean the default.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """SQLAlchemy URL of a PostgreSQL database (postgresql+psycopg://…). Empty: SQLite in `data`."""
 
     database_password_file: str = ""
-    """File with the database's password, so that it need not stand in `database`, where process lists and logs may show it."""
+    """File with the database's password, so that it need not stand in `database`, where process lists and logs may show
+    it.
+    """
 
     listen: str = "127.0.0.1:8470"
     """Address of the gRPC service. Anything but loopback needs TLS, or `insecure_listen`."""
@@ -62,10 +64,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Largest media file accepted for hashing, in bytes."""
 
     max_media_pixels: int = 64 * 1024 * 1024
-    """Largest picture accepted for hashing, in pixels of one frame; JPEG 2000 counts fourfold. The default takes some 4 s of a core and 2 GB (8 s with rotations and flips, twice that if very wide); no more are hashed at a time than there are cores."""
+    """Largest picture accepted for hashing, in pixels of one frame; JPEG 2000 counts fourfold. The default takes some 4
+    s of a core and 2 GB (8 s with rotations and flips, twice that if very wide); no more are hashed at a time than
+    there are cores.
+    """
 
     shrink_guard: float = 0.5
-    """A replacing list that keeps less than this share of the current entries is refused unless the caller insists (0 to 1)."""
+    """A replacing list that keeps less than this share of the current entries is refused unless the caller insists (0
+    to 1).
+    """
 
     poll_interval: float = 0.2
     """Seconds between looks for changes that other processes committed."""

@@ -1,12 +1,12 @@
 """The plug-in API for connectors: bytes in, records and rejects out.
 
-A connector knows one external format and nothing else: no network, no database, no hub. It reads a binary stream once, front to
-back, and yields exactly one `Record` or one `Reject` for every item of the source (conservation). It never logs and drops. When it
-cannot go on (truncated file, unknown envelope) it raises `MalformedSource`; what it yielded before stays valid, and the import that
-was under way is not committed.
+A connector knows one external format and nothing else: no network, no database, no hub. It reads a binary stream once,
+front to back, and yields exactly one `Record` or one `Reject` for every item of the source (conservation). It never
+logs and drops. When it cannot go on (truncated file, unknown envelope) it raises `MalformedSource`; what it yielded
+before stays valid, and the import that was under way is not committed.
 
-Third parties register theirs as an entry point in the group `hashhub.connectors`; ours come in by the same door. Check yours with
-`hashhub.testing.connectors.ConnectorContract`.
+Third parties register theirs as an entry point in the group `hashhub.connectors`; ours come in by the same door. Check
+yours with `hashhub.testing.connectors.ConnectorContract`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ MAX_LINE: Final = (
     1 << 20
 )  # bytes; a longer "line" or field is no line of any supported format, and must not fill memory
 
-# A tag `purpose:csam` or `purpose:exploitative` is what the source itself says of all its items. The hub quarantines them in a hash set
-# of another purpose, which would otherwise say of an unclassified one what nobody stated.
+# A tag `purpose:csam` or `purpose:exploitative` is what the source itself says of all its items. The hub quarantines
+# them in a hash set of another purpose, which would otherwise say of an unclassified one what nobody stated.
 PURPOSE_TAG: Final = "purpose:"
 
 
@@ -61,7 +61,8 @@ class Connector(Protocol):
         ...
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
-        """Yield one Record or Reject for each item of `source`, streaming; besides, a `partial` where the source says it is incomplete.
+        """Yield one Record or Reject for each item of `source`, streaming; besides, a `partial` where the source says
+        it is incomplete.
 
         Raises MalformedSource where the source cannot be read any further, InvalidArgument for a wrong option.
         """
@@ -77,7 +78,8 @@ def discover() -> dict[str, Connector]:
             connector = point.load()()
         except Exception as e:
             raise InvalidArgument(
-                f"connector {point.name!r} from {point.value} cannot be loaded ({type(e).__name__}); repair or uninstall it",
+                f"connector {point.name!r} from {point.value} cannot be loaded ({type(e).__name__}); repair or "
+                "uninstall it",
                 reason=Reason.UNKNOWN_FORMAT,
             ) from e
         found[point.name] = connector
@@ -132,7 +134,8 @@ def partial(position: str, detail: str) -> Reject:
 def read_hash(label: str, text: str) -> Hash | HashFault:
     """Return the hash that a source gives under `label`, or the fault that keeps it from being one.
 
-    Unknown labels give the fault UNSUPPORTED_ALGORITHM; malformed text the reason of `hashes.parse` prefixed with `DIGEST_`.
+    Unknown labels give the fault UNSUPPORTED_ALGORITHM; malformed text the reason of `hashes.parse` prefixed with
+    `DIGEST_`.
     """
     try:
         return hashes.parse(label, text)

@@ -13,7 +13,8 @@
     ├─ Unavailable              UNAVAILABLE            the hub or its database is away; retry
     └─ DataLoss                 DATA_LOSS              stored bytes do not match their digest
 
-Every message says what is wrong, what was expected and what to do. It never holds a whole digest, a path of the server or SQL.
+Every message says what is wrong, what was expected and what to do. It never holds a whole digest, a path of the server
+or SQL.
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One wrong field: its path as the caller sees it (`hashes[3].digest`), a sentence and a short UPPER_SNAKE reason."""
+    """One wrong field: its path as the caller sees it (`hashes[3].digest`), a sentence and a short UPPER_SNAKE
+    reason.
+    """
 
     field: str
     description: str
@@ -107,7 +110,9 @@ class HashHubError(Exception):
         metadata: dict[str, str] | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Keep the message, a stable reason, lowerCamelCase metadata and, where known, the seconds to wait before retrying."""
+        """Keep the message, a stable reason, lowerCamelCase metadata and, where known, the seconds to wait before
+        retrying.
+        """
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason
@@ -168,7 +173,8 @@ class PermissionDenied(HashHubError):
 
 
 class _AboutResource(HashHubError):
-    """Names the thing that it is about: its message in the contract (`HashSet`) and its name in the model (`alpha/list`).
+    """Names the thing that it is about: its message in the contract (`HashSet`) and its name in the model
+    (`alpha/list`).
 
     Both are kept as metadata, `resourceType` and `resourceName`; empty where nothing that has a name is meant.
     """

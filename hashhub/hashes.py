@@ -1,9 +1,10 @@
 """The registry of hash algorithms, and hashes as values: parse, format, distance.
 
-A *hash algorithm* is a named function, a *digest* its raw bytes, a *hash* the pair. Inside hashhub digests are bytes; text forms
-exist only at the borders, and this module owns them. One algorithm has several text forms in the field (PDQ: 64 hex digits or
-44 base64 characters; SHA-1: 40 hex or 32 base32; PhotoDNA: 192 base64, 288 hex or 144 comma-separated integers), so the text is
-told apart by its length and alphabet, always within a *declared* algorithm: 64 hex digits may be SHA-256 or PDQ.
+A *hash algorithm* is a named function, a *digest* its raw bytes, a *hash* the pair. Inside hashhub digests are bytes;
+text forms exist only at the borders, and this module owns them. One algorithm has several text forms in the field (PDQ:
+64 hex digits or 44 base64 characters; SHA-1: 40 hex or 32 base32; PhotoDNA: 192 base64, 288 hex or 144 comma-separated
+integers), so the text is told apart by its length and alphabet, always within a *declared* algorithm: 64 hex digits may
+be SHA-256 or PDQ.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Encoding(StrEnum):
 class Algorithm(msgspec.Struct, frozen=True):
     """A hash algorithm.
 
-    `default_max_distance` is inclusive and in the metric's unit (bits for HAMMING); None means that the caller must say it.
-    `source` is where the default comes from. The first encoding is the canonical one.
+    `default_max_distance` is inclusive and in the metric's unit (bits for HAMMING); None means that the caller must say
+    it. `source` is where the default comes from. The first encoding is the canonical one.
     """
 
     name: str
@@ -77,7 +78,8 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             Metric.HAMMING,
             (Encoding.HEX, Encoding.BASE64),
             31,
-            "ThreatExchange, 'The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm' (2019), and its "
+            "ThreatExchange, 'The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm' (2019), and "
+            "its "
             "PdqSignal: match at 31 bits or fewer of 256",
         ),
         Algorithm(
@@ -121,7 +123,9 @@ _HEX_ONLY: Final = re.compile(r"[0-9A-Fa-f]+")
 
 
 class HashError(InvalidArgument):
-    """A text or a digest is not a hash of the declared algorithm. `violations[0].reason` says why: a hygiene reason code."""
+    """A text or a digest is not a hash of the declared algorithm. `violations[0].reason` says why: a hygiene reason
+    code.
+    """
 
 
 def algorithm(name: str) -> Algorithm:
@@ -161,7 +165,8 @@ class Hash(msgspec.Struct, frozen=True, order=True, array_like=True):
 
 
 def parse(algorithm_name: str, text: str) -> Hash:
-    """Return the hash that `text` spells in any encoding of the algorithm; case and surrounding white space do not matter.
+    """Return the hash that `text` spells in any encoding of the algorithm; case and surrounding white space do not
+    matter.
 
     Raises HashError with reason EMPTY, WRONG_LENGTH or NOT_ENCODED; InvalidArgument for an unknown algorithm.
     """
@@ -228,8 +233,8 @@ def distance(a: Hash, b: Hash) -> int:
 
 def _decode_other(a: Algorithm, text: str) -> bytes | None:
     """Decode the encodings other than hex, or return None when the shape fits none."""
-    # Hex digits of another length are a cut or misplaced digest, which base64 or base32 would read as garbage. Letters alone may
-    # still be base64: A…A is all zeros.
+    # Hex digits of another length are a cut or misplaced digest, which base64 or base32 would read as garbage. Letters
+    # alone may still be base64: A…A is all zeros.
     if _HEX_ONLY.fullmatch(text) and any(c.isdigit() for c in text):
         raise _fault(a, "WRONG_LENGTH", f"{a.name} digest must be {_lengths(a)}; got {len(text)} hexadecimal digits")
     try:

@@ -1,10 +1,10 @@
 """Intake rules: whether one record is accepted, quarantined or rejected, and which of its hashes are kept.
 
-`inspect` is pure and looks at one record; the hub adds the rules that need the whole import or the store (their codes are here too,
-so that every reason has one home). A hash that says nothing about any item (the digest of the empty file, all zeros) is left out
-and noted: it is a placeholder, and the hashes beside it are still right. A perceptual hash that would match unrelated pictures
-(blank, nearly uniform, low quality) quarantines the whole entry: it suggests that the item itself is blank or broken, in which case
-its exact digests are no better, and only a person can tell.
+`inspect` is pure and looks at one record; the hub adds the rules that need the whole import or the store (their codes
+are here too, so that every reason has one home). A hash that says nothing about any item (the digest of the empty file,
+all zeros) is left out and noted: it is a placeholder, and the hashes beside it are still right. A perceptual hash that
+would match unrelated pictures (blank, nearly uniform, low quality) quarantines the whole entry: it suggests that the
+item itself is blank or broken, in which case its exact digests are no better, and only a person can tell.
 """
 
 from __future__ import annotations
@@ -52,13 +52,19 @@ class Code(StrEnum):
     WRONG_COLUMN_COUNT = "WRONG_COLUMN_COUNT", "The row has more or fewer columns than the header."
     MISSING_EXTERNAL_ID = (
         "MISSING_EXTERNAL_ID",
-        "The item does not name what it is about: the format demands the contributor's own id, and a withdrawal the id or a hash.",
+        (
+            "The item does not name what it is about: the format demands the contributor's own id, and a withdrawal the id "
+            "or a hash."
+        ),
     )
 
     # About the source as a whole (connectors).
     PARTIAL_SOURCE = (
         "PARTIAL_SOURCE",
-        "The source says that more belongs to it, such as further pages; it is imported, but cannot replace a hash set.",
+        (
+            "The source says that more belongs to it, such as further pages; it is imported, but cannot replace a hash "
+            "set."
+        ),
     )
 
     # A hash cannot be one.
@@ -119,7 +125,10 @@ class Code(StrEnum):
     )
     AWAITS_ACCEPTANCE = (
         "AWAITS_ACCEPTANCE",
-        "The entry calls harmless what others list, beyond the number for one day; it weighs once an operator has accepted it.",
+        (
+            "The entry calls harmless what others list, beyond the number for one day; it weighs once an operator has "
+            "accepted it."
+        ),
     )
     EXPIRED = "EXPIRED", "The time that the source gave for the entry has passed."
     REVERTED = "REVERTED", "An operator undid what the token that contributed the entry had done."
@@ -138,10 +147,10 @@ DESCRIPTIONS: Final = MappingProxyType({code.value: code.description for code in
 class Inspection(msgspec.Struct, frozen=True):
     """What intake decided about one record.
 
-    ACCEPTED (for a withdrawal: it can be carried out), QUARANTINED or REJECTED. `reasons` are the codes behind QUARANTINED or
-    REJECTED, distinct, most telling first; empty when ACCEPTED. `hashes` are those to keep, in the record's order. `notes` are (code,
-    detail) pairs: one or more for every reason, naming the algorithm, and one for every hash and review that was left
-    out. `reviews` are those to keep.
+    ACCEPTED (for a withdrawal: it can be carried out), QUARANTINED or REJECTED. `reasons` are the codes behind
+    QUARANTINED or REJECTED, distinct, most telling first; empty when ACCEPTED. `hashes` are those to keep, in the
+    record's order. `notes` are (code, detail) pairs: one or more for every reason, naming the algorithm, and one for
+    every hash and review that was left out. `reviews` are those to keep.
     """
 
     disposition: Disposition
@@ -173,8 +182,8 @@ _ZEROS: Final = frozenset(bytes(a.digest_bytes) for a in ALGORITHMS.values())
 _ONES: Final = frozenset(b"\xff" * a.digest_bytes for a in ALGORITHMS.values())
 _USELESS: Final = EMPTY_FILE_DIGESTS | _ZEROS | _ONES
 
-# How regular is too regular. Measured with pdqhash 0.2.7 and imagehash 4.3.2 on 5,000 seeded synthetic pictures (1/f textures, with
-# and without occluding shapes), 7,000 uniform colours and all 256 greys:
+# How regular is too regular. Measured with pdqhash 0.2.7 and imagehash 4.3.2 on 5,000 seeded synthetic pictures (1/f
+# textures, with and without occluding shapes), 7,000 uniform colours and all 256 greys:
 #
 #   PDQ     pictures of quality 50 and more: exactly 128 set bits (the hash cuts at the median), at least 17 distinct bytes of 32.
 #           Uniform pictures (64x64 to 640x480): what is left is the rounding noise of the transform, and either at most 107 set bits
@@ -182,7 +191,8 @@ _USELESS: Final = EMPTY_FILE_DIGESTS | _ZEROS | _ONES
 #   PHASH   pictures: exactly 32 set bits (a median cut too), at least 4 distinct bytes of 8. Uniform: 1 set bit; gradients: 1 to 8.
 #   DHASH   pictures: 11 to 43 set bits, at least 2 distinct bytes of 8. Uniform and gradients: 0 or 64 set bits.
 #
-# The bounds lie outside what pictures give, and 5 standard deviations or more away from what uniformly random digests give.
+# The bounds lie outside what pictures give, and 5 standard deviations or more away from what uniformly random digests
+# give.
 _PDQ_SET_BITS: Final = range(64, 193)
 _PDQ_MIN_DISTINCT: Final = 12
 _PDQ_NOISE_MAX_DISTINCT: Final = 22
@@ -191,7 +201,8 @@ _PHASH_SET_BITS: Final = range(12, 53)
 _PHASH_MIN_DISTINCT: Final = 3
 _DHASH_SET_BITS: Final = range(8, 57)
 _DHASH_MIN_DISTINCT: Final = 2
-# imagehash.phash of any picture of one colour but black (black gives all zeros), whatever its size: only the constant term is left.
+# imagehash.phash of any picture of one colour but black (black gives all zeros), whatever its size: only the constant
+# term is left.
 _BLANK_PHASH: Final = bytes.fromhex("8000000000000000")
 # IPED (PhotoDNALookup, minEntropy): the share of adjacent bytes that differ; at least 0.7 of 143 pairs.
 _PHOTODNA_BYTES: Final = ALGORITHMS["PHOTODNA"].digest_bytes
@@ -208,8 +219,9 @@ _ACCEPTED: Final = Disposition.ACCEPTED
 def inspect(record: Record) -> Inspection:
     """Decide about one record. Pure; nothing outside the record is looked at, and nothing is raised.
 
-    Rejected: a field that cannot be stored, more hashes than `MAX_HASHES_PER_ENTRY`, no hash left to match, a withdrawal that names
-    nothing. Quarantined: a suspicious perceptual hash, two different digests of one exact algorithm.
+    Rejected: a field that cannot be stored, more hashes than `MAX_HASHES_PER_ENTRY`, no hash left to match, a
+    withdrawal that names nothing. Quarantined: a suspicious perceptual hash, two different digests of one exact
+    algorithm.
     """
     bad = _bad_field(record)
     if bad:

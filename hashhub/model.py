@@ -9,11 +9,11 @@
          │             └── Marking                      handling terms; they travel with every entry
          └── takes_from                                 whom it takes material from: decides who counts as independent
 
-    Import: one act of ingestion. A connector turns bytes into Records and Rejects; the hub turns Records into Entries and accounts
-    for every item in Findings. Change: one row of the change feed.
+    Import: one act of ingestion. A connector turns bytes into Records and Rejects; the hub turns Records into Entries
+    and accounts for every item in Findings. Change: one row of the change feed.
 
-The types are `msgspec` structs rather than dataclasses: an import builds several million of them, and msgspec builds them five to
-ten times faster and gives them their JSON form (docs/decisions/0001).
+The types are `msgspec` structs rather than dataclasses: an import builds several million of them, and msgspec builds
+them five to ten times faster and gives them their JSON form (docs/decisions/0001).
 """
 
 from __future__ import annotations
@@ -132,7 +132,9 @@ class Role(StrEnum):
 
 
 class EntryState(StrEnum):
-    """ACTIVE entries match. QUARANTINED ones are stored and visible but never match until released. WITHDRAWN ones are history."""
+    """ACTIVE entries match. QUARANTINED ones are stored and visible but never match until released. WITHDRAWN ones are
+    history.
+    """
 
     ACTIVE = "ACTIVE"
     QUARANTINED = "QUARANTINED"
@@ -301,10 +303,11 @@ class Marking(msgspec.Struct, frozen=True, kw_only=True):
 class HashSet(msgspec.Struct, frozen=True, kw_only=True):
     """A named collection of one contributor under one set of terms.
 
-    `scheme` is `id@version` from the registry, or empty when the set's items carry no classification. `review_depth` is how many
-    qualified people looked at each item before it was listed; 0 means not stated. `unclassified`: see there; LISTED
-    needs an operator. `accepted_revision`: what the set says against harm (a benign set's entries, harmless verdicts
-    beyond the daily number) weighs as far as an operator accepted it, which is up to this revision; 0: not at all.
+    `scheme` is `id@version` from the registry, or empty when the set's items carry no classification. `review_depth` is
+    how many qualified people looked at each item before it was listed; 0 means not stated. `unclassified`: see there;
+    LISTED needs an operator. `accepted_revision`: what the set says against harm (a benign set's entries, harmless
+    verdicts beyond the daily number) weighs as far as an operator accepted it, which is up to this revision; 0: not at
+    all.
     """
 
     contributor: str
@@ -348,7 +351,8 @@ NO_FLAGS: Final = Flags()
 class Classification(msgspec.Struct, frozen=True, kw_only=True):
     """A raw value in its scheme, and what it implies.
 
-    `dimensions` maps a dimension's name to the sorted values that are possible; a missing dimension is unknown. See hashhub.schemes.
+    `dimensions` maps a dimension's name to the sorted values that are possible; a missing dimension is unknown. See
+    hashhub.schemes.
     """
 
     scheme: str
@@ -384,10 +388,10 @@ class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One media item as stated by one contributor in one hash set.
 
-    `external_id` is the contributor's own stable id, empty when the source has none. `quality` is the PDQ quality (0 to 100).
-    `reasons` (hygiene reason codes) says why it is QUARANTINED, why it was WITHDRAWN, or what keeps an ACTIVE one from
-    its full weight: UNCLASSIFIED (undecided, being listed is all that is known), AWAITS_ACCEPTANCE (a harmless verdict
-    beyond the daily number), WITHDRAWAL_PENDING. `predecessors` and `successors`: names of the entries that it
+    `external_id` is the contributor's own stable id, empty when the source has none. `quality` is the PDQ quality (0 to
+    100). `reasons` (hygiene reason codes) says why it is QUARANTINED, why it was WITHDRAWN, or what keeps an ACTIVE one
+    from its full weight: UNCLASSIFIED (undecided, being listed is all that is known), AWAITS_ACCEPTANCE (a harmless
+    verdict beyond the daily number), WITHDRAWAL_PENDING. `predecessors` and `successors`: names of the entries that it
     replaced, and that replaced it; filled in where one entry is read, not in lists. At `expire_time` it is withdrawn.
     """
 
@@ -421,7 +425,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HashFault(msgspec.Struct, frozen=True, array_like=True):
-    """A hash that a source gave but that cannot be one: the label the source used, a hygiene reason code, a sentence."""
+    """A hash that a source gave but that cannot be one: the label the source used, a hygiene reason code, a
+    sentence.
+    """
 
     algorithm: str
     reason: str
@@ -476,7 +482,9 @@ class Reject(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Finding(msgspec.Struct, frozen=True, array_like=True):
-    """One line of an import's report: what became of the item at `position`, and why. `entry_id` is 0 when there is no entry."""
+    """One line of an import's report: what became of the item at `position`, and why. `entry_id` is 0 when there is no
+    entry.
+    """
 
     position: str
     disposition: Disposition
@@ -660,8 +668,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 class MatchOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to search and judge.
 
-    `policy` has no default: which statements suffice is a safety decision. `max_distances` maps an algorithm to an inclusive
-    distance in its metric's unit; algorithms that it lacks use their default, and PHOTODNA has none.
+    `policy` has no default: which statements suffice is a safety decision. `max_distances` maps an algorithm to an
+    inclusive distance in its metric's unit; algorithms that it lacks use their default, and PHOTODNA has none.
     """
 
     policy: str
@@ -743,7 +751,9 @@ class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlgorithmStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The matcher's state for one algorithm: distinct digests, how many of them in the tail, and the planner's choice."""
+    """The matcher's state for one algorithm: distinct digests, how many of them in the tail, and the planner's
+    choice.
+    """
 
     algorithm: str
     digest_count: int

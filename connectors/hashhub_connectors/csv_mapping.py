@@ -105,7 +105,8 @@ class MappedCSV:
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
         """Yield one Record or Reject for each row that is not blank.
 
-        Raises InvalidArgument for a wrong mapping, MalformedSource when the header lacks a mapped column, and as `Rows` does.
+        Raises InvalidArgument for a wrong mapping, MalformedSource when the header lacks a mapped column, and as `Rows`
+        does.
         """
         check_options(self, options)
         mapping = read_mapping(options["mapping"])
@@ -201,7 +202,8 @@ def _table(given: dict[str, Any], name: str, known: tuple[str, ...] | None, wron
 
 
 def propose(header_bytes: bytes) -> str:
-    """Return the TOML of a mapping for a file that begins with `header_bytes`, for a person to check: only the first line is read.
+    """Return the TOML of a mapping for a file that begins with `header_bytes`, for a person to check: only the first
+    line is read.
 
     Raises MalformedSource when there is no header in them.
     """
@@ -251,7 +253,9 @@ def _guess_encoding(header: bytes) -> tuple[str, str]:
 
 
 def _toml(text: str) -> str:
-    """Return the text as a TOML basic string. JSON's differ in DEL alone, once nothing is escaped in surrogate pairs."""
+    """Return the text as a TOML basic string. JSON's differ in DEL alone, once nothing is escaped in surrogate
+    pairs.
+    """
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -309,7 +313,9 @@ def _time(cell: str) -> datetime | None:
 
 
 def _quality(cell: str, faults: list[HashFault]) -> int | None:
-    """Return the PDQ quality, rounded down so that 49.9 stays below 50: what writes tables may write whole numbers as 49.0."""
+    """Return the PDQ quality, rounded down so that 49.9 stays below 50: what writes tables may write whole numbers as
+    49.0.
+    """
     if not cell:
         return None
     if _QUALITY.fullmatch(cell) and (found := float(cell)) <= _MAX_QUALITY:

@@ -13,10 +13,12 @@ from hashhub_connectors.source import lines
 
 
 class Rows:
-    """The rows of a source: `header`, then an iteration of (position, cells), or a Reject for a row that is no delimited text.
+    """The rows of a source: `header`, then an iteration of (position, cells), or a Reject for a row that is no
+    delimited text.
 
-    A quoted cell may span lines; the position is the line where the row begins. Raises MalformedSource for an empty file, a quote
-    that is never closed (a cut-off file ends like that), a wrong encoding, and a line or a row longer than MAX_LINE.
+    A quoted cell may span lines; the position is the line where the row begins. Raises MalformedSource for an empty
+    file, a quote that is never closed (a cut-off file ends like that), a wrong encoding, and a line or a row longer
+    than MAX_LINE.
     """
 
     def __init__(self, source: BinaryIO, delimiter: str, encoding: str = "utf-8") -> None:

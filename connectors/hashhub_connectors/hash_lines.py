@@ -19,8 +19,8 @@ from hashhub.model import HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.source import lines, text_encoding
 
-# GNU coreutils' manual, "md5sum invocation": digest, a space, a space or `*` (binary), the name, which may begin with spaces; a
-# leading `\` marks an escaped name.
+# GNU coreutils' manual, "md5sum invocation": digest, a space, a space or `*` (binary), the name, which may begin with
+# spaces; a leading `\` marks an escaped name.
 _SUM: Final = re.compile(r"\\?([0-9A-Fa-f]{16,128})[ \t].+")
 _TAGGED: Final = re.compile(r"\\?([A-Za-z][A-Za-z0-9/-]{1,20}) ?\(.*\) ?= ?([0-9A-Fa-f]+)")
 _BARE: Final = re.compile(r"[0-9A-Fa-f]{16,288}|[A-Za-z0-9+/_-]{32,192}={0,2}")
@@ -63,7 +63,8 @@ class HashLines:
                 yield Reject(
                     position,
                     "UNPARSABLE_LINE",
-                    "the line holds a NUL or a CR, behind which further items would be lost; expected one item in a line that ends in "
+                    "the line holds a NUL or a CR, behind which further items would be lost; expected one item in a "
+                    "line that ends in "
                     "LF or CR LF",
                 )
             elif line.startswith("%%%%"):
@@ -89,7 +90,8 @@ class HashLines:
                 if not begun and not algorithm and _BARE.fullmatch(line):
                     raise InvalidArgument.field(
                         "options.algorithm",
-                        f"is needed: {position} is a digest of {len(line)} characters alone, which does not say its algorithm; "
+                        f"is needed: {position} is a digest of {len(line)} characters alone, which does not say its "
+                        "algorithm; "
                         f"give algorithm=NAME with one of {', '.join(hashes.ALGORITHMS)}",
                         "REQUIRED",
                     )
@@ -156,7 +158,8 @@ def _item(position: str, line: str, algorithm: str) -> Record | Reject:
             return Reject(
                 position,
                 "DIGEST_WRONG_LENGTH",
-                f"the digest before the name must be 32 (MD5), 40 (SHA1) or 64 (SHA256) hexadecimal digits; got {len(digest)}",
+                "the digest before the name must be 32 (MD5), 40 (SHA1) or 64 (SHA256) hexadecimal digits; got "
+                f"{len(digest)}",
             )
     elif algorithm:
         label, digest = algorithm, line

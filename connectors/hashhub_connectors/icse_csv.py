@@ -1,8 +1,9 @@
-"""The CSV that INTERPOL's ICSE database exports, as the forensic tool IPED reads it: `;`, twelve named columns in any order.
+"""The CSV that INTERPOL's ICSE database exports, as the forensic tool IPED reads it: `;`, twelve named columns in any
+order.
 
-Number of submissions and File Available say something about the database, not about the item, and are not kept. Rows need not have
-as many cells as the header, only the ones that are read. A cell that a flag column cannot hold means that the row's cells are shifted
-(an unquoted `;`), so a Baseline that is no flag refuses the row.
+Number of submissions and File Available say something about the database, not about the item, and are not kept. Rows
+need not have as many cells as the header, only the ones that are read. A cell that a flag column cannot hold means that
+the row's cells are shifted (an unquoted `;`), so a Baseline that is no flag refuses the row.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _BASELINE: Final = {True: "Y", False: "N"}
 
 
 class ICSECSV:
-    """Reads ICSE CSV. Positions are `line 12`; `external_id` is the Image ID, `value` the Baseline as Y, N or nothing."""
+    """Reads ICSE CSV. Positions are `line 12`; `external_id` is the Image ID, `value` the Baseline as Y, N or
+    nothing.
+    """
 
     name = "icse-csv"
     version = "3"
@@ -47,7 +50,8 @@ class ICSECSV:
         missing = [name for name in _HEADER if name not in names]
         if missing:
             raise MalformedSource(
-                f"the header lacks {', '.join(missing)}; found {len(names)} columns: {items.listing(rows.header)}; expected ICSE's "
+                f"the header lacks {', '.join(missing)}; found {len(names)} columns: {items.listing(rows.header)}; "
+                "expected ICSE's "
                 "columns with the delimiter ;",
                 position=rows.header_position,
             )

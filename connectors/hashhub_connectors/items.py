@@ -1,7 +1,8 @@
 """What a source gives for one item, made into one Record or one Reject: the rules that all our connectors share.
 
-Reject reasons: NO_HASH (nothing that could be a hash), that of the first faulty hash when all are faulty, TOO_MANY_HASHES.
-A fault that is not about a hash, but about a field that was left out or shortened, is BAD_FIELD: noted, not lost.
+Reject reasons: NO_HASH (nothing that could be a hash), that of the first faulty hash when all are faulty,
+TOO_MANY_HASHES. A fault that is not about a hash, but about a field that was left out or shortened, is BAD_FIELD:
+noted, not lost.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def finish(position: str, pairs: list[tuple[str, str]], faults: list[HashFault],
 def text(value: object, label: str, faults: list[HashFault]) -> str:
     """Return a source's free text without control characters and lone surrogates, at most MAX_TEXT characters long.
 
-    None gives the empty text. A text that was cut ends in an ellipsis. That, and a value that is no text or number, adds BAD_FIELD.
+    None gives the empty text. A text that was cut ends in an ellipsis. That, and a value that is no text or number,
+    adds BAD_FIELD.
     """
     if value is None or value == "":
         return ""
@@ -93,7 +95,9 @@ def tags(value: object, label: str, faults: list[HashFault]) -> tuple[str, ...]:
 
 
 def size(value: object, label: str, faults: list[HashFault]) -> int | None:
-    """Return a number of bytes from an integer or its text; None when it is absent or, with BAD_FIELD, no such number."""
+    """Return a number of bytes from an integer or its text; None when it is absent or, with BAD_FIELD, no such
+    number.
+    """
     if value is None or value == "":
         return None
     if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
@@ -105,7 +109,8 @@ def size(value: object, label: str, faults: list[HashFault]) -> int | None:
 
 
 def flags(stated: tuple[object, ...], labels: tuple[str, ...], faults: list[HashFault]) -> Flags:
-    """Return the tri-state flags of what a source wrote for each, in the order of Flags' fields; those at the end may be left out.
+    """Return the tri-state flags of what a source wrote for each, in the order of Flags' fields; those at the end may
+    be left out.
 
     What says neither yes nor no adds BAD_FIELD under the source's name for it.
     """

@@ -1,9 +1,9 @@
 """A pull reader for JSON texts that are larger than memory.
 
-It keeps a window of text and lets the standard library's scanner (in C) read each value that fits in the window. Only a value
-that does not fit is descended into, member by member. So a record costs one C call, nothing is read twice but the piece at a
-window's end, memory is bounded by MAX_LINE whatever the input, and every error knows its byte. Why not ijson: see
-docs/decisions/0004-reading-json.md.
+It keeps a window of text and lets the standard library's scanner (in C) read each value that fits in the window. Only a
+value that does not fit is descended into, member by member. So a record costs one C call, nothing is read twice but the
+piece at a window's end, memory is bounded by MAX_LINE whatever the input, and every error knows its byte. Why not
+ijson: see docs/decisions/0004-reading-json.md.
 """
 
 from __future__ import annotations
@@ -97,8 +97,9 @@ class JSONReader:
     def value(self) -> object:
         """Return the next value and go past it; LARGE, staying before it, for a container longer than the limit.
 
-        An object with a repeated key comes as `Object`; NaN and infinities come as floats, and so do integers of thousands of digits.
-        Raises MalformedSource for a longer string and for nesting deeper than the interpreter's limit.
+        An object with a repeated key comes as `Object`; NaN and infinities come as floats, and so do integers of
+        thousands of digits. Raises MalformedSource for a longer string and for nesting deeper than the interpreter's
+        limit.
         """
         self.peek()
         while True:
@@ -124,7 +125,9 @@ class JSONReader:
             self._fill()
 
     def members(self) -> Iterator[str]:
-        """Yield each key of the object at the cursor; the caller goes past its value before it asks for the next key."""
+        """Yield each key of the object at the cursor; the caller goes past its value before it asks for the next
+        key.
+        """
         self._take("{", "an object")
         if self.peek() == "}":
             self._at += 1

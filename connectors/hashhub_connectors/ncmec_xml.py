@@ -5,9 +5,9 @@
                 / paging / next                  -> the source is partial
     image / member @id, timestamp, id, classification?, fingerprints / md5 sha1 pdna pdq …, feedback?
 
-An entry's identity is its member's id together with its own id, which is the submitter's and unique for that member only. What one
-member says about another's entry (feedback) becomes a review. Entries come in the latest state, so withdrawals and contributions of
-one document need no order among them.
+An entry's identity is its member's id together with its own id, which is the submitter's and unique for that member
+only. What one member says about another's entry (feedback) becomes a review. Entries come in the latest state, so
+withdrawals and contributions of one document need no order among them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ _ENVIRONMENT: Final = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,26}-)?(csam|exploitati
 
 
 class _Node:
-    """One element of an entry: the local name (with its namespace where that is not NCMEC's), attributes, children, text."""
+    """One element of an entry: the local name (with its namespace where that is not NCMEC's), attributes, children,
+    text.
+    """
 
     __slots__ = ("attributes", "children", "name", "parts")
 
@@ -90,7 +92,8 @@ class _Target:
             raise MalformedSource(f"elements are nested deeper than {_MAX_DEPTH}", position=self.position)
         if level == _ITEM_LEVEL - 1 and node.name not in {*_LISTS, "paging"}:
             raise MalformedSource(
-                f"queryResult holds an unknown element {node.name[:40]!r}, whose items would be lost; expected images, videos, paging",
+                f"queryResult holds an unknown element {node.name[:40]!r}, whose items would be lost; expected images, "
+                "videos, paging",
                 position="top level",
             )
         if level == _ITEM_LEVEL and self._in_list():
@@ -141,8 +144,10 @@ class NCMECXML:
     options: tuple[Option, ...] = (
         Option(
             "environment",
-            "the NCMEC environment that the file comes from: csam or exploitative, or a name that ends in -csam or -exploitative, such as "
-            "generative-ai-csam; kept as the tag environment:NAME, and its entries wait in quarantine in a hash set of another purpose",
+            "the NCMEC environment that the file comes from: csam or exploitative, or a name that ends in -csam or "
+            "-exploitative, such as "
+            "generative-ai-csam; kept as the tag environment:NAME, and its entries wait in quarantine in a hash set of "
+            "another purpose",
         ),
     )
 
@@ -153,9 +158,9 @@ class NCMECXML:
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
         """Yield one Record or Reject for each child of images and videos. A paging/next makes the source partial.
 
-        Raises MalformedSource for text that is not XML in UTF-8 or is cut off, another root or namespace, anything in it beside
-        images, videos and paging, a DTD, entities or external references, and an entry of more than MAX_LINE characters;
-        InvalidArgument for a malformed environment.
+        Raises MalformedSource for text that is not XML in UTF-8 or is cut off, another root or namespace, anything in
+        it beside images, videos and paging, a DTD, entities or external references, and an entry of more than MAX_LINE
+        characters; InvalidArgument for a malformed environment.
         """
         check_options(self, options)
         tags = _tags(options.get("environment", ""))
@@ -336,7 +341,9 @@ def _members(nodes: list[_Node]) -> Iterator[str]:
 
 
 def _reasons(vote: _Node) -> Iterator[tuple[str, str]]:
-    """Yield (reason names, member id). Reasons, if any, and the members who gave them alternate as siblings, reasons first."""
+    """Yield (reason names, member id). Reasons, if any, and the members who gave them alternate as siblings, reasons
+    first.
+    """
     for group in vote.children:
         reasons: list[str] = []
         answered = False

@@ -1,4 +1,6 @@
-"""Bytes to text and lines: where encodings, byte order marks, long lines and positions are dealt with, once for all text formats."""
+"""Bytes to text and lines: where encodings, byte order marks, long lines and positions are dealt with, once for all
+text formats.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,8 @@ class Text:
     """A byte stream as text in one declared encoding, read in blocks.
 
     A byte order mark of that encoding is skipped; one of another encoding, or bytes that are not the encoding's, raise
-    MalformedSource with the caller's position (`where()`) and the byte. All text before the bad byte is delivered first, so that
-    the caller's position is exact.
+    MalformedSource with the caller's position (`where()`) and the byte. All text before the bad byte is delivered
+    first, so that the caller's position is exact.
     """
 
     def __init__(self, source: BinaryIO, encoding: str, where: Callable[[], str], block: int = READ_SIZE) -> None:
@@ -73,7 +75,8 @@ class Text:
 
     def _wrong(self, found: str) -> MalformedSource:
         return MalformedSource(
-            f"the file looks like {found.upper()}; expected {self._encoding.upper()}; convert it, or declare its encoding"
+            f"the file looks like {found.upper()}; expected {self._encoding.upper()}; convert it, or declare its "
+            "encoding"
             " where the format has an option for it",
             position=f"{self._where()}, byte 0",
         )
@@ -106,7 +109,8 @@ class Text:
 def lines(source: BinaryIO, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
     """Yield (number, text) of each line, from 1, without its LF; a CR before the LF stays.
 
-    Raises MalformedSource for a wrong encoding, a line longer than MAX_LINE, an empty file, and lines that end in CR alone.
+    Raises MalformedSource for a wrong encoding, a line longer than MAX_LINE, an empty file, and lines that end in CR
+    alone.
     """
     number, rest = 1, ""
     text = Text(source, encoding, lambda: f"line {number}")
@@ -145,7 +149,9 @@ _ENCODINGS: Final = frozenset(
 
 
 def text_encoding(field: str, name: str) -> str:
-    """Return the encoding that `name` means; a byte order mark needs no name of its own. Raises InvalidArgument about `field`."""
+    """Return the encoding that `name` means; a byte order mark needs no name of its own. Raises InvalidArgument about
+    `field`.
+    """
     try:
         found = codecs.lookup(name.strip()).name
     except (LookupError, ValueError):

@@ -1,10 +1,11 @@
 """VICS (Project VIC) hash sets and cases, data models 1.1 to 1.3 and 2.0, in OData JSON.
 
-Kept: hashes (MD5, SHA1, PhotoDNA in both of its places, AlternativeHashes), Category, the five flags, Series, Tags, MediaSize,
-MimeType, DateUpdated. Dropped on purpose, because they are case data or name people: MediaFiles, Exifs, MediaMetadata, Comments,
-RelativeFilePath, Repositories, Identifiers, everything of a Case but its Media; and Segments, whose categories are those of parts of
-a video, which no hash of the whole stands for. MediaID is unique within one file only, so it is nobody's
-external id; TotalMediaFiles and IsPrecategorized are known to be wrong in real files and are not read.
+Kept: hashes (MD5, SHA1, PhotoDNA in both of its places, AlternativeHashes), Category, the five flags, Series, Tags,
+MediaSize, MimeType, DateUpdated. Dropped on purpose, because they are case data or name people: MediaFiles, Exifs,
+MediaMetadata, Comments, RelativeFilePath, Repositories, Identifiers, everything of a Case but its Media; and Segments,
+whose categories are those of parts of a video, which no hash of the whole stands for. MediaID is unique within one file
+only, so it is nobody's external id; TotalMediaFiles and IsPrecategorized are known to be wrong in real files and are
+not read.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ _FIELDS: Final = frozenset(
 
 
 class VICS:
-    """Reads VICS JSON. Positions are `value[12]` in a hash set and `value[0].Media[3]` in a case; `region` is the 2.0 context's."""
+    """Reads VICS JSON. Positions are `value[12]` in a hash set and `value[0].Media[3]` in a case; `region` is the 2.0
+    context's.
+    """
 
     name = "vics"
     version = "4"
@@ -59,7 +62,8 @@ class VICS:
         return True
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
-        """Yield one Record or Reject for each Media; one MD5 in several Media is several items. A nextLink makes the source partial.
+        """Yield one Record or Reject for each Media; one MD5 in several Media is several items. A nextLink makes the
+        source partial.
 
         Raises MalformedSource for text that is not JSON or is cut off, and for an unknown, missing or late context.
         """
@@ -269,7 +273,9 @@ def _scheme(region: str) -> str:
 
 
 def _alternatives(found: object, md5: object, pairs: list[tuple[str, str]], faults: list[HashFault]) -> None:
-    """Add the hashes of AlternativeHashes. Each repeats the MD5 of its Media; another one there is the item's second MD5."""
+    """Add the hashes of AlternativeHashes. Each repeats the MD5 of its Media; another one there is the item's second
+    MD5.
+    """
     if not isinstance(found, list):
         faults.append(items.bad_field("AlternativeHashes", "an array", found))
         return

@@ -1,7 +1,7 @@
 """The command line. One module per group of commands; `session` holds what they share, `terminal` how output looks.
 
-Commands reach data through the client only, as any program does. Nothing heavy is imported before a command needs it, so that
-`hashhub --help` is quick and works on the base install.
+Commands reach data through the client only, as any program does. Nothing heavy is imported before a command needs it,
+so that `hashhub --help` is quick and works on the base install.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ __all__ = ["main"]
 @click.group("hashhub", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="hashhub")
 def main() -> None:
-    """Connect hash sets of known child sexual abuse material: attributed contributions in, exact explainable matching out.
+    """Connect hash sets of known child sexual abuse material: attributed contributions in, exact explainable matching
+    out.
 
-    Every command has --json and --server. Exit codes: 0 done, 1 refused (or matched, with --fail-on), 2 usage, 3 unavailable.
+    Every command has --json and --server. Exit codes: 0 done, 1 refused (or matched, with --fail-on), 2 usage, 3
+    unavailable.
     """
 
 

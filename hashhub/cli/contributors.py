@@ -137,7 +137,9 @@ def update_contributor(
 @_comment_option
 @click.confirmation_option(prompt="Its tokens stop working, and this cannot be undone. Retire it?")
 def retire_contributor(session: Session, *, id: str, comment: str) -> None:  # noqa: A002 - the argument's name in the help
-    """Retire the contributor ID, for good. Its tokens stop working; what it stated stands. Needs an operator's token."""
+    """Retire the contributor ID, for good. Its tokens stop working; what it stated stands. Needs an operator's
+    token.
+    """
     with session.connect() as hub:
         _show_contributors(session, [hub.retire_contributor(id, comment)])
 

@@ -98,7 +98,8 @@ def withdraw_entry(session: Session, *, name: str, reason: str, comment: str, va
         note(f"Withdrawn with it, being the same item: {clean(also)}")
     if done.withdrawal is not None and done.withdrawal.pending:
         note(
-            f"{clean(done.name)} STILL MATCHES: so many withdrawals in a day need a second person. It is withdrawn once an operator, or "
+            f"{clean(done.name)} STILL MATCHES: so many withdrawals in a day need a second person. It is withdrawn "
+            "once an operator, or "
             f"another token of {clean(done.contributor)} than {clean(done.withdrawal.actor)}, runs the same command."
         )
 

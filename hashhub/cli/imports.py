@@ -58,8 +58,9 @@ def import_file(
 ) -> None:
     """Contribute a hash list.
 
-    FILE may be in any format that a connector reads; - is standard input. Nothing is visible before the whole list is. A run that
-    was cut off goes on where it stopped when the same command is given again. Exit code 1 when the list, or every item in it, was refused.
+    FILE may be in any format that a connector reads; - is standard input. Nothing is visible before the whole list is.
+    A run that was cut off goes on where it stopped when the same command is given again. Exit code 1 when the list, or
+    every item in it, was refused.
     """
     if propose_mapping:
         _propose(session, format_, file)
@@ -91,12 +92,14 @@ def import_file(
             raise
         except (Unavailable, FailedPrecondition, LimitExceeded, Conflict) as e:
             e.add_note(
-                "what was sent is kept, and all of the list becomes visible or nothing; give the same command again to go on from there"
+                "what was sent is kept, and all of the list becomes visible or nothing; give the same command again to "
+                "go on from there"
             )
             raise
         except KeyboardInterrupt:
             note(
-                "stopped; all of the list becomes visible or nothing. Give the same command again to go on where it stopped."
+                "stopped; all of the list becomes visible or nothing. Give the same command again to go on where it "
+                "stopped."
             )
             raise
     show_report(session, report)
@@ -204,9 +207,12 @@ def show_report(session: Session, report: ImportReport) -> None:
         )
     if report.unclassified:
         say(
-            f"Unclassified: {report.unclassified:,}. Such an item says nothing of what it is, although its format can or the scheme demands it. "
-            "Correct the list and import it again; or an operator releases single ones (hashhub entry release), which then "
-            "match as undecided; or import it into a hash set that the operator made with --unclassified listed, where all of them do."
+            f"Unclassified: {report.unclassified:,}. Such an item says nothing of what it is, although its format can "
+            "or the scheme demands it. "
+            "Correct the list and import it again; or an operator releases single ones (hashhub entry release), which "
+            "then "
+            "match as undecided; or import it into a hash set that the operator made with --unclassified listed, where "
+            "all of them do."
         )
     if not report.groups_complete:
         say("There are more findings than are counted here; `hashhub findings` lists all of them.")

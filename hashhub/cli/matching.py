@@ -1,6 +1,7 @@
 """`hashhub match`, `hashhub hash` and `hashhub scan`: who knows this, and what do they say it is?
 
-Media files are hashed here, on this machine; only their hashes travel. A file that cannot be read is UNAVAILABLE, never clean.
+Media files are hashed here, on this machine; only their hashes travel. A file that cannot be read is UNAVAILABLE, never
+clean.
 """
 
 from __future__ import annotations
@@ -157,7 +158,8 @@ def scan(
 ) -> None:
     """Hash files on this machine and look them up.
 
-    A directory at PATH is scanned with all that is below; only hashes leave this machine. A file that cannot be read has the verdict UNAVAILABLE and makes the exit code 3. Links to directories are not followed.
+    A directory at PATH is scanned with all that is below; only hashes leave this machine. A file that cannot be read
+    has the verdict UNAVAILABLE and makes the exit code 3. Links to directories are not followed.
     """
     from hashhub.hashing import hash_media
 
@@ -313,7 +315,9 @@ def _chain(queries: Iterable[Query], from_file: str | None) -> Iterator[Query]:
 
 
 def _files(paths: Iterable[str]) -> Iterator[Path]:
-    """Yield the files at and below `paths`, sorted within each directory. A path that does not exist is yielded as well."""
+    """Yield the files at and below `paths`, sorted within each directory. A path that does not exist is yielded as
+    well.
+    """
     for given in paths:
         path = Path(given)
         if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for some paths that cannot be looked at

@@ -32,8 +32,8 @@ from hashhub.errors import FailedPrecondition, Reason
 def serve(session: Session, *, config_file: str | None, **options: object) -> None:
     """Run a hub until it is stopped.
 
-    Settings come from options, then the environment (HASHHUB_DATA, …), then the file, then defaults (docs/config.md). The first
-    start writes an operator's token to DIR/operator.token.
+    Settings come from options, then the environment (HASHHUB_DATA, …), then the file, then defaults (docs/config.md).
+    The first start writes an operator's token to DIR/operator.token.
     """
     settings = config.load(Path(config_file) if config_file else None, os.environ, **options)
     try:
@@ -50,7 +50,8 @@ def serve(session: Session, *, config_file: str | None, **options: object) -> No
             return
         say(f"hashhub is ready: gRPC on {grpc_address}" + (f", JSON on http://{http_address}" if http_address else ""))
         note(
-            f"operator's token: {Path(settings.data) / 'operator.token'} (commands on this machine find it by themselves)"
+            f"operator's token: {Path(settings.data) / 'operator.token'} (commands on this machine find it by "
+            "themselves)"
         )
 
     # Lists are regulated data: whatever the hub writes, its database and snapshots too, is for its own user alone.

@@ -101,9 +101,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 def command(
     group: click.Group | None, name: str, *, local: bool = False
 ) -> Callable[[Callable[Concatenate[Session, ...], None]], click.Command]:
-    """Make a function a command, of `group` if given. It gets a Session first; HashHubError ends it with one line and an exit code.
+    """Make a function a command, of `group` if given. It gets a Session first; HashHubError ends it with one line and
+    an exit code.
 
-    `local`: the command asks no hub. It takes the same options all the same, so that scripts can give them to every command.
+    `local`: the command asks no hub. It takes the same options all the same, so that scripts can give them to every
+    command.
     """
 
     def decorate(function: Callable[Concatenate[Session, ...], None]) -> click.Command:

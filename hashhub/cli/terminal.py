@@ -1,6 +1,7 @@
 """How output looks: tables, colour and progress bars on a terminal, plain text in a pipe, JSON where asked.
 
-Rich is imported only when a terminal is there to see it. Whatever comes from files or from other people is cleaned before it is
+Rich is imported only when a terminal is there to see it. Whatever comes from files or from other people is cleaned
+before it is
 shown: a list may hold control sequences, and a terminal would obey them, or characters that turn the direction of
 writing, so that a line reads as what it does not say.
 """
@@ -97,7 +98,9 @@ def print_json(value: object) -> None:
 
 
 def plain(value: object) -> object:
-    """Return a value of the model as what JSON holds: hashes as `ALGORITHM:digest`, times in RFC 3339, names as commands take them."""
+    """Return a value of the model as what JSON holds: hashes as `ALGORITHM:digest`, times in RFC 3339, names as
+    commands take them.
+    """
     match value:
         case Hash():
             return value.text

@@ -1,11 +1,12 @@
-"""The typed client: hashhub's types in, hashhub's types out, HashHubError when something is wrong. It hides gRPC altogether.
+"""The typed client: hashhub's types in, hashhub's types out, HashHubError when something is wrong. It hides gRPC
+altogether.
 
     with Client("127.0.0.1:8470", token) as hub:
         for answer in hub.match_hashes([Query(hashes=(parse_pair("PDQ:…"),))], MatchOptions(policy="block")):
             print(answer.result.verdict, answer.revision)
 
-Things are named as commands name them: `CONTRIBUTOR`, `CONTRIBUTOR/SET`, `CONTRIBUTOR/SET/ENTRY`, `CONTRIBUTOR/SET/IMPORT`.
-A client may be shared by threads. It needs the base install only.
+Things are named as commands name them: `CONTRIBUTOR`, `CONTRIBUTOR/SET`, `CONTRIBUTOR/SET/ENTRY`,
+`CONTRIBUTOR/SET/IMPORT`. A client may be shared by threads. It needs the base install only.
 """
 
 from __future__ import annotations
@@ -125,7 +126,9 @@ class SchemeValue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SchemeTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A classification scheme as the hub knows it. `id` is `id@version`; a DRAFT table never leads to an automatic block."""
+    """A classification scheme as the hub knows it. `id` is `id@version`; a DRAFT table never leads to an automatic
+    block.
+    """
 
     id: str
     title: str
@@ -138,9 +141,10 @@ class SchemeTable(msgspec.Struct, frozen=True, kw_only=True):
 class Client:
     """A connection to a hub at `HOST:PORT`. Use it as a context manager, or close it.
 
-    `tls`: None means plain text to loopback addresses and TLS to all others; False says that plain text to another machine is
-    intended. `ca_certificates`: PEM bytes, instead of the system's roots. `timeout`: seconds for each attempt of an ordinary call.
-    `retry_seconds`: how long to go on trying while the hub is away or busy. Every method raises HashHubError.
+    `tls`: None means plain text to loopback addresses and TLS to all others; False says that plain text to another
+    machine is intended. `ca_certificates`: PEM bytes, instead of the system's roots. `timeout`: seconds for each
+    attempt of an ordinary call. `retry_seconds`: how long to go on trying while the hub is away or busy. Every method
+    raises HashHubError.
     """
 
     def __init__(
@@ -326,14 +330,14 @@ class Client:
     ) -> ImportReport:
         """Contribute a source to `CONTRIBUTOR/SET` and return what became of every item.
 
-        `source` is a regular file, or a seekable binary stream. It is read twice: for its digest, which makes the import idempotent, and
-        for its items. A run that was cut off is resumed by calling this again with the same arguments. `replace` says that the
-        source is the full list: entries that it lacks are withdrawn, unless far too many would be (`allow_shrinking`).
-        `validate_only` says what would happen and leaves nothing.
+        `source` is a regular file, or a seekable binary stream. It is read twice: for its digest, which makes the
+        import idempotent, and for its items. A run that was cut off is resumed by calling this again with the same
+        arguments. `replace` says that the source is the full list: entries that it lacks are withdrawn, unless far too
+        many would be (`allow_shrinking`). `validate_only` says what would happen and leaves nothing.
 
-        Raises MalformedSource or InvalidArgument when the source cannot be read to its end or the hub refuses it as a whole; the
-        import is then cancelled and nothing of it stays, unless `keep_on_failure`. Raises Unavailable when the hub stays away;
-        what it stored is kept for the resume.
+        Raises MalformedSource or InvalidArgument when the source cannot be read to its end or the hub refuses it as a
+        whole; the import is then cancelled and nothing of it stays, unless `keep_on_failure`. Raises Unavailable when
+        the hub stays away; what it stored is kept for the resume.
         """
         if isinstance(source, Path):
             try:
@@ -383,7 +387,9 @@ class Client:
         return contribution.report(self._transport, _import(name), self.get_import(name))
 
     def list_findings(self, name: str, dispositions: Iterable[Disposition] = ()) -> Iterator[Finding]:
-        """Yield what became of the items of `CONTRIBUTOR/SET/IMPORT`, in the order of the source; accepted ones are left out."""
+        """Yield what became of the items of `CONTRIBUTOR/SET/IMPORT`, in the order of the source; accepted ones are
+        left out.
+        """
         return contribution.findings(self._transport, _import(name), dispositions)
 
     def get_entry(self, name: str) -> Entry:
@@ -441,7 +447,9 @@ class Client:
     # Matching
 
     def match_hashes(self, queries: Iterable[Query], options: MatchOptions) -> Iterator[Matched]:
-        """Yield one answer for each query, in order. Any number of queries; they are sent in batches as they are consumed."""
+        """Yield one answer for each query, in order. Any number of queries; they are sent in batches as they are
+        consumed.
+        """
         wanted = wire.options_to_pb(options)
         rest = iter(queries)
         while batch := list(islice(rest, MATCH_BATCH)):
@@ -462,7 +470,8 @@ class Client:
     def match_media(self, media: Iterable[tuple[str, bytes]], options: MatchOptions) -> Iterator[MatchedMedia]:
         """Yield one answer for each (label, content), in order, hashed by the hub: for callers that cannot hash.
 
-        The contents travel to the hub, which keeps them in memory only. A file that it cannot read has the verdict UNAVAILABLE.
+        The contents travel to the hub, which keeps them in memory only. A file that it cannot read has the verdict
+        UNAVAILABLE.
         """
         wanted = wire.options_to_pb(options)
         for batch in _media_batches(media):
@@ -601,7 +610,9 @@ class Client:
     # Administration
 
     def create_token(self, principal: Principal) -> str:
-        """Create a token and return its secret, which cannot be had again. Role: operator. Not retried: see list_tokens."""
+        """Create a token and return its secret, which cannot be had again. Role: operator. Not retried: see
+        list_tokens.
+        """
         request = v1.CreateTokenRequest(token_id=principal.name, token=wire.token_to_pb(principal))
         return self._transport.call(
             "AdminService/CreateToken", request, v1.CreateTokenResponse, repeatable=False

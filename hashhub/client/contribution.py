@@ -4,8 +4,8 @@
                              │                                                │
                              └── already committed: report, nothing else      └── stored ones are skipped: that is the resume
 
-Batches are cut by a rule that depends on the records alone, so that a second run over the same bytes cuts the same ones and
-continues behind the last that the hub stored. While batches are on their way the connector goes on reading.
+Batches are cut by a rule that depends on the records alone, so that a second run over the same bytes cuts the same ones
+and continues behind the last that the hub stored. While batches are on their way the connector goes on reading.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from hashhub.errors import (
 from hashhub.hygiene import Code
 from hashhub.model import Disposition, Finding, Import, ImportState, Record, Reject
 
-# The rule of the cut. A run under other values cannot resume an import that was begun under these; the hub notices (CONFLICT).
+# The rule of the cut. A run under other values cannot resume an import that was begun under these; the hub notices
+# (CONFLICT).
 BATCH_ITEMS: Final = 2_000
 BATCH_BYTES: Final = 4 * 1024 * 1024
 
@@ -86,10 +87,10 @@ class FindingGroup(msgspec.Struct, frozen=True, kw_only=True):
 class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a source.
 
-    `repeated`: this source had been imported before, and nothing was done now. `resumed_batches`: how many batches an earlier run
-    had stored. `groups` lists findings by disposition and reason, except ACCEPTED and UNCHANGED ones, which have a count only;
-    `groups_complete` is False when there were more than FINDINGS_READ of them and only the first ones were read, or when the hub
-    went away or was too busy right after the commit.
+    `repeated`: this source had been imported before, and nothing was done now. `resumed_batches`: how many batches an
+    earlier run had stored. `groups` lists findings by disposition and reason, except ACCEPTED and UNCHANGED ones, which
+    have a count only; `groups_complete` is False when there were more than FINDINGS_READ of them and only the first
+    ones were read, or when the hub went away or was too busy right after the commit.
     """
 
     source: Import
@@ -234,7 +235,9 @@ def findings(transport: Transport, name: str, dispositions: Iterable[Disposition
 
 
 def cut(items: Iterable[Record | Reject]) -> Iterator[v1.AddRecordsRequest]:
-    """Yield batches of at most BATCH_ITEMS items; one with more than BATCH_BYTES ends with the item that exceeded it."""
+    """Yield batches of at most BATCH_ITEMS items; one with more than BATCH_BYTES ends with the item that exceeded
+    it.
+    """
     batch = v1.AddRecordsRequest()
     size = count = 0
     for item in items:
@@ -291,7 +294,9 @@ def _counted(
 
 
 def _written(source: BinaryIO) -> tuple[int, int]:
-    """Return what changes when somebody writes to the file: its size, and when it was last written; of a stream in memory, nothing."""
+    """Return what changes when somebody writes to the file: its size, and when it was last written; of a stream in
+    memory, nothing.
+    """
     try:
         found = os.fstat(source.fileno())
     except UnsupportedOperation:
@@ -319,7 +324,9 @@ def _digest(source: BinaryIO, total: int, progress: Callable[[Progress], None]) 
 
 
 def _options_mark(options: Mapping[str, str]) -> str:
-    """Return what distinguishes these options in a connector's version: the same bytes under another mapping give other records."""
+    """Return what distinguishes these options in a connector's version: the same bytes under another mapping give other
+    records.
+    """
     if not options:
         return ""
     try:

@@ -228,7 +228,8 @@ class Mirror:
             if version != SCHEMA_VERSION:
                 raise InvalidArgument.field(
                     "directory",
-                    f"holds a copy with tables of version {version}, this hashhub writes version {SCHEMA_VERSION}; name another one",
+                    f"holds a copy with tables of version {version}, this hashhub writes version {SCHEMA_VERSION}; "
+                    "name another one",
                     "NOT_ALLOWED",
                 )
             self._db.execute("UPDATE meta SET server = ?", (transport.address,))
@@ -315,7 +316,9 @@ class Mirror:
         )
 
     def start_over(self) -> None:
-        """Go back to the beginning of the feed; what is held stays until the hub says that everything was given anew."""
+        """Go back to the beginning of the feed; what is held stays until the hub says that everything was given
+        anew.
+        """
         with _mapped(), self._transaction():
             self._generation += 1
             self._db.execute(
@@ -453,7 +456,8 @@ class Mirror:
             dimensions = _json(wire.dimensions_from_pb(c.dimensions))
             values = (c.scheme, c.region, c.value, c.draft, dimensions)
             self._db.execute(
-                "INSERT OR IGNORE INTO classification (scheme, region, value, draft, dimensions) VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO classification (scheme, region, value, draft, dimensions) VALUES (?, ?, ?, ?, "
+                "?)",
                 values,
             )
             [(key,)] = self._rows(
@@ -552,7 +556,8 @@ def _prepare(directory: Path) -> Path:
             if not {p.name for p in directory.iterdir()} <= _OWN_FILES:
                 raise InvalidArgument.field(
                     "directory",
-                    "others can read it and it holds other files; name a directory of its own, or take their access away (chmod 700)",
+                    "others can read it and it holds other files; name a directory of its own, or take their access "
+                    "away (chmod 700)",
                     "NOT_ALLOWED",
                 )
             directory.chmod(0o700)

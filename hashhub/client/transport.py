@@ -4,8 +4,8 @@
                │                                                                       until `retry_seconds` have passed
                └── answer
 
-Every call carries a deadline. Only calls that can be repeated are: reads, and writes whose request holds a `request_id` or whose
-repetition the contract defines as a success.
+Every call carries a deadline. Only calls that can be repeated are: reads, and writes whose request holds a `request_id`
+or whose repetition the contract defines as a success.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ A = TypeVar("A")
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether `HOST:PORT` (or `unix:PATH`) cannot leave this machine. Names other than `localhost` are not looked up."""
+    """Return whether `HOST:PORT` (or `unix:PATH`) cannot leave this machine. Names other than `localhost` are not
+    looked up.
+    """
     if address.startswith("unix:"):
         return True
     host = address.rpartition(":")[0].strip("[]") or address
@@ -63,8 +65,8 @@ def is_loopback(address: str) -> bool:
 class Transport:
     """A thread-safe channel with a bearer token.
 
-    `tls`: None means plain text to loopback addresses and TLS to all others; False says that plain text beyond this machine is
-    intended. `ca_certificates`: PEM, instead of the system's roots.
+    `tls`: None means plain text to loopback addresses and TLS to all others; False says that plain text beyond this
+    machine is intended. `ca_certificates`: PEM, instead of the system's roots.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class Transport:
         timeout: float,
         retry_seconds: float,
     ) -> None:
-        """Prepare the channel; nothing is sent before the first call. Raises InvalidArgument for an address without port."""
+        """Prepare the channel; nothing is sent before the first call. Raises InvalidArgument for an address without
+        port.
+        """
         has_port = address.startswith("unix:") or address.rpartition(":")[2].isdecimal()
         if not has_port or not address.isprintable():
             raise InvalidArgument.field(

@@ -1,7 +1,8 @@
 """Media bytes to hashes. Media bytes exist in memory, here, and nowhere else in hashhub.
 
-`hash_media` is the door: exact digests of anything, perceptual hashes of pictures. `pdq_dihedral` derives the hashes of a
-picture's rotations and flips when only its PDQ hash is known. Needs `pip install 'hashhub[hashing]'` for perceptual hashes.
+`hash_media` is the door: exact digests of anything, perceptual hashes of pictures. `pdq_dihedral` derives the hashes of
+a picture's rotations and flips when only its PDQ hash is known. Needs `pip install 'hashhub[hashing]'` for perceptual
+hashes.
 """
 
 from __future__ import annotations

@@ -20,10 +20,11 @@ _CHUNK_BYTES: Final = 1 << 20
 def digests(chunks: Iterable[bytes], algorithms: Collection[str] = DIGEST_ALGORITHMS) -> tuple[Hash, ...]:
     """Return the hash of the joined chunks for each of `algorithms`, in the order of `DIGEST_ALGORITHMS`.
 
-    Reads every chunk once and keeps none, so media of any size can be digested. `algorithms` are canonical names; those that
-    are not in `DIGEST_ALGORITHMS` are passed over.
+    Reads every chunk once and keeps none, so media of any size can be digested. `algorithms` are canonical names; those
+    that are not in `DIGEST_ALGORITHMS` are passed over.
     """
-    # None of these protects a secret: they name files, as every contributed hash set does. FIPS builds refuse MD5 otherwise.
+    # None of these protects a secret: they name files, as every contributed hash set does. FIPS builds refuse MD5
+    # otherwise.
     running = {
         name: hashlib.new(_HASHLIB_NAMES[name], usedforsecurity=False)
         for name in DIGEST_ALGORITHMS

@@ -3,14 +3,15 @@
     bytes ── signature ──┬─ a picture: decode within limits ── upright, opaque, 8-bit RGB ── PDQ, pHash, dHash per frame
                          └─ anything else: exact digests, and a sentence that says why there is no more
 
-The signature (the first bytes) alone decides what is a picture, and Pillow is asked for that one format. So "not a picture" is an
-answer, and "a picture that cannot be decoded" is an error: a damaged upload is never mistaken for a harmless one.
+The signature (the first bytes) alone decides what is a picture, and Pillow is asked for that one format. So "not a
+picture" is an answer, and "a picture that cannot be decoded" is an error: a damaged upload is never mistaken for a
+harmless one.
 
-PDQ is computed on the decoded pixels at full size, as the C++ reference does it: nothing is resampled first (`hashing.pdq`).
-A file that lacks only bytes after its last pixel is hashed; if the application has set Pillow's LOAD_TRUNCATED_IMAGES, so are files
-that end early, with what Pillow makes of them.
-What differs from tools that hand a file's pixels over as they are stored: EXIF orientation is applied, and transparency is laid
-on white, so that the hash is of the picture that people see.
+PDQ is computed on the decoded pixels at full size, as the C++ reference does it: nothing is resampled first
+(`hashing.pdq`). A file that lacks only bytes after its last pixel is hashed; if the application has set Pillow's
+LOAD_TRUNCATED_IMAGES, so are files that end early, with what Pillow makes of them.
+What differs from tools that hand a file's pixels over as they are stored: EXIF orientation is applied, and transparency
+is laid on white, so that the hash is of the picture that people see.
 """
 
 from __future__ import annotations
@@ -48,16 +49,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         max_bytes: Encoded size of a picture. Media of other kinds are digested as a stream, whatever their size.
-        max_pixels: Width times height of one frame; one of JPEG 2000 counts fourfold. It also bounds the frames hashed of an
-            animation, all together. The default, 64 Mi pixels, took 4 s of one core and 2.1 GB; with all rotations and flips 8 s,
-            and 16 s and 2.9 GB for a picture 65,535 wide. Pillow's own limit (178 million) applies as well.
-        max_side: Width and height, each: what JPEG and GIF can express. Some work goes by rows and columns, not by pixels.
-        max_frames: Frames hashed of an animation or a file of several pages. If it has more, this many are taken, evenly
-            spaced, the first and the last among them: frame `i * (frame_count - 1) // (max_frames - 1)` for each i; of large
-            frames as many as `max_pixels` allows.
+        max_pixels: Width times height of one frame; one of JPEG 2000 counts fourfold. It also bounds the frames hashed
+            of an animation, all together. The default, 64 Mi pixels, took 4 s of one core and 2.1 GB; with all
+            rotations and flips 8 s, and 16 s and 2.9 GB for a picture 65,535 wide. Pillow's own limit (178 million)
+            applies as well.
+        max_side: Width and height, each: what JPEG and GIF can express. Some work goes by rows and columns, not by
+            pixels.
+        max_frames: Frames hashed of an animation or a file of several pages. If it has more, this many are taken,
+            evenly spaced, the first and the last among them: frame `i * (frame_count - 1) // (max_frames - 1)` for each
+            i; of large frames as many as `max_pixels` allows.
         max_source_frames: Frames in the file.
-        max_total_pixels: Frames in the file times the pixels of one: most formats must decode all of them to reach the last,
-            at 7 to 27 ns a pixel.
+        max_total_pixels: Frames in the file times the pixels of one: most formats must decode all of them to reach the
+            last, at 7 to 27 ns a pixel.
     """
 
     max_bytes: int = 64 * 1024 * 1024
@@ -81,7 +84,9 @@ DEFAULT_LIMITS: Final = Limits()
 
 
 class Transform(StrEnum):
-    """The seven rotations and flips, by Pillow's names. Rotations are counter-clockwise; TRANSVERSE is the other diagonal."""
+    """The seven rotations and flips, by Pillow's names. Rotations are counter-clockwise; TRANSVERSE is the other
+    diagonal.
+    """
 
     FLIP_LEFT_RIGHT = "FLIP_LEFT_RIGHT"
     FLIP_TOP_BOTTOM = "FLIP_TOP_BOTTOM"
@@ -92,8 +97,8 @@ class Transform(StrEnum):
     TRANSVERSE = "TRANSVERSE"
 
 
-# Transposing swaps the axes, which PDQ treats alike: the hash of a transposed picture is the transposed hash, bit for bit.
-# So these four follow from the four that keep the axes (None: the picture as it is).
+# Transposing swaps the axes, which PDQ treats alike: the hash of a transposed picture is the transposed hash, bit for
+# bit. So these four follow from the four that keep the axes (None: the picture as it is).
 _TRANSPOSED: Final[dict[Transform, Transform | None]] = {
     Transform.TRANSPOSE: None,
     Transform.ROTATE_90: Transform.FLIP_LEFT_RIGHT,
@@ -137,7 +142,9 @@ class FrameHashes(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_low_quality(self) -> bool:
-        """Whether PDQ found too little to hash: blank, tiny or smooth pictures whose hashes match each other by accident."""
+        """Whether PDQ found too little to hash: blank, tiny or smooth pictures whose hashes match each other by
+        accident.
+        """
         return self.quality is not None and self.quality < MIN_PDQ_QUALITY
 
 
@@ -182,16 +189,17 @@ def hash_media(
 
     Args:
         data: The bytes, a path, or an open binary stream, which is read from where it stands to its end and left open.
-        algorithms: Names of the algorithms to compute, by default all of `DIGEST_ALGORITHMS` and `PERCEPTUAL_ALGORITHMS`.
-            Without a perceptual one no picture is decoded, so nothing beyond the base install is needed.
+        algorithms: Names of the algorithms to compute, by default all of `DIGEST_ALGORITHMS` and
+            `PERCEPTUAL_ALGORITHMS`. Without a perceptual one no picture is decoded, so nothing beyond the base install
+            is needed.
         dihedral: Also compute each frame's perceptual hashes after the seven rotations and flips, for queries. They are
             the hashes of the transformed pixels, not estimates; hashing then takes three times as long. See
             `pdq_dihedral` for the estimate.
         limits: Bounds on what a picture may cost.
 
     Raises:
-        InvalidArgument: UNREADABLE_MEDIA for a picture that is truncated, damaged or in a format not decoded here, or for a
-            stream that cannot be read; UNKNOWN_ALGORITHM for an algorithm that is unknown or not computed here.
+        InvalidArgument: UNREADABLE_MEDIA for a picture that is truncated, damaged or in a format not decoded here, or
+            for a stream that cannot be read; UNKNOWN_ALGORITHM for an algorithm that is unknown or not computed here.
         LimitExceeded: MEDIA_TOO_LARGE, with the limit's name in the metadata.
         NotFound: RESOURCE_NOT_FOUND, if there is no file at the path.
         FailedPrecondition: MISSING_EXTRA, if a picture is to be hashed and the `hashing` extra is not installed.
@@ -217,12 +225,13 @@ def hash_media(
 def pdq_dihedral(value: Hash) -> tuple[tuple[Transform, Hash], ...]:
     """Return estimates of the PDQ hashes of the seven rotations and flips, from the hash alone.
 
-    Bit (i, j) says whether the DCT coefficient at vertical frequency i + 1 and horizontal frequency j + 1 exceeds the median.
-    Mirroring an axis negates its odd frequencies, and the median is close to 0, so those bits flip; transposing swaps i and j.
-    TRANSPOSE is exact. The others are not, because PDQ's box filters are off-centre by up to a pixel each and its sampling
-    grid too. Measured on synthetic pictures against hashing the mirrored pixels, the estimates are off by 8 bits on average
-    (at most 18) for pictures of 640 to 4,000 pixels a side, 14 (at most 30) at 512 x 384 and 31 (at most 60) at 256 x 256. That
-    eats into a `max_distance` of 31, so use `hash_media(dihedral=True)` wherever the pixels are at hand.
+    Bit (i, j) says whether the DCT coefficient at vertical frequency i + 1 and horizontal frequency j + 1 exceeds the
+    median. Mirroring an axis negates its odd frequencies, and the median is close to 0, so those bits flip; transposing
+    swaps i and j. TRANSPOSE is exact. The others are not, because PDQ's box filters are off-centre by up to a pixel
+    each and its sampling grid too. Measured on synthetic pictures against hashing the mirrored pixels, the estimates
+    are off by 8 bits on average (at most 18) for pictures of 640 to 4,000 pixels a side, 14 (at most 30) at 512 x 384
+    and 31 (at most 60) at 256 x 256. That eats into a `max_distance` of 31, so use `hash_media(dihedral=True)` wherever
+    the pixels are at hand.
 
     Raises:
         InvalidArgument: if the hash is not a PDQ hash.
@@ -371,7 +380,8 @@ _BRANDS: Final[dict[bytes, str]] = {
     **dict.fromkeys((b"mif1", b"msf1", b"mif2", b"miaf"), "image/heif"),
 }
 
-# Sizes of the header that follows a BMP's file header, one for each version of the format. `BM` alone also begins texts.
+# Sizes of the header that follows a BMP's file header, one for each version of the format. `BM` alone also begins
+# texts.
 _BMP_HEADERS: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
 # Pillow's names. HEIF counts only if the application has registered a plug-in for it (pillow-heif).
@@ -419,9 +429,9 @@ def _hash_picture(
     _require_extra()
     from PIL import Image
 
-    # Pillow warns about sizes, which are checked here, and about broken metadata, which is not looked at. A filter for its
-    # modules alone, because `catch_warnings` swaps state that all threads of a server share; again on each call, because
-    # applications and test runners reset the filters.
+    # Pillow warns about sizes, which are checked here, and about broken metadata, which is not looked at. A filter for
+    # its modules alone, because `catch_warnings` swaps state that all threads of a server share; again on each call,
+    # because applications and test runners reset the filters.
     warnings.filterwarnings("ignore", module="PIL")
 
     with _decoding(media_type):
@@ -559,7 +569,9 @@ def _frame_count(picture: Image.Image, data: bytes, limits: Limits) -> int:
 
 
 def _page_count(picture: Image.Image, most: int) -> int:
-    """Return the pages of a TIFF, at most `most + 1`, one step at a time: asked for a page too far, Pillow miscounts."""
+    """Return the pages of a TIFF, at most `most + 1`, one step at a time: asked for a page too far, Pillow
+    miscounts.
+    """
     count = 1
     while count <= most:
         try:
@@ -654,7 +666,8 @@ def _displayed(picture: Image.Image) -> Image.Image:
 
     upright = picture
     try:
-        # Not ImageOps.exif_transpose, which also writes the EXIF block anew and fails where an unrelated tag is malformed.
+        # Not ImageOps.exif_transpose, which also writes the EXIF block anew and fails where an unrelated tag is
+        # malformed.
         if turn := _UPRIGHT.get(picture.getexif().get(_ORIENTATION_TAG, 1)):
             upright = picture.transpose(Image.Transpose[turn])
     except Exception:  # noqa: BLE001, S110 - EXIF of any shape must not hide a readable picture

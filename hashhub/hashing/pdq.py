@@ -2,13 +2,14 @@
 
     RGB ── luminance ── tent filter: twice (box along rows, box along columns) ── 64 x 64 samples ── DCT, 16 x 16 of it ── above the median?
 
-Why not the reference itself, which `pdqhash` wraps and the tests compare with: it holds the interpreter's lock throughout, so that one
-large picture stops every other call of a process; it takes twice the time and memory; and mirrored pictures have to be hashed each from
-the start. Here the filter's running sums go down all columns at once, a row of NumPy at a time, and the samples alone are computed
-in the second round.
+Why not the reference itself, which `pdqhash` wraps and the tests compare with: it holds the interpreter's lock
+throughout, so that one large picture stops every other call of a process; it takes twice the time and memory; and
+mirrored pictures have to be hashed each from the start. Here the filter's running sums go down all columns at once, a
+row of NumPy at a time, and the samples alone are computed in the second round.
 
-Every sum is taken in the reference's order and every step rounded to its type: float32 has no associative law, and a flat picture's hash
-is nothing but rounding. Where a compiler fuses multiplications into additions (not on x86-64), the reference itself differs in such bits.
+Every sum is taken in the reference's order and every step rounded to its type: float32 has no associative law, and a
+flat picture's hash is nothing but rounding. Where a compiler fuses multiplications into additions (not on x86-64), the
+reference itself differs in such bits.
 """
 
 from __future__ import annotations
@@ -44,9 +45,11 @@ _DCT: Final = np.array(
 def compute(
     pixels: npt.NDArray[np.uint8], mirrors: Iterable[tuple[bool, bool]]
 ) -> dict[tuple[bool, bool], tuple[int, int]]:
-    """Return (hash, quality) of an RGB picture, (height, width, 3), after each of `mirrors`: (left to right, top to bottom).
+    """Return (hash, quality) of an RGB picture, (height, width, 3), after each of `mirrors`: (left to right, top to
+    bottom).
 
-    The hash is a big-endian integer: its bit 16 * i + j is element (i, j) of the 16 x 16 matrix. The quality is 0 to 100.
+    The hash is a big-endian integer: its bit 16 * i + j is element (i, j) of the 16 x 16 matrix. The quality is 0 to
+    100.
     """
     wanted = sorted(mirrors)
     height, width, _ = pixels.shape
@@ -80,13 +83,17 @@ def _luma(pixels: npt.NDArray[np.uint8]) -> _Floats:
 
 
 def _empty(rows: int, columns: int) -> _Floats:
-    """Return an array whose rows begin an odd number of cache lines apart: at powers of two, a column would share few of a cache's sets."""
+    """Return an array whose rows begin an odd number of cache lines apart: at powers of two, a column would share few
+    of a cache's sets.
+    """
     lines = -(-columns // _LINE) | 1
     return np.empty((rows, lines * _LINE), np.float32)[:, :columns]
 
 
 def _transposed(rows: _Floats) -> _Floats:
-    """Return a transposed copy, made several times faster than by NumPy's own way where pictures are larger than caches."""
+    """Return a transposed copy, made several times faster than by NumPy's own way where pictures are larger than
+    caches.
+    """
     turned = _empty(rows.shape[1], rows.shape[0])
     for down, across in _tiles(*rows.shape):
         turned[across, down] = rows[down, across].T

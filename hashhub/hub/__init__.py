@@ -9,8 +9,8 @@
     follow      keeps the matcher at the store's revision       withdrawal_log, examine   the record outside the database
     housekeeping   expiry, the daily head, erased digests
 
-Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and tests call it
-alike.
+Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and
+tests call it alike.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class Hub:
 
     @classmethod
     def open(cls, config: Config, *, publisher: bool = True) -> Self:
-        """Open the store and the matcher that the configuration names. `publisher`: this process compacts and publishes snapshots.
+        """Open the store and the matcher that the configuration names. `publisher`: this process compacts and publishes
+        snapshots.
 
         A publisher verifies the history first, and withdraws again what a restored backup brought back.
 
@@ -102,7 +103,8 @@ class Hub:
                     directory.rename(directory.with_name(aside))
                 except OSError as e:
                     raise FailedPrecondition(
-                        f"snapshots newer than the database cannot be set aside ({e.strerror}); remove `matcher` from the data directory"
+                        f"snapshots newer than the database cannot be set aside ({e.strerror}); remove `matcher` from "
+                        "the data directory"
                     ) from e
                 matcher = Matcher(directory, publisher=publisher)
             hub = cls(store, matcher, Mark(directory / "POSITION", publisher=publisher), config)
@@ -132,7 +134,9 @@ class Hub:
             self._store.expire_leases()
 
     def start(self, *, wait: bool = True) -> None:
-        """Bring the matcher to the store's revision and keep it there; with `wait`, return when it is. `close` ends it."""
+        """Bring the matcher to the store's revision and keep it there; with `wait`, return when it is. `close` ends
+        it.
+        """
         self._follower.start(wait=wait)
         if self._housekeeping is not None:
             self._housekeeping.start()
@@ -158,7 +162,8 @@ class Hub:
             for t in matcher.tripped
         ]
         warnings += [
-            f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second person agrees: see "
+            f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second "
+            "person agrees: see "
             f"`hashhub history contributors/{contributor} --since 24h`, and ask it"
             for contributor, n in sorted(self._store.wishes_today().items())
         ]

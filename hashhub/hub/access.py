@@ -82,11 +82,14 @@ def allow_writing(principal: Principal, contributor: str) -> None:
 
 
 def allow_reading(principal: Principal, contributor: str) -> None:
-    """Raise PermissionDenied unless the principal may read all that this contributor stated: operator, auditor, itself."""
+    """Raise PermissionDenied unless the principal may read all that this contributor stated: operator, auditor,
+    itself.
+    """
     allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
     if principal.role is Role.CONTRIBUTOR and principal.contributor != contributor:
         raise PermissionDenied(
-            "a contributor's token reads only that contributor's own hash sets; what others share is in the change feed",
+            "a contributor's token reads only that contributor's own hash sets; what others share is in the change "
+            "feed",
             reason=Reason.NOT_YOUR_CONTRIBUTOR,
             metadata={"contributor": contributor},
         )
@@ -365,7 +368,8 @@ class Tokens:
         """
         if not secret:
             raise Unauthenticated(
-                "no token was sent; send `authorization: Bearer <token>` (the first operator's token is in the server's data directory)"
+                "no token was sent; send `authorization: Bearer <token>` (the first operator's token is in the "
+                "server's data directory)"
             )
         digest = _digest(secret)
         cached = self._cache.get(digest)
@@ -403,7 +407,8 @@ class Tokens:
         owner = self._store.contributors().get(token.contributor)
         if owner is None or owner.retire_time is not None:
             raise Unauthenticated(
-                f"token {token.name} belongs to contributor {token.contributor}, which was retired; use another one's token",
+                f"token {token.name} belongs to contributor {token.contributor}, which was retired; use another one's "
+                "token",
                 reason=Reason.TOKEN_RETIRED,
                 metadata=said,
             )

@@ -1,6 +1,8 @@
-"""Which items of a list share a digest: columns of digests, compared with numpy, and the groups that sharing makes of items.
+"""Which items of a list share a digest: columns of digests, compared with numpy, and the groups that sharing makes of
+items.
 
-Python sees only the few rows in which something is shared, so that a list of millions costs seconds and no object for each digest.
+Python sees only the few rows in which something is shared, so that a list of millions costs seconds and no object for
+each digest.
 """
 
 from __future__ import annotations

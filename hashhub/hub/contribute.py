@@ -1,7 +1,8 @@
 """The contribute path: from a connector's records to entries that match.
 
-`Contribute.commit` is the path's one function; its numbered steps are those of ARCHITECTURE.md. Two passes over the staged batches
-keep memory flat: the first collects digests and values as columns and decides what becomes of every item, the second writes.
+`Contribute.commit` is the path's one function; its numbered steps are those of ARCHITECTURE.md. Two passes over the
+staged batches keep memory flat: the first collects digests and values as columns and decides what becomes of every
+item, the second writes.
 """
 
 from __future__ import annotations
@@ -85,10 +86,12 @@ class Contribute:
     def open(
         self, principal: Principal, import_: Import, *, validate_only: bool = False, request_id: str = ""
     ) -> Import:
-        """Open an import, or return the one of the same source (OPEN: go on at `batch_count`; COMMITTED: nothing is left to do).
+        """Open an import, or return the one of the same source (OPEN: go on at `batch_count`; COMMITTED: nothing is
+        left to do).
 
-        A source that was contributed before is a new import once entries of its hash set have been withdrawn since: it brings back
-        what it states, but for what was withdrawn by hand. Raises NotFound, PermissionDenied, InvalidArgument.
+        A source that was contributed before is a new import once entries of its hash set have been withdrawn since: it
+        brings back what it states, but for what was withdrawn by hand. Raises NotFound, PermissionDenied,
+        InvalidArgument.
         """
         access.allow_writing(principal, import_.contributor)
         self._store.get_hash_set(import_.contributor, import_.hash_set)
@@ -119,8 +122,8 @@ class Contribute:
     ) -> Import:
         """Check the records of one batch and stage it, atomically.
 
-        Raises FailedPrecondition (IMPORT_CLOSED, or IMPORT_INCOMPLETE when a batch was left out), Conflict when another batch is
-        stored under this index, LimitExceeded for more than MAX_BATCH items.
+        Raises FailedPrecondition (IMPORT_CLOSED, or IMPORT_INCOMPLETE when a batch was left out), Conflict when another
+        batch is stored under this index, LimitExceeded for more than MAX_BATCH items.
         """
         self._mine(principal, import_id)
         if len(records) + len(rejects) > MAX_BATCH:
@@ -151,19 +154,21 @@ class Contribute:
         """Make the import's entries visible, atomically, and account for every item.
 
         (1) Connector and client turned bytes into batches; (2) `open` and (3)-(4) `add` checked and staged them. Here:
-        (5) resolve raw values in the hash set's scheme and decide what becomes of every item, within the source (duplicates,
-            conflicting categories, contradictory bindings) and against the hash set (unchanged, superseded, withdrawn
-            before);
-        (6) write entries and hashes in sorted pieces that nobody sees yet, while the matchers already take the digests in;
+        (5) resolve raw values in the hash set's scheme and decide what becomes of every item, within the source
+            (duplicates, conflicting categories, contradictory bindings) and against the hash set (unchanged,
+            superseded, withdrawn before);
+        (6) write entries and hashes in sorted pieces that nobody sees yet, while the matchers already take the digests
+            in;
         (7) move the revision in one small transaction: all of it is visible, what it replaces is withdrawn;
         (8) return the counts; `findings` lists what became of each item that was not simply accepted.
 
-        A commit that fails or is cut off leaves nothing visible; committing again starts over from the staged batches. Committing
-        a COMMITTED import returns it. With `validate_only` steps (5) and (8) happen and the import is cancelled.
+        A commit that fails or is cut off leaves nothing visible; committing again starts over from the staged batches.
+        Committing a COMMITTED import returns it. With `validate_only` steps (5) and (8) happen and the import is
+        cancelled.
 
-        Raises FailedPrecondition: IMPORT_INCOMPLETE when `batch_count` differs from what is stored, IMPORT_CLOSED after a
-        cancellation, LIST_SHRANK when a replacing list keeps too few entries and `allow_shrinking` is False. Conflict when another
-        process is committing into the same hash set.
+        Raises FailedPrecondition: IMPORT_INCOMPLETE when `batch_count` differs from what is stored, IMPORT_CLOSED after
+        a cancellation, LIST_SHRANK when a replacing list keeps too few entries and `allow_shrinking` is False. Conflict
+        when another process is committing into the same hash set.
         """
         import_ = self._mine(principal, import_id)
         if import_.state is ImportState.COMMITTED:
@@ -171,7 +176,8 @@ class Contribute:
             return import_
         if import_.batch_count != batch_count:
             raise FailedPrecondition(
-                f"the import has {import_.batch_count} batches, the caller counted {batch_count}; send the missing ones and commit again",
+                f"the import has {import_.batch_count} batches, the caller counted {batch_count}; send the missing "
+                "ones and commit again",
                 reason=Reason.IMPORT_INCOMPLETE,
                 metadata={"batchCount": str(import_.batch_count)},
             )
@@ -242,7 +248,9 @@ class Contribute:
     def findings(
         self, principal: Principal, import_id: str, page_size: int, after: int, dispositions: Sequence[Disposition] = ()
     ) -> tuple[Sequence[Finding], int]:
-        """Return an import's findings behind the first `after` in the order of the source, and where to go on (0: no more)."""
+        """Return an import's findings behind the first `after` in the order of the source, and where to go on (0: no
+        more).
+        """
         self._mine(principal, import_id, write=False)
         found = self._store.findings(import_id, page_size + 1, after - 1, tuple(dispositions) or None)
         return [f for _, f in found[:page_size]], found[page_size - 1][0] + 1 if len(found) > page_size else 0
@@ -279,7 +287,8 @@ class Contribute:
         kept = intake.live_count - len(intake.absent)
         if intake.live_count and kept < self._shrink_guard * intake.live_count:
             raise FailedPrecondition(
-                f"the replacing list keeps {kept} of {intake.live_count} entries, less than {self._shrink_guard:.0%}; check that "
+                f"the replacing list keeps {kept} of {intake.live_count} entries, less than {self._shrink_guard:.0%}; "
+                "check that "
                 "the file is complete, then commit again with allow_shrinking if it is",
                 reason=Reason.LIST_SHRANK,
                 metadata={"kept": str(kept), "active": str(intake.live_count)},

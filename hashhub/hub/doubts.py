@@ -83,7 +83,9 @@ class Doubts:
     def _claimed_by_others(
         self, contributor: str, visible: AbstractSet[str], algorithm: str, digests: Iterable[bytes]
     ) -> set[bytes]:
-        """Return the digests that an active entry of another contributor's visible hash sets has which may claim harm."""
+        """Return the digests that an active entry of another contributor's visible hash sets has which may claim
+        harm.
+        """
         sets = self._store.hash_sets()
         claimed: set[bytes] = set()
         for hit in self._store.hits_by_digests(algorithm, set(digests)):

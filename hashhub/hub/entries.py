@@ -1,4 +1,6 @@
-"""Entries after their import: read, withdraw, restore, quarantine, release, erase; and what outsiders are told of that."""
+"""Entries after their import: read, withdraw, restore, quarantine, release, erase; and what outsiders are told of
+that.
+"""
 
 from __future__ import annotations
 
@@ -323,7 +325,8 @@ class Entries:
         by_operator = [hold for hold in holds if hold.origin.is_operators]
         if principal.role is not Role.OPERATOR and (by_operator or Code.WITHDRAWN_BY_OPERATOR in entry.reasons):
             raise PermissionDenied(
-                f"entry {entry.name} was withdrawn by an operator or at the request of the person shown; only an operator restores it",
+                f"entry {entry.name} was withdrawn by an operator or at the request of the person shown; only an "
+                "operator restores it",
                 metadata={"role": principal.role, "requiredRoles": Role.OPERATOR},
             )
         return [hold.entry_id for hold in holds]

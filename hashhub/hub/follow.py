@@ -1,13 +1,14 @@
-"""Keeps this process's matcher at the store's revision, whoever commits: this process, another worker, or a second host.
+"""Keeps this process's matcher at the store's revision, whoever commits: this process, another worker, or a second
+host.
 
-The matcher holds distinct digests only; whether an entry may match is decided by the store when a hit is fetched. So it does no
-harm when the matcher takes a staged import's digests in before the import is committed, and that is what makes a million entries
-matchable the moment their import commits.
+The matcher holds distinct digests only; whether an entry may match is decided by the store when a hit is fetched. So it
+does no harm when the matcher takes a staged import's digests in before the import is committed, and that is what makes
+a million entries matchable the moment their import commits.
 
-A database may be restored from a backup and written to again: its revisions then count on, but mean something else. So the follower
-keeps the store's position (revision and the history's digest there) up to which the matcher may know anything, in
-memory and beside the snapshots, and believes neither the matcher nor a snapshot once the database has not been at that
-position.
+A database may be restored from a backup and written to again: its revisions then count on, but mean something else. So
+the follower keeps the store's position (revision and the history's digest there) up to which the matcher may know
+anything, in memory and beside the snapshots, and believes neither the matcher nor a snapshot once the database has not
+been at that position.
 """
 
 from __future__ import annotations
@@ -43,10 +44,11 @@ _GONE: Final = (EntryState.WITHDRAWN, EntryState.QUARANTINED)
 
 
 class Mark:
-    """The position, beside the snapshots, up to which they may know anything. One process, the snapshots' publisher, writes it.
+    """The position, beside the snapshots, up to which they may know anything. One process, the snapshots' publisher,
+    writes it.
 
-    It is written before changes are applied, so that it is never behind a snapshot. What cannot be read, or is missing beside a
-    snapshot, stands for no position of any database.
+    It is written before changes are applied, so that it is never behind a snapshot. What cannot be read, or is missing
+    beside a snapshot, stands for no position of any database.
     """
 
     def __init__(self, path: Path, *, publisher: bool) -> None:
@@ -64,8 +66,8 @@ class Mark:
     def write(self, position: Position) -> None:
         """Replace the position; without it where the disk is full, so that the next start rebuilds rather than trusts.
 
-        Not synchronised to the disk: after a power cut it may be some seconds old. That matters only if the database is then restored
-        from a backup of those very seconds, and a synchronisation would be added to every write.
+        Not synchronised to the disk: after a power cut it may be some seconds old. That matters only if the database is
+        then restored from a backup of those very seconds, and a synchronisation would be added to every write.
         """
         if not self.is_ours:
             return
@@ -129,14 +131,17 @@ class Follower:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the matcher has caught up since the start, and the database has not been restored from a backup since."""
+        """Whether the matcher has caught up since the start, and the database has not been restored from a backup
+        since.
+        """
         return self._ready.is_set()
 
     def require_ready(self) -> None:
-        """Raise Unavailable unless the matcher has caught up, now: a matcher that lacks entries must not say that there is nothing.
+        """Raise Unavailable unless the matcher has caught up, now: a matcher that lacks entries must not say that there
+        is nothing.
 
-        While the database is away others may be committing where this process cannot see it; soon that is no longer known
-        to be untrue.
+        While the database is away others may be committing where this process cannot see it; soon that is no longer
+        known to be untrue.
         """
         if not self._ready.is_set():
             why = "the matcher is still reading the hub's entries; retry in a moment"
@@ -147,7 +152,9 @@ class Follower:
         raise Unavailable(why, reason=Reason.MATCHER_NOT_READY, retry_after=1.0)
 
     def wait(self, after_revision: int, timeout: float) -> bool:
-        """Return True as soon as the matcher is past `after_revision`, False after `timeout` seconds or when following ends."""
+        """Return True as soon as the matcher is past `after_revision`, False after `timeout` seconds or when following
+        ends.
+        """
         with self._moved:
             self._moved.wait_for(lambda: self._matcher.revision > after_revision or self._stop.is_set(), timeout)
         return self._matcher.revision > after_revision
@@ -159,13 +166,14 @@ class Follower:
 
         A snapshot that was opened and is not of this database's history is replaced by what the database holds.
 
-        Raises Unavailable when the database is away, or has not been where the matcher has: a backup was restored under the running
-        hub. The matcher then knows digests that the database does not, and will miss those to come; it must not answer any more, even
-        when the database has got as far as it was.
+        Raises Unavailable when the database is away, or has not been where the matcher has: a backup was restored under
+        the running hub. The matcher then knows digests that the database does not, and will miss those to come; it must
+        not answer any more, even when the database has got as far as it was.
         """
         with self._lock:
             before = self._matcher.revision
-            # A snapshot that was opened may be damaged inside: until its files were read, it must not say that there is nothing.
+            # A snapshot that was opened may be damaged inside: until its files were read, it must not say that there is
+            # nothing.
             while not self._matcher.is_checked and not self._stop.is_set():
                 self._stop.wait(_CHECK_SECONDS)
             # The mark before the snapshot: a publisher that replaces both writes the snapshot first.
@@ -178,13 +186,15 @@ class Follower:
             if self._restored:
                 self._ready.clear()
                 raise Unavailable(
-                    f"the database, now at revision {target}, was restored from an older backup: it has not been where this hub saw it "
+                    f"the database, now at revision {target}, was restored from an older backup: it has not been where "
+                    "this hub saw it "
                     f"(revision {self._matcher.revision}); restart the hub",
                     reason=Reason.MATCHER_NOT_READY,
                 )
             if is_foreign and not self._mark.is_ours:
                 raise Unavailable(
-                    "the snapshot is not of this database's history; the process that publishes snapshots replaces it: retry in a moment",
+                    "the snapshot is not of this database's history; the process that publishes snapshots replaces it: "
+                    "retry in a moment",
                     reason=Reason.MATCHER_NOT_READY,
                     retry_after=1.0,
                 )
@@ -198,7 +208,8 @@ class Follower:
                     position = self._store.position()
                     self._known_up_to(position)
                 for change, following in zip(changes, [*changes[1:], None], strict=True):
-                    # A revision's pieces go in as the revision before; the last one moves it. A restart in between reads them all again.
+                    # A revision's pieces go in as the revision before; the last one moves it. A restart in between
+                    # reads them all again.
                     self._apply(change)
                     if following is None or following.revision != change.revision:
                         self._matcher.apply(change.revision)
@@ -231,7 +242,8 @@ class Follower:
                 gone = {name: rows[~self._store.still_active(name, rows)] for name, rows in digests.items()}
                 self._matcher.apply(before, withdraw=gone)
         elif change.kind == ChangeKind.UPSERT and change.import_key:
-            # Its digests came with the STAGED rows. One that was dropped since, when its last other entry was withdrawn, comes back.
+            # Its digests came with the STAGED rows. One that was dropped since, when its last other entry was
+            # withdrawn, comes back.
             for ids in self._store.withdrawn_while_staged(change.import_key, change.revision):
                 for digests in self._store.digests_of(ids, _PIECE, states=_GONE):
                     kept = {name: rows[self._store.still_active(name, rows)] for name, rows in digests.items()}

@@ -3,10 +3,11 @@
 Nothing else is looked at: no decision, count or reason depends on what other contributors, or other hash sets, state.
 What they say meets this statement when a policy decides.
 
-Two items are the *same item* when they share the contributor's own external id or, where the source has none, an exact digest; an
-item without any exact digest is the same as another with the very same hashes. Items with ids of their own stay apart even when they
-are about one file, but whoever states them (`Record.member`) must then not give that file two categories. What hygiene found in single
-records (hashhub.hygiene) comes staged; the rules here need the hash set, or all of the source:
+Two items are the *same item* when they share the contributor's own external id or, where the source has none, an exact
+digest; an item without any exact digest is the same as another with the very same hashes. Items with ids of their own
+stay apart even when they are about one file, but whoever states them (`Record.member`) must then not give that file two
+categories. What hygiene found in single records (hashhub.hygiene) comes staged; the rules here need the hash set, or
+all of the source:
 
     the item in this hash set                              within the source
     REGION_MISMATCH      the source names a region or      DUPLICATE_IN_SOURCE      same item, nothing contradicts: merged into the
@@ -32,9 +33,9 @@ there, so that none is missing. In a hash set whose operator chose `Unclassified
 undecided, whatever the scheme demands: the operator has said so about this very list, and being listed is all that such
 an entry then states. A benign set has no undecided entries.
 
-Reviews stay with the item: those of an entry that this import replaces count for the new one, and so do those of a withdrawn entry
-that shares its external id or an exact digest. Whoever disputed it need not do so again. What the source says of
-others' opinions is kept as theirs inside the contributor, `CONTRIBUTOR/AUTHOR`.
+Reviews stay with the item: those of an entry that this import replaces count for the new one, and so do those of a
+withdrawn entry that shares its external id or an exact digest. Whoever disputed it need not do so again. What the
+source says of others' opinions is kept as theirs inside the contributor, `CONTRIBUTOR/AUTHOR`.
 
 Digests are compared in columns (hub.columns); Python looks only at the few items where something is found.
 """
@@ -138,12 +139,12 @@ class _Gist(NamedTuple):
 class Intake:
     """The decisions about one import. Call `decide` once; then the attributes and iterators are final.
 
-    `counts`; `entry_count`: entries to write; `superseded`, `absent`, `withdrawn`: ids of entries to withdraw, ascending;
-    `deletion_times`: what the source gives as the time of its deletion messages, by id of the entry withdrawn;
-    `overtaken`: ids of entries that a deletion message of the source withdrew before and that this newer list states
-    again; `reviews`: what the source says about entries that stay as they are, as (entry id, author, kind, comment);
-    `restated`: pairs of entry ids about the same item, the earlier and the one that stays as it is; `live_count`:
-    active and quarantined entries of the hash set before a replacing import.
+    `counts`; `entry_count`: entries to write; `superseded`, `absent`, `withdrawn`: ids of entries to withdraw,
+    ascending; `deletion_times`: what the source gives as the time of its deletion messages, by id of the entry
+    withdrawn; `overtaken`: ids of entries that a deletion message of the source withdrew before and that this newer
+    list states again; `reviews`: what the source says about entries that stay as they are, as (entry id, author, kind,
+    comment); `restated`: pairs of entry ids about the same item, the earlier and the one that stays as it is;
+    `live_count`: active and quarantined entries of the hash set before a replacing import.
     """
 
     def __init__(
@@ -218,7 +219,8 @@ class Intake:
             version=version,
             region=region,
             value=record.value,
-            status=SchemeStatus.DRAFT,  # nobody verified what it means: should it be released, it leads to no automatic match
+            # nobody verified what it means: should it be released, it leads to no automatic match
+            status=SchemeStatus.DRAFT,
             dimensions={},
         )
 
@@ -239,7 +241,8 @@ class Intake:
         return value if known is None else known.value
 
     def decide(self, batches: Callable[[], Iterable[Batch]]) -> None:
-        """Decide about every item. `batches` gives the staged batches from the beginning; it is called two or three times.
+        """Decide about every item. `batches` gives the staged batches from the beginning; it is called two or three
+        times.
 
         Raises InvalidArgument for a replacing list that is not a full one: all that it lacks would be withdrawn.
         """
@@ -300,7 +303,9 @@ class Intake:
                 item += 1
 
     def findings(self, batches: Iterable[Batch], first_entry: int) -> Iterator[Finding]:
-        """Yield what became of every item that was not simply accepted, batch by batch. `first_entry`: id of the first entry."""
+        """Yield what became of every item that was not simply accepted, batch by batch. `first_entry`: id of the first
+        entry.
+        """
         if self.counts.items == self.counts.accepted and not self.counts.noted:
             return  # nothing to say: the batches need not be read again
         item = 0
@@ -342,7 +347,8 @@ class Intake:
         if wrong:
             raise InvalidArgument.field(
                 "import.replace",
-                f"only a full list can replace the hash set, but {wrong}; import it without replace, and so every other part",
+                f"only a full list can replace the hash set, but {wrong}; import it without replace, and so every "
+                "other part",
                 "NOT_ALLOWED",
             )
 
@@ -496,7 +502,8 @@ class Intake:
                     self._remark(item, Code.QUARANTINED_BY_OPERATOR, text)
                 else:
                     text = (
-                        "it was withdrawn by hand, and the database was restored from a backup that lacks its entry; it waits until an "
+                        "it was withdrawn by hand, and the database was restored from a backup that lacks its entry; "
+                        "it waits until an "
                         "operator releases it"
                     )
                     self._remark(item, Code.STAYS_WITHDRAWN, text)
@@ -570,7 +577,9 @@ class Intake:
                     )
 
     def _merge(self, groups: list[list[int]], conflicts: list[list[int]], batches: Iterable[Batch]) -> None:
-        """Quarantine the items of each conflict; merge each other group's items into its first. A group lies in one conflict or in none."""
+        """Quarantine the items of each conflict; merge each other group's items into its first. A group lies in one
+        conflict or in none.
+        """
         wanted = {i for items in (*groups, *conflicts) for i in items}
         staged_of: dict[int, Staged] = {}
         item = 0
@@ -684,7 +693,9 @@ class Intake:
         return {name: np.unique(np.concatenate(heads)) for name, heads in parts.items()}
 
     def _add_withdrawn(self, same: dict[int, set[int]]) -> None:
-        """Add withdrawn entries that were reviewed. A shared exact digest is enough whatever the external ids: it is the same file."""
+        """Add withdrawn entries that were reviewed. A shared exact digest is enough whatever the external ids: it is
+        the same file.
+        """
         by_digest: dict[str, dict[bytes, set[int]]] = {name: defaultdict(set) for name in self._columns}
         for entry in self._store.withdrawn_with_reviews(self._hash_set.contributor, self._hash_set.id):
             exact = self._exact(entry)
@@ -725,10 +736,11 @@ class Intake:
         return self._store.live_entries_by_digests(self._hash_set.contributor, self._hash_set.id, name, digests)
 
     def _compare(self, same: Mapping[int, set[int]], batches: Iterable[Batch]) -> tuple[set[int], set[int]]:
-        """Settle items that the hash set already has; return the ids of entries that stay, and of those that a newer statement replaces.
+        """Settle items that the hash set already has; return the ids of entries that stay, and of those that a newer
+        statement replaces.
 
-        A quarantined statement replaces quarantined ones only. What is active stays until somebody has looked at it (`Entries.release`):
-        a careless or hostile item must not end the protection that an earlier one gives.
+        A quarantined statement replaces quarantined ones only. What is active stays until somebody has looked at it
+        (`Entries.release`): a careless or hostile item must not end the protection that an earlier one gives.
         """
         accepted, quarantined = _CODE[Disposition.ACCEPTED], _CODE[Disposition.QUARANTINED]
         kept: set[int] = set()
@@ -809,7 +821,8 @@ class Intake:
     def _remove(self, restated: set[int]) -> None:
         """Find the entries that the source asks to withdraw, but for those that it states again.
 
-        By external id or, where the item has none, by exact digests or, where it has none either, by the very same hashes.
+        By external id or, where the item has none, by exact digests or, where it has none either, by the very same
+        hashes.
         """
         mine = (self._hash_set.contributor, self._hash_set.id)
         withdrawn: set[int] = set()

@@ -79,7 +79,8 @@ class Match:
         """Answer each query, in order, and return the revision that the answers are true of.
 
         (1) Authorise; pick the policy.
-        (2) Per hash algorithm, search all queries at once: exact digests and near hashes, in snapshot + tail - withdrawn.
+        (2) Per hash algorithm, search all queries at once: exact digests and near hashes, in snapshot + tail -
+            withdrawn.
         (3) Look up whose the digests hit are, and drop what the caller's terms do not let it see, before any limit
             counts; keep "something exists" only where terms allow. A query without a hit touches no database. The store
             decides what is active *now*, so that a withdrawn entry is gone the moment it is withdrawn, in every
@@ -88,8 +89,8 @@ class Match:
         (5) Decide by the policy. A judgement cut short is REVIEW at least.
         (6) Answer with verdict, reasons, matches, revision; only here the caller's limit counts.
 
-        Raises InvalidArgument (unknown policy, no hashes, PHOTODNA without a distance), LimitExceeded (more than MAX_QUERIES),
-        PermissionDenied, Unavailable while the matcher has not caught up.
+        Raises InvalidArgument (unknown policy, no hashes, PHOTODNA without a distance), LimitExceeded (more than
+        MAX_QUERIES), PermissionDenied, Unavailable while the matcher has not caught up.
         """
         access.allow(principal, Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)  # (1)
         policy = self._policy(options.policy)
@@ -140,9 +141,10 @@ class Match:
     ) -> tuple[list[MediaResult], int]:
         """Hash files and match them. The bytes are dropped on return.
 
-        Hashing ends MEDIA_SECONDS after it began: files that were not begun by then get the verdict UNAVAILABLE (DEADLINE_EXCEEDED).
-        With `single`, a file that cannot be read raises InvalidArgument (UNREADABLE_MEDIA) or LimitExceeded (MEDIA_TOO_LARGE); in a
-        batch it gets the verdict UNAVAILABLE with that reason, never NO_MATCH. Otherwise as `hashes`.
+        Hashing ends MEDIA_SECONDS after it began: files that were not begun by then get the verdict UNAVAILABLE
+        (DEADLINE_EXCEEDED). With `single`, a file that cannot be read raises InvalidArgument (UNREADABLE_MEDIA) or
+        LimitExceeded (MEDIA_TOO_LARGE); in a batch it gets the verdict UNAVAILABLE with that reason, never NO_MATCH.
+        Otherwise as `hashes`.
         """
         access.allow(principal, Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
         self._policy(options.policy)
@@ -158,7 +160,8 @@ class Match:
             try:
                 if time.monotonic() > until:
                     raise Unavailable(
-                        f"hashing the files before this one took {MEDIA_SECONDS:g} s; send it again, in a smaller batch",
+                        f"hashing the files before this one took {MEDIA_SECONDS:g} s; send it again, in a smaller "
+                        "batch",
                         reason=Reason.DEADLINE_EXCEEDED,
                     )
                 with self._hashing:
@@ -236,7 +239,9 @@ def _answer(
     reviews: Mapping[int, Sequence[Review]],
     match_limit: int,
 ) -> MatchResult:
-    """Put the answer together. What was left out of the judgement is never read as clean: it makes REVIEW of NO_MATCH and BENIGN."""
+    """Put the answer together. What was left out of the judgement is never read as clean: it makes REVIEW of NO_MATCH
+    and BENIGN.
+    """
     reasons = list(judgement.reasons)
     if hits.tripped:
         # Such a digest is more likely a blank picture or a placeholder than known material, but only a person can tell.

@@ -39,7 +39,9 @@ class Contributors:
     def create(
         self, principal: Principal, contributor: Contributor, *, validate_only: bool = False, request_id: str = ""
     ) -> Contributor:
-        """Create a contributor. Raises AlreadyExists; InvalidArgument when `takes_from` names one that does not exist."""
+        """Create a contributor. Raises AlreadyExists; InvalidArgument when `takes_from` names one that does not
+        exist.
+        """
         access.allow(principal, Role.OPERATOR)
         self._check_sources(contributor)
         return self._store.create_contributor(
@@ -186,7 +188,8 @@ class HashSets:
         access.allow_writing(principal, hash_set.contributor)
         if hash_set.unclassified is Unclassified.LISTED and principal.role is not Role.OPERATOR:
             raise PermissionDenied(
-                "only an operator makes a hash set that lists unclassified items; leave it out, or ask the operator to create the set",
+                "only an operator makes a hash set that lists unclassified items; leave it out, or ask the operator to "
+                "create the set",
                 metadata={"role": principal.role, "requiredRoles": Role.OPERATOR},
             )
         scheme = hash_set.scheme

@@ -133,7 +133,8 @@ class WithdrawalLog:
                     self._size = os.fstat(file).st_size
             except OSError as e:
                 raise Unavailable(
-                    f"withdrawals cannot be written to {FILE_NAME} in the data directory ({e.strerror}); they stand in the database, and are "
+                    f"withdrawals cannot be written to {FILE_NAME} in the data directory ({e.strerror}); they stand in "
+                    "the database, and are "
                     "written down once that is possible"
                 ) from e
             self._written = position.revision
@@ -170,7 +171,8 @@ class WithdrawalLog:
             self._note_reapplied()
         if entry_count or item_count:
             _log.warning(
-                "the database was restored from an older backup: %d entries that had been withdrawn since were withdrawn again, and "
+                "the database was restored from an older backup: %d entries that had been withdrawn since were "
+                "withdrawn again, and "
                 "%d withdrawn items of which it has no entry are held",
                 entry_count,
                 item_count,
@@ -476,7 +478,9 @@ class _Again:
                 yield HeldItem(contributor, hash_set, one.cause.origin, traces)
 
     def _is_a_sibling(self, item: LiveItem, one: _Withdrawn) -> bool:
-        """Whether both have an external id, and another: a hash set may hold one file under two, and lose one of them."""
+        """Whether both have an external id, and another: a hash set may hold one file under two, and lose one of
+        them.
+        """
         if not item.external_id or not one.name:
             return False
         return trace_of(self._store.secret, "EXTERNAL_ID", item.external_id.encode()) != one.name

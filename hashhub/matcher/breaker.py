@@ -1,27 +1,27 @@
 """The circuit breaker: notices digests that are near an outlandish share of all queries.
 
-A blank picture, a meme or a platform's placeholder that slipped into a hash set matches a large part of ordinary traffic. The matcher goes on
-telling the truth about it (a hit left out would be a miss that nobody sees), but marks such hits, so that the caller can answer them without
-reading and judging every entry again, and reports the digest, so that somebody withdraws or quarantines it. Whose
-digest it is the matcher does not know: the hub looks that up, so that a mark changes the answers only of those who may
-see one of its entries, and to REVIEW at most.
+A blank picture, a meme or a platform's placeholder that slipped into a hash set matches a large part of ordinary
+traffic. The matcher goes on telling the truth about it (a hit left out would be a miss that nobody sees), but marks
+such hits, so that the caller can answer them without reading and judging every entry again, and reports the digest, so
+that somebody withdraws or quarantines it. Whose digest it is the matcher does not know: the hub looks that up, so that
+a mark changes the answers only of those who may see one of its entries, and to REVIEW at most.
 
 A mark lowers what a hit is worth, so nobody may be able to cause one by uploading something known again and again:
 
-- A hit at distance 0 is neither counted nor marked. The query is the listed digest itself; that it is frequent says nothing about whether it
-  was listed rightly. Exact algorithms have no other hits.
-- A query digest counts once for a listed digest, however often it is repeated. PAIRS pairs are remembered, then all are forgotten:
-  a repetition counts once among that many *different* pairs, a share of 1 / PAIRS of what is counted.
+- A hit at distance 0 is neither counted nor marked. The query is the listed digest itself; that it is frequent says
+  nothing about whether it was listed rightly. Exact algorithms have no other hits.
+- A query digest counts once for a listed digest, however often it is repeated. PAIRS pairs are remembered, then all are
+  forgotten: a repetition counts once among that many *different* pairs, a share of 1 / PAIRS of what is counted.
 
 Queries are counted with their repetitions. That makes a trip harder, which is the harmless direction.
 
 - Every caller has counters of its own, and what it trips is marked for itself only. Whoever sends many *different*
   pictures near one listed digest lowers the answers that it gets itself, and nobody else's.
 
-Counting follows Misra and Gries ("Finding repeated elements", 1982): with COUNTERS counters every digest that is hit by more than
-1 / COUNTERS of the pairs of a window is among them, whatever the traffic. Searches hand over what they found and never wait; the one that finds
-the lock free counts for the others. Memory is bounded: for each of CALLERS callers COUNTERS digests and PAIRS numbers,
-and what _HANDED searches found.
+Counting follows Misra and Gries ("Finding repeated elements", 1982): with COUNTERS counters every digest that is hit by
+more than 1 / COUNTERS of the pairs of a window is among them, whatever the traffic. Searches hand over what they found
+and never wait; the one that finds the lock free counts for the others. Memory is bounded: for each of CALLERS callers
+COUNTERS digests and PAIRS numbers, and what _HANDED searches found.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ from numpy.typing import NDArray
 
 COUNTERS: Final = 1024
 PAIRS: Final = 16_384
-"""Pairs of query and listed digest that are remembered: about 1 MB, and repetitions stay far below any sensible share."""
+"""Pairs of query and listed digest that are remembered: about 1 MB, and repetitions stay far below any sensible
+share.
+"""
 _HANDED: Final = 1024
 """Searches that may wait to be counted while another thread counts; older ones are dropped, whether they hit or not."""
 CALLERS: Final = 64
@@ -130,8 +132,8 @@ class Breaker:
     ) -> NDArray[np.bool_]:
         """Count one search and return which of its hits are of digests that have tripped for the caller (bool[k]).
 
-        queries: uint8[q, digest_bytes]; lims: int64[q + 1]; distances: int32[k] and digests: uint8[k, digest_bytes], the nearest first within
-        each query.
+        queries: uint8[q, digest_bytes]; lims: int64[q + 1]; distances: int32[k] and digests: uint8[k, digest_bytes],
+        the nearest first within each query.
         """
         pairs: list[tuple[bytes, bytes]] = []
         for i in np.flatnonzero(lims[1:] > lims[:-1]).tolist() if distances.any() else ():  # copies never count

@@ -1,7 +1,7 @@
 """Immutable segments: the sorted distinct digests of one algorithm, with the tables that search them.
 
-A segment is made once (`build`), from any number of unsorted sources, and then only read; its one mutable part is a bitmap of withdrawn
-rows. It lives in memory or in mapped files; neither the kernels nor the callers can tell.
+A segment is made once (`build`), from any number of unsorted sources, and then only read; its one mutable part is a
+bitmap of withdrawn rows. It lives in memory or in mapped files; neither the kernels nor the callers can tell.
 
     part           dtype, shape                      bytes per digest, 256 bits
     rows           uint64[n, words], sorted          32
@@ -10,8 +10,8 @@ rows. It lives in memory or in mapped files; neither the kernels nor the callers
     fingerprints   uint16[m * (n + LANES)]           32
     ids            uint32[(m - 1) * n]               60          table 0 is in row order and needs none
 
-Rows hold *permuted* bits. Neighbouring bits of a PDQ hash are correlated, and a chunk of correlated bits has crowded groups: contiguous
-chunks produced 4.0 times the candidates that independent bits would, permuted ones 1.08 times.
+Rows hold *permuted* bits. Neighbouring bits of a PDQ hash are correlated, and a chunk of correlated bits has crowded
+groups: contiguous chunks produced 4.0 times the candidates that independent bits would, permuted ones 1.08 times.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class Hits(NamedTuple):
 
 @dataclass(frozen=True)
 class Space:
-    """How digests of one algorithm become rows and back. `permutation[p]` is the digest's bit that stands at bit p of a row."""
+    """How digests of one algorithm become rows and back. `permutation[p]` is the digest's bit that stands at bit p of a
+    row.
+    """
 
     algorithm: Algorithm
     words: int
@@ -81,7 +83,9 @@ class Space:
         return out
 
     def plain(self, digests: NDArray[np.uint8]) -> Rows:
-        """Return the digests as words in their own order of bits, zeros filling the last: uint64[n, words], ordered as bytes are."""
+        """Return the digests as words in their own order of bits, zeros filling the last: uint64[n, words], ordered as
+        bytes are.
+        """
         n, width = digests.shape
         if width % 8:
             padded = np.zeros((n, 8 * self.words), np.uint8)
@@ -157,7 +161,9 @@ class Segment:
     """
 
     def __init__(self, of: Space, parts: Parts, dead: Bitmap | None = None, name: str | None = None) -> None:
-        """Wrap finished arrays. dead: uint8[ceil(n / 8)], bit k % 8 of byte k // 8 for row k. name: of its files, if it has any."""
+        """Wrap finished arrays. dead: uint8[ceil(n / 8)], bit k % 8 of byte k // 8 for row k. name: of its files, if it
+        has any.
+        """
         self.space = of
         self.parts = parts
         self.name = name
@@ -201,7 +207,9 @@ class Segment:
         return present
 
     def withdraw(self, at: NDArray[np.int64]) -> int:
-        """Stop the rows at these places (negative: none) from matching. Returns how many did match. One writer at a time."""
+        """Stop the rows at these places (negative: none) from matching. Returns how many did match. One writer at a
+        time.
+        """
         changed = int(kernels.set_bits(self.dead, at, True))
         self.withdrawn += changed
         return changed
@@ -269,8 +277,8 @@ class Segment:
         """Scan with FAISS, straight from the rows: a permutation of both sides changes no Hamming distance."""
         import faiss
 
-        # For this thread only: batches are spread over our own threads. On a machine with other work OpenMP's waited for each other: 17 ms
-        # for nine queries over 4,500 digests.
+        # For this thread only: batches are spread over our own threads. On a machine with other work OpenMP's waited
+        # for each other: 17 ms for nine queries over 4,500 digests.
         faiss.omp_set_num_threads(1)
         found = faiss.RangeSearchResult(len(queries), True)
         width = 8 * self.space.words
@@ -315,7 +323,8 @@ def _flips(bits: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return values[order], ones[order]
 
 
-# --- Building -----------------------------------------------------------------------------------------------------------------
+# --- Building
+# -----------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,7 +400,9 @@ def has_tables(of: Space, count: int) -> Layout | None:
 
 
 def tables(of: Layout, rows: Rows, threads: int, progress: Progress | None = None) -> Iterator[Tables]:
-    """Yield the tables of sorted rows in order, built by `threads` threads, which run at most that many ahead of the consumer."""
+    """Yield the tables of sorted rows in order, built by `threads` threads, which run at most that many ahead of the
+    consumer.
+    """
     told = progress or _silent
     with ThreadPoolExecutor(threads) as pool:
         waiting = [pool.submit(_table, of, rows, number) for number in range(min(threads, of.tables))]

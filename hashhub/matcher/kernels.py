@@ -1,15 +1,16 @@
 """The compiled inner loops. Nothing here knows algorithms, files or revisions: arrays in, arrays out.
 
-Everything is Numba with the GIL released. Two things are said to LLVM directly, through intrinsics: *prefetch*, because an index
-larger than the caches is a list of cache misses that must overlap, and *one compare of 32 fingerprints*, because LLVM does not
-turn a conditional append into vector code. Both are plain LLVM IR, so every CPU that Numba supports gets correct code; AVX-512
-BITALG makes the compare three instructions.
+Everything is Numba with the GIL released. Two things are said to LLVM directly, through intrinsics: *prefetch*, because
+an index larger than the caches is a list of cache misses that must overlap, and *one compare of 32 fingerprints*,
+because LLVM does not turn a conditional append into vector code. Both are plain LLVM IR, so every CPU that Numba
+supports gets correct code; AVX-512 BITALG makes the compare three instructions.
 
-Rows are digests as native `uint64` words that hold the big-endian value of eight bytes each, so comparing words in order is
-comparing bytes in order. Bit 0 of a row is the most significant bit of its first word.
+Rows are digests as native `uint64` words that hold the big-endian value of eight bytes each, so comparing words in
+order is comparing bytes in order. Bit 0 of a row is the most significant bit of its first word.
 
-Compiled code is cached in `HASHHUB_KERNEL_CACHE`, by default `$XDG_CACHE_HOME/hashhub/kernels`; where that directory cannot be
-written or belongs to somebody else, kernels are compiled anew in each process. `warm_up` compiles or loads them all.
+Compiled code is cached in `HASHHUB_KERNEL_CACHE`, by default `$XDG_CACHE_HOME/hashhub/kernels`; where that directory
+cannot be written or belongs to somebody else, kernels are compiled anew in each process. `warm_up` compiles or loads
+them all.
 """
 
 from __future__ import annotations
@@ -28,18 +29,22 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 LANES: Final = 32
-"""Fingerprints compared at once: 64 bytes, one cache line. Fingerprint arrays are padded by this many, so that the last load is legal."""
+"""Fingerprints compared at once: 64 bytes, one cache line. Fingerprint arrays are padded by this many, so that the last
+load is legal.
+"""
 
 _PREFETCH_GROUPS: Final = 16
 """Groups fetched ahead. Measured flat between 8 and 32 at 1 M and 10 M."""
 _PREFETCH_ENTRIES: Final = 256
 """Fingerprints of a group fetched by software; the hardware's stream prefetcher follows a longer run by itself."""
 _SURVIVORS: Final = 4096
-"""Candidates collected before their rows are read: enough to overlap the misses, small enough to stay in the first-level cache."""
+"""Candidates collected before their rows are read: enough to overlap the misses, small enough to stay in the
+first-level cache.
+"""
 _SCAN_SHARE_LOG2: Final = 6
-"""A query with more than n / 64 candidates is scanned instead: however digests cluster, none costs much more than a scan. Beside a cluster of
-100,000 in 1 M the tables alone took 350 to 430 ms, with this rule 12 to 21 ms. 64 is a choice: a candidate costs two cache misses and up to
-15 checks, a row read in order about 2 ns.
+"""A query with more than n / 64 candidates is scanned instead: however digests cluster, none costs much more than a
+scan. Beside a cluster of 100,000 in 1 M the tables alone took 350 to 430 ms, with this rule 12 to 21 ms. 64 is a
+choice: a candidate costs two cache misses and up to 15 checks, a row read in order about 2 ns.
 """
 _INSERTION: Final = 24
 """Below this many rows insertion sort beats partitioning."""
@@ -65,8 +70,8 @@ def cache_directory() -> Path | None:
 def _compiler() -> Callable[..., Any]:
     """Return `njit` with this module's options.
 
-    Numba reads its one global cache directory when a function is decorated; it is set for that moment only, so that another
-    package's kernels keep their own.
+    Numba reads its one global cache directory when a function is decorated; it is set for that moment only, so that
+    another package's kernels keep their own.
     """
     directory = cache_directory()
 
@@ -83,12 +88,15 @@ def _compiler() -> Callable[..., Any]:
 
 _jit = _compiler()
 
-# --- What LLVM is told directly ---------------------------------------------------------------------------------------------
+# --- What LLVM is told directly
+# ---------------------------------------------------------------------------------------------
 
 
 @intrinsic
 def _near(_context: Any, array: Any, _index: Any, _wanted: Any, _limit: Any) -> Any:
-    """Return uint32: bit k is set where fingerprint `array[index + k]` is within `limit` bits of `wanted`; reads LANES of them."""
+    """Return uint32: bit k is set where fingerprint `array[index + k]` is within `limit` bits of `wanted`; reads LANES
+    of them.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         values, index, wanted, limit = args
@@ -121,8 +129,8 @@ def _prefetch(_context: Any, array: Any, _index: Any) -> Any:
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0"
         )
-        # For reading, data, into the second level (locality 2): a query asks for more lines at once than the first level
-        # can wait for. Worth about a tenth at 10 M against locality 3.
+        # For reading, data, into the second level (locality 2): a query asks for more lines at once than the first
+        # level can wait for. Worth about a tenth at 10 M against locality 3.
         builder.call(function, [builder.bitcast(builder.gep(data, [args[1]]), byte), number(0), number(2), number(1)])
         return context.get_dummy_value()
 
@@ -149,12 +157,15 @@ def _lowest(_context: Any, _value: Any) -> Any:
     return types.uint32(types.uint32), codegen
 
 
-# --- Rows ---------------------------------------------------------------------------------------------------------------------
+# --- Rows
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 @_jit
 def pack(digests: NDArray[np.uint8], images: NDArray[np.uint64], out: NDArray[np.uint64]) -> None:
-    """Write each digest (uint8[n, 8 w], w 1 or 4) as a row, every bit at its place; `images` (uint64[8 w, 256, w]): of each byte value."""
+    """Write each digest (uint8[n, 8 w], w 1 or 4) as a row, every bit at its place; `images` (uint64[8 w, 256, w]): of
+    each byte value.
+    """
     n, width = digests.shape
     for k in range(n):
         # Four names instead of an inner loop, so that they stay in registers.
@@ -175,7 +186,9 @@ def pack(digests: NDArray[np.uint8], images: NDArray[np.uint64], out: NDArray[np
 
 @_jit
 def unpack(rows: NDArray[np.uint64], at: NDArray[np.int64], images: NDArray[np.uint64], out: NDArray[np.uint8]) -> None:
-    """Write the digests of the rows `at` to `out` (uint8[k, digest_bytes]); `images` undoes `pack`, or is empty where bits were not moved."""
+    """Write the digests of the rows `at` to `out` (uint8[k, digest_bytes]); `images` undoes `pack`, or is empty where
+    bits were not moved.
+    """
     width = out.shape[1]
     moved = images.shape[0] > 0
     words = images.shape[2]
@@ -248,7 +261,9 @@ def set_bits(bitmap: NDArray[np.uint8], rows: NDArray[np.int64], value: bool) ->
 def count_prefixes(
     rows: NDArray[np.uint64], dead: NDArray[np.uint8], first: int, last: int, bits: int, counts: NDArray[np.int64]
 ) -> None:
-    """Add to `counts` (int64[2**bits]) the living rows `first` (inclusive) to `last` (exclusive) by their first bits."""
+    """Add to `counts` (int64[2**bits]) the living rows `first` (inclusive) to `last` (exclusive) by their first
+    bits.
+    """
     for k in range(first, last):
         if not is_set(dead, k):
             counts[_prefix(rows, k, bits)] += 1
@@ -371,7 +386,9 @@ def _sort(rows: NDArray[np.uint64], first: int, last: int) -> None:
 def sort_buckets(
     rows: NDArray[np.uint64], bounds: NDArray[np.int64], first: int, last: int, kept: NDArray[np.int64]
 ) -> None:
-    """Sort buckets `first` to `last` (exclusive) in place and drop duplicates; `kept[b]` gets how many rows lead bucket b."""
+    """Sort buckets `first` to `last` (exclusive) in place and drop duplicates; `kept[b]` gets how many rows lead bucket
+    b.
+    """
     for b in range(first, last):
         low, high = bounds[b], bounds[b + 1]
         _sort(rows, low, high)
@@ -476,7 +493,8 @@ def look_up(
     return found
 
 
-# --- Tables: multi-index hashing with fingerprints ---------------------------------------------------------------------------
+# --- Tables: multi-index hashing with fingerprints
+# ---------------------------------------------------------------------------
 
 
 @_jit
@@ -492,11 +510,12 @@ def build_table(
 ) -> None:
     """Group all rows by the `address_bits` bits from bit `address`, in row order within a group.
 
-    buffer: uint64[n], overwritten. start: uint32[2**address_bits + 1]. fingerprints: uint16[n + LANES], the 16 bits from bit `fingerprint`.
+    buffer: uint64[n], overwritten. start: uint32[2**address_bits + 1]. fingerprints: uint16[n + LANES], the 16 bits
+    from bit `fingerprint`.
     ids: uint32[n], or empty when the address leads the row: sorted rows are then in this order already.
 
-    Two passes over half of the address each. Writing straight to 65,536 groups would miss the cache twice for every row; a few hundred
-    open places stay in it, and the second pass sorts parts that do too.
+    Two passes over half of the address each. Writing straight to 65,536 groups would miss the cache twice for every
+    row; a few hundred open places stay in it, and the second pass sorts parts that do too.
     """
     n = rows.shape[0]
     low_bits = address_bits >> 1
@@ -607,12 +626,13 @@ def search_tables(
 ) -> int:
     """Find every living row within `max_distance` bits of each query, once.
 
-    start: uint32[m * (2**address_bits + 1)], fingerprints: uint16[m * (n + LANES)], ids: uint32[(m - 1) * n]: one table after
-    the other. shape: int64[4, m]: address bit, fingerprint bit, largest distance in the address (-1: the table is not used), largest
-    distance in address and fingerprint together. masks: the addresses' flips by ascending weight, at least all those up to the
-    largest shape[2]; weights: their numbers of one bits.
+    start: uint32[m * (2**address_bits + 1)], fingerprints: uint16[m * (n + LANES)], ids: uint32[(m - 1) * n]: one table
+    after the other. shape: int64[4, m]: address bit, fingerprint bit, largest distance in the address (-1: the table is
+    not used), largest distance in address and fingerprint together. masks: the addresses' flips by ascending weight, at
+    least all those up to the largest shape[2]; weights: their numbers of one bits.
 
-    Returns how many were found; only as many as fit are written, so a caller whose arrays were too short repeats with longer ones.
+    Returns how many were found; only as many as fit are written, so a caller whose arrays were too short repeats with
+    longer ones.
     """
     tables = shape.shape[1]
     n = rows.shape[0]
@@ -750,7 +770,8 @@ def _verify(
     return found
 
 
-# --- Scans --------------------------------------------------------------------------------------------------------------------
+# --- Scans
+# --------------------------------------------------------------------------------------------------------------------
 
 
 @_jit

@@ -8,9 +8,10 @@
     merge (memory, background) ───┤   compact (disk) ───────────┤   refresh (another process's snapshot)
       neighbours of like size      └─ merged or hard-linked       └─ ours beyond its revision are applied again
 
-Every digest is in at most one segment of its algorithm, living or withdrawn. So adding one that is known restores its bit, results need no merging
-of duplicates, and a digest's state is one bit. Whatever replaces segments (a merge, a snapshot, a rebuild) is built aside from a state
-of the past; the operations since then are in the log, and their outcome is applied to the replacement before one reference is swapped.
+Every digest is in at most one segment of its algorithm, living or withdrawn. So adding one that is known restores its
+bit, results need no merging of duplicates, and a digest's state is one bit. Whatever replaces segments (a merge, a
+snapshot, a rebuild) is built aside from a state of the past; the operations since then are in the log, and their
+outcome is applied to the replacement before one reference is swapped.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ _log = logging.getLogger(__name__)
 
 _NOTHING: Final[Mapping[str, NDArray[np.uint8]]] = MappingProxyType({})
 _MERGE_RATIO: Final = 4
-"""A tail segment is merged with newer ones once they are together a quarter of its size: each digest moves a few times in all."""
+"""A tail segment is merged with newer ones once they are together a quarter of its size: each digest moves a few times
+in all.
+"""
 _MERGE_RUN: Final = 4
 """Tail segments of like size that may stand side by side; each costs a query some microseconds."""
 _SNAPSHOT_RATIO: Final = 8
@@ -57,12 +60,14 @@ _SPOOL_ROWS: Final = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """The answer to q queries, in FAISS's CSR shape: those of query i are at `lims[i]` (inclusive) to `lims[i + 1]` (exclusive).
+    """The answer to q queries, in FAISS's CSR shape: those of query i are at `lims[i]` (inclusive) to `lims[i + 1]`
+    (exclusive).
 
-    lims: int64[q + 1]. distances: uint16[k], for PHOTODNA int32[k]. digests: uint8[k, digest_bytes]. truncated: bool[q], whether a limit cut
-    off more distant matches. tripped: bool[k], whether the circuit breaker has tripped for this digest and caller;
-    never at distance 0. ids: int64[k]: equal ids within one answer are equal digests; they mean nothing beyond it.
-    Within a query: ascending distance, then ascending digest, whatever the order and the chunking of changes.
+    lims: int64[q + 1]. distances: uint16[k], for PHOTODNA int32[k]. digests: uint8[k, digest_bytes]. truncated:
+    bool[q], whether a limit cut off more distant matches. tripped: bool[k], whether the circuit breaker has tripped for
+    this digest and caller; never at distance 0. ids: int64[k]: equal ids within one answer are equal digests; they mean
+    nothing beyond it. Within a query: ascending distance, then ascending digest, whatever the order and the chunking of
+    changes.
     """
 
     lims: NDArray[np.int64]
@@ -120,7 +125,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class AlgorithmStatus:
-    """The digests of one algorithm: those that match, those added since the snapshot, those withdrawn but still stored, all bytes."""
+    """The digests of one algorithm: those that match, those added since the snapshot, those withdrawn but still stored,
+    all bytes.
+    """
 
     count: int
     tail: int
@@ -175,8 +182,8 @@ class _ClosingError(Exception):
 class Matcher:
     """Finds the distinct digests that are near others, exactly, while they are added and withdrawn.
 
-    Thread-safe. Searches never lock and never wait. Changes are visible to every search that starts after `apply` returned.
-    Use it as a context manager, or call `close`.
+    Thread-safe. Searches never lock and never wait. Changes are visible to every search that starts after `apply`
+    returned. Use it as a context manager, or call `close`.
     """
 
     def __init__(
@@ -193,7 +200,8 @@ class Matcher:
         Args:
             directory: Where snapshots are; None keeps everything in memory.
             publisher: This process compacts and publishes snapshots; the others only adopt them (`refresh`).
-            compact_after: Publish a snapshot in the background once this many digests were added or withdrawn since the last one.
+            compact_after: Publish a snapshot in the background once this many digests were added or withdrawn since the
+                last one.
             circuit_breaker: When to mark a digest that matches too much; None takes the defaults.
             threads: For batches of queries and for `compact` and `rebuild`; None takes the number of cores.
 
@@ -254,7 +262,9 @@ class Matcher:
         self.close()
 
     def close(self) -> None:
-        """Stop the background thread and release the directory. Mapped pages go when the last search that uses them returns."""
+        """Stop the background thread and release the directory. Mapped pages go when the last search that uses them
+        returns.
+        """
         self._closed = True
         self._wake.set()
         self._worker.join()
@@ -263,7 +273,8 @@ class Matcher:
         if self._directory:
             self._directory.close()
 
-    # --- Changes ------------------------------------------------------------------------------------------------------------
+    # --- Changes
+    # ------------------------------------------------------------------------------------------------------------
 
     @property
     def revision(self) -> int:
@@ -272,7 +283,9 @@ class Matcher:
 
     @property
     def is_checked(self) -> bool:
-        """Whether a publisher has read what it opened and compared its digests; damage is then in `status`. Others rely on it."""
+        """Whether a publisher has read what it opened and compared its digests; damage is then in `status`. Others rely
+        on it.
+        """
         return self._checked.is_set()
 
     def apply(
@@ -284,11 +297,13 @@ class Matcher:
     ) -> None:
         """Bring the matcher to `revision`. add, withdraw: by algorithm name, uint8[n, digest_bytes].
 
-        Sets: adding what is present and withdrawing what is absent do nothing; adding what was withdrawn adds it again. A digest in both is
+        Sets: adding what is present and withdrawing what is absent do nothing; adding what was withdrawn adds it again.
+        A digest in both is
         added: a match too many is settled by its entries, a match too few by nobody.
 
-        Changes of a revision below `revision` are part of the state already and ignored. Those of the same revision are applied, so a large
-        revision R may come in pieces: all but the last as R - 1, the last as R. A restart in between then tails R again.
+        Changes of a revision below `revision` are part of the state already and ignored. Those of the same revision are
+        applied, so a large revision R may come in pieces: all but the last as R - 1, the last as R. A restart in
+        between then tails R again.
 
         Raises InvalidArgument for an unknown algorithm or a wrong shape; nothing is changed then.
         """
@@ -315,18 +330,21 @@ class Matcher:
     def rebuild(
         self, revision: int, digests: Iterable[tuple[str, NDArray[np.uint8]]], progress: Progress | None = None
     ) -> None:
-        """Replace everything by these digests: the store at `revision`, in chunks (algorithm name, uint8[n, digest_bytes]) of any order.
+        """Replace everything by these digests: the store at `revision`, in chunks (algorithm name, uint8[n,
+        digest_bytes]) of any order.
 
-        Chunks may repeat digests. What is applied meanwhile at `revision` or later is kept. Searches see the old state until the new one is
-        complete. Needs memory for the rows of the largest algorithm twice; tables are written one at a time.
+        Chunks may repeat digests. What is applied meanwhile at `revision` or later is kept. Searches see the old state
+        until the new one is complete. Needs memory for the rows of the largest algorithm twice; tables are written one
+        at a time.
 
-        Raises InvalidArgument for a wrong chunk, LimitExceeded (DISK_FULL) or Unavailable when the snapshot cannot be written; the old state
-        stays then.
+        Raises InvalidArgument for a wrong chunk, LimitExceeded (DISK_FULL) or Unavailable when the snapshot cannot be
+        written; the old state stays then.
         """
         with self._building:
             if revision < self._logged_from:
                 raise FailedPrecondition(
-                    f"the matcher is at revision {self._state.revision} and cannot go back to {revision}; rebuild from a newer state"
+                    f"the matcher is at revision {self._state.revision} and cannot go back to {revision}; rebuild from "
+                    "a newer state"
                 )
             rows = _gathered(digests, self._threads, progress)
             if self._publisher and self._directory:
@@ -340,8 +358,9 @@ class Matcher:
     def compact(self, progress: Progress | None = None) -> None:
         """Do now, in this thread, what the background does when the tail has grown.
 
-        A publisher writes a snapshot of the present state: new files for the tail and whatever is small enough to be merged with it, links to
-        the rest. Any other matcher merges its tail in memory. Searches and changes go on meanwhile.
+        A publisher writes a snapshot of the present state: new files for the tail and whatever is small enough to be
+        merged with it, links to the rest. Any other matcher merges its tail in memory. Searches and changes go on
+        meanwhile.
 
         Raises LimitExceeded (DISK_FULL) or Unavailable when the snapshot cannot be written; the old one stays in use.
         """
@@ -355,7 +374,8 @@ class Matcher:
                     )
 
     def refresh(self) -> bool:
-        """Adopt a newer snapshot that another process published; one `stat` when there is none. Returns whether one was adopted.
+        """Adopt a newer snapshot that another process published; one `stat` when there is none. Returns whether one was
+        adopted.
 
         What was applied here beyond the snapshot's revision stays applied.
         """
@@ -385,7 +405,8 @@ class Matcher:
         finally:
             self._building.release()
 
-    # --- Searches -----------------------------------------------------------------------------------------------------------
+    # --- Searches
+    # -----------------------------------------------------------------------------------------------------------
 
     def search(
         self,
@@ -401,14 +422,15 @@ class Matcher:
         Args:
             algorithm: The canonical name.
             queries: uint8[q, digest_bytes].
-            max_distance: Inclusive; bits for Hamming metrics, the squared Euclidean distance for PHOTODNA, 0 for exact algorithms. None takes the
-                algorithm's default; PHOTODNA has none.
-            limit: At most this many matches for each query, the nearest; `truncated` says where more were cut off. None returns all.
+            max_distance: Inclusive; bits for Hamming metrics, the squared Euclidean distance for PHOTODNA, 0 for exact
+                algorithms. None takes the algorithm's default; PHOTODNA has none.
+            limit: At most this many matches for each query, the nearest; `truncated` says where more were cut off. None
+                returns all.
             caller: Who asks: the circuit breaker counts, and marks, for each caller by itself.
 
         Raises:
-            InvalidArgument: unknown algorithm, wrong shape, a distance out of range, a limit below 1, or (DISTANCE_REQUIRED) no distance
-                where there is no default.
+            InvalidArgument: unknown algorithm, wrong shape, a distance out of range, a limit below 1, or
+                (DISTANCE_REQUIRED) no distance where there is no default.
         """
         of = _known(algorithm)
         distance = _checked_distance(of, max_distance)
@@ -420,7 +442,9 @@ class Matcher:
         return self._assembled(of, queries, found, limit, caller)
 
     def contains(self, algorithm: str, digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Return, for uint8[n, digest_bytes], whether each digest itself is present: bool[n]. Raises InvalidArgument as `search`."""
+        """Return, for uint8[n, digest_bytes], whether each digest itself is present: bool[n]. Raises InvalidArgument as
+        `search`.
+        """
         rows = _rows(algorithm, digests)
         present = np.zeros(len(rows), np.bool_)
         for segment in self._state.segments.get(algorithm, ()):
@@ -440,7 +464,8 @@ class Matcher:
         """Return how many digests match. Raises InvalidArgument for an unknown algorithm."""
         return sum(segment.living for segment in self._state.segments.get(_known(algorithm).name, ()))
 
-    # --- Reports ------------------------------------------------------------------------------------------------------------
+    # --- Reports
+    # ------------------------------------------------------------------------------------------------------------
 
     def status(self) -> MatcherStatus:
         """Return the present state."""
@@ -467,7 +492,8 @@ class Matcher:
         )
 
     def verify(self, progress: Progress | None = None) -> None:
-        """Read the current snapshot's files and compare their digests; a publisher also does it in the background after opening.
+        """Read the current snapshot's files and compare their digests; a publisher also does it in the background after
+        opening.
 
         Raises DataLoss, after which `status().damaged` stays True until `rebuild`.
         """
@@ -483,7 +509,8 @@ class Matcher:
             self._error = e.message
             raise
 
-    # --- Inside -------------------------------------------------------------------------------------------------------------
+    # --- Inside
+    # -------------------------------------------------------------------------------------------------------------
 
     def _search_segment(self, segment: Segment, rows: Rows, max_distance: int) -> Hits:
         """Search one segment, in blocks on all threads when there are many queries."""
@@ -555,7 +582,9 @@ class Matcher:
         return any(_crowded(segments) for segments in self._state.segments.values())
 
     def _work(self) -> None:
-        """Run in the background until closed: check the opened snapshot, then merge and publish when there is enough to do."""
+        """Run in the background until closed: check the opened snapshot, then merge and publish when there is enough to
+        do.
+        """
         if self._state.snapshot:
             _touch(self._state.snapshot)
         if self._publisher:
@@ -567,7 +596,9 @@ class Matcher:
                 self._attempt(self._tidy)
 
     def _attempt(self, task: Callable[[], None]) -> None:
-        """Run a background task; an error is kept for `status` and the task tried again later, searches are unaffected."""
+        """Run a background task; an error is kept for `status` and the task tried again later, searches are
+        unaffected.
+        """
         try:
             task()
         except _ClosingError:
@@ -650,7 +681,8 @@ class Matcher:
     ) -> None:
         """Write, publish and adopt a snapshot of kept segments and fresh rows.
 
-        since: the logged changes from this one on came after `revision`'s state was read; None: those of that revision or later.
+        since: the logged changes from this one on came after `revision`'s state was read; None: those of that revision
+        or later.
         """
         writer = directory.writer(revision)
         try:
@@ -671,7 +703,8 @@ class Matcher:
     def _replace(self, segments: _Segments, snapshot: Snapshot | None, revision: int, since: int | None) -> None:
         """Swap in segments that hold the store at `revision`, after applying to them what was logged since then.
 
-        since: the first logged change that they lack; None: the first of that revision or a later one. The caller holds _building.
+        since: the first logged change that they lack; None: the first of that revision or a later one. The caller holds
+        _building.
         """
         with self._changing:
             later = self._changes[since:] if since is not None else [c for c in self._changes if c.revision >= revision]
@@ -690,7 +723,9 @@ def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 def _within_limit(
     number: NDArray[np.int64], distances: NDArray[np.int32], counts: NDArray[np.int64], limit: int
 ) -> NDArray[np.bool_]:
-    """Return which hits are no further than the `limit`-th nearest of their query; more than `limit` where distances are equal."""
+    """Return which hits are no further than the `limit`-th nearest of their query; more than `limit` where distances
+    are equal.
+    """
     ordered = np.sort((number << 32) | distances)
     last = np.cumsum(counts) - counts + np.minimum(limit, counts) - 1
     furthest = np.where(counts > 0, ordered[np.maximum(last, 0)] & 0xFFFFFFFF, 0)
@@ -718,7 +753,9 @@ def _known(algorithm: str) -> Algorithm:
 
 
 def _rows(algorithm: str, digests: NDArray[np.uint8]) -> Rows:
-    """Return the digests as rows. Raises InvalidArgument unless they are uint8[n, digest_bytes] of a known algorithm."""
+    """Return the digests as rows. Raises InvalidArgument unless they are uint8[n, digest_bytes] of a known
+    algorithm.
+    """
     of = _known(algorithm)
     if digests.dtype != np.uint8 or digests.ndim != 2 or digests.shape[1] != of.digest_bytes:  # noqa: PLR2004 - dimensions
         raise InvalidArgument.field(
@@ -748,7 +785,9 @@ def _checked_distance(of: Algorithm, max_distance: int | None) -> int:
 
 
 def _applied(segments: _Segments, added: Mapping[str, Rows], withdrawn: Mapping[str, Rows]) -> tuple[_Segments, int]:
-    """Return the segments after a change, and how many digests it touched. added: sorted and distinct. Withdrawing comes first."""
+    """Return the segments after a change, and how many digests it touched. added: sorted and distinct. Withdrawing
+    comes first.
+    """
     changed = 0
     for name, rows in withdrawn.items():
         for segment in segments.get(name, ()):
@@ -771,7 +810,9 @@ def _applied(segments: _Segments, added: Mapping[str, Rows], withdrawn: Mapping[
 
 
 def _caught_up(segments: _Segments, changes: Sequence[_Change]) -> _Segments:
-    """Return the segments after the outcome of logged changes: the last one of each digest, so that nothing shows what was undone."""
+    """Return the segments after the outcome of logged changes: the last one of each digest, so that nothing shows what
+    was undone.
+    """
     added, withdrawn = {}, {}
     for name in {c.algorithm for c in changes}:
         own = [c for c in changes if c.algorithm == name]
@@ -819,7 +860,8 @@ def _gathered(
 ) -> dict[str, Rows]:
     """Return the sorted distinct rows of a stream of chunks.
 
-    Chunks wait until they are twice what is sorted already: the work stays linear, and repeats never take more than that.
+    Chunks wait until they are twice what is sorted already: the work stays linear, and repeats never take more than
+    that.
     """
     waiting: dict[str, list[Rows]] = {}
     counts: dict[str, int] = {}
@@ -843,7 +885,9 @@ def _gathered(
 
 
 def warm_up() -> None:
-    """Compile, or load from the cache, every kernel, so that no request has to wait for it: seconds at first, then milliseconds."""
+    """Compile, or load from the cache, every kernel, so that no request has to wait for it: seconds at first, then
+    milliseconds.
+    """
     random = np.random.default_rng(0)
     with Matcher(threads=1) as matcher:
         for name, of in ALGORITHMS.items():

@@ -1,18 +1,19 @@
 """Which engine answers a search, and with which thresholds. Pure arithmetic: no arrays of digests, no kernels.
 
-**The tables.** A permuted digest is cut into chunks, one table each; chunks are paired into *regions*. A table groups all digests
-by the address bits of its chunk and keeps, in that order, 16 bits of the partner chunk as a *fingerprint*. A search visits the groups
-whose address is within T_i bits of the query's, scans their fingerprints and reads a row only where address and fingerprint together
-are within R_j bits.
+**The tables.** A permuted digest is cut into chunks, one table each; chunks are paired into *regions*. A table groups
+all digests by the address bits of its chunk and keeps, in that order, 16 bits of the partner chunk as a *fingerprint*.
+A search visits the groups whose address is within T_i bits of the query's, scans their fingerprints and reads a row
+only where address and fingerprint together are within R_j bits.
 
-**Why nothing is missed.** Let a digest differ from the query in at most r bits. If sum(R_j + 1) >= r + 1 over the regions, some region
-has at most R_j differences (otherwise there were more than r). If sum(T_i + 1) >= R_j + 1 over that region's tables, one of them has at
-most T_i in its chunk (otherwise there were more than R_j in the region); that table visits the digest's group, and passes it, because
-address and fingerprint lie within the region. -1 means that a table or region is not used at all. This is the general pigeonhole
-principle (Qin et al., "GPH", ICDE 2018) applied twice.
+**Why nothing is missed.** Let a digest differ from the query in at most r bits. If sum(R_j + 1) >= r + 1 over the
+regions, some region has at most R_j differences (otherwise there were more than r). If sum(T_i + 1) >= R_j + 1 over
+that region's tables, one of them has at most T_i in its chunk (otherwise there were more than R_j in the region); that
+table visits the digest's group, and passes it, because address and fingerprint lie within the region. -1 means that a
+table or region is not used at all. This is the general pigeonhole principle (Qin et al., "GPH", ICDE 2018) applied
+twice.
 
-So r + 1 units are dealt out, each to the region where it costs least. One set of tables serves every radius; the planner says when
-comparing everything is cheaper.
+So r + 1 units are dealt out, each to the region where it costs least. One set of tables serves every radius; the
+planner says when comparing everything is cheaper.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from typing import Final
 FINGERPRINT_BITS: Final = 16
 
 SCAN_BELOW: Final = 4096
-"""Digests below which tables are not built: comparing all of them takes 6 µs. Measured, the two meet between 5,000 and 8,000."""
+"""Digests below which tables are not built: comparing all of them takes 6 µs. Measured, the two meet between 5,000 and
+8,000.
+"""
 
-# Nanoseconds, one core of a 2.6 GHz EPYC with an index larger than its caches. They only decide between engines, so a factor of two is
-# enough; `docs/decisions/` has the measurements.
+# Nanoseconds, one core of a 2.6 GHz EPYC with an index larger than its caches. They only decide between engines, so a
+# factor of two is enough; `docs/decisions/` has the measurements.
 _VISIT_NS: Final = 20.0
 _FINGERPRINT_NS: Final = 0.4
 _CANDIDATE_NS: Final = 60.0
@@ -53,7 +56,8 @@ class Engine(StrEnum):
 class Layout:
     """The tables of one segment: an even number, each with an address of `address_bits`, at least FINGERPRINT_BITS.
 
-    Table i has its address at bit `i * address_bits` of the permuted digest. Tables 2j and 2j + 1 are each other's partners.
+    Table i has its address at bit `i * address_bits` of the permuted digest. Tables 2j and 2j + 1 are each other's
+    partners.
     """
 
     tables: int
@@ -73,15 +77,16 @@ _FAISS_FROM: Final = 100_000
 """Digests from which a scan is FAISS's. Measured: ours 23 µs and FAISS's 28 µs at 16,384; 2.4 ms and 1.6 ms at 1 M."""
 
 _LEAN_ABOVE: Final = 40_000_000
-"""256-bit digests from which memory decides: at 100 M, 12 tables take 10.2 GB where 16 take 12.6, and were 9 % slower (179 µs, 164 µs).
-Between 10 M and 100 M nothing was measured; the number is a choice."""
+"""256-bit digests from which memory decides: at 100 M, 12 tables take 10.2 GB where 16 take 12.6, and were 9 % slower
+(179 µs, 164 µs). Between 10 M and 100 M nothing was measured; the number is a choice."""
 
 
 def layout_for(bits: int, count: int) -> Layout:
     """Return the layout for a segment of `count` Hamming digests of this width.
 
-    16-bit chunks: a radius of 31 needs only one flipped bit in each of 16 chunks, 272 visits, and long groups are read in order at the speed of
-    memory. Very large segments of 256-bit digests have 12 tables with addresses of 20 bits instead.
+    16-bit chunks: a radius of 31 needs only one flipped bit in each of 16 chunks, 272 visits, and long groups are read
+    in order at the speed of memory. Very large segments of 256-bit digests have 12 tables with addresses of 20 bits
+    instead.
     """
     if bits == 256 and count >= _LEAN_ABOVE:  # noqa: PLR2004 - the width of PDQ
         return Layout(tables=12, address_bits=20)
@@ -92,7 +97,8 @@ def layout_for(bits: int, count: int) -> Layout:
 class Thresholds:
     """What a search at one radius visits.
 
-    in_chunk[i] is T_i, in_region[i] the R_j of table i's region; -1: not used. The expectations are for independent random digests.
+    in_chunk[i] is T_i, in_region[i] the R_j of table i's region; -1: not used. The expectations are for independent
+    random digests.
     """
 
     in_chunk: tuple[int, ...]

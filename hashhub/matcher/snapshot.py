@@ -8,12 +8,13 @@
         <segment>.rows  .directory  .start  .fingerprints  .ids
         <segment>.withdrawn            bitmap of withdrawn rows; absent when there are none
 
-A snapshot is a list of segments, oldest first. Segments never change, so a new snapshot hard-links the files of those it keeps and writes only
-what is new: publishing costs what changed, not what exists. The file system counts the links; removing an old directory frees just
-what nobody uses, and processes that still have it mapped keep their pages.
+A snapshot is a list of segments, oldest first. Segments never change, so a new snapshot hard-links the files of those
+it keeps and writes only what is new: publishing costs what changed, not what exists. The file system counts the links;
+removing an old directory frees just what nobody uses, and processes that still have it mapped keep their pages.
 
-Publishing: (1) write to a temporary name; (2) fsync files and directory; (3) rename; (4) fsync the parent; (5) replace CURRENT.
-Files are written with `write`, never through a mapping: a full disk is then an error that is caught, not a signal that kills.
+Publishing: (1) write to a temporary name; (2) fsync files and directory; (3) rename; (4) fsync the parent; (5) replace
+CURRENT. Files are written with `write`, never through a mapping: a full disk is then an error that is caught, not a
+signal that kills.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ _DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "withdrawn": np.dtype("u1"),
 }
 _WRITE_BYTES: Final = 1 << 24
-"""Bytes handed to one write and one digest update: large enough to be cheap, small enough to stay warm between the two."""
+"""Bytes handed to one write and one digest update: large enough to be cheap, small enough to stay warm between the
+two.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,8 @@ class Directory:
     def __init__(self, path: Path, *, publisher: bool) -> None:
         """Create the directory if needed; a publisher takes its lock and clears what an interrupted one left.
 
-        Raises FailedPrecondition (DATA_IN_USE) when another process publishes here, Unavailable when the path cannot be used.
+        Raises FailedPrecondition (DATA_IN_USE) when another process publishes here, Unavailable when the path cannot be
+        used.
         """
         self._path = path
         self._snapshots = path / "snapshots"
@@ -120,7 +124,8 @@ class Directory:
         except BlockingIOError as e:
             handle.close()
             raise FailedPrecondition(
-                "another process already publishes in this matcher directory; open it with publisher=False, or stop the other",
+                "another process already publishes in this matcher directory; open it with publisher=False, or stop "
+                "the other",
                 reason=Reason.DATA_IN_USE,
             ) from e
         return handle
@@ -192,7 +197,8 @@ class Directory:
                     raise DataLoss(f"a snapshot's {part} file cannot be read; rebuild it from the store") from e
                 if digest.hexdigest() != described["sha256"]:
                     raise DataLoss(
-                        f"a snapshot's {part} file of {described['bytes']} bytes does not match its digest; rebuild it from the store",
+                        f"a snapshot's {part} file of {described['bytes']} bytes does not match its digest; rebuild it "
+                        "from the store",
                         metadata={"algorithm": str(entry["algorithm"]), "part": part},
                     )
 
@@ -356,7 +362,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise DataLoss("the snapshot's manifest does not match its digest; rebuild the snapshot from the store")
     if manifest.get("format") != FORMAT:
         raise DataLoss(
-            f"the snapshot has format {manifest.get('format')!r}, this version reads {FORMAT}; rebuild it from the store"
+            f"the snapshot has format {manifest.get('format')!r}, this version reads {FORMAT}; rebuild it from the "
+            "store"
         )
     for name, permutation in manifest["permutations"].items():
         if name not in ALGORITHMS or permutation != list(space(name).permutation):
@@ -383,7 +390,8 @@ def _open_segment(path: Path, entry: dict[str, Any], of: Space, known: Parts | N
                 raise DataLoss(
                     f"a snapshot's {part} file has {size} bytes instead of {wanted}; rebuild it from the store"
                 )
-            # "c": private and never written, so that mapped and other arrays are one type to the compiler; a zero-length file cannot be mapped.
+            # "c": private and never written, so that mapped and other arrays are one type to the compiler; a
+            # zero-length file cannot be mapped.
             return np.asarray(np.memmap(file, dtype, "c")) if size else np.empty(0, dtype)
         except OSError as e:
             raise DataLoss(f"a snapshot's {part} file is missing; rebuild it from the store") from e

@@ -1,8 +1,8 @@
 """Classification schemes as data: what a contributor's raw value means in the common dimensions.
 
 One TOML file per scheme and version, in `data/` or in a directory that the operator names; adding one needs no code.
-`docs/schemes.md` lists them and describes the file. A raw value never travels without scheme, version and region: VICS 0 and 5
-swap meaning between `vic-us` and `vic-us-legacy`, and the UK's A has nothing to do with the industry's A1.
+`docs/schemes.md` lists them and describes the file. A raw value never travels without scheme, version and region: VICS
+0 and 5 swap meaning between `vic-us` and `vic-us-legacy`, and the UK's A has nothing to do with the industry's A1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _VERSION: Final = re.compile(r"\d+(?:\.\d+)*")
 _REGION: Final = re.compile(r"[A-Z]{2}")
 NO_REGION: Final = "ZZ"  # ISO 3166-1 user-assigned: international, or of no country
-# Regions that VICS files carry and that name no region (formats in the field: the last path segment of `@odata.context`).
+# Regions that VICS files carry and that name no region (formats in the field: the last path segment of
+# `@odata.context`).
 _SAYS_NOTHING: Final = frozenset({"", "default", "custom", "unknown"})
 
 
@@ -49,10 +50,11 @@ class SchemeValue(msgspec.Struct, frozen=True, kw_only=True):
 class Scheme:
     """One version of one classification scheme.
 
-    `region` is ISO 3166-1, ZZ for none; `region_aliases` are its other spellings in files (`UK`). `source` says where the table
-    comes from. `lossy` says what a value of this scheme does not tell, although a reader might think so. `value_required`: lists of
-    this scheme also hold items that are not abuse, so an item without a value must not take its verdict from the set's purpose.
-    `source_names`: other names under which sources state this scheme, such as `vic-ca` for a Canadian VICS file.
+    `region` is ISO 3166-1, ZZ for none; `region_aliases` are its other spellings in files (`UK`). `source` says where
+    the table comes from. `lossy` says what a value of this scheme does not tell, although a reader might think so.
+    `value_required`: lists of this scheme also hold items that are not abuse, so an item without a value must not take
+    its verdict from the set's purpose. `source_names`: other names under which sources state this scheme, such as
+    `vic-ca` for a Canadian VICS file.
     """
 
     id: str
@@ -76,13 +78,17 @@ class Scheme:
     def resolve(self, raw: str) -> Classification | None:
         """Return what the raw value means, or None when the scheme has no such value.
 
-        White space around it and case do not matter. An unknown value is never guessed at: the entry is quarantined (UNKNOWN_VALUE).
+        White space around it and case do not matter. An unknown value is never guessed at: the entry is quarantined
+        (UNKNOWN_VALUE).
         """
-        # The first look-up answers nearly always; results are not cached, or a hostile file could fill memory with spellings.
+        # The first look-up answers nearly always; results are not cached, or a hostile file could fill memory with
+        # spellings.
         return self._by_text.get(raw) or self._by_text.get(raw.strip().casefold())
 
     def contradicts_region(self, stated: str) -> bool:
-        """Whether a file that states this region cannot be of this scheme. `Default`, `CUSTOM` and `UNKNOWN` state nothing."""
+        """Whether a file that states this region cannot be of this scheme. `Default`, `CUSTOM` and `UNKNOWN` state
+        nothing.
+        """
         text = stated.strip().casefold()
         if self.region == NO_REGION or text in _SAYS_NOTHING:
             return False
@@ -118,7 +124,8 @@ class Registry:
             self._by_name[scheme.name] = scheme
 
     def get(self, reference: str) -> Scheme:
-        """Return the scheme `id@version`; a bare `id` means its newest verified version, or its newest draft if none is verified.
+        """Return the scheme `id@version`; a bare `id` means its newest verified version, or its newest draft if none is
+        verified.
 
         Raises InvalidArgument (UNKNOWN_SCHEME) with the schemes that exist.
         """
@@ -141,7 +148,8 @@ class Registry:
 
 
 def load(extra: Path | None = None) -> Registry:
-    """Return the registry of the schemes that come with hashhub and, if given, of every `*.toml` in the directory `extra`.
+    """Return the registry of the schemes that come with hashhub and, if given, of every `*.toml` in the directory
+    `extra`.
 
     Raises InvalidArgument naming the file and the key for anything that a scheme file must not hold.
     """
@@ -183,7 +191,9 @@ class _SchemeTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def parse(text: bytes, file: str) -> Scheme:
-    """Return the scheme that a TOML file defines; `file` is what errors call it. Raises InvalidArgument naming file and key."""
+    """Return the scheme that a TOML file defines; `file` is what errors call it. Raises InvalidArgument naming file and
+    key.
+    """
     try:
         table = msgspec.convert(tomllib.loads(text.decode()), _SchemeTable)
     except UnicodeDecodeError as e:

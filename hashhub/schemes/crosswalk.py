@@ -4,8 +4,8 @@ With a statement read as the set of worlds it allows in each dimension (`dimensi
 
 - two statements **conflict** when some dimension's sets are disjoint: they cannot both be right;
 - a value of another scheme **remains possible** when no dimension contradicts it;
-- a value **may be emitted** only when the statement lies inside it: every dimension that the value asserts is known and at least as
-  narrow. `unclassified` and the like assert nothing and are never emitted.
+- a value **may be emitted** only when the statement lies inside it: every dimension that the value asserts is known and
+  at least as narrow. `unclassified` and the like assert nothing and are never emitted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class Relation(StrEnum):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """The relation, and the dimensions in sorted order by what they contribute; `one_sided` are known to one side only."""
+    """The relation, and the dimensions in sorted order by what they contribute; `one_sided` are known to one side
+    only.
+    """
 
     relation: Relation
     conflicting: tuple[str, ...] = ()
@@ -83,9 +85,9 @@ class Loss(msgspec.Struct, frozen=True):
 class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """A statement in a foreign scheme.
 
-    `value` may be written into an export; None means that nothing may. `possible` are the values that the statement does not
-    exclude, in the target's order: for people and statistics, never for export. `losses` says why nothing may be written, or what
-    the written value no longer tells.
+    `value` may be written into an export; None means that nothing may. `possible` are the values that the statement
+    does not exclude, in the target's order: for people and statistics, never for export. `losses` says why nothing may
+    be written, or what the written value no longer tells.
     """
 
     value: str | None
@@ -98,8 +100,9 @@ def translate(
 ) -> Translation:
     """Return what `target` may say of an item so classified.
 
-    `also`: what else is known of the item, such as its flags; where both speak, the classification wins. Nothing is written on the
-    word of a draft, be it the source's scheme or the target. Raises InvalidArgument for a dimension or value that does not exist.
+    `also`: what else is known of the item, such as its flags; where both speak, the classification wins. Nothing is
+    written on the word of a draft, be it the source's scheme or the target. Raises InvalidArgument for a dimension or
+    value that does not exist.
     """
     if (classification.scheme, classification.version) == (target.id, target.version):
         return Translation(value=classification.value, possible=(classification.value,), losses=())

@@ -1,15 +1,16 @@
 """The common model of classification: twelve independent dimensions, each with a closed list of values.
 
-A statement about a dimension is a *set of possible values*; a missing dimension is unknown. Two things make sets of names differ
-from sets of meanings, and both are decided here and nowhere else:
+A statement about a dimension is a *set of possible values*; a missing dimension is unknown. Two things make sets of
+names differ from sets of meanings, and both are decided here and nowhere else:
 
-- **Some values overlap.** `prepubescent` and `7-10` do; `prepubescent` and `pubescent` do not, although both allow the band 11-13.
-  So every value stands for a set of *worlds* (ways the item may really be), and sets are compared as unions of worlds.
-- **Some values say what is known, not what is so.** `not-shown` ("not shown to meet the Baseline"), `unclassified` and the `no` of
-  `victim_identified` exclude nothing: somebody else may know more. They never contradict anything.
+- **Some values overlap.** `prepubescent` and `7-10` do; `prepubescent` and `pubescent` do not, although both allow the
+  band 11-13. So every value stands for a set of *worlds* (ways the item may really be), and sets are compared as unions
+  of worlds.
+- **Some values say what is known, not what is so.** `not-shown` ("not shown to meet the Baseline"), `unclassified` and
+  the `no` of `victim_identified` exclude nothing: somebody else may know more. They never contradict anything.
 
-`context` is a bundle of facts rather than one fact (a picture can be a meme *and* part of a series), so it never contradicts either.
-`legal_status` holds `JURISDICTION:STATUS` values and is compared within one jurisdiction only.
+`context` is a bundle of facts rather than one fact (a picture can be a meme *and* part of a series), so it never
+contradicts either. `legal_status` holds `JURISDICTION:STATUS` values and is compared within one jurisdiction only.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ class Dimension(msgspec.Struct, frozen=True):
     is_bundle: bool = False
 
 
-# Puberty normally begins between 8 and 14 (NHS, "Early or delayed puberty", nhs.uk/conditions/early-or-delayed-puberty; the same
-# in HSE and NICHD pages): later than 13 and not begun, or earlier than 8 and begun, is not what these words are used for.
+# Puberty normally begins between 8 and 14 (NHS, "Early or delayed puberty", nhs.uk/conditions/early-or-delayed-puberty;
+# the same in HSE and NICHD pages): later than 13 and not begun, or earlier than 8 and begun, is not what these words
+# are used for.
 _PREPUBESCENT: Final = ("0-2", "3-6", "7-10/before", "11-13/before")
 _PUBESCENT: Final = ("7-10/since", "11-13/since", "14-15", "16-17")
 
@@ -167,7 +169,8 @@ DIMENSIONS: Final[Mapping[str, Dimension]] = MappingProxyType(
             ),
             Dimension(
                 "legal_status",
-                "status by the law of one jurisdiction, written JURISDICTION:STATUS with an ISO 3166-1 code, such as GB:illegal",
+                "status by the law of one jurisdiction, written JURISDICTION:STATUS with an ISO 3166-1 code, such as "
+                "GB:illegal",
                 {"illegal": "illegal to possess there", "not-illegal": "not illegal to possess there"},
             ),
         )
@@ -183,8 +186,8 @@ GROUPS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
 def possible(name: str, values: Iterable[str]) -> tuple[str, ...]:
     """Return the sorted distinct values of one dimension, shorthand expanded.
 
-    Raises InvalidArgument naming the dimension or the value that does not exist, or when there is no value: an empty set would
-    mean that nothing is possible, and unknown is written by leaving the dimension out.
+    Raises InvalidArgument naming the dimension or the value that does not exist, or when there is no value: an empty
+    set would mean that nothing is possible, and unknown is written by leaving the dimension out.
     """
     dimension = DIMENSIONS.get(name)
     if dimension is None:
@@ -220,7 +223,8 @@ def words(name: str, values: Collection[str]) -> str:
 
 
 def worlds(dimensions: Mapping[str, tuple[str, ...]]) -> dict[str, frozenset[str]]:
-    """Return, for each dimension that is known, the worlds that its values allow. `legal_status` gives one key per jurisdiction.
+    """Return, for each dimension that is known, the worlds that its values allow. `legal_status` gives one key per
+    jurisdiction.
 
     Raises InvalidArgument for a dimension or value that does not exist.
     """

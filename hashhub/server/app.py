@@ -4,9 +4,9 @@
     several         parent: lock the data, reserve the ports, start the workers, restart one that dies, forward signals
                     └── worker 0..n-1, each a fresh process: open the hub and the doors on the shared ports
 
-Workers are fresh processes and not forks: grpc's threads do not survive a fork. Worker 0 publishes the matcher's snapshots, and it
-starts first and alone, so that it alone migrates the database and makes the first token. A worker that loses its parent stops: it
-would serve data that nobody holds the lock of.
+Workers are fresh processes and not forks: grpc's threads do not survive a fork. Worker 0 publishes the matcher's
+snapshots, and it starts first and alone, so that it alone migrates the database and makes the first token. A worker
+that loses its parent stops: it would serve data that nobody holds the lock of.
 """
 
 from __future__ import annotations
@@ -54,11 +54,12 @@ OnReady = Callable[[str, str], None]
 def serve(config: Config, *, on_ready: OnReady, stop: threading.Event | None = None) -> None:
     """Serve a hub until SIGTERM or SIGINT (or until `stop` is set), then drain.
 
-    `on_ready` is called once, with the actual addresses of gRPC and of the JSON bridge (empty without one), when every worker has
-    caught up and answers. The first start writes the operator's token to `operator.token` in the data directory, for its owner only.
+    `on_ready` is called once, with the actual addresses of gRPC and of the JSON bridge (empty without one), when every
+    worker has caught up and answers. The first start writes the operator's token to `operator.token` in the data
+    directory, for its owner only.
 
-    Raises InvalidArgument for settings that cannot work or would expose tokens, FailedPrecondition when the data or a port is in
-    use or others can read the data, Unavailable when the database is away.
+    Raises InvalidArgument for settings that cannot work or would expose tokens, FailedPrecondition when the data or a
+    port is in use or others can read the data, Unavailable when the database is away.
     """
     _set_up_logging()
     check_exposure(config)
@@ -73,7 +74,9 @@ def serve(config: Config, *, on_ready: OnReady, stop: threading.Event | None = N
 def _serve_here(
     config: Config, on_ready: OnReady, stop: threading.Event, *, alone: bool, shared: bool = False, worker: int = 0
 ) -> None:
-    """Open the hub and the doors in this process, and serve until `stop`. `alone`: no other process serves the data yet."""
+    """Open the hub and the doors in this process, and serve until `stop`. `alone`: no other process serves the data
+    yet.
+    """
     with Hub.open(config, publisher=worker == 0) as hub:
         if alone:
             hub.take_over()
@@ -82,7 +85,8 @@ def _serve_here(
         doors = Doors(hub, config, listen=config.listen, http=config.http, shared=shared, worker=worker)
         try:
             doors.start()
-            # The doors are open meanwhile: health says NOT_SERVING, and matching raises Unavailable (MATCHER_NOT_READY).
+            # The doors are open meanwhile: health says NOT_SERVING, and matching raises Unavailable
+            # (MATCHER_NOT_READY).
             warm_up()
             hub.start(wait=False)
             while not hub.is_ready and not stop.wait(_LOOK_SECONDS):
@@ -100,8 +104,9 @@ def _serve_here(
 def _relax_collector() -> None:
     """Let the garbage collector leave alone what stays anyway, and look less often.
 
-    A call makes tens of thousands of short-lived objects and no cycles. With Python's defaults the collector took nearly half of an
-    import's commit, and a full collection, which walks all modules, stopped every call for as long as hundreds of lookups take.
+    A call makes tens of thousands of short-lived objects and no cycles. With Python's defaults the collector took
+    nearly half of an import's commit, and a full collection, which walks all modules, stopped every call for as long as
+    hundreds of lookups take.
     """
     gc.collect()
     gc.freeze()
@@ -128,14 +133,17 @@ def _write_first_token(hub: Hub, data: Path) -> None:
             out.write(secret + "\n")
     except OSError as e:
         raise Unavailable(
-            f"cannot write the operator's token to {TOKEN_FILE} in the data directory ({e.strerror}); correct that and, since "
+            f"cannot write the operator's token to {TOKEN_FILE} in the data directory ({e.strerror}); correct that "
+            "and, since "
             "the token is lost, begin with an empty database"
         ) from e
 
 
 @contextlib.contextmanager
 def _stopping_on_signals(stop: threading.Event) -> Iterator[None]:
-    """Set `stop` on SIGTERM and SIGINT. Only a main thread can take signals; elsewhere the caller sets `stop` itself."""
+    """Set `stop` on SIGTERM and SIGINT. Only a main thread can take signals; elsewhere the caller sets `stop`
+    itself.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -237,7 +245,9 @@ class _Parent:
         return actual
 
     def _await_ready(self, worker: _Worker) -> bool:
-        """Wait until the worker is ready; return False when told to stop meanwhile. Raises what the worker could not start for."""
+        """Wait until the worker is ready; return False when told to stop meanwhile. Raises what the worker could not
+        start for.
+        """
         while not self._stop.is_set():
             if worker.pipe.poll(_LOOK_SECONDS):
                 try:
@@ -245,7 +255,8 @@ class _Parent:
                 except EOFError:
                     worker.process.join()
                     raise HashHubError(
-                        f"worker {worker.index} ended with code {worker.process.exitcode} before it was ready; see the log"
+                        f"worker {worker.index} ended with code {worker.process.exitcode} before it was ready; see the "
+                        "log"
                     ) from None
                 if failure:
                     raise _failure(failure)

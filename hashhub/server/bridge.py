@@ -1,11 +1,13 @@
-"""The JSON bridge: `POST /hashhub.v1.Service/Method` with a JSON body, for curl, for languages without gRPC, for probes.
+"""The JSON bridge: `POST /hashhub.v1.Service/Method` with a JSON body, for curl, for languages without gRPC, for
+probes.
 
-It is generic: one handler for all calls, through the same gate to the same servicers. Bodies are proto3 JSON (`bytes` are base64,
-64-bit integers are strings). Errors are a `google.rpc.Status` as JSON under the usual HTTP code. Streams are not bridged: a reader
-would hold one of few threads for ever, and ListChanges gives the same feed to whoever keeps its position.
+It is generic: one handler for all calls, through the same gate to the same servicers. Bodies are proto3 JSON (`bytes`
+are base64, 64-bit integers are strings). Errors are a `google.rpc.Status` as JSON under the usual HTTP code. Streams
+are not bridged: a reader would hold one of few threads for ever, and ListChanges gives the same feed to whoever keeps
+its position.
 
-There is no CORS header, and the media type must be `application/json`: a web page from elsewhere cannot make calls through a
-browser on this machine.
+There is no CORS header, and the media type must be `application/json`: a web page from elsewhere cannot make calls
+through a browser on this machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One process's doors to a hub: the gRPC server, the JSON bridge, health and reflection, and how they open and close.
 
-Threads are kept apart, so that no kind of call can starve another: calls on `config.threads`, followed feeds (which hold a thread
-for as long as they are read) on their own, health and refusals on a few that never wait for anything.
+Threads are kept apart, so that no kind of call can starve another: calls on `config.threads`, followed feeds (which
+hold a thread for as long as they are read) on their own, health and refusals on a few that never wait for anything.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ class Doors:
     ) -> None:
         """Take the ports.
 
-        `listen` and `http`: addresses as in the configuration, with the actual ports where the parent chose them. `shared`: other
-        processes serve the same ports. Raises FailedPrecondition when a port is taken, InvalidArgument for unusable TLS files.
+        `listen` and `http`: addresses as in the configuration, with the actual ports where the parent chose them.
+        `shared`: other processes serve the same ports. Raises FailedPrecondition when a port is taken, InvalidArgument
+        for unusable TLS files.
         """
         _warn_about_slow_protobuf()
         self._hub = hub
@@ -109,7 +110,9 @@ class Doors:
         self._set_health(serving=self.is_serving)
 
     def close(self) -> None:
-        """Drain: take no new calls, give those in progress `drain_seconds`, then cut them off. Closing twice is fine."""
+        """Drain: take no new calls, give those in progress `drain_seconds`, then cut them off. Closing twice is
+        fine.
+        """
         self._stopping.set()
         self._health.enter_graceful_shutdown()
         stopped = self._grpc.stop(self._drain_seconds)
@@ -287,7 +290,9 @@ def parse_address(field: str, address: str) -> tuple[str, int]:
 
 
 def check_exposure(config: Config) -> None:
-    """Raise InvalidArgument when a door would be open to other machines in clear text and nobody said that this is intended."""
+    """Raise InvalidArgument when a door would be open to other machines in clear text and nobody said that this is
+    intended.
+    """
     for field, address, secured in (
         ("listen", config.listen, bool(config.tls_certificate)),
         ("http", config.http, False),
@@ -301,7 +306,8 @@ def check_exposure(config: Config) -> None:
         )
         raise InvalidArgument.field(
             field,
-            f"{address} is reachable from other machines, and tokens and hashes would cross the network in clear text: {remedy}; "
+            f"{address} is reachable from other machines, and tokens and hashes would cross the network in clear text: "
+            f"{remedy}; "
             "or, if a proxy in front ends TLS, say so with insecure_listen",
             "INSECURE",
         )
@@ -377,6 +383,7 @@ def _credentials(config: Config) -> grpc.ServerCredentials:
 def _warn_about_slow_protobuf() -> None:
     if api_implementation.Type() != "upb":
         _log.warning(
-            "protobuf runs on its %s implementation, up to a hundred times slower than upb; reinstall protobuf from a wheel",
+            "protobuf runs on its %s implementation, up to a hundred times slower than upb; reinstall protobuf from a "
+            "wheel",
             api_implementation.Type(),
         )

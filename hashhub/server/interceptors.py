@@ -5,9 +5,10 @@
 Failed calls are written down with the token that made them, but of each token only so many a minute: a hostile caller
 must not fill the disk, nor drown what others do.
 
-`Gate` is that way. gRPC and the JSON bridge differ only in the `Envelope` that they fill in and in how they decode and encode.
-It is one function and not a chain of `grpc.ServerInterceptor`s for two reasons: those run on grpc's single polling thread, where a
-look-up of a token in the database would stop every other call; and the bridge has no grpc to run them.
+`Gate` is that way. gRPC and the JSON bridge differ only in the `Envelope` that they fill in and in how they decode and
+encode. It is one function and not a chain of `grpc.ServerInterceptor`s for two reasons: those run on grpc's single
+polling thread, where a look-up of a token in the database would stop every other call; and the bridge has no grpc to
+run them.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class Method:
 class Envelope:
     """What came with a call besides its body.
 
-    `remaining`: seconds until its deadline, None when it has none. `is_wanted`: whether somebody still waits for the answer.
+    `remaining`: seconds until its deadline, None when it has none. `is_wanted`: whether somebody still waits for the
+    answer.
     """
 
     authorization: str

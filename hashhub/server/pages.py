@@ -1,7 +1,8 @@
 """Page tokens: where a list goes on. Opaque to callers, and of use only for the list that gave them.
 
-A token is URL-safe base64 of a JSON array: a short digest of the question (method, parent, filters) and the position. A token for
-another question is refused, because going on from a foreign position would silently leave things out. Tokens are not
+A token is URL-safe base64 of a JSON array: a short digest of the question (method, parent, filters) and the position. A
+token for another question is refused, because going on from a foreign position would silently leave things out. Tokens
+are not
 signed: a caller that writes one itself starts where it likes in a list that it may read anyway. But what no list can
 have given is refused here, because the databases would fail on it.
 """
@@ -32,7 +33,9 @@ def size(page_size: int) -> int:
 
 
 def encode(after: int | str, *question: object) -> str:
-    """Return the token to go on behind `after` (empty when that is 0 or empty: no more pages) in the answer to `question`."""
+    """Return the token to go on behind `after` (empty when that is 0 or empty: no more pages) in the answer to
+    `question`.
+    """
     if not after:
         return ""
     text = json.dumps([_digest(question), after], separators=(",", ":"))

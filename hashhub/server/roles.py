@@ -1,7 +1,9 @@
-"""Which role may call what. The table is total: a call that is missing here cannot be served, and the server does not start.
+"""Which role may call what. The table is total: a call that is missing here cannot be served, and the server does not
+start.
 
-This is the first of two checks. It needs nothing but the token and runs before the request is even decoded. The hub then checks
-ownership and terms, which depend on what is asked for, and for the change feed whether the token may mirror.
+This is the first of two checks. It needs nothing but the token and runs before the request is even decoded. The hub
+then checks ownership and terms, which depend on what is asked for, and for the change feed whether the token may
+mirror.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The calls: each converts its request, asks the hub, and converts the answer. Nothing else happens here.
 
-A servicer's methods are the RPCs' names in snake_case and take `(principal, request)`, a streaming one also whether it is wanted. They know no transport: what they raise is
-mapped to a status outside, and what they return is encoded outside.
+A servicer's methods are the RPCs' names in snake_case and take `(principal, request)`, a streaming one also whether it
+is wanted. They know no transport: what they raise is mapped to a status outside, and what they return is encoded
+outside.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ _CAMEL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 def methods(hub: Hub, is_stopping: Callable[[], bool]) -> dict[str, Method]:
-    """Return every call of the contract by its path. Raises KeyError or AttributeError when one has no role or no servicer."""
+    """Return every call of the contract by its path. Raises KeyError or AttributeError when one has no role or no
+    servicer.
+    """
     servicers = {
         "AdminService": Admin(hub),
         "ChangeService": Changes(hub, is_stopping),
@@ -293,7 +296,9 @@ class Contribution:
         return self._entry(move(principal, *name, validate_only=request.validate_only, request_id=_request_id(request)))
 
     def _named(self, principal: Principal, name: str, field: str = "name") -> str:
-        """Return the id of the import that `name` means. Import ids are unique by themselves, but the whole name must be true."""
+        """Return the id of the import that `name` means. Import ids are unique by themselves, but the whole name must
+        be true.
+        """
         contributor, hash_set, import_id = wire.parse_import(name, field)
         found = self._hub.contribute.get(principal, import_id)
         if (found.contributor, found.hash_set) != (contributor, hash_set):

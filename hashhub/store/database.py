@@ -84,8 +84,8 @@ def locate(database: str | Path) -> URL:
 class _Turns:
     """A lock that threads get in the order in which they ask.
 
-    An import writes piece after piece; a plain lock, and the pool's own queue, would let it take the next turn before a thread that
-    waits has woken up, again and again.
+    An import writes piece after piece; a plain lock, and the pool's own queue, would let it take the next turn before a
+    thread that waits has woken up, again and again.
     """
 
     def __init__(self) -> None:
@@ -124,8 +124,8 @@ class Database:
     def __init__(self, url: URL, *, create: bool) -> None:
         """Connect and bring the tables up to date; several processes may do so at once.
 
-        Raises FailedPrecondition when the database does not exist and `create` is false, when it was written by a newer hashhub,
-        or when the driver is not installed; Unavailable when it cannot be reached.
+        Raises FailedPrecondition when the database does not exist and `create` is false, when it was written by a newer
+        hashhub, or when the driver is not installed; Unavailable when it cannot be reached.
         """
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self._turns = _Turns() if self.is_sqlite else None
@@ -148,7 +148,9 @@ class Database:
         return text if self.is_sqlite else text.replace("?", "%s")
 
     def read(self, work: Callable[[Connection], _T]) -> _T:
-        """Return `work(connection)`; each of its statements sees one moment. It may run twice, when the server went away."""
+        """Return `work(connection)`; each of its statements sees one moment. It may run twice, when the server went
+        away.
+        """
         with mapped():
             try:
                 with self._readers.connect() as c:
@@ -229,7 +231,8 @@ class Database:
                 raise _missing()
             if version is not None and version > SCHEMA_VERSION:
                 raise FailedPrecondition(
-                    f"the database has tables of version {version}, this hashhub knows up to {SCHEMA_VERSION}; upgrade hashhub",
+                    f"the database has tables of version {version}, this hashhub knows up to {SCHEMA_VERSION}; upgrade "
+                    "hashhub",
                     reason=Reason.DATABASE_UNAVAILABLE,
                 )
             if version != SCHEMA_VERSION:
@@ -397,7 +400,9 @@ def _sqlite_engines(url: URL, *, create: bool) -> tuple[Engine, Engine]:
 
 
 def _begin_immediate(c: Connection) -> None:
-    """Wait for other processes' writes. SQLite's own waiting looks only every 100 ms and would miss the gaps between an import's pieces."""
+    """Wait for other processes' writes. SQLite's own waiting looks only every 100 ms and would miss the gaps between an
+    import's pieces.
+    """
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
@@ -421,7 +426,8 @@ def _set_up_sqlite_writer(connection: sqlite3.Connection, _: object) -> None:
                 raise
             time.sleep(0.02)
     for pragma in (
-        # What was acknowledged survives a power cut: a withdrawal that comes back would be worse than a few ms for each commit.
+        # What was acknowledged survives a power cut: a withdrawal that comes back would be worse than a few ms for each
+        # commit.
         "synchronous = FULL",
         "busy_timeout = 0",  # ms; `_begin_immediate` waits, and inside a transaction nothing is in the way
         "foreign_keys = ON",
@@ -466,8 +472,8 @@ def _postgresql_engines(url: URL) -> tuple[Engine, Engine]:
 
 
 def _set_up_postgresql(connection: Any, _: object) -> None:
-    # Every statement of the store walks down an index. Just after a large import, before the tables are analysed, the planner would
-    # take them for small and read all of them instead.
+    # Every statement of the store walks down an index. Just after a large import, before the tables are analysed, the
+    # planner would take them for small and read all of them instead.
     with connection.cursor() as cursor:
         for way in ("seqscan", "hashjoin", "mergejoin"):
             cursor.execute(f"SET SESSION enable_{way} = off")

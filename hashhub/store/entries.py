@@ -1,7 +1,8 @@
 """Entries and their reviews: what may be seen of them, and the small writes that change them one by one.
 
-An entry is visible once its import is COMMITTED, so every read looks at the import; what it says is kept in memory, because a
-COMMITTED import never changes. A review counts for every entry by which a contributor states the item again (`reviewed`).
+An entry is visible once its import is COMMITTED, so every read looks at the import; what it says is kept in memory,
+because a COMMITTED import never changes. A review counts for every entry by which a contributor states the item again
+(`reviewed`).
 """
 
 from __future__ import annotations
@@ -74,12 +75,14 @@ PENDING: Final = "WITHDRAWAL_PENDING"
 
 # What `_entry` reads, in its order.
 ENTRY_SQL: Final = (
-    "SELECT e.id, e.hash_set, e.state, e.position, e.external_id, e.classification, e.flags, e.hashes, e.details, e.reasons, "
+    "SELECT e.id, e.hash_set, e.state, e.position, e.external_id, e.classification, e.flags, e.hashes, e.details, "
+    "e.reasons, "
     'e.update_revision, e."import", e.expire_time'
 )
 
 REVIEW_SQL: Final = (
-    "SELECT r.id, r.entry, r.author, r.kind, r.comment, r.create_time, r.revision, r.actor, r.role, r.sets_aside, r.awaits_acceptance, e.id "
+    "SELECT r.id, r.entry, r.author, r.kind, r.comment, r.create_time, r.revision, r.actor, r.role, r.sets_aside, "
+    "r.awaits_acceptance, e.id "
     "FROM entry e "
     "JOIN reviewed a ON a.hash_set = e.hash_set AND a.entry = e.id JOIN review r ON r.id = a.review"
 )
@@ -126,7 +129,8 @@ class Entries(Resources):
         code = s.ALGORITHM_CODES[algorithm]
         found: dict[bytes, list[Entry]] = {}
         sql = (
-            f"{ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest {{keys}} "
+            f"{ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest "
+            f"{{keys}} "
             f"AND e.state IN ({code_list(s.ENTRY_STATES[state] for state in states)}) ORDER BY h.digest, h.entry"
         )
         for row in self._by_keys(sql, "bytea", (code,), sorted(set(digests))):
@@ -184,7 +188,8 @@ class Entries(Resources):
         """
         # CROSS JOIN, which SQLite never turns around: the digest is what finds few rows.
         sql = (
-            f"{ENTRY_SQL}, h.digest FROM hash h CROSS JOIN entry e WHERE e.id = h.entry AND e.hash_set = ? AND h.algorithm = ? "
+            f"{ENTRY_SQL}, h.digest FROM hash h CROSS JOIN entry e WHERE e.id = h.entry AND e.hash_set = ? AND "
+            "h.algorithm = ? "
             f"AND h.digest {{keys}} AND e.state <> {WITHDRAWN} ORDER BY h.digest, h.entry"
         )
         before = (self._set_key(contributor, hash_set), s.ALGORITHM_CODES[algorithm])
@@ -222,7 +227,9 @@ class Entries(Resources):
         )
 
     def get_entries(self, ids: Iterable[int]) -> dict[int, Entry]:
-        """Return the visible entries with these ids, in any state, by id in ascending order; unknown ids are left out."""
+        """Return the visible entries with these ids, in any state, by id in ascending order; unknown ids are left
+        out.
+        """
         sql = f"{ENTRY_SQL} FROM entry e WHERE e.id {{keys}} ORDER BY e.id"
         rows = self._by_keys(sql, "int8", (), sorted(set(ids)))
         entries = [entry for row in rows if (entry := self._entry(row)) is not None]
@@ -236,7 +243,9 @@ class Entries(Resources):
         page_size: int = 1000,
         after_id: int = 0,
     ) -> list[Entry]:
-        """Return up to `page_size` visible entries of a hash set in `states` with ids after `after_id`, by id. Raises NotFound."""
+        """Return up to `page_size` visible entries of a hash set in `states` with ids after `after_id`, by id. Raises
+        NotFound.
+        """
         set_key = self._set_key(contributor, hash_set)
         sql = self._db.sql(
             f"{ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? "
@@ -252,7 +261,9 @@ class Entries(Resources):
         return self._with_withdrawals([e for row in rows[:page_size] if (e := self._entry(row)) is not None])
 
     def existing_by_external_ids(self, contributor: str, hash_set: str, ids: Iterable[str]) -> dict[str, list[Entry]]:
-        """Return the visible entries of a hash set with these external ids that are not WITHDRAWN, by external id, oldest first."""
+        """Return the visible entries of a hash set with these external ids that are not WITHDRAWN, by external id,
+        oldest first.
+        """
         sql = f"{ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.external_id {{keys}} AND e.state <> {WITHDRAWN} ORDER BY e.id"
         rows = self._by_keys(sql, "text", (self._set_key(contributor, hash_set),), sorted({x for x in ids if x}))
         found: dict[str, list[Entry]] = {}
@@ -266,7 +277,8 @@ class Entries(Resources):
     ) -> NDArray[np.int64]:
         """Return the ids of a hash set's visible entries in `states`, int64[n] ascending. Raises NotFound.
 
-        A replacing import wants QUARANTINED ones too: what its list does not hold any more should be withdrawn in either state.
+        A replacing import wants QUARANTINED ones too: what its list does not hold any more should be withdrawn in
+        either state.
         """
         set_key = self._set_key(contributor, hash_set)
         parts = [np.empty(0, np.int64)]
@@ -276,7 +288,8 @@ class Entries(Resources):
 
     def entry_count(self, contributor: str, hash_set: str, state: EntryState = EntryState.ACTIVE) -> int:
         """Return how many visible entries of a hash set are in a state. Raises NotFound."""
-        # All of them through the index, less what is staged: joining each one's import would take a second for a million.
+        # All of them through the index, less what is staged: joining each one's import would take a second for a
+        # million.
         sql = self._db.sql(
             "SELECT (SELECT count(*) FROM entry WHERE hash_set = ? AND state = ?) - (SELECT count(*) FROM allocation a "
             "CROSS JOIN entry e WHERE e.id BETWEEN a.first_entry AND a.last_entry AND e.hash_set = ? AND e.state = ?)"
@@ -365,9 +378,11 @@ class Entries(Resources):
         return count >= times
 
     def reviews_of(self, entry_ids: Iterable[int]) -> dict[int, list[Review]]:
-        """Return the reviews that count for the entries by entry id, the oldest first; entries without one are left out.
+        """Return the reviews that count for the entries by entry id, the oldest first; entries without one are left
+        out.
 
-        A review's own `entry_id` is that of the entry that it was stated about: this one, or an earlier one about the same item.
+        A review's own `entry_id` is that of the entry that it was stated about: this one, or an earlier one about the
+        same item.
         """
         sql = f"{REVIEW_SQL} WHERE e.id {{keys}} ORDER BY e.id, r.id"
         found: dict[int, list[Review]] = {}
@@ -409,7 +424,9 @@ class Entries(Resources):
         return found
 
     def _source(self, key: int) -> _Source | None:
-        """Return what an import says about its entries, or None while it is not COMMITTED. COMMITTED is for ever, so it is kept."""
+        """Return what an import says about its entries, or None while it is not COMMITTED. COMMITTED is for ever, so it
+        is kept.
+        """
         found = self._sources.get(key)
         if found is None:
             sql = 'SELECT id, connector, connector_version, source_digest, revision FROM "import" WHERE key = ? AND state = ?'
@@ -603,8 +620,8 @@ class Entries(Resources):
     ) -> Iterator[Row]:
         """Yield the rows of `sql`, in which `{keys}` stands for a condition on sorted keys, a chunk of keys at a time.
 
-        SQLite gets few different statements, so that the driver has them prepared; PostgreSQL takes an array of the type `kind`.
-        With `c` the rows are read in its transaction.
+        SQLite gets few different statements, so that the driver has them prepared; PostgreSQL takes an array of the
+        type `kind`. With `c` the rows are read in its transaction.
         """
 
         def fetch(text: str, parameters: Row) -> Sequence[Row]:

@@ -42,7 +42,9 @@ Facts = Mapping[str, str | int | tuple[str, ...]]
 
 
 class Position(NamedTuple):
-    """A revision of one history: a database that was restored from a backup and written to has it with another digest."""
+    """A revision of one history: a database that was restored from a backup and written to has it with another
+    digest.
+    """
 
     revision: int
     digest: bytes
@@ -323,6 +325,7 @@ def _event(row: Row) -> Event:
 
 def _broken(revision: int, why: str) -> DataLoss:
     return DataLoss(
-        f"the history was changed outside hashhub: at revision {revision} {why}; restore a backup, or look with `hashhub doctor`",
+        f"the history was changed outside hashhub: at revision {revision} {why}; restore a backup, or look with "
+        "`hashhub doctor`",
         reason=Reason.HISTORY_BROKEN,
     )

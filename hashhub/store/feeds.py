@@ -46,10 +46,11 @@ class MatcherChange(NamedTuple):
     """One row of the feed that matchers follow.
 
     STAGED: take the digests in. They may belong to a commit that is never finished; a hit then finds no entries.
-    UPSERT: the entries match from now on. `import_key`, if it is not 0: their digests were in that import's STAGED rows before.
-    WITHDRAW: they no longer match; ask `still_active` before dropping a digest, other entries may have it. It does not know of
-    staged entries whose hashes are not written yet: when their import's UPSERT comes, ask again about what was dropped meanwhile
-    (`withdrawn_while_staged`).
+    UPSERT: the entries match from now on. `import_key`, if it is not 0: their digests were in that import's STAGED rows
+    before.
+    WITHDRAW: they no longer match; ask `still_active` before dropping a digest, other entries may have it. It does not
+    know of staged entries whose hashes are not written yet: when their import's UPSERT comes, ask again about what was
+    dropped meanwhile (`withdrawn_while_staged`).
     """
 
     revision: int
@@ -103,7 +104,8 @@ class Feeds(Entries):
         Reviews are only ever added: new ones are read.
         """
         sql = self._db.sql(
-            "SELECT r.id, e.hash_set, r.author FROM review r JOIN entry e ON e.id = r.entry WHERE r.id > ? ORDER BY r.id LIMIT ?"
+            "SELECT r.id, e.hash_set, r.author FROM review r JOIN entry e ON e.id = r.entry WHERE r.id > ? ORDER BY "
+            "r.id LIMIT ?"
         )
         with self._authors_lock:
             while rows := self._db.fetch(sql, (self._last_review, PAGE)):
@@ -113,7 +115,9 @@ class Feeds(Entries):
             return {set_key: set(authors) for set_key, authors in self._authors.items()}
 
     def matcher_changes(self, after_revision: int, limit: int = 1000) -> list[MatcherChange]:
-        """Return the changes after a revision, STAGED ones too; always whole revisions, so it may be more than `limit` rows."""
+        """Return the changes after a revision, STAGED ones too; always whole revisions, so it may be more than `limit`
+        rows.
+        """
         sql = self._db.sql(
             'SELECT revision, kind, first_entry, last_entry, ids, "import" FROM change '  # noqa: S608 - our own number
             f"WHERE revision > ? AND revision <= ? AND kind <> {_REVIEWED} ORDER BY revision, ordinal LIMIT ?"
@@ -171,10 +175,11 @@ class Feeds(Entries):
     def digests_of_range(
         self, first: int, last: int, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
     ) -> dict[str, NDArray[np.uint8]]:
-        """Return the distinct digests of the entries `first` to `last` in `states`: algorithm to uint8[n, digest_bytes].
+        """Return the distinct digests of the entries `first` to `last` in `states`: algorithm to uint8[n,
+        digest_bytes].
 
-        Entries that are staged count too: this is for matchers, which take a STAGED range in (ACTIVE) and look at what a WITHDRAW
-        range had (WITHDRAWN, QUARANTINED). Raises DataLoss when stored hashes cannot be read.
+        Entries that are staged count too: this is for matchers, which take a STAGED range in (ACTIVE) and look at what
+        a WITHDRAW range had (WITHDRAWN, QUARANTINED). Raises DataLoss when stored hashes cannot be read.
         """
         sql = self._db.sql(
             "SELECT id, hashes FROM entry WHERE id BETWEEN ? AND ? "  # noqa: S608 - our own numbers
@@ -197,17 +202,20 @@ class Feeds(Entries):
         return np.fromiter((d in active for d in wanted), np.bool_, len(wanted))
 
     def all_digests(self, chunk: int = 200_000) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """Yield the distinct digests of all ACTIVE entries, visible or staged: (algorithm, uint8[n, digest_bytes]), n <= chunk.
+        """Yield the distinct digests of all ACTIVE entries, visible or staged: (algorithm, uint8[n, digest_bytes]), n
+        <= chunk.
 
-        They come by algorithm, then in byte order, in bounded memory: a chunk, a byte for each entry ever stored, and the digests that
-        are staged. It is not one snapshot: read `revision()` before, and follow `matcher_changes` from there after; that ends in the
-        right set.
+        They come by algorithm, then in byte order, in bounded memory: a chunk, a byte for each entry ever stored, and
+        the digests that are staged. It is not one snapshot: read `revision()` before, and follow `matcher_changes` from
+        there after; that ends in the right set.
         """
-        # What was announced as STAGED may not be in the table of hashes yet. An import that commits meanwhile is there by then.
+        # What was announced as STAGED may not be in the table of hashes yet. An import that commits meanwhile is there
+        # by then.
         staged = self._staged_digests()
         dead = self._dead_entries()
         sql = self._db.sql(
-            "SELECT digest, entry FROM hash WHERE algorithm = ? AND (digest, entry) > (?, ?) ORDER BY digest, entry LIMIT ?"
+            "SELECT digest, entry FROM hash WHERE algorithm = ? AND (digest, entry) > (?, ?) ORDER BY digest, entry "
+            "LIMIT ?"
         )
         for algorithm, code in s.ALGORITHM_CODES.items():
             width = WIDTHS[code]

@@ -3,12 +3,13 @@
     create_import ─ put_batch … ─ begin_commit ─ allocate_entries, stage_entries … ─ finish_commit
          OPEN           OPEN       COMMITTING      rows that nobody sees yet           COMMITTED: the revision moves
 
-Staging: entries go in as they come; their hashes are gathered in memory and written in large runs sorted by digest, because the
-table of hashes is clustered by digest and rows in random order would touch a page each. Each piece of entries comes with a STAGED
-change row that tells matchers to take its digests in, so that little is left to do at the commit.
+Staging: entries go in as they come; their hashes are gathered in memory and written in large runs sorted by digest,
+because the table of hashes is clustered by digest and rows in random order would touch a page each. Each piece of
+entries comes with a STAGED change row that tells matchers to take its digests in, so that little is left to do at the
+commit.
 
-Lease: only the process that began a commit may stage into it. Each step renews the lease and checks it in the same transaction, so a
-process that was taken for dead and is not cannot add to what its successor stages.
+Lease: only the process that began a commit may stage into it. Each step renews the lease and checks it in the same
+transaction, so a process that was taken for dead and is not cannot add to what its successor stages.
 """
 
 from __future__ import annotations
@@ -96,12 +97,13 @@ class Imports(Standing):
         self._classification_ids: dict[bytes, int] = {}
 
     def create_import(self, new: Import, *, request_id: str = "") -> Import:
-        """Open an import, or return the one that has the same hash set, source digest, connector, version and `replace`.
+        """Open an import, or return the one that has the same hash set, source digest, connector, version and
+        `replace`.
 
-        An OPEN or COMMITTING one is to be resumed, a COMMITTED one was done before. It counts as done only while nothing has been
-        withdrawn from the hash set since, other than by a newer statement about the same item; and a replacing one only while it is
-        the last one committed there: A, then B, then A again is three replacements. `id`, state, counts and times of `new` do not
-        matter. Raises NotFound when there is no such hash set.
+        An OPEN or COMMITTING one is to be resumed, a COMMITTED one was done before. It counts as done only while
+        nothing has been withdrawn from the hash set since, other than by a newer statement about the same item; and a
+        replacing one only while it is the last one committed there: A, then B, then A again is three replacements.
+        `id`, state, counts and times of `new` do not matter. Raises NotFound when there is no such hash set.
 
         One that asks for withdrawals, too, is done only while nothing has become active in the hash set since: a
         deletion message that is sent again after its item was listed again deletes it again.
@@ -170,7 +172,9 @@ class Imports(Standing):
     def list_imports(
         self, contributor: str = "", hash_set: str = "", page_size: int = 100, after: str = ""
     ) -> list[Import]:
-        """Return up to `page_size` imports, the newest first, after the import id `after`; empty names stand for all."""
+        """Return up to `page_size` imports, the newest first, after the import id `after`; empty names stand for
+        all.
+        """
         t = s.imports
         where = []
         if contributor:
@@ -203,8 +207,9 @@ class Imports(Standing):
     def put_batch(self, import_id: str, index: int, payload: bytes) -> Import:
         """Store one batch of an OPEN import and return the import.
 
-        The same index again with the same payload changes nothing. Raises Conflict when the payload differs, FailedPrecondition
-        (IMPORT_INCOMPLETE) when an earlier batch is missing and (IMPORT_CLOSED) when the import is not OPEN.
+        The same index again with the same payload changes nothing. Raises Conflict when the payload differs,
+        FailedPrecondition (IMPORT_INCOMPLETE) when an earlier batch is missing and (IMPORT_CLOSED) when the import is
+        not OPEN.
         """
         t, b = s.imports, s.staged_batch
         with self._db.write() as c:
@@ -218,7 +223,8 @@ class Imports(Standing):
                 raise _closed(import_id, state)
             if index > count or index < 0:
                 raise FailedPrecondition(
-                    f"import {import_id} has {count} batches, so the next one has index {count}, got {index}; send the missing ones",
+                    f"import {import_id} has {count} batches, so the next one has index {count}, got {index}; send the "
+                    "missing ones",
                     reason=Reason.IMPORT_INCOMPLETE,
                     metadata={"nextBatch": str(count)},
                 )
@@ -233,7 +239,9 @@ class Imports(Standing):
             return _one_import(c, import_id)
 
     def batches(self, import_id: str) -> Iterator[bytes]:
-        """Yield the payloads of the stored batches in order, one at a time; none once the import is COMMITTED or CANCELLED."""
+        """Yield the payloads of the stored batches in order, one at a time; none once the import is COMMITTED or
+        CANCELLED.
+        """
         sql = self._db.sql(
             'SELECT b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" WHERE i.id = ? AND b."index" = ?'
         )
@@ -250,9 +258,9 @@ class Imports(Standing):
     def begin_commit(self, import_id: str, *, by: Actor = SYSTEM) -> Import:
         """Take an OPEN import to COMMITTING, or take over one whose commit was left unfinished, and return it.
 
-        This process then holds the import's lease until `finish_commit`, `cancel_import` or `release_commit`. Every step, reading the
-        batches too, renews it; 60 s after the last one others may take the commit over. What an unfinished commit had staged is
-        purged first. A COMMITTED import is returned as it is.
+        This process then holds the import's lease until `finish_commit`, `cancel_import` or `release_commit`. Every
+        step, reading the batches too, renews it; 60 s after the last one others may take the commit over. What an
+        unfinished commit had staged is purged first. A COMMITTED import is returned as it is.
 
         Raises:
             Conflict: another call is committing this import, or another import into the same hash set; retry later.
@@ -298,7 +306,9 @@ class Imports(Standing):
         return begun
 
     def release_commit(self, import_id: str) -> None:
-        """Give up the lease after a failed commit, so that the next `begin_commit` need not wait. Does nothing without one."""
+        """Give up the lease after a failed commit, so that the next `begin_commit` need not wait. Does nothing without
+        one.
+        """
         commit = self._commits.pop(import_id, None)
         if commit is not None:
             self._release(commit)
@@ -309,7 +319,9 @@ class Imports(Standing):
             c.execute(sa.update(s.imports).where(s.imports.c.state == _COMMITTING).values(lease="", lease_until=0))
 
     def allocate_entries(self, import_id: str, n: int) -> int:
-        """Reserve `n` consecutive entry ids for an import being committed and return the first; they are never given again."""
+        """Reserve `n` consecutive entry ids for an import being committed and return the first; they are never given
+        again.
+        """
         commit = self._commit(import_id)
         m = s.metadata
         with self._db.write() as c:
@@ -339,8 +351,9 @@ class Imports(Standing):
     def stage_entries(self, import_id: str, entries: Sequence[EntryRow]) -> None:
         """Write entries of an import being committed; nobody sees them before `finish_commit`.
 
-        Their ids are ascending and from `allocate_entries`. Pass 5,000 to 20,000 at a time: the fewer, the shorter other writers wait;
-        the more, the less each costs. Raises Conflict when another process has taken over the commit.
+        Their ids are ascending and from `allocate_entries`. Pass 5,000 to 20,000 at a time: the fewer, the shorter
+        other writers wait; the more, the less each costs. Raises Conflict when another process has taken over the
+        commit.
         """
         if not entries:
             return
@@ -407,9 +420,10 @@ class Imports(Standing):
     ) -> Import:
         """Make everything that was staged visible at one new revision, and return the COMMITTED import.
 
-        In the same transaction the given entries of earlier imports are withdrawn, with the reason SUPERSEDED, ABSENT_FROM_LIST or
-        WITHDRAWN_BY_SOURCE, and `reviews` (entry id, author, kind, comment) are added. `restated`, int64[n, 2], has pairs of entries about the
-        same item, the earlier one first: its reviews count for the later one too. `findings` go before it, as `add_findings` does.
+        In the same transaction the given entries of earlier imports are withdrawn, with the reason SUPERSEDED,
+        ABSENT_FROM_LIST or WITHDRAWN_BY_SOURCE, and `reviews` (entry id, author, kind, comment) are added. `restated`,
+        int64[n, 2], has pairs of entries about the same item, the earlier one first: its reviews count for the later
+        one too. `findings` go before it, as `add_findings` does.
 
         The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each
         deletion message, by entry. `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new
@@ -517,7 +531,9 @@ class Imports(Standing):
         return self.get_import(import_id)
 
     def _beyond(self, c: Connection, commit: Commit, doubting: Sequence[int], daily: int) -> list[int]:
-        """Return those of the new entries that are beyond what a contributor may doubt in a day without the operator."""
+        """Return those of the new entries that are beyond what a contributor may doubt in a day without the
+        operator.
+        """
         if not doubting:
             return []
         t = s.event
@@ -587,8 +603,8 @@ class Imports(Standing):
     ) -> list[tuple[int, Finding]]:
         """Return up to `page_size` lines of an import's report with their ordinals, after `after_ordinal`.
 
-        `dispositions` keeps only those. A COMMITTED import has a report, and a CANCELLED one that was only tried; others have none
-        yet. Raises NotFound for an unknown import.
+        `dispositions` keeps only those. A COMMITTED import has a report, and a CANCELLED one that was only tried;
+        others have none yet. Raises NotFound for an unknown import.
         """
         f, t = s.finding, s.imports
         query = (

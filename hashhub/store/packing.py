@@ -169,7 +169,8 @@ def pack_entries(hash_set: int, import_key: int, entries: Iterable[EntryRow]) ->
 def digests_by_algorithm(packed: Iterable[bytes]) -> dict[str, NDArray[np.uint8]]:
     """Return the distinct digests in the given packed hashes: algorithm name to uint8[n, digest_bytes], in byte order.
 
-    Entries with the same sequence of algorithms are cut apart together, which is what makes a million of them take a second.
+    Entries with the same sequence of algorithms are cut apart together, which is what makes a million of them take a
+    second.
     """
     by_shape: dict[bytes, list[bytes]] = {}
     for blob in packed:

@@ -31,7 +31,9 @@ class Request:
         self._digest = hashlib.sha256(msgspec.msgpack.encode((method, content))).digest()
 
     def replayed(self, c: Connection, result_type: type[_T]) -> _T | None:
-        """Return the first call's result, None when this is the first. Raises AlreadyExists when the id stands for something else."""
+        """Return the first call's result, None when this is the first. Raises AlreadyExists when the id stands for
+        something else.
+        """
         if not self._id:
             return None
         t = s.request

@@ -64,7 +64,9 @@ class Resources:
         self._registry = Registry(-1, {}, {}, {})
 
     def registry(self) -> Registry:
-        """Return all contributors, hash sets and groups; one small look at the database unless something has changed."""
+        """Return all contributors, hash sets and groups; one small look at the database unless something has
+        changed.
+        """
         revision = self._db.fetch("SELECT registry_revision FROM metadata")[0][0]
         held = self._registry
         if held.revision != revision:
@@ -130,7 +132,8 @@ class Resources:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Contributor:
-        """Replace these fields of a contributor, in one transaction: of two updates at once neither undoes the other's fields.
+        """Replace these fields of a contributor, in one transaction: of two updates at once neither undoes the other's
+        fields.
 
         What `check` raises of the new contributor ends it. Raises NotFound.
         """
@@ -160,7 +163,8 @@ class Resources:
             operators = _working_operators(c)
             if operators and all(token.contributor == contributor_id for token in operators):
                 raise FailedPrecondition(
-                    f"contributor {contributor_id} holds the last operator's token; create one of another contributor first",
+                    f"contributor {contributor_id} holds the last operator's token; create one of another contributor "
+                    "first",
                     reason=Reason.LAST_OPERATOR,
                     metadata={"contributor": contributor_id},
                 )
@@ -343,8 +347,8 @@ class Resources:
     ) -> HashSet:
         """Replace these fields of a hash set (`display_name`, `marking`, `marking.tlp`, …), in one transaction.
 
-        `may_open`: whether its last recipient may go. Raises NotFound; InvalidArgument when a recipient does not exist, or the
-        terms that come out cannot be.
+        `may_open`: whether its last recipient may go. Raises NotFound; InvalidArgument when a recipient does not exist,
+        or the terms that come out cannot be.
         """
         request = Request(request_id, "update_hash_set", (contributor, hash_set_id, fields), by.name)
         with self._db.write() as c:
@@ -356,7 +360,8 @@ class Resources:
             if before.marking.recipients and not after.marking.recipients and not may_open:
                 raise InvalidArgument.field(
                     "update_mask",
-                    "the new terms name no recipients, which would open the hash set to all whom its label allows; if that is "
+                    "the new terms name no recipients, which would open the hash set to all whom its label allows; if "
+                    "that is "
                     "meant, name `marking.recipients` in the mask, too",
                     "OPENS_HASH_SET",
                 )
@@ -453,7 +458,9 @@ class Resources:
         facts: Facts | None = None,
         details: Mapping[str, str] | None = None,
     ) -> int:
-        """Append the event of a changed resource, with what it was and is as erasable details, and return its revision."""
+        """Append the event of a changed resource, with what it was and is as erasable details, and return its
+        revision.
+        """
         changed = {
             name: (_plain(getattr(before, name, None)), _plain(getattr(after, name, None)))
             for name in (after or before).__struct_fields__  # type: ignore[union-attr]  # one of them is given

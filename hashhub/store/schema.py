@@ -13,8 +13,9 @@
     event ── event_detail: the history, by revision      change: the feed, by revision      request: replayed calls
     metadata: one row of counters, the chain's head and the hub's own secret
 
-Only small tables have foreign keys: checking one for each of some million rows would cost more than writing the rows, and the store
-is the only writer. Times are milliseconds since 1970 in UTC. Codes are written to disk: never renumber one.
+Only small tables have foreign keys: checking one for each of some million rows would cost more than writing the rows,
+and the store is the only writer. Times are milliseconds since 1970 in UTC. Codes are written to disk: never renumber
+one.
 """
 
 from __future__ import annotations
@@ -256,7 +257,8 @@ review: Final = _table(
     sa.Index("review_author", "author", "create_time"),
 )
 
-# A review counts for the entry that it was stated about, and for those by which the contributor states the same item again. By hash set
+# A review counts for the entry that it was stated about, and for those by which the contributor states the same item
+# again. By hash set
 # first: an import asks which of its set's entries have been reviewed.
 reviewed: Final = _table(
     "reviewed",

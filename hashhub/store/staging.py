@@ -1,7 +1,8 @@
 """An import's entries on their way in: what a process holds of a commit, and ranges of entry ids.
 
-Digests are random, and the table of hashes is clustered by digest: rows in the order of entries would touch a page each. So the hashes
-of staged entries are gathered here, as compactly as they can be, and handed over sorted in large runs.
+Digests are random, and the table of hashes is clustered by digest: rows in the order of entries would touch a page
+each. So the hashes of staged entries are gathered here, as compactly as they can be, and handed over sorted in large
+runs.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class Commit:
             digests, ids = gathered.pop(code)
             width = WIDTHS[code]
             matrix = np.frombuffer(digests, np.uint8).reshape(-1, width)
-            # The first eight bytes, big-endian, order digests well enough: only the locality of the writes depends on it.
+            # The first eight bytes, big-endian, order digests well enough: only the locality of the writes depends on
+            # it.
             order = np.argsort(np.ascontiguousarray(matrix[:, :8]).view(">u8").ravel().astype(np.uint64), kind="stable")
             entries = np.frombuffer(ids, np.int64)
             for start in range(0, len(order), PIECE):

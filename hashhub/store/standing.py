@@ -161,7 +161,8 @@ class Standing(Entries):
             rows = [
                 (row[0], row[1], row[2])
                 for row in self._by_keys(
-                    f"SELECT e.id, e.state, e.reasons FROM entry e WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})",  # noqa: S608 - our own text
+                    f"SELECT e.id, e.state, e.reasons FROM entry e WHERE e.id {{keys}} AND NOT EXISTS "  # noqa: S608 - our own text
+                    f"({STAGED_AROUND})",
                     "int8",
                     (),
                     [i for i in wanted if i not in replaced],
@@ -627,7 +628,8 @@ class Standing(Entries):
         c.exec_driver_sql(self._db.sql("DELETE FROM withdrawal WHERE entry BETWEEN ? AND ?"), ranges)
         sql = self._db.sql(
             "INSERT INTO withdrawal (entry, hash_set, reason, comment, actor, role, revision, time, pending) "
-            "SELECT e.id, e.hash_set, CAST(? AS SMALLINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS SMALLINT), CAST(? AS BIGINT), "
+            "SELECT e.id, e.hash_set, CAST(? AS SMALLINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS SMALLINT), "
+            "CAST(? AS BIGINT), "
             "CAST(? AS BIGINT), CAST(? AS BOOLEAN) FROM entry e WHERE e.id BETWEEN ? AND ?"
         )
         row = (

@@ -9,8 +9,8 @@
 Revision: one counter. Every visible write increases it in its own transaction, appends its event and holds the lock
 until the commit, so that the order of revisions is the order in which they became visible, on both databases.
 
-Visibility: an entry belongs to an import and is visible once that import is COMMITTED; committing a million entries changes one row
-of `import` and adds one `change` row for each contiguous range. Reads therefore look at the import.
+Visibility: an entry belongs to an import and is visible once that import is COMMITTED; committing a million entries
+changes one row of `import` and adds one `change` row for each contiguous range. Reads therefore look at the import.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from hashhub.store.undoing import Undoing
 class Store(Imports, Undoing, Feeds, Holds, Tokens, Events):
     """Everything the hub keeps. Thread-safe; several processes may open the same database.
 
-    Methods raise Unavailable (DATABASE_UNAVAILABLE) when the database is away or busy, and LimitExceeded (DISK_FULL) when a write does not
-    fit; neither leaves anything half-written. A write with a `request_id` returns the first call's result when it is repeated, and
-    raises AlreadyExists when the id was used for something else.
+    Methods raise Unavailable (DATABASE_UNAVAILABLE) when the database is away or busy, and LimitExceeded (DISK_FULL)
+    when a write does not fit; neither leaves anything half-written. A write with a `request_id` returns the first
+    call's result when it is repeated, and raises AlreadyExists when the id was used for something else.
     """
 
     def __init__(self, database: Database) -> None:
@@ -45,13 +45,15 @@ class Store(Imports, Undoing, Feeds, Holds, Tokens, Events):
 
     @classmethod
     def open(cls, database: str | Path, *, create: bool = True) -> Store:
-        """Open the database at a directory, a SQLite file or a postgresql+psycopg:// URL, and bring its tables up to date.
+        """Open the database at a directory, a SQLite file or a postgresql+psycopg:// URL, and bring its tables up to
+        date.
 
         Open it in each worker process, not before forking.
 
         Raises:
             InvalidArgument: `database` is neither a path nor a supported URL.
-            FailedPrecondition: it does not exist and `create` is false; it was written by a newer hashhub; psycopg is missing.
+            FailedPrecondition: it does not exist and `create` is false; it was written by a newer hashhub; psycopg is
+                missing.
         """
         return cls(Database(locate(database), create=create))
 

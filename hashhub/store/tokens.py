@@ -45,7 +45,8 @@ class Tokens(Resources):
     def find_secret(self, digest: bytes) -> Secret | None:
         """Return what the secret with this digest opens, or opened until it was replaced; None: nothing."""
         sql = self._db.sql(
-            "SELECT t.content, t.last_use_time, x.expire_time FROM secret x JOIN token t ON t.name = x.token WHERE x.digest = ?"
+            "SELECT t.content, t.last_use_time, x.expire_time FROM secret x JOIN token t ON t.name = x.token WHERE "
+            "x.digest = ?"
         )
         rows = self._db.fetch(sql, (digest,))
         return Secret(_token(rows[0]), s.from_millis(rows[0][2]) if rows[0][2] is not None else None) if rows else None

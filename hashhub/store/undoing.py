@@ -46,7 +46,8 @@ class Undoing(Standing):
     def standings(self, ids: IdSet) -> Iterator[Standings]:
         """Yield how entries stand, piece by piece. The revision of one that never changed is that of its import."""
         sql = self._db.sql(
-            "SELECT e.id, e.state, CASE WHEN e.update_revision > 0 THEN e.update_revision ELSE i.revision END FROM entry e "
+            "SELECT e.id, e.state, CASE WHEN e.update_revision > 0 THEN e.update_revision ELSE i.revision END FROM "
+            "entry e "
             'JOIN "import" i ON i.key = e."import" WHERE e.id BETWEEN ? AND ? ORDER BY e.id'
         )
         for piece in ids.pieces(_PIECE):
@@ -58,7 +59,9 @@ class Undoing(Standing):
             yield Standings(table[:, 0], table[:, 1], table[:, 2])
 
     def request_about(self, entry_id: int) -> int:
-        """Return the revision of the request for an entry's withdrawal that waits for a second person, 0 without one."""
+        """Return the revision of the request for an entry's withdrawal that waits for a second person, 0 without
+        one.
+        """
         sql = self._db.sql("SELECT revision FROM withdrawal WHERE entry = ? AND pending")
         rows = self._db.fetch(sql, (entry_id,))
         return rows[0][0] if rows else 0
@@ -73,7 +76,8 @@ class Undoing(Standing):
         staging left out.
         """
         sql = self._db.sql(
-            "SELECT revision, actor, body FROM event WHERE revision > ? AND time >= ? AND kind <> ? ORDER BY revision LIMIT ?"
+            "SELECT revision, actor, body FROM event WHERE revision > ? AND time >= ? AND kind <> ? ORDER BY revision "
+            "LIMIT ?"
         )
         while rows := self._db.fetch(sql, (after, millis, EventKind.IMPORT_STAGED.value, _PIECE)):
             after = rows[-1][0]

@@ -1,1 +1,3 @@
-"""Public helpers for tests: synthetic material and contracts. Everything is generated and benign; import the submodules."""
+"""Public helpers for tests: synthetic material and contracts. Everything is generated and benign; import the
+submodules.
+"""

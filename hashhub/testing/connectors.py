@@ -1,4 +1,5 @@
-"""The contract that every connector keeps, as tests: subclass `ConnectorContract`, give a sample, and run it with pytest.
+"""The contract that every connector keeps, as tests: subclass `ConnectorContract`, give a sample, and run it with
+pytest.
 
     class TestMine(ConnectorContract):
         connector = MyConnector()
@@ -59,10 +60,11 @@ class Trickle(io.RawIOBase):
 
 
 class ConnectorContract:
-    """What holds for every connector. Subclasses set `connector`, `sample` and `items`, and `options` where it needs some.
+    """What holds for every connector. Subclasses set `connector`, `sample` and `items`, and `options` where it needs
+    some.
 
-    `self_delimiting`: a file that is cut anywhere before its last significant byte must raise MalformedSource. Formats of lines
-    cannot promise that; for them a cut may only change the last item, and never into another hash.
+    `self_delimiting`: a file that is cut anywhere before its last significant byte must raise MalformedSource. Formats
+    of lines cannot promise that; for them a cut may only change the last item, and never into another hash.
     `truncation_step`: how many bytes lie between two cuts. `mutations`: how many damaged samples are read.
     """
 
@@ -137,7 +139,9 @@ class ConnectorContract:
             self._read(_damaged(self.sample, random))
 
     def test_a_cut_file_never_passes_for_another(self) -> None:
-        """A cut file gives a prefix of the items, whose last one may have lost something but never holds other hashes."""
+        """A cut file gives a prefix of the items, whose last one may have lost something but never holds other
+        hashes.
+        """
         whole = self._read(self.sample)[0]
         hashes = {f.position: set(f.hashes) for f in whole if isinstance(f, Record)}
         end = len(self.sample.rstrip())

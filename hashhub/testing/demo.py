@@ -1,8 +1,9 @@
-"""`python -m hashhub.testing.demo`: a hub, four contributors, their lists, some uploads, a conflict and a withdrawal, in a minute.
+"""`python -m hashhub.testing.demo`: a hub, four contributors, their lists, some uploads, a conflict and a withdrawal,
+in a minute.
 
-Everything is synthetic: pictures of `hashhub.testing.pictures`, their real hashes in lists of `hashhub.testing.lists`. The hub runs as
-a process of its own and is spoken to over gRPC only, as anybody's would be. On a terminal the output has colours; in a pipe it is
-plain text.
+Everything is synthetic: pictures of `hashhub.testing.pictures`, their real hashes in lists of `hashhub.testing.lists`.
+The hub runs as a process of its own and is spoken to over gRPC only, as anybody's would be. On a terminal the output
+has colours; in a pipe it is plain text.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class RunningHub(msgspec.Struct, frozen=True, kw_only=True):
 def running_hub(data: Path, *arguments: str) -> Iterator[RunningHub]:
     """Start a hub over `data`, with further arguments of `hashhub serve`; stop it at the end.
 
-    Ports are free ones unless the arguments say otherwise. What the hub logs goes to `hub.log` in `data`. Raises Unavailable with
-    the last line of the log when it does not start.
+    Ports are free ones unless the arguments say otherwise. What the hub logs goes to `hub.log` in `data`. Raises
+    Unavailable with the last line of the log when it does not start.
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = data / "hub.log"

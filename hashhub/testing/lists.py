@@ -34,7 +34,8 @@ _NCMEC: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a list before it has a format.
 
-    `digests` are (algorithm, text) pairs, since dirty ones are no hashes. `value` is the raw classification in the list's scheme.
+    `digests` are (algorithm, text) pairs, since dirty ones are no hashes. `value` is the raw classification in the
+    list's scheme.
     """
 
     digests: tuple[tuple[str, str], ...]
@@ -112,10 +113,11 @@ def random_items(
 def overlapping(
     items: Sequence[Item], contributors: Mapping[str, Sequence[str]], *, seed: int, share: float = 0.3
 ) -> dict[str, list[Item]]:
-    """Return what each contributor lists: every item stands with one of them, and with each other one at the rate `share`.
+    """Return what each contributor lists: every item stands with one of them, and with each other one at the rate
+    `share`.
 
-    `contributors` maps a name to the values of its scheme. Each chooses a value of its own, so that they conflict now and then;
-    identifiers are each contributor's own, too.
+    `contributors` maps a name to the values of its scheme. Each chooses a value of its own, so that they conflict now
+    and then; identifiers are each contributor's own, too.
     """
     random = Random(f"overlap {seed}")
     names = list(contributors)
@@ -160,8 +162,8 @@ def soiled(items: Sequence[Item], *, seed: int, share: float = 0.05) -> list[Ite
 def list_file(variant: str, items: Sequence[Item], *, dirty: bool = False) -> ListFile:
     """Return the items as a file of a variant, one of VARIANTS.
 
-    `dirty` adds what real exporters do to whole files: a byte order mark, booleans and numbers as text, upper case, CR LF,
-    shuffled and extra columns. A format leaves out items that it cannot express (md5sum those without MD5).
+    `dirty` adds what real exporters do to whole files: a byte order mark, booleans and numbers as text, upper case, CR
+    LF, shuffled and extra columns. A format leaves out items that it cannot express (md5sum those without MD5).
     """
     return VARIANTS[variant](items, dirty)
 
@@ -270,7 +272,9 @@ def _medium(index: int, one: Item, *, modern: bool, dirty: bool) -> dict[str, ob
 
 
 def _ncmec(items: Sequence[Item], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
-    """Write images, every seventh of them as a video, and one deletion in each twenty; a member of its own for every third."""
+    """Write images, every seventh of them as a video, and one deletion in each twenty; a member of its own for every
+    third.
+    """
     lists: dict[str, list[str]] = {"image": [], "video": []}
     for i, one in enumerate(items):
         kind = "video" if i % 7 == 3 else "image"

@@ -1,14 +1,16 @@
 """Synthetic pictures that look natural to a perceptual hash, and what everyday handling does to them.
 
-White noise or flat shapes make poor test material: their hashes are unlike those of photographs, and thresholds tuned on them
-mislead. These pictures are built as photographs are: light that varies over the scene, objects of every scale hiding each other
-(the "dead leaves" model of natural images), texture whose power falls with frequency (1/f), a lens and a sensor.
+White noise or flat shapes make poor test material: their hashes are unlike those of photographs, and thresholds tuned
+on them mislead. These pictures are built as photographs are: light that varies over the scene, objects of every scale
+hiding each other (the "dead leaves" model of natural images), texture whose power falls with frequency (1/f), a lens
+and a sensor.
 
     picture(7)                                   always the same picture
     ALTERATIONS["jpeg-50"](picture(7), Random(1))
 
-Pictures are deterministic for a seed and a size: all randomness is PCG64, and what touches pixels is Pillow's and NumPy's integer
-arithmetic. Text is drawn with the font that Pillow bundles, so another Pillow release may move some pixels of it.
+Pictures are deterministic for a seed and a size: all randomness is PCG64, and what touches pixels is Pillow's and
+NumPy's integer arithmetic. Text is drawn with the font that Pillow bundles, so another Pillow release may move some
+pixels of it.
 """
 
 from __future__ import annotations
@@ -78,8 +80,8 @@ def _fractal(rng: np.random.Generator, size: tuple[int, int]) -> _Pixels:
     """Return 1/f noise, most of it within -64..64, int16[height, width]: a sum of octaves of random grids.
 
     An octave's contrast falls by 2 ** -falloff as its frequency doubles. With 0 the octaves are alike and the amplitude
-    spectrum falls as 1/f, the mean of natural scenes (Field 1987); with more it is smoother. The coarse octaves are summed at
-    an eighth of the size and enlarged together, which is most of the speed.
+    spectrum falls as 1/f, the mean of natural scenes (Field 1987); with more it is smoother. The coarse octaves are
+    summed at an eighth of the size and enlarged together, which is most of the speed.
     """
     falloff = rng.uniform(-0.1, 0.5)
     small = (max(4, size[0] // 8), max(4, size[1] // 8))
@@ -92,7 +94,9 @@ def _fractal(rng: np.random.Generator, size: tuple[int, int]) -> _Pixels:
 def _octaves(
     rng: np.random.Generator, size: tuple[int, int], first: int, end: int, weight: float, falloff: float
 ) -> tuple[_Pixels, float]:
-    """Return the sum of the octaves with `first`, `2 * first`, … cells along the longer side, below `end`, and the next weight."""
+    """Return the sum of the octaves with `first`, `2 * first`, … cells along the longer side, below `end`, and the next
+    weight.
+    """
     width, height = size
     total = np.zeros((height, width), dtype=np.int32)
     cells = first
@@ -306,4 +310,6 @@ ALTERATIONS: Final[dict[str, Alteration]] = {
     "flip": _turn(Image.Transpose.FLIP_LEFT_RIGHT),
     "screenshot": _screenshot,
 }
-"""What happens to pictures on their way, by name. Each takes an RGB picture and returns a new one; `Random` decides the rest."""
+"""What happens to pictures on their way, by name. Each takes an RGB picture and returns a new one; `Random` decides the
+rest.
+"""

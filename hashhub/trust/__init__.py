@@ -4,8 +4,8 @@
 
 `decide` knows no store and no matcher: the hub calls it with what a query hit, and so does whoever holds a copy.
 
-A policy is data (`data/*.toml`, or a directory that the operator names; `docs/policies.md`). It can only be more or less demanding:
-what counts as a claim, as independent and as a standing review is decided here, once, for all policies.
+A policy is data (`data/*.toml`, or a directory that the operator names; `docs/policies.md`). It can only be more or
+less demanding: what counts as a claim, as independent and as a standing review is decided here, once, for all policies.
 """
 
 from __future__ import annotations

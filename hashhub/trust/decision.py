@@ -40,7 +40,9 @@ class Closeness(IntEnum):
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """An entry, who states it in which hash set, by which algorithm and at which distance it was hit, and its reviews."""
+    """An entry, who states it in which hash set, by which algorithm and at which distance it was hit, and its
+    reviews.
+    """
 
     entry: Entry
     contributor: Contributor

@@ -17,10 +17,12 @@ from hashhub.model import Reliability, Verdict
 from hashhub.schemes.dimensions import DIMENSIONS
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-# Verdicts by which an entry claims harm, or by which nobody has decided yet. `comparison` and `non-pertinent` claim no harm.
+# Verdicts by which an entry claims harm, or by which nobody has decided yet. `comparison` and `non-pertinent` claim no
+# harm.
 HARMFUL: Final = frozenset({"csam", "exploitative"})
 COUNTABLE: Final = HARMFUL | {"unclassified"}
-# Deciding whether k of n contributors are pairwise independent is exponential in k; nobody has five independent sources.
+# Deciding whether k of n contributors are pairwise independent is exponential in k; nobody has five independent
+# sources.
 MAX_CONTRIBUTORS: Final = 5
 
 
@@ -41,12 +43,14 @@ class Dispute(StrEnum):
 
 
 class Clause(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One way to reach MATCH: `contributors` pairwise independent contributors, each with an entry that fulfils all the rest.
+    """One way to reach MATCH: `contributors` pairwise independent contributors, each with an entry that fulfils all the
+    rest.
 
-    `verdicts`: every verdict that the entry leaves possible is one of these; `unclassified` takes entries that leave open whether
-    they claim harm. `reliability`: the contributor's is one of these; empty
-    means any. `verified_scheme`: the entry is classified, verdict included, in a scheme whose table was verified. `drafts`: entries classified in a
-    draft scheme count too. `min_review_depth`: so many people looked at each item of the hash set.
+    `verdicts`: every verdict that the entry leaves possible is one of these; `unclassified` takes entries that leave
+    open whether they claim harm. `reliability`: the contributor's is one of these; empty
+    means any. `verified_scheme`: the entry is classified, verdict included, in a scheme whose table was verified.
+    `drafts`: entries classified in a draft scheme count too. `min_review_depth`: so many people looked at each item of
+    the hash set.
     """
 
     id: str
@@ -101,8 +105,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def load(extra: Path | None = None) -> dict[str, Policy]:
     """Return the policies by name: those that come with hashhub and, if given, every `*.toml` in the directory `extra`.
 
-    Raises InvalidArgument naming the file for an empty policy, an unknown key or value, and for a name that is taken: a policy that
-    callers rely on does not change its meaning because a file appeared.
+    Raises InvalidArgument naming the file for an empty policy, an unknown key or value, and for a name that is taken: a
+    policy that callers rely on does not change its meaning because a file appeared.
     """
     sources = sorted(
         (f for f in files(__package__).joinpath("data").iterdir() if f.name.endswith(".toml")), key=lambda f: f.name
@@ -148,8 +152,14 @@ def explain(policy: Policy) -> str:
     lines += [f"  - {_DISPUTES[d]}" for d in policy.disputed_by] or ["  - nothing disputes a match under this policy"]
     if policy.disputed_by:
         lines += [
-            f"by a contributor of reliability {_or_better(policy.disputed_from)}, or by an operator's review. Benign sets,",
-            "and reviews and harmless verdicts beyond the daily number, dispute as far as an operator has accepted them.",
+            (
+                f"by a contributor of reliability {_or_better(policy.disputed_from)}, or by an operator's review. Benign "
+                "sets,"
+            ),
+            (
+                "and reviews and harmless verdicts beyond the daily number, dispute as far as an operator has accepted "
+                "them."
+            ),
             "Reviews that an operator has set aside dispute nothing.",
         ]
     lines += [
@@ -163,7 +173,10 @@ def explain(policy: Policy) -> str:
         "REVIEW at least when not everything that was hit could be taken into account.",
         "Entries in quarantine, withdrawn and expired entries count for nothing.",
         "An entry that its source could have classified and did not is undecided.",
-        "Contributors are independent when neither takes material from the other, directly or through others, and no third feeds both.",
+        (
+            "Contributors are independent when neither takes material from the other, directly or through others, and no "
+            "third feeds both."
+        ),
     ]
     if any(c.contributors > 1 for c in policy.clauses):
         lines.append(

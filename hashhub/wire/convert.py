@@ -1,8 +1,9 @@
-"""Messages to model and back: every `X_to_pb` makes the message of a model value, every `X_from_pb` the model value of a message.
+"""Messages to model and back: every `X_to_pb` makes the message of a model value, every `X_from_pb` the model value of
+a message.
 
 `from_pb` is a border: it collects *all* violations before it raises, each with the path that the client sees
-(`records[3].hashes[1].digest`); `at` is the path of the message itself. What is true of a value wherever it comes from stands in
-`hashhub.model`, and its violations are given the client's paths here.
+(`records[3].hashes[1].digest`); `at` is the path of the message itself. What is true of a value wherever it comes from
+stands in `hashhub.model`, and its violations are given the client's paths here.
 
 `to_pb` sets no `revision`: that belongs to the answer, and the servicer sets it.
 """
@@ -427,7 +428,9 @@ def import_to_pb(value: Import) -> v1.Import:
 
 
 def import_from_pb(pb: v1.Import, *, hash_set: tuple[str, str] | None = None, at: str = "import") -> Import:
-    """Return the import. `hash_set`: the contributor's and hash set's ids from a create request's parent; the id is then empty."""
+    """Return the import. `hash_set`: the contributor's and hash set's ids from a create request's parent; the id is
+    then empty.
+    """
     wrong: list[Violation] = []
     if hash_set is None:
         contributor, set_id, import_id = checked(wrong, names.parse_import, pb.name, f"{at}.name") or ("", "", "")

@@ -1,7 +1,7 @@
 """How a field is read and refused: what `convert` and `matching` share.
 
-Whoever reads a message passes a list on, in which every violation is noted under the path that the client sees; only when all of it was read
-does `refuse` raise. `Sendable` is the border the other way: what protobuf cannot hold.
+Whoever reads a message passes a list on, in which every violation is noted under the path that the client sees; only
+when all of it was read does `refuse` raise. `Sendable` is the border the other way: what protobuf cannot hold.
 
 Callers set no field that is output only (AIP-203): `drop_output_only` empties them in a request before anybody reads
 it.
@@ -67,7 +67,9 @@ class EnumMap(Generic[_E]):
         self.get = self._from_pb.get
 
     def from_pb(self, number: int, field: str, wrong: list[Violation]) -> _E:
-        """Return the value; for an unknown number note a violation and return any value, which the caller then drops."""
+        """Return the value; for an unknown number note a violation and return any value, which the caller then
+        drops.
+        """
         found = self._from_pb.get(number)
         if found is not None:
             return found
@@ -78,7 +80,9 @@ class EnumMap(Generic[_E]):
 
 
 def read_hash(pb: v1.Hash, at: str, wrong: list[Violation]) -> Hash:
-    """Return the hash, under its algorithm's canonical name; where it is none, note why and return any, which the caller then drops."""
+    """Return the hash, under its algorithm's canonical name; where it is none, note why and return any, which the
+    caller then drops.
+    """
     name, digest = pb.algorithm, pb.digest
     if WIDTHS.get(name) == len(digest):
         return Hash(name, digest)
@@ -123,7 +127,9 @@ def collect(wrong: list[Violation], convert: Callable[[_P, str], _T], pb: _P, at
 def build(
     kind: Callable[..., _T], values: Mapping[str, Any], wrong: list[Violation], at: str, fields: Mapping[str, str]
 ) -> _T:
-    """Return `kind(**values)`; raise the violations found so far together with the model's own, under the client's paths."""
+    """Return `kind(**values)`; raise the violations found so far together with the model's own, under the client's
+    paths.
+    """
     try:
         built = kind(**values)
     except InvalidArgument as e:
@@ -259,7 +265,9 @@ def time_in(request: Message, field: str) -> datetime | None:
 
 
 def drop_output_only(request: Message) -> None:
-    """Empty the output-only fields of the resource in a request: what a caller sends there is ignored, whatever it is."""
+    """Empty the output-only fields of the resource in a request: what a caller sends there is ignored, whatever it
+    is.
+    """
     for resource, outputs in _outputs_in(request.DESCRIPTOR):
         if request.HasField(resource):
             for output in outputs:

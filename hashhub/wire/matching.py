@@ -1,7 +1,7 @@
 """Queries, options and answers: the messages of every match call, to the model and back.
 
-Like `convert`, and quick: a batch of a hundred queries that finds nothing may cost little more than its transport. So a batch whose queries are
-alike is cut out of its bytes, and an answer that is given again is encoded once.
+Like `convert`, and quick: a batch of a hundred queries that finds nothing may cost little more than its transport. So a
+batch whose queries are alike is cut out of its bytes, and an answer that is given again is encoded once.
 """
 
 from __future__ import annotations
@@ -58,9 +58,10 @@ def queries_from_pb(request: v1.BatchMatchHashesRequest) -> list[Query]:
 def _uniform_queries(request: v1.BatchMatchHashesRequest) -> list[Query]:
     """Return the queries of a batch if each has one hash of the same algorithm and no label; otherwise nothing.
 
-    Most batches are like that, and reading their fields one by one takes longer than all else that the hub does to them. Here the first
-    query is read, and the others are cut out of the encoded request. They must have the same bytes, tags and lengths, up to
-    the digest, whose length is the last of them; and all queries must follow each other at that distance.
+    Most batches are like that, and reading their fields one by one takes longer than all else that the hub does to
+    them. Here the first query is read, and the others are cut out of the encoded request. They must have the same
+    bytes, tags and lengths, up to the digest, whose length is the last of them; and all queries must follow each other
+    at that distance.
     """
     count = len(request.queries)
     if not count or len(request.queries[0].hashes) != 1:
@@ -83,7 +84,8 @@ def _any_queries(queries: Sequence[v1.Query]) -> list[Query]:
     wrong: list[Violation] = []
     found: list[Query] = []
     width = WIDTHS.get
-    # Plain loops over slices: comprehensions and protobuf's own iterators take half as long again. What is left is reading fields.
+    # Plain loops over slices: comprehensions and protobuf's own iterators take half as long again. What is left is
+    # reading fields.
     for i, pb in enumerate(queries[:]):
         given = []
         fits = True
@@ -132,7 +134,9 @@ def options_to_pb(options: MatchOptions) -> v1.MatchOptions:
 
 
 def options_from_pb(pb: v1.MatchOptions, at: str = "options") -> MatchOptions:
-    """Return the match options. A limit of 0 means 100, one over 1000 means 1000. Whether the policy exists is for the hub to say."""
+    """Return the match options. A limit of 0 means 100, one over 1000 means 1000. Whether the policy exists is for the
+    hub to say.
+    """
     wrong: list[Violation] = []
     max_distances = {}
     for name, distance in pb.max_distances.items():
@@ -175,8 +179,8 @@ def match_result_to_pb(result: MatchResult) -> v1.MatchResult:
 
 def match_results_to_pb(results: Sequence[MatchResult], policy: str, revision: int) -> v1.BatchMatchHashesResponse:
     """Return the message of the answers to a batch's queries, in their order."""
-    # Nearly all queries of a batch find nothing and are told so in the same words, which are encoded once: protobuf reads
-    # concatenated messages as one, several times faster than it copies or fills them.
+    # Nearly all queries of a batch find nothing and are told so in the same words, which are encoded once: protobuf
+    # reads concatenated messages as one, several times faster than it copies or fills them.
     chunks: list[bytes] = []
     labelled: list[int] = []
     chunk, last = b"", None
@@ -206,7 +210,9 @@ def match_results_to_pb(results: Sequence[MatchResult], policy: str, revision: i
 
 
 def match_result_from_pb(pb: v1.MatchResult, at: str = "result") -> MatchResult:
-    """Return the answer to one query. A verdict that this version does not know is read as UNAVAILABLE, never as harmless."""
+    """Return the answer to one query. A verdict that this version does not know is read as UNAVAILABLE, never as
+    harmless.
+    """
     return MatchResult(
         verdict=_VERDICT.get(pb.verdict, Verdict.UNAVAILABLE),
         reasons=tuple(

@@ -1,6 +1,8 @@
-"""Resource names: the one place that knows how `contributors/{contributor}/hashSets/{hash_set}/…` is put together and read.
+"""Resource names: the one place that knows how `contributors/{contributor}/hashSets/{hash_set}/…` is put together and
+read.
 
-Inside the hub things are known by their ids; whole names exist only on the wire. Reading checks the shape, not whether the thing
+Inside the hub things are known by their ids; whole names exist only on the wire. Reading checks the shape, not whether
+the thing
 exists: that is for the hub to say, after it has looked at who asks.
 """
 
@@ -140,7 +142,9 @@ def scheme_name(scheme: str, version: str) -> str:
 
 
 def resource_name(kind: str, name: str) -> str:
-    """Return the resource name of what the model calls `name` (`alpha/list/7`); `name` itself if it says too little for one."""
+    """Return the resource name of what the model calls `name` (`alpha/list/7`); `name` itself if it says too little for
+    one.
+    """
     collections, ids = _KINDS[kind].split("/")[::2] if kind in _KINDS else [], name.split("/")
     if len(ids) != len(collections):
         return name

@@ -1,10 +1,11 @@
 """Errors on the wire: `HashHubError` to `google.rpc.Status` and back, the only table between the two.
 
-Every status carries `ErrorInfo` with the domain `hashhub.dev`, a stable reason and metadata, and beside it the standard detail that
-clients of any language know how to show: BadRequest, ResourceInfo, PreconditionFailure, QuotaFailure, RetryInfo.
+Every status carries `ErrorInfo` with the domain `hashhub.dev`, a stable reason and metadata, and beside it the standard
+detail that clients of any language know how to show: BadRequest, ResourceInfo, PreconditionFailure, QuotaFailure,
+RetryInfo.
 
-A status travels in the trailing headers, twice: as text and as bytes. Many clients refuse more than 8 KiB of headers, so what is
-sent is cut to fit: a long error must arrive shortened, not as a transport failure.
+A status travels in the trailing headers, twice: as text and as bytes. Many clients refuse more than 8 KiB of headers,
+so what is sent is cut to fit: a long error must arrive shortened, not as a transport failure.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ def status_to_error(error: grpc.RpcError) -> HashHubError:
 
 
 def status_pb_to_error(status: status_pb2.Status) -> HashHubError:
-    """Return the error that a decoded status says. Reasons that this version does not know become the class's default one."""
+    """Return the error that a decoded status says. Reasons that this version does not know become the class's default
+    one.
+    """
     code = _code(status.code)
     info = error_details_pb2.ErrorInfo()
     bad_request = error_details_pb2.BadRequest()

@@ -353,7 +353,8 @@ class Careless:
                 if got != expected or answer.verdict is not verdict:
                     terms = [f"{name}: {_told(self.model.terms[name])}" for name in SETS]
                     raise Broken(
-                        f"{receiver.name} asks for item {i}, listed in {listing}: {answer.verdict} from {sorted(got)}, where the terms say "
+                        f"{receiver.name} asks for item {i}, listed in {listing}: {answer.verdict} from {sorted(got)}, "
+                        "where the terms say "
                         f"{verdict} from {sorted(expected)}; {'; '.join(terms)}; groups {self.model.groups}"
                     )
             if receiver.name in self.mirrors:
@@ -374,7 +375,8 @@ class Careless:
             held = sum(hash_set == name for hash_set in copied.values())
             if held != expected:
                 raise Broken(
-                    f"{receiver.name}'s copy of {name} has {held} entries, where the terms give it {expected}: {_told(self.model.terms[name])}"
+                    f"{receiver.name}'s copy of {name} has {held} entries, where the terms give it {expected}: "
+                    f"{_told(self.model.terms[name])}"
                 )
 
     def _admits(self, receiver: Principal, name: str, *, bulk: bool = False) -> bool:

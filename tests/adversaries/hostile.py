@@ -200,7 +200,8 @@ class Hostile:
             self._note(who, index, hash_set)
         what = f"{action} of {'item' if index < 4 else 'decoy'} {index} by {[h.algorithm for h in hashes]}"
         return (
-            f"{who} ({self.hostile[who]}) {hash_set}: {what} as {value!r} id {external_id!r}, carrying {[(r.kind.value, r.author) for r in carried]}"
+            f"{who} ({self.hostile[who]}) {hash_set}: {what} as {value!r} id {external_id!r}, carrying "
+            f"{[(r.kind.value, r.author) for r in carried]}"
             f"{', checked only' if validate_only else ''}: {done.counts.accepted} accepted"
         )
 
@@ -396,7 +397,9 @@ class Hostile:
         return self._stop(a + b + c, in_all_sets=True)
 
     def _stop(self, number: int, *, in_all_sets: bool) -> str:
-        """Let the operator stop every entry about a decoy in one hash set, or withdraw them, which holds in all sets."""
+        """Let the operator stop every entry about a decoy in one hash set, or withdraw them, which holds in all
+        sets.
+        """
         listed = sorted((index, hash_set) for (_, index), sets in self.sets_with.items() for hash_set in sets)
         if not listed:
             return "nothing for the operator to stop"
@@ -467,7 +470,8 @@ class Hostile:
                 if answer.verdict not in allowed:
                     said = [f"{r.code} {r.text}" for r in answer.reasons]
                     raise Broken(
-                        f"item {index}, listed by {sorted(self.listed[index])}, asked by {kind} under `{policy}`: {answer.verdict}, "
+                        f"item {index}, listed by {sorted(self.listed[index])}, asked by {kind} under `{policy}`: "
+                        f"{answer.verdict}, "
                         f"where {' or '.join(sorted(allowed))} must be; {said[:4]}"
                     )
                 names = {m.entry.name.partition("/")[0] for m in answer.matches}

@@ -189,7 +189,8 @@ class Lost:
         name = f"{self.who}/{sent.hash_set}"
         opened = self.world.begin(name, source=sent.source, replace=sent.replace)
         what = (
-            f"{'deletes' if sent.deletes else 'replaces all by' if sent.replace else 'lists'} {sent.items} in {sent.hash_set} as "
+            f"{'deletes' if sent.deletes else 'replaces all by' if sent.replace else 'lists'} {sent.items} in "
+            f"{sent.hash_set} as "
             f"{sent.version}{', renamed' if sent.renamed else ''} (source {sent.first_sent})"
         )
         if opened.state is ImportState.COMMITTED:
@@ -361,5 +362,6 @@ class Lost:
             for e in hit:
                 if e.series != self.sets[e.hash_set].items[i].version:
                     raise Broken(
-                        f"item {i} in {e.hash_set} says {e.series}, its last word was {self.sets[e.hash_set].items[i].version}"
+                        f"item {i} in {e.hash_set} says {e.series}, its last word was "
+                        f"{self.sets[e.hash_set].items[i].version}"
                     )

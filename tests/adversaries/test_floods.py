@@ -19,7 +19,9 @@ CONSUMER: Final = Principal(name="platform", role=Role.CONSUMER, contributor="pl
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """A hub with a reliable hotline, a hostile contributor whose word counts, one whose word does not, and a platform."""
+    """A hub with a reliable hotline, a hostile contributor whose word counts, one whose word does not, and a
+    platform.
+    """
     with World() as opened:
         for name, reliability in (("hotline", "A"), ("hostile", "C"), ("stranger", "F"), ("platform", "F")):
             opened.contributor(name, reliability)

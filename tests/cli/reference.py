@@ -1,4 +1,6 @@
-"""Prints docs/cli.md: the help of every command. `python tests/cli/reference.py > docs/cli.md`; a test compares the two."""
+"""Prints docs/cli.md: the help of every command. `python tests/cli/reference.py > docs/cli.md`; a test compares the
+two.
+"""
 
 from __future__ import annotations
 

@@ -77,7 +77,8 @@ def test_help_needs_the_base_install_only() -> None:
     """The heavy packages, and grpc, are blocked: help must not want them, and must be quick."""
     code = (
         "import sys\n"
-        "for name in ('numpy', 'faiss', 'numba', 'sqlalchemy', 'PIL', 'pdqhash', 'imagehash', 'grpc', 'rich', 'waitress'):\n"
+        "for name in ('numpy', 'faiss', 'numba', 'sqlalchemy', 'PIL', 'pdqhash', 'imagehash', 'grpc', 'rich', "
+        "'waitress'):\n"
         "    sys.modules[name] = None\n"
         "from hashhub.cli import main\n"
         "main(['--help'])"

@@ -17,7 +17,9 @@ from tests.cli.conftest import Run
 
 @pytest.fixture
 def imported(run: Run, hash_set: str, tmp_path: Path) -> str:
-    """A hash set with a list of 40 items of its own: what an operator withdraws stays so in all sets of a contributor."""
+    """A hash set with a list of 40 items of its own: what an operator withdraws stays so in all sets of a
+    contributor.
+    """
     path = tmp_path / "list.json"
     path.write_bytes(
         lists.list_file("vics-2.0", lists.random_items(40, seed=zlib.crc32(hash_set.encode()), values=("1", "2"))).data
@@ -61,7 +63,12 @@ def test_withdrawals_are_restored_together_after_a_look(
     contributor, _, set_id = imported.partition("/")
     thief = f"thief-{set_id}"
     secret = tmp_path / "secret"
-    assert run("token", "create", thief, "--role", "contributor", "--contributor", contributor, "--out", str(secret)).exit_code == 0  # fmt: skip
+    assert (
+        run(
+            "token", "create", thief, "--role", "contributor", "--contributor", contributor, "--out", str(secret)
+        ).exit_code
+        == 0
+    )
     for entry in (first, second, third):
         done = run("entry", "withdraw", entry, "--reason", "error", "--token-file", str(secret))
         assert done.exit_code == 0, done.output

@@ -1,4 +1,6 @@
-"""Importing through the client: nothing half-written, nothing twice, and a run that was cut off goes on where it stopped."""
+"""Importing through the client: nothing half-written, nothing twice, and a run that was cut off goes on where it
+stopped.
+"""
 
 from __future__ import annotations
 

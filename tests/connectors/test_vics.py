@@ -529,7 +529,9 @@ def test_any_json_gives_one_answer_for_each_item(items: list[Any]) -> None:
 @settings(max_examples=60)
 @given(st.lists(media, max_size=6), st.integers(1, 40), st.integers(20, 400))
 def test_the_window_never_shows(items: list[Any], step: int, limit: int) -> None:
-    """A window of any size, even one smaller than every value, gives the same result: large values are walked instead."""
+    """A window of any size, even one smaller than every value, gives the same result: large values are walked
+    instead.
+    """
     data = document([{"CaseID": "x", "Media": items}, *items])
     whole = read(data)
     reader = json_stream.JSONReader(Trickle(data, step), "top level", limit=limit, block=step)  # type: ignore[arg-type]  # raw

@@ -115,7 +115,9 @@ class Desk:
             return sum(1 for _ in hub.list_entries(hash_set))
 
     def verdicts(self, *items: Item, retry_seconds: float = 0.0) -> list[Verdict | str]:
-        """Ask about each item through one fresh connection; where there is no answer, the error's reason stands for each."""
+        """Ask about each item through one fresh connection; where there is no answer, the error's reason stands for
+        each.
+        """
         queries = [Query(hashes=(Hash("MD5", bytes.fromhex(i.digest("MD5"))),)) for i in items]
         with self.client(retry_seconds=retry_seconds) as hub:
             try:
@@ -167,7 +169,9 @@ def new_set(desk: Desk, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def open_hub(tmp_path: Path) -> Iterator[OpenHub]:
-    """Start a hub of the test's own: `with open_hub(directory, *arguments) as desk`. Commands started at it may outlive it."""
+    """Start a hub of the test's own: `with open_hub(directory, *arguments) as desk`. Commands started at it may outlive
+    it.
+    """
     desks: list[Desk] = []
 
     @contextmanager

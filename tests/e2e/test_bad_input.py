@@ -138,7 +138,9 @@ def test_a_line_of_ten_megabytes(
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1", "utf-7"])
 @pytest.mark.parametrize("variant", ["vics-2.0", "ncmec-xml", "icse-csv", "csv", "md5sum"])
 def test_a_wrong_encoding_is_named_or_read(desk: Desk, new_set: str, variant: str, encoding: str) -> None:
-    """Nothing is read as something else: the file is refused, or all of it came through, or each item says what is wrong."""
+    """Nothing is read as something else: the file is refused, or all of it came through, or each item says what is
+    wrong.
+    """
     # Its own items: what an operator withdraws stays withdrawn in all sets of the contributor.
     items = random_items(5, seed=zlib.crc32(f"{variant} {encoding}".encode()), values=("1",))
     whole = list_file(variant, items)

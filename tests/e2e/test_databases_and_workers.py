@@ -1,4 +1,6 @@
-"""A PostgreSQL server that goes away, and several worker processes of which some die: no answer is better than a wrong one."""
+"""A PostgreSQL server that goes away, and several worker processes of which some die: no answer is better than a wrong
+one.
+"""
 
 from __future__ import annotations
 
@@ -85,8 +87,8 @@ def test_two_workers(
         source, items = desk.vics("list.json", 2_000, seed=32)
         assert asked_anew(desk, items[0]) == {Verdict.NO_MATCH}
         desk.contribute(source, hash_set)
-        # Soon in every worker, and then for good. One second is promised; the machine may be busy. A worker takes a list in by
-        # pieces, so its first item may match a moment before its last.
+        # Soon in every worker, and then for good. One second is promised; the machine may be busy. A worker takes a
+        # list in by pieces, so its first item may match a moment before its last.
         for item in (items[0], items[-1]):
             wait_until(lambda item=item: asked_anew(desk, item, 30) == {Verdict.MATCH}, seconds=20)
         assert asked_anew(desk, items[0], 30) == {Verdict.MATCH}

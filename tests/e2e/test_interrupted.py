@@ -116,7 +116,8 @@ def test_a_server_that_is_killed_mid_import_and_mid_commit(
         process.communicate()
 
     with open_hub(data, "--listen", listen) as desk:
-        # Killed in the middle of the commit: nothing of it is visible, and whoever asks again gets it done, without waiting.
+        # Killed in the middle of the commit: nothing of it is visible, and whoever asks again gets it done, without
+        # waiting.
         assert desk.states(hash_set)[0] == "COMMITTING"
         assert desk.visible(hash_set) == 10
         assert desk.verdicts(kept_items[0], items[0], items[-1]) == [Verdict.MATCH, Verdict.NO_MATCH, Verdict.NO_MATCH]

@@ -1,4 +1,6 @@
-"""A matcher that may lack something never says that there is nothing. Whatever fails, a listed item is not answered NO_MATCH."""
+"""A matcher that may lack something never says that there is nothing. Whatever fails, a listed item is not answered
+NO_MATCH.
+"""
 
 from __future__ import annotations
 

@@ -45,7 +45,9 @@ def test_a_second_hub_on_the_same_data(desk: Desk) -> None:
 
 
 def test_what_the_hub_writes_is_for_its_own_user(tmp_path: Path, open_hub: OpenHub) -> None:
-    """Lists are regulated data: no other user of the machine reads them from the database, its journal or a snapshot."""
+    """Lists are regulated data: no other user of the machine reads them from the database, its journal or a
+    snapshot.
+    """
     with open_hub(tmp_path / "data") as desk:
         source, _ = desk.vics("list.json", 10, seed=22)
         desk.contribute(source, desk.hash_set("hotline/known"))
@@ -197,7 +199,8 @@ def test_stopping_lets_calls_in_progress_end(
     assert '"COMMITTED"' in out
     assert "Traceback" not in (desk.hub.data / "hub.log").read_text("utf-8")
 
-    # What was answered is there whatever happens to the snapshots meanwhile. Without any, a new one is written, of everything.
+    # What was answered is there whatever happens to the snapshots meanwhile. Without any, a new one is written, of
+    # everything.
     for damage in (_lose_everything, _flip_every_file, _cut_every_file):
         damage(next((desk.hub.data / "matcher").glob("*/snapshots")))
         with open_hub(desk.hub.data) as desk:

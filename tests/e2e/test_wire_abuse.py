@@ -1,4 +1,6 @@
-"""What no proper client sends, through both doors of a running hub: a clear error each time, and never a look inside."""
+"""What no proper client sends, through both doors of a running hub: a clear error each time, and never a look
+inside.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ LEAKS = ("Traceback", 'File "', "/work", "/tmp", "sqlite", "SELECT ", "waitress"
 
 
 def post(desk: Desk, path: str, body: bytes | str, verb: str = "POST", **headers: str) -> tuple[int, Any]:
-    """Send one HTTP request; return the status and the JSON of the answer, having checked that it shows nothing of the inside."""
+    """Send one HTTP request; return the status and the JSON of the answer, having checked that it shows nothing of the
+    inside.
+    """
     host, _, port = desk.hub.http.rpartition(":")
     all_headers = {"Content-Type": "application/json", "Authorization": f"Bearer {desk.token}"}
     all_headers |= {name.replace("_", "-"): value for name, value in headers.items()}

@@ -488,7 +488,9 @@ class TestDisplayedPicture:
         assert distance(pdq(data), pdq(encoded(scene()))) <= 4
 
     def test_a_malformed_tag_does_not_keep_the_picture_from_being_turned(self) -> None:
-        """The first tag should be a number and is text: Pillow cannot write this block anew, but a viewer turns the picture."""
+        """The first tag should be a number and is text: Pillow cannot write this block anew, but a viewer turns the
+        picture.
+        """
         tags = struct.pack(">HHHII", 3, 0x011B, 2, 21, 50) + struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
         tags += struct.pack(">HHII", 0x8769, 4, 1, 72) + bytes(4) + b"x" * 20 + b"\0\0"
         tags += struct.pack(">HHHII", 1, 0x9003, 2, 5, 90) + b"\0\0\0\0" + b"2020\0\0"
@@ -679,7 +681,8 @@ class TestExtra:
         """In a fresh interpreter, neither importing nor digesting loads a library of the extra."""
         program = (
             "import sys; from hashhub.hashing import hash_media, pdq_dihedral; from hashhub.hashes import Hash\n"
-            "hash_media(b'text'); hash_media(b'\\x89PNG\\r\\n\\x1a\\n', algorithms=['MD5']); pdq_dihedral(Hash('PDQ', bytes(32)))\n"
+            "hash_media(b'text'); hash_media(b'\\x89PNG\\r\\n\\x1a\\n', algorithms=['MD5']); pdq_dihedral(Hash('PDQ', "
+            "bytes(32)))\n"
             "print({'PIL', 'imagehash', 'numpy', 'scipy'} & set(sys.modules))"
         )
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -250,7 +250,9 @@ Open = Callable[..., Hub]
 
 @pytest.fixture
 def open_hub(sqlite_directory: Path) -> Iterator[Open]:
-    """Return a function that opens hubs on one SQLite database, started unless told otherwise; all are closed in the end."""
+    """Return a function that opens hubs on one SQLite database, started unless told otherwise; all are closed in the
+    end.
+    """
     opened: list[Hub] = []
 
     def open_(*, publisher: bool = True, start: bool = True, **settings: Any) -> Hub:

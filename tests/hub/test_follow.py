@@ -25,7 +25,9 @@ from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near
 
 
 def soon(holds: Callable[[], bool], seconds: float = 30.0) -> float:
-    """Wait until it holds and return how long that took. Fails far beyond what is promised, one second: machines may be busy."""
+    """Wait until it holds and return how long that took. Fails far beyond what is promised, one second: machines may be
+    busy.
+    """
     start = time.monotonic()
     while not holds():
         assert time.monotonic() - start < seconds
@@ -341,7 +343,9 @@ def _parted(open_hub: Open, data: Path) -> tuple[Hub, Path]:
 
 
 def _write_past(data: Path) -> None:
-    """Restore the backup into the database, even under a running hub, and take it past the revision where it was before."""
+    """Restore the backup into the database, even under a running hub, and take it past the revision where it was
+    before.
+    """
     database = next(f for f in data.glob("*.db") if f.name != "backup.db")
     backup, live = sqlite3.connect(data / "backup.db"), sqlite3.connect(database)
     revision = live.execute("SELECT revision FROM metadata").fetchone()[0]

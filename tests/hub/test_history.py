@@ -157,7 +157,9 @@ class History(RuleBasedStateMachine):
 
 
 def _restated(held: list[tuple[str, EntryState]], stated: str) -> list[tuple[str, EntryState]]:
-    """What is live after a list stated it: what an operator made of the same statement since is no reason to change it."""
+    """What is live after a list stated it: what an operator made of the same statement since is no reason to change
+    it.
+    """
     at = next((i for i, (known, _) in enumerate(held) if known == stated), None)
     if at is not None:  # the last word again: what waits behind it is out of date
         return [one for i, one in enumerate(held) if i <= at or one[1] is EntryState.ACTIVE]

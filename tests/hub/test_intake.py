@@ -1,4 +1,6 @@
-"""What intake looks for in a source as a whole: contradictions under different ids, parts of lists, and lists in the wrong hash set."""
+"""What intake looks for in a source as a whole: contradictions under different ids, parts of lists, and lists in the
+wrong hash set.
+"""
 
 from __future__ import annotations
 
@@ -322,7 +324,9 @@ class TestWhatOthersStateDoesNotMatter:
 
     @staticmethod
     def report(desk: Desk) -> list[Any]:
-        """All that alpha learns of three imports, one of them tried first; entries are counted from its own first one."""
+        """All that alpha learns of three imports, one of them tried first; entries are counted from its own first
+        one.
+        """
         desk.hash_set("alpha/list", scheme="vic-us")
         told: list[Any] = []
         changed = [msgspec.structs.replace(x, tags=("changed",)) for x in TestWhatOthersStateDoesNotMatter.LIST]
@@ -581,7 +585,9 @@ class TestReviewsThatASourceCarries:
         assert self.authors(desk) == [(f"alpha/{author.strip()}", ReviewKind.CONFIRMED)]
 
     def test_the_hotlines_objection_stands(self, desk: Desk) -> None:
-        """Finding 2 of the issue: the contributor objected to sends the item again, confirmed by the one who objects."""
+        """Finding 2 of the issue: the contributor objected to sends the item again, confirmed by the one who
+        objects.
+        """
         for name in ("alpha/list", "beta/list"):
             desk.hash_set(name)
             desk.contribute(name, item(1))

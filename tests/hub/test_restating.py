@@ -1,4 +1,6 @@
-"""What a contributor's next word about an item does to what was said about it before: by others, by an operator, by itself."""
+"""What a contributor's next word about an item does to what was said about it before: by others, by an operator, by
+itself.
+"""
 
 from __future__ import annotations
 
@@ -233,7 +235,9 @@ class TestAQuarantinedNewerStatement:
         assert len(self.matches(waiting)) == 1
 
     def test_a_contradictory_source_ends_nothing(self, waiting: Desk) -> None:
-        """Two conflicting statements of one source wait beside the active one; each may be released, and neither ends the other."""
+        """Two conflicting statements of one source wait beside the active one; each may be released, and neither ends
+        the other.
+        """
         old = self.pair(waiting)[0]
         waiting.contribute("alpha/list", item(1, value="2"), item(1, value="3", position="line 9"))
         assert self.matches(waiting) == [old.id]

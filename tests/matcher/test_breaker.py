@@ -33,7 +33,9 @@ def around(centre: Digests, count: int, first: int = 0) -> Digests:
 
 
 def test_a_digest_near_many_different_queries_is_marked() -> None:
-    """Its near hits are still there; copies of it and other digests are not marked; it recovers after a quiet window."""
+    """Its near hits are still there; copies of it and other digests are not marked; it recovers after a quiet
+    window.
+    """
     settings = CircuitBreaker(share=0.5, min_hits=20, window_seconds=1.0)
     with Matcher(circuit_breaker=settings) as matcher:
         matcher.apply(1, add={"PDQ": np.concatenate([BLANK, ITEM])})

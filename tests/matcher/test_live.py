@@ -20,7 +20,8 @@ from hashhub.matcher import Matcher
 
 Digests = NDArray[np.uint8]
 
-# Sixty digests in three tight clusters: small enough that additions, withdrawals and repeats meet, near enough that searches find several.
+# Sixty digests in three tight clusters: small enough that additions, withdrawals and repeats meet, near enough that
+# searches find several.
 _RNG = np.random.default_rng(11)
 POOL = np.repeat(_RNG.integers(0, 256, (3, 32), dtype=np.uint8), 20, axis=0)
 POOL[np.arange(60), np.arange(60) % 20] ^= np.arange(1, 61, dtype=np.uint8)
@@ -206,7 +207,9 @@ def test_changes_during_a_rebuild_survive_it(tmp_path: Path) -> None:
 
 
 def test_one_revision_may_come_in_pieces(tmp_path: Path) -> None:
-    """All but the last piece as the revision before: a snapshot in between is completed by tailing the revision again."""
+    """All but the last piece as the revision before: a snapshot in between is completed by tailing the revision
+    again.
+    """
     with Matcher(tmp_path) as matcher:
         matcher.apply(9, add={"PDQ": POOL[:10]})
         matcher.compact()

@@ -306,7 +306,9 @@ def test_answers_larger_than_the_first_room_are_complete() -> None:
 
 
 def test_a_cluster_too_dense_for_the_tables_is_scanned_once() -> None:
-    """So large that candidates were verified, and matches written, before the kernel gives the tables up for this query."""
+    """So large that candidates were verified, and matches written, before the kernel gives the tables up for this
+    query.
+    """
     rng = np.random.default_rng(14)
     centre = random_digests(rng, 1, "PDQ")
     cluster = np.unique(flipped(rng, np.repeat(centre, 3_000, axis=0), 7), axis=0)

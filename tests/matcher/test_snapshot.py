@@ -338,7 +338,9 @@ def test_a_reader_that_was_behind_is_brought_forward(tmp_path: Path) -> None:
 
 
 def test_two_processes_share_a_directory(tmp_path: Path) -> None:
-    """A reader in another process: adopts what is published here, keeps up with changes, ends where the publisher is."""
+    """A reader in another process: adopts what is published here, keeps up with changes, ends where the publisher
+    is.
+    """
     code = """
 import sys, time
 from pathlib import Path

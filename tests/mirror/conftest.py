@@ -82,7 +82,8 @@ def copied(directory: Path) -> tuple[Content, set[str]]:
         entries = {
             row[0]: (*row[1:-2], *map(json.loads, row[-2:]), hashes.pop(row[0]), reviews.pop(row[0], []))
             for row in c.execute(
-                "SELECT e.id, h.name, s.import, e.position, e.external_id, c.value, c.scheme, e.suspected, e.media_type, "
+                "SELECT e.id, h.name, s.import, e.position, e.external_id, c.value, c.scheme, e.suspected, "
+                "e.media_type, "
                 "e.media_size_bytes, e.series, e.quality, e.create_revision, e.update_revision, e.tags, e.reasons "
                 "FROM entry e JOIN hash_set h ON h.key = e.hash_set JOIN source s ON s.key = e.source "
                 "LEFT JOIN classification c ON c.key = e.classification"

@@ -376,8 +376,8 @@ def test_workers_share_the_ports_and_see_what_the_others_commit(two_workers: Run
         name=matched.result.matches[0].entry.name, reason=v1.WithdrawalReason.WITHDRAWAL_REASON_ERROR
     )
     _call(hub.address, hub.token, "ContributionService/WithdrawEntry", withdraw, v1.Entry)
-    # The store decides what is active: a withdrawal needs no waiting in any worker. One that is new, since another test ended
-    # its predecessor, may still be checking its snapshot; it then says of a miss that it cannot know yet.
+    # The store decides what is active: a withdrawal needs no waiting in any worker. One that is new, since another test
+    # ended its predecessor, may still be checking its snapshot; it then says of a miss that it cannot know yet.
     assert verdicts() <= {v1.Verdict.VERDICT_NO_MATCH, Reason.MATCHER_NOT_READY}
     _until(lambda: verdicts() == {v1.Verdict.VERDICT_NO_MATCH})
 

@@ -15,7 +15,9 @@ from hashhub.store import EntryRow, Store
 
 
 class Filler:
-    """Contributes synthetic entries: an entry is given by the numbers of its hashes, equal numbers being equal digests."""
+    """Contributes synthetic entries: an entry is given by the numbers of its hashes, equal numbers being equal
+    digests.
+    """
 
     def __init__(self) -> None:
         self._sources = itertools.count()

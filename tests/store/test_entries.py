@@ -227,7 +227,8 @@ def test_a_digest_is_found_through_the_index(sqlite_directory: Any, fill: Any) -
     statements: list[str] = []
     c = sqlite3.connect(sqlite_directory / "hashhub.db")
     plan = c.execute(
-        "EXPLAIN QUERY PLAN SELECT e.id FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest IN (?) "
+        "EXPLAIN QUERY PLAN SELECT e.id FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest "
+        "IN (?) "
         "AND e.state IN (1) ORDER BY h.digest, h.entry",
         (4, b""),
     )

@@ -300,7 +300,19 @@ def test_a_million_entries_are_upgraded(older: str) -> None:
         c.execute(sa.text("UPDATE \"import\" SET connector = 'vics' WHERE key = 2"))
         tables = sa.MetaData()
         tables.reflect(c)
-        rows = ({"id": i, "hash_set": 1, "import": 2, "state": 1, "position": "x", "flags": 0, "hashes": b"", "update_revision": 0} for i in range(10, count + 10))  # fmt: skip
+        rows = (
+            {
+                "id": i,
+                "hash_set": 1,
+                "import": 2,
+                "state": 1,
+                "position": "x",
+                "flags": 0,
+                "hashes": b"",
+                "update_revision": 0,
+            }
+            for i in range(10, count + 10)
+        )
         while batch := list(itertools.islice(rows, 50_000)):
             c.execute(sa.insert(tables.tables["entry"]), batch)
         c.execute(sa.text("UPDATE metadata SET next_entry = :n"), {"n": count + 10})

@@ -634,7 +634,8 @@ def test_records_are_valid_msgspec_values(record: Record) -> None:
 @settings(max_examples=50)
 @given(results, results, st.lists(st.integers(0, 5), max_size=8))
 def test_a_batch_of_answers_is_made_of_its_answers(one: MatchResult, other: MatchResult, order: list[int]) -> None:
-    # Repeated answers take a short cut; in any order, and with nearly equal neighbours, they must come out as each by itself.
+    # Repeated answers take a short cut; in any order, and with nearly equal neighbours, they must come out as each by
+    # itself.
     change = msgspec.structs.replace
     bare = change(one, matches=())
     distinct = [one, other, bare, change(bare, truncated=not bare.truncated), change(bare, withheld=not bare.withheld)]

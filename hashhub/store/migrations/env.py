@@ -1,4 +1,6 @@
-"""Alembic's entry: runs the scripts on the connection, and in the transaction, that hashhub.store.database hands over."""
+"""Alembic's entry: runs the scripts on the connection, and in the transaction, that hashhub.store.database hands
+over.
+"""
 
 from __future__ import annotations
 

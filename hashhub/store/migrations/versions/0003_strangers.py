@@ -198,7 +198,8 @@ def _tables() -> None:
         sa.PrimaryKeyConstraint("revision", "ordinal", name="change_rows"),
     )
     op.execute(
-        "INSERT INTO change SELECT revision, row_number() OVER (PARTITION BY revision ORDER BY first_entry) - 1, kind, first_entry, "
+        "INSERT INTO change SELECT revision, row_number() OVER (PARTITION BY revision ORDER BY first_entry) - 1, kind, "
+        "first_entry, "
         'last_entry, NULL, "import", 0 FROM change_before'
     )
     op.drop_table("change_before")
@@ -379,7 +380,8 @@ def _release(c: sa.Connection, history: _History) -> None:
     rows = c.execute(
         sa.text(
             'SELECT e.id, e.reasons, h.contributor, h.id, e."import" FROM entry e JOIN hash_set h ON h.key = e.hash_set '
-            "WHERE e.state = 2 AND (e.reasons LIKE '%IN_BENIGN_SET%' OR e.reasons LIKE '%CONTRADICTORY_BINDING%') ORDER BY e.id"
+            "WHERE e.state = 2 AND (e.reasons LIKE '%IN_BENIGN_SET%' OR e.reasons LIKE '%CONTRADICTORY_BINDING%') "
+            "ORDER BY e.id"
         )
     ).all()
     suspects = {row[0]: row for row in rows if set(json.loads(row[1] or "[]")) <= _FROM_OTHERS}
