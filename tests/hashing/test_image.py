@@ -33,7 +33,7 @@ from hashhub.hashing import (
     hash_media,
     pdq_dihedral,
 )
-from hashhub.hashing.image import _sample
+from hashhub.hashing.decoding import sample
 from hashhub.testing.pictures import picture
 
 
@@ -424,7 +424,7 @@ class TestAnimations:
 
     @given(st.integers(1, 5000), st.integers(1, 64))
     def test_samples_are_spread_from_the_first_to_the_last(self, count: int, most: int) -> None:
-        sampled = sorted(_sample(count, most))
+        sampled = sorted(sample(count, most))
         assert len(sampled) == min(count, most)
         assert sampled[0] == 0
         if most > 1:
