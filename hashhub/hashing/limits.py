@@ -26,9 +26,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         max_source_frames: Frames in the file.
         max_total_pixels: Frames in the file times the pixels of one: most formats must decode all of them to reach the
             last, at 7 to 27 ns a pixel.
-        max_scans: Scans of one JPEG. Encoders write 10 for a progressive picture, 24 for one of four colours, and some
-            that search for the best division a few more; 12 bytes are enough for one that costs 1 ns a pixel.
-        max_scan_pixels: Scans times pixels of all JPEG frames hashed. The default took 4 s.
+        max_scans: Scans of one JPEG. Encoders write 10 for a progressive picture, 24 for one of four colours, and those
+            that search for the best division a few more; a hostile file has thousands, of 10 bytes each.
+        max_scan_pixels: Scans times pixels of all JPEG frames hashed, at 0.02 to 2 ns each.
     """
 
     max_bytes: int = 64 * 1024 * 1024

@@ -42,8 +42,9 @@ _log = logging.getLogger("hashhub.hashing")
 
 _LOOK_SECONDS: Final = 0.05  # between looks whether somebody still waits for the answer
 _WALL: Final = 3  # seconds on the clock for one of CPU time; a child that gets no more of a core is stopped, too
-_ANSWER_SECONDS: Final = 10.0  # for an answer of some KB once it has begun to come, and for a child to be forked
+_ANSWER_SECONDS: Final = 10.0  # for an answer of some KB once it has begun to come
 _MOST_ANSWER: Final = 1 << 24  # bytes of an answer; the largest, 32 frames with variants, has some 50 KB
+_START_SECONDS: Final = 60.0  # for the template to load the libraries and fork its first child
 _END_SECONDS: Final = 5.0  # before a template that does not end is killed
 _SHORTEST_RETRY: Final = 0.5
 _LONGEST_RETRY: Final = 30.0
@@ -90,6 +91,7 @@ class MediaPool:
         self.most_calls = children + max_queued
         self._lock = threading.Lock()
         self._calls = 0
+        self._is_closed = False
         self._mean = _FIRST_MEAN
 
     @property
@@ -120,8 +122,10 @@ class MediaPool:
                 self._calls -= 1
 
     def close(self) -> None:
-        """End the children. A file that is being hashed gets Unavailable."""
+        """End the children. A file that is being hashed gets Unavailable, and so does any that comes later."""
+        self._is_closed = True
         self._template.close()
+        self._disconnect_idle()
 
     def _start_children(self) -> None:
         idle: list[_Child] = []
@@ -135,14 +139,28 @@ class MediaPool:
             _log.warning("%s", e.message)
         finally:
             for child in idle:
-                self._children.put(child)
+                self._put_back(child)
+
+    def _put_back(self, child: _Child) -> None:
+        self._children.put(child)
+        if self._is_closed:
+            self._disconnect_idle()
+
+    def _disconnect_idle(self) -> None:
+        idle: list[_Child] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._children.get_nowait())
+        for child in idle:
+            child.disconnect()
+            self._children.put(child)
 
     def _hash(self, content: bytes, is_wanted: Callable[[], bool], *, dihedral: bool) -> protocol.Outcome:
         child = self._idle_child(is_wanted)
         try:
             outcome = child.hash(content, protocol.Task(dihedral, self._limits), self._seconds, is_wanted)
         finally:
-            self._children.put(child)
+            self._put_back(child)
         with self._lock:
             self._mean += _WEIGHT * (outcome.cpu_seconds - self._mean)
         return outcome
@@ -195,10 +213,19 @@ class _Child:
 
     def start(self) -> socket.socket:
         """Return the socket to the process, which is forked unless there is one. Raises Unavailable."""
+        if self._socket is not None and _is_readable(self._socket, 0):  # it says nothing unasked: it has ended
+            self.disconnect()
+            self._template.end(self._id)
         if self._socket is None:
             self._id, self._socket = self._template.fork()
             self._cpu_seconds = 0.0
         return self._socket
+
+    def disconnect(self) -> None:
+        """Close the socket to the process, which then ends as soon as it has no file in its hands."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def hash(
         self, content: bytes, task: protocol.Task, seconds: float, is_wanted: Callable[[], bool]
@@ -225,9 +252,7 @@ class _Child:
         """Kill the process, put another in its place, and say what became of the file. `error`: why it was killed;
         None if it ended by itself.
         """
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        self.disconnect()
         ending = self._template.end(self._id)
         if error is None:
             error = _too_costly(seconds) if ending.signal_number == protocol.TIME_IS_UP else _died()
@@ -257,9 +282,7 @@ def _exchange(
     child.settimeout(max(_LOOK_SECONDS, until - time.monotonic()))
     child.sendall(protocol.REQUEST.pack(len(header), len(content)) + header)
     child.sendall(content)
-    answer = select.poll()
-    answer.register(child, select.POLLIN)
-    while not answer.poll(_LOOK_SECONDS * 1000):
+    while not _is_readable(child, _LOOK_SECONDS):
         if time.monotonic() > until:
             raise TimeoutError
         if not is_wanted():
@@ -269,6 +292,12 @@ def _exchange(
     if size > _MOST_ANSWER:
         raise EOFError
     return msgspec.msgpack.decode(_received(child, size), type=protocol.Outcome)
+
+
+def _is_readable(child: socket.socket, seconds: float) -> bool:
+    poll = select.poll()  # unlike select.select, it takes descriptors beyond 1,023
+    poll.register(child, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _received(child: socket.socket, count: int) -> bytes:
@@ -359,6 +388,7 @@ class _Template:
                 raise
         self._generation += 1
         self._control = ours
+        ours.settimeout(_START_SECONDS)
         return ours
 
     def _discard(self) -> None:

@@ -95,6 +95,7 @@ class Doors:
                 lambda: self.is_serving,
                 worker=worker,
                 max_message_bytes=config.max_message_bytes,
+                max_media_calls=max(1, config.threads // 2),
             )
             self._bridge = Bridge(application, listener, config.threads)
             self.http_address = with_port("http", http, listener.getsockname()[1])

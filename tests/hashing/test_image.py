@@ -689,10 +689,21 @@ class TestExtra:
         assert done.stdout.strip() == "set()"
 
 
+def test_importing_and_hashing_leave_pillows_logger_alone() -> None:
+    program = (
+        "import logging, sys; from hashhub.hashing import hash_media, quiet_pillow\n"
+        "hash_media(sys.stdin.buffer.read()); print(logging.getLogger('PIL').level)\n"
+        "quiet_pillow(); print(logging.getLogger('PIL').level)\n"
+        "logging.getLogger('PIL').setLevel(logging.INFO); quiet_pillow(); print(logging.getLogger('PIL').level)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], input=files()["image/png"], capture_output=True, check=True)
+    assert done.stdout.split() == [b"0", b"50", b"20"]
+
+
 def test_what_pillow_says_of_a_damaged_file_stays_out_of_the_log() -> None:
     """In a fresh interpreter, where nobody has set up logging and so errors go to standard error."""
     program = (
-        "import io, sys; from PIL import Image; from hashhub.hashing import hash_media\n"
+        "import sys; from hashhub.hashing import hash_media, quiet_pillow; quiet_pillow()\n"
         "data = bytearray(sys.stdin.buffer.read())\n"
         "try: print(hash_media(bytes(data)).frames)\n"
         "except Exception as e: print(type(e).__name__)"
