@@ -87,10 +87,10 @@ class TestScans:
         assert refusal(with_scans(20), max_scan_pixels=20 * pixels - 1)["limit"] == "max_scan_pixels"
 
     def test_those_of_all_pictures_of_an_mpo_count(self) -> None:
-        frames = [picture(n, (160, 120)) for n in range(4)]
+        frames = [picture(n, (160, 120)) for n in range(3)]  # Pillow misplaces a fourth when it writes
         data = encoded(frames[0], "MPO", save_all=True, append_images=frames[1:], progressive=True)
-        total = 4 * 10 * 160 * 120
-        assert hash_media(data, limits=Limits(max_scan_pixels=total)).frame_count == 4
+        total = 3 * 10 * 160 * 120
+        assert hash_media(data, limits=Limits(max_scan_pixels=total)).frame_count == 3
         assert refusal(data, max_scan_pixels=total - 1)["limit"] == "max_scan_pixels"
 
     def test_a_thumbnail_and_what_follows_the_picture_do_not_count(self) -> None:
@@ -109,9 +109,15 @@ class TestScans:
         marks = [m for m in range(2, len(data) - 1) if data[m] == 0xFF and data[m + 1] == 0xDA]
         for at in sorted(rng.sample(marks, damages), reverse=True):
             stray = rng.choice(
-                [b"\xff" * rng.randint(1, 9), b"\0" * 5, b"\xff\x00" * 3, b"\xff\xd3", rng.randbytes(4) + b"\0"]
+                [
+                    b"\xff" * rng.randint(1, 9),
+                    b"\0" * 5,
+                    b"\xff\x00" * 3,
+                    b"\xff\xd3",
+                    rng.randbytes(4).replace(b"\xff", b"\0"),
+                ]
             )
-            data[at:at] = stray if 0xDA not in stray and 0xD9 not in stray else b"\0"
+            data[at:at] = stray
         with pytest.raises(LimitExceeded):
             scan_count(bytes(data), 0, Limits())
 
