@@ -2,7 +2,8 @@
 
     RGB ── luminance ── tent filter: twice (box along rows, box along columns) ── 64 x 64 samples ── DCT, 16 x 16 of it ── above the median?
 
-Why not the reference itself, which `pdqhash` wraps and the tests compare with: it holds the interpreter's lock
+Why not the reference itself, which `pdqhash` wraps and whose answers the tests compare with: it needs a compiler to
+install; it holds the interpreter's lock
 throughout, so that one large picture stops every other call of a process; it takes twice the time and memory; and
 mirrored pictures have to be hashed each from the start. Here the filter's running sums go down all columns at once, a
 row of NumPy at a time, and the samples alone are computed in the second round.
