@@ -11,9 +11,9 @@ help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # One environment in two layers, each with a stamp that is newer than its lock when it is up to date: what runs, and on
-# top of it what tests. Hashes are checked, nothing is resolved anew, and every package comes as a wheel.
+# top of it what tests. Hashes are checked, and nothing is resolved anew.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-LOCKED := --require-hashes --only-binary :all:
+LOCKED := --require-hashes
 
 $(VENV)/runs: docker/requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hashhub needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
@@ -63,14 +63,14 @@ bench: venv ## Measure on this machine (needs a C++ compiler), ARGS=--quick for 
 protos: venv ## Generate hashhub/v1 from proto/
 	$(BIN)/python proto/generate.py
 
+# What runs and what tests has wheels, so that nobody needs a compiler; what measures need not.
+RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 lock: venv ## Resolve the three requirements.lock files anew
 	$(PIP) uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	  --all-extras --group dev pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	  --all-extras --group bench -c requirements.lock pyproject.toml -o bench/requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	  --extra server --extra postgres --group build -c requirements.lock pyproject.toml -o docker/requirements.lock
+	$(RESOLVE) --only-binary :all: --all-extras --group dev pyproject.toml -o requirements.lock
+	$(RESOLVE) --all-extras --group bench -c requirements.lock pyproject.toml -o bench/requirements.lock
+	$(RESOLVE) --only-binary :all: --extra server --extra postgres --group build -c requirements.lock pyproject.toml \
+	  -o docker/requirements.lock
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

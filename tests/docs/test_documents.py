@@ -36,7 +36,7 @@ def settings() -> dict[str, tuple[str, str]]:
             assert isinstance(text.value, ast.Constant)
             assert field.value is not None
             default = ast.unparse(field.value)
-            found[field.target.id] = ("(empty)" if default == "''" else f"`{default}`", str(text.value.value))
+            found[field.target.id] = ("(empty)" if default == "''" else f"`{default}`", " ".join(str(text.value.value).split()))
     return found
 
 
