@@ -399,7 +399,7 @@ def test_progress_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_large_rebuild_drops_repeats_as_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hashhub.matcher.live._SPOOL_ROWS", 1_000)
+    monkeypatch.setattr("hashhub.matcher.compaction._SPOOL_ROWS", 1_000)
     with Matcher(tmp_path) as matcher:
         matcher.rebuild(1, (("PDQ", PDQ[k % 40 * 100 : k % 40 * 100 + 200]) for k in range(200)))
         assert matcher.count("PDQ") == 4_100
