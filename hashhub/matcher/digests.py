@@ -28,7 +28,7 @@ def packed_rows(algorithm: str, digests: NDArray[np.uint8]) -> Rows:
     algorithm.
     """
     of = known_algorithm(algorithm)
-    if digests.dtype != np.uint8 or digests.ndim != 2 or digests.shape[1] != of.digest_bytes:  # noqa: PLR2004 - dimensions
+    if digests.dtype != np.uint8 or digests.shape[1:] != (of.digest_bytes,):
         raise InvalidArgument.field(
             f"{of.name} digests",
             f"must be uint8[n, {of.digest_bytes}], got {digests.dtype}{list(digests.shape)}",

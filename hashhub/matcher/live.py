@@ -148,7 +148,8 @@ class Matcher:
         """Bring the matcher to `revision`. add, withdraw: by algorithm name, uint8[n, digest_bytes].
 
         Sets: adding what is present and withdrawing what is absent do nothing; adding what was withdrawn adds it again.
-        A digest in both is added. A surplus digest costs one look-up in the store; a missing one would be a missed match.
+        A digest in both is added. A surplus digest costs one look-up in the store; a missing one would be a missed
+        match.
 
         Changes of a revision below `revision` are part of the state already and ignored. Those of the same revision are
         applied, so a large revision R may come in pieces: all but the last as R - 1, the last as R. A restart in

@@ -1,7 +1,8 @@
 """Queries, options and answers: the messages of every match call, to the model and back.
 
-Like the other messages, and quick: a batch of a hundred queries that finds nothing may cost little more than its transport. So a
-batch whose queries are alike is cut out of its bytes, and an answer that is given again is encoded once.
+Like the other messages, and quick: a batch of a hundred queries that finds nothing may cost little more than its
+transport. So a batch whose queries are alike is cut out of its bytes, and an answer that is given again is encoded
+once.
 """
 
 from __future__ import annotations

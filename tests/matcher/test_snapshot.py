@@ -357,7 +357,8 @@ with Matcher(Path(sys.argv[1]), publisher=False) as reader:
             reader.apply(revision, add={"PDQ": np.full((1, 32), revision, np.uint8)})
             print("applied", flush=True)
         elif word[0] == "refresh":
-            print("refreshed", reader.refresh(), reader.revision, reader.status().snapshot_revision, reader.count("PDQ"), flush=True)
+            adopted, status = reader.refresh(), reader.status()
+            print("refreshed", adopted, reader.revision, status.snapshot_revision, reader.count("PDQ"), flush=True)
 """
     publish(tmp_path)
     with (
