@@ -13,17 +13,17 @@ help: ## Explain the targets
 # One environment in two layers, each with a stamp that is newer than its lock when it is up to date: what runs, and on
 # top of it what tests. Hashes are checked, and nothing is resolved anew.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-LOCKED := --require-hashes
 
 $(VENV)/runs: docker/requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hashhub needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) \
+		and "hashhub needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) $(LOCKED) -r docker/requirements.lock
+	$(PIP) --require-hashes -r docker/requirements.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/tests: requirements.lock $(VENV)/runs
-	$(PIP) $(LOCKED) -r requirements.lock
+	$(PIP) --require-hashes -r requirements.lock
 	@touch $@
 
 venv: $(VENV)/tests ## Build the virtual environment: what runs, and what tests
@@ -64,7 +64,8 @@ protos: venv ## Generate hashhub/v1 from proto/
 	$(BIN)/python proto/generate.py
 
 # What runs and what tests has wheels, so that nobody needs a compiler; what measures need not.
-RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+  --no-emit-index-url
 lock: venv ## Resolve the three requirements.lock files anew
 	$(PIP) uv
 	$(RESOLVE) --only-binary :all: --all-extras --group dev pyproject.toml -o requirements.lock

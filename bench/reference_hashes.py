@@ -44,8 +44,9 @@ _BYTES: Final = 33  # of a hash and a quality, in the file
 
 
 def picture(index: int) -> Pixels:
-    """Return picture `index` of COUNT, uint8[height, width, 3]: noise of some contrast, or, every other time, octaves of
-    light and shade as photographs have them.
+    """Return picture `index` of COUNT, uint8[height, width, 3].
+
+    Those with an even index are noise of some contrast, the others light and shade at every scale as photographs have.
     """
     choice = int.from_bytes(_random(f"{index} size", 8))
     longest = _LONGEST_OF_LARGE if index % 40 == 1 else _LONGEST
@@ -126,9 +127,9 @@ def fingerprint() -> str:
 
 def _write(hashed: list[dict[Mirror, Hashed]]) -> None:
     head = [
-        f"# PDQ of the pictures of bench/reference_hashes.py by pdqhash {version('pdqhash')} (the C++ reference), x86-64.",
-        "# Written by `python -m bench.reference_hashes --renew`. A line for each picture, base64: 32 bytes of hash and one",
-        "# of quality for the picture as it is, top and bottom changed, left and right changed, and both.",
+        f"# What pdqhash {version('pdqhash')}, the C++ reference, on x86-64 made of the pictures that",
+        "# `python -m bench.reference_hashes --renew` generates. A line for each, base64: 32 bytes of hash and one of",
+        "# quality, for the picture as it is, top and bottom changed, left and right changed, and both.",
         f"# SHA-256 of the pictures: {fingerprint()}",
     ]
     body = [

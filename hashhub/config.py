@@ -69,7 +69,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     media_workers: int = 0
-    """Child processes that decode and hash media, in each process of `workers`. 0: as many as there are cores in all."""
+    """Child processes that decode and hash media, in each process of `workers`. 0: as many as cores in all."""
 
     max_queued_media: int = 32
     """Calls with media that wait for one of those, in each process, before further ones get RESOURCE_EXHAUSTED."""

@@ -372,7 +372,7 @@ class _Template:
             raise EOFError
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        # The modules that this process sees, from the same places; but not from wherever it happens to have been started.
+        # The modules that this process sees, from the same places; not from wherever it happens to have been started.
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         with theirs:
             try:

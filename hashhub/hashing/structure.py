@@ -1,4 +1,4 @@
-"""Walks over the blocks of a file, before Pillow does: how many frames or scans there are, and whether reading ends soon.
+"""Walks over the blocks of a file before Pillow does: how many frames or scans it has, and whether reading ends soon.
 
 Pillow and the libraries below it follow whatever a file says, some of it byte by byte in Python. A file of 30 MB can
 name millions of frames, scans, chunks or pages; here they are counted with bounds, at a fraction of the cost. Each walk
@@ -44,7 +44,7 @@ def frame_count(picture: Image.Image, data: bytes, limits: Limits) -> int:
 
 
 def check_blocks(data: bytes, media_type: str) -> None:
-    """Raise LimitExceeded (MEDIA_TOO_LARGE) for a file of so many blocks that only reading their names takes seconds."""
+    """Raise LimitExceeded (MEDIA_TOO_LARGE) for a file of so many blocks that reading their names takes seconds."""
     match media_type:
         case "image/png":
             _check_png_chunks(data)

@@ -43,10 +43,10 @@ _T = TypeVar("_T")
 class Method:
     """A call that can be made.
 
-    `handle(principal, request)` returns the answer. One that `hashes_media` has `handle(principal, request, is_wanted)`,
-    and a room of its own, because it may wait for long. One that `streams` has `handle(caller, request, is_wanted)`, which
-    yields answers for as long as `is_wanted()`; `caller()` returns the principal as it is now, or raises once its token
-    does not work any more.
+    `handle(principal, request)` returns the answer. One that `hashes_media` has
+    `handle(principal, request, is_wanted)`, and a room of its own, because it may wait for long. One that `streams` has
+    `handle(caller, request, is_wanted)`, which yields answers for as long as `is_wanted()`; `caller()` returns the
+    principal as it is now, or raises once its token does not work any more.
     """
 
     name: str  # Service/Method

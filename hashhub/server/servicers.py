@@ -1,8 +1,8 @@
 """The calls: each converts its request, asks the hub, and converts the answer. Nothing else happens here.
 
 A servicer's methods are the RPCs' names in snake_case and take `(principal, request)`, one that streams or hashes media
-also whether it is wanted. They know no transport: what they raise is mapped to a status outside, and what they return is encoded
-outside.
+also whether it is wanted. They know no transport: what they raise is mapped to a status outside, and what they return
+is encoded outside.
 """
 
 from __future__ import annotations
