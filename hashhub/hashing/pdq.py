@@ -58,19 +58,19 @@ def compute(
     if min(height, width) < _LEAST_SIDE:
         return dict.fromkeys(wanted, (0, 0))
     luma = _luma(pixels)
-    found = {}
+    hashes = {}
     across: _Floats | None = None
     for i, (left_right, top_bottom) in enumerate(wanted):
         turned = luma[::-1] if left_right else luma
         if height == width == _SAMPLES:
             rows = _transposed(turned)
-            found[left_right, top_bottom] = _hash(rows[::-1] if top_bottom else rows)
+            hashes[left_right, top_bottom] = _hash(rows[::-1] if top_bottom else rows)
             continue
         if across is None or wanted[i - 1][0] != left_right:  # the first round's rows do not know what is above them
             across = _transposed(_box(turned))
         down = _transposed(_box(across[::-1] if top_bottom else across))
-        found[left_right, top_bottom] = _hash(_sampled(_transposed(_sampled(down))))
-    return found
+        hashes[left_right, top_bottom] = _hash(_sampled(_transposed(_sampled(down))))
+    return hashes
 
 
 def _luma(pixels: npt.NDArray[np.uint8]) -> _Floats:
