@@ -13,6 +13,7 @@ files, no right to write a file or a core dump.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import resource
@@ -20,6 +21,7 @@ import signal
 import socket
 import struct
 import sys
+from pathlib import Path
 from typing import Final, NoReturn
 
 import msgspec
@@ -159,23 +161,20 @@ def _confine(memory_bytes: int) -> None:
     for descriptor in (0, 1, 2):  # libraries below Pillow write to the last; what they say is about somebody's file
         os.dup2(null, descriptor)
     os.close(null)
-    os.nice(_NICENESS)
-    try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123 - as short as it gets
-            score.write("1000")  # if memory runs out, this process goes and not the hub
-    except OSError:  # no /proc: the limits below hold anyway
-        pass
-    try:
-        with open("/proc/self/statm", encoding="ascii") as sizes:  # noqa: PTH123 - likewise
-            mapped = int(sizes.read().split()[0]) * resource.getpagesize()
-    except OSError:
-        mapped = 0
+    with contextlib.suppress(OSError):
+        os.nice(_NICENESS)
+    mapped = 0
+    with contextlib.suppress(OSError):  # no /proc: the limits below hold anyway
+        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")  # if memory runs out, this goes and not the hub
+        mapped = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
     for limit, value in (
         (resource.RLIMIT_AS, mapped + memory_bytes),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
     ):
-        resource.setrlimit(limit, (value, value))
+        _, most = resource.getrlimit(limit)  # the hub itself may have been given less
+        bound = value if most == resource.RLIM_INFINITY else min(value, most)
+        resource.setrlimit(limit, (bound, bound))
 
 
 def _outcome(hub: socket.socket, task: Task, file_bytes: int, seconds: float) -> Outcome | None:

@@ -101,7 +101,9 @@ class TestAnswers:
         animation = encoded(
             picture(1, (64, 64)), "GIF", save_all=True, append_images=[picture(n, (64, 64)) for n in (2, 3)]
         )
-        for data in (good(), encoded(picture(4, (200, 150)), "JPEG", progressive=True), animation, b"text", b""):
+        still = picture(4, (200, 150))
+        formats = [encoded(still, name) for name in ("JPEG", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000")]
+        for data in (good(), animation, *formats, encoded(still, "JPEG", progressive=True), b"text", b""):
             for dihedral in (False, True):
                 assert hashed(pool, data, dihedral=dihedral) == hash_media(data, dihedral=dihedral)
         for data in (good()[:900], costly(), b"\xff\x0a and then JPEG XL"):
