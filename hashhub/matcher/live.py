@@ -282,6 +282,12 @@ class Matcher:
         return self._state.revision
 
     @property
+    def snapshot_revision(self) -> int | None:
+        """The revision of the snapshot in use; None without one."""
+        snapshot = self._state.snapshot
+        return snapshot.revision if snapshot else None
+
+    @property
     def is_checked(self) -> bool:
         """Whether a publisher has read what it opened and compared its digests; damage is then in `status`. Others rely
         on it.

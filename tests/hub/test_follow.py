@@ -200,7 +200,7 @@ class TestRestarts:
         desk.contribute("alpha/list", item(1))
         hub._matcher.compact()
         assert desk.known(1) == [1]
-        assert hub._follower._mark.read().revision == -1
+        assert hub._follower._mark.read()[0].revision == -1
 
     def test_the_mark_is_never_behind_what_was_applied(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         hub, other = open_hub(start=False), Desk(open_hub(publisher=False))

@@ -20,9 +20,8 @@ from hypothesis.stateful import (
 
 from hashhub.errors import Conflict, NotFound
 from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState, ImportState, Review, ReviewKind
-from hashhub.store import IdSet, Store
+from hashhub.store import IdSet, Store, outstanding
 from hashhub.store import imports as module
-from hashhub.store import outstanding
 
 NUMBERS = st.integers(0, 6)
 
