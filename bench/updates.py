@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -40,7 +40,12 @@ from hashhub.testing.hub_process import RunningHub, running_hub
 from hashhub.testing.lists import write_many_vics
 
 _SECONDS: Final = 0.02  # between lookups
-_STEPS: Final = (("import", 1, 1), ("half changed", 2, 2), ("tenth changed", 3, 10), ("unchanged", 4, 0))
+_STEPS: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
+    ("import", ()),
+    ("half changed", (2,)),
+    ("tenth changed", (2, 10)),
+    ("unchanged", (2, 10)),
+)
 
 
 def _look_up(address: str, token: str, md5: str, pipe: Connection) -> None:
@@ -104,10 +109,13 @@ def _import(client: Client, source: Path, hash_set: str) -> dict[str, Any]:
     }
 
 
-def _write(directory: Path, name: str, entries: int, seed: int, **how: int) -> Path:
+def _write(
+    directory: Path, name: str, entries: int, seed: int, changed_every: Sequence[int] = (), *, copy: int = 0
+) -> Path:
     source = directory / f"{name}.json"
     with source.open("wb") as out:
-        write_many_vics(out, entries, seed=seed, **how)
+        write_many_vics(out, entries, seed=seed, changed_every=changed_every)
+        out.write(b"\n" * copy)  # the same list in another file, which is not known as sent before
     return source
 
 
@@ -125,17 +133,22 @@ def measure(kind: str, entries: int, base: int, workers: int, directory: Path) -
             if base:
                 _import(client, _write(directory, "base", base, result.SEED + 1), "bench/base")
             known = _last_md5(_write(directory, "first", 10, result.SEED + 2))
-            for name, edition, every in _STEPS:
-                source = _write(directory, "list", entries, result.SEED, edition=edition, changed_every=every)
-                row = {"database": kind, "workers": workers, "base": base, "entries": entries, "step": name}
+            for number, (name, changed) in enumerate(_STEPS):
+                source = _write(directory, "list", entries, result.SEED, changed, copy=number)
+                row: dict[str, Any] = {
+                    "database": kind,
+                    "workers": workers,
+                    "base": base,
+                    "entries": entries,
+                    "step": name,
+                }
                 with _looking_up(hub, known, row):
                     row |= _import(client, source, "bench/list")
                 rows.append(row | {"entries_per_second": entries / row["seconds"]})
-                changed = row["superseded"] or row["accepted"]
-                rows[-1]["changed_per_second"] = changed / row["seconds"]
+                rows[-1]["changed_per_second"] = (row["superseded"] or row["accepted"]) / row["seconds"]
                 print(json.dumps(result.rounded(rows[-1])), flush=True)
                 time.sleep(1)
-        source = _write(directory, "list", entries, result.SEED, edition=9, changed_every=2)
+        source = _write(directory, "list", entries, result.SEED, (2, 10, 2))
         listed = _last_md5(source)
         for moment in ("SENDING", "COMMITTING", "DONE"):
             row = {"database": kind, "workers": workers, "base": base, "entries": entries}

@@ -50,10 +50,10 @@ class MatcherChange(NamedTuple):
     STAGED: take the digests in. They may belong to a commit that is never finished; a hit then finds no entries.
     UPSERT: the entries match from now on. `import_key`, if it is not 0: their digests were in that import's STAGED rows
     before.
-    WITHDRAW: they no longer match; `is_large`: the revision withdraws so many that nobody waits for their digests to be
-    dropped, and `large_withdrawals` gives them again once their rows say so. Of a small one ask `still_active` before dropping a digest, other entries may have it. It does not
-    know of staged entries whose hashes are not written yet: when their import's UPSERT comes, ask again about what was
-    dropped meanwhile (`withdrawn_while_staged`).
+    WITHDRAW: they no longer match. `is_large`: the revision withdraws so many that nobody waits for their digests to be
+    dropped; `large_withdrawals` gives them again once their rows say so. Of a small one ask `still_active` before
+    dropping a digest, other entries may have it. It does not know of staged entries whose hashes are not written yet:
+    when their import's UPSERT comes, ask again about what was dropped meanwhile (`withdrawn_while_staged`).
     """
 
     revision: int
@@ -174,7 +174,8 @@ class Feeds(Entries):
         time: nothing is dropped of large withdrawals while something is staged.
         """
         sql = self._db.sql(
-            "SELECT revision, first_entry, last_entry, ids FROM change WHERE kind = ? AND revision < ? AND revision > "  # noqa: S608 - our own number
+            "SELECT revision, first_entry, last_entry, ids FROM change "  # noqa: S608 - our own number
+            "WHERE kind = ? AND revision < ? AND revision > "
             f'(SELECT min(revision) FROM change WHERE "import" = ? AND kind = {STAGED}) ORDER BY revision, ordinal'
         )
         rows = self._db.fetch(sql, (WITHDRAW, revision, import_key))
@@ -202,9 +203,13 @@ class Feeds(Entries):
                 yield self.digests_of_range(low, min(low + size - 1, ids.last), states=wanted)
             return
         codes = code_list(s.ENTRY_STATES[x] for x in wanted)
-        by_key = f"SELECT e.id, e.hashes FROM entry e WHERE e.id {{keys}} AND e.state IN ({codes})"  # noqa: S608 - our own numbers
+        by_key = (
+            "SELECT e.id, e.hashes FROM entry e "  # noqa: S608 - our own numbers
+            f"WHERE e.id {{keys}} AND e.state IN ({codes})"
+        )
         by_range = self._db.sql(
-            f"SELECT id, hashes FROM entry WHERE id BETWEEN ? AND ? AND state IN ({codes})"  # noqa: S608 - our own numbers
+            "SELECT id, hashes FROM entry "  # noqa: S608 - our own numbers
+            f"WHERE id BETWEEN ? AND ? AND state IN ({codes})"
         )
         for piece in ids.pieces(size):
             if ids.is_dense:
@@ -238,7 +243,10 @@ class Feeds(Entries):
     def still_active(self, algorithm: str, digests: Sequence[bytes] | NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Say of each digest whether an ACTIVE entry, visible or staged, has it: bool[n]."""
         wanted = [bytes(d) for d in digests]
-        sql = "SELECT DISTINCT h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND e.state = ? AND h.digest {keys}"
+        sql = (
+            "SELECT DISTINCT h.digest FROM hash h JOIN entry e ON e.id = h.entry "
+            "WHERE h.algorithm = ? AND e.state = ? AND h.digest {keys}"
+        )
         code = s.ALGORITHM_CODES[algorithm]
         active = {row[0] for row in self._by_keys(sql, "bytea", (code, ACTIVE), sorted(set(wanted)))}
         return np.fromiter((d in active for d in wanted), np.bool_, len(wanted))

@@ -1,10 +1,10 @@
 """Large withdrawals: visible in one small transaction, written into their entries' rows in pieces afterwards.
 
-    commit    the event, the changes, and here which entries and why: from this moment every read takes them for WITHDRAWN
-    settle    the rows, a few thousand in a transaction that holds up nobody; then the revision is no longer outstanding
+    commit    the event, the changes, and here which entries and why: from now on every read takes them for WITHDRAWN
+    settle    the rows, a few thousand in a transaction that holds up nobody; then nothing is outstanding any more
 
-`metadata.outstanding` names the revisions whose rows are not all written. A read fetches it in the same statement as the
-rows, so that both are of one moment: a row that is not written yet is then known as what it is. A write that is about
+`metadata.outstanding` names the revisions whose rows are not all written. A read fetches it in the same statement as
+the rows, so that both are of one moment: a row that is not written yet is then known as what it is. A write that is about
 certain entries settles these first. What a process leaves behind when it ends, another one settles: each piece can be
 written twice, and never touches an entry that was moved since.
 """
@@ -59,7 +59,8 @@ class Outstanding:
         self._known: dict[int, tuple[Part, ...]] = {}  # by revision
         updated = (
             "UPDATE entry SET reasons = CASE WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "  # noqa: S608 - our own text
-            "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, state = ?, update_revision = ? "
+            "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, "
+            "state = ?, update_revision = ? "
             f"WHERE id {{keys}} AND state <> {_WITHDRAWN} AND update_revision < ? RETURNING id"
         )
         keys = "IN (SELECT value FROM json_each(?))" if database.is_sqlite else "= ANY(?::int8[])"

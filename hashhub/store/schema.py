@@ -2,8 +2,8 @@
 
     contributor ──< hash_set ──< import ──< staged_batch, finding, allocation
          │              │           │
-         │              └───< entry >┘──< hash          hash is clustered by digest: looking one up and streaming all need no other index
-         │                      │
+         │              └───< entry >┘──< hash          clustered by digest: looking one up and streaming all
+         │                      │                       need no other index
          │                      ├──< reviewed >── review        which reviews count for which entries
          │                      ├──< succession                 which entry took which one's place
          │                      ├──  withdrawal                 who withdrew it by hand, and why
@@ -93,7 +93,7 @@ metadata: Final = _table(
     sa.Column(
         "own_contributor", sa.Text, nullable=False, server_default=""
     ),  # the hub's operators; empty: not yet made
-    # Revisions whose withdrawals are not all written into the entries' rows, with commas between: see store.outstanding.
+    # Revisions whose withdrawals are not all written into the entries' rows, with commas between (store.outstanding).
     sa.Column("outstanding", sa.Text, nullable=False, server_default=""),
 )
 

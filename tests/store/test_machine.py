@@ -161,7 +161,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.entries)
     @rule(data=st.data(), stranger=st.booleans())
-    def withdraw(self, data: st.DataObject, stranger: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
+    def withdraw(self, data: st.DataObject, stranger: bool) -> None:
         ids = data.draw(st.lists(st.sampled_from(sorted(self.entries)), min_size=1, unique=True))
         if stranger:
             with pytest.raises(NotFound):
@@ -275,7 +275,7 @@ def test_the_store_agrees_with_a_model(
     store: Store,
     fill: Any,
     run: int,
-    is_large: bool,  # noqa: FBT001 - a parameter of the test
+    is_large: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`is_large`: every commit's withdrawals are large ones, and its process ends before they are in the rows."""
