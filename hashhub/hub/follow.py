@@ -287,9 +287,10 @@ class Follower:
             upto, changes = self._store.large_withdrawals(self._swept)
             for change in changes:
                 yield from self._store.digests_of(change.ids, _SWEEP_PIECE, states=_GONE)
-            self._swept, self._swept_at = max(self._swept, upto), self._matcher.revision
+            self._swept = max(self._swept, upto)
             if not changes:
                 return
+            self._swept_at = self._matcher.revision
 
     def _known_up_to(self, position: Position) -> None:
         if position != self._position:

@@ -134,7 +134,7 @@ class Matcher:
     @property
     def snapshot_revision(self) -> int | None:
         """The revision of the snapshot in use; None without one."""
-        snapshot = self._state.snapshot
+        snapshot = self._live.now.snapshot
         return snapshot.revision if snapshot else None
 
     @property

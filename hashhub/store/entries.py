@@ -611,7 +611,8 @@ class Entries(Resources):
         by_set = [
             (kind, part, import_key, set_key)
             for kind, ids, import_key in rows
-            for set_key, part in self._by_set(c, ids, import_key)
+            for set_key, of_set in self._by_set(c, ids, import_key)
+            for part in of_set.parts(CHANGE_IDS)
         ]
         self._db.insert(
             c,

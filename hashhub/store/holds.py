@@ -157,7 +157,7 @@ class Holds(Resources):
     def live_items(self, contributor: str, hash_set: str) -> Iterator[LiveItem]:
         """Yield the items of a hash set's visible entries that are not WITHDRAWN, in no order. Raises NotFound.
 
-        For a start, before anybody else writes: what is outstanding is written first (`Store.settle`).
+        Those that are withdrawn and whose rows do not say so yet are among them, unless `Store.settle` was called.
         """
         set_key = self._set_key(contributor, hash_set)
         sql = self._db.sql(

@@ -72,7 +72,7 @@ from hashhub.store.entries import (
 )
 from hashhub.store.events import append_event, facts_of, is_in
 from hashhub.store.holds import Origin, lift_holds
-from hashhub.store.idset import IdSet
+from hashhub.store.idset import IdSet, ascending
 from hashhub.store.outstanding import Part
 from hashhub.store.packing import EntryRow, pack_entries, pack_reasons, unpack_hashes
 from hashhub.store.requests import Request
@@ -259,10 +259,8 @@ class Imports(Standing):
             'WHERE i.id = ? AND b."index" = ?'
         )
         for index in itertools.count():
-            commit = self._commits.get(import_id)
-            if commit is not None and time.monotonic() - commit.renewed > _LEASE.total_seconds() / 4:
-                with self._db.write() as c:
-                    self._renew(c, commit)
+            if import_id in self._commits:
+                self.renew_commit(import_id)
             rows = self._db.fetch(sql, (import_id, index))
             if not rows:
                 return
@@ -318,6 +316,17 @@ class Imports(Standing):
             begun = self.get_import(import_id)
         self._commits[import_id] = commit
         return begun
+
+    def renew_commit(self, import_id: str) -> None:
+        """Keep the lease through a step that takes long; call it every few seconds. Costs nothing while the lease is
+        young.
+
+        Raises Conflict when another process has taken over the commit.
+        """
+        commit = self._commit(import_id)
+        if time.monotonic() - commit.renewed > _LEASE.total_seconds() / 4:
+            with self._db.write() as c:
+                self._renew(c, commit)
 
     def release_commit(self, import_id: str) -> None:
         """Give up the lease after a failed commit, so that the next `begin_commit` need not wait. Does nothing without
@@ -448,12 +457,14 @@ class Imports(Standing):
         """
         commit = self._commit(import_id)
         self.add_findings(import_id, findings)
-        superseded = np.unique(np.asarray(supersede, np.int64))
+        superseded = ascending(np.asarray(supersede, np.int64))
         gone = _parts(commit.hash_set, np.asarray(withdraw), superseded, np.asarray(absent), deletion_times)
         t = s.imports
         with commit.lock:
             self._write_run(commit)
-            pairs = np.unique(restated[np.isin(restated[:, 0], superseded)], axis=0)
+            pairs = restated[np.isin(restated[:, 0], superseded)]
+            pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+            pairs = pairs[np.concatenate(([True], (pairs[1:] != pairs[:-1]).any(axis=1)))] if len(pairs) else pairs
             for start in range(0, len(pairs), PIECE):
                 with self._db.write() as c:
                     self._renew(c, commit)
@@ -544,6 +555,10 @@ class Imports(Standing):
         """
         with suppress(Unavailable, LimitExceeded):
             self._outstanding.settle(set_key)
+
+    def settle_in_background(self) -> None:
+        """As `settle`, of all hash sets, unless this process is doing so already."""
+        self._outstanding.settle(wait=False)
 
     def _beyond(self, c: Connection, commit: Commit, doubting: Sequence[int], daily: int) -> list[int]:
         """Return those of the new entries that are beyond what a contributor may doubt in a day without the
@@ -769,8 +784,9 @@ def _parts(
         (supersede, "SUPERSEDED", ""),
         (absent, "ABSENT_FROM_LIST", ""),
     ):
-        ids = np.setdiff1d(chosen.astype(np.int64, copy=False), taken)
-        taken = np.union1d(taken, ids)
+        ids = ascending(chosen.astype(np.int64, copy=False))
+        ids = ids[~np.isin(ids, taken, assume_unique=True)]
+        taken = np.concatenate([taken, ids])
         for start in range(0, len(ids), CHANGE_IDS):
             piece = ids[start : start + CHANGE_IDS]
             times = [deletion_times.get(i, "") for i in piece.tolist()] if origin and deletion_times else ()

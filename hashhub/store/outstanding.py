@@ -4,14 +4,15 @@
     settle    the rows, a few thousand in a transaction that holds up nobody; then nothing is outstanding any more
 
 `metadata.outstanding` names the revisions whose rows are not all written. A read fetches it in the same statement as
-the rows, so that both are of one moment: a row that is not written yet is then known as what it is. A write that is about
-certain entries settles these first. What a process leaves behind when it ends, another one settles: each piece can be
-written twice, and never touches an entry that was moved since.
+the rows, so that both are of one moment: a row that is not written yet is then known as what it is. A write that is
+about certain entries settles these first. What a process leaves behind when it ends, another one settles: each piece
+can be written twice, and never touches an entry that was moved since.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -57,6 +58,7 @@ class Outstanding:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._known: dict[int, tuple[Part, ...]] = {}  # by revision
+        self._settling = threading.Lock()
         updated = (
             "UPDATE entry SET reasons = CASE WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "  # noqa: S608 - our own text
             "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, "
@@ -147,8 +149,20 @@ class Outstanding:
         for part in self.parts(listed):
             self._write(c, part, [i for i in wanted if i in part.ids])
 
-    def settle(self, hash_set: int | None = None) -> None:
-        """Write all that is outstanding, of one hash set or of all, piece by piece; nothing is locked in between."""
+    def settle(self, hash_set: int | None = None, *, wait: bool = True) -> None:
+        """Write all that is outstanding, of one hash set or of all, piece by piece; no lock of the database is held in
+        between.
+
+        While another thread does so, wait for it, or return at once.
+        """
+        if not self._settling.acquire(blocking=wait):
+            return
+        try:
+            self._settle(hash_set)
+        finally:
+            self._settling.release()
+
+    def _settle(self, hash_set: int | None) -> None:
         listed = self.listed()
         parts = [p for p in self.parts(listed) if hash_set is None or p.hash_set == hash_set] if listed else []
         for part in parts:

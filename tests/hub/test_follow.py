@@ -216,7 +216,7 @@ class TestRestarts:
         monkeypatch.setattr(hub._store, "matcher_changes", late)
         hub._follower.catch_up()
         assert hub._matcher.count("MD5") == 1
-        assert hub._follower._mark.read() == hub._store.position()
+        assert hub._follower._mark.read()[0] == hub._store.position()
 
     def test_until_it_has_caught_up_it_does_not_answer(self, open_hub: Open) -> None:
         hub = open_hub(start=False)
