@@ -57,8 +57,41 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_concurrent_calls: int = 256
     """Calls in progress in one process before further ones get RESOURCE_EXHAUSTED."""
 
+    max_waiting_commits: int = 4
+    """Commits, and reverts, that wait in one process while another is made; further ones get RESOURCE_EXHAUSTED and a
+    time to retry after.
+    """
+
+    max_waiting_media: int = 16
+    """Calls with media that wait in one process while as many as there are cores are worked on."""
+
+    max_connections: int = 1024
+    """Connections to each door of one process; beyond them, new ones are refused."""
+
     max_message_bytes: int = 32 * 1024 * 1024
     """Largest request accepted, in bytes."""
+
+    max_bytes_in_progress: int = 256 * 1024 * 1024
+    """Bytes of batches of records, and as many of media, that are read or worked on at a time in one process."""
+
+    slow_sender_seconds: float = 60.0
+    """Seconds within which a request must have come whole, from when its caller was let in."""
+
+    token_calls: int = 128
+    """Calls in progress or waiting that one token may have in one process. These four shares can be set for each token
+    (`hashhub token update`).
+    """
+
+    token_streams: int = 8
+    """Followed feeds that one token may have in one process."""
+
+    token_message_bytes: int = 128 * 1024 * 1024
+    """Bytes of requests with records or media that one token may have in progress in one process."""
+
+    token_media_seconds: int = 0
+    """Seconds a minute that hashing media of one token may take in one process. 0: those of half of the machine's
+    cores.
+    """
 
     max_media_bytes: int = 30 * 1024 * 1024
     """Largest media file accepted for hashing, in bytes."""
@@ -73,6 +106,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A replacing list that keeps less than this share of the current entries is refused unless the caller insists (0
     to 1).
     """
+
+    open_import_days: float = 7.0
+    """Days after which an import that nobody adds to or commits is cancelled, and what it holds dropped."""
+
+    max_open_imports: int = 100
+    """Open imports that one contributor may have."""
+
+    max_staged_bytes: int = 16 * 1024 * 1024 * 1024
+    """Bytes of records that one contributor may have sent and not committed; a list of ten million has some 2 GB."""
 
     poll_interval: float = 0.2
     """Seconds between looks for changes that other processes committed."""
@@ -94,6 +136,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 ("workers", 1),
                 ("threads", 1),
                 ("max_concurrent_calls", 1),
+                ("max_waiting_commits", 0),
+                ("max_waiting_media", 0),
+                ("max_connections", 1),
+                ("max_bytes_in_progress", 1),
+                ("slow_sender_seconds", 1),
+                ("token_calls", 1),
+                ("token_streams", 1),
+                ("token_message_bytes", 1),
+                ("token_media_seconds", 0),
+                ("open_import_days", 0.01),
+                ("max_open_imports", 1),
+                ("max_staged_bytes", 1),
                 ("max_message_bytes", 65_536),
                 ("max_media_bytes", 1),
                 ("max_media_pixels", 1),

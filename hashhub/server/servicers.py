@@ -51,7 +51,7 @@ _LOOK_SECONDS: Final = 0.5  # how soon a followed feed notices that its reader h
 _CAMEL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
-def methods(hub: Hub, is_stopping: Callable[[], bool]) -> dict[str, Method]:
+def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -> dict[str, Method]:
     """Return every call of the contract by its path. Raises KeyError or AttributeError when one has no role or no
     servicer.
     """
@@ -72,6 +72,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool]) -> dict[str, Method]:
             streams=rpc.server_streaming,
             roles=ROLES[f"{service.name}/{rpc.name}"],
             handle=getattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower()),
+            bounds=wire.bounds_of(rpc.input_type, max_message_bytes),
         )
         for file in FILES
         for service in file.services_by_name.values()

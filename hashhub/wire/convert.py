@@ -47,6 +47,7 @@ from hashhub.wire import names
 from hashhub.wire.fields import (
     EnumMap,
     Sendable,
+    Violations,
     build,
     check_text,
     checked,
@@ -119,7 +120,7 @@ def contributor_from_pb(
 
 def contributors_from_pb(contributors: Sequence[str], at: str) -> tuple[str, ...]:
     """Return the ids of contributors from their names, each once."""
-    wrong: list[Violation] = []
+    wrong = Violations()
     ids = [checked(wrong, names.parse_contributor, name, f"{at}[{i}]") for i, name in enumerate(contributors)]
     refuse(wrong)
     return tuple(dict.fromkeys(contributor for contributor in ids if contributor is not None))
@@ -477,15 +478,15 @@ def reject_to_pb(reject: Reject) -> v1.Reject:
 
 def rejects_from_pb(rejects: Iterable[v1.Reject], at: str = "rejects") -> list[Reject]:
     """Return the rejects, or raise InvalidArgument with the violations of all of them."""
-    wrong: list[Violation] = []
-    found = []
+    wrong = Violations()
+    read = []
     for i, pb in enumerate(rejects):
         require(pb, f"{at}[{i}]", ("position", "reason"), wrong)
         for field in ("position", "reason", "detail"):
             check_text(getattr(pb, field), f"{at}[{i}].{field}", wrong)
-        found.append(Reject(pb.position, pb.reason, pb.detail))
+        read.append(Reject(pb.position, pb.reason, pb.detail))
     refuse(wrong)
-    return found
+    return read
 
 
 def finding_to_pb(finding: Finding, contributor: str, hash_set: str) -> v1.Finding:

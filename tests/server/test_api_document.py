@@ -64,7 +64,7 @@ def test_every_code_is_there_with_its_http_code() -> None:
     [
         ("one message", f"`max_message_bytes`, {Config().max_message_bytes >> 20} MiB"),
         ("calls in progress in one process", f"`max_concurrent_calls`, {Config().max_concurrent_calls}"),
-        ("followed feeds in one process", str(doors._FOLLOWERS)),
+        ("followed feeds in one process", str(rooms.FOLLOWERS)),
         ("queries in BatchMatchHashes", str(MAX_QUERIES)),
         ("files in BatchMatchMedia", str(MAX_MEDIA)),
         ("items in AddRecords", f"{MAX_BATCH:,}"),

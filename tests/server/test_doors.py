@@ -234,9 +234,18 @@ def test_a_call_whose_deadline_passed_in_the_queue_is_not_begun(
 def test_the_gate_begins_no_call_that_nobody_waits_for() -> None:
     # grpc drops most of them by itself; this is for those whose time runs out between the queue and here.
     begun: list[object] = []
-    method = Method("A/B", v1.GetStatusRequest, v1.Status, streams=False, roles=frozenset(Role), handle=begun.append)
+    method = Method(
+        "A/B",
+        v1.GetStatusRequest,
+        v1.Status,
+        streams=False,
+        roles=frozenset(Role),
+        handle=begun.append,
+        bounds=wire.bounds_of(v1.GetStatusRequest.DESCRIPTOR, 1 << 20),
+    )
     metrics = Metrics()
-    gate = Gate(lambda _: Principal(name="t", role=Role.OPERATOR), metrics)
+    shares = TokenShares(Config(), cores=2)
+    gate = Gate(lambda _: Principal(name="t", role=Role.OPERATOR), metrics, rooms_of(Config()), shares)
     envelope = Envelope(authorization="Bearer t", peer=str, remaining=0.0)
     with pytest.raises(Unavailable) as caught:
         gate.call(method, envelope, v1.GetStatusRequest, lambda answer: answer)
@@ -253,7 +262,7 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(served.call, *GET) for _ in range(2)]
         assert gate.entered.acquire(timeout=30)
-        _until(lambda: served.doors._pools["call"].in_progress == 2)
+        _until(lambda: served.doors._threads["calls"].in_progress == 2)
         # Whoever waited for the one busy thread would wait until the test lets it go, below.
         with pytest.raises(LimitExceeded) as caught:
             served.call(*GET)
@@ -262,28 +271,28 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
         assert _health(served) == health_pb2.HealthCheckResponse.SERVING
         gate.release.set()
         assert all(w.result(30).display_name == "Home" for w in waiting)
-    _until(lambda: served.doors._pools["call"].in_progress == 0)
+    _until(lambda: served.doors._threads["calls"].in_progress == 0)
     assert served.call(*GET).display_name == "Home"
 
 
 def test_followers_have_their_own_threads_and_their_own_limit(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doors, "_FOLLOWERS", 2)
+    monkeypatch.setattr(rooms, "FOLLOWERS", 2)
     served = serve_hub(threads=1)
     secret = admit(served.hub._store, mirroring())
     follow: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(
         "/hashhub.v1.ChangeService/FollowChanges", None, None
     )
     streams = [follow(b"", metadata=served.metadata(secret), timeout=30) for _ in range(2)]
-    _until(lambda: served.doors._pools["follow"].in_progress == 2)
+    _until(lambda: served.doors._threads["feeds"].in_progress == 2)
     assert served.call(*GET).display_name == "Home"
     with pytest.raises(grpc.RpcError) as caught:
         next(follow(b"", metadata=served.metadata(), timeout=30))
     assert isinstance(wire.status_to_error(caught.value), LimitExceeded)
     for stream in streams:
         stream.cancel()
-    _until(lambda: served.doors._pools["follow"].in_progress == 0)
+    _until(lambda: served.doors._threads["feeds"].in_progress == 0)
 
 
 def test_calls_in_progress_end_and_new_ones_are_refused_while_draining(

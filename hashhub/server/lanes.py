@@ -1,0 +1,152 @@
+"""The threads of a room, with a lane for each token: a queue of calls in which nobody can stand in front of everybody.
+
+    call of token a ──> lane a ──┐
+    call of token b ──> lane b ──┼──> lanes with calls take turns ──> threads
+    unknown token   ──> strangers┘
+
+grpc gives every call to an executor before anybody has looked who makes it. A plain one has one queue: 200 slow calls of
+one token, or of none, and everybody else waits behind them. Here the call waits in the lane of the token that its header
+was last seen to open, and lanes take turns; one lane keeps at most three quarters of the threads busy. Which lane a call
+waits in gives it no rights: its header is looked at again when it is its turn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any, Final
+
+STRANGERS: Final = ""
+_MOST_KNOWN: Final = 100_000  # tokens in use at a time; more begin anew
+
+
+class Callers:
+    """Which token a header has opened: digests of headers only."""
+
+    def __init__(self) -> None:
+        self._names: dict[bytes, str] = {}
+
+    def lane(self, authorization: str) -> str:
+        """Return the name of the lane for a call with this header."""
+        return self._names.get(_digest(authorization), STRANGERS) if authorization else STRANGERS
+
+    def note(self, authorization: str, token: str) -> None:
+        """Remember whom a header let in."""
+        if len(self._names) >= _MOST_KNOWN:
+            self._names.clear()
+        self._names[_digest(authorization)] = token
+
+
+def _digest(authorization: str) -> bytes:
+    return hashlib.sha256(authorization.encode("utf-8", "replace")).digest()
+
+
+class Threads:
+    """The threads of one room.
+
+    `working`: how many. `waiting`: calls that wait for one. `most_each`: calls of one lane that are worked on at a
+    time. `most_in_lane`: calls of one lane that work or wait.
+    """
+
+    def __init__(self, name: str, working: int, waiting: int, *, most_each: int, most_in_lane: int) -> None:
+        self._name, self._working, self._capacity = name, working, working + waiting
+        self._most_each, self._most_in_lane = most_each, most_in_lane
+        self._lock = threading.Lock()
+        self._lanes: dict[str, Lane] = {}
+        self._turns: SimpleQueue[Lane | None] = SimpleQueue()  # lanes whose next call can be begun
+        self._idle = 0
+        self._threads: list[threading.Thread] = []
+        self._is_open = True
+        self.in_progress = 0
+
+    def lane(self, name: str) -> Lane:
+        """Return the lane with this name."""
+        with self._lock:
+            lane = self._lanes.get(name)
+            if lane is None:
+                lane = self._lanes[name] = Lane(self, name)
+            return lane
+
+    def has_room(self, lane: Lane) -> bool:
+        """Whether one more call of the lane can wait. A look without a lock: only grpc's one thread adds calls."""
+        return self.in_progress < self._capacity and lane.in_progress < self._most_in_lane
+
+    def add(self, lane: Lane, future: Future[Any], work: Callable[[], Any]) -> None:
+        """Let a call wait in its lane."""
+        with self._lock:
+            if not self._is_open:
+                raise RuntimeError("the threads have ended")  # as an executor says it
+            self.in_progress += 1
+            lane.in_progress += 1
+            self._lanes[lane.name] = lane
+            lane.calls.append((future, work))
+            self._line_up(lane)
+            if not self._idle and len(self._threads) < self._working:
+                thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def close(self) -> None:
+        """Take no more calls. Threads end after the call that they work on; those that wait are dropped."""
+        with self._lock:
+            self._is_open = False
+            threads = len(self._threads)
+        for _ in range(threads):
+            self._turns.put(None)
+
+    def _line_up(self, lane: Lane) -> None:
+        """Let the lane have a turn, once, if it has a call and may begin it. The caller holds the lock."""
+        if lane.calls and not lane.is_lined_up and lane.working < self._most_each:
+            lane.is_lined_up = True
+            self._turns.put(lane)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                self._idle += 1
+            lane = self._turns.get()
+            with self._lock:
+                self._idle -= 1
+                if lane is None or not self._is_open:
+                    return
+                future, work = lane.calls.popleft()
+                lane.is_lined_up = False
+                lane.working += 1
+                self._line_up(lane)
+            try:
+                future.set_result(work())
+            except BaseException as e:  # noqa: BLE001 - whatever a call raises is its caller's, and the thread goes on
+                future.set_exception(e)
+            del future, work
+            with self._lock:
+                lane.working -= 1
+                lane.in_progress -= 1
+                self.in_progress -= 1
+                self._line_up(lane)
+                if not lane.in_progress:
+                    self._lanes.pop(lane.name, None)  # what is kept is bounded by what goes on
+
+
+class Lane(ThreadPoolExecutor):
+    """What grpc takes for the executor of a call: it submits to the room's threads, in one token's lane.
+
+    grpc takes nothing but a ThreadPoolExecutor; the threads of that one are never started.
+    """
+
+    def __init__(self, threads: Threads, name: str) -> None:
+        super().__init__(1)
+        self.name = name
+        self.calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self.working = self.in_progress = 0
+        self.is_lined_up = False
+        self._room = threads
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Let the call wait for its turn."""
+        future: Future[Any] = Future()
+        self._room.add(self, future, lambda: fn(*args, **kwargs))
+        return future
