@@ -33,6 +33,9 @@ _JURISDICTION: Final = re.compile(r"[A-Z]{2}|ZZ")
 _RECIPIENT: Final = re.compile(rf"(?:contributors|groups)/{_SLUG.pattern}|tokens/[a-z0-9-]{{1,63}}")
 MAX_HASHES_PER_ENTRY: Final = 64  # far above what any format carries; bounds what one record can cost
 MAX_HASHES_PER_QUERY: Final = 1024  # 32 frames with all rotations and flips have fewer: 32 x 8 x 3, and digests
+MAX_QUERIES: Final = 1000  # in one call
+MAX_MEDIA: Final = 100  # files in one call
+MAX_BATCH: Final = 10_000  # records and rejects in one call: bounds what one call can hold in memory
 MAX_TEXT: Final = 1024  # characters in any one free-text field of a record
 
 

@@ -33,6 +33,7 @@ from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, Staged
 from hashhub.item import stored_time
 from hashhub.model import (
+    MAX_BATCH,
     Disposition,
     EntryState,
     Finding,
@@ -61,7 +62,6 @@ DOUBTS_A_DAY: Final = 100
 """How many harmless verdicts against others' entries weigh by themselves; those beyond wait for the operator's
 acceptance.
 """
-MAX_BATCH: Final = 10_000  # records in one call: bounds what one call can hold in memory
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
 # msgpack, not pickle: the batches come back from a database.
 _ENCODER: Final = msgspec.msgpack.Encoder()

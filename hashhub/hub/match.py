@@ -22,6 +22,8 @@ from hashhub.hub.entries import disclosed
 from hashhub.hub.lookup import Hit, Hits, look_up
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
+    MAX_MEDIA,
+    MAX_QUERIES,
     Entry,
     EntryMatch,
     MatchOptions,
@@ -46,8 +48,6 @@ if TYPE_CHECKING:
     from hashhub.store import Store
     from hashhub.trust import Policy
 
-MAX_QUERIES: Final = 1000  # in one call
-MAX_MEDIA: Final = 100  # files in one call
 MEDIA_SECONDS: Final = 30.0  # of hashing in one call; a single file takes a few at most
 MAX_MATCHES: Final = 1000  # entries in one answer
 _MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise

@@ -29,7 +29,7 @@ from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Re
 from hashhub.server import servicers
 from hashhub.server.bridge import Application, Bridge
 from hashhub.server.interceptors import Envelope, Gate, Method, Metrics
-from hashhub.server.lanes import Callers, Lane, Threads
+from hashhub.server.lanes import STRANGERS, Callers, Lane, Threads
 from hashhub.server.rooms import Room, rooms_of
 from hashhub.server.shares import TokenShares
 from hashhub.server.slow import Slow
@@ -38,6 +38,7 @@ from hashhub.wire import error_to_status
 if TYPE_CHECKING:
     from hashhub.config import Config
     from hashhub.hub import Hub
+    from hashhub.model import Principal
 
 _log = logging.getLogger("hashhub.server")
 
@@ -72,7 +73,7 @@ class Doors:
             "small", _SMALL_POOL, _SMALL_QUEUE, most_each=_SMALL_POOL, most_in_lane=_SMALL_QUEUE
         )
         self._slow = Slow(config.slow_sender_seconds)
-        handlers = _Handlers(self._methods, self._gate, self._threads, self._slow)
+        handlers = _Handlers(self._methods, self._gate, self._threads, self._slow, config.token_calls)
         small = self._threads["small"].lane("small")
         self._grpc = grpc.server(
             small,
@@ -155,7 +156,10 @@ class Doors:
 
 def _threads_of(room: Room) -> Threads:
     # One token's calls take three quarters of the places at most, waiting ones included: the rest is for somebody else.
+    # Of feeds a token has few anyway, and a reader that was unknown when it began stays among the strangers.
     capacity = room.working + room.waiting
+    if room.name == "feeds":
+        return Threads(room.name, room.working, 0, most_each=capacity, most_in_lane=capacity)
     return Threads(
         room.name, room.working, room.waiting, most_each=room.most_each, most_in_lane=max(1, capacity * 3 // 4)
     )
@@ -169,9 +173,11 @@ class _Handlers(grpc.GenericRpcHandler):
     stream takes, 64 KiB. On the wire a call with one request looks the same.
     """
 
-    def __init__(self, methods: Mapping[str, Method], gate: Gate, threads: Mapping[str, Threads], slow: Slow) -> None:
+    def __init__(
+        self, methods: Mapping[str, Method], gate: Gate, threads: Mapping[str, Threads], slow: Slow, most_calls: int
+    ) -> None:
         self._methods, self._gate, self._threads, self._slow = methods, gate, threads, slow
-        self._callers = Callers()
+        self._callers = Callers(most_calls)
         self._small = threads["small"].lane("small")
         self._refusing = {path: self._refusal(method) for path, method in methods.items()}
 
@@ -182,9 +188,12 @@ class _Handlers(grpc.GenericRpcHandler):
             return None
         authorization = _authorization(handler_call_details.invocation_metadata)
         threads = self._threads[method.room]
-        lane = threads.lane(self._callers.lane(authorization))
-        if not threads.has_room(lane):
+        name, share = self._callers.lane(authorization)
+        lane = threads.lane(name)
+        if threads.is_full:
             return self._refusing[method.path]
+        if not method.streams and lane.in_progress >= (most := threads.most_in_lane(share)):
+            return self._refusal(method, name, most)
         return _on_lane(method, functools.partial(_stream if method.streams else _unary, self, method, lane), lane)
 
     def envelope(self, context: grpc.ServicerContext, lane: Lane | None) -> Envelope:
@@ -195,7 +204,7 @@ class _Handlers(grpc.GenericRpcHandler):
             peer=context.peer,
             remaining=context.time_remaining(),
             is_wanted=context.is_active,
-            known=None if lane is None or lane.name else functools.partial(self._callers.note, authorization),
+            known=None if lane is None else functools.partial(self._note, authorization, lane.name),
         )
 
     def read(self, method: Method, requests: Iterator[bytes], context: grpc.ServicerContext) -> Message:
@@ -230,16 +239,23 @@ class _Handlers(grpc.GenericRpcHandler):
             method, self.envelope(context, lane), lambda: self.read(method, requests, context), _encoded
         )
 
-    def refuse(self, method: Method, context: grpc.ServicerContext) -> NoReturn:
-        """Refuse a call for which its room has no place."""
+    def refuse(self, method: Method, token: str, most: int, context: grpc.ServicerContext) -> NoReturn:
+        """Refuse a call for which its room has no place, or none for this token."""
         room = self._gate.rooms[method.room]
-        self._gate.shares.count_refusal(room.name)
-        self._gate.refuse(method, self.envelope(context, None), room.full())
+        if token:
+            error = self._gate.shares.exceeded(token, "calls", most, 1.0)
+        else:
+            error = room.full()
+            self._gate.shares.count_refusal(room.name)
+        self._gate.refuse(method, self.envelope(context, None), error)
 
-    def _refusal(self, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
-        return _on_lane(
-            method, functools.partial(_refuse_stream if method.streams else _refuse, self, method), self._small
-        )
+    def _note(self, authorization: str, lane: str, principal: Principal) -> None:
+        if lane != principal.name or principal.shares.calls:
+            self._callers.note(authorization, principal.name, self._gate.shares.most(principal, "calls"))
+
+    def _refusal(self, method: Method, token: str = STRANGERS, most: int = 0) -> grpc.RpcMethodHandler[Any, Any]:
+        call = _refuse_stream if method.streams else _refuse
+        return _on_lane(method, functools.partial(call, self, method, token, most), self._small)
 
 
 def _on_lane(method: Method, behaviour: Any, lane: Lane) -> grpc.RpcMethodHandler[Any, Any]:
@@ -268,18 +284,30 @@ def _stream(
         _abort(context, e)
 
 
-def _refuse(handlers: _Handlers, method: Method, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+def _refuse(
+    handlers: _Handlers,
+    method: Method,
+    token: str,
+    most: int,
+    requests: Iterator[bytes],
+    context: grpc.ServicerContext,
+) -> bytes:
     del requests
     try:
-        handlers.refuse(method, context)
+        handlers.refuse(method, token, most, context)
     except HashHubError as e:
         _abort(context, e)
 
 
 def _refuse_stream(
-    handlers: _Handlers, method: Method, requests: Iterator[bytes], context: grpc.ServicerContext
+    handlers: _Handlers,
+    method: Method,
+    token: str,
+    most: int,
+    requests: Iterator[bytes],
+    context: grpc.ServicerContext,
 ) -> Iterator[bytes]:
-    yield _refuse(handlers, method, requests, context)
+    yield _refuse(handlers, method, token, most, requests, context)
 
 
 def _authorization(metadata: Iterable[tuple[str, str | bytes]]) -> str:

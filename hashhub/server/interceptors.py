@@ -93,8 +93,8 @@ class Envelope:
     """What came with a call besides its body.
 
     `remaining`: seconds until its deadline, None when it has none. `is_wanted`: whether somebody still waits for the
-    answer. `size`: bytes of the request, None when that is not known before it is read. `known`: what is told the token
-    once it is known.
+    answer. `size`: bytes of the request, None when that is not known before it is read. `known`: what is told whose
+    call it is.
     """
 
     authorization: str
@@ -102,7 +102,7 @@ class Envelope:
     remaining: float | None = None
     is_wanted: Callable[[], bool] = lambda: True
     size: int | None = None
-    known: Callable[[str], None] | None = None
+    known: Callable[[Principal], None] | None = None
 
 
 class Metrics:
@@ -252,7 +252,7 @@ class Gate:
         # Noted before the role is looked at, so that a refusal says whose token it was.
         principal = observed.principal = self.authenticate(observed.envelope.authorization)
         if observed.envelope.known is not None:
-            observed.envelope.known(principal.name)
+            observed.envelope.known(principal)
         access.allow(principal, *sorted(roles))
         return principal
 

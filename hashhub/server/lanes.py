@@ -27,18 +27,20 @@ _MOST_KNOWN: Final = 100_000  # tokens in use at a time; more begin anew
 class Callers:
     """Which token a header has opened: digests of headers only."""
 
-    def __init__(self) -> None:
-        self._names: dict[bytes, str] = {}
+    def __init__(self, most_calls: int) -> None:
+        """`most_calls`: of strangers, as of a token, that may work or wait in a room."""
+        self._known: dict[bytes, tuple[str, int]] = {}
+        self._strangers = (STRANGERS, most_calls)
 
-    def lane(self, authorization: str) -> str:
-        """Return the name of the lane for a call with this header."""
-        return self._names.get(_digest(authorization), STRANGERS) if authorization else STRANGERS
+    def lane(self, authorization: str) -> tuple[str, int]:
+        """Return the name of the lane for a call with this header, and how many calls may work or wait in it."""
+        return self._known.get(_digest(authorization), self._strangers) if authorization else self._strangers
 
-    def note(self, authorization: str, token: str) -> None:
-        """Remember whom a header let in."""
-        if len(self._names) >= _MOST_KNOWN:
-            self._names.clear()
-        self._names[_digest(authorization)] = token
+    def note(self, authorization: str, token: str, most_calls: int) -> None:
+        """Remember whom a header let in, and the token's share of calls."""
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[_digest(authorization)] = (token, most_calls)
 
 
 def _digest(authorization: str) -> bytes:
@@ -49,7 +51,7 @@ class Threads:
     """The threads of one room.
 
     `working`: how many. `waiting`: calls that wait for one. `most_each`: calls of one lane that are worked on at a
-    time. `most_in_lane`: calls of one lane that work or wait.
+    time. `most_in_lane`: calls of one lane that work or wait, where its token's share is not smaller.
     """
 
     def __init__(self, name: str, working: int, waiting: int, *, most_each: int, most_in_lane: int) -> None:
@@ -71,9 +73,14 @@ class Threads:
                 lane = self._lanes[name] = Lane(self, name)
             return lane
 
-    def has_room(self, lane: Lane) -> bool:
-        """Whether one more call of the lane can wait. A look without a lock: only grpc's one thread adds calls."""
-        return self.in_progress < self._capacity and lane.in_progress < self._most_in_lane
+    @property
+    def is_full(self) -> bool:
+        """Whether no further call can wait. A look without a lock: only grpc's one thread adds calls."""
+        return self.in_progress >= self._capacity
+
+    def most_in_lane(self, share: int) -> int:
+        """Return how many calls of a token with this share of calls may work or wait here."""
+        return min(share, self._most_in_lane)
 
     def add(self, lane: Lane, future: Future[Any], work: Callable[[], Any]) -> None:
         """Let a call wait in its lane."""

@@ -69,7 +69,7 @@ class TokenShares:
             if not taken or taken + count <= most:
                 self._taken[key] = taken + count
                 return
-        raise self._exceeded(principal, share, 1.0)
+        raise self.exceeded(principal.name, share, most, 1.0)
 
     def give(self, principal: Principal, share: str, count: int = 1) -> None:
         """Give back what was taken."""
@@ -89,7 +89,7 @@ class TokenShares:
         owed, most = self._owed(principal), self.most(principal, "media_seconds")
         if owed >= most:
             wait = (owed - most + 1) * _MINUTE / most  # until a second is free
-            raise self._exceeded(principal, "media_seconds", min(wait, _LONGEST_RETRY))
+            raise self.exceeded(principal.name, "media_seconds", most, min(wait, _LONGEST_RETRY))
 
     def charge_media(self, principal: Principal, seconds: float) -> None:
         """Count seconds of a core that hashing took: known afterwards, so a token may go into debt by what it has in
@@ -104,11 +104,11 @@ class TokenShares:
             owed, at = self._media.get(principal.name, (0.0, 0.0))
         return max(0.0, owed - (self._clock() - at) * self.most(principal, "media_seconds") / _MINUTE)
 
-    def _exceeded(self, principal: Principal, share: str, retry_after: float) -> LimitExceeded:
-        most = self.most(principal, share)
+    def exceeded(self, token: str, share: str, most: int, retry_after: float) -> LimitExceeded:
+        """Count and return the refusal of a call by a token that has taken `most` of a share, all that it may."""
         self.count_refusal(share)
         return LimitExceeded(
-            f"token {principal.name} has taken its share of this server ({_TOLD[share].format(most)}); retry in "
+            f"token {token} has taken its share of this server ({_TOLD[share].format(most)}); retry in "
             f"{retry_after:.1f} s, with less at once, or ask the operator for a larger share",
             reason=Reason.SHARE_EXCEEDED,
             retry_after=retry_after,

@@ -22,11 +22,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from hashhub.errors import InvalidArgument, LimitExceeded, Reason
-from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_HASHES_PER_QUERY
+from hashhub.model import MAX_BATCH, MAX_HASHES_PER_ENTRY, MAX_HASHES_PER_QUERY, MAX_MEDIA, MAX_QUERIES
 
-MAX_QUERIES: Final = 1000  # in one call
-MAX_MEDIA: Final = 100  # files in one call
-MAX_BATCH: Final = 10_000  # records and rejects in one call: bounds what one call can hold in memory
 MAX_NAMES: Final = 1000  # of contributors, groups and tokens that one resource names
 MAX_MEMBERS: Final = 10_000  # of a group
 MAX_WORDS: Final = 64  # purposes, states, paths of a mask: each is one of few

@@ -11,10 +11,16 @@ from google.protobuf import json_format
 from hashhub import v1
 from hashhub.config import Config
 from hashhub.errors import Reason
-from hashhub.hub.contribute import MAX_BATCH
-from hashhub.hub.match import MAX_MEDIA, MAX_QUERIES
-from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_HASHES_PER_QUERY, MAX_TEXT, Role
-from hashhub.server import bridge, doors, pages
+from hashhub.model import (
+    MAX_BATCH,
+    MAX_HASHES_PER_ENTRY,
+    MAX_HASHES_PER_QUERY,
+    MAX_MEDIA,
+    MAX_QUERIES,
+    MAX_TEXT,
+    Role,
+)
+from hashhub.server import bridge, pages, rooms
 from hashhub.server.roles import ROLES
 from hashhub.server.servicers import FILES
 

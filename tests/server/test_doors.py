@@ -33,8 +33,10 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.model import Principal, Role
-from hashhub.server import doors
+from hashhub.server import doors, rooms
 from hashhub.server.interceptors import Envelope, FailedCalls, Gate, Method, Metrics
+from hashhub.server.rooms import rooms_of
+from hashhub.server.shares import TokenShares
 from tests.hub.receiving import admit, mirroring
 
 if TYPE_CHECKING:
@@ -257,12 +259,14 @@ def test_the_gate_begins_no_call_that_nobody_waits_for() -> None:
 def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
     serve_hub: Serve, slow: Callable[[Served], Gatekeeper]
 ) -> None:
-    served = serve_hub(threads=1, max_concurrent_calls=2)
+    served = serve_hub(threads=1, max_concurrent_calls=4)
+    for who in ("OPERATOR", "AUDITOR"):  # until a token was seen, its calls wait among those of strangers
+        served.call(*GET, who=who)
     gate = slow(served)
-    with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(served.call, *GET) for _ in range(2)]
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(served.call, *GET, who=who) for who in ("OPERATOR", "OPERATOR", "AUDITOR", "AUDITOR")]
         assert gate.entered.acquire(timeout=30)
-        _until(lambda: served.doors._threads["calls"].in_progress == 2)
+        _until(lambda: served.doors._threads["calls"].in_progress == 4)
         # Whoever waited for the one busy thread would wait until the test lets it go, below.
         with pytest.raises(LimitExceeded) as caught:
             served.call(*GET)
@@ -278,18 +282,29 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
 def test_followers_have_their_own_threads_and_their_own_limit(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "FOLLOWERS", 2)
-    served = serve_hub(threads=1)
+    monkeypatch.setattr(rooms, "FOLLOWERS", 4)
+    served = serve_hub(threads=1, token_streams=2)
     secret = admit(served.hub._store, mirroring())
     follow: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(
         "/hashhub.v1.ChangeService/FollowChanges", None, None
     )
     streams = [follow(b"", metadata=served.metadata(secret), timeout=30) for _ in range(2)]
-    _until(lambda: served.doors._threads["feeds"].in_progress == 2)
+    _until(lambda: served.doors._gate.rooms["feeds"].depth == (2, 0))
     assert served.call(*GET).display_name == "Home"
     with pytest.raises(grpc.RpcError) as caught:
-        next(follow(b"", metadata=served.metadata(), timeout=30))
-    assert isinstance(wire.status_to_error(caught.value), LimitExceeded)
+        next(follow(b"", metadata=served.metadata(secret), timeout=30))
+    refusal = wire.status_to_error(caught.value)
+    assert (refusal.reason, refusal.metadata["share"], refusal.metadata["most"]) == (
+        Reason.SHARE_EXCEEDED,
+        "streams",
+        "2",
+    )
+    assert refusal.retry_after
+    streams += [follow(b"", metadata=served.metadata(), timeout=30) for _ in range(2)]
+    _until(lambda: served.doors._gate.rooms["feeds"].depth == (4, 0))
+    with pytest.raises(grpc.RpcError) as caught:
+        next(follow(b"", metadata=served.metadata("CONSUMER"), timeout=30))
+    assert wire.status_to_error(caught.value).reason is Reason.TOO_MANY_REQUESTS
     for stream in streams:
         stream.cancel()
     _until(lambda: served.doors._threads["feeds"].in_progress == 0)
