@@ -60,7 +60,7 @@ class Threads:
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}
         self._turns: SimpleQueue[Lane | None] = SimpleQueue()  # lanes whose next call can be begun
-        self._idle = 0
+        self._due = 0  # turns that no thread has taken yet, and calls that are worked on
         self._threads: list[threading.Thread] = []
         self._is_open = True
         self.in_progress = 0
@@ -92,10 +92,6 @@ class Threads:
             self._lanes[lane.name] = lane
             lane.calls.append((future, work))
             self._line_up(lane)
-            if not self._idle and len(self._threads) < self._working:
-                thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
 
     def close(self) -> None:
         """Take no more calls. Threads end after the call that they work on; those that wait are dropped."""
@@ -109,15 +105,17 @@ class Threads:
         """Let the lane have a turn, once, if it has a call and may begin it. The caller holds the lock."""
         if lane.calls and not lane.is_lined_up and lane.working < self._most_each:
             lane.is_lined_up = True
+            self._due += 1
             self._turns.put(lane)
+            if len(self._threads) < min(self._due, self._working):
+                thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
 
     def _run(self) -> None:
         while True:
-            with self._lock:
-                self._idle += 1
             lane = self._turns.get()
             with self._lock:
-                self._idle -= 1
                 if lane is None or not self._is_open:
                     return
                 future, work = lane.calls.popleft()
@@ -130,6 +128,7 @@ class Threads:
                 future.set_exception(e)
             del future, work
             with self._lock:
+                self._due -= 1
                 lane.working -= 1
                 lane.in_progress -= 1
                 self.in_progress -= 1
