@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from hashhub import hygiene
+from hashhub import cancellation, hygiene
 from hashhub.errors import (
     FailedPrecondition,
     HashHubError,
@@ -162,7 +162,8 @@ class Contribute:
         (7) move the revision in one small transaction: all of it is visible, what it replaces is withdrawn;
         (8) return the counts; `findings` lists what became of each item that was not simply accepted.
 
-        A commit that fails or is cut off leaves nothing visible; committing again starts over from the staged batches.
+        A commit that fails, is cut off or whose caller goes away before (7) leaves nothing visible; committing again
+        starts over from the staged batches.
         Committing a COMMITTED import returns it. With `validate_only` steps (5) and (8) happen and the import is
         cancelled.
 
@@ -281,6 +282,7 @@ class Contribute:
 
     def _batches(self, import_id: str) -> Iterator[Batch]:
         for payload in self._store.batches(import_id):
+            cancellation.check()
             yield _DECODER.decode(payload)
 
     def _guard(self, intake: Intake) -> None:
@@ -331,5 +333,6 @@ class Contribute:
         return reviews, restated, harmless
 
     def _stage(self, import_id: str, entries: Sequence[EntryRow]) -> None:
+        cancellation.check()
         self._store.stage_entries(import_id, entries)
         self._follower.catch_up()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub import trust
+from hashhub import cancellation, trust
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable, Violation
 from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.hashing import Limits, MediaHashes, hash_media
@@ -116,6 +116,7 @@ class Match:
             if i not in hits:
                 answers.append(_nothing(query))
                 continue
+            cancellation.check()
             seen = [(hit, entries[hit.entry_id]) for hit in nearest[i]]
             statements = [
                 trust.Statement(
@@ -157,6 +158,7 @@ class Match:
         about: list[MediaHashes] = []
         until = time.monotonic() + MEDIA_SECONDS
         for label, content in media:
+            cancellation.check()
             try:
                 if time.monotonic() > until:
                     raise Unavailable(

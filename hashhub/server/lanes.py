@@ -21,6 +21,7 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 STRANGERS: Final = ""
+_MOST_LANES: Final = 1_000  # of a room; idle ones are dropped beyond
 _MOST_KNOWN: Final = 100_000  # tokens in use at a time; more begin anew
 
 
@@ -66,12 +67,13 @@ class Threads:
         self.in_progress = 0
 
     def lane(self, name: str) -> Lane:
-        """Return the lane with this name."""
-        with self._lock:
-            lane = self._lanes.get(name)
-            if lane is None:
-                lane = self._lanes[name] = Lane(self, name)
-            return lane
+        """Return the lane with this name. Only grpc's one thread asks."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            if len(self._lanes) >= _MOST_LANES:
+                self._lanes = {n: one for n, one in self._lanes.items() if one.in_progress}
+            lane = self._lanes[name] = Lane(self, name)
+        return lane
 
     @property
     def is_full(self) -> bool:
@@ -89,7 +91,6 @@ class Threads:
                 raise RuntimeError("the threads have ended")  # as an executor says it
             self.in_progress += 1
             lane.in_progress += 1
-            self._lanes[lane.name] = lane
             lane.calls.append((future, work))
             self._line_up(lane)
 
@@ -133,8 +134,6 @@ class Threads:
                 lane.in_progress -= 1
                 self.in_progress -= 1
                 self._line_up(lane)
-                if not lane.in_progress:
-                    self._lanes.pop(lane.name, None)  # what is kept is bounded by what goes on
 
 
 class Lane(ThreadPoolExecutor):

@@ -641,7 +641,7 @@ class _Page:
 
 _CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from")
 _GROUP_FIELDS: Final = ("display_name", "members")
-_TOKEN_FIELDS: Final = ("description", "purposes", "acts_for_others", "may_mirror", "expire_time")
+_TOKEN_FIELDS: Final = ("description", "purposes", "acts_for_others", "may_mirror", "expire_time", "shares")
 _HASH_SET_FIELDS: Final = ("display_name", "review_depth", "marking")
 _HASH_SET_FIXED: Final = ("scheme", "purpose", "unclassified")  # the hub says that these cannot change
 # A valid contributor whose fields stand in for those that a mask leaves out; the hub takes only the masked ones over.

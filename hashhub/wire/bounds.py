@@ -90,13 +90,13 @@ def parse(request: type[Message], body: bytes, bounds: Bounds) -> Message:
     Raises LimitExceeded (TOO_LARGE), InvalidArgument for a list within it that is too long, DecodeError for bytes that
     are no such message.
     """
-    check_body(request.DESCRIPTOR, body, bounds)
+    check_body(request, body, bounds)
     message = request.FromString(body)
     check_repeated(message)
     return message
 
 
-def check_body(request: Descriptor, body: bytes, bounds: Bounds) -> None:
+def check_body(request: type[Message], body: bytes, bounds: Bounds) -> None:
     """Raise LimitExceeded when the encoded request has more bytes or parts than it may.
 
     What is no message at all passes: parsing will say so.
@@ -104,9 +104,13 @@ def check_body(request: Descriptor, body: bytes, bounds: Bounds) -> None:
     _check_size(len(body), bounds.bytes)
     if len(body) <= _COUNTED_FROM:
         return
-    plan = _plan(request)
+    plan = _plan(request.DESCRIPTOR)
     for number, (name, most, _) in plan.items():
-        if most is not None and f"{request.name}.{name}" in _CONVERTED_ONE_BY_ONE and _count(body, number, most) > most:
+        if (
+            most is not None
+            and f"{request.DESCRIPTOR.name}.{name}" in _CONVERTED_ONE_BY_ONE
+            and _count(body, number, most) > most
+        ):
             raise _too_many(name, most, f"more than {most}")
     if len(body) > 2 * bounds.parts and _walk(body, plan, bounds.parts) > bounds.parts:
         raise _too_many_parts(bounds.parts)
@@ -125,7 +129,7 @@ def check_json(body: bytes, max_bytes: int, bounds: Bounds) -> None:
 
 def check_repeated(message: Message, at: str = "") -> None:
     """Raise LimitExceeded or InvalidArgument for a repeated field that has more values than it may."""
-    for number, (name, most, inner) in _plan(message.DESCRIPTOR).items():
+    for name, most, inner in _plan(message.DESCRIPTOR).values():
         if most is not None:
             values = getattr(message, name)
             if len(values) > most:
@@ -137,7 +141,7 @@ def check_repeated(message: Message, at: str = "") -> None:
             if inner and f"{message.DESCRIPTOR.name}.{name}" not in _CONVERTED_ONE_BY_ONE:
                 for index, value in enumerate(values):
                     check_repeated(value, f"{at}{name}[{index}].")
-        elif inner and message.DESCRIPTOR.fields_by_number[number].message_type and message.HasField(name):
+        elif message.HasField(name):
             check_repeated(getattr(message, name), f"{at}{name}.")
 
 

@@ -195,7 +195,8 @@ def _unusual_record(pb: v1.Record, at: str, wrong: list[Violation]) -> Record:
     for name, count in (("hashes", len(pb.hashes)), ("faults", len(pb.faults)), ("reviews", len(pb.reviews))):
         if count > MAX_HASHES_PER_ENTRY:
             wrong.append(Violation(f"{at}.{name}", f"must be at most {MAX_HASHES_PER_ENTRY}, got {count}", "TOO_MANY"))
-    hashes, faults, reviews = (part[:MAX_HASHES_PER_ENTRY] for part in (pb.hashes, pb.faults, pb.reviews))
+    hashes, faults = pb.hashes[:MAX_HASHES_PER_ENTRY], pb.faults[:MAX_HASHES_PER_ENTRY]
+    reviews = pb.reviews[:MAX_HASHES_PER_ENTRY]
     for i, fault in enumerate(faults):
         for text in ("algorithm", "reason", "detail"):
             check_text(getattr(fault, text), f"{at}.faults[{i}].{text}", wrong)
