@@ -46,7 +46,9 @@ class scope:  # noqa: N801 - used like a function; as a generator it would cost 
 
 
 def check() -> None:
-    """Raise Unavailable when the call's deadline has passed (DEADLINE_EXCEEDED) or its caller has gone (CALLER_GONE)."""
+    """Raise Unavailable when the call's deadline has passed (DEADLINE_EXCEEDED) or its caller has gone
+    (CALLER_GONE).
+    """
     call = _CALL.get()
     if call is None:
         return

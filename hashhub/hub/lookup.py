@@ -105,8 +105,8 @@ def look_up(
     """Return what each query hit, by its number, and all contributors. A query that hit nothing its caller may know of
     is left out.
 
-    Every hash is first asked for its nearest _FIRST_DIGESTS, those of an algorithm in large pieces. The few with more are then
-    asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
+    Every hash is first asked for its nearest _FIRST_DIGESTS, those of an algorithm in large pieces. The few with more
+    are then asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
     """
     by_algorithm: dict[str, tuple[list[bytes], list[int]]] = {}  # digests, and beside each the query that it is of
     for i, query in enumerate(queries):

@@ -4,10 +4,10 @@
     call of token b ──> lane b ──┼──> lanes with calls take turns ──> threads
     unknown token   ──> strangers┘
 
-grpc gives every call to an executor before anybody has looked who makes it. A plain one has one queue: 200 slow calls of
-one token, or of none, and everybody else waits behind them. Here the call waits in the lane of the token that its header
-was last seen to open, and lanes take turns; one lane keeps at most three quarters of the threads busy. Which lane a call
-waits in gives it no rights: its header is looked at again when it is its turn.
+grpc gives every call to an executor before anybody has looked who makes it. A plain one has one queue: 200 slow calls
+of one token, or of none, and everybody else waits behind them. Here the call waits in the lane of the token that its
+header was last seen to open, and lanes take turns; one lane keeps at most three quarters of the threads busy. Which
+lane a call waits in gives it no rights: its header is looked at again when it is its turn.
 """
 
 from __future__ import annotations

@@ -243,7 +243,8 @@ class Imports(Standing):
         CANCELLED.
         """
         sql = self._db.sql(
-            'SELECT b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" WHERE i.id = ? AND b."index" = ?'
+            'SELECT b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" '
+            'WHERE i.id = ? AND b."index" = ?'
         )
         for index in itertools.count():
             commit = self._commits.get(import_id)

@@ -1,15 +1,15 @@
 """How much one request may hold, judged on its wire form: before it is parsed where parsing would be work, and before
 anything of it is converted.
 
-    body ──(1) bytes──> (2) repeated values, on the bytes ──> parse ──> (3) repeated fields, by their lengths ──> convert
+    body ──(1) bytes──> (2) values, counted on the bytes ──> parse ──> (3) lengths of repeated fields ──> convert
 
-A request's cost follows its parts, not its bytes: `0a 00` is an empty query, and 8 MiB of them are four million queries.
-Measured on one core: protobuf makes a message of each in 20 to 95 ns and up to 240 bytes, without letting go of the
-interpreter, and the model's value in some 2 µs and 800 bytes. So a body that could hold more parts than its method
-allows is counted first, field by field, up to the limit and no further.
+A request's cost follows its parts, not its bytes: `0a 00` is an empty query, and 8 MiB of them are four million
+queries. Measured on one core: protobuf makes a message of each in 20 to 95 ns and up to 240 bytes, without letting go
+of the interpreter, and the model's value takes some 2 µs and 800 bytes. So a body that could hold more parts than its
+method allows is counted first, field by field, up to the limit and no further.
 
-`REPEATED` has the bound of every repeated field that stands in a request, and docs/api.md says the same; a test compares
-both with the contract.
+`REPEATED` has the bound of every repeated field that stands in a request, and docs/api.md says the same; a test
+compares both with the contract.
 """
 
 from __future__ import annotations

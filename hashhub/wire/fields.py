@@ -1,7 +1,8 @@
-"""How a field is read and refused: what `convert` and `matching` share.
+"""How a field is read and refused: what the modules of messages share.
 
 Whoever reads a message passes a list on, in which every violation is noted under the path that the client sees; only
-when all of it was read does `refuse` raise. `Violations` is that list for messages of many items. `Sendable` is the border the other way: what protobuf cannot hold.
+when all of it was read does `refuse` raise. `Violations` is that list for messages of many items. `Sendable` is the
+border the other way: what protobuf cannot hold.
 
 Callers set no field that is output only (AIP-203): `drop_output_only` empties them in a request before anybody reads
 it.
