@@ -58,6 +58,9 @@ class Code(StrEnum):
         ),
     )
 
+    # About the import as a whole.
+    IMPORT_EXPIRED = "IMPORT_EXPIRED", "Nobody went on with the import for too long; the records that it held are gone."
+
     # About the source as a whole (connectors).
     PARTIAL_SOURCE = (
         "PARTIAL_SOURCE",

@@ -16,6 +16,7 @@ tests call it alike.
 from __future__ import annotations
 
 import secrets
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -37,7 +38,7 @@ from hashhub.hub.resources import Contributors, Groups, HashSets
 from hashhub.hub.reviews import Reviews
 from hashhub.hub.withdrawal_log import FILE_NAME, WithdrawalLog
 from hashhub.matcher import Matcher
-from hashhub.model import AlgorithmStatus, Principal, Role, Status
+from hashhub.model import AlgorithmStatus, EventKind, Principal, Role, Status, now
 from hashhub.store import Store
 
 if TYPE_CHECKING:
@@ -60,12 +61,24 @@ class Hub:
         self._withdrawal_log = WithdrawalLog(Path(config.data) / FILE_NAME, store)
         self._follower = Follower(store, matcher, config.poll_interval, mark, self._withdrawal_log.follow)
         erased = Path(config.data) / "matcher" / store.database_id / "ERASED"
-        self._housekeeping = Housekeeping(store, matcher, self._follower, erased) if mark.is_ours else None
+        self._housekeeping = (
+            Housekeeping(store, matcher, self._follower, erased, timedelta(days=config.open_import_days))
+            if mark.is_ours
+            else None
+        )
         self.tokens = Tokens(store)
         self.contributors = Contributors(store)
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, registry)
-        self.contribute = Contribute(store, registry, self._follower, Doubts(store, matcher), config.shrink_guard)
+        self.contribute = Contribute(
+            store,
+            registry,
+            self._follower,
+            Doubts(store, matcher),
+            config.shrink_guard,
+            max_open_imports=config.max_open_imports,
+            max_staged_bytes=config.max_staged_bytes,
+        )
         self.entries = Entries(store, self._follower)
         self.reviews = Reviews(store)
         self.history = History(store, self._follower)
@@ -166,6 +179,11 @@ class Hub:
             "person agrees: see "
             f"`hashhub history contributors/{contributor} --since 24h`, and ask it"
             for contributor, n in sorted(self._store.wishes_today().items())
+        ]
+        warnings += [
+            f"{e.subject} expired with {e.facts['items']} records that were never committed: ask its contributor to "
+            "send the source again"
+            for e in self._store.list_events(kinds=[EventKind.IMPORT_EXPIRED], since=now() - timedelta(days=1))
         ]
         lines = []
         for a in ALGORITHMS.values():

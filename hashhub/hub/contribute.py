@@ -72,9 +72,21 @@ class Contribute:
     """Imports: open, add, commit, cancel, report."""
 
     def __init__(
-        self, store: Store, registry: Registry, follower: Follower, doubts: Doubts, shrink_guard: float
+        self,
+        store: Store,
+        registry: Registry,
+        follower: Follower,
+        doubts: Doubts,
+        shrink_guard: float,
+        *,
+        max_open_imports: int | None = None,
+        max_staged_bytes: int | None = None,
     ) -> None:
-        """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep."""
+        """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep.
+
+        `max_open_imports`, `max_staged_bytes`: what one contributor may have open; None: no limit.
+        """
+        self._max_open, self._max_staged = max_open_imports, max_staged_bytes
         self._store = store
         self._doubts = doubts
         self._registry = registry
@@ -115,7 +127,9 @@ class Contribute:
             actor=principal.name,
             create_time=now(),
         )
-        return opened if validate_only else self._store.create_import(opened, request_id=request_id)
+        if validate_only:
+            return opened
+        return self._store.create_import(opened, request_id=request_id, most_open=self._max_open)
 
     def add(
         self, principal: Principal, import_id: str, index: int, records: Sequence[Record], rejects: Sequence[Reject]
@@ -142,7 +156,13 @@ class Contribute:
                 sound = msgspec.structs.replace(record, hashes=hashes, reviews=found.reviews)
                 record = sound  # noqa: PLW2901 - without what hygiene refused
             staged.append(Staged(record, found.disposition, found.reasons, found.notes))
-        return self._store.put_batch(import_id, index, _ENCODER.encode(Batch(staged, list(rejects))))
+        return self._store.put_batch(
+            import_id,
+            index,
+            _ENCODER.encode(Batch(staged, list(rejects))),
+            items=len(staged) + len(rejects),
+            most_bytes=self._max_staged,
+        )
 
     def commit(
         self,
