@@ -195,7 +195,7 @@ class Violations(list[Violation]):
         for violation in violations:
             self.append(violation)
 
-    def __iadd__(self, violations: Iterable[Violation]) -> Self:  # type: ignore[override,misc]  # as list's, but counted
+    def __iadd__(self, violations: Iterable[Violation]) -> Self:  # type: ignore[override,misc]  # counted
         self.extend(violations)
         return self
 

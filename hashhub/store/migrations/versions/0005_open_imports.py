@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 _OPEN, _COMMITTING = 1, 2
 _COLUMNS = ("staged_items", "staged_bytes", "touch_time")
