@@ -23,6 +23,7 @@ from hashhub.model import (
 from hashhub.server import bridge, pages, rooms
 from hashhub.server.roles import ROLES
 from hashhub.server.servicers import FILES
+from hashhub.wire.bounds import REPEATED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
 
@@ -73,6 +74,15 @@ def test_every_code_is_there_with_its_http_code() -> None:
         ("one message", f"`max_message_bytes`, {Config().max_message_bytes >> 20} MiB"),
         ("calls in progress in one process", f"`max_concurrent_calls`, {Config().max_concurrent_calls}"),
         ("followed feeds in one process", str(rooms.FOLLOWERS)),
+        ("calls in progress of one token", f"`token_calls`, {Config().token_calls}, or its own share"),
+        ("followed feeds of one token", f"`token_streams`, {Config().token_streams}, or its own share"),
+        ("open imports of one contributor", f"`max_open_imports`, {Config().max_open_imports}"),
+        ("time to send a request", f"`slow_sender_seconds`, {Config().slow_sender_seconds:g}"),
+        (
+            "commits and reverts in one process",
+            f"{rooms.rooms_of(Config())['commits'].working}, and `max_waiting_commits`, "
+            f"{Config().max_waiting_commits}, that wait",
+        ),
         ("queries in BatchMatchHashes", str(MAX_QUERIES)),
         ("files in BatchMatchMedia", str(MAX_MEDIA)),
         ("items in AddRecords", f"{MAX_BATCH:,}"),
@@ -83,6 +93,10 @@ def test_every_code_is_there_with_its_http_code() -> None:
 )
 def test_limits_are_the_real_ones(limit: str, value: str) -> None:
     assert f"| {limit} | {value} |" in PAGE
+
+
+def test_every_list_of_a_request_is_there_with_its_bound() -> None:
+    assert _rows(r"^\| `(\w+\.\w+)` \| ([\d,]+)") == {name: f"{most:,}" for name, most in REPEATED.items()}
 
 
 def test_page_sizes_are_the_real_ones() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import threading
@@ -18,6 +19,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hashhub import v1, wire
+from hashhub.client import Client
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
 from hashhub.hub import contribute
 from hashhub.model import Principal, Role, Shares
@@ -459,6 +461,20 @@ def test_a_commit_whose_caller_has_gone_leaves_nothing_and_can_be_made_again(
     made = served.call("ContributionService/CommitImport", request, v1.Import)
     assert made.state == v1.ImportState.IMPORT_STATE_COMMITTED
     assert made.counts.accepted_count == 300
+
+
+def test_clients_whose_commits_are_refused_come_again_until_all_are_made(serve_hub: Serve) -> None:
+    served = serve_hub(max_waiting_commits=0)
+    _crowd(served)
+    files = [("ab" * 15 + f"{n:02x}\n").encode() for n in range(6)]
+
+    def send(data: bytes) -> int:
+        with Client(served.doors.grpc_address, served.tokens["CONTRIBUTOR"], retry_seconds=0.5) as client:
+            report = client.import_source(io.BytesIO(data), connector="hash-lines", hash_set=SET)
+        return report.source.counts.accepted
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(send, files)) == [1] * 6
 
 
 def _until(condition: Callable[[], bool], seconds: float = 30) -> None:
