@@ -80,8 +80,7 @@ def test_every_code_is_there_with_its_http_code() -> None:
         ("time to send a request", f"`slow_sender_seconds`, {Config().slow_sender_seconds:g}"),
         (
             "commits and reverts in one process",
-            f"{rooms.rooms_of(Config())['commits'].working}, and `max_waiting_commits`, "
-            f"{Config().max_waiting_commits}, that wait",
+            f"1, and `max_waiting_commits`, {Config().max_waiting_commits}, that wait",
         ),
         ("queries in BatchMatchHashes", str(MAX_QUERIES)),
         ("files in BatchMatchMedia", str(MAX_MEDIA)),

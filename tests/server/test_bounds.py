@@ -470,7 +470,9 @@ def test_clients_whose_commits_are_refused_come_again_until_all_are_made(serve_h
 
     def send(data: bytes) -> int:
         with Client(served.doors.grpc_address, served.tokens["CONTRIBUTOR"], retry_seconds=0.5) as client:
-            report = client.import_source(io.BytesIO(data), connector="hash-lines", hash_set=SET)
+            report = client.import_source(
+                io.BytesIO(data), connector="hash-lines", hash_set="home/crowd", options={"algorithm": "MD5"}
+            )
         return report.source.counts.accepted
 
     with ThreadPoolExecutor(6) as pool:
