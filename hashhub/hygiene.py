@@ -129,8 +129,8 @@ class Code(StrEnum):
     AWAITS_ACCEPTANCE = (
         "AWAITS_ACCEPTANCE",
         (
-            "The entry calls harmless what others list, beyond the number for one day; it weighs once an operator has "
-            "accepted it."
+            "The entry calls its item harmless, beyond the number for one day; against others it weighs once an "
+            "operator has accepted it."
         ),
     )
     EXPIRED = "EXPIRED", "The time that the source gave for the entry has passed."

@@ -3,7 +3,7 @@
     access      roles, ownership, handling terms, tokens        contribute  imports: open, add, commit (contribute path)
     resources   contributors, groups and hash sets              intake      what becomes of every item of an import
     entries     withdraw, restore, quarantine, erase            holds       what no list brings back
-    reviews     what others say about entries                   doubts      harmless verdicts against others' entries
+    reviews     what others say about entries
     match       verdicts (the match path)                       lookup      hits among what the caller may see
     exchange    the change feed                                 history     what was done, by whom; revert undoes it
     follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
@@ -27,7 +27,6 @@ from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
 from hashhub.hub.contribute import Contribute
-from hashhub.hub.doubts import Doubts
 from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
 from hashhub.hub.follow import Follower, Mark
@@ -74,7 +73,6 @@ class Hub:
             store,
             registry,
             self._follower,
-            Doubts(store, matcher),
             config.shrink_guard,
             max_open_imports=config.max_open_imports,
             max_staged_bytes=config.max_staged_bytes,

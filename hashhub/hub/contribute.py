@@ -52,15 +52,15 @@ from hashhub.store import EntryRow, Origin, trace_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hashhub.hashes import Hash
-    from hashhub.hub.doubts import Doubts
     from hashhub.hub.follow import Follower
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
 
 DOUBTS_A_DAY: Final = 100
-"""How many harmless verdicts against others' entries weigh by themselves; those beyond wait for the operator's
-acceptance.
+"""How many harmless verdicts of a contributor weigh by themselves; those beyond wait for the operator's acceptance.
+
+Each counts when it is stated, whatever anybody else lists: then no order of statements makes more of them weigh, and
+the remark on an entry tells its contributor nothing of what others have.
 """
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
 # msgpack, not pickle: the batches come back from a database.
@@ -76,7 +76,6 @@ class Contribute:
         store: Store,
         registry: Registry,
         follower: Follower,
-        doubts: Doubts,
         shrink_guard: float,
         *,
         max_open_imports: int | None = None,
@@ -88,7 +87,6 @@ class Contribute:
         """
         self._max_open, self._max_staged = max_open_imports, max_staged_bytes
         self._store = store
-        self._doubts = doubts
         self._registry = registry
         self._follower = follower
         self._shrink_guard = shrink_guard
@@ -239,7 +237,7 @@ class Contribute:
                     restated=np.frombuffer(restated, np.int64).reshape(-1, 2),
                     deletion_times=intake.deletion_times,
                     lift=intake.overtaken,
-                    doubting=self._doubts.against_others(principal, hash_set.contributor, harmless),
+                    doubting=harmless,
                     daily_doubts=DOUBTS_A_DAY,
                 )
             except BaseException:
@@ -320,13 +318,13 @@ class Contribute:
 
     def _write(
         self, import_id: str, intake: Intake, first: int
-    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int], Sequence[tuple[int, tuple[Hash, ...]]]]:
+    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int], Sequence[int]]:
         """Write entries, hashes and findings in pieces.
 
         Return the reviews that the source carries, by entry id; the pairs of entries about the same item, one id after
-        the other; and ids and hashes of the active entries that claim no harm.
+        the other; and the ids of the active entries that claim no harm.
         """
-        harmless: list[tuple[int, tuple[Hash, ...]]] = []
+        harmless: list[int] = []
         classifications: dict[tuple[str, str, str], int] = {}
         reviews = list(intake.reviews)
         restated = array("q", (entry_id for pair in intake.restated for entry_id in pair))
@@ -341,7 +339,7 @@ class Contribute:
                 classification = classifications[stated]
             entries.append(EntryRow(entry_id, new.state, r, classification, new.reasons))
             if new.is_harmless and new.state is EntryState.ACTIVE:
-                harmless.append((entry_id, r.hashes))
+                harmless.append(entry_id)
             if r.reviews:
                 reviews += [(entry_id, v.author, v.kind, v.comment) for v in r.reviews]
             for earlier in new.earlier:

@@ -467,7 +467,7 @@ class Imports(Standing):
 
         The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each
         deletion message, by entry. `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new
-        entries that speak for the harmlessness of what others list; beyond `daily_doubts` of the contributor within a
+        entries that claim no harm; beyond `daily_doubts` of the contributor within a
         day they get the remark AWAITS_ACCEPTANCE.
 
         Raises Conflict when another process has taken over the commit.
