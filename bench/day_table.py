@@ -160,9 +160,10 @@ def _ten(scene: Row, _: Scenes) -> str:
 
 
 def _killed(scene: Row, _: Scenes) -> str:
+    when = "in the middle of an update" if scene["reached"] else "before an update came to its commit"
     return (
-        f"killed in the middle of an update: ready after {_seconds(scene['ready_seconds'])}, "
-        f"an entry matched after {_seconds(scene['matched_seconds'])}"
+        f"killed {when}: ready after {_seconds(scene['ready_seconds'])}, an entry answered {scene['verdict']} after "
+        f"{_seconds(scene['matched_seconds'])}; {_others(scene)}"
     )
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import grpc
 
@@ -221,7 +221,7 @@ def _channels(address: str, count: int) -> Iterator[list[grpc.Channel]]:
 def _patient(target: Target) -> Transport:
     """Return the contributor's way to send what comes before a scene, however busy the hub still is."""
     return Transport(
-        target.address, target.contributor, tls=False, ca_certificates=None, timeout=60.0, retry_seconds=120.0
+        target.address, target.contributor, tls=False, ca_certificates=None, timeout=20.0, retry_seconds=60.0
     )
 
 
@@ -236,8 +236,7 @@ def _outcomes(
         except grpc.FutureCancelledError:
             answers["CANCELLED"] += 1
         except grpc.RpcError as e:
-            assert isinstance(e, grpc.Call)
-            code = e.code().name
+            code = cast("grpc.Call", e).code().name
             answers["NONE" if code == "DEADLINE_EXCEEDED" else code] += 1
     return {"answers": dict(answers)}
 

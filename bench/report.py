@@ -560,8 +560,11 @@ def _day(directory: Path) -> Any:
         one = series[what]
         seconds = [n * one["bin_seconds"] for n in range(len(one["failed"]))]
         gap = float("nan")
+        # Probes are so rare that most bins are empty: their points need marks.
+        dots = {"marker": ".", "linestyle": ""} if what == "health" else {}
         for name, style in (("max", {"linewidth": 0.6, "alpha": 0.7}), ("median", {"linewidth": 1.0})):
-            axes.plot(seconds, [gap if ms is None else ms for ms in one[f"{name}_ms"]], label=name, **style)
+            latencies = [gap if ms is None else ms for ms in one[f"{name}_ms"]]
+            axes.plot(seconds, latencies, label=name, **style, **dots)
         failed = [at for at, count in zip(seconds, one["failed"], strict=True) if count]
         if failed:
             axes.plot(
@@ -570,7 +573,7 @@ def _day(directory: Path) -> Any:
         if published:
             axes.plot(published, [0.06] * len(published), "^", color="black", markersize=4,
                       transform=axes.get_xaxis_transform(), label="snapshot")  # fmt: skip
-        axes.set(yscale="log", ylabel="ms", title=title)
+        axes.set(yscale="log", ylabel="ms", title=title, xmargin=0.005)
         _legend(axes)
     panels[-1].set(xlabel="seconds")
     for number, scene in enumerate(row for row in rows if row["kind"] == "scene"):

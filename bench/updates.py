@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -114,7 +113,7 @@ def measure(kind: str, entries: int, base: int, workers: int, directory: Path) -
             row = {"database": kind, "workers": workers, "base": base, "entries": entries}
             row["step"] = f"killed while {moment.lower()}" if moment != "DONE" else "killed after it"
             with running_hub(directory / "hub", *arguments) as hub:
-                kill_at(hub, source, moment, 0 if moment == "DONE" else 1.5)
+                assert kill_at(hub, source, moment, 0 if moment == "DONE" else 1.5), f"it never came to {moment}"
             begun = time.perf_counter()
             with running_hub(directory / "hub", *arguments) as hub:
                 row["ready_seconds"] = time.perf_counter() - begun
@@ -128,29 +127,24 @@ def measure(kind: str, entries: int, base: int, workers: int, directory: Path) -
     return rows
 
 
-def kill_at(hub: RunningHub, source: Path, moment: str, seconds: float) -> None:
+def kill_at(hub: RunningHub, source: Path, moment: str, seconds: float) -> bool:
     """Import into bench/list from another process, and kill the hub, all its processes, so many seconds after a phase
-    has begun.
+    has begun. Return whether the import came so far; the hub is killed in any case.
     """
-    reached = threading.Event()
-    importer = subprocess.Popen(
+    reached = False
+    with subprocess.Popen(
         [sys.executable, "-c", _IMPORTER, hub.address, hub.token, str(source)], stdout=subprocess.PIPE, text=True
-    )
-
-    def watch() -> None:
+    ) as importer:
         assert importer.stdout is not None
         for line in importer.stdout:
             if line.strip() == moment:
-                reached.set()
-
-    threading.Thread(target=watch, daemon=True).start()
-    if not reached.wait(600):
-        raise AssertionError(f"the import never came to {moment}")
-    time.sleep(seconds)
-    for pid in result.family(hub.pid):
-        os.kill(pid, signal.SIGKILL)
-    importer.kill()
-    importer.wait()
+                reached = True
+                time.sleep(seconds)
+                break
+        for pid in result.family(hub.pid):
+            os.kill(pid, signal.SIGKILL)
+        importer.kill()
+    return reached
 
 
 _IMPORTER: Final = """
