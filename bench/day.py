@@ -218,36 +218,45 @@ class Day:
 
     def play(self, names: Sequence[str]) -> list[Facts]:
         """Play these scenes, which stand in the day's order, and return what is to be kept of them."""
-        last = names.index("kill") if "kill" in names else len(names)
+        before, after = _parted(names, "kill")
         with ExitStack() as others:
             with self._running() as (hub, watch), Client(hub.address, hub.token) as client:
                 target = self._fill(hub, client, names)
-                known = write_list(self._directory, "known", 10, result.SEED + 2)
-                import_list(client, known, "bench/known")
-                expected = {last_md5(known): Verdict.MATCH, last_md5(self._list("nobody", 10, 3)): Verdict.NO_MATCH}
-                asked = {f"MD5:{digest}": verdict for digest, verdict in expected.items()}
+                asked = self._known(client)
                 self._answers = others.enter_context(asking(hub.address, target.bystander, asked, http=hub.http))
-                for name in names[:last]:
+                for name in before:
                     self._scene(name, watch, partial(self._act, name, client, target))
-                if last < len(names):
-                    source, begun = self._list("list", self._options.entries, 0, (2, 10, 2)), time.monotonic()
-                    self._shown.begin(SCENES["kill"])
-                    facts: Facts = {"reached": kill_at(hub, source, "COMMITTING", self._commit_seconds / 2)}
-                    killed = time.monotonic()
-                else:
+                if "kill" not in names:
                     others.close()  # before the hub is
-            if last < len(names):
-                with self._running() as (hub, watch):
-                    facts["ready_seconds"] = time.monotonic() - killed
-                    with Client(hub.address, hub.token) as client:
-                        query = Query(hashes=(parse("MD5", last_md5(source)),))
-                        [answer] = client.match_hashes([query], MatchOptions(policy="any"))
-                        facts |= {"matched_seconds": time.monotonic() - killed, "verdict": answer.result.verdict}
-                        self._end("kill", watch, begun, facts)
-                        for name in names[last + 1 :]:
-                            self._scene(name, watch, partial(self._act, name, client, target))
-                    others.close()
+                    return self._kept()
+                killed = self._kill(hub)
+            with self._running() as (hub, watch), Client(hub.address, hub.token) as client:
+                self._come_back(client, watch, killed)
+                for name in after:
+                    self._scene(name, watch, partial(self._act, name, client, target))
+                others.close()
         return self._kept()
+
+    def _kill(self, hub: RunningHub) -> Facts:
+        """Kill the hub in the middle of an update, and return when."""
+        source = self._list("list", self._options.entries, 0, (2, 10, 2))
+        self._shown.begin(SCENES["kill"])
+        facts = {"begun": time.monotonic(), "listed": last_md5(source)}
+        facts["reached"] = kill_at(hub, source, "COMMITTING", self._commit_seconds / 2)
+        return facts | {"killed": time.monotonic()}
+
+    def _come_back(self, client: Client, watch: Watch, killed: Facts) -> None:
+        """Note how long the hub took until it was ready and answered about an item of the list."""
+        ready = time.monotonic()
+        query = Query(hashes=(parse("MD5", killed["listed"]),))
+        [answer] = client.match_hashes([query], MatchOptions(policy="any"))
+        facts = {
+            "reached": killed["reached"],
+            "ready_seconds": ready - killed["killed"],
+            "matched_seconds": time.monotonic() - killed["killed"],
+            "verdict": answer.result.verdict,
+        }
+        self._end("kill", watch, killed["begun"], facts)
 
     @contextmanager
     def _running(self) -> Iterator[tuple[RunningHub, Watch]]:
@@ -288,6 +297,13 @@ class Day:
             seconds=self._options.seconds,
             share=self._options.share,
         )
+
+    def _known(self, client: Client) -> dict[str, Verdict]:
+        """Import a small list that nothing happens to; return what others ask about, and what is due to them."""
+        listed = write_list(self._directory, "known", 10, result.SEED + 2)
+        import_list(client, listed, "bench/known")
+        unlisted = self._list("nobody", 10, 3)
+        return {f"MD5:{last_md5(listed)}": Verdict.MATCH, f"MD5:{last_md5(unlisted)}": Verdict.NO_MATCH}
 
     def _act(self, name: str, client: Client, target: hostile.Target) -> Facts:
         """Play one scene and return its facts."""
@@ -346,10 +362,12 @@ class Day:
     def _end(self, name: str, watch: Watch, begun: float, facts: Facts) -> None:
         """Note a scene and print what is known of it so far: lookups that still wait are not."""
         scene = {"scene": name, "label": SCENES[name], "begin": begun, "end": time.monotonic(), **facts}
-        scene |= watch.cost(begun, scene["end"])
+        if name != "kill":  # of which this hub's processes know the end only
+            scene |= watch.cost(begun, scene["end"])
         self._scenes.append(scene)
         self._answers.fetch()
-        self._shown.end(f"{scene['label']}: {day_table.told(scene | self._noticed(scene))}")
+        waiting = f"; {self._answers.outstanding:,} lookups wait" if self._answers.outstanding > 1 else ""
+        self._shown.end(f"{scene['label']}: {day_table.told(scene | self._noticed(scene))}{waiting}")
 
     def _noticed(self, scene: Facts) -> Facts:
         """Return what others noticed of a scene: what became of the calls that were due in it."""
@@ -392,6 +410,12 @@ def _series(what: str, answers: Sequence[Answer], start: float) -> Facts:
         "max_ms": [round(max(latencies), 2) if latencies else None for latencies in good],
         "failed": [sum(bool(answer.failure) for answer in answers) for answers in bins],
     }
+
+
+def _parted(names: Sequence[str], at: str) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the names before one and those after it; all and none where it is not among them."""
+    where = names.index(at) if at in names else len(names)
+    return names[:where], names[where + 1 :]
 
 
 def _free_ports(count: int) -> list[int]:

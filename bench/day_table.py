@@ -82,7 +82,9 @@ def told(scene: Row) -> str:
         parts.append(_messages(scene))
     if "ordinary_picture" in scene:
         parts.append(_ordinary(scene))
-    return "; ".join([*parts, _cost(scene), _others(scene)])
+    if "cpu_seconds" in scene:
+        parts.append(_cost(scene))
+    return "; ".join([*parts, _others(scene)])
 
 
 def _does(scene: Row, tell: Callable[[Row, Scenes], str], scenes: Scenes) -> str:
@@ -93,12 +95,18 @@ def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g} s"
 
 
+def _milliseconds(value: float) -> str:
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
+
+
 def _counted(answers: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in sorted(answers.items(), key=lambda item: -item[1]))
 
 
 def _messages(scene: Row) -> str:
     size = f" of {scene['message_mib']:.3g} MiB" if "message_mib" in scene else ""
+    if "records" in scene:
+        size = f" of {scene['records']:,} records each"
     return f"{scene['messages']:,} sent{size}, told {_counted(scene['answers'])}"
 
 
@@ -108,13 +116,11 @@ def _ordinary(scene: Row) -> str:
 
 
 def _cost(scene: Row) -> str:
-    if "cpu_seconds" not in scene:
-        return "cost unknown"
     cost = f"hub {_seconds(scene['cpu_seconds'])} of CPU, {scene['memory_more_mib']:+,.0f} MiB"
     if "busy_after_seconds" not in scene:
         return cost
     busy = scene["busy_after_seconds"]
-    after = "still busy when the wait ended" if busy is None else f"idle {_seconds(busy)} later"
+    after = "still busy when the wait ended" if busy is None else f"idle {busy:.1f} s later"
     return f"{cost}, {after}"
 
 
@@ -128,11 +134,15 @@ def _others(scene: Row) -> str:
         return "no lookup was due"
     lookups = (
         f"others' lookups: {scene['lookups_count']:,}, {_failed(scene, 'lookups')}, "
-        f"p99 {scene['lookups_p99_ms']:.3g} ms, longest {scene['lookups_max_ms']:,.0f} ms"
+        f"p99 {_milliseconds(scene['lookups_p99_ms'])}, longest {_milliseconds(scene['lookups_max_ms'])}"
     )
     if not scene["health_failed"]:
         return lookups
     return f"{lookups}; probes: {scene['health_count']:,}, {_failed(scene, 'health')}"
+
+
+def _imported(scene: Row, _: Scenes) -> str:
+    return f"{scene['accepted']:,} imported: {_seconds(scene['seconds'])}"
 
 
 def _update(scene: Row, scenes: Scenes) -> str:
@@ -177,7 +187,7 @@ EVENTS: Final = (
         "a list of 500,000 comes again with every second item changed",
         "88 s, five times what importing it took, and every match answered UNAVAILABLE for 40 s of it; on PostgreSQL, "
         "100,000: 40 s where the import took 3.4",
-        {"half": _update, "tenth": _update},
+        {"import": _imported, "half": _update, "tenth": _update},
     ),
     Event(
         "the hub (2 M entries) is restarted soon after that update",

@@ -162,8 +162,9 @@ def slow_headers(target: Target) -> Facts:
     connections: list[socket.socket] = []
     try:
         for _ in range(target.scaled(256)):
+            left = until - time.monotonic()
             try:
-                connections.append(socket.create_connection(_place(target.http), timeout=1.0))
+                connections.append(socket.create_connection(_place(target.http), timeout=max(0.01, min(1.0, left))))
             except OSError:
                 answers["NOT CONNECTED"] += 1
         alive = list(connections)

@@ -49,18 +49,19 @@ class Answer(NamedTuple):
 
 
 class Answers:
-    """What a prober was told so far."""
+    """What a prober was told so far, and how many lookups have not been answered yet."""
 
     def __init__(self, pipe: Connection) -> None:
         """Nothing is there yet. `pipe` leads to the prober's process."""
         self.lookups: list[Answer] = []
         self.health: list[Answer] = []
+        self.outstanding = 0
         self._pipe = pipe
 
     def fetch(self, *, last: bool = False) -> None:
         """Take in what has come since the last time. `last`: let the prober end, and wait for its outstanding calls."""
         self._pipe.send(last)
-        lookups, health = self._pipe.recv()
+        self.outstanding, lookups, health = self._pipe.recv()
         self.lookups += [Answer(*answer) for answer in lookups]
         self.health += [Answer(*answer) for answer in health]
 
@@ -92,7 +93,11 @@ def asking(address: str, token: str, expected: Mapping[str, Verdict], *, http: s
         raise AssertionError("the process that looks up did not start")
     ours.recv()
     answers = Answers(ours)
-    yield answers
+    try:
+        yield answers
+    except BaseException:
+        process.terminate()
+        raise
     answers.fetch(last=True)
     process.join()
 
@@ -167,7 +172,7 @@ def _ask(address: str, token: str, expected: Mapping[str, str], http: str, pipe:
                 last = pipe.recv()
                 if last:
                     break
-                _give(pipe, lookups, health)
+                _give(pipe, len(outstanding), lookups, health)
             else:
                 send(due)
                 if http and due >= next_health:
@@ -177,15 +182,15 @@ def _ask(address: str, token: str, expected: Mapping[str, str], http: str, pipe:
     until = time.monotonic() + _TIMEOUT
     while outstanding and time.monotonic() < until:
         time.sleep(LOOKUP_SECONDS)
-    _give(pipe, lookups, health)
+    _give(pipe, len(outstanding), lookups, health)
     for channel in channels:
         channel.close()
 
 
-def _give(pipe: Connection, *lists: list[Answer]) -> None:
+def _give(pipe: Connection, outstanding: int, *lists: list[Answer]) -> None:
     """Send what is in the lists now, as tuples, and leave what other threads append meanwhile."""
     sent = [[tuple(answer) for answer in answers[: len(answers)]] for answers in lists]
-    pipe.send(sent)
+    pipe.send([outstanding, *sent])
     for answers, gone in zip(lists, sent, strict=True):
         del answers[: len(gone)]
 
