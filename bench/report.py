@@ -708,9 +708,9 @@ stays so. One core.""",
         """\
 One hub takes a list in and takes it again, changed and unchanged; a consumer, a contributor and strangers send it what
 a commercial day brings; it is killed in the middle of an update. Lookups by the clock and probes of health go on all
-the time; what a scene shows of them is what became of the calls that were due in it. A scene begins whether or not the hub
-is still busy with the one before. "What it did" was measured before: two cores, SQLite, one worker. Memory is what no
-file stands behind. NONE among answers: the caller left without one.""",
+the time; what a scene shows of them is what became of the calls that were due in it. A scene begins whether or not the
+hub is still busy with the one before. "What it did" was measured before: two cores, SQLite, one worker. Memory is what
+no file stands behind. NONE among answers: the caller left without one.""",
         ("day",),
         day,
     ),

@@ -107,9 +107,9 @@ def measure(kind: str, entries: int, base: int, workers: int, directory: Path) -
                 rows[-1]["changed_per_second"] = (row["superseded"] or row["accepted"]) / row["seconds"]
                 print(json.dumps(result.rounded(rows[-1])), flush=True)
                 time.sleep(1)
-        source = write_list(directory, "list", entries, result.SEED, (2, 10, 2))
-        listed = last_md5(source)
-        for moment in ("SENDING", "COMMITTING", "DONE"):
+        for number, moment in enumerate(("SENDING", "COMMITTING", "DONE")):
+            source = write_list(directory, "list", entries, result.SEED, (2, 10, 2), copy=number)
+            listed = last_md5(source)
             row = {"database": kind, "workers": workers, "base": base, "entries": entries}
             row["step"] = f"killed while {moment.lower()}" if moment != "DONE" else "killed after it"
             with running_hub(directory / "hub", *arguments) as hub:
