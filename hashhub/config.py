@@ -37,7 +37,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Address of the gRPC service. Anything but loopback needs TLS, or `insecure_listen`."""
 
     http: str = "127.0.0.1:8471"
-    """Address of the JSON bridge. Empty: no bridge."""
+    """Address of the HTTP door: the Connect protocol and plain JSON. Empty: none."""
 
     insecure_listen: bool = False
     """Says that a proxy in front terminates TLS, so that a non-loopback address without TLS is intended."""
@@ -59,6 +59,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     max_message_bytes: int = 32 * 1024 * 1024
     """Largest request accepted, in bytes."""
+
+    http_connections: int = 1024
+    """HTTP connections open at once in one process, at most half of the files that it may open; further ones wait."""
+
+    http_body_bytes: int = 256 * 1024 * 1024
+    """Bytes of HTTP request bodies held at once in one process before further ones get RESOURCE_EXHAUSTED; one token
+    gets half of it. Room for one largest request there is in any case.
+    """
 
     max_media_bytes: int = 30 * 1024 * 1024
     """Largest media file accepted for hashing, in bytes."""
@@ -95,6 +103,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 ("threads", 1),
                 ("max_concurrent_calls", 1),
                 ("max_message_bytes", 65_536),
+                ("http_connections", 1),
+                ("http_body_bytes", 1),
                 ("max_media_bytes", 1),
                 ("max_media_pixels", 1),
                 ("poll_interval", 0.01),

@@ -1,4 +1,4 @@
-"""One process's doors to a hub: the gRPC server, the JSON bridge, health and reflection, and how they open and close.
+"""One process's doors to a hub: the gRPC server, the HTTP door, health and reflection, and how they open and close.
 
 Threads are kept apart, so that no kind of call can starve another: calls on `config.threads`, followed feeds (which
 hold a thread for as long as they are read) on their own, health and refusals on a few that never wait for anything.
@@ -26,7 +26,7 @@ from grpc_status import rpc_status
 
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
 from hashhub.server import servicers
-from hashhub.server.bridge import Application, Bridge
+from hashhub.server.http_door import HTTPDoor
 from hashhub.server.interceptors import Envelope, Gate, Method, Metrics
 from hashhub.wire import error_to_status
 
@@ -63,6 +63,7 @@ class Doors:
         self._health = health.HealthServicer()
         self._pools = {
             "call": _CountingPool(config.threads, "call"),
+            "http": _CountingPool(config.threads, "http"),
             "follow": _CountingPool(_FOLLOWERS, "follow"),
             "small": _CountingPool(_SMALL_POOL, "small"),
         }
@@ -80,21 +81,24 @@ class Doors:
         reflection.enable_server_reflection((*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self._set_health(serving=False)
         self.http_address = ""
-        self._bridge: Bridge | None = None
+        self._http: HTTPDoor | None = None
         with contextlib.ExitStack() as undo:
             listener = undo.enter_context(bind("http", http, shared=shared)) if http else None
             self.grpc_address = self._listen(listen, config)
             undo.pop_all()
         if listener is not None:
-            application = Application(
+            self.http_address = with_port("http", http, listener.getsockname()[1])
+            self._http = HTTPDoor(
+                listener,
                 self._gate,
                 self._methods,
                 lambda: self.is_serving,
+                functools.partial(self._pools["http"].run, most=config.max_concurrent_calls),
                 worker=worker,
                 max_message_bytes=config.max_message_bytes,
+                body_bytes=config.http_body_bytes,
+                connections=config.http_connections,
             )
-            self._bridge = Bridge(application, listener, config.threads)
-            self.http_address = with_port("http", http, listener.getsockname()[1])
 
     @property
     def is_serving(self) -> bool:
@@ -102,7 +106,7 @@ class Doors:
         return self._hub.is_ready and not self._stopping.is_set()
 
     def start(self) -> None:
-        """Take calls over gRPC too (the bridge does already). Health says SERVING once `announce` was called."""
+        """Take calls over gRPC too (HTTP does already). Health says SERVING once `announce` was called."""
         self._grpc.start()
 
     def announce(self) -> None:
@@ -116,9 +120,9 @@ class Doors:
         self._stopping.set()
         self._health.enter_graceful_shutdown()
         stopped = self._grpc.stop(self._drain_seconds)
-        if self._bridge is not None:
-            self._bridge.close(self._drain_seconds)
-            self._bridge = None
+        if self._http is not None:
+            self._http.close(self._drain_seconds)
+            self._http = None
         stopped.wait()
         for pool in self._pools.values():
             pool.shutdown(wait=False)
@@ -148,6 +152,18 @@ class _CountingPool(ThreadPoolExecutor):
         super().__init__(threads, thread_name_prefix=name)
         self._count_lock = threading.Lock()
         self.in_progress = 0
+
+    def run(self, work: Callable[[], None], *, most: int) -> bool:
+        """Run it, unless as many are running or waiting already, or the pool has ended; tell which."""
+        if self.in_progress >= most:
+            return False
+        try:
+            self.submit(work)
+        except RuntimeError:
+            with self._count_lock:
+                self.in_progress -= 1
+            return False
+        return True
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         with self._count_lock:

@@ -14,7 +14,7 @@ from hashhub.errors import Reason
 from hashhub.hub.contribute import MAX_BATCH
 from hashhub.hub.match import MAX_MEDIA, MAX_QUERIES
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_HASHES_PER_QUERY, MAX_TEXT, Role
-from hashhub.server import bridge, doors, pages
+from hashhub.server import doors, http_door, pages
 from hashhub.server.roles import ROLES
 from hashhub.server.servicers import FILES
 
@@ -56,7 +56,7 @@ def test_reasons_are_stable() -> None:
 
 def test_every_code_is_there_with_its_http_code() -> None:
     stated = _rows(r"^\| ([A-Z_]+) \| (\d+)")
-    assert stated == {code: status.split()[0] for code, status in bridge._HTTP.items()}
+    assert stated == {code: str(status) for code, status in http_door._STATUS.items()}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,248 @@
+"""The HTTP server underneath the HTTP door: hyper, by way of granian, inside this process. The only user of granian.
+
+granian is made to run whole applications in processes of its own. A hub needs the server in the process that holds the
+matcher and the gRPC server, so this module takes granian's worker alone, whose interface is not public: the version is
+pinned, and `tests/server/test_hyper.py` is the contract that a newer one must keep.
+
+    socket -> hyper, in Rust: connections, headers, timeouts, keep-alive
+           -> one of a few threads of granian's, which takes Python's lock only to call `handle(request)`
+           -> `request.collect` or `request.chunk`: the body is read in Rust; its callback comes on one of these threads
+           -> `request.answer`
+
+No thread of Python's waits for a sender or a receiver. granian's worker asks for an event loop to bring results back
+to; `_Here` stands in for one and calls the callback on the thread that brings the result.
+
+What hyper bounds: the size of a header (431 beyond it), the time until a header is complete, which counts for a
+connection that says nothing and for a kept one as well, and the number of connections; further ones wait in the
+kernel's queue. The kernel ends a connection whose peer takes nothing of an answer for `_STALL_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import resource
+import socket
+import sys
+import threading
+from asyncio import CancelledError
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from granian._granian import CallbackScheduler, RSGIWorker, SocketHolder, WorkerSignal
+from granian.http import HTTP1Settings
+from granian.rsgi import ProtocolClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_log = logging.getLogger("hashhub.server")
+
+Headers = Sequence[tuple[str, str]]
+
+_BACKLOG: Final = 1024  # connections that the kernel keeps waiting
+_HEADER_BYTES: Final = 64 * 1024  # of one request; also what hyper reads of a body ahead of its reader
+_STALL_SECONDS: Final = 30
+_IDLE_THREAD_SECONDS: Final = 30
+_TAKES_BACKLOG: Final = sys.platform == "linux"
+_OWN_SHARE: Final = 2  # of the files that the process may open, connections get one in so many
+
+# It tells each start and stop of a worker; a hub tells that itself.
+logging.getLogger("_granian").setLevel(logging.WARNING)
+
+
+class BrokenBody(Exception):  # noqa: N818 - an event between two modules of the door, not an error of the family
+    """The sender went, or what it sent is no body by the rules of HTTP."""
+
+
+class CancelledBody(Exception):  # noqa: N818 - likewise
+    """`cancel` was called before the rest of the body arrived."""
+
+
+class Request:
+    """One request. Everything here may be called on any thread, one at a time."""
+
+    __slots__ = ("_chunks", "_gone", "_protocol", "_scope", "_waiting", "has_answer", "header", "path", "verb")
+
+    def __init__(self, watcher: Any) -> None:
+        """Take over granian's pair of what came and how to answer."""
+        self._protocol = watcher.proto
+        self._scope = scope = watcher.scope
+        self.verb: str = scope.method
+        self.path: str = scope.path
+        self.header: Callable[[str, str], str] = scope.headers.get
+        """`header(name, default)`: the first one of that name, which is in small letters; `default` also where it is
+        not printable ASCII.
+        """
+        self.has_answer = False
+        self._chunks: Any = None
+        self._waiting: Any = None
+        self._gone: Any = None
+
+    @property
+    def query(self) -> str:
+        """What stands behind the path's question mark, as it was sent."""
+        query: str = self._scope.query_string
+        return query
+
+    @property
+    def peer(self) -> str:
+        """The address that the connection comes from."""
+        client: str = self._scope.client
+        return client.rpartition(":")[0]
+
+    @property
+    def length(self) -> int | None:
+        """The length of the body; None when its sender does not tell it beforehand. hyper has checked the headers."""
+        if "transfer-encoding" in self._scope.headers:
+            return None
+        return int(self.header("content-length", "0") or 0)
+
+    def collect(self, then: Callable[[Callable[[], bytes]], None]) -> None:
+        """Read the whole body; call `then` with a function that returns it or raises BrokenBody or CancelledBody.
+
+        For short bodies of a known length: one callback, and no bound of its own.
+        """
+        self._await(self._protocol(), then)
+
+    def chunk(self, then: Callable[[Callable[[], bytes]], None]) -> bool:
+        """Read on; call `then` with a function that returns some bytes, or none for a break in the stream, or raises.
+
+        Returns False when the body has ended. After none there is either the end, or the body was cut off.
+        """
+        if self._chunks is None:
+            self._chunks = self._protocol.__aiter__()
+        try:
+            future = self._chunks.__anext__()
+        except StopAsyncIteration:
+            return False
+        self._await(future, then)
+        return True
+
+    def cancel(self) -> None:
+        """Stop waiting for the body. The callback comes with CancelledBody, unless it comes with bytes just now."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def watch(self) -> Callable[[], bool]:
+        """Return a function that tells whether the sender is still there. Costs some microseconds."""
+        self._gone = gone = self._protocol.client_disconnect()
+        return lambda: not gone.done()
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer, once; a second answer is ignored. A connection whose body was not read is closed after it."""
+        self.has_answer = True
+        if self._gone is not None:
+            self._gone.cancel()  # it would wait for ever
+        self._protocol.response_bytes(status, headers, body)
+
+    def _await(self, future: Any, then: Callable[[Callable[[], bytes]], None]) -> None:
+        # granian's futures keep their callback and take no part in garbage collection: a callback that refers to its
+        # future would keep both, and the request, for ever.
+        self._waiting = future
+        future.add_done_callback(functools.partial(self._arrived, then))
+
+    def _arrived(self, then: Callable[[Callable[[], bytes]], None], future: Any) -> None:
+        self._waiting = None
+        then(functools.partial(_result, future))
+
+
+def _result(future: Any) -> bytes:
+    try:
+        data: bytes = future.result()
+    except CancelledError:
+        raise CancelledBody from None
+    except ProtocolClosed:
+        raise BrokenBody from None
+    return data
+
+
+class HTTPServer:
+    """hyper on one listening socket."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        handle: Callable[[Request], None],
+        *,
+        threads: int,
+        connections: int,
+        header_seconds: float,
+    ) -> None:
+        """Take the bound socket over, and connections from now on.
+
+        `handle` is called on one of `threads` threads and must not wait; whatever it raises is logged and answered with
+        500. `connections` is reduced to half of the files that this process may open.
+        """
+        self._handle = handle
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted sockets inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALL_SECONDS * 1000)
+        here = _Here()
+        scheduler = CallbackScheduler(here, None, None, _nothing, _nothing)
+        scheduler._schedule_fn = self._called  # noqa: SLF001 - granian's own code sets it
+        self._signal = WorkerSignal()
+        self._ended = threading.Event()
+        self._signal.add_cb(self._ended.set)
+        listener.listen(_BACKLOG)
+        place = (listener.detach(), False)
+        self._worker = RSGIWorker(
+            1,
+            (None, SocketHolder(*place, _BACKLOG) if _TAKES_BACKLOG else SocketHolder(*place)),
+            None,  # no channel to a parent of granian's
+            1,  # thread of Rust's
+            1,  # thread of Rust's for files, which are not served
+            threads,
+            _IDLE_THREAD_SECONDS,
+            min(connections, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _OWN_SHARE)),
+            "1",  # HTTP/1: streams of HTTP/2 would be connections that nothing counts
+            HTTP1Settings(
+                header_read_timeout=round(header_seconds * 1000), keep_alive=True, max_buffer_size=_HEADER_BYTES
+            ),
+            None,
+            False,  # no websockets
+            None,  # no files
+            False,  # no TLS: the proxy's task
+            None,
+            None,
+            None,
+            "1.3",
+            None,
+            [],
+            False,
+            (None, None),
+        )
+        self._worker.serve_mtr(scheduler, here, self._signal)
+
+    def close(self, seconds: float) -> None:
+        """Take no more connections and give those in progress so long. Closing twice is fine."""
+        self._signal.set()
+        self._ended.wait(seconds)
+
+    def _called(self, watcher: Any) -> None:
+        request = Request(watcher)
+        try:
+            self._handle(request)
+        except Exception:
+            # Nothing above this catches: the thread is granian's.
+            _log.exception("unexpected error in the HTTP door")
+            if not request.has_answer:
+                request.answer(500, (("connection", "close"),), b"")
+
+
+class _Here:
+    """What granian's worker needs of an event loop: a callback runs at once, on the thread that brings the result."""
+
+    def call_soon(self, callback: Callable[..., object], *args: object, context: Iterable[object] | None = None) -> None:
+        """Call it. granian catches nothing here, so that an error is told and goes no further."""
+        del context
+        try:
+            callback(*args)
+        except Exception:
+            _log.exception("unexpected error in the HTTP door")
+
+    call_soon_threadsafe = call_soon
+
+
+def _nothing(*_: object) -> None:
+    """What granian calls around the steps of a coroutine; there are none here."""
