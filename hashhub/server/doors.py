@@ -89,7 +89,6 @@ class Doors:
         if listener is not None:
             self.http_address = with_port("http", http, listener.getsockname()[1])
             self._http = HTTPDoor(
-                listener,
                 self._gate,
                 self._methods,
                 lambda: self.is_serving,
@@ -97,8 +96,8 @@ class Doors:
                 worker=worker,
                 max_message_bytes=config.max_message_bytes,
                 body_bytes=config.http_body_bytes,
-                connections=config.http_connections,
             )
+            self._http.open(listener, connections=config.http_connections)
 
     @property
     def is_serving(self) -> bool:

@@ -72,11 +72,10 @@ Submit = Callable[[Callable[[], None]], bool]
 
 
 class HTTPDoor:
-    """The door on one listening socket."""
+    """Answers requests; `open` puts it behind a listening socket."""
 
     def __init__(
         self,
-        listener: socket.socket,
         gate: Gate,
         methods: Mapping[str, Method],
         is_serving: Callable[[], bool],
@@ -85,12 +84,8 @@ class HTTPDoor:
         worker: int,
         max_message_bytes: int,
         body_bytes: int,
-        connections: int,
-        header_seconds: float = _HEADER_SECONDS,
     ) -> None:
-        """Take connections from now on.
-
-        `submit` runs a call in its room and returns False when that is full. `max_message_bytes` bounds a message as
+        """`submit` runs a call in its room and returns False when that is full. `max_message_bytes` bounds a message as
         gRPC would carry it; base64 makes its JSON a third longer. `body_bytes`: held at a time, by all calls.
         """
         self.gate = gate
@@ -110,16 +105,22 @@ class HTTPDoor:
         }
         self._seats = deque(range(_THREADS - 1))
         self.clock = Clock()
+        self._server: HTTPServer | None = None
+
+    def open(self, listener: socket.socket, *, connections: int, header_seconds: float = _HEADER_SECONDS) -> None:
+        """Take connections from now on, so many at a time."""
         self._server = HTTPServer(
-            listener, self._handle, threads=_THREADS, connections=connections, header_seconds=header_seconds
+            listener, self.handle, threads=_THREADS, connections=connections, header_seconds=header_seconds
         )
 
     def close(self, drain_seconds: float) -> None:
         """Take no more connections, let calls in progress end, and stop. Closing twice is fine."""
-        self._server.close(drain_seconds)
+        if self._server is not None:
+            self._server.close(drain_seconds)
         self.clock.close()
 
-    def _handle(self, request: Request) -> None:
+    def handle(self, request: Request) -> None:
+        """Answer one request, now or later, without waiting for anything here."""
         if request.path == "/healthz":
             self._health(request)
         elif not self.run(lambda: self._route(request), here=True):
