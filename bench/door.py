@@ -92,7 +92,13 @@ def steps(data: Path, digests: server.Digests, count: int) -> list[dict[str, Any
         gate = Gate(lambda _: operator, Metrics())
         method = servicers.methods(hub, lambda: False)[_PATH]
         door = HTTPDoor(
-            gate, {_PATH: method}, lambda: True, lambda _: False, worker=0, max_message_bytes=1 << 20, body_bytes=1 << 30
+            gate,
+            {_PATH: method},
+            lambda: True,
+            lambda _: False,
+            worker=0,
+            max_message_bytes=1 << 20,
+            body_bytes=1 << 30,
         )
         envelope = Envelope(authorization=f"Bearer {_SECRET}", peer=str)
 
@@ -130,7 +136,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run (5)")
     parser.add_argument("--processes", type=int, default=1, help="that generate load (1)")
     parser.add_argument("--lookups", type=int, default=5_000, help="of each round of the steps (5,000)")
-    parser.add_argument("--data", type=Path, help="the hub's directory, kept for further runs; default: a temporary one")
+    parser.add_argument(
+        "--data", type=Path, help="the hub's directory, kept for further runs; default: a temporary one"
+    )
     parser.add_argument("--out", type=Path, help="where to write the result; default: bench/results/door-N.json")
     options = parser.parse_args()
     digests = np.frombuffer(np.random.default_rng(result.SEED).bytes(32 * options.entries), np.uint8).reshape(-1, 32)

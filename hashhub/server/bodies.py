@@ -26,6 +26,7 @@ _GRACE: Final = 10.0  # seconds
 _SLOWEST: Final = 16 * 1024  # bytes a second; 128 kbit/s
 _LOOK_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 1.0
+_FREE: Final = 4 * 1024  # bytes; shorter bodies take no room: the number of connections bounds them
 _SHARE: Final = 2  # one token gets one in so many bytes of the budget
 _UNPACKED: Final = 1 << 20  # bytes unpacked at a time
 _GZIP: Final = 16 + zlib.MAX_WBITS
@@ -206,6 +207,8 @@ class Reading:
             raise too_large(self._limit, str(length) if self._expected is not None else "more")
 
     def _take(self, nbytes: int) -> None:
+        if nbytes <= _FREE and self._expected is not None:
+            return
         self._budget.take(self._token, nbytes)
         self._taken += nbytes
 
@@ -237,7 +240,7 @@ class Clock:
         while not self._stopping.wait(_LOOK_SECONDS):
             try:
                 self._look()
-            except Exception:
+            except Exception:  # noqa: BLE001 - senders are to be looked at again, whatever was wrong with one
                 _log.exception("unexpected error while looking for slow senders; the next look follows")
 
     def _look(self) -> None:

@@ -67,7 +67,7 @@ class Encoding:
     packing: str
 
 
-class Unimplemented(Exception):  # noqa: N818 - the family has no such code: gRPC and plain JSON never need it
+class Unimplemented(Exception):
     """What the protocol has and this server has not."""
 
     def __init__(self, message: str) -> None:
@@ -191,5 +191,3 @@ def _from_base64(text: bytes) -> bytes:
         return base64.b64decode(text.rstrip(b"=") + b"=" * (-len(text.rstrip(b"=")) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as e:
         raise InvalidArgument.field("message", "is not URL-safe base64, as base64=1 says", "NOT_BASE64") from e
-
-

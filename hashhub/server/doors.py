@@ -58,7 +58,7 @@ class Doors:
         self._hub = hub
         self._drain_seconds = config.drain_seconds
         self._stopping = threading.Event()
-        self._gate = Gate(hub.tokens.authenticate, Metrics())
+        self._gate = Gate(hub.tokens.authenticate, Metrics(), hub.tokens.recall)
         self._methods = servicers.methods(hub, self._stopping.is_set)
         self._health = health.HealthServicer()
         self._pools = {

@@ -8,9 +8,11 @@ whoever keeps its position.
 
     header  ->  who sends it (`Gate.authorise`)  ->  body, within the budget (`bodies`)  ->  `Gate.call`  ->  answer
 
-Nothing of a body is read before the first two are known; a refused request's connection is closed with the rest of its
-body unread. Single lookups are answered on the thread that brings them, as long as one of those threads stays free for
-`/healthz`; everything else runs in the room for calls.
+Nothing of a body is read before its sender is known; a refused request's connection is closed with the rest of its body
+unread. One thread brings all requests and never waits: it answers `/healthz`, refuses, and answers lookups that hit
+nothing (`Gate.call_at_once`), which most do. Whatever has to ask the database, a token that was not seen just now among
+it, runs in the room for calls. Several such threads would be slower: each would wait for Python's lock, and passing
+that on costs more than it gains (128 µs of processor time a lookup with one, 152 with four).
 
 There is no CORS header, and a token must be sent in a header: a web page from elsewhere cannot make calls through a
 browser on this machine.
@@ -19,16 +21,16 @@ browser on this machine.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf import json_format
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from hashhub.errors import Code, HashHubError, InvalidArgument, LimitExceeded, NotFound, Reason, Unavailable
+from hashhub.hub import access
 from hashhub.server import connect
-from hashhub.server.bodies import Budget, Clock, Reading, too_large
+from hashhub.server.bodies import Budget, Clock, Reading
 from hashhub.server.connect import Encoding, Unimplemented
 from hashhub.server.hyper import Headers, HTTPServer, Request
 from hashhub.server.interceptors import Envelope, Gate, Method
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     import socket
 
     from google.protobuf.message import Message
+
+    from hashhub.model import Principal
 
 _STATUS: Final[Mapping[Code, int]] = {
     # As googleapis maps them (google/rpc/code.proto).
@@ -56,16 +60,14 @@ _STATUS: Final[Mapping[Code, int]] = {
 }
 _SHOWN: Final = 300  # characters of what the JSON parser says
 _EXTRA: Final = 64 * 1024  # bytes that JSON may take beyond base64
-_THREADS: Final = 4  # that bring requests; all but one may be answering one meanwhile
-_SINGLE: Final = "MatchService/MatchHashes"
-_SINGLE_BYTES: Final = 4096  # some 60 hashes
+_THREADS: Final = 1  # that brings requests
+_SHORT: Final = 4096  # bytes of a message that is decoded on that thread; some 60 hashes
 _HEADER_SECONDS: Final = 30.0  # also how long a connection is kept between two requests
 _RETRY_SECONDS: Final = 0.5  # advice to a caller that found the server full: a few times the longest usual call
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _COMMON: Final = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"), ("server", "hashhub"))
-_PLAIN: Final = {
-    kind: (("content-type", kind), *_COMMON) for kind in (connect.JSON, connect.PROTO, f"{connect.STREAM}json")
-}
+_HEADERS: Final = {kind: (("content-type", kind), *_COMMON) for kind in (connect.JSON, connect.PROTO)}
+_PLAIN_JSON: Final = Encoding(connect.JSON, "identity")
 _CALLS: Final = "POST /hashhub.v1.Service/Method, GET /healthz and GET /metrics; docs/api.md lists the calls"
 
 Submit = Callable[[Callable[[], None]], bool]
@@ -91,7 +93,7 @@ class HTTPDoor:
         self.gate = gate
         self._methods = methods
         self._is_serving = is_serving
-        self._submit = submit
+        self.submit = submit
         self._worker = worker
         self.max_message_bytes = max_message_bytes
         self.max_body_bytes = max_message_bytes * 4 // 3 + _EXTRA
@@ -103,7 +105,6 @@ class HTTPDoor:
             for rpc in service.methods
             if rpc.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
         }
-        self._seats = deque(range(_THREADS - 1))
         self.clock = Clock()
         self._server: HTTPServer | None = None
 
@@ -123,26 +124,18 @@ class HTTPDoor:
         """Answer one request, now or later, without waiting for anything here."""
         if request.path == "/healthz":
             self._health(request)
-        elif not self.run(lambda: self._route(request), here=True):
-            _refuse_json(request, _full())
-
-    def run(self, work: Callable[[], None], *, here: bool) -> bool:
-        """Run it on this thread if that is allowed and another one stays free, else in the room for calls.
-
-        Returns False when there is no room. `work` must not raise.
-        """
-        if here:
-            try:
-                seat = self._seats.pop()
-            except IndexError:
-                pass
-            else:
-                try:
-                    work()
-                finally:
-                    self._seats.append(seat)
-                return True
-        return self._submit(work)
+            return
+        method = self._methods.get(request.path)
+        if method is not None:
+            call = _Call(self, request, method)
+            if call.is_recalled() or self.submit(call.begin):
+                return
+        elif request.path != "/metrics":
+            self._refuse_unknown(request)
+            return
+        elif self.submit(lambda: self._metrics(request)):
+            return
+        _refuse_json(request, _full())
 
     def _health(self, request: Request) -> None:
         if request.verb not in {"GET", "HEAD"}:
@@ -152,13 +145,8 @@ class HTTPDoor:
         else:
             _answer(request, 503, b'{"status":"NOT_SERVING"}', ("retry-after", "1"))
 
-    def _route(self, request: Request) -> None:
-        method = self._methods.get(request.path)
-        if method is not None:
-            _Call(self, request, method).begin()
-        elif request.path == "/metrics":
-            self._metrics(request)
-        elif connect.is_connect(_media_type(request), request.header("connect-protocol-version", "")):
+    def _refuse_unknown(self, request: Request) -> None:
+        if connect.is_connect(_media_type(request), request.header("connect-protocol-version", "")):
             _refuse_connect(request, Unimplemented(f"there is no such call; there are {_CALLS}"), 404)
         else:
             _refuse_json(request, NotFound(f"there is no such call; there are {_CALLS}"))
@@ -168,7 +156,7 @@ class HTTPDoor:
             _not_allowed(request, "GET, HEAD")
             return
         try:
-            text = self.gate.metrics(_envelope(request), self._worker)
+            text = self.gate.metrics(Envelope(request.header("authorization", ""), request.describe), self._worker)
         except HashHubError as e:
             _refuse_json(request, e)
         else:
@@ -178,39 +166,50 @@ class HTTPDoor:
 class _Call:
     """One call, from its header to its answer."""
 
-    __slots__ = ("_connect", "_door", "_encoding", "_is_wanted", "_method", "_reading", "_request", "_until")
+    __slots__ = (
+        "_authorization", "_connect", "_door", "_encoding", "_method", "_principal", "_reading", "_request", "_until",
+    )  # fmt: skip
 
     def __init__(self, door: HTTPDoor, request: Request, method: Method) -> None:
         self._door = door
         self._request = request
         self._method = method
+        self._authorization = request.header("authorization", "")
+        self._principal: Principal | None = None
         self._connect = False
-        self._encoding = Encoding(connect.JSON, "identity")
+        self._encoding = _PLAIN_JSON
         self._until: float | None = None
-        self._is_wanted: Callable[[], bool] | None = None
         self._reading: Reading | None = None
 
+    def is_recalled(self) -> bool:
+        """Begin, if who makes the call is known without asking the database, or nobody; tell whether it was so."""
+        self._principal = self._door.gate.recall(self._authorization)
+        if self._principal is None and self._authorization:
+            return False
+        self.begin()
+        return True
+
     def begin(self) -> None:
-        """Judge what stands in the header, and go on when the body is there."""
-        request, method = self._request, self._method
+        """Judge what stands in the header, and go on when the body is there. Raises nothing."""
+        request, reads = self._request, self._door.reads
         try:
             if request.verb == "POST":
                 self._begin_post()
-            elif request.verb == "GET" and request.path in self._door.reads and request.query:
+            elif request.verb == "GET" and request.path in reads and request.query:
                 self._begin_get()
             else:
-                _not_allowed(request, "GET, POST" if request.path in self._door.reads else "POST")
+                _not_allowed(request, "GET, POST" if request.path in reads else "POST")
         except (HashHubError, Unimplemented) as e:
             self._refuse(e)
         except Exception as e:  # noqa: BLE001 - the gate logs it and makes an error of it that says nothing
-            self._refuse(self._counted(method, e))
+            self._refuse(self._counted(e))
 
     def _begin_post(self) -> None:
-        request, method, door = self._request, self._method, self._door
+        request, door = self._request, self._door
         kind = _media_type(request)
         version = request.header("connect-protocol-version", "")
         self._connect = connect.is_connect(kind, version)
-        if method.streams:
+        if self._method.streams:
             self._refuse_stream(kind)
             return
         if kind not in {connect.JSON, connect.PROTO}:
@@ -220,31 +219,37 @@ class _Call:
         if self._connect:
             connect.check_version(version)
             self._set_deadline()
-        self._encoding = Encoding(kind, connect.check_packing(request.header("content-encoding", "")))
+        packing = request.header("content-encoding", "")
+        if packing or kind != connect.JSON:
+            self._encoding = Encoding(kind, connect.check_packing(packing))
         token = self._admit()
         limit = door.max_message_bytes if kind == connect.PROTO else door.max_body_bytes
         self._reading = Reading(request, door.budget, token, limit=limit, until=self._until)
         try:
             self._reading.start(door.clock, self._received, self._not_received)
         except HashHubError as e:
-            raise self._counted(method, e) from e
+            raise self._counted(e) from e
 
     def _begin_get(self) -> None:
         self._connect = True
         self._set_deadline()
-        self._admit()
+        token = self._admit()
         self._encoding, message = connect.read_query(self._request.query)
+        self._reading = Reading(
+            self._request, self._door.budget, token, limit=self._door.max_message_bytes, until=self._until
+        )
         self._received(message)
 
     def _admit(self) -> str:
         """Return the name of the token that makes this call. Raises Unauthenticated; PermissionDenied."""
         try:
-            principal = self._door.gate.authorise(
-                self._request.header("authorization", ""), self._method.roles
-            )
+            if self._principal is None:
+                self._principal = self._door.gate.authorise(self._authorization, self._method.roles)
+            else:
+                access.allow(self._principal, *self._method.roles)
         except HashHubError as e:
-            raise self._counted(self._method, e) from e
-        return principal.name
+            raise self._counted(e) from e
+        return self._principal.name
 
     def _set_deadline(self) -> None:
         allowed = connect.seconds_allowed(self._request.header("connect-timeout-ms", ""))
@@ -252,77 +257,74 @@ class _Call:
             self._until = time.monotonic() + allowed
 
     def _received(self, body: bytes) -> None:
-        single = (
-            self._method.name == _SINGLE and len(body) <= _SINGLE_BYTES and self._encoding.packing == "identity"
-        )
-        if not single:
-            self._is_wanted = self._request.watch()
-        if not self._door.run(lambda: self._make(body), here=single):
+        """Answer at once where that can be, or in the room for calls."""
+        if self._method.at_once is not None and len(body) <= _SHORT and self._encoding.packing == "identity":
+            assert self._principal is not None  # noqa: S101 - nothing is read before that
+            try:
+                answer = self._door.gate.call_at_once(
+                    self._method, self._envelope(), self._principal, lambda: self._decode(body), self._encoder()
+                )
+            except HashHubError as e:
+                self._end()
+                self._refuse(e)
+                return
+            if answer is not None:
+                self._end()
+                self._answer(answer)
+                return
+        if not self._door.submit(lambda: self._make(body)):
             self._end()
-            self._refuse(self._counted(self._method, _full()))
+            self._refuse(self._counted(_full()))
 
     def _not_received(self, error: HashHubError) -> None:
-        self._refuse(self._counted(self._method, error))
+        self._refuse(self._counted(error))
 
     def _make(self, body: bytes) -> None:
         """Make the call and answer."""
-        until = self._until
-        envelope = _envelope(self._request)
-        if until is not None or self._is_wanted is not None:
-            envelope = Envelope(
-                envelope.authorization,
-                envelope.peer,
-                None if until is None else until - time.monotonic(),
-                self._is_wanted or envelope.is_wanted,
-            )
-        proto = self._encoding.media_type == connect.PROTO
+        envelope = self._envelope(self._request.watch())
         try:
-            answer = self._door.gate.call(
-                self._method,
-                envelope,
-                lambda: self._decode(body),
-                _to_proto if proto else _to_json,
-            )
+            answer = self._door.gate.call(self._method, envelope, lambda: self._decode(body), self._encoder())
         except HashHubError as e:
             self._refuse(e)
-            return
+        else:
+            self._answer(answer)
         finally:
             self._end()
-        if until is not None and time.monotonic() >= until:
-            self._refuse(
-                Unavailable("the deadline passed before the answer was ready", reason=Reason.DEADLINE_EXCEEDED)
-            )
+
+    def _answer(self, answer: bytes) -> None:
+        if self._until is not None and time.monotonic() >= self._until:
+            late = "the deadline passed before the answer was ready; allow more time"
+            self._refuse(Unavailable(late, reason=Reason.DEADLINE_EXCEEDED))
             return
-        headers: Headers = _PLAIN[self._encoding.media_type]
+        headers: Headers = _HEADERS[self._encoding.media_type]
         if self._connect:
             answer, is_packed = connect.pack(answer, self._request.header("accept-encoding", ""))
             if is_packed:
                 headers = (*headers, ("content-encoding", "gzip"), ("vary", "accept-encoding"))
         self._request.answer(200, headers, answer)
 
+    def _envelope(self, is_wanted: Callable[[], bool] = lambda: True) -> Envelope:
+        remaining = None if self._until is None else self._until - time.monotonic()
+        return Envelope(self._authorization, self._request.describe, remaining, is_wanted)
+
+    def _encoder(self) -> Callable[[Message], bytes]:
+        return _to_proto if self._encoding.media_type == connect.PROTO else _to_json
+
     def _decode(self, body: bytes) -> Message:
-        limit = self._door.max_message_bytes
-        if self._encoding.packing == "gzip":
-            body = self._unpack(body)
+        if self._encoding.packing == "gzip" and self._reading is not None:
+            body = self._reading.gunzip(body)
         if self._encoding.media_type == connect.JSON:
             return _from_json(self._method, body)
-        if len(body) > limit:
-            raise too_large(limit, str(len(body)))
         return self._method.request.FromString(body)
-
-    def _unpack(self, body: bytes) -> bytes:
-        if self._reading is None:  # the message of a GET, as long as a header may be
-            self._reading = Reading(self._request, self._door.budget, "", limit=self._door.max_message_bytes, until=None)
-        return self._reading.gunzip(body)
 
     def _end(self) -> None:
         if self._reading is not None:
             self._reading.end()
 
-    def _counted(self, method: Method, error: Exception) -> HashHubError:
+    def _counted(self, error: Exception) -> HashHubError:
         """Count and log an error that comes before the call; return what may be told of it."""
         try:
-            self._door.gate.refuse(method, _envelope(self._request), error)  # type: ignore[arg-type]
+            self._door.gate.refuse(self._method, self._envelope(), error)
         except HashHubError as e:
             return e
 
@@ -370,10 +372,6 @@ def _media_type(request: Request) -> str:
     return request.header("content-type", "").partition(";")[0].strip().lower()
 
 
-def _envelope(request: Request) -> Envelope:
-    return Envelope(authorization=request.header("authorization", ""), peer=lambda: f"http:{request.peer}")
-
-
 def _full() -> LimitExceeded:
     return LimitExceeded(
         "the server has as many calls in progress as it takes; retry in a moment, with fewer at once",
@@ -393,7 +391,7 @@ def _refuse_json(request: Request, error: HashHubError, status: int = 0, *header
     """Answer with the error's status as JSON, under `status` or the HTTP code that its own code maps to."""
     if not status:
         status = 413 if error.reason is Reason.TOO_LARGE else _STATUS[error.code]
-    _answer(request, status, _to_json(error_to_status(error)), *_advice(request, error), *headers)
+    _answer(request, status, _to_json(error_to_status(error)), *_advice(error), *headers)
 
 
 def _refuse_connect(
@@ -402,11 +400,11 @@ def _refuse_connect(
     """Answer with the error as the Connect protocol writes it."""
     advice = [("accept-encoding", connect.ACCEPTED_ENCODINGS)]
     if isinstance(error, HashHubError):
-        advice = _advice(request, error)
+        advice = _advice(error)
     _answer(request, status or connect.status_of(error), connect.error_json(error), *advice, *headers)
 
 
-def _advice(request: Request, error: HashHubError) -> list[tuple[str, str]]:
+def _advice(error: HashHubError) -> list[tuple[str, str]]:
     advice = []
     if error.code is Code.UNAUTHENTICATED:
         advice.append(("www-authenticate", "Bearer"))
@@ -416,4 +414,4 @@ def _advice(request: Request, error: HashHubError) -> list[tuple[str, str]]:
 
 
 def _answer(request: Request, status: int, body: bytes, *headers: tuple[str, str]) -> None:
-    request.answer(status, (*_PLAIN[connect.JSON], *headers), body)
+    request.answer(status, (*_HEADERS[connect.JSON], *headers), body)

@@ -29,9 +29,8 @@ from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from granian._granian import CallbackScheduler, RSGIWorker, SocketHolder, WorkerSignal
+from granian import _granian
 from granian.http import HTTP1Settings
-from granian.rsgi import ProtocolClosed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hashhub.server")
 
 Headers = Sequence[tuple[str, str]]
+
+_rust: Any = _granian  # its stub is not that of this version
 
 _BACKLOG: Final = 1024  # connections that the kernel keeps waiting
 _HEADER_BYTES: Final = 64 * 1024  # of one request; also what hyper reads of a body ahead of its reader
@@ -51,11 +52,11 @@ _OWN_SHARE: Final = 2  # of the files that the process may open, connections get
 logging.getLogger("_granian").setLevel(logging.WARNING)
 
 
-class BrokenBody(Exception):  # noqa: N818 - an event between two modules of the door, not an error of the family
+class BrokenBody(Exception):
     """The sender went, or what it sent is no body by the rules of HTTP."""
 
 
-class CancelledBody(Exception):  # noqa: N818 - likewise
+class CancelledBody(Exception):
     """`cancel` was called before the rest of the body arrived."""
 
 
@@ -85,11 +86,9 @@ class Request:
         query: str = self._scope.query_string
         return query
 
-    @property
-    def peer(self) -> str:
-        """The address that the connection comes from."""
-        client: str = self._scope.client
-        return client.rpartition(":")[0]
+    def describe(self) -> str:
+        """Return where the request comes from, for the log."""
+        return f"http:{self._scope.client.rpartition(':')[0]}"
 
     @property
     def length(self) -> int | None:
@@ -152,7 +151,7 @@ def _result(future: Any) -> bytes:
         data: bytes = future.result()
     except CancelledError:
         raise CancelledBody from None
-    except ProtocolClosed:
+    except _rust.RSGIProtocolClosed:
         raise BrokenBody from None
     return data
 
@@ -179,16 +178,16 @@ class HTTPServer:
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted sockets inherit it
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALL_SECONDS * 1000)
         here = _Here()
-        scheduler = CallbackScheduler(here, None, None, _nothing, _nothing)
+        scheduler = _rust.CallbackScheduler(here, None, None, _nothing, _nothing)
         scheduler._schedule_fn = self._called  # noqa: SLF001 - granian's own code sets it
-        self._signal = WorkerSignal()
+        self._signal = _rust.WorkerSignal()
         self._ended = threading.Event()
         self._signal.add_cb(self._ended.set)
         listener.listen(_BACKLOG)
         place = (listener.detach(), False)
-        self._worker = RSGIWorker(
+        self._worker = _rust.RSGIWorker(
             1,
-            (None, SocketHolder(*place, _BACKLOG) if _TAKES_BACKLOG else SocketHolder(*place)),
+            (None, _rust.SocketHolder(*place, _BACKLOG) if _TAKES_BACKLOG else _rust.SocketHolder(*place)),
             None,  # no channel to a parent of granian's
             1,  # thread of Rust's
             1,  # thread of Rust's for files, which are not served
@@ -223,8 +222,7 @@ class HTTPServer:
         request = Request(watcher)
         try:
             self._handle(request)
-        except Exception:
-            # Nothing above this catches: the thread is granian's.
+        except Exception:  # noqa: BLE001 - nothing above this catches: the thread is granian's
             _log.exception("unexpected error in the HTTP door")
             if not request.has_answer:
                 request.answer(500, (("connection", "close"),), b"")
@@ -233,12 +231,14 @@ class HTTPServer:
 class _Here:
     """What granian's worker needs of an event loop: a callback runs at once, on the thread that brings the result."""
 
-    def call_soon(self, callback: Callable[..., object], *args: object, context: Iterable[object] | None = None) -> None:
+    def call_soon(
+        self, callback: Callable[..., object], *args: object, context: Iterable[object] | None = None
+    ) -> None:
         """Call it. granian catches nothing here, so that an error is told and goes no further."""
         del context
         try:
             callback(*args)
-        except Exception:
+        except Exception:  # noqa: BLE001 - likewise
             _log.exception("unexpected error in the HTTP door")
 
     call_soon_threadsafe = call_soon

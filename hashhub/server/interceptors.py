@@ -43,7 +43,8 @@ _T = TypeVar("_T")
 class Method:
     """A call that can be made.
 
-    `handle(principal, request)` returns the answer. One that `streams` has `handle(caller, request, is_wanted)`, which
+    `handle(principal, request)` returns the answer. `at_once(principal, request)` returns it too, without waiting for
+    anything, or None where that cannot be; most calls have none. One that `streams` has `handle(caller, request, is_wanted)`, which
     yields answers for as long as `is_wanted()`; `caller()` returns the principal as it is now, or raises once its token
     does not work any more.
     """
@@ -54,6 +55,7 @@ class Method:
     streams: bool
     roles: frozenset[Role]
     handle: Callable[..., Any]
+    at_once: Callable[..., Any] | None = None
 
     @property
     def path(self) -> str:
@@ -146,9 +148,17 @@ class FailedCalls:
 class Gate:
     """Lets calls through to the servicers. Whatever goes wrong leaves it as a HashHubError that is safe to show."""
 
-    def __init__(self, authenticate: Callable[[str], Principal], metrics: Metrics) -> None:
-        """`authenticate` returns who holds a secret, or raises Unauthenticated."""
+    def __init__(
+        self,
+        authenticate: Callable[[str], Principal],
+        metrics: Metrics,
+        recall: Callable[[str], Principal | None] = lambda _: None,
+    ) -> None:
+        """`authenticate` returns who holds a secret, or raises Unauthenticated. `recall` returns who it is where that
+        needs no look into the database, or None.
+        """
         self._authenticate = authenticate
+        self._recall = recall
         self._metrics = metrics
         self._failed = FailedCalls()
 
@@ -160,6 +170,35 @@ class Gate:
             self._authorise(observed, method.roles)
             _check_deadline(envelope)
             return encode(method.handle(observed.principal, _decoded(method, decode)))
+
+    def call_at_once(
+        self,
+        method: Method,
+        envelope: Envelope,
+        principal: Principal,
+        decode: Callable[[], Message],
+        encode: Callable[[Message], _T],
+    ) -> _T | None:
+        """Make a unary call for a principal that was just recalled, if that needs no waiting.
+
+        Returns None, and counts nothing, when `call` has to make it.
+        """
+        if method.at_once is None:
+            return None
+        with self._observed(method.name, envelope, reads=method.reads) as observed:
+            observed.principal = principal
+            access.allow(principal, *method.roles)
+            _check_deadline(envelope)
+            answer = method.at_once(principal, _decoded(method, decode))
+            if answer is not None:
+                return encode(answer)
+            observed.is_counted = False
+        return None
+
+    def recall(self, authorization: str) -> Principal | None:
+        """Return who sends this `authorization` header where that needs no waiting, None otherwise or if nobody."""
+        scheme, _, secret = authorization.partition(" ")
+        return self._recall(secret.strip()) if scheme.lower() == "bearer" else None
 
     def stream(
         self, method: Method, envelope: Envelope, decode: Callable[[], Message], encode: Callable[[Message], _T]
@@ -181,7 +220,7 @@ class Gate:
             self._authorise(observed, frozenset({Role.OPERATOR, Role.AUDITOR}))
             return self._metrics.text(worker)
 
-    def refuse(self, method: Method, envelope: Envelope, error: HashHubError) -> NoReturn:
+    def refuse(self, method: Method, envelope: Envelope, error: Exception) -> NoReturn:
         """Count and raise `error` for a call that is not let in at all."""
         with self._observed(method.name, envelope, reads=method.reads):
             raise error
@@ -212,7 +251,7 @@ class Gate:
 class _Observed:
     """The outer two layers of a call: a line of log, one count, and no foreign exception beyond this point."""
 
-    __slots__ = ("_failed", "_metrics", "_name", "_reads", "_started", "envelope", "principal")
+    __slots__ = ("_failed", "_metrics", "_name", "_reads", "_started", "envelope", "is_counted", "principal")
 
     def __init__(
         self,
@@ -226,11 +265,14 @@ class _Observed:
         self._started = perf_counter()
         self.envelope = envelope
         self.principal: Principal | None = None
+        self.is_counted = True
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None and not self.is_counted:
+            return
         shown: HashHubError | None = None
         request_id = ""
         if isinstance(error, HashHubError):
