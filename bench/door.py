@@ -33,6 +33,8 @@ from hashhub.server.interceptors import Envelope, Gate, Metrics
 from hashhub.testing.hub_process import running_hub
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from google.protobuf.message import Message
 
     from hashhub.server.hyper import Request
@@ -62,7 +64,7 @@ def load(data: Path, digests: server.Digests, workers: int, seconds: float, proc
 class _Sent:
     """A request that has arrived whole, for the door to answer."""
 
-    verb, path, query, peer = "POST", _PATH, "", "127.0.0.1"
+    verb, path, query = "POST", _PATH, ""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -73,9 +75,16 @@ class _Sent:
         self.header = self._headers.get
         self.length = len(body)
         self.status = 0
+        self.is_read = False
+
+    def describe(self) -> str:
+        return "bench"
 
     def collect(self, then: Any) -> None:
         then(lambda: self._body)
+
+    def watch(self) -> Callable[[], bool]:
+        return lambda: True
 
     def answer(self, status: int, headers: object, body: bytes) -> None:
         del headers, body
@@ -89,7 +98,7 @@ def steps(data: Path, digests: server.Digests, count: int) -> list[dict[str, Any
     with Hub.open(Config(data=str(data))) as hub:
         hub.start()
         operator = Principal(name="bench", role=Role.OPERATOR)
-        gate = Gate(lambda _: operator, Metrics())
+        gate = Gate(lambda _: operator, Metrics(), lambda _: operator)
         method = servicers.methods(hub, lambda: False)[_PATH]
         door = HTTPDoor(
             gate,
@@ -123,6 +132,11 @@ def steps(data: Path, digests: server.Digests, count: int) -> list[dict[str, Any
                 taken[name].append(result.timed(work) / count * 1e6)
         door.close(0)
     return [{"step": name, "us": float(np.median(times))} for name, times in taken.items()]
+
+
+def _run(work: Callable[[], None]) -> bool:
+    work()
+    return True
 
 
 def _serialized(message: Message) -> bytes:

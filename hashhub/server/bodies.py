@@ -1,9 +1,12 @@
 """Request bodies: how many bytes of them are held at a time, how long they may take, and how they are unpacked.
 
-A body is read after its sender was authenticated, and only when the budget has room for it; its bytes stay in the
+A body is kept after its sender was authenticated, and only when the budget has room for it; its bytes stay in the
 budget until the call has ended. Reading holds no thread. A body of known length takes its room at once, so that it is
 refused before it is sent and not in the middle; one of unknown length takes room as it comes. A sender must keep up
 `_SLOWEST` bytes a second, after a grace of `_GRACE` seconds.
+
+Of a refused request's body a little is read and thrown away: a client that is still sending sees its connection break
+instead of the answer.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ _log = logging.getLogger("hashhub.server")
 _AT_ONCE: Final = 64 * 1024  # bytes; a body of at most so many is read in one step
 _GRACE: Final = 10.0  # seconds
 _SLOWEST: Final = 16 * 1024  # bytes a second; 128 kbit/s
+_REST_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 1.0
 _FREE: Final = 4 * 1024  # bytes; shorter bodies take no room: the number of connections bounds them
@@ -182,6 +186,7 @@ class Reading:
 
     def _finish(self, body: bytes) -> None:
         self._clock.remove(self)
+        self._request.is_read = True
         self._then(body)
 
     def _fail(self, error: Exception) -> None:
@@ -213,21 +218,71 @@ class Reading:
         self._taken += nbytes
 
 
+class Rest:
+    """The body of a request that is refused: at most `_AT_ONCE` bytes of it are thrown away, for at most a second."""
+
+    def __init__(self, request: Request, then: Callable[[], None]) -> None:
+        """`then` answers the request."""
+        self._request = request
+        self._then = then
+        self._expected = request.length
+        self._received = 0
+        self._until = time.monotonic() + _REST_SECONDS
+
+    def start(self, clock: Clock) -> None:
+        """Answer, now if nothing is to come, or more than is worth waiting for."""
+        request = self._request
+        if request.is_read or request.is_begun or (self._expected is not None and self._expected > _AT_ONCE):
+            self._then()
+            return
+        self._clock = clock
+        clock.add(self)
+        request.chunk(self._piece)
+
+    def is_late(self, at: float) -> bool:
+        """Whether it is time to answer without the rest."""
+        return at > self._until
+
+    def cancel(self) -> None:
+        """Stop waiting; the answer follows."""
+        self._request.cancel()
+
+    def _piece(self, result: Callable[[], bytes]) -> None:
+        try:
+            piece = result()
+        except (BrokenBody, CancelledBody):
+            self._end()
+            return
+        self._received += len(piece)
+        if self._received == self._expected:
+            self._request.is_read = True
+        elif self._received <= _AT_ONCE and piece:
+            if self._request.chunk(self._piece):
+                return
+        elif not piece:
+            self._request.is_read = not self._request.chunk(lambda _: None)
+        self._end()
+
+    def _end(self) -> None:
+        self._clock.remove(self)
+        self._then()
+
+
 class Clock:
     """Ends readings whose senders are late: one thread for all of them."""
 
     def __init__(self) -> None:
         """Start looking."""
-        self._readings: dict[int, Reading] = {}
+        self._readings: dict[int, Reading | Rest] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bodies", daemon=True)
         self._thread.start()
 
-    def add(self, reading: Reading) -> None:
+    def add(self, reading: Reading | Rest) -> None:
         """Watch the reading from now on."""
         self._readings[id(reading)] = reading
 
-    def remove(self, reading: Reading) -> None:
+    def remove(self, reading: Reading | Rest) -> None:
         """Watch it no more. Removing it twice is fine."""
         self._readings.pop(id(reading), None)
 

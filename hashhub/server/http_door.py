@@ -8,8 +8,8 @@ whoever keeps its position.
 
     header  ->  who sends it (`Gate.authorise`)  ->  body, within the budget (`bodies`)  ->  `Gate.call`  ->  answer
 
-Nothing of a body is read before its sender is known; a refused request's connection is closed with the rest of its body
-unread. One thread brings all requests and never waits: it answers `/healthz`, refuses, and answers lookups that hit
+Nothing of a body is kept before its sender is known; a refused request's connection is closed, and of its body at most
+64 KiB are thrown away before that. One thread brings all requests and never waits: it answers `/healthz`, refuses, and answers lookups that hit
 nothing (`Gate.call_at_once`), which most do. Whatever has to ask the database, a token that was not seen just now among
 it, runs in the room for calls. Several such threads would be slower: each would wait for Python's lock, and passing
 that on costs more than it gains (128 µs of processor time a lookup with one, 152 with four).
@@ -30,7 +30,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from hashhub.errors import Code, HashHubError, InvalidArgument, LimitExceeded, NotFound, Reason, Unavailable
 from hashhub.hub import access
 from hashhub.server import connect
-from hashhub.server.bodies import Budget, Clock, Reading
+from hashhub.server.bodies import Budget, Clock, Reading, Rest
 from hashhub.server.connect import Encoding, Unimplemented
 from hashhub.server.hyper import Headers, HTTPServer, Request
 from hashhub.server.interceptors import Envelope, Gate, Method
@@ -135,32 +135,60 @@ class HTTPDoor:
             return
         elif self.submit(lambda: self._metrics(request)):
             return
-        _refuse_json(request, _full())
+        self.refuse_json(request, _full())
 
     def _health(self, request: Request) -> None:
         if request.verb not in {"GET", "HEAD"}:
-            _not_allowed(request, "GET, HEAD")
+            self.refuse_verb(request, "GET, HEAD")
         elif self._is_serving():
-            _answer(request, 200, b'{"status":"SERVING"}')
+            self._say(request, 200, b'{"status":"SERVING"}')
         else:
-            _answer(request, 503, b'{"status":"NOT_SERVING"}', ("retry-after", "1"))
+            self._say(request, 503, b'{"status":"NOT_SERVING"}', ("retry-after", "1"))
 
     def _refuse_unknown(self, request: Request) -> None:
         if connect.is_connect(_media_type(request), request.header("connect-protocol-version", "")):
-            _refuse_connect(request, Unimplemented(f"there is no such call; there are {_CALLS}"), 404)
+            self.refuse_connect(request, Unimplemented(f"there is no such call; there are {_CALLS}"), 404)
         else:
-            _refuse_json(request, NotFound(f"there is no such call; there are {_CALLS}"))
+            self.refuse_json(request, NotFound(f"there is no such call; there are {_CALLS}"))
 
     def _metrics(self, request: Request) -> None:
         if request.verb not in {"GET", "HEAD"}:
-            _not_allowed(request, "GET, HEAD")
+            self.refuse_verb(request, "GET, HEAD")
             return
         try:
             text = self.gate.metrics(Envelope(request.header("authorization", ""), request.describe), self._worker)
         except HashHubError as e:
-            _refuse_json(request, e)
+            self.refuse_json(request, e)
         else:
             request.answer(200, (("content-type", _TEXT), *_COMMON), text.encode())
+
+    def refuse_verb(self, request: Request, verbs: str) -> None:
+        """Tell which verbs there are."""
+        self.refuse_json(request, _wrong("method", f"must be one of {verbs}"), 405, ("allow", verbs))
+
+    def refuse_json(self, request: Request, error: HashHubError, status: int = 0, *headers: tuple[str, str]) -> None:
+        """Answer with the error's status as JSON, under `status` or the HTTP code that its own code maps to."""
+        if not status:
+            status = 413 if error.reason is Reason.TOO_LARGE else _STATUS[error.code]
+        self._say(request, status, _to_json(error_to_status(error)), *_advice(error), *headers)
+
+    def refuse_connect(
+        self, request: Request, error: HashHubError | Unimplemented, status: int = 0, *headers: tuple[str, str]
+    ) -> None:
+        """Answer with the error as the Connect protocol writes it."""
+        advice = [("accept-encoding", connect.ACCEPTED_ENCODINGS)]
+        if isinstance(error, HashHubError):
+            advice = _advice(error)
+        self._say(request, status or connect.status_of(error), connect.error_json(error), *advice, *headers)
+
+    def refuse_stream(self, request: Request, kind: str, error: Unimplemented) -> None:
+        """Answer with a stream of this media type that ends before it has begun."""
+        body = connect.end_of_stream(error)
+        Rest(request, lambda: request.answer(200, (("content-type", kind), *_COMMON), body)).start(self.clock)
+
+    def _say(self, request: Request, status: int, body: bytes, *headers: tuple[str, str]) -> None:
+        everything = (*_HEADERS[connect.JSON], *headers)
+        Rest(request, lambda: request.answer(status, everything, body)).start(self.clock)
 
 
 class _Call:
@@ -198,7 +226,7 @@ class _Call:
             elif request.verb == "GET" and request.path in reads and request.query:
                 self._begin_get()
             else:
-                _not_allowed(request, "GET, POST" if request.path in reads else "POST")
+                self._door.refuse_verb(request, "GET, POST" if request.path in reads else "POST")
         except (HashHubError, Unimplemented) as e:
             self._refuse(e)
         except Exception as e:  # noqa: BLE001 - the gate logs it and makes an error of it that says nothing
@@ -330,17 +358,16 @@ class _Call:
 
     def _refuse(self, error: HashHubError | Unimplemented, status: int = 0, *headers: tuple[str, str]) -> None:
         if self._connect:
-            _refuse_connect(self._request, error, status, *headers)
+            self._door.refuse_connect(self._request, error, status, *headers)
         elif isinstance(error, Unimplemented):
-            _refuse_json(self._request, _wrong("Content-Encoding", error.message), 415)
+            self._door.refuse_json(self._request, _wrong("Content-Encoding", error.message), 415)
         else:
-            _refuse_json(self._request, error, status, *headers)
+            self._door.refuse_json(self._request, error, status, *headers)
 
     def _refuse_stream(self, kind: str) -> None:
         remedy = "use gRPC, or call ListChanges again and again with nextPosition"
         if kind.startswith(connect.STREAM):
-            body = connect.end_of_stream(Unimplemented(f"streams are gRPC's alone: {remedy}"))
-            self._request.answer(200, (("content-type", kind), ("connection", "close"), *_COMMON), body)
+            self._door.refuse_stream(self._request, kind, Unimplemented(f"streams are gRPC's alone: {remedy}"))
         elif self._connect:
             self._refuse(Unimplemented(f"streams are gRPC's alone: {remedy}"))
         else:
@@ -383,27 +410,6 @@ def _wrong(part: str, description: str) -> InvalidArgument:
     return InvalidArgument.field(part, description, "NOT_ALLOWED")
 
 
-def _not_allowed(request: Request, verbs: str) -> None:
-    _refuse_json(request, _wrong("method", f"must be one of {verbs}"), 405, ("allow", verbs))
-
-
-def _refuse_json(request: Request, error: HashHubError, status: int = 0, *headers: tuple[str, str]) -> None:
-    """Answer with the error's status as JSON, under `status` or the HTTP code that its own code maps to."""
-    if not status:
-        status = 413 if error.reason is Reason.TOO_LARGE else _STATUS[error.code]
-    _answer(request, status, _to_json(error_to_status(error)), *_advice(error), *headers)
-
-
-def _refuse_connect(
-    request: Request, error: HashHubError | Unimplemented, status: int = 0, *headers: tuple[str, str]
-) -> None:
-    """Answer with the error as the Connect protocol writes it."""
-    advice = [("accept-encoding", connect.ACCEPTED_ENCODINGS)]
-    if isinstance(error, HashHubError):
-        advice = _advice(error)
-    _answer(request, status or connect.status_of(error), connect.error_json(error), *advice, *headers)
-
-
 def _advice(error: HashHubError) -> list[tuple[str, str]]:
     advice = []
     if error.code is Code.UNAUTHENTICATED:
@@ -411,7 +417,3 @@ def _advice(error: HashHubError) -> list[tuple[str, str]]:
     if error.retry_after is not None:
         advice.append(("retry-after", str(max(1, round(error.retry_after)))))
     return advice
-
-
-def _answer(request: Request, status: int, body: bytes, *headers: tuple[str, str]) -> None:
-    request.answer(status, (*_HEADERS[connect.JSON], *headers), body)

@@ -63,7 +63,10 @@ class CancelledBody(Exception):
 class Request:
     """One request. Everything here may be called on any thread, one at a time."""
 
-    __slots__ = ("_chunks", "_gone", "_protocol", "_scope", "_waiting", "has_answer", "header", "path", "verb")
+    __slots__ = (
+        "_chunks", "_gone", "_protocol", "_scope", "_waiting", "has_answer", "header", "is_begun", "is_read", "path",
+        "verb",
+    )  # fmt: skip
 
     def __init__(self, watcher: Any) -> None:
         """Take over granian's pair of what came and how to answer."""
@@ -76,6 +79,10 @@ class Request:
         not printable ASCII.
         """
         self.has_answer = False
+        self.is_read = self.length == 0
+        """Whether nothing more of this request is to come; its reader says so when it has the whole body."""
+        self.is_begun = False
+        """Whether its body is being read."""
         self._chunks: Any = None
         self._waiting: Any = None
         self._gone: Any = None
@@ -131,6 +138,9 @@ class Request:
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer, once; a second answer is ignored. A connection whose body was not read is closed after it."""
         self.has_answer = True
+        if not self.is_read:
+            # Without it hyper leaves the connection open and deaf, and the client sends its next request there.
+            headers = (*headers, ("connection", "close"))
         if self._gone is not None:
             self._gone.cancel()  # it would wait for ever
         self._protocol.response_bytes(status, headers, body)
@@ -138,6 +148,7 @@ class Request:
     def _await(self, future: Any, then: Callable[[Callable[[], bytes]], None]) -> None:
         # granian's futures keep their callback and take no part in garbage collection: a callback that refers to its
         # future would keep both, and the request, for ever.
+        self.is_begun = True
         self._waiting = future
         future.add_done_callback(functools.partial(self._arrived, then))
 
@@ -225,7 +236,7 @@ class HTTPServer:
         except Exception:  # noqa: BLE001 - nothing above this catches: the thread is granian's
             _log.exception("unexpected error in the HTTP door")
             if not request.has_answer:
-                request.answer(500, (("connection", "close"),), b"")
+                request.answer(500, (), b"")
 
 
 class _Here:
