@@ -27,13 +27,10 @@ import sys
 import threading
 from asyncio import CancelledError
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from granian import _granian
 from granian.http import HTTP1Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _log = logging.getLogger("hashhub.server")
 
@@ -154,7 +151,16 @@ class Request:
 
     def _arrived(self, then: Callable[[Callable[[], bytes]], None], future: Any) -> None:
         self._waiting = None
-        then(functools.partial(_result, future))
+        try:
+            then(functools.partial(_result, future))
+        except Exception:  # noqa: BLE001 - nothing above this catches: the thread is granian's
+            self.fail()
+
+    def fail(self) -> None:
+        """Log the error that is being handled, which nobody expected, and answer without a word about it."""
+        _log.exception("unexpected error in the HTTP door")
+        if not self.has_answer:
+            self.answer(500, (), b"")
 
 
 def _result(future: Any) -> bytes:
@@ -233,24 +239,17 @@ class HTTPServer:
         request = Request(watcher)
         try:
             self._handle(request)
-        except Exception:  # noqa: BLE001 - nothing above this catches: the thread is granian's
-            _log.exception("unexpected error in the HTTP door")
-            if not request.has_answer:
-                request.answer(500, (), b"")
+        except Exception:  # noqa: BLE001 - likewise
+            request.fail()
 
 
 class _Here:
     """What granian's worker needs of an event loop: a callback runs at once, on the thread that brings the result."""
 
-    def call_soon(
-        self, callback: Callable[..., object], *args: object, context: Iterable[object] | None = None
-    ) -> None:
-        """Call it. granian catches nothing here, so that an error is told and goes no further."""
+    def call_soon(self, callback: Callable[..., object], *args: object, context: object = None) -> None:
+        """Call it; it raises nothing."""
         del context
-        try:
-            callback(*args)
-        except Exception:  # noqa: BLE001 - likewise
-            _log.exception("unexpected error in the HTTP door")
+        callback(*args)
 
     call_soon_threadsafe = call_soon
 
