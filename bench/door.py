@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from hashhub.server.hyper import Request
+    from hashhub.server.interceptors import Method
 
 _TARGET: Final = 12_000.0  # calls a second; see docs/decisions
 _SHARE: Final = 0.7
@@ -134,7 +135,7 @@ def steps(data: Path, digests: server.Digests, count: int) -> list[dict[str, Any
     return [{"step": name, "us": float(np.median(times))} for name, times in taken.items()]
 
 
-def _run(work: Callable[[], None]) -> bool:
+def _run(_: Method | None, work: Callable[[], None]) -> bool:
     work()
     return True
 

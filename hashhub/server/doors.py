@@ -64,6 +64,7 @@ class Doors:
         self._pools = {
             "call": _CountingPool(config.threads, "call"),
             "http": _CountingPool(config.threads, "http"),
+            "token": _CountingPool(_SMALL_POOL, "token"),
             "follow": _CountingPool(_FOLLOWERS, "follow"),
             "small": _CountingPool(_SMALL_POOL, "small"),
         }
@@ -92,7 +93,7 @@ class Doors:
                 self._gate,
                 self._methods,
                 lambda: self.is_serving,
-                functools.partial(self._pools["http"].run, most=config.max_concurrent_calls),
+                lambda method, work: self._pools["http" if method else "token"].run(work, config.max_concurrent_calls),
                 worker=worker,
                 max_message_bytes=config.max_message_bytes,
                 body_bytes=config.http_body_bytes,
@@ -152,7 +153,7 @@ class _CountingPool(ThreadPoolExecutor):
         self._count_lock = threading.Lock()
         self.in_progress = 0
 
-    def run(self, work: Callable[[], None], *, most: int) -> bool:
+    def run(self, work: Callable[[], None], most: int) -> bool:
         """Run it, unless as many are running or waiting already, or the pool has ended; tell which."""
         if self.in_progress >= most:
             return False

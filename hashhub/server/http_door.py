@@ -10,8 +10,8 @@ whoever keeps its position.
 
 Nothing of a body is kept before its sender is known; a refused request's connection is closed, and of its body at most
 64 KiB are thrown away before that. One thread brings all requests and never waits: it answers `/healthz`, refuses, and answers lookups that hit
-nothing (`Gate.call_at_once`), which most do. Whatever has to ask the database, a token that was not seen just now among
-it, runs in the room for calls. Several such threads would be slower: each would wait for Python's lock, and passing
+nothing (`Gate.call_at_once`), which most do. Whatever has to ask the database runs in a room: a look for a token that
+was not seen just now in one, calls in another, so that no call keeps a lookup waiting for its token. Several such threads would be slower: each would wait for Python's lock, and passing
 that on costs more than it gains (128 µs of processor time a lookup with one, 152 with four).
 
 There is no CORS header, and a token must be sent in a header: a web page from elsewhere cannot make calls through a
@@ -70,7 +70,7 @@ _HEADERS: Final = {kind: (("content-type", kind), *_COMMON) for kind in (connect
 _PLAIN_JSON: Final = Encoding(connect.JSON, "identity")
 _CALLS: Final = "POST /hashhub.v1.Service/Method, GET /healthz and GET /metrics; docs/api.md lists the calls"
 
-Submit = Callable[[Callable[[], None]], bool]
+Submit = Callable[[Method | None, Callable[[], None]], bool]
 
 
 class HTTPDoor:
@@ -87,7 +87,8 @@ class HTTPDoor:
         max_message_bytes: int,
         body_bytes: int,
     ) -> None:
-        """`submit` runs a call in its room and returns False when that is full. `max_message_bytes` bounds a message as
+        """`submit` runs a call, or the look for who makes it (None), in its room; it returns False when that is full, and
+        raises nothing. `max_message_bytes` bounds a message as
         gRPC would carry it; base64 makes its JSON a third longer. `body_bytes`: held at a time, by all calls.
         """
         self.gate = gate
@@ -128,12 +129,12 @@ class HTTPDoor:
         method = self._methods.get(request.path)
         if method is not None:
             call = _Call(self, request, method)
-            if call.is_recalled() or self.submit(call.begin):
+            if call.is_recalled() or self.submit(None, call.begin):
                 return
         elif request.path != "/metrics":
             self._refuse_unknown(request)
             return
-        elif self.submit(lambda: self._metrics(request)):
+        elif self.submit(None, lambda: self._metrics(request)):
             return
         self.refuse_json(request, _full())
 
@@ -300,7 +301,7 @@ class _Call:
                 self._end()
                 self._answer(answer)
                 return
-        if not self._door.submit(lambda: self._make(body)):
+        if not self._door.submit(self._method, lambda: self._make(body)):
             self._end()
             self._refuse(self._counted(_full()))
 
@@ -354,7 +355,7 @@ class _Call:
         try:
             self._door.gate.refuse(self._method, self._envelope(), error)
         except HashHubError as e:
-            return e
+            return e.with_traceback(None)  # which refers to this call, and to everything of it
 
     def _refuse(self, error: HashHubError | Unimplemented, status: int = 0, *headers: tuple[str, str]) -> None:
         if self._connect:

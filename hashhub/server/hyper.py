@@ -140,7 +140,12 @@ class Request:
             headers = (*headers, ("connection", "close"))
         if self._gone is not None:
             self._gone.cancel()  # it would wait for ever
-        self._protocol.response_bytes(status, headers, body)
+            self._gone = None
+        # hyper closes the connection when nobody can read the rest of the body any more, and this object may live on in
+        # some traceback until the garbage collector comes by.
+        protocol, self._protocol, self._chunks = self._protocol, None, None
+        if protocol is not None:
+            protocol.response_bytes(status, headers, body)
 
     def _await(self, future: Any, then: Callable[[Callable[[], bytes]], None]) -> None:
         # granian's futures keep their callback and take no part in garbage collection: a callback that refers to its
