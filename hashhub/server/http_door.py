@@ -231,7 +231,7 @@ class _Call:
         except (HashHubError, Unimplemented) as e:
             self._refuse(e)
         except Exception as e:  # noqa: BLE001 - the gate logs it and makes an error of it that says nothing
-            self._refuse(self._counted(e))
+            self._refuse_counted(e)
 
     def _begin_post(self) -> None:
         request, door = self._request, self._door
@@ -251,34 +251,40 @@ class _Call:
         packing = request.header("content-encoding", "")
         if packing or kind != connect.JSON:
             self._encoding = Encoding(kind, connect.check_packing(packing))
-        token = self._admit()
+        if not self._is_admitted():
+            return
         limit = door.max_message_bytes if kind == connect.PROTO else door.max_body_bytes
-        self._reading = Reading(request, door.budget, token, limit=limit, until=self._until)
+        self._reading = Reading(request, door.budget, self._token(), limit=limit, until=self._until)
         try:
-            self._reading.start(door.clock, self._received, self._not_received)
+            self._reading.start(door.clock, self._received, self._refuse_counted)
         except HashHubError as e:
-            raise self._counted(e) from e
+            self._refuse_counted(e)
 
     def _begin_get(self) -> None:
         self._connect = True
         self._set_deadline()
-        token = self._admit()
+        if not self._is_admitted():
+            return
         self._encoding, message = connect.read_query(self._request.query)
         self._reading = Reading(
-            self._request, self._door.budget, token, limit=self._door.max_message_bytes, until=self._until
+            self._request, self._door.budget, self._token(), limit=self._door.max_message_bytes, until=self._until
         )
         self._received(message)
 
-    def _admit(self) -> str:
-        """Return the name of the token that makes this call. Raises Unauthenticated; PermissionDenied."""
+    def _is_admitted(self) -> bool:
+        """Whether the token may make this call; refuse it otherwise."""
         try:
             if self._principal is None:
                 self._principal = self._door.gate.authorise(self._authorization, self._method.roles)
             else:
                 access.allow(self._principal, *self._method.roles)
         except HashHubError as e:
-            raise self._counted(e) from e
-        return self._principal.name
+            self._refuse_counted(e)
+            return False
+        return True
+
+    def _token(self) -> str:
+        return "" if self._principal is None else self._principal.name
 
     def _set_deadline(self) -> None:
         allowed = connect.seconds_allowed(self._request.header("connect-timeout-ms", ""))
@@ -303,10 +309,7 @@ class _Call:
                 return
         if not self._door.submit(self._method, lambda: self._make(body)):
             self._end()
-            self._refuse(self._counted(_full()))
-
-    def _not_received(self, error: HashHubError) -> None:
-        self._refuse(self._counted(error))
+            self._refuse_counted(_full())
 
     def _make(self, body: bytes) -> None:
         """Make the call and answer."""
@@ -350,12 +353,12 @@ class _Call:
         if self._reading is not None:
             self._reading.end()
 
-    def _counted(self, error: Exception) -> HashHubError:
-        """Count and log an error that comes before the call; return what may be told of it."""
+    def _refuse_counted(self, error: Exception) -> None:
+        """Count and log an error that comes before the call, and tell what may be told of it."""
         try:
             self._door.gate.refuse(self._method, self._envelope(), error)
         except HashHubError as e:
-            return e.with_traceback(None)  # which refers to this call, and to everything of it
+            self._refuse(e.with_traceback(None))
 
     def _refuse(self, error: HashHubError | Unimplemented, status: int = 0, *headers: tuple[str, str]) -> None:
         if self._connect:

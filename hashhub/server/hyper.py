@@ -65,10 +65,10 @@ class Request:
         "verb",
     )  # fmt: skip
 
-    def __init__(self, watcher: Any) -> None:
-        """Take over granian's pair of what came and how to answer."""
-        self._protocol = watcher.proto
-        self._scope = scope = watcher.scope
+    def __init__(self, scope: Any, protocol: Any) -> None:
+        """`scope`, `protocol`: granian's, for what came and how to answer."""
+        self._protocol = protocol
+        self._scope = scope
         self.verb: str = scope.method
         self.path: str = scope.path
         self.header: Callable[[str, str], str] = scope.headers.get
@@ -241,7 +241,9 @@ class HTTPServer:
         self._ended.wait(seconds)
 
     def _called(self, watcher: Any) -> None:
-        request = Request(watcher)
+        request = Request(watcher.scope, watcher.proto)
+        # An exception on its way keeps the frames below it, so this one must not keep the body: see `Request.answer`.
+        del watcher
         try:
             self._handle(request)
         except Exception:  # noqa: BLE001 - likewise
