@@ -105,7 +105,7 @@ def steps(data: Path, digests: server.Digests, count: int) -> list[dict[str, Any
             gate,
             {_PATH: method},
             lambda: True,
-            lambda _: False,
+            _run,
             worker=0,
             max_message_bytes=1 << 20,
             body_bytes=1 << 30,

@@ -5,9 +5,9 @@
 Failed calls are written down with the token that made them, but of each token only so many a minute: a hostile caller
 must not fill the disk, nor drown what others do.
 
-`Gate` is that way. gRPC and the JSON bridge differ only in the `Envelope` that they fill in and in how they decode and
+`Gate` is that way. gRPC and HTTP differ only in the `Envelope` that they fill in and in how they decode and
 encode. It is one function and not a chain of `grpc.ServerInterceptor`s for two reasons: those run on grpc's single
-polling thread, where a look-up of a token in the database would stop every other call; and the bridge has no grpc to
+polling thread, where a look-up of a token in the database would stop every other call; and HTTP has no grpc to
 run them.
 """
 
@@ -59,7 +59,7 @@ class Method:
 
     @property
     def path(self) -> str:
-        """The path by which gRPC and the JSON bridge know it."""
+        """The path by which gRPC and HTTP know it."""
         return f"/hashhub.v1.{self.name}"
 
     @property

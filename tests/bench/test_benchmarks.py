@@ -179,8 +179,8 @@ def test_load_generator_counts_every_answer_and_says_why_calls_failed(tmp_path: 
         with load.connected(load.GRPC, 1, hub.address, path, "nobody") as unknown:
             outcome = load.run(unknown, [body], 0.1, rate=50)
             assert (len(outcome.latencies), outcome.errors) == (0, {"status 16": 5})
-        with load.connected(load.JSON, 1, hub.http.removeprefix("http://"), path, "nobody") as bridge:
-            assert set(load.run(bridge, [b"{}"], 0.1, concurrency=1).errors) == {"HTTP 401"}
+        with load.connected(load.JSON, 1, hub.http.removeprefix("http://"), path, "nobody") as plain:
+            assert set(load.run(plain, [b"{}"], 0.1, concurrency=1).errors) == {"HTTP 401"}
 
 
 def test_report_fills_its_sections_and_draws(tmp_path: Path) -> None:

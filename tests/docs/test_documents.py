@@ -36,7 +36,10 @@ def settings() -> dict[str, tuple[str, str]]:
             assert isinstance(text.value, ast.Constant)
             assert field.value is not None
             default = ast.unparse(field.value)
-            found[field.target.id] = ("(empty)" if default == "''" else f"`{default}`", str(text.value.value))
+            found[field.target.id] = (
+                "(empty)" if default == "''" else f"`{default}`",
+                " ".join(str(text.value.value).split()),
+            )
     return found
 
 
@@ -154,7 +157,7 @@ class TestContainers:
 class TestLightness:
     """The base install is light: what a client or a hook does not need is not loaded."""
 
-    heavy = ("faiss", "numpy", "numba", "sqlalchemy", "alembic", "PIL", "waitress", "psycopg")
+    heavy = ("faiss", "numpy", "numba", "sqlalchemy", "alembic", "PIL", "granian", "psycopg")
 
     @pytest.mark.parametrize(
         "code",

@@ -14,7 +14,7 @@ from hashhub.errors import Reason
 from hashhub.hub.contribute import MAX_BATCH
 from hashhub.hub.match import MAX_MEDIA, MAX_QUERIES
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_HASHES_PER_QUERY, MAX_TEXT, Role
-from hashhub.server import doors, http_door, pages
+from hashhub.server import bodies, doors, http_door, hyper, pages
 from hashhub.server.roles import ROLES
 from hashhub.server.servicers import FILES
 
@@ -64,6 +64,16 @@ def test_every_code_is_there_with_its_http_code() -> None:
     [
         ("one message", f"`max_message_bytes`, {Config().max_message_bytes >> 20} MiB"),
         ("calls in progress in one process", f"`max_concurrent_calls`, {Config().max_concurrent_calls}"),
+        (
+            "HTTP bodies held at once in one process",
+            f"`http_body_bytes`, {Config().http_body_bytes >> 20} MiB; half of it for one token",
+        ),
+        ("HTTP connections of one process", f"`http_connections`, {Config().http_connections}"),
+        (
+            "the header of an HTTP request",
+            f"{hyper._HEADER_BYTES >> 10} KiB, within {http_door._HEADER_SECONDS:g} s, as is a kept connection's next one",
+        ),
+        ("the pace of an HTTP body", f"{bodies._SLOWEST >> 10} KiB a second, after {bodies._GRACE:g} s"),
         ("followed feeds in one process", str(doors._FOLLOWERS)),
         ("queries in BatchMatchHashes", str(MAX_QUERIES)),
         ("files in BatchMatchMedia", str(MAX_MEDIA)),
