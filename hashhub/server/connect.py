@@ -190,4 +190,4 @@ def _from_base64(text: bytes) -> bytes:
     try:
         return base64.b64decode(text.rstrip(b"=") + b"=" * (-len(text.rstrip(b"=")) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as e:
-        raise InvalidArgument.field("message", "is not URL-safe base64, as base64=1 says", "NOT_BASE64") from e
+        raise InvalidArgument.field("message", "is not URL-safe base64, as base64=1 says", "NOT_URL_SAFE") from e
