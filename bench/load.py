@@ -155,7 +155,8 @@ class HTTP:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.in_progress = 0
         self._head = (
-            f"POST {path} HTTP/1.1\r\nHost: {address}\r\n{self.headers}Authorization: Bearer {token}\r\nContent-Length: "
+            f"POST {path} HTTP/1.1\r\nHost: {address}\r\n{self.headers}Authorization: Bearer {token}\r\n"
+            "Content-Length: "
         ).encode()
         self._buffer = b""
         self._number = 0

@@ -9,8 +9,8 @@ client would send and hygiene would check is left out. With --data the filled di
 is.
 
 For each kind of call, first as many as the server takes (closed loop), then 70 % of the target, or of what it takes
-where there is no target, at fixed times (open loop). `single`: one hash a call. `batch`: 100. `json`: one hash as
-plain JSON over HTTP. `single beside big`: 1,000 single calls a second while two batches of 1,000 are always in progress.
+where there is no target, at fixed times (open loop). `single`: one hash a call. `batch`: 100. `json`: one hash as plain
+JSON over HTTP. `single beside big`: 1,000 single calls a second while two batches of 1,000 are always in progress.
 
 The load comes from processes on the same machine (bench/load.py). `h2load`, where it is installed, sends single calls
 too, as a check on that generator; it repeats one request, and sees no error but HTTP's. The server keeps no answers, so

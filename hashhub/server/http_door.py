@@ -9,10 +9,11 @@ whoever keeps its position.
     header  ->  who sends it (`Gate.authorise`)  ->  body, within the budget (`bodies`)  ->  `Gate.call`  ->  answer
 
 Nothing of a body is kept before its sender is known; a refused request's connection is closed, and of its body at most
-64 KiB are thrown away before that. One thread brings all requests and never waits: it answers `/healthz`, refuses, and answers lookups that hit
-nothing (`Gate.call_at_once`), which most do. Whatever has to ask the database runs in a room: a look for a token that
-was not seen just now in one, calls in another, so that no call keeps a lookup waiting for its token. Several such threads would be slower: each would wait for Python's lock, and passing
-that on costs more than it gains (128 µs of processor time a lookup with one, 152 with four).
+64 KiB are thrown away before that. One thread brings all requests and never waits: it answers `/healthz`, refuses, and
+answers lookups that hit nothing (`Gate.call_at_once`), which most do. Whatever has to ask the database runs in a room:
+a look for a token that was not seen just now in one, calls in another, so that no call keeps a lookup waiting for its
+token. Several such threads would be slower: each would wait for Python's lock, and passing that on costs more than it
+gains (128 µs of processor time a lookup with one, 152 with four).
 
 There is no CORS header, and a token must be sent in a header: a web page from elsewhere cannot make calls through a
 browser on this machine.
@@ -87,9 +88,9 @@ class HTTPDoor:
         max_message_bytes: int,
         body_bytes: int,
     ) -> None:
-        """`submit` runs a call, or the look for who makes it (None), in its room; it returns False when that is full, and
-        raises nothing. `max_message_bytes` bounds a message as
-        gRPC would carry it; base64 makes its JSON a third longer. `body_bytes`: held at a time, by all calls.
+        """`submit` runs a call, or the look for who makes it (None), in its room; it returns False when that is full,
+        and raises nothing. `max_message_bytes` bounds a message as gRPC would carry it; base64 makes its JSON a third
+        longer. `body_bytes`: held at a time, by all calls.
         """
         self.gate = gate
         self._methods = methods

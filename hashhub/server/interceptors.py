@@ -44,9 +44,9 @@ class Method:
     """A call that can be made.
 
     `handle(principal, request)` returns the answer. `at_once(principal, request)` returns it too, without waiting for
-    anything, or None where that cannot be; most calls have none. One that `streams` has `handle(caller, request, is_wanted)`, which
-    yields answers for as long as `is_wanted()`; `caller()` returns the principal as it is now, or raises once its token
-    does not work any more.
+    anything, or None where that cannot be; most calls have none. One that `streams` has
+    `handle(caller, request, is_wanted)`, which yields answers for as long as `is_wanted()`; `caller()` returns the
+    principal as it is now, or raises once its token does not work any more.
     """
 
     name: str  # Service/Method

@@ -73,7 +73,7 @@ def test_every_code_is_there_with_its_http_code() -> None:
         ("HTTP connections of one process", f"`http_connections`, {Config().http_connections}"),
         (
             "the header of an HTTP request",
-            f"{hyper._HEADER_BYTES >> 10} KiB, within {http_door._HEADER_SECONDS:g} s, as is a kept connection's next one",
+            f"{hyper._HEADER_BYTES >> 10} KiB, within {http_door._HEADER_SECONDS:g} s, as is the next one",
         ),
         ("the pace of an HTTP body", f"{bodies._SLOWEST >> 10} KiB a second, after {bodies._GRACE:g} s"),
         ("followed feeds in one process", str(doors._FOLLOWERS)),

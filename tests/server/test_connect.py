@@ -1,4 +1,4 @@
-"""The Connect protocol as its specification says it, byte by byte; test_connect_clients.py asks the official clients."""
+"""The Connect protocol, byte by byte as its specification says; test_connect_clients.py asks the official clients."""
 
 from __future__ import annotations
 
@@ -288,7 +288,7 @@ def test_whatever_stands_in_a_query_is_a_message_or_refused(text: str, raw: byte
 
 
 @given(st.binary(max_size=500), st.booleans())
-def test_a_query_brings_its_message_unchanged(raw: bytes, is_base64: bool) -> None:  # noqa: FBT001 - a given
+def test_a_query_brings_its_message_unchanged(raw: bytes, is_base64: bool) -> None:
     said = query(message=url_safe(raw), base64="1") if is_base64 else f"connect=v1&encoding=proto&message={quote(raw)}"
     assert connect.read_query(said)[1] == raw
 

@@ -77,11 +77,12 @@ def test_python_gets_the_answers_that_grpc_gets(served: Served, client: ConnectC
 
 
 def test_python_reads_errors_and_their_details(served: Served, client: ConnectClientSync) -> None:
+    missing = v1.GetContributorRequest(name="contributors/no")
     wrong = v1.MatchHashesRequest(query=v1.Query(hashes=[v1.Hash(algorithm="MD5", digest=b"short")]))
     for method, request, token, code, reason in (
         (MATCH, match_request(), "hh_wrong", Code.UNAUTHENTICATED, "TOKEN_UNKNOWN"),
         (LIST, v1.ListContributorsRequest(), served.tokens["CONSUMER"], Code.PERMISSION_DENIED, "ROLE_NOT_ALLOWED"),
-        (GET, v1.GetContributorRequest(name="contributors/no"), served.tokens["OPERATOR"], Code.NOT_FOUND, "RESOURCE_NOT_FOUND"),
+        (GET, missing, served.tokens["OPERATOR"], Code.NOT_FOUND, "RESOURCE_NOT_FOUND"),
         (MATCH, wrong, served.tokens["CONSUMER"], Code.INVALID_ARGUMENT, "INVALID_FIELD"),
     ):  # fmt: skip
         with pytest.raises(ConnectError) as refused:

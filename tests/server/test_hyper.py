@@ -1,4 +1,4 @@
-"""What granian's worker must keep, so that a newer one can be taken: everything that hashhub/server/hyper.py relies on."""
+"""What a newer granian must keep before it can be taken: everything that hashhub/server/hyper.py relies on."""
 
 from __future__ import annotations
 
