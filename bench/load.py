@@ -175,8 +175,8 @@ class HTTP:
             msg = "the server closed the connection"
             raise ConnectionError(msg)
         self._buffer += got
-        head, found, body = self._buffer.partition(b"\r\n\r\n")
-        if not found:
+        head, separator, body = self._buffer.partition(b"\r\n\r\n")
+        if not separator:
             return
         length = _LENGTH.search(head)
         assert length is not None, "an answer without its length"

@@ -39,8 +39,8 @@ class Answer:
 
     @property
     def json(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.text)
-        return found
+        document: dict[str, Any] = json.loads(self.text)
+        return document
 
     @property
     def reason(self) -> str:
@@ -202,9 +202,7 @@ def test_media_never_touch_a_disk(served: Served, monkeypatch: pytest.MonkeyPatc
         raise AssertionError("a request was written to a file")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", fail)
-    content = base64.b64encode(
-        b"synthetic" * 400_000
-    ).decode()  # several times what waitress would keep in memory by itself
+    content = base64.b64encode(b"synthetic" * 400_000).decode()  # more than many a server keeps in memory
     answer = ask(
         served, "/hashhub.v1.MatchService/MatchMedia", {"media": {"content": content}, "options": {"policy": "any"}}
     )
