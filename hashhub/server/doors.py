@@ -1,7 +1,8 @@
 """One process's doors to a hub: the gRPC server, the HTTP door, health and reflection, and how they open and close.
 
-Threads are kept apart, so that no kind of call can starve another: calls on `config.threads`, followed feeds (which
-hold a thread for as long as they are read) on their own, health and refusals on a few that never wait for anything.
+Threads are kept apart, so that no kind of call can starve another: calls on `config.threads`; calls with media, which
+mostly wait for child processes, and followed feeds, which hold a thread for as long as they are read, on their own;
+health and refusals on a few that never wait for anything.
 """
 
 from __future__ import annotations
@@ -65,10 +66,18 @@ class Doors:
             "call": _CountingPool(config.threads, "call"),
             "http": _CountingPool(config.threads, "http"),
             "token": _CountingPool(_SMALL_POOL, "token"),
+            "media": _CountingPool(hub.match.media_pool.most_calls, "media"),
             "follow": _CountingPool(_FOLLOWERS, "follow"),
             "small": _CountingPool(_SMALL_POOL, "small"),
         }
-        handlers = _Handlers(self._methods, self._gate, self._pools, config.max_concurrent_calls)
+        self._most = {
+            "call": config.max_concurrent_calls,
+            "http": config.max_concurrent_calls,
+            "token": config.max_concurrent_calls,
+            "media": hub.match.media_pool.most_calls,
+            "follow": _FOLLOWERS,
+        }
+        handlers = _Handlers(self._methods, self._gate, self._pools, self._most)
         self._grpc = grpc.server(
             self._pools["call"],
             handlers=[handlers, _health_handler(self._health, self._pools["small"])],
@@ -93,7 +102,7 @@ class Doors:
                 self._gate,
                 self._methods,
                 lambda: self.is_serving,
-                lambda method, work: self._pools["http" if method else "token"].run(work, config.max_concurrent_calls),
+                self._run,
                 worker=worker,
                 max_message_bytes=config.max_message_bytes,
                 body_bytes=config.http_body_bytes,
@@ -126,6 +135,11 @@ class Doors:
         stopped.wait()
         for pool in self._pools.values():
             pool.shutdown(wait=False)
+
+    def _run(self, method: Method | None, work: Callable[[], None]) -> bool:
+        """Run a call that came over HTTP, or the look for who makes it (None), in its room; False when that is full."""
+        room = "token" if method is None else "media" if method.hashes_media else "http"
+        return self._pools[room].run(work, self._most[room])
 
     def _listen(self, address: str, config: Config) -> str:
         host, port = parse_address("listen", address)
@@ -183,21 +197,23 @@ class _Handlers(grpc.GenericRpcHandler):
     Handlers take and give bytes: requests are decoded on a pool's thread, after the token was checked.
     """
 
-    def __init__(self, methods: dict[str, Method], gate: Gate, pools: dict[str, _CountingPool], most: int) -> None:
+    def __init__(
+        self, methods: dict[str, Method], gate: Gate, pools: dict[str, _CountingPool], most: dict[str, int]
+    ) -> None:
         self._gate = gate
         self._pools = pools
-        self._most = {"call": most, "follow": _FOLLOWERS}
+        self._most = most
         self._handlers = {
-            path: (kind := "follow" if method.streams else "call", self._handler(method, kind), self._refusing(method))
+            path: (kind := _kind(method), self._handler(method, kind), self._refusing(method))
             for path, method in methods.items()
         }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return the handler; called on grpc's polling thread, so it looks nothing up that can wait."""
-        found = self._handlers.get(handler_call_details.method)
-        if found is None:
+        handlers = self._handlers.get(handler_call_details.method)
+        if handlers is None:
             return None
-        kind, handler, refusing = found
+        kind, handler, refusing = handlers
         return handler if self._pools[kind].in_progress < self._most[kind] else refusing
 
     def _handler(self, method: Method, kind: str) -> grpc.RpcMethodHandler[Any, Any]:
@@ -207,6 +223,12 @@ class _Handlers(grpc.GenericRpcHandler):
     def _refusing(self, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
         call = _refuse_stream if method.streams else _refuse
         return _on_pool(method, functools.partial(call, self._gate, method), self._pools["small"])
+
+
+def _kind(method: Method) -> str:
+    if method.hashes_media:
+        return "media"
+    return "follow" if method.streams else "call"
 
 
 def _on_pool(method: Method, behaviour: Any, pool: ThreadPoolExecutor) -> grpc.RpcMethodHandler[Any, Any]:

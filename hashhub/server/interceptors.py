@@ -44,7 +44,8 @@ class Method:
     """A call that can be made.
 
     `handle(principal, request)` returns the answer. `at_once(principal, request)` returns it too, without waiting for
-    anything, or None where that cannot be; most calls have none. One that `streams` has
+    anything, or None where that cannot be; most calls have none. One that `hashes_media` has
+    `handle(principal, request, is_wanted)`, and a room of its own, because it may wait for long. One that `streams` has
     `handle(caller, request, is_wanted)`, which yields answers for as long as `is_wanted()`; `caller()` returns the
     principal as it is now, or raises once its token does not work any more.
     """
@@ -56,6 +57,7 @@ class Method:
     roles: frozenset[Role]
     handle: Callable[..., Any]
     at_once: Callable[..., Any] | None = None
+    hashes_media: bool = False
 
     @property
     def path(self) -> str:
@@ -169,7 +171,8 @@ class Gate:
         with self._observed(method.name, envelope, reads=method.reads) as observed:
             self._authorise(observed, method.roles)
             _check_deadline(envelope)
-            return encode(method.handle(observed.principal, _decoded(method, decode)))
+            more = (envelope.is_wanted,) if method.hashes_media else ()
+            return encode(method.handle(observed.principal, _decoded(method, decode), *more))
 
     def call_at_once(
         self,

@@ -76,6 +76,10 @@ def test_every_code_is_there_with_its_http_code() -> None:
             f"{hyper._HEADER_BYTES >> 10} KiB, within {http_door._HEADER_SECONDS:g} s, as is the next one",
         ),
         ("the pace of an HTTP body", f"{bodies._SLOWEST >> 10} KiB a second, after {bodies._GRACE:g} s"),
+        (
+            "calls with media in one process",
+            f"`max_queued_media`, {Config().max_queued_media}, and as many as `media_workers`",
+        ),
         ("followed feeds in one process", str(doors._FOLLOWERS)),
         ("queries in BatchMatchHashes", str(MAX_QUERIES)),
         ("files in BatchMatchMedia", str(MAX_MEDIA)),
