@@ -115,6 +115,7 @@ def test_slow_senders_hold_no_thread_and_are_told(serve_hub: Serve, monkeypatch:
     served = serve_hub(threads=2, max_concurrent_calls=2)
     door = served.doors._http
     assert door is not None
+    monkeypatch.setattr(bodies, "_GRACE", 1000.0)  # until all of them are there
     begun = 20
     assert ask(served, MATCH, QUERY, who="CONSUMER").status == 200  # its token is known from now on
     with contextlib.ExitStack() as stack:
@@ -153,7 +154,8 @@ def test_a_sender_who_keeps_up_is_not_late(serve_hub: Serve, monkeypatch: pytest
         assert answered(connection)[0] == 200
 
 
-def test_one_token_cannot_take_the_room_of_all_bodies(serve_hub: Serve) -> None:
+def test_one_token_cannot_take_the_room_of_all_bodies(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "_GRACE", 1000.0)
     served = serve_hub(max_message_bytes=65_536, http_body_bytes=400_000)
     door = served.doors._http
     assert door is not None
