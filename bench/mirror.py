@@ -133,7 +133,7 @@ def _terms(hub: RunningHub, client: Client, md5: bytes) -> dict[str, Any]:
 
 
 def _connections(hub: RunningHub, count: int) -> dict[str, http.client.HTTPConnection]:
-    """Return kept-alive connections to the JSON bridge, by the worker that took each."""
+    """Return kept-alive connections to the HTTP door, by the worker that took each."""
     host, _, port = hub.http.rpartition(":")
     by_worker: dict[str, http.client.HTTPConnection] = {}
     for _ in range(200):

@@ -361,6 +361,11 @@ class Tokens:
         self._store.delete_token(name, by=actor(principal))
         self._forget()
 
+    def recall(self, secret: str) -> Principal | None:
+        """Return who holds the secret if that was looked up less than a second ago."""
+        cached = self._cache.get(_digest(secret))
+        return cached[1] if cached and cached[0] > time.monotonic() else None
+
     def authenticate(self, secret: str) -> Principal:
         """Return who holds the secret.
 
@@ -371,10 +376,9 @@ class Tokens:
                 "no token was sent; send `authorization: Bearer <token>` (the first operator's token is in the "
                 "server's data directory)"
             )
+        if (cached := self.recall(secret)) is not None:
+            return cached
         digest = _digest(secret)
-        cached = self._cache.get(digest)
-        if cached and cached[0] > time.monotonic():
-            return cached[1]
         started = time.monotonic()  # before the look: what changes after it is seen a second later
         token = self._working(digest)
         self._uses.note(token.name)
