@@ -74,10 +74,10 @@ class Doubts:
         Otherwise it would look by a token that states a purpose, and contradict by one that states none. An operator
         who commits for it, or a token of its own that oversees the hub, sees more than is meant here.
         """
-        own = [t for t in (principal, *self._store.list_tokens()) if t.contributor == contributor]
+        own = [t for t in (principal, *self._store.tokens.list_tokens()) if t.contributor == contributor]
         own = [t if t.role in _MEMBERS else msgspec.structs.replace(t, role=Role.CONTRIBUTOR) for t in own]
         own = own or [Principal(name="", role=Role.CONTRIBUTOR, contributor=contributor)]
-        registry = self._store.registry()
+        registry = self._store.resources.registry()
         return frozenset().union(*(access.sight(t, registry, access.WayOut.ANSWER).visible for t in own))
 
     def _claimed_by_others(
@@ -86,9 +86,9 @@ class Doubts:
         """Return the digests that an active entry of another contributor's visible hash sets has which may claim
         harm.
         """
-        sets = self._store.hash_sets()
+        sets = self._store.resources.hash_sets()
         claimed: set[bytes] = set()
-        for hit in self._store.hits_by_digests(algorithm, set(digests)):
+        for hit in self._store.entries.hits_by_digests(algorithm, set(digests)):
             hash_set = sets[hit.hash_set]
             if hit.hash_set not in visible:
                 continue
@@ -96,7 +96,7 @@ class Doubts:
                 continue
             if hit.digest in claimed:
                 continue
-            classification = self._store.read_entry(hit).classification
+            classification = self._store.entries.read_entry(hit).classification
             if classification is None or not excludes_harm(classification.dimensions):
                 claimed.add(hit.digest)
         return claimed
