@@ -418,7 +418,7 @@ def test_a_withdrawn_entry_survives_a_kill_right_after_the_answer(sqlite_directo
     store.close()
     code = (
         "import os, sys; from hashhub.store import Store; s = Store.open(sys.argv[1]); "
-        f"s.withdraw_entries([{entry_id}], 'X'); os.kill(os.getpid(), 9)"
+        f"s.standing.withdraw_entries([{entry_id}], 'X'); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(sqlite_directory)], check=False)
     store = Store.open(sqlite_directory)
