@@ -110,16 +110,16 @@ def fill(data: Path, digests: Digests) -> float:
 def _write(data: Path, digests: Digests) -> None:
     store = Store.open(data)
     try:
-        store.create_contributor(
+        store.resources.create_contributor(
             Contributor(id="bench", display_name="Bench", kind=ContributorKind.HOTLINE, jurisdiction="ZZ")
         )
-        store.create_hash_set(HashSet(contributor="bench", id="pdq"))
+        store.resources.create_hash_set(HashSet(contributor="bench", id="pdq"))
         new = Import(
             id="", contributor="bench", hash_set="pdq", connector="bench", connector_version="1", source_digest="0"
         )
-        opened = store.create_import(new).id
-        store.begin_commit(opened)
-        first = store.allocate_entries(opened, len(digests))
+        opened = store.imports.create_import(new).id
+        store.imports.begin_commit(opened)
+        first = store.imports.allocate_entries(opened, len(digests))
         for start in range(0, len(digests), _PIECE):
             rows = [
                 EntryRow(
@@ -129,14 +129,14 @@ def _write(data: Path, digests: Digests) -> None:
                 )
                 for i in range(start, min(start + _PIECE, len(digests)))
             ]
-            store.stage_entries(opened, rows)
-        store.finish_commit(opened, counts=Counts(items=len(digests), accepted=len(digests)))
+            store.imports.stage_entries(opened, rows)
+        store.imports.finish_commit(opened, counts=Counts(items=len(digests), accepted=len(digests)))
         with Matcher(data / "matcher" / store.database_id) as matcher:
             matcher.rebuild(store.revision(), [("PDQ", digests)])
         # As the hub's follower leaves it: without it the first hub to open this would not know whose snapshot it is,
         # and build it anew.
         mark = Mark(data / "matcher" / store.database_id / "POSITION", publisher=True)
-        mark.write(store.position(), store.revision())
+        mark.write(store.history.position(), store.revision())
     finally:
         store.close()
 

@@ -126,10 +126,10 @@ class Match:
             return [_nothing(query) for query in queries], revision
         nearest = {i: of_query.nearest() for i, of_query in hits.items()}  # (4)
         entries = {
-            entry_hit.entry_id: self._store.read_entry(entry_hit)
+            entry_hit.entry_id: self._store.entries.read_entry(entry_hit)
             for entry_hit in {hit.entry_id: hit.entry_hit for of_query in nearest.values() for hit in of_query}.values()
         }
-        reviews = self._store.reviews_of(entries)
+        reviews = self._store.entries.reviews_of(entries)
         decided_at = now()
         answers: list[MatchResult] = []
         for i, query in enumerate(queries):
