@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -86,21 +85,13 @@ FIELDS: Final = tuple(_field(f) for f in msgspec.structs.fields(Record) if f.nam
 KEPT: Final = tuple(f for f in FIELDS if f.entry_path)
 PACKED: Final = tuple(f for f in FIELDS if f.is_packed)  # in this order in the store: a new one comes last
 
-_COMPARED: Final = tuple(f for f in KEPT if f.is_compared)
-_stated_by_record: Final = attrgetter(*(f.name for f in _COMPARED))
-_stated_by_entry: Final = attrgetter(*(f.entry_path for f in _COMPARED))
+COMPARED: Final = tuple(f for f in KEPT if f.is_compared)
+"""Two statements about an item that differ in one of these, in their hashes or in what their values mean, differ."""
 
 
 def of_kind(*kinds: Kind) -> tuple[Field, ...]:
     """Return the fields of these kinds."""
     return tuple(f for f in FIELDS if f.kind in kinds)
-
-
-def states_the_same(entry: Entry, record: Record) -> bool:
-    """Whether an entry and a record have the same hashes and the same in every field but `value`, which only a scheme
-    can compare.
-    """
-    return _stated_by_entry(entry) == _stated_by_record(record) and set(entry.hashes) == set(record.hashes)
 
 
 def union(records: Sequence[Record]) -> Record:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from array import array
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import numpy as np
 
 from hashhub import hygiene
 from hashhub.errors import (
@@ -30,11 +29,10 @@ from hashhub.errors import (
 )
 from hashhub.hub import access
 from hashhub.hub.holds import HeldItems
-from hashhub.hub.intake import Batch, Intake, Staged
+from hashhub.hub.intake import Batch, Intake, NewEntries, Stager
 from hashhub.item import stored_time
 from hashhub.model import (
     Disposition,
-    EntryState,
     Finding,
     HashSet,
     Import,
@@ -46,7 +44,7 @@ from hashhub.model import (
     Role,
     now,
 )
-from hashhub.store import EntryRow, Origin, trace_of
+from hashhub.store import EntryColumns, Origin, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,9 +61,6 @@ acceptance.
 """
 MAX_BATCH: Final = 10_000  # records in one call: bounds what one call can hold in memory
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
-# msgpack, not pickle: the batches come back from a database.
-_ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(Batch)
 
 
 class Contribute:
@@ -131,16 +126,16 @@ class Contribute:
                 f"a batch holds at most {MAX_BATCH} items, got {len(records) + len(rejects)}; send smaller ones",
                 reason=Reason.TOO_LARGE,
             )
-        staged = []
+        stager = Stager()
         for record in records:
             if record.expire_time is not None and record.expire_time.tzinfo is not None:
                 record = msgspec.structs.replace(record, expire_time=stored_time(record.expire_time))  # noqa: PLW2901 - the record, made storable
-            found = hygiene.inspect(record)
-            hashes = tuple(dict.fromkeys(found.hashes))
-            if hashes != record.hashes or found.reviews != record.reviews:
-                record = msgspec.structs.replace(record, hashes=hashes, reviews=found.reviews)  # noqa: PLW2901 - the record, without what hygiene refused
-            staged.append(Staged(record, found.disposition, found.reasons, found.notes))
-        return self._store.put_batch(import_id, index, _ENCODER.encode(Batch(staged, list(rejects))))
+            inspection = hygiene.inspect(record)
+            hashes = tuple(dict.fromkeys(inspection.hashes))
+            if hashes != record.hashes or inspection.reviews != record.reviews:
+                record = msgspec.structs.replace(record, hashes=hashes, reviews=inspection.reviews)  # noqa: PLW2901 - the record, without what hygiene refused
+            stager.add(record, inspection)
+        return self._store.put_batch(import_id, index, stager.staged(rejects))
 
     def commit(
         self,
@@ -205,16 +200,17 @@ class Contribute:
                     report = intake.findings(self._batches(import_id), 0)
                     return self._store.cancel_import(import_id, counts=intake.counts, findings=report)
                 first = self._store.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
-                reviews, restated, harmless = self._write(import_id, intake, first)  # (6)
+                reviews, harmless = self._write(import_id, intake, first)  # (6)
+                compared = intake.compared
                 done = self._store.finish_commit(  # (7)
                     import_id,
                     counts=intake.counts,
-                    supersede=intake.superseded,
-                    absent=intake.absent,
-                    withdraw=intake.withdrawn,
+                    supersede=compared.superseded,
+                    absent=compared.absent,
+                    withdraw=compared.withdrawn,
                     reviews=reviews,
-                    restated=np.frombuffer(restated, np.int64).reshape(-1, 2),
-                    deletion_times=intake.deletion_times,
+                    restated=intake.restated(first),
+                    deletion_times=compared.deletion_times,
                     lift=intake.overtaken,
                     doubting=self._doubts.against_others(principal, hash_set.contributor, harmless),
                     daily_doubts=DOUBTS_A_DAY,
@@ -280,56 +276,56 @@ class Contribute:
         return HeldItems(holds, partial(trace_of, self._store.secret), newer=newer)
 
     def _batches(self, import_id: str) -> Iterator[Batch]:
-        for payload in self._store.batches(import_id):
-            yield _DECODER.decode(payload)
+        return map(Batch.read, self._store.batches(import_id))
 
     def _guard(self, intake: Intake) -> None:
-        kept = intake.live_count - len(intake.absent)
-        if intake.live_count and kept < self._shrink_guard * intake.live_count:
+        live = intake.compared.live_count
+        kept = live - len(intake.compared.absent)
+        if live and kept < self._shrink_guard * live:
             raise FailedPrecondition(
-                f"the replacing list keeps {kept} of {intake.live_count} entries, less than {self._shrink_guard:.0%}; "
+                f"the replacing list keeps {kept} of {live} entries, less than {self._shrink_guard:.0%}; "
                 "check that "
                 "the file is complete, then commit again with allow_shrinking if it is",
                 reason=Reason.LIST_SHRANK,
-                metadata={"kept": str(kept), "active": str(intake.live_count)},
+                metadata={"kept": str(kept), "active": str(live)},
             )
 
     def _write(
         self, import_id: str, intake: Intake, first: int
-    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int], Sequence[tuple[int, tuple[Hash, ...]]]]:
+    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], Sequence[tuple[int, tuple[Hash, ...]]]]:
         """Write entries, hashes and findings in pieces.
 
-        Return the reviews that the source carries, by entry id; the pairs of entries about the same item, one id after
-        the other; and ids and hashes of the active entries that claim no harm.
+        Return the reviews that the source carries, by entry id, and ids and hashes of the active entries that claim no
+        harm.
         """
         harmless: list[tuple[int, tuple[Hash, ...]]] = []
-        classifications: dict[tuple[str, str, str], int] = {}
-        reviews = list(intake.reviews)
-        restated = array("q", (entry_id for pair in intake.restated for entry_id in pair))
-        entries: list[EntryRow] = []
-        for entry_id, new in enumerate(intake.entries(self._batches(import_id)), first):
-            r = new.record
-            classification = None
-            if r.value:
-                stated = (r.value, r.scheme, r.region)
-                if stated not in classifications:
-                    classifications[stated] = self._store.classification_ids([intake.classification(r)])[0]
-                classification = classifications[stated]
-            entries.append(EntryRow(entry_id, new.state, r, classification, new.reasons))
-            if new.is_harmless and new.state is EntryState.ACTIVE:
-                harmless.append((entry_id, r.hashes))
-            if r.reviews:
-                reviews += [(entry_id, v.author, v.kind, v.comment) for v in r.reviews]
-            for earlier in new.earlier:
-                restated.extend((earlier, entry_id))
-            if len(entries) >= _PIECE:
-                self._stage(import_id, entries)
-                entries = []
-        if entries:
-            self._stage(import_id, entries)
+        reviews = list(intake.compared.reviews)
+        if intake.entry_count:
+            ids = self._classification_ids(intake)
+            piece: list[NewEntries] = []
+            for new in intake.entries(self._batches(import_id), first):
+                piece.append(new)
+                harmless += new.harmless
+                reviews += new.reviews
+                if sum(len(n.columns.ids) for n in piece) >= _PIECE:
+                    self._stage(import_id, piece, ids)
+                    piece = []
+            self._stage(import_id, piece, ids)
         self._store.add_findings(import_id, intake.findings(self._batches(import_id), first))
-        return reviews, restated, harmless
+        return reviews, harmless
 
-    def _stage(self, import_id: str, entries: Sequence[EntryRow]) -> None:
-        self._store.stage_entries(import_id, entries)
+    def _classification_ids(self, intake: Intake) -> Sequence[int | None]:
+        """Return under which id each of the intake's classifications is stored, storing those that are new."""
+        classifications = intake.classifications()
+        stored = iter(self._store.classification_ids([c for c in classifications if c is not None]))
+        return [None if c is None else next(stored) for c in classifications]
+
+    def _stage(self, import_id: str, piece: Sequence[NewEntries], classification_ids: Sequence[int | None]) -> None:
+        if not piece:
+            return
+        columns = EntryColumns(
+            *(list(chain.from_iterable(part)) for part in zip(*(n.columns for n in piece), strict=True))
+        )
+        classifications = [classification_ids[number] for number in columns.classifications if number is not None]
+        self._store.stage_entries(import_id, columns._replace(classifications=classifications))
         self._follower.catch_up()

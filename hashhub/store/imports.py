@@ -62,7 +62,7 @@ from hashhub.store.entries import ACTIVE, COMMITTED, PAGE, REVIEWED, STAGED, UPS
 from hashhub.store.events import append_event, facts_of, is_in
 from hashhub.store.holds import Origin, lift_holds, put_holds
 from hashhub.store.idset import IdSet
-from hashhub.store.packing import EntryRow, pack_entries, pack_reasons, unpack_hashes
+from hashhub.store.packing import EntryColumns, pack_reasons, unpack_hashes
 from hashhub.store.requests import Request
 from hashhub.store.resources import check_active, key_of_set, to_json
 from hashhub.store.staging import PIECE, Commit, merged, runs
@@ -79,6 +79,7 @@ _CANCELLED: Final = s.IMPORT_STATES[ImportState.CANCELLED]
 _NO_PAIRS: Final = np.empty((0, 2), np.int64)
 _NO_TIMES: Final = MappingProxyType[int, str]({})
 _DAY: Final = timedelta(days=1)
+Ids = Sequence[int] | NDArray[np.int64]
 AWAITS_ACCEPTANCE: Final = "AWAITS_ACCEPTANCE"
 # Facts of an import's event: how many entries its source's deletion messages withdrew, which are then the first of its
 # changes; how many of its entries speak for the harmlessness of what others list.
@@ -348,22 +349,34 @@ class Imports(Standing):
             self._store_classifications(missing)
         return [self._classification_ids[x] for x in contents]
 
-    def stage_entries(self, import_id: str, entries: Sequence[EntryRow]) -> None:
+    def stage_entries(self, import_id: str, entries: EntryColumns) -> None:
         """Write entries of an import being committed; nobody sees them before `finish_commit`.
 
         Their ids are ascending and from `allocate_entries`. Pass 5,000 to 20,000 at a time: the fewer, the shorter
         other writers wait; the more, the less each costs. Raises Conflict when another process has taken over the
         commit.
         """
-        if not entries:
+        if not entries.ids:
             return
         commit = self._commit(import_id)
-        first, last = entries[0].id, entries[-1].id
+        first, last = entries.ids[0], entries.ids[-1]
         if not any(a <= first <= last <= b for a, b in commit.allocations):
             raise InvalidArgument.field(
                 "entries", f"ids {first} to {last} were not allocated to {import_id}", "NOT_ALLOCATED"
             )
-        rows = pack_entries(commit.hash_set, commit.key, entries)
+        count, repeat = len(entries.ids), itertools.repeat
+        # The table's columns in their order.
+        rows = list(
+            zip(
+                entries.ids,
+                repeat(commit.hash_set, count),
+                repeat(commit.key, count),
+                *entries[1:-1],
+                repeat(0, count),
+                entries.expire_times,
+                strict=True,
+            )
+        )
         with commit.lock:
             with self._db.write() as c:
                 self._db.insert(c, s.entry, rows)
@@ -371,7 +384,7 @@ class Imports(Standing):
                 self._renew(c, commit)
                 revision = append_event(c, commit.by, EventKind.IMPORT_STAGED, subject=commit.subject)
                 self._add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
-            commit.gather(rows)
+            commit.gather(entries)
             commit.ranges.append((first, last))
             if commit.size >= _RUN:
                 self._write_run(commit)
@@ -408,13 +421,13 @@ class Imports(Standing):
         *,
         counts: Counts,
         findings: Iterable[Finding] = (),
-        supersede: Sequence[int] = (),
-        absent: Sequence[int] = (),
-        withdraw: Sequence[int] = (),
+        supersede: Ids = (),
+        absent: Ids = (),
+        withdraw: Ids = (),
         reviews: Sequence[tuple[int, str, ReviewKind, str]] = (),
         restated: NDArray[np.int64] = _NO_PAIRS,
         deletion_times: Mapping[int, str] = _NO_TIMES,
-        lift: Sequence[int] = (),
+        lift: Ids = (),
         doubting: Sequence[int] = (),
         daily_doubts: int = 100,
     ) -> Import:
@@ -433,6 +446,7 @@ class Imports(Standing):
         Raises Conflict when another process has taken over the commit.
         """
         commit = self._commit(import_id)
+        supersede, absent, withdraw, lift = [np.asarray(x, np.int64).tolist() for x in (supersede, absent, withdraw, lift)]
         self.add_findings(import_id, findings)
         t = s.imports
         with commit.lock:
@@ -477,7 +491,7 @@ class Imports(Standing):
                     revision,
                     source_times=[deletion_times.get(i, "") for i in removed],
                 )
-                lift_holds(c, self._db, lift, EntryState.WITHDRAWN, only=Origin.SOURCE)
+                lift_holds(c, self._db, list(lift), EntryState.WITHDRAWN, only=Origin.SOURCE)
                 if beyond:
                     sql = self._db.sql("UPDATE entry SET reasons = ? WHERE id BETWEEN ? AND ? AND state = ?")
                     remark = pack_reasons((AWAITS_ACCEPTANCE,))

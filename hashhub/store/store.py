@@ -4,7 +4,7 @@
     entries     entries and reviews, one by one             imports   from a list's batches to entries that are seen
     standing    withdrawal, restoring, quarantine, erasure  holds     what lists must not bring back
     events      the history: one chained event a revision   undoing   what a revert looks at
-    tokens      who may call
+    tokens      who may call                                comparison  entries as columns, for a list to be compared
 
 Revision: one counter. Every visible write increases it in its own transaction, appends its event and holds the lock
 until the commit, so that the order of revisions is the order in which they became visible, on both databases.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hashhub.store.comparison import Comparison
 from hashhub.store.database import Database, locate
 from hashhub.store.events import Events
 from hashhub.store.feeds import Feeds
@@ -26,7 +27,7 @@ from hashhub.store.tokens import Tokens
 from hashhub.store.undoing import Undoing
 
 
-class Store(Imports, Undoing, Feeds, Holds, Tokens, Events):
+class Store(Imports, Comparison, Undoing, Feeds, Holds, Tokens, Events):
     """Everything the hub keeps. Thread-safe; several processes may open the same database.
 
     Methods raise Unavailable (DATABASE_UNAVAILABLE) when the database is away or busy, and LimitExceeded (DISK_FULL)
