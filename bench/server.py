@@ -245,7 +245,8 @@ class Bench:
         requests, parts = self._requests[kind], self._processes
         return [
             Task(
-                kind, address, self._hub.token, requests[i::parts], max(1, min(_CONNECTIONS, concurrency or _CONNECTIONS) // parts),
+                kind, address, self._hub.token, requests[i::parts],
+                max(1, min(_CONNECTIONS, concurrency or _CONNECTIONS) // parts),
                 seconds, time.perf_counter() + _STARTING, concurrency=concurrency // parts, rate=rate / parts,
             )
             for i in range(parts)

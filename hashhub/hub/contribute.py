@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub import hygiene
 from hashhub.errors import (
     FailedPrecondition,
     HashHubError,
@@ -30,7 +29,6 @@ from hashhub.errors import (
 from hashhub.hub import access
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, NewEntries, Stager
-from hashhub.item import stored_time
 from hashhub.model import (
     Disposition,
     Finding,
@@ -96,7 +94,7 @@ class Contribute:
             if not getattr(import_, field)
         ]
         digest = import_.source_digest.lower()
-        if len(digest) != 64 or any(c not in "0123456789abcdef" for c in digest):  # noqa: PLR2004 - SHA-256 in hexadecimal
+        if len(digest) != 64 or any(c not in "0123456789abcdef" for c in digest):  # noqa: PLR2004 - hexadecimal
             wrong.append(
                 Violation("import.source_digest", "must be the source's SHA-256 as 64 hexadecimal digits", "PATTERN")
             )
@@ -128,13 +126,7 @@ class Contribute:
             )
         stager = Stager()
         for record in records:
-            if record.expire_time is not None and record.expire_time.tzinfo is not None:
-                record = msgspec.structs.replace(record, expire_time=stored_time(record.expire_time))  # noqa: PLW2901 - the record, made storable
-            inspection = hygiene.inspect(record)
-            hashes = tuple(dict.fromkeys(inspection.hashes))
-            if hashes != record.hashes or inspection.reviews != record.reviews:
-                record = msgspec.structs.replace(record, hashes=hashes, reviews=inspection.reviews)  # noqa: PLW2901 - the record, without what hygiene refused
-            stager.add(record, inspection)
+            stager.add(record)
         return self._store.put_batch(import_id, index, stager.staged(rejects))
 
     def commit(

@@ -146,7 +146,10 @@ class Follower:
         if not self._ready.is_set():
             why = "the matcher is still reading the hub's entries; retry in a moment"
         elif time.monotonic() - self._looked > _STALE_SECONDS + 2 * self._poll_interval:
-            why = "the hub has not been able to look for changes for some seconds, so it may not know what was just listed; retry in a moment"
+            why = (
+                "the hub has not been able to look for changes for some seconds, so it may not know what was just "
+                "listed; retry in a moment"
+            )
         else:
             return
         raise Unavailable(why, reason=Reason.MATCHER_NOT_READY, retry_after=1.0)

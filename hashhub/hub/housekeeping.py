@@ -101,7 +101,7 @@ class Housekeeping:
             except HashHubError as e:
                 self.warning = f"expired and erased entries are not looked after: {e.message}"
                 _log.warning(self.warning)
-            except Exception:  # noqa: BLE001 - a thread that dies silently would leave expired entries matching for good
+            except Exception:  # noqa: BLE001 - a dead thread would leave expired entries matching for good
                 self.warning = "expired and erased entries are not looked after: internal error, see the log"
                 _log.exception("housekeeping failed")
             self._stop.wait(_SECONDS)

@@ -277,7 +277,7 @@ class _Parent:
                     worker.start()
 
 
-def _run_worker(config: Config, index: int, alone: bool, pipe: Connection) -> None:  # noqa: FBT001 - spawned by position
+def _run_worker(config: Config, index: int, alone: bool, pipe: Connection) -> None:  # noqa: FBT001 - by position
     """A worker process's main function."""
     _set_up_logging()
     stop = threading.Event()

@@ -2,11 +2,11 @@
 
 This module hides what differs between SQLite and PostgreSQL:
 
-                SQLite                                          PostgreSQL
-    read        one statement, its own snapshot                 the same (autocommit)
-    write       BEGIN IMMEDIATE on the one write connection     a transaction; `lock` takes the row of counters
-    insert      the driver's executemany                        binary COPY
-    gone away   cannot happen                                   reads are tried once more, writes test the connection first
+                SQLite                                        PostgreSQL
+    read        one statement, its own snapshot               the same (autocommit)
+    write       BEGIN IMMEDIATE on the one write connection   a transaction; `lock` takes the row of counters
+    insert      the driver's executemany                      binary COPY
+    gone away   cannot happen                                 reads are tried once more, writes test the connection
 """
 
 from __future__ import annotations

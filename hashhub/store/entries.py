@@ -264,7 +264,10 @@ class Entries(Resources):
         """Return the visible entries of a hash set with these external ids that are not WITHDRAWN, by external id,
         oldest first.
         """
-        sql = f"{ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.external_id {{keys}} AND e.state <> {WITHDRAWN} ORDER BY e.id"
+        sql = (
+            f"{ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.external_id {{keys}} AND e.state <> {WITHDRAWN} "
+            "ORDER BY e.id"
+        )
         rows = self._by_keys(sql, "text", (self._set_key(contributor, hash_set),), sorted({x for x in ids if x}))
         found: dict[str, list[Entry]] = {}
         for row in rows:
@@ -429,7 +432,10 @@ class Entries(Resources):
         """
         found = self._sources.get(key)
         if found is None:
-            sql = 'SELECT id, connector, connector_version, source_digest, revision FROM "import" WHERE key = ? AND state = ?'
+            sql = (
+                'SELECT id, connector, connector_version, source_digest, revision FROM "import" '
+                "WHERE key = ? AND state = ?"
+            )
             rows = self._db.fetch(self._db.sql(sql), (key, COMMITTED))
             if rows:
                 found = self._sources[key] = _Source(*rows[0])
@@ -612,7 +618,10 @@ class Entries(Resources):
         return sorted({row[0] for row in self._by_keys(sql, "int8", (), ids, c)})
 
     def _visible_states(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
-        sql = f"SELECT e.id, e.state FROM entry e WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})"  # noqa: S608 - our own text
+        sql = (
+            "SELECT e.id, e.state FROM entry e "  # noqa: S608 - our own text
+            f"WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})"
+        )
         return {row[0]: row[1] for row in self._by_keys(sql, "int8", (), ids, c)}
 
     def _by_keys(

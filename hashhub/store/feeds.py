@@ -134,7 +134,8 @@ class Feeds(Entries):
     def withdrawn_while_staged(self, import_key: int, revision: int) -> list[IdSet]:
         """Return the entries withdrawn between an import's first STAGED row and its commit at `revision`."""
         sql = self._db.sql(
-            "SELECT first_entry, last_entry, ids FROM change WHERE kind = ? AND revision < ? AND revision > "  # noqa: S608 - our own number
+            "SELECT first_entry, last_entry, ids FROM change "  # noqa: S608 - our own number
+            "WHERE kind = ? AND revision < ? AND revision > "
             f'(SELECT min(revision) FROM change WHERE "import" = ? AND kind = {STAGED}) ORDER BY revision, ordinal'
         )
         return [IdSet(*row) for row in self._db.fetch(sql, (WITHDRAW, revision, import_key))]
@@ -160,9 +161,13 @@ class Feeds(Entries):
                 yield self.digests_of_range(low, min(low + size - 1, ids.last), states=wanted)
             return
         codes = code_list(s.ENTRY_STATES[x] for x in wanted)
-        by_key = f"SELECT e.id, e.hashes FROM entry e WHERE e.id {{keys}} AND e.state IN ({codes})"  # noqa: S608 - our own numbers
+        by_key = (
+            "SELECT e.id, e.hashes FROM entry e "  # noqa: S608 - our own numbers
+            f"WHERE e.id {{keys}} AND e.state IN ({codes})"
+        )
         by_range = self._db.sql(
-            f"SELECT id, hashes FROM entry WHERE id BETWEEN ? AND ? AND state IN ({codes})"  # noqa: S608 - our own numbers
+            "SELECT id, hashes FROM entry "  # noqa: S608 - our own numbers
+            f"WHERE id BETWEEN ? AND ? AND state IN ({codes})"
         )
         for piece in ids.pieces(size):
             if ids.is_dense:
@@ -196,7 +201,10 @@ class Feeds(Entries):
     def still_active(self, algorithm: str, digests: Sequence[bytes] | NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Say of each digest whether an ACTIVE entry, visible or staged, has it: bool[n]."""
         wanted = [bytes(d) for d in digests]
-        sql = "SELECT DISTINCT h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND e.state = ? AND h.digest {keys}"
+        sql = (
+            "SELECT DISTINCT h.digest FROM hash h JOIN entry e ON e.id = h.entry "
+            "WHERE h.algorithm = ? AND e.state = ? AND h.digest {keys}"
+        )
         code = s.ALGORITHM_CODES[algorithm]
         active = {row[0] for row in self._by_keys(sql, "bytea", (code, ACTIVE), sorted(set(wanted)))}
         return np.fromiter((d in active for d in wanted), np.bool_, len(wanted))

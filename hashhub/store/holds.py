@@ -185,7 +185,8 @@ def put_holds(
     `source_times`: one for each of the ids.
     """
     sql = db.sql(
-        "INSERT INTO hold (entry, contributor, hash_set, effect, origin, revision, source_time, traces) "  # noqa: S608 - our own text
+        "INSERT INTO hold "  # noqa: S608 - our own text
+        "(entry, contributor, hash_set, effect, origin, revision, source_time, traces) "
         "SELECT e.id, x.contributor, CASE WHEN ? = 1 THEN 0 ELSE e.hash_set END, CAST(? AS INTEGER), CAST(? AS TEXT), "
         f"CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS {'BLOB' if db.is_sqlite else 'BYTEA'}) "
         "FROM entry e JOIN hash_set x ON x.key = e.hash_set WHERE e.id = ? "

@@ -244,7 +244,8 @@ class Imports(Standing):
         CANCELLED.
         """
         sql = self._db.sql(
-            'SELECT b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" WHERE i.id = ? AND b."index" = ?'
+            'SELECT b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" '
+            'WHERE i.id = ? AND b."index" = ?'
         )
         for index in itertools.count():
             commit = self._commits.get(import_id)
@@ -446,7 +447,9 @@ class Imports(Standing):
         Raises Conflict when another process has taken over the commit.
         """
         commit = self._commit(import_id)
-        supersede, absent, withdraw, lift = [np.asarray(x, np.int64).tolist() for x in (supersede, absent, withdraw, lift)]
+        supersede, absent, withdraw, lift = [
+            np.asarray(x, np.int64).tolist() for x in (supersede, absent, withdraw, lift)
+        ]
         self.add_findings(import_id, findings)
         t = s.imports
         with commit.lock:

@@ -2,8 +2,8 @@
 
     contributor ──< hash_set ──< import ──< staged_batch, finding, allocation
          │              │           │
-         │              └───< entry >┘──< hash          hash is clustered by digest: looking one up and streaming all need no other index
-         │                      │
+         │              └───< entry >┘──< hash          clustered by digest: looking one up and streaming all
+         │                      │                       need no other index
          │                      ├──< reviewed >── review        which reviews count for which entries
          │                      ├──< succession                 which entry took which one's place
          │                      ├──  withdrawal                 who withdrew it by hand, and why

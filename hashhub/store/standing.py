@@ -1,7 +1,7 @@
 """What moves entries after their import: withdrawal by hand and its undoing, quarantine and release, expiry, erasure.
 
     ACTIVE ──quarantine──> QUARANTINED ──release──> ACTIVE
-       └──────withdraw──────────┴──> WITHDRAWN ──restore──> what it was before (kept behind the entry's reasons, see packing)
+       └──────withdraw──────────┴──> WITHDRAWN ──restore──> what it was before (behind the entry's reasons, see packing)
 
 A withdrawal by hand and an operator's quarantine write a hold, so that no list undoes them. Each call is one
 transaction and one event.
@@ -161,8 +161,8 @@ class Standing(Entries):
             rows = [
                 (row[0], row[1], row[2])
                 for row in self._by_keys(
-                    f"SELECT e.id, e.state, e.reasons FROM entry e WHERE e.id {{keys}} AND NOT EXISTS "  # noqa: S608 - our own text
-                    f"({STAGED_AROUND})",
+                    "SELECT e.id, e.state, e.reasons FROM entry e "  # noqa: S608 - our own text
+                    f"WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})",
                     "int8",
                     (),
                     [i for i in wanted if i not in replaced],
@@ -344,7 +344,8 @@ class Standing(Entries):
         """Withdraw the visible entries whose time has passed, all at one revision; return how many."""
         # Spelt out as the partial index has it, so that it serves: it holds no withdrawn entries.
         sql = self._db.sql(
-            "SELECT e.id FROM entry e WHERE e.expire_time IS NOT NULL AND e.state != 3 AND e.expire_time <= ? "  # noqa: S608 - our own text
+            "SELECT e.id FROM entry e "  # noqa: S608 - our own text
+            "WHERE e.expire_time IS NOT NULL AND e.state != 3 AND e.expire_time <= ? "
             f"AND NOT EXISTS ({STAGED_AROUND}) ORDER BY e.id LIMIT {PAGE}"
         )
         count = 0
@@ -591,7 +592,8 @@ class Standing(Entries):
     def _row(self, c: Connection, entry_id: int) -> _Row:
         """Return what moving an entry depends on. Raises NotFound, also when it is staged."""
         sql = self._db.sql(
-            f"SELECT e.hash_set, e.state, e.reasons FROM entry e WHERE e.id = ? AND NOT EXISTS ({STAGED_AROUND})"  # noqa: S608 - our own text
+            "SELECT e.hash_set, e.state, e.reasons FROM entry e "  # noqa: S608 - our own text
+            f"WHERE e.id = ? AND NOT EXISTS ({STAGED_AROUND})"
         )
         row = c.exec_driver_sql(sql, (entry_id,)).first()
         if row is None:
@@ -652,7 +654,8 @@ class Standing(Entries):
     def _replaced(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
         """Return which of the entries were replaced by one that is ACTIVE, and by which."""
         sql = (
-            "SELECT x.earlier, x.later FROM succession x JOIN entry e ON e.id = x.later "  # noqa: S608 - our own numbers
+            "SELECT x.earlier, x.later FROM succession x "  # noqa: S608 - our own numbers
+            "JOIN entry e ON e.id = x.later "
             f"WHERE e.state = {ACTIVE} AND x.earlier {{keys}}"
         )
         return {row[0]: row[1] for row in self._by_keys(sql, "int8", (), ids, c)}

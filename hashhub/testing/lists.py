@@ -1,12 +1,12 @@
-r"""Synthetic lists of hashes, as contributors would hand them over: every supported format, with realistic dirt and overlap.
+r"""Synthetic lists of hashes, as contributors would hand them over: every format, with realistic dirt and overlap.
 
     items = random_items(1000, seed=1, values=("1", "2"))            # or item(hashes_of_a_picture, value="1")
     shares = overlapping(items, {"police-us": ("1", "2"), "hotline-ca": ("A1", "B2")}, seed=1)
     listed = list_file("vics-2.0", soiled(shares["police-us"], seed=1), dirty=True)
     list(get(listed.connector).read(BytesIO(listed.data), listed.options))
 
-The same seed always gives the same bytes. Digests are random or come from pictures of `hashhub.testing.pictures`: no list in here
-resembles a real one.
+The same seed always gives the same bytes. Digests are random or come from pictures of `hashhub.testing.pictures`: no
+list in here resembles a real one.
 """
 
 from __future__ import annotations
@@ -181,7 +181,8 @@ def write_many_vics(
     digest_bytes = 36 + 144 * photodna
     template = (
         '\n{"MediaID":%d,"Category":%s,"MD5":"%s","SHA1":"%s","VictimIdentified":"%s","OffenderIdentified":"false",'
-        '"IsDistributed":"true","IsSuspected":"false","SelfGenerated":"false","Series":"SYNTHETIC-%d","Tags":"synthetic",'
+        '"IsDistributed":"true","IsSuspected":"false","SelfGenerated":"false","Series":"SYNTHETIC-%d",'
+        '"Tags":"synthetic",'
         '"MediaSize":%d,"MimeType":"image/jpeg","DateUpdated":"2025-01-02T03:04:05.0000Z","IsPrecategorized":"false",'
         '"RelativeFilePath":"\\\\synthetic\\\\%08d.jpg"%s}'
     )
@@ -308,9 +309,11 @@ def _ncmec_tag(algorithm: str) -> str:
 
 
 _FEEDBACK: Final = (
-    '<feedback lastUpdateTimestamp="2025-01-03T00:00:00Z"><affirmativeFeedback type="Md5"><members timestamp="2025-01-03T00:00:00Z">'
-    '<member id="9002"/></members></affirmativeFeedback><negativeFeedback type="Sha1"><reasons><reason guid="0" name="Synthetic '
-    'reason" type="Sha1"/><members timestamp="2025-01-03T00:00:00Z"><member id="9003"/></members></reasons></negativeFeedback>'
+    '<feedback lastUpdateTimestamp="2025-01-03T00:00:00Z">'
+    '<affirmativeFeedback type="Md5"><members timestamp="2025-01-03T00:00:00Z"><member id="9002"/></members>'
+    "</affirmativeFeedback>"
+    '<negativeFeedback type="Sha1"><reasons><reason guid="0" name="Synthetic reason" type="Sha1"/>'
+    '<members timestamp="2025-01-03T00:00:00Z"><member id="9003"/></members></reasons></negativeFeedback>'
     "</feedback>"
 )
 

@@ -20,7 +20,6 @@ from hashhub.connector import Connector, partial
 from hashhub.errors import InvalidArgument
 from hashhub.hub import Hub
 from hashhub.hub.holds import HeldItems
-from hashhub import hygiene
 from hashhub.hub.intake import Batch, Intake, Stager
 from hashhub.model import (
     TLP,
@@ -424,8 +423,8 @@ class TestItemsWithoutAValue:
         desk: Desk,
         scheme: str,
         purpose: str,
-        has: bool | None,  # noqa: FBT001 - likewise
-        waits: bool,  # noqa: FBT001 - parameters of the test
+        has: bool | None,
+        waits: bool,
     ) -> None:
         desk.hash_set("alpha/list", scheme=scheme, purpose=Purpose(purpose))
         done = desk.contribute("alpha/list", item(1), has_classifications=has)
@@ -631,13 +630,13 @@ class TestHarmlessVerdicts:
             ("ncmec-industry", "", "CSAM", False),
         ],
     )
-    def test_are_told_apart(self, desk: Desk, scheme: str, value: str, purpose: str, is_harmless: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    def test_are_told_apart(self, desk: Desk, scheme: str, value: str, purpose: str, is_harmless: bool) -> None:
         chosen = msgspec.structs.replace(
             desk.hub._store.get_hash_set(*desk.hash_set("alpha/list", scheme=scheme).split("/")),
             purpose=Purpose(purpose),
         )
         stated, stager = item(1, value=value), Stager()
-        stager.add(stated, hygiene.inspect(stated))
+        stager.add(stated)
         batch = Batch.read(stager.staged([]))
         intake = Intake(
             desk.hub._store,

@@ -156,7 +156,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.entries)
     @rule(data=st.data(), stranger=st.booleans())
-    def withdraw(self, data: st.DataObject, stranger: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
+    def withdraw(self, data: st.DataObject, stranger: bool) -> None:
         ids = data.draw(st.lists(st.sampled_from(sorted(self.entries)), min_size=1, unique=True))
         if stranger:
             with pytest.raises(NotFound):

@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from hashhub import hygiene
 from hashhub.connector import PURPOSE_TAG
 from hashhub.errors import FailedPrecondition, Reason
-from hashhub.hygiene import Inspection
+from hashhub.item import stored_time
 from hashhub.model import Action, Disposition, Purpose, Record, RecordReview, Reject
 from hashhub.store.packing import (
     STATEMENT_BYTES,
@@ -122,9 +123,15 @@ class Stager:
         self._remarks: dict[int, Remarks] = {}
         self._reviews: dict[int, tuple[RecordReview, ...]] = {}
 
-    def add(self, record: Record, inspection: Inspection) -> None:
-        """Append a record as hygiene left it: with the hashes and the reviews to keep."""
+    def add(self, record: Record) -> None:
+        """Append a record, with the hashes and the reviews that hygiene leaves it."""
         item = len(self._positions)
+        if record.expire_time is not None and record.expire_time.tzinfo is not None:
+            record = msgspec.structs.replace(record, expire_time=stored_time(record.expire_time))
+        inspection = hygiene.inspect(record)
+        hashes = tuple(dict.fromkeys(inspection.hashes))
+        if hashes != record.hashes or inspection.reviews != record.reviews:
+            record = msgspec.structs.replace(record, hashes=hashes, reviews=inspection.reviews)
         if inspection.disposition is Disposition.REJECTED:
             record = Record(position=record.position)  # nothing else of it is read again, and it may be unstorable
         packed = pack_hashes(record.hashes)
