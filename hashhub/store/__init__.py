@@ -13,7 +13,7 @@ from hashhub.store.holds import Hold, Origin, trace_of
 from hashhub.store.idset import IdSet
 from hashhub.store.imports import BY_SOURCE
 from hashhub.store.locking import lock_data
-from hashhub.store.packing import EntryColumns, EntryRow, pack_entries
+from hashhub.store.packing import EntryColumns
 from hashhub.store.resources import Registry
 from hashhub.store.standing import DailyLimit
 from hashhub.store.store import Store
@@ -25,7 +25,6 @@ __all__ = [
     "DailyLimit",
     "EntryColumns",
     "EntryHit",
-    "EntryRow",
     "Hold",
     "IdSet",
     "MatcherChange",
@@ -35,6 +34,5 @@ __all__ = [
     "StatedEntries",
     "Store",
     "lock_data",
-    "pack_entries",
     "trace_of",
 ]

@@ -29,19 +29,6 @@ from hashhub.model import EntryState, Flags, Record
 from hashhub.store.schema import ALGORITHM_CODES, ENTRY_STATES, from_millis, to_millis
 
 
-class EntryRow(NamedTuple):
-    """An entry before it is packed; contributor, hash set and provenance are those of the import.
-
-    `id` comes from `Store.allocate_entries`, `classification` from `Store.classification_ids`.
-    """
-
-    id: int
-    state: EntryState
-    record: Record
-    classification: int | None = None
-    reasons: tuple[str, ...] = ()
-
-
 class EntryColumns(NamedTuple):
     """Packed entries as `Store.stage_entries` takes them: columns of one length, `ids` ascending.
 
@@ -171,26 +158,6 @@ def pack_details(record: Record) -> bytes | None:
     """Return the rarely used fields as bytes, or None when all of them say nothing."""
     details = _details_of(record)
     return _encode(details) if details != _NO_DETAILS_ROW else None
-
-
-def pack_entries(entries: Iterable[EntryRow]) -> EntryColumns:
-    """Return the entries as columns."""
-    rows = [
-        (
-            entry_id,
-            ENTRY_STATES[state],
-            record.position,
-            record.external_id or None,
-            classification,
-            pack_flags(record.flags),
-            pack_hashes(record.hashes),
-            pack_details(record),
-            pack_reasons(reasons),
-            None if record.expire_time is None else to_millis(record.expire_time),
-        )
-        for entry_id, state, record, classification, reasons in entries
-    ]
-    return EntryColumns(*zip(*rows, strict=True)) if rows else EntryColumns(*([()] * len(EntryColumns._fields)))
 
 
 def compared_details(packed: bytes | None) -> bytes:
