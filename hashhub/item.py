@@ -2,8 +2,8 @@
 table.
 
 A new field stands in `model.Record` (name, type, default), in `model.Entry` if the hub keeps it, and in the messages
-Record and Entry of the contract. All else follows from its type, but for what `_WIRE_NAMES`, `_MAXIMA`, `_ENTRY_PATHS`
-and `_NOT_COMPARED` say here.
+Record and Entry of the contract. All else follows from its type, but for what `_WIRE_NAMES`, `_MAXIMA`,
+`_ENTRY_PATHS`, `_NOT_COMPARED` and `_MESSAGE_COLUMNS` say here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Field(NamedTuple):
 
     `wire`: its name in messages. `maximum`: of a number, inclusive; the smallest is 0. `entry_path`: where an Entry has
     it, or empty. `is_compared`: two statements that differ in it are not identical. `is_packed`: the store keeps it in
-    the column `details`.
+    the column `details`. `column`: its name in messages of columns, where it has one: it differs from item to item.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Field(NamedTuple):
     entry_path: str
     is_compared: bool
     is_packed: bool
+    column: str
 
 
 # What a record has beside its item's fields: where it stands, what it asks for, its hashes, and what others say of it.
@@ -62,6 +63,12 @@ _MAX_INTEGER: Final = 2**63 - 1  # what both databases keep
 _ENTRY_PATHS: Final = {"member": "provenance.member"}
 # A new time stamp on the same words is no new statement. `value` is compared by its meaning (hub.intake).
 _NOT_COMPARED: Final = frozenset({"source_time", "value"})
+_MESSAGE_COLUMNS: Final = {
+    "external_id": "external_ids",
+    "media_size": "media_sizes",
+    "quality": "qualities",
+    "source_time": "source_times",
+}
 _COLUMNS: Final = frozenset({"external_id", "flags", "expire_time"})  # have a column of their own in the store
 
 
@@ -78,11 +85,14 @@ def _field(given: msgspec.structs.FieldInfo) -> Field:
         entry_path=entry_path,
         is_compared=bool(entry_path) and name not in _NOT_COMPARED,
         is_packed=bool(entry_path) and name not in _COLUMNS,
+        column=_MESSAGE_COLUMNS.get(name, ""),
     )
 
 
 FIELDS: Final = tuple(_field(f) for f in msgspec.structs.fields(Record) if f.name not in _STRUCTURE)
 KEPT: Final = tuple(f for f in FIELDS if f.entry_path)
+OWN: Final = tuple(f for f in FIELDS if f.column)
+"""Fields that differ from item to item; what an item has beside them and its hashes, it shares with many."""
 PACKED: Final = tuple(f for f in FIELDS if f.is_packed)  # in this order in the store: a new one comes last
 
 COMPARED: Final = tuple(f for f in KEPT if f.is_compared)

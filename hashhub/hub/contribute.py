@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from hashhub.columns import RecordColumns
 from hashhub.errors import (
     FailedPrecondition,
     HashHubError,
@@ -45,7 +47,7 @@ from hashhub.model import (
 from hashhub.store import EntryColumns, Origin, trace_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from hashhub.hashes import Hash
     from hashhub.hub.doubts import Doubts
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
 
+Records = Sequence[Record] | RecordColumns
 DOUBTS_A_DAY: Final = 100
 """How many harmless verdicts against others' entries weigh by themselves; those beyond wait for the operator's
 acceptance.
@@ -111,7 +114,7 @@ class Contribute:
         return opened if validate_only else self._store.create_import(opened, request_id=request_id)
 
     def add(
-        self, principal: Principal, import_id: str, index: int, records: Sequence[Record], rejects: Sequence[Reject]
+        self, principal: Principal, import_id: str, index: int, records: Records, rejects: Sequence[Reject]
     ) -> Import:
         """Check the records of one batch and stage it, atomically.
 
@@ -125,8 +128,11 @@ class Contribute:
                 reason=Reason.TOO_LARGE,
             )
         stager = Stager()
-        for record in records:
-            stager.add(record)
+        if isinstance(records, RecordColumns):
+            stager.add_columns(records)
+        else:
+            for record in records:
+                stager.add(record)
         return self._store.put_batch(import_id, index, stager.staged(rejects))
 
     def commit(

@@ -30,6 +30,7 @@ from hashhub.wire.administration import (
     token_from_pb,
     token_to_pb,
 )
+from hashhub.wire.columns import columns_from_pb, columns_to_pb
 from hashhub.wire.contributors import (
     contributor_from_pb,
     contributor_to_pb,
@@ -114,6 +115,8 @@ __all__ = [
     "changed_entry_to_pb",
     "classification_from_pb",
     "classification_to_pb",
+    "columns_from_pb",
+    "columns_to_pb",
     "contributor_from_pb",
     "contributor_name",
     "contributor_to_pb",

@@ -87,8 +87,8 @@ def test_batches_hold_every_item_once_and_are_cut_alike(sizes: list[int], flip: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contribution, "BATCH_ITEMS", 7)
         patch.setattr(contribution, "BATCH_BYTES", 5_000)
-        batches = list(contribution.cut(iter(items)))
-        again = list(contribution.cut(iter(items)))
+        batches = list(contribution.cut(iter(items), as_columns=as_columns))
+        again = list(contribution.cut(iter(items), as_columns=as_columns))
     assert batches == again
     records = [r for b in batches for r in wire.records_from_pb(b.records)]
     rejects = [r for b in batches for r in wire.rejects_from_pb(b.rejects)]
@@ -307,4 +307,4 @@ def test_names_are_checked_before_they_are_sent(operator: Client) -> None:
 
 
 def test_a_batch_is_what_the_contract_calls_one() -> None:
-    assert isinstance(next(contribution.cut([Reject("line 1", "NO_HASH", "none")])), v1.AddRecordsRequest)
+    assert isinstance(next(contribution.cut([Reject("line 1", "NO_HASH", "none")], as_columns=True)), v1.AddRecordsRequest)
