@@ -47,13 +47,14 @@ from hashhub.model import (
 from hashhub.store import EntryColumns, Origin, trace_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from hashhub.hashes import Hash
     from hashhub.hub.doubts import Doubts
     from hashhub.hub.follow import Follower
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
+    from hashhub.store.comparison import Keys
 
 Records = Sequence[Record] | RecordColumns
 DOUBTS_A_DAY: Final = 100
@@ -187,7 +188,7 @@ class Contribute:
                     self._store,
                     hash_set,
                     self._scheme(hash_set),
-                    self._held_items(import_),
+                    partial(self._held_items, import_),
                     replace=import_.replace,
                     has_classifications=import_.has_classifications,
                 )
@@ -264,9 +265,10 @@ class Contribute:
     def _scheme(self, hash_set: HashSet) -> Scheme | None:
         return self._registry.get(hash_set.scheme) if hash_set.scheme else None
 
-    def _held_items(self, import_: Import) -> HeldItems:
-        """Return what lists of this hash set must not bring back."""
-        holds = self._store.holds(import_.contributor, import_.hash_set)
+    def _held_items(self, import_: Import, keys: Iterable[Keys] | None) -> HeldItems:
+        """Return what lists of this hash set must not bring back, of items with one of the keys; None: all of it."""
+        name = (import_.contributor, import_.hash_set)
+        holds = self._store.holds(*name) if keys is None else self._store.holds_about(*name, keys)
         first_sent, commits = self._store.source_revisions(import_.contributor, import_.hash_set, import_.source_digest)
         # What the source deletes by itself it may state again further on.
         deletions = {h.revision for h in holds if h.origin is Origin.SOURCE}

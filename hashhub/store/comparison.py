@@ -6,7 +6,7 @@ No Entry is built. A page of rows becomes a few arrays, so that a million entrie
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hashhub.store import schema as s
 from hashhub.store.database import Row
 from hashhub.store.entries import ACTIVE, WITHDRAWN, Entries
+from hashhub.store.holds import HOLD_SQL, Hold, hold_of_row
 from hashhub.store.packing import (
     STATEMENT_BYTES,
     compared_details,
@@ -34,6 +35,11 @@ _SQL: Final = (
 _MATTERS: Final = (
     f"(e.state <> {WITHDRAWN} OR EXISTS (SELECT 1 FROM reviewed a WHERE a.hash_set = e.hash_set AND a.entry = e.id))"
 )
+
+
+EXTERNAL_ID: Final = "EXTERNAL_ID"
+Keys = tuple[str, Sequence[Any]]
+"""Some of the keys that items are looked up by: an algorithm's name and digests, or EXTERNAL_ID and external ids."""
 
 
 class StatedEntries(NamedTuple):
@@ -93,6 +99,40 @@ class Comparison(Entries):
                 return True
         return False
 
+    def has_holds(self, contributor: str, more_than: int) -> bool:
+        """Whether more than so many holds stand in sets of a contributor; it counts no further."""
+        sql = self._db.sql("SELECT count(*) FROM (SELECT 1 FROM hold h WHERE h.contributor = ? LIMIT ?) counted")
+        count: int = self._db.fetch(sql, (contributor, more_than + 1))[0][0]
+        return count > more_than
+
+    def holds_about(self, contributor: str, hash_set: str, keys: Iterable[Keys]) -> list[Hold]:
+        """Return those of a hash set's holds that may cover an item with one of the keys, in the order of entries.
+
+        Those of which only traces are left may cover any item.
+        """
+        standing = "h.contributor = ? AND h.hash_set IN (0, ?)"
+        by_digest = (
+            f"{HOLD_SQL} FROM hash x CROSS JOIN hold h CROSS JOIN entry e WHERE h.entry = x.entry AND e.id = h.entry "
+            f"AND {standing} AND x.algorithm = ? AND x.digest {{keys}}"
+        )
+        by_external_id = (
+            f"{HOLD_SQL} FROM hash_set s CROSS JOIN entry e CROSS JOIN hold h WHERE e.hash_set = s.key "
+            f"AND h.entry = e.id AND {standing} AND s.contributor = ? AND e.external_id {{keys}}"
+        )
+        before = (contributor, self._set_key(contributor, hash_set))
+        sql = self._db.sql(
+            f"{HOLD_SQL} FROM hold h LEFT JOIN entry e ON e.id = h.entry WHERE {standing} AND h.traces IS NOT NULL"
+        )
+        rows = list(self._db.fetch(sql, before))
+        for sort, values in keys:
+            if sort == EXTERNAL_ID:
+                rows += self._by_keys(by_external_id, "text", (*before, contributor), sorted(set(values)))
+            else:
+                code = s.ALGORITHM_CODES[sort]
+                rows += self._by_keys(by_digest, "bytea", (*before, code), sorted(set(values)))
+        holds = {(row[0], row[2]): hold_of_row(row, hash_set) for row in rows}
+        return [holds[key] for key in sorted(holds)]
+
     def stated_entries(self, contributor: str, hash_set: str) -> Iterator[StatedEntries]:
         """Yield all entries of a hash set that matter to a new list: live ones, and reviewed WITHDRAWN ones."""
         set_key = self._set_key(contributor, hash_set)
@@ -114,22 +154,22 @@ class Comparison(Entries):
             after = rows[-1][0]
             yield self._stated([row for row in rows if row[1] == WITHDRAWN])
 
-    def stated_by_digests(
-        self, contributor: str, hash_set: str, algorithm: str, digests: Iterable[bytes]
-    ) -> Iterator[StatedEntries]:
-        """Yield those of `stated_entries` that have one of the digests; one may come several times."""
+    def stated_about(self, contributor: str, hash_set: str, keys: Iterable[Keys]) -> Iterator[StatedEntries]:
+        """Yield those of `stated_entries` that have one of the keys; one may come several times."""
         # CROSS JOIN, which SQLite never turns around: the digest is what finds few rows.
-        sql = (
+        by_digest = (
             f"{_SQL} hash h CROSS JOIN entry e WHERE e.id = h.entry AND e.hash_set = ? AND h.algorithm = ? "
             f"AND h.digest {{keys}} AND {_MATTERS}"
         )
-        before = (self._set_key(contributor, hash_set), s.ALGORITHM_CODES[algorithm])
-        yield from self._pages(self._by_keys(sql, "bytea", before, sorted(set(digests))))
-
-    def stated_by_external_ids(self, contributor: str, hash_set: str, ids: Iterable[str]) -> Iterator[StatedEntries]:
-        """Yield those of `stated_entries` that have one of the external ids."""
-        sql = f"{_SQL} entry e WHERE e.hash_set = ? AND e.external_id {{keys}} AND {_MATTERS}"
-        yield from self._pages(self._by_keys(sql, "text", (self._set_key(contributor, hash_set),), sorted(set(ids))))
+        by_external_id = f"{_SQL} entry e WHERE e.hash_set = ? AND e.external_id {{keys}} AND {_MATTERS}"
+        set_key = self._set_key(contributor, hash_set)
+        for sort, values in keys:
+            if sort == EXTERNAL_ID:
+                rows = self._by_keys(by_external_id, "text", (set_key,), sorted(set(values)))
+            else:
+                code = s.ALGORITHM_CODES[sort]
+                rows = self._by_keys(by_digest, "bytea", (set_key, code), sorted(set(values)))
+            yield from self._pages(rows)
 
     def stated_by_ids(self, ids: Iterable[int]) -> Iterator[StatedEntries]:
         """Yield the visible entries with these ids."""

@@ -31,6 +31,7 @@ from hashhub.model import (
     Unclassified,
 )
 from hashhub.schemes import Scheme
+from hashhub.store import Hold
 
 EXACT = [a.name for a in ALGORITHMS.values() if a.metric is Metric.EXACT]
 ACCEPTED, QUARANTINED, DUPLICATE = Disposition.ACCEPTED, Disposition.QUARANTINED, Disposition.DUPLICATE
@@ -52,7 +53,7 @@ class Item:
         self.why: list[tuple[str, str]] = []
         self.asides = [n for n in said.notes if n[0] not in said.reasons]
         self.lacks_value = False
-        self.withdrawn_by = None
+        self.withdrawn_by: Hold | None = None
         self.earlier: list[Entry] = []
         self.held = ""
         self.twin: Entry | None = None

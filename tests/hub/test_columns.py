@@ -31,6 +31,7 @@ from hashhub.model import (
 )
 from hashhub.schemes import load
 from hashhub.store import trace_of
+from hashhub.store.comparison import Keys
 from hashhub.store.packing import unpack_hashes, unpack_reasons
 from hashhub.store.schema import ENTRY_STATES
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
@@ -112,7 +113,12 @@ def compare(desk: Desk, name: str, records: list[Record], *, replace: bool, has:
     model = Model(hash_set, scheme, holds, entries, reviews, replace=replace, has_classifications=has)
     model.decide(records)
     batches = staged(records, size)
-    intake = Intake(store, hash_set, scheme, holds, replace=replace, has_classifications=has)
+
+    def hold_by_key(keys: Iterable[Keys] | None) -> HeldItems:
+        chosen = store.holds(contributor, set_id) if keys is None else store.holds_about(contributor, set_id, keys)
+        return HeldItems(chosen, partial(trace_of, store.secret))
+
+    intake = Intake(store, hash_set, scheme, hold_by_key, replace=replace, has_classifications=has)
     intake.decide(lambda: batches)
     first = 1_000_000
     assert intake.counts == model.counts()
@@ -153,7 +159,7 @@ def test_the_columns_decide_what_the_rules_say_of_each_record(
     desk = _desk(open_hub)
     name = desk.hash_set(f"alpha/set-{next(_numbers)}", scheme=scheme, unclassified=unclassified)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hashhub.hub.intake.hash_set.STREAMED_SHARE", share)
+        patch.setattr("hashhub.hub.intake.source.STREAMED_SHARE", share)
         for records, is_full, has in lists:
             placed = _placed(records)
             replace = is_full and all(r.action is Action.CONTRIBUTE for r in placed)

@@ -389,7 +389,7 @@ def test_a_large_source_reads_the_hash_set_instead_of_asking(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, share: int
 ) -> None:
     """Both ways find the same, whichever is cheaper."""
-    monkeypatch.setattr("hashhub.hub.intake.hash_set.STREAMED_SHARE", share)
+    monkeypatch.setattr("hashhub.hub.intake.source.STREAMED_SHARE", share)
     desk.hash_set("alpha/list")
     desk.contribute("alpha/list", *(item(n) for n in range(50)), item(60, algorithms=("PDQ",)), item(70, quality=1))
     items = [item(n) for n in (1, 2, 3)]
@@ -642,7 +642,7 @@ class TestHarmlessVerdicts:
             desk.hub._store,
             chosen,
             load().get(scheme),
-            HeldItems([], lambda *_: b""),
+            lambda _: HeldItems([], lambda *_: b""),
             replace=False,
             has_classifications=True,
         )

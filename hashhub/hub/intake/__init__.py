@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from hashhub.model import Classification
     from hashhub.schemes import Scheme
     from hashhub.store import Store
+    from hashhub.store.comparison import Keys
 
 __all__ = ["Batch", "Intake", "NewEntries", "Stager", "same_item"]
 
@@ -103,17 +104,18 @@ class Intake:
         store: Store,
         hash_set: HashSet,
         scheme: Scheme | None,
-        holds: HeldItems,
+        holds: Callable[[Iterable[Keys] | None], HeldItems],
         *,
         replace: bool,
         has_classifications: bool | None,
         keep_alive: Callable[[], object] = lambda: None,
     ) -> None:
-        """`scheme` is the hash set's, or None.
+        """`scheme` is the hash set's, or None. `holds` gives those that may cover an item with one of the keys; None: all.
 
         `has_classifications`: whether the source's format carries them; None: not stated. `keep_alive` is called every
         now and then.
         """
+        self._store = store
         self._hash_set = hash_set
         self._scheme = scheme
         self._holds = holds
@@ -141,8 +143,9 @@ class Intake:
         source.read(batches())
         if self._replace:
             self._require_a_full_list()
-        if self._holds:
-            source.ask_holds(self._holds, batches())
+        are_many = self._store.has_holds(self._hash_set.contributor, source.worth_reading)
+        if holds := self._holds(source.keys(batches()) if are_many else None):
+            source.ask_holds(holds, batches())
         self._expect_values()
         source.decide(_later(batches))
         self.compared.compare(batches, replace=self._replace)

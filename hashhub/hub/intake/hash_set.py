@@ -29,7 +29,8 @@ from hashhub.hub.intake.identity import (
 )
 from hashhub.hygiene import Code
 from hashhub.model import EntryState, Record, RecordReview, ReviewKind
-from hashhub.store.packing import columns_of, unpack_hashes
+from hashhub.store.comparison import EXTERNAL_ID
+from hashhub.store.packing import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,10 +44,7 @@ if TYPE_CHECKING:
     from hashhub.store.holds import Hold
 
 _LIVE: Final = (EntryState.ACTIVE, EntryState.QUARANTINED)
-_LOOKUP: Final = 2_000  # keys asked of the store at a time
-# A source with a key for every so many entries of the hash set: reading all of them costs less than looking for each
-# key.
-STREAMED_SHARE: Final = 8
+_LOOKUP: Final = 2_000  # withdrawals looked into at a time
 _EARLIER_KEPT: Final = 64  # entries with one key that are noted as earlier ones of each item; reviewed ones always are
 _NO_IDS: Final = np.empty(0, np.int64)
 
@@ -96,7 +94,7 @@ class HashSetComparison:
 
     def compare(self, batches: Callable[[], Iterable[Batch]], *, replace: bool) -> None:
         """Decide about the items that would become entries, and about the hash set's entries."""
-        is_streamed = not self._store.has_live_entries(*self._name, self._source.key_count * STREAMED_SHARE)
+        is_streamed = not self._store.has_live_entries(*self._name, self._source.worth_reading)
         pages = self._store.stated_entries(*self._name) if is_streamed else self._asked(batches())
         others = self._find_same(pages, keeps_ids=is_streamed and replace)
         accounted = self._weigh(others)
@@ -117,34 +115,13 @@ class HashSetComparison:
     def _asked(self, batches: Iterable[Batch]) -> Iterator[StatedEntries]:
         """Yield the entries that have a key of the source, of which there are few; each once."""
         seen: set[int] = set()
-        for page in self._asked_for_each_key(batches):
+        for page in self._store.stated_about(*self._name, self._source.keys(batches)):
             fresh = np.fromiter((i not in seen for i in page.ids.tolist()), np.bool_, len(page.ids))
             seen.update(page.ids.tolist())
             _, first = np.unique(page.ids, return_index=True)
             once = np.zeros(len(page.ids), np.bool_)
             once[first] = True
             yield page.where(fresh & once)
-
-    def _asked_for_each_key(self, batches: Iterable[Batch]) -> Iterator[StatedEntries]:
-        store, states = self._store, self._decisions.become_entries
-        for name, column in self._source.digests.items():
-            for part in _parts(as_scalars(column.keys)):
-                yield from store.stated_by_digests(*self._name, name, _bytes_of(part, WIDTHS[name]))
-        first = 0
-        for batch in batches:
-            here = states[first : first + len(batch)]
-            first += len(batch)
-            if batch.has_external_ids:
-                named = [x for x, chosen in zip(batch.external_ids, here.tolist(), strict=True) if x and chosen]
-                yield from store.stated_by_external_ids(*self._name, named)
-            bare: dict[str, set[bytes]] = defaultdict(set)
-            for shape, items in batch.shapes():
-                if shape and is_bare(shape):
-                    for item in items[here[items]].tolist():
-                        h = unpack_hashes(batch.hashes[item])[0]
-                        bare[h.algorithm].add(h.digest)
-            for name, digests in bare.items():
-                yield from store.stated_by_digests(*self._name, name, digests)
 
     def _find_same(self, pages: Iterable[StatedEntries], *, keeps_ids: bool) -> _Others:
         """Let each item refer to the first entry that states exactly the same; return the entries that share keys."""
@@ -234,7 +211,7 @@ class HashSetComparison:
 
     def _column(self, sort: str) -> Column:
         source = self._source
-        return {"EXTERNAL_ID": source.external_ids, "HASHES": source.hash_sets}.get(sort) or source.digests[sort]
+        return {EXTERNAL_ID: source.external_ids, "HASHES": source.hash_sets}.get(sort) or source.digests[sort]
 
     def _others(self, page: StatedEntries, chosen: NDArray[np.bool_]) -> _Others:
         """Return the chosen entries of a page that may share a key with an item."""
@@ -251,7 +228,7 @@ class HashSetComparison:
                 found["HASHES"].append((keys_of_hashes(packed, shape), rows[here]))
         named = np.fromiter(map(bool, page.external_ids), np.bool_, len(page.ids))
         if len(self._source.external_ids.items) and len(rows := np.flatnonzero(named & chosen)):
-            found["EXTERNAL_ID"].append((keys_of_texts(page.external_ids[i] for i in rows.tolist()), rows))
+            found[EXTERNAL_ID].append((keys_of_texts(page.external_ids[i] for i in rows.tolist()), rows))
         keys: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
         for sort, parts in found.items():
             values, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -320,7 +297,7 @@ class HashSetComparison:
             unnamed = having.where(~is_named[having.rows])
             theirs = Links(numbers, rows)
             live = others.is_live[rows]
-            if sort == "EXTERNAL_ID":
+            if sort == EXTERNAL_ID:
                 sharing = [(having, theirs)]
             elif sort == "HASHES":
                 sharing = [(unnamed, theirs)]
@@ -523,14 +500,3 @@ def _joined(parts: Sequence[_Others]) -> _Others:
             for sort, pieces in keys.items()
         },
     )
-
-
-def _parts(values: NDArray[np.void]) -> Iterator[NDArray[np.void]]:
-    """Yield the values in parts that the store is asked about at once."""
-    for low in range(0, len(values), _LOOKUP):
-        yield values[low : low + _LOOKUP]
-
-
-def _bytes_of(values: NDArray[np.void], width: int) -> list[bytes]:
-    flat = values.tobytes()
-    return [flat[at : at + width] for at in range(0, len(flat), width)]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _HEAD: Final = 8  # bytes of a key that are compared first; every key has as many
 _CHUNK: Final = 250_000  # rows compared at a time: some milliseconds, between which other threads go on
 KEY_BYTES: Final = 16  # of an external id's key, and of a set of hashes'; nobody finds two with one of them
+ALGORITHM_OF_CODE: Final = {code: name for name, code in ALGORITHM_CODES.items()}
 EXACT_CODES: Final = {ALGORITHM_CODES[a.name]: a.name for a in ALGORITHMS.values() if a.metric is Metric.EXACT}
 """The store's code and the name of each exact algorithm."""
 WIDTHS: Final = {name: ALGORITHMS[name].digest_bytes for name in EXACT_CODES.values()}

@@ -11,6 +11,7 @@ from hashhub.hashes import Hash
 from hashhub.hub.intake.batch import Batch, Kind, Remarks
 from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, WITHDRAWN, Decisions, Merged, listed
 from hashhub.hub.intake.identity import (
+    ALGORITHM_OF_CODE,
     EXACT_CODES,
     KEY_BYTES,
     WIDTHS,
@@ -27,6 +28,7 @@ from hashhub.hygiene import Code
 from hashhub.item import Kind as FieldKind
 from hashhub.item import of_kind, union
 from hashhub.model import MAX_HASHES_PER_ENTRY, Record, Reject
+from hashhub.store.comparison import EXTERNAL_ID
 from hashhub.store.packing import (
     STATEMENT_BYTES,
     pack_details,
@@ -43,7 +45,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hashhub.hub.holds import HeldItems
+    from hashhub.store.comparison import Keys
 
+_LOOKUP: Final = 2_000  # keys asked of the store at a time
+# A source with a key for every so many entries of the hash set: reading all of them costs less than looking for each
+# key.
+STREAMED_SHARE: Final = 8
 _Part = tuple[int, Record, Remarks]  # an item of a group, with what hygiene says of it
 _OTHERS_SHOWN: Final = 5  # items of a conflict that are named
 _TEXTS: Final = tuple(f.name for f in of_kind(FieldKind.TEXTS))
@@ -81,9 +88,30 @@ class Source:
         yield self.hash_sets
 
     @property
-    def key_count(self) -> int:
-        """How many keys the items have."""
-        return sum(len(column.items) for column in self.columns)
+    def worth_reading(self) -> int:
+        """How many entries or holds cost less to be read, all of them, than to be looked for by each key."""
+        return STREAMED_SHARE * sum(len(column.items) for column in self.columns)
+
+    def keys(self, batches: Iterable[Batch]) -> Iterator[Keys]:
+        """Yield all that the items which would become entries may be known by, some of it at a time."""
+        for name, column in self.digests.items():
+            for start in range(0, len(column.items), _LOOKUP):
+                flat = column.keys[start : start + _LOOKUP].tobytes()
+                yield name, [flat[at : at + WIDTHS[name]] for at in range(0, len(flat), WIDTHS[name])]
+        first, states = 0, self.decisions.become_entries
+        for batch in batches:
+            here = states[first : first + len(batch)]
+            first += len(batch)
+            if batch.has_external_ids:
+                yield (
+                    EXTERNAL_ID,
+                    [x for x, is_in in zip(batch.external_ids, here.tolist(), strict=True) if x and is_in],
+                )
+            for shape, items in batch.shapes():
+                # Of all hashes of a bare item one is enough to find it by.
+                if shape and is_bare(shape):
+                    _, digests = next(batch.digests(shape, items[here[items]]))
+                    yield ALGORITHM_OF_CODE[shape[0]], [row.tobytes() for row in digests]
 
     def read(self, batches: Iterable[Batch]) -> None:
         """Read the columns."""
