@@ -36,8 +36,8 @@ _INDEX_BYTES: Final = {
     "mixed": 24 + 16 + 144 + 3,
 }  # rows (whole words) and directory of an entry's digests
 
-# Which records another version of the list states otherwise, and their series in it.
-_UPDATES: Final = {"unchanged": (1, "SYNTHETIC"), "tenth": (10, "A"), "half": (2, "B")}
+# The editions of each version of the list (`write_many_vics`); one differs from the version before by the last of them.
+_UPDATES: Final[dict[str, tuple[int, ...]]] = {"unchanged": (), "tenth": (10,), "half": (10, 2)}
 
 
 @contextmanager
@@ -91,9 +91,9 @@ def measure(kind: str, variant: str, entries: int, updates: Sequence[str], direc
     """Import one list into a fresh hub, then its updates, and return what it took."""
     source = directory / "list.json"
 
-    def write(changed: tuple[int, str] = (1, "SYNTHETIC"), end: bytes = b"") -> None:
+    def write(editions: Sequence[int] = (), end: bytes = b"") -> None:
         with source.open("wb") as out:
-            write_many_vics(out, entries, seed=result.SEED, photodna=variant == "mixed", changed=changed)
+            write_many_vics(out, entries, seed=result.SEED, photodna=variant == "mixed", changed_every=editions)
             out.write(end)
 
     write()
@@ -137,10 +137,10 @@ def measure(kind: str, variant: str, entries: int, updates: Sequence[str], direc
                 "client_idle_mib": run.client_before_mib,
             }
             for name in updates:
-                every, series = _UPDATES[name]
-                write((every, series), end=b"\n" * len(row))  # other bytes than before, whatever they state
+                editions = _UPDATES[name]
+                write(editions, end=b"\n" * len(row))  # other bytes than before, whatever they state
                 update = _import(client, hub, source)
-                changed = -(-entries // every) if series != "SYNTHETIC" else 0
+                changed = -(-entries // editions[-1]) if editions else 0
                 assert (update.counts.accepted, update.counts.unchanged) == (changed, entries - changed), update.counts
                 row[f"{name}_seconds"] = update.took("START", "MATCHABLE")
                 row[f"{name}_times_first"] = update.took("START", "MATCHABLE") / total

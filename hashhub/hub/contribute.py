@@ -191,6 +191,7 @@ class Contribute:
                     partial(self._held_items, import_),
                     replace=import_.replace,
                     has_classifications=import_.has_classifications,
+                    keep_alive=partial(self._store.renew_commit, import_id),
                 )
                 intake.decide(lambda: self._batches(import_id))  # (5)
                 if import_.replace and not allow_shrinking:

@@ -29,7 +29,7 @@ _PAGE: Final = 2_000  # rows at a time: a few milliseconds, between which other 
 _QUARANTINED: Final = 2
 _SQL: Final = (
     "SELECT e.id, e.state, e.external_id, e.classification, e.flags, e.hashes, e.details, e.reasons, e.expire_time, "
-    'e."import" FROM '
+    'e."import", e.update_revision, (SELECT outstanding FROM metadata) FROM '
 )
 # Withdrawn ones matter only where somebody has reviewed them: the reviews go on to who states the item again.
 _MATTERS: Final = (
@@ -188,7 +188,7 @@ class Comparison(Entries):
 
     def _stated(self, rows: Sequence[Row]) -> StatedEntries:
         committed = {key for key in {row[9] for row in rows} if self._source(key) is not None}
-        rows = [row for row in rows if row[9] in committed]
+        rows = list({row[0]: row for row in rows if row[9] in committed}.values())
         meanings = {key: self._meaning(key) for key in {row[3] for row in rows}}
         ordered: list[bytes] = [row[5] for row in rows]
         shapes = list(cut(ordered))
@@ -202,9 +202,15 @@ class Comparison(Entries):
                 for row, hashes in zip(rows, ordered, strict=True)
             ]
         )
+        ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+        states = np.fromiter((row[1] for row in rows), np.uint8, len(rows))
+        for listed in {row[11] for row in rows} - {""}:  # withdrawn, and not yet written into the rows
+            read = np.fromiter((row[11] == listed for row in rows), np.bool_, len(rows))
+            revisions = np.fromiter((row[10] for row in rows), np.int64, len(rows))
+            states[read & self._outstanding.is_withdrawn(listed, ids, revisions)] = WITHDRAWN
         return StatedEntries(
-            ids=np.fromiter((row[0] for row in rows), np.int64, len(rows)),
-            states=np.fromiter((row[1] for row in rows), np.uint8, len(rows)),
+            ids=ids,
+            states=states,
             external_ids=[row[2] or "" for row in rows],
             meanings=[meanings[row[3]] for row in rows],
             reasons=[unpack_reasons(row[7]) for row in rows],

@@ -175,13 +175,13 @@ def write_many_vics(
     seed: int,
     photodna: bool = False,
     values: Sequence[str] = ("1", "2"),
-    changed: tuple[int, str] = (1, "SYNTHETIC"),
+    changed_every: Sequence[int] = (),
 ) -> None:
     """Write a VICS 2.0 US hash set of `count` random Media, streaming: for benchmarks.
 
-    A record has MD5 and SHA1 and is about 440 bytes long; `photodna` adds 210. The cost is some 2 µs a record. Every
-    record whose number the first of `changed` divides names the series that is its second: lists of one seed are
-    versions of one list.
+    A record has MD5 and SHA1 and is about 440 bytes long; `photodna` adds 210. The cost is some 2 µs a record. The
+    list as it is after further editions, in each of which so many-th Media got another series: `changed_every` has one
+    number for each.
     """
     random = Random(seed)
     head = json.dumps({"@odata.context": _VICS_2.format("2.0", "US", "Media"), "value": []})
@@ -189,7 +189,7 @@ def write_many_vics(
     digest_bytes = 36 + 144 * photodna
     template = (
         '\n{"MediaID":%d,"Category":%s,"MD5":"%s","SHA1":"%s","VictimIdentified":"%s","OffenderIdentified":"false",'
-        '"IsDistributed":"true","IsSuspected":"false","SelfGenerated":"false","Series":"%s-%d",'
+        '"IsDistributed":"true","IsSuspected":"false","SelfGenerated":"false","Series":"SYNTHETIC-%d",'
         '"Tags":"synthetic",'
         '"MediaSize":%d,"MimeType":"image/jpeg","DateUpdated":"2025-01-02T03:04:05.0000Z","IsPrecategorized":"false",'
         '"RelativeFilePath":"\\\\synthetic\\\\%08d.jpg"%s}'
@@ -203,10 +203,12 @@ def write_many_vics(
             more = f',"PhotoDNA":"{base64.b64encode(raw[36:]).decode()}"' if photodna else ""
             value = values[raw[0] % len(values)]
             victim = "true" if raw[1] & 1 else "false"
-            series = changed[1] if i % changed[0] == 0 else "SYNTHETIC"
+            series = raw[2] % 50
+            for edition, every in enumerate(changed_every, 1):
+                if i % every == 0:
+                    series = 1000 * edition
             records.append(
-                template
-                % (i, value, digits[:32], digits[32:], victim, series, raw[2] % 50, 1000 + i % 1_000_000, i, more)
+                template % (i, value, digits[:32], digits[32:], victim, series, 1000 + i % 1_000_000, i, more)
             )
         out.write((("," if first else "") + ",".join(records)).encode())
     out.write(b"\n]}\n")

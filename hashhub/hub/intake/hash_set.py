@@ -118,10 +118,7 @@ class HashSetComparison:
         for page in self._store.stated_about(*self._name, self._source.keys(batches)):
             fresh = np.fromiter((i not in seen for i in page.ids.tolist()), np.bool_, len(page.ids))
             seen.update(page.ids.tolist())
-            _, first = np.unique(page.ids, return_index=True)
-            once = np.zeros(len(page.ids), np.bool_)
-            once[first] = True
-            yield page.where(fresh & once)
+            yield page.where(fresh)
 
     def _find_same(self, pages: Iterable[StatedEntries], *, keeps_ids: bool) -> _Others:
         """Let each item refer to the first entry that states exactly the same; return the entries that share keys."""
