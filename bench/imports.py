@@ -97,55 +97,58 @@ def measure(kind: str, variant: str, entries: int, updates: Sequence[str], direc
             out.write(end)
 
     write()
-    with _database(kind) as url, running_hub(directory / "hub", *(["--database", url] if url else [])) as hub:
-        with Client(hub.address, hub.token) as client:
-            client.create_contributor(
-                Contributor(id="bench", display_name="Bench", kind=ContributorKind.LAW_ENFORCEMENT, jurisdiction="US")
-            )
-            client.create_hash_set(HashSet(contributor="bench", id="list", scheme="vic-us"))
-            query, options = Query(hashes=(parse("MD5", _last_md5(source)),)), MatchOptions(policy="any")
-            [before] = client.match_hashes([query], options)  # also makes the server load what it loads lazily
-            assert before.result.verdict is Verdict.NO_MATCH
-            run = _import(client, hub, source)
-            assert run.counts.accepted == entries, run.counts
-            digests = sum(a.digest_count for a in client.status().algorithms)
-            bare = store_rows.bare_postgresql(url) if url else store_rows.bare_sqlite(directory / "hub")
-            total = run.took("START", "MATCHABLE")
-            index_mib = entries * _INDEX_BYTES[variant] / 2**20
-            row = {
-                "database": kind,
-                "variant": variant,
-                "entries": entries,
-                "file_mib": source.stat().st_size / 2**20,
-                "digests": digests,
-                "entries_per_second": entries / total,
-                "bare_entries_per_second": bare,
-                "times_bare": total / (entries / bare),
-                "total_seconds": total,
-                "checksum_seconds": run.took("CHECKSUM", "SENDING"),
-                "sending_seconds": run.took("SENDING", "COMMITTING"),
-                "commit_seconds": run.took("COMMITTING", "DONE"),
-                "until_matchable_seconds": run.took("DONE", "MATCHABLE"),
-                "client_cpu_seconds": run.took("START", "MATCHABLE", 1),
-                "server_cpu_seconds": run.took("START", "MATCHABLE", 2),
-                "server_cpu_sending": run.took("SENDING", "COMMITTING", 2),
-                "server_cpu_commit": run.took("COMMITTING", "DONE", 2),
-                "server_peak_mib": run.server_peak_mib,
-                "server_idle_mib": run.server_before_mib,
-                "server_beyond_index_mib": run.server_peak_mib - run.server_before_mib - index_mib,
-                "client_peak_mib": run.client_peak_mib,
-                "client_idle_mib": run.client_before_mib,
-            }
-            for name in updates:
-                editions = _UPDATES[name]
-                write(editions, end=b"\n" * len(row))  # other bytes than before, whatever they state
-                update = _import(client, hub, source)
-                changed = -(-entries // editions[-1]) if editions else 0
-                assert (update.counts.accepted, update.counts.unchanged) == (changed, entries - changed), update.counts
-                row[f"{name}_seconds"] = update.took("START", "MATCHABLE")
-                row[f"{name}_times_first"] = update.took("START", "MATCHABLE") / total
-                row[f"{name}_commit_seconds"] = update.took("COMMITTING", "DONE")
-                row[f"{name}_bytes_an_item"] = (update.server_peak_mib - update.server_before_mib) * 2**20 / entries
+    with (
+        _database(kind) as url,
+        running_hub(directory / "hub", *(["--database", url] if url else [])) as hub,
+        Client(hub.address, hub.token) as client,
+    ):
+        client.create_contributor(
+            Contributor(id="bench", display_name="Bench", kind=ContributorKind.LAW_ENFORCEMENT, jurisdiction="US")
+        )
+        client.create_hash_set(HashSet(contributor="bench", id="list", scheme="vic-us"))
+        query, options = Query(hashes=(parse("MD5", _last_md5(source)),)), MatchOptions(policy="any")
+        [before] = client.match_hashes([query], options)  # also makes the server load what it loads lazily
+        assert before.result.verdict is Verdict.NO_MATCH
+        run = _import(client, hub, source)
+        assert run.counts.accepted == entries, run.counts
+        digests = sum(a.digest_count for a in client.status().algorithms)
+        bare = store_rows.bare_postgresql(url) if url else store_rows.bare_sqlite(directory / "hub")
+        total = run.took("START", "MATCHABLE")
+        index_mib = entries * _INDEX_BYTES[variant] / 2**20
+        row = {
+            "database": kind,
+            "variant": variant,
+            "entries": entries,
+            "file_mib": source.stat().st_size / 2**20,
+            "digests": digests,
+            "entries_per_second": entries / total,
+            "bare_entries_per_second": bare,
+            "times_bare": total / (entries / bare),
+            "total_seconds": total,
+            "checksum_seconds": run.took("CHECKSUM", "SENDING"),
+            "sending_seconds": run.took("SENDING", "COMMITTING"),
+            "commit_seconds": run.took("COMMITTING", "DONE"),
+            "until_matchable_seconds": run.took("DONE", "MATCHABLE"),
+            "client_cpu_seconds": run.took("START", "MATCHABLE", 1),
+            "server_cpu_seconds": run.took("START", "MATCHABLE", 2),
+            "server_cpu_sending": run.took("SENDING", "COMMITTING", 2),
+            "server_cpu_commit": run.took("COMMITTING", "DONE", 2),
+            "server_peak_mib": run.server_peak_mib,
+            "server_idle_mib": run.server_before_mib,
+            "server_beyond_index_mib": run.server_peak_mib - run.server_before_mib - index_mib,
+            "client_peak_mib": run.client_peak_mib,
+            "client_idle_mib": run.client_before_mib,
+        }
+        for name in updates:
+            editions = _UPDATES[name]
+            write(editions, end=b"\n" * len(row))  # other bytes than before, whatever they state
+            update = _import(client, hub, source)
+            changed = -(-entries // editions[-1]) if editions else 0
+            assert (update.counts.accepted, update.counts.unchanged) == (changed, entries - changed), update.counts
+            row[f"{name}_seconds"] = update.took("START", "MATCHABLE")
+            row[f"{name}_times_first"] = update.took("START", "MATCHABLE") / total
+            row[f"{name}_commit_seconds"] = update.took("COMMITTING", "DONE")
+            row[f"{name}_bytes_an_item"] = (update.server_peak_mib - update.server_before_mib) * 2**20 / entries
     return row
 
 

@@ -31,7 +31,7 @@ _WIDTHS: Final = {name: a.digest_bytes for name, a in ALGORITHMS.items()}
 class RecordColumns(msgspec.Struct, frozen=True):
     """Records by number, in their order.
 
-    `template_of` and `sequence_of` are indexes. `sequences`: algorithms; `digests`: of all records, one after the other.
+    `template_of` and `sequence_of` are indexes. `sequences`: of algorithms; `digests`: of all records, in a row.
     `own`: the fields that differ, by name; one that no record states is missing.
     """
 

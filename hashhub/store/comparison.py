@@ -1,4 +1,4 @@
-"""A hash set's entries as columns, for comparing a list with them: what each states as one digest, and its packed hashes.
+"""A hash set's entries as columns, for comparing a list with them: what each states as one digest, and its hashes.
 
 No Entry is built. A page of rows becomes a few arrays, so that a million entries are compared in seconds.
 """
@@ -33,7 +33,7 @@ _SQL: Final = (
 )
 # Withdrawn ones matter only where somebody has reviewed them: the reviews go on to who states the item again.
 _MATTERS: Final = (
-    f"(e.state <> {WITHDRAWN} OR EXISTS (SELECT 1 FROM reviewed a WHERE a.hash_set = e.hash_set AND a.entry = e.id))"
+    f"(e.state <> {WITHDRAWN} OR EXISTS (SELECT 1 FROM reviewed a WHERE a.hash_set = e.hash_set AND a.entry = e.id))"  # noqa: S608 - our own text
 )
 
 
@@ -141,7 +141,7 @@ class Comparison(Entries):
         )
         # The reviewed ones first: there are far fewer of them than of withdrawn ones.
         withdrawn = self._db.sql(
-            f"{_SQL} (SELECT DISTINCT entry FROM reviewed WHERE hash_set = ? AND entry > ? ORDER BY entry "
+            f"{_SQL} (SELECT DISTINCT entry FROM reviewed WHERE hash_set = ? AND entry > ? ORDER BY entry "  # noqa: S608 - our own text
             f"LIMIT {_PAGE}) a CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
         )
         for state in (ACTIVE, _QUARANTINED):

@@ -310,4 +310,6 @@ def test_names_are_checked_before_they_are_sent(operator: Client) -> None:
 
 
 def test_a_batch_is_what_the_contract_calls_one() -> None:
-    assert isinstance(next(contribution.cut([Reject("line 1", "NO_HASH", "none")], as_columns=True)), v1.AddRecordsRequest)
+    assert isinstance(
+        next(contribution.cut([Reject("line 1", "NO_HASH", "none")], as_columns=True)), v1.AddRecordsRequest
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -321,7 +322,7 @@ class Batch:
     def hashes(self) -> Sequence[bytes]:
         """Packed hashes."""
         packed, ends = self._columns.hashes, self._starts.tolist()
-        return [packed[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+        return [packed[start:end] for start, end in pairwise(ends)]
 
     def shapes(self) -> Iterator[tuple[bytes, NDArray[np.int64]]]:
         """Yield each sequence of algorithms that items have, and these items, ascending."""

@@ -65,10 +65,10 @@ class _Others(NamedTuple):
 class HashSetComparison:
     """What a list means for the hash set. Call `compare` once; then the attributes are final.
 
-    All ids ascend, int64[n]. `superseded`, `absent`, `withdrawn`: entries to withdraw. `deletion_times`: what the source
-    gives as the time of its deletion messages, by entry. `reviews`: what the source says about entries that stay as they
-    are, as (entry id, author, kind, comment). `restated`, int64[n, 2]: entries about the same item, the earlier one and
-    the one that stays as it is. `earlier`, int64[n, 2]: item and entry about it that its new one comes after.
+    All ids ascend, int64[n]. `superseded`, `absent`, `withdrawn`: entries to withdraw. `deletion_times`: what the
+    source gives as the time of its deletion messages, by entry. `reviews`: what the source says about entries that stay
+    as they are, as (entry id, author, kind, comment). `restated`, int64[n, 2]: entries about the same item, the earlier
+    one and the one that stays as it is. `earlier`, int64[n, 2]: item and entry about it that its new one comes after.
     `live_count`: live entries of the hash set before a replacing import.
     """
 
@@ -140,8 +140,8 @@ class HashSetComparison:
                 self._live.append(page.ids[live])
             settles = self._settle_page(page, live, items, item_heads, meaning_of, displaced)
             parts.append(self._others(page, ~settles))
-        for page in self._store.stated_by_ids(displaced):
-            parts.append(self._others(page, np.ones(len(page.ids), np.bool_)))
+        again = self._store.stated_by_ids(displaced)
+        parts += [self._others(page, np.ones(len(page.ids), np.bool_)) for page in again]
         self._heads = {}
         return _joined(parts)
 

@@ -124,11 +124,8 @@ class Values:
                 f"the source's values are of {kind.scheme[:80]!r}, those of the hash set of {scheme.name}",
             )
         if kind.purpose and kind.purpose != purpose and purpose is not Purpose.TEST:
-            return (
-                Code.PURPOSE_MISMATCH,
-                f"the source says that its items are {kind.purpose.lower()}, those of the hash set are "
-                f"{purpose.lower()}; import it into another",
-            )
+            stated = f"its items are {kind.purpose.lower()}, those of the hash set are {purpose.lower()}"
+            return Code.PURPOSE_MISMATCH, f"the source says that {stated}; import it into another"
         if not kind.value or known is not None:
             return None
         value = repr(kind.value[:40])
@@ -137,11 +134,9 @@ class Values:
         if purpose is Purpose.BENIGN:  # whatever the value means elsewhere, being in the set is the statement
             return None
         name = kind.scheme if is_name(kind.scheme) else "ID"
-        return (
-            Code.UNKNOWN_VALUE,
-            f"the hash set has no scheme to say what {value} means; import into one that has "
-            f"(hashhub hash-set create CONTRIBUTOR/SET --purpose {purpose.lower()} --scheme {name})",
-        )
+        command = f"hashhub hash-set create CONTRIBUTOR/SET --purpose {purpose.lower()} --scheme {name}"
+        text = f"the hash set has no scheme to say what {value} means; import into one that has ({command})"
+        return Code.UNKNOWN_VALUE, text
 
     def _is_of_another_scheme(self, kind: Kind) -> bool:
         scheme = self._scheme
