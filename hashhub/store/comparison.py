@@ -32,9 +32,8 @@ _SQL: Final = (
     'e."import", e.update_revision, (SELECT outstanding FROM metadata) FROM '
 )
 # Withdrawn ones matter only where somebody has reviewed them: the reviews go on to who states the item again.
-_MATTERS: Final = (
-    f"(e.state <> {WITHDRAWN} OR EXISTS (SELECT 1 FROM reviewed a WHERE a.hash_set = e.hash_set AND a.entry = e.id))"  # noqa: S608 - our own text
-)
+_REVIEWED: Final = "EXISTS (SELECT 1 FROM reviewed a WHERE a.hash_set = e.hash_set AND a.entry = e.id)"
+_MATTERS: Final = f"(e.state <> {WITHDRAWN} OR {_REVIEWED})"
 
 
 EXTERNAL_ID: Final = "EXTERNAL_ID"
@@ -141,8 +140,8 @@ class Comparison(Entries):
         )
         # The reviewed ones first: there are far fewer of them than of withdrawn ones.
         withdrawn = self._db.sql(
-            f"{_SQL} (SELECT DISTINCT entry FROM reviewed WHERE hash_set = ? AND entry > ? ORDER BY entry "  # noqa: S608 - our own text
-            f"LIMIT {_PAGE}) a CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
+            f"{_SQL} (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
+            f"WHERE hash_set = ? AND entry > ? ORDER BY entry LIMIT {_PAGE}) a CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
         )
         for state in (ACTIVE, _QUARANTINED):
             after = 0

@@ -79,7 +79,7 @@ WRONG: dict[str, tuple[Callable[[v1.RecordColumns], object], str, str]] = {
         lambda pb: setattr(pb.templates[0], "external_id", "x"), "columns.templates[0].external_id", "NOT_ALLOWED",
     ),
     "no action": (
-        lambda pb: setattr(pb.templates[0], "action", v1.Action.ACTION_UNSPECIFIED), "columns.templates[0].action", "REQUIRED",
+        lambda pb: setattr(pb.templates[0], "action", 0), "columns.templates[0].action", "REQUIRED",
     ),
 }  # fmt: skip
 
