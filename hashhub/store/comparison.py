@@ -141,7 +141,8 @@ class Comparison(Entries):
         # The reviewed ones first: there are far fewer of them than of withdrawn ones.
         withdrawn = self._db.sql(
             f"{_SQL} (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
-            f"WHERE hash_set = ? AND entry > ? ORDER BY entry LIMIT {_PAGE}) a CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
+            f"WHERE hash_set = ? AND entry > ? ORDER BY entry LIMIT {_PAGE}) a "
+            "CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
         )
         for state in (ACTIVE, _QUARANTINED):
             after = 0
