@@ -41,7 +41,8 @@ _UPDATES: Final[dict[str, tuple[int, ...]]] = {"unchanged": (), "tenth": (10,), 
 
 
 @contextmanager
-def _database(kind: str) -> Iterator[str]:
+def database(kind: str) -> Iterator[str]:
+    """Give the URL of an empty database: empty for SQLite, which the hub has in its own directory."""
     if kind == "sqlite":
         yield ""
     else:
@@ -65,7 +66,7 @@ class _Run(NamedTuple):
 
 def _import(client: Client, hub: RunningHub, source: Path) -> _Run:
     """Import a file and wait until its last item is matchable."""
-    query, options = Query(hashes=(parse("MD5", _last_md5(source)),)), MatchOptions(policy="any")
+    query, options = Query(hashes=(parse("MD5", last_md5(source)),)), MatchOptions(policy="any")
     started: dict[str, tuple[float, float, float]] = {}
 
     def mark(name: str) -> None:
@@ -98,7 +99,7 @@ def measure(kind: str, variant: str, entries: int, updates: Sequence[str], direc
 
     write()
     with (
-        _database(kind) as url,
+        database(kind) as url,
         running_hub(directory / "hub", *(["--database", url] if url else [])) as hub,
         Client(hub.address, hub.token) as client,
     ):
@@ -106,7 +107,7 @@ def measure(kind: str, variant: str, entries: int, updates: Sequence[str], direc
             Contributor(id="bench", display_name="Bench", kind=ContributorKind.LAW_ENFORCEMENT, jurisdiction="US")
         )
         client.create_hash_set(HashSet(contributor="bench", id="list", scheme="vic-us"))
-        query, options = Query(hashes=(parse("MD5", _last_md5(source)),)), MatchOptions(policy="any")
+        query, options = Query(hashes=(parse("MD5", last_md5(source)),)), MatchOptions(policy="any")
         [before] = client.match_hashes([query], options)  # also makes the server load what it loads lazily
         assert before.result.verdict is Verdict.NO_MATCH
         run = _import(client, hub, source)
@@ -152,7 +153,8 @@ def measure(kind: str, variant: str, entries: int, updates: Sequence[str], direc
     return row
 
 
-def _last_md5(source: Path) -> str:
+def last_md5(source: Path) -> str:
+    """Return the MD5 of the last record of a VICS file."""
     with source.open("rb") as file:
         file.seek(max(0, source.stat().st_size - 2000))
         tail = file.read().decode("ascii", "replace")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from hashhub import cancellation
 from hashhub.columns import RecordColumns
 from hashhub.errors import (
     FailedPrecondition,
@@ -32,6 +33,7 @@ from hashhub.hub import access
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, NewEntries, Stager
 from hashhub.model import (
+    MAX_BATCH,
     Disposition,
     Finding,
     HashSet,
@@ -49,8 +51,6 @@ from hashhub.store import EntryColumns, Origin, trace_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from hashhub.hashes import Hash
-    from hashhub.hub.doubts import Doubts
     from hashhub.hub.follow import Follower
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
@@ -58,10 +58,11 @@ if TYPE_CHECKING:
 
 Records = Sequence[Record] | RecordColumns
 DOUBTS_A_DAY: Final = 100
-"""How many harmless verdicts against others' entries weigh by themselves; those beyond wait for the operator's
-acceptance.
+"""How many harmless verdicts of a contributor weigh by themselves; those beyond wait for the operator's acceptance.
+
+Each counts when it is stated, whatever anybody else lists: then no order of statements makes more of them weigh, and
+the remark on an entry tells its contributor nothing of what others have.
 """
-MAX_BATCH: Final = 10_000  # records in one call: bounds what one call can hold in memory
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
 
 
@@ -69,11 +70,21 @@ class Contribute:
     """Imports: open, add, commit, cancel, report."""
 
     def __init__(
-        self, store: Store, registry: Registry, follower: Follower, doubts: Doubts, shrink_guard: float
+        self,
+        store: Store,
+        registry: Registry,
+        follower: Follower,
+        shrink_guard: float,
+        *,
+        max_open_imports: int | None = None,
+        max_staged_bytes: int | None = None,
     ) -> None:
-        """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep."""
+        """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep.
+
+        `max_open_imports`, `max_staged_bytes`: what one contributor may have open; None: no limit.
+        """
+        self._max_open, self._max_staged = max_open_imports, max_staged_bytes
         self._store = store
-        self._doubts = doubts
         self._registry = registry
         self._follower = follower
         self._shrink_guard = shrink_guard
@@ -112,7 +123,9 @@ class Contribute:
             actor=principal.name,
             create_time=now(),
         )
-        return opened if validate_only else self._store.create_import(opened, request_id=request_id)
+        if validate_only:
+            return opened
+        return self._store.create_import(opened, request_id=request_id, most_open=self._max_open)
 
     def add(
         self, principal: Principal, import_id: str, index: int, records: Records, rejects: Sequence[Reject]
@@ -134,7 +147,13 @@ class Contribute:
         else:
             for record in records:
                 stager.add(record)
-        return self._store.put_batch(import_id, index, stager.staged(rejects))
+        return self._store.put_batch(
+            import_id,
+            index,
+            stager.staged(rejects),
+            items=len(records) + len(rejects),
+            most_bytes=self._max_staged,
+        )
 
     def commit(
         self,
@@ -156,7 +175,8 @@ class Contribute:
         (7) move the revision in one small transaction: all of it is visible, what it replaces is withdrawn;
         (8) return the counts; `findings` lists what became of each item that was not simply accepted.
 
-        A commit that fails or is cut off leaves nothing visible; committing again starts over from the staged batches.
+        A commit that fails, is cut off or whose caller goes away before (7) leaves nothing visible; committing again
+        starts over from the staged batches.
         Committing a COMMITTED import returns it. With `validate_only` steps (5) and (8) happen and the import is
         cancelled.
 
@@ -191,7 +211,7 @@ class Contribute:
                     partial(self._held_items, import_),
                     replace=import_.replace,
                     has_classifications=import_.has_classifications,
-                    keep_alive=partial(self._store.renew_commit, import_id),
+                    keep_alive=partial(self._go_on, import_id),
                 )
                 intake.decide(lambda: self._batches(import_id))  # (5)
                 if import_.replace and not allow_shrinking:
@@ -212,7 +232,7 @@ class Contribute:
                     restated=intake.restated(first),
                     deletion_times=compared.deletion_times,
                     lift=intake.overtaken,
-                    doubting=self._doubts.against_others(principal, hash_set.contributor, harmless),
+                    doubting=harmless,
                     daily_doubts=DOUBTS_A_DAY,
                 )
             except BaseException:
@@ -276,8 +296,15 @@ class Contribute:
         newer = {revision for revision in deletions.difference(commits) if revision > first_sent}
         return HeldItems(holds, partial(trace_of, self._store.secret), newer=newer)
 
+    def _go_on(self, import_id: str) -> None:
+        """Stop when nobody waits for the commit any more; keep its lease otherwise."""
+        cancellation.check()
+        self._store.renew_commit(import_id)
+
     def _batches(self, import_id: str) -> Iterator[Batch]:
-        return map(Batch.read, self._store.batches(import_id))
+        for staged in self._store.batches(import_id):
+            cancellation.check()
+            yield Batch.read(staged)
 
     def _guard(self, intake: Intake) -> None:
         live = intake.compared.live_count
@@ -293,13 +320,12 @@ class Contribute:
 
     def _write(
         self, import_id: str, intake: Intake, first: int
-    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], Sequence[tuple[int, tuple[Hash, ...]]]]:
+    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], Sequence[int]]:
         """Write entries, hashes and findings in pieces.
 
-        Return the reviews that the source carries, by entry id, and ids and hashes of the active entries that claim no
-        harm.
+        Return the reviews that the source carries, by entry id, and the ids of the active entries that claim no harm.
         """
-        harmless: list[tuple[int, tuple[Hash, ...]]] = []
+        harmless: list[int] = []
         reviews = list(intake.compared.reviews)
         if intake.entry_count:
             ids = self._classification_ids(intake)
@@ -324,6 +350,7 @@ class Contribute:
     def _stage(self, import_id: str, piece: Sequence[NewEntries], classification_ids: Sequence[int | None]) -> None:
         if not piece:
             return
+        cancellation.check()
         columns = EntryColumns(
             *(list(chain.from_iterable(part)) for part in zip(*(n.columns for n in piece), strict=True))
         )

@@ -60,7 +60,7 @@ from hashhub.hub.intake.values import Values
 from hashhub.hygiene import Code
 from hashhub.model import Counts, EntryState, Finding, HashSet, Purpose, ReviewKind, Unclassified
 from hashhub.store import EntryColumns
-from hashhub.store.packing import pack_reasons, unpack_hashes
+from hashhub.store.packing import pack_reasons
 from hashhub.store.schema import ENTRY_STATES
 
 if TYPE_CHECKING:
@@ -68,7 +68,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hashhub.hashes import Hash
     from hashhub.hub.holds import HeldItems
     from hashhub.model import Classification
     from hashhub.schemes import Scheme
@@ -84,12 +83,12 @@ _UNDECIDED: Final = pack_reasons((Code.UNCLASSIFIED.value,))
 class NewEntries(NamedTuple):
     """Entries to write, of one batch, as the store keeps them.
 
-    `harmless`: (id, hashes) of active ones that speak against whoever claims harm. `reviews`: what the source says
+    `harmless`: ids of active ones that claim no harm. `reviews`: what the source says
     about them, as (entry id, author, kind, comment).
     """
 
     columns: EntryColumns
-    harmless: list[tuple[int, tuple[Hash, ...]]]
+    harmless: list[int]
     reviews: list[tuple[int, str, ReviewKind, str]]
 
 
@@ -226,7 +225,7 @@ class Intake:
             if d.reviews
             else []
         )
-        harmless = [(ids[at], unpack_hashes(hashes[at])) for at in np.flatnonzero(is_harmless).tolist()]
+        harmless = [ids[at] for at in np.flatnonzero(is_harmless).tolist()]
         return NewEntries(columns, harmless, reviews)
 
     def _odd(self, items: NDArray[np.int64]) -> list[int]:
