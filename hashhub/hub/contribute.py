@@ -102,7 +102,7 @@ class Contribute:
         InvalidArgument.
         """
         access.allow_writing(principal, import_.contributor)
-        self._store.get_hash_set(import_.contributor, import_.hash_set)
+        self._store.resources.get_hash_set(import_.contributor, import_.hash_set)
         wrong = [
             Violation(f"import.{field}", "must not be empty", "REQUIRED")
             for field in ("connector", "connector_version")
@@ -125,7 +125,7 @@ class Contribute:
         )
         if validate_only:
             return opened
-        return self._store.create_import(opened, request_id=request_id, most_open=self._max_open)
+        return self._store.imports.create_import(opened, request_id=request_id, most_open=self._max_open)
 
     def add(
         self, principal: Principal, import_id: str, index: int, records: Records, rejects: Sequence[Reject]
@@ -147,7 +147,7 @@ class Contribute:
         else:
             for record in records:
                 stager.add(record)
-        return self._store.put_batch(
+        return self._store.imports.put_batch(
             import_id,
             index,
             stager.staged(rejects),
@@ -195,13 +195,13 @@ class Contribute:
                 reason=Reason.IMPORT_INCOMPLETE,
                 metadata={"batchCount": str(import_.batch_count)},
             )
-        hash_set = self._store.get_hash_set(import_.contributor, import_.hash_set)
+        hash_set = self._store.resources.get_hash_set(import_.contributor, import_.hash_set)
         with self._committing:
             if (
-                self._store.begin_commit(import_id, by=access.actor(principal)).state is ImportState.COMMITTED
+                self._store.imports.begin_commit(import_id, by=access.actor(principal)).state is ImportState.COMMITTED
             ):  # by another process meanwhile
                 self._follower.catch_up()
-                return self._store.get_import(import_id)
+                return self._store.imports.get_import(import_id)
             try:
                 # Only now: what others committed into the same hash set before must be compared with.
                 intake = Intake(
@@ -218,11 +218,11 @@ class Contribute:
                     self._guard(intake)
                 if validate_only:
                     report = intake.findings(self._batches(import_id), 0)
-                    return self._store.cancel_import(import_id, counts=intake.counts, findings=report)
-                first = self._store.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
+                    return self._store.imports.cancel_import(import_id, counts=intake.counts, findings=report)
+                first = self._store.imports.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
                 reviews, harmless = self._write(import_id, intake, first)  # (6)
                 compared = intake.compared
-                done = self._store.finish_commit(  # (7)
+                done = self._store.imports.finish_commit(  # (7)
                     import_id,
                     counts=intake.counts,
                     supersede=compared.superseded,
@@ -238,7 +238,7 @@ class Contribute:
             except BaseException:
                 # The database may be what failed: the lease then runs out by itself.
                 with contextlib.suppress(HashHubError):
-                    self._store.release_commit(import_id)
+                    self._store.imports.release_commit(import_id)
                 raise
             self._follower.catch_up()
         return done  # (8)
@@ -246,7 +246,7 @@ class Contribute:
     def cancel(self, principal: Principal, import_id: str) -> Import:
         """End an import that is not committed; nothing of it stays. Raises FailedPrecondition when it is committed."""
         self._mine(principal, import_id)
-        return self._store.cancel_import(import_id)
+        return self._store.imports.cancel_import(import_id)
 
     def get(self, principal: Principal, import_id: str) -> Import:
         """Return an import. Raises NotFound."""
@@ -257,8 +257,8 @@ class Contribute:
     ) -> tuple[list[Import], str]:
         """Return a hash set's imports, newest first, and where to go on."""
         access.allow_reading(principal, contributor)
-        self._store.get_hash_set(contributor, hash_set)
-        found = self._store.list_imports(contributor, hash_set, page_size + 1, after)
+        self._store.resources.get_hash_set(contributor, hash_set)
+        found = self._store.imports.list_imports(contributor, hash_set, page_size + 1, after)
         return found[:page_size], found[page_size - 1].id if len(found) > page_size else ""
 
     def findings(
@@ -268,13 +268,13 @@ class Contribute:
         more).
         """
         self._mine(principal, import_id, write=False)
-        found = self._store.findings(import_id, page_size + 1, after - 1, tuple(dispositions) or None)
+        found = self._store.imports.findings(import_id, page_size + 1, after - 1, tuple(dispositions) or None)
         return [f for _, f in found[:page_size]], found[page_size - 1][0] + 1 if len(found) > page_size else 0
 
     def _mine(self, principal: Principal, import_id: str, *, write: bool = True) -> Import:
         access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR, *(() if write else (Role.AUDITOR,)))
         try:
-            found = self._store.get_import(import_id)
+            found = self._store.imports.get_import(import_id)
             (access.allow_writing if write else access.allow_reading)(principal, found.contributor)
         except (NotFound, PermissionDenied):
             # The same answer whether or not it exists: ids of others' imports must not be probed.
@@ -289,8 +289,10 @@ class Contribute:
     def _held_items(self, import_: Import, keys: Iterable[Keys] | None) -> HeldItems:
         """Return what lists of this hash set must not bring back, of items with one of the keys; None: all of it."""
         name = (import_.contributor, import_.hash_set)
-        holds = self._store.holds(*name) if keys is None else self._store.holds_about(*name, keys)
-        first_sent, commits = self._store.source_revisions(import_.contributor, import_.hash_set, import_.source_digest)
+        holds = self._store.holds.of_set(*name) if keys is None else self._store.comparison.holds_about(*name, keys)
+        first_sent, commits = self._store.imports.source_revisions(
+            import_.contributor, import_.hash_set, import_.source_digest
+        )
         # What the source deletes by itself it may state again further on.
         deletions = {h.revision for h in holds if h.origin is Origin.SOURCE}
         newer = {revision for revision in deletions.difference(commits) if revision > first_sent}
@@ -299,10 +301,10 @@ class Contribute:
     def _go_on(self, import_id: str) -> None:
         """Stop when nobody waits for the commit any more; keep its lease otherwise."""
         cancellation.check()
-        self._store.renew_commit(import_id)
+        self._store.imports.renew_commit(import_id)
 
     def _batches(self, import_id: str) -> Iterator[Batch]:
-        for staged in self._store.batches(import_id):
+        for staged in self._store.imports.batches(import_id):
             cancellation.check()
             yield Batch.read(staged)
 
@@ -338,13 +340,13 @@ class Contribute:
                     self._stage(import_id, piece, ids)
                     piece = []
             self._stage(import_id, piece, ids)
-        self._store.add_findings(import_id, intake.findings(self._batches(import_id), first))
+        self._store.imports.add_findings(import_id, intake.findings(self._batches(import_id), first))
         return reviews, harmless
 
     def _classification_ids(self, intake: Intake) -> Sequence[int | None]:
         """Return under which id each of the intake's classifications is stored, storing those that are new."""
         classifications = intake.classifications()
-        stored = iter(self._store.classification_ids([c for c in classifications if c is not None]))
+        stored = iter(self._store.imports.classification_ids([c for c in classifications if c is not None]))
         return [None if c is None else next(stored) for c in classifications]
 
     def _stage(self, import_id: str, piece: Sequence[NewEntries], classification_ids: Sequence[int | None]) -> None:
@@ -355,5 +357,5 @@ class Contribute:
             *(list(chain.from_iterable(part)) for part in zip(*(n.columns for n in piece), strict=True))
         )
         classifications = [classification_ids[number] for number in columns.classifications if number is not None]
-        self._store.stage_entries(import_id, columns._replace(classifications=classifications))
+        self._store.imports.stage_entries(import_id, columns._replace(classifications=classifications))
         self._follower.catch_up()

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.store import schema as s
-from hashhub.store.database import Row
-from hashhub.store.entries import ACTIVE, WITHDRAWN, Entries
+from hashhub.store.database import Database, Row
+from hashhub.store.entries import Entries
 from hashhub.store.holds import HOLD_SQL, Hold, hold_of_row
+from hashhub.store.outstanding import Outstanding
 from hashhub.store.packing import (
     STATEMENT_BYTES,
     compared_details,
@@ -24,6 +25,8 @@ from hashhub.store.packing import (
     statement,
     unpack_reasons,
 )
+from hashhub.store.resources import key_of_set
+from hashhub.store.schema import ACTIVE, WITHDRAWN
 
 _PAGE: Final = 2_000  # rows at a time: a few milliseconds, between which other threads go on
 _QUARANTINED: Final = 2
@@ -83,8 +86,16 @@ class StatedEntries(NamedTuple):
         )
 
 
-class Comparison(Entries):
+class Comparison:
     """The part of the Store that a list is compared with."""
+
+    def __init__(self, database: Database, outstanding: Outstanding, entries: Entries) -> None:
+        self._db = database
+        self._outstanding = outstanding
+        self._entries = entries
+
+    def _set_key(self, contributor: str, hash_set: str) -> int:
+        return self._db.read(lambda c: key_of_set(c, contributor, hash_set))
 
     def has_live_entries(self, contributor: str, hash_set: str, more_than: int = 0) -> bool:
         """Whether a hash set has more than so many entries that are not WITHDRAWN; it counts no further."""
@@ -125,10 +136,10 @@ class Comparison(Entries):
         rows = list(self._db.fetch(sql, before))
         for sort, values in keys:
             if sort == EXTERNAL_ID:
-                rows += self._by_keys(by_external_id, "text", (*before, contributor), sorted(set(values)))
+                rows += self._db.by_keys(by_external_id, "text", (*before, contributor), sorted(set(values)))
             else:
                 code = s.ALGORITHM_CODES[sort]
-                rows += self._by_keys(by_digest, "bytea", (*before, code), sorted(set(values)))
+                rows += self._db.by_keys(by_digest, "bytea", (*before, code), sorted(set(values)))
         holds = {(row[0], row[2]): hold_of_row(row, hash_set) for row in rows}
         return [holds[key] for key in sorted(holds)]
 
@@ -165,16 +176,16 @@ class Comparison(Entries):
         set_key = self._set_key(contributor, hash_set)
         for sort, values in keys:
             if sort == EXTERNAL_ID:
-                rows = self._by_keys(by_external_id, "text", (set_key,), sorted(set(values)))
+                rows = self._db.by_keys(by_external_id, "text", (set_key,), sorted(set(values)))
             else:
                 code = s.ALGORITHM_CODES[sort]
-                rows = self._by_keys(by_digest, "bytea", (set_key, code), sorted(set(values)))
+                rows = self._db.by_keys(by_digest, "bytea", (set_key, code), sorted(set(values)))
             yield from self._pages(rows)
 
     def stated_by_ids(self, ids: Iterable[int]) -> Iterator[StatedEntries]:
         """Yield the visible entries with these ids."""
         sql = f"{_SQL} entry e WHERE e.id {{keys}}"
-        yield from self._pages(self._by_keys(sql, "int8", (), sorted(set(ids))))
+        yield from self._pages(self._db.by_keys(sql, "int8", (), sorted(set(ids))))
 
     def _pages(self, rows: Iterable[Row]) -> Iterator[StatedEntries]:
         page: list[Row] = []
@@ -187,7 +198,7 @@ class Comparison(Entries):
             yield self._stated(page)
 
     def _stated(self, rows: Sequence[Row]) -> StatedEntries:
-        committed = {key for key in {row[9] for row in rows} if self._source(key) is not None}
+        committed = {key for key in {row[9] for row in rows} if self._entries.source(key) is not None}
         rows = list({row[0]: row for row in rows if row[9] in committed}.values())
         meanings = {key: self._meaning(key) for key in {row[3] for row in rows}}
         ordered: list[bytes] = [row[5] for row in rows]
@@ -221,5 +232,5 @@ class Comparison(Entries):
     def _meaning(self, classification: int | None) -> tuple[str, str] | None:
         if classification is None:
             return None
-        stated = self._classification(classification)
+        stated = self._entries.classification(classification)
         return stated.scheme, stated.value

@@ -105,17 +105,21 @@ def compare(desk: Desk, name: str, records: list[Record], *, replace: bool, has:
     """Decide both ways about a list, and compare all that there is to say."""
     store = desk.hub._store
     contributor, _, set_id = name.partition("/")
-    hash_set = store.get_hash_set(contributor, set_id)
+    hash_set = store.resources.get_hash_set(contributor, set_id)
     scheme = load().get(hash_set.scheme) if hash_set.scheme else None
-    holds = HeldItems(store.holds(contributor, set_id), partial(trace_of, store.secret))
-    entries = store.list_entries(contributor, set_id)
-    reviews = store.reviews_of([e.id for e in entries])
+    holds = HeldItems(store.holds.of_set(contributor, set_id), partial(trace_of, store.secret))
+    entries = store.entries.list_entries(contributor, set_id)
+    reviews = store.entries.reviews_of([e.id for e in entries])
     model = Model(hash_set, scheme, holds, entries, reviews, replace=replace, has_classifications=has)
     model.decide(records)
     batches = staged(records, size)
 
     def hold_by_key(keys: Iterable[Keys] | None) -> HeldItems:
-        chosen = store.holds(contributor, set_id) if keys is None else store.holds_about(contributor, set_id, keys)
+        chosen = (
+            store.holds.of_set(contributor, set_id)
+            if keys is None
+            else store.comparison.holds_about(contributor, set_id, keys)
+        )
         return HeldItems(chosen, partial(trace_of, store.secret))
 
     intake = Intake(store, hash_set, scheme, hold_by_key, replace=replace, has_classifications=has)

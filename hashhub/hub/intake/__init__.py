@@ -143,7 +143,7 @@ class Intake:
         source.read(batches())
         if self._replace:
             self._require_a_full_list()
-        are_many = self._store.has_holds(self._hash_set.contributor, source.worth_reading)
+        are_many = self._store.comparison.has_holds(self._hash_set.contributor, source.worth_reading)
         if holds := self._holds(source.keys(batches()) if are_many else None):
             source.ask_holds(holds, batches())
         self._expect_values()

@@ -94,15 +94,15 @@ class HashSetComparison:
 
     def compare(self, batches: Callable[[], Iterable[Batch]], *, replace: bool) -> None:
         """Decide about the items that would become entries, and about the hash set's entries."""
-        is_streamed = not self._store.has_live_entries(*self._name, self._source.worth_reading)
-        pages = self._store.stated_entries(*self._name) if is_streamed else self._asked(batches())
+        is_streamed = not self._store.comparison.has_live_entries(*self._name, self._source.worth_reading)
+        pages = self._store.comparison.stated_entries(*self._name) if is_streamed else self._asked(batches())
         others = self._find_same(pages, keeps_ids=is_streamed and replace)
         accounted = self._weigh(others)
         self._remove(accounted)
         if replace:
             live = np.sort(np.concatenate([_NO_IDS, *self._live]))
             if not is_streamed:
-                live = self._store.active_ids(*self._name, states=_LIVE)
+                live = self._store.entries.active_ids(*self._name, states=_LIVE)
             self.live_count = len(live)
             self.absent = live[~np.isin(live, accounted)]
 
@@ -115,7 +115,7 @@ class HashSetComparison:
     def _asked(self, batches: Iterable[Batch]) -> Iterator[StatedEntries]:
         """Yield the entries that have a key of the source, of which there are few; each once."""
         seen: set[int] = set()
-        for page in self._store.stated_about(*self._name, self._source.keys(batches)):
+        for page in self._store.comparison.stated_about(*self._name, self._source.keys(batches)):
             fresh = np.fromiter((i not in seen for i in page.ids.tolist()), np.bool_, len(page.ids))
             seen.update(page.ids.tolist())
             yield page.where(fresh)
@@ -140,7 +140,7 @@ class HashSetComparison:
                 self._live.append(page.ids[live])
             settles = self._settle_page(page, live, items, item_heads, meaning_of, displaced)
             parts.append(self._others(page, ~settles))
-        again = self._store.stated_by_ids(displaced)
+        again = self._store.comparison.stated_by_ids(displaced)
         parts += [self._others(page, np.ones(len(page.ids), np.bool_)) for page in again]
         self._heads = {}
         return _joined(parts)
@@ -315,7 +315,7 @@ class HashSetComparison:
             for item, hold in d.withdrawn_by.items()
             if d.becomes_entry(item) and item not in live_elsewhere and d.refers_to[item] < 0
         }
-        names = self._store.get_entries({hold.entry_id for hold in chosen.values()}) if chosen else {}
+        names = self._store.entries.get_entries({hold.entry_id for hold in chosen.values()}) if chosen else {}
         for item, hold in chosen.items():
             entry = names.get(hold.entry_id)
             d.keep_withdrawn(
@@ -353,7 +353,7 @@ class HashSetComparison:
         if counts.max() <= _EARLIER_KEPT:
             return links
         rank = np.arange(len(links.keys)) - np.repeat(starts, counts)
-        reviewed = list(self._store.reviews_of(others.ids[links.rows[rank >= _EARLIER_KEPT]].tolist()))
+        reviewed = list(self._store.entries.reviews_of(others.ids[links.rows[rank >= _EARLIER_KEPT]].tolist()))
         return links.where((rank < _EARLIER_KEPT) | np.isin(others.ids[links.rows], reviewed))
 
     def _note_reviews(self, others: _Others, of_items: Links, of_entries: Links) -> None:
@@ -370,7 +370,7 @@ class HashSetComparison:
                 about[item].add(twin)
             if item not in about:
                 continue
-            known = self._store.reviews_of(about[item])
+            known = self._store.entries.reviews_of(about[item])
             stated = {(r.kind, r.author, r.comment) for reviews in known.values() for r in reviews}
             fresh = tuple(
                 v
@@ -398,7 +398,7 @@ class HashSetComparison:
         for start in range(0, len(removals), _LOOKUP):
             part = removals[start : start + _LOOKUP]
             self._keep_alive()
-            by_id = self._store.existing_by_external_ids(*self._name, [r.external_id for _, r in part])
+            by_id = self._store.entries.existing_by_external_ids(*self._name, [r.external_id for _, r in part])
             by_hash = self._own_entries([h for _, r in part if not r.external_id for h in r.hashes])
             for item, record in part:
                 entries = _meant(record, by_id, by_hash)
@@ -418,7 +418,7 @@ class HashSetComparison:
         return {
             Hash(name, digest): entries
             for name, digests in wanted.items()
-            for digest, entries in self._store.live_entries_by_digests(*self._name, name, digests).items()
+            for digest, entries in self._store.entries.live_entries_by_digests(*self._name, name, digests).items()
         }
 
 

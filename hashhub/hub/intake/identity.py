@@ -187,10 +187,10 @@ def same_item(store: Store, entry: Entry, *, hash_sets: Iterable[str] = ()) -> l
     Of its own hash set, and of these further ones of its contributor.
     """
     exact = [h for h in entry.hashes if h.algorithm in WIDTHS]
-    by_external_id = store.existing_by_external_ids(entry.contributor, entry.hash_set, [entry.external_id])
+    by_external_id = store.entries.existing_by_external_ids(entry.contributor, entry.hash_set, [entry.external_id])
     by_id = {e.id: e for entries in by_external_id.values() for e in entries}
     for hash_set in {entry.hash_set, *hash_sets}:
         for h in exact or entry.hashes[:1]:
-            sharing = store.live_entries_by_digests(entry.contributor, hash_set, h.algorithm, [h.digest])
+            sharing = store.entries.live_entries_by_digests(entry.contributor, hash_set, h.algorithm, [h.digest])
             by_id |= {e.id: e for e in sharing.get(h.digest, ()) if exact or set(e.hashes) == set(entry.hashes)}
     return [by_id[i] for i in sorted(by_id) if i != entry.id]
