@@ -9,7 +9,7 @@ import pytest
 
 from hashhub.errors import Unavailable
 from hashhub.model import Counts, EntryState, Verdict, WithdrawalReason
-from hashhub.store import Store, entries, feeds, imports, outstanding
+from hashhub.store import Store, feeds, imports, outstanding, writing
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
 from tests.hub.test_follow import soon
 
@@ -22,7 +22,7 @@ def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outstanding, "LARGE", 2)
     monkeypatch.setattr(feeds, "LARGE", 2)
     monkeypatch.setattr(outstanding, "PIECE", 1)
-    for module in (entries, imports):
+    for module in (writing, imports):
         monkeypatch.setattr(module, "CHANGE_IDS", 5)
 
 
