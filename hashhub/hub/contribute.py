@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from hashhub.hashes import Hash
     from hashhub.hub.doubts import Doubts
     from hashhub.hub.follow import Follower
+    from hashhub.hub.tally import Tally
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
 
@@ -72,9 +73,10 @@ class Contribute:
     """Imports: open, add, commit, cancel, report."""
 
     def __init__(
-        self, store: Store, registry: Registry, follower: Follower, doubts: Doubts, shrink_guard: float
+        self, store: Store, registry: Registry, follower: Follower, doubts: Doubts, shrink_guard: float, tally: Tally
     ) -> None:
         """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep."""
+        self._tally = tally
         self._store = store
         self._doubts = doubts
         self._registry = registry
@@ -140,7 +142,11 @@ class Contribute:
             if hashes != record.hashes or found.reviews != record.reviews:
                 record = msgspec.structs.replace(record, hashes=hashes, reviews=found.reviews)  # noqa: PLW2901 - the record, without what hygiene refused
             staged.append(Staged(record, found.disposition, found.reasons, found.notes))
-        return self._store.put_batch(import_id, index, _ENCODER.encode(Batch(staged, list(rejects))))
+        payload = _ENCODER.encode(Batch(staged, list(rejects)))
+        with self._tally.phase("stage"):
+            opened = self._store.put_batch(import_id, index, payload)
+        self._tally.staged(len(payload))
+        return opened
 
     def commit(
         self,
@@ -198,33 +204,38 @@ class Contribute:
                     replace=import_.replace,
                     has_classifications=import_.has_classifications,
                 )
-                intake.decide(lambda: self._batches(import_id))  # (5)
+                with self._tally.phase("decide"):
+                    intake.decide(lambda: self._batches(import_id))  # (5)
                 if import_.replace and not allow_shrinking:
                     self._guard(intake)
                 if validate_only:
                     report = intake.findings(self._batches(import_id), 0)
                     return self._store.cancel_import(import_id, counts=intake.counts, findings=report)
                 first = self._store.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
-                reviews, restated, harmless = self._write(import_id, intake, first)  # (6)
-                done = self._store.finish_commit(  # (7)
-                    import_id,
-                    counts=intake.counts,
-                    supersede=intake.superseded,
-                    absent=intake.absent,
-                    withdraw=intake.withdrawn,
-                    reviews=reviews,
-                    restated=np.frombuffer(restated, np.int64).reshape(-1, 2),
-                    deletion_times=intake.deletion_times,
-                    lift=intake.overtaken,
-                    doubting=self._doubts.against_others(principal, hash_set.contributor, harmless),
-                    daily_doubts=DOUBTS_A_DAY,
-                )
+                with self._tally.phase("write"):
+                    reviews, restated, harmless = self._write(import_id, intake, first)  # (6)
+                with self._tally.phase("publish"):
+                    done = self._store.finish_commit(  # (7)
+                        import_id,
+                        counts=intake.counts,
+                        supersede=intake.superseded,
+                        absent=intake.absent,
+                        withdraw=intake.withdrawn,
+                        reviews=reviews,
+                        restated=np.frombuffer(restated, np.int64).reshape(-1, 2),
+                        deletion_times=intake.deletion_times,
+                        lift=intake.overtaken,
+                        doubting=self._doubts.against_others(principal, hash_set.contributor, harmless),
+                        daily_doubts=DOUBTS_A_DAY,
+                    )
             except BaseException:
                 # The database may be what failed: the lease then runs out by itself.
                 with contextlib.suppress(HashHubError):
                     self._store.release_commit(import_id)
                 raise
-            self._follower.catch_up()
+            self._tally.committed(done.counts)
+            with self._tally.phase("follow"):
+                self._follower.catch_up()
         return done  # (8)
 
     def cancel(self, principal: Principal, import_id: str) -> Import:

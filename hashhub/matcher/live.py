@@ -30,7 +30,17 @@ from typing import Any, Final, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hashhub.errors import DataLoss, FailedPrecondition, HashHubError, InvalidArgument, Reason, Violation
+from hashhub.background import Background
+from hashhub.errors import (
+    DataLoss,
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    Reason,
+    Unavailable,
+    Violation,
+)
 from hashhub.hashes import ALGORITHMS, Algorithm, Metric
 from hashhub.matcher.breaker import Breaker, CircuitBreaker, Tripped
 from hashhub.matcher.index import Bitmap, Hits, Progress, Rows, Segment, Source, build, sorted_rows, space
@@ -212,8 +222,9 @@ class Matcher:
         self._threads = threads or len(os.sched_getaffinity(0))
         self._compact_after = compact_after
         self._breaker = Breaker(circuit_breaker or CircuitBreaker())
-        self._directory = Directory(directory, publisher=publisher) if directory else None
-        self._publisher = publisher and directory is not None
+        self._error: str | None = None
+        self._directory = self._opened(directory, publisher=publisher) if directory else None
+        self._publisher = publisher and self._directory is not None
         self._pool = ThreadPoolExecutor(self._threads, "matcher") if self._threads > 1 else None
         self._changing = threading.Lock()  # held for every change of _state, _changes and withdrawn bits: short
         self._building = threading.Lock()  # held by whoever builds segments aside: long; always taken before _changing
@@ -222,18 +233,27 @@ class Matcher:
         self._retry_at = 0.0
         self._pending = 0
         self._damaged = False
-        self._error: str | None = None
         self._stamp: tuple[int, int] | None = None
         self._state = _State(0, {})
         if self._directory:
             self._open(self._directory)
-        self._wake = threading.Event()
-        self._closed = False
         self._checked = threading.Event()
         if not (self._publisher and self._state.snapshot):
             self._checked.set()
-        self._worker = threading.Thread(target=self._work, name="matcher-compaction", daemon=True)
-        self._worker.start()
+        self._is_touched = False
+        self.thread = Background(
+            "matcher-compaction", self._work, complaint="the matcher's tail is not merged", pause=_RETRY_SECONDS
+        )
+        self.thread.start()
+
+    def _opened(self, path: Path, *, publisher: bool) -> Directory | None:
+        """Return the directory of snapshots; None where there is none yet and no room for one."""
+        try:
+            return Directory(path, publisher=publisher)
+        except LimitExceeded as e:
+            self._error = f"{e.message}; restart the hub once there is room"
+            _log.warning("matcher: %s", self._error)
+            return None
 
     def _open(self, directory: Directory) -> None:
         """Open the newest sound snapshot; set damaged ones aside."""
@@ -265,9 +285,7 @@ class Matcher:
         """Stop the background thread and release the directory. Mapped pages go when the last search that uses them
         returns.
         """
-        self._closed = True
-        self._wake.set()
-        self._worker.join()
+        self.thread.close()
         if self._pool:
             self._pool.shutdown()
         if self._directory:
@@ -325,10 +343,15 @@ class Matcher:
                 self._changes = []
                 self._logged_from = revision
         if self._due():
-            self._wake.set()
+            self.thread.wake()
 
     def rebuild(
-        self, revision: int, digests: Iterable[tuple[str, NDArray[np.uint8]]], progress: Progress | None = None
+        self,
+        revision: int,
+        digests: Iterable[tuple[str, NDArray[np.uint8]]],
+        progress: Progress | None = None,
+        *,
+        or_in_memory: bool = False,
     ) -> None:
         """Replace everything by these digests: the store at `revision`, in chunks (algorithm name, uint8[n,
         digest_bytes]) of any order.
@@ -336,6 +359,9 @@ class Matcher:
         Chunks may repeat digests. What is applied meanwhile at `revision` or later is kept. Searches see the old state
         until the new one is complete. Needs memory for the rows of the largest algorithm twice; tables are written one
         at a time.
+
+        `or_in_memory`: what is on disk is of no use; where the new snapshot cannot be written, remove it and keep the
+        new state in memory. The background writes it once that is possible.
 
         Raises InvalidArgument for a wrong chunk, LimitExceeded (DISK_FULL) or Unavailable when the snapshot cannot be
         written; the old state stays then.
@@ -347,13 +373,23 @@ class Matcher:
                     "a newer state"
                 )
             rows = _gathered(digests, self._threads, progress)
+            failure: HashHubError | None = None
             if self._publisher and self._directory:
-                self._publish(self._directory, revision, {}, rows, self._threads, progress)
-            else:
+                try:
+                    self._publish(self._directory, revision, {}, rows, self._threads, progress)
+                except (LimitExceeded, Unavailable) as e:
+                    if not or_in_memory:
+                        raise
+                    failure = e
+                    self._directory.clear()
+            if failure or not (self._publisher and self._directory):
                 built = {name: (build(space(name), [Source(r)], self._threads, progress),) for name, r in rows.items()}
-                self._replace(built, self._state.snapshot, revision, None)
+                self._replace(built, None if failure else self._state.snapshot, revision, None)
             self._damaged = False
-            self._error = None
+            self._error = failure.message if failure else None
+            if failure:
+                self._pending = max(self._pending, self._compact_after)  # due as soon as it is tried again
+                self._retry_at = time.monotonic() + _RETRY_SECONDS
 
     def compact(self, progress: Progress | None = None) -> None:
         """Do now, in this thread, what the background does when the tail has grown.
@@ -582,18 +618,18 @@ class Matcher:
         return any(_crowded(segments) for segments in self._state.segments.values())
 
     def _work(self) -> None:
-        """Run in the background until closed: check the opened snapshot, then merge and publish when there is enough to
-        do.
+        """A round of the background: check the opened snapshot, then merge and publish when there is enough to do.
+
+        Until the snapshot was read nothing says that it is sound: a check that fails for want of memory comes again.
         """
-        if self._state.snapshot:
+        if self._state.snapshot and not self._is_touched:
             _touch(self._state.snapshot)
-        if self._publisher:
+            self._is_touched = True
+        if not self._checked.is_set():
             self._attempt(lambda: self.verify(self._stop_if_closed))
-        self._checked.set()
-        while self._wake.wait() and not self._closed:
-            self._wake.clear()
-            while self._due() and not self._closed:
-                self._attempt(self._tidy)
+            self._checked.set()
+        while self._due() and not self.thread.is_stopping:
+            self._attempt(self._tidy)
 
     def _attempt(self, task: Callable[[], None]) -> None:
         """Run a background task; an error is kept for `status` and the task tried again later, searches are
@@ -610,7 +646,7 @@ class Matcher:
 
     def _stop_if_closed(self, _phase: str, _share: float) -> None:
         """Give up background work when somebody waits in `close`."""
-        if self._closed:
+        if self.thread.is_stopping:
             raise _ClosingError
 
     def _tidy(self) -> None:

@@ -26,6 +26,7 @@ from waitress import wasyncore
 
 from hashhub.errors import Code, HashHubError, InvalidArgument, LimitExceeded, NotFound, Reason
 from hashhub.server.interceptors import Envelope, Gate, Method
+from hashhub.server.metrics import CONTENT_TYPE
 from hashhub.wire import error_to_status
 
 if TYPE_CHECKING:
@@ -62,16 +63,19 @@ class Application:
         self,
         gate: Gate,
         methods: Mapping[str, Method],
-        is_serving: Callable[[], bool],
         *,
-        worker: int,
+        health: Callable[[], tuple[bool, bytes]],
+        scrape: Callable[[], str],
         max_message_bytes: int,
     ) -> None:
-        """`max_message_bytes` bounds a message as gRPC would carry it; base64 makes its JSON a third longer."""
+        """`health`: whether the hub matches, and the page that says so; `scrape`: the metrics as text.
+
+        `max_message_bytes` bounds a message as gRPC would carry it; base64 makes its JSON a third longer.
+        """
         self._gate = gate
         self._methods = methods
-        self._is_serving = is_serving
-        self._worker = worker
+        self._health = health
+        self._scrape = scrape
         self.max_body_bytes = max_message_bytes * 4 // 3 + _HEADER_ROOM
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -95,11 +99,12 @@ class Application:
                     start_response, _wrong("method", "must be GET"), "405 Method Not Allowed", ("Allow", "GET, HEAD")
                 )
             if path == "/metrics":
-                text = self._gate.metrics(envelope, self._worker)
-                return _answer(start_response, "200 OK", text.encode(), kind="text/plain; version=0.0.4; charset=utf-8")
-            if self._is_serving():
-                return _answer(start_response, "200 OK", b'{"status":"SERVING"}')
-            return _answer(start_response, "503 Service Unavailable", b'{"status":"NOT_SERVING"}', ("Retry-After", "1"))
+                text = self._gate.metrics(envelope, self._scrape)
+                return _answer(start_response, "200 OK", text.encode(), kind=CONTENT_TYPE)
+            is_serving, page = self._health()
+            if is_serving:
+                return _answer(start_response, "200 OK", page)
+            return _answer(start_response, "503 Service Unavailable", page, ("Retry-After", "1"))
         except HashHubError as e:
             return _refusal(start_response, e)
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import ipaddress
 import logging
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -24,10 +22,13 @@ from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
-from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
+from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded
 from hashhub.server import servicers
+from hashhub.server.addresses import bind, parse_address, shown, taken, with_port
 from hashhub.server.bridge import Application, Bridge
-from hashhub.server.interceptors import Envelope, Gate, Method, Metrics
+from hashhub.server.health import Health
+from hashhub.server.interceptors import Envelope, Gate, Method
+from hashhub.server.metrics import Ledger, Metrics
 from hashhub.wire import error_to_status
 
 if TYPE_CHECKING:
@@ -46,21 +47,28 @@ class Doors:
     """The doors of one process: made open, served from `start` on, drained by `close`."""
 
     def __init__(
-        self, hub: Hub, config: Config, *, listen: str, http: str, shared: bool = False, worker: int = 0
+        self,
+        hub: Hub,
+        config: Config,
+        *,
+        listen: str,
+        http: str,
+        shared: bool = False,
+        scrape: Callable[[Metrics], str] | None = None,
     ) -> None:
         """Take the ports.
 
         `listen` and `http`: addresses as in the configuration, with the actual ports where the parent chose them.
-        `shared`: other processes serve the same ports. Raises FailedPrecondition when a port is taken, InvalidArgument
+        `shared`: other processes serve the same ports; `scrape` then gives the metrics of all. Raises FailedPrecondition when a port is taken, InvalidArgument
         for unusable TLS files.
         """
         _warn_about_slow_protobuf()
-        self._hub = hub
         self._drain_seconds = config.drain_seconds
         self._stopping = threading.Event()
-        self._gate = Gate(hub.tokens.authenticate, Metrics())
+        self.metrics = Metrics()
+        self._gate = Gate(hub.tokens.authenticate, self.metrics)
         self._methods = servicers.methods(hub, self._stopping.is_set)
-        self._health = health.HealthServicer()
+        self._health = Health(hub.condition.met)
         self._pools = {
             "call": _CountingPool(config.threads, "call"),
             "follow": _CountingPool(_FOLLOWERS, "follow"),
@@ -76,9 +84,16 @@ class Doors:
                 ("grpc.so_reuseport", int(shared)),
             ],
         )
-        self._services = sorted({path.split("/")[1] for path in self._methods})
-        reflection.enable_server_reflection((*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
-        self._set_health(serving=False)
+        services = sorted({path.split("/")[1] for path in self._methods})
+        reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        limits = {"call": config.max_concurrent_calls, "follow": _FOLLOWERS}
+        self.metrics.watch(
+            hub,
+            is_up=self._health.up,
+            rooms=lambda: {name: (self._pools[name].in_progress, most) for name, most in limits.items()},
+        )
+        self._ledger = Ledger()
+        self._ledger.started(0)
         self.http_address = ""
         self._bridge: Bridge | None = None
         with contextlib.ExitStack() as undo:
@@ -89,8 +104,8 @@ class Doors:
             application = Application(
                 self._gate,
                 self._methods,
-                lambda: self.is_serving,
-                worker=worker,
+                health=self._health.page,
+                scrape=functools.partial(scrape or self._own_scrape, self.metrics),
                 max_message_bytes=config.max_message_bytes,
             )
             self._bridge = Bridge(application, listener, config.threads)
@@ -98,23 +113,23 @@ class Doors:
 
     @property
     def is_serving(self) -> bool:
-        """Whether the matcher has caught up and the doors are not closing: what health says."""
-        return self._hub.is_ready and not self._stopping.is_set()
+        """Whether the hub matches and the doors are not closing: what health says."""
+        return self._health.is_serving
 
     def start(self) -> None:
-        """Take calls over gRPC too (the bridge does already). Health says SERVING once `announce` was called."""
+        """Take calls over gRPC too (the bridge does already). Health says NOT_SERVING until `announce` was called."""
         self._grpc.start()
 
     def announce(self) -> None:
-        """Let health say what `is_serving` says now."""
-        self._set_health(serving=self.is_serving)
+        """Let health say what is so from now on."""
+        self._health.open()
 
     def close(self) -> None:
         """Drain: take no new calls, give those in progress `drain_seconds`, then cut them off. Closing twice is
         fine.
         """
         self._stopping.set()
-        self._health.enter_graceful_shutdown()
+        self._health.close()
         stopped = self._grpc.stop(self._drain_seconds)
         if self._bridge is not None:
             self._bridge.close(self._drain_seconds)
@@ -125,7 +140,7 @@ class Doors:
 
     def _listen(self, address: str, config: Config) -> str:
         host, port = parse_address("listen", address)
-        target = _shown(host, port)
+        target = shown(host, port)
         try:
             if config.tls_certificate:
                 bound = self._grpc.add_secure_port(target, _credentials(config))
@@ -133,12 +148,11 @@ class Doors:
                 bound = self._grpc.add_insecure_port(target)
         except RuntimeError as e:
             raise taken("listen", address) from e
-        return _shown(host, bound)
+        return shown(host, bound)
 
-    def _set_health(self, *, serving: bool) -> None:
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *self._services):
-            self._health.set(name, status)
+    def _own_scrape(self, metrics: Metrics) -> str:
+        self._ledger.put(0, metrics.families())
+        return self._ledger.text()
 
 
 class _CountingPool(ThreadPoolExecutor):
@@ -258,14 +272,14 @@ def _abort(context: grpc.ServicerContext, error: HashHubError) -> NoReturn:
     context.abort_with_status(rpc_status.to_status(error_to_status(error)))
 
 
-def _health_handler(servicer: health.HealthServicer, pool: ThreadPoolExecutor) -> grpc.GenericRpcHandler:
+def _health_handler(served: Health, pool: ThreadPoolExecutor) -> grpc.GenericRpcHandler:
     """Health on its own threads: a probe must be answered however busy the calls' threads are."""
 
     def check(request: Any, context: grpc.ServicerContext) -> Any:
-        return servicer.Check(request, context)
+        return served.check(request, context)
 
     def watch(request: Any, context: grpc.ServicerContext, send: Any = None) -> Any:
-        return servicer.Watch(request, context, send)
+        return served.watch(request, context, send)
 
     check.experimental_thread_pool = watch.experimental_thread_pool = pool  # type: ignore[attr-defined]  # grpc reads it
     watch.experimental_non_blocking = True  # type: ignore[attr-defined]  # grpc reads it: watching holds no thread
@@ -277,89 +291,6 @@ def _health_handler(servicer: health.HealthServicer, pool: ThreadPoolExecutor) -
             "Watch": grpc.unary_stream_rpc_method_handler(watch, request.FromString, answer.SerializeToString),
         },
     )
-
-
-def parse_address(field: str, address: str) -> tuple[str, int]:
-    """Return host and port of `HOST:PORT` or `[IPV6]:PORT`. Raises InvalidArgument."""
-    host, colon, port = address.rpartition(":")
-    if colon and host and port.isdecimal() and int(port) < 1 << 16 and (":" not in host or host.startswith("[")):
-        return host.strip("[]"), int(port)
-    raise InvalidArgument.field(
-        field, f"must be HOST:PORT, such as 127.0.0.1:8470 or [::1]:8470, got {address[:80]!r}", "PATTERN"
-    )
-
-
-def check_exposure(config: Config) -> None:
-    """Raise InvalidArgument when a door would be open to other machines in clear text and nobody said that this is
-    intended.
-    """
-    for field, address, secured in (
-        ("listen", config.listen, bool(config.tls_certificate)),
-        ("http", config.http, False),
-    ):
-        if not address or secured or config.insecure_listen or _is_loopback(parse_address(field, address)[0]):
-            continue
-        remedy = (
-            "set tls_certificate and tls_key"
-            if field == "listen"
-            else "keep it on 127.0.0.1 (it speaks no TLS of its own), or leave it out"
-        )
-        raise InvalidArgument.field(
-            field,
-            f"{address} is reachable from other machines, and tokens and hashes would cross the network in clear text: "
-            f"{remedy}; "
-            "or, if a proxy in front ends TLS, say so with insecure_listen",
-            "INSECURE",
-        )
-
-
-def bind(field: str, address: str, *, shared: bool) -> socket.socket:
-    """Return a socket bound to the address. Raises FailedPrecondition when it is taken or not this machine's."""
-    host, port = parse_address(field, address)
-    try:
-        family, kind, proto, _, where = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, proto)
-    except OSError as e:
-        raise taken(field, address) from e
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.bind(where)
-    except OSError as e:
-        bound.close()
-        raise taken(field, address) from e
-    return bound
-
-
-def taken(field: str, address: str) -> FailedPrecondition:
-    """Return the error for an address that cannot be listened on."""
-    return FailedPrecondition(
-        f"cannot listen on {address} ({field}): another program uses the port, or the address is not this machine's; "
-        "stop the other program or choose another address",
-        reason=Reason.ADDRESS_IN_USE,
-        metadata={"address": address},
-    )
-
-
-def with_port(field: str, address: str, port: int) -> str:
-    """Return the address with another port."""
-    return _shown(parse_address(field, address)[0], port)
-
-
-def _shown(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name can mean any address, and another one tomorrow
 
 
 def _credentials(config: Config) -> grpc.ServerCredentials:

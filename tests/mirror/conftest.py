@@ -18,7 +18,7 @@ from hashhub.client import Client
 from hashhub.config import Config
 from hashhub.hub import Hub
 from hashhub.model import Principal
-from hashhub.server import Doors
+from hashhub.server.doors import Doors
 from tests.hub.conftest import Desk
 from tests.hub.receiving import admit, entitled
 

@@ -16,7 +16,7 @@ from hashhub.errors import HashHubError
 from hashhub.hub import Hub
 from hashhub.matcher import warm_up
 from hashhub.model import Contributor, ContributorKind, Principal, Role
-from hashhub.server import Doors
+from hashhub.server.doors import Doors
 
 OPERATOR = Principal(name="operator", role=Role.OPERATOR)
 
