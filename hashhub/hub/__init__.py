@@ -168,7 +168,6 @@ class Hub:
         """Bring the matcher to the store's revision and keep it there; with `wait`, return when it is. `close` ends
         it.
         """
-        self.condition.thread.start()
         self._follower.start(wait=wait)
         if self._housekeeping is not None:
             self._housekeeping.thread.start()

@@ -34,10 +34,11 @@ def jit(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
+@functools.cache
 def use_cache() -> bool:
     """Read and write compiled kernels from now on; return whether there are some for this version's source.
 
-    Call it before the first search. Whether they are for this processor shows only when they are loaded.
+    Every `Matcher` calls it. Whether they are for this processor shows only when they are loaded.
     """
     directories = cache_directories()
     for dispatcher in _dispatchers:

@@ -44,6 +44,7 @@ from hashhub.errors import (
 from hashhub.hashes import ALGORITHMS, Algorithm, Metric
 from hashhub.matcher.breaker import Breaker, CircuitBreaker, Tripped
 from hashhub.matcher.index import Bitmap, Hits, Progress, Rows, Segment, Source, build, sorted_rows, space
+from hashhub.matcher.kernel_cache import use_cache
 from hashhub.matcher.plan import SCAN_BELOW, Engine, Part, Thresholds
 from hashhub.matcher.snapshot import Directory, Snapshot
 
@@ -219,6 +220,7 @@ class Matcher:
             FailedPrecondition: Another process publishes in this directory.
             Unavailable: The directory cannot be used.
         """
+        use_cache()
         self._threads = threads or len(os.sched_getaffinity(0))
         self._compact_after = compact_after
         self._breaker = Breaker(circuit_breaker or CircuitBreaker())

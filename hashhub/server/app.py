@@ -147,7 +147,6 @@ def serve_here(
             _catch_up(hub, phase, on_phase, stop, worker)
             if hub.is_ready:
                 _relax_collector()
-                doors.announce()
                 on_ready(doors.grpc_address, doors.http_address)
             stop.wait()
             _log.info("draining for at most %g seconds", config.drain_seconds)

@@ -68,6 +68,7 @@ class Doors:
         self.metrics = Metrics()
         self._gate = Gate(hub.tokens.authenticate, self.metrics)
         self._methods = servicers.methods(hub, self._stopping.is_set)
+        self._condition = hub.condition
         self._health = Health(hub.condition.met)
         self._pools = {
             "call": _CountingPool(config.threads, "call"),
@@ -117,11 +118,9 @@ class Doors:
         return self._health.is_serving
 
     def start(self) -> None:
-        """Take calls over gRPC too (the bridge does already). Health says NOT_SERVING until `announce` was called."""
+        """Take calls over gRPC too (the bridge does already), and say from now on which services can answer."""
+        self._condition.thread.start()
         self._grpc.start()
-
-    def announce(self) -> None:
-        """Let health say what is so from now on."""
         self._health.open()
 
     def close(self) -> None:

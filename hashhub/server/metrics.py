@@ -251,7 +251,7 @@ class Ledger:
             for family in self._told.pop(worker, []):
                 if _BY_NAME[family.name].kind in _GROWING and not family.name.startswith("process_"):
                     for sample in family.samples:
-                        key = family.name, sample.name, tuple(sorted(sample.labels.items()))
+                        key = family.name, sample.name, tuple(sample.labels.items())
                         counted[key] = counted.get(key, 0.0) + sample.value
 
     def put(self, worker: int, families: list[Family]) -> None:
@@ -274,7 +274,7 @@ class Ledger:
                     lines = values.setdefault(family.name, {})
                     is_growing = _BY_NAME[family.name].kind in _GROWING
                     for sample in family.samples:
-                        key = sample.name, (*sorted(sample.labels.items()), (_WORKER, str(worker)))
+                        key = sample.name, (*sample.labels.items(), (_WORKER, str(worker)))
                         lines[key] = sample.value + (lines.get(key, 0.0) if is_growing else 0.0)
             starts = values.setdefault("hashhub_worker_starts_total", {})
             for worker, count in self._starts.items():

@@ -680,7 +680,7 @@ def test_terms_that_run_out_are_an_event_once(desk: Desk) -> None:
 def test_the_head_goes_to_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     hub: Hub = desk.hub
     with caplog.at_level("INFO"):
-        Housekeeping(hub._store, hub._matcher, hub._follower, Path("nowhere")).round()
+        Housekeeping(hub._store, hub._matcher, hub._follower, Path("nowhere"), hub.renewals).round()
     position = hub._store.position()
     assert f"history head {position.revision}:{position.digest.hex()}" in caplog.text
 

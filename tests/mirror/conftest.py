@@ -39,7 +39,6 @@ class Site:
         self.doors = Doors(self.hub, config, listen=config.listen, http=config.http)
         self.doors.start()
         self.hub.start()
-        self.doors.announce()
         self.desk = Desk(self.hub)
 
     def close(self) -> None:

@@ -99,7 +99,6 @@ def _serve(data: Path, *, start: bool = True, **settings: Any) -> Served:
     if start:
         warm_up()
         hub.start()
-        doors.announce()
     hub.contributors.create(
         OPERATOR, Contributor(id="home", display_name="Home", kind=ContributorKind.HOTLINE, jurisdiction="GB")
     )
