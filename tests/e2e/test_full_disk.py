@@ -109,11 +109,12 @@ def test_a_restart_on_a_full_disk_matches_as_before(
     assert "Traceback" not in (data / "hub.log").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_without_a_snapshot_it_is_rebuilt_in_memory_and_written_when_there_is_room(
-    disk: Path, open_hub: OpenHub, wait_until: Callable[..., None], tmp_path: Path
+    disk: Path, open_hub: OpenHub, wait_until: Callable[..., None], tmp_path: Path, postgresql_url: str
 ) -> None:
     data = disk / "data"
-    with open_hub(data) as desk:
+    with open_hub(data, "--database", postgresql_url) as desk:
         desk.directory = tmp_path
         hash_set = desk.hash_set("hotline/known")
         source, items = desk.vics("list.json", 500, seed=42)
@@ -122,11 +123,12 @@ def test_without_a_snapshot_it_is_rebuilt_in_memory_and_written_when_there_is_ro
     before = set(snapshots.iterdir())
     (snapshots.parent / "POSITION").unlink()  # nobody knows any more of what history the snapshot is
     filler = fill(disk)
-    with open_hub(data) as desk:
+    with open_hub(data, "--database", postgresql_url) as desk:
         assert desk.verdicts(*items[:20]) == [Verdict.MATCH] * 20
         with desk.client() as hub:
             warnings = " ".join(hub.status().warnings)
         assert "disk is full" in warnings
+        assert health(desk)[1]["ContributionService"] == "SERVING", "the database has room"
         assert list(snapshots.iterdir()) == [], "the next start must not take the old one for sound"
         filler.unlink()
         # It tries again every half minute.
