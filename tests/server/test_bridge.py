@@ -185,7 +185,7 @@ def test_metrics_are_for_operators_and_auditors(served: Served) -> None:
     assert ask(served, "/metrics", verb="GET", who="CONSUMER").status == 403
     answer = ask(served, "/metrics", verb="GET", who="AUDITOR")
     assert answer.headers["Content-Type"].startswith("text/plain")
-    assert 'method="MatchService/MatchHashes",code="OK"' in answer.text
+    assert 'hashhub_call_seconds_count{code="OK",method="MatchService/MatchHashes",worker="0"}' in answer.text
 
 
 def test_a_body_that_is_too_large_is_refused(serve_hub: Serve) -> None:
