@@ -24,6 +24,7 @@ from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceede
 
 _FIRST_WAIT: Final = 0.1  # seconds before the second attempt; doubles with each
 _LONGEST_WAIT: Final = 5.0  # seconds; also a bound on what a server may ask for
+_GRPC_SCHEMES: Final = frozenset({"unix", "dns", "ipv4", "ipv6", "xds"})
 MAX_ANSWER_BYTES: Final = 128 * 1024 * 1024  # a batch of 1,000 queries with 100 matches each is near 60 MB
 
 
@@ -83,7 +84,7 @@ class Transport:
         port.
         """
         scheme, separator, _ = address.partition("://")
-        if separator:
+        if separator and scheme not in _GRPC_SCHEMES:
             raise InvalidArgument.field(
                 "server",
                 f"is a URL ({scheme[:10]}://…); expected the HOST:PORT of the hub's gRPC service, for example "

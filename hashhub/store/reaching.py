@@ -42,7 +42,7 @@ _CAUSES: Final = (
         "{place} does not let user {user!r} in: create the user, or correct its name in the URL",
     ),
     _Cause(
-        re.compile(r"no pg_hba\.conf entry"),
+        re.compile(r"no pg_hba\.conf entry|pg_hba\.conf rejects"),
         "{place} does not admit user {user!r} to database {name!r} from this machine: allow it in pg_hba.conf; where "
         "only encrypted connections are, add ?sslmode=require to the URL",
     ),
@@ -85,7 +85,7 @@ _CAUSES: Final = (
     ),
     _Cause(
         re.compile(r"timeout expired|timed out|Network is unreachable|No route to host"),
-        "{place} does not answer: correct the host in the URL, or the firewall between",
+        "{place} does not answer as PostgreSQL does: correct the host and port in the URL, or the firewall between",
         passes=True,
     ),
     _Cause(

@@ -40,6 +40,13 @@ def workers(data: Path) -> list[psutil.Process]:
 
 
 def scrape(hub: RunningHub) -> dict[str, float]:
+    try:
+        return _scrape(hub)
+    except ConnectionError:  # it was given to a worker that is dying
+        return _scrape(hub)
+
+
+def _scrape(hub: RunningHub) -> dict[str, float]:
     connection = http.client.HTTPConnection(hub.http, timeout=30)
     connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {hub.token}"})
     answer = connection.getresponse()
