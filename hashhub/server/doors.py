@@ -59,8 +59,8 @@ class Doors:
         """Take the ports.
 
         `listen` and `http`: addresses as in the configuration, with the actual ports where the parent chose them.
-        `shared`: other processes serve the same ports; `scrape` then gives the metrics of all. Raises FailedPrecondition when a port is taken, InvalidArgument
-        for unusable TLS files.
+        `shared`: other processes serve the same ports; `scrape` then gives the metrics of all. Raises
+        FailedPrecondition when a port is taken, InvalidArgument for unusable TLS files.
         """
         _warn_about_slow_protobuf()
         self._drain_seconds = config.drain_seconds

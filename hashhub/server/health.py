@@ -1,7 +1,7 @@
 """Health: which services can answer now, for gRPC's health service, for `/healthz` and for metrics.
 
-What a service needs stands in `NEEDS`; whether that is there is what `hub.condition` saw. Nothing here asks the database
-or waits, so probes cost nothing and are answered while everything else hangs.
+What a service needs stands in `NEEDS`; whether that is there is what `hub.condition` saw. Nothing here asks the
+database or waits, so probes cost nothing and are answered while everything else hangs.
 
 The whole hub (gRPC's empty service name, and `/healthz`' status code) is healthy while it matches: a balancer must not
 turn uploads away because the disk has no room for another list.

@@ -62,9 +62,11 @@ def web() -> Iterator[str]:
 
 def fault(address: str, *, retry_seconds: float = 600.0, **settings: Any) -> HashHubError:
     """Return what a call says; it has ten minutes to try again where that may help."""
-    with Client(address, "t", retry_seconds=retry_seconds, timeout=20, **settings) as client:
-        with pytest.raises(HashHubError) as caught:
-            client.status()
+    with (
+        Client(address, "t", retry_seconds=retry_seconds, timeout=20, **settings) as client,
+        pytest.raises(HashHubError) as caught,
+    ):
+        client.status()
     return caught.value
 
 

@@ -71,9 +71,9 @@ def cut_off(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("is_killed", [False, True])
+@pytest.mark.parametrize("end", ["stopped", "killed"])
 def test_a_restart_on_a_full_disk_matches_as_before(
-    disk: Path, open_hub: OpenHub, wait_until: Callable[..., None], tmp_path: Path, workers: str, is_killed: bool
+    disk: Path, open_hub: OpenHub, wait_until: Callable[..., None], tmp_path: Path, workers: str, end: str
 ) -> None:
     data = disk / "data"
     with open_hub(data) as desk:
@@ -83,12 +83,12 @@ def test_a_restart_on_a_full_disk_matches_as_before(
         desk.contribute(source, hash_set)
         assert desk.verdicts(*items[:3]) == [Verdict.MATCH] * 3
         filler = fill(disk)
-        # Matching goes on; so it does after a withdrawal that could not be written.
+        # Matching goes on.
         wait_until(lambda: health(desk)[1]["ContributionService"] == "NOT_SERVING")
         assert health(desk)[0] == 200
         assert health(desk)[1]["MatchService"] == "SERVING"
         assert desk.verdicts(*items[:3]) == [Verdict.MATCH] * 3
-        if is_killed:
+        if end == "killed":
             cut_off(desk)
     fill(disk)
     with open_hub(data, "--workers", workers) as desk:

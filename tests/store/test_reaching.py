@@ -17,7 +17,7 @@ from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Un
 from hashhub.store import Store
 from hashhub.store.reaching import _explained
 
-PASSWORD = "hunter2"
+PASSWORD = "hunter2"  # noqa: S105 - of nobody
 
 
 def fault(url: str) -> HashHubError:
