@@ -105,11 +105,8 @@ def _in_own_process(engine: str, directory: Path, options: argparse.Namespace) -
             taken = result.resident_mib(run.pid)
             if taken > most:
                 run.kill()
-                return [
-                    {
-                        "failed": f"stopped: it took {taken / 1024:.1f} GiB of memory, and {most / 1024:.1f} GiB were free"
-                    }
-                ]
+                told = f"it took {taken / 1024:.1f} GiB of memory, and {most / 1024:.1f} GiB were free"
+                return [{"failed": f"stopped: {told}"}]
             if time.monotonic() > deadline:
                 run.kill()
                 return [{"failed": f"stopped: not done after {options.timeout:g} s"}]

@@ -5,8 +5,9 @@
 first     `hashhub mirror` of one hash set with VICS records, each with MD5 and SHA1, from nothing to complete
 changes   1,000 entries withdrawn by hand, one by one; then how long the copy takes to have all of them
 list      an import of 1,000 further items; likewise
-terms     the recipients of the hash set are changed; for each of two workers, on a connection of its own, how long after the call began the first
-          answer comes that no longer knows the entry, and the slowest look-up meanwhile. Look-ups go on all the time.
+terms     the recipients of the hash set are changed; for each of two workers, on a connection of its own, how long
+          after the call began the first answer comes that no longer knows the entry, and the slowest look-up
+          meanwhile. Look-ups go on all the time.
 
 Server and copy share the machine. The hub is filled by an import, as a contributor fills it.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import textwrap
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -82,7 +83,8 @@ def matchers(directory: Path) -> str:
         radius = max((r["max_distance"] for r in here if "max_distance" in r), default=0)
         shown = [r for r in here if r.get("max_distance", radius) == radius]
         head = (
-            "engine", "recall", "p50 µs", "p99 µs", "queries/s, one core", "all cores", "build s", "resident MiB", "on disk MiB",
+            "engine", "recall", "p50 µs", "p99 µs", "queries/s, one core", "all cores", "build s", "resident MiB",
+            "on disk MiB",
             "add ms", "withdraw ms", "open ms", "p50 against ours",
         )  # fmt: skip
         lines: list[list[object]] = []
@@ -128,7 +130,8 @@ def radii(directory: Path) -> str:
     return table(
         head,
         [
-            [r["workload"], f"{r['n']:,}", str(r["max_distance"]), r["matches"] / r["queries"], r["recall"], r["p50_us"],
+            [r["workload"], f"{r['n']:,}", str(r["max_distance"]), r["matches"] / r["queries"], r["recall"],
+             r["p50_us"],
              r["p99_us"], r["p99_us"] / r["p50_us"], r["qps_one"]]
             for r in rows
         ],
@@ -192,8 +195,10 @@ def imports(directory: Path) -> str:
     return table(
         head,
         [
-            [r["database"], "MD5, SHA1" + ", PhotoDNA" * (r["variant"] == "mixed"), f"{r['entries']:,}", r["entries_per_second"],
-             r["bare_entries_per_second"], r["sending_seconds"], r["commit_seconds"], r["until_matchable_seconds"] * 1e3,
+            [r["database"], "MD5, SHA1" + ", PhotoDNA" * (r["variant"] == "mixed"), f"{r['entries']:,}",
+             r["entries_per_second"],
+             r["bare_entries_per_second"], r["sending_seconds"], r["commit_seconds"],
+             r["until_matchable_seconds"] * 1e3,
              r["server_beyond_index_mib"], r["client_peak_mib"]]
             for r in rows
         ],
@@ -204,23 +209,24 @@ def overhead(directory: Path) -> str:
     """Return what the server adds, and import times."""
     rows = load(directory, "overhead*.json")
     head = (
-        "index", "100 queries", "matcher ms", "server ms", "server adds ms", "gRPC alone ms", "hub adds ms", "back to back: matcher ms", "server ms",
+        "index", "100 queries", "matcher ms", "server ms", "server adds ms", "gRPC alone ms", "hub adds ms",
+        "back to back: matcher ms", "server ms",
         "gRPC alone ms", "with grpc's client ms", "with hashhub's client ms",
     )  # fmt: skip
     text = table(
         head,
         [
-            [f"{r['n']:,}", r["mix"], r["matcher_ms"], r["server_ms"], r["server_adds_ms"], r["echo_ms"], r["hub_adds_ms"], r["matcher_alone_ms"],
+            [f"{r['n']:,}", r["mix"], r["matcher_ms"], r["server_ms"], r["server_adds_ms"], r["echo_ms"],
+             r["hub_adds_ms"], r["matcher_alone_ms"],
              r["server_alone_ms"], r["echo_alone_ms"], r["grpc_client_alone_ms"], r["typed_client_alone_ms"]]
             for r in rows
         ],
     )  # fmt: skip
     if rows:
         times = rows[-1]["parameters"]["imports"]
-        text += (
-            f"\n\n`import hashhub` takes {times['import_hashhub_seconds'] * 1e3:.0f} ms beyond Python's own start and "
-            "loads, of the "
-            f"heavy modules, {times['heavy_modules_loaded_by_hashhub']}; `import hashhub.client` takes "
+        text += "\n\n" + _wrapped(
+            f"`import hashhub` takes {times['import_hashhub_seconds'] * 1e3:.0f} ms beyond Python's own start and "
+            f"loads, of the heavy modules, {times['heavy_modules_loaded_by_hashhub']}; `import hashhub.client` takes "
             f"{times['import_client_seconds'] * 1e3:.0f} ms."
         )
     return text
@@ -239,14 +245,17 @@ def mirror(directory: Path) -> str:
     """Return how fast a local copy takes a hub in, and how soon changed terms hold."""
     rows = load(directory, "mirror*.json")
     head = (
-        "entries", "first copy s", "entries/s", "CPU of the server s", "CPU of the copy s", "1,000 withdrawals s", "a list of 1,000 s",
+        "entries", "first copy s", "entries/s", "CPU of the server s", "CPU of the copy s", "1,000 withdrawals s",
+        "a list of 1,000 s",
         "changed terms hold in every worker after ms", "slowest look-up meanwhile ms",
     )  # fmt: skip
     return table(
         head,
         [
-            [f"{r['entries']:,}", r["first_seconds"], r["entries_per_second"], r["first_server_cpu_seconds"], r["first_copy_cpu_seconds"],
-             r["changes_seconds"], r["list_seconds"], r["terms_worker_seconds"] * 1e3, r["terms_slowest_lookup_seconds"] * 1e3]
+            [f"{r['entries']:,}", r["first_seconds"], r["entries_per_second"], r["first_server_cpu_seconds"],
+             r["first_copy_cpu_seconds"],
+             r["changes_seconds"], r["list_seconds"], r["terms_worker_seconds"] * 1e3,
+             r["terms_slowest_lookup_seconds"] * 1e3]
             for r in rows
         ],
     )  # fmt: skip
@@ -268,14 +277,17 @@ def server(directory: Path) -> str:
     """Return the table of the running server."""
     rows = load(directory, "server*.json")
     head = (
-        "entries", "workers", "calls", "offered/s", "answered/s", "hashes/s", "p50 ms", "p99 ms", "errors", "server, cores",
+        "entries", "workers", "calls", "offered/s", "answered/s", "hashes/s", "p50 ms", "p99 ms", "errors",
+        "server, cores",
         "generator, cores", "server MiB",
     )  # fmt: skip
     text = table(
         head,
         [
-            [f"{r['n']:,}", str(r["workers"]), r["calls"], r.get("offered") or "all it takes", r["calls_per_second"], r["hashes_per_second"],
-             r.get("p50_ms"), r.get("p99_ms"), percent(r.get("errors")), r.get("server_cores"), r.get("generator_cores"), r["server_mib"]]
+            [f"{r['n']:,}", str(r["workers"]), r["calls"], r.get("offered") or "all it takes", r["calls_per_second"],
+             r["hashes_per_second"],
+             r.get("p50_ms"), r.get("p99_ms"), percent(r.get("errors")), r.get("server_cores"),
+             r.get("generator_cores"), r["server_mib"]]
             for r in rows
         ],
     )  # fmt: skip
@@ -660,14 +672,19 @@ every matcher alike.""",
 }  # fmt: skip
 
 
+def _wrapped(words: str) -> str:
+    """Return a paragraph in lines of at most 120 characters, as in every other page."""
+    return textwrap.fill(words, 120, break_long_words=False, break_on_hyphens=False)
+
+
 def renew(text: str, directory: Path, drawn: Collection[str]) -> str:
     """Return the README with every section between its markers renewed. `drawn`: the charts that there are."""
 
     def section(found: re.Match[str]) -> str:
         of = SECTIONS[found[1]]
-        pictures = [f"![{c}](charts/{c}.svg)\n\n{CHARTS[c].reading}" for c in of.charts if c in drawn]
+        pictures = [f"![{c}](charts/{c}.svg)\n\n{_wrapped(CHARTS[c].reading)}" for c in of.charts if c in drawn]
         body = of.body(directory)
-        parts = [of.heading, of.words, *pictures, body] if body or pictures else []
+        parts = [of.heading, _wrapped(of.words), *pictures, body] if body or pictures else []
         return "\n\n".join([f"<!-- {found[1]} -->", *filter(None, parts), "<!-- end -->"])
 
     return re.sub(r"<!-- ([a-z-]+) -->\n.*?<!-- end -->", section, text, flags=re.DOTALL)

@@ -54,7 +54,13 @@ def commit() -> str:
     """Return the commit that is checked out, with `+` when files differ from it."""
     root = Path(__file__).parent.parent
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)  # noqa: S607 - whichever git there is
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git there is
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         changed = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=root, check=False)  # noqa: S607 - likewise
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

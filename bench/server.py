@@ -133,7 +133,8 @@ def _write(data: Path, digests: Digests) -> None:
             matcher.rebuild(store.revision(), [("PDQ", digests)])
         # As the hub's follower leaves it: without it the first hub to open this would not know whose snapshot it is,
         # and build it anew.
-        Mark(data / "matcher" / store.database_id / "POSITION", publisher=True).write(store.position())
+        mark = Mark(data / "matcher" / store.database_id / "POSITION", publisher=True)
+        mark.write(store.position(), store.revision())
     finally:
         store.close()
 
@@ -245,7 +246,8 @@ class Bench:
         requests, parts = self._requests[kind], self._processes
         return [
             Task(
-                kind, address, self._hub.token, requests[i::parts], max(1, min(_CONNECTIONS, concurrency or _CONNECTIONS) // parts),
+                kind, address, self._hub.token, requests[i::parts],
+                max(1, min(_CONNECTIONS, concurrency or _CONNECTIONS) // parts),
                 seconds, time.perf_counter() + _STARTING, concurrency=concurrency // parts, rate=rate / parts,
             )
             for i in range(parts)

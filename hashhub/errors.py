@@ -2,7 +2,7 @@
 
     HashHubError                code                   raised when
     ├─ InvalidArgument          INVALID_ARGUMENT       the caller's data is wrong; `violations` names each field
-    │   └─ MalformedSource      INVALID_ARGUMENT       a contributed file cannot be read any further; `position` says where
+    │   └─ MalformedSource      INVALID_ARGUMENT       a contributed file cannot be read further; `position` says where
     ├─ Unauthenticated          UNAUTHENTICATED        no token, an unknown one, or one that has ended
     ├─ PermissionDenied         PERMISSION_DENIED      the token's role does not allow this
     ├─ NotFound                 NOT_FOUND              the named thing does not exist, or the caller may not know of it

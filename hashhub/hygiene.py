@@ -53,8 +53,8 @@ class Code(StrEnum):
     MISSING_EXTERNAL_ID = (
         "MISSING_EXTERNAL_ID",
         (
-            "The item does not name what it is about: the format demands the contributor's own id, and a withdrawal the id "
-            "or a hash."
+            "The item does not name what it is about: the format demands the contributor's own id, and a withdrawal "
+            "the id or a hash."
         ),
     )
 
@@ -185,10 +185,11 @@ _USELESS: Final = EMPTY_FILE_DIGESTS | _ZEROS | _ONES
 # How regular is too regular. Measured with pdqhash 0.2.7 and imagehash 4.3.2 on 5,000 seeded synthetic pictures (1/f
 # textures, with and without occluding shapes), 7,000 uniform colours and all 256 greys:
 #
-#   PDQ     pictures of quality 50 and more: exactly 128 set bits (the hash cuts at the median), at least 17 distinct bytes of 32.
-#           Uniform pictures (64x64 to 640x480): what is left is the rounding noise of the transform, and either at most 107 set bits
-#           with at most 21 distinct bytes, or 128 set bits with at most 5 distinct bytes.
-#   PHASH   pictures: exactly 32 set bits (a median cut too), at least 4 distinct bytes of 8. Uniform: 1 set bit; gradients: 1 to 8.
+#   PDQ     pictures of quality 50 and more: exactly 128 set bits (the hash cuts at the median), at least 17 distinct
+#           bytes of 32. Uniform pictures (64x64 to 640x480): what is left is the rounding noise of the transform, and
+#           either at most 107 set bits with at most 21 distinct bytes, or 128 set bits with at most 5 distinct bytes.
+#   PHASH   pictures: exactly 32 set bits (a median cut too), at least 4 distinct bytes of 8. Uniform: 1 set bit;
+#           gradients: 1 to 8.
 #   DHASH   pictures: 11 to 43 set bits, at least 2 distinct bytes of 8. Uniform and gradients: 0 or 64 set bits.
 #
 # The bounds lie outside what pictures give, and 5 standard deviations or more away from what uniformly random digests

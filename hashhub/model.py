@@ -1,13 +1,13 @@
 """The common schema: every statement the hub keeps, as frozen types whose invariants stand here and nowhere else.
 
-    Contributor ──< HashSet ──< Entry ──< Hash          an Entry is one media item as stated by one contributor in one hash set
+    Contributor ──< HashSet ──< Entry ──< Hash        an Entry is one item as one contributor states it in a hash set
          │             │          │
-         │             │          ├── Classification    the raw value in the contributor's scheme, and the sets it implies
-         │             │          ├── Flags             tri-state: stated true, stated false, not stated
-         │             │          ├── Provenance        which import, by which connector, from which bytes, at which position
-         │             │          └──< Review           append-only statements by others
-         │             └── Marking                      handling terms; they travel with every entry
-         └── takes_from                                 whom it takes material from: decides who counts as independent
+         │             │          ├── Classification  the raw value in the contributor's scheme, and what it implies
+         │             │          ├── Flags           tri-state: stated true, stated false, not stated
+         │             │          ├── Provenance      which import, by which connector, from which bytes and position
+         │             │          └──< Review         append-only statements by others
+         │             └── Marking                    handling terms; they travel with every entry
+         └── takes_from                               whom it takes material from: decides who counts as independent
 
     Import: one act of ingestion. A connector turns bytes into Records and Rejects; the hub turns Records into Entries
     and accounts for every item in Findings. Change: one row of the change feed.
@@ -330,7 +330,8 @@ class HashSet(msgspec.Struct, frozen=True, kw_only=True):
         """Raise InvalidArgument with every violation."""
         wrong = [*_slug("contributor", self.contributor), *_slug("id", self.id)]
         wrong += _text("display_name", self.display_name, required=False)
-        if not 0 <= self.review_depth <= 100:  # noqa: PLR2004 - nobody has a hundred reviewers; catches units and typing errors
+        # Nobody has a hundred reviewers: catches units and typing errors.
+        if not 0 <= self.review_depth <= 100:  # noqa: PLR2004 - see above
             wrong.append(Violation("review_depth", "must be between 0 and 100", "OUT_OF_RANGE"))
         _refuse("hash set", wrong)
 

@@ -18,9 +18,12 @@ from hypothesis import HealthCheck, settings
 from hashhub.store import Store
 
 # `ci` makes the same examples every time; `dev` looks further. HYPOTHESIS_PROFILE chooses.
-_SHARED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
-settings.register_profile("ci", derandomize=True, print_blob=True, **_SHARED)  # type: ignore[arg-type]  # one dict of mixed types
-settings.register_profile("dev", max_examples=500, **_SHARED)  # type: ignore[arg-type]  # one dict of mixed types
+_SHARED: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+}
+settings.register_profile("ci", derandomize=True, print_blob=True, **_SHARED)
+settings.register_profile("dev", max_examples=500, **_SHARED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

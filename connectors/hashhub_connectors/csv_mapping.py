@@ -4,7 +4,8 @@ The mapping is TOML, given as the option `mapping`. `propose` writes one from a 
 
     delimiter = ";"                  # one character; "\t" for a tab
     encoding = "utf-8"
-    scheme = "uk-sentencing"         # what the values are of, if it is known: ID or ID@VERSION; a hash set of another one refuses them
+    scheme = "uk-sentencing"         # what the values are of, if it is known: ID or ID@VERSION; a hash set of another
+                                     # one refuses them
 
     [columns]                        # what the hub keeps = the name of the column
     md5 = "MD5 hash"                 # md5, sha1, sha256, pdq, phash, dhash, photodna: at least one
@@ -21,7 +22,7 @@ The mapping is TOML, given as the option `mapping`. `propose` writes one from a 
     [flags]                          # victim_identified, offender_identified, distributed, suspected, self_generated
     self_generated = "Self generated"
 
-    [values]                         # what a cell of the value column says = the scheme's value; others stay as they are
+    [values]                         # what a cell of the value column says = the scheme's value; others stay as is
     "Cat. A" = "A"
 
 Column names are compared exactly, but for surrounding white space.
@@ -57,16 +58,21 @@ _QUALITY: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?")
 # Header names that hint at a field, without case and punctuation; the first column that fits a field gets it.
 _HINTS: Final = {
     **{name: name for name in _DIGESTS},
-    "md5hash": "md5", "hashmd5": "md5", "sha1hash": "sha1", "hashsha1": "sha1", "sha256hash": "sha256", "hashsha256": "sha256",
-    "pdqhash": "pdq", "hashpdq": "pdq", "imagepdq": "pdq", "perceptualhash": "phash", "differencehash": "dhash", "pdna": "photodna",
+    "md5hash": "md5", "hashmd5": "md5", "sha1hash": "sha1", "hashsha1": "sha1", "sha256hash": "sha256",
+    "hashsha256": "sha256",
+    "pdqhash": "pdq", "hashpdq": "pdq", "imagepdq": "pdq", "perceptualhash": "phash", "differencehash": "dhash",
+    "pdna": "photodna",
     "photodnahash": "photodna", "category": "value", "classification": "value", "class": "value", "baseline": "value",
     "grade": "value", "level": "value", "id": "external_id", "imageid": "external_id", "externalid": "external_id",
     "reference": "external_id", "ref": "external_id", "uuid": "external_id", "series": "series", "seriesname": "series",
-    "size": "media_size", "filesize": "media_size", "mediasize": "media_size", "bytes": "media_size", "mimetype": "media_type",
+    "size": "media_size", "filesize": "media_size", "mediasize": "media_size", "bytes": "media_size",
+    "mimetype": "media_type",
     "mediatype": "media_type", "date": "source_time", "dateadded": "source_time", "dateupdated": "source_time",
-    "timestamp": "source_time", "updated": "source_time", "created": "source_time", "expires": "expire_time", "validuntil": "expire_time", "expiry": "expire_time",
+    "timestamp": "source_time", "updated": "source_time", "created": "source_time", "expires": "expire_time",
+    "validuntil": "expire_time", "expiry": "expire_time",
     "quality": "quality", "pdqquality": "quality",
-    "tags": "tags", "tag": "tags", "keywords": "tags", "labels": "tags", "ageband": "tags", "victimidentified": "victim_identified",
+    "tags": "tags", "tag": "tags", "keywords": "tags", "labels": "tags", "ageband": "tags",
+    "victimidentified": "victim_identified",
     "offenderidentified": "offender_identified", "distributed": "distributed", "isdistributed": "distributed",
     "suspected": "suspected", "issuspected": "suspected", "selfgenerated": "self_generated",
 }  # fmt: skip

@@ -1,9 +1,9 @@
 r"""One hash a line: md5sum, sha1sum, sha256sum (GNU, BSD and OpenSSL layouts), hashdeep, and plain lists.
 
-The algorithm is never guessed from a bare digest, since 64 hexadecimal digits may be SHA-256 or PDQ. It comes from the line itself
-(`MD5 (f) = …`), from the file (hashdeep's header, or X-Ways' first line `MD5`), from the option `algorithm`, or, for a line of
-digest and file name, from the length, because only the sum tools write those. File names are case data: they are not kept, nor do
-they appear in messages. Lines that begin with `#` and blank ones are no items.
+The algorithm is never guessed from a bare digest, since 64 hexadecimal digits may be SHA-256 or PDQ. It comes from the
+line itself (`MD5 (f) = …`), from the file (hashdeep's header, or X-Ways' first line `MD5`), from the option
+`algorithm`, or, for a line of digest and file name, from the length, because only the sum tools write those. File names
+are case data: they are not kept, nor do they appear in messages. Lines that begin with `#` and blank ones are no items.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class HashLines:
             raise MalformedSource("the file ends after the first hashdeep line; the file is cut off", position="line 2")
 
 
-def _hashdeep(position: str, line: str, expect_header: bool) -> tuple[bool, tuple[str, ...]]:  # noqa: FBT001 - the parser's state
+def _hashdeep(position: str, line: str, expect_header: bool) -> tuple[bool, tuple[str, ...]]:  # noqa: FBT001 - state
     """Return the state after a `%%%%` line: whether the column header must follow, and the columns."""
     if not expect_header:
         if line != f"{_HASHDEEP}1.0":

@@ -141,8 +141,10 @@ def _long(number: int) -> MalformedSource:
 # Text encodings that lists come in. Python knows more, some of which (punycode, unicode_escape) are no plain text.
 _ENCODINGS: Final = frozenset(
     {
-        "utf-8", "utf-16", "utf-16-le", "utf-16-be", "ascii", "iso8859-1", "iso8859-2", "iso8859-5", "iso8859-15", "cp437", "cp850",
-        "cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "koi8-r", "shift_jis", "cp932", "euc_jp", "euc_kr", "cp949", "gbk",
+        "utf-8", "utf-16", "utf-16-le", "utf-16-be", "ascii", "iso8859-1", "iso8859-2", "iso8859-5", "iso8859-15",
+        "cp437", "cp850",
+        "cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "koi8-r", "shift_jis", "cp932", "euc_jp", "euc_kr", "cp949",
+        "gbk",
         "gb18030", "big5",
     }
 )  # fmt: skip

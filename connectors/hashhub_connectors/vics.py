@@ -42,7 +42,8 @@ _FLAGS: Final = ("VictimIdentified", "OffenderIdentified", "IsDistributed", "IsS
 _DIGESTS: Final = (("MD5", "MD5"), ("SHA1", "SHA1"), ("PhotoDNA", "PHOTODNA"))
 _FIELDS: Final = frozenset(
     {
-        "MD5", "SHA1", "PhotoDNA", "AlternativeHashes", "Category", *_FLAGS, "Series", "Tags", "MediaSize", "MimeType", "DateUpdated",
+        "MD5", "SHA1", "PhotoDNA", "AlternativeHashes", "Category", *_FLAGS, "Series", "Tags", "MediaSize", "MimeType",
+        "DateUpdated",
     }
 )  # fmt: skip
 

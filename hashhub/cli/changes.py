@@ -38,7 +38,8 @@ def changes(session: Session, *, follow: bool, position: str, from_now: bool) ->
             # With --follow the run may be interrupted anywhere, so every page says where to go on.
             if page.is_complete or follow:
                 ending = {
-                    "position": page.position, "revision": page.revision, "complete": page.is_complete, "head": page.head,
+                    "position": page.position, "revision": page.revision, "complete": page.is_complete,
+                    "head": page.head,
                 }  # fmt: skip
                 if session.json:
                     print_json(ending)

@@ -62,7 +62,7 @@ def contributor() -> None:
 def create_contributor(
     session: Session,
     *,
-    id: str,  # noqa: A002 - the argument's name in the help
+    id: str,  # noqa: A002 - its name in the help
     kind: str,
     jurisdiction: str,
     display_name: str | None,
@@ -91,7 +91,7 @@ def list_contributors(session: Session) -> None:
 
 @command(contributor, "get")
 @click.argument("id")
-def get_contributor(session: Session, *, id: str) -> None:  # noqa: A002 - the argument's name in the help
+def get_contributor(session: Session, *, id: str) -> None:  # noqa: A002 - its name in the help
     """Show the contributor ID."""
     with session.connect() as hub:
         _show_contributors(session, [hub.get_contributor(id)])
@@ -108,7 +108,7 @@ def get_contributor(session: Session, *, id: str) -> None:  # noqa: A002 - the a
 def update_contributor(
     session: Session,
     *,
-    id: str,  # noqa: A002 - the argument's name in the help
+    id: str,  # noqa: A002 - its name in the help
     display_name: str | None,
     kind: str | None,
     jurisdiction: str | None,
@@ -136,7 +136,7 @@ def update_contributor(
 @click.argument("id")
 @_comment_option
 @click.confirmation_option(prompt="Its tokens stop working, and this cannot be undone. Retire it?")
-def retire_contributor(session: Session, *, id: str, comment: str) -> None:  # noqa: A002 - the argument's name in the help
+def retire_contributor(session: Session, *, id: str, comment: str) -> None:  # noqa: A002 - its name in the help
     """Retire the contributor ID, for good. Its tokens stop working; what it stated stands. Needs an operator's
     token.
     """
@@ -148,7 +148,13 @@ def retire_contributor(session: Session, *, id: str, comment: str) -> None:  # n
 @click.argument("id")
 @_revision_option
 @_comment_option
-def accept_objections(session: Session, *, id: str, revision: int | None, comment: str) -> None:  # noqa: A002 - the argument's name in the help
+def accept_objections(
+    session: Session,
+    *,
+    id: str,  # noqa: A002 - its name in the help
+    revision: int | None,
+    comment: str,
+) -> None:
     """Let the objections of ID beyond the daily number weigh. Needs an operator's token."""
     with session.connect() as hub:
         if revision is None:
@@ -171,7 +177,7 @@ def group() -> None:
 def create_group(
     session: Session,
     *,
-    id: str,  # noqa: A002 - the argument's name in the help
+    id: str,  # noqa: A002 - its name in the help
     display_name: str,
     members: tuple[str, ...],
 ) -> None:
@@ -189,7 +195,7 @@ def list_groups(session: Session) -> None:
 
 @command(group, "get")
 @click.argument("id")
-def get_group(session: Session, *, id: str) -> None:  # noqa: A002 - the argument's name in the help
+def get_group(session: Session, *, id: str) -> None:  # noqa: A002 - its name in the help
     """Show the group ID."""
     with session.connect() as hub:
         _show_groups(session, [hub.get_group(id)])
@@ -204,7 +210,7 @@ def get_group(session: Session, *, id: str) -> None:  # noqa: A002 - the argumen
 def update_group(
     session: Session,
     *,
-    id: str,  # noqa: A002 - the argument's name in the help
+    id: str,  # noqa: A002 - its name in the help
     display_name: str | None,
     members: tuple[str, ...],
     added: tuple[str, ...],
@@ -222,7 +228,7 @@ def update_group(
 
 @command(group, "delete")
 @click.argument("id")
-def delete_group(session: Session, *, id: str) -> None:  # noqa: A002 - the argument's name in the help
+def delete_group(session: Session, *, id: str) -> None:  # noqa: A002 - its name in the help
     """Delete the group ID, which no terms may name. Its name is never used again. Needs an operator's token."""
     with session.connect() as hub:
         hub.delete_group(id)

@@ -237,7 +237,8 @@ def show_events(session: Session, hub: Client, name: str, events: Sequence[Event
 
 def _replacements(hub: Client, name: str, events: Sequence[Event]) -> dict[int, str]:
     """Return what those events did to the entry `name` by which another one took its place."""
-    if not (name.count("/") == 2 and name.rpartition("/")[2].isdecimal()) or not events:  # noqa: PLR2004 - CONTRIBUTOR/SET/ENTRY
+    names_entry = name.count("/") == 2 and name.rpartition("/")[2].isdecimal()  # noqa: PLR2004 - CONTRIBUTOR/SET/ENTRY
+    if not names_entry or not events:
         return {}
     try:
         entry = hub.get_entry(name)

@@ -37,8 +37,8 @@ _POLICY: Final = click.option(
     default=_DEFAULT_POLICY,
     show_default=True,
     metavar="NAME",
-    help="What suffices for a verdict; see `hashhub policy list`. This command assumes `any`, because a person reads its answer "
-    "and everything known should be shown; programs must choose.",
+    help="What suffices for a verdict; see `hashhub policy list`. This command assumes `any`, because a person reads "
+    "its answer and everything known should be shown; programs must choose.",
 )
 _DISTANCES: Final = click.option(
     "--max-distance",

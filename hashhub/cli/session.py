@@ -1,7 +1,7 @@
 """What every command has in common: how the hub is found, who asks, how answers are printed and how failures end.
 
     --server  HASHHUB_SERVER      127.0.0.1:8470
-    --token-file  HASHHUB_TOKEN_FILE  HASHHUB_TOKEN      for a hub on this machine also DATA/operator.token, where readable
+    --token-file  HASHHUB_TOKEN_FILE  HASHHUB_TOKEN      for a hub on this machine also DATA/operator.token, if readable
     exit code 0 done, 1 refused (or matched, where asked), 2 usage, 3 unavailable
 
 The operator's token in the data directory is never sent to another machine.
@@ -41,7 +41,9 @@ INTERRUPTED: Final = 130  # what shells expect after Ctrl-C: 128 + SIGINT
 _DEFAULT_SERVER: Final = Config().listen
 
 _HINTS: Final = {
-    Reason.TOKEN_MISSING: "give --token-file FILE or set HASHHUB_TOKEN_FILE; `hashhub serve` wrote one to DATA/operator.token",
+    Reason.TOKEN_MISSING: (
+        "give --token-file FILE or set HASHHUB_TOKEN_FILE; `hashhub serve` wrote one to DATA/operator.token"
+    ),
     Reason.TOKEN_UNKNOWN: "the token was deleted, or belongs to another hub; see `hashhub token list`",
     Reason.TOKEN_EXPIRED: "operators extend it with `hashhub token update NAME --expires 90d`",
     Reason.SECRET_REPLACED: "whoever rotated the token has the new secret; if nobody did, tell the operator at once",
@@ -226,8 +228,8 @@ def _common_options(*, local: bool) -> list[click.Parameter]:
             metavar="FILE",
             envvar="HASHHUB_TOKEN_FILE",
             hidden=local,
-            help="File with the bearer token (HASHHUB_TOKEN_FILE). Otherwise the token in HASHHUB_TOKEN; for a hub on this "
-            "machine, then DATA/operator.token.",
+            help="File with the bearer token (HASHHUB_TOKEN_FILE). Otherwise the token in HASHHUB_TOKEN; for a hub on "
+            "this machine, then DATA/operator.token.",
         ),
         click.Option(
             ["--tls/--no-tls"],

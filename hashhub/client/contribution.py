@@ -2,7 +2,7 @@
 
     source ──(1) digest──> (2) open ──> (3) connector: records, rejects ──> (4) batches ──> (5) commit ──> (6) report
                              │                                                │
-                             └── already committed: report, nothing else      └── stored ones are skipped: that is the resume
+                             └── already committed: report, nothing else      └── stored ones are skipped: the resume
 
 Batches are cut by a rule that depends on the records alone, so that a second run over the same bytes cuts the same ones
 and continues behind the last that the hub stored. While batches are on their way the connector goes on reading.

@@ -1,7 +1,7 @@
 """A local copy of what a token may hold, in SQLite, kept up to date through the change feed. docs/mirror.md documents
 its tables.
 
-    hub ──ListChanges, FollowChanges──> page ──one transaction──> mirror.db: the page's lines, and the position behind them
+    hub ──ListChanges, FollowChanges──> page ──one transaction──> mirror.db: the page's lines, and the position behind
 
 The position moves in the transaction that applies the lines, so a copy that is killed anywhere goes on exactly where it
 was. When the hub does not know the position any more (its database was restored from a backup), the copy starts from
@@ -50,8 +50,10 @@ _FLAGS: Final = Flags.__struct_fields__
 _NO_FLAGS: Final = (None,) * len(_FLAGS)
 _PUT_ENTRY: Final = f"INSERT INTO entry VALUES ({', '.join('?' * 23)})"  # noqa: S608 - marks only
 _HASH_SET_COLUMNS: Final = (
-    "name", "contributor", "display_name", "scheme", "purpose", "review_depth", "unclassified", "accepted_revision", "tlp",
-    "permitted_purposes", "legal_basis", "redistribution", "recipients", "disclose_existence", "bulk", "expire_time", "generation",
+    "name", "contributor", "display_name", "scheme", "purpose", "review_depth", "unclassified", "accepted_revision",
+    "tlp",
+    "permitted_purposes", "legal_basis", "redistribution", "recipients", "disclose_existence", "bulk", "expire_time",
+    "generation",
 )  # fmt: skip
 
 OnPage = Callable[[int, bool], None]
@@ -481,13 +483,16 @@ class Mirror:
     def _put_hash_set(self, h: HashSet) -> None:
         m = h.marking
         values = (
-            h.name, h.contributor, h.display_name, h.scheme, h.purpose, h.review_depth, h.unclassified, h.accepted_revision,
-            m.tlp, _json(m.permitted_purposes), m.legal_basis, m.redistribution, _json(m.recipients), m.disclose_existence, m.bulk,
+            h.name, h.contributor, h.display_name, h.scheme, h.purpose, h.review_depth, h.unclassified,
+            h.accepted_revision,
+            m.tlp, _json(m.permitted_purposes), m.legal_basis, m.redistribution, _json(m.recipients),
+            m.disclose_existence, m.bulk,
             _text(m.expire_time), self._generation,
         )  # fmt: skip
         columns = _HASH_SET_COLUMNS
         [(key,)] = self._rows(
-            f"INSERT INTO hash_set ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "  # noqa: S608 - our own names
+            f"INSERT INTO hash_set ({', '.join(columns)}) "  # noqa: S608 - our own names
+            f"VALUES ({', '.join('?' * len(columns))}) "
             f"ON CONFLICT (name) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in columns[1:])} RETURNING key",
             values,
         )
@@ -515,7 +520,8 @@ class Mirror:
 
     def _drop_entries(self, which: str, values: tuple[Any, ...]) -> None:
         for table in ("hash", "review"):
-            self._db.execute(f"DELETE FROM {table} WHERE entry IN (SELECT id FROM entry WHERE {which})", values)  # noqa: S608 - our own text
+            entries = f"SELECT id FROM entry WHERE {which}"  # noqa: S608 - our own text
+            self._db.execute(f"DELETE FROM {table} WHERE entry IN ({entries})", values)  # noqa: S608 - likewise
         self._db.execute(f"DELETE FROM entry WHERE {which}", values)  # noqa: S608 - likewise
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -1,6 +1,7 @@
 """PDQ, to the bit what the C++ reference (github.com/facebook/ThreatExchange, pdq/cpp) makes of the same pixels.
 
-    RGB ── luminance ── tent filter: twice (box along rows, box along columns) ── 64 x 64 samples ── DCT, 16 x 16 of it ── above the median?
+    RGB ── luminance ── tent filter: twice (box along rows, box along columns) ── 64 x 64 samples
+        ── DCT, 16 x 16 of it ── above the median?
 
 Why not the reference itself, which `pdqhash` wraps and the tests compare with: it holds the interpreter's lock
 throughout, so that one large picture stops every other call of a process; it takes twice the time and memory; and

@@ -1,14 +1,14 @@
 """The application: one module per use-case, put together here.
 
-    access      roles, ownership, handling terms, tokens        contribute  imports: open, add, commit (the contribute path)
+    access      roles, ownership, handling terms, tokens        contribute  imports: open, add, commit (contribute path)
     resources   contributors, groups and hash sets              intake      what becomes of every item of an import
     entries     withdraw, restore, quarantine, erase            holds       what no list brings back
     reviews     what others say about entries                   doubts      harmless verdicts against others' entries
     match       verdicts (the match path)                       lookup      hits among what the caller may see
     exchange    the change feed                                 history     what was done, by whom; revert undoes it
-    follow      keeps the matcher at the store's revision       withdrawal_log, examine   the record outside the database
-    housekeeping   expiry, the daily head, erased digests   condition   what the hub can do now
-    renewals    lists that are not renewed as they used to be   tally   what was done, counted
+    follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
+    housekeeping   expiry, the daily head, erased digests       condition   what the hub can do now
+    renewals    lists that are not renewed as they used to be   tally       what was done, counted
 
 Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and
 tests call it alike.

@@ -103,7 +103,7 @@ class Contribute:
             if not getattr(import_, field)
         ]
         digest = import_.source_digest.lower()
-        if len(digest) != 64 or any(c not in "0123456789abcdef" for c in digest):  # noqa: PLR2004 - SHA-256 in hexadecimal
+        if len(digest) != 64 or any(c not in "0123456789abcdef" for c in digest):  # noqa: PLR2004 - hexadecimal
             wrong.append(
                 Violation("import.source_digest", "must be the source's SHA-256 as 64 hexadecimal digits", "PATTERN")
             )
@@ -136,11 +136,13 @@ class Contribute:
         staged = []
         for record in records:
             if record.expire_time is not None and record.expire_time.tzinfo is not None:
-                record = msgspec.structs.replace(record, expire_time=stored_time(record.expire_time))  # noqa: PLW2901 - the record, made storable
+                storable = stored_time(record.expire_time)
+                record = msgspec.structs.replace(record, expire_time=storable)  # noqa: PLW2901 - made storable
             found = hygiene.inspect(record)
             hashes = tuple(dict.fromkeys(found.hashes))
             if hashes != record.hashes or found.reviews != record.reviews:
-                record = msgspec.structs.replace(record, hashes=hashes, reviews=found.reviews)  # noqa: PLW2901 - the record, without what hygiene refused
+                sound = msgspec.structs.replace(record, hashes=hashes, reviews=found.reviews)
+                record = sound  # noqa: PLW2901 - without what hygiene refused
             staged.append(Staged(record, found.disposition, found.reasons, found.notes))
         payload = _ENCODER.encode(Batch(staged, list(rejects)))
         with self._tally.phase("stage"):

@@ -3,7 +3,8 @@
     position    where a receiver is: which changes it has taken in, and which hash sets it holds (its sight)
 
                 terms, groups, tokens ──> what it may see now ─┐
-                position ──────────────> what it holds ────────┴─> lost: one WITHDRAW of the hash set      gained: all its entries
+                position ──────────────> what it holds ────────┴─> lost: one WITHDRAW of the hash set
+                                                                   gained: all its entries
 
 A page compares the two, so that whatever made the difference (terms, recipients, groups, purposes, an expiry) reaches
 the receiver as what it means to it. In this order, each step only once the one before has nothing left:

@@ -9,22 +9,23 @@ stay apart even when they are about one file, but whoever states them (`Record.m
 categories. What hygiene found in single records (hashhub.hygiene) comes staged; the rules here need the hash set, or
 all of the source:
 
-    the item in this hash set                              within the source
-    REGION_MISMATCH      the source names a region or      DUPLICATE_IN_SOURCE      same item, nothing contradicts: merged into the
-    SCHEME_MISMATCH      scheme that is not the set's:                              first
-                         quarantined                       CONFLICTING_CATEGORIES   same item, or same file and member, two raw
-    PURPOSE_MISMATCH     likewise the purpose                                       values: all quarantined
-    UNKNOWN_VALUE        no value of the set's scheme:     CONTRADICTORY_BINDING    one digest bound to two digests of another exact
-                         quarantined                                                algorithm: all quarantined
-    UNCLASSIFIED         no value where one is due:        SUPERSEDED               a later item of the source withdraws it
-                         quarantined, or undecided
+    the item in this hash set                            within the source
+    REGION_MISMATCH    the source names a region or      DUPLICATE_IN_SOURCE     same item, nothing contradicts: merged
+    SCHEME_MISMATCH    scheme that is not the set's:                             into the first
+                       quarantined                       CONFLICTING_CATEGORIES  same item, or same file and member, two
+    PURPOSE_MISMATCH   likewise the purpose                                      raw values: all quarantined
+    UNKNOWN_VALUE      no value of the set's scheme:     CONTRADICTORY_BINDING   one digest bound to two digests of
+                       quarantined                                               another algorithm: all quarantined
+    UNCLASSIFIED       no value where one is due:        SUPERSEDED              a later item of the source withdraws it
+                       quarantined, or undecided
 
     against the hash set's own entries
     IDENTICAL_ENTRY      it states this already: unchanged
     SUPERSEDED           it holds another statement about the item: replaced (by a quarantined one: on its release)
     ABSENT_FROM_LIST     a replacing list lacks it: withdrawn
     WITHDRAWN_BY_SOURCE  the item names the entry: withdrawn, unless a later item states it again
-    STAYS_WITHDRAWN      the item was withdrawn by hand, or this list is older than the source's own deletion message (hub.holds)
+    STAYS_WITHDRAWN      the item was withdrawn by hand, or this list is older than the source's own deletion message
+                         (hub.holds)
     QUARANTINED_BY_OPERATOR  an operator put the item into quarantine: every newer statement about it waits there too
 
 A value is due when the scheme demands one (`value_required`), and when the source's format carries classifications:
@@ -428,7 +429,10 @@ class Intake:
         purpose = self._hash_set.purpose
         stated = next((_PURPOSES[t] for t in record.tags if t in _PURPOSES), purpose)
         if stated is not purpose and purpose is not Purpose.TEST:
-            text = f"the source says that its items are {stated.lower()}, those of the hash set are {purpose.lower()}; import it into another"
+            text = (
+                f"the source says that its items are {stated.lower()}, those of the hash set are {purpose.lower()}; "
+                "import it into another"
+            )
             self._remark(item, Code.PURPOSE_MISMATCH, text)
             return Disposition.QUARANTINED
         if record.value and self._resolve(record.value) is None:
@@ -789,7 +793,10 @@ class Intake:
         """Let an item stay withdrawn, and say by which entry and who may restore it."""
         self._outcome[item] = _CODE[Disposition.STAYS_WITHDRAWN]
         if hold.entry_id < 0:
-            text = "it was withdrawn by a newer deletion message of the source and stays so; a newer list can state it again"
+            text = (
+                "it was withdrawn by a newer deletion message of the source and stays so; a newer list can state it "
+                "again"
+            )
             self._remarks[item] = [(Code.STAYS_WITHDRAWN, text)]
             return
         name = entry.name if entry is not None else f"{self._hash_set.name}/{hold.entry_id}"

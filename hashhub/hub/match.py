@@ -342,7 +342,10 @@ def _remark(answer: MatchResult, quality: int | None, not_perceptual: str | None
     """Add what the file itself says about how much the answer is worth."""
     reasons = list(answer.reasons)
     if quality is not None and quality < MIN_PDQ_QUALITY:
-        text = f"PDQ quality {quality} is below {MIN_PDQ_QUALITY}: a blank or nearly blank picture; near matches say little about it"
+        text = (
+            f"PDQ quality {quality} is below {MIN_PDQ_QUALITY}: a blank or nearly blank picture; near matches say "
+            "little about it"
+        )
         reasons.append(ReasonLine(code=trust.ReasonCode.LOW_QUALITY, text=text))
     if not_perceptual:
         reasons.append(

@@ -1,6 +1,9 @@
 """Exact matching of digests at the speed of memory: `Matcher`.
 
-live.py       the Matcher: state, changes, searches, background work
+live.py       the Matcher
+state.py      what searches read, and how it changes
+search.py     from segments to one answer in order
+compaction.py merges, snapshots and rebuilds, in the background
 snapshot.py   snapshots on disk
 index.py      immutable segments: build, look up, search
 plan.py       which engine answers, with which thresholds, and why nothing is missed
@@ -13,8 +16,9 @@ from __future__ import annotations
 
 from hashhub.matcher.breaker import CircuitBreaker, Tripped
 from hashhub.matcher.kernel_cache import use_cache
-from hashhub.matcher.live import AlgorithmStatus, Matcher, MatcherStatus, Matches, Plan, warm_up
+from hashhub.matcher.live import AlgorithmStatus, Matcher, MatcherStatus, warm_up
 from hashhub.matcher.plan import Engine
+from hashhub.matcher.search import Matches, Plan
 
 __all__ = [
     "AlgorithmStatus",

@@ -177,7 +177,8 @@ def _field(rows: NDArray[np.uint64], k: int, offset: int, width: int) -> int:
 @jit
 def _prefix(rows: NDArray[np.uint64], k: int, bits: int) -> int:
     """Return the first `bits` (0 to 32) bits of row k, as int64."""
-    return np.int64((rows[k, 0] >> np.uint64(32)) >> np.uint64(32 - bits))  # type: ignore[return-value] # Numba's integers
+    first = rows[k, 0] >> np.uint64(32)
+    return np.int64(first >> np.uint64(32 - bits))  # type: ignore[return-value] # Numba's integers
 
 
 @jit
@@ -204,7 +205,7 @@ def is_set(bitmap: NDArray[np.uint8], k: int) -> bool:
 
 
 @jit
-def set_bits(bitmap: NDArray[np.uint8], rows: NDArray[np.int64], value: bool) -> int:  # noqa: FBT001 - Numba has no keywords
+def set_bits(bitmap: NDArray[np.uint8], rows: NDArray[np.int64], value: bool) -> int:  # noqa: FBT001 - no keywords
     """Set the bits of `rows` to `value`, skipping negative ones. Returns how many changed."""
     changed = 0
     for k in rows:
@@ -665,7 +666,8 @@ def search_tables(
                         if candidates > budget:
                             break
                         found = _verify(
-                            queries, k, rows, flat, dead, ids, shape, address_bits, max_distance, survivor, by_table, waiting,
+                            queries, k, rows, flat, dead, ids, shape, address_bits, max_distance, survivor, by_table,
+                            waiting,
                             found, out_query, out_row, out_distance,
                         )  # fmt: skip
                         waiting = 0

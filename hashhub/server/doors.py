@@ -280,7 +280,8 @@ def _health_handler(served: Health, pool: ThreadPoolExecutor) -> grpc.GenericRpc
     def watch(request: Any, context: grpc.ServicerContext, send: Any = None) -> Any:
         return served.watch(request, context, send)
 
-    check.experimental_thread_pool = watch.experimental_thread_pool = pool  # type: ignore[attr-defined]  # grpc reads it
+    check.experimental_thread_pool = pool  # type: ignore[attr-defined]  # grpc reads it
+    watch.experimental_thread_pool = pool  # type: ignore[attr-defined]  # likewise
     watch.experimental_non_blocking = True  # type: ignore[attr-defined]  # grpc reads it: watching holds no thread
     request, answer = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
     return grpc.method_handlers_generic_handler(

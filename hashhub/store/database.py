@@ -2,11 +2,11 @@
 
 This module hides what differs between SQLite and PostgreSQL:
 
-                SQLite                                          PostgreSQL
-    read        one statement, its own snapshot                 the same (autocommit)
-    write       BEGIN IMMEDIATE on the one write connection     a transaction; `lock` takes the row of counters
-    insert      the driver's executemany                        binary COPY
-    gone away   cannot happen                                   reads are tried once more, writes test the connection first
+                SQLite                                        PostgreSQL
+    read        one statement, its own snapshot               the same (autocommit)
+    write       BEGIN IMMEDIATE on the one write connection   a transaction; `lock` takes the row of counters
+    insert      the driver's executemany                      binary COPY
+    gone away   cannot happen                                 reads are tried once more, writes test the connection
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def locate(database: str | Path) -> URL:
         if url.get_backend_name() != "sqlite" or not url.database:
             raise InvalidArgument.field(
                 "database",
-                f"the scheme {url.drivername} is not supported; expected postgresql+psycopg://USER@HOST:PORT/NAME, or a path",
+                f"the scheme {url.drivername} is not supported; expected postgresql+psycopg://USER@HOST:PORT/NAME, "
+                "or a path",
                 "URL",
             )
         database = url.database

@@ -1,15 +1,17 @@
 """The history: one event for each visible write, chained so that nobody who holds the database can rewrite it unseen.
 
-    body     the canonical encoding of an event, version 1: a JSON array as RFC 8785 writes it (no spaces, keys sorted, UTF-8)
+    body     the canonical encoding of an event, version 1: a JSON array as RFC 8785 writes it (no spaces, keys sorted,
+             UTF-8)
 
              ["hashhub-event-1", revision, time in ms, actor, contributor, role, kind, subject, reason, facts,
              commitment]
 
-    digest   SHA-256(digest of the event before, body); before the first one stands SHA-256("hashhub-history-1", 0x00, database id)
-    details  free text and everything that may have to be erased: a row of its own, which every event has. `commitment` is
-             SHA-256(salt, content, 0x00, undo) in hexadecimal. Erasing the row leaves the chain whole. The salt keeps
-             the details from being guessed and, since the commitment is part of the body, also what else is in it:
-             digests are given to whoever reads the feed.
+    digest   SHA-256(digest of the event before, body); before the first one stands
+             SHA-256("hashhub-history-1", 0x00, database id)
+    details  free text and everything that may have to be erased: a row of its own, which every event has. `commitment`
+             is SHA-256(salt, content, 0x00, undo) in hexadecimal. Erasing the row leaves the chain whole. The salt
+             keeps the details from being guessed and, since the commitment is part of the body, also what else is in
+             it: digests are given to whoever reads the feed.
 
 `facts` hold names and codes only: no digest of any item, no external id, no text that people wrote. docs/history.md
 tells all of this to whoever wants to verify a history without this program.

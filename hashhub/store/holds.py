@@ -155,7 +155,10 @@ class Holds(Resources):
         return frozenset(_traces(rows[0][0])) if rows else frozenset()
 
     def live_items(self, contributor: str, hash_set: str) -> Iterator[LiveItem]:
-        """Yield the items of a hash set's visible entries that are not WITHDRAWN, in no order. Raises NotFound."""
+        """Yield the items of a hash set's visible entries that are not WITHDRAWN, in no order. Raises NotFound.
+
+        Those that are withdrawn and whose rows do not say so yet are among them, unless `Store.settle` was called.
+        """
         set_key = self._set_key(contributor, hash_set)
         sql = self._db.sql(
             'SELECT e.id, e.external_id, e.hashes FROM entry e JOIN "import" i ON i.key = e."import" '
@@ -185,7 +188,8 @@ def put_holds(
     `source_times`: one for each of the ids.
     """
     sql = db.sql(
-        "INSERT INTO hold (entry, contributor, hash_set, effect, origin, revision, source_time, traces) "  # noqa: S608 - our own text
+        "INSERT INTO hold "  # noqa: S608 - our own text
+        "(entry, contributor, hash_set, effect, origin, revision, source_time, traces) "
         "SELECT e.id, x.contributor, CASE WHEN ? = 1 THEN 0 ELSE e.hash_set END, CAST(? AS INTEGER), CAST(? AS TEXT), "
         f"CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS {'BLOB' if db.is_sqlite else 'BYTEA'}) "
         "FROM entry e JOIN hash_set x ON x.key = e.hash_set WHERE e.id = ? "

@@ -3,8 +3,9 @@
 hashes   one byte of algorithm code, then the digest, repeated; an algorithm's digests have one width
 flags    two bits for each field of model.Flags in order, lowest first: 0 not stated, 1 false, 2 true
 details  MessagePack array of the fields `item.PACKED`, in their order; those at the end may be missing
-reasons  JSON array of codes; of an entry that was moved from its state, followed by the code of that state and its reasons, and so on:
-         `["EXPIRED"]2["LOW_QUALITY"]` was in quarantine. Nothing follows where an entry was ACTIVE without remarks.
+reasons  JSON array of codes; of an entry that was moved from its state, followed by the code of that state and its
+         reasons, and so on: `["EXPIRED"]2["LOW_QUALITY"]` was in quarantine. Nothing follows where an entry was ACTIVE
+         without remarks.
 """
 
 from __future__ import annotations

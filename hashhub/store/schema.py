@@ -2,8 +2,8 @@
 
     contributor ──< hash_set ──< import ──< staged_batch, finding, allocation
          │              │           │
-         │              └───< entry >┘──< hash          hash is clustered by digest: looking one up and streaming all need no other index
-         │                      │
+         │              └───< entry >┘──< hash          clustered by digest: looking one up and streaming all
+         │                      │                       need no other index
          │                      ├──< reviewed >── review        which reviews count for which entries
          │                      ├──< succession                 which entry took which one's place
          │                      ├──  withdrawal                 who withdrew it by hand, and why
@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from hashhub.model import ChangeKind, Disposition, EntryState, ImportState, ReviewKind, Role, WithdrawalReason
 
-SCHEMA_VERSION: Final = "0003"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0004"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {"MD5": 1, "SHA1": 2, "SHA256": 3, "PDQ": 4, "PHASH": 5, "DHASH": 6, "PHOTODNA": 7}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -93,6 +93,8 @@ metadata: Final = _table(
     sa.Column(
         "own_contributor", sa.Text, nullable=False, server_default=""
     ),  # the hub's operators; empty: not yet made
+    # Revisions whose withdrawals are not all written into the entries' rows, with commas between (store.outstanding).
+    sa.Column("outstanding", sa.Text, nullable=False, server_default=""),
 )
 
 contributor: Final = _table(
@@ -326,6 +328,20 @@ sa.Index(
     change.c["import"],
     sqlite_where=change.c.kind == sa.literal_column("1"),
     postgresql_where=change.c.kind == sa.literal_column("1"),
+)
+
+# Entries that a large withdrawal is about; see store.outstanding.
+outstanding: Final = _table(
+    "outstanding",
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("ordinal", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("hash_set", sa.Integer, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("first_entry", sa.BigInteger, nullable=False),
+    sa.Column("last_entry", sa.BigInteger, nullable=False),
+    sa.Column("ids", sa.LargeBinary),  # as in `change`
+    sa.Column("origin", sa.Text, nullable=False),  # of the holds that come with it; empty: none
+    sa.Column("source_times", sa.LargeBinary),  # MessagePack; NULL: the source gives none
 )
 
 # Two databases with one past have the same digests up to where they part: a restored backup that was written to has

@@ -1,7 +1,7 @@
 """What moves entries after their import: withdrawal by hand and its undoing, quarantine and release, expiry, erasure.
 
     ACTIVE ──quarantine──> QUARANTINED ──release──> ACTIVE
-       └──────withdraw──────────┴──> WITHDRAWN ──restore──> what it was before (kept behind the entry's reasons, see packing)
+       └──────withdraw──────────┴──> WITHDRAWN ──restore──> what it was before (behind the entry's reasons, see packing)
 
 A withdrawal by hand and an operator's quarantine write a hold, so that no list undoes them. Each call is one
 transaction and one event.
@@ -157,12 +157,13 @@ class Standing(Entries):
             self._db.lock(c)
             if (first := request.replayed(c, list[int])) is not None:
                 return first
+            self._outstanding.settle_these(c, wanted)
             replaced = self._replaced(c, wanted)
             rows = [
                 (row[0], row[1], row[2])
                 for row in self._by_keys(
-                    f"SELECT e.id, e.state, e.reasons FROM entry e WHERE e.id {{keys}} AND NOT EXISTS "  # noqa: S608 - our own text
-                    f"({STAGED_AROUND})",
+                    "SELECT e.id, e.state, e.reasons FROM entry e "  # noqa: S608 - our own text
+                    f"WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})",
                     "int8",
                     (),
                     [i for i in wanted if i not in replaced],
@@ -287,7 +288,7 @@ class Standing(Entries):
                 self._withdraw(c, overtaken, "SUPERSEDED", revision, 0)
                 pairs = np.array([(i, entry_id) for i in supersede], np.int64).reshape(-1, 2)
                 self._inherit(c, row.hash_set, pairs)
-                self._add_successions(c, pairs, set(overtaken))
+                self._add_successions(c, np.unique(pairs[np.isin(pairs[:, 0], overtaken)], axis=0))
                 lift_holds(c, self._db, [entry_id, *lift], EntryState.QUARANTINED)
             return request.remember(c, self._read(c, entry_id))
 
@@ -344,7 +345,8 @@ class Standing(Entries):
         """Withdraw the visible entries whose time has passed, all at one revision; return how many."""
         # Spelt out as the partial index has it, so that it serves: it holds no withdrawn entries.
         sql = self._db.sql(
-            "SELECT e.id FROM entry e WHERE e.expire_time IS NOT NULL AND e.state != 3 AND e.expire_time <= ? "  # noqa: S608 - our own text
+            "SELECT e.id FROM entry e "  # noqa: S608 - our own text
+            "WHERE e.expire_time IS NOT NULL AND e.state != 3 AND e.expire_time <= ? "
             f"AND NOT EXISTS ({STAGED_AROUND}) ORDER BY e.id LIMIT {PAGE}"
         )
         count = 0
@@ -460,11 +462,14 @@ class Standing(Entries):
 
     # The parts
 
-    def _inherit_requests(self, c: Connection, set_key: int, pairs: NDArray[np.int64], replaced: set[int]) -> None:
+    def _inherit_requests(
+        self, c: Connection, set_key: int, pairs: NDArray[np.int64], replaced: NDArray[np.int64]
+    ) -> None:
         """Let requests for a withdrawal stand against the entries that took the place of those that they were about."""
         w = s.withdrawal
         asked = c.execute(sa.select(w).where(w.c.hash_set == set_key, w.c.pending.is_(True))).all()
-        by_entry = {row.entry: row for row in asked if row.entry in replaced}
+        concerned = set(np.intersect1d([row.entry for row in asked], replaced).tolist())
+        by_entry = {row.entry: row for row in asked if row.entry in concerned}
         if not by_entry:
             return
         for earlier, later in pairs[np.isin(pairs[:, 0], np.fromiter(by_entry, np.int64))].tolist():
@@ -590,8 +595,10 @@ class Standing(Entries):
 
     def _row(self, c: Connection, entry_id: int) -> _Row:
         """Return what moving an entry depends on. Raises NotFound, also when it is staged."""
+        self._outstanding.settle_these(c, [entry_id])
         sql = self._db.sql(
-            f"SELECT e.hash_set, e.state, e.reasons FROM entry e WHERE e.id = ? AND NOT EXISTS ({STAGED_AROUND})"  # noqa: S608 - our own text
+            "SELECT e.hash_set, e.state, e.reasons FROM entry e "  # noqa: S608 - our own text
+            f"WHERE e.id = ? AND NOT EXISTS ({STAGED_AROUND})"
         )
         row = c.exec_driver_sql(sql, (entry_id,)).first()
         if row is None:
@@ -651,9 +658,12 @@ class Standing(Entries):
 
     def _replaced(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
         """Return which of the entries were replaced by one that is ACTIVE, and by which."""
+        later = self._by_keys("SELECT x.later FROM succession x WHERE x.earlier {keys}", "int8", (), ids, c)
+        self._outstanding.settle_these(c, [row[0] for row in later])
         sql = (
-            "SELECT x.earlier, x.later FROM succession x JOIN entry e ON e.id = x.later "  # noqa: S608 - our own numbers
-            f"WHERE e.state = {ACTIVE} AND x.earlier {{keys}}"
+            "SELECT x.earlier, x.later FROM succession x "  # noqa: S608 - our own numbers
+            "JOIN entry e ON e.id = x.later "
+            f"WHERE e.state = {ACTIVE} AND NOT EXISTS ({STAGED_AROUND}) AND x.earlier {{keys}}"
         )
         return {row[0]: row[1] for row in self._by_keys(sql, "int8", (), ids, c)}
 

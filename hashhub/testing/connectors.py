@@ -160,7 +160,8 @@ class ConnectorContract:
         found: list[Record | Reject] = []
         error: InvalidArgument | None = None
         try:
-            for one in self.connector.read(Trickle(data, step), self.options):  # type: ignore[arg-type]  # raw streams do
+            source: Any = Trickle(data, step)  # raw streams do
+            for one in self.connector.read(source, self.options):
                 found.append(one)  # noqa: PERF402 - what came before an error counts
         except InvalidArgument as e:
             error = e
@@ -210,7 +211,10 @@ def _damaged(sample: bytes, random: Random) -> bytes:
 
 # What breaks readers: separators, encodings, numbers, references, and characters that no database keeps.
 _SPITE: Final = (
-    b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b'"', b"'", b"\\", b"\\ud800", b"\\u0000", b"\r", b"\n\n", b"null", b"NaN",
-    b"-Infinity", b"9" * 5000, b"1e999", b"true", b"[" * 3000, b'{"a":' * 500, b"}", b"]", b",,,", b";;;", b"<", b"&x;", b"&#0;",
-    b"<!DOCTYPE a>", b"<!--", b"]]>", b"%%%% HASHDEEP-1.0\n", b"x" * 3000, "é".encode("latin-1"), "\u202e\u0301".encode(),
+    b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b'"', b"'", b"\\", b"\\ud800", b"\\u0000", b"\r", b"\n\n",
+    b"null", b"NaN",
+    b"-Infinity", b"9" * 5000, b"1e999", b"true", b"[" * 3000, b'{"a":' * 500, b"}", b"]", b",,,", b";;;", b"<", b"&x;",
+    b"&#0;",
+    b"<!DOCTYPE a>", b"<!--", b"]]>", b"%%%% HASHDEEP-1.0\n", b"x" * 3000, "é".encode("latin-1"),
+    "\u202e\u0301".encode(),
 )  # fmt: skip

@@ -280,8 +280,8 @@ def _match(console: Console, platform: Client, pictures: dict[int, Image], files
     for shown, blocked in zip(answers["any"], answers["block"], strict=True):
         result = blocked.result
         said = {
-            m.entry.contributor: f"{m.entry.contributor} {m.entry.classification.value if m.entry.classification else ''}".strip()
-            for m in reversed(result.matches)
+            e.contributor: f"{e.contributor} {e.classification.value if e.classification else ''}".strip()
+            for e in (match.entry for match in reversed(result.matches))
         }
         nearest = f"{result.matches[0].algorithm} {result.matches[0].distance}" if result.matches else "-"
         table.add_row(

@@ -48,7 +48,9 @@ def running_hub(data: Path, *arguments: str) -> Iterator[RunningHub]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HASHHUB_")}
     with (
         log.open("ab") as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as process,  # noqa: S603 - our own command
+        subprocess.Popen(  # noqa: S603 - our own command
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        ) as process,
     ):
         try:
             assert process.stdout is not None

@@ -1,12 +1,12 @@
-r"""Synthetic lists of hashes, as contributors would hand them over: every supported format, with realistic dirt and overlap.
+r"""Synthetic lists of hashes, as contributors would hand them over: every format, with realistic dirt and overlap.
 
     items = random_items(1000, seed=1, values=("1", "2"))            # or item(hashes_of_a_picture, value="1")
     shares = overlapping(items, {"police-us": ("1", "2"), "hotline-ca": ("A1", "B2")}, seed=1)
     listed = list_file("vics-2.0", soiled(shares["police-us"], seed=1), dirty=True)
     list(get(listed.connector).read(BytesIO(listed.data), listed.options))
 
-The same seed always gives the same bytes. Digests are random or come from pictures of `hashhub.testing.pictures`: no list in here
-resembles a real one.
+The same seed always gives the same bytes. Digests are random or come from pictures of `hashhub.testing.pictures`: no
+list in here resembles a real one.
 """
 
 from __future__ import annotations
@@ -169,11 +169,19 @@ def list_file(variant: str, items: Sequence[Item], *, dirty: bool = False) -> Li
 
 
 def write_many_vics(
-    out: BinaryIO, count: int, *, seed: int, photodna: bool = False, values: Sequence[str] = ("1", "2")
+    out: BinaryIO,
+    count: int,
+    *,
+    seed: int,
+    photodna: bool = False,
+    values: Sequence[str] = ("1", "2"),
+    changed_every: Sequence[int] = (),
 ) -> None:
     """Write a VICS 2.0 US hash set of `count` random Media, streaming: for benchmarks.
 
-    A record has MD5 and SHA1 and is about 440 bytes long; `photodna` adds 210. The cost is some 2 µs a record.
+    A record has MD5 and SHA1 and is about 440 bytes long; `photodna` adds 210. The cost is some 2 µs a record. The
+    list as it is after further editions, in each of which so many-th Media got another series: `changed_every` has one
+    number for each.
     """
     random = Random(seed)
     head = json.dumps({"@odata.context": _VICS_2.format("2.0", "US", "Media"), "value": []})
@@ -181,7 +189,8 @@ def write_many_vics(
     digest_bytes = 36 + 144 * photodna
     template = (
         '\n{"MediaID":%d,"Category":%s,"MD5":"%s","SHA1":"%s","VictimIdentified":"%s","OffenderIdentified":"false",'
-        '"IsDistributed":"true","IsSuspected":"false","SelfGenerated":"false","Series":"SYNTHETIC-%d","Tags":"synthetic",'
+        '"IsDistributed":"true","IsSuspected":"false","SelfGenerated":"false","Series":"SYNTHETIC-%d",'
+        '"Tags":"synthetic",'
         '"MediaSize":%d,"MimeType":"image/jpeg","DateUpdated":"2025-01-02T03:04:05.0000Z","IsPrecategorized":"false",'
         '"RelativeFilePath":"\\\\synthetic\\\\%08d.jpg"%s}'
     )
@@ -194,8 +203,12 @@ def write_many_vics(
             more = f',"PhotoDNA":"{base64.b64encode(raw[36:]).decode()}"' if photodna else ""
             value = values[raw[0] % len(values)]
             victim = "true" if raw[1] & 1 else "false"
+            series = raw[2] % 50
+            for edition, every in enumerate(changed_every, 1):
+                if i % every == 0:
+                    series = 1000 * edition
             records.append(
-                template % (i, value, digits[:32], digits[32:], victim, raw[2] % 50, 1000 + i % 1_000_000, i, more)
+                template % (i, value, digits[:32], digits[32:], victim, series, 1000 + i % 1_000_000, i, more)
             )
         out.write((("," if first else "") + ",".join(records)).encode())
     out.write(b"\n]}\n")
@@ -308,9 +321,11 @@ def _ncmec_tag(algorithm: str) -> str:
 
 
 _FEEDBACK: Final = (
-    '<feedback lastUpdateTimestamp="2025-01-03T00:00:00Z"><affirmativeFeedback type="Md5"><members timestamp="2025-01-03T00:00:00Z">'
-    '<member id="9002"/></members></affirmativeFeedback><negativeFeedback type="Sha1"><reasons><reason guid="0" name="Synthetic '
-    'reason" type="Sha1"/><members timestamp="2025-01-03T00:00:00Z"><member id="9003"/></members></reasons></negativeFeedback>'
+    '<feedback lastUpdateTimestamp="2025-01-03T00:00:00Z">'
+    '<affirmativeFeedback type="Md5"><members timestamp="2025-01-03T00:00:00Z"><member id="9002"/></members>'
+    "</affirmativeFeedback>"
+    '<negativeFeedback type="Sha1"><reasons><reason guid="0" name="Synthetic reason" type="Sha1"/>'
+    '<members timestamp="2025-01-03T00:00:00Z"><member id="9003"/></members></reasons></negativeFeedback>'
     "</feedback>"
 )
 

@@ -177,7 +177,7 @@ def _write(rng: np.random.Generator, scene: Image.Image) -> None:
     ImageDraw.Draw(scene).text(at, words, fill=colour, font=font)
 
 
-# ---------------------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------------------------
 # Alterations
 
 Alteration: TypeAlias = Callable[[Image.Image, Random], Image.Image]

@@ -153,8 +153,8 @@ def explain(policy: Policy) -> str:
     if policy.disputed_by:
         lines += [
             (
-                f"by a contributor of reliability {_or_better(policy.disputed_from)}, or by an operator's review. Benign "
-                "sets,"
+                f"by a contributor of reliability {_or_better(policy.disputed_from)}, or by an operator's review. "
+                "Benign sets,"
             ),
             (
                 "and reviews and harmless verdicts beyond the daily number, dispute as far as an operator has accepted "
@@ -174,8 +174,8 @@ def explain(policy: Policy) -> str:
         "Entries in quarantine, withdrawn and expired entries count for nothing.",
         "An entry that its source could have classified and did not is undecided.",
         (
-            "Contributors are independent when neither takes material from the other, directly or through others, and no "
-            "third feeds both."
+            "Contributors are independent when neither takes material from the other, directly or through others, and "
+            "no third feeds both."
         ),
     ]
     if any(c.contributors > 1 for c in policy.clauses):
@@ -192,7 +192,9 @@ def _or_better(reliability: Reliability) -> str:
 _DISPUTES: Final = {
     Dispute.BENIGN_SET: "a set of benign items holds it too",
     Dispute.CONFLICTING_VERDICTS: "two entries' verdicts cannot both hold",
-    Dispute.FALSE_POSITIVE: "a review calls an entry that claims harm a false positive, and its author has not confirmed the entry since",
+    Dispute.FALSE_POSITIVE: (
+        "a review calls an entry that claims harm a false positive, and its author has not confirmed the entry since"
+    ),
     Dispute.NOT_ILLEGAL_HERE: "a review says that it is not illegal in the reviewer's jurisdiction",
     Dispute.MISCLASSIFIED: "a review says that an entry that claims harm is misclassified",
 }

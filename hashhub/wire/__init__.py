@@ -1,8 +1,20 @@
 """What goes over the wire, for both ends: messages, resource names and errors, to the model and back.
 
-The server and the client meet here and nowhere else. One decision each: `convert` (what a message means; `records`,
-`feed` and `administration` for records, for lines of the change feed, and for history, tokens and status; `matching`
-for the match calls, quickly), `fields` (how a field is read and refused), `names` (resource names), `status` (errors).
+The server and the client meet here and nowhere else. Every `X_to_pb` makes the message of a model value, every
+`X_from_pb` the model value of a message:
+
+contributors.py, hash_sets.py, imports.py, entries.py, reviews.py    one module for each kind of resource
+administration.py                                                    history, tokens, status
+records.py, feed.py                                                  records, and lines of the change feed
+matching.py                                                          the match calls, quickly
+fields.py                                                            how a field is read and refused
+names.py, status.py                                                  resource names; errors
+
+`from_pb` is a border: it collects *all* violations before it raises, each with the path that the client sees
+(`records[3].hashes[1].digest`); `at` is the path of the message itself. What is true of a value wherever it comes from
+stands in `hashhub.model`, and its violations are given the client's paths here. `to_pb` sets no `revision`: that
+belongs to the answer, and the servicer sets it.
+
 Generated code (`hashhub.v1`) knows nothing of the model, and the model nothing of it.
 """
 
@@ -18,40 +30,38 @@ from hashhub.wire.administration import (
     token_from_pb,
     token_to_pb,
 )
-from hashhub.wire.convert import (
-    classification_from_pb,
-    classification_to_pb,
+from hashhub.wire.contributors import (
     contributor_from_pb,
     contributor_to_pb,
     contributors_from_pb,
+    group_from_pb,
+    group_to_pb,
+)
+from hashhub.wire.entries import (
+    classification_from_pb,
+    classification_to_pb,
     dimensions_from_pb,
     dimensions_to_pb,
-    dispositions_from_pb,
-    dispositions_to_pb,
     entry_from_pb,
     entry_states_from_pb,
     entry_states_to_pb,
     entry_to_pb,
-    finding_from_pb,
-    finding_to_pb,
-    group_from_pb,
-    group_to_pb,
-    hash_set_from_pb,
-    hash_set_to_pb,
-    import_from_pb,
-    import_to_pb,
-    marking_from_pb,
-    marking_to_pb,
-    new_review_from_pb,
-    reject_to_pb,
-    rejects_from_pb,
-    review_from_pb,
-    review_to_pb,
     withdrawal_reason_from_pb,
     withdrawal_reason_to_pb,
 )
 from hashhub.wire.feed import changed_entries_to_pb, changed_entry_from_pb, changed_entry_to_pb
 from hashhub.wire.fields import drop_output_only, duration_in, read_text, time_in, timestamp
+from hashhub.wire.hash_sets import hash_set_from_pb, hash_set_to_pb, marking_from_pb, marking_to_pb
+from hashhub.wire.imports import (
+    dispositions_from_pb,
+    dispositions_to_pb,
+    finding_from_pb,
+    finding_to_pb,
+    import_from_pb,
+    import_to_pb,
+    reject_to_pb,
+    rejects_from_pb,
+)
 from hashhub.wire.matching import (
     match_result_from_pb,
     match_result_to_pb,
@@ -91,6 +101,7 @@ from hashhub.wire.names import (
     token_name,
 )
 from hashhub.wire.records import flags_from_pb, flags_to_pb, record_to_pb, records_from_pb
+from hashhub.wire.reviews import new_review_from_pb, review_from_pb, review_to_pb
 from hashhub.wire.status import (
     error_to_status,
     status_pb_to_error,
@@ -163,7 +174,6 @@ __all__ = [
     "query_from_pb",
     "query_to_pb",
     "read_text",
-    "read_time",
     "record_to_pb",
     "records_from_pb",
     "reject_to_pb",

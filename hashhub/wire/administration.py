@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hashhub import v1
 from hashhub.errors import Violation
-from hashhub.model import Actor, AlgorithmStatus, Event, EventKind, Principal, RevertedEvent, Status
+from hashhub.model import Actor, AlgorithmStatus, Event, EventKind, Principal, RevertedEvent, Role, Status
 from hashhub.wire import names
-from hashhub.wire.convert import ROLE
-from hashhub.wire.fields import Sendable, check_text, checked, read_time, refuse, timestamp
+from hashhub.wire.fields import EnumMap, Sendable, check_text, checked, read_time, refuse, timestamp
+
+ROLE: Final = EnumMap(Role, v1.Role, "ROLE_")
 
 
 def event_to_pb(event: Event) -> v1.Event:

@@ -9,16 +9,11 @@ from hashhub import v1
 from hashhub.errors import Violation
 from hashhub.model import ChangedEntry, ChangeKind, Entry, Review
 from hashhub.wire import names
-from hashhub.wire.convert import (
-    ROLE,
-    contributor_from_pb,
-    contributor_to_pb,
-    entry_from_pb,
-    entry_to_pb,
-    hash_set_from_pb,
-    hash_set_to_pb,
-)
+from hashhub.wire.administration import ROLE
+from hashhub.wire.contributors import contributor_from_pb, contributor_to_pb
+from hashhub.wire.entries import entry_from_pb, entry_to_pb
 from hashhub.wire.fields import EnumMap, checked, refuse
+from hashhub.wire.hash_sets import hash_set_from_pb, hash_set_to_pb
 from hashhub.wire.records import REVIEW_KIND
 
 _CHANGE_KIND: Final = EnumMap(ChangeKind, v1.ChangeKind, "CHANGE_KIND_")

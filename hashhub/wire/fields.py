@@ -1,4 +1,4 @@
-"""How a field is read and refused: what `convert` and `matching` share.
+"""How a field is read and refused: what the modules of messages share.
 
 Whoever reads a message passes a list on, in which every violation is noted under the path that the client sees; only
 when all of it was read does `refuse` raise. `Sendable` is the border the other way: what protobuf cannot hold.

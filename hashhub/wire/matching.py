@@ -1,7 +1,8 @@
 """Queries, options and answers: the messages of every match call, to the model and back.
 
-Like `convert`, and quick: a batch of a hundred queries that finds nothing may cost little more than its transport. So a
-batch whose queries are alike is cut out of its bytes, and an answer that is given again is encoded once.
+Like the other messages, and quick: a batch of a hundred queries that finds nothing may cost little more than its
+transport. So a batch whose queries are alike is cut out of its bytes, and an answer that is given again is encoded
+once.
 """
 
 from __future__ import annotations
@@ -24,14 +25,9 @@ from hashhub.model import (
     Verdict,
 )
 from hashhub.wire import names
-from hashhub.wire.convert import (
-    entry_from_pb,
-    entry_to_pb,
-    hash_to_pb,
-    marking_from_pb,
-    marking_to_pb,
-)
+from hashhub.wire.entries import entry_from_pb, entry_to_pb, hash_to_pb
 from hashhub.wire.fields import WIDTHS, EnumMap, Sendable, check_text, checked, read_hash, refuse
+from hashhub.wire.hash_sets import marking_from_pb, marking_to_pb
 from hashhub.wire.records import REVIEW_KIND
 
 DEFAULT_MATCH_LIMIT: Final = 100

@@ -172,10 +172,11 @@ def _ncmec() -> str:
     images = []
     for i, value in enumerate(("A1", "B2", "A1")):
         feedback = (
-            f'<feedback lastUpdateTimestamp="2025-01-03T00:00:00Z"><affirmativeFeedback type="Md5">{_VOTE}</affirmativeFeedback></feedback>'
+            '<feedback lastUpdateTimestamp="2025-01-03T00:00:00Z">'
+            f'<affirmativeFeedback type="Md5">{_VOTE}</affirmativeFeedback></feedback>'
             if i == 0
-            else f'<feedback><negativeFeedback type="Md5"><reasons><reason guid="g" name="Adult" type="Md5"/>{_VOTE}</reasons>'
-            "</negativeFeedback></feedback>"
+            else '<feedback><negativeFeedback type="Md5"><reasons><reason guid="g" name="Adult" type="Md5"/>'
+            f"{_VOTE}</reasons></negativeFeedback></feedback>"
             if i == 1
             else ""
         )
@@ -273,7 +274,8 @@ def _icse() -> list[list[str]]:
     return [
         _ICSE,
         *(
-            [text("MD5", i), text("SHA1", i), _hash("PHOTODNA", 0, i).digest.hex(), f"syn-0-{i}", "Y", "N", "Y", "SYNTHETIC", "3", "Y", "Image", baseline]
+            [text("MD5", i), text("SHA1", i), _hash("PHOTODNA", 0, i).digest.hex(), f"syn-0-{i}", "Y", "N", "Y",
+             "SYNTHETIC", "3", "Y", "Image", baseline]
             for i, baseline in enumerate("YN")
         ),
     ]  # fmt: skip
@@ -318,7 +320,8 @@ self_generated = "self"
 "Cat A" = "A"
 """
 _MAPPED: Final = [
-    "md5", "sha1", "sha256", "pdq", "pdna", "category", "id", "series", "size", "type", "added", "until", "quality", "tags",
+    "md5", "sha1", "sha256", "pdq", "pdna", "category", "id", "series", "size", "type", "added", "until", "quality",
+    "tags",
     "victim", "offender", "distributed", "suspected", "self",
 ]  # fmt: skip
 

@@ -255,7 +255,7 @@ class Careless:
             del self.model.receivers[name]
         return told
 
-    def _delete(self, resource: str, is_there: bool, delete: Callable[[], None]) -> str:  # noqa: FBT001 - read at both callers
+    def _delete(self, resource: str, is_there: bool, delete: Callable[[], None]) -> str:
         is_named = resource in {r for m in self.model.terms.values() for r in m.recipients}
         try:
             delete()
@@ -412,4 +412,5 @@ def _told(terms: Marking) -> str:
         )
         if is_so
     ]
-    return f"{terms.tlp} to {list(terms.recipients) or 'all'} for {list(terms.permitted_purposes) or 'any purpose'} {' '.join(more)}".rstrip()
+    purposes = list(terms.permitted_purposes) or "any purpose"
+    return f"{terms.tlp} to {list(terms.recipients) or 'all'} for {purposes} {' '.join(more)}".rstrip()

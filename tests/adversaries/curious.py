@@ -23,7 +23,8 @@ from tests.adversaries.scene import Item, World, digest, near, record, writer
 from tests.adversaries.sequences import Broken
 
 _NUMBERED: Final = {
-    "id", "entry_id", "revision", "create_revision", "update_revision", "commit_revision", "import_id", "accepted_revision",
+    "id", "entry_id", "revision", "create_revision", "update_revision", "commit_revision", "import_id",
+    "accepted_revision",
     "objections_accepted_revision", "position", "head", "sets_aside",
 }  # fmt: skip
 _TIMES: Final = {"create_time", "commit_time", "update_time", "last_use_time", "time"}

@@ -220,7 +220,8 @@ class Hostile:
         )
         done = self.world.lists(hash_set, [said])
         self._note(who, index, hash_set)
-        return f"{who} ({self.hostile[who]}) claims decoy {index} in {hash_set}, id {external_id!r}: {done.counts.accepted} accepted"
+        claim = f"{who} ({self.hostile[who]}) claims decoy {index} in {hash_set}, id {external_id!r}"
+        return f"{claim}: {done.counts.accepted} accepted"
 
     def _list_near(self, a: int, b: int, c: int) -> str:
         who, index = self._who(a), a // 2 % len(self.items)
@@ -314,7 +315,8 @@ class Hostile:
             Marking(tlp=TLP.GREEN, permitted_purposes=("nothing",)),
         )[c % 4]
         self.world.terms(hash_set, marking, by=writer(who))
-        return f"{who} puts {hash_set} under {marking.tlp}, recipients {marking.recipients}, discloses {marking.disclose_existence}"
+        terms = f"{marking.tlp}, recipients {marking.recipients}, discloses {marking.disclose_existence}"
+        return f"{who} puts {hash_set} under {terms}"
 
     def _change_others(self, a: int, b: int, c: int) -> str:
         who, victim = self._who(a), sorted(self.honest)[b % 3]

@@ -271,7 +271,8 @@ class Lost:
 
     def _person_shown(self, a: int, b: int, c: int) -> str:
         reason = WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
-        return f"at the request of a person shown withdraws {self._everywhere((a + b + c) % ITEMS, writer(self.who), reason)}"
+        withdrawn = self._everywhere((a + b + c) % ITEMS, writer(self.who), reason)
+        return f"at the request of a person shown withdraws {withdrawn}"
 
     def _everywhere(self, i: int, by: Principal, reason: WithdrawalReason) -> str:
         """Withdraw an item wherever it stands; that holds in all sets of the contributor, and only the operator lifts

@@ -47,7 +47,7 @@ from hashhub.model import (
 
 OPERATOR: Final = Principal(name="operator", role=Role.OPERATOR, contributor="operator")
 ALL_ALGORITHMS: Final = ("MD5", "SHA1", "PDQ")
-MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a memory file system, where there is one: commits need not wait for a disk
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - where it exists, commits need not wait for a disk
 
 _numbers = itertools.count()
 

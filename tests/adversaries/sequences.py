@@ -59,7 +59,10 @@ class Failure:
     def __str__(self) -> str:
         """Return all that is needed to see it again."""
         lines = [f"{self.character}, seed {self.seed}, sequence {self.number}: {self.what}", *self.trace]
-        again = f"python -m bench.adversaries --characters {self.character} --seed {self.seed} --first {self.number} --sequences 1"
+        again = (
+            f"python -m bench.adversaries --characters {self.character} --seed {self.seed} --first {self.number} "
+            "--sequences 1"
+        )
         return "\n  ".join([*lines, f"again: {again}"])
 
 

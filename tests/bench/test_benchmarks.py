@@ -48,7 +48,8 @@ def rows_of(path: Path, *, benchmark: str, seed: int = result.SEED) -> list[dict
 
 def test_matchers_find_everything_that_is_near(tmp_path: Path) -> None:
     run(
-        "matchers", "--n", "6000", "--queries", "50", "--max-distance", "31,8", "--engines", "hashhub,faiss-flat,faiss-multihash-16",
+        "matchers", "--n", "6000", "--queries", "50", "--max-distance", "31,8",
+        "--engines", "hashhub,faiss-flat,faiss-multihash-16",
         "--workloads", "clustered", "--out", str(tmp_path),
     )  # fmt: skip
     rows = rows_of(tmp_path / "matchers-clustered-6000.json", benchmark="matchers-clustered-6000")
@@ -185,8 +186,10 @@ def test_load_generator_counts_every_answer_and_says_why_calls_failed(tmp_path: 
 
 def test_report_fills_its_sections_and_draws(tmp_path: Path) -> None:
     rows = [
-        {"workload": "uniform", "n": n, "engine": engine, "max_distance": radius, "recall": 1.0, "wrong": 0, "matches": 9, "queries": 9,
-         "p50_us": p50, "p99_us": 2 * p50, "qps_one": 1e6 / p50, "qps_all": 2e6 / p50, "build_s": 1.0, "memory_mib": 100.0, "disk_bytes": 2 * 2**30,
+        {"workload": "uniform", "n": n, "engine": engine, "max_distance": radius, "recall": 1.0, "wrong": 0,
+         "matches": 9, "queries": 9,
+         "p50_us": p50, "p99_us": 2 * p50, "qps_one": 1e6 / p50, "qps_all": 2e6 / p50, "build_s": 1.0,
+         "memory_mib": 100.0, "disk_bytes": 2 * 2**30,
          "add_ms": 0.1, "withdraw_ms": None, "open_ms": 3.0}
         for n in (1_000_000, 10_000_000)
         for engine, p50 in (("hashhub", 20.0), ("faiss-flat", 1000.0), ("pynear-mih", 400.0))

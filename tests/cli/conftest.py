@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -28,9 +28,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
 def run(hub: RunningHub) -> Run:
     """Run a command in this process against the hub, as its operator."""
 
-    def run_command(*arguments: str, **options: object) -> Result:
+    def run_command(*arguments: str, **options: Any) -> Result:
         environment = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)}
-        return CliRunner().invoke(main, arguments, env=environment, catch_exceptions=False, **options)  # type: ignore[arg-type] # passed on
+        return CliRunner().invoke(main, arguments, env=environment, catch_exceptions=False, **options)
 
     return run_command
 

@@ -17,16 +17,16 @@ INTRODUCTION = """\
 
 The help of every command, as `hashhub COMMAND --help` prints it. A test keeps this page true.
 
-**Which hub.** `--server HOST:PORT`, else `HASHHUB_SERVER`, else `127.0.0.1:8470`. Connections to other machines are encrypted unless
-`--no-tls` says otherwise; `--ca-file` names the authority of a private certificate.
+**Which hub.** `--server HOST:PORT`, else `HASHHUB_SERVER`, else `127.0.0.1:8470`. Connections to other machines are
+encrypted unless `--no-tls` says otherwise; `--ca-file` names the authority of a private certificate.
 
-**Who asks.** `--token-file FILE`, else `HASHHUB_TOKEN_FILE`, else the token itself in `HASHHUB_TOKEN`, else, for a hub on this machine
-only, `operator.token` in `HASHHUB_DATA` (default `hashhub-data`), which `hashhub serve` writes on its first start and only its owner
-can read. That file is never sent to another machine.
+**Who asks.** `--token-file FILE`, else `HASHHUB_TOKEN_FILE`, else the token itself in `HASHHUB_TOKEN`, else, for a hub
+on this machine only, `operator.token` in `HASHHUB_DATA` (default `hashhub-data`), which `hashhub serve` writes on its
+first start and only its owner can read. That file is never sent to another machine.
 
-**What comes out.** Tables for people on a terminal (`NO_COLOR` is honoured), aligned plain text in a pipe, and with `--json` one JSON
-object a line. Hashes are written `ALGORITHM:digest`, entries `CONTRIBUTOR/SET/ENTRY`, times in RFC 3339. `match --json` and
-`scan --json` print, for each query:
+**What comes out.** Tables for people on a terminal (`NO_COLOR` is honoured), aligned plain text in a pipe, and with
+`--json` one JSON object a line. Hashes are written `ALGORITHM:digest`, entries `CONTRIBUTOR/SET/ENTRY`, times in
+RFC 3339. `match --json` and `scan --json` print, for each query:
 
     {"query", "verdict", "reasons", "policy", "matches": [{"entry", "contributor", "hash_set", "algorithm", "distance",
      "classification"}], "revision"}
@@ -38,14 +38,14 @@ object a line. Hashes are written `ALGORITHM:digest`, entries `CONTRIBUTOR/SET/E
 | 0 | done |
 | 1 | refused; or matched, with `--fail-on` |
 | 2 | the command line is wrong |
-| 3 | the question could not be answered now: no hub, a hub that is starting or too busy, or (`scan`) a file that cannot be read |
+| 3 | the question could not be answered now: no hub, a hub that is starting or busy, or (`scan`) an unreadable file |
 | 130 | interrupted |
 
-An error is one line on stderr, followed by a hint where there is one; `--verbose` adds the reason, the fields and the causes. A file
-that cannot be read is `UNAVAILABLE`, never `NO_MATCH`: do not treat it as clean.
+An error is one line on stderr, followed by a hint where there is one; `--verbose` adds the reason, the fields and the
+causes. A file that cannot be read is `UNAVAILABLE`, never `NO_MATCH`: do not treat it as clean.
 
-**Policies.** `match` and `scan` assume the policy `any`, because a person reads their answer and should see everything that is known;
-the output says which policy was applied. Programs that act on an answer must choose one.
+**Policies.** `match` and `scan` assume the policy `any`, because a person reads their answer and should see everything
+that is known; the output says which policy was applied. Programs that act on an answer must choose one.
 """
 
 

@@ -187,7 +187,8 @@ class TestToken:
             == REFUSED
         )
         assert self.invoke(hub, HASHHUB_TOKEN_FILE=str(wrong), HASHHUB_TOKEN=hub.token).exit_code == REFUSED
-        assert self.invoke(hub, HASHHUB_TOKEN="hh_wrong", HASHHUB_DATA=str(hub.data)).exit_code == REFUSED  # noqa: S106 - wrong on purpose
+        done = self.invoke(hub, HASHHUB_TOKEN="hh_wrong", HASHHUB_DATA=str(hub.data))  # noqa: S106 - wrong on purpose
+        assert done.exit_code == REFUSED
 
     def test_none_says_where_one_is(self, hub: RunningHub, tmp_path: Path) -> None:
         done = self.invoke(hub, HASHHUB_DATA=str(tmp_path))

@@ -175,7 +175,7 @@ def test_a_run_that_was_cut_off_is_resumed(operator: Client, hash_set: str, tmp_
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_a_damaged_source_leaves_nothing_visible(operator: Client, hash_set: str, tmp_path: Path, keep: bool) -> None:  # noqa: FBT001 - parametrised
+def test_a_damaged_source_leaves_nothing_visible(operator: Client, hash_set: str, tmp_path: Path, keep: bool) -> None:
     items = random_items(3_000, seed=5 + keep)
     source = tmp_path / "list.json"
     source.write_bytes(list_file("vics-2.0", items).data[:-200])

@@ -22,8 +22,9 @@ PHOTODNA = base64.b64encode(RAMP).decode()
 VICS_20 = f"""\ufeff{{
  "@odata.context": "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/US/$metadata#Media",\r
  "value": [
-  {{"MediaID": 1, "Category": 1, "MD5": "{MD5.upper()}", "SHA1": "{SHA1}", "MediaSize": "2835", "VictimIdentified": "true",
-   "Series": "SYNTHETIC \u00e9", "Tags": "a, b", "PhotoDNA": "{PHOTODNA}", "MediaFiles": [{{"FileName": "x]}}"}}],
+  {{"MediaID": 1, "Category": 1, "MD5": "{MD5.upper()}", "SHA1": "{SHA1}", "MediaSize": "2835",
+   "VictimIdentified": "true", "Series": "SYNTHETIC \u00e9", "Tags": "a, b",
+   "PhotoDNA": "{PHOTODNA}", "MediaFiles": [{{"FileName": "x]}}"}}],
    "AlternativeHashes": [{{"MD5": "{MD5}", "HashName": "SHA256", "HashValue": "{SHA256}"}}, 7]}},
   {{"MediaID": 1, "Category": 0, "MD5": "{MD5}"}},
   {{"MediaID": 2, "Category": null, "MD5": null}},
@@ -40,22 +41,27 @@ VICS_13_CASE = f"""{{"odata.metadata":"http://github.com/ICMEC/ProjectVic/DataMo
 NCMEC = f"""<?xml version="1.0" encoding="UTF-8"?>
 <queryResult xmlns="https://hashsharing.ncmec.org/hashsharing/v2">
  <images count="3" maxTimestamp="2025-01-02T00:00:00Z">
-  <image><member id="9001">SYNTHETIC \u00e9 &amp; MEMBER</member><timestamp>2025-01-01T12:00:00Z</timestamp><id>syn-1</id>
-   <classification>A2</classification>
-   <fingerprints><md5>{MD5}</md5><pdna>{PHOTODNA}</pdna><pdq>{PDQ}</pdq><tmk-pdqf rel="self" href="/v2/x"/></fingerprints>
+  <image><member id="9001">SYNTHETIC \u00e9 &amp; MEMBER</member>
+   <timestamp>2025-01-01T12:00:00Z</timestamp><id>syn-1</id><classification>A2</classification>
+   <fingerprints><md5>{MD5}</md5><pdna>{PHOTODNA}</pdna><pdq>{PDQ}</pdq>
+    <tmk-pdqf rel="self" href="/v2/x"/></fingerprints>
    <feedback lastUpdateTimestamp="2025-01-01T12:00:00Z">
-    <affirmativeFeedback type="Md5"><members timestamp="2025-01-01T12:00:00Z"><member id="9002"/></members></affirmativeFeedback>
-    <negativeFeedback type="Md5"><reasons><reason guid="g" name="Adult" type="Md5"/><members><member id="9003"/></members></reasons>
+    <affirmativeFeedback type="Md5">
+     <members timestamp="2025-01-01T12:00:00Z"><member id="9002"/></members></affirmativeFeedback>
+    <negativeFeedback type="Md5"><reasons>
+     <reason guid="g" name="Adult" type="Md5"/><members><member id="9003"/></members></reasons>
     </negativeFeedback></feedback></image>
-  <deletedImage><member id="9001">SYNTHETIC MEMBER</member><id>syn-0</id><timestamp>2025-01-02T00:00:00Z</timestamp></deletedImage>
+  <deletedImage><member id="9001">SYNTHETIC MEMBER</member><id>syn-0</id>
+   <timestamp>2025-01-02T00:00:00Z</timestamp></deletedImage>
   <image><member id="9001">SYNTHETIC MEMBER</member><fingerprints><md5>{MD5}</md5></fingerprints></image>
  </images>
- <videos count="1"><video><member id="9004">OTHER</member><id>v/1</id><fingerprints><sha1>{SHA1}</sha1></fingerprints></video></videos>
+ <videos count="1"><video><member id="9004">OTHER</member><id>v/1</id>
+  <fingerprints><sha1>{SHA1}</sha1></fingerprints></video></videos>
  <paging><next>/v2/entries?from=a&amp;to=b</next></paging>
 </queryResult>
 """
-ICSE = f"""\ufeffsha1;MD5;PhotoDNA;Image ID;Is distributed;Victim identified;Offender identified;Series name;Number of submissions;\
-File Available;Media Type;BASELINE;Extra
+ICSE = f"""\ufeffsha1;MD5;PhotoDNA;Image ID;Is distributed;Victim identified;Offender identified;Series name;\
+Number of submissions;File Available;Media Type;BASELINE;Extra
 {SHA1};{MD5};{RAMP.hex()};SYN-1;Y;n;maybe;"SYNTHETIC; ""1"" x";3;Y;Image;Y;x
 {SHA1};;;SYN-2;;;;"two
 lines";3;Y;Image;no

@@ -22,8 +22,8 @@ from hashhub_connectors.icse_csv import ICSECSV
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
 SHA1 = "e8b68fd718d14f83fbff3f89b9e2f49bc0d24efd"
 ICSE = (
-    "MD5;SHA1;PhotoDNA;Image ID;Is distributed;Victim identified;Offender identified;Series name;Number of submissions;\
-File Available;Media Type;Baseline"
+    "MD5;SHA1;PhotoDNA;Image ID;Is distributed;Victim identified;Offender identified;Series name;"
+    "Number of submissions;File Available;Media Type;Baseline"
 )
 MAPPING = 'delimiter = ";"\n[columns]\nmd5 = "MD5"\nvalue = "Cat"\n'
 
@@ -141,8 +141,8 @@ def test_icse_refuses_rows_where_they_stand(row: str, why: str) -> None:
 
 def test_icse_rows_may_be_longer_or_lack_what_is_not_read() -> None:
     header = (
-        "MD5;SHA1;PhotoDNA;Image ID;Is distributed;Victim identified;Offender identified;Series name;Baseline;Number of \
-submissions;File Available;Media Type"
+        "MD5;SHA1;PhotoDNA;Image ID;Is distributed;Victim identified;Offender identified;Series name;Baseline;"
+        "Number of submissions;File Available;Media Type"
     )
     found = icse(f"{MD5};;;S;;;;;Y", f"{MD5};;;S;;;;;Y;3;Y;Image;more;and more", header=header)
     assert [isinstance(f, Record) for f in found] == [True, True]
@@ -217,8 +217,10 @@ def test_a_mapping_can_name_every_field() -> None:
         "m",
     ]
     cells = {
-        "m": MD5, "s1": SHA1, "s2": "ab" * 32, "p": "0f" * 32, "ph": "0f" * 8, "dh": "f0" * 8, "pd": bytes(range(144)).hex(),
-        "v": "Cat. A", "id": "x-1", "se": "SERIES", "ms": "12", "mt": "Image/PNG", "st": "2025-01-02", "q": "97", "t1": "a, b",
+        "m": MD5, "s1": SHA1, "s2": "ab" * 32, "p": "0f" * 32, "ph": "0f" * 8, "dh": "f0" * 8,
+        "pd": bytes(range(144)).hex(),
+        "v": "Cat. A", "id": "x-1", "se": "SERIES", "ms": "12", "mt": "Image/PNG", "st": "2025-01-02", "q": "97",
+        "t1": "a, b",
         "t2": "c", "f1": "yes", "f2": "0", "f3": "", "f4": "N", "f5": "TRUE",
     }  # fmt: skip
     found = record(mapped("\t".join(names) + "\n" + "\t".join(cells[n] for n in names), FULL))
@@ -258,9 +260,11 @@ def test_a_wrong_header_names_what_is_missing_and_what_was_found() -> None:
     [
         ("", ["columns"]),
         ("columns = 7", ["columns", "columns"]),
-        ('[columns]\nmd5 = 7\nfoo = "x"\ntags = ["a", 1]', ["columns.foo", "columns.md5", "columns.foo", "columns.tags"]),
+        ('[columns]\nmd5 = 7\nfoo = "x"\ntags = ["a", 1]',
+         ["columns.foo", "columns.md5", "columns.foo", "columns.tags"]),
         ('delimiter = ";;"\nencoding = 1\nextra = 2\n[columns]\nmd5 = "m"', ["extra", "delimiter", "encoding"]),
-        ('delimiter = "\\""\n[columns]\nmd5 = "m"\n[flags]\nfoo = "x"\n[values]\na = 1', ["delimiter", "flags.foo", "values.a"]),
+        ('delimiter = "\\""\n[columns]\nmd5 = "m"\n[flags]\nfoo = "x"\n[values]\na = 1',
+         ["delimiter", "flags.foo", "values.a"]),
         ('encoding = "rot13"\n[columns]\nmd5 = "m"', ["encoding"]),
         ('encoding = "utf-7"\n[columns]\nmd5 = "m"', ["encoding"]),
         ('encoding = "\\u0000"\n[columns]\nmd5 = "m"', ["encoding"]),
@@ -367,7 +371,10 @@ def test_quality_out_of_range_is_noted(quality: str, kept: int | None) -> None:
 
 
 def test_a_proposal_reads_the_file_it_was_made_from() -> None:
-    data = f'\ufeffID,"MD5 hash",SHA-256,PDNA,Category,"Age band",Keywords,Self-generated,Grid,MD5\r\n1,{MD5},,,A,7-10,"a,b",Y,N,\r\n'
+    data = (
+        '\ufeffID,"MD5 hash",SHA-256,PDNA,Category,"Age band",Keywords,Self-generated,Grid,MD5\r\n'
+        f'1,{MD5},,,A,7-10,"a,b",Y,N,\r\n'
+    )
     proposed = propose(data.encode()[:90] + b"\xc3")
     found = record(mapped(data, proposed))
     assert (found.external_id, found.value, found.tags) == ("1", "A", ("7-10", "a", "b"))

@@ -127,7 +127,8 @@ def test_items_that_no_line_feed_parts_are_never_lost_behind_the_first() -> None
 def test_hashdeep_follows_its_header() -> None:
     text = (
         DEEP
-        + f"## Invoked\n12,{MD5},{SHA256},/a,b , c.jpg\n,{MD5},,d\n12,{MD5},{SHA256}\n12,{MD5[1:]},{SHA256},e\nx,{MD5},,f\n"
+        + f"## Invoked\n12,{MD5},{SHA256},/a,b , c.jpg\n,{MD5},,d\n12,{MD5},{SHA256}\n"
+        + f"12,{MD5[1:]},{SHA256},e\nx,{MD5},,f\n"
     )
     lines = read(text)
     assert [f.position for f in lines] == ["line 4", "line 5", "line 6", "line 7", "line 8"]

@@ -53,7 +53,7 @@ def made(variant: str, *, count: int = 40) -> list[lists.Item]:
 
 @pytest.mark.parametrize("variant", lists.VARIANTS)
 @pytest.mark.parametrize("dirty", [False, True])
-def test_every_variant_reads_back_what_was_listed(variant: str, dirty: bool) -> None:  # noqa: FBT001 - a parameter
+def test_every_variant_reads_back_what_was_listed(variant: str, dirty: bool) -> None:
     items = made(variant)
     listed = lists.list_file(variant, items, dirty=dirty)
     found = read(listed)

@@ -156,7 +156,10 @@ def test_feedback_becomes_one_review_for_each_member_and_kind() -> None:
         (f"<feedback><negativeFeedback>{vote('1')}</negativeFeedback></feedback>", 1),
         (f"<feedback><negativeFeedback><reasons>{vote('1')}</reasons></negativeFeedback></feedback>", 1),
         (
-            '<feedback><negativeFeedback><reasons><reason><member id="1"/></reason></reasons></negativeFeedback></feedback>',
+            (
+                '<feedback><negativeFeedback><reasons><reason><member id="1"/></reason></reasons></negativeFeedback>'
+                "</feedback>"
+            ),
             1,
         ),
     ],
@@ -206,7 +209,8 @@ def test_the_namespace_counts_and_the_prefix_does_not(prefix: str) -> None:
         (document(entry()).decode().encode("utf-16"), "UTF-16"),
         (document(entry()).decode().encode("utf-16-be"), "UTF-16"),
         (document(entry(own="\xe9")).decode().encode("latin-1"), "not XML in UTF-8"),
-        (b'<?xml version="1.0" encoding="ISO-8859-1"?>' + document(entry(own="\xe9")).decode().encode("latin-1"), "not XML in UTF-8"),
+        (b'<?xml version="1.0" encoding="ISO-8859-1"?>' + document(entry(own="\xe9")).decode().encode("latin-1"),
+         "not XML in UTF-8"),
     ],
 )  # fmt: skip
 def test_what_is_not_ncmecs_answer_is_refused(data: bytes, message: str) -> None:
@@ -274,7 +278,7 @@ def test_memory_does_not_grow_with_the_file() -> None:
         ("<paging/>", False),
     ],
 )
-def test_paging_stands_beside_the_entries_and_says_whether_more_follow(paging: str, is_partial: bool) -> None:  # noqa: FBT001 - a parameter
+def test_paging_stands_beside_the_entries_and_says_whether_more_follow(paging: str, is_partial: bool) -> None:
     data = document(entry()).replace(b"</queryResult>", f"{paging}<images count='0'/></queryResult>".encode())
     first, *more = read(data)
     assert isinstance(first, Record)

@@ -323,7 +323,8 @@ def test_cases_are_told_by_content_and_their_people_are_dropped() -> None:
 
 @pytest.mark.parametrize(
     ("size", "kept"),
-    [(7, 7), ("2835", 2835), (0, 0), (None, None), ("", None), (-1, None), ("x", None), (2**63, None), ("huge", None), (1.5, None),
+    [(7, 7), ("2835", 2835), (0, 0), (None, None), ("", None), (-1, None), ("x", None), (2**63, None), ("huge", None),
+     (1.5, None),
      (True, None), ([], None), (float("inf"), None)],
 )  # fmt: skip
 def test_media_size_may_be_text_and_a_wrong_one_is_noted(size: object, kept: int | None) -> None:
@@ -412,7 +413,7 @@ HEAD = document([]).removesuffix(b"]}")
 
 
 @pytest.mark.parametrize("case", [False, True])
-def test_memory_does_not_grow_with_the_file(case: bool) -> None:  # noqa: FBT001 - a parameter
+def test_memory_does_not_grow_with_the_file(case: bool) -> None:
     records = 20_000
     opening, closing = (b'{"CaseID":"x","Media":[', b'],"CaseNumber":"y"}') if case else (b"", b"")
 
@@ -448,7 +449,7 @@ def test_a_string_of_ten_megabytes_is_refused_without_keeping_it() -> None:
 @pytest.mark.parametrize(
     ("link", "is_partial"), [("https://example.invalid/?$skiptoken=2", True), ("", False), (None, False)]
 )
-def test_a_link_to_a_next_page_is_told(context: str, first: bool, link: str | None, is_partial: bool) -> None:  # noqa: FBT001 - parameters
+def test_a_link_to_a_next_page_is_told(context: str, first: bool, link: str | None, is_partial: bool) -> None:
     key, more = ("@odata.context", "@odata.nextLink") if context == V20 else ("odata.metadata", "odata.nextLink")
     value = {"value": [{"MD5": MD5}]}
     whole = {key: context, **({more: link} if first else value), **(value if first else {more: link})}
@@ -489,7 +490,8 @@ def test_a_record_larger_than_the_window_is_read_member_by_member() -> None:
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([MD5, SHA1, "true", "1"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.sampled_from(["HashName", "HashValue"]), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text() | st.sampled_from(["HashName", "HashValue"]), inner, max_size=3),
     max_leaves=8,
 )  # fmt: skip
 media = st.dictionaries(
@@ -534,7 +536,8 @@ def test_the_window_never_shows(items: list[Any], step: int, limit: int) -> None
     """
     data = document([{"CaseID": "x", "Media": items}, *items])
     whole = read(data)
-    reader = json_stream.JSONReader(Trickle(data, step), "top level", limit=limit, block=step)  # type: ignore[arg-type]  # raw
+    source: Any = Trickle(data, step)  # raw
+    reader = json_stream.JSONReader(source, "top level", limit=limit, block=step)
     found, error = until_error(vics._read(reader))
     if error:
         assert "longer than" in error.message  # a single text

@@ -26,18 +26,21 @@ ROOT = Path(__file__).parents[2]
 
 
 def settings() -> dict[str, tuple[str, str]]:
-    """Return the default, as written, and the docstring of each field of Config."""
+    """Return the default, as written, and the docstring, in one line, of each field of Config."""
     source = (ROOT / "hashhub/config.py").read_text("utf-8")
     body = next(n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == "Config").body
-    found = {}
+    fields = {}
     for field, text in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
             assert isinstance(text, ast.Expr), f"Config.{field.target.id} has no docstring"
             assert isinstance(text.value, ast.Constant)
             assert field.value is not None
             default = ast.unparse(field.value)
-            found[field.target.id] = ("(empty)" if default == "''" else f"`{default}`", str(text.value.value))
-    return found
+            fields[field.target.id] = (
+                "(empty)" if default == "''" else f"`{default}`",
+                " ".join(str(text.value.value).split()),
+            )
+    return fields
 
 
 def test_every_setting_is_documented_in_its_own_words() -> None:
@@ -71,6 +74,44 @@ def test_links_lead_somewhere(page: str) -> None:
     for one in pages:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", one.read_text("utf-8")):
             assert (one.parent / target).exists(), f"{one.relative_to(ROOT)} links to {target}"
+
+
+# A table's row cannot be wrapped, and what the generator of stubs writes is not ours to wrap.
+_WRITTEN_BY_PEOPLE = ("*.md", "*.py", "*.toml", "*.yaml", "*.yml", "*.proto", "Makefile", "Dockerfile")
+
+
+def too_long(text: str, *, is_page: bool) -> list[int]:
+    """Return the numbers of the lines that end beyond 120 characters; of a page, tables and code blocks are let be."""
+    numbers = []
+    in_code = False
+    for number, line in enumerate(text.splitlines(), 1):
+        in_code ^= is_page and line.lstrip().startswith("```")
+        if len(line) > 120 and not (is_page and (in_code or line.lstrip().startswith("|"))):
+            numbers.append(number)
+    return numbers
+
+
+def test_lines_end_at_120_characters() -> None:
+    roots = ["hashhub", "connectors", "proto", "tests", "bench", "docs", "docker"]
+    files = [p for p in ROOT.iterdir() if p.is_file()]
+    files += [p for root in roots for p in sorted((ROOT / root).rglob("*"))]
+    checked = 0
+    for path in files:
+        place = path.relative_to(ROOT)
+        generated = place.is_relative_to("hashhub/v1") or place.is_relative_to("bench/data")
+        if generated or not any(path.match(pattern) for pattern in _WRITTEN_BY_PEOPLE):
+            continue
+        checked += 1
+        numbers = too_long(path.read_text("utf-8"), is_page=path.suffix == ".md")
+        assert not numbers, f"{place}: lines {numbers} end beyond 120 characters"
+    assert checked > 200, "the files of the project were not found"
+
+
+def test_a_long_line_is_seen_wherever_it_stands_but_in_tables_and_code() -> None:
+    long = "x" * 121
+    page = f"{long}\n| {long} |\n```\n{long}\n```\n- {long}\n    {long}\n{'x' * 120}\n"
+    assert too_long(page, is_page=True) == [1, 6, 7]
+    assert too_long(page, is_page=False) == [1, 2, 4, 6, 7]
 
 
 def test_decisions_are_numbered_without_gaps() -> None:

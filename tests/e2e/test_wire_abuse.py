@@ -199,7 +199,7 @@ def test_calls_without_a_token_say_so_whatever_they_send(desk: Desk) -> None:
             for metadata in ((), (("authorization", "Bearer nobody"),), (("authorization", "nonsense"),)):
                 call: Any = (channel.unary_stream if streams else channel.unary_unary)(path)
 
-                def ask(call: Any = call, streams: bool = streams, metadata: Any = metadata) -> None:  # noqa: FBT001 - binds the loop's values
+                def ask(call: Any = call, streams: bool = streams, metadata: Any = metadata) -> None:
                     answer = call(b"\xff", timeout=5, metadata=metadata)
                     if streams:
                         next(answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from typing import Any
 
 from hashhub.hub import Hub
 from hashhub.model import (
@@ -24,9 +25,9 @@ from hashhub.store import Store
 Held = dict[int, tuple[Entry, tuple[tuple[int, str, str], ...]]]
 
 
-def mirroring(role: Role = Role.CONSUMER, contributor: str = "receiver", **fields: object) -> Principal:
+def mirroring(role: Role = Role.CONSUMER, contributor: str = "receiver", **fields: Any) -> Principal:
     """A token that may read the feed."""
-    return Principal(name=f"{contributor}-mirror", role=role, contributor=contributor, may_mirror=True, **fields)  # type: ignore[arg-type]  # the test names the fields
+    return Principal(name=f"{contributor}-mirror", role=role, contributor=contributor, may_mirror=True, **fields)
 
 
 def admit(store: Store, who: Principal) -> str:

@@ -102,7 +102,8 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "entries.quarantine": (lambda h, p, e, _: h.entries.quarantine(p, "alpha", "list", e), {"operator"}),
     "entries.release": (lambda h, p, e, _: h.entries.release(p, "alpha", "list", e), {"operator"}),
     "reviews.create": (
-        lambda h, p, e, _: h.reviews.create(p, "alpha", "list", e, ReviewKind.CONFIRMED), {"operator", "owner", "other"},
+        lambda h, p, e, _: h.reviews.create(p, "alpha", "list", e, ReviewKind.CONFIRMED),
+        {"operator", "owner", "other"},
     ),
     "reviews.list": (lambda h, p, e, _: h.reviews.list(p, "alpha", "list", e, 10, 0), ALL_BUT_CONSUMER),
     "entries.restore": (lambda h, p, e, _: h.entries.restore(p, "alpha", "list", e), WRITERS),

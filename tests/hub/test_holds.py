@@ -40,7 +40,7 @@ def listed(any_desk: Desk) -> Desk:
 
 class TestWithdrawnByHand:
     @pytest.mark.parametrize("replace", [False, True])
-    def test_a_weekly_list_does_not_bring_it_back(self, listed: Desk, replace: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    def test_a_weekly_list_does_not_bring_it_back(self, listed: Desk, replace: bool) -> None:
         for week in range(3):
             items = [item(n, external_id=f"id-{n}", tags=(f"week {week}",)) for n in (1, 2, 3)]
             done = listed.contribute("alpha/list", *items, replace=replace)
@@ -192,7 +192,7 @@ class TestDeletedByItsSource:
             ("yesterday", "today", False),
         ],
     )
-    def test_both_times_must_be_known(self, stated: str, deleted: str, is_held: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    def test_both_times_must_be_known(self, stated: str, deleted: str, is_held: bool) -> None:
         holds = held(origin=Origin.SOURCE, source_time=deleted, external_id="x")
         assert bool(holds.of(item(1, external_id="x", source_time=stated))) is is_held
 
@@ -320,6 +320,6 @@ def traces(external_id: str, numbers: Sequence[tuple[str, int]]) -> frozenset[by
 def test_an_erased_entry_is_known_by_its_traces(
     erased: tuple[str, list[tuple[str, int]]],
     stated: dict[str, Any],
-    is_held: bool,  # noqa: FBT001 - a parameter of the test
+    is_held: bool,
 ) -> None:
     assert bool(held(traces=traces(*erased)).of(item(1, **stated))) is is_held

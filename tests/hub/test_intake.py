@@ -423,8 +423,8 @@ class TestItemsWithoutAValue:
         desk: Desk,
         scheme: str,
         purpose: str,
-        has: bool | None,  # noqa: FBT001 - likewise
-        waits: bool,  # noqa: FBT001 - parameters of the test
+        has: bool | None,
+        waits: bool,
     ) -> None:
         desk.hash_set("alpha/list", scheme=scheme, purpose=Purpose(purpose))
         done = desk.contribute("alpha/list", item(1), has_classifications=has)
@@ -630,7 +630,7 @@ class TestHarmlessVerdicts:
             ("ncmec-industry", "", "CSAM", False),
         ],
     )
-    def test_are_told_apart(self, desk: Desk, scheme: str, value: str, purpose: str, is_harmless: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    def test_are_told_apart(self, desk: Desk, scheme: str, value: str, purpose: str, is_harmless: bool) -> None:
         chosen = msgspec.structs.replace(
             desk.hub._store.get_hash_set(*desk.hash_set("alpha/list", scheme=scheme).split("/")),
             purpose=Purpose(purpose),

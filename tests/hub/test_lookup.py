@@ -163,7 +163,8 @@ class TestHostile:
 class TestCircuitBreaker:
     def trip(self, desk: Desk, number: int) -> Hash:
         """Trip the breaker of a listed digest and return a query near it."""
-        desk.hub._matcher._breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]  # before any search
+        # Before any search.
+        desk.hub._matcher._breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]
         queries = [Query(hashes=(near(digest("PDQ", number), n),)) for n in range(32)]
         desk.hub.match.hashes(PLATFORM, queries, MatchOptions(policy="any"))
         assert digest("PDQ", number).digest[:4].hex() in {t.prefix for t in desk.hub._matcher.status().tripped}

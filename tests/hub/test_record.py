@@ -282,7 +282,8 @@ class TestChain:
         withdraw(listed, 1, comment="naïve ☃")
         store = listed.hub._store
         rows = store._db.fetch(
-            "SELECT e.body, e.digest, d.salt, d.content, d.undo FROM event e LEFT JOIN event_detail d ON d.revision = e.revision ORDER BY e.revision"
+            "SELECT e.body, e.digest, d.salt, d.content, d.undo FROM event e "
+            "LEFT JOIN event_detail d ON d.revision = e.revision ORDER BY e.revision"
         )
         head = hashlib.sha256(b"hashhub-history-1\0" + store.database_id.encode()).digest()
         for number, (body, stored, salt, content, undo) in enumerate(rows, 1):

@@ -202,7 +202,7 @@ class TestAQuarantinedNewerStatement:
         assert self.feed(waiting, before) == [("WITHDRAW", new.id)]
 
     @pytest.mark.parametrize("replace", [False, True])
-    def test_sent_again_it_still_waits(self, waiting: Desk, replace: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    def test_sent_again_it_still_waits(self, waiting: Desk, replace: bool) -> None:
         old, new = self.pair(waiting)
         again = waiting.contribute("alpha/list", item(1, value="9"), item(2, value="1"), replace=replace)
         assert (again.counts.unchanged, again.counts.absent, again.counts.superseded) == (2, 0, 0)
@@ -261,7 +261,7 @@ class TestTheSameFileAgain:
         return desk.contribute("alpha/list", *(items or self.FILE), source="file", **options)
 
     @pytest.mark.parametrize("replace", [False, True])
-    def test_does_not_bring_back_what_was_withdrawn_by_hand(self, any_desk: Desk, replace: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    def test_does_not_bring_back_what_was_withdrawn_by_hand(self, any_desk: Desk, replace: bool) -> None:
         any_desk.hash_set("alpha/list")
         done = self.send(any_desk, replace=replace)
         assert self.send(any_desk, replace=replace) == done

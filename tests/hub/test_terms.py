@@ -89,7 +89,8 @@ def test_the_whole_table() -> None:
     assert len(cells) == len(TLP) * 2 * len(WayOut)
     combinations = itertools.product(
         TLP, (False, True), WayOut, RECIPIENTS.items(), ((), ("x",), ("x", "y"), ("y",)), ((), ("x",)),
-        (False, True), (False, True), ((None, True), (AT + timedelta(days=1), True), (AT, False), (AT - timedelta(days=1), False)),
+        (False, True), (False, True),
+        ((None, True), (AT + timedelta(days=1), True), (AT, False), (AT - timedelta(days=1), False)),
     )  # fmt: skip
     seen: set[bool] = set()
     for label, acts, way, (recipients, is_named), permitted, held, bulk, redistribution, (
@@ -101,7 +102,8 @@ def test_the_whole_table() -> None:
         hash_set = HashSet(
             contributor="alpha", id="list",
             marking=Marking(
-                tlp=label, recipients=recipients, permitted_purposes=permitted, bulk=bulk, redistribution=redistribution,
+                tlp=label, recipients=recipients, permitted_purposes=permitted, bulk=bulk,
+                redistribution=redistribution,
                 expire_time=expires,
             ),
         )  # fmt: skip
@@ -527,21 +529,25 @@ WRITES: Final[dict[str, tuple[Principal, Callable[[Hub, Principal], object], Eve
         EventKind.CONTRIBUTOR_CREATED, "contributors/new",
     ),
     "contributors.update": (
-        BOSS, lambda h, p: h.contributors.update(p, _LISTED, ["display_name"]), EventKind.CONTRIBUTOR_UPDATED, "contributors/alpha",
+        BOSS, lambda h, p: h.contributors.update(p, _LISTED, ["display_name"]), EventKind.CONTRIBUTOR_UPDATED,
+        "contributors/alpha",
     ),
     "contributors.retire": (
         BOSS, lambda h, p: h.contributors.retire(p, "alpha"), EventKind.CONTRIBUTOR_RETIRED, "contributors/alpha",
     ),
     "contributors.accept_objections": (
-        BOSS, lambda h, p: h.contributors.accept_objections(p, "alpha", 1), EventKind.OBJECTIONS_ACCEPTED, "contributors/alpha",
+        BOSS, lambda h, p: h.contributors.accept_objections(p, "alpha", 1), EventKind.OBJECTIONS_ACCEPTED,
+        "contributors/alpha",
     ),
     "groups.create": (BOSS, lambda h, p: h.groups.create(p, Group(id="new")), EventKind.GROUP_CREATED, "groups/new"),
     "groups.update": (
-        BOSS, lambda h, p: h.groups.update(p, Group(id="allies"), ["members"]), EventKind.GROUP_UPDATED, "groups/allies",
+        BOSS, lambda h, p: h.groups.update(p, Group(id="allies"), ["members"]), EventKind.GROUP_UPDATED,
+        "groups/allies",
     ),
     "groups.delete": (BOSS, lambda h, p: h.groups.delete(p, "allies"), EventKind.GROUP_DELETED, "groups/allies"),
     "hash_sets.create": (
-        writer("alpha"), lambda h, p: h.hash_sets.create(p, _set(id="new")), EventKind.HASH_SET_CREATED, "hash-sets/alpha/new",
+        writer("alpha"), lambda h, p: h.hash_sets.create(p, _set(id="new")), EventKind.HASH_SET_CREATED,
+        "hash-sets/alpha/new",
     ),
     "hash_sets.update": (
         writer("alpha"), lambda h, p: h.hash_sets.update(p, _set(review_depth=2), ["review_depth"]),
@@ -552,10 +558,12 @@ WRITES: Final[dict[str, tuple[Principal, Callable[[Hub, Principal], object], Eve
         EventKind.TERMS_CHANGED, "hash-sets/alpha/list",
     ),
     "hash_sets.accept": (
-        BOSS, lambda h, p: h.hash_sets.accept(p, "alpha", "list", 1), EventKind.HASH_SET_ACCEPTED, "hash-sets/alpha/list",
+        BOSS, lambda h, p: h.hash_sets.accept(p, "alpha", "list", 1), EventKind.HASH_SET_ACCEPTED,
+        "hash-sets/alpha/list",
     ),
     "tokens.create": (
-        BOSS, lambda h, p: h.tokens.create(p, msgspec.structs.replace(_APP, name="new")), EventKind.TOKEN_CREATED, "tokens/new",
+        BOSS, lambda h, p: h.tokens.create(p, msgspec.structs.replace(_APP, name="new")), EventKind.TOKEN_CREATED,
+        "tokens/new",
     ),
     "tokens.update": (
         BOSS, lambda h, p: h.tokens.update(p, _APP, ["purposes"]), EventKind.TOKEN_UPDATED, "tokens/app",

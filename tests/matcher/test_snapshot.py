@@ -357,7 +357,8 @@ with Matcher(Path(sys.argv[1]), publisher=False) as reader:
             reader.apply(revision, add={"PDQ": np.full((1, 32), revision, np.uint8)})
             print("applied", flush=True)
         elif word[0] == "refresh":
-            print("refreshed", reader.refresh(), reader.revision, reader.status().snapshot_revision, reader.count("PDQ"), flush=True)
+            adopted, status = reader.refresh(), reader.status()
+            print("refreshed", adopted, reader.revision, status.snapshot_revision, reader.count("PDQ"), flush=True)
 """
     publish(tmp_path)
     with (
@@ -399,7 +400,7 @@ def test_progress_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_large_rebuild_drops_repeats_as_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hashhub.matcher.live._SPOOL_ROWS", 1_000)
+    monkeypatch.setattr("hashhub.matcher.compaction._SPOOL_ROWS", 1_000)
     with Matcher(tmp_path) as matcher:
         matcher.rebuild(1, (("PDQ", PDQ[k % 40 * 100 : k % 40 * 100 + 200]) for k in range(200)))
         assert matcher.count("PDQ") == 4_100

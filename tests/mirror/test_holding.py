@@ -122,7 +122,7 @@ def test_a_copy_holds_what_its_token_may_hold(
         who, secret = random.choice([*secrets.values()])
         ends = random.randrange(1, 12)
 
-        def interrupt(lines: int, is_complete: bool, ends: int = ends) -> None:  # noqa: FBT001 - the signature of the client
+        def interrupt(lines: int, is_complete: bool, ends: int = ends) -> None:
             """Now and then the run ends between two pages, or something happens between them."""
             if is_complete:
                 return
@@ -248,7 +248,7 @@ def test_a_followed_copy_is_kept_up_to_date_and_ends_with_its_token(site: Site, 
     secret = site.token(_RECEIVER)
     n = 0
 
-    def on_page(lines: int, is_complete: bool) -> None:  # noqa: FBT001 - likewise
+    def on_page(lines: int, is_complete: bool) -> None:
         nonlocal n
         if is_complete:
             assert copied(tmp_path / "copy") == due(site.hub, _RECEIVER)

@@ -77,7 +77,7 @@ def test_json_and_grpc_give_the_same_answer(served: Served) -> None:
 
 
 @pytest.mark.parametrize(("path", "streams"), RPCS)
-def test_every_call_is_bridged_behind_the_same_gate(served: Served, path: str, streams: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_every_call_is_bridged_behind_the_same_gate(served: Served, path: str, streams: bool) -> None:
     anonymous = ask(served, path, {}, who=None)
     if streams:
         assert anonymous.status == 501

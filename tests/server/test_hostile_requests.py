@@ -38,7 +38,8 @@ RPCS = {
     for rpc in service.methods
 }
 FORGED: list[Any] = [
-    -1, -(1 << 63), 1 << 63, 1 << 64, 10**400, True, False, 1.5, 1e300, "", "\0", "\ud800", "\N{SNOWMAN}", "x" * 3000, None, [],
+    -1, -(1 << 63), 1 << 63, 1 << 64, 10**400, True, False, 1.5, 1e300, "", "\0", "\ud800", "\N{SNOWMAN}", "x" * 3000,
+    None, [],
     [1], [1 << 63, 1], [1, -1], [True, False], ["a", "b"], {},
 ]  # fmt: skip
 POSSIBLE: list[Any] = [
@@ -120,7 +121,8 @@ def test_page_tokens_that_no_list_gave_are_refused(anywhere: Served) -> None:
     for method, request, question, kind in lists:
         for position in (*FORGED, *POSSIBLE):
             text = json.dumps([pages._digest(question), position])
-            request.page_token = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")  # type: ignore[attr-defined]  # each has one
+            token = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+            request.page_token = token  # type: ignore[attr-defined]  # each has one
             code = _code(anywhere, method, request)
             # One of the right kind may be beyond what a column of PostgreSQL holds.
             fits = type(position) is kind and (position in POSSIBLE or position == "")
@@ -250,7 +252,8 @@ def test_times_that_are_none_are_refused_or_ignored(anywhere: Served) -> None:
             continue
         for way in _times(rpc.input_type):
             for seconds, nanos in (
-                (10**15, 0), (-(10**15), 0), ((1 << 63) - 1, 0), (-(1 << 63), 0), (0, -1), (0, 2 * 10**9), (10**12, -(1 << 31)),
+                (10**15, 0), (-(10**15), 0), ((1 << 63) - 1, 0), (-(1 << 63), 0), (0, -1), (0, 2 * 10**9),
+                (10**12, -(1 << 31)),
             ):  # fmt: skip
                 for base in (bases.get(method), GetMessageClass(rpc.input_type)()):
                     if base is None:

@@ -52,7 +52,8 @@ n = 500
 while True:
     first = store.allocate_entries(sys.argv[2], n)
     store.stage_entries(sys.argv[2], [
-        EntryRow(i, EntryState.ACTIVE, Record(position="", hashes=(Hash("MD5", i.to_bytes(16, "big")),))) for i in range(first, first + n)
+        EntryRow(i, EntryState.ACTIVE, Record(position="", hashes=(Hash("MD5", i.to_bytes(16, "big")),)))
+        for i in range(first, first + n)
     ])
     print(first, flush=True)
 """

@@ -97,7 +97,7 @@ def test_every_field_of_an_entry_comes_back(filled: Store, fill: Any) -> None:
 
 
 @pytest.mark.parametrize("replace", [False, True])
-def test_the_same_source_is_one_import(filled: Store, fill: Any, replace: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_the_same_source_is_one_import(filled: Store, fill: Any, replace: bool) -> None:
     new = fill.new(source_digest="same", replace=replace)
     opened = filled.create_import(new)
     assert filled.create_import(new) == opened

@@ -74,7 +74,8 @@ def older(request: pytest.FixtureRequest, tmp_path: Path) -> str:
                 "flags": 0, "hashes": pack_hashes(()), "reasons": reasons, "update_revision": revision,
             }
             for i, state, reasons, revision in (
-                (1, 1, None, 0), (2, 3, '["WITHDRAWN_BY_CONTRIBUTOR"]', 6), (3, 3, '["SUPERSEDED"]', 8), (4, 1, None, 0),
+                (1, 1, None, 0), (2, 3, '["WITHDRAWN_BY_CONTRIBUTOR"]', 6), (3, 3, '["SUPERSEDED"]', 8),
+                (4, 1, None, 0),
             )
         ]  # fmt: skip
         c.execute(sa.insert(tables.tables["entry"]), entries)
@@ -131,20 +132,33 @@ _MARKINGS: Final = {
 }
 _ENTRIES: Final[list[tuple[str, str, str, list[str], str, str, EntryState, tuple[str, ...]]]] = [
     # case, hash set, connector, reasons, detail of the finding, value, what it becomes, with which reasons
-    ("in somebody's benign set", "harm", "hash-lines", ["IN_BENIGN_SET"], "its MD5 digest is in a benign hash set of the hub", "", EntryState.ACTIVE, ()),
-    ("bound otherwise by another", "harm", "hash-lines", ["CONTRADICTORY_BINDING"], "another hash set of the hub binds its MD5 digest to a different SHA1 digest", "", EntryState.ACTIVE, ()),
-    ("both", "harm", "hash-lines", ["IN_BENIGN_SET", "CONTRADICTORY_BINDING"], "another hash set of the hub binds its MD5 digest to …; its MD5 digest is in a benign hash set of the hub", "", EntryState.ACTIVE, ()),
-    ("bound twice by itself", "harm", "hash-lines", ["CONTRADICTORY_BINDING"], "items with one digest in common have different SHA1 digests", "", EntryState.QUARANTINED, ("CONTRADICTORY_BINDING",)),
-    ("its own and another's", "harm", "hash-lines", ["CONTRADICTORY_BINDING"], "MD5: the item has two different digests.; another hash set of the hub binds its MD5 digest", "", EntryState.QUARANTINED, ("CONTRADICTORY_BINDING",)),
-    ("blank, too", "harm", "hash-lines", ["IN_BENIGN_SET", "BLANK_PICTURE"], "PDQ: …; its MD5 digest is in a benign hash set of the hub", "", EntryState.QUARANTINED, ("IN_BENIGN_SET", "BLANK_PICTURE")),
-    ("by an operator", "harm", "hash-lines", ["QUARANTINED_BY_OPERATOR"], "", "", EntryState.QUARANTINED, ("QUARANTINED_BY_OPERATOR",)),
-    ("no finding tells", "harm", "hash-lines", ["CONTRADICTORY_BINDING"], "", "", EntryState.QUARANTINED, ("CONTRADICTORY_BINDING",)),
+    ("in somebody's benign set", "harm", "hash-lines", ["IN_BENIGN_SET"],
+     "its MD5 digest is in a benign hash set of the hub", "", EntryState.ACTIVE, ()),
+    ("bound otherwise by another", "harm", "hash-lines", ["CONTRADICTORY_BINDING"],
+     "another hash set of the hub binds its MD5 digest to a different SHA1 digest", "", EntryState.ACTIVE, ()),
+    ("both", "harm", "hash-lines", ["IN_BENIGN_SET", "CONTRADICTORY_BINDING"],
+     "another hash set of the hub binds its MD5 digest to …; its MD5 digest is in a benign hash set of the hub", "",
+     EntryState.ACTIVE, ()),
+    ("bound twice by itself", "harm", "hash-lines", ["CONTRADICTORY_BINDING"],
+     "items with one digest in common have different SHA1 digests", "", EntryState.QUARANTINED,
+     ("CONTRADICTORY_BINDING",)),
+    ("its own and another's", "harm", "hash-lines", ["CONTRADICTORY_BINDING"],
+     "MD5: the item has two different digests.; another hash set of the hub binds its MD5 digest", "",
+     EntryState.QUARANTINED, ("CONTRADICTORY_BINDING",)),
+    ("blank, too", "harm", "hash-lines", ["IN_BENIGN_SET", "BLANK_PICTURE"],
+     "PDQ: …; its MD5 digest is in a benign hash set of the hub", "", EntryState.QUARANTINED,
+     ("IN_BENIGN_SET", "BLANK_PICTURE")),
+    ("by an operator", "harm", "hash-lines", ["QUARANTINED_BY_OPERATOR"], "", "", EntryState.QUARANTINED,
+     ("QUARANTINED_BY_OPERATOR",)),
+    ("no finding tells", "harm", "hash-lines", ["CONTRADICTORY_BINDING"], "", "", EntryState.QUARANTINED,
+     ("CONTRADICTORY_BINDING",)),
     ("no category, VICS", "harm", "vics", [], "", "", EntryState.ACTIVE, ("UNCLASSIFIED",)),
     ("a category, VICS", "harm", "vics", [], "", "1", EntryState.ACTIVE, ()),
     ("no category, hash lines", "harm", "hash-lines", [], "", "", EntryState.ACTIVE, ()),
     ("no category, CSV with categories", "harm", "csv", [], "", "", EntryState.ACTIVE, ("UNCLASSIFIED",)),
     ("a category, CSV", "harm", "csv", [], "", "1", EntryState.ACTIVE, ()),
-    ("no category, blank, VICS", "harm", "vics", ["BLANK_PICTURE"], "PDQ: …", "", EntryState.QUARANTINED, ("BLANK_PICTURE", "UNCLASSIFIED")),
+    ("no category, blank, VICS", "harm", "vics", ["BLANK_PICTURE"], "PDQ: …", "", EntryState.QUARANTINED,
+     ("BLANK_PICTURE", "UNCLASSIFIED")),
     ("benign, VICS", "good", "vics", [], "", "", EntryState.ACTIVE, ()),
 ]  # fmt: skip
 
@@ -176,25 +190,29 @@ def strained(older: str) -> str:
                 "hash_set", contributor="beta", id=name, content={"contributor": "beta", "id": name, "marking": marking}
             )
         value = add("classification", content_digest=b"x", content={
-            "scheme": "vic-us", "version": "2", "region": "US", "value": "1", "status": "VERIFIED", "dimensions": {"verdict": ["csam"]},
+            "scheme": "vic-us", "version": "2", "region": "US", "value": "1", "status": "VERIFIED",
+            "dimensions": {"verdict": ["csam"]},
         })  # fmt: skip
         imports: dict[tuple[str, str], int] = {}
         for i, (_, hash_set, connector, reasons, detail, stated, _, _) in enumerate(_ENTRIES, 100):
             if (hash_set, connector) not in imports:
                 imports[hash_set, connector] = add(
                     "import", id=f"imp-{hash_set}-{connector}", hash_set=sets[hash_set], connector=connector,
-                    connector_version="1", source_digest="s", replace=False, state=3, batch_count=0, finding_count=0, counts={},
+                    connector_version="1", source_digest="s", replace=False, state=3, batch_count=0, finding_count=0,
+                    counts={},
                     revision=9, create_time=0, commit_time=0, lease="", lease_until=0,
                 )  # fmt: skip
             key = imports[hash_set, connector]
             c.execute(sa.insert(tables.tables["entry"]).values(
-                {"id": i, "hash_set": sets[hash_set], "import": key, "state": 2 if reasons else 1, "position": f"line {i}", "flags": 0,
+                {"id": i, "hash_set": sets[hash_set], "import": key, "state": 2 if reasons else 1,
+                 "position": f"line {i}", "flags": 0,
                  "hashes": pack_hashes(()), "reasons": json.dumps(reasons) if reasons else None, "update_revision": 0,
                  "classification": value if stated else None}
             ))  # fmt: skip
             if detail:
                 c.execute(sa.insert(tables.tables["finding"]).values(
-                    {"import": key, "ordinal": i, "position": f"line {i}", "disposition": 2, "reason": reasons[0], "detail": detail, "entry": i}
+                    {"import": key, "ordinal": i, "position": f"line {i}", "disposition": 2, "reason": reasons[0],
+                     "detail": detail, "entry": i}
                 ))  # fmt: skip
         for review, author, revision in (
             (20, "beta", 9),
@@ -207,7 +225,8 @@ def strained(older: str) -> str:
                 id=review, entry=100, author=author, kind=2, comment="", create_time=0, revision=revision
             ))  # fmt: skip
         for name, role, contributor in (
-            ("desk", "OPERATOR", ""), ("alpha-desk", "CONTRIBUTOR", "alpha"), ("platform", "CONSUMER", ""), ("beta", "CONSUMER", ""),
+            ("desk", "OPERATOR", ""), ("alpha-desk", "CONTRIBUTOR", "alpha"), ("platform", "CONSUMER", ""),
+            ("beta", "CONSUMER", ""),
             ("operator", "CONSUMER", ""),
         ):  # fmt: skip
             content = {"name": name, "role": role, "contributor": contributor}

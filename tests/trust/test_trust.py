@@ -459,7 +459,8 @@ class TestPolicyFiles:
             ),
             (
                 policy_file(
-                    '[[clause]]\nid = "x"\ntitle = "t"\ncontributors = 1\nverdicts = ["csam"]\nverified_scheme = true\ndrafts = true\n'
+                    '[[clause]]\nid = "x"\ntitle = "t"\ncontributors = 1\nverdicts = ["csam"]\n'
+                    "verified_scheme = true\ndrafts = true\n"
                 ),
                 "exclude each other",
             ),

@@ -69,9 +69,12 @@ int32s = st.integers(0, 2**31 - 1)
 int64s = st.integers(0, 2**63 - 1)
 ids = st.integers(1, 2**63 - 1)
 import_ids = st.from_regex(r"imp-[0-9a-f]{6}", fullmatch=True)
-times = st.none() | st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 - hypothesis wants them naive
-    lambda t: t.replace(microsecond=t.microsecond // 1000 * 1000)
+moments = st.datetimes(
+    datetime(2000, 1, 1),  # noqa: DTZ001 - hypothesis wants them naive
+    datetime(2100, 1, 1),  # noqa: DTZ001 - likewise
+    timezones=st.just(UTC),
 )
+times = st.none() | moments.map(lambda t: t.replace(microsecond=t.microsecond // 1000 * 1000))
 hashes = st.sampled_from(sorted(ALGORITHMS)).flatmap(
     lambda name: st.binary(min_size=(n := ALGORITHMS[name].digest_bytes), max_size=n).map(lambda d: Hash(name, d))
 )
@@ -393,7 +396,7 @@ def test_records_report_every_violation_by_its_path() -> None:
         ),
         v1.Record(action=CONTRIBUTE, position="4", series="x" * 1025, member="a\0b", quality=101, media_size_bytes=-1),
         v1.Record(action=CONTRIBUTE, position="5", hashes=[good] * 65, tags=["x" * 2000]),
-        v1.Record(position="6", action=9, reviews=[v1.RecordReview(author="\0")]),  # type: ignore[arg-type]  # an unknown number
+        v1.Record(position="6", action=9, reviews=[v1.RecordReview(author="\0")]),  # type: ignore[arg-type]  # unknown
         v1.Record(position="7", hashes=[good]),
         v1.Record(action=CONTRIBUTE, position="8", expire_time=Timestamp(seconds=2**60)),
         v1.Record(action=CONTRIBUTE, position="9", expire_time=Timestamp(nanos=-1), scheme="x" * 1025),
@@ -476,7 +479,8 @@ def test_a_contributor_reports_the_models_violations_by_the_clients_paths() -> N
 
 
 def test_a_hash_set_reports_its_markings_violations_too() -> None:
-    pb = v1.HashSet(review_depth=500, marking=v1.Marking(tlp=v1.Tlp.TLP_RED), purpose=77)  # type: ignore[arg-type]  # unknown
+    red = v1.Marking(tlp=v1.Tlp.TLP_RED)
+    pb = v1.HashSet(review_depth=500, marking=red, purpose=77)  # type: ignore[arg-type]  # unknown
     assert _violations(lambda: wire.hash_set_from_pb(pb, contributor="a", hash_set_id="_")) == {
         "hash_set_id": "PATTERN",
         "hash_set.review_depth": "OUT_OF_RANGE",
@@ -601,7 +605,7 @@ def test_a_batch_is_read_as_its_queries_one_by_one(before: Any, odd: Any, after:
         lambda: wire.record_to_pb(Record(position="\ud800")),
         lambda: wire.record_to_pb(Record(position="1", media_size=1 << 63)),
         lambda: wire.record_to_pb(Record(position="1", quality=1 << 40)),
-        lambda: wire.token_to_pb(Principal(name="\udcff", role="OPERATOR")),  # type: ignore[arg-type]  # a command line's bytes
+        lambda: wire.token_to_pb(Principal(name="\udcff", role="OPERATOR")),  # type: ignore[arg-type]  # bytes
     ],
     ids=["text", "position", "int64", "int32", "command line"],
 )

@@ -74,7 +74,8 @@ def test_every_status_carries_error_info_with_our_domain() -> None:
     ],
 )
 def test_the_standard_details_are_there_for_clients_of_other_makers(error: HashHubError, detail: type) -> None:
-    assert any(d.Is(detail.DESCRIPTOR) for d in wire.error_to_status(error).details)  # type: ignore[attr-defined]  # a message
+    details = wire.error_to_status(error).details
+    assert any(d.Is(detail.DESCRIPTOR) for d in details)  # type: ignore[attr-defined]  # a message
 
 
 @pytest.mark.parametrize("error", [errors.NotFound, errors.AlreadyExists])

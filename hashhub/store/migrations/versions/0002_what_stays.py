@@ -21,7 +21,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     # Random, so that two copies of an older database that are migrated apart are two histories.
-    op.execute(f"INSERT INTO revision SELECT revision, {secrets.randbits(63)} FROM metadata")  # noqa: S608 - our own number
+    op.execute(f"INSERT INTO revision SELECT revision, {secrets.randbits(63)} FROM metadata")  # noqa: S608 - a number
     op.create_table(
         "reviewed",
         sa.Column("hash_set", sa.Integer(), autoincrement=False, nullable=False),

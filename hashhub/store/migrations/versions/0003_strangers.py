@@ -306,7 +306,8 @@ def _reviews(c: sa.Connection, operators: str) -> None:
     by_sources = 'SELECT revision FROM "import" WHERE state = 3 AND revision > 0'
     c.execute(
         sa.text(
-            "UPDATE review SET author = (SELECT h.contributor FROM entry e JOIN hash_set h ON h.key = e.hash_set "  # noqa: S608 - our own text
+            "UPDATE review SET author = "  # noqa: S608 - our own text
+            "(SELECT h.contributor FROM entry e JOIN hash_set h ON h.key = e.hash_set "
             "WHERE e.id = review.entry) || '/' || CASE WHEN trim(author) = '' THEN 'unnamed' ELSE author END "
             f"WHERE revision IN ({by_sources})"
         )
@@ -325,7 +326,8 @@ def _unclassified(c: sa.Connection) -> None:
     """Mark entries without a classification where their format has them: nobody said that they are harmful."""
     formats = ", ".join(f"'{name}'" for name in _WITH_CLASSIFICATIONS)
     sources = (
-        f"SELECT i.key FROM \"import\" i WHERE i.connector IN ({formats}) OR (i.connector = 'csv' AND EXISTS "  # noqa: S608 - our own text
+        f'SELECT i.key FROM "import" i WHERE i.connector IN ({formats}) '  # noqa: S608 - our own text
+        "OR (i.connector = 'csv' AND EXISTS "
         '(SELECT 1 FROM entry x WHERE x.hash_set = i.hash_set AND x."import" = i.key AND x.classification IS NOT NULL))'
     )
     harmful = [
@@ -379,7 +381,8 @@ def _release(c: sa.Connection, history: _History) -> None:
     released: dict[str, list[int]] = {}
     rows = c.execute(
         sa.text(
-            'SELECT e.id, e.reasons, h.contributor, h.id, e."import" FROM entry e JOIN hash_set h ON h.key = e.hash_set '
+            'SELECT e.id, e.reasons, h.contributor, h.id, e."import" '
+            "FROM entry e JOIN hash_set h ON h.key = e.hash_set "
             "WHERE e.state = 2 AND (e.reasons LIKE '%IN_BENIGN_SET%' OR e.reasons LIKE '%CONTRADICTORY_BINDING%') "
             "ORDER BY e.id"
         )

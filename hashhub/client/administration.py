@@ -1,0 +1,55 @@
+"""Calls for those who run the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from hashhub import v1, wire
+from hashhub.client import names
+from hashhub.client.calls import Calls
+from hashhub.model import Principal, Status
+
+
+class AdministrationCalls(Calls):
+    """Tokens and status."""
+
+    def create_token(self, principal: Principal) -> str:
+        """Create a token and return its secret, which cannot be had again. Role: operator. Not retried: see
+        list_tokens.
+        """
+        request = v1.CreateTokenRequest(token_id=principal.name, token=wire.token_to_pb(principal))
+        return self._transport.call(
+            "AdminService/CreateToken", request, v1.CreateTokenResponse, repeatable=False
+        ).secret
+
+    def list_tokens(self) -> Iterator[Principal]:
+        """Yield the tokens, without their secrets, in order of name."""
+        for page in self._pages("AdminService/ListTokens", v1.ListTokensRequest(), v1.ListTokensResponse):
+            yield from map(wire.token_from_pb, page.tokens)
+
+    def update_token(self, token: Principal, fields: Sequence[str]) -> Principal:
+        """Set the named fields of a token to the values that `token` has. Role: operator."""
+        request = v1.UpdateTokenRequest(token=wire.token_to_pb(token), update_mask=FieldMask(paths=fields))
+        return wire.token_from_pb(self._transport.call("AdminService/UpdateToken", request, v1.Token))
+
+    def rotate_token(self, name: str, grace: timedelta | None = None) -> str:
+        """Give a token a new secret and return it; the old one works on for `grace`, by default a day. Not retried.
+
+        Roles: operator; any token for itself.
+        """
+        request = v1.RotateTokenRequest(name=names.token(name), grace=grace)
+        return self._transport.call(
+            "AdminService/RotateToken", request, v1.RotateTokenResponse, repeatable=False
+        ).secret
+
+    def delete_token(self, name: str) -> None:
+        """Delete a token: it stops working within a second. Role: operator."""
+        request = v1.DeleteTokenRequest(name=names.token(name))
+        self._transport.call("AdminService/DeleteToken", request, v1.DeleteTokenResponse, repeatable=False)
+
+    def status(self) -> Status:
+        """Return the state of the hub. Roles: operator, auditor."""
+        return wire.status_from_pb(self._transport.call("AdminService/GetStatus", v1.GetStatusRequest(), v1.Status))

@@ -1,0 +1,65 @@
+"""Calls for the change feed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hashhub import v1, wire
+from hashhub.client.calls import PAGE, Calls
+from hashhub.client.mirror import Mirror
+from hashhub.errors import InvalidArgument
+from hashhub.model import FeedPage
+
+
+class ChangeCalls(Calls):
+    """The change feed, and the mirror that is kept by it."""
+
+    def list_changes(self, position: str = "", *, from_now: bool = False) -> Iterator[FeedPage]:
+        """Yield the pages of the change feed behind a position, up to the first that is complete. Needs a token that
+        may mirror.
+
+        Go on later from the last page's `position`; keep it together with what was applied. Empty: everything that the
+        token may hold, as it is now; with `from_now` no entry of that, only what changes from now on. Raises
+        FailedPrecondition (POSITION_UNKNOWN) when the hub's database was restored from an older backup: start again
+        from nothing.
+        """
+        request = v1.ListChangesRequest(position=_position(position), page_size=PAGE, from_now=from_now)
+        while True:
+            answer = self._transport.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
+            yield _feed_page(answer)
+            if answer.complete:
+                return
+            request.position, request.from_now = answer.next_position, False
+
+    def follow_changes(self, position: str = "", *, from_now: bool = False) -> Iterator[FeedPage]:
+        """Yield the pages of the change feed behind a position, and then those to come; an empty one is a sign of life.
+
+        Position and errors as in `list_changes`; also raises Unavailable when the hub goes away, and Unauthenticated or
+        PermissionDenied once the token does not allow it any more.
+        """
+        request = v1.FollowChangesRequest(position=_position(position), from_now=from_now)
+        for answer in self._transport.stream("ChangeService/FollowChanges", request, v1.FollowChangesResponse):
+            yield _feed_page(answer)
+
+    def mirror(self, directory: Path) -> Mirror:
+        """Return the local copy in `directory` of what the token may hold; close it in the end. See docs/mirror.md."""
+        return Mirror(directory, self._transport)
+
+
+def _position(text: str) -> str:
+    if not text.isascii():
+        raise InvalidArgument.field(
+            "position", "is damaged; give the one that an earlier answer ended with", "POSITION"
+        )
+    return text
+
+
+def _feed_page(answer: v1.ListChangesResponse | v1.FollowChangesResponse) -> FeedPage:
+    return FeedPage(
+        changes=tuple(map(wire.changed_entry_from_pb, answer.changes)),
+        position=answer.next_position,
+        revision=answer.revision,
+        head=answer.head,
+        is_complete=answer.complete,
+    )

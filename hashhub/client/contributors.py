@@ -1,0 +1,118 @@
+"""Calls about contributors and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from hashhub import v1, wire
+from hashhub.client import names
+from hashhub.client.calls import Calls, request_id
+from hashhub.model import Contributor, Group
+
+
+class ContributorCalls(Calls):
+    """Who contributes, and the groups that terms may name."""
+
+    def create_contributor(self, contributor: Contributor, *, validate_only: bool = False) -> Contributor:
+        """Create a contributor. Role: operator."""
+        request = v1.CreateContributorRequest(
+            contributor_id=contributor.id,
+            contributor=wire.contributor_to_pb(contributor),
+            validate_only=validate_only,
+            request_id=request_id(),
+        )
+        return wire.contributor_from_pb(
+            self._transport.call("ContributorService/CreateContributor", request, v1.Contributor)
+        )
+
+    def get_contributor(self, contributor: str) -> Contributor:
+        """Return a contributor."""
+        request = v1.GetContributorRequest(name=names.contributor(contributor))
+        return wire.contributor_from_pb(
+            self._transport.call("ContributorService/GetContributor", request, v1.Contributor)
+        )
+
+    def list_contributors(self) -> Iterator[Contributor]:
+        """Yield the contributors in order of name."""
+        for page in self._pages(
+            "ContributorService/ListContributors", v1.ListContributorsRequest(), v1.ListContributorsResponse
+        ):
+            yield from map(wire.contributor_from_pb, page.contributors)
+
+    def update_contributor(
+        self, contributor: Contributor, fields: Sequence[str], *, validate_only: bool = False
+    ) -> Contributor:
+        """Set the named fields of a contributor to the values that `contributor` has. Role: operator."""
+        request = v1.UpdateContributorRequest(
+            contributor=wire.contributor_to_pb(contributor),
+            update_mask=FieldMask(paths=fields),
+            validate_only=validate_only,
+            request_id=request_id(),
+        )
+        return wire.contributor_from_pb(
+            self._transport.call("ContributorService/UpdateContributor", request, v1.Contributor)
+        )
+
+    def retire_contributor(self, contributor: str, comment: str = "") -> Contributor:
+        """Retire a contributor, for good: its tokens stop working, what it stated stands. Role: operator."""
+        request = v1.RetireContributorRequest(name=names.contributor(contributor), comment=comment)
+        return wire.contributor_from_pb(
+            self._transport.call("ContributorService/RetireContributor", request, v1.Contributor)
+        )
+
+    def accept_objections(self, contributor: str, revision: int, comment: str = "") -> Contributor:
+        """Let a contributor's objections beyond the daily number weigh up to a revision. Role: operator."""
+        request = v1.AcceptObjectionsRequest(
+            name=names.contributor(contributor), accepted_revision=revision, comment=comment
+        )
+        return wire.contributor_from_pb(
+            self._transport.call("ContributorService/AcceptObjections", request, v1.Contributor)
+        )
+
+    def create_group(self, group: Group, *, validate_only: bool = False) -> Group:
+        """Create a group. Role: operator."""
+        request = v1.CreateGroupRequest(
+            group_id=group.id, group=wire.group_to_pb(group), validate_only=validate_only, request_id=request_id()
+        )
+        return wire.group_from_pb(self._transport.call("ContributorService/CreateGroup", request, v1.Group))
+
+    def get_group(self, group: str) -> Group:
+        """Return a group."""
+        request = v1.GetGroupRequest(name=names.group(group))
+        return wire.group_from_pb(self._transport.call("ContributorService/GetGroup", request, v1.Group))
+
+    def list_groups(self) -> Iterator[Group]:
+        """Yield the groups in order of name."""
+        for page in self._pages("ContributorService/ListGroups", v1.ListGroupsRequest(), v1.ListGroupsResponse):
+            yield from map(wire.group_from_pb, page.groups)
+
+    def update_group(
+        self,
+        group: Group,
+        fields: Sequence[str] = (),
+        *,
+        add_members: Iterable[str] = (),
+        remove_members: Iterable[str] = (),
+        validate_only: bool = False,
+    ) -> Group:
+        """Set the named fields of a group to the values that `group` has, then add and remove members.
+
+        Role: operator.
+        """
+        request = v1.UpdateGroupRequest(
+            # Without a mask what is set would be taken over.
+            group=wire.group_to_pb(group if fields else Group(id=group.id)),
+            update_mask=FieldMask(paths=fields),
+            add_members=map(wire.contributor_name, add_members),
+            remove_members=map(wire.contributor_name, remove_members),
+            validate_only=validate_only,
+            request_id=request_id(),
+        )
+        return wire.group_from_pb(self._transport.call("ContributorService/UpdateGroup", request, v1.Group))
+
+    def delete_group(self, group: str) -> None:
+        """Delete a group, which no terms may name; its name is never used again. Role: operator."""
+        request = v1.DeleteGroupRequest(name=names.group(group))
+        self._transport.call("ContributorService/DeleteGroup", request, v1.DeleteGroupResponse, repeatable=False)

@@ -1,0 +1,53 @@
+"""Calls about hash sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from hashhub import v1, wire
+from hashhub.client import names
+from hashhub.client.calls import Calls, request_id
+from hashhub.model import HashSet
+
+
+class HashSetCalls(Calls):
+    """Hash sets and their terms."""
+
+    def create_hash_set(self, hash_set: HashSet, *, validate_only: bool = False) -> HashSet:
+        """Create a hash set of `hash_set.contributor`."""
+        request = v1.CreateHashSetRequest(
+            parent=wire.contributor_name(hash_set.contributor),
+            hash_set_id=hash_set.id,
+            hash_set=wire.hash_set_to_pb(hash_set),
+            validate_only=validate_only,
+            request_id=request_id(),
+        )
+        return wire.hash_set_from_pb(self._transport.call("ContributorService/CreateHashSet", request, v1.HashSet))
+
+    def get_hash_set(self, hash_set: str) -> HashSet:
+        """Return the hash set `CONTRIBUTOR/SET`."""
+        request = v1.GetHashSetRequest(name=names.hash_set(hash_set))
+        return wire.hash_set_from_pb(self._transport.call("ContributorService/GetHashSet", request, v1.HashSet))
+
+    def list_hash_sets(self, contributor: str | None = None) -> Iterator[HashSet]:
+        """Yield the hash sets of one contributor, or of all, in order of name."""
+        request = v1.ListHashSetsRequest(parent=names.contributor("-" if contributor is None else contributor))
+        for page in self._pages("ContributorService/ListHashSets", request, v1.ListHashSetsResponse):
+            yield from map(wire.hash_set_from_pb, page.hash_sets)
+
+    def update_hash_set(self, hash_set: HashSet, fields: Sequence[str], *, validate_only: bool = False) -> HashSet:
+        """Set the named fields (`display_name`, `marking.tlp`, …) of a hash set to the values that `hash_set` has."""
+        request = v1.UpdateHashSetRequest(
+            hash_set=wire.hash_set_to_pb(hash_set),
+            update_mask=FieldMask(paths=fields),
+            validate_only=validate_only,
+            request_id=request_id(),
+        )
+        return wire.hash_set_from_pb(self._transport.call("ContributorService/UpdateHashSet", request, v1.HashSet))
+
+    def accept_hash_set(self, hash_set: str, revision: int, comment: str = "") -> HashSet:
+        """Let what `CONTRIBUTOR/SET` says against harm weigh up to a revision. Role: operator."""
+        request = v1.AcceptHashSetRequest(name=names.hash_set(hash_set), accepted_revision=revision, comment=comment)
+        return wire.hash_set_from_pb(self._transport.call("ContributorService/AcceptHashSet", request, v1.HashSet))

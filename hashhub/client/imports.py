@@ -1,0 +1,100 @@
+"""Calls about imports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from hashhub import connector as connectors
+from hashhub import v1, wire
+from hashhub.client import contribution, names
+from hashhub.client.calls import Calls, request_id
+from hashhub.client.contribution import ImportReport, Progress
+from hashhub.errors import NotFound
+from hashhub.model import Disposition, Finding, Import
+
+
+class ImportCalls(Calls):
+    """Contributing a source, and what became of its items."""
+
+    def import_source(
+        self,
+        source: Path | BinaryIO,
+        *,
+        connector: str,
+        hash_set: str,
+        options: Mapping[str, str] | None = None,
+        replace: bool = False,
+        validate_only: bool = False,
+        allow_shrinking: bool = False,
+        keep_on_failure: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> ImportReport:
+        """Contribute a source to `CONTRIBUTOR/SET` and return what became of every item.
+
+        `source` is a regular file, or a seekable binary stream. It is read twice: for its digest, which makes the
+        import idempotent, and for its items. A run that was cut off is resumed by calling this again with the same
+        arguments. `replace` says that the source is the full list: entries that it lacks are withdrawn, unless far too
+        many would be (`allow_shrinking`). `validate_only` says what would happen and leaves nothing.
+
+        Raises MalformedSource or InvalidArgument when the source cannot be read to its end or the hub refuses it as a
+        whole; the import is then cancelled and nothing of it stays, unless `keep_on_failure`. Raises Unavailable when
+        the hub stays away; what it stored is kept for the resume.
+        """
+        if isinstance(source, Path):
+            try:
+                opened: BinaryIO = source.open("rb")
+            except OSError as e:
+                raise NotFound(
+                    f"cannot read {str(source)!r}: {e.strerror or type(e).__name__}; check the path and its permissions"
+                ) from e
+        else:
+            opened = source
+        try:
+            return contribution.send(
+                self._transport,
+                opened,
+                connector=connectors.get(connector),
+                parent=names.hash_set(hash_set),
+                options=options or {},
+                replace=replace,
+                validate_only=validate_only,
+                allow_shrinking=allow_shrinking,
+                keep_on_failure=keep_on_failure,
+                request_id=request_id(),
+                progress=progress or _ignore,
+            )
+        finally:
+            if opened is not source:
+                opened.close()
+
+    def get_import(self, name: str) -> Import:
+        """Return the import `CONTRIBUTOR/SET/IMPORT`."""
+        request = v1.GetImportRequest(name=names.import_(name))
+        return wire.import_from_pb(self._transport.call("ContributionService/GetImport", request, v1.Import))
+
+    def list_imports(self, hash_set: str) -> Iterator[Import]:
+        """Yield the imports of `CONTRIBUTOR/SET`, newest first."""
+        request = v1.ListImportsRequest(parent=names.hash_set(hash_set))
+        for page in self._pages("ContributionService/ListImports", request, v1.ListImportsResponse):
+            yield from map(wire.import_from_pb, page.imports)
+
+    def cancel_import(self, name: str) -> Import:
+        """End the import `CONTRIBUTOR/SET/IMPORT`, which must not be committed; nothing of it stays."""
+        request = v1.CancelImportRequest(name=names.import_(name))
+        return wire.import_from_pb(self._transport.call("ContributionService/CancelImport", request, v1.Import))
+
+    def report(self, name: str) -> ImportReport:
+        """Return the report of the import `CONTRIBUTOR/SET/IMPORT` again."""
+        return contribution.report(self._transport, names.import_(name), self.get_import(name))
+
+    def list_findings(self, name: str, dispositions: Iterable[Disposition] = ()) -> Iterator[Finding]:
+        """Yield what became of the items of `CONTRIBUTOR/SET/IMPORT`, in the order of the source; accepted ones are
+        left out.
+        """
+        return contribution.findings(self._transport, names.import_(name), dispositions)
+
+
+def _ignore(_: Progress) -> None:
+    """Report progress to nobody."""

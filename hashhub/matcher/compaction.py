@@ -1,0 +1,362 @@
+"""What is built aside and swapped in: merges in memory, snapshots on disk, rebuilds, other processes' snapshots.
+
+A publisher's snapshot writes new files for the tail and whatever is small enough to be merged with it, and links to the
+rest. Searches and changes go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub.background import Background
+from hashhub.errors import DataLoss, FailedPrecondition, HashHubError, LimitExceeded, Unavailable
+from hashhub.matcher.digests import packed_rows
+from hashhub.matcher.index import Bitmap, Progress, Rows, Segment, Source, build, sorted_rows, space
+from hashhub.matcher.plan import SCAN_BELOW
+from hashhub.matcher.snapshot import Directory, Snapshot
+from hashhub.matcher.state import LiveState
+
+_log = logging.getLogger(__name__)
+
+_MERGE_RATIO: Final = 4
+"""A tail segment is merged with newer ones once they are together a quarter of its size: each digest moves a few times
+in all.
+"""
+_MERGE_RUN: Final = 4
+"""Tail segments of like size that may stand side by side; each costs a query some microseconds."""
+_SNAPSHOT_RATIO: Final = 8
+"""On disk a segment is rewritten once what follows it is an eighth of its size: at most four segments at 100 M."""
+_WITHDRAWN_SHARE: Final = 0.25
+"""A segment on disk is rewritten without its withdrawn rows once they are this share of it."""
+_RETRY_SECONDS: Final = 30.0
+"""After a failed snapshot. The disk may be full: trying at every change would keep it busy for nothing."""
+_SPOOL_ROWS: Final = 1 << 22
+"""Rows of a rebuild that wait in memory before they are sorted and merged with the rest."""
+
+
+class _ClosingError(Exception):
+    """The matcher is being closed: background work ends here. Never leaves this module."""
+
+
+class Compaction:
+    """Keeps a live state compact, in the background and when asked. See `Matcher` for what its methods promise."""
+
+    def __init__(
+        self, live: LiveState, directory: Directory | None, *, publisher: bool, compact_after: int, threads: int
+    ) -> None:
+        """Open the newest sound snapshot, and start the background thread.
+
+        publisher: this process publishes in the directory; the others only adopt what it published.
+        """
+        self.damaged = False
+        self.error: str | None = None
+        self._is_touched = False
+        self.thread = Background(
+            "matcher-compaction", self._work, complaint="the matcher's tail is not merged", pause=_RETRY_SECONDS
+        )
+        self.checked = threading.Event()
+        self._live = live
+        self._directory = directory
+        self._publishes_in = directory if publisher else None
+        self._compact_after = compact_after
+        self._threads = threads
+        self._retry_at = 0.0
+        self._stamp: tuple[int, int] | None = None
+        if directory:
+            self._open(directory)
+        if not (self._publishes_in and live.now.snapshot):
+            self.checked.set()
+        self.thread.start()
+
+    def _open(self, directory: Directory) -> None:
+        """Open the newest sound snapshot; set damaged ones aside."""
+        self._stamp = directory.stamp()
+        for name in directory.names():
+            try:
+                snapshot = directory.open(name)
+            except DataLoss as e:
+                self.error = e.message
+                self.damaged = True
+                if self._publishes_in:
+                    directory.set_aside(name)
+                continue
+            self._live.open(snapshot)
+            # The older one is complete too, only earlier: the caller tails from there.
+            self.damaged = False
+            return
+
+    def close(self) -> None:
+        """Stop the background thread, and release the directory."""
+        self.thread.close()
+        if self._directory:
+            self._directory.close()
+
+    def wake(self) -> None:
+        """Let the background look whether the state has grown enough for work."""
+        if self._due():
+            self.thread.wake()
+
+    def rebuild(
+        self,
+        revision: int,
+        digests: Iterable[tuple[str, NDArray[np.uint8]]],
+        progress: Progress | None = None,
+        *,
+        or_in_memory: bool = False,
+    ) -> None:
+        """Replace everything by these digests: the store at `revision`."""
+        with self._live.building:
+            if revision < self._live.logged_from:
+                raise FailedPrecondition(
+                    f"the matcher is at revision {self._live.now.revision} and cannot go back to {revision}; "
+                    "rebuild from a newer state"
+                )
+            rows = _gathered(digests, self._threads, progress)
+            failure: HashHubError | None = None
+            if self._publishes_in:
+                try:
+                    self._publish(self._publishes_in, revision, {}, rows, self._threads, progress)
+                except (LimitExceeded, Unavailable) as e:
+                    if not or_in_memory:
+                        raise
+                    failure = e
+                    self._publishes_in.clear()
+            if failure or not self._publishes_in:
+                built = {name: (build(space(name), [Source(r)], self._threads, progress),) for name, r in rows.items()}
+                self._live.replace(built, None if failure else self._live.now.snapshot, revision, None)
+            self.damaged = False
+            self.error = failure.message if failure else None
+            if failure:
+                self._live.owe(self._compact_after)  # due as soon as it is tried again
+                self._retry_at = time.monotonic() + _RETRY_SECONDS
+
+    def compact(self, progress: Progress | None = None) -> None:
+        """Publish the present state, or merge what is in memory, in this thread."""
+        with self._live.building:
+            if self._publishes_in:
+                self._compact_to_disk(self._publishes_in, self._threads, progress)
+            else:
+                for name in self._live.now.segments:
+                    self._merge(
+                        name, [s for s in self._live.now.segments[name] if s.name is None], self._threads, progress
+                    )
+
+    def refresh(self) -> bool:
+        """Adopt a newer snapshot that another process published. Returns whether one was adopted."""
+        if self._directory is None or self._publishes_in:
+            return False
+        stamp = self._directory.stamp()
+        if stamp is None or stamp == self._stamp or not self._live.building.acquire(blocking=False):
+            return False  # a merge is under way: the next call comes soon enough
+        try:
+            name = self._directory.current()
+            if name is None:
+                return False
+            try:
+                snapshot = self._directory.open(name, self._live.now.snapshot)
+                _touch(snapshot)
+            except DataLoss as e:
+                # Also when it was replaced and removed between the two steps: the stamp has then changed again.
+                self.error = e.message
+                return False
+            self._stamp = stamp
+            if self._live.now.snapshot is not None and snapshot.revision < self._live.now.snapshot.revision:
+                return False
+            self._live.replace(snapshot.segments, snapshot, snapshot.revision, None)
+            self.damaged = False
+            self.error = None
+            return True
+        finally:
+            self._live.building.release()
+
+    def verify(self, progress: Progress | None = None) -> None:
+        """Read the current snapshot's files and compare their digests."""
+        snapshot = self._live.now.snapshot
+        if self._directory is None or snapshot is None:
+            return
+        try:
+            self._directory.verify(snapshot, progress)
+        except DataLoss as e:
+            if self._live.now.snapshot is not snapshot:
+                return  # replaced and removed meanwhile
+            self.damaged = True
+            self.error = e.message
+            raise
+
+    def _due(self) -> bool:
+        """Whether the background has something to do."""
+        if self._publishes_in and self._live.pending >= self._compact_after and time.monotonic() >= self._retry_at:
+            return True
+        return any(_crowded(segments) for segments in self._live.now.segments.values())
+
+    def _work(self) -> None:
+        """A round of the background: check the opened snapshot, then merge and publish when there is enough to do.
+
+        Until the snapshot was read nothing says that it is sound: a check that fails for want of memory comes again.
+        """
+        if self._live.now.snapshot and not self._is_touched:
+            _touch(self._live.now.snapshot)
+            self._is_touched = True
+        if not self.checked.is_set():
+            self._attempt(lambda: self.verify(self._stop_if_closed))
+            self.checked.set()
+        while self._due() and not self.thread.is_stopping:
+            self._attempt(self._tidy)
+
+    def _attempt(self, task: Callable[[], None]) -> None:
+        """Run a background task; an error is kept for `status` and the task tried again later, searches are
+        unaffected.
+        """
+        try:
+            task()
+        except _ClosingError:
+            return
+        except HashHubError as e:
+            self.error = e.message
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            _log.warning("matcher: %s", e.message)
+
+    def _stop_if_closed(self, _phase: str, _share: float) -> None:
+        """Give up background work when somebody waits in `close`."""
+        if self.thread.is_stopping:
+            raise _ClosingError
+
+    def _tidy(self) -> None:
+        """Merge crowded tails; publish if the tail is large. One core only: the others answer."""
+        with self._live.building:
+            for name in self._live.now.segments:
+                if run := _crowded(self._live.now.segments[name]):
+                    self._merge(name, run, 1, self._stop_if_closed)
+            if self._publishes_in and self._live.pending >= self._compact_after:
+                self._compact_to_disk(self._publishes_in, 1, self._stop_if_closed)
+
+    def _merge(self, name: str, run: Sequence[Segment], threads: int, progress: Progress | None) -> None:
+        """Replace some of an algorithm's segments in memory by one, unless `apply` merges one of them away meanwhile.
+
+        The caller holds `building`.
+        """
+        standing, sources, since = self._live.sources(name, run)
+        if len(standing) < 2 and not any(s.withdrawn for s in standing):  # noqa: PLR2004 - one alone is merged already
+            return
+        self._live.exchange(name, standing, build(space(name), sources, threads, progress), since)
+
+    def _compact_to_disk(self, directory: Directory, threads: int, progress: Progress | None) -> None:
+        """Publish the present state. The caller holds `building`."""
+        moment = self._live.moment()
+        state = moment.state
+        if state.snapshot is not None and not moment.pending and state.snapshot.revision == state.revision:
+            return
+        linked: dict[str, list[tuple[Segment, Bitmap]]] = {}
+        rewritten: dict[str, Rows] = {}
+        for name, segments in state.segments.items():
+            first = _rewritten_from(segments)
+            linked[name] = [(s, moment.dead[s]) for s in segments[:first]]
+            rest = segments[first:]
+            if rest:
+                rewritten[name] = sorted_rows(
+                    [Source(s.parts.rows, moment.dead[s]) for s in rest], space(name).words, threads, progress
+                )
+        self._publish(directory, state.revision, linked, rewritten, threads, progress, moment.since)
+
+    def _publish(
+        self,
+        directory: Directory,
+        revision: int,
+        linked: Mapping[str, Sequence[tuple[Segment, Bitmap]]],
+        rewritten: Mapping[str, Rows],
+        threads: int,
+        progress: Progress | None,
+        since: int | None = None,
+    ) -> None:
+        """Write, publish and adopt a snapshot of linked segments and rewritten rows.
+
+        since: the logged changes from this one on came after `revision`'s state was read; None: those of that revision
+        or later.
+        """
+        writer = directory.writer(revision)
+        try:
+            for name in sorted({*linked, *rewritten}):
+                for segment, dead in linked.get(name, ()):
+                    assert self._live.now.snapshot is not None  # noqa: S101 - only its segments have files
+                    writer.keep(segment, self._live.now.snapshot, dead)
+                if name in rewritten and len(rewritten[name]):
+                    writer.build(space(name), rewritten[name], threads, progress)
+            snapshot = directory.publish(writer, self._live.now.snapshot)
+            _touch(snapshot)
+        except BaseException:
+            writer.abandon()
+            raise
+        self._live.replace(snapshot.segments, snapshot, revision, since)
+        self.error = None
+
+
+def _touch(snapshot: Snapshot) -> None:
+    for segments in snapshot.segments.values():
+        for segment in segments:
+            segment.touch()
+
+
+def _crowded(segments: Sequence[Segment]) -> list[Segment]:
+    """Return the tail segments that should become one, or none: a run of like sizes, the smallest first."""
+    run: list[Segment] = []
+    total = 0
+    for segment in sorted((s for s in segments if s.name is None and s.count >= SCAN_BELOW), key=lambda s: s.count):
+        if run and segment.count > _MERGE_RATIO * total:
+            if len(run) >= _MERGE_RUN:
+                break
+            run, total = [], 0
+        run.append(segment)
+        total += segment.count
+    return run if len(run) >= _MERGE_RUN else []
+
+
+def _rewritten_from(segments: Sequence[Segment]) -> int:
+    """Return the first of the segments (oldest first) that a new snapshot writes anew, merged with all that follow."""
+    first = len(segments)
+    newer = 0
+    for k in range(len(segments) - 1, -1, -1):
+        segment = segments[k]
+        if (
+            segment.name is None
+            or _SNAPSHOT_RATIO * newer >= segment.living
+            or segment.withdrawn >= _WITHDRAWN_SHARE * segment.count
+        ):
+            first = k
+        newer += segment.living
+    return first
+
+
+def _gathered(
+    digests: Iterable[tuple[str, NDArray[np.uint8]]], threads: int, progress: Progress | None
+) -> dict[str, Rows]:
+    """Return the sorted distinct rows of a stream of chunks.
+
+    Chunks wait until they are twice what is sorted already: the work stays linear, and repeats never take more than
+    that.
+    """
+    waiting: dict[str, list[Rows]] = {}
+    counts: dict[str, int] = {}
+    limits: dict[str, int] = {}
+    total = 0
+    for name, chunk in digests:
+        if counts.get(name, 0) > limits.get(name, _SPOOL_ROWS):  # not before there is more: the end sorts anyway
+            waiting[name] = [sorted_rows(map(Source, waiting[name]), space(name).words, threads)]
+            counts[name] = len(waiting[name][0])
+            limits[name] = 2 * counts[name] + _SPOOL_ROWS
+        rows = packed_rows(name, chunk)
+        waiting.setdefault(name, []).append(rows)
+        counts[name] = counts.get(name, 0) + len(rows)
+        total += len(rows)
+        if progress:
+            progress(f"read {total:,} digests", 0.0)
+    result = {}
+    for name in list(waiting):
+        result[name] = sorted_rows(map(Source, waiting.pop(name)), space(name).words, threads, progress)
+    return result

@@ -1,0 +1,176 @@
+"""Searching segments: every one by itself, then one answer in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub.hashes import Algorithm, Metric
+from hashhub.matcher.breaker import Breaker
+from hashhub.matcher.index import Hits, Rows, Segment, space
+from hashhub.matcher.plan import Engine, Part, Thresholds
+
+_BLOCK: Final = 128
+"""Queries handed to a thread at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """The answer to q queries, in FAISS's CSR shape: those of query i are at `lims[i]` (inclusive) to `lims[i + 1]`
+    (exclusive).
+
+    lims: int64[q + 1]. distances: uint16[k], for PHOTODNA int32[k]. digests: uint8[k, digest_bytes]. truncated:
+    bool[q], whether a limit cut off more distant matches. tripped: bool[k], whether the circuit breaker has tripped for
+    this digest and caller; never at distance 0. ids: int64[k]: equal ids within one answer are equal digests; they mean
+    nothing beyond it. Within a query: ascending distance, then ascending digest, whatever the order and the chunking of
+    changes.
+    """
+
+    lims: NDArray[np.int64]
+    distances: NDArray[np.uint16 | np.int32]
+    ids: NDArray[np.int64]
+    digests: NDArray[np.uint8]
+    truncated: NDArray[np.bool_]
+    tripped: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a search would be answered. parts: one for each segment, the largest first. max_distance is inclusive."""
+
+    algorithm: str
+    max_distance: int
+    count: int
+    parts: tuple[Part, ...]
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the largest segment."""
+        return self.parts[0].engine
+
+    @property
+    def why(self) -> str:
+        """Why that engine."""
+        return self.parts[0].why
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """The thresholds of the largest segment, if its tables are used."""
+        return self.parts[0].thresholds
+
+    @property
+    def expected_probes(self) -> int:
+        """Groups visited by one query, in all segments."""
+        return sum(p.thresholds.visits for p in self.parts if p.thresholds)
+
+    @property
+    def expected_candidates(self) -> float:
+        """Whole digests compared for one query, in all segments, if digests were independent and random."""
+        return sum(
+            p.thresholds.candidates if p.thresholds else p.count for p in self.parts if p.engine is not Engine.SORTED
+        )
+
+    @property
+    def expected_microseconds(self) -> float:
+        """The estimated time of one query on one core."""
+        return sum(p.expected_ns for p in self.parts) / 1_000
+
+
+def search_segment(segment: Segment, rows: Rows, max_distance: int, pool: ThreadPoolExecutor | None) -> Hits:
+    """Search one segment, in blocks on all threads of the pool when there are many queries."""
+    if pool is None or len(rows) <= _BLOCK:
+        return segment.search(rows, max_distance)
+    firsts = range(0, len(rows), _BLOCK)
+    parts = list(pool.map(lambda at: segment.search(rows[at : at + _BLOCK], max_distance), firsts))
+    return Hits(
+        np.concatenate([part.queries + at for part, at in zip(parts, firsts, strict=True)]),
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.distances for part in parts]),
+    )
+
+
+def assembled(
+    of: Algorithm,
+    queries: NDArray[np.uint8],
+    hits_by_segment: Sequence[tuple[Segment, Hits]],
+    *,
+    limit: int | None,
+    breaker: Breaker,
+    caller: str,
+) -> Matches:
+    """Order the hits of all segments, cut them off at the limit and put them into CSR shape."""
+    kind: type[np.uint16 | np.int32] = np.int32 if of.metric is Metric.SQUARED_EUCLIDEAN else np.uint16
+    truncated = np.zeros(len(queries), np.bool_)
+    segments_hit: list[tuple[Segment, int, Hits]] = []
+    first_id = 0
+    for segment, hits in hits_by_segment:
+        if len(hits.rows):
+            segments_hit.append((segment, first_id, hits))
+        first_id += segment.count
+    if not segments_hit:
+        breaker.missed(of.name, len(queries), caller=caller)
+        return Matches(
+            np.zeros(len(queries) + 1, np.int64), np.empty(0, kind), np.empty(0, np.int64),
+            np.empty((0, of.digest_bytes), np.uint8), truncated, np.empty(0, np.bool_),
+        )  # fmt: skip
+    number = _joined([hits.queries for _, _, hits in segments_hit])
+    distances = _joined([hits.distances for _, _, hits in segments_hit])
+    counts = np.bincount(number, minlength=len(queries))
+    if limit is not None and (truncated := counts > limit).any():
+        # Drop what is certainly too far before anything costly is done: of a large cluster little is left.
+        near = _within_limit(number, distances, counts, limit)
+        ends = np.cumsum([len(hits.rows) for _, _, hits in segments_hit])[:-1]
+        segments_hit = [
+            (segment, first, Hits(hits.queries[is_near], hits.rows[is_near], hits.distances[is_near]))
+            for (segment, first, hits), is_near in zip(segments_hit, np.split(near, ends), strict=True)
+        ]
+        number, distances = number[near], distances[near]
+    ids = _joined([hits.rows + first for _, first, hits in segments_hit])
+    digests = _joined([segment.space.unpack(segment.parts.rows, hits.rows) for segment, _, hits in segments_hit])
+    if len(ids) > 1:
+        words = space(of.name).plain(digests)
+        order = np.lexsort((*words.T[::-1], distances, number))
+        number, distances, ids, digests = number[order], distances[order], ids[order], digests[order]
+    if limit is not None and truncated.any():
+        counts = np.bincount(number, minlength=len(queries))
+        within = np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts) < limit
+        distances, ids, digests = distances[within], ids[within], digests[within]
+        counts = np.minimum(counts, limit)
+    lims = np.zeros(len(queries) + 1, np.int64)
+    counts.cumsum(out=lims[1:])
+    tripped = breaker.record(of.name, queries, lims, distances, digests, caller=caller)
+    return Matches(lims, distances.astype(kind), ids, digests, truncated, tripped)
+
+
+def explain(of: Algorithm, segments: Sequence[Segment], max_distance: int) -> Plan:
+    """Return how a search of these segments would be answered."""
+    largest_first = sorted(segments, key=lambda s: -s.count)
+    parts = tuple(segment.plan(max_distance) for segment in largest_first)
+    nothing = Part(Engine.SCAN if of.is_perceptual else Engine.SORTED, "there are no digests yet", 0, 0.0)
+    return Plan(of.name, max_distance, sum(s.living for s in segments), parts or (nothing,))
+
+
+def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Concatenate, without a copy when there is one: mostly there is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _within_limit(
+    number: NDArray[np.int64], distances: NDArray[np.int32], counts: NDArray[np.int64], limit: int
+) -> NDArray[np.bool_]:
+    """Return which hits are no further than the `limit`-th nearest of their query; more than `limit` where distances
+    are equal.
+    """
+    ordered = np.sort((number << 32) | distances)
+    last = np.cumsum(counts) - counts + np.minimum(limit, counts) - 1
+    furthest = np.where(counts > 0, ordered[np.maximum(last, 0)] & 0xFFFFFFFF, 0)
+    near: NDArray[np.bool_] = distances <= furthest[number]
+    return near

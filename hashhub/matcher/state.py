@@ -1,0 +1,183 @@
+"""What searches read, and the log by which a replacement catches up.
+
+Every digest is in at most one segment of its algorithm, living or withdrawn. So adding one that is known restores its
+bit, results need no merging of duplicates, and a digest's state is one bit. Whatever replaces segments (a merge, a
+snapshot, a rebuild) is built aside from a state of the past; the operations since then are in the log, and their
+outcome is applied to the replacement before one reference is swapped.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from hashhub.matcher.index import Bitmap, Rows, Segment, Source, build, space
+from hashhub.matcher.plan import SCAN_BELOW
+from hashhub.matcher.snapshot import Snapshot
+
+Segments: TypeAlias = Mapping[str, tuple[Segment, ...]]
+"""By algorithm: the oldest and largest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One logged operation on one algorithm: rows added, or withdrawn."""
+
+    revision: int
+    algorithm: str
+    rows: Rows
+    added: bool
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What searches read: one object, replaced as a whole."""
+
+    revision: int
+    segments: Segments
+    snapshot: Snapshot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A state to build a replacement from. since: the first logged change that it lacks; dead: its withdrawn bits."""
+
+    state: State
+    since: int
+    dead: Mapping[Segment, Bitmap]
+    pending: int
+
+
+class LiveState:
+    """The one reference that searches read, and all that may change it.
+
+    building: held by whoever builds segments aside, for long. It is always taken before the lock of changes, which is
+    held for short.
+    """
+
+    def __init__(self, *, keeps_log: bool) -> None:
+        """keeps_log: a snapshot will hold the changes; without one the log is needed only while something is built."""
+        self.now = State(0, {})
+        self.building = threading.Lock()
+        self.pending = 0  # digests added or withdrawn since the snapshot
+        self.logged_from = 0  # the log has every change of this revision or later
+        self._keeps_log = keeps_log
+        self._changes: list[Change] = []
+        self._changing = threading.Lock()  # held for every change of `now`, the log and withdrawn bits: short
+
+    def open(self, snapshot: Snapshot) -> None:
+        """Start from a snapshot, before anything else is done."""
+        self.now = State(snapshot.revision, snapshot.segments, snapshot)
+        self.logged_from = snapshot.revision
+
+    def apply(self, revision: int, added: Mapping[str, Rows], withdrawn: Mapping[str, Rows]) -> None:
+        """Apply a change of the store, unless the state is beyond its revision. added: sorted and distinct."""
+        with self._changing:
+            if revision < self.now.revision:
+                return
+            self._changes += [Change(revision, name, rows, False) for name, rows in withdrawn.items()]
+            self._changes += [Change(revision, name, rows, True) for name, rows in added.items()]
+            segments, changed = _applied(self.now.segments, added, withdrawn)
+            self.pending += changed
+            self.now = replace(self.now, revision=revision, segments=segments)
+            if not self._keeps_log and not self.building.locked():
+                self._changes = []
+                self.logged_from = revision
+
+    def owe(self, digests: int) -> None:
+        """Count at least so many digests as pending: no snapshot has them."""
+        with self._changing:
+            self.pending = max(self.pending, digests)
+
+    def moment(self) -> Moment:
+        """Return the present state, to build its replacement from. The caller holds `building`."""
+        with self._changing:
+            state = self.now
+            dead = {s: s.dead.copy() for segments in state.segments.values() for s in segments}
+            return Moment(state, len(self._changes), dead, self.pending)
+
+    def sources(self, name: str, run: Sequence[Segment]) -> tuple[list[Segment], list[Source], int]:
+        """Return those of a run of an algorithm's segments that still stand, their rows for a merge, and the first
+        logged change that these lack. The caller holds `building`.
+
+        A small segment may have been merged into another by `apply` since the run was chosen.
+        """
+        with self._changing:
+            present = self.now.segments[name]
+            standing = [s for s in run if s in present]
+            return standing, [Source(s.parts.rows, s.dead.copy()) for s in standing], len(self._changes)
+
+    def exchange(self, name: str, run: Sequence[Segment], merged: Segment, since: int) -> None:
+        """Put a segment in the place of those it was merged from, unless `apply` merged a small one of them away
+        meanwhile. The caller holds `building`.
+        """
+        with self._changing:
+            present = self.now.segments[name]
+            if any(s not in present for s in run):
+                return
+            others = tuple(s for s in present if s not in run)
+            with_merged = {**self.now.segments, name: (*others, merged) if merged.count else others}
+            caught_up = _caught_up(with_merged, [c for c in self._changes[since:] if c.algorithm == name])
+            self.now = replace(self.now, segments=caught_up)
+            if not self._keeps_log:
+                self._changes = []
+                self.logged_from = self.now.revision
+
+    def replace(self, segments: Segments, snapshot: Snapshot | None, revision: int, since: int | None) -> None:
+        """Swap in segments that hold the store at `revision`, after applying to them what was logged since then.
+
+        since: the first logged change that they lack; None: the first of that revision or a later one. The caller holds
+        `building`.
+        """
+        with self._changing:
+            later = self._changes[since:] if since is not None else [c for c in self._changes if c.revision >= revision]
+            segments = _caught_up(segments, later)
+            self.now = State(max(self.now.revision, revision), segments, snapshot)
+            self._changes = later if self._keeps_log else []
+            self.logged_from = revision if self._keeps_log else self.now.revision
+            self.pending = sum(len(c.rows) for c in later)
+
+
+def _applied(segments: Segments, added: Mapping[str, Rows], withdrawn: Mapping[str, Rows]) -> tuple[Segments, int]:
+    """Return the segments after a change, and how many digests it touched. added: sorted and distinct. Withdrawing
+    comes first.
+    """
+    changed = 0
+    for name, rows in withdrawn.items():
+        for segment in segments.get(name, ()):
+            changed += segment.withdraw(segment.locate(rows))
+    result = dict(segments)
+    for name, rows in added.items():
+        present = result.get(name, ())
+        for segment in present:
+            at = segment.locate(rows)
+            changed += segment.restore(at)
+            rows = rows[at < 0]  # noqa: PLW2901 - what is left to add
+        if len(rows):
+            changed += len(rows)
+            small = [s for s in present if s.name is None and s.count < SCAN_BELOW]
+            if len(rows) >= SCAN_BELOW:
+                small = []
+            sources = [*(Source(s.parts.rows, s.dead) for s in small), Source(rows)]
+            result[name] = (*(s for s in present if s not in small), build(space(name), sources))
+    return result, changed
+
+
+def _caught_up(segments: Segments, changes: Sequence[Change]) -> Segments:
+    """Return the segments after the outcome of logged changes: the last one of each digest, so that nothing shows what
+    was undone.
+    """
+    added, withdrawn = {}, {}
+    for name in {c.algorithm for c in changes}:
+        own = [c for c in changes if c.algorithm == name]
+        rows = np.concatenate([c.rows for c in own])
+        add = np.concatenate([np.full(len(c.rows), c.added) for c in own])
+        order = np.lexsort(rows.T[::-1])  # stable: equal rows stay in the order of the log
+        rows, add = rows[order], add[order]
+        last = np.append((rows[1:] != rows[:-1]).any(axis=1), True)
+        added[name], withdrawn[name] = rows[last & add], rows[last & ~add]
+    return _applied(segments, added, withdrawn)[0]

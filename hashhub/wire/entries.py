@@ -1,0 +1,186 @@
+"""Entries, with their hashes, classification and withdrawal: the messages, to the model and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from hashhub import v1
+from hashhub.errors import Violation
+from hashhub.hashes import Hash
+from hashhub.model import (
+    Classification,
+    Entry,
+    EntryState,
+    Provenance,
+    Role,
+    SchemeStatus,
+    Withdrawal,
+    WithdrawalReason,
+)
+from hashhub.wire import names
+from hashhub.wire.administration import ROLE
+from hashhub.wire.fields import EnumMap, build, checked, collect, enums, read_hash, refuse
+from hashhub.wire.records import put_entry_fields, read_entry_fields
+
+_ENTRY_STATE: Final = EnumMap(EntryState, v1.EntryState, "ENTRY_STATE_")
+_WITHDRAWAL_REASON: Final = EnumMap(WithdrawalReason, v1.WithdrawalReason, "WITHDRAWAL_REASON_")
+
+
+def hash_to_pb(value: Hash) -> v1.Hash:
+    """Return the message of a hash."""
+    return v1.Hash(algorithm=value.algorithm, digest=value.digest)
+
+
+def classification_to_pb(classification: Classification) -> v1.Classification:
+    """Return the message of a classification."""
+    return v1.Classification(
+        scheme=f"{classification.scheme}@{classification.version}",
+        region=classification.region,
+        value=classification.value,
+        draft=classification.status is SchemeStatus.DRAFT,
+        dimensions=dimensions_to_pb(classification.dimensions),
+    )
+
+
+def classification_from_pb(pb: v1.Classification) -> Classification:
+    """Return the classification."""
+    scheme, _, version = pb.scheme.partition("@")
+    return Classification(
+        scheme=scheme,
+        version=version,
+        region=pb.region,
+        value=pb.value,
+        status=SchemeStatus.DRAFT if pb.draft else SchemeStatus.VERIFIED,
+        dimensions=dimensions_from_pb(pb.dimensions),
+    )
+
+
+def dimensions_to_pb(dimensions: Mapping[str, Sequence[str]]) -> dict[str, v1.DimensionValues]:
+    """Return the map of a dimension's name to its possible values."""
+    return {name: v1.DimensionValues(values=values) for name, values in dimensions.items()}
+
+
+def dimensions_from_pb(dimensions: Mapping[str, v1.DimensionValues]) -> dict[str, tuple[str, ...]]:
+    """Return the possible values by dimension."""
+    return {name: tuple(dimensions[name].values) for name in sorted(dimensions)}
+
+
+def entry_to_pb(entry: Entry) -> v1.Entry:
+    """Return the message of an entry."""
+    provenance = entry.provenance
+    pb = v1.Entry(
+        name=names.entry_name(entry.contributor, entry.hash_set, entry.id),
+        state=_ENTRY_STATE.to_pb(entry.state),
+        reasons=entry.reasons,
+        provenance=v1.Provenance(
+            connector=provenance.connector,
+            connector_version=provenance.connector_version,
+            source_digest=provenance.source_digest,
+            position=provenance.position,
+            member=provenance.member,
+            **{"import": names.import_name(entry.contributor, entry.hash_set, provenance.import_id)},
+        ),
+        create_revision=entry.create_revision,
+        update_revision=entry.update_revision,
+    )
+    put_entry_fields(pb, entry)
+    add = pb.hashes.add
+    for value in entry.hashes:
+        add(algorithm=value.algorithm, digest=value.digest)
+    if entry.classification is not None:
+        pb.classification.CopyFrom(classification_to_pb(entry.classification))
+    if entry.withdrawal is not None:
+        pb.withdrawal.CopyFrom(withdrawal_to_pb(entry.withdrawal))
+    pb.predecessors.extend(names.resource_name("Entry", name) for name in entry.predecessors)
+    pb.successors.extend(names.resource_name("Entry", name) for name in entry.successors)
+    return pb
+
+
+def entry_from_pb(pb: v1.Entry, at: str = "entry") -> Entry:
+    """Return the entry."""
+    wrong: list[Violation] = []
+    contributor, hash_set, entry_id = checked(wrong, names.parse_entry, pb.name, f"{at}.name") or ("", "", 0)
+    source = getattr(pb.provenance, "import")
+    _, _, import_id = checked(wrong, names.parse_import, source, f"{at}.provenance.import") or ("", "", "")
+    values = {
+        "id": entry_id,
+        "contributor": contributor,
+        "hash_set": hash_set,
+        "hashes": tuple([read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)]),
+        "state": _ENTRY_STATE.from_pb(pb.state, f"{at}.state", wrong),
+        "provenance": Provenance(
+            import_id=import_id,
+            connector=pb.provenance.connector,
+            connector_version=pb.provenance.connector_version,
+            source_digest=pb.provenance.source_digest,
+            position=pb.provenance.position,
+            member=pb.provenance.member,
+        ),
+        "classification": classification_from_pb(pb.classification) if pb.HasField("classification") else None,
+        "reasons": tuple(pb.reasons),
+        "create_revision": pb.create_revision,
+        "update_revision": pb.update_revision,
+        **read_entry_fields(pb, at, wrong),
+        "withdrawal": collect(wrong, withdrawal_from_pb, pb.withdrawal, f"{at}.withdrawal", None)
+        if pb.HasField("withdrawal")
+        else None,
+        "predecessors": _entry_names(pb.predecessors, f"{at}.predecessors", wrong),
+        "successors": _entry_names(pb.successors, f"{at}.successors", wrong),
+    }
+    return build(Entry, values, wrong, at, {})
+
+
+def withdrawal_to_pb(withdrawal: Withdrawal) -> v1.Withdrawal:
+    """Return the message of who withdrew an entry by hand, and why."""
+    return v1.Withdrawal(
+        reason=_WITHDRAWAL_REASON.to_pb(withdrawal.reason),
+        comment=withdrawal.comment,
+        actor=names.token_name(withdrawal.actor) if withdrawal.actor else "",
+        role=ROLE.to_pb(withdrawal.role) if withdrawal.actor else v1.Role.ROLE_UNSPECIFIED,
+        withdraw_revision=withdrawal.revision,
+        pending=withdrawal.pending,
+    )
+
+
+def withdrawal_from_pb(pb: v1.Withdrawal, at: str = "withdrawal") -> Withdrawal:
+    """Return who withdrew an entry by hand, and why; outsiders are not told by which token."""
+    wrong: list[Violation] = []
+    values = {
+        "reason": _WITHDRAWAL_REASON.from_pb(pb.reason, f"{at}.reason", wrong),
+        "comment": pb.comment,
+        "actor": checked(wrong, names.parse_token, pb.actor, f"{at}.actor") if pb.actor else "",
+        "role": ROLE.from_pb(pb.role, f"{at}.role", wrong) if pb.actor else Role.CONTRIBUTOR,
+        "revision": pb.withdraw_revision,
+        "pending": pb.pending,
+    }
+    return build(Withdrawal, values, wrong, at, {})
+
+
+def withdrawal_reason_to_pb(reason: WithdrawalReason) -> v1.WithdrawalReason:
+    """Return the wire value of why an entry is withdrawn."""
+    number: v1.WithdrawalReason = _WITHDRAWAL_REASON.to_pb(reason)
+    return number
+
+
+def withdrawal_reason_from_pb(number: int, at: str = "reason") -> WithdrawalReason:
+    """Return why an entry is withdrawn. Raises InvalidArgument when it is not stated."""
+    wrong: list[Violation] = []
+    reason = _WITHDRAWAL_REASON.from_pb(number, at, wrong)
+    refuse(wrong)
+    return reason
+
+
+def _entry_names(pb: Iterable[str], at: str, wrong: list[Violation]) -> tuple[str, ...]:
+    parsed = [checked(wrong, names.parse_entry, name, f"{at}[{i}]") or ("", "", 0) for i, name in enumerate(pb)]
+    return tuple(f"{contributor}/{hash_set}/{entry_id}" for contributor, hash_set, entry_id in parsed)
+
+
+def entry_states_to_pb(states: Iterable[EntryState]) -> list[v1.EntryState]:
+    """Return the wire values of entry states."""
+    return [_ENTRY_STATE.to_pb(state) for state in states]
+
+
+def entry_states_from_pb(states: Iterable[int], at: str = "states") -> tuple[EntryState, ...]:
+    """Return the entry states."""
+    return enums(_ENTRY_STATE, states, at)

@@ -1,0 +1,93 @@
+"""Hash sets and their markings: the messages, to the model and back."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hashhub import v1
+from hashhub.errors import Violation
+from hashhub.model import TLP, HashSet, Marking, Purpose, Unclassified
+from hashhub.wire import names
+from hashhub.wire.fields import EnumMap, Sendable, build, check_text, checked, collect, read_time, timestamp
+
+_PURPOSE: Final = EnumMap(Purpose, v1.Purpose, "PURPOSE_", Purpose.CSAM)
+_UNCLASSIFIED: Final = EnumMap(Unclassified, v1.Unclassified, "UNCLASSIFIED_", Unclassified.QUARANTINED)
+_TLP: Final = EnumMap(TLP, v1.Tlp, "TLP_", TLP.AMBER)
+
+
+def hash_set_to_pb(hash_set: HashSet) -> v1.HashSet:
+    """Return the message of a hash set."""
+    with Sendable("hash_set"):
+        return v1.HashSet(
+            name=names.hash_set_name(hash_set.contributor, hash_set.id),
+            display_name=hash_set.display_name,
+            scheme=hash_set.scheme,
+            purpose=_PURPOSE.to_pb(hash_set.purpose),
+            review_depth=hash_set.review_depth,
+            marking=marking_to_pb(hash_set.marking),
+            create_time=timestamp(hash_set.create_time),
+            unclassified=_UNCLASSIFIED.to_pb(hash_set.unclassified),
+            accepted_revision=hash_set.accepted_revision,
+        )
+
+
+def hash_set_from_pb(
+    pb: v1.HashSet, *, contributor: str | None = None, hash_set_id: str | None = None, at: str = "hash_set"
+) -> HashSet:
+    """Return the hash set. `contributor` and `hash_set_id`: what a create request gives instead of a name."""
+    wrong: list[Violation] = []
+    if contributor is None or hash_set_id is None:
+        contributor, hash_set_id = checked(wrong, names.parse_hash_set, pb.name, f"{at}.name") or ("", "")
+        fields = {"contributor": f"{at}.name", "id": f"{at}.name"}
+    else:
+        fields = {"contributor": "parent", "id": "hash_set_id"}
+        if not pb.purpose:  # what being in the set states is for whoever makes it to say
+            wrong.append(
+                Violation(f"{at}.purpose", f"must be one of {_PURPOSE.expected}; it is not stated", "REQUIRED")
+            )
+    values = {
+        "contributor": contributor,
+        "id": hash_set_id,
+        "display_name": pb.display_name,
+        "scheme": pb.scheme,
+        "purpose": _PURPOSE.from_pb(pb.purpose, f"{at}.purpose", wrong),
+        "review_depth": pb.review_depth,
+        "marking": collect(wrong, marking_from_pb, pb.marking, f"{at}.marking", Marking()),
+        "unclassified": _UNCLASSIFIED.from_pb(pb.unclassified, f"{at}.unclassified", wrong),
+        "accepted_revision": pb.accepted_revision,
+        "create_time": read_time(pb, "create_time", at, wrong),
+    }
+    return build(HashSet, values, wrong, at, fields)
+
+
+def marking_to_pb(marking: Marking) -> v1.Marking:
+    """Return the message of handling terms."""
+    return v1.Marking(
+        tlp=_TLP.to_pb(marking.tlp),
+        permitted_purposes=marking.permitted_purposes,
+        legal_basis=marking.legal_basis,
+        redistribution=marking.redistribution,
+        recipients=marking.recipients,
+        disclose_existence=marking.disclose_existence,
+        bulk=marking.bulk,
+        expire_time=timestamp(marking.expire_time),
+    )
+
+
+def marking_from_pb(pb: v1.Marking, at: str = "marking") -> Marking:
+    """Return the handling terms."""
+    wrong: list[Violation] = []
+    values = {
+        "tlp": _TLP.from_pb(pb.tlp, f"{at}.tlp", wrong),
+        "permitted_purposes": tuple(pb.permitted_purposes),
+        "legal_basis": pb.legal_basis,
+        "redistribution": pb.redistribution,
+        "recipients": tuple(pb.recipients),
+        "disclose_existence": pb.disclose_existence,
+        "bulk": pb.bulk,
+        "expire_time": read_time(pb, "expire_time", at, wrong),
+    }
+    for i, purpose in enumerate(pb.permitted_purposes):
+        check_text(purpose, f"{at}.permitted_purposes[{i}]", wrong)
+    # The model names a marking's own fields `marking.…`.
+    return build(Marking, values, wrong, at, {f"marking.{name}": f"{at}.{name}" for name in values})
