@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from grpc_health.v1 import health_pb2
@@ -41,15 +41,6 @@ def told(served: Served, service: str) -> int:
     return int(check(health_pb2.HealthCheckRequest(service=service), timeout=30).status)
 
 
-def watching(served: Served, service: str = "") -> Iterator[Any]:
-    watch = served.channel.unary_stream(
-        "/grpc.health.v1.Health/Watch",
-        health_pb2.HealthCheckRequest.SerializeToString,
-        health_pb2.HealthCheckResponse.FromString,
-    )
-    return iter(watch(health_pb2.HealthCheckRequest(service=service), timeout=120))
-
-
 def test_every_service_says_what_it_needs() -> None:
     assert set(NEEDS) == {service.name for file in FILES for service in file.services_by_name.values()}
 
@@ -61,28 +52,6 @@ def test_a_need_that_is_not_met_concerns_those_that_have_it(missing: Need) -> No
     assert {name for name, is_up in health.up().items() if not is_up} == {n for n, w in NEEDS.items() if missing in w}
     health.close()
     assert not any(health.up().values())
-
-
-def test_a_database_that_goes_away_is_told_and_so_is_that_it_came_back(
-    serve_hub: Serve, postgresql: Any, postgresql_url: str
-) -> None:
-    served = serve_hub(database=postgresql_url)
-    watched = watching(served)
-    while next(watched).status != SERVING:  # it may still have been starting
-        pass
-    served.call("MatchService/MatchHashes", MATCH, v1.MatchHashesResponse)
-    postgresql.stop()
-    try:
-        assert next(watched).status == NOT_SERVING
-        for service in NEEDS:
-            assert told(served, f"hashhub.v1.{service}") == NOT_SERVING
-        assert any("database does not answer" in thread.warning for thread in served.hub.threads())
-    finally:
-        postgresql.start()
-    assert next(watched).status == SERVING
-    until(lambda: all(told(served, f"hashhub.v1.{service}") == SERVING for service in NEEDS))
-    until(lambda: not any(thread.warning for thread in served.hub.threads()))
-    served.call("MatchService/MatchHashes", MATCH, v1.MatchHashesResponse)
 
 
 def test_a_database_that_hangs_is_away_and_probes_do_not_wait_for_it(
