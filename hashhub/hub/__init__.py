@@ -250,6 +250,7 @@ class Hub:
             self._housekeeping.thread.close()
         self.condition.thread.close()
         self._follower.close()
+        self.match.media_pool.close()
         self.tokens.close()
         self._matcher.close()
         self._store.close()

@@ -141,6 +141,7 @@ def serve_here(
             doors.start()
             # The doors are open meanwhile: health says NOT_SERVING, and matching raises Unavailable
             # (MATCHER_NOT_READY).
+            hub.match.media_pool.start()
             with phase("loading the kernels" if has_kernels else "compiling the kernels", is_long=not has_kernels):
                 warm_up()
             hub.start(wait=False)
