@@ -30,11 +30,11 @@ class Tally:
 
     def answered(self, answers: Iterable[MatchResult], hit_algorithms: Iterable[str]) -> None:
         """Count the verdicts of one call, and by which algorithms its entries were hit."""
-        verdicts = Counter([str(answer.verdict) for answer in answers])
-        hits = Counter(hit_algorithms)
-        with self._lock:
-            self._verdicts.update(verdicts)
-            self._hits.update(hits)
+        with self._lock:  # a loop: Counter.update takes 2 µs however little it is given
+            for answer in answers:
+                self._verdicts[answer.verdict] += 1
+            for algorithm in hit_algorithms:
+                self._hits[algorithm] += 1
 
     def unavailable(self, verdict: str) -> None:
         """Count a file that could not be read or hashed."""
@@ -70,7 +70,7 @@ class Tally:
         """Return a copy of all counts: by what is counted, by label."""
         with self._lock:
             return {
-                "verdicts": dict(self._verdicts),
+                "verdicts": {str(verdict): count for verdict, count in self._verdicts.items()},
                 "hits": dict(self._hits),
                 "items": dict(self._items),
                 "batches": {"": self._batches},
