@@ -3,7 +3,7 @@
     access      roles, ownership, handling terms, tokens        contribute  imports: open, add, commit (contribute path)
     resources   contributors, groups and hash sets              intake      what becomes of every item of an import
     entries     withdraw, restore, quarantine, erase            holds       what no list brings back
-    reviews     what others say about entries                   doubts      harmless verdicts against others' entries
+    reviews     what others say about entries
     match       verdicts (the match path)                       lookup      hits among what the caller may see
     exchange    the change feed                                 history     what was done, by whom; revert undoes it
     follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import secrets
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -30,7 +31,6 @@ from hashhub.hub import access
 from hashhub.hub.access import Tokens
 from hashhub.hub.condition import Condition, Need
 from hashhub.hub.contribute import Contribute
-from hashhub.hub.doubts import Doubts
 from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
 from hashhub.hub.follow import Follower, Mark
@@ -43,7 +43,7 @@ from hashhub.hub.reviews import Reviews
 from hashhub.hub.tally import Tally
 from hashhub.hub.withdrawal_log import FILE_NAME, WithdrawalLog
 from hashhub.matcher import Matcher
-from hashhub.model import AlgorithmStatus, Principal, Role, Status, now
+from hashhub.model import AlgorithmStatus, EventKind, Principal, Role, Status, now
 from hashhub.store import Store
 
 if TYPE_CHECKING:
@@ -73,8 +73,9 @@ class Hub:
         self._follower = Follower(store, matcher, config.poll_interval, mark, self._withdrawal_log.follow)
         erased = Path(config.data) / "matcher" / store.database_id / "ERASED"
         self.renewals = Renewals(store)
+        open_time = timedelta(days=config.open_import_days)
         self._housekeeping = (
-            Housekeeping(store, matcher, self._follower, erased, self.renewals) if mark.is_ours else None
+            Housekeeping(store, matcher, self._follower, erased, open_time, self.renewals) if mark.is_ours else None
         )
         self.condition = Condition(store, self._follower)
         self.tally = Tally()
@@ -83,7 +84,13 @@ class Hub:
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, registry)
         self.contribute = Contribute(
-            store, registry, self._follower, Doubts(store, matcher), config.shrink_guard, self.tally
+            store,
+            registry,
+            self._follower,
+            config.shrink_guard,
+            self.tally,
+            max_open_imports=config.max_open_imports,
+            max_staged_bytes=config.max_staged_bytes,
         )
         self.entries = Entries(store, self._follower)
         self.reviews = Reviews(store)
@@ -218,6 +225,11 @@ class Hub:
             "person agrees: see "
             f"`hashhub history contributors/{contributor} --since 24h`, and ask it"
             for contributor, n in sorted(self._store.wishes_today().items())
+        ]
+        warnings += [
+            f"{e.subject} expired with {e.facts['items']} records that were never committed: ask its contributor to "
+            "send the source again"
+            for e in self._store.list_events(kinds=[EventKind.IMPORT_EXPIRED], since=now() - timedelta(days=1))
         ]
         lines = []
         for a in ALGORITHMS.values():

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from hashhub import hygiene
+from hashhub import cancellation, hygiene
 from hashhub.errors import (
     FailedPrecondition,
     HashHubError,
@@ -33,6 +33,7 @@ from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, Staged
 from hashhub.item import stored_time
 from hashhub.model import (
+    MAX_BATCH,
     Disposition,
     EntryState,
     Finding,
@@ -51,18 +52,17 @@ from hashhub.store import EntryRow, Origin, trace_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hashhub.hashes import Hash
-    from hashhub.hub.doubts import Doubts
     from hashhub.hub.follow import Follower
     from hashhub.hub.tally import Tally
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
 
 DOUBTS_A_DAY: Final = 100
-"""How many harmless verdicts against others' entries weigh by themselves; those beyond wait for the operator's
-acceptance.
+"""How many harmless verdicts of a contributor weigh by themselves; those beyond wait for the operator's acceptance.
+
+Each counts when it is stated, whatever anybody else lists: then no order of statements makes more of them weigh, and
+the remark on an entry tells its contributor nothing of what others have.
 """
-MAX_BATCH: Final = 10_000  # records in one call: bounds what one call can hold in memory
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
 # msgpack, not pickle: the batches come back from a database.
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -73,12 +73,23 @@ class Contribute:
     """Imports: open, add, commit, cancel, report."""
 
     def __init__(
-        self, store: Store, registry: Registry, follower: Follower, doubts: Doubts, shrink_guard: float, tally: Tally
+        self,
+        store: Store,
+        registry: Registry,
+        follower: Follower,
+        shrink_guard: float,
+        tally: Tally,
+        *,
+        max_open_imports: int | None = None,
+        max_staged_bytes: int | None = None,
     ) -> None:
-        """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep."""
+        """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep.
+
+        `max_open_imports`, `max_staged_bytes`: what one contributor may have open; None: no limit.
+        """
         self._tally = tally
+        self._max_open, self._max_staged = max_open_imports, max_staged_bytes
         self._store = store
-        self._doubts = doubts
         self._registry = registry
         self._follower = follower
         self._shrink_guard = shrink_guard
@@ -117,7 +128,9 @@ class Contribute:
             actor=principal.name,
             create_time=now(),
         )
-        return opened if validate_only else self._store.create_import(opened, request_id=request_id)
+        if validate_only:
+            return opened
+        return self._store.create_import(opened, request_id=request_id, most_open=self._max_open)
 
     def add(
         self, principal: Principal, import_id: str, index: int, records: Sequence[Record], rejects: Sequence[Reject]
@@ -146,7 +159,9 @@ class Contribute:
             staged.append(Staged(record, found.disposition, found.reasons, found.notes))
         payload = _ENCODER.encode(Batch(staged, list(rejects)))
         with self._tally.phase("stage"):
-            opened = self._store.put_batch(import_id, index, payload)
+            opened = self._store.put_batch(
+                import_id, index, payload, items=len(staged) + len(rejects), most_bytes=self._max_staged
+            )
         self._tally.staged(len(payload))
         return opened
 
@@ -170,7 +185,8 @@ class Contribute:
         (7) move the revision in one small transaction: all of it is visible, what it replaces is withdrawn;
         (8) return the counts; `findings` lists what became of each item that was not simply accepted.
 
-        A commit that fails or is cut off leaves nothing visible; committing again starts over from the staged batches.
+        A commit that fails, is cut off or whose caller goes away before (7) leaves nothing visible; committing again
+        starts over from the staged batches.
         Committing a COMMITTED import returns it. With `validate_only` steps (5) and (8) happen and the import is
         cancelled.
 
@@ -227,7 +243,7 @@ class Contribute:
                         restated=np.frombuffer(restated, np.int64).reshape(-1, 2),
                         deletion_times=intake.deletion_times,
                         lift=intake.overtaken,
-                        doubting=self._doubts.against_others(principal, hash_set.contributor, harmless),
+                        doubting=harmless,
                         daily_doubts=DOUBTS_A_DAY,
                     )
             except BaseException:
@@ -294,6 +310,7 @@ class Contribute:
 
     def _batches(self, import_id: str) -> Iterator[Batch]:
         for payload in self._store.batches(import_id):
+            cancellation.check()
             yield _DECODER.decode(payload)
 
     def _guard(self, intake: Intake) -> None:
@@ -309,13 +326,13 @@ class Contribute:
 
     def _write(
         self, import_id: str, intake: Intake, first: int
-    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int], Sequence[tuple[int, tuple[Hash, ...]]]]:
+    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int], Sequence[int]]:
         """Write entries, hashes and findings in pieces.
 
         Return the reviews that the source carries, by entry id; the pairs of entries about the same item, one id after
-        the other; and ids and hashes of the active entries that claim no harm.
+        the other; and the ids of the active entries that claim no harm.
         """
-        harmless: list[tuple[int, tuple[Hash, ...]]] = []
+        harmless: list[int] = []
         classifications: dict[tuple[str, str, str], int] = {}
         reviews = list(intake.reviews)
         restated = array("q", (entry_id for pair in intake.restated for entry_id in pair))
@@ -330,7 +347,7 @@ class Contribute:
                 classification = classifications[stated]
             entries.append(EntryRow(entry_id, new.state, r, classification, new.reasons))
             if new.is_harmless and new.state is EntryState.ACTIVE:
-                harmless.append((entry_id, r.hashes))
+                harmless.append(entry_id)
             if r.reviews:
                 reviews += [(entry_id, v.author, v.kind, v.comment) for v in r.reviews]
             for earlier in new.earlier:
@@ -344,5 +361,6 @@ class Contribute:
         return reviews, restated, harmless
 
     def _stage(self, import_id: str, entries: Sequence[EntryRow]) -> None:
+        cancellation.check()
         self._store.stage_entries(import_id, entries)
         self._follower.catch_up()

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import pyroaring
 
+from hashhub import cancellation
 from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason, Unavailable
 from hashhub.hub import access
 from hashhub.hub.entries import disclosed
@@ -215,6 +216,7 @@ class _Page:
         return (before, True) if nothing_left and after == before else (before, False)
 
     def _is_late(self) -> bool:
+        cancellation.check()
         return time.monotonic() > self._until
 
     def _is_full(self) -> bool:

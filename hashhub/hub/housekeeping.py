@@ -1,9 +1,9 @@
 """What a hub does by itself, on one thread of the process that publishes the matcher's snapshots.
 
 Every few seconds: what a process that ended left unwritten of a large update is written, entries whose time has passed
-are withdrawn, terms that ran out become an event, so that followers look again, and after an erasure the snapshots are
-written anew, so that no file holds the erased digests. Once a day: the history's head goes to the log, where whoever
-can rewrite the database cannot reach it.
+are withdrawn, terms that ran out become an event, so that followers look again, imports that nobody went on with are
+cancelled, and after an erasure the snapshots are written anew, so that no file holds the erased digests. Once a day:
+the history's head goes to the log, where whoever can rewrite the database cannot reach it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from hashhub.hub.examine import head_text
 from hashhub.model import EventKind, now
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from pathlib import Path
 
     from hashhub.hub.follow import Follower
@@ -32,8 +33,19 @@ _HEAD_SECONDS: Final = 24 * 3600.0
 class Housekeeping:
     """One round of what is due, and the thread that makes them."""
 
-    def __init__(self, store: Store, matcher: Matcher, follower: Follower, mark: Path, renewals: Renewals) -> None:
-        """`mark`: the file beside the snapshots that says up to which erasure they were written anew."""
+    def __init__(
+        self,
+        store: Store,
+        matcher: Matcher,
+        follower: Follower,
+        mark: Path,
+        open_import_time: timedelta,
+        renewals: Renewals,
+    ) -> None:
+        """`mark`: the file beside the snapshots that says up to which erasure they were written anew.
+        `open_import_time`: how long an import may stay open while nobody goes on with it.
+        """
+        self._open_import_time = open_import_time
         self._mark = mark
         self._renewals = renewals
         self._store = store
@@ -61,6 +73,16 @@ class Housekeeping:
         if expired or told:
             _log.info("%d entries and the terms of %d hash sets have expired", expired, len(told))
             self._follower.catch_up()
+        for import_ in self._store.expire_imports(now() - self._open_import_time):
+            source = import_.source
+            _log.warning(
+                "import %s into %s/%s has expired: its %d records, in %d batches, were never committed",
+                source.id,
+                source.contributor,
+                source.hash_set,
+                import_.items,
+                import_.batches,
+            )
         self._drop_erased()
 
     def _drop_erased(self) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from hashhub import cancellation
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 
@@ -28,6 +29,7 @@ _MAX_JUDGED_IN_CALL: Final = 200_000  # of all queries of a call together
 _MIN_JUDGED: Final = 1_000  # of one query, however many there are in a call
 _FIRST_DIGESTS: Final = 1_000  # nearest digests of each hash looked up at first: almost always all of them
 _GROWTH: Final = 32  # how many times as many digests a further round asks for
+_PIECE: Final = 1_000  # digests searched for at once, after which it is looked whether the answer is still wanted
 _SECONDS: Final = 10.0  # after which a call begins no further round: a distance may take in the whole index
 
 
@@ -103,8 +105,8 @@ def look_up(
     """Return what each query hit, by its number, and all contributors. A query that hit nothing its caller may know of
     is left out.
 
-    Every hash is first asked for its nearest _FIRST_DIGESTS, all of an algorithm at once. The few with more are then
-    asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
+    Every hash is first asked for its nearest _FIRST_DIGESTS, those of an algorithm in large pieces. The few with more
+    are then asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
     """
     by_algorithm: dict[str, tuple[list[bytes], list[int]]] = {}  # digests, and beside each the query that it is of
     for i, query in enumerate(queries):
@@ -118,16 +120,20 @@ def look_up(
     caller = principal.contributor or principal.name  # whose traffic the circuit breaker looks at
     unfinished: list[tuple[str, bytes, int]] = []
     for algorithm, (digests, askers) in by_algorithm.items():
-        matches = _search(matcher, algorithm, digests, options, _FIRST_DIGESTS, caller)
-        if len(matches):
-            _take_in(view, algorithm, matches, digests, askers, hits)
-            unfinished += [(algorithm, digests[r], askers[r]) for r in np.flatnonzero(matches.truncated).tolist()]
+        for low in range(0, len(digests), _PIECE):
+            cancellation.check()
+            piece, of_piece = digests[low : low + _PIECE], askers[low : low + _PIECE]
+            matches = _search(matcher, algorithm, piece, options, _FIRST_DIGESTS, caller)
+            if len(matches):
+                _take_in(view, algorithm, matches, piece, of_piece, hits)
+                unfinished += [(algorithm, piece[r], of_piece[r]) for r in np.flatnonzero(matches.truncated).tolist()]
     until = time.monotonic() + _SECONDS
     for algorithm, digest, asker in unfinished:
         limit = _FIRST_DIGESTS
         is_truncated = True
         looked_up: set[bytes] = set()
         while is_truncated:
+            cancellation.check()
             if time.monotonic() > until:
                 hits[asker].cut_short = True
                 break

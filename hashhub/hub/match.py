@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub import trust
+from hashhub import cancellation, trust
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable, Violation
 from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.hashing import Limits, MediaHashes
@@ -22,6 +21,8 @@ from hashhub.hub.entries import disclosed
 from hashhub.hub.lookup import Hit, Hits, look_up
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
+    MAX_MEDIA,
+    MAX_QUERIES,
     Entry,
     EntryMatch,
     MatchOptions,
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from hashhub.store import Store
     from hashhub.trust import Policy
 
-MAX_QUERIES: Final = 1000  # in one call
-MAX_MEDIA: Final = 100  # files in one call
 MEDIA_SECONDS: Final = 30.0  # of hashing in one call; a single file takes a few at most
 MAX_MATCHES: Final = 1000  # entries in one answer
 _MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise
@@ -74,7 +73,7 @@ class Match:
         self._policies = policies
         self._follower = follower
         self.media_pool = MediaPool(
-            children=config.media_workers or max(1, len(os.sched_getaffinity(0)) // config.workers),
+            children=config.media_children(),
             max_queued=config.max_queued_media,
             seconds=config.media_seconds,
             memory_bytes=config.media_memory_bytes,
@@ -126,6 +125,7 @@ class Match:
             if i not in hits:
                 answers.append(_nothing(query))
                 continue
+            cancellation.check()
             seen = [(hit, entries[hit.entry_id]) for hit in nearest[i]]
             statements = [
                 trust.Statement(
@@ -154,7 +154,6 @@ class Match:
         options: MatchOptions,
         *,
         single: bool = False,
-        is_wanted: Callable[[], bool] = lambda: True,
         charge: Callable[[float], None] = lambda _: None,
     ) -> tuple[list[MediaResult], int]:
         """Hash files in the pool's processes and match them. The bytes are dropped on return.
@@ -165,7 +164,7 @@ class Match:
         verdict UNAVAILABLE with that reason, never NO_MATCH. Raises LimitExceeded (TOO_MANY_REQUESTS) when too many
         calls wait for those processes. Otherwise as `hashes`.
 
-        `is_wanted`: whether somebody still waits for the answer; hashing is stopped when not. `charge` is told the CPU
+        Hashing is stopped when nobody waits for the answer any more (`hashhub.cancellation`). `charge` is told the CPU
         seconds of each file, whatever became of it; what it raises ends the call.
         """
         access.allow(principal, Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
@@ -180,6 +179,7 @@ class Match:
         until = time.monotonic() + MEDIA_SECONDS
         with self.media_pool.room() as place:
             for label, content in media:
+                cancellation.check()
                 charged = place.cpu_seconds
                 try:
                     if time.monotonic() > until:
@@ -188,9 +188,9 @@ class Match:
                             "batch",
                             reason=Reason.DEADLINE_EXCEEDED,
                         )
-                    hashed = place.hash(content, dihedral=options.dihedral, is_wanted=is_wanted)
+                    hashed = place.hash(content, dihedral=options.dihedral, is_wanted=cancellation.is_wanted)
                 except HashHubError as e:
-                    if single or not is_wanted():
+                    if single or not cancellation.is_wanted():
                         raise
                     self._tally.unavailable(Verdict.UNAVAILABLE)
                     unreadable = ReasonLine(code=e.reason, text=e.message)

@@ -13,6 +13,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ _log = logging.getLogger("hashhub.server")
 
 TOKEN_FILE: Final = "operator.token"  # noqa: S105 - the file's name, not a secret
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(process)d %(name)s %(message)s"
+_TURN_SECONDS: Final = 0.000_5
 _LOOK_SECONDS: Final = 0.05  # between looks whether the matcher has caught up
 _TOLD_SECONDS: Final = 0.5  # between words on how far it has
 
@@ -148,6 +150,7 @@ def serve_here(
             _catch_up(hub, phase, on_phase, stop, worker)
             if hub.is_ready:
                 _relax_collector()
+                _take_short_turns()
                 on_ready(doors.grpc_address, doors.http_address)
             stop.wait()
             _log.info("draining for at most %g seconds", config.drain_seconds)
@@ -171,6 +174,16 @@ def _catch_up(
                     done, total = hub.progress()
                     on_phase(Phase(f"catching up: revision {done} of {total}", is_long=True, worker=worker))
                 due = time.monotonic() + _TOLD_SECONDS
+
+
+def _take_short_turns() -> None:
+    """Let threads of this process take turns ten times as often as Python's default.
+
+    A thread that computes, a commit's for example, keeps the interpreter for one interval before another gets it, and a
+    match needs it several times. Measured while a commit of 200,000 records ran on two busy cores, a match every 20 ms:
+    p99 120 to 410 ms with the default of 5 ms, 36 to 59 ms with this; the commit took no longer.
+    """
+    sys.setswitchinterval(_TURN_SECONDS)
 
 
 def _relax_collector() -> None:

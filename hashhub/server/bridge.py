@@ -24,6 +24,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from waitress import wasyncore
 
+from hashhub import wire
 from hashhub.errors import Code, HashHubError, InvalidArgument, LimitExceeded, NotFound, Reason
 from hashhub.server.interceptors import Envelope, Gate, Method
 from hashhub.server.metrics import CONTENT_TYPE
@@ -86,7 +87,9 @@ class Application:
         """Answer one HTTP request."""
         verb, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
         envelope = Envelope(
-            authorization=environ.get("HTTP_AUTHORIZATION", ""), peer=lambda: f"http:{environ.get('REMOTE_ADDR', '')}"
+            authorization=environ.get("HTTP_AUTHORIZATION", ""),
+            peer=lambda: f"http:{environ.get('REMOTE_ADDR', '')}",
+            size=int(environ.get("CONTENT_LENGTH") or 0),
         )
         try:
             if path in self._methods:
@@ -122,7 +125,7 @@ class Application:
             )
         if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != _JSON:
             return _refusal(start_response, _wrong("Content-Type", f"must be {_JSON}"), "415 Unsupported Media Type")
-        if not method.hashes_media:
+        if method.room != "media":
             answer = self._gate.call(method, envelope, lambda: self._read(method, environ), _to_json)
             return _answer(start_response, "200 OK", answer)
         if not self._media_places.acquire(blocking=False):
@@ -143,16 +146,19 @@ class Application:
                 reason=Reason.TOO_LARGE,
             )
         body: bytes = environ["wsgi.input"].read(length)
+        wire.check_json(body, self.max_body_bytes, method.bounds)
         try:
             text = body.decode().strip() or "{}"
             if not text.startswith("{"):  # the parser reads an array as an empty message
                 raise ValueError("it is no JSON object")
-            return json_format.Parse(text, method.request())
+            request: Message = json_format.Parse(text, method.request())
         except (json_format.ParseError, ValueError, RecursionError) as e:
             said = str(e)[:_SHOWN]
             raise InvalidArgument.field(
                 "body", f"is no {method.request.DESCRIPTOR.name} in proto3 JSON: {said}", "NOT_JSON"
             ) from e
+        wire.check_repeated(request)
+        return request
 
 
 class Bridge:

@@ -16,7 +16,7 @@ but for hash sets, of which a scrape tells at most some.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -28,6 +28,7 @@ from prometheus_client.registry import Collector
 import hashhub
 
 if TYPE_CHECKING:
+    from hashhub.background import Background
     from hashhub.hub import Hub
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -147,6 +148,7 @@ class Metrics:
         self._hub: Hub | None = None
         self._is_up: Callable[[], Mapping[str, bool]] = dict
         self._rooms: Callable[[], Mapping[str, tuple[int, int]]] = dict
+        self._threads: Callable[[], Sequence[Background]] = list
         self._processes = ProcessCollector(registry=None)
 
     def observe(self, method: str, code: str, seconds: float, reason: str = "") -> None:
@@ -167,9 +169,14 @@ class Metrics:
         *,
         is_up: Callable[[], Mapping[str, bool]],
         rooms: Callable[[], Mapping[str, tuple[int, int]]],
+        threads: Callable[[], Sequence[Background]],
     ) -> None:
-        """Show the state of a hub, too. `is_up`: by service; `rooms`: calls in progress and their limit by room."""
-        self._hub, self._is_up, self._rooms = hub, is_up, rooms
+        """Show the state of a hub, too.
+
+        `is_up`: by service; `rooms`: calls in progress and their limit by room; `threads`: what goes on in the
+        background.
+        """
+        self._hub, self._is_up, self._rooms, self._threads = hub, is_up, rooms, threads
 
     def families(self) -> list[Family]:
         """Return all that this process has to tell, without the label `worker`."""
@@ -197,15 +204,14 @@ class Metrics:
             _family("hashhub_calls_in_progress", {name: running for name, (running, _) in rooms.items()}),
             _family("hashhub_calls_limit", {name: most for name, (_, most) in rooms.items()}),
         ]
-        return families if self._hub is None else families + _of_hub(self._hub)
+        return families if self._hub is None else families + _of_hub(self._hub, self._threads())
 
 
-def _of_hub(hub: Hub) -> list[Family]:
+def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[Family]:
     counts = hub.tally.read()
     matcher = hub.matcher_status()
     algorithms = matcher.algorithms
     lists = hub.overdue()
-    threads = hub.threads()
     return [
         _family("hashhub_verdicts_total", counts["verdicts"]),
         _family("hashhub_hits_total", counts["hits"]),

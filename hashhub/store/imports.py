@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -40,6 +40,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
+from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
     Actor,
@@ -108,7 +109,7 @@ class Imports(Standing):
         self._given_up: list[str] = []
         self._classification_ids: dict[bytes, int] = {}
 
-    def create_import(self, new: Import, *, request_id: str = "") -> Import:
+    def create_import(self, new: Import, *, request_id: str = "", most_open: int | None = None) -> Import:
         """Open an import, or return the one that has the same hash set, source digest, connector, version and
         `replace`.
 
@@ -119,6 +120,8 @@ class Imports(Standing):
 
         One that asks for withdrawals, too, is done only while nothing has become active in the hash set since: a
         deletion message that is sent again after its item was listed again deletes it again.
+
+        Raises LimitExceeded when a new one would be more than `most_open` of its contributor that are not committed.
         """
         fresh = Import(
             id="",
@@ -152,6 +155,7 @@ class Imports(Standing):
                 found = same[0]
                 if found.state is not ImportState.COMMITTED or _is_last_word(c, set_key, found):
                     return request.remember(c, found)
+            self._check_open(c, new.contributor, most_open)
             at = now()
             created = msgspec.structs.replace(fresh, id=f"imp-{secrets.token_hex(8)}", create_time=at)
             c.execute(
@@ -236,12 +240,15 @@ class Imports(Standing):
 
         return self._db.read(read)
 
-    def put_batch(self, import_id: str, index: int, payload: bytes) -> Import:
-        """Store one batch of an OPEN import and return the import.
+    def put_batch(
+        self, import_id: str, index: int, payload: bytes, *, items: int = 0, most_bytes: int | None = None
+    ) -> Import:
+        """Store one batch of an OPEN import, with so many items, and return the import.
 
         The same index again with the same payload changes nothing. Raises Conflict when the payload differs,
         FailedPrecondition (IMPORT_INCOMPLETE) when an earlier batch is missing and (IMPORT_CLOSED) when the import is
-        not OPEN.
+        not OPEN, LimitExceeded when its contributor would hold more than `most_bytes` in imports that are not
+        committed.
         """
         t, b = s.imports, s.staged_batch
         with self._db.write() as c:
@@ -261,8 +268,18 @@ class Imports(Standing):
                     metadata={"nextBatch": str(count)},
                 )
             if index == count:
+                self._check_staged(c, key, len(payload), most_bytes)
                 c.execute(sa.insert(b).values({"import": key, "index": index, "payload": payload}))
-                c.execute(sa.update(t).where(t.c.key == key).values(batch_count=count + 1))
+                c.execute(
+                    sa.update(t)
+                    .where(t.c.key == key)
+                    .values(
+                        batch_count=count + 1,
+                        staged_items=t.c.staged_items + items,
+                        staged_bytes=t.c.staged_bytes + len(payload),
+                        touch_time=s.to_millis(now()),
+                    )
+                )
             elif c.scalar(sa.select(b.c.payload).where(b.c["import"] == key, b.c.index == index)) != payload:
                 raise Conflict(
                     f"batch {index} of import {import_id} was stored with other content; "
@@ -470,7 +487,7 @@ class Imports(Standing):
 
         The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each
         deletion message, by entry. `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new
-        entries that speak for the harmlessness of what others list; beyond `daily_doubts` of the contributor within a
+        entries that claim no harm; beyond `daily_doubts` of the contributor within a
         day they get the remark AWAITS_ACCEPTANCE.
 
         Raises Conflict when another process has taken over the commit.
@@ -598,12 +615,53 @@ class Imports(Standing):
         before = sum(n for body in recent if isinstance(n := facts_of(body).get(_DOUBTS), int))
         return list(doubting[max(daily - before, 0) :])
 
+    def expire_imports(self, before: datetime) -> list[ExpiredImport]:
+        """Cancel the imports that nobody has opened, added to or tried to commit since `before`, and say what they
+        held.
+
+        Each is an event, and its own report tells it, too.
+        """
+        t = s.imports
+        millis = s.to_millis(before)
+        idle = sa.select(t.c.id).where(t.c.state.in_((_OPEN, _COMMITTING)), *_untouched_since(millis)).order_by(t.c.key)
+        expired = (self._expire(import_id, millis) for import_id in self._db.read(lambda c: c.scalars(idle).all()))
+        return [import_ for import_ in expired if import_ is not None]
+
+    def _expire(self, import_id: str, millis: int) -> ExpiredImport | None:
+        t = s.imports
+        with self._db.write() as c:
+            row = c.execute(
+                sa.select(t.c.staged_items, t.c.staged_bytes, t.c.batch_count)
+                .where(t.c.id == import_id, *_untouched_since(millis))
+                .with_for_update()
+            ).first()
+            if row is None:  # somebody has gone on meanwhile
+                return None
+            # From here on nothing can be added: what is told is what it held.
+            c.execute(sa.update(t).where(t.c.id == import_id).values(state=_COMMITTING))
+        items, size, batches = row
+        detail = (
+            f"nobody added to the import or committed it for too long; the {items} records of its {batches} batches "
+            "were dropped: send the source again"
+        )
+        finding = Finding("import", Disposition.NOTED, Code.IMPORT_EXPIRED, detail)
+        cancelled = self.cancel_import(
+            import_id, findings=[finding], expired={"items": items, "batches": batches, "bytes": size}
+        )
+        return ExpiredImport(cancelled, items, batches)
+
     def cancel_import(
-        self, import_id: str, *, counts: Counts | None = None, findings: Iterable[Finding] = ()
+        self,
+        import_id: str,
+        *,
+        counts: Counts | None = None,
+        findings: Iterable[Finding] = (),
+        expired: Mapping[str, int] | None = None,
     ) -> Import:
         """Purge what an import has staged, and return it CANCELLED. Cancelling twice is a success.
 
-        `counts` and `findings` stay as its report: what a commit would have done.
+        `counts` and `findings` stay as its report: what a commit would have done. `expired`: what it held, for an event
+        that says so.
 
         Raises FailedPrecondition (IMPORT_CLOSED) when it is COMMITTED, Conflict while another process is committing it.
         """
@@ -641,6 +699,9 @@ class Imports(Standing):
                     .where(t.c.key == key)
                     .values(state=_CANCELLED, counts=to_json(counts or Counts()), lease="", lease_until=0)
                 )
+                if expired is not None:
+                    self._db.lock(c)
+                    append_event(c, SYSTEM, EventKind.IMPORT_EXPIRED, subject=commit.subject, facts=dict(expired))
         self._sweep_batches()
         return self.get_import(import_id)
 
@@ -674,6 +735,37 @@ class Imports(Standing):
             for ordinal, position, disposition, reason, detail, entry in rows
         ]
 
+    def _check_open(self, c: Connection, contributor: str, most: int | None) -> None:
+        """Raise LimitExceeded when the contributor has as many open imports as it may."""
+        if most is None:
+            return
+        t = s.imports
+        count: int = c.scalar(sa.select(sa.func.count(t.c.key)).where(*_open_of(contributor))) or 0
+        if count >= most:
+            raise LimitExceeded(
+                f"{contributor} has {count} imports that are not committed, and may have {most}; commit or cancel some "
+                f"(see `hashhub imports`), or wait until they expire",
+                reason=Reason.SHARE_EXCEEDED,
+                metadata={"share": "open_imports", "most": str(most)},
+            )
+
+    def _check_staged(self, c: Connection, key: int, size: int, most: int | None) -> None:
+        """Raise LimitExceeded when so many bytes more are beyond what the import's contributor may have staged."""
+        if most is None:
+            return
+        t, h = s.imports, s.hash_set
+        contributor: str = c.execute(
+            sa.select(h.c.contributor).join(t, t.c.hash_set == h.c.key).where(t.c.key == key)
+        ).scalar_one()
+        staged: int = c.scalar(sa.select(sa.func.sum(t.c.staged_bytes)).where(*_open_of(contributor))) or 0
+        if staged + size > most:
+            raise LimitExceeded(
+                f"{contributor} has sent {staged} bytes of records that are not committed, and may have sent {most}; "
+                "commit or cancel what is open first, or send the source in parts",
+                reason=Reason.SHARE_EXCEEDED,
+                metadata={"share": "staged_bytes", "most": str(most)},
+            )
+
     def _commit(self, import_id: str) -> Commit:
         commit = self._commits.get(import_id)
         if commit is None:
@@ -700,7 +792,9 @@ class Imports(Standing):
         self._given_up.append(commit.lease)
         with self._db.write() as c:
             c.execute(
-                sa.update(t).where(t.c.key == commit.key, t.c.lease == commit.lease).values(lease="", lease_until=0)
+                sa.update(t)
+                .where(t.c.key == commit.key, t.c.lease == commit.lease)
+                .values(lease="", lease_until=0, touch_time=s.to_millis(now()))
             )
         self._given_up.remove(commit.lease)
 
@@ -787,6 +881,29 @@ class Imports(Standing):
                         sa.insert(t).values(content_digest=digest, content=content).returning(t.c.id)
                     ).scalar_one()
                 self._classification_ids[content] = key
+
+
+class ExpiredImport(NamedTuple):
+    """An import that was cancelled because nobody went on with it, and how many records it held, in how many
+    batches.
+    """
+
+    source: Import
+    items: int
+    batches: int
+
+
+def _open_of(contributor: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the condition for a contributor's imports that are not committed or cancelled."""
+    t, h = s.imports, s.hash_set
+    sets = sa.select(h.c.key).where(h.c.contributor == contributor)
+    return (t.c.hash_set.in_(sets), t.c.state.in_((_OPEN, _COMMITTING)))
+
+
+def _untouched_since(millis: int) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the condition for an import that nobody opened, added to or tried to commit since then."""
+    t = s.imports
+    return (t.c.create_time < millis, t.c.touch_time < millis, t.c.lease_until < millis)
 
 
 def _parts(

@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from hashhub.model import ChangeKind, Disposition, EntryState, ImportState, ReviewKind, Role, WithdrawalReason
 
-SCHEMA_VERSION: Final = "0004"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0005"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {"MD5": 1, "SHA1": 2, "SHA256": 3, "PDQ": 4, "PHASH": 5, "DHASH": 6, "PHOTODNA": 7}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -178,6 +178,10 @@ imports: Final = _table(
     sa.Column("has_classifications", sa.Boolean),  # NULL: the contributor did not say
     sa.Column("actor", sa.Text, nullable=False, server_default=""),  # the token that opened it
     sa.Column("open_revision", sa.BigInteger, nullable=False, server_default="0"),  # the last one when it was opened
+    # What an open import holds, and when it was last added to.
+    sa.Column("staged_items", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("staged_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("touch_time", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("import_source", "hash_set", "source_digest"),
 )
 
