@@ -38,7 +38,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Address of the gRPC service. Anything but loopback needs TLS, or `insecure_listen`."""
 
     http: str = "127.0.0.1:8471"
-    """Address of the JSON bridge. Empty: no bridge."""
+    """Address of the HTTP door: the Connect protocol and plain JSON. Empty: none."""
 
     insecure_listen: bool = False
     """Says that a proxy in front terminates TLS, so that a non-loopback address without TLS is intended."""
@@ -64,13 +64,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     max_connections: int = 1024
-    """Connections to each door of one process; beyond them, new ones are refused."""
+    """Connections to each door of one process; beyond them, new ones are refused (gRPC) or wait (HTTP, where it is at
+    most half of the files that the process may open).
+    """
 
     max_message_bytes: int = 32 * 1024 * 1024
     """Largest request accepted, in bytes."""
 
     max_bytes_in_progress: int = 256 * 1024 * 1024
-    """Bytes of batches of records, and as many of media, that are read or worked on at a time in one process."""
+    """Bytes of batches of records, and as many of media, that are read or worked on at a time in one process, and of
+    bodies that are held over HTTP; of those one token gets half. Room for one largest request there is in any case.
+    """
 
     slow_sender_seconds: float = 60.0
     """Seconds within which a request must have come whole, from when its caller was let in."""

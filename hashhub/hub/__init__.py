@@ -156,7 +156,7 @@ class Hub:
         """Refuse to start on a history that was tampered with, and withdraw again what a restored backup has brought
         back.
         """
-        self._store.verify_history(self._store.database_id)
+        self._store.history.verify_history(self._store.database_id)
         self._withdrawal_log.reapply()
         self._withdrawal_log.follow()
 
@@ -167,7 +167,7 @@ class Hub:
         """
         if self._store.kind == "SQLITE":  # in the data directory, which is locked: nobody else can be committing
             try:
-                self._store.expire_leases()
+                self._store.imports.expire_leases()
             except LimitExceeded as e:  # a full disk is no reason not to match; leases run out by themselves
                 _log.warning("unfinished commits begin again when their leases have run out: %s", e.message)
 
@@ -224,12 +224,12 @@ class Hub:
             f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second "
             "person agrees: see "
             f"`hashhub history contributors/{contributor} --since 24h`, and ask it"
-            for contributor, n in sorted(self._store.wishes_today().items())
+            for contributor, n in sorted(self._store.standing.wishes_today().items())
         ]
         warnings += [
             f"{e.subject} expired with {e.facts['items']} records that were never committed: ask its contributor to "
             "send the source again"
-            for e in self._store.list_events(kinds=[EventKind.IMPORT_EXPIRED], since=now() - timedelta(days=1))
+            for e in self._store.history.list_events(kinds=[EventKind.IMPORT_EXPIRED], since=now() - timedelta(days=1))
         ]
         lines = []
         for a in ALGORITHMS.values():

@@ -107,7 +107,7 @@ class Contribute:
         InvalidArgument.
         """
         access.allow_writing(principal, import_.contributor)
-        self._store.get_hash_set(import_.contributor, import_.hash_set)
+        self._store.resources.get_hash_set(import_.contributor, import_.hash_set)
         wrong = [
             Violation(f"import.{field}", "must not be empty", "REQUIRED")
             for field in ("connector", "connector_version")
@@ -130,7 +130,7 @@ class Contribute:
         )
         if validate_only:
             return opened
-        return self._store.create_import(opened, request_id=request_id, most_open=self._max_open)
+        return self._store.imports.create_import(opened, request_id=request_id, most_open=self._max_open)
 
     def add(
         self, principal: Principal, import_id: str, index: int, records: Sequence[Record], rejects: Sequence[Reject]
@@ -159,7 +159,7 @@ class Contribute:
             staged.append(Staged(record, found.disposition, found.reasons, found.notes))
         payload = _ENCODER.encode(Batch(staged, list(rejects)))
         with self._tally.phase("stage"):
-            opened = self._store.put_batch(
+            opened = self._store.imports.put_batch(
                 import_id, index, payload, items=len(staged) + len(rejects), most_bytes=self._max_staged
             )
         self._tally.staged(len(payload))
@@ -205,13 +205,13 @@ class Contribute:
                 reason=Reason.IMPORT_INCOMPLETE,
                 metadata={"batchCount": str(import_.batch_count)},
             )
-        hash_set = self._store.get_hash_set(import_.contributor, import_.hash_set)
+        hash_set = self._store.resources.get_hash_set(import_.contributor, import_.hash_set)
         with self._committing:
             if (
-                self._store.begin_commit(import_id, by=access.actor(principal)).state is ImportState.COMMITTED
+                self._store.imports.begin_commit(import_id, by=access.actor(principal)).state is ImportState.COMMITTED
             ):  # by another process meanwhile
                 self._follower.catch_up()
-                return self._store.get_import(import_id)
+                return self._store.imports.get_import(import_id)
             try:
                 # Only now: what others committed into the same hash set before must be compared with.
                 intake = Intake(
@@ -228,12 +228,12 @@ class Contribute:
                     self._guard(intake)
                 if validate_only:
                     report = intake.findings(self._batches(import_id), 0)
-                    return self._store.cancel_import(import_id, counts=intake.counts, findings=report)
-                first = self._store.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
+                    return self._store.imports.cancel_import(import_id, counts=intake.counts, findings=report)
+                first = self._store.imports.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
                 with self._tally.phase("write"):
                     reviews, restated, harmless = self._write(import_id, intake, first)  # (6)
                 with self._tally.phase("publish"):
-                    done = self._store.finish_commit(  # (7)
+                    done = self._store.imports.finish_commit(  # (7)
                         import_id,
                         counts=intake.counts,
                         supersede=intake.superseded,
@@ -249,7 +249,7 @@ class Contribute:
             except BaseException:
                 # The database may be what failed: the lease then runs out by itself.
                 with contextlib.suppress(HashHubError):
-                    self._store.release_commit(import_id)
+                    self._store.imports.release_commit(import_id)
                 raise
             self._tally.committed(done.counts)
             with self._tally.phase("follow"):
@@ -259,7 +259,7 @@ class Contribute:
     def cancel(self, principal: Principal, import_id: str) -> Import:
         """End an import that is not committed; nothing of it stays. Raises FailedPrecondition when it is committed."""
         self._mine(principal, import_id)
-        return self._store.cancel_import(import_id)
+        return self._store.imports.cancel_import(import_id)
 
     def get(self, principal: Principal, import_id: str) -> Import:
         """Return an import. Raises NotFound."""
@@ -270,8 +270,8 @@ class Contribute:
     ) -> tuple[list[Import], str]:
         """Return a hash set's imports, newest first, and where to go on."""
         access.allow_reading(principal, contributor)
-        self._store.get_hash_set(contributor, hash_set)
-        found = self._store.list_imports(contributor, hash_set, page_size + 1, after)
+        self._store.resources.get_hash_set(contributor, hash_set)
+        found = self._store.imports.list_imports(contributor, hash_set, page_size + 1, after)
         return found[:page_size], found[page_size - 1].id if len(found) > page_size else ""
 
     def findings(
@@ -281,13 +281,13 @@ class Contribute:
         more).
         """
         self._mine(principal, import_id, write=False)
-        found = self._store.findings(import_id, page_size + 1, after - 1, tuple(dispositions) or None)
+        found = self._store.imports.findings(import_id, page_size + 1, after - 1, tuple(dispositions) or None)
         return [f for _, f in found[:page_size]], found[page_size - 1][0] + 1 if len(found) > page_size else 0
 
     def _mine(self, principal: Principal, import_id: str, *, write: bool = True) -> Import:
         access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR, *(() if write else (Role.AUDITOR,)))
         try:
-            found = self._store.get_import(import_id)
+            found = self._store.imports.get_import(import_id)
             (access.allow_writing if write else access.allow_reading)(principal, found.contributor)
         except (NotFound, PermissionDenied):
             # The same answer whether or not it exists: ids of others' imports must not be probed.
@@ -301,15 +301,17 @@ class Contribute:
 
     def _held_items(self, import_: Import) -> HeldItems:
         """Return what lists of this hash set must not bring back."""
-        holds = self._store.holds(import_.contributor, import_.hash_set)
-        first_sent, commits = self._store.source_revisions(import_.contributor, import_.hash_set, import_.source_digest)
+        holds = self._store.holds.of_set(import_.contributor, import_.hash_set)
+        first_sent, commits = self._store.imports.source_revisions(
+            import_.contributor, import_.hash_set, import_.source_digest
+        )
         # What the source deletes by itself it may state again further on.
         deletions = {h.revision for h in holds if h.origin is Origin.SOURCE}
         newer = {revision for revision in deletions.difference(commits) if revision > first_sent}
         return HeldItems(holds, partial(trace_of, self._store.secret), newer=newer)
 
     def _batches(self, import_id: str) -> Iterator[Batch]:
-        for payload in self._store.batches(import_id):
+        for payload in self._store.imports.batches(import_id):
             cancellation.check()
             yield _DECODER.decode(payload)
 
@@ -343,7 +345,7 @@ class Contribute:
             if r.value:
                 stated = (r.value, r.scheme, r.region)
                 if stated not in classifications:
-                    classifications[stated] = self._store.classification_ids([intake.classification(r)])[0]
+                    classifications[stated] = self._store.imports.classification_ids([intake.classification(r)])[0]
                 classification = classifications[stated]
             entries.append(EntryRow(entry_id, new.state, r, classification, new.reasons))
             if new.is_harmless and new.state is EntryState.ACTIVE:
@@ -357,10 +359,10 @@ class Contribute:
                 entries = []
         if entries:
             self._stage(import_id, entries)
-        self._store.add_findings(import_id, intake.findings(self._batches(import_id), first))
+        self._store.imports.add_findings(import_id, intake.findings(self._batches(import_id), first))
         return reviews, restated, harmless
 
     def _stage(self, import_id: str, entries: Sequence[EntryRow]) -> None:
         cancellation.check()
-        self._store.stage_entries(import_id, entries)
+        self._store.imports.stage_entries(import_id, entries)
         self._follower.catch_up()

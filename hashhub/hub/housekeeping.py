@@ -64,16 +64,16 @@ class Housekeeping:
     def round(self) -> None:
         """Do what is due."""
         if time.monotonic() >= self._head_due:
-            _log.info("history head %s", head_text(self._store.position()))
+            _log.info("history head %s", head_text(self._store.history.position()))
             self._head_due = time.monotonic() + _HEAD_SECONDS
         self._renewals.look()
-        self._store.settle_in_background()
-        expired = self._store.expire_entries(now())
-        told = self._store.note_expired_terms(now())
+        self._store.imports.settle_in_background()
+        expired = self._store.standing.expire_entries(now())
+        told = self._store.standing.note_expired_terms(now())
         if expired or told:
             _log.info("%d entries and the terms of %d hash sets have expired", expired, len(told))
             self._follower.catch_up()
-        for import_ in self._store.expire_imports(now() - self._open_import_time):
+        for import_ in self._store.imports.expire_imports(now() - self._open_import_time):
             source = import_.source
             _log.warning(
                 "import %s into %s/%s has expired: its %d records, in %d batches, were never committed",
@@ -93,16 +93,16 @@ class Housekeeping:
             except (OSError, ValueError):
                 self._erased_upto = 0
             self._looked_upto = self._last_erasure = self._erased_upto
-        revision = self._store.position().revision
+        revision = self._store.history.position().revision
         if revision > self._looked_upto:  # a look at what is new: the whole history would be a second's work every time
-            erasures = self._store.list_events(
+            erasures = self._store.history.list_events(
                 kinds=[EventKind.ENTRY_ERASED], after_revision=self._looked_upto, limit=1
             )
             self._last_erasure = max([self._last_erasure, *(e.revision for e in erasures)])
             self._looked_upto = revision
         last = self._last_erasure
         if last > self._erased_upto and self._follower.is_ready and self._matcher.revision >= last:
-            self._matcher.rebuild(self._matcher.revision, self._store.all_digests())
+            self._matcher.rebuild(self._matcher.revision, self._store.feeds.all_digests())
             self._erased_upto = last
             try:
                 self._mark.write_text(f"{last}\n", "ascii")

@@ -18,7 +18,7 @@ from hashhub.hashing import Limits, MediaHashes
 from hashhub.hashing.pool import MediaPool
 from hashhub.hub import access
 from hashhub.hub.entries import disclosed
-from hashhub.hub.lookup import Hit, Hits, look_up
+from hashhub.hub.lookup import Hit, Hits, hits_nothing, look_up
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
     MAX_MEDIA,
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 MEDIA_SECONDS: Final = 30.0  # of hashing in one call; a single file takes a few at most
 MAX_MATCHES: Final = 1000  # entries in one answer
+_MAY_MATCH: Final = (Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
 _MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise
 
 
@@ -80,6 +81,21 @@ class Match:
             limits=Limits(max_bytes=config.max_media_bytes, max_pixels=config.max_media_pixels),
         )
 
+    def miss(self, principal: Principal, query: Query, options: MatchOptions) -> tuple[MatchResult, int] | None:
+        """Answer as `hashes` does where that needs the matcher only and takes microseconds.
+
+        None when something is hit, or when the caller chose the distances, which may take in the whole index. Never
+        waits. Raises as `hashes`.
+        """
+        access.allow(principal, *_MAY_MATCH)
+        self._policy(options.policy)
+        _check((query,), options)
+        self._follower.require_ready()
+        revision = self._matcher.revision
+        if options.max_distances or not hits_nothing(self._matcher, principal, query, options):
+            return None
+        return _nothing(query), revision
+
     def hashes(
         self, principal: Principal, queries: Sequence[Query], options: MatchOptions
     ) -> tuple[list[MatchResult], int]:
@@ -99,7 +115,7 @@ class Match:
         Raises InvalidArgument (unknown policy, no hashes, PHOTODNA without a distance), LimitExceeded (more than
         MAX_QUERIES), PermissionDenied, Unavailable while the matcher has not caught up.
         """
-        access.allow(principal, Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)  # (1)
+        access.allow(principal, *_MAY_MATCH)  # (1)
         policy = self._policy(options.policy)
         if len(queries) > MAX_QUERIES:
             raise LimitExceeded(
@@ -115,10 +131,10 @@ class Match:
             return answers, revision
         nearest = {i: of_query.nearest() for i, of_query in hits.items()}  # (4)
         entries = {
-            entry_hit.entry_id: self._store.read_entry(entry_hit)
+            entry_hit.entry_id: self._store.entries.read_entry(entry_hit)
             for entry_hit in {hit.entry_id: hit.entry_hit for of_query in nearest.values() for hit in of_query}.values()
         }
-        reviews = self._store.reviews_of(entries)
+        reviews = self._store.entries.reviews_of(entries)
         decided_at = now()
         answers = []
         for i, query in enumerate(queries):

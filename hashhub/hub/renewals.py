@@ -52,7 +52,7 @@ class Renewals:
         if self._looked is not None and time.monotonic() - self._looked < _LOOK_SECONDS:
             return
         intervals = {}
-        for name, times in self._store.last_commit_times(_COMMITS).items():
+        for name, times in self._store.imports.last_commit_times(_COMMITS).items():
             renewed = renewals([t.timestamp() for t in times])
             if len(renewed) > _LEAST_INTERVALS:
                 gaps = [later - earlier for earlier, later in itertools.pairwise(renewed)]

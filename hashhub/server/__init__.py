@@ -3,11 +3,14 @@
 app            serve(): a hub's process, from start to drain
 workers        several of them, and their parent
 addresses      where a hub listens
-doors          one process's ports: gRPC with health and reflection, JSON; threads, limits, TLS
+doors          one process's ports: gRPC with health and reflection, HTTP; threads, limits, TLS
 health         which services can answer now
 metrics        what a scrape shows: all workers in one
 interceptors   the way of every call: log and metrics, errors, roles, limits
-bridge         JSON over HTTP to the same servicers
+http_door      the Connect protocol and plain JSON over HTTP, to the same servicers
+connect        the Connect protocol's requests and errors
+bodies         request bodies: how much, how slowly
+hyper          the HTTP server underneath
 servicers      the calls: convert, ask the hub, convert
 roles, pages   who may call what; page tokens
 """

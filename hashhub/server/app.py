@@ -63,7 +63,7 @@ def serve(
 ) -> None:
     """Serve a hub until SIGTERM or SIGINT (or until `stop` is set), then drain.
 
-    `on_ready` is called once, with the actual addresses of gRPC and of the JSON bridge (empty without one), when every
+    `on_ready` is called once, with the actual addresses of gRPC and of HTTP (empty without one), when every
     worker has caught up and answers; `on_phase` before that, as each step of the start begins and ends. The first start
     writes the operator's token to `operator.token` in the data directory, for its owner only.
 

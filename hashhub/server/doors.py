@@ -1,4 +1,4 @@
-"""One process's doors to a hub: the gRPC server, the JSON bridge, health and reflection, and how they open and close.
+"""One process's doors to a hub: the gRPC server, the HTTP door, health and reflection, and how they open and close.
 
 Threads are kept apart, so that no kind of call can starve another: each room (`rooms`) has its own, and in it each
 token its lane (`lanes`); health and refusals have a few that never wait for anything.
@@ -26,8 +26,8 @@ from grpc_status import rpc_status
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.server import servicers
 from hashhub.server.addresses import bind, parse_address, shown, taken, with_port
-from hashhub.server.bridge import Application, Bridge
 from hashhub.server.health import Health
+from hashhub.server.http_door import HTTPDoor
 from hashhub.server.interceptors import Envelope, Gate, Method
 from hashhub.server.lanes import STRANGERS, Callers, Lane, Threads
 from hashhub.server.metrics import Ledger, Metrics
@@ -37,6 +37,8 @@ from hashhub.server.slow import Slow
 from hashhub.wire import error_to_status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hashhub.config import Config
     from hashhub.hub import Hub
     from hashhub.model import Principal
@@ -73,14 +75,17 @@ class Doors:
         self._stopping = threading.Event()
         self.metrics = Metrics()
         rooms = rooms_of(config)
-        self._gate = Gate(hub.tokens.authenticate, self.metrics, rooms, TokenShares(config, cores=os.cpu_count() or 1))
+        shares = TokenShares(config, cores=os.cpu_count() or 1)
+        self._gate = Gate(hub.tokens.authenticate, self.metrics, rooms, shares, hub.tokens.recall)
         self._methods = servicers.methods(hub, self._stopping.is_set, config.max_message_bytes)
         self._condition = hub.condition
         self._health = Health(hub.condition.met)
         self._threads = {name: _threads_of(room) for name, room in rooms.items()}
-        self._threads["small"] = Threads(
-            "small", _SMALL_POOL, _SMALL_QUEUE, most_each=_SMALL_POOL, most_in_lane=_SMALL_QUEUE
-        )
+        # Health and refusals over gRPC; looks for who makes a call over HTTP.
+        for name, waiting in (("small", _SMALL_QUEUE), ("tokens", config.max_concurrent_calls)):
+            self._threads[name] = Threads(
+                name, _SMALL_POOL, waiting, most_each=_SMALL_POOL, most_in_lane=_SMALL_POOL + waiting
+            )
         self._slow = Slow(config.slow_sender_seconds)
         handlers = _Handlers(self._methods, self._gate, self._threads, self._slow, config.token_calls)
         small = self._threads["small"].lane("small")
@@ -106,27 +111,28 @@ class Doors:
                 room.name: (self._threads[room.name].in_progress + room.depth[1], room.working + room.waiting)
                 for room in rooms.values()
             },
-            threads=lambda: [*hub.threads(), self._slow.thread],
+            threads=lambda: [*hub.threads(), self._slow.thread, *([self._http.clock.thread] if self._http else [])],
         )
         self._ledger = Ledger()
         self._ledger.started(0)
         self.http_address = ""
-        self._bridge: Bridge | None = None
+        self._http: HTTPDoor | None = None
         with contextlib.ExitStack() as undo:
             listener = undo.enter_context(bind("http", http, shared=shared)) if http else None
             self.grpc_address = self._listen(listen, config)
             undo.pop_all()
         if listener is not None:
-            application = Application(
+            self.http_address = with_port("http", http, listener.getsockname()[1])
+            self._http = HTTPDoor(
                 self._gate,
                 self._methods,
+                self._run,
                 health=self._health.page,
                 scrape=functools.partial(scrape or self._own_scrape, self.metrics),
                 max_message_bytes=config.max_message_bytes,
-                max_media_calls=max(1, config.threads // 2),
+                body_bytes=config.max_bytes_in_progress,
             )
-            self._bridge = Bridge(application, listener, config.threads)
-            self.http_address = with_port("http", http, listener.getsockname()[1])
+            self._http.open(listener, connections=config.max_connections)
 
     @property
     def is_serving(self) -> bool:
@@ -134,7 +140,7 @@ class Doors:
         return self._health.is_serving
 
     def start(self) -> None:
-        """Take calls over gRPC too (the bridge does already), and say from now on which services can answer."""
+        """Take calls over gRPC too (HTTP does already), and say from now on which services can answer."""
         self._condition.thread.start()
         self._grpc.start()
         self._health.open()
@@ -146,13 +152,32 @@ class Doors:
         self._stopping.set()
         self._health.close()
         stopped = self._grpc.stop(self._drain_seconds)
-        if self._bridge is not None:
-            self._bridge.close(self._drain_seconds)
-            self._bridge = None
+        if self._http is not None:
+            self._http.close(self._drain_seconds)
+            self._http = None
         stopped.wait()
         for threads in self._threads.values():
             threads.close()
         self._slow.close()
+
+    def _run(self, work: Callable[[], None], method: Method | None, principal: Principal | None) -> bool:
+        """Run a call that came over HTTP in its room and its token's lane, or, without a method, the look for who makes
+        it; False when there is no place.
+        """
+        if method is None or principal is None:
+            threads, lane = self._threads["tokens"], self._threads["tokens"].lane(STRANGERS)
+            most = threads.capacity
+        else:
+            threads = self._threads[method.room]
+            lane = threads.lane(principal.name)
+            most = threads.most_in_lane(self._gate.shares.most(principal, "calls"))
+        if threads.is_full or lane.in_progress >= most:
+            return False
+        try:
+            lane.submit(work)
+        except RuntimeError:  # the doors close
+            return False
+        return True
 
     def _listen(self, address: str, config: Config) -> str:
         host, port = parse_address("listen", address)

@@ -8,9 +8,9 @@ Nothing of a request but its headers is read before its caller is known and ther
 Failed calls are written down with the token that made them, but of each token only so many a minute: a hostile caller
 must not fill the disk, nor drown what others do.
 
-`Gate` is that way. gRPC and the JSON bridge differ only in the `Envelope` that they fill in and in how they decode and
+`Gate` is that way. gRPC and HTTP differ only in the `Envelope` that they fill in and in how they decode and
 encode. It is one function and not a chain of `grpc.ServerInterceptor`s for two reasons: those run on grpc's single
-polling thread, where a look-up of a token in the database would stop every other call; and the bridge has no grpc to
+polling thread, where a look-up of a token in the database would stop every other call; and HTTP has no grpc to
 run them.
 """
 
@@ -64,10 +64,11 @@ class Method:
     roles: frozenset[Role]
     handle: Callable[..., Any]
     bounds: wire.Bounds
+    at_once: Callable[..., Any] | None = None
 
     @property
     def path(self) -> str:
-        """The path by which gRPC and the JSON bridge know it."""
+        """The path by which gRPC and HTTP know it."""
         return f"/hashhub.v1.{self.name}"
 
     @property
@@ -155,9 +156,13 @@ class Gate:
         metrics: Metrics,
         rooms: Mapping[str, Room],
         shares: TokenShares,
+        recall: Callable[[str], Principal | None] = lambda _: None,
     ) -> None:
-        """`authenticate` returns who holds a secret, or raises Unauthenticated."""
+        """`authenticate` returns who holds a secret, or raises Unauthenticated. `recall` returns who it is where that
+        needs no look into the database, or None.
+        """
         self._authenticate = authenticate
+        self._recall = recall
         self._metrics = metrics
         self.rooms = rooms
         self.shares = shares
@@ -181,6 +186,37 @@ class Gate:
                     charge = functools.partial(self.shares.charge_media, principal)
                     return encode(method.handle(principal, request, charge))
                 return encode(method.handle(principal, request))
+
+    def call_at_once(
+        self,
+        method: Method,
+        envelope: Envelope,
+        principal: Principal,
+        decode: Callable[[], Message],
+        encode: Callable[[Message], _T],
+    ) -> _T | None:
+        """Make a unary call for a principal that was just recalled, if that needs no waiting.
+
+        Returns None, and counts nothing, when `call` has to make it.
+        """
+        if method.at_once is None:
+            return None
+        with self._observed(method.name, envelope, reads=method.reads) as observed:
+            observed.principal = principal
+            access.allow(principal, *method.roles)
+            _check_deadline(envelope)
+            request = decode()
+            wire.drop_output_only(request)
+            answer = method.at_once(principal, request)
+            if answer is not None:
+                return encode(answer)
+            observed.is_counted = False
+        return None
+
+    def recall(self, authorization: str) -> Principal | None:
+        """Return who sends this `authorization` header where that needs no waiting, None otherwise or if nobody."""
+        scheme, _, secret = authorization.partition(" ")
+        return self._recall(secret.strip()) if scheme.lower() == "bearer" else None
 
     def stream(
         self, method: Method, envelope: Envelope, decode: Callable[[], Message], encode: Callable[[Message], _T]
@@ -206,7 +242,7 @@ class Gate:
             self._authorise(observed, frozenset({Role.OPERATOR, Role.AUDITOR}))
             return scrape()
 
-    def refuse(self, method: Method, envelope: Envelope, error: HashHubError) -> NoReturn:
+    def refuse(self, method: Method, envelope: Envelope, error: Exception) -> NoReturn:
         """Count and raise `error` for a call that is not let in at all."""
         with self._observed(method.name, envelope, reads=method.reads):
             raise error
@@ -249,7 +285,7 @@ class Gate:
 class _Observed:
     """The outer two layers of a call: a line of log, one count, and no foreign exception beyond this point."""
 
-    __slots__ = ("_failed", "_metrics", "_name", "_reads", "_started", "envelope", "principal")
+    __slots__ = ("_failed", "_metrics", "_name", "_reads", "_started", "envelope", "is_counted", "principal")
 
     def __init__(
         self,
@@ -263,11 +299,14 @@ class _Observed:
         self._started = perf_counter()
         self.envelope = envelope
         self.principal: Principal | None = None
+        self.is_counted = True
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None and not self.is_counted:
+            return
         shown: HashHubError | None = None
         request_id = ""
         if isinstance(error, HashHubError):

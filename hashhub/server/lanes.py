@@ -56,7 +56,7 @@ class Threads:
     """
 
     def __init__(self, name: str, working: int, waiting: int, *, most_each: int, most_in_lane: int) -> None:
-        self._name, self._working, self._capacity = name, working, working + waiting
+        self._name, self._working, self.capacity = name, working, working + waiting
         self._most_each, self._most_in_lane = most_each, most_in_lane
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}
@@ -67,18 +67,21 @@ class Threads:
         self.in_progress = 0
 
     def lane(self, name: str) -> Lane:
-        """Return the lane with this name. Only grpc's one thread asks."""
-        lane = self._lanes.get(name)
-        if lane is None:
-            if len(self._lanes) >= _MOST_LANES:
-                self._lanes = {n: one for n, one in self._lanes.items() if one.in_progress}
-            lane = self._lanes[name] = Lane(self, name)
-        return lane
+        """Return the lane with this name."""
+        with self._lock:
+            lane = self._lanes.get(name)
+            if lane is None:
+                if len(self._lanes) >= _MOST_LANES:
+                    self._lanes = {n: one for n, one in self._lanes.items() if one.in_progress}
+                lane = self._lanes[name] = Lane(self, name)
+            return lane
 
     @property
     def is_full(self) -> bool:
-        """Whether no further call can wait. A look without a lock: only grpc's one thread adds calls."""
-        return self.in_progress >= self._capacity
+        """Whether no further call can wait. A look without a lock: few threads add calls, so that one or two more than
+        that may be let in.
+        """
+        return self.in_progress >= self.capacity
 
     def most_in_lane(self, share: int) -> int:
         """Return how many calls of a token with this share of calls may work or wait here."""

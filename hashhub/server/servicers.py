@@ -73,6 +73,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
             roles=ROLES[f"{service.name}/{rpc.name}"],
             handle=getattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower()),
             bounds=wire.bounds_of(rpc.input_type, max_message_bytes),
+            at_once=getattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower() + "_at_once", None),
         )
         for file in FILES
         for service in file.services_by_name.values()
@@ -482,6 +483,17 @@ class Match:
         """Match one item by its hashes."""
         options = wire.options_from_pb(request.options)
         (result,), revision = self._hub.match.hashes(principal, [wire.query_from_pb(request.query)], options)
+        return v1.MatchHashesResponse(result=wire.match_result_to_pb(result), policy=options.policy, revision=revision)
+
+    def match_hashes_at_once(
+        self, principal: Principal, request: v1.MatchHashesRequest
+    ) -> v1.MatchHashesResponse | None:
+        """Match one item that hits nothing; None for any other. Never waits."""
+        options = wire.options_from_pb(request.options)
+        missed = self._hub.match.miss(principal, wire.query_from_pb(request.query), options)
+        if missed is None:
+            return None
+        result, revision = missed
         return v1.MatchHashesResponse(result=wire.match_result_to_pb(result), policy=options.policy, revision=revision)
 
     def batch_match_hashes(

@@ -59,27 +59,17 @@ from hashhub.model import (
 )
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entries import (
-    ACTIVE,
-    CHANGE_IDS,
-    COMMITTED,
-    PAGE,
-    REVIEWED,
-    STAGED,
-    UPSERT,
-    WITHDRAW,
-    note_loss,
-    review_row,
-)
+from hashhub.store.entries import review_row
 from hashhub.store.events import append_event, facts_of, is_in
 from hashhub.store.holds import Origin, lift_holds
 from hashhub.store.idset import IdSet, ascending
-from hashhub.store.outstanding import Part
+from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.packing import EntryRow, pack_entries, pack_reasons, unpack_hashes
 from hashhub.store.requests import Request
 from hashhub.store.resources import check_active, key_of_set, to_json
+from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, STAGED, UPSERT, WITHDRAW
 from hashhub.store.staging import PIECE, Commit, merged, runs
-from hashhub.store.standing import Standing
+from hashhub.store.writing import CHANGE_IDS, PAGE, Writing, note_loss
 
 _LEASE: Final = timedelta(seconds=60)  # longer than any step of a commit; a crashed process's import waits this long
 _RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are sorted and written together
@@ -99,11 +89,13 @@ BY_SOURCE: Final = "by_source"
 _DOUBTS: Final = "doubts"
 
 
-class Imports(Standing):
+class Imports:
     """The part of the Store that takes imports in."""
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
+    def __init__(self, database: Database, outstanding: Outstanding, writing: Writing) -> None:
+        self._db = database
+        self._outstanding = outstanding
+        self._writing = writing
         self._commits: dict[str, Commit] = {}
         # Leases that the database still shows as held, because giving them up could not be written.
         self._given_up: list[str] = []
@@ -430,7 +422,7 @@ class Imports(Standing):
                 self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
                 self._renew(c, commit)
                 revision = append_event(c, commit.by, EventKind.IMPORT_STAGED, subject=commit.subject)
-                self._add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
+                self._writing.add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
             commit.gather(rows)
             commit.ranges.append((first, last))
             if commit.size >= _RUN:
@@ -505,7 +497,7 @@ class Imports(Standing):
             for start in range(0, len(pairs), PIECE):
                 with self._db.write() as c:
                     self._renew(c, commit)
-                    self._add_successions(c, pairs[start : start + PIECE])
+                    self._writing.add_successions(c, pairs[start : start + PIECE])
             with self._db.write() as c:
                 self._db.lock(c)
                 self._renew(c, commit)
@@ -527,7 +519,7 @@ class Imports(Standing):
                     at=at,
                 )
                 gone = [part._replace(revision=revision) for part in gone]
-                self._add_changes(c, revision, [(WITHDRAW, part.ids, commit.key) for part in gone])
+                self._writing.add_changes(c, revision, [(WITHDRAW, part.ids, commit.key) for part in gone])
                 self._outstanding.withdraw(c, gone)
                 if len(withdraw) or len(absent):
                     note_loss(c, [commit.hash_set], revision)
@@ -536,13 +528,13 @@ class Imports(Standing):
                     sql = self._db.sql("UPDATE entry SET reasons = ? WHERE id BETWEEN ? AND ? AND state = ?")
                     remark = pack_reasons((AWAITS_ACCEPTANCE,))
                     c.exec_driver_sql(sql, [(remark, first, last, ACTIVE) for first, last in runs(beyond)])
-                self._add_changes(
+                self._writing.add_changes(
                     c,
                     revision,
                     [(UPSERT, IdSet(first, last), commit.key) for first, last in merged(commit.ranges)],
                 )
-                self._inherit(c, commit.hash_set, restated)
-                self._inherit_requests(c, commit.hash_set, restated, superseded)
+                self._writing.inherit(c, commit.hash_set, restated)
+                self._writing.inherit_requests(c, commit.hash_set, restated, superseded)
                 if reviews:
                     before: int = c.scalar(sa.select(sa.func.max(s.review.c.id))) or 0
                     made = Review(
@@ -563,7 +555,7 @@ class Imports(Standing):
                             for entry, author, kind, comment in reviews
                         ],
                     )
-                    self._add_changes(c, revision, [(REVIEWED, IdSet.of(entry for entry, *_ in reviews), 0)])
+                    self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(entry for entry, *_ in reviews), 0)])
                     new = sa.select(sa.literal(commit.hash_set), s.review.c.entry, s.review.c.id)
                     c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), new.where(s.review.c.id > before)))
                 c.execute(sa.delete(s.allocation).where(s.allocation.c["import"] == commit.key))

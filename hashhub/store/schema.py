@@ -66,6 +66,21 @@ WITHDRAWAL_REASONS: Final = {
 # STAGED is for matchers only. REVIEWED: what others say of the entries changed; readers of the feed get an UPSERT.
 CHANGE_KINDS: Final[dict[str, int]] = {"STAGED": 1, ChangeKind.UPSERT: 2, ChangeKind.WITHDRAW: 3, "REVIEWED": 4}
 
+# What rows of the tables say.
+ACTIVE: Final = ENTRY_STATES[EntryState.ACTIVE]
+QUARANTINED: Final = ENTRY_STATES[EntryState.QUARANTINED]
+WITHDRAWN: Final = ENTRY_STATES[EntryState.WITHDRAWN]
+COMMITTED: Final = IMPORT_STATES[ImportState.COMMITTED]
+UPSERT: Final = CHANGE_KINDS[ChangeKind.UPSERT]
+STAGED: Final = CHANGE_KINDS["STAGED"]
+WITHDRAW: Final = CHANGE_KINDS[ChangeKind.WITHDRAW]
+REVIEWED: Final = CHANGE_KINDS["REVIEWED"]
+STATE_OF_CODE: Final = {code: state for state, code in ENTRY_STATES.items()}
+ROLE_OF_CODE: Final = {code: role for role, code in ROLES.items()}
+STAGED_AROUND: Final = (
+    "SELECT 1 FROM allocation a WHERE e.id BETWEEN a.first_entry AND a.last_entry"  # true while e is invisible
+)
+
 # SQLite's integer primary key is 64 bits wide only under the name INTEGER. Names sort by code point on both databases.
 _Key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _Name = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")

@@ -235,6 +235,16 @@ def test_server_answers_all_kinds_of_calls_without_an_error(tmp_path: Path) -> N
     assert [r["offered"] for r in ours[:4]] == [None, 2800, None, 56]
 
 
+def test_door_measures_each_way_in_and_the_steps_of_one_lookup(tmp_path: Path) -> None:
+    out = tmp_path / "door.json"
+    run("door", "--entries", "500", "--seconds", "0.2", "--workers", "1", "--lookups", "100", "--out", str(out))
+    rows = rows_of(out, benchmark="door-500")
+    assert [r["calls"] for r in rows if "calls" in r] == ["single", "json", "connect", "connect"]
+    for row in rows[:3]:
+        assert row["calls_per_second"] > 0
+    assert {r["step"]: r["us"] > 0 for r in rows if "step" in r} == {"hub": True, "gate": True, "door": True}
+
+
 def test_a_filled_hub_is_used_again_and_never_mistaken(tmp_path: Path) -> None:
     data, digests = tmp_path / "data", np.random.default_rng(1).integers(0, 256, (300, 32), np.uint8)
     assert server.fill(data, digests) == server.fill(data, digests) > 0
@@ -264,8 +274,8 @@ def test_load_generator_counts_every_answer_and_says_why_calls_failed(tmp_path: 
         with load.connected(load.GRPC, 1, hub.address, path, "nobody") as unknown:
             outcome = load.run(unknown, [body], 0.1, rate=50)
             assert (len(outcome.latencies), outcome.errors) == (0, {"status 16": 5})
-        with load.connected(load.JSON, 1, hub.http.removeprefix("http://"), path, "nobody") as bridge:
-            assert set(load.run(bridge, [b"{}"], 0.1, concurrency=1).errors) == {"HTTP 401"}
+        with load.connected(load.JSON, 1, hub.http.removeprefix("http://"), path, "nobody") as plain:
+            assert set(load.run(plain, [b"{}"], 0.1, concurrency=1).errors) == {"HTTP 401"}
 
 
 def test_report_fills_its_sections_and_draws(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ from hashhub.model import (
     WithdrawalReason,
     now,
 )
-from hashhub.store import Store
+from hashhub.store.standing import Standing
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item
 from tests.hub.test_entries import ALPHA, BETA, SECOND, entry_of, restore, withdraw
 
@@ -183,7 +183,7 @@ class TestReading:
         assert listed.hub.history.redact(OPERATOR, revision).details is None
         assert listed.hub.history.redact(OPERATOR, revision).details is None
         assert kinds(history(listed))[:2] == ["EVENT_REDACTED", "ENTRIES_WITHDRAWN"]
-        listed.hub._store.verify_history(listed.hub._store.database_id)
+        listed.hub._store.history.verify_history(listed.hub._store.database_id)
 
 
 class TestReviews:
@@ -246,7 +246,7 @@ class TestChain:
         """The heads before and after are in the feed, and the rest of the event is easily guessed: the salt is what
         cannot be.
         """
-        before = listed.hub._store.position().digest
+        before = listed.hub._store.history.position().digest
         withdraw(listed, 1, reason=WithdrawalReason.REQUESTED_BY_PERSON_SHOWN)
         entry = entry_of(listed, 1)
         event = listed.hub.history.list(BETA, f"entries/{entry.name}", "", None, 1, 0)[0][0]
@@ -293,7 +293,7 @@ class TestChain:
             assert event[10] == hashlib.sha256(salt + content + b"\0" + (undo or b"")).hexdigest()
             head = hashlib.sha256(head + body).digest()
             assert head == stored
-        assert (len(rows), head) == store.position()
+        assert (len(rows), head) == store.history.position()
 
     @pytest.mark.parametrize(
         "change",
@@ -647,16 +647,16 @@ class TestReverting:
         since = now()
         for number in (1, 2, 3):
             withdraw(desk, number, THIEF)
-        real = Store.restore_entries
+        real = Standing.restore_entries
         left = [1]
 
-        def restore_once(self: Store, *args: Any, **options: Any) -> Any:
+        def restore_once(self: Standing, *args: Any, **options: Any) -> Any:
             if not left:
                 raise KeyboardInterrupt
             left.pop()
             return real(self, *args, **options)
 
-        monkeypatch.setattr(Store, "restore_entries", restore_once)
+        monkeypatch.setattr(Standing, "restore_entries", restore_once)
         with pytest.raises(KeyboardInterrupt):
             desk.hub.history.revert(OPERATOR, "thief", since, comment="x")
         monkeypatch.undo()
@@ -683,7 +683,7 @@ def test_the_head_goes_to_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) 
     with caplog.at_level("INFO"):
         week = timedelta(days=7)
         Housekeeping(hub._store, hub._matcher, hub._follower, Path("nowhere"), week, hub.renewals).round()
-    position = hub._store.position()
+    position = hub._store.history.position()
     assert f"history head {position.revision}:{position.digest.hex()}" in caplog.text
 
 

@@ -20,7 +20,7 @@ from hashhub.model import (
     MAX_TEXT,
     Role,
 )
-from hashhub.server import bridge, pages, rooms
+from hashhub.server import bodies, http_door, hyper, pages, rooms
 from hashhub.server.roles import ROLES
 from hashhub.server.servicers import FILES
 from hashhub.wire.bounds import REPEATED
@@ -65,7 +65,7 @@ def test_reasons_are_stable() -> None:
 
 def test_every_code_is_there_with_its_http_code() -> None:
     stated = _rows(r"^\| ([A-Z_]+) \| (\d+)")
-    assert stated == {code: status.split()[0] for code, status in bridge._HTTP.items()}
+    assert stated == {code: str(status) for code, status in http_door._STATUS.items()}
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,16 @@ def test_every_code_is_there_with_its_http_code() -> None:
     [
         ("one message", f"`max_message_bytes`, {Config().max_message_bytes >> 20} MiB"),
         ("calls in progress in one process", f"`max_concurrent_calls`, {Config().max_concurrent_calls}"),
+        (
+            "HTTP bodies held at once in one process",
+            f"`max_bytes_in_progress`, {Config().max_bytes_in_progress >> 20} MiB; half of it for one token",
+        ),
+        ("HTTP connections of one process", f"`max_connections`, {Config().max_connections}"),
+        (
+            "the header of an HTTP request",
+            f"{hyper._HEADER_BYTES >> 10} KiB, within {http_door._HEADER_SECONDS:g} s, as is the next one",
+        ),
+        ("the pace of an HTTP body", f"{bodies._SLOWEST >> 10} KiB a second, after {bodies._GRACE:g} s"),
         (
             "calls with media in one process",
             f"`max_queued_media`, {Config().max_queued_media}, and as many as `media_workers`",

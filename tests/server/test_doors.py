@@ -423,7 +423,7 @@ def test_an_open_door_in_clear_text_must_be_intended(field: str, address: str) -
     if field == "listen":
         addresses.check_exposure(tls)
     else:
-        with pytest.raises(InvalidArgument):  # the certificate is not the bridge's
+        with pytest.raises(InvalidArgument):  # the certificate is not the HTTP door's
             addresses.check_exposure(tls)
 
 

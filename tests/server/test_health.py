@@ -128,7 +128,7 @@ def test_background_work_goes_on_after_any_failure_and_says_so(
         raise error
 
     with monkeypatch.context() as failing:
-        failing.setattr(served.hub._store, "position", fail)
+        failing.setattr(served.hub._store.history, "position", fail)
         until(lambda: "follow" in {t.name for t in served.hub.threads() if t.warning})
         samples = {(s.name, *s.labels.values()): s.value for f in served.doors.metrics.families() for s in f.samples}
         assert samples["hashhub_background_failing", "follow"] == 1

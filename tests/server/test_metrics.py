@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -190,7 +191,7 @@ class TestRenewals:
             def last_commit_times(limit: int) -> dict[str, list[datetime]]:
                 return {"alpha/list": times[-limit:]}
 
-        told = Renewals(Told())  # type: ignore[arg-type]  # all that it asks a store for
+        told = Renewals(SimpleNamespace(imports=Told()))  # type: ignore[arg-type]  # all that it asks a store for
         told.look()
         return told.at(moment).get("alpha/list")
 
@@ -215,7 +216,7 @@ class TestRenewals:
         desk.hash_set("renewed/list")
         for number in range(3):
             desk.contribute("renewed/list", item(100 + number))
-        times = served.hub._store.last_commit_times(2)["renewed/list"]
+        times = served.hub._store.imports.last_commit_times(2)["renewed/list"]
         assert len(times) == 2
         assert times == sorted(times)
 
