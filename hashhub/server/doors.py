@@ -150,8 +150,8 @@ class Doors:
         fine.
         """
         self._stopping.set()
-        self._health.close()
         stopped = self._grpc.stop(self._drain_seconds)
+        self._health.close()
         if self._http is not None:
             self._http.close(self._drain_seconds)
             self._http = None

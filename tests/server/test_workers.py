@@ -30,12 +30,20 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+def command(process: psutil.Process) -> list[str]:
+    """Return its command line; nothing of one that has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def workers(data: Path) -> list[psutil.Process]:
     """Return the workers of the hub that serves this data, in the order in which they were started."""
     me = psutil.Process()
     for hub in me.children():
-        if str(data) in hub.cmdline():
-            return [child for child in hub.children() if "spawn_main" in " ".join(child.cmdline())]
+        if str(data) in command(hub):
+            return [child for child in hub.children() if "spawn_main" in " ".join(command(child))]
     return []
 
 
