@@ -499,7 +499,8 @@ class Entries:
         )
         later = self._db.fetch(
             self._db.sql(
-                "SELECT e.later FROM (SELECT later, later AS id FROM succession WHERE earlier = ?) e "  # noqa: S608 - our own text
+                "SELECT e.later FROM "  # noqa: S608 - our own text
+                "(SELECT later, later AS id FROM succession WHERE earlier = ?) e "
                 f"WHERE NOT EXISTS ({STAGED_AROUND}) ORDER BY e.later"
             ),
             (entry_id,),
@@ -516,7 +517,8 @@ class Entries:
         """
         visible = "" if wanted is None else f"AND NOT EXISTS ({STAGED_AROUND})"
         sql = self._db.sql(
-            "SELECT e.id, e.update_revision, (SELECT outstanding FROM metadata) FROM entry e "  # noqa: S608 - our own text
+            "SELECT e.id, e.update_revision, "  # noqa: S608 - our own text
+            "(SELECT outstanding FROM metadata) FROM entry e "
             f"WHERE e.hash_set = ? AND e.state = ? AND e.id > ? {visible} ORDER BY e.id LIMIT ?"
         )
         after = 0

@@ -259,7 +259,7 @@ class TestRestarts:
                 raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
 
             away.setattr(hub._store.history, "position", fails)
-            soon(lambda: "database is away" in hub._follower.warning)
+            soon(lambda: "database is away" in hub._follower.thread.warning)
         desk.contribute("alpha/list", item(1, algorithms=("PDQ",)))
         soon(lambda: matches(desk, hub, 1))
         soon(lambda: not hub.status(OPERATOR).warnings)
