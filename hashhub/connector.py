@@ -72,7 +72,7 @@ class Connector(Protocol):
 @cache
 def discover() -> dict[str, Connector]:
     """Return the installed connectors by name. A connector that fails to load is an error, not a silent absence."""
-    found: dict[str, Connector] = {}
+    connectors: dict[str, Connector] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
         try:
             connector = point.load()()
@@ -82,8 +82,8 @@ def discover() -> dict[str, Connector]:
                 "uninstall it",
                 reason=Reason.UNKNOWN_FORMAT,
             ) from e
-        found[point.name] = connector
-    return found
+        connectors[point.name] = connector
+    return connectors
 
 
 def get(name: str) -> Connector:
@@ -154,11 +154,11 @@ def read_hashes(pairs: list[tuple[str, str]]) -> tuple[tuple[Hash, ...], tuple[H
     good: dict[Hash, None] = {}
     faults: list[HashFault] = []
     for label, text in pairs:
-        found = read_hash(label, text)
-        if isinstance(found, Hash):
-            good[found] = None
+        hash_or_fault = read_hash(label, text)
+        if isinstance(hash_or_fault, Hash):
+            good[hash_or_fault] = None
         else:
-            faults.append(found)
+            faults.append(hash_or_fault)
     return tuple(good), tuple(faults)
 
 

@@ -133,15 +133,15 @@ def algorithm(name: str) -> Algorithm:
 
     Raises InvalidArgument (UNKNOWN_ALGORITHM) with the list of known names.
     """
-    found = ALGORITHMS.get(name) or ALGORITHMS.get(_ALIASES.get("".join(c for c in name.lower() if c.isalnum()), ""))
-    if found is None:
+    canonical = name if name in ALGORITHMS else _ALIASES.get("".join(c for c in name.lower() if c.isalnum()))
+    if canonical is None:
         known = ", ".join(ALGORITHMS)
         raise InvalidArgument(
             f"unknown hash algorithm {name[:40]!r}; known algorithms are {known}",
             reason=Reason.UNKNOWN_ALGORITHM,
             violations=(Violation("algorithm", f"must be one of {known}", "UNKNOWN_ALGORITHM"),),
         )
-    return found
+    return ALGORITHMS[canonical]
 
 
 class Hash(msgspec.Struct, frozen=True, order=True, array_like=True):

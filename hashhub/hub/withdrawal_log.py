@@ -232,12 +232,12 @@ class WithdrawalLog:
 
     def _events(self, after: int) -> Iterator[Event]:
         """Yield the events of the kinds that matter behind a revision, the oldest first."""
-        found: list[Event] = []
+        newest_first: list[Event] = []
         before = 0
         while page := self._store.list_events(kinds=_KINDS, before_revision=before, after_revision=after, limit=_PAGE):
-            found += page
+            newest_first += page
             before = page[-1].revision
-        return reversed(found)
+        return reversed(newest_first)
 
     def _lines(self, event: Event) -> Iterator[_Line]:
         changes = self._store.changes_at(event.revision)

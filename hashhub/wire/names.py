@@ -220,10 +220,10 @@ def parse_scheme(name: str, field: str = "name") -> str:
 
 
 def _parse(shape: str, name: str, field: str) -> tuple[str, ...]:
-    found = _SHAPES[shape].fullmatch(name)
-    if found is None:
+    parts = _SHAPES[shape].fullmatch(name)
+    if parts is None:
         raise _wrong(shape, field, f"got {name[:120]!r}" if name else "it is missing")
-    return found.groups()
+    return parts.groups()
 
 
 def _int64(digits: str, shape: str, field: str) -> int:
@@ -233,7 +233,7 @@ def _int64(digits: str, shape: str, field: str) -> int:
     return number
 
 
-def _wrong(shape: str, field: str, found: str) -> InvalidArgument:
-    description = f"must look like {shape}; {found}"
-    reason = "REQUIRED" if found == "it is missing" else "RESOURCE_NAME"
+def _wrong(shape: str, field: str, problem: str) -> InvalidArgument:
+    description = f"must look like {shape}; {problem}"
+    reason = "REQUIRED" if problem == "it is missing" else "RESOURCE_NAME"
     return InvalidArgument(f"{field}: {description}", violations=(Violation(field, description, reason),))
