@@ -201,14 +201,14 @@ class TestRoles:
                 "Tokens",
             )
         ]
-        found = {
+        use_cases = {
             f"{part}.{method}"
             for part, of in zip(parts, classes, strict=True)
             for method in vars(of)
             if not method.startswith("_")
         }
         takes_no_principal = {"tokens.bootstrap", "tokens.authenticate", "tokens.close", "changes.wait"}
-        assert found - takes_no_principal == CASES.keys() - {"status"}
+        assert use_cases - takes_no_principal == CASES.keys() - {"status"}
 
 
 class TestOwnership:

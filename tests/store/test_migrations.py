@@ -91,7 +91,7 @@ def _stored(row: dict[str, Any]) -> dict[str, Any]:
 def test_what_was_said_is_still_said(older: str) -> None:
     store = Store.open(older)
     assert [e.id for e in store.list_entries("alpha", "list")] == [1, 2, 3, 4]
-    assert {i: [(r.id, r.entry_id, r.kind) for r in found] for i, found in store.reviews_of([1, 2, 3, 4]).items()} == {
+    assert {i: [(r.id, r.entry_id, r.kind) for r in said] for i, said in store.reviews_of([1, 2, 3, 4]).items()} == {
         1: [(7, 1, ReviewKind.FALSE_POSITIVE)], 2: [(8, 2, ReviewKind.CONFIRMED)],
     }  # fmt: skip
     assert [r.author for r in store.list_reviews(1, 10)] == ["beta"]
@@ -285,9 +285,9 @@ def test_every_token_belongs_to_a_contributor_that_is_nobody_elses(strained: str
     assert tokens["operator"].contributor == "operator-2"
     assert {t.contributor for t in tokens.values()} <= contributors.keys()
     assert {n for n, t in tokens.items() if t.may_mirror} == {"desk", "alpha-desk"}
-    found = store.find_secret(b"platform")
-    assert found is not None
-    assert found.token.name == "platform"
+    token = store.find_secret(b"platform")
+    assert token is not None
+    assert token.token.name == "platform"
     store.close()
 
 

@@ -45,11 +45,11 @@ def test_flags_come_back(flags: Flags) -> None:
 
 @given(st.lists(st.lists(hashes, max_size=4), max_size=20))
 def test_digests_are_gathered_once_each_in_order(entries: list[list[Hash]]) -> None:
-    found = packing.digests_by_algorithm([packing.pack_hashes(entry) for entry in entries])
+    gathered = packing.digests_by_algorithm([packing.pack_hashes(entry) for entry in entries])
     expected: dict[str, set[bytes]] = {}
     for h in (h for entry in entries for h in entry):
         expected.setdefault(h.algorithm, set()).add(h.digest)
-    assert {name: [row.tobytes() for row in rows] for name, rows in found.items()} == {
+    assert {name: [row.tobytes() for row in rows] for name, rows in gathered.items()} == {
         name: sorted(digests) for name, digests in expected.items()
     }
 
