@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve test check format bench protos lock clean
+.PHONY: help venv demo serve test check format bench protos reference lock clean
 
 help: ## Explain the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp is newer than the lock when the environment is up to date. Hashes are checked; nothing is resolved anew.
 $(VENV)/installed: requirements.lock pyproject.toml
@@ -55,6 +55,10 @@ bench: venv ## Measure on this machine, ARGS=--quick for three minutes of it; se
 
 protos: venv ## Generate hashhub/v1 from proto/
 	$(BIN)/python proto/generate.py
+
+reference: venv ## Write docs/cli.md and docs/reference from the code
+	$(BIN)/python tests/cli/reference.py > docs/cli.md
+	$(BIN)/python tests/docs/reference.py docs/reference
 
 lock: venv ## Resolve the three requirements.lock files anew
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
