@@ -24,10 +24,9 @@ from hashhub.hashes import Hash, HashError
 from hashhub.hygiene import Code
 from hashhub.model import HashFault, Record, Reject
 
-GROUP: Final = "hashhub.connectors"
-MAX_LINE: Final = (
-    1 << 20
-)  # bytes; a longer "line" or field is no line of any supported format, and must not fill memory
+GROUP: Final = "hashhub.connectors"  # of entry points that connectors are registered in
+# Bytes. A longer "line" or field is no line of any supported format, and must not fill memory.
+MAX_LINE: Final = 1 << 20
 
 # A tag `purpose:csam` or `purpose:exploitative` is what the source itself says of all its items. The hub quarantines
 # them in a hash set of another purpose, which would otherwise say of an unclassified one what nobody stated.

@@ -97,7 +97,10 @@ class Violation:
 
 
 class HashHubError(Exception):
-    """Base of the family; raised itself only for what is nobody's fault but ours."""
+    """Base of the family. Raised itself for internal errors only.
+
+    `metadata` has lowerCamelCase keys. `retry_after`: seconds to wait before retrying, where they are known.
+    """
 
     code: ClassVar[Code] = Code.INTERNAL
     default_reason: ClassVar[Reason] = Reason.INTERNAL
@@ -110,9 +113,6 @@ class HashHubError(Exception):
         metadata: dict[str, str] | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Keep the message, a stable reason, lowerCamelCase metadata and, where known, the seconds to wait before
-        retrying.
-        """
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason
@@ -121,7 +121,9 @@ class HashHubError(Exception):
 
 
 class InvalidArgument(HashHubError):
-    """The caller's data is wrong."""
+    """The caller's data is wrong. `violations` has every wrong field; the server sends the first twenty and how many
+    there are.
+    """
 
     code = Code.INVALID_ARGUMENT
     default_reason = Reason.INVALID_FIELD
@@ -134,7 +136,6 @@ class InvalidArgument(HashHubError):
         reason: Reason | None = None,
         metadata: dict[str, str] | None = None,
     ) -> None:
-        """Keep the violations, all of them; the server sends the first twenty and their count."""
         super().__init__(message, reason=reason, metadata=metadata)
         self.violations = violations
 
@@ -153,7 +154,6 @@ class MalformedSource(InvalidArgument):
     default_reason = Reason.MALFORMED_SOURCE
 
     def __init__(self, message: str, *, position: str) -> None:
-        """Prefix the message with the position and keep it as metadata too."""
         super().__init__(f"{position}: {message}", metadata={"position": position})
         self.position = position
 
@@ -189,7 +189,6 @@ class _AboutResource(HashHubError):
         metadata: dict[str, str] | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Keep `kind` and `name` with the rest."""
         about = {"resourceType": kind, "resourceName": name} if name else {}
         super().__init__(message, reason=reason, metadata={**about, **(metadata or {})}, retry_after=retry_after)
 

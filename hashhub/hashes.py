@@ -123,6 +123,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
         ),
     )
 }
+"""By canonical name, which is what entries, answers and matchers use."""
 
 # Spellings seen in VICS, NCMEC XML, hashdeep and CSV headers, compared without case and punctuation.
 _ALIASES: Final[dict[str, str]] = {

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 from operator import attrgetter
-from types import MappingProxyType
 from typing import Final, Self
 
 import msgspec
@@ -139,9 +138,6 @@ class Code(StrEnum):
         "The item was withdrawn by hand, or by a newer deletion message of its source, and no list brings it back.",
     )
     UNKNOWN_EXTERNAL_ID = "UNKNOWN_EXTERNAL_ID", "The withdrawal names an item that the hash set does not hold."
-
-
-DESCRIPTIONS: Final = MappingProxyType({code.value: code.description for code in Code})
 
 
 class Inspection(msgspec.Struct, frozen=True):

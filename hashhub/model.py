@@ -346,7 +346,7 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     self_generated: bool | None = None
 
 
-NO_FLAGS: Final = Flags()
+NO_FLAGS: Final = Flags()  # nothing is stated
 
 
 class Classification(msgspec.Struct, frozen=True, kw_only=True):
