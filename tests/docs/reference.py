@@ -28,6 +28,8 @@ MODULES = (
     "hashhub.testing.connectors",
     "hashhub.hygiene",
     "hashhub.schemes",
+    "hashhub.schemes.crosswalk",
+    "hashhub.schemes.dimensions",
     "hashhub.trust",
 )
 MOST_LINES = 12  # of a constant; a longer one is shown without its value
