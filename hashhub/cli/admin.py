@@ -181,7 +181,6 @@ def status(session: Session) -> None:
 
 
 def _stated(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a token that the options state."""
     fields = {name: value for name, value in options.items() if value is not None}
     if "expire_time" in fields:
         fields["expire_time"] = unless_never(fields["expire_time"])

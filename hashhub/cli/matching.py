@@ -251,7 +251,7 @@ class _Tally:
 
 
 def as_json(result: MatchResult, policy: str, revision: int) -> dict[str, Any]:
-    """Return the documented shape of one answer."""
+    """Return one answer in the shape that docs/cli.md tells."""
     return {
         "query": result.label,
         "verdict": result.verdict,

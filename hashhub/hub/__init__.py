@@ -147,11 +147,11 @@ class Hub:
         return self._follower.is_ready
 
     def revision(self) -> int:
-        """Return the store's revision."""
+        """Return the number of the last visible write."""
         return self._store.revision()
 
     def status(self, principal: Principal) -> Status:
-        """Return the state of the hub."""
+        """Return versions, revisions, counts and warnings. Roles: operator, auditor."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR)
         matcher = self._matcher.status()
         own = self._housekeeping.warning if self._housekeeping is not None else ""

@@ -94,7 +94,6 @@ class WithdrawalLog:
     """The file of one data directory, for one database."""
 
     def __init__(self, path: Path, store: Store) -> None:
-        """Nothing is read or written yet."""
         self._path = path
         self._store = store
         self._lock = threading.Lock()

@@ -111,7 +111,7 @@ class Registry:
     """The schemes that this hub knows. Build it with `load`."""
 
     def __init__(self, schemes: Iterable[Scheme]) -> None:
-        """Keep the schemes. Raises InvalidArgument when two have the same id and version."""
+        """Raises InvalidArgument when two schemes have the same id and version."""
         self._by_name: dict[str, Scheme] = {}
         versions: set[tuple[str, tuple[int, ...]]] = set()
         for scheme in schemes:

@@ -650,7 +650,7 @@ def _plain(value: object) -> str:
 
 
 def key_of_set(c: Connection, contributor: str, hash_set: str) -> int:
-    """Return the key of a hash set. Raises NotFound."""
+    """Return the number that rows refer to a hash set by. Raises NotFound."""
     key: int | None = c.scalar(sa.select(s.hash_set.c.key).where(_set_is(contributor, hash_set)))
     if key is None:
         raise _no_hash_set(contributor, hash_set)

@@ -27,7 +27,7 @@ from hashhub.store.undoing import Undoing
 
 
 class Store(Imports, Undoing, Feeds, Holds, Tokens, Events):
-    """Everything the hub keeps. Thread-safe; several processes may open the same database.
+    """Everything the hub keeps, built by `Store.open`. Thread-safe; several processes may open the same database.
 
     Methods raise Unavailable (DATABASE_UNAVAILABLE) when the database is away or busy, and LimitExceeded (DISK_FULL)
     when a write does not fit; neither leaves anything half-written. A write with a `request_id` returns the first
@@ -35,7 +35,6 @@ class Store(Imports, Undoing, Feeds, Holds, Tokens, Events):
     """
 
     def __init__(self, database: Database) -> None:
-        """Use `Store.open`."""
         super().__init__(database)
         row = self._db.fetch("SELECT database_id, secret FROM metadata")[0]
         self.database_id: str = row[0]
