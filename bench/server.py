@@ -133,7 +133,8 @@ def _write(data: Path, digests: Digests) -> None:
             matcher.rebuild(store.revision(), [("PDQ", digests)])
         # As the hub's follower leaves it: without it the first hub to open this would not know whose snapshot it is,
         # and build it anew.
-        Mark(data / "matcher" / store.database_id / "POSITION", publisher=True).write(store.position())
+        mark = Mark(data / "matcher" / store.database_id / "POSITION", publisher=True)
+        mark.write(store.position(), store.revision())
     finally:
         store.close()
 

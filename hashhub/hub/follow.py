@@ -5,6 +5,10 @@ The matcher holds distinct digests only; whether an entry may match is decided b
 does no harm when the matcher takes a staged import's digests in before the import is committed, and that is what makes
 a million entries matchable the moment their import commits.
 
+For the same reason a large withdrawal, an update of half a list, holds up nobody: the revision is passed at once, and
+the digests that nobody lists any more are dropped afterwards, a piece at a time, between looks for changes (`sweep`).
+Small ones are dropped at once.
+
 A database may be restored from a backup and written to again: its revisions then count on, but mean something else. So
 the follower keeps the store's position (revision and the history's digest there) up to which the matcher may know
 anything, in memory and beside the snapshots, and believes neither the matcher nor a snapshot once the database has not
@@ -19,13 +23,17 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from hashhub.errors import HashHubError, Reason, Unavailable
 from hashhub.model import ChangeKind, EntryState
 from hashhub.store import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from hashhub.matcher import Matcher
     from hashhub.store import MatcherChange, Store
@@ -35,6 +43,8 @@ _PAGE: Final = 1000  # change rows read at a time
 _PIECE: Final = (
     50_000  # entries whose digests are read at a time: bounds memory, and how long the matcher's writer is busy
 )
+_SWEEP_PIECE: Final = 1_000  # entries of a large withdrawal whose digests are looked after at a time: some 20 ms
+_SWEEP_PAUSE: Final = 0.02  # seconds between two pieces: matching has the core for half of the time
 _STALE_SECONDS: Final = (
     5.0  # without a look for changes: five times what is promised, more than a busy machine's hiccup
 )
@@ -44,27 +54,28 @@ _GONE: Final = (EntryState.WITHDRAWN, EntryState.QUARANTINED)
 
 
 class Mark:
-    """The position, beside the snapshots, up to which they may know anything. One process, the snapshots' publisher,
-    writes it.
+    """The position, beside the snapshots, up to which they may know anything, and the revision up to which they lack
+    what large withdrawals left without an entry. One process, the snapshots' publisher, writes it.
 
-    It is written before changes are applied, so that it is never behind a snapshot. What cannot be read, or is missing
-    beside a snapshot, stands for no position of any database.
+    The position is written before changes are applied, so that it is never behind a snapshot. What cannot be read, or
+    is missing beside a snapshot, stands for no position of any database.
     """
 
     def __init__(self, path: Path, *, publisher: bool) -> None:
         self._path = path
         self.is_ours = publisher
 
-    def read(self) -> Position:
-        """Return what was written last."""
+    def read(self) -> tuple[Position, int]:
+        """Return what was written last: the position, and the revision up to which the snapshots were swept."""
         try:
-            revision, digest = self._path.read_text(encoding="ascii").split()
-            return Position(int(revision), bytes.fromhex(digest))
+            revision, digest, *swept = self._path.read_text(encoding="ascii").split()
+            # An earlier version wrote none: it dropped at once what was withdrawn.
+            return Position(int(revision), bytes.fromhex(digest)), int(swept[0] if swept else revision)
         except (OSError, ValueError):  # also UnicodeDecodeError
-            return Position(-1, b"")
+            return Position(-1, b""), 0
 
-    def write(self, position: Position) -> None:
-        """Replace the position; without it where the disk is full, so that the next start rebuilds rather than trusts.
+    def write(self, position: Position, swept: int) -> None:
+        """Replace what is there; without it where the disk is full, so that the next start rebuilds rather than trusts.
 
         Not synchronised to the disk: after a power cut it may be some seconds old. That matters only if the database is
         then restored from a backup of those very seconds, and a synchronisation would be added to every write.
@@ -73,7 +84,7 @@ class Mark:
             return
         written = self._path.with_suffix(".new")
         try:
-            written.write_text(f"{position.revision} {position.digest.hex()}\n", encoding="ascii")
+            written.write_text(f"{position.revision} {position.digest.hex()} {swept}\n", encoding="ascii")
             written.replace(self._path)
         except OSError:
             with suppress(OSError):
@@ -104,6 +115,10 @@ class Follower:
         self._poll_interval = poll_interval
         self._mark = mark
         self._position: Position | None = None  # the matcher knows nothing beyond it; None: not established yet
+        self._swept = 0  # the matcher lacks what large withdrawals up to this revision left without an entry,
+        self._swept_at = 0  # since this revision of its own
+        self._sweeping: Iterator[Mapping[str, NDArray[np.uint8]]] | None = None
+        self._saved = 0  # up to which revision the snapshots do
         self._lock = threading.Lock()
         self._moved = threading.Condition()
         self._stop = threading.Event()
@@ -180,7 +195,10 @@ class Follower:
             while not self._matcher.is_checked and not self._stop.is_set():
                 self._stop.wait(_CHECK_SECONDS)
             # The mark before the snapshot: a publisher that replaces both writes the snapshot first.
-            held = self._position or self._mark.read()
+            held = self._position
+            if held is None:
+                held, swept = self._mark.read()
+                self._saved = self._swept = min(swept, self._matcher.revision)
             self._matcher.refresh()
             position = self._store.position()
             target = position.revision
@@ -202,11 +220,17 @@ class Follower:
                     retry_after=1.0,
                 )
             if is_foreign or (self._matcher.revision == 0 and target > 0) or self._matcher.status().damaged:
+                swept = self._store.settled_revision()
                 self._matcher.rebuild(target, self._store.all_digests())
+                self._sweeping, self._swept, self._swept_at = None, swept, self._matcher.revision
                 position = self._store.position()  # what the rebuild read may be newer than what it began with
             self._known_up_to(position)
-            looked = time.monotonic()
-            while changes := self._store.matcher_changes(self._matcher.revision, _PAGE):
+            while True:
+                looked = time.monotonic()
+                changes = self._store.matcher_changes(self._matcher.revision, _PAGE)
+                if not changes:
+                    self._looked = looked
+                    break
                 if changes[-1].revision > position.revision:
                     position = self._store.position()
                     self._known_up_to(position)
@@ -216,12 +240,12 @@ class Follower:
                     self._apply(change)
                     if following is None or following.revision != change.revision:
                         self._matcher.apply(change.revision)
-                looked = time.monotonic()
+                if len(changes) < _PAGE:  # these were all that there were, whatever was committed meanwhile
+                    self._looked = looked
             if (
                 self._matcher.revision < target
             ):  # the rest concerns resources that do not match: contributors, reviews, …
                 self._matcher.apply(target)
-            self._looked = looked
             self._ready.set()
             moved = self._matcher.revision != before
         # Also where another thread applied the changes and is not done with this: the call returns only then.
@@ -233,14 +257,51 @@ class Follower:
                 self._moved.notify_all()
         return self._matcher.revision
 
+    def sweep(self) -> bool:
+        """Drop digests that a piece of a large withdrawal left without an active entry; return whether there may be
+        more.
+
+        Only while nothing is staged: of what is, the store cannot tell yet who has a digest. What is staged from now
+        on, and what becomes active, comes as a change after this. Only the publisher of snapshots sweeps; others adopt
+        what it publishes.
+        """
+        with self._lock:
+            if not self._mark.is_ours or not self._ready.is_set() or self._store.is_staging():
+                return False
+            if self._sweeping is None:
+                self._sweeping = self._digests_to_sweep()
+            digests = next(self._sweeping, None)
+            if digests is None:
+                self._sweeping = None
+                # The snapshots lack them once one is newer than the sweep.
+                if self._saved < self._swept and (self._matcher.snapshot_revision or 0) > self._swept_at:
+                    self._saved = self._swept
+                    self._mark.write(self._position or self._mark.read()[0], self._saved)
+                return False
+            gone = {name: rows[~self._store.still_active(name, rows)] for name, rows in digests.items()}
+            self._matcher.apply(self._matcher.revision, withdraw=gone)
+            return True
+
+    def _digests_to_sweep(self) -> Iterator[Mapping[str, NDArray[np.uint8]]]:
+        while True:
+            upto, changes = self._store.large_withdrawals(self._swept)
+            for change in changes:
+                yield from self._store.digests_of(change.ids, _SWEEP_PIECE, states=_GONE)
+            self._swept = max(self._swept, upto)
+            if not changes:
+                return
+            self._swept_at = self._matcher.revision
+
     def _known_up_to(self, position: Position) -> None:
         if position != self._position:
-            self._mark.write(position)
+            self._mark.write(position, self._saved)
             self._position = position
 
     def _apply(self, change: MatcherChange) -> None:
         before = change.revision - 1
         if change.kind == ChangeKind.WITHDRAW:
+            if change.is_large:
+                return  # `sweep` follows
             for digests in self._store.digests_of(change.ids, _PIECE, states=_GONE):
                 gone = {name: rows[~self._store.still_active(name, rows)] for name, rows in digests.items()}
                 self._matcher.apply(before, withdraw=gone)
@@ -257,8 +318,10 @@ class Follower:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            is_sweeping = False
             try:
                 self.catch_up()
+                is_sweeping = self.sweep()
                 self.warning = ""
             except HashHubError as e:
                 # The database may be away; matching goes on with what is known, and the next look retries.
@@ -267,4 +330,4 @@ class Follower:
             except Exception:  # noqa: BLE001 - a thread that dies silently would leave the matcher behind for good
                 self.warning = "cannot follow changes: internal error, see the log"
                 _log.exception("cannot follow changes")
-            self._stop.wait(self._poll_interval)
+            self._stop.wait(_SWEEP_PAUSE if is_sweeping else self._poll_interval)

@@ -1,8 +1,9 @@
 """What a hub does by itself, on one thread of the process that publishes the matcher's snapshots.
 
-Every few seconds: entries whose time has passed are withdrawn, terms that ran out become an event, so that followers
-look again, and after an erasure the snapshots are written anew, so that no file holds the erased digests. Once a day:
-the history's head goes to the log, where whoever can rewrite the database cannot reach it.
+Every few seconds: what a process that ended left unwritten of a large update is written, entries whose time has passed
+are withdrawn, terms that ran out become an event, so that followers look again, and after an erasure the snapshots are
+written anew, so that no file holds the erased digests. Once a day: the history's head goes to the log, where whoever
+can rewrite the database cannot reach it.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Housekeeping:
         if time.monotonic() >= self._head_due:
             _log.info("history head %s", head_text(self._store.position()))
             self._head_due = time.monotonic() + _HEAD_SECONDS
+        self._store.settle_in_background()
         expired = self._store.expire_entries(now())
         told = self._store.note_expired_terms(now())
         if expired or told:

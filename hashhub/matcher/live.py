@@ -132,6 +132,12 @@ class Matcher:
         return self._live.now.revision
 
     @property
+    def snapshot_revision(self) -> int | None:
+        """The revision of the snapshot in use; None without one."""
+        snapshot = self._live.now.snapshot
+        return snapshot.revision if snapshot else None
+
+    @property
     def is_checked(self) -> bool:
         """Whether the opened snapshot has been verified against its manifest. Only the publishing process verifies;
         damage is reported by `status`.

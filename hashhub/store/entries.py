@@ -7,8 +7,10 @@ because a COMMITTED import never changes. A review counts for every entry by whi
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -39,6 +41,7 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
+from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.packing import (
     digests_by_algorithm,
     pack_reasons,
@@ -54,6 +57,7 @@ from hashhub.store.staging import runs
 _ID_PAGE: Final = 200_000  # ids read at a time
 _IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
 _HIT_PAGE: Final = 10_000  # entries that have one of some digests read at a time
+CHANGE_IDS: Final = 50_000  # entries in one row of the feed, unless they are one range: bounds what a page must read
 PAGE: Final = 10_000  # rows read or purged at a time where the caller did not say
 
 STATE_OF_CODE: Final = {code: state for state, code in s.ENTRY_STATES.items()}
@@ -77,7 +81,7 @@ PENDING: Final = "WITHDRAWAL_PENDING"
 ENTRY_SQL: Final = (
     "SELECT e.id, e.hash_set, e.state, e.position, e.external_id, e.classification, e.flags, e.hashes, e.details, "
     "e.reasons, "
-    'e.update_revision, e."import", e.expire_time'
+    'e.update_revision, e."import", e.expire_time, (SELECT outstanding FROM metadata)'
 )
 
 REVIEW_SQL: Final = (
@@ -118,6 +122,7 @@ class Entries(Resources):
         self._sources: dict[int, _Source] = {}
         self._set_names: dict[int, tuple[str, str]] = {}
         self._classifications: dict[int, Classification] = {}
+        self._outstanding = Outstanding(database)
 
     def entries_by_digests(
         self, algorithm: str, digests: Sequence[bytes], *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
@@ -127,16 +132,16 @@ class Entries(Resources):
         Digests that nobody has are not in the result.
         """
         code = s.ALGORITHM_CODES[algorithm]
-        found: dict[bytes, list[Entry]] = {}
+        wanted = frozenset(states)
+        by_digest: dict[bytes, list[Entry]] = {}
         sql = (
             f"{ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest "
-            f"{{keys}} "
-            f"AND e.state IN ({code_list(s.ENTRY_STATES[state] for state in states)}) ORDER BY h.digest, h.entry"
+            f"{{keys}} AND e.state IN ({self._codes(wanted)}) ORDER BY h.digest, h.entry"
         )
         for row in self._by_keys(sql, "bytea", (code,), sorted(set(digests))):
-            if (entry := self._entry(row)) is not None:
-                found.setdefault(row[13], []).append(entry)
-        return found
+            if (entry := self._entry(row)) is not None and entry.state in wanted:
+                by_digest.setdefault(row[-1], []).append(entry)
+        return by_digest
 
     def hits_by_digests(self, algorithm: str, digests: Iterable[bytes]) -> Iterator[EntryHit]:
         """Yield the visible ACTIVE entries that have one of the digests, unread (`read_entry`), by digest, then id.
@@ -156,7 +161,7 @@ class Entries(Resources):
                 if row[11] not in staged:
                     if self._source(row[11]) is None:
                         staged.add(row[11])
-                    else:
+                    elif self._withdrawn_by(row) is None:
                         yield EntryHit(row[-1], row[0], "/".join(self._set_name(row[1])), row)
 
         keys = sorted(set(digests))
@@ -195,7 +200,7 @@ class Entries(Resources):
         before = (self._set_key(contributor, hash_set), s.ALGORITHM_CODES[algorithm])
         entries: dict[bytes, list[Entry]] = {}
         for row in self._by_keys(sql, "bytea", before, sorted(set(digests))):
-            if (entry := self._entry(row)) is not None:
+            if (entry := self._entry(row)) is not None and entry.state is not EntryState.WITHDRAWN:
                 entries.setdefault(row[-1], []).append(entry)
         return entries
 
@@ -247,18 +252,26 @@ class Entries(Resources):
         NotFound.
         """
         set_key = self._set_key(contributor, hash_set)
+        wanted = frozenset(states)
+        # One query for each state: each walks the index in order.
+        by_state = [self._walk_state(set_key, code, after_id, page_size) for code in self._codes_of(wanted)]
+        in_order = heapq.merge(*by_state, key=lambda row: row[0])
+        entries = (e for row in in_order if (e := self._entry(row)) is not None and e.state in wanted)
+        return self._with_withdrawals(list(itertools.islice(entries, page_size)))
+
+    def _walk_state(self, set_key: int, code: int, after: int, size: int) -> Iterator[Row]:
+        """Yield the rows of a hash set's entries in a state that are not staged, by id after `after`, `size` at a
+        time.
+        """
         sql = self._db.sql(
             f"{ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? "
             f"AND NOT EXISTS ({STAGED_AROUND}) ORDER BY e.id LIMIT ?"
         )
-        # One query for each state: each walks the index in order.
-        rows = [
-            row
-            for state in set(states)
-            for row in self._db.fetch(sql, (set_key, s.ENTRY_STATES[state], after_id, page_size))
-        ]
-        rows.sort(key=lambda row: row[0])
-        return self._with_withdrawals([e for row in rows[:page_size] if (e := self._entry(row)) is not None])
+        while rows := self._db.fetch(sql, (set_key, code, after, size)):
+            yield from rows
+            if len(rows) < size:
+                return
+            after = rows[-1][0]
 
     def existing_by_external_ids(self, contributor: str, hash_set: str, ids: Iterable[str]) -> dict[str, list[Entry]]:
         """Return the visible entries of a hash set with these external ids that are not WITHDRAWN, by external id,
@@ -269,11 +282,11 @@ class Entries(Resources):
             "ORDER BY e.id"
         )
         rows = self._by_keys(sql, "text", (self._set_key(contributor, hash_set),), sorted({x for x in ids if x}))
-        found: dict[str, list[Entry]] = {}
+        by_external_id: dict[str, list[Entry]] = {}
         for row in rows:
-            if (entry := self._entry(row)) is not None:
-                found.setdefault(row[4], []).append(entry)
-        return found
+            if (entry := self._entry(row)) is not None and entry.state is not EntryState.WITHDRAWN:
+                by_external_id.setdefault(row[4], []).append(entry)
+        return by_external_id
 
     def active_ids(
         self, contributor: str, hash_set: str, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
@@ -284,20 +297,24 @@ class Entries(Resources):
         either state.
         """
         set_key = self._set_key(contributor, hash_set)
+        wanted = {s.ENTRY_STATES[state] for state in states}
         parts = [np.empty(0, np.int64)]
-        for state in set(states):
-            parts += self._ids_in_state(set_key, s.ENTRY_STATES[state], f"AND NOT EXISTS ({STAGED_AROUND})")
+        for code in self._codes_of(states):
+            parts += self._ids_in_state(set_key, code, wanted=wanted)
         return np.sort(np.concatenate(parts))
 
     def entry_count(self, contributor: str, hash_set: str, state: EntryState = EntryState.ACTIVE) -> int:
         """Return how many visible entries of a hash set are in a state. Raises NotFound."""
+        set_key = self._set_key(contributor, hash_set)
+        if any(part.hash_set == set_key for part in self._outstanding.parts(self._outstanding.listed())):
+            return len(self.active_ids(contributor, hash_set, states=[state]))
         # All of them through the index, less what is staged: joining each one's import would take a second for a
         # million.
         sql = self._db.sql(
             "SELECT (SELECT count(*) FROM entry WHERE hash_set = ? AND state = ?) - (SELECT count(*) FROM allocation a "
             "CROSS JOIN entry e WHERE e.id BETWEEN a.first_entry AND a.last_entry AND e.hash_set = ? AND e.state = ?)"
         )
-        wanted = (self._set_key(contributor, hash_set), s.ENTRY_STATES[state])
+        wanted = (set_key, s.ENTRY_STATES[state])
         count: int = self._db.fetch(sql, wanted * 2)[0][0]
         return count
 
@@ -410,7 +427,10 @@ class Entries(Resources):
         after = 0
         while rows := self._db.fetch(sql, (set_key, after, PAGE)):
             after = rows[-1][0]
-            yield from (entry for row in rows if row[2] == WITHDRAWN and (entry := self._entry(row)) is not None)
+            for row in rows:
+                entry = self._entry(row)
+                if entry is not None and entry.state is EntryState.WITHDRAWN:
+                    yield entry
 
     def _classification(self, key: int) -> Classification:
         found = self._classifications.get(key)
@@ -448,12 +468,15 @@ class Entries(Resources):
             return None
         contributor, hash_set = self._set_name(row[1])
         details = dict(unpack_details(row[8]))
+        state, reasons, update_revision = STATE_OF_CODE[row[2]], row[9], row[10]
+        if (part := self._withdrawn_by(row)) is not None:
+            state, reasons, update_revision = EntryState.WITHDRAWN, pack_reasons((part.code,)), part.revision
         return Entry(
             id=row[0],
             contributor=contributor,
             hash_set=hash_set,
             hashes=unpack_hashes(row[7]),
-            state=STATE_OF_CODE[row[2]],
+            state=state,
             provenance=Provenance(
                 import_id=source.import_id,
                 connector=source.connector,
@@ -465,9 +488,9 @@ class Entries(Resources):
             classification=None if row[5] is None else self._classification(row[5]),
             flags=unpack_flags(row[6]),
             external_id=row[4] or "",
-            reasons=unpack_reasons(row[9]),
+            reasons=unpack_reasons(reasons),
             create_revision=source.revision,
-            update_revision=row[10] or source.revision,
+            update_revision=update_revision or source.revision,
             expire_time=None if row[12] is None else s.from_millis(row[12]),
             **details,
         )
@@ -504,20 +527,55 @@ class Entries(Resources):
             self._db.sql("SELECT earlier FROM succession WHERE later = ? ORDER BY earlier"), (entry_id,)
         )
         later = self._db.fetch(
-            self._db.sql("SELECT later FROM succession WHERE earlier = ? ORDER BY later"), (entry_id,)
+            self._db.sql(
+                "SELECT e.later FROM (SELECT later, later AS id FROM succession WHERE earlier = ?) e "  # noqa: S608 - our own text
+                f"WHERE NOT EXISTS ({STAGED_AROUND}) ORDER BY e.later"
+            ),
+            (entry_id,),
         )
         return [row[0] for row in earlier], [row[0] for row in later]
 
-    def _ids_in_state(self, set_key: int, state: int, condition: str = "") -> Iterator[NDArray[np.int64]]:
-        """Yield the ids of a hash set's entries in a state, ascending, int64[n] a page."""
+    def _ids_in_state(
+        self, set_key: int, code: int, *, wanted: Collection[int] | None = None
+    ) -> Iterator[NDArray[np.int64]]:
+        """Yield the ids of a hash set's entries whose rows have a state, ascending, int64[n] a page.
+
+        With `wanted` only those that are not staged, and of these those that are in one of the wanted states: what is
+        outstanding is WITHDRAWN.
+        """
+        visible = "" if wanted is None else f"AND NOT EXISTS ({STAGED_AROUND})"
         sql = self._db.sql(
-            "SELECT e.id FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? "  # noqa: S608 - our own text
-            f"{condition} ORDER BY e.id LIMIT ?"
+            "SELECT e.id, e.update_revision, (SELECT outstanding FROM metadata) FROM entry e "  # noqa: S608 - our own text
+            f"WHERE e.hash_set = ? AND e.state = ? AND e.id > ? {visible} ORDER BY e.id LIMIT ?"
         )
         after = 0
-        while rows := self._db.fetch(sql, (set_key, state, after, _ID_PAGE)):
+        while rows := self._db.fetch(sql, (set_key, code, after, _ID_PAGE)):
             after = rows[-1][0]
-            yield np.fromiter((row[0] for row in rows), np.int64, len(rows))
+            ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+            if wanted is not None:
+                listed = rows[-1][2]
+                is_withdrawn = np.full(len(ids), code == WITHDRAWN)
+                if listed and code != WITHDRAWN:
+                    revisions = np.fromiter((row[1] for row in rows), np.int64, len(rows))
+                    is_withdrawn = self._outstanding.is_withdrawn(listed, ids, revisions)
+                ids = ids[np.where(is_withdrawn, WITHDRAWN in wanted, code in wanted)]
+            yield ids
+
+    def _codes_of(self, states: Iterable[EntryState]) -> list[int]:
+        """Return the states that rows of entries in `states` may have: one that is WITHDRAWN may not say so yet."""
+        codes = {s.ENTRY_STATES[state] for state in states}
+        if WITHDRAWN in codes and self._outstanding.listed():
+            codes = set(s.ENTRY_STATES.values())
+        return sorted(codes)
+
+    def _codes(self, states: Iterable[EntryState]) -> str:
+        return code_list(self._codes_of(states))
+
+    def _withdrawn_by(self, row: Row) -> Part | None:
+        """Return what withdraws an entry whose row, read as `ENTRY_SQL` has it, does not say so yet."""
+        if not row[13] or row[2] == WITHDRAWN:
+            return None
+        return self._outstanding.about(row[13], row[0], row[10])
 
     def _withdraw(self, c: Connection, ids: Sequence[int], reason: str, revision: int, import_key: int) -> None:
         """Set entries to WITHDRAWN and write their change rows; `ids` are distinct and ascending."""
@@ -553,7 +611,8 @@ class Entries(Resources):
         by_set = [
             (kind, part, import_key, set_key)
             for kind, ids, import_key in rows
-            for set_key, part in self._by_set(c, ids, import_key)
+            for set_key, of_set in self._by_set(c, ids, import_key)
+            for part in of_set.parts(CHANGE_IDS)
         ]
         self._db.insert(
             c,
@@ -604,20 +663,19 @@ class Entries(Resources):
             )
             c.exec_driver_sql(sql, [(later, hash_set, earlier) for earlier, later in pairs.tolist()])
 
-    def _add_successions(self, c: Connection, pairs: NDArray[np.int64], replaced: set[int]) -> None:
-        """Note which entry took the place of which: of the pairs (earlier, later), int64[n, 2], those whose earlier one
-        is `replaced`.
-        """
-        if len(pairs) and replaced:
-            chosen = pairs[np.isin(pairs[:, 0], np.fromiter(replaced, np.int64, len(replaced)))]
-            ordered = np.unique(chosen, axis=0)
-            self._db.insert(c, s.succession, [(earlier, later) for earlier, later in ordered.tolist()])
+    def _add_successions(self, c: Connection, pairs: NDArray[np.int64]) -> None:
+        """Note which entry took the place of which: distinct pairs (earlier, later), int64[n, 2]."""
+        self._db.insert(c, s.succession, [(earlier, later) for earlier, later in pairs.tolist()])
 
     def _sets_of(self, c: Connection, ids: Sequence[int]) -> list[int]:
         sql = "SELECT DISTINCT e.hash_set FROM entry e WHERE e.id {keys}"
         return sorted({row[0] for row in self._by_keys(sql, "int8", (), ids, c)})
 
     def _visible_states(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
+        """Return the states of those of the entries that are visible, by id, with what is outstanding about them
+        written.
+        """
+        self._outstanding.settle_these(c, ids)
         sql = (
             "SELECT e.id, e.state FROM entry e "  # noqa: S608 - our own text
             f"WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})"

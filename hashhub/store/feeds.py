@@ -17,9 +17,11 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import ACTIVE, PAGE, STAGED, STATE_OF_CODE, WITHDRAW, Entries, code_list
 from hashhub.store.idset import IdSet
+from hashhub.store.outstanding import LARGE
 from hashhub.store.packing import WIDTHS, digests_by_algorithm, distinct
 
 LAST_REVISION: Final = 2**63 - 1
+_CHANGE_PAGE: Final = 500  # rows of the feed, with their sets of ids, read at a time
 
 _CHANGE_KINDS: Final = {code: k for k, code in s.CHANGE_KINDS.items()}
 _REVIEWED: Final = s.CHANGE_KINDS["REVIEWED"]
@@ -48,15 +50,17 @@ class MatcherChange(NamedTuple):
     STAGED: take the digests in. They may belong to a commit that is never finished; a hit then finds no entries.
     UPSERT: the entries match from now on. `import_key`, if it is not 0: their digests were in that import's STAGED rows
     before.
-    WITHDRAW: they no longer match; ask `still_active` before dropping a digest, other entries may have it. It does not
-    know of staged entries whose hashes are not written yet: when their import's UPSERT comes, ask again about what was
-    dropped meanwhile (`withdrawn_while_staged`).
+    WITHDRAW: they no longer match. `is_large`: the revision withdraws so many that nobody waits for their digests to be
+    dropped; `large_withdrawals` gives them again once their rows say so. Of a small one ask `still_active` before
+    dropping a digest, other entries may have it. It does not know of staged entries whose hashes are not written yet:
+    when their import's UPSERT comes, ask again about what was dropped meanwhile (`withdrawn_while_staged`).
     """
 
     revision: int
     kind: str
     ids: IdSet
     import_key: int
+    is_large: bool = False
 
 
 class Feeds(Entries):
@@ -127,18 +131,56 @@ class Feeds(Entries):
             last = rows[-1][0]
             rows = [row for row in rows if row[0] < last]
             rows += self._db.fetch(sql, (last - 1, last, LAST_REVISION))
-        return [
+        return _marked(
             MatcherChange(r, _CHANGE_KINDS[kind], IdSet(first, end, ids), key) for r, kind, first, end, ids, key in rows
-        ]
+        )
+
+    def large_withdrawals(self, after_revision: int) -> tuple[int, list[MatcherChange]]:
+        """Return the rows of the next revision that withdrew many entries, once these entries' rows all say so, and
+        that revision; without one, the last revision that was looked at.
+        """
+        sql = self._db.sql(
+            'SELECT revision, first_entry, last_entry, ids, "import" FROM change '
+            "WHERE kind = ? AND revision > ? AND revision <= ? ORDER BY revision, ordinal LIMIT ?"
+        )
+        settled = self.settled_revision()
+        while after_revision < settled:
+            rows = list(self._db.fetch(sql, (WITHDRAW, after_revision, settled, _CHANGE_PAGE)))
+            is_last = len(rows) < _CHANGE_PAGE
+            if not is_last:  # whole revisions only
+                last = rows[-1][0]
+                rows = [row for row in rows if row[0] != last]
+                rows += self._db.fetch(sql, (WITHDRAW, last - 1, last, LAST_REVISION))
+            changes = _marked(
+                MatcherChange(r, ChangeKind.WITHDRAW, IdSet(a, b, ids), key) for r, a, b, ids, key in rows
+            )
+            if large := [change for change in changes if change.is_large]:
+                return large[0].revision, [change for change in large if change.revision == large[0].revision]
+            after_revision = settled if is_last else rows[-1][0]
+        return after_revision, []
+
+    def settled_revision(self) -> int:
+        """Return the last revision up to which every row says what became of its entry (see store.outstanding)."""
+        revision: int
+        revision, listed = self._db.fetch("SELECT revision, outstanding FROM metadata")[0]
+        return min([revision, *(int(r) - 1 for r in listed.split(",") if r)])
+
+    def is_staging(self) -> bool:
+        """Whether entries are staged that are not visible yet."""
+        return bool(self._db.fetch("SELECT 1 FROM allocation LIMIT 1"))
 
     def withdrawn_while_staged(self, import_key: int, revision: int) -> list[IdSet]:
-        """Return the entries withdrawn between an import's first STAGED row and its commit at `revision`."""
+        """Return the entries withdrawn between an import's first STAGED row and its commit at `revision`, a few at a
+        time: nothing is dropped of large withdrawals while something is staged.
+        """
         sql = self._db.sql(
-            "SELECT first_entry, last_entry, ids FROM change "  # noqa: S608 - our own number
+            "SELECT revision, first_entry, last_entry, ids FROM change "  # noqa: S608 - our own number
             "WHERE kind = ? AND revision < ? AND revision > "
             f'(SELECT min(revision) FROM change WHERE "import" = ? AND kind = {STAGED}) ORDER BY revision, ordinal'
         )
-        return [IdSet(*row) for row in self._db.fetch(sql, (WITHDRAW, revision, import_key))]
+        rows = self._db.fetch(sql, (WITHDRAW, revision, import_key))
+        changes = _marked(MatcherChange(r, ChangeKind.WITHDRAW, IdSet(a, b, ids), 0) for r, a, b, ids in rows)
+        return [change.ids for change in changes if not change.is_large]
 
     def revisions_about(self, entry_id: int) -> list[int]:
         """Return the revisions whose changes were about an entry, ascending; staging is left out."""
@@ -265,3 +307,19 @@ class Feeds(Entries):
                 for ids in self._ids_in_state(set_key, code):
                     dead[ids[ids < len(dead)]] = True
         return dead
+
+
+def _marked(changes: Iterable[MatcherChange]) -> list[MatcherChange]:
+    """Return the changes, whole revisions, with those marked that are part of a large withdrawal."""
+    rows = list(changes)
+    counts: dict[int, int] = {}
+    for change in rows:
+        if change.kind == ChangeKind.WITHDRAW:
+            counts[change.revision] = counts.get(change.revision, 0) + len(change.ids)
+    large = {revision for revision, count in counts.items() if count > LARGE}
+    if not large:
+        return rows
+    return [
+        change._replace(is_large=True) if change.kind == ChangeKind.WITHDRAW and change.revision in large else change
+        for change in rows
+    ]

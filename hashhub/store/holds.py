@@ -155,7 +155,10 @@ class Holds(Resources):
         return frozenset(_traces(rows[0][0])) if rows else frozenset()
 
     def live_items(self, contributor: str, hash_set: str) -> Iterator[LiveItem]:
-        """Yield the items of a hash set's visible entries that are not WITHDRAWN, in no order. Raises NotFound."""
+        """Yield the items of a hash set's visible entries that are not WITHDRAWN, in no order. Raises NotFound.
+
+        Those that are withdrawn and whose rows do not say so yet are among them, unless `Store.settle` was called.
+        """
         set_key = self._set_key(contributor, hash_set)
         sql = self._db.sql(
             'SELECT e.id, e.external_id, e.hashes FROM entry e JOIN "import" i ON i.key = e."import" '

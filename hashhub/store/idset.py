@@ -34,7 +34,7 @@ class IdSet:
     @classmethod
     def of(cls, ids: Iterable[int] | NDArray[np.int64]) -> Self:
         """Build from distinct or repeated ids in any order. Raises ValueError when there are none."""
-        array = np.unique(np.fromiter(ids, np.int64) if not isinstance(ids, np.ndarray) else ids)
+        array = ascending(np.fromiter(ids, np.int64) if not isinstance(ids, np.ndarray) else ids)
         if not len(array):
             raise ValueError("a set of entry ids must not be empty")
         first, last = int(array[0]), int(array[-1])
@@ -48,6 +48,13 @@ class IdSet:
     def packed(self) -> bytes | None:
         """The bitmap as the store keeps it; None for a contiguous range."""
         return None if self._ids is None else bytes(self._ids.serialize())
+
+    def parts(self, size: int) -> Iterator[IdSet]:
+        """Yield the set in parts of at most `size` ids each; a range is one part, however long."""
+        if self.is_range or len(self) <= size:
+            yield self
+        else:
+            yield from (IdSet.of(piece) for piece in self.pieces(size))
 
     @property
     def is_range(self) -> bool:
@@ -86,3 +93,11 @@ class IdSet:
         whole = np.asarray(self._ids.to_array(), np.uint64).astype(np.int64)
         for low in range(0, len(whole), size):
             yield whole[low : low + size]
+
+
+def ascending(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the distinct ids in ascending order: on long arrays several times as fast as `np.unique`, which hashes."""
+    ordered = np.sort(ids)
+    if len(ordered) < 2:  # noqa: PLR2004 - nothing to compare
+        return ordered
+    return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))]

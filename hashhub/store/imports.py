@@ -58,10 +58,22 @@ from hashhub.model import (
 )
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entries import ACTIVE, COMMITTED, PAGE, REVIEWED, STAGED, UPSERT, note_loss, review_row
+from hashhub.store.entries import (
+    ACTIVE,
+    CHANGE_IDS,
+    COMMITTED,
+    PAGE,
+    REVIEWED,
+    STAGED,
+    UPSERT,
+    WITHDRAW,
+    note_loss,
+    review_row,
+)
 from hashhub.store.events import append_event, facts_of, is_in
-from hashhub.store.holds import Origin, lift_holds, put_holds
-from hashhub.store.idset import IdSet
+from hashhub.store.holds import Origin, lift_holds
+from hashhub.store.idset import IdSet, ascending
+from hashhub.store.outstanding import Part
 from hashhub.store.packing import EntryRow, pack_entries, pack_reasons, unpack_hashes
 from hashhub.store.requests import Request
 from hashhub.store.resources import check_active, key_of_set, to_json
@@ -247,10 +259,8 @@ class Imports(Standing):
             'WHERE i.id = ? AND b."index" = ?'
         )
         for index in itertools.count():
-            commit = self._commits.get(import_id)
-            if commit is not None and time.monotonic() - commit.renewed > _LEASE.total_seconds() / 4:
-                with self._db.write() as c:
-                    self._renew(c, commit)
+            if import_id in self._commits:
+                self.renew_commit(import_id)
             rows = self._db.fetch(sql, (import_id, index))
             if not rows:
                 return
@@ -300,11 +310,23 @@ class Imports(Standing):
             )
         commit = Commit(import_id, key, set_key, lease, _subject(found), by)
         with self._releasing(commit):
+            self._outstanding.settle(set_key)
             if found.state is ImportState.COMMITTING:
                 self._purge(commit)
             begun = self.get_import(import_id)
         self._commits[import_id] = commit
         return begun
+
+    def renew_commit(self, import_id: str) -> None:
+        """Keep the lease through a step that takes long; call it every few seconds. Costs nothing while the lease is
+        young.
+
+        Raises Conflict when another process has taken over the commit.
+        """
+        commit = self._commit(import_id)
+        if time.monotonic() - commit.renewed > _LEASE.total_seconds() / 4:
+            with self._db.write() as c:
+                self._renew(c, commit)
 
     def release_commit(self, import_id: str) -> None:
         """Give up the lease after a failed commit, so that the next `begin_commit` need not wait. Does nothing without
@@ -409,13 +431,13 @@ class Imports(Standing):
         *,
         counts: Counts,
         findings: Iterable[Finding] = (),
-        supersede: Sequence[int] = (),
-        absent: Sequence[int] = (),
-        withdraw: Sequence[int] = (),
+        supersede: Sequence[int] | NDArray[np.int64] = (),
+        absent: Sequence[int] | NDArray[np.int64] = (),
+        withdraw: Sequence[int] | NDArray[np.int64] = (),
         reviews: Sequence[tuple[int, str, ReviewKind, str]] = (),
         restated: NDArray[np.int64] = _NO_PAIRS,
         deletion_times: Mapping[int, str] = _NO_TIMES,
-        lift: Sequence[int] = (),
+        lift: Sequence[int] | NDArray[np.int64] = (),
         doubting: Sequence[int] = (),
         daily_doubts: int = 100,
     ) -> Import:
@@ -435,9 +457,18 @@ class Imports(Standing):
         """
         commit = self._commit(import_id)
         self.add_findings(import_id, findings)
+        superseded = ascending(np.asarray(supersede, np.int64))
+        gone = _parts(commit.hash_set, np.asarray(withdraw), superseded, np.asarray(absent), deletion_times)
         t = s.imports
         with commit.lock:
             self._write_run(commit)
+            pairs = restated[np.isin(restated[:, 0], superseded)]
+            pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+            pairs = pairs[np.concatenate(([True], (pairs[1:] != pairs[:-1]).any(axis=1)))] if len(pairs) else pairs
+            for start in range(0, len(pairs), PIECE):
+                with self._db.write() as c:
+                    self._renew(c, commit)
+                    self._add_successions(c, pairs[start : start + PIECE])
             with self._db.write() as c:
                 self._db.lock(c)
                 self._renew(c, commit)
@@ -445,7 +476,7 @@ class Imports(Standing):
                 beyond = self._beyond(c, commit, sorted(set(doubting)), daily_doubts)
                 told = {
                     **{f: n for f in Counts.__struct_fields__ if (n := getattr(counts, f))},
-                    BY_SOURCE: len(set(withdraw)),
+                    BY_SOURCE: sum(len(part.ids) for part in gone if part.origin),
                     _DOUBTS: len(set(doubting)),
                     "awaits_acceptance": len(beyond),
                 }
@@ -458,27 +489,12 @@ class Imports(Standing):
                     undo=commit.salt,
                     at=at,
                 )
-                ids: set[int] = set()
-                for chosen, reason in (
-                    (withdraw, "WITHDRAWN_BY_SOURCE"),
-                    (supersede, "SUPERSEDED"),
-                    (absent, "ABSENT_FROM_LIST"),
-                ):
-                    self._withdraw(c, sorted(set(chosen) - ids), reason, revision, commit.key)
-                    ids.update(chosen)
-                if withdraw or absent:
+                gone = [part._replace(revision=revision) for part in gone]
+                self._add_changes(c, revision, [(WITHDRAW, part.ids, commit.key) for part in gone])
+                self._outstanding.withdraw(c, gone)
+                if len(withdraw) or len(absent):
                     note_loss(c, [commit.hash_set], revision)
-                removed = sorted(set(withdraw))
-                put_holds(
-                    c,
-                    self._db,
-                    removed,
-                    Origin.SOURCE,
-                    EntryState.WITHDRAWN,
-                    revision,
-                    source_times=[deletion_times.get(i, "") for i in removed],
-                )
-                lift_holds(c, self._db, lift, EntryState.WITHDRAWN, only=Origin.SOURCE)
+                lift_holds(c, self._db, np.asarray(lift).tolist(), EntryState.WITHDRAWN, only=Origin.SOURCE)
                 if beyond:
                     sql = self._db.sql("UPDATE entry SET reasons = ? WHERE id BETWEEN ? AND ? AND state = ?")
                     remark = pack_reasons((AWAITS_ACCEPTANCE,))
@@ -489,8 +505,7 @@ class Imports(Standing):
                     [(UPSERT, IdSet(first, last), commit.key) for first, last in merged(commit.ranges)],
                 )
                 self._inherit(c, commit.hash_set, restated)
-                self._add_successions(c, restated, set(supersede))
-                self._inherit_requests(c, commit.hash_set, restated, set(supersede))
+                self._inherit_requests(c, commit.hash_set, restated, superseded)
                 if reviews:
                     before: int = c.scalar(sa.select(sa.func.max(s.review.c.id))) or 0
                     made = Review(
@@ -528,8 +543,22 @@ class Imports(Standing):
                     )
                 )
         self._commits.pop(import_id, None)
+        self.settle(commit.hash_set)
         self._sweep_batches()
         return self.get_import(import_id)
+
+    def settle(self, set_key: int | None = None) -> None:
+        """Write what earlier commits have withdrawn into the rows of those entries, of one hash set or of all.
+
+        A commit does so after it has become visible; this is for what a process left behind that ended meanwhile. It
+        never fails a commit that has succeeded.
+        """
+        with suppress(Unavailable, LimitExceeded):
+            self._outstanding.settle(set_key)
+
+    def settle_in_background(self) -> None:
+        """As `settle`, of all hash sets, unless this process is doing so already."""
+        self._outstanding.settle(wait=False)
 
     def _beyond(self, c: Connection, commit: Commit, doubting: Sequence[int], daily: int) -> list[int]:
         """Return those of the new entries that are beyond what a contributor may doubt in a day without the
@@ -698,6 +727,9 @@ class Imports(Standing):
                     if keys:
                         c.exec_driver_sql(delete_hash, keys)
                     c.execute(sa.delete(s.entry).where(s.entry.c.id.between(rows[0][0], rows[-1][0])))
+            with self._db.write() as c:
+                self._renew(c, commit)
+                c.execute(sa.delete(s.succession).where(s.succession.c.later.between(first, last)))
         f = s.finding
         with self._db.write() as c:
             self._renew(c, commit)
@@ -735,6 +767,31 @@ class Imports(Standing):
                         sa.insert(t).values(content_digest=digest, content=content).returning(t.c.id)
                     ).scalar_one()
                 self._classification_ids[content] = key
+
+
+def _parts(
+    hash_set: int,
+    withdraw: NDArray[np.int64],
+    supersede: NDArray[np.int64],
+    absent: NDArray[np.int64],
+    deletion_times: Mapping[int, str],
+) -> list[Part]:
+    """Return what a commit withdraws, each entry once, in parts of bounded size; their revision is still to come."""
+    parts: list[Part] = []
+    taken = np.empty(0, np.int64)
+    for chosen, code, origin in (
+        (withdraw, "WITHDRAWN_BY_SOURCE", Origin.SOURCE),
+        (supersede, "SUPERSEDED", ""),
+        (absent, "ABSENT_FROM_LIST", ""),
+    ):
+        ids = ascending(chosen.astype(np.int64, copy=False))
+        ids = ids[~np.isin(ids, taken, assume_unique=True)]
+        taken = np.concatenate([taken, ids])
+        for start in range(0, len(ids), CHANGE_IDS):
+            piece = ids[start : start + CHANGE_IDS]
+            times = [deletion_times.get(i, "") for i in piece.tolist()] if origin and deletion_times else ()
+            parts.append(Part(0, len(parts), hash_set, code, IdSet.of(piece), origin, times))
+    return parts
 
 
 def _import_rows(c: Connection, *where: sa.ColumnElement[bool], limit: int | None = None) -> list[Import]:

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from hashhub.hashes import ALGORITHMS
 from hashhub.model import ChangeKind, Disposition, EntryState, ImportState, ReviewKind, Role, WithdrawalReason
 
-SCHEMA_VERSION: Final = "0003"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0004"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in ALGORITHMS.values()}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -94,6 +94,8 @@ metadata: Final = _table(
     sa.Column(
         "own_contributor", sa.Text, nullable=False, server_default=""
     ),  # the hub's operators; empty: not yet made
+    # Revisions whose withdrawals are not all written into the entries' rows, with commas between (store.outstanding).
+    sa.Column("outstanding", sa.Text, nullable=False, server_default=""),
 )
 
 contributor: Final = _table(
@@ -327,6 +329,20 @@ sa.Index(
     change.c["import"],
     sqlite_where=change.c.kind == sa.literal_column("1"),
     postgresql_where=change.c.kind == sa.literal_column("1"),
+)
+
+# Entries that a large withdrawal is about; see store.outstanding.
+outstanding: Final = _table(
+    "outstanding",
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("ordinal", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("hash_set", sa.Integer, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("first_entry", sa.BigInteger, nullable=False),
+    sa.Column("last_entry", sa.BigInteger, nullable=False),
+    sa.Column("ids", sa.LargeBinary),  # as in `change`
+    sa.Column("origin", sa.Text, nullable=False),  # of the holds that come with it; empty: none
+    sa.Column("source_times", sa.LargeBinary),  # MessagePack; NULL: the source gives none
 )
 
 # Two databases with one past have the same digests up to where they part: a restored backup that was written to has

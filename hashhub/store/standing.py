@@ -157,6 +157,7 @@ class Standing(Entries):
             self._db.lock(c)
             if (first := request.replayed(c, list[int])) is not None:
                 return first
+            self._outstanding.settle_these(c, wanted)
             replaced = self._replaced(c, wanted)
             rows = [
                 (row[0], row[1], row[2])
@@ -287,7 +288,7 @@ class Standing(Entries):
                 self._withdraw(c, overtaken, "SUPERSEDED", revision, 0)
                 pairs = np.array([(i, entry_id) for i in supersede], np.int64).reshape(-1, 2)
                 self._inherit(c, row.hash_set, pairs)
-                self._add_successions(c, pairs, set(overtaken))
+                self._add_successions(c, np.unique(pairs[np.isin(pairs[:, 0], overtaken)], axis=0))
                 lift_holds(c, self._db, [entry_id, *lift], EntryState.QUARANTINED)
             return request.remember(c, self._read(c, entry_id))
 
@@ -461,11 +462,14 @@ class Standing(Entries):
 
     # The parts
 
-    def _inherit_requests(self, c: Connection, set_key: int, pairs: NDArray[np.int64], replaced: set[int]) -> None:
+    def _inherit_requests(
+        self, c: Connection, set_key: int, pairs: NDArray[np.int64], replaced: NDArray[np.int64]
+    ) -> None:
         """Let requests for a withdrawal stand against the entries that took the place of those that they were about."""
         w = s.withdrawal
         asked = c.execute(sa.select(w).where(w.c.hash_set == set_key, w.c.pending.is_(True))).all()
-        by_entry = {row.entry: row for row in asked if row.entry in replaced}
+        concerned = set(np.intersect1d([row.entry for row in asked], replaced).tolist())
+        by_entry = {row.entry: row for row in asked if row.entry in concerned}
         if not by_entry:
             return
         for earlier, later in pairs[np.isin(pairs[:, 0], np.fromiter(by_entry, np.int64))].tolist():
@@ -591,6 +595,7 @@ class Standing(Entries):
 
     def _row(self, c: Connection, entry_id: int) -> _Row:
         """Return what moving an entry depends on. Raises NotFound, also when it is staged."""
+        self._outstanding.settle_these(c, [entry_id])
         sql = self._db.sql(
             "SELECT e.hash_set, e.state, e.reasons FROM entry e "  # noqa: S608 - our own text
             f"WHERE e.id = ? AND NOT EXISTS ({STAGED_AROUND})"
@@ -653,10 +658,12 @@ class Standing(Entries):
 
     def _replaced(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
         """Return which of the entries were replaced by one that is ACTIVE, and by which."""
+        later = self._by_keys("SELECT x.later FROM succession x WHERE x.earlier {keys}", "int8", (), ids, c)
+        self._outstanding.settle_these(c, [row[0] for row in later])
         sql = (
             "SELECT x.earlier, x.later FROM succession x "  # noqa: S608 - our own numbers
             "JOIN entry e ON e.id = x.later "
-            f"WHERE e.state = {ACTIVE} AND x.earlier {{keys}}"
+            f"WHERE e.state = {ACTIVE} AND NOT EXISTS ({STAGED_AROUND}) AND x.earlier {{keys}}"
         )
         return {row[0]: row[1] for row in self._by_keys(sql, "int8", (), ids, c)}
 

@@ -45,6 +45,7 @@ class Undoing(Standing):
 
     def standings(self, ids: IdSet) -> Iterator[Standings]:
         """Yield how entries stand, piece by piece. The revision of one that never changed is that of its import."""
+        self._outstanding.settle()
         sql = self._db.sql(
             "SELECT e.id, e.state, CASE WHEN e.update_revision > 0 THEN e.update_revision ELSE i.revision END FROM "
             "entry e "

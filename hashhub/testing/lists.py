@@ -169,11 +169,19 @@ def list_file(variant: str, items: Sequence[Item], *, dirty: bool = False) -> Li
 
 
 def write_many_vics(
-    out: BinaryIO, count: int, *, seed: int, photodna: bool = False, values: Sequence[str] = ("1", "2")
+    out: BinaryIO,
+    count: int,
+    *,
+    seed: int,
+    photodna: bool = False,
+    values: Sequence[str] = ("1", "2"),
+    changed_every: Sequence[int] = (),
 ) -> None:
     """Write a VICS 2.0 US hash set of `count` random Media, streaming: for benchmarks.
 
-    A record has MD5 and SHA1 and is about 440 bytes long; `photodna` adds 210. The cost is some 2 µs a record.
+    A record has MD5 and SHA1 and is about 440 bytes long; `photodna` adds 210. The cost is some 2 µs a record. The
+    list as it is after further editions, in each of which so many-th Media got another series: `changed_every` has one
+    number for each.
     """
     random = Random(seed)
     head = json.dumps({"@odata.context": _VICS_2.format("2.0", "US", "Media"), "value": []})
@@ -195,8 +203,12 @@ def write_many_vics(
             more = f',"PhotoDNA":"{base64.b64encode(raw[36:]).decode()}"' if photodna else ""
             value = values[raw[0] % len(values)]
             victim = "true" if raw[1] & 1 else "false"
+            series = raw[2] % 50
+            for edition, every in enumerate(changed_every, 1):
+                if i % every == 0:
+                    series = 1000 * edition
             records.append(
-                template % (i, value, digits[:32], digits[32:], victim, raw[2] % 50, 1000 + i % 1_000_000, i, more)
+                template % (i, value, digits[:32], digits[32:], victim, series, 1000 + i % 1_000_000, i, more)
             )
         out.write((("," if first else "") + ",".join(records)).encode())
     out.write(b"\n]}\n")

@@ -200,7 +200,7 @@ class TestRestarts:
         desk.contribute("alpha/list", item(1))
         hub._matcher.compact()
         assert desk.known(1) == [1]
-        assert hub._follower._mark.read().revision == -1
+        assert hub._follower._mark.read()[0].revision == -1
 
     def test_the_mark_is_never_behind_what_was_applied(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         hub, other = open_hub(start=False), Desk(open_hub(publisher=False))
@@ -216,7 +216,7 @@ class TestRestarts:
         monkeypatch.setattr(hub._store, "matcher_changes", late)
         hub._follower.catch_up()
         assert hub._matcher.count("MD5") == 1
-        assert hub._follower._mark.read() == hub._store.position()
+        assert hub._follower._mark.read()[0] == hub._store.position()
 
     def test_until_it_has_caught_up_it_does_not_answer(self, open_hub: Open) -> None:
         hub = open_hub(start=False)

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from hashhub.errors import Conflict, NotFound
 from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState, ImportState, Review, ReviewKind
-from hashhub.store import IdSet, Store
+from hashhub.store import IdSet, Store, outstanding
 from hashhub.store import imports as module
 
 NUMBERS = st.integers(0, 6)
@@ -154,6 +154,11 @@ class Machine(RuleBasedStateMachine):
             entry = self.entries[entry_id]
             entry.state, entry.revision = entry.before, self.store.revision()
 
+    @rule()
+    def settle(self) -> None:
+        """Do what the next start does about withdrawals that a process left behind."""
+        self.store._outstanding.settle()
+
     @precondition(lambda self: self.entries)
     @rule(data=st.data(), stranger=st.booleans())
     def withdraw(self, data: st.DataObject, stranger: bool) -> None:
@@ -245,6 +250,7 @@ class Machine(RuleBasedStateMachine):
         # A matcher that followed has what one that starts now gets, and all that may match.
         self.follow(2)
         self.feed_consumer(3)
+        self.store._outstanding.settle()
         mine = {self.digest(n) for n in range(7)}
         rebuilt = {row.tobytes() for name, part in self.store.all_digests(5) if name == "PDQ" for row in part} & mine
         active = {self.digest(e.number) for e in self.entries.values() if e.state is EntryState.ACTIVE}
@@ -263,9 +269,22 @@ class Machine(RuleBasedStateMachine):
             self.store.cancel_import(import_id)
 
 
+@pytest.mark.parametrize("is_large", [False, True])
 @pytest.mark.parametrize("run", [1, 10**9])
-def test_the_store_agrees_with_a_model(store: Store, fill: Any, run: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_agrees_with_a_model(
+    store: Store,
+    fill: Any,
+    run: int,
+    is_large: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`is_large`: every commit's withdrawals are large ones, and its process ends before they are in the rows."""
     monkeypatch.setattr(module, "_RUN", run)
+    if is_large:
+        monkeypatch.setattr(outstanding, "LARGE", 0)
+        monkeypatch.setattr(outstanding, "PIECE", 1)
+        monkeypatch.setattr(module, "CHANGE_IDS", 1)
+        monkeypatch.setattr(Store, "settle", lambda *_: None)
 
     class Bound(Machine):
         pass

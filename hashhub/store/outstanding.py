@@ -1,0 +1,210 @@
+"""Large withdrawals: visible in one small transaction, written into their entries' rows in pieces afterwards.
+
+    commit    the event, the changes, and here which entries and why: from now on every read takes them for WITHDRAWN
+    settle    the rows, a few thousand in a transaction that holds up nobody; then nothing is outstanding any more
+
+`metadata.outstanding` names the revisions whose rows are not all written. A read fetches it in the same statement as
+the rows, so that both are of one moment: a row that is not written yet is then known as what it is. A write that is
+about certain entries settles these first. What a process leaves behind when it ends, another one settles: each piece
+can be written twice, and never touches an entry that was moved since.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
+
+from hashhub.model import EntryState
+from hashhub.store import schema as s
+from hashhub.store.database import Database
+from hashhub.store.holds import Origin, put_holds
+from hashhub.store.idset import IdSet
+from hashhub.store.packing import pack_reasons
+
+PIECE: Final = 5_000  # rows in one transaction: some 50 ms
+LARGE: Final = 5_000
+"""A revision that withdraws more entries than this is written into their rows afterwards."""
+_WITHDRAWN: Final = s.ENTRY_STATES[EntryState.WITHDRAWN]
+_ACTIVE: Final = s.ENTRY_STATES[EntryState.ACTIVE]
+
+
+class Part(NamedTuple):
+    """Entries of one hash set that a revision withdrew for one reason, `code`.
+
+    `origin`: what holds them from then on, or empty; `source_times`: the source's own times of its deletion messages,
+    in the order of the ids, or nothing.
+    """
+
+    revision: int
+    ordinal: int
+    hash_set: int
+    code: str
+    ids: IdSet
+    origin: str = ""
+    source_times: Sequence[str] = ()
+
+
+class Outstanding:
+    """What is withdrawn and not yet written into the rows."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._known: dict[int, tuple[Part, ...]] = {}  # by revision
+        self._settling = threading.Lock()
+        updated = (
+            "UPDATE entry SET reasons = CASE WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "  # noqa: S608 - our own text
+            "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, "
+            "state = ?, update_revision = ? "
+            f"WHERE id {{keys}} AND state <> {_WITHDRAWN} AND update_revision < ? RETURNING id"
+        )
+        keys = "IN (SELECT value FROM json_each(?))" if database.is_sqlite else "= ANY(?::int8[])"
+        self._update = database.sql(updated.format(keys=keys))
+
+    def withdraw(self, c: Connection, parts: Sequence[Part]) -> None:
+        """Let the entries of the parts, all of one revision, be WITHDRAWN in the transaction that makes it visible.
+
+        When they are few their rows say so at once; otherwise call `settle` afterwards.
+        """
+        if sum(len(p.ids) for p in parts) <= LARGE:
+            for part in parts:
+                self._write(c, part, list(_walk(part.ids)))
+            return
+        revision = parts[0].revision
+        t, m = s.outstanding, s.metadata
+        listed: str = c.execute(sa.select(m.c.outstanding)).scalar_one()
+        # Kept until the next ones come, for reads that still have the revision in their hands.
+        c.execute(sa.delete(t).where(t.c.revision.not_in(_revisions(listed))))
+        c.execute(
+            sa.insert(t),
+            [
+                {
+                    "revision": revision,
+                    "ordinal": p.ordinal,
+                    "hash_set": p.hash_set,
+                    "code": p.code,
+                    "first_entry": p.ids.first,
+                    "last_entry": p.ids.last,
+                    "ids": p.ids.packed,
+                    "origin": p.origin,
+                    "source_times": msgspec.msgpack.encode(p.source_times) if any(p.source_times) else None,
+                }
+                for p in parts
+            ],
+        )
+        c.execute(sa.update(m).values(outstanding=",".join(filter(None, (listed, str(revision))))))
+
+    def parts(self, listed: str) -> Iterator[Part]:
+        """Yield what is outstanding of the revisions that `metadata.outstanding` lists."""
+        revisions = _revisions(listed)
+        missing = [r for r in revisions if r not in self._known]
+        if missing:
+            t = s.outstanding
+            chosen = sa.select(t).where(t.c.revision.in_(missing)).order_by(t.c.revision, t.c.ordinal)
+            rows = self._db.read(lambda c: c.execute(chosen).all())
+            fresh: dict[int, list[Part]] = {r: [] for r in missing}
+            for row in rows:
+                fresh[row[0]].append(_part(row))
+            # Replaced, not changed: other threads read it.
+            self._known = {r: p for r, p in self._known.items() if r in revisions} | {
+                r: tuple(p) for r, p in fresh.items()
+            }
+        known = self._known
+        for revision in revisions:
+            yield from known.get(revision, ())
+
+    def about(self, listed: str, entry_id: int, update_revision: int) -> Part | None:
+        """Return what is outstanding about an entry that was last moved at `update_revision`, or None."""
+        for part in self.parts(listed):
+            if update_revision < part.revision and entry_id in part.ids:
+                return part
+        return None
+
+    def listed(self) -> str:
+        """Return the revisions that are outstanding now, as `metadata.outstanding` lists them."""
+        text: str = self._db.fetch("SELECT outstanding FROM metadata")[0][0]
+        return text
+
+    def is_withdrawn(self, listed: str, ids: NDArray[np.int64], revisions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Say of each entry, last moved at its revision, whether something outstanding withdraws it: bool[n]."""
+        withdrawn = np.zeros(len(ids), np.bool_)
+        for part in self.parts(listed):
+            for piece in part.ids.pieces(1 << 20):
+                withdrawn |= np.isin(ids, piece, assume_unique=True) & (revisions < part.revision)
+        return withdrawn
+
+    def settle_these(self, c: Connection, ids: Iterable[int]) -> None:
+        """Write what is outstanding about certain entries, in the transaction that goes on to move them."""
+        listed: str = c.execute(sa.select(s.metadata.c.outstanding)).scalar_one()
+        if not listed:
+            return
+        wanted = sorted(set(ids))
+        for part in self.parts(listed):
+            self._write(c, part, [i for i in wanted if i in part.ids])
+
+    def settle(self, hash_set: int | None = None, *, wait: bool = True) -> None:
+        """Write all that is outstanding, of one hash set or of all, piece by piece; no lock of the database is held in
+        between.
+
+        While another thread does so, wait for it, or return at once.
+        """
+        if not self._settling.acquire(blocking=wait):
+            return
+        try:
+            self._settle(hash_set)
+        finally:
+            self._settling.release()
+
+    def _settle(self, hash_set: int | None) -> None:
+        listed = self.listed()
+        parts = [p for p in self.parts(listed) if hash_set is None or p.hash_set == hash_set] if listed else []
+        for part in parts:
+            for piece in part.ids.pieces(PIECE):
+                with self._db.write() as c:
+                    self._write(c, part, piece.tolist())
+        done = {p.revision for p in parts}
+        if done:
+            m = s.metadata
+            with self._db.write() as c:
+                self._db.lock(c)
+                now: str = c.execute(sa.select(m.c.outstanding)).scalar_one()
+                left = [str(r) for r in _revisions(now) if r not in done]
+                c.execute(sa.update(m).values(outstanding=",".join(left)))
+
+    def _write(self, c: Connection, part: Part, ids: Sequence[int]) -> None:
+        if not ids:
+            return
+        code = pack_reasons((part.code,))
+        keys: Any = json.dumps(ids) if self._db.is_sqlite else ids
+        rows = c.exec_driver_sql(
+            self._update, (_ACTIVE, code, code, _WITHDRAWN, part.revision, keys, part.revision)
+        ).all()
+        if part.origin and rows:
+            moved = sorted(row[0] for row in rows)
+            times: Sequence[str] = ()
+            if part.source_times:
+                number = {entry: i for i, entry in enumerate(_walk(part.ids))}
+                times = [part.source_times[number[entry]] for entry in moved]
+            put_holds(c, self._db, moved, Origin(part.origin), EntryState.WITHDRAWN, part.revision, source_times=times)
+
+
+def _walk(ids: IdSet) -> Iterator[int]:
+    for piece in ids.pieces(1 << 20):
+        yield from piece.tolist()
+
+
+def _revisions(listed: str) -> list[int]:
+    return [int(revision) for revision in listed.split(",") if revision]
+
+
+def _part(row: Sequence[Any]) -> Part:
+    revision, ordinal, hash_set, code, first, last, ids, origin, times = row
+    told = msgspec.msgpack.decode(times, type=tuple[str, ...]) if times is not None else ()
+    return Part(revision, ordinal, hash_set, code, IdSet(first, last, ids), origin, told)

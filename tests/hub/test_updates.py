@@ -1,0 +1,185 @@
+"""A list that comes again with much of it changed: visible at once or not at all, wherever it is cut off."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from hashhub.errors import Unavailable
+from hashhub.model import Counts, EntryState, Verdict, WithdrawalReason
+from hashhub.store import Store, entries, feeds, imports, outstanding
+from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
+from tests.hub.test_follow import soon
+
+MANY = range(12)
+
+
+@pytest.fixture(autouse=True)
+def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every withdrawal of three entries or more counts as large, and is written into rows one by one."""
+    monkeypatch.setattr(outstanding, "LARGE", 2)
+    monkeypatch.setattr(feeds, "LARGE", 2)
+    monkeypatch.setattr(outstanding, "PIECE", 1)
+    for module in (entries, imports):
+        monkeypatch.setattr(module, "CHANGE_IDS", 5)
+
+
+@pytest.fixture
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that lets a process end after so many rows of an update were written."""
+    written = outstanding.Outstanding._write
+
+    def after(rows: int) -> None:
+        left = itertools.count()
+
+        def stop(*arguments: Any) -> None:
+            if next(left) >= rows:
+                raise Unavailable("the process ends here")
+            written(*arguments)
+
+        monkeypatch.setattr(outstanding.Outstanding, "_write", stop)
+
+    return after
+
+
+def first_edition(desk: Desk) -> None:
+    desk.hash_set("alpha/list")
+    desk.contribute("alpha/list", *(item(n, external_id=f"x{n}") for n in MANY))
+
+
+def second_edition(desk: Desk, *, replace: bool = False) -> Any:
+    """Every second item under its id, with another file."""
+    changed = [item(100 + n, external_id=f"x{n}") for n in MANY if n % 2 == 0]
+    return desk.contribute("alpha/list", *changed, replace=replace, allow_shrinking=True)
+
+
+def shown(desk: Desk) -> dict[str, Any]:
+    """All that can be seen of the hash set."""
+    listed = {state: desk.entries("alpha/list", state) for state in EntryState}
+    store = desk.hub._store
+    return {
+        "listed": {state: [e.id for e in found] for state, found in listed.items()},
+        "all": [(e.id, e.state, e.reasons, e.update_revision) for e in desk.entries("alpha/list")],
+        "counts": {state: store.entry_count("alpha", "list", state) for state in EntryState},
+        "ids": {state: store.active_ids("alpha", "list", states=[state]).tolist() for state in EntryState},
+        "live": {
+            x: [e.id for e in found]
+            for x, found in store.existing_by_external_ids("alpha", "list", [f"x{n}" for n in MANY]).items()
+        },
+        "matched": desk.known(*MANY, *(100 + n for n in MANY)),
+        "successors": [store.get_entry("alpha", "list", e.id).successors for e in desk.entries("alpha/list")],
+    }
+
+
+@pytest.mark.parametrize("rows", [0, 1, 4])
+@pytest.mark.parametrize("replace", [False, True])
+def test_cut_off_after_some_rows_nobody_sees_a_difference(
+    open_hub: Open, cut_off: Any, monkeypatch: pytest.MonkeyPatch, rows: int, replace: bool
+) -> None:
+    desk = Desk(open_hub(start=False))
+    desk.hub._follower.catch_up()
+    first_edition(desk)
+    cut_off(rows)
+    done = second_edition(desk, replace=replace)
+    assert (done.counts.superseded, done.counts.absent) == (6, 6 if replace else 0)
+    assert desk.hub._store._outstanding.listed() == str(done.revision)
+    before = shown(desk)
+    assert before["matched"] == [*(n for n in MANY if n % 2 and not replace), *(100 + n for n in MANY if n % 2 == 0)]
+    # Another process, and one that starts now, see the same.
+    assert shown(Desk(open_hub(publisher=False))) == before
+    monkeypatch.undo()
+    desk.hub._housekeeping.round()  # type: ignore[union-attr]  # the publisher has one
+    assert not desk.hub._store._outstanding.listed()
+    assert shown(desk) == before
+
+
+def test_an_entry_that_is_outstanding_is_moved_as_what_it_is(open_hub: Open, cut_off: Any) -> None:
+    desk = Desk(open_hub())
+    first_edition(desk)
+    ids = [e.id for e in desk.entries("alpha/list")]
+    cut_off(0)
+    second_edition(desk, replace=True)
+    cut_off(10**9)
+    # Restored, withdrawn, erased by hand before its row says that an update withdrew it; then the rows are written.
+    restored, withdrawn, erased = ids[1], ids[3], ids[5]
+    desk.hub.entries.restore(writer("alpha"), "alpha", "list", restored)
+    desk.hub.entries.withdraw(OPERATOR, "alpha", "list", withdrawn, WithdrawalReason.ERROR)
+    desk.hub.entries.erase(OPERATOR, "alpha", "list", erased)
+    desk.hub._store.settle()
+    by_id = {e.id: e for e in desk.entries("alpha/list")}
+    assert by_id[restored].state is EntryState.ACTIVE
+    assert by_id[withdrawn].reasons == ("WITHDRAWN_BY_OPERATOR",)
+    assert by_id[erased].reasons == ("ERASED",)
+    assert all(by_id[i].state is EntryState.WITHDRAWN for i in ids if i != restored)
+
+
+def test_the_next_list_waits_for_the_rows_of_the_one_before(open_hub: Open, cut_off: Any) -> None:
+    desk = Desk(open_hub())
+    first_edition(desk)
+    cut_off(2)
+    second_edition(desk)
+    cut_off(10**9)
+    again = second_edition(desk)
+    assert (again.counts.unchanged, again.counts.superseded) == (6, 0)
+
+
+class TestTheMatcher:
+    def test_what_an_update_leaves_without_an_entry_is_dropped_in_time(self, open_hub: Open) -> None:
+        desk = Desk(open_hub())
+        first_edition(desk)
+        desk.hash_set("beta/list")
+        desk.contribute("beta/list", item(0))
+        assert desk.hub._matcher.count("MD5") == len(MANY)
+        second_edition(desk)
+        # 0 is still listed by somebody else; 2, 4 … are listed by nobody; 100, 102 … are new.
+        soon(lambda: desk.hub._matcher.count("MD5") == len(MANY) + 1)
+        assert desk.known(0, 2, 4) == [0]
+
+    def test_it_is_dropped_after_a_restart_too(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as busy:
+            busy.setattr("hashhub.hub.follow.Follower.sweep", lambda _: False)
+            desk = Desk(open_hub())
+            first_edition(desk)
+            second_edition(desk)
+            assert desk.hub._matcher.count("MD5") == len(MANY) + 6
+            desk.hub._matcher.compact()
+            desk.hub.close()
+        again = Desk(open_hub())
+        soon(lambda: again.hub._matcher.count("MD5") == len(MANY))
+        # Once a snapshot lacks it, a start does not look for it again.
+        again.hub._matcher.compact()
+        again.contribute("alpha/list", item(1000))
+        again.hub._matcher.compact()
+        soon(lambda: again.hub._follower._mark.read()[1] >= 1)
+
+    def test_nothing_is_dropped_that_somebody_is_about_to_list(self, open_hub: Open) -> None:
+        """Its hashes are not in the table yet, so that the store does not know of them."""
+        desk = Desk(open_hub(start=False))
+        desk.hub._follower.catch_up()
+        first_edition(desk)
+        desk.hash_set("beta/list")
+        store: Store = desk.hub._store
+        opened = desk.add(desk.open("beta/list"), [item(n) for n in (2, 4)])
+        store.begin_commit(opened.id)
+        first = store.allocate_entries(opened.id, 1)
+        from hashhub.store import EntryRow
+
+        store.stage_entries(opened.id, [EntryRow(first, EntryState.ACTIVE, item(2))])
+        second_edition(desk)
+        assert not desk.hub._follower.sweep()
+        assert desk.hub._matcher.contains("MD5", _rows("MD5", 2)).all()
+        store.finish_commit(opened.id, counts=Counts(items=1, accepted=1))
+        while desk.hub._follower.sweep():
+            pass
+        desk.hub._follower.catch_up()
+        assert desk.hub._matcher.contains("MD5", _rows("MD5", 2)).all()
+        assert not desk.hub._matcher.contains("MD5", _rows("MD5", 4)).any()
+        assert desk.verdict(2) is Verdict.MATCH
+
+
+def _rows(algorithm: str, number: int) -> Any:
+    import numpy as np
+
+    return np.frombuffer(digest(algorithm, number).digest, np.uint8).reshape(1, -1)
