@@ -99,8 +99,8 @@ def withdraw_entry(session: Session, *, name: str, reason: str, comment: str, va
     if done.withdrawal is not None and done.withdrawal.pending:
         note(
             f"{clean(done.name)} STILL MATCHES: so many withdrawals in a day need a second person. It is withdrawn "
-            "once an operator, or "
-            f"another token of {clean(done.contributor)} than {clean(done.withdrawal.actor)}, runs the same command."
+            f"once an operator, or another token of {clean(done.contributor)} than {clean(done.withdrawal.actor)}, "
+            "runs the same command."
         )
 
 

@@ -208,11 +208,9 @@ def show_report(session: Session, report: ImportReport) -> None:
     if report.unclassified:
         say(
             f"Unclassified: {report.unclassified:,}. Such an item says nothing of what it is, although its format can "
-            "or the scheme demands it. "
-            "Correct the list and import it again; or an operator releases single ones (hashhub entry release), which "
-            "then "
-            "match as undecided; or import it into a hash set that the operator made with --unclassified listed, where "
-            "all of them do."
+            "or the scheme demands it. Correct the list and import it again; or an operator releases single ones "
+            "(hashhub entry release), which then match as undecided; or import it into a hash set that the operator "
+            "made with --unclassified listed, where all of them do."
         )
     if not report.groups_complete:
         say("There are more findings than are counted here; `hashhub findings` lists all of them.")

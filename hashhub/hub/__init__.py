@@ -163,8 +163,7 @@ class Hub:
         ]
         warnings += [
             f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second "
-            "person agrees: see "
-            f"`hashhub history contributors/{contributor} --since 24h`, and ask it"
+            f"person agrees: see `hashhub history contributors/{contributor} --since 24h`, and ask it"
             for contributor, n in sorted(self._store.wishes_today().items())
         ]
         lines = []

@@ -133,8 +133,7 @@ class WithdrawalLog:
             except OSError as e:
                 raise Unavailable(
                     f"withdrawals cannot be written to {FILE_NAME} in the data directory ({e.strerror}); they stand in "
-                    "the database, and are "
-                    "written down once that is possible"
+                    "the database, and are written down once that is possible"
                 ) from e
             self._written = position.revision
 
@@ -171,8 +170,7 @@ class WithdrawalLog:
         if entry_count or item_count:
             _log.warning(
                 "the database was restored from an older backup: %d entries that had been withdrawn since were "
-                "withdrawn again, and "
-                "%d withdrawn items of which it has no entry are held",
+                "withdrawn again, and %d withdrawn items of which it has no entry are held",
                 entry_count,
                 item_count,
             )

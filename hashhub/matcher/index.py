@@ -323,8 +323,7 @@ def _flips(bits: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return values[order], ones[order]
 
 
-# --- Building
-# -----------------------------------------------------------------------------------------------------------------
+# --- Building ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,8 @@ class Holds(Resources):
         """Return the holds that stand in a hash set, those of all the contributor's sets included. Raises NotFound."""
         sql = self._db.sql(
             "SELECT h.entry, h.hash_set, h.effect, h.origin, h.revision, h.source_time, e.external_id, e.hashes, "
-            "h.traces "
-            "FROM hold h LEFT JOIN entry e ON e.id = h.entry WHERE h.contributor = ? AND h.hash_set IN (0, ?) ORDER BY "
-            "h.entry"
+            "h.traces FROM hold h LEFT JOIN entry e ON e.id = h.entry WHERE h.contributor = ? AND h.hash_set IN (0, ?) "
+            "ORDER BY h.entry"
         )
         return [
             Hold(

@@ -361,8 +361,7 @@ class Resources:
                 raise InvalidArgument.field(
                     "update_mask",
                     "the new terms name no recipients, which would open the hash set to all whom its label allows; if "
-                    "that is "
-                    "meant, name `marking.recipients` in the mask, too",
+                    "that is meant, name `marking.recipients` in the mask, too",
                     "OPENS_HASH_SET",
                 )
             if after.marking != before.marking:
