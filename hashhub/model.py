@@ -142,7 +142,7 @@ class EntryState(StrEnum):
 
 
 class ImportState(StrEnum):
-    """OPEN takes batches; COMMITTING writes entries that nobody sees yet; COMMITTED and CANCELLED are final."""
+    """OPEN takes batches; COMMITTING writes entries that are not visible yet; COMMITTED and CANCELLED are final."""
 
     OPEN = "OPEN"
     COMMITTING = "COMMITTING"

@@ -164,7 +164,7 @@ def _escaped(character: re.Match[str]) -> str:
 
 
 def _nowhere(done: int, total: int | None, what: str) -> None:
-    """Show nothing: nobody is looking."""
+    """Stand in for a progress bar where there is no terminal."""
 
 
 def _fields(value: msgspec.Struct) -> dict[str, object]:

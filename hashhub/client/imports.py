@@ -103,4 +103,4 @@ class ImportCalls(Calls):
 
 
 def _ignore(_: Progress) -> None:
-    """Report progress to nobody."""
+    """Stand in where the caller wants no progress."""

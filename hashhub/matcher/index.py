@@ -472,4 +472,4 @@ def _run(threads: int, calls: list[tuple[Any, ...]]) -> None:
 
 
 def _silent(_phase: str, _share: float) -> None:
-    """Report to nobody."""
+    """Stand in where the caller wants no progress."""

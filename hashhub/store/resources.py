@@ -594,7 +594,7 @@ def _check_terms(c: Connection, marking: Marking) -> None:
 
 
 def _check_accepted(c: Connection, revision: int) -> None:
-    """Raise InvalidArgument unless the hub has been at this revision: what comes later nobody can have looked at."""
+    """Raise InvalidArgument for a revision that the hub has not reached: nobody can have looked at it yet."""
     last: int = c.execute(sa.select(s.metadata.c.revision)).scalar_one()
     if not 1 <= revision <= last:
         raise InvalidArgument.field(
