@@ -22,6 +22,10 @@ tri = st.sampled_from([None, False, True])
 def test_every_algorithm_has_a_code_of_its_own() -> None:
     assert ALGORITHM_CODES.keys() == ALGORITHMS.keys()
     assert len(set(ALGORITHM_CODES.values())) == len(ALGORITHM_CODES)
+    # Databases hold these; another number would make every stored hash one of another algorithm.
+    stored = {"MD5": 1, "SHA1": 2, "SHA256": 3, "PDQ": 4, "PHASH": 5, "DHASH": 6, "PHOTODNA": 7}
+    assert {name: ALGORITHM_CODES[name] for name in stored} == stored
+    assert all(0 < code < 128 for code in ALGORITHM_CODES.values()), "a code is packed as one byte"
 
 
 @given(st.lists(hashes, max_size=8).map(tuple))
