@@ -10,21 +10,28 @@ PYTEST_ARGS ?=
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# The stamp is newer than the lock when the environment is up to date. Hashes are checked; nothing is resolved anew.
-$(VENV)/installed: requirements.lock pyproject.toml
+# One environment in two layers, each with a stamp that is newer than its lock when it is up to date: what runs, and on
+# top of it what tests. Hashes are checked, and nothing is resolved anew.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(VENV)/runs: docker/requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) \
 		and "hashhub needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP) --require-hashes -r docker/requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-venv: $(VENV)/installed ## Build the virtual environment from requirements.lock
+$(VENV)/tests: requirements.lock $(VENV)/runs
+	$(PIP) --require-hashes -r requirements.lock
+	@touch $@
 
-demo: venv ## Show the main job: lists in, uploads matched, a conflict, a withdrawal
+venv: $(VENV)/tests ## Build the virtual environment: what runs, and what tests
+
+demo: $(VENV)/runs ## Show the main job: lists in, uploads matched, a conflict, a withdrawal
 	$(BIN)/python -m hashhub.testing.demo
 
-serve: venv ## Run a hub on embedded SQLite in ./hashhub-data (Ctrl-C stops it)
+serve: $(VENV)/runs ## Run a hub on embedded SQLite in ./hashhub-data (Ctrl-C stops it)
 	$(BIN)/hashhub serve --data hashhub-data
 
 test: venv ## Run the whole suite, PostgreSQL included
@@ -49,8 +56,8 @@ format: venv ## Format Python and proto files
 	$(BIN)/ruff check --fix .
 	$(BIN)/buf format --write
 
-bench: venv ## Measure on this machine, ARGS=--quick for three minutes of it; see bench/README.md
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench/requirements.lock
+bench: venv ## Measure on this machine (needs a C++ compiler), ARGS=--quick for three minutes of it; see bench/README.md
+	$(PIP) --require-hashes -r bench/requirements.lock
 	$(BIN)/python -m bench $(ARGS)
 
 protos: venv ## Generate hashhub/v1 from proto/
@@ -60,14 +67,15 @@ reference: venv ## Write docs/cli.md and docs/reference from the code
 	$(BIN)/python tests/cli/reference.py > docs/cli.md
 	$(BIN)/python tests/docs/reference.py docs/reference
 
+# What runs and what tests has wheels, so that nobody needs a compiler; what measures need not.
+RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+  --no-emit-index-url
 lock: venv ## Resolve the three requirements.lock files anew
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	  --all-extras --group dev pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	  --all-extras --group bench -c requirements.lock pyproject.toml -o bench/requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	  --extra server --extra postgres --group build -c requirements.lock pyproject.toml -o docker/requirements.lock
+	$(PIP) uv
+	$(RESOLVE) --only-binary :all: --all-extras --group dev pyproject.toml -o requirements.lock
+	$(RESOLVE) --all-extras --group bench -c requirements.lock pyproject.toml -o bench/requirements.lock
+	$(RESOLVE) --only-binary :all: --extra server --extra postgres --group build -c requirements.lock pyproject.toml \
+	  -o docker/requirements.lock
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -24,6 +24,7 @@ QUICK: Final = result.DATA / "quick"
 def full() -> list[list[str]]:
     """Return the commands at full size, each after `python -m`."""
     return [
+        ["bench.reference_hashes"],
         ["bench.pictures"],
         ["bench.matchers", "--n", "1000000,10000000"],
         ["bench.matchers", "--n", "100000000", "--engines", "hashhub,faiss-flat", "--queries", "300",
@@ -50,6 +51,7 @@ def quick(out: Path) -> list[list[str]]:
     written to.
     """
     return [
+        ["bench.reference_hashes"],
         ["bench.pictures", "--count", "8192"],
         ["bench.matchers", "--n", "50000", "--queries", "200", "--timeout", "30", "--out", str(out)],
         ["bench.matchers", "--n", "200000", "--queries", "200", "--engines", "hashhub,faiss-flat", "--out", str(out)],

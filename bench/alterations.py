@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from bench import result
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hashing import pdq_dihedral
+from hashhub.hashing.pdq import compute
 from hashhub.testing.pictures import ALTERATIONS, picture
 
+_UPRIGHT: Final = (False, False)
 _FIRST_SEED: Final = 20_000_000  # away from the pictures of tests and of bench.pictures
 
 
@@ -31,10 +33,10 @@ def distances(seed: int) -> NDArray[np.int64]:
     """Return the distance from a picture to each of its alterations, as it comes and by the nearest turn:
     int64[alterations, 2].
     """
-    import pdqhash
 
     def pdq(image: Any) -> Hash:
-        return Hash("PDQ", np.packbits(pdqhash.compute(np.asarray(image))[0]).tobytes())
+        upright, _ = compute(np.asarray(image), [_UPRIGHT])[_UPRIGHT]
+        return Hash("PDQ", upright.to_bytes(32))
 
     original = picture(seed)
     listed = int.from_bytes(pdq(original).digest)
@@ -68,7 +70,7 @@ def main() -> None:
         for i, name in enumerate(ALTERATIONS)
     ]
     result.show(rows)
-    packages = ("pdqhash", "Pillow", "numpy")
+    packages = ("Pillow", "numpy")
     result.save("alterations", {"max_distance": within}, rows, out=options.out, packages=packages, seed=_FIRST_SEED)
 
 

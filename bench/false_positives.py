@@ -111,7 +111,7 @@ def main() -> None:
     rows += measure("PHASH", [int(r) for r in options.phash_radii.split(",")], options.n, options.seconds)
     result.show(rows)
     facts = {"pictures": len(pictures.load()["quality"]), "size": list(pictures.SIZE)}
-    packages = ("numpy", "numba", "pdqhash", "imagehash", "Pillow")
+    packages = ("numpy", "numba", "imagehash", "Pillow")
     result.save("false-positives", facts, rows, out=options.out, packages=packages)
 
 

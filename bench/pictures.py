@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bench import result
 
 SIZE: Final = (128, 96)
+_UPRIGHT: Final = (False, False)
 _PIECE: Final = 4096  # pictures in one file
 _FIRST_SEED: Final = 10_000_000  # away from those that tests use
 
@@ -24,8 +25,8 @@ _FIRST_SEED: Final = 10_000_000  # away from those that tests use
 def make(count: int) -> None:
     """Make at least `count` pictures' hashes, a file for every 4,096."""
     import imagehash
-    import pdqhash
 
+    from hashhub.hashing.pdq import compute
     from hashhub.testing.pictures import picture
 
     (result.DATA / "pictures").mkdir(parents=True, exist_ok=True)
@@ -38,8 +39,8 @@ def make(count: int) -> None:
         quality = np.empty(_PIECE, np.uint8)
         for i in range(_PIECE):
             taken = picture(_FIRST_SEED + piece * _PIECE + i, SIZE)
-            bits, quality[i] = pdqhash.compute(np.asarray(taken))
-            pdq[i] = np.packbits(bits)
+            upright, quality[i] = compute(np.asarray(taken), [_UPRIGHT])[_UPRIGHT]
+            pdq[i] = np.frombuffer(upright.to_bytes(32), np.uint8)
             phash[i] = np.packbits(imagehash.phash(taken).hash)
         unfinished = path.with_suffix(".tmp.npz")
         np.savez(unfinished, pdq=pdq, phash=phash, quality=quality)

@@ -65,9 +65,22 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     max_media_pixels: int = 64 * 1024 * 1024
     """Largest picture accepted for hashing, in pixels of one frame; JPEG 2000 counts fourfold. The default takes some 4
-    s of a core and 2 GB (8 s with rotations and flips, twice that if very wide); no more are hashed at a time than
-    there are cores.
+    s of a core and 2 GB (8 s with rotations and flips, twice that if very wide).
     """
+
+    media_workers: int = 0
+    """Child processes that decode and hash media, in each process of `workers`. 0: as many as cores in all."""
+
+    max_queued_media: int = 32
+    """Calls with media that wait for one of those, in each process, before further ones get RESOURCE_EXHAUSTED."""
+
+    media_seconds: float = 20.0
+    """CPU time that hashing one file may take, in seconds (three times that on the clock); then it is stopped, and the
+    file counts as not checked.
+    """
+
+    media_memory_bytes: int = 4 * 1024 * 1024 * 1024
+    """Memory that one of those child processes may take for a file, in bytes."""
 
     shrink_guard: float = 0.5
     """A replacing list that keeps less than this share of the current entries is refused unless the caller insists (0
@@ -97,6 +110,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 ("max_message_bytes", 65_536),
                 ("max_media_bytes", 1),
                 ("max_media_pixels", 1),
+                ("media_workers", 0),
+                ("max_queued_media", 0),
+                ("media_seconds", 0.01),
+                ("media_memory_bytes", 64 * 1024 * 1024),
                 ("poll_interval", 0.01),
                 ("drain_seconds", 0),
             )

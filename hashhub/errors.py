@@ -35,6 +35,8 @@ class Reason(StrEnum):
     DISTANCE_REQUIRED = "DISTANCE_REQUIRED"
     UNREADABLE_MEDIA = "UNREADABLE_MEDIA"
     MEDIA_TOO_LARGE = "MEDIA_TOO_LARGE"
+    MEDIA_TOO_COSTLY = "MEDIA_TOO_COSTLY"
+    MEDIA_PROCESS_DIED = "MEDIA_PROCESS_DIED"
     TOKEN_MISSING = "TOKEN_MISSING"  # noqa: S105 - a reason code, not a secret
     TOKEN_UNKNOWN = "TOKEN_UNKNOWN"  # noqa: S105 - a reason code, not a secret
     TOKEN_EXPIRED = "TOKEN_EXPIRED"  # noqa: S105 - a reason code, not a secret

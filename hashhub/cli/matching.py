@@ -100,8 +100,9 @@ def match(
 @click.option("--dihedral", is_flag=True, help="Also the hashes of the rotated and mirrored pictures.")
 def hash_files(session: Session, *, files: tuple[str, ...], algorithms: tuple[str, ...], dihedral: bool) -> None:
     """Print the hashes of media files. Nothing leaves this machine."""
-    from hashhub.hashing import hash_media
+    from hashhub.hashing import hash_media, quiet_pillow
 
+    quiet_pillow()
     worst = 0
     for file in files:
         path = Path(file)
@@ -161,8 +162,9 @@ def scan(
     A directory at PATH is scanned with all that is below; only hashes leave this machine. A file that cannot be read
     has the verdict UNAVAILABLE and makes the exit code 3. Links to directories are not followed.
     """
-    from hashhub.hashing import hash_media
+    from hashhub.hashing import hash_media, quiet_pillow
 
+    quiet_pillow()
     options = _options(policy, distances, limit)
     tally = _Tally(session, options, fail_on)
     files = list(_files(paths))

@@ -1,24 +1,23 @@
 """Media bytes to hashes. Media bytes exist in memory, here, and nowhere else in hashhub.
 
-`hash_media` is the door: exact digests of anything, perceptual hashes of pictures. `pdq_dihedral` derives the hashes of
-a picture's rotations and flips when only its PDQ hash is known. Needs `pip install 'hashhub[hashing]'` for perceptual
-hashes.
+    media        hash_media: exact digests of anything, perceptual hashes of pictures
+      ├── signature    what a file is, by its first bytes
+      ├── decoding     a picture's frames as people see them; structure: its blocks walked first; limits
+      ├── perceptual   PDQ (pdq), pHash and dHash of a frame, and of its rotations and flips
+      └── digest       MD5, SHA-1, SHA-256
+    pool         the same in child processes (child), for bytes that strangers send: what a server uses
+
+`pdq_dihedral` derives the hashes of a picture's rotations and flips when only its PDQ hash is known. Needs
+`pip install 'hashhub[hashing]'` for perceptual hashes.
 """
 
 from __future__ import annotations
 
+from hashhub.hashing.decoding import quiet_pillow
 from hashhub.hashing.digest import DIGEST_ALGORITHMS
-from hashhub.hashing.image import (
-    DEFAULT_LIMITS,
-    PERCEPTUAL_ALGORITHMS,
-    FrameHashes,
-    Limits,
-    MediaHashes,
-    Transform,
-    Variant,
-    hash_media,
-    pdq_dihedral,
-)
+from hashhub.hashing.limits import DEFAULT_LIMITS, Limits
+from hashhub.hashing.media import FrameHashes, MediaHashes, Variant, hash_media
+from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, Transform, pdq_dihedral
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -31,4 +30,5 @@ __all__ = [
     "Variant",
     "hash_media",
     "pdq_dihedral",
+    "quiet_pillow",
 ]

@@ -3,7 +3,8 @@
     RGB ── luminance ── tent filter: twice (box along rows, box along columns) ── 64 x 64 samples
         ── DCT, 16 x 16 of it ── above the median?
 
-Why not the reference itself, which `pdqhash` wraps and the tests compare with: it holds the interpreter's lock
+Why not the reference itself, which `pdqhash` wraps and whose answers the tests compare with: it needs a compiler to
+install; it holds the interpreter's lock
 throughout, so that one large picture stops every other call of a process; it takes twice the time and memory; and
 mirrored pictures have to be hashed each from the start. Here the filter's running sums go down all columns at once, a
 row of NumPy at a time, and the samples alone are computed in the second round.
@@ -57,19 +58,19 @@ def compute(
     if min(height, width) < _LEAST_SIDE:
         return dict.fromkeys(wanted, (0, 0))
     luma = _luma(pixels)
-    found = {}
+    hashes = {}
     across: _Floats | None = None
     for i, (left_right, top_bottom) in enumerate(wanted):
         turned = luma[::-1] if left_right else luma
         if height == width == _SAMPLES:
             rows = _transposed(turned)
-            found[left_right, top_bottom] = _hash(rows[::-1] if top_bottom else rows)
+            hashes[left_right, top_bottom] = _hash(rows[::-1] if top_bottom else rows)
             continue
         if across is None or wanted[i - 1][0] != left_right:  # the first round's rows do not know what is above them
             across = _transposed(_box(turned))
         down = _transposed(_box(across[::-1] if top_bottom else across))
-        found[left_right, top_bottom] = _hash(_sampled(_transposed(_sampled(down))))
-    return found
+        hashes[left_right, top_bottom] = _hash(_sampled(_transposed(_sampled(down))))
+    return hashes
 
 
 def _luma(pixels: npt.NDArray[np.uint8]) -> _Floats:

@@ -196,6 +196,7 @@ class Hub:
         if self._housekeeping is not None:
             self._housekeeping.close()
         self._follower.close()
+        self.match.media_pool.close()
         self.tokens.close()
         self._matcher.close()
         self._store.close()

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
@@ -16,7 +15,8 @@ import msgspec
 from hashhub import trust
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable, Violation
 from hashhub.hashes import ALGORITHMS, Metric
-from hashhub.hashing import Limits, MediaHashes, hash_media
+from hashhub.hashing import Limits, MediaHashes
+from hashhub.hashing.pool import MediaPool
 from hashhub.hub import access
 from hashhub.hub.entries import disclosed
 from hashhub.hub.lookup import Hit, Hits, look_up
@@ -37,7 +37,7 @@ from hashhub.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hashhub.config import Config
     from hashhub.hub.follow import Follower
@@ -70,8 +70,13 @@ class Match:
         self._registry = registry
         self._policies = policies
         self._follower = follower
-        self._limits = Limits(max_bytes=config.max_media_bytes, max_pixels=config.max_media_pixels)
-        self._hashing = threading.BoundedSemaphore(os.cpu_count() or 1)  # more at a time take memory and gain nothing
+        self.media_pool = MediaPool(
+            children=config.media_workers or max(1, len(os.sched_getaffinity(0)) // config.workers),
+            max_queued=config.max_queued_media,
+            seconds=config.media_seconds,
+            memory_bytes=config.media_memory_bytes,
+            limits=Limits(max_bytes=config.max_media_bytes, max_pixels=config.max_media_pixels),
+        )
 
     def hashes(
         self, principal: Principal, queries: Sequence[Query], options: MatchOptions
@@ -137,14 +142,25 @@ class Match:
         return answers, revision
 
     def media(
-        self, principal: Principal, media: Sequence[tuple[str, bytes]], options: MatchOptions, *, single: bool = False
+        self,
+        principal: Principal,
+        media: Sequence[tuple[str, bytes]],
+        options: MatchOptions,
+        *,
+        single: bool = False,
+        is_wanted: Callable[[], bool] = lambda: True,
+        charge: Callable[[float], None] = lambda _: None,
     ) -> tuple[list[MediaResult], int]:
-        """Hash files and match them. The bytes are dropped on return.
+        """Hash files in the pool's processes and match them. The bytes are dropped on return.
 
         Hashing ends MEDIA_SECONDS after it began: files that were not begun by then get the verdict UNAVAILABLE
-        (DEADLINE_EXCEEDED). With `single`, a file that cannot be read raises InvalidArgument (UNREADABLE_MEDIA) or
-        LimitExceeded (MEDIA_TOO_LARGE); in a batch it gets the verdict UNAVAILABLE with that reason, never NO_MATCH.
-        Otherwise as `hashes`.
+        (DEADLINE_EXCEEDED). With `single`, a file that cannot be read raises InvalidArgument (UNREADABLE_MEDIA),
+        LimitExceeded (MEDIA_TOO_LARGE, MEDIA_TOO_COSTLY) or Unavailable (MEDIA_PROCESS_DIED); in a batch it gets the
+        verdict UNAVAILABLE with that reason, never NO_MATCH. Raises LimitExceeded (TOO_MANY_REQUESTS) when too many
+        calls wait for those processes. Otherwise as `hashes`.
+
+        `is_wanted`: whether somebody still waits for the answer; hashing is stopped when not. `charge` is told the CPU
+        seconds of each file, whatever became of it; what it raises ends the call.
         """
         access.allow(principal, Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
         self._policy(options.policy)
@@ -156,27 +172,30 @@ class Match:
         results: list[MediaResult | None] = []
         about: list[MediaHashes] = []
         until = time.monotonic() + MEDIA_SECONDS
-        for label, content in media:
-            try:
-                if time.monotonic() > until:
-                    raise Unavailable(
-                        f"hashing the files before this one took {MEDIA_SECONDS:g} s; send it again, in a smaller "
-                        "batch",
-                        reason=Reason.DEADLINE_EXCEEDED,
+        with self.media_pool.room() as place:
+            for label, content in media:
+                charged = place.cpu_seconds
+                try:
+                    if time.monotonic() > until:
+                        raise Unavailable(
+                            f"hashing the files before this one took {MEDIA_SECONDS:g} s; send it again, in a smaller "
+                            "batch",
+                            reason=Reason.DEADLINE_EXCEEDED,
+                        )
+                    hashed = place.hash(content, dihedral=options.dihedral, is_wanted=is_wanted)
+                except HashHubError as e:
+                    if single or not is_wanted():
+                        raise
+                    unreadable = ReasonLine(code=e.reason, text=e.message)
+                    results.append(
+                        MediaResult(result=MatchResult(verdict=Verdict.UNAVAILABLE, reasons=(unreadable,), label=label))
                     )
-                with self._hashing:
-                    hashed = hash_media(content, dihedral=options.dihedral, limits=self._limits)
-            except HashHubError as e:
-                if single:
-                    raise
-                unreadable = ReasonLine(code=e.reason, text=e.message)
-                results.append(
-                    MediaResult(result=MatchResult(verdict=Verdict.UNAVAILABLE, reasons=(unreadable,), label=label))
-                )
-                continue
-            queries.append(Query(hashes=hashed.hashes, label=label))
-            about.append(hashed)
-            results.append(None)
+                    continue
+                finally:
+                    charge(place.cpu_seconds - charged)
+                queries.append(Query(hashes=hashed.hashes, label=label))
+                about.append(hashed)
+                results.append(None)
         answers, revision = self.hashes(principal, queries, options) if queries else ([], self._matcher.revision)
         matched = iter(zip(answers, about, strict=True))
         done: list[MediaResult] = []

@@ -87,6 +87,7 @@ def _serve_here(
             doors.start()
             # The doors are open meanwhile: health says NOT_SERVING, and matching raises Unavailable
             # (MATCHER_NOT_READY).
+            hub.match.media_pool.start()
             warm_up()
             hub.start(wait=False)
             while not hub.is_ready and not stop.wait(_LOOK_SECONDS):

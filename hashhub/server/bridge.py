@@ -50,6 +50,7 @@ _SHOWN: Final = 300  # characters of what the JSON parser says
 _CONNECTIONS: Final = 256  # open at once; further ones wait in the kernel's queue
 _HEADER_ROOM: Final = 64 * 1024
 _LOOK_SECONDS: Final = 0.05
+_RETRY_SECONDS: Final = 1.0  # advice to a caller with media: some ten pictures later
 
 # Its warnings ("Task queue depth is 1") come with every short burst and say nothing that the metrics do not.
 logging.getLogger("waitress.queue").setLevel(logging.ERROR)
@@ -66,12 +67,16 @@ class Application:
         *,
         worker: int,
         max_message_bytes: int,
+        max_media_calls: int,
     ) -> None:
-        """`max_message_bytes` bounds a message as gRPC would carry it; base64 makes its JSON a third longer."""
+        """`max_message_bytes` bounds a message as gRPC would carry it; base64 makes its JSON a third longer.
+        `max_media_calls`: those that may wait for media to be hashed, each holding a thread.
+        """
         self._gate = gate
         self._methods = methods
         self._is_serving = is_serving
         self._worker = worker
+        self._media_places = threading.BoundedSemaphore(max_media_calls)
         self.max_body_bytes = max_message_bytes * 4 // 3 + _HEADER_ROOM
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -113,7 +118,16 @@ class Application:
             )
         if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != _JSON:
             return _refusal(start_response, _wrong("Content-Type", f"must be {_JSON}"), "415 Unsupported Media Type")
-        answer = self._gate.call(method, envelope, lambda: self._read(method, environ), _to_json)
+        if not method.hashes_media:
+            answer = self._gate.call(method, envelope, lambda: self._read(method, environ), _to_json)
+            return _answer(start_response, "200 OK", answer)
+        if not self._media_places.acquire(blocking=False):
+            full = "as many threads as may wait for media do so already; retry in a moment, or use gRPC"
+            self._gate.refuse(method, envelope, LimitExceeded(full, retry_after=_RETRY_SECONDS))
+        try:
+            answer = self._gate.call(method, envelope, lambda: self._read(method, environ), _to_json)
+        finally:
+            self._media_places.release()
         return _answer(start_response, "200 OK", answer)
 
     def _read(self, method: Method, environ: WSGIEnvironment) -> Message:

@@ -1,7 +1,8 @@
 """One process's doors to a hub: the gRPC server, the JSON bridge, health and reflection, and how they open and close.
 
-Threads are kept apart, so that no kind of call can starve another: calls on `config.threads`, followed feeds (which
-hold a thread for as long as they are read) on their own, health and refusals on a few that never wait for anything.
+Threads are kept apart, so that no kind of call can starve another: calls on `config.threads`; calls with media, which
+mostly wait for child processes, and followed feeds, which hold a thread for as long as they are read, on their own;
+health and refusals on a few that never wait for anything.
 """
 
 from __future__ import annotations
@@ -63,10 +64,12 @@ class Doors:
         self._health = health.HealthServicer()
         self._pools = {
             "call": _CountingPool(config.threads, "call"),
+            "media": _CountingPool(hub.match.media_pool.most_calls, "media"),
             "follow": _CountingPool(_FOLLOWERS, "follow"),
             "small": _CountingPool(_SMALL_POOL, "small"),
         }
-        handlers = _Handlers(self._methods, self._gate, self._pools, config.max_concurrent_calls)
+        most = {"call": config.max_concurrent_calls, "media": hub.match.media_pool.most_calls, "follow": _FOLLOWERS}
+        handlers = _Handlers(self._methods, self._gate, self._pools, most)
         self._grpc = grpc.server(
             self._pools["call"],
             handlers=[handlers, _health_handler(self._health, self._pools["small"])],
@@ -92,6 +95,7 @@ class Doors:
                 lambda: self.is_serving,
                 worker=worker,
                 max_message_bytes=config.max_message_bytes,
+                max_media_calls=max(1, config.threads // 2),
             )
             self._bridge = Bridge(application, listener, config.threads)
             self.http_address = with_port("http", http, listener.getsockname()[1])
@@ -167,21 +171,23 @@ class _Handlers(grpc.GenericRpcHandler):
     Handlers take and give bytes: requests are decoded on a pool's thread, after the token was checked.
     """
 
-    def __init__(self, methods: dict[str, Method], gate: Gate, pools: dict[str, _CountingPool], most: int) -> None:
+    def __init__(
+        self, methods: dict[str, Method], gate: Gate, pools: dict[str, _CountingPool], most: dict[str, int]
+    ) -> None:
         self._gate = gate
         self._pools = pools
-        self._most = {"call": most, "follow": _FOLLOWERS}
+        self._most = most
         self._handlers = {
-            path: (kind := "follow" if method.streams else "call", self._handler(method, kind), self._refusing(method))
+            path: (kind := _kind(method), self._handler(method, kind), self._refusing(method))
             for path, method in methods.items()
         }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return the handler; called on grpc's polling thread, so it looks nothing up that can wait."""
-        found = self._handlers.get(handler_call_details.method)
-        if found is None:
+        handlers = self._handlers.get(handler_call_details.method)
+        if handlers is None:
             return None
-        kind, handler, refusing = found
+        kind, handler, refusing = handlers
         return handler if self._pools[kind].in_progress < self._most[kind] else refusing
 
     def _handler(self, method: Method, kind: str) -> grpc.RpcMethodHandler[Any, Any]:
@@ -191,6 +197,12 @@ class _Handlers(grpc.GenericRpcHandler):
     def _refusing(self, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
         call = _refuse_stream if method.streams else _refuse
         return _on_pool(method, functools.partial(call, self._gate, method), self._pools["small"])
+
+
+def _kind(method: Method) -> str:
+    if method.hashes_media:
+        return "media"
+    return "follow" if method.streams else "call"
 
 
 def _on_pool(method: Method, behaviour: Any, pool: ThreadPoolExecutor) -> grpc.RpcMethodHandler[Any, Any]:

@@ -43,9 +43,10 @@ _T = TypeVar("_T")
 class Method:
     """A call that can be made.
 
-    `handle(principal, request)` returns the answer. One that `streams` has `handle(caller, request, is_wanted)`, which
-    yields answers for as long as `is_wanted()`; `caller()` returns the principal as it is now, or raises once its token
-    does not work any more.
+    `handle(principal, request)` returns the answer. One that `hashes_media` has
+    `handle(principal, request, is_wanted)`, and a room of its own, because it may wait for long. One that `streams` has
+    `handle(caller, request, is_wanted)`, which yields answers for as long as `is_wanted()`; `caller()` returns the
+    principal as it is now, or raises once its token does not work any more.
     """
 
     name: str  # Service/Method
@@ -54,6 +55,7 @@ class Method:
     streams: bool
     roles: frozenset[Role]
     handle: Callable[..., Any]
+    hashes_media: bool = False
 
     @property
     def path(self) -> str:
@@ -159,7 +161,8 @@ class Gate:
         with self._observed(method.name, envelope, reads=method.reads) as observed:
             self._authorise(observed, method.roles)
             _check_deadline(envelope)
-            return encode(method.handle(observed.principal, _decoded(method, decode)))
+            more = (envelope.is_wanted,) if method.hashes_media else ()
+            return encode(method.handle(observed.principal, _decoded(method, decode), *more))
 
     def stream(
         self, method: Method, envelope: Envelope, decode: Callable[[], Message], encode: Callable[[Message], _T]

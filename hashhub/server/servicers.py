@@ -1,8 +1,8 @@
 """The calls: each converts its request, asks the hub, and converts the answer. Nothing else happens here.
 
-A servicer's methods are the RPCs' names in snake_case and take `(principal, request)`, a streaming one also whether it
-is wanted. They know no transport: what they raise is mapped to a status outside, and what they return is encoded
-outside.
+A servicer's methods are the RPCs' names in snake_case and take `(principal, request)`, one that streams or hashes media
+also whether it is wanted. They know no transport: what they raise is mapped to a status outside, and what they return
+is encoded outside.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ FILES: Final = (
 _MAX_REQUEST_ID: Final = 128  # characters; a UUID has 36
 _LIFE_SIGN_SECONDS: Final = 10.0  # a followed feed says something at least this often, so that a dead connection shows
 _LOOK_SECONDS: Final = 0.5  # how soon a followed feed notices that its reader has gone or the server stops
+_MEDIA_CALLS: Final = frozenset({"MatchMedia", "BatchMatchMedia"})
 _CAMEL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -70,6 +71,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool]) -> dict[str, Method]:
             request=GetMessageClass(rpc.input_type),
             answer=GetMessageClass(rpc.output_type),
             streams=rpc.server_streaming,
+            hashes_media=rpc.name in _MEDIA_CALLS,
             roles=ROLES[f"{service.name}/{rpc.name}"],
             handle=getattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower()),
         )
@@ -491,18 +493,22 @@ class Match:
         results, revision = self._hub.match.hashes(principal, wire.queries_from_pb(request), options)
         return wire.match_results_to_pb(results, options.policy, revision)
 
-    def match_media(self, principal: Principal, request: v1.MatchMediaRequest) -> v1.MatchMediaResponse:
+    def match_media(
+        self, principal: Principal, request: v1.MatchMediaRequest, is_wanted: Callable[[], bool]
+    ) -> v1.MatchMediaResponse:
         """Hash one media file and match it."""
         options = wire.options_from_pb(request.options)
         media = [(request.media.label, request.media.content)]
-        (result,), revision = self._hub.match.media(principal, media, options, single=True)
+        (result,), revision = self._hub.match.media(principal, media, options, single=True, is_wanted=is_wanted)
         return v1.MatchMediaResponse(result=wire.media_result_to_pb(result), policy=options.policy, revision=revision)
 
-    def batch_match_media(self, principal: Principal, request: v1.BatchMatchMediaRequest) -> v1.BatchMatchMediaResponse:
+    def batch_match_media(
+        self, principal: Principal, request: v1.BatchMatchMediaRequest, is_wanted: Callable[[], bool]
+    ) -> v1.BatchMatchMediaResponse:
         """Hash several media files and match them."""
         options = wire.options_from_pb(request.options)
         media = [(m.label, m.content) for m in request.media]
-        results, revision = self._hub.match.media(principal, media, options, single=False)
+        results, revision = self._hub.match.media(principal, media, options, single=False, is_wanted=is_wanted)
         return v1.BatchMatchMediaResponse(
             results=map(wire.media_result_to_pb, results), policy=options.policy, revision=revision
         )

@@ -528,7 +528,8 @@ class Entries(Resources):
         )
         later = self._db.fetch(
             self._db.sql(
-                "SELECT e.later FROM (SELECT later, later AS id FROM succession WHERE earlier = ?) e "  # noqa: S608 - our own text
+                "SELECT e.later FROM "  # noqa: S608 - our own text
+                "(SELECT later, later AS id FROM succession WHERE earlier = ?) e "
                 f"WHERE NOT EXISTS ({STAGED_AROUND}) ORDER BY e.later"
             ),
             (entry_id,),
@@ -545,7 +546,7 @@ class Entries(Resources):
         """
         visible = "" if wanted is None else f"AND NOT EXISTS ({STAGED_AROUND})"
         sql = self._db.sql(
-            "SELECT e.id, e.update_revision, (SELECT outstanding FROM metadata) FROM entry e "  # noqa: S608 - our own text
+            "SELECT e.id, e.update_revision, (SELECT outstanding FROM metadata) FROM entry e "  # noqa: S608 - ours
             f"WHERE e.hash_set = ? AND e.state = ? AND e.id > ? {visible} ORDER BY e.id LIMIT ?"
         )
         after = 0
@@ -677,7 +678,7 @@ class Entries(Resources):
         """
         self._outstanding.settle_these(c, ids)
         sql = (
-            "SELECT e.id, e.state FROM entry e "  # noqa: S608 - our own text
+            "SELECT e.id, e.state FROM entry e "  # noqa: S608 - ours
             f"WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})"
         )
         return {row[0]: row[1] for row in self._by_keys(sql, "int8", (), ids, c)}

@@ -77,7 +77,7 @@ def test_help_needs_the_base_install_only() -> None:
     """The heavy packages, and grpc, are blocked: help must not want them, and must be quick."""
     code = (
         "import sys\n"
-        "for name in ('numpy', 'faiss', 'numba', 'sqlalchemy', 'PIL', 'pdqhash', 'imagehash', 'grpc', 'rich', "
+        "for name in ('numpy', 'faiss', 'numba', 'sqlalchemy', 'PIL', 'imagehash', 'grpc', 'rich', "
         "'waitress'):\n"
         "    sys.modules[name] = None\n"
         "from hashhub.cli import main\n"
@@ -93,7 +93,7 @@ def test_hashing_without_the_extra_says_what_to_install(tmp_path: Path) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
     code = (
         "import sys\n"
-        "for name in ('numpy', 'PIL', 'pdqhash', 'imagehash'):\n"
+        "for name in ('numpy', 'PIL', 'imagehash'):\n"
         "    sys.modules[name] = None\n"
         "from hashhub.cli import main\n"
         f"main(['hash', {str(path)!r}])"

@@ -410,6 +410,19 @@ class TestMedia:
         ]  # fmt: skip
         assert {r.result.reasons[0].code for r in results} == {"DEADLINE_EXCEEDED"}
 
+    def test_each_file_is_charged_whatever_became_of_it(self, knowing: Desk, original: Image.Image) -> None:
+        files = [("a", _bytes(original)), ("b", _bytes(original)[:500]), ("c", b"text")]
+        charged: list[float] = []
+        knowing.hub.match.media(PLATFORM, files, ANY, charge=charged.append)
+        assert len(charged) == 3
+        assert charged[0] > charged[2] > 0
+
+        def refuse(_: float) -> None:
+            raise LimitExceeded("spent")
+
+        with pytest.raises(LimitExceeded, match="spent"):
+            knowing.hub.match.media(PLATFORM, files, ANY, charge=refuse)
+
     def test_too_large_a_picture_is_never_clean(self, open_hub: Open, original: Image.Image) -> None:
         hub = open_hub(max_media_pixels=1000)
         assert self.ask(hub, _bytes(original)).result.verdict is Verdict.UNAVAILABLE

@@ -66,6 +66,10 @@ def test_every_code_is_there_with_its_http_code() -> None:
     [
         ("one message", f"`max_message_bytes`, {Config().max_message_bytes >> 20} MiB"),
         ("calls in progress in one process", f"`max_concurrent_calls`, {Config().max_concurrent_calls}"),
+        (
+            "calls with media in one process",
+            f"`max_queued_media`, {Config().max_queued_media}, and as many as `media_workers`",
+        ),
         ("followed feeds in one process", str(doors._FOLLOWERS)),
         ("queries in BatchMatchHashes", str(MAX_QUERIES)),
         ("files in BatchMatchMedia", str(MAX_MEDIA)),

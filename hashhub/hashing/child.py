@@ -1,0 +1,227 @@
+"""The processes that decode media: a template that loads the libraries once, and children forked from it.
+
+    python -P -m hashhub.hashing.child SECONDS MEMORY_BYTES        started by `hashing.pool`, control socket on stdin
+
+    template   single-threaded; forks a child for each socket that it is handed, ends one when told to, and says how it
+       │       ended; when its control socket closes, the hub is gone, and it ends them all
+       └── child   hashes one file after another from its socket, under limits of memory and of CPU time for each file
+
+A child that is killed, or that a decoder crashes, takes nothing with it but its file; another is forked within
+milliseconds. Children read hostile bytes, so they have nothing else: not the hub's environment, none of its sockets and
+files, no right to write a file or a core dump.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import Final, NoReturn
+
+import msgspec
+
+from hashhub.errors import Code, FailedPrecondition, HashHubError, LimitExceeded, Reason
+from hashhub.hashing.decoding import load_decoders, quiet_pillow
+from hashhub.hashing.limits import Limits
+from hashhub.hashing.media import MediaHashes, hash_media
+
+FORK: Final = b"F"  # with a socket beside it; the answer is the child's process id
+END: Final = b"E"  # followed by the process id; the answer is an Ending
+PID: Final = struct.Struct("!q")
+REQUEST: Final = struct.Struct("!IQ")  # bytes of the Task, bytes of the file; both follow
+ANSWER: Final = struct.Struct("!I")  # bytes of the Outcome, which follows
+
+TIME_IS_UP: Final = signal.SIGPROF  # what ends a child whose file takes too long
+_CONTROL_BYTES: Final = 64  # longest message to the template
+_NICENESS: Final = 5  # matching goes before media where there are not cores enough for both
+
+
+class Task(msgspec.Struct, frozen=True, array_like=True):
+    """How to hash the file that follows."""
+
+    dihedral: bool
+    limits: Limits
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """An error of the family on its way to the hub."""
+
+    code: Code
+    reason: Reason
+    message: str
+    metadata: dict[str, str]
+
+    @classmethod
+    def of(cls, error: HashHubError) -> Failure:
+        """Return what is told of the error."""
+        return cls(error.code, error.reason, error.message, error.metadata)
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
+    """What became of one file, one of the two, and the CPU seconds that it took."""
+
+    hashes: MediaHashes | None
+    failure: Failure | None
+    cpu_seconds: float
+
+
+class Ending(msgspec.Struct, frozen=True, array_like=True):
+    """How a child ended: the signal, or 0, and the CPU seconds of its life."""
+
+    signal_number: int
+    cpu_seconds: float
+
+
+def main() -> None:
+    """Be the template."""
+    seconds, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group of processes: the hub drains first
+        signal.signal(number, signal.SIG_IGN)
+    control = socket.socket(fileno=os.dup(0))
+    quiet_pillow()
+    _load()
+    gc.collect()
+    gc.freeze()  # the collector need not look at, and so copy, what all children share
+    children: set[int] = set()
+    try:
+        while True:
+            message, descriptors, _, _ = socket.recv_fds(control, _CONTROL_BYTES, 1)
+            if message == FORK:
+                child = os.fork()
+                if child == 0:
+                    control.close()
+                    _child(socket.socket(fileno=descriptors[0]), seconds, memory_bytes)
+                children.add(child)
+                os.close(descriptors[0])
+                control.sendall(PID.pack(child))
+            elif message.startswith(END):
+                (child,) = PID.unpack(message[len(END) :])
+                children.remove(child)
+                control.sendall(msgspec.msgpack.encode(_ended(child)))
+            else:  # the hub is gone
+                return
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+
+
+def _load() -> None:
+    """Load what the first file would load, so that no child has to. Without the extra, digests can still be had."""
+    try:
+        load_decoders()
+    except FailedPrecondition:
+        return
+    import io
+
+    from PIL import Image
+
+    blank = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(blank, "PNG")
+    hash_media(blank.getvalue(), dihedral=True)
+
+
+def _ended(child: int) -> Ending:
+    """End a child, which may have ended by itself: until it is waited for, its process id is not given away."""
+    os.kill(child, signal.SIGKILL)
+    _, status, usage = os.wait4(child, 0)
+    return Ending(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, usage.ru_utime + usage.ru_stime)
+
+
+def _child(hub: socket.socket, seconds: float, memory_bytes: int) -> NoReturn:
+    """Hash files until the hub closes the socket."""
+    code = 1
+    try:
+        _confine(memory_bytes)
+        while (request := _received(hub, REQUEST.size)) is not None:
+            task_bytes, file_bytes = REQUEST.unpack(request)
+            header = _received(hub, task_bytes)
+            if header is None:
+                break
+            outcome = _outcome(hub, msgspec.msgpack.decode(header, type=Task), file_bytes, seconds)
+            if outcome is None:
+                break
+            body = msgspec.msgpack.encode(outcome)
+            hub.sendall(ANSWER.pack(len(body)) + body)
+        code = 0
+    except OSError:  # the hub is gone
+        pass
+    finally:
+        os._exit(code)
+
+
+def _confine(memory_bytes: int) -> None:
+    """Give up what hashing does not need. `memory_bytes`: beyond what the libraries map."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):  # libraries below Pillow write to the last; what they say is about somebody's file
+        os.dup2(null, descriptor)
+    os.close(null)
+    with contextlib.suppress(OSError):
+        os.nice(_NICENESS)
+    mapped = 0
+    with contextlib.suppress(OSError):  # no /proc: the limits below hold anyway
+        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")  # if memory runs out, this goes and not the hub
+        mapped = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+    for limit, value in (
+        (resource.RLIMIT_AS, mapped + memory_bytes),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+    ):
+        _, most = resource.getrlimit(limit)  # the hub itself may have been given less
+        bound = value if most == resource.RLIM_INFINITY else min(value, most)
+        resource.setrlimit(limit, (bound, bound))
+
+
+def _outcome(hub: socket.socket, task: Task, file_bytes: int, seconds: float) -> Outcome | None:
+    """Receive and hash one file; None when the hub is gone."""
+    begun = _cpu_seconds()
+    hashes: MediaHashes | None = None
+    failure: Failure | None = None
+    try:
+        file = _received(hub, file_bytes)
+        if file is None:
+            return None
+        # SIGPROF ends the process, in whatever library it is. It counts the CPU time of all its threads.
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        try:
+            hashes = hash_media(file, dihedral=task.dihedral, limits=task.limits)
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+    except HashHubError as e:
+        failure = Failure.of(e)
+    except MemoryError:
+        failure = Failure.of(
+            LimitExceeded(
+                "the file needs more memory than there is; send a smaller one",
+                reason=Reason.MEDIA_TOO_LARGE,
+                metadata={"limit": "memory"},
+            )
+        )
+    return Outcome(hashes, failure, _cpu_seconds() - begun)
+
+
+def _cpu_seconds() -> float:
+    # Not time.process_time: once the timer was set, Linux gives that clock in ticks, and a small file takes none.
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _received(hub: socket.socket, count: int) -> bytearray | None:
+    """Return the next `count` bytes, or None when the hub has closed the socket."""
+    buffer = bytearray(count)
+    view = memoryview(buffer)
+    while view:
+        received = hub.recv_into(view)
+        if not received:
+            return None
+        view = view[received:]
+    return buffer
+
+
+if __name__ == "__main__":
+    main()

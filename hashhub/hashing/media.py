@@ -1,0 +1,243 @@
+"""Pictures to perceptual hashes, and the door for media of any kind: `hash_media`.
+
+    bytes ── signature ──┬─ a picture: decode within limits ── upright, opaque, 8-bit RGB ── PDQ, pHash, dHash per frame
+                         └─ anything else: exact digests, and a sentence that says why there is no more
+
+The signature (the first bytes) alone decides what is a picture, and Pillow is asked for that one format. So "not a
+picture" is an answer, and "a picture that cannot be decoded" is an error: a damaged upload is never mistaken for a
+harmless one.
+
+PDQ is computed on the decoded pixels at full size, as the C++ reference does it: nothing is resampled first
+(`hashing.pdq`). A file that lacks only bytes after its last pixel is hashed; if the application has set Pillow's
+LOAD_TRUNCATED_IMAGES, so are files that end early, with what Pillow makes of them.
+What differs from tools that hand a file's pixels over as they are stored: EXIF orientation is applied, and transparency
+is laid on white, so that the hash is of the picture that people see.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from hashhub.errors import InvalidArgument, NotFound, Reason, Violation
+from hashhub.hashes import Hash, algorithm
+from hashhub.hashing.decoding import opened_picture
+from hashhub.hashing.digest import DIGEST_ALGORITHMS, digests, read_chunks
+from hashhub.hashing.limits import DEFAULT_LIMITS, Limits, too_large
+from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, Transform, perceptual_hashes
+from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of
+from hashhub.hygiene import MIN_PDQ_QUALITY
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """The perceptual hashes that the frame would have after `transform`."""
+
+    transform: Transform
+    hashes: tuple[Hash, ...]
+
+
+class FrameHashes(msgspec.Struct, frozen=True, kw_only=True):
+    """The perceptual hashes of one frame.
+
+    Attributes:
+        index: Position in the file, from 0.
+        timestamp_ms: When the frame is first shown, from the start; 0 for a still picture and for pages.
+        hashes: One a requested perceptual algorithm, in the order of `PERCEPTUAL_ALGORITHMS`.
+        quality: PDQ's measure of how much there is to hash, 0 to 100; None if PDQ was not asked for.
+        variants: All seven transforms if they were asked for, else empty.
+    """
+
+    index: int
+    timestamp_ms: int
+    hashes: tuple[Hash, ...]
+    quality: int | None
+    variants: tuple[Variant, ...] = ()
+
+    @property
+    def is_low_quality(self) -> bool:
+        """Whether PDQ found too little to hash: blank, tiny or smooth pictures whose hashes match each other by
+        accident.
+        """
+        return self.quality is not None and self.quality < MIN_PDQ_QUALITY
+
+
+class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything computed from one file.
+
+    Attributes:
+        media_type: Detected from the first bytes, `application/octet-stream` if unknown; never taken from a name.
+        size_bytes: Length of the file.
+        width: Of the upright first frame, in pixels; None unless the picture was decoded. Likewise `height`.
+        frame_count: Frames in the file, of which `frames` may be a sample; 0 unless decoded.
+        frames: Frames in file order. One whose hashes all equal an earlier frame's is left out.
+        digests: Exact hashes of the bytes.
+        not_perceptual: Why there are no frames, as a sentence for people; None if there are.
+    """
+
+    media_type: str
+    size_bytes: int
+    width: int | None
+    height: int | None
+    frame_count: int
+    frames: tuple[FrameHashes, ...]
+    digests: tuple[Hash, ...]
+    not_perceptual: str | None
+
+    @property
+    def hashes(self) -> tuple[Hash, ...]:
+        """All distinct hashes: digests first, then the frames' own, then those of their variants."""
+        own = chain.from_iterable(frame.hashes for frame in self.frames)
+        turned = chain.from_iterable(variant.hashes for frame in self.frames for variant in frame.variants)
+        return tuple(dict.fromkeys(chain(self.digests, own, turned)))
+
+
+def hash_media(
+    data: bytes | bytearray | memoryview | Path | BinaryIO,
+    *,
+    algorithms: Collection[str] | None = None,
+    dihedral: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+) -> MediaHashes:
+    """Return the hashes of one media file.
+
+    Args:
+        data: The bytes, a path, or an open binary stream, which is read from where it stands to its end and left open.
+        algorithms: Names of the algorithms to compute, by default all of `DIGEST_ALGORITHMS` and
+            `PERCEPTUAL_ALGORITHMS`. Without a perceptual one no picture is decoded, so nothing beyond the base install
+            is needed.
+        dihedral: Also compute each frame's perceptual hashes after the seven rotations and flips, for queries. They are
+            the hashes of the transformed pixels, not estimates; hashing then takes three times as long. See
+            `pdq_dihedral` for the estimate.
+        limits: Bounds on what a picture may cost.
+
+    Raises:
+        InvalidArgument: UNREADABLE_MEDIA for a picture that is truncated, damaged or in a format not decoded here, or
+            for a stream that cannot be read; UNKNOWN_ALGORITHM for an algorithm that is unknown or not computed here.
+        LimitExceeded: MEDIA_TOO_LARGE, with the limit's name in the metadata.
+        NotFound: RESOURCE_NOT_FOUND, if there is no file at the path.
+        FailedPrecondition: MISSING_EXTRA, if a picture is to be hashed and the `hashing` extra is not installed.
+    """
+    wanted = _wanted(algorithms)
+    if isinstance(data, Path):
+        try:
+            stream: BinaryIO = data.open("rb")
+        except FileNotFoundError as e:
+            raise NotFound("there is no media file at the given path; check the path") from e
+        except (OSError, ValueError) as e:  # ValueError: a NUL in the path
+            raise InvalidArgument(
+                f"the media file cannot be opened ({type(e).__name__}); expected a readable file",
+                reason=Reason.UNREADABLE_MEDIA,
+            ) from e
+        with stream:
+            return _hash_stream(stream, wanted, limits, dihedral=dihedral)
+    if isinstance(data, bytes | bytearray | memoryview):
+        data = io.BytesIO(data)
+    return _hash_stream(data, wanted, limits, dihedral=dihedral)
+
+
+def _wanted(algorithms: Collection[str] | None) -> frozenset[str]:
+    """Return the canonical names asked for, all of them computed here."""
+    computed = (*DIGEST_ALGORITHMS, *PERCEPTUAL_ALGORITHMS)
+    if algorithms is None:
+        return frozenset(computed)
+    wanted = frozenset(algorithm(name).name for name in algorithms)
+    for name in sorted(wanted.difference(computed)):
+        expected = f"must be among {', '.join(computed)}"
+        raise InvalidArgument(
+            f"{name} cannot be computed here; algorithms {expected}",
+            reason=Reason.UNKNOWN_ALGORITHM,
+            violations=(Violation("algorithms", expected, "NOT_COMPUTED"),),
+        )
+    return wanted
+
+
+def _hash_stream(stream: BinaryIO, wanted: frozenset[str], limits: Limits, *, dihedral: bool) -> MediaHashes:
+    chunks = read_chunks(stream)
+    head = b""
+    for chunk in chunks:  # a raw stream may give less than was asked for
+        head += chunk
+        if len(head) >= SIGNATURE_BYTES:
+            break
+    media_type = media_type_of(head)
+
+    is_picture = media_type.startswith("image/")
+    if is_picture and not wanted.isdisjoint(PERCEPTUAL_ALGORITHMS):
+        data = _collect(chain((head,), chunks), limits)
+        # Decode first: no digest is handed out for a picture that could not be looked at.
+        width, height, frame_count, frames = _hash_picture(data, media_type, wanted, limits, dihedral=dihedral)
+        return MediaHashes(
+            media_type=media_type,
+            size_bytes=len(data),
+            width=width,
+            height=height,
+            frame_count=frame_count,
+            frames=frames,
+            digests=digests((data,), wanted),
+            not_perceptual=None,
+        )
+
+    counter = _Counter()
+    exact = digests(counter.count(chain((head,), chunks)), wanted)
+    return MediaHashes(
+        media_type=media_type,
+        size_bytes=counter.total,
+        width=None,
+        height=None,
+        frame_count=0,
+        frames=(),
+        digests=exact,
+        not_perceptual=(
+            "no perceptual algorithm was asked for"
+            if is_picture
+            else f"not a picture ({media_type}): only exact digests can be computed"
+        ),
+    )
+
+
+class _Counter:
+    """Counts the bytes that pass through."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def count(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.total += len(chunk)
+            yield chunk
+
+
+def _collect(chunks: Iterator[bytes], limits: Limits) -> bytes:
+    pieces: list[bytes] = []
+    total = 0
+    for chunk in chunks:
+        total += len(chunk)
+        if total > limits.max_bytes:
+            raise too_large("max_bytes", limits.max_bytes, "bytes", "the picture's file is larger")
+        pieces.append(chunk)
+    return b"".join(pieces)
+
+
+def _hash_picture(
+    data: bytes, media_type: str, wanted: frozenset[str], limits: Limits, *, dihedral: bool
+) -> tuple[int, int, int, tuple[FrameHashes, ...]]:
+    """Return width and height of the upright first frame, frames in the file, and the hashes of those sampled."""
+    size = (0, 0)
+    frames: dict[tuple[Hash, ...], FrameHashes] = {}
+    with opened_picture(data, media_type, limits) as picture:
+        for frame in picture.frames():
+            size = size if any(size) else frame.shown.size
+            hashes, quality = perceptual_hashes(frame.shown, wanted, dihedral=dihedral)
+            hashed = FrameHashes(
+                index=frame.index,
+                timestamp_ms=frame.timestamp_ms,
+                hashes=hashes[None],
+                quality=quality,
+                variants=tuple(Variant(t, of_transform) for t, of_transform in hashes.items() if t is not None),
+            )
+            frames.setdefault(hashed.hashes, hashed)
+    return *size, picture.frame_count, tuple(frames.values())

@@ -1,0 +1,136 @@
+"""A decoded picture to its perceptual hashes, also as it would be after rotations and flips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from hashhub.errors import InvalidArgument
+from hashhub.hashes import Hash
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PERCEPTUAL_ALGORITHMS: Final = ("PDQ", "PHASH", "DHASH")
+
+
+class Transform(StrEnum):
+    """The seven rotations and flips, by Pillow's names. Rotations are counter-clockwise; TRANSVERSE is the other
+    diagonal.
+    """
+
+    FLIP_LEFT_RIGHT = "FLIP_LEFT_RIGHT"
+    FLIP_TOP_BOTTOM = "FLIP_TOP_BOTTOM"
+    ROTATE_90 = "ROTATE_90"
+    ROTATE_180 = "ROTATE_180"
+    ROTATE_270 = "ROTATE_270"
+    TRANSPOSE = "TRANSPOSE"
+    TRANSVERSE = "TRANSVERSE"
+
+
+# Transposing swaps the axes, which PDQ treats alike: the hash of a transposed picture is the transposed hash, bit for
+# bit. So these four follow from the four that keep the axes (None: the picture as it is).
+_TRANSPOSED: Final[dict[Transform, Transform | None]] = {
+    Transform.TRANSPOSE: None,
+    Transform.ROTATE_90: Transform.FLIP_LEFT_RIGHT,
+    Transform.ROTATE_270: Transform.FLIP_TOP_BOTTOM,
+    Transform.TRANSVERSE: Transform.ROTATE_180,
+}
+
+
+# Those four: whether left and right, top and bottom change places.
+_MIRRORS: Final[dict[Transform | None, tuple[bool, bool]]] = {
+    None: (False, False),
+    Transform.FLIP_LEFT_RIGHT: (True, False),
+    Transform.FLIP_TOP_BOTTOM: (False, True),
+    Transform.ROTATE_180: (True, True),
+}
+
+
+def pdq_dihedral(value: Hash) -> tuple[tuple[Transform, Hash], ...]:
+    """Return estimates of the PDQ hashes of the seven rotations and flips, from the hash alone.
+
+    Bit (i, j) says whether the DCT coefficient at vertical frequency i + 1 and horizontal frequency j + 1 exceeds the
+    median. Mirroring an axis negates its odd frequencies, and the median is close to 0, so those bits flip; transposing
+    swaps i and j. TRANSPOSE is exact. The others are not, because PDQ's box filters are off-centre by up to a pixel
+    each and its sampling grid too. Measured on synthetic pictures against hashing the mirrored pixels, the estimates
+    are off by 8 bits on average (at most 18) for pictures of 640 to 4,000 pixels a side, 14 (at most 30) at 512 x 384
+    and 31 (at most 60) at 256 x 256. That eats into a `max_distance` of 31, so use `hash_media(dihedral=True)` wherever
+    the pixels are at hand.
+
+    Raises:
+        InvalidArgument: if the hash is not a PDQ hash.
+    """
+    if value.algorithm != "PDQ":
+        raise InvalidArgument.field(
+            "hash", f"expected a PDQ hash, got {value.algorithm}; only PDQ can be turned without pixels", "NOT_PDQ"
+        )
+    upright = int.from_bytes(value.digest)
+    mirrored: dict[Transform | None, int] = {
+        None: upright,
+        Transform.FLIP_LEFT_RIGHT: upright ^ _ODD_COLUMNS,
+        Transform.FLIP_TOP_BOTTOM: upright ^ _ODD_ROWS,
+        Transform.ROTATE_180: upright ^ _ODD_ROWS ^ _ODD_COLUMNS,
+    }
+    bits = {t: mirrored[t] if t in mirrored else _transpose(mirrored[_TRANSPOSED[t]]) for t in Transform}
+    return tuple((t, Hash("PDQ", b.to_bytes(_PDQ_BYTES))) for t, b in bits.items())
+
+
+# As a big-endian integer, bit 16 * i + j of a PDQ digest is element (i, j) of its 16 x 16 matrix, which stands for the
+# frequencies i + 1 and j + 1: odd frequencies are the even positions.
+_PDQ_BYTES: Final = 32
+_PDQ_SIDE: Final = 16
+_ODD_COLUMNS: Final = int("5555" * _PDQ_SIDE, 16)
+_ODD_ROWS: Final = int("0000ffff" * (_PDQ_SIDE // 2), 16)
+
+
+def _transpose(bits: int) -> int:
+    side = range(_PDQ_SIDE)
+    return sum((bits >> (_PDQ_SIDE * i + j) & 1) << (_PDQ_SIDE * j + i) for i in side for j in side)
+
+
+def perceptual_hashes(
+    picture: Image.Image, wanted: frozenset[str], *, dihedral: bool
+) -> tuple[dict[Transform | None, tuple[Hash, ...]], int | None]:
+    """Return the hashes of an 8-bit RGB picture, and PDQ's quality (0 to 100; None without PDQ).
+
+    None is the picture as it is; with `dihedral` all seven transforms follow. `wanted`: names, of which those in
+    `PERCEPTUAL_ALGORITHMS` count; the hashes are in that order.
+    """
+    from PIL import Image
+
+    hashes: dict[Transform | None, list[Hash]] = {t: [] for t in ((None, *Transform) if dihedral else (None,))}
+    quality = None
+    if "PDQ" in wanted:
+        pdq_hashes, quality = _pdq(picture, dihedral=dihedral)
+        for transform, of_transform in hashes.items():
+            of_transform.append(pdq_hashes[transform])
+    if not wanted.isdisjoint(("PHASH", "DHASH")):
+        grey = picture.convert("L")  # what imagehash would do first, once for all
+        for transform, of_transform in hashes.items():
+            turned = grey if transform is None else grey.transpose(Image.Transpose[transform.value])
+            of_transform.extend(_imagehashes(turned, wanted))
+    return {transform: tuple(of_transform) for transform, of_transform in hashes.items()}, quality
+
+
+def _pdq(picture: Image.Image, *, dihedral: bool) -> tuple[dict[Transform | None, Hash], int]:
+    """Return the PDQ hash, by transform if `dihedral`, and the quality of the picture as it is."""
+    import numpy as np
+
+    from hashhub.hashing import pdq
+
+    computed = pdq.compute(np.asarray(picture), _MIRRORS.values() if dihedral else [_MIRRORS[None]])
+    bits = {transform: computed[mirror][0] for transform, mirror in _MIRRORS.items() if mirror in computed}
+    if dihedral:
+        bits |= {turned: _transpose(bits[mirrored]) for turned, mirrored in _TRANSPOSED.items()}
+    return {t: Hash("PDQ", b.to_bytes(_PDQ_BYTES)) for t, b in bits.items()}, computed[_MIRRORS[None]][1]
+
+
+def _imagehashes(grey: Image.Image, wanted: frozenset[str]) -> Iterator[Hash]:
+    import imagehash
+    import numpy as np
+
+    for name, function in (("PHASH", imagehash.phash), ("DHASH", imagehash.dhash)):
+        if name in wanted:
+            yield Hash.of(name, np.packbits(function(grey).hash.flatten()).tobytes())

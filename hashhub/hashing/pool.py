@@ -1,0 +1,432 @@
+"""Media decoded in other processes: a hostile file costs its limits and its own answer, and nothing else.
+
+    a call ── room: so many are hashed or wait, the next is told when to come back
+               └── a place ── each of its files waits for a child, first come, first served
+                               └── hashed within limits of memory, CPU time and time on the clock, for as long as
+                                   somebody waits for the answer; then, or beyond a limit, the child is killed
+
+The children are processes of `hashing.child`. Files go to them over sockets, as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import msgspec
+
+from hashhub.errors import (
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    Reason,
+    Unavailable,
+)
+from hashhub.hashing import child as protocol
+from hashhub.hashing.limits import Limits
+from hashhub.hashing.media import MediaHashes
+
+_log = logging.getLogger("hashhub.hashing")
+
+_LOOK_SECONDS: Final = 0.05  # between looks whether somebody still waits for the answer
+_WALL: Final = 3  # seconds on the clock for one of CPU time; a child that gets no more of a core is stopped, too
+_ANSWER_SECONDS: Final = 10.0  # for an answer of some KB once it has begun to come
+_MOST_ANSWER: Final = 1 << 24  # bytes of an answer; the largest, 32 frames with variants, has some 50 KB
+_START_SECONDS: Final = 60.0  # for the template to load the libraries and fork its first child
+_END_SECONDS: Final = 5.0  # before a template that does not end is killed
+_SHORTEST_RETRY: Final = 0.5
+_LONGEST_RETRY: Final = 30.0
+_FIRST_MEAN: Final = 0.1  # CPU seconds of a file, until there is a measurement
+_WEIGHT: Final = 0.1  # of the last file in the running mean
+
+# All that a child sees of the hub's environment: the rest may hold secrets.
+_ENVIRONMENT: Final = ("PATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "SYSTEMROOT")
+_SETTINGS: Final = {
+    # A template with threads could not be forked, and a child is meant to have one core.
+    **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    # glibc's malloc otherwise gives memory back after each file, and faulting it in again takes 15 ms of the next one's
+    # 70 (2 megapixels). In bytes; a child keeps 60 MB more.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+    "MALLOC_TOP_PAD_": str(32 << 20),
+}
+
+_FAMILY: Final = {
+    kind.code: kind
+    for kind in (HashHubError, InvalidArgument, LimitExceeded, FailedPrecondition, NotFound, Unavailable)
+}
+
+
+class MediaPool:
+    """Child processes that hash media, and the room of the calls that wait for them.
+
+    `most_calls`: calls that may be in the room at once.
+    """
+
+    def __init__(self, *, children: int, max_queued: int, seconds: float, memory_bytes: int, limits: Limits) -> None:
+        """Nothing is started before `start` or the first file.
+
+        `max_queued`: calls that may wait while as many as there are children are being hashed. `seconds`: CPU time of
+        one file. `memory_bytes`: of one child, beyond what its libraries map.
+        """
+        self._limits = limits
+        self._seconds = seconds
+        self._template = _Template(seconds, memory_bytes)
+        self._children: queue.SimpleQueue[_Child] = queue.SimpleQueue()
+        for _ in range(children):
+            self._children.put(_Child(self._template))
+        self._count = children
+        self.most_calls = children + max_queued
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._is_closed = False
+        self._mean = _FIRST_MEAN
+
+    @property
+    def calls(self) -> int:
+        """Calls that are being hashed or wait."""
+        return self._calls
+
+    def start(self) -> None:
+        """Begin to start the children, so that the first files need not wait for it; return at once."""
+        threading.Thread(target=self._start_children, name="media-start", daemon=True).start()
+
+    @contextlib.contextmanager
+    def room(self) -> Iterator[Place]:
+        """Take a place for one call, however many files it has. Raises LimitExceeded, with a retry time, when full."""
+        with self._lock:
+            if self._calls >= self.most_calls:
+                waiting = self._mean * self._calls / self._count
+                raise LimitExceeded(
+                    f"{self._calls} calls with media are being hashed or wait, as many as this server takes; retry "
+                    "later, with fewer at once",
+                    retry_after=min(max(waiting, _SHORTEST_RETRY), _LONGEST_RETRY),
+                )
+            self._calls += 1
+        try:
+            yield Place(self)
+        finally:
+            with self._lock:
+                self._calls -= 1
+
+    def close(self) -> None:
+        """End the children. A file that is being hashed gets Unavailable, and so does any that comes later."""
+        self._is_closed = True
+        self._template.close()
+        self._disconnect_idle()
+
+    def _start_children(self) -> None:
+        idle: list[_Child] = []
+        try:
+            with contextlib.suppress(queue.Empty):
+                while len(idle) < self._count:
+                    idle.append(self._children.get_nowait())
+            for child in idle:
+                child.start()
+        except HashHubError as e:  # the first file will try again, and tell its caller
+            _log.warning("%s", e.message)
+        finally:
+            for child in idle:
+                self._put_back(child)
+
+    def _put_back(self, child: _Child) -> None:
+        self._children.put(child)
+        if self._is_closed:
+            self._disconnect_idle()
+
+    def _disconnect_idle(self) -> None:
+        idle: list[_Child] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._children.get_nowait())
+        for child in idle:
+            child.disconnect()
+            self._children.put(child)
+
+    def _hash(self, content: bytes, is_wanted: Callable[[], bool], *, dihedral: bool) -> protocol.Outcome:
+        child = self._idle_child(is_wanted)
+        try:
+            outcome = child.hash(content, protocol.Task(dihedral, self._limits), self._seconds, is_wanted)
+        finally:
+            self._put_back(child)
+        with self._lock:
+            self._mean += _WEIGHT * (outcome.cpu_seconds - self._mean)
+        return outcome
+
+    def _idle_child(self, is_wanted: Callable[[], bool]) -> _Child:
+        while is_wanted():
+            with contextlib.suppress(queue.Empty):
+                return self._children.get(timeout=_LOOK_SECONDS)
+        raise _unwanted()
+
+
+class Place:
+    """One call's place in the pool.
+
+    `cpu_seconds`: what its files have taken so far, also those that could not be hashed.
+    """
+
+    def __init__(self, pool: MediaPool) -> None:
+        self._pool = pool
+        self.cpu_seconds = 0.0
+
+    def hash(
+        self, content: bytes, *, dihedral: bool = False, is_wanted: Callable[[], bool] = lambda: True
+    ) -> MediaHashes:
+        """Return the hashes of one file, as `hash_media` does.
+
+        `is_wanted`: whether somebody still waits for the answer; asked 20 times a second.
+
+        Raises, besides what `hash_media` raises:
+            LimitExceeded: MEDIA_TOO_COSTLY, if it takes longer than a file may; MEDIA_TOO_LARGE, if it takes more
+                memory.
+            Unavailable: MEDIA_PROCESS_DIED; DEADLINE_EXCEEDED, if nobody waits any more.
+        """
+        outcome = self._pool._hash(content, is_wanted, dihedral=dihedral)  # noqa: SLF001 - a part of the pool
+        self.cpu_seconds += outcome.cpu_seconds
+        if outcome.hashes is not None:
+            return outcome.hashes
+        failure = outcome.failure or protocol.Failure.of(_died())
+        raise _FAMILY[failure.code](failure.message, reason=failure.reason, metadata=failure.metadata)
+
+
+class _Child:
+    """One child process and its successors. Used by one thread at a time."""
+
+    def __init__(self, template: _Template) -> None:
+        self._template = template
+        self._socket: socket.socket | None = None
+        self._id: tuple[int, int] = (0, 0)
+        self._cpu_seconds = 0.0  # of this process so far
+
+    def start(self) -> socket.socket:
+        """Return the socket to the process, which is forked unless there is one. Raises Unavailable."""
+        if self._socket is not None and _is_readable(self._socket, 0):  # it says nothing unasked: it has ended
+            self.disconnect()
+            self._template.end(self._id)
+        if self._socket is None:
+            self._id, self._socket = self._template.fork()
+            self._cpu_seconds = 0.0
+        return self._socket
+
+    def disconnect(self) -> None:
+        """Close the socket to the process, which then ends as soon as it has no file in its hands."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def hash(
+        self, content: bytes, task: protocol.Task, seconds: float, is_wanted: Callable[[], bool]
+    ) -> protocol.Outcome:
+        """Return what became of the file. Raises Unavailable when no process can be had."""
+        connected = self.start()
+        until = time.monotonic() + seconds * _WALL
+        try:
+            outcome = _exchange(connected, content, task, until, is_wanted)
+        except (OSError, EOFError, msgspec.MsgspecError) as e:
+            error: HashHubError | None = None
+            if isinstance(e, TimeoutError):
+                error = _too_costly(seconds)
+            elif isinstance(e, _UnwantedError):
+                error = _unwanted()
+            return self._ended(error, seconds)
+        except BaseException:  # what is left of the answer must not be taken for the next file's
+            self._ended(_died(), seconds)
+            raise
+        self._cpu_seconds += outcome.cpu_seconds
+        return outcome
+
+    def _ended(self, error: HashHubError | None, seconds: float) -> protocol.Outcome:
+        """Kill the process, put another in its place, and say what became of the file. `error`: why it was killed;
+        None if it ended by itself.
+        """
+        self.disconnect()
+        ending = self._template.end(self._id)
+        if error is None:
+            error = _too_costly(seconds) if ending.signal_number == protocol.TIME_IS_UP else _died()
+        _log.warning(
+            "a process that hashed media ended: reason=%s signal=%d cpu=%.2f s",
+            error.reason,
+            ending.signal_number,
+            ending.cpu_seconds - self._cpu_seconds,
+        )
+        outcome = protocol.Outcome(None, protocol.Failure.of(error), max(0.0, ending.cpu_seconds - self._cpu_seconds))
+        with contextlib.suppress(HashHubError):  # the next file tries again
+            self.start()
+        return outcome
+
+
+class _UnwantedError(EOFError):
+    """Nobody waits for the answer any more."""
+
+
+def _exchange(
+    child: socket.socket, content: bytes, task: protocol.Task, until: float, is_wanted: Callable[[], bool]
+) -> protocol.Outcome:
+    """Send a file and return what the child answers. Raises TimeoutError, _UnwantedError, or OSError or EOFError where
+    the child has ended.
+    """
+    header = msgspec.msgpack.encode(task)
+    child.settimeout(max(_LOOK_SECONDS, until - time.monotonic()))
+    child.sendall(protocol.REQUEST.pack(len(header), len(content)) + header)
+    child.sendall(content)
+    while not _is_readable(child, _LOOK_SECONDS):
+        if time.monotonic() > until:
+            raise TimeoutError
+        if not is_wanted():
+            raise _UnwantedError
+    child.settimeout(_ANSWER_SECONDS)
+    (size,) = protocol.ANSWER.unpack(_received(child, protocol.ANSWER.size))
+    if size > _MOST_ANSWER:
+        raise EOFError
+    return msgspec.msgpack.decode(_received(child, size), type=protocol.Outcome)
+
+
+def _is_readable(child: socket.socket, seconds: float) -> bool:
+    poll = select.poll()  # unlike select.select, it takes descriptors beyond 1,023
+    poll.register(child, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _received(child: socket.socket, count: int) -> bytes:
+    parts: list[bytes] = []
+    while count:
+        part = child.recv(count)
+        if not part:
+            raise EOFError
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+class _Template:
+    """The process that children are forked from: started when one is needed, and again after it ended.
+
+    Children are named by their process id and by how many templates there were before theirs.
+    """
+
+    def __init__(self, seconds: float, memory_bytes: int) -> None:
+        self._arguments = (str(seconds), str(memory_bytes))
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._generation = 0
+        self._closed = False
+
+    def fork(self) -> tuple[tuple[int, int], socket.socket]:
+        """Return a new child's name and the socket to it. Raises Unavailable."""
+        ours, theirs = socket.socketpair()
+        with self._lock, theirs:
+            for last in (False, True):
+                try:
+                    control = self._started()
+                    socket.send_fds(control, [protocol.FORK], [theirs.fileno()])
+                    (pid,) = protocol.PID.unpack(_message(control))
+                except (OSError, EOFError) as e:
+                    self._discard()
+                    if last or self._closed:
+                        ours.close()
+                        raise Unavailable(
+                            "the process that hashes media cannot be started; retry, and tell the operator if it lasts",
+                            reason=Reason.MEDIA_PROCESS_DIED,
+                        ) from e
+                    _log.warning("the process that media are hashed from ended; it is started again")
+                else:
+                    return (pid, self._generation), ours
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def end(self, name: tuple[int, int]) -> protocol.Ending:
+        """Kill a child and return how it ended; one of a former template ends by itself once its socket is closed."""
+        pid, generation = name
+        with self._lock:
+            if generation == self._generation and self._control is not None:
+                try:
+                    self._control.sendall(protocol.END + protocol.PID.pack(pid))
+                    return msgspec.msgpack.decode(_message(self._control), type=protocol.Ending)
+                except (OSError, EOFError, msgspec.MsgspecError):
+                    self._discard()
+        return protocol.Ending(0, 0.0)
+
+    def close(self) -> None:
+        """End the template, and with it its children. None is forked from now on."""
+        self._closed = True
+        with self._lock:
+            self._discard()
+
+    def _started(self) -> socket.socket:
+        if self._control is not None:
+            return self._control
+        if self._closed:
+            raise EOFError
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        # The modules that this process sees, from the same places; not from wherever it happens to have been started.
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        with theirs:
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - our own module
+                    [sys.executable, "-P", "-m", protocol.__name__, *self._arguments],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    env=environment | _SETTINGS,
+                    start_new_session=True,
+                )
+            except OSError:
+                ours.close()
+                raise
+        self._generation += 1
+        self._control = ours
+        ours.settimeout(_START_SECONDS)
+        return ours
+
+    def _discard(self) -> None:
+        """Close the control socket, by which the template ends, and see it end."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            try:
+                self._process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+
+def _message(control: socket.socket) -> bytes:
+    message = control.recv(4096)
+    if not message:
+        raise EOFError
+    return message
+
+
+def _too_costly(seconds: float) -> LimitExceeded:
+    return LimitExceeded(
+        f"hashing the file took longer than the {seconds:g} s of CPU time that one may take, and was stopped; treat it "
+        "as not checked, or send a smaller picture",
+        reason=Reason.MEDIA_TOO_COSTLY,
+        metadata={"limit": "media_seconds", "bound": f"{seconds:g}"},
+    )
+
+
+def _died() -> Unavailable:
+    return Unavailable(
+        "the process that hashed the file ended before it was done; treat the file as not checked",
+        reason=Reason.MEDIA_PROCESS_DIED,
+    )
+
+
+def _unwanted() -> Unavailable:
+    return Unavailable("nobody waits for the answer any more; hashing was stopped", reason=Reason.DEADLINE_EXCEEDED)

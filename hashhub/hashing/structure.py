@@ -1,0 +1,200 @@
+"""Walks over the blocks of a file before Pillow does: how many frames or scans it has, and whether reading ends soon.
+
+Pillow and the libraries below it follow whatever a file says, some of it byte by byte in Python. A file of 30 MB can
+name millions of frames, scans, chunks or pages; here they are counted with bounds, at a fraction of the cost. Each walk
+goes where the decoder goes and counts at least what the decoder meets, so that damage cannot hide anything from it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from hashhub.hashing.limits import Limits, too_large
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Blocks and stray bytes walked in a GIF. Encoders fill blocks with 255 bytes, so 255 MB of pixels stay below; a file of
+# one-byte blocks would otherwise keep Pillow busy for most of a microsecond a byte.
+_MAX_GIF_BLOCKS: Final = 1_000_000
+
+# Segments, chunks or boxes of the other formats, and stray bytes among them: Pillow needs 1 to 4 microseconds for each.
+# Encoders write tens; a PNG of 30 MB in pieces of 8 KiB has 4,000.
+_MAX_BLOCKS: Final = 100_000
+
+
+def frame_count(picture: Image.Image, data: bytes, limits: Limits) -> int:
+    """Return the frames or pages in the file without decoding them; stop counting beyond `max_source_frames`.
+
+    Pillow counts frames of GIF and pages of TIFF one by one and without end, so a file of millions would keep it busy
+    for minutes. The other formats declare their number; if they declare too many, seeking fails.
+    """
+    most = limits.max_source_frames
+    match picture.format:
+        case "GIF":
+            count = _gif_frame_count(data, most)
+        case "TIFF":
+            count = _page_count(picture, most)
+        case _:
+            count = getattr(picture, "n_frames", 1)
+    if count > most:
+        raise too_large("max_source_frames", most, "frames", "the picture has more frames")
+    return max(count, 1)
+
+
+def check_blocks(data: bytes, media_type: str) -> None:
+    """Raise LimitExceeded (MEDIA_TOO_LARGE) for a file of so many blocks that reading their names takes seconds."""
+    match media_type:
+        case "image/png":
+            _check_png_chunks(data)
+        case "image/jp2":
+            _check_jpeg_2000_blocks(data)
+        case "image/jpeg":
+            _check_jpeg_header(data, 0)
+
+
+def scan_count(data: bytes, begin: int, limits: Limits) -> int:
+    """Return the scans of the JPEG that begins at `begin`.
+
+    Every one is decoded before the first pixel is there, and each costs time for the whole picture, however few bytes
+    it has. Marker codes are those of ITU-T T.81, table B.1; as libjpeg does, the walk passes over stray bytes between
+    segments, and a marker within a scan's data ends it.
+
+    Raises LimitExceeded (MEDIA_TOO_LARGE): more than `max_scans`, or too many blocks before the first.
+    """
+    at = _check_jpeg_header(data, begin)
+    count = 0
+    while (marker := _MARKER.search(data, at)) is not None:
+        code = data[marker.end() - 1]
+        at = marker.end()
+        if code == _END:
+            break
+        if code == _SCAN:
+            count += 1
+            if count > limits.max_scans:
+                raise too_large("max_scans", limits.max_scans, "scans", "the JPEG has more scans")
+        if code not in _ALONE:
+            at += _segment_bytes(data, at)
+    return count
+
+
+# 0xFF 0x00 is a byte of a scan's data, 0xFF 0xFF is filling, and restart markers stand within a scan.
+_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_END: Final = 0xD9
+_SCAN: Final = 0xDA
+_ALONE: Final = frozenset({0x01, 0xD8})  # besides restarts and the end, the markers without a length
+
+
+def _segment_bytes(data: bytes, at: int) -> int:
+    """Return the length that stands at `at`, which counts itself."""
+    return max(2, int.from_bytes(data[at : at + 2]))
+
+
+def _check_jpeg_header(data: bytes, begin: int) -> int:
+    """Return where the first scan's marker is, or the length of the data if there is none."""
+    at = begin + 2
+    left = _MAX_BLOCKS
+    while (marker := _MARKER.search(data, at)) is not None:
+        left -= 1 + marker.start() - at
+        if left < 0:
+            break
+        code = data[marker.end() - 1]
+        if code == _SCAN:
+            return marker.start()
+        at = marker.end() + (0 if code in _ALONE else _segment_bytes(data, marker.end()))
+    if len(data) - at > left:
+        raise too_large("blocks", _MAX_BLOCKS, "blocks", "the JPEG has more segments or stray bytes before its picture")
+    return len(data)
+
+
+def _check_png_chunks(data: bytes) -> None:
+    """Raise LimitExceeded for more chunks than are read (PNG specification, section 5.3: length, type, data, CRC)."""
+    at = 8
+    for _ in range(_MAX_BLOCKS):
+        if at + 12 > len(data):
+            return
+        at += 12 + int.from_bytes(data[at : at + 4])
+    raise too_large("blocks", _MAX_BLOCKS, "chunks", "the PNG has more chunks")
+
+
+def _check_jpeg_2000_blocks(data: bytes) -> None:
+    """Raise LimitExceeded for more boxes, or more segments of a codestream's header, than are read.
+
+    ISO/IEC 15444-1, annex I.4 (boxes: length, type, data) and A.1 (segments: marker, length, data).
+    """
+    at = 0
+    is_codestream = data.startswith(b"\xff\x4f")
+    if is_codestream:
+        at = 2
+    for _ in range(_MAX_BLOCKS):
+        if at + 4 > len(data):
+            return
+        if is_codestream:
+            if data[at : at + 2] in {b"\xff\x90", b"\xff\xd9"}:  # the first tile, or the end
+                return
+            at += 2 + _segment_bytes(data, at + 2)
+            continue
+        size = int.from_bytes(data[at : at + 4])
+        if data[at + 4 : at + 8] == b"jp2c":  # the codestream is in this box
+            at += 16 if size == 1 else 8
+            is_codestream = True
+            at += 2
+        elif size == 1:
+            at += max(16, int.from_bytes(data[at + 8 : at + 16]))
+        elif size == 0:  # up to the end
+            return
+        else:
+            at += max(8, size)
+    raise too_large("blocks", _MAX_BLOCKS, "blocks", "the JPEG 2000 file has more blocks")
+
+
+def _page_count(picture: Image.Image, most: int) -> int:
+    """Return the pages of a TIFF, at most `most + 1`, one step at a time: asked for a page too far, Pillow
+    miscounts.
+    """
+    count = 1
+    while count <= most:
+        try:
+            picture.seek(count)
+        except EOFError:
+            break
+        count += 1
+    picture.seek(0)
+    return count
+
+
+def _gif_frame_count(data: bytes, most: int) -> int:
+    """Return the image descriptors in a GIF (the blocks of GIF89a, section 12 on), at most `most + 1`.
+
+    Raises:
+        IndexError: where a descriptor is cut off.
+        LimitExceeded: MEDIA_TOO_LARGE, if there are more than a million blocks.
+    """
+
+    def table_bytes(flags: int) -> int:
+        return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+    at = 13 + table_bytes(data[10])
+    count = 0
+    in_data = False  # within sub-blocks, each of which follows its length; an empty one ends them
+    for _ in range(_MAX_GIF_BLOCKS):
+        if at >= len(data) or count > most:
+            return count
+        if in_data:
+            in_data = data[at] > 0
+            at += data[at] + 1
+            continue
+        match data[at]:
+            case 0x3B:  # trailer
+                return count
+            case 0x2C:  # image descriptor, colour table, code size
+                count += 1
+                at += 11 + table_bytes(data[at + 9])
+                in_data = True
+            case 0x21:  # extension and its label
+                at += 2
+                in_data = True
+            case _:  # decoders pass over stray bytes
+                at += 1
+    raise too_large("blocks", _MAX_GIF_BLOCKS, "blocks", "the GIF has more blocks")

@@ -1,0 +1,162 @@
+"""Media through the doors: files of any cost, beside calls that must not notice."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from PIL import Image
+
+from hashhub import v1, wire
+from hashhub.errors import LimitExceeded, Reason
+from hashhub.testing.pictures import picture
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Serve, Served
+
+ANY = v1.MatchOptions(policy="any")
+MEDIA = "MatchService/MatchMedia"
+
+
+@cache
+def costly() -> bytes:
+    """A small file that takes many seconds, the more so with its rotations and flips: a blank one of 50 megapixels."""
+    return encoded(Image.new("RGB", (10_000, 5000)))
+
+
+@cache
+def good() -> bytes:
+    return encoded(picture(3, (128, 96)))
+
+
+def encoded(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def request(content: bytes) -> v1.MatchMediaRequest:
+    return v1.MatchMediaRequest(media=v1.Media(content=content), options=v1.MatchOptions(policy="any", dihedral=True))
+
+
+def ask(served: Served, content: bytes) -> v1.MediaResult:
+    answer: v1.MatchMediaResponse = served.call(MEDIA, request(content), v1.MatchMediaResponse, timeout=120.0)
+    return answer.result
+
+
+def look_up(served: Served) -> None:
+    query = v1.Query(hashes=[v1.Hash(algorithm="MD5", digest=bytes(16))])
+    answer = served.call(
+        "MatchService/MatchHashes", v1.MatchHashesRequest(query=query, options=ANY), v1.MatchHashesResponse
+    )
+    assert answer.result.verdict == v1.Verdict.VERDICT_NO_MATCH
+
+
+def send(served: Served, content: bytes, timeout: float | None = None) -> Any:
+    """Begin a call; its future can be waited for and cancelled."""
+    begin: Any = served.channel.unary_unary(
+        f"/hashhub.v1.{MEDIA}", lambda message: message.SerializeToString(), v1.MatchMediaResponse.FromString
+    )
+    return begin.future(request(content), metadata=served.metadata(), timeout=timeout)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for the condition, long enough for a busy machine."""
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def calls(served: Served) -> int:
+    number: int = served.hub.match.media_pool.calls
+    return number
+
+
+def test_while_256_calls_with_media_are_sent_every_other_is_answered(serve_hub: Serve) -> None:
+    served = serve_hub(threads=2, max_concurrent_calls=4, media_workers=1, max_queued_media=8)
+    sent = [send(served, costly()) for _ in range(256)]
+    try:
+        eventually(lambda: sum(call.done() for call in sent) == 256 - 9)
+        for _ in range(50):
+            look_up(served)
+        refused = [wire.status_to_error(call.exception()) for call in sent if call.done()]
+        assert len(refused) == 256 - 9  # one is hashed, eight wait; none of them is lost
+        for error in refused:
+            assert isinstance(error, LimitExceeded)
+            assert error.reason is Reason.TOO_MANY_REQUESTS
+            assert error.retry_after is not None
+    finally:
+        for call in sent:
+            call.cancel()
+    eventually(lambda: calls(served) == 0)  # whoever has gone leaves no work behind
+    assert ask(served, good()).result.verdict == v1.Verdict.VERDICT_NO_MATCH
+
+
+@pytest.mark.parametrize("leave", ["cancel", "deadline"])
+def test_hashing_ends_when_the_caller_has_gone(serve_hub: Serve, leave: str) -> None:
+    served = serve_hub(media_workers=1)
+    ask(served, good())
+    sent = send(served, costly(), timeout=1.0 if leave == "deadline" else None)
+    eventually(lambda: calls(served) == 1)
+    if leave == "cancel":
+        sent.cancel()
+    else:
+        assert sent.exception().code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    eventually(lambda: calls(served) == 0)
+    assert ask(served, good()).result.verdict == v1.Verdict.VERDICT_NO_MATCH
+
+
+def test_a_file_that_was_stopped_is_never_clean(serve_hub: Serve) -> None:
+    served = serve_hub(media_workers=1, media_seconds=0.5)
+    with pytest.raises(LimitExceeded) as stopped:
+        ask(served, costly())
+    assert (stopped.value.reason, stopped.value.retry_after) == (Reason.MEDIA_TOO_COSTLY, None)
+    answer = served.call(
+        "MatchService/BatchMatchMedia",
+        v1.BatchMatchMediaRequest(
+            media=[
+                v1.Media(label=name, content=data) for name, data in (("a", good()), ("b", costly()), ("c", good()))
+            ],
+            options=v1.MatchOptions(policy="any", dihedral=True),
+        ),
+        v1.BatchMatchMediaResponse,
+    )
+    clean, unavailable = v1.Verdict.VERDICT_NO_MATCH, v1.Verdict.VERDICT_UNAVAILABLE
+    assert [r.result.verdict for r in answer.results] == [clean, unavailable, clean]
+    assert answer.results[1].result.reasons[0].code == Reason.MEDIA_TOO_COSTLY
+    assert not answer.results[1].hashes
+
+
+def test_over_http_too_media_leave_threads_for_others(serve_hub: Serve) -> None:
+    served = serve_hub(threads=4, media_workers=1, media_seconds=3)
+    options = {"policy": "any", "dihedral": True}
+    body = json.dumps({"media": {"content": base64.b64encode(costly()).decode()}, "options": options})
+    query = json.dumps({"query": {"hashes": [{"algorithm": "MD5", "digest": "A" * 22 + "=="}]}, "options": options})
+    headers = {"content-type": "application/json"} | dict(served.metadata())
+
+    def post(method: str, text: str) -> tuple[int, str]:
+        connection = HTTPConnection(served.doors.http_address, timeout=120)
+        try:
+            connection.request("POST", f"/hashhub.v1.MatchService/{method}", text, headers)
+            answer = connection.getresponse()
+            details = json.loads(answer.read()).get("details", [{}])
+            return answer.status, details[0].get("reason", "")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(12) as clients:
+        slow = [clients.submit(post, "MatchMedia", body) for _ in range(12)]
+        eventually(lambda: sum(call.done() for call in slow) >= 10)
+        assert [post("MatchHashes", query) for _ in range(10)] == [(200, "")] * 10
+        answers = sorted(call.result(120) for call in slow)
+    assert answers == [(429, Reason.MEDIA_TOO_COSTLY)] * 2 + [(429, Reason.TOO_MANY_REQUESTS)] * 10
