@@ -35,7 +35,8 @@ _INDEX_BYTES: Final = {
 
 
 @contextmanager
-def _database(kind: str) -> Iterator[str]:
+def database(kind: str) -> Iterator[str]:
+    """Give the URL of an empty database: empty for SQLite, which the hub has in its own directory."""
     if kind == "sqlite":
         yield ""
     else:
@@ -48,8 +49,8 @@ def measure(kind: str, variant: str, entries: int, directory: Path) -> dict[str,
     source = directory / "list.json"
     with source.open("wb") as out:
         write_many_vics(out, entries, seed=result.SEED, photodna=variant == "mixed")
-    last = _last_md5(source)
-    with _database(kind) as url, running_hub(directory / "hub", *(["--database", url] if url else [])) as hub:
+    last = last_md5(source)
+    with database(kind) as url, running_hub(directory / "hub", *(["--database", url] if url else [])) as hub:
         with Client(hub.address, hub.token) as client:
             client.create_contributor(
                 Contributor(id="bench", display_name="Bench", kind=ContributorKind.LAW_ENFORCEMENT, jurisdiction="US")
@@ -111,7 +112,8 @@ def measure(kind: str, variant: str, entries: int, directory: Path) -> dict[str,
     }
 
 
-def _last_md5(source: Path) -> str:
+def last_md5(source: Path) -> str:
+    """Return the MD5 of the last record of a VICS file."""
     with source.open("rb") as file:
         file.seek(max(0, source.stat().st_size - 2000))
         tail = file.read().decode("ascii", "replace")

@@ -1,4 +1,4 @@
-"""A load generator that costs little: raw HTTP/2 for gRPC, raw HTTP/1.1 for the JSON bridge.
+"""A load generator that costs little: raw HTTP/2 for gRPC, raw HTTP/1.1 for the HTTP door.
 
 grpc's own Python client takes longer for a call than the server does, and both share this machine. Here every request's
 bytes are made once; what is left is a stream number, a send, and reading nine bytes of each frame that comes back (RFC
@@ -12,6 +12,7 @@ that stalls is not excused.
 
 from __future__ import annotations
 
+import re
 import selectors
 import socket
 import struct
@@ -32,6 +33,7 @@ _WINDOW: Final = 2**31 - 1
 _FIRST_WINDOW: Final = 65_535  # bytes of a connection, and of a stream, before the peer says more; RFC 9113, 6.9.2
 _STATUS: Final = b"\x0bgrpc-status"  # as a literal: its length, its name (RFC 7541, 6.2.2)
 _OK: Final = _STATUS + b"\x010"
+_LENGTH: Final = re.compile(rb"\ncontent-length: *(\d+)", re.IGNORECASE)
 _GRACE: Final = 5.0  # seconds that calls are waited for when no more begin
 
 
@@ -141,8 +143,10 @@ class GRPC:
             self._received = 0
 
 
-class JSON:
-    """A kept connection of HTTP/1.1 to the JSON bridge: one call at a time."""
+class HTTP:
+    """A kept connection of HTTP/1.1 to the HTTP door: one call at a time."""
+
+    headers = ""
 
     def __init__(self, address: str, path: str, token: str) -> None:
         """Connect."""
@@ -151,8 +155,8 @@ class JSON:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.in_progress = 0
         self._head = (
-            f"POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n"
-            f"Authorization: Bearer {token}\r\nContent-Length: "
+            f"POST {path} HTTP/1.1\r\nHost: {address}\r\n{self.headers}Authorization: Bearer {token}\r\n"
+            "Content-Length: "
         ).encode()
         self._buffer = b""
         self._number = 0
@@ -162,7 +166,7 @@ class JSON:
             return None
         self.in_progress = 1
         self._number += 1
-        self.socket.sendall(self._head + str(len(request)).encode() + b"\r\n\r\n" + request)
+        self.socket.sendall(b"%b%d\r\n\r\n%b" % (self._head, len(request), request))
         return self._number
 
     def receive(self) -> Iterator[tuple[int, str]]:
@@ -171,14 +175,27 @@ class JSON:
             msg = "the server closed the connection"
             raise ConnectionError(msg)
         self._buffer += got
-        head, found, body = self._buffer.partition(b"\r\n\r\n")
-        if not found:
+        head, separator, body = self._buffer.partition(b"\r\n\r\n")
+        if not separator:
             return
-        length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
-        if len(body) >= length:
-            self._buffer = body[length:]
+        length = _LENGTH.search(head)
+        assert length is not None, "an answer without its length"
+        if len(body) >= int(length[1]):
+            self._buffer = body[int(length[1]) :]
             self.in_progress = 0
             yield self._number, "" if head.startswith(b"HTTP/1.1 200") else f"HTTP {head[9:12].decode()}"
+
+
+class JSON(HTTP):
+    """Plain JSON."""
+
+    headers = "Content-Type: application/json\r\n"
+
+
+class Connect(HTTP):
+    """The Connect protocol, messages in bytes."""
+
+    headers = "Content-Type: application/proto\r\nConnect-Protocol-Version: 1\r\n"
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def measure(entries: int, directory: Path) -> dict[str, Any]:
             mirror = Principal(name="bench-mirror", role=Role.AUDITOR, contributor="reader", may_mirror=True)
             lookup = Principal(name="bench-lookup", role=Role.CONSUMER, contributor="reader")
             for secret, who in ((_MIRROR, mirror), (_LOOKUP, lookup)):
-                store.put_token(hashlib.sha256(secret.encode()).digest(), who)
+                store.tokens.put_token(hashlib.sha256(secret.encode()).digest(), who)
         with Client(hub.address, _MIRROR) as reader, reader.mirror(directory / "copy") as copy:
             server = sum(map(result.cpu_seconds, result.family(hub.pid)))
             own = result.cpu_seconds()
@@ -69,9 +69,9 @@ def measure(entries: int, directory: Path) -> dict[str, Any]:
             cpu = sum(map(result.cpu_seconds, result.family(hub.pid))) - server, result.cpu_seconds() - own
             assert copy.state().entries == entries
             with closing(Store.open(hub.data)) as store:
-                ids = store.active_ids("bench", "list")[:: max(1, entries // _CHANGES)][:_CHANGES]
+                ids = store.entries.active_ids("bench", "list")[:: max(1, entries // _CHANGES)][:_CHANGES]
                 for i in ids.tolist():
-                    store.withdraw_entries([i], "FALSE_POSITIVE")
+                    store.standing.withdraw_entries([i], "FALSE_POSITIVE")
             changes = result.timed(copy.update)
             assert copy.state().entries == entries - len(ids)
             client.import_source(more, connector="vics", hash_set="bench/list")
@@ -133,7 +133,7 @@ def _terms(hub: RunningHub, client: Client, md5: bytes) -> dict[str, Any]:
 
 
 def _connections(hub: RunningHub, count: int) -> dict[str, http.client.HTTPConnection]:
-    """Return kept-alive connections to the JSON bridge, by the worker that took each."""
+    """Return kept-alive connections to the HTTP door, by the worker that took each."""
     host, _, port = hub.http.rpartition(":")
     by_worker: dict[str, http.client.HTTPConnection] = {}
     for _ in range(200):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench import result
+from bench import day_table, result
 
 _README: Final = Path(__file__).parent / "README.md"
 _CHARTS: Final = Path(__file__).parent / "charts"
@@ -271,6 +271,22 @@ def adversaries(directory: Path) -> str:
             for r in rows
         ],
     )
+
+
+def day(directory: Path) -> str:
+    """Return what events of an ordinary day did and do now."""
+    text = ""
+    for path in sorted(directory.glob("day*.json")):
+        document = json.loads(path.read_text("utf-8"))
+        parameters = document["parameters"]
+        head = ("what happens", "what it did", "what it does now", "command")
+        lines = [
+            [line.happens, line.did, line.does, "; ".join(f"`{command}`" for command in line.commands)]
+            for line in day_table.lines(parameters, document["rows"])
+        ]
+        about = f"{parameters['entries']:,} entries, {parameters['database']}, {parameters['workers']} workers"
+        text += f"\n\n**{about}**\n\n{table(head, lines)}"
+    return text.strip()
 
 
 def server(directory: Path) -> str:
@@ -531,6 +547,50 @@ def _false_positives(directory: Path) -> Any:
     return figure
 
 
+def _day(directory: Path) -> Any:
+    rows = load(directory, "day.json")
+    if not rows:
+        return None
+    from matplotlib import pyplot as plt
+
+    series = {row["series"]: row for row in rows if row["kind"] == "series"}
+    [published] = [row["published"] for row in rows if row["kind"] == "snapshots"]
+    figure, panels = plt.subplots(2, 1, figsize=(13.0, 7.0), layout="constrained", sharex=True, height_ratios=(3, 1))
+    for axes, (what, title) in zip(panels, _DAY_PANELS.items(), strict=True):
+        one = series[what]
+        seconds = [n * one["bin_seconds"] for n in range(len(one["failed"]))]
+        gap = float("nan")
+        # Probes are so rare that most bins are empty: their points need marks.
+        dots = {"marker": ".", "linestyle": ""} if what == "health" else {}
+        for name, style in (("max", {"linewidth": 0.6, "alpha": 0.7}), ("median", {"linewidth": 1.0})):
+            latencies = [gap if ms is None else ms for ms in one[f"{name}_ms"]]
+            axes.plot(seconds, latencies, label=name, **style, **dots)
+        failed = [at for at, count in zip(seconds, one["failed"], strict=True) if count]
+        if failed:
+            axes.plot(
+                failed, [0.02] * len(failed), "|", color="red", transform=axes.get_xaxis_transform(), label="failed"
+            )
+        if published:
+            axes.plot(published, [0.06] * len(published), "^", color="black", markersize=4,
+                      transform=axes.get_xaxis_transform(), label="snapshot")  # fmt: skip
+        axes.set(yscale="log", ylabel="ms", title=title, xmargin=0.005)
+        _legend(axes)
+    panels[-1].set(xlabel="seconds")
+    for number, scene in enumerate(row for row in rows if row["kind"] == "scene"):
+        for axes in panels:
+            axes.axvspan(scene["begin"], scene["end"], color=f"C{number % 10}", alpha=0.12, linewidth=0)
+        middle = (scene["begin"] + scene["end"]) / 2
+        panels[0].text(middle, 0.98, scene["label"], rotation=90, fontsize=6.5, ha="center", va="top",
+                       transform=panels[0].get_xaxis_transform())  # fmt: skip
+    return figure
+
+
+_DAY_PANELS: Final = {
+    "lookups": "One digest looked up every 20 ms by the clock, over four connections, from when it was due",
+    "health": "/healthz every 500 ms, over a new connection each time",
+}
+
+
 class Chart(NamedTuple):
     """How a chart is drawn, and what is said about reading it."""
 
@@ -555,6 +615,11 @@ CHARTS: Final = {
         "worker processes.",
     ),
     "radius": Chart(_by_radius, "What a wider radius costs."),
+    "day": Chart(
+        _day,
+        "Each band is a scene. The lower line is the median of a quarter of a second (more, on a long day), the upper "
+        "one the longest; red strokes below are calls that failed, triangles are published snapshots.",
+    ),
     "false-positives": Chart(
         _false_positives,
         "Up is bad. A circle is a measured rate with its upper bound; a triangle is the bound where nothing matched; a "
@@ -637,6 +702,17 @@ statement stops matching or turns clean by another's doing, what is hidden chang
 stays so. One core.""",
         (),
         adversaries,
+    ),
+    "day": Section(
+        "## An ordinary day",
+        """\
+One hub takes a list in and takes it again, changed and unchanged; a consumer, a contributor and strangers send it what
+a commercial day brings; it is killed in the middle of an update. Lookups by the clock and probes of health go on all
+the time; what a scene shows of them is what became of the calls that were due in it. A scene begins whether or not the
+hub is still busy with the one before. "What it did" was measured before: two cores, SQLite, one worker. Memory is what
+no file stands behind. NONE among answers: the caller left without one.""",
+        ("day",),
+        day,
     ),
     "server": Section(
         "## The server under load",

@@ -9,8 +9,8 @@ client would send and hygiene would check is left out. With --data the filled di
 is.
 
 For each kind of call, first as many as the server takes (closed loop), then 70 % of the target, or of what it takes
-where there is no target, at fixed times (open loop). `single`: one hash a call. `batch`: 100. `json`: one hash over the
-JSON bridge. `single beside big`: 1,000 single calls a second while two batches of 1,000 are always in progress.
+where there is no target, at fixed times (open loop). `single`: one hash a call. `batch`: 100. `json`: one hash as plain
+JSON over HTTP. `single beside big`: 1,000 single calls a second while two batches of 1,000 are always in progress.
 
 The load comes from processes on the same machine (bench/load.py). `h2load`, where it is installed, sends single calls
 too, as a check on that generator; it repeats one request, and sees no error but HTTP's. The server keeps no answers, so
@@ -63,8 +63,8 @@ from hashhub.testing.hub_process import RunningHub, running_hub
 Digests = NDArray[np.uint8]
 
 _PIECE: Final = 10_000  # entries that the store is given at a time
-_HASHES: Final = {"single": 1, "batch": 100, "json": 1, "big": 1000}  # in one call
-_REQUESTS: Final = {"single": 20_000, "batch": 200, "json": 5_000, "big": 20}  # different ones
+_HASHES: Final = {"single": 1, "connect": 1, "batch": 100, "json": 1, "big": 1000}  # in one call
+_REQUESTS: Final = {"single": 20_000, "connect": 20_000, "batch": 200, "json": 5_000, "big": 20}  # different ones
 _TARGETS: Final = {"single": 4_000.0, "batch": 80.0}  # calls a second
 _SHARE: Final = 0.7
 _CONCURRENCY: Final = 32
@@ -72,10 +72,12 @@ _CONNECTIONS: Final = 16  # the kernel deals them to the workers
 _BESIDE: Final = 1_000.0  # single calls a second beside big ones
 _PATHS: Final = {
     "single": "/hashhub.v1.MatchService/MatchHashes",
+    "connect": "/hashhub.v1.MatchService/MatchHashes",
     "json": "/hashhub.v1.MatchService/MatchHashes",
     "batch": "/hashhub.v1.MatchService/BatchMatchHashes",
     "big": "/hashhub.v1.MatchService/BatchMatchHashes",
 }
+_DOORS: Final[dict[str, Callable[[str, str, str], load.Connection]]] = {"connect": load.Connect, "json": load.JSON}
 _OPTIONS: Final = MatchOptions(policy="any")
 _STARTING: Final = 0.5  # seconds for the generators to connect, before they begin together
 _H2LOAD: Final = re.compile(r"finished in [\d.]+m?s, ([\d.]+) req/s")
@@ -108,16 +110,16 @@ def fill(data: Path, digests: Digests) -> float:
 def _write(data: Path, digests: Digests) -> None:
     store = Store.open(data)
     try:
-        store.create_contributor(
+        store.resources.create_contributor(
             Contributor(id="bench", display_name="Bench", kind=ContributorKind.HOTLINE, jurisdiction="ZZ")
         )
-        store.create_hash_set(HashSet(contributor="bench", id="pdq"))
+        store.resources.create_hash_set(HashSet(contributor="bench", id="pdq"))
         new = Import(
             id="", contributor="bench", hash_set="pdq", connector="bench", connector_version="1", source_digest="0"
         )
-        opened = store.create_import(new).id
-        store.begin_commit(opened)
-        first = store.allocate_entries(opened, len(digests))
+        opened = store.imports.create_import(new).id
+        store.imports.begin_commit(opened)
+        first = store.imports.allocate_entries(opened, len(digests))
         for start in range(0, len(digests), _PIECE):
             rows = [
                 EntryRow(
@@ -127,14 +129,14 @@ def _write(data: Path, digests: Digests) -> None:
                 )
                 for i in range(start, min(start + _PIECE, len(digests)))
             ]
-            store.stage_entries(opened, rows)
-        store.finish_commit(opened, counts=Counts(items=len(digests), accepted=len(digests)))
+            store.imports.stage_entries(opened, rows)
+        store.imports.finish_commit(opened, counts=Counts(items=len(digests), accepted=len(digests)))
         with Matcher(data / "matcher" / store.database_id) as matcher:
             matcher.rebuild(store.revision(), [("PDQ", digests)])
         # As the hub's follower leaves it: without it the first hub to open this would not know whose snapshot it is,
         # and build it anew.
         mark = Mark(data / "matcher" / store.database_id / "POSITION", publisher=True)
-        mark.write(store.position(), store.revision())
+        mark.write(store.history.position(), store.revision())
     finally:
         store.close()
 
@@ -194,6 +196,11 @@ def _requests(digests: Digests, kind: str) -> list[bytes]:
         ]
     if size > 1:
         return [batch_request(queries[i : i + size]) for i in range(0, count, size)]
+    return single_requests(queries)
+
+
+def single_requests(queries: NDArray[np.uint8]) -> list[bytes]:
+    """Return the bytes of a MatchHashes request for each query."""
     sent = wire.options_to_pb(_OPTIONS)
     return [
         v1.MatchHashesRequest(
@@ -222,7 +229,7 @@ class Task:
 
 def _send(task: Task) -> tuple[load.Outcome, float]:
     """Generate load in this process; return also the processor time that took."""
-    door: Callable[[str, str, str], load.Connection] = load.JSON if task.kind == "json" else load.GRPC
+    door = _DOORS.get(task.kind, load.GRPC)
     with load.connected(door, task.connections, task.address, _PATHS[task.kind], task.token) as opened:
         time.sleep(max(0.0, task.begin - time.perf_counter()))
         before = time.process_time()
@@ -242,7 +249,7 @@ class Bench:
 
     def tasks(self, kind: str, seconds: float, *, rate: float = 0.0, concurrency: int = 0) -> list[Task]:
         """Divide one load among the processes."""
-        address = self._hub.http.removeprefix("http://") if kind == "json" else self._hub.address
+        address = self._hub.http.removeprefix("http://") if kind in _DOORS else self._hub.address
         requests, parts = self._requests[kind], self._processes
         return [
             Task(

@@ -69,14 +69,14 @@ def seconds(work: Callable[[], object], *, repeat: int = 1) -> float:
 
 
 def through_store(store: Store, n: int) -> dict[str, float]:
-    store.create_contributor(
+    store.resources.create_contributor(
         Contributor(id="bench", display_name="Bench", kind=ContributorKind.HOTLINE, jurisdiction="ZZ")
     )
-    store.create_hash_set(HashSet(contributor="bench", id="list"))
-    opened = store.create_import(
+    store.resources.create_hash_set(HashSet(contributor="bench", id="list"))
+    opened = store.imports.create_import(
         Import(id="", contributor="bench", hash_set="list", connector="bench", connector_version="1", source_digest="0")
     )
-    [classification] = store.classification_ids(
+    [classification] = store.imports.classification_ids(
         [
             Classification(
                 scheme="example",
@@ -88,16 +88,16 @@ def through_store(store: Store, n: int) -> dict[str, float]:
             )
         ]
     )
-    store.begin_commit(opened.id)
+    store.imports.begin_commit(opened.id)
     result.reset_peak()
     before = result.resident_mib()
-    first = store.allocate_entries(opened.id, n)
+    first = store.imports.allocate_entries(opened.id, n)
     staging = longest = 0.0
     last: list[EntryRow] = []
     for last in entries(first, n, classification):
-        took = seconds(lambda: store.stage_entries(opened.id, last))  # noqa: B023 - called at once
+        took = seconds(lambda: store.imports.stage_entries(opened.id, last))  # noqa: B023 - called at once
         staging, longest = staging + took, max(longest, took)
-    finish = seconds(lambda: store.finish_commit(opened.id, counts=Counts(items=n, accepted=n)))
+    finish = seconds(lambda: store.imports.finish_commit(opened.id, counts=Counts(items=n, accepted=n)))
     peak = result.peak_mib()
     digests = [entry.record.hashes[2].digest for entry in last[:1000]]
     ids = iter(range(first, first + 100))
@@ -106,13 +106,15 @@ def through_store(store: Store, n: int) -> dict[str, float]:
         "staging_seconds": staging,
         "longest_piece_seconds": longest,
         "finish_seconds": finish,
-        "find_1_microseconds": seconds(lambda: store.entries_by_digests("PDQ", digests[:1]), repeat=1000) * 1e6,
-        "find_1000_microseconds_each": seconds(lambda: store.entries_by_digests("PDQ", digests), repeat=10) * 1e3,
-        "miss_1_microseconds": seconds(lambda: store.entries_by_digests("PDQ", [bytes(32)]), repeat=1000) * 1e6,
+        "find_1_microseconds": seconds(lambda: store.entries.entries_by_digests("PDQ", digests[:1]), repeat=1000) * 1e6,
+        "find_1000_microseconds_each": seconds(lambda: store.entries.entries_by_digests("PDQ", digests), repeat=10)
+        * 1e3,
+        "miss_1_microseconds": seconds(lambda: store.entries.entries_by_digests("PDQ", [bytes(32)]), repeat=1000) * 1e6,
         "revision_microseconds": seconds(store.revision, repeat=1000) * 1e6,
-        "all_digests_per_second": 3 * n / seconds(lambda: sum(len(rows) for _, rows in store.all_digests())),
-        "digests_of_range_per_second": 3 * n / seconds(lambda: store.digests_of_range(first, first + n)),
-        "withdraw_milliseconds": seconds(lambda: store.withdraw_entries([next(ids)], "BENCH"), repeat=100) * 1e3,
+        "all_digests_per_second": 3 * n / seconds(lambda: sum(len(rows) for _, rows in store.feeds.all_digests())),
+        "digests_of_range_per_second": 3 * n / seconds(lambda: store.feeds.digests_of_range(first, first + n)),
+        "withdraw_milliseconds": seconds(lambda: store.standing.withdraw_entries([next(ids)], "BENCH"), repeat=100)
+        * 1e3,
         "import_memory_mebibytes": peak - before,
     }
 

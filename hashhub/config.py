@@ -6,6 +6,7 @@ then the default. Unknown keys are refused: a misspelt limit must not silently m
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +38,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Address of the gRPC service. Anything but loopback needs TLS, or `insecure_listen`."""
 
     http: str = "127.0.0.1:8471"
-    """Address of the JSON bridge. Empty: no bridge."""
+    """Address of the HTTP door: the Connect protocol and plain JSON. Empty: none."""
 
     insecure_listen: bool = False
     """Says that a proxy in front terminates TLS, so that a non-loopback address without TLS is intended."""
@@ -57,8 +58,42 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_concurrent_calls: int = 256
     """Calls in progress in one process before further ones get RESOURCE_EXHAUSTED."""
 
+    max_waiting_commits: int = 4
+    """Commits, and reverts, that wait in one process while another is made; further ones get RESOURCE_EXHAUSTED and a
+    time to retry after.
+    """
+
+    max_connections: int = 1024
+    """Connections to each door of one process; beyond them, new ones are refused (gRPC) or wait (HTTP, where it is at
+    most half of the files that the process may open).
+    """
+
     max_message_bytes: int = 32 * 1024 * 1024
     """Largest request accepted, in bytes."""
+
+    max_bytes_in_progress: int = 256 * 1024 * 1024
+    """Bytes of batches of records, and as many of media, that are read or worked on at a time in one process, and of
+    bodies that are held over HTTP; of those one token gets half. Room for one largest request there is in any case.
+    """
+
+    slow_sender_seconds: float = 60.0
+    """Seconds within which a request must have come whole, from when its caller was let in."""
+
+    token_calls: int = 128
+    """Calls in progress or waiting that one token may have in one process. These four shares can be set for each token
+    (`hashhub token update`).
+    """
+
+    token_streams: int = 8
+    """Followed feeds that one token may have in one process."""
+
+    token_message_bytes: int = 128 * 1024 * 1024
+    """Bytes of requests with records or media that one token may have in progress in one process."""
+
+    token_media_seconds: int = 0
+    """Seconds a minute that hashing media of one token may take in one process. 0: those of half of the machine's
+    cores.
+    """
 
     max_media_bytes: int = 30 * 1024 * 1024
     """Largest media file accepted for hashing, in bytes."""
@@ -87,6 +122,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     to 1).
     """
 
+    open_import_days: float = 7.0
+    """Days after which an import that nobody adds to or commits is cancelled, and what it holds dropped."""
+
+    max_open_imports: int = 100
+    """Open imports that one contributor may have."""
+
+    max_staged_bytes: int = 16 * 1024 * 1024 * 1024
+    """Bytes of records that one contributor may have sent and not committed; a list of ten million has some 2 GB."""
+
     poll_interval: float = 0.2
     """Seconds between looks for changes that other processes committed."""
 
@@ -107,6 +151,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 ("workers", 1),
                 ("threads", 1),
                 ("max_concurrent_calls", 1),
+                ("max_waiting_commits", 0),
+                ("max_connections", 1),
+                ("max_bytes_in_progress", 1),
+                ("slow_sender_seconds", 1),
+                ("token_calls", 1),
+                ("token_streams", 1),
+                ("token_message_bytes", 1),
+                ("token_media_seconds", 0),
+                ("open_import_days", 0.01),
+                ("max_open_imports", 1),
+                ("max_staged_bytes", 1),
                 ("max_message_bytes", 65_536),
                 ("max_media_bytes", 1),
                 ("max_media_pixels", 1),
@@ -127,6 +182,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             wrong.append(Violation("database_password_file", "needs database, a PostgreSQL URL", "REQUIRED"))
         if wrong:
             raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+
+    def media_children(self) -> int:
+        """Return how many child processes hash media in each process of `workers`."""
+        return self.media_workers or max(1, len(os.sched_getaffinity(0)) // self.workers)
 
     def database_url(self) -> str:
         """Return `database` with the password of `database_password_file` in it, or empty for SQLite in `data`.

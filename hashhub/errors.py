@@ -21,7 +21,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
+
+MAX_VIOLATIONS: Final = 20
+"""Violations that one error holds; how many more there were is told as a number. A list of all of them would cost a
+hostile caller a megabyte of wrong fields, and the server a gigabyte.
+"""
 
 
 class Reason(StrEnum):
@@ -60,11 +65,14 @@ class Reason(StrEnum):
     CONCURRENT_CHANGE = "CONCURRENT_CHANGE"
     TOO_LARGE = "TOO_LARGE"
     TOO_MANY_REQUESTS = "TOO_MANY_REQUESTS"
+    SHARE_EXCEEDED = "SHARE_EXCEEDED"
+    SLOW_SENDER = "SLOW_SENDER"
     DISK_FULL = "DISK_FULL"
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
     SERVER_UNAVAILABLE = "SERVER_UNAVAILABLE"
     MATCHER_NOT_READY = "MATCHER_NOT_READY"
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    CALLER_GONE = "CALLER_GONE"
     SNAPSHOT_DAMAGED = "SNAPSHOT_DAMAGED"
     HISTORY_BROKEN = "HISTORY_BROKEN"
     MISSING_EXTRA = "MISSING_EXTRA"
@@ -123,7 +131,7 @@ class HashHubError(Exception):
 
 
 class InvalidArgument(HashHubError):
-    """The caller's data is wrong. `violations` has every wrong field; the server sends the first twenty and how many
+    """The caller's data is wrong. `violations` has the first MAX_VIOLATIONS wrong fields, `violation_count` says how many
     there are.
     """
 
@@ -135,11 +143,13 @@ class InvalidArgument(HashHubError):
         message: str,
         *,
         violations: tuple[Violation, ...] = (),
+        violation_count: int | None = None,
         reason: Reason | None = None,
         metadata: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message, reason=reason, metadata=metadata)
-        self.violations = violations
+        self.violations = violations[:MAX_VIOLATIONS]
+        self.violation_count = len(violations) if violation_count is None else violation_count
 
     @classmethod
     def field(cls, field: str, description: str, reason: str = "INVALID") -> InvalidArgument:

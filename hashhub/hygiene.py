@@ -57,6 +57,9 @@ class Code(StrEnum):
         ),
     )
 
+    # About the import as a whole.
+    IMPORT_EXPIRED = "IMPORT_EXPIRED", "Nobody went on with the import for too long; the records that it held are gone."
+
     # About the source as a whole (connectors).
     PARTIAL_SOURCE = (
         "PARTIAL_SOURCE",
@@ -125,8 +128,8 @@ class Code(StrEnum):
     AWAITS_ACCEPTANCE = (
         "AWAITS_ACCEPTANCE",
         (
-            "The entry calls harmless what others list, beyond the number for one day; it weighs once an operator has "
-            "accepted it."
+            "The entry calls its item harmless, beyond the number for one day; against others it weighs once an "
+            "operator has accepted it."
         ),
     )
     EXPIRED = "EXPIRED", "The time that the source gave for the entry has passed."

@@ -33,6 +33,9 @@ _JURISDICTION: Final = re.compile(r"[A-Z]{2}|ZZ")
 _RECIPIENT: Final = re.compile(rf"(?:contributors|groups)/{_SLUG.pattern}|tokens/[a-z0-9-]{{1,63}}")
 MAX_HASHES_PER_ENTRY: Final = 64  # far above what any format carries; bounds what one record can cost
 MAX_HASHES_PER_QUERY: Final = 1024  # 32 frames with all rotations and flips have fewer: 32 x 8 x 3, and digests
+MAX_QUERIES: Final = 1000  # in one call
+MAX_MEDIA: Final = 100  # files in one call
+MAX_BATCH: Final = 10_000  # records and rejects in one call: bounds what one call can hold in memory
 MAX_TEXT: Final = 1024  # characters in any one free-text field of a record
 
 
@@ -560,9 +563,33 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 0
 
 
+class Shares(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of each process of a server one token may take at a time; 0: as the server's settings say.
+
+    `calls`: in progress or waiting. `streams`: followed feeds. `message_bytes`: of requests that are being read or
+    worked on. `media_seconds`: of a core, for hashing media, in a minute.
+    """
+
+    calls: int = 0
+    streams: int = 0
+    message_bytes: int = 0
+    media_seconds: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for a share below 0."""
+        wrong = tuple(
+            Violation(f"shares.{name}", f"must not be negative, got {getattr(self, name)}", "OUT_OF_RANGE")
+            for name in self.__struct_fields__
+            if getattr(self, name) < 0
+        )
+        if wrong:
+            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=wrong)
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who calls: a token of one contributor.
 
+    `shares`: how much of the server it may take at a time, where that differs from the settings.
     `purposes`: for which it may see entries. `acts_for_others`: it answers for clients of its contributor, which some
     terms exclude. `may_mirror`: it reads the change feed. `last_use_time` is true to a minute. `by_old_secret`: it was
     let in by a secret that another one has taken the place of; not kept, and not sent.
@@ -575,6 +602,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     acts_for_others: bool = False
     may_mirror: bool = False
+    shares: Shares = Shares()
     create_time: datetime | None = None
     expire_time: datetime | None = None
     last_use_time: datetime | None = None
@@ -604,6 +632,7 @@ class EventKind(StrEnum):
     TOKEN_DELETED = "TOKEN_DELETED"  # noqa: S105 - likewise
     IMPORT_STAGED = "IMPORT_STAGED"
     IMPORT_COMMITTED = "IMPORT_COMMITTED"
+    IMPORT_EXPIRED = "IMPORT_EXPIRED"
     ENTRIES_WITHDRAWN = "ENTRIES_WITHDRAWN"
     WITHDRAWAL_ASKED = "WITHDRAWAL_ASKED"
     ENTRIES_RESTORED = "ENTRIES_RESTORED"

@@ -13,7 +13,7 @@ import msgspec
 from hashhub.cli.session import Session, choice, chosen, command, moment, span, spelled, unless_never
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.errors import AlreadyExists, InvalidArgument, NotFound
-from hashhub.model import Principal, Role
+from hashhub.model import Principal, Role, Shares
 
 if TYPE_CHECKING:
     from hashhub.client import Client
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 @click.group("token")
 def token() -> None:
     """Tokens: who may do what."""
+
+
+def _shares(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, int] | None:
+    """Return the shares of `NAME=NUMBER`, None when none is given."""
+    shares = {}
+    for text in given:
+        name, _sign, number = text.replace("-", "_").partition("=")
+        if name not in Shares.__struct_fields__ or not number.isdecimal():
+            expected = ", ".join(field.replace("_", "-") for field in Shares.__struct_fields__)
+            raise click.BadParameter(f"must be NAME=NUMBER, where NAME is one of {expected}; got {text[:60]!r}")
+        shares[name] = int(number)
+    return shares or None
 
 
 _TOKEN_OPTIONS: Final = (
@@ -38,6 +50,15 @@ _TOKEN_OPTIONS: Final = (
         type=moment,
         metavar="TIME",
         help="When it stops working: 2027-01-31 (its beginning, UTC), 2027-01-31T12:00:00Z, 30d, now, never.",
+    ),
+    click.option(
+        "--share",
+        "shares",
+        multiple=True,
+        callback=_shares,
+        metavar="NAME=NUMBER",
+        help="How much of each of the server's processes it may take at a time: calls, streams, message-bytes, or "
+        "media-seconds (of hashing, a minute). 0: as the server's settings say. Repeatable.",
     ),
 )
 
@@ -78,7 +99,10 @@ def create_token(
 
     The hub keeps only the secret's hash: it cannot be shown again.
     """
-    new = Principal(name=name, role=chosen(Role, role), contributor=contributor, purposes=purposes, **_stated(options))
+    fields = _stated(options)
+    if "shares" in fields:
+        fields["shares"] = Shares(**fields["shares"])
+    new = Principal(name=name, role=chosen(Role, role), contributor=contributor, purposes=purposes, **fields)
     _show_secret(session, name, out, lambda hub: hub.create_token(new))
 
 
@@ -115,7 +139,10 @@ def update_token(
     if not fields:
         raise InvalidArgument.field("options", "nothing to change was given; name at least one option", "REQUIRED")
     with session.connect() as hub:
-        changed = msgspec.structs.replace(_token_named(hub, name), **fields)
+        before = _token_named(hub, name)
+        if "shares" in fields:
+            fields["shares"] = msgspec.structs.replace(before.shares, **fields["shares"])
+        changed = msgspec.structs.replace(before, **fields)
         _show_tokens(session, [hub.update_token(changed, tuple(fields))])
 
 
@@ -204,6 +231,9 @@ def _show_tokens(session: Session, tokens: list[Principal]) -> None:
         remarks = [f"for {', '.join(t.purposes)}"] if t.purposes else []
         remarks += ["acts for others"] if t.acts_for_others else []
         remarks += ["may mirror"] if t.may_mirror else []
+        remarks += [
+            f"{share.replace('_', '-')} {most}" for share, most in msgspec.structs.asdict(t.shares).items() if most
+        ]
         remarks += [f"until {_minute(t.expire_time)}"] if t.expire_time else []
         remarks += [t.description] if t.description else []
         rows.append((t.name, spelled(t.role), t.contributor, _minute(t.last_use_time), "; ".join(remarks)))

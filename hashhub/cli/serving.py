@@ -18,7 +18,7 @@ from hashhub.errors import FailedPrecondition, Reason
 @click.option("--data", metavar="DIR", help="Directory for the embedded database, snapshots and the first token.")
 @click.option("--database", metavar="URL", help="PostgreSQL database: postgresql+psycopg://… Otherwise SQLite in DIR.")
 @click.option("--listen", metavar="HOST:PORT", help="Address of the gRPC service. Port 0: any free one.")
-@click.option("--http", metavar="HOST:PORT", help="Address of the JSON bridge. Empty: none.")
+@click.option("--http", metavar="HOST:PORT", help="Address of the HTTP door (Connect, JSON). Empty: none.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes that share the ports.")
 @click.option("--tls-certificate", metavar="FILE", help="PEM file with the server's certificate chain.")
 @click.option("--tls-key", metavar="FILE", help="PEM file with the certificate's private key.")
@@ -48,7 +48,7 @@ def serve(session: Session, *, config_file: str | None, **options: object) -> No
         if session.json:
             print_json({"listen": grpc_address, "http": http_address, "data": settings.data})
             return
-        say(f"hashhub is ready: gRPC on {grpc_address}" + (f", JSON on http://{http_address}" if http_address else ""))
+        say(f"hashhub is ready: gRPC on {grpc_address}" + (f", HTTP on http://{http_address}" if http_address else ""))
         note(
             f"operator's token: {Path(settings.data) / 'operator.token'} (commands on this machine find it by "
             "themselves)"

@@ -23,7 +23,8 @@ from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceede
 from hashhub.wire import status_to_error
 
 _FIRST_WAIT: Final = 0.1  # seconds before the second attempt; doubles with each
-_LONGEST_WAIT: Final = 5.0  # seconds; also a bound on what a server may ask for
+_LONGEST_WAIT: Final = 5.0  # seconds
+_LONGEST_ADVICE: Final = 30.0  # seconds that a server may ask for
 MAX_ANSWER_BYTES: Final = 128 * 1024 * 1024  # a batch of 1,000 queries with 100 matches each is near 60 MB
 
 
@@ -124,11 +125,13 @@ class Transport:
     ) -> A:
         """Call `Service/Method` and return its answer.
 
-        Each attempt has `timeout` seconds; new attempts begin until `retry_seconds` have passed. Raises HashHubError.
+        Each attempt has `timeout` seconds; new attempts begin until `retry_seconds` have passed. A hub that is busy and
+        says when to come again is asked again for `timeout` seconds, too, if those are longer: it is there, and the
+        call waits outside instead of inside. Raises HashHubError.
         """
         send = self._method(method, request, answer, stream=False)
-        patience = (self.retry_seconds if retry_seconds is None else retry_seconds) if repeatable else 0.0
-        end = time.monotonic() + patience
+        retry_for = (self.retry_seconds if retry_seconds is None else retry_seconds) if repeatable else 0.0
+        begun = time.monotonic()
         wait = _FIRST_WAIT
         while True:
             try:
@@ -137,7 +140,9 @@ class Transport:
                 error = status_to_error(e)
                 # Full jitter keeps many clients from coming back together.
                 pause = _pause(error, wait * (0.5 + random.random() / 2))  # noqa: S311 - spreads load, is no secret
-                if pause is None or time.monotonic() + pause > end:
+                is_busy = isinstance(error, LimitExceeded) and pause is not None and retry_for > 0
+                until = begun + (max(retry_for, timeout or self.timeout) if is_busy else retry_for)
+                if pause is None or time.monotonic() + pause > until:
                     raise error from e
             except ValueError as e:
                 raise Unavailable("the connection was closed by this program; open a new client") from e
@@ -175,5 +180,6 @@ def _pause(error: HashHubError, wait: float) -> float | None:
     if error.reason is Reason.DISK_FULL:
         return None  # until somebody has made room; the caller had better know at once
     if isinstance(error, LimitExceeded | Conflict) and error.retry_after is not None:
-        return min(max(error.retry_after, wait), _LONGEST_WAIT)
+        # Some more than advised, and not all the same: who was refused together must not come back together.
+        return min(max(error.retry_after, wait), _LONGEST_ADVICE) * (1 + random.random() / 4)  # noqa: S311 - as above
     return None

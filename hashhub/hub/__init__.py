@@ -3,7 +3,7 @@
     access      roles, ownership, handling terms, tokens        contribute  imports: open, add, commit (contribute path)
     resources   contributors, groups and hash sets              intake      what becomes of every item of an import
     entries     withdraw, restore, quarantine, erase            holds       what no list brings back
-    reviews     what others say about entries                   doubts      harmless verdicts against others' entries
+    reviews     what others say about entries
     match       verdicts (the match path)                       lookup      hits among what the caller may see
     exchange    the change feed                                 history     what was done, by whom; revert undoes it
     follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
@@ -16,6 +16,7 @@ tests call it alike.
 from __future__ import annotations
 
 import secrets
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -26,7 +27,6 @@ from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
 from hashhub.hub.contribute import Contribute
-from hashhub.hub.doubts import Doubts
 from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
 from hashhub.hub.follow import Follower, Mark
@@ -37,7 +37,7 @@ from hashhub.hub.resources import Contributors, Groups, HashSets
 from hashhub.hub.reviews import Reviews
 from hashhub.hub.withdrawal_log import FILE_NAME, WithdrawalLog
 from hashhub.matcher import Matcher
-from hashhub.model import AlgorithmStatus, Principal, Role, Status
+from hashhub.model import AlgorithmStatus, EventKind, Principal, Role, Status, now
 from hashhub.store import Store
 
 if TYPE_CHECKING:
@@ -60,12 +60,23 @@ class Hub:
         self._withdrawal_log = WithdrawalLog(Path(config.data) / FILE_NAME, store)
         self._follower = Follower(store, matcher, config.poll_interval, mark, self._withdrawal_log.follow)
         erased = Path(config.data) / "matcher" / store.database_id / "ERASED"
-        self._housekeeping = Housekeeping(store, matcher, self._follower, erased) if mark.is_ours else None
+        self._housekeeping = (
+            Housekeeping(store, matcher, self._follower, erased, timedelta(days=config.open_import_days))
+            if mark.is_ours
+            else None
+        )
         self.tokens = Tokens(store)
         self.contributors = Contributors(store)
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, registry)
-        self.contribute = Contribute(store, registry, self._follower, Doubts(store, matcher), config.shrink_guard)
+        self.contribute = Contribute(
+            store,
+            registry,
+            self._follower,
+            config.shrink_guard,
+            max_open_imports=config.max_open_imports,
+            max_staged_bytes=config.max_staged_bytes,
+        )
         self.entries = Entries(store, self._follower)
         self.reviews = Reviews(store)
         self.history = History(store, self._follower)
@@ -121,7 +132,7 @@ class Hub:
         """Refuse to start on a history that was tampered with, and withdraw again what a restored backup has brought
         back.
         """
-        self._store.verify_history(self._store.database_id)
+        self._store.history.verify_history(self._store.database_id)
         self._withdrawal_log.reapply()
         self._withdrawal_log.follow()
 
@@ -131,7 +142,7 @@ class Hub:
         In PostgreSQL a lease may belong to a hub on another machine; there they run out by themselves.
         """
         if self._store.kind == "SQLITE":  # in the data directory, which is locked: nobody else can be committing
-            self._store.expire_leases()
+            self._store.imports.expire_leases()
 
     def start(self, *, wait: bool = True) -> None:
         """Bring the matcher to the store's revision and keep it there; with `wait`, return when it is. `close` ends
@@ -164,7 +175,12 @@ class Hub:
         warnings += [
             f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second "
             f"person agrees: see `hashhub history contributors/{contributor} --since 24h`, and ask it"
-            for contributor, n in sorted(self._store.wishes_today().items())
+            for contributor, n in sorted(self._store.standing.wishes_today().items())
+        ]
+        warnings += [
+            f"{e.subject} expired with {e.facts['items']} records that were never committed: ask its contributor to "
+            "send the source again"
+            for e in self._store.history.list_events(kinds=[EventKind.IMPORT_EXPIRED], since=now() - timedelta(days=1))
         ]
         lines = []
         for a in ALGORITHMS.values():

@@ -54,7 +54,7 @@ _SECRET_PREFIX: Final = "hh_"  # noqa: S105 - no secret; lets secret scanners re
 _GRACE: Final = timedelta(days=1)
 _MIN_OWN_GRACE: Final = timedelta(hours=1)
 _MAX_GRACE: Final = timedelta(days=30)  # a secret that was replaced because it may be known must not live on unnoticed
-_TOKEN_FIELDS: Final = ("acts_for_others", "description", "expire_time", "may_mirror", "purposes")
+_TOKEN_FIELDS: Final = ("acts_for_others", "description", "expire_time", "may_mirror", "purposes", "shares")
 _USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
 _CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
 
@@ -252,14 +252,14 @@ class Tokens:
 
         Return None when there is one.
         """
-        contributors = self._store.contributors()
+        contributors = self._store.resources.contributors()
         at = now()
-        for token in self._store.list_tokens():
+        for token in self._store.tokens.list_tokens():
             owner = contributors.get(token.contributor)
             is_retired = owner is not None and owner.retire_time is not None
             if token.role is Role.OPERATOR and not is_retired and not _is_over(token.expire_time, at):
                 return None
-        own = self._store.own_contributor()
+        own = self._store.resources.own_contributor()
         number = 1
         while True:
             name = "operator" if number == 1 else f"operator-{number}"
@@ -290,14 +290,14 @@ class Tokens:
                     "create one first with `hashhub contributor create ID --kind … --jurisdiction …`",
                     "REQUIRED",
                 )
-            contributor = self._store.own_contributor()
+            contributor = self._store.resources.own_contributor()
         token = msgspec.structs.replace(token, contributor=contributor, create_time=at, last_use_time=None)
         return token, self._put(token, actor(principal))
 
     def list(self, principal: Principal) -> list[Principal]:
         """Return all tokens in order of name, without secrets."""
         allow(principal, Role.OPERATOR, Role.AUDITOR)
-        return self._store.list_tokens()
+        return self._store.tokens.list_tokens()
 
     def update(self, principal: Principal, token: Principal, mask: Sequence[str]) -> Principal:
         """Take the masked fields over; an `expire_time` of None means never. Raises NotFound, InvalidArgument."""
@@ -314,7 +314,7 @@ class Tokens:
                 "token.expire_time", "an operator cannot end the token it is using; use another one", "OWN_TOKEN"
             )
         fields: dict[str, Any] = {field: getattr(token, field) for field in mask}
-        updated = self._store.update_token(token.name, fields, by=actor(principal))
+        updated = self._store.tokens.update_token(token.name, fields, by=actor(principal))
         self._forget()
         return updated
 
@@ -344,7 +344,7 @@ class Tokens:
         if not timedelta(0) <= grace <= _MAX_GRACE:
             raise InvalidArgument.field("grace", f"must be 0 to {_MAX_GRACE.days} days", "OUT_OF_RANGE")
         secret = _new_secret()
-        token = self._store.rotate_token(name, _digest(secret), now() + grace, by=actor(principal))
+        token = self._store.tokens.rotate_token(name, _digest(secret), now() + grace, by=actor(principal))
         self._forget()
         return token, secret
 
@@ -358,8 +358,13 @@ class Tokens:
             raise InvalidArgument.field(
                 "name", "an operator cannot delete the token it is using; use another one", "OWN_TOKEN"
             )
-        self._store.delete_token(name, by=actor(principal))
+        self._store.tokens.delete_token(name, by=actor(principal))
         self._forget()
+
+    def recall(self, secret: str) -> Principal | None:
+        """Return who holds the secret if that was looked up less than a second ago."""
+        cached = self._cache.get(_digest(secret))
+        return cached[1] if cached and cached[0] > time.monotonic() else None
 
     def authenticate(self, secret: str) -> Principal:
         """Return who holds the secret.
@@ -371,10 +376,9 @@ class Tokens:
                 "no token was sent; send `authorization: Bearer <token>` (the first operator's token is in the "
                 "server's data directory)"
             )
+        if (cached := self.recall(secret)) is not None:
+            return cached
         digest = _digest(secret)
-        cached = self._cache.get(digest)
-        if cached and cached[0] > time.monotonic():
-            return cached[1]
         started = time.monotonic()  # before the look: what changes after it is seen a second later
         token = self._working(digest)
         self._uses.note(token.name)
@@ -385,7 +389,7 @@ class Tokens:
         return token
 
     def _working(self, digest: bytes) -> Principal:
-        secret = self._store.find_secret(digest)
+        secret = self._store.tokens.find_secret(digest)
         if secret is None:
             raise Unauthenticated(
                 "the token is unknown or was deleted; ask the operator for a new one", reason=Reason.TOKEN_UNKNOWN
@@ -404,7 +408,7 @@ class Tokens:
                 reason=Reason.TOKEN_EXPIRED,
                 metadata=said,
             )
-        owner = self._store.contributors().get(token.contributor)
+        owner = self._store.resources.contributors().get(token.contributor)
         if owner is None or owner.retire_time is not None:
             raise Unauthenticated(
                 f"token {token.name} belongs to contributor {token.contributor}, which was retired; use another one's "
@@ -420,7 +424,7 @@ class Tokens:
 
     def _put(self, token: Principal, by: Actor) -> str:
         secret = _new_secret()
-        self._store.put_token(_digest(secret), token, by=by)
+        self._store.tokens.put_token(_digest(secret), token, by=by)
         return secret
 
 
@@ -462,7 +466,7 @@ class _Uses:
         if not times:
             return
         try:
-            self._store.note_token_use(times)
+            self._store.tokens.note_token_use(times)
         except HashHubError as e:
             _log.warning("the last use of tokens could not be written: %s", e.message)
             with self._lock:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from hashhub import hygiene
+from hashhub import cancellation, hygiene
 from hashhub.errors import (
     FailedPrecondition,
     HashHubError,
@@ -33,6 +33,7 @@ from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, Staged
 from hashhub.item import stored_time
 from hashhub.model import (
+    MAX_BATCH,
     Disposition,
     EntryState,
     Finding,
@@ -51,17 +52,16 @@ from hashhub.store import EntryRow, Origin, trace_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hashhub.hashes import Hash
-    from hashhub.hub.doubts import Doubts
     from hashhub.hub.follow import Follower
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
 
 DOUBTS_A_DAY: Final = 100
-"""How many harmless verdicts against others' entries weigh by themselves; those beyond wait for the operator's
-acceptance.
+"""How many harmless verdicts of a contributor weigh by themselves; those beyond wait for the operator's acceptance.
+
+Each counts when it is stated, whatever anybody else lists: then no order of statements makes more of them weigh, and
+the remark on an entry tells its contributor nothing of what others have.
 """
-MAX_BATCH: Final = 10_000  # records in one call: bounds what one call can hold in memory
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
 # msgpack, not pickle: the batches come back from a database.
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -72,11 +72,21 @@ class Contribute:
     """Imports: open, add, commit, cancel, report."""
 
     def __init__(
-        self, store: Store, registry: Registry, follower: Follower, doubts: Doubts, shrink_guard: float
+        self,
+        store: Store,
+        registry: Registry,
+        follower: Follower,
+        shrink_guard: float,
+        *,
+        max_open_imports: int | None = None,
+        max_staged_bytes: int | None = None,
     ) -> None:
-        """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep."""
+        """`shrink_guard`: smallest share of a hash set's active entries that a replacing list must keep.
+
+        `max_open_imports`, `max_staged_bytes`: what one contributor may have open; None: no limit.
+        """
+        self._max_open, self._max_staged = max_open_imports, max_staged_bytes
         self._store = store
-        self._doubts = doubts
         self._registry = registry
         self._follower = follower
         self._shrink_guard = shrink_guard
@@ -94,7 +104,7 @@ class Contribute:
         InvalidArgument.
         """
         access.allow_writing(principal, import_.contributor)
-        self._store.get_hash_set(import_.contributor, import_.hash_set)
+        self._store.resources.get_hash_set(import_.contributor, import_.hash_set)
         wrong = [
             Violation(f"import.{field}", "must not be empty", "REQUIRED")
             for field in ("connector", "connector_version")
@@ -115,7 +125,9 @@ class Contribute:
             actor=principal.name,
             create_time=now(),
         )
-        return opened if validate_only else self._store.create_import(opened, request_id=request_id)
+        if validate_only:
+            return opened
+        return self._store.imports.create_import(opened, request_id=request_id, most_open=self._max_open)
 
     def add(
         self, principal: Principal, import_id: str, index: int, records: Sequence[Record], rejects: Sequence[Reject]
@@ -142,7 +154,13 @@ class Contribute:
                 sound = msgspec.structs.replace(record, hashes=hashes, reviews=found.reviews)
                 record = sound  # noqa: PLW2901 - without what hygiene refused
             staged.append(Staged(record, found.disposition, found.reasons, found.notes))
-        return self._store.put_batch(import_id, index, _ENCODER.encode(Batch(staged, list(rejects))))
+        return self._store.imports.put_batch(
+            import_id,
+            index,
+            _ENCODER.encode(Batch(staged, list(rejects))),
+            items=len(staged) + len(rejects),
+            most_bytes=self._max_staged,
+        )
 
     def commit(
         self,
@@ -164,7 +182,8 @@ class Contribute:
         (7) move the revision in one small transaction: all of it is visible, what it replaces is withdrawn;
         (8) return the counts; `findings` lists what became of each item that was not simply accepted.
 
-        A commit that fails or is cut off leaves nothing visible; committing again starts over from the staged batches.
+        A commit that fails, is cut off or whose caller goes away before (7) leaves nothing visible; committing again
+        starts over from the staged batches.
         Committing a COMMITTED import returns it. With `validate_only` steps (5) and (8) happen and the import is
         cancelled.
 
@@ -183,13 +202,13 @@ class Contribute:
                 reason=Reason.IMPORT_INCOMPLETE,
                 metadata={"batchCount": str(import_.batch_count)},
             )
-        hash_set = self._store.get_hash_set(import_.contributor, import_.hash_set)
+        hash_set = self._store.resources.get_hash_set(import_.contributor, import_.hash_set)
         with self._committing:
             if (
-                self._store.begin_commit(import_id, by=access.actor(principal)).state is ImportState.COMMITTED
+                self._store.imports.begin_commit(import_id, by=access.actor(principal)).state is ImportState.COMMITTED
             ):  # by another process meanwhile
                 self._follower.catch_up()
-                return self._store.get_import(import_id)
+                return self._store.imports.get_import(import_id)
             try:
                 # Only now: what others committed into the same hash set before must be compared with.
                 intake = Intake(
@@ -205,10 +224,10 @@ class Contribute:
                     self._guard(intake)
                 if validate_only:
                     report = intake.findings(self._batches(import_id), 0)
-                    return self._store.cancel_import(import_id, counts=intake.counts, findings=report)
-                first = self._store.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
+                    return self._store.imports.cancel_import(import_id, counts=intake.counts, findings=report)
+                first = self._store.imports.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
                 reviews, restated, harmless = self._write(import_id, intake, first)  # (6)
-                done = self._store.finish_commit(  # (7)
+                done = self._store.imports.finish_commit(  # (7)
                     import_id,
                     counts=intake.counts,
                     supersede=intake.superseded,
@@ -218,13 +237,13 @@ class Contribute:
                     restated=np.frombuffer(restated, np.int64).reshape(-1, 2),
                     deletion_times=intake.deletion_times,
                     lift=intake.overtaken,
-                    doubting=self._doubts.against_others(principal, hash_set.contributor, harmless),
+                    doubting=harmless,
                     daily_doubts=DOUBTS_A_DAY,
                 )
             except BaseException:
                 # The database may be what failed: the lease then runs out by itself.
                 with contextlib.suppress(HashHubError):
-                    self._store.release_commit(import_id)
+                    self._store.imports.release_commit(import_id)
                 raise
             self._follower.catch_up()
         return done  # (8)
@@ -232,7 +251,7 @@ class Contribute:
     def cancel(self, principal: Principal, import_id: str) -> Import:
         """End an import that is not committed; nothing of it stays. Raises FailedPrecondition when it is committed."""
         self._mine(principal, import_id)
-        return self._store.cancel_import(import_id)
+        return self._store.imports.cancel_import(import_id)
 
     def get(self, principal: Principal, import_id: str) -> Import:
         """Return an import. Raises NotFound."""
@@ -243,8 +262,8 @@ class Contribute:
     ) -> tuple[list[Import], str]:
         """Return a hash set's imports, newest first, and where to go on."""
         access.allow_reading(principal, contributor)
-        self._store.get_hash_set(contributor, hash_set)
-        found = self._store.list_imports(contributor, hash_set, page_size + 1, after)
+        self._store.resources.get_hash_set(contributor, hash_set)
+        found = self._store.imports.list_imports(contributor, hash_set, page_size + 1, after)
         return found[:page_size], found[page_size - 1].id if len(found) > page_size else ""
 
     def findings(
@@ -254,13 +273,13 @@ class Contribute:
         more).
         """
         self._mine(principal, import_id, write=False)
-        found = self._store.findings(import_id, page_size + 1, after - 1, tuple(dispositions) or None)
+        found = self._store.imports.findings(import_id, page_size + 1, after - 1, tuple(dispositions) or None)
         return [f for _, f in found[:page_size]], found[page_size - 1][0] + 1 if len(found) > page_size else 0
 
     def _mine(self, principal: Principal, import_id: str, *, write: bool = True) -> Import:
         access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR, *(() if write else (Role.AUDITOR,)))
         try:
-            found = self._store.get_import(import_id)
+            found = self._store.imports.get_import(import_id)
             (access.allow_writing if write else access.allow_reading)(principal, found.contributor)
         except (NotFound, PermissionDenied):
             # The same answer whether or not it exists: ids of others' imports must not be probed.
@@ -274,15 +293,18 @@ class Contribute:
 
     def _held_items(self, import_: Import) -> HeldItems:
         """Return what lists of this hash set must not bring back."""
-        holds = self._store.holds(import_.contributor, import_.hash_set)
-        first_sent, commits = self._store.source_revisions(import_.contributor, import_.hash_set, import_.source_digest)
+        holds = self._store.holds.of_set(import_.contributor, import_.hash_set)
+        first_sent, commits = self._store.imports.source_revisions(
+            import_.contributor, import_.hash_set, import_.source_digest
+        )
         # What the source deletes by itself it may state again further on.
         deletions = {h.revision for h in holds if h.origin is Origin.SOURCE}
         newer = {revision for revision in deletions.difference(commits) if revision > first_sent}
         return HeldItems(holds, partial(trace_of, self._store.secret), newer=newer)
 
     def _batches(self, import_id: str) -> Iterator[Batch]:
-        for payload in self._store.batches(import_id):
+        for payload in self._store.imports.batches(import_id):
+            cancellation.check()
             yield _DECODER.decode(payload)
 
     def _guard(self, intake: Intake) -> None:
@@ -298,13 +320,13 @@ class Contribute:
 
     def _write(
         self, import_id: str, intake: Intake, first: int
-    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int], Sequence[tuple[int, tuple[Hash, ...]]]]:
+    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int], Sequence[int]]:
         """Write entries, hashes and findings in pieces.
 
         Return the reviews that the source carries, by entry id; the pairs of entries about the same item, one id after
-        the other; and ids and hashes of the active entries that claim no harm.
+        the other; and the ids of the active entries that claim no harm.
         """
-        harmless: list[tuple[int, tuple[Hash, ...]]] = []
+        harmless: list[int] = []
         classifications: dict[tuple[str, str, str], int] = {}
         reviews = list(intake.reviews)
         restated = array("q", (entry_id for pair in intake.restated for entry_id in pair))
@@ -315,11 +337,11 @@ class Contribute:
             if r.value:
                 stated = (r.value, r.scheme, r.region)
                 if stated not in classifications:
-                    classifications[stated] = self._store.classification_ids([intake.classification(r)])[0]
+                    classifications[stated] = self._store.imports.classification_ids([intake.classification(r)])[0]
                 classification = classifications[stated]
             entries.append(EntryRow(entry_id, new.state, r, classification, new.reasons))
             if new.is_harmless and new.state is EntryState.ACTIVE:
-                harmless.append((entry_id, r.hashes))
+                harmless.append(entry_id)
             if r.reviews:
                 reviews += [(entry_id, v.author, v.kind, v.comment) for v in r.reviews]
             for earlier in new.earlier:
@@ -329,9 +351,10 @@ class Contribute:
                 entries = []
         if entries:
             self._stage(import_id, entries)
-        self._store.add_findings(import_id, intake.findings(self._batches(import_id), first))
+        self._store.imports.add_findings(import_id, intake.findings(self._batches(import_id), first))
         return reviews, restated, harmless
 
     def _stage(self, import_id: str, entries: Sequence[EntryRow]) -> None:
-        self._store.stage_entries(import_id, entries)
+        cancellation.check()
+        self._store.imports.stage_entries(import_id, entries)
         self._follower.catch_up()

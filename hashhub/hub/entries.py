@@ -64,7 +64,7 @@ class Entries:
     def get(self, principal: Principal, contributor: str, hash_set: str, entry_id: int) -> Entry:
         """Return an entry, with the entries that it replaced and that replaced it. Raises NotFound."""
         access.allow_reading(principal, contributor)
-        return disclosed(principal, self._store.get_entry(contributor, hash_set, entry_id))
+        return disclosed(principal, self._store.entries.get_entry(contributor, hash_set, entry_id))
 
     def list(
         self,
@@ -77,8 +77,8 @@ class Entries:
     ) -> tuple[list[Entry], int]:
         """Return the hash set's entries after id `after`, in order of id, and where to go on (0: no more)."""
         access.allow_reading(principal, contributor)
-        self._store.get_hash_set(contributor, hash_set)
-        entries = self._store.list_entries(
+        self._store.resources.get_hash_set(contributor, hash_set)
+        entries = self._store.entries.list_entries(
             contributor, hash_set, tuple(states) or tuple(EntryState), page_size + 1, after
         )
         page = [disclosed(principal, e) for e in entries[:page_size]]
@@ -107,7 +107,7 @@ class Entries:
         """
         access.allow_writing(principal, contributor)
         _check_comment(comment, required=reason is WithdrawalReason.OTHER)
-        current = self._store.get_entry(contributor, hash_set, entry_id)
+        current = self._store.entries.get_entry(contributor, hash_set, entry_id)
         is_operator = principal.role is Role.OPERATOR
         is_wish = reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
         code = Code.WITHDRAWN_BY_OPERATOR if is_operator else Code.WITHDRAWN_BY_CONTRIBUTOR
@@ -118,9 +118,9 @@ class Entries:
             return msgspec.structs.replace(current, state=EntryState.WITHDRAWN, reasons=(code,), withdrawal=asked)
         also: list[Entry] = []
         if is_wish:
-            own_sets = [x.id for x in self._store.hash_sets().values() if x.contributor == contributor]
+            own_sets = [x.id for x in self._store.resources.hash_sets().values() if x.contributor == contributor]
             also = same_item(self._store, current, hash_sets=own_sets)
-        done = self._store.withdraw_entry(
+        done = self._store.standing.withdraw_entry(
             entry_id,
             asked,
             also=[e.id for e in also],
@@ -153,7 +153,7 @@ class Entries:
         """
         access.allow_writing(principal, contributor)
         _check_comment(comment, required=False)
-        current = self._store.get_entry(contributor, hash_set, entry_id)
+        current = self._store.entries.get_entry(contributor, hash_set, entry_id)
         lift: Sequence[int] = ()
         if current.state is EntryState.WITHDRAWN:
             if Code.ERASED in current.reasons:
@@ -168,11 +168,11 @@ class Entries:
             return current
         if validate_only:
             return msgspec.structs.replace(current, state=EntryState.ACTIVE, reasons=(), withdrawal=None)
-        self._store.restore_entries(
+        self._store.standing.restore_entries(
             [entry_id], by=access.actor(principal), comment=comment, lift=lift, request_id=request_id
         )
         self._follower.catch_up()
-        return self._store.get_entry(contributor, hash_set, entry_id)
+        return self._store.entries.get_entry(contributor, hash_set, entry_id)
 
     def quarantine(
         self,
@@ -196,7 +196,7 @@ class Entries:
             return msgspec.structs.replace(
                 current, state=EntryState.QUARANTINED, reasons=(Code.QUARANTINED_BY_OPERATOR,)
             )
-        done = self._store.quarantine_entry(entry_id, by=access.actor(principal), request_id=request_id)
+        done = self._store.standing.quarantine_entry(entry_id, by=access.actor(principal), request_id=request_id)
         self._follower.catch_up()
         return done
 
@@ -228,7 +228,7 @@ class Entries:
             for e in same_item(self._store, current)
             if e.external_id == current.external_id and e.create_revision < current.create_revision
         ]
-        done = self._store.release_entry(
+        done = self._store.standing.release_entry(
             entry_id,
             supersede=overtaken,
             lift=self._liftable(principal, current, EntryState.QUARANTINED),
@@ -247,17 +247,19 @@ class Entries:
         entries that it replaced are erased with it: they are its contributor's earlier statements about the same item.
         """
         access.allow(principal, Role.OPERATOR)
-        current = self._store.get_entry(contributor, hash_set, entry_id)
+        current = self._store.entries.get_entry(contributor, hash_set, entry_id)
         if validate_only:
             return current
         by = access.actor(principal)
         if current.state is not EntryState.WITHDRAWN:
             # First withdrawn, then erased: the matchers drop its digests while they can still be read.
-            self._store.withdraw_entries([entry_id], Code.WITHDRAWN_BY_OPERATOR, by=by, facts={"before": "erasure"})
+            self._store.standing.withdraw_entries(
+                [entry_id], Code.WITHDRAWN_BY_OPERATOR, by=by, facts={"before": "erasure"}
+            )
             self._follower.catch_up()
-        done = self._store.erase_entry(entry_id, secret=self._store.secret, by=by)
+        done = self._store.standing.erase_entry(entry_id, secret=self._store.secret, by=by)
         for earlier in self._replaced_by(current):
-            self._store.erase_entry(earlier, secret=self._store.secret, by=by)
+            self._store.standing.erase_entry(earlier, secret=self._store.secret, by=by)
         self._follower.catch_up()
         return done
 
@@ -269,13 +271,13 @@ class Entries:
             name = names.pop()
             if name not in reached:
                 contributor, hash_set, entry_id = name.split("/")
-                reached[name] = self._store.get_entry(contributor, hash_set, int(entry_id))
+                reached[name] = self._store.entries.get_entry(contributor, hash_set, int(entry_id))
                 names += reached[name].predecessors
         return sorted(e.id for e in reached.values() if e.state is EntryState.WITHDRAWN)
 
     def _standing(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
         """Return an entry that is not withdrawn. Raises NotFound, FailedPrecondition."""
-        current = self._store.get_entry(contributor, hash_set, entry_id)
+        current = self._store.entries.get_entry(contributor, hash_set, entry_id)
         if current.state is EntryState.WITHDRAWN:
             raise FailedPrecondition(
                 f"entry {current.name} is withdrawn; restore it first, or contribute the item again",
@@ -287,7 +289,9 @@ class Entries:
     def _refuse_if_stated_again(self, entry: Entry) -> None:
         standing = [
             e.name
-            for e in self._store.get_entries([int(name.rpartition("/")[2]) for name in entry.successors]).values()
+            for e in self._store.entries.get_entries(
+                [int(name.rpartition("/")[2]) for name in entry.successors]
+            ).values()
             if e.state is not EntryState.WITHDRAWN
         ]
         standing += [e.name for e in same_item(self._store, entry) if e.name not in standing]
@@ -303,7 +307,7 @@ class Entries:
 
         Raises PermissionDenied when one is for an operator to lift.
         """
-        holds = self._store.holds(entry.contributor, entry.hash_set)
+        holds = self._store.holds.of_set(entry.contributor, entry.hash_set)
         held = HeldItems(holds, partial(trace_of, self._store.secret))
         covering = held.about(entry)
         if principal.role is not Role.OPERATOR and any(

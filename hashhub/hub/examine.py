@@ -53,14 +53,14 @@ def examine(config: Config, *, head: str | None = None, mend: str = "") -> Exami
         lines: list[str] = []
         began = time.monotonic()
         try:
-            position = store.verify_history(store.database_id)
+            position = store.history.verify_history(store.database_id)
         except DataLoss as e:
             lines.append(e.message)
             if not mend:
                 lines.append("if no backup is left and the cause is known: hashhub doctor --mend --comment TEXT")
                 return Examination(is_sound=False, head="", lines=tuple(lines))
-            store.mend_history(by=SYSTEM, reason=mend)
-            position = store.verify_history(store.database_id)
+            store.history.mend_history(by=SYSTEM, reason=mend)
+            position = store.history.verify_history(store.database_id)
             lines.append(f"the chain begins anew at revision {position.revision}; the break stays on record")
         lines.append(f"the history is whole: {position.revision} revisions, read in {time.monotonic() - began:.1f} s")
         lines.append(f"head {head_text(position)}")
@@ -79,13 +79,13 @@ def _compared(store: Store, expected: Position, end: Position) -> tuple[bool, st
     That its digest stands there is not enough: a mended break may lie before.
     """
     head = head_text(expected)
-    if expected.revision > end.revision or not store.has_been_at(expected):
+    if expected.revision > end.revision or not store.history.has_been_at(expected):
         return (
             False,
             f"it does NOT contain the head {head}: it was rewritten since, or a backup made before was restored",
         )
     try:
-        store.verify_history(store.database_id, expected)
+        store.history.verify_history(store.database_id, expected)
     except DataLoss as e:
         return False, f"the head {head} stands in it, but the history does not lead to it ({e.message})"
     return True, f"it contains the head {head}"

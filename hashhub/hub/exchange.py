@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import pyroaring
 
+from hashhub import cancellation
 from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason, Unavailable
 from hashhub.hub import access
 from hashhub.hub.entries import disclosed
@@ -108,7 +109,7 @@ class Changes:
         here = self._check_history()
         if position:
             place = self._open(principal, position)
-            if not self._store.has_been_at(Position(*place.seen)):
+            if not self._store.history.has_been_at(Position(*place.seen)):
                 raise FailedPrecondition(
                     "the hub's database was restored from a backup made before this position; "
                     "start again from an empty position, and drop in the end what was not given again",
@@ -136,8 +137,8 @@ class Changes:
 
         What this process remembers of hash sets and imports must not be told of a restored database.
         """
-        here = self._store.position()
-        if not self._store.has_been_at(self._last):
+        here = self._store.history.position()
+        if not self._store.history.has_been_at(self._last):
             raise Unavailable(
                 "the database was restored from an older backup under the running hub; restart the hub",
                 reason=Reason.DATABASE_UNAVAILABLE,
@@ -196,9 +197,9 @@ class _Page:
         is left.
         """
         while True:
-            before = self._store.position()
+            before = self._store.history.position()
             sight = self._sight()
-            self._authors = self._store.review_authors()
+            self._authors = self._store.feeds.review_authors()
             nothing_left = (
                 self._tell_losses(sight, before.revision)
                 and self._tell_registry(sight, before.revision)
@@ -207,7 +208,7 @@ class _Page:
             )
             # Everything above was read at `after` at the latest: a database that has been there has all of it in its
             # past.
-            after = self._store.position()
+            after = self._store.history.position()
             if not nothing_left or after == before or self._is_late():
                 break
         self._place.seen = (after.revision, after.digest)
@@ -215,6 +216,7 @@ class _Page:
         return (before, True) if nothing_left and after == before else (before, False)
 
     def _is_late(self) -> bool:
+        cancellation.check()
         return time.monotonic() > self._until
 
     def _is_full(self) -> bool:
@@ -222,14 +224,14 @@ class _Page:
 
     def _sight(self) -> dict[int, HashSet]:
         """Return by key the hash sets whose entries the receiver may hold now."""
-        keys = self._store.hash_set_keys()
-        registry = self._store.registry()
+        keys = self._store.feeds.hash_set_keys()
+        registry = self._store.resources.registry()
         visible = access.sight(self._principal, registry, access.WayOut.FEED).visible
         return {key: registry.hash_sets[name] for key, name in keys.items() if name in visible}
 
     def _tell_losses(self, sight: Mapping[int, HashSet], revision: int) -> bool:
         """Withdraw the hash sets that are not in sight any more, and note which ones came into sight."""
-        names = self._store.hash_set_keys()
+        names = self._store.feeds.hash_set_keys()
         for key in sorted(self._held - sight.keys()):
             if self._is_full():
                 return False
@@ -271,7 +273,7 @@ class _Page:
         That is their contributors, who reviewed their entries, and whom these take material from, directly or through
         others.
         """
-        contributors = self._store.contributors()
+        contributors = self._store.resources.contributors()
         ids: set[str] = set()
         rest = [h.contributor for h in sight.values()]
         for key in sight:
@@ -288,7 +290,7 @@ class _Page:
         place = self._place
         followed = self._held - self._missing | {place.filling}
         while True:
-            changes = self._store.changes(place.revision, place.ordinal, _ROWS)
+            changes = self._store.feeds.changes(place.revision, place.ordinal, _ROWS)
             for change in changes:
                 if (change.revision, change.ordinal) != (place.revision, place.ordinal):
                     place.revision, place.ordinal, place.entry = change.revision, change.ordinal, 0
@@ -305,7 +307,7 @@ class _Page:
 
     def _tell_change(self, change: Change) -> bool:
         place = self._place
-        ids = self._store.change_ids(change)
+        ids = self._store.feeds.change_ids(change)
         if self._is_full():
             return False
         while piece := ids.after(place.entry, min(_PIECE, self._size - len(self.lines))):
@@ -315,7 +317,7 @@ class _Page:
                     return True
             done = piece[-1]
             if change.kind is ChangeKind.WITHDRAW:
-                name = self._store.hash_set_keys()[change.hash_set]
+                name = self._store.feeds.hash_set_keys()[change.hash_set]
                 for entry_id in piece:
                     self._add(
                         ChangedEntry(
@@ -324,7 +326,7 @@ class _Page:
                     )
             else:
                 # One that is not active any more is left out: the change that made it so follows.
-                entries = [e for e in self._store.get_entries(piece).values() if e.state is EntryState.ACTIVE]
+                entries = [e for e in self._store.entries.get_entries(piece).values() if e.state is EntryState.ACTIVE]
                 stopped = self._upsert(change.hash_set, entries, change.revision)
                 done = done if stopped is None else stopped
             place.entry = done
@@ -340,9 +342,9 @@ class _Page:
                 return False
             if not place.filling:
                 place.filling, place.filled = min(self._missing), 0
-            contributor, _, set_id = self._store.hash_set_keys()[place.filling].partition("/")
+            contributor, _, set_id = self._store.feeds.hash_set_keys()[place.filling].partition("/")
             wanted = min(_PIECE, self._size - len(self.lines))
-            entries = self._store.list_entries(contributor, set_id, (EntryState.ACTIVE,), wanted, place.filled)
+            entries = self._store.entries.list_entries(contributor, set_id, (EntryState.ACTIVE,), wanted, place.filled)
             stopped = self._upsert(place.filling, entries)
             if stopped is not None:
                 place.filled = stopped
@@ -359,7 +361,7 @@ class _Page:
         """Add entries until the page is full; return the last one's id when some are left, otherwise None."""
         reviews: Mapping[int, Sequence[Review]] = {}
         if set_key in self._authors:
-            reviews = self._store.reviews_of(e.id for e in entries)
+            reviews = self._store.entries.reviews_of(e.id for e in entries)
         for i, entry in enumerate(entries):
             if i and self._is_full():
                 return entries[i - 1].id

@@ -200,9 +200,9 @@ class Follower:
                 held, swept = self._mark.read()
                 self._saved = self._swept = min(swept, self._matcher.revision)
             self._matcher.refresh()
-            position = self._store.position()
+            position = self._store.history.position()
             target = position.revision
-            is_foreign = self._matcher.revision > 0 and not self._store.has_been_at(held)
+            is_foreign = self._matcher.revision > 0 and not self._store.history.has_been_at(held)
             self._restored |= target < self._matcher.revision or (is_foreign and self._position is not None)
             if self._restored:
                 self._ready.clear()
@@ -220,19 +220,19 @@ class Follower:
                     retry_after=1.0,
                 )
             if is_foreign or (self._matcher.revision == 0 and target > 0) or self._matcher.status().damaged:
-                swept = self._store.settled_revision()
-                self._matcher.rebuild(target, self._store.all_digests())
+                swept = self._store.feeds.settled_revision()
+                self._matcher.rebuild(target, self._store.feeds.all_digests())
                 self._sweeping, self._swept, self._swept_at = None, swept, self._matcher.revision
-                position = self._store.position()  # what the rebuild read may be newer than what it began with
+                position = self._store.history.position()  # what the rebuild read may be newer than what it began with
             self._known_up_to(position)
             while True:
                 looked = time.monotonic()
-                changes = self._store.matcher_changes(self._matcher.revision, _PAGE)
+                changes = self._store.feeds.matcher_changes(self._matcher.revision, _PAGE)
                 if not changes:
                     self._looked = looked
                     break
                 if changes[-1].revision > position.revision:
-                    position = self._store.position()
+                    position = self._store.history.position()
                     self._known_up_to(position)
                 for change, following in zip(changes, [*changes[1:], None], strict=True):
                     # A revision's pieces go in as the revision before; the last one moves it. A restart in between
@@ -266,7 +266,7 @@ class Follower:
         what it publishes.
         """
         with self._lock:
-            if not self._mark.is_ours or not self._ready.is_set() or self._store.is_staging():
+            if not self._mark.is_ours or not self._ready.is_set() or self._store.feeds.is_staging():
                 return False
             if self._sweeping is None:
                 self._sweeping = self._digests_to_sweep()
@@ -278,15 +278,15 @@ class Follower:
                     self._saved = self._swept
                     self._mark.write(self._position or self._mark.read()[0], self._saved)
                 return False
-            gone = {name: rows[~self._store.still_active(name, rows)] for name, rows in digests.items()}
+            gone = {name: rows[~self._store.feeds.still_active(name, rows)] for name, rows in digests.items()}
             self._matcher.apply(self._matcher.revision, withdraw=gone)
             return True
 
     def _digests_to_sweep(self) -> Iterator[Mapping[str, NDArray[np.uint8]]]:
         while True:
-            upto, changes = self._store.large_withdrawals(self._swept)
+            upto, changes = self._store.feeds.large_withdrawals(self._swept)
             for change in changes:
-                yield from self._store.digests_of(change.ids, _SWEEP_PIECE, states=_GONE)
+                yield from self._store.feeds.digests_of(change.ids, _SWEEP_PIECE, states=_GONE)
             self._swept = max(self._swept, upto)
             if not changes:
                 return
@@ -302,18 +302,18 @@ class Follower:
         if change.kind == ChangeKind.WITHDRAW:
             if change.is_large:
                 return  # `sweep` follows
-            for digests in self._store.digests_of(change.ids, _PIECE, states=_GONE):
-                gone = {name: rows[~self._store.still_active(name, rows)] for name, rows in digests.items()}
+            for digests in self._store.feeds.digests_of(change.ids, _PIECE, states=_GONE):
+                gone = {name: rows[~self._store.feeds.still_active(name, rows)] for name, rows in digests.items()}
                 self._matcher.apply(before, withdraw=gone)
         elif change.kind == ChangeKind.UPSERT and change.import_key:
             # Its digests came with the STAGED rows. One that was dropped since, when its last other entry was
             # withdrawn, comes back.
-            for ids in self._store.withdrawn_while_staged(change.import_key, change.revision):
-                for digests in self._store.digests_of(ids, _PIECE, states=_GONE):
-                    kept = {name: rows[self._store.still_active(name, rows)] for name, rows in digests.items()}
+            for ids in self._store.feeds.withdrawn_while_staged(change.import_key, change.revision):
+                for digests in self._store.feeds.digests_of(ids, _PIECE, states=_GONE):
+                    kept = {name: rows[self._store.feeds.still_active(name, rows)] for name, rows in digests.items()}
                     self._matcher.apply(before, add=kept)
         else:
-            for digests in self._store.digests_of(change.ids, _PIECE, states=_ACTIVE):
+            for digests in self._store.feeds.digests_of(change.ids, _PIECE, states=_ACTIVE):
                 self._matcher.apply(before, add=digests)
 
     def _run(self) -> None:

@@ -65,7 +65,7 @@ class History:
         events: list[Event] = []
         scanned = 0
         while scanned < _SCAN:
-            piece = self._store.list_events(
+            piece = self._store.history.list_events(
                 subjects=() if revisions is not None or not subject else _subjects(subject),
                 actor=actor,
                 since=since,
@@ -89,7 +89,7 @@ class History:
     def redact(self, principal: Principal, revision: int) -> Event:
         """Erase the details of an event; the chain still verifies. Doing it twice is a success. Raises NotFound."""
         access.allow(principal, Role.OPERATOR)
-        return self._store.redact_event(revision, by=access.actor(principal))
+        return self._store.history.redact_event(revision, by=access.actor(principal))
 
     def revert(
         self,
@@ -125,11 +125,11 @@ class History:
         if not reader.sees_set(f"{contributor}/{hash_set}"):
             name = subject.removeprefix("entries/")
             raise NotFound(f"there is no entry {name[:150]!r} that this token may see", kind="Entry", name=name)
-        entry = self._store.get_entry(contributor, hash_set, int(entry_id))
-        about = {entry.create_revision, *self._store.revisions_about(entry.id)}
-        about.update(r.revision for r in self._store.reviews_of([entry.id]).get(entry.id, ()))
+        entry = self._store.entries.get_entry(contributor, hash_set, int(entry_id))
+        about = {entry.create_revision, *self._store.feeds.revisions_about(entry.id)}
+        about.update(r.revision for r in self._store.entries.reviews_of([entry.id]).get(entry.id, ()))
         before = 0
-        while page := self._store.list_events(subjects=[subject], before_revision=before, limit=_PIECE):
+        while page := self._store.history.list_events(subjects=[subject], before_revision=before, limit=_PIECE):
             about.update(event.revision for event in page)
             before = page[-1].revision
         return sorted(about)
@@ -141,12 +141,12 @@ class _Reader:
     def __init__(self, store: Store, principal: Principal) -> None:
         self._principal = principal
         self._sees_all = principal.role in access.OVERSEERS
-        registry = store.registry()
+        registry = store.resources.registry()
         self._visible = access.sight(principal, registry, access.WayOut.ANSWER).visible
         self._tokens: set[str] = set()
         self._groups: frozenset[str] = frozenset()
         if not self._sees_all:
-            self._tokens = {t.name for t in store.list_tokens() if t.contributor == principal.contributor}
+            self._tokens = {t.name for t in store.tokens.list_tokens() if t.contributor == principal.contributor}
             self._groups = access.groups_named_by(principal.contributor, registry)
 
     def sees_set(self, name: str) -> bool:

@@ -1,9 +1,9 @@
 """What a hub does by itself, on one thread of the process that publishes the matcher's snapshots.
 
 Every few seconds: what a process that ended left unwritten of a large update is written, entries whose time has passed
-are withdrawn, terms that ran out become an event, so that followers look again, and after an erasure the snapshots are
-written anew, so that no file holds the erased digests. Once a day: the history's head goes to the log, where whoever
-can rewrite the database cannot reach it.
+are withdrawn, terms that ran out become an event, so that followers look again, imports that nobody went on with are
+cancelled, and after an erasure the snapshots are written anew, so that no file holds the erased digests. Once a day:
+the history's head goes to the log, where whoever can rewrite the database cannot reach it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hashhub.hub.examine import head_text
 from hashhub.model import EventKind, now
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from pathlib import Path
 
     from hashhub.hub.follow import Follower
@@ -32,8 +33,13 @@ _HEAD_SECONDS: Final = 24 * 3600.0
 class Housekeeping:
     """The thread, and one round of it."""
 
-    def __init__(self, store: Store, matcher: Matcher, follower: Follower, mark: Path) -> None:
-        """`mark`: the file beside the snapshots that says up to which erasure they were written anew."""
+    def __init__(
+        self, store: Store, matcher: Matcher, follower: Follower, mark: Path, open_import_time: timedelta
+    ) -> None:
+        """`mark`: the file beside the snapshots that says up to which erasure they were written anew.
+        `open_import_time`: how long an import may stay open while nobody goes on with it.
+        """
+        self._open_import_time = open_import_time
         self._mark = mark
         self._store = store
         self._matcher = matcher
@@ -60,14 +66,24 @@ class Housekeeping:
     def round(self) -> None:
         """Do what is due."""
         if time.monotonic() >= self._head_due:
-            _log.info("history head %s", head_text(self._store.position()))
+            _log.info("history head %s", head_text(self._store.history.position()))
             self._head_due = time.monotonic() + _HEAD_SECONDS
-        self._store.settle_in_background()
-        expired = self._store.expire_entries(now())
-        told = self._store.note_expired_terms(now())
+        self._store.imports.settle_in_background()
+        expired = self._store.standing.expire_entries(now())
+        told = self._store.standing.note_expired_terms(now())
         if expired or told:
             _log.info("%d entries and the terms of %d hash sets have expired", expired, len(told))
             self._follower.catch_up()
+        for import_ in self._store.imports.expire_imports(now() - self._open_import_time):
+            source = import_.source
+            _log.warning(
+                "import %s into %s/%s has expired: its %d records, in %d batches, were never committed",
+                source.id,
+                source.contributor,
+                source.hash_set,
+                import_.items,
+                import_.batches,
+            )
         self._drop_erased()
 
     def _drop_erased(self) -> None:
@@ -78,16 +94,16 @@ class Housekeeping:
             except (OSError, ValueError):
                 self._erased_upto = 0
             self._looked_upto = self._last_erasure = self._erased_upto
-        revision = self._store.position().revision
+        revision = self._store.history.position().revision
         if revision > self._looked_upto:  # a look at what is new: the whole history would be a second's work every time
-            erasures = self._store.list_events(
+            erasures = self._store.history.list_events(
                 kinds=[EventKind.ENTRY_ERASED], after_revision=self._looked_upto, limit=1
             )
             self._last_erasure = max([self._last_erasure, *(e.revision for e in erasures)])
             self._looked_upto = revision
         last = self._last_erasure
         if last > self._erased_upto and self._follower.is_ready and self._matcher.revision >= last:
-            self._matcher.rebuild(self._matcher.revision, self._store.all_digests())
+            self._matcher.rebuild(self._matcher.revision, self._store.feeds.all_digests())
             self._erased_upto = last
             try:
                 self._mark.write_text(f"{last}\n", "ascii")

@@ -648,7 +648,7 @@ class Intake:
         self.superseded = sorted(replaced - kept)
         self._remove(kept | replaced)
         if self._replace:
-            live = self._store.active_ids(self._hash_set.contributor, self._hash_set.id, states=_LIVE)
+            live = self._store.entries.active_ids(self._hash_set.contributor, self._hash_set.id, states=_LIVE)
             accounted = np.fromiter({*kept, *self.superseded}, np.int64)
             self.live_count = len(live)
             self.absent = live[~np.isin(live, accounted)].tolist()
@@ -661,7 +661,7 @@ class Intake:
         """
         same: dict[int, set[int]] = defaultdict(set)
         mine = (self._hash_set.contributor, self._hash_set.id)
-        count = sum(self._store.entry_count(*mine, state) for state in _LIVE)
+        count = sum(self._store.entries.entry_count(*mine, state) for state in _LIVE)
         if count:
             if sum(len(c.items) for c in self._columns.values()) * _STREAMED_SHARE >= count:
                 self._own_heads = self._read_own_heads()
@@ -682,7 +682,7 @@ class Intake:
                             for item in self._bare[key]:
                                 same[item].add(entry.id)
             for ids in _parts(list(self._external)):
-                for external_id, entries in self._store.existing_by_external_ids(*mine, ids).items():
+                for external_id, entries in self._store.entries.existing_by_external_ids(*mine, ids).items():
                     for item in self._external[external_id]:
                         same[item].update(e.id for e in entries)
         self._add_withdrawn(same)
@@ -691,7 +691,7 @@ class Intake:
     def _read_own_heads(self) -> dict[str, NDArray[np.uint64]]:
         """Return the beginnings of all digests of the hash set's live entries, by algorithm."""
         parts: dict[str, list[NDArray[np.uint64]]] = defaultdict(list)
-        for page in self._store.live_digests(self._hash_set.contributor, self._hash_set.id):
+        for page in self._store.entries.live_digests(self._hash_set.contributor, self._hash_set.id):
             for name, digests in page.items():
                 parts[name].append(heads(digests))
         return {name: np.unique(np.concatenate(heads)) for name, heads in parts.items()}
@@ -701,7 +701,7 @@ class Intake:
         the same file.
         """
         by_digest: dict[str, dict[bytes, set[int]]] = {name: defaultdict(set) for name in self._columns}
-        for entry in self._store.withdrawn_with_reviews(self._hash_set.contributor, self._hash_set.id):
+        for entry in self._store.entries.withdrawn_with_reviews(self._hash_set.contributor, self._hash_set.id):
             exact = self._exact(entry)
             for h in exact:
                 by_digest[h.algorithm][h.digest].add(entry.id)
@@ -737,7 +737,7 @@ class Intake:
                     yield digest, by_digest[digest], entry
 
     def _live_entries(self, name: str, digests: Sequence[bytes]) -> dict[bytes, list[Entry]]:
-        return self._store.live_entries_by_digests(self._hash_set.contributor, self._hash_set.id, name, digests)
+        return self._store.entries.live_entries_by_digests(self._hash_set.contributor, self._hash_set.id, name, digests)
 
     def _compare(self, same: Mapping[int, set[int]], batches: Iterable[Batch]) -> tuple[set[int], set[int]]:
         """Settle items that the hash set already has; return the ids of entries that stay, and of those that a newer
@@ -754,7 +754,7 @@ class Intake:
             numbers = range(first, first + len(batch.staged))
             first = numbers.stop
             wanted = {e for i in numbers if i in same for e in same[i]}
-            known = self._store.get_entries(
+            known = self._store.entries.get_entries(
                 wanted | {self._withdrawn_by[i].entry_id for i in numbers if i in self._withdrawn_by}
             )
             for item, staged in zip(numbers, batch.staged, strict=True):
@@ -809,7 +809,7 @@ class Intake:
         """Return the record's reviews that no entry about the item has word for word from the same author."""
         if not record.reviews:
             return ()
-        known = self._store.reviews_of([e.id for e in entries])
+        known = self._store.entries.reviews_of([e.id for e in entries])
         stated = {(r.kind, r.author, r.comment) for reviews in known.values() for r in reviews}
         return tuple(
             v for v in dict.fromkeys(record.reviews) if (v.kind, self._attributed(v).author, v.comment) not in stated
@@ -834,7 +834,7 @@ class Intake:
         mine = (self._hash_set.contributor, self._hash_set.id)
         withdrawn: set[int] = set()
         for part in _parts(list(self._removals.items())):
-            by_id = self._store.existing_by_external_ids(*mine, [r.external_id for _, r in part])
+            by_id = self._store.entries.existing_by_external_ids(*mine, [r.external_id for _, r in part])
             by_hash = self._own_entries([h for _, r in part if not r.external_id for h in r.hashes])
             for item, record in part:
                 exact = self._exact(record)
@@ -890,11 +890,11 @@ def same_item(store: Store, entry: Entry, *, hash_sets: Iterable[str] = ()) -> l
     Of its own hash set, and of these further ones of its contributor.
     """
     exact = [h for h in entry.hashes if ALGORITHMS[h.algorithm].metric is Metric.EXACT]
-    external = store.existing_by_external_ids(entry.contributor, entry.hash_set, [entry.external_id])
+    external = store.entries.existing_by_external_ids(entry.contributor, entry.hash_set, [entry.external_id])
     found = {e.id: e for entries in external.values() for e in entries}
     for hash_set in {entry.hash_set, *hash_sets}:
         for h in exact or entry.hashes[:1]:
-            sharing = store.live_entries_by_digests(entry.contributor, hash_set, h.algorithm, [h.digest])
+            sharing = store.entries.live_entries_by_digests(entry.contributor, hash_set, h.algorithm, [h.digest])
             found |= {e.id: e for e in sharing.get(h.digest, ()) if exact or set(e.hashes) == set(entry.hashes)}
     return [found[i] for i in sorted(found) if i != entry.id]
 

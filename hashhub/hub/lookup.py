@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from hashhub import cancellation
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 
@@ -28,6 +29,7 @@ _MAX_JUDGED_IN_CALL: Final = 200_000  # of all queries of a call together
 _MIN_JUDGED: Final = 1_000  # of one query, however many there are in a call
 _FIRST_DIGESTS: Final = 1_000  # nearest digests of each hash looked up at first: almost always all of them
 _GROWTH: Final = 32  # how many times as many digests a further round asks for
+_PIECE: Final = 1_000  # digests searched for at once, after which it is looked whether the answer is still wanted
 _SECONDS: Final = 10.0  # after which a call begins no further round: a distance may take in the whole index
 
 
@@ -103,8 +105,8 @@ def look_up(
     """Return what each query hit, by its number, and all contributors. A query that hit nothing its caller may know of
     is left out.
 
-    Every hash is first asked for its nearest _FIRST_DIGESTS, all of an algorithm at once. The few with more are then
-    asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
+    Every hash is first asked for its nearest _FIRST_DIGESTS, those of an algorithm in large pieces. The few with more
+    are then asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
     """
     by_algorithm: dict[str, tuple[list[bytes], list[int]]] = {}  # digests, and beside each the query that it is of
     for i, query in enumerate(queries):
@@ -118,16 +120,20 @@ def look_up(
     caller = principal.contributor or principal.name  # whose traffic the circuit breaker looks at
     unfinished: list[tuple[str, bytes, int]] = []
     for algorithm, (digests, askers) in by_algorithm.items():
-        matches = _search(matcher, algorithm, digests, options, _FIRST_DIGESTS, caller)
-        if len(matches):
-            _take_in(view, algorithm, matches, digests, askers, hits)
-            unfinished += [(algorithm, digests[r], askers[r]) for r in np.flatnonzero(matches.truncated).tolist()]
+        for low in range(0, len(digests), _PIECE):
+            cancellation.check()
+            piece, of_piece = digests[low : low + _PIECE], askers[low : low + _PIECE]
+            matches = _search(matcher, algorithm, piece, options, _FIRST_DIGESTS, caller)
+            if len(matches):
+                _take_in(view, algorithm, matches, piece, of_piece, hits)
+                unfinished += [(algorithm, piece[r], of_piece[r]) for r in np.flatnonzero(matches.truncated).tolist()]
     until = time.monotonic() + _SECONDS
     for algorithm, digest, asker in unfinished:
         limit = _FIRST_DIGESTS
         is_truncated = True
         looked_up: set[bytes] = set()
         while is_truncated:
+            cancellation.check()
             if time.monotonic() > until:
                 hits[asker].cut_short = True
                 break
@@ -136,6 +142,18 @@ def look_up(
             _take_in(view, algorithm, matches, [digest], [asker], hits, looked_up)
             is_truncated = bool(matches.truncated[0])
     return hits, view.contributors
+
+
+def hits_nothing(matcher: Matcher, principal: Principal, query: Query, options: MatchOptions) -> bool:
+    """Whether no hash of the query is near any digest, whoever's: what `look_up` asks first, without the database.
+
+    A query that does hit something is asked for again by `look_up`. The circuit breaker then counts it twice as a query
+    and once as a hit, which makes a trip harder: the harmless direction.
+    """
+    caller = principal.contributor or principal.name
+    return not any(
+        len(_search(matcher, h.algorithm, [h.digest], options, _FIRST_DIGESTS, caller)) for h in query.hashes
+    )
 
 
 class _HitsByQuery(dict[int, Hits]):
@@ -164,7 +182,7 @@ class _View:
         """Return a hash set, whether the caller sees its entries, and whether it may know of them if it does not."""
         if name not in self._sets:
             # Only now, behind the entries: what an entry belongs to was there before it.
-            registry = self.store.registry()
+            registry = self.store.resources.registry()
             self.contributors, self._sets = registry.contributors, registry.hash_sets
             self._sight = access.sight(self._principal, registry, access.WayOut.ANSWER)
         return self._sets[name], name in self._sight.visible, name in self._sight.disclosed
@@ -203,7 +221,7 @@ def _take_in(
                 reached[digest].append((askers[r], distances[k], query_digest, tripped[k]))
     if looked_up is not None:
         looked_up.update(reached)
-    for entry_hit in view.store.hits_by_digests(algorithm, reached):
+    for entry_hit in view.store.entries.hits_by_digests(algorithm, reached):
         hash_set, is_visible, is_disclosed = view.of(entry_hit.hash_set)
         if not (is_visible or is_disclosed):
             continue

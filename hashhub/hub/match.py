@@ -5,23 +5,24 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub import trust
+from hashhub import cancellation, trust
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable, Violation
 from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.hashing import Limits, MediaHashes
 from hashhub.hashing.pool import MediaPool
 from hashhub.hub import access
 from hashhub.hub.entries import disclosed
-from hashhub.hub.lookup import Hit, Hits, look_up
+from hashhub.hub.lookup import Hit, Hits, hits_nothing, look_up
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
+    MAX_MEDIA,
+    MAX_QUERIES,
     Entry,
     EntryMatch,
     MatchOptions,
@@ -46,10 +47,9 @@ if TYPE_CHECKING:
     from hashhub.store import Store
     from hashhub.trust import Policy
 
-MAX_QUERIES: Final = 1000  # in one call
-MAX_MEDIA: Final = 100  # files in one call
 MEDIA_SECONDS: Final = 30.0  # of hashing in one call; a single file takes a few at most
 MAX_MATCHES: Final = 1000  # entries in one answer
+_MAY_MATCH: Final = (Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
 _MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise
 
 
@@ -71,12 +71,27 @@ class Match:
         self._policies = policies
         self._follower = follower
         self.media_pool = MediaPool(
-            children=config.media_workers or max(1, len(os.sched_getaffinity(0)) // config.workers),
+            children=config.media_children(),
             max_queued=config.max_queued_media,
             seconds=config.media_seconds,
             memory_bytes=config.media_memory_bytes,
             limits=Limits(max_bytes=config.max_media_bytes, max_pixels=config.max_media_pixels),
         )
+
+    def miss(self, principal: Principal, query: Query, options: MatchOptions) -> tuple[MatchResult, int] | None:
+        """Answer as `hashes` does where that needs the matcher only and takes microseconds.
+
+        None when something is hit, or when the caller chose the distances, which may take in the whole index. Never
+        waits. Raises as `hashes`.
+        """
+        access.allow(principal, *_MAY_MATCH)
+        self._policy(options.policy)
+        _check((query,), options)
+        self._follower.require_ready()
+        revision = self._matcher.revision
+        if options.max_distances or not hits_nothing(self._matcher, principal, query, options):
+            return None
+        return _nothing(query), revision
 
     def hashes(
         self, principal: Principal, queries: Sequence[Query], options: MatchOptions
@@ -97,7 +112,7 @@ class Match:
         Raises InvalidArgument (unknown policy, no hashes, PHOTODNA without a distance), LimitExceeded (more than
         MAX_QUERIES), PermissionDenied, Unavailable while the matcher has not caught up.
         """
-        access.allow(principal, Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)  # (1)
+        access.allow(principal, *_MAY_MATCH)  # (1)
         policy = self._policy(options.policy)
         if len(queries) > MAX_QUERIES:
             raise LimitExceeded(
@@ -111,16 +126,17 @@ class Match:
             return [_nothing(query) for query in queries], revision
         nearest = {i: of_query.nearest() for i, of_query in hits.items()}  # (4)
         entries = {
-            entry_hit.entry_id: self._store.read_entry(entry_hit)
+            entry_hit.entry_id: self._store.entries.read_entry(entry_hit)
             for entry_hit in {hit.entry_id: hit.entry_hit for of_query in nearest.values() for hit in of_query}.values()
         }
-        reviews = self._store.reviews_of(entries)
+        reviews = self._store.entries.reviews_of(entries)
         decided_at = now()
         answers: list[MatchResult] = []
         for i, query in enumerate(queries):
             if i not in hits:
                 answers.append(_nothing(query))
                 continue
+            cancellation.check()
             seen = [(hit, entries[hit.entry_id]) for hit in nearest[i]]
             statements = [
                 trust.Statement(
@@ -148,7 +164,6 @@ class Match:
         options: MatchOptions,
         *,
         single: bool = False,
-        is_wanted: Callable[[], bool] = lambda: True,
         charge: Callable[[float], None] = lambda _: None,
     ) -> tuple[list[MediaResult], int]:
         """Hash files in the pool's processes and match them. The bytes are dropped on return.
@@ -159,7 +174,7 @@ class Match:
         verdict UNAVAILABLE with that reason, never NO_MATCH. Raises LimitExceeded (TOO_MANY_REQUESTS) when too many
         calls wait for those processes. Otherwise as `hashes`.
 
-        `is_wanted`: whether somebody still waits for the answer; hashing is stopped when not. `charge` is told the CPU
+        Hashing is stopped when nobody waits for the answer any more (`hashhub.cancellation`). `charge` is told the CPU
         seconds of each file, whatever became of it; what it raises ends the call.
         """
         access.allow(principal, Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
@@ -174,6 +189,7 @@ class Match:
         until = time.monotonic() + MEDIA_SECONDS
         with self.media_pool.room() as place:
             for label, content in media:
+                cancellation.check()
                 charged = place.cpu_seconds
                 try:
                     if time.monotonic() > until:
@@ -182,9 +198,9 @@ class Match:
                             "batch",
                             reason=Reason.DEADLINE_EXCEEDED,
                         )
-                    hashed = place.hash(content, dihedral=options.dihedral, is_wanted=is_wanted)
+                    hashed = place.hash(content, dihedral=options.dihedral, is_wanted=cancellation.is_wanted)
                 except HashHubError as e:
-                    if single or not is_wanted():
+                    if single or not cancellation.is_wanted():
                         raise
                     unreadable = ReasonLine(code=e.reason, text=e.message)
                     results.append(

@@ -44,19 +44,19 @@ class Contributors:
         """
         access.allow(principal, Role.OPERATOR)
         self._check_sources(contributor)
-        return self._store.create_contributor(
+        return self._store.resources.create_contributor(
             contributor, by=access.actor(principal), validate_only=validate_only, request_id=request_id
         )
 
     def get(self, principal: Principal, contributor: str) -> Contributor:
         """Return a contributor. Raises NotFound."""
         access.allow(principal, *_READERS)
-        return self._store.get_contributor(contributor)
+        return self._store.resources.get_contributor(contributor)
 
     def list(self, principal: Principal, page_size: int, after: str) -> tuple[list[Contributor], str]:
         """Return contributors in order of id after `after`, and where to go on (empty: no more)."""
         access.allow(principal, *_READERS)
-        contributors = self._store.list_contributors(page_size + 1, after)
+        contributors = self._store.resources.list_contributors(page_size + 1, after)
         return contributors[:page_size], contributors[page_size - 1].id if len(contributors) > page_size else ""
 
     def update(
@@ -70,7 +70,7 @@ class Contributors:
     ) -> Contributor:
         """Take the masked fields over. Raises NotFound; InvalidArgument for a field that cannot change."""
         access.allow(principal, Role.OPERATOR)
-        return self._store.update_contributor(
+        return self._store.resources.update_contributor(
             contributor.id,
             _masked(contributor, mask, _CONTRIBUTOR_FIELDS),
             self._check_sources,
@@ -87,7 +87,7 @@ class Contributors:
         be left.
         """
         access.allow(principal, Role.OPERATOR)
-        return self._store.retire_contributor(contributor, comment=comment, by=access.actor(principal))
+        return self._store.resources.retire_contributor(contributor, comment=comment, by=access.actor(principal))
 
     def accept_objections(
         self, principal: Principal, contributor: str, revision: int, comment: str = ""
@@ -97,10 +97,12 @@ class Contributors:
         A lower revision than before takes some of them back, which the history shows. Raises NotFound, InvalidArgument.
         """
         access.allow(principal, Role.OPERATOR)
-        return self._store.accept_objections(contributor, revision, comment=comment, by=access.actor(principal))
+        return self._store.resources.accept_objections(
+            contributor, revision, comment=comment, by=access.actor(principal)
+        )
 
     def _check_sources(self, contributor: Contributor) -> None:
-        known = self._store.contributors()
+        known = self._store.resources.contributors()
         wrong = [
             Violation(f"takes_from[{i}]", f"there is no contributor {other!r}; create it first", "NOT_FOUND")
             for i, other in enumerate(contributor.takes_from)
@@ -122,19 +124,19 @@ class Groups:
         Raises AlreadyExists when its name is or was in use, InvalidArgument when a member does not exist.
         """
         access.allow(principal, Role.OPERATOR)
-        return self._store.create_group(
+        return self._store.resources.create_group(
             group, by=access.actor(principal), validate_only=validate_only, request_id=request_id
         )
 
     def get(self, principal: Principal, group: str) -> Group:
         """Return a group. Raises NotFound."""
         access.allow(principal, *_READERS)
-        return self._store.get_group(group)
+        return self._store.resources.get_group(group)
 
     def list(self, principal: Principal, page_size: int, after: str) -> tuple[list[Group], str]:
         """Return groups in order of id after `after`, and where to go on (empty: no more)."""
         access.allow(principal, *_READERS)
-        groups = self._store.list_groups(page_size + 1, after)
+        groups = self._store.resources.list_groups(page_size + 1, after)
         return groups[:page_size], groups[page_size - 1].id if len(groups) > page_size else ""
 
     def update(
@@ -153,7 +155,7 @@ class Groups:
         Raises NotFound; InvalidArgument when a member does not exist.
         """
         access.allow(principal, Role.OPERATOR)
-        return self._store.update_group(
+        return self._store.resources.update_group(
             group.id,
             _masked(group, mask, _GROUP_FIELDS),
             add_members=add_members,
@@ -166,7 +168,7 @@ class Groups:
     def delete(self, principal: Principal, group: str) -> None:
         """Delete a group; its name is never used again. Raises NotFound; FailedPrecondition (NAMED_BY_TERMS)."""
         access.allow(principal, Role.OPERATOR)
-        self._store.delete_group(group, by=access.actor(principal))
+        self._store.resources.delete_group(group, by=access.actor(principal))
 
 
 class HashSets:
@@ -196,7 +198,7 @@ class HashSets:
         if scheme:
             table = self._registry.get(scheme)
             scheme = f"{table.id}@{table.version}"
-        return self._store.create_hash_set(
+        return self._store.resources.create_hash_set(
             msgspec.structs.replace(hash_set, scheme=scheme),
             by=access.actor(principal),
             validate_only=validate_only,
@@ -206,7 +208,7 @@ class HashSets:
     def get(self, principal: Principal, contributor: str, hash_set: str) -> HashSet:
         """Return a hash set. Raises NotFound, also when its terms do not let the caller see any of its entries."""
         access.allow(principal, *_READERS)
-        registry = self._store.registry()
+        registry = self._store.resources.registry()
         name = f"{contributor}/{hash_set}"
         if name not in access.sight(principal, registry, WayOut.ANSWER).visible:
             raise NotFound(f"there is no hash set {name[:127]!r} that this token may see", kind="HashSet", name=name)
@@ -220,7 +222,7 @@ class HashSets:
         Those whose terms hide them are as if they were not.
         """
         access.allow(principal, *_READERS)
-        registry = self._store.registry()
+        registry = self._store.resources.registry()
         visible = access.sight(principal, registry, WayOut.ANSWER).visible
         behind = after.split("/")
         rest = (
@@ -246,7 +248,7 @@ class HashSets:
         cannot be.
         """
         access.allow_writing(principal, hash_set.contributor)
-        return self._store.update_hash_set(
+        return self._store.resources.update_hash_set(
             hash_set.contributor,
             hash_set.id,
             _masked(hash_set, mask, _HASH_SET_FIELDS),
@@ -264,7 +266,9 @@ class HashSets:
         A lower revision than before takes some of it back, which the history shows. Raises NotFound, InvalidArgument.
         """
         access.allow(principal, Role.OPERATOR)
-        return self._store.accept_hash_set(contributor, hash_set, revision, comment=comment, by=access.actor(principal))
+        return self._store.resources.accept_hash_set(
+            contributor, hash_set, revision, comment=comment, by=access.actor(principal)
+        )
 
 
 def _masked(new: Contributor | Group | HashSet, mask: Sequence[str], fields: Sequence[str]) -> dict[str, Any]:

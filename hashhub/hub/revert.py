@@ -73,7 +73,7 @@ class Revert:
             self._learn(actor, since)
             outcomes.append(self._undo(event))
         if not self._dry and any(outcome.reverted for outcome in outcomes):
-            self._store.note(
+            self._store.undoing.note(
                 EventKind.ACTOR_REVERTED,
                 subject=f"tokens/{actor}",
                 comment=comment,
@@ -90,7 +90,7 @@ class Revert:
         """Learn which revisions are the token's own or a revert's: what they changed is no reason to leave something as
         it is.
         """
-        for revision, who, reason in self._store.events_since(round(since.timestamp() * 1000), self._seen):
+        for revision, who, reason in self._store.undoing.events_since(round(since.timestamp() * 1000), self._seen):
             self._seen = revision
             if who == actor or reason == REASON:
                 self._ours.append(revision)
@@ -99,7 +99,7 @@ class Revert:
         before = 0
         # Read as a whole first: undoing writes events, too.
         newest_first: list[Event] = []
-        while page := self._store.list_events(actor=actor, since=since, before_revision=before, limit=1000):
+        while page := self._store.history.list_events(actor=actor, since=since, before_revision=before, limit=1000):
             newest_first += page
             before = page[-1].revision
         yield from newest_first
@@ -142,24 +142,24 @@ class Revert:
         if event.kind is EventKind.WITHDRAWAL_ASKED:
             entry = self._entry_of(event)
             is_gone = self._state(entry.id, entry.state) is EntryState.WITHDRAWN
-            if is_gone or self._store.request_about(entry.id) != event.revision:
+            if is_gone or self._store.undoing.request_about(entry.id) != event.revision:
                 return "the request does not stand any more", False, 0
             if not self._dry:
-                self._store.restore_entries([entry.id], by=self._by, reason=REASON)
+                self._store.standing.restore_entries([entry.id], by=self._by, reason=REASON)
             return "the request is taken back", True, 1
         if event.facts.get("before") == "erasure":
             return _FINAL[EventKind.ENTRY_ERASED], False, 0
         restored, left = self._restore(
-            ids for kind, ids in self._store.changes_at(event.revision) if kind == "WITHDRAW"
+            ids for kind, ids in self._store.undoing.changes_at(event.revision) if kind == "WITHDRAW"
         )
         return self._said("restored", restored, left)
 
     def _import(self, event: Event) -> tuple[str, bool, int]:
-        changes = self._store.changes_at(event.revision)
+        changes = self._store.undoing.changes_at(event.revision)
         entries = (ids for kind, ids in changes if kind == "UPSERT")
         withdrawn, left = self._withdraw(entries, Code.REVERTED, None)
         restored, also_left = self._restore(ids for kind, ids in changes if kind == "WITHDRAW")
-        aside = sum(self._set_aside(r) for r in self._store.reviews_at(event.revision))
+        aside = sum(self._set_aside(r) for r in self._store.undoing.reviews_at(event.revision))
         what = f"withdrawn, {restored} that it had ended restored"
         if aside:
             what += f", {aside} reviews set aside"
@@ -167,7 +167,9 @@ class Revert:
         return outcome, reverted, withdrawn + restored
 
     def _restoring(self, event: Event) -> tuple[str, bool, int]:
-        changes = [ids for kind, ids in self._store.changes_at(event.revision) if kind in {"UPSERT", "REVIEWED"}]
+        changes = [
+            ids for kind, ids in self._store.undoing.changes_at(event.revision) if kind in {"UPSERT", "REVIEWED"}
+        ]
         if not changes:
             return "a request for a withdrawal was taken back; make it again if it was right", False, 0
         withdrawn, left = self._withdraw(changes, Code.WITHDRAWN_BY_OPERATOR, Origin.OPERATOR)
@@ -182,7 +184,7 @@ class Revert:
         if self._dry:
             self._moved[entry.id] = _CODE[EntryState.ACTIVE]
         else:
-            self._store.release_entry(entry.id, by=self._by, reason=REASON)
+            self._store.standing.release_entry(entry.id, by=self._by, reason=REASON)
         return "released", True, 1
 
     def _release(self, event: Event) -> tuple[str, bool, int]:
@@ -192,9 +194,9 @@ class Revert:
         if self._dry:
             self._moved[entry.id] = _CODE[EntryState.QUARANTINED]
         else:
-            self._store.quarantine_entry(entry.id, by=self._by, reason=REASON)
+            self._store.standing.quarantine_entry(entry.id, by=self._by, reason=REASON)
         restored, left = self._restore(
-            ids for kind, ids in self._store.changes_at(event.revision) if kind == "WITHDRAW"
+            ids for kind, ids in self._store.undoing.changes_at(event.revision) if kind == "WITHDRAW"
         )
         outcome, _, _ = self._said("in quarantine again", 1, left)
         return outcome + (f"; {restored} that it had replaced restored" if restored else ""), True, 1 + restored
@@ -208,7 +210,7 @@ class Revert:
                 self._moved.update(dict.fromkeys(chosen, _CODE[EntryState.ACTIVE]))
                 done += len(chosen)
             elif chosen:
-                restored = self._store.restore_entries(
+                restored = self._store.standing.restore_entries(
                     chosen, by=self._by, subject=self._set_of(chosen[0]), reason=REASON
                 )
                 done += len(restored)
@@ -224,7 +226,7 @@ class Revert:
             if self._dry:
                 self._moved.update(dict.fromkeys(chosen, _CODE[EntryState.WITHDRAWN]))
             elif chosen:
-                self._store.withdraw_entries(
+                self._store.standing.withdraw_entries(
                     chosen, code, by=self._by, subject=self._set_of(chosen[0]), reason=REASON, origin=origin
                 )
         return done, left
@@ -235,7 +237,7 @@ class Revert:
         """
         codes = np.array([_CODE[state] for state in states])
         for ids in sets:
-            for ids_, now_in, revisions in self._store.standings(ids):
+            for ids_, now_in, revisions in self._store.undoing.standings(ids):
                 if self._moved:
                     now_in = np.array(  # noqa: PLW2901 - the preview's view of the same column
                         [self._moved.get(i, code) for i, code in zip(ids_.tolist(), now_in.tolist(), strict=True)],
@@ -255,7 +257,7 @@ class Revert:
 
     def _entry_of(self, event: Event) -> Any:
         entry_id = int(event.subject.rpartition("/")[2])
-        return self._store.get_entries([entry_id])[entry_id]
+        return self._store.entries.get_entries([entry_id])[entry_id]
 
     def _state(self, entry_id: int, state: EntryState) -> EntryState:
         code = self._moved.get(entry_id)
@@ -265,20 +267,20 @@ class Revert:
         return revision in self._ours
 
     def _set_of(self, entry_id: int) -> str:
-        entry = self._store.get_entries([entry_id])[entry_id]
+        entry = self._store.entries.get_entries([entry_id])[entry_id]
         return f"hash-sets/{entry.contributor}/{entry.hash_set}"
 
     # Reviews and resources
 
     def _reviews(self, event: Event) -> tuple[str, bool]:
-        done = [self._set_aside(r) for r in self._store.reviews_at(event.revision)]
+        done = [self._set_aside(r) for r in self._store.undoing.reviews_at(event.revision)]
         if any(done):
             return "the review is set aside", True
         return "the review was set aside before", False
 
     def _set_aside(self, review: Review) -> bool:
         """Set a review aside unless one that weighs does so already; return whether it was done."""
-        about = self._store.reviews_of([review.entry_id]).get(review.entry_id, [])
+        about = self._store.entries.reviews_of([review.entry_id]).get(review.entry_id, [])
         if review.id in set_aside(about):
             return False
         if not self._dry:
@@ -292,11 +294,11 @@ class Revert:
                 role=self._by.role,
                 sets_aside=review.id,
             )
-            self._store.add_review(made, by=self._by)
+            self._store.entries.add_review(made, by=self._by)
         return True
 
     def _put_back(self, event: Event) -> tuple[str, bool]:
-        undo = self._store.undo_of(event.revision)
+        undo = self._store.history.undo_of(event.revision)
         if undo is None or undo.get("before") is None:
             return "what stood before is not on record any more", False
         before = msgspec.json.decode(undo["before"])
@@ -306,7 +308,7 @@ class Revert:
 
     def _end(self, event: Event, fields: dict[str, Any], outcome: str) -> tuple[str, bool]:
         """Take the effect from a resource that was made, which cannot be deleted."""
-        undo = self._store.undo_of(event.revision)
+        undo = self._store.history.undo_of(event.revision)
         if undo is None or undo.get("after") is None:
             return "what it was made as is not on record any more", False
         made = msgspec.json.decode(undo["after"])
@@ -330,25 +332,25 @@ class Revert:
             EventKind.GROUP_DELETED: EventKind.GROUP_CREATED,
             EventKind.TOKEN_CREATED: EventKind.TOKEN_UPDATED,
         }.get(event.kind, event.kind)
-        return self._store.put_back(event.subject, after, before, kind=kind, by=self._by, dry=self._dry)
+        return self._store.undoing.put_back(event.subject, after, before, kind=kind, by=self._by, dry=self._dry)
 
     def _token(self, event: Event) -> tuple[str, bool]:
         name = event.subject.removeprefix("tokens/")
-        token = next((t for t in self._store.list_tokens() if t.name == name), None)
+        token = next((t for t in self._store.tokens.list_tokens() if t.name == name), None)
         if token is None:
             return "the token was deleted before", False
-        is_named = any(event.subject in x.marking.recipients for x in self._store.hash_sets().values())
+        is_named = any(event.subject in x.marking.recipients for x in self._store.resources.hash_sets().values())
         if is_named:
             content = msgspec.to_builtins(token)
             why = self._replace(event, content, content | {"expire_time": _text(now())})
             return (f"left as it is: {why}", False) if why else ("the token, which terms name, is expired", True)
         if not self._dry:
-            self._store.delete_token(name, by=self._by)
+            self._store.tokens.delete_token(name, by=self._by)
         return "the token is deleted", True
 
     def _hash_set(self, event: Event) -> tuple[str, bool]:
         contributor, _, hash_set = event.subject.removeprefix("hash-sets/").partition("/")
-        ids = self._store.active_ids(contributor, hash_set, states=(EntryState.ACTIVE, EntryState.QUARANTINED))
+        ids = self._store.entries.active_ids(contributor, hash_set, states=(EntryState.ACTIVE, EntryState.QUARANTINED))
         standing = sum(1 for i in ids.tolist() if self._moved.get(i) != _CODE[EntryState.WITHDRAWN])
         if standing:
             return f"{_entries(standing)} of others' imports in it; withdraw them, or change its terms", False

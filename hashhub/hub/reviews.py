@@ -56,7 +56,7 @@ class Reviews:
             return review
         # The entry may have been replaced since the author was shown it.
         newer = [e.id for e in same_item(self._store, entry)] if entry.state is EntryState.WITHDRAWN else []
-        return self._store.add_review(
+        return self._store.entries.add_review(
             review,
             also=newer,
             daily=None if principal.role is Role.OPERATOR else OBJECTIONS_A_DAY,
@@ -86,7 +86,7 @@ class Reviews:
         if not comment.strip():
             raise InvalidArgument.field("comment", "must say why the objection weighs no more", "REQUIRED")
         self._visible(principal, contributor, hash_set, entry_id)
-        reviews = self._store.reviews_of([entry_id]).get(entry_id, [])
+        reviews = self._store.entries.reviews_of([entry_id]).get(entry_id, [])
         target = next((r for r in reviews if r.id == review_id), None)
         if target is None:
             name = f"{contributor}/{hash_set}/{entry_id}/{review_id}"
@@ -100,7 +100,7 @@ class Reviews:
         )
         if validate_only:
             return review
-        return self._store.add_review(review, by=access.actor(principal), request_id=request_id)
+        return self._store.entries.add_review(review, by=access.actor(principal), request_id=request_id)
 
     def list(
         self, principal: Principal, contributor: str, hash_set: str, entry_id: int, page_size: int, after: int
@@ -111,7 +111,7 @@ class Reviews:
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         self._visible(principal, contributor, hash_set, entry_id)
-        reviews = self._store.list_reviews(entry_id, page_size + 1, after)
+        reviews = self._store.entries.list_reviews(entry_id, page_size + 1, after)
         page = [disclosed_review(principal, r) for r in reviews[:page_size]]
         return page, reviews[page_size - 1].id if len(reviews) > page_size else 0
 
@@ -132,9 +132,9 @@ class Reviews:
 
         Raises NotFound, in the same words whether it does not exist or the caller may not know of it.
         """
-        visible = access.sight(principal, self._store.registry(), access.WayOut.ANSWER).visible
+        visible = access.sight(principal, self._store.resources.registry(), access.WayOut.ANSWER).visible
         with suppress(NotFound):
-            entry = self._store.get_entry(contributor, hash_set, entry_id)
+            entry = self._store.entries.get_entry(contributor, hash_set, entry_id)
             if f"{contributor}/{hash_set}" in visible:
                 return entry
         name = f"{contributor}/{hash_set}/{entry_id}"

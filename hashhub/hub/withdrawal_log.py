@@ -120,7 +120,7 @@ class WithdrawalLog:
         Raises Unavailable when it cannot be written.
         """
         with self._lock:
-            position = self._store.position()
+            position = self._store.history.position()
             if self._written is not None and self._written >= position.revision:
                 return
             try:
@@ -151,7 +151,7 @@ class WithdrawalLog:
         for line in reversed(list(self._read())):
             if line.database != self._store.database_id:
                 continue
-            if line.revision <= present and self._store.has_been_at(line.position):
+            if line.revision <= present and self._store.history.has_been_at(line.position):
                 break  # and so is everything before
             lacking.append(line)
         if not lacking:
@@ -159,7 +159,7 @@ class WithdrawalLog:
         again = _Again(self._store)
         stated = self._stated(lacking)
         while piece := list(itertools.islice(stated, _PIECE)):
-            entries = self._store.get_entries([one.entry_id for one in piece])
+            entries = self._store.entries.get_entries([one.entry_id for one in piece])
             for one in piece:
                 entry = entries.get(one.entry_id)
                 is_same = entry is not None and hmac.compare_digest(self._commitment(entry), one.commitment)
@@ -178,7 +178,7 @@ class WithdrawalLog:
 
     def _note_reapplied(self) -> None:
         """End the file with a line that says so: the next start need not look at all of them again."""
-        position = self._store.position()
+        position = self._store.history.position()
         line = _Line(
             database=self._store.database_id,
             revision=position.revision,
@@ -231,13 +231,15 @@ class WithdrawalLog:
         """Yield the events of the kinds that matter behind a revision, the oldest first."""
         newest_first: list[Event] = []
         before = 0
-        while page := self._store.list_events(kinds=_KINDS, before_revision=before, after_revision=after, limit=_PAGE):
+        while page := self._store.history.list_events(
+            kinds=_KINDS, before_revision=before, after_revision=after, limit=_PAGE
+        ):
             newest_first += page
             before = page[-1].revision
         return reversed(newest_first)
 
     def _lines(self, event: Event) -> Iterator[_Line]:
-        changes = self._store.changes_at(event.revision)
+        changes = self._store.undoing.changes_at(event.revision)
         if event.kind is EventKind.ENTRIES_RESTORED:
             chosen = [ids for kind, ids in changes if kind in {"UPSERT", "REVIEWED"}]
         elif event.kind is EventKind.IMPORT_COMMITTED:
@@ -255,7 +257,7 @@ class WithdrawalLog:
             traces: list[str] = []
             hash_set = ""
             for piece in ids.pieces(_PIECE):
-                for entry in self._store.get_entries(piece.tolist()).values():
+                for entry in self._store.entries.get_entries(piece.tolist()).values():
                     hash_set = f"{entry.contributor}/{entry.hash_set}"
                     commitments += self._commitment(entry)
                     traces.append(self._traces(entry))
@@ -284,7 +286,7 @@ class WithdrawalLog:
         """Return by what an entry's item is known, as `_unpack` reads it; of an erased one what its hold knows."""
         secret = self._store.secret
         if Code.ERASED in entry.reasons:
-            return _pack(b"", self._store.erased_traces(entry.id))
+            return _pack(b"", self._store.holds.erased_traces(entry.id))
         name = trace_of(secret, "EXTERNAL_ID", entry.external_id.encode()) if entry.external_id else b""
         return _pack(name, traces_of(secret, entry.external_id, entry.hashes) - {name})
 
@@ -316,7 +318,7 @@ class WithdrawalLog:
         present = self._store.revision()
         ours = [x for x in self._read() if x.database == self._store.database_id and x.revision <= present]
         ours.sort(key=lambda line: line.revision, reverse=True)
-        last = next((line.revision for line in ours if self._store.has_been_at(line.position)), 0)
+        last = next((line.revision for line in ours if self._store.history.has_been_at(line.position)), 0)
         return max(last, self._written or 0)
 
     def _read(self) -> Iterator[_Line]:
@@ -404,18 +406,18 @@ class _Again:
     def carry_out(self) -> tuple[int, int]:
         """Write it; return the numbers of entries withdrawn or erased, and of items that are held without an entry."""
         held: list[HeldItem] = []
-        sets = [name.partition("/")[::2] for name in self._store.hash_sets()]
+        sets = [name.partition("/")[::2] for name in self._store.resources.hash_sets()]
         for contributor, items in self._items.items():
             own_sets = [set_id for owner, set_id in sets if owner == contributor]
             held += self._choose_by_item(contributor, own_sets, items)
         for entry_id in self._erased:
-            self._store.erase_entry(entry_id, secret=self._store.secret, by=SYSTEM, reason=REAPPLIED)
+            self._store.standing.erase_entry(entry_id, secret=self._store.secret, by=SYSTEM, reason=REAPPLIED)
         count = len(self._erased)
         for (name, cause), chosen in self._ids.items():
             ids = sorted(chosen.difference(self._erased))
             count += len(ids)
             for low in range(0, len(ids), _PIECE):
-                self._store.withdraw_entries(
+                self._store.standing.withdraw_entries(
                     ids[low : low + _PIECE],
                     cause.code,
                     by=SYSTEM,
@@ -430,11 +432,13 @@ class _Again:
             if withdrawal is not None and one.cause.origin is not None:
                 # Refused where a newer statement stands: that one has a line of its own if it was withdrawn, too.
                 with contextlib.suppress(FailedPrecondition):
-                    self._store.withdraw_entry(
+                    self._store.standing.withdraw_entry(
                         one.entry_id, withdrawal, origin=one.cause.origin, code=one.cause.code, limit=None, by=SYSTEM
                     )
         if held:
-            self._store.hold_items(held, by=SYSTEM, reason=REAPPLIED, facts={"lost_revision": self._last_revision})
+            self._store.holds.hold_items(
+                held, by=SYSTEM, reason=REAPPLIED, facts={"lost_revision": self._last_revision}
+            )
         return count, len(held)
 
     def _choose(self, name: str, entry_id: int, state: EntryState, cause: _Cause) -> None:
@@ -451,7 +455,7 @@ class _Again:
         done: set[tuple[str, frozenset[bytes]]] = set()
         for set_id in own_sets:
             name = f"{contributor}/{set_id}"
-            done |= {(h.hash_set, h.traces) for h in self._store.holds(contributor, set_id) if h.entry_id < 0}
+            done |= {(h.hash_set, h.traces) for h in self._store.holds.of_set(contributor, set_id) if h.entry_id < 0}
             holds = [
                 _hold(number, one)
                 for number, one in number_of.items()
@@ -460,8 +464,8 @@ class _Again:
             if not holds:
                 continue
             held = HeldItems(holds, partial(trace_of, self._store.secret))
-            self._store.settle()
-            for item in self._store.live_items(contributor, set_id):
+            self._store.imports.settle()
+            for item in self._store.holds.live_items(contributor, set_id):
                 for hold in held.about(item):
                     one = number_of[hold.entry_id]
                     if one.cause.is_everywhere or not self._is_a_sibling(item, one):

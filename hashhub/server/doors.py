@@ -1,8 +1,7 @@
-"""One process's doors to a hub: the gRPC server, the JSON bridge, health and reflection, and how they open and close.
+"""One process's doors to a hub: the gRPC server, the HTTP door, health and reflection, and how they open and close.
 
-Threads are kept apart, so that no kind of call can starve another: calls on `config.threads`; calls with media, which
-mostly wait for child processes, and followed feeds, which hold a thread for as long as they are read, on their own;
-health and refusals on a few that never wait for anything.
+Threads are kept apart, so that no kind of call can starve another: each room (`rooms`) has its own, and in it each
+token its lane (`lanes`); health and refusals have a few that never wait for anything.
 """
 
 from __future__ import annotations
@@ -11,36 +10,44 @@ import contextlib
 import functools
 import ipaddress
 import logging
+import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import grpc
 from google.protobuf.internal import api_implementation
+from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
-from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
+from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.server import servicers
-from hashhub.server.bridge import Application, Bridge
+from hashhub.server.http_door import HTTPDoor
 from hashhub.server.interceptors import Envelope, Gate, Method, Metrics
+from hashhub.server.lanes import STRANGERS, Callers, Lane, Threads
+from hashhub.server.rooms import Room, rooms_of
+from hashhub.server.shares import TokenShares
+from hashhub.server.slow import Slow
 from hashhub.wire import error_to_status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hashhub.config import Config
     from hashhub.hub import Hub
+    from hashhub.model import Principal
 
 _log = logging.getLogger("hashhub.server")
 
-_FOLLOWERS: Final = 64  # followed feeds in one process; each holds a thread that mostly sleeps
 _SMALL_POOL: Final = 2  # threads for health and refusals: neither waits for anything
+_SMALL_QUEUE: Final = 100_000  # refusals that wait for those threads: each takes some 0.1 ms
+_WINDOW_BYTES: Final = 65_536
 _ANSWER_BYTES: Final = -1  # no limit of ours: what a caller may ask for is limited in items
-_RETRY_SECONDS: Final = 0.5  # advice to a caller that found the server full: a few times the longest usual call
 
 
 class Doors:
@@ -59,46 +66,54 @@ class Doors:
         self._hub = hub
         self._drain_seconds = config.drain_seconds
         self._stopping = threading.Event()
-        self._gate = Gate(hub.tokens.authenticate, Metrics())
-        self._methods = servicers.methods(hub, self._stopping.is_set)
+        rooms = rooms_of(config)
+        shares = TokenShares(config, cores=os.cpu_count() or 1)
+        self._gate = Gate(hub.tokens.authenticate, Metrics(), rooms, shares, hub.tokens.recall)
+        self._methods = servicers.methods(hub, self._stopping.is_set, config.max_message_bytes)
         self._health = health.HealthServicer()
-        self._pools = {
-            "call": _CountingPool(config.threads, "call"),
-            "media": _CountingPool(hub.match.media_pool.most_calls, "media"),
-            "follow": _CountingPool(_FOLLOWERS, "follow"),
-            "small": _CountingPool(_SMALL_POOL, "small"),
-        }
-        most = {"call": config.max_concurrent_calls, "media": hub.match.media_pool.most_calls, "follow": _FOLLOWERS}
-        handlers = _Handlers(self._methods, self._gate, self._pools, most)
+        self._threads = {name: _threads_of(room) for name, room in rooms.items()}
+        # Health and refusals over gRPC; looks for who makes a call over HTTP.
+        for name, waiting in (("small", _SMALL_QUEUE), ("tokens", config.max_concurrent_calls)):
+            self._threads[name] = Threads(
+                name, _SMALL_POOL, waiting, most_each=_SMALL_POOL, most_in_lane=_SMALL_POOL + waiting
+            )
+        self._slow = Slow(config.slow_sender_seconds)
+        handlers = _Handlers(self._methods, self._gate, self._threads, self._slow, config.token_calls)
+        small = self._threads["small"].lane("small")
         self._grpc = grpc.server(
-            self._pools["call"],
-            handlers=[handlers, _health_handler(self._health, self._pools["small"])],
+            small,
+            handlers=[handlers, _health_handler(self._health, small)],
             options=[
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", _ANSWER_BYTES),
                 ("grpc.so_reuseport", int(shared)),
+                ("grpc.max_allowed_incoming_connections", config.max_connections),
+                # What a stream may send before its request is asked for: fixed, and not what a fast sender makes of it.
+                ("grpc.http2.bdp_probe", 0),
+                ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
             ],
         )
         self._services = sorted({path.split("/")[1] for path in self._methods})
         reflection.enable_server_reflection((*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self._set_health(serving=False)
         self.http_address = ""
-        self._bridge: Bridge | None = None
+        self._http: HTTPDoor | None = None
         with contextlib.ExitStack() as undo:
             listener = undo.enter_context(bind("http", http, shared=shared)) if http else None
             self.grpc_address = self._listen(listen, config)
             undo.pop_all()
         if listener is not None:
-            application = Application(
+            self.http_address = with_port("http", http, listener.getsockname()[1])
+            self._http = HTTPDoor(
                 self._gate,
                 self._methods,
                 lambda: self.is_serving,
+                self._run,
                 worker=worker,
                 max_message_bytes=config.max_message_bytes,
-                max_media_calls=max(1, config.threads // 2),
+                body_bytes=config.max_bytes_in_progress,
             )
-            self._bridge = Bridge(application, listener, config.threads)
-            self.http_address = with_port("http", http, listener.getsockname()[1])
+            self._http.open(listener, connections=config.max_connections)
 
     @property
     def is_serving(self) -> bool:
@@ -106,7 +121,7 @@ class Doors:
         return self._hub.is_ready and not self._stopping.is_set()
 
     def start(self) -> None:
-        """Take calls over gRPC too (the bridge does already). Health says SERVING once `announce` was called."""
+        """Take calls over gRPC too (HTTP does already). Health says SERVING once `announce` was called."""
         self._grpc.start()
 
     def announce(self) -> None:
@@ -120,12 +135,32 @@ class Doors:
         self._stopping.set()
         self._health.enter_graceful_shutdown()
         stopped = self._grpc.stop(self._drain_seconds)
-        if self._bridge is not None:
-            self._bridge.close(self._drain_seconds)
-            self._bridge = None
+        if self._http is not None:
+            self._http.close(self._drain_seconds)
+            self._http = None
         stopped.wait()
-        for pool in self._pools.values():
-            pool.shutdown(wait=False)
+        for threads in self._threads.values():
+            threads.close()
+        self._slow.close()
+
+    def _run(self, work: Callable[[], None], method: Method | None, principal: Principal | None) -> bool:
+        """Run a call that came over HTTP in its room and its token's lane, or, without a method, the look for who makes
+        it; False when there is no place.
+        """
+        if method is None or principal is None:
+            threads, lane = self._threads["tokens"], self._threads["tokens"].lane(STRANGERS)
+            most = threads.capacity
+        else:
+            threads = self._threads[method.room]
+            lane = threads.lane(principal.name)
+            most = threads.most_in_lane(self._gate.shares.most(principal, "calls"))
+        if threads.is_full or lane.in_progress >= most:
+            return False
+        try:
+            lane.submit(work)
+        except RuntimeError:  # the doors close
+            return False
+        return True
 
     def _listen(self, address: str, config: Config) -> str:
         host, port = parse_address("listen", address)
@@ -145,132 +180,178 @@ class Doors:
             self._health.set(name, status)
 
 
-class _CountingPool(ThreadPoolExecutor):
-    """A thread pool that knows how many calls it runs or has waiting."""
-
-    def __init__(self, threads: int, name: str) -> None:
-        super().__init__(threads, thread_name_prefix=name)
-        self._count_lock = threading.Lock()
-        self.in_progress = 0
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        with self._count_lock:
-            self.in_progress += 1
-        future = super().submit(fn, *args, **kwargs)
-        future.add_done_callback(self._done)
-        return future
-
-    def _done(self, _: Future[Any]) -> None:
-        with self._count_lock:
-            self.in_progress -= 1
+def _threads_of(room: Room) -> Threads:
+    # One token's calls take three quarters of the places at most, waiting ones included: the rest is for somebody else.
+    # Of feeds a token has few anyway, and a reader that was unknown when it began stays among the strangers.
+    capacity = room.working + room.waiting
+    if room.name == "feeds":
+        return Threads(room.name, room.working, 0, most_each=capacity, most_in_lane=capacity)
+    return Threads(
+        room.name, room.working, room.waiting, most_each=room.most_each, most_in_lane=max(1, capacity * 3 // 4)
+    )
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    """Finds the handler of a call, and refuses calls beyond what the process can hold.
+    """Finds the handler of a call, and refuses calls beyond what their room, or their token's lane in it, can hold.
 
-    Handlers take and give bytes: requests are decoded on a pool's thread, after the token was checked.
+    To grpc every call is one that streams its requests: of those it reads nothing until the handler asks, on its
+    thread, after the token was checked and there was room. Till then a caller can send what HTTP/2's window of one
+    stream takes, 64 KiB. On the wire a call with one request looks the same.
     """
 
     def __init__(
-        self, methods: dict[str, Method], gate: Gate, pools: dict[str, _CountingPool], most: dict[str, int]
+        self, methods: Mapping[str, Method], gate: Gate, threads: Mapping[str, Threads], slow: Slow, most_calls: int
     ) -> None:
-        self._gate = gate
-        self._pools = pools
-        self._most = most
-        self._handlers = {
-            path: (kind := _kind(method), self._handler(method, kind), self._refusing(method))
-            for path, method in methods.items()
-        }
+        self._methods, self._gate, self._threads, self._slow = methods, gate, threads, slow
+        self._callers = Callers(most_calls)
+        self._small = threads["small"].lane("small")
+        self._refusing = {path: self._refusal(method) for path, method in methods.items()}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return the handler; called on grpc's polling thread, so it looks nothing up that can wait."""
-        handlers = self._handlers.get(handler_call_details.method)
-        if handlers is None:
+        method = self._methods.get(handler_call_details.method)
+        if method is None:
             return None
-        kind, handler, refusing = handlers
-        return handler if self._pools[kind].in_progress < self._most[kind] else refusing
+        authorization = _authorization(handler_call_details.invocation_metadata)
+        threads = self._threads[method.room]
+        name, share = self._callers.lane(authorization)
+        lane = threads.lane(name)
+        if threads.is_full:
+            return self._refusing[method.path]
+        if not method.streams and lane.in_progress >= (most := threads.most_in_lane(share)):
+            return self._refusal(method, name, most)
+        return _on_lane(method, functools.partial(_stream if method.streams else _unary, self, method, lane), lane)
 
-    def _handler(self, method: Method, kind: str) -> grpc.RpcMethodHandler[Any, Any]:
-        call = _stream if method.streams else _unary
-        return _on_pool(method, functools.partial(call, self._gate, method), self._pools[kind])
+    def envelope(self, context: grpc.ServicerContext, lane: Lane | None) -> Envelope:
+        """Return what came with a call besides its body."""
+        authorization = _authorization(context.invocation_metadata())
+        return Envelope(
+            authorization=authorization,
+            peer=context.peer,
+            remaining=context.time_remaining(),
+            is_wanted=context.is_active,
+            known=None if lane is None else functools.partial(self._note, authorization, lane.name),
+        )
 
-    def _refusing(self, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
+    def read(self, method: Method, requests: Iterator[bytes], context: grpc.ServicerContext) -> Message:
+        """Read the one request of a call. Raises InvalidArgument when there is none, Unavailable when its sender has
+        gone or is too slow.
+        """
+        with self._slow.watch(context.cancel) as watched:
+            try:
+                body = next(requests)
+            except StopIteration as e:
+                raise InvalidArgument.field("request", "is missing: the call ended without one", "REQUIRED") from e
+            except grpc.RpcError as e:
+                if watched.is_late:
+                    raise watched.error from e
+                raise Unavailable(
+                    "the caller cancelled the call or went away before its request had come",
+                    reason=Reason.CALLER_GONE,
+                ) from e
+        return method.parse(body)
+
+    def call(self, method: Method, lane: Lane, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        """Make a unary call."""
+        return self._gate.call(
+            method, self.envelope(context, lane), lambda: self.read(method, requests, context), _encoded
+        )
+
+    def stream(
+        self, method: Method, lane: Lane, requests: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Iterator[bytes]:
+        """Make a streaming call."""
+        return self._gate.stream(
+            method, self.envelope(context, lane), lambda: self.read(method, requests, context), _encoded
+        )
+
+    def refuse(self, method: Method, token: str, most: int, context: grpc.ServicerContext) -> NoReturn:
+        """Refuse a call for which its room has no place, or none for this token."""
+        room = self._gate.rooms[method.room]
+        if token:
+            error = self._gate.shares.exceeded(token, "calls", most, 1.0)
+        else:
+            error = room.full()
+            self._gate.shares.count_refusal(room.name)
+        self._gate.refuse(method, self.envelope(context, None), error)
+
+    def _note(self, authorization: str, lane: str, principal: Principal) -> None:
+        if lane != principal.name or principal.shares.calls:
+            self._callers.note(authorization, principal.name, self._gate.shares.most(principal, "calls"))
+
+    def _refusal(self, method: Method, token: str = STRANGERS, most: int = 0) -> grpc.RpcMethodHandler[Any, Any]:
         call = _refuse_stream if method.streams else _refuse
-        return _on_pool(method, functools.partial(call, self._gate, method), self._pools["small"])
+        return _on_lane(method, functools.partial(call, self, method, token, most), self._small)
 
 
-def _kind(method: Method) -> str:
-    if method.hashes_media:
-        return "media"
-    return "follow" if method.streams else "call"
-
-
-def _on_pool(method: Method, behaviour: Any, pool: ThreadPoolExecutor) -> grpc.RpcMethodHandler[Any, Any]:
+def _on_lane(method: Method, behaviour: Any, lane: Lane) -> grpc.RpcMethodHandler[Any, Any]:
     # grpc's name for it; without it every call would run on the server's one pool.
-    behaviour.experimental_thread_pool = pool
+    behaviour.experimental_thread_pool = lane
     if method.streams:
-        return grpc.unary_stream_rpc_method_handler(behaviour)
-    return grpc.unary_unary_rpc_method_handler(behaviour)
+        return grpc.stream_stream_rpc_method_handler(behaviour)
+    return grpc.stream_unary_rpc_method_handler(behaviour)
 
 
-def _unary(gate: Gate, method: Method, body: bytes, context: grpc.ServicerContext) -> bytes:
+def _unary(
+    handlers: _Handlers, method: Method, lane: Lane, requests: Iterator[bytes], context: grpc.ServicerContext
+) -> bytes:
     try:
-        return gate.call(
-            method,
-            _envelope(context),
-            lambda: method.request.FromString(body),
-            lambda answer: answer.SerializeToString(),
-        )
+        return handlers.call(method, lane, requests, context)
     except HashHubError as e:
         _abort(context, e)
 
 
-def _stream(gate: Gate, method: Method, body: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+def _stream(
+    handlers: _Handlers, method: Method, lane: Lane, requests: Iterator[bytes], context: grpc.ServicerContext
+) -> Iterator[bytes]:
     try:
-        yield from gate.stream(
-            method,
-            _envelope(context),
-            lambda: method.request.FromString(body),
-            lambda answer: answer.SerializeToString(),
-        )
+        yield from handlers.stream(method, lane, requests, context)
     except HashHubError as e:
         _abort(context, e)
 
 
-def _refuse(gate: Gate, method: Method, body: bytes, context: grpc.ServicerContext) -> bytes:
-    del body
-    full = LimitExceeded(
-        "the server has as many calls in progress as it takes; retry in a moment, with fewer at once",
-        retry_after=_RETRY_SECONDS,
-    )
+def _refuse(
+    handlers: _Handlers,
+    method: Method,
+    token: str,
+    most: int,
+    requests: Iterator[bytes],
+    context: grpc.ServicerContext,
+) -> bytes:
+    del requests
     try:
-        gate.refuse(method, _envelope(context), full)
+        handlers.refuse(method, token, most, context)
     except HashHubError as e:
         _abort(context, e)
 
 
-def _refuse_stream(gate: Gate, method: Method, body: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
-    yield _refuse(gate, method, body, context)
+def _refuse_stream(
+    handlers: _Handlers,
+    method: Method,
+    token: str,
+    most: int,
+    requests: Iterator[bytes],
+    context: grpc.ServicerContext,
+) -> Iterator[bytes]:
+    yield _refuse(handlers, method, token, most, requests, context)
 
 
-def _envelope(context: grpc.ServicerContext) -> Envelope:
-    authorization = ""
-    for key, value in context.invocation_metadata():
+def _authorization(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    for key, value in metadata:
         if key == "authorization" and isinstance(value, str):
-            authorization = value
-    return Envelope(
-        authorization=authorization,
-        peer=context.peer,
-        remaining=context.time_remaining(),
-        is_wanted=context.is_active,
-    )
+            return value
+    return ""
+
+
+def _encoded(answer: Message) -> bytes:
+    return answer.SerializeToString()
 
 
 def _abort(context: grpc.ServicerContext, error: HashHubError) -> NoReturn:
     context.abort_with_status(rpc_status.to_status(error_to_status(error)))
 
 
-def _health_handler(servicer: health.HealthServicer, pool: ThreadPoolExecutor) -> grpc.GenericRpcHandler:
+def _health_handler(servicer: health.HealthServicer, lane: Lane) -> grpc.GenericRpcHandler:
     """Health on its own threads: a probe must be answered however busy the calls' threads are."""
 
     def check(request: Any, context: grpc.ServicerContext) -> Any:
@@ -279,8 +360,8 @@ def _health_handler(servicer: health.HealthServicer, pool: ThreadPoolExecutor) -
     def watch(request: Any, context: grpc.ServicerContext, send: Any = None) -> Any:
         return servicer.Watch(request, context, send)
 
-    check.experimental_thread_pool = pool  # type: ignore[attr-defined]  # grpc reads it
-    watch.experimental_thread_pool = pool  # type: ignore[attr-defined]  # likewise
+    check.experimental_thread_pool = lane  # type: ignore[attr-defined]  # grpc reads it
+    watch.experimental_thread_pool = lane  # type: ignore[attr-defined]  # likewise
     watch.experimental_non_blocking = True  # type: ignore[attr-defined]  # grpc reads it: watching holds no thread
     request, answer = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
     return grpc.method_handlers_generic_handler(

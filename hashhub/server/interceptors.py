@@ -1,33 +1,39 @@
 """Every call's way in, whatever door it came by.
 
-    log and metrics  ->  errors  ->  authentication and roles  ->  limits  ->  decode  ->  servicer  ->  encode
+    log and metrics  ->  errors  ->  authentication and roles  ->  shares and rooms  ->  read, decode  ->  servicer  ->
+    encode
+
+Nothing of a request but its headers is read before its caller is known and there is room for it: `decode` reads it.
 
 Failed calls are written down with the token that made them, but of each token only so many a minute: a hostile caller
 must not fill the disk, nor drown what others do.
 
-`Gate` is that way. gRPC and the JSON bridge differ only in the `Envelope` that they fill in and in how they decode and
+`Gate` is that way. gRPC and HTTP differ only in the `Envelope` that they fill in and in how they decode and
 encode. It is one function and not a chain of `grpc.ServerInterceptor`s for two reasons: those run on grpc's single
-polling thread, where a look-up of a token in the database would stop every other call; and the bridge has no grpc to
+polling thread, where a look-up of a token in the database would stop every other call; and HTTP has no grpc to
 run them.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any, Final, NoReturn, Self, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from hashhub import wire
+from hashhub import cancellation, wire
 from hashhub.errors import Code, HashHubError, InvalidArgument, Reason, Unauthenticated, Unavailable
 from hashhub.hub import access
 from hashhub.model import Principal, Role
+from hashhub.server.rooms import ROOM_OF, Room
+from hashhub.server.shares import Admission, TokenShares
 
 _log = logging.getLogger("hashhub.server")
 _OK: Final = "OK"
@@ -43,9 +49,10 @@ _T = TypeVar("_T")
 class Method:
     """A call that can be made.
 
-    `handle(principal, request)` returns the answer. One that `hashes_media` has
-    `handle(principal, request, is_wanted)`, and a room of its own, because it may wait for long. One that `streams` has
-    `handle(caller, request, is_wanted)`, which yields answers for as long as `is_wanted()`; `caller()` returns the
+    `handle(principal, request)` returns the answer. `at_once(principal, request)` returns it too, without waiting for
+    anything, or None where that cannot be; most calls have none. One in the room of media has
+    `handle(principal, request, charge)`, where `charge(seconds)` counts CPU seconds to the token. One that `streams`
+    has `handle(caller, request, is_wanted)`, which yields answers for as long as `is_wanted()`; `caller()` returns the
     principal as it is now, or raises once its token does not work any more.
     """
 
@@ -55,12 +62,29 @@ class Method:
     streams: bool
     roles: frozenset[Role]
     handle: Callable[..., Any]
-    hashes_media: bool = False
+    bounds: wire.Bounds
+    at_once: Callable[..., Any] | None = None
 
     @property
     def path(self) -> str:
-        """The path by which gRPC and the JSON bridge know it."""
+        """The path by which gRPC and HTTP know it."""
         return f"/hashhub.v1.{self.name}"
+
+    @property
+    def room(self) -> str:
+        """The room in which it works."""
+        return ROOM_OF.get(self.name, "calls")
+
+    def parse(self, body: bytes) -> Message:
+        """Return the request, within its bounds. Raises LimitExceeded, InvalidArgument."""
+        try:
+            return wire.parse(self.request, body, self.bounds)
+        except DecodeError as e:
+            raise InvalidArgument.field(
+                "request",
+                f"the bytes are no {self.request.DESCRIPTOR.name}; is the client generated from hashhub.v1?",
+                "NOT_DECODABLE",
+            ) from e
 
     @property
     def reads(self) -> bool:
@@ -73,13 +97,16 @@ class Envelope:
     """What came with a call besides its body.
 
     `remaining`: seconds until its deadline, None when it has none. `is_wanted`: whether somebody still waits for the
-    answer.
+    answer. `size`: bytes of the request, None when that is not known before it is read. `known`: what is told whose
+    call it is.
     """
 
     authorization: str
     peer: Callable[[], str]
     remaining: float | None = None
     is_wanted: Callable[[], bool] = lambda: True
+    size: int | None = None
+    known: Callable[[Principal], None] | None = None
 
 
 class Metrics:
@@ -148,35 +175,91 @@ class FailedCalls:
 class Gate:
     """Lets calls through to the servicers. Whatever goes wrong leaves it as a HashHubError that is safe to show."""
 
-    def __init__(self, authenticate: Callable[[str], Principal], metrics: Metrics) -> None:
-        """`authenticate` returns who holds a secret, or raises Unauthenticated."""
+    def __init__(
+        self,
+        authenticate: Callable[[str], Principal],
+        metrics: Metrics,
+        rooms: Mapping[str, Room],
+        shares: TokenShares,
+        recall: Callable[[str], Principal | None] = lambda _: None,
+    ) -> None:
+        """`authenticate` returns who holds a secret, or raises Unauthenticated. `recall` returns who it is where that
+        needs no look into the database, or None.
+        """
         self._authenticate = authenticate
+        self._recall = recall
         self._metrics = metrics
+        self.rooms = rooms
+        self.shares = shares
         self._failed = FailedCalls()
 
     def call(
         self, method: Method, envelope: Envelope, decode: Callable[[], Message], encode: Callable[[Message], _T]
     ) -> _T:
-        """Make a unary call and return its encoded answer."""
+        """Make a unary call and return its encoded answer. `decode` reads the request, and is called when its caller is
+        let in.
+        """
         with self._observed(method.name, envelope, reads=method.reads) as observed:
-            self._authorise(observed, method.roles)
+            principal = self._authorise(observed, method.roles)
             _check_deadline(envelope)
-            more = (envelope.is_wanted,) if method.hashes_media else ()
-            return encode(method.handle(observed.principal, _decoded(method, decode), *more))
+            with (
+                cancellation.scope(envelope.is_wanted, envelope.remaining),
+                self._admitted(method, envelope, principal) as admission,
+            ):
+                request = _decoded(decode, admission)
+                if method.room == "media":
+                    charge = functools.partial(self.shares.charge_media, principal)
+                    return encode(method.handle(principal, request, charge))
+                return encode(method.handle(principal, request))
+
+    def call_at_once(
+        self,
+        method: Method,
+        envelope: Envelope,
+        principal: Principal,
+        decode: Callable[[], Message],
+        encode: Callable[[Message], _T],
+    ) -> _T | None:
+        """Make a unary call for a principal that was just recalled, if that needs no waiting.
+
+        Returns None, and counts nothing, when `call` has to make it.
+        """
+        if method.at_once is None:
+            return None
+        with self._observed(method.name, envelope, reads=method.reads) as observed:
+            observed.principal = principal
+            access.allow(principal, *method.roles)
+            _check_deadline(envelope)
+            request = decode()
+            wire.drop_output_only(request)
+            answer = method.at_once(principal, request)
+            if answer is not None:
+                return encode(answer)
+            observed.is_counted = False
+        return None
+
+    def recall(self, authorization: str) -> Principal | None:
+        """Return who sends this `authorization` header where that needs no waiting, None otherwise or if nobody."""
+        scheme, _, secret = authorization.partition(" ")
+        return self._recall(secret.strip()) if scheme.lower() == "bearer" else None
 
     def stream(
         self, method: Method, envelope: Envelope, decode: Callable[[], Message], encode: Callable[[Message], _T]
     ) -> Iterator[_T]:
         """Make a streaming call and yield its encoded answers."""
         with self._observed(method.name, envelope, reads=method.reads) as observed:
-            self._authorise(observed, method.roles)
+            principal = self._authorise(observed, method.roles)
             _check_deadline(envelope)
-            request = _decoded(method, decode)
 
             def caller() -> Principal:
                 return self.authorise(envelope.authorization, method.roles)
 
-            yield from map(encode, method.handle(caller, request, envelope.is_wanted))
+            with (
+                cancellation.scope(envelope.is_wanted, envelope.remaining),
+                self._admitted(method, envelope, principal) as admission,
+            ):
+                request = _decoded(decode, admission)
+                yield from map(encode, method.handle(caller, request, envelope.is_wanted))
 
     def metrics(self, envelope: Envelope, worker: int) -> str:
         """Return the counts of this process, for operators and auditors."""
@@ -184,7 +267,7 @@ class Gate:
             self._authorise(observed, frozenset({Role.OPERATOR, Role.AUDITOR}))
             return self._metrics.text(worker)
 
-    def refuse(self, method: Method, envelope: Envelope, error: HashHubError) -> NoReturn:
+    def refuse(self, method: Method, envelope: Envelope, error: Exception) -> NoReturn:
         """Count and raise `error` for a call that is not let in at all."""
         with self._observed(method.name, envelope, reads=method.reads):
             raise error
@@ -192,11 +275,23 @@ class Gate:
     def _observed(self, name: str, envelope: Envelope, *, reads: bool) -> _Observed:
         return _Observed(self._metrics, self._failed, name, envelope, reads)
 
-    def _authorise(self, observed: _Observed, roles: frozenset[Role]) -> None:
-        """Note who sends the `authorization` header. Raises Unauthenticated; PermissionDenied for another role."""
+    def _admitted(self, method: Method, envelope: Envelope, principal: Principal) -> Admission:
+        if method.room == "media":
+            self.shares.check_media(principal)
+        size = method.bounds.bytes if envelope.size is None else min(envelope.size, method.bounds.bytes)
+        share = "streams" if method.streams else "calls"
+        return Admission(self.shares, principal, self.rooms[method.room], share, size)
+
+    def _authorise(self, observed: _Observed, roles: frozenset[Role]) -> Principal:
+        """Note and return who sends the `authorization` header. Raises Unauthenticated; PermissionDenied for another
+        role.
+        """
         # Noted before the role is looked at, so that a refusal says whose token it was.
-        observed.principal = self.authenticate(observed.envelope.authorization)
-        access.allow(observed.principal, *sorted(roles))
+        principal = observed.principal = self.authenticate(observed.envelope.authorization)
+        if observed.envelope.known is not None:
+            observed.envelope.known(principal)
+        access.allow(principal, *sorted(roles))
+        return principal
 
     def authorise(self, authorization: str, roles: frozenset[Role]) -> Principal:
         """Return who sends this `authorization` header. Raises Unauthenticated; PermissionDenied for another role."""
@@ -215,7 +310,7 @@ class Gate:
 class _Observed:
     """The outer two layers of a call: a line of log, one count, and no foreign exception beyond this point."""
 
-    __slots__ = ("_failed", "_metrics", "_name", "_reads", "_started", "envelope", "principal")
+    __slots__ = ("_failed", "_metrics", "_name", "_reads", "_started", "envelope", "is_counted", "principal")
 
     def __init__(
         self,
@@ -229,11 +324,14 @@ class _Observed:
         self._started = perf_counter()
         self.envelope = envelope
         self.principal: Principal | None = None
+        self.is_counted = True
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None and not self.is_counted:
+            return
         shown: HashHubError | None = None
         request_id = ""
         if isinstance(error, HashHubError):
@@ -283,14 +381,9 @@ def _check_deadline(envelope: Envelope) -> None:
         )
 
 
-def _decoded(method: Method, decode: Callable[[], Message]) -> Message:
-    try:
-        request = decode()
-    except DecodeError as e:
-        raise InvalidArgument.field(
-            "request",
-            f"the bytes are no {method.request.DESCRIPTOR.name}; is the client generated from hashhub.v1?",
-            "NOT_DECODABLE",
-        ) from e
+def _decoded(decode: Callable[[], Message], admission: Admission) -> Message:
+    request = decode()
+    if admission.is_counted:
+        admission.settle(request.ByteSize())
     wire.drop_output_only(request)
     return request

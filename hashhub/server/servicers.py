@@ -48,11 +48,10 @@ FILES: Final = (
 _MAX_REQUEST_ID: Final = 128  # characters; a UUID has 36
 _LIFE_SIGN_SECONDS: Final = 10.0  # a followed feed says something at least this often, so that a dead connection shows
 _LOOK_SECONDS: Final = 0.5  # how soon a followed feed notices that its reader has gone or the server stops
-_MEDIA_CALLS: Final = frozenset({"MatchMedia", "BatchMatchMedia"})
 _CAMEL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
-def methods(hub: Hub, is_stopping: Callable[[], bool]) -> dict[str, Method]:
+def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -> dict[str, Method]:
     """Return every call of the contract by its path. Raises KeyError or AttributeError when one has no role or no
     servicer.
     """
@@ -71,9 +70,10 @@ def methods(hub: Hub, is_stopping: Callable[[], bool]) -> dict[str, Method]:
             request=GetMessageClass(rpc.input_type),
             answer=GetMessageClass(rpc.output_type),
             streams=rpc.server_streaming,
-            hashes_media=rpc.name in _MEDIA_CALLS,
             roles=ROLES[f"{service.name}/{rpc.name}"],
             handle=getattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower()),
+            bounds=wire.bounds_of(rpc.input_type, max_message_bytes),
+            at_once=getattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower() + "_at_once", None),
         )
         for file in FILES
         for service in file.services_by_name.values()
@@ -485,6 +485,17 @@ class Match:
         (result,), revision = self._hub.match.hashes(principal, [wire.query_from_pb(request.query)], options)
         return v1.MatchHashesResponse(result=wire.match_result_to_pb(result), policy=options.policy, revision=revision)
 
+    def match_hashes_at_once(
+        self, principal: Principal, request: v1.MatchHashesRequest
+    ) -> v1.MatchHashesResponse | None:
+        """Match one item that hits nothing; None for any other. Never waits."""
+        options = wire.options_from_pb(request.options)
+        missed = self._hub.match.miss(principal, wire.query_from_pb(request.query), options)
+        if missed is None:
+            return None
+        result, revision = missed
+        return v1.MatchHashesResponse(result=wire.match_result_to_pb(result), policy=options.policy, revision=revision)
+
     def batch_match_hashes(
         self, principal: Principal, request: v1.BatchMatchHashesRequest
     ) -> v1.BatchMatchHashesResponse:
@@ -494,21 +505,21 @@ class Match:
         return wire.match_results_to_pb(results, options.policy, revision)
 
     def match_media(
-        self, principal: Principal, request: v1.MatchMediaRequest, is_wanted: Callable[[], bool]
+        self, principal: Principal, request: v1.MatchMediaRequest, charge: Callable[[float], None]
     ) -> v1.MatchMediaResponse:
         """Hash one media file and match it."""
         options = wire.options_from_pb(request.options)
         media = [(request.media.label, request.media.content)]
-        (result,), revision = self._hub.match.media(principal, media, options, single=True, is_wanted=is_wanted)
+        (result,), revision = self._hub.match.media(principal, media, options, single=True, charge=charge)
         return v1.MatchMediaResponse(result=wire.media_result_to_pb(result), policy=options.policy, revision=revision)
 
     def batch_match_media(
-        self, principal: Principal, request: v1.BatchMatchMediaRequest, is_wanted: Callable[[], bool]
+        self, principal: Principal, request: v1.BatchMatchMediaRequest, charge: Callable[[float], None]
     ) -> v1.BatchMatchMediaResponse:
         """Hash several media files and match them."""
         options = wire.options_from_pb(request.options)
         media = [(m.label, m.content) for m in request.media]
-        results, revision = self._hub.match.media(principal, media, options, single=False, is_wanted=is_wanted)
+        results, revision = self._hub.match.media(principal, media, options, single=False, charge=charge)
         return v1.BatchMatchMediaResponse(
             results=map(wire.media_result_to_pb, results), policy=options.policy, revision=revision
         )
@@ -646,7 +657,7 @@ class _Page:
 
 _CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from")
 _GROUP_FIELDS: Final = ("display_name", "members")
-_TOKEN_FIELDS: Final = ("description", "purposes", "acts_for_others", "may_mirror", "expire_time")
+_TOKEN_FIELDS: Final = ("description", "purposes", "acts_for_others", "may_mirror", "expire_time", "shares")
 _HASH_SET_FIELDS: Final = ("display_name", "review_depth", "marking")
 _HASH_SET_FIXED: Final = ("scheme", "purpose", "unclassified")  # the hub says that these cannot change
 # A valid contributor whose fields stand in for those that a mask leaves out; the hub takes only the masked ones over.

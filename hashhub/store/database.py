@@ -44,6 +44,8 @@ _T = TypeVar("_T")
 FILE_NAME: Final = "hashhub.db"
 _BUSY_SECONDS: Final = 10.0  # a writer waits this long for another's transaction, which lasts well under a second
 _BUSY_POLL_SECONDS: Final = 0.002
+_IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
+_KEY_PAGE: Final = 10_000  # keys in one statement on PostgreSQL
 _QUEUE_SECONDS: Final = 30.0  # a thread waits this long for a connection of its own process
 _READERS: Final = 32  # connections kept for reading; more than the default 16 threads of a process
 _MIGRATION_LOCK: Final = 0x6861736868756221  # "hashhub!": key of the advisory lock on PostgreSQL
@@ -164,6 +166,29 @@ class Database:
     def fetch(self, sql: str, parameters: Row = ()) -> Sequence[Row]:
         """Return the rows of one SELECT written for the driver (see `sql`)."""
         return self.read(lambda c: _rows(c, sql, parameters))
+
+    def by_keys(
+        self, sql: str, kind: str, before: Row, keys: Sequence[Any], c: Connection | None = None
+    ) -> Iterator[Row]:
+        """Yield the rows of `sql`, in which `{keys}` stands for a condition on sorted keys, a chunk of keys at a time.
+
+        SQLite gets few different statements, so that the driver has them prepared; PostgreSQL takes an array of the
+        type `kind`. With `c` the rows are read in its transaction.
+        """
+
+        def fetch(text: str, parameters: Row) -> Sequence[Row]:
+            return self.fetch(text, parameters) if c is None else c.exec_driver_sql(text, parameters).all()
+
+        if not self.is_sqlite:
+            text = self.sql(sql.format(keys=f"= ANY(?::{kind}[])"))
+            for start in range(0, len(keys), _KEY_PAGE):
+                yield from fetch(text, (*before, list(keys[start : start + _KEY_PAGE])))
+            return
+        for start in range(0, len(keys), _IN_SIZES[-1]):
+            part = keys[start : start + _IN_SIZES[-1]]
+            size = next(n for n in _IN_SIZES if n >= len(part))
+            text = sql.format(keys=f"IN ({', '.join('?' * size)})")
+            yield from fetch(text, (*before, *part, *([part[-1]] * (size - len(part)))))
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

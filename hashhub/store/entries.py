@@ -20,16 +20,13 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import NotFound
 from hashhub.model import (
     SYSTEM,
     Actor,
-    ChangeKind,
     Classification,
     Entry,
     EntryState,
     EventKind,
-    ImportState,
     Provenance,
     Review,
     ReviewKind,
@@ -51,31 +48,19 @@ from hashhub.store.packing import (
     unpack_reasons,
 )
 from hashhub.store.requests import Request
-from hashhub.store.resources import Resources
-from hashhub.store.staging import runs
+from hashhub.store.resources import key_of_set
+from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, ROLE_OF_CODE, STAGED_AROUND, STATE_OF_CODE, WITHDRAWN
+from hashhub.store.writing import PAGE, PENDING, Writing, no_entry
 
 _ID_PAGE: Final = 200_000  # ids read at a time
-_IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
+_HIT_KEYS: Final = 512  # digests asked for in one statement
 _HIT_PAGE: Final = 10_000  # entries that have one of some digests read at a time
-CHANGE_IDS: Final = 50_000  # entries in one row of the feed, unless they are one range: bounds what a page must read
-PAGE: Final = 10_000  # rows read or purged at a time where the caller did not say
 
-STATE_OF_CODE: Final = {code: state for state, code in s.ENTRY_STATES.items()}
-ROLE_OF_CODE: Final = {code: role for role, code in s.ROLES.items()}
 _WITHDRAWAL_REASONS: Final = {code: reason for reason, code in s.WITHDRAWAL_REASONS.items()}
 _REVIEW_KINDS: Final = {code: k for k, code in s.REVIEW_KINDS.items()}
-ACTIVE: Final = s.ENTRY_STATES[EntryState.ACTIVE]
-WITHDRAWN: Final = s.ENTRY_STATES[EntryState.WITHDRAWN]
-UPSERT: Final = s.CHANGE_KINDS[ChangeKind.UPSERT]
-COMMITTED: Final = s.IMPORT_STATES[ImportState.COMMITTED]
-STAGED: Final = s.CHANGE_KINDS["STAGED"]
-WITHDRAW: Final = s.CHANGE_KINDS[ChangeKind.WITHDRAW]
-REVIEWED: Final = s.CHANGE_KINDS["REVIEWED"]
 OBJECTIONS: Final = frozenset({ReviewKind.FALSE_POSITIVE, ReviewKind.NOT_ILLEGAL_HERE, ReviewKind.MISCLASSIFIED})
 """Reviews that speak against what an entry states."""
 _DAY: Final = timedelta(days=1)
-PENDING: Final = "WITHDRAWAL_PENDING"
-"""The remark on an entry whose withdrawal waits for a second person."""
 
 # What `_entry` reads, in its order.
 ENTRY_SQL: Final = (
@@ -89,9 +74,6 @@ REVIEW_SQL: Final = (
     "r.awaits_acceptance, e.id "
     "FROM entry e "
     "JOIN reviewed a ON a.hash_set = e.hash_set AND a.entry = e.id JOIN review r ON r.id = a.review"
-)
-STAGED_AROUND: Final = (
-    "SELECT 1 FROM allocation a WHERE e.id BETWEEN a.first_entry AND a.last_entry"  # true while e is invisible
 )
 
 
@@ -114,15 +96,16 @@ class _Source(NamedTuple):
     revision: int
 
 
-class Entries(Resources):
+class Entries:
     """The part of the Store that knows entries and reviews."""
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
+    def __init__(self, database: Database, outstanding: Outstanding, writing: Writing) -> None:
+        self._db = database
+        self._outstanding = outstanding
+        self._writing = writing
         self._sources: dict[int, _Source] = {}
         self._set_names: dict[int, tuple[str, str]] = {}
         self._classifications: dict[int, Classification] = {}
-        self._outstanding = Outstanding(database)
 
     def entries_by_digests(
         self, algorithm: str, digests: Sequence[bytes], *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
@@ -138,7 +121,7 @@ class Entries(Resources):
             f"{ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest "
             f"{{keys}} AND e.state IN ({self._codes(wanted)}) ORDER BY h.digest, h.entry"
         )
-        for row in self._by_keys(sql, "bytea", (code,), sorted(set(digests))):
+        for row in self._db.by_keys(sql, "bytea", (code,), sorted(set(digests))):
             if (entry := self._entry(row)) is not None and entry.state in wanted:
                 by_digest.setdefault(row[-1], []).append(entry)
         return by_digest
@@ -167,16 +150,16 @@ class Entries(Resources):
         keys = sorted(set(digests))
         start = 0
         while start < len(keys):
-            part = keys[start : start + _IN_SIZES[-1]]
+            part = keys[start : start + _HIT_KEYS]
             start += len(part)
-            rows = list(self._by_keys(sql, "bytea", (code, 0), part))
+            rows = list(self._db.by_keys(sql, "bytea", (code, 0), part))
             yield from hits(rows)
             if len(rows) == _HIT_PAGE:
                 # First what is left of the digest at which the page ended, then the digests behind it.
                 last = rows[-1][-1]
                 start = bisect_right(keys, last)
                 while len(rows) == _HIT_PAGE:
-                    rows = list(self._by_keys(sql, "bytea", (code, rows[-1][0]), [last]))
+                    rows = list(self._db.by_keys(sql, "bytea", (code, rows[-1][0]), [last]))
                     yield from hits(rows)
 
     def read_entry(self, hit: EntryHit) -> Entry:
@@ -197,9 +180,9 @@ class Entries(Resources):
             "h.algorithm = ? "
             f"AND h.digest {{keys}} AND e.state <> {WITHDRAWN} ORDER BY h.digest, h.entry"
         )
-        before = (self._set_key(contributor, hash_set), s.ALGORITHM_CODES[algorithm])
+        before = (self._db.read(lambda c: key_of_set(c, contributor, hash_set)), s.ALGORITHM_CODES[algorithm])
         entries: dict[bytes, list[Entry]] = {}
-        for row in self._by_keys(sql, "bytea", before, sorted(set(digests))):
+        for row in self._db.by_keys(sql, "bytea", before, sorted(set(digests))):
             if (entry := self._entry(row)) is not None and entry.state is not EntryState.WITHDRAWN:
                 entries.setdefault(row[-1], []).append(entry)
         return entries
@@ -208,7 +191,7 @@ class Entries(Resources):
         """Yield the distinct digests of a hash set's entries that are not WITHDRAWN, by algorithm, a page of entries at
         a time.
         """
-        set_key = self._set_key(contributor, hash_set)
+        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         sql = self._db.sql(
             "SELECT e.id, e.hashes FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? ORDER BY e.id LIMIT ?"
         )
@@ -236,7 +219,7 @@ class Entries(Resources):
         out.
         """
         sql = f"{ENTRY_SQL} FROM entry e WHERE e.id {{keys}} ORDER BY e.id"
-        rows = self._by_keys(sql, "int8", (), sorted(set(ids)))
+        rows = self._db.by_keys(sql, "int8", (), sorted(set(ids)))
         entries = [entry for row in rows if (entry := self._entry(row)) is not None]
         return {entry.id: entry for entry in self._with_withdrawals(entries)}
 
@@ -251,7 +234,7 @@ class Entries(Resources):
         """Return up to `page_size` visible entries of a hash set in `states` with ids after `after_id`, by id. Raises
         NotFound.
         """
-        set_key = self._set_key(contributor, hash_set)
+        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         wanted = frozenset(states)
         # One query for each state: each walks the index in order.
         by_state = [self._walk_state(set_key, code, after_id, page_size) for code in self._codes_of(wanted)]
@@ -281,7 +264,9 @@ class Entries(Resources):
             f"{ENTRY_SQL} FROM entry e WHERE e.hash_set = ? AND e.external_id {{keys}} AND e.state <> {WITHDRAWN} "
             "ORDER BY e.id"
         )
-        rows = self._by_keys(sql, "text", (self._set_key(contributor, hash_set),), sorted({x for x in ids if x}))
+        rows = self._db.by_keys(
+            sql, "text", (self._db.read(lambda c: key_of_set(c, contributor, hash_set)),), sorted({x for x in ids if x})
+        )
         by_external_id: dict[str, list[Entry]] = {}
         for row in rows:
             if (entry := self._entry(row)) is not None and entry.state is not EntryState.WITHDRAWN:
@@ -296,16 +281,16 @@ class Entries(Resources):
         A replacing import wants QUARANTINED ones too: what its list does not hold any more should be withdrawn in
         either state.
         """
-        set_key = self._set_key(contributor, hash_set)
+        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         wanted = {s.ENTRY_STATES[state] for state in states}
         parts = [np.empty(0, np.int64)]
         for code in self._codes_of(states):
-            parts += self._ids_in_state(set_key, code, wanted=wanted)
+            parts += self.ids_in_state(set_key, code, wanted=wanted)
         return np.sort(np.concatenate(parts))
 
     def entry_count(self, contributor: str, hash_set: str, state: EntryState = EntryState.ACTIVE) -> int:
         """Return how many visible entries of a hash set are in a state. Raises NotFound."""
-        set_key = self._set_key(contributor, hash_set)
+        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         if any(part.hash_set == set_key for part in self._outstanding.parts(self._outstanding.listed())):
             return len(self.active_ids(contributor, hash_set, states=[state]))
         # All of them through the index, less what is staged: joining each one's import would take a second for a
@@ -339,7 +324,7 @@ class Entries(Resources):
             self._db.lock(c)
             if (first := request.replayed(c, Review)) is not None:
                 return first
-            if not self._visible_states(c, [review.entry_id]):
+            if not self._writing.visible_states(c, [review.entry_id]):
                 raise no_entry(str(review.entry_id))
             at = now()
             awaits = daily is not None and review.kind in OBJECTIONS and self._has_objected(c, review, daily)
@@ -347,7 +332,7 @@ class Entries(Resources):
                 c,
                 by,
                 EventKind.ENTRIES_REVIEWED,
-                subject=self._subject(c, review.entry_id),
+                subject=self._writing.subject(c, review.entry_id),
                 reason=review.kind,
                 facts={
                     **({"sets_aside": review.sets_aside} if review.sets_aside else {}),
@@ -362,7 +347,7 @@ class Entries(Resources):
             e = s.entry
             chosen = sa.select(e.c.hash_set, e.c.id, sa.literal(key)).where(e.c.id.in_(about))
             c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), chosen))
-            self._add_changes(c, revision, [(REVIEWED, IdSet.of(about), 0)])
+            self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(about), 0)])
             return request.remember(c, msgspec.structs.replace(review, id=key))
 
     def _counts_for(self, c: Connection, review: Review, also: Sequence[int]) -> list[int]:
@@ -406,7 +391,7 @@ class Entries(Resources):
         """
         sql = f"{REVIEW_SQL} WHERE e.id {{keys}} ORDER BY e.id, r.id"
         found: dict[int, list[Review]] = {}
-        for row in self._by_keys(sql, "int8", (), sorted(set(entry_ids))):
+        for row in self._db.by_keys(sql, "int8", (), sorted(set(entry_ids))):
             found.setdefault(row[11], []).append(review_of_row(row))
         return found
 
@@ -417,7 +402,7 @@ class Entries(Resources):
 
     def withdrawn_with_reviews(self, contributor: str, hash_set: str) -> Iterator[Entry]:
         """Yield a hash set's WITHDRAWN entries that have reviews, by id. Raises NotFound."""
-        set_key = self._set_key(contributor, hash_set)
+        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         # The reviewed ones first: there are far fewer of them than of withdrawn ones.
         sql = self._db.sql(
             f"{ENTRY_SQL} FROM (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
@@ -511,7 +496,7 @@ class Entries(Resources):
                 revision=row[5],
                 pending=bool(row[6]),
             )
-            for row in self._by_keys(sql, "int8", (), asked, c)
+            for row in self._db.by_keys(sql, "int8", (), asked, c)
         }
         return [
             msgspec.structs.replace(e, withdrawal=withdrawal)
@@ -536,7 +521,7 @@ class Entries(Resources):
         )
         return [row[0] for row in earlier], [row[0] for row in later]
 
-    def _ids_in_state(
+    def ids_in_state(
         self, set_key: int, code: int, *, wanted: Collection[int] | None = None
     ) -> Iterator[NDArray[np.int64]]:
         """Yield the ids of a hash set's entries whose rows have a state, ascending, int64[n] a page.
@@ -572,145 +557,16 @@ class Entries(Resources):
     def _codes(self, states: Iterable[EntryState]) -> str:
         return code_list(self._codes_of(states))
 
+    def of_row(self, row: Row, c: Connection) -> Entry | None:
+        """Return the entry of a row that a transaction read as `ENTRY_SQL` has it, or None when it is not visible."""
+        entry = self._entry(row)
+        return None if entry is None else self._with_withdrawals([entry], c)[0]
+
     def _withdrawn_by(self, row: Row) -> Part | None:
         """Return what withdraws an entry whose row, read as `ENTRY_SQL` has it, does not say so yet."""
         if not row[13] or row[2] == WITHDRAWN:
             return None
         return self._outstanding.about(row[13], row[0], row[10])
-
-    def _withdraw(self, c: Connection, ids: Sequence[int], reason: str, revision: int, import_key: int) -> None:
-        """Set entries to WITHDRAWN and write their change rows; `ids` are distinct and ascending."""
-        ranges = runs(ids)
-        if ranges:
-            self._push_state(c, ranges, WITHDRAWN, (reason,), revision)
-            self._add_changes(c, revision, [(WITHDRAW, IdSet.of(ids), import_key)])
-
-    def _push_state(
-        self, c: Connection, ranges: Sequence[tuple[int, int]], state: int, reasons: tuple[str, ...], revision: int
-    ) -> None:
-        """Move the entries of the ranges to a state that they are not in, keeping behind the reasons what stood before
-        (see packing).
-        """
-        sql = self._db.sql(
-            "UPDATE entry SET reasons = CASE WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "
-            "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, "
-            "state = ?, update_revision = ? WHERE id BETWEEN ? AND ? AND state <> ?"
-        )
-        packed = pack_reasons(reasons) or "[]"
-        c.exec_driver_sql(
-            sql, [(ACTIVE, packed, packed, state, revision, first, last, state) for first, last in ranges]
-        )
-
-    def _add_changes(self, c: Connection, revision: int, rows: Sequence[tuple[int, IdSet, int]]) -> None:
-        """Append rows (kind, entries, import's key or 0) to the feed at a revision, behind those that it has.
-
-        Entries of several hash sets become a row for each: a reader is told of the sets that it may see without a look
-        at the entries.
-        """
-        t = s.change
-        ordinal: int = c.execute(sa.select(sa.func.count()).where(t.c.revision == revision)).scalar_one()
-        by_set = [
-            (kind, part, import_key, set_key)
-            for kind, ids, import_key in rows
-            for set_key, of_set in self._by_set(c, ids, import_key)
-            for part in of_set.parts(CHANGE_IDS)
-        ]
-        self._db.insert(
-            c,
-            t,
-            [
-                (revision, ordinal + i, kind, ids.first, ids.last, ids.packed, import_key, set_key)
-                for i, (kind, ids, import_key, set_key) in enumerate(by_set)
-            ],
-        )
-
-    def _by_set(self, c: Connection, ids: IdSet, import_key: int) -> Iterator[tuple[int, IdSet]]:
-        """Yield the hash sets that the entries belong to, each with its part of them; those of one import are in one
-        set.
-        """
-        if import_key:
-            t = s.imports
-            yield c.execute(sa.select(t.c.hash_set).where(t.c.key == import_key)).scalar_one(), ids
-            return
-        sql = "SELECT e.id, e.hash_set FROM entry e WHERE e.id {keys}"
-        ids_by_set: dict[int, list[int]] = {}
-        for piece in ids.pieces(PAGE):
-            for entry_id, set_key in self._by_keys(sql, "int8", (), piece.tolist(), c):
-                ids_by_set.setdefault(set_key, []).append(entry_id)
-        for set_key in sorted(ids_by_set):
-            yield set_key, IdSet.of(ids_by_set[set_key])
-
-    def _subject(self, c: Connection, entry_id: int) -> str:
-        """Return what an event calls an entry."""
-        e, h = s.entry, s.hash_set
-        row = c.execute(
-            sa.select(h.c.contributor, h.c.id).join_from(e, h, h.c.key == e.c.hash_set).where(e.c.id == entry_id)
-        ).one()
-        return f"entries/{row[0]}/{row[1]}/{entry_id}"
-
-    def _inherit(self, c: Connection, hash_set: int, restated: NDArray[np.int64]) -> None:
-        """Let the reviews of the first of each pair of entries, int64[n, 2], count for the second too."""
-        if not len(restated):
-            return
-        # Read here, in the transaction, so that no review that comes in during a long commit is left behind.
-        with_reviews = c.exec_driver_sql(
-            self._db.sql("SELECT DISTINCT entry FROM reviewed WHERE hash_set = ?"), (hash_set,)
-        )
-        pairs = restated[np.isin(restated[:, 0], np.fromiter((row[0] for row in with_reviews), np.int64))]
-        if len(pairs):
-            sql = self._db.sql(
-                "INSERT INTO reviewed SELECT hash_set, ?, review FROM reviewed WHERE hash_set = ? AND entry = ? "
-                "ON CONFLICT DO NOTHING"
-            )
-            c.exec_driver_sql(sql, [(later, hash_set, earlier) for earlier, later in pairs.tolist()])
-
-    def _add_successions(self, c: Connection, pairs: NDArray[np.int64]) -> None:
-        """Note which entry took the place of which: distinct pairs (earlier, later), int64[n, 2]."""
-        self._db.insert(c, s.succession, [(earlier, later) for earlier, later in pairs.tolist()])
-
-    def _sets_of(self, c: Connection, ids: Sequence[int]) -> list[int]:
-        sql = "SELECT DISTINCT e.hash_set FROM entry e WHERE e.id {keys}"
-        return sorted({row[0] for row in self._by_keys(sql, "int8", (), ids, c)})
-
-    def _visible_states(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
-        """Return the states of those of the entries that are visible, by id, with what is outstanding about them
-        written.
-        """
-        self._outstanding.settle_these(c, ids)
-        sql = (
-            "SELECT e.id, e.state FROM entry e "  # noqa: S608 - ours
-            f"WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})"
-        )
-        return {row[0]: row[1] for row in self._by_keys(sql, "int8", (), ids, c)}
-
-    def _by_keys(
-        self, sql: str, kind: str, before: Row, keys: Sequence[Any], c: Connection | None = None
-    ) -> Iterator[Row]:
-        """Yield the rows of `sql`, in which `{keys}` stands for a condition on sorted keys, a chunk of keys at a time.
-
-        SQLite gets few different statements, so that the driver has them prepared; PostgreSQL takes an array of the
-        type `kind`. With `c` the rows are read in its transaction.
-        """
-
-        def fetch(text: str, parameters: Row) -> Sequence[Row]:
-            return self._db.fetch(text, parameters) if c is None else c.exec_driver_sql(text, parameters).all()
-
-        if not self._db.is_sqlite:
-            text = self._db.sql(sql.format(keys=f"= ANY(?::{kind}[])"))
-            for start in range(0, len(keys), PAGE):
-                yield from fetch(text, (*before, list(keys[start : start + PAGE])))
-            return
-        for start in range(0, len(keys), _IN_SIZES[-1]):
-            part = keys[start : start + _IN_SIZES[-1]]
-            size = next(n for n in _IN_SIZES if n >= len(part))
-            text = sql.format(keys=f"IN ({', '.join('?' * size)})")
-            yield from fetch(text, (*before, *part, *([part[-1]] * (size - len(part)))))
-
-
-def note_loss(c: Connection, set_keys: Sequence[int], revision: int) -> None:
-    """Note that entries were withdrawn from the hash sets, with nothing in their place."""
-    t = s.hash_set
-    c.execute(sa.update(t).where(t.c.key.in_(set_keys)).values(withdraw_revision=revision))
 
 
 def review_row(review: Review) -> dict[str, Any]:
@@ -749,8 +605,3 @@ def review_of_row(row: Row) -> Review:
 def code_list(codes: Iterable[int]) -> str:
     """Return codes for an IN list; NULL, which nothing equals, when there are none."""
     return ", ".join(map(str, codes)) or "NULL"
-
-
-def no_entry(name: str) -> NotFound:
-    """Return the error for an entry that does not exist, or is not visible."""
-    return NotFound(f"there is no entry {name[:150]!r}", kind="Entry", name=name)

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from hashhub.model import ChangeKind, EntryState
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entries import ACTIVE, PAGE, STAGED, STATE_OF_CODE, WITHDRAW, Entries, code_list
+from hashhub.store.entries import Entries, code_list
 from hashhub.store.idset import IdSet
 from hashhub.store.outstanding import LARGE
 from hashhub.store.packing import WIDTHS, digests_by_algorithm, distinct
+from hashhub.store.schema import ACTIVE, STAGED, STATE_OF_CODE, WITHDRAW
+from hashhub.store.writing import PAGE
 
 LAST_REVISION: Final = 2**63 - 1
 _CHANGE_PAGE: Final = 500  # rows of the feed, with their sets of ids, read at a time
@@ -63,11 +65,12 @@ class MatcherChange(NamedTuple):
     is_large: bool = False
 
 
-class Feeds(Entries):
+class Feeds:
     """The part of the Store that tells in which order changes became visible."""
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
+    def __init__(self, database: Database, entries: Entries) -> None:
+        self._db = database
+        self._entries = entries
         self._set_keys: dict[int, str] = {}
         self._authors: dict[int, set[str]] = {}
         self._last_review = 0
@@ -217,7 +220,7 @@ class Feeds(Entries):
                 chosen = np.isin(np.fromiter((row[0] for row in rows), np.int64, len(rows)), piece, assume_unique=True)
                 yield digests_by_algorithm([rows[i][1] for i in np.flatnonzero(chosen).tolist()])
             else:
-                yield digests_by_algorithm([row[1] for row in self._by_keys(by_key, "int8", (), piece.tolist())])
+                yield digests_by_algorithm([row[1] for row in self._db.by_keys(by_key, "int8", (), piece.tolist())])
 
     def digests_of_range(
         self, first: int, last: int, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
@@ -248,7 +251,7 @@ class Feeds(Entries):
             "WHERE h.algorithm = ? AND e.state = ? AND h.digest {keys}"
         )
         code = s.ALGORITHM_CODES[algorithm]
-        active = {row[0] for row in self._by_keys(sql, "bytea", (code, ACTIVE), sorted(set(wanted)))}
+        active = {row[0] for row in self._db.by_keys(sql, "bytea", (code, ACTIVE), sorted(set(wanted)))}
         return np.fromiter((d in active for d in wanted), np.bool_, len(wanted))
 
     def all_digests(self, chunk: int = 200_000) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -304,7 +307,7 @@ class Feeds(Entries):
         dead = np.zeros(self._db.fetch("SELECT next_entry FROM metadata")[0][0], np.bool_)
         for (set_key,) in self._db.fetch("SELECT key FROM hash_set"):
             for code in STATE_OF_CODE.keys() - {ACTIVE}:
-                for ids in self._ids_in_state(set_key, code):
+                for ids in self._entries.ids_in_state(set_key, code):
                     dead[ids[ids < len(dead)]] = True
         return dead
 

@@ -24,7 +24,7 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.events import append_event
 from hashhub.store.packing import unpack_hashes
-from hashhub.store.resources import Resources, key_of_set
+from hashhub.store.resources import key_of_set
 from hashhub.store.staging import runs
 
 TRACE_BYTES: Final = 16
@@ -87,10 +87,13 @@ class LiveItem(NamedTuple):
     hashes: tuple[Hash, ...]
 
 
-class Holds(Resources):
+class Holds:
     """The part of the Store that knows what is held."""
 
-    def holds(self, contributor: str, hash_set: str) -> list[Hold]:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def of_set(self, contributor: str, hash_set: str) -> list[Hold]:
         """Return the holds that stand in a hash set, those of all the contributor's sets included. Raises NotFound."""
         sql = self._db.sql(
             "SELECT h.entry, h.hash_set, h.effect, h.origin, h.revision, h.source_time, e.external_id, e.hashes, "
@@ -109,7 +112,7 @@ class Holds(Resources):
                 hashes=unpack_hashes(row[7] or b""),
                 traces=frozenset(_traces(row[8] or b"")),
             )
-            for row in self._db.fetch(sql, (contributor, self._set_key(contributor, hash_set)))
+            for row in self._db.fetch(sql, (contributor, self._db.read(lambda c: key_of_set(c, contributor, hash_set))))
         ]
 
     def hold_items(
@@ -158,7 +161,7 @@ class Holds(Resources):
 
         Those that are withdrawn and whose rows do not say so yet are among them, unless `Store.settle` was called.
         """
-        set_key = self._set_key(contributor, hash_set)
+        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         sql = self._db.sql(
             'SELECT e.id, e.external_id, e.hashes FROM entry e JOIN "import" i ON i.key = e."import" '
             "WHERE e.hash_set = ? AND e.state = ? AND e.id > ? AND i.state = ? ORDER BY e.id LIMIT ?"

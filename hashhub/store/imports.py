@@ -20,9 +20,9 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -40,6 +40,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
+from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
     Actor,
@@ -58,27 +59,17 @@ from hashhub.model import (
 )
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entries import (
-    ACTIVE,
-    CHANGE_IDS,
-    COMMITTED,
-    PAGE,
-    REVIEWED,
-    STAGED,
-    UPSERT,
-    WITHDRAW,
-    note_loss,
-    review_row,
-)
+from hashhub.store.entries import review_row
 from hashhub.store.events import append_event, facts_of, is_in
 from hashhub.store.holds import Origin, lift_holds
 from hashhub.store.idset import IdSet, ascending
-from hashhub.store.outstanding import Part
+from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.packing import EntryRow, pack_entries, pack_reasons, unpack_hashes
 from hashhub.store.requests import Request
 from hashhub.store.resources import check_active, key_of_set, to_json
+from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, STAGED, UPSERT, WITHDRAW
 from hashhub.store.staging import PIECE, Commit, merged, runs
-from hashhub.store.standing import Standing
+from hashhub.store.writing import CHANGE_IDS, PAGE, Writing, note_loss
 
 _LEASE: Final = timedelta(seconds=60)  # longer than any step of a commit; a crashed process's import waits this long
 _RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are sorted and written together
@@ -98,17 +89,19 @@ BY_SOURCE: Final = "by_source"
 _DOUBTS: Final = "doubts"
 
 
-class Imports(Standing):
+class Imports:
     """The part of the Store that takes imports in."""
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
+    def __init__(self, database: Database, outstanding: Outstanding, writing: Writing) -> None:
+        self._db = database
+        self._outstanding = outstanding
+        self._writing = writing
         self._commits: dict[str, Commit] = {}
         # Leases that the database still shows as held, because giving them up could not be written.
         self._given_up: list[str] = []
         self._classification_ids: dict[bytes, int] = {}
 
-    def create_import(self, new: Import, *, request_id: str = "") -> Import:
+    def create_import(self, new: Import, *, request_id: str = "", most_open: int | None = None) -> Import:
         """Open an import, or return the one that has the same hash set, source digest, connector, version and
         `replace`.
 
@@ -119,6 +112,8 @@ class Imports(Standing):
 
         One that asks for withdrawals, too, is done only while nothing has become active in the hash set since: a
         deletion message that is sent again after its item was listed again deletes it again.
+
+        Raises LimitExceeded when a new one would be more than `most_open` of its contributor that are not committed.
         """
         fresh = Import(
             id="",
@@ -152,6 +147,7 @@ class Imports(Standing):
                 found = same[0]
                 if found.state is not ImportState.COMMITTED or _is_last_word(c, set_key, found):
                     return request.remember(c, found)
+            self._check_open(c, new.contributor, most_open)
             at = now()
             created = msgspec.structs.replace(fresh, id=f"imp-{secrets.token_hex(8)}", create_time=at)
             c.execute(
@@ -216,12 +212,15 @@ class Imports(Standing):
 
         return self._db.read(read)
 
-    def put_batch(self, import_id: str, index: int, payload: bytes) -> Import:
-        """Store one batch of an OPEN import and return the import.
+    def put_batch(
+        self, import_id: str, index: int, payload: bytes, *, items: int = 0, most_bytes: int | None = None
+    ) -> Import:
+        """Store one batch of an OPEN import, with so many items, and return the import.
 
         The same index again with the same payload changes nothing. Raises Conflict when the payload differs,
         FailedPrecondition (IMPORT_INCOMPLETE) when an earlier batch is missing and (IMPORT_CLOSED) when the import is
-        not OPEN.
+        not OPEN, LimitExceeded when its contributor would hold more than `most_bytes` in imports that are not
+        committed.
         """
         t, b = s.imports, s.staged_batch
         with self._db.write() as c:
@@ -241,8 +240,18 @@ class Imports(Standing):
                     metadata={"nextBatch": str(count)},
                 )
             if index == count:
+                self._check_staged(c, key, len(payload), most_bytes)
                 c.execute(sa.insert(b).values({"import": key, "index": index, "payload": payload}))
-                c.execute(sa.update(t).where(t.c.key == key).values(batch_count=count + 1))
+                c.execute(
+                    sa.update(t)
+                    .where(t.c.key == key)
+                    .values(
+                        batch_count=count + 1,
+                        staged_items=t.c.staged_items + items,
+                        staged_bytes=t.c.staged_bytes + len(payload),
+                        touch_time=s.to_millis(now()),
+                    )
+                )
             elif c.scalar(sa.select(b.c.payload).where(b.c["import"] == key, b.c.index == index)) != payload:
                 raise Conflict(
                     f"batch {index} of import {import_id} was stored with other content; "
@@ -393,7 +402,7 @@ class Imports(Standing):
                 self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
                 self._renew(c, commit)
                 revision = append_event(c, commit.by, EventKind.IMPORT_STAGED, subject=commit.subject)
-                self._add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
+                self._writing.add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
             commit.gather(rows)
             commit.ranges.append((first, last))
             if commit.size >= _RUN:
@@ -450,7 +459,7 @@ class Imports(Standing):
 
         The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each
         deletion message, by entry. `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new
-        entries that speak for the harmlessness of what others list; beyond `daily_doubts` of the contributor within a
+        entries that claim no harm; beyond `daily_doubts` of the contributor within a
         day they get the remark AWAITS_ACCEPTANCE.
 
         Raises Conflict when another process has taken over the commit.
@@ -468,7 +477,7 @@ class Imports(Standing):
             for start in range(0, len(pairs), PIECE):
                 with self._db.write() as c:
                     self._renew(c, commit)
-                    self._add_successions(c, pairs[start : start + PIECE])
+                    self._writing.add_successions(c, pairs[start : start + PIECE])
             with self._db.write() as c:
                 self._db.lock(c)
                 self._renew(c, commit)
@@ -490,7 +499,7 @@ class Imports(Standing):
                     at=at,
                 )
                 gone = [part._replace(revision=revision) for part in gone]
-                self._add_changes(c, revision, [(WITHDRAW, part.ids, commit.key) for part in gone])
+                self._writing.add_changes(c, revision, [(WITHDRAW, part.ids, commit.key) for part in gone])
                 self._outstanding.withdraw(c, gone)
                 if len(withdraw) or len(absent):
                     note_loss(c, [commit.hash_set], revision)
@@ -499,13 +508,13 @@ class Imports(Standing):
                     sql = self._db.sql("UPDATE entry SET reasons = ? WHERE id BETWEEN ? AND ? AND state = ?")
                     remark = pack_reasons((AWAITS_ACCEPTANCE,))
                     c.exec_driver_sql(sql, [(remark, first, last, ACTIVE) for first, last in runs(beyond)])
-                self._add_changes(
+                self._writing.add_changes(
                     c,
                     revision,
                     [(UPSERT, IdSet(first, last), commit.key) for first, last in merged(commit.ranges)],
                 )
-                self._inherit(c, commit.hash_set, restated)
-                self._inherit_requests(c, commit.hash_set, restated, superseded)
+                self._writing.inherit(c, commit.hash_set, restated)
+                self._writing.inherit_requests(c, commit.hash_set, restated, superseded)
                 if reviews:
                     before: int = c.scalar(sa.select(sa.func.max(s.review.c.id))) or 0
                     made = Review(
@@ -526,7 +535,7 @@ class Imports(Standing):
                             for entry, author, kind, comment in reviews
                         ],
                     )
-                    self._add_changes(c, revision, [(REVIEWED, IdSet.of(entry for entry, *_ in reviews), 0)])
+                    self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(entry for entry, *_ in reviews), 0)])
                     new = sa.select(sa.literal(commit.hash_set), s.review.c.entry, s.review.c.id)
                     c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), new.where(s.review.c.id > before)))
                 c.execute(sa.delete(s.allocation).where(s.allocation.c["import"] == commit.key))
@@ -578,12 +587,53 @@ class Imports(Standing):
         before = sum(n for body in recent if isinstance(n := facts_of(body).get(_DOUBTS), int))
         return list(doubting[max(daily - before, 0) :])
 
+    def expire_imports(self, before: datetime) -> list[ExpiredImport]:
+        """Cancel the imports that nobody has opened, added to or tried to commit since `before`, and say what they
+        held.
+
+        Each is an event, and its own report tells it, too.
+        """
+        t = s.imports
+        millis = s.to_millis(before)
+        idle = sa.select(t.c.id).where(t.c.state.in_((_OPEN, _COMMITTING)), *_untouched_since(millis)).order_by(t.c.key)
+        expired = (self._expire(import_id, millis) for import_id in self._db.read(lambda c: c.scalars(idle).all()))
+        return [import_ for import_ in expired if import_ is not None]
+
+    def _expire(self, import_id: str, millis: int) -> ExpiredImport | None:
+        t = s.imports
+        with self._db.write() as c:
+            row = c.execute(
+                sa.select(t.c.staged_items, t.c.staged_bytes, t.c.batch_count)
+                .where(t.c.id == import_id, *_untouched_since(millis))
+                .with_for_update()
+            ).first()
+            if row is None:  # somebody has gone on meanwhile
+                return None
+            # From here on nothing can be added: what is told is what it held.
+            c.execute(sa.update(t).where(t.c.id == import_id).values(state=_COMMITTING))
+        items, size, batches = row
+        detail = (
+            f"nobody added to the import or committed it for too long; the {items} records of its {batches} batches "
+            "were dropped: send the source again"
+        )
+        finding = Finding("import", Disposition.NOTED, Code.IMPORT_EXPIRED, detail)
+        cancelled = self.cancel_import(
+            import_id, findings=[finding], expired={"items": items, "batches": batches, "bytes": size}
+        )
+        return ExpiredImport(cancelled, items, batches)
+
     def cancel_import(
-        self, import_id: str, *, counts: Counts | None = None, findings: Iterable[Finding] = ()
+        self,
+        import_id: str,
+        *,
+        counts: Counts | None = None,
+        findings: Iterable[Finding] = (),
+        expired: Mapping[str, int] | None = None,
     ) -> Import:
         """Purge what an import has staged, and return it CANCELLED. Cancelling twice is a success.
 
-        `counts` and `findings` stay as its report: what a commit would have done.
+        `counts` and `findings` stay as its report: what a commit would have done. `expired`: what it held, for an event
+        that says so.
 
         Raises FailedPrecondition (IMPORT_CLOSED) when it is COMMITTED, Conflict while another process is committing it.
         """
@@ -621,6 +671,9 @@ class Imports(Standing):
                     .where(t.c.key == key)
                     .values(state=_CANCELLED, counts=to_json(counts or Counts()), lease="", lease_until=0)
                 )
+                if expired is not None:
+                    self._db.lock(c)
+                    append_event(c, SYSTEM, EventKind.IMPORT_EXPIRED, subject=commit.subject, facts=dict(expired))
         self._sweep_batches()
         return self.get_import(import_id)
 
@@ -654,6 +707,37 @@ class Imports(Standing):
             for ordinal, position, disposition, reason, detail, entry in rows
         ]
 
+    def _check_open(self, c: Connection, contributor: str, most: int | None) -> None:
+        """Raise LimitExceeded when the contributor has as many open imports as it may."""
+        if most is None:
+            return
+        t = s.imports
+        count: int = c.scalar(sa.select(sa.func.count(t.c.key)).where(*_open_of(contributor))) or 0
+        if count >= most:
+            raise LimitExceeded(
+                f"{contributor} has {count} imports that are not committed, and may have {most}; commit or cancel some "
+                f"(see `hashhub imports`), or wait until they expire",
+                reason=Reason.SHARE_EXCEEDED,
+                metadata={"share": "open_imports", "most": str(most)},
+            )
+
+    def _check_staged(self, c: Connection, key: int, size: int, most: int | None) -> None:
+        """Raise LimitExceeded when so many bytes more are beyond what the import's contributor may have staged."""
+        if most is None:
+            return
+        t, h = s.imports, s.hash_set
+        contributor: str = c.execute(
+            sa.select(h.c.contributor).join(t, t.c.hash_set == h.c.key).where(t.c.key == key)
+        ).scalar_one()
+        staged: int = c.scalar(sa.select(sa.func.sum(t.c.staged_bytes)).where(*_open_of(contributor))) or 0
+        if staged + size > most:
+            raise LimitExceeded(
+                f"{contributor} has sent {staged} bytes of records that are not committed, and may have sent {most}; "
+                "commit or cancel what is open first, or send the source in parts",
+                reason=Reason.SHARE_EXCEEDED,
+                metadata={"share": "staged_bytes", "most": str(most)},
+            )
+
     def _commit(self, import_id: str) -> Commit:
         commit = self._commits.get(import_id)
         if commit is None:
@@ -680,7 +764,9 @@ class Imports(Standing):
         self._given_up.append(commit.lease)
         with self._db.write() as c:
             c.execute(
-                sa.update(t).where(t.c.key == commit.key, t.c.lease == commit.lease).values(lease="", lease_until=0)
+                sa.update(t)
+                .where(t.c.key == commit.key, t.c.lease == commit.lease)
+                .values(lease="", lease_until=0, touch_time=s.to_millis(now()))
             )
         self._given_up.remove(commit.lease)
 
@@ -767,6 +853,29 @@ class Imports(Standing):
                         sa.insert(t).values(content_digest=digest, content=content).returning(t.c.id)
                     ).scalar_one()
                 self._classification_ids[content] = key
+
+
+class ExpiredImport(NamedTuple):
+    """An import that was cancelled because nobody went on with it, and how many records it held, in how many
+    batches.
+    """
+
+    source: Import
+    items: int
+    batches: int
+
+
+def _open_of(contributor: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the condition for a contributor's imports that are not committed or cancelled."""
+    t, h = s.imports, s.hash_set
+    sets = sa.select(h.c.key).where(h.c.contributor == contributor)
+    return (t.c.hash_set.in_(sets), t.c.state.in_((_OPEN, _COMMITTING)))
+
+
+def _untouched_since(millis: int) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the condition for an import that nobody opened, added to or tried to commit since then."""
+    t = s.imports
+    return (t.c.create_time < millis, t.c.touch_time < millis, t.c.lease_until < millis)
 
 
 def _parts(

@@ -113,9 +113,7 @@ class Resources:
             if validate_only:
                 return contributor
             c.execute(sa.insert(s.contributor).values(id=contributor.id, content=to_json(contributor)))
-            self._registry_changed(
-                c, by, EventKind.CONTRIBUTOR_CREATED, f"contributors/{contributor.id}", None, contributor
-            )
+            registry_changed(c, by, EventKind.CONTRIBUTOR_CREATED, f"contributors/{contributor.id}", None, contributor)
             return request.remember(c, contributor)
 
     def get_contributor(self, contributor_id: str) -> Contributor:
@@ -220,7 +218,7 @@ class Resources:
             )
             c.execute(sa.insert(s.contributor).values(id=own, content=to_json(contributor)))
             c.execute(sa.update(s.metadata).values(own_contributor=own))
-            self._registry_changed(c, SYSTEM, EventKind.CONTRIBUTOR_CREATED, f"contributors/{own}", None, contributor)
+            registry_changed(c, SYSTEM, EventKind.CONTRIBUTOR_CREATED, f"contributors/{own}", None, contributor)
             return own
 
     # Groups
@@ -245,7 +243,7 @@ class Resources:
                 return group
             c.execute(sa.insert(s.used_name).values(kind="groups", id=group.id))
             c.execute(sa.insert(s.contributor_group).values(id=group.id, content=to_json(group)))
-            self._registry_changed(c, by, EventKind.GROUP_CREATED, f"groups/{group.id}", None, group)
+            registry_changed(c, by, EventKind.GROUP_CREATED, f"groups/{group.id}", None, group)
             return request.remember(c, group)
 
     def get_group(self, group_id: str) -> Group:
@@ -285,7 +283,7 @@ class Resources:
                 return after
             where = s.contributor_group.c.id == group_id
             c.execute(sa.update(s.contributor_group).where(where).values(content=to_json(after)))
-            self._registry_changed(c, by, EventKind.GROUP_UPDATED, f"groups/{group_id}", before, after)
+            registry_changed(c, by, EventKind.GROUP_UPDATED, f"groups/{group_id}", before, after)
             return request.remember(c, after)
 
     def delete_group(self, group_id: str, *, by: Actor = SYSTEM) -> None:
@@ -297,7 +295,7 @@ class Resources:
                 c, f"groups/{group_id}", "change those terms first, or empty the group: then it admits nobody"
             )
             c.execute(sa.delete(s.contributor_group).where(s.contributor_group.c.id == group_id))
-            self._registry_changed(c, by, EventKind.GROUP_DELETED, f"groups/{group_id}", before, None)
+            registry_changed(c, by, EventKind.GROUP_DELETED, f"groups/{group_id}", before, None)
 
     # Hash sets
 
@@ -327,7 +325,7 @@ class Resources:
                     contributor=hash_set.contributor, id=hash_set.id, content=to_json(hash_set)
                 )
             )
-            self._registry_changed(c, by, EventKind.HASH_SET_CREATED, f"hash-sets/{hash_set.name}", None, hash_set)
+            registry_changed(c, by, EventKind.HASH_SET_CREATED, f"hash-sets/{hash_set.name}", None, hash_set)
             return request.remember(c, hash_set)
 
     def get_hash_set(self, contributor: str, hash_set: str) -> HashSet:
@@ -429,7 +427,7 @@ class Resources:
         details: Mapping[str, str] | None = None,
     ) -> None:
         c.execute(sa.update(s.contributor).where(_contributor_is(after.id)).values(content=to_json(after)))
-        self._registry_changed(c, by, kind, f"contributors/{after.id}", before, after, facts=facts, details=details)
+        registry_changed(c, by, kind, f"contributors/{after.id}", before, after, facts=facts, details=details)
 
     def _write_hash_set(
         self,
@@ -443,49 +441,46 @@ class Resources:
         details: Mapping[str, str] | None = None,
     ) -> None:
         c.execute(sa.update(s.hash_set).where(_set_is(after.contributor, after.id)).values(content=to_json(after)))
-        self._registry_changed(c, by, kind, f"hash-sets/{after.name}", before, after, facts=facts, details=details)
+        registry_changed(c, by, kind, f"hash-sets/{after.name}", before, after, facts=facts, details=details)
 
-    def _registry_changed(
-        self,
-        c: Connection,
-        by: Actor,
-        kind: EventKind,
-        subject: str,
-        before: msgspec.Struct | None,
-        after: msgspec.Struct | None,
-        *,
-        facts: Facts | None = None,
-        details: Mapping[str, str] | None = None,
-    ) -> int:
-        """Append the event of a changed resource, with what it was and is as erasable details, and return its
-        revision.
-        """
-        changed = {
-            name: (_plain(getattr(before, name, None)), _plain(getattr(after, name, None)))
-            for name in (after or before).__struct_fields__  # type: ignore[union-attr]  # one of them is given
-            if getattr(before, name, None) != getattr(after, name, None)
-        }
-        values = {
-            name: new if before is None else old if after is None else f"{old} -> {new}"
-            for name, (old, new) in changed.items()
-        }
-        revision = append_event(
-            c,
-            by,
-            kind,
-            subject=subject,
-            facts={"fields": tuple(sorted(changed)), **(facts or {})},
-            details={**values, **(details or {})},
-            undo={
-                "before": None if before is None else to_json(before),
-                "after": None if after is None else to_json(after),
-            },
-        )
-        c.execute(sa.update(s.metadata).values(registry_revision=revision))
-        return revision
 
-    def _set_key(self, contributor: str, hash_set: str) -> int:
-        return self._db.read(lambda c: key_of_set(c, contributor, hash_set))
+def registry_changed(
+    c: Connection,
+    by: Actor,
+    kind: EventKind,
+    subject: str,
+    before: msgspec.Struct | None,
+    after: msgspec.Struct | None,
+    *,
+    facts: Facts | None = None,
+    details: Mapping[str, str] | None = None,
+) -> int:
+    """Append the event of a changed resource, with what it was and is as erasable details, and return its
+    revision.
+    """
+    changed = {
+        name: (_plain(getattr(before, name, None)), _plain(getattr(after, name, None)))
+        for name in (after or before).__struct_fields__  # type: ignore[union-attr]  # one of them is given
+        if getattr(before, name, None) != getattr(after, name, None)
+    }
+    values = {
+        name: new if before is None else old if after is None else f"{old} -> {new}"
+        for name, (old, new) in changed.items()
+    }
+    revision = append_event(
+        c,
+        by,
+        kind,
+        subject=subject,
+        facts={"fields": tuple(sorted(changed)), **(facts or {})},
+        details={**values, **(details or {})},
+        undo={
+            "before": None if before is None else to_json(before),
+            "after": None if after is None else to_json(after),
+        },
+    )
+    c.execute(sa.update(s.metadata).values(registry_revision=revision))
+    return revision
 
 
 def _by_key(items: Iterable[_T], key: str) -> Mapping[str, _T]:

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from hashhub.hashes import ALGORITHMS
 from hashhub.model import ChangeKind, Disposition, EntryState, ImportState, ReviewKind, Role, WithdrawalReason
 
-SCHEMA_VERSION: Final = "0004"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0005"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in ALGORITHMS.values()}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -66,6 +66,21 @@ WITHDRAWAL_REASONS: Final = {
 }
 # STAGED is for matchers only. REVIEWED: what others say of the entries changed; readers of the feed get an UPSERT.
 CHANGE_KINDS: Final[dict[str, int]] = {"STAGED": 1, ChangeKind.UPSERT: 2, ChangeKind.WITHDRAW: 3, "REVIEWED": 4}
+
+# What rows of the tables say.
+ACTIVE: Final = ENTRY_STATES[EntryState.ACTIVE]
+QUARANTINED: Final = ENTRY_STATES[EntryState.QUARANTINED]
+WITHDRAWN: Final = ENTRY_STATES[EntryState.WITHDRAWN]
+COMMITTED: Final = IMPORT_STATES[ImportState.COMMITTED]
+UPSERT: Final = CHANGE_KINDS[ChangeKind.UPSERT]
+STAGED: Final = CHANGE_KINDS["STAGED"]
+WITHDRAW: Final = CHANGE_KINDS[ChangeKind.WITHDRAW]
+REVIEWED: Final = CHANGE_KINDS["REVIEWED"]
+STATE_OF_CODE: Final = {code: state for state, code in ENTRY_STATES.items()}
+ROLE_OF_CODE: Final = {code: role for role, code in ROLES.items()}
+STAGED_AROUND: Final = (
+    "SELECT 1 FROM allocation a WHERE e.id BETWEEN a.first_entry AND a.last_entry"  # true while e is invisible
+)
 
 # SQLite's integer primary key is 64 bits wide only under the name INTEGER. Names sort by code point on both databases.
 _Key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -179,6 +194,10 @@ imports: Final = _table(
     sa.Column("has_classifications", sa.Boolean),  # NULL: the contributor did not say
     sa.Column("actor", sa.Text, nullable=False, server_default=""),  # the token that opened it
     sa.Column("open_revision", sa.BigInteger, nullable=False, server_default="0"),  # the last one when it was opened
+    # What an open import holds, and when it was last added to.
+    sa.Column("staged_items", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("staged_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("touch_time", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("import_source", "hash_set", "source_digest"),
 )
 

@@ -11,22 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import Conflict, FailedPrecondition, Reason
 from hashhub.model import SYSTEM, Actor, Entry, EntryState, EventKind, Role, Withdrawal, WithdrawalReason, now
 from hashhub.store import schema as s
-from hashhub.store.entries import (
+from hashhub.store.database import Database
+from hashhub.store.entries import ENTRY_SQL, Entries
+from hashhub.store.events import append_event
+from hashhub.store.holds import Origin, lift_holds, put_holds, traces_of
+from hashhub.store.idset import IdSet
+from hashhub.store.outstanding import Outstanding
+from hashhub.store.packing import pack_reasons, reasons_before, replace_reasons, unpack_hashes, unpack_reasons
+from hashhub.store.requests import Request
+from hashhub.store.resources import Resources
+from hashhub.store.schema import (
     ACTIVE,
-    ENTRY_SQL,
-    PAGE,
-    PENDING,
+    QUARANTINED,
     REVIEWED,
     ROLE_OF_CODE,
     STAGED_AROUND,
@@ -34,18 +40,10 @@ from hashhub.store.entries import (
     UPSERT,
     WITHDRAW,
     WITHDRAWN,
-    Entries,
-    no_entry,
-    note_loss,
 )
-from hashhub.store.events import append_event
-from hashhub.store.holds import Origin, lift_holds, put_holds, traces_of
-from hashhub.store.idset import IdSet
-from hashhub.store.packing import pack_reasons, reasons_before, replace_reasons, unpack_hashes, unpack_reasons
-from hashhub.store.requests import Request
 from hashhub.store.staging import runs
+from hashhub.store.writing import PAGE, PENDING, Writing, no_entry, note_loss
 
-QUARANTINED: Final = s.ENTRY_STATES[EntryState.QUARANTINED]
 UNCLASSIFIED: Final = "UNCLASSIFIED"
 ERASED: Final = "ERASED"
 _DAY: Final = timedelta(days=1)
@@ -76,8 +74,17 @@ class _Row(NamedTuple):
     reasons: str | None
 
 
-class Standing(Entries):
+class Standing:
     """The part of the Store that moves entries by hand or by time."""
+
+    def __init__(
+        self, database: Database, outstanding: Outstanding, writing: Writing, entries: Entries, resources: Resources
+    ) -> None:
+        self._db = database
+        self._outstanding = outstanding
+        self._writing = writing
+        self._entries = entries
+        self._resources = resources
 
     def withdraw_entry(
         self,
@@ -161,7 +168,7 @@ class Standing(Entries):
             replaced = self._replaced(c, wanted)
             rows = [
                 (row[0], row[1], row[2])
-                for row in self._by_keys(
+                for row in self._db.by_keys(
                     "SELECT e.id, e.state, e.reasons FROM entry e "  # noqa: S608 - our own text
                     f"WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})",
                     "int8",
@@ -179,7 +186,7 @@ class Standing(Entries):
                 c,
                 by,
                 EventKind.ENTRIES_RESTORED,
-                subject=self._subject(c, changed[0]) if len(changed) == 1 else subject,
+                subject=self._writing.subject(c, changed[0]) if len(changed) == 1 else subject,
                 reason=reason or ("REQUEST_TAKEN_BACK" if not gone else ""),
                 # Outsiders are not told that a withdrawal was asked for, whatever the reason for which that is taken
                 # back.
@@ -189,7 +196,7 @@ class Standing(Entries):
             w = s.withdrawal
             for row in rows:
                 if row[0] in set(asked):
-                    self._set_reasons(c, row[0], _without_pending(row[2]))
+                    self._writing.set_reasons(c, row[0], _without_pending(row[2]))
                     c.execute(sa.delete(w).where(w.c.entry == row[0]))
             self._stand_again(c, gone, revision)
             lift_holds(c, self._db, [*changed, *lift], EntryState.WITHDRAWN)
@@ -223,15 +230,15 @@ class Standing(Entries):
                     c,
                     by,
                     EventKind.ENTRIES_QUARANTINED,
-                    subject=self._subject(c, entry_id),
+                    subject=self._writing.subject(c, entry_id),
                     reason=reason,
                     facts={"was": str(STATE_OF_CODE[row.state])},
                 )
                 if row.state == ACTIVE:
                     # Nobody has said what an undecided item is by putting it into quarantine.
                     undecided = (UNCLASSIFIED,) if UNCLASSIFIED in unpack_reasons(row.reasons) else ()
-                    self._push_state(c, [(entry_id, entry_id)], QUARANTINED, (code, *undecided), revision)
-                    self._add_changes(c, revision, [(WITHDRAW, IdSet(entry_id, entry_id), 0)])
+                    self._writing.push_state(c, [(entry_id, entry_id)], QUARANTINED, (code, *undecided), revision)
+                    self._writing.add_changes(c, revision, [(WITHDRAW, IdSet(entry_id, entry_id), 0)])
                 put_holds(c, self._db, [entry_id], Origin.OPERATOR, EntryState.QUARANTINED, revision)
             return request.remember(c, self._read(c, entry_id))
 
@@ -267,7 +274,7 @@ class Standing(Entries):
                     c,
                     by,
                     EventKind.ENTRIES_RELEASED,
-                    subject=self._subject(c, entry_id),
+                    subject=self._writing.subject(c, entry_id),
                     reason=reason,
                     facts={"was": why},
                 )
@@ -282,13 +289,13 @@ class Standing(Entries):
                     .where(s.entry.c.id == entry_id)
                     .values(state=ACTIVE, reasons=pack_reasons(kept), update_revision=revision)
                 )
-                self._add_changes(c, revision, [(UPSERT, IdSet(entry_id, entry_id), 0)])
-                states = self._visible_states(c, sorted(supersede))
+                self._writing.add_changes(c, revision, [(UPSERT, IdSet(entry_id, entry_id), 0)])
+                states = self._writing.visible_states(c, sorted(supersede))
                 overtaken = [i for i in sorted(supersede) if states.get(i, WITHDRAWN) != WITHDRAWN]
-                self._withdraw(c, overtaken, "SUPERSEDED", revision, 0)
+                self._writing.withdraw(c, overtaken, "SUPERSEDED", revision, 0)
                 pairs = np.array([(i, entry_id) for i in supersede], np.int64).reshape(-1, 2)
-                self._inherit(c, row.hash_set, pairs)
-                self._add_successions(c, np.unique(pairs[np.isin(pairs[:, 0], overtaken)], axis=0))
+                self._writing.inherit(c, row.hash_set, pairs)
+                self._writing.add_successions(c, np.unique(pairs[np.isin(pairs[:, 0], overtaken)], axis=0))
                 lift_holds(c, self._db, [entry_id, *lift], EntryState.QUARANTINED)
             return request.remember(c, self._read(c, entry_id))
 
@@ -314,7 +321,7 @@ class Standing(Entries):
         wanted = sorted(set(ids))
         with self._db.write() as c:
             self._db.lock(c)
-            states = self._visible_states(c, wanted)
+            states = self._writing.visible_states(c, wanted)
             unknown = [i for i in wanted if i not in states]
             if unknown:
                 raise no_entry(str(unknown[0]))
@@ -325,7 +332,7 @@ class Standing(Entries):
                 c,
                 by,
                 kind,
-                subject=self._subject(c, live[0]) if len(live) == 1 and not subject else subject,
+                subject=self._writing.subject(c, live[0]) if len(live) == 1 and not subject else subject,
                 reason=reason or code,
                 facts={
                     "entries": len(live),
@@ -333,8 +340,8 @@ class Standing(Entries):
                     **(facts or {}),
                 },
             )
-            self._withdraw(c, live, code, revision, 0)
-            note_loss(c, self._sets_of(c, live), revision)
+            self._writing.withdraw(c, live, code, revision, 0)
+            note_loss(c, self._writing.sets_of(c, live), revision)
             if withdrawal is not None:
                 self._put_withdrawals(c, live, withdrawal, revision)
             if origin is not None:
@@ -359,7 +366,7 @@ class Standing(Entries):
         """Append an event for each hash set whose terms have run out since the last call; return the sets' names."""
         expired = {
             x.name: s.to_millis(x.marking.expire_time)
-            for x in self.hash_sets().values()
+            for x in self._resources.hash_sets().values()
             if x.marking.expire_time is not None and x.marking.expire_time <= at
         }
         told: list[str] = []
@@ -393,7 +400,7 @@ class Standing(Entries):
             row = self._row(c, entry_id)
             if unpack_reasons(row.reasons) == (ERASED,):
                 return self._read(c, entry_id)
-            subject = self._subject(c, entry_id)
+            subject = self._writing.subject(c, entry_id)
             stored = c.execute(sa.select(s.entry.c.external_id, s.entry.c.hashes).where(s.entry.c.id == entry_id)).one()
             hashes = unpack_hashes(stored.hashes)
             comments = c.execute(sa.select(s.review.c.comment).where(s.review.c.entry == entry_id)).scalars().all()
@@ -408,7 +415,7 @@ class Standing(Entries):
                 reason=reason,
             )
             # Also of one that was withdrawn before: whoever keeps a copy of what was said of it drops that.
-            self._add_changes(c, revision, [(WITHDRAW, IdSet(entry_id, entry_id), 0)])
+            self._writing.add_changes(c, revision, [(WITHDRAW, IdSet(entry_id, entry_id), 0)])
             note_loss(c, [row.hash_set], revision)
             c.execute(
                 sa.update(s.entry)
@@ -462,23 +469,6 @@ class Standing(Entries):
 
     # The parts
 
-    def _inherit_requests(
-        self, c: Connection, set_key: int, pairs: NDArray[np.int64], replaced: NDArray[np.int64]
-    ) -> None:
-        """Let requests for a withdrawal stand against the entries that took the place of those that they were about."""
-        w = s.withdrawal
-        asked = c.execute(sa.select(w).where(w.c.hash_set == set_key, w.c.pending.is_(True))).all()
-        concerned = set(np.intersect1d([row.entry for row in asked], replaced).tolist())
-        by_entry = {row.entry: row for row in asked if row.entry in concerned}
-        if not by_entry:
-            return
-        for earlier, later in pairs[np.isin(pairs[:, 0], np.fromiter(by_entry, np.int64))].tolist():
-            row = by_entry[earlier]._asdict() | {"entry": later}
-            c.execute(sa.delete(w).where(w.c.entry.in_([earlier, later])))
-            c.execute(sa.insert(w).values(row))
-            packed = c.scalar(sa.select(s.entry.c.reasons).where(s.entry.c.id == later))
-            self._set_reasons(c, later, replace_reasons(packed, (*unpack_reasons(packed), PENDING)))
-
     def _effect(
         self,
         c: Connection,
@@ -496,7 +486,7 @@ class Standing(Entries):
         """Withdraw one entry with a hold, and those `also` that stand; one that is withdrawn already gets the reason
         and the hold.
         """
-        states = self._visible_states(c, sorted(also))
+        states = self._writing.visible_states(c, sorted(also))
         others = [i for i, state in sorted(states.items()) if state != WITHDRAWN]
         facts: dict[str, str | int | tuple[str, ...]] = {"origin": str(origin)}
         if agreed_to:
@@ -505,7 +495,7 @@ class Standing(Entries):
             facts["again"] = 1
         if others:
             facts["entries"] = 1 + len(others)
-            facts["also"] = tuple(self._subject(c, i) for i in others[:_TOLD])
+            facts["also"] = tuple(self._writing.subject(c, i) for i in others[:_TOLD])
         if origin is Origin.PERSON_SHOWN and by.role is Role.CONTRIBUTOR:
             today = self._wishes_today(c).get(by.contributor, 0) + 1 + len(others)
             if today > WISHES_A_DAY:
@@ -514,21 +504,21 @@ class Standing(Entries):
             c,
             by,
             EventKind.ENTRIES_WITHDRAWN,
-            subject=self._subject(c, entry_id),
+            subject=self._writing.subject(c, entry_id),
             reason=withdrawal.reason,
             facts=facts,
             details={"comment": withdrawal.comment if comment is None else comment},
         )
         if row.state == WITHDRAWN:
-            self._set_reasons(c, entry_id, replace_reasons(row.reasons, (code,)), revision)
+            self._writing.set_reasons(c, entry_id, replace_reasons(row.reasons, (code,)), revision)
         live = others if row.state == WITHDRAWN else sorted([entry_id, *others])
         for i in live:
             packed = self._row(c, i).reasons
             if PENDING in unpack_reasons(packed):
-                self._set_reasons(c, i, _without_pending(packed))
+                self._writing.set_reasons(c, i, _without_pending(packed))
         if live:
-            self._withdraw(c, live, code, revision, 0)
-            note_loss(c, self._sets_of(c, live), revision)
+            self._writing.withdraw(c, live, code, revision, 0)
+            note_loss(c, self._writing.sets_of(c, live), revision)
         self._put_withdrawals(c, [entry_id, *others], withdrawal, revision)
         put_holds(c, self._db, [entry_id, *others], origin, EntryState.WITHDRAWN, revision)
 
@@ -560,11 +550,11 @@ class Standing(Entries):
             c,
             by,
             EventKind.WITHDRAWAL_ASKED,
-            subject=self._subject(c, entry_id),
+            subject=self._writing.subject(c, entry_id),
             reason=asked.reason,
             details={"comment": asked.comment},
         )
-        self._set_reasons(c, entry_id, replace_reasons(row.reasons, (*unpack_reasons(row.reasons), PENDING)))
+        self._writing.set_reasons(c, entry_id, replace_reasons(row.reasons, (*unpack_reasons(row.reasons), PENDING)))
         self._put_withdrawals(c, [entry_id], msgspec.structs.replace(asked, pending=True), revision)
 
     def _is_beyond(self, c: Connection, set_key: int, limit: DailyLimit) -> bool:
@@ -608,10 +598,10 @@ class Standing(Entries):
     def _read(self, c: Connection, entry_id: int) -> Entry:
         """Return the entry as this transaction leaves it."""
         row = c.exec_driver_sql(self._db.sql(f"{ENTRY_SQL} FROM entry e WHERE e.id = ?"), (entry_id,)).one()
-        entry = self._entry(tuple(row))
+        entry = self._entries.of_row(tuple(row), c)
         if entry is None:
             raise no_entry(str(entry_id))
-        return self._with_withdrawals([entry], c)[0]
+        return entry
 
     def _pending(self, c: Connection, entry_id: int) -> Withdrawal | None:
         w = s.withdrawal
@@ -650,30 +640,24 @@ class Standing(Entries):
         )
         c.exec_driver_sql(sql, [(*row, *ends) for ends in ranges])
 
-    def _set_reasons(self, c: Connection, entry_id: int, packed: str | None, revision: int | None = None) -> None:
-        values: dict[str, Any] = {"reasons": packed}
-        if revision is not None:
-            values["update_revision"] = revision
-        c.execute(sa.update(s.entry).where(s.entry.c.id == entry_id).values(values))
-
     def _replaced(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
         """Return which of the entries were replaced by one that is ACTIVE, and by which."""
-        later = self._by_keys("SELECT x.later FROM succession x WHERE x.earlier {keys}", "int8", (), ids, c)
+        later = self._db.by_keys("SELECT x.later FROM succession x WHERE x.earlier {keys}", "int8", (), ids, c)
         self._outstanding.settle_these(c, [row[0] for row in later])
         sql = (
             "SELECT x.earlier, x.later FROM succession x "  # noqa: S608 - our own numbers
             "JOIN entry e ON e.id = x.later "
             f"WHERE e.state = {ACTIVE} AND NOT EXISTS ({STAGED_AROUND}) AND x.earlier {{keys}}"
         )
-        return {row[0]: row[1] for row in self._by_keys(sql, "int8", (), ids, c)}
+        return {row[0]: row[1] for row in self._db.by_keys(sql, "int8", (), ids, c)}
 
     def _refuse_if_replaced(self, c: Connection, entry_id: int, what_to_do: str) -> None:
         for successor in self._replaced(c, [entry_id]).values():
-            name = self._subject(c, successor).removeprefix("entries/")
+            name = self._writing.subject(c, successor).removeprefix("entries/")
             raise FailedPrecondition(
                 f"the entry was superseded by {name}, which stands; {what_to_do}",
                 reason=Reason.ENTRY_WITHDRAWN,
-                metadata={"entry": self._subject(c, entry_id).removeprefix("entries/"), "successor": name},
+                metadata={"entry": self._writing.subject(c, entry_id).removeprefix("entries/"), "successor": name},
             )
 
     def _stand_again(self, c: Connection, rows: Sequence[tuple[int, int, str | None]], revision: int) -> None:
@@ -684,7 +668,7 @@ class Standing(Entries):
         if not ids:
             return
         sql = "SELECT w.entry FROM withdrawal w WHERE w.pending AND w.entry {keys}"
-        pending = {row[0] for row in self._by_keys(sql, "int8", (), ids, c)}
+        pending = {row[0] for row in self._db.by_keys(sql, "int8", (), ids, c)}
         plain: list[int] = []
         others: list[tuple[int, str | None, int, int]] = []
         for entry_id, _, packed in rows:
@@ -708,10 +692,10 @@ class Standing(Entries):
         c.exec_driver_sql(expired, [(first, last, s.to_millis(now())) for first, last in runs(ids)])
         active = sorted([*plain, *(row[3] for row in others if row[0] == ACTIVE)])
         if active:
-            self._add_changes(c, revision, [(UPSERT, IdSet.of(active), 0)])
+            self._writing.add_changes(c, revision, [(UPSERT, IdSet.of(active), 0)])
         waiting = sorted(row[3] for row in others if row[0] != ACTIVE)
         if waiting:
-            self._add_changes(c, revision, [(REVIEWED, IdSet.of(waiting), 0)])
+            self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(waiting), 0)])
 
     def _forget_answers(self, c: Connection, values: Sequence[bytes]) -> None:
         """Forget the remembered answers to calls that hold one of the values: a repeated call is then a new one."""

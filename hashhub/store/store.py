@@ -3,8 +3,10 @@
     resources   contributors, groups, hash sets             feeds     the change feed; changes and digests for matchers
     entries     entries and reviews, one by one             imports   from a list's batches to entries that are seen
     standing    withdrawal, restoring, quarantine, erasure  holds     what lists must not bring back
-    events      the history: one chained event a revision   undoing   what a revert looks at
+    history     one chained event a revision                undoing   what a revert looks at
     tokens      who may call
+
+Parts know each other only where one is handed to the other; what several of them write is in `writing`.
 
 Revision: one counter. Every visible write increases it in its own transaction, appends its event and holds the lock
 until the commit, so that the order of revisions is the order in which they became visible, on both databases.
@@ -16,31 +18,50 @@ changes one row of `import` and adds one `change` row for each contiguous range.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from hashhub.store.database import Database, locate
+from hashhub.store.entries import Entries
 from hashhub.store.events import Events
 from hashhub.store.feeds import Feeds
 from hashhub.store.holds import Holds
 from hashhub.store.imports import Imports
+from hashhub.store.outstanding import Outstanding
+from hashhub.store.resources import Resources
+from hashhub.store.standing import Standing
 from hashhub.store.tokens import Tokens
 from hashhub.store.undoing import Undoing
+from hashhub.store.writing import Writing
 
 
-class Store(Imports, Undoing, Feeds, Holds, Tokens, Events):
-    """Everything the hub keeps, built by `Store.open`. Thread-safe; several processes may open the same database.
+class Store:
+    """Everything the hub keeps, by what it is about; `Store.open` builds it.
 
-    Methods raise Unavailable (DATABASE_UNAVAILABLE) when the database is away or busy, and LimitExceeded (DISK_FULL)
-    when a write does not fit; neither leaves anything half-written. A write with a `request_id` returns the first
-    call's result when it is repeated, and raises AlreadyExists when the id was used for something else.
+    Thread-safe; several processes may open the same database.
+
+    Methods of all parts raise Unavailable (DATABASE_UNAVAILABLE) when the database is away or busy, and LimitExceeded
+    (DISK_FULL) when a write does not fit; neither leaves anything half-written. A write with a `request_id` returns the
+    first call's result when it is repeated, and raises AlreadyExists when the id was used for something else.
     """
 
     def __init__(self, database: Database) -> None:
-        super().__init__(database)
+        self._db = database
         row = self._db.fetch("SELECT database_id, secret FROM metadata")[0]
         self.database_id: str = row[0]
         """Random name of this database: what was derived from another one (a snapshot) does not belong to it."""
         self.secret: bytes = row[1]
         """Known to this hub's processes only: signs feed positions."""
+        outstanding = Outstanding(database)
+        writing = Writing(database, outstanding)
+        self.resources: Final = Resources(database)
+        self.tokens: Final = Tokens(database)
+        self.entries: Final = Entries(database, outstanding, writing)
+        self.standing: Final = Standing(database, outstanding, writing, self.entries, self.resources)
+        self.holds: Final = Holds(database)
+        self.imports: Final = Imports(database, outstanding, writing)
+        self.feeds: Final = Feeds(database, self.entries)
+        self.history: Final = Events(database)
+        self.undoing: Final = Undoing(database, outstanding)
 
     @classmethod
     def open(cls, database: str | Path, *, create: bool = True) -> Store:
@@ -67,4 +88,4 @@ class Store(Imports, Undoing, Feeds, Holds, Tokens, Events):
 
     def revision(self) -> int:
         """Return the last revision. Reads made after this call see at least everything up to it."""
-        return self.position().revision
+        return self.history.position().revision

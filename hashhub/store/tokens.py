@@ -13,8 +13,8 @@ from sqlalchemy.engine import Connection
 from hashhub.errors import NotFound
 from hashhub.model import SYSTEM, Actor, EventKind, Principal
 from hashhub.store import schema as s
-from hashhub.store.database import Row
-from hashhub.store.resources import Resources, check_active, check_unnamed, check_unused, to_json
+from hashhub.store.database import Database, Row
+from hashhub.store.resources import check_active, check_unnamed, check_unused, registry_changed, to_json
 
 
 class Secret(NamedTuple):
@@ -24,8 +24,11 @@ class Secret(NamedTuple):
     expire_time: datetime | None
 
 
-class Tokens(Resources):
+class Tokens:
     """The part of the Store that knows who may call."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
 
     def put_token(self, digest: bytes, token: Principal, *, by: Actor = SYSTEM) -> None:
         """Store a token under its secret's digest.
@@ -119,7 +122,7 @@ class Tokens(Resources):
         token = after or before
         assert token is not None  # noqa: S101 - one of them is given
         about = {"role": str(token.role), "contributor": token.contributor, **(facts or {})}
-        self._registry_changed(c, by, kind, f"tokens/{token.name}", before, after, facts=about)
+        registry_changed(c, by, kind, f"tokens/{token.name}", before, after, facts=about)
 
 
 def _token(row: Row) -> Principal:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from hashhub.model import Actor, EventKind, Review
 from hashhub.store import schema as s
+from hashhub.store.database import Database
 from hashhub.store.entries import REVIEW_SQL, review_of_row
 from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
-from hashhub.store.standing import Standing
+from hashhub.store.outstanding import Outstanding
 
 _PIECE: Final = 50_000  # entries looked at together
 _KIND_OF_CODE: Final = {code: kind for kind, code in s.CHANGE_KINDS.items()}
@@ -33,8 +34,12 @@ class Standings(NamedTuple):
     revisions: NDArray[np.int64]
 
 
-class Undoing(Standing):
+class Undoing:
     """The part of the Store that an undoing looks at, and puts resources back with."""
+
+    def __init__(self, database: Database, outstanding: Outstanding) -> None:
+        self._db = database
+        self._outstanding = outstanding
 
     def changes_at(self, revision: int) -> list[tuple[str, IdSet]]:
         """Return what a revision did to entries: kinds of change as schema.CHANGE_KINDS names them, in their order."""

@@ -85,6 +85,7 @@ class ReasonCode(StrEnum):
     DOUBT_SET_ASIDE = "DOUBT_SET_ASIDE"
     DOUBT_LESS_CLOSE = "DOUBT_LESS_CLOSE"
     DOUBT_NOT_IN_POLICY = "DOUBT_NOT_IN_POLICY"
+    DOUBT_CLAIMS_HARM = "DOUBT_CLAIMS_HARM"
 
     # What the hub adds about the query, its answer or the uploaded file.
     CIRCUIT_BREAKER = "CIRCUIT_BREAKER"
@@ -114,6 +115,7 @@ _WEIGHT_TEXTS: Final = {
     ReasonCode.DOUBT_SET_ASIDE: ", which the operator has set aside",
     ReasonCode.DOUBT_LESS_CLOSE: ", but was hit less closely",
     ReasonCode.DOUBT_NOT_IN_POLICY: ", which disputes nothing under this policy",
+    ReasonCode.DOUBT_CLAIMS_HARM: ", but these do not exclude harm either, and so speak against no match",
 }
 _DISPUTE_TEXTS: Final = {
     Dispute.BENIGN_SET: "a set of benign items holds it too",
@@ -348,6 +350,9 @@ def _conflicts(policy: Policy, asserting: Sequence[Statement], harmless: Sequenc
 
     Where both sides' words count, the match is disputed. Where only the doubter's does, the other side's claim is:
     otherwise somebody whose word does not count could make those whose does dispute each other, by contradicting them.
+
+    Only a verdict that excludes harm disputes. One that names another harm, or leaves one open, is told and changes
+    nothing: it is no reason to let the item pass, and no number bounds how many of them a contributor states in a day.
     """
     by_verdicts: dict[frozenset[str], list[Statement]] = {}
     for s in (*asserting, *harmless):
@@ -362,6 +367,10 @@ def _conflicts(policy: Policy, asserting: Sequence[Statement], harmless: Sequenc
         if not doubted:
             continue
         doubting = by_verdicts[doubting_verdicts]
+        if doubting_verdicts & HARMFUL:
+            for s in doubting:
+                yield Dispute.CONFLICTING_VERDICTS, ReasonCode.DOUBT_CLAIMS_HARM, s.closeness, s
+            continue
         weights = [_weight(policy, s) for s in doubting]
         for s, code in zip(doubting, weights, strict=True):
             if code is not ReasonCode.DISPUTED:
@@ -378,6 +387,11 @@ def _conflicts(policy: Policy, asserting: Sequence[Statement], harmless: Sequenc
         for s in doubted:
             if _weight(policy, s) is not ReasonCode.DISPUTED:
                 yield Dispute.CONFLICTING_VERDICTS, ReasonCode.CLAIM_DISPUTED, max(closest, s.closeness), s
+
+
+def _agree(one: Iterable[frozenset[str]], other: Iterable[frozenset[str]]) -> bool:
+    """Whether some verdict of each can hold together: two who name different harms do not confirm each other."""
+    return any(not _exclude(a, b) for a in one for b in other)
 
 
 @cache
@@ -532,7 +546,8 @@ def _met(policy: Policy, c: Clause, candidates: Sequence[Statement], origins: _O
     for s in candidates:
         if _fulfils(policy, c, s):
             by_contributor.setdefault(s.contributor.id, []).append(s)
-    group = origins.independent(sorted(by_contributor), c.contributors)
+    verdicts = {name: {_verdicts(s) for s in own} for name, own in by_contributor.items()}
+    group = origins.independent(verdicts, c.contributors)
     if group is None:
         return None
     return _line(ReasonCode.CLAUSE_MET, c.id, c.title, [s for name in group for s in by_contributor[name]])
@@ -591,10 +606,15 @@ class _Origins:
             self._found[contributor] = frozenset(reached)
         return self._found[contributor]
 
-    def independent(self, names: Sequence[str], count: int) -> tuple[str, ...] | None:
-        """Return the first `count` of `names` that are pairwise independent, or None."""
-        for group in combinations(names, count):
-            if all(self.of(a).isdisjoint(self.of(b)) for a, b in combinations(group, 2)):
+    def independent(self, verdicts: Mapping[str, set[frozenset[str]]], count: int) -> tuple[str, ...] | None:
+        """Return the first `count` contributors that are pairwise independent and whose verdicts can hold together, or
+        None. `verdicts`: those that each states.
+        """
+        for group in combinations(sorted(verdicts), count):
+            if all(
+                self.of(a).isdisjoint(self.of(b)) and _agree(verdicts[a], verdicts[b])
+                for a, b in combinations(group, 2)
+            ):
                 return group
         return None
 

@@ -13,6 +13,7 @@ from hashhub.v1.admin_service_pb2 import (
     RotateTokenResponse as RotateTokenResponse,
     Status as Status,
     Token as Token,
+    TokenShares as TokenShares,
     UpdateTokenRequest as UpdateTokenRequest,
 )
 from hashhub.v1.change_service_pb2 import (

@@ -13,7 +13,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Token(_message.Message):
-    __slots__ = ("name", "role", "contributor", "purposes", "description", "acts_for_others", "may_mirror", "create_time", "expire_time", "last_use_time", "revision")
+    __slots__ = ("name", "role", "contributor", "purposes", "description", "acts_for_others", "may_mirror", "create_time", "expire_time", "last_use_time", "revision", "shares")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,7 @@ class Token(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     LAST_USE_TIME_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
     name: str
     role: _resources_pb2.Role
     contributor: str
@@ -36,7 +37,20 @@ class Token(_message.Message):
     expire_time: _timestamp_pb2.Timestamp
     last_use_time: _timestamp_pb2.Timestamp
     revision: int
-    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., contributor: _Optional[str] = ..., purposes: _Optional[_Iterable[str]] = ..., description: _Optional[str] = ..., acts_for_others: _Optional[bool] = ..., may_mirror: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+    shares: TokenShares
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., contributor: _Optional[str] = ..., purposes: _Optional[_Iterable[str]] = ..., description: _Optional[str] = ..., acts_for_others: _Optional[bool] = ..., may_mirror: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., shares: _Optional[_Union[TokenShares, _Mapping]] = ...) -> None: ...
+
+class TokenShares(_message.Message):
+    __slots__ = ("calls", "streams", "message_bytes", "media_seconds")
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    calls: int
+    streams: int
+    message_bytes: int
+    media_seconds: int
+    def __init__(self, calls: _Optional[int] = ..., streams: _Optional[int] = ..., message_bytes: _Optional[int] = ..., media_seconds: _Optional[int] = ...) -> None: ...
 
 class CreateTokenRequest(_message.Message):
     __slots__ = ("token_id", "token")

@@ -30,6 +30,7 @@ from hashhub.wire.administration import (
     token_from_pb,
     token_to_pb,
 )
+from hashhub.wire.bounds import Bounds, bounds_of, check_json, check_repeated, parse
 from hashhub.wire.contributors import (
     contributor_from_pb,
     contributor_to_pb,
@@ -109,9 +110,13 @@ from hashhub.wire.status import (
 )
 
 __all__ = [
+    "Bounds",
+    "bounds_of",
     "changed_entries_to_pb",
     "changed_entry_from_pb",
     "changed_entry_to_pb",
+    "check_json",
+    "check_repeated",
     "classification_from_pb",
     "classification_to_pb",
     "contributor_from_pb",
@@ -156,6 +161,7 @@ __all__ = [
     "new_review_from_pb",
     "options_from_pb",
     "options_to_pb",
+    "parse",
     "parse_author",
     "parse_contributor",
     "parse_contributor_or_all",

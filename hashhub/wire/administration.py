@@ -6,9 +6,9 @@ from typing import Final
 
 from hashhub import v1
 from hashhub.errors import Violation
-from hashhub.model import Actor, AlgorithmStatus, Event, EventKind, Principal, RevertedEvent, Role, Status
+from hashhub.model import Actor, AlgorithmStatus, Event, EventKind, Principal, RevertedEvent, Role, Shares, Status
 from hashhub.wire import names
-from hashhub.wire.fields import EnumMap, Sendable, check_text, checked, read_time, refuse, timestamp
+from hashhub.wire.fields import EnumMap, Sendable, build, check_text, checked, collect, read_time, refuse, timestamp
 
 ROLE: Final = EnumMap(Role, v1.Role, "ROLE_")
 
@@ -84,6 +84,14 @@ def token_to_pb(token: Principal) -> v1.Token:
             description=token.description,
             acts_for_others=token.acts_for_others,
             may_mirror=token.may_mirror,
+            shares=v1.TokenShares(
+                calls=token.shares.calls,
+                streams=token.shares.streams,
+                message_bytes=token.shares.message_bytes,
+                media_seconds=token.shares.media_seconds,
+            )
+            if token.shares != Shares()
+            else None,
             create_time=timestamp(token.create_time),
             expire_time=timestamp(token.expire_time),
             last_use_time=timestamp(token.last_use_time),
@@ -104,6 +112,7 @@ def token_from_pb(pb: v1.Token, *, token_id: str | None = None, at: str = "token
     create_time, expire_time, last_use_time = (
         read_time(pb, field, at, wrong) for field in ("create_time", "expire_time", "last_use_time")
     )
+    shares = collect(wrong, _shares, pb.shares, f"{at}.shares", Shares())
     refuse(wrong)
     return Principal(
         name=name or "",
@@ -113,10 +122,21 @@ def token_from_pb(pb: v1.Token, *, token_id: str | None = None, at: str = "token
         description=pb.description,
         acts_for_others=pb.acts_for_others,
         may_mirror=pb.may_mirror,
+        shares=shares,
         create_time=create_time,
         expire_time=expire_time,
         last_use_time=last_use_time,
     )
+
+
+def _shares(pb: v1.TokenShares, at: str) -> Shares:
+    values = {
+        "calls": pb.calls,
+        "streams": pb.streams,
+        "message_bytes": pb.message_bytes,
+        "media_seconds": pb.media_seconds,
+    }
+    return build(Shares, values, [], at, {f"shares.{name}": f"{at}.{name}" for name in values})
 
 
 def status_to_pb(status: Status) -> v1.Status:

@@ -9,7 +9,7 @@ from hashhub import v1
 from hashhub.errors import Violation
 from hashhub.model import Contributor, ContributorKind, Group, Reliability
 from hashhub.wire import names
-from hashhub.wire.fields import EnumMap, Sendable, build, checked, collect, read_time, refuse, timestamp
+from hashhub.wire.fields import EnumMap, Sendable, Violations, build, checked, collect, read_time, refuse, timestamp
 
 _KIND: Final = EnumMap(ContributorKind, v1.ContributorKind, "CONTRIBUTOR_KIND_")
 _RELIABILITY: Final = EnumMap(Reliability, v1.Reliability, "RELIABILITY_", Reliability.F)
@@ -59,7 +59,7 @@ def contributor_from_pb(
 
 def contributors_from_pb(contributors: Sequence[str], at: str) -> tuple[str, ...]:
     """Return the ids of contributors from their names, each once."""
-    wrong: list[Violation] = []
+    wrong = Violations()
     ids = [checked(wrong, names.parse_contributor, name, f"{at}[{i}]") for i, name in enumerate(contributors)]
     refuse(wrong)
     return tuple(dict.fromkeys(contributor for contributor in ids if contributor is not None))

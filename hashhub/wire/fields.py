@@ -1,7 +1,8 @@
 """How a field is read and refused: what the modules of messages share.
 
 Whoever reads a message passes a list on, in which every violation is noted under the path that the client sees; only
-when all of it was read does `refuse` raise. `Sendable` is the border the other way: what protobuf cannot hold.
+when all of it was read does `refuse` raise. `Violations` is that list for messages of many items. `Sendable` is the
+border the other way: what protobuf cannot hold.
 
 Callers set no field that is output only (AIP-203): `drop_output_only` empties them in a request before anybody reads
 it.
@@ -13,14 +14,14 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hashhub import hashes, v1
-from hashhub.errors import InvalidArgument, Violation
+from hashhub.errors import MAX_VIOLATIONS, InvalidArgument, Violation
 from hashhub.hashes import ALGORITHMS, Hash, HashError
 from hashhub.model import MAX_TEXT
 
@@ -163,16 +164,53 @@ def read_text(text: str, field: str) -> str:
     return text
 
 
+class Violations(list[Violation]):
+    """The violations of a request with many items: the first ones, and how many there were.
+
+    Raises InvalidArgument by itself when there are MOST_COUNTED: a request in which so much is wrong is not read to its
+    end, so that a hostile one costs no more than an honest one.
+    """
+
+    MOST_COUNTED: Final = 1000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def append(self, violation: Violation) -> None:
+        """Count it; keep it if it is one of the first."""
+        self.total += 1
+        if len(self) < MAX_VIOLATIONS:
+            super().append(violation)
+        if self.total >= self.MOST_COUNTED:
+            first = self[0]
+            raise InvalidArgument(
+                f"{first.field}: {first.description} (and {self.total - 1} more, at which reading stopped)",
+                violations=tuple(self),
+                violation_count=self.total,
+            )
+
+    def extend(self, violations: Iterable[Violation]) -> None:
+        """Count them; keep those that are among the first."""
+        for violation in violations:
+            self.append(violation)
+
+    def __iadd__(self, violations: Iterable[Violation]) -> Self:  # type: ignore[override,misc]  # counted
+        self.extend(violations)
+        return self
+
+
 def refuse(wrong: list[Violation]) -> None:
-    """Raise InvalidArgument with all violations, if there are any."""
+    """Raise InvalidArgument with the violations, if there are any."""
     if wrong:
         raise _invalid(wrong)
 
 
 def _invalid(wrong: list[Violation]) -> InvalidArgument:
     first = wrong[0]
-    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    return InvalidArgument(f"{first.field}: {first.description}{more}", violations=tuple(wrong))
+    count = wrong.total if isinstance(wrong, Violations) else len(wrong)
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return InvalidArgument(f"{first.field}: {first.description}{more}", violations=tuple(wrong), violation_count=count)
 
 
 class Sendable:

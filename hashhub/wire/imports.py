@@ -12,6 +12,7 @@ from hashhub.wire import names
 from hashhub.wire.fields import (
     EnumMap,
     Sendable,
+    Violations,
     build,
     check_text,
     checked,
@@ -107,7 +108,7 @@ def reject_to_pb(reject: Reject) -> v1.Reject:
 
 def rejects_from_pb(rejects: Iterable[v1.Reject], at: str = "rejects") -> list[Reject]:
     """Return the rejects, or raise InvalidArgument with the violations of all of them."""
-    wrong: list[Violation] = []
+    wrong = Violations()
     rejects_read = []
     for i, pb in enumerate(rejects):
         require(pb, f"{at}[{i}]", ("position", "reason"), wrong)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from hashhub import hashes, v1
+from hashhub import cancellation, hashes, v1
 from hashhub.errors import Violation
 from hashhub.hashes import Hash
 from hashhub.model import (
@@ -26,12 +26,13 @@ from hashhub.model import (
 )
 from hashhub.wire import names
 from hashhub.wire.entries import entry_from_pb, entry_to_pb, hash_to_pb
-from hashhub.wire.fields import WIDTHS, EnumMap, Sendable, check_text, checked, read_hash, refuse
+from hashhub.wire.fields import WIDTHS, EnumMap, Sendable, Violations, check_text, checked, read_hash, refuse
 from hashhub.wire.hash_sets import marking_from_pb, marking_to_pb
 from hashhub.wire.records import REVIEW_KIND
 
 DEFAULT_MATCH_LIMIT: Final = 100
 MAX_MATCH_LIMIT: Final = 1000
+_BETWEEN_LOOKS: Final = 1000  # queries, some 2 ms, between two looks whether the answer is still wanted
 
 _VERDICT: Final = EnumMap(Verdict, v1.Verdict, "VERDICT_", Verdict.UNAVAILABLE)
 
@@ -77,14 +78,19 @@ def _uniform_queries(request: v1.BatchMatchHashesRequest) -> list[Query]:
 
 
 def _any_queries(queries: Sequence[v1.Query]) -> list[Query]:
-    wrong: list[Violation] = []
-    found: list[Query] = []
+    wrong = Violations()
+    read: list[Query] = []
     width = WIDTHS.get
     # Plain loops over slices: comprehensions and protobuf's own iterators take half as long again. What is left is
     # reading fields.
     for i, pb in enumerate(queries[:]):
+        if i % _BETWEEN_LOOKS == 0:
+            cancellation.check()
         given = []
         fits = True
+        if len(pb.hashes) > MAX_HASHES_PER_QUERY:
+            read.append(_query(pb, f"queries[{i}]", wrong))
+            continue
         for h in pb.hashes[:]:
             name, digest = h.algorithm, h.digest
             if width(name) != len(digest):
@@ -92,30 +98,32 @@ def _any_queries(queries: Sequence[v1.Query]) -> list[Query]:
             given.append(Hash(name, digest))
         label = pb.label
         if fits and 0 < len(given) <= MAX_HASHES_PER_QUERY and len(label) <= MAX_TEXT:
-            found.append(Query(hashes=tuple(given), label=label))
+            read.append(Query(hashes=tuple(given), label=label))
         else:
-            found.append(_query(pb, f"queries[{i}]", wrong))
+            read.append(_query(pb, f"queries[{i}]", wrong))
     refuse(wrong)
-    return found
+    return read
 
 
 def query_from_pb(pb: v1.Query, at: str = "query") -> Query:
     """Return the query; it needs a hash."""
     wrong: list[Violation] = []
-    found = _query(pb, at, wrong)
+    query = _query(pb, at, wrong)
     refuse(wrong)
-    return found
+    return query
 
 
 def _query(pb: v1.Query, at: str, wrong: list[Violation]) -> Query:
-    found = tuple([read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)])
-    if not found:
+    count = len(pb.hashes)
+    if not count:
         wrong.append(Violation(f"{at}.hashes", "must hold at least one hash", "REQUIRED"))
-    elif len(found) > MAX_HASHES_PER_QUERY:
-        wrong.append(Violation(f"{at}.hashes", f"must be at most {MAX_HASHES_PER_QUERY}, got {len(found)}", "TOO_MANY"))
+    elif count > MAX_HASHES_PER_QUERY:
+        wrong.append(Violation(f"{at}.hashes", f"must be at most {MAX_HASHES_PER_QUERY}, got {count}", "TOO_MANY"))
+    read = pb.hashes[:MAX_HASHES_PER_QUERY]
+    given = tuple([read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(read)])
     if len(pb.label) > MAX_TEXT:
         check_text(pb.label, f"{at}.label", wrong)
-    return Query(hashes=found, label=pb.label)
+    return Query(hashes=given, label=pb.label)
 
 
 def options_to_pb(options: MatchOptions) -> v1.MatchOptions:
@@ -269,11 +277,11 @@ def media_result_to_pb(value: MediaResult) -> v1.MediaResult:
 def media_result_from_pb(pb: v1.MediaResult, at: str = "result") -> MediaResult:
     """Return the answer about one media file."""
     wrong: list[Violation] = []
-    found = tuple(read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes))
+    computed = tuple(read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes))
     refuse(wrong)
     return MediaResult(
         result=match_result_from_pb(pb.result, f"{at}.result"),
-        hashes=found,
+        hashes=computed,
         quality=pb.quality if pb.HasField("quality") else None,
         media_type=pb.media_type,
     )

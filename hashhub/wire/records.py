@@ -12,7 +12,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final
 
-from hashhub import item, v1
+from hashhub import cancellation, item, v1
 from hashhub.errors import Violation
 from hashhub.hashes import Hash
 from hashhub.item import Field, Kind
@@ -30,6 +30,7 @@ from hashhub.model import (
 from hashhub.wire.fields import (
     WIDTHS,
     EnumMap,
+    Violations,
     check_text,
     read_hash,
     read_time,
@@ -38,6 +39,7 @@ from hashhub.wire.fields import (
     unsendable,
 )
 
+_BETWEEN_LOOKS: Final = 500  # records, some 5 ms, between two looks whether the answer is still wanted
 _ACTION: Final = EnumMap(Action, v1.Action, "ACTION_")
 REVIEW_KIND: Final = EnumMap(ReviewKind, v1.ReviewKind, "REVIEW_KIND_")
 
@@ -73,8 +75,12 @@ def records_from_pb(records: Iterable[v1.Record], at: str = "records") -> list[R
 
     No field may hold NUL or endless text.
     """
-    wrong: list[Violation] = []
-    read = [_record(pb, at, i, wrong) for i, pb in enumerate(records)]
+    wrong = Violations()
+    read = []
+    for i, pb in enumerate(records):
+        if i % _BETWEEN_LOOKS == 0:
+            cancellation.check()
+        read.append(_record(pb, at, i, wrong))
     refuse(wrong)
     return read
 
@@ -135,9 +141,10 @@ def _read_field(f: Field, pb: Any, at: str, wrong: list[Violation]) -> Any:
         check_text(text, where, wrong)
         return text
     if f.kind is Kind.TEXTS:
-        texts = tuple(getattr(pb, f.wire))
-        if len(texts) > MAX_HASHES_PER_ENTRY:
-            wrong.append(Violation(where, f"must be at most {MAX_HASHES_PER_ENTRY}, got {len(texts)}", "TOO_MANY"))
+        count = len(getattr(pb, f.wire))
+        if count > MAX_HASHES_PER_ENTRY:
+            wrong.append(Violation(where, f"must be at most {MAX_HASHES_PER_ENTRY}, got {count}", "TOO_MANY"))
+        texts = tuple(getattr(pb, f.wire)[:MAX_HASHES_PER_ENTRY])
         for i, text in enumerate(texts):
             check_text(text, f"{where}[{i}]", wrong)
         return texts
@@ -159,6 +166,8 @@ def _record(pb: v1.Record, at: str, index: int, wrong: list[Violation]) -> Recor
 
     The common case takes one look at all texts together: if the whole is short and free of NUL, so is each.
     """
+    if len(pb.hashes) > MAX_HASHES_PER_ENTRY or len(pb.tags) > MAX_HASHES_PER_ENTRY:
+        return _unusual_record(pb, f"{at}[{index}]", wrong)
     position = pb.position
     hashes: list[Hash] = []
     is_usual = position != ""
@@ -172,16 +181,7 @@ def _record(pb: v1.Record, at: str, index: int, wrong: list[Violation]) -> Recor
     tags = tuple(pb.tags[:])
     together = "".join((position, *texts, *tags))
     action = _ACTION.get(pb.action)
-    if (
-        not is_usual
-        or len(together) > MAX_TEXT
-        or "\0" in together
-        or pb.faults
-        or pb.reviews
-        or action is None
-        or len(hashes) > MAX_HASHES_PER_ENTRY
-        or len(tags) > MAX_HASHES_PER_ENTRY
-    ):
+    if not is_usual or len(together) > MAX_TEXT or "\0" in together or pb.faults or pb.reviews or action is None:
         return _unusual_record(pb, f"{at}[{index}]", wrong)
     record = _usual_record(pb, position, tuple(hashes), action, tags, texts)
     return record if record is not None else _unusual_record(pb, f"{at}[{index}]", wrong)
@@ -192,24 +192,26 @@ def _unusual_record(pb: v1.Record, at: str, wrong: list[Violation]) -> Record:
     if not pb.position:
         wrong.append(Violation(f"{at}.position", "must not be empty", "REQUIRED"))
     check_text(pb.position, f"{at}.position", wrong)
-    for name, count in (("hashes", len(pb.hashes)), ("faults", len(pb.faults))):
+    for name, count in (("hashes", len(pb.hashes)), ("faults", len(pb.faults)), ("reviews", len(pb.reviews))):
         if count > MAX_HASHES_PER_ENTRY:
             wrong.append(Violation(f"{at}.{name}", f"must be at most {MAX_HASHES_PER_ENTRY}, got {count}", "TOO_MANY"))
-    for i, fault in enumerate(pb.faults):
+    hashes, faults = pb.hashes[:MAX_HASHES_PER_ENTRY], pb.faults[:MAX_HASHES_PER_ENTRY]
+    reviews = pb.reviews[:MAX_HASHES_PER_ENTRY]
+    for i, fault in enumerate(faults):
         for text in ("algorithm", "reason", "detail"):
             check_text(getattr(fault, text), f"{at}.faults[{i}].{text}", wrong)
-    for i, review in enumerate(pb.reviews):
+    for i, review in enumerate(reviews):
         for text in ("author", "comment"):
             check_text(getattr(review, text), f"{at}.reviews[{i}].{text}", wrong)
     fields = {f.name: _read_field(f, pb, at, wrong) for f in item.FIELDS}
     return Record(
         position=pb.position,
-        hashes=tuple(read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)),
-        faults=tuple(HashFault(f.algorithm, f.reason, f.detail) for f in pb.faults),
+        hashes=tuple(read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(hashes)),
+        faults=tuple(HashFault(f.algorithm, f.reason, f.detail) for f in faults),
         action=_ACTION.from_pb(pb.action, f"{at}.action", wrong),
         reviews=tuple(
             RecordReview(REVIEW_KIND.from_pb(r.kind, f"{at}.reviews[{i}].kind", wrong), r.author, r.comment)
-            for i, r in enumerate(pb.reviews)
+            for i, r in enumerate(reviews)
         ),
         **fields,
     )

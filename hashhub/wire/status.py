@@ -23,7 +23,6 @@ from hashhub.errors import Code, HashHubError, InvalidArgument, MalformedSource,
 from hashhub.wire import names
 
 DOMAIN: Final = "hashhub.dev"
-VIOLATIONS_SENT: Final = 20
 DETAILS_KEY: Final = "grpc-status-details-bin"
 
 _MAX_MESSAGE: Final = 1024  # bytes of UTF-8; percent-encoding can make three of each
@@ -57,8 +56,8 @@ def error_to_status(error: HashHubError) -> status_pb2.Status:
     message = _cut(error.message, _MAX_MESSAGE)
     violations: tuple[Violation, ...] = ()
     if isinstance(error, InvalidArgument) and error.violations:
-        violations = error.violations[:VIOLATIONS_SENT]
-        metadata[_VIOLATION_COUNT] = str(len(error.violations))
+        violations = error.violations
+        metadata[_VIOLATION_COUNT] = str(error.violation_count)
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     details: list[Message] = [info]
     match error.code:

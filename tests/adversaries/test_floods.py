@@ -70,6 +70,18 @@ def test_harmless_verdicts_beyond_the_daily_number_wait_for_the_operator(world: 
     assert set(verdicts(world, items)) == {Verdict.REVIEW}
 
 
+def test_harmless_verdicts_stated_before_anybody_lists_the_items_count_too(world: World) -> None:
+    for name in ("hostile/early", "hostile/later"):
+        world.hash_set(name, scheme="vic-us")
+    coming = [Item(f"flood {i}") for i in range(MORE)]
+    half = MORE // 2
+    for name, part in (("hostile/early", coming[:half]), ("hostile/later", coming[half:])):
+        world.lists(name, [record(f"line {i}", t.hashes, value="0") for i, t in enumerate(part)])
+    items = listed(world, MORE)
+    after = verdicts(world, items)
+    assert (after.count(Verdict.REVIEW), after.count(Verdict.MATCH)) == (DAILY, MORE - DAILY)
+
+
 def test_a_benign_set_says_nothing_until_it_is_accepted_and_then_nothing_new(world: World) -> None:
     items = listed(world, 4)
     world.hash_set("hostile/benign", purpose=Purpose.BENIGN)

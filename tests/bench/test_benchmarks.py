@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the benchmarks are run from the checkout and not installed
 
-from bench import false_positives, findings, load, report, result, server, workloads  # noqa: E402 - after the path
+from bench import (  # noqa: E402 - after the path
+    day,
+    day_table,
+    false_positives,
+    findings,
+    hostile,
+    load,
+    prober,
+    report,
+    result,
+    server,
+    workloads,
+)
 from hashhub import v1  # noqa: E402 - likewise
+from hashhub.model import Verdict  # noqa: E402 - likewise
 from hashhub.testing.hub_process import running_hub  # noqa: E402 - likewise
 
 
-def run(module: str, *arguments: str) -> None:
+def run(module: str, *arguments: str, seconds: float = 100) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", f"bench.{module}", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=seconds,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -136,6 +155,71 @@ def test_mirror_takes_everything_in_and_terms_hold(tmp_path: Path) -> None:
     assert row["terms_lookups"] > 2
 
 
+def test_a_day_ends_whatever_a_hub_answers_and_its_table_is_printed(tmp_path: Path) -> None:
+    played = ["quiet", "import", "half", "ten", "empty-2", "scans-left", "media", "commits", "bodies", "slow", "kill"]
+    sizes = ("--entries", "300", "--seconds", "1", "--share", "0.01")
+    run("day", *sizes, "--only", ",".join(played), "--out", str(tmp_path / "day.json"), seconds=280)
+    rows = rows_of(tmp_path / "day.json", benchmark="day")
+    scenes = {row["scene"]: row for row in rows if row["kind"] == "scene"}
+    assert list(scenes) == played
+    for name, scene in scenes.items():
+        assert scene["begin"] < scene["end"]
+        assert scene["lookups_count"] > 0
+        assert not [failure for failure in scene["lookups_failed"] if failure.startswith("said")]
+        # A hub that is too busy to let a scene be prepared ends the scene; what was sent has become of something.
+        if "messages" in scene:
+            assert sum(scene["answers"].values()) == scene["messages"], name
+    assert scenes["half"]["superseded"] == 150
+    assert (scenes["kill"]["reached"], scenes["kill"]["verdict"]) == (True, "MATCH")
+    assert sum(scenes["kill"]["lookups_failed"].values()) > 0
+    lookups, health = (row for row in rows if row["kind"] == "series")
+    for series in (lookups, health):
+        assert len(series["median_ms"]) == len(series["max_ms"]) == len(series["failed"])
+        assert any(series["max_ms"])
+    text = report.day(tmp_path)
+    assert all(event.happens in text and event.did in text for event in day_table.EVENTS)
+    assert "150 of 300 changed" in text
+    assert "times its import" in text
+    assert report.draw(tmp_path, tmp_path / "charts") == {"day"}
+
+
+def test_the_table_names_every_scene_that_it_needs_and_says_what_was_not_played() -> None:
+    assert {name for event in day_table.EVENTS for name in event.scenes} < {*day.SCENES}
+    parameters = {"entries": 9, "database": "sqlite", "share": 1.0}
+    for line, event in zip(day_table.lines(parameters, []), day_table.EVENTS, strict=True):
+        assert line.commands
+        assert line.does == ("-" if event.scenes else "not played: see the test")
+
+
+def test_a_prober_notices_wrong_answers_and_a_hub_that_is_gone(tmp_path: Path) -> None:
+    asked = f"MD5:{'0' * 31}1"
+    with (
+        running_hub(tmp_path / "hub") as hub,
+        prober.asking(hub.address, hub.token, {asked: Verdict.NO_MATCH}, http=hub.http) as answers,
+    ):
+        time.sleep(1.2)
+        answers.fetch()
+        good, healthy = list(answers.lookups), list(answers.health)
+        with prober.asking(hub.address, hub.token, {asked: Verdict.MATCH}) as wrong:
+            time.sleep(0.3)
+        for pid in result.family(hub.pid):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)
+    assert good
+    assert healthy
+    assert not [answer for answer in good + healthy if answer.failure]
+    assert [b.due - a.due for a, b in itertools.pairwise(good)] == pytest.approx([0.02] * (len(good) - 1), abs=0.001)
+    assert set(prober.summary(wrong.lookups)["failed"]) == {"said NO_MATCH"}
+    assert "SERVER_UNAVAILABLE" in prober.summary(answers.lookups)["failed"]
+
+
+def test_repeated_scans_are_the_same_picture() -> None:
+    once, often = (Image.open(io.BytesIO(hostile.many_scans(count))) for count in (1, 5))
+    assert often.size == (2000, 2000)
+    assert often.tobytes() == once.tobytes()
+    assert hostile.many_scans(5).count(b"\xff\xda") == hostile.many_scans(1).count(b"\xff\xda") + 4
+
+
 def test_server_answers_all_kinds_of_calls_without_an_error(tmp_path: Path) -> None:
     out = tmp_path / "server.json"
     run("server", "--n", "500", "--seconds", "0.2", "--out", str(out))
@@ -149,6 +233,16 @@ def test_server_answers_all_kinds_of_calls_without_an_error(tmp_path: Path) -> N
         assert row["p99_ms"] >= row["p50_ms"] > 0
         assert row["server_cores"] + row["generator_cores"] > 0
     assert [r["offered"] for r in ours[:4]] == [None, 2800, None, 56]
+
+
+def test_door_measures_each_way_in_and_the_steps_of_one_lookup(tmp_path: Path) -> None:
+    out = tmp_path / "door.json"
+    run("door", "--entries", "500", "--seconds", "0.2", "--workers", "1", "--lookups", "100", "--out", str(out))
+    rows = rows_of(out, benchmark="door-500")
+    assert [r["calls"] for r in rows if "calls" in r] == ["single", "json", "connect", "connect"]
+    for row in rows[:3]:
+        assert row["calls_per_second"] > 0
+    assert {r["step"]: r["us"] > 0 for r in rows if "step" in r} == {"hub": True, "gate": True, "door": True}
 
 
 def test_a_filled_hub_is_used_again_and_never_mistaken(tmp_path: Path) -> None:
@@ -180,8 +274,8 @@ def test_load_generator_counts_every_answer_and_says_why_calls_failed(tmp_path: 
         with load.connected(load.GRPC, 1, hub.address, path, "nobody") as unknown:
             outcome = load.run(unknown, [body], 0.1, rate=50)
             assert (len(outcome.latencies), outcome.errors) == (0, {"status 16": 5})
-        with load.connected(load.JSON, 1, hub.http.removeprefix("http://"), path, "nobody") as bridge:
-            assert set(load.run(bridge, [b"{}"], 0.1, concurrency=1).errors) == {"HTTP 401"}
+        with load.connected(load.JSON, 1, hub.http.removeprefix("http://"), path, "nobody") as plain:
+            assert set(load.run(plain, [b"{}"], 0.1, concurrency=1).errors) == {"HTTP 401"}
 
 
 def test_report_fills_its_sections_and_draws(tmp_path: Path) -> None:

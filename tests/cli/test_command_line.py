@@ -78,7 +78,7 @@ def test_help_needs_the_base_install_only() -> None:
     code = (
         "import sys\n"
         "for name in ('numpy', 'faiss', 'numba', 'sqlalchemy', 'PIL', 'imagehash', 'grpc', 'rich', "
-        "'waitress'):\n"
+        "'granian'):\n"
         "    sys.modules[name] = None\n"
         "from hashhub.cli import main\n"
         "main(['--help'])"

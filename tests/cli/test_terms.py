@@ -103,6 +103,12 @@ def test_tokens_live_and_end(run: Run, police: str, tmp_path: Any) -> None:
     changed = one(run, "token", "update", "till", "--acts-for-itself", "--expires", "never", "--clear-purposes")
     assert (changed["acts_for_others"], changed["expire_time"], changed["purposes"]) == (False, None, [])
     assert (changed["may_mirror"], changed["description"]) == (True, "at the till")
+    shared = one(run, "token", "update", "till", "--share", "calls=64", "--share", "media-seconds=5")
+    assert (shared["shares"]["calls"], shared["shares"]["media_seconds"]) == (64, 5)
+    shared = one(run, "token", "update", "till", "--share", "calls=0")
+    assert (shared["shares"]["calls"], shared["shares"]["media_seconds"]) == (0, 5)
+    assert run("token", "update", "till", "--share", "cows=1").exit_code == USAGE
+    assert "media-seconds 5" in run("token", "list").stdout
     assert run("token", "update", "till").exit_code == REFUSED
     assert run("token", "get", "nobody").exit_code == REFUSED
 

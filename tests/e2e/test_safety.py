@@ -85,7 +85,7 @@ def test_a_hub_that_cannot_look_for_changes_does_not_say_that_there_is_nothing(
             raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
 
         with monkeypatch.context() as broken:
-            broken.setattr(there._store, "position", away)
+            broken.setattr(there._store.history, "position", away)
             contribute(here)
             assert verdict(here) is Verdict.MATCH
             # What it may say about nothing it says for a moment only.

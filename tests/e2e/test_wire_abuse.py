@@ -33,7 +33,7 @@ QUERY = {
     "query": {"hashes": [{"algorithm": "MD5", "digest": "AAAAAAAAAAAAAAAAAAAAAA=="}]},
     "options": {"policy": "any"},
 }
-LEAKS = ("Traceback", 'File "', "/work", "/tmp", "sqlite", "SELECT ", "waitress", "hashhub/")  # noqa: S108 - looked for
+LEAKS = ("Traceback", 'File "', "/work", "/tmp", "sqlite", "SELECT ", "granian", "hashhub/")  # noqa: S108 - looked for
 
 
 def post(desk: Desk, path: str, body: bytes | str, verb: str = "POST", **headers: str) -> tuple[int, Any]:

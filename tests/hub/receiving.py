@@ -32,13 +32,13 @@ def mirroring(role: Role = Role.CONSUMER, contributor: str = "receiver", **field
 
 def admit(store: Store, who: Principal) -> str:
     """Store a token, and its contributor where that is missing; return its secret."""
-    if who.contributor not in store.contributors():
+    if who.contributor not in store.resources.contributors():
         contributor = Contributor(
             id=who.contributor, display_name="Reader", kind=ContributorKind.PLATFORM, jurisdiction="GB"
         )
-        store.create_contributor(contributor)
+        store.resources.create_contributor(contributor)
     secret = f"hh_{who.name}"
-    store.put_token(hashlib.sha256(secret.encode()).digest(), who)
+    store.tokens.put_token(hashlib.sha256(secret.encode()).digest(), who)
     return secret
 
 
@@ -95,14 +95,18 @@ class Receiver:
 def entitled(hub: Hub, who: Principal, groups: dict[str, set[str]] | None = None) -> tuple[Held, dict[str, HashSet]]:
     """Return what a principal may hold: an oracle that shares nothing with the feed but the store's plain reads."""
     store = hub._store
-    sets = {name: hash_set for name, hash_set in store.hash_sets().items() if _terms_admit(who, hash_set, groups or {})}
+    sets = {
+        name: hash_set
+        for name, hash_set in store.resources.hash_sets().items()
+        if _terms_admit(who, hash_set, groups or {})
+    }
     held: Held = {}
     for name in sets:
         contributor, _, set_id = name.partition("/")
         after = 0
-        while entries := store.list_entries(contributor, set_id, (EntryState.ACTIVE,), 500, after):
+        while entries := store.entries.list_entries(contributor, set_id, (EntryState.ACTIVE,), 500, after):
             after = entries[-1].id
-            reviews = store.reviews_of(e.id for e in entries)
+            reviews = store.entries.reviews_of(e.id for e in entries)
             held |= {e.id: (e, _told(tuple(reviews.get(e.id, ())))) for e in entries}
     return held, sets
 

@@ -15,7 +15,7 @@ from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from hashhub.hub import Hub
 from hashhub.hub.exchange import _PIECE, _Page
 from hashhub.model import ChangedEntry, ChangeKind, Marking, Principal, ReviewKind, Role, now
-from hashhub.store import Store
+from hashhub.store.entries import Entries
 from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
 from tests.hub.receiving import Receiver, admit, entitled, mirroring
 
@@ -42,9 +42,9 @@ def _about(line: ChangedEntry) -> str:
 
 def terms(desk: Desk, name: str, **marking: Any) -> None:
     contributor, _, set_id = name.partition("/")
-    hash_set = desk.hub._store.get_hash_set(contributor, set_id)
+    hash_set = desk.hub._store.resources.get_hash_set(contributor, set_id)
     changed = msgspec.structs.replace(hash_set.marking, **marking)
-    desk.hub._store.update_hash_set(contributor, set_id, {"marking": changed})
+    desk.hub._store.resources.update_hash_set(contributor, set_id, {"marking": changed})
 
 
 def holds_what_it_may(receiver: Receiver) -> None:
@@ -58,7 +58,7 @@ def eventful(any_desk: Desk) -> Desk:
     desk.hash_set("alpha/list", marking=SHARED)
     desk.contribute("alpha/list", *(item(n) for n in range(1, 7)), item(7, algorithms=("MD5", "PDQ"), quality=1))
     ids = {e.provenance.position: e.id for e in desk.entries("alpha/list")}
-    desk.hub._store.withdraw_entries([ids["line 2"]], "X")
+    desk.hub._store.standing.withdraw_entries([ids["line 2"]], "X")
     desk.hub.entries.quarantine(OPERATOR, "alpha", "list", ids["line 3"])
     desk.hub.entries.release(OPERATOR, "alpha", "list", ids["line 3"])
     desk.hub.entries.quarantine(OPERATOR, "alpha", "list", ids["line 4"])
@@ -87,7 +87,7 @@ def test_a_receiver_goes_on_inside_an_import(any_desk: Desk, size: int) -> None:
     assert told(lines) == [("UPSERT", f"line {n}") for n in range(50)]
     assert {line.revision for line in lines} == {done.revision}
     ids = [e.id for e in any_desk.entries("alpha/list")]
-    any_desk.hub._store.withdraw_entries(ids[::2], "X")
+    any_desk.hub._store.standing.withdraw_entries(ids[::2], "X")
     assert told(receiver.catch_up(size)) == [("WITHDRAW", f"alpha/list/{i}") for i in ids[::2]]
     holds_what_it_may(receiver)
 
@@ -140,7 +140,7 @@ def test_a_change_of_terms_reaches_the_receiver(
     receiver.catch_up(size)
     terms(any_desk, "alpha/list", **without)
     entry = any_desk.entries("alpha/list")[0]
-    any_desk.hub._store.withdraw_entries([entry.id], "X")
+    any_desk.hub._store.standing.withdraw_entries([entry.id], "X")
     # What becomes of its entries after that is nothing that it is told of.
     assert told(receiver.catch_up(size)) == [
         ("WITHDRAW", "alpha/list"), ("UPSERT", "beta"), ("UPSERT", "beta/list"),
@@ -161,7 +161,7 @@ def test_terms_that_change_back_unseen_cost_nothing(desk: Desk) -> None:
     receiver.catch_up()
     terms(desk, "alpha/list", bulk=False)
     ids = [e.id for e in desk.entries("alpha/list")]
-    desk.hub._store.withdraw_entries(ids[:1], "X")
+    desk.hub._store.standing.withdraw_entries(ids[:1], "X")
     terms(desk, "alpha/list", bulk=True)
     assert told(receiver.catch_up()) == [("WITHDRAW", f"alpha/list/{ids[0]}")]
     holds_what_it_may(receiver)
@@ -210,10 +210,10 @@ def test_what_a_policy_needs_comes_with_the_entries(any_desk: Desk) -> None:
     ]  # fmt: skip
     assert [(r.author, r.kind) for r in lines[-1].reviews] == [("passes-on", ReviewKind.FALSE_POSITIVE)]
     holds_what_it_may(receiver)
-    any_desk.hub._store.update_contributor("origin", {"display_name": "Another"}, lambda _: None)
+    any_desk.hub._store.resources.update_contributor("origin", {"display_name": "Another"}, lambda _: None)
     assert receiver.catch_up()[1].contributor == receiver.contributors["origin"]
     assert receiver.contributors["origin"].display_name == "Another"
-    any_desk.hub._store.update_contributor("nobody-reads", {"display_name": "Another"}, lambda _: None)
+    any_desk.hub._store.resources.update_contributor("nobody-reads", {"display_name": "Another"}, lambda _: None)
     assert receiver.catch_up() == []
 
 
@@ -229,7 +229,7 @@ def test_two_worlds_that_differ_in_what_is_hidden_read_alike(open_hub: Open, tmp
             if secret:
                 desk.contribute("gamma/hidden", item(n), item(n + 20))
                 hidden = desk.entries("gamma/hidden")
-                desk.hub._store.withdraw_entries([hidden[0].id], "X")
+                desk.hub._store.standing.withdraw_entries([hidden[0].id], "X")
                 desk.hub.reviews.create(OPERATOR, "gamma", "hidden", hidden[1].id, ReviewKind.FALSE_POSITIVE)
                 terms(desk, "gamma/hidden", legal_basis=str(n))
             lines += receiver.catch_up(3)
@@ -344,13 +344,13 @@ def test_a_hidden_stretch_is_skipped_without_a_look_at_its_entries(desk: Desk, m
         desk.contribute("alpha/hidden", *(item(100 * n + i) for i in range(100)))
     desk.contribute("alpha/list", item(9999))
     looked_at: list[int] = []
-    real = Store.get_entries
+    real = Entries.get_entries
 
-    def counting(store: Store, ids: list[int]) -> object:
+    def counting(store: Entries, ids: list[int]) -> object:
         looked_at.extend(ids)
         return real(store, ids)
 
-    monkeypatch.setattr(Store, "get_entries", counting)
+    monkeypatch.setattr(Entries, "get_entries", counting)
     assert told(receiver.catch_up()) == [("UPSERT", "line 9999")]
     assert len(looked_at) == 1
 
@@ -381,7 +381,7 @@ def test_a_page_is_bounded_in_bytes(desk: Desk) -> None:
 
 
 def _all(hub: Hub) -> list[int]:
-    return [int(i) for i in hub._store.active_ids("alpha", "list")]
+    return [int(i) for i in hub._store.entries.active_ids("alpha", "list")]
 
 
 def test_an_empty_hub_is_complete(desk: Desk) -> None:
@@ -395,7 +395,7 @@ def test_withdraw_lines_carry_the_name_only(eventful: Desk) -> None:
     receiver = Receiver(eventful.hub, OUTSIDER)
     receiver.catch_up()
     entry = eventful.entries("alpha/list")[0]
-    eventful.hub._store.withdraw_entries([entry.id], "X")
+    eventful.hub._store.standing.withdraw_entries([entry.id], "X")
     assert receiver.catch_up() == [
         ChangedEntry(revision=eventful.hub.revision(), kind=ChangeKind.WITHDRAW, entry_name=entry.name)
     ]

@@ -331,11 +331,11 @@ class TestSourcesOwnDeletions:
             position="x", action=Action.WITHDRAW, hashes=(digest("MD5", 1),), source_time="2026-01-02T00:00:00Z"
         )
         any_desk.contribute("alpha/list", gone)
-        (hold,) = any_desk.hub._store.holds("alpha", "list")
+        (hold,) = any_desk.hub._store.holds.of_set("alpha", "list")
         assert (hold.origin, hold.source_time) == (Origin.SOURCE, "2026-01-02T00:00:00Z")
         assert any_desk.contribute("alpha/list", item(1, source_time=old, tags=("t",))).counts.stays_withdrawn == 1
         assert any_desk.contribute("alpha/list", item(1, source_time=new)).counts.accepted == 1
-        assert any_desk.hub._store.holds("alpha", "list") == []
+        assert any_desk.hub._store.holds.of_set("alpha", "list") == []
         assert any_desk.known(1) == [1]
 
 
@@ -395,7 +395,7 @@ class TestErasing:
             if path.is_file():
                 content = path.read_bytes()
                 assert [n for n in needles if n in content] == [], path
-        desk.hub._store.verify_history(desk.hub._store.database_id)
+        desk.hub._store.history.verify_history(desk.hub._store.database_id)
         assert desk.known(2, 3) == [2, 3]
 
     def test_with_it_goes_what_it_had_replaced(self, desk: Desk, sqlite_directory: Path) -> None:

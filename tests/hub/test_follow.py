@@ -69,10 +69,10 @@ class TestTwoProcesses:
         first, second = Desk(open_hub()), Desk(open_hub(publisher=False))
         first.hash_set("alpha/list")
         begun = first.add(first.open("alpha/list"), [item(1)])
-        first.hub._store.begin_commit(begun.id)
+        first.hub._store.imports.begin_commit(begun.id)
         with pytest.raises(Conflict):
             second.commit(begun)
-        first.hub._store.release_commit(begun.id)
+        first.hub._store.imports.release_commit(begun.id)
         done = second.commit(begun)
         assert first.commit(begun) == done
         assert first.known(1) == [1]
@@ -178,7 +178,7 @@ class TestRestarts:
         hub = open_hub(start=False)
         assert hub._matcher.count("MD5") == 6
         with monkeypatch.context() as once:
-            once.setattr(hub._store, "all_digests", pytest.fail)
+            once.setattr(hub._store.feeds, "all_digests", pytest.fail)
             hub.start()
 
     def test_one_restored_and_written_past_under_a_running_hub_stops_its_answers(
@@ -205,7 +205,7 @@ class TestRestarts:
     def test_the_mark_is_never_behind_what_was_applied(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         hub, other = open_hub(start=False), Desk(open_hub(publisher=False))
         other.hash_set("alpha/list")
-        changes = hub._store.matcher_changes
+        changes = hub._store.feeds.matcher_changes
 
         def late(after_revision: int, limit: int) -> list[MatcherChange]:
             """Commit between the look at the position and that at the changes."""
@@ -213,10 +213,10 @@ class TestRestarts:
             other.contribute("alpha/list", item(1))
             return changes(after_revision, limit)
 
-        monkeypatch.setattr(hub._store, "matcher_changes", late)
+        monkeypatch.setattr(hub._store.feeds, "matcher_changes", late)
         hub._follower.catch_up()
         assert hub._matcher.count("MD5") == 1
-        assert hub._follower._mark.read()[0] == hub._store.position()
+        assert hub._follower._mark.read()[0] == hub._store.history.position()
 
     def test_until_it_has_caught_up_it_does_not_answer(self, open_hub: Open) -> None:
         hub = open_hub(start=False)
@@ -237,7 +237,7 @@ class TestRestarts:
             def fails() -> NoReturn:
                 raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
 
-            away.setattr(hub._store, "position", fails)
+            away.setattr(hub._store.history, "position", fails)
             with pytest.raises(Unavailable):
                 hub.start()
         hub.close()
@@ -258,7 +258,7 @@ class TestRestarts:
             def fails() -> NoReturn:
                 raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
 
-            away.setattr(hub._store, "position", fails)
+            away.setattr(hub._store.history, "position", fails)
             soon(lambda: "database is away" in hub._follower.warning)
         desk.contribute("alpha/list", item(1, algorithms=("PDQ",)))
         soon(lambda: matches(desk, hub, 1))
@@ -322,7 +322,7 @@ class TestKilledCommits:
             assert desk.hub.contribute.findings(OPERATOR, begun.id, 10, 0)[0] == []
             with pytest.raises(Conflict):  # whoever was killed might still be at it, for all that this process knows
                 desk.commit(begun)
-            desk.hub._store.expire_leases()
+            desk.hub._store.imports.expire_leases()
         done = desk.commit(begun)
         assert (done.state, done.counts.items) == (ImportState.COMMITTED, 3)
         assert (done.counts.accepted, done.counts.unchanged, done.counts.absent, done.counts.rejected) == (1, 1, 1, 1)

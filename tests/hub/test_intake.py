@@ -632,7 +632,7 @@ class TestHarmlessVerdicts:
     )
     def test_are_told_apart(self, desk: Desk, scheme: str, value: str, purpose: str, is_harmless: bool) -> None:
         chosen = msgspec.structs.replace(
-            desk.hub._store.get_hash_set(*desk.hash_set("alpha/list", scheme=scheme).split("/")),
+            desk.hub._store.resources.get_hash_set(*desk.hash_set("alpha/list", scheme=scheme).split("/")),
             purpose=Purpose(purpose),
         )
         batch = Batch([Staged(item(1, value=value), Disposition.ACCEPTED, (), ())], [])

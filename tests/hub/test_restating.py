@@ -173,7 +173,9 @@ class TestAQuarantinedNewerStatement:
     @staticmethod
     def feed(desk: Desk, after: int) -> list[tuple[str, int]]:
         store = desk.hub._store
-        return [(str(c.kind), i) for c in store.changes(after + 1) for i in store.change_ids(c).after(0, 100)]
+        return [
+            (str(c.kind), i) for c in store.feeds.changes(after + 1) for i in store.feeds.change_ids(c).after(0, 100)
+        ]
 
     @staticmethod
     def matches(desk: Desk, number: int = 1) -> list[int]:

@@ -587,14 +587,14 @@ def test_every_write_is_on_record_and_moves_the_registry(desk: Desk, sqlite_dire
     desk.hub.groups.create(OPERATOR, Group(id="allies", members=("alpha",)))
     desk.hub.tokens.create(OPERATOR, msgspec.structs.replace(_APP, purposes=()))
     with _opened(sqlite_directory) as store:
-        before, registry = store.revision(), store.registry()
+        before, registry = store.revision(), store.resources.registry()
         call(desk.hub, who)
-        (event,) = store.list_events(limit=1)
+        (event,) = store.history.list_events(limit=1)
         assert event.revision == store.revision() == before + 1
         assert (event.actor, event.kind, event.subject) == (Actor(who.name, who.contributor, who.role), kind, subject)
-        assert store.registry() is not registry
-        assert store.registry().revision == event.revision
-        store.verify_history(store.database_id)
+        assert store.resources.registry() is not registry
+        assert store.resources.registry().revision == event.revision
+        store.history.verify_history(store.database_id)
 
 
 def test_the_history_tells_what_the_terms_were(desk: Desk, sqlite_directory: Path) -> None:
@@ -606,7 +606,7 @@ def test_the_history_tells_what_the_terms_were(desk: Desk, sqlite_directory: Pat
     desk.hub.hash_sets.accept(BOSS, "alpha", "list", 2, "looked at all of it")
     desk.hub.hash_sets.accept(BOSS, "alpha", "list", 1)
     with _opened(sqlite_directory) as store:
-        lowered, accepted, changed = store.list_events(limit=3)
+        lowered, accepted, changed = store.history.list_events(limit=3)
     assert changed.facts["fields"] == ("marking",)
     assert changed.details is not None
     old, _, new = changed.details["marking"].partition(" -> ")

@@ -62,14 +62,14 @@ def shown(desk: Desk) -> dict[str, Any]:
     return {
         "listed": {state: [e.id for e in found] for state, found in listed.items()},
         "all": [(e.id, e.state, e.reasons, e.update_revision) for e in desk.entries("alpha/list")],
-        "counts": {state: store.entry_count("alpha", "list", state) for state in EntryState},
-        "ids": {state: store.active_ids("alpha", "list", states=[state]).tolist() for state in EntryState},
+        "counts": {state: store.entries.entry_count("alpha", "list", state) for state in EntryState},
+        "ids": {state: store.entries.active_ids("alpha", "list", states=[state]).tolist() for state in EntryState},
         "live": {
             x: [e.id for e in found]
-            for x, found in store.existing_by_external_ids("alpha", "list", [f"x{n}" for n in MANY]).items()
+            for x, found in store.entries.existing_by_external_ids("alpha", "list", [f"x{n}" for n in MANY]).items()
         },
         "matched": desk.known(*MANY, *(100 + n for n in MANY)),
-        "successors": [store.get_entry("alpha", "list", e.id).successors for e in desk.entries("alpha/list")],
+        "successors": [store.entries.get_entry("alpha", "list", e.id).successors for e in desk.entries("alpha/list")],
     }
 
 
@@ -84,14 +84,14 @@ def test_cut_off_after_some_rows_nobody_sees_a_difference(
     cut_off(rows)
     done = second_edition(desk, replace=replace)
     assert (done.counts.superseded, done.counts.absent) == (6, 6 if replace else 0)
-    assert desk.hub._store._outstanding.listed() == str(done.revision)
+    assert desk.hub._store.standing._outstanding.listed() == str(done.revision)
     before = shown(desk)
     assert before["matched"] == [*(n for n in MANY if n % 2 and not replace), *(100 + n for n in MANY if n % 2 == 0)]
     # Another process, and one that starts now, see the same.
     assert shown(Desk(open_hub(publisher=False))) == before
     monkeypatch.undo()
     desk.hub._housekeeping.round()  # type: ignore[union-attr]  # the publisher has one
-    assert not desk.hub._store._outstanding.listed()
+    assert not desk.hub._store.standing._outstanding.listed()
     assert shown(desk) == before
 
 
@@ -107,7 +107,7 @@ def test_an_entry_that_is_outstanding_is_moved_as_what_it_is(open_hub: Open, cut
     desk.hub.entries.restore(writer("alpha"), "alpha", "list", restored)
     desk.hub.entries.withdraw(OPERATOR, "alpha", "list", withdrawn, WithdrawalReason.ERROR)
     desk.hub.entries.erase(OPERATOR, "alpha", "list", erased)
-    desk.hub._store.settle()
+    desk.hub._store.imports.settle()
     by_id = {e.id: e for e in desk.entries("alpha/list")}
     assert by_id[restored].state is EntryState.ACTIVE
     assert by_id[withdrawn].reasons == ("WITHDRAWN_BY_OPERATOR",)
@@ -162,15 +162,15 @@ class TestTheMatcher:
         desk.hash_set("beta/list")
         store: Store = desk.hub._store
         opened = desk.add(desk.open("beta/list"), [item(n) for n in (2, 4)])
-        store.begin_commit(opened.id)
-        first = store.allocate_entries(opened.id, 1)
+        store.imports.begin_commit(opened.id)
+        first = store.imports.allocate_entries(opened.id, 1)
         from hashhub.store import EntryRow
 
-        store.stage_entries(opened.id, [EntryRow(first, EntryState.ACTIVE, item(2))])
+        store.imports.stage_entries(opened.id, [EntryRow(first, EntryState.ACTIVE, item(2))])
         second_edition(desk)
         assert not desk.hub._follower.sweep()
         assert desk.hub._matcher.contains("MD5", _rows("MD5", 2)).all()
-        store.finish_commit(opened.id, counts=Counts(items=1, accepted=1))
+        store.imports.finish_commit(opened.id, counts=Counts(items=1, accepted=1))
         while desk.hub._follower.sweep():
             pass
         desk.hub._follower.catch_up()

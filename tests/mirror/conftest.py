@@ -98,7 +98,7 @@ def copied(directory: Path) -> tuple[Content, set[str]]:
 def due(hub: Hub, who: Principal) -> tuple[Content, set[str]]:
     """What a copy should hold, in the same form."""
     held, sets = entitled(hub, who)
-    reviews = hub._store.reviews_of(held)
+    reviews = hub._store.entries.reviews_of(held)
     return {
         i: (
             f"{e.contributor}/{e.hash_set}",

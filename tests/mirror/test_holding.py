@@ -73,7 +73,7 @@ class World:
         ids = [e.id for e in self._entries(EntryState.ACTIVE, EntryState.QUARANTINED)]
         if ids:
             chosen = self.random.sample(ids, self.random.randrange(1, min(len(ids), 12) + 1))
-            self.site.hub._store.withdraw_entries(chosen, "FALSE_POSITIVE")
+            self.site.hub._store.standing.withdraw_entries(chosen, "FALSE_POSITIVE")
 
     def move(self) -> None:
         state, move = self.random.choice(((EntryState.ACTIVE, "quarantine"), (EntryState.QUARANTINED, "release")))
@@ -89,11 +89,13 @@ class World:
 
     def terms(self) -> None:
         contributor, _, set_id = self.random.choice(_SETS).partition("/")
-        self.site.hub._store.update_hash_set(contributor, set_id, {"marking": self.random.choice(_TERMS)})
+        self.site.hub._store.resources.update_hash_set(contributor, set_id, {"marking": self.random.choice(_TERMS)})
 
     def contributor(self) -> None:
         fields = {"display_name": str(self.random.random())}
-        self.site.hub._store.update_contributor(self.random.choice(("alpha", "receiver")), fields, lambda _: None)
+        self.site.hub._store.resources.update_contributor(
+            self.random.choice(("alpha", "receiver")), fields, lambda _: None
+        )
 
     def back_up(self) -> None:
         self.backup = self.site.back_up()
@@ -202,8 +204,8 @@ def test_an_import_of_a_hundred_thousand_is_taken_in_by_runs_that_are_killed(sit
             process.send_signal(signal.SIGKILL)
             process.wait()
             kills += 1
-            ids = [int(i) for i in site.hub._store.active_ids("alpha", "one")]
-            site.hub._store.withdraw_entries(random.sample(ids, 500), "X")
+            ids = [int(i) for i in site.hub._store.entries.active_ids("alpha", "one")]
+            site.hub._store.standing.withdraw_entries(random.sample(ids, 500), "X")
             if kills > 12:
                 assert _run(site, secret, directory).wait(timeout=120) == 0
                 break
@@ -256,7 +258,7 @@ def test_a_followed_copy_is_kept_up_to_date_and_ends_with_its_token(site: Site, 
             if n < 4:
                 site.desk.contribute("alpha/one", item(n), item(n + 100))
             else:
-                site.hub._store.delete_token(_RECEIVER.name)
+                site.hub._store.tokens.delete_token(_RECEIVER.name)
 
     started = time.monotonic()
     with site.client(secret) as client, client.mirror(tmp_path / "copy") as copy, pytest.raises(Unauthenticated):
@@ -321,5 +323,5 @@ def test_the_heads_of_the_history_are_kept(site: Site, tmp_path: Path) -> None:
     revision, _, digest = state.head.partition(":")
     with closing(sqlite3.connect(tmp_path / "mirror.db")) as c:
         assert c.execute("SELECT revision, digest FROM head").fetchall() == [(int(revision), digest)]
-    position = site.hub._store.position()
+    position = site.hub._store.history.position()
     assert (int(revision), digest) == (position.revision, position.digest.hex())

@@ -55,13 +55,13 @@ def test_the_table_is_total_and_names_nothing_else() -> None:
 
 
 def test_every_call_of_the_contract_is_served(served: Served) -> None:
-    assert sorted(m.name for m in methods(served.hub, lambda: False).values()) == RPCS
+    assert sorted(m.name for m in methods(served.hub, lambda: False, 1 << 20).values()) == RPCS
 
 
 @pytest.mark.parametrize("name", RPCS)
 @pytest.mark.parametrize("role", Role)
 def test_each_role_gets_exactly_the_calls_of_the_table(served: Served, name: str, role: Role) -> None:
-    method = methods(served.hub, lambda: False)[f"/hashhub.v1.{name}"]
+    method = methods(served.hub, lambda: False, 1 << 20)[f"/hashhub.v1.{name}"]
     if role in ROLES[name]:
         # A stream that is allowed would wait for news.
         error = _outcome(served, method, role, timeout=0.3 if method.streams else 30.0)
@@ -75,14 +75,14 @@ def test_each_role_gets_exactly_the_calls_of_the_table(served: Served, name: str
 @pytest.mark.parametrize("name", RPCS)
 @pytest.mark.parametrize(("token", "reason"), [(None, Reason.TOKEN_MISSING), ("hh_wrong", Reason.TOKEN_UNKNOWN)])
 def test_no_call_works_without_a_known_token(served: Served, name: str, token: str | None, reason: Reason) -> None:
-    error = _outcome(served, methods(served.hub, lambda: False)[f"/hashhub.v1.{name}"], token)
+    error = _outcome(served, methods(served.hub, lambda: False, 1 << 20)[f"/hashhub.v1.{name}"], token)
     assert isinstance(error, Unauthenticated)
     assert error.reason is reason
 
 
 @pytest.mark.parametrize("name", RPCS)
 def test_the_token_is_judged_before_the_request_is_even_decoded(served: Served, name: str) -> None:
-    method = methods(served.hub, lambda: False)[f"/hashhub.v1.{name}"]
+    method = methods(served.hub, lambda: False, 1 << 20)[f"/hashhub.v1.{name}"]
     garbage = b"\xff\xff\xff"
     assert isinstance(_outcome(served, method, None, garbage), Unauthenticated)
     for role in set(Role) - ROLES[name]:

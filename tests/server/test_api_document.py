@@ -11,12 +11,19 @@ from google.protobuf import json_format
 from hashhub import v1
 from hashhub.config import Config
 from hashhub.errors import Reason
-from hashhub.hub.contribute import MAX_BATCH
-from hashhub.hub.match import MAX_MEDIA, MAX_QUERIES
-from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_HASHES_PER_QUERY, MAX_TEXT, Role
-from hashhub.server import bridge, doors, pages
+from hashhub.model import (
+    MAX_BATCH,
+    MAX_HASHES_PER_ENTRY,
+    MAX_HASHES_PER_QUERY,
+    MAX_MEDIA,
+    MAX_QUERIES,
+    MAX_TEXT,
+    Role,
+)
+from hashhub.server import bodies, http_door, hyper, pages, rooms
 from hashhub.server.roles import ROLES
 from hashhub.server.servicers import FILES
+from hashhub.wire.bounds import REPEATED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
 
@@ -58,7 +65,7 @@ def test_reasons_are_stable() -> None:
 
 def test_every_code_is_there_with_its_http_code() -> None:
     stated = _rows(r"^\| ([A-Z_]+) \| (\d+)")
-    assert stated == {code: status.split()[0] for code, status in bridge._HTTP.items()}
+    assert stated == {code: str(status) for code, status in http_door._STATUS.items()}
 
 
 @pytest.mark.parametrize(
@@ -67,10 +74,28 @@ def test_every_code_is_there_with_its_http_code() -> None:
         ("one message", f"`max_message_bytes`, {Config().max_message_bytes >> 20} MiB"),
         ("calls in progress in one process", f"`max_concurrent_calls`, {Config().max_concurrent_calls}"),
         (
+            "HTTP bodies held at once in one process",
+            f"`max_bytes_in_progress`, {Config().max_bytes_in_progress >> 20} MiB; half of it for one token",
+        ),
+        ("HTTP connections of one process", f"`max_connections`, {Config().max_connections}"),
+        (
+            "the header of an HTTP request",
+            f"{hyper._HEADER_BYTES >> 10} KiB, within {http_door._HEADER_SECONDS:g} s, as is the next one",
+        ),
+        ("the pace of an HTTP body", f"{bodies._SLOWEST >> 10} KiB a second, after {bodies._GRACE:g} s"),
+        (
             "calls with media in one process",
             f"`max_queued_media`, {Config().max_queued_media}, and as many as `media_workers`",
         ),
-        ("followed feeds in one process", str(doors._FOLLOWERS)),
+        ("followed feeds in one process", str(rooms.FOLLOWERS)),
+        ("calls in progress of one token", f"`token_calls`, {Config().token_calls}, or its own share"),
+        ("followed feeds of one token", f"`token_streams`, {Config().token_streams}, or its own share"),
+        ("open imports of one contributor", f"`max_open_imports`, {Config().max_open_imports}"),
+        ("time to send a request", f"`slow_sender_seconds`, {Config().slow_sender_seconds:g}"),
+        (
+            "commits and reverts in one process",
+            f"1, and `max_waiting_commits`, {Config().max_waiting_commits}, that wait",
+        ),
         ("queries in BatchMatchHashes", str(MAX_QUERIES)),
         ("files in BatchMatchMedia", str(MAX_MEDIA)),
         ("items in AddRecords", f"{MAX_BATCH:,}"),
@@ -81,6 +106,10 @@ def test_every_code_is_there_with_its_http_code() -> None:
 )
 def test_limits_are_the_real_ones(limit: str, value: str) -> None:
     assert f"| {limit} | {value} |" in PAGE
+
+
+def test_every_list_of_a_request_is_there_with_its_bound() -> None:
+    assert _rows(r"^\| `(\w+\.\w+)` \| ([\d,]+)") == {name: f"{most:,}" for name, most in REPEATED.items()}
 
 
 def test_page_sizes_are_the_real_ones() -> None:

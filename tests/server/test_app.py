@@ -105,7 +105,7 @@ def _begun(address: str, secret: str, contributor_id: str, known: v1.Hash) -> st
 def _hold(data: Path, name: str) -> None:
     """Begin the import's commit; nobody ends it or gives its lease up."""
     with Hub.open(Config(data=str(data)), publisher=False) as hub:
-        hub._store.begin_commit(wire.parse_import(name)[2])
+        hub._store.imports.begin_commit(wire.parse_import(name)[2])
 
 
 def _until(condition: Callable[[], object], patience: float = PATIENCE) -> None:

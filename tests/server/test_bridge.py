@@ -39,8 +39,8 @@ class Answer:
 
     @property
     def json(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.text)
-        return found
+        document: dict[str, Any] = json.loads(self.text)
+        return document
 
     @property
     def reason(self) -> str:
@@ -137,6 +137,8 @@ def test_what_is_no_call_is_refused_in_json(served: Served) -> None:
     assert ask(served, "/hashhub.v1.MatchService/Nope", {}).status == 404
     assert ask(served, "/", verb="GET").status == 404
     wrong_verb = ask(served, MATCH, verb="GET")
+    assert (wrong_verb.status, wrong_verb.headers["Allow"]) == (405, "GET, POST")
+    wrong_verb = ask(served, "/hashhub.v1.ContributorService/CreateContributor?encoding=json&message={}", verb="GET")
     assert (wrong_verb.status, wrong_verb.headers["Allow"]) == (405, "POST")
     assert ask(served, "/healthz", b"{}").status == 405
     assert ask(served, MATCH, QUERY, Content_Type="text/plain").status == 415
@@ -187,7 +189,7 @@ def test_metrics_are_for_operators_and_auditors(served: Served) -> None:
 
 def test_a_body_that_is_too_large_is_refused(serve_hub: Serve) -> None:
     served = serve_hub(max_message_bytes=65_536)
-    limit = served.doors._bridge._application.max_body_bytes  # type: ignore[union-attr]  # there is a bridge
+    limit = served.doors._http.max_body_bytes  # type: ignore[union-attr]  # there is a bridge
     for size in (limit + 1, limit + 100_000):
         answer = ask(served, MATCH, b" " * size)
         assert answer.status == 413
@@ -200,9 +202,7 @@ def test_media_never_touch_a_disk(served: Served, monkeypatch: pytest.MonkeyPatc
         raise AssertionError("a request was written to a file")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", fail)
-    content = base64.b64encode(
-        b"synthetic" * 400_000
-    ).decode()  # several times what waitress would keep in memory by itself
+    content = base64.b64encode(b"synthetic" * 400_000).decode()  # more than many a server keeps in memory
     answer = ask(
         served, "/hashhub.v1.MatchService/MatchMedia", {"media": {"content": content}, "options": {"policy": "any"}}
     )

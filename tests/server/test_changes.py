@@ -72,10 +72,10 @@ def test_pages_go_on_where_the_last_one_ended(fed: Served) -> None:
     second = page(fed, first.next_position)
     assert positions(first.changes) + positions(second.changes) == [f"line {n}" for n in range(5)]
     assert (second.complete, second.revision) == (True, fed.hub.revision())
-    position = fed.hub._store.position()
+    position = fed.hub._store.history.position()
     assert second.head == f"{position.revision}:{position.digest.hex()}"
     entry = second.changes[-1].entry.name
-    fed.hub._store.withdraw_entries([wire.parse_entry(entry)[2]], "X")
+    fed.hub._store.standing.withdraw_entries([wire.parse_entry(entry)[2]], "X")
     third = page(fed, second.next_position)
     assert [(c.kind, c.name, c.HasField("entry")) for c in third.changes] == [
         (v1.ChangeKind.CHANGE_KIND_WITHDRAW, entry, False)
@@ -122,7 +122,7 @@ def test_following_gives_what_is_there_and_then_what_comes(fed: Served) -> None:
 def test_a_stream_does_not_outlive_its_token(fed: Served) -> None:
     stream = follow(fed)
     next(stream)
-    fed.hub._store.delete_token(READER.name)
+    fed.hub._store.tokens.delete_token(READER.name)
     began = time.monotonic()
     # What is contributed from now on does not go out by it any more, once the second is over for which tokens are
     # remembered.
@@ -134,7 +134,7 @@ def test_a_stream_does_not_outlive_its_token(fed: Served) -> None:
 def test_a_stream_ends_when_its_token_may_not_mirror_any_more(fed: Served) -> None:
     stream = follow(fed)
     next(stream)
-    fed.hub._store.update_token(READER.name, {"may_mirror": False})
+    fed.hub._store.tokens.update_token(READER.name, {"may_mirror": False})
     assert isinstance(ending(stream), PermissionDenied)
 
 
@@ -142,7 +142,7 @@ def test_a_stream_tells_of_changed_terms(fed: Served) -> None:
     stream = follow(fed)
     first = next(stream)
     assert first.complete
-    fed.hub._store.update_hash_set("alpha", "list", {"marking": Marking()})
+    fed.hub._store.resources.update_hash_set("alpha", "list", {"marking": Marking()})
     told = next(stream)
     assert [(c.kind, c.name) for c in told.changes] == [
         (v1.ChangeKind.CHANGE_KIND_WITHDRAW, "contributors/alpha/hashSets/list")

@@ -33,8 +33,10 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.model import Principal, Role
-from hashhub.server import doors
+from hashhub.server import doors, rooms
 from hashhub.server.interceptors import Envelope, FailedCalls, Gate, Method, Metrics
+from hashhub.server.rooms import rooms_of
+from hashhub.server.shares import TokenShares
 from tests.hub.receiving import admit, mirroring
 
 if TYPE_CHECKING:
@@ -234,9 +236,18 @@ def test_a_call_whose_deadline_passed_in_the_queue_is_not_begun(
 def test_the_gate_begins_no_call_that_nobody_waits_for() -> None:
     # grpc drops most of them by itself; this is for those whose time runs out between the queue and here.
     begun: list[object] = []
-    method = Method("A/B", v1.GetStatusRequest, v1.Status, streams=False, roles=frozenset(Role), handle=begun.append)
+    method = Method(
+        "A/B",
+        v1.GetStatusRequest,
+        v1.Status,
+        streams=False,
+        roles=frozenset(Role),
+        handle=begun.append,
+        bounds=wire.Bounds(1_000, 1_000),
+    )
     metrics = Metrics()
-    gate = Gate(lambda _: Principal(name="t", role=Role.OPERATOR), metrics)
+    shares = TokenShares(Config(), cores=2)
+    gate = Gate(lambda _: Principal(name="t", role=Role.OPERATOR), metrics, rooms_of(Config()), shares)
     envelope = Envelope(authorization="Bearer t", peer=str, remaining=0.0)
     with pytest.raises(Unavailable) as caught:
         gate.call(method, envelope, v1.GetStatusRequest, lambda answer: answer)
@@ -248,12 +259,14 @@ def test_the_gate_begins_no_call_that_nobody_waits_for() -> None:
 def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
     serve_hub: Serve, slow: Callable[[Served], Gatekeeper]
 ) -> None:
-    served = serve_hub(threads=1, max_concurrent_calls=2)
+    served = serve_hub(threads=1, max_concurrent_calls=4)
+    for who in ("OPERATOR", "AUDITOR"):  # until a token was seen, its calls wait among those of strangers
+        served.call(*GET, who=who)
     gate = slow(served)
-    with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(served.call, *GET) for _ in range(2)]
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(served.call, *GET, who=who) for who in ("OPERATOR", "OPERATOR", "AUDITOR", "AUDITOR")]
         assert gate.entered.acquire(timeout=30)
-        _until(lambda: served.doors._pools["call"].in_progress == 2)
+        _until(lambda: served.doors._threads["calls"].in_progress == 4)
         # Whoever waited for the one busy thread would wait until the test lets it go, below.
         with pytest.raises(LimitExceeded) as caught:
             served.call(*GET)
@@ -262,28 +275,39 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
         assert _health(served) == health_pb2.HealthCheckResponse.SERVING
         gate.release.set()
         assert all(w.result(30).display_name == "Home" for w in waiting)
-    _until(lambda: served.doors._pools["call"].in_progress == 0)
+    _until(lambda: served.doors._threads["calls"].in_progress == 0)
     assert served.call(*GET).display_name == "Home"
 
 
 def test_followers_have_their_own_threads_and_their_own_limit(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doors, "_FOLLOWERS", 2)
-    served = serve_hub(threads=1)
+    monkeypatch.setattr(rooms, "FOLLOWERS", 4)
+    served = serve_hub(threads=1, token_streams=2)
     secret = admit(served.hub._store, mirroring())
     follow: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(
         "/hashhub.v1.ChangeService/FollowChanges", None, None
     )
     streams = [follow(b"", metadata=served.metadata(secret), timeout=30) for _ in range(2)]
-    _until(lambda: served.doors._pools["follow"].in_progress == 2)
+    _until(lambda: served.doors._gate.rooms["feeds"].depth == (2, 0))
     assert served.call(*GET).display_name == "Home"
     with pytest.raises(grpc.RpcError) as caught:
-        next(follow(b"", metadata=served.metadata(), timeout=30))
-    assert isinstance(wire.status_to_error(caught.value), LimitExceeded)
+        next(follow(b"", metadata=served.metadata(secret), timeout=30))
+    refusal = wire.status_to_error(caught.value)
+    assert (refusal.reason, refusal.metadata["share"], refusal.metadata["most"]) == (
+        Reason.SHARE_EXCEEDED,
+        "streams",
+        "2",
+    )
+    assert refusal.retry_after
+    streams += [follow(b"", metadata=served.metadata(), timeout=30) for _ in range(2)]
+    _until(lambda: served.doors._gate.rooms["feeds"].depth == (4, 0))
+    with pytest.raises(grpc.RpcError) as caught:
+        next(follow(b"", metadata=served.metadata("CONSUMER"), timeout=30))
+    assert wire.status_to_error(caught.value).reason is Reason.TOO_MANY_REQUESTS
     for stream in streams:
         stream.cancel()
-    _until(lambda: served.doors._pools["follow"].in_progress == 0)
+    _until(lambda: served.doors._threads["feeds"].in_progress == 0)
 
 
 def test_calls_in_progress_end_and_new_ones_are_refused_while_draining(
@@ -399,7 +423,7 @@ def test_an_open_door_in_clear_text_must_be_intended(field: str, address: str) -
     if field == "listen":
         doors.check_exposure(tls)
     else:
-        with pytest.raises(InvalidArgument):  # the certificate is not the bridge's
+        with pytest.raises(InvalidArgument):  # the certificate is not the HTTP door's
             doors.check_exposure(tls)
 
 

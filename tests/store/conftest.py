@@ -23,11 +23,11 @@ class Filler:
         self._sources = itertools.count()
 
     def register(self, store: Store, contributor: str = "alpha", hash_set: str = "list") -> None:
-        if contributor not in store.contributors():
-            store.create_contributor(
+        if contributor not in store.resources.contributors():
+            store.resources.create_contributor(
                 Contributor(id=contributor, display_name="A", kind=ContributorKind.HOTLINE, jurisdiction="GB")
             )
-        store.create_hash_set(HashSet(contributor=contributor, id=hash_set))
+        store.resources.create_hash_set(HashSet(contributor=contributor, id=hash_set))
 
     def digest(self, number: int, width: int = 32) -> bytes:
         return random.Random(number).randbytes(width)
@@ -50,16 +50,16 @@ class Filler:
 
     def begin(self, store: Store, contributor: str = "alpha", hash_set: str = "list") -> str:
         """Open an import, begin its commit and return its id."""
-        opened = store.create_import(self.new(contributor, hash_set))
-        store.begin_commit(opened.id)
+        opened = store.imports.create_import(self.new(contributor, hash_set))
+        store.imports.begin_commit(opened.id)
         return opened.id
 
     def stage(self, store: Store, import_id: str, numbers: Sequence[int], **fields: Any) -> list[int]:
         """Stage one entry for each number and return their ids."""
-        first = store.allocate_entries(import_id, len(numbers))
+        first = store.imports.allocate_entries(import_id, len(numbers))
         state = fields.pop("state", EntryState.ACTIVE)
         classification, reasons = fields.pop("classification", None), fields.pop("reasons", ())
-        store.stage_entries(
+        store.imports.stage_entries(
             import_id,
             [
                 EntryRow(
@@ -81,13 +81,13 @@ class Filler:
         import_id = self.begin(store, contributor, hash_set)
         numbers = list(numbers)
         ids = self.stage(store, import_id, numbers, **fields) if numbers else []
-        store.finish_commit(import_id, counts=Counts(items=len(ids), accepted=len(ids)))
+        store.imports.finish_commit(import_id, counts=Counts(items=len(ids), accepted=len(ids)))
         return ids
 
     def found(self, store: Store, number: int) -> list[int]:
         """Return the ids of the ACTIVE entries that have this number's PDQ digest."""
         digest = self.digest(number)
-        return [entry.id for entry in store.entries_by_digests("PDQ", [digest]).get(digest, [])]
+        return [entry.id for entry in store.entries.entries_by_digests("PDQ", [digest]).get(digest, [])]
 
 
 @pytest.fixture

@@ -47,11 +47,11 @@ from hashhub.store import imports as module
 
 module._RUN = int(sys.argv[3])
 store = Store.open(sys.argv[1])
-store.begin_commit(sys.argv[2])
+store.imports.begin_commit(sys.argv[2])
 n = 500
 while True:
-    first = store.allocate_entries(sys.argv[2], n)
-    store.stage_entries(sys.argv[2], [
+    first = store.imports.allocate_entries(sys.argv[2], n)
+    store.imports.stage_entries(sys.argv[2], [
         EntryRow(i, EntryState.ACTIVE, Record(position="", hashes=(Hash("MD5", i.to_bytes(16, "big")),)))
         for i in range(first, first + n)
     ])
@@ -63,8 +63,8 @@ while True:
 def test_a_killed_commit_leaves_nothing_visible_and_can_begin_again(database: str, fill: Any, run: int) -> None:
     store = Store.open(database)
     fill.register(store)
-    opened = store.create_import(fill.new())
-    store.put_batch(opened.id, 0, b"batch")
+    opened = store.imports.create_import(fill.new())
+    store.imports.put_batch(opened.id, 0, b"batch")
     with subprocess.Popen(
         [sys.executable, "-c", _WRITER, database, opened.id, str(run)], stdout=subprocess.PIPE, text=True
     ) as writer:
@@ -75,23 +75,23 @@ def test_a_killed_commit_leaves_nothing_visible_and_can_begin_again(database: st
     store.close()
 
     store = Store.open(database)
-    assert store.get_import(opened.id).state is ImportState.COMMITTING
-    assert store.get_entries(range(1, 10_000)) == {}
-    assert store.entry_count("alpha", "list") == 0
-    assert list(store.batches(opened.id)) == [b"batch"]
-    store.expire_leases()
-    store.begin_commit(opened.id)
-    assert list(store.all_digests()) == []
+    assert store.imports.get_import(opened.id).state is ImportState.COMMITTING
+    assert store.entries.get_entries(range(1, 10_000)) == {}
+    assert store.entries.entry_count("alpha", "list") == 0
+    assert list(store.imports.batches(opened.id)) == [b"batch"]
+    store.imports.expire_leases()
+    store.imports.begin_commit(opened.id)
+    assert list(store.feeds.all_digests()) == []
     ids = fill.stage(store, opened.id, [1, 2])
-    assert store.finish_commit(opened.id, counts=Counts()).state is ImportState.COMMITTED
-    assert store.get_entries(range(1, ids[-1] + 1)).keys() == set(ids)
+    assert store.imports.finish_commit(opened.id, counts=Counts()).state is ImportState.COMMITTED
+    assert store.entries.get_entries(range(1, ids[-1] + 1)).keys() == set(ids)
     store.close()
 
 
 def _contribute_many(database: str, name: str) -> None:
     store = Store.open(database)
     for i in range(20):
-        store.create_contributor(
+        store.resources.create_contributor(
             Contributor(id=f"{name}-{i}", display_name="A", kind=ContributorKind.NGO, jurisdiction="ZZ")
         )
     store.close()
@@ -106,7 +106,7 @@ def test_processes_open_and_write_the_same_new_database_together(tmp_path: Path,
             process.join()
         assert [process.exitcode for process in processes] == [0, 0, 0]
         store = Store.open(database)
-        assert len(store.contributors()) == 60
+        assert len(store.resources.contributors()) == 60
         assert store.revision() == 60
         store.close()
 
@@ -120,13 +120,13 @@ def test_revisions_become_visible_in_order(store: Store, fill: Any) -> None:
 
     def watch() -> None:
         while not stop.is_set():
-            seen = [c.revision for c in store.changes(start + 1)]
+            seen = [c.revision for c in store.feeds.changes(start + 1)]
             if seen != list(range(start + 1, start + 1 + len(seen))):
                 holes.append(seen)
 
     def withdraw(mine: list[int]) -> None:
         for entry_id in mine:
-            store.withdraw_entries([entry_id], "X")
+            store.standing.withdraw_entries([entry_id], "X")
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -165,11 +165,11 @@ def test_a_full_disk_is_reported_and_leaves_nothing(
     store = Store.open(sqlite_directory)
     fill.register(store)
     kept = fill.contribute(store, [1])
-    opened = store.create_import(fill.new())
+    opened = store.imports.create_import(fill.new())
     store.close()
     small_disk(60)
     store = Store.open(sqlite_directory)
-    store.begin_commit(opened.id)
+    store.imports.begin_commit(opened.id)
 
     def stage_all() -> None:
         for i in range(100):
@@ -179,12 +179,12 @@ def test_a_full_disk_is_reported_and_leaves_nothing(
         stage_all()
     assert e.value.reason is Reason.DISK_FULL
     assert "disk" in e.value.message
-    assert store.entry_count("alpha", "list") == 1
+    assert store.entries.entry_count("alpha", "list") == 1
     assert fill.found(store, 1) == kept
     # The commit can still be given up, and small writes fit again.
-    store.release_commit(opened.id)
-    store.cancel_import(opened.id)
-    store.withdraw_entries(kept, "X")
+    store.imports.release_commit(opened.id)
+    store.imports.cancel_import(opened.id)
+    store.standing.withdraw_entries(kept, "X")
     store.close()
 
 
@@ -202,12 +202,12 @@ def test_a_disk_that_is_really_full(tmp_path: Path, fill: Any) -> None:
     try:
         store = Store.open(disk)
         fill.register(store)
-        opened = store.create_import(fill.new())
+        opened = store.imports.create_import(fill.new())
         with pytest.raises(LimitExceeded) as e:
-            store.put_batch(opened.id, 0, bytes(2_000_000))
+            store.imports.put_batch(opened.id, 0, bytes(2_000_000))
         assert e.value.reason is Reason.DISK_FULL
-        assert store.get_import(opened.id).batch_count == 0
-        assert store.put_batch(opened.id, 0, b"small").batch_count == 1
+        assert store.imports.get_import(opened.id).batch_count == 0
+        assert store.imports.put_batch(opened.id, 0, b"small").batch_count == 1
         store.close()
     finally:
         subprocess.run(["umount", disk], check=True)
@@ -228,10 +228,10 @@ def test_a_database_that_goes_away_and_comes_back(postgresql: Any, postgresql_ur
     assert fill.found(store, 1) == [kept]
     postgresql.stop()
     postgresql.start()
-    revision = store.withdraw_entries([kept], "X")
+    revision = store.standing.withdraw_entries([kept], "X")
     # Away: said so, with advice.
     postgresql.stop()
-    for call in (store.revision, lambda: fill.found(store, 1), lambda: store.delete_token("x")):
+    for call in (store.revision, lambda: fill.found(store, 1), lambda: store.tokens.delete_token("x")):
         with pytest.raises(Unavailable) as e:
             call()
         assert e.value.reason is Reason.DATABASE_UNAVAILABLE
@@ -253,12 +253,12 @@ def test_a_writer_that_holds_the_database_too_long_is_unavailable(
     other = sqlite3.connect(sqlite_directory / "hashhub.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(Unavailable) as e:
-        store.create_import(fill.new())
+        store.imports.create_import(fill.new())
     assert e.value.reason is Reason.DATABASE_UNAVAILABLE
-    assert store.contributors()  # reading goes on
+    assert store.resources.contributors()  # reading goes on
     other.execute("ROLLBACK")
     other.close()
-    store.create_import(fill.new())
+    store.imports.create_import(fill.new())
     store.close()
 
 
@@ -273,13 +273,13 @@ def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any) -
     def withdraw() -> None:
         nonlocal through
         while not done.is_set():
-            store.withdraw_entries([entry_id], "X")
+            store.standing.withdraw_entries([entry_id], "X")
             through += 1
 
     done = threading.Event()
     writer = threading.Thread(target=withdraw)
     writer.start()
-    store.finish_commit(import_id, counts=Counts())
+    store.imports.finish_commit(import_id, counts=Counts())
     done.set()
     writer.join()
     assert through > 3, "a lock held throughout would let two through: one before and one after"
@@ -377,10 +377,10 @@ def test_text_that_cannot_be_stored_is_the_callers_fault(store: Store, fill: Any
         with pytest.raises(InvalidArgument, match="text"):
             fill.stage(store, import_id, [1], external_id="a\x00b")
         with pytest.raises(InvalidArgument, match="text"):
-            store.list_imports("a\x00b")
+            store.imports.list_imports("a\x00b")
     ids = fill.stage(store, import_id, [1], external_id="é😀")
-    store.finish_commit(import_id, counts=Counts())
-    assert store.existing_by_external_ids("alpha", "list", ["é😀"])["é😀"][-1].id == ids[0]
+    store.imports.finish_commit(import_id, counts=Counts())
+    assert store.entries.existing_by_external_ids("alpha", "list", ["é😀"])["é😀"][-1].id == ids[0]
 
 
 def test_messages_show_no_password(postgresql: Any) -> None:
@@ -418,9 +418,9 @@ def test_a_withdrawn_entry_survives_a_kill_right_after_the_answer(sqlite_directo
     store.close()
     code = (
         "import os, sys; from hashhub.store import Store; s = Store.open(sys.argv[1]); "
-        f"s.withdraw_entries([{entry_id}], 'X'); os.kill(os.getpid(), 9)"
+        f"s.standing.withdraw_entries([{entry_id}], 'X'); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(sqlite_directory)], check=False)
     store = Store.open(sqlite_directory)
-    assert store.get_entries([entry_id])[entry_id].state is EntryState.WITHDRAWN
+    assert store.entries.get_entries([entry_id])[entry_id].state is EntryState.WITHDRAWN
     store.close()

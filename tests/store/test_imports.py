@@ -27,32 +27,32 @@ from hashhub.store import imports as module
 
 
 def test_an_import_goes_from_open_to_committed(filled: Store, fill: Any) -> None:
-    opened = filled.create_import(fill.new())
+    opened = filled.imports.create_import(fill.new())
     assert opened.state is ImportState.OPEN
-    assert filled.put_batch(opened.id, 0, b"one").batch_count == 1
-    assert filled.put_batch(opened.id, 1, b"two").batch_count == 2
-    assert list(filled.batches(opened.id)) == [b"one", b"two"]
-    assert filled.begin_commit(opened.id).state is ImportState.COMMITTING
+    assert filled.imports.put_batch(opened.id, 0, b"one").batch_count == 1
+    assert filled.imports.put_batch(opened.id, 1, b"two").batch_count == 2
+    assert list(filled.imports.batches(opened.id)) == [b"one", b"two"]
+    assert filled.imports.begin_commit(opened.id).state is ImportState.COMMITTING
     before = filled.revision()
     counts = Counts(items=1, accepted=1)
     fill.stage(filled, opened.id, [1])
-    done = filled.finish_commit(opened.id, counts=counts)
+    done = filled.imports.finish_commit(opened.id, counts=counts)
     assert (done.state, done.counts, done.revision) == (ImportState.COMMITTED, counts, filled.revision())
     assert done.revision > before
     assert done.commit_time is not None
     assert abs((datetime.now(UTC) - done.commit_time).total_seconds()) < 60
-    assert list(filled.batches(opened.id)) == []
-    assert filled.get_import(opened.id) == done == filled.begin_commit(opened.id)
+    assert list(filled.imports.batches(opened.id)) == []
+    assert filled.imports.get_import(opened.id) == done == filled.imports.begin_commit(opened.id)
 
 
 def test_every_field_of_an_entry_comes_back(filled: Store, fill: Any) -> None:
     classification = Classification(
         scheme="vic-us", version="1", region="US", value="1", status=SchemeStatus.DRAFT, dimensions={"act": ("a", "b")}
     )
-    ids = filled.classification_ids([classification, classification])
-    assert ids == filled.classification_ids([classification]) * 2
+    ids = filled.imports.classification_ids([classification, classification])
+    assert ids == filled.imports.classification_ids([classification]) * 2
     import_id = fill.begin(filled)
-    first = filled.allocate_entries(import_id, 2)
+    first = filled.imports.allocate_entries(import_id, 2)
     record = Record(
         position="value[3]",
         hashes=fill.hashes(1),
@@ -75,9 +75,9 @@ def test_every_field_of_an_entry_comes_back(filled: Store, fill: Any) -> None:
         ("LOW_QUALITY",),
     )
     bare = Record(position="", hashes=fill.hashes(2))
-    filled.stage_entries(import_id, [full, EntryRow(first + 1, EntryState.ACTIVE, bare)])
-    done = filled.finish_commit(import_id, counts=Counts())
-    entry = filled.get_entry("alpha", "list", first)
+    filled.imports.stage_entries(import_id, [full, EntryRow(first + 1, EntryState.ACTIVE, bare)])
+    done = filled.imports.finish_commit(import_id, counts=Counts())
+    entry = filled.entries.get_entry("alpha", "list", first)
     assert entry.name == f"alpha/list/{first}"
     assert (entry.state, entry.hashes) == (full.state, record.hashes)
     assert (entry.classification, entry.reasons) == (classification, full.reasons)
@@ -90,32 +90,32 @@ def test_every_field_of_an_entry_comes_back(filled: Store, fill: Any) -> None:
     p = entry.provenance
     assert (p.import_id, p.connector, p.connector_version) == (done.id, done.connector, done.connector_version)
     assert (p.source_digest, p.position, p.member) == (done.source_digest, "value[3]", "member")
-    plain = filled.get_entry("alpha", "list", first + 1)
+    plain = filled.entries.get_entry("alpha", "list", first + 1)
     assert (plain.classification, plain.flags, plain.external_id, plain.tags) == (None, Flags(), "", ())
     with pytest.raises(NotFound):
-        filled.get_entry("alpha", "other", first)
+        filled.entries.get_entry("alpha", "other", first)
 
 
 @pytest.mark.parametrize("replace", [False, True])
 def test_the_same_source_is_one_import(filled: Store, fill: Any, replace: bool) -> None:
     new = fill.new(source_digest="same", replace=replace)
-    opened = filled.create_import(new)
-    assert filled.create_import(new) == opened
-    assert filled.create_import(fill.new(source_digest="same", replace=not replace)).id != opened.id
-    filled.begin_commit(opened.id)
-    filled.finish_commit(opened.id, counts=Counts())
-    assert filled.create_import(new).state is ImportState.COMMITTED
-    cancelled = filled.create_import(fill.new(source_digest="cancelled"))
-    filled.cancel_import(cancelled.id)
-    assert filled.create_import(fill.new(source_digest="cancelled")).id != cancelled.id
+    opened = filled.imports.create_import(new)
+    assert filled.imports.create_import(new) == opened
+    assert filled.imports.create_import(fill.new(source_digest="same", replace=not replace)).id != opened.id
+    filled.imports.begin_commit(opened.id)
+    filled.imports.finish_commit(opened.id, counts=Counts())
+    assert filled.imports.create_import(new).state is ImportState.COMMITTED
+    cancelled = filled.imports.create_import(fill.new(source_digest="cancelled"))
+    filled.imports.cancel_import(cancelled.id)
+    assert filled.imports.create_import(fill.new(source_digest="cancelled")).id != cancelled.id
 
 
 def test_replacing_by_an_earlier_list_again_is_a_new_import(filled: Store, fill: Any) -> None:
     def replace_by(source: str) -> Import:
-        opened = filled.create_import(fill.new(source_digest=source, replace=True))
+        opened = filled.imports.create_import(fill.new(source_digest=source, replace=True))
         if opened.state is ImportState.OPEN:
-            filled.begin_commit(opened.id)
-            filled.finish_commit(opened.id, counts=Counts())
+            filled.imports.begin_commit(opened.id)
+            filled.imports.finish_commit(opened.id, counts=Counts())
         return opened
 
     first = replace_by("a")
@@ -125,20 +125,20 @@ def test_replacing_by_an_earlier_list_again_is_a_new_import(filled: Store, fill:
 
 
 def test_batches_are_stored_in_order_and_once(filled: Store, fill: Any) -> None:
-    opened = filled.create_import(fill.new())
+    opened = filled.imports.create_import(fill.new())
     with pytest.raises(FailedPrecondition) as e:
-        filled.put_batch(opened.id, 1, b"two")
+        filled.imports.put_batch(opened.id, 1, b"two")
     assert (e.value.reason, e.value.metadata) == (Reason.IMPORT_INCOMPLETE, {"nextBatch": "0"})
-    filled.put_batch(opened.id, 0, b"one")
-    assert filled.put_batch(opened.id, 0, b"one").batch_count == 1
+    filled.imports.put_batch(opened.id, 0, b"one")
+    assert filled.imports.put_batch(opened.id, 0, b"one").batch_count == 1
     with pytest.raises(Conflict):
-        filled.put_batch(opened.id, 0, b"other")
-    filled.begin_commit(opened.id)
+        filled.imports.put_batch(opened.id, 0, b"other")
+    filled.imports.begin_commit(opened.id)
     with pytest.raises(FailedPrecondition) as e:
-        filled.put_batch(opened.id, 1, b"two")
+        filled.imports.put_batch(opened.id, 1, b"two")
     assert e.value.reason is Reason.IMPORT_CLOSED
     with pytest.raises(NotFound):
-        filled.put_batch("imp-none", 0, b"")
+        filled.imports.put_batch("imp-none", 0, b"")
 
 
 def test_nothing_staged_is_visible(filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,33 +147,33 @@ def test_nothing_staged_is_visible(filled: Store, fill: Any, monkeypatch: pytest
     import_id = fill.begin(filled)
     revision = filled.revision()
     staged = fill.stage(filled, import_id, [1, 2], external_id="x")
-    filled.add_findings(import_id, [Finding("line 1", Disposition.NOTED, "R", "d")])
+    filled.imports.add_findings(import_id, [Finding("line 1", Disposition.NOTED, "R", "d")])
     assert fill.found(filled, 1) == [old]
     assert fill.found(filled, 2) == []
-    assert filled.get_entries([old, *staged]).keys() == {old}
-    assert [e.id for e in filled.list_entries("alpha", "list")] == [old]
-    assert filled.existing_by_external_ids("alpha", "list", ["x"])["x"][-1].id == old
-    assert filled.active_ids("alpha", "list").tolist() == [old]
-    assert filled.entry_count("alpha", "list") == 1
-    assert filled.changes(revision + 1) == []
-    assert filled.findings(import_id, 10) == []
+    assert filled.entries.get_entries([old, *staged]).keys() == {old}
+    assert [e.id for e in filled.entries.list_entries("alpha", "list")] == [old]
+    assert filled.entries.existing_by_external_ids("alpha", "list", ["x"])["x"][-1].id == old
+    assert filled.entries.active_ids("alpha", "list").tolist() == [old]
+    assert filled.entries.entry_count("alpha", "list") == 1
+    assert filled.feeds.changes(revision + 1) == []
+    assert filled.imports.findings(import_id, 10) == []
     with pytest.raises(NotFound):
-        filled.withdraw_entries(staged, "X")
+        filled.standing.withdraw_entries(staged, "X")
     with pytest.raises(NotFound):
-        filled.quarantine_entry(staged[0], by=SYSTEM)
-    filled.finish_commit(import_id, counts=Counts())
+        filled.standing.quarantine_entry(staged[0], by=SYSTEM)
+    filled.imports.finish_commit(import_id, counts=Counts())
     assert fill.found(filled, 1) == [old, staged[0]]
-    assert [e.id for e in filled.list_entries("alpha", "list")] == [old, *staged]
-    assert filled.existing_by_external_ids("alpha", "list", ["x"])["x"][-1].id == staged[1]
-    assert filled.entry_count("alpha", "list") == 3
-    assert len(filled.findings(import_id, 10)) == 1
+    assert [e.id for e in filled.entries.list_entries("alpha", "list")] == [old, *staged]
+    assert filled.entries.existing_by_external_ids("alpha", "list", ["x"])["x"][-1].id == staged[1]
+    assert filled.entries.entry_count("alpha", "list") == 3
+    assert len(filled.imports.findings(import_id, 10)) == 1
 
 
 def test_a_commit_withdraws_what_it_replaces_at_the_same_revision(filled: Store, fill: Any) -> None:
     superseded, absent, withdrawn, kept = fill.contribute(filled, [1, 2, 3, 4])
     import_id = fill.begin(filled)
     [new] = fill.stage(filled, import_id, [5])
-    done = filled.finish_commit(
+    done = filled.imports.finish_commit(
         import_id,
         counts=Counts(),
         supersede=[superseded, withdrawn],
@@ -181,27 +181,27 @@ def test_a_commit_withdraws_what_it_replaces_at_the_same_revision(filled: Store,
         withdraw=[withdrawn],
         reviews=[(new, "beta", ReviewKind.FALSE_POSITIVE, "no"), (kept, "beta", ReviewKind.CONFIRMED, "")],
     )
-    entries = filled.get_entries([superseded, absent, withdrawn, kept, new])
+    entries = filled.entries.get_entries([superseded, absent, withdrawn, kept, new])
     assert {i: e.reasons for i, e in entries.items() if e.state is EntryState.WITHDRAWN} == {
         superseded: ("SUPERSEDED",),
         absent: ("ABSENT_FROM_LIST",),
         withdrawn: ("WITHDRAWN_BY_SOURCE",),
     }
     assert {e.update_revision for e in entries.values() if e.id != kept} == {done.revision}
-    reviews = filled.reviews_of([new, kept])
+    reviews = filled.entries.reviews_of([new, kept])
     assert [(r.author, r.kind, r.revision) for r in reviews[new]] == [
         ("beta", ReviewKind.FALSE_POSITIVE, done.revision)
     ]
     assert len(reviews[kept]) == 1
-    assert {c.revision for c in filled.changes(done.revision)} == {done.revision}
+    assert {c.revision for c in filled.feeds.changes(done.revision)} == {done.revision}
 
 
 def test_a_commit_leaves_alone_what_was_withdrawn_before(filled: Store, fill: Any) -> None:
     [entry_id] = fill.contribute(filled, [1])
-    revision = filled.withdraw_entries([entry_id], "FIRST")
+    revision = filled.standing.withdraw_entries([entry_id], "FIRST")
     import_id = fill.begin(filled)
-    filled.finish_commit(import_id, counts=Counts(), absent=[entry_id])
-    entry = filled.get_entries([entry_id])[entry_id]
+    filled.imports.finish_commit(import_id, counts=Counts(), absent=[entry_id])
+    entry = filled.entries.get_entries([entry_id])[entry_id]
     assert (entry.reasons, entry.update_revision) == (("FIRST",), revision)
 
 
@@ -210,20 +210,20 @@ def test_only_one_commit_into_a_hash_set_at_a_time(database: str, fill: Any) -> 
     fill.register(one)
     fill.register(one, "alpha", "second")
     import_id = fill.begin(one)
-    waiting = one.create_import(fill.new())
+    waiting = one.imports.create_import(fill.new())
     for store in (one, other):
         with pytest.raises(Conflict):
-            store.begin_commit(import_id)
+            store.imports.begin_commit(import_id)
         with pytest.raises(Conflict):
-            store.begin_commit(waiting.id)
+            store.imports.begin_commit(waiting.id)
     with pytest.raises(Conflict):
-        other.cancel_import(import_id)
+        other.imports.cancel_import(import_id)
     with pytest.raises(Conflict):
-        other.allocate_entries(import_id, 1)
+        other.imports.allocate_entries(import_id, 1)
     fill.begin(other, "alpha", "second")
     fill.stage(one, import_id, [1])
-    one.finish_commit(import_id, counts=Counts())
-    other.begin_commit(waiting.id)
+    one.imports.finish_commit(import_id, counts=Counts())
+    other.imports.begin_commit(waiting.id)
     one.close()
     other.close()
 
@@ -237,21 +237,21 @@ def test_a_commit_that_is_taken_over_starts_from_nothing(
     fill.register(one)
     import_id = fill.begin(one)
     lost = fill.stage(one, import_id, [1, 2, 3])
-    one.add_findings(import_id, [Finding("line 1", Disposition.NOTED, "R", "d")])
-    other.expire_leases()
-    other.begin_commit(import_id)
+    one.imports.add_findings(import_id, [Finding("line 1", Disposition.NOTED, "R", "d")])
+    other.imports.expire_leases()
+    other.imports.begin_commit(import_id)
     # The first one is fenced off, whatever it tries.
     with pytest.raises(Conflict):
-        one.add_findings(import_id, [Finding("line 2", Disposition.NOTED, "R", "d")])
+        one.imports.add_findings(import_id, [Finding("line 2", Disposition.NOTED, "R", "d")])
     with pytest.raises(Conflict):
-        one.finish_commit(import_id, counts=Counts())
+        one.imports.finish_commit(import_id, counts=Counts())
     [kept] = fill.stage(other, import_id, [3])
-    other.finish_commit(import_id, counts=Counts())
+    other.imports.finish_commit(import_id, counts=Counts())
     assert kept not in lost
-    assert one.get_entries([*lost, kept]).keys() == {kept}
-    assert one.findings(import_id, 10) == []
-    assert {name: len(rows) for name, rows in one.all_digests()} == {"MD5": 1, "PDQ": 1}
-    assert {c.kind for c in one.matcher_changes(0) if c.ids.first in lost} == set()
+    assert one.entries.get_entries([*lost, kept]).keys() == {kept}
+    assert one.imports.findings(import_id, 10) == []
+    assert {name: len(rows) for name, rows in one.feeds.all_digests()} == {"MD5": 1, "PDQ": 1}
+    assert {c.kind for c in one.feeds.matcher_changes(0) if c.ids.first in lost} == set()
     one.close()
     other.close()
 
@@ -261,58 +261,58 @@ def test_reading_the_batches_renews_the_lease(filled: Store, fill: Any) -> None:
         until: int = filled._db.fetch('SELECT max(lease_until) FROM "import"')[0][0]
         return until
 
-    opened = filled.create_import(fill.new())
-    filled.put_batch(opened.id, 0, b"batch")
-    filled.begin_commit(opened.id)
+    opened = filled.imports.create_import(fill.new())
+    filled.imports.put_batch(opened.id, 0, b"batch")
+    filled.imports.begin_commit(opened.id)
     begun = lease_until()
-    assert list(filled.batches(opened.id)) == [b"batch"]
+    assert list(filled.imports.batches(opened.id)) == [b"batch"]
     assert lease_until() == begun
-    filled._commits[opened.id].renewed -= 30  # as if deciding had taken half the lease
+    filled.imports._commits[opened.id].renewed -= 30  # as if deciding had taken half the lease
     time.sleep(0.002)
-    assert list(filled.batches(opened.id)) == [b"batch"]
+    assert list(filled.imports.batches(opened.id)) == [b"batch"]
     assert lease_until() > begun
 
 
 def test_a_released_commit_can_begin_again_at_once(filled: Store, fill: Any) -> None:
     import_id = fill.begin(filled)
     fill.stage(filled, import_id, [1])
-    filled.release_commit(import_id)
-    filled.release_commit(import_id)
+    filled.imports.release_commit(import_id)
+    filled.imports.release_commit(import_id)
     with pytest.raises(Conflict):
         fill.stage(filled, import_id, [1])
-    filled.begin_commit(import_id)
+    filled.imports.begin_commit(import_id)
     fill.stage(filled, import_id, [2])
-    filled.finish_commit(import_id, counts=Counts())
+    filled.imports.finish_commit(import_id, counts=Counts())
     assert (fill.found(filled, 1), len(fill.found(filled, 2))) == ([], 1)
 
 
 def test_a_cancelled_import_leaves_nothing(filled: Store, fill: Any) -> None:
     import_id = fill.begin(filled)
     ids = fill.stage(filled, import_id, range(100))
-    cancelled = filled.cancel_import(import_id)
+    cancelled = filled.imports.cancel_import(import_id)
     assert cancelled.state is ImportState.CANCELLED
-    assert filled.cancel_import(import_id) == cancelled
-    assert filled.get_entries(ids) == {}
-    assert list(filled.all_digests()) == []
+    assert filled.imports.cancel_import(import_id) == cancelled
+    assert filled.entries.get_entries(ids) == {}
+    assert list(filled.feeds.all_digests()) == []
     with pytest.raises(Conflict):
         fill.stage(filled, import_id, [1])
     with pytest.raises(FailedPrecondition):
-        filled.begin_commit(import_id)
-    done = filled.get_import(fill.begin(filled))
-    filled.finish_commit(done.id, counts=Counts())
+        filled.imports.begin_commit(import_id)
+    done = filled.imports.get_import(fill.begin(filled))
+    filled.imports.finish_commit(done.id, counts=Counts())
     with pytest.raises(FailedPrecondition):
-        filled.cancel_import(done.id)
+        filled.imports.cancel_import(done.id)
 
 
 def test_only_allocated_ids_can_be_staged(filled: Store, fill: Any) -> None:
     import_id = fill.begin(filled)
-    first = filled.allocate_entries(import_id, 2)
+    first = filled.imports.allocate_entries(import_id, 2)
     with pytest.raises(InvalidArgument):
-        filled.stage_entries(
+        filled.imports.stage_entries(
             import_id,
             [EntryRow(first + i, EntryState.ACTIVE, Record(position="", hashes=fill.hashes(i))) for i in range(3)],
         )
-    assert filled.allocate_entries(import_id, 1) == first + 2
+    assert filled.imports.allocate_entries(import_id, 1) == first + 2
 
 
 def test_findings_are_paged_and_filtered(filled: Store, fill: Any) -> None:
@@ -320,25 +320,25 @@ def test_findings_are_paged_and_filtered(filled: Store, fill: Any) -> None:
     findings = [
         Finding(f"line {i}", Disposition.REJECTED if i % 3 else Disposition.ACCEPTED, "", "", i) for i in range(10)
     ]
-    filled.add_findings(import_id, findings[:4])
-    filled.finish_commit(import_id, counts=Counts(), findings=iter(findings[4:]))
+    filled.imports.add_findings(import_id, findings[:4])
+    filled.imports.finish_commit(import_id, counts=Counts(), findings=iter(findings[4:]))
     pages, after = [], -1
-    while page := filled.findings(import_id, 3, after):
+    while page := filled.imports.findings(import_id, 3, after):
         pages += [f for _, f in page]
         after = page[-1][0]
     assert pages == findings
-    accepted = filled.findings(import_id, 100, dispositions=[Disposition.ACCEPTED])
+    accepted = filled.imports.findings(import_id, 100, dispositions=[Disposition.ACCEPTED])
     assert [i for i, _ in accepted] == [0, 3, 6, 9]
     with pytest.raises(NotFound):
-        filled.findings("imp-none", 1)
+        filled.imports.findings("imp-none", 1)
 
 
 def test_imports_are_listed_the_newest_first(filled: Store, fill: Any) -> None:
     fill.register(filled, "beta")
-    made = [filled.create_import(fill.new(name)).id for name in ("alpha", "beta", "alpha", "alpha")]
-    assert [i.id for i in filled.list_imports()] == made[::-1]
-    assert [i.id for i in filled.list_imports("alpha", "list", 2)] == [made[3], made[2]]
-    assert [i.id for i in filled.list_imports("alpha", "list", 2, made[2])] == [made[0]]
+    made = [filled.imports.create_import(fill.new(name)).id for name in ("alpha", "beta", "alpha", "alpha")]
+    assert [i.id for i in filled.imports.list_imports()] == made[::-1]
+    assert [i.id for i in filled.imports.list_imports("alpha", "list", 2)] == [made[3], made[2]]
+    assert [i.id for i in filled.imports.list_imports("alpha", "list", 2, made[2])] == [made[0]]
 
 
 def test_reading_the_source_twice_gives_the_same_classification_ids(database: str) -> None:
@@ -348,8 +348,8 @@ def test_reading_the_source_twice_gives_the_same_classification_ids(database: st
         )
 
     one, other = Store.open(database), Store.open(database)
-    ids = one.classification_ids([made("1"), made("2"), made("1")])
+    ids = one.imports.classification_ids([made("1"), made("2"), made("1")])
     assert ids[0] == ids[2] != ids[1]
-    assert other.classification_ids([made("2"), made("3")])[0] == ids[1]
+    assert other.imports.classification_ids([made("2"), made("3")])[0] == ids[1]
     one.close()
     other.close()

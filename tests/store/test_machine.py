@@ -22,6 +22,7 @@ from hashhub.errors import Conflict, NotFound
 from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState, ImportState, Review, ReviewKind
 from hashhub.store import IdSet, Store, outstanding
 from hashhub.store import imports as module
+from hashhub.store.imports import Imports
 
 NUMBERS = st.integers(0, 6)
 
@@ -74,13 +75,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule(hash_set=SETS)
     def begin(self, hash_set: str) -> None:
-        opened = self.store.create_import(self.fill.new(self.name, hash_set))
+        opened = self.store.imports.create_import(self.fill.new(self.name, hash_set))
         if any(staging.hash_set == hash_set for staging in self.staging.values()):
             with pytest.raises(Conflict):
-                self.store.begin_commit(opened.id)
-            self.store.cancel_import(opened.id)
+                self.store.imports.begin_commit(opened.id)
+            self.store.imports.cancel_import(opened.id)
         else:
-            self.store.begin_commit(opened.id)
+            self.store.imports.begin_commit(opened.id)
             self.staging[opened.id] = Staging(hash_set)
 
     @precondition(lambda self: self.staging)
@@ -105,7 +106,7 @@ class Machine(RuleBasedStateMachine):
         staging = self.staging.pop(import_id)
         mine = sorted(i for i, e in self.entries.items() if e.hash_set == staging.hash_set)
         gone = data.draw(st.lists(st.sampled_from(mine), unique=True)) if mine else []
-        done = self.store.finish_commit(import_id, counts=Counts(), absent=gone)
+        done = self.store.imports.finish_commit(import_id, counts=Counts(), absent=gone)
         for entry in staging.entries.values():
             entry.revision = done.revision
         self.entries |= staging.entries
@@ -117,14 +118,14 @@ class Machine(RuleBasedStateMachine):
     def cancel(self, data: st.DataObject) -> None:
         import_id = data.draw(st.sampled_from(sorted(self.staging)))
         del self.staging[import_id]
-        assert self.store.cancel_import(import_id).state is ImportState.CANCELLED
+        assert self.store.imports.cancel_import(import_id).state is ImportState.CANCELLED
 
     @precondition(lambda self: self.staging)
     @rule(data=st.data())
     def begin_again(self, data: st.DataObject) -> None:
         import_id = data.draw(st.sampled_from(sorted(self.staging)))
-        self.store.release_commit(import_id)
-        self.store.begin_commit(import_id)
+        self.store.imports.release_commit(import_id)
+        self.store.imports.begin_commit(import_id)
         self.staging[import_id].entries.clear()
 
     @precondition(lambda self: self.entries)
@@ -132,7 +133,7 @@ class Machine(RuleBasedStateMachine):
     def move(self, data: st.DataObject, state: EntryState) -> None:
         entry_id = data.draw(st.sampled_from(sorted(self.entries)))
         entry = self.entries[entry_id]
-        move = self.store.release_entry if state is EntryState.ACTIVE else self.store.quarantine_entry
+        move = self.store.standing.release_entry if state is EntryState.ACTIVE else self.store.standing.quarantine_entry
         if entry.state is EntryState.WITHDRAWN:
             with pytest.raises(Conflict):
                 move(entry_id, by=SYSTEM)
@@ -149,7 +150,7 @@ class Machine(RuleBasedStateMachine):
         """What is restored is what it was before it was withdrawn."""
         ids = data.draw(st.lists(st.sampled_from(sorted(self.entries)), min_size=1, unique=True))
         withdrawn = sorted(i for i in ids if self.entries[i].state is EntryState.WITHDRAWN)
-        assert self.store.restore_entries(ids, by=SYSTEM) == withdrawn
+        assert self.store.standing.restore_entries(ids, by=SYSTEM) == withdrawn
         for entry_id in withdrawn:
             entry = self.entries[entry_id]
             entry.state, entry.revision = entry.before, self.store.revision()
@@ -157,7 +158,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         """Do what the next start does about withdrawals that a process left behind."""
-        self.store._outstanding.settle()
+        self.store.standing._outstanding.settle()
 
     @precondition(lambda self: self.entries)
     @rule(data=st.data(), stranger=st.booleans())
@@ -165,9 +166,9 @@ class Machine(RuleBasedStateMachine):
         ids = data.draw(st.lists(st.sampled_from(sorted(self.entries)), min_size=1, unique=True))
         if stranger:
             with pytest.raises(NotFound):
-                self.store.withdraw_entries([*ids, 10**9], "X")
+                self.store.standing.withdraw_entries([*ids, 10**9], "X")
             return
-        revision = self.store.withdraw_entries(ids, "X")
+        revision = self.store.standing.withdraw_entries(ids, "X")
         for entry_id in ids:
             self.entries[entry_id].withdraw(revision)
 
@@ -177,36 +178,38 @@ class Machine(RuleBasedStateMachine):
     )
     def review(self, data: st.DataObject, comment: str) -> None:
         entry_id = data.draw(st.sampled_from(sorted(self.entries)))
-        self.store.add_review(Review(id=0, entry_id=entry_id, author="a", kind=ReviewKind.CONFIRMED, comment=comment))
+        self.store.entries.add_review(
+            Review(id=0, entry_id=entry_id, author="a", kind=ReviewKind.CONFIRMED, comment=comment)
+        )
         self.reviews.setdefault(entry_id, []).append(comment)
 
     @rule(limit=st.integers(1, 3))
     def follow(self, limit: int) -> None:
         """Do what a matcher does: keep the digests that may match."""
-        while page := self.store.matcher_changes(self.followed, limit):
+        while page := self.store.feeds.matcher_changes(self.followed, limit):
             for c in page:
                 if c.kind == ChangeKind.UPSERT and c.import_key:
-                    for ids in self.store.withdrawn_while_staged(c.import_key, c.revision):
+                    for ids in self.store.feeds.withdrawn_while_staged(c.import_key, c.revision):
                         self.keep_active(ids)
                 elif c.kind == ChangeKind.WITHDRAW:
                     self.keep_active(c.ids)
                 else:
-                    for digests in self.store.digests_of(c.ids, 2):
+                    for digests in self.store.feeds.digests_of(c.ids, 2):
                         for row in digests.get("PDQ", ()):
                             self.matcher[row.tobytes()] = True
             self.followed = page[-1].revision
 
     def keep_active(self, ids: IdSet) -> None:
-        for gone in self.store.digests_of(ids, 2, states=[EntryState.WITHDRAWN, EntryState.QUARANTINED]):
+        for gone in self.store.feeds.digests_of(ids, 2, states=[EntryState.WITHDRAWN, EntryState.QUARANTINED]):
             digests = gone.get("PDQ", np.empty((0, 32), np.uint8))
-            for row, active in zip(digests, self.store.still_active("PDQ", digests), strict=True):
+            for row, active in zip(digests, self.store.feeds.still_active("PDQ", digests), strict=True):
                 self.matcher[row.tobytes()] = bool(active)
 
     @rule(limit=st.integers(1, 3))
     def feed_consumer(self, limit: int) -> None:
-        while page := self.store.changes(*self.fed, limit=limit):
+        while page := self.store.feeds.changes(*self.fed, limit=limit):
             for c in page:
-                for entry_id in self.store.change_ids(c).after(0, 9999):
+                for entry_id in self.store.feeds.change_ids(c).after(0, 9999):
                     # What others say of an entry is told as an UPSERT too; as everywhere in the feed, its state now
                     # decides.
                     self.feed[entry_id] = (
@@ -218,31 +221,31 @@ class Machine(RuleBasedStateMachine):
     def reads_agree_with_the_model(self) -> None:
         if not hasattr(self, "name"):
             return
-        assert {i: (e.state, e.update_revision) for i, e in self.store.get_entries(self.entries).items()} == {
+        assert {i: (e.state, e.update_revision) for i, e in self.store.entries.get_entries(self.entries).items()} == {
             i: (e.state, e.revision) for i, e in self.entries.items()
         }
         staged = [i for staging in self.staging.values() for i in staging.entries]
-        assert self.store.get_entries(staged) == {}
-        entries_by_digest = self.store.entries_by_digests("PDQ", [self.digest(n) for n in range(7)])
+        assert self.store.entries.get_entries(staged) == {}
+        entries_by_digest = self.store.entries.entries_by_digests("PDQ", [self.digest(n) for n in range(7)])
         for number in range(7):
             assert [e.id for e in entries_by_digest.get(self.digest(number), [])] == sorted(
                 i for i, e in self.entries.items() if e.number == number and e.state is EntryState.ACTIVE
             )
         for hash_set in ("list", "second"):
             mine = {i: e for i, e in sorted(self.entries.items()) if e.hash_set == hash_set}
-            assert [e.id for e in self.store.list_entries(self.name, hash_set)] == list(mine)
+            assert [e.id for e in self.store.entries.list_entries(self.name, hash_set)] == list(mine)
             for state in EntryState:
                 wanted = [i for i, e in mine.items() if e.state is state]
-                assert self.store.entry_count(self.name, hash_set, state) == len(wanted)
-                assert self.store.active_ids(self.name, hash_set, states=[state]).tolist() == wanted
+                assert self.store.entries.entry_count(self.name, hash_set, state) == len(wanted)
+                assert self.store.entries.active_ids(self.name, hash_set, states=[state]).tolist() == wanted
             live: dict[str, list[int]] = {}
             for i, e in mine.items():
                 if e.external_id and e.state is not EntryState.WITHDRAWN:
                     live.setdefault(e.external_id, []).append(i)
-            known = self.store.existing_by_external_ids(self.name, hash_set, ["x", "y"])
-            assert {x: [e.id for e in entries_by_digest] for x, entries_by_digest in known.items()} == live
-        reviews = self.store.reviews_of(self.entries)
-        assert {i: [r.comment for r in entries_by_digest] for i, entries_by_digest in reviews.items()} == self.reviews
+            known = self.store.entries.existing_by_external_ids(self.name, hash_set, ["x", "y"])
+            assert {x: [e.id for e in entries] for x, entries in known.items()} == live
+        reviews = self.store.entries.reviews_of(self.entries)
+        assert {i: [r.comment for r in said] for i, said in reviews.items()} == self.reviews
 
     def teardown(self) -> None:
         if not hasattr(self, "name"):
@@ -250,9 +253,11 @@ class Machine(RuleBasedStateMachine):
         # A matcher that followed has what one that starts now gets, and all that may match.
         self.follow(2)
         self.feed_consumer(3)
-        self.store._outstanding.settle()
+        self.store.standing._outstanding.settle()
         mine = {self.digest(n) for n in range(7)}
-        rebuilt = {row.tobytes() for name, part in self.store.all_digests(5) if name == "PDQ" for row in part} & mine
+        rebuilt = {
+            row.tobytes() for name, part in self.store.feeds.all_digests(5) if name == "PDQ" for row in part
+        } & mine
         active = {self.digest(e.number) for e in self.entries.values() if e.state is EntryState.ACTIVE}
         staged = {
             self.digest(e.number)
@@ -266,7 +271,7 @@ class Machine(RuleBasedStateMachine):
         assert {i for i, e in self.entries.items() if e.state is EntryState.ACTIVE} <= matching
         assert not {i for i, e in self.entries.items() if e.state is EntryState.WITHDRAWN} & matching
         for import_id in self.staging:
-            self.store.cancel_import(import_id)
+            self.store.imports.cancel_import(import_id)
 
 
 @pytest.mark.parametrize("is_large", [False, True])
@@ -284,7 +289,7 @@ def test_the_store_agrees_with_a_model(
         monkeypatch.setattr(outstanding, "LARGE", 0)
         monkeypatch.setattr(outstanding, "PIECE", 1)
         monkeypatch.setattr(module, "CHANGE_IDS", 1)
-        monkeypatch.setattr(Store, "settle", lambda *_: None)
+        monkeypatch.setattr(Imports, "settle", lambda *_: None)
 
     class Bound(Machine):
         pass

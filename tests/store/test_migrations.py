@@ -90,36 +90,37 @@ def _stored(row: dict[str, Any]) -> dict[str, Any]:
 
 def test_what_was_said_is_still_said(older: str) -> None:
     store = Store.open(older)
-    assert [e.id for e in store.list_entries("alpha", "list")] == [1, 2, 3, 4]
-    assert {i: [(r.id, r.entry_id, r.kind) for r in said] for i, said in store.reviews_of([1, 2, 3, 4]).items()} == {
+    assert [e.id for e in store.entries.list_entries("alpha", "list")] == [1, 2, 3, 4]
+    by_entry = store.entries.reviews_of([1, 2, 3, 4])
+    assert {i: [(r.id, r.entry_id, r.kind) for r in reviews] for i, reviews in by_entry.items()} == {
         1: [(7, 1, ReviewKind.FALSE_POSITIVE)], 2: [(8, 2, ReviewKind.CONFIRMED)],
     }  # fmt: skip
-    assert [r.author for r in store.list_reviews(1, 10)] == ["beta"]
-    assert [e.id for e in store.withdrawn_with_reviews("alpha", "list")] == [2]
+    assert [r.author for r in store.entries.list_reviews(1, 10)] == ["beta"]
+    assert [e.id for e in store.entries.withdrawn_with_reviews("alpha", "list")] == [2]
     store.close()
 
 
 def test_a_withdrawal_from_before_counts_and_a_supersession_does_not(older: str, fill: Any) -> None:
     store = Store.open(older)
     # Revision 6 took an entry away after the first import (3); nothing but a supersession came after that.
-    assert store.create_import(fill.new(source_digest="first")).id != "imp-1"
-    assert store.create_import(fill.new(source_digest="second")).id == "imp-2"
+    assert store.imports.create_import(fill.new(source_digest="first")).id != "imp-1"
+    assert store.imports.create_import(fill.new(source_digest="second")).id == "imp-2"
     store.close()
 
 
 def test_it_has_a_history_of_its_own(older: str, fill: Any) -> None:
     store = Store.open(older)
-    position = store.position()
+    position = store.history.position()
     assert position.revision == 10  # the upgrade is the first event
     fill.register(store, "gamma")
-    assert store.has_been_at(position)
-    assert store.has_been_at(store.position())
-    assert not store.has_been_at(position._replace(digest=bytes(32)))
+    assert store.history.has_been_at(position)
+    assert store.history.has_been_at(store.history.position())
+    assert not store.history.has_been_at(position._replace(digest=bytes(32)))
     store.close()
     again = Store.open(older)
-    assert again.has_been_at(position)
-    assert again.verify_history(again.database_id) == again.position()
-    [begun] = again.list_events(kinds=[EventKind.HISTORY_BEGUN])
+    assert again.history.has_been_at(position)
+    assert again.history.verify_history(again.database_id) == again.history.position()
+    [begun] = again.history.list_events(kinds=[EventKind.HISTORY_BEGUN])
     assert begun.actor == SYSTEM
     again.close()
 
@@ -242,26 +243,26 @@ def strained(older: str) -> str:
 
 def test_only_what_others_said_is_lifted_and_only_what_was_said_is_a_claim(strained: str) -> None:
     store = Store.open(strained)
-    entries = store.get_entries(range(100, 200))
+    entries = store.entries.get_entries(range(100, 200))
     for i, (case, *_, state, reasons) in enumerate(_ENTRIES, 100):
         assert (entries[i].state, entries[i].reasons) == (state, reasons), case
-    [released] = store.list_events(kinds=[EventKind.ENTRIES_RELEASED])
+    [released] = store.history.list_events(kinds=[EventKind.ENTRIES_RELEASED])
     assert (released.subject, released.facts["entries"], released.actor) == ("hash-sets/alpha/harm", 3, SYSTEM)
-    fed = [i for c in store.changes(released.revision) for i in store.change_ids(c).after(0, 99)]
+    fed = [i for c in store.feeds.changes(released.revision) for i in store.feeds.change_ids(c).after(0, 99)]
     assert fed == [100, 101, 102]  # matchers and mirrors learn of it
     assert all(entries[i].update_revision == released.revision for i in fed)
-    assert store.verify_history(store.database_id) == store.position()
+    assert store.history.verify_history(store.database_id) == store.history.position()
     store.close()
 
 
 def test_benign_sets_weigh_as_far_as_they_went_and_are_listed(strained: str) -> None:
     store = Store.open(strained)
-    accepted = store.get_hash_set("alpha", "good").accepted_revision
-    assert accepted >= max(e.create_revision for e in store.list_entries("alpha", "good"))
-    assert store.get_hash_set("alpha", "harm").accepted_revision == 0
-    [begun] = store.list_events(kinds=[EventKind.HISTORY_BEGUN])
+    accepted = store.resources.get_hash_set("alpha", "good").accepted_revision
+    assert accepted >= max(e.create_revision for e in store.entries.list_entries("alpha", "good"))
+    assert store.resources.get_hash_set("alpha", "harm").accepted_revision == 0
+    [begun] = store.history.list_events(kinds=[EventKind.HISTORY_BEGUN])
     assert begun.facts["benign_sets"] == ("alpha/good",)
-    [event] = store.list_events(kinds=[EventKind.HASH_SET_ACCEPTED])
+    [event] = store.history.list_events(kinds=[EventKind.HASH_SET_ACCEPTED])
     assert event.subject == "hash-sets/alpha/good"
     store.close()
 
@@ -269,14 +270,14 @@ def test_benign_sets_weigh_as_far_as_they_went_and_are_listed(strained: str) -> 
 def test_recipients_become_what_they_named_and_nobody_gains_sight(strained: str) -> None:
     store = Store.open(strained)
     for name, (_, recipients) in _MARKINGS.items():
-        assert store.get_hash_set("beta", name).marking.recipients == tuple(recipients), name
+        assert store.resources.get_hash_set("beta", name).marking.recipients == tuple(recipients), name
     store.close()
 
 
 def test_every_token_belongs_to_a_contributor_that_is_nobody_elses(strained: str) -> None:
     store = Store.open(strained)
-    tokens = {t.name: t for t in store.list_tokens()}
-    contributors = store.contributors()
+    tokens = {t.name: t for t in store.tokens.list_tokens()}
+    contributors = store.resources.contributors()
     assert tokens["desk"].contributor == "operator"
     assert tokens["alpha-desk"].contributor == "alpha"
     assert tokens["platform"].contributor == "platform"
@@ -285,7 +286,7 @@ def test_every_token_belongs_to_a_contributor_that_is_nobody_elses(strained: str
     assert tokens["operator"].contributor == "operator-2"
     assert {t.contributor for t in tokens.values()} <= contributors.keys()
     assert {n for n, t in tokens.items() if t.may_mirror} == {"desk", "alpha-desk"}
-    token = store.find_secret(b"platform")
+    token = store.tokens.find_secret(b"platform")
     assert token is not None
     assert token.token.name == "platform"
     store.close()
@@ -293,7 +294,7 @@ def test_every_token_belongs_to_a_contributor_that_is_nobody_elses(strained: str
 
 def test_what_a_source_said_is_not_what_an_organisation_said(strained: str) -> None:
     store = Store.open(strained)
-    said = {r.id: (r.author, r.role, r.actor) for r in store.list_reviews(100, 10)}
+    said = {r.id: (r.author, r.role, r.actor) for r in store.entries.list_reviews(100, 10)}
     assert said == {
         20: ("alpha/beta", Role.CONTRIBUTOR, ""),
         21: ("alpha/unnamed", Role.CONTRIBUTOR, ""),
@@ -339,7 +340,9 @@ def test_a_million_entries_are_upgraded(older: str) -> None:
     began = time.monotonic()
     store = Store.open(older)
     assert time.monotonic() - began < 120  # some ten seconds; the bound is for a loaded machine
-    assert store.entry_count("alpha", "list") == count + 2
-    assert all(e.reasons == ("UNCLASSIFIED",) for e in store.list_entries("alpha", "list", [EntryState.ACTIVE], 50, 10))
-    assert store.verify_history(store.database_id) == store.position()
+    assert store.entries.entry_count("alpha", "list") == count + 2
+    assert all(
+        e.reasons == ("UNCLASSIFIED",) for e in store.entries.list_entries("alpha", "list", [EntryState.ACTIVE], 50, 10)
+    )
+    assert store.history.verify_history(store.database_id) == store.history.position()
     store.close()

@@ -181,10 +181,20 @@ class TestDisputes:
         for kind in (ReviewKind.DUPLICATE, ReviewKind.CONFIRMED):
             assert judge(strict, states("a", reviews=[(kind, "x")]), states("b")) is Verdict.MATCH
 
-    @pytest.mark.parametrize("other", ["vic-us:0", "vic-us:2", "vic-us:4", "arachnid-shield:harmful-abusive-material"])
+    @pytest.mark.parametrize("other", ["vic-us:0", "vic-us:4"])
     def test_conflicting_verdicts(self, other: str) -> None:
         assert judge(BLOCK, states(A, "vic-us:1"), states("b"), states("c", other)) is Verdict.REVIEW
         assert ("DISPUTED", "CONFLICTING_VERDICTS") in codes(BLOCK, states(A, "vic-us:1"), states("c", other))
+
+    @pytest.mark.parametrize("other", ["vic-us:2", "arachnid-shield:harmful-abusive-material"])
+    def test_another_harm_takes_no_match_away_and_confirms_none(self, other: str) -> None:
+        """However many state it, and in however many ways."""
+        match = (states(A, "vic-us:1"),)
+        contradiction = [states(f"c{n}", other, entry_id=10 + n, distance=n % 2) for n in range(5)]
+        assert judge(BLOCK, *match, *contradiction) is Verdict.MATCH
+        assert judge(BLOCK, states("a"), states("b", entry_id=2), *contradiction) is Verdict.MATCH
+        assert ("DOUBT_CLAIMS_HARM", "CONFLICTING_VERDICTS") in codes(BLOCK, *match, *contradiction)
+        assert judge(BLOCK, states("a"), states("c", other, entry_id=2)) is Verdict.REVIEW
 
     @pytest.mark.parametrize("other", ["vic-us:5", "copine:2", "copine:5", "uk-sentencing:C", "interpol-baseline:N"])
     def test_compatible_verdicts(self, other: str) -> None:

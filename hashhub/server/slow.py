@@ -1,0 +1,83 @@
+"""Cuts off who sends a request too slowly: a thread waits for each request that is being read."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Self
+
+from hashhub.errors import Reason, Unavailable
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_LOOKS: Final = 4  # in the time that a sender has
+
+
+class Watched:
+    """One request that is being read, in the body. `is_late`: it was cut off."""
+
+    __slots__ = ("_cut_off", "_slow", "is_late", "until")
+
+    def __init__(self, slow: Slow, until: float, cut_off: Callable[[], object]) -> None:
+        self._slow, self.until, self._cut_off = slow, until, cut_off
+        self.is_late = False
+
+    @property
+    def error(self) -> Unavailable:
+        """What a sender that was cut off is told."""
+        return Unavailable(
+            f"the request had not come whole within {self._slow.seconds:g} s; send smaller ones",
+            reason=Reason.SLOW_SENDER,
+        )
+
+    def end(self) -> None:
+        """Cut it off."""
+        self.is_late = True
+        self._cut_off()
+
+    def __enter__(self) -> Self:
+        self._slow.add(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._slow.remove(self)
+
+
+class Slow:
+    """Looks after the requests that are being read."""
+
+    def __init__(self, seconds: float) -> None:
+        """`seconds`: that each has."""
+        self.seconds = seconds
+        self._reading: dict[int, Watched] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="slow", daemon=True)
+        self._thread.start()
+
+    def watch(self, cut_off: Callable[[], object]) -> Watched:
+        """Return what to read a request in; `cut_off` ends the reading, from another thread."""
+        return Watched(self, time.monotonic() + self.seconds, cut_off)
+
+    def add(self, watched: Watched) -> None:
+        """Look after it."""
+        self._reading[id(watched)] = watched  # one step of the interpreter, as the removal: no lock
+
+    def remove(self, watched: Watched) -> None:
+        """Do so no more."""
+        del self._reading[id(watched)]
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self.seconds / _LOOKS):
+            now = time.monotonic()
+            for watched in list(self._reading.values()):
+                if watched.until <= now and not watched.is_late:
+                    watched.end()

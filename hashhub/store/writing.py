@@ -1,0 +1,177 @@
+"""What the small and the large writes have in common: states of entries, rows of the feed, what goes on to successors.
+
+Each function works inside its caller's transaction, which holds the lock and has taken the revision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
+
+from hashhub.errors import NotFound
+from hashhub.store import schema as s
+from hashhub.store.database import Database
+from hashhub.store.idset import IdSet
+from hashhub.store.outstanding import Outstanding
+from hashhub.store.packing import pack_reasons, replace_reasons, unpack_reasons
+from hashhub.store.schema import ACTIVE, STAGED_AROUND, WITHDRAW, WITHDRAWN
+from hashhub.store.staging import runs
+
+CHANGE_IDS: Final = 50_000  # entries in one row of the feed, unless they are one range: bounds what a page must read
+PAGE: Final = 10_000  # rows read or purged at a time where the caller did not say
+PENDING: Final = "WITHDRAWAL_PENDING"
+"""The remark on an entry whose withdrawal waits for a second person."""
+
+
+class Writing:
+    """Writes that are part of a larger one."""
+
+    def __init__(self, database: Database, outstanding: Outstanding) -> None:
+        self._db = database
+        self._outstanding = outstanding
+
+    def withdraw(self, c: Connection, ids: Sequence[int], reason: str, revision: int, import_key: int) -> None:
+        """Set entries to WITHDRAWN and write their change rows; `ids` are distinct and ascending."""
+        ranges = runs(ids)
+        if ranges:
+            self.push_state(c, ranges, WITHDRAWN, (reason,), revision)
+            self.add_changes(c, revision, [(WITHDRAW, IdSet.of(ids), import_key)])
+
+    def push_state(
+        self, c: Connection, ranges: Sequence[tuple[int, int]], state: int, reasons: tuple[str, ...], revision: int
+    ) -> None:
+        """Move the entries of the ranges to a state that they are not in, keeping behind the reasons what stood before
+        (see packing).
+        """
+        sql = self._db.sql(
+            "UPDATE entry SET reasons = CASE WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "
+            "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, "
+            "state = ?, update_revision = ? WHERE id BETWEEN ? AND ? AND state <> ?"
+        )
+        packed = pack_reasons(reasons) or "[]"
+        c.exec_driver_sql(
+            sql, [(ACTIVE, packed, packed, state, revision, first, last, state) for first, last in ranges]
+        )
+
+    def add_changes(self, c: Connection, revision: int, rows: Sequence[tuple[int, IdSet, int]]) -> None:
+        """Append rows (kind, entries, import's key or 0) to the feed at a revision, behind those that it has.
+
+        Entries of several hash sets become a row for each: a reader is told of the sets that it may see without a look
+        at the entries.
+        """
+        t = s.change
+        ordinal: int = c.execute(sa.select(sa.func.count()).where(t.c.revision == revision)).scalar_one()
+        by_set = [
+            (kind, part, import_key, set_key)
+            for kind, ids, import_key in rows
+            for set_key, of_set in self._by_set(c, ids, import_key)
+            for part in of_set.parts(CHANGE_IDS)
+        ]
+        self._db.insert(
+            c,
+            t,
+            [
+                (revision, ordinal + i, kind, ids.first, ids.last, ids.packed, import_key, set_key)
+                for i, (kind, ids, import_key, set_key) in enumerate(by_set)
+            ],
+        )
+
+    def _by_set(self, c: Connection, ids: IdSet, import_key: int) -> Iterator[tuple[int, IdSet]]:
+        """Yield the hash sets that the entries belong to, each with its part of them; those of one import are in one
+        set.
+        """
+        if import_key:
+            t = s.imports
+            yield c.execute(sa.select(t.c.hash_set).where(t.c.key == import_key)).scalar_one(), ids
+            return
+        sql = "SELECT e.id, e.hash_set FROM entry e WHERE e.id {keys}"
+        ids_by_set: dict[int, list[int]] = {}
+        for piece in ids.pieces(PAGE):
+            for entry_id, set_key in self._db.by_keys(sql, "int8", (), piece.tolist(), c):
+                ids_by_set.setdefault(set_key, []).append(entry_id)
+        for set_key in sorted(ids_by_set):
+            yield set_key, IdSet.of(ids_by_set[set_key])
+
+    def subject(self, c: Connection, entry_id: int) -> str:
+        """Return what an event calls an entry."""
+        e, h = s.entry, s.hash_set
+        row = c.execute(
+            sa.select(h.c.contributor, h.c.id).join_from(e, h, h.c.key == e.c.hash_set).where(e.c.id == entry_id)
+        ).one()
+        return f"entries/{row[0]}/{row[1]}/{entry_id}"
+
+    def inherit(self, c: Connection, hash_set: int, restated: NDArray[np.int64]) -> None:
+        """Let the reviews of the first of each pair of entries, int64[n, 2], count for the second too."""
+        if not len(restated):
+            return
+        # Read here, in the transaction, so that no review that comes in during a long commit is left behind.
+        with_reviews = c.exec_driver_sql(
+            self._db.sql("SELECT DISTINCT entry FROM reviewed WHERE hash_set = ?"), (hash_set,)
+        )
+        pairs = restated[np.isin(restated[:, 0], np.fromiter((row[0] for row in with_reviews), np.int64))]
+        if len(pairs):
+            sql = self._db.sql(
+                "INSERT INTO reviewed SELECT hash_set, ?, review FROM reviewed WHERE hash_set = ? AND entry = ? "
+                "ON CONFLICT DO NOTHING"
+            )
+            c.exec_driver_sql(sql, [(later, hash_set, earlier) for earlier, later in pairs.tolist()])
+
+    def add_successions(self, c: Connection, pairs: NDArray[np.int64]) -> None:
+        """Note which entry took the place of which: distinct pairs (earlier, later), int64[n, 2]."""
+        self._db.insert(c, s.succession, [(earlier, later) for earlier, later in pairs.tolist()])
+
+    def sets_of(self, c: Connection, ids: Sequence[int]) -> list[int]:
+        """Return the keys of the hash sets that the entries are in."""
+        sql = "SELECT DISTINCT e.hash_set FROM entry e WHERE e.id {keys}"
+        return sorted({row[0] for row in self._db.by_keys(sql, "int8", (), ids, c)})
+
+    def visible_states(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
+        """Return the states of those of the entries that are visible, by id, with what is outstanding about them
+        written.
+        """
+        self._outstanding.settle_these(c, ids)
+        sql = (
+            "SELECT e.id, e.state FROM entry e "  # noqa: S608 - our own text
+            f"WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})"
+        )
+        return {row[0]: row[1] for row in self._db.by_keys(sql, "int8", (), ids, c)}
+
+    def inherit_requests(
+        self, c: Connection, set_key: int, pairs: NDArray[np.int64], replaced: NDArray[np.int64]
+    ) -> None:
+        """Let requests for a withdrawal stand against the entries that took the place of those that they were about."""
+        w = s.withdrawal
+        asked = c.execute(sa.select(w).where(w.c.hash_set == set_key, w.c.pending.is_(True))).all()
+        concerned = set(np.intersect1d([row.entry for row in asked], replaced).tolist())
+        by_entry = {row.entry: row for row in asked if row.entry in concerned}
+        if not by_entry:
+            return
+        for earlier, later in pairs[np.isin(pairs[:, 0], np.fromiter(by_entry, np.int64))].tolist():
+            row = by_entry[earlier]._asdict() | {"entry": later}
+            c.execute(sa.delete(w).where(w.c.entry.in_([earlier, later])))
+            c.execute(sa.insert(w).values(row))
+            packed = c.scalar(sa.select(s.entry.c.reasons).where(s.entry.c.id == later))
+            self.set_reasons(c, later, replace_reasons(packed, (*unpack_reasons(packed), PENDING)))
+
+    def set_reasons(self, c: Connection, entry_id: int, packed: str | None, revision: int | None = None) -> None:
+        """Replace an entry's packed reasons (see packing); with `revision` it counts as moved then."""
+        values: dict[str, Any] = {"reasons": packed}
+        if revision is not None:
+            values["update_revision"] = revision
+        c.execute(sa.update(s.entry).where(s.entry.c.id == entry_id).values(values))
+
+
+def note_loss(c: Connection, set_keys: Sequence[int], revision: int) -> None:
+    """Note that entries were withdrawn from the hash sets, with nothing in their place."""
+    t = s.hash_set
+    c.execute(sa.update(t).where(t.c.key.in_(set_keys)).values(withdraw_revision=revision))
+
+
+def no_entry(name: str) -> NotFound:
+    """Return the error for an entry that does not exist, or is not visible."""
+    return NotFound(f"there is no entry {name[:150]!r}", kind="Entry", name=name)

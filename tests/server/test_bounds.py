@@ -1,0 +1,526 @@
+"""What a hostile or merely busy caller cannot do to others: over real gRPC; work is counted, and not timed."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from hashhub import v1, wire
+from hashhub.client import Client
+from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
+from hashhub.hub import contribute
+from hashhub.model import Principal, Role, Shares
+from hashhub.server.servicers import FILES
+from hashhub.wire import bounds
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Serve, Served
+
+SET = "contributors/home/hashSets/crowd"
+RPCS = {
+    f"{service.name}/{rpc.name}": rpc
+    for file in FILES
+    for service in file.services_by_name.values()
+    for rpc in service.methods
+}
+MATCH = v1.MatchHashesRequest(
+    query=v1.Query(hashes=[v1.Hash(algorithm="MD5", digest=bytes(16))]), options=v1.MatchOptions(policy="any")
+)
+MILLION = 1_000_000
+WIRE_TYPES = {FieldDescriptor.CPPTYPE_MESSAGE: 2, FieldDescriptor.CPPTYPE_STRING: 2}
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes((*encoded, number))
+
+
+def _ways(message: Any, at: tuple[FieldDescriptor, ...] = ()) -> Iterator[tuple[FieldDescriptor, ...]]:
+    """Yield the way to every field that repeats in a request, through the messages inside."""
+    for field in message.fields:
+        if field.is_repeated:
+            yield (*at, field)
+        if field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            yield from _ways(field.message_type, (*at, field))
+
+
+def _repeated(way: tuple[FieldDescriptor, ...], count: int) -> bytes:
+    """Return a request that has so many empty values in the field at the end of the way."""
+    last = way[-1]
+    is_bytes = last.cpp_type in WIRE_TYPES
+    body = (_varint(last.number << 3 | (2 if is_bytes else 0)) + b"\0") * count
+    for field in reversed(way[:-1]):
+        body = _varint(field.number << 3 | 2) + _varint(len(body)) + body
+    return body
+
+
+REPEATED = [
+    pytest.param(name, way, id=f"{name}:{'.'.join(f.name for f in way)}")
+    for name, rpc in RPCS.items()
+    for way in _ways(rpc.input_type)
+]
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _match(served: Served, who: str = "CONSUMER", timeout: float = 20.0) -> v1.MatchHashesResponse:
+    answer: v1.MatchHashesResponse = served.call(
+        "MatchService/MatchHashes", MATCH, v1.MatchHashesResponse, who=who, timeout=timeout
+    )
+    return answer
+
+
+def _raw(channel: grpc.Channel, name: str) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/hashhub.v1.{name}", None, None)
+    return call
+
+
+def _refusal(served: Served, method: str, body: Any, who: str | None = "OPERATOR") -> HashHubError:
+    with pytest.raises(HashHubError) as caught:
+        served.call(method, body, GetMessageClass(RPCS[method].output_type), who=who, timeout=60)
+    return caught.value
+
+
+# Requests with a million of something
+
+
+@pytest.mark.parametrize(("name", "way"), REPEATED)
+def test_a_million_of_anything_is_refused_before_it_is_converted(
+    served: Served, monkeypatch: pytest.MonkeyPatch, name: str, way: tuple[FieldDescriptor, ...]
+) -> None:
+    body = _repeated(way, MILLION)
+    method = served.doors._methods[f"/hashhub.v1.{name}"]
+
+    def converted(*_: object) -> object:
+        raise AssertionError("it was converted")
+
+    monkeypatch.setattr(type(served.hub), "revision", converted)
+    before = _resident()
+    with pytest.raises((LimitExceeded, InvalidArgument)) as caught:
+        method.parse(body)
+    assert str(caught.value)
+    # Parsed and converted, a million queries or records take from 500 MB to a gigabyte.
+    assert _resident() - before < 150 * 1024 * 1024
+    error = _refusal(served, name, body)
+    assert isinstance(error, LimitExceeded | InvalidArgument), error
+    assert error.reason in {Reason.TOO_LARGE, Reason.INVALID_FIELD}
+
+
+def test_every_repeated_field_of_a_request_has_its_bound() -> None:
+    contract = {name for rpc in RPCS.values() for name in bounds.repeated_fields(rpc.input_type)}
+    assert contract == set(bounds.REPEATED)
+
+
+@pytest.mark.parametrize("count", [1000, 1001, 100_000])
+def test_the_count_of_queries_is_judged_on_the_wire(count: int) -> None:
+    full = v1.BatchMatchHashesRequest(queries=[MATCH.query] * min(count, 2000)).SerializeToString()
+    body = full if count <= 2000 else full * (count // 2000)
+    limit = bounds.bounds_of(v1.BatchMatchHashesRequest.DESCRIPTOR, 32 << 20)  # type: ignore[arg-type]  # upb's
+    if count <= 1000:
+        assert len(bounds.parse(v1.BatchMatchHashesRequest, body, limit).queries) == count  # type: ignore[attr-defined]
+        return
+    with pytest.raises(LimitExceeded) as caught:
+        bounds.parse(v1.BatchMatchHashesRequest, body, limit)
+    assert "at most 1000" in caught.value.message
+
+
+def test_at_most_twenty_violations_are_told_and_how_many_there_were(served: Served) -> None:
+    wrong = v1.Query(hashes=[v1.Hash(algorithm="MD5", digest=b"x")] * 3)
+    request = v1.BatchMatchHashesRequest(queries=[wrong] * 100, options=v1.MatchOptions(policy="any"))
+    error = _refusal(served, "MatchService/BatchMatchHashes", request)
+    assert isinstance(error, InvalidArgument)
+    assert 0 < len(error.violations) <= 20
+    assert error.metadata["violationCount"] == "300"
+    assert "and 299 more" in error.message
+
+
+def test_a_request_in_which_everything_is_wrong_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = v1.AddRecordsRequest(records=[v1.Record(hashes=[v1.Hash()] * 64)] * 3_000)
+    read: list[object] = []
+    of = wire.records.read_hash  # type: ignore[attr-defined]
+
+    def counting(pb: v1.Hash, at: str, wrong: Any) -> Any:
+        read.append(at)
+        return of(pb, at, wrong)
+
+    monkeypatch.setattr("hashhub.wire.records.read_hash", counting)
+    with pytest.raises(InvalidArgument) as caught:
+        wire.records_from_pb(request.records)
+    assert caught.value.violation_count == 1000
+    assert len(caught.value.violations) == 20
+    assert "at which reading stopped" in caught.value.message
+    assert len(read) <= 1000
+
+
+# Who is not let in sends nothing
+
+
+def test_without_a_token_large_messages_are_not_read(served: Served) -> None:
+    """30 requests of 31 MB: they filled a gigabyte, because each was read before its token was looked at."""
+    body = b"\x0a" + _varint(31 << 20) + bytes(31 << 20)
+    before = _resident()
+    most = [0]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            most[0] = max(most[0], _resident() - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        channels = [
+            grpc.insecure_channel(served.doors.grpc_address, [("grpc.max_send_message_length", -1)]) for _ in range(3)
+        ]
+        ask = [_raw(channel, "ContributionService/AddRecords") for channel in channels]
+        calls = [one.future(body, timeout=60) for one in ask for _ in range(10)]
+        errors = [call.exception() for call in calls]
+    finally:
+        done.set()
+        watcher.join()
+        for channel in channels:
+            channel.close()
+    for error in errors:
+        assert isinstance(error, grpc.RpcError)
+        assert isinstance(wire.status_to_error(error), Unauthenticated)
+    # The client stands in this process, too, and holds what it has not sent.
+    assert most[0] < 400 * 1024 * 1024, f"{most[0] >> 20} MB for 30 refused requests of 31 MB"
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def _slow_call(served: Served, path: str, authorization: str) -> socket.socket:
+    """Begin a call by hand, over HTTP/2, that never sends its message whole."""
+    host, _, port = served.doors.grpc_address.rpartition(":")
+    connection = socket.create_connection((host, int(port)), timeout=30)
+    headers = b"".join(
+        (b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode())
+        for name, value in (
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", path),
+            (":authority", "x"),
+            ("te", "trailers"),
+            ("content-type", "application/grpc"),
+            ("authorization", authorization),
+        )
+    )
+    connection.sendall(
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        + _frame(4, 0, 0, b"")
+        + _frame(1, 4, 1, headers)
+        + _frame(0, 0, 1, b"\0" + (1000).to_bytes(4, "big") + b"half of it")
+    )
+    return connection
+
+
+def test_slow_senders_are_cut_off_and_stop_nobody(serve_hub: Serve) -> None:
+    served = serve_hub(threads=4, slow_sender_seconds=3.0)
+    assert _match(served).result.verdict == v1.Verdict.VERDICT_NO_MATCH
+    secret = served.tokens["OPERATOR"]
+    path = "/hashhub.v1.MatchService/MatchHashes"
+    room = served.doors._gate.rooms["calls"]
+    slow = [_slow_call(served, path, f"Bearer {secret}") for _ in range(40)]
+    try:
+        _until(lambda: room.depth[0] == 3)  # three quarters of four threads: the rest is for somebody else
+        for _ in range(20):
+            _match(served)
+        # Every one of them is cut off in its turn, and nobody is let in in their place for longer.
+        _until(lambda: served.doors._threads["calls"].in_progress == 0, 60)
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_nothing_of_a_slow_stranger_is_waited_for(serve_hub: Serve) -> None:
+    served = serve_hub(threads=1)
+    slow = [_slow_call(served, "/hashhub.v1.MatchService/MatchHashes", "Bearer hh_wrong") for _ in range(100)]
+    try:
+        for _ in range(5):
+            _match(served)
+        _until(lambda: served.doors._threads["calls"].in_progress == 0, 20)
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+# Rooms and shares
+
+
+class Held:
+    """Holds the calls of one use-case until told otherwise, and counts them."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.begun = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        with self._lock:
+            self.begun += 1
+        assert self.release.wait(60)
+        raise InvalidArgument("done")
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[object, str], Held]]:
+    """Return a function that makes a use-case wait."""
+    made: list[Held] = []
+
+    def hold(use_case: object, name: str) -> Held:
+        made.append(Held())
+        monkeypatch.setattr(use_case, name, made[-1])
+        return made[-1]
+
+    yield hold
+    for one in made:
+        one.release.set()
+
+
+def test_while_eighteen_commits_queue_a_match_is_answered(
+    serve_hub: Serve, held: Callable[[object, str], Held]
+) -> None:
+    served = serve_hub(threads=2)
+    _crowd(served)
+    names = [_opened(served, n) for n in range(18)]
+    commits = held(served.hub.contribute, "commit")
+    call = "ContributionService/CommitImport"
+    with ThreadPoolExecutor(18) as pool:
+        requests = [v1.CommitImportRequest(name=name, batch_count=0) for name in names]
+        asked = [
+            pool.submit(_outcome, served, call, request, "OPERATOR" if n % 2 else "CONTRIBUTOR")
+            for n, request in enumerate(requests)
+        ]
+        _until(lambda: sum(a.done() for a in asked) == 13)
+        refused = [a.result() for a in asked if a.done()]
+        for error in refused:
+            assert isinstance(error, LimitExceeded)
+            assert error.retry_after
+            assert error.reason in {Reason.TOO_MANY_REQUESTS, Reason.SHARE_EXCEEDED}
+        assert commits.begun == 1
+        for _ in range(20):
+            assert _match(served).result.verdict == v1.Verdict.VERDICT_NO_MATCH
+        assert commits.begun == 1
+        commits.release.set()
+        assert sum(type(a.result(60)) is InvalidArgument for a in asked) == 5
+    assert served.doors._gate.rooms["commits"].depth == (0, 0)
+
+
+def test_while_media_queue_every_match_is_answered(serve_hub: Serve, held: Callable[[object, str], Held]) -> None:
+    served = serve_hub(threads=2)
+    _match(served)
+    hashing = held(served.hub.match, "media")
+    media = v1.MatchMediaRequest(media=v1.Media(content=b"x"), options=v1.MatchOptions(policy="any"))
+    with ThreadPoolExecutor(64) as pool:
+        asked = [pool.submit(_outcome, served, "MatchService/MatchMedia", media, "CONSUMER") for _ in range(256)]
+        _until(lambda: hashing.begun > 0)
+        for _ in range(20):
+            assert _match(served).result.verdict == v1.Verdict.VERDICT_NO_MATCH
+        assert hashing.begun <= (os.cpu_count() or 1)
+        hashing.release.set()
+        errors = [a.result(60) for a in asked]
+    assert all(isinstance(e, InvalidArgument) or (isinstance(e, LimitExceeded) and e.retry_after) for e in errors)
+    assert served.doors._gate.shares.refused
+
+
+def test_a_token_has_its_share_of_calls_and_the_others_theirs(
+    serve_hub: Serve, held: Callable[[object, str], Held]
+) -> None:
+    served = serve_hub(threads=12, max_concurrent_calls=40, token_calls=10)
+    served.hub.tokens.update(
+        Principal(name="operator", role=Role.OPERATOR),
+        Principal(name="auditor", role=Role.AUDITOR, shares=Shares(calls=2)),
+        ["shares"],
+    )
+    request = v1.GetContributorRequest(name="contributors/home")
+    name = "ContributorService/GetContributor"
+    for who in ("OPERATOR", "AUDITOR"):
+        served.call(name, request, v1.Contributor, who=who)
+    calls = held(served.hub.contributors, "get")
+    with ThreadPoolExecutor(40) as pool:
+        asked = {
+            who: [pool.submit(_outcome, served, name, request, who) for _ in range(20)]
+            for who in ("OPERATOR", "AUDITOR")
+        }
+        _until(lambda: sum(a.done() for a in asked["OPERATOR"]) == 10)
+        _until(lambda: sum(a.done() for a in asked["AUDITOR"]) == 18)
+        for of_token in asked.values():
+            for refused in [a.result() for a in of_token if a.done()]:
+                assert isinstance(refused, LimitExceeded)
+                assert refused.reason is Reason.SHARE_EXCEEDED
+                assert refused.retry_after
+        assert served.doors._gate.shares.refused["calls"] == 28
+        assert _match(served).result.verdict == v1.Verdict.VERDICT_NO_MATCH  # somebody else's
+        calls.release.set()
+        for of_token in asked.values():
+            for a in of_token:
+                a.result(60)
+    assert served.doors._gate.shares._taken == {}
+
+
+def test_media_seconds_are_a_share_that_time_gives_back(serve_hub: Serve) -> None:
+    served = serve_hub(token_media_seconds=30)
+    shares = served.doors._gate.shares
+    media = v1.MatchMediaRequest(media=v1.Media(content=b"x"), options=v1.MatchOptions(policy="any"))
+    consumer = served.hub.tokens.authenticate(served.tokens["CONSUMER"])
+    served.call("MatchService/MatchMedia", media, v1.MatchMediaResponse, who="CONSUMER")
+    shares.charge_media(consumer, 35)
+    refused = _refusal(served, "MatchService/MatchMedia", media, "CONSUMER")
+    assert (refused.reason, refused.metadata["share"]) == (Reason.SHARE_EXCEEDED, "media_seconds")
+    assert refused.retry_after
+    assert 5 < refused.retry_after < 15  # 6 s owed beyond the share, at half a second a second
+    served.call("MatchService/MatchMedia", media, v1.MatchMediaResponse, who="CONTRIBUTOR")
+    _match(served)
+    shares._clock = lambda: time.monotonic() + 15
+    served.call("MatchService/MatchMedia", media, v1.MatchMediaResponse, who="CONSUMER")
+
+
+# Work whose caller has gone
+
+
+def test_a_batch_whose_caller_has_gone_stops(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = serve_hub()
+    searched = threading.Semaphore(0)
+    go_on = threading.Event()
+    matcher = served.hub._matcher
+    search = matcher.search
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        searched.release()
+        assert go_on.wait(60)
+        return search(*args, **kwargs)
+
+    monkeypatch.setattr(matcher, "search", slowly)
+    query = v1.Query(hashes=[v1.Hash(algorithm="MD5", digest=n.to_bytes(16, "big")) for n in range(1000)])
+    request = v1.BatchMatchHashesRequest(queries=[query] * 50, options=v1.MatchOptions(policy="any"))
+    call = _raw(served.channel, "MatchService/BatchMatchHashes").future(
+        request.SerializeToString(), metadata=served.metadata("CONSUMER"), timeout=60
+    )
+    assert searched.acquire(timeout=60)
+    call.cancel()
+    time.sleep(0.2)  # until the server has heard of it
+    go_on.set()
+    _until(lambda: served.doors._threads["calls"].in_progress == 0)
+    pieces = 1
+    while searched.acquire(blocking=False):
+        pieces += 1
+    assert pieces < 10  # of 50
+
+
+def test_a_commit_whose_caller_has_gone_leaves_nothing_and_can_be_made_again(
+    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serve_hub()
+    _crowd(served)
+    name = _opened(served, 1)
+    for index in range(6):
+        _add(served, name, index, 50)
+    monkeypatch.setattr(contribute, "_PIECE", 50)
+    staged = threading.Semaphore(0)
+    go_on = threading.Event()
+    stage = served.hub._store.imports.stage_entries
+
+    def slowly(*args: Any) -> Any:
+        staged.release()
+        assert go_on.wait(60)
+        return stage(*args)
+
+    monkeypatch.setattr(served.hub._store.imports, "stage_entries", slowly)
+    request = v1.CommitImportRequest(name=name, batch_count=6)
+    call = _raw(served.channel, "ContributionService/CommitImport").future(
+        request.SerializeToString(), metadata=served.metadata(), timeout=60
+    )
+    assert staged.acquire(timeout=60)
+    call.cancel()
+    time.sleep(0.2)
+    go_on.set()
+    _until(lambda: served.doors._gate.rooms["commits"].depth == (0, 0))
+    assert not staged.acquire(blocking=False)
+    listed = v1.ListEntriesRequest(parent=SET)
+    assert not served.call("ContributionService/ListEntries", listed, v1.ListEntriesResponse).entries
+    made = served.call("ContributionService/CommitImport", request, v1.Import)
+    assert made.state == v1.ImportState.IMPORT_STATE_COMMITTED
+    assert made.counts.accepted_count == 300
+
+
+def test_clients_whose_commits_are_refused_come_again_until_all_are_made(serve_hub: Serve) -> None:
+    served = serve_hub(max_waiting_commits=0)
+    _crowd(served)
+    files = [("ab" * 15 + f"{n:02x}\n").encode() for n in range(6)]
+
+    def send(data: bytes) -> int:
+        with Client(served.doors.grpc_address, served.tokens["CONTRIBUTOR"], retry_seconds=0.5) as client:
+            report = client.import_source(
+                io.BytesIO(data), connector="hash-lines", hash_set="home/crowd", options={"algorithm": "MD5"}
+            )
+        return report.source.counts.accepted
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(send, files)) == [1] * 6
+
+
+def _until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def _outcome(served: Served, method: str, request: Message, who: str) -> HashHubError | None:
+    try:
+        served.call(method, request, GetMessageClass(RPCS[method].output_type), who=who, timeout=60)
+    except HashHubError as e:
+        return e
+    return None
+
+
+def _crowd(served: Served) -> None:
+    served.call(
+        "ContributorService/CreateHashSet",
+        v1.CreateHashSetRequest(
+            parent="contributors/home", hash_set_id="crowd", hash_set=v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM)
+        ),
+        v1.HashSet,
+    )
+
+
+def _opened(served: Served, number: int) -> str:
+    request = v1.CreateImportRequest(parent=SET)
+    opening = v1.Import(connector="t", connector_version="1", source_digest=number.to_bytes(32, "big").hex())
+    getattr(request, "import").MergeFrom(opening)
+    name: str = served.call("ContributionService/CreateImport", request, v1.Import).name
+    return name
+
+
+def _add(served: Served, name: str, index: int, count: int) -> None:
+    records = [
+        v1.Record(
+            position=f"{index}.{n}",
+            hashes=[v1.Hash(algorithm="MD5", digest=(index * count + n + 1).to_bytes(16, "big"))],
+            action=v1.Action.ACTION_CONTRIBUTE,
+        )
+        for n in range(count)
+    ]
+    served.call(
+        "ContributionService/AddRecords", v1.AddRecordsRequest(name=name, batch_index=index, records=records), v1.Import
+    )
