@@ -131,8 +131,9 @@ class HashHubError(Exception):
 
 
 class InvalidArgument(HashHubError):
-    """The caller's data is wrong. `violations` has the first MAX_VIOLATIONS wrong fields, `violation_count` says how many
-    there are.
+    """The caller's data is wrong.
+
+    `violations` has the first MAX_VIOLATIONS wrong fields; `violation_count` says how many there are.
     """
 
     code = Code.INVALID_ARGUMENT
