@@ -56,6 +56,7 @@ def import_to_pb(value: Import) -> v1.Import:
             create_time=timestamp(value.create_time),
             commit_time=timestamp(value.commit_time),
             commit_revision=value.revision,
+            takes_columns=True,
         )
 
 

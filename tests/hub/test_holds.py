@@ -213,8 +213,8 @@ class TestDeletedByItsSource:
             item(2, position="b", action=Action.WITHDRAW),
         )
         first, second = desk.entries("alpha/list")
-        assert made[0].withdrawn == [first.id, second.id]
-        assert made[0].deletion_times == {first.id: time}
+        assert made[0].compared.withdrawn.tolist() == [first.id, second.id]
+        assert made[0].compared.deletion_times == {first.id: time}
 
 
 class TestAnOperatorsQuarantine:

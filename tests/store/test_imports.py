@@ -22,8 +22,9 @@ from hashhub.model import (
     ReviewKind,
     SchemeStatus,
 )
-from hashhub.store import EntryRow, Store
+from hashhub.store import Store
 from hashhub.store import imports as module
+from hashhub.testing.rows import EntryRow, pack_entries
 
 
 def test_an_import_goes_from_open_to_committed(filled: Store, fill: Any) -> None:
@@ -75,7 +76,7 @@ def test_every_field_of_an_entry_comes_back(filled: Store, fill: Any) -> None:
         ("LOW_QUALITY",),
     )
     bare = Record(position="", hashes=fill.hashes(2))
-    filled.imports.stage_entries(import_id, [full, EntryRow(first + 1, EntryState.ACTIVE, bare)])
+    filled.imports.stage_entries(import_id, pack_entries([full, EntryRow(first + 1, EntryState.ACTIVE, bare)]))
     done = filled.imports.finish_commit(import_id, counts=Counts())
     entry = filled.entries.get_entry("alpha", "list", first)
     assert entry.name == f"alpha/list/{first}"
@@ -310,7 +311,9 @@ def test_only_allocated_ids_can_be_staged(filled: Store, fill: Any) -> None:
     with pytest.raises(InvalidArgument):
         filled.imports.stage_entries(
             import_id,
-            [EntryRow(first + i, EntryState.ACTIVE, Record(position="", hashes=fill.hashes(i))) for i in range(3)],
+            pack_entries(
+                EntryRow(first + i, EntryState.ACTIVE, Record(position="", hashes=fill.hashes(i))) for i in range(3)
+            ),
         )
     assert filled.imports.allocate_entries(import_id, 1) == first + 2
 
