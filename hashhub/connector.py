@@ -25,10 +25,9 @@ from hashhub.hashes import ALGORITHMS, Hash, HashError
 from hashhub.hygiene import Code
 from hashhub.model import HashFault, Record, Reject
 
-GROUP: Final = "hashhub.connectors"
-MAX_LINE: Final = (
-    1 << 20
-)  # bytes; a longer "line" or field is no line of any supported format, and must not fill memory
+GROUP: Final = "hashhub.connectors"  # of entry points that connectors are registered in
+# Bytes. A longer "line" or field is no line of any supported format, and must not fill memory.
+MAX_LINE: Final = 1 << 20
 
 # A tag `purpose:csam` or `purpose:exploitative` is what the source itself says of all its items. The hub quarantines
 # them in a hash set of another purpose, which would otherwise say of an unclassified one what nobody stated.
@@ -73,7 +72,7 @@ class Connector(Protocol):
 @cache
 def discover() -> dict[str, Connector]:
     """Return the installed connectors by name. A connector that fails to load is an error, not a silent absence."""
-    found: dict[str, Connector] = {}
+    connectors: dict[str, Connector] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
         try:
             connector = point.load()()
@@ -83,8 +82,8 @@ def discover() -> dict[str, Connector]:
                 "uninstall it",
                 reason=Reason.UNKNOWN_FORMAT,
             ) from e
-        found[point.name] = connector
-    return found
+        connectors[point.name] = connector
+    return connectors
 
 
 def get(name: str) -> Connector:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 from operator import attrgetter
-from types import MappingProxyType
 from typing import Final, Self
 
 import msgspec
@@ -143,9 +142,6 @@ class Code(StrEnum):
         "The item was withdrawn by hand, or by a newer deletion message of its source, and no list brings it back.",
     )
     UNKNOWN_EXTERNAL_ID = "UNKNOWN_EXTERNAL_ID", "The withdrawal names an item that the hash set does not hold."
-
-
-DESCRIPTIONS: Final = MappingProxyType({code.value: code.description for code in Code})
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -408,6 +404,7 @@ def _suspicion(name: str, digest: bytes) -> Code | None:
                 return Code.BLANK_PICTURE
             ones, distinct = int.from_bytes(digest).bit_count(), len(set(digest))
             return None if ones in _PHASH_SET_BITS and distinct >= _PHASH_MIN_DISTINCT else Code.LOW_ENTROPY
-        case _:
+        case "DHASH":
             ones, distinct = int.from_bytes(digest).bit_count(), len(set(digest))
             return None if ones in _DHASH_SET_BITS and distinct >= _DHASH_MIN_DISTINCT else Code.LOW_ENTROPY
+    return None  # nothing is measured of what its blank pictures look like

@@ -36,7 +36,9 @@ from hashhub.store.writing import Writing
 
 
 class Store:
-    """Everything the hub keeps, by what it is about. Thread-safe; several processes may open the same database.
+    """Everything the hub keeps, by what it is about; `Store.open` builds it.
+
+    Thread-safe; several processes may open the same database.
 
     Methods of all parts raise Unavailable (DATABASE_UNAVAILABLE) when the database is away or busy, and LimitExceeded
     (DISK_FULL) when a write does not fit; neither leaves anything half-written. A write with a `request_id` returns the
@@ -44,7 +46,6 @@ class Store:
     """
 
     def __init__(self, database: Database) -> None:
-        """Use `Store.open`."""
         self._db = database
         row = self._db.fetch("SELECT database_id, secret FROM metadata")[0]
         self.database_id: str = row[0]

@@ -205,20 +205,17 @@ class TestRoles:
                 "Tokens",
             )
         ]
-        found = {
+        use_cases = {
             f"{part}.{method}"
             for part, of in zip(parts, classes, strict=True)
             for method in vars(of)
             if not method.startswith("_")
         }
         takes_no_principal = {
-            "tokens.bootstrap",
-            "tokens.authenticate",
-            "tokens.recall",
-            "tokens.close",
+            *(f"tokens.{name}" for name in ("bootstrap", "authenticate", "recall", "close")),
             "changes.wait",
         }
-        assert found - takes_no_principal == CASES.keys() - {"status"}
+        assert use_cases - takes_no_principal == CASES.keys() - {"status"}
 
 
 class TestOwnership:

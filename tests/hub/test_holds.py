@@ -302,8 +302,8 @@ def trace(kind: str, value: bytes) -> bytes:
 
 
 def traces(external_id: str, numbers: Sequence[tuple[str, int]]) -> frozenset[bytes]:
-    found = {trace(name, digest(name, number).digest) for name, number in numbers}
-    return frozenset(found | ({trace("EXTERNAL_ID", external_id.encode())} if external_id else set()))
+    asked = {trace(name, digest(name, number).digest) for name, number in numbers}
+    return frozenset(asked | ({trace("EXTERNAL_ID", external_id.encode())} if external_id else set()))
 
 
 @pytest.mark.parametrize(

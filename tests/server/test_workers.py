@@ -33,7 +33,7 @@ def until(condition: Callable[[], object]) -> None:
 def command(process: psutil.Process) -> list[str]:
     """Return its command line; nothing of one that has just ended."""
     try:
-        return process.cmdline()
+        return list(process.cmdline())
     except psutil.Error:
         return []
 

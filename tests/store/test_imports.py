@@ -182,13 +182,13 @@ def test_a_commit_withdraws_what_it_replaces_at_the_same_revision(filled: Store,
         withdraw=[withdrawn],
         reviews=[(new, "beta", ReviewKind.FALSE_POSITIVE, "no"), (kept, "beta", ReviewKind.CONFIRMED, "")],
     )
-    found = filled.entries.get_entries([superseded, absent, withdrawn, kept, new])
-    assert {i: e.reasons for i, e in found.items() if e.state is EntryState.WITHDRAWN} == {
+    entries = filled.entries.get_entries([superseded, absent, withdrawn, kept, new])
+    assert {i: e.reasons for i, e in entries.items() if e.state is EntryState.WITHDRAWN} == {
         superseded: ("SUPERSEDED",),
         absent: ("ABSENT_FROM_LIST",),
         withdrawn: ("WITHDRAWN_BY_SOURCE",),
     }
-    assert {e.update_revision for e in found.values() if e.id != kept} == {done.revision}
+    assert {e.update_revision for e in entries.values() if e.id != kept} == {done.revision}
     reviews = filled.entries.reviews_of([new, kept])
     assert [(r.author, r.kind, r.revision) for r in reviews[new]] == [
         ("beta", ReviewKind.FALSE_POSITIVE, done.revision)
