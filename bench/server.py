@@ -119,8 +119,8 @@ def _write(data: Path, digests: Digests) -> None:
             id="", contributor="bench", hash_set="pdq", connector="bench", connector_version="1", source_digest="0"
         )
         opened = store.imports.create_import(new).id
-        store.imports.begin_commit(opened)
-        first = store.imports.allocate_entries(opened, len(digests))
+        store.commits.begin_commit(opened)
+        first = store.stage.allocate_entries(opened, len(digests))
         for start in range(0, len(digests), _PIECE):
             rows = [
                 EntryRow(
@@ -130,8 +130,8 @@ def _write(data: Path, digests: Digests) -> None:
                 )
                 for i in range(start, min(start + _PIECE, len(digests)))
             ]
-            store.imports.stage_entries(opened, pack_entries(rows))
-        store.imports.finish_commit(opened, counts=Counts(items=len(digests), accepted=len(digests)))
+            store.stage.stage_entries(opened, pack_entries(rows))
+        store.commits.finish_commit(opened, counts=Counts(items=len(digests), accepted=len(digests)))
         with Matcher(data / "matcher" / store.database_id) as matcher:
             matcher.rebuild(store.revision(), [("PDQ", digests)])
         # As the hub's follower leaves it: without it the first hub to open this would not know whose snapshot it is,

@@ -77,7 +77,7 @@ def through_store(store: Store, n: int) -> dict[str, float]:
     opened = store.imports.create_import(
         Import(id="", contributor="bench", hash_set="list", connector="bench", connector_version="1", source_digest="0")
     )
-    [classification] = store.imports.classification_ids(
+    [classification] = store.stage.classification_ids(
         [
             Classification(
                 scheme="example",
@@ -89,16 +89,16 @@ def through_store(store: Store, n: int) -> dict[str, float]:
             )
         ]
     )
-    store.imports.begin_commit(opened.id)
+    store.commits.begin_commit(opened.id)
     result.reset_peak()
     before = result.resident_mib()
-    first = store.imports.allocate_entries(opened.id, n)
+    first = store.stage.allocate_entries(opened.id, n)
     staging = longest = 0.0
     last: list[EntryRow] = []
     for last in entries(first, n, classification):
-        took = seconds(lambda: store.imports.stage_entries(opened.id, pack_entries(last)))  # noqa: B023 - called at once
+        took = seconds(lambda: store.stage.stage_entries(opened.id, pack_entries(last)))  # noqa: B023 - called at once
         staging, longest = staging + took, max(longest, took)
-    finish = seconds(lambda: store.imports.finish_commit(opened.id, counts=Counts(items=n, accepted=n)))
+    finish = seconds(lambda: store.commits.finish_commit(opened.id, counts=Counts(items=n, accepted=n)))
     peak = result.peak_mib()
     digests = [entry.record.hashes[2].digest for entry in last[:1000]]
     ids = iter(range(first, first + 100))

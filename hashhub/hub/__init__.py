@@ -167,7 +167,7 @@ class Hub:
         """
         if self._store.kind == "SQLITE":  # in the data directory, which is locked: nobody else can be committing
             try:
-                self._store.imports.expire_leases()
+                self._store.leases.expire_leases()
             except LimitExceeded as e:  # a full disk is no reason not to match; leases run out by themselves
                 _log.warning("unfinished commits begin again when their leases have run out: %s", e.message)
 

@@ -201,7 +201,7 @@ class Contribute:
         hash_set = self._store.resources.get_hash_set(import_.contributor, import_.hash_set)
         with self._committing:
             if (
-                self._store.imports.begin_commit(import_id, by=access.actor(principal)).state is ImportState.COMMITTED
+                self._store.commits.begin_commit(import_id, by=access.actor(principal)).state is ImportState.COMMITTED
             ):  # by another process meanwhile
                 self._follower.catch_up()
                 return self._store.imports.get_import(import_id)
@@ -223,12 +223,12 @@ class Contribute:
                 if validate_only:
                     report = intake.findings(self._batches(import_id), 0)
                     return self._store.imports.cancel_import(import_id, counts=intake.counts, findings=report)
-                first = self._store.imports.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
+                first = self._store.stage.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
                 with self._tally.phase("write"):
                     reviews, harmless = self._write(import_id, intake, first)  # (6)
                 compared = intake.compared
                 with self._tally.phase("publish"):
-                    done = self._store.imports.finish_commit(  # (7)
+                    done = self._store.commits.finish_commit(  # (7)
                         import_id,
                         counts=intake.counts,
                         supersede=compared.superseded,
@@ -244,7 +244,7 @@ class Contribute:
             except BaseException:
                 # The database may be what failed: the lease then runs out by itself.
                 with contextlib.suppress(HashHubError):
-                    self._store.imports.release_commit(import_id)
+                    self._store.leases.release_commit(import_id)
                 raise
             self._tally.committed(done.counts)
             with self._tally.phase("follow"):
@@ -309,7 +309,7 @@ class Contribute:
     def _go_on(self, import_id: str) -> None:
         """Stop when nobody waits for the commit any more; keep its lease otherwise."""
         cancellation.check()
-        self._store.imports.renew_commit(import_id)
+        self._store.leases.renew_commit(import_id)
 
     def _batches(self, import_id: str) -> Iterator[Batch]:
         for staged in self._store.imports.batches(import_id):
@@ -348,13 +348,13 @@ class Contribute:
                     self._stage(import_id, piece, ids)
                     piece = []
             self._stage(import_id, piece, ids)
-        self._store.imports.add_findings(import_id, intake.findings(self._batches(import_id), first))
+        self._store.stage.add_findings(import_id, intake.findings(self._batches(import_id), first))
         return reviews, harmless
 
     def _classification_ids(self, intake: Intake) -> Sequence[int | None]:
         """Return under which id each of the intake's classifications is stored, storing those that are new."""
         classifications = intake.classifications()
-        stored = iter(self._store.imports.classification_ids([c for c in classifications if c is not None]))
+        stored = iter(self._store.stage.classification_ids([c for c in classifications if c is not None]))
         return [None if c is None else next(stored) for c in classifications]
 
     def _stage(self, import_id: str, piece: Sequence[NewEntries], classification_ids: Sequence[int | None]) -> None:
@@ -365,5 +365,5 @@ class Contribute:
             *(list(chain.from_iterable(part)) for part in zip(*(n.columns for n in piece), strict=True))
         )
         classifications = [classification_ids[number] for number in columns.classifications if number is not None]
-        self._store.imports.stage_entries(import_id, columns._replace(classifications=classifications))
+        self._store.stage.stage_entries(import_id, columns._replace(classifications=classifications))
         self._follower.catch_up()

@@ -67,7 +67,7 @@ class Housekeeping:
             _log.info("history head %s", head_text(self._store.history.position()))
             self._head_due = time.monotonic() + _HEAD_SECONDS
         self._renewals.look()
-        self._store.imports.settle_in_background()
+        self._store.commits.settle_in_background()
         expired = self._store.standing.expire_entries(now())
         told = self._store.standing.note_expired_terms(now())
         if expired or told:

@@ -465,7 +465,7 @@ class _Again:
             if not holds:
                 continue
             held = HeldItems(holds, partial(trace_of, self._store.secret))
-            self._store.imports.settle()
+            self._store.commits.settle()
             for item in self._store.holds.live_items(contributor, set_id):
                 for hold in held.about(item):
                     one = number_of[hold.entry_id]

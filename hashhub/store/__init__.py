@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
+from hashhub.store.commits import BY_SOURCE
 from hashhub.store.comparison import StatedEntries
 from hashhub.store.entries import OBJECTIONS, EntryHit
 from hashhub.store.events import Position
 from hashhub.store.feeds import Change, MatcherChange
 from hashhub.store.holds import Hold, Origin, trace_of
 from hashhub.store.idset import IdSet
-from hashhub.store.imports import BY_SOURCE
 from hashhub.store.locking import lock_data
 from hashhub.store.packing import EntryColumns
 from hashhub.store.resources import Registry

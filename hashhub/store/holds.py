@@ -23,9 +23,9 @@ from hashhub.model import Actor, EntryState, EventKind, ImportState
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.events import append_event
+from hashhub.store.idset import runs
 from hashhub.store.packing import unpack_hashes
 from hashhub.store.resources import key_of_set
-from hashhub.store.staging import runs
 
 TRACE_BYTES: Final = 16
 _PAGE: Final = 10_000  # entries read at a time

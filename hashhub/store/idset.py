@@ -6,7 +6,7 @@ read too (https://github.com/RoaringBitmap/RoaringFormatSpec): every second of a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Self
 
 import numpy as np
@@ -101,3 +101,23 @@ def ascending(ids: NDArray[np.int64]) -> NDArray[np.int64]:
     if len(ordered) < 2:  # noqa: PLR2004 - nothing to compare
         return ordered
     return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))]
+
+
+def runs(ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the maximal ranges of consecutive ids, both ends inclusive; `ids` are distinct and ascending."""
+    if not ids:
+        return []
+    a = np.asarray(ids, np.int64)
+    breaks = np.flatnonzero(np.diff(a) != 1)
+    return list(zip(a[np.r_[0, breaks + 1]].tolist(), a[np.r_[breaks, len(a) - 1]].tolist(), strict=True))
+
+
+def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the ranges in order, those that touch joined."""
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if merged and merged[-1][1] + 1 >= first:
+            merged[-1] = merged[-1][0], max(last, merged[-1][1])
+        else:
+            merged.append((first, last))
+    return merged

@@ -12,7 +12,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -97,23 +97,3 @@ def _elements(values: Sequence[object]) -> bytes:
     """Return the MessagePack of each value, one after the other: the array of all of them without its head."""
     packed = _encode(values)
     return packed[1 if len(values) < 16 else 3 if len(values) < 65_536 else 5 :]  # noqa: PLR2004 - MessagePack's sizes
-
-
-def runs(ids: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the maximal ranges of consecutive ids, both ends inclusive; `ids` are distinct and ascending."""
-    if not ids:
-        return []
-    a = np.asarray(ids, np.int64)
-    breaks = np.flatnonzero(np.diff(a) != 1)
-    return list(zip(a[np.r_[0, breaks + 1]].tolist(), a[np.r_[breaks, len(a) - 1]].tolist(), strict=True))
-
-
-def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the ranges in order, those that touch joined."""
-    merged: list[tuple[int, int]] = []
-    for first, last in sorted(ranges):
-        if merged and merged[-1][1] + 1 >= first:
-            merged[-1] = merged[-1][0], max(last, merged[-1][1])
-        else:
-            merged.append((first, last))
-    return merged

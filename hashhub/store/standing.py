@@ -25,7 +25,7 @@ from hashhub.store.database import Database
 from hashhub.store.entries import ENTRY_SQL, Entries
 from hashhub.store.events import append_event
 from hashhub.store.holds import Origin, lift_holds, put_holds, traces_of
-from hashhub.store.idset import IdSet
+from hashhub.store.idset import IdSet, runs
 from hashhub.store.outstanding import Outstanding
 from hashhub.store.packing import pack_reasons, reasons_before, replace_reasons, unpack_hashes, unpack_reasons
 from hashhub.store.requests import Request
@@ -41,7 +41,6 @@ from hashhub.store.schema import (
     WITHDRAW,
     WITHDRAWN,
 )
-from hashhub.store.staging import runs
 from hashhub.store.writing import PAGE, PENDING, Writing, no_entry, note_loss
 
 UNCLASSIFIED: Final = "UNCLASSIFIED"

@@ -1,7 +1,8 @@
 """The one Store: what is kept, what may be seen, and in which order changes become visible.
 
     resources   contributors, groups, hash sets             feeds     the change feed; changes and digests for matchers
-    entries     entries and reviews, one by one             imports   from a list's batches to entries that are seen
+    entries     entries and reviews, one by one             imports   a list's batches, and what became of it
+    stage       rows that nobody sees before a commit       commits   from there to entries that are seen
     standing    withdrawal, restoring, quarantine, erasure  holds     what lists must not bring back
     history     one chained event a revision                undoing   what a revert looks at
     tokens      who may call                                comparison  entries as columns, for a list to be compared
@@ -20,6 +21,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from hashhub.store.commits import Commits
 from hashhub.store.comparison import Comparison
 from hashhub.store.database import Database, locate
 from hashhub.store.entries import Entries
@@ -27,8 +29,10 @@ from hashhub.store.events import Events
 from hashhub.store.feeds import Feeds
 from hashhub.store.holds import Holds
 from hashhub.store.imports import Imports
+from hashhub.store.leases import Leases
 from hashhub.store.outstanding import Outstanding
 from hashhub.store.resources import Resources
+from hashhub.store.stage import Stage
 from hashhub.store.standing import Standing
 from hashhub.store.tokens import Tokens
 from hashhub.store.undoing import Undoing
@@ -60,7 +64,10 @@ class Store:
         self.standing: Final = Standing(database, outstanding, writing, self.entries, self.resources)
         self.holds: Final = Holds(database)
         self.comparison: Final = Comparison(database, outstanding, self.entries)
-        self.imports: Final = Imports(database, outstanding, writing)
+        self.leases: Final = Leases(database)
+        self.stage: Final = Stage(database, writing, self.leases)
+        self.imports: Final = Imports(database, self.leases, self.stage)
+        self.commits: Final = Commits(database, outstanding, writing, self.leases, self.stage, self.imports)
         self.feeds: Final = Feeds(database, self.entries)
         self.history: Final = Events(database)
         self.undoing: Final = Undoing(database, outstanding)

@@ -16,11 +16,10 @@ from sqlalchemy.engine import Connection
 from hashhub.errors import NotFound
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.idset import IdSet
+from hashhub.store.idset import IdSet, runs
 from hashhub.store.outstanding import Outstanding
 from hashhub.store.packing import pack_reasons, replace_reasons, unpack_reasons
 from hashhub.store.schema import ACTIVE, STAGED_AROUND, WITHDRAW, WITHDRAWN
-from hashhub.store.staging import runs
 
 CHANGE_IDS: Final = 50_000  # entries in one row of the feed, unless they are one range: bounds what a page must read
 PAGE: Final = 10_000  # rows read or purged at a time where the caller did not say

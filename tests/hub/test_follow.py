@@ -69,10 +69,10 @@ class TestTwoProcesses:
         first, second = Desk(open_hub()), Desk(open_hub(publisher=False))
         first.hash_set("alpha/list")
         begun = first.add(first.open("alpha/list"), [item(1)])
-        first.hub._store.imports.begin_commit(begun.id)
+        first.hub._store.commits.begin_commit(begun.id)
         with pytest.raises(Conflict):
             second.commit(begun)
-        first.hub._store.imports.release_commit(begun.id)
+        first.hub._store.leases.release_commit(begun.id)
         done = second.commit(begun)
         assert first.commit(begun) == done
         assert first.known(1) == [1]
@@ -275,7 +275,8 @@ from hashhub.model import Principal, Role
 
 hub = Hub.open(Config(data=sys.argv[1]), publisher=False)
 hub.start()
-store = hub._store.imports
+parts = (hub._store.commits, hub._store.stage)
+store = next(part for part in parts if hasattr(part, sys.argv[3]))
 step = getattr(store, sys.argv[3])
 
 def killed(*arguments, **keywords):
@@ -322,7 +323,7 @@ class TestKilledCommits:
             assert desk.hub.contribute.findings(OPERATOR, begun.id, 10, 0)[0] == []
             with pytest.raises(Conflict):  # whoever was killed might still be at it, for all that this process knows
                 desk.commit(begun)
-            desk.hub._store.imports.expire_leases()
+            desk.hub._store.leases.expire_leases()
         done = desk.commit(begun)
         assert (done.state, done.counts.items) == (ImportState.COMMITTED, 3)
         assert (done.counts.accepted, done.counts.unchanged, done.counts.absent, done.counts.rejected) == (1, 1, 1, 1)

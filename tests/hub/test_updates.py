@@ -9,7 +9,7 @@ import pytest
 
 from hashhub.errors import Unavailable
 from hashhub.model import Counts, EntryState, Verdict, WithdrawalReason
-from hashhub.store import Store, feeds, imports, outstanding, writing
+from hashhub.store import Store, commits, feeds, outstanding, writing
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
 from tests.hub.test_follow import soon
 
@@ -22,7 +22,7 @@ def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outstanding, "LARGE", 2)
     monkeypatch.setattr(feeds, "LARGE", 2)
     monkeypatch.setattr(outstanding, "PIECE", 1)
-    for module in (writing, imports):
+    for module in (writing, commits):
         monkeypatch.setattr(module, "CHANGE_IDS", 5)
 
 
@@ -107,7 +107,7 @@ def test_an_entry_that_is_outstanding_is_moved_as_what_it_is(open_hub: Open, cut
     desk.hub.entries.restore(writer("alpha"), "alpha", "list", restored)
     desk.hub.entries.withdraw(OPERATOR, "alpha", "list", withdrawn, WithdrawalReason.ERROR)
     desk.hub.entries.erase(OPERATOR, "alpha", "list", erased)
-    desk.hub._store.imports.settle()
+    desk.hub._store.commits.settle()
     by_id = {e.id: e for e in desk.entries("alpha/list")}
     assert by_id[restored].state is EntryState.ACTIVE
     assert by_id[withdrawn].reasons == ("WITHDRAWN_BY_OPERATOR",)
@@ -162,15 +162,15 @@ class TestTheMatcher:
         desk.hash_set("beta/list")
         store: Store = desk.hub._store
         opened = desk.add(desk.open("beta/list"), [item(n) for n in (2, 4)])
-        store.imports.begin_commit(opened.id)
-        first = store.imports.allocate_entries(opened.id, 1)
+        store.commits.begin_commit(opened.id)
+        first = store.stage.allocate_entries(opened.id, 1)
         from hashhub.testing.rows import EntryRow, pack_entries
 
-        store.imports.stage_entries(opened.id, pack_entries([EntryRow(first, EntryState.ACTIVE, item(2))]))
+        store.stage.stage_entries(opened.id, pack_entries([EntryRow(first, EntryState.ACTIVE, item(2))]))
         second_edition(desk)
         assert not desk.hub._follower.sweep()
         assert desk.hub._matcher.contains("MD5", _rows("MD5", 2)).all()
-        store.imports.finish_commit(opened.id, counts=Counts(items=1, accepted=1))
+        store.commits.finish_commit(opened.id, counts=Counts(items=1, accepted=1))
         while desk.hub._follower.sweep():
             pass
         desk.hub._follower.catch_up()

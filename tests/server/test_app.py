@@ -30,7 +30,7 @@ from hashhub.config import Config
 from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hub import Hub
 from hashhub.server import serve
-from hashhub.store import imports, lock_data
+from hashhub.store import commits, lock_data
 from hashhub.testing.hub_process import RunningHub, running_hub
 
 PATIENCE = 40.0  # seconds; a loaded machine starts interpreters slowly
@@ -105,7 +105,7 @@ def _begun(address: str, secret: str, contributor_id: str, known: v1.Hash) -> st
 def _hold(data: Path, name: str) -> None:
     """Begin the import's commit; nobody ends it or gives its lease up."""
     with Hub.open(Config(data=str(data)), publisher=False) as hub:
-        hub._store.imports.begin_commit(wire.parse_import(name)[2])
+        hub._store.commits.begin_commit(wire.parse_import(name)[2])
 
 
 def _until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
@@ -385,7 +385,7 @@ def test_workers_share_the_ports_and_see_what_the_others_commit(two_workers: Run
 def test_a_worker_that_dies_is_started_again(two_workers: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = two_workers
     name = _begun(hub.address, hub.token, "held", v1.Hash(algorithm="MD5", digest=b"held by a worker"))
-    monkeypatch.setattr(imports, "_LEASE", timedelta(hours=1))
+    monkeypatch.setattr(commits, "LEASE", timedelta(hours=1))
     _hold(hub.data, name)
     before = _workers(hub)
     before[1].kill()

@@ -438,14 +438,14 @@ def test_a_commit_whose_caller_has_gone_leaves_nothing_and_can_be_made_again(
     monkeypatch.setattr(contribute, "_PIECE", 50)
     staged = threading.Semaphore(0)
     go_on = threading.Event()
-    stage = served.hub._store.imports.stage_entries
+    stage = served.hub._store.stage.stage_entries
 
     def slowly(*args: Any) -> Any:
         staged.release()
         assert go_on.wait(60)
         return stage(*args)
 
-    monkeypatch.setattr(served.hub._store.imports, "stage_entries", slowly)
+    monkeypatch.setattr(served.hub._store.stage, "stage_entries", slowly)
     request = v1.CommitImportRequest(name=name, batch_count=6)
     call = _raw(served.channel, "ContributionService/CommitImport").future(
         request.SerializeToString(), metadata=served.metadata(), timeout=60

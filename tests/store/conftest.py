@@ -52,15 +52,15 @@ class Filler:
     def begin(self, store: Store, contributor: str = "alpha", hash_set: str = "list") -> str:
         """Open an import, begin its commit and return its id."""
         opened = store.imports.create_import(self.new(contributor, hash_set))
-        store.imports.begin_commit(opened.id)
+        store.commits.begin_commit(opened.id)
         return opened.id
 
     def stage(self, store: Store, import_id: str, numbers: Sequence[int], **fields: Any) -> list[int]:
         """Stage one entry for each number and return their ids."""
-        first = store.imports.allocate_entries(import_id, len(numbers))
+        first = store.stage.allocate_entries(import_id, len(numbers))
         state = fields.pop("state", EntryState.ACTIVE)
         classification, reasons = fields.pop("classification", None), fields.pop("reasons", ())
-        store.imports.stage_entries(
+        store.stage.stage_entries(
             import_id,
             pack_entries(
                 EntryRow(
@@ -82,7 +82,7 @@ class Filler:
         import_id = self.begin(store, contributor, hash_set)
         numbers = list(numbers)
         ids = self.stage(store, import_id, numbers, **fields) if numbers else []
-        store.imports.finish_commit(import_id, counts=Counts(items=len(ids), accepted=len(ids)))
+        store.commits.finish_commit(import_id, counts=Counts(items=len(ids), accepted=len(ids)))
         return ids
 
     def found(self, store: Store, number: int) -> list[int]:

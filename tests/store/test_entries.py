@@ -10,7 +10,7 @@ from hashhub.errors import NotFound
 from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState
 from hashhub.store import IdSet, Store
 from hashhub.store import entries as entries_module
-from hashhub.store import imports as module
+from hashhub.store import stage as module
 from hashhub.store.holds import HeldItem, Origin
 
 
@@ -29,7 +29,7 @@ def test_a_digest_is_found_in_the_asked_states_only(filled: Store, fill: Any) ->
     import_id = fill.begin(filled)
     [active, withdrawn] = fill.stage(filled, import_id, [1, 1])
     [quarantined] = fill.stage(filled, import_id, [1], state=EntryState.QUARANTINED)
-    filled.imports.finish_commit(import_id, counts=Counts())
+    filled.commits.finish_commit(import_id, counts=Counts())
     filled.standing.withdraw_entries([withdrawn], "X")
     by_state = {EntryState.ACTIVE: active, EntryState.QUARANTINED: quarantined, EntryState.WITHDRAWN: withdrawn}
     for state, entry_id in by_state.items():
@@ -199,7 +199,7 @@ def test_a_matcher_can_tell_what_a_withdrawal_took_from_a_staged_import(
     revision = filled.revision()
     fill.stage(filled, import_id, [2])
     filled.standing.withdraw_entries([old], "X")
-    filled.imports.finish_commit(import_id, counts=Counts())
+    filled.commits.finish_commit(import_id, counts=Counts())
     staged, withdraw, upsert = filled.feeds.matcher_changes(revision)
     assert (staged.kind, withdraw.kind, upsert.kind) == ("STAGED", "WITHDRAW", "UPSERT")
     [gone] = filled.feeds.withdrawn_while_staged(upsert.import_key, upsert.revision)
@@ -214,7 +214,7 @@ def test_all_digests_are_those_of_active_entries_once_each(filled: Store, fill: 
     filled.standing.quarantine_entry(ids[5], by=SYSTEM)
     import_id = fill.begin(filled)
     fill.stage(filled, import_id, [6])
-    filled.imports.release_commit(import_id)
+    filled.leases.release_commit(import_id)
     fill.contribute(filled, [7])
     import_id = fill.begin(filled)
     fill.stage(filled, import_id, [9, 8, 9, 1])  # announced, and their hashes not written

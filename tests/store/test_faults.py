@@ -32,7 +32,7 @@ from hashhub.errors import (
 from hashhub.model import Contributor, ContributorKind, Counts, EntryState, ImportState
 from hashhub.store import Store, lock_data
 from hashhub.store import database as database_module
-from hashhub.store import imports as module
+from hashhub.store import stage as module
 from hashhub.store.schema import SCHEMA_VERSION, tables
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -44,15 +44,15 @@ from hashhub.hashes import Hash
 from hashhub.model import EntryState, Record
 from hashhub.store import Store
 from hashhub.testing.rows import EntryRow, pack_entries
-from hashhub.store import imports as module
+from hashhub.store import stage as module
 
 module._RUN = int(sys.argv[3])
 store = Store.open(sys.argv[1])
-store.imports.begin_commit(sys.argv[2])
+store.commits.begin_commit(sys.argv[2])
 n = 500
 while True:
-    first = store.imports.allocate_entries(sys.argv[2], n)
-    store.imports.stage_entries(sys.argv[2], pack_entries([
+    first = store.stage.allocate_entries(sys.argv[2], n)
+    store.stage.stage_entries(sys.argv[2], pack_entries([
         EntryRow(i, EntryState.ACTIVE, Record(position="", hashes=(Hash("MD5", i.to_bytes(16, "big")),)))
         for i in range(first, first + n)
     ]))
@@ -80,11 +80,11 @@ def test_a_killed_commit_leaves_nothing_visible_and_can_begin_again(database: st
     assert store.entries.get_entries(range(1, 10_000)) == {}
     assert store.entries.entry_count("alpha", "list") == 0
     assert list(store.imports.batches(opened.id)) == [b"batch"]
-    store.imports.expire_leases()
-    store.imports.begin_commit(opened.id)
+    store.leases.expire_leases()
+    store.commits.begin_commit(opened.id)
     assert list(store.feeds.all_digests()) == []
     ids = fill.stage(store, opened.id, [1, 2])
-    assert store.imports.finish_commit(opened.id, counts=Counts()).state is ImportState.COMMITTED
+    assert store.commits.finish_commit(opened.id, counts=Counts()).state is ImportState.COMMITTED
     assert store.entries.get_entries(range(1, ids[-1] + 1)).keys() == set(ids)
     store.close()
 
@@ -170,7 +170,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(
     store.close()
     small_disk(60)
     store = Store.open(sqlite_directory)
-    store.imports.begin_commit(opened.id)
+    store.commits.begin_commit(opened.id)
 
     def stage_all() -> None:
         for i in range(100):
@@ -183,7 +183,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(
     assert store.entries.entry_count("alpha", "list") == 1
     assert fill.found(store, 1) == kept
     # The commit can still be given up, and small writes fit again.
-    store.imports.release_commit(opened.id)
+    store.leases.release_commit(opened.id)
     store.imports.cancel_import(opened.id)
     store.standing.withdraw_entries(kept, "X")
     store.close()
@@ -280,7 +280,7 @@ def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any) -
     done = threading.Event()
     writer = threading.Thread(target=withdraw)
     writer.start()
-    store.imports.finish_commit(import_id, counts=Counts())
+    store.commits.finish_commit(import_id, counts=Counts())
     done.set()
     writer.join()
     assert through > 3, "a lock held throughout would let two through: one before and one after"
@@ -380,7 +380,7 @@ def test_text_that_cannot_be_stored_is_the_callers_fault(store: Store, fill: Any
         with pytest.raises(InvalidArgument, match="text"):
             store.imports.list_imports("a\x00b")
     ids = fill.stage(store, import_id, [1], external_id="é😀")
-    store.imports.finish_commit(import_id, counts=Counts())
+    store.commits.finish_commit(import_id, counts=Counts())
     assert store.entries.existing_by_external_ids("alpha", "list", ["é😀"])["é😀"][-1].id == ids[0]
 
 

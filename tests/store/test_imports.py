@@ -23,7 +23,7 @@ from hashhub.model import (
     SchemeStatus,
 )
 from hashhub.store import Store
-from hashhub.store import imports as module
+from hashhub.store import stage as module
 from hashhub.testing.rows import EntryRow, pack_entries
 
 
@@ -33,27 +33,27 @@ def test_an_import_goes_from_open_to_committed(filled: Store, fill: Any) -> None
     assert filled.imports.put_batch(opened.id, 0, b"one").batch_count == 1
     assert filled.imports.put_batch(opened.id, 1, b"two").batch_count == 2
     assert list(filled.imports.batches(opened.id)) == [b"one", b"two"]
-    assert filled.imports.begin_commit(opened.id).state is ImportState.COMMITTING
+    assert filled.commits.begin_commit(opened.id).state is ImportState.COMMITTING
     before = filled.revision()
     counts = Counts(items=1, accepted=1)
     fill.stage(filled, opened.id, [1])
-    done = filled.imports.finish_commit(opened.id, counts=counts)
+    done = filled.commits.finish_commit(opened.id, counts=counts)
     assert (done.state, done.counts, done.revision) == (ImportState.COMMITTED, counts, filled.revision())
     assert done.revision > before
     assert done.commit_time is not None
     assert abs((datetime.now(UTC) - done.commit_time).total_seconds()) < 60
     assert list(filled.imports.batches(opened.id)) == []
-    assert filled.imports.get_import(opened.id) == done == filled.imports.begin_commit(opened.id)
+    assert filled.imports.get_import(opened.id) == done == filled.commits.begin_commit(opened.id)
 
 
 def test_every_field_of_an_entry_comes_back(filled: Store, fill: Any) -> None:
     classification = Classification(
         scheme="vic-us", version="1", region="US", value="1", status=SchemeStatus.DRAFT, dimensions={"act": ("a", "b")}
     )
-    ids = filled.imports.classification_ids([classification, classification])
-    assert ids == filled.imports.classification_ids([classification]) * 2
+    ids = filled.stage.classification_ids([classification, classification])
+    assert ids == filled.stage.classification_ids([classification]) * 2
     import_id = fill.begin(filled)
-    first = filled.imports.allocate_entries(import_id, 2)
+    first = filled.stage.allocate_entries(import_id, 2)
     record = Record(
         position="value[3]",
         hashes=fill.hashes(1),
@@ -76,8 +76,8 @@ def test_every_field_of_an_entry_comes_back(filled: Store, fill: Any) -> None:
         ("LOW_QUALITY",),
     )
     bare = Record(position="", hashes=fill.hashes(2))
-    filled.imports.stage_entries(import_id, pack_entries([full, EntryRow(first + 1, EntryState.ACTIVE, bare)]))
-    done = filled.imports.finish_commit(import_id, counts=Counts())
+    filled.stage.stage_entries(import_id, pack_entries([full, EntryRow(first + 1, EntryState.ACTIVE, bare)]))
+    done = filled.commits.finish_commit(import_id, counts=Counts())
     entry = filled.entries.get_entry("alpha", "list", first)
     assert entry.name == f"alpha/list/{first}"
     assert (entry.state, entry.hashes) == (full.state, record.hashes)
@@ -103,8 +103,8 @@ def test_the_same_source_is_one_import(filled: Store, fill: Any, replace: bool) 
     opened = filled.imports.create_import(new)
     assert filled.imports.create_import(new) == opened
     assert filled.imports.create_import(fill.new(source_digest="same", replace=not replace)).id != opened.id
-    filled.imports.begin_commit(opened.id)
-    filled.imports.finish_commit(opened.id, counts=Counts())
+    filled.commits.begin_commit(opened.id)
+    filled.commits.finish_commit(opened.id, counts=Counts())
     assert filled.imports.create_import(new).state is ImportState.COMMITTED
     cancelled = filled.imports.create_import(fill.new(source_digest="cancelled"))
     filled.imports.cancel_import(cancelled.id)
@@ -115,8 +115,8 @@ def test_replacing_by_an_earlier_list_again_is_a_new_import(filled: Store, fill:
     def replace_by(source: str) -> Import:
         opened = filled.imports.create_import(fill.new(source_digest=source, replace=True))
         if opened.state is ImportState.OPEN:
-            filled.imports.begin_commit(opened.id)
-            filled.imports.finish_commit(opened.id, counts=Counts())
+            filled.commits.begin_commit(opened.id)
+            filled.commits.finish_commit(opened.id, counts=Counts())
         return opened
 
     first = replace_by("a")
@@ -134,7 +134,7 @@ def test_batches_are_stored_in_order_and_once(filled: Store, fill: Any) -> None:
     assert filled.imports.put_batch(opened.id, 0, b"one").batch_count == 1
     with pytest.raises(Conflict):
         filled.imports.put_batch(opened.id, 0, b"other")
-    filled.imports.begin_commit(opened.id)
+    filled.commits.begin_commit(opened.id)
     with pytest.raises(FailedPrecondition) as e:
         filled.imports.put_batch(opened.id, 1, b"two")
     assert e.value.reason is Reason.IMPORT_CLOSED
@@ -148,7 +148,7 @@ def test_nothing_staged_is_visible(filled: Store, fill: Any, monkeypatch: pytest
     import_id = fill.begin(filled)
     revision = filled.revision()
     staged = fill.stage(filled, import_id, [1, 2], external_id="x")
-    filled.imports.add_findings(import_id, [Finding("line 1", Disposition.NOTED, "R", "d")])
+    filled.stage.add_findings(import_id, [Finding("line 1", Disposition.NOTED, "R", "d")])
     assert fill.found(filled, 1) == [old]
     assert fill.found(filled, 2) == []
     assert filled.entries.get_entries([old, *staged]).keys() == {old}
@@ -162,7 +162,7 @@ def test_nothing_staged_is_visible(filled: Store, fill: Any, monkeypatch: pytest
         filled.standing.withdraw_entries(staged, "X")
     with pytest.raises(NotFound):
         filled.standing.quarantine_entry(staged[0], by=SYSTEM)
-    filled.imports.finish_commit(import_id, counts=Counts())
+    filled.commits.finish_commit(import_id, counts=Counts())
     assert fill.found(filled, 1) == [old, staged[0]]
     assert [e.id for e in filled.entries.list_entries("alpha", "list")] == [old, *staged]
     assert filled.entries.existing_by_external_ids("alpha", "list", ["x"])["x"][-1].id == staged[1]
@@ -174,7 +174,7 @@ def test_a_commit_withdraws_what_it_replaces_at_the_same_revision(filled: Store,
     superseded, absent, withdrawn, kept = fill.contribute(filled, [1, 2, 3, 4])
     import_id = fill.begin(filled)
     [new] = fill.stage(filled, import_id, [5])
-    done = filled.imports.finish_commit(
+    done = filled.commits.finish_commit(
         import_id,
         counts=Counts(),
         supersede=[superseded, withdrawn],
@@ -201,7 +201,7 @@ def test_a_commit_leaves_alone_what_was_withdrawn_before(filled: Store, fill: An
     [entry_id] = fill.contribute(filled, [1])
     revision = filled.standing.withdraw_entries([entry_id], "FIRST")
     import_id = fill.begin(filled)
-    filled.imports.finish_commit(import_id, counts=Counts(), absent=[entry_id])
+    filled.commits.finish_commit(import_id, counts=Counts(), absent=[entry_id])
     entry = filled.entries.get_entries([entry_id])[entry_id]
     assert (entry.reasons, entry.update_revision) == (("FIRST",), revision)
 
@@ -214,17 +214,17 @@ def test_only_one_commit_into_a_hash_set_at_a_time(database: str, fill: Any) -> 
     waiting = one.imports.create_import(fill.new())
     for store in (one, other):
         with pytest.raises(Conflict):
-            store.imports.begin_commit(import_id)
+            store.commits.begin_commit(import_id)
         with pytest.raises(Conflict):
-            store.imports.begin_commit(waiting.id)
+            store.commits.begin_commit(waiting.id)
     with pytest.raises(Conflict):
         other.imports.cancel_import(import_id)
     with pytest.raises(Conflict):
-        other.imports.allocate_entries(import_id, 1)
+        other.stage.allocate_entries(import_id, 1)
     fill.begin(other, "alpha", "second")
     fill.stage(one, import_id, [1])
-    one.imports.finish_commit(import_id, counts=Counts())
-    other.imports.begin_commit(waiting.id)
+    one.commits.finish_commit(import_id, counts=Counts())
+    other.commits.begin_commit(waiting.id)
     one.close()
     other.close()
 
@@ -238,16 +238,16 @@ def test_a_commit_that_is_taken_over_starts_from_nothing(
     fill.register(one)
     import_id = fill.begin(one)
     lost = fill.stage(one, import_id, [1, 2, 3])
-    one.imports.add_findings(import_id, [Finding("line 1", Disposition.NOTED, "R", "d")])
-    other.imports.expire_leases()
-    other.imports.begin_commit(import_id)
+    one.stage.add_findings(import_id, [Finding("line 1", Disposition.NOTED, "R", "d")])
+    other.leases.expire_leases()
+    other.commits.begin_commit(import_id)
     # The first one is fenced off, whatever it tries.
     with pytest.raises(Conflict):
-        one.imports.add_findings(import_id, [Finding("line 2", Disposition.NOTED, "R", "d")])
+        one.stage.add_findings(import_id, [Finding("line 2", Disposition.NOTED, "R", "d")])
     with pytest.raises(Conflict):
-        one.imports.finish_commit(import_id, counts=Counts())
+        one.commits.finish_commit(import_id, counts=Counts())
     [kept] = fill.stage(other, import_id, [3])
-    other.imports.finish_commit(import_id, counts=Counts())
+    other.commits.finish_commit(import_id, counts=Counts())
     assert kept not in lost
     assert one.entries.get_entries([*lost, kept]).keys() == {kept}
     assert one.imports.findings(import_id, 10) == []
@@ -264,11 +264,11 @@ def test_reading_the_batches_renews_the_lease(filled: Store, fill: Any) -> None:
 
     opened = filled.imports.create_import(fill.new())
     filled.imports.put_batch(opened.id, 0, b"batch")
-    filled.imports.begin_commit(opened.id)
+    filled.commits.begin_commit(opened.id)
     begun = lease_until()
     assert list(filled.imports.batches(opened.id)) == [b"batch"]
     assert lease_until() == begun
-    filled.imports._commits[opened.id].renewed -= 30  # as if deciding had taken half the lease
+    filled.leases.commits[opened.id].renewed -= 30  # as if deciding had taken half the lease
     time.sleep(0.002)
     assert list(filled.imports.batches(opened.id)) == [b"batch"]
     assert lease_until() > begun
@@ -277,13 +277,13 @@ def test_reading_the_batches_renews_the_lease(filled: Store, fill: Any) -> None:
 def test_a_released_commit_can_begin_again_at_once(filled: Store, fill: Any) -> None:
     import_id = fill.begin(filled)
     fill.stage(filled, import_id, [1])
-    filled.imports.release_commit(import_id)
-    filled.imports.release_commit(import_id)
+    filled.leases.release_commit(import_id)
+    filled.leases.release_commit(import_id)
     with pytest.raises(Conflict):
         fill.stage(filled, import_id, [1])
-    filled.imports.begin_commit(import_id)
+    filled.commits.begin_commit(import_id)
     fill.stage(filled, import_id, [2])
-    filled.imports.finish_commit(import_id, counts=Counts())
+    filled.commits.finish_commit(import_id, counts=Counts())
     assert (fill.found(filled, 1), len(fill.found(filled, 2))) == ([], 1)
 
 
@@ -298,24 +298,24 @@ def test_a_cancelled_import_leaves_nothing(filled: Store, fill: Any) -> None:
     with pytest.raises(Conflict):
         fill.stage(filled, import_id, [1])
     with pytest.raises(FailedPrecondition):
-        filled.imports.begin_commit(import_id)
+        filled.commits.begin_commit(import_id)
     done = filled.imports.get_import(fill.begin(filled))
-    filled.imports.finish_commit(done.id, counts=Counts())
+    filled.commits.finish_commit(done.id, counts=Counts())
     with pytest.raises(FailedPrecondition):
         filled.imports.cancel_import(done.id)
 
 
 def test_only_allocated_ids_can_be_staged(filled: Store, fill: Any) -> None:
     import_id = fill.begin(filled)
-    first = filled.imports.allocate_entries(import_id, 2)
+    first = filled.stage.allocate_entries(import_id, 2)
     with pytest.raises(InvalidArgument):
-        filled.imports.stage_entries(
+        filled.stage.stage_entries(
             import_id,
             pack_entries(
                 EntryRow(first + i, EntryState.ACTIVE, Record(position="", hashes=fill.hashes(i))) for i in range(3)
             ),
         )
-    assert filled.imports.allocate_entries(import_id, 1) == first + 2
+    assert filled.stage.allocate_entries(import_id, 1) == first + 2
 
 
 def test_findings_are_paged_and_filtered(filled: Store, fill: Any) -> None:
@@ -323,8 +323,8 @@ def test_findings_are_paged_and_filtered(filled: Store, fill: Any) -> None:
     findings = [
         Finding(f"line {i}", Disposition.REJECTED if i % 3 else Disposition.ACCEPTED, "", "", i) for i in range(10)
     ]
-    filled.imports.add_findings(import_id, findings[:4])
-    filled.imports.finish_commit(import_id, counts=Counts(), findings=iter(findings[4:]))
+    filled.stage.add_findings(import_id, findings[:4])
+    filled.commits.finish_commit(import_id, counts=Counts(), findings=iter(findings[4:]))
     pages, after = [], -1
     while page := filled.imports.findings(import_id, 3, after):
         pages += [f for _, f in page]
@@ -351,8 +351,8 @@ def test_reading_the_source_twice_gives_the_same_classification_ids(database: st
         )
 
     one, other = Store.open(database), Store.open(database)
-    ids = one.imports.classification_ids([made("1"), made("2"), made("1")])
+    ids = one.stage.classification_ids([made("1"), made("2"), made("1")])
     assert ids[0] == ids[2] != ids[1]
-    assert other.imports.classification_ids([made("2"), made("3")])[0] == ids[1]
+    assert other.stage.classification_ids([made("2"), made("3")])[0] == ids[1]
     one.close()
     other.close()

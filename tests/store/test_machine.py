@@ -21,8 +21,9 @@ from hypothesis.stateful import (
 from hashhub.errors import Conflict, NotFound
 from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState, ImportState, Review, ReviewKind
 from hashhub.store import IdSet, Store, outstanding
-from hashhub.store import imports as module
-from hashhub.store.imports import Imports
+from hashhub.store import commits as commits_module
+from hashhub.store import stage as module
+from hashhub.store.commits import Commits
 
 NUMBERS = st.integers(0, 6)
 
@@ -78,10 +79,10 @@ class Machine(RuleBasedStateMachine):
         opened = self.store.imports.create_import(self.fill.new(self.name, hash_set))
         if any(staging.hash_set == hash_set for staging in self.staging.values()):
             with pytest.raises(Conflict):
-                self.store.imports.begin_commit(opened.id)
+                self.store.commits.begin_commit(opened.id)
             self.store.imports.cancel_import(opened.id)
         else:
-            self.store.imports.begin_commit(opened.id)
+            self.store.commits.begin_commit(opened.id)
             self.staging[opened.id] = Staging(hash_set)
 
     @precondition(lambda self: self.staging)
@@ -106,7 +107,7 @@ class Machine(RuleBasedStateMachine):
         staging = self.staging.pop(import_id)
         mine = sorted(i for i, e in self.entries.items() if e.hash_set == staging.hash_set)
         gone = data.draw(st.lists(st.sampled_from(mine), unique=True)) if mine else []
-        done = self.store.imports.finish_commit(import_id, counts=Counts(), absent=gone)
+        done = self.store.commits.finish_commit(import_id, counts=Counts(), absent=gone)
         for entry in staging.entries.values():
             entry.revision = done.revision
         self.entries |= staging.entries
@@ -124,8 +125,8 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def begin_again(self, data: st.DataObject) -> None:
         import_id = data.draw(st.sampled_from(sorted(self.staging)))
-        self.store.imports.release_commit(import_id)
-        self.store.imports.begin_commit(import_id)
+        self.store.leases.release_commit(import_id)
+        self.store.commits.begin_commit(import_id)
         self.staging[import_id].entries.clear()
 
     @precondition(lambda self: self.entries)
@@ -288,8 +289,8 @@ def test_the_store_agrees_with_a_model(
     if is_large:
         monkeypatch.setattr(outstanding, "LARGE", 0)
         monkeypatch.setattr(outstanding, "PIECE", 1)
-        monkeypatch.setattr(module, "CHANGE_IDS", 1)
-        monkeypatch.setattr(Imports, "settle", lambda *_: None)
+        monkeypatch.setattr(commits_module, "CHANGE_IDS", 1)
+        monkeypatch.setattr(Commits, "settle", lambda *_: None)
 
     class Bound(Machine):
         pass

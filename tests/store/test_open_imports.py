@@ -57,9 +57,9 @@ def test_whoever_goes_on_is_not_cut_off(filled: Store, fill: Filler) -> None:
 def test_one_that_is_being_committed_is_left_alone(filled: Store, fill: Filler) -> None:
     opened = filled.imports.create_import(fill.new()).id
     filled.imports.put_batch(opened, 0, b"x", items=1)
-    filled.imports.begin_commit(opened)
+    filled.commits.begin_commit(opened)
     assert filled.imports.expire_imports(now() + SOON) == []
-    filled.imports.finish_commit(opened, counts=Counts())
+    filled.commits.finish_commit(opened, counts=Counts())
     assert filled.imports.expire_imports(now() + 100 * SOON) == []
     assert filled.imports.get_import(opened).state is ImportState.COMMITTED
 

@@ -1,0 +1,310 @@
+"""Commits: from an import's batches to entries that are seen, in one small transaction.
+
+begin_commit ─ allocate_entries, stage_entries … (stage) ─ finish_commit
+COMMITTING      rows that nobody sees yet                   COMMITTED: the revision moves
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
+
+from hashhub.errors import Conflict, LimitExceeded, Unavailable
+from hashhub.model import (
+    SYSTEM,
+    Actor,
+    Counts,
+    EntryState,
+    EventKind,
+    Finding,
+    Import,
+    ImportState,
+    Review,
+    ReviewKind,
+    now,
+)
+from hashhub.store import schema as s
+from hashhub.store.database import Database
+from hashhub.store.entries import review_row
+from hashhub.store.events import append_event, facts_of, is_in
+from hashhub.store.holds import Origin, lift_holds
+from hashhub.store.idset import IdSet, ascending, merged, runs
+from hashhub.store.imports import Imports, closed, one_import, subject_of
+from hashhub.store.leases import LEASE, Leases
+from hashhub.store.outstanding import Outstanding, Part
+from hashhub.store.packing import pack_reasons
+from hashhub.store.resources import check_active, to_json
+from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, UPSERT, WITHDRAW
+from hashhub.store.stage import Stage
+from hashhub.store.staging import PIECE, Commit
+from hashhub.store.writing import CHANGE_IDS, Writing, note_loss
+
+_COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
+_CANCELLED: Final = s.IMPORT_STATES[ImportState.CANCELLED]
+_NO_PAIRS: Final = np.empty((0, 2), np.int64)
+_NO_TIMES: Final = MappingProxyType[int, str]({})
+_DAY: Final = timedelta(days=1)
+AWAITS_ACCEPTANCE: Final = "AWAITS_ACCEPTANCE"
+# Facts of an import's event: how many entries its source's deletion messages withdrew, which are then the first of its
+# changes; how many of its entries speak for the harmlessness of what others list.
+BY_SOURCE: Final = "by_source"
+_DOUBTS: Final = "doubts"
+
+
+class Commits:
+    """The part of the Store that makes imports visible."""
+
+    def __init__(
+        self,
+        database: Database,
+        outstanding: Outstanding,
+        writing: Writing,
+        leases: Leases,
+        stage: Stage,
+        imports: Imports,
+    ) -> None:
+        self._db = database
+        self._outstanding = outstanding
+        self._writing = writing
+        self._leases = leases
+        self._stage = stage
+        self._imports = imports
+
+    def begin_commit(self, import_id: str, *, by: Actor = SYSTEM) -> Import:
+        """Take an OPEN import to COMMITTING, or take over one whose commit was left unfinished, and return it.
+
+        This process then holds the import's lease until `finish_commit`, `cancel_import` or `release_commit`. Every
+        step, reading the batches too, renews it; 60 s after the last one others may take the commit over. What an
+        unfinished commit had staged is purged first. A COMMITTED import is returned as it is.
+
+        Raises:
+            Conflict: another call is committing this import, or another import into the same hash set; retry later.
+            FailedPrecondition: the import is CANCELLED, or its contributor was retired.
+        """
+        lease = secrets.token_hex(8)
+        t = s.imports
+        if import_id in self._leases.commits:
+            raise Conflict(f"import {import_id} is being committed; wait until it is done, then retry", retry_after=1.0)
+        with self._db.write() as c:
+            self._db.lock(c)
+            found = one_import(c, import_id)
+            if found.state is ImportState.COMMITTED:
+                return found
+            if found.state is ImportState.CANCELLED:
+                raise closed(import_id, _CANCELLED)
+            check_active(c, found.contributor)
+            key, set_key = c.execute(sa.select(t.c.key, t.c.hash_set).where(t.c.id == import_id)).one()
+            busy = c.execute(
+                sa.select(t.c.id).where(
+                    t.c.hash_set == set_key,
+                    t.c.state == _COMMITTING,
+                    t.c.lease_until > s.to_millis(now()),
+                    t.c.lease.not_in(self._leases.given_up),
+                )
+            ).first()
+            if busy is not None:
+                raise Conflict(
+                    f"import {busy[0]} into the same hash set is being committed; wait until it is done, then retry",
+                    retry_after=1.0,
+                )
+            c.execute(
+                sa.update(t)
+                .where(t.c.key == key)
+                .values(state=_COMMITTING, lease=lease, lease_until=s.to_millis(now() + LEASE))
+            )
+        commit = Commit(import_id, key, set_key, lease, subject_of(found), by)
+        with self._leases.releasing(commit):
+            self._outstanding.settle(set_key)
+            if found.state is ImportState.COMMITTING:
+                self._stage.purge(commit)
+            begun = self._imports.get_import(import_id)
+        self._leases.commits[import_id] = commit
+        return begun
+
+    def finish_commit(
+        self,
+        import_id: str,
+        *,
+        counts: Counts,
+        findings: Iterable[Finding] = (),
+        supersede: Sequence[int] | NDArray[np.int64] = (),
+        absent: Sequence[int] | NDArray[np.int64] = (),
+        withdraw: Sequence[int] | NDArray[np.int64] = (),
+        reviews: Sequence[tuple[int, str, ReviewKind, str]] = (),
+        restated: NDArray[np.int64] = _NO_PAIRS,
+        deletion_times: Mapping[int, str] = _NO_TIMES,
+        lift: Sequence[int] | NDArray[np.int64] = (),
+        doubting: Sequence[int] = (),
+        daily_doubts: int = 100,
+    ) -> Import:
+        """Make everything that was staged visible at one new revision, and return the COMMITTED import.
+
+        In the same transaction the given entries of earlier imports are withdrawn, with the reason SUPERSEDED,
+        ABSENT_FROM_LIST or WITHDRAWN_BY_SOURCE, and `reviews` (entry id, author, kind, comment) are added. `restated`,
+        int64[n, 2], has pairs of entries about the same item, the earlier one first: its reviews count for the later
+        one too. `findings` go before it, as `add_findings` does.
+
+        The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each
+        deletion message, by entry. `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new
+        entries that claim no harm; beyond `daily_doubts` of the contributor within a
+        day they get the remark AWAITS_ACCEPTANCE.
+
+        Raises Conflict when another process has taken over the commit.
+        """
+        commit = self._leases.commit_of(import_id)
+        self._stage.add_findings(import_id, findings)
+        superseded = ascending(np.asarray(supersede, np.int64))
+        gone = _parts(commit.hash_set, np.asarray(withdraw), superseded, np.asarray(absent), deletion_times)
+        t = s.imports
+        with commit.lock:
+            self._stage.write_run(commit)
+            pairs = restated[np.isin(restated[:, 0], superseded)]
+            pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+            pairs = pairs[np.concatenate(([True], (pairs[1:] != pairs[:-1]).any(axis=1)))] if len(pairs) else pairs
+            for start in range(0, len(pairs), PIECE):
+                with self._db.write() as c:
+                    self._leases.renew(c, commit)
+                    self._writing.add_successions(c, pairs[start : start + PIECE])
+            with self._db.write() as c:
+                self._db.lock(c)
+                self._leases.renew(c, commit)
+                at = now()
+                beyond = self._beyond(c, commit, sorted(set(doubting)), daily_doubts)
+                told = {
+                    **{f: n for f in Counts.__struct_fields__ if (n := getattr(counts, f))},
+                    BY_SOURCE: sum(len(part.ids) for part in gone if part.origin),
+                    _DOUBTS: len(set(doubting)),
+                    "awaits_acceptance": len(beyond),
+                }
+                revision = append_event(
+                    c,
+                    commit.by,
+                    EventKind.IMPORT_COMMITTED,
+                    subject=commit.subject,
+                    facts={**{name: n for name, n in told.items() if n}, "content": commit.content()},
+                    undo=commit.salt,
+                    at=at,
+                )
+                gone = [part._replace(revision=revision) for part in gone]
+                self._writing.add_changes(c, revision, [(WITHDRAW, part.ids, commit.key) for part in gone])
+                self._outstanding.withdraw(c, gone)
+                if len(withdraw) or len(absent):
+                    note_loss(c, [commit.hash_set], revision)
+                lift_holds(c, self._db, np.asarray(lift).tolist(), EntryState.WITHDRAWN, only=Origin.SOURCE)
+                if beyond:
+                    sql = self._db.sql("UPDATE entry SET reasons = ? WHERE id BETWEEN ? AND ? AND state = ?")
+                    remark = pack_reasons((AWAITS_ACCEPTANCE,))
+                    c.exec_driver_sql(sql, [(remark, first, last, ACTIVE) for first, last in runs(beyond)])
+                self._writing.add_changes(
+                    c,
+                    revision,
+                    [(UPSERT, IdSet(first, last), commit.key) for first, last in merged(commit.ranges)],
+                )
+                self._writing.inherit(c, commit.hash_set, restated)
+                self._writing.inherit_requests(c, commit.hash_set, restated, superseded)
+                if reviews:
+                    before: int = c.scalar(sa.select(sa.func.max(s.review.c.id))) or 0
+                    made = Review(
+                        id=0,
+                        entry_id=0,
+                        author="",
+                        kind=ReviewKind.CONFIRMED,
+                        actor=commit.by.name,
+                        create_time=at,
+                        revision=revision,
+                    )
+                    c.execute(
+                        sa.insert(s.review),
+                        [
+                            review_row(
+                                msgspec.structs.replace(made, entry_id=entry, author=author, kind=kind, comment=comment)
+                            )
+                            for entry, author, kind, comment in reviews
+                        ],
+                    )
+                    self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(entry for entry, *_ in reviews), 0)])
+                    new = sa.select(sa.literal(commit.hash_set), s.review.c.entry, s.review.c.id)
+                    c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), new.where(s.review.c.id > before)))
+                c.execute(sa.delete(s.allocation).where(s.allocation.c["import"] == commit.key))
+                c.execute(
+                    sa.update(t)
+                    .where(t.c.key == commit.key)
+                    .values(
+                        state=COMMITTED,
+                        counts=to_json(counts),
+                        revision=revision,
+                        commit_time=s.to_millis(at),
+                        lease="",
+                        lease_until=0,
+                    )
+                )
+        self._leases.commits.pop(import_id, None)
+        self.settle(commit.hash_set)
+        self._imports.sweep_batches()
+        return self._imports.get_import(import_id)
+
+    def settle(self, set_key: int | None = None) -> None:
+        """Write what earlier commits have withdrawn into the rows of those entries, of one hash set or of all.
+
+        A commit does so after it has become visible; this is for what a process left behind that ended meanwhile. It
+        never fails a commit that has succeeded.
+        """
+        with suppress(Unavailable, LimitExceeded):
+            self._outstanding.settle(set_key)
+
+    def settle_in_background(self) -> None:
+        """As `settle`, of all hash sets, unless this process is doing so already."""
+        self._outstanding.settle(wait=False)
+
+    def _beyond(self, c: Connection, commit: Commit, doubting: Sequence[int], daily: int) -> list[int]:
+        """Return those of the new entries that are beyond what a contributor may doubt in a day without the
+        operator.
+        """
+        if not doubting:
+            return []
+        t = s.event
+        contributor = commit.subject.split("/")[1]
+        recent = c.execute(
+            sa.select(t.c.body).where(
+                is_in(f"imports/{contributor}"),
+                t.c.kind == EventKind.IMPORT_COMMITTED,
+                t.c.time > s.to_millis(now() - _DAY),
+            )
+        ).scalars()
+        before = sum(n for body in recent if isinstance(n := facts_of(body).get(_DOUBTS), int))
+        return list(doubting[max(daily - before, 0) :])
+
+
+def _parts(
+    hash_set: int,
+    withdraw: NDArray[np.int64],
+    supersede: NDArray[np.int64],
+    absent: NDArray[np.int64],
+    deletion_times: Mapping[int, str],
+) -> list[Part]:
+    """Return what a commit withdraws, each entry once, in parts of bounded size; their revision is still to come."""
+    parts: list[Part] = []
+    taken = np.empty(0, np.int64)
+    for chosen, code, origin in (
+        (withdraw, "WITHDRAWN_BY_SOURCE", Origin.SOURCE),
+        (supersede, "SUPERSEDED", ""),
+        (absent, "ABSENT_FROM_LIST", ""),
+    ):
+        ids = ascending(chosen.astype(np.int64, copy=False))
+        ids = ids[~np.isin(ids, taken, assume_unique=True)]
+        taken = np.concatenate([taken, ids])
+        for start in range(0, len(ids), CHANGE_IDS):
+            piece = ids[start : start + CHANGE_IDS]
+            times = [deletion_times.get(i, "") for i in piece.tolist()] if origin and deletion_times else ()
+            parts.append(Part(0, len(parts), hash_set, code, IdSet.of(piece), origin, times))
+    return parts

@@ -1,0 +1,104 @@
+"""Leases: only the process that began a commit may stage into it.
+
+Each step renews the lease and checks it in the same transaction, so a process that was taken for dead and is not cannot
+add to what its successor stages.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from hashhub.errors import Conflict, HashHubError
+from hashhub.model import ImportState, now
+from hashhub.store import schema as s
+from hashhub.store.database import Database
+from hashhub.store.staging import Commit
+
+LEASE: Final = timedelta(seconds=60)  # longer than any step of a commit; a crashed process's import waits this long
+_COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
+
+
+class Leases:
+    """The part of the Store that knows which commits are this process's."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self.commits: dict[str, Commit] = {}
+        """Of this process, by import."""
+        self.given_up: list[str] = []
+        """Leases that the database still shows as held, because giving them up could not be written."""
+
+    def renew_commit(self, import_id: str) -> None:
+        """Keep the lease through a step that takes long; call it every few seconds. Costs nothing while the lease is
+        young.
+
+        Raises Conflict when another process has taken over the commit.
+        """
+        commit = self.commit_of(import_id)
+        if time.monotonic() - commit.renewed > LEASE.total_seconds() / 4:
+            with self._db.write() as c:
+                self.renew(c, commit)
+
+    def release_commit(self, import_id: str) -> None:
+        """Give up the lease after a failed commit, so that the next `begin_commit` need not wait. Does nothing without
+        one.
+        """
+        commit = self.commits.pop(import_id, None)
+        if commit is not None:
+            self.release(commit)
+
+    def expire_leases(self) -> None:
+        """End all leases: for a server that has just started and knows that it is the only one (see `lock_data`)."""
+        with self._db.write() as c:
+            c.execute(sa.update(s.imports).where(s.imports.c.state == _COMMITTING).values(lease="", lease_until=0))
+
+    def commit_of(self, import_id: str) -> Commit:
+        """Return what this process holds of an import. Raises Conflict when it is not committing it."""
+        commit = self.commits.get(import_id)
+        if commit is None:
+            raise Conflict(f"import {import_id} is not being committed by this process; begin its commit again")
+        return commit
+
+    def renew(self, c: Connection, commit: Commit) -> None:
+        """Extend the lease in this transaction; raise Conflict when it was lost. Locks the import's row."""
+        t = s.imports
+        renewed = c.execute(
+            sa.update(t)
+            .where(t.c.key == commit.key, t.c.lease == commit.lease, t.c.state == _COMMITTING)
+            .values(lease_until=s.to_millis(now() + LEASE))
+        )
+        commit.renewed = time.monotonic()
+        if not renewed.rowcount:
+            self.commits.pop(commit.import_id, None)
+            raise Conflict(
+                f"the commit of import {commit.import_id} was taken over or cancelled; read its state before going on"
+            )
+
+    def release(self, commit: Commit) -> None:
+        """Give up a lease."""
+        t = s.imports
+        self.given_up.append(commit.lease)
+        with self._db.write() as c:
+            c.execute(
+                sa.update(t)
+                .where(t.c.key == commit.key, t.c.lease == commit.lease)
+                .values(lease="", lease_until=0, touch_time=s.to_millis(now()))
+            )
+        self.given_up.remove(commit.lease)
+
+    @contextmanager
+    def releasing(self, commit: Commit) -> Iterator[None]:
+        """Give up the lease when the body raises; if even that fails, the lease runs out."""
+        try:
+            yield
+        except BaseException:
+            with suppress(HashHubError):
+                self.release(commit)
+            raise

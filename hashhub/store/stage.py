@@ -1,0 +1,195 @@
+"""Staging: the entries of an import on their way in, as rows that nobody sees before the commit.
+
+Entries go in as they come; their hashes are gathered in memory and written in large runs sorted by digest, because the
+table of hashes is clustered by digest and rows in random order would touch a page each. Each piece of entries comes
+with a STAGED change row that tells matchers to take its digests in, so that little is left to do at the commit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import sqlalchemy as sa
+
+from hashhub.errors import InvalidArgument
+from hashhub.model import Classification, EventKind, Finding
+from hashhub.store import schema as s
+from hashhub.store.database import Database
+from hashhub.store.events import append_event
+from hashhub.store.idset import IdSet
+from hashhub.store.leases import Leases
+from hashhub.store.packing import EntryColumns, unpack_hashes
+from hashhub.store.resources import to_json
+from hashhub.store.schema import STAGED
+from hashhub.store.staging import PIECE, Commit
+from hashhub.store.writing import PAGE, Writing
+
+_RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are sorted and written together
+
+
+class Stage:
+    """The part of the Store that writes what an import brings."""
+
+    def __init__(self, database: Database, writing: Writing, leases: Leases) -> None:
+        self._db = database
+        self._writing = writing
+        self._leases = leases
+        self._classification_ids: dict[bytes, int] = {}
+
+    def allocate_entries(self, import_id: str, n: int) -> int:
+        """Reserve `n` consecutive entry ids for an import being committed and return the first; they are never given
+        again.
+        """
+        commit = self._leases.commit_of(import_id)
+        m = s.metadata
+        with self._db.write() as c:
+            self._db.lock(c)
+            self._leases.renew(c, commit)
+            after: int = c.execute(
+                sa.update(m).values(next_entry=m.c.next_entry + n).returning(m.c.next_entry)
+            ).scalar_one()
+            first = after - n
+            if n:
+                c.execute(
+                    sa.insert(s.allocation).values(
+                        {"first_entry": first, "last_entry": after - 1, "import": commit.key}
+                    )
+                )
+        commit.allocations.append((first, after - 1))
+        return first
+
+    def classification_ids(self, classifications: Sequence[Classification]) -> list[int]:
+        """Return the id under which each classification is stored, storing those that are new."""
+        contents = [to_json(x) for x in classifications]
+        missing = {x for x in contents if x not in self._classification_ids}
+        if missing:
+            self._store_classifications(missing)
+        return [self._classification_ids[x] for x in contents]
+
+    def stage_entries(self, import_id: str, entries: EntryColumns) -> None:
+        """Write entries of an import being committed; nobody sees them before `finish_commit`.
+
+        Their ids are ascending and from `allocate_entries`. Pass 5,000 to 20,000 at a time: the fewer, the shorter
+        other writers wait; the more, the less each costs. Raises Conflict when another process has taken over the
+        commit.
+        """
+        if not entries.ids:
+            return
+        commit = self._leases.commit_of(import_id)
+        first, last = entries.ids[0], entries.ids[-1]
+        if not any(a <= first <= last <= b for a, b in commit.allocations):
+            raise InvalidArgument.field(
+                "entries", f"ids {first} to {last} were not allocated to {import_id}", "NOT_ALLOCATED"
+            )
+        count, repeat = len(entries.ids), itertools.repeat
+        # The table's columns in their order.
+        rows = list(
+            zip(
+                entries.ids,
+                repeat(commit.hash_set, count),
+                repeat(commit.key, count),
+                *entries[1:-1],
+                repeat(0, count),
+                entries.expire_times,
+                strict=True,
+            )
+        )
+        with commit.lock:
+            with self._db.write() as c:
+                self._db.insert(c, s.entry, rows)
+                self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
+                self._leases.renew(c, commit)
+                revision = append_event(c, commit.by, EventKind.IMPORT_STAGED, subject=commit.subject)
+                self._writing.add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
+            commit.gather(entries)
+            commit.ranges.append((first, last))
+            if commit.size >= _RUN:
+                self.write_run(commit)
+
+    def add_findings(self, import_id: str, findings: Iterable[Finding]) -> None:
+        """Append lines to the report of an import being committed; nobody sees them before `finish_commit`."""
+        self.write_findings(self._leases.commit_of(import_id), findings)
+
+    def write_findings(self, commit: Commit, findings: Iterable[Finding]) -> None:
+        """Append lines to the report of an import whose lease this process holds."""
+        t = s.imports
+        with commit.lock:
+            source = iter(findings)
+            while piece := list(itertools.islice(source, PIECE)):
+                with self._db.write() as c:
+                    self._leases.renew(c, commit)
+                    start: int = c.execute(
+                        sa.update(t)
+                        .where(t.c.key == commit.key)
+                        .values(finding_count=t.c.finding_count + len(piece))
+                        .returning(t.c.finding_count)
+                    ).scalar_one() - len(piece)
+                    self._db.insert(
+                        c,
+                        s.finding,
+                        [
+                            (commit.key, i, f.position, s.DISPOSITIONS[f.disposition], f.reason, f.detail, f.entry_id)
+                            for i, f in enumerate(piece, start)
+                        ],
+                    )
+
+    def write_run(self, commit: Commit) -> None:
+        """Write the gathered hashes in order. The caller holds `commit.lock`."""
+        try:
+            with self._leases.releasing(commit):
+                for rows in commit.take_run():
+                    with self._db.write() as c:
+                        self._leases.renew(c, commit)
+                        self._db.insert(c, s.hash_, rows)
+        except BaseException:
+            # Part of the run is gone from memory: only a new begin_commit, which purges, can go on.
+            self._leases.commits.pop(commit.import_id, None)
+            raise
+
+    def purge(self, commit: Commit) -> None:
+        """Remove what the import staged, in pieces, so that other writers do not wait."""
+        a = s.allocation
+        ranges = self._db.read(
+            lambda c: c.execute(sa.select(a.c.first_entry, a.c.last_entry).where(a.c["import"] == commit.key)).all()
+        )
+        page = self._db.sql(
+            'SELECT id, hashes FROM entry WHERE id BETWEEN ? AND ? AND "import" = ? ORDER BY id LIMIT ?'
+        )
+        delete_hash = self._db.sql("DELETE FROM hash WHERE algorithm = ? AND digest = ? AND entry = ?")
+        for first, last in ranges:
+            while rows := self._db.fetch(page, (first, last, commit.key, PAGE)):
+                keys = sorted(
+                    (s.ALGORITHM_CODES[h.algorithm], h.digest, row[0]) for row in rows for h in unpack_hashes(row[1])
+                )
+                with self._db.write() as c:
+                    self._leases.renew(c, commit)
+                    if keys:
+                        c.exec_driver_sql(delete_hash, keys)
+                    c.execute(sa.delete(s.entry).where(s.entry.c.id.between(rows[0][0], rows[-1][0])))
+            with self._db.write() as c:
+                self._leases.renew(c, commit)
+                c.execute(sa.delete(s.succession).where(s.succession.c.later.between(first, last)))
+        f = s.finding
+        with self._db.write() as c:
+            self._leases.renew(c, commit)
+            c.execute(sa.delete(f).where(f.c["import"] == commit.key))
+            is_staged = s.change.c.kind == sa.literal_column(str(STAGED))  # spelt out, so that the partial index serves
+            c.execute(sa.delete(s.change).where(s.change.c["import"] == commit.key, is_staged))
+            c.execute(sa.delete(a).where(a.c["import"] == commit.key))
+            c.execute(sa.update(s.imports).where(s.imports.c.key == commit.key).values(finding_count=0))
+
+    def _store_classifications(self, contents: Iterable[bytes]) -> None:
+        t = s.classification
+        with self._db.write() as c:
+            self._db.lock(c)
+            for content in sorted(contents):
+                digest = hashlib.sha256(content).digest()
+                key = c.scalar(sa.select(t.c.id).where(t.c.content_digest == digest))
+                if key is None:
+                    key = c.execute(
+                        sa.insert(t).values(content_digest=digest, content=content).returning(t.c.id)
+                    ).scalar_one()
+                self._classification_ids[content] = key
