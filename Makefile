@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve test check format bench protos lock clean
+.PHONY: help venv demo serve test check format bench protos reference lock clean
 
 help: ## Explain the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # One environment in two layers, each with a stamp that is newer than its lock when it is up to date: what runs, and on
 # top of it what tests. Hashes are checked, and nothing is resolved anew.
@@ -62,6 +62,10 @@ bench: venv ## Measure on this machine (needs a C++ compiler), ARGS=--quick for 
 
 protos: venv ## Generate hashhub/v1 from proto/
 	$(BIN)/python proto/generate.py
+
+reference: venv ## Write docs/cli.md and docs/reference from the code
+	$(BIN)/python tests/cli/reference.py > docs/cli.md
+	$(BIN)/python tests/docs/reference.py docs/reference
 
 # What runs and what tests has wheels, so that nobody needs a compiler; what measures need not.
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

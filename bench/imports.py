@@ -5,9 +5,12 @@
 plain    VICS records with MD5 and SHA1
 mixed    the same with PhotoDNA beside them
 
+Then the list comes again: unchanged; with a tenth of it changed; with half of it changed.
+
 The bare driver writes the rows that the import wrote, packed and sorted already, through sqlite3's executemany or
 psycopg's COPY: what is left is the price of the protocol, of checking, packing, sorting, leases and accounting. Memory
-beyond the index is the server's peak minus what the matcher holds for the entries at the end.
+beyond the index is how far the server's peak lies above what it had before, minus what the matcher holds for the
+entries at the end.
 """
 
 from __future__ import annotations
@@ -16,22 +19,25 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bench import result, store_rows
 from hashhub.client import Client, Progress
 from hashhub.hashes import parse
-from hashhub.model import Contributor, ContributorKind, HashSet, MatchOptions, Query, Verdict
-from hashhub.testing.hub_process import running_hub
+from hashhub.model import Contributor, ContributorKind, Counts, HashSet, MatchOptions, Query, Verdict
+from hashhub.testing.hub_process import RunningHub, running_hub
 from hashhub.testing.lists import write_many_vics
 
 _INDEX_BYTES: Final = {
     "plain": 24 + 16 + 2,
     "mixed": 24 + 16 + 144 + 3,
 }  # rows (whole words) and directory of an entry's digests
+
+# The editions of each version of the list (`write_many_vics`); one differs from the version before by the last of them.
+_UPDATES: Final[dict[str, tuple[int, ...]]] = {"unchanged": (), "tenth": (10,), "half": (10, 2)}
 
 
 @contextmanager
@@ -44,72 +50,107 @@ def database(kind: str) -> Iterator[str]:
             yield url
 
 
-def measure(kind: str, variant: str, entries: int, directory: Path) -> dict[str, Any]:
-    """Import one list into a fresh hub and return what it took."""
+class _Run(NamedTuple):
+    """What one import took: wall and CPU seconds by phase, and memory."""
+
+    seconds: dict[str, tuple[float, float, float]]  # at the beginning of each phase: wall, client's CPU, server's CPU
+    counts: Counts
+    server_peak_mib: float
+    server_before_mib: float
+    client_peak_mib: float
+    client_before_mib: float
+
+    def took(self, first: str, then: str, which: int = 0) -> float:
+        return self.seconds[then][which] - self.seconds[first][which]
+
+
+def _import(client: Client, hub: RunningHub, source: Path) -> _Run:
+    """Import a file and wait until its last item is matchable."""
+    query, options = Query(hashes=(parse("MD5", last_md5(source)),)), MatchOptions(policy="any")
+    started: dict[str, tuple[float, float, float]] = {}
+
+    def mark(name: str) -> None:
+        if name not in started:
+            started[name] = (time.perf_counter(), result.cpu_seconds(), result.cpu_seconds(hub.pid))
+
+    def progress(p: Progress) -> None:
+        mark(p.phase)
+
+    before = result.resident_mib()
+    result.reset_peak()
+    with result.watched_memory(hub.pid) as memory:
+        mark("START")
+        report = client.import_source(source, connector="vics", hash_set="bench/list", progress=progress)
+        mark("DONE")
+        while next(iter(client.match_hashes([query], options))).result.verdict is Verdict.NO_MATCH:
+            time.sleep(0.001)
+        mark("MATCHABLE")
+    return _Run(started, report.source.counts, memory[1], memory[0], result.peak_mib(), before)
+
+
+def measure(kind: str, variant: str, entries: int, updates: Sequence[str], directory: Path) -> dict[str, Any]:
+    """Import one list into a fresh hub, then its updates, and return what it took."""
     source = directory / "list.json"
-    with source.open("wb") as out:
-        write_many_vics(out, entries, seed=result.SEED, photodna=variant == "mixed")
-    last = last_md5(source)
-    with database(kind) as url, running_hub(directory / "hub", *(["--database", url] if url else [])) as hub:
-        with Client(hub.address, hub.token) as client:
-            client.create_contributor(
-                Contributor(id="bench", display_name="Bench", kind=ContributorKind.LAW_ENFORCEMENT, jurisdiction="US")
-            )
-            client.create_hash_set(HashSet(contributor="bench", id="list", scheme="vic-us"))
-            query, options = Query(hashes=(parse("MD5", last),)), MatchOptions(policy="any")
-            [before] = client.match_hashes([query], options)  # also makes the server load what it loads lazily
-            assert before.result.verdict is Verdict.NO_MATCH
-            started: dict[str, tuple[float, float, float]] = {}
 
-            def mark(name: str) -> None:
-                if name not in started:
-                    started[name] = (time.perf_counter(), result.cpu_seconds(), result.cpu_seconds(hub.pid))
+    def write(editions: Sequence[int] = (), end: bytes = b"") -> None:
+        with source.open("wb") as out:
+            write_many_vics(out, entries, seed=result.SEED, photodna=variant == "mixed", changed_every=editions)
+            out.write(end)
 
-            def progress(p: Progress) -> None:
-                mark(p.phase)
-
-            idle_server, idle_client = result.resident_mib(hub.pid), result.resident_mib()
-            result.reset_peak()
-            mark("START")
-            report = client.import_source(source, connector="vics", hash_set="bench/list", progress=progress)
-            mark("DONE")
-            while next(iter(client.match_hashes([query], options))).result.verdict is Verdict.NO_MATCH:
-                time.sleep(0.001)
-            mark("MATCHABLE")
-            assert report.source.counts.accepted == entries, report.source.counts
-            peaks = result.peak_mib(hub.pid), result.peak_mib()
-            digests = sum(a.digest_count for a in client.status().algorithms)
+    write()
+    with (
+        database(kind) as url,
+        running_hub(directory / "hub", *(["--database", url] if url else [])) as hub,
+        Client(hub.address, hub.token) as client,
+    ):
+        client.create_contributor(
+            Contributor(id="bench", display_name="Bench", kind=ContributorKind.LAW_ENFORCEMENT, jurisdiction="US")
+        )
+        client.create_hash_set(HashSet(contributor="bench", id="list", scheme="vic-us"))
+        query, options = Query(hashes=(parse("MD5", last_md5(source)),)), MatchOptions(policy="any")
+        [before] = client.match_hashes([query], options)  # also makes the server load what it loads lazily
+        assert before.result.verdict is Verdict.NO_MATCH
+        run = _import(client, hub, source)
+        assert run.counts.accepted == entries, run.counts
+        digests = sum(a.digest_count for a in client.status().algorithms)
         bare = store_rows.bare_postgresql(url) if url else store_rows.bare_sqlite(directory / "hub")
-
-    def took(first: str, then: str, which: int = 0) -> float:
-        return started[then][which] - started[first][which]
-
-    index_mib = entries * _INDEX_BYTES[variant] / 2**20
-    total = took("START", "MATCHABLE")
-    return {
-        "database": kind,
-        "variant": variant,
-        "entries": entries,
-        "file_mib": source.stat().st_size / 2**20,
-        "digests": digests,
-        "entries_per_second": entries / total,
-        "bare_entries_per_second": bare,
-        "times_bare": total / (entries / bare),
-        "total_seconds": total,
-        "checksum_seconds": took("CHECKSUM", "SENDING"),
-        "sending_seconds": took("SENDING", "COMMITTING"),
-        "commit_seconds": took("COMMITTING", "DONE"),
-        "until_matchable_seconds": took("DONE", "MATCHABLE"),
-        "client_cpu_seconds": took("START", "MATCHABLE", 1),
-        "server_cpu_seconds": took("START", "MATCHABLE", 2),
-        "server_cpu_sending": took("SENDING", "COMMITTING", 2),
-        "server_cpu_commit": took("COMMITTING", "DONE", 2),
-        "server_peak_mib": peaks[0],
-        "server_idle_mib": idle_server,
-        "server_beyond_index_mib": peaks[0] - index_mib,
-        "client_peak_mib": peaks[1],
-        "client_idle_mib": idle_client,
-    }
+        total = run.took("START", "MATCHABLE")
+        index_mib = entries * _INDEX_BYTES[variant] / 2**20
+        row = {
+            "database": kind,
+            "variant": variant,
+            "entries": entries,
+            "file_mib": source.stat().st_size / 2**20,
+            "digests": digests,
+            "entries_per_second": entries / total,
+            "bare_entries_per_second": bare,
+            "times_bare": total / (entries / bare),
+            "total_seconds": total,
+            "checksum_seconds": run.took("CHECKSUM", "SENDING"),
+            "sending_seconds": run.took("SENDING", "COMMITTING"),
+            "commit_seconds": run.took("COMMITTING", "DONE"),
+            "until_matchable_seconds": run.took("DONE", "MATCHABLE"),
+            "client_cpu_seconds": run.took("START", "MATCHABLE", 1),
+            "server_cpu_seconds": run.took("START", "MATCHABLE", 2),
+            "server_cpu_sending": run.took("SENDING", "COMMITTING", 2),
+            "server_cpu_commit": run.took("COMMITTING", "DONE", 2),
+            "server_peak_mib": run.server_peak_mib,
+            "server_idle_mib": run.server_before_mib,
+            "server_beyond_index_mib": run.server_peak_mib - run.server_before_mib - index_mib,
+            "client_peak_mib": run.client_peak_mib,
+            "client_idle_mib": run.client_before_mib,
+        }
+        for name in updates:
+            editions = _UPDATES[name]
+            write(editions, end=b"\n" * len(row))  # other bytes than before, whatever they state
+            update = _import(client, hub, source)
+            changed = -(-entries // editions[-1]) if editions else 0
+            assert (update.counts.accepted, update.counts.unchanged) == (changed, entries - changed), update.counts
+            row[f"{name}_seconds"] = update.took("START", "MATCHABLE")
+            row[f"{name}_times_first"] = update.took("START", "MATCHABLE") / total
+            row[f"{name}_commit_seconds"] = update.took("COMMITTING", "DONE")
+            row[f"{name}_bytes_an_item"] = (update.server_peak_mib - update.server_before_mib) * 2**20 / entries
+    return row
 
 
 def last_md5(source: Path) -> str:
@@ -125,13 +166,15 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=100_000, help="records in the list (100,000)")
     parser.add_argument("--databases", default="sqlite,postgresql", help="which of sqlite,postgresql (both)")
     parser.add_argument("--variants", default="plain,mixed", help="which of plain,mixed (both)")
+    parser.add_argument("--updates", default="unchanged,tenth,half", help="which of unchanged,tenth,half (all)")
     parser.add_argument("--out", type=Path, help="where to write the result; default: bench/results/imports.json")
     options = parser.parse_args()
+    updates = [name for name in options.updates.split(",") if name]
     rows = []
     for kind in options.databases.split(","):
         for variant in options.variants.split(","):
             with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as directory:
-                rows.append(measure(kind, variant, options.entries, Path(directory)))
+                rows.append(measure(kind, variant, options.entries, updates, Path(directory)))
             print(json.dumps({k: result.rounded(v) for k, v in rows[-1].items()}, indent=1), flush=True)
     packages = ("grpcio", "protobuf", "msgspec", "sqlalchemy", "psycopg", "numpy", "numba")
     result.save("imports", {"entries": options.entries}, rows, out=options.out, packages=packages)

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ RESULTS: Final = Path(__file__).parent / "results"
 DATA: Final = Path(__file__).parent / "data"
 SEED: Final = 20_261_125
 _MIB: Final = 1024 * 1024
+_LOOK_SECONDS: Final = 0.02  # between looks at a process that is watched
 
 
 def machine() -> dict[str, Any]:
@@ -130,6 +132,28 @@ def shared_mib(pids: Sequence[int]) -> float:
 def reset_peak() -> None:
     """Start this process's peak anew (Linux: proc(5), clear_refs)."""
     Path("/proc/self/clear_refs").write_text("5", "ascii")
+
+
+@contextmanager
+def watched_memory(pid: int) -> Iterator[list[float]]:
+    """Watch a process's own memory in MiB while the body runs: what it had before, then the most it had.
+
+    Mapped files are not counted: their pages are the system's cache, which it takes back when it needs them.
+    """
+    seen = [_status(pid, "RssAnon")] * 2
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_LOOK_SECONDS):
+            seen[1] = max(seen[1], _status(pid, "RssAnon"))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def _status(pid: int, field: str) -> float:

@@ -57,8 +57,9 @@ from hashhub.model import (
     Record,
     Verdict,
 )
-from hashhub.store import EntryRow, Store
+from hashhub.store import Store
 from hashhub.testing.hub_process import RunningHub, running_hub
+from hashhub.testing.rows import EntryRow, pack_entries
 
 Digests = NDArray[np.uint8]
 
@@ -129,7 +130,7 @@ def _write(data: Path, digests: Digests) -> None:
                 )
                 for i in range(start, min(start + _PIECE, len(digests)))
             ]
-            store.imports.stage_entries(opened, rows)
+            store.imports.stage_entries(opened, pack_entries(rows))
         store.imports.finish_commit(opened, counts=Counts(items=len(digests), accepted=len(digests)))
         with Matcher(data / "matcher" / store.database_id) as matcher:
             matcher.rebuild(store.revision(), [("PDQ", digests)])

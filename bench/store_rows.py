@@ -34,7 +34,8 @@ from hashhub.model import (
     Record,
     SchemeStatus,
 )
-from hashhub.store import EntryRow, Store
+from hashhub.store import Store
+from hashhub.testing.rows import EntryRow, pack_entries
 
 PIECE: Final = 10_000
 
@@ -95,7 +96,7 @@ def through_store(store: Store, n: int) -> dict[str, float]:
     staging = longest = 0.0
     last: list[EntryRow] = []
     for last in entries(first, n, classification):
-        took = seconds(lambda: store.imports.stage_entries(opened.id, last))  # noqa: B023 - called at once
+        took = seconds(lambda: store.imports.stage_entries(opened.id, pack_entries(last)))  # noqa: B023 - called at once
         staging, longest = staging + took, max(longest, took)
     finish = seconds(lambda: store.imports.finish_commit(opened.id, counts=Counts(items=n, accepted=n)))
     peak = result.peak_mib()
@@ -148,7 +149,21 @@ def bare_postgresql(url: str) -> float:
             for name, order in (("entry", "id"), ("hash", "algorithm, digest"))
         }
         types = {
-            "entry": ["int8", "int4", "int4", "int2", "text", "text", "int4", "int2", "bytea", "bytea", "text", "int8"],
+            "entry": [
+                "int8",
+                "int4",
+                "int4",
+                "int2",
+                "text",
+                "text",
+                "int4",
+                "int2",
+                "bytea",
+                "bytea",
+                "text",
+                "int8",
+                "int8",
+            ],
             "hash": ["int2", "bytea", "int8"],
         }
         for name in tables:

@@ -11,6 +11,7 @@ yours with `hashhub.testing.connectors.ConnectorContract`.
 
 from __future__ import annotations
 
+from binascii import a2b_hex
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -20,14 +21,13 @@ import msgspec
 
 from hashhub import hashes
 from hashhub.errors import InvalidArgument, Reason, Violation
-from hashhub.hashes import Hash, HashError
+from hashhub.hashes import ALGORITHMS, Hash, HashError
 from hashhub.hygiene import Code
 from hashhub.model import HashFault, Record, Reject
 
-GROUP: Final = "hashhub.connectors"
-MAX_LINE: Final = (
-    1 << 20
-)  # bytes; a longer "line" or field is no line of any supported format, and must not fill memory
+GROUP: Final = "hashhub.connectors"  # of entry points that connectors are registered in
+# Bytes. A longer "line" or field is no line of any supported format, and must not fill memory.
+MAX_LINE: Final = 1 << 20
 
 # A tag `purpose:csam` or `purpose:exploitative` is what the source itself says of all its items. The hub quarantines
 # them in a hash set of another purpose, which would otherwise say of an unclassified one what nobody stated.
@@ -72,7 +72,7 @@ class Connector(Protocol):
 @cache
 def discover() -> dict[str, Connector]:
     """Return the installed connectors by name. A connector that fails to load is an error, not a silent absence."""
-    found: dict[str, Connector] = {}
+    connectors: dict[str, Connector] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
         try:
             connector = point.load()()
@@ -82,8 +82,8 @@ def discover() -> dict[str, Connector]:
                 "uninstall it",
                 reason=Reason.UNKNOWN_FORMAT,
             ) from e
-        found[point.name] = connector
-    return found
+        connectors[point.name] = connector
+    return connectors
 
 
 def get(name: str) -> Connector:
@@ -151,16 +151,26 @@ def read_hash(label: str, text: str) -> Hash | HashFault:
 
 def read_hashes(pairs: list[tuple[str, str]]) -> tuple[tuple[Hash, ...], tuple[HashFault, ...]]:
     """Return the distinct hashes of (label, text) pairs in their order, and the faults."""
-    good: dict[Hash, None] = {}
+    good: list[Hash] = []
     faults: list[HashFault] = []
     for label, text in pairs:
-        found = read_hash(label, text)
-        if isinstance(found, Hash):
-            good[found] = None
+        # The usual spelling: hexadecimal under the canonical name. Two such digests of a record cost 1 µs less by it.
+        if _HEX_DIGITS.get(label) == len(text):
+            try:
+                good.append(Hash(label, a2b_hex(text)))
+            except ValueError:
+                pass
+            else:
+                continue
+        read = read_hash(label, text)
+        if isinstance(read, Hash):
+            good.append(read)
         else:
-            faults.append(found)
-    return tuple(good), tuple(faults)
+            faults.append(read)
+    return tuple(good) if len(good) == 1 else tuple(dict.fromkeys(good)), tuple(faults)
 
+
+_HEX_DIGITS: Final = {a.name: 2 * a.digest_bytes for a in ALGORITHMS.values()}
 
 # Words that sources use for tri-state flags, compared in lower case.
 _TRUE: Final = frozenset({"true", "t", "yes", "y", "1"})

@@ -107,7 +107,10 @@ class Violation:
 
 
 class HashHubError(Exception):
-    """Base of the family; raised itself only for what is nobody's fault but ours."""
+    """Base of the family. Raised itself for internal errors only.
+
+    `metadata` has lowerCamelCase keys. `retry_after`: seconds to wait before retrying, where they are known.
+    """
 
     code: ClassVar[Code] = Code.INTERNAL
     default_reason: ClassVar[Reason] = Reason.INTERNAL
@@ -120,9 +123,6 @@ class HashHubError(Exception):
         metadata: dict[str, str] | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Keep the message, a stable reason, lowerCamelCase metadata and, where known, the seconds to wait before
-        retrying.
-        """
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason
@@ -131,7 +131,10 @@ class HashHubError(Exception):
 
 
 class InvalidArgument(HashHubError):
-    """The caller's data is wrong."""
+    """The caller's data is wrong.
+
+    `violations` has the first MAX_VIOLATIONS wrong fields; `violation_count` says how many there are.
+    """
 
     code = Code.INVALID_ARGUMENT
     default_reason = Reason.INVALID_FIELD
@@ -145,7 +148,6 @@ class InvalidArgument(HashHubError):
         reason: Reason | None = None,
         metadata: dict[str, str] | None = None,
     ) -> None:
-        """Keep the first MAX_VIOLATIONS. `violation_count`: how many there were, where not all of them are given."""
         super().__init__(message, reason=reason, metadata=metadata)
         self.violations = violations[:MAX_VIOLATIONS]
         self.violation_count = len(violations) if violation_count is None else violation_count
@@ -165,7 +167,6 @@ class MalformedSource(InvalidArgument):
     default_reason = Reason.MALFORMED_SOURCE
 
     def __init__(self, message: str, *, position: str) -> None:
-        """Prefix the message with the position and keep it as metadata too."""
         super().__init__(f"{position}: {message}", metadata={"position": position})
         self.position = position
 
@@ -201,7 +202,6 @@ class _AboutResource(HashHubError):
         metadata: dict[str, str] | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Keep `kind` and `name` with the rest."""
         about = {"resourceType": kind, "resourceName": name} if name else {}
         super().__init__(message, reason=reason, metadata={**about, **(metadata or {})}, retry_after=retry_after)
 

@@ -37,14 +37,18 @@ class Encoding(StrEnum):
     INTEGERS = "INTEGERS"
 
 
-class Algorithm(msgspec.Struct, frozen=True):
-    """A hash algorithm.
+class Algorithm(msgspec.Struct, frozen=True, kw_only=True):
+    """A hash algorithm. Everything else that is to know of one follows from its entry in ALGORITHMS.
 
-    `default_max_distance` is inclusive and in the metric's unit (bits for HAMMING); None means that the caller must say
-    it. `source` is where the default comes from. The first encoding is the canonical one.
+    Attributes:
+        code: Stands for the algorithm in databases. Never changed, and never given to another.
+        encodings: What `parse` accepts; the first is what `encode` writes unless it is told another.
+        default_max_distance: Inclusive, in the metric's unit (bits for HAMMING). None: the caller must give one.
+        source: Where the default comes from.
     """
 
     name: str
+    code: int
     digest_bytes: int
     metric: Metric
     encodings: tuple[Encoding, ...]
@@ -53,7 +57,7 @@ class Algorithm(msgspec.Struct, frozen=True):
 
     @property
     def bits(self) -> int:
-        """Width of a digest in bits."""
+        """Width of a digest."""
         return self.digest_bytes * 8
 
     @property
@@ -62,52 +66,64 @@ class Algorithm(msgspec.Struct, frozen=True):
         return self.metric is not Metric.EXACT
 
 
-def _exact(name: str, digest_bytes: int, source: str, *more: Encoding) -> Algorithm:
-    return Algorithm(name, digest_bytes, Metric.EXACT, (Encoding.HEX, *more), 0, source)
+def _exact(name: str, code: int, digest_bytes: int, source: str, *more: Encoding) -> Algorithm:
+    return Algorithm(
+        name=name,
+        code=code,
+        digest_bytes=digest_bytes,
+        metric=Metric.EXACT,
+        encodings=(Encoding.HEX, *more),
+        default_max_distance=0,
+        source=source,
+    )
 
 
 ALGORITHMS: Final[dict[str, Algorithm]] = {
     a.name: a
     for a in (
-        _exact("MD5", 16, "RFC 1321"),
-        _exact("SHA1", 20, "FIPS 180-4; base32 as in Project Arachnid's API", Encoding.BASE32),
-        _exact("SHA256", 32, "FIPS 180-4"),
+        _exact("MD5", 1, 16, "RFC 1321"),
+        _exact("SHA1", 2, 20, "FIPS 180-4; base32 as in Project Arachnid's API", Encoding.BASE32),
+        _exact("SHA256", 3, 32, "FIPS 180-4"),
         Algorithm(
-            "PDQ",
-            32,
-            Metric.HAMMING,
-            (Encoding.HEX, Encoding.BASE64),
-            31,
-            "ThreatExchange, 'The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm' (2019), and "
-            "its "
-            "PdqSignal: match at 31 bits or fewer of 256",
+            name="PDQ",
+            code=4,
+            digest_bytes=32,
+            metric=Metric.HAMMING,
+            encodings=(Encoding.HEX, Encoding.BASE64),
+            default_max_distance=31,
+            source="ThreatExchange, 'The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm' (2019), "
+            "and its PdqSignal: match at 31 bits or fewer of 256",
         ),
         Algorithm(
-            "PHASH",
-            8,
-            Metric.HAMMING,
-            (Encoding.HEX,),
-            10,
-            "phash.org and N. Krawetz, 'Looks Like It' (2011): over 10 of 64 bits is likely a different picture",
+            name="PHASH",
+            code=5,
+            digest_bytes=8,
+            metric=Metric.HAMMING,
+            encodings=(Encoding.HEX,),
+            default_max_distance=10,
+            source="phash.org and N. Krawetz, 'Looks Like It' (2011): over 10 of 64 bits is likely a different picture",
         ),
         Algorithm(
-            "DHASH",
-            8,
-            Metric.HAMMING,
-            (Encoding.HEX,),
-            10,
-            "N. Krawetz, 'Kind of Like That' (2013): over 10 of 64 bits is likely a different picture",
+            name="DHASH",
+            code=6,
+            digest_bytes=8,
+            metric=Metric.HAMMING,
+            encodings=(Encoding.HEX,),
+            default_max_distance=10,
+            source="N. Krawetz, 'Kind of Like That' (2013): over 10 of 64 bits is likely a different picture",
         ),
         Algorithm(
-            "PHOTODNA",
-            144,
-            Metric.SQUARED_EUCLIDEAN,
-            (Encoding.BASE64, Encoding.HEX, Encoding.INTEGERS),
-            None,
-            "thresholds are licensed and implementation-specific; the caller must name one",
+            name="PHOTODNA",
+            code=7,
+            digest_bytes=144,
+            metric=Metric.SQUARED_EUCLIDEAN,
+            encodings=(Encoding.BASE64, Encoding.HEX, Encoding.INTEGERS),
+            default_max_distance=None,
+            source="thresholds are licensed and implementation-specific; the caller must name one",
         ),
     )
 }
+"""By canonical name, which is what entries, answers and matchers use."""
 
 # Spellings seen in VICS, NCMEC XML, hashdeep and CSV headers, compared without case and punctuation.
 _ALIASES: Final[dict[str, str]] = {
@@ -133,15 +149,15 @@ def algorithm(name: str) -> Algorithm:
 
     Raises InvalidArgument (UNKNOWN_ALGORITHM) with the list of known names.
     """
-    found = ALGORITHMS.get(name) or ALGORITHMS.get(_ALIASES.get("".join(c for c in name.lower() if c.isalnum()), ""))
-    if found is None:
+    canonical = name if name in ALGORITHMS else _ALIASES.get("".join(c for c in name.lower() if c.isalnum()))
+    if canonical is None:
         known = ", ".join(ALGORITHMS)
         raise InvalidArgument(
             f"unknown hash algorithm {name[:40]!r}; known algorithms are {known}",
             reason=Reason.UNKNOWN_ALGORITHM,
             violations=(Violation("algorithm", f"must be one of {known}", "UNKNOWN_ALGORITHM"),),
         )
-    return found
+    return ALGORITHMS[canonical]
 
 
 class Hash(msgspec.Struct, frozen=True, order=True, array_like=True):

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from operator import attrgetter
-from types import MappingProxyType
 from typing import Final, Self
 
 import msgspec
 
 from hashhub import item
+from hashhub.columns import RecordColumns
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.item import Kind
 from hashhub.model import (
@@ -142,9 +142,6 @@ class Code(StrEnum):
         "The item was withdrawn by hand, or by a newer deletion message of its source, and no list brings it back.",
     )
     UNKNOWN_EXTERNAL_ID = "UNKNOWN_EXTERNAL_ID", "The withdrawal names an item that the hash set does not hold."
-
-
-DESCRIPTIONS: Final = MappingProxyType({code.value: code.description for code in Code})
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -278,6 +275,52 @@ def inspect(record: Record) -> Inspection:
     return Inspection(Disposition.REJECTED, (code.value,), (), ((code.value, code.description),))
 
 
+def plain(columns: RecordColumns) -> list[bool]:
+    """Return which records `inspect` accepts as they are, without a word; it must be asked about the others.
+
+    False may stand for such a record too: what is odd about many at once is not looked into here.
+    """
+    is_plain = _templates_and_own_fields_are_plain(columns)
+    digests, start = columns.digests, 0
+    parts = [tuple((name, ALGORITHMS[name].digest_bytes) for name in sequence) for sequence in columns.sequences]
+    usual = [
+        0 < len(sequence) <= MAX_HASHES_PER_ENTRY and len(set(sequence)) == len(sequence)
+        for sequence in columns.sequences
+    ]
+    for number, sequence in enumerate(columns.sequence_of):
+        is_usual = usual[sequence]
+        for name, width in parts[sequence]:
+            digest = digests[start : start + width]
+            start += width
+            if digest in _USELESS or (name in _PERCEPTUAL and _suspicion(name, digest) is not None):
+                is_usual = False
+        if not is_usual:
+            is_plain[number] = False
+    return is_plain
+
+
+def _templates_and_own_fields_are_plain(columns: RecordColumns) -> list[bool]:
+    templates = [
+        record.action is Action.CONTRIBUTE and not record.faults and not record.reviews and not _bad_field(record)
+        for record in columns.templates
+    ]
+    is_plain = [templates[i] for i in columns.template_of]
+    for f in item.OWN:
+        values = columns.own.get(f.name, ())
+        if f.kind is Kind.TEXT:
+            together = "".join(values)
+            if together.isascii() and "\0" not in together and max(map(len, values), default=0) <= MAX_TEXT:
+                continue
+            odd = [number for number, text in enumerate(values) if _bad_text(text)]
+        else:
+            # A quality matters to PDQ only, which `inspect` tells.
+            least = MIN_PDQ_QUALITY if f.name == "quality" else 0
+            odd = [number for number, n in enumerate(values) if n is not None and not least <= n <= f.maximum]
+        for number in odd:
+            is_plain[number] = False
+    return is_plain
+
+
 def _bad_field(record: Record) -> str:
     """Return what is wrong with a field that is to be stored, or an empty string."""
     text = "".join(_texts_of(record))
@@ -361,6 +404,7 @@ def _suspicion(name: str, digest: bytes) -> Code | None:
                 return Code.BLANK_PICTURE
             ones, distinct = int.from_bytes(digest).bit_count(), len(set(digest))
             return None if ones in _PHASH_SET_BITS and distinct >= _PHASH_MIN_DISTINCT else Code.LOW_ENTROPY
-        case _:
+        case "DHASH":
             ones, distinct = int.from_bytes(digest).bit_count(), len(set(digest))
             return None if ones in _DHASH_SET_BITS and distinct >= _DHASH_MIN_DISTINCT else Code.LOW_ENTROPY
+    return None  # nothing is measured of what its blank pictures look like

@@ -2,8 +2,8 @@
 table.
 
 A new field stands in `model.Record` (name, type, default), in `model.Entry` if the hub keeps it, and in the messages
-Record and Entry of the contract. All else follows from its type, but for what `_WIRE_NAMES`, `_MAXIMA`, `_ENTRY_PATHS`
-and `_NOT_COMPARED` say here.
+Record and Entry of the contract. All else follows from its type, but for what `_WIRE_NAMES`, `_MAXIMA`,
+`_ENTRY_PATHS`, `_NOT_COMPARED` and `_MESSAGE_COLUMNS` say here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -34,7 +33,7 @@ class Field(NamedTuple):
 
     `wire`: its name in messages. `maximum`: of a number, inclusive; the smallest is 0. `entry_path`: where an Entry has
     it, or empty. `is_compared`: two statements that differ in it are not identical. `is_packed`: the store keeps it in
-    the column `details`.
+    the column `details`. `column`: its name in messages of columns, where it has one: it differs from item to item.
     """
 
     name: str
@@ -46,6 +45,7 @@ class Field(NamedTuple):
     entry_path: str
     is_compared: bool
     is_packed: bool
+    column: str
 
 
 # What a record has beside its item's fields: where it stands, what it asks for, its hashes, and what others say of it.
@@ -63,6 +63,12 @@ _MAX_INTEGER: Final = 2**63 - 1  # what both databases keep
 _ENTRY_PATHS: Final = {"member": "provenance.member"}
 # A new time stamp on the same words is no new statement. `value` is compared by its meaning (hub.intake).
 _NOT_COMPARED: Final = frozenset({"source_time", "value"})
+_MESSAGE_COLUMNS: Final = {
+    "external_id": "external_ids",
+    "media_size": "media_sizes",
+    "quality": "qualities",
+    "source_time": "source_times",
+}
 _COLUMNS: Final = frozenset({"external_id", "flags", "expire_time"})  # have a column of their own in the store
 
 
@@ -79,28 +85,23 @@ def _field(given: msgspec.structs.FieldInfo) -> Field:
         entry_path=entry_path,
         is_compared=bool(entry_path) and name not in _NOT_COMPARED,
         is_packed=bool(entry_path) and name not in _COLUMNS,
+        column=_MESSAGE_COLUMNS.get(name, ""),
     )
 
 
 FIELDS: Final = tuple(_field(f) for f in msgspec.structs.fields(Record) if f.name not in _STRUCTURE)
 KEPT: Final = tuple(f for f in FIELDS if f.entry_path)
+OWN: Final = tuple(f for f in FIELDS if f.column)
+"""Fields that differ from item to item; what an item has beside them and its hashes, it shares with many."""
 PACKED: Final = tuple(f for f in FIELDS if f.is_packed)  # in this order in the store: a new one comes last
 
-_COMPARED: Final = tuple(f for f in KEPT if f.is_compared)
-_stated_by_record: Final = attrgetter(*(f.name for f in _COMPARED))
-_stated_by_entry: Final = attrgetter(*(f.entry_path for f in _COMPARED))
+COMPARED: Final = tuple(f for f in KEPT if f.is_compared)
+"""Two statements about an item that differ in one of these, in their hashes or in what their values mean, differ."""
 
 
 def of_kind(*kinds: Kind) -> tuple[Field, ...]:
     """Return the fields of these kinds."""
     return tuple(f for f in FIELDS if f.kind in kinds)
-
-
-def states_the_same(entry: Entry, record: Record) -> bool:
-    """Whether an entry and a record have the same hashes and the same in every field but `value`, which only a scheme
-    can compare.
-    """
-    return _stated_by_entry(entry) == _stated_by_record(record) and set(entry.hashes) == set(record.hashes)
 
 
 def union(records: Sequence[Record]) -> Record:

@@ -145,7 +145,7 @@ class EntryState(StrEnum):
 
 
 class ImportState(StrEnum):
-    """OPEN takes batches; COMMITTING writes entries that nobody sees yet; COMMITTED and CANCELLED are final."""
+    """OPEN takes batches; COMMITTING writes entries that are not visible yet; COMMITTED and CANCELLED are final."""
 
     OPEN = "OPEN"
     COMMITTING = "COMMITTING"
@@ -349,7 +349,7 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     self_generated: bool | None = None
 
 
-NO_FLAGS: Final = Flags()
+NO_FLAGS: Final = Flags()  # nothing is stated
 
 
 class Classification(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ MAX_SIZE: Final = 2**63 - 1  # bytes; the widest integer that both databases kee
 _BROKEN: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
 )  # controls and lone surrogates: no database keeps them all
+_SHORT: Final = 256  # characters: bounds what is remembered
 _WHOLE: Final = re.compile(r"[0-9]{1,19}")
 
 
@@ -76,22 +77,36 @@ def tags(value: object, label: str, faults: list[HashFault]) -> tuple[str, ...]:
     """Return the distinct tags of a comma-separated text, a list, or an object's values, in their order."""
     if not value:
         return ()
+    if isinstance(value, str) and len(value) <= _SHORT and (usual := _usual_tags(value)) is not None:
+        return usual
+    return _tags(value, label, faults)
+
+
+@lru_cache(maxsize=4096)  # millions of records share a few
+def _usual_tags(value: str) -> tuple[str, ...] | None:
+    """Return the tags of a text of which nothing is wrong."""
+    faults: list[HashFault] = []
+    read = _tags(value, "", faults)
+    return None if faults else read
+
+
+def _tags(value: object, label: str, faults: list[HashFault]) -> tuple[str, ...]:
     parts: Iterable[object] = (
         value.split(",") if isinstance(value, str) else value.values() if isinstance(value, dict) else value
         if isinstance(value, list)
         else (value,)
     )  # fmt: skip
-    found: dict[str, None] = {}
+    distinct: dict[str, None] = {}
     for part in parts:
         if tag := text(part, label, faults):
-            found[tag] = None
-            if len(found) > MAX_TAGS:
-                found.popitem()
+            distinct[tag] = None
+            if len(distinct) > MAX_TAGS:
+                distinct.popitem()
                 faults.append(
                     HashFault(label, "BAD_FIELD", f"{label} had more than {MAX_TAGS} tags; the first were kept")
                 )
                 break
-    return tuple(found)
+    return tuple(distinct)
 
 
 def size(value: object, label: str, faults: list[HashFault]) -> int | None:

@@ -110,8 +110,8 @@ def create_token(
 def list_tokens(session: Session) -> None:
     """List the tokens, without their secrets."""
     with session.connect() as hub:
-        found = list(hub.list_tokens())
-    _show_tokens(session, found)
+        tokens = list(hub.list_tokens())
+    _show_tokens(session, tokens)
 
 
 @command(token, "get")
@@ -188,27 +188,26 @@ def delete_token(session: Session, *, name: str) -> None:
 def status(session: Session) -> None:
     """Show the state of the hub."""
     with session.connect() as hub:
-        found = hub.status()
+        state = hub.status()
     if session.json:
-        print_json(plain(found))
+        print_json(plain(state))
         return
-    behind = found.revision - found.matcher_revision
-    say(clean(f"hashhub {found.version} on {found.database.lower()}, revision {found.revision}"))
+    behind = state.revision - state.matcher_revision
+    say(clean(f"hashhub {state.version} on {state.database.lower()}, revision {state.revision}"))
     say(
         "the matcher has caught up"
         if behind <= 0
-        else f"the matcher is at revision {found.matcher_revision}, catching up"
+        else f"the matcher is at revision {state.matcher_revision}, catching up"
     )
     table(
         ("algorithm", "digests", "in the tail", "engine"),
-        [(a.algorithm, f"{a.digest_count:,}", f"{a.tail_count:,}", a.engine) for a in found.algorithms],
+        [(a.algorithm, f"{a.digest_count:,}", f"{a.tail_count:,}", a.engine) for a in state.algorithms],
     )
-    for warning in found.warnings:
+    for warning in state.warnings:
         say(f"warning: {clean(warning)}")
 
 
 def _stated(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a token that the options state."""
     fields = {name: value for name, value in options.items() if value is not None}
     if "expire_time" in fields:
         fields["expire_time"] = unless_never(fields["expire_time"])
@@ -216,9 +215,9 @@ def _stated(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _token_named(hub: Client, name: str) -> Principal:
-    for found in hub.list_tokens():
-        if found.name == name:
-            return found
+    for principal in hub.list_tokens():
+        if principal.name == name:
+            return principal
     raise NotFound(f"there is no token named {name[:63]!r}; see `hashhub token list`", kind="Token", name=name)
 
 

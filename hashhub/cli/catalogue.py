@@ -24,9 +24,9 @@ def list_connectors(session: Session) -> None:
     """List the connectors installed on this machine, with their options."""
     from hashhub import connector
 
-    found = connector.discover()
+    connectors_by_name = connector.discover()
     if session.json:
-        for name, c in found.items():
+        for name, c in connectors_by_name.items():
             print_json({"name": name, "version": c.version, "summary": c.summary, "options": plain(c.options)})
         return
     table(
@@ -38,7 +38,7 @@ def list_connectors(session: Session) -> None:
                 c.summary,
                 "; ".join(f"{o.name}{' (required)' if o.required else ''}: {o.description}" for o in c.options) or "-",
             )
-            for name, c in found.items()
+            for name, c in connectors_by_name.items()
         ],
     )
 
@@ -52,14 +52,14 @@ def schemes() -> None:
 def list_schemes(session: Session) -> None:
     """List the schemes that the hub knows."""
     with session.connect() as hub:
-        found = list(hub.list_schemes())
+        tables = list(hub.list_schemes())
     if session.json:
-        for s in found:
+        for s in tables:
             print_json(plain(s))
         return
     table(
         ("scheme", "title", "region", "status", "values"),
-        [(s.id, s.title, s.region or "-", spelled(s.status), ", ".join(v.value for v in s.values)) for s in found],
+        [(s.id, s.title, s.region or "-", spelled(s.status), ", ".join(v.value for v in s.values)) for s in tables],
     )
 
 
@@ -68,10 +68,10 @@ def list_schemes(session: Session) -> None:
 def show_scheme(session: Session, *, id: str) -> None:  # noqa: A002 - the argument's name in the help
     """Show what each value of the scheme ID, or ID@VERSION, implies."""
     with session.connect() as hub:
-        found = [s for s in hub.list_schemes() if id in {s.id, s.id.partition("@")[0]}]
-    if not found:
+        tables = [s for s in hub.list_schemes() if id in {s.id, s.id.partition("@")[0]}]
+    if not tables:
         raise NotFound(f"there is no scheme {id[:60]!r}; see `hashhub schemes list`")
-    for s in found:
+    for s in tables:
         _show_scheme(session, s)
 
 
@@ -84,12 +84,12 @@ def policy() -> None:
 def list_policies(session: Session) -> None:
     """List the policies that the hub knows."""
     with session.connect() as hub:
-        found = list(hub.list_policies())
+        policies = list(hub.list_policies())
     if session.json:
-        for p in found:
+        for p in policies:
             print_json({"id": p.id, "display_name": p.display_name})
         return
-    table(("policy", "name"), [(p.id, p.display_name) for p in found])
+    table(("policy", "name"), [(p.id, p.display_name) for p in policies])
 
 
 @command(policy, "explain")
@@ -97,13 +97,13 @@ def list_policies(session: Session) -> None:
 def explain_policy(session: Session, *, id: str) -> None:  # noqa: A002 - the argument's name in the help
     """Say what the policy ID does, clause by clause."""
     with session.connect() as hub:
-        found = next((p for p in hub.list_policies() if p.id == id), None)
-    if found is None:
+        summary = next((p for p in hub.list_policies() if p.id == id), None)
+    if summary is None:
         raise NotFound(f"there is no policy {id[:60]!r}; see `hashhub policy list`")
     if session.json:
-        print_json(plain(found))
+        print_json(plain(summary))
         return
-    for line in found.explanation.splitlines():
+    for line in summary.explanation.splitlines():
         say(clean(line))
 
 

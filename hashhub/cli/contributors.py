@@ -419,9 +419,9 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _show_contributors(session: Session, found: list[Contributor]) -> None:
+def _show_contributors(session: Session, contributors: list[Contributor]) -> None:
     if session.json:
-        for c in found:
+        for c in contributors:
             print_json(plain(c))
         return
     table(
@@ -435,7 +435,7 @@ def _show_contributors(session: Session, found: list[Contributor]) -> None:
                 c.reliability,
                 ", ".join(c.takes_from),
             )
-            for c in found
+            for c in contributors
         ],
     )
 
@@ -451,13 +451,13 @@ def _show_groups(session: Session, groups: list[Group]) -> None:
     )
 
 
-def _show_hash_sets(session: Session, found: list[HashSet]) -> None:
+def _show_hash_sets(session: Session, hash_sets: list[HashSet]) -> None:
     if session.json:
-        for s in found:
+        for s in hash_sets:
             print_json(plain(s))
         return
     rows = []
-    for s in found:
+    for s in hash_sets:
         m = s.marking
         terms = [f"TLP:{m.tlp.replace('_', '+')}"]
         terms += [f"for {', '.join(m.permitted_purposes)}"] if m.permitted_purposes else []

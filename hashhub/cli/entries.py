@@ -99,8 +99,8 @@ def withdraw_entry(session: Session, *, name: str, reason: str, comment: str, va
     if done.withdrawal is not None and done.withdrawal.pending:
         note(
             f"{clean(done.name)} STILL MATCHES: so many withdrawals in a day need a second person. It is withdrawn "
-            "once an operator, or "
-            f"another token of {clean(done.contributor)} than {clean(done.withdrawal.actor)}, runs the same command."
+            f"once an operator, or another token of {clean(done.contributor)} than {clean(done.withdrawal.actor)}, "
+            "runs the same command."
         )
 
 
@@ -274,12 +274,12 @@ def _show(session: Session, e: Entry) -> None:
     table(("field", "value"), rows)
 
 
-def _show_reviews(session: Session, found: list[Review]) -> None:
+def _show_reviews(session: Session, reviews: list[Review]) -> None:
     if session.json:
-        for r in found:
+        for r in reviews:
             print_json(plain(r))
         return
-    if not found:
+    if not reviews:
         say("no reviews")
         return
     table(
@@ -292,7 +292,7 @@ def _show_reviews(session: Session, found: list[Review]) -> None:
                 r.comment,
                 r.create_time.isoformat(" ", "seconds") if r.create_time else "-",
             )
-            for r in found
+            for r in reviews
         ],
     )
 

@@ -86,9 +86,9 @@ def import_file(
                 progress=show,
             )
         except MalformedSource as e:
-            kept = "the import is still open" if keep_on_failure else "the import was cancelled"
+            outcome = "the import is still open" if keep_on_failure else "the import was cancelled"
             name = "standard input" if file == "-" else Path(file).name
-            e.add_note(f"nothing of {name} is visible; {kept}")
+            e.add_note(f"nothing of {name} is visible; {outcome}")
             raise
         except (Unavailable, FailedPrecondition, LimitExceeded, Conflict) as e:
             e.add_note(
@@ -143,14 +143,14 @@ def findings(session: Session, *, name: str, dispositions: tuple[str, ...], summ
         if summary:
             show_report(session, hub.report(name))
             return
-        found = hub.list_findings(name, [chosen(Disposition, d) for d in dispositions])
+        lines = hub.list_findings(name, [chosen(Disposition, d) for d in dispositions])
         if session.json:
-            for f in found:
+            for f in lines:
                 print_json(plain(f))
             return
         table(
             ("position", "disposition", "reason", "detail", "entry"),
-            [(f.position, spelled(f.disposition), f.reason, f.detail, f.entry_id or "-") for f in found],
+            [(f.position, spelled(f.disposition), f.reason, f.detail, f.entry_id or "-") for f in lines],
         )
 
 
@@ -208,11 +208,9 @@ def show_report(session: Session, report: ImportReport) -> None:
     if report.unclassified:
         say(
             f"Unclassified: {report.unclassified:,}. Such an item says nothing of what it is, although its format can "
-            "or the scheme demands it. "
-            "Correct the list and import it again; or an operator releases single ones (hashhub entry release), which "
-            "then "
-            "match as undecided; or import it into a hash set that the operator made with --unclassified listed, where "
-            "all of them do."
+            "or the scheme demands it. Correct the list and import it again; or an operator releases single ones "
+            "(hashhub entry release), which then match as undecided; or import it into a hash set that the operator "
+            "made with --unclassified listed, where all of them do."
         )
     if not report.groups_complete:
         say("There are more findings than are counted here; `hashhub findings` lists all of them.")

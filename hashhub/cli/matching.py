@@ -107,30 +107,30 @@ def hash_files(session: Session, *, files: tuple[str, ...], algorithms: tuple[st
     for file in files:
         path = Path(file)
         try:
-            found = hash_media(_regular(path), algorithms=algorithms or None, dihedral=dihedral)
+            media = hash_media(_regular(path), algorithms=algorithms or None, dihedral=dihedral)
         except HashHubError as e:
             if e.reason in {Reason.MISSING_EXTRA, Reason.UNKNOWN_ALGORITHM}:
                 raise
             note(f"error: {clean(show_path(path))}: {clean(e.message)}")
             worst = max(worst, exit_code(e))
             continue
-        qualities = [f.quality for f in found.frames if f.quality is not None]
+        qualities = [f.quality for f in media.frames if f.quality is not None]
         if session.json:
             print_json(
                 {
                     "file": show_path(path),
-                    "media_type": found.media_type,
-                    "hashes": plain(found.hashes),
+                    "media_type": media.media_type,
+                    "hashes": plain(media.hashes),
                     "quality": max(qualities, default=None),
-                    "not_perceptual": found.not_perceptual,
+                    "not_perceptual": media.not_perceptual,
                 }
             )
             continue
-        for value in found.hashes:
+        for value in media.hashes:
             say(f"{value.text}  {clean(show_path(path))}")
-        if found.not_perceptual:
-            note(f"note: {clean(show_path(path))}: {clean(found.not_perceptual)}")
-        for frame in found.frames:
+        if media.not_perceptual:
+            note(f"note: {clean(show_path(path))}: {clean(media.not_perceptual)}")
+        for frame in media.frames:
             if frame.is_low_quality:
                 note(
                     f"note: {clean(show_path(path))}: PDQ quality {frame.quality} of 100; such hashes match by accident"
@@ -175,18 +175,18 @@ def scan(
     ):
         done = 0
         for group in _hashed(files, hashers, lambda path: hash_media(path, dihedral=dihedral)):
-            readable = [(path, found) for path, found in group if not isinstance(found, HashHubError)]
+            readable = [(path, media) for path, media in group if not isinstance(media, HashHubError)]
             # Without labels: a file's name may be case data, and stays here.
-            queries = [Query(hashes=found.hashes) for _, found in readable]
+            queries = [Query(hashes=media.hashes) for _, media in readable]
             answers = iter(list(hub.match_hashes(queries, options)))
-            for path, found in group:
-                if isinstance(found, HashHubError):
-                    reason = ReasonLine(code=found.reason, text=found.message)
+            for path, media in group:
+                if isinstance(media, HashHubError):
+                    reason = ReasonLine(code=media.reason, text=media.message)
                     unavailable = MatchResult(verdict=Verdict.UNAVAILABLE, reasons=(reason,), label=show_path(path))
                     tally.show(unavailable, options.policy, tally.revision)
                 else:
                     answer = next(answers)
-                    result = replace(_remark_quality(answer.result, found), label=show_path(path))
+                    result = replace(_remark_quality(answer.result, media), label=show_path(path))
                     tally.show(result, answer.policy, answer.revision)
             done += len(group)
             bar(done, len(files), "scanning")
@@ -253,7 +253,7 @@ class _Tally:
 
 
 def as_json(result: MatchResult, policy: str, revision: int) -> dict[str, Any]:
-    """Return the documented shape of one answer."""
+    """Return one answer in the shape that docs/cli.md tells."""
     return {
         "query": result.label,
         "verdict": result.verdict,
@@ -283,13 +283,13 @@ def _match_line(m: EntryMatch) -> str:
 
 
 def _options(policy: str, distances: tuple[str, ...], limit: int) -> MatchOptions:
-    found: dict[str, int] = {}
+    max_distances: dict[str, int] = {}
     for text in distances:
         name, _, number = text.partition("=")
         if not number.isdecimal():
             raise click.UsageError(f"--max-distance must be ALGORITHM=N, for example PDQ=20, got {text[:40]!r}")
-        found[hashes.algorithm(name).name] = int(number)
-    return MatchOptions(policy=policy, max_distances=found, match_limit=limit)
+        max_distances[hashes.algorithm(name).name] = int(number)
+    return MatchOptions(policy=policy, max_distances=max_distances, match_limit=limit)
 
 
 def _query(text: str) -> Query:
@@ -351,12 +351,12 @@ def _hashed(
 
     def attempt(path: Path) -> MediaHashes | HashHubError:
         try:
-            found: MediaHashes = hash_one(_regular(path))
+            media: MediaHashes = hash_one(_regular(path))
         except HashHubError as e:
             if e.reason is Reason.MISSING_EXTRA:
                 raise
             return e
-        return found
+        return media
 
     pending: deque[tuple[Path, Future[MediaHashes | HashHubError]]] = deque()
     group: list[tuple[Path, MediaHashes | HashHubError]] = []

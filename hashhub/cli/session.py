@@ -208,7 +208,7 @@ def spelled(value: StrEnum) -> str:
 
 
 def chosen(kind: type[E], text: str) -> E:
-    """Return the value that an option spells."""
+    """Return the member that an option spells: `false-positive` is FALSE_POSITIVE."""
     return kind(text.upper().replace("-", "_"))
 
 

@@ -1,9 +1,8 @@
 """How output looks: tables, colour and progress bars on a terminal, plain text in a pipe, JSON where asked.
 
-Rich is imported only when a terminal is there to see it. Whatever comes from files or from other people is cleaned
-before it is
-shown: a list may hold control sequences, and a terminal would obey them, or characters that turn the direction of
-writing, so that a line reads as what it does not say.
+Rich is imported only for a terminal. Whatever comes from files or from other people is cleaned before it is shown: a
+list may hold control sequences, which a terminal would obey, or characters that turn the direction of writing, so that
+a line reads as what it does not say.
 """
 
 from __future__ import annotations
@@ -165,7 +164,7 @@ def _escaped(character: re.Match[str]) -> str:
 
 
 def _nowhere(done: int, total: int | None, what: str) -> None:
-    """Show nothing: nobody is looking."""
+    """Stand in for a progress bar where there is no terminal."""
 
 
 def _fields(value: msgspec.Struct) -> dict[str, object]:

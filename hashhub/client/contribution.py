@@ -13,16 +13,18 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
 from io import UnsupportedOperation
+from operator import attrgetter
 from typing import BinaryIO, Final
 
 import msgspec
 
 from hashhub import v1, wire
 from hashhub.client.transport import Transport
+from hashhub.columns import columns_of
 from hashhub.connector import Connector, check_options, has_classifications
 from hashhub.errors import (
     Conflict,
@@ -34,6 +36,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hygiene import Code
+from hashhub.item import Kind, of_kind
 from hashhub.model import Disposition, Finding, Import, ImportState, Record, Reject
 
 # The rule of the cut. A run under other values cannot resume an import that was begun under these; the hub notices
@@ -41,6 +44,8 @@ from hashhub.model import Disposition, Finding, Import, ImportState, Record, Rej
 BATCH_ITEMS: Final = 2_000
 BATCH_BYTES: Final = 4 * 1024 * 1024
 
+_HASH_BYTES: Final = 48  # of a hash on the wire, near enough
+_texts_of: Final = attrgetter(*(f.name for f in of_kind(Kind.TEXT)))
 _IN_FLIGHT: Final = 2  # batches on their way while the connector reads on; more would only fill memory
 _PATIENCE: Final = 120.0  # seconds to keep trying when the hub goes away in the middle: longer than a restart takes
 _COMMIT_TIMEOUT: Final = 3_600.0  # seconds; a commit writes every entry of the list
@@ -165,7 +170,7 @@ def send(
         count = 0
         with ThreadPoolExecutor(1, "hashhub-import") as sender:
             try:
-                count = _send_batches(transport, opened.name, sender, _counted(items, source, total, progress), stored)
+                count = _send_batches(transport, opened, sender, _counted(items, source, total, progress))
             except BaseException:
                 sender.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -234,45 +239,62 @@ def findings(transport: Transport, name: str, dispositions: Iterable[Disposition
         request.page_token = page.next_page_token
 
 
-def cut(items: Iterable[Record | Reject]) -> Iterator[v1.AddRecordsRequest]:
+def cut(items: Iterable[Record | Reject], *, as_columns: bool) -> Iterator[v1.AddRecordsRequest]:
     """Yield batches of at most BATCH_ITEMS items; one with more than BATCH_BYTES ends with the item that exceeded
-    it.
+    it. The same ones whether or not records go `as_columns`.
     """
-    batch = v1.AddRecordsRequest()
-    size = count = 0
-    for item in items:
-        if isinstance(item, Record):
-            record = wire.record_to_pb(item)
-            batch.records.append(record)
-            size += record.ByteSize()
+    records: list[Record] = []
+    rejects: list[Reject] = []
+    size = 0
+    for one in items:
+        if isinstance(one, Record):
+            records.append(one)
+            size += _record_size(one)
         else:
-            reject = wire.reject_to_pb(item)
-            batch.rejects.append(reject)
-            size += reject.ByteSize()
-        count += 1
-        if count == BATCH_ITEMS or size >= BATCH_BYTES:
-            yield batch
-            batch = v1.AddRecordsRequest()
-            size = count = 0
-    if count:
-        yield batch
+            rejects.append(one)
+            size += len(one.position) + len(one.reason) + len(one.detail)
+        if len(records) + len(rejects) == BATCH_ITEMS or size >= BATCH_BYTES:
+            yield _batch(records, rejects, as_columns=as_columns)
+            records, rejects, size = [], [], 0
+    if records or rejects:
+        yield _batch(records, rejects, as_columns=as_columns)
+
+
+def _batch(records: Sequence[Record], rejects: Sequence[Reject], *, as_columns: bool) -> v1.AddRecordsRequest:
+    batch = v1.AddRecordsRequest(rejects=map(wire.reject_to_pb, rejects))
+    if not as_columns:
+        batch.records.extend(map(wire.record_to_pb, records))
+    elif records:
+        batch.columns.CopyFrom(wire.columns_to_pb(columns_of(records)))
+    return batch
+
+
+def _record_size(record: Record) -> int:
+    """Return about how many bytes a record has on the wire: its texts in characters, and its digests."""
+    size = len(record.position) + _HASH_BYTES * len(record.hashes) + sum(map(len, _texts_of(record)))
+    if record.tags:
+        size += sum(map(len, record.tags))
+    if record.faults or record.reviews:
+        size += sum(len(f.algorithm) + len(f.reason) + len(f.detail) for f in record.faults)
+        size += sum(len(r.author) + len(r.comment) for r in record.reviews)
+    return size
 
 
 def _send_batches(
-    transport: Transport, name: str, sender: ThreadPoolExecutor, items: Iterable[Record | Reject], stored: int
+    transport: Transport, opened: v1.Import, sender: ThreadPoolExecutor, items: Iterable[Record | Reject]
 ) -> int:
-    """Send all batches but the first `stored` ones, and return how many there are."""
+    """Send all batches but those that are stored, and return how many there are."""
 
     def send_one(batch: v1.AddRecordsRequest) -> None:
         transport.call("ContributionService/AddRecords", batch, v1.Import, retry_seconds=_PATIENCE)
 
     on_their_way: deque[Future[None]] = deque()
     count = 0
-    for batch in cut(items):
-        if count >= stored:
+    for batch in cut(items, as_columns=opened.takes_columns):
+        if count >= opened.batch_count:
             if len(on_their_way) == _IN_FLIGHT:
                 on_their_way.popleft().result()
-            batch.name = name
+            batch.name = opened.name
             batch.batch_index = count
             on_their_way.append(sender.submit(send_one, batch))
         count += 1

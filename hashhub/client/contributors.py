@@ -28,14 +28,17 @@ class ContributorCalls(Calls):
         )
 
     def get_contributor(self, contributor: str) -> Contributor:
-        """Return a contributor."""
+        """Return the contributor. Raises NotFound. Roles: operator, auditor, contributor."""
         request = v1.GetContributorRequest(name=names.contributor(contributor))
         return wire.contributor_from_pb(
             self._transport.call("ContributorService/GetContributor", request, v1.Contributor)
         )
 
     def list_contributors(self) -> Iterator[Contributor]:
-        """Yield the contributors in order of name."""
+        """Yield the contributors in order of name, a page at a time as they are consumed.
+
+        Roles: operator, auditor, contributor.
+        """
         for page in self._pages(
             "ContributorService/ListContributors", v1.ListContributorsRequest(), v1.ListContributorsResponse
         ):
@@ -79,12 +82,12 @@ class ContributorCalls(Calls):
         return wire.group_from_pb(self._transport.call("ContributorService/CreateGroup", request, v1.Group))
 
     def get_group(self, group: str) -> Group:
-        """Return a group."""
+        """Return the group. Raises NotFound. Roles: operator, auditor, contributor."""
         request = v1.GetGroupRequest(name=names.group(group))
         return wire.group_from_pb(self._transport.call("ContributorService/GetGroup", request, v1.Group))
 
     def list_groups(self) -> Iterator[Group]:
-        """Yield the groups in order of name."""
+        """Yield the groups in order of name. Roles: operator, auditor, contributor."""
         for page in self._pages("ContributorService/ListGroups", v1.ListGroupsRequest(), v1.ListGroupsResponse):
             yield from map(wire.group_from_pb, page.groups)
 

@@ -16,7 +16,10 @@ class EntryCalls(Calls):
     """Entries one by one: reading, withdrawing, reviewing."""
 
     def get_entry(self, name: str) -> Entry:
-        """Return the entry `CONTRIBUTOR/SET/ENTRY`."""
+        """Return the entry `CONTRIBUTOR/SET/ENTRY`.
+
+        Raises NotFound, also for one that the terms do not let the caller see. Roles: operator, auditor, contributor.
+        """
         return wire.entry_from_pb(
             self._transport.call("ContributionService/GetEntry", v1.GetEntryRequest(name=names.entry(name)), v1.Entry)
         )
@@ -46,7 +49,7 @@ class EntryCalls(Calls):
         return wire.entry_from_pb(self._transport.call("ContributionService/WithdrawEntry", request, v1.Entry))
 
     def restore_entry(self, name: str, comment: str = "", *, validate_only: bool = False) -> Entry:
-        """Take the withdrawal of `CONTRIBUTOR/SET/ENTRY`, or a request for it, back."""
+        """Take the withdrawal of `CONTRIBUTOR/SET/ENTRY`, or a request for it, back. Roles: operator, contributor."""
         request = v1.RestoreEntryRequest(
             name=names.entry(name), comment=comment, validate_only=validate_only, request_id=request_id()
         )
@@ -70,7 +73,7 @@ class EntryCalls(Calls):
         return wire.entry_from_pb(self._transport.call("ContributionService/QuarantineEntry", request, v1.Entry))
 
     def create_review(self, entry: str, kind: ReviewKind, comment: str = "", *, validate_only: bool = False) -> Review:
-        """Add a statement of the caller about `CONTRIBUTOR/SET/ENTRY`."""
+        """Add a statement of the caller about `CONTRIBUTOR/SET/ENTRY`. Roles: operator, contributor."""
         contributor, hash_set, entry_id = wire.parse_entry(names.entry(entry))
         review = Review(id=0, entry_id=entry_id, author="", kind=kind, comment=comment)
         request = v1.CreateReviewRequest(
@@ -93,7 +96,7 @@ class EntryCalls(Calls):
         return wire.review_from_pb(self._transport.call("ReviewService/SetAsideReview", request, v1.Review))
 
     def list_reviews(self, entry: str) -> Iterator[Review]:
-        """Yield the reviews of `CONTRIBUTOR/SET/ENTRY`, oldest first."""
+        """Yield the reviews of `CONTRIBUTOR/SET/ENTRY`, oldest first. Roles: operator, auditor, contributor."""
         request = v1.ListReviewsRequest(parent=names.entry(entry))
         for page in self._pages("ReviewService/ListReviews", request, v1.ListReviewsResponse):
             yield from map(wire.review_from_pb, page.reviews)

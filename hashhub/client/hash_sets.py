@@ -16,7 +16,7 @@ class HashSetCalls(Calls):
     """Hash sets and their terms."""
 
     def create_hash_set(self, hash_set: HashSet, *, validate_only: bool = False) -> HashSet:
-        """Create a hash set of `hash_set.contributor`."""
+        """Create a hash set of `hash_set.contributor`. Roles: operator, contributor."""
         request = v1.CreateHashSetRequest(
             parent=wire.contributor_name(hash_set.contributor),
             hash_set_id=hash_set.id,
@@ -27,12 +27,15 @@ class HashSetCalls(Calls):
         return wire.hash_set_from_pb(self._transport.call("ContributorService/CreateHashSet", request, v1.HashSet))
 
     def get_hash_set(self, hash_set: str) -> HashSet:
-        """Return the hash set `CONTRIBUTOR/SET`."""
+        """Return the hash set `CONTRIBUTOR/SET`. Raises NotFound. Roles: operator, auditor, contributor."""
         request = v1.GetHashSetRequest(name=names.hash_set(hash_set))
         return wire.hash_set_from_pb(self._transport.call("ContributorService/GetHashSet", request, v1.HashSet))
 
     def list_hash_sets(self, contributor: str | None = None) -> Iterator[HashSet]:
-        """Yield the hash sets of one contributor, or of all, in order of name."""
+        """Yield the hash sets of one contributor, or of all, in order of name.
+
+        Roles: operator, auditor, contributor.
+        """
         request = v1.ListHashSetsRequest(parent=names.contributor("-" if contributor is None else contributor))
         for page in self._pages("ContributorService/ListHashSets", request, v1.ListHashSetsResponse):
             yield from map(wire.hash_set_from_pb, page.hash_sets)

@@ -70,23 +70,29 @@ class ImportCalls(Calls):
                 opened.close()
 
     def get_import(self, name: str) -> Import:
-        """Return the import `CONTRIBUTOR/SET/IMPORT`."""
+        """Return the import `CONTRIBUTOR/SET/IMPORT`. Raises NotFound. Roles: operator, auditor, contributor."""
         request = v1.GetImportRequest(name=names.import_(name))
         return wire.import_from_pb(self._transport.call("ContributionService/GetImport", request, v1.Import))
 
     def list_imports(self, hash_set: str) -> Iterator[Import]:
-        """Yield the imports of `CONTRIBUTOR/SET`, newest first."""
+        """Yield the imports of `CONTRIBUTOR/SET`, newest first. Roles: operator, auditor, contributor."""
         request = v1.ListImportsRequest(parent=names.hash_set(hash_set))
         for page in self._pages("ContributionService/ListImports", request, v1.ListImportsResponse):
             yield from map(wire.import_from_pb, page.imports)
 
     def cancel_import(self, name: str) -> Import:
-        """End the import `CONTRIBUTOR/SET/IMPORT`, which must not be committed; nothing of it stays."""
+        """End the import `CONTRIBUTOR/SET/IMPORT`, which must not be committed; nothing of it stays.
+
+        Roles: operator, contributor.
+        """
         request = v1.CancelImportRequest(name=names.import_(name))
         return wire.import_from_pb(self._transport.call("ContributionService/CancelImport", request, v1.Import))
 
     def report(self, name: str) -> ImportReport:
-        """Return the report of the import `CONTRIBUTOR/SET/IMPORT` again."""
+        """Return once more what became of every item of `CONTRIBUTOR/SET/IMPORT`.
+
+        Roles: operator, auditor, contributor.
+        """
         return contribution.report(self._transport, names.import_(name), self.get_import(name))
 
     def list_findings(self, name: str, dispositions: Iterable[Disposition] = ()) -> Iterator[Finding]:
@@ -97,4 +103,4 @@ class ImportCalls(Calls):
 
 
 def _ignore(_: Progress) -> None:
-    """Report progress to nobody."""
+    """Stand in where the caller wants no progress."""

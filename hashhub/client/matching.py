@@ -69,7 +69,7 @@ class MatchCalls(Calls):
 
     def match_hashes(self, queries: Iterable[Query], options: MatchOptions) -> Iterator[Matched]:
         """Yield one answer for each query, in order. Any number of queries; they are sent in batches as they are
-        consumed.
+        consumed. Roles: all but auditor.
         """
         wanted = wire.options_to_pb(options)
         rest = iter(queries)
@@ -83,7 +83,7 @@ class MatchCalls(Calls):
                 yield Matched(result=wire.match_result_from_pb(result), policy=answer.policy, revision=answer.revision)
 
     def match(self, query: Query, options: MatchOptions) -> Matched:
-        """Return the answer to one query."""
+        """Return the answer to one query. Many are answered faster by `match_hashes`. Roles: all but auditor."""
         request = v1.MatchHashesRequest(query=wire.query_to_pb(query), options=wire.options_to_pb(options))
         answer = self._transport.call("MatchService/MatchHashes", request, v1.MatchHashesResponse)
         return Matched(result=wire.match_result_from_pb(answer.result), policy=answer.policy, revision=answer.revision)
@@ -92,7 +92,7 @@ class MatchCalls(Calls):
         """Yield one answer for each (label, content), in order, hashed by the hub: for callers that cannot hash.
 
         The contents travel to the hub, which keeps them in memory only. A file that it cannot read has the verdict
-        UNAVAILABLE.
+        UNAVAILABLE. Roles: all but auditor.
         """
         wanted = wire.options_to_pb(options)
         for batch in _media_batches(media):

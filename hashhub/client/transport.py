@@ -170,15 +170,15 @@ class Transport:
 
     def _method(self, method: str, request: Message, answer: type[object], *, stream: bool) -> Callable[..., object]:
         with self._lock:
-            found = self._methods.get(method)
-            if found is None:
+            call = self._methods.get(method)
+            if call is None:
                 make = self._channel.unary_stream if stream else self._channel.unary_unary
-                found = self._methods[method] = make(
+                call = self._methods[method] = make(
                     f"/hashhub.v1.{method}",
                     request_serializer=type(request).SerializeToString,
                     response_deserializer=cast("type[Answer]", answer).FromString,
                 )
-            return found
+            return call
 
 
 def _pause(error: HashHubError, wait: float) -> float | None:

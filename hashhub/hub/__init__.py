@@ -206,11 +206,11 @@ class Hub:
         return self.renewals.at(now())
 
     def revision(self) -> int:
-        """Return the store's revision."""
+        """Return the number of the last visible write."""
         return self._store.revision()
 
     def status(self, principal: Principal) -> Status:
-        """Return the state of the hub."""
+        """Return versions, revisions, counts and warnings. Roles: operator, auditor."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR)
         matcher = self._matcher.status()
         said = [matcher.error, self._withdrawal_log.warning, *(thread.warning for thread in self.threads())]
@@ -222,8 +222,7 @@ class Hub:
         ]
         warnings += [
             f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second "
-            "person agrees: see "
-            f"`hashhub history contributors/{contributor} --since 24h`, and ask it"
+            f"person agrees: see `hashhub history contributors/{contributor} --since 24h`, and ask it"
             for contributor, n in sorted(self._store.standing.wishes_today().items())
         ]
         warnings += [

@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from array import array
+from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import numpy as np
 
-from hashhub import cancellation, hygiene
+from hashhub import cancellation
+from hashhub.columns import RecordColumns
 from hashhub.errors import (
     FailedPrecondition,
     HashHubError,
@@ -30,12 +31,10 @@ from hashhub.errors import (
 )
 from hashhub.hub import access
 from hashhub.hub.holds import HeldItems
-from hashhub.hub.intake import Batch, Intake, Staged
-from hashhub.item import stored_time
+from hashhub.hub.intake import Batch, Intake, NewEntries, Stager
 from hashhub.model import (
     MAX_BATCH,
     Disposition,
-    EntryState,
     Finding,
     HashSet,
     Import,
@@ -47,16 +46,18 @@ from hashhub.model import (
     Role,
     now,
 )
-from hashhub.store import EntryRow, Origin, trace_of
+from hashhub.store import EntryColumns, Origin, trace_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from hashhub.hub.follow import Follower
     from hashhub.hub.tally import Tally
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
+    from hashhub.store.comparison import Keys
 
+Records = Sequence[Record] | RecordColumns
 DOUBTS_A_DAY: Final = 100
 """How many harmless verdicts of a contributor weigh by themselves; those beyond wait for the operator's acceptance.
 
@@ -64,9 +65,6 @@ Each counts when it is stated, whatever anybody else lists: then no order of sta
 the remark on an entry tells its contributor nothing of what others have.
 """
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
-# msgpack, not pickle: the batches come back from a database.
-_ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(Batch)
 
 
 class Contribute:
@@ -133,7 +131,7 @@ class Contribute:
         return self._store.imports.create_import(opened, request_id=request_id, most_open=self._max_open)
 
     def add(
-        self, principal: Principal, import_id: str, index: int, records: Sequence[Record], rejects: Sequence[Reject]
+        self, principal: Principal, import_id: str, index: int, records: Records, rejects: Sequence[Reject]
     ) -> Import:
         """Check the records of one batch and stage it, atomically.
 
@@ -146,21 +144,16 @@ class Contribute:
                 f"a batch holds at most {MAX_BATCH} items, got {len(records) + len(rejects)}; send smaller ones",
                 reason=Reason.TOO_LARGE,
             )
-        staged = []
-        for record in records:
-            if record.expire_time is not None and record.expire_time.tzinfo is not None:
-                storable = stored_time(record.expire_time)
-                record = msgspec.structs.replace(record, expire_time=storable)  # noqa: PLW2901 - made storable
-            found = hygiene.inspect(record)
-            hashes = tuple(dict.fromkeys(found.hashes))
-            if hashes != record.hashes or found.reviews != record.reviews:
-                sound = msgspec.structs.replace(record, hashes=hashes, reviews=found.reviews)
-                record = sound  # noqa: PLW2901 - without what hygiene refused
-            staged.append(Staged(record, found.disposition, found.reasons, found.notes))
-        payload = _ENCODER.encode(Batch(staged, list(rejects)))
+        stager = Stager()
+        if isinstance(records, RecordColumns):
+            stager.add_columns(records)
+        else:
+            for record in records:
+                stager.add(record)
+        payload = stager.staged(rejects)
         with self._tally.phase("stage"):
             opened = self._store.imports.put_batch(
-                import_id, index, payload, items=len(staged) + len(rejects), most_bytes=self._max_staged
+                import_id, index, payload, items=len(records) + len(rejects), most_bytes=self._max_staged
             )
         self._tally.staged(len(payload))
         return opened
@@ -218,9 +211,10 @@ class Contribute:
                     self._store,
                     hash_set,
                     self._scheme(hash_set),
-                    self._held_items(import_),
+                    partial(self._held_items, import_),
                     replace=import_.replace,
                     has_classifications=import_.has_classifications,
+                    keep_alive=partial(self._go_on, import_id),
                 )
                 with self._tally.phase("decide"):
                     intake.decide(lambda: self._batches(import_id))  # (5)
@@ -231,17 +225,18 @@ class Contribute:
                     return self._store.imports.cancel_import(import_id, counts=intake.counts, findings=report)
                 first = self._store.imports.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
                 with self._tally.phase("write"):
-                    reviews, restated, harmless = self._write(import_id, intake, first)  # (6)
+                    reviews, harmless = self._write(import_id, intake, first)  # (6)
+                compared = intake.compared
                 with self._tally.phase("publish"):
                     done = self._store.imports.finish_commit(  # (7)
                         import_id,
                         counts=intake.counts,
-                        supersede=intake.superseded,
-                        absent=intake.absent,
-                        withdraw=intake.withdrawn,
+                        supersede=compared.superseded,
+                        absent=compared.absent,
+                        withdraw=compared.withdrawn,
                         reviews=reviews,
-                        restated=np.frombuffer(restated, np.int64).reshape(-1, 2),
-                        deletion_times=intake.deletion_times,
+                        restated=intake.restated(first),
+                        deletion_times=compared.deletion_times,
                         lift=intake.overtaken,
                         doubting=harmless,
                         daily_doubts=DOUBTS_A_DAY,
@@ -299,9 +294,10 @@ class Contribute:
     def _scheme(self, hash_set: HashSet) -> Scheme | None:
         return self._registry.get(hash_set.scheme) if hash_set.scheme else None
 
-    def _held_items(self, import_: Import) -> HeldItems:
-        """Return what lists of this hash set must not bring back."""
-        holds = self._store.holds.of_set(import_.contributor, import_.hash_set)
+    def _held_items(self, import_: Import, keys: Iterable[Keys] | None) -> HeldItems:
+        """Return what lists of this hash set must not bring back, of items with one of the keys; None: all of it."""
+        name = (import_.contributor, import_.hash_set)
+        holds = self._store.holds.of_set(*name) if keys is None else self._store.comparison.holds_about(*name, keys)
         first_sent, commits = self._store.imports.source_revisions(
             import_.contributor, import_.hash_set, import_.source_digest
         )
@@ -310,59 +306,64 @@ class Contribute:
         newer = {revision for revision in deletions.difference(commits) if revision > first_sent}
         return HeldItems(holds, partial(trace_of, self._store.secret), newer=newer)
 
+    def _go_on(self, import_id: str) -> None:
+        """Stop when nobody waits for the commit any more; keep its lease otherwise."""
+        cancellation.check()
+        self._store.imports.renew_commit(import_id)
+
     def _batches(self, import_id: str) -> Iterator[Batch]:
-        for payload in self._store.imports.batches(import_id):
+        for staged in self._store.imports.batches(import_id):
             cancellation.check()
-            yield _DECODER.decode(payload)
+            yield Batch.read(staged)
 
     def _guard(self, intake: Intake) -> None:
-        kept = intake.live_count - len(intake.absent)
-        if intake.live_count and kept < self._shrink_guard * intake.live_count:
+        live = intake.compared.live_count
+        kept = live - len(intake.compared.absent)
+        if live and kept < self._shrink_guard * live:
             raise FailedPrecondition(
-                f"the replacing list keeps {kept} of {intake.live_count} entries, less than {self._shrink_guard:.0%}; "
+                f"the replacing list keeps {kept} of {live} entries, less than {self._shrink_guard:.0%}; "
                 "check that "
                 "the file is complete, then commit again with allow_shrinking if it is",
                 reason=Reason.LIST_SHRANK,
-                metadata={"kept": str(kept), "active": str(intake.live_count)},
+                metadata={"kept": str(kept), "active": str(live)},
             )
 
     def _write(
         self, import_id: str, intake: Intake, first: int
-    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], array[int], Sequence[int]]:
+    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], Sequence[int]]:
         """Write entries, hashes and findings in pieces.
 
-        Return the reviews that the source carries, by entry id; the pairs of entries about the same item, one id after
-        the other; and the ids of the active entries that claim no harm.
+        Return the reviews that the source carries, by entry id, and the ids of the active entries that claim no harm.
         """
         harmless: list[int] = []
-        classifications: dict[tuple[str, str, str], int] = {}
-        reviews = list(intake.reviews)
-        restated = array("q", (entry_id for pair in intake.restated for entry_id in pair))
-        entries: list[EntryRow] = []
-        for entry_id, new in enumerate(intake.entries(self._batches(import_id)), first):
-            r = new.record
-            classification = None
-            if r.value:
-                stated = (r.value, r.scheme, r.region)
-                if stated not in classifications:
-                    classifications[stated] = self._store.imports.classification_ids([intake.classification(r)])[0]
-                classification = classifications[stated]
-            entries.append(EntryRow(entry_id, new.state, r, classification, new.reasons))
-            if new.is_harmless and new.state is EntryState.ACTIVE:
-                harmless.append(entry_id)
-            if r.reviews:
-                reviews += [(entry_id, v.author, v.kind, v.comment) for v in r.reviews]
-            for earlier in new.earlier:
-                restated.extend((earlier, entry_id))
-            if len(entries) >= _PIECE:
-                self._stage(import_id, entries)
-                entries = []
-        if entries:
-            self._stage(import_id, entries)
+        reviews = list(intake.compared.reviews)
+        if intake.entry_count:
+            ids = self._classification_ids(intake)
+            piece: list[NewEntries] = []
+            for new in intake.entries(self._batches(import_id), first):
+                piece.append(new)
+                harmless += new.harmless
+                reviews += new.reviews
+                if sum(len(n.columns.ids) for n in piece) >= _PIECE:
+                    self._stage(import_id, piece, ids)
+                    piece = []
+            self._stage(import_id, piece, ids)
         self._store.imports.add_findings(import_id, intake.findings(self._batches(import_id), first))
-        return reviews, restated, harmless
+        return reviews, harmless
 
-    def _stage(self, import_id: str, entries: Sequence[EntryRow]) -> None:
+    def _classification_ids(self, intake: Intake) -> Sequence[int | None]:
+        """Return under which id each of the intake's classifications is stored, storing those that are new."""
+        classifications = intake.classifications()
+        stored = iter(self._store.imports.classification_ids([c for c in classifications if c is not None]))
+        return [None if c is None else next(stored) for c in classifications]
+
+    def _stage(self, import_id: str, piece: Sequence[NewEntries], classification_ids: Sequence[int | None]) -> None:
+        if not piece:
+            return
         cancellation.check()
-        self._store.imports.stage_entries(import_id, entries)
+        columns = EntryColumns(
+            *(list(chain.from_iterable(part)) for part in zip(*(n.columns for n in piece), strict=True))
+        )
+        classifications = [classification_ids[number] for number in columns.classifications if number is not None]
+        self._store.imports.stage_entries(import_id, columns._replace(classifications=classifications))
         self._follower.catch_up()

@@ -78,11 +78,11 @@ class Entries:
         """Return the hash set's entries after id `after`, in order of id, and where to go on (0: no more)."""
         access.allow_reading(principal, contributor)
         self._store.resources.get_hash_set(contributor, hash_set)
-        found = self._store.entries.list_entries(
+        entries = self._store.entries.list_entries(
             contributor, hash_set, tuple(states) or tuple(EntryState), page_size + 1, after
         )
-        page = [disclosed(principal, e) for e in found[:page_size]]
-        return page, found[page_size - 1].id if len(found) > page_size else 0
+        page = [disclosed(principal, e) for e in entries[:page_size]]
+        return page, entries[page_size - 1].id if len(entries) > page_size else 0
 
     def withdraw(
         self,

@@ -62,7 +62,7 @@ class History:
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         reader = _Reader(self._store, principal)
         revisions = self._about_entry(reader, subject) if subject.startswith("entries/") else None
-        found: list[Event] = []
+        events: list[Event] = []
         scanned = 0
         while scanned < _SCAN:
             piece = self._store.history.list_events(
@@ -77,14 +77,14 @@ class History:
                 shown = reader.shown(event, about=subject if revisions is not None else "")
                 # Who is not told which token wrote something must not find it out by asking for one.
                 if shown is not None and actor in {"", shown.actor.name}:
-                    found.append(shown)
+                    events.append(shown)
                 before = event.revision
-                if len(found) == page_size:
-                    return found, before
+                if len(events) == page_size:
+                    return events, before
             if len(piece) < _PIECE:
-                return found, 0
+                return events, 0
             scanned += len(piece)
-        return found, before
+        return events, before
 
     def redact(self, principal: Principal, revision: int) -> Event:
         """Erase the details of an event; the chain still verifies. Doing it twice is a success. Raises NotFound."""

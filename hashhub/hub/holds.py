@@ -58,6 +58,26 @@ class HeldItems:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def external_ids(self) -> Collection[str]:
+        """The external ids that are held."""
+        return self._by_external_id
+
+    @property
+    def hashes(self) -> Collection[Hash]:
+        """The exact hashes that are held."""
+        return self._by_hash
+
+    @property
+    def hash_sets(self) -> Collection[frozenset[Hash]]:
+        """The sets of hashes without an exact one that are held, each as a whole."""
+        return [hashes for hashes in self._by_hashes if _EXACT.isdisjoint(h.algorithm for h in hashes)]
+
+    @property
+    def has_traces(self) -> bool:
+        """Whether some holds are known by keyed traces only, so that every item must be asked about."""
+        return bool(self._by_trace)
+
     def about(self, item: Item) -> list[Hold]:
         """Return the holds that cover an item, those of a source's own deletion messages whatever their time, in the
         order of revisions.

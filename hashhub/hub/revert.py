@@ -98,11 +98,11 @@ class Revert:
     def _events(self, actor: str, since: datetime) -> Iterator[Event]:
         before = 0
         # Read as a whole first: undoing writes events, too.
-        found: list[Event] = []
+        newest_first: list[Event] = []
         while page := self._store.history.list_events(actor=actor, since=since, before_revision=before, limit=1000):
-            found += page
+            newest_first += page
             before = page[-1].revision
-        yield from found
+        yield from newest_first
 
     def _undo(self, event: Event) -> RevertedEvent:
         count = 0

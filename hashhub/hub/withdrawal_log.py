@@ -94,7 +94,6 @@ class WithdrawalLog:
     """The file of one data directory, for one database."""
 
     def __init__(self, path: Path, store: Store) -> None:
-        """Nothing is read or written yet."""
         self._path = path
         self._store = store
         self._lock = threading.Lock()
@@ -126,18 +125,18 @@ class WithdrawalLog:
                 return
             try:
                 with self._opened() as file:
-                    after = self._last_revision(file)
-                    for event in self._events(after):
+                    written = self._last_revision(file)
+                    for event in self._events(written):
                         for line in self._lines(event):
                             self._append(file, line)
+                        written = event.revision  # may be of a moment after `position`
                     self._size = os.fstat(file).st_size
             except OSError as e:
                 raise Unavailable(
                     f"withdrawals cannot be written to {FILE_NAME} in the data directory ({e.strerror}); they stand in "
-                    "the database, and are "
-                    "written down once that is possible"
+                    "the database, and are written down once that is possible"
                 ) from e
-            self._written = position.revision
+            self._written = max(position.revision, written)
 
     def reapply(self) -> int:
         """Withdraw again what this database lacks because it was restored from a backup; return how many entries that
@@ -172,8 +171,7 @@ class WithdrawalLog:
         if entry_count or item_count:
             _log.warning(
                 "the database was restored from an older backup: %d entries that had been withdrawn since were "
-                "withdrawn again, and "
-                "%d withdrawn items of which it has no entry are held",
+                "withdrawn again, and %d withdrawn items of which it has no entry are held",
                 entry_count,
                 item_count,
             )
@@ -232,14 +230,14 @@ class WithdrawalLog:
 
     def _events(self, after: int) -> Iterator[Event]:
         """Yield the events of the kinds that matter behind a revision, the oldest first."""
-        found: list[Event] = []
+        newest_first: list[Event] = []
         before = 0
         while page := self._store.history.list_events(
             kinds=_KINDS, before_revision=before, after_revision=after, limit=_PAGE
         ):
-            found += page
+            newest_first += page
             before = page[-1].revision
-        return reversed(found)
+        return reversed(newest_first)
 
     def _lines(self, event: Event) -> Iterator[_Line]:
         changes = self._store.undoing.changes_at(event.revision)

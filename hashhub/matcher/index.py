@@ -280,7 +280,7 @@ class Segment:
         # For this thread only: batches are spread over our own threads. On a machine with other work OpenMP's waited
         # for each other: 17 ms for nine queries over 4,500 digests.
         faiss.omp_set_num_threads(1)
-        found = faiss.RangeSearchResult(len(queries), True)
+        result = faiss.RangeSearchResult(len(queries), True)
         width = 8 * self.space.words
         # The one place where FAISS's strict comparison becomes ours.
         faiss.hamming_range_search(  # type: ignore[attr-defined] # absent from FAISS's stub, present in its module
@@ -290,12 +290,12 @@ class Segment:
             self.count,
             max_distance + 1,
             width,
-            found,
+            result,
         )
-        lims = faiss.rev_swig_ptr(found.lims, len(queries) + 1).astype(np.int64)
+        lims = faiss.rev_swig_ptr(result.lims, len(queries) + 1).astype(np.int64)
         total = int(lims[-1])
-        rows = faiss.rev_swig_ptr(found.labels, total).copy() if total else np.empty(0, np.int64)
-        distances = faiss.rev_swig_ptr(found.distances, total).astype(np.int32) if total else np.empty(0, np.int32)
+        rows = faiss.rev_swig_ptr(result.labels, total).copy() if total else np.empty(0, np.int64)
+        distances = faiss.rev_swig_ptr(result.distances, total).astype(np.int32) if total else np.empty(0, np.int32)
         living = self._living(rows)
         numbers = np.repeat(np.arange(len(queries)), np.diff(lims))
         return Hits(numbers[living], rows[living], distances[living])
@@ -304,10 +304,10 @@ class Segment:
 def _collect(kernel: Callable[..., int], arguments: tuple[Any, ...]) -> Hits:
     """Run a kernel with room for its matches, a second time if there are more."""
     room = _scratch
-    while (found := kernel(*arguments, room.queries, room.rows, room.distances)) > len(room.rows):
+    while (total := kernel(*arguments, room.queries, room.rows, room.distances)) > len(room.rows):
         # Rows withdrawn or restored meanwhile can change the number a little.
-        room.grow(found + found // 8 + 64)
-    hits = Hits(room.queries[:found].copy(), room.rows[:found].copy(), room.distances[:found].copy())
+        room.grow(total + total // 8 + 64)
+    hits = Hits(room.queries[:total].copy(), room.rows[:total].copy(), room.distances[:total].copy())
     if len(room.rows) > _MOST_RESULTS:
         room.grow(_FIRST_RESULTS)
     return hits
@@ -323,8 +323,7 @@ def _flips(bits: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return values[order], ones[order]
 
 
-# --- Building
-# -----------------------------------------------------------------------------------------------------------------
+# --- Building ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,11 +366,11 @@ def sorted_rows(sources: Iterable[Source], words: int, threads: int = 1, progres
     starts = [np.ascontiguousarray(ends[:, k] - counts[k]) for k in range(len(pieces))]
     _run(threads, [(kernels.scatter, *piece, bits, starts[k], rows) for k, piece in enumerate(pieces)])
     told("sort", 0.6)
-    kept = np.zeros(2**bits, np.int64)
+    distinct_by_bucket = np.zeros(2**bits, np.int64)
     # More slices than threads: buckets are not equally full.
     slices = _slices(2**bits, 8 * threads if threads > 1 else 1)
-    _run(threads, [(kernels.sort_buckets, rows, bounds, lo, hi, kept) for lo, hi in slices])
-    distinct = int(kernels.close_gaps(rows, bounds, kept))
+    _run(threads, [(kernels.sort_buckets, rows, bounds, lo, hi, distinct_by_bucket) for lo, hi in slices])
+    distinct = int(kernels.close_gaps(rows, bounds, distinct_by_bucket))
     told("sort", 1.0)
     return rows[:distinct]
 
@@ -473,4 +472,4 @@ def _run(threads: int, calls: list[tuple[Any, ...]]) -> None:
 
 
 def _silent(_phase: str, _share: float) -> None:
-    """Report to nobody."""
+    """Stand in where the caller wants no progress."""

@@ -45,8 +45,7 @@ _INSERTION: Final = 24
 """Below this many rows insertion sort beats partitioning."""
 
 
-# --- What LLVM is told directly
-# ---------------------------------------------------------------------------------------------
+# --- What LLVM is told directly ---------------------------------------------------------------------------------------
 
 
 @intrinsic
@@ -114,8 +113,7 @@ def _lowest(_context: Any, _value: Any) -> Any:
     return types.uint32(types.uint32), codegen
 
 
-# --- Rows
-# ---------------------------------------------------------------------------------------------------------------------
+# --- Rows -------------------------------------------------------------------------------------------------------------
 
 
 @jit
@@ -342,10 +340,11 @@ def _sort(rows: NDArray[np.uint64], first: int, last: int) -> None:
 
 @jit
 def sort_buckets(
-    rows: NDArray[np.uint64], bounds: NDArray[np.int64], first: int, last: int, kept: NDArray[np.int64]
+    rows: NDArray[np.uint64], bounds: NDArray[np.int64], first: int, last: int, distinct_by_bucket: NDArray[np.int64]
 ) -> None:
-    """Sort buckets `first` to `last` (exclusive) in place and drop duplicates; `kept[b]` gets how many rows lead bucket
-    b.
+    """Sort buckets `first` to `last` (exclusive) in place and drop duplicates.
+
+    `distinct_by_bucket[b]` gets the number of rows that stand at the start of bucket b then.
     """
     for b in range(first, last):
         low, high = bounds[b], bounds[b + 1]
@@ -356,15 +355,15 @@ def sort_buckets(
                 if at != k:
                     _copy(rows, k, at)
                 at += 1
-        kept[b] = at - low
+        distinct_by_bucket[b] = at - low
 
 
 @jit
-def close_gaps(rows: NDArray[np.uint64], bounds: NDArray[np.int64], kept: NDArray[np.int64]) -> int:
-    """Move the kept rows of all buckets together. Returns their number."""
+def close_gaps(rows: NDArray[np.uint64], bounds: NDArray[np.int64], distinct_by_bucket: NDArray[np.int64]) -> int:
+    """Move the distinct rows of all buckets together. Returns their number."""
     at = 0
-    for b in range(kept.shape[0]):
-        for k in range(bounds[b], bounds[b] + kept[b]):
+    for b in range(distinct_by_bucket.shape[0]):
+        for k in range(bounds[b], bounds[b] + distinct_by_bucket[b]):
             if at != k:
                 _copy(rows, k, at)
             at += 1
@@ -414,7 +413,7 @@ def locate(
 
 @jit
 def _append(
-    found: int,
+    count: int,
     query: int,
     row: int,
     distance: int,
@@ -422,12 +421,12 @@ def _append(
     out_row: NDArray[np.int64],
     out_distance: NDArray[np.int32],
 ) -> int:
-    """Write a match behind the first `found`, if there is room, and return how many there are now, written or not."""
-    if found < out_row.shape[0]:
-        out_query[found] = query
-        out_row[found] = row
-        out_distance[found] = distance
-    return found + 1
+    """Write a match behind the first `count`, if there is room, and return how many there are now, written or not."""
+    if count < out_row.shape[0]:
+        out_query[count] = query
+        out_row[count] = row
+        out_distance[count] = distance
+    return count + 1
 
 
 @jit
@@ -444,15 +443,14 @@ def look_up(
     """Find the living row equal to each query. Results and return value as `search_tables`."""
     at = np.empty(queries.shape[0], np.int64)
     locate(queries, rows, directory, bits, at)
-    found = 0
+    count = 0
     for k in range(at.shape[0]):
         if at[k] >= 0 and not is_set(dead, at[k]):
-            found = _append(found, k, at[k], 0, out_query, out_row, out_distance)
-    return found
+            count = _append(count, k, at[k], 0, out_query, out_row, out_distance)
+    return count
 
 
-# --- Tables: multi-index hashing with fingerprints
-# ---------------------------------------------------------------------------
+# --- Tables: multi-index hashing with fingerprints --------------------------------------------------------------------
 
 
 @jit
@@ -549,20 +547,20 @@ def _scan(
     rows: NDArray[np.uint64],
     dead: NDArray[np.uint8],
     max_distance: int,
-    found: int,
+    count: int,
     out_query: NDArray[np.int64],
     out_row: NDArray[np.int64],
     out_distance: NDArray[np.int32],
 ) -> int:
-    """Compare every row with query k and append the matches after the first `found`."""
+    """Compare every row with query k and append the matches after the first `count`."""
     words = rows.shape[1]
     for row in range(rows.shape[0]):
         distance = np.int64(0)
         for w in range(words):
             distance += np.int64(_popcount(rows[row, w] ^ queries[k, w]))
         if distance <= max_distance and not is_set(dead, row):
-            found = _append(found, k, row, distance, out_query, out_row, out_distance)
-    return found
+            count = _append(count, k, row, distance, out_query, out_row, out_distance)
+    return count
 
 
 @jit
@@ -611,9 +609,9 @@ def search_tables(
     by_table = np.empty(_SURVIVORS + LANES, np.int64)
     flat = rows.reshape(-1)
     budget = max(_SURVIVORS, n >> _SCAN_SHARE_LOG2)
-    found = 0
+    count = 0
     for k in range(queries.shape[0]):
-        found_before = found
+        count_before = count
         candidates = 0
         # (1) Where the groups lie, as positions in `fingerprints`.
         v = 0
@@ -665,10 +663,10 @@ def search_tables(
                         candidates += waiting
                         if candidates > budget:
                             break
-                        found = _verify(
+                        count = _verify(
                             queries, k, rows, flat, dead, ids, shape, address_bits, max_distance, survivor, by_table,
                             waiting,
-                            found, out_query, out_row, out_distance,
+                            count, out_query, out_row, out_distance,
                         )  # fmt: skip
                         waiting = 0
                 if candidates > budget:
@@ -678,13 +676,13 @@ def search_tables(
                 break
         # (3) Read the survivors' rows; beside a large cluster read all rows instead, in order and once each.
         if candidates > budget:
-            found = _scan(queries, k, rows, dead, max_distance, found_before, out_query, out_row, out_distance)
+            count = _scan(queries, k, rows, dead, max_distance, count_before, out_query, out_row, out_distance)
             continue
-        found = _verify(
+        count = _verify(
             queries, k, rows, flat, dead, ids, shape, address_bits, max_distance, survivor, by_table, waiting,
-            found, out_query, out_row, out_distance,
+            count, out_query, out_row, out_distance,
         )  # fmt: skip
-    return found
+    return count
 
 
 @jit
@@ -701,7 +699,7 @@ def _verify(
     survivor: NDArray[np.int64],
     by_table: NDArray[np.int64],
     waiting: int,
-    found: int,
+    count: int,
     out_query: NDArray[np.int64],
     out_row: NDArray[np.int64],
     out_distance: NDArray[np.int32],
@@ -725,12 +723,11 @@ def _verify(
                 first = False
                 break
         if first:
-            found = _append(found, k, row, distance, out_query, out_row, out_distance)
-    return found
+            count = _append(count, k, row, distance, out_query, out_row, out_distance)
+    return count
 
 
-# --- Scans
-# --------------------------------------------------------------------------------------------------------------------
+# --- Scans ------------------------------------------------------------------------------------------------------------
 
 
 @jit
@@ -744,10 +741,10 @@ def scan_hamming(
     out_distance: NDArray[np.int32],
 ) -> int:
     """Compare every row with every query. Results and return value as `search_tables`."""
-    found = 0
+    count = 0
     for k in range(queries.shape[0]):
-        found = _scan(queries, k, rows, dead, max_distance, found, out_query, out_row, out_distance)
-    return found
+        count = _scan(queries, k, rows, dead, max_distance, count, out_query, out_row, out_distance)
+    return count
 
 
 @jit
@@ -766,7 +763,7 @@ def scan_euclidean(
     """
     width = rows.shape[1]
     third = width // 3
-    found = 0
+    count = 0
     for k in range(queries.shape[0]):
         for row in range(rows.shape[0]):
             distance = np.int32(0)
@@ -779,5 +776,5 @@ def scan_euclidean(
                 difference = np.int32(rows[row, b]) - np.int32(queries[k, b])
                 distance += difference * difference
             if distance <= max_distance and not is_set(dead, row):
-                found = _append(found, k, row, distance, out_query, out_row, out_distance)
-    return found
+                count = _append(count, k, row, distance, out_query, out_row, out_distance)
+    return count

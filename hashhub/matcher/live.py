@@ -278,7 +278,7 @@ class Matcher:
     # Reports
 
     def status(self) -> MatcherStatus:
-        """Return the present state."""
+        """Return what is held and what the background does; costs no search."""
         state = self._live.now
         algorithms = {}
         for name, segments in state.segments.items():

@@ -193,8 +193,8 @@ def choose(layout: Layout | None, count: int, max_distance: int, *, scan_only: b
         return Part(Engine.SCAN, "squared Euclidean distances have no tables", count, 10 * scan_ns)
     if layout is None:
         return Part(Engine.SCAN, f"fewer than {SCAN_BELOW:,} digests", count, scan_ns)
-    found = thresholds(layout, count, max_distance)
-    if found.nanoseconds < scan_ns:
-        return Part(Engine.TABLES, "the tables compare the fewest digests", count, found.nanoseconds, found)
-    why = f"at {max_distance} bits the tables would visit {found.visits:,} groups"
+    tables = thresholds(layout, count, max_distance)
+    if tables.nanoseconds < scan_ns:
+        return Part(Engine.TABLES, "the tables compare the fewest digests", count, tables.nanoseconds, tables)
+    why = f"at {max_distance} bits the tables would visit {tables.visits:,} groups"
     return Part(Engine.FAISS if count >= _FAISS_FROM else Engine.SCAN, why, count, scan_ns)

@@ -67,18 +67,6 @@ class Plan:
         return self.parts[0].thresholds
 
     @property
-    def expected_probes(self) -> int:
-        """Groups visited by one query, in all segments."""
-        return sum(p.thresholds.visits for p in self.parts if p.thresholds)
-
-    @property
-    def expected_candidates(self) -> float:
-        """Whole digests compared for one query, in all segments, if digests were independent and random."""
-        return sum(
-            p.thresholds.candidates if p.thresholds else p.count for p in self.parts if p.engine is not Engine.SORTED
-        )
-
-    @property
     def expected_microseconds(self) -> float:
         """The estimated time of one query on one core."""
         return sum(p.expected_ns for p in self.parts) / 1_000

@@ -139,10 +139,10 @@ class Directory:
     def stamp(self) -> tuple[int, int] | None:
         """Return what changes when another snapshot becomes current: one stat. None when there is none."""
         try:
-            found = (self._path / "CURRENT").stat()
+            status = (self._path / "CURRENT").stat()
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns
+        return status.st_ino, status.st_mtime_ns
 
     def current(self) -> str | None:
         """Return the name of the current snapshot, or None."""
@@ -155,8 +155,8 @@ class Directory:
         """Return the names of all snapshots, newest revision first, the current one before all."""
         current = self.current()
         with disk_errors("listing"):
-            found = [p.name for p in self._snapshots.iterdir() if p.is_dir() and p.name.split("-")[0].isdigit()]
-        return sorted(found, key=lambda name: (name == current, int(name.split("-")[0])), reverse=True)
+            numbered = [p.name for p in self._snapshots.iterdir() if p.is_dir() and p.name.split("-")[0].isdigit()]
+        return sorted(numbered, key=lambda name: (name == current, int(name.split("-")[0])), reverse=True)
 
     def open(self, name: str, known: Snapshot | None = None) -> Snapshot:
         """Map one snapshot after checking its manifest and the sizes of its files; `verify` reads their contents.

@@ -111,7 +111,7 @@ class Registry:
     """The schemes that this hub knows. Build it with `load`."""
 
     def __init__(self, schemes: Iterable[Scheme]) -> None:
-        """Keep the schemes. Raises InvalidArgument when two have the same id and version."""
+        """Raises InvalidArgument when two schemes have the same id and version."""
         self._by_name: dict[str, Scheme] = {}
         versions: set[tuple[str, tuple[int, ...]]] = set()
         for scheme in schemes:
@@ -129,8 +129,8 @@ class Registry:
 
         Raises InvalidArgument (UNKNOWN_SCHEME) with the schemes that exist.
         """
-        found = self._by_name.get(reference)
-        if found is None:
+        scheme = self._by_name.get(reference)
+        if scheme is None:
             versions = [s for s in self._by_name.values() if s.id == reference]
             if not versions:
                 known = ", ".join(s.name for s in self.list())
@@ -139,8 +139,8 @@ class Registry:
                     reason=Reason.UNKNOWN_SCHEME,
                     violations=(Violation("scheme", f"must be one of {known}", "UNKNOWN_SCHEME"),),
                 )
-            found = max(versions, key=lambda s: (s.status is SchemeStatus.VERIFIED, _order(s.version)))
-        return found
+            scheme = max(versions, key=lambda s: (s.status is SchemeStatus.VERIFIED, _order(s.version)))
+        return scheme
 
     def list(self) -> tuple[Scheme, ...]:
         """Return every scheme, by id and then version."""
@@ -266,16 +266,16 @@ def _value(where: str, raw: str, body: object) -> SchemeValue:
         raise InvalidArgument.field(where, str(e), "BAD_KEY") from e
     if not raw.strip() or raw != raw.strip():
         raise InvalidArgument.field(where, "a value must not be empty or have white space around it", "INVALID")
-    found: dict[str, tuple[str, ...]] = {}
+    possible_by_dimension: dict[str, tuple[str, ...]] = {}
     for name, given in table.dimensions.items():
         try:
-            found[name] = dimensions.possible(name, (given,) if isinstance(given, str) else given)
+            possible_by_dimension[name] = dimensions.possible(name, (given,) if isinstance(given, str) else given)
         except InvalidArgument as e:
             raise InvalidArgument.field(f"{where}.dimensions", e.message, "UNKNOWN") from e
     return SchemeValue(
         value=raw,
         title=table.title,
-        dimensions=dict(sorted(found.items())),
+        dimensions=dict(sorted(possible_by_dimension.items())),
         note=table.note,
         aliases=tuple(table.aliases),
     )

@@ -113,9 +113,9 @@ def translate(
         return _words(name, classification.dimensions if name in said else also) if name in known else "nothing"
 
     asserted = {
-        value.value: found
+        value.value: claims
         for value in target.values.values()
-        if (found := {n: w for n, w in worlds(value.dimensions).items() if is_bundle(n) or w != every_world(n)})
+        if (claims := {n: w for n, w in worlds(value.dimensions).items() if is_bundle(n) or w != every_world(n)})
     }
     clashes = {value: [n for n in sets if _clash(n, known, sets)] for value, sets in asserted.items()}
     possible = tuple(value for value, names in clashes.items() if not names)
@@ -128,7 +128,7 @@ def translate(
         if status is SchemeStatus.DRAFT
     ]
     if not possible:
-        names = sorted({n for found in clashes.values() for n in found})
+        names = sorted({n for claims in clashes.values() for n in claims})
         why_not += [Loss(n, f"{words(n)} is stated, which fits no value of {target.name}") for n in names]
     if len(possible) > 1:
         why_not.append(Loss("", f"{', '.join(possible)} of {target.name} all remain possible"))

@@ -178,6 +178,7 @@ DIMENSIONS: Final[Mapping[str, Dimension]] = MappingProxyType(
         )
     }
 )
+"""By name, in the order in which people are shown them. docs/schemes.md explains each."""
 
 # Shorthand for scheme files: `age_band = "<18"`.
 GROUPS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
@@ -195,12 +196,12 @@ def possible(name: str, values: Iterable[str]) -> tuple[str, ...]:
     if dimension is None:
         raise InvalidArgument.field(name, f"no such dimension; the dimensions are {', '.join(DIMENSIONS)}", "UNKNOWN")
     groups = GROUPS.get(name, {})
-    found = {v for value in values for v in groups.get(value, (value,))}
-    if not found:
+    members = {v for value in values for v in groups.get(value, (value,))}
+    if not members:
         raise InvalidArgument.field(
             name, "needs at least one value; leave the dimension out when it is unknown", "EMPTY"
         )
-    wrong = sorted(v for v in found if not _is_value(dimension, v))
+    wrong = sorted(v for v in members if not _is_value(dimension, v))
     if wrong:
         known = (
             "JURISDICTION:illegal or JURISDICTION:not-illegal"
@@ -211,7 +212,7 @@ def possible(name: str, values: Iterable[str]) -> tuple[str, ...]:
             f"{name}: no such value {wrong[0][:40]!r}; expected {known}",
             violations=tuple(Violation(name, f"no such value {v[:40]!r}", "UNKNOWN") for v in wrong),
         )
-    return tuple(sorted(found))
+    return tuple(sorted(members))
 
 
 def words(name: str, values: Collection[str]) -> str:
@@ -230,16 +231,16 @@ def worlds(dimensions: Mapping[str, tuple[str, ...]]) -> dict[str, frozenset[str
 
     Raises InvalidArgument for a dimension or value that does not exist.
     """
-    found: dict[str, frozenset[str]] = {}
+    worlds_by_key: dict[str, frozenset[str]] = {}
     for name, values in dimensions.items():
         if name == "legal_status":
             for law in possible(name, values):
                 jurisdiction, _, status = law.partition(":")
                 key = f"legal_status:{jurisdiction}"
-                found[key] = found.get(key, frozenset()) | {status}
+                worlds_by_key[key] = worlds_by_key.get(key, frozenset()) | {status}
         else:
-            found[name] = _worlds(name, values)
-    return found
+            worlds_by_key[name] = _worlds(name, values)
+    return worlds_by_key
 
 
 def every_world(name: str) -> frozenset[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -18,9 +18,10 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from hashhub import v1, wire
+from hashhub.columns import RecordColumns
 from hashhub.errors import InvalidArgument, NotFound, Unavailable, Violation
 from hashhub.hub import Hub
-from hashhub.model import Contributor, Entry, FeedPage, Group, HashSet, Import, Principal, SchemeStatus
+from hashhub.model import Contributor, Entry, FeedPage, Group, HashSet, Import, Principal, Record, SchemeStatus
 from hashhub.schemes import Scheme
 from hashhub.server import pages
 from hashhub.server.interceptors import Method
@@ -190,7 +191,13 @@ class Contribution:
             raise InvalidArgument.field(
                 "batch_index", f"must not be negative, got {request.batch_index}", "OUT_OF_RANGE"
             )
-        records, rejects = wire.records_from_pb(request.records), wire.rejects_from_pb(request.rejects)
+        records: Sequence[Record] | RecordColumns = wire.records_from_pb(request.records)
+        if request.HasField("columns"):
+            if records:
+                text = "must be empty where records come as columns"
+                raise InvalidArgument.field("records", text, "NOT_ALLOWED")
+            records = wire.columns_from_pb(request.columns)
+        rejects = wire.rejects_from_pb(request.rejects)
         return self._import(self._hub.contribute.add(principal, import_id, request.batch_index, records, rejects))
 
     def commit_import(self, principal: Principal, request: v1.CommitImportRequest) -> v1.Import:

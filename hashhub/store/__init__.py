@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from hashhub.store.comparison import StatedEntries
 from hashhub.store.entries import OBJECTIONS, EntryHit
 from hashhub.store.events import Position
 from hashhub.store.feeds import Change, MatcherChange
@@ -12,7 +13,7 @@ from hashhub.store.holds import Hold, Origin, trace_of
 from hashhub.store.idset import IdSet
 from hashhub.store.imports import BY_SOURCE
 from hashhub.store.locking import lock_data
-from hashhub.store.packing import EntryRow
+from hashhub.store.packing import EntryColumns
 from hashhub.store.resources import Registry
 from hashhub.store.standing import DailyLimit
 from hashhub.store.store import Store
@@ -22,14 +23,15 @@ __all__ = [
     "OBJECTIONS",
     "Change",
     "DailyLimit",
+    "EntryColumns",
     "EntryHit",
-    "EntryRow",
     "Hold",
     "IdSet",
     "MatcherChange",
     "Origin",
     "Position",
     "Registry",
+    "StatedEntries",
     "Store",
     "lock_data",
     "trace_of",

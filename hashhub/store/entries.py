@@ -40,7 +40,6 @@ from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
 from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.packing import (
-    digests_by_algorithm,
     pack_reasons,
     unpack_details,
     unpack_flags,
@@ -142,7 +141,7 @@ class Entries:
         def hits(rows: Sequence[Row]) -> Iterator[EntryHit]:
             for row in rows:
                 if row[11] not in staged:
-                    if self._source(row[11]) is None:
+                    if self.source(row[11]) is None:
                         staged.add(row[11])
                     elif self._withdrawn_by(row) is None:
                         yield EntryHit(row[-1], row[0], "/".join(self._set_name(row[1])), row)
@@ -186,20 +185,6 @@ class Entries:
             if (entry := self._entry(row)) is not None and entry.state is not EntryState.WITHDRAWN:
                 entries.setdefault(row[-1], []).append(entry)
         return entries
-
-    def live_digests(self, contributor: str, hash_set: str) -> Iterator[dict[str, NDArray[np.uint8]]]:
-        """Yield the distinct digests of a hash set's entries that are not WITHDRAWN, by algorithm, a page of entries at
-        a time.
-        """
-        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
-        sql = self._db.sql(
-            "SELECT e.id, e.hashes FROM entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? ORDER BY e.id LIMIT ?"
-        )
-        for state in (EntryState.ACTIVE, EntryState.QUARANTINED):
-            after = 0
-            while rows := self._db.fetch(sql, (set_key, s.ENTRY_STATES[state], after, PAGE)):
-                after = rows[-1][0]
-                yield digests_by_algorithm(row[1] for row in rows)
 
     def get_entry(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
         """Return a visible entry in any state. Raises NotFound, also when it is in another hash set."""
@@ -417,7 +402,8 @@ class Entries:
                 if entry is not None and entry.state is EntryState.WITHDRAWN:
                     yield entry
 
-    def _classification(self, key: int) -> Classification:
+    def classification(self, key: int) -> Classification:
+        """Return the classification that is stored under an id."""
         found = self._classifications.get(key)
         if found is None:
             rows = self._db.fetch(self._db.sql("SELECT content FROM classification WHERE id = ?"), (key,))
@@ -431,7 +417,7 @@ class Entries:
             found = self._set_names[key] = (rows[0][0], rows[0][1])
         return found
 
-    def _source(self, key: int) -> _Source | None:
+    def source(self, key: int) -> _Source | None:
         """Return what an import says about its entries, or None while it is not COMMITTED. COMMITTED is for ever, so it
         is kept.
         """
@@ -448,7 +434,7 @@ class Entries:
 
     def _entry(self, row: Row) -> Entry | None:
         """Build an entry from the columns of `ENTRY_SQL`; None when it is not visible, its import being uncommitted."""
-        source = self._source(row[11])
+        source = self.source(row[11])
         if source is None:
             return None
         contributor, hash_set = self._set_name(row[1])
@@ -470,7 +456,7 @@ class Entries:
                 position=row[3],
                 member=details.pop("member"),
             ),
-            classification=None if row[5] is None else self._classification(row[5]),
+            classification=None if row[5] is None else self.classification(row[5]),
             flags=unpack_flags(row[6]),
             external_id=row[4] or "",
             reasons=unpack_reasons(reasons),
@@ -513,7 +499,8 @@ class Entries:
         )
         later = self._db.fetch(
             self._db.sql(
-                "SELECT e.later FROM (SELECT later, later AS id FROM succession WHERE earlier = ?) e "  # noqa: S608 - our own text
+                "SELECT e.later FROM "  # noqa: S608 - our own text
+                "(SELECT later, later AS id FROM succession WHERE earlier = ?) e "
                 f"WHERE NOT EXISTS ({STAGED_AROUND}) ORDER BY e.later"
             ),
             (entry_id,),
@@ -530,7 +517,8 @@ class Entries:
         """
         visible = "" if wanted is None else f"AND NOT EXISTS ({STAGED_AROUND})"
         sql = self._db.sql(
-            "SELECT e.id, e.update_revision, (SELECT outstanding FROM metadata) FROM entry e "  # noqa: S608 - our own text
+            "SELECT e.id, e.update_revision, "  # noqa: S608 - our own text
+            "(SELECT outstanding FROM metadata) FROM entry e "
             f"WHERE e.hash_set = ? AND e.state = ? AND e.id > ? {visible} ORDER BY e.id LIMIT ?"
         )
         after = 0

@@ -295,7 +295,7 @@ def _commitment(salt: bytes, content: bytes, undo: bytes | None) -> str:
 
 
 def facts_of(body: bytes) -> Facts:
-    """Return the facts of an event."""
+    """Return what an event did, read back from its canonical encoding."""
     return _told(body).facts
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.model import Actor, EntryState, EventKind, ImportState
 from hashhub.store import schema as s
-from hashhub.store.database import Database
+from hashhub.store.database import Database, Row
 from hashhub.store.events import append_event
 from hashhub.store.packing import unpack_hashes
 from hashhub.store.resources import key_of_set
@@ -30,6 +30,11 @@ from hashhub.store.staging import runs
 TRACE_BYTES: Final = 16
 _PAGE: Final = 10_000  # entries read at a time
 _STATE_OF_CODE: Final = {code: state for state, code in s.ENTRY_STATES.items()}
+
+# What `hold_of_row` reads, in its order.
+HOLD_SQL: Final = (
+    "SELECT h.entry, h.hash_set, h.effect, h.origin, h.revision, h.source_time, e.external_id, e.hashes, h.traces"
+)
 
 
 class Origin(StrEnum):
@@ -96,25 +101,11 @@ class Holds:
     def of_set(self, contributor: str, hash_set: str) -> list[Hold]:
         """Return the holds that stand in a hash set, those of all the contributor's sets included. Raises NotFound."""
         sql = self._db.sql(
-            "SELECT h.entry, h.hash_set, h.effect, h.origin, h.revision, h.source_time, e.external_id, e.hashes, "
-            "h.traces "
-            "FROM hold h LEFT JOIN entry e ON e.id = h.entry WHERE h.contributor = ? AND h.hash_set IN (0, ?) ORDER BY "
-            "h.entry"
+            f"{HOLD_SQL} FROM hold h LEFT JOIN entry e ON e.id = h.entry "
+            "WHERE h.contributor = ? AND h.hash_set IN (0, ?) ORDER BY h.entry"
         )
-        return [
-            Hold(
-                entry_id=row[0],
-                hash_set=hash_set if row[1] else "",
-                effect=_STATE_OF_CODE[row[2]],
-                origin=Origin(row[3]),
-                revision=row[4],
-                source_time=row[5],
-                external_id=row[6] or "",
-                hashes=unpack_hashes(row[7] or b""),
-                traces=frozenset(_traces(row[8] or b"")),
-            )
-            for row in self._db.fetch(sql, (contributor, self._db.read(lambda c: key_of_set(c, contributor, hash_set))))
-        ]
+        rows = self._db.fetch(sql, (contributor, self._db.read(lambda c: key_of_set(c, contributor, hash_set))))
+        return [hold_of_row(row, hash_set) for row in rows]
 
     def hold_items(
         self, items: Sequence[HeldItem], *, by: Actor, reason: str, facts: Mapping[str, str | int | tuple[str, ...]]
@@ -173,6 +164,21 @@ class Holds:
             while rows := self._db.fetch(sql, (set_key, s.ENTRY_STATES[state], after, committed, _PAGE)):
                 after = rows[-1][0]
                 yield from (LiveItem(row[0], row[1] or "", unpack_hashes(row[2])) for row in rows)
+
+
+def hold_of_row(row: Row, hash_set: str) -> Hold:
+    """Build a hold from the columns of `HOLD_SQL`, as it stands in a hash set."""
+    return Hold(
+        entry_id=row[0],
+        hash_set=hash_set if row[1] else "",
+        effect=_STATE_OF_CODE[row[2]],
+        origin=Origin(row[3]),
+        revision=row[4],
+        source_time=row[5],
+        external_id=row[6] or "",
+        hashes=unpack_hashes(row[7] or b""),
+        traces=frozenset(_traces(row[8] or b"")),
+    )
 
 
 def put_holds(

@@ -24,7 +24,7 @@ class IdSet:
     __slots__ = ("_ids", "first", "last")
 
     def __init__(self, first: int, last: int, packed: bytes | None = None) -> None:
-        """Build from what the store keeps. Raises DataLoss when that cannot be read."""
+        """`packed`: as the property; None for the whole range. Raises DataLoss when it cannot be read."""
         self.first, self.last = first, last
         try:
             self._ids = None if packed is None else pyroaring.BitMap64.deserialize(packed)

@@ -64,7 +64,7 @@ from hashhub.store.events import append_event, facts_of, is_in
 from hashhub.store.holds import Origin, lift_holds
 from hashhub.store.idset import IdSet, ascending
 from hashhub.store.outstanding import Outstanding, Part
-from hashhub.store.packing import EntryRow, pack_entries, pack_reasons, unpack_hashes
+from hashhub.store.packing import EntryColumns, pack_reasons, unpack_hashes
 from hashhub.store.requests import Request
 from hashhub.store.resources import check_active, key_of_set, to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, STAGED, UPSERT, WITHDRAW
@@ -400,22 +400,34 @@ class Imports:
             self._store_classifications(missing)
         return [self._classification_ids[x] for x in contents]
 
-    def stage_entries(self, import_id: str, entries: Sequence[EntryRow]) -> None:
+    def stage_entries(self, import_id: str, entries: EntryColumns) -> None:
         """Write entries of an import being committed; nobody sees them before `finish_commit`.
 
         Their ids are ascending and from `allocate_entries`. Pass 5,000 to 20,000 at a time: the fewer, the shorter
         other writers wait; the more, the less each costs. Raises Conflict when another process has taken over the
         commit.
         """
-        if not entries:
+        if not entries.ids:
             return
         commit = self._commit(import_id)
-        first, last = entries[0].id, entries[-1].id
+        first, last = entries.ids[0], entries.ids[-1]
         if not any(a <= first <= last <= b for a, b in commit.allocations):
             raise InvalidArgument.field(
                 "entries", f"ids {first} to {last} were not allocated to {import_id}", "NOT_ALLOCATED"
             )
-        rows = pack_entries(commit.hash_set, commit.key, entries)
+        count, repeat = len(entries.ids), itertools.repeat
+        # The table's columns in their order.
+        rows = list(
+            zip(
+                entries.ids,
+                repeat(commit.hash_set, count),
+                repeat(commit.key, count),
+                *entries[1:-1],
+                repeat(0, count),
+                entries.expire_times,
+                strict=True,
+            )
+        )
         with commit.lock:
             with self._db.write() as c:
                 self._db.insert(c, s.entry, rows)
@@ -423,7 +435,7 @@ class Imports:
                 self._renew(c, commit)
                 revision = append_event(c, commit.by, EventKind.IMPORT_STAGED, subject=commit.subject)
                 self._writing.add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
-            commit.gather(rows)
+            commit.gather(entries)
             commit.ranges.append((first, last))
             if commit.size >= _RUN:
                 self._write_run(commit)

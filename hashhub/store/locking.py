@@ -64,8 +64,7 @@ def _keep_from_others(directory: Path) -> None:
     if status.st_mode & _OTHERS and (status.st_mode & stat.S_ISVTX or _is_shared(directory)):
         raise _exposed(
             "seems to hold other things than a hub's, so its mode is left alone; name a directory of its own, or, if "
-            "it is one, "
-            "run `chmod 700` on it"
+            "it is one, run `chmod 700` on it"
         )
     # The directory first: from then on nobody else can put anything into it.
     closed = [path for path in (directory, *_files(directory)) if _close(path)]

@@ -60,7 +60,8 @@ class Outstanding:
         self._known: dict[int, tuple[Part, ...]] = {}  # by revision
         self._settling = threading.Lock()
         updated = (
-            "UPDATE entry SET reasons = CASE WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "  # noqa: S608 - our own text
+            "UPDATE entry SET reasons = CASE "  # noqa: S608 - our own text
+            "WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "
             "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, "
             "state = ?, update_revision = ? "
             f"WHERE id {{keys}} AND state <> {_WITHDRAWN} AND update_revision < ? RETURNING id"

@@ -10,8 +10,10 @@ reasons  JSON array of codes; of an entry that was moved from its state, followe
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -22,22 +24,28 @@ from numpy.typing import NDArray
 
 from hashhub.errors import DataLoss
 from hashhub.hashes import ALGORITHMS, Hash
-from hashhub.item import PACKED
-from hashhub.model import NO_FLAGS, EntryState, Flags, Record
-from hashhub.store.schema import ALGORITHM_CODES, ENTRY_STATES, to_millis
+from hashhub.item import COMPARED, PACKED
+from hashhub.model import EntryState, Flags, Record
+from hashhub.store.schema import ALGORITHM_CODES, ENTRY_STATES, from_millis, to_millis
 
 
-class EntryRow(NamedTuple):
-    """An entry as `Store.stage_entries` takes it; contributor, hash set and provenance are those of the import.
+class EntryColumns(NamedTuple):
+    """Packed entries as `Store.stage_entries` takes them: columns of one length, `ids` ascending.
 
-    `id` comes from `Store.allocate_entries`, `classification` from `Store.classification_ids`.
+    `states` are codes, `external_ids`, `classifications`, `details`, `reasons` and `expire_times` None where there is
+    none.
     """
 
-    id: int
-    state: EntryState
-    record: Record
-    classification: int | None = None
-    reasons: tuple[str, ...] = ()
+    ids: Sequence[int]
+    states: Sequence[int]
+    positions: Sequence[str]
+    external_ids: Sequence[str | None]
+    classifications: Sequence[int | None]
+    flags: Sequence[int]
+    hashes: Sequence[bytes]
+    details: Sequence[bytes | None]
+    reasons: Sequence[str | None]
+    expire_times: Sequence[int | None]
 
 
 # Fields that most entries do not have. A new one comes last, so that what was packed before it can be read.
@@ -53,10 +61,15 @@ WIDTHS: Final = {code: ALGORITHMS[name].digest_bytes for name, code in ALGORITHM
 _NAMES: Final = {code: name for name, code in ALGORITHM_CODES.items()}
 _TRI: Final = {None: 0, False: 1, True: 2}
 _FROM_TRI: Final = (None, False, True)
-_encode_details: Final = msgspec.msgpack.Encoder().encode
+_encode: Final = msgspec.msgpack.Encoder().encode
 _decode_details: Final = msgspec.msgpack.Decoder(_Details).decode
 _decode_reasons: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 _JSON: Final = json.JSONDecoder()
+_COMPARED_DETAILS: Final = tuple(f.name for f in COMPARED if f.is_packed)
+_compared_details_of: Final = attrgetter(*_COMPARED_DETAILS)
+_NO_COMPARED_DETAILS: Final = _encode(_compared_details_of(_Details()))
+STATEMENT_BYTES: Final = 16  # of a digest of what an item states; nobody finds two items with one of them
+_MAX_SHAPES: Final = 16  # that are looked for in all rows at once; what is left is cut apart row by row
 _flags_of_mask: Final[dict[int, Flags]] = {}
 _mask_of_flags: Final[dict[Flags, int]] = {}
 
@@ -97,7 +110,7 @@ def unpack_hashes(packed: bytes) -> tuple[Hash, ...]:
     except KeyError:
         at = -1
     if at != end:
-        raise DataLoss("an entry's stored hashes cannot be read: restore the database from a backup")
+        raise _unreadable()
     return tuple(hashes)
 
 
@@ -141,54 +154,159 @@ def unpack_details(packed: bytes | None) -> Mapping[str, Any]:
     return msgspec.structs.asdict(_decode_details(packed)) if packed else _NO_DETAILS
 
 
-def pack_entries(hash_set: int, import_key: int, entries: Iterable[EntryRow]) -> list[tuple[Any, ...]]:
-    """Return the entries as rows of the table `entry`, in its column order."""
-    rows: list[tuple[Any, ...]] = []
-    for entry_id, state, record, classification, reasons in entries:
-        details = _details_of(record)
-        flags = record.flags
-        rows.append(
-            (
-                entry_id,
-                hash_set,
-                import_key,
-                ENTRY_STATES[state],
-                record.position,
-                record.external_id or None,
-                classification,
-                pack_flags(flags) if flags is not NO_FLAGS else 0,
-                pack_hashes(record.hashes),
-                _encode_details(details) if details != _NO_DETAILS_ROW else None,
-                pack_reasons(reasons),
-                0,
-                None if record.expire_time is None else to_millis(record.expire_time),
-            )
-        )
-    return rows
+def pack_details(record: Record) -> bytes | None:
+    """Return the rarely used fields as bytes, or None when all of them say nothing."""
+    details = _details_of(record)
+    return _encode(details) if details != _NO_DETAILS_ROW else None
 
 
-def digests_by_algorithm(packed: Iterable[bytes]) -> dict[str, NDArray[np.uint8]]:
-    """Return the distinct digests in the given packed hashes: algorithm name to uint8[n, digest_bytes], in byte order.
+def details_of_columns(
+    templates: Mapping[int, Record], template_of: Sequence[int], own: Mapping[str, Sequence[Any]]
+) -> tuple[list[bytes | None], list[bytes]]:
+    """Return the details of records as `pack_details` and as `compared_details` give them.
+
+    `templates`: what records have but for their `own` fields, by number; `template_of`: the number of each record's.
+    """
+    columns: dict[str, Sequence[Any]] = {}
+    for name in _DETAIL_NAMES:
+        if name in own:
+            columns[name] = own[name]
+        else:
+            values = {number: getattr(template, name) for number, template in templates.items()}
+            columns[name] = [values[number] for number in template_of]
+    details = zip(*(columns[name] for name in _DETAIL_NAMES), strict=True)
+    compared = zip(*(columns[name] for name in _COMPARED_DETAILS), strict=True)
+    return [None if row == _NO_DETAILS_ROW else _encode(row) for row in details], list(map(_encode, compared))
+
+
+def compared_details(packed: bytes | None) -> bytes:
+    """Return those of the rarely used fields in which two statements may differ, as bytes."""
+    return _NO_COMPARED_DETAILS if packed is None else _encode(_compared_details_of(_decode_details(packed)))
+
+
+def statement(external_id: str, flags: int, expire_time: int | None, details: bytes, hashes: bytes) -> bytes:
+    """Return a digest of what an item states, but for its raw value: equal for two that state the same.
+
+    `expire_time`: in milliseconds; `details`: from `compared_details`; `hashes`: packed, from `ordered_hashes`.
+    """
+    stated = _encode((external_id, flags, expire_time)) + details + hashes
+    return hashlib.blake2b(stated, digest_size=STATEMENT_BYTES).digest()
+
+
+def statement_of(record: Record) -> bytes:
+    """Return the digest of what a record states, as `statement` does."""
+    packed = pack_hashes(record.hashes)
+    return statement(
+        record.external_id,
+        pack_flags(record.flags),
+        None if record.expire_time is None else to_millis(record.expire_time),
+        _encode(_compared_details_of(record)),
+        ordered_hashes(packed, shape_of(packed)),
+    )
+
+
+def shape_of(packed: bytes) -> bytes:
+    """Return the algorithms of packed hashes, one code after the other. Raises DataLoss when they are no hashes."""
+    at, end, codes = 0, len(packed), bytearray()
+    try:
+        while at < end:
+            codes.append(packed[at])
+            at += 1 + WIDTHS[packed[at]]
+    except KeyError:
+        at = -1
+    if at != end:
+        raise _unreadable()
+    return bytes(codes)
+
+
+def shape_of_algorithms(names: Iterable[str]) -> bytes:
+    """Return algorithms as packed hashes name them, one code after the other."""
+    return bytes(ALGORITHM_CODES[name] for name in names)
+
+
+def shape_width(shape: bytes) -> int:
+    """Return how many bytes packed hashes of this shape have."""
+    return len(shape) + sum(WIDTHS[code] for code in shape)
+
+
+def is_ordered(shape: bytes) -> bool:
+    """Whether packed hashes of this shape are distinct and in the one order already."""
+    return all(a < b for a, b in itertools.pairwise(shape))
+
+
+def ordered_hashes(packed: bytes, shape: bytes) -> bytes:
+    """Return the distinct hashes in one order, whatever theirs is: the same bytes for the same set."""
+    if is_ordered(shape):
+        return packed
+    parts, at = set(), 0
+    for code in shape:
+        end = at + 1 + WIDTHS[code]
+        parts.add(packed[at:end])
+        at = end
+    return b"".join(sorted(parts))
+
+
+def unpack_record(position: str, external_id: str, flags: int, expire_time: int | None, **stated: Any) -> Record:
+    """Return the record of its packed columns; `stated`: `hashes`, `details`, and fields that have no column."""
+    hashes, details = stated.pop("hashes"), stated.pop("details")
+    return Record(
+        position=position,
+        external_id=external_id,
+        flags=unpack_flags(flags),
+        expire_time=None if expire_time is None else from_millis(expire_time),
+        hashes=unpack_hashes(hashes),
+        **{**unpack_details(details), **stated},
+    )
+
+
+def cut(packed: Sequence[bytes]) -> Iterator[tuple[bytes, NDArray[np.int64], NDArray[np.uint8]]]:
+    """Yield packed hashes by shape: the shape, which of them have it (ascending), and their bytes, uint8[n, bytes].
 
     Entries with the same sequence of algorithms are cut apart together, which is what makes a million of them take a
     second.
     """
-    by_shape: dict[bytes, list[bytes]] = {}
-    for blob in packed:
-        at, end, shape = 0, len(blob), b""
-        while at < end:
-            shape += blob[at : at + 1]
-            at += 1 + WIDTHS[blob[at]]
-        by_shape.setdefault(shape, []).append(blob)
-    columns: dict[int, list[NDArray[np.uint8]]] = {}
-    for shape, blobs in by_shape.items():
-        width = sum(1 + WIDTHS[code] for code in shape)
-        matrix = np.frombuffer(b"".join(blobs), np.uint8).reshape(len(blobs), width)
-        at = 1
-        for code in shape:
-            columns.setdefault(code, []).append(matrix[:, at : at + WIDTHS[code]])
-            at += 1 + WIDTHS[code]
-    return {_NAMES[code]: distinct(np.concatenate(parts)) for code, parts in columns.items()}
+    lengths = np.fromiter(map(len, packed), np.int64, len(packed))
+    for length in np.unique(lengths).tolist():
+        if not length:
+            continue
+        rows = np.flatnonzero(lengths == length)
+        matrix = np.frombuffer(b"".join([packed[i] for i in rows.tolist()]), np.uint8).reshape(len(rows), length)
+        for _ in range(_MAX_SHAPES):
+            shape = shape_of(matrix[0].tobytes())
+            starts = [shape_width(shape[:i]) for i in range(len(shape))]
+            has_shape = (matrix[:, starts] == np.frombuffer(shape, np.uint8)).all(axis=1)
+            yield shape, rows[has_shape], matrix[has_shape]
+            rows, matrix = rows[~has_shape], matrix[~has_shape]
+            if not len(rows):
+                break
+        by_shape: dict[bytes, list[int]] = {}
+        for at, row in enumerate(matrix):
+            by_shape.setdefault(shape_of(row.tobytes()), []).append(at)
+        for shape, chosen in by_shape.items():
+            yield shape, rows[chosen], matrix[chosen]
+
+
+def columns_of(shape: bytes, matrix: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield the algorithm's code and the digests, uint8[n, digest_bytes], of each place in a shape."""
+    at = 1
+    for code in shape:
+        yield code, matrix[:, at : at + WIDTHS[code]]
+        at += 1 + WIDTHS[code]
+
+
+def digests_by_algorithm(packed: Iterable[bytes]) -> dict[str, NDArray[np.uint8]]:
+    """Return the distinct digests in the given packed hashes: algorithm name to uint8[n, digest_bytes], in byte
+    order.
+    """
+    parts: dict[int, list[NDArray[np.uint8]]] = {}
+    for shape, _, matrix in cut(list(packed)):
+        for code, digests in columns_of(shape, matrix):
+            parts.setdefault(code, []).append(digests)
+    return {_NAMES[code]: distinct(np.concatenate(digests)) for code, digests in parts.items()}
+
+
+def _unreadable() -> DataLoss:
+    return DataLoss("an entry's stored hashes cannot be read: restore the database from a backup")
 
 
 def distinct(digests: NDArray[np.uint8]) -> NDArray[np.uint8]:

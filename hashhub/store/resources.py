@@ -359,8 +359,7 @@ class Resources:
                 raise InvalidArgument.field(
                     "update_mask",
                     "the new terms name no recipients, which would open the hash set to all whom its label allows; if "
-                    "that is "
-                    "meant, name `marking.recipients` in the mask, too",
+                    "that is meant, name `marking.recipients` in the mask, too",
                     "OPENS_HASH_SET",
                 )
             if after.marking != before.marking:
@@ -590,7 +589,7 @@ def _check_terms(c: Connection, marking: Marking) -> None:
 
 
 def _check_accepted(c: Connection, revision: int) -> None:
-    """Raise InvalidArgument unless the hub has been at this revision: what comes later nobody can have looked at."""
+    """Raise InvalidArgument for a revision that the hub has not reached: nobody can have looked at it yet."""
     last: int = c.execute(sa.select(s.metadata.c.revision)).scalar_one()
     if not 1 <= revision <= last:
         raise InvalidArgument.field(
@@ -645,7 +644,7 @@ def _plain(value: object) -> str:
 
 
 def key_of_set(c: Connection, contributor: str, hash_set: str) -> int:
-    """Return the key of a hash set. Raises NotFound."""
+    """Return the number that rows refer to a hash set by. Raises NotFound."""
     key: int | None = c.scalar(sa.select(s.hash_set.c.key).where(_set_is(contributor, hash_set)))
     if key is None:
         raise _no_hash_set(contributor, hash_set)

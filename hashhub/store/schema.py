@@ -25,11 +25,12 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from hashhub.hashes import ALGORITHMS
 from hashhub.model import ChangeKind, Disposition, EntryState, ImportState, ReviewKind, Role, WithdrawalReason
 
 SCHEMA_VERSION: Final = "0005"  # the newest script in migrations/versions
 
-ALGORITHM_CODES: Final = {"MD5": 1, "SHA1": 2, "SHA256": 3, "PDQ": 4, "PHASH": 5, "DHASH": 6, "PHOTODNA": 7}
+ALGORITHM_CODES: Final = {a.name: a.code for a in ALGORITHMS.values()}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
 IMPORT_STATES: Final = {
     ImportState.OPEN: 1,

@@ -8,19 +8,20 @@ runs.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import threading
 import time
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from hashhub.model import Actor
 from hashhub.store.database import Row
-from hashhub.store.packing import WIDTHS
+from hashhub.store.packing import WIDTHS, EntryColumns, columns_of, cut
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 PIECE: Final = 50_000  # rows in one transaction of a run: 0.1 to 0.3 s, so that other writers do not wait long
@@ -42,8 +43,8 @@ class Commit:
         self.renewed = time.monotonic()
         self.allocations: list[tuple[int, int]] = []
         self.ranges: list[tuple[int, int]] = []  # staged
-        # algorithm code -> digests one after the other, entry ids
-        self.hashes: dict[int, tuple[bytearray, array[int]]] = {}
+        # algorithm code -> digests uint8[n, bytes] and entry ids int64[n], in parts
+        self.hashes: dict[int, list[tuple[NDArray[np.uint8], NDArray[np.int64]]]] = {}
         self.size = 0
 
     def content(self) -> str:
@@ -55,39 +56,47 @@ class Commit:
         """
         return self._content.hexdigest()
 
-    def gather(self, rows: Sequence[Row]) -> None:
-        """Keep the hashes of packed entry rows for the next run, and commit to what the rows say."""
-        self._content.update(b"".join([_encode((r[0], r[4], r[5], r[7], r[8], r[9])) for r in rows]))
-        for row in rows:
-            packed: bytes = row[8]
-            at, end = 0, len(packed)
-            while at < end:
-                code = packed[at]
-                start, at = at + 1, at + 1 + WIDTHS[code]
-                held = self.hashes.get(code)
-                if held is None:
-                    held = self.hashes[code] = (bytearray(), array("q"))
-                held[0].extend(packed[start:at])
-                held[1].append(row[0])
-            self.size += end + 8
+    def gather(self, entries: EntryColumns) -> None:
+        """Keep the hashes of packed entries for the next run, and commit to what the entries say."""
+        stated = zip(
+            entries.ids,
+            entries.positions,
+            entries.external_ids,
+            entries.flags,
+            entries.hashes,
+            entries.details,
+            strict=True,
+        )
+        self._content.update(_elements(list(stated)))
+        ids = np.asarray(entries.ids, np.int64)
+        for shape, rows, matrix in cut(entries.hashes):
+            for code, digests in columns_of(shape, matrix):
+                self.hashes.setdefault(code, []).append((np.ascontiguousarray(digests), ids[rows]))
+            self.size += matrix.size + 8 * len(shape) * len(rows)
 
     def take_run(self) -> Iterator[list[Row]]:
         """Hand over the gathered hashes as rows of the table `hash` in pieces, sorted by algorithm and digest."""
         gathered, self.hashes, self.size = self.hashes, {}, 0
         for code in sorted(gathered):
-            digests, ids = gathered.pop(code)
+            parts = gathered.pop(code)
             width = WIDTHS[code]
-            matrix = np.frombuffer(digests, np.uint8).reshape(-1, width)
+            matrix = np.concatenate([digests for digests, _ in parts])
+            entries = np.concatenate([ids for _, ids in parts])
+            del parts
             # The first eight bytes, big-endian, order digests well enough: only the locality of the writes depends on
             # it.
             order = np.argsort(np.ascontiguousarray(matrix[:, :8]).view(">u8").ravel().astype(np.uint64), kind="stable")
-            entries = np.frombuffer(ids, np.int64)
             for start in range(0, len(order), PIECE):
                 part = order[start : start + PIECE]
                 flat = matrix[part].tobytes()
-                yield [
-                    (code, flat[i * width : i * width + width], entry) for i, entry in enumerate(entries[part].tolist())
-                ]
+                digests = [flat[at : at + width] for at in range(0, len(flat), width)]
+                yield list(zip(itertools.repeat(code), digests, entries[part].tolist(), strict=False))
+
+
+def _elements(values: Sequence[object]) -> bytes:
+    """Return the MessagePack of each value, one after the other: the array of all of them without its head."""
+    packed = _encode(values)
+    return packed[1 if len(values) < 16 else 3 if len(values) < 65_536 else 5 :]  # noqa: PLR2004 - MessagePack's sizes
 
 
 def runs(ids: Sequence[int]) -> list[tuple[int, int]]:

@@ -4,7 +4,7 @@
     entries     entries and reviews, one by one             imports   from a list's batches to entries that are seen
     standing    withdrawal, restoring, quarantine, erasure  holds     what lists must not bring back
     history     one chained event a revision                undoing   what a revert looks at
-    tokens      who may call
+    tokens      who may call                                comparison  entries as columns, for a list to be compared
 
 Parts know each other only where one is handed to the other; what several of them write is in `writing`.
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from hashhub.store.comparison import Comparison
 from hashhub.store.database import Database, locate
 from hashhub.store.entries import Entries
 from hashhub.store.events import Events
@@ -35,7 +36,9 @@ from hashhub.store.writing import Writing
 
 
 class Store:
-    """Everything the hub keeps, by what it is about. Thread-safe; several processes may open the same database.
+    """Everything the hub keeps, by what it is about; `Store.open` builds it.
+
+    Thread-safe; several processes may open the same database.
 
     Methods of all parts raise Unavailable (DATABASE_UNAVAILABLE) when the database is away or busy, and LimitExceeded
     (DISK_FULL) when a write does not fit; neither leaves anything half-written. A write with a `request_id` returns the
@@ -43,7 +46,6 @@ class Store:
     """
 
     def __init__(self, database: Database) -> None:
-        """Use `Store.open`."""
         self._db = database
         row = self._db.fetch("SELECT database_id, secret FROM metadata")[0]
         self.database_id: str = row[0]
@@ -57,6 +59,7 @@ class Store:
         self.entries: Final = Entries(database, outstanding, writing)
         self.standing: Final = Standing(database, outstanding, writing, self.entries, self.resources)
         self.holds: Final = Holds(database)
+        self.comparison: Final = Comparison(database, outstanding, self.entries)
         self.imports: Final = Imports(database, outstanding, writing)
         self.feeds: Final = Feeds(database, self.entries)
         self.history: Final = Events(database)

@@ -100,7 +100,7 @@ class Tokens:
             self._token_changed(c, by, EventKind.TOKEN_DELETED, before, None)
 
     def note_token_use(self, last_use_times: Mapping[str, datetime]) -> None:
-        """Keep when tokens were last used. No revision: nobody's answer depends on it."""
+        """Store when tokens were last used. It moves no revision: no answer depends on it."""
         t = s.token
         with self._db.write() as c:
             for name, time in sorted(last_use_times.items()):  # in order, so that two processes cannot deadlock

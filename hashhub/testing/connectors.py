@@ -87,12 +87,12 @@ class ConnectorContract:
 
     def test_accounts_for_every_item(self) -> None:
         """One Record or Reject for each item (conservation), each at a position of its own."""
-        found, error = self._read(self.sample)
+        items, error = self._read(self.sample)
         assert error is None, f"the sample must be readable: {error}"
-        assert len(found) == self.items
-        assert len({f.position for f in found}) == len(found), "positions must be unique"
-        assert any(isinstance(f, Record) for f in found), "the sample must have a good item"
-        has_values = any(isinstance(f, Record) and f.value for f in found)
+        assert len(items) == self.items
+        assert len({f.position for f in items}) == len(items), "positions must be unique"
+        assert any(isinstance(f, Record) for f in items), "the sample must have a good item"
+        has_values = any(isinstance(f, Record) and f.value for f in items)
         assert self.connector.has_classifications(self.options) or not has_values, "values are what a format carries"
 
     def test_reads_pieces_of_any_size(self) -> None:
@@ -108,8 +108,8 @@ class ConnectorContract:
 
     def test_results_have_a_json_form(self) -> None:
         """Everything that comes out survives its JSON form, so that it can be sent and stored."""
-        for found in self._read(self.sample)[0]:
-            assert msgspec.json.decode(msgspec.json.encode(found), type=type(found)) == found
+        for result in self._read(self.sample)[0]:
+            assert msgspec.json.decode(msgspec.json.encode(result), type=type(result)) == result
 
     def test_refuses_unknown_options(self) -> None:
         """An option that does not exist is an error, not ignored."""
@@ -146,44 +146,44 @@ class ConnectorContract:
         hashes = {f.position: set(f.hashes) for f in whole if isinstance(f, Record)}
         end = len(self.sample.rstrip())
         for cut in range(0, end, self.truncation_step):
-            found, error = self._read(self.sample[:cut])
+            items, error = self._read(self.sample[:cut])
             if self.self_delimiting:
                 assert isinstance(error, MalformedSource), f"the file cut at byte {cut} passed for a complete one"
-            assert found[:-1] == whole[: len(found)][:-1], f"cut at byte {cut}"
-            for last in found[-1:]:
+            assert items[:-1] == whole[: len(items)][:-1], f"cut at byte {cut}"
+            for last in items[-1:]:
                 if isinstance(last, Record):
-                    assert last.position == whole[len(found) - 1].position, f"cut at byte {cut}"
+                    assert last.position == whole[len(items) - 1].position, f"cut at byte {cut}"
                     assert set(last.hashes) <= hashes.get(last.position, set()), f"another hash, cut at byte {cut}"
 
     def _read(self, data: bytes, step: int = 1 << 16) -> tuple[list[Record | Reject], InvalidArgument | None]:
         """Return what came out and how it ended, and check what holds whatever the bytes are."""
-        found: list[Record | Reject] = []
+        items: list[Record | Reject] = []
         error: InvalidArgument | None = None
         try:
             source: Any = Trickle(data, step)  # raw streams do
             for one in self.connector.read(source, self.options):
-                found.append(one)  # noqa: PERF402 - what came before an error counts
+                items.append(one)  # noqa: PERF402 - what came before an error counts
         except InvalidArgument as e:
             error = e
         if isinstance(error, MalformedSource):
             assert error.position, "an error must say where"
-        for one in found:
+        for one in items:
             _check(one)
-        return found, error
+        return items, error
 
 
-def _check(found: Record | Reject) -> None:
-    assert found.position
-    msgspec.json.encode(found)
-    if isinstance(found, Reject):
-        assert _CODE.fullmatch(found.reason), f"{found.reason!r} is no UPPER_SNAKE reason"
-        assert found.detail
+def _check(result: Record | Reject) -> None:
+    assert result.position
+    msgspec.json.encode(result)
+    if isinstance(result, Reject):
+        assert _CODE.fullmatch(result.reason), f"{result.reason!r} is no UPPER_SNAKE reason"
+        assert result.detail
         return
-    assert isinstance(found, Record)
-    assert len(found.hashes) <= MAX_HASHES_PER_ENTRY
-    assert all(Hash.of(h.algorithm, h.digest) == h for h in found.hashes)
-    assert all(_CODE.fullmatch(f.reason) and f.detail for f in found.faults)
-    for text in (*(getattr(found, f.name) for f in item.of_kind(Kind.TEXT)), *found.tags):
+    assert isinstance(result, Record)
+    assert len(result.hashes) <= MAX_HASHES_PER_ENTRY
+    assert all(Hash.of(h.algorithm, h.digest) == h for h in result.hashes)
+    assert all(_CODE.fullmatch(f.reason) and f.detail for f in result.faults)
+    for text in (*(getattr(result, f.name) for f in item.of_kind(Kind.TEXT)), *result.tags):
         assert len(text) <= MAX_TEXT
         assert "\0" not in text, "PostgreSQL cannot store NUL"
 

@@ -311,9 +311,9 @@ def _conflict(console: Console, operator: Client, files: dict[int, bytes]) -> No
         console.print(table)
         for i, a in enumerate(said):
             for b in said[i + 1 :]:
-                found = compare(a.dimensions, b.dimensions)
-                where = f" in {', '.join(found.conflicting)}" if found.conflicting else ""
-                console.print(f"{a.scheme} {a.value} and {b.scheme} {b.value}: {found.relation}{where}")
+                comparison = compare(a.dimensions, b.dimensions)
+                where = f" in {', '.join(comparison.conflicting)}" if comparison.conflicting else ""
+                console.print(f"{a.scheme} {a.value} and {b.scheme} {b.value}: {comparison.relation}{where}")
         console.print(
             Text.assemble("Under block: ", _verdict(answer.result.verdict), f". {answer.result.reasons[0].text}\n")
         )
@@ -344,12 +344,12 @@ def _withdraw(console: Console, operator: Client, files: dict[int, bytes]) -> No
 
 
 def _known(files: dict[int, bytes], values: dict[int, str], algorithms: Sequence[str]) -> list[Item]:
-    found = []
+    items = []
     for number, value in values.items():
         media = hash_media(files[number], algorithms=algorithms)
         quality = media.frames[0].quality if media.frames else None
-        found.append(item(media.hashes, value, external_id=f"picture-{number}", quality=quality))
-    return found
+        items.append(item(media.hashes, value, external_id=f"picture-{number}", quality=quality))
+    return items
 
 
 def _jpeg(image: Image) -> bytes:

@@ -150,13 +150,13 @@ def soiled(items: Sequence[Item], *, seed: int, share: float = 0.05) -> list[Ite
         lambda one: msgspec.structs.replace(one, digests=(("MD5", _EMPTY_MD5),)),
         lambda one: msgspec.structs.replace(one, digests=(("PDQ", "0" * 64),), quality=0),
     )
-    found = list(items)
+    listed = list(items)
     for i in range(max(len(kinds), round(share * len(items)))):
         dirt = kinds[i % len(kinds)](random.choice(items))
         if i % len(kinds) not in {1, 2}:  # the others are items of their own
             dirt = msgspec.structs.replace(dirt, external_id=f"dirt-{seed}-{i}")
-        found.insert(random.randint(1, len(found)), dirt)
-    return found
+        listed.insert(random.randint(1, len(listed)), dirt)
+    return listed
 
 
 def list_file(variant: str, items: Sequence[Item], *, dirty: bool = False) -> ListFile:
@@ -247,15 +247,15 @@ def _vics(version: str, *, case: bool) -> Callable[[Sequence[Item], bool], ListF
 
 def _medium(index: int, one: Item, *, modern: bool, dirty: bool) -> dict[str, object]:
     md5 = one.digest("MD5")
-    found: dict[str, object] = {} if modern else {"odata.id": f"Media({index})"}
-    found |= {
+    medium: dict[str, object] = {} if modern else {"odata.id": f"Media({index})"}
+    medium |= {
         "MediaID": index,
         "Category": (int(one.value) if one.value.isdecimal() and not (dirty and index % 5 == 0) else one.value or None),
         "MD5": (md5.upper() if dirty else md5) or None,
         "IsPrecategorized": "false" if dirty else False,
     }
     if sha1 := one.digest("SHA1"):
-        found["SHA1"] = sha1
+        medium["SHA1"] = sha1
     flags = {
         "VictimIdentified": one.flags.victim_identified,
         "OffenderIdentified": one.flags.offender_identified,
@@ -263,25 +263,25 @@ def _medium(index: int, one: Item, *, modern: bool, dirty: bool) -> dict[str, ob
         "IsSuspected": one.flags.suspected,
         "SelfGenerated": one.flags.self_generated,
     }
-    found |= {name: str(flag).lower() if dirty else flag for name, flag in flags.items() if flag is not None}
+    medium |= {name: str(flag).lower() if dirty else flag for name, flag in flags.items() if flag is not None}
     if one.media_size is not None:
-        found["MediaSize"] = str(one.media_size) if dirty and index % 2 else one.media_size
-    found["Series"] = one.series
-    found["Tags"] = list(one.tags) if dirty and index % 3 == 0 else ",".join(one.tags)
-    found["MimeType"] = one.media_type
-    found["DateUpdated"] = one.source_time
-    found["MediaFiles"] = [{"MD5": md5, "FileName": f"synthetic-{index}.jpg", "FilePath": "\\synthetic\\"}]
+        medium["MediaSize"] = str(one.media_size) if dirty and index % 2 else one.media_size
+    medium["Series"] = one.series
+    medium["Tags"] = list(one.tags) if dirty and index % 3 == 0 else ",".join(one.tags)
+    medium["MimeType"] = one.media_type
+    medium["DateUpdated"] = one.source_time
+    medium["MediaFiles"] = [{"MD5": md5, "FileName": f"synthetic-{index}.jpg", "FilePath": "\\synthetic\\"}]
     others = [(name, text) for name, text in one.digests if name not in {"MD5", "SHA1"}]
     alternatives: list[dict[str, str]] = []
     for name, text in others:
         if name == "PHOTODNA" and modern:
-            found["PhotoDNA"] = text
+            medium["PhotoDNA"] = text
         else:
             label = "PhotoDNA" if name == "PHOTODNA" else name
             alternatives.append({"MD5": md5, "HashName": label, "HashValue": text})
     if alternatives or index % 2:  # missing and empty both occur
-        found["AlternativeHashes"] = alternatives
-    return found
+        medium["AlternativeHashes"] = alternatives
+    return medium
 
 
 def _ncmec(items: Sequence[Item], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
@@ -305,7 +305,9 @@ def _ncmec(items: Sequence[Item], dirty: bool) -> ListFile:  # noqa: FBT001 - th
             lists[kind].append(
                 f"<{deleted}>{member}<id>gone-{i}</id><timestamp>{one.source_time}</timestamp></{deleted}>"
             )
-    body = "".join(f'<{kind}s count="{len(found)}">{"".join(found)}</{kind}s>' for kind, found in lists.items())
+    body = "".join(
+        f'<{kind}s count="{len(elements)}">{"".join(elements)}</{kind}s>' for kind, elements in lists.items()
+    )
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n<queryResult xmlns="{_NCMEC}">{body}</queryResult>\n'
     return ListFile(
         file_name="ncmec.xml",

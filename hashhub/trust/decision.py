@@ -480,7 +480,7 @@ def _without_weight(d: _Doubt, closeness: Closeness) -> _Doubt | None:
 
 
 def _told(doubts: Iterable[_Doubt | None]) -> list[ReasonLine]:
-    """Return a line for each code and kind of doubt: nobody's doubt goes unseen."""
+    """Return a line for each code and kind of doubt, those that do not count included."""
     told: dict[tuple[ReasonCode, Dispute], list[Statement]] = {}
     for d in doubts:
         if d is not None:

@@ -111,18 +111,18 @@ def load(extra: Path | None = None) -> dict[str, Policy]:
     sources = sorted(
         (f for f in files(__package__).joinpath("data").iterdir() if f.name.endswith(".toml")), key=lambda f: f.name
     )
-    found = [(f.name, parse(f.read_bytes(), f.name)) for f in sources]
+    policies_by_file = [(f.name, parse(f.read_bytes(), f.name)) for f in sources]
     if extra is not None:
         if not extra.is_dir():
             raise InvalidArgument.field(
                 "policies", f"{extra.name!r} is no directory; name one that holds *.toml files", "NOT_FOUND"
             )
         try:
-            found += [(f.name, parse(f.read_bytes(), f.name)) for f in sorted(extra.glob("*.toml"))]
+            policies_by_file += [(f.name, parse(f.read_bytes(), f.name)) for f in sorted(extra.glob("*.toml"))]
         except OSError as e:
             raise InvalidArgument.field("policies", f"cannot read {extra.name!r}: {e.strerror}", "UNREADABLE") from e
     policies: dict[str, Policy] = {}
-    for file, policy in found:
+    for file, policy in policies_by_file:
         if policy.name in policies:
             raise InvalidArgument.field(file, f"the name {policy.name!r} is taken; choose another", "DUPLICATE")
         policies[policy.name] = policy

@@ -28,6 +28,7 @@ from hashhub.v1.change_service_pb2 import (
 from hashhub.v1.contribution_service_pb2 import (
     Action as Action,
     AddRecordsRequest as AddRecordsRequest,
+    AlgorithmSequence as AlgorithmSequence,
     CancelImportRequest as CancelImportRequest,
     CommitImportRequest as CommitImportRequest,
     CreateImportRequest as CreateImportRequest,
@@ -48,6 +49,7 @@ from hashhub.v1.contribution_service_pb2 import (
     ListImportsResponse as ListImportsResponse,
     QuarantineEntryRequest as QuarantineEntryRequest,
     Record as Record,
+    RecordColumns as RecordColumns,
     RecordReview as RecordReview,
     Reject as Reject,
     ReleaseEntryRequest as ReleaseEntryRequest,

@@ -81,7 +81,7 @@ class ImportCounts(_message.Message):
     def __init__(self, item_count: _Optional[int] = ..., accepted_count: _Optional[int] = ..., quarantined_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., withdrawn_count: _Optional[int] = ..., noted_count: _Optional[int] = ..., superseded_count: _Optional[int] = ..., absent_count: _Optional[int] = ..., stays_withdrawn_count: _Optional[int] = ...) -> None: ...
 
 class Import(_message.Message):
-    __slots__ = ("name", "connector", "connector_version", "source_digest", "replace", "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision", "has_classifications", "actor")
+    __slots__ = ("name", "connector", "connector_version", "source_digest", "replace", "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision", "has_classifications", "actor", "takes_columns")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CONNECTOR_FIELD_NUMBER: _ClassVar[int]
     CONNECTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +96,7 @@ class Import(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     HAS_CLASSIFICATIONS_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
+    TAKES_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     name: str
     connector: str
     connector_version: str
@@ -110,7 +111,8 @@ class Import(_message.Message):
     revision: int
     has_classifications: bool
     actor: str
-    def __init__(self, name: _Optional[str] = ..., connector: _Optional[str] = ..., connector_version: _Optional[str] = ..., source_digest: _Optional[str] = ..., replace: _Optional[bool] = ..., state: _Optional[_Union[ImportState, str]] = ..., batch_count: _Optional[int] = ..., counts: _Optional[_Union[ImportCounts, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_revision: _Optional[int] = ..., revision: _Optional[int] = ..., has_classifications: _Optional[bool] = ..., actor: _Optional[str] = ...) -> None: ...
+    takes_columns: bool
+    def __init__(self, name: _Optional[str] = ..., connector: _Optional[str] = ..., connector_version: _Optional[str] = ..., source_digest: _Optional[str] = ..., replace: _Optional[bool] = ..., state: _Optional[_Union[ImportState, str]] = ..., batch_count: _Optional[int] = ..., counts: _Optional[_Union[ImportCounts, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_revision: _Optional[int] = ..., revision: _Optional[int] = ..., has_classifications: _Optional[bool] = ..., actor: _Optional[str] = ..., takes_columns: _Optional[bool] = ...) -> None: ...
 
 class HashFault(_message.Message):
     __slots__ = ("algorithm", "reason", "detail")
@@ -172,6 +174,36 @@ class Record(_message.Message):
     expire_time: _timestamp_pb2.Timestamp
     def __init__(self, position: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., faults: _Optional[_Iterable[_Union[HashFault, _Mapping]]] = ..., action: _Optional[_Union[Action, str]] = ..., external_id: _Optional[str] = ..., value: _Optional[str] = ..., region: _Optional[str] = ..., member: _Optional[str] = ..., flags: _Optional[_Union[_resources_pb2.Flags, _Mapping]] = ..., media_type: _Optional[str] = ..., media_size_bytes: _Optional[int] = ..., series: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., quality: _Optional[int] = ..., source_time: _Optional[str] = ..., reviews: _Optional[_Iterable[_Union[RecordReview, _Mapping]]] = ..., scheme: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class AlgorithmSequence(_message.Message):
+    __slots__ = ("algorithms",)
+    ALGORITHMS_FIELD_NUMBER: _ClassVar[int]
+    algorithms: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, algorithms: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RecordColumns(_message.Message):
+    __slots__ = ("positions", "templates", "template_indexes", "sequences", "sequence_indexes", "digests", "external_ids", "media_sizes", "qualities", "source_times")
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATES_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_INDEXES_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_INDEXES_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_IDS_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_SIZES_FIELD_NUMBER: _ClassVar[int]
+    QUALITIES_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_TIMES_FIELD_NUMBER: _ClassVar[int]
+    positions: _containers.RepeatedScalarFieldContainer[str]
+    templates: _containers.RepeatedCompositeFieldContainer[Record]
+    template_indexes: _containers.RepeatedScalarFieldContainer[int]
+    sequences: _containers.RepeatedCompositeFieldContainer[AlgorithmSequence]
+    sequence_indexes: _containers.RepeatedScalarFieldContainer[int]
+    digests: bytes
+    external_ids: _containers.RepeatedScalarFieldContainer[str]
+    media_sizes: _containers.RepeatedScalarFieldContainer[int]
+    qualities: _containers.RepeatedScalarFieldContainer[int]
+    source_times: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, positions: _Optional[_Iterable[str]] = ..., templates: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., template_indexes: _Optional[_Iterable[int]] = ..., sequences: _Optional[_Iterable[_Union[AlgorithmSequence, _Mapping]]] = ..., sequence_indexes: _Optional[_Iterable[int]] = ..., digests: _Optional[bytes] = ..., external_ids: _Optional[_Iterable[str]] = ..., media_sizes: _Optional[_Iterable[int]] = ..., qualities: _Optional[_Iterable[int]] = ..., source_times: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Reject(_message.Message):
     __slots__ = ("position", "reason", "detail")
     POSITION_FIELD_NUMBER: _ClassVar[int]
@@ -208,16 +240,18 @@ class CreateImportRequest(_message.Message):
     def __init__(self, parent: _Optional[str] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ..., **kwargs) -> None: ...
 
 class AddRecordsRequest(_message.Message):
-    __slots__ = ("name", "batch_index", "records", "rejects")
+    __slots__ = ("name", "batch_index", "records", "rejects", "columns")
     NAME_FIELD_NUMBER: _ClassVar[int]
     BATCH_INDEX_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     REJECTS_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
     name: str
     batch_index: int
     records: _containers.RepeatedCompositeFieldContainer[Record]
     rejects: _containers.RepeatedCompositeFieldContainer[Reject]
-    def __init__(self, name: _Optional[str] = ..., batch_index: _Optional[int] = ..., records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., rejects: _Optional[_Iterable[_Union[Reject, _Mapping]]] = ...) -> None: ...
+    columns: RecordColumns
+    def __init__(self, name: _Optional[str] = ..., batch_index: _Optional[int] = ..., records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., rejects: _Optional[_Iterable[_Union[Reject, _Mapping]]] = ..., columns: _Optional[_Union[RecordColumns, _Mapping]] = ...) -> None: ...
 
 class CommitImportRequest(_message.Message):
     __slots__ = ("name", "batch_count", "allow_shrinking", "validate_only")

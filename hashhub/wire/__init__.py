@@ -31,6 +31,7 @@ from hashhub.wire.administration import (
     token_to_pb,
 )
 from hashhub.wire.bounds import Bounds, bounds_of, check_json, check_repeated, parse
+from hashhub.wire.columns import columns_from_pb, columns_to_pb
 from hashhub.wire.contributors import (
     contributor_from_pb,
     contributor_to_pb,
@@ -119,6 +120,8 @@ __all__ = [
     "check_repeated",
     "classification_from_pb",
     "classification_to_pb",
+    "columns_from_pb",
+    "columns_to_pb",
     "contributor_from_pb",
     "contributor_name",
     "contributor_to_pb",

@@ -14,7 +14,6 @@ ROLE: Final = EnumMap(Role, v1.Role, "ROLE_")
 
 
 def event_to_pb(event: Event) -> v1.Event:
-    """Return the message of an event of the history."""
     actor = event.actor
     return v1.Event(
         name=names.event_name(event.revision),
@@ -61,7 +60,6 @@ def event_from_pb(pb: v1.Event, at: str = "event") -> Event:
 
 
 def reverted_event_to_pb(reverted: RevertedEvent) -> v1.RevertedEvent:
-    """Return the message of what became of an event in a revert."""
     return v1.RevertedEvent(
         event=event_to_pb(reverted.event),
         outcome=reverted.outcome,
@@ -71,14 +69,12 @@ def reverted_event_to_pb(reverted: RevertedEvent) -> v1.RevertedEvent:
 
 
 def reverted_event_from_pb(pb: v1.RevertedEvent) -> RevertedEvent:
-    """Return what became of an event in a revert."""
     return RevertedEvent(
         event=event_from_pb(pb.event), outcome=pb.outcome, reverted=pb.reverted, entry_count=pb.entry_count
     )
 
 
 def token_to_pb(token: Principal) -> v1.Token:
-    """Return the message of a token."""
     with Sendable("token"):
         return v1.Token(
             name=names.token_name(token.name),
@@ -144,7 +140,6 @@ def _shares(pb: v1.TokenShares, at: str) -> Shares:
 
 
 def status_to_pb(status: Status) -> v1.Status:
-    """Return the message of the state of a hub."""
     return v1.Status(
         version=status.version,
         database=status.database,
@@ -161,7 +156,6 @@ def status_to_pb(status: Status) -> v1.Status:
 
 
 def status_from_pb(pb: v1.Status) -> Status:
-    """Return the state of a hub."""
     return Status(
         version=pb.version,
         database=pb.database,

@@ -29,6 +29,7 @@ MAX_MEMBERS: Final = 10_000  # of a group
 MAX_WORDS: Final = 64  # purposes, states, paths of a mask: each is one of few
 
 REPEATED: Final[Mapping[str, int]] = {
+    "AlgorithmSequence.algorithms": MAX_HASHES_PER_ENTRY,
     "AddRecordsRequest.records": MAX_BATCH,
     "AddRecordsRequest.rejects": MAX_BATCH,
     "BatchMatchHashesRequest.queries": MAX_QUERIES,
@@ -46,13 +47,24 @@ REPEATED: Final[Mapping[str, int]] = {
     "Record.hashes": MAX_HASHES_PER_ENTRY,
     "Record.reviews": MAX_HASHES_PER_ENTRY,
     "Record.tags": MAX_HASHES_PER_ENTRY,
+    "RecordColumns.external_ids": MAX_BATCH,
+    "RecordColumns.media_sizes": MAX_BATCH,
+    "RecordColumns.positions": MAX_BATCH,
+    "RecordColumns.qualities": MAX_BATCH,
+    "RecordColumns.sequence_indexes": MAX_BATCH,
+    "RecordColumns.sequences": MAX_BATCH,
+    "RecordColumns.source_times": MAX_BATCH,
+    "RecordColumns.template_indexes": MAX_BATCH,
+    "RecordColumns.templates": MAX_BATCH,
     "Token.purposes": MAX_WORDS,
     "UpdateGroupRequest.add_members": MAX_MEMBERS,
     "UpdateGroupRequest.remove_members": MAX_MEMBERS,
 }
 """The most values of each repeated field of a request, by message and field."""
 
-_BATCHES: Final = frozenset({"records", "rejects", "queries", "media", "members", "add_members", "remove_members"})
+_BATCHES: Final = frozenset(
+    {"records", "rejects", "queries", "media", "members", "add_members", "remove_members", "positions"}
+)
 # Whoever converts these looks at each length itself, in the loop that it has anyway.
 _CONVERTED_ONE_BY_ONE: Final = frozenset({"AddRecordsRequest.records", "BatchMatchHashesRequest.queries"})
 _SMALL_BYTES: Final = 1_114_112  # a position of the change feed is up to 1 MiB; everything else is far smaller

@@ -16,7 +16,6 @@ _RELIABILITY: Final = EnumMap(Reliability, v1.Reliability, "RELIABILITY_", Relia
 
 
 def contributor_to_pb(contributor: Contributor) -> v1.Contributor:
-    """Return the message of a contributor."""
     with Sendable("contributor"):
         return v1.Contributor(
             name=names.contributor_name(contributor.id),
@@ -67,7 +66,6 @@ def contributors_from_pb(contributors: Sequence[str], at: str) -> tuple[str, ...
 
 
 def group_to_pb(group: Group) -> v1.Group:
-    """Return the message of a group."""
     with Sendable("group"):
         return v1.Group(
             name=names.group_name(group.id),

@@ -28,12 +28,10 @@ _WITHDRAWAL_REASON: Final = EnumMap(WithdrawalReason, v1.WithdrawalReason, "WITH
 
 
 def hash_to_pb(value: Hash) -> v1.Hash:
-    """Return the message of a hash."""
     return v1.Hash(algorithm=value.algorithm, digest=value.digest)
 
 
 def classification_to_pb(classification: Classification) -> v1.Classification:
-    """Return the message of a classification."""
     return v1.Classification(
         scheme=f"{classification.scheme}@{classification.version}",
         region=classification.region,
@@ -44,7 +42,6 @@ def classification_to_pb(classification: Classification) -> v1.Classification:
 
 
 def classification_from_pb(pb: v1.Classification) -> Classification:
-    """Return the classification."""
     scheme, _, version = pb.scheme.partition("@")
     return Classification(
         scheme=scheme,
@@ -57,17 +54,14 @@ def classification_from_pb(pb: v1.Classification) -> Classification:
 
 
 def dimensions_to_pb(dimensions: Mapping[str, Sequence[str]]) -> dict[str, v1.DimensionValues]:
-    """Return the map of a dimension's name to its possible values."""
     return {name: v1.DimensionValues(values=values) for name, values in dimensions.items()}
 
 
 def dimensions_from_pb(dimensions: Mapping[str, v1.DimensionValues]) -> dict[str, tuple[str, ...]]:
-    """Return the possible values by dimension."""
     return {name: tuple(dimensions[name].values) for name in sorted(dimensions)}
 
 
 def entry_to_pb(entry: Entry) -> v1.Entry:
-    """Return the message of an entry."""
     provenance = entry.provenance
     pb = v1.Entry(
         name=names.entry_name(entry.contributor, entry.hash_set, entry.id),
@@ -98,7 +92,6 @@ def entry_to_pb(entry: Entry) -> v1.Entry:
 
 
 def entry_from_pb(pb: v1.Entry, at: str = "entry") -> Entry:
-    """Return the entry."""
     wrong: list[Violation] = []
     contributor, hash_set, entry_id = checked(wrong, names.parse_entry, pb.name, f"{at}.name") or ("", "", 0)
     source = getattr(pb.provenance, "import")
@@ -132,7 +125,6 @@ def entry_from_pb(pb: v1.Entry, at: str = "entry") -> Entry:
 
 
 def withdrawal_to_pb(withdrawal: Withdrawal) -> v1.Withdrawal:
-    """Return the message of who withdrew an entry by hand, and why."""
     return v1.Withdrawal(
         reason=_WITHDRAWAL_REASON.to_pb(withdrawal.reason),
         comment=withdrawal.comment,
@@ -158,7 +150,6 @@ def withdrawal_from_pb(pb: v1.Withdrawal, at: str = "withdrawal") -> Withdrawal:
 
 
 def withdrawal_reason_to_pb(reason: WithdrawalReason) -> v1.WithdrawalReason:
-    """Return the wire value of why an entry is withdrawn."""
     number: v1.WithdrawalReason = _WITHDRAWAL_REASON.to_pb(reason)
     return number
 
@@ -177,10 +168,8 @@ def _entry_names(pb: Iterable[str], at: str, wrong: list[Violation]) -> tuple[st
 
 
 def entry_states_to_pb(states: Iterable[EntryState]) -> list[v1.EntryState]:
-    """Return the wire values of entry states."""
     return [_ENTRY_STATE.to_pb(state) for state in states]
 
 
 def entry_states_from_pb(states: Iterable[int], at: str = "states") -> tuple[EntryState, ...]:
-    """Return the entry states."""
     return enums(_ENTRY_STATE, states, at)

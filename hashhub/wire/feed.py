@@ -20,12 +20,10 @@ _CHANGE_KIND: Final = EnumMap(ChangeKind, v1.ChangeKind, "CHANGE_KIND_")
 
 
 def changed_entries_to_pb(changes: Iterable[ChangedEntry]) -> list[v1.Change]:
-    """Return the messages of lines of the change feed."""
     return [changed_entry_to_pb(change) for change in changes]
 
 
 def changed_entry_to_pb(change: ChangedEntry) -> v1.Change:
-    """Return the message of one line of the change feed."""
     pb = v1.Change(change_revision=change.revision, kind=_CHANGE_KIND.to_pb(change.kind))
     if change.entry is not None:
         pb.entry.CopyFrom(entry_to_pb(change.entry))
@@ -43,7 +41,6 @@ def changed_entry_to_pb(change: ChangedEntry) -> v1.Change:
 
 
 def changed_entry_from_pb(pb: v1.Change, at: str = "change") -> ChangedEntry:
-    """Return one line of the change feed."""
     wrong: list[Violation] = []
     kind = _CHANGE_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
     refuse(wrong)

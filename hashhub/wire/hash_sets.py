@@ -16,7 +16,6 @@ _TLP: Final = EnumMap(TLP, v1.Tlp, "TLP_", TLP.AMBER)
 
 
 def hash_set_to_pb(hash_set: HashSet) -> v1.HashSet:
-    """Return the message of a hash set."""
     with Sendable("hash_set"):
         return v1.HashSet(
             name=names.hash_set_name(hash_set.contributor, hash_set.id),
@@ -61,7 +60,6 @@ def hash_set_from_pb(
 
 
 def marking_to_pb(marking: Marking) -> v1.Marking:
-    """Return the message of handling terms."""
     return v1.Marking(
         tlp=_TLP.to_pb(marking.tlp),
         permitted_purposes=marking.permitted_purposes,
@@ -75,7 +73,6 @@ def marking_to_pb(marking: Marking) -> v1.Marking:
 
 
 def marking_from_pb(pb: v1.Marking, at: str = "marking") -> Marking:
-    """Return the handling terms."""
     wrong: list[Violation] = []
     values = {
         "tlp": _TLP.from_pb(pb.tlp, f"{at}.tlp", wrong),

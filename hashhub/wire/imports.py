@@ -28,7 +28,6 @@ _DISPOSITION: Final = EnumMap(Disposition, v1.Disposition, "DISPOSITION_")
 
 
 def import_to_pb(value: Import) -> v1.Import:
-    """Return the message of an import."""
     counts = value.counts
     with Sendable("import"):
         return v1.Import(
@@ -57,6 +56,7 @@ def import_to_pb(value: Import) -> v1.Import:
             create_time=timestamp(value.create_time),
             commit_time=timestamp(value.commit_time),
             commit_revision=value.revision,
+            takes_columns=True,
         )
 
 
@@ -103,7 +103,6 @@ def import_from_pb(pb: v1.Import, *, hash_set: tuple[str, str] | None = None, at
 
 
 def reject_to_pb(reject: Reject) -> v1.Reject:
-    """Return the message of a reject."""
     with Sendable("reject"):
         return v1.Reject(position=reject.position, reason=reject.reason, detail=reject.detail)
 
@@ -133,7 +132,6 @@ def finding_to_pb(finding: Finding, contributor: str, hash_set: str) -> v1.Findi
 
 
 def finding_from_pb(pb: v1.Finding, at: str = "finding") -> Finding:
-    """Return the finding."""
     wrong: list[Violation] = []
     entry_id = 0
     if pb.entry:
@@ -144,10 +142,8 @@ def finding_from_pb(pb: v1.Finding, at: str = "finding") -> Finding:
 
 
 def dispositions_to_pb(dispositions: Iterable[Disposition]) -> list[v1.Disposition]:
-    """Return the wire values of dispositions."""
     return [_DISPOSITION.to_pb(value) for value in dispositions]
 
 
 def dispositions_from_pb(dispositions: Iterable[int], at: str = "dispositions") -> tuple[Disposition, ...]:
-    """Return the dispositions."""
     return enums(_DISPOSITION, dispositions, at)

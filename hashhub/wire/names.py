@@ -1,9 +1,9 @@
 """Resource names: the one place that knows how `contributors/{contributor}/hashSets/{hash_set}/…` is put together and
 read.
 
-Inside the hub things are known by their ids; whole names exist only on the wire. Reading checks the shape, not whether
-the thing
-exists: that is for the hub to say, after it has looked at who asks.
+Inside the hub things are known by their ids; whole names exist only on the wire. `X_name` makes the name of an X from
+its ids; `parse_X` gives its ids back, `field` being the name's path in the request for the error. It raises
+InvalidArgument for another shape. Whether the thing exists is for the hub to say, after it has looked at who asks.
 """
 
 from __future__ import annotations
@@ -57,32 +57,26 @@ _KINDS: Final = {
 
 
 def contributor_name(contributor: str) -> str:
-    """Return the resource name of a contributor."""
     return f"contributors/{contributor}"
 
 
 def hash_set_name(contributor: str, hash_set: str) -> str:
-    """Return the resource name of a hash set."""
     return f"contributors/{contributor}/hashSets/{hash_set}"
 
 
 def import_name(contributor: str, hash_set: str, import_id: str) -> str:
-    """Return the resource name of an import."""
     return f"contributors/{contributor}/hashSets/{hash_set}/imports/{import_id}"
 
 
 def entry_name(contributor: str, hash_set: str, entry_id: int) -> str:
-    """Return the resource name of an entry."""
     return f"contributors/{contributor}/hashSets/{hash_set}/entries/{entry_id}"
 
 
 def review_name(contributor: str, hash_set: str, entry_id: int, review_id: int) -> str:
-    """Return the resource name of a review."""
     return f"contributors/{contributor}/hashSets/{hash_set}/entries/{entry_id}/reviews/{review_id}"
 
 
 def group_name(group: str) -> str:
-    """Return the resource name of a group."""
     return f"groups/{group}"
 
 
@@ -95,7 +89,6 @@ def author_name(author: str) -> str:
 
 
 def event_name(revision: int) -> str:
-    """Return the resource name of an event of the history."""
     return f"events/{revision}"
 
 
@@ -127,17 +120,14 @@ def parse_subject(name: str, field: str = "subject") -> str:
 
 
 def token_name(token: str) -> str:
-    """Return the resource name of a token."""
     return f"tokens/{token}"
 
 
 def policy_name(policy: str) -> str:
-    """Return the resource name of a policy."""
     return f"policies/{policy}"
 
 
 def scheme_name(scheme: str, version: str) -> str:
-    """Return the resource name of a classification scheme."""
     return f"schemes/{scheme}@{version}"
 
 
@@ -152,10 +142,6 @@ def resource_name(kind: str, name: str) -> str:
 
 
 def parse_contributor(name: str, field: str = "name") -> str:
-    """Return the contributor's id. `field` is the name's path in the request, for the error.
-
-    Raises InvalidArgument (as all functions here) when the name has another shape.
-    """
     return _parse(_CONTRIBUTOR, name, field)[0]
 
 
@@ -165,31 +151,26 @@ def parse_contributor_or_all(name: str, field: str = "parent") -> str | None:
 
 
 def parse_hash_set(name: str, field: str = "name") -> tuple[str, str]:
-    """Return the ids of the contributor and the hash set."""
     contributor, hash_set = _parse(_SET, name, field)
     return contributor, hash_set
 
 
 def parse_import(name: str, field: str = "name") -> tuple[str, str, str]:
-    """Return the ids of the contributor, the hash set and the import."""
     contributor, hash_set, import_id = _parse(_IMPORT, name, field)
     return contributor, hash_set, import_id
 
 
 def parse_entry(name: str, field: str = "name") -> tuple[str, str, int]:
-    """Return the ids of the contributor, the hash set and the entry."""
     contributor, hash_set, entry_id = _parse(_ENTRY, name, field)
     return contributor, hash_set, _int64(entry_id, _ENTRY, field)
 
 
 def parse_review(name: str, field: str = "name") -> tuple[str, str, int, int]:
-    """Return the ids of the contributor, the hash set, the entry and the review."""
     contributor, hash_set, entry_id, review_id = _parse(_REVIEW, name, field)
     return contributor, hash_set, _int64(entry_id, _REVIEW, field), _int64(review_id, _REVIEW, field)
 
 
 def parse_group(name: str, field: str = "name") -> str:
-    """Return the group's id."""
     return _parse(_GROUP, name, field)[0]
 
 
@@ -200,30 +181,26 @@ def parse_author(name: str, field: str = "author") -> str:
 
 
 def parse_event(name: str, field: str = "name") -> int:
-    """Return the revision of an event."""
     return _int64(_parse(_EVENT, name, field)[0], _EVENT, field)
 
 
 def parse_token(name: str, field: str = "name") -> str:
-    """Return the token's id."""
     return _parse(_TOKEN, name, field)[0]
 
 
 def parse_policy(name: str, field: str = "name") -> str:
-    """Return the policy's id."""
     return _parse(_POLICY, name, field)[0]
 
 
 def parse_scheme(name: str, field: str = "name") -> str:
-    """Return the scheme as `id@version`."""
     return _parse(_SCHEME, name, field)[0]
 
 
 def _parse(shape: str, name: str, field: str) -> tuple[str, ...]:
-    found = _SHAPES[shape].fullmatch(name)
-    if found is None:
+    parts = _SHAPES[shape].fullmatch(name)
+    if parts is None:
         raise _wrong(shape, field, f"got {name[:120]!r}" if name else "it is missing")
-    return found.groups()
+    return parts.groups()
 
 
 def _int64(digits: str, shape: str, field: str) -> int:
@@ -233,7 +210,7 @@ def _int64(digits: str, shape: str, field: str) -> int:
     return number
 
 
-def _wrong(shape: str, field: str, found: str) -> InvalidArgument:
-    description = f"must look like {shape}; {found}"
-    reason = "REQUIRED" if found == "it is missing" else "RESOURCE_NAME"
+def _wrong(shape: str, field: str, problem: str) -> InvalidArgument:
+    description = f"must look like {shape}; {problem}"
+    reason = "REQUIRED" if problem == "it is missing" else "RESOURCE_NAME"
     return InvalidArgument(f"{field}: {description}", violations=(Violation(field, description, reason),))

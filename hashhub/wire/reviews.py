@@ -33,7 +33,6 @@ def review_to_pb(review: Review, contributor: str, hash_set: str) -> v1.Review:
 
 
 def review_from_pb(pb: v1.Review, at: str = "review") -> Review:
-    """Return a review that was read."""
     wrong: list[Violation] = []
     _, _, entry, review_id = checked(wrong, names.parse_review, pb.name, f"{at}.name") or ("", "", 0, 0)
     aside = checked(wrong, names.parse_review, pb.sets_aside, f"{at}.sets_aside") if pb.sets_aside else None

@@ -236,14 +236,14 @@ class Hostile:
 
     def _entries(self, contributors: Sequence[str]) -> list[str]:
         """Return the names of entries, in any state, of these contributors; oldest first."""
-        found = []
+        names = []
         for who in contributors:
             sets = (
                 [f"{who}/list"] if who in self.honest else sorted(s for s in self.own_sets if s.startswith(f"{who}/"))
             )
             for hash_set in sets:
-                found += [e.name for e in self.world.entries(hash_set)]
-        return sorted(found, key=lambda name: int(name.rpartition("/")[2]))
+                names += [e.name for e in self.world.entries(hash_set)]
+        return sorted(names, key=lambda name: int(name.rpartition("/")[2]))
 
     def _review_others(self, a: int, b: int, c: int) -> str:
         who = self._who(a)

@@ -330,10 +330,10 @@ def test_false_positives_are_bounded_and_alterations_counted(tmp_path: Path) -> 
     assert false_positives.upper_bound(10, 100) == pytest.approx(0.1744, abs=1e-4)  # Wilson's interval, worked by hand
     out = tmp_path / "alterations.json"
     run("alterations", "--count", "2", "--out", str(out))
-    found = {r["alteration"]: r for r in rows_of(out, benchmark="alterations", seed=20_000_000)}
-    assert found["jpeg-90"]["found"] == 1.0
-    assert found["flip"]["median_distance"] > 60
-    assert found["flip"]["found_turned"] >= found["flip"]["found"]
+    row_by_alteration = {r["alteration"]: r for r in rows_of(out, benchmark="alterations", seed=20_000_000)}
+    assert row_by_alteration["jpeg-90"]["found"] == 1.0
+    assert row_by_alteration["flip"]["median_distance"] > 60
+    assert row_by_alteration["flip"]["found_turned"] >= row_by_alteration["flip"]["found"]
 
 
 def test_load_generator_counts_a_call_once_however_its_stream_ends() -> None:

@@ -64,12 +64,12 @@ def test_changes_go_on_from_the_position_that_a_run_ended_with(
     assert start[-1]["complete"] is True
     assert not any(line.get("entry") for line in start)
     contribute(run, hash_set, tmp_path / "list.json", 51, 3)
-    found = lines(read("changes", "--position", start[-1]["position"], "--json"))
-    names = [line["entry"]["name"] for line in found if line.get("entry")]
+    later = lines(read("changes", "--position", start[-1]["position"], "--json"))
+    names = [line["entry"]["name"] for line in later if line.get("entry")]
     assert len(names) == 3
-    assert found[-1]["head"].startswith(f"{found[-1]['revision']}:")
+    assert later[-1]["head"].startswith(f"{later[-1]['revision']}:")
     assert run("entry", "withdraw", names[0], "--reason", "error").exit_code == DONE
-    shown = read("changes", "--position", found[-1]["position"])
+    shown = read("changes", "--position", later[-1]["position"])
     assert [line.split()[1:] for line in shown.stdout.splitlines()[:-1]] == [["WITHDRAW", "entry", names[0]]]
     position = shown.stdout.splitlines()[-1].removeprefix("position ")
     assert len(lines(read("changes", "--position", position, "--json"))) == 1

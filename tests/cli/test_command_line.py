@@ -323,7 +323,7 @@ def on_terminal(hub: RunningHub, arguments: list[str], *, no_color: bool) -> str
         env=environment,
     ) as process:
         os.close(theirs)
-        found = bytearray()
+        output = bytearray()
         end = time.monotonic() + 60
         while time.monotonic() < end:
             try:
@@ -332,7 +332,7 @@ def on_terminal(hub: RunningHub, arguments: list[str], *, no_color: bool) -> str
                 break
             if not piece:
                 break
-            found += piece
+            output += piece
         os.close(ours)
-        assert process.wait(timeout=30) == DONE, found.decode("utf-8", "replace")
-    return found.decode("utf-8", "replace")
+        assert process.wait(timeout=30) == DONE, output.decode("utf-8", "replace")
+    return output.decode("utf-8", "replace")

@@ -192,18 +192,18 @@ class TestMatching:
         known, unknown = f"MD5:{items[0].digest('MD5')}", "MD5:" + "0a" * 16
         done = run("match", "--hash", known, "--hash", unknown, "--policy", "block", "--json")
         assert done.exit_code == DONE
-        found, missed = objects(done.stdout)
-        assert list(found) == list(missed) == MATCH_KEYS
-        assert (found["query"], found["verdict"], found["policy"]) == (known, "MATCH", "block")
-        (one,) = found["matches"]
+        hit, missed = objects(done.stdout)
+        assert list(hit) == list(missed) == MATCH_KEYS
+        assert (hit["query"], hit["verdict"], hit["policy"]) == (known, "MATCH", "block")
+        (one,) = hit["matches"]
         assert list(one) == ENTRY_KEYS
         assert (one["contributor"], one["hash_set"]) == ("police-us", hash_set)
         assert one["entry"].startswith(f"{hash_set}/")
         assert (one["algorithm"], one["distance"]) == ("MD5", 0)
         assert one["classification"]["value"] == "1"
-        assert found["reasons"][0]["entries"] == [one["entry"]]
+        assert hit["reasons"][0]["entries"] == [one["entry"]]
         assert (missed["query"], missed["verdict"], missed["matches"]) == (unknown, "NO_MATCH", [])
-        assert found["revision"] == missed["revision"] > 0
+        assert hit["revision"] == missed["revision"] > 0
 
     def test_reads_many_hashes_from_a_file(self, run: Run, items: list[Item], tmp_path: Path) -> None:
         hashes = tmp_path / "hashes.txt"

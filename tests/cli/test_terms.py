@@ -17,8 +17,8 @@ def one(run: Run, *arguments: str) -> dict[str, Any]:
     """Run the command with --json and return the one object that it prints."""
     done = run(*arguments, "--json")
     assert done.exit_code == DONE, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def test_groups(run: Run, police: str) -> None:
@@ -40,8 +40,8 @@ def test_groups(run: Run, police: str) -> None:
 
 def test_terms_change_one_by_one(run: Run, hash_set: str, police: str) -> None:
     def terms(*options: str) -> dict[str, Any]:
-        found: dict[str, Any] = one(run, "hash-set", "update", hash_set, *options)["marking"]
-        return found
+        item: dict[str, Any] = one(run, "hash-set", "update", hash_set, *options)["marking"]
+        return item
 
     before = terms(
         "--recipient", f"contributors/{police}", "--permitted-purpose", "x", "--permitted-purpose", "y", "--bulk",

@@ -41,14 +41,14 @@ def mapped(text: str | bytes, mapping: str = MAPPING) -> list[Record | Reject]:
     return read(MappedCSV(), text, {"mapping": mapping})
 
 
-def record(found: list[Record | Reject]) -> Record:
-    (one,) = found
+def record(items: list[Record | Reject]) -> Record:
+    (one,) = items
     assert isinstance(one, Record)
     return one
 
 
-def reason(found: list[Record | Reject]) -> str:
-    (one,) = found
+def reason(items: list[Record | Reject]) -> str:
+    (one,) = items
     assert isinstance(one, Reject)
     return one.reason
 
@@ -101,19 +101,19 @@ class TestWhatATableSaysOfItsValues:
 
 def test_icse_reads_every_column_that_it_keeps() -> None:
     ramp = bytes(range(144))
-    found = record(icse(f'{MD5};{SHA1};{ramp.hex().upper()};SYN-1;Y;no;T;"a; ""b""";3;Y;Image;Y'))
-    assert [h.algorithm for h in found.hashes] == ["MD5", "SHA1", "PHOTODNA"]
-    assert found.hashes[2].digest == ramp
-    assert (found.external_id, found.series, found.media_type, found.value) == ("SYN-1", 'a; "b"', "image", "Y")
-    assert found.flags == Flags(distributed=True, victim_identified=False, offender_identified=True)
-    assert found.position == "line 2"
+    item = record(icse(f'{MD5};{SHA1};{ramp.hex().upper()};SYN-1;Y;no;T;"a; ""b""";3;Y;Image;Y'))
+    assert [h.algorithm for h in item.hashes] == ["MD5", "SHA1", "PHOTODNA"]
+    assert item.hashes[2].digest == ramp
+    assert (item.external_id, item.series, item.media_type, item.value) == ("SYN-1", 'a; "b"', "image", "Y")
+    assert item.flags == Flags(distributed=True, victim_identified=False, offender_identified=True)
+    assert item.position == "line 2"
 
 
 def test_icse_header_may_stand_in_any_order_and_case_with_more_columns() -> None:
     names = ["Remarks", *sorted(ICSE.upper().split(";")), "Extra"]
     cells = {"MD5": MD5, "IMAGE ID": "SYN-1", "BASELINE": "N", "SERIES NAME": "s"}
-    found = record(icse(";".join(cells.get(n, "") for n in names), header="\ufeff" + " ; ".join(names) + "\r"))
-    assert (found.external_id, found.value, found.series) == ("SYN-1", "N", "s")
+    item = record(icse(";".join(cells.get(n, "") for n in names), header="\ufeff" + " ; ".join(names) + "\r"))
+    assert (item.external_id, item.value, item.series) == ("SYN-1", "N", "s")
 
 
 @pytest.mark.parametrize(("cell", "value"), [("Y", "Y"), ("n", "N"), ("True", "Y"), ("no", "N"), ("", ""), (" ", "")])
@@ -134,9 +134,9 @@ def test_icse_baseline_is_yes_no_or_nothing(cell: str, value: str) -> None:
     ],
 )
 def test_icse_refuses_rows_where_they_stand(row: str, why: str) -> None:
-    found = icse(f"{MD5};;;A;;;;;;;;Y", row, "", f"{MD5};;;Z;;;;;;;;Y")
-    assert [f.position for f in found] == ["line 2", "line 3", "line 5"]
-    assert reason(found[1:2]) == why
+    items = icse(f"{MD5};;;A;;;;;;;;Y", row, "", f"{MD5};;;Z;;;;;;;;Y")
+    assert [f.position for f in items] == ["line 2", "line 3", "line 5"]
+    assert reason(items[1:2]) == why
 
 
 def test_icse_rows_may_be_longer_or_lack_what_is_not_read() -> None:
@@ -144,14 +144,14 @@ def test_icse_rows_may_be_longer_or_lack_what_is_not_read() -> None:
         "MD5;SHA1;PhotoDNA;Image ID;Is distributed;Victim identified;Offender identified;Series name;Baseline;"
         "Number of submissions;File Available;Media Type"
     )
-    found = icse(f"{MD5};;;S;;;;;Y", f"{MD5};;;S;;;;;Y;3;Y;Image;more;and more", header=header)
-    assert [isinstance(f, Record) for f in found] == [True, True]
+    items = icse(f"{MD5};;;S;;;;;Y", f"{MD5};;;S;;;;;Y;3;Y;Image;more;and more", header=header)
+    assert [isinstance(f, Record) for f in items] == [True, True]
 
 
 def test_icse_notes_a_flag_that_is_none() -> None:
-    found = record(icse(f"{MD5};;;S;maybe;;;;;;;Y"))
-    assert found.flags == Flags()
-    assert [(f.algorithm, f.reason) for f in found.faults] == [("is distributed", "BAD_FIELD")]
+    item = record(icse(f"{MD5};;;S;maybe;;;;;;;Y"))
+    assert item.flags == Flags()
+    assert [(f.algorithm, f.reason) for f in item.faults] == [("is distributed", "BAD_FIELD")]
 
 
 @pytest.mark.parametrize("missing", ICSE.split(";"))
@@ -223,11 +223,11 @@ def test_a_mapping_can_name_every_field() -> None:
         "t1": "a, b",
         "t2": "c", "f1": "yes", "f2": "0", "f3": "", "f4": "N", "f5": "TRUE",
     }  # fmt: skip
-    found = record(mapped("\t".join(names) + "\n" + "\t".join(cells[n] for n in names), FULL))
-    assert [h.algorithm for h in found.hashes] == ["MD5", "SHA1", "SHA256", "PDQ", "PHASH", "DHASH", "PHOTODNA"]
-    assert found == Record(
+    item = record(mapped("\t".join(names) + "\n" + "\t".join(cells[n] for n in names), FULL))
+    assert [h.algorithm for h in item.hashes] == ["MD5", "SHA1", "SHA256", "PDQ", "PHASH", "DHASH", "PHOTODNA"]
+    assert item == Record(
         position="line 2",
-        hashes=found.hashes,
+        hashes=item.hashes,
         value="A",
         external_id="x-1",
         series="SERIES",
@@ -241,8 +241,8 @@ def test_a_mapping_can_name_every_field() -> None:
 
 
 def test_values_that_are_not_translated_stay_as_they_are() -> None:
-    found = mapped(f"MD5;Cat\n{MD5};Cat. A\n{MD5};D\n", MAPPING + '[values]\n"Cat. A" = "A"\n')
-    assert [f.value for f in found if isinstance(f, Record)] == ["A", "D"]
+    items = mapped(f"MD5;Cat\n{MD5};Cat. A\n{MD5};D\n", MAPPING + '[values]\n"Cat. A" = "A"\n')
+    assert [f.value for f in items if isinstance(f, Record)] == ["A", "D"]
 
 
 def test_a_wrong_header_names_what_is_missing_and_what_was_found() -> None:
@@ -277,8 +277,8 @@ def test_a_wrong_mapping_names_every_field(mapping: str, fields: list[str]) -> N
     with pytest.raises(InvalidArgument) as caught:
         mapped(f"m\n{MD5}\n", mapping or " ")
     assert not isinstance(caught.value, MalformedSource)
-    found = {v.field.removeprefix("options.mapping").removeprefix(".") for v in caught.value.violations}
-    assert found == set(fields)
+    wrong_fields = {v.field.removeprefix("options.mapping").removeprefix(".") for v in caught.value.violations}
+    assert wrong_fields == set(fields)
 
 
 def test_a_mapping_is_required() -> None:
@@ -291,8 +291,8 @@ def test_a_mapping_is_required() -> None:
 )
 def test_a_declared_encoding_is_read(encoding: str) -> None:
     text = f"MD5;Cat\n{MD5};é\n" if encoding != "shift_jis" else f"MD5;Cat\n{MD5};カ\n"
-    found = record(mapped(text.encode(encoding), MAPPING.replace("\n", f'\nencoding = "{encoding}"\n', 1)))
-    assert found.value in {"é", "カ"}
+    item = record(mapped(text.encode(encoding), MAPPING.replace("\n", f'\nencoding = "{encoding}"\n', 1)))
+    assert item.value in {"é", "カ"}
     marked = b"\xfe\xff" + f"MD5;Cat\n{MD5};A\n".encode("utf-16-be")
     assert record(mapped(marked, MAPPING.replace("\n", '\nencoding = "utf-16"\n', 1))).value == "A"
 
@@ -341,9 +341,9 @@ def test_a_source_that_cannot_be_read_on_says_where_and_why(data: bytes, where: 
     ],
 )
 def test_rows_are_refused_where_they_stand(row: str, why: str) -> None:
-    found = mapped(f'MD5;Cat\n{MD5};"A\nB"\n\n{row}\n{MD5};Z\n')
-    assert [f.position for f in found] == ["line 2", "line 5", "line 6"]
-    assert reason(found[1:2]) == why
+    items = mapped(f'MD5;Cat\n{MD5};"A\nB"\n\n{row}\n{MD5};Z\n')
+    assert [f.position for f in items] == ["line 2", "line 5", "line 6"]
+    assert reason(items[1:2]) == why
 
 
 @pytest.mark.parametrize(
@@ -364,10 +364,10 @@ def test_rows_are_refused_where_they_stand(row: str, why: str) -> None:
     ],
 )
 def test_quality_out_of_range_is_noted(quality: str, kept: int | None) -> None:
-    found = record(mapped(f"MD5,q\n{MD5},{quality}\n", '[columns]\nmd5 = "MD5"\nquality = "q"\n'))
-    assert found.quality == kept
-    assert [f.algorithm for f in found.faults] == ([] if kept is not None or not quality else ["quality"])
-    assert all("expected a number of 0 to 100" in f.detail for f in found.faults)
+    item = record(mapped(f"MD5,q\n{MD5},{quality}\n", '[columns]\nmd5 = "MD5"\nquality = "q"\n'))
+    assert item.quality == kept
+    assert [f.algorithm for f in item.faults] == ([] if kept is not None or not quality else ["quality"])
+    assert all("expected a number of 0 to 100" in f.detail for f in item.faults)
 
 
 def test_a_proposal_reads_the_file_it_was_made_from() -> None:
@@ -376,9 +376,9 @@ def test_a_proposal_reads_the_file_it_was_made_from() -> None:
         f'1,{MD5},,,A,7-10,"a,b",Y,N,\r\n'
     )
     proposed = propose(data.encode()[:90] + b"\xc3")
-    found = record(mapped(data, proposed))
-    assert (found.external_id, found.value, found.tags) == ("1", "A", ("7-10", "a", "b"))
-    assert found.flags.self_generated is True
+    item = record(mapped(data, proposed))
+    assert (item.external_id, item.value, item.tags) == ("1", "A", ("7-10", "a", "b"))
+    assert item.flags.self_generated is True
     assert '# not read: "Grid"' in proposed
 
 

@@ -56,10 +56,10 @@ def made(variant: str, *, count: int = 40) -> list[lists.Item]:
 def test_every_variant_reads_back_what_was_listed(variant: str, dirty: bool) -> None:
     items = made(variant)
     listed = lists.list_file(variant, items, dirty=dirty)
-    found = read(listed)
-    assert len(found) == listed.items
+    results = read(listed)
+    assert len(results) == listed.items
     assert listed.items >= len(items)
-    records = [r for r in found if isinstance(r, Record) and r.action is Action.CONTRIBUTE]
+    records = [r for r in results if isinstance(r, Record) and r.action is Action.CONTRIBUTE]
     held = HELD.get(variant, set(ALGORITHMS))
     wanted = Counter(frozenset(parse(n, t) for n, t in one.digests if n in held) for one in items)
     assert Counter(frozenset(r.hashes) for r in records) == wanted
@@ -79,12 +79,12 @@ def test_every_variant_reads_back_what_was_listed(variant: str, dirty: bool) -> 
 def test_dirt_is_told_apart_and_counted(variant: str) -> None:
     items = lists.soiled(made(variant), seed=3)
     listed = lists.list_file(variant, items, dirty=True)
-    found = read(listed)
-    assert len(found) == listed.items
-    rejects = [r for r in found if isinstance(r, Reject)]
+    results = read(listed)
+    assert len(results) == listed.items
+    rejects = [r for r in results if isinstance(r, Reject)]
     assert rejects
     assert {r.reason for r in rejects} <= set(Code)
-    records = [r for r in found if isinstance(r, Record)]
+    records = [r for r in results if isinstance(r, Record)]
     assert len(records) >= 40
     assert {f.reason for r in records for f in r.faults} <= set(Code)
 
@@ -108,10 +108,10 @@ def test_contributors_overlap_and_conflict() -> None:
 def test_many_vics_records_are_what_they_say() -> None:
     out = io.BytesIO()
     lists.write_many_vics(out, 12_001, seed=1, photodna=True)
-    found = list(VICS().read(io.BytesIO(out.getvalue()), {}))
-    assert len(found) == 12_001
-    assert all(isinstance(r, Record) and len(r.hashes) == 3 and not r.faults and r.region == "US" for r in found)
-    assert len({r.hashes for r in found if isinstance(r, Record)}) == 12_001
+    items = list(VICS().read(io.BytesIO(out.getvalue()), {}))
+    assert len(items) == 12_001
+    assert all(isinstance(r, Record) and len(r.hashes) == 3 and not r.faults and r.region == "US" for r in items)
+    assert len({r.hashes for r in items if isinstance(r, Record)}) == 12_001
     plain = io.BytesIO()
     lists.write_many_vics(plain, 1000, seed=1)
     assert 400 < len(plain.getvalue()) / 1000 < 500

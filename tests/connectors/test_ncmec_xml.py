@@ -31,9 +31,9 @@ def read(data: bytes, **options: str) -> list[Record | Reject]:
 
 
 def one(images: str) -> Record:
-    (found,) = read(document(images))
-    assert isinstance(found, Record)
-    return found
+    (item,) = read(document(images))
+    assert isinstance(item, Record)
+    return item
 
 
 def refused(data: bytes) -> MalformedSource:
@@ -43,13 +43,13 @@ def refused(data: bytes) -> MalformedSource:
 
 
 def test_images_videos_and_deletions_have_their_members_identity() -> None:
-    found = read(
+    items = read(
         document(
             entry(own="a") + entry(own="a", kind="deletedImage", prints=""),
             entry(own="a", kind="video") + '<deletedVideo><member id="7"/><id>b/c</id></deletedVideo>',
         )
     )
-    assert [(f.position, f.action, f.external_id, f.media_type, f.member) for f in found if isinstance(f, Record)] == [
+    assert [(f.position, f.action, f.external_id, f.media_type, f.member) for f in items if isinstance(f, Record)] == [
         ("images[0]", Action.CONTRIBUTE, "9001/image/a", "image", "9001 SYNTHETIC"),
         ("images[1]", Action.WITHDRAW, "9001/image/a", "image", "9001 SYNTHETIC"),
         ("videos[0]", Action.CONTRIBUTE, "9001/video/a", "video", "9001 SYNTHETIC"),
@@ -67,9 +67,9 @@ def test_images_videos_and_deletions_have_their_members_identity() -> None:
     ],
 )
 def test_the_environment_becomes_a_tag_and_says_what_the_items_are(environment: str, purpose: str) -> None:
-    (found,) = read(document(entry()), environment=environment)
-    assert isinstance(found, Record)
-    assert found.tags == (f"environment:{environment}", f"purpose:{purpose}")
+    (item,) = read(document(entry()), environment=environment)
+    assert isinstance(item, Record)
+    assert item.tags == (f"environment:{environment}", f"purpose:{purpose}")
     assert one(entry()).tags == ()
 
 
@@ -80,18 +80,18 @@ def test_an_environment_that_does_not_say_what_it_holds_is_refused(environment: 
 
 
 def test_classification_and_time_are_kept_raw() -> None:
-    found = one(entry(more="<classification> B2 </classification><timestamp>2025-01-01T12:00:00.000Z</timestamp>"))
-    assert (found.value, found.source_time) == ("B2", "2025-01-01T12:00:00.000Z")
+    item = one(entry(more="<classification> B2 </classification><timestamp>2025-01-01T12:00:00.000Z</timestamp>"))
+    assert (item.value, item.source_time) == ("B2", "2025-01-01T12:00:00.000Z")
     assert one(entry(more="<classification>C9</classification>")).value == "C9"
     assert one(entry()).value == ""
 
 
 def test_fingerprints_without_text_or_support_are_noted() -> None:
-    found = one(
+    item = one(
         entry(f'<md5>{MD5}</md5><sha1/><netclean>x</netclean><tmk-pdqf rel="self" href="/v2/x"/><PDQ>{"0f" * 32}</PDQ>')
     )
-    assert [h.algorithm for h in found.hashes] == ["MD5", "PDQ"]
-    assert [(f.algorithm, f.reason) for f in found.faults] == [
+    assert [h.algorithm for h in item.hashes] == ["MD5", "PDQ"]
+    assert [(f.algorithm, f.reason) for f in item.faults] == [
         ("tmk-pdqf", "UNSUPPORTED_ALGORITHM"),
         ("netclean", "UNSUPPORTED_ALGORITHM"),
     ]
@@ -117,10 +117,10 @@ def test_fingerprints_without_text_or_support_are_noted() -> None:
     ],
 )
 def test_unusable_entries_are_refused_where_they_stand(item: str, reason: str) -> None:
-    found = read(document(entry(own="a") + item + entry(own="z")))
-    assert [f.position for f in found] == ["images[0]", "images[1]", "images[2]"]
-    assert isinstance(found[1], Reject)
-    assert found[1].reason == reason
+    items = read(document(entry(own="a") + item + entry(own="z")))
+    assert [f.position for f in items] == ["images[0]", "images[1]", "images[2]"]
+    assert isinstance(items[1], Reject)
+    assert items[1].reason == reason
 
 
 def vote(*members: str) -> str:
@@ -186,8 +186,8 @@ def test_the_namespace_counts_and_the_prefix_does_not(prefix: str) -> None:
     text = document(entry()).decode().replace(f' xmlns="{NAMESPACE}"', "")
     text = text.replace("</", "\0").replace("<", f"<{prefix}").replace("\0", f"</{prefix}")
     data = text.replace(f"<{prefix}queryResult", f"<{prefix}queryResult {declared}", 1).encode()
-    (found,) = read(data)
-    assert isinstance(found, Record)
+    (item,) = read(data)
+    assert isinstance(item, Record)
 
 
 @pytest.mark.parametrize(
@@ -222,14 +222,14 @@ def test_what_is_not_ncmecs_answer_is_refused(data: bytes, message: str) -> None
 def test_an_error_names_the_item_and_the_line() -> None:
     text = document(entry() + "\n" + entry()).decode()
     cut = text[: text.rindex("<fingerprints>") + 20].encode()
-    found: list[Record | Reject] = []
+    items: list[Record | Reject] = []
     error: MalformedSource | None = None
     try:
         for item in NCMECXML().read(io.BytesIO(cut), {}):
-            found.append(item)  # noqa: PERF402 - what came before the error counts
+            items.append(item)  # noqa: PERF402 - what came before the error counts
     except MalformedSource as e:
         error = e
-    assert [f.position for f in found] == ["images[0]"]
+    assert [f.position for f in items] == ["images[0]"]
     assert error is not None
     assert error.position.startswith("images[1], line 2, column ")
 
@@ -310,7 +310,7 @@ def test_any_text_in_an_entry_gives_one_answer(member: str, own: str, value: str
             more=f"<classification>{escape(value)}</classification>",
         )
     )
-    (found,) = read(data)
-    if isinstance(found, Record):
-        assert found.external_id == f"{member.strip()}/image/{own.strip()}"
-        assert found.value == value.strip() or not value.isprintable()
+    (item,) = read(data)
+    if isinstance(item, Record):
+        assert item.external_id == f"{member.strip()}/image/{own.strip()}"
+        assert item.value == value.strip() or not value.isprintable()

@@ -35,19 +35,19 @@ def document(value: object, context: str = V20) -> bytes:
 
 
 def one(**media: Any) -> Record:
-    (found,) = read(document([{"MD5": MD5, **media}]))
-    assert isinstance(found, Record)
-    return found
+    (item,) = read(document([{"MD5": MD5, **media}]))
+    assert isinstance(item, Record)
+    return item
 
 
 def until_error(items: Iterator[Record | Reject]) -> tuple[list[Record | Reject], MalformedSource | None]:
-    found: list[Record | Reject] = []
+    results: list[Record | Reject] = []
     try:
         for item in items:
-            found.append(item)  # noqa: PERF402 - what came before the error counts
+            results.append(item)  # noqa: PERF402 - what came before the error counts
     except MalformedSource as e:
-        return found, e
-    return found, None
+        return results, e
+    return results, None
 
 
 def refused(data: bytes) -> MalformedSource:
@@ -60,15 +60,15 @@ def refused(data: bytes) -> MalformedSource:
 @pytest.mark.parametrize("root", ["Media", "Cases"])
 def test_reads_the_first_generation(version: str, root: str) -> None:
     context = f"http://github.com/ICMEC/ProjectVic/DataModels/{version}.xml#{root}"
-    (found,) = read(document([{"MD5": MD5}], context))
-    assert (found.position, isinstance(found, Record) and found.region) == ("value[0]", "")
+    (item,) = read(document([{"MD5": MD5}], context))
+    assert (item.position, isinstance(item, Record) and item.region) == ("value[0]", "")
 
 
 @pytest.mark.parametrize("region", ["Default", "US", "UK", "CUSTOM", "UNKNOWN"])
 def test_keeps_the_region_of_the_second_generation(region: str) -> None:
-    (found,) = read(document([{"MD5": MD5}], V20.replace("US", region)))
-    assert isinstance(found, Record)
-    assert found.region == region
+    (item,) = read(document([{"MD5": MD5}], V20.replace("US", region)))
+    assert isinstance(item, Record)
+    assert item.region == region
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_refuses_other_envelopes_with_what_was_expected(data: bytes, message: st
 def test_an_error_names_the_item_and_the_byte() -> None:
     good = document([{"MD5": MD5}, {"MD5": MD5}])
     cut = good[: good.rindex(b'"MD5"') + 3]
-    found, error = until_error(VICS().read(io.BytesIO(cut), {}))
+    items, error = until_error(VICS().read(io.BytesIO(cut), {}))
     assert error is not None
-    assert len(found) == 1
+    assert len(items) == 1
     assert error.position == f"value[1], byte {len(cut)}"
     assert "cut off" in error.message
     broken = good.replace(b'}, {"MD5": ', b'}, {"MD5"= ')
@@ -148,10 +148,10 @@ def test_refuses_other_encodings(data: bytes, word: str) -> None:
 
 
 def test_flags_are_tri_state_and_may_be_texts() -> None:
-    found = one(
+    item = one(
         VictimIdentified="true", OffenderIdentified="FALSE", IsDistributed=True, IsSuspected=None, SelfGenerated="0"
     )
-    assert found.flags == Flags(
+    assert item.flags == Flags(
         victim_identified=True, offender_identified=False, distributed=True, suspected=None, self_generated=False
     )
     assert one().flags == Flags()
@@ -172,16 +172,16 @@ def test_category_is_kept_raw_and_0_is_a_category(category: object, value: str) 
 
 @pytest.mark.parametrize("category", [True, 1.5, [], {}, ["1"], float("nan"), "1" * (MAX_TEXT + 1)])
 def test_another_category_is_refused_not_guessed(category: object) -> None:
-    (found,) = read(document([{"MD5": MD5, "Category": category}]))
-    assert isinstance(found, Reject)
-    assert found.reason == "BAD_FIELD"
-    assert "Category" in found.detail
+    (item,) = read(document([{"MD5": MD5, "Category": category}]))
+    assert isinstance(item, Reject)
+    assert item.reason == "BAD_FIELD"
+    assert "Category" in item.detail
 
 
 def test_hashes_stand_in_three_places() -> None:
     ramp = bytes(range(144))
     photodna = base64.b64encode(ramp).decode()
-    found = one(
+    item = one(
         SHA1=SHA1.upper(),
         PhotoDNA=photodna,
         AlternativeHashes=[
@@ -196,8 +196,8 @@ def test_hashes_stand_in_three_places() -> None:
             {},
         ],
     )
-    assert [h.algorithm for h in found.hashes] == ["MD5", "SHA1", "PHOTODNA", "SHA256", "PDQ"]
-    assert [(f.algorithm, f.reason) for f in found.faults] == [
+    assert [h.algorithm for h in item.hashes] == ["MD5", "SHA1", "PHOTODNA", "SHA256", "PDQ"]
+    assert [(f.algorithm, f.reason) for f in item.faults] == [
         ("AlternativeHashes[5]", "BAD_FIELD"),
         ("AlternativeHashes[6]", "BAD_FIELD"),
         ("AlternativeHashes[7]", "BAD_FIELD"),
@@ -212,8 +212,8 @@ def test_an_alternative_of_another_md5_is_a_second_md5_of_the_item() -> None:
     bound = one(AlternativeHashes=[{"MD5": other, **sha1}])
     assert bound.hashes == (parse("MD5", MD5), parse("MD5", other), parse("SHA1", SHA1))
     assert inspect(bound).reasons == ("CONTRADICTORY_BINDING",)
-    found = one(MD5=None, AlternativeHashes=[{"MD5": MD5, **sha1}, {"MD5": 7, **sha1}])
-    assert found.hashes == (parse("MD5", MD5), parse("SHA1", SHA1))
+    item = one(MD5=None, AlternativeHashes=[{"MD5": MD5, **sha1}, {"MD5": 7, **sha1}])
+    assert item.hashes == (parse("MD5", MD5), parse("SHA1", SHA1))
 
 
 @pytest.mark.parametrize("alternatives", [None, [], "", {}, 0])
@@ -223,9 +223,9 @@ def test_empty_alternatives_are_none(alternatives: object) -> None:
 
 @pytest.mark.parametrize("alternatives", ["x", {"HashName": "SHA1"}, 7, True])
 def test_alternatives_that_are_no_list_are_noted(alternatives: object) -> None:
-    found = one(AlternativeHashes=alternatives)
-    assert [(f.algorithm, f.reason) for f in found.faults] == [("AlternativeHashes", "BAD_FIELD")]
-    assert len(found.hashes) == 1
+    item = one(AlternativeHashes=alternatives)
+    assert [(f.algorithm, f.reason) for f in item.faults] == [("AlternativeHashes", "BAD_FIELD")]
+    assert len(item.hashes) == 1
 
 
 @pytest.mark.parametrize(
@@ -250,21 +250,21 @@ def test_alternatives_that_are_no_list_are_noted(alternatives: object) -> None:
     ],
 )
 def test_items_without_a_usable_hash_are_refused_where_they_stand(media: object, reason: str) -> None:
-    found = read(document([{"MD5": MD5}, media, {"SHA1": SHA1}]))
-    assert [f.position for f in found] == ["value[0]", "value[1]", "value[2]"]
-    assert isinstance(found[1], Reject)
-    assert found[1].reason == reason
-    assert isinstance(found[2], Record)
+    items = read(document([{"MD5": MD5}, media, {"SHA1": SHA1}]))
+    assert [f.position for f in items] == ["value[0]", "value[1]", "value[2]"]
+    assert isinstance(items[1], Reject)
+    assert items[1].reason == reason
+    assert isinstance(items[2], Record)
 
 
 def test_a_refusal_names_what_is_wrong_with_the_hash_first() -> None:
     wrong = {"MediaSize": -1, "MimeType": [], "DateUpdated": {}, "Series": "x" * 2000, "IsSuspected": "maybe"}
-    (found,) = read(document([{**wrong, "MD5": MD5[1:]}]))
-    assert isinstance(found, Reject)
-    assert found.detail.startswith("the item has no usable hash: MD5 digest must be 32")
-    (found,) = read(document([{"MD5": None}]))
-    assert isinstance(found, Reject)
-    assert found.detail.endswith("every digest is missing, null or empty; expected at least one")
+    (item,) = read(document([{**wrong, "MD5": MD5[1:]}]))
+    assert isinstance(item, Reject)
+    assert item.detail.startswith("the item has no usable hash: MD5 digest must be 32")
+    (item,) = read(document([{"MD5": None}]))
+    assert isinstance(item, Reject)
+    assert item.detail.endswith("every digest is missing, null or empty; expected at least one")
 
 
 @pytest.mark.parametrize("padding", ["", "x" * 900_000], ids=["small", "large"])
@@ -280,27 +280,25 @@ def test_a_field_that_is_given_twice_is_refused_in_items_of_any_size(padding: st
     assert all(isinstance(f, Record) for f in items_of(f'"MD5":"{MD5}","MediaFiles":[{{"x":1,"x":2}}]'))
     with pytest.raises(MalformedSource, match="Media is given twice"):
         items_of(f'"Media":[{{"MD5":"{MD5}"}}],"Media":[{{"SHA1":"{SHA1}"}}]')
-    found = items_of(f'"MD5":"{MD5}","AlternativeHashes":[{{"HashName":"SHA1","HashValue":"{SHA1}","HashValue":""}}]')[
-        0
-    ]
-    assert isinstance(found, Record)
-    assert [f.reason for f in found.faults] == ["BAD_FIELD"]
+    item = items_of(f'"MD5":"{MD5}","AlternativeHashes":[{{"HashName":"SHA1","HashValue":"{SHA1}","HashValue":""}}]')[0]
+    assert isinstance(item, Record)
+    assert [f.reason for f in item.faults] == ["BAD_FIELD"]
 
 
 def test_wrong_fields_however_many_cost_no_hash() -> None:
-    found = one(Tags=[{}] * 500)
-    assert [(f.algorithm, f.reason) for f in found.faults] == [("Tags", "BAD_FIELD")]
+    item = one(Tags=[{}] * 500)
+    assert [(f.algorithm, f.reason) for f in item.faults] == [("Tags", "BAD_FIELD")]
 
 
 def test_a_null_md5_does_not_cost_the_other_hashes() -> None:
-    (found,) = read(document([{"MD5": None, "SHA1": SHA1}]))
-    assert isinstance(found, Record)
-    assert [h.algorithm for h in found.hashes] == ["SHA1"]
+    (item,) = read(document([{"MD5": None, "SHA1": SHA1}]))
+    assert isinstance(item, Record)
+    assert [h.algorithm for h in item.hashes] == ["SHA1"]
 
 
 def test_duplicates_are_items_of_their_own() -> None:
-    found = read(document([{"MD5": MD5, "Category": c} for c in (1, 2, 1)]))
-    assert [(f.position, isinstance(f, Record) and f.value) for f in found] == [
+    items = read(document([{"MD5": MD5, "Category": c} for c in (1, 2, 1)]))
+    assert [(f.position, isinstance(f, Record) and f.value) for f in items] == [
         ("value[0]", "1"),
         ("value[1]", "2"),
         ("value[2]", "1"),
@@ -316,9 +314,9 @@ def test_cases_are_told_by_content_and_their_people_are_dropped() -> None:
             {"SHA1": SHA1},
         ],
     }
-    found = read(document([case, {"MD5": MD5}, {"CaseID": "y", "Media": []}, {"Media": None}]))
-    assert [f.position for f in found] == ["value[0].Media[0]", "value[0].Media[1]", "value[1]"]
-    assert "SYNTHETIC" not in str(found)
+    items = read(document([case, {"MD5": MD5}, {"CaseID": "y", "Media": []}, {"Media": None}]))
+    assert [f.position for f in items] == ["value[0].Media[0]", "value[0].Media[1]", "value[1]"]
+    assert "SYNTHETIC" not in str(items)
 
 
 @pytest.mark.parametrize(
@@ -330,24 +328,24 @@ def test_cases_are_told_by_content_and_their_people_are_dropped() -> None:
 def test_media_size_may_be_text_and_a_wrong_one_is_noted(size: object, kept: int | None) -> None:
     text = "1" + "0" * 5000 if size == "huge" else json.dumps(size)
     data = document([{"MD5": MD5, "MediaSize": "SIZE"}]).replace(b'"SIZE"', text.encode())
-    (found,) = read(data)
-    assert isinstance(found, Record)
-    assert found.media_size == kept
-    assert [f.algorithm for f in found.faults] == (["MediaSize"] if kept is None and size not in (None, "") else [])
+    (item,) = read(data)
+    assert isinstance(item, Record)
+    assert item.media_size == kept
+    assert [f.algorithm for f in item.faults] == (["MediaSize"] if kept is None and size not in (None, "") else [])
 
 
 def test_texts_are_cleaned_and_cut_with_a_note() -> None:
-    found = one(
+    item = one(
         Series="x" * (MAX_TEXT - 2) + "e\u0301\u0301" + "y" * 40,
         Tags=" a ,, b\u0000c,a,\ud800",
         MimeType="Image/JPEG",
         DateUpdated="2025-01-02T03:04:05.0000Z",
     )
-    assert found.series == "x" * (MAX_TEXT - 2) + "…"
-    assert found.tags == ("a", "b c")
-    assert found.media_type == "image/jpeg"
-    assert found.source_time == "2025-01-02T03:04:05.0000Z"
-    assert [(f.algorithm, f.reason) for f in found.faults] == [("Series", "BAD_FIELD")]
+    assert item.series == "x" * (MAX_TEXT - 2) + "…"
+    assert item.tags == ("a", "b c")
+    assert item.media_type == "image/jpeg"
+    assert item.source_time == "2025-01-02T03:04:05.0000Z"
+    assert [(f.algorithm, f.reason) for f in item.faults] == [("Series", "BAD_FIELD")]
     assert one(Tags=["a", "b,c", 7, None, {}], Series=["s", "t"]).tags == ("a", "b,c", "7")
     assert one(Series=["s", "t"]).series == "s, t"
     assert one(Tags={"Tag": "x"}).tags == ("x",)
@@ -367,8 +365,8 @@ def test_texts_are_cleaned_and_cut_with_a_note() -> None:
     ],
 )
 def test_oddities_of_json_do_not_break_the_reader(text: str) -> None:
-    found = read(document(["ODD", {"MD5": MD5}]).replace(b'"ODD"', text.encode()))
-    assert [f.position for f in found] == ["value[0]", "value[1]"]
+    items = read(document(["ODD", {"MD5": MD5}]).replace(b'"ODD"', text.encode()))
+    assert [f.position for f in items] == ["value[0]", "value[1]"]
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
@@ -463,9 +461,9 @@ def test_a_link_to_a_next_page_is_told(context: str, first: bool, link: str | No
 @pytest.mark.parametrize("padding", ["", "x" * (2 << 20)])
 def test_a_case_with_some_of_its_media_is_told(padding: str) -> None:
     media = [{"MD5": MD5, "Comments": padding[i : i + 1000]} for i in range(0, len(padding) or 1, 1000)]
-    found = read(document([{"Media": media, "Media@odata.nextLink": "https://example.invalid/2"}]))
-    assert len(found) == len(media) + 1
-    assert [(f.position, f.reason) for f in found if isinstance(f, Reject)] == [
+    items = read(document([{"Media": media, "Media@odata.nextLink": "https://example.invalid/2"}]))
+    assert len(items) == len(media) + 1
+    assert [(f.position, f.reason) for f in items if isinstance(f, Reject)] == [
         ("value[0].Media.nextLink", "PARTIAL_SOURCE")
     ]
     assert not any(isinstance(f, Reject) for f in read(document([{"Media": media, "Media@odata.nextLink": ""}])))
@@ -474,16 +472,16 @@ def test_a_case_with_some_of_its_media_is_told(padding: str) -> None:
 def test_a_record_larger_than_the_window_is_read_member_by_member() -> None:
     files = [{"FileName": f"synthetic-{i}", "FilePath": "x" * 400} for i in range(4000)]
     big: dict[str, Any] = {"MediaFiles": files, "MD5": MD5, "Category": 2, "Exifs": [[files]], "SHA1": SHA1}
-    found = read(
+    items = read(
         document([{"MD5": MD5}, big, [files], {"CaseID": "x", "Media": [big, {"SHA1": SHA1}, [files]]}, {"SHA1": SHA1}])
     )
-    assert [f.position for f in found] == [
+    assert [f.position for f in items] == [
         "value[0]", "value[1]", "value[2]", "value[3].Media[0]", "value[3].Media[1]", "value[3].Media[2]", "value[4]",
     ]  # fmt: skip
-    for f in (found[1], found[3]):
+    for f in (items[1], items[3]):
         assert isinstance(f, Record)
         assert (f.value, len(f.hashes)) == ("2", 2)
-    for f in (found[2], found[5]):
+    for f in (items[2], items[5]):
         assert isinstance(f, Reject)
         assert f.reason == "NOT_AN_OBJECT"
 
@@ -518,14 +516,14 @@ media = st.dictionaries(
 
 @given(st.lists(media | values, max_size=5))
 def test_any_json_gives_one_answer_for_each_item(items: list[Any]) -> None:
-    found = read(document(items))
+    results = read(document(items))
     expected = 0
     for item in items:
         is_case = isinstance(item, dict) and "Media" in item
         inside = item["Media"] if is_case else None
         expected += len(inside) if isinstance(inside, list) else 0 if is_case and inside is None else 1
-    assert len(found) == expected
-    assert len({f.position for f in found}) == len(found)
+    assert len(results) == expected
+    assert len({f.position for f in results}) == len(results)
 
 
 @settings(max_examples=60)
@@ -538,11 +536,11 @@ def test_the_window_never_shows(items: list[Any], step: int, limit: int) -> None
     whole = read(data)
     source: Any = Trickle(data, step)  # raw
     reader = json_stream.JSONReader(source, "top level", limit=limit, block=step)
-    found, error = until_error(vics._read(reader))
+    results, error = until_error(vics._read(reader))
     if error:
         assert "longer than" in error.message  # a single text
-        whole = whole[: len(found)]
-    assert [(f.position, type(f)) for f in found] == [(f.position, type(f)) for f in whole]
+        whole = whole[: len(results)]
+    assert [(f.position, type(f)) for f in results] == [(f.position, type(f)) for f in whole]
 
 
 @given(
@@ -582,6 +580,6 @@ def test_values_that_do_not_fit_may_not_nest_without_end() -> None:
 def test_a_context_names_the_scheme_of_its_region(context: str, region: str, scheme: str) -> None:
     url = f"http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/{context}/$metadata#Media"
     text = f'{{"@odata.context":"{url}","value":[{{"MD5":"{"0a" * 16}","Category":1}}]}}'
-    (found,) = VICS().read(io.BytesIO(text.encode()), {})
-    assert isinstance(found, Record)
-    assert (found.region, found.scheme) == (region, scheme)
+    (item,) = VICS().read(io.BytesIO(text.encode()), {})
+    assert isinstance(item, Record)
+    assert (item.region, item.scheme) == (region, scheme)

@@ -23,9 +23,9 @@ def chapter(title: str) -> dict[str, list[str]]:
     page = (ROOT / "docs/reasons.md").read_text("utf-8")
     text = page.split(f"\n## {title}\n")[1].split("\n## ")[0]
     rows = [re.split(r" \| ", line.strip("| ")) for line in text.splitlines() if line.startswith("| `")]
-    found = {cells[0].strip("`"): cells[1:] for cells in rows}
-    assert len(found) == len(rows), f"a code stands twice in {title}"
-    return found
+    cells_by_code = {cells[0].strip("`"): cells[1:] for cells in rows}
+    assert len(cells_by_code) == len(rows), f"a code stands twice in {title}"
+    return cells_by_code
 
 
 def sources() -> Iterator[tuple[Path, ast.Module]]:

@@ -202,9 +202,9 @@ def png(width: int, height: int) -> bytes:
 
 def most_memory(pid: int) -> int:
     """Return the most memory that a process ever had, in MiB."""
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text("ascii"), re.MULTILINE)
-    assert found
-    return int(found[1]) // 1024
+    peak = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text("ascii"), re.MULTILINE)
+    assert peak
+    return int(peak[1]) // 1024
 
 
 @pytest.mark.parametrize(("width", "height"), [(50_000, 50_000), (2**31 - 1, 2**31 - 1), (2**31 - 1, 1)])

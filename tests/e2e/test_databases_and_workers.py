@@ -70,13 +70,13 @@ def asked_anew(desk: Desk, item: Item, times: int = 12) -> set[Verdict | str]:
 def workers(desk: Desk) -> set[int]:
     """Return the worker processes that the hub has now."""
     children = Path(f"/proc/{desk.hub.pid}/task/{desk.hub.pid}/children").read_text("ascii").split()
-    found = set()
+    numbers = set()
     for pid in map(int, children):
         with suppress(OSError):
             line = Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace")
             if "spawn_main" in line:
-                found.add(pid)
-    return found
+                numbers.add(pid)
+    return numbers
 
 
 def test_two_workers(

@@ -20,7 +20,7 @@ def test_shows_the_main_job_and_can_be_kept(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     assert "\x1b" not in done.stdout, "a pipe gets plain text"
-    found = {line.split(":")[0].strip(): line for line in done.stdout.splitlines()}
+    line_by_label = {line.split(":")[0].strip(): line for line in done.stdout.splitlines()}
     for picture, verdicts in {
         "picture 0": ("MATCH", "MATCH"),
         "picture 1": ("MATCH", "MATCH"),
@@ -30,11 +30,13 @@ def test_shows_the_main_job_and_can_be_kept(tmp_path: Path) -> None:
         "picture 16": ("BENIGN", "BENIGN"),
         "picture 99": ("NO_MATCH", "NO_MATCH"),
     }.items():
-        words = found[picture].split()
-        assert tuple(w for w in words if w in {"MATCH", "REVIEW", "BENIGN", "NO_MATCH"})[:2] == verdicts, found[picture]
+        words = line_by_label[picture].split()
+        assert tuple(w for w in words if w in {"MATCH", "REVIEW", "BENIGN", "NO_MATCH"})[:2] == verdicts, line_by_label[
+            picture
+        ]
     assert "Nothing is lost" in done.stdout
     assert "CONFLICT in verdict" in done.stdout
-    assert found["after the withdrawal"].split()[3] == "NO_MATCH"
+    assert line_by_label["after the withdrawal"].split()[3] == "NO_MATCH"
     # It does not run over what it left there.
     again = demo("--data", tmp_path)
     assert again.returncode == 1

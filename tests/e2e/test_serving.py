@@ -215,9 +215,9 @@ def _lose_everything(snapshots: Path) -> None:
 
 
 def _files(snapshots: Path) -> list[Path]:
-    found = [p for p in snapshots.rglob("*") if p.is_file() and p.suffix != ".json" and p.stat().st_size]
-    assert found
-    return found
+    paths = [p for p in snapshots.rglob("*") if p.is_file() and p.suffix != ".json" and p.stat().st_size]
+    assert paths
+    return paths
 
 
 def _cut_every_file(snapshots: Path) -> None:

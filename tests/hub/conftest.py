@@ -191,21 +191,21 @@ class Desk:
 
     def report(self, done: Import) -> list[Finding]:
         """All lines of an import's report, read page by page."""
-        found: list[Finding] = []
+        findings: list[Finding] = []
         after = 0
         while True:
             page, after = self.hub.contribute.findings(AUDITOR, done.id, 3, after)
-            found += page
+            findings += page
             if not after:
-                return found
+                return findings
 
     def reasons(self, done: Import) -> dict[str, list[str]]:
         """The report's reason codes by position, without NOTED lines."""
-        found: dict[str, list[str]] = {}
+        reasons_by_position: dict[str, list[str]] = {}
         for f in self.report(done):
             if f.disposition is not Disposition.NOTED:
-                found.setdefault(f.position, []).append(f.reason)
-        return found
+                reasons_by_position.setdefault(f.position, []).append(f.reason)
+        return reasons_by_position
 
     def entries(self, name: str, *states: EntryState) -> list[Entry]:
         contributor, _, set_id = name.partition("/")

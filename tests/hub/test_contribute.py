@@ -245,7 +245,7 @@ class TestWithinOneList:
             item(3, hashes=(digest("SHA256", 1), digest("MD5", 2))),
         )
         assert (done.counts.accepted, done.counts.quarantined) == (0, 3)
-        assert {r for found in desk.reasons(done).values() for r in found} == {"CONTRADICTORY_BINDING"}
+        assert {r for reasons in desk.reasons(done).values() for r in reasons} == {"CONTRADICTORY_BINDING"}
 
     def test_one_id_for_two_files_quarantines_both(self, desk: Desk) -> None:
         desk.hash_set("alpha/list")

@@ -199,8 +199,8 @@ class TestOutsiders:
         assert asked.withdrawal is not None
         assert asked.withdrawal.pending
         assert disclosed(BETA, asked) == before
-        found = listed.match(digest("MD5", 2), who=BETA)
-        assert [m.entry.reasons for m in found.matches] == [()]
+        answer = listed.match(digest("MD5", 2), who=BETA)
+        assert [m.entry.reasons for m in answer.matches] == [()]
         own = listed.match(digest("MD5", 2), who=ALPHA)
         assert [m.entry.reasons for m in own.matches] == [("WITHDRAWAL_PENDING",)]
 

@@ -275,7 +275,7 @@ from hashhub.model import Principal, Role
 
 hub = Hub.open(Config(data=sys.argv[1]), publisher=False)
 hub.start()
-store = hub._store
+store = hub._store.imports
 step = getattr(store, sys.argv[3])
 
 def killed(*arguments, **keywords):

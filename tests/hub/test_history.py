@@ -146,8 +146,8 @@ class History(RuleBasedStateMachine):
     def what_is_active_matches_and_nothing_else(self) -> None:
         wanted = {n for (_, n), live in self.live.items() if any(state is EntryState.ACTIVE for _, state in live)}
         for name in _ALGORITHMS:
-            found = {n for n in _NUMBERS if self.desk.match(digest(name, n)).verdict is Verdict.MATCH}
-            assert found == wanted
+            answer = {n for n in _NUMBERS if self.desk.match(digest(name, n)).verdict is Verdict.MATCH}
+            assert answer == wanted
 
     def _live(self, name: str) -> list[Entry]:
         return self.desk.entries(name, EntryState.ACTIVE, EntryState.QUARANTINED)

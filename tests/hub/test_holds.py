@@ -213,8 +213,8 @@ class TestDeletedByItsSource:
             item(2, position="b", action=Action.WITHDRAW),
         )
         first, second = desk.entries("alpha/list")
-        assert made[0].withdrawn == [first.id, second.id]
-        assert made[0].deletion_times == {first.id: time}
+        assert made[0].compared.withdrawn.tolist() == [first.id, second.id]
+        assert made[0].compared.deletion_times == {first.id: time}
 
 
 class TestAnOperatorsQuarantine:
@@ -302,8 +302,8 @@ def trace(kind: str, value: bytes) -> bytes:
 
 
 def traces(external_id: str, numbers: Sequence[tuple[str, int]]) -> frozenset[bytes]:
-    found = {trace(name, digest(name, number).digest) for name, number in numbers}
-    return frozenset(found | ({trace("EXTERNAL_ID", external_id.encode())} if external_id else set()))
+    asked = {trace(name, digest(name, number).digest) for name, number in numbers}
+    return frozenset(asked | ({trace("EXTERNAL_ID", external_id.encode())} if external_id else set()))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from hashhub.connector import Connector, partial
 from hashhub.errors import InvalidArgument
 from hashhub.hub import Hub
 from hashhub.hub.holds import HeldItems
-from hashhub.hub.intake import Batch, Intake, Staged
+from hashhub.hub.intake import Batch, Intake, Stager
 from hashhub.model import (
     TLP,
     Action,
@@ -389,7 +389,7 @@ def test_a_large_source_reads_the_hash_set_instead_of_asking(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, share: int
 ) -> None:
     """Both ways find the same, whichever is cheaper."""
-    monkeypatch.setattr("hashhub.hub.intake._STREAMED_SHARE", share)
+    monkeypatch.setattr("hashhub.hub.intake.source.STREAMED_SHARE", share)
     desk.hash_set("alpha/list")
     desk.contribute("alpha/list", *(item(n) for n in range(50)), item(60, algorithms=("PDQ",)), item(70, quality=1))
     items = [item(n) for n in (1, 2, 3)]
@@ -635,14 +635,17 @@ class TestHarmlessVerdicts:
             desk.hub._store.resources.get_hash_set(*desk.hash_set("alpha/list", scheme=scheme).split("/")),
             purpose=Purpose(purpose),
         )
-        batch = Batch([Staged(item(1, value=value), Disposition.ACCEPTED, (), ())], [])
+        stated, stager = item(1, value=value), Stager()
+        stager.add(stated)
+        batch = Batch.read(stager.staged([]))
         intake = Intake(
             desk.hub._store,
             chosen,
             load().get(scheme),
-            HeldItems([], lambda *_: b""),
+            lambda _: HeldItems([], lambda *_: b""),
             replace=False,
             has_classifications=True,
         )
         intake.decide(lambda: [batch])
-        assert [e.is_harmless for e in intake.entries([batch])] == [is_harmless]
+        (new,) = intake.entries([batch], 7)
+        assert new.harmless == ([7] if is_harmless else [])

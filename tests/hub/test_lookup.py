@@ -82,20 +82,20 @@ class TestFloods:
     def test_5000_visible_ones_push_nobody_out(self, listed: Desk) -> None:
         listed.hash_set("hostile/list")
         flood(listed, "hostile/list", neighbours(UPLOAD, 5_000, 3))
-        found = listed.match(UPLOAD, policy="block")
-        assert (found.verdict, found.truncated, len(found.matches)) == (Verdict.MATCH, True, 100)
-        assert "JUDGEMENT_CUT_SHORT" not in {r.code for r in found.reasons}
-        assert found.reasons[0].entries == tuple(
+        answer = listed.match(UPLOAD, policy="block")
+        assert (answer.verdict, answer.truncated, len(answer.matches)) == (Verdict.MATCH, True, 100)
+        assert "JUDGEMENT_CUT_SHORT" not in {r.code for r in answer.reasons}
+        assert answer.reasons[0].entries == tuple(
             e.name for name in ("alpha/list", "beta/list") for e in listed.entries(name)
         )
-        assert max(len(r.entries) for r in found.reasons) == 1_000, "a reason is no longer than an answer"
+        assert max(len(r.entries) for r in answer.reasons) == 1_000, "a reason is no longer than an answer"
 
     def test_thousands_of_entries_on_one_digest(self, listed: Desk) -> None:
         listed.hash_set("hostile/list")
         many = (item(1, external_id=f"x{i}", position=f"line {i}", algorithms=("MD5",)) for i in range(12_000))
         listed.contribute("hostile/list", *many, batch=2000)
-        found = listed.match(digest("MD5", 1), policy="block")
-        assert (found.verdict, found.truncated) == (Verdict.MATCH, True)
+        answer = listed.match(digest("MD5", 1), policy="block")
+        assert (answer.verdict, answer.truncated) == (Verdict.MATCH, True)
         assert listed.match(digest("MD5", 1), policy="block", match_limit=3).verdict is Verdict.MATCH
 
     def test_a_judgement_cut_short_is_fair_and_never_clean(self, listed: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,9 +106,9 @@ class TestFloods:
         accepted = neighbours(digest("PDQ", 9), 300, 3)
         flood(listed, "hostile/good", accepted)
         listed.hub.hash_sets.accept(OPERATOR, "hostile", "good", listed.hub.revision())
-        found = listed.match(UPLOAD, policy="block")
-        assert (found.verdict, found.truncated) == (Verdict.MATCH, True)
-        assert "JUDGEMENT_CUT_SHORT" in {r.code for r in found.reasons}
+        answer = listed.match(UPLOAD, policy="block")
+        assert (answer.verdict, answer.truncated) == (Verdict.MATCH, True)
+        assert "JUDGEMENT_CUT_SHORT" in {r.code for r in answer.reasons}
         benign = listed.match(digest("PDQ", 9), policy="block")
         assert (benign.verdict, benign.reasons[0].code) == (Verdict.REVIEW, "JUDGEMENT_CUT_SHORT")
         assert listed.match(accepted[0], policy="block", max_distances={"PDQ": 0}).verdict is Verdict.BENIGN
@@ -117,9 +117,9 @@ class TestFloods:
         listed.hash_set("hostile/red", marking=HIDDEN)
         flood(listed, "hostile/red", neighbours(UPLOAD, 1_001, 3))
         monkeypatch.setattr(lookup, "_SECONDS", -1.0)
-        found = listed.match(UPLOAD, policy="block")
-        assert (found.verdict, found.truncated, found.matches) == (Verdict.REVIEW, True, ())
-        assert [r.code for r in found.reasons] == ["JUDGEMENT_CUT_SHORT"]
+        answer = listed.match(UPLOAD, policy="block")
+        assert (answer.verdict, answer.truncated, answer.matches) == (Verdict.REVIEW, True, ())
+        assert [r.code for r in answer.reasons] == ["JUDGEMENT_CUT_SHORT"]
         assert listed.match(digest("PDQ", 1), max_distances={"PDQ": 0}).verdict is Verdict.MATCH
 
 
@@ -131,9 +131,9 @@ class TestHostile:
         listed.hash_set("hostile/good", purpose=Purpose.BENIGN)
         listed.contribute("hostile/good", item(1, algorithms=("PDQ", "MD5")))
         for code in ("DOUBT_NOT_ACCEPTED", "DOUBT_LESS_RELIABLE"):
-            found = listed.match(digest("MD5", 1), policy=policy)
-            assert found.verdict is Verdict.MATCH
-            assert (code, "BENIGN_SET") in {(r.code, r.clause) for r in found.reasons}
+            answer = listed.match(digest("MD5", 1), policy=policy)
+            assert answer.verdict is Verdict.MATCH
+            assert (code, "BENIGN_SET") in {(r.code, r.clause) for r in answer.reasons}
             listed.hub.hash_sets.accept(OPERATOR, "hostile", "good", listed.hub.revision())
 
     def test_a_near_benign_picture_does_not_turn_an_exact_match(self, listed: Desk) -> None:
@@ -155,9 +155,9 @@ class TestHostile:
     def test_an_objection_of_somebody_who_does_not_count_is_told(self, listed: Desk) -> None:
         (entry,) = listed.entries("alpha/list")
         listed.hub.reviews.create(writer("hostile"), "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE)
-        found = listed.match(digest("MD5", 1), policy="block")
-        assert found.verdict is Verdict.MATCH
-        assert [r.entries for r in found.reasons if r.code == "DOUBT_LESS_RELIABLE"] == [(entry.name,)]
+        answer = listed.match(digest("MD5", 1), policy="block")
+        assert answer.verdict is Verdict.MATCH
+        assert [r.entries for r in answer.reasons if r.code == "DOUBT_LESS_RELIABLE"] == [(entry.name,)]
 
 
 class TestCircuitBreaker:
@@ -187,9 +187,9 @@ class TestCircuitBreaker:
     def test_an_exact_match_beside_it_stays_one(self, listed: Desk) -> None:
         altered = self.trip(listed, 1)
         assert listed.match(altered, policy="block").verdict is Verdict.REVIEW
-        found = listed.match(altered, digest("MD5", 1), policy="block")
-        assert found.verdict is Verdict.MATCH
-        assert found.reasons[-1].code == "CIRCUIT_BREAKER"
+        answer = listed.match(altered, digest("MD5", 1), policy="block")
+        assert answer.verdict is Verdict.MATCH
+        assert answer.reasons[-1].code == "CIRCUIT_BREAKER"
 
 
 def plain(result: MatchResult) -> Any:

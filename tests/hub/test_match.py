@@ -48,9 +48,9 @@ class TestDistances:
         desk.contribute("alpha/list", item(1, algorithms=(algorithm,)))
         listed = digest(algorithm, 1)
         for bits in (0, 1, most - 1, most):
-            found = desk.match(near(listed, bits))
-            assert found.verdict is Verdict.MATCH
-            (match,) = found.matches
+            answer = desk.match(near(listed, bits))
+            assert answer.verdict is Verdict.MATCH
+            (match,) = answer.matches
             assert (match.algorithm, match.distance) == (algorithm, bits)
             assert match.query_digest == near(listed, bits).digest
         assert desk.match(near(listed, most + 1)).verdict is Verdict.NO_MATCH
@@ -85,16 +85,16 @@ class TestDistances:
         desk.contribute(
             "alpha/list", item(1, algorithms=("PDQ",)), item(2, algorithms=("MD5",)), item(3, algorithms=("MD5", "PDQ"))
         )
-        found = desk.match(digest("PDQ", 1), near(digest("PDQ", 3), 5), digest("MD5", 2))
-        assert [(m.entry.provenance.position, m.distance) for m in found.matches] == [
+        answer = desk.match(digest("PDQ", 1), near(digest("PDQ", 3), 5), digest("MD5", 2))
+        assert [(m.entry.provenance.position, m.distance) for m in answer.matches] == [
             ("line 2", 0), ("line 1", 0), ("line 3", 5),
         ]  # fmt: skip
 
     def test_an_entry_found_in_several_ways_is_told_once_at_its_nearest(self, desk: Desk) -> None:
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1, algorithms=("PDQ", "PHASH")))
-        found = desk.match(near(digest("PDQ", 1), 20), near(digest("PDQ", 1), 7), near(digest("PHASH", 1), 9))
-        (match,) = found.matches
+        answer = desk.match(near(digest("PDQ", 1), 20), near(digest("PDQ", 1), 7), near(digest("PHASH", 1), 9))
+        (match,) = answer.matches
         assert (match.algorithm, match.distance) == ("PDQ", 7)
 
 
@@ -137,8 +137,8 @@ class TestCalls:
     def test_what_is_left_out_is_said(self, desk: Desk) -> None:
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", *(item(1, external_id=f"x{i}", position=f"line {i}") for i in range(5)))
-        found = desk.match(digest("MD5", 1), match_limit=3)
-        assert (len(found.matches), found.truncated) == (3, True)
+        answer = desk.match(digest("MD5", 1), match_limit=3)
+        assert (len(answer.matches), answer.truncated) == (3, True)
         assert desk.match(digest("MD5", 1), match_limit=5).truncated is False
 
     def test_more_digests_than_are_considered(self, desk: Desk) -> None:
@@ -147,8 +147,8 @@ class TestCalls:
         numbers = [int.from_bytes(centre.digest) ^ (1 << a) ^ (1 << b) for a in range(50) for b in range(a)]
         cluster = [Hash("PDQ", n.to_bytes(32)) for n in numbers]
         desk.contribute("alpha/list", *(item(i, hashes=(h,)) for i, h in enumerate(cluster)))
-        found = desk.match(centre, match_limit=1000)
-        assert (len(found.matches), found.truncated, found.verdict) == (1000, True, Verdict.MATCH)
+        answer = desk.match(centre, match_limit=1000)
+        assert (len(answer.matches), answer.truncated, answer.verdict) == (1000, True, Verdict.MATCH)
 
 
 class TestPolicies:
@@ -193,9 +193,9 @@ class TestPolicies:
         desk.contributor("alpha", reliability=reliability)
         desk.hash_set("alpha/list", scheme=scheme)
         desk.contribute("alpha/list", item(1, value=value))
-        found = desk.match(digest("MD5", 1), policy="block")
-        assert found.verdict is verdict
-        assert ("DRAFT_SCHEME" in {r.code for r in found.reasons}) == (scheme == "copine")
+        answer = desk.match(digest("MD5", 1), policy="block")
+        assert answer.verdict is verdict
+        assert ("DRAFT_SCHEME" in {r.code for r in answer.reasons}) == (scheme == "copine")
 
     def test_two_draft_schemes_never_block(self, desk: Desk) -> None:
         for name in ("alpha", "beta"):
@@ -216,10 +216,10 @@ class TestPolicies:
 
         assert any_desk.verdict(1, policy="block") is Verdict.MATCH
         review(ReviewKind.FALSE_POSITIVE)
-        found = any_desk.match(digest("MD5", 1), policy="block")
-        assert found.verdict is Verdict.REVIEW
-        assert found.reasons[0].code == "DISPUTED"
-        assert {m.entry.contributor: m.reviews for m in found.matches} == {
+        answer = any_desk.match(digest("MD5", 1), policy="block")
+        assert answer.verdict is Verdict.REVIEW
+        assert answer.reasons[0].code == "DISPUTED"
+        assert {m.entry.contributor: m.reviews for m in answer.matches} == {
             "alpha": {ReviewKind.FALSE_POSITIVE: 1}, "beta": {},
         }  # fmt: skip
         review(ReviewKind.CONFIRMED)
@@ -248,9 +248,9 @@ class TestPolicies:
         desk.contribute("alpha/list", item(1, expire_time=end))
         assert desk.verdict(1) is Verdict.MATCH
         monkeypatch.setattr(match, "now", lambda: end)
-        found = desk.match(digest("MD5", 1))
-        assert (found.verdict, found.matches) == (Verdict.NO_MATCH, ())
-        assert [r.code for r in found.reasons] == ["EXPIRED"]
+        answer = desk.match(digest("MD5", 1))
+        assert (answer.verdict, answer.matches) == (Verdict.NO_MATCH, ())
+        assert [r.code for r in answer.reasons] == ["EXPIRED"]
 
 
 class TestTerms:
@@ -289,17 +289,17 @@ class TestTerms:
         assert [(r.code, r.entries) for r in hidden.reasons] == [(r.code, r.entries) for r in unknown.reasons]
 
     def test_that_something_exists_is_said_where_the_terms_allow(self, secretive: Desk) -> None:
-        found = secretive.match(digest("MD5", 3))
-        assert (found.verdict, found.withheld, found.matches) == (Verdict.REVIEW, True, ())
-        assert found.reasons[-1].code == "WITHHELD"
-        assert "alpha" not in str(found)
+        answer = secretive.match(digest("MD5", 3))
+        assert (answer.verdict, answer.withheld, answer.matches) == (Verdict.REVIEW, True, ())
+        assert answer.reasons[-1].code == "WITHHELD"
+        assert "alpha" not in str(answer)
 
     def test_what_is_withheld_does_not_weaken_what_is_seen(self, secretive: Desk) -> None:
         secretive.hash_set("beta/list")
         secretive.contribute("beta/list", item(3), item(1))
-        found = secretive.match(digest("MD5", 3))
-        assert (found.verdict, found.withheld) == (Verdict.MATCH, True)
-        assert [m.entry.contributor for m in found.matches] == ["beta"]
+        answer = secretive.match(digest("MD5", 3))
+        assert (answer.verdict, answer.withheld) == (Verdict.MATCH, True)
+        assert [m.entry.contributor for m in answer.matches] == ["beta"]
 
     def test_what_a_caller_may_not_see_does_not_count_for_it(self, secretive: Desk) -> None:
         secretive.hash_set("beta/list")
@@ -321,9 +321,9 @@ class TestCircuitBreaker:
         flood = [Query(hashes=(near(digest("PDQ", 1), n),)) for n in range(32)]
         desk.hub.match.hashes(PLATFORM, flood, ANY)
         altered = near(digest("PDQ", 1), 3)
-        found = desk.match(altered)
-        assert (found.verdict, found.matches) == (Verdict.REVIEW, ())
-        assert found.reasons[-1].code == "CIRCUIT_BREAKER"
+        answer = desk.match(altered)
+        assert (answer.verdict, answer.matches) == (Verdict.REVIEW, ())
+        assert answer.reasons[-1].code == "CIRCUIT_BREAKER"
         both = desk.match(altered, digest("PDQ", 2))
         assert both.verdict is Verdict.MATCH
         assert [m.entry.provenance.position for m in both.matches] == ["line 2"]
@@ -369,10 +369,10 @@ class TestMedia:
         return hub.match.media(PLATFORM, [("upload", content)], options, single=single)[0][0]
 
     def test_a_re_encoded_picture_is_found(self, knowing: Desk, original: Image.Image) -> None:
-        found = self.ask(knowing.hub, _bytes(original, "JPEG", quality=60))
-        assert found.result.verdict is Verdict.MATCH
-        assert (found.result.label, found.media_type) == ("upload", "image/jpeg")
-        assert {h.algorithm for h in found.hashes} == {"MD5", "SHA1", "SHA256", "PDQ", "PHASH", "DHASH"}
+        answer = self.ask(knowing.hub, _bytes(original, "JPEG", quality=60))
+        assert answer.result.verdict is Verdict.MATCH
+        assert (answer.result.label, answer.media_type) == ("upload", "image/jpeg")
+        assert {h.algorithm for h in answer.hashes} == {"MD5", "SHA1", "SHA256", "PDQ", "PHASH", "DHASH"}
         assert self.ask(knowing.hub, _bytes(picture(12))).result.verdict is Verdict.NO_MATCH
 
     def test_a_turned_picture_is_found_when_asked_for(self, knowing: Desk, original: Image.Image) -> None:
@@ -442,9 +442,9 @@ class TestMedia:
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1, hashes=hash_media(document).hashes[:1]))
         for content, verdict in ((document, Verdict.MATCH), (document + b".", Verdict.NO_MATCH)):
-            found = self.ask(desk.hub, content)
-            assert (found.result.verdict, found.quality, found.media_type) == (verdict, None, "")
-            assert found.result.reasons[-1].code == "EXACT_ONLY"
+            answer = self.ask(desk.hub, content)
+            assert (answer.result.verdict, answer.quality, answer.media_type) == (verdict, None, "")
+            assert answer.result.reasons[-1].code == "EXACT_ONLY"
 
 
 def test_policies_and_schemes_are_for_everybody(desk: Desk) -> None:

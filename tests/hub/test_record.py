@@ -205,8 +205,8 @@ class TestReviews:
             listed.hub.reviews.create(BETA, "alpha", "list", entry.id, ReviewKind.SET_ASIDE)
         listed.contribute("alpha/list", item(1, tags=("new",)))  # it goes with the item
         newer = entry_of(listed, 1)
-        found = listed.hub.reviews.list(AUDITOR, "alpha", "list", newer.id, 10, 0)[0]
-        assert [r.id for r in found] == [made.id, aside.id]
+        objection = listed.hub.reviews.list(AUDITOR, "alpha", "list", newer.id, 10, 0)[0]
+        assert [r.id for r in objection] == [made.id, aside.id]
 
     def test_those_beyond_the_daily_number_wait(self, listed: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(reviews_module, "OBJECTIONS_A_DAY", 2)

@@ -9,7 +9,7 @@ import pytest
 
 from hashhub.errors import Unavailable
 from hashhub.model import Counts, EntryState, Verdict, WithdrawalReason
-from hashhub.store import Store, entries, feeds, imports, outstanding
+from hashhub.store import Store, feeds, imports, outstanding, writing
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
 from tests.hub.test_follow import soon
 
@@ -22,7 +22,7 @@ def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outstanding, "LARGE", 2)
     monkeypatch.setattr(feeds, "LARGE", 2)
     monkeypatch.setattr(outstanding, "PIECE", 1)
-    for module in (entries, imports):
+    for module in (writing, imports):
         monkeypatch.setattr(module, "CHANGE_IDS", 5)
 
 
@@ -164,9 +164,9 @@ class TestTheMatcher:
         opened = desk.add(desk.open("beta/list"), [item(n) for n in (2, 4)])
         store.imports.begin_commit(opened.id)
         first = store.imports.allocate_entries(opened.id, 1)
-        from hashhub.store import EntryRow
+        from hashhub.testing.rows import EntryRow, pack_entries
 
-        store.imports.stage_entries(opened.id, [EntryRow(first, EntryState.ACTIVE, item(2))])
+        store.imports.stage_entries(opened.id, pack_entries([EntryRow(first, EntryState.ACTIVE, item(2))]))
         second_edition(desk)
         assert not desk.hub._follower.sweep()
         assert desk.hub._matcher.contains("MD5", _rows("MD5", 2)).all()

@@ -287,7 +287,7 @@ class TestProperties:
         found = inspect(r)
         assert found == inspect(r)
         codes = [code for code, _ in found.notes]
-        assert set(codes) <= hygiene.DESCRIPTIONS.keys()
+        assert set(codes) <= set(Code)
         assert set(found.reasons) <= set(codes)
         assert len(set(found.reasons)) == len(found.reasons)
         assert (found.disposition is Disposition.ACCEPTED) == (not found.reasons)
@@ -339,5 +339,4 @@ def test_a_time_without_its_offset_is_no_time() -> None:
 
 def test_every_code_is_described() -> None:
     for code in Code:
-        assert hygiene.DESCRIPTIONS[code.value] == code.description
         assert code.description.endswith(".")

@@ -43,9 +43,9 @@ def test_a_digest_near_many_different_queries_is_marked() -> None:
             assert not matcher.search("PDQ", query[None], max_distance=31).tripped.any()
         matcher.search("PDQ", around(BLANK, 1, first=19), max_distance=31)
         asked = np.concatenate([around(BLANK, 1), BLANK, ITEM, around(ITEM, 1)])
-        found = matcher.search("PDQ", asked, max_distance=31)
-        assert found.distances.tolist() == [2, 0, 0, 2]
-        assert found.tripped.tolist() == [True, False, False, False]
+        hits = matcher.search("PDQ", asked, max_distance=31)
+        assert hits.distances.tolist() == [2, 0, 0, 2]
+        assert hits.tripped.tolist() == [True, False, False, False]
         (reported,) = matcher.status().tripped
         assert (reported.algorithm, reported.prefix) == ("PDQ", BLANK[0, :4].tobytes().hex())
         assert (reported.hits, reported.queries) == (20, 20)
@@ -62,9 +62,9 @@ def test_a_flood_of_copies_trips_nothing(algorithm: str) -> None:
     with Matcher(circuit_breaker=ROOMY) as matcher:
         matcher.apply(1, add={algorithm: listed})
         for _ in range(3):
-            found = matcher.search(algorithm, np.repeat(listed, 200, axis=0), max_distance=0)
-            assert len(found) == 200
-            assert not found.tripped.any()
+            hits = matcher.search(algorithm, np.repeat(listed, 200, axis=0), max_distance=0)
+            assert len(hits) == 200
+            assert not hits.tripped.any()
         assert not matcher.status().tripped
 
 
@@ -74,9 +74,9 @@ def test_a_flood_of_one_near_query_trips_nothing(batch: int) -> None:
     with Matcher(circuit_breaker=ROOMY) as matcher:
         matcher.apply(1, add={"PDQ": ITEM})
         for _ in range(600 // batch):
-            found = matcher.search("PDQ", np.repeat(around(ITEM, 1), batch, axis=0), max_distance=31)
-            assert len(found) == batch
-            assert not found.tripped.any()
+            hits = matcher.search("PDQ", np.repeat(around(ITEM, 1), batch, axis=0), max_distance=31)
+            assert len(hits) == batch
+            assert not hits.tripped.any()
         assert not matcher.status().tripped
 
 

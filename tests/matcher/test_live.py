@@ -131,13 +131,13 @@ class LiveMatcher(RuleBasedStateMachine):
         expected = np.array([d in self.model for d in EVERYTHING_BYTES])
         assert np.array_equal(matcher.contains("PDQ", EVERYTHING), expected)
         assert matcher.count("PDQ") == len(self.model)
-        found = matcher.search("PDQ", POOL[::7], max_distance=31)
+        hits = matcher.search("PDQ", POOL[::7], max_distance=31)
         rows = np.frombuffer(b"".join(sorted(self.model)), np.uint8).reshape(-1, 32)
         for k, query in enumerate(POOL[::7]):
             far = np.bitwise_count(rows ^ query).sum(axis=1, dtype=np.int64)
             near = sorted((int(far[j]), rows[j].tobytes()) for j in np.flatnonzero(far <= 31))
-            part = slice(int(found.lims[k]), int(found.lims[k + 1]))
-            got = [(int(d), x.tobytes()) for d, x in zip(found.distances[part], found.digests[part], strict=True)]
+            part = slice(int(hits.lims[k]), int(hits.lims[k + 1]))
+            got = [(int(d), x.tobytes()) for d, x in zip(hits.distances[part], hits.digests[part], strict=True)]
             assert got == near
 
     @invariant()

@@ -28,22 +28,22 @@ classifications = st.sampled_from([c for s in REGISTRY.list() for v in s.values 
 
 
 def stated(scheme: str, raw: str) -> Classification:
-    found = REGISTRY.get(scheme).resolve(raw)
-    assert found is not None
-    return found
+    classification = REGISTRY.get(scheme).resolve(raw)
+    assert classification is not None
+    return classification
 
 
 def relation(a: tuple[str, str], b: tuple[str, str]) -> tuple[Relation, tuple[str, ...]]:
-    found = compare(stated(*a).dimensions, stated(*b).dimensions)
-    return found.relation, found.conflicting
+    comparison = compare(stated(*a).dimensions, stated(*b).dimensions)
+    return comparison.relation, comparison.conflicting
 
 
 class TestCompare:
     @given(meanings, meanings)
     def test_is_symmetric_and_files_each_dimension_once(self, a: Meaning, b: Meaning) -> None:
-        found = compare(a, b)
-        assert compare(b, a) == found
-        filed = [*found.conflicting, *found.overlapping, *found.agreeing, *found.one_sided]
+        comparison = compare(a, b)
+        assert compare(b, a) == comparison
+        filed = [*comparison.conflicting, *comparison.overlapping, *comparison.agreeing, *comparison.one_sided]
         assert len(filed) == len(set(filed))
         assert {n.partition(":")[0] for n in filed} == a.keys() | b.keys()
 
@@ -165,18 +165,18 @@ class TestTranslate:
         ],
     )
     def test_real_pairs(self, source: tuple[str, str], target: str, value: str | None, possible: str) -> None:
-        found = crosswalk.translate(stated(*source), REGISTRY.get(target))
-        assert (found.value, " ".join(found.possible)) == (value, possible)
-        assert found.value is not None or found.losses
+        translation = crosswalk.translate(stated(*source), REGISTRY.get(target))
+        assert (translation.value, " ".join(translation.possible)) == (value, possible)
+        assert translation.value is not None or translation.losses
 
     @given(classifications, st.sampled_from(REGISTRY.list()), meanings)
     def test_what_is_emitted_is_implied(self, source: Classification, target: schemes.Scheme, also: Meaning) -> None:
-        found = crosswalk.translate(source, target, also=also)
-        for value in found.possible:
+        translation = crosswalk.translate(source, target, also=also)
+        for value in translation.possible:
             assert compare(source.dimensions, target.values[value].dimensions).relation is not Relation.CONFLICT
-        if found.value is not None and target.id != source.scheme:
-            written = target.values[found.value].dimensions
-            assert found.possible == (found.value,)
+        if translation.value is not None and target.id != source.scheme:
+            written = target.values[translation.value].dimensions
+            assert translation.possible == (translation.value,)
             # Whatever contradicts the value that was written contradicts what was known: nothing was invented.
             for name in written:
                 for other in DIMENSIONS[name].values if name != "legal_status" else LAWS:
@@ -186,23 +186,25 @@ class TestTranslate:
 
     @given(classifications)
     def test_the_scheme_itself_gets_the_value_back(self, source: Classification) -> None:
-        found = crosswalk.translate(source, REGISTRY.get(f"{source.scheme}@{source.version}"))
-        assert (found.value, found.losses) == (source.value, ())
+        translation = crosswalk.translate(source, REGISTRY.get(f"{source.scheme}@{source.version}"))
+        assert (translation.value, translation.losses) == (source.value, ())
 
     @given(st.sampled_from(REGISTRY.list()), classifications)
     def test_a_value_that_asserts_nothing_is_never_written(
         self, target: schemes.Scheme, source: Classification
     ) -> None:
         if target.id != source.scheme:
-            found = crosswalk.translate(source, target)
+            translation = crosswalk.translate(source, target)
             silent = {"vic-us": "5", "vic-us-legacy": "0", "interpol-baseline": "N", "arachnid-shield": "test"}
-            assert silent.get(target.id) not in found.possible
+            assert silent.get(target.id) not in translation.possible
 
     def test_nothing_is_written_on_the_word_of_a_draft(self) -> None:
         also = {"medium": ("photo",), "legal_status": ("GB:illegal",)}
-        found = crosswalk.translate(stated("copine", "8"), REGISTRY.get("uk-sentencing"), also=also)
-        assert (found.value, found.possible) == (None, ("B",))
-        assert [loss.text for loss in found.losses] == ["copine@2001 is a draft, on whose word nothing is written"]
+        translation = crosswalk.translate(stated("copine", "8"), REGISTRY.get("uk-sentencing"), also=also)
+        assert (translation.value, translation.possible) == (None, ("B",))
+        assert [loss.text for loss in translation.losses] == [
+            "copine@2001 is a draft, on whose word nothing is written"
+        ]
 
     def test_flags_and_other_knowledge_of_the_entry_count(self) -> None:
         also = {"medium": ("photo",), "legal_status": ("GB:illegal",)}
@@ -210,9 +212,9 @@ class TestTranslate:
             crosswalk.translate(stated("ncmec-industry", "A2"), REGISTRY.get("uk-sentencing"), also=also).value == "C"
         )
         drawn = {**also, "medium": ("drawn",)}
-        found = crosswalk.translate(stated("ncmec-industry", "A2"), REGISTRY.get("uk-sentencing"), also=drawn)
-        assert (found.value, found.possible) == (None, ())
-        assert "medium" in {loss.dimension for loss in found.losses}
+        translation = crosswalk.translate(stated("ncmec-industry", "A2"), REGISTRY.get("uk-sentencing"), also=drawn)
+        assert (translation.value, translation.possible) == (None, ())
+        assert "medium" in {loss.dimension for loss in translation.losses}
 
     def test_the_loss_report_says_what_is_missing_and_what_is_dropped(self) -> None:
         losses = crosswalk.translate(stated("uk-sentencing", "C"), REGISTRY.get("vic-us")).losses

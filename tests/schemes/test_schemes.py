@@ -18,9 +18,9 @@ RANK_1 = ("bestiality", "nonpenetrative", "penetrative", "sadism")
 
 
 def means(scheme: str, raw: str) -> dict[str, tuple[str, ...]]:
-    found = REGISTRY.get(scheme).resolve(raw)
-    assert found is not None
-    return found.dimensions
+    classification = REGISTRY.get(scheme).resolve(raw)
+    assert classification is not None
+    return classification.dimensions
 
 
 class TestTheTables:
@@ -100,13 +100,13 @@ class TestTheTables:
         }
 
     def test_copine(self) -> None:
-        found = {
+        dimensions = {
             v: (d["act"], d["verdict"], d.get("persons"), d.get("baseline_illegal"))
             for v in REGISTRY.get("copine").values
             for d in (means("copine", v),)
         }
         lawful = (("none", "nudity"), ("csam", "exploitative", "non-pertinent"), None, ("not-shown",))
-        assert found == {
+        assert dimensions == {
             "1": lawful,
             "2": lawful,
             "3": lawful,
@@ -118,7 +118,7 @@ class TestTheTables:
             "9": (("nonpenetrative", "penetrative"), ("csam",), ("adult-child",), None),
             "10": (("bestiality", "sadism"), ("csam",), None, None),
         }
-        assert all(means("copine", v)["age_band"] == MINOR for v in found)
+        assert all(means("copine", v)["age_band"] == MINOR for v in dimensions)
 
     def test_interpol_and_arachnid(self) -> None:
         assert means("interpol-baseline", "Y") == {
@@ -152,10 +152,15 @@ class TestTheTables:
 
 class TestResolve:
     def test_keeps_the_raw_value_with_scheme_version_and_region(self) -> None:
-        found = REGISTRY.get("vic-us").resolve("1")
-        assert found is not None
-        assert (found.scheme, found.version, found.region, found.value) == ("vic-us", "2.0", "US", "1")
-        assert found.status is SchemeStatus.VERIFIED
+        classification = REGISTRY.get("vic-us").resolve("1")
+        assert classification is not None
+        assert (classification.scheme, classification.version, classification.region, classification.value) == (
+            "vic-us",
+            "2.0",
+            "US",
+            "1",
+        )
+        assert classification.status is SchemeStatus.VERIFIED
 
     @given(
         of=st.sampled_from([(s, v) for s in REGISTRY.list() for v in s.values]),
@@ -172,9 +177,9 @@ class TestResolve:
         ("text", "value"), [("yes", "Y"), ("TRUE", "Y"), ("t", "Y"), ("no", "N"), ("F", "N"), ("false", "N")]
     )
     def test_spellings_of_the_baseline_flag(self, text: str, value: str) -> None:
-        found = REGISTRY.get("interpol-baseline").resolve(text)
-        assert found is not None
-        assert found.value == value
+        classification = REGISTRY.get("interpol-baseline").resolve(text)
+        assert classification is not None
+        assert classification.value == value
 
     @given(st.sampled_from(REGISTRY.list()), st.text())
     def test_an_unknown_value_means_nothing(self, scheme: schemes.Scheme, raw: str) -> None:
@@ -273,9 +278,9 @@ def scheme_file(value: str = "", **changes: str) -> str:
 class TestSchemeFiles:
     def test_a_new_scheme_needs_no_code(self, tmp_path: Path) -> None:
         (tmp_path / "mine.toml").write_text(scheme_file())
-        found = schemes.load(tmp_path).get("mine").resolve("1")
-        assert found is not None
-        assert found.dimensions == {"age_band": MINOR, "verdict": ("csam",)}
+        classification = schemes.load(tmp_path).get("mine").resolve("1")
+        assert classification is not None
+        assert classification.dimensions == {"age_band": MINOR, "verdict": ("csam",)}
 
     @pytest.mark.parametrize(
         ("text", "names"),

@@ -11,7 +11,8 @@ import pytest
 
 from hashhub.hashes import Hash
 from hashhub.model import Contributor, ContributorKind, Counts, EntryState, HashSet, Import, Record
-from hashhub.store import EntryRow, Store
+from hashhub.store import Store
+from hashhub.testing.rows import EntryRow, pack_entries
 
 
 class Filler:
@@ -61,7 +62,7 @@ class Filler:
         classification, reasons = fields.pop("classification", None), fields.pop("reasons", ())
         store.imports.stage_entries(
             import_id,
-            [
+            pack_entries(
                 EntryRow(
                     first + i,
                     state,
@@ -70,7 +71,7 @@ class Filler:
                     reasons,
                 )
                 for i, number in enumerate(numbers)
-            ],
+            ),
         )
         return list(range(first, first + len(numbers)))
 

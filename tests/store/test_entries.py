@@ -18,9 +18,9 @@ def test_digests_are_found_with_all_their_entries(filled: Store, fill: Any) -> N
     numbers = [i % 300 for i in range(1000)]
     ids = fill.contribute(filled, numbers)
     digests = [fill.digest(n) for n in range(400)]
-    found = filled.entries.entries_by_digests("PDQ", digests)
-    assert found.keys() == {fill.digest(n) for n in range(300)}
-    assert [e.id for e in found[fill.digest(7)]] == [i for i, n in zip(ids, numbers, strict=True) if n == 7]
+    entries_by_digest = filled.entries.entries_by_digests("PDQ", digests)
+    assert entries_by_digest.keys() == {fill.digest(n) for n in range(300)}
+    assert [e.id for e in entries_by_digest[fill.digest(7)]] == [i for i, n in zip(ids, numbers, strict=True) if n == 7]
     assert filled.entries.entries_by_digests("PDQ", []) == {}
     assert filled.entries.entries_by_digests("SHA256", digests) == {}
 
@@ -33,8 +33,8 @@ def test_a_digest_is_found_in_the_asked_states_only(filled: Store, fill: Any) ->
     filled.standing.withdraw_entries([withdrawn], "X")
     by_state = {EntryState.ACTIVE: active, EntryState.QUARANTINED: quarantined, EntryState.WITHDRAWN: withdrawn}
     for state, entry_id in by_state.items():
-        found = filled.entries.entries_by_digests("PDQ", [fill.digest(1)], states=[state])
-        assert [e.id for e in found[fill.digest(1)]] == [entry_id]
+        entries_by_digest = filled.entries.entries_by_digests("PDQ", [fill.digest(1)], states=[state])
+        assert [e.id for e in entries_by_digest[fill.digest(1)]] == [entry_id]
         assert filled.entries.entry_count("alpha", "list", state) == 1
         assert filled.entries.active_ids("alpha", "list", states=[state]).tolist() == [entry_id]
         assert [e.id for e in filled.entries.list_entries("alpha", "list", [state])] == [entry_id]
@@ -177,11 +177,11 @@ def rows(*digests: bytes) -> list[list[int]]:
 def test_digests_of_a_range_are_distinct_and_of_the_asked_states(filled: Store, fill: Any) -> None:
     ids = fill.contribute(filled, [1, 2, 1, 3, 4])
     filled.standing.withdraw_entries([ids[1]], "X")
-    found = filled.feeds.digests_of_range(ids[0], ids[3])
-    assert found.keys() == {"MD5", "PDQ"}
-    assert found["PDQ"].tolist() == rows(fill.digest(1), fill.digest(3))
-    assert found["MD5"].dtype == np.uint8
-    assert found["MD5"].shape == (2, 16)
+    digests_by_algorithm = filled.feeds.digests_of_range(ids[0], ids[3])
+    assert digests_by_algorithm.keys() == {"MD5", "PDQ"}
+    assert digests_by_algorithm["PDQ"].tolist() == rows(fill.digest(1), fill.digest(3))
+    assert digests_by_algorithm["MD5"].dtype == np.uint8
+    assert digests_by_algorithm["MD5"].shape == (2, 16)
     gone = filled.feeds.digests_of_range(ids[0], ids[3], states=[EntryState.WITHDRAWN])
     assert gone["PDQ"].tolist() == rows(fill.digest(2))
     assert filled.feeds.digests_of_range(900, 901) == {}

@@ -42,7 +42,8 @@ _WRITER = """
 import sys
 from hashhub.hashes import Hash
 from hashhub.model import EntryState, Record
-from hashhub.store import EntryRow, Store
+from hashhub.store import Store
+from hashhub.testing.rows import EntryRow, pack_entries
 from hashhub.store import imports as module
 
 module._RUN = int(sys.argv[3])
@@ -51,10 +52,10 @@ store.imports.begin_commit(sys.argv[2])
 n = 500
 while True:
     first = store.imports.allocate_entries(sys.argv[2], n)
-    store.imports.stage_entries(sys.argv[2], [
+    store.imports.stage_entries(sys.argv[2], pack_entries([
         EntryRow(i, EntryState.ACTIVE, Record(position="", hashes=(Hash("MD5", i.to_bytes(16, "big")),)))
         for i in range(first, first + n)
-    ])
+    ]))
     print(first, flush=True)
 """
 

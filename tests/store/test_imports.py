@@ -22,8 +22,9 @@ from hashhub.model import (
     ReviewKind,
     SchemeStatus,
 )
-from hashhub.store import EntryRow, Store
+from hashhub.store import Store
 from hashhub.store import imports as module
+from hashhub.testing.rows import EntryRow, pack_entries
 
 
 def test_an_import_goes_from_open_to_committed(filled: Store, fill: Any) -> None:
@@ -75,7 +76,7 @@ def test_every_field_of_an_entry_comes_back(filled: Store, fill: Any) -> None:
         ("LOW_QUALITY",),
     )
     bare = Record(position="", hashes=fill.hashes(2))
-    filled.imports.stage_entries(import_id, [full, EntryRow(first + 1, EntryState.ACTIVE, bare)])
+    filled.imports.stage_entries(import_id, pack_entries([full, EntryRow(first + 1, EntryState.ACTIVE, bare)]))
     done = filled.imports.finish_commit(import_id, counts=Counts())
     entry = filled.entries.get_entry("alpha", "list", first)
     assert entry.name == f"alpha/list/{first}"
@@ -181,13 +182,13 @@ def test_a_commit_withdraws_what_it_replaces_at_the_same_revision(filled: Store,
         withdraw=[withdrawn],
         reviews=[(new, "beta", ReviewKind.FALSE_POSITIVE, "no"), (kept, "beta", ReviewKind.CONFIRMED, "")],
     )
-    found = filled.entries.get_entries([superseded, absent, withdrawn, kept, new])
-    assert {i: e.reasons for i, e in found.items() if e.state is EntryState.WITHDRAWN} == {
+    entries = filled.entries.get_entries([superseded, absent, withdrawn, kept, new])
+    assert {i: e.reasons for i, e in entries.items() if e.state is EntryState.WITHDRAWN} == {
         superseded: ("SUPERSEDED",),
         absent: ("ABSENT_FROM_LIST",),
         withdrawn: ("WITHDRAWN_BY_SOURCE",),
     }
-    assert {e.update_revision for e in found.values() if e.id != kept} == {done.revision}
+    assert {e.update_revision for e in entries.values() if e.id != kept} == {done.revision}
     reviews = filled.entries.reviews_of([new, kept])
     assert [(r.author, r.kind, r.revision) for r in reviews[new]] == [
         ("beta", ReviewKind.FALSE_POSITIVE, done.revision)
@@ -310,7 +311,9 @@ def test_only_allocated_ids_can_be_staged(filled: Store, fill: Any) -> None:
     with pytest.raises(InvalidArgument):
         filled.imports.stage_entries(
             import_id,
-            [EntryRow(first + i, EntryState.ACTIVE, Record(position="", hashes=fill.hashes(i))) for i in range(3)],
+            pack_entries(
+                EntryRow(first + i, EntryState.ACTIVE, Record(position="", hashes=fill.hashes(i))) for i in range(3)
+            ),
         )
     assert filled.imports.allocate_entries(import_id, 1) == first + 2
 

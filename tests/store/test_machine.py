@@ -226,9 +226,9 @@ class Machine(RuleBasedStateMachine):
         }
         staged = [i for staging in self.staging.values() for i in staging.entries]
         assert self.store.entries.get_entries(staged) == {}
-        found = self.store.entries.entries_by_digests("PDQ", [self.digest(n) for n in range(7)])
+        entries_by_digest = self.store.entries.entries_by_digests("PDQ", [self.digest(n) for n in range(7)])
         for number in range(7):
-            assert [e.id for e in found.get(self.digest(number), [])] == sorted(
+            assert [e.id for e in entries_by_digest.get(self.digest(number), [])] == sorted(
                 i for i, e in self.entries.items() if e.number == number and e.state is EntryState.ACTIVE
             )
         for hash_set in ("list", "second"):
@@ -243,9 +243,9 @@ class Machine(RuleBasedStateMachine):
                 if e.external_id and e.state is not EntryState.WITHDRAWN:
                     live.setdefault(e.external_id, []).append(i)
             known = self.store.entries.existing_by_external_ids(self.name, hash_set, ["x", "y"])
-            assert {x: [e.id for e in found] for x, found in known.items()} == live
+            assert {x: [e.id for e in entries] for x, entries in known.items()} == live
         reviews = self.store.entries.reviews_of(self.entries)
-        assert {i: [r.comment for r in found] for i, found in reviews.items()} == self.reviews
+        assert {i: [r.comment for r in said] for i, said in reviews.items()} == self.reviews
 
     def teardown(self) -> None:
         if not hasattr(self, "name"):

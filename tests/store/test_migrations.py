@@ -286,9 +286,9 @@ def test_every_token_belongs_to_a_contributor_that_is_nobody_elses(strained: str
     assert tokens["operator"].contributor == "operator-2"
     assert {t.contributor for t in tokens.values()} <= contributors.keys()
     assert {n for n, t in tokens.items() if t.may_mirror} == {"desk", "alpha-desk"}
-    found = store.tokens.find_secret(b"platform")
-    assert found is not None
-    assert found.token.name == "platform"
+    token = store.tokens.find_secret(b"platform")
+    assert token is not None
+    assert token.token.name == "platform"
     store.close()
 
 

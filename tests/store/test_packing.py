@@ -22,6 +22,10 @@ tri = st.sampled_from([None, False, True])
 def test_every_algorithm_has_a_code_of_its_own() -> None:
     assert ALGORITHM_CODES.keys() == ALGORITHMS.keys()
     assert len(set(ALGORITHM_CODES.values())) == len(ALGORITHM_CODES)
+    # Databases hold these; another number would make every stored hash one of another algorithm.
+    stored = {"MD5": 1, "SHA1": 2, "SHA256": 3, "PDQ": 4, "PHASH": 5, "DHASH": 6, "PHOTODNA": 7}
+    assert {name: ALGORITHM_CODES[name] for name in stored} == stored
+    assert all(0 < code < 128 for code in ALGORITHM_CODES.values()), "a code is packed as one byte"
 
 
 @given(st.lists(hashes, max_size=8).map(tuple))
@@ -45,11 +49,11 @@ def test_flags_come_back(flags: Flags) -> None:
 
 @given(st.lists(st.lists(hashes, max_size=4), max_size=20))
 def test_digests_are_gathered_once_each_in_order(entries: list[list[Hash]]) -> None:
-    found = packing.digests_by_algorithm([packing.pack_hashes(entry) for entry in entries])
+    gathered = packing.digests_by_algorithm([packing.pack_hashes(entry) for entry in entries])
     expected: dict[str, set[bytes]] = {}
     for h in (h for entry in entries for h in entry):
         expected.setdefault(h.algorithm, set()).add(h.digest)
-    assert {name: [row.tobytes() for row in rows] for name, rows in found.items()} == {
+    assert {name: [row.tobytes() for row in rows] for name, rows in gathered.items()} == {
         name: sorted(digests) for name, digests in expected.items()
     }
 

@@ -137,9 +137,9 @@ def test_lists_are_paged_in_the_order_of_code_points(store: Store) -> None:
         after = page[-1].id
     assert pages == names
     sets, after = [], ""
-    while found := store.resources.list_hash_sets(None, 3, after):
-        sets += [h.name for h in found]
-        after = found[-1].name
+    while hash_sets := store.resources.list_hash_sets(None, 3, after):
+        sets += [h.name for h in hash_sets]
+        after = hash_sets[-1].name
     assert sets == [f"{name}/{hash_set}" for name in names for hash_set in ("x", "x-1")]
     assert [h.id for h in store.resources.list_hash_sets("a0", 10)] == ["x", "x-1"]
 

@@ -74,8 +74,8 @@ class TestByWhom:
         alone = states(contributor("alpha", "A"), "vic-us:1")
         against = states(F, "vic-us:2", entry_id=2)
         assert judge(BLOCK, alone, against) is Verdict.MATCH
-        found = codes(BLOCK, alone, against)
-        assert ("DOUBT_CLAIMS_HARM", "CONFLICTING_VERDICTS") in found
+        told = codes(BLOCK, alone, against)
+        assert ("DOUBT_CLAIMS_HARM", "CONFLICTING_VERDICTS") in told
         # What it claims itself carries nothing any more, where a policy would have let it.
         innocent = states("b", "vic-us:0", entry_id=3)
         assert judge(EVERY_DISPUTE, against) is Verdict.MATCH
@@ -167,8 +167,8 @@ class TestAccepted:
         for accepted_revision, expected in ((4, Verdict.MATCH), (5, Verdict.REVIEW), (6, Verdict.REVIEW)):
             who = msgspec.structs.replace(contributor("who"), objections_accepted_revision=accepted_revision)
             assert judge(BLOCK, *matching(waiting), known=[who]) is expected
-            found = codes(BLOCK, *matching(waiting), known=[who])
-            assert (("DOUBT_NOT_ACCEPTED", "FALSE_POSITIVE") in found) is (expected is Verdict.MATCH)
+            told = codes(BLOCK, *matching(waiting), known=[who])
+            assert (("DOUBT_NOT_ACCEPTED", "FALSE_POSITIVE") in told) is (expected is Verdict.MATCH)
 
     def test_repeating_an_objection_beyond_the_daily_number_loses_nothing(self) -> None:
         again = review(FP, "x", number=2, awaits_acceptance=True)

@@ -335,12 +335,12 @@ class TestProperties:
     @given(cases())
     def test_every_verdict_has_reasons_that_name_what_decided_it(self, case: Case) -> None:
         policy, known, made = case
-        found = decide(policy, made, known.values())
-        assert found.reasons
-        assert {r.code for r in found.reasons} <= {c.value for c in ReasonCode}
-        assert {n for r in found.reasons for n in r.entries} == {s.entry.name for s in made}
-        decisive = {r.code: r for r in found.reasons}
-        match found.verdict:
+        decision = decide(policy, made, known.values())
+        assert decision.reasons
+        assert {r.code for r in decision.reasons} <= {c.value for c in ReasonCode}
+        assert {n for r in decision.reasons for n in r.entries} == {s.entry.name for s in made}
+        decisive = {r.code: r for r in decision.reasons}
+        match decision.verdict:
             case Verdict.MATCH:
                 assert "DISPUTED" not in decisive
                 line = decisive.get("CLAUSE_MET") or decisive["TEST_ENTRY"]

@@ -1,0 +1,288 @@
+"""Decides what becomes of every item of an import: within its own source, and against its own hash set.
+
+Nothing else is looked at: no decision, count or reason depends on what other contributors, or other hash sets, state.
+What they say meets this statement when a policy decides.
+
+Two items are the *same item* when they share the contributor's own external id or, where the source has none, an exact
+digest; an item without any exact digest is the same as another with the very same hashes. Items with ids of their own
+stay apart even when they are about one file, but whoever states them (`Record.member`) must then not give that file two
+categories. What hygiene found in single records (hashhub.hygiene) comes staged; the rules here need the hash set, or
+all of the source:
+
+    the item in this hash set                            within the source
+    REGION_MISMATCH    the source names a region or      DUPLICATE_IN_SOURCE     same item, nothing contradicts: merged
+    SCHEME_MISMATCH    scheme that is not the set's:                             into the first
+                       quarantined                       CONFLICTING_CATEGORIES  same item, or same file and member, two
+    PURPOSE_MISMATCH   likewise the purpose                                      raw values: all quarantined
+    UNKNOWN_VALUE      no value of the set's scheme:     CONTRADICTORY_BINDING   one digest bound to two digests of
+                       quarantined                                               another algorithm: all quarantined
+    UNCLASSIFIED       no value where one is due:        SUPERSEDED              a later item of the source withdraws it
+                       quarantined, or undecided
+
+    against the hash set's own entries
+    IDENTICAL_ENTRY      it states this already: unchanged
+    SUPERSEDED           it holds another statement about the item: replaced (by a quarantined one: on its release)
+    ABSENT_FROM_LIST     a replacing list lacks it: withdrawn
+    WITHDRAWN_BY_SOURCE  the item names the entry: withdrawn, unless a later item states it again
+    STAYS_WITHDRAWN      the item was withdrawn by hand, or this list is older than the source's own deletion message
+                         (hub.holds)
+    QUARANTINED_BY_OPERATOR  an operator put the item into quarantine: every newer statement about it waits there too
+
+A value is due when the scheme demands one (`value_required`), and when the source's format carries classifications:
+then an item without one says nothing. Only a benign hash set without a scheme goes without: no value means anything
+there, so that none is missing. In a hash set whose operator chose `Unclassified.LISTED` such an item is active and
+undecided, whatever the scheme demands: the operator has said so about this very list, and being listed is all that such
+an entry then states. A benign set has no undecided entries.
+
+Reviews stay with the item: those of an entry that this import replaces count for the new one, and so do those of a
+withdrawn entry that shares its external id or an exact digest. Whoever disputed it need not do so again. What the
+source says of others' opinions is kept as theirs inside the contributor, `CONTRIBUTOR/AUTHOR`.
+
+The list is never a list of objects here. A staged batch is read as columns (`batch`), the items' keys are compared as
+arrays (`identity`), and what becomes of them is one columnar value (`decisions`), made by `source` and `hash_set` in
+that order and told by `report`. Python looks only at the few items where something is odd.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+import numpy as np
+
+from hashhub.errors import InvalidArgument
+from hashhub.hub.intake import report
+from hashhub.hub.intake.batch import Batch, Stager
+from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, Decisions
+from hashhub.hub.intake.hash_set import HashSetComparison
+from hashhub.hub.intake.identity import same_item
+from hashhub.hub.intake.source import Source
+from hashhub.hub.intake.values import Values
+from hashhub.hygiene import Code
+from hashhub.model import Counts, EntryState, Finding, HashSet, Purpose, ReviewKind, Unclassified
+from hashhub.store import EntryColumns
+from hashhub.store.packing import pack_reasons
+from hashhub.store.schema import ENTRY_STATES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from hashhub.hub.holds import HeldItems
+    from hashhub.model import Classification
+    from hashhub.schemes import Scheme
+    from hashhub.store import Store
+    from hashhub.store.comparison import Keys
+
+__all__ = ["Batch", "Intake", "NewEntries", "Stager", "same_item"]
+
+_T = TypeVar("_T")
+_UNDECIDED: Final = pack_reasons((Code.UNCLASSIFIED.value,))
+
+
+class NewEntries(NamedTuple):
+    """Entries to write, of one batch, as the store keeps them.
+
+    `harmless`: ids of active ones that claim no harm. `reviews`: what the source says
+    about them, as (entry id, author, kind, comment).
+    """
+
+    columns: EntryColumns
+    harmless: list[int]
+    reviews: list[tuple[int, str, ReviewKind, str]]
+
+
+class Intake:
+    """The decisions about one import. Call `decide` once; then the rest can be asked.
+
+    `counts`; `entry_count`: entries to write; `overtaken`: ids of entries, ascending, that a deletion message of the
+    source withdrew before and that this newer list states again; `compared`: what the list means for the hash set.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        hash_set: HashSet,
+        scheme: Scheme | None,
+        holds: Callable[[Iterable[Keys] | None], HeldItems],
+        *,
+        replace: bool,
+        has_classifications: bool | None,
+        keep_alive: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`scheme` is the hash set's, or None. `holds`: those that may cover an item with one of the keys; None: all.
+
+        `has_classifications`: whether the source's format carries them; None: not stated. `keep_alive` is called every
+        now and then.
+        """
+        self._store = store
+        self._hash_set = hash_set
+        self._scheme = scheme
+        self._holds = holds
+        self._replace = replace
+        self._has_classifications = has_classifications
+        self._values = Values(hash_set, scheme)
+        self._decisions = Decisions(self._values, hash_set.name)
+        self._source = Source(self._decisions)
+        self.compared = HashSetComparison(store, hash_set, self._source, keep_alive)
+        self.counts = Counts()
+        self.overtaken: NDArray[np.int64] = np.empty(0, np.int64)
+
+    @property
+    def entry_count(self) -> int:
+        """How many entries are to be written."""
+        return self.counts.accepted + self.counts.quarantined
+
+    def decide(self, batches: Callable[[], Iterable[Batch]]) -> None:
+        """Decide about every item. `batches` gives the staged batches from the beginning; it is called once, and again
+        for what few items need.
+
+        Raises InvalidArgument for a replacing list that is not a full one: all that it lacks would be withdrawn.
+        """
+        source, decisions = self._source, self._decisions
+        source.read(batches())
+        if self._replace:
+            self._require_a_full_list()
+        are_many = self._store.comparison.has_holds(self._hash_set.contributor, source.worth_reading)
+        if holds := self._holds(source.keys(batches()) if are_many else None):
+            source.ask_holds(holds, batches())
+        self._expect_values()
+        source.decide(_later(batches))
+        self.compared.compare(batches, replace=self._replace)
+        accepted = decisions.outcome == ACCEPTED
+        overtaken = {e for item, ids in decisions.overtaken.items() if accepted[item] for e in ids}
+        self.overtaken = np.array(sorted(overtaken), np.int64)
+        self.counts = report.count(source, self.compared)
+
+    def entries(self, batches: Iterable[Batch], first_entry: int) -> Iterator[NewEntries]:
+        """Yield the entries to write, in the order of the source, batch by batch. `first_entry`: id of the first one.
+
+        Classifications are numbers of `classification`.
+        """
+        first, next_entry = 0, first_entry
+        for batch in batches:
+            places = np.flatnonzero(self._decisions.become_entries[first : first + len(batch)])
+            if len(places):
+                yield self._entries(batch, first, places, next_entry)
+            first += len(batch)
+            next_entry += len(places)
+
+    def classifications(self) -> list[Classification | None]:
+        """Return what the entries may have as their classification, by number."""
+        return [self._values.classification(kind) for kind in self._values.kinds]
+
+    def findings(self, batches: Iterable[Batch], first_entry: int) -> Iterator[Finding]:
+        """Yield what became of every item that was not simply accepted, batch by batch. `first_entry`: id of the first
+        entry.
+        """
+        if self.counts.items == self.counts.accepted and not self.counts.noted:
+            return iter(())  # nothing to say: the batches need not be read again
+        return report.findings(self._source, self.compared, batches, first_entry)
+
+    def restated(self, first_entry: int) -> NDArray[np.int64]:
+        """Return the pairs of entries about the same item, the earlier one first, int64[n, 2]. `first_entry`: id of the
+        first new one.
+        """
+        earlier = self.compared.earlier
+        ids = first_entry + np.cumsum(self._decisions.become_entries) - 1
+        pairs = np.stack([earlier[:, 1], ids[earlier[:, 0]]], axis=1) if len(earlier) else earlier
+        return np.concatenate([self.compared.restated, pairs])
+
+    def _entries(self, batch: Batch, first: int, places: NDArray[np.int64], first_id: int) -> NewEntries:
+        d = self._decisions
+        items = first + places
+        ids = range(first_id, first_id + len(places))
+        is_active = d.outcome[items] == ACCEPTED
+        external_ids = _chosen(batch.external_ids, places)
+        flags, hashes = batch.flags[places].tolist(), _chosen(batch.hashes, places)
+        details, expire_times = _chosen(batch.details, places), _chosen(batch.expire_times, places)
+        reasons: list[str | None] = [None] * len(places)
+        for at in self._odd(items):
+            item = int(items[at])
+            if (merged := d.merged.get(item)) is not None:
+                external_ids[at], flags[at], expire_times[at], hashes[at], details[at] = merged
+            reasons[at] = self._reasons(batch, item, int(places[at]))
+        is_harmless = self._values.are(lambda _, meaning: meaning.is_harmless)[d.kind[items]] & is_active
+        columns = EntryColumns(
+            ids=ids,
+            states=np.where(is_active, ENTRY_STATES[EntryState.ACTIVE], ENTRY_STATES[EntryState.QUARANTINED]).tolist(),
+            positions=_chosen(batch.positions, places),
+            external_ids=[x or None for x in external_ids],
+            classifications=d.kind[items].tolist(),
+            flags=flags,
+            hashes=hashes,
+            details=details,
+            reasons=reasons,
+            expire_times=expire_times,
+        )
+        reviews = (
+            [
+                (ids[at], v.author, v.kind, v.comment)
+                for at, item in enumerate(items.tolist())
+                if item in d.reviews
+                for v in map(self.compared.attributed, d.reviews[item])
+            ]
+            if d.reviews
+            else []
+        )
+        harmless = [ids[at] for at in np.flatnonzero(is_harmless).tolist()]
+        return NewEntries(columns, harmless, reviews)
+
+    def _odd(self, items: NDArray[np.int64]) -> list[int]:
+        """Return at which of the items an entry is not just what the batch has."""
+        d = self._decisions
+        odd = (d.outcome[items] == QUARANTINED) | d.lacks_value[items]
+        if d.merged:
+            odd |= np.fromiter((item in d.merged for item in items.tolist()), np.bool_, len(items))
+        return np.flatnonzero(odd).tolist()
+
+    def _reasons(self, batch: Batch, item: int, place: int) -> str | None:
+        d = self._decisions
+        if d.outcome[item] != QUARANTINED:
+            return _UNDECIDED if d.is_undecided(item) else None
+        reasons = dict.fromkeys((*batch.remarks(place).reasons, *(str(code) for code, _ in d.remarks(item))))
+        if d.is_undecided(item):
+            reasons[Code.UNCLASSIFIED.value] = None
+        return pack_reasons(tuple(reasons))
+
+    def _require_a_full_list(self) -> None:
+        wrong, removals = "", len(self._source.removals)
+        if (partial := self._source.partial) is not None:
+            wrong = f"{partial.position}: {partial.detail}"
+        elif removals:
+            wrong = f"the source asks for withdrawals ({removals}), so that it is a list of changes"
+        if wrong:
+            raise InvalidArgument.field(
+                "import.replace",
+                f"only a full list can replace the hash set, but {wrong}; import it without replace, and so every "
+                "other part",
+                "NOT_ALLOWED",
+            )
+
+    def _expect_values(self) -> None:
+        """Quarantine the items that lack a value where one is due, unless the operator has the hash set list them as
+        undecided.
+        """
+        scheme, purpose = self._scheme, self._hash_set.purpose
+        has_classifications = self._has_classifications
+        if has_classifications is None:
+            has_classifications = scheme is not None or self._source.has_values
+        if scheme is None and purpose is Purpose.BENIGN:
+            return
+        if not has_classifications and not (scheme and scheme.value_required):
+            return
+        waiting = f"the item has no value of {scheme.name}" if scheme else "the item has no classification"
+        if self._hash_set.unclassified is Unclassified.LISTED and purpose is not Purpose.BENIGN:
+            waiting = ""  # in a benign set there would be nothing to be undecided about but whether it clears
+        self._source.expect_values(waiting)
+
+
+def _chosen(values: Iterable[_T], places: NDArray[np.int64]) -> list[_T]:
+    """Return the values at these places."""
+    every = list(values)
+    return every if len(every) == len(places) else [every[place] for place in places.tolist()]
+
+
+def _later(batches: Callable[[], Iterable[Batch]]) -> Iterator[Batch]:
+    """Yield the batches, which are not read before the first one is asked for."""
+    yield from batches()

@@ -1,0 +1,363 @@
+"""A staged batch as columns: made once, when the batch is added, in the form in which it is decided about and written.
+
+Everything that the store packs is packed here already, beside one digest of what each item states; a commit reads
+arrays, and copies through what it writes. What few items have (remarks of hygiene, reviews) stands beside, by item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub import hygiene
+from hashhub.columns import RecordColumns
+from hashhub.connector import PURPOSE_TAG
+from hashhub.errors import FailedPrecondition, Reason
+from hashhub.item import stored_time
+from hashhub.model import Action, Disposition, Purpose, Record, RecordReview, Reject
+from hashhub.store.packing import (
+    STATEMENT_BYTES,
+    columns_of,
+    details_of_columns,
+    ordered_hashes,
+    pack_details,
+    pack_flags,
+    pack_hashes,
+    shape_of,
+    shape_of_algorithms,
+    shape_width,
+    statement,
+    statement_of,
+    unpack_record,
+)
+from hashhub.store.schema import to_millis
+
+_FORM: Final = 2  # of the staged bytes; those of another one cannot be read
+_NO_TIME: Final = np.iinfo(np.int64).min  # in `expire_times`: never
+_PURPOSES: Final = {PURPOSE_TAG + p.lower(): p for p in Purpose}
+DISPOSITIONS: Final = tuple(Disposition)
+CODE: Final = {disposition: code for code, disposition in enumerate(DISPOSITIONS)}
+"""Dispositions as small integers, in arrays."""
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+
+
+class Kind(msgspec.Struct, frozen=True, array_like=True):
+    """What the rules look at in an item beside its identity; few items of a list differ in it.
+
+    `purpose`: what the source says its items are, empty where it does not.
+    """
+
+    value: str
+    region: str
+    scheme: str
+    member: str
+    purpose: str
+
+    @classmethod
+    def of(cls, record: Record) -> Kind:
+        """Return a record's."""
+        purpose = next((_PURPOSES[tag] for tag in record.tags if tag in _PURPOSES), "") if record.tags else ""
+        return cls(record.value, record.region, record.scheme, record.member, str(purpose))
+
+
+class Remarks(msgspec.Struct, frozen=True, array_like=True):
+    """What hygiene says of an item: the reasons of its disposition, and notes as (code, detail)."""
+
+    reasons: tuple[str, ...]
+    notes: tuple[tuple[str, str], ...]
+
+    @property
+    def asides(self) -> list[tuple[str, str]]:
+        """The notes about parts of the item, which are no reason of its disposition."""
+        return [note for note in self.notes if note[0] not in self.reasons]
+
+    @property
+    def grounds(self) -> list[tuple[str, str]]:
+        """The notes that are."""
+        return [note for note in self.notes if note[0] in self.reasons]
+
+
+NO_REMARKS: Final = Remarks((), ())
+
+
+class _Columns(msgspec.Struct, frozen=True, array_like=True):
+    """The staged bytes. Arrays are little-endian; `expire_times` is empty where no item has one."""
+
+    form: int
+    positions: list[str]
+    external_ids: list[str]
+    kinds: list[Kind]
+    kind_of: bytes  # uint32
+    dispositions: bytes  # uint8
+    flags: bytes  # uint16
+    expire_times: bytes  # int64, milliseconds
+    shapes: list[bytes]
+    shape_of: bytes  # uint32
+    hashes: bytes
+    details: list[bytes | None]
+    statements: bytes
+    remarks: dict[int, Remarks]
+    reviews: dict[int, tuple[RecordReview, ...]]
+    rejects: list[Reject]
+
+
+_DECODE: Final = msgspec.msgpack.Decoder(_Columns).decode
+
+
+class Stager:
+    """Gathers the items of one batch, in their order."""
+
+    def __init__(self) -> None:
+        self._positions: list[str] = []
+        self._external_ids: list[str] = []
+        self._kinds: dict[Kind, int] = {}
+        self._kind_of: list[int] = []
+        self._dispositions = bytearray()
+        self._flags: list[int] = []
+        self._expire_times: list[int] = []
+        self._shapes: dict[bytes, int] = {}
+        self._shape_of: list[int] = []
+        self._hashes: list[bytes] = []
+        self._details: list[bytes | None] = []
+        self._statements: list[bytes] = []
+        self._remarks: dict[int, Remarks] = {}
+        self._reviews: dict[int, tuple[RecordReview, ...]] = {}
+
+    def add(self, record: Record) -> None:
+        """Append a record, with the hashes and the reviews that hygiene leaves it."""
+        item = len(self._positions)
+        record = _stored(record)
+        inspection = hygiene.inspect(record)
+        hashes = tuple(dict.fromkeys(inspection.hashes))
+        if hashes != record.hashes or inspection.reviews != record.reviews:
+            record = msgspec.structs.replace(record, hashes=hashes, reviews=inspection.reviews)
+        if inspection.disposition is Disposition.REJECTED:
+            record = Record(position=record.position)  # nothing else of it is read again, and it may be unstorable
+        packed = pack_hashes(record.hashes)
+        if inspection.notes:
+            self._remarks[item] = Remarks(inspection.reasons, inspection.notes)
+        if record.reviews:
+            self._reviews[item] = record.reviews
+        is_withdrawal = record.action is Action.WITHDRAW
+        self._positions.append(record.position)
+        self._external_ids.append(record.external_id)
+        kind = Kind.of(record)
+        self._kind_of.append(self._kinds.setdefault(kind, len(self._kinds)))
+        self._dispositions.append(CODE[Disposition.WITHDRAWN if is_withdrawal else inspection.disposition])
+        self._flags.append(pack_flags(record.flags))
+        self._expire_times.append(_NO_TIME if record.expire_time is None else to_millis(record.expire_time))
+        self._shape_of.append(self._shapes.setdefault(shape_of(packed), len(self._shapes)))
+        self._hashes.append(packed)
+        self._details.append(pack_details(record))
+        self._statements.append(statement_of(record))
+
+    def add_columns(self, columns: RecordColumns) -> None:
+        """Append records that come as columns: what `add` does with each of them."""
+        is_plain = [*hygiene.plain(columns), False]
+        packed, starts = _packed_hashes(columns), columns.starts()
+        first, count = 0, len(columns)
+        while first < count:
+            if is_plain[first]:
+                last = is_plain.index(False, first)
+                self._add_plain(columns, range(first, last), packed)
+                first = last
+            else:
+                self.add(columns.record(first, starts[first]))
+                first += 1
+
+    def _add_plain(self, columns: RecordColumns, numbers: range, packed: Sequence[bytes]) -> None:
+        """Append records of which hygiene has nothing to say."""
+        here = slice(numbers.start, numbers.stop)
+        template_of, sequence_of = columns.template_of[here], columns.sequence_of[here]
+        used = dict.fromkeys(template_of)
+        templates = {i: _stored(columns.templates[i]) for i in used}
+        kinds = {i: self._kinds.setdefault(Kind.of(templates[i]), len(self._kinds)) for i in used}
+        flags = {i: pack_flags(templates[i].flags) for i in used}
+        times = {i: None if (t := templates[i].expire_time) is None else to_millis(t) for i in used}
+        shapes = {i: shape_of_algorithms(columns.sequences[i]) for i in dict.fromkeys(sequence_of)}
+        shape_numbers = {i: self._shapes.setdefault(shape, len(self._shapes)) for i, shape in shapes.items()}
+        own = {name: values[here] for name, values in columns.own.items()}
+        external_ids = own.get("external_id") or [""] * len(numbers)
+        hashes = packed[here]
+        details, compared = details_of_columns(templates, template_of, own)
+        self._positions += columns.positions[here]
+        self._external_ids += external_ids
+        self._kind_of += [kinds[i] for i in template_of]
+        self._dispositions += bytes([CODE[Disposition.ACCEPTED]]) * len(numbers)
+        self._flags += [flags[i] for i in template_of]
+        self._expire_times += [_NO_TIME if (time := times[i]) is None else time for i in template_of]
+        self._shape_of += [shape_numbers[i] for i in sequence_of]
+        self._hashes += hashes
+        self._details += details
+        self._statements += [
+            statement(external_id, flags[t], times[t], stated, ordered_hashes(these, shapes[s]))
+            for external_id, t, stated, these, s in zip(
+                external_ids, template_of, compared, hashes, sequence_of, strict=True
+            )
+        ]
+
+    def staged(self, rejects: Sequence[Reject]) -> bytes:
+        """Return the batch, with the items that the connector refused, as it is kept until the commit."""
+        has_times = any(time != _NO_TIME for time in self._expire_times)
+        return _ENCODE(
+            _Columns(
+                form=_FORM,
+                positions=self._positions,
+                external_ids=self._external_ids if any(self._external_ids) else [],
+                kinds=list(self._kinds),
+                kind_of=np.array(self._kind_of, "<u4").tobytes(),
+                dispositions=bytes(self._dispositions),
+                flags=np.array(self._flags, "<u2").tobytes(),
+                expire_times=np.array(self._expire_times, "<i8").tobytes() if has_times else b"",
+                shapes=list(self._shapes),
+                shape_of=np.array(self._shape_of, "<u4").tobytes(),
+                hashes=b"".join(self._hashes),
+                details=self._details,
+                statements=b"".join(self._statements),
+                remarks=self._remarks,
+                reviews=self._reviews,
+                rejects=list(rejects),
+            )
+        )
+
+
+def _stored(record: Record) -> Record:
+    """Return a record whose expiry is as the store keeps it."""
+    if record.expire_time is None or record.expire_time.tzinfo is None:
+        return record
+    return msgspec.structs.replace(record, expire_time=stored_time(record.expire_time))
+
+
+def _packed_hashes(columns: RecordColumns) -> list[bytes]:
+    """Return each record's hashes, packed."""
+    codes = [shape_of_algorithms(sequence) for sequence in columns.sequences]
+    sequence_of = np.array(columns.sequence_of, np.int64)
+    starts = np.array(columns.starts(), np.int64)
+    flat = np.frombuffer(columns.digests, np.uint8)
+    packed = [b""] * len(columns)
+    for number, shape in enumerate(codes):
+        rows = np.flatnonzero(sequence_of == number)
+        if not len(rows) or not shape:
+            continue
+        width = shape_width(shape)
+        is_code = np.zeros(width, np.bool_)
+        is_code[[shape_width(shape[:i]) for i in range(len(shape))]] = True
+        matrix = np.empty((len(rows), width), np.uint8)
+        matrix[:, is_code] = np.frombuffer(shape, np.uint8)
+        matrix[:, ~is_code] = flat[starts[rows][:, None] + np.arange(width - len(shape))]
+        together = matrix.tobytes()
+        for at, row in enumerate(rows.tolist()):
+            packed[row] = together[at * width : at * width + width]
+    return packed
+
+
+class Batch:
+    """A staged batch as it is read: arrays, and what single items are. Items are counted from 0 in each batch."""
+
+    def __init__(self, columns: _Columns) -> None:
+        self._columns = columns
+        self.positions = columns.positions
+        self.kinds = columns.kinds
+        self.details = columns.details
+        self.reviews: Mapping[int, tuple[RecordReview, ...]] = columns.reviews
+        self.rejects = columns.rejects
+        self.kind_of = np.frombuffer(columns.kind_of, "<u4")
+        self.dispositions = np.frombuffer(columns.dispositions, np.uint8)
+        self.flags = np.frombuffer(columns.flags, "<u2")
+        self.statements = np.frombuffer(columns.statements, np.uint8).reshape(-1, STATEMENT_BYTES)
+
+    @classmethod
+    def read(cls, staged: bytes) -> Batch:
+        """Return a staged batch. Raises FailedPrecondition for one that another version of hashhub staged."""
+        try:
+            columns = _DECODE(staged)
+        except msgspec.DecodeError:
+            columns = None
+        if columns is None or columns.form != _FORM:
+            raise FailedPrecondition(
+                "the import was begun under another version of hashhub, whose batches this one cannot read; "
+                "cancel it and import the source again",
+                reason=Reason.IMPORT_INCOMPLETE,
+            )
+        return cls(columns)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @cached_property
+    def external_ids(self) -> Sequence[str]:
+        """External ids, empty where there is none."""
+        return self._columns.external_ids or [""] * len(self)
+
+    @property
+    def has_external_ids(self) -> bool:
+        """Whether any item has one."""
+        return bool(self._columns.external_ids)
+
+    @cached_property
+    def expire_times(self) -> Sequence[int | None]:
+        """Times in milliseconds, None where there is none."""
+        if not self._columns.expire_times:
+            return [None] * len(self)
+        times = np.frombuffer(self._columns.expire_times, "<i8").tolist()
+        return [None if time == _NO_TIME else time for time in times]
+
+    @cached_property
+    def _shape_of(self) -> NDArray[np.uint32]:
+        return np.frombuffer(self._columns.shape_of, "<u4")
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """Where the hashes of each item begin, and at last where all of them end."""
+        widths = np.array([shape_width(shape) for shape in self._columns.shapes], np.int64)
+        return np.concatenate(([0], np.cumsum(widths[self._shape_of]))) if len(self) else np.zeros(1, np.int64)
+
+    @cached_property
+    def hashes(self) -> Sequence[bytes]:
+        """Packed hashes."""
+        packed, ends = self._columns.hashes, self._starts.tolist()
+        return [packed[start:end] for start, end in pairwise(ends)]
+
+    def shapes(self) -> Iterator[tuple[bytes, NDArray[np.int64]]]:
+        """Yield each sequence of algorithms that items have, and these items, ascending."""
+        for number, shape in enumerate(self._columns.shapes):
+            yield shape, np.flatnonzero(self._shape_of == number)
+
+    def digests(self, shape: bytes, items: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield the algorithm's code and the digests, uint8[n, digest_bytes], of each place in the items' shape."""
+        flat = np.frombuffer(self._columns.hashes, np.uint8)
+        yield from columns_of(shape, flat[self._starts[items][:, None] + np.arange(shape_width(shape))])
+
+    def remarks(self, item: int) -> Remarks:
+        """Return what hygiene says of an item."""
+        return self._columns.remarks.get(item, NO_REMARKS)
+
+    @property
+    def with_remarks(self) -> Sequence[int]:
+        """The items of which hygiene says something."""
+        return list(self._columns.remarks)
+
+    def record(self, item: int) -> Record:
+        """Return an item as hygiene left it."""
+        kind = self.kinds[self.kind_of[item]]
+        is_withdrawal = self.dispositions[item] == CODE[Disposition.WITHDRAWN]
+        start, end = self._starts[item : item + 2].tolist()
+        return unpack_record(
+            self.positions[item],
+            self.external_ids[item],
+            int(self.flags[item]),
+            self.expire_times[item],
+            hashes=self._columns.hashes[start:end],
+            details=self.details[item],
+            value=kind.value,
+            region=kind.region,
+            scheme=kind.scheme,
+            action=Action.WITHDRAW if is_withdrawal else Action.CONTRIBUTE,
+            reviews=self.reviews.get(item, ()),
+        )

@@ -1,0 +1,158 @@
+"""What becomes of every item, as one columnar value: arrays for what all items have, and few words for the few.
+
+Why an item waits follows from its kind, from what hygiene said and from these rules; texts are made when the report is
+written, so that a million items with one fault need no million texts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from hashhub.hub.intake.batch import CODE
+from hashhub.hygiene import Code
+from hashhub.model import Disposition, RecordReview
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from hashhub.hub.intake.values import Values
+    from hashhub.store.holds import Hold
+
+ACCEPTED: Final = CODE[Disposition.ACCEPTED]
+QUARANTINED: Final = CODE[Disposition.QUARANTINED]
+REJECTED: Final = CODE[Disposition.REJECTED]
+DUPLICATE: Final = CODE[Disposition.DUPLICATE]
+UNCHANGED: Final = CODE[Disposition.UNCHANGED]
+WITHDRAWN: Final = CODE[Disposition.WITHDRAWN]
+STAYS_WITHDRAWN: Final = CODE[Disposition.STAYS_WITHDRAWN]
+_NAMES_SHOWN: Final = 10  # in one sentence, however many there are
+
+
+class Merged(NamedTuple):
+    """What the first of several items that are the same states with what the others add, packed as in a batch."""
+
+    external_id: str
+    flags: int
+    expire_time: int | None
+    hashes: bytes
+    details: bytes | None
+
+
+class Decisions:
+    """The items of a source by number, in its order.
+
+    outcome: a disposition's code, uint8[n]. kind: see `Values`, uint32[n]. statements: see `packing.statement`,
+    uint8[n, STATEMENT_BYTES]. refers_to, int64[n]: of an UNCHANGED item the entry that states the same, of a DUPLICATE
+    one the item that it was merged into; -1: nothing. lacks_value, bool[n]: a value was due, and there is none.
+    `waits_for_value`: the sentence about such an item where it waits for one, or empty.
+    """
+
+    def __init__(self, values: Values, set_name: str) -> None:
+        """`set_name`: the hash set's."""
+        self.values = values
+        self._set_name = set_name
+        self.outcome: NDArray[np.uint8] = np.empty(0, np.uint8)
+        self.kind: NDArray[np.uint32] = np.empty(0, np.uint32)
+        self.statements: NDArray[np.uint8] = np.empty((0, 1), np.uint8)
+        self.refers_to: NDArray[np.int64] = np.empty(0, np.int64)
+        self.lacks_value: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self.waits_for_value = ""
+        self.merged: dict[int, Merged] = {}
+        self.reviews: dict[int, tuple[RecordReview, ...]] = {}
+        self.withdrawn_by: dict[int, Hold] = {}  # what keeps an item from coming back
+        self.overtaken: dict[int, list[int]] = {}  # entries that the source withdrew before, and now states again
+        self.asides: dict[int, tuple[str, str]] = {}  # what is remarked about an item whatever becomes of it
+        self._position_of: dict[int, str] = {}  # of items that others were merged into
+        self._first_kind: dict[int, int] = {}  # of those: their own kind, before others added to it
+        self._held: dict[int, list[tuple[str, str]]] = {}  # what holds say, which comes before what the rules say
+        self._remarks: dict[int, list[tuple[str, str]]] = {}
+
+    def begin(self, outcome: NDArray[np.uint8], kind: NDArray[np.uint32], statements: NDArray[np.uint8]) -> None:
+        """Take in what hygiene and the kinds say."""
+        count = len(outcome)
+        self.outcome, self.kind, self.statements = outcome, kind, statements
+        self.refers_to = np.full(count, -1, np.int64)
+        self.lacks_value = np.zeros(count, np.bool_)
+
+    @property
+    def become_entries(self) -> NDArray[np.bool_]:
+        """Which items would become entries as things stand."""
+        return np.equal(self.outcome, ACCEPTED) | np.equal(self.outcome, QUARANTINED)
+
+    def becomes_entry(self, item: int) -> bool:
+        """Whether an item would become an entry as things stand."""
+        return bool(self.outcome[item] in (ACCEPTED, QUARANTINED))
+
+    def remark(self, item: int, code: str, detail: str) -> None:
+        """Give a reason for what becomes of an item, once for each code."""
+        if all(code != given for given, _ in self.remarks(item)):
+            self._remarks.setdefault(item, []).append((code, detail))
+
+    def hold(self, item: int, code: str, detail: str) -> None:
+        """Let an item wait for an operator."""
+        self.outcome[item] = QUARANTINED
+        said = self._held.setdefault(item, [])
+        if all(code != given for given, _ in said):
+            said.append((code, detail))
+
+    def quarantine(self, item: int, code: str, detail: str) -> None:
+        """Let an item that would become an entry wait, and say why."""
+        if self.becomes_entry(item):
+            self.outcome[item] = QUARANTINED
+            self.remark(item, code, detail)
+
+    def drop_withdrawn(self, item: int) -> None:
+        """Drop an item that would become an entry and that the source withdraws further on."""
+        if self.becomes_entry(item):
+            self.outcome[item] = DUPLICATE
+
+    def merge(self, first: int, position: str, kind: int, merged: Merged, rest: Iterable[int]) -> None:
+        """Let the first of several items state what all of them do; `kind`: of all of them together."""
+        self.merged[first] = merged
+        self._position_of[first] = position
+        self._first_kind[first] = int(self.kind[first])
+        self.kind[first] = kind
+        for item in rest:
+            self.outcome[item] = DUPLICATE
+            self.refers_to[item] = first
+
+    def keep_withdrawn(self, item: int, detail: str) -> None:
+        """Let an item stay withdrawn, and say by which entry and who may restore it."""
+        self.outcome[item] = STAYS_WITHDRAWN
+        self._remarks[item] = [(Code.STAYS_WITHDRAWN, detail)]
+
+    def is_undecided(self, item: int) -> bool:
+        """Whether an item lacks a value that is due, also after what duplicates of it say."""
+        return bool(self.lacks_value[item]) and not self.values.kinds[self.kind[item]].value
+
+    def remarks(self, item: int) -> list[tuple[str, str]]:
+        """Return why an item became what it did, as (code, detail), but for what hygiene says."""
+        outcome = int(self.outcome[item])
+        own = self._remarks.get(item, [])
+        if outcome == UNCHANGED:
+            name = f"{self._set_name}/{self.refers_to[item]}"
+            return [(Code.IDENTICAL_ENTRY, f"entry {name} already states exactly this")]
+        if outcome == DUPLICATE:
+            if (first := int(self.refers_to[item])) < 0:
+                return [(Code.SUPERSEDED, "withdrawn further on in the same source")]
+            text = f"the same item as {self._position_of[first]}; its hashes were merged into it"
+            return [(Code.DUPLICATE_IN_SOURCE, text)]
+        if outcome not in (ACCEPTED, QUARANTINED):
+            return own
+        ground = self.values.meanings[self._first_kind.get(item, self.kind[item])].ground
+        said = [ground] if ground is not None else []
+        said += self._held.get(item, ())
+        if self.waits_for_value and self.lacks_value[item]:
+            said.append((Code.UNCLASSIFIED, self.waits_for_value))
+        return said + own
+
+
+def listed(names: Sequence[str], total: int | None = None) -> str:
+    """Return names for a sentence, the first ones of very many. `total`: how many there are, if not all are given."""
+    total = len(names) if total is None else total
+    more = f" and {total - _NAMES_SHOWN} more" if total > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more

@@ -1,0 +1,499 @@
+"""The items of a list against the hash set's own entries: unchanged, replacing, withdrawn before, withdrawn now.
+
+First the entries that state exactly what an item states are found by the digests of statements, and settle it. Keys are
+compared for the others only: those that no item repeats word for word. What several items and entries with one key mean
+for each other is decided for the key, not for each pair, so that ten thousand of both take no longer than twenty
+thousand.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from hashhub.hashes import Hash
+from hashhub.hub.intake.decisions import QUARANTINED, UNCHANGED, Decisions, listed
+from hashhub.hub.intake.identity import (
+    EXACT_CODES,
+    WIDTHS,
+    Column,
+    Links,
+    as_scalars,
+    distinct,
+    heads,
+    is_bare,
+    keys_of_hashes,
+    keys_of_texts,
+)
+from hashhub.hygiene import Code
+from hashhub.model import EntryState, Record, RecordReview, ReviewKind
+from hashhub.store.comparison import EXTERNAL_ID
+from hashhub.store.packing import columns_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from hashhub.hub.intake.batch import Batch
+    from hashhub.hub.intake.source import Source
+    from hashhub.model import Entry, HashSet
+    from hashhub.store import StatedEntries, Store
+    from hashhub.store.holds import Hold
+
+_LIVE: Final = (EntryState.ACTIVE, EntryState.QUARANTINED)
+_LOOKUP: Final = 2_000  # withdrawals looked into at a time
+_EARLIER_KEPT: Final = 64  # entries with one key that are noted as earlier ones of each item; reviewed ones always are
+_NO_IDS: Final = np.empty(0, np.int64)
+
+
+class _Others(NamedTuple):
+    """Entries that share a key with an item and do not settle it: columns by number, and which keys they have.
+
+    `keys`: by sort of key (an algorithm's name, EXTERNAL_ID, HASHES) uint8[m, bytes] and the entry of each.
+    """
+
+    ids: NDArray[np.int64]
+    is_active: NDArray[np.bool_]
+    is_live: NDArray[np.bool_]
+    is_named: NDArray[np.bool_]
+    keys: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]
+
+
+class HashSetComparison:
+    """What a list means for the hash set. Call `compare` once; then the attributes are final.
+
+    All ids ascend, int64[n]. `superseded`, `absent`, `withdrawn`: entries to withdraw. `deletion_times`: what the
+    source gives as the time of its deletion messages, by entry. `reviews`: what the source says about entries that stay
+    as they are, as (entry id, author, kind, comment). `restated`, int64[n, 2]: entries about the same item, the earlier
+    one and the one that stays as it is. `earlier`, int64[n, 2]: item and entry about it that its new one comes after.
+    `live_count`: live entries of the hash set before a replacing import.
+    """
+
+    def __init__(self, store: Store, hash_set: HashSet, source: Source, keep_alive: Callable[[], object]) -> None:
+        """`keep_alive` is called every now and then."""
+        self._store = store
+        self._hash_set = hash_set
+        self._name = (hash_set.contributor, hash_set.id)
+        self._source = source
+        self._decisions: Decisions = source.decisions
+        self._keep_alive = keep_alive
+        self._twin_waits: NDArray[np.bool_] = np.empty(0, np.bool_)  # by item: what states the same is quarantined
+        self._meaning_codes: dict[object, int] = {}
+        self._live: list[NDArray[np.int64]] = []  # read, in a replacing import
+        self._heads: dict[str, NDArray[np.uint64]] = {}
+        self._held: NDArray[np.int64] = np.empty((0, 2), np.int64)
+        self.superseded = self.absent = self.withdrawn = _NO_IDS
+        self.deletion_times: dict[int, str] = {}
+        self.reviews: list[tuple[int, str, ReviewKind, str]] = []
+        self.restated: NDArray[np.int64] = np.empty((0, 2), np.int64)
+        self.earlier: NDArray[np.int64] = np.empty((0, 2), np.int64)
+        self.live_count = 0
+
+    def compare(self, batches: Callable[[], Iterable[Batch]], *, replace: bool) -> None:
+        """Decide about the items that would become entries, and about the hash set's entries."""
+        is_streamed = not self._store.comparison.has_live_entries(*self._name, self._source.worth_reading)
+        pages = self._store.comparison.stated_entries(*self._name) if is_streamed else self._asked(batches())
+        others = self._find_same(pages, keeps_ids=is_streamed and replace)
+        accounted = self._weigh(others)
+        self._remove(accounted)
+        if replace:
+            live = np.sort(np.concatenate([_NO_IDS, *self._live]))
+            if not is_streamed:
+                live = self._store.entries.active_ids(*self._name, states=_LIVE)
+            self.live_count = len(live)
+            self.absent = live[~np.isin(live, accounted)]
+
+    def holding(self, item: int) -> str:
+        """Return the names of the active entries that match until the quarantined item is released."""
+        low, high = np.searchsorted(self._held[:, 0], [item, item + 1])
+        names = [f"{self._hash_set.name}/{entry}" for entry in self._held[low:high, 1].tolist()]
+        return listed(names)
+
+    def _asked(self, batches: Iterable[Batch]) -> Iterator[StatedEntries]:
+        """Yield the entries that have a key of the source, of which there are few; each once."""
+        seen: set[int] = set()
+        for page in self._store.comparison.stated_about(*self._name, self._source.keys(batches)):
+            fresh = np.fromiter((i not in seen for i in page.ids.tolist()), np.bool_, len(page.ids))
+            seen.update(page.ids.tolist())
+            yield page.where(fresh)
+
+    def _find_same(self, pages: Iterable[StatedEntries], *, keeps_ids: bool) -> _Others:
+        """Let each item refer to the first entry that states exactly the same; return the entries that share keys."""
+        d = self._decisions
+        candidates = np.flatnonzero(d.become_entries)
+        item_heads = heads(d.statements[candidates])
+        order = np.argsort(item_heads)
+        items = candidates[order].astype(np.uint32)
+        item_heads = item_heads[order]
+        del order, candidates
+        meaning_of = self._meanings_of_kinds()
+        self._twin_waits = np.zeros(len(d.outcome), np.bool_)
+        parts: list[_Others] = []
+        displaced: list[int] = []
+        for page in pages:
+            self._keep_alive()
+            live = ~page.are_withdrawn
+            if keeps_ids:
+                self._live.append(page.ids[live])
+            settles = self._settle_page(page, live, items, item_heads, meaning_of, displaced)
+            parts.append(self._others(page, ~settles))
+        again = self._store.comparison.stated_by_ids(displaced)
+        parts += [self._others(page, np.ones(len(page.ids), np.bool_)) for page in again]
+        self._heads = {}
+        return _joined(parts)
+
+    def _settle_page(
+        self,
+        page: StatedEntries,
+        live: NDArray[np.bool_],
+        items: NDArray[np.uint32],
+        item_heads: NDArray[np.uint64],
+        meaning_of: NDArray[np.int64],
+        displaced: list[int],
+    ) -> NDArray[np.bool_]:
+        """Return which entries of a page are what an item refers to and share no key with another item."""
+        d = self._decisions
+        settles = np.zeros(len(page.ids), np.bool_)
+        if not len(items) or not len(page.ids):
+            return settles
+        codes = self._meaning_codes
+        meanings = np.fromiter((codes.get(m, -1) for m in page.meanings), np.int64, len(page.ids))
+        undecided = np.fromiter((Code.UNCLASSIFIED in r for r in page.reasons), np.bool_, len(page.ids))
+        # Of several that state the same, only the first can be what an item refers to.
+        order = np.argsort(page.ids)
+        order = order[live[order]]
+        words = np.concatenate(
+            [page.statements, meanings.view(np.uint8).reshape(-1, 8), undecided.view(np.uint8).reshape(-1, 1)], axis=1
+        )[order]
+        _, firsts = np.unique(as_scalars(words), return_index=True)
+        entries = order[firsts]
+        low = np.searchsorted(item_heads, heads(page.statements[entries]), "left")
+        high = np.searchsorted(item_heads, heads(page.statements[entries]), "right")
+        places, entries = _expanded(low, high - low, entries)
+        chosen = items[places].astype(np.int64)
+        lacks_value = d.lacks_value[chosen] & (meaning_of[d.kind[chosen]] == codes[None])
+        same = (
+            (d.statements[chosen] == page.statements[entries]).all(axis=1)
+            & (meaning_of[d.kind[chosen]] == meanings[entries])
+            & (lacks_value == undecided[entries])
+        )
+        chosen, entries = chosen[same], entries[same]
+        before, ids = d.refers_to[chosen], page.ids[entries]
+        is_first = (before < 0) | (ids < before)
+        displaced += np.unique(before[is_first & (before >= 0)]).tolist()
+        d.refers_to[chosen[is_first]] = ids[is_first]
+        self._twin_waits[chosen[is_first]] = ~page.are_active[entries[is_first]]
+        settles[entries[is_first]] = True
+        settles[entries[self._source.is_shared[chosen]]] = False
+        return settles
+
+    def _meanings_of_kinds(self) -> NDArray[np.int64]:
+        codes = self._meaning_codes
+        codes[None] = 0
+        stated = (meaning.stated for meaning in self._decisions.values.meanings)
+        return np.fromiter((codes.setdefault(s, len(codes)) for s in stated), np.int64)
+
+    def _has_key(self, sort: str, keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Return which keys an item of the source may have: nearly all of the others are told apart."""
+        if sort not in self._heads:
+            self._heads[sort] = np.unique(heads(self._column(sort).keys))
+        known = self._heads[sort]
+        if not len(known):
+            return np.zeros(len(keys), np.bool_)
+        wanted = heads(keys)
+        return np.equal(known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)], wanted)
+
+    def _column(self, sort: str) -> Column:
+        source = self._source
+        return {EXTERNAL_ID: source.external_ids, "HASHES": source.hash_sets}.get(sort) or source.digests[sort]
+
+    def _others(self, page: StatedEntries, chosen: NDArray[np.bool_]) -> _Others:
+        """Return the chosen entries of a page that may share a key with an item."""
+        found: dict[str, list[tuple[NDArray[np.uint8], NDArray[np.int64]]]] = defaultdict(list)
+        for shape, rows, matrix in page.shapes:
+            here = np.flatnonzero(chosen[rows])
+            if not len(here):
+                continue
+            for code, digests in columns_of(shape, matrix[here]):
+                if code in EXACT_CODES:
+                    found[EXACT_CODES[code]].append((np.ascontiguousarray(digests), rows[here]))
+            if is_bare(shape) and len(self._source.hash_sets.items):
+                packed = (row.tobytes() for row in matrix[here])
+                found["HASHES"].append((keys_of_hashes(packed, shape), rows[here]))
+        named = np.fromiter(map(bool, page.external_ids), np.bool_, len(page.ids))
+        if len(self._source.external_ids.items) and len(rows := np.flatnonzero(named & chosen)):
+            found[EXTERNAL_ID].append((keys_of_texts(page.external_ids[i] for i in rows.tolist()), rows))
+        keys: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
+        for sort, parts in found.items():
+            values, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
+            has_one = self._has_key(sort, values)
+            keys[sort] = values[has_one], rows[has_one]
+        entries = np.unique(np.concatenate([_NO_IDS, *(rows for _, rows in keys.values())]))
+        return _Others(
+            page.ids[entries],
+            page.are_active[entries],
+            ~page.are_withdrawn[entries],
+            named[entries],
+            {sort: (values, np.searchsorted(entries, rows)) for sort, (values, rows) in keys.items()},
+        )
+
+    def _weigh(self, others: _Others) -> NDArray[np.int64]:
+        """Settle the items that the hash set already has; return the ids of entries that stay or are replaced.
+
+        A quarantined statement replaces quarantined ones only. What is active stays until somebody has looked at it
+        (`Entries.release`): a careless or hostile item must not end the protection that an earlier one gives.
+        """
+        d = self._decisions
+        of_items, of_entries = self._links(others)
+        key_count = int(max(of_items.keys.max(initial=-1), of_entries.keys.max(initial=-1))) + 1
+        live = of_entries.where(others.is_live[of_entries.rows])
+        has_live = np.zeros(key_count, np.bool_)
+        has_live[live.keys] = True
+        self._keep_withdrawn(set(of_items.rows[has_live[of_items.keys]].tolist()))
+        of_items = of_items.where(d.become_entries[of_items.rows])
+        refers = d.refers_to[of_items.rows] >= 0
+        waits = np.where(refers, self._twin_waits[of_items.rows], d.outcome[of_items.rows] == QUARANTINED)
+
+        # What the items with a key mean for the entries with it.
+        states_anew = np.zeros(key_count, np.bool_)
+        states_anew[of_items.keys[~refers]] = True
+        lets_wait = np.zeros(key_count, np.bool_)
+        lets_wait[of_items.keys[waits]] = True
+        first_twin = np.full(key_count, np.iinfo(np.int64).max)
+        np.minimum.at(first_twin, of_items.keys[refers], d.refers_to[of_items.rows[refers]])
+        stays = np.zeros(len(others.ids), np.bool_)
+        stays[live.rows[lets_wait[live.keys]]] = True
+        stays &= others.is_active
+        # Stated anew, an entry is the last word: one that came after it and still waits is out of date.
+        is_out_of_date = ~others.is_active[live.rows] & (others.ids[live.rows] > first_twin[live.keys])
+        replaced = np.zeros(len(others.ids), np.bool_)
+        replaced[live.rows[states_anew[live.keys] | is_out_of_date]] = True
+
+        unchanged = d.become_entries & (d.refers_to >= 0)
+        twins = np.unique(d.refers_to[unchanged])
+        staying = np.union1d(twins, others.ids[stays])
+        self.superseded = np.setdiff1d(others.ids[replaced], staying)
+        self._note_earlier(others, of_items, of_entries, refers, waits)
+        self._note_reviews(others, of_items, of_entries)
+        d.outcome[unchanged] = UNCHANGED
+        return np.union1d(staying, self.superseded)
+
+    def _links(self, others: _Others) -> tuple[Links, Links]:
+        """Return which items and which entries have which keys, those of no item left out."""
+        d, is_named = self._decisions, self._source.is_named
+        items: list[Links] = []
+        entries: list[Links] = []
+        base = 0
+        for sort, (keys, rows) in others.keys.items():
+            values, numbers = distinct(keys)
+            having = self._column(sort).links(values)
+            having = having.where(d.become_entries[having.rows])
+            unnamed = having.where(~is_named[having.rows])
+            theirs = Links(numbers, rows)
+            live = others.is_live[rows]
+            if sort == EXTERNAL_ID:
+                sharing = [(having, theirs)]
+            elif sort == "HASHES":
+                sharing = [(unnamed, theirs)]
+            else:
+                # The external id is the identity; but reviews stay with the file, whatever it is called.
+                sharing = [(unnamed, theirs.where(live & ~others.is_named[rows])), (having, theirs.where(~live))]
+            for of_items, of_entries in sharing:
+                items.append(Links(of_items.keys + base, of_items.rows))
+                entries.append(Links(of_entries.keys + base, of_entries.rows))
+                base += len(values)
+        return _concatenated(items), _concatenated(entries)
+
+    def _keep_withdrawn(self, live_elsewhere: set[int]) -> None:
+        """Let the items stay withdrawn that are held and of which there is no live entry."""
+        d = self._decisions
+        chosen = {
+            item: hold
+            for item, hold in d.withdrawn_by.items()
+            if d.becomes_entry(item) and item not in live_elsewhere and d.refers_to[item] < 0
+        }
+        names = self._store.entries.get_entries({hold.entry_id for hold in chosen.values()}) if chosen else {}
+        for item, hold in chosen.items():
+            entry = names.get(hold.entry_id)
+            d.keep_withdrawn(
+                item, _stays_withdrawn(hold, entry.name if entry else f"{self._hash_set.name}/{hold.entry_id}")
+            )
+
+    def _note_earlier(
+        self,
+        others: _Others,
+        of_items: Links,
+        of_entries: Links,
+        refers: NDArray[np.bool_],
+        waits: NDArray[np.bool_],
+    ) -> None:
+        """Note which entries the items' own come after, which quarantined items wait behind which active ones."""
+        d = self._decisions
+        bounded = self._bounded(others, of_entries)
+        anew = _pairs(of_items.where(~refers), bounded)
+        waiting = np.zeros(len(d.outcome), np.bool_)
+        waiting[of_items.rows[waits & ~refers]] = True
+        is_held = waiting[anew[:, 0]] & others.is_active[anew[:, 1]]
+        self.earlier = np.stack([anew[:, 0], others.ids[anew[:, 1]]], axis=1)
+        self._held = self.earlier[is_held]
+        withdrawn = of_entries.where(~others.is_live[of_entries.rows])
+        again = _pairs(of_items.where(refers), withdrawn)
+        self.restated = np.stack([others.ids[again[:, 1]], d.refers_to[again[:, 0]]], axis=1)
+
+    def _bounded(self, others: _Others, of_entries: Links) -> Links:
+        """Return not too many of the entries with one key: the first ones, and those with reviews."""
+        if not len(of_entries.keys):
+            return of_entries
+        order = np.lexsort((others.ids[of_entries.rows], of_entries.keys))
+        links = Links(of_entries.keys[order], of_entries.rows[order])
+        _, starts, counts = np.unique(links.keys, return_index=True, return_counts=True)
+        if counts.max() <= _EARLIER_KEPT:
+            return links
+        rank = np.arange(len(links.keys)) - np.repeat(starts, counts)
+        reviewed = list(self._store.entries.reviews_of(others.ids[links.rows[rank >= _EARLIER_KEPT]].tolist()))
+        return links.where((rank < _EARLIER_KEPT) | np.isin(others.ids[links.rows], reviewed))
+
+    def _note_reviews(self, others: _Others, of_items: Links, of_entries: Links) -> None:
+        """Keep what the items' reviews add to what the entries about them have: each word for word once."""
+        d = self._decisions
+        reviewed = np.array([item for item in d.reviews if d.becomes_entry(item)], np.int64)
+        links = of_items.where(np.isin(of_items.rows, reviewed))
+        about: dict[int, set[int]] = defaultdict(set)
+        for item, row in _pairs(links, of_entries).tolist():
+            about[item].add(int(others.ids[row]))
+        for item in reviewed.tolist():
+            twin = int(d.refers_to[item])
+            if twin >= 0:
+                about[item].add(twin)
+            if item not in about:
+                continue
+            known = self._store.entries.reviews_of(about[item])
+            stated = {(r.kind, r.author, r.comment) for reviews in known.values() for r in reviews}
+            fresh = tuple(
+                v
+                for v in dict.fromkeys(d.reviews[item])
+                if (v.kind, self.attributed(v).author, v.comment) not in stated
+            )
+            d.reviews[item] = fresh
+            if twin >= 0:
+                self.reviews += [(twin, v.author, v.kind, v.comment) for v in map(self.attributed, fresh)]
+
+    def attributed(self, review: RecordReview) -> RecordReview:
+        """Return a review of the source as that of a member of the contributor: whatever the source says, it is nobody
+        else's word.
+        """
+        return RecordReview(review.kind, f"{self._hash_set.contributor}/{review.author}", review.comment)
+
+    def _remove(self, accounted: NDArray[np.int64]) -> None:
+        """Find the entries that the source asks to withdraw, but for those that it states again.
+
+        By external id or, where the item has none, by exact digests or, where it has none either, by the very same
+        hashes.
+        """
+        withdrawn: set[int] = set()
+        removals = list(self._source.removals.items())
+        for start in range(0, len(removals), _LOOKUP):
+            part = removals[start : start + _LOOKUP]
+            self._keep_alive()
+            by_id = self._store.entries.existing_by_external_ids(*self._name, [r.external_id for _, r in part])
+            by_hash = self._own_entries([h for _, r in part if not r.external_id for h in r.hashes])
+            for item, record in part:
+                entries = _meant(record, by_id, by_hash)
+                restated = set(np.intersect1d(list(entries), accounted).tolist()) if entries else set()
+                gone = {i: e for i, e in entries.items() if i not in restated}
+                withdrawn |= gone.keys()
+                if record.source_time:
+                    self.deletion_times |= dict.fromkeys(gone, record.source_time)
+                self._decisions.remark(item, *_removal(gone, entries))
+        self.withdrawn = np.array(sorted(withdrawn), np.int64)
+
+    def _own_entries(self, hashes: Iterable[Hash]) -> dict[Hash, list[Entry]]:
+        """Return the hash set's live entries that have one of the hashes, by hash."""
+        wanted: dict[str, list[bytes]] = defaultdict(list)
+        for h in hashes:
+            wanted[h.algorithm].append(h.digest)
+        return {
+            Hash(name, digest): entries
+            for name, digests in wanted.items()
+            for digest, entries in self._store.entries.live_entries_by_digests(*self._name, name, digests).items()
+        }
+
+
+def _meant(record: Record, by_id: dict[str, list[Entry]], by_hash: dict[Hash, list[Entry]]) -> dict[int, Entry]:
+    """Return the entries that a withdrawal means, by id."""
+    exact = [h for h in record.hashes if h.algorithm in WIDTHS]
+    if record.external_id:
+        return {e.id: e for e in by_id.get(record.external_id, ())}
+    if exact:
+        return {e.id: e for h in exact for e in by_hash.get(h, ())}
+    sharing = by_hash.get(record.hashes[0], ())
+    return {e.id: e for e in sharing if set(e.hashes) == set(record.hashes)}
+
+
+def _removal(gone: dict[int, Entry], entries: dict[int, Entry]) -> tuple[str, str]:
+    """Return what became of a withdrawal, as (code, detail)."""
+    if gone:
+        return Code.WITHDRAWN_BY_SOURCE, f"withdrawn: {listed([e.name for e in gone.values()])}"
+    if entries:
+        return Code.SUPERSEDED, "stated again further on in the same source; nothing was withdrawn"
+    return Code.UNKNOWN_EXTERNAL_ID, "the hash set has no such entry; there was nothing to withdraw"
+
+
+def _stays_withdrawn(hold: Hold, name: str) -> str:
+    if hold.entry_id < 0:
+        return (
+            "it was withdrawn by a newer deletion message of the source and stays so; a newer list can state it again"
+        )
+    who = "the contributor or an operator" if hold.origin in {"CONTRIBUTOR", "SOURCE"} else "only an operator"
+    why = "by a newer deletion message of the source" if hold.origin == "SOURCE" else "by hand"
+    return f"{name} was withdrawn {why} and stays so; to restore it: hashhub entry restore {name} ({who})"
+
+
+def _expanded(
+    starts: NDArray[np.int64], counts: NDArray[np.int64], values: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return each number of the ranges that begin at `starts`, and beside it the range's value."""
+    ends = np.cumsum(counts)
+    within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - counts, counts)
+    return np.repeat(starts, counts) + within, np.repeat(values, counts)
+
+
+def _pairs(of_items: Links, of_entries: Links) -> NDArray[np.int64]:
+    """Return the distinct pairs (item, entry's row) that have a key in common, int64[n, 2], ascending."""
+    order = np.argsort(of_entries.keys, kind="stable")
+    keys = of_entries.keys[order]
+    low, high = np.searchsorted(keys, of_items.keys, "left"), np.searchsorted(keys, of_items.keys, "right")
+    places, items = _expanded(low, high - low, of_items.rows)
+    return np.unique(np.stack([items, of_entries.rows[order][places]], axis=1), axis=0)
+
+
+def _concatenated(links: Sequence[Links]) -> Links:
+    return (
+        Links(*(np.concatenate([_NO_IDS, *part]) for part in zip(*links, strict=True)))
+        if links
+        else Links(_NO_IDS, _NO_IDS)
+    )
+
+
+def _joined(parts: Sequence[_Others]) -> _Others:
+    """Return the entries of all pages."""
+    parts = [part for part in parts if len(part.ids)]
+    bases = np.cumsum([0, *(len(part.ids) for part in parts)]).tolist()
+    keys: dict[str, list[tuple[NDArray[np.uint8], NDArray[np.int64]]]] = defaultdict(list)
+    for base, part in zip(bases, parts, strict=False):
+        for sort, (values, rows) in part.keys.items():
+            keys[sort].append((values, rows + base))
+    no = np.empty(0, np.bool_)
+    return _Others(
+        np.concatenate([_NO_IDS, *(part.ids for part in parts)]),
+        np.concatenate([no, *(part.is_active for part in parts)]),
+        np.concatenate([no, *(part.is_live for part in parts)]),
+        np.concatenate([no, *(part.is_named for part in parts)]),
+        {
+            sort: (np.concatenate([v for v, _ in pieces]), np.concatenate([r for _, r in pieces]))
+            for sort, pieces in keys.items()
+        },
+    )

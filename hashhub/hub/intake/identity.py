@@ -1,0 +1,196 @@
+"""When two items are the same: keys in columns, compared with numpy, and the groups that sharing a key makes of items.
+
+A key is an exact digest, an external id, or all hashes of an item that has no exact digest. Python sees only the rows
+in which something is shared, so that a list of millions costs seconds and no object for each key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from hashhub.hashes import ALGORITHMS, Metric
+from hashhub.store.packing import ordered_hashes
+from hashhub.store.schema import ALGORITHM_CODES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hashhub.model import Entry
+    from hashhub.store import Store
+
+_HEAD: Final = 8  # bytes of a key that are compared first; every key has as many
+_CHUNK: Final = 250_000  # rows compared at a time: some milliseconds, between which other threads go on
+KEY_BYTES: Final = 16  # of an external id's key, and of a set of hashes'; nobody finds two with one of them
+ALGORITHM_OF_CODE: Final = {code: name for name, code in ALGORITHM_CODES.items()}
+EXACT_CODES: Final = {ALGORITHM_CODES[a.name]: a.name for a in ALGORITHMS.values() if a.metric is Metric.EXACT}
+"""The store's code and the name of each exact algorithm."""
+WIDTHS: Final = {name: ALGORITHMS[name].digest_bytes for name in EXACT_CODES.values()}
+
+
+def is_bare(shape: bytes) -> bool:
+    """Whether an item with hashes of these algorithms has no exact digest."""
+    return EXACT_CODES.keys().isdisjoint(shape)
+
+
+def keys_of_texts(texts: Iterable[str]) -> NDArray[np.uint8]:
+    """Return the keys of external ids, uint8[n, KEY_BYTES]."""
+    keys = [hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).digest() for text in texts]
+    return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES)
+
+
+def keys_of_hashes(packed: Iterable[bytes], shape: bytes) -> NDArray[np.uint8]:
+    """Return the keys of whole sets of packed hashes of one shape, uint8[n, KEY_BYTES]."""
+    keys = [hashlib.blake2b(ordered_hashes(p, shape), digest_size=KEY_BYTES).digest() for p in packed]
+    return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES)
+
+
+class Links(NamedTuple):
+    """Which rows have which key: row `rows[i]` has the key with the number `keys[i]`. int64[n] both."""
+
+    keys: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def where(self, chosen: NDArray[np.bool_]) -> Links:
+        """Return the chosen ones."""
+        return Links(self.keys[chosen], self.rows[chosen])
+
+
+class Column:
+    """All keys of one sort in the source: `keys` uint8[n, bytes], `items` uint32[n] ascending."""
+
+    def __init__(self, width: int) -> None:
+        """`width`: the bytes of a key."""
+        self._width = width
+        # They grow in place, so that closing the column copies nothing.
+        self._key_bytes, self._item_bytes = bytearray(), bytearray()
+        self.keys: NDArray[np.uint8] = np.empty((0, width), np.uint8)
+        self.items: NDArray[np.uint32] = np.empty(0, np.uint32)
+
+    def extend(self, keys: NDArray[np.uint8], items: NDArray[np.int64]) -> None:
+        """Append keys, each of the item beside it; `items` go on ascending."""
+        self._key_bytes += keys.tobytes()
+        self._item_bytes += items.astype(np.uint32).tobytes()
+
+    def close(self) -> None:
+        """End the column: from here on it is read."""
+        self.keys = np.frombuffer(self._key_bytes, np.uint8).reshape(-1, self._width)
+        self.items = np.frombuffer(self._item_bytes, np.uint32)
+
+    def links(self, keys: NDArray[np.void]) -> Links:
+        """Return which items have which of `keys`, which are distinct and sorted, as `distinct` gives them."""
+        if not len(keys) or not len(self.items):
+            return Links(np.empty(0, np.int64), np.empty(0, np.int64))
+        wanted = np.unique(heads(np.frombuffer(keys.tobytes(), np.uint8).reshape(len(keys), -1)))
+        rows: list[NDArray[np.int64]] = []
+        for start in range(0, len(self.items), _CHUNK):
+            chunk = heads(self.keys[start : start + _CHUNK])
+            at = np.minimum(np.searchsorted(wanted, chunk), len(wanted) - 1)
+            rows.append(np.flatnonzero(wanted[at] == chunk) + start)
+        candidates = np.concatenate(rows)
+        whole = as_scalars(self.keys[candidates])
+        numbers = np.minimum(np.searchsorted(keys, whole), len(keys) - 1)
+        has_one = keys[numbers] == whole
+        return Links(numbers[has_one].astype(np.int64), self.items[candidates[has_one]].astype(np.int64))
+
+    def first_of(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the row of each item's first key, -1 for an item without one."""
+        if not len(self.items):
+            return np.full(len(items), -1, np.int64)
+        rows = np.searchsorted(self.items, items.astype(np.uint32))
+        inside = np.minimum(rows, len(self.items) - 1)
+        return np.where(self.items[inside] == items, inside, -1)
+
+    def shared(self) -> Links:
+        """Return the items of each key that more than one item has, by key and then ascending."""
+        none = Links(np.empty(0, np.int64), np.empty(0, np.int64))
+        if len(self.items) < 2:  # noqa: PLR2004 - nothing to compare
+            return none
+        every = heads(self.keys)
+        ordered = np.sort(every)
+        repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+        del ordered
+        if not len(repeated):
+            return none
+        rows = np.flatnonzero(np.isin(every, repeated))
+        _, numbers = np.unique(as_scalars(self.keys[rows]), return_inverse=True)
+        pairs = np.unique(np.stack([numbers, self.items[rows].astype(np.int64)], axis=1), axis=0)
+        counts = np.bincount(pairs[:, 0])
+        return Links(pairs[:, 0], pairs[:, 1]).where(counts[pairs[:, 0]] > 1)
+
+
+class Groups:
+    """Disjoint sets of items; only items that are joined with another are ever in it."""
+
+    def __init__(self) -> None:
+        self._edges: list[NDArray[np.int64]] = []
+
+    def join(self, classes: Sequence[NDArray[np.int64]], items: NDArray[np.int64]) -> None:
+        """Join the items that are in one class; a class is named by one number of each of `classes`."""
+        if len(items) < 2:  # noqa: PLR2004 - nothing to join
+            return
+        order = np.lexsort((items, *classes[::-1]))
+        is_next = np.ones(len(items) - 1, np.bool_)
+        for numbers in classes:
+            is_next &= numbers[order][1:] == numbers[order][:-1]
+        self._edges.append(np.stack([items[order][:-1], items[order][1:]], axis=1)[is_next])
+
+    def all(self) -> Links:
+        """Return the groups, by their first item: `keys` numbers them, `rows` has their items, ascending in each."""
+        edges = np.concatenate([np.empty((0, 2), np.int64), *self._edges])
+        items, ends = np.unique(edges, return_inverse=True)
+        ends = ends.reshape(-1, 2)
+        root = np.arange(len(items))
+        while True:
+            least = np.minimum(root[ends[:, 0]], root[ends[:, 1]])
+            before = root.copy()
+            np.minimum.at(root, root[ends[:, 0]], least)
+            np.minimum.at(root, root[ends[:, 1]], least)
+            root = root[root]
+            if (root == before).all():
+                break
+        order = np.argsort(root, kind="stable")
+        _, numbers = np.unique(root[order], return_inverse=True)
+        return Links(numbers.astype(np.int64), items[order])
+
+
+def lists_of(links: Links) -> list[list[int]]:
+    """Return the rows of each key, of links in the order of keys."""
+    if not len(links.keys):
+        return []
+    ends = np.flatnonzero(np.diff(links.keys)) + 1
+    return [part.tolist() for part in np.split(links.rows, ends)]
+
+
+def heads(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return the beginnings of keys, which tell nearly all of them apart, as numbers."""
+    return np.ascontiguousarray(keys[:, :_HEAD]).view(np.uint64).ravel()
+
+
+def as_scalars(keys: NDArray[np.uint8]) -> NDArray[np.void]:
+    """Return keys, uint8[n, bytes], as one value each; all of one width, so that they compare as their bytes do."""
+    return np.ascontiguousarray(keys).view(f"S{keys.shape[1]}").ravel()
+
+
+def distinct(keys: NDArray[np.uint8]) -> tuple[NDArray[np.void], NDArray[np.int64]]:
+    """Return the distinct keys, sorted, and for each of `keys`, uint8[n, bytes], which one it is."""
+    values, numbers = np.unique(as_scalars(keys), return_inverse=True)
+    return values, numbers.astype(np.int64)
+
+
+def same_item(store: Store, entry: Entry, *, hash_sets: Iterable[str] = ()) -> list[Entry]:
+    """Return the live entries about an entry's file, or under its external id in its hash set, but for itself, by id.
+
+    Of its own hash set, and of these further ones of its contributor.
+    """
+    exact = [h for h in entry.hashes if h.algorithm in WIDTHS]
+    by_external_id = store.entries.existing_by_external_ids(entry.contributor, entry.hash_set, [entry.external_id])
+    by_id = {e.id: e for entries in by_external_id.values() for e in entries}
+    for hash_set in {entry.hash_set, *hash_sets}:
+        for h in exact or entry.hashes[:1]:
+            sharing = store.entries.live_entries_by_digests(entry.contributor, hash_set, h.algorithm, [h.digest])
+            by_id |= {e.id: e for e in sharing.get(h.digest, ()) if exact or set(e.hashes) == set(entry.hashes)}
+    return [by_id[i] for i in sorted(by_id) if i != entry.id]

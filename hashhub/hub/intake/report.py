@@ -1,0 +1,93 @@
+"""The report of an import: how many items became what, and one line for each that was not simply accepted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hashhub.hub.intake.batch import CODE, DISPOSITIONS
+from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, REJECTED
+from hashhub.hygiene import Code
+from hashhub.model import Counts, Disposition, Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from hashhub.hub.intake.batch import Batch
+    from hashhub.hub.intake.hash_set import HashSetComparison
+    from hashhub.hub.intake.source import Source
+
+
+def count(source: Source, compared: HashSetComparison) -> Counts:
+    """Return how many items became what."""
+    became = np.bincount(source.decisions.outcome, minlength=len(DISPOSITIONS)).tolist()
+    return Counts(
+        items=len(source) + source.reject_count,
+        accepted=became[ACCEPTED],
+        quarantined=became[QUARANTINED],
+        rejected=became[REJECTED] + source.reject_count,
+        duplicate=became[CODE[Disposition.DUPLICATE]],
+        unchanged=became[CODE[Disposition.UNCHANGED]],
+        withdrawn=became[CODE[Disposition.WITHDRAWN]],
+        stays_withdrawn=became[CODE[Disposition.STAYS_WITHDRAWN]],
+        noted=source.noted,
+        superseded=len(compared.superseded),
+        absent=len(compared.absent),
+    )
+
+
+def findings(
+    source: Source, compared: HashSetComparison, batches: Iterable[Batch], first_entry: int
+) -> Iterator[Finding]:
+    """Yield what became of every item that was not simply accepted, batch by batch.
+
+    `first_entry`: id of the first entry; 0 when there will be none.
+    """
+    decisions = source.decisions
+    asides = set(decisions.asides) if source.raw_from is None else {*decisions.asides, source.raw_from}
+    first, next_entry = 0, first_entry
+    for batch in batches:
+        outcome = decisions.outcome[first : first + len(batch)]
+        becomes_entry = (outcome == ACCEPTED) | (outcome == QUARANTINED)
+        entry_of = next_entry + np.cumsum(becomes_entry) - becomes_entry
+        is_told = outcome != ACCEPTED
+        is_told[list(batch.with_remarks)] = True
+        is_told[[i - first for i in asides if first <= i < first + len(batch)]] = True
+        for place in np.flatnonzero(is_told).tolist():
+            entry = int(entry_of[place]) if first_entry and becomes_entry[place] else 0
+            yield from _lines(source, compared, batch, first + place, place, entry)
+        for reject in batch.rejects:
+            is_aside = reject.reason == Code.PARTIAL_SOURCE
+            disposition = Disposition.NOTED if is_aside else Disposition.REJECTED
+            yield Finding(reject.position, disposition, reject.reason, reject.detail)
+        first += len(batch)
+        next_entry += int(becomes_entry.sum())
+
+
+def _lines(
+    source: Source, compared: HashSetComparison, batch: Batch, item: int, place: int, entry: int
+) -> Iterator[Finding]:
+    """Yield what became of one item; `place`: in its batch; `entry`: its id, 0 without one."""
+    decisions = source.decisions
+    disposition = DISPOSITIONS[decisions.outcome[item]]
+    position, said = batch.positions[place], batch.remarks(place)
+    if disposition is not Disposition.ACCEPTED:
+        why = decisions.remarks(item)
+        if disposition in {Disposition.REJECTED, Disposition.QUARANTINED}:
+            why = said.grounds + why
+        details = [detail for _, detail in why]
+        if disposition is Disposition.QUARANTINED and (holding := compared.holding(item)):
+            details.append(f"{holding} matches until this one is released")
+        yield Finding(position, disposition, why[0][0], "; ".join(details), entry)
+    for reason, detail in said.asides:
+        yield Finding(position, Disposition.NOTED, reason, detail, entry)
+    if (aside := decisions.asides.get(item)) is not None:
+        yield Finding(position, Disposition.NOTED, *aside, entry)
+    if item == source.raw_from:
+        value = batch.kinds[batch.kind_of[place]].value
+        text = (
+            f"the hash set has no scheme, so that {value[:40]!r} says nothing here; "
+            "this value and all further ones are kept as the source gives them"
+        )
+        yield Finding(position, Disposition.NOTED, Code.UNKNOWN_VALUE, text, entry)
