@@ -106,6 +106,8 @@ def main() -> None:
                 control.sendall(msgspec.msgpack.encode(_ended(child)))
             else:  # the hub is gone
                 return
+    except ConnectionError:  # it was killed before it took an answer
+        return
     finally:
         for child in children:
             os.kill(child, signal.SIGKILL)
