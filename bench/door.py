@@ -29,7 +29,8 @@ from hashhub.hub import Hub
 from hashhub.model import MatchOptions, Principal, Role
 from hashhub.server import servicers
 from hashhub.server.http_door import HTTPDoor
-from hashhub.server.interceptors import Envelope, Gate, Metrics
+from hashhub.server.interceptors import Envelope, Gate
+from hashhub.server.metrics import Metrics
 from hashhub.server.rooms import rooms_of
 from hashhub.server.shares import TokenShares
 from hashhub.testing.hub_process import running_hub
@@ -108,9 +109,9 @@ def steps(data: Path, digests: server.Digests, count: int) -> list[dict[str, Any
         door = HTTPDoor(
             gate,
             {_PATH: method},
-            lambda: True,
             _run,
-            worker=0,
+            health=lambda: (True, b"{}"),
+            scrape=str,
             max_message_bytes=1 << 20,
             body_bytes=1 << 30,
         )

@@ -160,13 +160,13 @@ def doctor(
     if mend and not comment.strip():
         raise InvalidArgument.field("comment", "must say what broke the history, and how that is known", "REQUIRED")
     try:
-        from hashhub import server
+        from hashhub.hub.examine import examine
     except ModuleNotFoundError as e:
         raise FailedPrecondition(
             f"this needs the package {e.name!r}, which is not installed; run: pip install 'hashhub[server]'",
             reason=Reason.MISSING_EXTRA,
         ) from e
-    report = server.examine(settings, head=head, mend=comment if mend else "")
+    report = examine(settings, head=head, mend=comment if mend else "")
     if session.json:
         print_json(plain(report))
     else:

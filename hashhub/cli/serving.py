@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from hashhub import config
 from hashhub.cli.session import Session, command
-from hashhub.cli.terminal import note, print_json, say
-from hashhub.errors import FailedPrecondition, Reason
+from hashhub.cli.terminal import is_terminal, note, print_json, say
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+    from hashhub.server import Phase
+
+_WORTH_TELLING: Final = 0.1  # seconds; shorter steps are left out of the sum
 
 
 @command(None, "serve", local=True)
@@ -36,15 +45,16 @@ def serve(session: Session, *, config_file: str | None, **options: object) -> No
     The first start writes an operator's token to DIR/operator.token.
     """
     settings = config.load(Path(config_file) if config_file else None, os.environ, **options)
-    try:
-        from hashhub import server
-    except ModuleNotFoundError as e:
-        raise FailedPrecondition(
-            f"serving needs the package {e.name!r}, which is not installed; run: pip install 'hashhub[server]'",
-            reason=Reason.MISSING_EXTRA,
-        ) from e
+    from hashhub import server
+
+    steps = _Steps()
 
     def ready(grpc_address: str, http_address: str) -> None:
+        steps.end()
+        with suppress(OSError):  # a full disk behind the pipe, or a closed one, is no reason not to serve
+            announce(grpc_address, http_address)
+
+    def announce(grpc_address: str, http_address: str) -> None:
         if session.json:
             print_json({"listen": grpc_address, "http": http_address, "data": settings.data})
             return
@@ -57,9 +67,58 @@ def serve(session: Session, *, config_file: str | None, **options: object) -> No
     # Lists are regulated data: whatever the hub writes, its database and snapshots too, is for its own user alone.
     before = os.umask(0o077)
     try:
-        server.serve(settings, on_ready=ready)
+        server.serve(settings, on_ready=ready, on_phase=steps.show)
     finally:
+        steps.close()
         os.umask(before)
+
+
+class _Steps:
+    """Shows what a start does, on stderr: a spinner with the step on a terminal; in a pipe a line for what takes long,
+    and one with all seconds at the end.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+        self._status: Status | None = None
+        self._is_terminal = is_terminal(sys.stderr)
+
+    def show(self, phase: Phase) -> None:
+        """Show that a step begins, goes on or has ended."""
+        with suppress(OSError):
+            self._show(phase)
+
+    def _show(self, phase: Phase) -> None:
+        what = phase.what if phase.worker == 0 else f"worker {phase.worker}: {phase.what}"
+        if phase.seconds is not None:
+            self._seconds[what] = phase.seconds
+            if phase.is_long and not self._is_terminal:
+                note(f"{what}: {phase.seconds:.1f} s")
+        elif self._is_terminal:
+            if self._status is None:
+                from rich.console import Console
+
+                self._status = Console(stderr=True).status(what)
+                self._status.start()
+            self._status.update(f"{what} …")
+        elif phase.is_long:
+            note(f"{what} …")
+
+    def end(self) -> None:
+        """Say how long everything took."""
+        self.close()
+        total = time.perf_counter() - self._began
+        longest = sorted(self._seconds.items(), key=lambda item: -item[1])
+        parts = ", ".join(f"{what} {seconds:.1f}" for what, seconds in longest if seconds >= _WORTH_TELLING)
+        with suppress(OSError):
+            note(f"started in {total:.1f} s" + (f": {parts}" if parts else ""))
+
+    def close(self) -> None:
+        """Clear the line."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
 
 
 COMMANDS: Final = (serve,)

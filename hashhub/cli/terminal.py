@@ -63,7 +63,7 @@ def note(text: str) -> None:
 
 def coloured(text: str, style: str) -> str:
     """Return `text` in a style on a terminal that wants colours, and unchanged anywhere else."""
-    if not _is_terminal(sys.stdout) or os.environ.get("NO_COLOR"):
+    if not is_terminal(sys.stdout) or os.environ.get("NO_COLOR"):
         return text
     *modifiers, colour = style.split()
     bold = True if "bold" in modifiers else None
@@ -73,7 +73,7 @@ def coloured(text: str, style: str) -> str:
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table: boxed on a terminal, aligned columns of plain text in a pipe. Nothing is cut off in a pipe."""
     cells = [[clean(str(cell)) for cell in row] for row in rows]
-    if _is_terminal(sys.stdout):
+    if is_terminal(sys.stdout):
         from rich import box
         from rich.console import Console
         from rich.table import Table
@@ -126,7 +126,7 @@ def plain(value: object) -> object:
 @contextmanager
 def progress(unit_bytes: bool) -> Iterator[Advance]:  # noqa: FBT001 - read at the two places that call it
     """Show a progress bar on stderr while the block runs, if stderr is a terminal; it is removed at the end."""
-    if not _is_terminal(sys.stderr):
+    if not is_terminal(sys.stderr):
         yield _nowhere
         return
     from rich.console import Console
@@ -171,6 +171,7 @@ def _fields(value: msgspec.Struct) -> dict[str, object]:
     return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
 
 
-def _is_terminal(stream: object) -> bool:
+def is_terminal(stream: object) -> bool:
+    """Whether the stream leads to somebody who watches it."""
     isatty: Callable[[], bool] | None = getattr(stream, "isatty", None)
     return isatty is not None and isatty() and os.environ.get("TERM") != "dumb"

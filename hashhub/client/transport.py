@@ -19,12 +19,13 @@ from typing import Final, Protocol, TypeVar, cast
 
 import grpc
 
+from hashhub.client.reaching import Unreachable, call_error
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
-from hashhub.wire import status_to_error
 
 _FIRST_WAIT: Final = 0.1  # seconds before the second attempt; doubles with each
 _LONGEST_WAIT: Final = 5.0  # seconds
 _LONGEST_ADVICE: Final = 30.0  # seconds that a server may ask for
+_GRPC_SCHEMES: Final = frozenset({"unix", "dns", "ipv4", "ipv6", "xds"})
 MAX_ANSWER_BYTES: Final = 128 * 1024 * 1024  # a batch of 1,000 queries with 100 matches each is near 60 MB
 
 
@@ -83,6 +84,13 @@ class Transport:
         """Prepare the channel; nothing is sent before the first call. Raises InvalidArgument for an address without
         port.
         """
+        scheme, separator, _ = address.partition("://")
+        if separator and scheme not in _GRPC_SCHEMES:
+            raise InvalidArgument.field(
+                "server",
+                f"is a URL ({scheme[:10]}://…); expected the HOST:PORT of the hub's gRPC service, for example "
+                "127.0.0.1:8470, which is not its HTTP address",
+            )
         has_port = address.startswith("unix:") or address.rpartition(":")[2].isdecimal()
         if not has_port or not address.isprintable():
             raise InvalidArgument.field(
@@ -102,7 +110,8 @@ class Transport:
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
         ]
-        if tls if tls is not None else (ca_certificates is not None or not is_loopback(address)):
+        self._tls = tls if tls is not None else (ca_certificates is not None or not is_loopback(address))
+        if self._tls:
             self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(ca_certificates), options)
         else:
             self._channel = grpc.insecure_channel(address, options)
@@ -137,7 +146,7 @@ class Transport:
             try:
                 return cast("A", send(request, timeout=timeout or self.timeout, metadata=self._metadata))
             except grpc.RpcError as e:
-                error = status_to_error(e)
+                error = call_error(e, self.address, tls=self._tls)
                 # Full jitter keeps many clients from coming back together.
                 pause = _pause(error, wait * (0.5 + random.random() / 2))  # noqa: S311 - spreads load, is no secret
                 is_busy = isinstance(error, LimitExceeded) and pause is not None and retry_for > 0
@@ -155,7 +164,7 @@ class Transport:
         try:
             yield from cast("Iterator[A]", answers)
         except grpc.RpcError as e:
-            raise status_to_error(e) from e
+            raise call_error(e, self.address, tls=self._tls) from e
         finally:
             cast("grpc.RpcContext", answers).cancel()
 
@@ -174,6 +183,8 @@ class Transport:
 
 def _pause(error: HashHubError, wait: float) -> float | None:
     """Return the seconds before another attempt, or None when another attempt cannot help."""
+    if isinstance(error, Unreachable) and not error.passes:
+        return None  # until somebody has corrected something
     if isinstance(error, Unavailable):
         # The caller's own time was used up: another attempt would take as long again.
         return None if error.reason is Reason.DEADLINE_EXCEEDED else min(error.retry_after or wait, _LONGEST_WAIT)

@@ -7,7 +7,8 @@
     match       verdicts (the match path)                       lookup      hits among what the caller may see
     exchange    the change feed                                 history     what was done, by whom; revert undoes it
     follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
-    housekeeping   expiry, the daily head, erased digests
+    housekeeping   expiry, the daily head, erased digests       condition   what the hub can do now
+    renewals    lists that are not renewed as they used to be   tally       what was done, counted
 
 Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and
 tests call it alike.
@@ -15,17 +16,20 @@ tests call it alike.
 
 from __future__ import annotations
 
+import logging
 import secrets
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import hashhub
 from hashhub import schemes, trust
-from hashhub.errors import FailedPrecondition
+from hashhub.errors import FailedPrecondition, LimitExceeded
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
+from hashhub.hub.condition import Condition, Need
 from hashhub.hub.contribute import Contribute
 from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
@@ -33,19 +37,27 @@ from hashhub.hub.follow import Follower, Mark
 from hashhub.hub.history import History
 from hashhub.hub.housekeeping import Housekeeping
 from hashhub.hub.match import Match
+from hashhub.hub.renewals import Renewal, Renewals
 from hashhub.hub.resources import Contributors, Groups, HashSets
 from hashhub.hub.reviews import Reviews
+from hashhub.hub.tally import Tally
 from hashhub.hub.withdrawal_log import FILE_NAME, WithdrawalLog
 from hashhub.matcher import Matcher
 from hashhub.model import AlgorithmStatus, EventKind, Principal, Role, Status, now
 from hashhub.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
+    from hashhub.background import Background
     from hashhub.config import Config
+    from hashhub.matcher import MatcherStatus
 
-__all__ = ["Hub"]
+_log = logging.getLogger(__name__)
+
+__all__ = ["Hub", "Need"]
 
 
 class Hub:
@@ -60,11 +72,13 @@ class Hub:
         self._withdrawal_log = WithdrawalLog(Path(config.data) / FILE_NAME, store)
         self._follower = Follower(store, matcher, config.poll_interval, mark, self._withdrawal_log.follow)
         erased = Path(config.data) / "matcher" / store.database_id / "ERASED"
+        self.renewals = Renewals(store)
+        open_time = timedelta(days=config.open_import_days)
         self._housekeeping = (
-            Housekeeping(store, matcher, self._follower, erased, timedelta(days=config.open_import_days))
-            if mark.is_ours
-            else None
+            Housekeeping(store, matcher, self._follower, erased, open_time, self.renewals) if mark.is_ours else None
         )
+        self.condition = Condition(store, self._follower)
+        self.tally = Tally()
         self.tokens = Tokens(store)
         self.contributors = Contributors(store)
         self.groups = Groups(store)
@@ -74,19 +88,26 @@ class Hub:
             registry,
             self._follower,
             config.shrink_guard,
+            self.tally,
             max_open_imports=config.max_open_imports,
             max_staged_bytes=config.max_staged_bytes,
         )
         self.entries = Entries(store, self._follower)
         self.reviews = Reviews(store)
         self.history = History(store, self._follower)
-        self.match = Match(store, matcher, registry, policies, self._follower, config)
+        self.match = Match(store, matcher, registry, policies, self._follower, config, self.tally)
         self.changes = Changes(store, self._follower)
 
     @classmethod
-    def open(cls, config: Config, *, publisher: bool = True) -> Self:
+    def open(
+        cls,
+        config: Config,
+        *,
+        publisher: bool = True,
+        phase: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    ) -> Self:
         """Open the store and the matcher that the configuration names. `publisher`: this process compacts and publishes
-        snapshots.
+        snapshots. `phase`: told of each step that can take time, around it.
 
         A publisher verifies the history first, and withdraws again what a restored backup brought back.
 
@@ -100,12 +121,14 @@ class Hub:
             raise FailedPrecondition(
                 f"the data directory cannot be made ({e.strerror}); choose another with --data"
             ) from e
-        store = Store.open(config.database_url() or data)
+        with phase("opening the database"):
+            store = Store.open(config.database_url() or data)
         matcher: Matcher | None = None
         try:
             # By the database's own id: a snapshot of another database must not answer for this one.
             directory = data / "matcher" / store.database_id
-            matcher = Matcher(directory, publisher=publisher)
+            with phase("opening the snapshot"):
+                matcher = Matcher(directory, publisher=publisher)
             if publisher and matcher.revision > store.revision():
                 # The database was restored from an older backup: what the snapshot knows beyond it never happened.
                 matcher.close()
@@ -120,7 +143,8 @@ class Hub:
                 matcher = Matcher(directory, publisher=publisher)
             hub = cls(store, matcher, Mark(directory / "POSITION", publisher=publisher), config)
             if publisher:
-                hub._check_the_past()
+                with phase("verifying the history"):
+                    hub._check_the_past()
         except BaseException:
             if matcher is not None:
                 matcher.close()
@@ -142,7 +166,10 @@ class Hub:
         In PostgreSQL a lease may belong to a hub on another machine; there they run out by themselves.
         """
         if self._store.kind == "SQLITE":  # in the data directory, which is locked: nobody else can be committing
-            self._store.imports.expire_leases()
+            try:
+                self._store.imports.expire_leases()
+            except LimitExceeded as e:  # a full disk is no reason not to match; leases run out by themselves
+                _log.warning("unfinished commits begin again when their leases have run out: %s", e.message)
 
     def start(self, *, wait: bool = True) -> None:
         """Bring the matcher to the store's revision and keep it there; with `wait`, return when it is. `close` ends
@@ -150,12 +177,33 @@ class Hub:
         """
         self._follower.start(wait=wait)
         if self._housekeeping is not None:
-            self._housekeeping.start()
+            self._housekeeping.thread.start()
 
     @property
     def is_ready(self) -> bool:
         """Whether the matcher has caught up: until then matching raises Unavailable."""
         return self._follower.is_ready
+
+    def progress(self) -> tuple[int, int]:
+        """Return the matcher's revision, and the store's. Raises Unavailable."""
+        return self._matcher.revision, self._store.revision()
+
+    def threads(self) -> list[Background]:
+        """Return what goes on in the background."""
+        threads = [self._follower.thread, self._matcher.thread, self.tokens.thread, self.condition.thread]
+        return threads if self._housekeeping is None else [*threads, self._housekeeping.thread]
+
+    def matcher_status(self) -> MatcherStatus:
+        """Return the matcher's state, for metrics."""
+        return self._matcher.status()
+
+    def seconds_behind(self) -> float:
+        """Return for how long the matcher has not been known to have everything; asks nobody."""
+        return self._follower.seconds_behind()
+
+    def overdue(self) -> Mapping[str, Renewal]:
+        """Return how the hash sets are renewed, by name; empty in processes that do no housekeeping."""
+        return self.renewals.at(now())
 
     def revision(self) -> int:
         """Return the number of the last visible write."""
@@ -165,8 +213,8 @@ class Hub:
         """Return versions, revisions, counts and warnings. Roles: operator, auditor."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR)
         matcher = self._matcher.status()
-        own = self._housekeeping.warning if self._housekeeping is not None else ""
-        warnings = [w for w in (self._follower.warning, matcher.error, self._withdrawal_log.warning, own) if w]
+        said = [matcher.error, self._withdrawal_log.warning, *(thread.warning for thread in self.threads())]
+        warnings = [w for w in dict.fromkeys(said) if w]
         warnings += [
             f"{t.algorithm} digest {t.prefix}… was near {t.hits} different queries of {t.queries} from {t.caller}: "
             "withdraw or quarantine its entries"
@@ -210,7 +258,8 @@ class Hub:
     def close(self) -> None:
         """Stop following and close matcher and store."""
         if self._housekeeping is not None:
-            self._housekeeping.close()
+            self._housekeeping.thread.close()
+        self.condition.thread.close()
         self._follower.close()
         self.match.media_pool.close()
         self.tokens.close()

@@ -20,6 +20,7 @@ import re
 import secrets
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -27,6 +28,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from hashhub.background import Background
 from hashhub.errors import (
     AlreadyExists,
     HashHubError,
@@ -39,7 +41,7 @@ from hashhub.errors import (
 from hashhub.model import SYSTEM, TLP, Actor, HashSet, Marking, Principal, Role, now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hashhub.model import Group
     from hashhub.store import Registry, Store
@@ -241,16 +243,18 @@ class Tokens:
         self._cache: dict[bytes, tuple[float, Principal]] = {}
         self._lock = threading.Lock()
         self._uses = _Uses(store, use_seconds)
+        self.thread = self._uses.thread
 
     def close(self) -> None:
         """Write down the last uses."""
         self._uses.close()
 
-    def bootstrap(self) -> str | None:
+    def bootstrap(self, keep: Callable[[str], None] = lambda _: None) -> str | None:
         """Create an operator's token and return its secret when none works: at the first start, or when all of them
         have ended.
 
-        Return None when there is one.
+        `keep` gets the secret before the token exists, so that no token exists whose secret nobody has. Return None
+        when there is one.
         """
         contributors = self._store.resources.contributors()
         at = now()
@@ -265,7 +269,7 @@ class Tokens:
             name = "operator" if number == 1 else f"operator-{number}"
             try:
                 token = Principal(name=name, role=Role.OPERATOR, contributor=own, may_mirror=True, create_time=at)
-                return self._put(token, SYSTEM)
+                return self._put(token, SYSTEM, keep)
             except AlreadyExists:  # names are never used again
                 number += 1
 
@@ -422,8 +426,9 @@ class Tokens:
         with self._lock:
             self._cache.clear()
 
-    def _put(self, token: Principal, by: Actor) -> str:
+    def _put(self, token: Principal, by: Actor, keep: Callable[[str], None] = lambda _: None) -> str:
         secret = _new_secret()
+        keep(secret)
         self._store.tokens.put_token(_digest(secret), token, by=by)
         return secret
 
@@ -438,27 +443,27 @@ class _Uses:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._times: dict[str, datetime] = {}
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self.thread = Background(
+            "token-use",
+            self._write,
+            complaint="the last use of tokens is not written",
+            pause=seconds,
+            longest_pause=seconds,
+        )
 
     def note(self, name: str) -> None:
         with self._lock:
             self._times[name] = datetime.now(UTC)
-            if self._thread is None and not self._stop.is_set():
-                self._thread = threading.Thread(target=self._run, name="token-use", daemon=True)
-                self._thread.start()
+        # Where no thread can be made the next call tries again: no call fails because its use cannot be noted.
+        with suppress(RuntimeError):
+            self.thread.start(at_once=False)
 
     def close(self) -> None:
-        self._stop.set()
-        with self._lock:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join()
-        self._write()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._seconds):
+        self.thread.close()
+        try:
             self._write()
+        except HashHubError as e:
+            _log.warning("the last use of tokens could not be written: %s", e.message)
 
     def _write(self) -> None:
         with self._lock:
@@ -467,10 +472,10 @@ class _Uses:
             return
         try:
             self._store.tokens.note_token_use(times)
-        except HashHubError as e:
-            _log.warning("the last use of tokens could not be written: %s", e.message)
+        except BaseException:
             with self._lock:
                 self._times = {**times, **self._times}
+            raise
 
 
 def _is_over(expire_time: datetime | None, at: datetime) -> bool:

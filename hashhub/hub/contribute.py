@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from hashhub.hub.follow import Follower
+    from hashhub.hub.tally import Tally
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
     from hashhub.store.comparison import Keys
@@ -75,6 +76,7 @@ class Contribute:
         registry: Registry,
         follower: Follower,
         shrink_guard: float,
+        tally: Tally,
         *,
         max_open_imports: int | None = None,
         max_staged_bytes: int | None = None,
@@ -83,6 +85,7 @@ class Contribute:
 
         `max_open_imports`, `max_staged_bytes`: what one contributor may have open; None: no limit.
         """
+        self._tally = tally
         self._max_open, self._max_staged = max_open_imports, max_staged_bytes
         self._store = store
         self._registry = registry
@@ -147,13 +150,13 @@ class Contribute:
         else:
             for record in records:
                 stager.add(record)
-        return self._store.imports.put_batch(
-            import_id,
-            index,
-            stager.staged(rejects),
-            items=len(records) + len(rejects),
-            most_bytes=self._max_staged,
-        )
+        payload = stager.staged(rejects)
+        with self._tally.phase("stage"):
+            opened = self._store.imports.put_batch(
+                import_id, index, payload, items=len(records) + len(rejects), most_bytes=self._max_staged
+            )
+        self._tally.staged(len(payload))
+        return opened
 
     def commit(
         self,
@@ -213,34 +216,39 @@ class Contribute:
                     has_classifications=import_.has_classifications,
                     keep_alive=partial(self._go_on, import_id),
                 )
-                intake.decide(lambda: self._batches(import_id))  # (5)
+                with self._tally.phase("decide"):
+                    intake.decide(lambda: self._batches(import_id))  # (5)
                 if import_.replace and not allow_shrinking:
                     self._guard(intake)
                 if validate_only:
                     report = intake.findings(self._batches(import_id), 0)
                     return self._store.imports.cancel_import(import_id, counts=intake.counts, findings=report)
                 first = self._store.imports.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
-                reviews, harmless = self._write(import_id, intake, first)  # (6)
+                with self._tally.phase("write"):
+                    reviews, harmless = self._write(import_id, intake, first)  # (6)
                 compared = intake.compared
-                done = self._store.imports.finish_commit(  # (7)
-                    import_id,
-                    counts=intake.counts,
-                    supersede=compared.superseded,
-                    absent=compared.absent,
-                    withdraw=compared.withdrawn,
-                    reviews=reviews,
-                    restated=intake.restated(first),
-                    deletion_times=compared.deletion_times,
-                    lift=intake.overtaken,
-                    doubting=harmless,
-                    daily_doubts=DOUBTS_A_DAY,
-                )
+                with self._tally.phase("publish"):
+                    done = self._store.imports.finish_commit(  # (7)
+                        import_id,
+                        counts=intake.counts,
+                        supersede=compared.superseded,
+                        absent=compared.absent,
+                        withdraw=compared.withdrawn,
+                        reviews=reviews,
+                        restated=intake.restated(first),
+                        deletion_times=compared.deletion_times,
+                        lift=intake.overtaken,
+                        doubting=harmless,
+                        daily_doubts=DOUBTS_A_DAY,
+                    )
             except BaseException:
                 # The database may be what failed: the lease then runs out by itself.
                 with contextlib.suppress(HashHubError):
                     self._store.imports.release_commit(import_id)
                 raise
-            self._follower.catch_up()
+            self._tally.committed(done.counts)
+            with self._tally.phase("follow"):
+                self._follower.catch_up()
         return done  # (8)
 
     def cancel(self, principal: Principal, import_id: str) -> Import:

@@ -17,7 +17,8 @@ been at that position.
 
 from __future__ import annotations
 
-import logging
+import errno
+import os
 import threading
 import time
 from contextlib import suppress
@@ -25,7 +26,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from hashhub.errors import HashHubError, Reason, Unavailable
+from hashhub.background import Background
+from hashhub.errors import Reason, Unavailable
 from hashhub.model import ChangeKind, EntryState
 from hashhub.store import Position
 
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from hashhub.matcher import Matcher
     from hashhub.store import MatcherChange, Store
 
-_log = logging.getLogger(__name__)
 _PAGE: Final = 1000  # change rows read at a time
 _PIECE: Final = (
     50_000  # entries whose digests are read at a time: bounds memory, and how long the matcher's writer is busy
@@ -75,17 +76,26 @@ class Mark:
             return Position(-1, b""), 0
 
     def write(self, position: Position, swept: int) -> None:
-        """Replace what is there; without it where the disk is full, so that the next start rebuilds rather than trusts.
+        """Replace what is there; remove it where that cannot be written, so that the next start rebuilds rather than
+        trusts.
 
-        Not synchronised to the disk: after a power cut it may be some seconds old. That matters only if the database is
-        then restored from a backup of those very seconds, and a synchronisation would be added to every write.
+        In place, in a line of fixed length: that takes no room on a disk, so that a full one is no reason to rebuild. A
+        write that a crash cut in two is no position of any database. Not synchronised to the disk: after a power cut it
+        may be some seconds old. That matters only if the database is then restored from a backup of those very seconds,
+        and a synchronisation would be added to every write.
         """
         if not self.is_ours:
             return
-        written = self._path.with_suffix(".new")
+        line = f"{position.revision:20d} {position.digest.hex():64s} {swept:20d}\n".encode("ascii")
         try:
-            written.write_text(f"{position.revision} {position.digest.hex()} {swept}\n", encoding="ascii")
-            written.replace(self._path)
+            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if os.pwrite(file, line, 0) != len(line):
+                    raise OSError(errno.ENOSPC, "a part of the line was written")
+                if os.fstat(file).st_size != len(line):
+                    os.ftruncate(file, len(line))
+            finally:
+                os.close(file)
         except OSError:
             with suppress(OSError):
                 self._path.unlink()
@@ -121,28 +131,29 @@ class Follower:
         self._saved = 0  # up to which revision the snapshots do
         self._lock = threading.Lock()
         self._moved = threading.Condition()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self.thread = Background(
+            "follow",
+            self.catch_up,
+            complaint="cannot follow changes",
+            pause=poll_interval,
+            longest_pause=max(1.0, poll_interval),
+        )
         self._ready = threading.Event()
-        self._looked = 0.0  # when the matcher was last known to have everything
+        self._looked = time.monotonic()  # when the matcher was last known to have everything
         self._restored = False
-        self.warning = ""
 
     def start(self, *, wait: bool = True) -> None:
         """Catch up, then go on in the background. With `wait`, return when caught up; otherwise at once."""
         if wait:
             self.catch_up()
-        self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
-        self._thread.start()
+        self.thread.start()
 
     def close(self) -> None:
         """Stop following."""
-        self._stop.set()
+        self.thread.tell_to_stop()
         with self._moved:
             self._moved.notify_all()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self.thread.close()
 
     @property
     def is_ready(self) -> bool:
@@ -150,6 +161,10 @@ class Follower:
         since.
         """
         return self._ready.is_set()
+
+    def seconds_behind(self) -> float:
+        """Return for how many seconds the matcher has not been known to have everything; since the start until then."""
+        return time.monotonic() - self._looked
 
     def require_ready(self) -> None:
         """Raise Unavailable unless the matcher has caught up, now: a matcher that lacks entries must not say that there
@@ -174,7 +189,7 @@ class Follower:
         ends.
         """
         with self._moved:
-            self._moved.wait_for(lambda: self._matcher.revision > after_revision or self._stop.is_set(), timeout)
+            self._moved.wait_for(lambda: self._matcher.revision > after_revision or self.thread.is_stopping, timeout)
         return self._matcher.revision > after_revision
 
     def catch_up(self) -> int:
@@ -192,8 +207,8 @@ class Follower:
             before = self._matcher.revision
             # A snapshot that was opened may be damaged inside: until its files were read, it must not say that there is
             # nothing.
-            while not self._matcher.is_checked and not self._stop.is_set():
-                self._stop.wait(_CHECK_SECONDS)
+            while not self._matcher.is_checked and not self.thread.is_stopping:
+                self.thread.wait(_CHECK_SECONDS)
             # The mark before the snapshot: a publisher that replaces both writes the snapshot first.
             held = self._position
             if held is None:
@@ -221,7 +236,7 @@ class Follower:
                 )
             if is_foreign or (self._matcher.revision == 0 and target > 0) or self._matcher.status().damaged:
                 swept = self._store.feeds.settled_revision()
-                self._matcher.rebuild(target, self._store.feeds.all_digests())
+                self._matcher.rebuild(target, self._store.feeds.all_digests(), or_in_memory=True)
                 self._sweeping, self._swept, self._swept_at = None, swept, self._matcher.revision
                 position = self._store.history.position()  # what the rebuild read may be newer than what it began with
             self._known_up_to(position)
@@ -315,19 +330,3 @@ class Follower:
         else:
             for digests in self._store.feeds.digests_of(change.ids, _PIECE, states=_ACTIVE):
                 self._matcher.apply(before, add=digests)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            is_sweeping = False
-            try:
-                self.catch_up()
-                is_sweeping = self.sweep()
-                self.warning = ""
-            except HashHubError as e:
-                # The database may be away; matching goes on with what is known, and the next look retries.
-                self.warning = f"cannot follow changes: {e.message}"
-                _log.warning(self.warning)
-            except Exception:  # noqa: BLE001 - a thread that dies silently would leave the matcher behind for good
-                self.warning = "cannot follow changes: internal error, see the log"
-                _log.exception("cannot follow changes")
-            self._stop.wait(_SWEEP_PAUSE if is_sweeping else self._poll_interval)

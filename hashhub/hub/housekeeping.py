@@ -9,11 +9,10 @@ the history's head goes to the log, where whoever can rewrite the database canno
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from hashhub.errors import HashHubError
+from hashhub.background import Background
 from hashhub.hub.examine import head_text
 from hashhub.model import EventKind, now
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hashhub.hub.follow import Follower
+    from hashhub.hub.renewals import Renewals
     from hashhub.matcher import Matcher
     from hashhub.store import Store
 
@@ -31,43 +31,42 @@ _HEAD_SECONDS: Final = 24 * 3600.0
 
 
 class Housekeeping:
-    """The thread, and one round of it."""
+    """One round of what is due, and the thread that makes them."""
 
     def __init__(
-        self, store: Store, matcher: Matcher, follower: Follower, mark: Path, open_import_time: timedelta
+        self,
+        store: Store,
+        matcher: Matcher,
+        follower: Follower,
+        mark: Path,
+        open_import_time: timedelta,
+        renewals: Renewals,
     ) -> None:
         """`mark`: the file beside the snapshots that says up to which erasure they were written anew.
         `open_import_time`: how long an import may stay open while nobody goes on with it.
         """
         self._open_import_time = open_import_time
         self._mark = mark
+        self._renewals = renewals
         self._store = store
         self._matcher = matcher
         self._follower = follower
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._head_due = 0.0
         self._erased_upto: int | None = None  # None: the mark was not read yet
         self._looked_upto = self._last_erasure = 0  # revisions
-        self.warning = ""
-
-    def start(self) -> None:
-        """Begin with a round at once, in the background."""
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """End after the round that is going on."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self.thread = Background(
+            "housekeeping",
+            self.round,
+            complaint="expired and erased entries are not looked after",
+            pause=_SECONDS,
+        )
 
     def round(self) -> None:
         """Do what is due."""
         if time.monotonic() >= self._head_due:
             _log.info("history head %s", head_text(self._store.history.position()))
             self._head_due = time.monotonic() + _HEAD_SECONDS
+        self._renewals.look()
         self._store.imports.settle_in_background()
         expired = self._store.standing.expire_entries(now())
         told = self._store.standing.note_expired_terms(now())
@@ -110,16 +109,3 @@ class Housekeeping:
             except OSError as e:  # they are written anew once more after the next start
                 _log.warning("cannot note up to which erasure the snapshots were written anew: %s", e.strerror)
             _log.info("the snapshots were written anew, without what was erased")
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.round()
-                self.warning = ""
-            except HashHubError as e:
-                self.warning = f"expired and erased entries are not looked after: {e.message}"
-                _log.warning(self.warning)
-            except Exception:  # noqa: BLE001 - a dead thread would leave expired entries matching for good
-                self.warning = "expired and erased entries are not looked after: internal error, see the log"
-                _log.exception("housekeeping failed")
-            self._stop.wait(_SECONDS)

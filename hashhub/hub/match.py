@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from hashhub.config import Config
     from hashhub.hub.follow import Follower
+    from hashhub.hub.tally import Tally
     from hashhub.matcher import Matcher
     from hashhub.schemes import Registry, Scheme
     from hashhub.store import Store
@@ -64,7 +65,9 @@ class Match:
         policies: Mapping[str, Policy],
         follower: Follower,
         config: Config,
+        tally: Tally,
     ) -> None:
+        self._tally = tally
         self._store = store
         self._matcher = matcher
         self._registry = registry
@@ -123,7 +126,9 @@ class Match:
         revision = self._matcher.revision
         hits, contributors = look_up(self._store, self._matcher, principal, queries, options)  # (2), (3)
         if not hits:
-            return [_nothing(query) for query in queries], revision
+            answers = [_nothing(query) for query in queries]
+            self._tally.answered(answers, ())
+            return answers, revision
         nearest = {i: of_query.nearest() for i, of_query in hits.items()}  # (4)
         entries = {
             entry_hit.entry_id: self._store.entries.read_entry(entry_hit)
@@ -131,7 +136,7 @@ class Match:
         }
         reviews = self._store.entries.reviews_of(entries)
         decided_at = now()
-        answers: list[MatchResult] = []
+        answers = []
         for i, query in enumerate(queries):
             if i not in hits:
                 answers.append(_nothing(query))
@@ -155,6 +160,7 @@ class Match:
             # What has expired is named by the judgement, and not handed out: it is withdrawn in a moment.
             current = [(hit, e) for hit, e in seen if e.expire_time is None or e.expire_time > decided_at]
             answers.append(_answer(principal, query, judgement, current, hits[i], reviews, options.match_limit))  # (6)
+        self._tally.answered(answers, (hit.algorithm for of_query in nearest.values() for hit in of_query))
         return answers, revision
 
     def media(
@@ -202,6 +208,7 @@ class Match:
                 except HashHubError as e:
                     if single or not cancellation.is_wanted():
                         raise
+                    self._tally.unavailable(Verdict.UNAVAILABLE)
                     unreadable = ReasonLine(code=e.reason, text=e.message)
                     results.append(
                         MediaResult(result=MatchResult(verdict=Verdict.UNAVAILABLE, reasons=(unreadable,), label=label))

@@ -125,17 +125,18 @@ class WithdrawalLog:
                 return
             try:
                 with self._opened() as file:
-                    after = self._last_revision(file)
-                    for event in self._events(after):
+                    written = self._last_revision(file)
+                    for event in self._events(written):
                         for line in self._lines(event):
                             self._append(file, line)
+                        written = event.revision  # may be of a moment after `position`
                     self._size = os.fstat(file).st_size
             except OSError as e:
                 raise Unavailable(
                     f"withdrawals cannot be written to {FILE_NAME} in the data directory ({e.strerror}); they stand in "
                     "the database, and are written down once that is possible"
                 ) from e
-            self._written = position.revision
+            self._written = max(position.revision, written)
 
     def reapply(self) -> int:
         """Withdraw again what this database lacks because it was restored from a backup; return how many entries that

@@ -9,11 +9,13 @@ index.py      immutable segments: build, look up, search
 plan.py       which engine answers, with which thresholds, and why nothing is missed
 breaker.py    digests that match too much
 kernels.py    the compiled loops
+kernel_cache.py   where compiled loops are kept
 """
 
 from __future__ import annotations
 
 from hashhub.matcher.breaker import CircuitBreaker, Tripped
+from hashhub.matcher.kernel_cache import use_cache
 from hashhub.matcher.live import AlgorithmStatus, Matcher, MatcherStatus, warm_up
 from hashhub.matcher.plan import Engine
 from hashhub.matcher.search import Matches, Plan
@@ -27,5 +29,6 @@ __all__ = [
     "Matches",
     "Plan",
     "Tripped",
+    "use_cache",
     "warm_up",
 ]

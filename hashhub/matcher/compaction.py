@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hashhub.errors import DataLoss, FailedPrecondition, HashHubError
+from hashhub.background import Background
+from hashhub.errors import DataLoss, FailedPrecondition, HashHubError, LimitExceeded, Unavailable
 from hashhub.matcher.digests import packed_rows
 from hashhub.matcher.index import Bitmap, Progress, Rows, Segment, Source, build, sorted_rows, space
 from hashhub.matcher.plan import SCAN_BELOW
@@ -56,6 +57,10 @@ class Compaction:
         """
         self.damaged = False
         self.error: str | None = None
+        self._is_touched = False
+        self.thread = Background(
+            "matcher-compaction", self._work, complaint="the matcher's tail is not merged", pause=_RETRY_SECONDS
+        )
         self.checked = threading.Event()
         self._live = live
         self._directory = directory
@@ -66,12 +71,9 @@ class Compaction:
         self._stamp: tuple[int, int] | None = None
         if directory:
             self._open(directory)
-        self._wake = threading.Event()
-        self._closed = False
         if not (self._publishes_in and live.now.snapshot):
             self.checked.set()
-        self._worker = threading.Thread(target=self._work, name="matcher-compaction", daemon=True)
-        self._worker.start()
+        self.thread.start()
 
     def _open(self, directory: Directory) -> None:
         """Open the newest sound snapshot; set damaged ones aside."""
@@ -92,19 +94,22 @@ class Compaction:
 
     def close(self) -> None:
         """Stop the background thread, and release the directory."""
-        self._closed = True
-        self._wake.set()
-        self._worker.join()
+        self.thread.close()
         if self._directory:
             self._directory.close()
 
     def wake(self) -> None:
         """Let the background look whether the state has grown enough for work."""
         if self._due():
-            self._wake.set()
+            self.thread.wake()
 
     def rebuild(
-        self, revision: int, digests: Iterable[tuple[str, NDArray[np.uint8]]], progress: Progress | None = None
+        self,
+        revision: int,
+        digests: Iterable[tuple[str, NDArray[np.uint8]]],
+        progress: Progress | None = None,
+        *,
+        or_in_memory: bool = False,
     ) -> None:
         """Replace everything by these digests: the store at `revision`."""
         with self._live.building:
@@ -114,13 +119,23 @@ class Compaction:
                     "rebuild from a newer state"
                 )
             rows = _gathered(digests, self._threads, progress)
+            failure: HashHubError | None = None
             if self._publishes_in:
-                self._publish(self._publishes_in, revision, {}, rows, self._threads, progress)
-            else:
+                try:
+                    self._publish(self._publishes_in, revision, {}, rows, self._threads, progress)
+                except (LimitExceeded, Unavailable) as e:
+                    if not or_in_memory:
+                        raise
+                    failure = e
+                    self._publishes_in.clear()
+            if failure or not self._publishes_in:
                 built = {name: (build(space(name), [Source(r)], self._threads, progress),) for name, r in rows.items()}
-                self._live.replace(built, self._live.now.snapshot, revision, None)
+                self._live.replace(built, None if failure else self._live.now.snapshot, revision, None)
             self.damaged = False
-            self.error = None
+            self.error = failure.message if failure else None
+            if failure:
+                self._live.owe(self._compact_after)  # due as soon as it is tried again
+                self._retry_at = time.monotonic() + _RETRY_SECONDS
 
     def compact(self, progress: Progress | None = None) -> None:
         """Publish the present state, or merge what is in memory, in this thread."""
@@ -182,18 +197,18 @@ class Compaction:
         return any(_crowded(segments) for segments in self._live.now.segments.values())
 
     def _work(self) -> None:
-        """Run in the background until closed: check the opened snapshot, then merge and publish when there is enough to
-        do.
+        """A round of the background: check the opened snapshot, then merge and publish when there is enough to do.
+
+        Until the snapshot was read nothing says that it is sound: a check that fails for want of memory comes again.
         """
-        if self._live.now.snapshot:
+        if self._live.now.snapshot and not self._is_touched:
             _touch(self._live.now.snapshot)
-        if self._publishes_in:
+            self._is_touched = True
+        if not self.checked.is_set():
             self._attempt(lambda: self.verify(self._stop_if_closed))
-        self.checked.set()
-        while self._wake.wait() and not self._closed:
-            self._wake.clear()
-            while self._due() and not self._closed:
-                self._attempt(self._tidy)
+            self.checked.set()
+        while self._due() and not self.thread.is_stopping:
+            self._attempt(self._tidy)
 
     def _attempt(self, task: Callable[[], None]) -> None:
         """Run a background task; an error is kept for `status` and the task tried again later, searches are
@@ -210,7 +225,7 @@ class Compaction:
 
     def _stop_if_closed(self, _phase: str, _share: float) -> None:
         """Give up background work when somebody waits in `close`."""
-        if self._closed:
+        if self.thread.is_stopping:
             raise _ClosingError
 
     def _tidy(self) -> None:

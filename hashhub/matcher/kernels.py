@@ -8,25 +8,20 @@ supports gets correct code; AVX-512 BITALG makes the compare three instructions.
 Rows are digests as native `uint64` words that hold the big-endian value of eight bytes each, so comparing words in
 order is comparing bytes in order. Bit 0 of a row is the most significant bit of its first word.
 
-Compiled code is cached in `HASHHUB_KERNEL_CACHE`, by default `$XDG_CACHE_HOME/hashhub/kernels`; where that directory
-cannot be written or belongs to somebody else, kernels are compiled anew in each process. `warm_up` compiles or loads
-them all.
+Compiled code is cached by `kernel_cache`; `warm_up` compiles or loads all of it.
 """
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from hashhub.matcher.kernel_cache import jit
 
 LANES: Final = 32
 """Fingerprints compared at once: 64 bytes, one cache line. Fingerprint arrays are padded by this many, so that the last
@@ -49,44 +44,6 @@ choice: a candidate costs two cache misses and up to 15 checks, a row read in or
 _INSERTION: Final = 24
 """Below this many rows insertion sort beats partitioning."""
 
-
-def cache_directory() -> Path | None:
-    """Return the directory for compiled kernels, created with mode 0700, or None when there is no safe one.
-
-    Numba's cache index is a pickle: a directory that others can write would be a way to run code here.
-    """
-    named = os.environ.get("HASHHUB_KERNEL_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        path = Path(named) if named else (Path(base) if base else Path.home() / ".cache") / "hashhub" / "kernels"
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.stat()
-    except (OSError, RuntimeError):
-        return None  # read-only home, or no home at all
-    private = found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return path if private and os.access(path, os.W_OK) else None
-
-
-def _compiler() -> Callable[..., Any]:
-    """Return `njit` with this module's options.
-
-    Numba reads its one global cache directory when a function is decorated; it is set for that moment only, so that
-    another package's kernels keep their own.
-    """
-    directory = cache_directory()
-
-    def jit(function: Callable[..., Any]) -> Any:
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(directory or "")
-        try:
-            return numba.njit(nogil=True, cache=directory is not None, error_model="numpy")(function)
-        finally:
-            numba.config.CACHE_DIR = before
-
-    return jit
-
-
-_jit = _compiler()
 
 # --- What LLVM is told directly ---------------------------------------------------------------------------------------
 
@@ -159,7 +116,7 @@ def _lowest(_context: Any, _value: Any) -> Any:
 # --- Rows -------------------------------------------------------------------------------------------------------------
 
 
-@_jit
+@jit
 def pack(digests: NDArray[np.uint8], images: NDArray[np.uint64], out: NDArray[np.uint64]) -> None:
     """Write each digest (uint8[n, 8 w], w 1 or 4) as a row, every bit at its place; `images` (uint64[8 w, 256, w]): of
     each byte value.
@@ -182,7 +139,7 @@ def pack(digests: NDArray[np.uint8], images: NDArray[np.uint64], out: NDArray[np
             out[k, 3] = d
 
 
-@_jit
+@jit
 def unpack(rows: NDArray[np.uint64], at: NDArray[np.int64], images: NDArray[np.uint64], out: NDArray[np.uint8]) -> None:
     """Write the digests of the rows `at` to `out` (uint8[k, digest_bytes]); `images` undoes `pack`, or is empty where
     bits were not moved.
@@ -205,7 +162,7 @@ def unpack(rows: NDArray[np.uint64], at: NDArray[np.int64], images: NDArray[np.u
                 out[k, 8 * word + byte] = np.uint8((value >> np.uint64(56 - 8 * byte)) & np.uint64(0xFF))
 
 
-@_jit
+@jit
 def _field(rows: NDArray[np.uint64], k: int, offset: int, width: int) -> int:
     """Return `width` (1 to 32) bits of row k from bit `offset`, as int64."""
     word, bit = offset >> 6, offset & 63
@@ -215,14 +172,14 @@ def _field(rows: NDArray[np.uint64], k: int, offset: int, width: int) -> int:
     return np.int64(value >> np.uint64(64 - width))  # type: ignore[return-value] # Numba's integers
 
 
-@_jit
+@jit
 def _prefix(rows: NDArray[np.uint64], k: int, bits: int) -> int:
     """Return the first `bits` (0 to 32) bits of row k, as int64."""
     first = rows[k, 0] >> np.uint64(32)
     return np.int64(first >> np.uint64(32 - bits))  # type: ignore[return-value] # Numba's integers
 
 
-@_jit
+@jit
 def _less(a: NDArray[np.uint64], i: int, b: NDArray[np.uint64], j: int) -> bool:
     """Whether row i of `a` sorts before row j of `b`. Rows go by index: a view would cost an atomic reference count."""
     for w in range(a.shape[1]):
@@ -231,7 +188,7 @@ def _less(a: NDArray[np.uint64], i: int, b: NDArray[np.uint64], j: int) -> bool:
     return False
 
 
-@_jit
+@jit
 def _equal(a: NDArray[np.uint64], i: int, b: NDArray[np.uint64], j: int) -> bool:
     for w in range(a.shape[1]):  # noqa: SIM110 - Numba compiles no generator expressions
         if a[i, w] != b[j, w]:
@@ -239,13 +196,13 @@ def _equal(a: NDArray[np.uint64], i: int, b: NDArray[np.uint64], j: int) -> bool
     return True
 
 
-@_jit
+@jit
 def is_set(bitmap: NDArray[np.uint8], k: int) -> bool:
     """Whether bit `k` of the bitmap is one."""
     return (bitmap[k >> 3] >> np.uint8(k & 7)) & np.uint8(1) != 0  # type: ignore[no-any-return] # a NumPy bool
 
 
-@_jit
+@jit
 def set_bits(bitmap: NDArray[np.uint8], rows: NDArray[np.int64], value: bool) -> int:  # noqa: FBT001 - no keywords
     """Set the bits of `rows` to `value`, skipping negative ones. Returns how many changed."""
     changed = 0
@@ -256,7 +213,7 @@ def set_bits(bitmap: NDArray[np.uint8], rows: NDArray[np.int64], value: bool) ->
     return changed
 
 
-@_jit
+@jit
 def count_prefixes(
     rows: NDArray[np.uint64], dead: NDArray[np.uint8], first: int, last: int, bits: int, counts: NDArray[np.int64]
 ) -> None:
@@ -268,7 +225,7 @@ def count_prefixes(
             counts[_prefix(rows, k, bits)] += 1
 
 
-@_jit
+@jit
 def scatter(
     rows: NDArray[np.uint64],
     dead: NDArray[np.uint8],
@@ -289,19 +246,19 @@ def scatter(
                 out[at, w] = rows[k, w]
 
 
-@_jit
+@jit
 def _copy(rows: NDArray[np.uint64], source: int, target: int) -> None:
     for w in range(rows.shape[1]):
         rows[target, w] = rows[source, w]
 
 
-@_jit
+@jit
 def _swap(rows: NDArray[np.uint64], a: int, b: int) -> None:
     for w in range(rows.shape[1]):
         rows[a, w], rows[b, w] = rows[b, w], rows[a, w]
 
 
-@_jit
+@jit
 def _sift(rows: NDArray[np.uint64], first: int, root: int, n: int) -> None:
     while True:
         child = 2 * root + 1
@@ -315,7 +272,7 @@ def _sift(rows: NDArray[np.uint64], first: int, root: int, n: int) -> None:
         root = child
 
 
-@_jit
+@jit
 def _heap_sort(rows: NDArray[np.uint64], first: int, last: int) -> None:
     n = last - first
     for root in range(n // 2 - 1, -1, -1):
@@ -325,7 +282,7 @@ def _heap_sort(rows: NDArray[np.uint64], first: int, last: int) -> None:
         _sift(rows, first, 0, end)
 
 
-@_jit
+@jit
 def _sort(rows: NDArray[np.uint64], first: int, last: int) -> None:
     """Sort rows `first` to `last` (exclusive) in place: quicksort that turns to heap sort when partitions go wrong."""
     stack = np.empty((128, 3), np.int64)
@@ -381,7 +338,7 @@ def _sort(rows: NDArray[np.uint64], first: int, last: int) -> None:
                 at -= 1
 
 
-@_jit
+@jit
 def sort_buckets(
     rows: NDArray[np.uint64], bounds: NDArray[np.int64], first: int, last: int, distinct_by_bucket: NDArray[np.int64]
 ) -> None:
@@ -401,7 +358,7 @@ def sort_buckets(
         distinct_by_bucket[b] = at - low
 
 
-@_jit
+@jit
 def close_gaps(rows: NDArray[np.uint64], bounds: NDArray[np.int64], distinct_by_bucket: NDArray[np.int64]) -> int:
     """Move the distinct rows of all buckets together. Returns their number."""
     at = 0
@@ -413,7 +370,7 @@ def close_gaps(rows: NDArray[np.uint64], bounds: NDArray[np.int64], distinct_by_
     return at
 
 
-@_jit
+@jit
 def fill_directory(rows: NDArray[np.uint64], bits: int, directory: NDArray[np.uint32]) -> None:
     """Write to `directory` (uint32[2**bits + 1]) where each prefix starts among the sorted rows."""
     at = 0
@@ -424,7 +381,7 @@ def fill_directory(rows: NDArray[np.uint64], bits: int, directory: NDArray[np.ui
     directory[directory.shape[0] - 1] = rows.shape[0]
 
 
-@_jit
+@jit
 def locate(
     queries: NDArray[np.uint64],
     rows: NDArray[np.uint64],
@@ -454,7 +411,7 @@ def locate(
         out[k] = low if low < end and _equal(rows, low, queries, k) else -1
 
 
-@_jit
+@jit
 def _append(
     count: int,
     query: int,
@@ -472,7 +429,7 @@ def _append(
     return count + 1
 
 
-@_jit
+@jit
 def look_up(
     queries: NDArray[np.uint64],
     rows: NDArray[np.uint64],
@@ -496,7 +453,7 @@ def look_up(
 # --- Tables: multi-index hashing with fingerprints --------------------------------------------------------------------
 
 
-@_jit
+@jit
 def build_table(
     rows: NDArray[np.uint64],
     address: int,
@@ -557,7 +514,7 @@ def build_table(
     fingerprints[n:] = 0
 
 
-@_jit
+@jit
 def _accepts(
     rows: NDArray[np.uint64],
     row: int,
@@ -583,7 +540,7 @@ def _accepts(
     return near + rest <= shape[3, table]  # type: ignore[no-any-return] # a NumPy bool
 
 
-@_jit
+@jit
 def _scan(
     queries: NDArray[np.uint64],
     k: int,
@@ -606,7 +563,7 @@ def _scan(
     return count
 
 
-@_jit
+@jit
 def search_tables(
     queries: NDArray[np.uint64],
     rows: NDArray[np.uint64],
@@ -728,7 +685,7 @@ def search_tables(
     return count
 
 
-@_jit
+@jit
 def _verify(
     queries: NDArray[np.uint64],
     k: int,
@@ -773,7 +730,7 @@ def _verify(
 # --- Scans ------------------------------------------------------------------------------------------------------------
 
 
-@_jit
+@jit
 def scan_hamming(
     queries: NDArray[np.uint64],
     rows: NDArray[np.uint64],
@@ -790,7 +747,7 @@ def scan_hamming(
     return count
 
 
-@_jit
+@jit
 def scan_euclidean(
     queries: NDArray[np.uint8],
     rows: NDArray[np.uint8],

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,17 +25,20 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hashhub.errors import InvalidArgument
+from hashhub.errors import InvalidArgument, LimitExceeded
 from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.matcher import search
 from hashhub.matcher.breaker import Breaker, CircuitBreaker, Tripped
 from hashhub.matcher.compaction import Compaction
 from hashhub.matcher.digests import checked_distance, known_algorithm, packed_rows
 from hashhub.matcher.index import Progress, Source, sorted_rows, space
+from hashhub.matcher.kernel_cache import use_cache
 from hashhub.matcher.plan import SCAN_BELOW, Engine
 from hashhub.matcher.search import Matches, Plan
 from hashhub.matcher.snapshot import Directory
 from hashhub.matcher.state import LiveState
+
+_log = logging.getLogger(__name__)
 
 _NOTHING: Final[Mapping[str, NDArray[np.uint8]]] = MappingProxyType({})
 
@@ -101,12 +105,15 @@ class Matcher:
         """
         cores = threads or len(os.sched_getaffinity(0))
         self._breaker = Breaker(circuit_breaker or CircuitBreaker())
-        opened = Directory(directory, publisher=publisher) if directory else None
+        use_cache()
+        opened, failure = _opened(directory, publisher=publisher) if directory else (None, None)
         self._pool = ThreadPoolExecutor(cores, "matcher") if cores > 1 else None
         self._live = LiveState(keeps_log=opened is not None)
         self._compaction = Compaction(
             self._live, opened, publisher=publisher, compact_after=compact_after, threads=cores
         )
+        self._compaction.error = failure or self._compaction.error
+        self.thread = self._compaction.thread
 
     def __enter__(self) -> Self:
         return self
@@ -173,7 +180,12 @@ class Matcher:
         self._compaction.wake()
 
     def rebuild(
-        self, revision: int, digests: Iterable[tuple[str, NDArray[np.uint8]]], progress: Progress | None = None
+        self,
+        revision: int,
+        digests: Iterable[tuple[str, NDArray[np.uint8]]],
+        progress: Progress | None = None,
+        *,
+        or_in_memory: bool = False,
     ) -> None:
         """Replace everything by these digests: the store at `revision`, in chunks (algorithm name, uint8[n,
         digest_bytes]) of any order.
@@ -182,10 +194,13 @@ class Matcher:
         until the new one is complete. Needs memory for the rows of the largest algorithm twice; tables are written one
         at a time.
 
+        `or_in_memory`: what is on disk is of no use; where the new snapshot cannot be written, remove it and keep the
+        new state in memory. The background writes it once that is possible.
+
         Raises InvalidArgument for a wrong chunk, LimitExceeded (DISK_FULL) or Unavailable when the snapshot cannot be
         written; the old state stays then.
         """
-        self._compaction.rebuild(revision, digests, progress)
+        self._compaction.rebuild(revision, digests, progress, or_in_memory=or_in_memory)
 
     def compact(self, progress: Progress | None = None) -> None:
         """Do now, in this thread, what the background does when the tail has grown.
@@ -293,6 +308,16 @@ class Matcher:
         Raises DataLoss, after which `status().damaged` stays True until `rebuild`.
         """
         self._compaction.verify(progress)
+
+
+def _opened(path: Path, *, publisher: bool) -> tuple[Directory | None, str | None]:
+    """Return the directory of snapshots; None, and why, where there is none yet and no room for one."""
+    try:
+        return Directory(path, publisher=publisher), None
+    except LimitExceeded as e:
+        failure = f"{e.message}; restart the hub once there is room"
+        _log.warning("matcher: %s", failure)
+        return None, failure
 
 
 def warm_up() -> None:

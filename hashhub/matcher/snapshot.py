@@ -90,7 +90,7 @@ def disk_errors(doing: str) -> Iterator[None]:
     except OSError as e:
         if e.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise LimitExceeded(
-                f"the disk is full while {doing}; free some space, the previous snapshot stays in use",
+                f"the disk is full while {doing}; free some space: until then matching goes on from memory",
                 reason=Reason.DISK_FULL,
             ) from e
         raise Unavailable(
@@ -208,6 +208,17 @@ class Directory:
             shutil.rmtree(older, ignore_errors=True)
         with suppress(OSError):
             (self._snapshots / name).rename(self._snapshots / f"damaged-{name}")
+
+    def clear(self) -> None:
+        """Remove all snapshots, on a disk that has no room for another one. Processes that have one mapped keep its
+        pages.
+
+        Raises Unavailable when one cannot be removed: the next start would take it for a sound one.
+        """
+        with disk_errors("removing snapshots"):
+            (self._path / "CURRENT").unlink(missing_ok=True)
+            for path in self._snapshots.iterdir():
+                shutil.rmtree(path)
 
     def writer(self, revision: int) -> Writer:
         """Return a writer for a new snapshot of the store at `revision`."""

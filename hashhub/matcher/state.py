@@ -88,6 +88,11 @@ class LiveState:
                 self._changes = []
                 self.logged_from = revision
 
+    def owe(self, digests: int) -> None:
+        """Count at least so many digests as pending: no snapshot has them."""
+        with self._changing:
+            self.pending = max(self.pending, digests)
+
     def moment(self) -> Moment:
         """Return the present state, to build its replacement from. The caller holds `building`."""
         with self._changing:

@@ -1,7 +1,11 @@
 """The server: a hub's doors to the network.
 
-app            serve(): one process or several, from start to drain
+app            serve(): a hub's process, from start to drain
+workers        several of them, and their parent
+addresses      where a hub listens
 doors          one process's ports: gRPC with health and reflection, HTTP; threads, limits, TLS
+health         which services can answer now
+metrics        what a scrape shows: all workers in one
 interceptors   the way of every call: log and metrics, errors, roles, limits
 http_door      the Connect protocol and plain JSON over HTTP, to the same servicers
 connect        the Connect protocol's requests and errors
@@ -13,8 +17,6 @@ roles, pages   who may call what; page tokens
 
 from __future__ import annotations
 
-from hashhub.hub.examine import examine
-from hashhub.server.app import serve
-from hashhub.server.doors import Doors
+from hashhub.server.app import Phase, serve
 
-__all__ = ["Doors", "examine", "serve"]
+__all__ = ["Phase", "serve"]

@@ -11,7 +11,6 @@ instead of the answer.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import zlib
@@ -19,10 +18,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from hashhub.background import Background
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.server.hyper import BrokenBody, CancelledBody, Request
-
-_log = logging.getLogger("hashhub.server")
 
 _AT_ONCE: Final = 64 * 1024  # bytes; a body of at most so many is read in one step
 _GRACE: Final = 10.0  # seconds
@@ -274,9 +272,8 @@ class Clock:
     def __init__(self) -> None:
         """Start looking."""
         self._readings: dict[int, Reading | Rest] = {}
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="bodies", daemon=True)
-        self._thread.start()
+        self.thread = Background("bodies", self._look, complaint="slow senders are not cut off", pause=_LOOK_SECONDS)
+        self.thread.start()
 
     def add(self, reading: Reading | Rest) -> None:
         """Watch the reading from now on."""
@@ -288,15 +285,7 @@ class Clock:
 
     def close(self) -> None:
         """Stop looking."""
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(_LOOK_SECONDS):
-            try:
-                self._look()
-            except Exception:  # noqa: BLE001 - senders are to be looked at again, whatever was wrong with one
-                _log.exception("unexpected error while looking for slow senders; the next look follows")
+        self.thread.close()
 
     def _look(self) -> None:
         at = time.monotonic()

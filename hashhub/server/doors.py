@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import ipaddress
 import logging
 import os
-import socket
 import ssl
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -25,11 +23,14 @@ from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
-from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason, Unavailable
+from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.server import servicers
+from hashhub.server.addresses import bind, parse_address, shown, taken, with_port
+from hashhub.server.health import Health
 from hashhub.server.http_door import HTTPDoor
-from hashhub.server.interceptors import Envelope, Gate, Method, Metrics
+from hashhub.server.interceptors import Envelope, Gate, Method
 from hashhub.server.lanes import STRANGERS, Callers, Lane, Threads
+from hashhub.server.metrics import Ledger, Metrics
 from hashhub.server.rooms import Room, rooms_of
 from hashhub.server.shares import TokenShares
 from hashhub.server.slow import Slow
@@ -54,23 +55,31 @@ class Doors:
     """The doors of one process: made open, served from `start` on, drained by `close`."""
 
     def __init__(
-        self, hub: Hub, config: Config, *, listen: str, http: str, shared: bool = False, worker: int = 0
+        self,
+        hub: Hub,
+        config: Config,
+        *,
+        listen: str,
+        http: str,
+        shared: bool = False,
+        scrape: Callable[[Metrics], str] | None = None,
     ) -> None:
         """Take the ports.
 
         `listen` and `http`: addresses as in the configuration, with the actual ports where the parent chose them.
-        `shared`: other processes serve the same ports. Raises FailedPrecondition when a port is taken, InvalidArgument
-        for unusable TLS files.
+        `shared`: other processes serve the same ports; `scrape` then gives the metrics of all. Raises
+        FailedPrecondition when a port is taken, InvalidArgument for unusable TLS files.
         """
         _warn_about_slow_protobuf()
-        self._hub = hub
         self._drain_seconds = config.drain_seconds
         self._stopping = threading.Event()
+        self.metrics = Metrics()
         rooms = rooms_of(config)
         shares = TokenShares(config, cores=os.cpu_count() or 1)
-        self._gate = Gate(hub.tokens.authenticate, Metrics(), rooms, shares, hub.tokens.recall)
+        self._gate = Gate(hub.tokens.authenticate, self.metrics, rooms, shares, hub.tokens.recall)
         self._methods = servicers.methods(hub, self._stopping.is_set, config.max_message_bytes)
-        self._health = health.HealthServicer()
+        self._condition = hub.condition
+        self._health = Health(hub.condition.met)
         self._threads = {name: _threads_of(room) for name, room in rooms.items()}
         # Health and refusals over gRPC; looks for who makes a call over HTTP.
         for name, waiting in (("small", _SMALL_QUEUE), ("tokens", config.max_concurrent_calls)):
@@ -93,9 +102,19 @@ class Doors:
                 ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
             ],
         )
-        self._services = sorted({path.split("/")[1] for path in self._methods})
-        reflection.enable_server_reflection((*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
-        self._set_health(serving=False)
+        services = sorted({path.split("/")[1] for path in self._methods})
+        reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        self.metrics.watch(
+            hub,
+            is_up=self._health.up,
+            rooms=lambda: {
+                room.name: (self._threads[room.name].in_progress + room.depth[1], room.working + room.waiting)
+                for room in rooms.values()
+            },
+            threads=lambda: [*hub.threads(), self._slow.thread, *([self._http.clock.thread] if self._http else [])],
+        )
+        self._ledger = Ledger()
+        self._ledger.started(0)
         self.http_address = ""
         self._http: HTTPDoor | None = None
         with contextlib.ExitStack() as undo:
@@ -107,9 +126,9 @@ class Doors:
             self._http = HTTPDoor(
                 self._gate,
                 self._methods,
-                lambda: self.is_serving,
                 self._run,
-                worker=worker,
+                health=self._health.page,
+                scrape=functools.partial(scrape or self._own_scrape, self.metrics),
                 max_message_bytes=config.max_message_bytes,
                 body_bytes=config.max_bytes_in_progress,
             )
@@ -117,24 +136,22 @@ class Doors:
 
     @property
     def is_serving(self) -> bool:
-        """Whether the matcher has caught up and the doors are not closing: what health says."""
-        return self._hub.is_ready and not self._stopping.is_set()
+        """Whether the hub matches and the doors are not closing: what health says."""
+        return self._health.is_serving
 
     def start(self) -> None:
-        """Take calls over gRPC too (HTTP does already). Health says SERVING once `announce` was called."""
+        """Take calls over gRPC too (HTTP does already), and say from now on which services can answer."""
+        self._condition.thread.start()
         self._grpc.start()
-
-    def announce(self) -> None:
-        """Let health say what `is_serving` says now."""
-        self._set_health(serving=self.is_serving)
+        self._health.open()
 
     def close(self) -> None:
         """Drain: take no new calls, give those in progress `drain_seconds`, then cut them off. Closing twice is
         fine.
         """
         self._stopping.set()
-        self._health.enter_graceful_shutdown()
         stopped = self._grpc.stop(self._drain_seconds)
+        self._health.close()
         if self._http is not None:
             self._http.close(self._drain_seconds)
             self._http = None
@@ -164,7 +181,7 @@ class Doors:
 
     def _listen(self, address: str, config: Config) -> str:
         host, port = parse_address("listen", address)
-        target = _shown(host, port)
+        target = shown(host, port)
         try:
             if config.tls_certificate:
                 bound = self._grpc.add_secure_port(target, _credentials(config))
@@ -172,12 +189,11 @@ class Doors:
                 bound = self._grpc.add_insecure_port(target)
         except RuntimeError as e:
             raise taken("listen", address) from e
-        return _shown(host, bound)
+        return shown(host, bound)
 
-    def _set_health(self, *, serving: bool) -> None:
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *self._services):
-            self._health.set(name, status)
+    def _own_scrape(self, metrics: Metrics) -> str:
+        self._ledger.put(0, metrics.families())
+        return self._ledger.text()
 
 
 def _threads_of(room: Room) -> Threads:
@@ -351,14 +367,14 @@ def _abort(context: grpc.ServicerContext, error: HashHubError) -> NoReturn:
     context.abort_with_status(rpc_status.to_status(error_to_status(error)))
 
 
-def _health_handler(servicer: health.HealthServicer, lane: Lane) -> grpc.GenericRpcHandler:
+def _health_handler(served: Health, lane: Lane) -> grpc.GenericRpcHandler:
     """Health on its own threads: a probe must be answered however busy the calls' threads are."""
 
     def check(request: Any, context: grpc.ServicerContext) -> Any:
-        return servicer.Check(request, context)
+        return served.check(request, context)
 
     def watch(request: Any, context: grpc.ServicerContext, send: Any = None) -> Any:
-        return servicer.Watch(request, context, send)
+        return served.watch(request, context, send)
 
     check.experimental_thread_pool = lane  # type: ignore[attr-defined]  # grpc reads it
     watch.experimental_thread_pool = lane  # type: ignore[attr-defined]  # likewise
@@ -371,89 +387,6 @@ def _health_handler(servicer: health.HealthServicer, lane: Lane) -> grpc.Generic
             "Watch": grpc.unary_stream_rpc_method_handler(watch, request.FromString, answer.SerializeToString),
         },
     )
-
-
-def parse_address(field: str, address: str) -> tuple[str, int]:
-    """Return host and port of `HOST:PORT` or `[IPV6]:PORT`. Raises InvalidArgument."""
-    host, colon, port = address.rpartition(":")
-    if colon and host and port.isdecimal() and int(port) < 1 << 16 and (":" not in host or host.startswith("[")):
-        return host.strip("[]"), int(port)
-    raise InvalidArgument.field(
-        field, f"must be HOST:PORT, such as 127.0.0.1:8470 or [::1]:8470, got {address[:80]!r}", "PATTERN"
-    )
-
-
-def check_exposure(config: Config) -> None:
-    """Raise InvalidArgument when a door would be open to other machines in clear text and nobody said that this is
-    intended.
-    """
-    for field, address, secured in (
-        ("listen", config.listen, bool(config.tls_certificate)),
-        ("http", config.http, False),
-    ):
-        if not address or secured or config.insecure_listen or _is_loopback(parse_address(field, address)[0]):
-            continue
-        remedy = (
-            "set tls_certificate and tls_key"
-            if field == "listen"
-            else "keep it on 127.0.0.1 (it speaks no TLS of its own), or leave it out"
-        )
-        raise InvalidArgument.field(
-            field,
-            f"{address} is reachable from other machines, and tokens and hashes would cross the network in clear text: "
-            f"{remedy}; "
-            "or, if a proxy in front ends TLS, say so with insecure_listen",
-            "INSECURE",
-        )
-
-
-def bind(field: str, address: str, *, shared: bool) -> socket.socket:
-    """Return a socket bound to the address. Raises FailedPrecondition when it is taken or not this machine's."""
-    host, port = parse_address(field, address)
-    try:
-        family, kind, proto, _, where = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, proto)
-    except OSError as e:
-        raise taken(field, address) from e
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.bind(where)
-    except OSError as e:
-        bound.close()
-        raise taken(field, address) from e
-    return bound
-
-
-def taken(field: str, address: str) -> FailedPrecondition:
-    """Return the error for an address that cannot be listened on."""
-    return FailedPrecondition(
-        f"cannot listen on {address} ({field}): another program uses the port, or the address is not this machine's; "
-        "stop the other program or choose another address",
-        reason=Reason.ADDRESS_IN_USE,
-        metadata={"address": address},
-    )
-
-
-def with_port(field: str, address: str, port: int) -> str:
-    """Return the address with another port."""
-    return _shown(parse_address(field, address)[0], port)
-
-
-def _shown(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name can mean any address, and another one tomorrow
 
 
 def _credentials(config: Config) -> grpc.ServerCredentials:

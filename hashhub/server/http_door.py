@@ -36,6 +36,7 @@ from hashhub.server.bodies import Budget, Clock, Reading, Rest
 from hashhub.server.connect import Encoding, Unimplemented
 from hashhub.server.hyper import Headers, HTTPServer, Request
 from hashhub.server.interceptors import Envelope, Gate, Method
+from hashhub.server.metrics import CONTENT_TYPE
 from hashhub.server.servicers import FILES
 
 if TYPE_CHECKING:
@@ -65,7 +66,6 @@ _THREADS: Final = 1  # that brings requests
 _SHORT: Final = 4096  # bytes of a message that is decoded on that thread; some 60 hashes
 _HEADER_SECONDS: Final = 30.0  # also how long a connection is kept between two requests
 _RETRY_SECONDS: Final = 0.5  # advice to a caller that found the server full: a few times the longest usual call
-_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _COMMON: Final = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"), ("server", "hashhub"))
 _HEADERS: Final = {kind: (("content-type", kind), *_COMMON) for kind in (connect.JSON, connect.PROTO)}
 _PLAIN_JSON: Final = Encoding(connect.JSON, "identity")
@@ -81,22 +81,23 @@ class HTTPDoor:
         self,
         gate: Gate,
         methods: Mapping[str, Method],
-        is_serving: Callable[[], bool],
         submit: Submit,
         *,
-        worker: int,
+        health: Callable[[], tuple[bool, bytes]],
+        scrape: Callable[[], str],
         max_message_bytes: int,
         body_bytes: int,
     ) -> None:
         """`submit` runs a principal's call in its room or, without both, the look for who makes it; it returns False
         when there is no place, and raises nothing. `max_message_bytes` bounds a message as gRPC would carry it; base64
-        makes its JSON a third longer. `body_bytes`: held at a time, by all calls.
+        makes its JSON a third longer. `body_bytes`: held at a time, by all calls. `health`: whether the hub matches,
+        and the page that says so; `scrape`: the metrics as text.
         """
         self.gate = gate
         self._methods = methods
-        self._is_serving = is_serving
+        self._health_page = health
+        self._scrape = scrape
         self.submit = submit
-        self._worker = worker
         self.max_message_bytes = max_message_bytes
         self.max_body_bytes = max_message_bytes * 4 // 3 + _EXTRA
         self.budget = Budget(body_bytes, self.max_body_bytes)
@@ -142,10 +143,12 @@ class HTTPDoor:
     def _health(self, request: Request) -> None:
         if request.verb not in {"GET", "HEAD"}:
             self.refuse_verb(request, "GET, HEAD")
-        elif self._is_serving():
-            self._say(request, 200, b'{"status":"SERVING"}')
+            return
+        is_serving, page = self._health_page()
+        if is_serving:
+            self._say(request, 200, page)
         else:
-            self._say(request, 503, b'{"status":"NOT_SERVING"}', ("retry-after", "1"))
+            self._say(request, 503, page, ("retry-after", "1"))
 
     def _refuse_unknown(self, request: Request) -> None:
         if connect.is_connect(_media_type(request), request.header("connect-protocol-version", "")):
@@ -158,11 +161,11 @@ class HTTPDoor:
             self.refuse_verb(request, "GET, HEAD")
             return
         try:
-            text = self.gate.metrics(Envelope(request.header("authorization", ""), request.describe), self._worker)
+            text = self.gate.metrics(Envelope(request.header("authorization", ""), request.describe), self._scrape)
         except HashHubError as e:
             self.refuse_json(request, e)
         else:
-            request.answer(200, (("content-type", _TEXT), *_COMMON), text.encode())
+            request.answer(200, (("content-type", CONTENT_TYPE), *_COMMON), text.encode())
 
     def refuse_verb(self, request: Request, verbs: str) -> None:
         """Tell which verbs there are."""

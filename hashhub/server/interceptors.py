@@ -32,6 +32,7 @@ from hashhub import cancellation, wire
 from hashhub.errors import Code, HashHubError, InvalidArgument, Reason, Unauthenticated, Unavailable
 from hashhub.hub import access
 from hashhub.model import Principal, Role
+from hashhub.server.metrics import Metrics
 from hashhub.server.rooms import ROOM_OF, Room
 from hashhub.server.shares import Admission, TokenShares
 
@@ -107,32 +108,6 @@ class Envelope:
     is_wanted: Callable[[], bool] = lambda: True
     size: int | None = None
     known: Callable[[Principal], None] | None = None
-
-
-class Metrics:
-    """Counts and durations by method, for this process since its start."""
-
-    def __init__(self) -> None:
-        """Start at zero."""
-        self._lock = threading.Lock()
-        self._calls: Counter[tuple[str, str]] = Counter()
-        self._seconds: Counter[str] = Counter()
-
-    def observe(self, method: str, code: str, seconds: float) -> None:
-        """Count one call that ended with `code` after `seconds`."""
-        with self._lock:
-            self._calls[method, code] += 1
-            self._seconds[method] += seconds  # type: ignore[assignment]  # a Counter adds floats as well
-
-    def text(self, worker: int) -> str:
-        """Return the counts in the Prometheus text format; `worker` tells the processes apart that share the port."""
-        with self._lock:
-            calls, seconds = sorted(self._calls.items()), sorted(self._seconds.items())
-        lines = ["# HELP hashhub_calls_total Calls by method and code.", "# TYPE hashhub_calls_total counter"]
-        lines += [f'hashhub_calls_total{{worker="{worker}",method="{m}",code="{c}"}} {n}' for (m, c), n in calls]
-        lines += ["# HELP hashhub_call_seconds_total Time spent in calls.", "# TYPE hashhub_call_seconds_total counter"]
-        lines += [f'hashhub_call_seconds_total{{worker="{worker}",method="{m}"}} {s:.6f}' for m, s in seconds]
-        return "\n".join(lines) + "\n"
 
 
 class FailedCalls:
@@ -261,11 +236,11 @@ class Gate:
                 request = _decoded(decode, admission)
                 yield from map(encode, method.handle(caller, request, envelope.is_wanted))
 
-    def metrics(self, envelope: Envelope, worker: int) -> str:
-        """Return the counts of this process, for operators and auditors."""
+    def metrics(self, envelope: Envelope, scrape: Callable[[], str]) -> str:
+        """Return what `scrape` returns, for operators and auditors."""
         with self._observed("metrics", envelope, reads=True) as observed:
             self._authorise(observed, frozenset({Role.OPERATOR, Role.AUDITOR}))
-            return self._metrics.text(worker)
+            return scrape()
 
     def refuse(self, method: Method, envelope: Envelope, error: Exception) -> NoReturn:
         """Count and raise `error` for a call that is not let in at all."""
@@ -346,7 +321,7 @@ class _Observed:
             )
         seconds = perf_counter() - self._started
         code = _OK if shown is None else str(shown.code)
-        self._metrics.observe(self._name, code, seconds)
+        self._metrics.observe(self._name, code, seconds, "" if shown is None else str(shown.reason))
         self._failed.write_rest()
         # A token that has ended is not let in; its refusal names it.
         token = self.principal.name if self.principal else shown.metadata.get("token", "-") if shown else "-"

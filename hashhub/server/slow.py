@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
+from hashhub.background import Background
 from hashhub.errors import Reason, Unavailable
 
 if TYPE_CHECKING:
@@ -54,9 +54,10 @@ class Slow:
         """`seconds`: that each has."""
         self.seconds = seconds
         self._reading: dict[int, Watched] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="slow", daemon=True)
-        self._thread.start()
+        self.thread = Background(
+            "slow-senders", self._look, complaint="slow senders are not cut off", pause=seconds / _LOOKS
+        )
+        self.thread.start()
 
     def watch(self, cut_off: Callable[[], object]) -> Watched:
         """Return what to read a request in; `cut_off` ends the reading, from another thread."""
@@ -72,12 +73,10 @@ class Slow:
 
     def close(self) -> None:
         """End the thread."""
-        self._stop.set()
-        self._thread.join()
+        self.thread.close()
 
-    def _run(self) -> None:
-        while not self._stop.wait(self.seconds / _LOOKS):
-            now = time.monotonic()
-            for watched in list(self._reading.values()):
-                if watched.until <= now and not watched.is_late:
-                    watched.end()
+    def _look(self) -> None:
+        now = time.monotonic()
+        for watched in list(self._reading.values()):
+            if watched.until <= now and not watched.is_late:
+                watched.end()

@@ -11,6 +11,10 @@ This module hides what differs between SQLite and PostgreSQL:
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import re
 import sqlite3
 import threading
 import time
@@ -36,8 +40,10 @@ from hashhub.errors import (
     Unavailable,
     Violation,
 )
+from hashhub.store.reaching import reaching
 from hashhub.store.schema import SCHEMA_VERSION, metadata, tables
 
+_log = logging.getLogger("hashhub.store")
 Row = tuple[Any, ...]
 _T = TypeVar("_T")
 
@@ -47,6 +53,14 @@ _BUSY_POLL_SECONDS: Final = 0.002
 _IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
 _KEY_PAGE: Final = 10_000  # keys in one statement on PostgreSQL
 _QUEUE_SECONDS: Final = 30.0  # a thread waits this long for a connection of its own process
+_CONNECT_SECONDS: Final = (
+    5  # for a connection to PostgreSQL, and unanswered packets on one: nobody waits longer for a dead host
+)
+_RESERVE_NAME: Final = "room-to-start"
+_RESERVE_BYTES: Final = 1 << 20
+"""Held back on SQLite's disk: opening the database needs some 100 KB for the index of its log, also only to read it."""
+_ROOM_BYTES: Final = 1 << 20  # a disk with less is full: an import's batch would not fit
+_ROOM_LOOK_SECONDS: Final = 5.0
 _READERS: Final = 32  # connections kept for reading; more than the default 16 threads of a process
 _MIGRATION_LOCK: Final = 0x6861736868756221  # "hashhub!": key of the advisory lock on PostgreSQL
 _COPY_TYPES: Final[dict[type[Any], str]] = {
@@ -59,22 +73,37 @@ _COPY_TYPES: Final[dict[type[Any], str]] = {
 }
 
 
+_LIKE_A_SERVER: Final = re.compile(r"(?:postgres\w*(?:\+\w+)?:(?!//)|[^/]*@[^/]+/|[\w.-]+:\d{2,5}(?:/|$))")
+
+
 def locate(database: str | Path) -> URL:
     """Return the URL of a database given as a PostgreSQL or SQLite URL, a directory or a file.
 
     A path that does not exist yet is a file when it ends in .db, .sqlite or .sqlite3, otherwise a directory.
     Raises InvalidArgument for anything else.
     """
+    if isinstance(database, str) and _LIKE_A_SERVER.match(database) and not Path(database).exists():
+        raise InvalidArgument.field(
+            "database",
+            f"{database.rpartition('@')[2][:60]!r} looks like a server's address without a scheme; expected "
+            "postgresql+psycopg://USER@HOST:PORT/NAME, or the path of a directory",
+            "URL",
+        )
     if isinstance(database, str) and "://" in database:
         try:
             url = sa.make_url(database)
         except sa.exc.ArgumentError as e:
-            raise InvalidArgument.field("database", "is not a URL; expected postgresql+psycopg://…", "URL") from e
+            raise InvalidArgument.field(
+                "database", "is not a URL; expected postgresql+psycopg://USER@HOST:PORT/NAME", "URL"
+            ) from e
         if url.drivername in {"postgresql", "postgres", "postgresql+psycopg"}:
             return url.set(drivername="postgresql+psycopg")
         if url.get_backend_name() != "sqlite" or not url.database:
             raise InvalidArgument.field(
-                "database", f"{url.drivername} is not supported; expected postgresql+psycopg://… or a path", "URL"
+                "database",
+                f"the scheme {url.drivername} is not supported; expected postgresql+psycopg://USER@HOST:PORT/NAME, "
+                "or a path",
+                "URL",
             )
         database = url.database
     path = Path(database)
@@ -131,7 +160,24 @@ class Database:
         """
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self._turns = _Turns() if self.is_sqlite else None
-        with mapped():
+        self._directory = Path(url.database or "").parent if self.is_sqlite else None
+        self._lacks_room = False  # the last write that needed room did not fit
+        self._room_tried = 0.0
+        try:
+            self._open(url, create=create)
+        except LimitExceeded as e:
+            if e.reason is not Reason.DISK_FULL or self._directory is None:
+                raise
+            # Without any room not even a reader opens the database. What was held back for this is enough.
+            if not _release_reserve(self._directory):
+                raise
+            _log.warning("the disk is full; the database opens in the room that was held back for this")
+            self._open(url, create=create)
+        if self._directory is not None:
+            _hold_reserve(self._directory)
+
+    def _open(self, url: URL, *, create: bool) -> None:
+        with mapped(), nullcontext() if self.is_sqlite else reaching(url):
             engines = _sqlite_engines(url, create=create) if self.is_sqlite else _postgresql_engines(url)
             self._readers, self._writer = engines
             try:
@@ -197,8 +243,35 @@ class Database:
         On SQLite nobody else can write meanwhile. On PostgreSQL call `lock` before reading what the writes depend on.
         """
         turn = self._turns.take() if self._turns else nullcontext()
-        with mapped(), turn, self._writer.begin() as c:
-            yield c
+        try:
+            with mapped(), turn, self._writer.begin() as c:
+                yield c
+        except LimitExceeded as e:
+            self._lacks_room |= e.reason is Reason.DISK_FULL
+            raise
+
+    def has_room(self) -> bool:
+        """Whether writes fit on the disk, as far as is known: cheap enough to ask every second.
+
+        After a write that did not fit, a small one is tried every few seconds.
+        """
+        if self._directory is not None:
+            try:
+                disk = os.statvfs(self._directory)
+            except OSError:
+                return False
+            if disk.f_bavail * disk.f_frsize < _ROOM_BYTES:
+                return False
+            _hold_reserve(self._directory)
+        if self._lacks_room and time.monotonic() >= self._room_tried + _ROOM_LOOK_SECONDS:
+            self._room_tried = time.monotonic()
+            try:
+                with self.write() as c:
+                    c.execute(metadata.update().values(key=metadata.c.key))
+            except LimitExceeded:
+                return False
+            self._lacks_room = False
+        return not self._lacks_room
 
     def lock(self, c: Connection) -> None:
         """Wait until no other visible write is in progress; they then go on one after the other until this one ends."""
@@ -424,6 +497,36 @@ def _sqlite_engines(url: URL, *, create: bool) -> tuple[Engine, Engine]:
     return readers, writer
 
 
+def _hold_reserve(directory: Path) -> None:
+    """Hold room back, real bytes and not a hole, unless it is held already or there is none to spare."""
+    path = directory / _RESERVE_NAME
+    try:
+        if path.exists():
+            return
+        disk = os.statvfs(directory)
+        if disk.f_bavail * disk.f_frsize < 2 * (_RESERVE_BYTES + _ROOM_BYTES):
+            return
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError:  # another process was first, or the disk does not take it: the hub works without
+        return
+    try:
+        os.posix_fallocate(file, 0, _RESERVE_BYTES)
+    except OSError:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    finally:
+        os.close(file)
+
+
+def _release_reserve(directory: Path) -> bool:
+    """Give the room back that was held; return whether there was some."""
+    try:
+        (directory / _RESERVE_NAME).unlink()
+    except OSError:
+        return False
+    return True
+
+
 def _begin_immediate(c: Connection) -> None:
     """Wait for other processes' writes. SQLite's own waiting looks only every 100 ms and would miss the gaps between an
     import's pieces.
@@ -477,6 +580,18 @@ def _set_up_sqlite_reader(connection: sqlite3.Connection, _: object) -> None:
 def _postgresql_engines(url: URL) -> tuple[Engine, Engine]:
     try:
         # Writes test their connection; reads instead retry, which costs nothing when all is well.
+        # A host that is gone must not hold a thread for the minutes that TCP would wait.
+        url = url.update_query_dict(
+            {
+                name: value
+                for name, value in {
+                    "connect_timeout": str(_CONNECT_SECONDS),
+                    "tcp_user_timeout": str(1000 * _CONNECT_SECONDS),
+                    "keepalives_idle": str(_CONNECT_SECONDS),
+                }.items()
+                if name not in url.query
+            }
+        )
         writer = sa.create_engine(url, pool_size=8, max_overflow=24, pool_timeout=_QUEUE_SECONDS, pool_pre_ping=True)
         readers = sa.create_engine(
             url,

@@ -517,7 +517,8 @@ class Entries:
         """
         visible = "" if wanted is None else f"AND NOT EXISTS ({STAGED_AROUND})"
         sql = self._db.sql(
-            "SELECT e.id, e.update_revision, (SELECT outstanding FROM metadata) FROM entry e "  # noqa: S608 - ours
+            "SELECT e.id, e.update_revision, "  # noqa: S608 - our own text
+            "(SELECT outstanding FROM metadata) FROM entry e "
             f"WHERE e.hash_set = ? AND e.state = ? AND e.id > ? {visible} ORDER BY e.id LIMIT ?"
         )
         after = 0

@@ -193,6 +193,26 @@ class Imports:
             where.append(t.c.key < sa.select(t.c.key).where(t.c.id == after).scalar_subquery())
         return self._db.read(lambda c: _import_rows(c, *where, limit=page_size))
 
+    def last_commit_times(self, limit: int) -> dict[str, list[datetime]]:
+        """Return when each hash set's last imports were committed, up to `limit` of each, ascending, by its name."""
+        t, h = s.imports, s.hash_set
+        place = sa.func.row_number().over(partition_by=t.c.hash_set, order_by=t.c.key.desc()).label("place")
+        last = (
+            sa.select(t.c.hash_set, t.c.commit_time, place)
+            .where(t.c.state == COMMITTED, t.c.commit_time.is_not(None))
+            .subquery()
+        )
+        query = (
+            sa.select(h.c.contributor, h.c.id, last.c.commit_time)
+            .join(h, h.c.key == last.c.hash_set)
+            .where(last.c.place <= limit)
+            .order_by(last.c.commit_time)
+        )
+        times: dict[str, list[datetime]] = {}
+        for contributor, hash_set, millis in self._db.read(lambda c: c.execute(query).all()):
+            times.setdefault(f"{contributor}/{hash_set}", []).append(s.from_millis(millis))
+        return times
+
     def source_revisions(self, contributor: str, hash_set: str, source_digest: str) -> tuple[int, list[int]]:
         """Return the last revision when a source was first sent for a hash set, and those at which it was committed,
         ascending.

@@ -88,6 +88,10 @@ class Store:
         """SQLITE or POSTGRESQL."""
         return "SQLITE" if self._db.is_sqlite else "POSTGRESQL"
 
+    def has_room(self) -> bool:
+        """Whether writes fit on the database's disk, as far as is known without filling it. Raises Unavailable."""
+        return self._db.has_room()
+
     def revision(self) -> int:
         """Return the last revision. Reads made after this call see at least everything up to it."""
         return self.history.position().revision

@@ -118,6 +118,10 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
         lambda h, p, *_: h.match.hashes(p, [Query(hashes=(digest("MD5", 1),))], MatchOptions(policy="any")),
         EVERYBODY - {"auditor"},
     ),
+    "match.miss": (
+        lambda h, p, *_: h.match.miss(p, Query(hashes=(digest("MD5", 1),)), MatchOptions(policy="any")),
+        EVERYBODY - {"auditor"},
+    ),
     "match.media": (
         lambda h, p, *_: h.match.media(p, [("x", b"x")], MatchOptions(policy="any")), EVERYBODY - {"auditor"},
     ),
@@ -207,7 +211,10 @@ class TestRoles:
             for method in vars(of)
             if not method.startswith("_")
         }
-        takes_no_principal = {"tokens.bootstrap", "tokens.authenticate", "tokens.close", "changes.wait"}
+        takes_no_principal = {
+            *(f"tokens.{name}" for name in ("bootstrap", "authenticate", "recall", "close")),
+            "changes.wait",
+        }
         assert use_cases - takes_no_principal == CASES.keys() - {"status"}
 
 

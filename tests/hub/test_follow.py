@@ -259,7 +259,7 @@ class TestRestarts:
                 raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
 
             away.setattr(hub._store.history, "position", fails)
-            soon(lambda: "database is away" in hub._follower.warning)
+            soon(lambda: "database is away" in hub._follower.thread.warning)
         desk.contribute("alpha/list", item(1, algorithms=("PDQ",)))
         soon(lambda: matches(desk, hub, 1))
         soon(lambda: not hub.status(OPERATOR).warnings)
@@ -275,7 +275,7 @@ from hashhub.model import Principal, Role
 
 hub = Hub.open(Config(data=sys.argv[1]), publisher=False)
 hub.start()
-store = hub._store
+store = hub._store.imports
 step = getattr(store, sys.argv[3])
 
 def killed(*arguments, **keywords):

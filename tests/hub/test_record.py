@@ -681,7 +681,8 @@ def test_terms_that_run_out_are_an_event_once(desk: Desk) -> None:
 def test_the_head_goes_to_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     hub: Hub = desk.hub
     with caplog.at_level("INFO"):
-        Housekeeping(hub._store, hub._matcher, hub._follower, Path("nowhere"), timedelta(days=7)).round()
+        week = timedelta(days=7)
+        Housekeeping(hub._store, hub._matcher, hub._follower, Path("nowhere"), week, hub.renewals).round()
     position = hub._store.history.position()
     assert f"history head {position.revision}:{position.digest.hex()}" in caplog.text
 

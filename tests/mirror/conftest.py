@@ -18,7 +18,7 @@ from hashhub.client import Client
 from hashhub.config import Config
 from hashhub.hub import Hub
 from hashhub.model import Principal
-from hashhub.server import Doors
+from hashhub.server.doors import Doors
 from tests.hub.conftest import Desk
 from tests.hub.receiving import admit, entitled
 
@@ -39,7 +39,6 @@ class Site:
         self.doors = Doors(self.hub, config, listen=config.listen, http=config.http)
         self.doors.start()
         self.hub.start()
-        self.doors.announce()
         self.desk = Desk(self.hub)
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from hashhub.errors import HashHubError
 from hashhub.hub import Hub
 from hashhub.matcher import warm_up
 from hashhub.model import Contributor, ContributorKind, Principal, Role
-from hashhub.server import Doors
+from hashhub.server.doors import Doors
 
 OPERATOR = Principal(name="operator", role=Role.OPERATOR)
 
@@ -99,7 +99,6 @@ def _serve(data: Path, *, start: bool = True, **settings: Any) -> Served:
     if start:
         warm_up()
         hub.start()
-        doors.announce()
     hub.contributors.create(
         OPERATOR, Contributor(id="home", display_name="Home", kind=ContributorKind.HOTLINE, jurisdiction="GB")
     )

@@ -168,13 +168,16 @@ def test_an_unexpected_error_says_nothing(served: Served, monkeypatch: pytest.Mo
 def test_health_follows_the_matcher(serve_hub: Serve) -> None:
     served = serve_hub(start=False)
     waiting = ask(served, "/healthz", verb="GET", who=None)
-    assert (waiting.status, waiting.json, waiting.headers["Retry-After"]) == (503, {"status": "NOT_SERVING"}, "1")
+    assert (waiting.status, waiting.json["status"], waiting.headers["Retry-After"]) == (503, "NOT_SERVING", "1")
+    assert waiting.json["services"]["ContributionService"] == "NOT_SERVING"
+    assert waiting.json["services"]["HistoryService"] == "SERVING"  # it needs no matcher
     not_ready = ask(served, MATCH, QUERY)
     assert (not_ready.status, not_ready.reason) == (503, "MATCHER_NOT_READY")
     assert not_ready.headers["Retry-After"] == "1"
     served.hub.start()
     ready = ask(served, "/healthz", verb="GET", who=None)
-    assert (ready.status, ready.json) == (200, {"status": "SERVING"})
+    assert (ready.status, ready.json["status"]) == (200, "SERVING")
+    assert set(ready.json["services"].values()) == {"SERVING"}
     assert ask(served, "/healthz", verb="HEAD", who=None).text == ""
 
 
@@ -184,7 +187,7 @@ def test_metrics_are_for_operators_and_auditors(served: Served) -> None:
     assert ask(served, "/metrics", verb="GET", who="CONSUMER").status == 403
     answer = ask(served, "/metrics", verb="GET", who="AUDITOR")
     assert answer.headers["Content-Type"].startswith("text/plain")
-    assert 'method="MatchService/MatchHashes",code="OK"' in answer.text
+    assert 'hashhub_call_seconds_count{code="OK",method="MatchService/MatchHashes",worker="0"}' in answer.text
 
 
 def test_a_body_that_is_too_large_is_refused(serve_hub: Serve) -> None:

@@ -1,0 +1,154 @@
+"""Where compiled kernels are kept, so that only the first start on a kind of processor has to compile them.
+
+`HASHHUB_KERNEL_CACHE` names directories, separated by colons; by default it is `$XDG_CACHE_HOME/hashhub/kernels`.
+Kernels are read from all of them and written to the first that can be written: a container image brings some along in
+a directory that it cannot write. What cannot be read is compiled, and what cannot be written is compiled again next
+time: no cache is a reason not to match.
+
+Nothing is cached before `use_cache`, and no setting of Numba is touched: another package's kernels keep their own.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _Cache, _CacheLocator
+
+_log = logging.getLogger(__name__)
+_VARIABLE: Final = "HASHHUB_KERNEL_CACHE"
+_dispatchers: list[Any] = []
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Return the kernel of a function: without the GIL, compiled at its first call with arguments of a kind."""
+    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    _dispatchers.append(dispatcher)
+    return dispatcher
+
+
+@functools.cache
+def use_cache() -> bool:
+    """Read and write compiled kernels from now on; return whether there are some for this version's source.
+
+    Every `Matcher` calls it. Whether they are for this processor shows only when they are loaded.
+    """
+    directories = cache_directories()
+    for dispatcher in _dispatchers:
+        dispatcher._cache = _KernelCache(dispatcher.py_func, directories)  # noqa: SLF001 - what enable_caching sets
+    return any(any(path.glob("*.nbc")) for path in map(_for_this_source, directories))
+
+
+def cache_directories() -> list[Path]:
+    """Return the directories for compiled kernels that are safe, the first of them created with mode 0700 if need be.
+
+    Numba's cache index is a pickle: a directory that others can write would be a way to run code here.
+    """
+    named = os.environ.get(_VARIABLE)
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        default = (Path(base) if base else Path.home() / ".cache") / "hashhub" / "kernels"
+    except RuntimeError:  # no home at all
+        default = None
+    paths = [Path(name) for name in named.split(":") if name] if named else [default] if default else []
+    for path in paths[:1]:
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:  # a read-only home, a full disk
+            break
+    return [path for path in paths if _is_safe(path)]
+
+
+def _is_safe(path: Path) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    ours_or_roots = status.st_uid in {os.geteuid(), 0}
+    return ours_or_roots and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.access(path, os.R_OK | os.X_OK)
+
+
+@functools.cache
+def _source_digest() -> str:
+    """Return what changes with the kernels' source: unlike a file's time it outlives copying and packing."""
+    return hashlib.sha256(Path(__file__).with_name("kernels.py").read_bytes()).hexdigest()[:16]
+
+
+def _for_this_source(directory: Path) -> Path:
+    return directory / _source_digest()
+
+
+class _KernelCache(_Cache):  # type: ignore[misc]  # Numba is untyped
+    """The cache of one kernel over several directories; whatever goes wrong with it is the same as not having it."""
+
+    def __init__(self, function: Callable[..., Any], directories: Sequence[Path]) -> None:
+        self._name = function.__name__
+        self._caches = [_cache_in(_for_this_source(path), function) for path in directories]
+
+    @property
+    def cache_path(self) -> str:
+        return str(self._caches[0].cache_path) if self._caches else ""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        for cache in self._caches:
+            try:
+                if (compiled := cache.load_overload(sig, target_context)) is not None:
+                    return compiled
+            except Exception as e:  # noqa: BLE001 - a damaged pickle can raise anything
+                _log.warning("a compiled kernel (%s) cannot be read: %s", self._name, type(e).__name__)
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        for cache in self._caches:
+            try:
+                cache.save_overload(sig, data)
+            except Exception as e:  # noqa: BLE001 - a full or read-only disk, or a damaged index that is to be replaced
+                _log.debug("a compiled kernel (%s) cannot be written: %s", self._name, type(e).__name__)
+            else:
+                return
+
+    def enable(self) -> None:
+        for cache in self._caches:
+            cache.enable()
+
+    def disable(self) -> None:
+        for cache in self._caches:
+            cache.disable()
+
+    def flush(self) -> None:
+        for cache in self._caches:
+            cache.flush()
+
+
+def _cache_in(directory: Path, function: Callable[..., Any]) -> Any:
+    """Return Numba's own cache of a function, in this directory."""
+
+    class Locator(_CacheLocator):  # type: ignore[misc]  # as above
+        def get_cache_path(self) -> str:
+            return str(directory)
+
+        def get_source_stamp(self) -> str:
+            return _source_digest()
+
+        def get_disambiguator(self) -> str:
+            return str(function.__code__.co_firstlineno)
+
+        @classmethod
+        def from_function(cls, py_func: Any, py_file: str) -> Any:
+            del py_func, py_file
+            return cls()
+
+    class Implementation(CompileResultCacheImpl):  # type: ignore[misc]  # as above
+        _locator_classes = (Locator,)
+
+    class Cache(FunctionCache):  # type: ignore[misc]  # as above
+        _impl_class = Implementation
+
+    return Cache(function)

@@ -1,0 +1,98 @@
+"""Health: which services can answer now, for gRPC's health service, for `/healthz` and for metrics.
+
+What a service needs stands in `NEEDS`; whether that is there is what `hub.condition` saw. Nothing here asks the
+database or waits, so probes cost nothing and are answered while everything else hangs.
+
+The whole hub (gRPC's empty service name, and `/healthz`' status code) is healthy while it matches: a balancer must not
+turn uploads away because the disk has no room for another list.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from grpc_health.v1 import health, health_pb2
+
+from hashhub.background import Background
+from hashhub.hub.condition import Need
+
+PACKAGE: Final = "hashhub.v1."
+NEEDS: Final[Mapping[str, frozenset[Need]]] = {
+    "AdminService": frozenset({Need.DATABASE}),  # also the way to ask what is wrong
+    "ChangeService": frozenset({Need.DATABASE}),
+    "ContributionService": frozenset({Need.DATABASE, Need.ROOM, Need.MATCHER}),  # a commit returns once it matches
+    "ContributorService": frozenset({Need.DATABASE, Need.ROOM}),
+    "HistoryService": frozenset({Need.DATABASE}),
+    "MatchService": frozenset({Need.DATABASE, Need.MATCHER}),
+    "ReviewService": frozenset({Need.DATABASE, Need.ROOM}),
+}
+_MAIN: Final = "MatchService"
+_LOOK_SECONDS: Final = 0.25  # between looks for those who watch; who asks is told what is so now
+
+
+class Health:
+    """The health of one process's services."""
+
+    def __init__(self, met: Callable[[], frozenset[Need]]) -> None:
+        """`met` returns which needs are met now, without waiting for anything. All services start as NOT_SERVING."""
+        self._met = met
+        self._lock = threading.Lock()
+        self._is_open = False
+        self._told: dict[str, bool] = {}
+        self._watched = health.HealthServicer()
+        self._thread = Background("health", self.refresh, complaint="health is not looked at", pause=_LOOK_SECONDS)
+        self.refresh()
+
+    def open(self) -> None:
+        """Say what is so from now on."""
+        self._is_open = True
+        self.refresh()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Say NOT_SERVING from now on: the server drains."""
+        self._is_open = False
+        self._thread.close()
+        self.refresh()
+        self._watched.enter_graceful_shutdown()
+
+    def up(self) -> dict[str, bool]:
+        """Return whether each service can answer now."""
+        met = self._met() if self._is_open else frozenset()
+        return {name: needs <= met for name, needs in NEEDS.items()}
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether the hub matches now."""
+        return self.up()[_MAIN]
+
+    def page(self) -> tuple[bool, bytes]:
+        """Return whether the hub matches now, and that of all services as JSON."""
+        up = self.up()
+        services = {name: _word(is_up) for name, is_up in up.items()}
+        return up[_MAIN], json.dumps({"status": _word(up[_MAIN]), "services": services}).encode()
+
+    def refresh(self) -> None:
+        """Tell those who watch over gRPC what has changed."""
+        up = self.up()
+        with self._lock:
+            for name, is_up in {"": up[_MAIN], **{PACKAGE + name: is_up for name, is_up in up.items()}}.items():
+                if self._told.get(name) is not is_up:
+                    self._watched.set(name, getattr(health_pb2.HealthCheckResponse, _word(is_up)))
+                    self._told[name] = is_up
+
+    def check(self, request: health_pb2.HealthCheckRequest, context: object) -> health_pb2.HealthCheckResponse:
+        """Answer gRPC's Check with what is so now."""
+        self.refresh()
+        return self._watched.Check(request, context)
+
+    def watch(self, request: health_pb2.HealthCheckRequest, context: object, send: object = None) -> object:
+        """Answer gRPC's Watch."""
+        return self._watched.Watch(request, context, send)
+
+
+def _word(is_up: bool) -> str:  # noqa: FBT001 - what it turns into a word
+    return "SERVING" if is_up else "NOT_SERVING"

@@ -1,0 +1,302 @@
+"""What a scrape shows: all workers of a hub in one answer, whichever of them is asked.
+
+    worker  Metrics ── families() ──► parent  Ledger ── text() ──► worker ──► /metrics
+                     every few seconds, and before each scrape
+
+Each process counts in its own memory. The parent keeps what each worker told last, and adds up what its predecessors
+of the same number had counted when they died, so that a counter neither vanishes nor counts twice; at most the last
+few seconds of a killed worker are lost. With one worker there is no parent, and it keeps its own ledger. Not the
+library's own way with several processes: that maps files, and a process that writes to a mapped file on a full disk is
+killed.
+
+`DESCRIBED` names every metric; docs/metrics.md has its table. All labels are from closed sets, whatever clients send,
+but for hash sets, of which a scrape tells at most some.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+import hashhub
+
+if TYPE_CHECKING:
+    from hashhub.background import Background
+    from hashhub.hub import Hub
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # seconds
+_GROWING: Final = frozenset({"counter", "histogram"})
+_WORKER: Final = "worker"
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A metric: its name as a scrape has it, its kind, its labels besides `worker`, and what it says."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+
+
+DESCRIBED: Final = (
+    Described(
+        "hashhub_call_seconds", "histogram", ("method", "code"), "How long calls took, by method and how they ended."
+    ),
+    Described("hashhub_refusals_total", "counter", ("reason",), "Calls that did not end with OK, by reason."),
+    Described("hashhub_verdicts_total", "counter", ("verdict",), "Answers to queries and media, by verdict."),
+    Described(
+        "hashhub_hits_total",
+        "counter",
+        ("algorithm",),
+        "Entries that answers were judged by, by what they were hit with.",
+    ),
+    Described("hashhub_import_batches_total", "counter", (), "Batches of imports that were staged."),
+    Described("hashhub_import_bytes_total", "counter", (), "Bytes of them as they are staged."),
+    Described(
+        "hashhub_import_items_total",
+        "counter",
+        ("disposition",),
+        "Items of committed imports, and entries they withdrew, by what became of them.",
+    ),
+    Described(
+        "hashhub_import_phase_seconds_total",
+        "counter",
+        ("phase",),
+        "Time spent in imports: stage, decide, write, publish, follow.",
+    ),
+    Described("hashhub_import_phases_total", "counter", ("phase",), "How often each of these phases was gone through."),
+    Described("hashhub_calls_in_progress", "gauge", ("room",), "Calls that run or wait, by the room that they have."),
+    Described("hashhub_calls_limit", "gauge", ("room",), "How many there may be before further ones are refused."),
+    Described("hashhub_matcher_digests", "gauge", ("algorithm",), "Digests that match."),
+    Described("hashhub_matcher_tail_digests", "gauge", ("algorithm",), "Of them, those that no snapshot has yet."),
+    Described("hashhub_matcher_bytes", "gauge", ("algorithm",), "Bytes of the index, mapped or in memory."),
+    Described("hashhub_matcher_revision", "gauge", (), "The revision up to which the matcher knows everything."),
+    Described(
+        "hashhub_matcher_revisions_behind",
+        "gauge",
+        (),
+        "How many revisions the database was ahead of it, when looked at last.",
+    ),
+    Described(
+        "hashhub_matcher_seconds_behind", "gauge", (), "For how long the matcher has not been known to have everything."
+    ),
+    Described("hashhub_service_up", "gauge", ("service",), "1 while the service can answer: what health says."),
+    Described(
+        "hashhub_background_failing", "gauge", ("thread",), "1 while the last round of this background work failed."
+    ),
+    Described("hashhub_background_failures_total", "counter", ("thread",), "Rounds of it that failed."),
+    Described(
+        "hashhub_list_age_seconds",
+        "gauge",
+        ("hash_set",),
+        "How long ago the hash set's last import was committed; once its interval is known.",
+    ),
+    Described(
+        "hashhub_list_overdue_ratio",
+        "gauge",
+        ("hash_set",),
+        "This over the usual interval between its imports: above 1 it is late.",
+    ),
+    Described("hashhub_worker_starts_total", "counter", (), "How often the worker was started."),
+    Described("hashhub_build_info", "gauge", ("version",), "Always 1."),
+    Described("process_resident_memory_bytes", "gauge", (), "Memory of the process."),
+    Described("process_virtual_memory_bytes", "gauge", (), "Address space of the process, snapshots included."),
+    Described("process_cpu_seconds_total", "counter", (), "Time of processors that the process has used."),
+    Described("process_open_fds", "gauge", (), "Files and connections that the process has open."),
+    Described("process_max_fds", "gauge", (), "How many it may have open."),
+    Described("process_start_time_seconds", "gauge", (), "When the process began, in seconds since 1970."),
+)
+_BY_NAME: Final = {described.name: described for described in DESCRIBED}
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """One line of a scrape: its name (that of a histogram with a suffix), labels and value."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class Family(msgspec.Struct, frozen=True, array_like=True):
+    """The lines of one metric of one process."""
+
+    name: str
+    samples: list[Sample]
+
+
+class Metrics:
+    """What one process counts, and what it reads off the hub when it is asked."""
+
+    def __init__(self) -> None:
+        """Start at zero. `families` has what `watch` and `rooms` name from then on."""
+        self._registry = CollectorRegistry()
+        described = _BY_NAME["hashhub_call_seconds"]
+        self._calls = Histogram(
+            described.name, described.text, described.labels, buckets=_BUCKETS, registry=self._registry
+        )
+        self._call_by_labels: dict[tuple[str, str], Callable[[float], None]] = {}
+        self._lock = threading.Lock()
+        self._refusals: dict[str, int] = {}
+        self._hub: Hub | None = None
+        self._is_up: Callable[[], Mapping[str, bool]] = dict
+        self._rooms: Callable[[], Mapping[str, tuple[int, int]]] = dict
+        self._threads: Callable[[], Sequence[Background]] = list
+        self._processes = ProcessCollector(registry=None)
+
+    def observe(self, method: str, code: str, seconds: float, reason: str = "") -> None:
+        """Count one call that ended with `code`, and for `reason`, after `seconds`. All but the last are of closed
+        sets.
+        """
+        observe = self._call_by_labels.get((method, code))
+        if observe is None:  # the library's own look-up of labels takes as long again as counting
+            observe = self._call_by_labels[method, code] = self._calls.labels(method, code).observe
+        observe(seconds)
+        if reason:
+            with self._lock:
+                self._refusals[reason] = self._refusals.get(reason, 0) + 1
+
+    def watch(
+        self,
+        hub: Hub,
+        *,
+        is_up: Callable[[], Mapping[str, bool]],
+        rooms: Callable[[], Mapping[str, tuple[int, int]]],
+        threads: Callable[[], Sequence[Background]],
+    ) -> None:
+        """Show the state of a hub, too.
+
+        `is_up`: by service; `rooms`: calls in progress and their limit by room; `threads`: what goes on in the
+        background.
+        """
+        self._hub, self._is_up, self._rooms, self._threads = hub, is_up, rooms, threads
+
+    def families(self) -> list[Family]:
+        """Return all that this process has to tell, without the label `worker`."""
+        families = [
+            Family(
+                metric.name,
+                [Sample(s.name, dict(s.labels), s.value) for s in metric.samples if s.name[-8:] != "_created"],
+            )
+            for metric in self._registry.collect()
+        ]
+        families += [
+            Family(s.name, [Sample(s.name, dict(s.labels), s.value)])
+            for metric in self._processes.collect()
+            for s in metric.samples
+        ]
+        with self._lock:
+            refusals = dict(self._refusals)
+        families += [
+            _family("hashhub_refusals_total", refusals),
+            _family("hashhub_build_info", {hashhub.__version__: 1}),
+            _family("hashhub_service_up", self._is_up()),
+        ]
+        rooms = self._rooms()
+        families += [
+            _family("hashhub_calls_in_progress", {name: running for name, (running, _) in rooms.items()}),
+            _family("hashhub_calls_limit", {name: most for name, (_, most) in rooms.items()}),
+        ]
+        return families if self._hub is None else families + _of_hub(self._hub, self._threads())
+
+
+def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[Family]:
+    counts = hub.tally.read()
+    matcher = hub.matcher_status()
+    algorithms = matcher.algorithms
+    lists = hub.overdue()
+    return [
+        _family("hashhub_verdicts_total", counts["verdicts"]),
+        _family("hashhub_hits_total", counts["hits"]),
+        _family("hashhub_import_batches_total", counts["batches"]),
+        _family("hashhub_import_bytes_total", counts["bytes"]),
+        _family("hashhub_import_items_total", counts["items"]),
+        _family("hashhub_import_phase_seconds_total", counts["seconds"]),
+        _family("hashhub_import_phases_total", counts["phases"]),
+        _family("hashhub_matcher_digests", {name: a.count for name, a in algorithms.items()}),
+        _family("hashhub_matcher_tail_digests", {name: a.tail for name, a in algorithms.items()}),
+        _family("hashhub_matcher_bytes", {name: a.nbytes for name, a in algorithms.items()}),
+        _family("hashhub_matcher_revision", {"": matcher.revision}),
+        _family("hashhub_matcher_revisions_behind", {"": max(0, hub.condition.revision - matcher.revision)}),
+        _family("hashhub_matcher_seconds_behind", {"": hub.seconds_behind()}),
+        _family("hashhub_background_failing", {thread.name: bool(thread.warning) for thread in threads}),
+        _family("hashhub_background_failures_total", {thread.name: thread.failures for thread in threads}),
+        _family("hashhub_list_age_seconds", {name: renewal.age for name, renewal in lists.items()}),
+        _family("hashhub_list_overdue_ratio", {name: renewal.ratio for name, renewal in lists.items()}),
+    ]
+
+
+def _family(name: str, values: Mapping[str, float]) -> Family:
+    """Return the lines of a metric with one label, or with none."""
+    labels = _BY_NAME[name].labels
+    return Family(name, [Sample(name, {labels[0]: key} if labels else {}, float(n)) for key, n in values.items()])
+
+
+class Ledger:
+    """What all workers have told, by worker. Thread-safe."""
+
+    def __init__(self) -> None:
+        """Nobody has told anything."""
+        self._lock = threading.Lock()
+        self._told: dict[int, list[Family]] = {}
+        self._of_the_dead: dict[int, dict[tuple[str, str, tuple[tuple[str, str], ...]], float]] = {}
+        self._starts: dict[int, int] = {}
+
+    def started(self, worker: int) -> None:
+        """Count a worker's start; what its predecessor had counted stays."""
+        with self._lock:
+            self._starts[worker] = self._starts.get(worker, 0) + 1
+            counted = self._of_the_dead.setdefault(worker, {})
+            for family in self._told.pop(worker, []):
+                if _BY_NAME[family.name].kind in _GROWING and not family.name.startswith("process_"):
+                    for sample in family.samples:
+                        key = family.name, sample.name, tuple(sample.labels.items())
+                        counted[key] = counted.get(key, 0.0) + sample.value
+
+    def put(self, worker: int, families: list[Family]) -> None:
+        """Take what a worker tells now in place of what it told before."""
+        with self._lock:
+            self._told[worker] = families
+
+    def text(self) -> str:
+        """Return a scrape in Prometheus' text format."""
+        return generate_latest(_Collected(self._metrics())).decode()
+
+    def _metrics(self) -> list[Metric]:
+        values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+        with self._lock:
+            for worker, counted in self._of_the_dead.items():
+                for (family_name, name, labels), value in counted.items():
+                    values.setdefault(family_name, {})[name, (*labels, (_WORKER, str(worker)))] = value
+            for worker, families in self._told.items():
+                for family in families:
+                    lines = values.setdefault(family.name, {})
+                    is_growing = _BY_NAME[family.name].kind in _GROWING
+                    for sample in family.samples:
+                        key = sample.name, (*sample.labels.items(), (_WORKER, str(worker)))
+                        lines[key] = sample.value + (lines.get(key, 0.0) if is_growing else 0.0)
+            starts = values.setdefault("hashhub_worker_starts_total", {})
+            for worker, count in self._starts.items():
+                starts["hashhub_worker_starts_total", ((_WORKER, str(worker)),)] = count
+        metrics = []
+        for described in DESCRIBED:
+            metric = Metric(described.name.removesuffix("_total"), described.text, described.kind)
+            for (name, labels), value in values.get(described.name, {}).items():
+                metric.add_sample(name, dict(labels), value)
+            metrics.append(metric)
+        return metrics
+
+
+class _Collected(Collector):
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._metrics

@@ -1,0 +1,152 @@
+"""A disk that is full to the last byte: matching goes on, writing is refused with the cause, and both are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hashhub.model import Verdict
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Desk, OpenHub
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.getuid() != 0, reason="needs the right to mount a small disk"
+)
+REFUSED = 1
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32m,mode=0700", "tmpfs", place], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Fill the disk to the last byte; return what to remove for room."""
+    filler = disk / "filler"
+    with filler.open("ab", buffering=0) as file:
+        for size in (1 << 20, 4096, 1):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                continue
+    assert os.statvfs(disk).f_bavail == 0
+    return filler
+
+
+def health(desk: Desk) -> tuple[int, dict[str, str]]:
+    try:
+        with urllib.request.urlopen(f"http://{desk.hub.http}/healthz", timeout=10) as answer:
+            page, code = answer.read(), answer.status
+    except urllib.error.HTTPError as e:
+        page, code = e.read(), e.code
+    return code, json.loads(page)["services"]
+
+
+def cut_off(desk: Desk) -> None:
+    """Let the hub be killed, with whatever processes it has."""
+    children = Path(f"/proc/{desk.hub.pid}/task/{desk.hub.pid}/children").read_text("ascii").split()
+    for pid in (desk.hub.pid, *map(int, children)):
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_a_restart_on_a_full_disk_matches_as_before(
+    disk: Path, open_hub: OpenHub, wait_until: Callable[..., None], tmp_path: Path, workers: str, end: str
+) -> None:
+    data = disk / "data"
+    with open_hub(data) as desk:
+        desk.directory = tmp_path
+        hash_set = desk.hash_set("hotline/known")
+        source, items = desk.vics("list.json", 500, seed=40)
+        desk.contribute(source, hash_set)
+        assert desk.verdicts(*items[:3]) == [Verdict.MATCH] * 3
+        filler = fill(disk)
+        # Matching goes on.
+        wait_until(lambda: health(desk)[1]["ContributionService"] == "NOT_SERVING")
+        assert health(desk)[0] == 200
+        assert health(desk)[1]["MatchService"] == "SERVING"
+        assert desk.verdicts(*items[:3]) == [Verdict.MATCH] * 3
+        if end == "killed":
+            cut_off(desk)
+    fill(disk)
+    with open_hub(data, "--workers", workers) as desk:
+        desk.directory = tmp_path
+        assert desk.verdicts(*items[:20]) == [Verdict.MATCH] * 20
+        another, others = desk.vics("more.json", 3_000, seed=41)
+        done = desk.run("import", another, "--format", "vics", "--hash-set", hash_set, "--json")
+        assert done.exit_code == REFUSED
+        assert "disk is full" in done.stderr + done.stdout
+        code, services = health(desk)
+        assert (code, services["MatchService"], services["ContributionService"]) == (200, "SERVING", "NOT_SERVING")
+        assert desk.verdicts(items[0], others[0]) == [Verdict.MATCH, Verdict.NO_MATCH]
+        filler.unlink()
+        wait_until(lambda: set(health(desk)[1].values()) == {"SERVING"})
+        desk.contribute(another, hash_set)
+        # Another worker sees it within a second.
+        wait_until(lambda: desk.verdicts(items[0], others[0]) == [Verdict.MATCH] * 2)
+    assert "Traceback" not in (data / "hub.log").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_without_a_snapshot_it_is_rebuilt_in_memory_and_written_when_there_is_room(
+    disk: Path, open_hub: OpenHub, wait_until: Callable[..., None], tmp_path: Path, postgresql_url: str
+) -> None:
+    data = disk / "data"
+    with open_hub(data, "--database", postgresql_url) as desk:
+        desk.directory = tmp_path
+        hash_set = desk.hash_set("hotline/known")
+        source, items = desk.vics("list.json", 500, seed=42)
+        desk.contribute(source, hash_set)
+    (snapshots,) = (data / "matcher").glob("*/snapshots")
+    before = set(snapshots.iterdir())
+    (snapshots.parent / "POSITION").unlink()  # nobody knows any more of what history the snapshot is
+    filler = fill(disk)
+    with open_hub(data, "--database", postgresql_url) as desk:
+        assert desk.verdicts(*items[:20]) == [Verdict.MATCH] * 20
+        with desk.client() as hub:
+            warnings = " ".join(hub.status().warnings)
+        assert "disk is full" in warnings
+        assert health(desk)[1]["ContributionService"] == "SERVING", "the database has room"
+        assert list(snapshots.iterdir()) == [], "the next start must not take the old one for sound"
+        filler.unlink()
+        # It tries again every half minute.
+        wait_until(lambda: any(path.name[0].isdigit() for path in snapshots.iterdir()))
+        assert before.isdisjoint(snapshots.iterdir())
+        with desk.client() as hub:
+            wait_until(lambda: not hub.status().warnings)
+
+
+def test_a_first_start_on_a_full_disk_says_what_is_wrong(disk: Path, open_hub: OpenHub) -> None:
+    fill(disk)
+    done: Any = subprocess.run(
+        [sys.executable, "-m", "hashhub.cli", "serve", "--data", disk, "--listen", "127.0.0.1:0", "--http", ""],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == REFUSED
+    assert "disk is full" in done.stderr
+    assert "Traceback" not in done.stderr

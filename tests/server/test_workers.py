@@ -1,0 +1,142 @@
+"""Several workers: one scrape for all of them, and one that is killed during the start does not stop the hub."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hashhub.client import Client
+from hashhub.config import Config
+from hashhub.errors import InvalidArgument
+from hashhub.server import Phase, serve
+from hashhub.testing.hub_process import RunningHub, running_hub
+
+PATIENCE = 60.0
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def command(process: psutil.Process) -> list[str]:
+    """Return its command line; nothing of one that has just ended."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def workers(data: Path) -> list[psutil.Process]:
+    """Return the workers of the hub that serves this data, in the order in which they were started."""
+    me = psutil.Process()
+    for hub in me.children():
+        if str(data) in command(hub):
+            return [child for child in hub.children() if "spawn_main" in " ".join(command(child))]
+    return []
+
+
+def scrape(hub: RunningHub) -> dict[str, float]:
+    try:
+        return _scrape(hub)
+    except ConnectionError:  # it was given to a worker that is dying
+        return _scrape(hub)
+
+
+def _scrape(hub: RunningHub) -> dict[str, float]:
+    connection = http.client.HTTPConnection(hub.http, timeout=30)
+    connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {hub.token}"})
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    assert answer.status == 200, text
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
+
+
+def calls(lines: dict[str, float]) -> dict[str, float]:
+    """Return how often each worker's status was asked for."""
+    counted = re.compile(r'hashhub_call_seconds_count\{code="OK",method="AdminService/GetStatus",worker="(\d)"\}')
+    return {found[1]: value for line, value in lines.items() if (found := counted.fullmatch(line))}
+
+
+def ask(hub: RunningHub, times: int) -> None:
+    for _ in range(times):
+        with Client(hub.address, hub.token) as client:
+            client.status()
+
+
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("delay", [0.0, 1.0, 2.0])
+def test_a_worker_killed_during_the_start_is_started_again(tmp_path: Path, index: int, delay: float) -> None:
+    """Whatever it was at: a first start also makes the database and the token."""
+    data = tmp_path / "data"
+    killed: list[int] = []
+
+    def kill() -> None:
+        until(lambda: len(workers(data)) == 2)
+        time.sleep(delay)
+        victim = workers(data)[index]
+        os.kill(victim.pid, signal.SIGKILL)
+        killed.append(victim.pid)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with running_hub(data, "--workers", "2") as hub:
+        killer.join()
+        until(lambda: len(workers(data)) == 2)
+        assert not {process.pid for process in workers(data)} & set(killed)
+        until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 3)
+        ask(hub, 1)
+    log = (data / "hub.log").read_text("utf-8")
+    assert "ended with code -9" in log
+    assert "Traceback" not in log
+
+
+def test_what_a_worker_says_that_it_cannot_start_for_stops_the_hub(tmp_path: Path) -> None:
+    policies = tmp_path / "none"
+    config = Config(data=str(tmp_path / "data"), listen="127.0.0.1:0", http="", workers=2, policies=str(policies))
+    with pytest.raises(InvalidArgument, match="policies"):
+        serve(config, on_ready=lambda *_: pytest.fail("it is not"), stop=threading.Event())
+
+
+def test_one_scrape_tells_of_all_workers_and_of_those_that_died(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_hub(data, "--workers", "2") as hub:
+        ask(hub, 30)
+        until(lambda: sum(calls(scrape(hub)).values()) == 30)
+        assert set(calls(scrape(hub))) == {"0", "1"}  # of thirty connections each got some
+        os.kill(workers(data)[1].pid, signal.SIGKILL)
+        until(lambda: scrape(hub).get('hashhub_worker_starts_total{worker="1"}') == 2)
+        until(lambda: 'hashhub_matcher_revision{worker="1"}' in scrape(hub))
+        assert sum(calls(scrape(hub)).values()) == 30, "neither vanished nor counted twice"
+        before = calls(scrape(hub))
+        for _ in range(20):  # whichever worker is asked
+            lines = calls(scrape(hub))
+            assert all(lines[worker] >= value for worker, value in before.items())
+            before = lines
+
+
+def test_a_start_tells_its_phases(tmp_path: Path) -> None:
+    told: list[Phase] = []
+    stop = threading.Event()
+    config = Config(data=str(tmp_path), listen="127.0.0.1:0", http="", drain_seconds=0.1)
+    serve(config, on_ready=lambda *_: stop.set(), on_phase=told.append, stop=stop)
+    begun = [phase.what for phase in told if phase.seconds is None]
+    ended = [phase.what for phase in told if phase.seconds is not None]
+    assert begun[0] == "loading the program"
+    for what in ("opening the database", "opening the snapshot", "verifying the history", "catching up"):
+        assert what in begun
+        assert what in ended
+    assert any("the kernels" in what for what in ended)
