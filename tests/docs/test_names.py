@@ -18,7 +18,6 @@ EXEMPT = (
     "hashhub/hub/follow.py",
     "hashhub/hub/intake/",
     "hashhub/hygiene.py",
-    "hashhub/matcher/kernels.py",
     "hashhub/server/",
     "hashhub/store/database.py",
     "hashhub/store/entries.py",
