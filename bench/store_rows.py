@@ -96,7 +96,7 @@ def through_store(store: Store, n: int) -> dict[str, float]:
     staging = longest = 0.0
     last: list[EntryRow] = []
     for last in entries(first, n, classification):
-        took = seconds(lambda: store.stage.stage_entries(opened.id, pack_entries(last)))  # noqa: B023 - called at once
+        took = seconds(lambda: store.stage.stage_entries(opened.id, pack_entries(last)))  # noqa: B023 - at once
         staging, longest = staging + took, max(longest, took)
     finish = seconds(lambda: store.commits.finish_commit(opened.id, counts=Counts(items=n, accepted=n)))
     peak = result.peak_mib()
