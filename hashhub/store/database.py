@@ -12,6 +12,7 @@ This module hides what differs between SQLite and PostgreSQL:
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import re
@@ -24,7 +25,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine
 
@@ -50,6 +53,8 @@ _T = TypeVar("_T")
 FILE_NAME: Final = "hashhub.db"
 _BUSY_SECONDS: Final = 10.0  # a writer waits this long for another's transaction, which lasts well under a second
 _BUSY_POLL_SECONDS: Final = 0.002
+_COPY_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension
+_COPY_END: Final = b"\xff\xff"
 _IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
 _KEY_PAGE: Final = 10_000  # keys in one statement on PostgreSQL
 _QUEUE_SECONDS: Final = 30.0  # a thread waits this long for a connection of its own process
@@ -316,6 +321,37 @@ class Database:
             copy.set_types(types)
             for row in rows:
                 copy.write_row(row)
+
+    def insert_hashes(self, c: Connection, code: int, digests: NDArray[np.uint8], entries: NDArray[np.int64]) -> None:
+        """Write rows of the table `hash`: digests of one algorithm, uint8[n, bytes], and their entries, int64[n]."""
+        count, width = digests.shape
+        if self.is_sqlite:
+            flat = digests.tobytes()
+            cut = [flat[at : at + width] for at in range(0, len(flat), width)]
+            rows = list(zip(itertools.repeat(code), cut, entries.tolist(), strict=False))
+            c.exec_driver_sql("INSERT INTO hash VALUES (?, ?, ?)", rows)
+            return
+        # PostgreSQL's binary form of COPY, whole at once: the number of fields, then the length and the value of each.
+        row = np.dtype(
+            [
+                ("fields", ">i2"),
+                ("code_bytes", ">i4"),
+                ("code", ">i2"),
+                ("digest_bytes", ">i4"),
+                ("digest", np.uint8, (width,)),
+                ("entry_bytes", ">i4"),
+                ("entry", ">i8"),
+            ]
+        )
+        table = np.empty(count, row)
+        table["fields"], table["code_bytes"], table["digest_bytes"], table["entry_bytes"] = 3, 2, width, 8
+        table["code"], table["digest"], table["entry"] = code, digests, entries
+        raw: Any = c.connection.driver_connection
+        with (
+            raw.cursor() as cursor,
+            cursor.copy("COPY hash (algorithm, digest, entry) FROM STDIN (FORMAT BINARY)") as copy,
+        ):
+            copy.write(_COPY_HEAD + table.tobytes() + _COPY_END)
 
     def _migrate(self, *, create: bool) -> None:
         with self._readers.connect() as c:

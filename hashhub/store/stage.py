@@ -140,10 +140,10 @@ class Stage:
         """Write the gathered hashes in order. The caller holds `commit.lock`."""
         try:
             with self._leases.releasing(commit):
-                for rows in commit.take_run():
+                for code, digests, entries in commit.take_run():
                     with self._db.write() as c:
                         self._leases.renew(c, commit)
-                        self._db.insert(c, s.hash_, rows)
+                        self._db.insert_hashes(c, code, digests, entries)
         except BaseException:
             # Part of the run is gone from memory: only a new begin_commit, which purges, can go on.
             self._leases.commits.pop(commit.import_id, None)

@@ -8,7 +8,6 @@ runs.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import threading
 import time
@@ -20,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.model import Actor
-from hashhub.store.database import Row
-from hashhub.store.packing import WIDTHS, EntryColumns, columns_of, cut
+from hashhub.store.packing import EntryColumns, columns_of, cut
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 PIECE: Final = 50_000  # rows in one transaction of a run: 0.1 to 0.3 s, so that other writers do not wait long
@@ -74,12 +72,13 @@ class Commit:
                 self.hashes.setdefault(code, []).append((np.ascontiguousarray(digests), ids[rows]))
             self.size += matrix.size + 8 * len(shape) * len(rows)
 
-    def take_run(self) -> Iterator[list[Row]]:
-        """Hand over the gathered hashes as rows of the table `hash` in pieces, sorted by algorithm and digest."""
+    def take_run(self) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.int64]]]:
+        """Hand over the gathered hashes in pieces, sorted by algorithm and digest: the algorithm's code, digests
+        uint8[n, bytes] and their entries int64[n].
+        """
         gathered, self.hashes, self.size = self.hashes, {}, 0
         for code in sorted(gathered):
             parts = gathered.pop(code)
-            width = WIDTHS[code]
             matrix = np.concatenate([digests for digests, _ in parts])
             entries = np.concatenate([ids for _, ids in parts])
             del parts
@@ -88,9 +87,7 @@ class Commit:
             order = np.argsort(np.ascontiguousarray(matrix[:, :8]).view(">u8").ravel().astype(np.uint64), kind="stable")
             for start in range(0, len(order), PIECE):
                 part = order[start : start + PIECE]
-                flat = matrix[part].tobytes()
-                digests = [flat[at : at + width] for at in range(0, len(flat), width)]
-                yield list(zip(itertools.repeat(code), digests, entries[part].tolist(), strict=False))
+                yield code, matrix[part], entries[part]
 
 
 def _elements(values: Sequence[object]) -> bytes:
