@@ -237,12 +237,12 @@ def inspect(record: Record) -> Inspection:
     left_out: list[tuple[str, str]] = []
     suspicious: list[tuple[str, str]] = []
     exact: dict[str, bytes] = {}
-    kept = record.hashes
+    sound = record.hashes
     for h in record.hashes:
         name = h.algorithm
         digest = h.digest
         if digest in _USELESS:
-            kept = tuple(k for k in kept if k is not h)
+            sound = tuple(k for k in sound if k is not h)
             left_out.append(_useless(h))
         elif name in _PERCEPTUAL:
             code = _suspicion(name, digest)
@@ -258,17 +258,17 @@ def inspect(record: Record) -> Inspection:
         left_out += [(fault.reason, f"{fault.algorithm}: {fault.detail}") for fault in record.faults]
 
     if record.action is Action.WITHDRAW:
-        if record.external_id or kept:
-            return Inspection(_ACCEPTED, (), kept, tuple(left_out), reviews)
-    elif kept:
-        if record.quality is not None and record.quality < MIN_PDQ_QUALITY and any(h.algorithm == "PDQ" for h in kept):
+        if record.external_id or sound:
+            return Inspection(_ACCEPTED, (), sound, tuple(left_out), reviews)
+    elif sound:
+        if record.quality is not None and record.quality < MIN_PDQ_QUALITY and any(h.algorithm == "PDQ" for h in sound):
             suspicious.append(
                 (Code.LOW_QUALITY.value, f"PDQ: quality {record.quality}; at least {MIN_PDQ_QUALITY} is needed.")
             )
         if not suspicious:
-            return Inspection(_ACCEPTED, (), kept, tuple(left_out), reviews)
+            return Inspection(_ACCEPTED, (), sound, tuple(left_out), reviews)
         reasons = tuple(dict.fromkeys(code for code, _ in suspicious))
-        return Inspection(Disposition.QUARANTINED, reasons, kept, (*suspicious, *left_out), reviews)
+        return Inspection(Disposition.QUARANTINED, reasons, sound, (*suspicious, *left_out), reviews)
     if left_out:
         return Inspection(Disposition.REJECTED, (left_out[0][0],), (), tuple(left_out))
     code = Code.MISSING_EXTERNAL_ID if record.action is Action.WITHDRAW else Code.NO_HASH
@@ -365,20 +365,20 @@ def _usable_reviews(
     Doubt whose author the source does not name is kept, as that of UNNAMED: leaving it out would bring the item nearer
     to a match. A confirmation by nobody would take doubt back, so it is left out; and no source sets reviews aside.
     """
-    kept: list[RecordReview] = []
+    attributed: list[RecordReview] = []
     notes: list[tuple[str, str]] = []
     for review in reviews:
         author = review.author.strip()
         if review.kind is ReviewKind.SET_ASIDE:
             notes.append((Code.BAD_FIELD.value, "a review was left out: no source can set other reviews aside."))
         elif author:
-            kept.append(review if author == review.author else RecordReview(review.kind, author, review.comment))
+            attributed.append(review if author == review.author else RecordReview(review.kind, author, review.comment))
         elif review.kind is ReviewKind.CONFIRMED:
             notes.append((Code.BAD_FIELD.value, "a confirmation was left out: the source does not say by whom it is."))
         else:
             notes.append((Code.BAD_FIELD.value, f"a review without an author was kept as one by {UNNAMED!r}."))
-            kept.append(RecordReview(review.kind, UNNAMED, review.comment))
-    return tuple(kept), notes
+            attributed.append(RecordReview(review.kind, UNNAMED, review.comment))
+    return tuple(attributed), notes
 
 
 def _useless(h: Hash) -> tuple[str, str]:

@@ -201,11 +201,11 @@ def send(
     # (6) What happened to every item.
     done = wire.import_from_pb(committed)
     try:
-        found = report(transport, opened.name, done)
+        done_report = report(transport, opened.name, done)
     except (Unavailable, LimitExceeded):
         # What is committed is committed: a hub that stops or is too busy now must not make it look as if it were not.
-        found = ImportReport(source=done, groups_complete=False)
-    return msgspec.structs.replace(found, validate_only=validate_only, resumed_batches=stored)
+        done_report = ImportReport(source=done, groups_complete=False)
+    return msgspec.structs.replace(done_report, validate_only=validate_only, resumed_batches=stored)
 
 
 def report(transport: Transport, name: str, source: Import) -> ImportReport:
@@ -320,10 +320,10 @@ def _written(source: BinaryIO) -> tuple[int, int]:
     memory, nothing.
     """
     try:
-        found = os.fstat(source.fileno())
+        status = os.fstat(source.fileno())
     except UnsupportedOperation:
         return (0, 0)
-    return (found.st_size, found.st_mtime_ns)
+    return (status.st_size, status.st_mtime_ns)
 
 
 def _unreadable(error: OSError) -> InvalidArgument:

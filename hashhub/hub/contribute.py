@@ -266,8 +266,8 @@ class Contribute:
         """Return a hash set's imports, newest first, and where to go on."""
         access.allow_reading(principal, contributor)
         self._store.resources.get_hash_set(contributor, hash_set)
-        found = self._store.imports.list_imports(contributor, hash_set, page_size + 1, after)
-        return found[:page_size], found[page_size - 1].id if len(found) > page_size else ""
+        imports = self._store.imports.list_imports(contributor, hash_set, page_size + 1, after)
+        return imports[:page_size], imports[page_size - 1].id if len(imports) > page_size else ""
 
     def findings(
         self, principal: Principal, import_id: str, page_size: int, after: int, dispositions: Sequence[Disposition] = ()
@@ -276,20 +276,20 @@ class Contribute:
         more).
         """
         self._mine(principal, import_id, write=False)
-        found = self._store.imports.findings(import_id, page_size + 1, after - 1, tuple(dispositions) or None)
-        return [f for _, f in found[:page_size]], found[page_size - 1][0] + 1 if len(found) > page_size else 0
+        lines = self._store.imports.findings(import_id, page_size + 1, after - 1, tuple(dispositions) or None)
+        return [f for _, f in lines[:page_size]], lines[page_size - 1][0] + 1 if len(lines) > page_size else 0
 
     def _mine(self, principal: Principal, import_id: str, *, write: bool = True) -> Import:
         access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR, *(() if write else (Role.AUDITOR,)))
         try:
-            found = self._store.imports.get_import(import_id)
-            (access.allow_writing if write else access.allow_reading)(principal, found.contributor)
+            import_ = self._store.imports.get_import(import_id)
+            (access.allow_writing if write else access.allow_reading)(principal, import_.contributor)
         except (NotFound, PermissionDenied):
             # The same answer whether or not it exists: ids of others' imports must not be probed.
             raise NotFound(
                 f"there is no import {import_id[:40]!r} that this token may use", kind="Import", name=import_id
             ) from None
-        return found
+        return import_
 
     def _scheme(self, hash_set: HashSet) -> Scheme | None:
         return self._registry.get(hash_set.scheme) if hash_set.scheme else None
@@ -318,14 +318,14 @@ class Contribute:
 
     def _guard(self, intake: Intake) -> None:
         live = intake.compared.live_count
-        kept = live - len(intake.compared.absent)
-        if live and kept < self._shrink_guard * live:
+        remaining = live - len(intake.compared.absent)
+        if live and remaining < self._shrink_guard * live:
             raise FailedPrecondition(
-                f"the replacing list keeps {kept} of {live} entries, less than {self._shrink_guard:.0%}; "
+                f"the replacing list keeps {remaining} of {live} entries, less than {self._shrink_guard:.0%}; "
                 "check that "
                 "the file is complete, then commit again with allow_shrinking if it is",
                 reason=Reason.LIST_SHRANK,
-                metadata={"kept": str(kept), "active": str(live)},
+                metadata={"kept": str(remaining), "active": str(live)},
             )
 
     def _write(

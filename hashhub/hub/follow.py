@@ -325,8 +325,10 @@ class Follower:
             # withdrawn, comes back.
             for ids in self._store.feeds.withdrawn_while_staged(change.import_key, change.revision):
                 for digests in self._store.feeds.digests_of(ids, _PIECE, states=_GONE):
-                    kept = {name: rows[self._store.feeds.still_active(name, rows)] for name, rows in digests.items()}
-                    self._matcher.apply(before, add=kept)
+                    still_listed = {
+                        name: rows[self._store.feeds.still_active(name, rows)] for name, rows in digests.items()
+                    }
+                    self._matcher.apply(before, add=still_listed)
         else:
             for digests in self._store.feeds.digests_of(change.ids, _PIECE, states=_ACTIVE):
                 self._matcher.apply(before, add=digests)

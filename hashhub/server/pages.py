@@ -59,10 +59,10 @@ def _read(token: str, question: tuple[object, ...]) -> object:
     if len(token) > _MAX_TOKEN:
         raise _wrong()
     try:
-        found = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
+        position = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
     except (binascii.Error, ValueError, RecursionError) as e:
         raise _wrong() from e
-    match found:
+    match position:
         case [digest, after] if digest == _digest(question):
             return after
         case _:

@@ -65,7 +65,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
         "MatchService": Match(hub),
         "ReviewService": Reviews(hub),
     }
-    found = [
+    calls = [
         Method(
             name=f"{service.name}/{rpc.name}",
             request=GetMessageClass(rpc.input_type),
@@ -80,7 +80,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
         for service in file.services_by_name.values()
         for rpc in service.methods
     ]
-    return {method.path: method for method in found}
+    return {method.path: method for method in calls}
 
 
 class Admin:
@@ -309,8 +309,8 @@ class Contribution:
         be true.
         """
         contributor, hash_set, import_id = wire.parse_import(name, field)
-        found = self._hub.contribute.get(principal, import_id)
-        if (found.contributor, found.hash_set) != (contributor, hash_set):
+        import_ = self._hub.contribute.get(principal, import_id)
+        if (import_.contributor, import_.hash_set) != (contributor, hash_set):
             raise NotFound(
                 f"there is no import {import_id} in hash set {contributor}/{hash_set}",
                 kind="Import",
@@ -353,9 +353,9 @@ class Contributors:
     ) -> v1.ListContributorsResponse:
         """List contributors."""
         page = _Page("contributors", request)
-        found, after = self._hub.contributors.list(principal, page.size, page.after(""))
+        contributors, after = self._hub.contributors.list(principal, page.size, page.after(""))
         return v1.ListContributorsResponse(
-            contributors=map(wire.contributor_to_pb, found),
+            contributors=map(wire.contributor_to_pb, contributors),
             next_page_token=page.token(after),
             revision=self._hub.revision(),
         )
@@ -444,9 +444,11 @@ class Contributors:
         """List the hash sets of one contributor, or of all."""
         contributor = wire.parse_contributor_or_all(request.parent)
         page = _Page("hashSets", request, contributor)
-        found, after = self._hub.hash_sets.list(principal, contributor, page.size, page.after(""))
+        hash_sets, after = self._hub.hash_sets.list(principal, contributor, page.size, page.after(""))
         return v1.ListHashSetsResponse(
-            hash_sets=map(wire.hash_set_to_pb, found), next_page_token=page.token(after), revision=self._hub.revision()
+            hash_sets=map(wire.hash_set_to_pb, hash_sets),
+            next_page_token=page.token(after),
+            revision=self._hub.revision(),
         )
 
     def update_hash_set(self, principal: Principal, request: v1.UpdateHashSetRequest) -> v1.HashSet:
@@ -534,11 +536,11 @@ class Match:
     def list_policies(self, principal: Principal, request: v1.ListPoliciesRequest) -> v1.ListPoliciesResponse:
         """List the policies."""
         page = _Page("policies", request)
-        found, token = page.of(self._hub.match.policies(principal), lambda p: p[0])
+        policies, token = page.of(self._hub.match.policies(principal), lambda p: p[0])
         return v1.ListPoliciesResponse(
             policies=(
                 v1.Policy(name=wire.policy_name(policy), display_name=title, explanation=explanation)
-                for policy, title, explanation in found
+                for policy, title, explanation in policies
             ),
             next_page_token=token,
             revision=self._hub.revision(),
@@ -547,9 +549,9 @@ class Match:
     def list_schemes(self, principal: Principal, request: v1.ListSchemesRequest) -> v1.ListSchemesResponse:
         """List the classification schemes."""
         page = _Page("schemes", request)
-        found, token = page.of(self._hub.match.schemes(principal), lambda s: s.name)
+        schemes, token = page.of(self._hub.match.schemes(principal), lambda s: s.name)
         return v1.ListSchemesResponse(
-            schemes=map(_scheme_to_pb, found), next_page_token=token, revision=self._hub.revision()
+            schemes=map(_scheme_to_pb, schemes), next_page_token=token, revision=self._hub.revision()
         )
 
 
@@ -596,9 +598,9 @@ class Reviews:
         """List the reviews of an entry."""
         contributor, hash_set, entry_id = wire.parse_entry(request.parent, "parent")
         page = _Page("reviews", request, contributor, hash_set, entry_id)
-        found, after = self._hub.reviews.list(principal, contributor, hash_set, entry_id, page.size, page.after(0))
+        reviews, after = self._hub.reviews.list(principal, contributor, hash_set, entry_id, page.size, page.after(0))
         return v1.ListReviewsResponse(
-            reviews=(wire.review_to_pb(r, contributor, hash_set) for r in found),
+            reviews=(wire.review_to_pb(r, contributor, hash_set) for r in reviews),
             next_page_token=page.token(after),
             revision=self._hub.revision(),
         )
@@ -736,12 +738,12 @@ def _paths(request: Message, prefix: str) -> Iterator[None]:
 
 
 def _request_id(request: Any) -> str:
-    found: str = request.request_id
-    if len(found) > _MAX_REQUEST_ID or "\0" in found:
+    request_id: str = request.request_id
+    if len(request_id) > _MAX_REQUEST_ID or "\0" in request_id:
         raise InvalidArgument.field(
             "request_id", f"must be at most {_MAX_REQUEST_ID} characters; a UUID is best", "TOO_LONG"
         )
-    return found
+    return request_id
 
 
 def _feed(page: FeedPage) -> dict[str, Any]:

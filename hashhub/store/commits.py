@@ -97,12 +97,12 @@ class Commits:
             raise Conflict(f"import {import_id} is being committed; wait until it is done, then retry", retry_after=1.0)
         with self._db.write() as c:
             self._db.lock(c)
-            found = one_import(c, import_id)
-            if found.state is ImportState.COMMITTED:
-                return found
-            if found.state is ImportState.CANCELLED:
+            import_ = one_import(c, import_id)
+            if import_.state is ImportState.COMMITTED:
+                return import_
+            if import_.state is ImportState.CANCELLED:
                 raise closed(import_id, _CANCELLED)
-            check_active(c, found.contributor)
+            check_active(c, import_.contributor)
             key, set_key = c.execute(sa.select(t.c.key, t.c.hash_set).where(t.c.id == import_id)).one()
             busy = c.execute(
                 sa.select(t.c.id).where(
@@ -122,10 +122,10 @@ class Commits:
                 .where(t.c.key == key)
                 .values(state=_COMMITTING, lease=lease, lease_until=s.to_millis(now() + LEASE))
             )
-        commit = Commit(import_id, key, set_key, lease, subject_of(found), by)
+        commit = Commit(import_id, key, set_key, lease, subject_of(import_), by)
         with self._leases.releasing(commit):
             self._outstanding.settle(set_key)
-            if found.state is ImportState.COMMITTING:
+            if import_.state is ImportState.COMMITTING:
                 self._stage.purge(commit)
             begun = self._imports.get_import(import_id)
         self._leases.commits[import_id] = commit

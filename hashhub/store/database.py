@@ -499,8 +499,8 @@ def _rows(c: Connection, sql: str, parameters: Row) -> Sequence[Row]:
 def _version(c: Connection) -> str | None:
     if not sa.inspect(c).has_table("alembic_version"):
         return None
-    found: str | None = c.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-    return found
+    version: str | None = c.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    return version
 
 
 def _copy_type(column_type: sa.types.TypeEngine[Any]) -> str:

@@ -188,13 +188,13 @@ class Entries:
 
     def get_entry(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
         """Return a visible entry in any state. Raises NotFound, also when it is in another hash set."""
-        found = self.get_entries([entry_id]).get(entry_id)
-        if found is None or (found.contributor, found.hash_set) != (contributor, hash_set):
+        entry = self.get_entries([entry_id]).get(entry_id)
+        if entry is None or (entry.contributor, entry.hash_set) != (contributor, hash_set):
             raise no_entry(f"{contributor}/{hash_set}/{entry_id}")
         predecessors, successors = self._neighbours(entry_id)
         name = f"{contributor}/{hash_set}"
         return msgspec.structs.replace(
-            found,
+            entry,
             predecessors=tuple(f"{name}/{i}" for i in predecessors),
             successors=tuple(f"{name}/{i}" for i in successors),
         )
@@ -375,10 +375,10 @@ class Entries:
         same item.
         """
         sql = f"{REVIEW_SQL} WHERE e.id {{keys}} ORDER BY e.id, r.id"
-        found: dict[int, list[Review]] = {}
+        by_entry: dict[int, list[Review]] = {}
         for row in self._db.by_keys(sql, "int8", (), sorted(set(entry_ids))):
-            found.setdefault(row[11], []).append(review_of_row(row))
-        return found
+            by_entry.setdefault(row[11], []).append(review_of_row(row))
+        return by_entry
 
     def list_reviews(self, entry_id: int, page_size: int, after: int = 0) -> list[Review]:
         """Return up to `page_size` reviews that count for an entry, as `reviews_of` does, with ids after `after`."""
@@ -404,33 +404,33 @@ class Entries:
 
     def classification(self, key: int) -> Classification:
         """Return the classification that is stored under an id."""
-        found = self._classifications.get(key)
-        if found is None:
+        classification = self._classifications.get(key)
+        if classification is None:
             rows = self._db.fetch(self._db.sql("SELECT content FROM classification WHERE id = ?"), (key,))
-            found = self._classifications[key] = msgspec.json.decode(rows[0][0], type=Classification)
-        return found
+            classification = self._classifications[key] = msgspec.json.decode(rows[0][0], type=Classification)
+        return classification
 
     def _set_name(self, key: int) -> tuple[str, str]:
-        found = self._set_names.get(key)
-        if found is None:
+        name = self._set_names.get(key)
+        if name is None:
             rows = self._db.fetch(self._db.sql("SELECT contributor, id FROM hash_set WHERE key = ?"), (key,))
-            found = self._set_names[key] = (rows[0][0], rows[0][1])
-        return found
+            name = self._set_names[key] = (rows[0][0], rows[0][1])
+        return name
 
     def source(self, key: int) -> _Source | None:
         """Return what an import says about its entries, or None while it is not COMMITTED. COMMITTED is for ever, so it
         is kept.
         """
-        found = self._sources.get(key)
-        if found is None:
+        source = self._sources.get(key)
+        if source is None:
             sql = (
                 'SELECT id, connector, connector_version, source_digest, revision FROM "import" '
                 "WHERE key = ? AND state = ?"
             )
             rows = self._db.fetch(self._db.sql(sql), (key, COMMITTED))
             if rows:
-                found = self._sources[key] = _Source(*rows[0])
-        return found
+                source = self._sources[key] = _Source(*rows[0])
+        return source
 
     def _entry(self, row: Row) -> Entry | None:
         """Build an entry from the columns of `ENTRY_SQL`; None when it is not visible, its import being uncommitted."""

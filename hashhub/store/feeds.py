@@ -296,11 +296,11 @@ class Feeds:
 
     def _staged_digests(self) -> dict[str, NDArray[np.uint8]]:
         """Return the distinct digests of the entries of uncommitted imports, as `digests_of_range` does."""
-        found: dict[str, list[NDArray[np.uint8]]] = {}
+        parts_by_algorithm: dict[str, list[NDArray[np.uint8]]] = {}
         for first, last in self._db.fetch("SELECT first_entry, last_entry FROM allocation"):
             for algorithm, rows in self.digests_of_range(first, last).items():
-                found.setdefault(algorithm, []).append(rows)
-        return {algorithm: distinct(np.concatenate(parts)) for algorithm, parts in found.items()}
+                parts_by_algorithm.setdefault(algorithm, []).append(rows)
+        return {algorithm: distinct(np.concatenate(parts)) for algorithm, parts in parts_by_algorithm.items()}
 
     def _dead_entries(self) -> NDArray[np.bool_]:
         """Return for each entry id up to the last whether that entry is not ACTIVE."""

@@ -95,7 +95,7 @@ class Imports:
                 return first
             check_active(c, new.contributor)
             set_key = key_of_set(c, new.contributor, new.hash_set)
-            same = _import_rows(
+            of_this_source = _import_rows(
                 c,
                 t.c.hash_set == set_key,
                 t.c.source_digest == new.source_digest,
@@ -104,10 +104,10 @@ class Imports:
                 t.c.replace == new.replace,
                 t.c.state != _CANCELLED,
             )
-            if same:
-                found = same[0]
-                if found.state is not ImportState.COMMITTED or _is_last_word(c, set_key, found):
-                    return request.remember(c, found)
+            if of_this_source:
+                latest = of_this_source[0]
+                if latest.state is not ImportState.COMMITTED or _is_last_word(c, set_key, latest):
+                    return request.remember(c, latest)
             self._check_open(c, new.contributor, most_open)
             at = now()
             created = msgspec.structs.replace(fresh, id=f"imp-{secrets.token_hex(8)}", create_time=at)
@@ -310,10 +310,10 @@ class Imports:
         lease = secrets.token_hex(8)
         with self._db.write() as c:
             self._db.lock(c)
-            found = one_import(c, import_id)
-            if found.state is ImportState.CANCELLED:
-                return found
-            if found.state is ImportState.COMMITTED:
+            import_ = one_import(c, import_id)
+            if import_.state is ImportState.CANCELLED:
+                return import_
+            if import_.state is ImportState.COMMITTED:
                 raise closed(import_id, COMMITTED)
             key, set_key, holder, until = c.execute(
                 sa.select(t.c.key, t.c.hash_set, t.c.lease, t.c.lease_until).where(t.c.id == import_id)
@@ -329,7 +329,7 @@ class Imports:
                 .values(state=_COMMITTING, lease=lease, lease_until=s.to_millis(now() + LEASE))
             )
         self._leases.commits.pop(import_id, None)
-        commit = Commit(import_id, key, set_key, lease, subject_of(found), SYSTEM)
+        commit = Commit(import_id, key, set_key, lease, subject_of(import_), SYSTEM)
         with self._leases.releasing(commit):
             self._stage.purge(commit)
             self._stage.write_findings(commit, findings)

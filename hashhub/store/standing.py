@@ -278,15 +278,15 @@ class Standing:
                     facts={"was": why},
                 )
                 state, remarks = reasons_before(row.reasons)
-                kept = unpack_reasons(remarks) if state == ACTIVE else ()
-                if UNCLASSIFIED in why and UNCLASSIFIED not in kept:
-                    kept = (UNCLASSIFIED, *kept)
-                if PENDING not in kept and self._pending(c, entry_id) is not None:
-                    kept = (*kept, PENDING)
+                remaining = unpack_reasons(remarks) if state == ACTIVE else ()
+                if UNCLASSIFIED in why and UNCLASSIFIED not in remaining:
+                    remaining = (UNCLASSIFIED, *remaining)
+                if PENDING not in remaining and self._pending(c, entry_id) is not None:
+                    remaining = (*remaining, PENDING)
                 c.execute(
                     sa.update(s.entry)
                     .where(s.entry.c.id == entry_id)
-                    .values(state=ACTIVE, reasons=pack_reasons(kept), update_revision=revision)
+                    .values(state=ACTIVE, reasons=pack_reasons(remaining), update_revision=revision)
                 )
                 self._writing.add_changes(c, revision, [(UPSERT, IdSet(entry_id, entry_id), 0)])
                 states = self._writing.visible_states(c, sorted(supersede))

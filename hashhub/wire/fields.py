@@ -72,9 +72,9 @@ class EnumMap(Generic[_E]):
         """Return the value; for an unknown number note a violation and return any value, which the caller then
         drops.
         """
-        found = self._from_pb.get(number)
-        if found is not None:
-            return found
+        member = self._from_pb.get(number)
+        if member is not None:
+            return member
         got = "it is not stated" if number == 0 else f"got {number}, which this version does not know"
         expected = f"must be one of {self.expected}; {got}"
         wrong.append(Violation(field, expected, "REQUIRED" if number == 0 else "UNKNOWN_VALUE"))
@@ -103,9 +103,9 @@ def read_hash(pb: v1.Hash, at: str, wrong: list[Violation]) -> Hash:
 def enums(table: EnumMap[_E], numbers: Iterable[int], at: str) -> tuple[_E, ...]:
     """Return the values of numbers. Raises InvalidArgument with the violations of all of them."""
     wrong: list[Violation] = []
-    found = tuple(table.from_pb(number, f"{at}[{i}]", wrong) for i, number in enumerate(numbers))
+    members = tuple(table.from_pb(number, f"{at}[{i}]", wrong) for i, number in enumerate(numbers))
     refuse(wrong)
-    return found
+    return members
 
 
 def checked(wrong: list[Violation], parse: Callable[[str, str], _T], text: str, field: str) -> _T | None:

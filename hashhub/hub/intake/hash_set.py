@@ -175,12 +175,12 @@ class HashSetComparison:
         places, entries = _expanded(low, high - low, entries)
         chosen = items[places].astype(np.int64)
         lacks_value = d.lacks_value[chosen] & (meaning_of[d.kind[chosen]] == codes[None])
-        same = (
+        is_same_statement = (
             (d.statements[chosen] == page.statements[entries]).all(axis=1)
             & (meaning_of[d.kind[chosen]] == meanings[entries])
             & (lacks_value == undecided[entries])
         )
-        chosen, entries = chosen[same], entries[same]
+        chosen, entries = chosen[is_same_statement], entries[is_same_statement]
         before, ids = d.refers_to[chosen], page.ids[entries]
         is_first = (before < 0) | (ids < before)
         displaced += np.unique(before[is_first & (before >= 0)]).tolist()
@@ -212,22 +212,22 @@ class HashSetComparison:
 
     def _others(self, page: StatedEntries, chosen: NDArray[np.bool_]) -> _Others:
         """Return the chosen entries of a page that may share a key with an item."""
-        found: dict[str, list[tuple[NDArray[np.uint8], NDArray[np.int64]]]] = defaultdict(list)
+        by_algorithm: dict[str, list[tuple[NDArray[np.uint8], NDArray[np.int64]]]] = defaultdict(list)
         for shape, rows, matrix in page.shapes:
             here = np.flatnonzero(chosen[rows])
             if not len(here):
                 continue
             for code, digests in columns_of(shape, matrix[here]):
                 if code in EXACT_CODES:
-                    found[EXACT_CODES[code]].append((np.ascontiguousarray(digests), rows[here]))
+                    by_algorithm[EXACT_CODES[code]].append((np.ascontiguousarray(digests), rows[here]))
             if is_bare(shape) and len(self._source.hash_sets.items):
                 packed = (row.tobytes() for row in matrix[here])
-                found["HASHES"].append((keys_of_hashes(packed, shape), rows[here]))
+                by_algorithm["HASHES"].append((keys_of_hashes(packed, shape), rows[here]))
         named = np.fromiter(map(bool, page.external_ids), np.bool_, len(page.ids))
         if len(self._source.external_ids.items) and len(rows := np.flatnonzero(named & chosen)):
-            found[EXTERNAL_ID].append((keys_of_texts(page.external_ids[i] for i in rows.tolist()), rows))
+            by_algorithm[EXTERNAL_ID].append((keys_of_texts(page.external_ids[i] for i in rows.tolist()), rows))
         keys: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
-        for sort, parts in found.items():
+        for sort, parts in by_algorithm.items():
             values, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
             has_one = self._has_key(sort, values)
             keys[sort] = values[has_one], rows[has_one]

@@ -276,8 +276,8 @@ class Source:
             same_file.join([sharing.keys], sharing.rows)
         self._withdraw_earlier()
         conflicts = self._conflicts(same_file.all())
-        same = same_item.all()
-        groups = lists_of(same.where(d.become_entries[same.rows]))
+        links = same_item.all()
+        groups = lists_of(links.where(d.become_entries[links.rows]))
         if conflicts or groups:
             self._settle(groups, conflicts, bound_otherwise, batches)
 
