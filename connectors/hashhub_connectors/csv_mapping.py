@@ -219,14 +219,14 @@ def propose(header_bytes: bytes) -> str:
         raise MalformedSource("there is no header; expected a first line of column names", position="line 1")
     delimiter = max(",;\t|", key=first.count)
     header = Rows(io.BytesIO(first.encode()), delimiter).header
-    found: dict[str, list[str]] = {}
+    labels_by_field: dict[str, list[str]] = {}
     unused: list[str] = []
     for name in header:
         field = _HINTS.get("".join(c for c in name.lower() if c.isalnum()), "")
-        if not name or header.count(name) > 1 or not field or (field in found and field != "tags"):
+        if not name or header.count(name) > 1 or not field or (field in labels_by_field and field != "tags"):
             unused.append(name)
         else:
-            found.setdefault(field, []).append(name)
+            labels_by_field.setdefault(field, []).append(name)
     lines = [
         "# A proposal made from the header alone. Check every line before you import with it.",
         f"delimiter = {_toml(delimiter)}",
@@ -234,15 +234,17 @@ def propose(header_bytes: bytes) -> str:
         "",
         "[columns]",
     ]
-    lines += [f"{field} = {_toml(found[field][0])}" for field in (*_DIGESTS, *_TEXTS) if field in found]
-    if "tags" in found:
-        lines.append(f"tags = [{', '.join(map(_toml, found['tags']))}]")
-    if not found.keys() & set(_DIGESTS):
+    lines += [
+        f"{field} = {_toml(labels_by_field[field][0])}" for field in (*_DIGESTS, *_TEXTS) if field in labels_by_field
+    ]
+    if "tags" in labels_by_field:
+        lines.append(f"tags = [{', '.join(map(_toml, labels_by_field['tags']))}]")
+    if not labels_by_field.keys() & set(_DIGESTS):
         lines.append(f'# No column looks like a digest. Name at least one of {", ".join(_DIGESTS)}: md5 = "COLUMN"')
     lines += [f"# not read: {_toml(name)}" for name in unused]
-    if flags := [f"{field} = {_toml(found[field][0])}" for field in _FLAGS if field in found]:
+    if flags := [f"{field} = {_toml(labels_by_field[field][0])}" for field in _FLAGS if field in labels_by_field]:
         lines += ["", "[flags]", *flags]
-    if "value" in found:
+    if "value" in labels_by_field:
         lines += ["", "[values]", '# "as in the file" = "as in the scheme"']
     return "\n".join(lines) + "\n"
 
@@ -324,7 +326,7 @@ def _quality(cell: str, faults: list[HashFault]) -> int | None:
     """
     if not cell:
         return None
-    if _QUALITY.fullmatch(cell) and (found := float(cell)) <= _MAX_QUALITY:
-        return int(found)
+    if _QUALITY.fullmatch(cell) and (number := float(cell)) <= _MAX_QUALITY:
+        return int(number)
     faults.append(items.bad_field("quality", f"a number of 0 to {_MAX_QUALITY}", cell))
     return None

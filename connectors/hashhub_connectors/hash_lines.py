@@ -124,9 +124,9 @@ def _hashdeep_item(position: str, line: str, columns: tuple[str, ...]) -> Record
     if len(cells) != len(columns):
         return Reject(position, "WRONG_COLUMN_COUNT", f"expected {len(columns)} columns, found {len(cells)}")
     faults: list[HashFault] = []
-    found = dict(zip(columns, cells, strict=True))
-    pairs = [(c, digest) for c in columns if c in _HASHDEEP_DIGESTS and (digest := found[c].strip())]
-    return items.finish(position, pairs, faults, media_size=items.size(found.get("size"), "size", faults))
+    cell_of = dict(zip(columns, cells, strict=True))
+    pairs = [(c, digest) for c in columns if c in _HASHDEEP_DIGESTS and (digest := cell_of[c].strip())]
+    return items.finish(position, pairs, faults, media_size=items.size(cell_of.get("size"), "size", faults))
 
 
 def _algorithm(given: str) -> str:

@@ -38,10 +38,13 @@ def finish(position: str, pairs: list[tuple[str, str]], faults: list[HashFault],
     hashes: tuple[Hash, ...]
     hashes, bad = read_hashes(pairs)
     if not hashes:
-        found = sorted((*faults, *bad), key=lambda f: f.reason == "BAD_FIELD")
-        reason = found[0].reason if found and found[0].reason != "BAD_FIELD" else "NO_HASH"
+        faults_in_order = sorted((*faults, *bad), key=lambda f: f.reason == "BAD_FIELD")
+        reason = (
+            faults_in_order[0].reason if faults_in_order and faults_in_order[0].reason != "BAD_FIELD" else "NO_HASH"
+        )
         detail = (
-            "; ".join(f.detail for f in found[:4]) or "every digest is missing, null or empty; expected at least one"
+            "; ".join(f.detail for f in faults_in_order[:4])
+            or "every digest is missing, null or empty; expected at least one"
         )
         return Reject(position, reason, f"the item has no usable hash: {detail}")
     return Record(position=position, hashes=hashes, faults=(*faults, *bad), **fields)
@@ -130,11 +133,11 @@ def flags(stated: tuple[object, ...], labels: tuple[str, ...], faults: list[Hash
     What says neither yes nor no adds BAD_FIELD under the source's name for it.
     """
     try:
-        found, unread = _flags(*stated)
+        flags, unread = _flags(*stated)
     except TypeError:  # an array or an object cannot be looked up
-        found, unread = _flags.__wrapped__(*stated)
+        flags, unread = _flags.__wrapped__(*stated)
     faults += [bad_field(labels[i], "yes or no", stated[i]) for i in unread]
-    return found
+    return flags
 
 
 @lru_cache(maxsize=4096, typed=True)  # millions of records share a few; typed, since True == 1 == 1.0
@@ -145,9 +148,9 @@ def _flags(*stated: object) -> tuple[Flags, tuple[int, ...]]:
     return Flags(**dict(zip(Flags.__struct_fields__, read, strict=False))), tuple(unread)
 
 
-def bad_field(label: str, expected: str, found: object) -> HashFault:
+def bad_field(label: str, expected: str, value: object) -> HashFault:
     """Return the fault for a field that was left out. It names the kind of what was found, never its content."""
-    return HashFault(label, "BAD_FIELD", f"{label} was left out: expected {expected}, found {kind(found)}")
+    return HashFault(label, "BAD_FIELD", f"{label} was left out: expected {expected}, found {kind(value)}")
 
 
 def kind(value: object) -> str:

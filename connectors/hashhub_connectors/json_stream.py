@@ -50,9 +50,9 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     plain = dict(pairs)
     if len(plain) == len(pairs):
         return plain
-    found = Object(pairs)
-    found.repeated.update(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-    return found
+    parsed = Object(pairs)
+    parsed.repeated.update(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+    return parsed
 
 
 def _integer(text: str) -> int | float:
@@ -86,8 +86,8 @@ class JSONReader:
             at = self._at
             if at < len(self._window) and (c := self._window[at]) > " ":
                 return c
-            found = _SPACE.match(self._window, at)
-            self._at = found.end() if found else at
+            space = _SPACE.match(self._window, at)
+            self._at = space.end() if space else at
             if self._at < len(self._window):
                 return self._window[self._at]
             if self._ended:
@@ -105,7 +105,7 @@ class JSONReader:
         while True:
             error: tuple[str, int] | None = None
             try:
-                found, end = _decode(self._window, self._at)
+                value, end = _decode(self._window, self._at)
             except json.JSONDecodeError as e:
                 error = e.msg, e.pos  # not the exception: it would keep the window, and this frame in a cycle
             except RecursionError:
@@ -113,7 +113,7 @@ class JSONReader:
             else:
                 if end + _LOOKAHEAD <= len(self._window) or self._ended:
                     self._at = end
-                    return found
+                    return value
             if self._ended:
                 self._fail_at(*error or ("", len(self._window)))
             if len(self._window) - self._at > self._limit:
@@ -189,10 +189,10 @@ class JSONReader:
         self._fail("the JSON text ends too early; the file is cut off", len(self._window))
 
     def _expected(self, what: str) -> NoReturn:
-        found = self.peek()
-        if not found:
+        character = self.peek()
+        if not character:
             self._cut_off()
-        self.fail(f"the text is not the expected JSON: expected {what}, found {found!r}")
+        self.fail(f"the text is not the expected JSON: expected {what}, found {character!r}")
 
     def _take(self, char: str, what: str) -> None:
         if self.peek() != char:
@@ -200,11 +200,11 @@ class JSONReader:
         self._at += 1
 
     def _more(self, closing: str) -> bool:
-        found = self.peek()
-        if found not in {",", closing} or not found:
+        character = self.peek()
+        if character not in {",", closing} or not character:
             self._expected(f"a comma or {closing}")
         self._at += 1
-        return found == ","
+        return character == ","
 
     def _fill(self) -> None:
         """Drop what was read from the window and add the next piece of text."""

@@ -64,8 +64,8 @@ class _Node:
         return next((c for c in self.children if c.name == name), None)
 
     def child_text(self, name: str) -> str:
-        found = self.child(name)
-        return found.text if found else ""
+        element = self.child(name)
+        return element.text if element else ""
 
 
 class _Target:
@@ -174,14 +174,14 @@ class NCMECXML:
 def _tags(environment: str) -> tuple[str, ...]:
     if not environment:
         return ()
-    found = _ENVIRONMENT.fullmatch(environment)
-    if not found:
+    environment_name = _ENVIRONMENT.fullmatch(environment)
+    if not environment_name:
         raise InvalidArgument.field(
             "options.environment",
             "must be csam or exploitative, or end in -csam or -exploitative, in at most 40 of a-z, 0-9 and -",
             "PATTERN",
         )
-    return (f"environment:{environment}", f"{PURPOSE_TAG}{found.group(1)}")
+    return (f"environment:{environment}", f"{PURPOSE_TAG}{environment_name.group(1)}")
 
 
 def _entries(source: BinaryIO, target: _Target) -> Iterator[tuple[str, _Node]]:

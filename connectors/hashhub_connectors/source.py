@@ -73,9 +73,9 @@ class Text:
         self.skipped = self._taken = len(bom)
         return block[len(bom) :]
 
-    def _wrong(self, found: str) -> MalformedSource:
+    def _wrong(self, what: str) -> MalformedSource:
         return MalformedSource(
-            f"the file looks like {found.upper()}; expected {self._encoding.upper()}; convert it, or declare its "
+            f"the file looks like {what.upper()}; expected {self._encoding.upper()}; convert it, or declare its "
             "encoding"
             " where the format has an option for it",
             position=f"{self._where()}, byte 0",
@@ -155,14 +155,14 @@ def text_encoding(field: str, name: str) -> str:
     `field`.
     """
     try:
-        found = codecs.lookup(name.strip()).name
+        codec = codecs.lookup(name.strip()).name
     except (LookupError, ValueError):
-        found = ""
-    found = {"utf-8-sig": "utf-8"}.get(found, found)
-    if found not in _ENCODINGS:
+        codec = ""
+    codec = {"utf-8-sig": "utf-8"}.get(codec, codec)
+    if codec not in _ENCODINGS:
         raise InvalidArgument.field(
             field,
             f"unknown encoding {name[:40]!r}; expected one of {', '.join(sorted(_ENCODINGS))}",
             "UNKNOWN_ENCODING",
         )
-    return found
+    return codec

@@ -116,11 +116,11 @@ def _some_media(position: str) -> Reject:
 
 def _region(reader: JSONReader, key: str) -> str:
     context = reader.value()
-    found = _CONTEXTS[key].fullmatch(context) if isinstance(context, str) else None
-    if found is None:
+    version = _CONTEXTS[key].fullmatch(context) if isinstance(context, str) else None
+    if version is None:
         shown = repr(context[:120]) if isinstance(context, str) else items.kind(context)
         reader.fail(f"unknown context {shown} in {key}; {_EXPECTED}")
-    return found.group(1) if found.re.groups else ""
+    return version.group(1) if version.re.groups else ""
 
 
 def _read_value(reader: JSONReader, region: str) -> Iterator[Record | Reject]:
@@ -273,14 +273,14 @@ def _scheme(region: str) -> str:
     return _CAID if name in _UNITED_KINGDOM else f"vic-{name}"
 
 
-def _alternatives(found: object, md5: object, pairs: list[tuple[str, str]], faults: list[HashFault]) -> None:
+def _alternatives(listed: object, md5: object, pairs: list[tuple[str, str]], faults: list[HashFault]) -> None:
     """Add the hashes of AlternativeHashes. Each repeats the MD5 of its Media; another one there is the item's second
     MD5.
     """
-    if not isinstance(found, list):
-        faults.append(items.bad_field("AlternativeHashes", "an array", found))
+    if not isinstance(listed, list):
+        faults.append(items.bad_field("AlternativeHashes", "an array", listed))
         return
-    for i, alternative in enumerate(found[: MAX_HASHES_PER_ENTRY + 1]):  # one too many is enough to be refused
+    for i, alternative in enumerate(listed[: MAX_HASHES_PER_ENTRY + 1]):  # one too many is enough to be refused
         label = f"AlternativeHashes[{i}]"
         if not isinstance(alternative, dict) or isinstance(alternative, Object):
             faults.append(items.bad_field(label, "an object with one HashName and one HashValue", alternative))
