@@ -29,10 +29,10 @@ class Rows:
         self._reader = csv.reader(self._feed(), delimiter=delimiter, strict=True)
         self.header: tuple[str, ...] = ()
         self.header_position = "line 1"
-        for row_or_reject in self:
-            if isinstance(row_or_reject, Reject):
-                raise MalformedSource(f"the header is no row of cells: {row_or_reject.detail}", position=row_or_reject.position)
-            self.header_position, cells = row_or_reject
+        for first in self:
+            if isinstance(first, Reject):
+                raise MalformedSource(f"the header is no row of cells: {first.detail}", position=row_or_reject.position)
+            self.header_position, cells = first
             self.header = tuple(cell.strip() for cell in cells)
             break
 
