@@ -31,7 +31,7 @@ class Rows:
         self.header_position = "line 1"
         for first in self:
             if isinstance(first, Reject):
-                raise MalformedSource(f"the header is no row of cells: {first.detail}", position=row_or_reject.position)
+                raise MalformedSource(f"the header is no row of cells: {first.detail}", position=first.position)
             self.header_position, cells = first
             self.header = tuple(cell.strip() for cell in cells)
             break
