@@ -19,13 +19,14 @@ import base64
 import hashlib
 import http.client
 import json
-import re
 import tempfile
 import threading
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
+
+import psutil
 
 from bench import result
 from hashhub.client import Client
@@ -138,17 +139,25 @@ def _connections(hub: RunningHub, count: int) -> dict[str, http.client.HTTPConne
     by_worker: dict[str, http.client.HTTPConnection] = {}
     for _ in range(200):
         connection = http.client.HTTPConnection(host, int(port), timeout=30)
-        connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {hub.token}"})
-        found = re.search(r'worker="(\d+)"', connection.getresponse().read().decode())
-        # A worker that was never called counts nothing yet; the call that asked is in no count of its own either.
-        worker = found.group(1) if found else ""
-        if not worker:
-            _knows(connection, bytes(16))
+        _knows(connection, bytes(16))
+        worker = _process_at(hub, connection)
+        if worker is None or worker in by_worker:
+            connection.close()
             continue
-        by_worker.setdefault(worker, connection)
+        by_worker[worker] = connection
         if len(by_worker) == count:
             return by_worker
     raise SystemExit("all connections went to one worker")
+
+
+def _process_at(hub: RunningHub, connection: http.client.HTTPConnection) -> str | None:
+    """Return which of the hub's processes has the other end of a connection."""
+    ours = connection.sock.getsockname()
+    for pid in result.family(hub.pid):
+        for one in psutil.Process(pid).net_connections("tcp"):
+            if one.raddr and tuple(one.raddr) == ours:
+                return str(pid)
+    return None
 
 
 def _knows(connection: http.client.HTTPConnection, md5: bytes) -> bool:

@@ -133,7 +133,7 @@ class Follower:
         self._moved = threading.Condition()
         self.thread = Background(
             "follow",
-            self.catch_up,
+            self._look,
             complaint="cannot follow changes",
             pause=poll_interval,
             longest_pause=max(1.0, poll_interval),
@@ -296,6 +296,12 @@ class Follower:
             gone = {name: rows[~self._store.feeds.still_active(name, rows)] for name, rows in digests.items()}
             self._matcher.apply(self._matcher.revision, withdraw=gone)
             return True
+
+    def _look(self) -> None:
+        """Catch up, and sweep for as long as there is something to sweep, still looking for changes in between."""
+        self.catch_up()
+        while self.sweep() and not self.thread.wait(_SWEEP_PAUSE):
+            self.catch_up()
 
     def _digests_to_sweep(self) -> Iterator[Mapping[str, NDArray[np.uint8]]]:
         while True:

@@ -273,7 +273,7 @@ class Imports:
         with self._db.write() as c:
             row = c.execute(
                 sa.select(t.c.staged_items, t.c.staged_bytes, t.c.batch_count)
-                .where(t.c.id == import_id, *_untouched_since(millis))
+                .where(t.c.id == import_id, t.c.state.in_((_OPEN, _COMMITTING)), *_untouched_since(millis))
                 .with_for_update()
             ).first()
             if row is None:  # somebody has gone on meanwhile

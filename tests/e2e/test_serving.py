@@ -111,7 +111,7 @@ def test_data_that_is_a_file_or_no_database(tmp_path: Path) -> None:
         "--data", tmp_path / "other", "--listen", "127.0.0.1:0", "--database", "postgresql+psycopg://127.0.0.1:1/x"
     )
     assert done.returncode == UNAVAILABLE
-    clear(done, "database")
+    clear(done, "PostgreSQL")
 
 
 def test_who_may_do_what(desk: Desk, new_set: str, tmp_path: Path) -> None:

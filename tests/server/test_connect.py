@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import http.client
+import inspect
 import json
 import struct
 import threading
@@ -20,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hashhub import v1
-from hashhub.errors import HashHubError, InvalidArgument, MalformedSource
+from hashhub.errors import HashHubError, InvalidArgument
 from hashhub.server import connect, http_door
 from hashhub.server.connect import Unimplemented
 from hashhub.server.servicers import FILES
@@ -295,7 +296,12 @@ def test_a_query_brings_its_message_unchanged(raw: bytes, is_base64: bool) -> No
 
 def test_every_error_has_the_protocols_code_and_gets_the_http_code_of_plain_json() -> None:
     for kind in _family(HashHubError):
-        error = kind("wrong", position="line 1") if issubclass(kind, MalformedSource) else kind("wrong")
+        needed = {
+            name: ""
+            for name, parameter in inspect.signature(kind).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+        }
+        error = kind("wrong", **needed)
         assert json.loads(connect.error_json(error))["code"] == error.code.lower()
         assert connect.status_of(error) == http_door._STATUS[error.code]
 
