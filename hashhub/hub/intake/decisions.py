@@ -129,13 +129,16 @@ class Decisions:
         """Whether an item lacks a value that is due, also after what duplicates of it say."""
         return bool(self.lacks_value[item]) and not self.values.kinds[self.kind[item]].value
 
+    def states_the_same(self, entry_id: int) -> str:
+        """Return what is said of an item that an entry states already."""
+        return f"entry {self._set_name}/{entry_id} already states exactly this"
+
     def remarks(self, item: int) -> list[tuple[str, str]]:
         """Return why an item became what it did, as (code, detail), but for what hygiene says."""
         outcome = int(self.outcome[item])
         own = self._remarks.get(item, [])
         if outcome == UNCHANGED:
-            name = f"{self._set_name}/{self.refers_to[item]}"
-            return [(Code.IDENTICAL_ENTRY, f"entry {name} already states exactly this")]
+            return [(Code.IDENTICAL_ENTRY, self.states_the_same(int(self.refers_to[item])))]
         if outcome == DUPLICATE:
             if (first := int(self.refers_to[item])) < 0:
                 return [(Code.SUPERSEDED, "withdrawn further on in the same source")]

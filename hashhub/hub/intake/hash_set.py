@@ -21,6 +21,8 @@ from hashhub.hub.intake.identity import (
     Column,
     Links,
     as_scalars,
+    ascending,
+    ascending_pairs,
     distinct,
     heads,
     is_bare,
@@ -183,7 +185,7 @@ class HashSetComparison:
         chosen, entries = chosen[is_same_statement], entries[is_same_statement]
         before, ids = d.refers_to[chosen], page.ids[entries]
         is_first = (before < 0) | (ids < before)
-        displaced += np.unique(before[is_first & (before >= 0)]).tolist()
+        displaced += ascending(before[is_first & (before >= 0)]).tolist()
         d.refers_to[chosen[is_first]] = ids[is_first]
         self._twin_waits[chosen[is_first]] = ~page.are_active[entries[is_first]]
         settles[entries[is_first]] = True
@@ -199,7 +201,7 @@ class HashSetComparison:
     def _has_key(self, sort: str, keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return which keys an item of the source may have: nearly all of the others are told apart."""
         if sort not in self._heads:
-            self._heads[sort] = np.unique(heads(self._column(sort).keys))
+            self._heads[sort] = ascending(heads(self._column(sort).keys))
         known = self._heads[sort]
         if not len(known):
             return np.zeros(len(keys), np.bool_)
@@ -231,7 +233,7 @@ class HashSetComparison:
             values, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
             has_one = self._has_key(sort, values)
             keys[sort] = values[has_one], rows[has_one]
-        entries = np.unique(np.concatenate([_NO_IDS, *(rows for _, rows in keys.values())]))
+        entries = ascending(np.concatenate([_NO_IDS, *(rows for _, rows in keys.values())]))
         return _Others(
             page.ids[entries],
             page.are_active[entries],
@@ -273,13 +275,13 @@ class HashSetComparison:
         replaced[live.rows[states_anew[live.keys] | is_out_of_date]] = True
 
         unchanged = d.become_entries & (d.refers_to >= 0)
-        twins = np.unique(d.refers_to[unchanged])
-        staying = np.union1d(twins, others.ids[stays])
-        self.superseded = np.setdiff1d(others.ids[replaced], staying)
+        staying = ascending(np.concatenate([d.refers_to[unchanged], others.ids[stays]]))
+        superseded = ascending(others.ids[replaced])
+        self.superseded = superseded[~np.isin(superseded, staying, assume_unique=True)]
         self._note_earlier(others, of_items, of_entries, refers, waits)
         self._note_reviews(others, of_items, of_entries)
         d.outcome[unchanged] = UNCHANGED
-        return np.union1d(staying, self.superseded)
+        return ascending(np.concatenate([staying, self.superseded]))
 
     def _links(self, others: _Others) -> tuple[Links, Links]:
         """Return which items and which entries have which keys, those of no item left out."""
@@ -467,7 +469,7 @@ def _pairs(of_items: Links, of_entries: Links) -> NDArray[np.int64]:
     keys = of_entries.keys[order]
     low, high = np.searchsorted(keys, of_items.keys, "left"), np.searchsorted(keys, of_items.keys, "right")
     places, items = _expanded(low, high - low, of_items.rows)
-    return np.unique(np.stack([items, of_entries.rows[order][places]], axis=1), axis=0)
+    return ascending_pairs(items, of_entries.rows[order][places])
 
 
 def _concatenated(links: Sequence[Links]) -> Links:

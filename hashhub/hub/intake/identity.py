@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hashhub.model import Entry
     from hashhub.store import Store
 
+_Number = TypeVar("_Number", bound=np.integer[Any])
 _HEAD: Final = 8  # bytes of a key that are compared first; every key has as many
 _CHUNK: Final = 250_000  # rows compared at a time: some milliseconds, between which other threads go on
 KEY_BYTES: Final = 16  # of an external id's key, and of a set of hashes'; nobody finds two with one of them
@@ -84,7 +85,7 @@ class Column:
         """Return which items have which of `keys`, which are distinct and sorted, as `distinct` gives them."""
         if not len(keys) or not len(self.items):
             return Links(np.empty(0, np.int64), np.empty(0, np.int64))
-        wanted = np.unique(heads(np.frombuffer(keys.tobytes(), np.uint8).reshape(len(keys), -1)))
+        wanted = ascending(heads(np.frombuffer(keys.tobytes(), np.uint8).reshape(len(keys), -1)))
         rows: list[NDArray[np.int64]] = []
         for start in range(0, len(self.items), _CHUNK):
             chunk = heads(self.keys[start : start + _CHUNK])
@@ -117,7 +118,7 @@ class Column:
             return none
         rows = np.flatnonzero(np.isin(every, repeated))
         _, numbers = np.unique(as_scalars(self.keys[rows]), return_inverse=True)
-        pairs = np.unique(np.stack([numbers, self.items[rows].astype(np.int64)], axis=1), axis=0)
+        pairs = ascending_pairs(numbers, self.items[rows].astype(np.int64))
         counts = np.bincount(pairs[:, 0])
         return Links(pairs[:, 0], pairs[:, 1]).where(counts[pairs[:, 0]] > 1)
 
@@ -173,6 +174,27 @@ def heads(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
 def as_scalars(keys: NDArray[np.uint8]) -> NDArray[np.void]:
     """Return keys, uint8[n, bytes], as one value each; all of one width, so that they compare as their bytes do."""
     return np.ascontiguousarray(keys).view(f"S{keys.shape[1]}").ravel()
+
+
+def ascending(values: NDArray[_Number]) -> NDArray[_Number]:
+    """Return the distinct values in ascending order.
+
+    `np.unique` hashes numbers, which for a million of them takes several times as long, and holds Python's lock all the
+    while: lookups would wait for it.
+    """
+    ordered = np.sort(values)
+    if len(ordered) < 2:  # noqa: PLR2004 - nothing to compare
+        return ordered
+    return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))]
+
+
+def ascending_pairs(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the distinct pairs, int64[n, 2], in ascending order; see `ascending`."""
+    order = np.lexsort((second, first))
+    pairs = np.stack([first[order], second[order]], axis=1)
+    if len(pairs) < 2:  # noqa: PLR2004 - nothing to compare
+        return pairs
+    return pairs[np.concatenate(([True], (pairs[1:] != pairs[:-1]).any(axis=1)))]
 
 
 def distinct(keys: NDArray[np.uint8]) -> tuple[NDArray[np.void], NDArray[np.int64]]:

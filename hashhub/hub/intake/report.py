@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hashhub.hub.intake.batch import CODE, DISPOSITIONS
-from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, REJECTED
+from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, REJECTED, UNCHANGED
 from hashhub.hygiene import Code
 from hashhub.model import Counts, Disposition, Finding
 
@@ -52,9 +52,16 @@ def findings(
         becomes_entry = (outcome == ACCEPTED) | (outcome == QUARANTINED)
         entry_of = next_entry + np.cumsum(becomes_entry) - becomes_entry
         is_told = outcome != ACCEPTED
-        is_told[list(batch.with_remarks)] = True
-        is_told[[i - first for i in asides if first <= i < first + len(batch)]] = True
+        with_more = [*batch.with_remarks, *(i - first for i in asides if first <= i < first + len(batch))]
+        is_told[with_more] = True
+        is_only_unchanged = outcome == UNCHANGED
+        is_only_unchanged[with_more] = False
+        refers_to = decisions.refers_to[first : first + len(batch)].tolist()
         for place in np.flatnonzero(is_told).tolist():
+            if is_only_unchanged[place]:  # nearly all lines of a list that comes again
+                detail = decisions.states_the_same(refers_to[place])
+                yield Finding(batch.positions[place], Disposition.UNCHANGED, Code.IDENTICAL_ENTRY, detail)
+                continue
             entry = int(entry_of[place]) if first_entry and becomes_entry[place] else 0
             yield from _lines(source, compared, batch, first + place, place, entry)
         for reject in batch.rejects:

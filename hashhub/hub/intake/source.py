@@ -18,6 +18,7 @@ from hashhub.hub.intake.identity import (
     Column,
     Groups,
     Links,
+    ascending_pairs,
     distinct,
     is_bare,
     keys_of_hashes,
@@ -339,7 +340,7 @@ class Source:
             return []
         valued = d.values.are(lambda _, meaning: bool(meaning.spelling))[d.kind[groups.rows]]
         spelling_of = d.values.codes(lambda _, meaning: meaning.spelling)
-        stated = np.unique(np.stack([groups.keys, spelling_of[d.kind[groups.rows]]], axis=1)[valued], axis=0)
+        stated = ascending_pairs(groups.keys[valued], spelling_of[d.kind[groups.rows]][valued])
         numbers, counts = np.unique(stated[:, 0], return_counts=True)
         return lists_of(groups.where(np.isin(groups.keys, numbers[counts > 1])))
 
