@@ -223,7 +223,7 @@ EVENTS: Final = (
     Event(
         "PostgreSQL goes away",
         "health and `/healthz` stay SERVING while matches fail",
-        tests=("tests/server/test_health.py -k database_that_goes_away",),
+        tests=("tests/e2e/test_health.py -k database_that_goes_away",),
     ),
     Event(
         "a list of one million is sent again unchanged",

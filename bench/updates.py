@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,18 +76,26 @@ def write_list(
     return source
 
 
-def measure(kind: str, entries: int, base: int, workers: int, directory: Path) -> list[dict[str, Any]]:
-    """Import, update and kill one hub."""
+def measure(
+    kind: str, entries: int, base: int, workers: int, directory: Path, filled: Path | None = None
+) -> list[dict[str, Any]]:
+    """Import, update and kill one hub; `filled`: a copy of a directory that bench.server has filled."""
+    if filled is not None:
+        shutil.copytree(filled, directory / "hub")
+        base = json.loads((filled / "bench.json").read_text("utf-8"))["n"]
     rows: list[dict[str, Any]] = []
     with database(kind) as url:
         arguments = ["--workers", str(workers), *(["--database", url] if url else [])]
         with running_hub(directory / "hub", *arguments) as hub, Client(hub.address, hub.token) as client:
-            client.create_contributor(
-                Contributor(id="bench", display_name="Bench", kind=ContributorKind.LAW_ENFORCEMENT, jurisdiction="US")
-            )
+            if filled is None:
+                client.create_contributor(
+                    Contributor(
+                        id="bench", display_name="Bench", kind=ContributorKind.LAW_ENFORCEMENT, jurisdiction="US"
+                    )
+                )
             for name in ("list", "base"):
                 client.create_hash_set(HashSet(contributor="bench", id=name, scheme="vic-us"))
-            if base:
+            if base and filled is None:
                 import_list(client, write_list(directory, "base", base, result.SEED + 1), "bench/base")
             known = last_md5(write_list(directory, "first", 10, result.SEED + 2))
             for number, (name, changed) in enumerate(_STEPS):
@@ -166,6 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entries", type=int, default=100_000, help="items in the list (100,000)")
     parser.add_argument("--base", type=int, default=0, help="entries of another hash set in the hub (none)")
+    parser.add_argument("--data", type=Path, help="a SQLite hub that bench.server has filled; a copy of it is used")
     parser.add_argument("--databases", default="sqlite,postgresql", help="which of sqlite,postgresql (both)")
     parser.add_argument("--workers", type=int, default=2, help="processes of the hub (2)")
     parser.add_argument("--out", type=Path, help="where to write the result; default: bench/results/updates.json")
@@ -173,7 +183,7 @@ def main() -> None:
     rows = []
     for kind in options.databases.split(","):
         with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as directory:
-            rows += measure(kind, options.entries, options.base, options.workers, Path(directory))
+            rows += measure(kind, options.entries, options.base, options.workers, Path(directory), options.data)
     parameters = {"entries": options.entries, "base": options.base, "workers": options.workers}
     packages = ("grpcio", "protobuf", "msgspec", "sqlalchemy", "psycopg", "numpy", "numba")
     result.save("updates", parameters, rows, out=options.out, packages=packages)

@@ -183,6 +183,13 @@ def test_a_day_ends_whatever_a_hub_answers_and_its_table_is_printed(tmp_path: Pa
     assert report.draw(tmp_path, tmp_path / "charts") == {"day"}
 
 
+def test_the_table_names_tests_that_there_are() -> None:
+    for event in day_table.EVENTS:
+        for named in event.tests:
+            path, _, words = named.partition(" -k ")
+            assert re.search(rf"def test_\w*{words}", (Path(__file__).parents[2] / path).read_text("utf-8")), named
+
+
 def test_the_table_names_every_scene_that_it_needs_and_says_what_was_not_played() -> None:
     assert {name for event in day_table.EVENTS for name in event.scenes} < {*day.SCENES}
     parameters = {"entries": 9, "database": "sqlite", "share": 1.0}
