@@ -187,7 +187,7 @@ def test_the_table_names_tests_that_there_are() -> None:
     for event in day_table.EVENTS:
         for named in event.tests:
             path, _, words = named.partition(" -k ")
-            assert re.search(rf"def test_\w*{words}", (Path(__file__).parents[2] / path).read_text("utf-8")), named
+            assert re.search(rf"def test_\w*{words}", (ROOT / path).read_text("utf-8")), named
 
 
 def test_the_table_names_every_scene_that_it_needs_and_says_what_was_not_played() -> None:
