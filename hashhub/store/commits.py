@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import Conflict, LimitExceeded, Unavailable
+from hashhub.errors import Conflict, HashHubError
 from hashhub.model import (
     SYSTEM,
     Actor,
@@ -259,7 +259,7 @@ class Commits:
         A commit does so after it has become visible; this is for what a process left behind that ended meanwhile. It
         never fails a commit that has succeeded.
         """
-        with suppress(Unavailable, LimitExceeded):
+        with suppress(HashHubError):
             self._outstanding.settle(set_key)
 
     def settle_in_background(self) -> None:
