@@ -49,7 +49,7 @@ from hashhub.store.packing import (
 from hashhub.store.requests import Request
 from hashhub.store.resources import key_of_set
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, ROLE_OF_CODE, STAGED_AROUND, STATE_OF_CODE, WITHDRAWN
-from hashhub.store.writing import PAGE, PENDING, Writing, no_entry
+from hashhub.store.writing import PENDING, Writing, no_entry
 
 _ID_PAGE: Final = 200_000  # ids read at a time
 _HIT_KEYS: Final = 512  # digests asked for in one statement
@@ -384,23 +384,6 @@ class Entries:
         """Return up to `page_size` reviews that count for an entry, as `reviews_of` does, with ids after `after`."""
         sql = self._db.sql(f"{REVIEW_SQL} WHERE e.id = ? AND r.id > ? ORDER BY r.id LIMIT ?")
         return [review_of_row(row) for row in self._db.fetch(sql, (entry_id, after, page_size))]
-
-    def withdrawn_with_reviews(self, contributor: str, hash_set: str) -> Iterator[Entry]:
-        """Yield a hash set's WITHDRAWN entries that have reviews, by id. Raises NotFound."""
-        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
-        # The reviewed ones first: there are far fewer of them than of withdrawn ones.
-        sql = self._db.sql(
-            f"{ENTRY_SQL} FROM (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
-            "WHERE hash_set = ? AND entry > ? ORDER BY entry LIMIT ?) a "
-            "CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
-        )
-        after = 0
-        while rows := self._db.fetch(sql, (set_key, after, PAGE)):
-            after = rows[-1][0]
-            for row in rows:
-                entry = self._entry(row)
-                if entry is not None and entry.state is EntryState.WITHDRAWN:
-                    yield entry
 
     def classification(self, key: int) -> Classification:
         """Return the classification that is stored under an id."""
