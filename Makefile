@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve test check format bench protos reference lock clean
+.PHONY: help venv demo serve test check format interop bench protos reference lock clean
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ format: venv ## Format Python and proto files
 	$(BIN)/ruff check --fix .
 	$(BIN)/buf format --write
 
+interop: venv ## Install others' software that judges what is exported (needs a C++ compiler; hashdeep from the system)
+	$(PIP) --require-hashes -r tests/interop/requirements.lock
+
 bench: venv ## Measure on this machine (needs a C++ compiler), ARGS=--quick for three minutes of it; see bench/README.md
 	$(PIP) --require-hashes -r bench/requirements.lock
 	$(BIN)/python -m bench $(ARGS)
@@ -70,11 +73,12 @@ reference: venv ## Write docs/cli.md and docs/reference from the code
 # What runs and what tests has wheels, so that nobody needs a compiler; what measures need not.
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-emit-index-url
-lock: venv ## Resolve the three requirements.lock files anew
+lock: venv ## Resolve the four requirements.lock files anew
 	$(PIP) uv
 	$(RESOLVE) --only-binary :all: --all-extras --group dev pyproject.toml -o requirements.lock
 	$(RESOLVE) --all-extras --group bench -c requirements.lock pyproject.toml -o bench/requirements.lock
-	$(RESOLVE) --only-binary :all: --extra server --extra postgres --group build -c requirements.lock pyproject.toml \
+	$(RESOLVE) --all-extras --group interop -c requirements.lock pyproject.toml -o tests/interop/requirements.lock
+	$(RESOLVE) --only-binary :all: --extra server --extra postgres --extra formats --group build -c requirements.lock pyproject.toml \
 	  -o docker/requirements.lock
 
 clean: ## Remove the virtual environment and caches

@@ -1,21 +1,27 @@
-"""The plug-in API for connectors: bytes in, records and rejects out.
+"""The plug-in API for formats: connectors read (bytes in, records and rejects out), writers write (entries in, bytes
+and losses out).
 
 A connector knows one external format and nothing else: no network, no database, no hub. It reads a binary stream once,
 front to back, and yields exactly one `Record` or one `Reject` for every item of the source (conservation). It never
 logs and drops. When it cannot go on (truncated file, unknown envelope) it raises `MalformedSource`; what it yielded
 before stays valid, and the import that was under way is not committed.
 
-Third parties register theirs as an entry point in the group `hashhub.connectors`; ours come in by the same door. Check
-yours with `hashhub.testing.connectors.ConnectorContract`.
+A writer is the other direction: it writes what a format can say and yields a `Loss` for what it cannot. It never writes
+what nobody stated: a value of another scheme only where `schemes.crosswalk.translate` gives one.
+
+Third parties register theirs as an entry point in the groups `hashhub.connectors` and `hashhub.writers`; ours come in
+by the same door. Check yours with `hashhub.testing.connectors.ConnectorContract`.
 """
 
 from __future__ import annotations
 
 from binascii import a2b_hex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from enum import IntEnum
 from functools import cache
 from importlib.metadata import entry_points
-from typing import BinaryIO, Final, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Final, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -23,11 +29,15 @@ from hashhub import hashes
 from hashhub.errors import InvalidArgument, Reason, Violation
 from hashhub.hashes import ALGORITHMS, Hash, HashError
 from hashhub.hygiene import Code
-from hashhub.model import HashFault, Record, Reject
+from hashhub.model import Entry, HashFault, HashSet, Record, Reject
+from hashhub.schemes import Scheme
 
 GROUP: Final = "hashhub.connectors"  # of entry points that connectors are registered in
+WRITER_GROUP: Final = "hashhub.writers"
+HEAD_BYTES: Final = 64 * 1024  # of a file, which `detect` is shown
 # Bytes. A longer "line" or field is no line of any supported format, and must not fill memory.
 MAX_LINE: Final = 1 << 20
+_Format = TypeVar("_Format")
 
 # A tag `purpose:csam` or `purpose:exploitative` is what the source itself says of all its items. The hub quarantines
 # them in a hash set of another purpose, which would otherwise say of an unclassified one what nobody stated.
@@ -69,34 +79,134 @@ class Connector(Protocol):
         ...
 
 
-@cache
+class Certainty(IntEnum):
+    """How sure a connector is that a file is of its format."""
+
+    POSSIBLE = 1  # nothing speaks against it, but other formats look alike: a person must say
+    LIKELY = 2  # the shape fits, and no other format that hashhub reads has it
+    CERTAIN = 3  # a signature, or names that only this format has
+
+
+class Guess(msgspec.Struct, frozen=True):
+    """What a connector takes a file for, and why: a clause for people, such as `its first line is %%%% HASHDEEP-1.0`.
+
+    `options` are settings for `read` that the file itself gives, such as the delimiter.
+    """
+
+    certainty: Certainty
+    why: str
+    options: Mapping[str, str] = {}
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """What a connector offers beside `Connector` when it can tell its files from others."""
+
+    def detect(self, head: bytes, name: str) -> Guess | None:
+        """Return a guess from the first bytes (at most HEAD_BYTES; all of them if it is shorter) and the file's name,
+        which may be empty. None: it is none of this connector's. Never raises.
+        """
+        ...
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """What an export does not say of an entry (`entry`: its name; empty: of all of them).
+
+    `field` is what is lost: `value`, a field of the entry, `hash:ALGORITHM`, `terms`, or `entry` when it is left out
+    altogether. `reason` is a code in capitals, for counting; `detail` a sentence.
+    """
+
+    entry: str
+    field: str
+    reason: str
+    detail: str
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """What a writer is told of the export as a whole.
+
+    `hash_sets`: by `CONTRIBUTOR/SET`, those that the entries come from. `schemes`: by id, all that the hub knows.
+    `is_delta`: only changes since an earlier export, WITHDRAWN entries among them; without it no entry is WITHDRAWN.
+    """
+
+    hash_sets: Mapping[str, HashSet]
+    schemes: Mapping[str, Scheme]
+    time: datetime
+    is_delta: bool = False
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """What a writer must offer. `version` changes whenever the same entries would give other bytes.
+
+    `reads_back`: the connector that reads what it writes. `has_withdrawals`: whether the format can say that an entry
+    is withdrawn; without it the writer yields a Loss for each. `suffix`: of files of this format, such as `.json`.
+    """
+
+    name: str
+    version: str
+    summary: str
+    options: tuple[Option, ...]
+    reads_back: str
+    has_withdrawals: bool
+    suffix: str
+
+    def write(
+        self, entries: Iterable[Entry], target: BinaryIO, exported: Exported, options: Mapping[str, str]
+    ) -> Iterator[Loss]:
+        """Write the entries to `target`, streaming, and yield what is lost as it is lost. The file is whole once the
+        iterator has ended, even with no entry at all.
+
+        Raises InvalidArgument for a wrong option, before anything is written.
+        """
+        ...
+
+
+def writers() -> dict[str, Writer]:
+    """Return the installed writers by name. One that fails to load is an error, not a silent absence."""
+    return _load(WRITER_GROUP)
+
+
+def get_writer(name: str) -> Writer:
+    """Return the writer with this name. Raises InvalidArgument (UNKNOWN_FORMAT) with the names that exist."""
+    return _get(writers(), name, "writers")
+
+
 def discover() -> dict[str, Connector]:
-    """Return the installed connectors by name. A connector that fails to load is an error, not a silent absence."""
-    connectors: dict[str, Connector] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
-        try:
-            connector = point.load()()
-        except Exception as e:
-            raise InvalidArgument(
-                f"connector {point.name!r} from {point.value} cannot be loaded ({type(e).__name__}); repair or "
-                "uninstall it",
-                reason=Reason.UNKNOWN_FORMAT,
-            ) from e
-        connectors[point.name] = connector
-    return connectors
+    """Return the installed connectors by name. One that fails to load is an error, not a silent absence."""
+    return _load(GROUP)
 
 
 def get(name: str) -> Connector:
     """Return the connector with this name. Raises InvalidArgument (UNKNOWN_FORMAT) with the names that exist."""
-    connectors = discover()
-    if name not in connectors:
-        known = ", ".join(connectors)
+    return _get(discover(), name, "connectors")
+
+
+@cache
+def _load(group: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = {}
+    for point in sorted(entry_points(group=group), key=lambda p: p.name):
+        try:
+            one = point.load()()
+        except Exception as e:
+            raise InvalidArgument(
+                f"{group.partition('.')[2].rstrip('s')} {point.name!r} from {point.value} cannot be loaded "
+                f"({type(e).__name__}); repair or uninstall it",
+                reason=Reason.UNKNOWN_FORMAT,
+            ) from e
+        loaded[point.name] = one
+    return loaded
+
+
+def _get(loaded: Mapping[str, _Format], name: str, kind: str) -> _Format:
+    if name not in loaded:
+        known = ", ".join(loaded)
         raise InvalidArgument(
-            f"unknown format {name[:40]!r}; installed connectors are {known}",
+            f"unknown format {name[:40]!r}; installed {kind} are {known}",
             reason=Reason.UNKNOWN_FORMAT,
             violations=(Violation("format", f"must be one of {known}", "UNKNOWN_FORMAT"),),
         )
-    return connectors[name]
+    return loaded[name]
 
 
 def has_classifications(connector: Connector, options: Mapping[str, str]) -> bool | None:
@@ -105,7 +215,7 @@ def has_classifications(connector: Connector, options: Mapping[str, str]) -> boo
     return None if answer is None else answer(options)
 
 
-def check_options(connector: Connector, given: Mapping[str, str]) -> None:
+def check_options(connector: Connector | Writer, given: Mapping[str, str]) -> None:
     """Raise InvalidArgument when an option is unknown to the connector or a required one is missing."""
     known = {o.name for o in connector.options}
     has = f"it has {', '.join(sorted(known))}" if known else "it has none"

@@ -68,6 +68,7 @@ _MESSAGE_COLUMNS: Final = {
     "media_size": "media_sizes",
     "quality": "qualities",
     "source_time": "source_times",
+    "extra": "extras",
 }
 _COLUMNS: Final = frozenset({"external_id", "flags", "expire_time"})  # have a column of their own in the store
 

@@ -397,6 +397,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     from its full weight: UNCLASSIFIED (undecided, being listed is all that is known), AWAITS_ACCEPTANCE (a harmless
     verdict beyond the daily number), WITHDRAWAL_PENDING. `predecessors` and `successors`: names of the entries that it
     replaced, and that replaced it; filled in where one entry is read, not in lists. At `expire_time` it is withdrawn.
+    `extra`: as in Record.
     """
 
     id: int
@@ -414,6 +415,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     quality: int | None = None
     source_time: str = ""
+    extra: str = ""
     expire_time: datetime | None = None
     reasons: tuple[str, ...] = ()
     withdrawal: Withdrawal | None = None
@@ -454,7 +456,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     `value` is the raw classification; `region` and `scheme` are what the file itself says of the scheme's region (VICS
     `US`) and of the scheme (`vic-us`, `vic-us@2`), empty when it does not. `member` is who inside the source stated it
-    (NCMEC member). `faults` are hashes that could not be parsed.
+    (NCMEC member). `faults` are hashes that could not be parsed. `extra` is what the source says of the item beyond the
+    other fields: a JSON object of its own field names, kept as it is so that an export in the same format has it again.
     """
 
     position: str
@@ -475,6 +478,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     reviews: tuple[RecordReview, ...] = ()
     scheme: str = ""
     expire_time: datetime | None = None
+    extra: str = ""
 
 
 class Reject(msgspec.Struct, frozen=True, array_like=True):

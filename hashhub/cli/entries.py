@@ -260,6 +260,7 @@ def _show(session: Session, e: Entry) -> None:
         "tags": ", ".join(e.tags),
         "PDQ quality": e.quality,
         "source time": e.source_time,
+        "beyond that": e.extra,
         "stated by": p.member,
     }
     rows += [(name, value) for name, value in optional.items() if value not in (None, "")]

@@ -390,7 +390,8 @@ def _unpacked(packed: bytes) -> set[int]:
 
 def _size(entry: Entry) -> int:
     """Return about how many bytes an entry takes on the wire."""
-    texts: Iterable[str] = (entry.external_id, entry.media_type, entry.series, entry.source_time, *entry.tags)
+    own: Iterable[str] = (entry.external_id, entry.media_type, entry.series, entry.source_time, entry.extra)
+    texts = (*own, *entry.tags)
     return 500 + 40 * len(entry.hashes) + 2 * sum(map(len, texts))
 
 

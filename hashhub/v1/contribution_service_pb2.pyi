@@ -135,7 +135,7 @@ class RecordReview(_message.Message):
     def __init__(self, kind: _Optional[_Union[_resources_pb2.ReviewKind, str]] = ..., author: _Optional[str] = ..., comment: _Optional[str] = ...) -> None: ...
 
 class Record(_message.Message):
-    __slots__ = ("position", "hashes", "faults", "action", "external_id", "value", "region", "member", "flags", "media_type", "media_size_bytes", "series", "tags", "quality", "source_time", "reviews", "scheme", "expire_time")
+    __slots__ = ("position", "hashes", "faults", "action", "external_id", "value", "region", "member", "flags", "media_type", "media_size_bytes", "series", "tags", "quality", "source_time", "reviews", "scheme", "expire_time", "extra")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     HASHES_FIELD_NUMBER: _ClassVar[int]
     FAULTS_FIELD_NUMBER: _ClassVar[int]
@@ -154,6 +154,7 @@ class Record(_message.Message):
     REVIEWS_FIELD_NUMBER: _ClassVar[int]
     SCHEME_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_FIELD_NUMBER: _ClassVar[int]
     position: str
     hashes: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Hash]
     faults: _containers.RepeatedCompositeFieldContainer[HashFault]
@@ -172,7 +173,8 @@ class Record(_message.Message):
     reviews: _containers.RepeatedCompositeFieldContainer[RecordReview]
     scheme: str
     expire_time: _timestamp_pb2.Timestamp
-    def __init__(self, position: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., faults: _Optional[_Iterable[_Union[HashFault, _Mapping]]] = ..., action: _Optional[_Union[Action, str]] = ..., external_id: _Optional[str] = ..., value: _Optional[str] = ..., region: _Optional[str] = ..., member: _Optional[str] = ..., flags: _Optional[_Union[_resources_pb2.Flags, _Mapping]] = ..., media_type: _Optional[str] = ..., media_size_bytes: _Optional[int] = ..., series: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., quality: _Optional[int] = ..., source_time: _Optional[str] = ..., reviews: _Optional[_Iterable[_Union[RecordReview, _Mapping]]] = ..., scheme: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    extra: str
+    def __init__(self, position: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., faults: _Optional[_Iterable[_Union[HashFault, _Mapping]]] = ..., action: _Optional[_Union[Action, str]] = ..., external_id: _Optional[str] = ..., value: _Optional[str] = ..., region: _Optional[str] = ..., member: _Optional[str] = ..., flags: _Optional[_Union[_resources_pb2.Flags, _Mapping]] = ..., media_type: _Optional[str] = ..., media_size_bytes: _Optional[int] = ..., series: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., quality: _Optional[int] = ..., source_time: _Optional[str] = ..., reviews: _Optional[_Iterable[_Union[RecordReview, _Mapping]]] = ..., scheme: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., extra: _Optional[str] = ...) -> None: ...
 
 class AlgorithmSequence(_message.Message):
     __slots__ = ("algorithms",)
@@ -181,7 +183,7 @@ class AlgorithmSequence(_message.Message):
     def __init__(self, algorithms: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RecordColumns(_message.Message):
-    __slots__ = ("positions", "templates", "template_indexes", "sequences", "sequence_indexes", "digests", "external_ids", "media_sizes", "qualities", "source_times")
+    __slots__ = ("positions", "templates", "template_indexes", "sequences", "sequence_indexes", "digests", "external_ids", "media_sizes", "qualities", "source_times", "extras")
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     TEMPLATES_FIELD_NUMBER: _ClassVar[int]
     TEMPLATE_INDEXES_FIELD_NUMBER: _ClassVar[int]
@@ -192,6 +194,7 @@ class RecordColumns(_message.Message):
     MEDIA_SIZES_FIELD_NUMBER: _ClassVar[int]
     QUALITIES_FIELD_NUMBER: _ClassVar[int]
     SOURCE_TIMES_FIELD_NUMBER: _ClassVar[int]
+    EXTRAS_FIELD_NUMBER: _ClassVar[int]
     positions: _containers.RepeatedScalarFieldContainer[str]
     templates: _containers.RepeatedCompositeFieldContainer[Record]
     template_indexes: _containers.RepeatedScalarFieldContainer[int]
@@ -202,7 +205,8 @@ class RecordColumns(_message.Message):
     media_sizes: _containers.RepeatedScalarFieldContainer[int]
     qualities: _containers.RepeatedScalarFieldContainer[int]
     source_times: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, positions: _Optional[_Iterable[str]] = ..., templates: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., template_indexes: _Optional[_Iterable[int]] = ..., sequences: _Optional[_Iterable[_Union[AlgorithmSequence, _Mapping]]] = ..., sequence_indexes: _Optional[_Iterable[int]] = ..., digests: _Optional[bytes] = ..., external_ids: _Optional[_Iterable[str]] = ..., media_sizes: _Optional[_Iterable[int]] = ..., qualities: _Optional[_Iterable[int]] = ..., source_times: _Optional[_Iterable[str]] = ...) -> None: ...
+    extras: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, positions: _Optional[_Iterable[str]] = ..., templates: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., template_indexes: _Optional[_Iterable[int]] = ..., sequences: _Optional[_Iterable[_Union[AlgorithmSequence, _Mapping]]] = ..., sequence_indexes: _Optional[_Iterable[int]] = ..., digests: _Optional[bytes] = ..., external_ids: _Optional[_Iterable[str]] = ..., media_sizes: _Optional[_Iterable[int]] = ..., qualities: _Optional[_Iterable[int]] = ..., source_times: _Optional[_Iterable[str]] = ..., extras: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Reject(_message.Message):
     __slots__ = ("position", "reason", "detail")

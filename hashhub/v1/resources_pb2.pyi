@@ -298,7 +298,7 @@ class Withdrawal(_message.Message):
     def __init__(self, reason: _Optional[_Union[WithdrawalReason, str]] = ..., comment: _Optional[str] = ..., actor: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., withdraw_revision: _Optional[int] = ..., pending: _Optional[bool] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("name", "hashes", "classification", "flags", "state", "reasons", "provenance", "external_id", "media_type", "media_size_bytes", "series", "tags", "quality", "source_time", "create_revision", "update_revision", "revision", "expire_time", "withdrawal", "predecessors", "successors")
+    __slots__ = ("name", "hashes", "classification", "flags", "state", "reasons", "provenance", "external_id", "media_type", "media_size_bytes", "series", "tags", "quality", "source_time", "create_revision", "update_revision", "revision", "expire_time", "withdrawal", "predecessors", "successors", "extra")
     NAME_FIELD_NUMBER: _ClassVar[int]
     HASHES_FIELD_NUMBER: _ClassVar[int]
     CLASSIFICATION_FIELD_NUMBER: _ClassVar[int]
@@ -320,6 +320,7 @@ class Entry(_message.Message):
     WITHDRAWAL_FIELD_NUMBER: _ClassVar[int]
     PREDECESSORS_FIELD_NUMBER: _ClassVar[int]
     SUCCESSORS_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_FIELD_NUMBER: _ClassVar[int]
     name: str
     hashes: _containers.RepeatedCompositeFieldContainer[Hash]
     classification: Classification
@@ -341,4 +342,5 @@ class Entry(_message.Message):
     withdrawal: Withdrawal
     predecessors: _containers.RepeatedScalarFieldContainer[str]
     successors: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[Hash, _Mapping]]] = ..., classification: _Optional[_Union[Classification, _Mapping]] = ..., flags: _Optional[_Union[Flags, _Mapping]] = ..., state: _Optional[_Union[EntryState, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., external_id: _Optional[str] = ..., media_type: _Optional[str] = ..., media_size_bytes: _Optional[int] = ..., series: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., quality: _Optional[int] = ..., source_time: _Optional[str] = ..., create_revision: _Optional[int] = ..., update_revision: _Optional[int] = ..., revision: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., withdrawal: _Optional[_Union[Withdrawal, _Mapping]] = ..., predecessors: _Optional[_Iterable[str]] = ..., successors: _Optional[_Iterable[str]] = ...) -> None: ...
+    extra: str
+    def __init__(self, name: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[Hash, _Mapping]]] = ..., classification: _Optional[_Union[Classification, _Mapping]] = ..., flags: _Optional[_Union[Flags, _Mapping]] = ..., state: _Optional[_Union[EntryState, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., external_id: _Optional[str] = ..., media_type: _Optional[str] = ..., media_size_bytes: _Optional[int] = ..., series: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., quality: _Optional[int] = ..., source_time: _Optional[str] = ..., create_revision: _Optional[int] = ..., update_revision: _Optional[int] = ..., revision: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., withdrawal: _Optional[_Union[Withdrawal, _Mapping]] = ..., predecessors: _Optional[_Iterable[str]] = ..., successors: _Optional[_Iterable[str]] = ..., extra: _Optional[str] = ...) -> None: ...

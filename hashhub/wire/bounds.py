@@ -54,6 +54,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "RecordColumns.sequence_indexes": MAX_BATCH,
     "RecordColumns.sequences": MAX_BATCH,
     "RecordColumns.source_times": MAX_BATCH,
+    "RecordColumns.extras": MAX_BATCH,
     "RecordColumns.template_indexes": MAX_BATCH,
     "RecordColumns.templates": MAX_BATCH,
     "Token.purposes": MAX_WORDS,

@@ -66,6 +66,7 @@ def test_every_field_of_an_entry_comes_back(filled: Store, fill: Any) -> None:
         tags=("t1", "t2"),
         quality=17,
         source_time="2024-01-01",
+        extra='{"PrecategorizationSource":"x"}',
         expire_time=datetime(2031, 1, 2, tzinfo=UTC),
     )
     full = EntryRow(
