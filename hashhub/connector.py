@@ -33,7 +33,7 @@ from hashhub.model import Entry, HashFault, HashSet, Record, Reject
 from hashhub.schemes import Scheme
 
 GROUP: Final = "hashhub.connectors"  # of entry points that connectors are registered in
-WRITER_GROUP: Final = "hashhub.writers"
+WRITER_GROUP: Final = "hashhub.writers"  # of entry points that writers are registered in
 HEAD_BYTES: Final = 64 * 1024  # of a file, which `detect` is shown
 # Bytes. A longer "line" or field is no line of any supported format, and must not fill memory.
 MAX_LINE: Final = 1 << 20
