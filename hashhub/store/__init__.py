@@ -14,6 +14,7 @@ from hashhub.store.holds import Hold, Origin, trace_of
 from hashhub.store.idset import IdSet
 from hashhub.store.locking import lock_data
 from hashhub.store.packing import EntryColumns
+from hashhub.store.reports import FindingRun
 from hashhub.store.resources import Registry
 from hashhub.store.standing import DailyLimit
 from hashhub.store.store import Store
@@ -25,6 +26,7 @@ __all__ = [
     "DailyLimit",
     "EntryColumns",
     "EntryHit",
+    "FindingRun",
     "Hold",
     "IdSet",
     "MatcherChange",

@@ -43,6 +43,7 @@ from hashhub.store.imports import Imports, closed, one_import, subject_of
 from hashhub.store.leases import LEASE, Leases
 from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.packing import pack_reasons
+from hashhub.store.reports import FindingRun
 from hashhub.store.resources import check_active, to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, UPSERT, WITHDRAW
 from hashhub.store.stage import Stage
@@ -136,7 +137,7 @@ class Commits:
         import_id: str,
         *,
         counts: Counts,
-        findings: Iterable[Finding] = (),
+        findings: Iterable[Finding | FindingRun] = (),
         supersede: Sequence[int] | NDArray[np.int64] = (),
         absent: Sequence[int] | NDArray[np.int64] = (),
         withdraw: Sequence[int] | NDArray[np.int64] = (),

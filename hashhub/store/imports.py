@@ -41,9 +41,10 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.events import append_event
 from hashhub.store.leases import LEASE, Leases
+from hashhub.store.reports import FindingRun, Reports
 from hashhub.store.requests import Request
 from hashhub.store.resources import check_active, key_of_set, to_json
-from hashhub.store.schema import COMMITTED
+from hashhub.store.schema import CANCELLED, COMMITTED
 from hashhub.store.stage import Stage
 from hashhub.store.staging import Commit
 
@@ -51,16 +52,16 @@ _IMPORT_STATES: Final = {code: state for state, code in s.IMPORT_STATES.items()}
 _DISPOSITIONS: Final = {code: d for d, code in s.DISPOSITIONS.items()}
 _COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
 _OPEN: Final = s.IMPORT_STATES[ImportState.OPEN]
-_CANCELLED: Final = s.IMPORT_STATES[ImportState.CANCELLED]
 
 
 class Imports:
     """The part of the Store that takes imports in."""
 
-    def __init__(self, database: Database, leases: Leases, stage: Stage) -> None:
+    def __init__(self, database: Database, leases: Leases, stage: Stage, reports: Reports) -> None:
         self._db = database
         self._leases = leases
         self._stage = stage
+        self._reports = reports
 
     def create_import(self, new: Import, *, request_id: str = "", most_open: int | None = None) -> Import:
         """Open an import, or return the one that has the same hash set, source digest, connector, version and
@@ -102,7 +103,7 @@ class Imports:
                 t.c.connector == new.connector,
                 t.c.connector_version == new.connector_version,
                 t.c.replace == new.replace,
-                t.c.state != _CANCELLED,
+                t.c.state != CANCELLED,
             )
             if of_this_source:
                 latest = of_this_source[0]
@@ -296,7 +297,7 @@ class Imports:
         import_id: str,
         *,
         counts: Counts | None = None,
-        findings: Iterable[Finding] = (),
+        findings: Iterable[Finding | FindingRun] = (),
         expired: Mapping[str, int] | None = None,
     ) -> Import:
         """Purge what an import has staged, and return it CANCELLED. Cancelling twice is a success.
@@ -332,13 +333,13 @@ class Imports:
         commit = Commit(import_id, key, set_key, lease, subject_of(import_), SYSTEM)
         with self._leases.releasing(commit):
             self._stage.purge(commit)
-            self._stage.write_findings(commit, findings)
+            self._reports.write(commit, findings)
             with self._db.write() as c:
                 self._leases.renew(c, commit)
                 c.execute(
                     sa.update(t)
                     .where(t.c.key == key)
-                    .values(state=_CANCELLED, counts=to_json(counts or Counts()), lease="", lease_until=0)
+                    .values(state=CANCELLED, counts=to_json(counts or Counts()), lease="", lease_until=0)
                 )
                 if expired is not None:
                     self._db.lock(c)
@@ -358,23 +359,10 @@ class Imports:
         `dispositions` keeps only those. A COMMITTED import has a report, and a CANCELLED one that was only tried;
         others have none yet. Raises NotFound for an unknown import.
         """
-        f, t = s.finding, s.imports
-        query = (
-            sa.select(f.c.ordinal, f.c.position, f.c.disposition, f.c.reason, f.c.detail, f.c.entry)
-            .join(t, t.c.key == f.c["import"])
-            .where(t.c.id == import_id, t.c.state.in_((COMMITTED, _CANCELLED)), f.c.ordinal > after_ordinal)
-            .order_by(f.c.ordinal)
-            .limit(page_size)
-        )
-        if dispositions is not None:
-            query = query.where(f.c.disposition.in_([s.DISPOSITIONS[d] for d in dispositions]))
-        rows = self._db.read(lambda c: c.execute(query).all())
-        if not rows:
+        lines = self._reports.page(import_id, page_size, after_ordinal, dispositions)
+        if not lines:
             self.get_import(import_id)
-        return [
-            (ordinal, Finding(position, _DISPOSITIONS[disposition], reason, detail, entry))
-            for ordinal, position, disposition, reason, detail, entry in rows
-        ]
+        return lines
 
     def _check_open(self, c: Connection, contributor: str, most: int | None) -> None:
         """Raise LimitExceeded when the contributor has as many open imports as it may."""
@@ -416,7 +404,7 @@ class Imports:
         over = (
             sa.select(b.c["import"], b.c.index)
             .join(t, t.c.key == b.c["import"])
-            .where(t.c.state.in_([COMMITTED, _CANCELLED]))
+            .where(t.c.state.in_([COMMITTED, CANCELLED]))
         )
         with suppress(Unavailable, LimitExceeded):
             for key, index in self._db.read(lambda c: c.execute(over).all()):

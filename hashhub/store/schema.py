@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from hashhub.hashes import ALGORITHMS
 from hashhub.model import ChangeKind, Disposition, EntryState, ImportState, ReviewKind, Role, WithdrawalReason
 
-SCHEMA_VERSION: Final = "0005"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0006"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in ALGORITHMS.values()}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -72,6 +72,7 @@ ACTIVE: Final = ENTRY_STATES[EntryState.ACTIVE]
 QUARANTINED: Final = ENTRY_STATES[EntryState.QUARANTINED]
 WITHDRAWN: Final = ENTRY_STATES[EntryState.WITHDRAWN]
 COMMITTED: Final = IMPORT_STATES[ImportState.COMMITTED]
+CANCELLED: Final = IMPORT_STATES[ImportState.CANCELLED]
 UPSERT: Final = CHANGE_KINDS[ChangeKind.UPSERT]
 STAGED: Final = CHANGE_KINDS["STAGED"]
 WITHDRAW: Final = CHANGE_KINDS[ChangeKind.WITHDRAW]
@@ -225,6 +226,15 @@ finding: Final = _table(
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("entry", sa.BigInteger, nullable=False),  # 0: none
     rowid=False,
+)
+
+finding_run: Final = _table(
+    "finding_run",
+    sa.Column("import", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("ordinal", sa.Integer, primary_key=True, autoincrement=False),  # of its first line
+    sa.Column("last", sa.Integer, nullable=False),  # ordinal of its last line
+    sa.Column("disposition", sa.SmallInteger, nullable=False),
+    sa.Column("lines", sa.LargeBinary, nullable=False),  # see reports
 )
 
 entry: Final = _table(

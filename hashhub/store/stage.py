@@ -22,9 +22,10 @@ from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
 from hashhub.store.leases import Leases
 from hashhub.store.packing import EntryColumns, unpack_hashes
+from hashhub.store.reports import FindingRun, Reports
 from hashhub.store.resources import to_json
 from hashhub.store.schema import STAGED
-from hashhub.store.staging import PIECE, Commit
+from hashhub.store.staging import Commit
 from hashhub.store.writing import PAGE, Writing
 
 _RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are sorted and written together
@@ -33,10 +34,11 @@ _RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are so
 class Stage:
     """The part of the Store that writes what an import brings."""
 
-    def __init__(self, database: Database, writing: Writing, leases: Leases) -> None:
+    def __init__(self, database: Database, writing: Writing, leases: Leases, reports: Reports) -> None:
         self._db = database
         self._writing = writing
         self._leases = leases
+        self._reports = reports
         self._classification_ids: dict[bytes, int] = {}
 
     def allocate_entries(self, import_id: str, n: int) -> int:
@@ -109,32 +111,9 @@ class Stage:
             if commit.size >= _RUN:
                 self.write_run(commit)
 
-    def add_findings(self, import_id: str, findings: Iterable[Finding]) -> None:
+    def add_findings(self, import_id: str, findings: Iterable[Finding | FindingRun]) -> None:
         """Append lines to the report of an import being committed; nobody sees them before `finish_commit`."""
-        self.write_findings(self._leases.commit_of(import_id), findings)
-
-    def write_findings(self, commit: Commit, findings: Iterable[Finding]) -> None:
-        """Append lines to the report of an import whose lease this process holds."""
-        t = s.imports
-        with commit.lock:
-            source = iter(findings)
-            while piece := list(itertools.islice(source, PIECE)):
-                with self._db.write() as c:
-                    self._leases.renew(c, commit)
-                    start: int = c.execute(
-                        sa.update(t)
-                        .where(t.c.key == commit.key)
-                        .values(finding_count=t.c.finding_count + len(piece))
-                        .returning(t.c.finding_count)
-                    ).scalar_one() - len(piece)
-                    self._db.insert(
-                        c,
-                        s.finding,
-                        [
-                            (commit.key, i, f.position, s.DISPOSITIONS[f.disposition], f.reason, f.detail, f.entry_id)
-                            for i, f in enumerate(piece, start)
-                        ],
-                    )
+        self._reports.write(self._leases.commit_of(import_id), findings)
 
     def write_run(self, commit: Commit) -> None:
         """Write the gathered hashes in order. The caller holds `commit.lock`."""
@@ -172,14 +151,12 @@ class Stage:
             with self._db.write() as c:
                 self._leases.renew(c, commit)
                 c.execute(sa.delete(s.succession).where(s.succession.c.later.between(first, last)))
-        f = s.finding
         with self._db.write() as c:
             self._leases.renew(c, commit)
-            c.execute(sa.delete(f).where(f.c["import"] == commit.key))
+            self._reports.purge(c, commit)
             is_staged = s.change.c.kind == sa.literal_column(str(STAGED))  # spelt out, so that the partial index serves
             c.execute(sa.delete(s.change).where(s.change.c["import"] == commit.key, is_staged))
             c.execute(sa.delete(a).where(a.c["import"] == commit.key))
-            c.execute(sa.update(s.imports).where(s.imports.c.key == commit.key).values(finding_count=0))
 
     def _store_classifications(self, contents: Iterable[bytes]) -> None:
         t = s.classification

@@ -31,6 +31,7 @@ from hashhub.store.holds import Holds
 from hashhub.store.imports import Imports
 from hashhub.store.leases import Leases
 from hashhub.store.outstanding import Outstanding
+from hashhub.store.reports import Reports
 from hashhub.store.resources import Resources
 from hashhub.store.stage import Stage
 from hashhub.store.standing import Standing
@@ -65,8 +66,9 @@ class Store:
         self.holds: Final = Holds(database)
         self.comparison: Final = Comparison(database, outstanding, self.entries)
         self.leases: Final = Leases(database)
-        self.stage: Final = Stage(database, writing, self.leases)
-        self.imports: Final = Imports(database, self.leases, self.stage)
+        reports = Reports(database, self.leases)
+        self.stage: Final = Stage(database, writing, self.leases, reports)
+        self.imports: Final = Imports(database, self.leases, self.stage, reports)
         self.commits: Final = Commits(database, outstanding, writing, self.leases, self.stage, self.imports)
         self.feeds: Final = Feeds(database, self.entries)
         self.history: Final = Events(database)

@@ -30,7 +30,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 from hashhub.schemes import load
-from hashhub.store import trace_of
+from hashhub.store import FindingRun, trace_of
 from hashhub.store.comparison import Keys
 from hashhub.store.packing import unpack_hashes, unpack_reasons
 from hashhub.store.schema import ENTRY_STATES
@@ -126,7 +126,9 @@ def compare(desk: Desk, name: str, records: list[Record], *, replace: bool, has:
     intake.decide(lambda: batches)
     first = 1_000_000
     assert intake.counts == model.counts()
-    assert list(intake.findings(batches, first)) == model.findings(first)
+    reported = intake.findings(batches, first)
+    lines = [x for line in reported for x in (line.findings() if isinstance(line, FindingRun) else (line,))]
+    assert lines == model.findings(first)
     assert intake.compared.superseded.tolist() == sorted(model.superseded)
     assert intake.compared.absent.tolist() == sorted(model.absent)
     assert intake.compared.withdrawn.tolist() == sorted(model.withdrawn)

@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hashhub import item
@@ -22,7 +23,7 @@ from hashhub.model import (
     ReviewKind,
     SchemeStatus,
 )
-from hashhub.store import Store
+from hashhub.store import FindingRun, Store
 from hashhub.store import stage as module
 from hashhub.testing.rows import EntryRow, pack_entries
 
@@ -335,6 +336,32 @@ def test_findings_are_paged_and_filtered(filled: Store, fill: Any) -> None:
     assert [i for i, _ in accepted] == [0, 3, 6, 9]
     with pytest.raises(NotFound):
         filled.imports.findings("imp-none", 1)
+
+
+def test_runs_of_findings_are_paged_and_filtered_like_lines(filled: Store, fill: Any) -> None:
+    import_id = fill.begin(filled)
+    unchanged, rejected = Disposition.UNCHANGED, Disposition.REJECTED
+    written: list[Finding | FindingRun] = []
+    for start in range(0, 600, 30):  # many more runs than are read at a time
+        positions = [f"value[{i}]" for i in range(start, start + 29)]
+        written.append(FindingRun(unchanged, "R", "entry a/b/", " is it", positions, np.arange(start, start + 29)))
+        written.append(Finding(f"value[{start + 29}]", rejected, "S", "s", 7))
+    lines = [x for line in written for x in (line.findings() if isinstance(line, FindingRun) else (line,))]
+    filled.stage.add_findings(import_id, written[:9])
+    assert filled.imports.findings(import_id, 10) == [], "nobody sees a line before the commit"
+    filled.commits.finish_commit(import_id, counts=Counts(), findings=iter(written[9:]))
+    for size in (1000, 77, 7):
+        for wanted in (None, [unchanged], [rejected], [unchanged, rejected], [Disposition.NOTED]):
+            pages, after = [], -1
+            while page := filled.imports.findings(import_id, size, after, wanted):
+                assert len(page) <= size
+                pages += page
+                after = page[-1][0]
+            assert pages == [(i, line) for i, line in enumerate(lines) if wanted is None or line.disposition in wanted]
+    again = fill.begin(filled)
+    filled.stage.add_findings(again, written)
+    filled.imports.cancel_import(again)
+    assert filled.imports.findings(again, 10) == []
 
 
 def test_imports_are_listed_the_newest_first(filled: Store, fill: Any) -> None:

@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from hashhub.hub.holds import HeldItems
     from hashhub.model import Classification
     from hashhub.schemes import Scheme
-    from hashhub.store import Store
+    from hashhub.store import FindingRun, Store
     from hashhub.store.comparison import Keys
 
 __all__ = ["Batch", "Intake", "NewEntries", "Stager", "same_item"]
@@ -171,7 +171,7 @@ class Intake:
         """Return what the entries may have as their classification, by number."""
         return [self._values.classification(kind) for kind in self._values.kinds]
 
-    def findings(self, batches: Iterable[Batch], first_entry: int) -> Iterator[Finding]:
+    def findings(self, batches: Iterable[Batch], first_entry: int) -> Iterator[Finding | FindingRun]:
         """Yield what became of every item that was not simply accepted, batch by batch. `first_entry`: id of the first
         entry.
         """

@@ -13,6 +13,7 @@ import numpy as np
 from hashhub.hub.intake.batch import CODE
 from hashhub.hygiene import Code
 from hashhub.model import Disposition, RecordReview
+from hashhub.store import FindingRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -129,16 +130,18 @@ class Decisions:
         """Whether an item lacks a value that is due, also after what duplicates of it say."""
         return bool(self.lacks_value[item]) and not self.values.kinds[self.kind[item]].value
 
-    def states_the_same(self, entry_id: int) -> str:
-        """Return what is said of an item that an entry states already."""
-        return f"entry {self._set_name}/{entry_id} already states exactly this"
+    def unchanged(self, positions: list[str], entries: NDArray[np.int64]) -> FindingRun:
+        """Return what is said of items that these entries state already."""
+        before, after = f"entry {self._set_name}/", " already states exactly this"
+        return FindingRun(Disposition.UNCHANGED, Code.IDENTICAL_ENTRY, before, after, positions, entries)
 
     def remarks(self, item: int) -> list[tuple[str, str]]:
         """Return why an item became what it did, as (code, detail), but for what hygiene says."""
         outcome = int(self.outcome[item])
         own = self._remarks.get(item, [])
         if outcome == UNCHANGED:
-            return [(Code.IDENTICAL_ENTRY, self.states_the_same(int(self.refers_to[item])))]
+            (line,) = self.unchanged([""], self.refers_to[item : item + 1]).findings()
+            return [(line.reason, line.detail)]
         if outcome == DUPLICATE:
             if (first := int(self.refers_to[item])) < 0:
                 return [(Code.SUPERSEDED, "withdrawn further on in the same source")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from hashhub.hub.intake.batch import Batch
     from hashhub.hub.intake.hash_set import HashSetComparison
     from hashhub.hub.intake.source import Source
+    from hashhub.store import FindingRun
+
+_SHORT: Final = 8  # lines; fewer take no less room as a run
 
 
 def count(source: Source, compared: HashSetComparison) -> Counts:
@@ -39,8 +42,8 @@ def count(source: Source, compared: HashSetComparison) -> Counts:
 
 def findings(
     source: Source, compared: HashSetComparison, batches: Iterable[Batch], first_entry: int
-) -> Iterator[Finding]:
-    """Yield what became of every item that was not simply accepted, batch by batch.
+) -> Iterator[Finding | FindingRun]:
+    """Yield what became of every item that was not simply accepted, in the order of the source.
 
     `first_entry`: id of the first entry; 0 when there will be none.
     """
@@ -56,14 +59,19 @@ def findings(
         is_told[with_more] = True
         is_only_unchanged = outcome == UNCHANGED
         is_only_unchanged[with_more] = False
-        refers_to = decisions.refers_to[first : first + len(batch)].tolist()
-        for place in np.flatnonzero(is_told).tolist():
-            if is_only_unchanged[place]:  # nearly all lines of a list that comes again
-                detail = decisions.states_the_same(refers_to[place])
-                yield Finding(batch.positions[place], Disposition.UNCHANGED, Code.IDENTICAL_ENTRY, detail)
+        is_only_unchanged &= is_told
+        told = np.flatnonzero(is_told)
+        # Nearly all lines of a list that comes again say that an item is unchanged: they go in runs.
+        ends = np.flatnonzero(np.diff(is_only_unchanged[told])) + 1
+        for places in np.split(told, ends) if len(told) else ():
+            if is_only_unchanged[places[0]]:
+                positions = [batch.positions[place] for place in places.tolist()]
+                run = decisions.unchanged(positions, decisions.refers_to[first + places])
+                yield from (run,) if len(run.positions) >= _SHORT else run.findings()
                 continue
-            entry = int(entry_of[place]) if first_entry and becomes_entry[place] else 0
-            yield from _lines(source, compared, batch, first + place, place, entry)
+            for place in places.tolist():
+                entry = int(entry_of[place]) if first_entry and becomes_entry[place] else 0
+                yield from _lines(source, compared, batch, first + place, place, entry)
         for reject in batch.rejects:
             is_aside = reject.reason == Code.PARTIAL_SOURCE
             disposition = Disposition.NOTED if is_aside else Disposition.REJECTED
