@@ -86,7 +86,7 @@ def missing_extra(e: ModuleNotFoundError) -> FailedPrecondition:
 
 def _serve(config: Config, on_ready: OnReady, on_phase: OnPhase, stop: threading.Event) -> None:
     from hashhub.server.addresses import check_exposure
-    from hashhub.store import lock_data
+    from hashhub.server.locking import lock_data
 
     set_up_logging()
     check_exposure(config)

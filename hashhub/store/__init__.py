@@ -12,7 +12,6 @@ from hashhub.store.events import Position
 from hashhub.store.feeds import Change, MatcherChange
 from hashhub.store.holds import Hold, Origin, trace_of
 from hashhub.store.idset import IdSet
-from hashhub.store.locking import lock_data
 from hashhub.store.packing import EntryColumns
 from hashhub.store.reports import FindingRun
 from hashhub.store.resources import Registry
@@ -35,6 +34,5 @@ __all__ = [
     "Registry",
     "StatedEntries",
     "Store",
-    "lock_data",
     "trace_of",
 ]

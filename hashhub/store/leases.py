@@ -55,7 +55,7 @@ class Leases:
             self.release(commit)
 
     def expire_leases(self) -> None:
-        """End all leases: for a server that has just started and knows that it is the only one (see `lock_data`)."""
+        """End all leases: for a server that has just started and knows that it is the only one."""
         with self._db.write() as c:
             c.execute(sa.update(s.imports).where(s.imports.c.state == _COMMITTING).values(lease="", lease_until=0))
 

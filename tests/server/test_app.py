@@ -30,7 +30,8 @@ from hashhub.config import Config
 from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hub import Hub
 from hashhub.server import serve
-from hashhub.store import commits, lock_data
+from hashhub.server.locking import lock_data
+from hashhub.store import commits
 from hashhub.testing.hub_process import RunningHub, running_hub
 
 PATIENCE = 40.0  # seconds; a loaded machine starts interpreters slowly
@@ -179,25 +180,25 @@ def test_a_data_directory_that_others_can_read_is_closed_and_that_is_said(
     for path in (data, *data.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o777 if path.is_dir() else 0o666)
-    with caplog.at_level("WARNING", "hashhub.store"), lock_data(data):
+    with caplog.at_level("WARNING", "hashhub.server"), lock_data(data):
         modes = _modes(data)
     assert {"hashhub.db", "operator.token", "consumer.token", "hashhub.lock", "matcher"} <= set(modes)
     others = {name: oct(mode) for name, mode in modes.items() if mode & 0o077 and name not in {"link", "other"}}
     assert not others
     assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o644
-    (line,) = [r.getMessage() for r in caplog.records if r.name == "hashhub.store"]
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "hashhub.server"]
     assert "mode 777" in line
     caplog.clear()
-    with caplog.at_level("WARNING", "hashhub.store"), _serving(data):
+    with caplog.at_level("WARNING", "hashhub.server"), _serving(data):
         pass
-    assert not [r for r in caplog.records if r.name == "hashhub.store"]
+    assert not [r for r in caplog.records if r.name == "hashhub.server"]
 
 
 def test_files_alone_that_others_can_read_are_closed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "hashhub.db").touch(0o644)
     (tmp_path / "hashhub.db").chmod(0o644)
     tmp_path.chmod(0o700)
-    with caplog.at_level("WARNING", "hashhub.store"), lock_data(tmp_path):
+    with caplog.at_level("WARNING", "hashhub.server"), lock_data(tmp_path):
         assert not [n for n, mode in _modes(tmp_path).items() if mode & 0o077]
     assert "1 files" in caplog.text
 
@@ -268,7 +269,7 @@ def test_what_cannot_be_repaired_without_roots_rights_is_refused(
     data.chmod(0o777)
     os.chown(data, owner, -1)
     script = (
-        "import os, sys\nfrom hashhub.errors import HashHubError\nfrom hashhub.store import lock_data\n"
+        "import os, sys\nfrom hashhub.errors import HashHubError\nfrom hashhub.server.locking import lock_data\n"
         f"os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         "try:\n    with lock_data(sys.argv[1]): print('closed')\n"
         "except HashHubError as e: print(e.reason, e.message)\n"

@@ -13,7 +13,7 @@ from typing import Final
 
 from hashhub.errors import FailedPrecondition, Reason, Unavailable
 
-_log = logging.getLogger("hashhub.store")
+_log = logging.getLogger("hashhub.server")
 
 _FILE: Final = "hashhub.lock"
 _SNAPSHOTS: Final = "matcher"  # the only directory in a data directory
