@@ -147,12 +147,18 @@ def look_up(
 def hits_nothing(matcher: Matcher, principal: Principal, query: Query, options: MatchOptions) -> bool:
     """Whether no hash of the query is near any digest, whoever's: what `look_up` asks first, without the database.
 
-    A query that does hit something is asked for again by `look_up`. The circuit breaker then counts it twice as a query
-    and once as a hit, which makes a trip harder: the harmless direction.
+    A query that does hit something is asked for again by `look_up`. The circuit breaker then counts it once as a hit,
+    and those of its hashes that hit nothing twice as queries, which makes a trip harder: the harmless direction.
     """
     caller = principal.contributor or principal.name
-    return not any(
-        len(_search(matcher, h.algorithm, [h.digest], options, _FIRST_DIGESTS, caller)) for h in query.hashes
+    return all(
+        matcher.hits_nothing(
+            h.algorithm,
+            np.frombuffer(h.digest, np.uint8).reshape(1, -1),
+            max_distance=options.max_distances.get(h.algorithm),
+            caller=caller,
+        )
+        for h in query.hashes
     )
 
 

@@ -173,7 +173,7 @@ class Segment:
         self.withdrawn = 0 if dead is None else int(np.bitwise_count(dead).sum())
         self._prefix_bits = (len(parts.directory) - 1).bit_length() - 1
         self._layout = has_tables(of, self.count)
-        self._searches: dict[int, Callable[[Rows], Hits]] = {}
+        self._engines: dict[int, _Prepared] = {}
 
     @property
     def living(self) -> int:
@@ -227,22 +227,28 @@ class Segment:
 
     def search(self, queries: Rows, max_distance: int) -> Hits:
         """Return every living row within `max_distance` (inclusive) of each query, by the engine that `plan` names."""
-        search = self._searches.get(max_distance)
-        if search is None:
-            if len(self._searches) >= _PREPARED:
-                self._searches.clear()
-            search = self._searches[max_distance] = self._prepared(max_distance)
-        return search(queries)
+        return self._engine(max_distance).collect(queries)
 
-    def _prepared(self, max_distance: int) -> Callable[[Rows], Hits]:
+    def count_hits(self, queries: Rows, max_distance: int) -> int:
+        """Return how many hits `search` would return: all that most lookups want to know, for less."""
+        return self._engine(max_distance).count(queries)
+
+    def _engine(self, max_distance: int) -> _Prepared:
+        engine = self._engines.get(max_distance)
+        if engine is None:
+            if len(self._engines) >= _PREPARED:
+                self._engines.clear()
+            engine = self._engines[max_distance] = self._prepared(max_distance)
+        return engine
+
+    def _prepared(self, max_distance: int) -> _Prepared:
         """Return the search for one distance, with everything that does not depend on the query done."""
         plan = self.plan(max_distance)
         rows, dead = self.parts.rows, self.dead
         if plan.engine is Engine.SORTED:
-            directory, prefix_bits = self.parts.directory, self._prefix_bits
-            return lambda queries: _collect(kernels.look_up, (queries, rows, dead, directory, prefix_bits))
+            return _Kernel(kernels.look_up, (rows, dead, self.parts.directory, self._prefix_bits))
         if plan.engine is Engine.FAISS:
-            return lambda queries: self._faiss(queries, max_distance)
+            return _Faiss(self, max_distance)
         if plan.thresholds is not None and self._layout is not None:
             layout, (_, _, start, fingerprints, ids) = self._layout, self.parts
             bits, tables = layout.address_bits, range(layout.tables)
@@ -256,24 +262,21 @@ class Segment:
                 np.int64,
             )
             masks, weights = _flips(bits, max(plan.thresholds.in_chunk))
-            return lambda queries: _collect(
+            return _Kernel(
                 kernels.search_tables,
-                (queries, rows, dead, start, fingerprints, ids, shape, bits, masks, weights, max_distance),
+                (rows, dead, start, fingerprints, ids, shape, bits, masks, weights, max_distance),
             )
         if self.space.algorithm.metric is Metric.SQUARED_EUCLIDEAN:
             # Both sides as bytes: their order within a word does not change a sum of squares.
-            as_bytes = rows.view(np.uint8)
-            return lambda queries: _collect(
-                kernels.scan_euclidean, (queries.view(np.uint8), as_bytes, dead, max_distance)
-            )
-        return lambda queries: _collect(kernels.scan_hamming, (queries, rows, dead, max_distance))
+            return _Kernel(kernels.scan_euclidean, (rows.view(np.uint8), dead, max_distance), as_bytes=True)
+        return _Kernel(kernels.scan_hamming, (rows, dead, max_distance))
 
     def _living(self, at: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of these rows are not withdrawn."""
         living: NDArray[np.bool_] = (self.dead[at >> 3] >> (at & 7).astype(np.uint8)) & 1 == 0
         return living
 
-    def _faiss(self, queries: Rows, max_distance: int) -> Hits:
+    def scan_with_faiss(self, queries: Rows, max_distance: int) -> Hits:
         """Scan with FAISS, straight from the rows: a permutation of both sides changes no Hamming distance."""
         import faiss
 
@@ -301,16 +304,43 @@ class Segment:
         return Hits(numbers[living], rows[living], distances[living])
 
 
-def _collect(kernel: Callable[..., int], arguments: tuple[Any, ...]) -> Hits:
-    """Run a kernel with room for its matches, a second time if there are more."""
-    room = _scratch
-    while (total := kernel(*arguments, room.queries, room.rows, room.distances)) > len(room.rows):
-        # Rows withdrawn or restored meanwhile can change the number a little.
-        room.grow(total + total // 8 + 64)
-    hits = Hits(room.queries[:total].copy(), room.rows[:total].copy(), room.distances[:total].copy())
-    if len(room.rows) > _MOST_RESULTS:
-        room.grow(_FIRST_RESULTS)
-    return hits
+class _Kernel(NamedTuple):
+    """A search by a kernel of ours, which is called with the queries, `arguments` and room for its hits."""
+
+    kernel: Callable[..., int]
+    arguments: tuple[Any, ...]
+    as_bytes: bool = False
+
+    def count(self, queries: Rows) -> int:
+        room = _scratch
+        given = queries.view(np.uint8) if self.as_bytes else queries
+        return self.kernel(given, *self.arguments, room.queries, room.rows, room.distances)
+
+    def collect(self, queries: Rows) -> Hits:
+        room = _scratch
+        while (total := self.count(queries)) > len(room.rows):
+            # Rows withdrawn or restored meanwhile can change the number a little.
+            room.grow(total + total // 8 + 64)
+        hits = Hits(room.queries[:total].copy(), room.rows[:total].copy(), room.distances[:total].copy())
+        if len(room.rows) > _MOST_RESULTS:
+            room.grow(_FIRST_RESULTS)
+        return hits
+
+
+class _Faiss(NamedTuple):
+    """A search by FAISS."""
+
+    segment: Segment
+    max_distance: int
+
+    def count(self, queries: Rows) -> int:
+        return len(self.collect(queries).rows)
+
+    def collect(self, queries: Rows) -> Hits:
+        return self.segment.scan_with_faiss(queries, self.max_distance)
+
+
+_Prepared = _Kernel | _Faiss
 
 
 @cache

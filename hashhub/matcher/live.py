@@ -256,6 +256,20 @@ class Matcher:
         hits = [(segment, search.search_segment(segment, rows, distance, self._pool)) for segment in segments]
         return search.assembled(of, queries, hits, limit=limit, breaker=self._breaker, caller=caller)
 
+    def hits_nothing(
+        self, algorithm: str, queries: NDArray[np.uint8], *, max_distance: int | None, caller: str = ""
+    ) -> bool:
+        """Whether no digest is within `max_distance` of any query: `search` without its answer, for the many lookups
+        that hit nothing. Arguments and errors as there.
+        """
+        distance = checked_distance(known_algorithm(algorithm), max_distance)
+        rows = packed_rows(algorithm, queries)
+        for segment in self._live.now.segments.get(algorithm, ()):
+            if segment.count_hits(rows, distance):
+                return False
+        self._breaker.missed(algorithm, len(queries), caller=caller)
+        return True
+
     def contains(self, algorithm: str, digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return, for uint8[n, digest_bytes], whether each digest itself is present: bool[n]. Raises InvalidArgument as
         `search`.

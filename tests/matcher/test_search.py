@@ -253,6 +253,40 @@ def test_photodna_is_squared_euclidean_and_exact_at_its_boundary() -> None:
         assert first == {digests[k].tobytes() for k in labels[: lims[1]]}
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "count", "radius", "engine"),
+    [
+        ("MD5", 5_000, 0, Engine.SORTED),
+        ("PDQ", 120_000, 0, Engine.SORTED),
+        ("PDQ", 300, 31, Engine.SCAN),
+        ("PDQ", 120_000, 31, Engine.TABLES),
+        ("PDQ", 120_000, 70, Engine.FAISS),
+        ("PHOTODNA", 3_000, 9, Engine.SCAN),
+    ],
+)
+def test_what_hits_nothing_is_what_a_search_finds_nothing_for(
+    algorithm: str, count: int, radius: int, engine: Engine
+) -> None:
+    rng = np.random.default_rng(count + radius)
+    digests = random_digests(rng, count, algorithm)
+    near = digests[:40].copy()
+    near[:, 3] ^= rng.integers(0, 4, 40, np.uint8)  # at the distance 0 to 9
+    queries = np.concatenate([near, random_digests(rng, 40, algorithm)])
+    with Matcher() as matcher:
+        matcher.apply(1, add={algorithm: digests})
+        matcher.apply(2, add={algorithm: random_digests(rng, 10, algorithm)}, withdraw={algorithm: digests[::3]})
+        assert matcher.explain(algorithm, radius).engine is engine
+        answers = set()
+        for query in queries:
+            hits = matcher.search(algorithm, query[None], max_distance=radius)
+            nothing = matcher.hits_nothing(algorithm, query[None], max_distance=radius)
+            assert nothing == (len(hits) == 0)
+            answers.add(nothing)
+        assert answers == {True, False}
+        with pytest.raises(InvalidArgument):
+            matcher.hits_nothing(algorithm, queries[:, :3], max_distance=radius)
+
+
 def test_photodna_needs_a_distance() -> None:
     with Matcher() as matcher, pytest.raises(InvalidArgument) as raised:
         matcher.search("PHOTODNA", np.zeros((1, 144), np.uint8), max_distance=None)
