@@ -95,7 +95,13 @@ class Threads:
             self.in_progress += 1
             lane.in_progress += 1
             lane.calls.append((future, work))
-            self._line_up(lane)
+            try:
+                self._line_up(lane)
+            except RuntimeError:  # not one thread could be started: the call is refused, and nothing of it counts
+                lane.calls.pop()
+                lane.in_progress -= 1
+                self.in_progress -= 1
+                raise
 
     def close(self) -> None:
         """Take no more calls. Threads end after the call that they work on; those that wait are dropped."""
@@ -108,13 +114,24 @@ class Threads:
     def _line_up(self, lane: Lane) -> None:
         """Let the lane have a turn, once, if it has a call and may begin it. The caller holds the lock."""
         if lane.calls and not lane.is_lined_up and lane.working < self._most_each:
+            if len(self._threads) < min(self._due + 1, self._working):
+                self._add_thread()
             lane.is_lined_up = True
             self._due += 1
             self._turns.put(lane)
-            if len(self._threads) < min(self._due, self._working):
-                thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+
+    def _add_thread(self) -> None:
+        """Start one more thread. Where the system has none to give, those that there are go on; raises RuntimeError
+        when there are none.
+        """
+        thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
 
     def _run(self) -> None:
         while True:
