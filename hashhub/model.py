@@ -166,13 +166,19 @@ class Disposition(StrEnum):
         "STAYS_WITHDRAWN"  # the item was withdrawn by hand, and is not revived by a list that still has it
     )
     NOTED = "NOTED"
+    REVIEWED = "REVIEWED"  # the item is only an opinion, and was added to the entries that it is about
 
 
 class Action(StrEnum):
-    """What a record asks for."""
+    """What a record asks for.
+
+    REVIEW: its reviews are added to the hash set's live entries with its external id or one of its hashes; it never
+    becomes an entry itself.
+    """
 
     CONTRIBUTE = "CONTRIBUTE"
     WITHDRAW = "WITHDRAW"
+    REVIEW = "REVIEW"
 
 
 class ReviewKind(StrEnum):
@@ -504,9 +510,9 @@ class Finding(msgspec.Struct, frozen=True, array_like=True):
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """How many items an import had, and what became of them.
 
-    Conservation: `items` is the sum of accepted, quarantined, rejected, duplicate, unchanged, withdrawn and
-    stays_withdrawn. `superseded` and `absent` count entries of earlier imports that this one withdrew (newer statement;
-    absent from a replacing list).
+    Conservation: `items` is the sum of accepted, quarantined, rejected, duplicate, unchanged, withdrawn,
+    stays_withdrawn and reviewed. `superseded` and `absent` count entries of earlier imports that this one withdrew
+    (newer statement; absent from a replacing list).
     """
 
     items: int = 0
@@ -520,6 +526,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     noted: int = 0
     superseded: int = 0
     absent: int = 0
+    reviewed: int = 0
 
 
 class Import(msgspec.Struct, frozen=True, kw_only=True):

@@ -300,4 +300,5 @@ def accounted(counts: Counts) -> int:
         + counts.unchanged
         + counts.withdrawn
         + counts.stays_withdrawn
+        + counts.reviewed
     )

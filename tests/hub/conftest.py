@@ -242,6 +242,7 @@ def total(counts: Counts) -> int:
         + counts.unchanged
         + counts.withdrawn
         + counts.stays_withdrawn
+        + counts.reviewed
     )
 
 

@@ -29,6 +29,7 @@ DUPLICATE: Final = CODE[Disposition.DUPLICATE]
 UNCHANGED: Final = CODE[Disposition.UNCHANGED]
 WITHDRAWN: Final = CODE[Disposition.WITHDRAWN]
 STAYS_WITHDRAWN: Final = CODE[Disposition.STAYS_WITHDRAWN]
+REVIEWED: Final = CODE[Disposition.REVIEWED]
 _NAMES_SHOWN: Final = 10  # in one sentence, however many there are
 
 
@@ -119,6 +120,11 @@ class Decisions:
         for item in rest:
             self.outcome[item] = DUPLICATE
             self.refers_to[item] = first
+
+    def refuse(self, item: int, code: str, detail: str) -> None:
+        """Refuse an item, and say why."""
+        self.outcome[item] = REJECTED
+        self._remarks[item] = [(code, detail)]
 
     def keep_withdrawn(self, item: int, detail: str) -> None:
         """Let an item stay withdrawn, and say by which entry and who may restore it."""

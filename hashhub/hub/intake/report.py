@@ -34,6 +34,7 @@ def count(source: Source, compared: HashSetComparison) -> Counts:
         noted=source.noted,
         superseded=len(compared.superseded),
         absent=len(compared.absent),
+        reviewed=became[CODE[Disposition.REVIEWED]],
     )
 
 
