@@ -110,11 +110,12 @@ class Database:
         Raises MalformedSource for a damaged file, and for one that has more rows than it can hold.
         """
         chosen = ", ".join(_quoted(table.columns[c]) for c in columns)
+        # NOT INDEXED: an index is a copy of the values, which a damaged file could contradict.
+        sql = f"SELECT {chosen} FROM {_quoted(table.name)} NOT INDEXED"  # noqa: S608 - quoted
         where = f"{table.name} row "
         number = 0
         try:
-            # NOT INDEXED: an index is a copy of the values, which a damaged file could contradict.
-            for number, row in enumerate(self._select(f"SELECT {chosen} FROM {_quoted(table.name)} NOT INDEXED"), 1):  # noqa: S608 - quoted
+            for number, row in enumerate(self._select(sql), 1):
                 if number > self._most_rows:
                     raise MalformedSource(
                         "the database gives more rows than a file of its size can hold; it is damaged or made to "
