@@ -83,7 +83,7 @@ def read_layout(
     stream = cast("BinaryIO", Head(head.removeprefix(_UTF8_MARK), source))
     names: tuple[str, ...] = ()
     layout: Layout | None = None
-    untold: list[HashFault] = []
+    untold: dict[str, HashFault] = {}
     for number, line in lines(stream, encoding):
         if not line.strip():
             continue
@@ -100,15 +100,14 @@ def read_layout(
             )
         if twice := sorted({name for name in names if names.count(name) > 1 and name in _read_names(layout)}):
             raise MalformedSource(f"the header names {', '.join(twice)} twice; expected it once", position=position)
-        untold = [
-            HashFault(
-                name.upper()[:40],
+        untold = {
+            name: HashFault(
+                name.upper(),
                 "UNSUPPORTED_ALGORITHM",
                 f"no hub matches the column {name}; it is left out on every line, which is told only once",
             )
             for name in layout.left_out
-            if name in names
-        ]
+        }
     if layout is None:
         raise MalformedSource(f"the file has blank lines only; expected {expected}", position="line 1")
 
@@ -118,7 +117,7 @@ def _read_names(layout: Layout) -> set[str]:
 
 
 def _record(
-    position: str, line: str, names: Sequence[str], layout: Layout, tags: tuple[str, ...], untold: list[HashFault]
+    position: str, line: str, names: Sequence[str], layout: Layout, tags: tuple[str, ...], untold: dict[str, HashFault]
 ) -> Record | Reject:
     # Line by line, not as one text: an unmatched quote in a file name must not swallow the lines after it.
     try:
@@ -133,7 +132,9 @@ def _record(
     pairs = [(label, digest) for label, column in layout.digests if (digest := cell_of.get(column, "").strip())]
     faults: list[HashFault] = []
     size = items.size(cell_of.get(layout.size), layout.size, faults)
-    result = items.finish(position, pairs, [*faults, *untold], media_size=size, tags=tags)
+    told = [name for name in untold if cell_of.get(name, "").strip()]
+    result = items.finish(position, pairs, [*faults, *(untold[name] for name in told)], media_size=size, tags=tags)
     if isinstance(result, Record):
-        untold.clear()
+        for name in told:
+            del untold[name]
     return result

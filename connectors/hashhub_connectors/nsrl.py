@@ -40,6 +40,9 @@ _SQL: Final = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:--|/\*|(?:BEGIN|INSERT|UPDATE|DELETE|CREATE|DROP|PRAGMA|REPLACE|ALTER|ATTACH)\b)",
     re.IGNORECASE,
 )
+_NO_CRC32: Final = HashFault(
+    "CRC32", "UNSUPPORTED_ALGORITHM", "no hub matches CRC32; it is left out of every row, which is told only once"
+)
 _TAGS: Final = (f"{PURPOSE_TAG}benign",)
 
 
@@ -116,13 +119,7 @@ def _read_database(source: BinaryIO) -> Iterator[Record | Reject]:
                 position="its tables",
             )
         sizes = [column for column in _SIZES if column in table.columns][:1]
-        left_out = ["crc32"] if "crc32" in table.columns else []
-        untold = [
-            HashFault(
-                "CRC32", "UNSUPPORTED_ALGORITHM", "no hub matches CRC32; it is left out of every row, told only once"
-            )
-            for _ in left_out
-        ]
+        untold = [_NO_CRC32] if "crc32" in table.columns else []
         for position, row in database.rows(table, [*(column for _, column in digests), *sizes]):
             faults: list[HashFault] = []
             pairs = sqlite_file.pairs([label for label, _ in digests], row, faults)
