@@ -144,7 +144,8 @@ class Code(StrEnum):
     UNKNOWN_EXTERNAL_ID = "UNKNOWN_EXTERNAL_ID", "The withdrawal names an item that the hash set does not hold."
 
     # The item is only an opinion about entries.
-    REVIEW_ADDED = "REVIEW_ADDED", "The item is only an opinion; it was added as a review to the entries it is about."
+    OPINION_ONLY = "OPINION_ONLY", "The item is only an opinion about entries of the hash set; it becomes none itself."
+    REVIEW_ADDED = "REVIEW_ADDED", "The opinion was added, as a review, to the entries that it is about."
     NO_OPINION = (
         "NO_OPINION",
         "The item states no opinion, which says nothing about what it is, and never that it is harmless.",

@@ -160,13 +160,12 @@ class Disposition(StrEnum):
     QUARANTINED = "QUARANTINED"
     REJECTED = "REJECTED"
     DUPLICATE = "DUPLICATE"  # the same item stands elsewhere in this source; its hashes were merged into the first one
-    UNCHANGED = "UNCHANGED"  # the hash set already holds an identical entry
+    UNCHANGED = "UNCHANGED"  # the hash set already holds an identical entry, or the item is an opinion about entries
     WITHDRAWN = "WITHDRAWN"  # the item asked for a withdrawal
     STAYS_WITHDRAWN = (
         "STAYS_WITHDRAWN"  # the item was withdrawn by hand, and is not revived by a list that still has it
     )
     NOTED = "NOTED"
-    REVIEWED = "REVIEWED"  # the item is only an opinion, and was added to the entries that it is about
 
 
 class Action(StrEnum):
@@ -510,9 +509,9 @@ class Finding(msgspec.Struct, frozen=True, array_like=True):
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """How many items an import had, and what became of them.
 
-    Conservation: `items` is the sum of accepted, quarantined, rejected, duplicate, unchanged, withdrawn,
-    stays_withdrawn and reviewed. `superseded` and `absent` count entries of earlier imports that this one withdrew
-    (newer statement; absent from a replacing list).
+    Conservation: `items` is the sum of accepted, quarantined, rejected, duplicate, unchanged, withdrawn and
+    stays_withdrawn. `superseded` and `absent` count entries of earlier imports that this one withdrew (newer statement;
+    absent from a replacing list).
     """
 
     items: int = 0
@@ -526,7 +525,6 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     noted: int = 0
     superseded: int = 0
     absent: int = 0
-    reviewed: int = 0
 
 
 class Import(msgspec.Struct, frozen=True, kw_only=True):

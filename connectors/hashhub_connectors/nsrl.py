@@ -111,8 +111,8 @@ def _read_database(source: BinaryIO) -> Iterator[Record | Reject]:
             raise MalformedSource(
                 "the database has no plain table DISTINCT_HASH, FILE or METADATA with the columns sha256, sha1 or md5"
                 + (
-                    f" ({', '.join(views).upper()} is a view, and views are not executed); make a copy with one, of "
-                    "the distinct sha256, sha1 and md5 of FILE"
+                    f" ({', '.join(views).upper()} is a view or a virtual table, which are not executed); make a copy "
+                    "with one, of the distinct sha256, sha1 and md5 of FILE"
                     if views
                     else "; is it an NSRL RDSv3 release?"
                 ),

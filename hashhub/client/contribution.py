@@ -57,7 +57,6 @@ _REPORTED: Final = (
     Disposition.WITHDRAWN,
     Disposition.NOTED,
     Disposition.DUPLICATE,
-    Disposition.REVIEWED,
 )
 FINDINGS_READ: Final = 100_000  # a report reads at most this many; the counts of the import are complete in any case
 

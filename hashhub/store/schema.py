@@ -47,7 +47,6 @@ DISPOSITIONS: Final = {
     Disposition.WITHDRAWN: 6,
     Disposition.NOTED: 7,
     Disposition.STAYS_WITHDRAWN: 8,
-    Disposition.REVIEWED: 9,
 }
 REVIEW_KINDS: Final = {
     ReviewKind.CONFIRMED: 1,

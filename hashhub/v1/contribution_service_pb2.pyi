@@ -37,7 +37,6 @@ class Disposition(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DISPOSITION_WITHDRAWN: _ClassVar[Disposition]
     DISPOSITION_NOTED: _ClassVar[Disposition]
     DISPOSITION_STAYS_WITHDRAWN: _ClassVar[Disposition]
-    DISPOSITION_REVIEWED: _ClassVar[Disposition]
 IMPORT_STATE_UNSPECIFIED: ImportState
 IMPORT_STATE_OPEN: ImportState
 IMPORT_STATE_COMMITTING: ImportState
@@ -56,10 +55,9 @@ DISPOSITION_UNCHANGED: Disposition
 DISPOSITION_WITHDRAWN: Disposition
 DISPOSITION_NOTED: Disposition
 DISPOSITION_STAYS_WITHDRAWN: Disposition
-DISPOSITION_REVIEWED: Disposition
 
 class ImportCounts(_message.Message):
-    __slots__ = ("item_count", "accepted_count", "quarantined_count", "rejected_count", "duplicate_count", "unchanged_count", "withdrawn_count", "noted_count", "superseded_count", "absent_count", "stays_withdrawn_count", "reviewed_count")
+    __slots__ = ("item_count", "accepted_count", "quarantined_count", "rejected_count", "duplicate_count", "unchanged_count", "withdrawn_count", "noted_count", "superseded_count", "absent_count", "stays_withdrawn_count")
     ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -71,7 +69,6 @@ class ImportCounts(_message.Message):
     SUPERSEDED_COUNT_FIELD_NUMBER: _ClassVar[int]
     ABSENT_COUNT_FIELD_NUMBER: _ClassVar[int]
     STAYS_WITHDRAWN_COUNT_FIELD_NUMBER: _ClassVar[int]
-    REVIEWED_COUNT_FIELD_NUMBER: _ClassVar[int]
     item_count: int
     accepted_count: int
     quarantined_count: int
@@ -83,8 +80,7 @@ class ImportCounts(_message.Message):
     superseded_count: int
     absent_count: int
     stays_withdrawn_count: int
-    reviewed_count: int
-    def __init__(self, item_count: _Optional[int] = ..., accepted_count: _Optional[int] = ..., quarantined_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., withdrawn_count: _Optional[int] = ..., noted_count: _Optional[int] = ..., superseded_count: _Optional[int] = ..., absent_count: _Optional[int] = ..., stays_withdrawn_count: _Optional[int] = ..., reviewed_count: _Optional[int] = ...) -> None: ...
+    def __init__(self, item_count: _Optional[int] = ..., accepted_count: _Optional[int] = ..., quarantined_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., withdrawn_count: _Optional[int] = ..., noted_count: _Optional[int] = ..., superseded_count: _Optional[int] = ..., absent_count: _Optional[int] = ..., stays_withdrawn_count: _Optional[int] = ...) -> None: ...
 
 class Import(_message.Message):
     __slots__ = ("name", "connector", "connector_version", "source_digest", "replace", "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision", "has_classifications", "actor", "takes_columns")

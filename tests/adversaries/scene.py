@@ -300,5 +300,4 @@ def accounted(counts: Counts) -> int:
         + counts.unchanged
         + counts.withdrawn
         + counts.stays_withdrawn
-        + counts.reviewed
     )

@@ -242,7 +242,6 @@ def total(counts: Counts) -> int:
         + counts.unchanged
         + counts.withdrawn
         + counts.stays_withdrawn
-        + counts.reviewed
     )
 
 

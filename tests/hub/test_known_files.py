@@ -106,7 +106,7 @@ def test_numbers_of_caid_wait_until_an_operator_gives_their_table(open_hub: Open
             told.append((entry.state.value, entry.classification.dimensions))
         return told
 
-    waits = ("QUARANTINED", {})
+    waits: tuple[str, dict[str, tuple[str, ...]]] = ("QUARANTINED", {})
     before = states(Desk(open_hub()), "alpha/before", "uk-caid")
     assert (before[0], before[1][0], before[2]) == (waits, "ACTIVE", waits)
 

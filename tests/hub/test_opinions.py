@@ -53,12 +53,14 @@ def listed(any_desk: Desk) -> Desk:
 
 def test_an_opinion_is_added_to_the_entry_that_has_the_hash(listed: Desk) -> None:
     done = listed.contribute("alpha/list", opinion(1))
-    assert (done.counts.items, done.counts.reviewed, total(done.counts)) == (1, 1, 1)
+    assert (done.counts.items, done.counts.unchanged, done.counts.noted, total(done.counts)) == (1, 1, 1, 1)
     (said,) = reviews(listed, "alpha/list")
     assert (said.kind, said.author, said.comment) == (ReviewKind.CONFIRMED, f"alpha/{AUTHOR}", "csam (near match)")
-    (finding,) = listed.report(done)
-    assert (finding.disposition, finding.reason) == (Disposition.REVIEWED, "REVIEW_ADDED")
-    assert listed.entries("alpha/list")[0].name in finding.detail
+    name = listed.entries("alpha/list")[0].name
+    assert [(f.disposition, f.reason, f.detail) for f in listed.report(done)] == [
+        (Disposition.UNCHANGED, "OPINION_ONLY", f"the item is a review of {name}"),
+        (Disposition.NOTED, "REVIEW_ADDED", f"added to {name}"),
+    ]
     assert len(listed.entries("alpha/list")) == 2
 
 
@@ -67,7 +69,8 @@ def test_the_same_opinion_again_changes_nothing(listed: Desk) -> None:
     again = listed.contribute(
         "alpha/list", opinion(1), opinion(1, position="answer 2"), opinion(1, DOUBTED, position="3")
     )
-    assert (again.counts.unchanged, again.counts.reviewed) == (2, 1)
+    assert (again.counts.unchanged, again.counts.noted) == (3, 1)
+    assert "there already" in listed.report(again)[0].detail
     assert [r.kind for r in reviews(listed, "alpha/list")] == [ReviewKind.CONFIRMED, ReviewKind.FALSE_POSITIVE]
 
 
@@ -88,7 +91,7 @@ def test_nobody_elses_entry_is_touched_or_told_of(listed: Desk) -> None:
 
 def test_an_external_id_says_which_entry_is_meant(listed: Desk) -> None:
     done = listed.contribute("alpha/list", opinion(1, DOUBTED, external_id="b"))
-    assert done.counts.reviewed == 1
+    assert done.counts.unchanged == 1
     assert (reviews(listed, "alpha/list"), len(reviews(listed, "alpha/list", 1))) == ([], 1)
 
 
@@ -100,7 +103,7 @@ def test_an_entry_whose_digests_differ_is_another_item(listed: Desk) -> None:
 
 def test_a_quarantined_entry_can_be_reviewed_and_stays_quarantined(listed: Desk) -> None:
     listed.contribute("alpha/list", item(5, algorithms=("MD5", "PDQ"), tags=("purpose:benign",)))
-    assert listed.contribute("alpha/list", opinion(5)).counts.reviewed == 1
+    assert listed.contribute("alpha/list", opinion(5)).counts.noted == 1
     assert [e.state for e in listed.entries("alpha/list")].count(EntryState.QUARANTINED) == 1
 
 
@@ -122,7 +125,7 @@ def test_a_confirmation_is_of_what_the_set_states(desk: Desk, purpose: Purpose, 
     desk.contribute("alpha/list", item(1, algorithms=("MD5", "PDQ")))
     done = desk.contribute("alpha/list", opinion(1, purpose=stated))
     assert len(reviews(desk, "alpha/list")) == is_added
-    assert desk.reasons(done) == {"answer 1": ["REVIEW_ADDED" if is_added else "PURPOSE_MISMATCH"]}
+    assert desk.reasons(done) == {"answer 1": ["OPINION_ONLY" if is_added else "PURPOSE_MISMATCH"]}
 
 
 def test_opinions_are_no_list_that_replaces_another(listed: Desk) -> None:
@@ -149,7 +152,7 @@ def test_an_opinion_without_a_review_or_a_hash_is_refused(listed: Desk) -> None:
 
 def test_validate_only_adds_nothing(listed: Desk) -> None:
     done = listed.contribute("alpha/list", opinion(1), validate_only=True)
-    assert done.counts.reviewed == 1
+    assert done.counts.unchanged == 1
     assert reviews(listed, "alpha/list") == []
 
 

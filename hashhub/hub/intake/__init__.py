@@ -24,7 +24,7 @@ all of the source:
     SUPERSEDED           it holds another statement about the item: replaced (by a quarantined one: on its release)
     ABSENT_FROM_LIST     a replacing list lacks it: withdrawn
     WITHDRAWN_BY_SOURCE  the item names the entry: withdrawn, unless a later item states it again
-    REVIEW_ADDED         the item is only an opinion, about entries with its id or one of its hashes: added to these
+    OPINION_ONLY         the item is a review of entries with its id or one of its hashes: added to them, else unchanged
     NO_ENTRY             likewise, and there is none: rejected
     STAYS_WITHDRAWN      the item was withdrawn by hand, or this list is older than the source's own deletion message
                          (hub.holds)

@@ -44,7 +44,8 @@ _PURPOSES: Final = {PURPOSE_TAG + p.lower(): p for p in Purpose}
 DISPOSITIONS: Final = tuple(Disposition)
 CODE: Final = {disposition: code for code, disposition in enumerate(DISPOSITIONS)}
 """Dispositions as small integers, in arrays."""
-_ASKED: Final = {Action.WITHDRAW: Disposition.WITHDRAWN, Action.REVIEW: Disposition.REVIEWED}
+# What stands for an item that does not state anything itself; hygiene gives neither.
+_ASKED: Final = {Action.WITHDRAW: Disposition.WITHDRAWN, Action.REVIEW: Disposition.UNCHANGED}
 _ACTION_OF: Final = {CODE[disposition]: action for action, disposition in _ASKED.items()}
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 

@@ -29,7 +29,6 @@ DUPLICATE: Final = CODE[Disposition.DUPLICATE]
 UNCHANGED: Final = CODE[Disposition.UNCHANGED]
 WITHDRAWN: Final = CODE[Disposition.WITHDRAWN]
 STAYS_WITHDRAWN: Final = CODE[Disposition.STAYS_WITHDRAWN]
-REVIEWED: Final = CODE[Disposition.REVIEWED]
 _NAMES_SHOWN: Final = 10  # in one sentence, however many there are
 
 
@@ -66,6 +65,7 @@ class Decisions:
         self.reviews: dict[int, tuple[RecordReview, ...]] = {}
         self.withdrawn_by: dict[int, Hold] = {}  # what keeps an item from coming back
         self.overtaken: dict[int, list[int]] = {}  # entries that the source withdrew before, and now states again
+        self.opinions: dict[int, str] = {}  # what is said of items that are only opinions, and have an entry
         self.asides: dict[int, tuple[str, str]] = {}  # what is remarked about an item whatever becomes of it
         self._position_of: dict[int, str] = {}  # of items that others were merged into
         self._first_kind: dict[int, int] = {}  # of those: their own kind, before others added to it
@@ -143,6 +143,8 @@ class Decisions:
         """Return why an item became what it did, as (code, detail), but for what hygiene says."""
         outcome = int(self.outcome[item])
         own = self._remarks.get(item, [])
+        if outcome == UNCHANGED and item in self.opinions:
+            return [(Code.OPINION_ONLY, self.opinions[item])]
         if outcome == UNCHANGED:
             return [(Code.IDENTICAL_ENTRY, self.states_the_same(int(self.refers_to[item])))]
         if outcome == DUPLICATE:

@@ -453,10 +453,10 @@ class HashSetComparison:
             fresh = [one for one in said if one not in added]
             added.update(fresh)
             self.reviews += fresh
+            d.opinions[item] = f"the item is a review of {names}" + ("" if fresh else ", which is there already")
             if fresh:
-                d.remark(item, Code.REVIEW_ADDED, f"added to {names}")
-            else:
-                d.outcome[item], d.refers_to[item] = UNCHANGED, next(iter(entries))
+                d.asides[item] = Code.REVIEW_ADDED, f"added to {names}"
+                self._source.noted += 1
 
     def _own_entries(self, hashes: Iterable[Hash]) -> dict[Hash, list[Entry]]:
         """Return the hash set's live entries that have one of the hashes, by hash."""

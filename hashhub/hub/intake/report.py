@@ -34,7 +34,6 @@ def count(source: Source, compared: HashSetComparison) -> Counts:
         noted=source.noted,
         superseded=len(compared.superseded),
         absent=len(compared.absent),
-        reviewed=became[CODE[Disposition.REVIEWED]],
     )
 
 
@@ -46,20 +45,23 @@ def findings(
     `first_entry`: id of the first entry; 0 when there will be none.
     """
     decisions = source.decisions
-    asides = set(decisions.asides) if source.raw_from is None else {*decisions.asides, source.raw_from}
+    asides = np.array(sorted({*decisions.asides, *(() if source.raw_from is None else (source.raw_from,))}), np.int64)
     first, next_entry = 0, first_entry
     for batch in batches:
         outcome = decisions.outcome[first : first + len(batch)]
         becomes_entry = (outcome == ACCEPTED) | (outcome == QUARANTINED)
         entry_of = next_entry + np.cumsum(becomes_entry) - becomes_entry
         is_told = outcome != ACCEPTED
-        with_more = [*batch.with_remarks, *(i - first for i in asides if first <= i < first + len(batch))]
+        here = asides[slice(*np.searchsorted(asides, (first, first + len(batch))))] - first
+        with_more = [*batch.with_remarks, *here.tolist()]
         is_told[with_more] = True
         is_only_unchanged = outcome == UNCHANGED
         is_only_unchanged[with_more] = False
         refers_to = decisions.refers_to[first : first + len(batch)].tolist()
         for place in np.flatnonzero(is_told).tolist():
-            if is_only_unchanged[place]:  # nearly all lines of a list that comes again
+            if (
+                is_only_unchanged[place] and first + place not in decisions.opinions
+            ):  # nearly all lines of a list that comes again
                 detail = decisions.states_the_same(refers_to[place])
                 yield Finding(batch.positions[place], Disposition.UNCHANGED, Code.IDENTICAL_ENTRY, detail)
                 continue

@@ -9,7 +9,7 @@ import numpy as np
 
 from hashhub.hashes import Hash
 from hashhub.hub.intake.batch import Batch, Kind, Remarks
-from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, REVIEWED, WITHDRAWN, Decisions, Merged, listed
+from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, UNCHANGED, WITHDRAWN, Decisions, Merged, listed
 from hashhub.hub.intake.identity import (
     ALGORITHM_OF_CODE,
     EXACT_CODES,
@@ -130,7 +130,7 @@ class Source:
             named.append(self._read_external_ids(batch, first, states))
             for item in np.flatnonzero(batch.dispositions == WITHDRAWN).tolist():
                 self.removals[first + item] = batch.record(item)
-            for item in np.flatnonzero(batch.dispositions == REVIEWED).tolist():
+            for item in np.flatnonzero(batch.dispositions == UNCHANGED).tolist():
                 self.opinions[first + item] = batch.record(item)
             self.noted += sum(len(batch.remarks(item).asides) for item in batch.with_remarks)
             self.decisions.reviews |= {first + item: reviews for item, reviews in batch.reviews.items() if states[item]}
