@@ -62,7 +62,9 @@ class NSRL:
         """Return a guess by the header's names, or by the tables of a database."""
         if head.startswith(sqlite_file.MAGIC):
             text = head.lower()
-            if b"sha256" in text and any(re.search(rb"create (?:table|view) .?" + t.encode(), text) for t in _TABLES):
+            if b"sha256" in text and any(
+                re.search(rb"create (?:table|view) .?" + t.encode() + rb"\b", text) for t in _TABLES
+            ):
                 return Guess(Certainty.LIKELY, "it is an SQLite database with the tables of NSRL's RDSv3")
             return None
         if layout_of(header_names(head), _LAYOUTS):

@@ -195,7 +195,7 @@ def show_report(session: Session, report: ImportReport) -> None:
         ("quarantined", c.quarantined, "kept, but do not match until an operator releases them"),
         ("rejected", c.rejected, "refused, see below"),
         ("duplicate", c.duplicate, "stand elsewhere in this list and were merged"),
-        ("unchanged", c.unchanged, "were there already, or are only opinions about what is there"),
+        ("unchanged", c.unchanged, "were there already, or are reviews of entries"),
         ("stays withdrawn", c.stays_withdrawn, "were withdrawn by hand; hashhub entry restore brings them back"),
         ("withdrawn", c.withdrawn, "the list asked for their withdrawal"),
         ("superseded", c.superseded, "earlier entries that newer statements replaced"),
