@@ -39,8 +39,9 @@ HEAD_BYTES: Final = 64 * 1024  # of a file, which `detect` is shown
 MAX_LINE: Final = 1 << 20
 _Format = TypeVar("_Format")
 
-# A tag `purpose:csam` or `purpose:exploitative` is what the source itself says of all its items. The hub quarantines
-# them in a hash set of another purpose, which would otherwise say of an unclassified one what nobody stated.
+# A tag `purpose:csam`, `purpose:exploitative` or `purpose:benign` is what the source itself says of all its items. The
+# hub quarantines them in a hash set of another purpose, which would otherwise say of an unclassified one what nobody
+# stated.
 PURPOSE_TAG: Final = "purpose:"
 
 

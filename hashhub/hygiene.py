@@ -53,8 +53,8 @@ class Code(StrEnum):
     MISSING_EXTERNAL_ID = (
         "MISSING_EXTERNAL_ID",
         (
-            "The item does not name what it is about: the format demands the contributor's own id, and a withdrawal "
-            "the id or a hash."
+            "The item does not name what it is about: the format demands the contributor's own id, and a withdrawal or "
+            "an opinion the id or a hash."
         ),
     )
 
@@ -142,6 +142,15 @@ class Code(StrEnum):
         "The item was withdrawn by hand, or by a newer deletion message of its source, and no list brings it back.",
     )
     UNKNOWN_EXTERNAL_ID = "UNKNOWN_EXTERNAL_ID", "The withdrawal names an item that the hash set does not hold."
+
+    # The item is only an opinion about entries.
+    OPINION_ONLY = "OPINION_ONLY", "The item is only an opinion about entries of the hash set; it becomes none itself."
+    REVIEW_ADDED = "REVIEW_ADDED", "The opinion was added, as a review, to the entries that it is about."
+    NO_OPINION = (
+        "NO_OPINION",
+        "The item states no opinion, which says nothing about what it is, and never that it is harmless.",
+    )
+    NO_ENTRY = "NO_ENTRY", "The item is only an opinion, and the hash set has no entry that it is about."
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -257,7 +266,10 @@ def inspect(record: Record) -> Inspection:
     if record.faults:
         left_out += [(fault.reason, f"{fault.algorithm}: {fault.detail}") for fault in record.faults]
 
-    if record.action is Action.WITHDRAW:
+    if record.action is Action.REVIEW and not reviews:
+        said = (Code.NO_OPINION.value, Code.NO_OPINION.description)
+        return Inspection(Disposition.REJECTED, (Code.NO_OPINION.value,), (), (said, *left_out))
+    if record.action is not Action.CONTRIBUTE:
         if record.external_id or sound:
             return Inspection(_ACCEPTED, (), sound, tuple(left_out), reviews)
     elif sound:
@@ -271,7 +283,7 @@ def inspect(record: Record) -> Inspection:
         return Inspection(Disposition.QUARANTINED, reasons, sound, (*suspicious, *left_out), reviews)
     if left_out:
         return Inspection(Disposition.REJECTED, (left_out[0][0],), (), tuple(left_out))
-    code = Code.MISSING_EXTERNAL_ID if record.action is Action.WITHDRAW else Code.NO_HASH
+    code = Code.NO_HASH if record.action is Action.CONTRIBUTE else Code.MISSING_EXTERNAL_ID
     return Inspection(Disposition.REJECTED, (code.value,), (), ((code.value, code.description),))
 
 

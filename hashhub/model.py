@@ -160,7 +160,7 @@ class Disposition(StrEnum):
     QUARANTINED = "QUARANTINED"
     REJECTED = "REJECTED"
     DUPLICATE = "DUPLICATE"  # the same item stands elsewhere in this source; its hashes were merged into the first one
-    UNCHANGED = "UNCHANGED"  # the hash set already holds an identical entry
+    UNCHANGED = "UNCHANGED"  # the hash set already holds an identical entry, or the item is an opinion about entries
     WITHDRAWN = "WITHDRAWN"  # the item asked for a withdrawal
     STAYS_WITHDRAWN = (
         "STAYS_WITHDRAWN"  # the item was withdrawn by hand, and is not revived by a list that still has it
@@ -169,10 +169,15 @@ class Disposition(StrEnum):
 
 
 class Action(StrEnum):
-    """What a record asks for."""
+    """What a record asks for.
+
+    REVIEW: its reviews are added to the hash set's live entries with its external id or one of its hashes; it never
+    becomes an entry itself.
+    """
 
     CONTRIBUTE = "CONTRIBUTE"
     WITHDRAW = "WITHDRAW"
+    REVIEW = "REVIEW"
 
 
 class ReviewKind(StrEnum):

@@ -2,6 +2,9 @@
 
 source.py       bytes -> text and lines, with bounded memory and exact positions
 json_stream.py  a pull reader for JSON that is larger than memory
+sqlite_file.py  databases of strangers -> rows, with nothing in them executed
+forensic_csv.py what the CSV of forensic tools has in common
 items.py        what a source gives -> one Record or one Reject
-vics.py, ncmec_xml.py, icse_csv.py, csv_mapping.py, hash_lines.py
+vics.py, ncmec_xml.py, icse_csv.py, csv_mapping.py, hash_lines.py, arachnid.py
+nsrl.py, kdb.py, encase.py, hashkeeper.py, ilook.py
 """

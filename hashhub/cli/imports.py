@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
@@ -30,7 +30,7 @@ _WORDS: Final = {"CHECKSUM": "checksum", "SENDING": "importing", "COMMITTING": "
 
 
 @command(None, "import")
-@click.argument("file", metavar="FILE")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--format", "format_", required=True, metavar="NAME", help="Connector; see `hashhub connectors list`.")
 @click.option("--hash-set", metavar="CONTRIBUTOR/SET", help="Where it goes.")
 @click.option("--validate-only", is_flag=True, help="Say what would become of every item, and keep nothing.")
@@ -45,7 +45,7 @@ _WORDS: Final = {"CHECKSUM": "checksum", "SENDING": "importing", "COMMITTING": "
 def import_file(
     session: Session,
     *,
-    file: str,
+    files: tuple[str, ...],
     format_: str,
     hash_set: str | None,
     validate_only: bool,
@@ -58,24 +58,30 @@ def import_file(
 ) -> None:
     """Contribute a hash list.
 
-    FILE may be in any format that a connector reads; - is standard input. Nothing is visible before the whole list is.
+    FILE may be in any format that a connector reads; - is standard input. Several FILEs are the parts of one release,
+    which become visible together. Nothing is visible before the whole list is.
     A run that was cut off goes on where it stopped when the same command is given again. Exit code 1 when the list, or
     every item in it, was refused.
     """
     if propose_mapping:
-        _propose(session, format_, file)
+        if len(files) > 1:
+            raise click.UsageError("--propose-mapping looks at one FILE")
+        _propose(session, format_, files[0])
         return
     if hash_set is None:
         raise click.UsageError("--hash-set CONTRIBUTOR/SET is missing: it says where the list goes")
+    if files.count("-") > 1:
+        raise click.UsageError("- is standard input, which can be one part only")
     settings = _settings(options, mapping)
-    with session.connect() as hub, _opened(file) as source, progress(unit_bytes=True) as bar:
+    with session.connect() as hub, ExitStack() as stack, progress(unit_bytes=True) as bar:
+        sources = [stack.enter_context(_opened(file)) for file in files]
 
         def show(p: Progress) -> None:
             bar(p.done, p.total, _WORDS[p.phase] + (f" {p.items:,} items" if p.items else ""))
 
         try:
             report = hub.import_source(
-                source,
+                sources,
                 connector=format_,
                 hash_set=hash_set,
                 options=settings,
@@ -87,7 +93,7 @@ def import_file(
             )
         except MalformedSource as e:
             outcome = "the import is still open" if keep_on_failure else "the import was cancelled"
-            name = "standard input" if file == "-" else Path(file).name
+            name = f"the {len(files)} parts" if len(files) > 1 else _name(files[0])
             e.add_note(f"nothing of {name} is visible; {outcome}")
             raise
         except (Unavailable, FailedPrecondition, LimitExceeded, Conflict) as e:
@@ -189,7 +195,7 @@ def show_report(session: Session, report: ImportReport) -> None:
         ("quarantined", c.quarantined, "kept, but do not match until an operator releases them"),
         ("rejected", c.rejected, "refused, see below"),
         ("duplicate", c.duplicate, "stand elsewhere in this list and were merged"),
-        ("unchanged", c.unchanged, "were there already"),
+        ("unchanged", c.unchanged, "were there already, or are reviews of entries"),
         ("stays withdrawn", c.stays_withdrawn, "were withdrawn by hand; hashhub entry restore brings them back"),
         ("withdrawn", c.withdrawn, "the list asked for their withdrawal"),
         ("superseded", c.superseded, "earlier entries that newer statements replaced"),
@@ -230,6 +236,10 @@ def _settings(options: tuple[str, ...], mapping: str | None) -> dict[str, str]:
             cause = e.strerror if isinstance(e, OSError) and e.strerror else "it is not UTF-8 text"
             raise InvalidArgument.field("mapping", f"cannot read {mapping!r}: {cause}") from e
     return settings
+
+
+def _name(file: str) -> str:
+    return "standard input" if file == "-" else Path(file).name
 
 
 @contextmanager

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from hashhub.cli.session import Session, command
 from hashhub.cli.terminal import clean, print_json, table
 from hashhub.errors import AlreadyExists, InvalidArgument
+from hashhub.hashes import Encoding, Hash, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hashhub.testing.lists import Item
 
 _LISTED: Final = 20  # items beside the picture
 
@@ -18,7 +25,7 @@ _LISTED: Final = 20  # items beside the picture
 @command(None, "sample", local=True)
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 def sample(session: Session, *, directory: Path) -> None:
-    """Write synthetic sample files into DIR: a list to import, and uploads to check against it.
+    """Write synthetic sample files into DIR: lists to import, and uploads to check against them.
 
     Nothing is overwritten. The pictures are drawn by hashhub, the other hashes are random.
     """
@@ -57,9 +64,30 @@ def _files() -> dict[str, tuple[bytes, str]]:
             lists.list_file("sha256sum", lists.random_items(_LISTED, seed=6, algorithms=("SHA256",))).data,
             "20 lines as sha256sum prints them",
         ),
+        **{
+            f"release/part{n}.txt": (
+                lists.list_file("md5sum", lists.random_items(_LISTED, seed=6 + n)).data,
+                f"part {n} of 2 of a list, 20 lines as md5sum prints them",
+            )
+            for n in (1, 2)
+        },
+        "known.txt": (_known(lists.random_items(_LISTED, seed=9)), "20 known files as NSRL lists them"),
+        "opinions.json": (_opinions(hashes), "an answer of Arachnid Shield about the picture that list.json holds"),
         "uploads/listed.png": (listed.getvalue(), "a picture that list.json holds"),
         "uploads/unlisted.png": (unlisted.getvalue(), "a picture that it does not hold"),
     }
+
+
+def _known(items: Sequence[Item]) -> bytes:
+    header = '"SHA-1","MD5","CRC32","FileName","FileSize","ProductCode","OpSystemCode","SpecialCode"\n'
+    rows = (f'"{i.digest("SHA1")}","{i.digest("MD5")}","","synthetic",1,1,"0",""\n' for i in items)
+    return (header + "".join(rows)).encode()
+
+
+def _opinions(hashes: Sequence[Hash]) -> bytes:
+    sha1 = next(encode(h, Encoding.BASE32) for h in hashes if h.algorithm == "SHA1")
+    answer = {"sha1_base32": sha1, "classification": "csam", "match_type": "exact", "near_match_details": []}
+    return json.dumps([answer]).encode()
 
 
 COMMANDS: Final = (sample,)

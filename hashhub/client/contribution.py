@@ -1,4 +1,4 @@
-"""Contributing one source: the client's half of the first main path (docs in ARCHITECTURE.md).
+"""Contributing a source, or the parts of a release: the client's half of the first main path (see ARCHITECTURE.md).
 
     source ──(1) digest──> (2) open ──> (3) connector: records, rejects ──> (4) batches ──> (5) commit ──> (6) report
                              │                                                │
@@ -11,7 +11,6 @@ and continues behind the last that the hub stored. While batches are on their wa
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from hashhub import v1, wire
+from hashhub.client.release import Release
 from hashhub.client.transport import Transport
 from hashhub.columns import columns_of
 from hashhub.connector import Connector, check_options, has_classifications
@@ -49,7 +49,6 @@ _texts_of: Final = attrgetter(*(f.name for f in of_kind(Kind.TEXT)))
 _IN_FLIGHT: Final = 2  # batches on their way while the connector reads on; more would only fill memory
 _PATIENCE: Final = 120.0  # seconds to keep trying when the hub goes away in the middle: longer than a restart takes
 _COMMIT_TIMEOUT: Final = 3_600.0  # seconds; a commit writes every entry of the list
-_READ_BYTES: Final = 1024 * 1024
 _POSITIONS_SHOWN: Final = 3
 _REPORTED: Final = (
     Disposition.REJECTED,
@@ -124,7 +123,7 @@ class SourceChangedError(MalformedSource):
 
 def send(
     transport: Transport,
-    source: BinaryIO,
+    sources: Sequence[BinaryIO],
     *,
     connector: Connector,
     parent: str,
@@ -136,14 +135,17 @@ def send(
     request_id: str,
     progress: Callable[[Progress], None],
 ) -> ImportReport:
-    """Contribute all of a seekable `source` to the hash set named `parent`; see Client.import_source."""
+    """Contribute all of seekable `sources` to the hash set named `parent`; see Client.import_source."""
     check_options(connector, options)
+    release = Release(sources)
 
     # (1) The digest identifies the source; it is taken of the bytes that are read below.
     try:
-        before = _written(source)
-        total = source.seek(0, os.SEEK_END)
-        digest = _digest(source, total, progress)
+        before = release.written()
+        total = release.size()
+        digest = release.digest(
+            lambda done: progress(Progress(phase=Phase.CHECKSUM, done=done, total=max(total, done)))
+        )
     except OSError as e:
         raise _unreadable(e) from e
 
@@ -165,16 +167,15 @@ def send(
 
     # (3) and (4) Read, cut, send.
     try:
-        source.seek(0)
-        items = connector.read(source, options)
+        items = release.read(connector, options)
         count = 0
         with ThreadPoolExecutor(1, "hashhub-import") as sender:
             try:
-                count = _send_batches(transport, opened, sender, _counted(items, source, total, progress))
+                count = _send_batches(transport, opened, sender, _counted(items, release, total, progress))
             except BaseException:
                 sender.shutdown(wait=False, cancel_futures=True)
                 raise
-        if _written(source) != before:
+        if release.written() != before:
             raise SourceChangedError(
                 "the file changed while it was read; import a finished file", position="end of source"
             )
@@ -304,7 +305,7 @@ def _send_batches(
 
 
 def _counted(
-    items: Iterable[Record | Reject], source: BinaryIO, total: int, progress: Callable[[Progress], None]
+    items: Iterable[Record | Reject], source: Release, total: int, progress: Callable[[Progress], None]
 ) -> Iterator[Record | Reject]:
     """Pass the items on, reporting progress every thousand."""
     count = 0
@@ -315,34 +316,12 @@ def _counted(
     progress(Progress(phase=Phase.SENDING, done=total, total=total, items=count))
 
 
-def _written(source: BinaryIO) -> tuple[int, int]:
-    """Return what changes when somebody writes to the file: its size, and when it was last written; of a stream in
-    memory, nothing.
-    """
-    try:
-        status = os.fstat(source.fileno())
-    except UnsupportedOperation:
-        return (0, 0)
-    return (status.st_size, status.st_mtime_ns)
-
-
 def _unreadable(error: OSError) -> InvalidArgument:
     if isinstance(error, UnsupportedOperation):
         return InvalidArgument.field(
             "source", "must be a file or a stream that can be read twice; copy a pipe to a file"
         )
     return InvalidArgument.field("source", f"reading failed ({error.strerror or type(error).__name__}); check the disk")
-
-
-def _digest(source: BinaryIO, total: int, progress: Callable[[Progress], None]) -> str:
-    sha = hashlib.sha256()
-    source.seek(0)
-    done = 0
-    while block := source.read(_READ_BYTES):
-        sha.update(block)
-        done += len(block)
-        progress(Progress(phase=Phase.CHECKSUM, done=done, total=max(total, done)))
-    return sha.hexdigest()
 
 
 def _options_mark(options: Mapping[str, str]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +21,7 @@ class ImportCalls(Calls):
 
     def import_source(
         self,
-        source: Path | BinaryIO,
+        source: Path | BinaryIO | Sequence[Path | BinaryIO],
         *,
         connector: str,
         hash_set: str,
@@ -34,27 +35,21 @@ class ImportCalls(Calls):
         """Contribute a source to `CONTRIBUTOR/SET` and return what became of every item.
 
         `source` is a regular file, or a seekable binary stream. It is read twice: for its digest, which makes the
-        import idempotent, and for its items. A run that was cut off is resumed by calling this again with the same
-        arguments. `replace` says that the source is the full list: entries that it lacks are withdrawn, unless far too
-        many would be (`allow_shrinking`). `validate_only` says what would happen and leaves nothing.
+        import idempotent, and for its items. Several sources are the parts of one release, in their order: all of them
+        become visible together, or nothing does, and positions begin with the name of the part. A run that was cut off
+        is resumed by calling this again with the same arguments. `replace` says that the source is the full list:
+        entries that it lacks are withdrawn, unless far too many would be (`allow_shrinking`). `validate_only` says what
+        would happen and leaves nothing.
 
         Raises MalformedSource or InvalidArgument when the source cannot be read to its end or the hub refuses it as a
         whole; the import is then cancelled and nothing of it stays, unless `keep_on_failure`. Raises Unavailable when
         the hub stays away; what it stored is kept for the resume.
         """
-        if isinstance(source, Path):
-            try:
-                opened: BinaryIO = source.open("rb")
-            except OSError as e:
-                raise NotFound(
-                    f"cannot read {str(source)!r}: {e.strerror or type(e).__name__}; check the path and its permissions"
-                ) from e
-        else:
-            opened = source
-        try:
+        parts = [source] if isinstance(source, Path) or not isinstance(source, Sequence) else source
+        with ExitStack() as stack:
             return contribution.send(
                 self._transport,
-                opened,
+                [stack.enter_context(_opened(part)) if isinstance(part, Path) else part for part in parts],
                 connector=connectors.get(connector),
                 parent=names.hash_set(hash_set),
                 options=options or {},
@@ -65,9 +60,6 @@ class ImportCalls(Calls):
                 request_id=request_id(),
                 progress=progress or _ignore,
             )
-        finally:
-            if opened is not source:
-                opened.close()
 
     def get_import(self, name: str) -> Import:
         """Return the import `CONTRIBUTOR/SET/IMPORT`. Raises NotFound. Roles: operator, auditor, contributor."""
@@ -100,6 +92,15 @@ class ImportCalls(Calls):
         left out.
         """
         return contribution.findings(self._transport, names.import_(name), dispositions)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as e:
+        raise NotFound(
+            f"cannot read {str(path)!r}: {e.strerror or type(e).__name__}; check the path and its permissions"
+        ) from e
 
 
 def _ignore(_: Progress) -> None:

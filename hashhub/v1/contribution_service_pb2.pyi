@@ -24,6 +24,7 @@ class Action(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ACTION_UNSPECIFIED: _ClassVar[Action]
     ACTION_CONTRIBUTE: _ClassVar[Action]
     ACTION_WITHDRAW: _ClassVar[Action]
+    ACTION_REVIEW: _ClassVar[Action]
 
 class Disposition(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -44,6 +45,7 @@ IMPORT_STATE_CANCELLED: ImportState
 ACTION_UNSPECIFIED: Action
 ACTION_CONTRIBUTE: Action
 ACTION_WITHDRAW: Action
+ACTION_REVIEW: Action
 DISPOSITION_UNSPECIFIED: Disposition
 DISPOSITION_ACCEPTED: Disposition
 DISPOSITION_QUARANTINED: Disposition

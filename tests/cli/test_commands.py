@@ -128,6 +128,23 @@ class TestImport:
         assert process.returncode == DONE, err
         assert objects(out)[0]["counts"]["items"] == 3
 
+    def test_takes_the_parts_of_a_release_together(self, run: Run, hash_set: str, tmp_path: Path) -> None:
+        items = random_items(6, seed=71)
+        parts = [write(tmp_path / f"part{n}.txt", "md5sum", items[3 * n : 3 * n + 3]) for n in (0, 1)]
+        arguments = ("--format", "hash-lines", "--hash-set", hash_set)
+        refused = run("import", *parts, str(tmp_path / "part2.txt"), *arguments)
+        assert refused.exit_code == REFUSED
+        assert "part2.txt" in refused.stderr
+        assert run("findings", hash_set, "--json").stdout == ""
+        done = run("import", *parts, *arguments, "--json")
+        assert done.exit_code == DONE, done.stderr
+        (report,) = objects(done.stdout)
+        assert report["counts"]["items"] == 6
+        positions = [f["position"] for f in objects(run("findings", report["import"], "--json").stdout)]
+        assert positions == [f"part{n}.txt: line {i}" for n in (0, 1) for i in (1, 2, 3)]
+        for wrong in (("-", "-"), ("a", "b", "--propose-mapping")):
+            assert run("import", *wrong, "--format", "csv", "--hash-set", hash_set).exit_code == USAGE
+
     def test_reads_a_pipe_with_a_name(self, start: Start, hash_set: str, tmp_path: Path) -> None:
         """As a shell's `<(gunzip -c list.gz)` gives one: it can be read only once, a source is read twice."""
         pipe = tmp_path / "pipe"

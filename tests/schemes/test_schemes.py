@@ -32,6 +32,7 @@ class TestTheTables:
             "copine@2001": ("DRAFT", "ZZ", True),
             "interpol-baseline@1.0": ("VERIFIED", "ZZ", False),
             "ncmec-industry@2022": ("VERIFIED", "US", False),
+            "uk-caid@0.1": ("DRAFT", "GB", True),
             "uk-sap@2007": ("VERIFIED", "GB", False),
             "uk-sentencing@2014": ("VERIFIED", "GB", False),
             "vic-us-legacy@1.0": ("VERIFIED", "US", True),

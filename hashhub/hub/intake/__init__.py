@@ -24,6 +24,8 @@ all of the source:
     SUPERSEDED           it holds another statement about the item: replaced (by a quarantined one: on its release)
     ABSENT_FROM_LIST     a replacing list lacks it: withdrawn
     WITHDRAWN_BY_SOURCE  the item names the entry: withdrawn, unless a later item states it again
+    OPINION_ONLY         the item is a review of entries with its id or one of its hashes: added to them, else unchanged
+    NO_ENTRY             likewise, and there is none: rejected
     STAYS_WITHDRAWN      the item was withdrawn by hand, or this list is older than the source's own deletion message
                          (hub.holds)
     QUARANTINED_BY_OPERATOR  an operator put the item into quarantine: every newer statement about it waits there too
@@ -251,6 +253,8 @@ class Intake:
             wrong = f"{partial.position}: {partial.detail}"
         elif removals:
             wrong = f"the source asks for withdrawals ({removals}), so that it is a list of changes"
+        elif self._source.opinions:
+            wrong = f"the source has opinions about entries ({len(self._source.opinions)}), which are no list of items"
         if wrong:
             raise InvalidArgument.field(
                 "import.replace",

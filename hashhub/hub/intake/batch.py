@@ -44,6 +44,9 @@ _PURPOSES: Final = {PURPOSE_TAG + p.lower(): p for p in Purpose}
 DISPOSITIONS: Final = tuple(Disposition)
 CODE: Final = {disposition: code for code, disposition in enumerate(DISPOSITIONS)}
 """Dispositions as small integers, in arrays."""
+# What stands for an item that does not state anything itself; hygiene gives neither.
+_ASKED: Final = {Action.WITHDRAW: Disposition.WITHDRAWN, Action.REVIEW: Disposition.UNCHANGED}
+_ACTION_OF: Final = {CODE[disposition]: action for action, disposition in _ASKED.items()}
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -144,12 +147,11 @@ class Stager:
             self._remarks[item] = Remarks(inspection.reasons, inspection.notes)
         if record.reviews:
             self._reviews[item] = record.reviews
-        is_withdrawal = record.action is Action.WITHDRAW
         self._positions.append(record.position)
         self._external_ids.append(record.external_id)
         kind = Kind.of(record)
         self._kind_of.append(self._kinds.setdefault(kind, len(self._kinds)))
-        self._dispositions.append(CODE[Disposition.WITHDRAWN if is_withdrawal else inspection.disposition])
+        self._dispositions.append(CODE[_ASKED.get(record.action, inspection.disposition)])
         self._flags.append(pack_flags(record.flags))
         self._expire_times.append(_NO_TIME if record.expire_time is None else to_millis(record.expire_time))
         self._shape_of.append(self._shapes.setdefault(shape_of(packed), len(self._shapes)))
@@ -346,7 +348,6 @@ class Batch:
     def record(self, item: int) -> Record:
         """Return an item as hygiene left it."""
         kind = self.kinds[self.kind_of[item]]
-        is_withdrawal = self.dispositions[item] == CODE[Disposition.WITHDRAWN]
         start, end = self._starts[item : item + 2].tolist()
         return unpack_record(
             self.positions[item],
@@ -358,6 +359,6 @@ class Batch:
             value=kind.value,
             region=kind.region,
             scheme=kind.scheme,
-            action=Action.WITHDRAW if is_withdrawal else Action.CONTRIBUTE,
+            action=_ACTION_OF.get(int(self.dispositions[item]), Action.CONTRIBUTE),
             reviews=self.reviews.get(item, ()),
         )

@@ -66,6 +66,7 @@ class Decisions:
         self.reviews: dict[int, tuple[RecordReview, ...]] = {}
         self.withdrawn_by: dict[int, Hold] = {}  # what keeps an item from coming back
         self.overtaken: dict[int, list[int]] = {}  # entries that the source withdrew before, and now states again
+        self.opinions: dict[int, str] = {}  # what is said of items that are only opinions, and have an entry
         self.asides: dict[int, tuple[str, str]] = {}  # what is remarked about an item whatever becomes of it
         self._position_of: dict[int, str] = {}  # of items that others were merged into
         self._first_kind: dict[int, int] = {}  # of those: their own kind, before others added to it
@@ -121,6 +122,11 @@ class Decisions:
             self.outcome[item] = DUPLICATE
             self.refers_to[item] = first
 
+    def refuse(self, item: int, code: str, detail: str) -> None:
+        """Refuse an item, and say why."""
+        self.outcome[item] = REJECTED
+        self._remarks[item] = [(code, detail)]
+
     def keep_withdrawn(self, item: int, detail: str) -> None:
         """Let an item stay withdrawn, and say by which entry and who may restore it."""
         self.outcome[item] = STAYS_WITHDRAWN
@@ -139,6 +145,8 @@ class Decisions:
         """Return why an item became what it did, as (code, detail), but for what hygiene says."""
         outcome = int(self.outcome[item])
         own = self._remarks.get(item, [])
+        if outcome == UNCHANGED and item in self.opinions:
+            return [(Code.OPINION_ONLY, self.opinions[item])]
         if outcome == UNCHANGED:
             (line,) = self.unchanged([""], self.refers_to[item : item + 1]).findings()
             return [(line.reason, line.detail)]

@@ -30,7 +30,7 @@ from hashhub.hub.intake.identity import (
     keys_of_texts,
 )
 from hashhub.hygiene import Code
-from hashhub.model import EntryState, Record, RecordReview, ReviewKind
+from hashhub.model import EntryState, Purpose, Record, RecordReview, ReviewKind
 from hashhub.store.comparison import EXTERNAL_ID
 from hashhub.store.packing import columns_of
 
@@ -101,6 +101,7 @@ class HashSetComparison:
         others = self._find_same(pages, keeps_ids=is_streamed and replace)
         accounted = self._weigh(others)
         self._remove(accounted)
+        self._add_opinions()
         if replace:
             live = np.sort(np.concatenate([_NO_IDS, *self._live]))
             if not is_streamed:
@@ -412,6 +413,51 @@ class HashSetComparison:
                 self._decisions.remark(item, *_removal(gone, entries))
         self.withdrawn = np.array(sorted(withdrawn), np.int64)
 
+    def _add_opinions(self) -> None:
+        """Add the items that are only reviews to the entries that stay and that they are about."""
+        leaving = set(self.superseded.tolist()).union(self.withdrawn.tolist())
+        added: set[tuple[int, str, ReviewKind, str]] = set()
+        opinions = list(self._source.opinions.items())
+        for start in range(0, len(opinions), _LOOKUP):
+            part = opinions[start : start + _LOOKUP]
+            self._keep_alive()
+            by_id = self._store.entries.existing_by_external_ids(*self._name, [r.external_id for _, r in part])
+            by_hash = self._own_entries([h for _, r in part if not r.external_id for h in r.hashes])
+            about = {
+                item: {i: e.name for i, e in _reviewed(record, by_id, by_hash).items() if i not in leaving}
+                for item, record in part
+            }
+            known = self._store.entries.reviews_of({i for entries in about.values() for i in entries})
+            added |= {(i, r.author, r.kind, r.comment) for i, reviews in known.items() for r in reviews}
+            for item, record in part:
+                self._add_opinion(item, record, about[item], added)
+
+    def _add_opinion(
+        self, item: int, record: Record, entries: dict[int, str], added: set[tuple[int, str, ReviewKind, str]]
+    ) -> None:
+        """Add an item's reviews to `entries` (names by id); `added`: what these have already."""
+        d, purpose = self._decisions, self._hash_set.purpose
+        names, stated = listed(list(entries.values())), d.values.kinds[d.kind[item]].purpose
+        if not entries:
+            d.refuse(item, Code.NO_ENTRY, "the hash set has no live entry that the opinion is about")
+        elif stated and stated != purpose and purpose is not Purpose.TEST:
+            text = (
+                f"the opinion is that the item is {stated.lower()}, and the entries of the hash set are "
+                f"{purpose.lower()}, so that nothing was added to {names}"
+            )
+            d.refuse(item, Code.PURPOSE_MISMATCH, text)
+        else:
+            said = dict.fromkeys(
+                (i, v.author, v.kind, v.comment) for v in map(self.attributed, record.reviews) for i in entries
+            )
+            fresh = [one for one in said if one not in added]
+            added.update(fresh)
+            self.reviews += fresh
+            d.opinions[item] = f"the item is a review of {names}" + ("" if fresh else ", which is there already")
+            if fresh:
+                d.asides[item] = Code.REVIEW_ADDED, f"added to {names}"
+                self._source.noted += 1
+
     def _own_entries(self, hashes: Iterable[Hash]) -> dict[Hash, list[Entry]]:
         """Return the hash set's live entries that have one of the hashes, by hash."""
         wanted: dict[str, list[bytes]] = defaultdict(list)
@@ -433,6 +479,15 @@ def _meant(record: Record, by_id: dict[str, list[Entry]], by_hash: dict[Hash, li
         return {e.id: e for h in exact for e in by_hash.get(h, ())}
     sharing = by_hash.get(record.hashes[0], ())
     return {e.id: e for e in sharing if set(e.hashes) == set(record.hashes)}
+
+
+def _reviewed(record: Record, by_id: dict[str, list[Entry]], by_hash: dict[Hash, list[Entry]]) -> dict[int, Entry]:
+    """Return the live entries that an opinion is about, by id: those that contradict none of its digests."""
+    if record.external_id:
+        return {e.id: e for e in by_id.get(record.external_id, ())}
+    digest_of = {h.algorithm: h.digest for h in record.hashes if h.algorithm in WIDTHS}
+    sharing = {e.id: e for h in record.hashes for e in by_hash.get(h, ())}
+    return {i: e for i, e in sharing.items() if all(digest_of.get(h.algorithm, h.digest) == h.digest for h in e.hashes)}
 
 
 def _removal(gone: dict[int, Entry], entries: dict[int, Entry]) -> tuple[str, str]:

@@ -48,14 +48,16 @@ def findings(
     `first_entry`: id of the first entry; 0 when there will be none.
     """
     decisions = source.decisions
-    asides = set(decisions.asides) if source.raw_from is None else {*decisions.asides, source.raw_from}
+    raw_from = () if source.raw_from is None else (source.raw_from,)
+    asides = np.array(sorted({*decisions.asides, *decisions.opinions, *raw_from}), np.int64)
     first, next_entry = 0, first_entry
     for batch in batches:
         outcome = decisions.outcome[first : first + len(batch)]
         becomes_entry = (outcome == ACCEPTED) | (outcome == QUARANTINED)
         entry_of = next_entry + np.cumsum(becomes_entry) - becomes_entry
         is_told = outcome != ACCEPTED
-        with_more = [*batch.with_remarks, *(i - first for i in asides if first <= i < first + len(batch))]
+        here = asides[slice(*np.searchsorted(asides, (first, first + len(batch))))] - first
+        with_more = [*batch.with_remarks, *here.tolist()]
         is_told[with_more] = True
         is_only_unchanged = outcome == UNCHANGED
         is_only_unchanged[with_more] = False

@@ -9,7 +9,7 @@ import numpy as np
 
 from hashhub.hashes import Hash
 from hashhub.hub.intake.batch import Batch, Kind, Remarks
-from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, WITHDRAWN, Decisions, Merged, listed
+from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, UNCHANGED, WITHDRAWN, Decisions, Merged, listed
 from hashhub.hub.intake.identity import (
     ALGORITHM_OF_CODE,
     EXACT_CODES,
@@ -61,7 +61,8 @@ class Source:
     """The list that is taken in: its keys as columns, and its items' decisions, which the rules here make first.
 
     `digests`: by exact algorithm; `external_ids`; `hash_sets`: all hashes of items without any exact digest. Of items
-    that state something only. `removals`: items that ask for a withdrawal. `is_named`, bool[n]: has an external id.
+    that state something only. `removals`: items that ask for a withdrawal; `opinions`: those that are only
+    reviews. `is_named`, bool[n]: has an external id.
     `is_shared`, bool[n]: shares a key with another item.
     """
 
@@ -71,6 +72,7 @@ class Source:
         self.external_ids = Column(KEY_BYTES)
         self.hash_sets = Column(KEY_BYTES)
         self.removals: dict[int, Record] = {}
+        self.opinions: dict[int, Record] = {}
         self.is_named: NDArray[np.bool_] = np.empty(0, np.bool_)
         self.is_shared: NDArray[np.bool_] = np.empty(0, np.bool_)
         self.partial: Reject | None = None  # what the source says of being incomplete
@@ -128,6 +130,8 @@ class Source:
             named.append(self._read_external_ids(batch, first, states))
             for item in np.flatnonzero(batch.dispositions == WITHDRAWN).tolist():
                 self.removals[first + item] = batch.record(item)
+            for item in np.flatnonzero(batch.dispositions == UNCHANGED).tolist():
+                self.opinions[first + item] = batch.record(item)
             self.noted += sum(len(batch.remarks(item).asides) for item in batch.with_remarks)
             self.decisions.reviews |= {first + item: reviews for item, reviews in batch.reviews.items() if states[item]}
             self._read_rejects(batch.rejects)

@@ -1,0 +1,140 @@
+"""Hash sets of forensic tools as CSV: what NSRL's RDSv2, HashKeeper and iLook files have in common.
+
+The first line names the columns, and every further line is one file. Columns are found by their names, digests and the
+size are kept. File names, paths, comments, times and product codes are not: they are case data, or say nothing about
+the file's content. A digest that no hub matches (CRC32, MD4, SHA-384, SHA-512) is told once for the whole file, since
+every line has it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, Final, NamedTuple, cast
+
+from hashhub.errors import MalformedSource
+from hashhub.model import HashFault, Record, Reject
+from hashhub_connectors import items
+from hashhub_connectors.source import lines, read_block
+
+_UTF8_MARK: Final = b"\xef\xbb\xbf"
+_UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+
+
+class Layout(NamedTuple):
+    """One form of header. `names`: columns that tell it from others, in lower case.
+
+    `digests`: (algorithm, column) of what is kept; `size`: the column of the size in bytes; `left_out`: digests that
+    are not. A column of these need not be there.
+    """
+
+    names: tuple[str, ...]
+    digests: tuple[tuple[str, str], ...]
+    size: str
+    left_out: tuple[str, ...] = ()
+
+
+class Head:
+    """A stream of which the first bytes were read already: they come again."""
+
+    def __init__(self, head: bytes, source: BinaryIO) -> None:
+        self._head = head
+        self._source = source
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes."""
+        if not self._head:
+            return self._source.read(size)
+        size = len(self._head) if size < 0 else size
+        block, self._head = self._head[:size], self._head[size:]
+        return block
+
+
+def names_of(line: str) -> tuple[str, ...]:
+    """Return a header's column names in lower case; none for a line that is no CSV."""
+    try:
+        return tuple(name.strip().lower() for name in next(csv.reader([line.strip()], strict=True), ()))
+    except csv.Error:
+        return ()
+
+
+def header_names(head: bytes) -> tuple[str, ...]:
+    """Return the column names in a file's first line, for `detect`."""
+    encoding = "utf-16" if head.startswith(_UTF16_MARKS) else "latin-1"
+    text = head.removeprefix(_UTF8_MARK).decode(encoding, "replace")
+    return names_of(text.partition("\n")[0])
+
+
+def layout_of(names: Sequence[str], layouts: Sequence[Layout]) -> Layout | None:
+    """Return the first layout whose columns are all named, or None."""
+    return next((layout for layout in layouts if set(layout.names) <= set(names)), None)
+
+
+def read_layout(
+    source: BinaryIO, layouts: Sequence[Layout], expected: str, tags: tuple[str, ...] = ()
+) -> Iterator[Record | Reject]:
+    """Yield one Record or Reject for each line after the header that is not blank. `expected`: the header, in words.
+
+    Raises MalformedSource for another header, and as `lines` does.
+    """
+    head = read_block(source, 3)
+    # Names are in whatever encoding the examined disk had, and are not kept: each byte may pass for a character.
+    encoding = "utf-16" if head.startswith(_UTF16_MARKS) else "iso8859-1"
+    stream = cast("BinaryIO", Head(head.removeprefix(_UTF8_MARK), source))
+    names: tuple[str, ...] = ()
+    layout: Layout | None = None
+    untold: dict[str, HashFault] = {}
+    for number, line in lines(stream, encoding):
+        if not line.strip():
+            continue
+        position = f"line {number}"
+        if layout is not None:
+            yield _record(position, line, names, layout, tags, untold)
+            continue
+        names = names_of(line)
+        layout = layout_of(names, layouts)
+        if layout is None:
+            raise MalformedSource(
+                f"the header is none of the format's: {items.listing(names) or 'no CSV'}; expected {expected}",
+                position=position,
+            )
+        if twice := sorted({name for name in names if names.count(name) > 1 and name in _read_names(layout)}):
+            raise MalformedSource(f"the header names {', '.join(twice)} twice; expected it once", position=position)
+        untold = {
+            name: HashFault(
+                name.upper(),
+                "UNSUPPORTED_ALGORITHM",
+                f"no hub matches the column {name}; it is left out on every line, which is told only once",
+            )
+            for name in layout.left_out
+        }
+    if layout is None:
+        raise MalformedSource(f"the file has blank lines only; expected {expected}", position="line 1")
+
+
+def _read_names(layout: Layout) -> set[str]:
+    return {layout.size, *(column for _, column in layout.digests)}
+
+
+def _record(
+    position: str, line: str, names: Sequence[str], layout: Layout, tags: tuple[str, ...], untold: dict[str, HashFault]
+) -> Record | Reject:
+    # Line by line, not as one text: an unmatched quote in a file name must not swallow the lines after it.
+    try:
+        cells = next(csv.reader([line.rstrip("\r")], strict=True))
+    except csv.Error:
+        return Reject(
+            position, "UNPARSABLE_LINE", "the quotes do not fit together, or the line is cut off; expected CSV"
+        )
+    if len(cells) != len(names):
+        return Reject(position, "WRONG_COLUMN_COUNT", f"expected {len(names)} cells, found {len(cells)}")
+    cell_of = dict(zip(names, cells, strict=True))
+    pairs = [(label, digest) for label, column in layout.digests if (digest := cell_of.get(column, "").strip())]
+    faults: list[HashFault] = []
+    size = items.size(cell_of.get(layout.size), layout.size, faults)
+    told = [name for name in untold if cell_of.get(name, "").strip()]
+    result = items.finish(position, pairs, [*faults, *(untold[name] for name in told)], media_size=size, tags=tags)
+    if isinstance(result, Record):
+        for name in told:
+            del untold[name]
+    return result

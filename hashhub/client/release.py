@@ -1,0 +1,123 @@
+"""What is contributed in one import: one source, or the parts of a release, which become visible together or not.
+
+Some lists come as several files (CAID's gold disk, NSRL). Read one by one, an incomplete release would go live; as one
+import its parts are read in the order given, and a part that is missing or damaged leaves nothing visible. The
+positions of several parts begin with the part's name (`part2.json: value[3]`), and their digest is that of the lines
+that `sha256sum PART1 PART2` prints. One source is what it was before there were parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import UnsupportedOperation
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+from hashhub.connector import Connector
+from hashhub.errors import InvalidArgument, MalformedSource
+from hashhub.model import Record, Reject
+
+_READ_BYTES: Final = 1024 * 1024
+_NAME_SHOWN: Final = 255  # characters: what file systems allow
+
+
+class Release:
+    """Seekable sources, read one after the other. Raises InvalidArgument when there is none."""
+
+    def __init__(self, sources: Sequence[BinaryIO]) -> None:
+        if not sources:
+            raise InvalidArgument.field("source", "must be one file or stream, or several; got none")
+        self._sources = tuple(sources)
+        self._names = _names(self._sources)
+        self._sizes: list[int] = []
+        self._before = 0  # bytes of the parts that are done
+        self._current = self._sources[0]
+
+    def size(self) -> int:
+        """Return how many bytes all parts have."""
+        self._sizes = [source.seek(0, os.SEEK_END) for source in self._sources]
+        return sum(self._sizes)
+
+    def written(self) -> list[tuple[int, int]]:
+        """Return what changes when somebody writes to a part."""
+        return [_written(source) for source in self._sources]
+
+    def tell(self) -> int:
+        """Return how many bytes of all parts were read."""
+        return self._before + self._current.tell()
+
+    def digest(self, progress: Callable[[int], None]) -> str:
+        """Return the SHA-256 that identifies the release. `progress` is told how many bytes were read.
+
+        Raises InvalidArgument when two parts have the same content: one was given twice, and another forgotten.
+        """
+        done = 0
+        digests: list[str] = []
+        for source in self._sources:
+            sha = hashlib.sha256()
+            source.seek(0)
+            while block := source.read(_READ_BYTES):
+                sha.update(block)
+                done += len(block)
+                progress(done)
+            digests.append(sha.hexdigest())
+        if len(digests) == 1:
+            return digests[0]
+        for i, digest in enumerate(digests):
+            if (first := digests.index(digest)) < i:
+                raise InvalidArgument.field(
+                    "source",
+                    f"part {i + 1} ({self._names[i]}) has the same content as part {first + 1} "
+                    f"({self._names[first]}); give each part once, and all of them",
+                    "DUPLICATE",
+                )
+        lines = "".join(f"{digest}  {name}\n" for digest, name in zip(digests, self._names, strict=True))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def read(self, connector: Connector, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+        """Yield what the connector reads of each part, in their order. Raises what it does, naming the part."""
+        for i, (source, name) in enumerate(zip(self._sources, self._names, strict=True)):
+            self._current, self._before = source, sum(self._sizes[:i])
+            source.seek(0)
+            items = connector.read(source, options)
+            yield from items if len(self._sources) == 1 else _within(name, items)
+
+
+def _within(name: str, items: Iterator[Record | Reject]) -> Iterator[Record | Reject]:
+    """Yield the items with positions that begin with the part's name."""
+    try:
+        for one in items:
+            yield msgspec.structs.replace(one, position=f"{name}: {one.position}")
+    except MalformedSource as e:
+        raise MalformedSource(e.message.removeprefix(f"{e.position}: "), position=f"{name}: {e.position}") from e
+    except InvalidArgument as e:
+        e.add_note(f"this was said of {name}")
+        raise
+
+
+def _names(sources: Sequence[BinaryIO]) -> tuple[str, ...]:
+    """Return the names of the parts' files, each once; `part 2` of a stream without one."""
+    names: list[str] = []
+    for number, source in enumerate(sources, 1):
+        given = getattr(source, "name", None)
+        name = Path(given).name if isinstance(given, str) else ""
+        # A name need not be text, nor one line: it becomes part of every position.
+        name = "".join(c for c in name.encode(errors="replace").decode() if c.isprintable())[:_NAME_SHOWN]
+        name = name or f"part {number}"
+        names.append(f"{name} ({number})" if name in names else name)
+    return tuple(names)
+
+
+def _written(source: BinaryIO) -> tuple[int, int]:
+    """Return what changes when somebody writes to the file: its size, and when it was last written; of a stream in
+    memory, nothing.
+    """
+    try:
+        status = os.fstat(source.fileno())
+    except UnsupportedOperation:
+        return (0, 0)
+    return (status.st_size, status.st_mtime_ns)
