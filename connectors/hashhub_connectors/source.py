@@ -28,8 +28,17 @@ def read_block(source: BinaryIO, size: int = READ_SIZE) -> bytes:
     return b"".join(parts)
 
 
+def head_text(head: bytes) -> str:
+    """Return the first bytes of a file as text, for a look at them: by its byte order mark, UTF-8 without one; what is
+    no such text comes as replacement characters.
+    """
+    bom, encoding = next(((b, e) for b, e in _BOMS if head.startswith(b)), (b"", "utf-8"))
+    return head[len(bom) :].decode(encoding, "replace")
+
+
 class Text:
-    """A byte stream as text in one declared encoding, read in blocks.
+    """A byte stream as text in one encoding, read in blocks. `encoding` empty: that of the byte order mark, UTF-8
+    without one.
 
     A byte order mark of that encoding is skipped; one of another encoding, or bytes that are not the encoding's, raise
     MalformedSource with the caller's position (`where()`) and the byte. All text before the bad byte is delivered
@@ -39,12 +48,19 @@ class Text:
     def __init__(self, source: BinaryIO, encoding: str, where: Callable[[], str], block: int = READ_SIZE) -> None:
         self._source = source
         self._size = block
-        self._encoding = encoding
+        self._follows_mark = not encoding
+        self._encoding = encoding or "utf-8"
         self._where = where
         self._taken = 0
         self._bad: tuple[int, str] | None = None
         self._started = self._ended = False
         self.skipped = 0  # bytes of a byte order mark before the first character
+
+    def size(self, text: str) -> int:
+        """Return how many bytes of the source this piece of it is."""
+        if self._encoding.startswith("utf-16"):
+            return len(text.encode(self._encoding, "surrogatepass"))
+        return len(text) if text.isascii() else len(text.encode())
 
     def read(self) -> str:
         """Return the next piece of text, empty only at the end. Raises MalformedSource for a wrong encoding."""
@@ -63,6 +79,8 @@ class Text:
     def _begin(self, block: bytes) -> bytes:
         """Strip the byte order mark, and refuse one of another encoding, or NUL bytes where there can be none."""
         bom, marked = next(((b, e) for b, e in _BOMS if block.startswith(b)), (b"", ""))
+        if self._follows_mark and marked:
+            self._encoding = marked
         if self._encoding == "utf-16":
             self._encoding = marked if marked.startswith("utf-16") else "utf-16-le"
         if marked not in {"", self._encoding}:

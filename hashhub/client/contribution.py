@@ -271,7 +271,7 @@ def _batch(records: Sequence[Record], rejects: Sequence[Reject], *, as_columns: 
 
 def _record_size(record: Record) -> int:
     """Return about how many bytes a record has on the wire: its texts in characters, and its digests."""
-    size = len(record.position) + _HASH_BYTES * len(record.hashes) + sum(map(len, _texts_of(record)))
+    size = len(record.position) + _HASH_BYTES * len(record.hashes) + len("".join(_texts_of(record)))
     if record.tags:
         size += sum(map(len, record.tags))
     if record.faults or record.reviews:
