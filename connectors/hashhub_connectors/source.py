@@ -5,6 +5,7 @@ text formats.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final
 
@@ -13,6 +14,7 @@ from hashhub.errors import InvalidArgument, MalformedSource
 
 READ_SIZE: Final = 1 << 18  # bytes asked of the stream at a time; 64 KiB to 1 MiB measured alike, smaller ones slower
 
+_ENDS: Final = re.compile("[\0\n]")
 _BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
@@ -28,12 +30,16 @@ def read_block(source: BinaryIO, size: int = READ_SIZE) -> bytes:
     return b"".join(parts)
 
 
+def head_encoding(head: bytes) -> str:
+    """Return the encoding that a file's byte order mark says, utf-8 without one."""
+    return next((encoding for bom, encoding in _BOMS if head.startswith(bom)), "utf-8")
+
+
 def head_text(head: bytes) -> str:
     """Return the first bytes of a file as text, for a look at them: by its byte order mark, UTF-8 without one; what is
     no such text comes as replacement characters.
     """
-    bom, encoding = next(((b, e) for b, e in _BOMS if head.startswith(b)), (b"", "utf-8"))
-    return head[len(bom) :].decode(encoding, "replace")
+    return head.decode(head_encoding(head), "replace").removeprefix("\ufeff")
 
 
 class Text:
@@ -130,14 +136,27 @@ def lines(source: BinaryIO, encoding: str = "utf-8") -> Iterator[tuple[int, str]
     Raises MalformedSource for a wrong encoding, a line longer than MAX_LINE, an empty file, and lines that end in CR
     alone.
     """
+    for number, line, _ in ended_lines(source, encoding):
+        yield number, line
+
+
+def ended_lines(
+    source: BinaryIO, encoding: str = "utf-8", *, may_be_nul: bool = False
+) -> Iterator[tuple[int, str, str]]:
+    """Yield (number, text, end) of each line as `lines` does. `end` is what ended it: LF, nothing at the end of the
+    file, or NUL for all lines where `may_be_nul` and a NUL stands before the first LF.
+    """
     number, rest = 1, ""
+    end = "\n"
     text = Text(source, encoding, lambda: f"line {number}")
     while chunk := text.read():
-        *whole, rest = (rest + chunk).split("\n")
+        if may_be_nul and (first := _ENDS.search(chunk)):
+            end, may_be_nul = first[0], False
+        *whole, rest = (rest + chunk).split(end)
         for line in whole:
             if len(line) > MAX_LINE:
                 raise _long(number)
-            yield number, line
+            yield number, line, end
             number += 1
         if len(rest) > MAX_LINE:
             raise _long(number)
@@ -146,7 +165,7 @@ def lines(source: BinaryIO, encoding: str = "utf-8") -> Iterator[tuple[int, str]
     if number == 1 and "\r" in rest.rstrip("\r"):
         raise MalformedSource("lines end in CR alone; expected LF or CR LF; convert the file", position="line 1")
     if rest:
-        yield number, rest
+        yield number, rest, ""
 
 
 def _long(number: int) -> MalformedSource:

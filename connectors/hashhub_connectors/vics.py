@@ -101,7 +101,8 @@ class VICS:
             if _CONTEXTS[key].fullmatch(context):
                 return Guess(Certainty.CERTAIN, f"its {key} is {context}")
             if any(part in context for part in _OF_VICS):
-                return Guess(Certainty.CERTAIN, f"its {key} is {context[:120]}, a data model that hashhub does not read")
+                what = "a data model that hashhub does not read"
+                return Guess(Certainty.CERTAIN, f"its {key} is {context[:120]}, {what}")
             return None
         if _ARRAY.match(text.lstrip()) and _MEDIA.search(text) and _MEDIA_DIGEST.search(text):
             what = "it is a bare array" if begin == "[" else "it has a value"
@@ -148,7 +149,9 @@ def _read(
         return
     if first != "{":
         what = "is empty" if not first else "is not VICS JSON"
-        reader.fail(f"the file {what}: expected an object with a context and a value, or an array of Media; {_EXPECTED}")
+        reader.fail(
+            f"the file {what}: expected an object with a context and a value, or an array of Media; {_EXPECTED}"
+        )
     for key in reader.members():
         if key in _CONTEXTS:
             stated = _region(reader, key)
@@ -464,7 +467,7 @@ def _usual_extra(keys: tuple[str, ...], *values: object) -> str | None:
 
 
 def _says_nothing(value: object) -> bool:
-    return value is None or value == "" or value == [] or value == {}
+    return value is None or (isinstance(value, str | list | dict) and not value)
 
 
 def _encoded(value: object) -> str | None:
