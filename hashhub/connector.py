@@ -101,7 +101,11 @@ class Guess(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class Detector(Protocol):
-    """What a connector offers beside `Connector` when it can tell its files from others."""
+    """What a connector offers beside `Connector` when it can tell its files from others.
+
+    One that reads gzip, ZIP or other binary files itself must claim them here; of other connectors' the client unpacks
+    what it can and refuses the rest (`hashhub.containers`).
+    """
 
     def detect(self, head: bytes, name: str) -> Guess | None:
         """Return a guess from the first bytes (at most HEAD_BYTES; all of them if it is shorter) and the file's name,
@@ -181,6 +185,45 @@ def discover() -> dict[str, Connector]:
 def get(name: str) -> Connector:
     """Return the connector with this name. Raises InvalidArgument (UNKNOWN_FORMAT) with the names that exist."""
     return _get(discover(), name, "connectors")
+
+
+def recognise(head: bytes, name: str = "") -> list[tuple[str, Guess]]:
+    """Return what a file may be, best first: (connector, guess) of every installed connector that is a Detector and
+    takes it for one of its own.
+
+    `head`: its first bytes, HEAD_BYTES of them or all. A detector that fails has no guess.
+    """
+    guesses: list[tuple[str, Guess]] = []
+    for connector_name, connector in discover().items():
+        if not isinstance(connector, Detector):
+            continue
+        try:
+            guess = connector.detect(head[:HEAD_BYTES], name)
+        except Exception:  # noqa: BLE001, S112 - anybody's code; it must not keep others from reading the file
+            continue
+        if isinstance(guess, Guess):
+            guesses.append((connector_name, guess))
+    return sorted(guesses, key=lambda g: (-g[1].certainty, g[0]))
+
+
+def choose(guesses: list[tuple[str, Guess]], what: str = "") -> tuple[str, Guess]:
+    """Return the guess to act on without asking: the only CERTAIN one, or the only LIKELY one where none is CERTAIN.
+
+    Raises InvalidArgument (UNKNOWN_FORMAT) that says what the file may be, or is (`what`), and how to say it.
+    """
+    if guesses:
+        best = guesses[0][1].certainty
+        if best > Certainty.POSSIBLE and [g.certainty for _, g in guesses].count(best) == 1:
+            return guesses[0]
+        candidates = "; ".join(f"{name} ({guess.certainty.name.lower()}: {guess.why})" for name, guess in guesses)
+        message = f"cannot tell for sure what this file is: {candidates}. Say which it is with --format NAME"
+    else:
+        known = ", ".join(discover())
+        is_what = f"this is {what}, which no installed connector reads" if what else "no format fits this file"
+        message = f"{is_what}; formats are {known}. Say which it is with --format NAME"
+    raise InvalidArgument(
+        message, reason=Reason.UNKNOWN_FORMAT, violations=(Violation("format", "must be told", "UNKNOWN_FORMAT"),)
+    )
 
 
 @cache

@@ -22,10 +22,11 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from hashhub import v1, wire
+from hashhub import containers, v1, wire
+from hashhub.client import sources
 from hashhub.client.transport import Transport
 from hashhub.columns import columns_of
-from hashhub.connector import Connector, check_options, has_classifications
+from hashhub.connector import HEAD_BYTES, Connector, check_options, has_classifications
 from hashhub.errors import (
     Conflict,
     FailedPrecondition,
@@ -126,7 +127,7 @@ def send(
     transport: Transport,
     source: BinaryIO,
     *,
-    connector: Connector,
+    connector: Connector | None,
     parent: str,
     options: Mapping[str, str],
     replace: bool,
@@ -137,15 +138,19 @@ def send(
     progress: Callable[[Progress], None],
 ) -> ImportReport:
     """Contribute all of a seekable `source` to the hash set named `parent`; see Client.import_source."""
-    check_options(connector, options)
+    if connector is not None:
+        check_options(connector, options)
 
-    # (1) The digest identifies the source; it is taken of the bytes that are read below.
+    # (1) The digest identifies the source; it is taken of the bytes as they are given, those of a container included.
     try:
         before = _written(source)
         total = source.seek(0, os.SEEK_END)
-        digest = _digest(source, total, progress)
+        digest, head = _digest(source, total, progress)
+        given = sources.ready(source, head, sources.name_of(source), connector, options)
     except OSError as e:
         raise _unreadable(e) from e
+    connector, options = given.connector, given.options
+    check_options(connector, options)
 
     # (2) Open, or find the import that these bytes, this connector and these options gave before.
     wanted = v1.Import(
@@ -165,8 +170,8 @@ def send(
 
     # (3) and (4) Read, cut, send.
     try:
-        source.seek(0)
-        items = connector.read(source, options)
+        given.stream.seek(0)
+        items = connector.read(given.stream, options)
         count = 0
         with ThreadPoolExecutor(1, "hashhub-import") as sender:
             try:
@@ -179,6 +184,8 @@ def send(
                 "the file changed while it was read; import a finished file", position="end of source"
             )
     except InvalidArgument as e:
+        if what := containers.describe(head):
+            e.add_note(f"this is {what}")
         # The same bytes would fail again: nothing of it stays, unless somebody wants to look.
         if not keep_on_failure:
             _cancel(transport, opened.name, e)
@@ -334,15 +341,19 @@ def _unreadable(error: OSError) -> InvalidArgument:
     return InvalidArgument.field("source", f"reading failed ({error.strerror or type(error).__name__}); check the disk")
 
 
-def _digest(source: BinaryIO, total: int, progress: Callable[[Progress], None]) -> str:
+def _digest(source: BinaryIO, total: int, progress: Callable[[Progress], None]) -> tuple[str, bytes]:
+    """Return the SHA-256 of all bytes, and the first HEAD_BYTES of them."""
     sha = hashlib.sha256()
     source.seek(0)
     done = 0
+    head = b""
     while block := source.read(_READ_BYTES):
         sha.update(block)
+        if len(head) < HEAD_BYTES:
+            head += block[: HEAD_BYTES - len(head)]
         done += len(block)
         progress(Progress(phase=Phase.CHECKSUM, done=done, total=max(total, done)))
-    return sha.hexdigest()
+    return sha.hexdigest(), head
 
 
 def _options_mark(options: Mapping[str, str]) -> str:

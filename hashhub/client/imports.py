@@ -22,8 +22,8 @@ class ImportCalls(Calls):
         self,
         source: Path | BinaryIO,
         *,
-        connector: str,
         hash_set: str,
+        connector: str | None = None,
         options: Mapping[str, str] | None = None,
         replace: bool = False,
         validate_only: bool = False,
@@ -34,7 +34,9 @@ class ImportCalls(Calls):
         """Contribute a source to `CONTRIBUTOR/SET` and return what became of every item.
 
         `source` is a regular file, or a seekable binary stream. It is read twice: for its digest, which makes the
-        import idempotent, and for its items. A run that was cut off is resumed by calling this again with the same
+        import idempotent, and for its items. A gzip file, or a ZIP archive with one list in it, is unpacked as it is
+        read. `connector` is the name of the format; without it the file says what it is, and is refused
+        (UNKNOWN_FORMAT) where that is not clear. A run that was cut off is resumed by calling this again with the same
         arguments. `replace` says that the source is the full list: entries that it lacks are withdrawn, unless far too
         many would be (`allow_shrinking`). `validate_only` says what would happen and leaves nothing.
 
@@ -55,7 +57,7 @@ class ImportCalls(Calls):
             return contribution.send(
                 self._transport,
                 opened,
-                connector=connectors.get(connector),
+                connector=None if connector is None else connectors.get(connector),
                 parent=names.hash_set(hash_set),
                 options=options or {},
                 replace=replace,
