@@ -105,7 +105,9 @@ def unpack(source: BinaryIO, name: str, limits: Limits = Limits()) -> Unpacked |
 
 def _from_gzip(source: BinaryIO, name: str, limits: Limits) -> Unpacked:
     stream = _Bounded(gzip.GzipFile(fileobj=source, mode="rb"), source, "gzip file", limits)
-    return Unpacked(io.BufferedReader(stream, _READ), re.sub(r"\.gz(?:ip)?$", "", name, flags=re.IGNORECASE), "a gzip file")
+    return Unpacked(
+        io.BufferedReader(stream, _READ), re.sub(r"\.gz(?:ip)?$", "", name, flags=re.IGNORECASE), "a gzip file"
+    )
 
 
 def _from_zip(source: BinaryIO, limits: Limits) -> Unpacked | None:

@@ -311,7 +311,7 @@ def _layout(line: str) -> _Line | None:
                 return _Line("frame", "PDQ", digest, quality=quality, extra=_about_frame("", name))
             return _Line("pdq-tool", "PDQ", digest, quality=quality)
     if _FRAMES.match(line):
-        return _Line("frames")
+        return _Line("frames", "PDQ")
     if index := _INDEX.fullmatch(line):
         return _Line("index", _BY_LENGTH[len(index[1])], index[1])
     if _INDEX_HEADER.fullmatch(line):

@@ -12,11 +12,23 @@ from hashhub.connector import HEAD_BYTES, Certainty, Connector, Detector, Guess
 from hashhub.errors import InvalidArgument, Violation
 
 
+class Look(NamedTuple):
+    """What a source may be: all guesses, best first, and where its list begins.
+
+    `stream`: the list, at its beginning, and `container`: what it stands in, for people, such as `a gzip file`; empty
+    where it is the source itself. `what`: what a file is that is no list (`a picture (JPEG)`), or nothing.
+    """
+
+    guesses: list[tuple[str, Guess]]
+    stream: BinaryIO
+    container: str
+    what: str
+
+
 class ReadySource(NamedTuple):
     """A list that can be read: the bytes for `connector`, at their beginning, and its options.
 
-    `guess`: why this connector, where it was not told. `container`: what the list stands in, for people, such as
-    `a gzip file`; empty where it is the source itself.
+    `guess`: why this connector, where it was not told. `container`: as in Look.
     """
 
     connector: Connector
@@ -32,6 +44,21 @@ def name_of(source: BinaryIO) -> str:
     return Path(name).name if isinstance(name, str) and not name.startswith("<") else ""
 
 
+def look(source: BinaryIO, head: bytes, name: str) -> Look:
+    """Return what `source`, whose first bytes are `head`, may be.
+
+    Raises InvalidArgument for a container of other than one list, MalformedSource for a damaged one.
+    """
+    guesses = connectors.recognise(head, name)
+    if containers.is_container(head) and (not guesses or guesses[0][1].certainty is Certainty.POSSIBLE):
+        unpacked = containers.unpack(source, name)
+        if unpacked is not None:
+            inside = unpacked.stream.read(HEAD_BYTES)
+            unpacked.stream.seek(0)
+            return Look(connectors.recognise(inside, unpacked.name), unpacked.stream, unpacked.container, "")
+    return Look(guesses, source, "", _named(head))
+
+
 def ready(
     source: BinaryIO, head: bytes, name: str, connector: Connector | None, options: Mapping[str, str]
 ) -> ReadySource:
@@ -42,22 +69,9 @@ def ready(
     """
     if connector is not None:
         return _told(source, head, name, connector, options)
-    guesses = connectors.recognise(head, name)
-    unpacked = None
-    if containers.is_container(head) and (not guesses or guesses[0][1].certainty is Certainty.POSSIBLE):
-        unpacked = containers.unpack(source, name)
-    if unpacked is not None:
-        inside = unpacked.stream.read(HEAD_BYTES)
-        unpacked.stream.seek(0)
-        guesses = connectors.recognise(inside, unpacked.name)
-    chosen, guess = connectors.choose(guesses, _named(head) if unpacked is None else "")
-    return ReadySource(
-        connectors.get(chosen),
-        {**guess.options, **options},
-        source if unpacked is None else unpacked.stream,
-        guess,
-        "" if unpacked is None else unpacked.container,
-    )
+    seen = look(source, head, name)
+    chosen, guess = connectors.choose(seen.guesses, seen.what)
+    return ReadySource(connectors.get(chosen), {**guess.options, **options}, seen.stream, guess, seen.container)
 
 
 def _told(source: BinaryIO, head: bytes, name: str, connector: Connector, options: Mapping[str, str]) -> ReadySource:

@@ -95,6 +95,7 @@ def test_icse_csv() -> None:
         (f"PDQ:{SHA256}  a\nMD5:{MD5}\n", "", (LIKELY, {})),
         (f"{SHA256},97,a.jpg\n", "", (LIKELY, {})),
         (f"frame,quality,hash,timestamp\n0,97,{SHA256},0.000\n", "", (LIKELY, {})),
+        (f'["{SHA256},100,0.000", "{SHA256},73,1234.567"]', "", (LIKELY, {})),
         (f"{MD5}  a\0{MD5}  b\0", "", (LIKELY, {})),
         (f"  12345  {MD5}  a\n", "", (LIKELY, {})),
         (f"{MD5}\n".encode("utf-16"), "", (LIKELY, {"encoding": "utf-16"})),
@@ -216,7 +217,7 @@ def test_only_what_is_sure_enough_and_alone_is_taken(certainties: list[Certainty
 
 
 def test_what_nobody_recognises_lists_the_formats() -> None:
-    with pytest.raises(InvalidArgument, match="no format fits this file; formats are .*hash-lines") as caught:
+    with pytest.raises(InvalidArgument, match=r"no format fits this file; formats are .*hash-lines") as caught:
         choose(recognise(b"some words", ""))
     assert caught.value.reason is Reason.UNKNOWN_FORMAT
     with pytest.raises(InvalidArgument, match="this is a SQLite database, which no installed connector reads"):

@@ -114,7 +114,7 @@ def test_damaged_containers_are_refused_without_a_foreign_exception() -> None:
                 if unpacked is not None:
                     unpacked.stream.read()
             except InvalidArgument as e:
-                assert e.message  # noqa: PT017 - most are refused, a changed date is not
+                assert e.message  # most are refused, a changed date is not
 
 
 def test_what_was_changed_inside_a_zip_archive_is_noticed() -> None:
@@ -185,7 +185,8 @@ def test_what_is_no_list_is_named(head: bytes, what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [b"", LIST, b"BM of a list\n", b"MD5\n", b"{}", b"<?xml version='1.0'?>", b"\xff\xfem\0d\0", b"HASH\r\n\xff\0"]
+    "head",
+    [b"", LIST, b"BM of a list\n", b"MD5\n", b"{}", b"<?xml version='1.0'?>", b"\xff\xfem\0d\0", b"HASH\r\n\xff\0"],
 )
 def test_what_may_be_a_list_is_not_named(head: bytes) -> None:
     assert describe(head) == ""
