@@ -66,6 +66,7 @@ _MAX_KEYS: Final = 512  # of an item larger than the window, beside its fields
 _MORE: Final = "…"  # stands for the keys beyond them
 _SHAPES_KEPT: Final = 256
 _SHAPE_CHARACTERS: Final = 2_048  # in the keys of a shape that is remembered: bounds what they cost
+_EMPTY: Final = ("{}", "[]")
 _USUAL: Final = 64  # characters of a text in `extra` that may be remembered
 _CONTEXT: Final = re.compile(r'"(odata\.metadata|@odata\.context)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _OF_VICS: Final = ("ICMEC/ProjectVic/", "VICSDATAMODEL/ProjectVic/")
@@ -343,7 +344,7 @@ _shapes: Final[dict[tuple[str, ...], _Shape]] = {}
 
 def _shape(keys: tuple[str, ...]) -> _Shape:
     present = frozenset(keys)
-    is_remembered = len(_shapes) < _SHAPES_KEPT and sum(map(len, keys)) <= _SHAPE_CHARACTERS
+    is_remembered = sum(map(len, keys)) <= _SHAPE_CHARACTERS
     shape = _Shape(
         tuple((key, algorithm) for key, algorithm in _DIGESTS if key in present),
         bool(present & _OTHER_FIELDS),
@@ -351,6 +352,8 @@ def _shape(keys: tuple[str, ...]) -> _Shape:
         is_remembered,
     )
     if is_remembered:
+        if len(_shapes) >= _SHAPES_KEPT:
+            _shapes.clear()
         _shapes[keys] = shape
     return shape
 
@@ -434,6 +437,8 @@ def _extra(media: dict[str, object], keys: tuple[str, ...], faults: list[HashFau
         if _says_nothing(value):
             continue
         part = None if key in repeated else _encoded(value)
+        if part in _EMPTY:  # all that was in it is dropped
+            continue
         name = json.dumps(key)
         if part is None or size + len(name) + len(part) + 2 > MAX_TEXT:
             left_out.append(key)
