@@ -236,7 +236,7 @@ def _read_items(reader: JSONReader, name: str, region: str) -> Iterator[Record |
         position = f"{name}[{index}]"
         reader.where = position
         element = reader.value()
-        if element.__class__ is dict and "Media" not in element and _NEXT_MEDIA not in element:  # type: ignore[operator]
+        if type(element) is dict and "Media" not in element and _NEXT_MEDIA not in element:
             yield _record(position, element, region, scheme)
             continue
         if element is LARGE:
@@ -426,7 +426,7 @@ def _extra(media: dict[str, object], keys: tuple[str, ...], faults: list[HashFau
     characters, or is given twice, is left out whole and noted.
     """
     values = tuple([media[key] for key in keys])
-    is_usual &= media.__class__ is dict and all(map(_is_usual, values))
+    is_usual &= type(media) is dict and all(map(_is_usual, values))
     if is_usual and (text := _usual_extra(keys, *values)) is not None:
         return text
     repeated = media.repeated if isinstance(media, Object) else frozenset()
