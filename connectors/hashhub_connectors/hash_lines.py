@@ -297,9 +297,9 @@ def _layout(line: str) -> _Line | None:
         digest, name = usual.groups()
         return _Line("named" if name else "bare", digest=digest, ends=not name)
     if tagged := _TAGGED.fullmatch(line):
-        return _Line("tagged", *tagged.groups())
+        return _Line("tagged", tagged[1], tagged[2])
     if (labelled := _LABELLED.fullmatch(line)) and (_is_known(labelled[1]) or _HEX.fullmatch(labelled[2])):
-        return _Line("labelled", *labelled.groups())
+        return _Line("labelled", labelled[1], labelled[2])
     if frame := _FRAME.fullmatch(line):
         number, quality, digest, time = frame.groups()
         if int(quality) <= _MAX_QUALITY:
