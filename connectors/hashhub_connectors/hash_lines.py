@@ -240,7 +240,7 @@ class _Lines:
         if self._algorithms:
             label = _fitting(self._algorithms, digest)
         else:
-            label = (_NAMED_LENGTHS if layout.layout != "bare" else _BY_LENGTH).get(len(digest), "")
+            label = _told_by_length(layout)
         if not label:
             if self._algorithms or layout.layout == "odd-sum":
                 return Reject(
@@ -328,6 +328,11 @@ def _layout(line: str) -> _Line | None:
     return None
 
 
+def _told_by_length(layout: _Line) -> str:
+    """Return the algorithm that a digest's length alone tells, or nothing."""
+    return (_BY_LENGTH if layout.layout == "bare" else _NAMED_LENGTHS).get(len(layout.digest), "")
+
+
 def _about_frame(number: str, time: str | None) -> str:
     said = {"frame": int(number)} if number else {}
     return json.dumps({**said, **({"timestamp": time} if time else {})}, separators=(",", ":"))
@@ -347,7 +352,9 @@ def _hex_of(label: str, digest: str) -> str:
         return digest
     digest = digest.strip()
     width = algorithm.digest_bytes
-    if algorithm.is_perceptual or len(digest.rstrip("=")) != -(-8 * width // 6) or _HEX.fullmatch(digest):
+    if algorithm.is_perceptual or len(digest.rstrip("=")) != -(-8 * width // 6):
+        return digest
+    if _HEX.fullmatch(digest) and any(c.isdigit() for c in digest):  # a cut digest; letters alone may be base64
         return digest
     try:
         decoded = a2b_base64(digest.rstrip("=") + "=" * (-len(digest.rstrip("=")) % 4), strict_mode=True)
@@ -471,23 +478,22 @@ def _detect(head: bytes, name: str) -> Guess | None:
     if declared:
         return Guess(Certainty.LIKELY, f"its first line says {declared}, and the others are digests", options)
     most_frequent = Counter(layout.layout for layout in layouts).most_common(1)[0][0]
-    unsaid = [x for x in layouts if not x.label and len(x.digest) not in _NAMED_LENGTHS]
-    if any(len(x.digest) != _AMBIGUOUS for x in unsaid):
+    unsaid = [layout for layout in layouts if not (layout.label or _told_by_length(layout))]
+    if any(len(layout.digest) != _AMBIGUOUS for layout in unsaid):
         return Guess(
             Certainty.POSSIBLE,
             "its lines look like digests, which do not say their algorithm: import it with --option algorithm=NAME",
             options,
         )
     if unsaid:
-        are_named = all(x.layout in {"named", "sized"} for x in layouts)
-        if are_named and _SHA256_LIST.search(name.casefold().rpartition("/")[2]):
-            algorithms = ["SHA256", *sorted({_NAMED_LENGTHS[len(x.digest)] for x in layouts if x not in unsaid})]
-            if set(algorithms) <= set(ALGORITHMS):
-                return Guess(
-                    Certainty.LIKELY,
-                    "its lines have a digest and a name, and the file's name says SHA-256",
-                    {**options, "algorithm": ",".join(algorithms)},
-                )
+        are_named = all(layout.layout in {"named", "sized"} for layout in layouts)
+        others = sorted({_told_by_length(layout) for layout in layouts} - {""})
+        if are_named and _SHA256_LIST.search(name.casefold().rpartition("/")[2]) and set(others) <= set(ALGORITHMS):
+            return Guess(
+                Certainty.LIKELY,
+                "its lines have a digest and a name, and the file's name says SHA-256",
+                {**options, "algorithm": ",".join(("SHA256", *others))},
+            )
         return Guess(Certainty.POSSIBLE, _AMBIGUOUS_WHY, options)
     why = _WHY.get(most_frequent, _WHY["named"]) + (", and end in NUL" if is_nul else "")
     return Guess(Certainty.LIKELY, why, options)

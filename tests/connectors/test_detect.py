@@ -107,6 +107,7 @@ def test_icse_csv() -> None:
         (f"{SHA256}  a.jpg\n", "mysha256list", (POSSIBLE, {})),
         (f"{MD5}\n{SHA256}\n", "", (POSSIBLE, {})),
         ("ab" * 144 + "\n", "", (POSSIBLE, {})),
+        ("ab" * 64 + "\n", "", (POSSIBLE, {})),
         (f"name,md5\na.jpg,{MD5}\n", "", None),
         (f'"{MD5}";"a.jpg"\n', "", None),
         ("Some words that end in a digest\nonce " + MD5 + "\nand then not\n", "", None),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hashhub.errors import InvalidArgument, MalformedSource
+from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.model import Record, Reject
 from hashhub_connectors.hash_lines import HashLines
 
@@ -296,3 +297,32 @@ def test_every_line_is_an_item_or_a_remark(lines: list[str]) -> None:
         return
     items = [n for n, line in enumerate(lines, 2) if line.strip() and not line.strip().startswith("#")]
     assert [f.position for f in got] == ["line 1", *(f"line {n}" for n in items)]
+
+
+@given(
+    st.lists(
+        st.sampled_from(sorted(ALGORITHMS)).flatmap(
+            lambda name: st.binary(min_size=ALGORITHMS[name].digest_bytes, max_size=ALGORITHMS[name].digest_bytes).map(
+                lambda digest: Hash(name, digest)
+            )
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from(["", "  a name.jpg", "\t*x", "  SHA1 (x) = 00"]),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_what_hashhub_prints_is_read_back(printed: list[Hash], name: str, end: str) -> None:
+    results = read("".join(f"{h.text}{name}{end}" for h in printed))
+    assert [f.hashes for f in results if isinstance(f, Record)] == [(h,) for h in printed]
+
+
+@given(st.sampled_from(["MD5", "SHA1", "SHA256"]), st.data())
+def test_a_digest_in_base64_is_the_same_as_in_hexadecimal(algorithm: str, data: st.DataObject) -> None:
+    width = ALGORITHMS[algorithm].digest_bytes
+    digest = data.draw(st.binary(min_size=width, max_size=width))
+    text = base64.b64encode(digest).decode()
+    for spelling in (text, text.rstrip("=")):
+        (item,) = read(f"{algorithm} (a (b) = c) = {spelling}\n")
+        assert isinstance(item, Record)
+        assert item.hashes == (Hash(algorithm, digest),)
