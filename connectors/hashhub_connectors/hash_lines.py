@@ -237,10 +237,7 @@ class _Lines:
         digest = layout.digest
         if len(self._algorithms) == 1:
             return self._algorithms[0]
-        if self._algorithms:
-            label = _fitting(self._algorithms, digest)
-        else:
-            label = _told_by_length(layout)
+        label = _fitting(self._algorithms, digest) if self._algorithms else _told_by_length(layout)
         if not label:
             if self._algorithms or layout.layout == "odd-sum":
                 return Reject(
