@@ -15,7 +15,8 @@ by the same door. Check yours with `hashhub.testing.connectors.ConnectorContract
 
 from __future__ import annotations
 
-from binascii import a2b_hex
+import re
+from binascii import a2b_base64, a2b_hex
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import IntEnum
@@ -101,7 +102,11 @@ class Guess(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class Detector(Protocol):
-    """What a connector offers beside `Connector` when it can tell its files from others."""
+    """What a connector offers beside `Connector` when it can tell its files from others.
+
+    One that reads gzip, ZIP or other binary files itself must claim them here; of other connectors' the client unpacks
+    what it can and refuses the rest (`hashhub.containers`).
+    """
 
     def detect(self, head: bytes, name: str) -> Guess | None:
         """Return a guess from the first bytes (at most HEAD_BYTES; all of them if it is shorter) and the file's name,
@@ -181,6 +186,45 @@ def discover() -> dict[str, Connector]:
 def get(name: str) -> Connector:
     """Return the connector with this name. Raises InvalidArgument (UNKNOWN_FORMAT) with the names that exist."""
     return _get(discover(), name, "connectors")
+
+
+def recognise(head: bytes, name: str = "") -> list[tuple[str, Guess]]:
+    """Return what a file may be, best first: (connector, guess) of every installed connector that is a Detector and
+    takes it for one of its own.
+
+    `head`: its first bytes, HEAD_BYTES of them or all. A detector that fails has no guess.
+    """
+    guesses: list[tuple[str, Guess]] = []
+    for connector_name, connector in discover().items():
+        if not isinstance(connector, Detector):
+            continue
+        try:
+            guess = connector.detect(head[:HEAD_BYTES], name)
+        except Exception:  # noqa: BLE001, S112 - anybody's code; it must not keep others from reading the file
+            continue
+        if isinstance(guess, Guess):
+            guesses.append((connector_name, guess))
+    return sorted(guesses, key=lambda g: (-g[1].certainty, g[0]))
+
+
+def choose(guesses: list[tuple[str, Guess]], what: str = "") -> tuple[str, Guess]:
+    """Return the guess to act on without asking: the only CERTAIN one, or the only LIKELY one where none is CERTAIN.
+
+    Raises InvalidArgument (UNKNOWN_FORMAT) that says what the file may be, or is (`what`), and how to say it.
+    """
+    if guesses:
+        best = guesses[0][1].certainty
+        if best > Certainty.POSSIBLE and [g.certainty for _, g in guesses].count(best) == 1:
+            return guesses[0]
+        candidates = "; ".join(f"{name} ({guess.certainty.name.lower()}: {guess.why})" for name, guess in guesses)
+        message = f"cannot tell for sure what this file is: {candidates}. Say which it is with --format NAME"
+    else:
+        known = ", ".join(discover())
+        is_what = f"this is {what}, which no installed connector reads" if what else "no format fits this file"
+        message = f"{is_what}; formats are {known}. Say which it is with --format NAME"
+    raise InvalidArgument(
+        message, reason=Reason.UNKNOWN_FORMAT, violations=(Violation("format", "must be told", "UNKNOWN_FORMAT"),)
+    )
 
 
 @cache
@@ -265,14 +309,18 @@ def read_hashes(pairs: list[tuple[str, str]]) -> tuple[tuple[Hash, ...], tuple[H
     good: list[Hash] = []
     faults: list[HashFault] = []
     for label, text in pairs:
-        # The usual spelling: hexadecimal under the canonical name. Two such digests of a record cost 1 µs less by it.
-        if _HEX_DIGITS.get(label) == len(text):
-            try:
+        # The usual spellings, hexadecimal under the canonical name and PhotoDNA in base64: 1 µs less for each digest.
+        try:
+            if _HEX_DIGITS.get(label) == len(text):
                 good.append(Hash(label, a2b_hex(text)))
-            except ValueError:
-                pass
-            else:
                 continue
+            if label == "PHOTODNA" and len(text) == _PHOTODNA_BASE64 and not _HEX_ONLY.fullmatch(text):
+                digest = a2b_base64(text, strict_mode=True)
+                if len(digest) == _PHOTODNA_BYTES:
+                    good.append(Hash(label, digest))
+                    continue
+        except ValueError:
+            pass  # told below
         read = read_hash(label, text)
         if isinstance(read, Hash):
             good.append(read)
@@ -282,6 +330,9 @@ def read_hashes(pairs: list[tuple[str, str]]) -> tuple[tuple[Hash, ...], tuple[H
 
 
 _HEX_DIGITS: Final = {a.name: 2 * a.digest_bytes for a in ALGORITHMS.values()}
+_HEX_ONLY: Final = re.compile(r"[0-9A-Fa-f]+")
+_PHOTODNA_BYTES: Final = ALGORITHMS["PHOTODNA"].digest_bytes
+_PHOTODNA_BASE64: Final = _PHOTODNA_BYTES * 4 // 3
 
 # Words that sources use for tri-state flags, compared in lower case.
 _TRUE: Final = frozenset({"true", "t", "yes", "y", "1"})

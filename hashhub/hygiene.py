@@ -58,6 +58,11 @@ class Code(StrEnum):
         ),
     )
 
+    VIDEO_FRAME = (
+        "VIDEO_FRAME",
+        "The hash is that of one frame of a video, which stands for neither a picture nor the video.",
+    )
+
     # About the import as a whole.
     IMPORT_EXPIRED = "IMPORT_EXPIRED", "Nobody went on with the import for too long; the records that it held are gone."
 
@@ -68,6 +73,11 @@ class Code(StrEnum):
             "The source says that more belongs to it, such as further pages; it is imported, but cannot replace a hash "
             "set."
         ),
+    )
+
+    PROVENANCE_LOST = (
+        "PROVENANCE_LOST",
+        "The source is an index of hashes only: which list they come from, and what it said of them, is lost.",
     )
 
     # A hash cannot be one.

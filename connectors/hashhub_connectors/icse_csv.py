@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, Final
 
-from hashhub.connector import Option, check_options, read_flag
+from hashhub.connector import Certainty, Guess, Option, check_options, read_flag
 from hashhub.errors import MalformedSource
 from hashhub.model import HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.delimited import Rows
+from hashhub_connectors.source import head_text
 
 SCHEME: Final = "interpol-baseline"  # what the column Baseline is of
 _DIGESTS: Final = (("md5", "MD5"), ("sha1", "SHA1"), ("photodna", "PHOTODNA"))
@@ -38,6 +39,14 @@ class ICSECSV:
     def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
         """Return True: the Baseline."""
         return True
+
+    def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content says it
+        """Return CERTAIN for a first row with all of ICSE's columns."""
+        header = head_text(head).split("\n", 1)[0]
+        names = {cell.strip().strip('"').strip().lower() for cell in header.split(";")}
+        if names.issuperset(_HEADER):
+            return Guess(Certainty.CERTAIN, "its header has the twelve columns of an ICSE export")
+        return None
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
         """Yield one Record or Reject for each row that is not blank.

@@ -68,13 +68,13 @@ class JSONReader:
     """A cursor in a JSON text. `where` is the caller's name for the place it is at; errors carry it with the byte.
 
     `limit` is how many characters of one value are held; `block` how many bytes are read at a time. Every method raises
-    MalformedSource where the text is not JSON, not UTF-8, or ends.
+    MalformedSource where the text is not JSON, neither UTF-8 nor UTF-16 with a byte order mark, or ends.
     """
 
     def __init__(self, source: BinaryIO, where: str, *, limit: int = MAX_LINE, block: int = READ_SIZE) -> None:
         self.where = where
         self._limit = limit
-        self._text = Text(source, "utf-8", lambda: self.where, block)
+        self._text = Text(source, "", lambda: self.where, block)
         self._window = ""
         self._at = 0
         self._dropped = 0  # bytes of text that left the window
@@ -173,7 +173,7 @@ class JSONReader:
         self._fail(message, self._at)
 
     def _fail(self, message: str, at: int) -> NoReturn:
-        byte = self._text.skipped + self._dropped + len(self._window[:at].encode())
+        byte = self._text.skipped + self._dropped + self._text.size(self._window[:at])
         raise MalformedSource(message, position=f"{self.where}, byte {byte}")
 
     def _fail_at(self, message: str, at: int) -> NoReturn:
@@ -208,8 +208,7 @@ class JSONReader:
 
     def _fill(self) -> None:
         """Drop what was read from the window and add the next piece of text."""
-        gone = self._window[: self._at]
-        self._dropped += len(gone) if gone.isascii() else len(gone.encode())
+        self._dropped += self._text.size(self._window[: self._at])
         piece = self._text.read()
         self._ended = not piece
         self._window = self._window[self._at :] + piece

@@ -19,15 +19,16 @@ from typing import Any, BinaryIO, Final
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
-from hashhub.connector import MAX_LINE, PURPOSE_TAG, Option, check_options, partial
+from hashhub.connector import MAX_LINE, PURPOSE_TAG, Certainty, Guess, Option, check_options, partial
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Action, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import items
-from hashhub_connectors.source import read_block
+from hashhub_connectors.source import head_text, read_block
 
 SCHEME: Final = "ncmec-industry"  # what the element classification is of
 NAMESPACE: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
 _ROOT: Final = f"{{{NAMESPACE}}}queryResult"
+_FIRST_ELEMENT: Final = re.compile(r"<(?:[\w.-]+:)?(\w[\w.-]*)([^>]*)>")
 _ITEMS: Final = {
     "image": ("image", Action.CONTRIBUTE),
     "video": ("video", Action.CONTRIBUTE),
@@ -154,6 +155,20 @@ class NCMECXML:
     def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
         """Return True: the element classification."""
         return True
+
+    def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content says it
+        """Return CERTAIN for queryResult in NCMEC's namespace, LIKELY for another version of it."""
+        text = head_text(head).lstrip()
+        if not text.startswith("<"):
+            return None
+        while text.startswith(("<?", "<!")):
+            text = text.partition("-->" if text.startswith("<!--") else ">")[2].lstrip()
+        root = _FIRST_ELEMENT.match(text)
+        if root is None or root[1] != "queryResult":
+            return None
+        if f'"{NAMESPACE}"' in root[2] or f"'{NAMESPACE}'" in root[2]:
+            return Guess(Certainty.CERTAIN, f"its root element is queryResult in the namespace {NAMESPACE}")
+        return Guess(Certainty.LIKELY, "its root element is queryResult, though not in the namespace of NCMEC's API v2")
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
         """Yield one Record or Reject for each child of images and videos. A paging/next makes the source partial.

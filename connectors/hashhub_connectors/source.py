@@ -5,6 +5,7 @@ text formats.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final
 
@@ -13,6 +14,7 @@ from hashhub.errors import InvalidArgument, MalformedSource
 
 READ_SIZE: Final = 1 << 18  # bytes asked of the stream at a time; 64 KiB to 1 MiB measured alike, smaller ones slower
 
+_ENDS: Final = re.compile("[\0\n]")
 _BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
@@ -28,8 +30,21 @@ def read_block(source: BinaryIO, size: int = READ_SIZE) -> bytes:
     return b"".join(parts)
 
 
+def head_encoding(head: bytes) -> str:
+    """Return the encoding that a file's byte order mark says, utf-8 without one."""
+    return next((encoding for bom, encoding in _BOMS if head.startswith(bom)), "utf-8")
+
+
+def head_text(head: bytes) -> str:
+    """Return the first bytes of a file as text, for a look at them: by its byte order mark, UTF-8 without one; what is
+    no such text comes as replacement characters.
+    """
+    return head.decode(head_encoding(head), "replace").removeprefix("\ufeff")
+
+
 class Text:
-    """A byte stream as text in one declared encoding, read in blocks.
+    """A byte stream as text in one encoding, read in blocks. `encoding` empty: that of the byte order mark, UTF-8
+    without one.
 
     A byte order mark of that encoding is skipped; one of another encoding, or bytes that are not the encoding's, raise
     MalformedSource with the caller's position (`where()`) and the byte. All text before the bad byte is delivered
@@ -39,12 +54,19 @@ class Text:
     def __init__(self, source: BinaryIO, encoding: str, where: Callable[[], str], block: int = READ_SIZE) -> None:
         self._source = source
         self._size = block
-        self._encoding = encoding
+        self._follows_mark = not encoding
+        self._encoding = encoding or "utf-8"
         self._where = where
         self._taken = 0
         self._bad: tuple[int, str] | None = None
         self._started = self._ended = False
         self.skipped = 0  # bytes of a byte order mark before the first character
+
+    def size(self, text: str) -> int:
+        """Return how many bytes of the source this piece of it is."""
+        if self._encoding.startswith("utf-16"):
+            return len(text.encode(self._encoding, "surrogatepass"))
+        return len(text) if text.isascii() else len(text.encode())
 
     def read(self) -> str:
         """Return the next piece of text, empty only at the end. Raises MalformedSource for a wrong encoding."""
@@ -63,6 +85,8 @@ class Text:
     def _begin(self, block: bytes) -> bytes:
         """Strip the byte order mark, and refuse one of another encoding, or NUL bytes where there can be none."""
         bom, marked = next(((b, e) for b, e in _BOMS if block.startswith(b)), (b"", ""))
+        if self._follows_mark and marked:
+            self._encoding = marked
         if self._encoding == "utf-16":
             self._encoding = marked if marked.startswith("utf-16") else "utf-16-le"
         if marked not in {"", self._encoding}:
@@ -112,14 +136,27 @@ def lines(source: BinaryIO, encoding: str = "utf-8") -> Iterator[tuple[int, str]
     Raises MalformedSource for a wrong encoding, a line longer than MAX_LINE, an empty file, and lines that end in CR
     alone.
     """
+    for number, line, _ in ended_lines(source, encoding):
+        yield number, line
+
+
+def ended_lines(
+    source: BinaryIO, encoding: str = "utf-8", *, may_be_nul: bool = False
+) -> Iterator[tuple[int, str, str]]:
+    """Yield (number, text, end) of each line as `lines` does. `end` is what ended it: LF, nothing at the end of the
+    file, or NUL for all lines where `may_be_nul` and a NUL stands before the first LF.
+    """
     number, rest = 1, ""
+    end = "\n"
     text = Text(source, encoding, lambda: f"line {number}")
     while chunk := text.read():
-        *whole, rest = (rest + chunk).split("\n")
+        if may_be_nul and (first := _ENDS.search(chunk)):
+            end, may_be_nul = first[0], False
+        *whole, rest = (rest + chunk).split(end)
         for line in whole:
             if len(line) > MAX_LINE:
                 raise _long(number)
-            yield number, line
+            yield number, line, end
             number += 1
         if len(rest) > MAX_LINE:
             raise _long(number)
@@ -128,7 +165,7 @@ def lines(source: BinaryIO, encoding: str = "utf-8") -> Iterator[tuple[int, str]
     if number == 1 and "\r" in rest.rstrip("\r"):
         raise MalformedSource("lines end in CR alone; expected LF or CR LF; convert the file", position="line 1")
     if rest:
-        yield number, rest
+        yield number, rest, ""
 
 
 def _long(number: int) -> MalformedSource:

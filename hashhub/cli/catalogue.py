@@ -1,17 +1,89 @@
-"""`hashhub connectors …`, `schemes …` and `policy …`: what there is to choose from."""
+"""`hashhub formats …`, `connectors …`, `schemes …` and `policy …`: what there is to choose from."""
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from hashhub.cli.session import Session, command, spelled
 from hashhub.cli.terminal import clean, plain, print_json, say, table
-from hashhub.errors import NotFound
+from hashhub.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from hashhub.client import SchemeTable
+
+
+@click.group("formats")
+def formats() -> None:
+    """Formats of files: what can be read and written, and what a file is."""
+
+
+@command(formats, "list", local=True)
+def list_formats(session: Session) -> None:
+    """List the formats that this machine reads (import) and writes (export)."""
+    from hashhub import connector
+
+    readers, writers = connector.discover(), connector.writers()
+    rows = []
+    for name in sorted({*readers, *writers}):
+        one = readers.get(name) or writers[name]
+        rows.append((name, name in readers, name in writers, one.summary))
+        if session.json:
+            print_json({"name": name, "reads": name in readers, "writes": name in writers, "summary": one.summary})
+    if not session.json:
+        yes = {True: "yes", False: "-"}
+        table(("format", "reads", "writes", "summary"), [(n, yes[r], yes[w], text) for n, r, w, text in rows])
+
+
+@command(formats, "detect", local=True)
+@click.argument("file", metavar="FILE")
+def detect_format(session: Session, *, file: str) -> None:
+    """Say what FILE is, why, how sure that is, and how to import it.
+
+    Only its beginning is read, and nothing leaves this machine. Exit code 1 when no format fits.
+    """
+    from hashhub import connector
+    from hashhub.cli.imports import look_at
+
+    seen = look_at(file)
+    if not seen.guesses:
+        connector.choose([], seen.what)  # says so
+    try:
+        chosen = connector.choose(seen.guesses)[0]
+    except InvalidArgument:
+        chosen = ""
+    commands = {
+        name: shlex.join(["hashhub", "import", file, *([] if name == chosen else ["--format", name])])
+        + " --hash-set CONTRIBUTOR/SET"
+        for name, _ in seen.guesses
+    }
+    if session.json:
+        candidates = [
+            {
+                "name": name,
+                "certainty": guess.certainty.name,
+                "why": guess.why,
+                "options": plain(dict(guess.options)),
+                "command": commands[name],
+            }
+            for name, guess in seen.guesses
+        ]
+        print_json({"format": chosen, "container": seen.container, "candidates": candidates})
+        return
+    if seen.container:
+        say(f"a list in {seen.container}")
+    table(
+        ("format", "certainty", "why"),
+        [(name, guess.certainty.name.lower(), guess.why) for name, guess in seen.guesses],
+    )
+    if chosen:
+        say(f"To import it: {clean(commands[chosen])}")
+    else:
+        say("This is not sure enough to be imported untold. Say which it is, with what it asks for:")
+        for text in commands.values():
+            say(f"  {clean(text)}")
 
 
 @click.group("connectors")
@@ -122,4 +194,4 @@ def _show_scheme(session: Session, s: SchemeTable) -> None:
     )
 
 
-COMMANDS: Final = (connectors, schemes, policy)
+COMMANDS: Final = (formats, connectors, schemes, policy)

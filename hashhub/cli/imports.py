@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 import click
 
 from hashhub.cli.session import REFUSED, Session, choice, chosen, command, spelled
-from hashhub.cli.terminal import note, plain, print_json, progress, say, table
+from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table
 from hashhub.errors import (
     Conflict,
     FailedPrecondition,
@@ -24,6 +24,7 @@ from hashhub.model import Disposition
 
 if TYPE_CHECKING:
     from hashhub.client import ImportReport, Progress
+    from hashhub.client.sources import Look
 
 _HEADER_BYTES: Final = 64 * 1024  # of a file: enough for any header line, and what a mapping is proposed from
 _WORDS: Final = {"CHECKSUM": "checksum", "SENDING": "importing", "COMMITTING": "committing"}
@@ -31,7 +32,12 @@ _WORDS: Final = {"CHECKSUM": "checksum", "SENDING": "importing", "COMMITTING": "
 
 @command(None, "import")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--format", "format_", required=True, metavar="NAME", help="Connector; see `hashhub connectors list`.")
+@click.option(
+    "--format",
+    "format_",
+    metavar="NAME",
+    help="What FILE is; see `hashhub formats list`. Default: what it shows to be, if that is clear.",
+)
 @click.option("--hash-set", metavar="CONTRIBUTOR/SET", help="Where it goes.")
 @click.option("--validate-only", is_flag=True, help="Say what would become of every item, and keep nothing.")
 @click.option("--replace", is_flag=True, help="FILE is the full list: withdraw the entries that it lacks.")
@@ -46,7 +52,7 @@ def import_file(
     session: Session,
     *,
     files: tuple[str, ...],
-    format_: str,
+    format_: str | None,
     hash_set: str | None,
     validate_only: bool,
     replace: bool,
@@ -58,9 +64,10 @@ def import_file(
 ) -> None:
     """Contribute a hash list.
 
-    FILE may be in any format that a connector reads; - is standard input. Several FILEs are the parts of one release,
-    which become visible together. Nothing is visible before the whole list is.
-    A run that was cut off goes on where it stopped when the same command is given again. Exit code 1 when the list, or
+    FILE may be in any format that a connector reads, also in a gzip file or alone in a ZIP archive; - is standard
+    input. `hashhub formats detect FILE` says what it is. Several FILEs are the parts of one release, all in one format,
+    which become visible together. Nothing is visible before the whole list is. A run that was
+    cut off goes on where it stopped when the same command is given again. Exit code 1 when the list, or
     every item in it, was refused.
     """
     if propose_mapping:
@@ -74,12 +81,14 @@ def import_file(
         raise click.UsageError("- is standard input, which can be one part only")
     settings = _settings(options, mapping)
     with session.connect() as hub, ExitStack() as stack, progress(unit_bytes=True) as bar:
-        sources = [stack.enter_context(_opened(file)) for file in files]
+        sources = [stack.enter_context(opened(file)) for file in files]
 
         def show(p: Progress) -> None:
             bar(p.done, p.total, _WORDS[p.phase] + (f" {p.items:,} items" if p.items else ""))
 
         try:
+            if format_ is None:
+                format_, settings = _recognised(sources, settings)
             report = hub.import_source(
                 sources,
                 connector=format_,
@@ -242,8 +251,29 @@ def _name(file: str) -> str:
     return "standard input" if file == "-" else Path(file).name
 
 
+def _recognised(sources: list[BinaryIO], settings: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """Return the format that all parts of a list show to be, and the settings with what they say of themselves. Raises
+    as `Release.recognise`.
+    """
+    from hashhub.client.release import Release
+
+    release = Release(sources)
+    connector, options = release.recognise(None, settings)
+    note(f"format: {connector.name} ({clean(release.why)})")
+    return connector.name, dict(options)
+
+
+def look_at(file: str) -> Look:
+    """Return what FILE may be; its stream is closed."""
+    from hashhub.client import sources
+    from hashhub.connector import HEAD_BYTES
+
+    with opened(file) as source:
+        return sources.look(source, source.read(HEAD_BYTES), sources.name_of(source))
+
+
 @contextmanager
-def _opened(file: str) -> Iterator[BinaryIO]:
+def opened(file: str) -> Iterator[BinaryIO]:
     """Open FILE. Standard input and pipes are copied to a temporary file, because a source is read twice."""
     try:
         # `-` is standard input, which stays open. Closed below; only the opening is tried.
@@ -265,12 +295,12 @@ def _opened(file: str) -> Iterator[BinaryIO]:
             yield copy
 
 
-def _propose(session: Session, format_: str, file: str) -> None:
-    if format_ != "csv":
+def _propose(session: Session, format_: str | None, file: str) -> None:
+    if format_ not in {None, "csv"}:
         raise click.UsageError("--propose-mapping goes with --format csv: other formats need no mapping")
     from hashhub_connectors.csv_mapping import propose
 
-    with _opened(file) as source:
+    with opened(file) as source:
         text = propose(source.read(_HEADER_BYTES))
     if session.json:
         print_json({"mapping": text})

@@ -49,7 +49,7 @@ _HINTS: Final = {
     Reason.SECRET_REPLACED: "whoever rotated the token has the new secret; if nobody did, tell the operator at once",
     Reason.SERVER_UNAVAILABLE: "start a hub with `hashhub serve`, or name another one with --server HOST:PORT",
     Reason.LIST_SHRANK: "compare the list with the last one; if it is right, run again with --allow-shrinking",
-    Reason.UNKNOWN_FORMAT: "see `hashhub connectors list`",
+    Reason.UNKNOWN_FORMAT: "see `hashhub formats list`",
     Reason.UNKNOWN_SCHEME: "see `hashhub schemes list`",
     Reason.DISTANCE_REQUIRED: "name one, for example --max-distance PHOTODNA=N",
     Reason.MATCHER_NOT_READY: "the hub is still starting; try again in a moment",

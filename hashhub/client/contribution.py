@@ -125,7 +125,7 @@ def send(
     transport: Transport,
     sources: Sequence[BinaryIO],
     *,
-    connector: Connector,
+    connector: Connector | None,
     parent: str,
     options: Mapping[str, str],
     replace: bool,
@@ -136,18 +136,21 @@ def send(
     progress: Callable[[Progress], None],
 ) -> ImportReport:
     """Contribute all of seekable `sources` to the hash set named `parent`; see Client.import_source."""
-    check_options(connector, options)
+    if connector is not None:
+        check_options(connector, options)
     release = Release(sources)
 
-    # (1) The digest identifies the source; it is taken of the bytes that are read below.
+    # (1) The digest identifies the source; it is taken of the bytes as they are given, those of a container included.
     try:
         before = release.written()
         total = release.size()
         digest = release.digest(
             lambda done: progress(Progress(phase=Phase.CHECKSUM, done=done, total=max(total, done)))
         )
+        connector, options = release.recognise(connector, options)
     except OSError as e:
         raise _unreadable(e) from e
+    check_options(connector, options)
 
     # (2) Open, or find the import that these bytes, this connector and these options gave before.
     wanted = v1.Import(
@@ -167,7 +170,7 @@ def send(
 
     # (3) and (4) Read, cut, send.
     try:
-        items = release.read(connector, options)
+        items = release.read()
         count = 0
         with ThreadPoolExecutor(1, "hashhub-import") as sender:
             try:
@@ -180,6 +183,8 @@ def send(
                 "the file changed while it was read; import a finished file", position="end of source"
             )
     except InvalidArgument as e:
+        if what := release.described():
+            e.add_note(f"this is {what}")
         # The same bytes would fail again: nothing of it stays, unless somebody wants to look.
         if not keep_on_failure:
             _cancel(transport, opened.name, e)
@@ -272,7 +277,7 @@ def _batch(records: Sequence[Record], rejects: Sequence[Reject], *, as_columns: 
 
 def _record_size(record: Record) -> int:
     """Return about how many bytes a record has on the wire: its texts in characters, and its digests."""
-    size = len(record.position) + _HASH_BYTES * len(record.hashes) + sum(map(len, _texts_of(record)))
+    size = len(record.position) + _HASH_BYTES * len(record.hashes) + len("".join(_texts_of(record)))
     if record.tags:
         size += sum(map(len, record.tags))
     if record.faults or record.reviews:

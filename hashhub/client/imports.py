@@ -23,8 +23,8 @@ class ImportCalls(Calls):
         self,
         source: Path | BinaryIO | Sequence[Path | BinaryIO],
         *,
-        connector: str,
         hash_set: str,
+        connector: str | None = None,
         options: Mapping[str, str] | None = None,
         replace: bool = False,
         validate_only: bool = False,
@@ -35,11 +35,13 @@ class ImportCalls(Calls):
         """Contribute a source to `CONTRIBUTOR/SET` and return what became of every item.
 
         `source` is a regular file, or a seekable binary stream. It is read twice: for its digest, which makes the
-        import idempotent, and for its items. Several sources are the parts of one release, in their order: all of them
-        become visible together, or nothing does, and positions begin with the name of the part. A run that was cut off
-        is resumed by calling this again with the same arguments. `replace` says that the source is the full list:
-        entries that it lacks are withdrawn, unless far too many would be (`allow_shrinking`). `validate_only` says what
-        would happen and leaves nothing.
+        import idempotent, and for its items. A gzip file, or a ZIP archive with one list in it, is unpacked as it is
+        read. `connector` is the name of the format; without it the file says what it is, and is refused
+        (UNKNOWN_FORMAT) where that is not clear. Several sources are the parts of one release, in their order and in
+        one format: all of them become visible together, or nothing does, and positions begin with the name of the part.
+        A run that was cut off is resumed by calling this again with the same arguments. `replace` says that the source
+        is the full list: entries that it lacks are withdrawn, unless far too many would be (`allow_shrinking`).
+        `validate_only` says what would happen and leaves nothing.
 
         Raises MalformedSource or InvalidArgument when the source cannot be read to its end or the hub refuses it as a
         whole; the import is then cancelled and nothing of it stays, unless `keep_on_failure`. Raises Unavailable when
@@ -50,7 +52,7 @@ class ImportCalls(Calls):
             return contribution.send(
                 self._transport,
                 [stack.enter_context(_opened(part)) if isinstance(part, Path) else part for part in parts],
-                connector=connectors.get(connector),
+                connector=None if connector is None else connectors.get(connector),
                 parent=names.hash_set(hash_set),
                 options=options or {},
                 replace=replace,

@@ -17,7 +17,9 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from hashhub.connector import Connector
+from hashhub import containers
+from hashhub.client.sources import ReadySource, name_of, ready
+from hashhub.connector import HEAD_BYTES, Connector
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import Record, Reject
 
@@ -36,6 +38,8 @@ class Release:
         self._sizes: list[int] = []
         self._before = 0  # bytes of the parts that are done
         self._current = self._sources[0]
+        self._ready: list[ReadySource] = []
+        self._heads: list[bytes] = []
 
     def size(self) -> int:
         """Return how many bytes all parts have."""
@@ -78,12 +82,48 @@ class Release:
         lines = "".join(f"{digest}  {name}\n" for digest, name in zip(digests, self._names, strict=True))
         return hashlib.sha256(lines.encode()).hexdigest()
 
-    def read(self, connector: Connector, options: Mapping[str, str]) -> Iterator[Record | Reject]:
-        """Yield what the connector reads of each part, in their order. Raises what it does, naming the part."""
-        for i, (source, name) in enumerate(zip(self._sources, self._names, strict=True)):
-            self._current, self._before = source, sum(self._sizes[:i])
+    def recognise(self, connector: Connector | None, options: Mapping[str, str]) -> tuple[Connector, Mapping[str, str]]:
+        """Return what reads all parts, and with which options: `connector`, or the one that recognises them.
+
+        Raises as `sources.ready`, and InvalidArgument when the parts are not in one format.
+        """
+        self._ready, self._heads = [], []
+        for source, name in zip(self._sources, self._names, strict=True):
             source.seek(0)
-            items = connector.read(source, options)
+            head = source.read(HEAD_BYTES)
+            given = ready(source, head, name_of(source), connector, options)
+            first = self._ready[0] if self._ready else given
+            if (given.connector.name, given.options) != (first.connector.name, first.options):
+                raise InvalidArgument.field(
+                    "source",
+                    f"{name} is another kind of list than {self._names[0]} ({given.connector.name} "
+                    f"{given.options or ''}, {first.connector.name} {first.options or ''}); the parts of a release "
+                    "have one format: say which, or import them one by one",
+                    "AMBIGUOUS",
+                )
+            self._ready.append(given)
+            self._heads.append(head)
+        return self._ready[0].connector, self._ready[0].options
+
+    @property
+    def why(self) -> str:
+        """Why the first part is taken for what it is, and what it stands in, for people; empty where it was told."""
+        first = self._ready[0]
+        why = first.guess.why if first.guess else ""
+        return f"in {first.container}: {why}" if first.container else why
+
+    def described(self) -> str:
+        """Return what the part that was read last is when it is no list, such as `a picture (JPEG)`, or nothing."""
+        return containers.describe(self._heads[self._sources.index(self._current)])
+
+    def read(self) -> Iterator[Record | Reject]:
+        """Yield what is read of each part, in their order; `recognise` was called. Raises what the connector does,
+        naming the part.
+        """
+        for i, (given, name) in enumerate(zip(self._ready, self._names, strict=True)):
+            self._current, self._before = self._sources[i], sum(self._sizes[:i])
+            given.stream.seek(0)
+            items = given.connector.read(given.stream, given.options)
             yield from items if len(self._sources) == 1 else _within(name, items)
 
 

@@ -445,7 +445,7 @@ def _sums(algorithm: str, *, tagged: bool = False) -> Callable[[Sequence[Item], 
         return ListFile(
             file_name=f"{algorithm.lower()}sum{'-tagged' if tagged else ''}.txt",
             connector="hash-lines",
-            options={},
+            options={"algorithm": algorithm} if algorithm == "SHA256" and not tagged else {},
             data=_text(lines, dirty=dirty),
             items=written,
         )

@@ -95,6 +95,12 @@ SUMS = f"""# synthetic
 \\{SHA1} *b\\\\c.jpg
 
 {SHA256}  d \u00e9.jpg
+name first  {SHA1}
+PDQ:{PDQ}  g
+12345  {SHA1}  h
+{PDQ},97,i.jpg
+0,97,{PDQ},0.000
+{SHA1}
 MD5 (e (1).jpg) = {MD5.upper()}
 SHA512 (f) = {MD5 * 4}
 {MD5}
@@ -123,6 +129,22 @@ class TestVICSCase(ConnectorContract):
     self_delimiting = True
 
 
+class TestVICSBareArray(ConnectorContract):
+    connector = VICS()
+    sample = VICS_20[VICS_20.index("[") : VICS_20.rindex("]") + 1].encode()
+    items = 5
+    self_delimiting = True
+    truncation_step = 5
+
+
+class TestVICSInUTF16(ConnectorContract):
+    connector = VICS()
+    sample = VICS_20.rstrip().encode("utf-16-be")
+    items = 5
+    self_delimiting = True
+    truncation_step = 5
+
+
 class TestNCMECXML(ConnectorContract):
     connector = NCMECXML()
     sample = NCMEC.encode()
@@ -147,7 +169,32 @@ class TestMappedCSV(ConnectorContract):
 class TestSums(ConnectorContract):
     connector = HashLines()
     sample = SUMS.encode()
-    items = 7
+    items = 13
+
+
+class TestMixedLines(ConnectorContract):
+    connector = HashLines()
+    sample = f"\ufeff{SHA1}\r\n{MD5}\r\n{SHA256}\r\n{PDQ[1:]}\r\n{SHA1}\r\n".encode()
+    options = {"algorithm": "MD5,SHA1,SHA256"}  # noqa: RUF012 - a constant of the class
+    items = 5
+
+
+class TestPlainLines(ConnectorContract):
+    connector = HashLines()
+    sample = f"{SHA1}\n{MD5}\n{SHA256}\n".encode()
+    items = 3
+
+
+class TestLinesThatEndInNUL(ConnectorContract):
+    connector = HashLines()
+    sample = f"{MD5}  a\0\0{SHA1} *c\r\nd\0{SHA1}\0".encode()
+    items = 3
+
+
+class TestSleuthKitIndex(ConnectorContract):
+    connector = HashLines()
+    sample = f"{'0' * 41}|md5sum\n{'0' * 40}1|x\n{MD5.upper()}|{'0' * 16}\n{'F' * 32}|{'0' * 14}44\n".encode()
+    items = 2
 
 
 class TestHashdeep(ConnectorContract):

@@ -99,7 +99,8 @@ def test_refuses_an_unknown_context(key: str, context: object) -> None:
     [
         (b'{"value":[{"MD5":""}]}', "the context is missing"),
         (b'{"VictimListVersion":"2.1","HashSets":[]}', "no value"),
-        (b"[1]", "expected an object"),
+        (b"[1", "cut off"),
+        (b"[1]x", "more text follows"),
         (b"7", "expected an object"),
         (document([]) + b"{}", "more text follows"),
         (document({"MD5": MD5}), "value is not an array"),
@@ -133,7 +134,6 @@ def test_an_error_names_the_item_and_the_byte() -> None:
 @pytest.mark.parametrize(
     ("data", "word"),
     [
-        (document([{"MD5": MD5}]).decode().encode("utf-16"), "UTF-16"),
         (document([{"MD5": MD5}]).decode().encode("utf-16-le"), "UTF-16"),
         (document([{"MD5": MD5}]).decode().encode("utf-16-be"), "UTF-16"),
         (document([{"MD5": MD5, "Series": "X"}]).replace(b'"X"', b'"\xe9"'), "is not UTF-8"),

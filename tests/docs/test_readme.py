@@ -45,6 +45,7 @@ def commands(page: str) -> list[tuple[str, int]]:
         ("docs/mirror.md", 8),
         ("docs/api.md", 2),
         ("docs/formats-forensic.part.md", 8),
+        ("docs/formats.md", 15),
     ],
 )
 def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -> None:

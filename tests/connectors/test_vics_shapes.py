@@ -1,0 +1,245 @@
+"""VICS as people have it: the context anywhere, no context at all, other encodings, and fields that the hub has none
+for.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hashhub.errors import MalformedSource
+from hashhub.hygiene import inspect
+from hashhub.model import MAX_TEXT, Disposition, Record, Reject
+from hashhub.testing.connectors import Trickle
+from hashhub_connectors.vics import VICS
+
+MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
+SHA1 = "e8b68fd718d14f83fbff3f89b9e2f49bc0d24efd"
+V20 = "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/{}/$metadata#Media"
+V13 = "http://github.com/ICMEC/ProjectVic/DataModels/1.3.xml#Media"
+
+
+def read(data: bytes | str) -> list[Record | Reject]:
+    return list(VICS().read(io.BytesIO(data if isinstance(data, bytes) else data.encode()), {}))
+
+
+def one(**media: Any) -> Record:
+    (item,) = read(json.dumps({"@odata.context": V20.format("US"), "value": [{"MD5": MD5, **media}]}))
+    assert isinstance(item, Record)
+    return item
+
+
+def late(context: str = V20.format("UK"), key: str = "@odata.context", **more: Any) -> str:
+    return json.dumps({"note": 1, "value": [{"MD5": MD5, "Category": 1}, 7], key: context, **more})
+
+
+def refused(data: bytes | str) -> str:
+    with pytest.raises(MalformedSource) as caught:
+        read(data)
+    return caught.value.message
+
+
+class TestContextAnywhere:
+    def test_a_context_behind_value_counts_as_one_before_it(self) -> None:
+        item, rejected = read(late())
+        assert isinstance(item, Record)
+        assert (item.position, item.region, item.scheme, item.value) == ("value[0]", "UK", "uk-caid", "1")
+        assert rejected.position == "value[1]"
+        (item, _) = read(late(V13, "odata.metadata"))
+        assert isinstance(item, Record)
+        assert (item.region, item.scheme) == ("", "")
+
+    def test_it_is_read_from_where_the_source_stands(self) -> None:
+        source = io.BytesIO(b"something else" + late().encode())
+        source.seek(14)
+        assert len(list(VICS().read(source, {}))) == 2
+
+    def test_a_next_link_is_told_once(self) -> None:
+        items = read(late(**{"@odata.nextLink": "https://example.invalid/2"}))
+        assert [i.reason for i in items if isinstance(i, Reject)] == ["NOT_AN_OBJECT", "PARTIAL_SOURCE"]
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            (late("https://example.invalid/$metadata#Media"), "unknown context"),
+            (late()[:-1] + f',"@odata.context":"{V20.format("US")}"}}', "context is given twice"),
+            (late()[:-1] + f',"odata.metadata":"{V13}"}}', "context is given twice"),
+            (late()[:-1] + ',"value":[]}', "value is given twice"),
+            (late()[:-1], "cut off"),
+            (late()[:60], "cut off"),
+            (late() + "x", "more text follows"),
+            ('{"value":[{"MD5":"' + MD5 + '"}]}', "the context is missing"),
+            ('{"value":{"MD5":1},"@odata.context":"' + V20.format("US") + '"}', "value is not an array"),
+            ('{"@odata.context":"' + V20.format("US") + '","value":[],"odata.metadata":"' + V13 + '"}', "given twice"),
+        ],
+    )
+    def test_what_is_refused_before_value_is_refused_behind_it(self, data: str, message: str) -> None:
+        assert message in refused(data)
+
+    def test_a_stream_that_is_read_once_says_what_to_do(self) -> None:
+        source: Any = Trickle(late().encode(), 100)
+        with pytest.raises(MalformedSource, match="cannot be read twice to look behind it; give a file"):
+            list(VICS().read(source, {}))
+
+    def test_memory_does_not_grow_with_what_stands_before_the_context(self) -> None:
+        items = b",".join(b'{"MD5":"%032x","RelativeFilePath":"%s"}' % (i, b"x" * 300) for i in range(20_000))
+        source = io.BytesIO(b'{"value":[' + items + b'],"@odata.context":"' + V20.format("US").encode() + b'"}')
+        tracemalloc.start()
+        count = sum(1 for _ in VICS().read(source, {}))
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert count == 20_000
+        assert used < 12 << 20
+
+
+class TestBareArrays:
+    def test_their_region_is_unknown(self) -> None:
+        items = read(json.dumps([{"MD5": MD5, "Category": 1}, "x", {"Media": [{"SHA1": SHA1}]}]))
+        assert [i.position for i in items] == ["[0]", "[1]", "[2].Media[0]"]
+        assert isinstance(items[0], Record)
+        assert (items[0].value, items[0].region, items[0].scheme) == ("1", "", "")
+        assert read("[]") == []
+
+    @pytest.mark.parametrize("data", ["[", '[{"MD5":"', "[1,]", "[1]]", "[1] {}"])
+    def test_they_are_whole_or_refused(self, data: str) -> None:
+        assert refused(data)
+
+    @pytest.mark.parametrize("data", ["7", '"x"', "null", "", "\ufeff"])
+    def test_other_values_are_no_list(self, data: str) -> None:
+        assert "expected an object with a context and a value, or an array of Media" in refused(data)
+
+
+class TestEncodings:
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+    @pytest.mark.parametrize("context_first", [True, False])
+    def test_a_byte_order_mark_tells(self, encoding: str, context_first: bool) -> None:
+        text = (
+            late() if not context_first else json.dumps({"@odata.context": V20.format("UK"), "value": [{"MD5": MD5}]})
+        )
+        text = text.replace('"MD5"', '"Series":"Größe \U0001f600","MD5"').replace(", ", ",\r\n")
+        mark = "" if encoding in {"utf-8-sig", "utf-16"} else "\ufeff"
+        item = read((mark + text).encode(encoding))[0]
+        assert isinstance(item, Record)
+        assert (item.series, item.region) == ("Größe \U0001f600", "UK")
+
+    def test_an_error_in_utf_16_knows_its_byte(self) -> None:
+        text = json.dumps({"@odata.context": V20.format("US"), "value": [{"Series": "ß", "MD5": MD5}, 1]})
+        broken = text.replace(", 1]", "; 1]")
+        with pytest.raises(MalformedSource) as caught:
+            read(b"\xff\xfe" + broken.encode("utf-16-le"))
+        assert caught.value.position == f"value[0], byte {2 + 2 * broken.index(';')}"
+
+    def test_utf_16_that_ends_inside_a_character_is_cut_off(self) -> None:
+        assert "middle of a character" in refused(late().encode("utf-16")[:-1])
+
+
+class TestExtra:
+    def test_what_the_hub_has_no_field_for_is_kept_in_one_form(self) -> None:
+        item = one(
+            IsPrecategorized="true", PrecategorizationSource="Project VIC", AAA=1, Unknown={"b": [1, None], "a": "é"}
+        )
+        expected = (
+            '{"AAA":1,"IsPrecategorized":"true","PrecategorizationSource":"Project VIC",'
+            '"Unknown":{"a":"\\u00e9","b":[1,null]}}'
+        )
+        assert (item.extra, item.faults) == (expected, ())
+        assert one(b=1, a=True).extra == one(a=True, b=1).extra == '{"a":true,"b":1}'
+        assert inspect(item).disposition is Disposition.ACCEPTED
+
+    def test_true_and_one_are_not_mixed_up(self) -> None:
+        assert [one(x=v).extra for v in (1, True, 1.0, "1")] == ['{"x":1}', '{"x":true}', '{"x":1.0}', '{"x":"1"}']
+
+    @pytest.mark.parametrize("nothing", [None, "", [], {}])
+    def test_what_says_nothing_is_not_kept(self, nothing: object) -> None:
+        assert one(PrecategorizationSource=nothing).extra == ""
+        assert one(PrecategorizationSource=nothing, x=[nothing]).extra.startswith('{"x":[')
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            "MediaFiles", "Exifs", "MediaMetadata", "Identifiers", "Cases", "Comments", "comments", "RelativeFilePath",
+            "Repositories", "CaseNumber", "ContactName", "ContactEmail", "FileName", "FILEPATH", "ParentFileName",
+            "odata.id", "AlternativeHashes@odata.navigationLinkUrl", "MediaID", "ExifData", "Created",
+        ],
+    )  # fmt: skip
+    def test_case_data_is_never_kept(self, key: str) -> None:
+        item = one(**{key: "SYNTHETIC PERSON", "Outer": {"Inner": [{key: "SYNTHETIC PERSON", "x": 1}]}})
+        assert "SYNTHETIC" not in str(item)
+        assert item.extra == '{"Outer":{"Inner":[{"x":1}]}}'
+
+    def test_what_does_not_fit_is_left_out_whole_and_noted(self) -> None:
+        item = one(A="x" * 600, B="y" * 600, C=7, D="z" * 5000)
+        assert json.loads(item.extra) == {"A": "x" * 600, "C": 7}
+        (fault,) = item.faults
+        assert (fault.algorithm, fault.reason) == ("extra", "BAD_FIELD")
+        assert "2 fields" in fault.detail
+        assert "'B', 'D'" in fault.detail
+        exact = one(A="x" * (MAX_TEXT - len('{"A":""}')))
+        assert (len(exact.extra), exact.faults) == (MAX_TEXT, ())
+        assert one(A="x" * (MAX_TEXT - len('{"A":""}') + 1)).extra == ""
+
+    @pytest.mark.parametrize("text", ["NaN", "Infinity", "9" * 6000, "[" * 50 + "]" * 50, '"\\ud800"', '"\\u0000"'])
+    def test_odd_values_are_kept_safely_or_noted(self, text: str) -> None:
+        document = json.dumps({"@odata.context": V20.format("US"), "value": [{"MD5": MD5, "X": "ODD"}]})
+        (item,) = read(document.replace('"ODD"', text))
+        assert isinstance(item, Record)
+        item.extra.encode("ascii")
+        assert bool(item.extra) != bool(item.faults)
+        assert inspect(item).disposition is Disposition.ACCEPTED
+
+    def test_a_field_that_is_given_twice_is_left_out(self) -> None:
+        document = json.dumps({"@odata.context": V20.format("US"), "value": [{"MD5": MD5, "X": "ODD"}]})
+        (item,) = read(document.replace('"ODD"', '1,"X":2,"Y":3'))
+        assert isinstance(item, Record)
+        assert (item.extra, len(item.faults)) == ('{"Y":3}', 1)
+
+    def test_an_item_larger_than_the_window_keeps_the_same(self) -> None:
+        small = {"Y": 1, "X": ["a"], "Big": "b" * 2000, "Z": {"FileName": "SYNTHETIC"}}
+        padding = {f"Comments{i}@x": "c" * 300_000 for i in range(5)}
+        large, item = one(**small, **padding), one(**small)
+        assert (large.extra, large.faults) == (item.extra, item.faults)
+        assert large.extra == '{"X":["a"],"Y":1}'
+        many = one(**{f"k{i}": "v" * 400 for i in range(9000)})
+        assert len(many.extra) <= MAX_TEXT
+        assert [f.reason for f in many.faults] == ["BAD_FIELD"]
+
+    def test_keys_without_end_are_not_remembered(self) -> None:
+        chance = random.Random(1)
+        items = [{"MD5": MD5, **{chance.randbytes(30_000).hex(): 1 for _ in range(8)}} for _ in range(60)]
+        data = json.dumps(items).encode()
+        tracemalloc.start()
+        count = sum(1 for _ in VICS().read(io.BytesIO(data), {}))
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert count == 60
+        assert used < len(data) // 2
+
+    @given(
+        st.dictionaries(
+            st.text(max_size=6).filter(lambda key: key != "Media"),
+            st.recursive(
+                st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+                lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+                max_leaves=5,
+            ),
+            max_size=6,
+        )
+    )
+    def test_extra_is_what_was_given_or_something_is_noted(self, fields: dict[str, Any]) -> None:
+        (item,) = read(json.dumps([{**fields, "MD5": MD5}]))
+        if isinstance(item, Reject):
+            return  # a field of ours by chance
+        assert len(item.extra) <= MAX_TEXT
+        assert item.extra.isascii()
+        assert inspect(item).disposition is Disposition.ACCEPTED
+        left = json.loads(item.extra) if item.extra else {}
+        if not item.faults:
+            given = json.loads(json.dumps(fields))
+            assert all(given[key] == value or isinstance(value, dict | list) for key, value in left.items())
