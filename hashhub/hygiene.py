@@ -75,6 +75,14 @@ class Code(StrEnum):
     DIGEST_EMPTY = "DIGEST_EMPTY", "The digest is missing."
     DIGEST_WRONG_LENGTH = "DIGEST_WRONG_LENGTH", "The digest has the wrong length for its algorithm."
     DIGEST_NOT_ENCODED = "DIGEST_NOT_ENCODED", "The digest is in none of its algorithm's encodings."
+    EXCEL_MANGLED = (
+        "EXCEL_MANGLED",
+        "Excel turned this digest into a number; export the column as text.",
+    )
+    AMBIGUOUS_ALGORITHM = (
+        "AMBIGUOUS_ALGORITHM",
+        "Several algorithms have digests of this length, and nothing says which one this is.",
+    )
     UNSUPPORTED_ALGORITHM = (
         "UNSUPPORTED_ALGORITHM",
         "This hub does not match hashes of this algorithm; the hash was left out.",

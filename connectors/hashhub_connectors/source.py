@@ -5,15 +5,17 @@ text formats.
 from __future__ import annotations
 
 import codecs
+import io
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from hashhub.connector import MAX_LINE
 from hashhub.errors import InvalidArgument, MalformedSource
 
 READ_SIZE: Final = 1 << 18  # bytes asked of the stream at a time; 64 KiB to 1 MiB measured alike, smaller ones slower
 
-_BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_LOOKED_AT: Final = 8  # bytes; the longest signature that we tell a file by
+BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
 def read_block(source: BinaryIO, size: int = READ_SIZE) -> bytes:
@@ -26,6 +28,31 @@ def read_block(source: BinaryIO, size: int = READ_SIZE) -> bytes:
         parts.append(part)
         missing -= len(part)
     return b"".join(parts)
+
+
+class _Begun(io.RawIOBase):
+    """A stream whose first bytes have been looked at: `head`, a few."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        super().__init__()
+        self._source = source
+        self.head = b""
+        while len(self.head) < _LOOKED_AT and (part := source.read(_LOOKED_AT - len(self.head))):
+            self.head += part
+        self._rest = self.head
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes."""
+        if not self._rest:
+            return self._source.read(size)
+        first, self._rest = (self._rest[:size], self._rest[size:]) if size >= 0 else (self._rest, b"")
+        return first
+
+
+def look_at(source: BinaryIO) -> tuple[bytes, BinaryIO]:
+    """Return the first few bytes of a stream, and a stream that gives them again."""
+    begun = _Begun(source)
+    return begun.head, cast("BinaryIO", begun)
 
 
 class Text:
@@ -62,7 +89,7 @@ class Text:
 
     def _begin(self, block: bytes) -> bytes:
         """Strip the byte order mark, and refuse one of another encoding, or NUL bytes where there can be none."""
-        bom, marked = next(((b, e) for b, e in _BOMS if block.startswith(b)), (b"", ""))
+        bom, marked = next(((b, e) for b, e in BOMS if block.startswith(b)), (b"", ""))
         if self._encoding == "utf-16":
             self._encoding = marked if marked.startswith("utf-16") else "utf-16-le"
         if marked not in {"", self._encoding}:
