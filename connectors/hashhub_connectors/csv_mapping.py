@@ -19,13 +19,13 @@ from hashhub.hygiene import Code
 from hashhub.model import MAX_TEXT, Flags, HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.delimited import Rows
-from hashhub_connectors.mapping import Column, Columns, canonical, read_mapping
+from hashhub_connectors.mapping import Column, Columns, Layout, canonical, read_mapping
 from hashhub_connectors.proposal import HEX_LENGTHS, is_mangled, looks_like_a_digest, propose, propose_for
 from hashhub_connectors.source import BOMS, look_at
 from hashhub_connectors.words import read_word, word
 from hashhub_connectors.workbook import OLE_SIGNATURE, SIGNATURE, SheetRows
 
-__all__ = ["Columns", "MappedCSV", "opened", "propose", "read_mapping"]
+__all__ = ["Columns", "Layout", "MappedCSV", "opened", "propose", "read_mapping"]
 
 _MAX_QUALITY: Final = 100  # of PDQ, inclusive
 _QUALITY: Final = re.compile(r"([0-9]{1,3})(?:([.,])([0-9]{1,9}))?")
@@ -86,7 +86,7 @@ class MappedCSV:
         """
         check_options(self, options)
         mapping = read_mapping(options["mapping"])
-        rows = opened(source, mapping, options.get("sheet", ""))
+        rows = opened(source, mapping.layout, options.get("sheet", ""))
         if isinstance(rows, SheetRows):
             with rows:
                 yield from _read(rows, mapping, is_ragged=True)
@@ -98,31 +98,34 @@ class MappedCSV:
             yield from _read(rows, mapping, is_ragged=False)
 
 
-def opened(source: BinaryIO, mapping: Columns, sheet: str = "", *, keeps_raw: bool = False) -> Rows | SheetRows:
-    """Return the rows of a table as the mapping says that it is written. Raises as they do."""
+def opened(source: BinaryIO, layout: Layout, sheet: str = "", *, keeps_raw: bool = False) -> Rows | SheetRows:
+    """Return the rows of a table that is written like this. Raises as they do."""
     head, begun = look_at(source)
     if head.startswith(SIGNATURE):
-        return SheetRows(begun, sheet, has_header=mapping.has_header, skip=mapping.skip)
+        return SheetRows(begun, sheet, has_header=layout.has_header, skip=layout.skip)
     if head.startswith(OLE_SIGNATURE):
         raise MalformedSource(
             "an Excel file of the old form (.xls), or one with a password; save it as .xlsx without one, or as CSV",
             position="line 1",
         )
-    encoding = mapping.encoding
-    if not mapping.encoding_is_stated:
-        encoding = next((name for bom, name in BOMS if head.startswith(bom)), encoding)
-    return Rows(
+    marked = next((name for bom, name in BOMS if head.startswith(bom)), "")
+    encoding = layout.encoding or marked or "utf-8"
+    if encoding == "utf-16":
+        encoding = marked if marked.startswith("utf-16") else "utf-16-le"
+    rows = Rows(
         begun,
-        mapping.delimiter if mapping.delimiter_is_stated else None,
+        layout.delimiter or None,
         encoding,
-        has_header=mapping.has_header,
-        skip=mapping.skip,
+        has_header=layout.has_header,
+        skip=layout.skip,
         keeps_raw=keeps_raw,
     )
+    rows.has_mark = marked == encoding
+    return rows
 
 
 def _read(rows: Rows | SheetRows, mapping: Columns, *, is_ragged: bool) -> Iterator[Record | Reject]:
-    if mapping.has_header:
+    if mapping.layout.has_header:
         at = _places(rows, mapping)
         reader = _RowReader(mapping, at, len(rows.header), is_ragged=is_ragged)
         read = reader.read
@@ -210,7 +213,7 @@ class _RowReader:
                     position,
                     "WRONG_COLUMN_COUNT",
                     f"expected {self._width} cells as in the header, found {len(cells)}"
-                    if self._mapping.has_header
+                    if self._mapping.layout.has_header
                     else f"expected {self._width} cells as in the first row, found {len(cells)}",
                 )
             cells = cells + [""] * (self._width - len(cells))

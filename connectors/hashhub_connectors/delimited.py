@@ -24,8 +24,8 @@ class Rows:
     header, and the first row is one like the others. `skip` lines at the beginning are passed over, and so is Excel's
     `sep=;`, which decides the delimiter where None is given, or else must not contradict it.
 
-    `raw` is the text of the present row as it stands in the source, without its last line end, where `keeps_raw`;
-    `begin` what stands before the header or the first row: skipped lines, in the same form.
+    Where `keeps_raw`, `raw` is the text of the row that came last as it stands in the source, without its last line
+    end, `begin` what stands before the header, and blank lines come as rows without cells.
 
     Raises MalformedSource for an empty file, a quote that is never closed (a cut-off file ends like that), a wrong
     encoding, and a line or a row longer than MAX_LINE.
@@ -41,6 +41,8 @@ class Rows:
         skip: int = 0,
         keeps_raw: bool = False,
     ) -> None:
+        self.encoding = encoding
+        self.has_mark = False  # whether a byte order mark stands before the text; whoever opens the source knows
         self._lines = lines(source, encoding)
         self._last = 0  # number of the last line that was read
         self._length = 0  # characters of the row so far
@@ -59,6 +61,9 @@ class Rows:
             if isinstance(first, Reject):
                 raise MalformedSource(f"the header is no row of cells: {first.detail}", position=first.position)
             self.header_position, cells = first
+            if not cells:  # a blank line, of which `keeps_raw` tells
+                self.begin.append(self.raw)
+                continue
             self.header = tuple(cell.strip() for cell in cells)
             break
 
@@ -119,7 +124,7 @@ class Rows:
             if len(cells) > 1 or (cells and cells[0].strip()):
                 yield position, cells
             elif self._keeps_raw:
-                yield position, []
+                yield position, []  # a blank line
 
     def _feed(self) -> Iterator[str]:
         while True:

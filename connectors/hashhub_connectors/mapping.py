@@ -90,21 +90,27 @@ Column = str | int
 """The name of a column, or its number from 1 in a table without a header."""
 
 
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """How a table is written. `delimiter` and `encoding` are empty where the file itself is to tell."""
+
+    delimiter: str = ""
+    encoding: str = ""
+    has_header: bool = True
+    skip: int = 0
+
+
 class Columns(msgspec.Struct, frozen=True, kw_only=True):
     """A checked mapping.
 
     `digests`: (algorithm, column), in the order in which an item's hashes stand; the algorithm is empty for a column of
     mixed ones. `columns`: the other fields, and the first column of each algorithm. `words`: of each flag, its own
     words. `constants` and `defaults` hold texts by field; tags as one text with commas; `flags_stated` the flags that
-    every item has. `delimiter` and `encoding` are what is read where the file says nothing, unless `..._is_stated`.
+    every item has. `delimiter` and `encoding` are what is read where neither the layout nor the file says any.
     """
 
+    layout: Layout
     delimiter: str
-    delimiter_is_stated: bool
     encoding: str
-    encoding_is_stated: bool
-    has_header: bool
-    skip: int
     columns: dict[str, Column]
     digests: tuple[tuple[str, Column], ...]
     tags: tuple[Column, ...]
@@ -216,13 +222,16 @@ class _Reading:
             raise InvalidArgument(
                 "; ".join(f"{v.field} {v.description}" for v in self._wrong), violations=tuple(self._wrong)
             )
+        encoding = text_encoding("options.mapping.encoding", encoding)
         return Columns(
+            layout=Layout(
+                delimiter=delimiter if "delimiter" in self._given else "",
+                encoding=encoding if "encoding" in self._given else "",
+                has_header=self._has_header,
+                skip=skip,
+            ),
             delimiter=delimiter,
-            delimiter_is_stated="delimiter" in self._given,
-            encoding=text_encoding("options.mapping.encoding", encoding),
-            encoding_is_stated="encoding" in self._given,
-            has_header=self._has_header,
-            skip=skip,
+            encoding=encoding,
             columns={field: _stripped(column) for field, column in columns.items()},
             digests=tuple((algorithm, _stripped(column)) for algorithm, column in digests),
             tags=tuple(map(_stripped, tags)),

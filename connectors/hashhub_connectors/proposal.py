@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import BinaryIO, Final
 
+import msgspec
+
 from hashhub import schemes
 from hashhub.connector import MAX_LINE
 from hashhub.errors import MalformedSource
 from hashhub.hashes import ALGORITHMS
 from hashhub.model import Reject
 from hashhub_connectors.delimited import Rows
-from hashhub_connectors.mapping import DIGESTS, FLAGS, MIXED, TEXTS, canonical
+from hashhub_connectors.mapping import DIGESTS, FLAGS, MIXED, TEXTS, Layout, canonical
 from hashhub_connectors.source import BOMS, look_at, read_block
 from hashhub_connectors.words import fields_of, read_word, unread
 from hashhub_connectors.workbook import OLE_SIGNATURE, SIGNATURE, SheetRows
@@ -68,11 +70,12 @@ class Proposal:
     """What is proposed for one table.
 
     `digests`: (field, column's name) of the digest columns; `notes`: sentences for a person that the proposal cannot
-    settle; `has_items`: rows were seen whose digests are digests.
+    settle; `layout`: how the table is written; `has_items`: rows were seen whose digests are digests.
     """
 
     def __init__(self, table: _Table) -> None:
         self.has_header = table.has_header
+        self.layout = table.layout
         self.width = len(table.columns)
         self.notes: list[str] = []
         self._table = table
@@ -359,7 +362,7 @@ class _Column:
 class _Table:
     """The first rows of a table: settings by which it is read, its columns, and whether it has a header."""
 
-    def __init__(self, numbered: list[tuple[int, list[str]]], settings: list[str]) -> None:
+    def __init__(self, numbered: list[tuple[int, list[str]]], written: Layout, settings: list[str]) -> None:
         self.settings = settings
         counts = Counter(len(cells) for _, cells in numbered if len(cells) > 1)
         usual = counts.most_common(1)[0][0] if counts else 1
@@ -373,6 +376,7 @@ class _Table:
         number, head = numbered[first]
         self.skip = number - 1 if first else 0
         self.has_header = not any(map(looks_like_a_digest, head))
+        self.layout = msgspec.structs.replace(written, has_header=self.has_header, skip=self.skip)
         width = len(head)
         self.rows = [c for _, c in numbered[first + self.has_header :] if len(c) == width or _is_short(c, width)]
         names = [cell.strip() for cell in head]
@@ -418,7 +422,7 @@ def propose_for(source: BinaryIO, sheet: str = "", *, is_cut: bool = False) -> P
                     break
         if not numbered:
             raise MalformedSource("the sheet is empty; expected a header or items", position="row 1")
-        return Proposal(_Table(numbered, []))
+        return Proposal(_Table(numbered, Layout(), []))
     if head.startswith(OLE_SIGNATURE):
         raise MalformedSource("an old or encrypted Excel file; save it as .xlsx, or as CSV", position="line 1")
     data = read_block(begun, SAMPLE_BYTES)
@@ -431,7 +435,8 @@ def propose_for(source: BinaryIO, sheet: str = "", *, is_cut: bool = False) -> P
     if not "".join(lines).strip() or text.startswith("\0"):
         raise MalformedSource("there is no header; expected a first line of column names", position="line 1")
     delimiter, rows_ = _guess_delimiter("\n".join(lines))
-    return Proposal(_Table(rows_, [f"delimiter = {_toml(delimiter)}", f"encoding = {_toml(encoding)}{note}"]))
+    settings = [f"delimiter = {_toml(delimiter)}", f"encoding = {_toml(encoding)}{note}"]
+    return Proposal(_Table(rows_, Layout(delimiter=delimiter, encoding=encoding), settings))
 
 
 def _guess_delimiter(text: str) -> tuple[str, list[tuple[int, list[str]]]]:

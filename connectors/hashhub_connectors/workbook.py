@@ -8,6 +8,7 @@ stored beside them.
 
 from __future__ import annotations
 
+import itertools
 import re
 import tempfile
 import warnings
@@ -41,8 +42,11 @@ _EXACT: Final = 10**15  # whole numbers that Excel keeps: fifteen digits
 class SheetRows:
     """The rows of a sheet, with the face of `delimited.Rows`. Positions are `row 12`.
 
-    `sheet` is its name; empty: the first. Close it, or use it as a context manager. Raises MalformedSource where the
-    source is no workbook or beyond the limits, InvalidArgument where it has no such sheet, or openpyxl is missing.
+    `begin` holds the values of the rows before the header, `header_values` those of the header, `sheet` the sheet's
+    name. The one given may be empty: the first sheet. Close it, or use it as a context manager.
+
+    Raises MalformedSource where the source is no workbook or beyond the limits, InvalidArgument where it has no such
+    sheet, or openpyxl is missing.
     """
 
     def __init__(self, source: BinaryIO, sheet: str = "", *, has_header: bool = True, skip: int = 0) -> None:
@@ -50,17 +54,21 @@ class SheetRows:
         try:
             self._rows = self._opened(source, sheet)
             self.number = 0
-            for _ in range(skip):
-                next(self._rows, None)
-                self.number += 1
+            self.begin: list[tuple[Any, ...]] = []
             self.header: tuple[str, ...] = ()
-            self.header_position = f"row {self.number + 1}"
-            if has_header:
-                for position, cells in self:
-                    self.header_position, self.header = position, tuple(cell.strip() for cell in cells)
-                    break
-                else:
+            self.header_values: tuple[Any, ...] = ()
+            rows = self.values()
+            self.begin += itertools.islice(rows, skip)
+            while has_header and not self.header:
+                values = next(rows, None)
+                if values is None:
                     raise MalformedSource("the sheet is empty; expected a header", position="row 1")
+                self.header = tuple(cell.strip() for cell in _cells(values))
+                if self.header:
+                    self.header_values = values
+                else:
+                    self.begin.append(())
+            self.header_position = f"row {self.number}"
         except BaseException:
             self._closing.close()
             raise
@@ -80,10 +88,7 @@ class SheetRows:
         out.
         """
         for values in self.values():
-            cells = [text_of(value) for value in values]
-            while cells and not cells[-1].strip():
-                cells.pop()
-            if cells:
+            if cells := _cells(values):
                 if sum(map(len, cells)) > MAX_LINE:
                     raise MalformedSource(
                         f"a row is longer than {MAX_LINE} characters; expected a list", position=f"row {self.number}"
@@ -130,6 +135,7 @@ class SheetRows:
         if sheet and sheet not in names:
             shown = ", ".join(repr(n[:40]) for n in names[:20])
             raise InvalidArgument.field("options.sheet", f"is {sheet[:40]!r}; the workbook has {shown}", "UNKNOWN")
+        self.sheet = sheet or names[0]
         chosen = worksheets[names.index(sheet) if sheet else 0]
         # The part that holds a sheet is known to openpyxl alone; its own attribute is checked so that a version that
         # lacks it cannot pass unguarded sheets.
@@ -143,6 +149,14 @@ class SheetRows:
             raise MalformedSource("the sheet is damaged; open it in Excel and save it again", position="row 1") from e
         chosen.reset_dimensions()
         return iter(chosen.iter_rows(values_only=True))
+
+
+def _cells(values: tuple[Any, ...]) -> list[str]:
+    """Return the texts of a row's cells up to the last one with content."""
+    cells = [text_of(value) for value in values]
+    while cells and not cells[-1].strip():
+        cells.pop()
+    return cells
 
 
 def text_of(value: object) -> str:
