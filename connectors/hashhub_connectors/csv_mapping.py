@@ -61,7 +61,7 @@ class MappedCSV:
         return read_mapping(options["mapping"]).has_values
 
     def detect(self, head: bytes, name: str) -> Guess | None:
-        """Return LIKELY for a table with a column of digests. Its option `mapping` is a proposal, which `read` refuses
+        """Return LIKELY for a table with a header and a column of digests. Its option `mapping` is a proposal, which `read` refuses
         until a person has looked at it.
         """
         if head.startswith(SIGNATURE):
@@ -72,9 +72,12 @@ class MappedCSV:
             proposed = propose_for(io.BytesIO(head), is_cut=len(head) >= HEAD_BYTES)
         except InvalidArgument:
             return None
-        if not proposed.digests or (proposed.width < 2 and not proposed.has_header):  # noqa: PLR2004 - a table
+        is_list = proposed.width == 1 and not (proposed.has_header and proposed.has_items)
+        if not proposed.digests or is_list:
             return None
-        certainty = Certainty.LIKELY if proposed.width > 1 and proposed.has_items else Certainty.POSSIBLE
+        # Without a header it may be a list of lines that hold more than a digest.
+        is_clear = proposed.width > 1 and proposed.has_items and proposed.has_header
+        certainty = Certainty.LIKELY if is_clear else Certainty.POSSIBLE
         columns = ", ".join(f"{label} {name!r}" for label, name in proposed.digests[:4])
         return Guess(certainty, f"it is a table with digests: {columns}", {"mapping": proposed.text(unchecked=True)})
 

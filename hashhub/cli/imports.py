@@ -315,18 +315,17 @@ def _refuse_without_mapping(file: str, sheet: str) -> NoReturn:
     """Raise InvalidArgument with a mapping that is proposed for the file: a table is never imported by a guess."""
     from hashhub_connectors.proposal import propose_for
 
-    with _opened(file) as source:
-        proposal = propose_for(source, sheet)
-    name = "FILE" if file == "-" else Path(file).name
     error = InvalidArgument.field(
         "mapping",
-        "is missing: a table is not imported by a guess about its columns; look at the proposal below, save what is "
-        "right as MAPPING.toml, and import with --mapping MAPPING.toml "
-        f"(hashhub import {name} --format csv --propose-mapping prints it alone)",
+        "is missing, and a table is not imported by a guess about its columns; look at the proposal above, save what "
+        "is right of it (--propose-mapping prints it alone), and give the file with --mapping",
         "REQUIRED",
     )
-    for line in (*proposal.text().splitlines(), *proposal.notes):
-        error.add_note(line)
+    with _opened(file) as source:
+        proposal = propose_for(source, sheet)
+    note(proposal.text())
+    for remark in proposal.notes:
+        error.add_note(remark)
     raise error
 
 
