@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import io
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,13 +16,24 @@ from hashhub.cli.session import Session, command
 from hashhub.cli.terminal import clean, print_json, table
 from hashhub.errors import AlreadyExists, InvalidArgument
 
+if TYPE_CHECKING:
+    from hashhub.testing.workbooks import Cell
+
 _LISTED: Final = 20  # items beside the picture
+
+
+def _md5(number: int) -> str:
+    return hashlib.md5(f"hashhub-sample-{number}".encode(), usedforsecurity=False).hexdigest()
+
+
+def _sha1(number: int) -> str:
+    return hashlib.sha1(f"hashhub-sample-{number}".encode(), usedforsecurity=False).hexdigest()
 
 
 @command(None, "sample", local=True)
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 def sample(session: Session, *, directory: Path) -> None:
-    """Write synthetic sample files into DIR: a list to import, and uploads to check against it.
+    """Write synthetic sample files into DIR: lists to import, and uploads to check against one.
 
     Nothing is overwritten. The pictures are drawn by hashhub, the other hashes are random.
     """
@@ -45,6 +60,7 @@ def _files() -> dict[str, tuple[bytes, str]]:
     from hashhub.hashing import hash_media
     from hashhub.testing import lists
     from hashhub.testing.pictures import picture
+    from hashhub.testing.workbooks import workbook
 
     listed, unlisted = (io.BytesIO() for _ in range(2))
     picture(1, (320, 240)).save(listed, "PNG")
@@ -57,9 +73,68 @@ def _files() -> dict[str, tuple[bytes, str]]:
             lists.list_file("sha256sum", lists.random_items(_LISTED, seed=6, algorithms=("SHA256",))).data,
             "20 lines as sha256sum prints them",
         ),
+        "liste.csv": (_german_csv(_GERMAN_ROWS), "a German Excel export with rows to correct (docs/csv.md)"),
+        "liste.xlsx": (workbook({"Liste": _typed(_GERMAN_ROWS)}), "the same as an Excel workbook"),
+        "liste.toml": (_GERMAN_MAPPING.encode(), "the column mapping for both"),
         "uploads/listed.png": (listed.getvalue(), "a picture that list.json holds"),
         "uploads/unlisted.png": (unlisted.getvalue(), "a picture that it does not hold"),
     }
+
+
+# Digests are those of the texts hashhub-sample-1, -2 and so on; the third was damaged by Excel, the sixth was cut.
+_GERMAN_ROWS: Final = (
+    ("Lfd. Nr.", "MD5", "SHA-1", "Baseline", "Selbst erstellt", "Erfasst am", "Größe", "Bemerkung"),
+    ("DE-1", _md5(1), _sha1(1), "ja", "nein", "03.02.2026", "284311", ""),
+    ("DE-2", _md5(2), _sha1(2), "nein", "ja", "03.02.2026", "91.204.117", "Reihe; zwei Teile"),
+    ("DE-3", "1,23457E+31", "", "ja", "nein", "04.02.2026", "5120", ""),
+    ("DE-4", _md5(4), "", "ja", "x", "04.02.2026", "733001", 'mit "Anführung"'),
+    ("DE-5", _md5(5), "", "", "nein", "04.02.2026", "88120", "noch nicht gesichtet"),
+    ("DE-6", _md5(6)[:31], "", "ja", "unklar", "05.02.2026", "40960", ""),
+    ("DE-7", _md5(7), _sha1(7), "fraglich", "nein", "05.02.2026", "120455", ""),
+    ("DE-8", _md5(8), "", "nein", "", "06.02.2026", "2048", ""),
+)
+_GERMAN_MAPPING: Final = """\
+delimiter = ";"
+encoding = "cp1252"
+scheme = "interpol-baseline"
+
+[columns]
+md5 = "MD5"
+sha1 = "SHA-1"
+value = "Baseline"
+external_id = "Lfd. Nr."
+source_time = "Erfasst am"
+media_size = "Größe"
+
+[flags]
+self_generated = "Selbst erstellt"
+
+[words.self_generated]
+true = ["x"]
+
+[values]
+"ja" = "Y"
+"nein" = "N"
+"""
+
+
+def _german_csv(rows: Sequence[Sequence[str]]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out, delimiter=";").writerows(rows)
+    return out.getvalue().encode("cp1252")
+
+
+def _typed(rows: Sequence[Sequence[str]]) -> list[list[Cell]]:
+    """Return the rows as a workbook holds them: numbers as numbers, one of which was a digest, and dates as dates."""
+    head, *items = rows
+    typed: list[list[Cell]] = [list(head)]
+    for number, md5, sha1, baseline, own, added, size, remark in items:
+        day = datetime.strptime(added, "%d.%m.%Y").replace(tzinfo=UTC).date()
+        digest = 1.23457e31 if "+" in md5 else md5
+        typed.append(
+            [number, digest, sha1 or None, baseline or None, own or None, day, int(size.replace(".", "")), remark]
+        )
+    return typed
 
 
 COMMANDS: Final = (sample,)
