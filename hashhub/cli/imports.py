@@ -21,10 +21,10 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hygiene import Code
-from hashhub.model import Disposition, ImportState
+from hashhub.model import Disposition, Import, ImportState
 
 if TYPE_CHECKING:
-    from hashhub.client import ImportReport, Progress
+    from hashhub.client import Client, ImportReport, Progress
     from hashhub.client.contribution import FindingGroup
     from hashhub_connectors.mapping import Layout
 
@@ -142,11 +142,13 @@ def findings(
     """List what became of the items of an import.
 
     Items that were simply accepted are left out, but for those in a table (--csv FILE). CONTRIBUTOR/SET lists that hash
-    set's imports instead, newest first.
+    set's imports instead, newest first; with --csv FILE it means the last import of that file.
     """
     if table_file is not None:
-        if name.count("/") == 1 or summary or session.json or dispositions:
-            raise click.UsageError("--csv needs CONTRIBUTOR/SET/IMPORT, without --disposition, --summary and --json")
+        if summary or session.json or dispositions:
+            raise click.UsageError("--csv gives all findings: leave out --disposition, --summary and --json")
+        if name.count("/") == 1 and not table_file:
+            raise click.UsageError("--csv needs CONTRIBUTOR/SET/IMPORT, or the file that was imported")
         _write_table(session, name, table_file, out, mapping, sheet)
         return
     if out is not None or mapping is not None or sheet:
@@ -335,14 +337,20 @@ def _write_table(session: Session, name: str, file: str, out: str | None, mappin
 
     with ExitStack() as stack:
         hub = stack.enter_context(session.connect())
-        import_ = hub.get_import(name)
-        if import_.state not in {ImportState.COMMITTED, ImportState.CANCELLED} or not import_.counts.items:
+        source = stack.enter_context(_opened(file)) if file else None
+        digest = outcomes.digest_of(source) if source is not None else ""
+        import_ = hub.get_import(name) if name.count("/") > 1 else _last_import(hub, name, digest)
+        if not _has_report(import_):
             raise InvalidArgument.field(
                 "name", f"is an import that is {spelled(import_.state)}, without a report; commit it first", "INVALID"
             )
-        source = stack.enter_context(_opened(file)) if file else None
-        if source is not None:
-            outcomes.check_source(source, import_.source_digest)
+        if digest not in {"", import_.source_digest}:
+            raise InvalidArgument.field(
+                "csv",
+                "is not the file of this import: its content differs; name the file as it was imported",
+                "INVALID",
+            )
+        name = f"{import_.contributor}/{import_.hash_set}/{import_.id}"
         if file and file != "-" and out is not None and Path(out).exists() and Path(out).samefile(file):
             raise InvalidArgument.field("out", "is the table itself; name another file", "INVALID")
         listed = stack.enter_context(closing(outcomes.Outcomes(hub.list_findings(name))))
@@ -352,6 +360,18 @@ def _write_table(session: Session, name: str, file: str, out: str | None, mappin
             return
         layout = _layout(import_.connector, source, mapping, sheet)
         outcomes.write_beside(listed, source, target, layout, sheet=sheet, items=import_.counts.items)
+
+
+def _last_import(hub: Client, hash_set: str, digest: str) -> Import:
+    """Return the last import of a file into a hash set. Raises NotFound where it was never imported there."""
+    for import_ in hub.list_imports(hash_set):
+        if import_.source_digest == digest and _has_report(import_):
+            return import_
+    raise NotFound(f"the file was never imported into {hash_set} as it is now; name it as it was imported")
+
+
+def _has_report(import_: Import) -> bool:
+    return import_.state in {ImportState.COMMITTED, ImportState.CANCELLED} and import_.counts.items > 0
 
 
 def _layout(connector: str, source: BinaryIO, mapping: str | None, sheet: str) -> Layout:

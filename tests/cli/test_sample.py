@@ -36,16 +36,8 @@ def test_the_german_list_says_the_same_as_a_workbook(tmp_path: Path) -> None:
         list(connector.get("csv").read(io.BytesIO((tmp_path / name).read_bytes()), mapping))
         for name in ("liste.csv", "liste.xlsx")
     )
-    assert [getattr(one, "reason", "") for one in as_text] == [
-        "",
-        "",
-        "EXCEL_MANGLED",
-        "",
-        "",
-        "DIGEST_WRONG_LENGTH",
-        "",
-        "",
-    ]
+    refused = {i: one.reason for i, one in enumerate(as_text) if not isinstance(one, Record)}
+    assert refused == {2: "EXCEL_MANGLED", 5: "DIGEST_WRONG_LENGTH"}
     for one, other in zip(as_text, as_workbook, strict=True):
         assert msgspec.structs.replace(one, position="") == msgspec.structs.replace(other, position="")
 

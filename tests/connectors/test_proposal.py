@@ -233,7 +233,7 @@ def test_an_id_that_stands_twice_is_no_id() -> None:
 class TestDetection:
     def detect(self, data: bytes, name: str = "") -> tuple[Certainty, str] | None:
         guess = MappedCSV().detect(data[: 1 << 16], name)
-        return guess and (guess.certainty, guess.why)
+        return None if guess is None else (guess.certainty, guess.why)
 
     def test_a_table_with_digests_is_likely(self) -> None:
         guess = MappedCSV().detect(lines("MD5;Kategorie", "{md5};A"), "liste.csv")
