@@ -277,10 +277,11 @@ def inspect(record: Record) -> Inspection:
             return Inspection(_ACCEPTED, (), sound, tuple(left_out), reviews)
         reasons = tuple(dict.fromkeys(code for code, _ in suspicious))
         return Inspection(Disposition.QUARANTINED, reasons, sound, (*suspicious, *left_out), reviews)
-    if left_out:
-        return Inspection(Disposition.REJECTED, (left_out[0][0],), (), tuple(left_out))
+    # What is noted of other fields is no reason why there is no hash.
+    if about_hashes := [code for code, _ in left_out if code != Code.BAD_FIELD]:
+        return Inspection(Disposition.REJECTED, (about_hashes[0],), (), tuple(left_out))
     code = Code.MISSING_EXTERNAL_ID if record.action is Action.WITHDRAW else Code.NO_HASH
-    return Inspection(Disposition.REJECTED, (code.value,), (), ((code.value, code.description),))
+    return Inspection(Disposition.REJECTED, (code.value,), (), ((code.value, code.description), *left_out))
 
 
 def plain(columns: RecordColumns) -> list[bool]:

@@ -115,7 +115,7 @@ class SheetRows:
             import openpyxl
         except ImportError as e:
             raise InvalidArgument.field(
-                "source", "is an Excel workbook, which needs openpyxl; run: pip install 'hashhub[formats]'", "MISSING"
+                "source", "is an Excel workbook, which needs openpyxl; run: pip install 'hashhub[formats]'"
             ) from e
         file = self._closing.enter_context(_seekable(source))
         try:
@@ -141,7 +141,7 @@ class SheetRows:
         # lacks it cannot pass unguarded sheets.
         part = getattr(chosen, "_worksheet_path", None)
         if part is None:
-            raise InvalidArgument.field("source", "cannot be checked with this openpyxl; install 3.1", "MISSING")
+            raise InvalidArgument.field("source", "cannot be checked with this openpyxl; install 3.1")
         try:
             with archive.open(part) as xml:
                 _check_sheet(xml)
@@ -259,7 +259,8 @@ def _places() -> Any:
                 )
 
         def _row(self, number: str | None) -> None:
-            row = self.row + 1 if number is None else int(number) if number.isdigit() and len(number) < 8 else 0  # noqa: PLR2004
+            is_number = number is not None and number.isdigit() and len(number) <= len(str(MAX_ROWS))
+            row = self.row + 1 if number is None else int(number) if is_number else 0
             if not self.row < row <= MAX_ROWS:
                 raise MalformedSource(
                     f"a row has the number {(number or '')[:20]!r}; expected rising ones up to {MAX_ROWS}",

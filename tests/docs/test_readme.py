@@ -31,14 +31,21 @@ def commands(page: str) -> list[tuple[str, int]]:
     return [
         (re.sub(r"\s+# .*$", "", line), int(m[1]) if (m := ends.search(line)) else 0)
         for line in lines
-        if line.startswith(("hashhub ", "curl "))
+        if line.startswith(("hashhub ", "curl ", "sed "))
     ]
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("page", "least"),
-    [("README.md", 8), ("docs/terms.md", 8), ("docs/history.md", 8), ("docs/mirror.md", 8), ("docs/api.md", 2)],
+    [
+        ("README.md", 8),
+        ("docs/terms.md", 8),
+        ("docs/history.md", 8),
+        ("docs/mirror.md", 8),
+        ("docs/api.md", 2),
+        ("docs/csv.md", 12),
+    ],
 )
 def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -> None:
     with running_hub(tmp_path / "hashhub-data") as hub:
