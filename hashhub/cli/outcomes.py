@@ -21,7 +21,7 @@ from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import Disposition, Finding, Reject
 from hashhub_connectors.csv_mapping import Layout, opened
 from hashhub_connectors.delimited import Rows
-from hashhub_connectors.workbook import SheetRows
+from hashhub_connectors.workbook import Number, SheetRows
 
 COLUMNS: Final = ("hashhub outcome", "hashhub reason", "hashhub detail")
 _PLACE: Final = re.compile(r"(?:line|row) ([0-9]{1,18})")
@@ -246,15 +246,24 @@ def _behind(raw: str, delimiter: str, count: int) -> str:
 
 
 def _write_workbook(rows: SheetRows, beside: _Beside, target: BinaryIO, layout: Layout) -> None:
-    import openpyxl
-    from openpyxl.cell import WriteOnlyCell
+    try:
+        import openpyxl
+        from openpyxl.cell import WriteOnlyCell
+        from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+    except ImportError as e:
+        raise InvalidArgument.field(
+            "csv", "is a workbook, and writing one needs openpyxl; run: pip install 'hashhub[formats]'"
+        ) from e
 
     book = openpyxl.Workbook(write_only=True)
     page = book.create_sheet(_title(rows.sheet))
 
     def cell(value: object) -> object:
+        if isinstance(value, Number):
+            return int(value) if value.lstrip("-").isdigit() else float(value)
         if not isinstance(value, str):
             return value
+        value = ILLEGAL_CHARACTERS_RE.sub(" ", value)
         made = WriteOnlyCell(page, value)
         made.data_type = "s"  # text, also where it begins with =
         return made

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import builtins
 import io
-import sys
 import tracemalloc
 import zipfile
 from datetime import UTC, date, datetime
+from random import Random
 from typing import Any
+from xml.sax.saxutils import escape
 
 import openpyxl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import Flags, Record, Reject
@@ -19,6 +21,7 @@ from hashhub.testing.connectors import ConnectorContract, Trickle
 from hashhub.testing.workbooks import Cell, sheet, workbook
 from hashhub_connectors import workbook as module
 from hashhub_connectors.csv_mapping import MappedCSV
+from hashhub_connectors.workbook import SheetRows, text_of
 
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
 SHA1 = "e8b68fd718d14f83fbff3f89b9e2f49bc0d24efd"
@@ -162,6 +165,8 @@ def row(number: str, *places: str) -> str:
         ('<!DOCTYPE x [<!ENTITY a "b">]>' + row("1", "A1").split("?>", 1)[1], "damaged"),
         ('<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><worksheet>&a;</worksheet>', "damaged"),
         ("", "damaged"),
+        ("x", "damaged"),
+        (row("²", "A1"), "a row has the number"),
     ],
 )
 def test_a_hostile_sheet_is_refused_and_costs_nothing(xml: str, word: str) -> None:
@@ -202,16 +207,93 @@ def test_other_archives_and_old_files_are_named() -> None:
         read(workbook({"x": [(), ()]}))
 
 
-def test_without_openpyxl_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
+@given(
+    st.lists(
+        st.lists(
+            st.none()
+            | st.booleans()
+            | st.integers(-(10**14), 10**14)
+            | st.floats(-1e9, 1e9).map(lambda f: round(f, 4))
+            | st.dates(date(1901, 1, 1), date(2200, 1, 1))
+            | st.datetimes(datetime(1901, 1, 1), datetime(2200, 1, 1)).map(lambda d: d.replace(microsecond=0))  # noqa: DTZ001
+            | st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=20),
+            max_size=6,
+        ),
+        max_size=8,
+    )
+)
+def test_cells_that_openpyxl_writes_are_read_as_they_were(rows: list[list[Any]]) -> None:
+    book = openpyxl.Workbook()
+    page = book.active
+    assert page is not None
+    for values in rows:
+        page.append([v if not isinstance(v, str) else "'" + v for v in values])
+    file = io.BytesIO()
+    book.save(file)
 
-    def refuse(name: str, *arguments: Any, **more: Any) -> Any:
-        if name.partition(".")[0] == "openpyxl":
-            raise ImportError(name)
-        return original(name, *arguments, **more)
+    def text(value: Any) -> str:
+        if isinstance(value, float):
+            return str(int(value)) if value.is_integer() else repr(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        return "'" + value if isinstance(value, str) else text_of(value)
 
-    for name in [n for n in sys.modules if n.partition(".")[0] == "openpyxl"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(InvalidArgument, match=r"pip install 'hashhub\[formats\]'"):
-        read(workbook({"Liste": ROWS}))
+    wanted = []
+    for number, values in enumerate(rows, 1):
+        cells = [text(v) for v in values]
+        while cells and not cells[-1].strip():
+            cells.pop()
+        if cells:
+            wanted.append((f"row {number}", cells))
+    with SheetRows(io.BytesIO(file.getvalue()), has_header=False) as read_rows:
+        assert list(read_rows) == wanted
+
+
+SHARED = """<sst xmlns="m"><si><t>MD5</t></si><si><r><t>7b4747409fe1f2e6</t></r><r><t>4f187eac679ea0cc</t></r>
+<rPh><t>x</t></rPh></si><si><t>a_x000D_b_x005F_</t></si></sst>"""
+
+
+def shared(*cells: str) -> str:
+    return sheet(()).replace("<sheetData>", "<sheetData>" + "".join(f"<row>{c}</row>" for c in cells))
+
+
+def test_shared_texts_are_put_together() -> None:
+    xml = shared(
+        '<c t="s"><v>0</v></c>', '<c t="s"><v>1</v></c><c t="s"><v>2</v></c>', '<c t="str"><f>A1</f><v>x</v></c>'
+    )
+    data = workbook({"x": []}, parts={"xl/worksheets/sheet1.xml": xml, "xl/sharedStrings.xml": SHARED})
+    with SheetRows(io.BytesIO(data)) as rows:
+        assert rows.header == ("MD5",)
+        assert list(rows) == [("row 2", [MD5, "a\rb_"]), ("row 3", ["x"])]
+
+
+@pytest.mark.parametrize("number", ["9", "-1", "x", "1e3"])
+def test_a_shared_text_that_is_not_there_is_damage(number: str) -> None:
+    xml = shared('<c t="s"><v>0</v></c>', f'<c t="s"><v>{number}</v></c>')
+    data = workbook({"x": []}, parts={"xl/worksheets/sheet1.xml": xml, "xl/sharedStrings.xml": SHARED})
+    with pytest.raises(MalformedSource, match="damaged"):
+        read(data, '[columns]\nmd5 = "MD5"\n')
+
+
+def test_days_of_a_book_from_1904_and_other_formats_of_dates() -> None:
+    formats = ["yyyy\\-mm\\-dd", 'dd"."mm"."yy', "0.00", "[$-407]d. mmm yyyy", '"day" 0', "General", "[h]:mm", "mm:ss"]
+    shown = "".join(f"<numFmt numFmtId='{170 + i}' formatCode='{escape(f)}'/>" for i, f in enumerate(formats))
+    used = "".join(f"<xf numFmtId='{170 + i}'/>" for i in range(len(formats)))
+    styles = f"<styleSheet><numFmts>{shown}</numFmts><cellXfs>{used}</cellXfs></styleSheet>"
+    cells = "".join(f'<c s="{i}"><v>1000.5</v></c>' for i in range(len(formats)))
+    book = '<workbook><workbookPr date1904="1"/><sheets><sheet name="x" r:id="rId1"/></sheets></workbook>'
+    parts = {"xl/worksheets/sheet1.xml": shared(cells), "xl/styles.xml": styles, "xl/workbook.xml": book}
+    with SheetRows(io.BytesIO(workbook({"x": []}, parts=parts)), has_header=False) as rows:
+        ((_, texts),) = rows
+    day = "1906-09-27T12:00:00"
+    assert texts == [day, day, "1000.5", day, "1000.5", "1000.5", "1000.5", day]
+
+
+def test_an_element_without_an_end_is_not_kept() -> None:
+    head = sheet(()).partition("<sheetData>")[0]
+    noise = Random(1).randbytes(8 << 20).hex()
+    data = workbook(
+        {"x": []}, parts={"xl/worksheets/sheet1.xml": f'{head}<sheetData a="{noise}"></sheetData></worksheet>'}
+    )
+    with pytest.raises(MalformedSource, match="damaged"):
+        read(data, '[columns]\nmd5 = "MD5"\n')
