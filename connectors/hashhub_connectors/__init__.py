@@ -3,5 +3,9 @@
 source.py       bytes -> text and lines, with bounded memory and exact positions
 json_stream.py  a pull reader for JSON that is larger than memory
 items.py        what a source gives -> one Record or one Reject
+delimited.py    rows of delimited text
+workbook.py     rows of an Excel workbook
+mapping.py      the mapping language for tables; proposal.py writes a mapping, words.py knows many languages'
+                words for columns, yes and no
 vics.py, ncmec_xml.py, icse_csv.py, csv_mapping.py, hash_lines.py
 """

@@ -223,11 +223,15 @@ class _RowReader:
         faults: list[HashFault] = []
         pairs = self._pairs(cells, faults)
         external_id = cells[self._external_id].strip() if self._external_id is not None else ""
+        if external_id.startswith('="'):
+            external_id = _bare(external_id)
         if external_id and (refused := items.bad_id(position, external_id)):
             return refused
         filled = self._filled
         if self._value is not None:
             value = cells[self._value].strip()
+            if value.startswith('="'):
+                value = _bare(value)
             value = self._mapping.values.get(value, value)
         else:
             value = filled.get("value", "")
@@ -279,6 +283,9 @@ class _RowReader:
                 continue
             if len(digest) == length and not digest.endswith("00000000"):
                 pairs.append((name, digest))
+                continue
+            digest = _bare(digest)
+            if not digest:
                 continue
             label = name
             if not name:
@@ -407,6 +414,24 @@ class _RowReader:
         return text
 
 
+def _bare(cell: str) -> str:
+    """Return a cell without what spreadsheets and programs put around a text to keep it one, `="…"` and `'`, and
+    without invisible characters; empty where it only says that there is nothing: `-`, `n/a`, `null`.
+    """
+    cell = cell.strip(_INVISIBLE)
+    if cell.startswith('="') and cell.endswith('"') and len(cell) > len('="'):
+        cell = cell[2:-1].strip(_INVISIBLE)
+    cell = cell.removeprefix("'")
+    if len(cell) <= _LONGEST_NOTHING:
+        try:
+            return "" if read_word(cell) is None else cell
+        except KeyError:
+            pass
+    return cell
+
+
+_INVISIBLE: Final = " \t\u00a0\u200b\u2060\ufeff"
+_LONGEST_NOTHING: Final = 12  # characters of a word that says so
 _REMEMBERED: Final = 4096
 
 

@@ -44,7 +44,7 @@ _FALSE: Final = (
 )
 _UNSAID: Final = (
     "unknown unbekannt inconnu desconocido desconhecido sconosciuto onbekend nieznane nieznany neznamo nezname okand "
-    "ukendt ukjent tuntematon ismeretlen necunoscut na ka"
+    "ukendt ukjent tuntematon ismeretlen necunoscut na ka null none nan"
 )
 
 

@@ -58,7 +58,7 @@ _LEAP_DAY: Final = 60  # 1900-02-29, which Excel holds to have been
 
 
 class Number(str):
-    """A number in a cell, as text: whole ones without a fraction, others as the file has them."""
+    """A number in a cell, as text: whole ones without a fraction, others with the fifteen digits that Excel shows."""
 
     __slots__ = ()
 
@@ -203,10 +203,14 @@ def _seekable(source: BinaryIO) -> Any:
 def _check_archive(archive: zipfile.ZipFile) -> None:
     """Raise MalformedSource for an archive that is no workbook, or would not fit what we spend on one."""
     parts = archive.infolist()
-    if _WORKBOOK not in {part.filename for part in parts}:
-        raise MalformedSource(
-            f"a ZIP archive with {len(parts)} files, and no Excel workbook; unpack it first", position="row 1"
-        )
+    names = {part.filename for part in parts}
+    if _WORKBOOK not in names:
+        what = (
+            "a binary Excel workbook (.xlsb); save it as .xlsx" if "xl/workbook.bin" in names
+            else "an OpenDocument file; save it as .xlsx" if {"mimetype", "content.xml"} <= names
+            else f"a ZIP archive with {len(parts)} files, and no Excel workbook; unpack it first"
+        )  # fmt: skip
+        raise MalformedSource(what, position="row 1")
     if len(parts) > _MAX_PARTS:
         raise MalformedSource(f"the workbook has more than {_MAX_PARTS} parts", position="row 1")
     for part in parts:
@@ -503,7 +507,8 @@ class _Sheet(_Handler):
         if _WHOLE.fullmatch(text):
             return Number(text) if text.isdigit() else Number(int(text))
         number = float(text)
-        return Number(int(number)) if number.is_integer() and abs(number) < _EXACT else Number(text)
+        is_whole = number.is_integer() and abs(number) < _EXACT
+        return Number(int(number)) if is_whole else Number(f"{number:.15g}")  # the digits that Excel shows
 
     def _moment(self, days: float) -> datetime | time | None:
         """Return the date or time that a number of days shows; None where it shows none."""

@@ -470,3 +470,21 @@ def test_any_mapping_is_read_or_refused(given_: dict[str, Any]) -> None:
         read_mapping("\n".join(f"{key} = {toml(value)}" for key, value in given_.items()))
     except InvalidArgument as e:
         assert e.violations
+
+
+class TestWhatStandsAroundACell:
+    @pytest.mark.parametrize("cell", ['="{}"', "'{}", "\u200b{}", " {}\u00a0", "\ufeff{}", '"=""{}"""'])
+    def test_it_is_no_part_of_a_digest(self, cell: str) -> None:
+        one = record(read(f"MD5;x\n{cell.format(MD5)};y\n", 'delimiter = ";"\n[columns]\nmd5 = "MD5"\n'))
+        assert one.hashes[0].digest.hex() == MD5
+
+    def test_it_is_no_part_of_an_id_or_a_category(self) -> None:
+        mapping = '[columns]\nmd5 = "MD5"\nexternal_id = "Id"\nvalue = "Cat"\n'
+        one = record(read(f'MD5,Id,Cat\n{MD5},="007",="1"\n', mapping))
+        assert (one.external_id, one.value) == ("007", "1")
+
+    @pytest.mark.parametrize("cell", ["-", "n/a", "NULL", "None", "nan", "unbekannt", '=""', "'"])
+    def test_a_word_for_nothing_is_no_digest(self, cell: str) -> None:
+        mapping = 'delimiter = ";"\n[columns]\nmd5 = "MD5"\nsha1 = "SHA1"\n'
+        assert record(read(f"MD5;SHA1\n{cell};{SHA1}\n", mapping)).faults == ()
+        assert reasons(read(f"MD5;SHA1\n{cell};\n", mapping)) == ["NO_HASH"]

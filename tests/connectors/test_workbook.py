@@ -201,6 +201,13 @@ def test_other_archives_and_old_files_are_named() -> None:
         archive.writestr("b.csv", "MD5\n")
     with pytest.raises(MalformedSource, match="a ZIP archive with 2 files, and no Excel workbook"):
         read(file.getvalue())
+    for part, word in (("xl/workbook.bin", r"\.xlsb"), ("mimetype", "OpenDocument")):
+        other = io.BytesIO()
+        with zipfile.ZipFile(other, "w") as archive:
+            archive.writestr(part, "x")
+            archive.writestr("content.xml", "x")
+        with pytest.raises(MalformedSource, match=word):
+            read(other.getvalue())
     with pytest.raises(MalformedSource, match=r"\.xls"):
         read(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600)
     with pytest.raises(MalformedSource, match="the sheet is empty"):
@@ -233,7 +240,7 @@ def test_cells_that_openpyxl_writes_are_read_as_they_were(rows: list[list[Any]])
 
     def text(value: Any) -> str:
         if isinstance(value, float):
-            return str(int(value)) if value.is_integer() else repr(value)
+            return str(int(value)) if value.is_integer() else f"{value:.15g}"
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         return "'" + value if isinstance(value, str) else text_of(value)
