@@ -535,8 +535,8 @@ def kind_of(cell: str) -> str:
             return ""
         name = {32: "md5", 40: "sha1", 64: "64", 288: "photodna"}.get(len(cell), "")
         return name or ("16" if len(cell) == 16 and not cell.isalpha() and not cell.isdigit() else "")  # noqa: PLR2004
-    if _BASE64.fullmatch(cell) and not cell.isalpha():
-        return "photodna" if len(cell) == 192 else "pdq" if len(set(cell)) > _SHOWN else ""  # noqa: PLR2004 - 144 bytes
+    if _BASE64.fullmatch(cell) and all(any(map(kind, cell)) for kind in (str.isdigit, str.isupper, str.islower)):
+        return "photodna" if len(cell) == 192 else "pdq"  # noqa: PLR2004 - 144 bytes
     name, colon, digest = cell.partition(":")
     return "prefixed" if colon and canonical(name) and kind_of(digest.strip()) else ""
 

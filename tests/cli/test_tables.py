@@ -190,10 +190,10 @@ class TestWithoutAMapping:
         assert "Unknown values: 3." in done.stdout
 
 
-def beside(text: str | bytes, layout: Layout, *found: Finding, items: int, encoding: str = "utf-8") -> str:
+def beside(text: str | bytes, layout: Layout, *findings: Finding, items: int, encoding: str = "utf-8") -> str:
     target = io.BytesIO()
     source = io.BytesIO(text.encode(encoding) if isinstance(text, str) else text)
-    write_beside(Outcomes(found), source, target, layout, sheet="", items=items)
+    write_beside(Outcomes(findings), source, target, layout, sheet="", items=items)
     return target.getvalue().decode(encoding)
 
 

@@ -80,6 +80,14 @@ class TestWithoutHeader:
         )
         assert caught.value.position == "line 1"
 
+    @pytest.mark.parametrize(
+        "name",
+        ["number_of_submissions_in_the_last_quarter_ab", "Hash value", "a" * 43, "sha256:", "ABCDEFABCDEFABCD", "1"],
+    )
+    def test_names_of_columns_are_no_items(self, name: str) -> None:
+        mapping = f'delimiter = ";"\n[columns]\nmd5 = "MD5"\nseries = "{name}"\n'
+        assert record(read(f"MD5;{name}\n{MD5};s\n", mapping)).series == "s"
+
     def test_rows_must_have_as_many_cells_as_the_first_complete_one(self) -> None:
         text = f"{MD5}\n{MD5};A;x\n{MD5};A;x;y\n{MD5};A\n{MD5};B;z\n"
         assert reasons(read(text, HEADERLESS)) == [
