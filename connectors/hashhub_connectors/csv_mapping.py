@@ -130,25 +130,24 @@ def opened(source: BinaryIO, layout: Layout, sheet: str = "", *, keeps_raw: bool
 def _read(rows: Rows | SheetRows, mapping: Columns, *, is_ragged: bool) -> Iterator[Record | Reject]:
     if mapping.layout.has_header:
         at = _places(rows, mapping)
-        reader = _RowReader(mapping, at, len(rows.header), is_ragged=is_ragged)
-        read = reader.read
+        read = _RowReader(mapping, at, len(rows.header), is_ragged=is_ragged).read
         for row in rows:
             yield row if isinstance(row, Reject) else read(*row)
         return
     # Without a header the first row that reaches the last column of the mapping tells how many cells a row has.
     at = {number: number - 1 for number in mapping.names if isinstance(number, int)}
     needed = max(at.values()) + 1
-    unsized: _RowReader | None = None
+    reader = _RowReader(mapping, at, needed, is_ragged=True) if is_ragged else None
     for row in rows:
         if isinstance(row, Reject):
             yield row
-        elif unsized is not None:
-            yield unsized.read(*row)
-        elif len(row[1]) < needed and not is_ragged:
+        elif reader is not None:
+            yield reader.read(*row)
+        elif len(row[1]) < needed:
             yield Reject(row[0], "WRONG_COLUMN_COUNT", f"expected at least {needed} cells, found {len(row[1])}")
         else:
-            unsized = _RowReader(mapping, at, max(len(row[1]), needed), is_ragged=is_ragged)
-            yield unsized.read(*row)
+            reader = _RowReader(mapping, at, len(row[1]), is_ragged=False)
+            yield reader.read(*row)
 
 
 def _places(rows: Rows | SheetRows, mapping: Columns) -> dict[Column, int]:
@@ -182,7 +181,8 @@ def _places(rows: Rows | SheetRows, mapping: Columns) -> dict[Column, int]:
 class _RowReader:
     """Reads the rows of one table. `at`: where each column stands; `width`: how many cells a row has.
 
-    A ragged table, a worksheet, lacks the empty cells at the end of its rows.
+    A ragged table, a worksheet, lacks the empty cells at the end of its rows: `width` is then that of the header, or
+    without one how many cells are read.
     """
 
     def __init__(self, mapping: Columns, at: Mapping[Column, int], width: int, *, is_ragged: bool) -> None:
@@ -203,7 +203,6 @@ class _RowReader:
         self._tags = [at[column] for column in mapping.tags]
         self._flags = [(field, at[column]) for field, column in mapping.flags.items()]
         self._flags_read: dict[tuple[str, ...], tuple[Flags, tuple[HashFault, ...]]] = {}
-        self._constants = mapping.constants
         self._filled = {**mapping.defaults, **mapping.constants}
         self._expire_text = self._filled.get("expire_time", "")
         self._fixed_flags = Flags(**mapping.flags_stated)
@@ -211,7 +210,7 @@ class _RowReader:
     def read(self, position: str, cells: list[str]) -> Record | Reject:
         """Return the item of one row."""
         if len(cells) != self._width:
-            if not self._is_ragged or len(cells) > self._width:
+            if not self._is_ragged or (len(cells) > self._width and self._mapping.layout.has_header):
                 return Reject(
                     position,
                     "WRONG_COLUMN_COUNT",
@@ -251,9 +250,13 @@ class _RowReader:
         if self._flags:
             flags, unread = self._flags_of(tuple(cells[i] for _, i in self._flags))
             faults += unread
-        media_type = (cells[self._media_type] if self._media_type is not None else "") or filled.get("media_type", "")
-        series = (cells[self._series] if self._series is not None else "") or filled.get("series", "")
-        stated = (cells[self._time] if self._time is not None else "") or filled.get("source_time", "")
+        media_type = cells[self._media_type].strip() if self._media_type is not None else ""
+        series = cells[self._series].strip() if self._series is not None else ""
+        stated = cells[self._time].strip() if self._time is not None else ""
+        if filled:
+            media_type = media_type or filled.get("media_type", "")
+            series = series or filled.get("series", "")
+            stated = stated or filled.get("source_time", "")
         tags = ",".join([cells[i] for i in self._tags]) if self._tags else ""
         if "tags" in filled and not tags.strip(", \t"):
             tags = filled["tags"]
@@ -270,7 +273,7 @@ class _RowReader:
             series=items.text(series, "series", faults) if series else "",
             tags=items.tags(tags, "tags", faults) if tags else (),
             quality=self._quality_of(cells[self._quality].strip(), faults) if self._quality is not None else None,
-            source_time=items.text(self._iso(stated.strip()), "source_time", faults) if stated else "",
+            source_time=items.text(self._iso(stated), "source_time", faults) if stated else "",
             expire_time=expire_time,
         )
 

@@ -63,6 +63,7 @@ _WESTERN: Final = frozenset("äöüßéèàçñáíóúâêîôûëïåæøãõ�
 _SCIENTIFIC: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?[eE]([+-]?)[0-9]{1,3}")
 _FRACTION: Final = re.compile(r"[0-9]{12,}[.,]0*")
 _SIGNIFICANT: Final = 15  # digits that a spreadsheet's number keeps; those behind are zeros
+_TELLING_ZEROS: Final = 8  # at the end of what else looks like a digest
 _LOST_ZEROS: Final = 8  # at most so many leading zeros are taken for lost: more, and it is some other number
 
 
@@ -521,8 +522,10 @@ def is_mangled(digest: str, lengths: Iterable[int] = ()) -> bool:
         return True
     if not digest.isdigit() or not digest.isascii():
         return False
-    if len(digest) > _SIGNIFICANT and not digest[_SIGNIFICANT:].strip("0") and digest.strip("0"):
-        return True
+    zeros = len(digest) - len(digest.rstrip("0"))
+    if zeros < len(digest) and len(digest) - zeros <= _SIGNIFICANT < len(digest):
+        # A digest of sixteen digits that happens to end in a zero is one.
+        return zeros >= _TELLING_ZEROS or len(digest) not in expected
     return any(0 < length - len(digest) <= _LOST_ZEROS for length in expected)
 
 

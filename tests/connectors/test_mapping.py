@@ -176,6 +176,10 @@ class TestAlgorithms:
         by_row = read(f"Type,Value\nPDQ,{PDQ}\n,{SHA256}\n", PAIRS + '[defaults]\nalgorithm = "sha256"\n')
         assert [h.algorithm for one in by_row if isinstance(one, Record) for h in one.hashes] == ["PDQ", "SHA256"]
 
+    def test_sixteen_digits_that_end_in_a_zero_are_a_digest(self) -> None:
+        assert record(read("Type,Value\nphash,1234567890123450\n", PAIRS)).hashes[0].digest.hex() == "1234567890123450"
+        assert reasons(read("Type,Value\nphash,1234567000000000\n", PAIRS)) == ["EXCEL_MANGLED"]
+
     def test_several_columns_may_hold_digests_of_one_algorithm(self) -> None:
         one = record(read(f"a,b,c\n{MD5},{MD5[::-1]},{SHA1}\n", '[columns]\nmd5 = ["a", "b"]\ndigest = ["c"]\n'))
         assert [(h.algorithm, h.digest.hex()) for h in one.hashes] == [("MD5", MD5), ("MD5", MD5[::-1]), ("SHA1", SHA1)]
@@ -204,6 +208,7 @@ class TestAlgorithms:
             if isinstance(one, Reject):
                 assert one.reason == "EXCEL_MANGLED"
                 assert hash_.digest.hex().isdigit()
+                assert hash_.digest.hex().endswith("0" * 8)
             else:
                 assert one.hashes == (hash_,)
 
@@ -316,7 +321,7 @@ class TestConstantsAndDefaults:
 
     def test_a_default_stands_for_an_empty_cell(self) -> None:
         mapping = '[columns]\nmd5 = "MD5"\nseries = "S"\ntags = "T"\n[defaults]\nseries = "unnamed"\ntags = "none"\n'
-        items = read(f"MD5,S,T\n{MD5},, \n{MD5},x,y\n", mapping)
+        items = read(f"MD5,S,T\n{MD5}, , \n{MD5},x,y\n", mapping)
         assert [(one.series, one.tags) for one in items if isinstance(one, Record)] == [
             ("unnamed", ("none",)),
             ("x", ("y",)),

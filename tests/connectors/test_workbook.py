@@ -144,6 +144,13 @@ def test_a_row_that_is_too_long_is_refused_and_a_shorter_one_is_not() -> None:
     assert [one.reason if isinstance(one, Reject) else "" for one in items] == ["", "", "WRONG_COLUMN_COUNT"]
 
 
+def test_without_a_header_rows_may_be_of_any_length() -> None:
+    items = read(
+        workbook({"x": [(MD5,), (MD5, "a", "b"), (None, "a")]}), "header = false\n[columns]\nmd5 = 1\nseries = 2\n"
+    )
+    assert [one.series if isinstance(one, Record) else one.reason for one in items] == ["", "a", "NO_HASH"]
+
+
 def row(number: str, *places: str) -> str:
     cells = "".join(f'<c r="{p}" t="inlineStr"><is><t>{MD5}</t></is></c>' for p in places)
     return sheet(()).replace("<sheetData>", f'<sheetData><row r="{number}">{cells}</row>')
