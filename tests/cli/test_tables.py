@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,6 +158,27 @@ class TestBesideTheRows:
     )
     def test_options_that_do_not_go_together(self, run: Run, hash_set: str, arguments: tuple[str, ...]) -> None:
         assert run("findings", f"{hash_set}/imp-0", *arguments).exit_code == USAGE
+
+
+def test_the_sample_goes_as_its_page_tells(run: Run, police: str, tmp_path: Path) -> None:
+    """The counts that docs/csv.md tells, and what is left after its corrections: one row that has no category."""
+    hash_set = f"{police}/sample-table"
+    assert run("hash-set", "create", hash_set, "--purpose", "csam", "--scheme", "interpol-baseline").exit_code == DONE
+    assert run("sample", str(tmp_path)).exit_code == DONE
+    mapping = (tmp_path / "liste.toml").read_text("utf-8")
+    counts = imported(run, hash_set, tmp_path / "liste.csv", mapping)["counts"]
+    assert (counts["items"], counts["accepted"], counts["quarantined"], counts["rejected"]) == (8, 4, 2, 2)
+    checked = tmp_path / "liste-checked.csv"
+    assert run("findings", hash_set, "--csv", str(tmp_path / "liste.csv"), "--out", str(checked)).exit_code == DONE
+    page = (Path(__file__).parents[2] / "docs/csv.md").read_text("utf-8")
+    corrections = re.findall(r"^sed -i 's/([^/]*)/([^/]*)/' liste-checked.csv$", page, re.MULTILINE)
+    data = checked.read_bytes()
+    for wrong, right in corrections:
+        assert data.count(wrong.encode()) == 1
+        data = data.replace(wrong.encode(), right.encode())
+    checked.write_bytes(data)
+    counts = imported(run, hash_set, checked, mapping)["counts"]
+    assert (counts["accepted"], counts["unchanged"], counts["quarantined"], counts["rejected"]) == (3, 5, 0, 0)
 
 
 class TestWithoutAMapping:

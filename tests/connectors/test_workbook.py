@@ -221,6 +221,9 @@ def test_other_archives_and_old_files_are_named() -> None:
         read(workbook({"x": [(), ()]}))
 
 
+FIRST, LAST = datetime(1901, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - cells have no zone
+
+
 @given(
     st.lists(
         st.lists(
@@ -229,7 +232,7 @@ def test_other_archives_and_old_files_are_named() -> None:
             | st.integers(-(10**14), 10**14)
             | st.floats(-1e9, 1e9).map(lambda f: round(f, 4))
             | st.dates(date(1901, 1, 1), date(2200, 1, 1))
-            | st.datetimes(datetime(1901, 1, 1), datetime(2200, 1, 1)).map(lambda d: d.replace(microsecond=0))  # noqa: DTZ001
+            | st.datetimes(FIRST, LAST).map(lambda d: d.replace(microsecond=0))
             | st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=20),
             max_size=6,
         ),
