@@ -85,6 +85,14 @@ class Code(StrEnum):
     DIGEST_EMPTY = "DIGEST_EMPTY", "The digest is missing."
     DIGEST_WRONG_LENGTH = "DIGEST_WRONG_LENGTH", "The digest has the wrong length for its algorithm."
     DIGEST_NOT_ENCODED = "DIGEST_NOT_ENCODED", "The digest is in none of its algorithm's encodings."
+    EXCEL_MANGLED = (
+        "EXCEL_MANGLED",
+        "Excel turned this digest into a number; export the column as text.",
+    )
+    AMBIGUOUS_ALGORITHM = (
+        "AMBIGUOUS_ALGORITHM",
+        "Several algorithms have digests of this length, and nothing says which one this is.",
+    )
     UNSUPPORTED_ALGORITHM = (
         "UNSUPPORTED_ALGORITHM",
         "This hub does not match hashes of this algorithm; the hash was left out.",
@@ -291,10 +299,11 @@ def inspect(record: Record) -> Inspection:
             return Inspection(_ACCEPTED, (), sound, tuple(left_out), reviews)
         reasons = tuple(dict.fromkeys(code for code, _ in suspicious))
         return Inspection(Disposition.QUARANTINED, reasons, sound, (*suspicious, *left_out), reviews)
-    if left_out:
-        return Inspection(Disposition.REJECTED, (left_out[0][0],), (), tuple(left_out))
+    # What is noted of other fields is no reason why there is no hash.
+    if about_hashes := [code for code, _ in left_out if code != Code.BAD_FIELD]:
+        return Inspection(Disposition.REJECTED, (about_hashes[0],), (), tuple(left_out))
     code = Code.NO_HASH if record.action is Action.CONTRIBUTE else Code.MISSING_EXTERNAL_ID
-    return Inspection(Disposition.REJECTED, (code.value,), (), ((code.value, code.description),))
+    return Inspection(Disposition.REJECTED, (code.value,), (), ((code.value, code.description), *left_out))
 
 
 def plain(columns: RecordColumns) -> list[bool]:

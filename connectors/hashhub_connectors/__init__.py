@@ -5,6 +5,10 @@ json_stream.py  a pull reader for JSON that is larger than memory
 sqlite_file.py  databases of strangers -> rows, with nothing in them executed
 forensic_csv.py what the CSV of forensic tools has in common
 items.py        what a source gives -> one Record or one Reject
+delimited.py    rows of delimited text
+workbook.py     rows of an Excel workbook
+mapping.py      the mapping language for tables; proposal.py writes a mapping, words.py knows many languages'
+                words for columns, yes and no
 vics.py, ncmec_xml.py, icse_csv.py, csv_mapping.py, hash_lines.py, arachnid.py
 nsrl.py, kdb.py, encase.py, hashkeeper.py, ilook.py
 """

@@ -1,332 +1,468 @@
-r"""Any delimited list with a header, read by a declared column mapping: for the hotlines whose format nobody published.
+"""Any table, as delimited text or an Excel workbook, read by a declared column mapping: for the hotlines whose format
+nobody published.
 
-The mapping is TOML, given as the option `mapping`. `propose` writes one from a header, for a person to check:
-
-    delimiter = ";"                  # one character; "\t" for a tab
-    encoding = "utf-8"
-    scheme = "uk-sentencing"         # what the values are of, if it is known: ID or ID@VERSION; a hash set of another
-                                     # one refuses them
-
-    [columns]                        # what the hub keeps = the name of the column
-    md5 = "MD5 hash"                 # md5, sha1, sha256, pdq, phash, dhash, photodna: at least one
-    value = "Category"               # the raw classification
-    external_id = "Reference"
-    series = "Series"
-    media_size = "Bytes"             # a whole number
-    media_type = "Mime type"
-    source_time = "Added"
-    expire_time = "Valid until"      # 2027-01-31, or with a time and its offset from UTC
-    quality = "PDQ quality"          # 0 to 100; a fraction is cut
-    tags = ["Age band", "Keywords"]  # one column or several
-
-    [flags]                          # victim_identified, offender_identified, distributed, suspected, self_generated
-    self_generated = "Self generated"
-
-    [values]                         # what a cell of the value column says = the scheme's value; others stay as is
-    "Cat. A" = "A"
-
-Column names are compared exactly, but for surrounding white space.
+`mapping` has the mapping language, `proposal` writes a mapping for a person to check; a table is never imported by a
+guess about its columns.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
-import msgspec
-
-from hashhub.connector import MAX_LINE, Option, check_options
-from hashhub.errors import InvalidArgument, MalformedSource, Violation
+from hashhub.connector import HEAD_BYTES, Certainty, Guess, Option, check_options
+from hashhub.errors import InvalidArgument, MalformedSource
+from hashhub.hygiene import Code
 from hashhub.model import MAX_TEXT, Flags, HashFault, Record, Reject
-from hashhub.schemes import is_name
 from hashhub_connectors import items
 from hashhub_connectors.delimited import Rows
-from hashhub_connectors.source import text_encoding
+from hashhub_connectors.mapping import Column, Columns, Layout, canonical, read_mapping
+from hashhub_connectors.proposal import HEX_LENGTHS, is_mangled, looks_like_a_digest, propose, propose_for
+from hashhub_connectors.source import BOMS, look_at
+from hashhub_connectors.words import read_word, word
+from hashhub_connectors.workbook import OLE_SIGNATURE, SIGNATURE, SheetRows
 
-_DIGESTS: Final = ("md5", "sha1", "sha256", "pdq", "phash", "dhash", "photodna")
-_TEXTS: Final = ("value", "external_id", "series", "media_type", "source_time", "expire_time", "media_size", "quality")
-_FLAGS: Final = Flags.__struct_fields__
-_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+__all__ = ["Columns", "Layout", "MappedCSV", "opened", "propose", "read_mapping"]
+
 _MAX_QUALITY: Final = 100  # of PDQ, inclusive
-_QUALITY: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?")
+_QUALITY: Final = re.compile(r"([0-9]{1,3})(?:([.,])([0-9]{1,9}))?")
+_ISO_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DOTTED_DATE: Final = re.compile(r"([0-9]{1,2})\. ?([0-9]{1,2})\. ?([0-9]{4})(?:,?[ T]+([0-9:.Z+-]+))?")
+_ORDERED_DATE: Final = re.compile(r"([0-9]{1,2})([/-])([0-9]{1,2})\2([0-9]{4})(?:,?[ T]+([0-9:.Z+-]+))?")
+_SHORT_CLOCK: Final = re.compile(r"[0-9](?=:)")
+_SIZE_SPACES: Final = re.compile(r"(?<=[0-9])[ \u00a0\u202f'\u2019](?=[0-9]{3}(?:[^0-9]|$))")
+_GROUPED: Final = re.compile(r"[0-9]{1,3}(?:([.,])[0-9]{3})(?:\1[0-9]{3})*")
+_NO_FRACTION: Final = re.compile(r"([0-9.,]*[0-9])[.,]0+")
 
-# Header names that hint at a field, without case and punctuation; the first column that fits a field gets it.
-_HINTS: Final = {
-    **{name: name for name in _DIGESTS},
-    "md5hash": "md5", "hashmd5": "md5", "sha1hash": "sha1", "hashsha1": "sha1", "sha256hash": "sha256",
-    "hashsha256": "sha256",
-    "pdqhash": "pdq", "hashpdq": "pdq", "imagepdq": "pdq", "perceptualhash": "phash", "differencehash": "dhash",
-    "pdna": "photodna",
-    "photodnahash": "photodna", "category": "value", "classification": "value", "class": "value", "baseline": "value",
-    "grade": "value", "level": "value", "id": "external_id", "imageid": "external_id", "externalid": "external_id",
-    "reference": "external_id", "ref": "external_id", "uuid": "external_id", "series": "series", "seriesname": "series",
-    "size": "media_size", "filesize": "media_size", "mediasize": "media_size", "bytes": "media_size",
-    "mimetype": "media_type",
-    "mediatype": "media_type", "date": "source_time", "dateadded": "source_time", "dateupdated": "source_time",
-    "timestamp": "source_time", "updated": "source_time", "created": "source_time", "expires": "expire_time",
-    "validuntil": "expire_time", "expiry": "expire_time",
-    "quality": "quality", "pdqquality": "quality",
-    "tags": "tags", "tag": "tags", "keywords": "tags", "labels": "tags", "ageband": "tags",
-    "victimidentified": "victim_identified",
-    "offenderidentified": "offender_identified", "distributed": "distributed", "isdistributed": "distributed",
-    "suspected": "suspected", "issuspected": "suspected", "selfgenerated": "self_generated",
-}  # fmt: skip
+_BY_LENGTH: Final = {32: "MD5", 40: "SHA1", 288: "PHOTODNA"}  # of hexadecimal digests, where one algorithm has it
+_HEX: Final = re.compile(r"[0-9A-Fa-f]+")
+_PREFIXED: Final = re.compile(r"([A-Za-z][A-Za-z0-9 _-]{1,20}):(.+)")
 
-
-class Columns(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked mapping: field to column name, and the texts that values are translated to."""
-
-    delimiter: str
-    encoding: str
-    columns: dict[str, str]
-    tags: tuple[str, ...]
-    flags: dict[str, str]
-    values: dict[str, str]
-    scheme: str = ""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every column that the header must have."""
-        return tuple(dict.fromkeys((*self.columns.values(), *self.tags, *self.flags.values())))
+_MANGLED: Final = "Excel turned this digest into a number; export the column as text"
 
 
 class MappedCSV:
-    """Reads delimited text by a mapping. Positions are `line 12`, where the row begins."""
+    """Reads a table by a mapping. Positions are `line 12`, where the row begins; in a workbook `row 12`."""
 
     name = "csv"
-    version = "3"
-    summary = "delimited text with a header, by a declared column mapping in TOML"
-    options: tuple[Option, ...] = (Option("mapping", "the column mapping, as TOML text", required=True),)
+    version = "4"
+    summary = "tables: delimited text, or an Excel workbook (.xlsx), by a declared column mapping in TOML"
+    options: tuple[Option, ...] = (
+        Option("mapping", "the column mapping, as TOML text", required=True),
+        Option("sheet", "name of the workbook's sheet; the first one unless given"),
+    )
 
     def has_classifications(self, options: Mapping[str, str]) -> bool:
         """Return whether the mapping names a column of values. Raises InvalidArgument for a wrong mapping."""
         check_options(self, options)
-        return "value" in read_mapping(options["mapping"]).columns
+        return read_mapping(options["mapping"]).has_values
+
+    def detect(self, head: bytes, name: str) -> Guess | None:
+        """Return LIKELY for a table with a header and a column of digests. Its option `mapping` is a proposal, which
+        `read` refuses until a person has looked at it.
+        """
+        if head.startswith(SIGNATURE):
+            if name.lower().endswith((".xlsx", ".xlsm")) or b"xl/workbook.xml" in head or b"xl/worksheets/" in head:
+                return Guess(Certainty.CERTAIN, "it is an Excel workbook", {})
+            return None
+        try:
+            proposed = propose_for(io.BytesIO(head), is_cut=len(head) >= HEAD_BYTES)
+        except InvalidArgument:
+            return None
+        is_list = proposed.width == 1 and not (proposed.has_header and proposed.has_items)
+        if not proposed.digests or is_list:
+            return None
+        # Without a header it may be a list of lines that hold more than a digest.
+        is_clear = proposed.width > 1 and proposed.has_items and proposed.has_header
+        certainty = Certainty.LIKELY if is_clear else Certainty.POSSIBLE
+        columns = ", ".join(f"{label} {name!r}" for label, name in proposed.digests[:4])
+        return Guess(certainty, f"it is a table with digests: {columns}", {"mapping": proposed.text(unchecked=True)})
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
         """Yield one Record or Reject for each row that is not blank.
 
-        Raises InvalidArgument for a wrong mapping, MalformedSource when the header lacks a mapped column, and as `Rows`
-        does.
+        Raises InvalidArgument for a wrong mapping, MalformedSource when the header lacks a mapped column or is an item,
+        and as `Rows` and `SheetRows` do.
         """
         check_options(self, options)
         mapping = read_mapping(options["mapping"])
-        rows = Rows(source, mapping.delimiter, mapping.encoding)
-        missing = [name for name in mapping.names if name not in rows.header]
-        if missing:
+        rows = opened(source, mapping.layout, options.get("sheet", ""))
+        if isinstance(rows, SheetRows):
+            with rows:
+                yield from _read(rows, mapping, is_ragged=True)
+        else:
+            if options.get("sheet"):
+                raise InvalidArgument.field(
+                    "options.sheet", "is for Excel workbooks; this is delimited text", "INVALID"
+                )
+            yield from _read(rows, mapping, is_ragged=False)
+
+
+def opened(source: BinaryIO, layout: Layout, sheet: str = "", *, keeps_raw: bool = False) -> Rows | SheetRows:
+    """Return the rows of a table that is written like this. Raises as they do."""
+    head, begun = look_at(source)
+    if head.startswith(SIGNATURE):
+        return SheetRows(begun, sheet, has_header=layout.has_header, skip=layout.skip)
+    if head.startswith(OLE_SIGNATURE):
+        raise MalformedSource(
+            "an Excel file of the old form (.xls), or one with a password; save it as .xlsx without one, or as CSV",
+            position="line 1",
+        )
+    marked = next((name for bom, name in BOMS if head.startswith(bom)), "")
+    encoding = layout.encoding or marked or "utf-8"
+    if encoding == "utf-16":
+        encoding = marked if marked.startswith("utf-16") else "utf-16-le"
+    rows = Rows(
+        begun,
+        layout.delimiter or None,
+        encoding,
+        has_header=layout.has_header,
+        skip=layout.skip,
+        keeps_raw=keeps_raw,
+    )
+    rows.has_mark = marked == encoding
+    return rows
+
+
+def _read(rows: Rows | SheetRows, mapping: Columns, *, is_ragged: bool) -> Iterator[Record | Reject]:
+    if mapping.layout.has_header:
+        at = _places(rows, mapping)
+        read = _RowReader(mapping, at, len(rows.header), is_ragged=is_ragged).read
+        for row in rows:
+            yield row if isinstance(row, Reject) else read(*row)
+        return
+    # Without a header the first row that reaches the last column of the mapping tells how many cells a row has.
+    at = {number: number - 1 for number in mapping.names if isinstance(number, int)}
+    needed = max(at.values()) + 1
+    reader = _RowReader(mapping, at, needed, is_ragged=True) if is_ragged else None
+    for row in rows:
+        if isinstance(row, Reject):
+            yield row
+        elif reader is not None:
+            yield reader.read(*row)
+        elif len(row[1]) < needed:
+            yield Reject(row[0], "WRONG_COLUMN_COUNT", f"expected at least {needed} cells, found {len(row[1])}")
+        else:
+            reader = _RowReader(mapping, at, len(row[1]), is_ragged=False)
+            yield reader.read(*row)
+
+
+def _places(rows: Rows | SheetRows, mapping: Columns) -> dict[Column, int]:
+    """Return where each mapped column stands. Raises MalformedSource for a header that lacks one, or is an item."""
+    header = rows.header
+    for number, cell in enumerate(header, 1):
+        if looks_like_a_digest(cell):
             raise MalformedSource(
-                f"the header lacks {items.listing(missing)}; found {items.listing(rows.header)} with the delimiter "
-                f"{mapping.delimiter!r}; change the mapping or the file",
+                f"the first row is an item, and no header: its cell {number} is a digest; say header = false in the "
+                "mapping and give columns as numbers from 1, so that the item is read",
                 position=rows.header_position,
             )
-        twice = [name for name in mapping.names if rows.header.count(name) > 1]
-        if twice:
-            raise MalformedSource(
-                f"the header names {items.listing(twice)} twice; expected it once", position=rows.header_position
-            )
-        at = {name: rows.header.index(name) for name in mapping.names}
-        for row in rows:
-            yield row if isinstance(row, Reject) else _record(*row, mapping, at, len(rows.header))
-
-
-def read_mapping(text: str) -> Columns:
-    """Return the checked mapping of a TOML text. Raises InvalidArgument with every violation."""
-    try:
-        given = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as e:
-        where = str(e).rpartition("(")[2].rstrip(")")[:60]
-        raise InvalidArgument.field("options.mapping", f"is not TOML ({where})", "NOT_TOML") from e
-    wrong: list[Violation] = [
-        Violation(
-            f"options.mapping.{key[:40]}",
-            "unknown; expected delimiter, encoding, scheme, columns, flags or values",
-            "UNKNOWN",
+    missing = [str(name) for name in mapping.names if name not in header]
+    if missing:
+        delimited = f" with the delimiter {rows.delimiter!r}" if isinstance(rows, Rows) else ""
+        raise MalformedSource(
+            f"the header lacks {items.listing(missing)}; found {items.listing(header)}{delimited}; change the mapping "
+            "or the file",
+            position=rows.header_position,
         )
-        for key in given
-        if key not in {"delimiter", "encoding", "scheme", "columns", "flags", "values"}
-    ]
-    delimiter = given.get("delimiter", ",")
-    if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n ' or not delimiter.isascii():
-        wrong.append(
-            Violation("options.mapping.delimiter", "must be one ASCII character such as , or ; or a tab", "PATTERN")
+    twice = [str(name) for name in mapping.names if header.count(str(name)) > 1]
+    if twice:
+        raise MalformedSource(
+            f"the header names {items.listing(twice)} twice; expected it once; or say header = false and skip = 1, and "
+            "give columns as numbers",
+            position=rows.header_position,
         )
-    encoding = given.get("encoding", "utf-8")
-    if not isinstance(encoding, str):
-        wrong.append(Violation("options.mapping.encoding", "must be a text", "TYPE"))
-    scheme = given.get("scheme", "")
-    if not isinstance(scheme, str) or (scheme and not is_name(scheme)):
-        wrong.append(Violation("options.mapping.scheme", "must be ID or ID@VERSION, such as uk-sentencing", "PATTERN"))
-    columns = _table(given, "columns", (*_DIGESTS, *_TEXTS, "tags"), wrong)
-    flags = _table(given, "flags", _FLAGS, wrong)
-    values = _table(given, "values", None, wrong)
-    tags = columns.pop("tags", [])
-    if not isinstance(tags, list):
-        tags = [tags]
-    named = [*((f"columns.{k}", v) for k, v in columns.items()), *(("columns.tags", t) for t in tags)]
-    for path, name in (*named, *((f"flags.{k}", v) for k, v in flags.items())):
-        if not isinstance(name, str) or not name.strip():
-            wrong.append(Violation(f"options.mapping.{path}", "must be the name of a column", "TYPE"))
-    if any(not key.strip() for key in values):
-        wrong.append(
-            Violation("options.mapping.values", "must not say what an empty cell means: it says nothing", "INVALID")
-        )
-    for key, value in values.items():
-        if not isinstance(value, str) or len(value) > MAX_TEXT:
-            wrong.append(Violation(f"options.mapping.values.{key[:40]}", "must be a text", "TYPE"))
-    if not any(name in columns for name in _DIGESTS):
-        wrong.append(Violation("options.mapping.columns", f"must name one of {', '.join(_DIGESTS)}", "REQUIRED"))
-    if wrong:
-        raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
-    return Columns(
-        delimiter=delimiter,
-        encoding=text_encoding("options.mapping.encoding", encoding),
-        columns={field: name.strip() for field, name in columns.items()},
-        tags=tuple(tag.strip() for tag in tags),
-        flags={field: name.strip() for field, name in flags.items()},
-        values={raw.strip(): value for raw, value in values.items()},
-        scheme=scheme,
-    )
+    return {name: header.index(str(name)) for name in mapping.names}
 
 
-def _table(given: dict[str, Any], name: str, known: tuple[str, ...] | None, wrong: list[Violation]) -> dict[str, Any]:
-    table = given.get(name, {})
-    if not isinstance(table, dict):
-        wrong.append(Violation(f"options.mapping.{name}", "must be a table", "TYPE"))
-        return {}
-    if known is not None:
-        wrong += [
-            Violation(f"options.mapping.{name}.{key[:40]}", f"unknown; expected {', '.join(known)}", "UNKNOWN")
-            for key in table
-            if key not in known
-        ]
-    return dict(table)
+class _RowReader:
+    """Reads the rows of one table. `at`: where each column stands; `width`: how many cells a row has.
 
-
-def propose(header_bytes: bytes) -> str:
-    """Return the TOML of a mapping for a file that begins with `header_bytes`, for a person to check: only the first
-    line is read.
-
-    Raises MalformedSource when there is no header in them.
+    A ragged table, a worksheet, lacks the empty cells at the end of its rows: `width` is then that of the header, or
+    without one how many cells are read.
     """
-    encoding, note = _guess_encoding(header_bytes)
-    first = header_bytes.decode(encoding, errors="replace").removeprefix("\ufeff").split("\n", 1)[0].rstrip("\r")
-    if not first.strip() or len(first) > MAX_LINE:
-        raise MalformedSource("there is no header; expected a first line of column names", position="line 1")
-    delimiter = max(",;\t|", key=first.count)
-    header = Rows(io.BytesIO(first.encode()), delimiter).header
-    labels_by_field: dict[str, list[str]] = {}
-    unused: list[str] = []
-    for name in header:
-        field = _HINTS.get("".join(c for c in name.lower() if c.isalnum()), "")
-        if not name or header.count(name) > 1 or not field or (field in labels_by_field and field != "tags"):
-            unused.append(name)
+
+    def __init__(self, mapping: Columns, at: Mapping[Column, int], width: int, *, is_ragged: bool) -> None:
+        self._mapping = mapping
+        self._width = width
+        self._is_ragged = is_ragged
+        place = {field: at[column] for field, column in mapping.columns.items()}
+        self._digests = [(name, HEX_LENGTHS.get(name, 0), at[column]) for name, column in mapping.digests]
+        self._value = place.get("value")
+        self._external_id = place.get("external_id")
+        self._algorithm = place.get("algorithm")
+        self._size = place.get("media_size")
+        self._quality = place.get("quality")
+        self._expires = place.get("expire_time")
+        self._media_type = place.get("media_type")
+        self._series = place.get("series")
+        self._time = place.get("source_time")
+        self._tags = [at[column] for column in mapping.tags]
+        self._flags = [(field, at[column]) for field, column in mapping.flags.items()]
+        self._flags_read: dict[tuple[str, ...], tuple[Flags, tuple[HashFault, ...]]] = {}
+        self._filled = {**mapping.defaults, **mapping.constants}
+        self._expire_text = self._filled.get("expire_time", "")
+        self._fixed_flags = Flags(**mapping.flags_stated)
+
+    def read(self, position: str, cells: list[str]) -> Record | Reject:
+        """Return the item of one row."""
+        if len(cells) != self._width:
+            if not self._is_ragged or (len(cells) > self._width and self._mapping.layout.has_header):
+                return Reject(
+                    position,
+                    "WRONG_COLUMN_COUNT",
+                    f"expected {self._width} cells as in the header, found {len(cells)}"
+                    if self._mapping.layout.has_header
+                    else f"expected {self._width} cells as in the first row, found {len(cells)}",
+                )
+            cells = cells + [""] * (self._width - len(cells))
+        faults: list[HashFault] = []
+        pairs = self._pairs(cells, faults)
+        external_id = cells[self._external_id].strip() if self._external_id is not None else ""
+        if external_id.startswith('="'):
+            external_id = _bare(external_id)
+        if external_id and (refused := items.bad_id(position, external_id)):
+            return refused
+        filled = self._filled
+        if self._value is not None:
+            value = cells[self._value].strip()
+            if value.startswith('="'):
+                value = _bare(value)
+            value = self._mapping.values.get(value, value)
         else:
-            labels_by_field.setdefault(field, []).append(name)
-    lines = [
-        "# A proposal made from the header alone. Check every line before you import with it.",
-        f"delimiter = {_toml(delimiter)}",
-        f"encoding = {_toml(encoding)}{note}",
-        "",
-        "[columns]",
-    ]
-    lines += [
-        f"{field} = {_toml(labels_by_field[field][0])}" for field in (*_DIGESTS, *_TEXTS) if field in labels_by_field
-    ]
-    if "tags" in labels_by_field:
-        lines.append(f"tags = [{', '.join(map(_toml, labels_by_field['tags']))}]")
-    if not labels_by_field.keys() & set(_DIGESTS):
-        lines.append(f'# No column looks like a digest. Name at least one of {", ".join(_DIGESTS)}: md5 = "COLUMN"')
-    lines += [f"# not read: {_toml(name)}" for name in unused]
-    if flags := [f"{field} = {_toml(labels_by_field[field][0])}" for field in _FLAGS if field in labels_by_field]:
-        lines += ["", "[flags]", *flags]
-    if "value" in labels_by_field:
-        lines += ["", "[values]", '# "as in the file" = "as in the scheme"']
-    return "\n".join(lines) + "\n"
+            value = filled.get("value", "")
+        if len(value) > MAX_TEXT:
+            return Reject(position, "BAD_FIELD", f"the value has {len(value)} characters; expected at most {MAX_TEXT}")
+        expire_time = None
+        until = cells[self._expires].strip() if self._expires is not None else ""
+        if until := until or self._expire_text:
+            expire_time = self._end(until)
+            if expire_time is None:  # leaving it out would say: never
+                expected = (
+                    "a date such as 2027-01-31 or 31.01.2027 (31/01/2027 needs date_order in the mapping), or a time "
+                    "with its offset from UTC (or utc_offset in the mapping)"
+                )
+                return Reject(position, "BAD_FIELD", f"expire_time is {items.kind(until)}; expected {expected}")
+        flags = self._fixed_flags
+        if self._flags:
+            flags, unread = self._flags_of(tuple(cells[i] for _, i in self._flags))
+            faults += unread
+        media_type = cells[self._media_type].strip() if self._media_type is not None else ""
+        series = cells[self._series].strip() if self._series is not None else ""
+        stated = cells[self._time].strip() if self._time is not None else ""
+        if filled:
+            media_type = media_type or filled.get("media_type", "")
+            series = series or filled.get("series", "")
+            stated = stated or filled.get("source_time", "")
+        tags = ",".join([cells[i] for i in self._tags]) if self._tags else ""
+        if "tags" in filled and not tags.strip(", \t"):
+            tags = filled["tags"]
+        return items.finish(
+            position,
+            pairs,
+            faults,
+            external_id=external_id,
+            value=items.text(value, "value", faults) if value else "",
+            scheme=self._mapping.scheme,
+            flags=flags,
+            media_type=items.text(media_type, "media_type", faults).lower() if media_type else "",
+            media_size=self._size_of(cells[self._size].strip(), faults) if self._size is not None else None,
+            series=items.text(series, "series", faults) if series else "",
+            tags=items.tags(tags, "tags", faults) if tags else (),
+            quality=self._quality_of(cells[self._quality].strip(), faults) if self._quality is not None else None,
+            source_time=items.text(self._iso(stated), "source_time", faults) if stated else "",
+            expire_time=expire_time,
+        )
 
+    def _pairs(self, cells: list[str], faults: list[HashFault]) -> list[tuple[str, str]]:
+        """Return the (algorithm, digest) pairs of a row, and add a fault for each digest that cannot be one."""
+        pairs: list[tuple[str, str]] = []
+        for name, length, place in self._digests:
+            digest = cells[place].strip()
+            if not digest:
+                continue
+            if len(digest) == length and not digest.endswith("00000000"):
+                pairs.append((name, digest))
+                continue
+            digest = _bare(digest)
+            if not digest:
+                continue
+            label = name
+            if not name:
+                label, digest = self._labelled(cells, digest)
+            if is_mangled(digest, (HEX_LENGTHS[label],) if label in HEX_LENGTHS else ()):
+                faults.append(HashFault(label or "digest", Code.EXCEL_MANGLED.value, _MANGLED))
+            elif not label:
+                faults.append(self._untold(digest))
+            else:
+                pairs.append((label, digest))
+        return pairs
 
-def _guess_encoding(header: bytes) -> tuple[str, str]:
-    """Return an encoding that the bytes can be read in, and a comment where it is a guess."""
-    if header.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16-le" if header[0] == 0xFF else "utf-16-be", ""  # noqa: PLR2004 - the byte order mark
-    try:
-        header.split(b"\n", 1)[0].decode()
-    except UnicodeDecodeError:
-        return "cp1252", "  # a guess: the header is not UTF-8"
-    return "utf-8", ""
+    def _labelled(self, cells: list[str], digest: str) -> tuple[str, str]:
+        """Return the algorithm of a digest in a mixed column, empty where nothing tells it, and the digest."""
+        name = cells[self._algorithm].strip() if self._algorithm is not None else ""
+        if name:
+            return _algorithm(name, self._mapping), digest
+        if (match := _PREFIXED.fullmatch(digest)) and (label := _known(match[1], self._mapping)):
+            return label, match[2].strip()
+        if told := self._filled.get("algorithm"):
+            return told, digest
+        length = len(digest)
+        if told := self._mapping.lengths.get(length):
+            return told, digest
+        return (_BY_LENGTH.get(length, "") if _HEX.fullmatch(digest) else ""), digest
 
+    def _untold(self, digest: str) -> HashFault:
+        """Return the fault of a digest whose algorithm nothing tells."""
+        able = [name for name, length in HEX_LENGTHS.items() if length == len(digest)] if _HEX.fullmatch(digest) else []
+        if len(able) > 1:
+            return HashFault(
+                "digest",
+                Code.AMBIGUOUS_ALGORITHM.value,
+                f"{len(digest)} hexadecimal digits may be {' or '.join(able)}; say which under [lengths] in the "
+                "mapping, or by a column `algorithm`",
+            )
+        if _HEX.fullmatch(digest):
+            return HashFault(
+                "digest", "DIGEST_WRONG_LENGTH",
+                f"no algorithm has {len(digest)} hexadecimal digits; expected 32 (MD5), 40 (SHA1) or 64",
+            )  # fmt: skip
+        return HashFault(
+            "digest",
+            Code.AMBIGUOUS_ALGORITHM.value,
+            "the cell is not hexadecimal, so that its length does not tell the algorithm; say it by a column "
+            "`algorithm`, under [lengths] or [defaults] in the mapping",
+        )
 
-def _toml(text: str) -> str:
-    """Return the text as a TOML basic string. JSON's differ in DEL alone, once nothing is escaped in surrogate
-    pairs.
-    """
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    def _flags_of(self, stated: tuple[str, ...]) -> tuple[Flags, tuple[HashFault, ...]]:
+        """Return the flags of the cells, and a fault for each cell that says neither yes nor no."""
+        known = self._flags_read.get(stated)
+        if known is not None:
+            return known
+        read: dict[str, bool | None] = dict(self._mapping.flags_stated)
+        faults = []
+        for (field, _), cell in zip(self._flags, stated, strict=True):
+            own = self._mapping.words[field]
+            key = word(cell)
+            if key in own:
+                read[field] = own[key]
+                continue
+            try:
+                read[field] = read_word(cell) if key else None
+            except KeyError:
+                read[field] = None
+                faults.append(items.bad_field(field, "yes or no, or a word of [words] in the mapping", cell))
+        answer = (Flags(**read), tuple(faults))
+        if len(self._flags_read) < _REMEMBERED:  # millions of rows share a few
+            self._flags_read[stated] = answer
+        return answer
 
+    def _size_of(self, cell: str, faults: list[HashFault]) -> int | None:
+        if cell and not cell.isdigit():
+            cell = _whole(cell, self._mapping.decimal)
+        return items.size(cell, "media_size", faults)
 
-def _record(position: str, cells: list[str], mapping: Columns, at: dict[str, int], count: int) -> Record | Reject:
-    if len(cells) != count:
-        return Reject(position, "WRONG_COLUMN_COUNT", f"expected {count} cells as in the header, found {len(cells)}")
-
-    def cell(field: str) -> str:
-        name = mapping.columns.get(field)
-        return cells[at[name]].strip() if name is not None else ""
-
-    faults: list[HashFault] = []
-    external_id = cell("external_id")
-    if refused := items.bad_id(position, external_id):
-        return refused
-    value = cell("value")
-    value = mapping.values.get(value, value)
-    if len(value) > MAX_TEXT:
-        return Reject(position, "BAD_FIELD", f"the value has {len(value)} characters; expected at most {MAX_TEXT}")
-    expire_time = None
-    if until := cell("expire_time"):
-        expire_time = _time(until)
-        if expire_time is None:  # leaving it out would say: never
-            expected = "a date such as 2027-01-31, or a time with its offset from UTC"
-            return Reject(position, "BAD_FIELD", f"expire_time is {items.kind(until)}; expected {expected}")
-    stated = tuple(cells[at[mapping.flags[field]]] if field in mapping.flags else None for field in _FLAGS)
-    tags = ",".join(cells[at[name]] for name in mapping.tags)
-    return items.finish(
-        position,
-        [(field.upper(), digest) for field in _DIGESTS if (digest := cell(field))],
-        faults,
-        external_id=external_id,
-        value=items.text(value, "value", faults),
-        scheme=mapping.scheme,
-        flags=items.flags(stated, _FLAGS, faults),
-        media_type=items.text(cell("media_type"), "media_type", faults).lower(),
-        media_size=items.size(cell("media_size"), "media_size", faults),
-        series=items.text(cell("series"), "series", faults),
-        tags=items.tags(tags, "tags", faults),
-        quality=_quality(cell("quality"), faults),
-        source_time=items.text(cell("source_time"), "source_time", faults),
-        expire_time=expire_time,
-    )
-
-
-def _time(cell: str) -> datetime | None:
-    """Return the moment that a cell names; a date alone lasts to its end in UTC. None where it names none."""
-    try:
-        if _DATE.fullmatch(cell):
-            return datetime.combine(date.fromisoformat(cell), time(), UTC) + timedelta(days=1)
-        moment = datetime.fromisoformat(cell)
-    except (ValueError, OverflowError):
+    def _quality_of(self, cell: str, faults: list[HashFault]) -> int | None:
+        """Return the PDQ quality, rounded down so that 49.9 stays below 50: what writes tables may write whole numbers
+        as 49.0.
+        """
+        if not cell:
+            return None
+        match = _QUALITY.fullmatch(cell)
+        if match is not None:
+            whole, mark, fraction = match.groups()
+            decimal = self._mapping.decimal
+            # 1,000 is one or a thousand, and only the mapping can tell.
+            is_clear = mark in {None, ".", decimal} if decimal != "," else mark in {None, ","}
+            is_clear = is_clear or (not decimal and mark == "," and len(fraction) != 3)  # noqa: PLR2004
+            if is_clear and (int(whole) < _MAX_QUALITY or (int(whole) == _MAX_QUALITY and not int(fraction or 0))):
+                return int(whole)
+        faults.append(items.bad_field("quality", f"a number of 0 to {_MAX_QUALITY}", cell))
         return None
-    return moment if moment.tzinfo is not None else None
+
+    def _end(self, cell: str) -> datetime | None:
+        """Return the moment that a cell names; a date alone lasts to its end in UTC. None where it names none."""
+        text = self._iso(cell)
+        try:
+            if _ISO_DATE.fullmatch(text):
+                zone = self._mapping.utc_offset or UTC
+                return (datetime.combine(date.fromisoformat(text), time(), zone) + timedelta(days=1)).astimezone(UTC)
+            moment = datetime.fromisoformat(text)
+            if moment.tzinfo is None and self._mapping.utc_offset is not None:
+                moment = moment.replace(tzinfo=self._mapping.utc_offset)
+            return moment.astimezone(UTC) if moment.tzinfo is not None else None
+        except (ValueError, OverflowError):
+            return None
+
+    def _iso(self, cell: str) -> str:
+        """Return a date, or a date and a time, as ISO 8601 writes it; what is none, or unclear, as it stands."""
+        if "." in cell and (dotted := _DOTTED_DATE.fullmatch(cell)):
+            day, month, year, clock = dotted.groups()
+        elif self._mapping.date_order and (ordered := _ORDERED_DATE.fullmatch(cell)):
+            first, _, second, year, clock = ordered.groups()
+            day, month = (first, second) if self._mapping.date_order == "dmy" else (second, first)
+        else:
+            return cell
+        try:
+            text = date(int(year), int(month), int(day)).isoformat()
+            if clock:
+                clock = f"0{clock}" if _SHORT_CLOCK.match(clock) else clock
+                text = f"{text}T{clock}"
+                datetime.fromisoformat(text)
+        except ValueError:
+            return cell
+        return text
 
 
-def _quality(cell: str, faults: list[HashFault]) -> int | None:
-    """Return the PDQ quality, rounded down so that 49.9 stays below 50: what writes tables may write whole numbers as
-    49.0.
+def _bare(cell: str) -> str:
+    """Return a cell without what spreadsheets and programs put around a text to keep it one, `="…"` and `'`, and
+    without invisible characters; empty where it only says that there is nothing: `-`, `n/a`, `null`.
     """
-    if not cell:
-        return None
-    if _QUALITY.fullmatch(cell) and (number := float(cell)) <= _MAX_QUALITY:
-        return int(number)
-    faults.append(items.bad_field("quality", f"a number of 0 to {_MAX_QUALITY}", cell))
-    return None
+    cell = cell.strip(_INVISIBLE)
+    if cell.startswith('="') and cell.endswith('"') and len(cell) > len('="'):
+        cell = cell[2:-1].strip(_INVISIBLE)
+    cell = cell.removeprefix("'")
+    if len(cell) <= _LONGEST_NOTHING:
+        try:
+            return "" if read_word(cell) is None else cell
+        except KeyError:
+            pass
+    return cell
+
+
+_INVISIBLE: Final = " \t\u00a0\u200b\u2060\ufeff"
+_LONGEST_NOTHING: Final = 12  # characters of a word that says so
+_REMEMBERED: Final = 4096
+
+
+def _known(name: str, mapping: Columns) -> str:
+    return mapping.algorithms.get(word(name), "") or canonical(name)
+
+
+def _algorithm(name: str, mapping: Columns) -> str:
+    """Return the algorithm that a cell names; one that the hub does not know as the cell has it."""
+    return _known(name, mapping) or name
+
+
+def _whole(cell: str, decimal: str) -> str:
+    """Return a number of bytes without the marks of thousands and a fraction of zeros, where it is clear which is
+    which.
+    """
+    cell = _SIZE_SPACES.sub("", cell)
+    if decimal:
+        thousands = "." if decimal == "," else ","
+        whole, mark, fraction = cell.partition(decimal)
+        if mark and fraction.strip("0"):
+            return cell
+        return whole.replace(thousands, "") if _GROUPED.fullmatch(whole) and thousands in whole else whole
+    if match := _GROUPED.fullmatch(cell):
+        mark = match[1]
+        return cell.replace(mark, "") if cell.count(mark) > 1 else cell  # 1.234 may be one and a fraction
+    if (match := _NO_FRACTION.fullmatch(cell)) and not cell.endswith(("000", "000.")):
+        whole = match[1]
+        grouped = _GROUPED.fullmatch(whole)
+        return whole.replace(grouped[1], "") if grouped else whole
+    return cell

@@ -1,45 +1,107 @@
-"""Rows of delimited text with a header, for the CSV connectors: quoting, positions, and what a broken row means."""
+"""Rows of delimited text, for the CSV connectors: quoting, positions, and what a broken row means."""
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from hashhub.connector import MAX_LINE
 from hashhub.errors import MalformedSource
 from hashhub.model import Reject
 from hashhub_connectors.source import lines
 
+# The first line by which Excel is told the delimiter of a file; it is no row.
+_SEPARATOR: Final = re.compile(r"sep=(.)\r?", re.IGNORECASE)
+
 
 class Rows:
     """The rows of a source: `header`, then an iteration of (position, cells), or a Reject for a row that is no
     delimited text.
 
-    A quoted cell may span lines; the position is the line where the row begins. Raises MalformedSource for an empty
-    file, a quote that is never closed (a cut-off file ends like that), a wrong encoding, and a line or a row longer
-    than MAX_LINE.
+    A quoted cell may span lines; the position is the line where the row begins. Without `has_header` there is no
+    header, and the first row is one like the others. `skip` lines at the beginning are passed over, and so is Excel's
+    `sep=;`, which decides the delimiter where None is given, or else must not contradict it.
+
+    Where `keeps_raw`, `raw` is the text of the row that came last as it stands in the source, without its last line
+    end, `begin` what stands before the header, and blank lines come as rows without cells.
+
+    Raises MalformedSource for an empty file, a quote that is never closed (a cut-off file ends like that), a wrong
+    encoding, and a line or a row longer than MAX_LINE.
     """
 
-    def __init__(self, source: BinaryIO, delimiter: str, encoding: str = "utf-8") -> None:
+    def __init__(
+        self,
+        source: BinaryIO,
+        delimiter: str | None,
+        encoding: str = "utf-8",
+        *,
+        has_header: bool = True,
+        skip: int = 0,
+        keeps_raw: bool = False,
+    ) -> None:
+        self.encoding = encoding
+        self.has_mark = False  # whether a byte order mark stands before the text; whoever opens the source knows
         self._lines = lines(source, encoding)
         self._last = 0  # number of the last line that was read
         self._length = 0  # characters of the row so far
         self._begin = 1
-        self._reader = csv.reader(self._feed(), delimiter=delimiter, strict=True)
+        self._raw: list[str] = []
+        self._keeps_raw = keeps_raw
+        self._held: list[tuple[int, str]] = []
+        self.begin: list[str] = []
+        self.delimiter = self._pass_over(delimiter, skip)
+        self._reader = csv.reader(self._feed(), delimiter=self.delimiter, strict=True)
         self.header: tuple[str, ...] = ()
-        self.header_position = "line 1"
+        self.header_position = f"line {self._last + 1}"
+        if not has_header:
+            return
         for first in self:
             if isinstance(first, Reject):
                 raise MalformedSource(f"the header is no row of cells: {first.detail}", position=first.position)
             self.header_position, cells = first
+            if not cells:  # a blank line, of which `keeps_raw` tells
+                self.begin.append(self.raw)
+                continue
             self.header = tuple(cell.strip() for cell in cells)
             break
+
+    @property
+    def raw(self) -> str:
+        """The text of the row that came last."""
+        return "\n".join(self._raw)
+
+    def _pass_over(self, delimiter: str | None, skip: int) -> str:
+        """Read what stands before the rows, and return the delimiter."""
+        for number, line in self._lines:
+            separator = _SEPARATOR.fullmatch(line) if number == 1 else None
+            if separator is not None:
+                if delimiter not in {None, separator[1]}:
+                    raise MalformedSource(
+                        f"the first line says that the delimiter is {separator[1]!r}, the mapping that it is "
+                        f"{delimiter!r}; change one of them",
+                        position="line 1",
+                    )
+                delimiter = separator[1]
+                if not delimiter.isascii() or delimiter in '"\r\n ':
+                    raise MalformedSource(
+                        "the first line names no usable delimiter; expected one such as sep=;", position="line 1"
+                    )
+            elif number > skip:
+                self._held.append((number, line))
+                break
+            self._last = number
+            if self._keeps_raw:
+                self.begin.append(line)
+        return delimiter or ","
 
     def __iter__(self) -> Iterator[tuple[str, list[str]] | Reject]:
         while True:
             self._begin, self._length = self._last + 1, 0
             position = f"line {self._begin}"
+            if self._keeps_raw:
+                self._raw = []
             try:
                 cells = next(self._reader)
             except StopIteration:
@@ -61,13 +123,20 @@ class Rows:
                 continue
             if len(cells) > 1 or (cells and cells[0].strip()):
                 yield position, cells
+            elif self._keeps_raw:
+                yield position, []  # a blank line
 
     def _feed(self) -> Iterator[str]:
-        for number, line in self._lines:
+        while True:
+            number, line = self._held.pop() if self._held else next(self._lines, (0, ""))
+            if not number:
+                return
             self._last = number
             self._length += len(line)
             if self._length > MAX_LINE:
                 raise MalformedSource(
                     f"a row is longer than {MAX_LINE} characters; is a quote missing?", position=f"line {self._begin}"
                 )
+            if self._keeps_raw:
+                self._raw.append(line)
             yield line + "\n"

@@ -38,12 +38,11 @@ def finish(position: str, pairs: list[tuple[str, str]], faults: list[HashFault],
     hashes: tuple[Hash, ...]
     hashes, bad = read_hashes(pairs)
     if not hashes:
-        faults_in_order = sorted((*faults, *bad), key=lambda f: f.reason == "BAD_FIELD")
-        reason = (
-            faults_in_order[0].reason if faults_in_order and faults_in_order[0].reason != "BAD_FIELD" else "NO_HASH"
-        )
+        # What is noted of other fields says nothing of why there is no hash.
+        about_hashes = [f for f in (*faults, *bad) if f.reason != "BAD_FIELD"]
+        reason = about_hashes[0].reason if about_hashes else "NO_HASH"
         detail = (
-            "; ".join(f.detail for f in faults_in_order[:4])
+            "; ".join(list(dict.fromkeys(f.detail for f in about_hashes))[:4])
             or "every digest is missing, null or empty; expected at least one"
         )
         return Reject(position, reason, f"the item has no usable hash: {detail}")

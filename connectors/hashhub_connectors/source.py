@@ -5,17 +5,19 @@ text formats.
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from hashhub.connector import MAX_LINE
 from hashhub.errors import InvalidArgument, MalformedSource
 
 READ_SIZE: Final = 1 << 18  # bytes asked of the stream at a time; 64 KiB to 1 MiB measured alike, smaller ones slower
 
+_LOOKED_AT: Final = 8  # bytes; the longest signature that we tell a file by
 _ENDS: Final = re.compile("[\0\n]")
-_BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
 def read_block(source: BinaryIO, size: int = READ_SIZE) -> bytes:
@@ -32,7 +34,7 @@ def read_block(source: BinaryIO, size: int = READ_SIZE) -> bytes:
 
 def head_encoding(head: bytes) -> str:
     """Return the encoding that a file's byte order mark says, utf-8 without one."""
-    return next((encoding for bom, encoding in _BOMS if head.startswith(bom)), "utf-8")
+    return next((encoding for bom, encoding in BOMS if head.startswith(bom)), "utf-8")
 
 
 def head_text(head: bytes) -> str:
@@ -40,6 +42,31 @@ def head_text(head: bytes) -> str:
     no such text comes as replacement characters.
     """
     return head.decode(head_encoding(head), "replace").removeprefix("\ufeff")
+
+
+class _Begun(io.RawIOBase):
+    """A stream whose first bytes have been looked at: `head`, a few."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        super().__init__()
+        self._source = source
+        self.head = b""
+        while len(self.head) < _LOOKED_AT and (part := source.read(_LOOKED_AT - len(self.head))):
+            self.head += part
+        self._rest = self.head
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes."""
+        if not self._rest:
+            return self._source.read(size)
+        first, self._rest = (self._rest[:size], self._rest[size:]) if size >= 0 else (self._rest, b"")
+        return first
+
+
+def look_at(source: BinaryIO) -> tuple[bytes, BinaryIO]:
+    """Return the first few bytes of a stream, and a stream that gives them again."""
+    begun = _Begun(source)
+    return begun.head, cast("BinaryIO", begun)
 
 
 class Text:
@@ -84,7 +111,7 @@ class Text:
 
     def _begin(self, block: bytes) -> bytes:
         """Strip the byte order mark, and refuse one of another encoding, or NUL bytes where there can be none."""
-        bom, marked = next(((b, e) for b, e in _BOMS if block.startswith(b)), (b"", ""))
+        bom, marked = next(((b, e) for b, e in BOMS if block.startswith(b)), (b"", ""))
         if self._follows_mark and marked:
             self._encoding = marked
         if self._encoding == "utf-16":

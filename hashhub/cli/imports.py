@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 
 import click
 
@@ -20,13 +20,17 @@ from hashhub.errors import (
     NotFound,
     Unavailable,
 )
-from hashhub.model import Disposition
+from hashhub.hygiene import Code
+from hashhub.model import Disposition, Import, ImportState
 
 if TYPE_CHECKING:
-    from hashhub.client import ImportReport, Progress
+    from hashhub.client import Client, ImportReport, Progress
+    from hashhub.client.contribution import FindingGroup
     from hashhub.client.sources import Look
+    from hashhub_connectors.mapping import Layout
 
-_HEADER_BYTES: Final = 64 * 1024  # of a file: enough for any header line, and what a mapping is proposed from
+_TABLES: Final = ("csv", "icse-csv")  # formats whose items are rows, beside which their outcome can stand
+_ICSE_DELIMITER: Final = ";"
 _WORDS: Final = {"CHECKSUM": "checksum", "SENDING": "importing", "COMMITTING": "committing"}
 
 
@@ -43,9 +47,9 @@ _WORDS: Final = {"CHECKSUM": "checksum", "SENDING": "importing", "COMMITTING": "
 @click.option("--replace", is_flag=True, help="FILE is the full list: withdraw the entries that it lacks.")
 @click.option("--allow-shrinking", is_flag=True, help="With --replace: go on although the list became much shorter.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Setting of the connector; repeatable.")
-@click.option("--mapping", metavar="FILE.toml", help="Column mapping for --format csv.")
+@click.option("--mapping", metavar="FILE.toml", help="Column mapping for --format csv; docs/csv.md explains it.")
 @click.option(
-    "--propose-mapping", is_flag=True, help="Only print a mapping proposed from FILE's header, to be checked."
+    "--propose-mapping", is_flag=True, help="Only print a mapping proposed from FILE's first rows, to be checked."
 )
 @click.option("--keep-on-failure", is_flag=True, help="Do not cancel the import when FILE turns out to be damaged.")
 def import_file(
@@ -73,13 +77,17 @@ def import_file(
     if propose_mapping:
         if len(files) > 1:
             raise click.UsageError("--propose-mapping looks at one FILE")
-        _propose(session, format_, files[0])
+        _propose(session, format_, files[0], _settings(options, None).get("sheet", ""))
         return
     if hash_set is None:
         raise click.UsageError("--hash-set CONTRIBUTOR/SET is missing: it says where the list goes")
     if files.count("-") > 1:
         raise click.UsageError("- is standard input, which can be one part only")
     settings = _settings(options, mapping)
+    if format_ is None and "mapping" in settings:
+        format_ = "csv"  # nothing else has one
+    if format_ == "csv" and "mapping" not in settings:
+        _refuse_without_mapping(files[0], settings.get("sheet", ""))
     with session.connect() as hub, ExitStack() as stack, progress(unit_bytes=True) as bar:
         sources = [stack.enter_context(opened(file)) for file in files]
 
@@ -88,7 +96,10 @@ def import_file(
 
         try:
             if format_ is None:
-                format_, settings = _recognised(sources, settings)
+                format_, recognised = _recognised(sources, settings)
+                if format_ == "csv":
+                    _refuse_without_mapping(files[0], settings.get("sheet", ""))
+                settings = recognised
             report = hub.import_source(
                 sources,
                 connector=format_,
@@ -126,11 +137,42 @@ def import_file(
 @click.argument("name", metavar="CONTRIBUTOR/SET[/IMPORT]")
 @click.option("--disposition", "dispositions", multiple=True, type=choice(Disposition), help="Only these; repeatable.")
 @click.option("--summary", is_flag=True, help="Counts by reason instead of single findings.")
-def findings(session: Session, *, name: str, dispositions: tuple[str, ...], summary: bool) -> None:
+@click.option(
+    "--csv",
+    "table_file",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="",
+    help="As a table. FILE, the table that was imported, is written again with what became of each row beside it.",
+)
+@click.option("--out", metavar="FILE", help="With --csv: where the table goes, instead of to the output.")
+@click.option("--mapping", metavar="FILE.toml", help="With --csv: the mapping that FILE was imported with.")
+@click.option("--sheet", metavar="NAME", default="", help="With --csv: the workbook's sheet that was imported.")
+def findings(
+    session: Session,
+    *,
+    name: str,
+    dispositions: tuple[str, ...],
+    summary: bool,
+    table_file: str | None,
+    out: str | None,
+    mapping: str | None,
+    sheet: str,
+) -> None:
     """List what became of the items of an import.
 
-    Items that were simply accepted are left out. CONTRIBUTOR/SET lists that hash set's imports instead, newest first.
+    Items that were simply accepted are left out, but for those in a table (--csv FILE). CONTRIBUTOR/SET lists that hash
+    set's imports instead, newest first; with --csv FILE it means the last import of that file.
     """
+    if table_file is not None:
+        if summary or session.json or dispositions:
+            raise click.UsageError("--csv gives all findings: leave out --disposition, --summary and --json")
+        if name.count("/") == 1 and not table_file:
+            raise click.UsageError("--csv needs CONTRIBUTOR/SET/IMPORT, or the file that was imported")
+        _write_table(session, name, table_file, out, mapping, sheet)
+        return
+    if out is not None or mapping is not None or sheet:
+        raise click.UsageError("--out, --mapping and --sheet go with --csv")
     with session.connect() as hub:
         if name.count("/") == 1:
             imports = list(hub.list_imports(name))
@@ -227,6 +269,12 @@ def show_report(session: Session, report: ImportReport) -> None:
             "(hashhub entry release), which then match as undecided; or import it into a hash set that the operator "
             "made with --unclassified listed, where all of them do."
         )
+    if unknown := sum(g.count for g in report.groups if _is_unknown(g)):
+        say(
+            f"Unknown values: {unknown:,}. The hash set's scheme has no such classification, so that these items wait "
+            "in quarantine and do not match. Say in the mapping under [values] what each means in that scheme "
+            "(hashhub schemes show), and import again; or name a hash set of the scheme that they are of."
+        )
     if not report.groups_complete:
         say("There are more findings than are counted here; `hashhub findings` lists all of them.")
 
@@ -295,17 +343,121 @@ def opened(file: str) -> Iterator[BinaryIO]:
             yield copy
 
 
-def _propose(session: Session, format_: str | None, file: str) -> None:
+def _propose(session: Session, format_: str | None, file: str, sheet: str) -> None:
     if format_ not in {None, "csv"}:
         raise click.UsageError("--propose-mapping goes with --format csv: other formats need no mapping")
-    from hashhub_connectors.csv_mapping import propose
+    from hashhub_connectors.proposal import propose_for
 
     with opened(file) as source:
-        text = propose(source.read(_HEADER_BYTES))
+        proposal = propose_for(source, sheet)
     if session.json:
-        print_json({"mapping": text})
+        print_json({"mapping": proposal.text(), "notes": proposal.notes})
         return
-    say(text.rstrip("\n"))
+    say(proposal.text().rstrip("\n"))
+    for remark in proposal.notes:
+        note(f"note: {clean(remark)}")
+
+
+def _refuse_without_mapping(file: str, sheet: str) -> NoReturn:
+    """Raise InvalidArgument with a mapping that is proposed for the file: a table is never imported by a guess."""
+    from hashhub_connectors.proposal import propose_for
+
+    error = InvalidArgument.field(
+        "mapping",
+        "is missing, and a table is not imported by a guess about its columns; look at the proposal above, save what "
+        "is right of it (--propose-mapping prints it alone), and give the file with --mapping",
+        "REQUIRED",
+    )
+    with opened(file) as source:
+        proposal = propose_for(source, sheet)
+    note(proposal.text())
+    for remark in proposal.notes:
+        error.add_note(remark)
+    raise error
+
+
+def _write_table(session: Session, name: str, file: str, out: str | None, mapping: str | None, sheet: str) -> None:
+    """Write the findings of an import as a table: beside the rows of `file`, if they are rows of a table."""
+    from hashhub.cli import outcomes
+
+    with ExitStack() as stack:
+        hub = stack.enter_context(session.connect())
+        source = stack.enter_context(opened(file)) if file else None
+        digest = outcomes.digest_of(source) if source is not None else ""
+        import_ = hub.get_import(name) if name.count("/") > 1 else _last_import(hub, name, digest)
+        if not _has_report(import_):
+            raise InvalidArgument.field(
+                "name", f"is an import that is {spelled(import_.state)}, without a report; commit it first", "INVALID"
+            )
+        if digest not in {"", import_.source_digest}:
+            raise InvalidArgument.field(
+                "csv",
+                "is not the file of this import: its content differs; name the file as it was imported",
+                "INVALID",
+            )
+        name = f"{import_.contributor}/{import_.hash_set}/{import_.id}"
+        if file and file != "-" and out is not None and Path(out).exists() and Path(out).samefile(file):
+            raise InvalidArgument.field("out", "is the table itself; name another file", "INVALID")
+        listed = stack.enter_context(closing(outcomes.Outcomes(hub.list_findings(name))))
+        target = stack.enter_context(_written(out))
+        if source is None or import_.connector not in _TABLES:
+            outcomes.write_positions(listed, target)
+            return
+        layout = _layout(import_.connector, source, mapping, sheet)
+        outcomes.write_beside(listed, source, target, layout, sheet=sheet, items=import_.counts.items)
+
+
+def _last_import(hub: Client, hash_set: str, digest: str) -> Import:
+    """Return the last import of a file into a hash set. Raises NotFound where it was never imported there."""
+    for import_ in hub.list_imports(hash_set):
+        if import_.source_digest == digest and _has_report(import_):
+            return import_
+    raise NotFound(f"the file was never imported into {hash_set} as it is now; name it as it was imported")
+
+
+def _has_report(import_: Import) -> bool:
+    return import_.state in {ImportState.COMMITTED, ImportState.CANCELLED} and import_.counts.items > 0
+
+
+def _layout(connector: str, source: BinaryIO, mapping: str | None, sheet: str) -> Layout:
+    """Return how a table is written: as the mapping says, or as it looks."""
+    from hashhub_connectors.mapping import Layout, read_mapping
+    from hashhub_connectors.proposal import propose_for
+
+    if mapping is not None:
+        return read_mapping(_settings((), mapping)["mapping"]).layout
+    if connector == "icse-csv":
+        return Layout(delimiter=_ICSE_DELIMITER, encoding="utf-8")
+    layout = propose_for(source, sheet).layout
+    source.seek(0)
+    return layout
+
+
+@contextmanager
+def _written(out: str | None) -> Iterator[BinaryIO]:
+    """Open where a table goes. A file is there once it is whole, and not at all where something goes wrong."""
+    import tempfile
+
+    if out is None:
+        with click.open_file("-", "wb") as stdout:
+            yield cast("BinaryIO", stdout)
+        return
+    path = Path(out)
+    try:
+        handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor
+                yield file
+            Path(unfinished).replace(path)
+        except BaseException:
+            Path(unfinished).unlink(missing_ok=True)
+            raise
+    except OSError as e:
+        raise InvalidArgument.field("out", f"cannot be written: {e.strerror or type(e).__name__}") from e
+
+
+def _is_unknown(group: FindingGroup) -> bool:
+    return group.disposition is Disposition.QUARANTINED and group.reason == Code.UNKNOWN_VALUE
 
 
 COMMANDS: Final = (import_file, findings)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import io
 import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,11 +19,18 @@ from hashhub.errors import AlreadyExists, InvalidArgument
 from hashhub.hashes import Encoding, Hash, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from hashhub.testing.lists import Item
+    from hashhub.testing.workbooks import Cell
 
 _LISTED: Final = 20  # items beside the picture
+
+
+def _md5(number: int) -> str:
+    return hashlib.md5(f"hashhub-sample-{number}".encode(), usedforsecurity=False).hexdigest()
+
+
+def _sha1(number: int) -> str:
+    return hashlib.sha1(f"hashhub-sample-{number}".encode(), usedforsecurity=False).hexdigest()
 
 
 @command(None, "sample", local=True)
@@ -52,6 +63,7 @@ def _files() -> dict[str, tuple[bytes, str]]:
     from hashhub.hashing import hash_media
     from hashhub.testing import lists
     from hashhub.testing.pictures import picture
+    from hashhub.testing.workbooks import workbook
 
     listed, unlisted = (io.BytesIO() for _ in range(2))
     picture(1, (320, 240)).save(listed, "PNG")
@@ -73,6 +85,9 @@ def _files() -> dict[str, tuple[bytes, str]]:
         },
         "known.txt": (_known(lists.random_items(_LISTED, seed=9)), "20 known files as NSRL lists them"),
         "opinions.json": (_opinions(hashes), "an answer of Arachnid Shield about the picture that list.json holds"),
+        "liste.csv": (_german_csv(_GERMAN_ROWS), "a German Excel export with rows to correct (docs/csv.md)"),
+        "liste.xlsx": (workbook({"Liste": _typed(_GERMAN_ROWS)}), "the same as an Excel workbook"),
+        "liste.toml": (_GERMAN_MAPPING.encode(), "the column mapping for both"),
         "uploads/listed.png": (listed.getvalue(), "a picture that list.json holds"),
         "uploads/unlisted.png": (unlisted.getvalue(), "a picture that it does not hold"),
     }
@@ -88,6 +103,62 @@ def _opinions(hashes: Sequence[Hash]) -> bytes:
     sha1 = next(encode(h, Encoding.BASE32) for h in hashes if h.algorithm == "SHA1")
     answer = {"sha1_base32": sha1, "classification": "csam", "match_type": "exact", "near_match_details": []}
     return json.dumps([answer]).encode()
+
+
+# Digests are those of the texts hashhub-sample-1, -2 and so on; the third was damaged by Excel, the sixth was cut.
+_GERMAN_ROWS: Final = (
+    ("Lfd. Nr.", "MD5", "SHA-1", "Baseline", "Selbst erstellt", "Erfasst am", "Größe", "Bemerkung"),
+    ("DE-1", _md5(1), _sha1(1), "ja", "nein", "03.02.2026", "284311", ""),
+    ("DE-2", _md5(2), _sha1(2), "nein", "ja", "03.02.2026", "91.204.117", "Reihe; zwei Teile"),
+    ("DE-3", "1,23457E+31", "", "ja", "nein", "04.02.2026", "5120", ""),
+    ("DE-4", _md5(4), "", "ja", "x", "04.02.2026", "733001", 'mit "Anführung"'),
+    ("DE-5", _md5(5), "", "", "nein", "04.02.2026", "88120", "noch nicht gesichtet"),
+    ("DE-6", _md5(6)[:31], "", "ja", "unklar", "05.02.2026", "40960", ""),
+    ("DE-7", _md5(7), _sha1(7), "fraglich", "nein", "05.02.2026", "120455", ""),
+    ("DE-8", _md5(8), "", "nein", "", "06.02.2026", "2048", ""),
+)
+_GERMAN_MAPPING: Final = """\
+delimiter = ";"
+encoding = "cp1252"
+scheme = "interpol-baseline"
+
+[columns]
+md5 = "MD5"
+sha1 = "SHA-1"
+value = "Baseline"
+external_id = "Lfd. Nr."
+source_time = "Erfasst am"
+media_size = "Größe"
+
+[flags]
+self_generated = "Selbst erstellt"
+
+[words.self_generated]
+true = ["x"]
+
+[values]
+"ja" = "Y"
+"nein" = "N"
+"""
+
+
+def _german_csv(rows: Sequence[Sequence[str]]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out, delimiter=";").writerows(rows)
+    return out.getvalue().encode("cp1252")
+
+
+def _typed(rows: Sequence[Sequence[str]]) -> list[list[Cell]]:
+    """Return the rows as a workbook holds them: numbers as numbers, one of which was a digest, and dates as dates."""
+    head, *items = rows
+    typed: list[list[Cell]] = [list(head)]
+    for number, md5, sha1, baseline, own, added, size, remark in items:
+        day = datetime.strptime(added, "%d.%m.%Y").replace(tzinfo=UTC).date()
+        digest = 1.23457e31 if "+" in md5 else md5
+        typed.append(
+            [number, digest, sha1 or None, baseline or None, own or None, day, int(size.replace(".", "")), remark]
+        )
+    return typed
 
 
 COMMANDS: Final = (sample,)

@@ -85,6 +85,8 @@ class TestWhatATableSaysOfItsValues:
         [
             ("", None),
             ("2027-01-31", datetime(2027, 2, 1, tzinfo=UTC)),
+            ("31.01.2027", datetime(2027, 2, 1, tzinfo=UTC)),
+            ("31.1.2027 9:30:00+01:00", datetime(2027, 1, 31, 8, 30, tzinfo=UTC)),
             ("2027-01-31T12:00:00+02:00", datetime(2027, 1, 31, 10, tzinfo=UTC)),
             ("2027-01-31T12:00:00Z", datetime(2027, 1, 31, 12, tzinfo=UTC)),
         ],
@@ -93,7 +95,9 @@ class TestWhatATableSaysOfItsValues:
         mapping = self.MAPPING.format('expire_time = "Until"\n')
         assert record(mapped(f"MD5,Until\n{MD5},{cell}\n", mapping)).expire_time == expected
 
-    @pytest.mark.parametrize("cell", ["soon", "31.01.2027", "2027-01-31T12:00:00", "2027-02-30", "9999-12-31"])
+    @pytest.mark.parametrize(
+        "cell", ["soon", "31/01/2027", "31.02.2027", "2027-01-31T12:00:00", "2027-02-30", "9999-12-31"]
+    )
     def test_an_expiry_that_cannot_be_read_is_not_never(self, cell: str) -> None:
         mapping = self.MAPPING.format('expire_time = "Until"\n')
         assert reason(mapped(f"MD5,Until\n{MD5},{cell}\n", mapping)) == "BAD_FIELD"
@@ -301,7 +305,6 @@ def test_a_declared_encoding_is_read(encoding: str) -> None:
     ("data", "where", "word"),
     [
         (f"MD5;Cat\n{MD5};A\n{MD5};é\n".encode("latin-1"), "line 3, byte 76", "is not UTF-8"),
-        (f"MD5;Cat\n{MD5};A\n".encode("utf-16"), "line 1, byte 0", "UTF-16"),
         (f"MD5;Cat\n{MD5};A\n".encode("utf-16-be"), "line 1, byte 0", "UTF-16"),
         (f"MD5;Cat\n{MD5};\xe9".encode()[:-1], "line 2, byte 41", "middle of a character"),
         (b"", "line 1", "empty"),

@@ -31,7 +31,7 @@ def commands(page: str) -> list[tuple[str, int]]:
     return [
         (re.sub(r"\s+# .*$", "", line), int(m[1]) if (m := ends.search(line)) else 0)
         for line in lines
-        if line.startswith(("hashhub ", "curl "))
+        if line.startswith(("hashhub ", "curl ", "sed "))
     ]
 
 
@@ -46,6 +46,7 @@ def commands(page: str) -> list[tuple[str, int]]:
         ("docs/api.md", 2),
         ("docs/formats-forensic.part.md", 8),
         ("docs/formats.md", 15),
+        ("docs/csv.md", 12),
     ],
 )
 def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -> None:
