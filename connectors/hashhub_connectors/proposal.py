@@ -32,13 +32,14 @@ from hashhub_connectors.workbook import OLE_SIGNATURE, SIGNATURE, SheetRows
 SAMPLE_BYTES: Final = 256 << 10  # of a text that is looked at
 SAMPLE_ROWS: Final = 300
 _DELIMITERS: Final = ";,\t|"
+_CUTS: Final = frozenset(_DELIMITERS)
 _MAX_TITLES: Final = 20  # lines before the header that are looked through
 _MOST: Final = 0.5  # of the cells of a column: more are of one kind
 _NEARLY_ALL: Final = 0.9
 _FEW_VALUES: Final = 30  # distinct ones, of a category
 _LONGEST_VALUE: Final = 40  # characters of one
 _SHOWN: Final = 8
-_TELLING: Final = 4  # digests, from which their bits tell PDQ from SHA-256
+_TELLING: Final = 4  # cells, from which digests tell by their bits PDQ from SHA-256, and letters a scheme
 _PDQ_BITS: Final = 128  # set in each PDQ digest of a picture: it cuts at the median (see hashhub.hygiene)
 
 HEX_LENGTHS: Final = {name: 2 * a.digest_bytes for name, a in ALGORITHMS.items()}
@@ -57,6 +58,9 @@ _GROUPS_BY_COMMA: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3}){2,}|[0-9]{1,3}(?:
 _TICKS: Final = frozenset("x✓✔☑•●")  # what people put in a cell for yes
 # Letters of central and western Europe; what both code pages have at one place tells nothing.
 _CENTRAL: Final = frozenset("ąćęłńóśźżčďěňřšťůžýáéíúőűöüäľĺôâăîșşţțđ")
+_SIGN_IN_WORD: Final = re.compile(
+    "(?<=[^\\W\\d_])[^\\w\\s\\x00-\\x7f\u2019](?=[^\\W\\d_])"
+)  # such as \u00bf: no such word
 _WESTERN: Final = frozenset("äöüßéèàçñáíóúâêîôûëïåæøãõœùìòýÿ")
 
 # A number as spreadsheets show one of more than eleven digits, and as programs write a fraction.
@@ -354,7 +358,8 @@ class _Column:
     def names_values(self) -> bool:
         """Whether all cells are letters or words of a scheme; numbers are too often something else."""
         values = list(dict.fromkeys(self.cells))
-        return self.is_of_few_values() and not any(v.isdigit() for v in values) and bool(_schemes_of(values))
+        is_told = len(self.cells) >= _TELLING and self.is_of_few_values() and not any(v.isdigit() for v in values)
+        return is_told and bool(_schemes_of(values))
 
     def says_no(self) -> bool:
         return any(not _is_unread(cell) and read_word(cell) is False for cell in self.cells)
@@ -456,7 +461,8 @@ def _guess_delimiter(text: str) -> tuple[str, list[tuple[int, list[str]]]]:
             return told, rows
         usual, count = Counter(len(cells) for _, cells in rows).most_common(1)[0]
         evenness = round(count / len(rows), 1)
-        named = sum(bool(cell.strip()) for cell in rows[0][1]) / len(rows[0][1])
+        # A cell of the first row that holds another delimiter was hardly meant to be one.
+        named = sum(bool(cell.strip()) and not _CUTS & set(cell) for cell in rows[0][1])
         rank = (float(usual > 1), evenness >= _NEARLY_ALL - 0.1, named, evenness, usual, delimiter == ",")
         if best is None or rank > best[0]:
             best = (rank, delimiter, rows)
@@ -502,6 +508,7 @@ def _guess_encoding(data: bytes) -> tuple[str, str]:
         letters = [data.decode(name, "replace").lower() for name in ("cp1252", "cp1250")]
         western, central = (
             sum((c.isalpha() and c not in known) or c in "\u00b9\u00b3" for c in text if not c.isascii())
+            + len(_SIGN_IN_WORD.findall(text))
             for text, known in zip(letters, (_WESTERN, _CENTRAL), strict=True)
         )
         name = "cp1250" if central < western else "cp1252"

@@ -417,7 +417,11 @@ def test_a_proposal_for_any_bytes_is_toml_or_refused(header: bytes) -> None:
     tomllib.loads(proposed)
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=12), min_size=1, max_size=6, unique=True))
+# A name that holds another delimiter may be taken for several.
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters=";\t|"), min_size=1, max_size=12)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=6, unique=True))
 def test_any_column_names_survive_a_proposal(names: list[str]) -> None:
     out = io.StringIO()
     import csv
