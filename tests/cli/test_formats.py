@@ -130,7 +130,9 @@ def test_a_list_needs_no_format(run: Run, hash_set: str, tmp_path: Path, variant
     assert objects(done.stdout)[0]["counts"]["items"] > 0
 
 
-def test_what_a_file_says_of_itself_is_used_unless_told_otherwise(run: Run, hash_set: str, tmp_path: Path) -> None:
+def test_what_a_file_says_of_itself_is_used_unless_told_otherwise(run: Run, police: str, tmp_path: Path) -> None:
+    hash_set = f"{police}/told-by-its-name"
+    assert run("hash-set", "create", hash_set, "--purpose", "csam").exit_code == DONE
     path = tmp_path / "SHA256SUMS"
     path.write_bytes(data("sha256sum"))
     checked = run("import", str(path), "--hash-set", hash_set, "--option", "algorithm=PDQ", "--validate-only", "--json")
