@@ -15,7 +15,7 @@ import pytest
 from hashhub import connector as connectors
 from hashhub.client import Client, Phase, Progress
 from hashhub.client.sources import look, name_of, ready
-from hashhub.connector import HEAD_BYTES, Certainty, Guess
+from hashhub.connector import HEAD_BYTES, Certainty, Guess, Option
 from hashhub.errors import InvalidArgument, Reason
 from hashhub.model import Record, Reject
 from hashhub.testing.lists import list_file, random_items
@@ -30,7 +30,7 @@ class Plain:
     name = "plain"
     version = "1"
     summary = "anything"
-    options = ()
+    options: tuple[Option, ...] = ()
 
     def has_classifications(self, options: Mapping[str, str]) -> bool:
         return False
