@@ -10,7 +10,8 @@ A writer is the other direction: it writes what a format can say and yields a `L
 what nobody stated: a value of another scheme only where `schemes.crosswalk.translate` gives one.
 
 Third parties register theirs as an entry point in the groups `hashhub.connectors` and `hashhub.writers`; ours come in
-by the same door. Check yours with `hashhub.testing.connectors.ConnectorContract`.
+by the same door. Check yours with `hashhub.testing.connectors.ConnectorContract` and
+`hashhub.testing.writers.WriterContract`.
 """
 
 from __future__ import annotations
@@ -160,6 +161,20 @@ class Writer(Protocol):
         Raises InvalidArgument for a wrong option, before anything is written.
         """
         ...
+
+
+@runtime_checkable
+class ReadBack(Protocol):
+    """What a writer offers beside `Writer` when its files are read back with options."""
+
+    def reading_options(self, exported: Exported, options: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the options with which `reads_back` reads the file that `write` makes of these."""
+        ...
+
+
+def reading_options(writer: Writer, exported: Exported, options: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the options with which the connector `reads_back` reads the file that the writer makes of these."""
+    return writer.reading_options(exported, options) if isinstance(writer, ReadBack) else {}
 
 
 def writers() -> dict[str, Writer]:
