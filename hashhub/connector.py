@@ -43,6 +43,8 @@ _Format = TypeVar("_Format")
 # A tag `purpose:csam` or `purpose:exploitative` is what the source itself says of all its items. The hub quarantines
 # them in a hash set of another purpose, which would otherwise say of an unclassified one what nobody stated.
 PURPOSE_TAG: Final = "purpose:"
+# Intimate pictures of adults, shared without consent: the purpose of no hash set, so that they wait in each of them.
+NCII_TAG: Final = "purpose:ncii"
 
 
 class Option(msgspec.Struct, frozen=True):

@@ -69,6 +69,10 @@ class Code(StrEnum):
             "set."
         ),
     )
+    TERMS_STATED = (
+        "TERMS_STATED",
+        "The source states handling terms of its items; they are noted, and those of the hash set hold.",
+    )
 
     # A hash cannot be one.
     NO_HASH = "NO_HASH", "The item has no hash."
