@@ -6,7 +6,7 @@
 
 Whose pictures these are keeps them apart from child sexual abuse material. Each item has the tag `purpose:ncii`, which
 is the purpose of no hash set here, so that it waits in quarantine wherever it is imported; and its status is a value of
-the scheme `stopncii`, which says nothing of abuse. What an operator releases is undecided: it never matches by itself.
+the scheme `stopncii`, which says nothing of abuse. Only an operator can release one, and then it is undecided.
 
 `hashStatus` decides, and nothing else: Withdrawn and Deleted are withdrawals. All others, also those that nobody has
 seen yet, are the item's value as the file spells it. A provider's Blocked is a confirmation, NotBlocked (reviewed,
