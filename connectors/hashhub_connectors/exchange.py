@@ -145,13 +145,22 @@ def further(fields: dict[str, object], faults: list[HashFault]) -> str:
     """Return what a source says beyond the hub's fields as a compact JSON object, or nothing where it is too long."""
     if not fields:
         return ""
-    text = json.dumps(fields, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
-    if len(text) <= MAX_TEXT:
-        return text
     names = items.listing(sorted(fields))
-    detail = f"{names} had {len(text)} characters together and were left out; at most {MAX_TEXT} are kept"
+    try:
+        text = json.dumps(fields, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        detail = f"{names} were left out; expected JSON without NaN and infinities, nested a few levels deep"
+    else:
+        if len(text) <= MAX_TEXT:
+            return text
+        detail = f"{names} had {len(text)} characters together and were left out; at most {MAX_TEXT} are kept"
     faults.append(HashFault("extra", "BAD_FIELD", detail))
     return ""
+
+
+def own_id(value: object) -> str:
+    """Return a source's identifier, however long: `items.bad_id` tells whether it can be kept as it is."""
+    return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
 def time_text(time: datetime) -> str:

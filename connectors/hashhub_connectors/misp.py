@@ -74,6 +74,8 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}
 _HASHES_CSV: Final = re.compile(rb"[0-9a-fA-F]{32,64},[0-9a-fA-F]{8}-")
 _LOOKS: Final = re.compile(rb'"Event"\s*:\s*\{|"(?:Attribute|Object)"\s*:\s*\[')
 _LOOKS_TYPED: Final = re.compile(rb'"(?:to_ids|orgc_id|Orgc|threat_level_id|template_uuid|object_relation)"\s*:')
+_EVENT_KEYS: Final = frozenset({"Event", "response", "Attribute", "Object", "info"})  # one of which an event has
+_SHOWN_KEYS: Final = 8
 _MAX_DEPTH: Final = 4  # response / element / Event
 _MAX_EVENTS: Final = 20_000
 _MAX_EVENT_TAGS: Final = 64
@@ -188,7 +190,6 @@ class _Walk:
     def __init__(self, reader: JSONReader) -> None:
         self._reader = reader
         self._count = 0
-        self._has_event = False
 
     def parts(self) -> Iterator[_Part]:
         """Yield the pieces of all events."""
@@ -205,7 +206,6 @@ class _Walk:
         reader = self._reader
         if depth > _MAX_DEPTH:
             reader.fail("events are nested too deeply; expected a list of them")
-        self._has_event |= not depth or reader.peek() == "["
         for index in reader.elements():
             reader.where = where = f"{position}[{index}]"
             if reader.peek() == "{":
@@ -222,9 +222,11 @@ class _Walk:
         self._count += 1
         event, prefix = self._count, f"{position}." if position else ""
         keys: list[str] = []
+        is_event = False
         for key in reader.members():
-            if len(keys) < _MAX_DEPTH:
+            if len(keys) < _SHOWN_KEYS:
                 keys.append(key)
+            is_event |= key in _EVENT_KEYS
             where = f"{prefix}{key[:40]}"
             opening = reader.peek()
             if key in {"Event", "response"} and opening == "{":
@@ -232,7 +234,6 @@ class _Walk:
             elif key in {"Event", "response"} and opening == "[":
                 yield from self._list(where, depth + 1)
             elif key in {"Attribute", "Object"} and opening == "[":
-                self._has_event = True
                 for index in reader.elements():
                     reader.where = f"{where}[{index}]"
                     element = reader.value()
@@ -245,14 +246,14 @@ class _Walk:
                     reader.skip()
                 yield _Part(event, where, key, value)
             else:
-                self._has_event |= key == "Event" or (key == "info" and depth > 0)
                 reader.skip()
             reader.where = position or "top level"
-        if not depth and not self._has_event:
+        if not is_event and depth:
+            yield _Part(event, position, "Object", None)
+        elif not is_event:
             if keys and all(_UUID.fullmatch(key) for key in keys):
                 reader.fail("the file is a feed's manifest.json, which only lists events; import the event files")
-            if not {"info", "uuid", "Event", "response"} & set(keys):
-                reader.fail(f"the file holds no event; {_EXPECTED}")
+            reader.fail(f"the file holds no event; {_EXPECTED}")
 
 
 class _Reading:
@@ -273,7 +274,7 @@ class _Reading:
         if not pairs and not faults:
             kind = items.text(one.get("type"), "type", [])[:40]
             return Reject(part.position, "NO_HASH", f"the attribute is of the type {kind!r}, which is no file's digest")
-        external_id = items.text(one.get("uuid"), "uuid", faults)
+        external_id = exchange.own_id(one.get("uuid"))
         source_time = items.text(one.get("timestamp"), "timestamp", faults)
         fields: dict[str, Any] = {"external_id": external_id, "source_time": source_time}
         tags = _tag_names(one.get("Tag"), faults)
@@ -331,9 +332,8 @@ class _Reading:
             return refused
         if is_deleted:
             good, bad = read_hashes(pairs)
-            if not good and not external_id:
-                return items.finish(position, pairs, faults)
-            if len(good) + len(bad) + len(faults) > MAX_HASHES_PER_ENTRY:
+            is_too_much = len(good) + len(bad) + len(faults) > MAX_HASHES_PER_ENTRY
+            if is_too_much or (not good and not external_id):
                 return items.finish(position, pairs, faults)
             return Record(
                 position=position,
@@ -372,7 +372,7 @@ class _Reading:
 
 def _refused(position: str, one: object, expected: str) -> Reject | None:
     if not isinstance(one, dict):
-        return Reject(position, "NOT_AN_OBJECT", f"expected {expected}, found {items.kind(one)}")
+        return Reject(position, "NOT_AN_OBJECT", f"expected {expected} of an event, found {items.kind(one)}")
     if isinstance(one, Object) and one.repeated:
         names = items.listing(sorted(one.repeated))
         return Reject(position, "BAD_FIELD", f"given more than once, so nobody can tell what holds: {names}")
@@ -468,7 +468,7 @@ def _of_others(one: Mapping[str, Any], attributes: list[dict[str, Any]], faults:
         a.get("object_relation"): a.get("value") for a in attributes if isinstance(a.get("object_relation"), str)
     }
     return {
-        "external_id": items.text(one.get("uuid"), "uuid", faults),
+        "external_id": exchange.own_id(one.get("uuid")),
         "source_time": items.text(one.get("timestamp"), "timestamp", faults),
         "media_type": items.text(by_relation.get("mimetype"), "mimetype", faults).lower(),
         "media_size": items.size(by_relation.get("size-in-bytes"), "size-in-bytes", faults),

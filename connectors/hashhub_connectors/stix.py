@@ -308,6 +308,8 @@ class _Reading:
         kind = one.get("type")
         if not isinstance(kind, str):
             yield Reject(position, "NOT_AN_OBJECT", "the object has no type; expected a STIX object")
+        elif kind == "bundle":
+            yield Reject(position, "BAD_FIELD", "a bundle stands where an object belongs; import each bundle by itself")
         elif kind not in _ITEMS:
             return
         elif one.get("") is LARGE:
@@ -352,7 +354,7 @@ class _Reading:
         if isinstance(pairs, str):
             return Reject(position, "NO_HASH" if not pairs else "BAD_FIELD", pairs or _NO_FILE_HASH)
         faults: list[HashFault] = []
-        external_id = items.text(one.get("id"), "id", faults)
+        external_id = exchange.own_id(one.get("id"))
         if refused := items.bad_id(position, external_id):
             return refused
         types = items.tags(one.get("indicator_types"), "indicator_types", faults)
@@ -391,7 +393,8 @@ class _Reading:
             fields = _of_others(fields, markings, self._references.sightings.get(str(outer.get("id")), 0), one, faults)
         if outer.get("revoked") is True:
             good, bad = read_hashes(pairs)
-            if not good and not fields.get("external_id"):
+            is_too_much = len(good) + len(bad) + len(faults) > MAX_HASHES_PER_ENTRY
+            if is_too_much or (not good and not fields.get("external_id")):
                 return items.finish(position, pairs, faults)
             return Record(
                 position=position,

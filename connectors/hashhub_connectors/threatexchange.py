@@ -118,7 +118,7 @@ class ThreatExchange:
             if _LOOKS.search(start) and _LOOKS_TYPED.search(start):
                 return Guess(Certainty.CERTAIN, "it is JSON whose records have an indicator and ThreatExchange's types")
             return None
-        if start.startswith(b"signal_type,signal_str"):
+        if start.replace(b'"', b"")[:64].lower().startswith(b"signal_type,signal_str"):
             return Guess(Certainty.CERTAIN, "its first line is the header that tx dataset --csv prints")
         if _LOOKS_TEXT.match(start):
             return Guess(Certainty.CERTAIN, "its first line is one that tx dataset prints")
@@ -216,7 +216,7 @@ def _record(position: str, te: object, owner: str) -> Record | Reject:
     descriptors = [te] if is_descriptor else _data(te.get("descriptors"), "descriptors", faults)
     tags = _tags(descriptors, faults)
     algorithm, is_video = _algorithm(stated_type, tags)
-    external_id = items.text(te.get("id"), "id", faults)
+    external_id = exchange.own_id(te.get("id"))
     if refused := items.bad_id(position, external_id):
         return refused
     is_deleted = read_flag(te.get("should_delete"))
@@ -226,7 +226,7 @@ def _record(position: str, te: object, owner: str) -> Record | Reject:
         return _withdrawal(position, algorithm, indicator, external_id, faults)
     opinions = list(_opinions(descriptors, faults))
     own = _own(opinions, owner)
-    others = [o for o in opinions if own is not None and o.owner != own.owner]
+    others = [o for o in opinions if o is not own]
     value, scheme, tags = _value(own.status if own else "", tags)
     reviews, unread = _reviews(own, others, descriptors)
     return items.finish(
@@ -316,7 +316,7 @@ def _own(opinions: list[_Opinion], owner: str) -> _Opinion | None:
 
 
 def _weight(status: str) -> int:
-    return 0 if status == _MALICIOUS else 2 if status == _NON_MALICIOUS else 1
+    return {_MALICIOUS: 0, _NON_MALICIOUS: 2}.get(status.upper(), 1)
 
 
 def _value(status: str, tags: tuple[str, ...]) -> tuple[str, str, tuple[str, ...]]:
@@ -327,7 +327,7 @@ def _value(status: str, tags: tuple[str, ...]) -> tuple[str, str, tuple[str, ...
     if classification is not None:
         scheme, value = classification
         # MALICIOUS may be told more precisely; no tag turns another status into a claim.
-        if status == _MALICIOUS or (status == _SEED and scheme.partition("@")[0] == SCHEME):
+        if status.upper() == _MALICIOUS or (status == _SEED and scheme.partition("@")[0] == SCHEME):
             return value, scheme, tuple(t for t in rest if t != spelled[0])
     return status, SCHEME if status else "", rest
 
@@ -343,7 +343,9 @@ def _reviews(
     said: dict[tuple[str, ReviewKind], str] = {}
     unread: list[dict[str, object]] = []
     for opinion in others:
-        kind = _review_kind(own.status, opinion.status)
+        if opinion.owner == own.owner and opinion.status.upper() == own.status.upper():
+            continue
+        kind = _review_kind(own.status.upper(), opinion.status.upper()) if opinion.owner != own.owner else None
         if kind is None:
             unread.append({"owner": opinion.owner, "status": opinion.status})
         else:
@@ -351,7 +353,7 @@ def _reviews(
     for owner, key in _reactions(descriptors):
         # A reaction is to a descriptor: as an opinion about the item it can be read where that calls it malicious.
         kind = {"HELPFUL": ReviewKind.CONFIRMED, "DISAGREE_WITH_TAGS": ReviewKind.FALSE_POSITIVE}.get(key)
-        if kind is None or own.status != _MALICIOUS:
+        if kind is None or own.status.upper() != _MALICIOUS:
             unread.append({"owner": owner, "reaction": key})
         elif owner != own.owner and not any(author == owner for author, _ in said):
             said[owner, kind] = key
@@ -370,7 +372,7 @@ def _reactions(descriptors: Iterable[Mapping[str, object]]) -> Iterator[tuple[st
     """Yield (app, reaction) of each reaction to a descriptor that calls its indicator malicious."""
     for descriptor in descriptors:
         listed = descriptor.get("reactions")
-        if descriptor.get("status") != _MALICIOUS or not isinstance(listed, list):
+        if str(descriptor.get("status")).strip().upper() != _MALICIOUS or not isinstance(listed, list):
             continue
         for reaction in listed:
             if isinstance(reaction, dict) and isinstance(reaction.get("value"), str):
@@ -383,8 +385,8 @@ def _reactions(descriptors: Iterable[Mapping[str, object]]) -> Iterator[tuple[st
 
 
 def _is_delimited(first: bytes, stated_type: str) -> bool:
-    line = first.partition(b"\n")[0]
-    return line.startswith(b"signal_type,") or (bool(stated_type) and b"," in line)
+    line = first.partition(b"\n")[0].lower()
+    return line.startswith((b"signal_type,", b'"signal_type",')) or (bool(stated_type) and b"," in line)
 
 
 def _read_rows(source: BinaryIO, stated_type: str) -> Iterator[Record | Reject]:
@@ -454,7 +456,7 @@ def _signal(
     tags = items.tags(labels, "tags", faults)
     algorithm, is_video = _algorithm(stated_type, tags)
     category = items.text(category, "category", faults)
-    value, scheme, tags = _value(_STATUSES.get(category, category), tags)
+    value, scheme, tags = _value(_STATUSES.get(category.upper(), category), tags)
     return items.finish(
         position,
         [(algorithm, signal)],

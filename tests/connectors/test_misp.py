@@ -204,6 +204,11 @@ class TestShapes:
         assert read({"response": []}) == []
         assert read([]) == []
 
+    @pytest.mark.parametrize("wrap", [lambda a: [a], lambda a: {"response": [a]}, lambda a: {"Event": a}], ids="lre")
+    def test_what_is_no_event_is_not_passed_over(self, wrap: Any) -> None:
+        (item,) = read(wrap(attribute()))
+        assert isinstance(item, Reject)
+
     def test_a_manifest_is_named(self) -> None:
         manifest = {UUID: {"info": "x", "timestamp": "1", "Orgc": {"name": "y"}, "Tag": []}}
         with pytest.raises(MalformedSource, match=r"manifest\.json"):

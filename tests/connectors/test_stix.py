@@ -224,6 +224,16 @@ class TestShapes:
         (item,) = STIX().read(io.BytesIO(json.dumps([FILE]).encode()), {})
         assert item.position == "[0]"
 
+    def test_a_list_of_bundles_is_not_passed_over(self) -> None:
+        text = json.dumps([{"type": "bundle", "objects": [FILE]}] * 2)
+        assert [getattr(i, "reason", "") for i in STIX().read(io.BytesIO(text.encode()), {})] == ["BAD_FIELD"] * 2
+
+    def test_a_revoked_file_has_no_more_hashes_than_any_other(self) -> None:
+        hashes = {f"MD5{'-' * n}": f"{n:032x}" for n in range(70)}
+        (item,) = read({"type": "file", "hashes": hashes, "revoked": True})
+        assert isinstance(item, Reject)
+        assert item.reason == "TOO_MANY_HASHES"
+
     def test_a_bundle_without_objects_has_no_items(self) -> None:
         assert list(STIX().read(io.BytesIO(b'{"type": "bundle", "id": "bundle--x"}'), {})) == []
 

@@ -75,6 +75,15 @@ def test_feedback_is_a_review_or_beside_the_item_and_an_unknown_word_loses_nothi
     assert json.loads(record.extra) == {"CSPFeedbacks": feedback[2:], "hashRegions": ["UK"]}
 
 
+@pytest.mark.parametrize("odd", ["NaN", "1e999", "[" * 400 + "]" * 400, '"' + "x" * 2000 + '"'])
+def test_feedback_that_cannot_be_kept_is_told(odd: str) -> None:
+    text = f'[{{"signalType":"ImagePDQ","hashValue":"{PDQ}","hashStatus":"Active","CSPFeedbacks":[{{"x":{odd}}}]}}]'
+    (item,) = StopNCII().read(io.BytesIO(text.encode()), {})
+    assert isinstance(item, Record)
+    assert item.extra == "" or len(item.extra) <= 1024
+    assert bool(item.extra) is not bool(item.faults)
+
+
 @pytest.mark.parametrize("kind", ["VideoTMK", "Text", "URL", "Unknown", "Unheard", ""])
 def test_signals_that_are_no_digest_of_ours_are_refused_one_by_one(kind: str) -> None:
     (item,) = read([{"signalType": kind, "hashValue": MD5, "hashStatus": "Active"}])

@@ -118,6 +118,12 @@ class TestOpinions:
         )
         assert json.loads(record.extra) == {"opinions": [{"owner": "4", "reaction": "INGESTED"}]}
 
+    def test_case_hides_no_doubt_and_no_second_word_of_one_owner(self) -> None:
+        record = one(signal(opinion("1", "malicious"), opinion("2", "Non_Malicious"), opinion("1", "NON_MALICIOUS")))
+        assert (record.value, record.member) == ("malicious", "1")
+        assert record.reviews == (RecordReview(ReviewKind.FALSE_POSITIVE, "te-owner:2", "Non_Malicious"),)
+        assert json.loads(record.extra) == {"opinions": [{"owner": "1", "status": "NON_MALICIOUS"}]}
+
     def test_a_tag_turns_no_other_status_into_a_claim(self) -> None:
         tags = {"data": [{"text": "classification:vic-us@2.0=1"}]}
         assert one(signal(opinion("1", "MALICIOUS", tags=tags))).value == "1"
@@ -213,6 +219,18 @@ class TestShapes:
         (item,) = read(data, **guess.options)
         assert isinstance(item, Record)
         assert (item.value, item.tags, item.source_time) == ("", ("one", "two"), "2020-07-01")
+
+    def test_an_id_that_cannot_be_kept_makes_no_two_items_one(self) -> None:
+        for wrong in ("x" * 2000, "a\x00b"):
+            (item,) = read(json.dumps([signal(opinion("1", "MALICIOUS"), id=wrong)]))
+            assert isinstance(item, Reject)
+
+    def test_a_header_in_capitals_and_quotes(self) -> None:
+        data = f'"Signal_Type","Signal_Str","Category"\n"pdq","{PDQ}","positive_class"\n'
+        assert ThreatExchange().detect(data.encode(), "") is not None
+        (item,) = read(data)
+        assert isinstance(item, Record)
+        assert item.value == "MALICIOUS"
 
     def test_a_wrong_owner_is_refused(self) -> None:
         with pytest.raises(InvalidArgument, match="owner"):
