@@ -21,16 +21,30 @@ import msgspec
 from hashhub.connector import Exported, Loss
 from hashhub.errors import MalformedSource
 from hashhub.hygiene import Code
-from hashhub.model import MAX_TEXT, NO_FLAGS, Classification, Entry, EntryState, HashFault, HashSet, Purpose
+from hashhub.model import (
+    MAX_TEXT,
+    NO_FLAGS,
+    Classification,
+    Entry,
+    EntryState,
+    HashFault,
+    HashSet,
+    Purpose,
+    Record,
+    RecordReview,
+    Reject,
+)
 from hashhub.schemes import is_name
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import LARGE, JSONReader
 from hashhub_connectors.source import READ_SIZE, read_block
 
 LISTED: Final = "listed"
+MAX_REVIEWS: Final = 10_000  # of one item: bounds what a record can cost
 _HARM: Final = frozenset({"csam", "exploitative"})
 _PURPOSES: Final = {Purpose.CSAM: frozenset({"csam"}), Purpose.EXPLOITATIVE: frozenset({"exploitative"})}
 _HELD: Final = 64 * 1024  # bytes that are gathered before they are written
+_MAX_QUALITY: Final = 100  # of PDQ
 _PICKLE: Final = re.compile(rb"\x80[\x00-\x05]|[\]})]q\x00|(?:\(dp|\(lp|ccopy_reg\n|c__builtin__\n|c__main__\n)")
 _ESCAPED: Final = re.compile(r"%([0-9A-F]{2})")
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
@@ -131,6 +145,23 @@ def unspell(word: str) -> tuple[str, str] | None:
     return None if _UNSTORABLE.search(value) or len(value) > MAX_TEXT else (scheme, value)
 
 
+# --- Items -----------------------------------------------------------------------------------------------------------
+
+
+def finish(
+    position: str,
+    pairs: list[tuple[str, str]],
+    faults: list[HashFault],
+    *,
+    reviews: tuple[RecordReview, ...],
+    **fields: Any,
+) -> Record | Reject:
+    """Return what `items.finish` does, or the Reject for an item of which too many speak for one record."""
+    if len(reviews) > MAX_REVIEWS:
+        return Reject(position, Code.BAD_FIELD.value, f"more than {MAX_REVIEWS} opinions about one item")
+    return items.finish(position, pairs, faults, reviews=reviews, **fields)
+
+
 # --- Texts, times, further fields -------------------------------------------------------------------------------------
 
 
@@ -156,6 +187,15 @@ def further(fields: dict[str, object], faults: list[HashFault]) -> str:
         detail = f"{names} had {len(text)} characters together and were left out; at most {MAX_TEXT} are kept"
     faults.append(HashFault("extra", "BAD_FIELD", detail))
     return ""
+
+
+def quality(value: object, label: str, faults: list[HashFault]) -> int | None:
+    """Return a PDQ quality from an integer or its text; None when it is absent or, with BAD_FIELD, none."""
+    number = items.size(value, label, faults)
+    if number is None or number <= _MAX_QUALITY:
+        return number
+    faults.append(items.bad_field(label, f"a whole number of 0 to {_MAX_QUALITY}", value))
+    return None
 
 
 def own_id(value: object) -> str:

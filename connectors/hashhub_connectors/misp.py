@@ -357,7 +357,9 @@ class _Reading:
         reviews, counts = _sightings(attributes, faults)
         if not is_ours:
             fields["extra"] = exchange.further(counts, faults)
-        read = items.finish(position, pairs, faults, value=value, scheme=scheme, tags=tags, reviews=reviews, **fields)
+        read = exchange.finish(
+            position, pairs, faults, value=value, scheme=scheme, tags=tags, reviews=reviews, **fields
+        )
         return self._with_terms(read, stated) if isinstance(read, Record) else read
 
     def _with_terms(self, read: Record, tags: Iterable[str]) -> Record:
@@ -495,11 +497,7 @@ def _own_fields(attributes: list[dict[str, Any]], faults: list[HashFault]) -> di
     fields: dict[str, Any] = {
         name: exchange.as_written(by_relation.get(_relation(name)), _relation(name), faults) for name in _TEXTS
     }
-    quality = by_relation.get("quality")
-    if isinstance(quality, str) and quality.isascii() and quality.isdigit() and len(quality) <= len("100"):
-        fields["quality"] = int(quality)
-    elif quality is not None:
-        faults.append(items.bad_field("quality", "a whole number", quality))
+    fields["quality"] = exchange.quality(by_relation.get("quality"), "quality", faults)
     fields["media_size"] = items.size(by_relation.get("media-size"), "media-size", faults)
     fields["expire_time"] = exchange.read_time(by_relation.get("expire-time"), "expire-time", faults)
     names = Flags.__struct_fields__

@@ -87,8 +87,7 @@ _OPINIONS: Final = {
     "agree": ReviewKind.CONFIRMED,
     "strongly-agree": ReviewKind.CONFIRMED,
 }
-_FILES: Final = frozenset({"file", "artifact"})
-_ITEMS: Final = _FILES | {"indicator", "observed-data"}
+_ITEMS: Final = frozenset({"file", "artifact", "indicator", "observed-data"})
 _MAX_REFERENCES: Final = 100_000  # opinions, sightings, markings and identities: what is held of a bundle
 _MAX_NAME: Final = 200  # characters of what is held of one
 _COMPARISON: Final = re.compile(
@@ -192,7 +191,7 @@ def _objects(reader: JSONReader, more: list[str]) -> Iterator[tuple[str, object]
         if value is LARGE:
             reader.skip()
         if key == "type" and value != "bundle":
-            reader.fail(f"the file is one STIX object, {items.kind(value)} as its type; expected a bundle of them")
+            reader.fail("the file is a single object, by its type no bundle; expected a bundle of STIX objects")
         is_bundle |= key == "type"
         if (key == "more" and value is True) or (key == "next" and value):
             more.append(key)
@@ -224,7 +223,7 @@ class _References:
     """What of a bundle speaks about other objects of it."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self._held = 0
         self.names: dict[str, str] = {}
         self.markings: dict[str, tuple[str, str]] = {}  # id: (tag, statement)
         self.sightings: dict[str, int] = {}
@@ -252,19 +251,24 @@ class _References:
                 author = items.text(one.get("created_by_ref"), "", [])[:_MAX_NAME]
                 words = items.text(one.get("explanation"), "", [])[:_MAX_NAME]
                 for ref in refs:
-                    if isinstance(ref, str):
-                        self._hold(self._opinions, ref, [*self._opinions.get(ref, []), (kind, author, words)])
+                    if isinstance(ref, str) and len(ref) <= _MAX_NAME:
+                        self._count()
+                        self._opinions.setdefault(ref, []).append((kind, author, words))
 
     def _hold(self, held: dict[str, Any], key: object, value: Any) -> None:
         if not isinstance(key, str) or len(key) > _MAX_NAME:
             return
-        self.count += 1
-        if self.count > _MAX_REFERENCES:
+        if key not in held:
+            self._count()
+        held[key] = value
+
+    def _count(self) -> None:
+        self._held += 1
+        if self._held > _MAX_REFERENCES:
             raise MalformedSource(
                 f"the bundle has more than {_MAX_REFERENCES} opinions, sightings, markings and identities; split it",
                 position="top level",
             )
-        held[key] = value
 
     def name(self, ref: object) -> str:
         """Return whom a reference means: a name of the bundle, or the reference itself."""
@@ -320,9 +324,9 @@ class _Reading:
         elif kind == "observed-data":
             embedded = one.get("objects")
             if isinstance(embedded, dict):
-                for key, inner in embedded.items():
-                    if isinstance(inner, dict) and inner.get("type") in _FILES:
-                        yield self._file(f"{position}.objects.{key[:40]}", inner, one)
+                for index, inner in enumerate(embedded.values()):
+                    if isinstance(inner, dict) and inner.get("type") in ("file", "artifact"):
+                        yield self._file(f"{position}.objects.{index}", inner, one)
         else:
             yield self._indicator(position, one) if kind == "indicator" else self._file(position, one, one)
 
@@ -404,7 +408,7 @@ class _Reading:
                 external_id=fields.get("external_id", ""),
             )
         reviews = self._references.reviews(outer.get("id"))
-        read = items.finish(position, pairs, faults, reviews=reviews, **fields)
+        read = exchange.finish(position, pairs, faults, reviews=reviews, **fields)
         if isinstance(read, Record):
             new = {told for marking, tag, words in markings if (told := tag or words) and marking not in self._told}
             self._told |= {marking for marking, _, _ in markings}
@@ -490,10 +494,6 @@ def _own_fields(
     purpose = own.get("purpose")
     if isinstance(purpose, str) and purpose.upper() in Purpose.__members__:
         tags.append(f"{PURPOSE_TAG}{purpose.lower()}")
-    quality = own.get("quality")
-    if quality is not None and (not isinstance(quality, int) or isinstance(quality, bool) or not 0 <= quality <= 100):  # noqa: PLR2004 - PDQ's scale
-        faults.append(items.bad_field("quality", "a whole number of 0 to 100", quality))
-        quality = None
     more = own.get("more_hashes")
     for text in more[:MAX_HASHES_PER_ENTRY] if isinstance(more, list) else []:
         name, colon, digest = text.partition(":") if isinstance(text, str) else ("", "", "")
@@ -509,7 +509,7 @@ def _own_fields(
         "scheme": scheme if value else "",
         "flags": Flags(**flags),
         "tags": tuple(dict.fromkeys(t for t in tags if t)),
-        "quality": quality,
+        "quality": exchange.quality(own.get("quality"), "quality", faults),
         "media_type": media_type,
         "media_size": fields.get("media_size") if media_size is None else media_size,
         "expire_time": exchange.read_time(own.get("expire_time"), "expire_time", faults),

@@ -139,7 +139,7 @@ def _record(one: object, position: str) -> Iterator[Record | Reject]:
     beyond: dict[str, object] = {"CSPFeedbacks": unread} if unread else {}
     if one.get("hashRegions"):
         beyond["hashRegions"] = one["hashRegions"]
-    yield items.finish(
+    yield exchange.finish(
         position,
         pairs,
         faults,

@@ -229,7 +229,7 @@ def _record(position: str, te: object, owner: str) -> Record | Reject:
     others = [o for o in opinions if o is not own]
     value, scheme, tags = _value(own.status if own else "", tags)
     reviews, unread = _reviews(own, others, descriptors)
-    return items.finish(
+    return exchange.finish(
         position,
         [(algorithm, indicator)],
         faults,
@@ -350,12 +350,13 @@ def _reviews(
             unread.append({"owner": opinion.owner, "status": opinion.status})
         else:
             said.setdefault((opinion.owner, kind), opinion.status)
+    heard = {own.owner, *(owner for owner, _ in said)}
     for owner, key in _reactions(descriptors):
         # A reaction is to a descriptor: as an opinion about the item it can be read where that calls it malicious.
         kind = {"HELPFUL": ReviewKind.CONFIRMED, "DISAGREE_WITH_TAGS": ReviewKind.FALSE_POSITIVE}.get(key)
         if kind is None or own.status.upper() != _MALICIOUS:
             unread.append({"owner": owner, "reaction": key})
-        elif owner != own.owner and not any(author == owner for author, _ in said):
+        elif owner not in heard:
             said[owner, kind] = key
     return tuple(RecordReview(kind, f"te-owner:{owner}", what) for (owner, kind), what in said.items()), unread
 

@@ -205,6 +205,16 @@ class TestWhatOtherObjectsSay:
         record = one(*markings, {**FILE, "object_marking_refs": ["m1", "m2", "m3"]})
         assert (record.tags, json.loads(record.extra)) == (("tlp:green",), {"statements": ["S"]})
 
+    def test_sightings_of_one_object_are_one_reference(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(stix, "_MAX_REFERENCES", 10)
+        sightings = [{"type": "sighting", "sighting_of_ref": "file--a"}] * 50
+        assert json.loads(one(FILE, *sightings).extra) == {"sightings": 50}
+
+    def test_an_item_of_which_too_many_speak_is_refused(self) -> None:
+        opinions = [{**OPINION, "opinion": "agree", "created_by_ref": f"identity--{n}"} for n in range(10_001)]
+        (item,) = read(FILE, *opinions)
+        assert isinstance(item, Reject)
+
     def test_too_many_of_them_are_refused_in_bounded_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(stix, "_MAX_REFERENCES", 10)
         opinions = [{**OPINION, "opinion": "agree", "object_refs": [f"file--{n}"]} for n in range(11)]

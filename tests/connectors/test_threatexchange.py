@@ -118,6 +118,12 @@ class TestOpinions:
         )
         assert json.loads(record.extra) == {"opinions": [{"owner": "4", "reaction": "INGESTED"}]}
 
+    def test_a_flood_of_reactions_is_refused_at_once(self) -> None:
+        apps = ",".join(map(str, range(1, 120_000)))
+        te = signal(opinion("1", "MALICIOUS", reactions=[{"key": "HELPFUL", "value": apps}]))
+        (item,) = read(json.dumps([te]))
+        assert isinstance(item, Reject)
+
     def test_case_hides_no_doubt_and_no_second_word_of_one_owner(self) -> None:
         record = one(signal(opinion("1", "malicious"), opinion("2", "Non_Malicious"), opinion("1", "NON_MALICIOUS")))
         assert (record.value, record.member) == ("malicious", "1")

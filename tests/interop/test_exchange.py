@@ -178,7 +178,7 @@ class TestStopNCII:
         dacite = pytest.importorskip("dacite")
         import enum
 
-        fields = {"classification": NCII, "tags": ("purpose:ncii",), "source_time": "1735787045"}
+        fields: dict[str, Any] = {"classification": NCII, "tags": ("purpose:ncii",), "source_time": "1735787045"}
         entries = (entry(1, **fields), entry(2, **fields, media_type="video", hashes=HASHES[:1]))
         gone = entry(3, **fields, state=EntryState.WITHDRAWN)
         text = written(StopNCIIWriter(), *entries, gone, is_delta=True, contributors=("nl",))
