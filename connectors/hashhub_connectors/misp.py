@@ -233,7 +233,9 @@ class _Walk:
                 yield from self._container(where, depth + 1)
             elif key in {"Event", "response"} and opening == "[":
                 yield from self._list(where, depth + 1)
-            elif key in {"Attribute", "Object"} and opening == "[":
+            elif key in {"Attribute", "Object", "Event", "response"}:
+                if opening != "[":
+                    reader.fail(f"{key} is neither an array nor an object as expected, so that its items would be lost")
                 for index in reader.elements():
                     reader.where = f"{where}[{index}]"
                     element = reader.value()

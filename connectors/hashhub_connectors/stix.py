@@ -87,6 +87,7 @@ _OPINIONS: Final = {
     "agree": ReviewKind.CONFIRMED,
     "strongly-agree": ReviewKind.CONFIRMED,
 }
+_CERTIFICATE: Final = "x509-certificate"  # its hashes are of no file
 _ITEMS: Final = frozenset({"file", "artifact", "indicator", "observed-data"})
 _MAX_REFERENCES: Final = 100_000  # opinions, sightings, markings and identities: what is held of a bundle
 _MAX_NAME: Final = 200  # characters of what is held of one
@@ -177,7 +178,9 @@ def _objects(reader: JSONReader, more: list[str]) -> Iterator[tuple[str, object]
         reader.fail("the file is not STIX; expected a bundle, a TAXII envelope or an array of STIX objects")
     has_objects = is_bundle = False
     for key in reader.members():
-        if key == "objects" and reader.peek() == "[":
+        if key == "objects":
+            if reader.peek() != "[":
+                reader.fail("objects is not an array; expected an array of STIX objects")
             if has_objects:
                 reader.fail("objects is given twice; expected it once")
             has_objects = True
@@ -310,12 +313,14 @@ class _Reading:
             yield Reject(position, "NOT_AN_OBJECT", f"expected a STIX object, found {items.kind(one)}")
             return
         kind = one.get("type")
-        if not isinstance(kind, str):
+        if not isinstance(kind, str) or not kind.strip():
             yield Reject(position, "NOT_AN_OBJECT", "the object has no type; expected a STIX object")
         elif kind == "bundle":
             yield Reject(position, "BAD_FIELD", "a bundle stands where an object belongs; import each bundle by itself")
         elif kind not in _ITEMS:
-            return
+            if isinstance(one.get("hashes"), dict) and kind != _CERTIFICATE:
+                detail = f"an object of the type {kind[:40]!r} has hashes, and is none that is known to be of a file"
+                yield Reject(position, "BAD_FIELD", detail)
         elif one.get("") is LARGE:
             yield Reject(position, "BAD_FIELD", f"the {kind} is longer than a million characters and was not read")
         elif isinstance(one, Object) and one.repeated:

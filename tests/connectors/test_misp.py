@@ -223,6 +223,12 @@ class TestShapes:
         with pytest.raises(MalformedSource):
             list(MISP().read(io.BytesIO(text.encode()), {}))
 
+    @pytest.mark.parametrize("key", ["Event", "response", "Attribute", "Object"])
+    @pytest.mark.parametrize("value", [None, "", 7])
+    def test_what_should_hold_items_and_does_not_is_refused(self, key: str, value: object) -> None:
+        with pytest.raises(MalformedSource, match=key):
+            read({key: value})
+
     def test_events_within_events_are_refused(self) -> None:
         document: dict[str, Any] = {"Attribute": [attribute()]}
         for _ in range(20):

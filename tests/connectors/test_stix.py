@@ -78,6 +78,12 @@ class TestFiles:
         assert isinstance(first, Reject)
         assert (first.position, second.position) == ("objects[0]", "objects[2]")
 
+    def test_hashes_in_an_object_that_nobody_knows_are_not_passed_over(self) -> None:
+        for kind in ("x-picture", "", None):
+            (item,) = read({"type": kind, "hashes": {"MD5": MD5}})
+            assert isinstance(item, Reject)
+        assert read({"type": "x509-certificate", "hashes": {"MD5": MD5}}, {"type": "identity", "name": "x"}) == []
+
     def test_nothing_says_what_a_file_of_somebody_else_is(self) -> None:
         assert one(FILE).value == ""
         assert STIX().has_classifications({})
