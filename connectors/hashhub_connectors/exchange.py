@@ -18,7 +18,7 @@ from typing import IO, Any, BinaryIO, Final, TypeVar
 
 import msgspec
 
-from hashhub.connector import Exported, Loss
+from hashhub.connector import Exported, Loss, partial
 from hashhub.errors import MalformedSource
 from hashhub.hygiene import Code
 from hashhub.model import (
@@ -40,6 +40,8 @@ from hashhub_connectors.json_stream import LARGE, JSONReader
 from hashhub_connectors.source import READ_SIZE, read_block
 
 LISTED: Final = "listed"
+# A member of the outermost object of files that we write: they hold changes, and are no list to replace one with.
+CHANGES_ONLY: Final = "x_hashhub_changes_only"
 MAX_REVIEWS: Final = 10_000  # of one item: bounds what a record can cost
 _HARM: Final = frozenset({"csam", "exploitative"})
 _PURPOSES: Final = {Purpose.CSAM: frozenset({"csam"}), Purpose.EXPLOITATIVE: frozenset({"exploitative"})}
@@ -301,6 +303,11 @@ def elements(reader: JSONReader, position: str, take: Callable[[object, str], It
         if element is LARGE:
             reader.skip()
         yield from take(element, reader.where)
+
+
+def changes_only() -> Reject:
+    """Return what tells the hub that a file of ours holds changes only."""
+    return partial(CHANGES_ONLY, "the file was exported as changes since an earlier one")
 
 
 class Sink:

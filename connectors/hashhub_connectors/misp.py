@@ -162,11 +162,14 @@ def _read(source: BinaryIO, *, is_classified: bool) -> Iterator[Record | Reject]
             _note(events, part)
         stream.again()
         reading = _Reading(is_classified=is_classified)
-        for part in _Walk(JSONReader(raw, "top level")).parts():
+        walk = _Walk(JSONReader(raw, "top level"))
+        for part in walk.parts():
             if part.kind == "Object":
                 yield reading.object(part, events.get(part.event, _NO_EVENT))
             elif part.kind == "Attribute":
                 yield reading.attribute(part, events.get(part.event, _NO_EVENT))
+        if walk.is_delta:
+            yield exchange.changes_only()
 
 
 _NO_EVENT: Final = _Event()
@@ -190,6 +193,7 @@ class _Walk:
     def __init__(self, reader: JSONReader) -> None:
         self._reader = reader
         self._count = 0
+        self.is_delta = False
 
     def parts(self) -> Iterator[_Part]:
         """Yield the pieces of all events."""
@@ -247,6 +251,8 @@ class _Walk:
                 if value is LARGE:
                     reader.skip()
                 yield _Part(event, where, key, value)
+            elif key == exchange.CHANGES_ONLY and opening == "t":
+                self.is_delta |= reader.value() is True
             else:
                 reader.skip()
             reader.where = position or "top level"
@@ -567,7 +573,8 @@ class _Events:
             self._objects.add(exchange.encode(self._object(entry, tags)))
             self._count += 1
         self._close()
-        self._sink.write(b"\n]}\n")
+        changes = b',"%s":true' % exchange.CHANGES_ONLY.encode() if self._exported.is_delta else b""
+        self._sink.write(b"\n]%s}\n" % changes)
         self._sink.flush()
 
     def _open(self, entry: Entry, name: str) -> None:

@@ -164,12 +164,14 @@ def _read(source: BinaryIO, *, is_classified: bool) -> Iterator[Record | Reject]
         items_of = _Reading(references, is_classified=is_classified)
         for position, one in _objects(JSONReader(raw, "top level"), more):
             yield from items_of.read(position, one)
-        if more:
+        if exchange.CHANGES_ONLY in more:
+            yield exchange.changes_only()
+        elif more:
             yield partial(more[0], "the file is one page of a TAXII answer, and says that another follows")
 
 
 def _objects(reader: JSONReader, more: list[str]) -> Iterator[tuple[str, object]]:
-    """Yield (position, object) of each STIX object, and add to `more` the key that says that others follow."""
+    """Yield (position, object) of each STIX object, and add to `more` what says that the file is only a part."""
     if reader.peek() == "[":
         yield from exchange.elements(reader, "", _as_it_is)
         reader.end()
@@ -196,7 +198,7 @@ def _objects(reader: JSONReader, more: list[str]) -> Iterator[tuple[str, object]
         if key == "type" and value != "bundle":
             reader.fail("the file is a single object, by its type no bundle; expected a bundle of STIX objects")
         is_bundle |= key == "type"
-        if (key == "more" and value is True) or (key == "next" and value):
+        if (key in {"more", exchange.CHANGES_ONLY} and value is True) or (key == "next" and value):
             more.append(key)
     reader.end()
     if not has_objects and not is_bundle:
@@ -588,7 +590,8 @@ class _Bundle:
             else:
                 yield from self._about_hash_set(entry)
                 self._add_entry(entry)
-        self._sink.write(b"\n]}\n")
+        changes = b',"%s":true' % exchange.CHANGES_ONLY.encode() if self._exported.is_delta else b""
+        self._sink.write(b"\n]%s}\n" % changes)
         self._sink.flush()
 
     def _add(self, kind: str, **properties: Any) -> None:

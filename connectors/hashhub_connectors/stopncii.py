@@ -79,7 +79,7 @@ class StopNCII:
 
 
 def _read(reader: JSONReader) -> Iterator[Record | Reject]:
-    has_more = has_records = False
+    has_more = has_records = is_delta = False
     if reader.peek() == "[":
         yield from exchange.elements(reader, "", _record)
         reader.end()
@@ -99,6 +99,7 @@ def _read(reader: JSONReader) -> Iterator[Record | Reject]:
         value = reader.value()
         if value is LARGE:
             reader.skip()
+        is_delta |= key == exchange.CHANGES_ONLY and value is True
         # A token for a further page says so as well as the flag does.
         has_more |= (key == "hasMoreRecords" and read_flag(value) is True) or (key == "nextPageToken" and bool(value))
     reader.end()
@@ -106,6 +107,8 @@ def _read(reader: JSONReader) -> Iterator[Record | Reject]:
         reader.fail("the file has no hashRecords; expected an array of StopNCII's records")
     if has_more:
         yield partial("hasMoreRecords", "the file is one page of an answer, and says that another follows")
+    if is_delta:
+        yield exchange.changes_only()
 
 
 def _record(one: object, position: str) -> Iterator[Record | Reject]:
@@ -244,7 +247,8 @@ def _write(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -> It
                 )
             )
             count += 1
-    sink.write(b'\n],"count":%d}\n' % count)
+    changes = b',"%s":true' % exchange.CHANGES_ONLY.encode() if exported.is_delta else b""
+    sink.write(b'\n],"count":%d%s}\n' % (count, changes))
     sink.flush()
 
 

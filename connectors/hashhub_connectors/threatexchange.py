@@ -171,7 +171,7 @@ def _read_json(reader: JSONReader, owner: str) -> Iterator[Record | Reject]:
 def _read_page(reader: JSONReader, position: str, owner: str) -> Iterator[Record | Reject]:
     """Read the object at the cursor: a page, whose records are streamed, or one record."""
     fields = Object()
-    is_page = has_more = False
+    is_page = has_more = is_delta = False
     prefix = f"{position}." if position else ""
     for key in reader.members():
         if key == "data" and reader.peek() == "[":
@@ -184,6 +184,7 @@ def _read_page(reader: JSONReader, position: str, owner: str) -> Iterator[Record
         value = reader.value()
         if value is LARGE:
             reader.skip()
+        is_delta |= key == exchange.CHANGES_ONLY and value is True
         if key == "paging":
             has_more |= isinstance(value, dict) and bool(value.get("next"))
         elif key in _RECORD_FIELDS or key in {"owner", "tags", "reactions", "added_on"}:
@@ -192,6 +193,8 @@ def _read_page(reader: JSONReader, position: str, owner: str) -> Iterator[Record
             fields[key] = value
     if has_more:
         yield partial(f"{prefix}paging", "the file is one page of an answer, and says that another follows")
+    if is_delta:
+        yield exchange.changes_only()
     if not is_page:
         if not position and not {"indicator", "raw_indicator"} & fields.keys():
             reader.fail(
@@ -474,7 +477,7 @@ def _signal(
 
 
 class ThreatExchangeWriter:
-    """Writes an array of `threat_updates` records, one for each hash.
+    """Writes an array of `threat_updates` records, one for each hash; changes as a page of them.
 
     Written are entries that claim harm, as MALICIOUS with a tag that says value and scheme, and entries of the scheme
     `threatexchange` with their own status. All others are left out: there is no status that says nothing.
@@ -615,7 +618,7 @@ def _terms() -> Loss:
 
 def _write_json(entries: Iterable[Entry], target: BinaryIO, exported: Exported, owner: str) -> Iterator[Loss]:
     sink = exchange.Sink(target)
-    sink.write(b"[")
+    sink.write(b'{"data":[' if exported.is_delta else b"[")
     listing = exchange.Listing(sink)
     time = int(exported.time.timestamp())
     is_first = True
@@ -660,7 +663,7 @@ def _write_json(entries: Iterable[Entry], target: BinaryIO, exported: Exported, 
                     descriptor["added_on"] = entry.source_time
                 record["descriptors"] = {"data": [descriptor]}
             listing.add(exchange.encode(record))
-    sink.write(b"\n]\n")
+    sink.write(b'\n],"%s":true}\n' % exchange.CHANGES_ONLY.encode() if exported.is_delta else b"\n]\n")
     sink.flush()
 
 

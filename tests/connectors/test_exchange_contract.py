@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import io
 import json
 from collections.abc import Mapping
 from random import Random
@@ -300,3 +301,24 @@ def test_samples_are_what_they_are_taken_for() -> None:
         for text in texts:
             guesses = {name: c.detect(text.encode()[: 64 * 1024], "") for name, c in connectors.items()}
             assert [name for name, guess in guesses.items() if guess] == [kind], text[:40]
+
+
+@pytest.mark.parametrize(
+    ("writer", "connector"),
+    [
+        (ThreatExchangeWriter(), ThreatExchange()),
+        (StopNCIIWriter(), StopNCII()),
+        (STIXWriter(), STIX()),
+        (MISPWriter(), MISP()),
+    ],
+    ids=["threatexchange", "stopncii", "stix", "misp"],
+)
+def test_a_file_of_changes_cannot_be_taken_for_a_list(writer: Any, connector: Any) -> None:
+    hash_set = HashSet(contributor="hotline", id="known")
+    for is_delta in (False, True):
+        exported = Exported({hash_set.name: hash_set}, known_schemes(), TIME, is_delta)
+        target = io.BytesIO()
+        list(writer.write([], target, exported, {}))
+        target.seek(0)
+        reasons = [item.reason for item in connector.read(target, {})]
+        assert reasons == (["PARTIAL_SOURCE"] if is_delta else [])

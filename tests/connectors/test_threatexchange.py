@@ -262,7 +262,8 @@ def write(
     target = io.BytesIO()
     exported = Exported(hash_sets, {}, TIME, is_delta)
     losses = list(ThreatExchangeWriter().write(entries, target, exported, {}))
-    return json.loads(target.getvalue()), losses
+    document = json.loads(target.getvalue())
+    return document["data"] if is_delta else document, losses
 
 
 def value(scheme: str, text: str) -> Classification:

@@ -133,9 +133,8 @@ class TestThreatExchange:
         api = pytest.importorskip("threatexchange.exchanges.impl.fb_threatexchange_api")
         updates = pytest.importorskip("threatexchange.exchanges.clients.fb_threatexchange.threat_updates")
         state = pytest.importorskip("threatexchange.exchanges.fetch_state")
-        records = json.loads(
-            written(ThreatExchangeWriter(), *ALL[:4], GONE, is_delta=True, contributors=("nl",))
-        ) + json.loads(written(ThreatExchangeWriter(), ALL[4], contributors=("de",)))
+        changes = json.loads(written(ThreatExchangeWriter(), *ALL[:4], GONE, is_delta=True, contributors=("nl",)))
+        records = changes["data"] + json.loads(written(ThreatExchangeWriter(), ALL[4], contributors=("de",)))
         category = state.SignalOpinionCategory
         seen = []
         for record in records:
