@@ -10,7 +10,8 @@ A writer is the other direction: it writes what a format can say and yields a `L
 what nobody stated: a value of another scheme only where `schemes.crosswalk.translate` gives one.
 
 Third parties register theirs as an entry point in the groups `hashhub.connectors` and `hashhub.writers`; ours come in
-by the same door. Check yours with `hashhub.testing.connectors.ConnectorContract`.
+by the same door. Check yours with `hashhub.testing.connectors.ConnectorContract` and
+`hashhub.testing.writers.WriterContract`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ _Format = TypeVar("_Format")
 # hub quarantines them in a hash set of another purpose, which would otherwise say of an unclassified one what nobody
 # stated.
 PURPOSE_TAG: Final = "purpose:"
+# Intimate pictures of adults, shared without consent: the purpose of no hash set, so that they wait in each of them.
+NCII_TAG: Final = "purpose:ncii"
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -166,6 +169,20 @@ class Writer(Protocol):
         Raises InvalidArgument for a wrong option, before anything is written.
         """
         ...
+
+
+@runtime_checkable
+class ReadBack(Protocol):
+    """What a writer offers beside `Writer` when its files are read back with options."""
+
+    def reading_options(self, exported: Exported, options: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the options with which `reads_back` reads the file that `write` makes of these."""
+        ...
+
+
+def reading_options(writer: Writer, exported: Exported, options: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the options with which the connector `reads_back` reads the file that the writer makes of these."""
+    return writer.reading_options(exported, options) if isinstance(writer, ReadBack) else {}
 
 
 def writers() -> dict[str, Writer]:

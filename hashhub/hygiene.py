@@ -74,6 +74,10 @@ class Code(StrEnum):
             "set."
         ),
     )
+    TERMS_STATED = (
+        "TERMS_STATED",
+        "The source states handling terms of its items; they are noted, and those of the hash set hold.",
+    )
 
     PROVENANCE_LOST = (
         "PROVENANCE_LOST",

@@ -21,7 +21,10 @@ from hashhub.hashes import Hash, encode
 from hashhub_connectors.csv_mapping import MappedCSV
 from hashhub_connectors.hash_lines import HashLines
 from hashhub_connectors.icse_csv import ICSECSV
+from hashhub_connectors.misp import MISP, TEMPLATE
 from hashhub_connectors.ncmec_xml import NAMESPACE, NCMECXML
+from hashhub_connectors.stix import EXTENSION, STIX
+from hashhub_connectors.threatexchange import ThreatExchange
 from hashhub_connectors.vics import VICS
 from tests.hub.conftest import digest
 
@@ -240,6 +243,101 @@ def _ncmec_format() -> Format:
     )
 
 
+# The exchange formats, without what others say of an item
+
+
+# A list without its items is another list; and a record without descriptors is ThreatExchange's word for a deletion.
+_SAYS_SOMETHING_ELSE: Final = ("objects removed", "Event.Object removed", "descriptors removed")
+
+
+def _json_format(
+    name: str, connector: Connector, scheme: str, positions: tuple[str, ...], document: dict[str, Any]
+) -> Format:
+    def blanked() -> Iterator[Blanked]:
+        for what, variant in _blank_json(document):
+            if not what.endswith(_SAYS_SOMETHING_ELSE):
+                yield Blanked(what, json.dumps(variant).encode(), {})
+
+    return Format(name, connector, scheme, {}, positions, json.dumps(document).encode(), blanked)
+
+
+def _threatexchange_format() -> Format:
+    statuses = ("MALICIOUS", "NON_MALICIOUS", "SUSPICIOUS")
+    records = [
+        {
+            "id": f"{i + 1}",
+            "indicator": text("MD5", i),
+            "type": "HASH_VIDEO_MD5",
+            "last_updated": 1735787045,
+            "should_delete": False,
+            "descriptors": {
+                "data": [
+                    {"id": "7", "owner": {"id": "99"}, "status": status, "tags": {"data": [{"text": "synthetic"}]}}
+                ]
+            },
+        }
+        for i, status in enumerate(statuses)
+    ]
+    positions = tuple(f"data[{i}]" for i in range(len(statuses)))
+    return _json_format("threatexchange", ThreatExchange(), "threatexchange", positions, {"data": records})
+
+
+def _stix_format() -> Format:
+    objects = [
+        {
+            "type": "file",
+            "spec_version": "2.1",
+            "id": f"file--{i}",
+            "size": 1000,
+            "mime_type": "image/jpeg",
+            "hashes": {"MD5": text("MD5", i), "SHA-1": text("SHA1", i), "PDQ": text("PDQ", i)},
+            "object_marking_refs": ["marking-definition--55d920b0-5e8b-4f79-9ee9-91f868d9b421"],
+            "extensions": {
+                EXTENSION: {
+                    "extension_type": "property-extension",
+                    "stated_by_ref": "identity--1",
+                    "classification": {"scheme": "vic-us@2.0", "value": value},
+                    "external_id": f"syn-0-{i}",
+                    "series": "SYNTHETIC",
+                    "tags": ["a"],
+                    "quality": 90,
+                    "flags": {"victim_identified": True, "distributed": False},
+                    "expire_time": "2099-12-31T00:00:00.000Z",
+                }
+            },
+        }
+        for i, value in enumerate(("1", "2", "0", "5"))
+    ]
+    positions = tuple(f"objects[{i}]" for i in range(len(objects)))
+    return _json_format("stix", STIX(), "vic-us", positions, {"type": "bundle", "id": "bundle--1", "objects": objects})
+
+
+def _misp_format() -> Format:
+    objects = [
+        {
+            "name": "csam-hash",
+            "uuid": f"syn-0-{i}",
+            "template_uuid": str(TEMPLATE),
+            "deleted": False,
+            "Attribute": [
+                {
+                    "type": "md5",
+                    "object_relation": "md5",
+                    "value": text("MD5", i),
+                    "deleted": False,
+                    "Tag": [{"name": f'hashhub:classification="ncmec-industry@2022={value}"'}, {"name": "synthetic"}],
+                },
+                {"type": "text", "object_relation": "external-id", "value": f"syn-0-{i}"},
+                {"type": "text", "object_relation": "quality", "value": "90"},
+                {"type": "text", "object_relation": "victim-identified", "value": "yes"},
+            ],
+        }
+        for i, value in enumerate(("A1", "B2"))
+    ]
+    event = {"info": "synthetic", "Orgc": {"name": "Somebody"}, "Object": objects, "Tag": [{"name": "tlp:amber"}]}
+    return _json_format("misp", MISP(), "ncmec-industry", ("Event.Object[0]", "Event.Object[1]"), {"Event": event})
+
+
 # Tables
 
 
@@ -415,4 +513,7 @@ FORMATS: Final = (
     _mapped_format(),
     _hashdeep_format(),
     _sums_format(),
+    _threatexchange_format(),
+    _stix_format(),
+    _misp_format(),
 )

@@ -434,7 +434,7 @@ class TestRecords:
 
     def test_what_there_is_to_choose_from(self, run: Run) -> None:
         assert {c["name"] for c in objects(run("connectors", "list", "--json").stdout)} >= {
-            "vics", "ncmec-xml", "icse-csv", "csv", "hash-lines",
+            "vics", "ncmec-xml", "icse-csv", "csv", "hash-lines", "threatexchange", "stopncii", "stix", "misp",
         }  # fmt: skip
         assert "algorithm" in run("connectors", "list").stdout
         schemes = objects(run("schemes", "list", "--json").stdout)

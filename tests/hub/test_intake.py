@@ -5,6 +5,7 @@ wrong hash set.
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
@@ -41,6 +42,8 @@ from hashhub.schemes import load
 from hashhub_connectors.csv_mapping import MappedCSV
 from hashhub_connectors.icse_csv import ICSECSV
 from hashhub_connectors.ncmec_xml import NAMESPACE, NCMECXML
+from hashhub_connectors.stopncii import StopNCII
+from hashhub_connectors.threatexchange import ThreatExchange
 from hashhub_connectors.vics import VICS
 from tests.hub.conftest import OPERATOR, Desk, digest, item, writer
 
@@ -285,6 +288,45 @@ class TestListsInTheWrongHashSet:
     def test_without_an_environment_the_hash_set_says_what_they_are(self, desk: Desk) -> None:
         desk.hash_set("clearing/list", scheme="ncmec-industry", purpose=Purpose.EXPLOITATIVE)
         assert desk.contribute("clearing/list", *ncmec(entry(1, "x"))).counts.accepted == 1
+
+    @pytest.mark.parametrize("scheme", ["", "vic-us", "threatexchange"])
+    @pytest.mark.parametrize("purpose", [p for p in Purpose if p is not Purpose.TEST])
+    def test_intimate_pictures_of_adults_wait_in_every_one(self, desk: Desk, purpose: Purpose, scheme: str) -> None:
+        desk.hash_set("ncii/list", purpose=purpose, scheme=scheme)
+        records = [
+            {"signalType": "VideoMD5", "hashValue": md5(n), "hashStatus": status}
+            for n, status in enumerate(("Active", "Received", "Unheard of"))
+        ]
+        done = desk.contribute("ncii/list", *read(StopNCII(), json.dumps({"hashRecords": records})))
+        assert (done.counts.items, done.counts.quarantined) == (3, 3)
+        (reason,) = {code for codes in desk.reasons(done).values() for code in codes}
+        assert reason == ("SCHEME_MISMATCH" if scheme else "PURPOSE_MISMATCH")
+        assert desk.known(0, 1, 2) == []
+        for finding in desk.report(done):
+            desk.hub.entries.release(OPERATOR, "ncii", "list", finding.entry_id)
+        # What an operator releases is undecided.
+        assert Verdict.MATCH not in {desk.verdict(n, policy="block") for n in (0, 1, 2)}
+
+
+class TestThreatExchangeStatuses:
+    @staticmethod
+    def codes(desk: Desk, number: int) -> set[str]:
+        return {reason.code for reason in desk.match(digest("MD5", number), policy="block").reasons}
+
+    def test_only_malicious_is_a_claim_of_harm(self, desk: Desk) -> None:
+        statuses = ("MALICIOUS", "NON_MALICIOUS", "SUSPICIOUS", "DISPUTED", "UNHEARD_OF", "")
+        rows = "".join(f"md5,{md5(n)},,{status},\n" for n, status in enumerate(statuses))
+        text = f"signal_type,signal_str,collab,category,tags\n{rows}"
+        for name in ("platform/list", "another/list"):
+            desk.hash_set(name, scheme="threatexchange")
+            done = desk.contribute(name, *read(ThreatExchange(), text))
+            assert (done.counts.accepted, done.counts.quarantined) == (4, 2)
+            assert list(desk.reasons(done).values()) == [["UNKNOWN_VALUE"], ["UNCLASSIFIED"]]
+        claims = [n for n in range(len(statuses)) if "HARM_CLAIMED" in self.codes(desk, n)]
+        assert claims == [0]
+        # What MALICIOUS means is agreed in each privacy group: the scheme is a draft, and blocks nothing by itself.
+        assert desk.verdict(0, policy="block") is Verdict.REVIEW
+        assert desk.verdict(1, policy="any") is Verdict.NO_MATCH
 
 
 class TestWhatOthersStateDoesNotMatter:

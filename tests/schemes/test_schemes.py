@@ -32,12 +32,28 @@ class TestTheTables:
             "copine@2001": ("DRAFT", "ZZ", True),
             "interpol-baseline@1.0": ("VERIFIED", "ZZ", False),
             "ncmec-industry@2022": ("VERIFIED", "US", False),
+            "threatexchange@1.0": ("DRAFT", "ZZ", True),
             "uk-caid@0.1": ("DRAFT", "GB", True),
             "uk-sap@2007": ("VERIFIED", "GB", False),
             "uk-sentencing@2014": ("VERIFIED", "GB", False),
             "vic-us-legacy@1.0": ("VERIFIED", "US", True),
             "vic-us@2.0": ("VERIFIED", "US", True),
         }
+
+    def test_threatexchange(self) -> None:
+        undecided = {"verdict": ("unclassified",)}
+        harmless = {"verdict": ("non-pertinent",)}
+        harmful = {"verdict": ("csam", "exploitative")}
+        assert {v: means("threatexchange", v) for v in REGISTRY.get("threatexchange").values} == {
+            "MALICIOUS": harmful,
+            "NON_MALICIOUS": harmless,
+            "SUSPICIOUS": undecided,
+            "UNKNOWN": undecided,
+            "INVESTIGATION_SEED": undecided,
+            "DISPUTED": undecided,
+        }
+        assert means("threatexchange", "POSITIVE_CLASS") == harmful
+        assert means("threatexchange", "NEGATIVE_CLASS") == harmless
 
     def test_project_vic(self) -> None:
         abuse = {"verdict": ("csam",), "age_band": MINOR, "legal_status": ("US:illegal",)}

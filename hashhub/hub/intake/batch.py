@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hashhub import hygiene
 from hashhub.columns import RecordColumns
-from hashhub.connector import PURPOSE_TAG
+from hashhub.connector import NCII_TAG, PURPOSE_TAG
 from hashhub.errors import FailedPrecondition, Reason
 from hashhub.item import stored_time
 from hashhub.model import Action, Disposition, Purpose, Record, RecordReview, Reject
@@ -40,7 +40,7 @@ from hashhub.store.schema import to_millis
 
 _FORM: Final = 2  # of the staged bytes; those of another one cannot be read
 _NO_TIME: Final = np.iinfo(np.int64).min  # in `expire_times`: never
-_PURPOSES: Final = {PURPOSE_TAG + p.lower(): p for p in Purpose}
+_PURPOSES: Final[dict[str, str]] = {PURPOSE_TAG + p.lower(): p for p in Purpose} | {NCII_TAG: "NCII"}
 DISPOSITIONS: Final = tuple(Disposition)
 CODE: Final = {disposition: code for code, disposition in enumerate(DISPOSITIONS)}
 """Dispositions as small integers, in arrays."""

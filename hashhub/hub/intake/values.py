@@ -125,7 +125,8 @@ class Values:
             )
         if kind.purpose and kind.purpose != purpose and purpose is not Purpose.TEST:
             stated = f"its items are {kind.purpose.lower()}, those of the hash set are {purpose.lower()}"
-            return Code.PURPOSE_MISMATCH, f"the source says that {stated}; import it into another"
+            remedy = "import it into another" if kind.purpose in set(Purpose) else "no hash set here is for such items"
+            return Code.PURPOSE_MISMATCH, f"the source says that {stated}; {remedy}"
         if not kind.value or known is not None:
             return None
         value = repr(kind.value[:40])

@@ -1,0 +1,349 @@
+"""What the exchange formats (ThreatExchange, StopNCII, STIX, MISP) share: which entries a file may hold, how a value
+travels with its scheme, and streams that are looked at before they are read.
+
+A value goes out as `SCHEME@VERSION=VALUE`, the value with percent signs for whatever is no letter, digit, dot, hyphen
+or underscore of ASCII, so that it fits into any tag. An entry that is classified by nobody, in a hash set whose purpose
+says what being in it means, goes out as `listed`: it reads back as an item without a value.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import IO, Any, BinaryIO, Final, TypeVar
+
+import msgspec
+
+from hashhub.connector import Exported, Loss, partial
+from hashhub.errors import MalformedSource
+from hashhub.hygiene import Code
+from hashhub.model import (
+    MAX_TEXT,
+    NO_FLAGS,
+    Classification,
+    Entry,
+    EntryState,
+    HashFault,
+    HashSet,
+    Purpose,
+    Record,
+    RecordReview,
+    Reject,
+)
+from hashhub.schemes import is_name
+from hashhub_connectors import items
+from hashhub_connectors.json_stream import LARGE, JSONReader
+from hashhub_connectors.source import READ_SIZE, read_block
+
+LISTED: Final = "listed"
+# A member of the outermost object of files that we write: they hold changes, and are no list to replace one with.
+CHANGES_ONLY: Final = "x_hashhub_changes_only"
+MAX_REVIEWS: Final = 10_000  # of one item: bounds what a record can cost
+_HARM: Final = frozenset({"csam", "exploitative"})
+_PURPOSES: Final = {Purpose.CSAM: frozenset({"csam"}), Purpose.EXPLOITATIVE: frozenset({"exploitative"})}
+_HELD: Final = 64 * 1024  # bytes that are gathered before they are written
+_MAX_QUALITY: Final = 100  # of PDQ
+_PICKLE: Final = re.compile(rb"\x80[\x00-\x05]|[\]})]q\x00|(?:\(dp|\(lp|ccopy_reg\n|c__builtin__\n|c__main__\n)")
+_ESCAPED: Final = re.compile(r"%([0-9A-F]{2})")
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+_Read = TypeVar("_Read")
+
+
+# --- What may be written ----------------------------------------------------------------------------------------------
+
+
+def harm(entry: Entry, hash_set: HashSet | None) -> frozenset[str]:
+    """Return the verdicts by which an entry claims harm: those of its classification or, without one, its hash set's
+    purpose.
+
+    Empty where it claims none: undecided, harmless, or in a set of benign or of test items.
+    """
+    if hash_set is None or hash_set.purpose not in _PURPOSES or Code.UNCLASSIFIED.value in entry.reasons:
+        return frozenset()
+    if entry.classification is None:
+        return _PURPOSES[hash_set.purpose]
+    verdicts = frozenset(entry.classification.dimensions.get("verdict", ()))
+    return verdicts if verdicts <= _HARM else frozenset()
+
+
+def is_listed(entry: Entry, hash_set: HashSet | None) -> bool:
+    """Whether being in its hash set is all that an entry states, and states something."""
+    return (
+        entry.classification is None
+        and hash_set is not None
+        and hash_set.purpose in _PURPOSES
+        and Code.UNCLASSIFIED.value not in entry.reasons
+    )
+
+
+def hash_set_of(entry: Entry, exported: Exported) -> HashSet | None:
+    """Return the hash set that the entry is in, or None where the export does not tell of it."""
+    return exported.hash_sets.get(f"{entry.contributor}/{entry.hash_set}")
+
+
+def left_out(entry: Entry, exported: Exported, *, has_withdrawals: bool) -> Loss | None:
+    """Return the loss of an entry that no file, or none of this kind, may hold."""
+    if entry.state is EntryState.QUARANTINED:
+        return Loss(entry.name, "entry", "QUARANTINED", "the entry waits in quarantine; it is not handed on")
+    if entry.state is EntryState.WITHDRAWN:
+        if not exported.is_delta:
+            return Loss(entry.name, "entry", "WITHDRAWN", "the entry is withdrawn; only an export of changes tells so")
+        if not has_withdrawals:
+            return Loss(entry.name, "entry", "WITHDRAWN", "the format cannot say that an entry is withdrawn")
+    return None
+
+
+def no_place(entry: Entry, form: str, fields: Iterable[str]) -> Iterator[Loss]:
+    """Yield a loss for each of these fields in which the entry says something: the format has no place for it."""
+    for field in fields:
+        stated: object = entry.provenance.member if field == "member" else getattr(entry, field)
+        if stated not in ("", (), None) and stated != NO_FLAGS:
+            yield Loss(entry.name, field, "NOT_IN_FORMAT", f"{form} has no place for {field}")
+
+
+def no_algorithm(entry: Entry, algorithm: str, form: str) -> Loss:
+    """Return the loss of a hash whose algorithm the format has no name for."""
+    return Loss(entry.name, f"hash:{algorithm}", "UNSUPPORTED_ALGORITHM", f"{form} has no name for {algorithm}")
+
+
+def no_hash(entry: Entry, form: str) -> Loss:
+    """Return the loss of an entry of which the format can write no hash."""
+    return Loss(entry.name, "entry", "NO_HASH", f"{form} has no name for any algorithm of the entry's hashes")
+
+
+def survives(text: str) -> bool:
+    """Whether our connectors, which trim texts and drop control characters, read this text as it is."""
+    return items.text(text, "", []) == text
+
+
+# --- A value with its scheme ------------------------------------------------------------------------------------------
+
+
+def spell(classification: Classification) -> str:
+    """Return the value with its scheme as one word of ASCII; `unspell` reads it."""
+    version = f"@{classification.version}" if classification.version else ""
+    value = "".join(
+        c if c.isascii() and (c.isalnum() or c in "._-") else "".join(f"%{b:02X}" for b in c.encode())
+        for c in classification.value
+    )
+    return f"{classification.scheme}{version}={value}"
+
+
+def unspell(word: str) -> tuple[str, str] | None:
+    """Return (scheme, value) of what `spell` wrote, ("", "") for `listed`, or None for any other text."""
+    if word == LISTED:
+        return "", ""
+    scheme, equals, value = word.partition("=")
+    if not equals or not value or not value.isascii() or (scheme and not is_name(scheme)):
+        return None
+    try:
+        value = _ESCAPED.sub(lambda m: chr(int(m[1], 16)), value).encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return None
+    return None if _UNSTORABLE.search(value) or len(value) > MAX_TEXT else (scheme, value)
+
+
+# --- Items -----------------------------------------------------------------------------------------------------------
+
+
+def finish(
+    position: str,
+    pairs: list[tuple[str, str]],
+    faults: list[HashFault],
+    *,
+    reviews: tuple[RecordReview, ...],
+    **fields: Any,
+) -> Record | Reject:
+    """Return what `items.finish` does, or the Reject for an item of which too many speak for one record."""
+    if len(reviews) > MAX_REVIEWS:
+        return Reject(position, Code.BAD_FIELD.value, f"more than {MAX_REVIEWS} opinions about one item")
+    return items.finish(position, pairs, faults, reviews=reviews, **fields)
+
+
+# --- Texts, times, further fields -------------------------------------------------------------------------------------
+
+
+def as_written(value: object, label: str, faults: list[HashFault]) -> str:
+    """Return a text of hashhub's own fields exactly as it is, and any other value as `items.text` does."""
+    if isinstance(value, str) and len(value) <= MAX_TEXT and not _UNSTORABLE.search(value):
+        return value
+    return items.text(value, label, faults)
+
+
+def further(fields: dict[str, object], faults: list[HashFault]) -> str:
+    """Return what a source says beyond the hub's fields as a compact JSON object, or nothing where it is too long."""
+    if not fields:
+        return ""
+    names = items.listing(sorted(fields))
+    try:
+        text = json.dumps(fields, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        detail = f"{names} were left out; expected JSON without NaN and infinities, nested a few levels deep"
+    else:
+        if len(text) <= MAX_TEXT:
+            return text
+        detail = f"{names} had {len(text)} characters together and were left out; at most {MAX_TEXT} are kept"
+    faults.append(HashFault("extra", "BAD_FIELD", detail))
+    return ""
+
+
+def quality(value: object, label: str, faults: list[HashFault]) -> int | None:
+    """Return a PDQ quality from an integer or its text; None when it is absent or, with BAD_FIELD, none."""
+    number = items.size(value, label, faults)
+    if number is None or number <= _MAX_QUALITY:
+        return number
+    faults.append(items.bad_field(label, f"a whole number of 0 to {_MAX_QUALITY}", value))
+    return None
+
+
+def own_id(value: object) -> str:
+    """Return a source's identifier, however long: `items.bad_id` tells whether it can be kept as it is."""
+    return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
+def time_text(time: datetime) -> str:
+    """Return a time as STIX and MISP write it: UTC, milliseconds, `Z`."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read_time(value: object, label: str, faults: list[HashFault]) -> datetime | None:
+    """Return the time that a text with an offset spells, or None and BAD_FIELD."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        try:
+            time = datetime.fromisoformat(value)
+            if time.tzinfo is not None:
+                return time.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+    faults.append(items.bad_field(label, "a time with its offset from UTC, such as 2026-01-02T03:04:05Z", value))
+    return None
+
+
+# --- Streams ----------------------------------------------------------------------------------------------------------
+
+
+class Source(io.RawIOBase):
+    """A stream whose first bytes (`head`) are known and that can be read again from its start (`again`).
+
+    One that cannot be sought is copied to an unnamed temporary file as it is read, if `again` is wanted.
+    """
+
+    def __init__(self, source: BinaryIO, *, twice: bool = False) -> None:
+        super().__init__()
+        self._stack: IO[bytes] | None = None
+        self._source: IO[bytes] = source
+        self._start = 0
+        if twice and not source.seekable():
+            self._source = self._stack = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the stream
+            while block := read_block(source):
+                self._source.write(block)
+            self._source.seek(0)
+        elif twice:
+            self._start = source.tell()
+        self._head = read_block(self._source, READ_SIZE)
+        self.head = self._head
+
+    def readable(self) -> bool:
+        """Return True: it is a source."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Put the next bytes into `buffer`."""
+        view = memoryview(buffer).cast("B")
+        if self._head:
+            piece, self._head = self._head[: len(view)], self._head[len(view) :]
+        else:
+            piece = self._source.read(len(view))
+        view[: len(piece)] = piece
+        return len(piece)
+
+    def again(self) -> None:
+        """Go back to the first byte."""
+        self._source.seek(self._start)
+        self._head = b""
+
+    def close(self) -> None:
+        """Drop the copy, if there is one; the source stays open."""
+        if self._stack is not None:
+            self._stack.close()
+        super().close()
+
+    @property
+    def first(self) -> bytes:
+        """The first bytes without a byte order mark and white space."""
+        return start_of(self.head)
+
+
+def start_of(head: bytes) -> bytes:
+    """Return the first bytes of a file without a byte order mark and white space."""
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
+
+
+def refuse_pickle(head: bytes) -> None:
+    """Raise MalformedSource for Python's pickles, which the `threatexchange` package keeps its state in."""
+    if _PICKLE.match(head):
+        raise MalformedSource(
+            "the file is a Python pickle, which can run code when it is read and is never opened; export the state as "
+            "text instead: threatexchange dataset -P --csv",
+            position="byte 0",
+        )
+
+
+def elements(reader: JSONReader, position: str, take: Callable[[object, str], Iterator[_Read]]) -> Iterator[_Read]:
+    """Yield what `take` makes of each element of the array at the cursor; one longer than the window comes as LARGE."""
+    for index in reader.elements():
+        reader.where = f"{position}[{index}]"
+        element = reader.value()
+        if element is LARGE:
+            reader.skip()
+        yield from take(element, reader.where)
+
+
+def changes_only() -> Reject:
+    """Return what tells the hub that a file of ours holds changes only."""
+    return partial(CHANGES_ONLY, "the file was exported as changes since an earlier one")
+
+
+class Sink:
+    """A target that bytes are gathered for, so that each write is of some size."""
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Take `data`; it is written when enough has come together."""
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size >= _HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        if self._parts:
+            self._target.write(b"".join(self._parts))
+            self._parts.clear()
+            self._size = 0
+
+
+class Listing:
+    """A JSON array that is written element by element, one on each line."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._is_empty = True
+
+    def add(self, element: bytes) -> None:
+        """Write one element."""
+        self._sink.write((b"\n" if self._is_empty else b",\n") + element)
+        self._is_empty = False
+
+
+encode: Final = msgspec.json.Encoder().encode

@@ -1,0 +1,320 @@
+"""StopNCII hash records, as FetchHashes answers them: intimate pictures of adults that were shared without consent.
+
+    {"count", "nextPageToken", "nextSetTimestamp", "hasMoreRecords": more makes the source partial,
+     "hashRecords": [{"lastModtimestamp", "signalType": "ImagePDQ", "hashValue", "hashStatus": "Active",
+                      "caseNumbers", "CSPFeedbacks": [{"source", "feedbackValue", "tags"}], "hashRegions"}]}
+
+Whose pictures these are keeps them apart from child sexual abuse material. Each item has the tag `purpose:ncii`, which
+is the purpose of no hash set here, so that it waits in quarantine wherever it is imported; and its status is a value of
+the scheme `stopncii`, which says nothing of abuse. Only an operator can release one, and then it is undecided.
+
+`hashStatus` decides, and nothing else: Withdrawn and Deleted are withdrawals. All others, also those that nobody has
+seen yet, are the item's value as the file spells it. A provider's Blocked is a confirmation, NotBlocked (reviewed,
+without a result) an objection by that provider's rules; other feedback is kept in `extra`. `caseNumbers` are dropped:
+they belong to the people who asked for help.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO, Final
+
+import msgspec
+
+from hashhub import hashes
+from hashhub.connector import (
+    NCII_TAG,
+    Certainty,
+    Exported,
+    Guess,
+    Loss,
+    Option,
+    check_options,
+    partial,
+    read_flag,
+    read_hashes,
+)
+from hashhub.model import MAX_TEXT, Action, Entry, EntryState, HashFault, Record, RecordReview, Reject, ReviewKind
+from hashhub_connectors import exchange, items
+from hashhub_connectors.json_stream import LARGE, JSONReader, Object
+
+SCHEME: Final = "stopncii"
+_TYPES: Final = {"imagepdq": ("PDQ", ""), "videomd5": ("MD5", "video")}
+_GONE: Final = frozenset({"withdrawn", "deleted"})
+_FEEDBACK: Final = {"Blocked": ReviewKind.CONFIRMED, "NotBlocked": ReviewKind.NOT_ILLEGAL_HERE}
+_FIELDS: Final = frozenset({"signalType", "hashValue", "hashStatus"})
+_FORM: Final = "StopNCII"
+_MOMENT: Final = re.compile(r"[1-9][0-9]{0,17}")  # seconds or milliseconds; 0 says nothing
+_NO_PLACE: Final = (
+    "flags", "external_id", "media_size", "series", "quality", "expire_time", "member",
+)  # fmt: skip
+
+
+class StopNCII:
+    """Reads StopNCII hash records. Positions are `hashRecords[12]`, or `[12]` in a bare array."""
+
+    name = SCHEME
+    version = "1"
+    summary = "StopNCII hash records in JSON: adults' intimate pictures, kept apart from abuse material"
+    options: tuple[Option, ...] = ()
+
+    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
+        """Return True: the status."""
+        return True
+
+    def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content is enough
+        """Return a guess from names that only StopNCII uses."""
+        start = exchange.start_of(head)
+        if start[:1] in {b"{", b"["} and (b'"hashRecords"' in start or (b'"hashStatus"' in start)):
+            return Guess(Certainty.CERTAIN, "it is JSON with StopNCII's hashRecords")
+        return None
+
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+        """Yield one Record or Reject for each hash record. Raises MalformedSource for JSON that is cut off or has no
+        hashRecords.
+        """
+        check_options(self, options)
+        return _read(JSONReader(source, "top level"))
+
+
+def _read(reader: JSONReader) -> Iterator[Record | Reject]:
+    has_more = has_records = is_delta = False
+    if reader.peek() == "[":
+        yield from exchange.elements(reader, "", _record)
+        reader.end()
+        return
+    if reader.peek() != "{":
+        reader.fail("the file is not StopNCII JSON; expected an object with hashRecords, or an array of them")
+    for key in reader.members():
+        if key == "hashRecords":
+            if has_records:
+                reader.fail("hashRecords is given twice; expected it once")
+            if reader.peek() != "[":
+                reader.fail("hashRecords is not an array; expected an array of records")
+            has_records = True
+            yield from exchange.elements(reader, "hashRecords", _record)
+            reader.where = "top level"
+            continue
+        value = reader.value()
+        if value is LARGE:
+            reader.skip()
+        is_delta |= key == exchange.CHANGES_ONLY and value is True
+        # A token for a further page says so as well as the flag does.
+        has_more |= (key == "hasMoreRecords" and read_flag(value) is True) or (key == "nextPageToken" and bool(value))
+    reader.end()
+    if not has_records:
+        reader.fail("the file has no hashRecords; expected an array of StopNCII's records")
+    if has_more:
+        yield partial("hasMoreRecords", "the file is one page of an answer, and says that another follows")
+    if is_delta:
+        yield exchange.changes_only()
+
+
+def _record(one: object, position: str) -> Iterator[Record | Reject]:
+    if not isinstance(one, dict):
+        yield Reject(position, "NOT_AN_OBJECT", f"expected an object with a hashValue, found {items.kind(one)}")
+        return
+    if isinstance(one, Object) and (twice := sorted(one.repeated & _FIELDS)):
+        detail = f"given more than once, so nobody can tell what holds: {', '.join(twice)}"
+        yield Reject(position, "BAD_FIELD", detail)
+        return
+    wrong = next((key for key in sorted(_FIELDS) if not isinstance(one.get(key), str | None)), "")
+    status = one.get("hashStatus") or ""
+    if wrong or len(status) > MAX_TEXT:
+        yield Reject(position, "BAD_FIELD", f"{wrong or 'hashStatus'} is {items.kind(one.get(wrong))}; expected a word")
+        return
+    faults: list[HashFault] = []
+    kind = (one.get("signalType") or "").strip()
+    algorithm, media_type = _TYPES.get(kind.casefold(), (kind[:40] or "signalType", ""))
+    pairs = [(algorithm, one.get("hashValue") or "")] if one.get("hashValue") else []
+    value = items.text(status, "hashStatus", faults)
+    if value.casefold() in _GONE:
+        good, _ = read_hashes(pairs)
+        read = items.finish(position, pairs, faults)
+        yield (
+            Record(position=position, action=Action.WITHDRAW, hashes=good, faults=read.faults)
+            if isinstance(read, Record)
+            else read
+        )
+        return
+    reviews, unread = _feedback(one.get("CSPFeedbacks"), faults)
+    beyond: dict[str, object] = {"CSPFeedbacks": unread} if unread else {}
+    if one.get("hashRegions"):
+        beyond["hashRegions"] = one["hashRegions"]
+    yield exchange.finish(
+        position,
+        pairs,
+        faults,
+        value=value,
+        scheme=SCHEME if value else "",
+        media_type=media_type,
+        tags=(NCII_TAG,),
+        source_time=items.text(one.get("lastModtimestamp") or "", "lastModtimestamp", faults),
+        reviews=reviews,
+        extra=exchange.further(beyond, faults),
+    )
+
+
+def _feedback(listed: object, faults: list[HashFault]) -> tuple[tuple[RecordReview, ...], list[object]]:
+    """Return the feedback that speaks for or against an item, as reviews, and the rest as it is."""
+    if listed is None:
+        return (), []
+    if not isinstance(listed, list):
+        faults.append(items.bad_field("CSPFeedbacks", "an array", listed))
+        return (), []
+    said: dict[tuple[ReviewKind, str], str] = {}
+    unread: list[object] = []
+    for one in listed:
+        value = one.get("feedbackValue") if isinstance(one, dict) else None
+        kind = _FEEDBACK.get(value) if isinstance(value, str) else None
+        if kind is None or not isinstance(one, dict):
+            unread.append(one)
+            continue
+        source = items.text(one.get("source"), "CSPFeedbacks", faults)
+        words = ", ".join((str(value), *items.tags(one.get("tags"), "CSPFeedbacks", faults)))
+        said.setdefault((kind, f"csp:{source}" if source else ""), items.text(words, "CSPFeedbacks", faults))
+    return tuple(RecordReview(kind, author, words) for (kind, author), words in said.items()), unread
+
+
+class StopNCIIWriter:
+    """Writes entries of the scheme `stopncii` with the tag `purpose:ncii` as hash records, one for each hash; those
+    withdrawn as Withdrawn.
+
+    Nothing else: a record of StopNCII says that the person shown is an adult, which no list of abuse material states.
+    """
+
+    name = SCHEME
+    version = "1"
+    summary = "StopNCII hash records in JSON: entries of the scheme stopncii only; withdrawals as Withdrawn"
+    options: tuple[Option, ...] = ()
+    reads_back = SCHEME
+    has_withdrawals = True
+    suffix = ".json"
+
+    def write(
+        self, entries: Iterable[Entry], target: BinaryIO, exported: Exported, options: Mapping[str, str]
+    ) -> Iterator[Loss]:
+        """Write the entries; see hashhub.connector.Writer."""
+        check_options(self, options)
+        return _write(entries, target, exported)
+
+
+def _write(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -> Iterator[Loss]:
+    sink = exchange.Sink(target)
+    time = int(exported.time.timestamp())
+    sink.write(b'{"nextPageToken":null,"hasMoreRecords":false,"nextSetTimestamp":%d,"hashRecords":[' % time)
+    listing = exchange.Listing(sink)
+    count = 0
+    is_first = True
+    for entry in entries:
+        if (loss := _kept_back(entry, exported)) is not None:
+            yield loss
+            continue
+        losses: list[Loss] = []
+        signals = []
+        for h in entry.hashes:
+            if (kind := _signal_type(entry, h.algorithm)) is not None:
+                signals.append((kind, hashes.encode(h)))
+            else:
+                losses.append(exchange.no_algorithm(entry, h.algorithm, _FORM))
+        if not signals:
+            yield exchange.no_hash(entry, _FORM)
+            continue
+        yield from losses
+        if is_first:
+            is_first = False
+            yield Loss("", "terms", "NOT_IN_FORMAT", f"{_FORM} has no place for handling terms")
+        is_withdrawal = entry.state is EntryState.WITHDRAWN
+        record: dict[str, Any] = {}
+        if not is_withdrawal:
+            record, losses = _fields(entry, [kind for kind, _ in signals])
+            yield from losses
+        classification = entry.classification
+        status = "Withdrawn" if is_withdrawal or classification is None else classification.value
+        moment = int(entry.source_time) if _is_moment(entry.source_time) else 0  # of a time that nobody stated
+        for kind, digest in signals:
+            listing.add(
+                exchange.encode(
+                    {
+                        "lastModtimestamp": moment,
+                        "signalType": kind,
+                        "hashValue": digest,
+                        "hashStatus": status,
+                        "caseNumbers": {},
+                        **record,
+                    }
+                )
+            )
+            count += 1
+    changes = b',"%s":true' % exchange.CHANGES_ONLY.encode() if exported.is_delta else b""
+    sink.write(b'\n],"count":%d%s}\n' % (count, changes))
+    sink.flush()
+
+
+def _kept_back(entry: Entry, exported: Exported) -> Loss | None:
+    if (loss := exchange.left_out(entry, exported, has_withdrawals=True)) is not None:
+        return loss
+    classification = entry.classification
+    is_ncii = NCII_TAG in entry.tags and classification is not None and classification.scheme == SCHEME
+    if classification is None or not is_ncii or not exchange.survives(classification.value):
+        detail = "a record of StopNCII says that an adult is shown, which this entry does not state"
+        return Loss(entry.name, "entry", "ANOTHER_PURPOSE", detail)
+    if entry.state is EntryState.WITHDRAWN and len(exported.hash_sets) > 1:
+        detail = "the format withdraws a digest, which another hash set of this export may list; export one at a time"
+        return Loss(entry.name, "entry", "WITHDRAWAL_OF_ALL", detail)
+    return None
+
+
+def _signal_type(entry: Entry, algorithm: str) -> str | None:
+    if algorithm == "PDQ":
+        return "ImagePDQ"
+    is_video = entry.media_type.casefold().partition("/")[0] == "video"
+    return "VideoMD5" if algorithm == "MD5" and is_video else None
+
+
+def _fields(entry: Entry, kinds: list[str]) -> tuple[dict[str, Any], list[Loss]]:
+    """Return what a record says beside its hash, and what is lost."""
+    losses: list[Loss] = []
+    if len(kinds) > 1:
+        detail = f"{len(kinds)} hashes of the item are records of their own, which nothing binds together"
+        losses.append(Loss(entry.name, "hashes", "HASHES_PARTED", detail))
+    # With several records the first tells what is read of all.
+    read_as = "video" if kinds[0] == "VideoMD5" else ""
+    if entry.media_type != read_as:
+        losses.append(Loss(entry.name, "media_type", "NARROWED", f"{_FORM} knows videos, and no other media type"))
+    if entry.tags != (NCII_TAG,):
+        losses.append(Loss(entry.name, "tags", "NOT_IN_FORMAT", f"{_FORM} has no place for tags"))
+    if entry.source_time and not _is_moment(entry.source_time):
+        losses.append(Loss(entry.name, "source_time", "UNSPELLABLE", "a time is a number of seconds here"))
+    losses += exchange.no_place(entry, _FORM, _NO_PLACE)
+    beyond: dict[str, Any] = {}
+    if entry.extra:
+        own = _own_extra(entry)
+        if own is None:
+            losses.append(Loss(entry.name, "extra", "NOT_IN_FORMAT", f"{_FORM} has no place for it"))
+        else:
+            beyond = own
+    return beyond, losses
+
+
+def _is_moment(text: str) -> bool:
+    return _MOMENT.fullmatch(text) is not None
+
+
+def _own_extra(entry: Entry) -> dict[str, Any] | None:
+    """Return what another StopNCII file said of the item, if that is what `extra` holds."""
+    if entry.provenance.connector != SCHEME:
+        return None
+    try:
+        own = msgspec.json.decode(entry.extra)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return None
+    if not isinstance(own, dict) or own.keys() - {"CSPFeedbacks", "hashRegions"}:
+        return None
+    faults: list[HashFault] = []
+    reviews, unread = _feedback(own.get("CSPFeedbacks"), faults)
+    read = ({"CSPFeedbacks": unread} if unread else {}) | (
+        {"hashRegions": own["hashRegions"]} if own.get("hashRegions") else {}
+    )
+    return own if not reviews and not faults and exchange.further(read, []) == entry.extra else None
