@@ -1,7 +1,7 @@
 r"""One hash a line: md5sum, sha1sum, sha256sum (GNU, BSD and OpenSSL layouts), hashdeep, and plain lists.
 
 The algorithm is never guessed from a bare digest, since 64 hexadecimal digits may be SHA-256 or PDQ. It comes from the
-line itself (`MD5 (f) = …`), from the file (hashdeep's header, or X-Ways' first line `MD5`), from the option
+line itself (`MD5 (f) = …`, `MD5:…`), from the file (hashdeep's header, or X-Ways' first line `MD5`), from the option
 `algorithm`, or, for a line of digest and file name, from the length, because only the sum tools write those. File names
 are case data: they are not kept, nor do they appear in messages. Lines that begin with `#` and blank ones are no items.
 """
@@ -23,6 +23,8 @@ from hashhub_connectors.source import lines, text_encoding
 # spaces; a leading `\` marks an escaped name.
 _SUM: Final = re.compile(r"\\?([0-9A-Fa-f]{16,128})[ \t].+")
 _TAGGED: Final = re.compile(r"\\?([A-Za-z][A-Za-z0-9/-]{1,20}) ?\(.*\) ?= ?([0-9A-Fa-f]+)")
+# What hashhub itself prints.
+_PAIR: Final = re.compile(r"([A-Za-z][A-Za-z0-9-]{1,20}):([0-9A-Za-z+/_-]+={0,2})")
 _BARE: Final = re.compile(r"[0-9A-Fa-f]{16,288}|[A-Za-z0-9+/_-]{32,192}={0,2}")
 _SUM_LENGTHS: Final = {32: "MD5", 40: "SHA1", 64: "SHA256", 56: "SHA224", 96: "SHA384", 128: "SHA512"}
 _HASHDEEP: Final = "%%%% HASHDEEP-"
@@ -33,7 +35,7 @@ class HashLines:
     """Reads lists of one hash a line. Positions are `line 12`."""
 
     name = "hash-lines"
-    version = "2"
+    version = "3"
     summary = "one hash a line: md5sum, sha1sum, sha256sum, hashdeep, and plain lists with a declared algorithm"
     options: tuple[Option, ...] = (
         Option("algorithm", "algorithm of a plain list's digests, such as MD5 or PDQ; needed for plain lists only"),
@@ -149,7 +151,7 @@ def _declared(line: str) -> str:
 
 
 def _item(position: str, line: str, algorithm: str) -> Record | Reject:
-    if tagged := _TAGGED.fullmatch(line):
+    if tagged := _TAGGED.fullmatch(line) or _PAIR.fullmatch(line):
         label, digest = tagged.groups()
     elif named := _SUM.fullmatch(line):
         digest = named.group(1)
@@ -167,6 +169,6 @@ def _item(position: str, line: str, algorithm: str) -> Record | Reject:
         return Reject(
             position,
             "UNPARSABLE_LINE",
-            "expected `digest  name`, `MD5 (name) = digest`, or a plain digest with the option algorithm",
+            "expected `digest  name`, `MD5 (name) = digest`, `MD5:digest`, or a plain digest with the option algorithm",
         )
     return items.finish(position, [(label, digest)], [])

@@ -22,9 +22,10 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from hashhub import schemes
-from hashhub.connector import Connector, Exported, Loss, Writer, reading_options
+from hashhub.connector import PURPOSE_TAG, Connector, Exported, Loss, Writer, reading_options
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import ALGORITHMS, Hash
+from hashhub.hygiene import Code
 from hashhub.model import (
     NO_FLAGS,
     Action,
@@ -116,8 +117,8 @@ def check_round_trip(
     data, losses = written(writer, entries, exported, options)
     reading = reading_options(writer, exported, options)
     assert {o.name for o in connector.options} >= set(reading), "the file is read with options that the connector has"
-    items = list(connector.read(io.BytesIO(data), reading))
-    refused = [i for i in items if isinstance(i, Reject)]
+    items = list(connector.read(io.BytesIO(data), reading)) if data else []
+    refused = [i for i in items if isinstance(i, Reject) and i.reason != Code.PARTIAL_SOURCE]
     assert not refused, f"the connector refuses what was written: {refused[:3]}"
     records = [i for i in items if isinstance(i, Record)]
     everywhere = {loss.field for loss in losses if not loss.entry} - ABOUT_THE_FILE
@@ -205,16 +206,18 @@ def _compare(
         differs.add("media_type")
         wide, narrow = record.media_type.casefold(), entry.media_type.casefold()
         assert narrow.startswith(wide), f"{name}: the media type became another one: {record.media_type!r}"
-    if record.tags != entry.tags:
+    tags = tuple(t for t in record.tags if t in entry.tags or not t.startswith(PURPOSE_TAG))
+    if tags != entry.tags:
         differs.add("tags")
-        assert set(record.tags) <= set(entry.tags), f"{name} got tags that it does not have: {record.tags}"
+        assert set(tags) <= set(entry.tags), f"{name} got tags that it does not have: {tags}"
     for field in (*_TEXT_FIELDS, *_OTHER_FIELDS):
         stated = entry.provenance.member if field == "member" else getattr(entry, field)
         read = getattr(record, field)
         if read != stated:
             differs.add(field)
             empty = "" if field in _TEXT_FIELDS else None
-            assert read == empty, f"{name}: {field} was {stated!r} and is {read!r}"
+            is_attributed = field == "member" and read == entry.contributor
+            assert is_attributed or read == empty, f"{name}: {field} was {stated!r} and is {read!r}"
     unnamed = differs - lost - unread
     assert not unnamed, f"{name} lost {sorted(unnamed)}, which no loss names: {entry} became {records}"
     groundless = lost - differs - everywhere
@@ -229,7 +232,8 @@ def _value_differs(entry: Entry, record: Record, losses: Sequence[Loss], exporte
     assert classification is not None, f"{entry.name} has no classification, and got the value {record.value!r}"
     own = exported.schemes.get(classification.scheme)
     is_own = own is not None and not own.contradicts_name(record.scheme) and not own.contradicts_region(record.region)
-    if is_own and record.value == classification.value:
+    # A file that does not name its scheme may spell another scheme's value alike: then a loss says so.
+    if is_own and record.value == classification.value and (record.scheme or not losses):
         return False
     assert losses, f"{entry.name} was {classification.value!r}, became {record.value!r}, and no loss says so"
     may: set[str | None] = set()
@@ -290,7 +294,10 @@ class WriterContract:
             assert all(not loss.entry for loss in losses)
             if data:
                 options = reading_options(self.writer, exported, self.options)
-                assert list(self.connector.read(io.BytesIO(data), options)) == []
+                for one in self.connector.read(io.BytesIO(data), options):
+                    assert is_delta, f"an empty export has an item: {one}"
+                    assert isinstance(one, Reject), f"an empty delta has an item: {one}"
+                    assert one.reason == Code.PARTIAL_SOURCE, f"an empty delta has an item: {one}"
 
     def test_reads_back_minus_exactly_what_is_lost(self) -> None:
         """The round trip, for many lists."""
@@ -349,9 +356,7 @@ class WriterContract:
             for n in range(1, 6)
         ]
         exported = self.exported()
-        data, losses = check_round_trip(
-            self.writer, self.connector, entries, exported, self.options, unread=self.unread
-        )
+        _, losses = check_round_trip(self.writer, self.connector, entries, exported, self.options, unread=self.unread)
         reading = reading_options(self.writer, exported, self.options)
         if not self.connector.has_classifications(reading):
             assert {x.entry for x in losses if x.field == "entry"} == {e.name for e in entries}, (
@@ -363,7 +368,14 @@ class WriterContract:
         random = Random("streams")
         first = self.entry(random, 1)
         plain = msgspec.structs.replace(
-            first, media_type="image/jpeg", classification=self._some_value(), reasons=(), extra="", tags=()
+            first,
+            hashes=tuple(_hash(random, name, 1) for name in ALGORITHMS),
+            media_type="image/jpeg",
+            media_size=1,
+            classification=self._some_value(),
+            reasons=(),
+            extra="",
+            tags=(),
         )
         # A file of one entry and one of two tell how many bytes each adds.
         sizes = [
