@@ -59,13 +59,13 @@ class CSVWriter:
         mapping = read_mapping(self.reading_options(exported, options)["mapping"])
         if mapping.encoding != "utf-8":
             raise InvalidArgument.field(
-                "options.mapping.encoding", f"is {mapping.encoding}; files are written in utf-8", "ENCODING"
+                "options.mapping.encoding", f"is {mapping.encoding}; files are written in utf-8", "WORD"
             )
         named = [*mapping.columns.values(), *mapping.tags, *mapping.flags.values()]
         if len(set(named)) < len(named):
             twice = sorted({n for n in named if named.count(n) > 1})
             raise InvalidArgument.field(
-                "options.mapping", f"reads several fields from one column ({', '.join(twice)[:80]}); give each its own"
+                "options.mapping", f"reads several fields from one column ({', '.join(twice)[:80]}); give each its own", "DUPLICATE"
             )
         outgoing.refuse_mixed_purposes(exported, _WHAT)
         cells = Cells(mapping.delimiter, keeps_formulas=keeps_formulas(options.get("formulas", "")))

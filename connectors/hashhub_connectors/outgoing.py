@@ -29,7 +29,6 @@ from hashhub_connectors.items import BROKEN
 _PIECE: Final = 1 << 16  # characters that are written at a time
 _REMEMBERED: Final = 4096  # values: entries have few, and a hostile list must not fill memory
 _SHOWN: Final = 3  # of several reasons why there is no value
-_NO_TERMS: Final = Marking(tlp=TLP.CLEAR)
 _VERDICTS: Final[Mapping[Purpose, frozenset[str]]] = {
     Purpose.CSAM: frozenset({"csam"}),
     Purpose.EXPLOITATIVE: frozenset({"exploitative"}),
@@ -275,7 +274,7 @@ def about_the_file(
     does not name that.
     """
     sets = exported.hash_sets.values()
-    if terms := [s for s in sets if s.marking != _NO_TERMS]:
+    if terms := [s for s in sets if _binds(s.marking)]:
         yield Loss("", "terms", "NO_PLACE", f"{what} has no place for terms ({_told(terms)}): tell the recipient")
     if len(contributors := sorted({s.contributor for s in sets})) > 1:
         yield Loss("", "contributor", "NO_PLACE", f"{what} does not tell who states what: {', '.join(contributors)}")
@@ -289,6 +288,15 @@ def about_the_file(
         )
     if scheme and sets:
         yield Loss("", "scheme", "NO_PLACE", f"{what} does not tell of which scheme its values are: {scheme}")
+
+
+def _binds(marking: Marking) -> bool:
+    """Whether the terms ask anything of whoever has the entries; what they let the hub do is not for outside."""
+    return (
+        marking.tlp is not TLP.CLEAR
+        or bool(marking.permitted_purposes or marking.legal_basis or marking.recipients)
+        or marking.expire_time is not None
+    )
 
 
 def _told(sets: Iterable[HashSet]) -> str:

@@ -199,7 +199,7 @@ def _version(options: Mapping[str, str]) -> str:
     version = options.get("version") or _VERSIONS[0]
     if version not in _VERSIONS:
         raise InvalidArgument.field(
-            "options.version", f"is {version[:40]!r}; expected one of {', '.join(_VERSIONS)}", "VERSION"
+            "options.version", f"is {version[:40]!r}; expected one of {', '.join(_VERSIONS)}", "WORD"
         )
     return version
 

@@ -138,9 +138,12 @@ class Exports:
 
     def _check(self, selection: Selection) -> Policy | None:
         """Return the selection's policy, if it has one."""
-        if sum(map(bool, (selection.hash_sets, selection.policy, selection.position))) != 1:
+        given = sum(map(bool, (selection.hash_sets, selection.policy, selection.position)))
+        if given != 1:
             raise InvalidArgument.field(
-                "hash_sets", "give exactly one of hash_sets, policy and position: they choose the entries", "SELECTION"
+                "hash_sets",
+                "give exactly one of hash_sets, policy and position: they choose the entries",
+                "CONTRADICTION" if given else "REQUIRED",
             )
         if len(set(selection.hash_sets)) < len(selection.hash_sets):
             raise InvalidArgument.field("hash_sets", "name each hash set once", "DUPLICATE")
