@@ -279,7 +279,6 @@ def _line(entry: Entry) -> _Line:
     provenance, classification, withdrawal = entry.provenance, entry.classification, entry.withdrawal
     line = _Line(
         entry=entry.name,
-        state=entry.state,
         hashes=tuple([h.text for h in entry.hashes]),
         external_id=entry.external_id,
         media_type=entry.media_type,
@@ -300,6 +299,8 @@ def _line(entry: Entry) -> _Line:
         create_revision=entry.create_revision,
         update_revision=entry.update_revision,
     )
+    if entry.state is EntryState.WITHDRAWN:
+        line.state = entry.state
     if classification is not None:
         line.scheme = f"{classification.scheme}@{classification.version}"
         line.value = classification.value
