@@ -65,7 +65,7 @@ class CSVWriter:
         if len(set(named)) < len(named):
             twice = sorted({n for n in named if named.count(n) > 1})
             raise InvalidArgument.field(
-                "options.mapping", f"reads several fields from one column ({', '.join(twice)[:80]}); give each its own", "DUPLICATE"
+                "options.mapping", f"reads several fields from one column ({', '.join(twice)[:80]})", "DUPLICATE"
             )
         outgoing.refuse_mixed_purposes(exported, _WHAT)
         cells = Cells(mapping.delimiter, keeps_formulas=keeps_formulas(options.get("formulas", "")))

@@ -13,11 +13,13 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC
 from typing import BinaryIO, Final, NamedTuple, cast
 from xml.sax.saxutils import escape, quoteattr
 
 from hashhub import hashes
 from hashhub.connector import Exported, Loss, Option, check_options
+from hashhub.errors import InvalidArgument
 from hashhub.model import Entry, EntryState, Purpose
 from hashhub_connectors import outgoing
 from hashhub_connectors.ncmec_xml import NAMESPACE, SCHEME
@@ -26,6 +28,7 @@ from hashhub_connectors.outgoing import Listing, NoPlace, Output, Values, is_pla
 _WHAT: Final = "NCMEC's XML"
 _FINGERPRINTS: Final = {"MD5": "md5", "SHA1": "sha1", "PHOTODNA": "pdna", "PDQ": "pdq"}
 _OWN_ID: Final = re.compile(r"([^/]+)/(image|video)/(.+)", re.DOTALL)
+_MEMBER: Final = re.compile(r"[0-9]{1,18}")
 _KINDS: Final = ("image", "video")
 _DELETED: Final = {"image": "deletedImage", "video": "deletedVideo"}
 _IN_MEMORY: Final = 1 << 18  # bytes of videos, before they go to a temporary file
@@ -45,7 +48,13 @@ class NCMECWriter:
     name = "ncmec-xml"
     version = "1"
     summary = "NCMEC Hash Sharing API v2, the XML of /v2/entries; deltas with deletedImage and deletedVideo"
-    options: tuple[Option, ...] = ()
+    options: tuple[Option, ...] = (
+        Option(
+            "member",
+            "the number by which NCMEC knows the contributor, as member of what did not come from NCMEC; the "
+            "contributor's id unless given, which clients that expect a number refuse",
+        ),
+    )
     reads_back = "ncmec-xml"
     has_withdrawals = True
     suffix = ".xml"
@@ -55,6 +64,7 @@ class NCMECWriter:
     ) -> Iterator[Loss]:
         """Write a document. Raises InvalidArgument for hash sets of several purposes, and of benign items."""
         check_options(self, options)
+        number = _number(options.get("member", ""), exported)
         listing = Listing(exported, _WHAT, Purpose.CSAM, Purpose.EXPLOITATIVE, Purpose.TEST)
         values = Values(_WHAT, SCHEME, exported)
         yield from outgoing.about_the_file(exported, _WHAT, listed=True)
@@ -62,10 +72,14 @@ class NCMECWriter:
         with cast("BinaryIO", tempfile.SpooledTemporaryFile(_IN_MEMORY)) as videos:
             outputs = {"image": Output(target), "video": Output(videos)}
             images = outputs["image"]
-            images.put(f'<?xml version="1.0" encoding="UTF-8"?>\n<queryResult xmlns="{NAMESPACE}">\n<images>\n')
+            # Clients ask for the newest time stamp in the list, and get that of the export: none is newer.
+            newest = f'maxTimestamp="{exported.time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"'
+            images.put(
+                f'<?xml version="1.0" encoding="UTF-8"?>\n<queryResult xmlns="{NAMESPACE}">\n<images {newest}>\n'
+            )
             for entry in entries:
                 refused = outgoing.withheld(entry, exported, has_withdrawals=True)
-                identity = None if refused else _identity(entry)
+                identity = None if refused else _identity(entry, number)
                 if refused is None and identity is None:
                     refused = Loss(
                         entry.name,
@@ -96,7 +110,7 @@ class NCMECWriter:
                 if said.reason:
                     yield Loss(entry.name, "value", said.reason, said.detail)
             outputs["video"].flush()
-            images.put("</images>\n<videos>\n")
+            images.put(f"</images>\n<videos {newest}>\n")
             images.flush()
             videos.seek(0)
             shutil.copyfileobj(videos, target, _IN_MEMORY)
@@ -107,8 +121,11 @@ class NCMECWriter:
 _NO_PLACE: Final = NoPlace(_WHAT, "flags", "media_size", "series", "tags", "quality", "expire_time", "extra")
 
 
-def _identity(entry: Entry) -> _Identity | None:
-    """Return by what the document knows the entry; None where it is neither picture nor video."""
+def _identity(entry: Entry, number: str) -> _Identity | None:
+    """Return by what the document knows the entry; None where it is neither picture nor video.
+
+    `number`: the contributor's at NCMEC, if it is known.
+    """
     own = _OWN_ID.fullmatch(entry.external_id)
     member = entry.provenance.member
     if entry.provenance.connector == "ncmec-xml" and own is not None and is_plain(entry.external_id):
@@ -122,7 +139,19 @@ def _identity(entry: Entry) -> _Identity | None:
     # A number alone is the entry's; `x/` marks the contributor's own id, so that no two can be the same.
     usable = entry.external_id and is_plain(entry.external_id) and len(entry.external_id) <= _LONGEST_ID
     own_id = f"{entry.hash_set}/x/{entry.external_id}" if usable else f"{entry.hash_set}/{entry.id}"
-    return _Identity(kind, entry.contributor, "", own_id, is_own=False)
+    return _Identity(kind, number or entry.contributor, entry.contributor if number else "", own_id, is_own=False)
+
+
+def _number(given: str, exported: Exported) -> str:
+    """Return the option `member`. Raises InvalidArgument for no number, and for one that would be several members'."""
+    if given and not _MEMBER.fullmatch(given):
+        raise InvalidArgument.field("options.member", f"is {given[:40]!r}; expected a number, such as 9001", "PATTERN")
+    if given and len({s.contributor for s in exported.hash_sets.values()}) > 1:
+        raise InvalidArgument.field(
+            "options.member", "is one number, and the hash sets have several contributors; export them to a file each",
+            "CONTRADICTION",
+        )  # fmt: skip
+    return given
 
 
 _LONGEST_ID: Final = 800  # characters; with the contributor, the kind and the hash set it must stay below 1024
@@ -157,7 +186,7 @@ def _losses(entry: Entry, identity: _Identity) -> Iterator[Loss]:
     if not identity.is_own:
         yield _rewritten(entry)
         yield Loss(
-            entry.name, "member", "REWRITTEN", f"{_WHAT} names a member for each item: {entry.contributor} is written"
+            entry.name, "member", "REWRITTEN", f"{_WHAT} names a member for each item: the contributor is written"
         )
     if entry.media_type != identity.kind:
         yield Loss(entry.name, "media_type", "NO_PLACE", f"{_WHAT} tells picture and video apart, and no more")

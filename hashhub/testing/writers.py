@@ -216,7 +216,7 @@ def _compare(
         if read != stated:
             differs.add(field)
             empty = "" if field in _TEXT_FIELDS else None
-            is_attributed = field == "member" and read == entry.contributor
+            is_attributed = field == "member" and read.split()[-1:] == [entry.contributor]
             assert is_attributed or read == empty, f"{name}: {field} was {stated!r} and is {read!r}"
     unnamed = differs - lost - unread
     assert not unnamed, f"{name} lost {sorted(unnamed)}, which no loss names: {entry} became {records}"

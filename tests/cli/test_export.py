@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import stat
 import time
@@ -53,9 +52,7 @@ class TestFile:
         assert report["losses"] == []
         assert stat.S_IMODE(out.stat().st_mode) == 0o600
         assert sorted(p.name for p in tmp_path.iterdir()) == ["in.json", "out.json"]
-        checked = run(
-            "import", str(out), "--format", "vics", "--hash-set", full, "--validate-only", "--json"
-        )
+        checked = run("import", str(out), "--format", "vics", "--hash-set", full, "--validate-only", "--json")
         counts = told(checked)["counts"]
         assert counts["unchanged"] == counts["items"] == len(media)
 
@@ -86,7 +83,9 @@ class TestFile:
         rows = list(csv.DictReader(losses.read_text().splitlines()))
         assert {"entry", "field", "reason", "detail"} == set(rows[0])
         assert any(r["field"] == "value" and r["reason"] == "NO_PLACE" for r in rows)
-        assert run("export", "--format", "hashhub-jsonl", "--hash-set", full, "--out", str(out), "--strict").exit_code == 0
+        assert (
+            run("export", "--format", "hashhub-jsonl", "--hash-set", full, "--out", str(out), "--strict").exit_code == 0
+        )
         assert out.exists()
 
     def test_full_table_comes_with_the_mapping_that_reads_it(self, run: Run, full: str, tmp_path: Path) -> None:
@@ -137,10 +136,12 @@ class TestSelection:
         )
         assert refused.exit_code == REFUSED
         assert run("history", full).stdout == before
-        assert os.listdir(tmp_path) == ["in.json"]
+        assert [p.name for p in tmp_path.iterdir()] == ["in.json"]
 
     def test_changes_go_on_from_the_position(self, run: Run, full: str, tmp_path: Path) -> None:
-        first = told(run("export", "--format", "hashhub-jsonl", "--hash-set", full, "--out", str(tmp_path / "1"), "--json"))
+        first = told(
+            run("export", "--format", "hashhub-jsonl", "--hash-set", full, "--out", str(tmp_path / "1"), "--json")
+        )
         withdrawn = json.loads((tmp_path / "1").read_text().splitlines()[1])["entry"]
         assert run("entry", "withdraw", withdrawn, "--reason", "error").exit_code == DONE
         contribute(run, full, tmp_path / "more.json", seed=9, count=3)
@@ -149,12 +150,27 @@ class TestSelection:
         lines = [json.loads(x) for x in (tmp_path / "2").read_text().splitlines()]
         assert lines[0]["is_delta"] is second["delta"] is True
         assert [x["entry"] for x in lines if x.get("state") == "WITHDRAWN"] == [withdrawn]
-        assert len([x for x in lines if "hashes" in x and x.get("state", "ACTIVE") == "ACTIVE"]) == second["written"] - 1
-        third = told(run("export", "--format", "hashhub-jsonl", "--changes-from", second["position"], "--json", "--out", str(tmp_path / "3")))
+        assert (
+            len([x for x in lines if "hashes" in x and x.get("state", "ACTIVE") == "ACTIVE"]) == second["written"] - 1
+        )
+        third = told(
+            run(
+                "export",
+                "--format",
+                "hashhub-jsonl",
+                "--changes-from",
+                second["position"],
+                "--json",
+                "--out",
+                str(tmp_path / "3"),
+            )
+        )
         assert third["taken"] == 0
 
     def test_a_policy_takes_what_satisfies_it_by_itself(self, run: Run, full: str, tmp_path: Path) -> None:
-        report = told(run("export", "--format", "hashhub-jsonl", "--policy", "block", "--out", str(tmp_path / "p"), "--json"))
+        report = told(
+            run("export", "--format", "hashhub-jsonl", "--policy", "block", "--out", str(tmp_path / "p"), "--json")
+        )
         lines = [json.loads(x) for x in (tmp_path / "p").read_text().splitlines()[1:-1]]
         assert {x["value"] for x in lines if x["entry"].startswith(f"{full}/")} == {"1", "2"}  # 0 is no harm
         assert report["position"] is None

@@ -56,6 +56,13 @@ class TestNCMEC(WriterContract):
     hash_set = of_scheme("ncmec-industry")
 
 
+class TestNCMECOfMember(WriterContract):
+    writer = NCMECWriter()
+    connector = NCMECXML()
+    hash_set = of_scheme("ncmec-industry")
+    options: ClassVar = {"member": "9001"}
+
+
 class TestICSE(WriterContract):
     writer = ICSEWriter()
     connector = ICSECSV()

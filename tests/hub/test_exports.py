@@ -90,9 +90,7 @@ class TestTerms:
             expected = permits(app, hash_set, GROUPS, WayOut.LIST, AT)
             assert may_export(operator, hash_set, GROUPS, AT, member="beta", receivers=(app,)) is expected
             boss = msgspec.structs.replace(app, role=Role.OPERATOR, purposes=())
-            unpowered = permits(
-                msgspec.structs.replace(boss, role=Role.CONSUMER), hash_set, GROUPS, WayOut.LIST, AT
-            )
+            unpowered = permits(msgspec.structs.replace(boss, role=Role.CONSUMER), hash_set, GROUPS, WayOut.LIST, AT)
             assert may_export(operator, hash_set, GROUPS, AT, member="beta", receivers=(boss,)) is unpowered
             assert not may_export(operator, hash_set, GROUPS, AT, member="beta", receivers=())
             assert may_export(operator, hash_set, GROUPS, AT, member="alpha", receivers=())
@@ -304,7 +302,9 @@ class TestRevision:
         desk.contribute("alpha/list", item(1), item(2))
         export = begin(desk, writer("alpha"), "alpha/list")
         for entry, reason in zip(
-            desk.entries("alpha/list"), (WithdrawalReason.REQUESTED_BY_PERSON_SHOWN, WithdrawalReason.ERROR), strict=True
+            desk.entries("alpha/list"),
+            (WithdrawalReason.REQUESTED_BY_PERSON_SHOWN, WithdrawalReason.ERROR),
+            strict=True,
         ):
             desk.hub.entries.withdraw(writer("alpha"), "alpha", "list", entry.id, reason, "said on the phone")
         changed = taken(begin(desk, writer("alpha"), position=export.position), writer("alpha"))
