@@ -209,10 +209,13 @@ class Values:
     ) -> None:
         """`scheme`: `id@version`, its id where the file names no version, or empty where it has no place for values.
 
-        `is_spelled`: whether the format can spell a value.
+        Without a version it is that of the hash sets, if they are of this scheme. `is_spelled`: whether the format can
+        spell a value.
         """
         self._what = what
         self._id, _, version = scheme.partition("@")
+        own_id, _, own_version = only_scheme(exported).partition("@")
+        version = version or (own_version if own_id == self._id else "")
         target = exported.schemes.get(self._id)
         self._version = version or ("" if target is None else target.version)
         self._target = None if target is None or target.version != self._version else target
