@@ -18,7 +18,8 @@ from hashhub.client import names
 from hashhub.client.calls import Calls
 from hashhub.connector import Exported, Loss, Writer, check_options, get_writer, reading_options
 from hashhub.errors import InvalidArgument, Unavailable
-from hashhub.model import Entry, HashSet, now
+from hashhub.model import Entry, HashSet, SchemeStatus, now
+from hashhub.schemes import Scheme, SchemeValue
 
 _METHOD: Final = "ContributionService/ExportEntries"
 
@@ -141,13 +142,13 @@ class ExportCalls(Calls):
         check_options(chosen, given)
         for _ in chosen.write((), io.BytesIO(), Exported({}, {}, now()), given):  # before the hub notes an export
             pass
+        known = self._schemes()
         export = self.export_entries(
             hash_sets=hash_sets, policy=policy, position=position, file_format=chosen.name, recipient=recipient
         )
-        registry = schemes.load()
         exported = Exported(
             hash_sets={s.name: s for s in export.hash_sets},
-            schemes={s.id: registry.get(s.id) for s in registry.list()},
+            schemes=known,
             time=now(),
             is_delta=export.is_delta,
         )
@@ -187,6 +188,27 @@ class ExportCalls(Calls):
             reads_back=chosen.reads_back,
             reading=reading_options(chosen, exported, given),
         )
+
+    def _schemes(self) -> dict[str, Scheme]:
+        """Return by id the schemes that come with hashhub, and those that the hub's operator added."""
+        known = {s.name: s for s in schemes.load().list()}
+        for page in self._pages("MatchService/ListSchemes", v1.ListSchemesRequest(), v1.ListSchemesResponse):
+            for pb in page.schemes:
+                name = wire.parse_scheme(pb.name)
+                if name not in known:
+                    known[name] = schemes.of_values(
+                        name,
+                        region=pb.region,
+                        status=SchemeStatus.DRAFT if pb.draft else SchemeStatus.VERIFIED,
+                        title=pb.title,
+                        source=pb.source,
+                        values=(
+                            SchemeValue(value=v.value, title=v.title, dimensions=wire.dimensions_from_pb(v.dimensions))
+                            for v in pb.values
+                        ),
+                    )
+        registry = schemes.Registry(known.values())
+        return {s.id: registry.get(s.id) for s in registry.list()}
 
 
 def _entries(answers: Iterator[v1.ExportEntriesResponse]) -> Iterator[Entry]:

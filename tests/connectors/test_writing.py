@@ -340,7 +340,7 @@ def test_the_full_tables_mapping_is_for_its_scheme() -> None:
         ("csv", {"formulas": "yes"}),
     ],
 )
-def test_wrong_options_are_refused(writer: str, options: dict[str, str]) -> None:
+def test_wrong_options_are_refused(writer: str, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument):
         text_of(writer, an_entry(), **options)
 
