@@ -80,6 +80,8 @@ def export(
     has_out = out != "-"
     if has_out:
         _refuse_existing(out, force=force)
+        if format_ == "csv" and "mapping" not in settings:
+            _refuse_existing(f"{out}.mapping.toml", force=force)
     if losses is not None:
         _refuse_existing(losses, force=force)
     with (

@@ -15,7 +15,7 @@ terms are asked again before each piece.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -28,6 +28,7 @@ from hashhub.hub import access
 from hashhub.hub.entries import disclosed
 from hashhub.model import (
     MAX_TEXT,
+    ChangeKind,
     Entry,
     EntryState,
     HashSet,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 _PIECE: Final = 2_000  # entries read, and sent, at a time
 _ROWS: Final = 500  # of the feed, read at a time
+_IDS: Final = 100_000  # of one change, taken at a time
 _OUTSIDER: Final = Principal(name="", role=Role.CONSUMER)
 _SHOWN: Final = 5  # names in a message
 _REMEMBERED: Final = 10_000  # judgements: entries of a list differ in little of what a policy looks at
@@ -112,7 +114,7 @@ class Exports:
                 f"the terms of {', '.join(left_out[:_SHOWN])}{' and others' if len(left_out) > _SHOWN else ''} let "
                 f"nothing leave for {recipient or 'somebody outside'}; say whom the file is for, or ask for other terms"
             )
-        ids = {name: self._ids(name, here.revision, since) for name in allowed}  # (2)
+        ids = self._ids(allowed, here.revision, since)  # (2)
         position = ""
         if policy is None:
             position = self._changes.position_at(principal, here, list(allowed))
@@ -209,29 +211,33 @@ class Exports:
         contributor, hash_set = name.split("/")
         return self._store.entries.entry_count(contributor, hash_set)
 
-    def _ids(self, name: str, revision: int, since: tuple[int, int] | None) -> pyroaring.BitMap64:
-        """Return the entries of a hash set that the export may have: those that stand, and those withdrawn since
+    def _ids(self, names: Iterable[str], revision: int, since: tuple[int, int] | None) -> dict[str, pyroaring.BitMap64]:
+        """Return by hash set the entries that the export may have: those that stand, and those withdrawn since
         `revision`; of changes, all that changed.
         """
-        contributor, hash_set = name.split("/")
-        ids = pyroaring.BitMap64()
-        if since is None:
+        ids = {name: pyroaring.BitMap64() for name in names}
+        if since is not None:
+            return self._add_changed(ids, since)
+        for name, own in ids.items():
+            contributor, hash_set = name.split("/")
             for piece in self._store.entries.active_pages(contributor, hash_set):
                 cancellation.check()
-                ids |= pyroaring.BitMap64(piece.tolist())
-        return ids | self._changed(name, since if since is not None else (revision + 1, 0), all_kinds=since is not None)
+                own |= pyroaring.BitMap64(piece.tolist())  # noqa: PLW2901 - adds to it
+        return self._add_changed(ids, (revision + 1, 0), kind=ChangeKind.WITHDRAW)
 
-    def _changed(self, name: str, since: tuple[int, int], *, all_kinds: bool) -> pyroaring.BitMap64:
-        """Return the entries of a hash set that changed; of all kinds of changes, or only those withdrawn."""
-        key = next(key for key, known in self._store.feeds.hash_set_keys().items() if known == name)
-        ids = pyroaring.BitMap64()
+    def _add_changed(
+        self, ids: dict[str, pyroaring.BitMap64], since: tuple[int, int], *, kind: ChangeKind | None = None
+    ) -> dict[str, pyroaring.BitMap64]:
+        """Add the entries of the hash sets that changed from a change (revision, ordinal) on, by one kind or any."""
+        own_ids = {key: ids[name] for key, name in self._store.feeds.hash_set_keys().items() if name in ids}
         revision, ordinal = since
         while True:
             changes = self._store.feeds.changes(revision, ordinal, _ROWS)
             for change in changes:
-                if change.hash_set == key and (all_kinds or change.kind == "WITHDRAW"):
-                    for piece in self._store.feeds.change_ids(change).pieces(100_000):
-                        ids |= pyroaring.BitMap64(piece.tolist())
+                if change.hash_set in own_ids and kind in {None, change.kind}:
+                    own = own_ids[change.hash_set]
+                    for piece in self._store.feeds.change_ids(change).pieces(_IDS):
+                        own |= pyroaring.BitMap64(piece.tolist())
             cancellation.check()
             if len(changes) < _ROWS:
                 return ids
