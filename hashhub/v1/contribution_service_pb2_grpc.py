@@ -183,9 +183,9 @@ class ContributionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportEntries(self, request, context):
-        """Streams the entries of hash sets, those that satisfy a policy by themselves, or what changed since an earlier export,
-        to be written to a file. The terms decide as to somebody outside, but for the caller's own hash sets; each export is
-        an event in the history of every hash set that it takes from.
+        """Streams the entries of hash sets, those that satisfy a policy by themselves, or what changed since an earlier
+        export, to be written to a file. The terms decide as to somebody outside, but for the caller's own hash sets; each
+        export is an event in the history of every hash set that it takes from.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
