@@ -19,7 +19,7 @@ from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Flags, HashFault, Reco
 
 MAX_TAGS: Final = 64  # far above what any format carries; bounds what one record can cost
 MAX_SIZE: Final = 2**63 - 1  # bytes; the widest integer that both databases keep
-_BROKEN: Final = re.compile(
+BROKEN: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
 )  # controls and lone surrogates: no database keeps them all
 _SHORT: Final = 256  # characters: bounds what is remembered
@@ -65,7 +65,7 @@ def text(value: object, label: str, faults: list[HashFault]) -> str:
             return ""
     value = value.strip()
     if not value.isprintable():
-        value = _BROKEN.sub(" ", value).strip()
+        value = BROKEN.sub(" ", value).strip()
     if len(value) <= MAX_TEXT:
         return value
     end = MAX_TEXT - 1
@@ -173,7 +173,7 @@ def kind(value: object) -> str:
 
 def bad_id(position: str, external_id: str) -> Reject | None:
     """Return the Reject for an identifier that cannot be kept as it is; cutting it would make two items one."""
-    if len(external_id) > MAX_TEXT or _BROKEN.search(external_id):
+    if len(external_id) > MAX_TEXT or BROKEN.search(external_id):
         return Reject(
             position,
             "BAD_FIELD",

@@ -9,7 +9,19 @@ from __future__ import annotations
 import click
 
 from hashhub import __version__
-from hashhub.cli import admin, catalogue, changes, contributors, entries, history, imports, matching, sample, serving
+from hashhub.cli import (
+    admin,
+    catalogue,
+    changes,
+    contributors,
+    entries,
+    exports,
+    history,
+    imports,
+    matching,
+    sample,
+    serving,
+)
 
 __all__ = ["main"]
 
@@ -25,6 +37,6 @@ def main() -> None:
     """
 
 
-for group in (serving, contributors, imports, entries, matching, changes, history, catalogue, admin, sample):
+for group in (serving, contributors, imports, exports, entries, matching, changes, history, catalogue, admin, sample):
     for entry in group.COMMANDS:
         main.add_command(entry)

@@ -58,6 +58,7 @@ _WHAT: Final = {
     EventKind.ENTRIES_EXPIRED: "expired",
     EventKind.ENTRY_ERASED: "erased",
     EventKind.ENTRIES_REVIEWED: "reviewed",
+    EventKind.ENTRIES_EXPORTED: "exported",
 }
 
 

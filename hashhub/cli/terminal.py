@@ -70,10 +70,13 @@ def coloured(text: str, style: str) -> str:
     return click.style(text, dim=True) if colour == "dim" else click.style(text, fg=colour, bold=bold)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table: boxed on a terminal, aligned columns of plain text in a pipe. Nothing is cut off in a pipe."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, err: bool = False) -> None:
+    """Print a table: boxed on a terminal, aligned columns of plain text in a pipe. Nothing is cut off in a pipe.
+
+    `err`: on stderr, where stdout has something else.
+    """
     cells = [[clean(str(cell)) for cell in row] for row in rows]
-    if is_terminal(sys.stdout):
+    if is_terminal(sys.stderr if err else sys.stdout):
         from rich import box
         from rich.console import Console
         from rich.table import Table
@@ -84,16 +87,19 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
             boxed.add_column(name, overflow="fold")
         for row in cells:
             boxed.add_row(*map(Text, row))
-        Console().print(boxed)
+        Console(stderr=err).print(boxed)
         return
     widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
     for line in [[c.upper() for c in columns], *cells]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(), err=err)
 
 
-def print_json(value: object) -> None:
-    """Print one JSON object on one line, in printable ASCII: what is in it may be a stranger's text (see above)."""
-    click.echo(_NOT_ASCII.sub(_escaped, msgspec.json.encode(value).decode()))
+def print_json(value: object, *, err: bool = False) -> None:
+    """Print one JSON object on one line, in printable ASCII: what is in it may be a stranger's text (see above).
+
+    `err`: on stderr, where stdout has something else.
+    """
+    click.echo(_NOT_ASCII.sub(_escaped, msgspec.json.encode(value).decode()), err=err)
 
 
 def plain(value: object) -> object:

@@ -8,8 +8,8 @@ altogether.
 Things are named as commands name them: `CONTRIBUTOR`, `CONTRIBUTOR/SET`, `CONTRIBUTOR/SET/ENTRY`,
 `CONTRIBUTOR/SET/IMPORT`. A client may be shared by threads. It needs the base install only.
 
-Each resource has a module with its calls, and `Client` has them all. `contribution` sends a source, `mirror` keeps a
-copy by the feed, `transport` hides deadlines and retries.
+Each resource has a module with its calls, and `Client` has them all. `contribution` sends a source, `exports` writes a
+file, `mirror` keeps a copy by the feed, `transport` hides deadlines and retries.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from hashhub.client.changes import ChangeCalls
 from hashhub.client.contribution import FindingGroup, ImportReport, Phase, Progress
 from hashhub.client.contributors import ContributorCalls
 from hashhub.client.entries import EntryCalls
+from hashhub.client.exports import Export, ExportCalls, ExportReport, LossGroup
 from hashhub.client.hash_sets import HashSetCalls
 from hashhub.client.history import HistoryCalls
 from hashhub.client.imports import ImportCalls
@@ -30,8 +31,11 @@ from hashhub.client.transport import Transport, is_loopback
 
 __all__ = [
     "Client",
+    "Export",
+    "ExportReport",
     "FindingGroup",
     "ImportReport",
+    "LossGroup",
     "Matched",
     "MatchedMedia",
     "Mirror",
@@ -49,6 +53,7 @@ class Client(
     HashSetCalls,
     ImportCalls,
     EntryCalls,
+    ExportCalls,
     MatchCalls,
     ChangeCalls,
     HistoryCalls,

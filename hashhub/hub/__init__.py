@@ -5,7 +5,8 @@
     entries     withdraw, restore, quarantine, erase            holds       what no list brings back
     reviews     what others say about entries
     match       verdicts (the match path)                       lookup      hits among what the caller may see
-    exchange    the change feed                                 history     what was done, by whom; revert undoes it
+    exchange    the change feed                                 exports     entries on their way to a file
+                                                                history     what was done, by whom; revert undoes it
     follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
     housekeeping   expiry, the daily head, erased digests       condition   what the hub can do now
     renewals    lists that are not renewed as they used to be   tally       what was done, counted
@@ -33,6 +34,7 @@ from hashhub.hub.condition import Condition, Need
 from hashhub.hub.contribute import Contribute
 from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
+from hashhub.hub.exports import Exports
 from hashhub.hub.follow import Follower, Mark
 from hashhub.hub.history import History
 from hashhub.hub.housekeeping import Housekeeping
@@ -97,6 +99,7 @@ class Hub:
         self.history = History(store, self._follower)
         self.match = Match(store, matcher, registry, policies, self._follower, config, self.tally)
         self.changes = Changes(store, self._follower)
+        self.exports = Exports(store, self.changes, policies)
 
     @classmethod
     def open(

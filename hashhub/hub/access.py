@@ -154,6 +154,41 @@ def permits(
     return way_out is not WayOut.EXPORT or _may_leave(marking)  # (6)
 
 
+def may_export(
+    principal: Principal,
+    hash_set: HashSet,
+    groups: Mapping[str, Group],
+    at: datetime,
+    *,
+    member: str = "",
+    receivers: Sequence[Principal] = (),
+) -> bool:
+    """Whether the hash set's terms let the principal hand its entries on in a file, for `member`, or for somebody
+    outside.
+
+    Its own contributor's always: they are its to give. All others', whatever its role, as `permits` says of the way out
+    EXPORT to somebody who oversees nothing: an operator's hand makes nobody a recipient. For a member it is enough that
+    one of the member's working tokens (`receivers`) may list them itself; who hands them on must be an operator, an
+    auditor, or somebody to whom EXPORT is open.
+    """
+    if principal.contributor and principal.contributor == hash_set.contributor:
+        return True
+    if member:
+        if principal.role not in OVERSEERS and not permits(principal, hash_set, groups, WayOut.EXPORT, at):
+            return False
+        return member == hash_set.contributor or any(
+            permits(_without_oversight(r), hash_set, groups, WayOut.LIST, at) for r in receivers
+        )
+    return permits(_without_oversight(principal), hash_set, groups, WayOut.EXPORT, at)
+
+
+def _without_oversight(principal: Principal) -> Principal:
+    """Return the principal as one whom terms apply to."""
+    if principal.role not in OVERSEERS:
+        return principal
+    return msgspec.structs.replace(principal, role=Role.CONSUMER)
+
+
 def _is_meant(principal: Principal, recipient: str, groups: Mapping[str, Group]) -> bool:
     collection, _, name = recipient.partition("/")
     match collection:

@@ -128,6 +128,36 @@ class Changes:
             is_complete=is_complete,
         )
 
+    def position_at(self, principal: Principal, here: Position, hash_sets: Iterable[str]) -> str:
+        """Return the position of a reader who holds these hash sets as they were at `here`, and no others."""
+        names = set(hash_sets)
+        held = {key for key, name in self._store.feeds.hash_set_keys().items() if name in names}
+        return self._seal(
+            principal, _Place(_FORMAT, (here.revision, here.digest), here.revision + 1, 0, 0, _packed(held))
+        )
+
+    def opened(self, principal: Principal, position: str) -> tuple[tuple[int, int], list[str]]:
+        """Return the first change (revision, ordinal) that the reader at a position lacks, and the hash sets that it
+        holds.
+
+        Raises InvalidArgument for a position that `page` would refuse, and for one at which the reader does not hold
+        all of them yet; FailedPrecondition (POSITION_UNKNOWN) as `page` does.
+        """
+        place = self._open(principal, position)
+        if not self._store.history.has_been_at(Position(*place.seen)):
+            raise FailedPrecondition(
+                "the hub's database was restored from a backup made before this position; export the full list again",
+                reason=Reason.POSITION_UNKNOWN,
+            )
+        if place.missing:
+            raise InvalidArgument.field(
+                "position",
+                "is from the midst of the feed; read the feed to its end, and give that position",
+                "POSITION",
+            )
+        names, held = self._store.feeds.hash_set_keys(), _unpacked(place.held)
+        return (place.revision, place.ordinal), [name for key, name in names.items() if key in held]
+
     def wait(self, after_revision: int, timeout: float) -> bool:
         """Wait until the hub is past `after_revision`; False after `timeout` seconds."""
         return self._follower.wait(after_revision, timeout)

@@ -44,6 +44,7 @@ _PUT_BACK: Final = frozenset(
 _FINAL: Final = {
     EventKind.ENTRY_ERASED: "what was erased cannot be brought back; have the item contributed again",
     EventKind.EVENT_REDACTED: "what was erased cannot be brought back",
+    EventKind.ENTRIES_EXPORTED: "what has left the hub cannot be called back; tell whoever has the file",
     EventKind.TOKEN_DELETED: "the secret of a deleted token is gone; create another token",
     EventKind.TOKEN_ROTATED: "secrets cannot be brought back; rotate the token again, or delete it",
     EventKind.HISTORY_MENDED: "that the history was mended stays on record",

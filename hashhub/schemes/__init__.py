@@ -169,6 +169,36 @@ def load(extra: Path | None = None) -> Registry:
     return Registry(schemes)
 
 
+def of_values(
+    name: str, *, region: str, status: SchemeStatus, title: str, source: str, values: Iterable[SchemeValue]
+) -> Scheme:
+    """Return the scheme `id@version` of what a hub tells of it: its values in their one spelling, without remarks."""
+    scheme_id, _, version = name.partition("@")
+    by_value = {value.value: value for value in values}
+    by_text: dict[str, Classification] = {}
+    for value in by_value.values():
+        meaning = Classification(
+            scheme=scheme_id,
+            version=version,
+            region=region,
+            value=value.value,
+            status=status,
+            dimensions=value.dimensions,
+        )
+        by_text.setdefault(value.value.casefold(), meaning)
+        by_text.setdefault(value.value, meaning)
+    return Scheme(
+        id=scheme_id,
+        version=version,
+        region=region,
+        status=status,
+        title=title,
+        source=(source,),
+        values=by_value,
+        _by_text=by_text,
+    )
+
+
 class _ValueTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     dimensions: dict[str, str | list[str]] = {}

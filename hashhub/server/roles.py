@@ -38,6 +38,7 @@ ROLES: Final[Mapping[str, frozenset[Role]]] = {
     "ContributionService/ListFindings": _READERS,
     "ContributionService/GetEntry": _READERS,
     "ContributionService/ListEntries": _READERS,
+    "ContributionService/ExportEntries": _EVERYBODY,
     "ContributionService/WithdrawEntry": _WRITERS,
     "ContributionService/RestoreEntry": _WRITERS,
     "ContributionService/EraseEntry": _OPERATOR,

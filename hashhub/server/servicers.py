@@ -21,6 +21,7 @@ from hashhub import v1, wire
 from hashhub.columns import RecordColumns
 from hashhub.errors import InvalidArgument, NotFound, Unavailable, Violation
 from hashhub.hub import Hub
+from hashhub.hub.exports import Selection
 from hashhub.model import Contributor, Entry, FeedPage, Group, HashSet, Import, Principal, Record, SchemeStatus
 from hashhub.schemes import Scheme
 from hashhub.server import pages
@@ -59,7 +60,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
     servicers = {
         "AdminService": Admin(hub),
         "ChangeService": Changes(hub, is_stopping),
-        "ContributionService": Contribution(hub),
+        "ContributionService": Contribution(hub, is_stopping),
         "ContributorService": Contributors(hub),
         "HistoryService": History(hub),
         "MatchService": Match(hub),
@@ -171,8 +172,10 @@ class Changes:
 class Contribution:
     """Imports and entries."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
+        """`is_stopping` tells an export to end."""
         self._hub = hub
+        self._is_stopping = is_stopping
 
     def create_import(self, principal: Principal, request: v1.CreateImportRequest) -> v1.Import:
         """Open an import, or find the one of the same source."""
@@ -256,6 +259,41 @@ class Contribution:
         return v1.ListEntriesResponse(
             entries=map(wire.entry_to_pb, entries), next_page_token=page.token(after), revision=self._hub.revision()
         )
+
+    def export_entries(
+        self, caller: Callable[[], Principal], request: v1.ExportEntriesRequest, is_wanted: Callable[[], bool]
+    ) -> Iterator[v1.ExportEntriesResponse]:
+        """Stream the entries of an export, behind what is said of all of them."""
+        selection = Selection(
+            hash_sets=tuple(
+                "/".join(wire.parse_hash_set(name, f"hash_sets[{i}]")) for i, name in enumerate(request.hash_sets)
+            ),
+            policy=request.policy,
+            position=request.position,
+        )
+        export = self._hub.exports.begin(
+            caller(),
+            selection,
+            file_format=wire.read_text(request.format, "format"),
+            recipient=wire.read_text(request.recipient, "recipient"),
+        )
+        yield v1.ExportEntriesResponse(
+            revision=export.revision,
+            hash_sets=map(wire.hash_set_to_pb, export.hash_sets),
+            left_out=(
+                v1.LeftOut(hash_set=wire.hash_set_name(*name.split("/")), entry_count=count)
+                for name, count in export.left_out
+            ),
+            next_position=export.position,
+            entry_count=export.entry_count,
+            delta=export.is_delta,
+        )
+        for entries in export.pieces(caller):
+            if not is_wanted():
+                return
+            if self._is_stopping():
+                raise Unavailable("the server is stopping; discard what was written, and export again", retry_after=1.0)
+            yield v1.ExportEntriesResponse(columns=wire.entry_columns_to_pb(entries))
 
     def withdraw_entry(self, principal: Principal, request: v1.WithdrawEntryRequest) -> v1.Entry:
         """Withdraw an entry."""

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
     Actor,
@@ -41,6 +42,7 @@ from hashhub.store.idset import IdSet
 from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.packing import (
     pack_reasons,
+    reasons_before,
     unpack_details,
     unpack_flags,
     unpack_hashes,
@@ -52,6 +54,7 @@ from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, ROLE_OF_CODE, STAG
 from hashhub.store.writing import PENDING, Writing, no_entry
 
 _ID_PAGE: Final = 200_000  # ids read at a time
+_DENSE: Final = 4  # read a whole range and drop what is not asked for, up to so many times as much
 _HIT_KEYS: Final = 512  # digests asked for in one statement
 _HIT_PAGE: Final = 10_000  # entries that have one of some digests read at a time
 
@@ -272,6 +275,45 @@ class Entries:
         for code in self._codes_of(states):
             parts += self.ids_in_state(set_key, code, wanted=wanted)
         return np.sort(np.concatenate(parts))
+
+    def active_pages(self, contributor: str, hash_set: str) -> Iterator[NDArray[np.int64]]:
+        """Yield the ids of a hash set's visible ACTIVE entries, int64[n] ascending, a page at a time. Raises
+        NotFound.
+        """
+        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
+        yield from self.ids_in_state(set_key, ACTIVE, wanted={ACTIVE})
+
+    def entries_at(self, ids: Sequence[int], revision: int) -> list[Entry]:
+        """Return those of the entries (ids ascending) that were made by `revision` and are ACTIVE, and those that a
+        newer statement has replaced since then, as they were.
+        """
+        first, last = ids[0], ids[-1]
+        if last - first < _DENSE * len(ids):
+            wanted = set(ids)
+            sql = self._db.sql(f"{ENTRY_SQL} FROM entry e WHERE e.id BETWEEN ? AND ? ORDER BY e.id")
+            rows = [row for row in self._db.fetch(sql, (first, last)) if row[0] in wanted]
+        else:
+            rows = list(
+                self._db.by_keys(f"{ENTRY_SQL} FROM entry e WHERE e.id {{keys}} ORDER BY e.id", "int8", (), ids)
+            )
+        standing = []
+        for row in rows:
+            entry = self._entry(row)
+            if entry is None or entry.create_revision > revision:
+                continue
+            if entry.state is EntryState.WITHDRAWN and entry.update_revision > revision:
+                entry = self._before_replacement(entry, row)
+            if entry.state is EntryState.ACTIVE:
+                standing.append(entry)
+        return standing
+
+    def _before_replacement(self, entry: Entry, row: Row) -> Entry:
+        """Return the entry as it was before a newer statement replaced it; as it is where it went otherwise."""
+        if entry.reasons != (Code.SUPERSEDED,):
+            return entry
+        # One that is outstanding still says in its row what it was.
+        code, reasons = (row[2], row[9]) if self._withdrawn_by(row) is not None else reasons_before(row[9])
+        return msgspec.structs.replace(entry, state=STATE_OF_CODE[code], reasons=unpack_reasons(reasons))
 
     def entry_count(self, contributor: str, hash_set: str, state: EntryState = EntryState.ACTIVE) -> int:
         """Return how many visible entries of a hash set are in a state. Raises NotFound."""

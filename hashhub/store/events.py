@@ -193,6 +193,15 @@ class Events:
                 append_event(c, by, EventKind.EVENT_REDACTED, subject=f"events/{revision}")
         return self.get_event(revision)
 
+    def note_export(self, taken: Mapping[str, Facts], *, by: Actor, details: Mapping[str, str]) -> None:
+        """Append an event for each hash set that an export takes entries from: its subject, and what is taken of it."""
+        if not taken:
+            return
+        with self._db.write() as c:
+            self._db.lock(c)
+            for subject, facts in taken.items():
+                append_event(c, by, EventKind.ENTRIES_EXPORTED, subject=subject, facts=facts, details=details)
+
     def position(self) -> Position:
         """Return the last revision with the chain's head there.
 

@@ -81,6 +81,11 @@ class ContributionServiceStub:
                 request_serializer=hashhub_dot_v1_dot_contribution__service__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.ListEntriesResponse.FromString,
                 _registered_method=True)
+        self.ExportEntries = channel.unary_stream(
+                '/hashhub.v1.ContributionService/ExportEntries',
+                request_serializer=hashhub_dot_v1_dot_contribution__service__pb2.ExportEntriesRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.ExportEntriesResponse.FromString,
+                _registered_method=True)
         self.WithdrawEntry = channel.unary_unary(
                 '/hashhub.v1.ContributionService/WithdrawEntry',
                 request_serializer=hashhub_dot_v1_dot_contribution__service__pb2.WithdrawEntryRequest.SerializeToString,
@@ -177,6 +182,15 @@ class ContributionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportEntries(self, request, context):
+        """Streams the entries of hash sets, those that satisfy a policy by themselves, or what changed since an earlier
+        export, to be written to a file. The terms decide as to somebody outside, but for the caller's own hash sets; each
+        export is an event in the history of every hash set that it takes from.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WithdrawEntry(self, request, context):
         """Withdraws an entry: it stops matching, its history stays, and lists that still have it do not bring it back.
         Withdrawing twice is a success. Beyond the daily number it is pending until the operator, or a second token of the
@@ -264,6 +278,11 @@ def add_ContributionServiceServicer_to_server(servicer, server):
                     servicer.ListEntries,
                     request_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.ListEntriesRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_contribution__service__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'ExportEntries': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportEntries,
+                    request_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.ExportEntriesRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_contribution__service__pb2.ExportEntriesResponse.SerializeToString,
             ),
             'WithdrawEntry': grpc.unary_unary_rpc_method_handler(
                     servicer.WithdrawEntry,
@@ -535,6 +554,33 @@ class ContributionService:
             '/hashhub.v1.ContributionService/ListEntries',
             hashhub_dot_v1_dot_contribution__service__pb2.ListEntriesRequest.SerializeToString,
             hashhub_dot_v1_dot_contribution__service__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/hashhub.v1.ContributionService/ExportEntries',
+            hashhub_dot_v1_dot_contribution__service__pb2.ExportEntriesRequest.SerializeToString,
+            hashhub_dot_v1_dot_contribution__service__pb2.ExportEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

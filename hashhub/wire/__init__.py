@@ -5,7 +5,7 @@ The server and the client meet here and nowhere else. Every `X_to_pb` makes the 
 
 contributors.py, hash_sets.py, imports.py, entries.py, reviews.py    one module for each kind of resource
 administration.py                                                    history, tokens, status
-records.py, feed.py                                                  records, and lines of the change feed
+records.py, feed.py, exports.py                                      records, lines of the feed, entries in columns
 matching.py                                                          the match calls, quickly
 fields.py                                                            how a field is read and refused
 names.py, status.py                                                  resource names; errors
@@ -51,6 +51,7 @@ from hashhub.wire.entries import (
     withdrawal_reason_from_pb,
     withdrawal_reason_to_pb,
 )
+from hashhub.wire.exports import entries_from_columns_pb, entry_columns_to_pb
 from hashhub.wire.feed import changed_entries_to_pb, changed_entry_from_pb, changed_entry_to_pb
 from hashhub.wire.fields import drop_output_only, duration_in, read_text, time_in, timestamp
 from hashhub.wire.hash_sets import hash_set_from_pb, hash_set_to_pb, marking_from_pb, marking_to_pb
@@ -132,6 +133,8 @@ __all__ = [
     "dispositions_to_pb",
     "drop_output_only",
     "duration_in",
+    "entries_from_columns_pb",
+    "entry_columns_to_pb",
     "entry_from_pb",
     "entry_name",
     "entry_states_from_pb",

@@ -35,6 +35,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "BatchMatchHashesRequest.queries": MAX_QUERIES,
     "BatchMatchMediaRequest.media": MAX_MEDIA,
     "Contributor.takes_from": MAX_NAMES,
+    "ExportEntriesRequest.hash_sets": MAX_NAMES,
     "FieldMask.paths": MAX_WORDS,
     "Group.members": MAX_MEMBERS,
     "ListEntriesRequest.states": MAX_WORDS,

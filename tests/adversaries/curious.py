@@ -18,6 +18,7 @@ import msgspec
 
 from hashhub.errors import Code, HashHubError
 from hashhub.hashes import Hash
+from hashhub.hub.exports import Selection
 from hashhub.model import TLP, Action, EntryState, Event, Marking, Principal, Purpose, ReviewKind, Role, now
 from tests.adversaries.scene import Item, World, digest, near, record, writer
 from tests.adversaries.sequences import Broken
@@ -83,6 +84,7 @@ class Curious:
         "look_around": 3,
         "guess": 3,
         "read_changes": 2,
+        "export": 3,
         "read_history": 2,
         "restore": 1,
         "repeat_request": 1,
@@ -310,6 +312,17 @@ class Curious:
         return world.review(
             entries[a % len(entries)].name, ReviewKind.CONFIRMED, by=self.contributor, request_id=request_id
         ), b * 0
+
+    def _export(self, world: World, a: int, b: int, c: int) -> Any:
+        """Take all that one may into a file, by a hash set's name or by a policy."""
+        who, hub = self._asker(a), world.hub
+        names = (f"{self.key}-s/hidden", f"{self.key}-s/nothing", f"{self.key}-o/list", f"{self.key}-c/own")
+        selection = (Selection(hash_sets=(names[b % 4],)), Selection(policy=("any", "block")[b % 2]))[c % 2]
+        recipient = ("", f"contributors/{self.key}-x", f"contributors/{self.key}-c")[c // 2 % 3]
+        export = hub.exports.begin(who, selection, recipient=recipient)
+        entries = [e for piece in export.pieces(lambda: who) for e in piece if f"{self.key}-" in e.name]
+        told = [line for line in (*export.hash_sets, *export.left_out) if f"{self.key}-" in repr(line)]
+        return [blurred(x) for x in (*told, *entries)]
 
     def _read_changes(self, world: World, a: int, b: int, c: int) -> Any:
         """Read the feed, of everything or since the last time; only what concerns this sequence is of interest."""

@@ -144,7 +144,9 @@ def test_parts_have_names_of_their_own(tmp_path: Path) -> None:
         path.write_bytes(f"{ord(directory):032x}  a\nnonsense\n".encode())
         sources.append(path.open("rb"))
     memory = io.BytesIO(b"%032x  a\n" % 7)
-    items = list(Release([*sources, memory]).read(HashLines(), {}))
+    release = Release([*sources, memory])
+    release.recognise(HashLines(), {})
+    items = list(release.read())
     assert [i.position for i in items] == [
         "same.txt: line 1",
         "same.txt: line 2",

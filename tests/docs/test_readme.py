@@ -47,6 +47,7 @@ def commands(page: str) -> list[tuple[str, int]]:
         ("docs/formats-forensic.part.md", 8),
         ("docs/formats.md", 15),
         ("docs/csv.md", 12),
+        ("docs/export.md", 15),
     ],
 )
 def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -> None:

@@ -367,3 +367,19 @@ class TestSchemeFiles:
 )
 def test_values_are_read_in_their_dimensions_order(name: str, values: tuple[str, ...], expected: str) -> None:
     assert dimensions.words(name, values) == expected
+
+
+def test_a_hubs_table_is_the_scheme_that_it_was_made_of() -> None:
+    for scheme in schemes.load().list():
+        told = schemes.of_values(
+            scheme.name,
+            region=scheme.region,
+            status=scheme.status,
+            title=scheme.title,
+            source="; ".join(scheme.source),
+            values=scheme.values.values(),
+        )
+        assert told.name == scheme.name
+        for value in scheme.values:
+            assert told.resolve(value) == scheme.resolve(value)
+            assert told.resolve(f" {value.upper()} ") == scheme.resolve(value)

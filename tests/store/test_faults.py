@@ -30,7 +30,8 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.model import Contributor, ContributorKind, Counts, EntryState, ImportState
-from hashhub.store import Store, lock_data
+from hashhub.server.locking import lock_data
+from hashhub.store import Store
 from hashhub.store import database as database_module
 from hashhub.store import stage as module
 from hashhub.store.schema import SCHEMA_VERSION, tables

@@ -1,0 +1,227 @@
+"""VICS hash sets, data models 2.0 and 1.3, in OData JSON, as `vics` reads them.
+
+MD5 is the key of a Media, so that an entry without one is left out. Category is given only where the file's region has
+a table that the entry's classification fits: by its own scheme, or by translation; otherwise it is missing, which says
+that nobody has decided. What a VICS file said of an item beyond the hub's fields goes out again.
+
+Not written, because no entry states it: IsPrecategorized, TotalMediaFiles. MediaID counts the items of the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO, Final
+
+import msgspec
+
+from hashhub import hashes
+from hashhub.connector import Exported, Loss, Option, check_options
+from hashhub.errors import InvalidArgument
+from hashhub.hashes import Hash
+from hashhub.model import NO_FLAGS, Entry
+from hashhub_connectors import outgoing
+from hashhub_connectors.outgoing import NoPlace, Output, Values, is_plain
+
+_WHAT: Final = "VICS"
+_CONTEXT_20: Final = (
+    '"@odata.context":"http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/{}/$metadata#Media"'
+)
+_CONTEXT_13: Final = '"odata.metadata":"http://github.com/ICMEC/ProjectVic/DataModels/1.3.xml#Media"'
+_VERSIONS: Final = ("2.0", "1.3")
+_REGION: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+_UNNAMED: Final = "Default"  # a region that names no table
+_CAID: Final = "uk-caid"
+_UNITED_KINGDOM: Final = frozenset({"uk", "gb"})
+# What entries of a scheme go out under, where that is not its id without `vic-`, in capitals.
+_REGION_OF: Final = {_CAID: "UK"}
+_FLAGS: Final = (
+    ("victim_identified", "VictimIdentified"),
+    ("offender_identified", "OffenderIdentified"),
+    ("distributed", "IsDistributed"),
+    ("suspected", "IsSuspected"),
+    ("self_generated", "SelfGenerated"),
+)
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,7})?(?:Z|[+-]\d\d:\d\d)")  # Edm.DateTimeOffset
+_MAX_CATEGORY: Final = 255  # Edm.Byte
+_ALTERNATIVE: Final = {"PHOTODNA": "PhotoDNA"}  # names of algorithms in AlternativeHashes, where they are not ours
+# Names that an item's other fields must not have: the format's own, and what is case data.
+_TAKEN: Final = frozenset(
+    {
+        "MediaID", "Category", "MD5", "SHA1", "PhotoDNA", "AlternativeHashes", "Series", "Tags", "MediaSize",
+        "MimeType", "DateUpdated", "MediaFiles", "Exifs", "MediaMetadata", "Comments", "RelativeFilePath",
+        "Repositories", "Identifiers", "Segments", "Cases", *(name for _, name in _FLAGS),
+    }
+)  # fmt: skip
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class VICSWriter:
+    """Writes VICS hash sets."""
+
+    name = "vics"
+    version = "1"
+    summary = "VICS / Project VIC JSON hash sets, data model 2.0, or 1.3 with version=1.3"
+    options: tuple[Option, ...] = (
+        Option("version", "the data model: 2.0, which is the default, or 1.3"),
+        Option(
+            "region",
+            "whose categories the file has, such as US; unless given, that of the hash sets' scheme, and where they "
+            "have no one scheme of VICS, Default, which has none",
+        ),
+    )
+    reads_back = "vics"
+    has_withdrawals = False
+    suffix = ".json"
+
+    def write(
+        self, entries: Iterable[Entry], target: BinaryIO, exported: Exported, options: Mapping[str, str]
+    ) -> Iterator[Loss]:
+        """Write a hash set. Raises InvalidArgument for another version or region, and for benign or test items beside
+        others.
+        """
+        check_options(self, options)
+        version, region = _version(options), _region(options, exported)
+        outgoing.refuse_mixed_purposes(exported, _WHAT)
+        scheme = _scheme(region)
+        values = Values(_WHAT, scheme, exported, _is_category)
+        is_20 = version == "2.0"
+        output = Output(target)
+        yield from outgoing.about_the_file(exported, _WHAT, scheme="" if is_20 else scheme)
+        output.put("{" + (_CONTEXT_20.format(region) if is_20 else _CONTEXT_13) + ',"value":[')
+        number = 0
+        for entry in entries:
+            refused = outgoing.withheld(entry, exported, has_withdrawals=False)
+            md5 = next((h for h in entry.hashes if h.algorithm == "MD5"), None)
+            if refused is None and md5 is None:
+                refused = Loss(
+                    entry.name, "entry", "NO_HASH", "VICS knows items by their MD5, and the entry has no such digest"
+                )
+            if refused is not None or md5 is None:
+                if refused is not None:
+                    yield refused
+                continue
+            number += 1
+            media: dict[str, Any] = {"MediaID": number}
+            said = values.of(entry)
+            if said.value:
+                media["Category"] = int(said.value)
+            if said.reason:
+                yield Loss(entry.name, "value", said.reason, said.detail)
+            _put_hashes(media, md5, entry.hashes, is_20=is_20)
+            if entry.flags is not NO_FLAGS:
+                for field, name in _FLAGS:
+                    if (flag := getattr(entry.flags, field)) is not None:
+                        media[name] = flag
+            yield from _put_fields(media, entry)
+            yield from _NO_PLACE.losses(entry)
+            output.put((",\n" if number > 1 else "\n") + _encode(media).decode())
+        output.put("\n]}\n")
+        output.flush()
+
+
+_NO_PLACE: Final = NoPlace(_WHAT, "external_id", "quality", "expire_time", "member")
+
+
+def _put_hashes(media: dict[str, Any], md5: Hash, own: tuple[Hash, ...], *, is_20: bool) -> None:
+    media["MD5"] = key = md5.digest.hex().upper()
+    alternatives = []
+    for value in own:
+        name = value.algorithm
+        if value is md5:
+            continue
+        if name == "SHA1" and "SHA1" not in media:
+            media["SHA1"] = value.digest.hex().upper()
+        elif name == "PHOTODNA" and is_20 and "PhotoDNA" not in media:
+            media["PhotoDNA"] = hashes.encode(value)
+        else:
+            text = value.digest.hex().upper() if name in {"MD5", "SHA1", "SHA256"} else hashes.encode(value)
+            alternatives.append({"MD5": key, "HashName": _ALTERNATIVE.get(name, name), "HashValue": text})
+    if alternatives:
+        media["AlternativeHashes"] = alternatives
+
+
+def _put_fields(media: dict[str, Any], entry: Entry) -> Iterator[Loss]:
+    """Set the other fields of a Media, and yield what cannot be."""
+    if entry.series:
+        if is_plain(entry.series):
+            media["Series"] = entry.series
+        else:
+            yield outgoing.unwritable(entry, "series")
+    if entry.tags:
+        tags = [t for t in entry.tags if t and "," not in t and is_plain(t)]
+        if tags:
+            media["Tags"] = ",".join(tags)
+        if len(tags) < len(entry.tags):
+            yield outgoing.unwritable(entry, "tags")
+    if entry.media_size is not None:
+        media["MediaSize"] = entry.media_size
+    if entry.media_type:
+        if is_plain(entry.media_type) and entry.media_type == entry.media_type.lower():
+            media["MimeType"] = entry.media_type
+        else:
+            yield outgoing.unwritable(entry, "media_type")
+    if entry.source_time:
+        if _MOMENT.fullmatch(entry.source_time):
+            media["DateUpdated"] = entry.source_time
+        else:
+            yield Loss(
+                entry.name,
+                "source_time",
+                "NO_MOMENT",
+                "DateUpdated is a time with its offset from UTC, and this is none",
+            )
+    if entry.extra:
+        if entry.provenance.connector != "vics":
+            yield Loss(entry.name, "extra", "OTHER_FORMAT", "what another format said goes out in that format only")
+        elif (extra := _extra(entry.extra)) is None:
+            yield outgoing.unwritable(entry, "extra")
+        else:
+            media |= extra
+
+
+def _extra(text: str) -> dict[str, Any] | None:
+    """Return an item's other fields, or None where they are none that may stand beside ours."""
+    try:
+        extra = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if not isinstance(extra, dict) or any(key in _TAKEN or "odata." in key or "@" in key for key in extra):
+        return None
+    return extra
+
+
+def _is_category(value: str) -> bool:
+    return value.isascii() and value.isdigit() and str(int(value)) == value and int(value) <= _MAX_CATEGORY
+
+
+def _version(options: Mapping[str, str]) -> str:
+    version = options.get("version") or _VERSIONS[0]
+    if version not in _VERSIONS:
+        raise InvalidArgument.field(
+            "options.version", f"is {version[:40]!r}; expected one of {', '.join(_VERSIONS)}", "WORD"
+        )
+    return version
+
+
+def _region(options: Mapping[str, str], exported: Exported) -> str:
+    region = options.get("region", "")
+    if region and not _REGION.fullmatch(region):
+        raise InvalidArgument.field(
+            "options.region", f"is {region[:40]!r}; expected the region of a VICS context, such as US", "PATTERN"
+        )
+    if region:
+        return region
+    scheme = outgoing.only_scheme(exported).partition("@")[0]
+    for candidate in (_REGION_OF.get(scheme, ""), scheme.removeprefix("vic-").upper()):
+        if candidate and _REGION.fullmatch(candidate) and _scheme(candidate) == scheme and "-" not in candidate:
+            return candidate
+    return _UNNAMED
+
+
+def _scheme(region: str) -> str:
+    """Return the id of the scheme that `vics` takes a region's categories for, or nothing."""
+    name = region.casefold()
+    if name in {"default", "custom", "unknown"}:
+        return ""
+    return _CAID if name in _UNITED_KINGDOM else f"vic-{name}"

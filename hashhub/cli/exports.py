@@ -1,0 +1,294 @@
+"""`hashhub export`: a file for somebody else, and what it does not say."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+
+import click
+
+from hashhub.cli.session import REFUSED, Session, command
+from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table
+from hashhub.connector import Loss, get_writer
+from hashhub.errors import FailedPrecondition, InvalidArgument
+
+if TYPE_CHECKING:
+    from hashhub.client import ExportReport
+
+_COPY: Final = 1 << 20
+_PRIVATE: Final = 0o600
+_OUTSIDE: Final = "somebody outside"
+_HEADER: Final = ("entry", "field", "reason", "detail")
+
+
+@command(None, "export")
+@click.option("--format", "format_", required=True, metavar="NAME", help="Writer; an unknown name lists them.")
+@click.option("--hash-set", "hash_sets", multiple=True, metavar="CONTRIBUTOR/SET", help="Their entries; repeatable.")
+@click.option("--policy", default="", metavar="NAME", help="The entries that satisfy this policy each by itself.")
+@click.option(
+    "--changes-from",
+    "position",
+    default="",
+    metavar="POSITION",
+    help="What changed since: the position that an earlier export, or the change feed, ended with.",
+)
+@click.option("--out", required=True, metavar="FILE", help="Where it goes; - is standard output.")
+@click.option(
+    "--for",
+    "recipient",
+    default="",
+    metavar="RECIPIENT",
+    help="Whom it is for, which is recorded: contributors/ID, to which the terms then apply, or others in words.",
+)
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Setting of the writer; repeatable.")
+@click.option("--mapping", metavar="FILE.toml", help="Column mapping for --format csv.")
+@click.option("--strict", is_flag=True, help="Write no file if anything is lost; exit code 1.")
+@click.option("--losses", metavar="FILE.csv", help="Also write each single loss into this file.")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+def export(
+    session: Session,
+    *,
+    format_: str,
+    hash_sets: tuple[str, ...],
+    policy: str,
+    position: str,
+    out: str,
+    recipient: str,
+    options: tuple[str, ...],
+    mapping: str | None,
+    strict: bool,
+    losses: str | None,
+    force: bool,
+) -> None:
+    """Write entries into a file that is handed on, and say what the file does not.
+
+    Choose by --hash-set, --policy or --changes-from. The file is meant to leave the hub: the terms decide as to
+    somebody outside, but for the hash sets of the token's own contributor. FILE appears once it is whole. Exit code 1
+    where nothing may leave, or with --strict if anything would be lost.
+    """
+    if sum((bool(hash_sets), bool(policy), bool(position))) != 1:
+        raise click.UsageError("give one of --hash-set, --policy and --changes-from: they choose the entries")
+    writer = get_writer(format_)
+    settings = _settings(options, mapping)
+    has_out = out != "-"
+    if has_out:
+        _refuse_existing(out, force=force)
+        if format_ == "csv" and "mapping" not in settings:
+            _refuse_existing(f"{out}.mapping.toml", force=force)
+    if losses is not None:
+        _refuse_existing(losses, force=force)
+    with (
+        session.connect() as hub,
+        _target(out if has_out else None, force=force, held=strict) as (target, keep_file),
+        _target(losses, force=force, held=True) as (told, keep_losses),
+        progress(unit_bytes=False) as bar,
+    ):
+        report = hub.export(
+            target,
+            writer=writer,
+            options=settings,
+            hash_sets=hash_sets,
+            policy=policy,
+            position=position,
+            recipient=recipient,
+            on_loss=_told_in(told) if losses is not None else lambda _: None,
+            progress=lambda done, total: bar(done, total, "exporting"),
+        )
+        is_refused = strict and not report.is_lossless
+        if losses is not None:
+            _tell_left_out(told, report)
+            keep_losses()
+        if not is_refused:
+            keep_file()
+    reading = ""
+    if has_out and not is_refused:
+        reading = _reading(report, out, force=force, has_mapping="mapping" in settings)
+    _show(session, report, out, recipient, reading, is_refused=is_refused)
+    if is_refused:
+        raise click.exceptions.Exit(REFUSED)
+
+
+def _settings(options: tuple[str, ...], mapping: str | None) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--option must be NAME=VALUE, got {option[:60]!r}")
+        settings[name] = value
+    if mapping is not None:
+        try:
+            settings["mapping"] = Path(mapping).read_text("utf-8")
+        except (OSError, ValueError) as e:
+            cause = e.strerror if isinstance(e, OSError) and e.strerror else "it is not UTF-8 text"
+            raise InvalidArgument.field("mapping", f"cannot read {mapping!r}: {cause}") from e
+    return settings
+
+
+def _refuse_existing(file: str, *, force: bool) -> None:
+    if not force and Path(file).exists():
+        raise FailedPrecondition(f"{file} exists; name another file, or replace it with --force")
+
+
+@contextmanager
+def _target(file: str | None, *, force: bool, held: bool) -> Iterator[tuple[BinaryIO, Callable[[], None]]]:
+    """Give a stream, and what makes `file` of it once all is written; until then, and if that is never called, there is
+    no such file, whatever ends this process. Without a file the stream is standard output, or, where it is `held`, a
+    temporary file that is copied there.
+    """
+    if file is None:
+        standard = cast("BinaryIO", sys.stdout.buffer)
+        if not held:
+            yield standard, standard.flush
+            return
+        with tempfile.TemporaryFile() as spool:
+
+            def copy() -> None:
+                spool.seek(0)
+                shutil.copyfileobj(spool, standard, _COPY)
+                standard.flush()
+
+            yield cast("BinaryIO", spool), copy
+        return
+    path = Path(file)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        stream, has_name = _opened(part)
+    except OSError as e:
+        raise InvalidArgument.field("out", f"cannot write beside {file!r}: {e.strerror or type(e).__name__}") from e
+    try:
+        with stream:
+
+            def keep() -> None:
+                stream.flush()
+                os.fsync(stream.fileno())
+                try:
+                    if not has_name:
+                        _give_name(stream, part if force else path)
+                    elif not force:
+                        path.hardlink_to(part)  # unlike a rename it replaces nothing
+                    if force:
+                        part.replace(path)
+                except FileExistsError as e:
+                    raise FailedPrecondition(
+                        f"{file} was made meanwhile; name another file, or replace it with --force"
+                    ) from e
+
+            yield stream, keep
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _opened(part: Path) -> tuple[BinaryIO, bool]:
+    """Open a new file that only its owner reads, and tell whether it has a name: without one not even a killed process
+    leaves anything behind, but not every system has such files.
+    """
+    try:
+        unnamed = os.open(part.parent, os.O_TMPFILE | os.O_RDWR, _PRIVATE)
+    except (AttributeError, OSError):
+        named = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, _PRIVATE)
+        return cast("BinaryIO", os.fdopen(named, "wb")), True
+    return cast("BinaryIO", os.fdopen(unnamed, "wb")), False
+
+
+def _give_name(stream: BinaryIO, path: Path) -> None:
+    """Name a file that has none. Raises FileExistsError."""
+    directory = os.open(path.parent, os.O_DIRECTORY)
+    try:
+        # With a directory, even one that is not needed, the link is followed to the file.
+        os.link(f"/proc/self/fd/{stream.fileno()}", path, src_dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def _told_in(target: BinaryIO) -> Callable[[Loss], None]:
+    """Return what writes each loss as a row of CSV."""
+    row = _row_in(target)
+    row(_HEADER)
+    return lambda loss: row((loss.entry, loss.field, loss.reason, loss.detail))
+
+
+def _tell_left_out(target: BinaryIO, report: ExportReport) -> None:
+    row = _row_in(target)
+    for name, count in report.left_out:
+        row((name, "entry", "TERMS", f"its terms let none of its {count} entries leave for this recipient"))
+
+
+def _row_in(target: BinaryIO) -> Callable[[tuple[str, ...]], None]:
+    class Text:
+        def write(self, text: str) -> int:
+            return target.write(text.encode())
+
+    write = csv.writer(Text(), lineterminator="\n").writerow
+    # What begins as a formula does would be one to whoever opens the file in a spreadsheet.
+    return lambda cells: write(["'" + c if c.startswith(("=", "+", "-", "@")) else c for c in map(clean, cells)])
+
+
+def _reading(report: ExportReport, out: str, *, force: bool, has_mapping: bool) -> str:
+    """Return how hashhub reads the file again: options of `hashhub import`. A mapping of our own goes into a file."""
+    arguments = [f"--format {report.reads_back}"]
+    for name, value in report.reading.items():
+        if name != "mapping":
+            arguments.append(f"--option {name}={value}")
+        elif not has_mapping:
+            beside = f"{out}.mapping.toml"
+            with _target(beside, force=force, held=True) as (target, keep):
+                target.write(value.encode())
+                keep()
+            arguments.append(f"--mapping {beside}")
+    return " ".join(arguments)
+
+
+def _show(session: Session, report: ExportReport, out: str, recipient: str, reading: str, *, is_refused: bool) -> None:
+    if session.json:
+        print_json(
+            {
+                "file": None if is_refused else out,
+                "hash_sets": report.hash_sets,
+                "for": recipient or None,
+                "revision": report.revision,
+                "position": report.position or None,
+                "delta": report.is_delta,
+                "taken": report.taken,
+                "written": 0 if is_refused else report.written,
+                "left_out": [{"hash_set": name, "entries": count} for name, count in report.left_out],
+                "losses": plain(report.losses),
+            },
+            err=out == "-",
+        )
+        return
+    tell = note if out == "-" else say
+    what = "changes" if report.is_delta else "entries"
+    if is_refused:
+        tell(f"nothing was written: of {report.taken:,} {what} something would be lost")
+    else:
+        tell(f"{out}: {report.written:,} of {report.taken:,} {what} of {', '.join(report.hash_sets) or 'no hash set'}")
+        tell(f"for {clean(recipient) or _OUTSIDE}, as of revision {report.revision}")
+    rows = [
+        (name, "entry", "TERMS", f"{count:,}", "its terms let nothing leave for this recipient")
+        for name, count in report.left_out
+    ]
+    rows += [
+        (", ".join(g.entries) or "the file", g.field, g.reason, f"{g.count:,}" if g.entries else "-", g.detail)
+        for g in report.losses
+    ]
+    if rows:
+        tell("lost:")
+        table(("of", "what", "reason", "count", "for example"), rows, err=out == "-")
+    elif not is_refused:
+        tell("nothing was lost")
+    if is_refused:
+        return
+    if reading:
+        tell(f"read it with: hashhub import {out} {reading} --hash-set CONTRIBUTOR/SET")
+    if report.position:
+        tell("the changes from here on: --changes-from " + report.position)
+
+
+COMMANDS: Final = (export,)

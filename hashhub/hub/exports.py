@@ -1,0 +1,345 @@
+"""Exports: entries on their way to a file that is handed on.
+
+    selection ──> (1) terms ──> (2) ids ──> (3) events ──> (4) entries, in pieces
+                     │
+                     └── left out, counted: hash sets that the caller may see, and of which nothing may leave
+
+An export is of one revision: that of the store when it begins. What is contributed later is not in it. What a newer
+statement replaces meanwhile is still in it as it was, so that no item is missing which was listed before and after.
+What is withdrawn, quarantined, erased or expired meanwhile is left out from that moment on. The next export of changes
+goes on at that revision, and tells all of this.
+
+Each export is an event in the history of every hash set that it takes from, written before the first entry leaves. The
+terms are asked again before each piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import pyroaring
+
+from hashhub import cancellation, trust
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from hashhub.hashes import ALGORITHMS
+from hashhub.hub import access
+from hashhub.hub.entries import disclosed
+from hashhub.model import (
+    MAX_TEXT,
+    ChangeKind,
+    Entry,
+    EntryState,
+    HashSet,
+    Principal,
+    Purpose,
+    Role,
+    Verdict,
+    now,
+)
+from hashhub.store import IdSet
+from hashhub.trust import Statement
+
+if TYPE_CHECKING:
+    from hashhub.hub.exchange import Changes
+    from hashhub.store import Store
+    from hashhub.trust import Policy
+
+_PIECE: Final = 2_000  # entries read, and sent, at a time
+_ROWS: Final = 500  # of the feed, read at a time
+_IDS: Final = 100_000  # of one change, taken at a time
+_OUTSIDER: Final = Principal(name="", role=Role.CONSUMER)
+_SHOWN: Final = 5  # names in a message
+_REMEMBERED: Final = 10_000  # judgements: entries of a list differ in little of what a policy looks at
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries: exactly one of `hash_sets` (`CONTRIBUTOR/SET`), `policy` and `position`."""
+
+    hash_sets: tuple[str, ...] = ()
+    policy: str = ""
+    position: str = ""
+
+
+class Export(msgspec.Struct, frozen=True, kw_only=True):
+    """An export that has begun.
+
+    `hash_sets`: those that entries come from. `left_out`: others, with how many active entries each has. `entry_count`:
+    at most so many entries follow. `pieces` yields them, for a function that returns the caller as it is now.
+    """
+
+    revision: int
+    hash_sets: tuple[HashSet, ...]
+    left_out: tuple[tuple[str, int], ...]
+    position: str
+    entry_count: int
+    is_delta: bool
+    pieces: Callable[[Callable[[], Principal]], Iterator[list[Entry]]]
+
+
+class Exports:
+    """Begins exports."""
+
+    def __init__(self, store: Store, changes: Changes, policies: Mapping[str, Policy]) -> None:
+        self._store = store
+        self._changes = changes
+        self._policies = policies
+
+    def begin(
+        self, principal: Principal, selection: Selection, *, file_format: str = "", recipient: str = ""
+    ) -> Export:
+        """Begin an export, and write down that it was made.
+
+        `recipient`: `contributors/ID`, which the terms then are asked about as well; anything else is somebody outside,
+        in words, as is nobody. (1) What of the selection may leave. (2) Which entries those are. (3) The events. (4)
+        The entries follow with `pieces`.
+
+        Raises PermissionDenied where the terms let nothing leave; InvalidArgument (not exactly one selection, unknown
+        policy, a damaged position); NotFound for a hash set
+        that the caller may not see, whether or not there is one, and for an unknown recipient; FailedPrecondition for a
+        retired recipient, and for a position of a history that the store has not been at.
+        """
+        access.allow(principal, *Role)
+        for field, text in (("format", file_format), ("recipient", recipient)):
+            if len(text) > MAX_TEXT:
+                raise InvalidArgument.field(field, f"must be at most {MAX_TEXT} characters", "TOO_LONG")
+        policy = self._check(selection)
+        member = self._member(recipient)
+        since, wanted = self._wanted(principal, selection, policy)
+        here = self._store.history.position()
+        allowed, left_out = self._allowed(principal, wanted, member)  # (1)
+        if left_out and not allowed:
+            raise PermissionDenied(
+                f"the terms of {', '.join(left_out[:_SHOWN])}{' and others' if len(left_out) > _SHOWN else ''} let "
+                f"nothing leave for {recipient or 'somebody outside'}; say whom the file is for, or ask for other terms"
+            )
+        ids = self._ids(allowed, here.revision, since)  # (2)
+        position = ""
+        if policy is None:
+            position = self._changes.position_at(principal, here, list(allowed))
+        facts: dict[str, str | int | tuple[str, ...]] = {"format": file_format, "revision": here.revision}
+        facts |= {"recipient": recipient} if member else {}
+        facts |= {"policy": selection.policy} if selection.policy else {}
+        facts |= {"since_revision": since[0]} if since is not None else {}
+        self._store.history.note_export(  # (3)
+            {f"hash-sets/{name}": {**facts, "entries": len(ids[name])} for name in allowed},
+            by=access.actor(principal),
+            details={} if member else {"recipient": recipient},
+        )
+        taken = _Taken(self._store, allowed, ids, here.revision, since, policy, member)
+        return Export(
+            revision=here.revision,
+            hash_sets=tuple(allowed.values()),
+            left_out=tuple((name, self._count(name)) for name in left_out),
+            position=position,
+            entry_count=sum(map(len, ids.values())),
+            is_delta=since is not None,
+            pieces=taken.pieces,
+        )
+
+    def _check(self, selection: Selection) -> Policy | None:
+        """Return the selection's policy, if it has one."""
+        given = sum(map(bool, (selection.hash_sets, selection.policy, selection.position)))
+        if given != 1:
+            raise InvalidArgument.field(
+                "hash_sets",
+                "give exactly one of hash_sets, policy and position: they choose the entries",
+                "CONTRADICTION" if given else "REQUIRED",
+            )
+        if len(set(selection.hash_sets)) < len(selection.hash_sets):
+            raise InvalidArgument.field("hash_sets", "name each hash set once", "DUPLICATE")
+        if selection.policy and selection.policy not in self._policies:
+            known = ", ".join(sorted(self._policies))
+            raise InvalidArgument.field(
+                "policy", f"there is no policy {selection.policy[:40]!r}; choose one of {known}", "UNKNOWN"
+            )
+        return self._policies[selection.policy] if selection.policy else None
+
+    def _member(self, recipient: str) -> str:
+        """Return the contributor that the file is for, or nothing for somebody outside."""
+        collection, _, name = recipient.partition("/")
+        if collection != "contributors":
+            return ""
+        contributor = self._store.resources.contributors().get(name)
+        if contributor is None:
+            raise NotFound(
+                f"there is no contributor {name[:80]!r} that the file could be for; name somebody outside in words",
+                kind="Contributor",
+                name=name[:80],
+            )
+        if contributor.retire_time is not None:
+            raise FailedPrecondition(f"contributor {name} is retired; nothing is handed to it any more")
+        return name
+
+    def _wanted(
+        self, principal: Principal, selection: Selection, policy: Policy | None
+    ) -> tuple[tuple[int, int] | None, dict[str, HashSet]]:
+        """Return since which change (revision, ordinal), if only changes are wanted, and the hash sets that the
+        selection means, as far as the caller may see them.
+        """
+        sets = self._store.resources.registry().hash_sets
+        seen = self._seen(principal)
+        if selection.position:
+            since, names = self._changes.opened(principal, selection.position)
+            return since, {name: sets[name] for name in sorted(names) if name in seen}
+        if policy is not None:
+            purposes = {Purpose.CSAM, Purpose.EXPLOITATIVE}
+            if policy.test is Verdict.MATCH:
+                purposes.add(Purpose.TEST)
+            return None, {name: s for name, s in sorted(sets.items()) if name in seen and s.purpose in purposes}
+        for name in selection.hash_sets:
+            if name not in seen:
+                raise NotFound(
+                    f"there is no hash set {name[:130]!r} that this token may see; `hashhub hash-set list` shows them",
+                    kind="HashSet",
+                    name=name[:130],
+                )
+        return None, {name: sets[name] for name in selection.hash_sets}
+
+    def _seen(self, principal: Principal) -> frozenset[str]:
+        """Return the hash sets that the caller may be told of: those that it may list."""
+        return access.sight(principal, self._store.resources.registry(), access.WayOut.LIST).visible
+
+    def _allowed(
+        self, principal: Principal, wanted: Mapping[str, HashSet], member: str
+    ) -> tuple[dict[str, HashSet], list[str]]:
+        may = _may_leave(self._store, principal, wanted, member)
+        return {n: s for n, s in wanted.items() if n in may}, [n for n in wanted if n not in may]
+
+    def _count(self, name: str) -> int:
+        contributor, hash_set = name.split("/")
+        return self._store.entries.entry_count(contributor, hash_set)
+
+    def _ids(self, names: Iterable[str], revision: int, since: tuple[int, int] | None) -> dict[str, pyroaring.BitMap64]:
+        """Return by hash set the entries that the export may have: those that stand, and those withdrawn since
+        `revision`; of changes, all that changed.
+        """
+        ids = {name: pyroaring.BitMap64() for name in names}
+        if since is not None:
+            return self._add_changed(ids, since)
+        for name, own in ids.items():
+            contributor, hash_set = name.split("/")
+            for piece in self._store.entries.active_pages(contributor, hash_set):
+                cancellation.check()
+                own |= pyroaring.BitMap64(piece.tolist())  # noqa: PLW2901 - adds to it
+        return self._add_changed(ids, (revision + 1, 0), kind=ChangeKind.WITHDRAW)
+
+    def _add_changed(
+        self, ids: dict[str, pyroaring.BitMap64], since: tuple[int, int], *, kind: ChangeKind | None = None
+    ) -> dict[str, pyroaring.BitMap64]:
+        """Add the entries of the hash sets that changed from a change (revision, ordinal) on, by one kind or any."""
+        own_ids = {key: ids[name] for key, name in self._store.feeds.hash_set_keys().items() if name in ids}
+        revision, ordinal = since
+        while True:
+            changes = self._store.feeds.changes(revision, ordinal, _ROWS)
+            for change in changes:
+                if change.hash_set in own_ids and kind in {None, change.kind}:
+                    own = own_ids[change.hash_set]
+                    for piece in self._store.feeds.change_ids(change).pieces(_IDS):
+                        own |= pyroaring.BitMap64(piece.tolist())
+            cancellation.check()
+            if len(changes) < _ROWS:
+                return ids
+            revision, ordinal = changes[-1].revision, changes[-1].ordinal + 1
+
+
+def _may_leave(store: Store, principal: Principal, wanted: Mapping[str, HashSet], member: str) -> frozenset[str]:
+    """Return which of the hash sets the terms let leave now, by this caller and for this recipient."""
+    registry, at = store.resources.registry(), now()
+    receivers: tuple[Principal, ...] = ()
+    if member:
+        tokens = [t for t in store.tokens.list_tokens() if t.contributor == member]
+        receivers = tuple(t for t in tokens if t.expire_time is None or t.expire_time > at)
+    return frozenset(
+        name
+        for name in wanted
+        if (current := registry.hash_sets.get(name)) is not None
+        and access.may_export(principal, current, registry.groups, at, member=member, receivers=receivers)
+    )
+
+
+class _Taken:
+    """The entries of one export."""
+
+    def __init__(
+        self,
+        store: Store,
+        hash_sets: Mapping[str, HashSet],
+        ids: Mapping[str, pyroaring.BitMap64],
+        revision: int,
+        since: tuple[int, int] | None,
+        policy: Policy | None,
+        member: str,
+    ) -> None:
+        self._store = store
+        self._hash_sets = hash_sets
+        self._ids = ids
+        self._revision = revision
+        self._since = since
+        self._policy = policy
+        self._member = member
+        self._judged: dict[tuple[object, ...], bool] = {}
+
+    def pieces(self, caller: Callable[[], Principal]) -> Iterator[list[Entry]]:
+        """Yield the entries by hash set and id. Raises PermissionDenied once the terms do not allow it any more."""
+        for name, hash_set in self._hash_sets.items():
+            ids = self._ids[name]
+            if not len(ids):
+                continue
+            for piece in IdSet.of(ids).pieces(_PIECE):
+                cancellation.check()
+                if name not in _may_leave(self._store, caller(), {name: hash_set}, self._member):
+                    raise PermissionDenied(
+                        f"the terms of {name} changed meanwhile: nothing more of it leaves; discard what was written, "
+                        "and export again"
+                    )
+                entries = self._stated(piece.tolist())
+                if entries and self._policy is not None:
+                    entries = self._matching(self._policy, hash_set, entries)
+                if entries:
+                    yield [disclosed(_OUTSIDER, e) for e in entries]
+
+    def _stated(self, ids: Sequence[int]) -> list[Entry]:
+        """Return of the entries those that the export has, as it has them."""
+        at = now()
+        if self._since is None:
+            entries = self._store.entries.entries_at(ids, self._revision)
+            return [e for e in entries if e.expire_time is None or e.expire_time > at]
+        stated = []
+        for e in self._store.entries.get_entries(ids).values():
+            if e.state is EntryState.ACTIVE and (e.expire_time is None or e.expire_time > at):
+                stated.append(e)
+            elif e.create_revision < self._since[0]:  # others were never in an earlier export
+                withdrawal = e.withdrawal if e.state is EntryState.WITHDRAWN else None
+                reasons = e.reasons if e.state is EntryState.WITHDRAWN else ()
+                stated.append(
+                    msgspec.structs.replace(e, state=EntryState.WITHDRAWN, reasons=reasons, withdrawal=withdrawal)
+                )
+        return stated
+
+    def _matching(self, policy: Policy, hash_set: HashSet, entries: Sequence[Entry]) -> list[Entry]:
+        """Return the entries that satisfy the policy each by itself, with what others state about it."""
+        people = self._store.resources.contributors()
+        contributor = people[hash_set.contributor]
+        reviews = self._store.entries.reviews_of(e.id for e in entries)
+        matching = []
+        for e in entries:
+            said, classification = tuple(reviews.get(e.id, ())), e.classification
+            key: tuple[object, ...] | None = None
+            if not said:
+                value = (classification.scheme, classification.version, classification.value) if classification else ()
+                key = (hash_set.name, value, e.reasons, tuple(h.algorithm for h in e.hashes))
+            is_match = None if key is None else self._judged.get(key)
+            if is_match is None:
+                # The statement by itself, hit by its own digest: the first one, an exact one if there is any.
+                algorithm = min((h.algorithm for h in e.hashes), key=lambda name: ALGORITHMS[name].is_perceptual)
+                statement = Statement(e, contributor, hash_set, algorithm, 0, said)
+                is_match = trust.decide(policy, [statement], people, time=now()).verdict is Verdict.MATCH
+                if key is not None:
+                    if len(self._judged) >= _REMEMBERED:
+                        self._judged.clear()
+                    self._judged[key] = is_match
+            if is_match:
+                matching.append(e)
+        return matching
