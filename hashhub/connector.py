@@ -207,7 +207,8 @@ def get(name: str) -> Connector:
 
 def recognise(head: bytes, name: str = "") -> list[tuple[str, Guess]]:
     """Return what a file may be, best first: (connector, guess) of every installed connector that is a Detector and
-    takes it for one of its own.
+    takes it for one of its own. Of guesses that are as sure, those that need a mapping, which a person has to check,
+    come last.
 
     `head`: its first bytes, HEAD_BYTES of them or all. A detector that fails has no guess.
     """
@@ -221,7 +222,7 @@ def recognise(head: bytes, name: str = "") -> list[tuple[str, Guess]]:
             continue
         if isinstance(guess, Guess):
             guesses.append((connector_name, guess))
-    return sorted(guesses, key=lambda g: (-g[1].certainty, g[0]))
+    return sorted(guesses, key=lambda g: (-g[1].certainty, "mapping" in g[1].options, g[0]))
 
 
 def choose(guesses: list[tuple[str, Guess]], what: str = "") -> tuple[str, Guess]:

@@ -22,7 +22,7 @@ from hashhub import schemes
 from hashhub.connector import MAX_LINE
 from hashhub.errors import MalformedSource
 from hashhub.hashes import ALGORITHMS
-from hashhub.model import Reject
+from hashhub.model import Reject, SchemeStatus
 from hashhub_connectors.delimited import Rows
 from hashhub_connectors.mapping import DIGESTS, FLAGS, MIXED, TEXTS, Layout, canonical
 from hashhub_connectors.source import BOMS, look_at, read_block
@@ -576,8 +576,9 @@ def _is_unread(cell: str) -> bool:
 
 
 def _schemes_of(values: Sequence[str]) -> list[str]:
-    """Return the schemes that come with hashhub and have all of these values."""
-    return [s.name for s in _schemes().list() if all(s.resolve(v) is not None for v in values)]
+    """Return the schemes that come with hashhub and have all of these values, drafts last."""
+    fitting = [s for s in _schemes().list() if all(s.resolve(v) is not None for v in values)]
+    return [s.name for s in sorted(fitting, key=lambda s: s.status is SchemeStatus.DRAFT)]
 
 
 @cache
