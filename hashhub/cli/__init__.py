@@ -9,12 +9,27 @@ from __future__ import annotations
 import click
 
 from hashhub import __version__
-from hashhub.cli import admin, catalogue, changes, contributors, entries, history, imports, matching, sample, serving
+from hashhub.cli import (
+    admin,
+    catalogue,
+    changes,
+    contributors,
+    entries,
+    history,
+    imports,
+    matching,
+    queue,
+    sample,
+    serving,
+)
+from hashhub.cli.session import CommandGroup
 
 __all__ = ["main"]
 
 
-@click.group("hashhub", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    "hashhub", cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="hashhub")
 def main() -> None:
     """Connect hash sets of known child sexual abuse material: attributed contributions in, exact explainable matching
@@ -25,6 +40,6 @@ def main() -> None:
     """
 
 
-for group in (serving, contributors, imports, entries, matching, changes, history, catalogue, admin, sample):
+for group in (serving, contributors, imports, entries, queue, matching, changes, history, catalogue, admin, sample):
     for entry in group.COMMANDS:
         main.add_command(entry)

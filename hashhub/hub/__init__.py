@@ -195,7 +195,13 @@ class Hub:
 
     def threads(self) -> list[Background]:
         """Return what goes on in the background."""
-        threads = [self._follower.thread, self._matcher.thread, self.tokens.thread, self.condition.thread]
+        threads = [
+            self._follower.thread,
+            self._follower.noting,
+            self._matcher.thread,
+            self.tokens.thread,
+            self.condition.thread,
+        ]
         return threads if self._housekeeping is None else [*threads, self._housekeeping.thread]
 
     def matcher_status(self) -> MatcherStatus:

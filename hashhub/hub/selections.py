@@ -62,7 +62,7 @@ _STATES: Final = {
 }
 
 
-class Found(NamedTuple):
+class Hits(NamedTuple):
     """A page of a search. `after`: where to go on, 0: no more. `looked_at`: entries that were read for it."""
 
     entries: list[Entry]
@@ -91,7 +91,7 @@ class Selections:
         self._store = store
         self._follower = follower
 
-    def search(self, principal: Principal, selection: Selection, page_size: int, after: int) -> Found:
+    def search(self, principal: Principal, selection: Selection, page_size: int, after: int) -> Hits:
         """Return the entries behind id `after` that fit, by id, among those that the caller may see: its own in any
         state; of others the active ones that their terms let it list.
 
@@ -101,17 +101,17 @@ class Selections:
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         selection = _checked(selection)
         scope = self._readable(principal, selection)
-        found: list[Entry] = []
+        hits: list[Entry] = []
         looked_at = 0
         for piece in self._store.selecting.walk(selection, scope, after=after, check=cancellation.check):
-            rows = piece.rows[: page_size + 1 - len(found)]
-            found += [disclosed(principal, e) for e in self._store.selecting.read(rows)]
-            if len(found) > page_size:
-                return Found(found[:page_size], found[page_size - 1].id, piece.looked_at)
+            rows = piece.rows[: page_size + 1 - len(hits)]
+            hits += [disclosed(principal, e) for e in self._store.selecting.read(rows)]
+            if len(hits) > page_size:
+                return Hits(hits[:page_size], hits[page_size - 1].id, piece.looked_at)
             looked_at = piece.looked_at
             if looked_at >= LOOKED_AT:
-                return Found(found, piece.upto, looked_at)
-        return Found(found, 0, looked_at)
+                return Hits(hits, piece.upto, looked_at)
+        return Hits(hits, 0, looked_at)
 
     def change(
         self,
@@ -429,7 +429,8 @@ def _checked(selection: Selection) -> Selection:
         try:
             dimensions[name] = possible(name, values)
         except InvalidArgument as e:
-            wrong += [Violation(f"selection.dimensions.{v.field}", v.description, v.reason) for v in e.violations]
+            said = e.message.partition(": ")[2]  # with what was expected
+            wrong.append(Violation(f"selection.dimensions.{name}", said, "UNKNOWN"))
     if wrong:
         raise InvalidArgument("; ".join(f"{v.field}: {v.description}" for v in wrong), violations=tuple(wrong))
     return msgspec.structs.replace(selection, dimensions=dimensions)

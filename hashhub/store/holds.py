@@ -201,16 +201,19 @@ def put_holds(
         "(entry, contributor, hash_set, effect, origin, revision, source_time, traces) "
         "SELECT e.id, x.contributor, CASE WHEN ? = 1 THEN 0 ELSE e.hash_set END, CAST(? AS INTEGER), CAST(? AS TEXT), "
         f"CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS {'BLOB' if db.is_sqlite else 'BYTEA'}) "
-        "FROM entry e JOIN hash_set x ON x.key = e.hash_set WHERE e.id = ? "
+        "FROM entry e JOIN hash_set x ON x.key = e.hash_set WHERE e.id BETWEEN ? AND ? "
         "ON CONFLICT (entry, effect) DO UPDATE SET hash_set = excluded.hash_set, origin = excluded.origin, "
         "revision = excluded.revision, source_time = excluded.source_time, traces = excluded.traces"
     )
-    times = source_times or [""] * len(ids)
     if ids:
         code = s.ENTRY_STATES[effect]
+        if source_times:
+            ranges = [(time, entry, entry) for entry, time in zip(ids, source_times, strict=True)]
+        else:
+            ranges = [("", first, last) for first, last in runs(sorted(ids))]
         rows = [
-            (int(origin.is_operators), code, str(origin), revision, time, traces, entry)
-            for entry, time in zip(ids, times, strict=True)
+            (int(origin.is_operators), code, str(origin), revision, time, traces, first, last)
+            for time, first, last in ranges
         ]
         c.exec_driver_sql(sql, rows)
 

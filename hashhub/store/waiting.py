@@ -109,7 +109,7 @@ class WaitingLists:
         """Return what weighs once an operator has accepted it: objections and harmless verdicts beyond the daily
         number, and benign sets. Of a contributor's objections `hash_set` is the contributor alone.
         """
-        found: list[Waiting] = []
+        lines: list[Waiting] = []
         accepted = {x.id: x.objections_accepted_revision for x in self._resources.contributors().values()}
         for row in self._db.fetch("SELECT DISTINCT author FROM review WHERE awaits_acceptance"):
             author: str = row[0]
@@ -119,7 +119,7 @@ class WaitingLists:
             )
             count, since = self._db.fetch(later, (author, accepted.get(own, 0)))[0]
             if count:
-                found.append(Waiting(own, ReviewKind.FALSE_POSITIVE, count, own, "", s.from_millis(since)))
+                lines.append(Waiting(own, ReviewKind.FALSE_POSITIVE, count, own, "", s.from_millis(since)))
         for x in self._resources.hash_sets().values():
             rows = self._imports_since(x.name, x.accepted_revision)
             counts = [
@@ -130,8 +130,8 @@ class WaitingLists:
             waiting = [(n, time) for n, time in counts if isinstance(n, int) and n]
             if waiting:
                 total = sum(n for n, _ in waiting)
-                found.append(Waiting(x.name, "", total, x.name, "", s.from_millis(waiting[0][1])))
-        return found
+                lines.append(Waiting(x.name, "", total, x.name, "", s.from_millis(waiting[0][1])))
+        return lines
 
     def _imports_since(self, hash_set: str, revision: int) -> list[tuple[bytes, int]]:
         """Return body and time of the events of a hash set's imports behind a revision, the oldest first."""

@@ -241,9 +241,9 @@ class ContributionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ChangeEntries(self, request, context):
-        """Withdraws, restores, quarantines or releases all entries of one contributor that a selection hits, in one event. What
-        holds for one entry holds for each; the daily number of withdrawals is judged by the sum. Quarantining and releasing
-        need the role operator.
+        """Withdraws, restores, quarantines or releases all entries of one contributor that a selection hits, in one event.
+        What holds for one entry holds for each; the daily number of withdrawals is judged by the sum. Quarantining and
+        releasing need the role operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

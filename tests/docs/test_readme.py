@@ -38,7 +38,14 @@ def commands(page: str) -> list[tuple[str, int]]:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("page", "least"),
-    [("README.md", 8), ("docs/terms.md", 8), ("docs/history.md", 8), ("docs/mirror.md", 8), ("docs/api.md", 2)],
+    [
+        ("README.md", 8),
+        ("docs/terms.md", 8),
+        ("docs/history.md", 8),
+        ("docs/mirror.md", 8),
+        ("docs/api.md", 2),
+        ("docs/entries.md", 18),
+    ],
 )
 def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -> None:
     with running_hub(tmp_path / "hashhub-data") as hub:
