@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -168,7 +169,8 @@ class TestSearching:
         with pytest.raises(InvalidArgument):
             search(stocked, OPERATOR)
         for who in (OPERATOR, ALPHA):
-            for criteria in ({}, {"contributor": "alpha"}):
+            nothing: list[dict[str, Any]] = [{}, {"contributor": "alpha"}]
+            for criteria in nothing:
                 with pytest.raises(InvalidArgument):
                     change(stocked, who, WITHDRAW, **criteria)
         assert len(stocked.entries("alpha/list", EntryState.ACTIVE)) == 8
@@ -236,12 +238,13 @@ class TestWithdrawing:
         nowhere = change(stocked, BETA, WITHDRAW, dry=True, hashes=(digest("MD5", 999),))
         alphas = change(stocked, BETA, WITHDRAW, dry=True, hashes=(digest("MD5", 20),))
         assert (nowhere.selected, nowhere.unmatched) == (alphas.selected, alphas.unmatched) == (0, 1)
-        for criteria in (
+        others: list[dict[str, Any]] = [
             {"hash_set": "alpha/list"},
             {"names": (stocked.entries("alpha/list")[0].name,)},
             {"imports": ("alpha/list/any",)},
             {"contributor": "alpha", "reasons": ("UNCLASSIFIED",)},
-        ):
+        ]
+        for criteria in others:
             with pytest.raises(PermissionDenied):
                 change(stocked, BETA, WITHDRAW, **criteria)
         for who in (PLATFORM, AUDITOR):
@@ -349,7 +352,7 @@ class TestTakingBack:
 
     @pytest.mark.parametrize("action", list(EntryAction))
     def test_a_revert_undoes_it(self, stocked: Desk, action: EntryAction) -> None:
-        criteria = {"hash_set": "alpha/list"}
+        criteria: dict[str, Any] = {"hash_set": "alpha/list"}
         if action is RESTORE:
             change(stocked, OPERATOR, WITHDRAW, **criteria)
         thief = Principal(name="thief", role=Role.OPERATOR, contributor="operator")
@@ -477,7 +480,7 @@ class TestQueue:
     ) -> None:
         opened = stocked.add(stocked.open("alpha/list"), [item(50), item(51)])
         assert not [kind for kind, *_ in queue(stocked, ALPHA) if kind is QueueKind.OPEN_IMPORT]
-        monkeypatch.setattr("hashhub.hub.queue._PREPARING", -(10**9) * type(opened.create_time).resolution)
+        monkeypatch.setattr("hashhub.hub.queue._PREPARING", timedelta(days=-1))
         waiting = queue(stocked, ALPHA)[QueueKind.OPEN_IMPORT, "alpha/list", ""]
         assert (waiting.name, waiting.count) == (f"alpha/list/{opened.id}", 2)
 
