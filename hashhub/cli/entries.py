@@ -61,6 +61,8 @@ def list_entries(session: Session, *, name: str, criteria: dict[str, Any], limit
     Each option narrows it down further; values of the same option are alternatives. --reason WITHDRAWAL_PENDING shows
     those whose withdrawal waits for a second person.
     """
+    if criteria["hash_set"] not in {"", name}:
+        raise click.UsageError("CONTRIBUTOR/SET and --hash-set are the same; give one of them")
     with session.connect() as hub:
         others = {option: value for option, value in criteria.items() if option != "states"}
         if is_given(others):

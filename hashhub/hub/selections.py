@@ -307,25 +307,36 @@ class Selections:
                 also.update(e.id for group in about.values() for e in group)
         return sorted(also)
 
-    def _holds(self, entry: Entry, known: dict[str, HeldItems]) -> list[Hold]:
-        if Code.ERASED in entry.reasons:
-            return []
-        name = f"{entry.contributor}/{entry.hash_set}"
-        if name not in known:
-            holds = self._store.holds.of_set(entry.contributor, entry.hash_set)
-            known[name] = HeldItems(holds, partial(trace_of, self._store.secret))
-        return known[name].about(entry)
+    def _held(self, entries: Sequence[Entry], traced: dict[str, list[Hold]]) -> dict[int, list[Hold]]:
+        """Return the holds that cover each of some entries, by id; `traced` keeps those known by traces only.
+
+        Only what is near these entries is read: a hash set of which all was withdrawn has a hold for each entry.
+        """
+        by_set: dict[tuple[str, str], list[Entry]] = {}
+        for entry in entries:
+            if Code.ERASED not in entry.reasons:
+                by_set.setdefault((entry.contributor, entry.hash_set), []).append(entry)
+        covering: dict[int, list[Hold]] = {}
+        for (contributor, hash_set), own in by_set.items():
+            name = f"{contributor}/{hash_set}"
+            if name not in traced:
+                traced[name] = self._store.holds.by_traces(contributor, hash_set)
+            holds = [*traced[name], *self._store.holds.near(contributor, hash_set, own)]
+            held = HeldItems(holds, partial(trace_of, self._store.secret))
+            covering |= {entry.id: held.about(entry) for entry in own}
+        return covering
 
     def _releasable(self, chosen: Chosen) -> tuple[Mapping[int, Sequence[int]], list[int], Mapping[str, list[int]]]:
         """Return what each entry replaces when it is released, which holds are lifted, and which entries stay."""
         supersede: dict[int, list[int]] = {}
         lift: list[int] = []
         skipped: dict[str, list[int]] = {}
-        known: dict[str, HeldItems] = {}
+        traced: dict[str, list[Hold]] = {}
         for entries in self._entries(chosen, EntryState.QUARANTINED):
             about = same_items(self._store, entries)
+            held = self._held(entries, traced)
             for entry in entries:
-                holds = [h for h in self._holds(entry, known) if h.effect is EntryState.QUARANTINED or h.entry_id < 0]
+                holds = [h for h in held.get(entry.id, ()) if h.effect is EntryState.QUARANTINED or h.entry_id < 0]
                 if any(h.is_of_erased for h in holds):
                     skipped.setdefault(ERASED, []).append(entry.id)
                     continue
@@ -341,11 +352,13 @@ class Selections:
         """Return which holds are lifted with the entries, and which entries stay withdrawn, by reason."""
         lift: list[int] = []
         skipped: dict[str, list[int]] = {}
-        known: dict[str, HeldItems] = {}
+        traced: dict[str, list[Hold]] = {}
         for entries in self._entries(chosen, EntryState.WITHDRAWN):
             about = same_items(self._store, entries)
+            held = self._held(entries, traced)
             for entry in entries:
-                why, holds = self._kept_by(principal, entry, about.get(entry.id, ()), self._holds(entry, known))
+                covering = held.get(entry.id, ())
+                why, holds = self._kept_by(principal, entry, about.get(entry.id, ()), covering)
                 if why:
                     skipped.setdefault(why, []).append(entry.id)
                 else:

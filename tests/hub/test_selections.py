@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -327,6 +328,14 @@ class TestTakingBack:
         done = change(stocked, OPERATOR, RESTORE, hash_set="alpha/list")
         assert (done.changed, skipped(done)) == (0, {"ERASED": 1, "SUPERSEDED": 1})
 
+    def test_what_is_held_in_one_set_stays_out_of_another(self, stocked: Desk) -> None:
+        """An operator's hold stands in all sets of the contributor, so another set's entry is not restored either."""
+        change(stocked, ALPHA, WITHDRAW, hashes=(digest("MD5", 1),), hash_set="alpha/other")
+        change(stocked, OPERATOR, WITHDRAW, external_ids=("id-1",), hash_set="alpha/list")
+        done = change(stocked, ALPHA, RESTORE, hash_set="alpha/other")
+        assert (done.changed, skipped(done)) == (0, {"ROLE_NOT_ALLOWED": 1})
+        assert change(stocked, OPERATOR, RESTORE, hash_set="alpha/other").changed == 1
+
     def test_quarantine_and_release(self, stocked: Desk) -> None:
         done = change(stocked, OPERATOR, QUARANTINE, hash_set="alpha/list")
         assert (done.selected, done.changed) == (9, 9)
@@ -483,6 +492,14 @@ class TestQueue:
         monkeypatch.setattr("hashhub.hub.queue._PREPARING", timedelta(days=-1))
         waiting = queue(stocked, ALPHA)[QueueKind.OPEN_IMPORT, "alpha/list", ""]
         assert (waiting.name, waiting.count) == (f"alpha/list/{opened.id}", 2)
+
+    def test_a_list_that_is_not_renewed_is_told(self, stocked: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        day = 86_400.0
+        monkeypatch.setattr(stocked.hub.renewals, "_looked", time.monotonic())
+        intervals = {"alpha/list": (time.time() - 3 * day, day), "beta/list": (time.time() - day / 2, day)}
+        monkeypatch.setattr(stocked.hub.renewals, "_intervals", intervals)
+        late = [item for item in stocked.hub.queue.list(OPERATOR) if item.kind is QueueKind.OVERDUE]
+        assert [item.hash_set for item in late] == ["alpha/list"]
 
     def test_what_awaits_acceptance_is_told_to_operators(self, stocked: Desk) -> None:
         stocked.hash_set("alpha/benign", purpose=Purpose.BENIGN)

@@ -29,7 +29,11 @@ HASHES = st.sampled_from(sorted(ALGORITHMS)).flatmap(
         lambda digest: Hash(name, digest)
     )
 )
-PLACES: st.SearchStrategy[dict[str, str]] = st.one_of(st.just({}), SLUGS.map(lambda x: {"contributor": x}), SETS.map(lambda x: {"hash_set": x}))
+PLACES: st.SearchStrategy[dict[str, str]] = st.one_of(
+    st.just({}),
+    SLUGS.map(lambda x: {"contributor": x}),
+    SETS.map(lambda x: {"hash_set": x}),
+)
 
 
 def several(strategy: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
