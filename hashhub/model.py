@@ -36,6 +36,7 @@ MAX_HASHES_PER_QUERY: Final = 1024  # 32 frames with all rotations and flips hav
 MAX_QUERIES: Final = 1000  # in one call
 MAX_MEDIA: Final = 100  # files in one call
 MAX_BATCH: Final = 10_000  # records and rejects in one call: bounds what one call can hold in memory
+MAX_SELECTED: Final = 50_000  # entries named one by one in one call, by name, hash or external id
 MAX_TEXT: Final = 1024  # characters in any one free-text field of a record
 
 
@@ -123,6 +124,32 @@ class WithdrawalReason(StrEnum):
     REQUESTED_BY_PERSON_SHOWN = "REQUESTED_BY_PERSON_SHOWN"
     ERROR = "ERROR"
     OTHER = "OTHER"
+
+
+class EntryAction(StrEnum):
+    """What is done to the entries that a selection hits."""
+
+    WITHDRAW = "WITHDRAW"
+    RESTORE = "RESTORE"
+    QUARANTINE = "QUARANTINE"
+    RELEASE = "RELEASE"
+
+
+class QueueKind(StrEnum):
+    """What waits for somebody.
+
+    QUARANTINED: entries that do not match until they are released. WITHDRAWAL_PENDING: entries whose withdrawal waits
+    for a second person. OBJECTION: entries that others object to. AWAITS_ACCEPTANCE: what waits for the operator's
+    acceptance. OPEN_IMPORT: an import that was never committed. OVERDUE: a list that was not renewed when it usually
+    is.
+    """
+
+    QUARANTINED = "QUARANTINED"
+    WITHDRAWAL_PENDING = "WITHDRAWAL_PENDING"
+    OBJECTION = "OBJECTION"
+    AWAITS_ACCEPTANCE = "AWAITS_ACCEPTANCE"
+    OPEN_IMPORT = "OPEN_IMPORT"
+    OVERDUE = "OVERDUE"
 
 
 class Role(StrEnum):
@@ -433,6 +460,89 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """`CONTRIBUTOR/SET/ID`: what answers and commands call it."""
         return f"{self.contributor}/{self.hash_set}/{self.id}"
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries are meant: those that fit every criterion that is given, each by any of its values.
+
+    `contributor` and `hash_set` (`CONTRIBUTOR/SET`) say where. `names` are entries (`CONTRIBUTOR/SET/ENTRY`), `imports`
+    are `CONTRIBUTOR/SET/IMPORT`. `dimensions`: an entry fits when all that it may be in the dimension is among the
+    values; one that says nothing there does not. `text` occurs in the external id, series, a tag, member, position,
+    source time, or in what the source says beyond the fields, in upper or lower case.
+    """
+
+    contributor: str = ""
+    hash_set: str = ""
+    names: tuple[str, ...] = ()
+    hashes: tuple[Hash, ...] = ()
+    external_ids: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    states: tuple[EntryState, ...] = ()
+    reasons: tuple[str, ...] = ()
+    dimensions: dict[str, tuple[str, ...]] = {}
+    tags: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
+    text: str = ""
+
+    @property
+    def has_values(self) -> bool:
+        """Whether it names entries one by one: by name, hash or external id."""
+        return bool(self.names or self.hashes or self.external_ids)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it gives no criterion, not even where the entries are."""
+        return self == Selection()
+
+
+class SkippedEntries(msgspec.Struct, frozen=True, kw_only=True):
+    """Entries that a selection hit and that stay as they are: why (a reason code), how many, and some of their
+    names.
+    """
+
+    reason: str
+    count: int
+    examples: tuple[str, ...] = ()
+
+
+class EntryChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done, or with `validate_only` would be, to the entries that a selection hit.
+
+    `selected` is the sum of `changed`, `pending` and the counts of `skipped`. `changed`: moved by this call. `pending`:
+    their withdrawal waits for a second person, and until then they match. `also`: further entries of the same items,
+    withdrawn or superseded with them. `unmatched`: how many of the names, hashes and external ids given have no entry
+    that the caller may change. `revision`: at which it was done; 0: nothing was.
+    """
+
+    action: EntryAction
+    selected: int = 0
+    changed: int = 0
+    pending: int = 0
+    also: int = 0
+    skipped: tuple[SkippedEntries, ...] = ()
+    examples: tuple[str, ...] = ()
+    unmatched: int = 0
+    unmatched_examples: tuple[str, ...] = ()
+    revision: int = 0
+    validate_only: bool = False
+
+
+class QueueItem(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that waits for somebody: what, where, how much of it, and one of the entries or the import concerned.
+
+    `hash_set` is `CONTRIBUTOR/SET`, empty where no hash set is meant. `reason`: a reason code, or a review's kind.
+    `is_capped`: there are more than `count`. `since`: how long ago the oldest began, where that is known.
+    """
+
+    kind: QueueKind
+    hash_set: str = ""
+    contributor: str = ""
+    reason: str = ""
+    count: int = 1
+    is_capped: bool = False
+    name: str = ""
+    actor: str = ""
+    since: datetime | None = None
 
 
 class HashFault(msgspec.Struct, frozen=True, array_like=True):

@@ -19,14 +19,18 @@ from hashhub.cli import (
     history,
     imports,
     matching,
+    queue,
     sample,
     serving,
 )
+from hashhub.cli.session import CommandGroup
 
 __all__ = ["main"]
 
 
-@click.group("hashhub", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    "hashhub", cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="hashhub")
 def main() -> None:
     """Connect hash sets of known child sexual abuse material: attributed contributions in, exact explainable matching
@@ -37,6 +41,9 @@ def main() -> None:
     """
 
 
-for group in (serving, contributors, imports, exports, entries, matching, changes, history, catalogue, admin, sample):
+_MODULES = (
+    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, admin, sample,
+)  # fmt: skip
+for group in _MODULES:
     for entry in group.COMMANDS:
         main.add_command(entry)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from hashhub.cli.session import Session, choice, chosen, command, moment, span, spelled, unless_never
-from hashhub.cli.terminal import clean, note, plain, print_json, say, table
+from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, span, spelled, unless_never
+from hashhub.cli.terminal import clean, note, plain, print_json, say, table, tell
 from hashhub.errors import AlreadyExists, InvalidArgument, NotFound
 from hashhub.model import Principal, Role, Shares
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hashhub.client import Client
 
 
-@click.group("token")
+@click.group("token", cls=CommandGroup)
 def token() -> None:
     """Tokens: who may do what."""
 
@@ -193,8 +193,8 @@ def status(session: Session) -> None:
         print_json(plain(state))
         return
     behind = state.revision - state.matcher_revision
-    say(clean(f"hashhub {state.version} on {state.database.lower()}, revision {state.revision}"))
-    say(
+    tell(clean(f"hashhub {state.version} on {state.database.lower()}, revision {state.revision}"))
+    tell(
         "the matcher has caught up"
         if behind <= 0
         else f"the matcher is at revision {state.matcher_revision}, catching up"
@@ -204,7 +204,7 @@ def status(session: Session) -> None:
         [(a.algorithm, f"{a.digest_count:,}", f"{a.tail_count:,}", a.engine) for a in state.algorithms],
     )
     for warning in state.warnings:
-        say(f"warning: {clean(warning)}")
+        tell(f"warning: {clean(warning)}")
 
 
 def _stated(options: dict[str, Any]) -> dict[str, Any]:

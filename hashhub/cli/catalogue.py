@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from hashhub.cli.session import Session, command, spelled
-from hashhub.cli.terminal import clean, plain, print_json, say, table
+from hashhub.cli.session import CommandGroup, Session, command, spelled
+from hashhub.cli.terminal import clean, plain, print_json, say, table, tell
 from hashhub.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from hashhub.client import SchemeTable
 
 
-@click.group("formats")
+@click.group("formats", cls=CommandGroup)
 def formats() -> None:
     """Formats of files: what can be read and written, and what a file is."""
 
@@ -86,7 +86,7 @@ def detect_format(session: Session, *, file: str) -> None:
             say(f"  {clean(text)}")
 
 
-@click.group("connectors")
+@click.group("connectors", cls=CommandGroup)
 def connectors() -> None:
     """Formats that can be imported."""
 
@@ -115,7 +115,7 @@ def list_connectors(session: Session) -> None:
     )
 
 
-@click.group("schemes")
+@click.group("schemes", cls=CommandGroup)
 def schemes() -> None:
     """Classification schemes, and what their values mean in common dimensions."""
 
@@ -147,7 +147,7 @@ def show_scheme(session: Session, *, id: str) -> None:  # noqa: A002 - the argum
         _show_scheme(session, s)
 
 
-@click.group("policy")
+@click.group("policy", cls=CommandGroup)
 def policy() -> None:
     """Policies: which statements suffice for a verdict."""
 
@@ -176,15 +176,15 @@ def explain_policy(session: Session, *, id: str) -> None:  # noqa: A002 - the ar
         print_json(plain(summary))
         return
     for line in summary.explanation.splitlines():
-        say(clean(line))
+        tell(clean(line))
 
 
 def _show_scheme(session: Session, s: SchemeTable) -> None:
     if session.json:
         print_json(plain(s))
         return
-    say(clean(f"{s.id}: {s.title}" + (f" ({s.region})" if s.region else "") + f", {spelled(s.status)}"))
-    say(clean(f"source: {s.source}"))
+    tell(clean(f"{s.id}: {s.title}" + (f" ({s.region})" if s.region else "") + f", {spelled(s.status)}"))
+    tell(clean(f"source: {s.source}"))
     table(
         ("value", "means", "implies"),
         [

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from hashhub.cli.session import Session, choice, chosen, command, moment, spelled, unless_never
+from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, spelled, unless_never
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.errors import InvalidArgument
 from hashhub.model import (
@@ -36,7 +36,7 @@ _revision_option: Final = click.option(
 _ENTRIES_COUNTED: Final = 10_000
 
 
-@click.group("contributor")
+@click.group("contributor", cls=CommandGroup)
 def contributor() -> None:
     """Organisations that state something."""
 
@@ -165,7 +165,7 @@ def accept_objections(
     _show_contributors(session, [changed])
 
 
-@click.group("group")
+@click.group("group", cls=CommandGroup)
 def group() -> None:
     """Named lists of contributors that terms can name."""
 
@@ -238,7 +238,7 @@ def delete_group(session: Session, *, id: str) -> None:  # noqa: A002 - its name
     say(f"deleted {clean(id)}")
 
 
-@click.group("hash-set")
+@click.group("hash-set", cls=CommandGroup)
 def hash_set() -> None:
     """Named collections of one contributor, each under its terms."""
 

@@ -1,25 +1,41 @@
-"""`hashhub entry …` and `hashhub review …`: single statements, and what others say about them."""
+"""`hashhub entry …` and `hashhub review …`: statements, one or many at once, and what others say about them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from hashhub.cli.history import TIME, show_events, undo
-from hashhub.cli.session import Session, choice, chosen, command, spelled
+from hashhub.cli.selecting import change_many, is_given, selecting, selection_of
+from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, spelled
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
-from hashhub.model import Entry, EntryState, Review, ReviewKind, WithdrawalReason
-from hashhub.schemes.dimensions import words
+from hashhub.model import Entry, EntryAction, EntryState, Review, ReviewKind, Selection, WithdrawalReason
+from hashhub.schemes.dimensions import words as values_in_words
+
+if TYPE_CHECKING:
+    from hashhub.client import Client
+
+_MANY_LOOKED_AT: Final = 100_000  # from which on a search tells how to ask for less
 
 _ENTRY: Final = click.argument("name", metavar="CONTRIBUTOR/SET/ENTRY")
-_DRY_RUN: Final = click.option("--validate-only", is_flag=True, help="Check everything and change nothing.")
+_DRY_RUN: Final = click.option(
+    "--dry-run", "--validate-only", "validate_only", is_flag=True, help="Say what would be done, and change nothing."
+)
+_NAMES: Final = click.argument("names", metavar="[CONTRIBUTOR/SET/ENTRY]...", nargs=-1)
+_LIMIT: Final = click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="At most N entries. Default: all."
+)
+_EXPECT: Final = click.option(
+    "--expect", type=click.IntRange(min=0), metavar="N", help="Do nothing if more than N entries are selected."
+)
+_YES: Final = click.option("--yes", is_flag=True, help="With several entries: do not ask before it is done.")
 
 
-@click.group("entry")
+@click.group("entry", cls=CommandGroup)
 def entry() -> None:
     """Media items as one contributor states them."""
 
@@ -36,57 +52,133 @@ def get_entry(session: Session, *, name: str, history: bool) -> None:
 
 
 @command(entry, "list")
-@click.argument("hash_set", metavar="CONTRIBUTOR/SET")
-@click.option("--state", "states", multiple=True, type=choice(EntryState), help="Only these; repeatable.")
-@click.option("--reason", "reasons", multiple=True, metavar="CODE", help="Only with one of these; repeatable.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N entries. Default: all.")
-def list_entries(
-    session: Session, *, hash_set: str, states: tuple[str, ...], reasons: tuple[str, ...], limit: int | None
-) -> None:
-    """List the entries of a hash set in order of their ids.
+@click.argument("name", metavar="CONTRIBUTOR/SET")
+@selecting(reason="--reason")
+@_LIMIT
+def list_entries(session: Session, *, name: str, criteria: dict[str, Any], limit: int | None) -> None:
+    """List the entries of a hash set in order of their ids, all or those that fit.
 
-    --reason WITHDRAWAL_PENDING shows those whose withdrawal waits for a second person.
+    Each option narrows it down further; values of the same option are alternatives. --reason WITHDRAWAL_PENDING shows
+    those whose withdrawal waits for a second person.
     """
+    if criteria["hash_set"] not in {"", name}:
+        raise click.UsageError("CONTRIBUTOR/SET and --hash-set are the same; give one of them")
     with session.connect() as hub:
-        entries: Iterable[Entry] = hub.list_entries(hash_set, [chosen(EntryState, s) for s in states])
-        if reasons:
-            wanted = {reason.upper().replace("-", "_") for reason in reasons}
-            entries = (e for e in entries if not wanted.isdisjoint(e.reasons))
-        entries = islice(entries, limit)
-        if session.json:
-            for e in entries:
-                print_json(plain(e))
+        others = {option: value for option, value in criteria.items() if option != "states"}
+        if is_given(others):
+            _search(session, hub, selection_of(hub, {**criteria, "hash_set": name}), limit)
             return
-        table(
-            ("entry", "state", "hashes", "classification", "why", "position"),
-            [
-                (
-                    e.name,
-                    spelled(e.state),
-                    ", ".join(h.algorithm for h in e.hashes),
-                    _said(e),
-                    ", ".join(e.reasons),
-                    e.provenance.position,
-                )
-                for e in entries
-            ],
+        entries = hub.list_entries(name, [chosen(EntryState, s) for s in criteria["states"]])
+        _show_entries(session, islice(entries, limit))
+
+
+@command(entry, "search")
+@click.argument("words", metavar="[TEXT]", default="")
+@selecting(reason="--reason")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=100, show_default=True, metavar="N", help="At most N entries."
+)
+def search_entries(session: Session, *, words: str, criteria: dict[str, Any], limit: int) -> None:
+    """Search entries in all hash sets that you may list.
+
+    By hash, own id, tag, series, import, state, reason, what they state, or TEXT in an id, tag, series or position. Of
+    others' hash sets it shows the active entries that their terms let you list.
+    """
+    if words and criteria["text"]:
+        raise click.UsageError("TEXT and --text are the same; give one of them")
+    if not (words or is_given(criteria)):
+        raise click.UsageError("say what to search for: TEXT, --hash, --external-id, --tag, …")
+    with session.connect() as hub:
+        _search(session, hub, selection_of(hub, {**criteria, "text": words or criteria["text"]}), limit)
+
+
+def _search(session: Session, hub: Client, selection: Selection, limit: int | None) -> None:
+    looked_at = 0
+
+    def count(number: int) -> None:
+        nonlocal looked_at
+        looked_at += number
+
+    most = None if limit is None else limit + 1  # one more shows whether there are more
+    entries = list(hub.search_entries(selection, limit=most, looked_at=count))
+    _show_entries(session, entries[:limit])
+    if limit is not None and len(entries) > limit:
+        note(f"there are more than these {limit:,}; --limit shows more of them, further options narrow it down")
+    if looked_at >= _MANY_LOOKED_AT:
+        note(
+            f"{looked_at:,} entries were read for this; --hash, --external-id, --import or --hash-set lead there faster"
         )
 
 
+def _show_entries(session: Session, entries: Iterable[Entry]) -> None:
+    if session.json:
+        for e in entries:
+            print_json(plain(e))
+        return
+    rows = [
+        (
+            e.name,
+            spelled(e.state),
+            ", ".join(h.algorithm for h in e.hashes),
+            _said(e),
+            ", ".join(e.reasons),
+            e.provenance.position,
+        )
+        for e in entries
+    ]
+    if not rows:
+        say("no entries")
+        return
+    table(("entry", "state", "hashes", "classification", "why", "position"), rows)
+
+
 @command(entry, "withdraw")
-@_ENTRY
-@click.option("--reason", type=choice(WithdrawalReason), required=True, help="Why.")
+@_NAMES
+@selecting(reason="--has-reason")
+@click.option("--reason", type=choice(WithdrawalReason), required=True, help="Why they are withdrawn.")
 @click.option("--comment", default="", metavar="TEXT", help="In your words; needed for `other`. No case data.")
+@_LIMIT
+@_EXPECT
+@_YES
 @_DRY_RUN
-def withdraw_entry(session: Session, *, name: str, reason: str, comment: str, validate_only: bool) -> None:
-    """Withdraw an entry.
+def withdraw_entry(
+    session: Session,
+    *,
+    names: tuple[str, ...],
+    criteria: dict[str, Any],
+    reason: str,
+    comment: str,
+    limit: int | None,
+    expect: int | None,
+    yes: bool,
+    validate_only: bool,
+) -> None:
+    """Withdraw an entry, or all that are selected in one go.
 
     It stops matching everywhere within a second; its history stays, and lists that still have it do not bring it back.
     More than 1,000 entries of a hash set in a day, or more than 5 % of it, need a second person: until an operator, or
     another token of the contributor, withdraws them too, they match. Requests of the person shown need none; they
     withdraw the contributor's other entries of the same item as well. Doing it twice is a success.
+
+    Several entries, or options that select them, are one event: the command says first what it would do, and asks.
+    Without --state, entries that are withdrawn already are left alone.
     """
     why = chosen(WithdrawalReason, reason)
+    if not _is_single(names, criteria):
+        change_many(
+            session,
+            names,
+            criteria,
+            EntryAction.WITHDRAW,
+            reason=why,
+            comment=comment,
+            limit=limit,
+            expect=expect,
+            yes=yes,
+            validate_only=validate_only,
+        )
+        return
+    (name,) = names
     also = ""
     with session.connect() as hub:
         done = hub.withdraw_entry(name, why, comment, validate_only=validate_only)
@@ -105,40 +197,59 @@ def withdraw_entry(session: Session, *, name: str, reason: str, comment: str, va
 
 
 @command(entry, "restore")
-@click.argument("name", metavar="[CONTRIBUTOR/SET/ENTRY]", default="")
+@_NAMES
+@selecting(reason="--reason")
 @click.option("--comment", default="", metavar="TEXT", help="Why, for the history. No case data.")
-@click.option("--actor", default="", metavar="TOKEN", help="Instead of an entry: all that this token withdrew.")
+@click.option("--actor", default="", metavar="TOKEN", help="Instead of entries: all that this token withdrew.")
 @click.option(
     "--since",
     type=TIME,
     metavar="TIME",
     help="With --actor: from this time on, such as 2026-05-01T08:00Z, or 12h for twelve hours ago.",
 )
-@click.option("--yes", is_flag=True, help="With --actor: do not ask before it is done.")
+@_LIMIT
+@_EXPECT
+@click.option("--yes", is_flag=True, help="With several entries, or --actor: do not ask before it is done.")
 @_DRY_RUN
 def restore_entry(
     session: Session,
     *,
-    name: str,
+    names: tuple[str, ...],
+    criteria: dict[str, Any],
     comment: str,
     actor: str,
     since: datetime | None,
+    limit: int | None,
+    expect: int | None,
     yes: bool,
     validate_only: bool,
 ) -> None:
-    """Take a withdrawal back: of one entry, or of all that a token withdrew.
+    """Take a withdrawal back: of one entry, of all that are selected, or of all that a token withdrew.
 
     The entry is what it was before, and lists may state its item again. What an operator withdrew, or the person shown
-    asked for, only an operator restores. With --actor and --since it says first what it would do, and asks. Doing it
-    twice is a success.
+    asked for, only an operator restores. With several entries, or --actor and --since, it says first what it would do,
+    and asks. Doing it twice is a success.
     """
-    if bool(name) == bool(actor):
-        raise click.UsageError("name either an entry, or a token with --actor and --since")
+    if bool(names or is_given(criteria)) == bool(actor):
+        raise click.UsageError("choose either entries, or a token with --actor and --since")
     if actor:
         undo(session, actor, since, comment, withdrawals_only=True, yes=yes, validate_only=validate_only)
         return
+    if not _is_single(names, criteria):
+        change_many(
+            session,
+            names,
+            criteria,
+            EntryAction.RESTORE,
+            comment=comment,
+            limit=limit,
+            expect=expect,
+            yes=yes,
+            validate_only=validate_only,
+        )
+        return
     with session.connect() as hub:
-        _show(session, hub.restore_entry(name, comment, validate_only=validate_only))
+        _show(session, hub.restore_entry(names[0], comment, validate_only=validate_only))
 
 
 @command(entry, "erase")
@@ -158,30 +269,93 @@ def erase_entry(session: Session, *, name: str, yes: bool, validate_only: bool) 
 
 
 @command(entry, "release")
-@_ENTRY
+@_NAMES
+@selecting(reason="--reason")
+@click.option("--comment", default="", metavar="TEXT", help="Why, for the history, with several. No case data.")
+@_LIMIT
+@_EXPECT
+@_YES
 @_DRY_RUN
-def release_entry(session: Session, *, name: str, validate_only: bool) -> None:
-    """Release a quarantined entry: it matches from now on.
+def release_entry(
+    session: Session,
+    *,
+    names: tuple[str, ...],
+    criteria: dict[str, Any],
+    comment: str,
+    limit: int | None,
+    expect: int | None,
+    yes: bool,
+    validate_only: bool,
+) -> None:
+    """Release a quarantined entry, or all that are selected: it matches from now on.
 
     Needs an operator's token.
     """
+    if not _is_single(names, criteria):
+        change_many(
+            session,
+            names,
+            criteria,
+            EntryAction.RELEASE,
+            comment=comment,
+            limit=limit,
+            expect=expect,
+            yes=yes,
+            validate_only=validate_only,
+        )
+        return
     with session.connect() as hub:
-        _show(session, hub.release_entry(name, validate_only=validate_only))
+        _show(session, hub.release_entry(names[0], validate_only=validate_only))
 
 
 @command(entry, "quarantine")
-@_ENTRY
+@_NAMES
+@selecting(reason="--reason")
+@click.option("--comment", default="", metavar="TEXT", help="Why, for the history, with several. No case data.")
+@_LIMIT
+@_EXPECT
+@_YES
 @_DRY_RUN
-def quarantine_entry(session: Session, *, name: str, validate_only: bool) -> None:
-    """Quarantine an active entry: it stops matching.
+def quarantine_entry(
+    session: Session,
+    *,
+    names: tuple[str, ...],
+    criteria: dict[str, Any],
+    comment: str,
+    limit: int | None,
+    expect: int | None,
+    yes: bool,
+    validate_only: bool,
+) -> None:
+    """Quarantine an active entry, or all that are selected: it stops matching.
 
     It matches again when it is released. Needs an operator's token.
     """
+    if not _is_single(names, criteria):
+        change_many(
+            session,
+            names,
+            criteria,
+            EntryAction.QUARANTINE,
+            comment=comment,
+            limit=limit,
+            expect=expect,
+            yes=yes,
+            validate_only=validate_only,
+        )
+        return
     with session.connect() as hub:
-        _show(session, hub.quarantine_entry(name, validate_only=validate_only))
+        _show(session, hub.quarantine_entry(names[0], validate_only=validate_only))
 
 
-@click.group("review")
+def _is_single(names: tuple[str, ...], criteria: dict[str, Any]) -> bool:
+    """Whether a command names one entry and nothing else. Raises UsageError when it names none at all."""
+    if not names and not is_given(criteria):
+        raise click.UsageError("name entries, or choose them with options such as --hash-set, --import or --hash")
+    return len(names) == 1 and not is_given(criteria)
+
+
+@click.group("review", cls=CommandGroup)
 def review() -> None:
     """Statements by others about entries. They are only ever added."""
 
@@ -248,7 +422,7 @@ def _show(session: Session, e: Entry) -> None:
         rows.append(
             ("classification", f"{_said(e)}" + (f" ({c.region})" if c.region else "") + f", {spelled(c.status)}")
         )
-        rows += [(name, words(name, values)) for name, values in c.dimensions.items()]
+        rows += [(name, values_in_words(name, values)) for name, values in c.dimensions.items()]
     flags = e.flags
     stated = {f: getattr(flags, f) for f in flags.__struct_fields__ if getattr(flags, f) is not None}
     rows += [(f.replace("_", " "), "yes" if value else "no") for f, value in stated.items()]

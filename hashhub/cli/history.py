@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hashhub import config
-from hashhub.cli.session import REFUSED, Session, command
+from hashhub.cli.session import REFUSED, CommandGroup, Session, command
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.model import Event, EventKind, RevertedEvent
@@ -62,7 +62,7 @@ _WHAT: Final = {
 }
 
 
-class _History(click.Group):
+class _History(CommandGroup):
     """A group whose first command is meant where none is named: `history alpha/list` is `history list alpha/list`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 
 import click
+import msgspec
 
+from hashhub.cli.selecting import import_called
 from hashhub.cli.session import REFUSED, Session, choice, chosen, command, spelled
-from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table
+from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table, tell
 from hashhub.errors import (
     Conflict,
     FailedPrecondition,
@@ -21,7 +23,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hygiene import Code
-from hashhub.model import Disposition, Import, ImportState
+from hashhub.model import Disposition, Finding, Import, ImportState
 
 if TYPE_CHECKING:
     from hashhub.client import Client, ImportReport, Progress
@@ -162,7 +164,8 @@ def findings(
     """List what became of the items of an import.
 
     Items that were simply accepted are left out, but for those in a table (--csv FILE). CONTRIBUTOR/SET lists that hash
-    set's imports instead, newest first; with --csv FILE it means the last import of that file.
+    set's imports instead, newest first; with --csv FILE it means the last import of that file. Of an import's id the
+    first characters suffice, and CONTRIBUTOR/SET/latest is the newest.
     """
     if table_file is not None:
         if summary or session.json or dispositions:
@@ -174,6 +177,7 @@ def findings(
     if out is not None or mapping is not None or sheet:
         raise click.UsageError("--out, --mapping and --sheet go with --csv")
     with session.connect() as hub:
+        name = import_called(hub, name)
         if name.count("/") == 1:
             imports = list(hub.list_imports(name))
             if session.json:
@@ -203,12 +207,24 @@ def findings(
         lines = hub.list_findings(name, [chosen(Disposition, d) for d in dispositions])
         if session.json:
             for f in lines:
-                print_json(plain(f))
+                print_json(_finding(name, f))
             return
         table(
             ("position", "disposition", "reason", "detail", "entry"),
-            [(f.position, spelled(f.disposition), f.reason, f.detail, f.entry_id or "-") for f in lines],
+            [(f.position, spelled(f.disposition), f.reason, f.detail, _entry(name, f) or "-") for f in lines],
         )
+
+
+def _entry(name: str, finding: Finding) -> str:
+    """Return the name of the entry that a finding of the import `name` is about, empty without one."""
+    return f"{name.rpartition('/')[0]}/{finding.entry_id}" if finding.entry_id else ""
+
+
+def _finding(name: str, finding: Finding) -> dict[str, object]:
+    """Return a finding as JSON tells it: with the import's name, and the entry by name."""
+    fields = msgspec.structs.asdict(finding)
+    del fields["entry_id"]
+    return {"import": name, **fields, "entry": _entry(name, finding)}
 
 
 def show_report(session: Session, report: ImportReport) -> None:
@@ -218,6 +234,7 @@ def show_report(session: Session, report: ImportReport) -> None:
     if session.json:
         print_json(
             {
+                "name": name,
                 "import": name,
                 "state": source.state,
                 "validate_only": report.validate_only,
@@ -233,13 +250,13 @@ def show_report(session: Session, report: ImportReport) -> None:
         return
     c = source.counts
     if report.repeated:
-        say(f"{name}: this very list was imported before, at revision {source.revision}; nothing was done")
+        tell(f"{name}: this very list was imported before, at revision {source.revision}; nothing was done")
     elif report.validate_only:
-        say(f"{name}: checked only, nothing was kept")
+        tell(f"{name}: checked only, nothing was kept")
     else:
-        say(f"{name}: {spelled(source.state)}" + (f" at revision {source.revision}" if source.revision else ""))
+        tell(f"{name}: {spelled(source.state)}" + (f" at revision {source.revision}" if source.revision else ""))
     if report.resumed_batches:
-        say(f"resumed: {report.resumed_batches} batches were there from an earlier run")
+        tell(f"resumed: {report.resumed_batches} batches were there from an earlier run")
     rows = [
         ("items", c.items, ""),
         ("accepted", c.accepted, "match from now on"),
@@ -263,7 +280,7 @@ def show_report(session: Session, report: ImportReport) -> None:
             ],
         )
     if report.unclassified:
-        say(
+        tell(
             f"Unclassified: {report.unclassified:,}. Such an item says nothing of what it is, although its format can "
             "or the scheme demands it. Correct the list and import it again; or an operator releases single ones "
             "(hashhub entry release), which then match as undecided; or import it into a hash set that the operator "
@@ -276,7 +293,7 @@ def show_report(session: Session, report: ImportReport) -> None:
             "(hashhub schemes show), and import again; or name a hash set of the scheme that they are of."
         )
     if not report.groups_complete:
-        say("There are more findings than are counted here; `hashhub findings` lists all of them.")
+        tell("There are more findings than are counted here; `hashhub findings` lists all of them.")
 
 
 def _settings(options: tuple[str, ...], mapping: str | None) -> dict[str, str]:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from hashhub import hashes
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command, exit_code
-from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, progress, say, show_path
+from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, progress, say, show_path, tell
 from hashhub.errors import HashHubError, InvalidArgument, MalformedSource, NotFound, Reason
 from hashhub.model import EntryMatch, MatchOptions, MatchResult, Query, ReasonLine, Verdict
 
@@ -224,12 +224,12 @@ class _Tally:
             return
         for reason in result.reasons:
             clause = f" [{policy}/{reason.clause}]" if reason.clause else ""
-            say(f"    {clean(reason.text or reason.code)}{clause}")
+            tell(f"    {clean(reason.text or reason.code)}{clause}")
         for m in result.matches[:_SHOWN]:
-            say(f"    {_match_line(m)}")
+            tell(f"    {_match_line(m)}")
         if len(result.matches) > _SHOWN or result.truncated:
             more = "or more " if result.truncated else ""
-            say(f"    … {len(result.matches)} {more}matches in all; --json lists them")
+            tell(f"    … {len(result.matches)} {more}matches in all; --json lists them")
 
     def finish(self, one: str, many: str) -> None:
         """Print the summary and raise Exit with 1 or 3 where that is due."""
@@ -243,7 +243,7 @@ class _Tally:
         at = f", revision {self.revision}" if self.revision else ""
         summary = f"{total:,} {what}: {counts}. Policy {clean(self._options.policy)}{chosen}{at}."
         # In a pipe of JSON lines the summary would be a foreign body.
-        (note if self._session.json else say)(summary)
+        (note if self._session.json else tell)(summary)
         bad = self._verdicts[Verdict.MATCH] if self._fail_on else 0
         bad += self._verdicts[Verdict.REVIEW] if self._fail_on == "review" else 0
         if bad:

@@ -3,6 +3,7 @@
     --server  HASHHUB_SERVER      127.0.0.1:8470
     --token-file  HASHHUB_TOKEN_FILE  HASHHUB_TOKEN      for a hub on this machine also DATA/operator.token, if readable
     exit code 0 done, 1 refused (or matched, where asked), 2 usage, 3 unavailable
+    an error with --json   {"error": {"reason", "message", "hint"}} on stdout, besides the lines on stderr
 
 The operator's token in the data directory is never sent to another machine.
 """
@@ -20,12 +21,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, Final, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Concatenate, Final, TypeVar
 
 import click
 import msgspec
 
-from hashhub.cli.terminal import clean, note
+from hashhub.cli.terminal import clean, note, print_json
 from hashhub.config import Config
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 
@@ -49,6 +50,7 @@ _HINTS: Final = {
     Reason.SECRET_REPLACED: "whoever rotated the token has the new secret; if nobody did, tell the operator at once",
     Reason.SERVER_UNAVAILABLE: "start a hub with `hashhub serve`, or name another one with --server HOST:PORT",
     Reason.LIST_SHRANK: "compare the list with the last one; if it is right, run again with --allow-shrinking",
+    Reason.SELECTION_GREW: "run it with --dry-run again, and give the number that it says with --expect",
     Reason.UNKNOWN_FORMAT: "see `hashhub formats list`",
     Reason.UNKNOWN_SCHEME: "see `hashhub schemes list`",
     Reason.DISTANCE_REQUIRED: "name one, for example --max-distance PHOTODNA=N",
@@ -100,6 +102,51 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         return ""
 
 
+class _UsageInJson(click.UsageError):
+    """A wrong command line, told as JSON."""
+
+    def __init__(self, error: click.UsageError) -> None:
+        super().__init__(error.format_message(), error.ctx)
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        path = self.ctx.command_path if self.ctx is not None else "hashhub"
+        print_error("USAGE", self.message, f"see `{path} --help`")
+        super().show(file)
+
+
+class _Command(click.Command):
+    """A command that says in JSON what is wrong with its command line, where JSON was asked for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as e:
+            if "--json" in given:
+                raise _UsageInJson(e) from e
+            raise
+
+
+class CommandGroup(click.Group):
+    """A group of commands that does the same for a command that does not exist."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments name."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as e:
+            if "--json" in args:
+                raise _UsageInJson(e) from e
+            raise
+
+
+def print_error(reason: str, message: str, hint: str, **more: object) -> None:
+    """Print an error as the one JSON object that stands for it."""
+    print_json({"error": {"reason": reason, "message": message, "hint": hint, **more}})
+
+
 def command(
     group: click.Group | None, name: str, *, local: bool = False
 ) -> Callable[[Callable[Concatenate[Session, ...], None]], click.Command]:
@@ -128,9 +175,21 @@ def command(
             try:
                 function(session, **options)
             except HashHubError as e:
-                _report(e, verbose=verbose)
+                _report(e, verbose=verbose, as_json=json)
                 raise click.exceptions.Exit(exit_code(e)) from e
+            except click.UsageError as e:
+                if json:
+                    raise _UsageInJson(e) from e
+                raise
+            except click.Abort:
+                if json:
+                    print_error(
+                        "NOT_CONFIRMED", "nothing was done: it was not confirmed", "give --yes to go on unasked"
+                    )
+                raise
             except KeyboardInterrupt as e:
+                if json:
+                    print_error("INTERRUPTED", "interrupted", "")
                 note("interrupted")
                 raise click.exceptions.Exit(INTERRUPTED) from e
             except OSError as e:
@@ -144,7 +203,7 @@ def command(
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise click.exceptions.Exit(UNAVAILABLE) from e
 
-        made = click.command(name)(run)
+        made = click.command(name, cls=_Command)(run)
         made.params += _common_options(local=local)
         if group is not None:
             group.add_command(made)
@@ -247,7 +306,17 @@ def _common_options(*, local: bool) -> list[click.Parameter]:
     ]
 
 
-def _report(error: HashHubError, *, verbose: bool) -> None:
+def _report(error: HashHubError, *, verbose: bool, as_json: bool) -> None:
+    if as_json:
+        remarks = list(getattr(error, "__notes__", ()))
+        request = error.metadata.get("requestId")
+        print_error(
+            error.reason,
+            error.message,
+            _HINTS.get(error.reason, ""),
+            **({"notes": remarks} if remarks else {}),
+            **({"request_id": request} if request else {}),
+        )
     note(f"error: {clean(error.message)}")
     if hint := _HINTS.get(error.reason):
         note(f"hint: {hint}")

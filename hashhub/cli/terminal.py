@@ -1,28 +1,32 @@
 """How output looks: tables, colour and progress bars on a terminal, plain text in a pipe, JSON where asked.
 
-Rich is imported only for a terminal. Whatever comes from files or from other people is cleaned before it is shown: a
-list may hold control sequences, which a terminal would obey, or characters that turn the direction of writing, so that
-a line reads as what it does not say.
+Rich is imported only for the progress bar of a terminal. Whatever comes from files or from other people is cleaned
+before it is shown: a list may hold control sequences, which a terminal would obey, or characters that turn the
+direction of writing, so that a line reads as what it does not say.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import shutil
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 import click
 import msgspec
 
 from hashhub.hashes import Hash
-from hashhub.model import Entry, HashSet, Verdict
+from hashhub.model import Contributor, Entry, Event, Group, HashSet, Import, Verdict
 
+_GAP: Final = "  "
 _NOT_ASCII: Final = re.compile("[^ -~]")
 COLOURS: Final = {
     Verdict.MATCH: "bold red",
@@ -52,8 +56,15 @@ def show_path(path: Path) -> str:
 
 
 def say(text: str = "") -> None:
-    """Print a line of human output."""
+    """Print a line of human output as it is: a name, a command, what is aligned."""
     click.echo(text)
+
+
+def tell(text: str) -> None:
+    """Print a sentence, broken between words where it is known how wide a line may be."""
+    width = _width(sys.stdout)
+    for line in _wrapped(text, width) if width is not None else [text]:
+        click.echo(line)
 
 
 def note(text: str) -> None:
@@ -71,27 +82,90 @@ def coloured(text: str, style: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, err: bool = False) -> None:
-    """Print a table: boxed on a terminal, aligned columns of plain text in a pipe. Nothing is cut off in a pipe.
-
-    `err`: on stderr, where stdout has something else.
+    """Print a table. On a terminal, and wherever COLUMNS says how wide it is, it fits: cells are broken between words
+    and never within one, so that a name can be copied whole. Where the words alone are too wide, each row becomes a
+    block of lines. In a pipe nothing is broken: one row, one line. `err`: on stderr, where stdout has something else.
     """
     cells = [[clean(str(cell)) for cell in row] for row in rows]
-    if is_terminal(sys.stderr if err else sys.stdout):
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        boxed = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for name in columns:
-            boxed.add_column(name, overflow="fold")
-        for row in cells:
-            boxed.add_row(*map(Text, row))
-        Console(stderr=err).print(boxed)
+    heads = [column.upper() for column in columns]
+    width = _width(sys.stderr if err else sys.stdout)
+    natural = [max(_len(line[i]) for line in [heads, *cells]) for i in range(len(columns))]
+    if width is None or sum(natural) + len(_GAP) * (len(columns) - 1) <= width:
+        for line in [heads, *cells]:
+            click.echo(_GAP.join(_padded(cell, n) for cell, n in zip(line, natural, strict=True)).rstrip(), err=err)
         return
-    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
-    for line in [[c.upper() for c in columns], *cells]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(), err=err)
+    least = [
+        max(_len(word) for line in [heads, *cells] for word in line[i].split() or [""]) for i in range(len(columns))
+    ]
+    room = width - sum(least) - len(_GAP) * (len(columns) - 1)
+    if room < 0:
+        _blocks(columns, cells, width, err=err)
+        return
+    # What is left goes to the columns in their order, names first, as far as they can use it.
+    widths = []
+    for n, most in zip(least, natural, strict=True):
+        more = min(room, most - n)
+        widths.append(n + more)
+        room -= more
+    for line in [heads, *cells]:
+        wrapped = [_wrapped(cell, n) for cell, n in zip(line, widths, strict=True)]
+        for parts in itertools.zip_longest(*wrapped, fillvalue=""):
+            click.echo(_GAP.join(_padded(part, n) for part, n in zip(parts, widths, strict=True)).rstrip(), err=err)
+
+
+def _blocks(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int, *, err: bool) -> None:
+    """Print each row as lines of a label and its value, an empty line between two rows."""
+    label = max(map(len, columns))
+    inner = max(width - label - len(_GAP), 1)
+    for number, row in enumerate(cells):
+        if number:
+            click.echo(err=err)
+        for name, cell in zip(columns, row, strict=True):
+            if not cell:
+                continue
+            for i, part in enumerate(_wrapped(cell, inner)):
+                text = f"{(name.upper() if i == 0 else '').ljust(label)}{_GAP}{part}"
+                if _len(text) > width:  # a word alone, which has a line of its own
+                    if i == 0:
+                        click.echo(name.upper(), err=err)
+                    text = part
+                click.echo(text, err=err)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return the text in lines of at most `width` columns, broken between words; a longer word has a line of its
+    own.
+    """
+    lines = [""]
+    indent = text[: len(text) - len(text.lstrip())]
+    for word in text.split():
+        word = indent + word if lines == [""] else word  # noqa: PLW2901 - the first one of an indented line
+        if lines[-1] and _len(lines[-1]) + 1 + _len(word) > width:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
+    return lines
+
+
+def _len(text: str) -> int:
+    """Return how many columns a text takes: East Asian wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in {"W", "F"} else 1 for c in text
+    )
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _len(text))
+
+
+def _width(stream: IO[str]) -> int | None:
+    """Return how many columns a line may take; None in a pipe, unless COLUMNS says."""
+    stated = os.environ.get("COLUMNS", "")
+    if stated.isdecimal() and int(stated) > 0:
+        return int(stated)
+    return shutil.get_terminal_size().columns if is_terminal(stream) else None
 
 
 def print_json(value: object, *, err: bool = False) -> None:
@@ -113,6 +187,12 @@ def plain(value: object) -> object:
             return {"name": value.name, **_fields(value)}
         case HashSet():
             return {"name": value.name, **_fields(value)}
+        case Import():
+            return {"name": f"{value.contributor}/{value.hash_set}/{value.id}", **_fields(value)}
+        case Contributor() | Group():
+            return {"name": value.id, **_fields(value)}
+        case Event():
+            return {"name": f"events/{value.revision}", **_fields(value)}
         case msgspec.Struct():
             return _fields(value)
         case StrEnum():

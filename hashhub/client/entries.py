@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Final
 
 import msgspec
 
 from hashhub import v1, wire
 from hashhub.client import names
 from hashhub.client.calls import Calls, request_id
-from hashhub.model import Entry, EntryState, Review, ReviewKind, WithdrawalReason
+from hashhub.model import (
+    Entry,
+    EntryAction,
+    EntryChanges,
+    EntryState,
+    QueueItem,
+    Review,
+    ReviewKind,
+    Selection,
+    WithdrawalReason,
+)
+
+_MANY_TIMEOUT: Final = 600.0  # seconds: a million entries take some tens of them
 
 
 class EntryCalls(Calls):
-    """Entries one by one: reading, withdrawing, reviewing."""
+    """Entries, one by one and many at once: reading, searching, withdrawing, reviewing."""
 
     def get_entry(self, name: str) -> Entry:
         """Return the entry `CONTRIBUTOR/SET/ENTRY`.
@@ -71,6 +85,61 @@ class EntryCalls(Calls):
             name=names.entry(name), validate_only=validate_only, request_id=request_id()
         )
         return wire.entry_from_pb(self._transport.call("ContributionService/QuarantineEntry", request, v1.Entry))
+
+    def search_entries(
+        self, selection: Selection, *, limit: int | None = None, looked_at: Callable[[int], None] = lambda _: None
+    ) -> Iterator[Entry]:
+        """Yield the entries that fit, in order of id, wherever the caller may list them.
+
+        `looked_at` is told how many entries the hub read for each page. Roles: operator, auditor, contributor.
+        """
+        request = v1.SearchEntriesRequest(selection=wire.selection_to_pb(selection))
+        pages = self._pages("ContributionService/SearchEntries", request, v1.SearchEntriesResponse, size=limit)
+
+        def entries() -> Iterator[Entry]:
+            for page in pages:
+                looked_at(page.looked_at_count)
+                yield from map(wire.entry_from_pb, page.entries)
+
+        yield from islice(entries(), limit)
+
+    def change_entries(
+        self,
+        selection: Selection,
+        action: EntryAction,
+        *,
+        reason: WithdrawalReason | None = None,
+        comment: str = "",
+        limit: int = 0,
+        expected_count: int | None = None,
+        validate_only: bool = False,
+    ) -> EntryChanges:
+        """Withdraw, restore, quarantine or release all entries of one contributor that fit, in one event.
+
+        `reason`: for a withdrawal. `limit`: at most so many; 0: all. `expected_count`: when more are hit, nothing is
+        done. What is only tried says what would be done.
+        """
+        request = v1.ChangeEntriesRequest(
+            selection=wire.selection_to_pb(selection),
+            action=wire.entry_action_to_pb(action),
+            reason=wire.optional_reason_to_pb(reason),
+            comment=comment,
+            limit=limit,
+            expected_count=expected_count,
+            validate_only=validate_only,
+            request_id=request_id(),
+        )
+        answer = self._transport.call(
+            "ContributionService/ChangeEntries", request, v1.ChangeEntriesResponse, timeout=_MANY_TIMEOUT
+        )
+        return wire.entry_changes_from_pb(answer, action, validate_only=validate_only)
+
+    def list_queue(self, contributor: str = "") -> Iterator[QueueItem]:
+        """Yield what waits for the caller, or what waits of one contributor. Roles: operator, auditor, contributor."""
+        parent = names.contributor(contributor) if contributor else "contributors/-"
+        request = v1.ListQueueItemsRequest(parent=parent)
+        for page in self._pages("ContributionService/ListQueueItems", request, v1.ListQueueItemsResponse):
+            yield from map(wire.queue_item_from_pb, page.queue_items)
 
     def create_review(self, entry: str, kind: ReviewKind, comment: str = "", *, validate_only: bool = False) -> Review:
         """Add a statement of the caller about `CONTRIBUTOR/SET/ENTRY`. Roles: operator, contributor."""

@@ -3,7 +3,8 @@
     access      roles, ownership, handling terms, tokens        contribute  imports: open, add, commit (contribute path)
     resources   contributors, groups and hash sets              intake      what becomes of every item of an import
     entries     withdraw, restore, quarantine, erase            holds       what no list brings back
-    reviews     what others say about entries
+    reviews     what others say about entries               selections  many entries at once: search, move
+    queue       what waits for somebody
     match       verdicts (the match path)                       lookup      hits among what the caller may see
     exchange    the change feed                                 exports     entries on their way to a file
                                                                 history     what was done, by whom; revert undoes it
@@ -39,9 +40,11 @@ from hashhub.hub.follow import Follower, Mark
 from hashhub.hub.history import History
 from hashhub.hub.housekeeping import Housekeeping
 from hashhub.hub.match import Match
+from hashhub.hub.queue import Queue
 from hashhub.hub.renewals import Renewal, Renewals
 from hashhub.hub.resources import Contributors, Groups, HashSets
 from hashhub.hub.reviews import Reviews
+from hashhub.hub.selections import Selections
 from hashhub.hub.tally import Tally
 from hashhub.hub.withdrawal_log import FILE_NAME, WithdrawalLog
 from hashhub.matcher import Matcher
@@ -95,6 +98,8 @@ class Hub:
             max_staged_bytes=config.max_staged_bytes,
         )
         self.entries = Entries(store, self._follower)
+        self.selections = Selections(store, self._follower)
+        self.queue = Queue(store, self.renewals)
         self.reviews = Reviews(store)
         self.history = History(store, self._follower)
         self.match = Match(store, matcher, registry, policies, self._follower, config, self.tally)
@@ -193,7 +198,13 @@ class Hub:
 
     def threads(self) -> list[Background]:
         """Return what goes on in the background."""
-        threads = [self._follower.thread, self._matcher.thread, self.tokens.thread, self.condition.thread]
+        threads = [
+            self._follower.thread,
+            self._follower.noting,
+            self._matcher.thread,
+            self.tokens.thread,
+            self.condition.thread,
+        ]
         return threads if self._housekeeping is None else [*threads, self._housekeeping.thread]
 
     def matcher_status(self) -> MatcherStatus:

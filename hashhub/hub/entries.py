@@ -106,7 +106,7 @@ class Entries:
         statement has taken the entry's place.
         """
         access.allow_writing(principal, contributor)
-        _check_comment(comment, required=reason is WithdrawalReason.OTHER)
+        check_comment(comment, required=reason is WithdrawalReason.OTHER)
         current = self._store.entries.get_entry(contributor, hash_set, entry_id)
         is_operator = principal.role is Role.OPERATOR
         is_wish = reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
@@ -152,7 +152,7 @@ class Entries:
         entry that stands, or was erased.
         """
         access.allow_writing(principal, contributor)
-        _check_comment(comment, required=False)
+        check_comment(comment, required=False)
         current = self._store.entries.get_entry(contributor, hash_set, entry_id)
         lift: Sequence[int] = ()
         if current.state is EntryState.WITHDRAWN:
@@ -336,7 +336,8 @@ class Entries:
         return [hold.entry_id for hold in holds]
 
 
-def _check_comment(comment: str, *, required: bool) -> None:
+def check_comment(comment: str, *, required: bool) -> None:
+    """Raise InvalidArgument for a comment that is missing where it is required, or that cannot be kept."""
     if required and not comment.strip():
         raise InvalidArgument.field("comment", "must say why, since the reason is OTHER", "REQUIRED")
     if len(comment) > MAX_TEXT or "\0" in comment:

@@ -131,6 +131,7 @@ class Follower:
         self._saved = 0  # up to which revision the snapshots do
         self._lock = threading.Lock()
         self._moved = threading.Condition()
+        self.noting = Background("note-withdrawals", self._note, complaint="withdrawals are not written down")
         self.thread = Background(
             "follow",
             self._look,
@@ -154,6 +155,7 @@ class Follower:
         with self._moved:
             self._moved.notify_all()
         self.thread.close()
+        self.noting.close()
 
     @property
     def is_ready(self) -> bool:
@@ -203,6 +205,13 @@ class Follower:
         the running hub. The matcher then knows digests that the database does not, and will miss those to come; it must
         not answer any more, even when the database has got as far as it was.
         """
+        self._apply_all()
+        # Also where another thread applied the changes and is not done with this: the call returns only then.
+        self._note()
+        return self._matcher.revision
+
+    def _apply_all(self) -> None:
+        """Do what `catch_up` does, but for calling `on_moved`."""
         with self._lock:
             before = self._matcher.revision
             # A snapshot that was opened may be damaged inside: until its files were read, it must not say that there is
@@ -263,14 +272,15 @@ class Follower:
                 self._matcher.apply(target)
             self._ready.set()
             moved = self._matcher.revision != before
-        # Also where another thread applied the changes and is not done with this: the call returns only then.
-        revision = self._matcher.revision
-        if self._noted != revision and self._on_moved():
-            self._noted = revision
         if moved:
             with self._moved:
                 self._moved.notify_all()
-        return self._matcher.revision
+
+    def _note(self) -> None:
+        """Call `on_moved` unless it succeeded at this revision."""
+        revision = self._matcher.revision
+        if self._noted != revision and self._on_moved():
+            self._noted = revision
 
     def sweep(self) -> bool:
         """Drop digests that a piece of a large withdrawal left without an active entry; return whether there may be
@@ -299,9 +309,20 @@ class Follower:
 
     def _look(self) -> None:
         """Catch up, and sweep for as long as there is something to sweep, still looking for changes in between."""
-        self.catch_up()
+        self._apply_all()
+        self._note_soon()
         while self.sweep() and not self.thread.wait(_SWEEP_PAUSE):
-            self.catch_up()
+            self._apply_all()
+            self._note_soon()
+
+    def _note_soon(self) -> None:
+        """Have `on_moved` called on a thread of its own: a withdrawal of a million takes it some time, and whoever
+        looks for changes must not wait for that.
+        """
+        if self._noted != self._matcher.revision:
+            with suppress(RuntimeError):  # where no thread can be made the next look tries again
+                self.noting.start()
+            self.noting.wake()
 
     def _digests_to_sweep(self) -> Iterator[Mapping[str, NDArray[np.uint8]]]:
         while True:

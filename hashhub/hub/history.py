@@ -128,6 +128,8 @@ class History:
         entry = self._store.entries.get_entry(contributor, hash_set, int(entry_id))
         about = {entry.create_revision, *self._store.feeds.revisions_about(entry.id)}
         about.update(r.revision for r in self._store.entries.reviews_of([entry.id]).get(entry.id, ()))
+        if entry.withdrawal is not None and entry.withdrawal.pending:  # asked for together with others
+            about.add(entry.withdrawal.revision)
         before = 0
         while page := self._store.history.list_events(subjects=[subject], before_revision=before, limit=_PIECE):
             about.update(event.revision for event in page)

@@ -140,6 +140,17 @@ class Revert:
     # Entries
 
     def _withdrawal(self, event: Event) -> tuple[str, bool, int]:
+        if event.kind is EventKind.WITHDRAWAL_ASKED and not event.subject.startswith("entries/"):
+            waiting = self._store.moving.requests_at(event.revision)
+            if waiting and not self._dry:
+                for start in range(0, len(waiting), _PIECE):
+                    piece = waiting[start : start + _PIECE]
+                    self._store.standing.restore_entries(
+                        piece, by=self._by, subject=self._set_of(piece[0]), reason=REASON
+                    )
+            if waiting:
+                return f"{_entries(len(waiting))}: the request is taken back", True, len(waiting)
+            return "the requests do not stand any more", False, 0
         if event.kind is EventKind.WITHDRAWAL_ASKED:
             entry = self._entry_of(event)
             is_gone = self._state(entry.id, entry.state) is EntryState.WITHDRAWN
@@ -177,6 +188,9 @@ class Revert:
         return self._said("withdrawn again, for an operator to restore", withdrawn, left)
 
     def _quarantine(self, event: Event) -> tuple[str, bool, int]:
+        if not event.subject.startswith("entries/"):
+            moved = (ids for kind, ids in self._store.undoing.changes_at(event.revision) if kind == "WITHDRAW")
+            return self._said("released", *self._release_many(moved))
         entry = self._entry_of(event)
         if event.facts.get("was") != EntryState.ACTIVE:
             return "it waited in quarantine before; look at it and release it", False, 0
@@ -189,6 +203,13 @@ class Revert:
         return "released", True, 1
 
     def _release(self, event: Event) -> tuple[str, bool, int]:
+        if not event.subject.startswith("entries/"):
+            changes = self._store.undoing.changes_at(event.revision)
+            done, left = self._quarantine_many(ids for kind, ids in changes if kind == "UPSERT")
+            restored, also_left = self._restore(ids for kind, ids in changes if kind == "WITHDRAW")
+            what = "in quarantine again" + (f", {restored} that they had replaced restored" if restored else "")
+            outcome, reverted, _ = self._said(what, done, left + also_left, or_else=restored)
+            return outcome, reverted, done + restored
         entry = self._entry_of(event)
         if self._state(entry.id, entry.state) is not EntryState.ACTIVE or not self._is_ours(entry.update_revision):
             return "it was moved since", False, 0
@@ -201,6 +222,32 @@ class Revert:
         )
         outcome, _, _ = self._said("in quarantine again", 1, left)
         return outcome + (f"; {restored} that it had replaced restored" if restored else ""), True, 1 + restored
+
+    def _release_many(self, sets: Iterable[IdSet]) -> tuple[int, int]:
+        """Release those that nobody has moved since; return how many, and how many others stay as they are."""
+        done = left = 0
+        for chosen, others in self._standing(sets, {EntryState.QUARANTINED}):
+            left += others
+            done += len(chosen)
+            if self._dry:
+                self._moved.update(dict.fromkeys(chosen, _CODE[EntryState.ACTIVE]))
+            elif chosen:
+                as_chosen = self._store.selecting.as_chosen(chosen)
+                self._store.moving.release(as_chosen, by=self._by, supersede={}, skipped={}, reason=REASON)
+        return done, left
+
+    def _quarantine_many(self, sets: Iterable[IdSet]) -> tuple[int, int]:
+        """Quarantine those that nobody has moved since; return how many, and how many others stay as they are."""
+        done = left = 0
+        for chosen, others in self._standing(sets, {EntryState.ACTIVE}):
+            left += others
+            done += len(chosen)
+            if self._dry:
+                self._moved.update(dict.fromkeys(chosen, _CODE[EntryState.QUARANTINED]))
+            elif chosen:
+                as_chosen = self._store.selecting.as_chosen(chosen)
+                self._store.moving.quarantine(as_chosen, by=self._by, code=Code.QUARANTINED_BY_OPERATOR, reason=REASON)
+        return done, left
 
     def _restore(self, sets: Iterable[IdSet]) -> tuple[int, int]:
         """Restore those that nobody has moved since; return how many, and how many others stay as they are."""

@@ -253,6 +253,9 @@ class WithdrawalLog:
             own = int(event.subject.rpartition("/")[2])
             if not any(own in piece for ids in chosen for piece in ids.pieces(_PIECE)):
                 chosen = [*chosen, IdSet(own, own)]
+        elif event.kind is EventKind.ENTRIES_WITHDRAWN and "held_again" in event.facts:
+            undo = self._store.history.undo_of(event.revision)
+            chosen += [IdSet(*undo["again"])] if undo else []
         for ids in chosen:
             commitments = bytearray()
             traces: list[str] = []

@@ -243,6 +243,27 @@ def worlds(dimensions: Mapping[str, tuple[str, ...]]) -> dict[str, frozenset[str
     return worlds_by_key
 
 
+def is_within(name: str, possible: Collection[str], values: Collection[str]) -> bool:
+    """Whether all that an item may be in a dimension is among the values, by name or by meaning: `0-2` is within
+    `prepubescent`. Of a bundle one of its facts suffices. An item that says nothing there is within nothing.
+
+    A value that excludes nothing, such as `unclassified`, stands for its own name only.
+    """
+    if name == "legal_status":
+        laws = {v.partition(":")[0] for v in values if v in possible}
+        return any({p for p in possible if p.startswith(f"{law}:")} <= set(values) for law in laws)
+    if not possible or set(possible) <= set(values):
+        return bool(possible)
+    if is_bundle(name):
+        return not set(possible).isdisjoint(values)
+    dimension = DIMENSIONS[name]
+    telling = tuple(v for v in values if _worlds(name, (v,)) != every_world(name))
+    # What a scheme of an earlier version stated may be no value any more; then only its name says whether it is meant.
+    if not telling or not all(_is_value(dimension, v) for v in possible):
+        return False
+    return _worlds(name, tuple(possible)) <= _worlds(name, telling)
+
+
 def every_world(name: str) -> frozenset[str]:
     """Return all worlds of a key of `worlds`: a statement that allows all of them says nothing."""
     return _every_world(name.partition(":")[0])

@@ -1,7 +1,7 @@
 """Rooms: places for each kind of work, so that no kind waits for another.
 
     calls     small calls: matching by hashes, names, reviews
-    pages     lists of up to a thousand lines
+    pages     lists of up to a thousand lines, and what is done to many entries at once
     imports   batches of records, which are large and take tens of milliseconds each
     commits   what writes a whole list, or undoes one: seconds to minutes, one at a time
     media     hashing of files
@@ -31,10 +31,13 @@ ROOM_OF: Final[Mapping[str, str]] = {
     "ChangeService/FollowChanges": "feeds",
     "ChangeService/ListChanges": "pages",
     "ContributionService/AddRecords": "imports",
+    "ContributionService/ChangeEntries": "pages",
     "ContributionService/CommitImport": "commits",
     "ContributionService/ExportEntries": "exports",
     "ContributionService/ListEntries": "pages",
     "ContributionService/ListFindings": "pages",
+    "ContributionService/ListQueueItems": "pages",
+    "ContributionService/SearchEntries": "pages",
     "HistoryService/ListEvents": "pages",
     "HistoryService/RevertActor": "commits",
     "MatchService/BatchMatchMedia": "media",

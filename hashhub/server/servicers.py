@@ -22,6 +22,7 @@ from hashhub.columns import RecordColumns
 from hashhub.errors import InvalidArgument, NotFound, Unavailable, Violation
 from hashhub.hub import Hub
 from hashhub.hub.exports import Selection
+from hashhub.hub.selections import Order
 from hashhub.model import Contributor, Entry, FeedPage, Group, HashSet, Import, Principal, Record, SchemeStatus
 from hashhub.schemes import Scheme
 from hashhub.server import pages
@@ -332,6 +333,52 @@ class Contribution:
     def quarantine_entry(self, principal: Principal, request: v1.QuarantineEntryRequest) -> v1.Entry:
         """Put an active entry into quarantine."""
         return self._move(self._hub.entries.quarantine, principal, request)
+
+    def search_entries(self, principal: Principal, request: v1.SearchEntriesRequest) -> v1.SearchEntriesResponse:
+        """Search entries wherever the caller may list them."""
+        selection = wire.selection_from_pb(request.selection)
+        page = _Page("entries", request, request.selection.SerializeToString(deterministic=True).hex())
+        entries, after, looked_at = self._hub.selections.search(principal, selection, page.size, page.after(0))
+        return v1.SearchEntriesResponse(
+            entries=map(wire.entry_to_pb, entries),
+            next_page_token=page.token(after),
+            revision=self._hub.revision(),
+            looked_at_count=looked_at,
+        )
+
+    def change_entries(self, principal: Principal, request: v1.ChangeEntriesRequest) -> v1.ChangeEntriesResponse:
+        """Withdraw, restore, quarantine or release what a selection hits."""
+        order = Order(
+            action=wire.entry_action_from_pb(request.action),
+            reason=wire.optional_reason_from_pb(request.reason),
+            comment=request.comment,
+            limit=request.limit,
+            expected_count=request.expected_count if request.HasField("expected_count") else None,
+        )
+        pb = wire.entry_changes_to_pb(
+            self._hub.selections.change(
+                principal,
+                wire.selection_from_pb(request.selection),
+                order,
+                validate_only=request.validate_only,
+                request_id=_request_id(request),
+            )
+        )
+        pb.revision = self._hub.revision()
+        return pb
+
+    def list_queue_items(self, principal: Principal, request: v1.ListQueueItemsRequest) -> v1.ListQueueItemsResponse:
+        """List what waits for the caller."""
+        contributor = wire.parse_contributor_or_all(request.parent) or ""
+        page = _Page("queue items", request, contributor)
+        items = self._hub.queue.list(principal, contributor)
+        start = page.after(0)
+        end = start + page.size
+        return v1.ListQueueItemsResponse(
+            queue_items=map(wire.queue_item_to_pb, items[start:end]),
+            next_page_token=page.token(end if len(items) > end else 0),
+            revision=self._hub.revision(),
+        )
 
     def _move(
         self,

@@ -12,16 +12,23 @@ from hashhub.store.events import Position
 from hashhub.store.feeds import Change, MatcherChange
 from hashhub.store.holds import Hold, Origin, trace_of
 from hashhub.store.idset import IdSet
+from hashhub.store.moving import Moved
 from hashhub.store.packing import EntryColumns
 from hashhub.store.reports import FindingRun
+from hashhub.store.requests import Request
 from hashhub.store.resources import Registry
+from hashhub.store.selecting import Chosen, Scope
 from hashhub.store.standing import DailyLimit
 from hashhub.store.store import Store
+from hashhub.store.waiting import COUNTED as WAITING_COUNTED
+from hashhub.store.waiting import Waiting
 
 __all__ = [
     "BY_SOURCE",
     "OBJECTIONS",
+    "WAITING_COUNTED",
     "Change",
+    "Chosen",
     "DailyLimit",
     "EntryColumns",
     "EntryHit",
@@ -29,10 +36,14 @@ __all__ = [
     "Hold",
     "IdSet",
     "MatcherChange",
+    "Moved",
     "Origin",
     "Position",
     "Registry",
+    "Request",
+    "Scope",
     "StatedEntries",
     "Store",
+    "Waiting",
     "trace_of",
 ]

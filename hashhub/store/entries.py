@@ -146,7 +146,7 @@ class Entries:
                 if row[11] not in staged:
                     if self.source(row[11]) is None:
                         staged.add(row[11])
-                    elif self._withdrawn_by(row) is None:
+                    elif self.withdrawn_by(row) is None:
                         yield EntryHit(row[-1], row[0], "/".join(self._set_name(row[1])), row)
 
         keys = sorted(set(digests))
@@ -225,7 +225,7 @@ class Entries:
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         wanted = frozenset(states)
         # One query for each state: each walks the index in order.
-        by_state = [self._walk_state(set_key, code, after_id, page_size) for code in self._codes_of(wanted)]
+        by_state = [self._walk_state(set_key, code, after_id, page_size) for code in self.codes_of(wanted)]
         in_order = heapq.merge(*by_state, key=lambda row: row[0])
         entries = (e for row in in_order if (e := self._entry(row)) is not None and e.state in wanted)
         return self._with_withdrawals(list(itertools.islice(entries, page_size)))
@@ -272,7 +272,7 @@ class Entries:
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         wanted = {s.ENTRY_STATES[state] for state in states}
         parts = [np.empty(0, np.int64)]
-        for code in self._codes_of(states):
+        for code in self.codes_of(states):
             parts += self.ids_in_state(set_key, code, wanted=wanted)
         return np.sort(np.concatenate(parts))
 
@@ -312,7 +312,7 @@ class Entries:
         if entry.reasons != (Code.SUPERSEDED,):
             return entry
         # One that is outstanding still says in its row what it was.
-        code, reasons = (row[2], row[9]) if self._withdrawn_by(row) is not None else reasons_before(row[9])
+        code, reasons = (row[2], row[9]) if self.withdrawn_by(row) is not None else reasons_before(row[9])
         return msgspec.structs.replace(entry, state=STATE_OF_CODE[code], reasons=unpack_reasons(reasons))
 
     def entry_count(self, contributor: str, hash_set: str, state: EntryState = EntryState.ACTIVE) -> int:
@@ -464,9 +464,11 @@ class Entries:
             return None
         contributor, hash_set = self._set_name(row[1])
         details = dict(unpack_details(row[8]))
-        state, reasons, update_revision = STATE_OF_CODE[row[2]], row[9], row[10]
-        if (part := self._withdrawn_by(row)) is not None:
+        state, reasons, update_revision, withdrawal = STATE_OF_CODE[row[2]], row[9], row[10], None
+        if (part := self.withdrawn_by(row)) is not None:
             state, reasons, update_revision = EntryState.WITHDRAWN, pack_reasons((part.code,)), part.revision
+            if part.withdrawal is not None:
+                withdrawal = msgspec.structs.replace(part.withdrawal, revision=part.revision)
         return Entry(
             id=row[0],
             contributor=contributor,
@@ -488,6 +490,7 @@ class Entries:
             create_revision=source.revision,
             update_revision=update_revision or source.revision,
             expire_time=None if row[12] is None else s.from_millis(row[12]),
+            withdrawal=withdrawal,
             **details,
         )
 
@@ -559,7 +562,7 @@ class Entries:
                 ids = ids[np.where(is_withdrawn, WITHDRAWN in wanted, code in wanted)]
             yield ids
 
-    def _codes_of(self, states: Iterable[EntryState]) -> list[int]:
+    def codes_of(self, states: Iterable[EntryState]) -> list[int]:
         """Return the states that rows of entries in `states` may have: one that is WITHDRAWN may not say so yet."""
         codes = {s.ENTRY_STATES[state] for state in states}
         if WITHDRAWN in codes and self._outstanding.listed():
@@ -567,14 +570,18 @@ class Entries:
         return sorted(codes)
 
     def _codes(self, states: Iterable[EntryState]) -> str:
-        return code_list(self._codes_of(states))
+        return code_list(self.codes_of(states))
 
     def of_row(self, row: Row, c: Connection) -> Entry | None:
         """Return the entry of a row that a transaction read as `ENTRY_SQL` has it, or None when it is not visible."""
         entry = self._entry(row)
         return None if entry is None else self._with_withdrawals([entry], c)[0]
 
-    def _withdrawn_by(self, row: Row) -> Part | None:
+    def of_rows(self, rows: Sequence[Row]) -> list[Entry]:
+        """Return the entries of rows that were read as `ENTRY_SQL` has it, without those that are not visible."""
+        return self._with_withdrawals([entry for row in rows if (entry := self._entry(row)) is not None])
+
+    def withdrawn_by(self, row: Row) -> Part | None:
         """Return what withdraws an entry whose row, read as `ENTRY_SQL` has it, does not say so yet."""
         if not row[13] or row[2] == WITHDRAWN:
             return None

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.hashes import ALGORITHMS, Hash
-from hashhub.model import Actor, EntryState, EventKind, ImportState
+from hashhub.model import Actor, Entry, EntryState, EventKind, ImportState
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.events import append_event
@@ -105,6 +105,39 @@ class Holds:
             "WHERE h.contributor = ? AND h.hash_set IN (0, ?) ORDER BY h.entry"
         )
         rows = self._db.fetch(sql, (contributor, self._db.read(lambda c: key_of_set(c, contributor, hash_set))))
+        return [hold_of_row(row, hash_set) for row in rows]
+
+    def by_traces(self, contributor: str, hash_set: str) -> list[Hold]:
+        """Return those of the holds of `of_set` that are known by traces only: of erased entries, and without one."""
+        sql = self._db.sql(
+            f"{HOLD_SQL} FROM hold h LEFT JOIN entry e ON e.id = h.entry "
+            "WHERE h.contributor = ? AND h.hash_set IN (0, ?) AND h.traces IS NOT NULL ORDER BY h.entry"
+        )
+        key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
+        return [hold_of_row(row, hash_set) for row in self._db.fetch(sql, (contributor, key))]
+
+    def near(self, contributor: str, hash_set: str, items: Sequence[Entry]) -> list[Hold]:
+        """Return the holds of `of_set` whose entries have an external id or a digest in common with one of the items,
+        however many others there are. Those known by traces only are left out.
+        """
+        key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
+        ids = {item.id for item in items}
+        by_algorithm: dict[int, set[bytes]] = {}
+        for h in (h for item in items for h in item.hashes):
+            by_algorithm.setdefault(s.ALGORITHM_CODES[h.algorithm], set()).add(h.digest)
+        for code, digests in by_algorithm.items():
+            sql = "SELECT h.entry FROM hash h WHERE h.algorithm = ? AND h.digest {keys}"
+            ids.update(row[0] for row in self._db.by_keys(sql, "bytea", (code,), sorted(digests)))
+        named = sorted({item.external_id for item in items if item.external_id})
+        own_sets = self._db.fetch(self._db.sql("SELECT key FROM hash_set WHERE contributor = ?"), (contributor,))
+        for (own,) in own_sets if named else ():
+            sql = "SELECT e.id FROM entry e WHERE e.hash_set = ? AND e.external_id {keys}"
+            ids.update(row[0] for row in self._db.by_keys(sql, "text", (own,), named))
+        sql = (
+            f"{HOLD_SQL} FROM hold h JOIN entry e ON e.id = h.entry "
+            "WHERE h.contributor = ? AND h.hash_set IN (0, ?) AND h.traces IS NULL AND h.entry {keys}"
+        )
+        rows = self._db.by_keys(sql, "int8", (contributor, key), sorted(ids))
         return [hold_of_row(row, hash_set) for row in rows]
 
     def hold_items(
@@ -201,16 +234,19 @@ def put_holds(
         "(entry, contributor, hash_set, effect, origin, revision, source_time, traces) "
         "SELECT e.id, x.contributor, CASE WHEN ? = 1 THEN 0 ELSE e.hash_set END, CAST(? AS INTEGER), CAST(? AS TEXT), "
         f"CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS {'BLOB' if db.is_sqlite else 'BYTEA'}) "
-        "FROM entry e JOIN hash_set x ON x.key = e.hash_set WHERE e.id = ? "
+        "FROM entry e JOIN hash_set x ON x.key = e.hash_set WHERE e.id BETWEEN ? AND ? "
         "ON CONFLICT (entry, effect) DO UPDATE SET hash_set = excluded.hash_set, origin = excluded.origin, "
         "revision = excluded.revision, source_time = excluded.source_time, traces = excluded.traces"
     )
-    times = source_times or [""] * len(ids)
     if ids:
         code = s.ENTRY_STATES[effect]
+        if source_times:
+            ranges = [(time, entry, entry) for entry, time in zip(ids, source_times, strict=True)]
+        else:
+            ranges = [("", first, last) for first, last in runs(sorted(ids))]
         rows = [
-            (int(origin.is_operators), code, str(origin), revision, time, traces, entry)
-            for entry, time in zip(ids, times, strict=True)
+            (int(origin.is_operators), code, str(origin), revision, time, traces, first, last)
+            for time, first, last in ranges
         ]
         c.exec_driver_sql(sql, rows)
 

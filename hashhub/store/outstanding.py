@@ -22,11 +22,11 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.model import EntryState
+from hashhub.model import EntryState, Role, Withdrawal, WithdrawalReason
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.holds import Origin, put_holds
-from hashhub.store.idset import IdSet
+from hashhub.store.idset import IdSet, runs
 from hashhub.store.packing import pack_reasons
 
 PIECE: Final = 5_000  # rows in one transaction: some 50 ms
@@ -40,7 +40,8 @@ class Part(NamedTuple):
     """Entries of one hash set that a revision withdrew for one reason, `code`.
 
     `origin`: what holds them from then on, or empty; `source_times`: the source's own times of its deletion messages,
-    in the order of the ids, or nothing.
+    in the order of the ids, or nothing. `withdrawal`: who withdrew them by hand at `withdraw_time` (milliseconds), and
+    why; its revision is that of the part.
     """
 
     revision: int
@@ -50,6 +51,13 @@ class Part(NamedTuple):
     ids: IdSet
     origin: str = ""
     source_times: Sequence[str] = ()
+    withdrawal: Withdrawal | None = None
+    withdraw_time: int = 0
+
+    @property
+    def holds_everywhere(self) -> bool:
+        """Whether what it withdraws is held in all hash sets of the contributor."""
+        return bool(self.origin) and Origin(self.origin).is_operators
 
 
 class Outstanding:
@@ -96,6 +104,8 @@ class Outstanding:
                     "ids": p.ids.packed,
                     "origin": p.origin,
                     "source_times": msgspec.msgpack.encode(p.source_times) if any(p.source_times) else None,
+                    "withdrawal": None if p.withdrawal is None else msgspec.json.encode(p.withdrawal),
+                    "withdraw_time": p.withdraw_time,
                 }
                 for p in parts
             ],
@@ -128,6 +138,21 @@ class Outstanding:
                 return part
         return None
 
+    def withdrawn_by_hand(self, c: Connection, hash_set: int, since: int) -> int:
+        """Return how many entries of a hash set contributors' tokens withdrew by hand since a time whose rows may not
+        say so yet, but for the wishes of persons shown.
+        """
+        listed: str = c.execute(sa.select(s.metadata.c.outstanding)).scalar_one()
+        return sum(
+            len(part.ids)
+            for part in (self.parts(listed) if listed else ())
+            if part.hash_set == hash_set
+            and part.withdraw_time > since
+            and part.withdrawal is not None
+            and part.withdrawal.role is Role.CONTRIBUTOR
+            and part.withdrawal.reason is not WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
+        )
+
     def listed(self) -> str:
         """Return the revisions that are outstanding now, as `metadata.outstanding` lists them."""
         text: str = self._db.fetch("SELECT outstanding FROM metadata")[0][0]
@@ -151,8 +176,8 @@ class Outstanding:
             self._write(c, part, [i for i in wanted if i in part.ids])
 
     def settle(self, hash_set: int | None = None, *, wait: bool = True) -> None:
-        """Write all that is outstanding, of one hash set or of all, piece by piece; no lock of the database is held in
-        between.
+        """Write all that is outstanding, or what matters to one hash set, piece by piece; no lock of the database is
+        held in between.
 
         While another thread does so, wait for it, or return at once.
         """
@@ -165,7 +190,10 @@ class Outstanding:
 
     def _settle(self, hash_set: int | None) -> None:
         listed = self.listed()
-        parts = [p for p in self.parts(listed) if hash_set is None or p.hash_set == hash_set] if listed else []
+        parts = list(self.parts(listed)) if listed else []
+        # A revision is done as a whole. An operator's holds stand in all sets of the contributor.
+        due = {p.revision for p in parts if hash_set is None or p.hash_set == hash_set or p.holds_everywhere}
+        parts = [p for p in parts if p.revision in due]
         for part in parts:
             for piece in part.ids.pieces(PIECE):
                 with self._db.write() as c:
@@ -178,6 +206,8 @@ class Outstanding:
                 now: str = c.execute(sa.select(m.c.outstanding)).scalar_one()
                 left = [str(r) for r in _revisions(now) if r not in done]
                 c.execute(sa.update(m).values(outstanding=",".join(left)))
+                # The words of who withdrew them stand with the entries now, where they can be erased.
+                c.execute(sa.update(s.outstanding).where(s.outstanding.c.revision.in_(done)).values(withdrawal=None))
 
     def _write(self, c: Connection, part: Part, ids: Sequence[int]) -> None:
         if not ids:
@@ -187,13 +217,43 @@ class Outstanding:
         rows = c.exec_driver_sql(
             self._update, (_ACTIVE, code, code, _WITHDRAWN, part.revision, keys, part.revision)
         ).all()
-        if part.origin and rows:
-            moved = sorted(row[0] for row in rows)
+        moved = sorted(row[0] for row in rows)
+        if part.withdrawal is not None:
+            put_withdrawals(c, self._db, moved, part.withdrawal, part.revision, part.withdraw_time)
+        if part.origin and moved:
             times: Sequence[str] = ()
             if part.source_times:
                 number = {entry: i for i, entry in enumerate(_walk(part.ids))}
                 times = [part.source_times[number[entry]] for entry in moved]
             put_holds(c, self._db, moved, Origin(part.origin), EntryState.WITHDRAWN, part.revision, source_times=times)
+
+
+def put_withdrawals(
+    c: Connection, db: Database, ids: Sequence[int], withdrawal: Withdrawal, revision: int, time: int
+) -> None:
+    """Put on record who withdrew entries, or asked for it, in place of what was on record. `ids` ascend; `time`: in
+    milliseconds.
+    """
+    ranges = runs(ids)
+    if not ranges:
+        return
+    c.exec_driver_sql(db.sql("DELETE FROM withdrawal WHERE entry BETWEEN ? AND ?"), ranges)
+    sql = db.sql(
+        "INSERT INTO withdrawal (entry, hash_set, reason, comment, actor, role, revision, time, pending) "
+        "SELECT e.id, e.hash_set, CAST(? AS SMALLINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS SMALLINT), "
+        "CAST(? AS BIGINT), "
+        "CAST(? AS BIGINT), CAST(? AS BOOLEAN) FROM entry e WHERE e.id BETWEEN ? AND ?"
+    )
+    row = (
+        s.WITHDRAWAL_REASONS[withdrawal.reason],
+        withdrawal.comment,
+        withdrawal.actor,
+        s.ROLES[withdrawal.role],
+        revision,
+        time,
+        withdrawal.pending,
+    )
+    c.exec_driver_sql(sql, [(*row, *ends) for ends in ranges])
 
 
 def _walk(ids: IdSet) -> Iterator[int]:
@@ -206,6 +266,7 @@ def _revisions(listed: str) -> list[int]:
 
 
 def _part(row: Sequence[Any]) -> Part:
-    revision, ordinal, hash_set, code, first, last, ids, origin, times = row
+    revision, ordinal, hash_set, code, first, last, ids, origin, times, withdrawal, time = row
     told = msgspec.msgpack.decode(times, type=tuple[str, ...]) if times is not None else ()
-    return Part(revision, ordinal, hash_set, code, IdSet(first, last, ids), origin, told)
+    by_hand = None if withdrawal is None else msgspec.json.decode(withdrawal, type=Withdrawal)
+    return Part(revision, ordinal, hash_set, code, IdSet(first, last, ids), origin, told, by_hand, time)

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from hashhub.hashes import ALGORITHMS
 from hashhub.model import ChangeKind, Disposition, EntryState, ImportState, ReviewKind, Role, WithdrawalReason
 
-SCHEMA_VERSION: Final = "0006"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0007"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in ALGORITHMS.values()}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -322,6 +322,14 @@ withdrawal: Final = _table(
     sa.Column("pending", sa.Boolean, nullable=False),
     sa.Index("withdrawal_time", "hash_set", "time"),
 )
+# Few of many wait for a second person.
+sa.Index(
+    "withdrawal_pending",
+    withdrawal.c.hash_set,
+    withdrawal.c.entry,
+    sqlite_where=sa.text("pending"),
+    postgresql_where=sa.text("pending"),
+)
 
 # What keeps an item's entry from being active although a list states it. Its identity is the entry's, or, once that was
 # erased, `traces`.
@@ -372,6 +380,8 @@ outstanding: Final = _table(
     sa.Column("ids", sa.LargeBinary),  # as in `change`
     sa.Column("origin", sa.Text, nullable=False),  # of the holds that come with it; empty: none
     sa.Column("source_times", sa.LargeBinary),  # MessagePack; NULL: the source gives none
+    sa.Column("withdrawal", sa.LargeBinary),  # JSON of model.Withdrawal; NULL: nobody withdrew them by hand
+    sa.Column("withdraw_time", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 # Two databases with one past have the same digests up to where they part: a restored backup that was written to has

@@ -26,7 +26,7 @@ from hashhub.store.entries import ENTRY_SQL, Entries
 from hashhub.store.events import append_event
 from hashhub.store.holds import Origin, lift_holds, put_holds, traces_of
 from hashhub.store.idset import IdSet, runs
-from hashhub.store.outstanding import Outstanding
+from hashhub.store.outstanding import Outstanding, put_withdrawals
 from hashhub.store.packing import pack_reasons, reasons_before, replace_reasons, unpack_hashes, unpack_reasons
 from hashhub.store.requests import Request
 from hashhub.store.resources import Resources
@@ -53,7 +53,7 @@ status say so: no second person need agree to these, so that whoever misuses the
 """
 _PERSON_SHOWN: Final = s.WITHDRAWAL_REASONS[WithdrawalReason.REQUESTED_BY_PERSON_SHOWN]
 # A later withdrawal of what is withdrawn already counts if it holds more firmly.
-_FIRMNESS: Final = {"": 0, Origin.SOURCE: 1, Origin.CONTRIBUTOR: 2, Origin.PERSON_SHOWN: 3, Origin.OPERATOR: 3}
+FIRMNESS: Final = {"": 0, Origin.SOURCE: 1, Origin.CONTRIBUTOR: 2, Origin.PERSON_SHOWN: 3, Origin.OPERATOR: 3}
 
 
 class DailyLimit(NamedTuple):
@@ -116,7 +116,7 @@ class Standing:
             pending = self._pending(c, entry_id)
             if row.state == WITHDRAWN:
                 self._refuse_if_replaced(c, entry_id, "withdraw that one")
-                if _FIRMNESS[origin] > _FIRMNESS[self._held(c, entry_id, EntryState.WITHDRAWN)] or also:
+                if FIRMNESS[origin] > FIRMNESS[self._held(c, entry_id, EntryState.WITHDRAWN)] or also:
                     self._effect(c, entry_id, row, asked, origin, code, by, also=also)
             elif pending is not None and pending.actor != by.name:
                 # What is carried out is what was asked for; that somebody agreed is in the event.
@@ -134,7 +134,7 @@ class Standing:
                     comment=asked.comment,
                     also=also,
                 )
-            elif limit is None or not self._is_beyond(c, row.hash_set, limit):
+            elif limit is None or not self.is_beyond(c, row.hash_set, limit):
                 self._effect(c, entry_id, row, asked, origin, code, by, also=also)
             elif pending is None:
                 self._ask(c, entry_id, row, asked, by)
@@ -164,7 +164,7 @@ class Standing:
             if (first := request.replayed(c, list[int])) is not None:
                 return first
             self._outstanding.settle_these(c, wanted)
-            replaced = self._replaced(c, wanted)
+            replaced = self.replaced(c, wanted)
             rows = [
                 (row[0], row[1], row[2])
                 for row in self._db.by_keys(
@@ -195,9 +195,9 @@ class Standing:
             w = s.withdrawal
             for row in rows:
                 if row[0] in set(asked):
-                    self._writing.set_reasons(c, row[0], _without_pending(row[2]))
+                    self._writing.set_reasons(c, row[0], without_pending(row[2]))
                     c.execute(sa.delete(w).where(w.c.entry == row[0]))
-            self._stand_again(c, gone, revision)
+            self.stand_again(c, gone, revision)
             lift_holds(c, self._db, [*changed, *lift], EntryState.WITHDRAWN)
             return request.remember(c, changed)
 
@@ -496,7 +496,7 @@ class Standing:
             facts["entries"] = 1 + len(others)
             facts["also"] = tuple(self._writing.subject(c, i) for i in others[:_TOLD])
         if origin is Origin.PERSON_SHOWN and by.role is Role.CONTRIBUTOR:
-            today = self._wishes_today(c).get(by.contributor, 0) + 1 + len(others)
+            today = self.wishes_counted(c).get(by.contributor, 0) + 1 + len(others)
             if today > WISHES_A_DAY:
                 facts["requests_of_persons_shown_today"] = today
         revision = append_event(
@@ -514,7 +514,7 @@ class Standing:
         for i in live:
             packed = self._row(c, i).reasons
             if PENDING in unpack_reasons(packed):
-                self._writing.set_reasons(c, i, _without_pending(packed))
+                self._writing.set_reasons(c, i, without_pending(packed))
         if live:
             self._writing.withdraw(c, live, code, revision, 0)
             note_loss(c, self._writing.sets_of(c, live), revision)
@@ -525,10 +525,13 @@ class Standing:
         """Return how many entries each contributor's tokens have withdrawn within a day at the request of persons
         shown, if more than WISHES_A_DAY.
         """
-        counts = self._db.read(self._wishes_today)
+        counts = self._db.read(self.wishes_counted)
         return {contributor: n for contributor, n in counts.items() if n > WISHES_A_DAY}
 
-    def _wishes_today(self, c: Connection) -> dict[str, int]:
+    def wishes_counted(self, c: Connection) -> dict[str, int]:
+        """Return how many entries each contributor's tokens have withdrawn within a day at the request of persons
+        shown.
+        """
         w, x = s.withdrawal, s.hash_set
         rows = c.execute(
             sa.select(x.c.contributor, sa.func.count())
@@ -556,10 +559,10 @@ class Standing:
         self._writing.set_reasons(c, entry_id, replace_reasons(row.reasons, (*unpack_reasons(row.reasons), PENDING)))
         self._put_withdrawals(c, [entry_id], msgspec.structs.replace(asked, pending=True), revision)
 
-    def _is_beyond(self, c: Connection, set_key: int, limit: DailyLimit) -> bool:
-        """Whether one more withdrawal by hand in a hash set needs a second person today.
+    def is_beyond(self, c: Connection, set_key: int, limit: DailyLimit, more: int = 1) -> bool:
+        """Whether so many more withdrawals by hand in a hash set need a second person today.
 
-        The first one of a day never does.
+        A single one that is the first of a day never does.
         """
         w = s.withdrawal
         today = c.execute(
@@ -571,12 +574,14 @@ class Standing:
                 w.c.reason != _PERSON_SHOWN,
             )
         ).scalar_one()
-        if not today:
+        # Those whose rows are still to be written count as well, some perhaps twice: that is on the safe side.
+        today += self._outstanding.withdrawn_by_hand(c, set_key, s.to_millis(now() - _DAY))
+        if not today and more == 1:
             return False
-        if today + 1 > limit.entries:
+        if today + more > limit.entries:
             return True
         # Of those active now and those withdrawn today; no more are counted than decide.
-        enough = int(np.ceil((today + 1) / limit.share)) - today
+        enough = int(np.ceil((today + more) / limit.share)) - today
         e = s.entry
         active = sa.select(e.c.id).where(e.c.hash_set == set_key, e.c.state == ACTIVE).limit(enough).subquery()
         count: int = c.execute(sa.select(sa.func.count()).select_from(active)).scalar_one()
@@ -619,27 +624,9 @@ class Standing:
         return c.scalar(own) or ""
 
     def _put_withdrawals(self, c: Connection, ids: Sequence[int], withdrawal: Withdrawal, revision: int) -> None:
-        """Put on record who withdrew entries, or asked for it, in place of what was on record."""
-        ranges = runs(sorted(ids))
-        c.exec_driver_sql(self._db.sql("DELETE FROM withdrawal WHERE entry BETWEEN ? AND ?"), ranges)
-        sql = self._db.sql(
-            "INSERT INTO withdrawal (entry, hash_set, reason, comment, actor, role, revision, time, pending) "
-            "SELECT e.id, e.hash_set, CAST(? AS SMALLINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS SMALLINT), "
-            "CAST(? AS BIGINT), "
-            "CAST(? AS BIGINT), CAST(? AS BOOLEAN) FROM entry e WHERE e.id BETWEEN ? AND ?"
-        )
-        row = (
-            s.WITHDRAWAL_REASONS[withdrawal.reason],
-            withdrawal.comment,
-            withdrawal.actor,
-            s.ROLES[withdrawal.role],
-            revision,
-            s.to_millis(now()),
-            withdrawal.pending,
-        )
-        c.exec_driver_sql(sql, [(*row, *ends) for ends in ranges])
+        put_withdrawals(c, self._db, sorted(ids), withdrawal, revision, s.to_millis(now()))
 
-    def _replaced(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
+    def replaced(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
         """Return which of the entries were replaced by one that is ACTIVE, and by which."""
         later = self._db.by_keys("SELECT x.later FROM succession x WHERE x.earlier {keys}", "int8", (), ids, c)
         self._outstanding.settle_these(c, [row[0] for row in later])
@@ -651,7 +638,7 @@ class Standing:
         return {row[0]: row[1] for row in self._db.by_keys(sql, "int8", (), ids, c)}
 
     def _refuse_if_replaced(self, c: Connection, entry_id: int, what_to_do: str) -> None:
-        for successor in self._replaced(c, [entry_id]).values():
+        for successor in self.replaced(c, [entry_id]).values():
             name = self._writing.subject(c, successor).removeprefix("entries/")
             raise FailedPrecondition(
                 f"the entry was superseded by {name}, which stands; {what_to_do}",
@@ -659,7 +646,7 @@ class Standing:
                 metadata={"entry": self._writing.subject(c, entry_id).removeprefix("entries/"), "successor": name},
             )
 
-    def _stand_again(self, c: Connection, rows: Sequence[tuple[int, int, str | None]], revision: int) -> None:
+    def stand_again(self, c: Connection, rows: Sequence[tuple[int, int, str | None]], revision: int) -> None:
         """Give withdrawn entries (id, state, reasons) the state and reasons that they had before, requests for a
         withdrawal included.
         """
@@ -675,7 +662,7 @@ class Standing:
             if state == ACTIVE and before is None:
                 plain.append(entry_id)
             else:
-                others.append((state, before if entry_id in pending else _without_pending(before), revision, entry_id))
+                others.append((state, before if entry_id in pending else without_pending(before), revision, entry_id))
         if plain:
             sql = self._db.sql(
                 "UPDATE entry SET state = ?, reasons = NULL, update_revision = ? WHERE id BETWEEN ? AND ? AND state = ?"
@@ -707,7 +694,8 @@ class Standing:
                 c.execute(sa.delete(t).where(t.c.id.in_(told)))
 
 
-def _without_pending(packed: str | None) -> str | None:
+def without_pending(packed: str | None) -> str | None:
+    """Return packed reasons without the remark that a withdrawal waits for a second person."""
     reasons = unpack_reasons(packed)
     return replace_reasons(packed, tuple(r for r in reasons if r != PENDING)) if PENDING in reasons else packed
 

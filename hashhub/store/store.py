@@ -4,7 +4,9 @@
     entries     entries and reviews, one by one             imports   a list's batches, and what became of it
     stage       rows that nobody sees before a commit       commits   from there to entries that are seen
     standing    withdrawal, restoring, quarantine, erasure  holds     what lists must not bring back
+    selecting   which entries a selection hits              moving    many entries at once
     history     one chained event a revision                undoing   what a revert looks at
+    waiting     what waits for somebody
     tokens      who may call                                comparison  entries as columns, for a list to be compared
 
 Parts know each other only where one is handed to the other; what several of them write is in `writing`.
@@ -30,13 +32,16 @@ from hashhub.store.feeds import Feeds
 from hashhub.store.holds import Holds
 from hashhub.store.imports import Imports
 from hashhub.store.leases import Leases
+from hashhub.store.moving import Moving
 from hashhub.store.outstanding import Outstanding
 from hashhub.store.reports import Reports
 from hashhub.store.resources import Resources
+from hashhub.store.selecting import Selecting
 from hashhub.store.stage import Stage
 from hashhub.store.standing import Standing
 from hashhub.store.tokens import Tokens
 from hashhub.store.undoing import Undoing
+from hashhub.store.waiting import WaitingLists
 from hashhub.store.writing import Writing
 
 
@@ -63,6 +68,8 @@ class Store:
         self.tokens: Final = Tokens(database)
         self.entries: Final = Entries(database, outstanding, writing)
         self.standing: Final = Standing(database, outstanding, writing, self.entries, self.resources)
+        self.selecting: Final = Selecting(database, outstanding, self.entries)
+        self.moving: Final = Moving(database, outstanding, writing, self.standing)
         self.holds: Final = Holds(database)
         self.comparison: Final = Comparison(database, outstanding, self.entries)
         self.leases: Final = Leases(database)
@@ -73,6 +80,7 @@ class Store:
         self.feeds: Final = Feeds(database, self.entries)
         self.history: Final = Events(database)
         self.undoing: Final = Undoing(database, outstanding)
+        self.waiting: Final = WaitingLists(database, self.resources)
 
     @classmethod
     def open(cls, database: str | Path, *, create: bool = True) -> Store:

@@ -63,14 +63,18 @@ class Writing:
         Entries of several hash sets become a row for each: a reader is told of the sets that it may see without a look
         at the entries.
         """
-        t = s.change
-        ordinal: int = c.execute(sa.select(sa.func.count()).where(t.c.revision == revision)).scalar_one()
         by_set = [
             (kind, part, import_key, set_key)
             for kind, ids, import_key in rows
             for set_key, of_set in self._by_set(c, ids, import_key)
             for part in of_set.parts(CHANGE_IDS)
         ]
+        self.add_changes_of_sets(c, revision, by_set)
+
+    def add_changes_of_sets(self, c: Connection, revision: int, by_set: Sequence[tuple[int, IdSet, int, int]]) -> None:
+        """As `add_changes`, of rows that also say which hash set all their entries are in."""
+        t = s.change
+        ordinal: int = c.execute(sa.select(sa.func.count()).where(t.c.revision == revision)).scalar_one()
         self._db.insert(
             c,
             t,

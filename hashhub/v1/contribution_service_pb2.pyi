@@ -37,6 +37,24 @@ class Disposition(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DISPOSITION_WITHDRAWN: _ClassVar[Disposition]
     DISPOSITION_NOTED: _ClassVar[Disposition]
     DISPOSITION_STAYS_WITHDRAWN: _ClassVar[Disposition]
+
+class EntryAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ENTRY_ACTION_UNSPECIFIED: _ClassVar[EntryAction]
+    ENTRY_ACTION_WITHDRAW: _ClassVar[EntryAction]
+    ENTRY_ACTION_RESTORE: _ClassVar[EntryAction]
+    ENTRY_ACTION_QUARANTINE: _ClassVar[EntryAction]
+    ENTRY_ACTION_RELEASE: _ClassVar[EntryAction]
+
+class QueueKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    QUEUE_KIND_UNSPECIFIED: _ClassVar[QueueKind]
+    QUEUE_KIND_QUARANTINED: _ClassVar[QueueKind]
+    QUEUE_KIND_WITHDRAWAL_PENDING: _ClassVar[QueueKind]
+    QUEUE_KIND_OBJECTION: _ClassVar[QueueKind]
+    QUEUE_KIND_AWAITS_ACCEPTANCE: _ClassVar[QueueKind]
+    QUEUE_KIND_OPEN_IMPORT: _ClassVar[QueueKind]
+    QUEUE_KIND_OVERDUE: _ClassVar[QueueKind]
 IMPORT_STATE_UNSPECIFIED: ImportState
 IMPORT_STATE_OPEN: ImportState
 IMPORT_STATE_COMMITTING: ImportState
@@ -55,6 +73,18 @@ DISPOSITION_UNCHANGED: Disposition
 DISPOSITION_WITHDRAWN: Disposition
 DISPOSITION_NOTED: Disposition
 DISPOSITION_STAYS_WITHDRAWN: Disposition
+ENTRY_ACTION_UNSPECIFIED: EntryAction
+ENTRY_ACTION_WITHDRAW: EntryAction
+ENTRY_ACTION_RESTORE: EntryAction
+ENTRY_ACTION_QUARANTINE: EntryAction
+ENTRY_ACTION_RELEASE: EntryAction
+QUEUE_KIND_UNSPECIFIED: QueueKind
+QUEUE_KIND_QUARANTINED: QueueKind
+QUEUE_KIND_WITHDRAWAL_PENDING: QueueKind
+QUEUE_KIND_OBJECTION: QueueKind
+QUEUE_KIND_AWAITS_ACCEPTANCE: QueueKind
+QUEUE_KIND_OPEN_IMPORT: QueueKind
+QUEUE_KIND_OVERDUE: QueueKind
 
 class ImportCounts(_message.Message):
     __slots__ = ("item_count", "accepted_count", "quarantined_count", "rejected_count", "duplicate_count", "unchanged_count", "withdrawn_count", "noted_count", "superseded_count", "absent_count", "stays_withdrawn_count")
@@ -474,3 +504,153 @@ class QuarantineEntryRequest(_message.Message):
     request_id: str
     validate_only: bool
     def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class DimensionCriterion(_message.Message):
+    __slots__ = ("dimension", "values")
+    DIMENSION_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    dimension: str
+    values: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, dimension: _Optional[str] = ..., values: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class EntrySelection(_message.Message):
+    __slots__ = ("parent", "names", "hashes", "external_ids", "imports", "states", "reasons", "dimensions", "tags", "series", "text")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    HASHES_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_IDS_FIELD_NUMBER: _ClassVar[int]
+    IMPORTS_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    names: _containers.RepeatedScalarFieldContainer[str]
+    hashes: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Hash]
+    external_ids: _containers.RepeatedScalarFieldContainer[str]
+    imports: _containers.RepeatedScalarFieldContainer[str]
+    states: _containers.RepeatedScalarFieldContainer[_resources_pb2.EntryState]
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    dimensions: _containers.RepeatedCompositeFieldContainer[DimensionCriterion]
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    series: _containers.RepeatedScalarFieldContainer[str]
+    text: str
+    def __init__(self, parent: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., external_ids: _Optional[_Iterable[str]] = ..., imports: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[_Union[_resources_pb2.EntryState, str]]] = ..., reasons: _Optional[_Iterable[str]] = ..., dimensions: _Optional[_Iterable[_Union[DimensionCriterion, _Mapping]]] = ..., tags: _Optional[_Iterable[str]] = ..., series: _Optional[_Iterable[str]] = ..., text: _Optional[str] = ...) -> None: ...
+
+class SearchEntriesRequest(_message.Message):
+    __slots__ = ("selection", "page_size", "page_token")
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    selection: EntrySelection
+    page_size: int
+    page_token: str
+    def __init__(self, selection: _Optional[_Union[EntrySelection, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class SearchEntriesResponse(_message.Message):
+    __slots__ = ("entries", "next_page_token", "revision", "looked_at_count")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    LOOKED_AT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Entry]
+    next_page_token: str
+    revision: int
+    looked_at_count: int
+    def __init__(self, entries: _Optional[_Iterable[_Union[_resources_pb2.Entry, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ..., looked_at_count: _Optional[int] = ...) -> None: ...
+
+class ChangeEntriesRequest(_message.Message):
+    __slots__ = ("selection", "action", "reason", "comment", "limit", "expected_count", "validate_only", "request_id")
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    selection: EntrySelection
+    action: EntryAction
+    reason: _resources_pb2.WithdrawalReason
+    comment: str
+    limit: int
+    expected_count: int
+    validate_only: bool
+    request_id: str
+    def __init__(self, selection: _Optional[_Union[EntrySelection, _Mapping]] = ..., action: _Optional[_Union[EntryAction, str]] = ..., reason: _Optional[_Union[_resources_pb2.WithdrawalReason, str]] = ..., comment: _Optional[str] = ..., limit: _Optional[int] = ..., expected_count: _Optional[int] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class SkippedEntries(_message.Message):
+    __slots__ = ("reason", "count", "examples")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    count: int
+    examples: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, reason: _Optional[str] = ..., count: _Optional[int] = ..., examples: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ChangeEntriesResponse(_message.Message):
+    __slots__ = ("selected_count", "changed_count", "pending_count", "also_count", "skipped", "examples", "unmatched_count", "unmatched_examples", "change_revision", "revision")
+    SELECTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PENDING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ALSO_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    UNMATCHED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNMATCHED_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_REVISION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    selected_count: int
+    changed_count: int
+    pending_count: int
+    also_count: int
+    skipped: _containers.RepeatedCompositeFieldContainer[SkippedEntries]
+    examples: _containers.RepeatedScalarFieldContainer[str]
+    unmatched_count: int
+    unmatched_examples: _containers.RepeatedScalarFieldContainer[str]
+    change_revision: int
+    revision: int
+    def __init__(self, selected_count: _Optional[int] = ..., changed_count: _Optional[int] = ..., pending_count: _Optional[int] = ..., also_count: _Optional[int] = ..., skipped: _Optional[_Iterable[_Union[SkippedEntries, _Mapping]]] = ..., examples: _Optional[_Iterable[str]] = ..., unmatched_count: _Optional[int] = ..., unmatched_examples: _Optional[_Iterable[str]] = ..., change_revision: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class QueueItem(_message.Message):
+    __slots__ = ("kind", "parent", "reason", "count", "is_capped", "example", "actor", "since")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    IS_CAPPED_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    kind: QueueKind
+    parent: str
+    reason: str
+    count: int
+    is_capped: bool
+    example: str
+    actor: str
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, kind: _Optional[_Union[QueueKind, str]] = ..., parent: _Optional[str] = ..., reason: _Optional[str] = ..., count: _Optional[int] = ..., is_capped: _Optional[bool] = ..., example: _Optional[str] = ..., actor: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListQueueItemsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListQueueItemsResponse(_message.Message):
+    __slots__ = ("queue_items", "next_page_token", "revision")
+    QUEUE_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    queue_items: _containers.RepeatedCompositeFieldContainer[QueueItem]
+    next_page_token: str
+    revision: int
+    def __init__(self, queue_items: _Optional[_Iterable[_Union[QueueItem, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...

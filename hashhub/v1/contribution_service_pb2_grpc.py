@@ -111,6 +111,21 @@ class ContributionServiceStub:
                 request_serializer=hashhub_dot_v1_dot_contribution__service__pb2.QuarantineEntryRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_resources__pb2.Entry.FromString,
                 _registered_method=True)
+        self.SearchEntries = channel.unary_unary(
+                '/hashhub.v1.ContributionService/SearchEntries',
+                request_serializer=hashhub_dot_v1_dot_contribution__service__pb2.SearchEntriesRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.SearchEntriesResponse.FromString,
+                _registered_method=True)
+        self.ChangeEntries = channel.unary_unary(
+                '/hashhub.v1.ContributionService/ChangeEntries',
+                request_serializer=hashhub_dot_v1_dot_contribution__service__pb2.ChangeEntriesRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.ChangeEntriesResponse.FromString,
+                _registered_method=True)
+        self.ListQueueItems = channel.unary_unary(
+                '/hashhub.v1.ContributionService/ListQueueItems',
+                request_serializer=hashhub_dot_v1_dot_contribution__service__pb2.ListQueueItemsRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.ListQueueItemsResponse.FromString,
+                _registered_method=True)
 
 
 class ContributionServiceServicer:
@@ -231,6 +246,31 @@ class ContributionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchEntries(self, request, context):
+        """Searches entries in all hash sets that the caller may list, in order of their ids. Where no index leads to those
+        that fit, a page may be short, even empty, and go on all the same.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeEntries(self, request, context):
+        """Withdraws, restores, quarantines or releases all entries of one contributor that a selection hits, in one event.
+        What holds for one entry holds for each; the daily number of withdrawals is judged by the sum. Quarantining and
+        releasing need the role operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQueueItems(self, request, context):
+        """Lists what waits for the caller: quarantined entries, withdrawals that need a second person, objections, open
+        imports, overdue lists; for operators and auditors of all contributors, and what waits for acceptance.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContributionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -308,6 +348,21 @@ def add_ContributionServiceServicer_to_server(servicer, server):
                     servicer.QuarantineEntry,
                     request_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.QuarantineEntryRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_resources__pb2.Entry.SerializeToString,
+            ),
+            'SearchEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchEntries,
+                    request_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.SearchEntriesRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_contribution__service__pb2.SearchEntriesResponse.SerializeToString,
+            ),
+            'ChangeEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeEntries,
+                    request_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.ChangeEntriesRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_contribution__service__pb2.ChangeEntriesResponse.SerializeToString,
+            ),
+            'ListQueueItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQueueItems,
+                    request_deserializer=hashhub_dot_v1_dot_contribution__service__pb2.ListQueueItemsRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_contribution__service__pb2.ListQueueItemsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -716,6 +771,87 @@ class ContributionService:
             '/hashhub.v1.ContributionService/QuarantineEntry',
             hashhub_dot_v1_dot_contribution__service__pb2.QuarantineEntryRequest.SerializeToString,
             hashhub_dot_v1_dot_resources__pb2.Entry.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributionService/SearchEntries',
+            hashhub_dot_v1_dot_contribution__service__pb2.SearchEntriesRequest.SerializeToString,
+            hashhub_dot_v1_dot_contribution__service__pb2.SearchEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributionService/ChangeEntries',
+            hashhub_dot_v1_dot_contribution__service__pb2.ChangeEntriesRequest.SerializeToString,
+            hashhub_dot_v1_dot_contribution__service__pb2.ChangeEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQueueItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributionService/ListQueueItems',
+            hashhub_dot_v1_dot_contribution__service__pb2.ListQueueItemsRequest.SerializeToString,
+            hashhub_dot_v1_dot_contribution__service__pb2.ListQueueItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

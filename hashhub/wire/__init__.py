@@ -5,6 +5,7 @@ The server and the client meet here and nowhere else. Every `X_to_pb` makes the 
 
 contributors.py, hash_sets.py, imports.py, entries.py, reviews.py    one module for each kind of resource
 administration.py                                                    history, tokens, status
+selections.py                                                        many entries at once, and what waits
 records.py, feed.py, exports.py                                      records, lines of the feed, entries in columns
 matching.py                                                          the match calls, quickly
 fields.py                                                            how a field is read and refused
@@ -105,6 +106,18 @@ from hashhub.wire.names import (
 )
 from hashhub.wire.records import flags_from_pb, flags_to_pb, record_to_pb, records_from_pb
 from hashhub.wire.reviews import new_review_from_pb, review_from_pb, review_to_pb
+from hashhub.wire.selections import (
+    entry_action_from_pb,
+    entry_action_to_pb,
+    entry_changes_from_pb,
+    entry_changes_to_pb,
+    optional_reason_from_pb,
+    optional_reason_to_pb,
+    queue_item_from_pb,
+    queue_item_to_pb,
+    selection_from_pb,
+    selection_to_pb,
+)
 from hashhub.wire.status import (
     error_to_status,
     status_pb_to_error,
@@ -134,6 +147,10 @@ __all__ = [
     "drop_output_only",
     "duration_in",
     "entries_from_columns_pb",
+    "entry_action_from_pb",
+    "entry_action_to_pb",
+    "entry_changes_from_pb",
+    "entry_changes_to_pb",
     "entry_columns_to_pb",
     "entry_from_pb",
     "entry_name",
@@ -165,6 +182,8 @@ __all__ = [
     "media_result_from_pb",
     "media_result_to_pb",
     "new_review_from_pb",
+    "optional_reason_from_pb",
+    "optional_reason_to_pb",
     "options_from_pb",
     "options_to_pb",
     "parse",
@@ -185,6 +204,8 @@ __all__ = [
     "queries_from_pb",
     "query_from_pb",
     "query_to_pb",
+    "queue_item_from_pb",
+    "queue_item_to_pb",
     "read_text",
     "record_to_pb",
     "records_from_pb",
@@ -196,6 +217,8 @@ __all__ = [
     "review_name",
     "review_to_pb",
     "scheme_name",
+    "selection_from_pb",
+    "selection_to_pb",
     "status_from_pb",
     "status_pb_to_error",
     "status_to_error",

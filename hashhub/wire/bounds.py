@@ -22,7 +22,14 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from hashhub.errors import InvalidArgument, LimitExceeded, Reason
-from hashhub.model import MAX_BATCH, MAX_HASHES_PER_ENTRY, MAX_HASHES_PER_QUERY, MAX_MEDIA, MAX_QUERIES
+from hashhub.model import (
+    MAX_BATCH,
+    MAX_HASHES_PER_ENTRY,
+    MAX_HASHES_PER_QUERY,
+    MAX_MEDIA,
+    MAX_QUERIES,
+    MAX_SELECTED,
+)
 
 MAX_NAMES: Final = 1000  # of contributors, groups and tokens that one resource names
 MAX_MEMBERS: Final = 10_000  # of a group
@@ -35,6 +42,16 @@ REPEATED: Final[Mapping[str, int]] = {
     "BatchMatchHashesRequest.queries": MAX_QUERIES,
     "BatchMatchMediaRequest.media": MAX_MEDIA,
     "Contributor.takes_from": MAX_NAMES,
+    "DimensionCriterion.values": MAX_WORDS,
+    "EntrySelection.dimensions": MAX_WORDS,
+    "EntrySelection.external_ids": MAX_SELECTED,
+    "EntrySelection.hashes": MAX_SELECTED,
+    "EntrySelection.imports": MAX_NAMES,
+    "EntrySelection.names": MAX_SELECTED,
+    "EntrySelection.reasons": MAX_WORDS,
+    "EntrySelection.series": MAX_NAMES,
+    "EntrySelection.states": MAX_WORDS,
+    "EntrySelection.tags": MAX_NAMES,
     "ExportEntriesRequest.hash_sets": MAX_NAMES,
     "FieldMask.paths": MAX_WORDS,
     "Group.members": MAX_MEMBERS,
@@ -92,6 +109,8 @@ def bounds_of(request: Descriptor, max_message_bytes: int) -> Bounds:
             return Bounds(max_message_bytes, 300_000)
         case "BatchMatchHashesRequest":
             return Bounds(min(max_message_bytes, 8 * 1024 * 1024), 100_000)
+        case "SearchEntriesRequest" | "ChangeEntriesRequest":
+            return Bounds(min(max_message_bytes, 8 * 1024 * 1024), 200_000)
         case "MatchMediaRequest" | "BatchMatchMediaRequest":
             return Bounds(max_message_bytes, _SMALL_PARTS)
         case _:

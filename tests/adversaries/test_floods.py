@@ -8,12 +8,25 @@ from typing import Final
 
 import pytest
 
+from hashhub.errors import PermissionDenied
 from hashhub.hashes import Hash
-from hashhub.model import Principal, Purpose, ReviewKind, Role, Verdict
+from hashhub.hub.selections import Order
+from hashhub.model import (
+    EntryAction,
+    EntryChanges,
+    Principal,
+    Purpose,
+    ReviewKind,
+    Role,
+    Selection,
+    Verdict,
+    WithdrawalReason,
+)
 from tests.adversaries.scene import OPERATOR, Item, World, near, record, writer
 
 DAILY: Final = 100  # objections, or harmless verdicts against others' entries, of one contributor
 MORE: Final = 120
+PENDING: Final = "WITHDRAWAL_PENDING"
 CONSUMER: Final = Principal(name="platform", role=Role.CONSUMER, contributor="platform")
 
 
@@ -115,3 +128,37 @@ def test_queries_near_an_entry_dim_it_for_nobody_else(world: World) -> None:
     for policy in ("any", "block"):
         (answer,) = world.ask([[item.near_pdq]], policy, by=CONSUMER)
         assert answer.verdict is Verdict.MATCH
+
+
+def withdraw_all(world: World, by: Principal, **criteria: object) -> EntryChanges:
+    wanted = Order(EntryAction.WITHDRAW, WithdrawalReason.ERROR)
+    return world.hub.selections.change(by, Selection(**criteria), wanted)  # type: ignore[arg-type]
+
+
+def test_a_stolen_token_withdraws_no_list_in_one_call(world: World) -> None:
+    items = listed(world, MORE)
+    thief = writer("hotline")
+    names = tuple(e.name for e in world.entries("hotline/list"))
+    done = withdraw_all(world, thief, hash_set="hotline/list")
+    assert (done.changed, done.pending) == (0, MORE)
+    # Nor in several, by other criteria, or by agreeing to what it asked for itself.
+    for criteria in ({"names": names[:60]}, {"names": names[60:]}, {"hash_set": "hotline/list", "reasons": (PENDING,)}):
+        done = withdraw_all(world, thief, **criteria)
+        assert (done.changed, done.pending) == (0, 0)
+    assert set(verdicts(world, items)) == {Verdict.MATCH}
+
+
+def test_somebody_elses_entries_are_neither_reached_nor_told(world: World) -> None:
+    items = listed(world, MORE)
+    hashes = tuple(t.md5 for t in items)
+    nothing = tuple(Item(f"nobody lists {i}").md5 for i in range(MORE))
+    for name in ("hostile", "stranger"):
+        told = [withdraw_all(world, writer(name), hashes=given) for given in (hashes, nothing)]
+        assert [(d.selected, d.changed, d.unmatched, d.skipped) for d in told] == [(0, 0, MORE, ())] * 2
+        assert not world.hub.selections.search(writer(name), Selection(hashes=hashes), 100, 0).entries
+        assert not world.hub.queue.list(writer(name))
+        with pytest.raises(PermissionDenied):
+            withdraw_all(world, writer(name), hash_set="hotline/list")
+    with pytest.raises(PermissionDenied):
+        world.hub.selections.search(CONSUMER, Selection(hashes=hashes), 100, 0)
+    assert set(verdicts(world, items)) == {Verdict.MATCH}

@@ -24,7 +24,8 @@ encrypted unless `--no-tls` says otherwise; `--ca-file` names the authority of a
 on this machine only, `operator.token` in `HASHHUB_DATA` (default `hashhub-data`), which `hashhub serve` writes on its
 first start and only its owner can read. That file is never sent to another machine.
 
-**What comes out.** Tables for people on a terminal (`NO_COLOR` is honoured), aligned plain text in a pipe, and with
+**What comes out.** Tables for people that fit the terminal, or the width in `COLUMNS`, without breaking a name
+(`NO_COLOR` is honoured); in a pipe aligned plain text, one row a line; and with
 `--json` one JSON object a line. Hashes are written `ALGORITHM:digest`, entries `CONTRIBUTOR/SET/ENTRY`, times in
 RFC 3339. `match --json` and `scan --json` print, for each query:
 
@@ -42,7 +43,8 @@ RFC 3339. `match --json` and `scan --json` print, for each query:
 | 130 | interrupted |
 
 An error is one line on stderr, followed by a hint where there is one; `--verbose` adds the reason, the fields and the
-causes. A file that cannot be read is `UNAVAILABLE`, never `NO_MATCH`: do not treat it as clean.
+causes. With `--json` it is also an object on stdout: [json.md](json.md) has it, and what each command prints. A file
+that cannot be read is `UNAVAILABLE`, never `NO_MATCH`: do not treat it as clean.
 
 **Policies.** `match` and `scan` assume the policy `any`, because a person reads their answer and should see everything
 that is known; the output says which policy was applied. Programs that act on an answer must choose one.

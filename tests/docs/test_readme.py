@@ -48,6 +48,7 @@ def commands(page: str) -> list[tuple[str, int]]:
         ("docs/formats.md", 15),
         ("docs/csv.md", 12),
         ("docs/export.md", 15),
+        ("docs/entries.md", 18),
     ],
 )
 def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -> None:

@@ -127,6 +127,33 @@ def test_a_server_that_is_killed_mid_import_and_mid_commit(
         assert desk.verdicts(*items[::6_000], items[-1]) == [Verdict.MATCH] * 11
 
 
+def test_a_hub_that_is_killed_in_a_large_withdrawal_has_done_all_of_it(
+    tmp_path: Path, open_hub: OpenHub, wait_until: Callable[..., None], kill: Callable[[int], None]
+) -> None:
+    """It is visible in one small transaction; what was not written into the rows by then is, after the next start."""
+    data, listen = tmp_path / "data", free_port()
+    with open_hub(data, "--listen", listen) as desk:
+        hash_set = desk.hash_set("hotline/known")
+        source, items = desk.vics("list.json", 40_000, seed=17)
+        desk.contribute(source, hash_set)
+        process = desk.start("entry", "withdraw", "--hash-set", hash_set, "--reason", "error", "--yes")
+        with desk.client() as hub:
+            wait_until(lambda: any(e.kind == "ENTRIES_WITHDRAWN" for e in hub.list_events(hash_set, limit=1)))
+        kill(desk.hub.pid)
+        process.kill()
+        process.communicate()
+
+    with open_hub(data, "--listen", listen) as desk:
+        assert desk.verdicts(*items[::4_000], items[-1]) == [Verdict.NO_MATCH] * 11
+        with desk.client() as hub:
+            states = {(e.state, e.withdrawal.reason if e.withdrawal else None) for e in hub.list_entries(hash_set)}
+            assert states == {("WITHDRAWN", WithdrawalReason.ERROR)}
+        # What was withdrawn by hand stays so, whatever the list says.
+        again, _ = desk.vics("again.json", 40_000, seed=17)
+        again.write_bytes(again.read_bytes() + b"\n")
+        assert desk.contribute(again, hash_set)["counts"]["stays_withdrawn"] == 40_000
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 48 MiB."""

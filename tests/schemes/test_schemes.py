@@ -10,6 +10,7 @@ from hashhub import schemes
 from hashhub.errors import InvalidArgument, Reason
 from hashhub.model import SchemeStatus
 from hashhub.schemes import dimensions
+from hashhub.schemes.dimensions import is_within
 
 REGISTRY = schemes.load()
 MINOR = ("0-2", "11-13", "14-15", "16-17", "3-6", "7-10")
@@ -383,3 +384,27 @@ def test_a_hubs_table_is_the_scheme_that_it_was_made_of() -> None:
         for value in scheme.values:
             assert told.resolve(value) == scheme.resolve(value)
             assert told.resolve(f" {value.upper()} ") == scheme.resolve(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "possible", "values", "is_hit"),
+    [
+        ("verdict", ("csam",), ("csam",), True),
+        ("verdict", ("csam", "exploitative"), ("csam",), False),
+        ("verdict", ("csam", "exploitative"), ("csam", "exploitative"), True),
+        ("verdict", (), ("csam",), False),
+        ("verdict", ("csam",), ("unclassified",), False),  # which excludes nothing
+        ("verdict", ("unclassified",), ("unclassified",), True),
+        ("verdict", ("unclassified",), ("csam",), False),
+        ("age_band", ("0-2",), ("prepubescent",), True),
+        ("age_band", ("0-2", "16-17"), ("prepubescent",), False),
+        ("age_band", ("prepubescent",), ("0-2",), False),
+        ("age_band", ("of-another-version",), ("0-2",), False),
+        ("legal_status", ("GB:illegal", "US:not-illegal"), ("GB:illegal",), True),
+        ("legal_status", ("GB:illegal", "GB:not-illegal"), ("GB:illegal",), False),
+        ("legal_status", ("US:illegal",), ("GB:illegal",), False),
+        ("baseline_illegal", ("meets",), ("not-shown",), False),
+    ],
+)
+def test_what_is_within_values(name: str, possible: tuple[str, ...], values: tuple[str, ...], is_hit: bool) -> None:
+    assert is_within(name, possible, values) is is_hit

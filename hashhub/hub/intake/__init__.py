@@ -56,7 +56,7 @@ from hashhub.hub.intake import report
 from hashhub.hub.intake.batch import Batch, Stager
 from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, Decisions
 from hashhub.hub.intake.hash_set import HashSetComparison
-from hashhub.hub.intake.identity import same_item
+from hashhub.hub.intake.identity import same_item, same_items
 from hashhub.hub.intake.source import Source
 from hashhub.hub.intake.values import Values
 from hashhub.hygiene import Code
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from hashhub.store import FindingRun, Store
     from hashhub.store.comparison import Keys
 
-__all__ = ["Batch", "Intake", "NewEntries", "Stager", "same_item"]
+__all__ = ["Batch", "Intake", "NewEntries", "Stager", "same_item", "same_items"]
 
 _T = TypeVar("_T")
 _UNDECIDED: Final = pack_reasons((Code.UNCLASSIFIED.value,))

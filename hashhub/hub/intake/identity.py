@@ -216,3 +216,33 @@ def same_item(store: Store, entry: Entry, *, hash_sets: Iterable[str] = ()) -> l
             sharing = store.entries.live_entries_by_digests(entry.contributor, hash_set, h.algorithm, [h.digest])
             by_id |= {e.id: e for e in sharing.get(h.digest, ()) if exact or set(e.hashes) == set(entry.hashes)}
     return [by_id[i] for i in sorted(by_id) if i != entry.id]
+
+
+def same_items(store: Store, entries: Sequence[Entry], *, hash_sets: Iterable[str] = ()) -> dict[int, list[Entry]]:
+    """Return what `same_item` returns of each of some entries of one contributor, by id; those without any are left
+    out.
+    """
+    about: dict[int, dict[int, Entry]] = {}
+    by_set: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_set.setdefault(entry.hash_set, []).append(entry)
+    for own_set, stated in by_set.items():
+        contributor = stated[0].contributor
+        ids = [e.external_id for e in stated if e.external_id]
+        by_external_id = store.entries.existing_by_external_ids(contributor, own_set, ids)
+        for e in stated:
+            about[e.id] = {x.id: x for x in by_external_id.get(e.external_id, ())} if e.external_id else {}
+        # By exact digests; an item that has none by all of its hashes, which the first one leads to.
+        known = {e.id: [h for h in e.hashes if h.algorithm in WIDTHS] for e in stated}
+        asked: dict[str, dict[bytes, list[Entry]]] = {}
+        for e in stated:
+            for h in known[e.id] or e.hashes[:1]:
+                asked.setdefault(h.algorithm, {}).setdefault(h.digest, []).append(e)
+        for hash_set in {own_set, *hash_sets}:
+            for algorithm, digests in asked.items():
+                sharing = store.entries.live_entries_by_digests(contributor, hash_set, algorithm, list(digests))
+                for digest, others in sharing.items():
+                    for e in digests[digest]:
+                        whole = set(e.hashes)
+                        about[e.id] |= {x.id: x for x in others if known[e.id] or set(x.hashes) == whole}
+    return {i: [x[1] for x in sorted(others.items()) if x[0] != i] for i, others in about.items() if set(others) - {i}}

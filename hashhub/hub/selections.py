@@ -1,0 +1,487 @@
+"""Many entries at once: which ones a selection hits, within what the caller may see, and moving them in one go.
+
+What holds for one entry (`entries`) holds for each of many. Where one would be refused, it stays as it is and is
+counted under its reason; so is whatever was named and is not there. A caller that may not see an entry is told of it in
+none of these numbers.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from hashhub import cancellation
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
+from hashhub.hub import access
+from hashhub.hub.entries import WITHDRAWALS_A_DAY, check_comment, disclosed
+from hashhub.hub.holds import HeldItems
+from hashhub.hub.intake import same_items
+from hashhub.hygiene import Code
+from hashhub.model import (
+    MAX_SELECTED,
+    MAX_TEXT,
+    Entry,
+    EntryAction,
+    EntryChanges,
+    EntryState,
+    Principal,
+    Role,
+    Selection,
+    SkippedEntries,
+    Withdrawal,
+    WithdrawalReason,
+)
+from hashhub.schemes.dimensions import possible
+from hashhub.store import Chosen, Moved, Origin, Request, Scope, trace_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from hashhub.hub.follow import Follower
+    from hashhub.store import Store
+    from hashhub.store.holds import Hold
+
+LOOKED_AT: Final = 100_000
+"""Entries that one page of a search looks at where no index leads to those that fit: it may then be short, even empty,
+and go on all the same.
+"""
+_PIECE: Final = 1_000
+_EXAMPLES: Final = 5
+ERASED: Final = "ERASED"
+OPERATOR_ONLY: Final = "ROLE_NOT_ALLOWED"
+STATED_AGAIN: Final = "SUPERSEDED"
+# Which states an action is about where none is named; entries that are named one by one are looked at in any.
+_STATES: Final = {
+    EntryAction.WITHDRAW: (EntryState.ACTIVE, EntryState.QUARANTINED),
+    EntryAction.RESTORE: (EntryState.WITHDRAWN,),
+    EntryAction.QUARANTINE: (EntryState.ACTIVE, EntryState.QUARANTINED),
+    EntryAction.RELEASE: (EntryState.QUARANTINED,),
+}
+
+
+class Hits(NamedTuple):
+    """A page of a search. `after`: where to go on, 0: no more. `looked_at`: entries that were read for it."""
+
+    entries: list[Entry]
+    after: int
+    looked_at: int
+
+
+class Order(NamedTuple):
+    """What is to be done to the entries that a selection hits.
+
+    `reason` and `comment`: why, for a withdrawal. `limit`: at most so many, in order of id; 0: all. `expected_count`:
+    refuse when more are hit; None: as many as there are.
+    """
+
+    action: EntryAction
+    reason: WithdrawalReason | None = None
+    comment: str = ""
+    limit: int = 0
+    expected_count: int | None = None
+
+
+class Selections:
+    """Searching and moving entries by what they have in common."""
+
+    def __init__(self, store: Store, follower: Follower) -> None:
+        self._store = store
+        self._follower = follower
+
+    def search(self, principal: Principal, selection: Selection, page_size: int, after: int) -> Hits:
+        """Return the entries behind id `after` that fit, by id, among those that the caller may see: its own in any
+        state; of others the active ones that their terms let it list.
+
+        Raises InvalidArgument for a selection that says nothing; PermissionDenied for a hash set or contributor of
+        which the caller may see nothing; NotFound.
+        """
+        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+        selection = _checked(selection)
+        scope = self._readable(principal, selection)
+        hits: list[Entry] = []
+        looked_at = 0
+        for piece in self._store.selecting.walk(selection, scope, after=after, check=cancellation.check):
+            rows = piece.rows[: page_size + 1 - len(hits)]
+            hits += [disclosed(principal, e) for e in self._store.selecting.read(rows)]
+            if len(hits) > page_size:
+                return Hits(hits[:page_size], hits[page_size - 1].id, piece.looked_at)
+            looked_at = piece.looked_at
+            if looked_at >= LOOKED_AT:
+                return Hits(hits, piece.upto, looked_at)
+        return Hits(hits, 0, looked_at)
+
+    def change(
+        self,
+        principal: Principal,
+        selection: Selection,
+        order: Order,
+        *,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> EntryChanges:
+        """Withdraw, restore, quarantine or release all entries that fit, at one revision; say what became of them.
+
+        All of one contributor's: where an operator's selection hits several, it is refused. With `validate_only`
+        nothing is written. Raises InvalidArgument for a selection without a criterion; FailedPrecondition
+        (SELECTION_GREW) when more are hit than expected; LimitExceeded; and what the action on one entry raises for the
+        caller's role.
+        """
+        if order.action in {EntryAction.QUARANTINE, EntryAction.RELEASE}:
+            access.allow(principal, Role.OPERATOR)
+        access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR)
+        selection = _checked(selection)
+        if selection.hash_set == "" and msgspec.structs.replace(selection, contributor="").is_empty:
+            raise _no_criterion()
+        _check_order(order)
+        scope = self._writable(principal, selection)
+        pending_too = order.action is EntryAction.RESTORE and not selection.states
+        named = selection.has_values
+        if not selection.states and not named and not pending_too:
+            selection = msgspec.structs.replace(selection, states=_STATES[order.action])
+        chosen = self._store.selecting.choose(selection, scope, cancellation.check)
+        if pending_too and not named:
+            chosen = _restorable(chosen, self._store.moving.waiting(np.unique(chosen.hash_sets).tolist()))
+        self._refuse_several(chosen)
+        if order.expected_count is not None and len(chosen.ids) > order.expected_count:
+            raise FailedPrecondition(
+                f"the selection hits {len(chosen.ids):,} entries, and {order.expected_count:,} were expected: look "
+                "again at what it hits, with a dry run, then give that number",
+                reason=Reason.SELECTION_GREW,
+                metadata={"count": str(len(chosen.ids)), "expectedCount": str(order.expected_count)},
+            )
+        missing = self._store.selecting.unmatched(selection, scope, cancellation.check) if named else []
+        if order.limit:
+            chosen = Chosen(
+                chosen.ids[: order.limit],
+                chosen.states[: order.limit],
+                chosen.hash_sets[: order.limit],
+                chosen.revision,
+            )
+        asked = (msgspec.to_builtins(selection, builtin_types=(bytes,)), order)
+        request = Request(request_id, "change_entries", asked, principal.name) if request_id else None
+        moved = self._moved(principal, chosen, order, _described(selection), request, dry=validate_only)
+        if not validate_only and moved.revision:
+            self._store.commits.settle()
+            self._follower.catch_up()
+        return self._said(order.action, moved, missing, validate_only=validate_only)
+
+    def _moved(
+        self,
+        principal: Principal,
+        chosen: Chosen,
+        order: Order,
+        selection: str,
+        request: Request | None,
+        *,
+        dry: bool,
+    ) -> Moved:
+        by = access.actor(principal)
+        match order.action:
+            case EntryAction.WITHDRAW:
+                reason = order.reason or WithdrawalReason.OTHER
+                is_operator = principal.role is Role.OPERATOR
+                is_wish = reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
+                also = self._same_items(chosen) if is_wish else ()
+                return self._store.moving.withdraw(
+                    chosen,
+                    Withdrawal(reason=reason, comment=order.comment, actor=principal.name, role=principal.role),
+                    origin=Origin.PERSON_SHOWN if is_wish else Origin.OPERATOR if is_operator else Origin.CONTRIBUTOR,
+                    code=Code.WITHDRAWN_BY_OPERATOR if is_operator else Code.WITHDRAWN_BY_CONTRIBUTOR,
+                    limit=None if is_operator or is_wish else WITHDRAWALS_A_DAY,
+                    by=by,
+                    also=also,
+                    selection=selection,
+                    request=request,
+                    dry=dry,
+                )
+            case EntryAction.QUARANTINE:
+                return self._store.moving.quarantine(
+                    chosen,
+                    by=by,
+                    code=Code.QUARANTINED_BY_OPERATOR,
+                    comment=order.comment,
+                    selection=selection,
+                    request=request,
+                    dry=dry,
+                )
+            case EntryAction.RELEASE:
+                supersede, lift, skipped = self._releasable(chosen)
+                return self._store.moving.release(
+                    chosen,
+                    by=by,
+                    supersede=supersede,
+                    lift=lift,
+                    skipped=skipped,
+                    comment=order.comment,
+                    selection=selection,
+                    request=request,
+                    dry=dry,
+                )
+            case EntryAction.RESTORE:
+                lift, skipped = self._liftable(principal, chosen)
+                return self._store.moving.restore(
+                    chosen,
+                    by=by,
+                    lift=lift,
+                    skipped=skipped,
+                    comment=order.comment,
+                    selection=selection,
+                    request=request,
+                    dry=dry,
+                )
+
+    # Where a selection looks
+
+    def _readable(self, principal: Principal, selection: Selection) -> Scope:
+        registry = self._store.resources.registry()
+        visible = access.sight(principal, registry, access.WayOut.LIST).visible
+        own = frozenset(name for name, x in registry.hash_sets.items() if access.reads_all_of(principal, x.contributor))
+        wanted = _wanted(selection, frozenset(registry.hash_sets))
+        # What the caller names and may not see is refused as if it were not there, whether or not it is.
+        named = selection.hash_set or selection.contributor
+        if named and not wanted & (own | visible):
+            if selection.hash_set:
+                contributor, _, hash_set = selection.hash_set.partition("/")
+                if access.reads_all_of(principal, contributor):
+                    self._store.resources.get_hash_set(contributor, hash_set)
+            elif access.reads_all_of(principal, selection.contributor):
+                return Scope(frozenset())
+            raise NotFound(
+                f"there is no hash set of {named[:130]!r} that this token may list", kind="HashSet", name=named
+            )
+        return Scope(wanted & own, (wanted & visible) - own)
+
+    def _writable(self, principal: Principal, selection: Selection) -> Scope:
+        contributors = {name.partition("/")[0] for name in (*selection.names, *selection.imports)}
+        contributors |= {x for x in (selection.contributor, selection.hash_set.partition("/")[0]) if x}
+        for contributor in sorted(contributors):
+            access.allow_writing(principal, contributor)
+        if selection.hash_set:
+            contributor, _, hash_set = selection.hash_set.partition("/")
+            self._store.resources.get_hash_set(contributor, hash_set)
+        sets = self._store.resources.registry().hash_sets
+        writable = frozenset(
+            name
+            for name, x in sets.items()
+            if principal.role is Role.OPERATOR or (principal.contributor and x.contributor == principal.contributor)
+        )
+        return Scope(_wanted(selection, writable))
+
+    def _refuse_several(self, chosen: Chosen) -> None:
+        keys = self._store.feeds.hash_set_keys()
+        counts: dict[str, int] = {}
+        for key, count in zip(*np.unique(chosen.hash_sets, return_counts=True), strict=True):
+            owner = keys[int(key)].partition("/")[0]
+            counts[owner] = counts.get(owner, 0) + int(count)
+        if len(counts) > 1:
+            told = ", ".join(f"{owner} ({count:,})" for owner, count in sorted(counts.items())[:10])
+            raise InvalidArgument.field(
+                "selection",
+                f"hits entries of several contributors: {told}; what is done to entries is a part of their "
+                "contributor's history, so name one of them, and then the next",
+                "SEVERAL_CONTRIBUTORS",
+            )
+
+    # What one entry's rules say of each
+
+    def _entries(self, chosen: Chosen, state: EntryState) -> Iterator[list[Entry]]:
+        """Yield the entries of a state, some at a time."""
+        code = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}[state]
+        ids = chosen.ids[chosen.states == code].tolist()
+        for start in range(0, len(ids), _PIECE):
+            cancellation.check()
+            yield list(self._store.entries.get_entries(ids[start : start + _PIECE]).values())
+
+    def _same_items(self, chosen: Chosen) -> list[int]:
+        """Return the live entries about the same items in all hash sets of the contributor."""
+        own_sets: dict[str, list[str]] = {}
+        for x in self._store.resources.hash_sets().values():
+            own_sets.setdefault(x.contributor, []).append(x.id)
+        also: set[int] = set()
+        for state in EntryState:
+            for entries in self._entries(chosen, state):
+                about = same_items(self._store, entries, hash_sets=own_sets[entries[0].contributor])
+                also.update(e.id for group in about.values() for e in group)
+        return sorted(also)
+
+    def _held(self, entries: Sequence[Entry], traced: dict[str, list[Hold]]) -> dict[int, list[Hold]]:
+        """Return the holds that cover each of some entries, by id; `traced` keeps those known by traces only.
+
+        Only what is near these entries is read: a hash set of which all was withdrawn has a hold for each entry.
+        """
+        by_set: dict[tuple[str, str], list[Entry]] = {}
+        for entry in entries:
+            if Code.ERASED not in entry.reasons:
+                by_set.setdefault((entry.contributor, entry.hash_set), []).append(entry)
+        covering: dict[int, list[Hold]] = {}
+        for (contributor, hash_set), own in by_set.items():
+            name = f"{contributor}/{hash_set}"
+            if name not in traced:
+                traced[name] = self._store.holds.by_traces(contributor, hash_set)
+            holds = [*traced[name], *self._store.holds.near(contributor, hash_set, own)]
+            held = HeldItems(holds, partial(trace_of, self._store.secret))
+            covering |= {entry.id: held.about(entry) for entry in own}
+        return covering
+
+    def _releasable(self, chosen: Chosen) -> tuple[Mapping[int, Sequence[int]], list[int], Mapping[str, list[int]]]:
+        """Return what each entry replaces when it is released, which holds are lifted, and which entries stay."""
+        supersede: dict[int, list[int]] = {}
+        lift: list[int] = []
+        skipped: dict[str, list[int]] = {}
+        traced: dict[str, list[Hold]] = {}
+        for entries in self._entries(chosen, EntryState.QUARANTINED):
+            about = same_items(self._store, entries)
+            held = self._held(entries, traced)
+            for entry in entries:
+                holds = [h for h in held.get(entry.id, ()) if h.effect is EntryState.QUARANTINED or h.entry_id < 0]
+                if any(h.is_of_erased for h in holds):
+                    skipped.setdefault(ERASED, []).append(entry.id)
+                    continue
+                lift += [h.entry_id for h in holds]
+                supersede[entry.id] = [
+                    e.id
+                    for e in about.get(entry.id, ())
+                    if e.external_id == entry.external_id and e.create_revision < entry.create_revision
+                ]
+        return supersede, lift, skipped
+
+    def _liftable(self, principal: Principal, chosen: Chosen) -> tuple[list[int], Mapping[str, list[int]]]:
+        """Return which holds are lifted with the entries, and which entries stay withdrawn, by reason."""
+        lift: list[int] = []
+        skipped: dict[str, list[int]] = {}
+        traced: dict[str, list[Hold]] = {}
+        for entries in self._entries(chosen, EntryState.WITHDRAWN):
+            about = same_items(self._store, entries)
+            held = self._held(entries, traced)
+            for entry in entries:
+                covering = held.get(entry.id, ())
+                why, holds = self._kept_by(principal, entry, about.get(entry.id, ()), covering)
+                if why:
+                    skipped.setdefault(why, []).append(entry.id)
+                else:
+                    lift += [h.entry_id for h in holds]
+        return lift, skipped
+
+    def _kept_by(
+        self, principal: Principal, entry: Entry, about: Sequence[Entry], covering: Sequence[Hold]
+    ) -> tuple[str, Sequence[Hold]]:
+        """Return why an entry stays withdrawn, or an empty text and the holds that are lifted with it."""
+        holds = [h for h in covering if h.effect is EntryState.WITHDRAWN or h.entry_id < 0]
+        if Code.ERASED in entry.reasons or any(h.is_of_erased for h in holds):
+            return ERASED, ()
+        if about:
+            return STATED_AGAIN, ()
+        if principal.role is not Role.OPERATOR:
+            is_quarantined = any(
+                h.effect is EntryState.QUARANTINED and h.entry_id != entry.id and h.entry_id > 0 for h in covering
+            )
+            is_operators = any(h.origin.is_operators for h in holds) or Code.WITHDRAWN_BY_OPERATOR in entry.reasons
+            if is_quarantined or is_operators:
+                return OPERATOR_ONLY, ()
+        return "", holds
+
+    def _said(self, action: EntryAction, moved: Moved, missing: Sequence[str], *, validate_only: bool) -> EntryChanges:
+        told = [*moved.examples, *(i for _, ids in moved.skipped.values() for i in ids)]
+        names = {i: e.name for i, e in self._store.entries.get_entries(told).items()}
+
+        def named(ids: Sequence[int]) -> tuple[str, ...]:
+            return tuple(names[i] for i in ids if i in names)
+
+        return EntryChanges(
+            action=action,
+            selected=moved.selected,
+            changed=moved.changed,
+            pending=moved.pending,
+            also=moved.also,
+            skipped=tuple(
+                SkippedEntries(reason=why, count=count, examples=named(ids))
+                for why, (count, ids) in sorted(moved.skipped.items())
+            ),
+            examples=named(moved.examples),
+            unmatched=len(missing),
+            unmatched_examples=tuple(missing[:_EXAMPLES]),
+            revision=moved.revision,
+            validate_only=validate_only,
+        )
+
+
+def _wanted(selection: Selection, names: frozenset[str]) -> frozenset[str]:
+    """Return those of the hash sets that the selection speaks of."""
+    if selection.hash_set:
+        names &= {selection.hash_set}
+    if selection.contributor:
+        names = frozenset(name for name in names if name.partition("/")[0] == selection.contributor)
+    for given in (selection.names, selection.imports):
+        if given:
+            names &= {name.rpartition("/")[0] for name in given}
+    return names
+
+
+def _restorable(chosen: Chosen, waiting: Sequence[int]) -> Chosen:
+    """Return those that are withdrawn, or of which that was asked."""
+    is_meant = (chosen.states == 3) | np.isin(chosen.ids, np.array(waiting, np.int64))  # noqa: PLR2004 - WITHDRAWN
+    return Chosen(chosen.ids[is_meant], chosen.states[is_meant], chosen.hash_sets[is_meant], chosen.revision)
+
+
+def _checked(selection: Selection) -> Selection:
+    """Return the selection with its dimensions' shorthand expanded. Raises InvalidArgument with all that is wrong."""
+    wrong: list[Violation] = []
+    if selection.is_empty:
+        raise _no_criterion()
+    for name in ("names", "hashes", "external_ids"):
+        if (n := len(getattr(selection, name))) > MAX_SELECTED:
+            text = f"must be at most {MAX_SELECTED:,}, got {n:,}; select in several calls, or by --import"
+            wrong.append(Violation(f"selection.{name}", text, "TOO_MANY"))
+    if len(selection.text) > MAX_TEXT:
+        wrong.append(Violation("selection.text", f"must be at most {MAX_TEXT} characters", "TOO_LONG"))
+    dimensions = {}
+    for name, values in selection.dimensions.items():
+        try:
+            dimensions[name] = possible(name, values)
+        except InvalidArgument as e:
+            said = e.message.partition(": ")[2]  # with what was expected
+            wrong.append(Violation(f"selection.dimensions.{name}", said, "UNKNOWN"))
+    if wrong:
+        raise InvalidArgument("; ".join(f"{v.field}: {v.description}" for v in wrong), violations=tuple(wrong))
+    return msgspec.structs.replace(selection, dimensions=dimensions)
+
+
+def _no_criterion() -> InvalidArgument:
+    return InvalidArgument.field(
+        "selection",
+        "says nothing: give at least one criterion, such as a hash set, an import, a hash, an external id or names; "
+        "everything at once is never meant",
+        "REQUIRED",
+    )
+
+
+def _check_order(order: Order) -> None:
+    if order.action is EntryAction.WITHDRAW and order.reason is None:
+        raise InvalidArgument.field("reason", "must say why the entries are withdrawn", "REQUIRED")
+    if order.action is not EntryAction.WITHDRAW and order.reason is not None:
+        raise InvalidArgument.field("reason", "is for withdrawals only", "NOT_ALLOWED")
+    if order.limit < 0 or (order.expected_count or 0) < 0:
+        raise InvalidArgument.field("limit", "must not be negative", "OUT_OF_RANGE")
+    check_comment(order.comment, required=order.reason is WithdrawalReason.OTHER)
+
+
+def _described(selection: Selection) -> str:
+    """Return how entries were selected, for the history: no digest and no external id, only how many."""
+    parts = [selection.hash_set or selection.contributor]
+    parts += [f"import {name}" for name in selection.imports[:_EXAMPLES]]
+    parts += [f"state {'|'.join(selection.states)}"] if selection.states else []
+    parts += [f"reason {'|'.join(selection.reasons)}"] if selection.reasons else []
+    parts += [f"{name}={'|'.join(values)}" for name, values in selection.dimensions.items()]
+    counted = {
+        "names": selection.names,
+        "hashes": selection.hashes,
+        "external ids": selection.external_ids,
+        "tags": selection.tags,
+        "series": selection.series,
+    }
+    parts += [f"{len(values):,} {what}" for what, values in counted.items() if values]
+    parts += ["a text"] if selection.text else []
+    return ", ".join(part for part in parts if part)[:MAX_TEXT]

@@ -1,0 +1,151 @@
+"""What waits for somebody, by hash set: in quarantine, for a second person, for an answer to an objection, to be
+committed, or for the operator's acceptance.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import sqlalchemy as sa
+
+from hashhub.model import EventKind, ImportState, Purpose, ReviewKind
+from hashhub.store import schema as s
+from hashhub.store.database import Database
+from hashhub.store.entries import OBJECTIONS
+from hashhub.store.events import facts_of, is_in
+from hashhub.store.packing import unpack_reasons
+from hashhub.store.resources import Resources
+from hashhub.store.schema import QUARANTINED, STAGED_AROUND, WITHDRAWN
+
+COUNTED: Final = 100_000  # entries of one hash set that are counted; of more it is told that there are more
+_IMPORTS: Final = 1_000
+_KIND_OF_CODE: Final = {code: kind for kind, code in s.REVIEW_KINDS.items()}
+
+
+class Waiting(NamedTuple):
+    """So many things of one kind in one hash set (`CONTRIBUTOR/SET`); `name`: one of them, as commands write it."""
+
+    hash_set: str
+    reason: str
+    number: int
+    name: str
+    actor: str = ""
+    since: datetime | None = None
+
+
+class WaitingLists:
+    """The part of the Store that knows what waits."""
+
+    def __init__(self, database: Database, resources: Resources) -> None:
+        self._db = database
+        self._resources = resources
+
+    def quarantined(self, hash_set: str) -> list[Waiting]:
+        """Return the quarantined entries of a hash set by their first reason; of more than COUNTED, those of the lowest
+        ids.
+        """
+        sql = self._db.sql(
+            "SELECT q.reasons, count(*), min(q.id) FROM (SELECT e.reasons, e.id FROM entry e "  # noqa: S608 - our own
+            f"WHERE e.hash_set = ? AND e.state = {QUARANTINED} AND NOT EXISTS ({STAGED_AROUND}) "
+            f"ORDER BY e.id LIMIT {COUNTED}) q GROUP BY q.reasons"
+        )
+        by_reason: dict[str, tuple[int, int]] = {}
+        for packed, count, first in self._db.fetch(sql, (self._key(hash_set),)):
+            reason = next(iter(unpack_reasons(packed)), "")
+            before = by_reason.get(reason, (0, first))
+            by_reason[reason] = (before[0] + count, min(before[1], first))
+        return [Waiting(hash_set, why, n, f"{hash_set}/{first}") for why, (n, first) in sorted(by_reason.items())]
+
+    def requests(self, hash_set: str) -> list[Waiting]:
+        """Return the withdrawals that wait for a second person, by who asked for them."""
+        sql = self._db.sql(
+            "SELECT w.actor, count(*), min(w.entry), min(w.time) FROM withdrawal w WHERE w.hash_set = ? AND w.pending "
+            "GROUP BY w.actor ORDER BY w.actor"
+        )
+        return [
+            Waiting(hash_set, "", n, f"{hash_set}/{first}", actor, s.from_millis(since))
+            for actor, n, first, since in self._db.fetch(sql, (self._key(hash_set),))
+        ]
+
+    def objections(self, hash_set: str) -> list[Waiting]:
+        """Return the objections of others against entries that stand, and that nobody set aside, by their kind."""
+        contributor = hash_set.partition("/")[0]
+        kinds = ", ".join(str(s.REVIEW_KINDS[kind]) for kind in sorted(OBJECTIONS))
+        sql = self._db.sql(
+            "SELECT r.kind, count(DISTINCT a.entry), min(a.entry), min(r.create_time) "  # noqa: S608 - our own text
+            "FROM reviewed a JOIN review r ON r.id = a.review JOIN entry e ON e.id = a.entry "
+            f"WHERE a.hash_set = ? AND e.state <> {WITHDRAWN} AND r.kind IN ({kinds}) AND r.author <> ? "
+            "AND substr(r.author, 1, ?) <> ? AND NOT EXISTS (SELECT 1 FROM reviewed b JOIN review q ON q.id = b.review "
+            "WHERE b.hash_set = a.hash_set AND b.entry = a.entry AND q.sets_aside = r.id) "
+            "GROUP BY r.kind ORDER BY r.kind"
+        )
+        own = f"{contributor}/"
+        rows = self._db.fetch(sql, (self._key(hash_set), contributor, len(own), own))
+        return [
+            Waiting(hash_set, _KIND_OF_CODE[kind], n, f"{hash_set}/{first}", "", s.from_millis(since))
+            for kind, n, first, since in rows
+        ]
+
+    def open_imports(self, contributor: str = "") -> list[Waiting]:
+        """Return the imports that were never committed, the oldest first; empty: of all contributors."""
+        t, h = s.imports, s.hash_set
+        query = (
+            sa.select(h.c.contributor, h.c.id, t.c.id, t.c.staged_items, t.c.actor, t.c.create_time)
+            .join(h, h.c.key == t.c.hash_set)
+            .where(t.c.state == s.IMPORT_STATES[ImportState.OPEN])
+            .order_by(t.c.key)
+            .limit(_IMPORTS)
+        )
+        if contributor:
+            query = query.where(h.c.contributor == contributor)
+        rows = self._db.read(lambda c: c.execute(query).all())
+        return [
+            Waiting(f"{row[0]}/{row[1]}", "", row[3], f"{row[0]}/{row[1]}/{row[2]}", row[4], s.from_millis(row[5]))
+            for row in rows
+        ]
+
+    def unaccepted(self) -> list[Waiting]:
+        """Return what weighs once an operator has accepted it: objections and harmless verdicts beyond the daily
+        number, and benign sets. Of a contributor's objections `hash_set` is the contributor alone.
+        """
+        lines: list[Waiting] = []
+        accepted = {x.id: x.objections_accepted_revision for x in self._resources.contributors().values()}
+        for row in self._db.fetch("SELECT DISTINCT author FROM review WHERE awaits_acceptance"):
+            author: str = row[0]
+            own = author.partition("/")[0]
+            later = self._db.sql(
+                "SELECT count(*), min(create_time) FROM review WHERE author = ? AND awaits_acceptance AND revision > ?"
+            )
+            count, since = self._db.fetch(later, (author, accepted.get(own, 0)))[0]
+            if count:
+                lines.append(Waiting(own, ReviewKind.FALSE_POSITIVE, count, own, "", s.from_millis(since)))
+        for x in self._resources.hash_sets().values():
+            rows = self._imports_since(x.name, x.accepted_revision)
+            counts = [
+                (facts.get("accepted", 0) if x.purpose is Purpose.BENIGN else facts.get("awaits_acceptance", 0), time)
+                for body, time in rows
+                for facts in (facts_of(body),)
+            ]
+            waiting = [(n, time) for n, time in counts if isinstance(n, int) and n]
+            if waiting:
+                total = sum(n for n, _ in waiting)
+                lines.append(Waiting(x.name, "", total, x.name, "", s.from_millis(waiting[0][1])))
+        return lines
+
+    def _imports_since(self, hash_set: str, revision: int) -> list[tuple[bytes, int]]:
+        """Return body and time of the events of a hash set's imports behind a revision, the oldest first."""
+        t = s.event
+        query = (
+            sa.select(t.c.body, t.c.time)
+            .where(is_in(f"imports/{hash_set}"), t.c.kind == EventKind.IMPORT_COMMITTED, t.c.revision > revision)
+            .order_by(t.c.revision)
+            .limit(_IMPORTS)
+        )
+        return [(row[0], row[1]) for row in self._db.read(lambda c: c.execute(query).all())]
+
+    def _key(self, hash_set: str) -> int:
+        contributor, _, own = hash_set.partition("/")
+        sql = self._db.sql("SELECT key FROM hash_set WHERE contributor = ? AND id = ?")
+        key: int = self._db.fetch(sql, (contributor, own))[0][0]
+        return key

@@ -1,0 +1,320 @@
+"""What `--json` promises of every command: errors as JSON, names by the same word, the shapes that docs/json.md shows;
+and of tables that they fit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from hashhub.cli import main
+from hashhub.client import Client
+from hashhub.testing.hub_process import RunningHub
+from hashhub.testing.lists import list_file, random_items
+from hashhub.testing.pictures import picture
+
+Run = Callable[..., Result]
+PAGE = (Path(__file__).parents[2] / "docs" / "json.md").read_text("utf-8")
+NOWHERE = "127.0.0.1:1"  # nothing listens on tcpmux
+NO_HUB = {"serve", "connectors list", "sample", "doctor", "hash"}
+DONE, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
+
+
+def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from leaves(child, (*path, name))
+    else:
+        yield " ".join(path), command
+
+
+LEAVES = dict(leaves(main))
+
+
+def value_for(p: click.Parameter, directory: Path) -> str:
+    """Something that a parameter accepts."""
+    if isinstance(p.type, click.Choice):
+        return str(p.type.choices[0])
+    if isinstance(p.type, click.types.IntParamType):
+        return "1"
+    metavar = (p.metavar or p.human_readable_name or "").upper().strip("[].")
+    if "FILE" in metavar or "PATH" in metavar or "DIR" in metavar:
+        return str(directory / "file.txt")
+    for words, value in (
+        (("ENTRY",), "alpha/list/7"),
+        (("SET",), "alpha/list"),
+        (("TIME",), "1h"),
+        (("CC",), "GB"),
+        (("ALGORITHM",), "MD5:" + "ab" * 16),
+        (("FORMAT",), "hash-lines"),
+    ):
+        if any(word in metavar for word in words):
+            return value
+    return "alpha"
+
+
+def arguments_for(name: str, directory: Path) -> list[str]:
+    (directory / "file.txt").write_text("ab" * 16 + "\n", "ascii")
+    extra = {
+        "entry withdraw": ["alpha/list/7"],
+        "entry restore": ["alpha/list/7"],
+        "entry release": ["alpha/list/7"],
+        "entry quarantine": ["alpha/list/7"],
+        "entry search": ["word"],
+        "import": ["--hash-set", "alpha/list", "--format", "hash-lines"],
+        "match": ["--hash", "MD5:" + "ab" * 16],
+        "scan": [str(directory / "file.txt")],
+        "mirror": [str(directory)],
+        "review set-aside": ["alpha/list/7", "1"],
+        "contributor update": ["--display-name", "A"],
+        "group update": ["--display-name", "A"],
+        "hash-set update": ["--display-name", "A"],
+        "token update": ["--description", "A"],
+        "token create": ["--contributor", "alpha"],
+        "hash-set accept": ["--revision", "1"],
+        "contributor accept-objections": ["--revision", "1"],
+    }.get(name, [])
+    arguments = list(extra)
+    for p in LEAVES[name].params:
+        if not p.required:
+            continue
+        if isinstance(p, click.Option):
+            if p.opts[0] not in arguments:
+                arguments += [p.opts[0], value_for(p, directory)]
+        elif not extra or name in {
+            "contributor update",
+            "group update",
+            "hash-set update",
+            "token update",
+            "import",
+            "token create",
+            "hash-set accept",
+            "contributor accept-objections",
+        }:
+            arguments.insert(0, value_for(p, directory))
+    if any("--yes" in p.opts for p in LEAVES[name].params):
+        arguments.append("--yes")
+    return [*name.split(), *arguments]
+
+
+def error_of(done: Result) -> dict[str, Any]:
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert list(last) == ["error"]
+    error: dict[str, Any] = last["error"]
+    assert {"reason", "message", "hint"} <= set(error)
+    assert error["reason"]
+    assert error["message"]
+    return error
+
+
+@pytest.mark.parametrize("name", sorted(LEAVES))
+def test_a_wrong_command_line_is_told_in_json(name: str) -> None:
+    done = CliRunner().invoke(main, [*name.split(), "--json", "--no-such-option"])
+    assert done.exit_code == USAGE
+    assert error_of(done)["reason"] == "USAGE"
+    assert "--no-such-option" in done.stderr
+
+
+def test_a_command_that_does_not_exist_is_told_in_json() -> None:
+    for arguments in (["nothing", "--json"], ["entry", "nothing", "--json"]):
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == USAGE
+        assert error_of(done)["reason"] == "USAGE"
+
+
+@pytest.mark.parametrize("name", sorted(LEAVES.keys() - NO_HUB))
+def test_an_error_is_told_in_json(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Client.__init__.__kwdefaults__ or {}, "retry_seconds", 0.0)
+    arguments = [*arguments_for(name, tmp_path), "--json", "--server", NOWHERE]
+    done = CliRunner().invoke(main, arguments, env={"HASHHUB_TOKEN": "hh_x"})
+    assert done.exit_code in {REFUSED, UNAVAILABLE}, (arguments, done.stdout, done.stderr)
+    error = error_of(done)
+    assert done.exit_code == (UNAVAILABLE if error["reason"] == "SERVER_UNAVAILABLE" else REFUSED), arguments
+    assert f"error: {error['message'][:20]}" in done.stderr
+
+
+def test_what_was_not_confirmed_is_told_in_json(run: Run, hash_set: str) -> None:
+    done = run("entry", "erase", f"{hash_set}/1", "--json", input="n\n")
+    assert (done.exit_code, error_of(done)["reason"]) == (REFUSED, "NOT_CONFIRMED")
+
+
+# The page
+
+
+@pytest.fixture(scope="module")
+def shown(hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
+    """A hub with something of everything; runs a command and returns what it prints."""
+    directory = tmp_path_factory.mktemp("json")
+    environment = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)}
+
+    def run_json(*arguments: str) -> list[dict[str, Any]]:
+        done = CliRunner().invoke(main, [*arguments, "--json"], env=environment, catch_exceptions=False)
+        assert done.exit_code == DONE, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    run_json("contributor", "create", "hotline", "--kind", "hotline", "--jurisdiction", "NL")
+    run_json("group", "create", "partners", "--member", "hotline")
+    run_json("hash-set", "create", "hotline/known", "--scheme", "vic-us")
+    source = directory / "list.json"
+    source.write_bytes(
+        list_file("vics-2.0", [*random_items(2, seed=77, values=("1",)), *random_items(2, seed=78)]).data
+    )
+    run_json("import", str(source), "--format", "vics", "--hash-set", "hotline/known")
+    run_json("token", "create", "desk", "--role", "contributor", "--contributor", "hotline")
+    entries = run_json("entry", "list", "hotline/known")
+    run_json("review", "add", entries[0]["name"], "--kind", "confirmed")
+    return run_json
+
+
+def fits(value: object, example: object) -> bool:
+    """Whether a value has the shape of an example; what is null or empty in one of them says nothing."""
+    match value, example:
+        case dict(), dict():
+            return set(value) == set(example) and all(k in OPEN or fits(value[k], example[k]) for k in value)
+        case list(), list():
+            return not value or not example or fits(value[0], example[0])
+    return value is None or example is None or type(value) is type(example)
+
+
+OPEN = {"facts", "details", "dimensions", "reviews"}  # objects whose keys are data
+EXAMPLES = {
+    title: json.loads(text)
+    for title, text in re.findall(r"^### `hashhub ([^`]+)`\n.*?```json\n(.*?)\n```", PAGE, re.MULTILINE | re.DOTALL)
+}
+
+
+def command_of(title: str) -> str:
+    return max((name for name in LEAVES if f"{title} ".startswith(f"{name} ")), key=len)
+
+
+def test_the_page_shows_every_command() -> None:
+    told = {command_of(title) for title in EXAMPLES}
+    alike = dict(re.findall(r"^\| `hashhub ([a-z -]+)` \| `hashhub ([a-z -]+)` \|", PAGE, re.MULTILINE))
+    assert told | set(alike) == set(LEAVES)
+    assert set(alike.values()) <= told
+    assert not told & set(alike)
+
+
+@pytest.mark.parametrize(
+    ("title", "line"),
+    [
+        ("contributor list", "contributor list"),
+        ("group list", "group list"),
+        ("hash-set list", "hash-set list"),
+        ("entry list CONTRIBUTOR/SET", "entry list hotline/known"),
+        ("entry list CONTRIBUTOR/SET", "entry search --contributor hotline"),
+        ("entry list CONTRIBUTOR/SET", "entry get {entry}"),
+        ("entry withdraw … --dry-run", "entry withdraw --hash-set hotline/known --reason error --dry-run"),
+        ("entry withdraw … --dry-run", "entry release {entry} {other} --dry-run"),
+        ("queue", "queue hotline"),
+        ("review list CONTRIBUTOR/SET/ENTRY", "review list {entry}"),
+        ("import FILE", "findings hotline/known/latest --summary"),
+        ("findings CONTRIBUTOR/SET", "findings hotline/known"),
+        ("findings CONTRIBUTOR/SET/IMPORT", "findings hotline/known/latest"),
+        ("token list", "token list"),
+        ("match --hash ALGORITHM:DIGEST", "match --hash {hash}"),
+        ("hash FILE", "hash {picture}"),
+        ("history list NAME", "history list hotline/known"),
+        ("status", "status"),
+        ("schemes list", "schemes list"),
+        ("policy list", "policy list"),
+        ("connectors list", "connectors list"),
+        ("mirror FILE", "mirror {directory}/copy.db"),
+        ("revert --actor TOKEN --since TIME", "revert --actor operator --since 1h --validate-only"),
+    ],
+)
+def test_the_examples_have_the_shape_of_what_is_printed(
+    shown: Callable[..., list[dict[str, Any]]], title: str, line: str, tmp_path: Path
+) -> None:
+    picture(1).save(tmp_path / "a.png")
+    first, second, *_ = shown("entry", "list", "hotline/known")
+    values = {
+        "entry": first["name"],
+        "other": second["name"],
+        "hash": first["hashes"][0],
+        "picture": str(tmp_path / "a.png"),
+        "directory": str(tmp_path),
+    }
+    printed = shown(*line.format(**values).split())
+    assert printed
+    for one in printed:
+        assert fits(one, EXAMPLES[title]), one
+
+
+def test_what_has_a_name_says_it_as_commands_take_it(shown: Callable[..., list[dict[str, Any]]]) -> None:
+    for listing, get in (
+        (("contributor", "list"), ("contributor", "get")),
+        (("group", "list"), ("group", "get")),
+        (("hash-set", "list"), ("hash-set", "get")),
+        (("entry", "list", "hotline/known"), ("entry", "get")),
+        (("token", "list"), ("token", "get")),
+        (("findings", "hotline/known"), ("findings",)),
+    ):
+        for one in shown(*listing):
+            assert shown(*get, one["name"]), one
+    for finding in shown("findings", "hotline/known/latest"):
+        if finding["entry"]:
+            assert shown("entry", "get", finding["entry"])
+
+
+# Tables
+
+
+LONG = "a-contributor-with-a-rather-long-name"
+LONG_SET = f"{LONG}/known-files-2026"
+
+
+@pytest.fixture(scope="module")
+def long_names(hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    environment = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)}
+
+    def run_text(*arguments: str, **more: str) -> str:
+        done = CliRunner().invoke(main, arguments, env={**environment, **more}, catch_exceptions=False)
+        assert done.exit_code in {DONE, REFUSED}, done.stderr
+        return done.stdout
+
+    run_text("contributor", "create", LONG, "--kind", "law-enforcement", "--jurisdiction", "NL")
+    run_text("group", "create", "a-group-of-many-that-belong-together", "--member", LONG)
+    run_text("hash-set", "create", LONG_SET, "--scheme", "vic-us", "--recipient", f"contributors/{LONG}")
+    source = tmp_path_factory.mktemp("long") / "list.json"
+    items = [*random_items(5, seed=91, values=("1",)), *random_items(2, seed=92)]
+    source.write_bytes(list_file("vics-2.0", items).data)
+    run_text("import", str(source), "--format", "vics", "--hash-set", LONG_SET)
+    run_text("token", "create", "a-token-whose-name-is-long-as-well", "--role", "contributor", "--contributor", LONG)
+    name = json.loads(run_text("entry", "list", LONG_SET, "--limit", "1", "--json"))["name"]
+    run_text("review", "add", name, "--kind", "false-positive", "--comment", "words that go on and on " * 8)
+    return run_text
+
+
+@pytest.mark.parametrize("width", [80, 100, 60])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "contributor list", "contributor get {long}", "group list", "hash-set list", "hash-set get {set}",
+        "entry list {set}", "entry get {entry}", "entry search --contributor {long}", "findings {set}",
+        "findings {set}/latest", "findings {set}/latest --summary", "review list {entry}", "token list",
+        "history list {set}", "schemes list", "schemes show vic-us", "policy list", "connectors list", "status",
+        "queue {long}", "entry withdraw --hash-set {set} --reason error --dry-run",
+        "match --hash {hash}",
+    ],
+)  # fmt: skip
+def test_tables_fit_and_break_no_name(long_names: Callable[..., str], line: str, width: int) -> None:
+    entry = json.loads(long_names("entry", "list", LONG_SET, "--limit", "1", "--json"))
+    values = {"long": LONG, "set": LONG_SET, "entry": entry["name"], "hash": entry["hashes"][0]}
+    arguments = line.format(**values).split()
+    wide = long_names(*arguments, COLUMNS="")
+    narrow = long_names(*arguments, COLUMNS=str(width))
+    for text in narrow.splitlines():
+        if text.startswith("hashhub "):  # a command, to be copied whole
+            continue
+        # A single word that is wider than the line stands alone, whole.
+        assert len(text) <= width or " " not in text.strip(), text
+    words = {word for word in wide.split() if "/" in word or word.startswith(("imp-", LONG))}
+    assert {word for word in words if word not in narrow.split()} == set()
