@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -16,23 +17,38 @@ from hashhub.testing.hub_process import running_hub
 ROOT = Path(__file__).parents[2]
 
 
-def commands(page: str) -> list[tuple[str, int]]:
-    """Return the lines of a page's shell blocks, continued lines joined, comments cut; and how each ends, 0 unless its
-    comment tells.
+class Command(NamedTuple):
+    """A line of a page's shell blocks without its comment, how it ends, and beginnings of lines that it is said to print."""
+
+    line: str
+    ends_with: int
+    prints: list[str]
+
+
+def commands(page: str) -> list[Command]:
+    """Return the commands of a page, continued lines joined. A command ends with 0 unless its comment tells; a block
+    that is called `text` has lines of what the last command before it prints.
     """
-    blocks, fence = [], None
-    for line in (ROOT / page).read_text("utf-8").splitlines():
-        if line.startswith("```"):
-            fence = line if fence is None else None
-        elif fence == "```":
-            blocks.append(line)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    ends = re.compile(r"# ends with ([0-9])")
-    return [
-        (re.sub(r"\s+# .*$", "", line), int(m[1]) if (m := ends.search(line)) else 0)
-        for line in lines
-        if line.startswith(("hashhub ", "curl ", "sed "))
-    ]
+    blocks: list[Command] = []
+    for language, block in re.findall(
+        r"^```(\w*)[^\n]*\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE
+    ):
+        if language == "text":
+            blocks[-1].prints.extend(block.splitlines())
+        if language:
+            continue
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith(("hashhub ", "curl ", "sed ", "export ")):
+                end = re.search(r"# ends with ([0-9])", line)
+                blocks.append(Command(re.sub(r"\s+# .*$", "", line), int(end[1]) if end else 0, []))
+    return blocks
+
+
+def test_what_is_run_is_what_the_page_shows() -> None:
+    day = commands("docs/analyst.md")
+    page = (ROOT / "docs/analyst.md").read_text("utf-8")
+    assert sum(c.line.startswith("hashhub ") for c in day) == len(re.findall(r"^hashhub ", page, re.MULTILINE))
+    assert sum(bool(c.prints) for c in day) == len(re.findall(r"^```text$", page, re.MULTILINE)) >= 10
 
 
 @pytest.mark.timeout(240)
@@ -44,8 +60,8 @@ def commands(page: str) -> list[tuple[str, int]]:
         ("docs/history.md", 8),
         ("docs/mirror.md", 8),
         ("docs/api.md", 2),
-        ("docs/formats-forensic.part.md", 8),
         ("docs/formats.md", 15),
+        ("docs/analyst.md", 35),
         ("docs/csv.md", 12),
         ("docs/export.md", 15),
         ("docs/entries.md", 18),
@@ -59,8 +75,12 @@ def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -
             "HASHHUB_SERVER": hub.address,
         }
         assert len(commands(page)) >= least
-        for command, ends_with in commands(page):
+        for command, ends_with, prints in commands(page):
             if command.startswith("curl") and not shutil.which("curl"):
+                continue
+            if command.startswith("export "):  # of the shell that the reader types into
+                name, _, value = command.removeprefix("export ").partition("=")
+                environment[name] = value
                 continue
             line = command.replace(
                 "http://127.0.0.1:8471", hub.http if hub.http.startswith("http") else f"http://{hub.http}"
@@ -77,5 +97,10 @@ def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -
                 text=True,
                 check=False,
             )
-            assert done.returncode == ends_with, f"{command}\n{done.stdout}\n{done.stderr}"
+            told = f"{command}\n{done.stdout}\n{done.stderr}"
+            assert done.returncode == ends_with, told
             assert "Traceback" not in done.stderr
+            printed = [f"{' '.join(one.split())} " for one in done.stdout.splitlines()]
+            for one in prints:  # columns have other widths on a page, and a line may be cut between two words
+                begins = f"{' '.join(one.split())} "
+                assert any(p.startswith(begins) for p in printed), f"{one!r} is not printed by\n{told}"
