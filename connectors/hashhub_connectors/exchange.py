@@ -26,7 +26,6 @@ from hashhub.model import (
     NO_FLAGS,
     Classification,
     Entry,
-    EntryState,
     HashFault,
     HashSet,
     Purpose,
@@ -85,29 +84,17 @@ def hash_set_of(entry: Entry, exported: Exported) -> HashSet | None:
     return exported.hash_sets.get(f"{entry.contributor}/{entry.hash_set}")
 
 
-def left_out(entry: Entry, exported: Exported, *, has_withdrawals: bool) -> Loss | None:
-    """Return the loss of an entry that no file, or none of this kind, may hold."""
-    if entry.state is EntryState.QUARANTINED:
-        return Loss(entry.name, "entry", "QUARANTINED", "the entry waits in quarantine; it is not handed on")
-    if entry.state is EntryState.WITHDRAWN:
-        if not exported.is_delta:
-            return Loss(entry.name, "entry", "WITHDRAWN", "the entry is withdrawn; only an export of changes tells so")
-        if not has_withdrawals:
-            return Loss(entry.name, "entry", "WITHDRAWN", "the format cannot say that an entry is withdrawn")
-    return None
-
-
 def no_place(entry: Entry, form: str, fields: Iterable[str]) -> Iterator[Loss]:
     """Yield a loss for each of these fields in which the entry says something: the format has no place for it."""
     for field in fields:
         stated: object = entry.provenance.member if field == "member" else getattr(entry, field)
         if stated not in ("", (), None) and stated != NO_FLAGS:
-            yield Loss(entry.name, field, "NOT_IN_FORMAT", f"{form} has no place for {field}")
+            yield Loss(entry.name, field, "NO_PLACE", f"{form} has no place for {field}")
 
 
 def no_algorithm(entry: Entry, algorithm: str, form: str) -> Loss:
     """Return the loss of a hash whose algorithm the format has no name for."""
-    return Loss(entry.name, f"hash:{algorithm}", "UNSUPPORTED_ALGORITHM", f"{form} has no name for {algorithm}")
+    return Loss(entry.name, f"hash:{algorithm}", "NO_PLACE", f"{form} has no name for {algorithm}")
 
 
 def no_hash(entry: Entry, form: str) -> Loss:

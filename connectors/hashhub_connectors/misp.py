@@ -55,6 +55,7 @@ from hashhub.model import (
 )
 from hashhub_connectors import exchange, items
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
+from hashhub_connectors.outgoing import withheld
 
 TEMPLATE: Final = UUID("6e29e0f7-48c3-4fd5-b975-3809ecd5c400")  # of our object
 _OURS: Final = UUID("acfbcf93-b6c2-47a2-9929-4e5b2d093c3a")  # namespace of the ids that we make
@@ -555,7 +556,7 @@ class _Events:
         """Write all of them, and yield what is lost."""
         self._sink.write(b'{"response":[')
         for entry in entries:
-            if (loss := exchange.left_out(entry, self._exported, has_withdrawals=True)) is not None:
+            if (loss := withheld(entry, self._exported, has_withdrawals=True)) is not None:
                 yield loss
                 continue
             if not entry.hashes:
@@ -569,7 +570,7 @@ class _Events:
             assert self._objects is not None  # noqa: S101 - for the type checker; it was opened above
             tags = [tag for tag in entry.tags if not tag.startswith("hashhub:")]
             if len(tags) != len(entry.tags) and entry.state is not EntryState.WITHDRAWN:
-                yield Loss(entry.name, "tags", "UNSPELLABLE", "a tag that means something here")
+                yield Loss(entry.name, "tags", "UNWRITABLE_TEXT", "a tag that means something here")
             self._objects.add(exchange.encode(self._object(entry, tags)))
             self._count += 1
         self._close()
@@ -617,7 +618,7 @@ class _Events:
         marking = hash_set.marking
         if marking.recipients or marking.expire_time or marking.legal_basis.strip():
             detail = f"whom the terms of {name} name, their legal basis and when they end is not written"
-            yield Loss("", "terms", "NOT_IN_FORMAT", detail)
+            yield Loss("", "terms", "NO_PLACE", detail)
 
     def _object(self, entry: Entry, tags: list[str]) -> dict[str, Any]:
         claims = exchange.harm(entry, exchange.hash_set_of(entry, self._exported))

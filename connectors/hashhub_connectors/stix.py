@@ -62,6 +62,7 @@ from hashhub.model import (
 )
 from hashhub_connectors import exchange, items
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
+from hashhub_connectors.outgoing import withheld
 
 EXTENSION: Final = "extension-definition--a6af0206-0bc2-40c4-919b-20d1aa6da5f9"  # ours: what an entry states
 _OURS: Final = UUID("abfdb484-e604-4260-b1a2-c0b7f276dd5a")  # namespace of the ids that we make
@@ -583,7 +584,7 @@ class _Bundle:
         self._sink.write(b'{"type":"bundle","id":"bundle--%s","objects":[' % str(bundle).encode())
         self._add_definition()
         for entry in entries:
-            if (loss := exchange.left_out(entry, self._exported, has_withdrawals=True)) is not None:
+            if (loss := withheld(entry, self._exported, has_withdrawals=True)) is not None:
                 yield loss
             elif not entry.hashes:
                 yield exchange.no_hash(entry, "STIX")
@@ -631,9 +632,7 @@ class _Bundle:
         hash_set = self._exported.hash_sets.get(name)
         self._about[name] = identity, self._add_markings(hash_set) if hash_set else []
         if hash_set is not None and (hash_set.marking.recipients or hash_set.marking.expire_time):
-            yield Loss(
-                "", "terms", "NOT_IN_FORMAT", f"whom the terms of {name} name, and when they end, is not written"
-            )
+            yield Loss("", "terms", "NO_PLACE", f"whom the terms of {name} name, and when they end, is not written")
 
     def _add_markings(self, hash_set: HashSet) -> list[str]:
         terms = hash_set.marking

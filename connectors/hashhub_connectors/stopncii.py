@@ -38,6 +38,7 @@ from hashhub.connector import (
 from hashhub.model import MAX_TEXT, Action, Entry, EntryState, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import exchange, items
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
+from hashhub_connectors.outgoing import withheld
 
 SCHEME: Final = "stopncii"
 _TYPES: Final = {"imagepdq": ("PDQ", ""), "videomd5": ("MD5", "video")}
@@ -224,7 +225,7 @@ def _write(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -> It
         yield from losses
         if is_first:
             is_first = False
-            yield Loss("", "terms", "NOT_IN_FORMAT", f"{_FORM} has no place for handling terms")
+            yield Loss("", "terms", "NO_PLACE", f"{_FORM} has no place for handling terms")
         is_withdrawal = entry.state is EntryState.WITHDRAWN
         record: dict[str, Any] = {}
         if not is_withdrawal:
@@ -253,7 +254,7 @@ def _write(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -> It
 
 
 def _kept_back(entry: Entry, exported: Exported) -> Loss | None:
-    if (loss := exchange.left_out(entry, exported, has_withdrawals=True)) is not None:
+    if (loss := withheld(entry, exported, has_withdrawals=True)) is not None:
         return loss
     classification = entry.classification
     is_ncii = NCII_TAG in entry.tags and classification is not None and classification.scheme == SCHEME
@@ -282,17 +283,17 @@ def _fields(entry: Entry, kinds: list[str]) -> tuple[dict[str, Any], list[Loss]]
     # With several records the first tells what is read of all.
     read_as = "video" if kinds[0] == "VideoMD5" else ""
     if entry.media_type != read_as:
-        losses.append(Loss(entry.name, "media_type", "NARROWED", f"{_FORM} knows videos, and no other media type"))
+        losses.append(Loss(entry.name, "media_type", "NO_PLACE", f"{_FORM} knows videos, and no other media type"))
     if entry.tags != (NCII_TAG,):
-        losses.append(Loss(entry.name, "tags", "NOT_IN_FORMAT", f"{_FORM} has no place for tags"))
+        losses.append(Loss(entry.name, "tags", "NO_PLACE", f"{_FORM} has no place for tags"))
     if entry.source_time and not _is_moment(entry.source_time):
-        losses.append(Loss(entry.name, "source_time", "UNSPELLABLE", "a time is a number of seconds here"))
+        losses.append(Loss(entry.name, "source_time", "UNWRITABLE_TEXT", "a time is a number of seconds here"))
     losses += exchange.no_place(entry, _FORM, _NO_PLACE)
     beyond: dict[str, Any] = {}
     if entry.extra:
         own = _own_extra(entry)
         if own is None:
-            losses.append(Loss(entry.name, "extra", "NOT_IN_FORMAT", f"{_FORM} has no place for it"))
+            losses.append(Loss(entry.name, "extra", "NO_PLACE", f"{_FORM} has no place for it"))
         else:
             beyond = own
     return beyond, losses

@@ -46,6 +46,7 @@ from hashhub.model import Action, Entry, EntryState, HashFault, Record, RecordRe
 from hashhub_connectors import exchange, items
 from hashhub_connectors.delimited import Rows
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
+from hashhub_connectors.outgoing import withheld
 from hashhub_connectors.source import lines
 
 SCHEME: Final = "threatexchange"
@@ -576,12 +577,12 @@ def _prepare(
         losses.append(Loss(entry.name, "hashes", "HASHES_PARTED", detail))
     tags = [tag for tag in entry.tags if _can_be_tag(tag, by_spaces=by_spaces)]
     if len(tags) != len(entry.tags):
-        losses.append(Loss(entry.name, "tags", "UNSPELLABLE", "a tag with a space, or one that means something here"))
+        losses.append(Loss(entry.name, "tags", "UNWRITABLE_TEXT", "it has a space, or means something here"))
     tags += [spelled] if spelled else []
     if is_video and any("VIDEO" not in name.upper() for name, _ in signals):
         tags.append(_VIDEO_TAG)
     if entry.media_type and entry.media_type != "video":
-        losses.append(Loss(entry.name, "media_type", "NARROWED", f"{_FORM} knows videos, and no other media type"))
+        losses.append(Loss(entry.name, "media_type", "NO_PLACE", f"{_FORM} knows videos, and no other media type"))
     losses += exchange.no_place(entry, _FORM, _NO_PLACE)
     return _Written(signals, status, tags), losses
 
@@ -613,7 +614,7 @@ def _can_be_tag(tag: str, *, by_spaces: bool) -> bool:
 
 
 def _terms() -> Loss:
-    return Loss("", "terms", "NOT_IN_FORMAT", f"{_FORM} has no place for handling terms; agree them with the recipient")
+    return Loss("", "terms", "NO_PLACE", f"{_FORM} has no place for handling terms; agree them with the recipient")
 
 
 def _write_json(entries: Iterable[Entry], target: BinaryIO, exported: Exported, owner: str) -> Iterator[Loss]:
@@ -638,16 +639,16 @@ def _write_json(entries: Iterable[Entry], target: BinaryIO, exported: Exported, 
         has_id = bool(_APP.fullmatch(own_id)) and len(written.signals) == 1 and len(exported.hash_sets) == 1
         if own_id and not has_id:
             detail = "an id is a number and belongs to one hash"
-            yield Loss(entry.name, "external_id", "UNSPELLABLE", detail)
+            yield Loss(entry.name, "external_id", "UNWRITABLE_TEXT", detail)
         by = entry.provenance.member
         is_withdrawal = entry.state is EntryState.WITHDRAWN
         is_app = bool(_APP.fullmatch(by)) and by != owner
         if not is_withdrawal:
             if by and not is_app:
-                yield Loss(entry.name, "member", "UNSPELLABLE", "an owner is the id of an app")
+                yield Loss(entry.name, "member", "UNWRITABLE_TEXT", "an owner is the id of an app")
             has_time = exchange.survives(entry.source_time)
             if not has_time:
-                yield Loss(entry.name, "source_time", "UNSPELLABLE", "the time holds characters that are not kept")
+                yield Loss(entry.name, "source_time", "UNWRITABLE_TEXT", "the time holds characters that are not kept")
         for kind, digest in written.signals:
             record: dict[str, object] = {"id": own_id} if has_id else {}
             record |= {"indicator": digest, "type": kind, "last_updated": time, "should_delete": is_withdrawal}
@@ -668,7 +669,7 @@ def _write_json(entries: Iterable[Entry], target: BinaryIO, exported: Exported, 
 
 
 def _kept_back(entry: Entry, exported: Exported, *, has_withdrawals: bool) -> Loss | None:
-    loss = exchange.left_out(entry, exported, has_withdrawals=has_withdrawals)
+    loss = withheld(entry, exported, has_withdrawals=has_withdrawals)
     if loss is None and entry.state is EntryState.WITHDRAWN and len(exported.hash_sets) > 1:
         detail = "the format withdraws a digest, which another hash set of this export may list; export one at a time"
         return Loss(entry.name, "entry", "WITHDRAWAL_OF_ALL", detail)
@@ -695,7 +696,7 @@ def _write_csv(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -
         yield from exchange.no_place(entry, f"{_FORM}'s CSV", ("external_id", "source_time"))
         collab = entry.provenance.member
         if not exchange.survives(collab):
-            yield Loss(entry.name, "member", "UNSPELLABLE", "the member holds characters that are not kept")
+            yield Loss(entry.name, "member", "UNWRITABLE_TEXT", "the member holds characters that are not kept")
             collab = ""
         category, tags = _CATEGORIES.get(written.status, ""), list(written.tags)
         if not category:  # told apart by the JSON only

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Command(NamedTuple):
-    """A line of a page's shell blocks without its comment, how it ends, and beginnings of lines that it is said to print."""
+    """A line of a page's shell blocks without its comment, how it ends, and how lines that it prints begin."""
 
     line: str
     ends_with: int
