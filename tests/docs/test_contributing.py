@@ -19,6 +19,7 @@ from hashhub.testing.hub_process import RunningHub, running_hub
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 
+MD5 = hashlib.md5(b"synthetic", usedforsecurity=False).hexdigest()
 SHA512 = hashlib.sha512(b"synthetic").hexdigest()
 OTHER_SHA512 = hashlib.sha512(b"another").hexdigest()
 
@@ -85,11 +86,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with an installed package that has the connector, and the registry with its new algorithm."""
     place = tmp_path_factory.mktemp("added")
     (place / "hashhub_ledger.py").write_text(block("python connector"))
+    (place / "hashhub_ledger_writer.py").write_text(block("python writer"))
     (place / "test_ledger.py").write_text(block("python contract"))
+    (place / "test_ledger_writer.py").write_text(block("python writer contract"))
     metadata = place / "hashhub_ledger-1.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: hashhub-ledger\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text("[hashhub.connectors]\nledger = hashhub_ledger:Ledger\n")
+    (metadata / "entry_points.txt").write_text(
+        "[hashhub.connectors]\nledger = hashhub_ledger:Ledger\n"
+        "[hashhub.writers]\nledger = hashhub_ledger_writer:LedgerWriter\n"
+    )
     # As an entry of ALGORITHMS in hashes.py, before anything else is imported.
     (place / "sitecustomize.py").write_text(
         "from hashhub.hashes import ALGORITHMS, Algorithm, Encoding, Metric\n"
@@ -110,9 +116,10 @@ def environment(place: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
-def test_the_added_connector_keeps_the_contract(place: Path, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("contract", ["test_ledger.py", "test_ledger_writer.py"])
+def test_what_is_added_keeps_its_contract(place: Path, environment: dict[str, str], contract: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(place / "test_ledger.py")],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(place / contract)],
         cwd=place,
         env=environment,
         capture_output=True,
@@ -128,7 +135,7 @@ def test_all_that_is_added_works_together(
     place: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", environment["PYTHONPATH"])
-    (place / "list.ledger").write_text(f"{SHA512};A\nnonsense;A\n{OTHER_SHA512};Z\n")
+    (place / "list.ledger").write_text(f"{SHA512};A\n{MD5};A\nnonsense;A\n{OTHER_SHA512};Z\n")
     with running_hub(place / "data", "--config", str(place / "hub.toml")) as hub:
         run = runner(hub, place, environment)
         assert "example@1" in {s["id"] for s in run("schemes", "list", "--json")}
@@ -139,11 +146,11 @@ def test_all_that_is_added_works_together(
             if name == "other":
                 [answer] = run("match", "--hash", f"SHA512:{SHA512}", "--policy", "two", "--json")
                 assert answer["verdict"] == "REVIEW"  # one contributor is not two
-            report = run("import", "list.ledger", "--format", "ledger", "--hash-set", f"{name}/set", "--json")[-1]
+            report = run("import", "list.ledger", "--hash-set", f"{name}/set", "--json")[-1]
             counts = report["counts"]
             assert {k: counts[k] for k in ("items", "accepted", "quarantined", "rejected")} == {
-                "items": 3,
-                "accepted": 1,
+                "items": 4,
+                "accepted": 2,
                 "quarantined": 1,  # of the value Z, which the scheme does not have
                 "rejected": 1,
             }
@@ -151,6 +158,10 @@ def test_all_that_is_added_works_together(
         assert answer["verdict"] == "MATCH"
         assert {m["contributor"] for m in answer["matches"]} == {"one", "other"}
         assert {m["classification"]["dimensions"]["verdict"][0] for m in answer["matches"]} == {"csam"}
+        whom = ("--for", "contributors/one", "--out", "out.ledger")
+        [report] = run("export", "--format", "ledger", "--hash-set", "one/set", *whom, "--json")
+        assert (place / "out.ledger").read_text() == f"{MD5};A\n"
+        assert ("entry", "NO_HASH", 1) in {(loss["field"], loss["reason"], loss["count"]) for loss in report["losses"]}
         [answer] = run("match", "--hash", f"SHA512:{OTHER_SHA512}", "--policy", "two", "--json")
         assert answer["verdict"] != "MATCH"
 
