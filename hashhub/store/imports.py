@@ -373,7 +373,7 @@ class Imports:
         if count >= most:
             raise LimitExceeded(
                 f"{contributor} has {count} imports that are not committed, and may have {most}; commit or cancel some "
-                f"(see `hashhub imports`), or wait until they expire",
+                f"(see `hashhub findings CONTRIBUTOR/SET`), or wait until they expire",
                 reason=Reason.SHARE_EXCEEDED,
                 metadata={"share": "open_imports", "most": str(most)},
             )

@@ -106,13 +106,11 @@ def check_round_trip(
     entries: Sequence[Entry],
     exported: Exported,
     options: Mapping[str, str],
-    *,
-    unread: frozenset[str] = frozenset(),
 ) -> tuple[bytes, list[Loss]]:
     """Assert that what was written reads back as these entries minus exactly what the losses name; return file and
     losses.
 
-    No two of the entries share a digest. `unread`: fields that the connector does not read, although they are written.
+    No two of the entries share a digest.
     """
     data, losses = written(writer, entries, exported, options)
     reading = reading_options(writer, exported, options)
@@ -148,7 +146,7 @@ def check_round_trip(
         assert entry.state is not EntryState.QUARANTINED, f"{entry.name} is in quarantine, and was written"
         assert numbers, f"{entry.name} is not written, and no loss says so"
         assert len(numbers) == 1 or "hashes" in fields, f"{entry.name} became {len(numbers)} items"
-        _compare(entry, [records[n] for n in numbers], own, everywhere, exported, unread)
+        _compare(entry, [records[n] for n in numbers], own, everywhere, exported)
     assert told == set(range(len(records))), "the file has items that are none of the entries"
     return data, losses
 
@@ -175,7 +173,6 @@ def _compare(
     losses: Sequence[Loss],
     everywhere: set[str],
     exported: Exported,
-    unread: frozenset[str],
 ) -> None:
     lost = {loss.field for loss in losses} | everywhere
     record, name = records[0], entry.name
@@ -218,7 +215,7 @@ def _compare(
             empty = "" if field in _TEXT_FIELDS else None
             is_attributed = field == "member" and read.split()[-1:] == [entry.contributor]
             assert is_attributed or read == empty, f"{name}: {field} was {stated!r} and is {read!r}"
-    unnamed = differs - lost - unread
+    unnamed = differs - lost
     assert not unnamed, f"{name} lost {sorted(unnamed)}, which no loss names: {entry} became {records}"
     groundless = lost - differs - everywhere
     assert not groundless, f"{name}: losses name {sorted(groundless)}, which did not change: {losses}"
@@ -264,15 +261,14 @@ def known_schemes() -> dict[str, Scheme]:
 class WriterContract:
     """What holds for every writer. Subclasses set `writer` and `connector`, and `options` where it needs some.
 
-    `hash_set`: where the entries come from; its scheme should be one that the format can write. `unread`: fields that
-    the connector does not read, although they are written. `rounds`: how many lists are written and read back.
+    `hash_set`: where the entries come from; its scheme should be one that the format can write. `rounds`: how many
+    lists are written and read back.
     """
 
     writer: ClassVar[Writer]
     connector: ClassVar[Connector]
     options: ClassVar[Mapping[str, str]] = {}
     hash_set: ClassVar[HashSet] = HashSet(contributor="hotline", id="known", scheme="vic-us@2.0")
-    unread: ClassVar[frozenset[str]] = frozenset()
     rounds: ClassVar[int] = 60
 
     def exported(self, *, is_delta: bool = False) -> Exported:
@@ -312,7 +308,7 @@ class WriterContract:
         for seed in range(self.rounds):
             random = Random(f"{self.writer.name} {seed}")
             entries = [self.entry(random, number) for number in range(1, random.randint(2, 12))]
-            check_round_trip(self.writer, self.connector, entries, self.exported(), self.options, unread=self.unread)
+            check_round_trip(self.writer, self.connector, entries, self.exported(), self.options)
 
     def test_every_text_survives_or_is_named(self) -> None:
         """Quotes, line breaks, formulas and other scripts come back as they were, or a loss names the field."""
@@ -329,7 +325,7 @@ class WriterContract:
                     entries.append(msgspec.structs.replace(entry, provenance=provenance))
                 else:
                     entries.append(msgspec.structs.replace(entry, **{field: value}))
-            check_round_trip(self.writer, self.connector, entries, self.exported(), self.options, unread=self.unread)
+            check_round_trip(self.writer, self.connector, entries, self.exported(), self.options)
 
     def test_quarantined_entries_are_never_written(self) -> None:
         """What waits in quarantine leaves by no file, in a delta neither."""
@@ -338,7 +334,7 @@ class WriterContract:
             entries = [self.entry(random, n) for n in range(1, 6)]
             entries[1] = msgspec.structs.replace(entries[1], state=EntryState.QUARANTINED, reasons=("LOW_QUALITY",))
             _, losses = check_round_trip(
-                self.writer, self.connector, entries, self.exported(is_delta=is_delta), self.options, unread=self.unread
+                self.writer, self.connector, entries, self.exported(is_delta=is_delta), self.options
             )
             assert [x for x in losses if x.entry == entries[1].name and x.field == "entry"]
 
@@ -349,7 +345,7 @@ class WriterContract:
             entries = [self.entry(random, n) for n in range(1, 8)]
             gone = entries[2] = as_withdrawn(entries[2])
             _, losses = check_round_trip(
-                self.writer, self.connector, entries, self.exported(is_delta=is_delta), self.options, unread=self.unread
+                self.writer, self.connector, entries, self.exported(is_delta=is_delta), self.options
             )
             is_left_out = any(x.entry == gone.name and x.field == "entry" for x in losses)
             assert is_left_out or (is_delta and self.writer.has_withdrawals)
@@ -364,7 +360,7 @@ class WriterContract:
             for n in range(1, 6)
         ]
         exported = self.exported()
-        _, losses = check_round_trip(self.writer, self.connector, entries, exported, self.options, unread=self.unread)
+        _, losses = check_round_trip(self.writer, self.connector, entries, exported, self.options)
         reading = reading_options(self.writer, exported, self.options)
         if not self.connector.has_classifications(reading):
             assert {x.entry for x in losses if x.field == "entry"} == {e.name for e in entries}, (

@@ -32,14 +32,12 @@ def of_scheme(scheme: str) -> HashSet:
 class TestVICS20(WriterContract):
     writer = VICSWriter()
     connector = VICS()
-    unread = frozenset({"extra"})
 
 
 class TestVICS13(WriterContract):
     writer = VICSWriter()
     connector = VICS()
     options: ClassVar = {"version": "1.3"}
-    unread = frozenset({"extra"})
 
 
 class TestVICSOfUnitedKingdom(WriterContract):
@@ -47,7 +45,6 @@ class TestVICSOfUnitedKingdom(WriterContract):
     connector = VICS()
     hash_set = of_scheme("uk-sentencing")
     options: ClassVar = {"region": "UK"}
-    unread = frozenset({"extra"})
 
 
 class TestNCMEC(WriterContract):

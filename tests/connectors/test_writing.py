@@ -150,8 +150,7 @@ def test_the_round_trip_loses_exactly_what_is_named(pair: str, entries: list[Ent
     writer: Writer = get_writer(pair.split(maxsplit=1)[0])
     connector: Connector = discover()[writer.reads_back]
     exported = export_of(a_set(scheme=scheme))
-    unread = frozenset({"extra"}) if pair.startswith("vics") else frozenset()
-    check_round_trip(writer, connector, entries, exported, options, unread=unread)
+    check_round_trip(writer, connector, entries, exported, options)
 
 
 # VICS
