@@ -29,8 +29,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 @pytest.fixture(autouse=True)
 def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may have a hub of their own."""
-    for name in [n for n in os.environ if n.startswith("HASHHUB_")]:
+    """Whoever runs the tests may have a hub of their own, and xdist says how wide a terminal is that is not there."""
+    for name in [n for n in os.environ if n.startswith("HASHHUB_") or n == "COLUMNS"]:
         monkeypatch.delenv(name)
 
 

@@ -21,7 +21,7 @@ from hashhub_connectors import items
 from hashhub_connectors.delimited import Rows
 from hashhub_connectors.mapping import Column, Columns, Layout, canonical, read_mapping
 from hashhub_connectors.proposal import HEX_LENGTHS, is_mangled, looks_like_a_digest, propose, propose_for
-from hashhub_connectors.source import BOMS, look_at
+from hashhub_connectors.source import BOMS, head_text, look_at
 from hashhub_connectors.words import read_word, word
 from hashhub_connectors.workbook import OLE_SIGNATURE, SIGNATURE, SheetRows
 
@@ -42,6 +42,8 @@ _HEX: Final = re.compile(r"[0-9A-Fa-f]+")
 _PREFIXED: Final = re.compile(r"([A-Za-z][A-Za-z0-9 _-]{1,20}):(.+)")
 
 _MANGLED: Final = "Excel turned this digest into a number; export the column as text"
+
+_BEGINNING: Final = 64  # bytes of a file, which tell JSON and XML
 
 
 class MappedCSV:
@@ -68,6 +70,8 @@ class MappedCSV:
             if name.lower().endswith((".xlsx", ".xlsm")) or b"xl/workbook.xml" in head or b"xl/worksheets/" in head:
                 return Guess(Certainty.CERTAIN, "it is an Excel workbook", {})
             return None
+        if head_text(head[:_BEGINNING]).lstrip().startswith(("{", "[", "<")):
+            return None  # JSON or XML, which has commas and digests, too
         try:
             proposed = propose_for(io.BytesIO(head), is_cut=len(head) >= HEAD_BYTES)
         except InvalidArgument:

@@ -23,7 +23,7 @@ from hashhub.testing.pictures import picture
 Run = Callable[..., Result]
 PAGE = (Path(__file__).parents[2] / "docs" / "json.md").read_text("utf-8")
 NOWHERE = "127.0.0.1:1"  # nothing listens on tcpmux
-NO_HUB = {"serve", "connectors list", "sample", "doctor", "hash"}
+NO_HUB = {"serve", "connectors list", "formats list", "formats detect", "sample", "doctor", "hash"}
 DONE, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
 
 
@@ -69,6 +69,7 @@ def arguments_for(name: str, directory: Path) -> list[str]:
         "entry quarantine": ["alpha/list/7"],
         "entry search": ["word"],
         "import": ["--hash-set", "alpha/list", "--format", "hash-lines"],
+        "export": ["--hash-set", "alpha/list", "--format", "hash-lines"],
         "match": ["--hash", "MD5:" + "ab" * 16],
         "scan": [str(directory / "file.txt")],
         "mirror": [str(directory)],
@@ -226,6 +227,12 @@ def test_the_page_shows_every_command() -> None:
         ("schemes list", "schemes list"),
         ("policy list", "policy list"),
         ("connectors list", "connectors list"),
+        ("formats list", "formats list"),
+        ("formats detect FILE", "formats detect {list}"),
+        (
+            "export",
+            "export --format hash-lines --hash-set hotline/known --for contributors/hotline --out {directory}/out.txt",
+        ),
         ("mirror FILE", "mirror {directory}/copy.db"),
         ("revert --actor TOKEN --since TIME", "revert --actor operator --since 1h --validate-only"),
     ],
@@ -241,7 +248,9 @@ def test_the_examples_have_the_shape_of_what_is_printed(
         "hash": first["hashes"][0],
         "picture": str(tmp_path / "a.png"),
         "directory": str(tmp_path),
+        "list": str(tmp_path / "list.txt"),
     }
+    (tmp_path / "list.txt").write_text("ab" * 16 + "\n", "ascii")
     printed = shown(*line.format(**values).split())
     assert printed
     for one in printed:

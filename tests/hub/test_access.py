@@ -213,7 +213,7 @@ class TestRoles:
         }
         takes_no_principal = {
             *(f"tokens.{name}" for name in ("bootstrap", "authenticate", "recall", "close")),
-            "changes.wait",
+            *(f"changes.{name}" for name in ("wait", "opened", "position_at")),  # of a feed or an export under way
         }
         assert use_cases - takes_no_principal == CASES.keys() - {"status"}
 

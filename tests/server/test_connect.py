@@ -233,7 +233,7 @@ def test_only_reads_are_free_of_side_effects() -> None:
         if rpc.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
     }
     names = {path.rpartition("/")[2] for path, streams in RPCS if not streams}
-    assert marked == {n for n in names if n.startswith(("Get", "List"))} | {"MatchHashes", "BatchMatchHashes"}
+    assert marked == {n for n in names if n.startswith(("Get", "List", "Search"))} | {"MatchHashes", "BatchMatchHashes"}
 
 
 def test_a_write_cannot_be_got(served: Served) -> None:
