@@ -287,7 +287,7 @@ def show_report(session: Session, report: ImportReport) -> None:
             "made with --unclassified listed, where all of them do."
         )
     if unknown := sum(g.count for g in report.groups if _is_unknown(g)):
-        say(
+        tell(
             f"Unknown values: {unknown:,}. The hash set's scheme has no such classification, so that these items wait "
             "in quarantine and do not match. Say in the mapping under [values] what each means in that scheme "
             "(hashhub schemes show), and import again; or name a hash set of the scheme that they are of."
