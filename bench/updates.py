@@ -2,8 +2,8 @@
 
     python -m bench.updates --entries 1000000 --databases sqlite,postgresql --workers 2
 
-A list is imported, then comes again: with every second item changed, with every tenth, and unchanged. Meanwhile another
-process looks a digest up every 20 ms by the clock (bench/prober.py). Then the hub is killed in the middle of another
+A list is imported, then comes again: with every second item changed, with every tenth, with all, and unchanged.
+Meanwhile another process looks a digest up every 20 ms by the clock (bench/prober.py). Then the hub is killed in the middle of another
 update, and the time is taken until it is ready again. `--base` entries of another hash set are in the hub before.
 """
 
@@ -35,7 +35,8 @@ _STEPS: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
     ("import", ()),
     ("half changed", (2,)),
     ("tenth changed", (2, 10)),
-    ("unchanged", (2, 10)),
+    ("all changed", (2, 10, 1)),
+    ("unchanged", (2, 10, 1)),
 )
 
 
@@ -117,7 +118,7 @@ def measure(
                 print(json.dumps(result.rounded(rows[-1])), flush=True)
                 time.sleep(1)
         for number, moment in enumerate(("SENDING", "COMMITTING", "DONE")):
-            source = write_list(directory, "list", entries, result.SEED, (2, 10, 2), copy=number)
+            source = write_list(directory, "list", entries, result.SEED, (2, 10, 1, 2), copy=number)
             listed = last_md5(source)
             row = {"database": kind, "workers": workers, "base": base, "entries": entries}
             row["step"] = f"killed while {moment.lower()}" if moment != "DONE" else "killed after it"

@@ -125,6 +125,17 @@ def test_what_went_wrong_among_strangers_does_not_any_more() -> None:
     assert not [line for line in lines if not line.is_sound]
 
 
+def test_exports_are_measured_in_every_format(tmp_path: Path) -> None:
+    out = tmp_path / "exports.json"
+    run("exports", "--entries", "300", "--out", str(out))
+    rows = rows_of(out, benchmark="exports")
+    assert {"vics", "csv", "hash-lines", "stix", "misp"} <= {row["format"] for row in rows}
+    for row in rows:
+        assert row["written"] == row["taken"] == (30 if row["format"] in {"stix", "misp"} else 300)
+        assert row["entries_per_second"] > 0
+        assert row["client_peak_mib"] > 0
+
+
 def test_import_counts_what_became_matchable(tmp_path: Path) -> None:
     out = tmp_path / "imports.json"
     run("imports", "--entries", "300", "--databases", "sqlite", "--variants", "mixed", "--out", str(out))
