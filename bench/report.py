@@ -209,14 +209,15 @@ def exports(directory: Path) -> str:
     """Return the table of exports."""
     rows = load(directory, "exports*.json")
     head = (
-        "format", "entries", "entries/s", "CPU of the client µs an entry", "CPU of the server µs an entry",
-        "client peak MiB", "bytes an entry",
+        "format", "entries", "written", "entries/s", "CPU of the client µs an entry", "CPU of the server µs an entry",
+        "client peak MiB", "bytes each",
     )  # fmt: skip
     return table(
         head,
         [
-            [r["format"], f"{r['written']:,}", r["entries_per_second"], r["client_cpu"] / r["written"] * 1e6,
-             r["server_cpu"] / r["written"] * 1e6, r["client_peak_mib"], r["bytes"] / r["written"]]
+            [r["format"], f"{r['taken']:,}", f"{r['written']:,}", r["entries_per_second"],
+             r["client_cpu"] / r["taken"] * 1e6, r["server_cpu"] / r["taken"] * 1e6, r["client_peak_mib"],
+             r["bytes"] / max(1, r["written"])]
             for r in rows
         ],
     )  # fmt: skip

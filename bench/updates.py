@@ -3,8 +3,9 @@
     python -m bench.updates --entries 1000000 --databases sqlite,postgresql --workers 2
 
 A list is imported, then comes again: with every second item changed, with every tenth, with all, and unchanged.
-Meanwhile another process looks a digest up every 20 ms by the clock (bench/prober.py). Then the hub is killed in the middle of another
-update, and the time is taken until it is ready again. `--base` entries of another hash set are in the hub before.
+Meanwhile another process looks a digest up every 20 ms by the clock (bench/prober.py). Then the hub is killed in the
+middle of another update, and the time is taken until it is ready again. `--base` entries of another hash set are in the
+hub before.
 """
 
 from __future__ import annotations

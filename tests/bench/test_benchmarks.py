@@ -131,7 +131,8 @@ def test_exports_are_measured_in_every_format(tmp_path: Path) -> None:
     rows = rows_of(out, benchmark="exports")
     assert {"vics", "csv", "hash-lines", "stix", "misp"} <= {row["format"] for row in rows}
     for row in rows:
-        assert row["written"] == row["taken"] == (30 if row["format"] in {"stix", "misp"} else 300)
+        assert row["taken"] == (30 if row["format"] in {"stix", "misp"} else 300)
+        assert 0 < row["written"] <= row["taken"]
         assert row["entries_per_second"] > 0
         assert row["client_peak_mib"] > 0
 
