@@ -101,8 +101,8 @@ class TestFile:
         )  # fmt: skip
         counts = told(checked)["counts"]
         # The table has no place for what VICS said beyond the hub's fields, as the report tells: else all is unchanged.
-        assert re.search(r"extra +NO_PLACE +20 ", done.stdout)
-        assert counts["accepted"] == counts["superseded"] == counts["items"] == 20
+        assert re.search(rf"extra +NO_PLACE +{counts['items']} ", done.stdout)
+        assert counts["accepted"] == counts["superseded"] == counts["items"] > 0
 
     def test_a_killed_client_leaves_nothing(
         self, full: str, tmp_path: Path, hub: RunningHub, start: Callable[..., Any], run: Run
