@@ -12,14 +12,14 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import IO, Any, BinaryIO, Final, TypeVar
 
 import msgspec
 
-from hashhub.connector import Exported, Loss, partial
-from hashhub.errors import MalformedSource
+from hashhub.connector import Exported, Loss, partial, read_flag
+from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.hygiene import Code
 from hashhub.model import (
     MAX_TEXT,
@@ -69,14 +69,13 @@ def harm(entry: Entry, hash_set: HashSet | None) -> frozenset[str]:
     return verdicts if verdicts <= _HARM else frozenset()
 
 
-def is_listed(entry: Entry, hash_set: HashSet | None) -> bool:
-    """Whether being in its hash set is all that an entry states, and states something."""
-    return (
-        entry.classification is None
-        and hash_set is not None
-        and hash_set.purpose in _PURPOSES
-        and Code.UNCLASSIFIED.value not in entry.reasons
-    )
+def is_classified(options: Mapping[str, str]) -> bool:
+    """Return what the option `classified` says: yes unless it says no. Raises InvalidArgument where it says neither."""
+    stated = options.get("classified", "yes")
+    flag = read_flag(stated)
+    if flag is None:
+        raise InvalidArgument.field("options.classified", f"must be yes or no, got {stated[:20]!r}", "PATTERN")
+    return flag
 
 
 def hash_set_of(entry: Entry, exported: Exported) -> HashSet | None:

@@ -84,14 +84,6 @@ _SIGHTING, _FALSE_POSITIVE, _EXPIRATION = "0", "1", "2"
 _EXPECTED: Final = "expected a MISP event, a list of events, or the answer of a search for them"
 
 
-def _is_classified(options: Mapping[str, str]) -> bool:
-    stated = options.get("classified", "yes")
-    flag = read_flag(stated)
-    if flag is None:
-        raise InvalidArgument.field("options.classified", f"must be yes or no, got {stated[:20]!r}", "PATTERN")
-    return flag
-
-
 class MISP:
     """Reads MISP events. Positions are `Event.Object[3]`, `response[0].Event.Attribute[12]`."""
 
@@ -108,7 +100,7 @@ class MISP:
 
     def has_classifications(self, options: Mapping[str, str]) -> bool:
         """Return what the option `classified` says: a tag of hashhub's has a place for them."""
-        return _is_classified(options)
+        return exchange.is_classified(options)
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content is enough
         """Return a guess from names that only MISP uses."""
@@ -127,7 +119,7 @@ class MISP:
         for more than twenty thousand events; InvalidArgument for a wrong option.
         """
         check_options(self, options)
-        return _read(source, is_classified=_is_classified(options))
+        return _read(source, is_classified=exchange.is_classified(options))
 
 
 class _Part(NamedTuple):

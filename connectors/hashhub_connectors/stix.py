@@ -39,7 +39,6 @@ from hashhub.connector import (
     Option,
     check_options,
     partial,
-    read_flag,
     read_hashes,
 )
 from hashhub.errors import InvalidArgument, MalformedSource, Reason
@@ -108,14 +107,6 @@ _LOOKS: Final = re.compile(
 )
 
 
-def _is_classified(options: Mapping[str, str]) -> bool:
-    stated = options.get("classified", "yes")
-    flag = read_flag(stated)
-    if flag is None:
-        raise InvalidArgument.field("options.classified", f"must be yes or no, got {stated[:20]!r}", "PATTERN")
-    return flag
-
-
 class STIX:
     """Reads STIX 2.1. Positions are `objects[12]`, `objects[3].objects.0` in observed data, `[12]` in a bare array."""
 
@@ -132,7 +123,7 @@ class STIX:
 
     def has_classifications(self, options: Mapping[str, str]) -> bool:
         """Return what the option `classified` says: hashhub's extension has a place for them."""
-        return _is_classified(options)
+        return exchange.is_classified(options)
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content is enough
         """Return a guess from the ids and types that STIX objects have."""
@@ -150,7 +141,7 @@ class STIX:
         thousand opinions, sightings, markings and identities; InvalidArgument for a wrong option.
         """
         check_options(self, options)
-        return _read(source, is_classified=_is_classified(options))
+        return _read(source, is_classified=exchange.is_classified(options))
 
 
 def _read(source: BinaryIO, *, is_classified: bool) -> Iterator[Record | Reject]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 import click
 
+from hashhub.cli.imports import settings_of
 from hashhub.cli.session import REFUSED, Session, command
 from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table
 from hashhub.connector import Loss, get_writer
@@ -76,7 +77,7 @@ def export(
     if sum((bool(hash_sets), bool(policy), bool(position))) != 1:
         raise click.UsageError("give one of --hash-set, --policy and --changes-from: they choose the entries")
     writer = get_writer(format_)
-    settings = _settings(options, mapping)
+    settings = settings_of(options, mapping)
     has_out = out != "-"
     if has_out:
         _refuse_existing(out, force=force)
@@ -113,22 +114,6 @@ def export(
     _show(session, report, out, recipient, reading, is_refused=is_refused)
     if is_refused:
         raise click.exceptions.Exit(REFUSED)
-
-
-def _settings(options: tuple[str, ...], mapping: str | None) -> dict[str, str]:
-    settings: dict[str, str] = {}
-    for option in options:
-        name, equals, value = option.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"--option must be NAME=VALUE, got {option[:60]!r}")
-        settings[name] = value
-    if mapping is not None:
-        try:
-            settings["mapping"] = Path(mapping).read_text("utf-8")
-        except (OSError, ValueError) as e:
-            cause = e.strerror if isinstance(e, OSError) and e.strerror else "it is not UTF-8 text"
-            raise InvalidArgument.field("mapping", f"cannot read {mapping!r}: {cause}") from e
-    return settings
 
 
 def _refuse_existing(file: str, *, force: bool) -> None:

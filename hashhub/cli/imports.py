@@ -79,13 +79,13 @@ def import_file(
     if propose_mapping:
         if len(files) > 1:
             raise click.UsageError("--propose-mapping looks at one FILE")
-        _propose(session, format_, files[0], _settings(options, None).get("sheet", ""))
+        _propose(session, format_, files[0], settings_of(options, None).get("sheet", ""))
         return
     if hash_set is None:
         raise click.UsageError("--hash-set CONTRIBUTOR/SET is missing: it says where the list goes")
     if files.count("-") > 1:
         raise click.UsageError("- is standard input, which can be one part only")
-    settings = _settings(options, mapping)
+    settings = settings_of(options, mapping)
     if format_ is None and "mapping" in settings:
         format_ = "csv"  # nothing else has one
     if format_ == "csv" and "mapping" not in settings:
@@ -296,7 +296,8 @@ def show_report(session: Session, report: ImportReport) -> None:
         tell("There are more findings than are counted here; `hashhub findings` lists all of them.")
 
 
-def _settings(options: tuple[str, ...], mapping: str | None) -> dict[str, str]:
+def settings_of(options: tuple[str, ...], mapping: str | None) -> dict[str, str]:
+    """Return what --option and --mapping say. Raises UsageError, InvalidArgument for a mapping that cannot be read."""
     settings: dict[str, str] = {}
     for option in options:
         name, equals, value = option.partition("=")
@@ -442,7 +443,7 @@ def _layout(connector: str, source: BinaryIO, mapping: str | None, sheet: str) -
     from hashhub_connectors.proposal import propose_for
 
     if mapping is not None:
-        return read_mapping(_settings((), mapping)["mapping"]).layout
+        return read_mapping(settings_of((), mapping)["mapping"]).layout
     if connector == "icse-csv":
         return Layout(delimiter=_ICSE_DELIMITER, encoding="utf-8")
     layout = propose_for(source, sheet).layout
