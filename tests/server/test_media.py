@@ -83,17 +83,18 @@ def calls(served: Served) -> int:
 
 
 def test_while_256_calls_with_media_are_sent_every_other_is_answered(serve_hub: Serve) -> None:
-    served = serve_hub(threads=2, max_concurrent_calls=4, media_workers=1, max_queued_media=8)
+    served = serve_hub(threads=2, max_concurrent_calls=4, media_workers=1, max_queued_media=8, media_seconds=300)
     sent = [send(served, costly()) for _ in range(256)]
     try:
-        eventually(lambda: sum(call.done() for call in sent) == 256 - 9)
+        # One is hashed, eight wait; fewer where the token was known before the ninth came, as it has three quarters.
+        eventually(lambda: sum(call.done() for call in sent) >= 256 - 9)
         for _ in range(50):
             look_up(served)
+        assert not all(call.done() for call in sent)
         refused = [wire.status_to_error(call.exception()) for call in sent if call.done()]
-        assert len(refused) == 256 - 9  # one is hashed, eight wait; none of them is lost
         for error in refused:
             assert isinstance(error, LimitExceeded)
-            assert error.reason is Reason.TOO_MANY_REQUESTS
+            assert error.reason in {Reason.TOO_MANY_REQUESTS, Reason.SHARE_EXCEEDED}
             assert error.retry_after is not None
     finally:
         for call in sent:
