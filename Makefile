@@ -79,8 +79,8 @@ lock: venv ## Resolve the four requirements.lock files anew
 	$(RESOLVE) --all-extras --group bench -c requirements.lock pyproject.toml -o bench/requirements.lock
 	$(RESOLVE) --all-extras --group interop -c requirements.lock pyproject.toml \
 	  -o tests/interop/requirements.lock
-	$(RESOLVE) --only-binary :all: --extra server --extra postgres --extra formats --group build -c requirements.lock \
-	  pyproject.toml -o docker/requirements.lock
+	$(RESOLVE) --only-binary :all: --extra server --extra postgres --extra formats --extra reconcile --group build \
+	  -c requirements.lock pyproject.toml -o docker/requirements.lock
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

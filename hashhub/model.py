@@ -728,6 +728,43 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     by_old_secret: bool = False
 
 
+class DefinitionKind(StrEnum):
+    """What can be defined in the hub's store, besides in files."""
+
+    SCHEME = "SCHEME"
+    POLICY = "POLICY"
+
+
+class SignOff(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody answers for a definition: the token, the contributor that it belongs to, when, and what they say."""
+
+    actor: str
+    contributor: str
+    time: datetime
+    comment: str = ""
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a scheme or policy that somebody put into the hub. A version's text never changes.
+
+    `text` is TOML, as in a file. `actor` is the token that put it. `retire_time`: since when it is used no more.
+    """
+
+    kind: DefinitionKind
+    id: str
+    version: str
+    text: str
+    actor: str = ""
+    create_time: datetime | None = None
+    sign_offs: tuple[SignOff, ...] = ()
+    retire_time: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        """`ID@VERSION`."""
+        return f"{self.id}@{self.version}"
+
+
 class EventKind(StrEnum):
     """What a revision did, by name. The history is read for years: never rename one."""
 
@@ -737,6 +774,11 @@ class EventKind(StrEnum):
     CONTRIBUTOR_UPDATED = "CONTRIBUTOR_UPDATED"
     CONTRIBUTOR_RETIRED = "CONTRIBUTOR_RETIRED"
     OBJECTIONS_ACCEPTED = "OBJECTIONS_ACCEPTED"
+    SCHEME_PUT = "SCHEME_PUT"
+    SCHEME_SIGNED_OFF = "SCHEME_SIGNED_OFF"
+    SCHEME_RETIRED = "SCHEME_RETIRED"
+    POLICY_PUT = "POLICY_PUT"
+    POLICY_RETIRED = "POLICY_RETIRED"
     GROUP_CREATED = "GROUP_CREATED"
     GROUP_UPDATED = "GROUP_UPDATED"
     GROUP_DELETED = "GROUP_DELETED"

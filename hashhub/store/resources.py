@@ -1,4 +1,4 @@
-"""Contributors, groups and hash sets: small rows of JSON, read as a whole and kept until one of them changes."""
+"""Contributors, groups, hash sets and definitions: small rows of JSON, read as a whole and kept until one changes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from hashhub.model import (
     Actor,
     Contributor,
     ContributorKind,
+    Definition,
+    DefinitionKind,
     EventKind,
     Group,
     HashSet,
@@ -38,14 +40,15 @@ _NAMES_SHOWN: Final = 20  # of the hash sets that stand in a deletion's way
 # One statement, so that all of it is of one moment.
 _REGISTRY: Final = (
     "SELECT 0, registry_revision, NULL FROM metadata UNION ALL SELECT 1, 0, content FROM contributor "
-    "UNION ALL SELECT 2, 0, content FROM hash_set UNION ALL SELECT 3, 0, content FROM contributor_group"
+    "UNION ALL SELECT 2, 0, content FROM hash_set UNION ALL SELECT 3, 0, content FROM contributor_group "
+    "UNION ALL SELECT 4, 0, content FROM definition"
 )
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Registry:
-    """Contributors and groups by id and hash sets by name, of one moment. The store returns the same one until
-    something changes.
+    """Contributors and groups by id, hash sets by name, and what was defined here, of one moment. The store returns
+    the same one until something changes.
 
     `revision` is that of the last change to one of them, or to a token.
     """
@@ -54,6 +57,7 @@ class Registry:
     contributors: Mapping[str, Contributor]
     hash_sets: Mapping[str, HashSet]
     groups: Mapping[str, Group]
+    definitions: tuple[Definition, ...] = ()
 
 
 class Resources:
@@ -64,13 +68,13 @@ class Resources:
         self._registry = Registry(-1, {}, {}, {})
 
     def registry(self) -> Registry:
-        """Return all contributors, hash sets and groups; one small look at the database unless something has
-        changed.
+        """Return contributors, hash sets, groups and definitions, all of them; one small look at the database unless
+        something has changed.
         """
         revision = self._db.fetch("SELECT registry_revision FROM metadata")[0][0]
         held = self._registry
         if held.revision != revision:
-            contents: tuple[list[bytes], ...] = ([], [], [], [])
+            contents: tuple[list[bytes], ...] = ([], [], [], [], [])
             for table, at, content in self._db.fetch(_REGISTRY):
                 if table == 0:
                     revision = at
@@ -81,6 +85,7 @@ class Resources:
                 _by_key((msgspec.json.decode(x, type=Contributor) for x in contents[1]), "id"),
                 _by_key((msgspec.json.decode(x, type=HashSet) for x in contents[2]), "name"),
                 _by_key((msgspec.json.decode(x, type=Group) for x in contents[3]), "id"),
+                tuple(msgspec.json.decode(x, type=Definition) for x in contents[4]),
             )
             self._registry = held
         return held
@@ -296,6 +301,90 @@ class Resources:
             )
             c.execute(sa.delete(s.contributor_group).where(s.contributor_group.c.id == group_id))
             registry_changed(c, by, EventKind.GROUP_DELETED, f"groups/{group_id}", before, None)
+
+    # Schemes and policies
+
+    def put_definition(
+        self,
+        definition: Definition,
+        *,
+        reason: str = "",
+        by: Actor = SYSTEM,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> Definition:
+        """Store a version of a scheme or policy; `reason` is what its author says of it.
+
+        Raises AlreadyExists when there is that version already: a version's text never changes.
+        """
+        definition = msgspec.structs.replace(
+            definition, create_time=None, actor=by.name, sign_offs=(), retire_time=None
+        )
+        request = Request(request_id, "put_definition", (definition, reason), by.name)
+        with self._db.write() as c:
+            self._db.lock(c)
+            if (first := request.replayed(c, Definition)) is not None:
+                return first
+            where = _definition_is(definition.kind, definition.id, definition.version)
+            if c.scalar(sa.select(s.definition.c.content).where(where)) is not None:
+                raise AlreadyExists(
+                    f"{definition.kind.lower()} {definition.name} exists already, and a version's text never changes; "
+                    "give the new text another version",
+                    kind=definition.kind.title(),
+                    name=definition.name,
+                )
+            definition = msgspec.structs.replace(definition, create_time=now())
+            if validate_only:
+                return definition
+            c.execute(
+                sa.insert(s.definition).values(
+                    kind=s.DEFINITION_KINDS[definition.kind],
+                    id=definition.id,
+                    version=definition.version,
+                    content=to_json(definition),
+                )
+            )
+            kind = EventKind.SCHEME_PUT if definition.kind is DefinitionKind.SCHEME else EventKind.POLICY_PUT
+            registry_changed(
+                c, by, kind, _subject_of(definition), None, definition, details={"reason": reason} if reason else None
+            )
+            return request.remember(c, definition)
+
+    def change_definition(
+        self,
+        kind: DefinitionKind,
+        name: str,
+        change: Callable[[Definition], Definition],
+        event: EventKind,
+        *,
+        reason: str = "",
+        by: Actor = SYSTEM,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> Definition:
+        """Replace the definition `ID@VERSION` by what `change` makes of it, in one transaction; its text stays.
+
+        `change` may raise. Raises NotFound.
+        """
+        request = Request(request_id, "change_definition", (kind, name, event, reason), by.name)
+        definition_id, _, version = name.partition("@")
+        where = _definition_is(kind, definition_id, version)
+        with self._db.write() as c:
+            self._db.lock(c)
+            if (first := request.replayed(c, Definition)) is not None:
+                return first
+            content: bytes | None = c.scalar(sa.select(s.definition.c.content).where(where))
+            if content is None:
+                raise NotFound(f"there is no {kind.lower()} {name[:127]!r} in the store", kind=kind.title(), name=name)
+            before = msgspec.json.decode(content, type=Definition)
+            after = msgspec.structs.replace(change(before), text=before.text)
+            if validate_only:
+                return after
+            c.execute(sa.update(s.definition).where(where).values(content=to_json(after)))
+            registry_changed(
+                c, by, event, _subject_of(after), before, after, details={"reason": reason} if reason else None
+            )
+            return request.remember(c, after)
 
     # Hash sets
 
@@ -517,6 +606,16 @@ def _group(c: Connection, group_id: str) -> Group:
     if group is None:
         raise NotFound(f"there is no group {group_id[:63]!r}", kind="Group", name=group_id)
     return group
+
+
+def _definition_is(kind: DefinitionKind, definition_id: str, version: str) -> sa.ColumnElement[bool]:
+    t = s.definition.c
+    return sa.and_(t.kind == s.DEFINITION_KINDS[kind], t.id == definition_id, t.version == version)
+
+
+def _subject_of(definition: Definition) -> str:
+    collection = "schemes" if definition.kind is DefinitionKind.SCHEME else "policies"
+    return f"{collection}/{definition.name}"
 
 
 def _hash_set(c: Connection, contributor: str, hash_set_id: str) -> HashSet:

@@ -11,6 +11,7 @@
          │                      └──> classification             shared rows
          └──< token ──< secret          contributor_group       used_name: ids that are never given again
     event ── event_detail: the history, by revision      change: the feed, by revision      request: replayed calls
+    definition: versions of schemes and policies
     metadata: one row of counters, the chain's head and the hub's own secret
 
 Only small tables have foreign keys: checking one for each of some million rows would cost more than writing the rows,
@@ -26,9 +27,18 @@ from typing import Final
 import sqlalchemy as sa
 
 from hashhub.hashes import ALGORITHMS
-from hashhub.model import ChangeKind, Disposition, EntryState, ImportState, ReviewKind, Role, WithdrawalReason
+from hashhub.model import (
+    ChangeKind,
+    DefinitionKind,
+    Disposition,
+    EntryState,
+    ImportState,
+    ReviewKind,
+    Role,
+    WithdrawalReason,
+)
 
-SCHEMA_VERSION: Final = "0007"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0008"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in ALGORITHMS.values()}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -56,6 +66,7 @@ REVIEW_KINDS: Final = {
     ReviewKind.DUPLICATE: 5,
     ReviewKind.SET_ASIDE: 6,
 }
+DEFINITION_KINDS: Final = {DefinitionKind.SCHEME: 1, DefinitionKind.POLICY: 2}
 ROLES: Final = {Role.CONTRIBUTOR: 1, Role.CONSUMER: 2, Role.OPERATOR: 3, Role.AUDITOR: 4}
 WITHDRAWAL_REASONS: Final = {
     WithdrawalReason.FALSE_POSITIVE: 1,
@@ -165,6 +176,15 @@ request: Final = _table(
     sa.Column("content_digest", sa.LargeBinary, nullable=False),
     sa.Column("result", sa.LargeBinary, nullable=False),  # MessagePack of what the first call returned
     sa.Column("create_time", sa.BigInteger, nullable=False, index=True),
+)
+
+# Versions of schemes and policies that somebody put into the hub, besides those that come with it or in files.
+definition: Final = _table(
+    "definition",
+    sa.Column("kind", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("id", _Name, primary_key=True),
+    sa.Column("version", _Name, primary_key=True),
+    sa.Column("content", sa.LargeBinary, nullable=False),  # JSON of model.Definition
 )
 
 classification: Final = _table(
