@@ -61,7 +61,7 @@ def sample(session: Session, *, directory: Path) -> None:
 def _files() -> dict[str, tuple[bytes, str]]:
     """Return the content of each file, and what it is."""
     from hashhub.hashing import hash_media
-    from hashhub.testing import lists
+    from hashhub.testing import lists, nations
     from hashhub.testing.pictures import picture
     from hashhub.testing.workbooks import workbook
 
@@ -88,6 +88,7 @@ def _files() -> dict[str, tuple[bytes, str]]:
         "liste.csv": (_german_csv(_GERMAN_ROWS), "a German Excel export with rows to correct (docs/csv.md)"),
         "liste.xlsx": (workbook({"Liste": _typed(_GERMAN_ROWS)}), "the same as an Excel workbook"),
         "liste.toml": (_GERMAN_MAPPING.encode(), "the column mapping for both"),
+        **{f"nations/{name}": file for name, file in nations.files().items()},
         "uploads/listed.png": (listed.getvalue(), "a picture that list.json holds"),
         "uploads/unlisted.png": (unlisted.getvalue(), "a picture that it does not hold"),
     }
