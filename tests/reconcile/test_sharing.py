@@ -113,9 +113,7 @@ def written(chosen: Sequence[Small], of: Mapping[str, Purpose] | None = None, **
 
 @settings(max_examples=20)
 @given(chosen=st.lists(entries, max_size=14), by=st.sampled_from(By), near=st.booleans())
-def test_overlap_is_what_a_comparison_of_all_pairs_finds(
-    chosen: list[Small], by: By, near: bool, parts: int
-) -> None:
+def test_overlap_is_what_a_comparison_of_all_pairs_finds(chosen: list[Small], by: By, near: bool, parts: int) -> None:
     for extract in written(chosen):
         computed = compute(extract, by, near=near)
         active = [e for e in chosen if e.is_active]
@@ -134,9 +132,7 @@ def test_overlap_is_what_a_comparison_of_all_pairs_finds(
             alone[own] += not exact and not weak
         assert {(c.left, c.right): [c.exact, c.near] for c in computed.cells} == shared
         assert computed.alone == alone
-        assert computed.entries == {
-            name: sum(group_of(e, by) == name for e in active) for name in computed.names
-        }
+        assert computed.entries == {name: sum(group_of(e, by) == name for e in active) for name in computed.names}
         assert computed.max_distances == (sharing.PERCEPTUAL if near else {})
 
 
@@ -164,14 +160,10 @@ def test_more_hash_sets_than_a_word_has_bits(tmp_path: Path) -> None:
 
 def test_overlap_on_ray_is_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     monkeypatch.setattr(overlap_module, "_PART", 4)
-    chosen = [
-        Small(SETS[n % 5], (MD5[n % 4], SHA1[n % 3], PDQ[n % 6])) for n in range(12)
-    ]
+    chosen = [Small(SETS[n % 5], (MD5[n % 4], SHA1[n % 3], PDQ[n % 6])) for n in range(12)]
     extract = small_extract(tmp_path, chosen, JURISDICTIONS).restricted(SETS[1:])
     told: list[int] = []
-    on_ray = compute(
-        extract, By.HASH_SET, near=True, engine=Engine.RAY, progress=lambda n, _of, _what: told.append(n)
-    )
+    on_ray = compute(extract, By.HASH_SET, near=True, engine=Engine.RAY, progress=lambda n, _of, _what: told.append(n))
     assert on_ray == compute(extract, By.HASH_SET, near=True)
     assert sum(c.exact for c in on_ray.cells) > 0
     assert "alpha/a" not in on_ray.names
@@ -254,7 +246,9 @@ def verdict_of(e: Small, of: Mapping[str, Purpose]) -> str:
     if e.dimensions is None:
         return of.get(e.hash_set, Purpose.CSAM).value.lower()
     stated = e.dimensions.get("verdict", ("unclassified",))
-    return " or ".join(v for v in ("csam", "exploitative", "comparison", "non-pertinent", "unclassified") if v in stated)
+    return " or ".join(
+        v for v in ("csam", "exploitative", "comparison", "non-pertinent", "unclassified") if v in stated
+    )
 
 
 @settings(max_examples=20)
