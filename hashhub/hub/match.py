@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from hashhub.hub.follow import Follower
     from hashhub.hub.tally import Tally
     from hashhub.matcher import Matcher
-    from hashhub.schemes import Scheme
     from hashhub.store import Store
     from hashhub.trust import Policy
 
@@ -56,7 +55,7 @@ _MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise
 
 
 class Match:
-    """Matching by hashes and by media, and what an answer refers to: policies and schemes."""
+    """Matching by hashes and by media, and the policies that an answer refers to."""
 
     def __init__(
         self,
@@ -243,11 +242,6 @@ class Match:
         """Return (name, title, explanation) of each policy, by name."""
         access.allow(principal, *Role)
         return [(p.name, p.title, trust.explain(p)) for _, p in sorted(self._catalogue.now().policies.items())]
-
-    def schemes(self, principal: Principal) -> Sequence[Scheme]:
-        """Return the classification schemes."""
-        access.allow(principal, *Role)
-        return self._catalogue.now().schemes.list()
 
     def _policy(self, name: str) -> Policy:
         policies = self._catalogue.held().policies
