@@ -21,6 +21,7 @@ from hashhub.cli import (
     matching,
     queue,
     sample,
+    schemes,
     serving,
 )
 from hashhub.cli.session import CommandGroup
@@ -42,7 +43,8 @@ def main() -> None:
 
 
 _MODULES = (
-    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, admin, sample,
+    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, schemes, admin,
+    sample,
 )  # fmt: skip
 for group in _MODULES:
     for entry in group.COMMANDS:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from hashhub.errors import InvalidArgument, NotFound, PermissionDenied, Violation
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason, Violation
 from hashhub.hub import access
 from hashhub.hub.access import WayOut
 from hashhub.model import Contributor, Group, HashSet, Marking, Principal, Role, Unclassified
@@ -15,7 +15,7 @@ from hashhub.model import Contributor, Group, HashSet, Marking, Principal, Role,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hashhub.schemes import Registry
+    from hashhub.hub.catalogue import Catalogue
     from hashhub.store import Store
 
 _READERS: Final = (Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
@@ -174,18 +174,18 @@ class Groups:
 class HashSets:
     """The collections of contributors."""
 
-    def __init__(self, store: Store, registry: Registry) -> None:
+    def __init__(self, store: Store, catalogue: Catalogue) -> None:
         self._store = store
-        self._registry = registry
+        self._catalogue = catalogue
 
     def create(
         self, principal: Principal, hash_set: HashSet, *, validate_only: bool = False, request_id: str = ""
     ) -> HashSet:
         """Create a hash set; its scheme is pinned to a version.
 
-        Raises NotFound, AlreadyExists, FailedPrecondition (CONTRIBUTOR_RETIRED), InvalidArgument (UNKNOWN_SCHEME; a
-        recipient that does not exist), PermissionDenied when somebody else than an operator wants unclassified items
-        listed.
+        Raises NotFound, AlreadyExists, FailedPrecondition (CONTRIBUTOR_RETIRED, SCHEME_RETIRED), InvalidArgument
+        (UNKNOWN_SCHEME; a recipient that does not exist), PermissionDenied when somebody else than an operator wants
+        unclassified items listed.
         """
         access.allow_writing(principal, hash_set.contributor)
         if hash_set.unclassified is Unclassified.LISTED and principal.role is not Role.OPERATOR:
@@ -196,8 +196,14 @@ class HashSets:
             )
         scheme = hash_set.scheme
         if scheme:
-            table = self._registry.get(scheme)
-            scheme = f"{table.id}@{table.version}"
+            table = self._catalogue.now().schemes.get(scheme)
+            if table.is_retired:
+                raise FailedPrecondition(
+                    f"scheme {table.name} was retired, so that no new hash set takes it; choose another version or put "
+                    "one",
+                    reason=Reason.SCHEME_RETIRED,
+                )
+            scheme = table.name
         return self._store.resources.create_hash_set(
             msgspec.structs.replace(hash_set, scheme=scheme),
             by=access.actor(principal),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -89,6 +90,11 @@ class Resources:
             )
             self._registry = held
         return held
+
+    @property
+    def held(self) -> Registry:
+        """What `registry` returned last, without a look at the database; empty before the first."""
+        return self._registry
 
     def contributors(self) -> Mapping[str, Contributor]:
         """Return all contributors by id."""
@@ -307,6 +313,7 @@ class Resources:
     def put_definition(
         self,
         definition: Definition,
+        check: Callable[[Sequence[Definition]], None] = lambda _: None,
         *,
         reason: str = "",
         by: Actor = SYSTEM,
@@ -315,7 +322,9 @@ class Resources:
     ) -> Definition:
         """Store a version of a scheme or policy; `reason` is what its author says of it.
 
-        Raises AlreadyExists when there is that version already: a version's text never changes.
+        `check` is given all definitions of the kind that there are, and ends it by raising: of two that are put at
+        once the second sees the first. Raises AlreadyExists when there is that version already: a version's text never
+        changes.
         """
         definition = msgspec.structs.replace(
             definition, create_time=None, actor=by.name, sign_offs=(), retire_time=None
@@ -333,6 +342,7 @@ class Resources:
                     kind=definition.kind.title(),
                     name=definition.name,
                 )
+            check(_definitions(c, definition.kind))
             definition = msgspec.structs.replace(definition, create_time=now())
             if validate_only:
                 return definition
@@ -345,9 +355,8 @@ class Resources:
                 )
             )
             kind = EventKind.SCHEME_PUT if definition.kind is DefinitionKind.SCHEME else EventKind.POLICY_PUT
-            registry_changed(
-                c, by, kind, _subject_of(definition), None, definition, details={"reason": reason} if reason else None
-            )
+            details = {"reason": reason} if reason else None
+            registry_changed(c, by, kind, _subject_of(definition), None, _noted(definition), details=details)
             return request.remember(c, definition)
 
     def change_definition(
@@ -362,7 +371,8 @@ class Resources:
         validate_only: bool = False,
         request_id: str = "",
     ) -> Definition:
-        """Replace the definition `ID@VERSION` by what `change` makes of it, in one transaction; its text stays.
+        """Replace the definition `ID@VERSION` by what `change` makes of it, in one transaction; its text stays. Where
+        that is what it was, nothing is written.
 
         `change` may raise. Raises NotFound.
         """
@@ -378,12 +388,11 @@ class Resources:
                 raise NotFound(f"there is no {kind.lower()} {name[:127]!r} in the store", kind=kind.title(), name=name)
             before = msgspec.json.decode(content, type=Definition)
             after = msgspec.structs.replace(change(before), text=before.text)
-            if validate_only:
+            if validate_only or after == before:
                 return after
             c.execute(sa.update(s.definition).where(where).values(content=to_json(after)))
-            registry_changed(
-                c, by, event, _subject_of(after), before, after, details={"reason": reason} if reason else None
-            )
+            details = {"reason": reason} if reason else None
+            registry_changed(c, by, event, _subject_of(after), _noted(before), _noted(after), details=details)
             return request.remember(c, after)
 
     # Hash sets
@@ -611,6 +620,16 @@ def _group(c: Connection, group_id: str) -> Group:
 def _definition_is(kind: DefinitionKind, definition_id: str, version: str) -> sa.ColumnElement[bool]:
     t = s.definition.c
     return sa.and_(t.kind == s.DEFINITION_KINDS[kind], t.id == definition_id, t.version == version)
+
+
+def _definitions(c: Connection, kind: DefinitionKind) -> list[Definition]:
+    contents = c.execute(sa.select(s.definition.c.content).where(s.definition.c.kind == s.DEFINITION_KINDS[kind]))
+    return [msgspec.json.decode(content, type=Definition) for content in contents.scalars()]
+
+
+def _noted(definition: Definition) -> Definition:
+    """Return the definition as its events hold it: with the SHA-256 of its text, which stands in the table for good."""
+    return msgspec.structs.replace(definition, text=f"SHA-256 {hashlib.sha256(definition.text.encode()).hexdigest()}")
 
 
 def _subject_of(definition: Definition) -> str:

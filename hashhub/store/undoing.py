@@ -12,7 +12,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from hashhub.model import Actor, EventKind, Review
+from hashhub.model import Actor, DefinitionKind, EventKind, Review
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import REVIEW_SQL, review_of_row
@@ -169,5 +169,10 @@ def _resource(collection: str, name: str) -> tuple[sa.Table | None, sa.ColumnEle
         case "hash-sets":
             contributor, _, hash_set = name.partition("/")
             return s.hash_set, sa.and_(s.hash_set.c.contributor == contributor, s.hash_set.c.id == hash_set)
+        case "schemes" | "policies":
+            definition_id, _, version = name.partition("@")
+            kind = s.DEFINITION_KINDS[DefinitionKind.SCHEME if collection == "schemes" else DefinitionKind.POLICY]
+            t = s.definition.c
+            return s.definition, sa.and_(t.kind == kind, t.id == definition_id, t.version == version)
         case _:
             return None, sa.false()

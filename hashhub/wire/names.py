@@ -45,6 +45,7 @@ _SUBJECTS: Final = {
     _EVENT: "events/{}",
     _GROUP: "groups/{}",
     _TOKEN: "tokens/{}",
+    _SCHEME: "schemes/{}",
 }
 _KINDS: Final = {
     "Contributor": _CONTRIBUTOR,
@@ -53,6 +54,7 @@ _KINDS: Final = {
     "Entry": _ENTRY,
     "Group": _GROUP,
     "Token": _TOKEN,
+    "Scheme": _SCHEME,
 }
 
 
