@@ -41,6 +41,7 @@ _CLASSES: Final[dict[Code, type[HashHubError]]] = {
         errors.AlreadyExists,
         errors.FailedPrecondition,
         errors.Conflict,
+        errors.Cancelled,
         errors.LimitExceeded,
         errors.Unavailable,
         errors.DataLoss,
