@@ -9,6 +9,7 @@
     waiting     what waits for somebody
     operations  work that outlives a call
     tokens      who may call                                comparison  entries as columns, for a list to be compared
+    extracting  what stands, in bulk, for an extract
 
 Parts know each other only where one is handed to the other; what several of them write is in `writing`.
 
@@ -29,6 +30,7 @@ from hashhub.store.comparison import Comparison
 from hashhub.store.database import Database, locate
 from hashhub.store.entries import Entries
 from hashhub.store.events import Events
+from hashhub.store.extracting import Extracting
 from hashhub.store.feeds import Feeds
 from hashhub.store.holds import Holds
 from hashhub.store.imports import Imports
@@ -74,6 +76,7 @@ class Store:
         self.moving: Final = Moving(database, outstanding, writing, self.standing)
         self.holds: Final = Holds(database)
         self.comparison: Final = Comparison(database, outstanding, self.entries)
+        self.extracting: Final = Extracting(database, outstanding, self.entries)
         self.leases: Final = Leases(database)
         reports = Reports(database, self.leases)
         self.stage: Final = Stage(database, writing, self.leases, reports)
