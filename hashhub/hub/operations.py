@@ -89,9 +89,9 @@ class Operations:
         operations, after = self._store.operations.list(contributor, size, before)
         return [self._shown(principal, o) for o in operations], after
 
-    def wait(self, principal: Principal, operation_id: str, timeout: timedelta) -> Operation:
+    def wait(self, principal: Principal, operation_id: str, timeout: timedelta | None) -> Operation:
         """Return the operation once it has ended, or as it is after `timeout`, 20 seconds at most."""
-        until = time.monotonic() + min(timeout, _LONGEST_WAIT).total_seconds()
+        until = time.monotonic() + min(timeout or _LONGEST_WAIT, _LONGEST_WAIT).total_seconds()
         while True:
             operation = self.get(principal, operation_id)
             if operation.has_ended or time.monotonic() >= until or self.thread.is_stopping:
@@ -285,7 +285,7 @@ class Operations:
                     shutil.rmtree(self._base / "extract", ignore_errors=True)
             except HashHubError:
                 return  # in use: at the next look
-            for path in (self._base / "results").glob(f"*/files/manifest.json"):
+            for path in (self._base / "results").glob("*/files/manifest.json"):
                 shutil.rmtree(path.parent, ignore_errors=True)
             _log.info("the extract was dropped: it held what was erased")
         self._erased_upto = revision

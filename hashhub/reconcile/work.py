@@ -5,22 +5,25 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
-import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from hashhub import schemes
 from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
 from hashhub.reconcile import tasks
-from hashhub.reconcile.results import Agreement, Gaps, Overlap, Progress
+from hashhub.reconcile.results import Progress
 from hashhub.reconcile.tasks import Task
+
+if TYPE_CHECKING:
+    from hashhub.reconcile.extract import Extract
 
 MAX_ROWS_BYTES: Final = 256 * 1024 * 1024  # of one result
 _COPY: Final = 1 << 20
@@ -50,7 +53,7 @@ def work(job: Job, progress: Progress) -> tasks.Response:
     from hashhub.store import Store
 
     base = Path(job.base)
-    with _mapped():
+    with mapped():
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         Path(job.out).mkdir(mode=0o700, parents=True)
     if job.ray_address and job.ray_address != "local":
@@ -66,7 +69,7 @@ def work(job: Job, progress: Progress) -> tasks.Response:
         whole = extract.Extract.open(base / "extract")
         chosen = whole if job.hash_sets is None else whole.restricted(job.hash_sets)
         registry = schemes.load(Path(job.schemes) if job.schemes else None)
-        return compute(job.task, chosen, Path(job.out), progress, registry, left_out=job.left_out)
+        return compute(job.task, chosen, Path(job.out), progress, registry, hash_sets=job.hash_sets, left_out=job.left_out)
 
 
 def _unsaid(progress: Progress) -> Progress:
@@ -80,18 +83,19 @@ def compute(
     progress: Progress,
     registry: schemes.Registry,
     *,
+    hash_sets: tuple[str, ...] | None = None,
     left_out: tuple[str, ...] = (),
 ) -> tasks.Response:
     """Do what is asked over an extract; `out`: an existing directory, for rows and files. Raises HashHubError."""
-    from hashhub.reconcile import agreement, gaps, links, overlap
+    from hashhub.reconcile import handing, overlap
 
     match task:
         case tasks.ExtractEntries():
-            return _extract(extract, out, progress, left_out)
+            return handing.hand_over(extract, out / tasks.FILES, hash_sets, left_out, progress)
         case tasks.ComputeOverlap():
             return overlap.compute(extract, task.by, near=task.near, engine=task.engine, progress=progress)
         case tasks.ComputeAgreement():
-            return agreement.compute(extract, registry, engine=task.engine, progress=progress)
+            return _agreement(extract, registry, engine=task.engine, progress=progress)
         case tasks.FindLinks():
             raise NotImplementedError
         case tasks.FindGaps():
@@ -105,7 +109,7 @@ def alone(base: Path, *, wait: bool = True) -> Iterator[None]:
     """Keep other processes of this machine from the extract in `base`. Raises Unavailable when it is in use and
     `wait` is false.
     """
-    with _mapped():
+    with mapped():
         lock = os.open(base / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -118,7 +122,7 @@ def alone(base: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def _mapped() -> Iterator[None]:
+def mapped() -> Iterator[None]:
     """Turn what the disk says into our errors."""
     try:
         yield
@@ -135,7 +139,7 @@ def write_rows(rows: Iterable[msgspec.Struct], out: Path) -> tuple[int, bool]:
     """Write rows, a JSON object a line, and return how many, and whether there are more than are kept."""
     count = size = 0
     encode = msgspec.json.Encoder().encode
-    with _mapped(), (out / tasks.ROWS).open("wb") as file:
+    with mapped(), (out / tasks.ROWS).open("wb") as file:
         for row in rows:
             line = encode(row) + b"\n"
             size += len(line)
@@ -148,7 +152,7 @@ def write_rows(rows: Iterable[msgspec.Struct], out: Path) -> tuple[int, bool]:
 
 def files_in(directory: Path) -> tuple[tasks.File, ...]:
     """Return the files of a directory by path, with their digests."""
-    with _mapped():
+    with mapped():
         return tuple(
             tasks.File(
                 path=path.relative_to(directory).as_posix(), sha256=digest_of(path), size=path.stat().st_size

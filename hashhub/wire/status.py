@@ -140,6 +140,12 @@ def status_pb_to_error(status: status_pb2.Status) -> HashHubError:
     return kind(status.message, reason=reason, metadata=metadata, retry_after=retry_after)
 
 
+def error_of(code: str, reason: str, message: str) -> HashHubError:
+    """Return the error with these, which were kept as text; what this version does not know is an internal one."""
+    kind = next((c for known, c in _CLASSES.items() if known.value == code), HashHubError)
+    return kind(message, reason=_REASONS.get(reason))
+
+
 def _add_violations(status: status_pb2.Status, violations: tuple[Violation, ...]) -> None:
     """Append a BadRequest with as many violations as fit, at least one."""
     room = _MAX_STATUS - status.ByteSize()
