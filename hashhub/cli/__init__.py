@@ -20,6 +20,7 @@ from hashhub.cli import (
     imports,
     matching,
     queue,
+    reconcile,
     sample,
     serving,
 )
@@ -42,7 +43,8 @@ def main() -> None:
 
 
 _MODULES = (
-    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, admin, sample,
+    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, admin,
+    reconcile, sample,
 )  # fmt: skip
 for group in _MODULES:
     for entry in group.COMMANDS:

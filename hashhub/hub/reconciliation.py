@@ -135,9 +135,7 @@ class Reconciliation:
             raise _gone() from e
         return [decode(line) for line in lines], end
 
-    def files(
-        self, caller: Callable[[], Principal], operation_id: str, paths: Sequence[str]
-    ) -> Iterator[FilePiece]:
+    def files(self, caller: Callable[[], Principal], operation_id: str, paths: Sequence[str]) -> Iterator[FilePiece]:
         """Yield files of a result, one after the other; without `paths` all of them, in their order.
 
         `caller` returns the caller as it is now. Digests that leave are events, one for each hash set, before the first
@@ -210,4 +208,6 @@ def _gone() -> FailedPrecondition:
 
 def _check_country(code: str, field: str) -> None:
     if not _COUNTRY.fullmatch(code):
-        raise InvalidArgument.field(field, f"must be two capitals of ISO 3166-1, such as NL; got {code[:10]!r}", "PATTERN")
+        raise InvalidArgument.field(
+            field, f"must be two capitals of ISO 3166-1, such as NL; got {code[:10]!r}", "PATTERN"
+        )

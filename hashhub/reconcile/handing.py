@@ -58,9 +58,7 @@ def hand_over(
         handed.append(Handed(path=MANIFEST, sha256=digest_of(directory / MANIFEST), size=len(content)))
         with extract.connect() as connection:
             names = [row["hash_set"] for row in extract.hash_sets(connection)]
-    return ExtractMade(
-        revision=extract.revision, hash_sets=tuple(names), left_out=left_out, files=tuple(handed)
-    )
+    return ExtractMade(revision=extract.revision, hash_sets=tuple(names), left_out=left_out, files=tuple(handed))
 
 
 def _link(source: Path, target: Path) -> None:

@@ -61,7 +61,6 @@ class WriteReport(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 Task = ExtractEntries | ComputeOverlap | ComputeAgreement | FindLinks | FindGaps | WriteReport
 
 
-
 class File(msgspec.Struct, frozen=True, kw_only=True):
     """A file of a result: its path, with `/`, its SHA-256 in hex and its size in bytes."""
 

@@ -1,6 +1,6 @@
 """One job: the extract brought up to date, restricted to what its caller may have, and what was asked of it.
 
-    store ──(1) write──> BASE/extract ──(2) restrict──> (3) compute ──> response, and rows or files in `out`
+store ──(1) write──> BASE/extract ──(2) restrict──> (3) compute ──> response, and rows or files in `out`
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def work(job: Job, progress: Progress) -> tasks.Response:
         whole = extract.Extract.open(base / "extract")
         chosen = whole if job.hash_sets is None else whole.restricted(job.hash_sets)
         registry = schemes.load(Path(job.schemes) if job.schemes else None)
-        return compute(job.task, chosen, Path(job.out), progress, registry, hash_sets=job.hash_sets, left_out=job.left_out)
+        return compute(
+            job.task, chosen, Path(job.out), progress, registry, hash_sets=job.hash_sets, left_out=job.left_out
+        )
 
 
 def _unsaid(progress: Progress) -> Progress:
@@ -154,9 +156,7 @@ def files_in(directory: Path) -> tuple[tasks.File, ...]:
     """Return the files of a directory by path, with their digests."""
     with mapped():
         return tuple(
-            tasks.File(
-                path=path.relative_to(directory).as_posix(), sha256=digest_of(path), size=path.stat().st_size
-            )
+            tasks.File(path=path.relative_to(directory).as_posix(), sha256=digest_of(path), size=path.stat().st_size)
             for path in sorted(directory.rglob("*"))
             if path.is_file()
         )

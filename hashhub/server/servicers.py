@@ -23,7 +23,18 @@ from hashhub.errors import InvalidArgument, NotFound, Unavailable, Violation
 from hashhub.hub import Hub
 from hashhub.hub.exports import Selection
 from hashhub.hub.selections import Order
-from hashhub.model import Contributor, Entry, FeedPage, Group, HashSet, Import, Operation, Principal, Record, SchemeStatus
+from hashhub.model import (
+    Contributor,
+    Entry,
+    FeedPage,
+    Group,
+    HashSet,
+    Import,
+    Operation,
+    Principal,
+    Record,
+    SchemeStatus,
+)
 from hashhub.reconcile.results import Gap, Link
 from hashhub.schemes import Scheme
 from hashhub.server import pages

@@ -37,9 +37,7 @@ _SHAPES: Final = {
     "schemes/{scheme}": re.compile(f"schemes/{_OPAQUE}"),
     "operations/{operation}": re.compile(f"operations/{_OPAQUE}"),
 }
-_CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _GROUP, _EVENT, _TOKEN, _POLICY, _SCHEME, _OPERATION = (
-    _SHAPES
-)
+_CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _GROUP, _EVENT, _TOKEN, _POLICY, _SCHEME, _OPERATION = _SHAPES
 _SUBJECTS: Final = {
     _CONTRIBUTOR: "contributors/{}",
     _SET: "hash-sets/{}/{}",

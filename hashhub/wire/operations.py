@@ -41,9 +41,7 @@ def task_from_pb(request: Any) -> tasks.Task:
         case v1.FindGapsRequest():
             task = tasks.FindGaps(jurisdiction=request.jurisdiction, near=request.near)
         case v1.WriteReportRequest():
-            task = tasks.WriteReport(
-                title=request.title, jurisdictions=tuple(request.jurisdictions), near=request.near
-            )
+            task = tasks.WriteReport(title=request.title, jurisdictions=tuple(request.jurisdictions), near=request.near)
         case _:
             raise HashHubError("this request starts no operation")
     refuse(wrong)
