@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -32,7 +32,6 @@ from hashhub.errors import (
     DataLoss,
     FailedPrecondition,
     HashHubError,
-    InvalidArgument,
     LimitExceeded,
     NotFound,
     Reason,
@@ -517,7 +516,7 @@ class Extract:
         """
         for file in self.manifest.files:
             check()
-            with self._reading():
+            with self._reading(OSError):
                 digest = _sha256(self.directory / file.path)
             if digest != file.digest:
                 raise _damaged(f"its file {file.path} was altered")
@@ -543,7 +542,7 @@ class Extract:
                 }
             )
             try:
-                with self._reading():
+                with self._reading(duckdb.Error):
                     self._register(connection)
                     yield connection
             finally:
@@ -573,15 +572,11 @@ class Extract:
         ]
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Turn errors of DuckDB and of the disk into ours."""
+    def _reading(self, foreign: type[Exception]) -> Iterator[None]:
+        """Turn an error of DuckDB or of the disk into one of ours."""
         try:
             yield
-        except HashHubError:
-            raise
-        except Exception as e:
-            if not isinstance(e, OSError) and type(e).__module__.partition(".")[0] not in {"duckdb", "_duckdb"}:
-                raise
+        except foreign as e:
             if any(not (self.directory / f.path).exists() for f in self.manifest.files):
                 raise Conflict("the extract was written anew meanwhile; open it again, then retry") from e
             if "No space left" in str(e):

@@ -15,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.cancellation import check
+from hashhub.errors import DataLoss
 from hashhub.hashes import ALGORITHMS
+from hashhub.matcher import NearDigests
+from hashhub.reconcile.columns import bits_of
 from hashhub.reconcile.results import By, Engine, Overlap, OverlapCell, Progress
 
 if TYPE_CHECKING:
@@ -23,7 +26,14 @@ if TYPE_CHECKING:
 
 _WORD: Final = 64  # groups in one column of bits
 _BATCH: Final = 1 << 16  # rows handed over at a time
-_PART: Final = 8_000_000  # rows of exact digests that are looked at together: some 500 MB
+_PART: Final = 12_000_000  # rows that are looked at together: some 700 MB
+PERCEPTUAL: Final = {
+    a.name: a.default_max_distance
+    for a in ALGORITHMS.values()
+    if a.is_perceptual and a.default_max_distance is not None
+}
+"""Perceptual hash algorithms with the distance within which two digests are near, inclusive."""
+GRID: Final = bits_of("context")["grid"]
 _EXACT: Final = tuple(a.name for a in ALGORITHMS.values() if not a.is_perceptual)
 
 
@@ -40,38 +50,55 @@ class Groups(NamedTuple):
         return max(1, -(-len(self.names) // _WORD))
 
 
-def compute(extract: Extract, by: By, *, engine: Engine = Engine.DUCKDB, progress: Progress | None = None) -> Overlap:
+def compute(
+    extract: Extract,
+    by: By,
+    *,
+    near: bool = False,
+    engine: Engine = Engine.DUCKDB,
+    progress: Progress | None = None,
+) -> Overlap:
     """Return the overlap between hash sets, contributors or jurisdictions. One without entries is among the names.
 
-    Raises FailedPrecondition when `hashhub[reconcile]` is not installed, and what `Extract.connect` raises.
+    `near`: by perceptual hashes, too, within the default distance of each algorithm that has one. What is near is
+    searched for here whatever the engine is, in memory: some 250 bytes for each distinct digest.
+
+    Raises FailedPrecondition when `hashhub[reconcile]` or `[ray]` is not installed, and what `Extract.connect` raises.
     """
     with extract.connect() as connection:
         groups = _groups(extract, connection, by)
+        algorithms = tuple(PERCEPTUAL) if near else ()
         rows = sum(f.rows for files in groups.files for f in files)
         parts = max(1, -(-rows // _PART))
-        bits = ", ".join(f"m{i} UBIGINT" for i in range(groups.words))
-        connection.execute(f"CREATE TEMP TABLE shared (entry BIGINT, g INTEGER, {bits})")
-        for part in range(parts):
-            check()
-            if progress is not None:
-                progress(part, parts + 1, "exact digests")
-            connection.execute(f"INSERT INTO shared {shared_sql(extract, groups, part, parts)}")  # noqa: S608 - our own text
-        if progress is not None:
-            progress(parts, parts + 1, "entries")
-        held, shared = _held(connection, groups)
-    cells = tuple(
-        OverlapCell(left=left, right=right, exact=int(held[i, j]))
-        for i, left in enumerate(groups.names)
-        for j, right in enumerate(groups.names)
-        if i != j
-    )
+        steps = parts + len(algorithms) + 1
+        told = progress or _silent
+        for name, bits in (("shared", "m"), ("near", "n")):
+            columns = ", ".join(f"{bits}{i} UBIGINT" for i in range(groups.words))
+            connection.execute(f"CREATE TEMP TABLE {name} (entry BIGINT, g INTEGER, {columns})")
+        queries = [shared_sql(extract, groups, part, parts) for part in range(parts)]
+        for step, table in enumerate(run(extract, queries, connection, engine)):
+            connection.register("part", table)
+            connection.execute("INSERT INTO shared SELECT * FROM part")
+            connection.unregister("part")
+            told(step + 1, steps, "exact digests")
+        for step, algorithm in enumerate(algorithms):
+            told(parts + step, steps, f"near {algorithm} hashes")
+            _add_near(extract, groups, connection, algorithm)
+        told(steps - 1, steps, "entries")
+        counts = _counted(connection, groups)
     return Overlap(
         by=by,
         revision=extract.revision,
         names=groups.names,
         entries=dict(zip(groups.names, groups.entries, strict=True)),
-        alone={name: groups.entries[i] - int(shared[i]) for i, name in enumerate(groups.names)},
-        cells=cells,
+        alone={name: groups.entries[i] - int(counts.shared[i]) for i, name in enumerate(groups.names)},
+        cells=tuple(
+            OverlapCell(left=left, right=right, exact=int(counts.exact[i, j]), near=int(counts.near[i, j]))
+            for i, left in enumerate(groups.names)
+            for j, right in enumerate(groups.names)
+            if i != j
+        ),
+        max_distances={name: PERCEPTUAL[name] for name in algorithms},
     )
 
 
@@ -118,33 +145,115 @@ def shared_sql(extract: Extract, groups: Groups, part: int, parts: int) -> str:
     )
 
 
-def _held(connection: Any, groups: Groups) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return from the table `shared` how many entries of i j holds, too, int64[n, n], and how many of i anybody else
-    holds, int64[n].
+def _add_near(extract: Extract, groups: Groups, connection: Any, algorithm: str) -> None:
+    """Add to the table `near` the entries with the bits of all groups that hold something near one of their digests."""
+    gathered = list(perceptual_digests(extract, groups, connection, algorithm))
+    if not gathered:
+        return
+    entries, of_group, digests = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
+    del gathered
+    index = NearDigests(algorithm, digests)
+    places = index.places(digests)
+    del digests
+    words = groups.words
+    held = np.zeros((len(index), words), np.uint64)
+    bits = np.uint64(1) << (of_group % _WORD).astype(np.uint64)
+    np.bitwise_or.at(held, (places, of_group // _WORD), bits)
+    about = np.zeros_like(held)
+    for part in index.near(PERCEPTUAL[algorithm]):
+        order = np.argsort(part.left, kind="stable")
+        left, right = part.left[order], part.right[order]
+        starts = np.flatnonzero(np.concatenate(([True], left[1:] != left[:-1])))
+        about[left[starts]] = np.bitwise_or.reduceat(held[right], starts, axis=0)
+    of_entry = about[places]
+    # Most are near nothing of anybody else's.
+    of_entry[np.arange(len(entries)), of_group // _WORD] &= ~bits
+    has_any = of_entry.any(axis=1)
+    import pyarrow
+
+    columns = {"entry": entries[has_any], "g": of_group[has_any].astype(np.int32)}
+    table = pyarrow.table({**columns, **{f"n{i}": of_entry[has_any, i] for i in range(words)}})
+    connection.register("part", table)
+    connection.execute("INSERT INTO near SELECT * FROM part")
+    connection.unregister("part")
+
+
+def perceptual_digests(
+    extract: Extract, groups: Groups, connection: Any, algorithm: str
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]]:
+    """Yield entries, their groups and their digests of an algorithm, uint8[n, digest_bytes], of ACTIVE entries that may
+    be compared by them: a sheet of several pictures is near to none of them.
     """
-    count = len(groups.names)
-    held = np.zeros((count, count), np.int64)
-    shared = np.zeros(count, np.int64)
-    words = range(groups.words)
-    merged = ", ".join(f"bit_or(m{i}) AS m{i}" for i in words)
-    by_bits = ", ".join(f"m{i}" for i in words)
-    result = connection.sql(
-        f"SELECT g, count(*), {by_bits} FROM (SELECT entry, any_value(g) AS g, {merged} FROM shared GROUP BY entry) "  # noqa: S608 - our own text
-        f"GROUP BY g, {by_bits}"
-    )
-    for g, n, bits in _batches(result, groups.words):
-        np.add.at(shared, g, n)
-        for word in words:
-            for place in range(min(_WORD, count - word * _WORD)):
-                has = (bits[word] >> np.uint64(place)) & np.uint64(1) == 1
-                held[:, word * _WORD + place] += np.bincount(g[has], n[has], count).astype(np.int64)
-    np.fill_diagonal(held, 0)
-    return held, shared
+    width = ALGORITHMS[algorithm].digest_bytes
+    for g, files in enumerate(groups.files):
+        if not files:
+            continue
+        reader = connection.sql(
+            f"SELECT entry, digest FROM {extract.source(files)} "  # noqa: S608 - our own names
+            f"WHERE state = 'ACTIVE' AND algorithm = '{algorithm}' AND d_context & {GRID} = 0"
+        ).to_arrow_reader(_BATCH)
+        for batch in reader:
+            check()
+            entries = batch.column(0).to_numpy().astype(np.int64)
+            yield entries, np.full(len(entries), g, np.int64), matrix_of(batch.column(1), width)
 
 
-def _batches(
-    result: Any, words: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Sequence[NDArray[np.uint64]]]]:
-    for batch in result.to_arrow_reader(_BATCH):
-        columns = [batch.column(i).to_numpy(zero_copy_only=False) for i in range(words + 2)]
-        yield columns[0].astype(np.int64), columns[1].astype(np.int64), columns[2:]
+def matrix_of(column: Any, width: int) -> NDArray[np.uint8]:
+    """Return a column of digests of one width as uint8[n, width]. Raises DataLoss where one has another."""
+    flat = b"".join(column.to_pylist())
+    if len(flat) != width * len(column):
+        raise DataLoss("the extract is damaged: a digest has a wrong length; write it anew into an empty directory")
+    return np.frombuffer(flat, np.uint8).reshape(-1, width)
+
+
+class _Counts(NamedTuple):
+    """exact, near: how many entries of i j holds, too, int64[n, n]; shared: how many of i anybody else does."""
+
+    exact: NDArray[np.int64]
+    near: NDArray[np.int64]
+    shared: NDArray[np.int64]
+
+
+def _counted(connection: Any, groups: Groups) -> _Counts:
+    """Count what stands in the tables `shared` and `near`."""
+    count, words = len(groups.names), range(groups.words)
+    counts = _Counts(np.zeros((count, count), np.int64), np.zeros((count, count), np.int64), np.zeros(count, np.int64))
+
+    def merged(table: str, bits: str) -> str:
+        columns = ", ".join(f"bit_or({bits}{i}) AS {bits}{i}" for i in words)
+        return f"(SELECT entry, any_value(g) AS g, {columns} FROM {table} GROUP BY entry)"  # noqa: S608 - our own text
+
+    by_bits = ", ".join(f"coalesce({bits}{i}, 0) AS {bits}{i}" for bits in "mn" for i in words)
+    names = ", ".join(f"{bits}{i}" for bits in "mn" for i in words)
+    reader = connection.sql(
+        f"SELECT g, count(*), {names} FROM (SELECT coalesce(s.g, t.g) AS g, {by_bits} FROM {merged('shared', 'm')} s "  # noqa: S608 - our own text
+        f"FULL JOIN {merged('near', 'n')} t USING (entry)) GROUP BY g, {names}"
+    ).to_arrow_reader(_BATCH)
+    for batch in reader:
+        g, n, *bits = (column.to_numpy() for column in batch.columns)
+        exact = np.stack(bits[: groups.words], axis=1)
+        near = np.stack(bits[groups.words :], axis=1) & ~exact
+        for held in (exact, near):
+            held[np.arange(len(g)), g // _WORD] &= ~(np.uint64(1) << (g % _WORD).astype(np.uint64))
+        np.add.at(counts.shared, g, np.where((exact | near).any(axis=1), n, 0))
+        for j in range(count):
+            for held, total in ((exact, counts.exact), (near, counts.near)):
+                has = (held[:, j // _WORD] >> np.uint64(j % _WORD)) & np.uint64(1) == 1
+                np.add.at(total[:, j], g[has], n[has])
+    return counts
+
+
+def run(extract: Extract, queries: Sequence[str], connection: Any, engine: Engine) -> Iterator[Any]:
+    """Yield the result of each query over an extract's views and files, an Arrow table, in their order."""
+    if engine is Engine.RAY:
+        from hashhub.reconcile import cluster
+
+        yield from cluster.run(extract, queries)
+        return
+    for query in queries:
+        check()
+        yield connection.sql(query).to_arrow_table()
+
+
+def _silent(_done: int, _of: int, _what: str) -> None:
+    """Stand in where the caller wants no progress."""
