@@ -1,10 +1,11 @@
 """What the files of an extract hold.
 
-    DIR/manifest.json                    format, database, revision, and every file with its SHA-256 and row count
-    DIR/hash_sets.parquet                one row a hash set
-    DIR/dimensions.parquet               what each bit of a dimension's column stands for
-    DIR/digests/SET/BLOCK.parquet        one row an entry and digest, by hash set and by blocks of entry ids
+    DIR/manifest.json                                     format, database, revision, and every file with its SHA-256
+    DIR/hash_sets-SHA.parquet                             one row a hash set
+    DIR/dimensions-SHA.parquet                            what each bit of a dimension's column stands for
+    DIR/digests/CONTRIBUTOR/SET/BLOCK-SHA.parquet         one row an entry and digest, by blocks of entry ids
 
+SHA is the beginning of the file's SHA-256: other content has another name, and no file is ever written over.
 ACTIVE and QUARANTINED entries are in it, withdrawn ones are not: what was taken back does not go out again. External
 ids, positions and whatever else a source says of an item stay in the hub, where an entry's name leads to them.
 """

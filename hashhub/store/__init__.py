@@ -9,6 +9,7 @@ from hashhub.store.commits import BY_SOURCE
 from hashhub.store.comparison import StatedEntries
 from hashhub.store.entries import OBJECTIONS, EntryHit
 from hashhub.store.events import Position
+from hashhub.store.extracting import ChangedIds, StandingEntries
 from hashhub.store.feeds import Change, MatcherChange
 from hashhub.store.holds import Hold, Origin, trace_of
 from hashhub.store.idset import IdSet
@@ -28,6 +29,7 @@ __all__ = [
     "OBJECTIONS",
     "WAITING_COUNTED",
     "Change",
+    "ChangedIds",
     "Chosen",
     "DailyLimit",
     "EntryColumns",
@@ -42,6 +44,7 @@ __all__ = [
     "Registry",
     "Request",
     "Scope",
+    "StandingEntries",
     "StatedEntries",
     "Store",
     "Waiting",

@@ -8,6 +8,7 @@
     history     one chained event a revision                undoing   what a revert looks at
     waiting     what waits for somebody
     tokens      who may call                                comparison  entries as columns, for a list to be compared
+    extracting  what stands, in bulk, for an extract
 
 Parts know each other only where one is handed to the other; what several of them write is in `writing`.
 
@@ -28,6 +29,7 @@ from hashhub.store.comparison import Comparison
 from hashhub.store.database import Database, locate
 from hashhub.store.entries import Entries
 from hashhub.store.events import Events
+from hashhub.store.extracting import Extracting
 from hashhub.store.feeds import Feeds
 from hashhub.store.holds import Holds
 from hashhub.store.imports import Imports
@@ -72,6 +74,7 @@ class Store:
         self.moving: Final = Moving(database, outstanding, writing, self.standing)
         self.holds: Final = Holds(database)
         self.comparison: Final = Comparison(database, outstanding, self.entries)
+        self.extracting: Final = Extracting(database, outstanding, self.entries)
         self.leases: Final = Leases(database)
         reports = Reports(database, self.leases)
         self.stage: Final = Stage(database, writing, self.leases, reports)

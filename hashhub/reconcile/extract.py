@@ -1,0 +1,717 @@
+"""The extract: what stands in the store, as Parquet files (`columns`), written anew where something has changed.
+
+    write     the store -> a directory, block by block; files first, the manifest last
+    Extract   a directory that was written, or the part of it that a caller may have, as tables of DuckDB
+
+A file's name holds part of its own SHA-256, so that nothing is ever written over: until the new manifest is there, all
+that the old one names is there, too. What no manifest names any more is removed afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub.cancellation import check
+from hashhub.errors import (
+    Conflict,
+    DataLoss,
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    Reason,
+    Unavailable,
+)
+from hashhub.hashes import ALGORITHMS
+from hashhub.model import Classification, Contributor, EntryState, HashSet, now
+from hashhub.reconcile.columns import BLOCK_BITS, DIGEST_COLUMNS, FORMAT, HASH_SET_COLUMNS, bits_of
+from hashhub.schemes.dimensions import DIMENSIONS
+from hashhub.store import Position
+
+if TYPE_CHECKING:
+    from hashhub.reconcile.results import Progress
+    from hashhub.store import Registry, StandingEntries, Store
+
+MANIFEST: Final = "manifest.json"
+_LOCK: Final = ".writing"
+_SET: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?/[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_PATH: Final = re.compile(
+    rf"digests/{_SET.pattern}/\d+-[0-9a-f]{{16}}\.parquet|(?:hash_sets|dimensions)-[0-9a-f]{{16}}\.parquet"
+)
+_ROW_GROUP: Final = 1 << 17  # rows; of one algorithm each, so that a reader passes over the algorithms it does not want
+_GATHERED: Final = 64 << 20  # bytes of digests that are held before they are written
+_BITS: Final = {name: bits_of(name) for name in DIMENSIONS if name != "legal_status"}
+_NAMED: Final = 16  # hexadecimal digits of a file's SHA-256 in its name
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_MEMORY: Final = "1GB"  # that DuckDB takes before it goes to its temporary directory
+_THREADS: Final = 2
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of an extract. `digest`: its SHA-256, hexadecimal. `rows`: in it.
+
+    Of a digest file: its hash set, with the jurisdiction that stands in it, its block, and how many entries it has, of
+    which so many ACTIVE ones.
+    """
+
+    path: str
+    digest: str
+    size: int
+    rows: int
+    hash_set: str = ""
+    jurisdiction: str = ""
+    block: int = 0
+    entries: int = 0
+    active_entries: int = 0
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What an extract is: of which database, at which revision (with the history's head there), in which files.
+
+    It has what stood at `revision`, without what was taken back while it was written.
+    """
+
+    format: int
+    database: str
+    revision: int
+    head: str
+    create_time: datetime
+    files: tuple[File, ...]
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """What `write` did: the manifest, how many files it wrote and how many stay as they were, entries in all."""
+
+    manifest: Manifest
+    written: int
+    unchanged: int
+    entries: int
+
+
+# --- Writing ----------------------------------------------------------------------------------------------------------
+
+
+def write(store: Store, directory: Path, *, progress: Progress | None = None) -> Written:
+    """Bring the extract in a directory up to the store's revision, or make one; of an earlier extract of this database
+    only what has changed is written.
+
+    One process writes at a time. A process that is ended on the way leaves the extract as it was before.
+
+    Raises:
+        Conflict: another process writes there.
+        LimitExceeded (DISK_FULL), Unavailable: the directory cannot be written.
+        FailedPrecondition: `hashhub[reconcile]` is not installed.
+    """
+    _pyarrow()
+    with _disk(directory):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _only_writer(directory):
+        return _Writer(store, directory, progress).write()
+
+
+class _Writer:
+    """One run of `write`."""
+
+    def __init__(self, store: Store, directory: Path, progress: Progress | None) -> None:
+        self._store = store
+        self._directory = directory
+        self._progress = progress
+        self._position = store.history.position()
+        self._registry = store.resources.registry()
+        self._fresh: list[File] = []
+
+    def write(self) -> Written:
+        known = self._known()
+        wanted = [
+            (hash_set, block)
+            for hash_set in sorted(self._registry.hash_sets)
+            for block in self._store.extracting.blocks(*hash_set.split("/"), BLOCK_BITS)
+        ]
+        files: list[File] = []
+        unchanged = 0
+        for step, key in enumerate(wanted):
+            check()
+            hash_set, block = key
+            if self._progress is not None:
+                self._progress(step, len(wanted) + 1, hash_set)
+            file = known.get(key)
+            if file is not None and file.jurisdiction == self._contributor(hash_set).jurisdiction:
+                files.append(file)
+                unchanged += 1
+            elif (made := self._write_block(hash_set, block)) is not None:
+                files.append(made)
+        if self._progress is not None:
+            self._progress(len(wanted), len(wanted) + 1, MANIFEST)
+        files += [self._write_table("hash_sets", _hash_sets(self._registry, files))]
+        files += [self._write_table("dimensions", _dimensions())]
+        manifest = Manifest(
+            format=FORMAT,
+            database=self._store.database_id,
+            revision=self._position.revision,
+            head=self._position.digest.hex(),
+            create_time=now(),
+            files=tuple(sorted(files, key=lambda f: f.path)),
+        )
+        self._publish(manifest)
+        self._remove_others(manifest)
+        entries = sum(f.entries for f in files)
+        return Written(manifest=manifest, written=len(files) - unchanged, unchanged=unchanged, entries=entries)
+
+    def _known(self) -> dict[tuple[str, int], File]:
+        """Return the files of the extract that is there already and that still say what the store does."""
+        try:
+            manifest = _read_manifest(self._directory)
+        except HashHubError:  # none, a damaged one, or one of another format
+            return {}
+        at = Position(manifest.revision, bytes.fromhex(manifest.head))
+        # A restored backup knows nothing of what this extract has from after it.
+        if manifest.database != self._store.database_id or not self._store.history.has_been_at(at):
+            return {}
+        files = {(f.hash_set, f.block): f for f in manifest.files if f.hash_set and _is_whole(self._directory, f)}
+        for changed in self._store.extracting.changed(manifest.revision, self._position.revision):
+            if not files:
+                break
+            touched = {int(block) for piece in changed.ids.pieces(1 << 20) for block in np.unique(piece >> BLOCK_BITS)}
+            for key in [k for k in files if k[1] in touched and changed.hash_set in {"", k[0]}]:
+                del files[key]
+        return files
+
+    def _contributor(self, hash_set: str) -> Contributor:
+        return self._registry.contributors[hash_set.partition("/")[0]]
+
+    def _write_block(self, hash_set: str, block: int) -> File | None:
+        """Write what stands in one block of a hash set; None where that is nothing."""
+        contributor, set_id = hash_set.split("/")
+        pages = self._store.extracting.standing_entries(
+            contributor, set_id, block << BLOCK_BITS, (block + 1 << BLOCK_BITS) - 1, revision=self._position.revision
+        )
+        rows = _Rows(self._store, hash_set, self._contributor(hash_set).jurisdiction)
+        with self._new_file(rows.schema) as (path, parquet):
+            for page in pages:
+                check()
+                rows.add(page)
+                if rows.size >= _GATHERED:
+                    rows.flush(parquet)
+            rows.flush(parquet)
+        if not rows.count:
+            path.unlink()
+            return None
+        file = self._named(path, f"digests/{hash_set}", f"{block}", rows.count)
+        return msgspec.structs.replace(
+            file,
+            hash_set=hash_set,
+            jurisdiction=self._contributor(hash_set).jurisdiction,
+            block=block,
+            entries=rows.entries,
+            active_entries=rows.active_entries,
+        )
+
+    def _write_table(self, name: str, table: Any) -> File:
+        with self._new_file(table.schema) as (path, parquet), _disk(self._directory):
+            parquet.write_table(table)
+        return self._named(path, "", name, table.num_rows)
+
+    @contextlib.contextmanager
+    def _new_file(self, schema: Any) -> Iterator[tuple[Path, Any]]:
+        """Give a writer for a file under a passing name; it is on the disk at the end."""
+        pyarrow = _pyarrow()
+        path = self._directory / f".part-{secrets.token_hex(8)}"
+        try:
+            with _disk(self._directory):
+                # Readers see plain columns, not how they were made.
+                parquet = pyarrow.parquet.ParquetWriter(
+                    path, schema, compression="zstd", compression_level=1, store_schema=False, use_dictionary=True
+                )
+            try:
+                yield path, parquet
+            finally:
+                with _disk(self._directory):
+                    parquet.close()
+            with _disk(self._directory):
+                _sync(path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _named(self, path: Path, folder: str, stem: str, rows: int) -> File:
+        """Give a finished file its own name."""
+        with _disk(self._directory):
+            digest = _sha256(path)
+            name = f"{stem}-{digest[:_NAMED]}.parquet"
+            target = self._directory / folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            size = path.stat().st_size
+            path.replace(target)
+        return File(path=f"{folder}/{name}" if folder else name, digest=digest, size=size, rows=rows)
+
+    def _publish(self, manifest: Manifest) -> None:
+        part = self._directory / f".part-{secrets.token_hex(8)}"
+        with _disk(self._directory):
+            for folder in {(self._directory / f.path).parent for f in manifest.files}:
+                _sync(folder)
+            part.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+            _sync(part)
+            part.replace(self._directory / MANIFEST)
+            _sync(self._directory)
+
+    def _remove_others(self, manifest: Manifest) -> None:
+        """Remove files of earlier extracts and of runs that were broken off; whatever is not ours stays."""
+        named = {f.path for f in manifest.files}
+        with _disk(self._directory):
+            for path in self._directory.glob(".part-*"):
+                path.unlink()
+            for path in [*self._directory.glob("*.parquet"), *self._directory.glob("digests/*/*/*.parquet")]:
+                inside = path.relative_to(self._directory).as_posix()
+                if inside not in named and _PATH.fullmatch(inside):
+                    path.unlink()
+            for folder in [*self._directory.glob("digests/*/*"), *self._directory.glob("digests/*")]:
+                with contextlib.suppress(OSError):  # it is not empty
+                    folder.rmdir()
+
+
+class _Rows:
+    """Rows of one digest file on their way into it, by algorithm."""
+
+    def __init__(self, store: Store, hash_set: str, jurisdiction: str) -> None:
+        self._store = store
+        self._hash_set = hash_set
+        self._jurisdiction = jurisdiction
+        self._stated = _Stated(store)
+        self._gathered: dict[str, list[tuple[StandingEntries, NDArray[np.int64], NDArray[np.uint8]]]] = {}
+        self.schema = _digest_schema()
+        self.size = 0
+        self.count = 0
+        self.entries = 0
+        self.active_entries = 0
+
+    def add(self, page: StandingEntries) -> None:
+        """Take in a page of entries."""
+        self.entries += len(page.ids)
+        self.active_entries += int(page.is_active.sum())
+        for algorithm, at, digests in page.hashes:
+            self._gathered.setdefault(algorithm, []).append((page, at, digests))
+            self.count += len(at)
+            self.size += digests.size
+
+    def flush(self, parquet: Any) -> None:
+        """Write what was taken in."""
+        for algorithm in ALGORITHMS:
+            parts = self._gathered.pop(algorithm, [])
+            if parts:
+                table = self._table(algorithm, parts)
+                with _disk(None):
+                    parquet.write_table(table, row_group_size=_ROW_GROUP)
+        self.size = 0
+
+    def _table(
+        self, algorithm: str, parts: Sequence[tuple[StandingEntries, NDArray[np.int64], NDArray[np.uint8]]]
+    ) -> Any:
+        pyarrow = _pyarrow()
+        ids = np.concatenate([page.ids[at] for page, at, _ in parts])
+        digests = np.concatenate([matrix for _, _, matrix in parts])
+        order = np.argsort(ids, kind="stable")
+        count = len(ids)
+
+        def column(name: str) -> Any:
+            return np.concatenate([getattr(page, name)[at] for page, at, _ in parts])[order]
+
+        def always(value: str) -> Any:
+            return pyarrow.DictionaryArray.from_arrays(pyarrow.array(np.zeros(count, np.int8)), [value])
+
+        width = ALGORITHMS[algorithm].digest_bytes
+        flat = np.ascontiguousarray(digests[order])
+        offsets = np.arange(count + 1, dtype=np.int32) * np.int32(width)
+        binary = pyarrow.Array.from_buffers(
+            pyarrow.binary(), count, [None, pyarrow.py_buffer(offsets), pyarrow.py_buffer(flat)]
+        )
+        states = pyarrow.DictionaryArray.from_arrays(
+            pyarrow.array(column("is_active").astype(np.int8)), [EntryState.QUARANTINED.value, EntryState.ACTIVE.value]
+        )
+        imports, made = np.unique(column("imports"), return_inverse=True)
+        times = [self._store.extracting.commit_of(key)[1] for key in imports.tolist()]
+        columns = {
+            "entry": pyarrow.array(ids[order]),
+            "hash_set": always(self._hash_set),
+            "contributor": always(self._hash_set.partition("/")[0]),
+            "jurisdiction": always(self._jurisdiction),
+            "state": states,
+            "algorithm": always(algorithm),
+            "digest": binary,
+            "revision": pyarrow.array(column("revisions")),
+            "create_time": pyarrow.array(times, pyarrow.timestamp("ms", "UTC")).take(pyarrow.array(made)),
+            **self._stated.columns(column("classifications")),
+        }
+        return pyarrow.table([columns[name] for name in DIGEST_COLUMNS], schema=self.schema)
+
+
+class _Stated:
+    """What classifications say, as columns: few different ones make up all rows."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def columns(self, keys: NDArray[np.int64]) -> dict[str, Any]:
+        """Return the columns of rows whose classifications have these keys; 0: none."""
+        pyarrow = _pyarrow()
+        distinct, which = np.unique(keys, return_inverse=True)
+        stated = [self._store.extracting.classification(key) if key else None for key in distinct.tolist()]
+        at = pyarrow.array(which.astype(np.int32))
+
+        def words(values: list[str | None]) -> Any:
+            # Only what is a value stands in the dictionary; a null there would be one.
+            return pyarrow.array(values, pyarrow.string()).take(at).dictionary_encode()
+
+        columns = {
+            "scheme": words([None if c is None else f"{c.scheme}@{c.version}" for c in stated]),
+            "value": words([None if c is None else c.value for c in stated]),
+            "d_legal_status": pyarrow.array(
+                [[] if c is None else list(c.dimensions.get("legal_status", ())) for c in stated],
+                pyarrow.list_(pyarrow.string()),
+            ).take(at),
+        }
+        for name in _BITS:
+            masks = np.array([0 if c is None else mask_of(c, name) for c in stated], np.int64)
+            columns[f"d_{name}"] = pyarrow.array(masks[which])
+        return columns
+
+
+def mask_of(classification: Classification, dimension: str) -> int:
+    """Return the bits of the values that a classification leaves possible in a dimension; 0: it states nothing there.
+
+    A value that an earlier version of hashhub knew and this one does not might be anything: then nothing is stated.
+    """
+    bits = _BITS[dimension]
+    values = classification.dimensions.get(dimension, ())
+    return sum(bits[v] for v in values) if all(v in bits for v in values) else 0
+
+
+def _digest_schema() -> Any:
+    pyarrow = _pyarrow()
+    words = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+    few = pyarrow.dictionary(pyarrow.int8(), pyarrow.string())
+    types = {
+        **dict.fromkeys(("hash_set", "contributor", "jurisdiction", "state", "algorithm"), few),
+        **dict.fromkeys(("scheme", "value"), words),
+        "digest": pyarrow.binary(),
+        "create_time": pyarrow.timestamp("ms", "UTC"),
+        "d_legal_status": pyarrow.list_(pyarrow.string()),
+    }
+    return pyarrow.schema([(name, types.get(name, pyarrow.int64())) for name in DIGEST_COLUMNS])
+
+
+def _hash_sets(registry: Registry, files: Iterable[File]) -> Any:
+    entries: dict[str, int] = {}
+    for file in files:
+        entries[file.hash_set] = entries.get(file.hash_set, 0) + file.entries
+    rows = [
+        _hash_set_row(s, registry.contributors[s.contributor], entries.get(name, 0))
+        for name, s in sorted(registry.hash_sets.items())
+    ]
+    pyarrow = _pyarrow()
+    types = {"takes_from": pyarrow.list_(pyarrow.string()), "entries": pyarrow.int64()}
+    schema = pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in HASH_SET_COLUMNS])
+    return pyarrow.Table.from_pylist(rows, schema)
+
+
+def _hash_set_row(hash_set: HashSet, contributor: Contributor, entries: int) -> dict[str, Any]:
+    return {
+        "hash_set": hash_set.name,
+        "contributor": contributor.id,
+        "jurisdiction": contributor.jurisdiction,
+        "kind": contributor.kind.value,
+        "reliability": contributor.reliability.value,
+        "takes_from": list(contributor.takes_from),
+        "purpose": hash_set.purpose.value,
+        "scheme": hash_set.scheme,
+        "tlp": hash_set.marking.tlp.value,
+        "entries": entries,
+    }
+
+
+def _dimensions() -> Any:
+    pyarrow = _pyarrow()
+    rows = [
+        {
+            "dimension": name,
+            "value": value,
+            "bit": _BITS[name][value] if name in _BITS else None,
+            "meaning": meaning,
+        }
+        for name, dimension in DIMENSIONS.items()
+        for value, meaning in dimension.values.items()
+    ]
+    types = [("dimension", pyarrow.string()), ("value", pyarrow.string()), ("bit", pyarrow.int64())]
+    return pyarrow.Table.from_pylist(rows, pyarrow.schema([*types, ("meaning", pyarrow.string())]))
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+class Extract:
+    """An extract on disk, or the part of it that somebody may have."""
+
+    def __init__(self, directory: Path, manifest: Manifest, hash_sets: frozenset[str] | None = None) -> None:
+        self.directory = directory
+        self.manifest = manifest
+        self._hash_sets = hash_sets
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Open the extract in a directory; its files must be there, their content is not read (`verify`).
+
+        Raises NotFound when there is none, FailedPrecondition when it has another format, DataLoss when it is not
+        whole.
+        """
+        manifest = _read_manifest(directory)
+        for file in manifest.files:
+            if not _is_whole(directory, file):
+                raise _damaged(f"its file {file.path} is missing or has another size")
+        return cls(directory, manifest)
+
+    @property
+    def revision(self) -> int:
+        """The store's revision that it shows."""
+        return self.manifest.revision
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """The digest files that are looked at."""
+        return tuple(f for f in self.manifest.files if f.hash_set and self._has(f.hash_set))
+
+    def hash_sets(self, connection: Any) -> list[dict[str, Any]]:
+        """Return the rows of the view `hash_sets` of a connection from `connect`, by name of the hash set."""
+        rows = connection.execute(f"SELECT {', '.join(HASH_SET_COLUMNS)} FROM hash_sets ORDER BY hash_set").fetchall()  # noqa: S608 - our own names
+        return [dict(zip(HASH_SET_COLUMNS, row, strict=True)) for row in rows]
+
+    def source(self, files: Iterable[File]) -> str:
+        """Return what stands for the rows of digest files in a FROM clause on a connection from `connect`."""
+        return f"read_parquet({_texts(str(self.directory.resolve() / f.path) for f in files)})"
+
+    def restricted(self, hash_sets: Collection[str]) -> Extract:
+        """Return the part of this that has these hash sets (CONTRIBUTOR/SET) and no other; unknown ones add nothing."""
+        allowed = frozenset(name for name in hash_sets if self._has(name))
+        return Extract(self.directory, self.manifest, allowed)
+
+    def _has(self, hash_set: str) -> bool:
+        return self._hash_sets is None or hash_set in self._hash_sets
+
+    def verify(self) -> None:
+        """Read all files and compare them with the manifest. Raises DataLoss, or Conflict when they were written anew
+        meanwhile.
+        """
+        for file in self.manifest.files:
+            check()
+            with self._reading():
+                digest = _sha256(self.directory / file.path)
+            if digest != file.digest:
+                raise _damaged(f"its file {file.path} was altered")
+
+    @contextlib.contextmanager
+    def connect(self, *, memory: str = _MEMORY, threads: int = _THREADS) -> Iterator[Any]:
+        """Give a DuckDB connection with the views `digests`, `hash_sets` and `dimensions`.
+
+        It reads the extract's files and nothing else on this machine, and keeps within `memory` (DuckDB's spelling,
+        `1GB`) by going to a temporary directory, which ends with it. What DuckDB raises in the body comes out as an
+        error of hashhub's: Conflict when the extract was written anew meanwhile.
+        """
+        duckdb = _duckdb()
+        with tempfile.TemporaryDirectory(prefix="hashhub-reconcile-") as temporary:
+            connection = duckdb.connect(
+                config={
+                    "memory_limit": memory,
+                    "threads": threads,
+                    "temp_directory": temporary,
+                    "preserve_insertion_order": False,
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                }
+            )
+            try:
+                with self._reading():
+                    self._register(connection)
+                    yield connection
+            finally:
+                connection.close()
+
+    def _register(self, connection: Any) -> None:
+        paths = {name: self._paths_of(name) for name in ("hash_sets", "dimensions")}
+        paths["digests"] = [str(self.directory.resolve() / f.path) for f in self.files]
+        connection.execute("SET allowed_paths = " + _texts(p for some in paths.values() for p in some))
+        connection.execute("SET enable_external_access = false")
+        for name, files in paths.items():
+            if files:
+                where = ""
+                if name == "hash_sets" and self._hash_sets is not None:
+                    where = f" WHERE list_contains({_texts(sorted(self._hash_sets))}::VARCHAR[], hash_set)"
+                source = f"SELECT * FROM read_parquet({_texts(files)})"  # noqa: S608 - paths of our own making
+                connection.execute(f"CREATE VIEW {name} AS {source}{where}")
+            else:  # no hash set has entries, or none may be looked at
+                columns = ", ".join(f"NULL::{kind} AS {column}" for column, kind in _SQL_TYPES.items())
+                connection.execute(f"CREATE VIEW {name} AS SELECT {columns} WHERE false")
+
+    def _paths_of(self, name: str) -> list[str]:
+        return [
+            str(self.directory.resolve() / f.path)
+            for f in self.manifest.files
+            if not f.hash_set and f.path.startswith(f"{name}-")
+        ]
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn errors of DuckDB and of the disk into ours."""
+        try:
+            yield
+        except HashHubError:
+            raise
+        except Exception as e:
+            if not isinstance(e, OSError) and type(e).__module__.partition(".")[0] not in {"duckdb", "_duckdb"}:
+                raise
+            if any(not (self.directory / f.path).exists() for f in self.manifest.files):
+                raise Conflict("the extract was written anew meanwhile; open it again, then retry") from e
+            if "No space left" in str(e):
+                raise _disk_full() from e
+            if "OutOfMemory" in type(e).__name__:
+                raise LimitExceeded(
+                    "the memory that reconciliation may take is not enough for this extract; allow it more, or look at "
+                    "fewer hash sets",
+                    reason=Reason.TOO_LARGE,
+                ) from e
+            raise HashHubError(f"the extract could not be read ({type(e).__name__}); see the log") from e
+
+
+_SQL_TYPES: Final = {
+    name: {"entry": "BIGINT", "digest": "BLOB", "create_time": "TIMESTAMPTZ", "d_legal_status": "VARCHAR[]"}.get(
+        name, "BIGINT" if name == "revision" or name.startswith("d_") else "VARCHAR"
+    )
+    for name in DIGEST_COLUMNS
+}
+
+
+def _texts(texts: Iterable[str]) -> str:
+    quoted = ", ".join("'" + text.replace("'", "''") + "'" for text in texts)
+    return f"[{quoted}]"
+
+
+# --- Files ------------------------------------------------------------------------------------------------------------
+
+
+def _read_manifest(directory: Path) -> Manifest:
+    path = directory / MANIFEST
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise NotFound(
+            "there is no extract in this directory: make one with hashhub reconcile extract DIR", kind="Extract"
+        ) from None
+    except OSError as e:
+        raise Unavailable("the extract's directory cannot be read; check its permissions") from e
+    try:
+        form = msgspec.json.decode(content, type=dict[str, Any]).get("format")
+        if form != FORMAT:
+            raise FailedPrecondition(
+                f"the extract has format {str(form)[:20]}, this hashhub reads format {FORMAT}: write it anew with "
+                "hashhub reconcile extract DIR"
+            )
+        manifest = msgspec.json.decode(content, type=Manifest)
+        bytes.fromhex(manifest.head)
+    except (msgspec.MsgspecError, ValueError) as e:
+        raise _damaged("its manifest cannot be read") from e
+    for file in manifest.files:
+        is_named = _PATH.fullmatch(file.path) is not None
+        if not is_named or (file.path.rpartition("/")[0] != (f"digests/{file.hash_set}" if file.hash_set else "")):
+            raise _damaged("its manifest names files that an extract does not have")
+    return manifest
+
+
+def _is_whole(directory: Path, file: File) -> bool:
+    try:
+        return (directory / file.path).stat().st_size == file.size
+    except OSError:
+        return False
+
+
+def _damaged(what: str) -> DataLoss:
+    return DataLoss(f"the extract is damaged: {what}; write it anew into an empty directory")
+
+
+@contextlib.contextmanager
+def _only_writer(directory: Path) -> Iterator[None]:
+    with _disk(directory):
+        file = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Conflict("another process is writing this extract; retry when it is done", retry_after=5.0) from None
+        yield
+    finally:
+        os.close(file)
+
+
+@contextlib.contextmanager
+def _disk(directory: Path | None) -> Iterator[None]:
+    """Turn what the disk refuses into an error of ours."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in _FULL or "No space left" in str(e):
+            raise _disk_full() from e
+        what = "cannot be written" if directory is None or directory.exists() else "cannot be created"
+        raise Unavailable(f"the extract's directory {what}; check its disk and permissions", retry_after=5.0) from e
+
+
+def _disk_full() -> LimitExceeded:
+    return LimitExceeded("the disk of the extract is full: free some space, then retry", reason=Reason.DISK_FULL)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as e:
+        raise missing("pyarrow") from e
+    return pyarrow
+
+
+def _duckdb() -> Any:
+    try:
+        import duckdb
+    except ImportError as e:
+        raise missing("duckdb") from e
+    return duckdb
+
+
+def missing(package: str, extra: str = "reconcile") -> FailedPrecondition:
+    """Return the error for a library that is not installed."""
+    return FailedPrecondition(
+        f"reconciliation needs the package {package}: pip install 'hashhub[{extra}]'", reason=Reason.MISSING_EXTRA
+    )

@@ -1,0 +1,172 @@
+"""Entries in bulk, for an extract: what stands, block by block of entry ids, and which blocks have changed.
+
+No Entry is built; a page of rows becomes a few arrays, as in `comparison`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub.model import Classification, EventKind, now
+from hashhub.store import schema as s
+from hashhub.store.database import Database, Row
+from hashhub.store.entries import Entries
+from hashhub.store.idset import IdSet
+from hashhub.store.outstanding import Outstanding
+from hashhub.store.packing import columns_of, cut
+from hashhub.store.resources import key_of_set
+from hashhub.store.schema import ACTIVE, COMMITTED, QUARANTINED, REVIEWED, STAGED
+
+_PAGE: Final = 10_000  # rows read at a time
+_CHANGE_PAGE: Final = 500  # rows of the feed, with their sets of ids, read at a time
+_SETS: Final = "SELECT key, contributor, id FROM hash_set"
+_LAST_ORDINAL: Final = 2**31 - 1
+_ALGORITHMS: Final = {code: name for name, code in s.ALGORITHM_CODES.items()}
+
+
+class StandingEntries(NamedTuple):
+    """Entries that stand, as columns of one length, by id.
+
+    ids, revisions (of the last change), imports (keys) and classifications (keys; 0: none): int64[n]; is_active:
+    bool[n], the others are QUARANTINED; hashes: algorithm, which entries (int64[k], places in the columns) and their
+    digests (uint8[k, digest_bytes]), in pieces.
+    """
+
+    ids: NDArray[np.int64]
+    is_active: NDArray[np.bool_]
+    revisions: NDArray[np.int64]
+    imports: NDArray[np.int64]
+    classifications: NDArray[np.int64]
+    hashes: Sequence[tuple[str, NDArray[np.int64], NDArray[np.uint8]]]
+
+
+class ChangedIds(NamedTuple):
+    """Entries that changed: of the hash set `CONTRIBUTOR/SET`, or, where it is empty, of any."""
+
+    hash_set: str
+    ids: IdSet
+
+
+class Extracting:
+    """The part of the Store that an extract is made from."""
+
+    def __init__(self, database: Database, outstanding: Outstanding, entries: Entries) -> None:
+        self._db = database
+        self._outstanding = outstanding
+        self._entries = entries
+        self._imports: dict[int, tuple[int, datetime]] = {}
+
+    def blocks(self, contributor: str, hash_set: str, bits: int) -> list[int]:
+        """Return the blocks of 2**bits entry ids, by number, in which a hash set may have entries that stand. Raises
+        NotFound.
+        """
+        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
+        sql = self._db.sql("SELECT id FROM entry WHERE hash_set = ? AND state = ? AND id >= ? ORDER BY id LIMIT 1")
+        blocks = set()
+        for state in (ACTIVE, QUARANTINED):
+            start = 0
+            while rows := self._db.fetch(sql, (set_key, state, start)):
+                block = rows[0][0] >> bits
+                blocks.add(block)
+                start = (block + 1) << bits
+        return sorted(blocks)
+
+    def standing_entries(
+        self, contributor: str, hash_set: str, first: int, last: int, *, revision: int
+    ) -> Iterator[StandingEntries]:
+        """Yield the ACTIVE and QUARANTINED entries of a hash set with ids from `first` to `last` that were committed by
+        `revision`, a page at a time, by id.
+
+        What was withdrawn later than that, or has expired, is not among them either. Raises NotFound.
+        """
+        set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
+        # Each state walks the index in order; both are of one moment, so that no entry is met in two states or in none.
+        walk = (
+            'SELECT e.id, e.state, e.classification, e.hashes, e.update_revision, e."import", e.expire_time, '
+            "(SELECT outstanding FROM metadata) FROM entry e "
+            "WHERE e.hash_set = ? AND e.state = ? AND e.id BETWEEN ? AND ? ORDER BY e.id LIMIT ?"
+        )
+        sql = self._db.sql(f"SELECT * FROM ({walk}) a UNION ALL SELECT * FROM ({walk}) b")  # noqa: S608 - our own text
+        while first <= last:
+            wanted = [(set_key, state, first, last, _PAGE) for state in (ACTIVE, QUARANTINED)]
+            rows = sorted(self._db.fetch(sql, (*wanted[0], *wanted[1])), key=lambda row: row[0])
+            # A state with a full page may have more behind it: what the other one has beyond comes with the next page.
+            full = [page[-1][0] for state in (ACTIVE, QUARANTINED) if len(page := _of_state(rows, state)) == _PAGE]
+            end = min(full, default=last)
+            rows = [row for row in rows if row[0] <= end] if full else rows
+            if rows:
+                yield self._standing(rows, revision)
+            first = end + 1
+
+    def changed(self, after_revision: int, until: int) -> Iterator[ChangedIds]:
+        """Yield the entries of which a change later than one revision, up to another, may have moved what stands."""
+        names = {key: f"{contributor}/{set_id}" for key, contributor, set_id in self._db.fetch(_SETS)}
+        # A review moves no entry; but where one is restored into quarantine, the feed says REVIEWED.
+        sql = self._db.sql(
+            "SELECT c.revision, c.ordinal, c.hash_set, c.first_entry, c.last_entry, c.ids FROM change c "
+            "JOIN event v ON v.revision = c.revision "
+            "WHERE (c.revision, c.ordinal) > (?, ?) AND c.revision <= ? AND c.kind <> ? "
+            "AND NOT (c.kind = ? AND v.kind = ?) ORDER BY c.revision, c.ordinal LIMIT ?"
+        )
+        after = (after_revision, _LAST_ORDINAL)
+        while rows := self._db.fetch(
+            sql, (*after, until, STAGED, REVIEWED, EventKind.ENTRIES_REVIEWED.value, _CHANGE_PAGE)
+        ):
+            for row in rows:
+                yield ChangedIds(names.get(row[2], ""), IdSet(*row[3:]))
+            after = rows[-1][0], rows[-1][1]
+
+    def commit_of(self, import_key: int) -> tuple[int, datetime]:
+        """Return the revision and the time at which an import was committed."""
+        return self._imports[import_key]
+
+    def classification(self, key: int) -> Classification:
+        """Return the classification that is stored under a key."""
+        return self._entries.classification(key)
+
+    def _standing(self, rows: Sequence[Row], revision: int) -> StandingEntries:
+        self._read_imports({row[5] for row in rows} - self._imports.keys())
+        visible = {key for key in {row[5] for row in rows} if self._imports.get(key, (revision + 1,))[0] <= revision}
+        time = s.to_millis(now())
+        rows = [row for row in rows if row[5] in visible and (row[6] is None or row[6] > time)]
+        for listed in {row[7] for row in rows} - {""}:  # withdrawn, and not yet written into the rows
+            ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+            moved = np.fromiter((row[4] for row in rows), np.int64, len(rows))
+            read = np.fromiter((row[7] == listed for row in rows), np.bool_, len(rows))
+            stays = ~(read & self._outstanding.is_withdrawn(listed, ids, moved))
+            rows = [rows[i] for i in np.flatnonzero(stays).tolist()]
+        count = len(rows)
+        imports = np.fromiter((row[5] for row in rows), np.int64, count)
+        updated = np.fromiter((row[4] for row in rows), np.int64, count)
+        keys, which = np.unique(imports, return_inverse=True)
+        made = np.fromiter((self._imports[key][0] for key in keys.tolist()), np.int64, len(keys))
+        return StandingEntries(
+            ids=np.fromiter((row[0] for row in rows), np.int64, count),
+            is_active=np.fromiter((row[1] == ACTIVE for row in rows), np.bool_, count),
+            revisions=np.where(updated > 0, updated, made[which] if count else updated),
+            imports=imports,
+            classifications=np.fromiter((row[2] or 0 for row in rows), np.int64, count),
+            hashes=[
+                (_ALGORITHMS[code], at, digests)
+                for shape, at, matrix in cut([row[3] for row in rows])
+                for code, digests in columns_of(shape, matrix)
+            ],
+        )
+
+    def _read_imports(self, keys: set[int]) -> None:
+        """Keep what COMMITTED imports say, which is for ever."""
+        sql = (
+            'SELECT i.key, i.revision, coalesce(i.commit_time, i.create_time) FROM "import" i '  # noqa: S608 - our own number
+            f"WHERE i.key {{keys}} AND i.state = {COMMITTED}"
+        )
+        for key, revision, time in self._db.by_keys(sql, "int8", (), sorted(keys)):
+            self._imports[key] = revision, s.from_millis(time)
+
+
+def _of_state(rows: Sequence[Row], state: int) -> list[Row]:
+    return [row for row in rows if row[1] == state]
