@@ -73,9 +73,10 @@ def pairs(
 
     Rows are ordered by item. A piece has at most as many pairs as there are rows.
     """
-    starts = np.flatnonzero(np.r_[True, item[1:] != item[:-1]]) if len(item) else np.zeros(0, np.intp)
-    ends = np.r_[starts[1:], len(item)].astype(np.intp)
-    last = np.repeat(ends, np.diff(np.r_[starts, len(item)])) - 1
+    if not len(item):
+        return
+    bounds = np.flatnonzero(np.r_[True, item[1:] != item[:-1], True])
+    last = np.repeat(bounds[1:], np.diff(bounds)) - 1
     left = np.flatnonzero(last > np.arange(len(item)))
     distance = 1
     while len(left):
