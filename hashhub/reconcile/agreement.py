@@ -1,0 +1,391 @@
+"""How far contributors agree about the items that several of them classified. It suggests, and changes nothing.
+
+    items      what each states of each item, in worlds        (items.py)
+    alpha      one figure for each dimension                   (alpha.py)
+    consensus  what the independent others say of an item      (consensus.py)
+    compute    these together; drift, and rows for crosswalks  (here)
+
+Statements are sets of what is possible. Two that overlap do not disagree, and who states nothing in a dimension takes
+no part in it. Contributors with a source in common are never measured by each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub.cancellation import check
+from hashhub.errors import InvalidArgument
+from hashhub.reconcile import items as reading
+from hashhub.reconcile.alpha import NOMINAL, ORDERED, ORDINAL, alpha
+from hashhub.reconcile.consensus import Independence, consensus, others, pairs
+from hashhub.reconcile.items import Items, Statements, mask_of, world_names
+from hashhub.reconcile.results import (
+    Agreement,
+    Confusion,
+    ContributorAgreement,
+    DimensionAgreement,
+    Engine,
+    Progress,
+    Share,
+    SuggestedRow,
+)
+from hashhub.schemes import Registry
+from hashhub.schemes.crosswalk import Relation, compare
+from hashhub.schemes.dimensions import DIMENSIONS, GROUPS, worlds
+
+if TYPE_CHECKING:
+    from hashhub.reconcile.extract import Extract
+
+MIN_ITEMS: Final = 20  # items that carry a value and any of another scheme, from which a row is suggested
+MIN_TOGETHER: Final = 5  # items that carry both values: fewer may be slips
+MAX_SUGGESTIONS: Final = 500
+_EXAMPLES: Final = 3
+_ONE_TO_ONE: Final = 0.8  # lower bound of both shares from which two values are taken for one and the same
+_NO_SLIP: Final = 0.05  # lower bound of the share from which two values that exclude each other are more than slips
+_SELDOM: Final = 0.5  # upper bound of the share below which two values that mean the same seldom stand together
+_SEED: Final = 20_261_125
+_Z: Final = 1.959963984540054  # of a 95 % interval
+
+
+def compute(
+    extract: Extract,
+    schemes: Registry,
+    *,
+    engine: Engine = Engine.DUCKDB,
+    progress: Progress | None = None,
+) -> Agreement:
+    """Return how far the contributors of an extract agree. Two runs over the same extract give equal results.
+
+    `schemes` says what the crosswalk makes of pairs of values. Raises FailedPrecondition when `hashhub[reconcile]` is
+    not installed, and what `Extract.connect` raises.
+    """
+    told = progress or _untold
+    told(0, 1, "items")
+    with extract.connect() as connection:
+        known = reading.read(connection)
+        independence = Independence(known.contributors, known.takes_from)
+        steps = len(known.by_dimension) + 2
+        dimensions: list[DimensionAgreement] = []
+        measured = _Measured([], [], [])
+        for step, (dimension, statements) in enumerate(known.by_dimension.items()):
+            check()
+            told(step + 1, steps, dimension)
+            _measure(dimension, statements, known, independence, dimensions, measured)
+        told(steps - 1, steps, "crosswalks")
+        suggestions = _suggest(connection, known, independence, schemes)
+    told(steps, steps, "done")
+    return Agreement(
+        revision=extract.revision,
+        items=known.items,
+        dimensions=tuple(dimensions),
+        contributors=tuple(measured.contributors),
+        confusions=tuple(measured.confusions),
+        drift=tuple(measured.drift),
+        suggestions=suggestions,
+    )
+
+
+def _untold(_done: int, _total: int, _what: str, /) -> None:
+    """Nobody wants to know."""
+
+
+def wilson(count: int, items: int) -> Share:
+    """Return the share with its 95 % interval: E. B. Wilson, "Probable Inference, the Law of Succession, and
+    Statistical Inference" (1927). Of no items nothing is known: 0 to 1.
+    """
+    if not items:
+        return Share(count=0, items=0, low=0.0, high=1.0)
+    share, square = count / items, _Z * _Z
+    middle = (share + square / (2 * items)) / (1 + square / items)
+    half = _Z / (1 + square / items) * (share * (1 - share) / items + square / (4 * items * items)) ** 0.5
+    return Share(
+        count=count,
+        items=items,
+        low=0.0 if count == 0 else max(0.0, middle - half),
+        high=1.0 if count == items else min(1.0, middle + half),
+    )
+
+
+# --- Dimensions -------------------------------------------------------------------------------------------------------
+
+
+class _Measured(NamedTuple):
+    contributors: list[ContributorAgreement]
+    confusions: list[Confusion]
+    drift: list[ContributorAgreement]
+
+
+def _measure(
+    dimension: str,
+    statements: Statements,
+    known: Items,
+    independence: Independence,
+    dimensions: list[DimensionAgreement],
+    measured: _Measured,
+) -> None:
+    """Add what one dimension gives."""
+    statements = _of_several(statements)
+    heard = others(statements, independence)
+    for metric in (ORDINAL, NOMINAL) if dimension in ORDERED else (NOMINAL,):
+        figure = alpha(dimension, metric, statements, independence, heard, seed=_SEED)
+        if not figure.items:
+            return
+        dimensions.append(
+            DimensionAgreement(
+                dimension=dimension,
+                items=figure.items,
+                contributors=figure.contributors,
+                metric=metric,
+                alpha=figure.alpha,
+                low=figure.low,
+                high=figure.high,
+            )
+        )
+    agreed = consensus(statements, independence, heard, seed=_SEED)
+    has = agreed != 0
+    stated, wanted = statements.mask[has], agreed[has]
+    person, quarter, alone = statements.contributor[has], statements.quarter[has], heard.count[has] == 1
+    agrees = (stated & wanted) != 0
+    for code in np.unique(person):
+        of_it = person == code
+        name = known.contributors[code]
+        measured.contributors.append(_share(name, dimension, agrees[of_it], alone[of_it]))
+        for number in np.unique(quarter[of_it]):
+            then = of_it & (quarter == number)
+            measured.drift.append(_share(name, dimension, agrees[then], alone[then], _period(int(number))))
+        measured.confusions.extend(_confusions(name, dimension, wanted[of_it], stated[of_it]))
+
+
+def _of_several(statements: Statements) -> Statements:
+    """Leave out the items of which only one states anything."""
+    item = statements.item
+    is_several = np.zeros(len(item), np.bool_)
+    equal = item[1:] == item[:-1]
+    is_several[1:] |= equal
+    is_several[:-1] |= equal
+    return Statements(*(column[is_several] for column in statements))
+
+
+def _share(
+    contributor: str, dimension: str, agrees: NDArray[np.bool_], alone: NDArray[np.bool_], period: str = ""
+) -> ContributorAgreement:
+    return ContributorAgreement(
+        contributor=contributor,
+        dimension=dimension,
+        share=wilson(int(agrees.sum()), len(agrees)),
+        period=period,
+        by_one_other=int(alone.sum()),
+    )
+
+
+def _period(quarter: int) -> str:
+    return f"{quarter // 4}-Q{quarter % 4 + 1}"
+
+
+def _confusions(
+    contributor: str, dimension: str, wanted: NDArray[np.uint16], stated: NDArray[np.uint16]
+) -> Iterator[Confusion]:
+    pairs_, count = np.unique(wanted.astype(np.int64) << 16 | stated, return_counts=True)
+    masks, of_mask = np.unique(pairs_ >> 16, return_inverse=True)
+    total = np.bincount(of_mask, count, len(masks)).astype(int)
+    for pair, number, at in zip(pairs_.tolist(), count.tolist(), of_mask.tolist(), strict=True):
+        yield Confusion(
+            contributor=contributor,
+            dimension=dimension,
+            consensus=words_of(dimension, pair >> 16),
+            stated=words_of(dimension, pair & 0xFFFF),
+            share=wilson(number, int(total[at])),
+        )
+
+
+def words_of(dimension: str, mask: int) -> str:
+    """Return in words which worlds remain possible: a value or group that means just that, else the fewest that cover
+    it.
+    """
+    names = world_names(dimension)
+    left = frozenset(name for at, name in enumerate(names) if mask >> at & 1)
+    if dimension.startswith("legal_status:"):
+        return " or ".join(name for name in names if name in left)
+    groups = {word: frozenset(worlds({dimension: values})[dimension]) for word, values in _groups(dimension).items()}
+    parts: list[str] = []
+    # The widest first; of two that are equally wide the one that comes first in the dimension.
+    for word, covered in sorted(groups.items(), key=lambda g: -len(g[1])):
+        if covered <= left and mask_of(dimension, covered):
+            parts.append(word)
+            left -= covered
+    order = {word: at for at, word in enumerate([*_groups(dimension), *names])}
+    return " or ".join(sorted([*parts, *left], key=lambda word: order.get(word, len(order))))
+
+
+def _groups(dimension: str) -> dict[str, tuple[str, ...]]:
+    values = {value: (value,) for value in DIMENSIONS[dimension].values}
+    return values | dict(GROUPS.get(dimension, {}))
+
+
+# --- Crosswalks -------------------------------------------------------------------------------------------------------
+
+
+class _Pair(NamedTuple):
+    """Two values of different schemes that items carry by independent contributors, and what shows it."""
+
+    low: int
+    high: int
+    contributors: tuple[str, ...]
+    examples: tuple[tuple[str, str], ...]
+
+
+class _Row(NamedTuple):
+    """A direction of a pair on its way to a suggestion; the key is that of `_keys`."""
+
+    surprise: int
+    share: Share
+    value: int
+    other: int
+    key: int
+    relation: str
+
+
+def _suggest(connection: Any, known: Items, independence: Independence, schemes: Registry) -> tuple[SuggestedRow, ...]:
+    """Return rows for crosswalks, the most surprising first."""
+    rows = sorted(
+        _rows(known, independence, schemes),
+        key=lambda row: (row.surprise, -row.share.low, known.values[row.value], known.values[row.other]),
+    )[:MAX_SUGGESTIONS]
+    evidence = _evidence(connection, known, independence, sorted({row.key for row in rows}))
+    return tuple(
+        SuggestedRow(
+            scheme=known.values[row.value][0],
+            value=known.values[row.value][1],
+            other_scheme=known.values[row.other][0],
+            other_value=known.values[row.other][1],
+            share=row.share,
+            relation=row.relation,
+            contributors=evidence[row.key].contributors,
+            examples=tuple(
+                example if row.value == evidence[row.key].low else (example[1], example[0])
+                for example in evidence[row.key].examples
+            ),
+        )
+        for row in rows
+    )
+
+
+def _rows(known: Items, independence: Independence, schemes: Registry) -> Iterator[_Row]:
+    count = len(known.values)
+    scheme_names = sorted({scheme for scheme, _ in known.values})
+    scheme_of = np.array([scheme_names.index(scheme) for scheme, _ in known.values], np.int64)
+    pieces = [
+        np.unique(known.carried.item[left].astype(np.int64) * count * count + key)
+        for left, _, key in _keys(known, independence)
+    ]
+    distinct = np.unique(np.concatenate([np.zeros(0, np.int64), *pieces]))
+    del pieces
+    item, both = np.divmod(distinct, count * count) if count else (distinct, distinct)
+    low, high = np.divmod(both, count) if count else (both, both)
+    beside = _beside(item, low, scheme_of[high], len(scheme_names), count)
+    beside |= _beside(item, high, scheme_of[low], len(scheme_names), count)
+    for key, together in zip(*(column.tolist() for column in np.unique(both, return_counts=True)), strict=True):
+        a, b = divmod(key, count)
+        forth, back = wilson(together, beside[a, int(scheme_of[b])]), wilson(together, beside[b, int(scheme_of[a])])
+        relation = _relation(schemes, known.values[a], known.values[b])
+        for value, other, share in ((a, b, forth), (b, a, back)):
+            if share.items >= MIN_ITEMS and share.count >= MIN_TOGETHER:
+                is_one_to_one = min(forth.low, back.low) >= _ONE_TO_ONE
+                yield _Row(_surprise(relation, share, is_one_to_one=is_one_to_one), share, value, other, key, relation)
+
+
+def _keys(
+    known: Items, independence: Independence
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int64]]]:
+    """Give pairs of rows of `Items.carried` with values of different schemes: the row of the lower value, that of the
+    higher, and lower * values + higher.
+    """
+    carried, count = known.carried, len(known.values)
+    scheme_of = np.unique([scheme for scheme, _ in known.values], return_inverse=True)[1] if count else np.zeros(0, int)
+    for left, right in pairs(carried.item, carried.contributor, independence):
+        is_lower = carried.value[left] < carried.value[right]
+        low, high = np.where(is_lower, left, right), np.where(is_lower, right, left)
+        a, b = carried.value[low].astype(np.int64), carried.value[high].astype(np.int64)
+        differs = scheme_of[a] != scheme_of[b]
+        yield low[differs], high[differs], (a * count + b)[differs]
+
+
+def _beside(
+    item: NDArray[np.int64], value: NDArray[np.int64], other_scheme: NDArray[np.int64], schemes: int, values: int
+) -> dict[tuple[int, int], int]:
+    """Return how many items carry a value and any value of another scheme, by value and scheme."""
+    items_and_keys = np.unique((item * values + value) * schemes + other_scheme)
+    keys = items_and_keys % (values * schemes) if values else items_and_keys
+    distinct, count = np.unique(keys, return_counts=True)
+    return {divmod(key, schemes): number for key, number in zip(distinct.tolist(), count.tolist(), strict=True)}
+
+
+def _relation(schemes: Registry, one: tuple[str, str], other: tuple[str, str]) -> str:
+    """Return what the tables say of two values; empty where they do not have them (any more)."""
+    meanings = []
+    for scheme, value in (one, other):
+        try:
+            meanings.append(schemes.get(scheme).values[value].dimensions)
+        except (InvalidArgument, KeyError):
+            return ""
+    return str(compare(*meanings).relation)
+
+
+def _surprise(relation: str, share: Share, *, is_one_to_one: bool) -> int:
+    """Return in which order people should look at a row: what the tables exclude and data show, what data tie together
+    and the tables do not, what the tables tie together and data do not, then the rest.
+    """
+    if relation == Relation.CONFLICT and share.low >= _NO_SLIP:
+        return 0
+    if is_one_to_one and relation != Relation.AGREE:
+        return 1 if relation != Relation.IMPRECISE else 2
+    if relation == Relation.AGREE:
+        return 3 if share.high < _SELDOM else 6
+    return 4 if relation != Relation.IMPRECISE else 5
+
+
+def _evidence(connection: Any, known: Items, independence: Independence, wanted: list[int]) -> dict[int, _Pair]:
+    """Return by key who carries the two values, and the first items' entries as examples."""
+    carried, keys = known.carried, np.array(wanted, np.int64)
+    people: dict[int, set[int]] = {key: set() for key in wanted}
+    rows: dict[int, list[tuple[int, int, int]]] = {key: [] for key in wanted}
+    for low, high, key in _keys(known, independence):
+        is_wanted = np.isin(key, keys)
+        low, high, key = low[is_wanted], high[is_wanted], key[is_wanted]
+        for side in (low, high):
+            spoken = np.unique(np.stack([key, carried.contributor[side].astype(np.int64)]), axis=1)
+            for of_key, person in spoken.T.tolist():
+                people[of_key].add(person)
+        order = np.lexsort((high, low, carried.item[low], key))
+        starts = np.flatnonzero(np.r_[True, key[order][1:] != key[order][:-1]]) if len(order) else order
+        for start in starts.tolist():
+            of_key = int(key[order[start]])
+            for at in order[start : start + _EXAMPLES].tolist():
+                if int(key[at]) == of_key:
+                    rows[of_key].append((int(carried.item[low[at]]), int(low[at]), int(high[at])))
+    examples = {key: sorted(triples)[:_EXAMPLES] for key, triples in rows.items()}
+    names = _entry_names(
+        connection, {int(carried.entry[at]) for r in examples.values() for _, *both in r for at in both}
+    )
+    return {
+        key: _Pair(
+            *divmod(key, len(known.values)),
+            tuple(known.contributors[person] for person in sorted(people[key])),
+            tuple((names[int(carried.entry[low])], names[int(carried.entry[high])]) for _, low, high in examples[key]),
+        )
+        for key in wanted
+    }
+
+
+def _entry_names(connection: Any, entries: set[int]) -> dict[int, str]:
+    if not entries:
+        return {}
+    rows = connection.execute(
+        "SELECT entry, any_value(hash_set) FROM digests WHERE entry IN "
+        f"({', '.join(map(str, sorted(entries)))}) GROUP BY entry"  # noqa: S608 - numbers
+    ).fetchall()
+    return {entry: f"{hash_set}/{entry}" for entry, hash_set in rows}
