@@ -786,9 +786,9 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """Work that goes on after the call that started it.
 
-    `request` and `response` are JSON of what `method` takes and gives. `hash_sets`: those that it read, CONTRIBUTOR/SET;
-    known once it runs. `done` of `total` steps, 0 of 0 where that is not known. `size`: bytes of its rows and files.
-    `expire_time`: when the result is dropped.
+    `request` and `response` are JSON of what `method` takes and gives. `hash_sets`: those that it read, as
+    CONTRIBUTOR/SET, known once it runs. `done` of `total` steps, 0 of 0 where that is not known. `size`: bytes of its
+    rows and files. `expire_time`: when the result is dropped.
     """
 
     id: str

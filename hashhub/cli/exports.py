@@ -117,6 +117,7 @@ def export(
 
 
 def refuse_existing(file: str, *, force: bool) -> None:
+    """Raise FailedPrecondition for a file that is there and may not be replaced."""
     if not force and Path(file).exists():
         raise FailedPrecondition(f"{file} exists; name another file, or replace it with --force")
 

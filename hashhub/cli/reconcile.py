@@ -20,7 +20,7 @@ import msgspec
 from hashhub.cli.exports import refuse_existing, whole_file
 from hashhub.cli.session import REFUSED, CommandGroup, Session, choice, chosen, command
 from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table, tell, width
-from hashhub.errors import HashHubError, InvalidArgument
+from hashhub.errors import InvalidArgument
 from hashhub.model import OperationState
 from hashhub.reconcile import tasks
 from hashhub.reconcile.results import Agreement, By, Engine, Gap, Link, Overlap, Share

@@ -199,7 +199,7 @@ class Operations:
             failure = failure_of(e)
         except OSError as e:
             failure = failure_of(HashHubError(f"the result cannot be kept: {e.strerror}"))
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the operation ends, and says so
             _log.exception("operation %s failed", operation.id)
             failure = failure_of(HashHubError("the operation failed; see the server's log"))
         if failure is not None:

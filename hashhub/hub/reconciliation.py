@@ -49,10 +49,10 @@ class Reconciliation:
     """Starts what is to be computed, and gives what came of it."""
 
     def __init__(self, store: Store, config: Config, run: Callable[[Job, Progress], bytes] = apart.run) -> None:
-        """`run` does a job and returns its response."""
+        """`run` does a job, and returns its response as JSON."""
         self._store = store
         self._config = config
-        self._run = run
+        self.run = run
         self.operations = Operations(store, config, self._work)
 
     def start(self, principal: Principal, task: Task, request_id: str = "") -> Operation:
@@ -105,7 +105,7 @@ class Reconciliation:
             schemes=self._config.schemes and str(Path(self._config.schemes).absolute()),
             ray_address=self._config.ray_address,
         )
-        return self._run(job, progress)
+        return self.run(job, progress)
 
     def rows(self, principal: Principal, operation_id: str, size: int, after: int) -> tuple[list[Link | Gap], int]:
         """Return the next rows of a result and the position to go on at; 0 at the end.

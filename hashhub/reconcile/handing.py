@@ -74,14 +74,14 @@ def _only(source: Path, directory: Path, hash_sets: frozenset[str], file: File) 
     from hashhub.reconcile.work import digest_of
 
     try:
-        import pyarrow
-        import pyarrow.parquet
+        import pyarrow as pa
+        from pyarrow import parquet
     except ImportError as e:
         raise missing("pyarrow") from e
-    table = pyarrow.parquet.read_table(source)
-    rows = table.filter(pyarrow.array([name in hash_sets for name in table["hash_set"].to_pylist()], pyarrow.bool_()))
+    table = parquet.read_table(source)
+    rows = table.filter(pa.array([name in hash_sets for name in table["hash_set"].to_pylist()], pa.bool_()))
     part = directory / "hash_sets.part"
-    pyarrow.parquet.write_table(rows, part, compression="zstd", store_schema=False)
+    parquet.write_table(rows, part, compression="zstd", store_schema=False)
     digest = digest_of(part)
     path = f"hash_sets-{digest[:16]}.parquet"
     part.replace(directory / path)

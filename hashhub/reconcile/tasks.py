@@ -115,7 +115,7 @@ RESPONSE_OF: Final[dict[str, type[msgspec.Struct]]] = {
     "WriteReport": ReportMade,
 }
 """By method, the type of its answer."""
-ROW_OF: Final[dict[str, type[Link] | type[Gap]]] = {"FindLinks": Link, "FindGaps": Gap}
+ROW_OF: Final[dict[str, type[Link | Gap]]] = {"FindLinks": Link, "FindGaps": Gap}
 """By method, the type of its rows."""
 _DECODER: Final = msgspec.json.Decoder(Task)
 

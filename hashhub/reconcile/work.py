@@ -89,7 +89,7 @@ def compute(
     left_out: tuple[str, ...] = (),
 ) -> tasks.Response:
     """Do what is asked over an extract; `out`: an existing directory, for rows and files. Raises HashHubError."""
-    from hashhub.reconcile import handing, overlap
+    from hashhub.reconcile import agreement, handing, overlap
 
     match task:
         case tasks.ExtractEntries():
@@ -97,7 +97,7 @@ def compute(
         case tasks.ComputeOverlap():
             return overlap.compute(extract, task.by, near=task.near, engine=task.engine, progress=progress)
         case tasks.ComputeAgreement():
-            return _agreement(extract, registry, engine=task.engine, progress=progress)
+            return agreement.compute(extract, registry, engine=task.engine, progress=progress)
         case tasks.FindLinks():
             raise NotImplementedError
         case tasks.FindGaps():

@@ -178,7 +178,7 @@ class Operations:
         if failure is not None:
             state = OperationState.CANCELLED if failure.code == Code.CANCELLED else OperationState.FAILED
         at = s.to_millis(now())
-        values = {
+        values: dict[str, Any] = {
             "state": s.OPERATION_STATES[state],
             "response": response,
             "failure": None if failure is None else msgspec.json.encode(failure),
@@ -189,6 +189,8 @@ class Operations:
             "lease": "",
             "lease_until": 0,
         }
+        if state is OperationState.SUCCEEDED:
+            values["done"] = _T.c.total
         return self._change(operation_id, lease, values)
 
     def cancel(self, operation_id: str, failure: Failure, expire_time: datetime) -> Operation:

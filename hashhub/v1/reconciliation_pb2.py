@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhashhub/v1/reconciliation.proto\x12\nhashhub.v1\">\n\nResultFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"~\n\x16\x45xtractEntriesResponse\x12\x18\n\x10\x65xtract_revision\x18\x01 \x01(\x03\x12\x11\n\thash_sets\x18\x02 \x03(\t\x12\x10\n\x08left_out\x18\x03 \x03(\t\x12%\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x16.hashhub.v1.ResultFile\"F\n\x0cOverlapGroup\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x65ntry_count\x18\x02 \x01(\x03\x12\x13\n\x0b\x61lone_count\x18\x03 \x01(\x03\"S\n\x0bOverlapCell\x12\x0c\n\x04left\x18\x01 \x01(\t\x12\r\n\x05right\x18\x02 \x01(\t\x12\x13\n\x0b\x65xact_count\x18\x03 \x01(\x03\x12\x12\n\nnear_count\x18\x04 \x01(\x03\"\xaa\x02\n\x16\x43omputeOverlapResponse\x12\"\n\x02\x62y\x18\x01 \x01(\x0e\x32\x16.hashhub.v1.ComparedBy\x12\x18\n\x10\x65xtract_revision\x18\x02 \x01(\x03\x12(\n\x06groups\x18\x03 \x03(\x0b\x32\x18.hashhub.v1.OverlapGroup\x12&\n\x05\x63\x65lls\x18\x04 \x03(\x0b\x32\x17.hashhub.v1.OverlapCell\x12K\n\rmax_distances\x18\x05 \x03(\x0b\x32\x34.hashhub.v1.ComputeOverlapResponse.MaxDistancesEntry\x1a\x33\n\x11MaxDistancesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"E\n\x05Share\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x12\n\nitem_count\x18\x02 \x01(\x03\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\"\xba\x01\n\x12\x44imensionAgreement\x12\x11\n\tdimension\x18\x01 \x01(\t\x12\x12\n\nitem_count\x18\x02 \x01(\x03\x12\x19\n\x11\x63ontributor_count\x18\x03 \x01(\x05\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\x12\n\x05\x61lpha\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03low\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04high\x18\x07 \x01(\x01H\x02\x88\x01\x01\x42\x08\n\x06_alphaB\x06\n\x04_lowB\x07\n\x05_high\"p\n\x14\x43ontributorAgreement\x12\x13\n\x0b\x63ontributor\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\t\x12 \n\x05share\x18\x03 \x01(\x0b\x32\x11.hashhub.v1.Share\x12\x0e\n\x06period\x18\x04 \x01(\t\"x\n\tConfusion\x12\x13\n\x0b\x63ontributor\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\t\x12\x11\n\tconsensus\x18\x03 \x01(\t\x12\x0e\n\x06stated\x18\x04 \x01(\t\x12 \n\x05share\x18\x05 \x01(\x0b\x32\x11.hashhub.v1.Share\"(\n\tEntryPair\x12\x0c\n\x04left\x18\x01 \x01(\t\x12\r\n\x05right\x18\x02 \x01(\t\"\xb5\x01\n\x0cSuggestedRow\x12\x0e\n\x06scheme\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x14\n\x0cother_scheme\x18\x03 \x01(\t\x12\x13\n\x0bother_value\x18\x04 \x01(\t\x12 \n\x05share\x18\x05 \x01(\x0b\x32\x11.hashhub.v1.Share\x12\x10\n\x08relation\x18\x06 \x01(\t\x12\'\n\x08\x65xamples\x18\x07 \x03(\x0b\x32\x15.hashhub.v1.EntryPair\"\xbf\x02\n\x18\x43omputeAgreementResponse\x12\x18\n\x10\x65xtract_revision\x18\x01 \x01(\x03\x12\x12\n\nitem_count\x18\x02 \x01(\x03\x12\x32\n\ndimensions\x18\x03 \x03(\x0b\x32\x1e.hashhub.v1.DimensionAgreement\x12\x36\n\x0c\x63ontributors\x18\x04 \x03(\x0b\x32 .hashhub.v1.ContributorAgreement\x12)\n\nconfusions\x18\x05 \x03(\x0b\x32\x15.hashhub.v1.Confusion\x12/\n\x05\x64rift\x18\x06 \x03(\x0b\x32 .hashhub.v1.ContributorAgreement\x12-\n\x0bsuggestions\x18\x07 \x03(\x0b\x32\x18.hashhub.v1.SuggestedRow\"d\n\x04Link\x12\x0c\n\x04left\x18\x01 \x01(\t\x12\r\n\x05right\x18\x02 \x01(\t\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x10\n\x08\x64istance\x18\x04 \x01(\x05\x12\r\n\x05\x65xact\x18\x05 \x01(\x08\x12\x0b\n\x03why\x18\x06 \x01(\t\"v\n\x11\x46indLinksResponse\x12\x18\n\x10\x65xtract_revision\x18\x01 \x01(\x03\x12\x13\n\x0b\x65xact_count\x18\x02 \x01(\x03\x12\x12\n\nnear_count\x18\x03 \x01(\x03\x12\x11\n\trow_count\x18\x04 \x01(\x03\x12\x0b\n\x03\x63ut\x18\x05 \x01(\x08\"U\n\x03Gap\x12\x0f\n\x07\x65ntries\x18\x01 \x03(\t\x12\x15\n\rjurisdictions\x18\x02 \x03(\t\x12\x14\n\x0c\x63ontributors\x18\x03 \x03(\t\x12\x10\n\x08verdicts\x18\x04 \x03(\t\"\x8e\x03\n\x10\x46indGapsResponse\x12\x14\n\x0cjurisdiction\x18\x01 \x01(\t\x12\x18\n\x10\x65xtract_revision\x18\x02 \x01(\x03\x12\x12\n\nitem_count\x18\x03 \x01(\x03\x12T\n\x15\x63ounts_by_contributor\x18\x04 \x03(\x0b\x32\x35.hashhub.v1.FindGapsResponse.CountsByContributorEntry\x12L\n\x11\x63ounts_by_verdict\x18\x05 \x03(\x0b\x32\x31.hashhub.v1.FindGapsResponse.CountsByVerdictEntry\x12\x11\n\trow_count\x18\x06 \x01(\x03\x12\x0b\n\x03\x63ut\x18\x07 \x01(\x08\x1a:\n\x18\x43ountsByContributorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x36\n\x14\x43ountsByVerdictEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"V\n\x13WriteReportResponse\x12\x18\n\x10\x65xtract_revision\x18\x01 \x01(\x03\x12%\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x16.hashhub.v1.ResultFile*~\n\nComparedBy\x12\x1b\n\x17\x43OMPARED_BY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OMPARED_BY_HASH_SET\x10\x01\x12\x1b\n\x17\x43OMPARED_BY_CONTRIBUTOR\x10\x02\x12\x1c\n\x18\x43OMPARED_BY_JURISDICTION\x10\x03*C\n\x06\x45ngine\x12\x16\n\x12\x45NGINE_UNSPECIFIED\x10\x00\x12\x11\n\rENGINE_DUCKDB\x10\x01\x12\x0e\n\nENGINE_RAY\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhashhub/v1/reconciliation.proto\x12\nhashhub.v1\">\n\nResultFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"~\n\x16\x45xtractEntriesResponse\x12\x18\n\x10\x65xtract_revision\x18\x01 \x01(\x03\x12\x11\n\thash_sets\x18\x02 \x03(\t\x12\x10\n\x08left_out\x18\x03 \x03(\t\x12%\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x16.hashhub.v1.ResultFile\"F\n\x0cOverlapGroup\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x65ntry_count\x18\x02 \x01(\x03\x12\x13\n\x0b\x61lone_count\x18\x03 \x01(\x03\"S\n\x0bOverlapCell\x12\x0c\n\x04left\x18\x01 \x01(\t\x12\r\n\x05right\x18\x02 \x01(\t\x12\x13\n\x0b\x65xact_count\x18\x03 \x01(\x03\x12\x12\n\nnear_count\x18\x04 \x01(\x03\"\xaa\x02\n\x16\x43omputeOverlapResponse\x12\"\n\x02\x62y\x18\x01 \x01(\x0e\x32\x16.hashhub.v1.ComparedBy\x12\x18\n\x10\x65xtract_revision\x18\x02 \x01(\x03\x12(\n\x06groups\x18\x03 \x03(\x0b\x32\x18.hashhub.v1.OverlapGroup\x12&\n\x05\x63\x65lls\x18\x04 \x03(\x0b\x32\x17.hashhub.v1.OverlapCell\x12K\n\rmax_distances\x18\x05 \x03(\x0b\x32\x34.hashhub.v1.ComputeOverlapResponse.MaxDistancesEntry\x1a\x33\n\x11MaxDistancesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"E\n\x05Share\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x12\n\nitem_count\x18\x02 \x01(\x03\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\"\xba\x01\n\x12\x44imensionAgreement\x12\x11\n\tdimension\x18\x01 \x01(\t\x12\x12\n\nitem_count\x18\x02 \x01(\x03\x12\x19\n\x11\x63ontributor_count\x18\x03 \x01(\x05\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\x12\n\x05\x61lpha\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03low\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04high\x18\x07 \x01(\x01H\x02\x88\x01\x01\x42\x08\n\x06_alphaB\x06\n\x04_lowB\x07\n\x05_high\"\x8c\x01\n\x14\x43ontributorAgreement\x12\x13\n\x0b\x63ontributor\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\t\x12 \n\x05share\x18\x03 \x01(\x0b\x32\x11.hashhub.v1.Share\x12\x0e\n\x06period\x18\x04 \x01(\t\x12\x1a\n\x12\x62y_one_other_count\x18\x05 \x01(\x03\"x\n\tConfusion\x12\x13\n\x0b\x63ontributor\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\t\x12\x11\n\tconsensus\x18\x03 \x01(\t\x12\x0e\n\x06stated\x18\x04 \x01(\t\x12 \n\x05share\x18\x05 \x01(\x0b\x32\x11.hashhub.v1.Share\"(\n\tEntryPair\x12\x0c\n\x04left\x18\x01 \x01(\t\x12\r\n\x05right\x18\x02 \x01(\t\"\xcb\x01\n\x0cSuggestedRow\x12\x0e\n\x06scheme\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x14\n\x0cother_scheme\x18\x03 \x01(\t\x12\x13\n\x0bother_value\x18\x04 \x01(\t\x12 \n\x05share\x18\x05 \x01(\x0b\x32\x11.hashhub.v1.Share\x12\x10\n\x08relation\x18\x06 \x01(\t\x12\'\n\x08\x65xamples\x18\x07 \x03(\x0b\x32\x15.hashhub.v1.EntryPair\x12\x14\n\x0c\x63ontributors\x18\x08 \x03(\t\"\xbf\x02\n\x18\x43omputeAgreementResponse\x12\x18\n\x10\x65xtract_revision\x18\x01 \x01(\x03\x12\x12\n\nitem_count\x18\x02 \x01(\x03\x12\x32\n\ndimensions\x18\x03 \x03(\x0b\x32\x1e.hashhub.v1.DimensionAgreement\x12\x36\n\x0c\x63ontributors\x18\x04 \x03(\x0b\x32 .hashhub.v1.ContributorAgreement\x12)\n\nconfusions\x18\x05 \x03(\x0b\x32\x15.hashhub.v1.Confusion\x12/\n\x05\x64rift\x18\x06 \x03(\x0b\x32 .hashhub.v1.ContributorAgreement\x12-\n\x0bsuggestions\x18\x07 \x03(\x0b\x32\x18.hashhub.v1.SuggestedRow\"d\n\x04Link\x12\x0c\n\x04left\x18\x01 \x01(\t\x12\r\n\x05right\x18\x02 \x01(\t\x12\x11\n\talgorithm\x18\x03 \x01(\t\x12\x10\n\x08\x64istance\x18\x04 \x01(\x05\x12\r\n\x05\x65xact\x18\x05 \x01(\x08\x12\x0b\n\x03why\x18\x06 \x01(\t\"v\n\x11\x46indLinksResponse\x12\x18\n\x10\x65xtract_revision\x18\x01 \x01(\x03\x12\x13\n\x0b\x65xact_count\x18\x02 \x01(\x03\x12\x12\n\nnear_count\x18\x03 \x01(\x03\x12\x11\n\trow_count\x18\x04 \x01(\x03\x12\x0b\n\x03\x63ut\x18\x05 \x01(\x08\"U\n\x03Gap\x12\x0f\n\x07\x65ntries\x18\x01 \x03(\t\x12\x15\n\rjurisdictions\x18\x02 \x03(\t\x12\x14\n\x0c\x63ontributors\x18\x03 \x03(\t\x12\x10\n\x08verdicts\x18\x04 \x03(\t\"\x8e\x03\n\x10\x46indGapsResponse\x12\x14\n\x0cjurisdiction\x18\x01 \x01(\t\x12\x18\n\x10\x65xtract_revision\x18\x02 \x01(\x03\x12\x12\n\nitem_count\x18\x03 \x01(\x03\x12T\n\x15\x63ounts_by_contributor\x18\x04 \x03(\x0b\x32\x35.hashhub.v1.FindGapsResponse.CountsByContributorEntry\x12L\n\x11\x63ounts_by_verdict\x18\x05 \x03(\x0b\x32\x31.hashhub.v1.FindGapsResponse.CountsByVerdictEntry\x12\x11\n\trow_count\x18\x06 \x01(\x03\x12\x0b\n\x03\x63ut\x18\x07 \x01(\x08\x1a:\n\x18\x43ountsByContributorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x36\n\x14\x43ountsByVerdictEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"V\n\x13WriteReportResponse\x12\x18\n\x10\x65xtract_revision\x18\x01 \x01(\x03\x12%\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x16.hashhub.v1.ResultFile*~\n\nComparedBy\x12\x1b\n\x17\x43OMPARED_BY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OMPARED_BY_HASH_SET\x10\x01\x12\x1b\n\x17\x43OMPARED_BY_CONTRIBUTOR\x10\x02\x12\x1c\n\x18\x43OMPARED_BY_JURISDICTION\x10\x03*C\n\x06\x45ngine\x12\x16\n\x12\x45NGINE_UNSPECIFIED\x10\x00\x12\x11\n\rENGINE_DUCKDB\x10\x01\x12\x0e\n\nENGINE_RAY\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FINDGAPSRESPONSE_COUNTSBYCONTRIBUTORENTRY']._serialized_options = b'8\001'
   _globals['_FINDGAPSRESPONSE_COUNTSBYVERDICTENTRY']._loaded_options = None
   _globals['_FINDGAPSRESPONSE_COUNTSBYVERDICTENTRY']._serialized_options = b'8\001'
-  _globals['_COMPAREDBY']._serialized_start=2539
-  _globals['_COMPAREDBY']._serialized_end=2665
-  _globals['_ENGINE']._serialized_start=2667
-  _globals['_ENGINE']._serialized_end=2734
+  _globals['_COMPAREDBY']._serialized_start=2590
+  _globals['_COMPAREDBY']._serialized_end=2716
+  _globals['_ENGINE']._serialized_start=2718
+  _globals['_ENGINE']._serialized_end=2785
   _globals['_RESULTFILE']._serialized_start=47
   _globals['_RESULTFILE']._serialized_end=109
   _globals['_EXTRACTENTRIESRESPONSE']._serialized_start=111
@@ -57,28 +57,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHARE']._serialized_end=766
   _globals['_DIMENSIONAGREEMENT']._serialized_start=769
   _globals['_DIMENSIONAGREEMENT']._serialized_end=955
-  _globals['_CONTRIBUTORAGREEMENT']._serialized_start=957
-  _globals['_CONTRIBUTORAGREEMENT']._serialized_end=1069
-  _globals['_CONFUSION']._serialized_start=1071
-  _globals['_CONFUSION']._serialized_end=1191
-  _globals['_ENTRYPAIR']._serialized_start=1193
-  _globals['_ENTRYPAIR']._serialized_end=1233
-  _globals['_SUGGESTEDROW']._serialized_start=1236
-  _globals['_SUGGESTEDROW']._serialized_end=1417
-  _globals['_COMPUTEAGREEMENTRESPONSE']._serialized_start=1420
-  _globals['_COMPUTEAGREEMENTRESPONSE']._serialized_end=1739
-  _globals['_LINK']._serialized_start=1741
-  _globals['_LINK']._serialized_end=1841
-  _globals['_FINDLINKSRESPONSE']._serialized_start=1843
-  _globals['_FINDLINKSRESPONSE']._serialized_end=1961
-  _globals['_GAP']._serialized_start=1963
-  _globals['_GAP']._serialized_end=2048
-  _globals['_FINDGAPSRESPONSE']._serialized_start=2051
-  _globals['_FINDGAPSRESPONSE']._serialized_end=2449
-  _globals['_FINDGAPSRESPONSE_COUNTSBYCONTRIBUTORENTRY']._serialized_start=2335
-  _globals['_FINDGAPSRESPONSE_COUNTSBYCONTRIBUTORENTRY']._serialized_end=2393
-  _globals['_FINDGAPSRESPONSE_COUNTSBYVERDICTENTRY']._serialized_start=2395
-  _globals['_FINDGAPSRESPONSE_COUNTSBYVERDICTENTRY']._serialized_end=2449
-  _globals['_WRITEREPORTRESPONSE']._serialized_start=2451
-  _globals['_WRITEREPORTRESPONSE']._serialized_end=2537
+  _globals['_CONTRIBUTORAGREEMENT']._serialized_start=958
+  _globals['_CONTRIBUTORAGREEMENT']._serialized_end=1098
+  _globals['_CONFUSION']._serialized_start=1100
+  _globals['_CONFUSION']._serialized_end=1220
+  _globals['_ENTRYPAIR']._serialized_start=1222
+  _globals['_ENTRYPAIR']._serialized_end=1262
+  _globals['_SUGGESTEDROW']._serialized_start=1265
+  _globals['_SUGGESTEDROW']._serialized_end=1468
+  _globals['_COMPUTEAGREEMENTRESPONSE']._serialized_start=1471
+  _globals['_COMPUTEAGREEMENTRESPONSE']._serialized_end=1790
+  _globals['_LINK']._serialized_start=1792
+  _globals['_LINK']._serialized_end=1892
+  _globals['_FINDLINKSRESPONSE']._serialized_start=1894
+  _globals['_FINDLINKSRESPONSE']._serialized_end=2012
+  _globals['_GAP']._serialized_start=2014
+  _globals['_GAP']._serialized_end=2099
+  _globals['_FINDGAPSRESPONSE']._serialized_start=2102
+  _globals['_FINDGAPSRESPONSE']._serialized_end=2500
+  _globals['_FINDGAPSRESPONSE_COUNTSBYCONTRIBUTORENTRY']._serialized_start=2386
+  _globals['_FINDGAPSRESPONSE_COUNTSBYCONTRIBUTORENTRY']._serialized_end=2444
+  _globals['_FINDGAPSRESPONSE_COUNTSBYVERDICTENTRY']._serialized_start=2446
+  _globals['_FINDGAPSRESPONSE_COUNTSBYVERDICTENTRY']._serialized_end=2500
+  _globals['_WRITEREPORTRESPONSE']._serialized_start=2502
+  _globals['_WRITEREPORTRESPONSE']._serialized_end=2588
 # @@protoc_insertion_point(module_scope)

@@ -123,16 +123,18 @@ class DimensionAgreement(_message.Message):
     def __init__(self, dimension: _Optional[str] = ..., item_count: _Optional[int] = ..., contributor_count: _Optional[int] = ..., metric: _Optional[str] = ..., alpha: _Optional[float] = ..., low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
 
 class ContributorAgreement(_message.Message):
-    __slots__ = ("contributor", "dimension", "share", "period")
+    __slots__ = ("contributor", "dimension", "share", "period", "by_one_other_count")
     CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
     DIMENSION_FIELD_NUMBER: _ClassVar[int]
     SHARE_FIELD_NUMBER: _ClassVar[int]
     PERIOD_FIELD_NUMBER: _ClassVar[int]
+    BY_ONE_OTHER_COUNT_FIELD_NUMBER: _ClassVar[int]
     contributor: str
     dimension: str
     share: Share
     period: str
-    def __init__(self, contributor: _Optional[str] = ..., dimension: _Optional[str] = ..., share: _Optional[_Union[Share, _Mapping]] = ..., period: _Optional[str] = ...) -> None: ...
+    by_one_other_count: int
+    def __init__(self, contributor: _Optional[str] = ..., dimension: _Optional[str] = ..., share: _Optional[_Union[Share, _Mapping]] = ..., period: _Optional[str] = ..., by_one_other_count: _Optional[int] = ...) -> None: ...
 
 class Confusion(_message.Message):
     __slots__ = ("contributor", "dimension", "consensus", "stated", "share")
@@ -157,7 +159,7 @@ class EntryPair(_message.Message):
     def __init__(self, left: _Optional[str] = ..., right: _Optional[str] = ...) -> None: ...
 
 class SuggestedRow(_message.Message):
-    __slots__ = ("scheme", "value", "other_scheme", "other_value", "share", "relation", "examples")
+    __slots__ = ("scheme", "value", "other_scheme", "other_value", "share", "relation", "examples", "contributors")
     SCHEME_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     OTHER_SCHEME_FIELD_NUMBER: _ClassVar[int]
@@ -165,6 +167,7 @@ class SuggestedRow(_message.Message):
     SHARE_FIELD_NUMBER: _ClassVar[int]
     RELATION_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTORS_FIELD_NUMBER: _ClassVar[int]
     scheme: str
     value: str
     other_scheme: str
@@ -172,7 +175,8 @@ class SuggestedRow(_message.Message):
     share: Share
     relation: str
     examples: _containers.RepeatedCompositeFieldContainer[EntryPair]
-    def __init__(self, scheme: _Optional[str] = ..., value: _Optional[str] = ..., other_scheme: _Optional[str] = ..., other_value: _Optional[str] = ..., share: _Optional[_Union[Share, _Mapping]] = ..., relation: _Optional[str] = ..., examples: _Optional[_Iterable[_Union[EntryPair, _Mapping]]] = ...) -> None: ...
+    contributors: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, scheme: _Optional[str] = ..., value: _Optional[str] = ..., other_scheme: _Optional[str] = ..., other_value: _Optional[str] = ..., share: _Optional[_Union[Share, _Mapping]] = ..., relation: _Optional[str] = ..., examples: _Optional[_Iterable[_Union[EntryPair, _Mapping]]] = ..., contributors: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ComputeAgreementResponse(_message.Message):
     __slots__ = ("extract_revision", "item_count", "dimensions", "contributors", "confusions", "drift", "suggestions")

@@ -355,6 +355,7 @@ def agreement_to_pb(agreement: r.Agreement) -> v1.ComputeAgreementResponse:
                 share=_share_to_pb(s.share),
                 relation=s.relation,
                 examples=(v1.EntryPair(left=_entry_to_pb(a), right=_entry_to_pb(b)) for a, b in s.examples),
+                contributors=map(names.contributor_name, s.contributors),
             )
             for s in agreement.suggestions
         ),
@@ -401,6 +402,7 @@ def agreement_from_pb(pb: v1.ComputeAgreementResponse) -> r.Agreement:
                 share=_share_from_pb(s.share),
                 relation=s.relation,
                 examples=tuple((_entry_from_pb(e.left), _entry_from_pb(e.right)) for e in s.examples),
+                contributors=tuple(names.parse_contributor(c) for c in s.contributors),
             )
             for s in pb.suggestions
         ),
@@ -413,6 +415,7 @@ def _agreeing_to_pb(value: r.ContributorAgreement) -> v1.ContributorAgreement:
         dimension=value.dimension,
         share=_share_to_pb(value.share),
         period=value.period,
+        by_one_other_count=value.by_one_other,
     )
 
 
@@ -422,6 +425,7 @@ def _agreeing_from_pb(pb: v1.ContributorAgreement) -> r.ContributorAgreement:
         dimension=pb.dimension,
         share=_share_from_pb(pb.share),
         period=pb.period,
+        by_one_other=pb.by_one_other_count,
     )
 
 
