@@ -212,34 +212,33 @@ class ReconciliationCalls(Calls):
 
     def extract(self) -> OperationHandle[ExtractMade]:
         """Write an extract; `download` brings it here."""
-        return self._start(tasks.ExtractEntries())
+        return self._start("ReconciliationService/ExtractEntries", tasks.ExtractEntries())
 
     def overlap(
         self, by: By = By.HASH_SET, *, near: bool = False, engine: Engine = Engine.DUCKDB
     ) -> OperationHandle[Overlap]:
         """Count what hash sets, contributors or jurisdictions share."""
-        return self._start(tasks.ComputeOverlap(by=by, near=near, engine=engine))
+        return self._start("ReconciliationService/ComputeOverlap", tasks.ComputeOverlap(by=by, near=near, engine=engine))
 
     def agreement(self, *, engine: Engine = Engine.DUCKDB) -> OperationHandle[Agreement]:
         """Compare what several state about the same items."""
-        return self._start(tasks.ComputeAgreement(engine=engine))
+        return self._start("ReconciliationService/ComputeAgreement", tasks.ComputeAgreement(engine=engine))
 
     def links(self, *, near: bool = False) -> OperationHandle[LinksFound]:
         """Find entries about the same media; `rows` gives them."""
-        return self._start(tasks.FindLinks(near=near))
+        return self._start("ReconciliationService/FindLinks", tasks.FindLinks(near=near))
 
     def gaps(self, jurisdiction: str, *, near: bool = False) -> OperationHandle[GapsFound]:
         """Find what others hold and a jurisdiction lacks; `rows` gives the items."""
-        return self._start(tasks.FindGaps(jurisdiction=jurisdiction, near=near))
+        return self._start("ReconciliationService/FindGaps", tasks.FindGaps(jurisdiction=jurisdiction, near=near))
 
     def report(
         self, *, title: str = "", jurisdictions: Sequence[str] = (), near: bool = False
     ) -> OperationHandle[ReportMade]:
         """Write a page for people; `download` brings it here."""
-        return self._start(tasks.WriteReport(title=title, jurisdictions=tuple(jurisdictions), near=near))
+        return self._start("ReconciliationService/WriteReport", tasks.WriteReport(title=title, jurisdictions=tuple(jurisdictions), near=near))
 
-    def _start(self, task: Task) -> OperationHandle[Any]:
-        method = f"ReconciliationService/{tasks.method_of(task)}"
+    def _start(self, method: str, task: Task) -> OperationHandle[Any]:
         answer = self._transport.call(method, wire.task_to_pb(task, request_id()), v1.Operation)
         return OperationHandle(self._transport, _operation(answer))
 
