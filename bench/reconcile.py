@@ -113,7 +113,7 @@ class SyntheticStore:
                     digests = _altered(digests, random)
                 hashes.append((name, np.arange(len(ids)), digests))
             ones = np.ones(len(ids), np.int64)
-            yield StandingEntries(ids, ones == 1, ones * revision, ones, ones * 0, hashes)
+            yield StandingEntries(ids, ones == 1, ones == 0, ones * revision, ones, ones * 0, hashes)
 
 
 def _altered(digests: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:

@@ -218,7 +218,9 @@ class ReconciliationCalls(Calls):
         self, by: By = By.HASH_SET, *, near: bool = False, engine: Engine = Engine.DUCKDB
     ) -> OperationHandle[Overlap]:
         """Count what hash sets, contributors or jurisdictions share."""
-        return self._start("ReconciliationService/ComputeOverlap", tasks.ComputeOverlap(by=by, near=near, engine=engine))
+        return self._start(
+            "ReconciliationService/ComputeOverlap", tasks.ComputeOverlap(by=by, near=near, engine=engine)
+        )
 
     def agreement(self, *, engine: Engine = Engine.DUCKDB) -> OperationHandle[Agreement]:
         """Compare what several state about the same items."""
@@ -236,7 +238,10 @@ class ReconciliationCalls(Calls):
         self, *, title: str = "", jurisdictions: Sequence[str] = (), near: bool = False
     ) -> OperationHandle[ReportMade]:
         """Write a page for people; `download` brings it here."""
-        return self._start("ReconciliationService/WriteReport", tasks.WriteReport(title=title, jurisdictions=tuple(jurisdictions), near=near))
+        return self._start(
+            "ReconciliationService/WriteReport",
+            tasks.WriteReport(title=title, jurisdictions=tuple(jurisdictions), near=near),
+        )
 
     def _start(self, method: str, task: Task) -> OperationHandle[Any]:
         answer = self._transport.call(method, wire.task_to_pb(task, request_id()), v1.Operation)

@@ -8,46 +8,23 @@ costs no more than ten thousand others, and there can be any number of groups.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hashhub.cancellation import check
-from hashhub.errors import DataLoss
-from hashhub.hashes import ALGORITHMS
 from hashhub.matcher import NearDigests
-from hashhub.reconcile.columns import bits_of
+from hashhub.reconcile import sharing
+from hashhub.reconcile.engines import run
+from hashhub.reconcile.extract import arrow
 from hashhub.reconcile.results import By, Engine, Overlap, OverlapCell, Progress
+from hashhub.reconcile.sharing import PERCEPTUAL, Groups, insert
 
 if TYPE_CHECKING:
-    from hashhub.reconcile.extract import Extract, File
+    from hashhub.reconcile.extract import Extract
 
 _WORD: Final = 64  # groups in one column of bits
-_BATCH: Final = 1 << 16  # rows handed over at a time
 _PART: Final = 12_000_000  # rows that are looked at together: some 700 MB
-PERCEPTUAL: Final = {
-    a.name: a.default_max_distance
-    for a in ALGORITHMS.values()
-    if a.is_perceptual and a.default_max_distance is not None
-}
-"""Perceptual hash algorithms with the distance within which two digests are near, inclusive."""
-GRID: Final = bits_of("context")["grid"]
-_EXACT: Final = tuple(a.name for a in ALGORITHMS.values() if not a.is_perceptual)
-
-
-class Groups(NamedTuple):
-    """What is compared: names in order, and for each its digest files and how many ACTIVE entries they have."""
-
-    names: tuple[str, ...]
-    files: tuple[tuple[File, ...], ...]
-    entries: tuple[int, ...]
-
-    @property
-    def words(self) -> int:
-        """How many columns of bits it takes."""
-        return max(1, -(-len(self.names) // _WORD))
 
 
 def compute(
@@ -66,20 +43,18 @@ def compute(
     Raises FailedPrecondition when `hashhub[reconcile]` or `[ray]` is not installed, and what `Extract.connect` raises.
     """
     with extract.connect() as connection:
-        groups = _groups(extract, connection, by)
+        groups = sharing.groups_of(extract, extract.hash_sets(connection), by)
         algorithms = tuple(PERCEPTUAL) if near else ()
         rows = sum(f.rows for files in groups.files for f in files)
         parts = max(1, -(-rows // _PART))
         steps = parts + len(algorithms) + 1
-        told = progress or _silent
+        told = progress or sharing.silent
         for name, bits in (("shared", "m"), ("near", "n")):
-            columns = ", ".join(f"{bits}{i} UBIGINT" for i in range(groups.words))
+            columns = ", ".join(f"{bits}{i} UBIGINT" for i in range(_words(groups)))
             connection.execute(f"CREATE TEMP TABLE {name} (entry BIGINT, g INTEGER, {columns})")
         queries = [shared_sql(extract, groups, part, parts) for part in range(parts)]
         for step, table in enumerate(run(extract, queries, connection, engine)):
-            connection.register("part", table)
-            connection.execute("INSERT INTO shared SELECT * FROM part")
-            connection.unregister("part")
+            insert(connection, "shared", table)
             told(step + 1, steps, "exact digests")
         for step, algorithm in enumerate(algorithms):
             told(parts + step, steps, f"near {algorithm} hashes")
@@ -102,36 +77,12 @@ def compute(
     )
 
 
-def _groups(extract: Extract, connection: Any, by: By) -> Groups:
-    column = {By.HASH_SET: "hash_set", By.CONTRIBUTOR: "contributor", By.JURISDICTION: "jurisdiction"}[by]
-    name_of: Mapping[str, str] = {row["hash_set"]: row[column] for row in extract.hash_sets(connection)}
-    names = tuple(sorted(set(name_of.values())))
-    files: dict[str, list[File]] = {name: [] for name in names}
-    for file in extract.files:
-        files[name_of[file.hash_set]].append(file)
-    return Groups(
-        names,
-        tuple(tuple(files[name]) for name in names),
-        tuple(sum(f.active_entries for f in files[name]) for name in names),
-    )
-
-
 def shared_sql(extract: Extract, groups: Groups, part: int, parts: int) -> str:
     """Return a SELECT of the entries that share an exact digest with another group: entry, its group g, and the bits
     m0, m1, … of all groups that hold one of its digests. Of the digests it looks at one part of `parts`.
     """
-    words = range(groups.words)
-    algorithms = ", ".join(f"'{name}'" for name in _EXACT)
-    sources = [
-        f"SELECT {g}::INTEGER AS g, entry, algorithm, digest, hash(digest) AS h FROM {extract.source(files)} "  # noqa: S608 - our own names
-        f"WHERE state = 'ACTIVE' AND algorithm IN ({algorithms})"
-        for g, files in enumerate(groups.files)
-        if files
-    ]
-    no_rows = "SELECT 0::INTEGER AS g, 0::BIGINT AS entry, '' AS algorithm, ''::BLOB AS digest, 0::UBIGINT AS h LIMIT 0"
-    chosen = " UNION ALL ".join(sources) or no_rows
-    if parts > 1:
-        chosen = f"SELECT * FROM ({chosen}) WHERE h % {parts} = {part}"  # noqa: S608 - our own text
+    words = range(_words(groups))
+    chosen = sharing.exact_rows(extract, groups, part, parts)
     bit = [f"CASE WHEN g // {_WORD} = {i} THEN 1::UBIGINT << (g % {_WORD}) ELSE 0::UBIGINT END" for i in words]
     # Most digests are nobody else's: their 64-bit hashes tell that at a third of the cost of the digests themselves.
     return (
@@ -147,7 +98,7 @@ def shared_sql(extract: Extract, groups: Groups, part: int, parts: int) -> str:
 
 def _add_near(extract: Extract, groups: Groups, connection: Any, algorithm: str) -> None:
     """Add to the table `near` the entries with the bits of all groups that hold something near one of their digests."""
-    gathered = list(perceptual_digests(extract, groups, connection, algorithm))
+    gathered = list(sharing.perceptual_digests(extract, groups, connection, algorithm))
     if not gathered:
         return
     entries, of_group, digests = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
@@ -155,7 +106,7 @@ def _add_near(extract: Extract, groups: Groups, connection: Any, algorithm: str)
     index = NearDigests(algorithm, digests)
     places = index.places(digests)
     del digests
-    words = groups.words
+    words = _words(groups)
     held = np.zeros((len(index), words), np.uint64)
     bits = np.uint64(1) << (of_group % _WORD).astype(np.uint64)
     np.bitwise_or.at(held, (places, of_group // _WORD), bits)
@@ -169,41 +120,13 @@ def _add_near(extract: Extract, groups: Groups, connection: Any, algorithm: str)
     # Most are near nothing of anybody else's.
     of_entry[np.arange(len(entries)), of_group // _WORD] &= ~bits
     has_any = of_entry.any(axis=1)
-    import pyarrow
-
     columns = {"entry": entries[has_any], "g": of_group[has_any].astype(np.int32)}
-    table = pyarrow.table({**columns, **{f"n{i}": of_entry[has_any, i] for i in range(words)}})
-    connection.register("part", table)
-    connection.execute("INSERT INTO near SELECT * FROM part")
-    connection.unregister("part")
+    insert(connection, "near", arrow().table({**columns, **{f"n{i}": of_entry[has_any, i] for i in range(words)}}))
 
 
-def perceptual_digests(
-    extract: Extract, groups: Groups, connection: Any, algorithm: str
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]]:
-    """Yield entries, their groups and their digests of an algorithm, uint8[n, digest_bytes], of ACTIVE entries that may
-    be compared by them: a sheet of several pictures is near to none of them.
-    """
-    width = ALGORITHMS[algorithm].digest_bytes
-    for g, files in enumerate(groups.files):
-        if not files:
-            continue
-        reader = connection.sql(
-            f"SELECT entry, digest FROM {extract.source(files)} "  # noqa: S608 - our own names
-            f"WHERE state = 'ACTIVE' AND algorithm = '{algorithm}' AND d_context & {GRID} = 0"
-        ).to_arrow_reader(_BATCH)
-        for batch in reader:
-            check()
-            entries = batch.column(0).to_numpy().astype(np.int64)
-            yield entries, np.full(len(entries), g, np.int64), matrix_of(batch.column(1), width)
-
-
-def matrix_of(column: Any, width: int) -> NDArray[np.uint8]:
-    """Return a column of digests of one width as uint8[n, width]. Raises DataLoss where one has another."""
-    flat = b"".join(column.to_pylist())
-    if len(flat) != width * len(column):
-        raise DataLoss("the extract is damaged: a digest has a wrong length; write it anew into an empty directory")
-    return np.frombuffer(flat, np.uint8).reshape(-1, width)
+def _words(groups: Groups) -> int:
+    """Return how many columns of bits the groups take."""
+    return max(1, -(-len(groups.names) // _WORD))
 
 
 class _Counts(NamedTuple):
@@ -216,7 +139,7 @@ class _Counts(NamedTuple):
 
 def _counted(connection: Any, groups: Groups) -> _Counts:
     """Count what stands in the tables `shared` and `near`."""
-    count, words = len(groups.names), range(groups.words)
+    count, words = len(groups.names), range(_words(groups))
     counts = _Counts(np.zeros((count, count), np.int64), np.zeros((count, count), np.int64), np.zeros(count, np.int64))
 
     def merged(table: str, bits: str) -> str:
@@ -228,11 +151,11 @@ def _counted(connection: Any, groups: Groups) -> _Counts:
     reader = connection.sql(
         f"SELECT g, count(*), {names} FROM (SELECT coalesce(s.g, t.g) AS g, {by_bits} FROM {merged('shared', 'm')} s "  # noqa: S608 - our own text
         f"FULL JOIN {merged('near', 'n')} t USING (entry)) GROUP BY g, {names}"
-    ).to_arrow_reader(_BATCH)
+    ).to_arrow_reader(sharing.BATCH)
     for batch in reader:
         g, n, *bits = (column.to_numpy() for column in batch.columns)
-        exact = np.stack(bits[: groups.words], axis=1)
-        near = np.stack(bits[groups.words :], axis=1) & ~exact
+        exact = np.stack(bits[: len(words)], axis=1)
+        near = np.stack(bits[len(words) :], axis=1) & ~exact
         for held in (exact, near):
             held[np.arange(len(g)), g // _WORD] &= ~(np.uint64(1) << (g % _WORD).astype(np.uint64))
         np.add.at(counts.shared, g, np.where((exact | near).any(axis=1), n, 0))
@@ -241,19 +164,3 @@ def _counted(connection: Any, groups: Groups) -> _Counts:
                 has = (held[:, j // _WORD] >> np.uint64(j % _WORD)) & np.uint64(1) == 1
                 np.add.at(total[:, j], g[has], n[has])
     return counts
-
-
-def run(extract: Extract, queries: Sequence[str], connection: Any, engine: Engine) -> Iterator[Any]:
-    """Yield the result of each query over an extract's views and files, an Arrow table, in their order."""
-    if engine is Engine.RAY:
-        from hashhub.reconcile import cluster
-
-        yield from cluster.run(extract, queries)
-        return
-    for query in queries:
-        check()
-        yield connection.sql(query).to_arrow_table()
-
-
-def _silent(_done: int, _of: int, _what: str) -> None:
-    """Stand in where the caller wants no progress."""

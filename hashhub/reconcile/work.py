@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ import msgspec
 from hashhub import schemes
 from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
 from hashhub.reconcile import tasks
-from hashhub.reconcile.results import Progress
+from hashhub.reconcile.results import Link, Progress
 from hashhub.reconcile.tasks import Task
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def work(job: Job, progress: Progress) -> tasks.Response:
     with mapped():
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         Path(job.out).mkdir(mode=0o700, parents=True)
-    if job.ray_address and job.ray_address != "local":
+    if job.ray_address == "local":
+        os.environ.pop("RAY_ADDRESS", None)
+    elif job.ray_address:
         os.environ["RAY_ADDRESS"] = job.ray_address
     # How much is written follows what is in all hash sets: whoever may not see all is not told.
     writing = progress if job.hash_sets is None else _unsaid(progress)
@@ -89,7 +92,7 @@ def compute(
     left_out: tuple[str, ...] = (),
 ) -> tasks.Response:
     """Do what is asked over an extract; `out`: an existing directory, for rows and files. Raises HashHubError."""
-    from hashhub.reconcile import agreement, handing, overlap
+    from hashhub.reconcile import agreement, gaps, handing, links, overlap
 
     match task:
         case tasks.ExtractEntries():
@@ -99,9 +102,16 @@ def compute(
         case tasks.ComputeAgreement():
             return agreement.compute(extract, registry, engine=task.engine, progress=progress)
         case tasks.FindLinks():
-            raise NotImplementedError
+            kinds: Counter[bool] = Counter()
+            rows = _counted(links.links(extract, near=task.near, progress=progress), kinds)
+            count, is_cut = write_rows(rows, out)
+            return tasks.LinksFound(
+                revision=extract.revision, exact=kinds[True], near=kinds[False], rows=count, is_cut=is_cut
+            )
         case tasks.FindGaps():
-            raise NotImplementedError
+            counts, items = gaps.gaps(extract, task.jurisdiction, near=task.near, progress=progress)
+            count, is_cut = write_rows(items, out)
+            return tasks.GapsFound(gaps=counts, rows=count, is_cut=is_cut)
         case tasks.WriteReport():
             raise NotImplementedError
 
@@ -137,19 +147,26 @@ def mapped() -> Iterator[None]:
         raise HashHubError(f"the data directory cannot be used ({e.strerror}); see its permissions") from e
 
 
+def _counted(rows: Iterable[Link], kinds: Counter[bool]) -> Iterator[Link]:
+    for row in rows:
+        kinds[row.is_exact] += 1
+        yield row
+
+
 def write_rows(rows: Iterable[msgspec.Struct], out: Path) -> tuple[int, bool]:
-    """Write rows, a JSON object a line, and return how many, and whether there are more than are kept."""
+    """Write rows, a JSON object a line, and return how many, and whether there are more than are kept. All are read."""
     count = size = 0
+    is_cut = False
     encode = msgspec.json.Encoder().encode
     with mapped(), (out / tasks.ROWS).open("wb") as file:
         for row in rows:
             line = encode(row) + b"\n"
-            size += len(line)
-            if size > MAX_ROWS_BYTES:
-                return count, True
-            file.write(line)
-            count += 1
-    return count, False
+            is_cut |= size + len(line) > MAX_ROWS_BYTES
+            if not is_cut:
+                file.write(line)
+                size += len(line)
+                count += 1
+    return count, is_cut
 
 
 def files_in(directory: Path) -> tuple[tasks.File, ...]:

@@ -227,19 +227,21 @@ class FindLinksResponse(_message.Message):
     def __init__(self, extract_revision: _Optional[int] = ..., exact_count: _Optional[int] = ..., near_count: _Optional[int] = ..., row_count: _Optional[int] = ..., cut: _Optional[bool] = ...) -> None: ...
 
 class Gap(_message.Message):
-    __slots__ = ("entries", "jurisdictions", "contributors", "verdicts")
+    __slots__ = ("entries", "jurisdictions", "contributors", "verdicts", "entry_count")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     JURISDICTIONS_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTORS_FIELD_NUMBER: _ClassVar[int]
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_COUNT_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedScalarFieldContainer[str]
     jurisdictions: _containers.RepeatedScalarFieldContainer[str]
     contributors: _containers.RepeatedScalarFieldContainer[str]
     verdicts: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, entries: _Optional[_Iterable[str]] = ..., jurisdictions: _Optional[_Iterable[str]] = ..., contributors: _Optional[_Iterable[str]] = ..., verdicts: _Optional[_Iterable[str]] = ...) -> None: ...
+    entry_count: int
+    def __init__(self, entries: _Optional[_Iterable[str]] = ..., jurisdictions: _Optional[_Iterable[str]] = ..., contributors: _Optional[_Iterable[str]] = ..., verdicts: _Optional[_Iterable[str]] = ..., entry_count: _Optional[int] = ...) -> None: ...
 
 class FindGapsResponse(_message.Message):
-    __slots__ = ("jurisdiction", "extract_revision", "item_count", "counts_by_contributor", "counts_by_verdict", "row_count", "cut")
+    __slots__ = ("jurisdiction", "extract_revision", "item_count", "counts_by_contributor", "counts_by_verdict", "row_count", "cut", "max_distances")
     class CountsByContributorEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -254,6 +256,13 @@ class FindGapsResponse(_message.Message):
         key: str
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class MaxDistancesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     JURISDICTION_FIELD_NUMBER: _ClassVar[int]
     EXTRACT_REVISION_FIELD_NUMBER: _ClassVar[int]
     ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -261,6 +270,7 @@ class FindGapsResponse(_message.Message):
     COUNTS_BY_VERDICT_FIELD_NUMBER: _ClassVar[int]
     ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     CUT_FIELD_NUMBER: _ClassVar[int]
+    MAX_DISTANCES_FIELD_NUMBER: _ClassVar[int]
     jurisdiction: str
     extract_revision: int
     item_count: int
@@ -268,7 +278,8 @@ class FindGapsResponse(_message.Message):
     counts_by_verdict: _containers.ScalarMap[str, int]
     row_count: int
     cut: bool
-    def __init__(self, jurisdiction: _Optional[str] = ..., extract_revision: _Optional[int] = ..., item_count: _Optional[int] = ..., counts_by_contributor: _Optional[_Mapping[str, int]] = ..., counts_by_verdict: _Optional[_Mapping[str, int]] = ..., row_count: _Optional[int] = ..., cut: _Optional[bool] = ...) -> None: ...
+    max_distances: _containers.ScalarMap[str, int]
+    def __init__(self, jurisdiction: _Optional[str] = ..., extract_revision: _Optional[int] = ..., item_count: _Optional[int] = ..., counts_by_contributor: _Optional[_Mapping[str, int]] = ..., counts_by_verdict: _Optional[_Mapping[str, int]] = ..., row_count: _Optional[int] = ..., cut: _Optional[bool] = ..., max_distances: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class WriteReportResponse(_message.Message):
     __slots__ = ("extract_revision", "files")

@@ -193,6 +193,7 @@ def _response_to_pb(response: tasks.Response) -> v1.OperationResponse:
                     counts_by_verdict=gaps.by_verdict,
                     row_count=response.rows,
                     cut=response.is_cut,
+                    max_distances=gaps.max_distances,
                 )
             )
         case tasks.ReportMade():
@@ -238,6 +239,7 @@ def _response_from_pb(pb: v1.OperationResponse) -> tasks.Response:
                         for k in sorted(gaps.counts_by_contributor)
                     },
                     by_verdict=dict(sorted(gaps.counts_by_verdict.items())),
+                    max_distances=dict(sorted(gaps.max_distances.items())),
                 ),
                 rows=gaps.row_count,
                 is_cut=gaps.cut,
@@ -468,6 +470,7 @@ def gap_to_pb(gap: r.Gap) -> v1.Gap:
         jurisdictions=gap.jurisdictions,
         contributors=map(names.contributor_name, gap.contributors),
         verdicts=gap.verdicts,
+        entry_count=gap.entry_count,
     )
 
 
@@ -477,4 +480,5 @@ def gap_from_pb(pb: v1.Gap) -> r.Gap:
         jurisdictions=tuple(pb.jurisdictions),
         contributors=tuple(names.parse_contributor(c) for c in pb.contributors),
         verdicts=tuple(pb.verdicts),
+        entry_count=pb.entry_count,
     )

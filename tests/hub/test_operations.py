@@ -206,6 +206,8 @@ def test_each_has_what_its_terms_give(scene: Scene) -> None:
         tasks.ComputeOverlap(by=By.JURISDICTION),
         tasks.ComputeAgreement(),
         tasks.ExtractEntries(),
+        tasks.FindLinks(near=True),
+        tasks.FindGaps(jurisdiction="NL"),
     ],
     ids=lambda t: f"{type(t).__name__}-{getattr(t, 'by', '')}",
 )
