@@ -105,8 +105,8 @@ def extract(session: Session, *, directory: Path) -> None:
         )
         return
     tell(
-        f"{clean(str(directory))}: {len(made.hash_sets)} hash sets as of revision {made.revision}; "
-        f"{len(done.fetched)} files fetched ({done.size:,} bytes), {done.unchanged} unchanged"
+        f"{clean(str(directory))}: {_count(len(made.hash_sets), 'hash set')} as of revision {made.revision}; "
+        f"{_count(len(done.fetched), 'file')} fetched ({_count(done.size, 'byte')}), {done.unchanged} unchanged"
     )
     if made.left_out:
         tell(f"left out, for their terms let nothing leave: {', '.join(made.left_out)}")
@@ -266,7 +266,7 @@ def _rows_command(
         print_json({"file": out, "rows": count, **_summary(answer.response)})
         return
     _say_summary(answer.response)
-    tell(f"{clean(out)}: {count:,} rows")
+    tell(f"{clean(out)}: {_count(count, 'row')}")
 
 
 def _result(handle: OperationHandle[Any], bar: Callable[[int, int | None, str], None]) -> Any:
@@ -410,12 +410,14 @@ def _summary(response: tasks.LinksFound | tasks.GapsFound) -> dict[str, Any]:
 def _say_summary(response: tasks.LinksFound | tasks.GapsFound) -> None:
     if isinstance(response, tasks.LinksFound):
         tell(
-            f"as of revision {response.revision}: {response.exact:,} links by an exact digest, {response.near:,} by a "
+            f"as of revision {response.revision}: {_count(response.exact, 'link')} by an exact digest, {response.near:,} by a "
             "near hash"
         )
     else:
         gaps = response.gaps
-        tell(f"as of revision {gaps.revision}: {gaps.items:,} items that others hold and {gaps.jurisdiction} lacks")
+        tell(
+            f"as of revision {gaps.revision}: {_count(gaps.items, 'item')} that others hold and {gaps.jurisdiction} lacks"
+        )
         if gaps.by_contributor:
             tell("held by: " + ", ".join(f"{name} {count:,}" for name, count in gaps.by_contributor.items()))
         if gaps.by_verdict:
@@ -454,8 +456,8 @@ def _show_rows(answer: _Answer) -> None:
 def _show_overlap(overlap: Overlap) -> None:
     """Print a matrix if it fits into a line, otherwise the pairs that share anything."""
     names = overlap.names
-    what = {By.HASH_SET: "hash sets", By.CONTRIBUTOR: "contributors", By.JURISDICTION: "jurisdictions"}[overlap.by]
-    tell(f"as of revision {overlap.revision}: {len(names)} {what}, ACTIVE entries")
+    one = overlap.by.lower().replace("_", " ")
+    tell(f"as of revision {overlap.revision}: {_count(len(names), one)}, ACTIVE entries")
     cells = {(c.left, c.right): c for c in overlap.cells}
     near = bool(overlap.max_distances)
 
@@ -479,7 +481,7 @@ def _show_overlap(overlap: Overlap) -> None:
     widest = [max(len(line[i]) for line in (head, *rows)) for i in range(len(head))]
     if sum(widest) + 2 * (len(head) - 1) <= (width() or _NARROW):
         table(head, rows)
-        tell("each row: how many of its entries the hash set, contributor or jurisdiction with that number holds, too")
+        tell(f"each row: how many of its entries the {one} with that number holds, too")
     else:
         table(
             ("name", "entries", "alone"),
@@ -511,10 +513,11 @@ def _show_agreement(agreement: Agreement) -> None:
     tell(f"as of revision {agreement.revision}: {agreement.items:,} items that several contributors classified")
     if agreement.dimensions:
         table(
-            ("dimension", "items", "contributors", "alpha", "95 %"),
+            ("dimension", "compared as", "items", "contributors", "alpha", "95 %"),
             [
                 (
                     d.dimension,
+                    d.metric,
                     f"{d.items:,}",
                     d.contributors,
                     "-" if d.alpha is None else f"{d.alpha:.3f}",
@@ -527,9 +530,9 @@ def _show_agreement(agreement: Agreement) -> None:
     if agreement.contributors:
         say()
         table(
-            ("contributor", "dimension", "as the others", "of", "95 %"),
+            ("contributor", "dimension", "as the others", "95 %"),
             [
-                (c.contributor, c.dimension, f"{c.share.count:,}", f"{c.share.items:,}", _interval(c.share))
+                (c.contributor, c.dimension, f"{c.share.count:,} of {c.share.items:,}", _interval(c.share))
                 for c in agreement.contributors
             ],
         )
@@ -537,15 +540,14 @@ def _show_agreement(agreement: Agreement) -> None:
         say()
         tell("what values of two schemes stand for the same items, the most surprising first:")
         table(
-            ("value", "goes with", "items", "of", "95 %", "the tables say"),
+            ("value", "goes with", "items", "95 %", "the tables say"),
             [
                 (
-                    f"{s.scheme}:{s.value}",
-                    f"{s.other_scheme}:{s.other_value}",
-                    f"{s.share.count:,}",
-                    f"{s.share.items:,}",
+                    f"{s.scheme.partition('@')[0]}:{s.value}",
+                    f"{s.other_scheme.partition('@')[0]}:{s.other_value}",
+                    f"{s.share.count:,} of {s.share.items:,}",
                     _interval(s.share),
-                    s.relation.lower().replace("_", " "),
+                    s.relation.lower().replace("_", " ") or "nothing",
                 )
                 for s in agreement.suggestions[:_SUGGESTED]
             ],
@@ -556,7 +558,15 @@ def _show_agreement(agreement: Agreement) -> None:
 
 
 def _interval(share: Share) -> str:
-    return f"{share.low:.1%} to {share.high:.1%}"
+    return f"{100 * share.low:.0f} to {100 * share.high:.0f} %"
+
+
+def _count(count: int, what: str) -> str:
+    return (
+        f"{count:,} {what}"
+        if count == 1
+        else f"{count:,} {what.removesuffix('y')}{'ies' if what.endswith('y') else 's'}"
+    )
 
 
 # --- Operations -------------------------------------------------------------------------------------------------------
@@ -643,28 +653,21 @@ def _show_operations(session: Session, operations: Sequence[Operation]) -> None:
         say("no operations")
         return
     table(
-        ("operation", "what", "state", "progress", "who", "started"),
+        ("operation", "what", "state", "who", "started"),
         [
-            (
-                one.id,
-                one.method,
-                one.state.lower(),
-                _progress_of(one),
-                one.actor.name,
-                one.create_time.strftime("%Y-%m-%d %H:%M:%SZ"),
-            )
+            (one.id, one.method, _state_of(one), one.actor.name, one.create_time.strftime("%Y-%m-%d %H:%MZ"))
             for one in operations
         ],
     )
 
 
-def _progress_of(one: Operation) -> str:
+def _state_of(one: Operation) -> str:
     if one.failure is not None:
-        return one.failure.message
-    if one.has_ended:
-        return "-"
+        return f"{one.state.lower()}: {one.failure.message}"
+    if one.state is not OperationState.RUNNING:
+        return one.state.lower()
     share = f"{one.done} of {one.total} " if one.total else ""
-    return (share + one.doing).strip() or "-"
+    return f"running {share}{one.doing}".strip()
 
 
 COMMANDS: Final = (reconcile, operation)
