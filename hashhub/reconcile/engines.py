@@ -82,21 +82,40 @@ def _cluster() -> Iterator[ModuleType]:
             import ray
         except ImportError as e:
             raise missing("ray", "ray") from e
-        is_ours = not ray.is_initialized()
-        if is_ours:
-            address = os.environ.get(_ADDRESS)
-            try:
-                ray.init(
-                    address=address,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    configure_logging=False,
-                    **({} if address else {"include_dashboard": False, "num_cpus": 2}),
-                )
-            except (ConnectionError, RuntimeError, ValueError) as e:
-                raise Unavailable(f"the Ray cluster cannot be reached; check {_ADDRESS}") from e
-        try:
+        if ray.is_initialized():
             yield ray
-        finally:
-            if is_ours:
+            return
+        with _quiet():
+            _start(ray)
+            try:
+                yield ray
+            finally:
                 ray.shutdown()
+
+
+def _start(ray: ModuleType) -> None:
+    address = os.environ.get(_ADDRESS)
+    # One of our own is reached from this machine only.
+    own = {"include_dashboard": False, "num_cpus": 2, "_node_ip_address": "127.0.0.1"}
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+            **({} if address else own),
+        )
+    except (ConnectionError, RuntimeError, ValueError) as e:
+        raise Unavailable(f"the Ray cluster cannot be reached; check {_ADDRESS}") from e
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Ray's own advice off the terminal."""
+    log = logging.getLogger("ray")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
