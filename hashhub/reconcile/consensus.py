@@ -141,8 +141,7 @@ def _weighed(
     masks, code = np.unique(statements.mask[at], return_inverse=True)
     people, person = np.unique(statements.contributor[at], return_inverse=True)
     possible, worlds_of_class = _classes(masks)
-    weights = _weights(item, people[person], independence)
-    answers = Answers(item, person, code, weights)
+    answers = Answers(item, person, code, _weights(item, people[person], independence))
     learns = np.isin(wanted, statements.item[several])[item]
     model = dawid_skene(
         Answers(*(column[learns] for column in answers)),
@@ -185,14 +184,16 @@ def _sure(
     answers: Answers, posterior: NDArray[np.float64], possible: NDArray[np.float64], worlds: NDArray[np.uint16]
 ) -> NDArray[np.uint16]:
     """Return for each item what is common to the answers that allow the likeliest class, if that is sure; else 0."""
-    best = posterior.argmax(axis=1)
-    allows = possible[best[answers.item], answers.code] > 0
-    inside = np.ones_like(posterior)
-    np.multiply.at(inside, answers.item[allows], possible[:, answers.code[allows]].T)
-    is_stated = np.bincount(answers.item[allows], minlength=len(posterior)) > 0
-    sure = is_stated & ((posterior * inside).sum(axis=1) >= SURE)
-    mask = (inside.astype(np.uint16) * worlds).sum(axis=1, dtype=np.uint16)
-    return np.where(sure, mask, 0).astype(np.uint16)
+    items = posterior.shape[1]
+    allows = possible[posterior.argmax(axis=0)[answers.item], answers.code] > 0
+    item, code = answers.item[allows], answers.code[allows]
+    answered = np.bincount(item, minlength=items)
+    sure, mask = np.zeros(items), np.zeros(items, np.uint16)
+    for at, of_class in enumerate(worlds):
+        is_common = (np.bincount(item, possible[at, code], items) == answered) & (answered > 0)
+        sure += np.where(is_common, posterior[at], 0)
+        mask |= np.where(is_common, of_class, 0).astype(np.uint16)
+    return np.where(sure >= SURE, mask, 0).astype(np.uint16)
 
 
 class Answers(NamedTuple):
@@ -205,7 +206,7 @@ class Answers(NamedTuple):
 
 
 class Model(NamedTuple):
-    """`shares`: float[classes], how frequent each class is. `errors`: float[people, classes, codes], how often a person
+    """`shares`: float[classes], how frequent each class is. `errors`: float[classes, people, codes], how often a person
     answers with a code where a class is so.
     """
 
@@ -213,16 +214,15 @@ class Model(NamedTuple):
     errors: NDArray[np.float64]
 
     def posterior(self, answers: Answers, items: int, shares: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """Return float[items, classes]: how likely each class is, given the answers about the item."""
+        """Return float[classes, items]: how likely each class is, given the answers about the item."""
         tiny = np.finfo(np.float64).tiny
-        said = np.log(np.maximum(self.errors, tiny)).transpose(0, 2, 1)[answers.person, answers.code]
-        said *= answers.weight[:, None]
-        likely = _summed(answers.item, said, items) + np.log(
-            np.maximum(self.shares if shares is None else shares, tiny)
-        )
-        likely -= likely.max(axis=1, keepdims=True)
+        classes, people, codes = self.errors.shape
+        errors = np.log(np.maximum(self.errors, tiny)).reshape(classes, people * codes)
+        likely = _summed(answers.item, errors[:, answers.person * codes + answers.code] * answers.weight, items)
+        likely += np.log(np.maximum(self.shares if shares is None else shares, tiny))[:, None]
+        likely -= likely.max(axis=0)
         np.exp(likely, out=likely)
-        likely /= likely.sum(axis=1, keepdims=True)
+        likely /= likely.sum(axis=0)
         return likely
 
 
@@ -234,7 +234,7 @@ def dawid_skene(
     start: NDArray[np.float64],
     belief: NDArray[np.float64] | None = None,
     rounds: int = _ROUNDS,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
 ) -> Model:
     """Fit the model of A. P. Dawid and A. M. Skene, "Maximum Likelihood Estimation of Observer Error-Rates Using the EM
     Algorithm", Applied Statistics 28 (1979), over answers that exist only.
@@ -250,24 +250,25 @@ def dawid_skene(
         tolerance: It ends when no posterior moves by more.
     """
     classes, codes = start.shape
-    vote = _summed(answers.item, (start / start.sum(axis=0)).T[answers.code] * answers.weight[:, None], items)
-    is_answered = vote.sum(axis=1) > 0
-    posterior = np.divide(vote, vote.sum(axis=1, keepdims=True), out=np.zeros_like(vote), where=is_answered[:, None])
+    vote = _summed(answers.item, (start / start.sum(axis=0))[:, answers.code] * answers.weight, items)
+    total = vote.sum(axis=0)
+    is_answered = total > 0
+    posterior = np.divide(vote, total, out=np.zeros_like(vote), where=is_answered)
     cell = answers.person * codes + answers.code
     while True:
-        counts = _summed(cell, posterior[answers.item] * answers.weight[:, None], people * codes)
-        errors = counts.reshape(people, codes, classes).transpose(0, 2, 1)
+        counts = _summed(cell, posterior[:, answers.item] * answers.weight, people * codes)
+        errors = counts.reshape(classes, people, codes)
         if belief is not None:
-            errors = errors + belief
-        total = errors.sum(axis=2, keepdims=True)
-        errors = np.divide(errors, total, out=np.full_like(errors, 1 / codes), where=total > 0)
-        model = Model(posterior[is_answered].mean(axis=0), errors)
+            errors = errors + belief[:, None, :]
+        answered = errors.sum(axis=2, keepdims=True)
+        errors = np.divide(errors, answered, out=np.full_like(errors, 1 / codes), where=answered > 0)
+        model = Model(posterior[:, is_answered].mean(axis=1), errors)
         rounds -= 1
-        before, posterior = posterior, model.posterior(answers, items) * is_answered[:, None]
+        before, posterior = posterior, model.posterior(answers, items) * is_answered
         if rounds <= 0 or np.abs(posterior - before).max(initial=0) <= tolerance:
             return model
 
 
 def _summed(key: NDArray[np.intp], values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Return float[count, columns]: the rows of `values` summed by key."""
-    return np.stack([np.bincount(key, values[:, c], count) for c in range(values.shape[1])], axis=1)
+    """Return float[rows, count]: each row of `values` summed by key."""
+    return np.stack([np.bincount(key, row, count) for row in values])
