@@ -22,7 +22,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.reconcile import items as reading
 from hashhub.reconcile.alpha import NOMINAL, ORDERED, ORDINAL, alpha
 from hashhub.reconcile.consensus import Independence, consensus, others, pairs
-from hashhub.reconcile.items import Items, Statements, distinct, mask_of, world_names
+from hashhub.reconcile.items import Items, Statements, distinct, world_names
 from hashhub.reconcile.results import (
     Agreement,
     Confusion,
@@ -215,27 +215,23 @@ def _confusions(dimension: str, known: Items, judged: _Judged) -> Iterator[Confu
 
 
 def words_of(dimension: str, mask: int) -> str:
-    """Return in words which worlds remain possible: a value or group that means just that, else the fewest that cover
-    it.
-    """
+    """Return in words which worlds remain possible: by values and groups that mean just these, as few as there are."""
     names = world_names(dimension)
     left = frozenset(name for at, name in enumerate(names) if mask >> at & 1)
     if dimension.startswith("legal_status:"):
         return " or ".join(name for name in names if name in left)
-    groups = {word: frozenset(worlds({dimension: values})[dimension]) for word, values in _groups(dimension).items()}
+    values = {value: (value,) for value in DIMENSIONS[dimension].values} | GROUPS.get(dimension, {})
+    meanings = {word: worlds({dimension: some})[dimension] for word, some in values.items()}
     parts: list[str] = []
     # The widest first; of two that are equally wide the one that comes first in the dimension.
-    for word, covered in sorted(groups.items(), key=lambda g: -len(g[1])):
-        if covered <= left and mask_of(dimension, covered):
+    for word, meaning in sorted(meanings.items(), key=lambda both: -len(both[1])):
+        if meaning <= left:
             parts.append(word)
-            left -= covered
-    order = {word: at for at, word in enumerate([*_groups(dimension), *names])}
-    return " or ".join(sorted([*parts, *left], key=lambda word: order.get(word, len(order))))
-
-
-def _groups(dimension: str) -> dict[str, tuple[str, ...]]:
-    values = {value: (value,) for value in DIMENSIONS[dimension].values}
-    return values | dict(GROUPS.get(dimension, {}))
+            left -= meaning
+    # What is left are halves of a band, or what else a value with a wider meaning stands for.
+    parts += [f"other {name}" if name in values else name for name in names if name in left]
+    order = {word: at for at, word in enumerate([*values, *names])}
+    return " or ".join(sorted(parts, key=lambda word: order.get(word, len(order))))
 
 
 # --- Crosswalks -------------------------------------------------------------------------------------------------------
@@ -409,6 +405,6 @@ def _entry_names(connection: Any, entries: set[int]) -> dict[int, str]:
         return {}
     rows = connection.execute(
         "SELECT entry, any_value(hash_set) FROM digests WHERE entry IN "
-        f"({', '.join(map(str, sorted(entries)))}) GROUP BY entry"  # noqa: S608 - numbers
+        f"({', '.join(map(str, sorted(entries)))}) GROUP BY entry"
     ).fetchall()
     return {entry: f"{hash_set}/{entry}" for entry, hash_set in rows}

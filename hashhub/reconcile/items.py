@@ -279,7 +279,7 @@ def _masks_of_bits(dimension: str) -> NDArray[np.uint16]:
 def _legal_statements(connection: Any) -> dict[str, Statements]:
     rows = connection.execute(
         "SELECT number, code, quarter, entry, split_part(law, ':', 1) AS jurisdiction, "
-        f"bit_or(CASE split_part(law, ':', 2) WHEN '{_LEGAL[0]}' THEN 1 WHEN '{_LEGAL[1]}' THEN 2 ELSE 3 END) AS bits "  # noqa: S608 - names of our own
+        f"bit_or(CASE split_part(law, ':', 2) WHEN '{_LEGAL[0]}' THEN 1 WHEN '{_LEGAL[1]}' THEN 2 ELSE 3 END) AS bits "
         "FROM (SELECT *, unnest(d_legal_status) AS law FROM spoken) JOIN numbered USING (item) "
         "JOIN quarters USING (create_time) GROUP BY number, code, quarter, entry, jurisdiction"
     ).fetchnumpy()
