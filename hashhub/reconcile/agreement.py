@@ -22,7 +22,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.reconcile import items as reading
 from hashhub.reconcile.alpha import NOMINAL, ORDERED, ORDINAL, alpha
 from hashhub.reconcile.consensus import Independence, consensus, others, pairs
-from hashhub.reconcile.items import Items, Statements, mask_of, world_names
+from hashhub.reconcile.items import Items, Statements, distinct, world_names
 from hashhub.reconcile.results import (
     Agreement,
     Confusion,
@@ -47,6 +47,7 @@ _EXAMPLES: Final = 3
 _ONE_TO_ONE: Final = 0.8  # lower bound of both shares from which two values are taken for one and the same
 _NO_SLIP: Final = 0.05  # lower bound of the share from which two values that exclude each other are more than slips
 _SELDOM: Final = 0.5  # upper bound of the share below which two values that mean the same seldom stand together
+_ROWS: Final = 1 << 19  # that are paired at once
 _SEED: Final = 20_261_125
 _Z: Final = 1.959963984540054  # of a 95 % interval
 
@@ -147,17 +148,23 @@ def _measure(
         )
     agreed = consensus(statements, independence, heard, seed=_SEED)
     has = agreed != 0
-    stated, wanted = statements.mask[has], agreed[has]
-    person, quarter, alone = statements.contributor[has], statements.quarter[has], heard.count[has] == 1
-    agrees = (stated & wanted) != 0
-    for code in np.unique(person):
-        of_it = person == code
-        name = known.contributors[code]
-        measured.contributors.append(_share(name, dimension, agrees[of_it], alone[of_it]))
-        for number in np.unique(quarter[of_it]):
-            then = of_it & (quarter == number)
-            measured.drift.append(_share(name, dimension, agrees[then], alone[then], _period(int(number))))
-        measured.confusions.extend(_confusions(name, dimension, wanted[of_it], stated[of_it]))
+    judged = _Judged(
+        statements.contributor[has], statements.quarter[has], statements.mask[has], agreed[has], heard.count[has] == 1
+    )
+    measured.contributors.extend(_shares(dimension, known, judged, judged.contributor.astype(np.int64), ""))
+    by_quarter = judged.contributor.astype(np.int64) << 16 | judged.quarter
+    measured.drift.extend(_shares(dimension, known, judged, by_quarter, "quarter"))
+    measured.confusions.extend(_confusions(dimension, known, judged))
+
+
+class _Judged(NamedTuple):
+    """What was stated where the others have a consensus, row by row. `is_by_one`: of one other."""
+
+    contributor: NDArray[np.int32]
+    quarter: NDArray[np.int16]
+    stated: NDArray[np.uint16]
+    consensus: NDArray[np.uint16]
+    is_by_one: NDArray[np.bool_]
 
 
 def _of_several(statements: Statements) -> Statements:
@@ -170,60 +177,61 @@ def _of_several(statements: Statements) -> Statements:
     return Statements(*(column[is_several] for column in statements))
 
 
-def _share(
-    contributor: str, dimension: str, agrees: NDArray[np.bool_], alone: NDArray[np.bool_], period: str = ""
-) -> ContributorAgreement:
-    return ContributorAgreement(
-        contributor=contributor,
-        dimension=dimension,
-        share=wilson(int(agrees.sum()), len(agrees)),
-        period=period,
-        by_one_other=int(alone.sum()),
-    )
+def _shares(
+    dimension: str, known: Items, judged: _Judged, group: NDArray[np.int64], by: str
+) -> Iterator[ContributorAgreement]:
+    """Give the shares of groups of rows: contributors, or contributor << 16 | quarter."""
+    groups, at = np.unique(group, return_inverse=True)
+    agrees = np.bincount(at, (judged.stated & judged.consensus) != 0, len(groups))
+    by_one = np.bincount(at, judged.is_by_one, len(groups))
+    columns = (groups, agrees, np.bincount(at, minlength=len(groups)), by_one)
+    for number, count, items, alone in zip(*(column.astype(int).tolist() for column in columns), strict=True):
+        yield ContributorAgreement(
+            contributor=known.contributors[number >> 16 if by else number],
+            dimension=dimension,
+            share=wilson(count, items),
+            period=_period(number & 0xFFFF) if by else "",
+            by_one_other=alone,
+        )
 
 
 def _period(quarter: int) -> str:
     return f"{quarter // 4}-Q{quarter % 4 + 1}"
 
 
-def _confusions(
-    contributor: str, dimension: str, wanted: NDArray[np.uint16], stated: NDArray[np.uint16]
-) -> Iterator[Confusion]:
-    pairs_, count = np.unique(wanted.astype(np.int64) << 16 | stated, return_counts=True)
-    masks, of_mask = np.unique(pairs_ >> 16, return_inverse=True)
-    total = np.bincount(of_mask, count, len(masks)).astype(int)
-    for pair, number, at in zip(pairs_.tolist(), count.tolist(), of_mask.tolist(), strict=True):
+def _confusions(dimension: str, known: Items, judged: _Judged) -> Iterator[Confusion]:
+    rows = judged.contributor.astype(np.int64) << 32 | judged.consensus.astype(np.int64) << 16 | judged.stated
+    cells, count = np.unique(rows, return_counts=True)
+    consensuses, at = np.unique(cells >> 16, return_inverse=True)
+    items = np.bincount(at, count, len(consensuses)).astype(int)
+    for cell, number, of in zip(cells.tolist(), count.tolist(), at.tolist(), strict=True):
         yield Confusion(
-            contributor=contributor,
+            contributor=known.contributors[cell >> 32],
             dimension=dimension,
-            consensus=words_of(dimension, pair >> 16),
-            stated=words_of(dimension, pair & 0xFFFF),
-            share=wilson(number, int(total[at])),
+            consensus=words_of(dimension, cell >> 16 & 0xFFFF),
+            stated=words_of(dimension, cell & 0xFFFF),
+            share=wilson(number, int(items[of])),
         )
 
 
 def words_of(dimension: str, mask: int) -> str:
-    """Return in words which worlds remain possible: a value or group that means just that, else the fewest that cover
-    it.
-    """
+    """Return in words which worlds remain possible: by values and groups that mean just these, as few as there are."""
     names = world_names(dimension)
     left = frozenset(name for at, name in enumerate(names) if mask >> at & 1)
     if dimension.startswith("legal_status:"):
         return " or ".join(name for name in names if name in left)
-    groups = {word: frozenset(worlds({dimension: values})[dimension]) for word, values in _groups(dimension).items()}
+    values = {value: (value,) for value in DIMENSIONS[dimension].values} | GROUPS.get(dimension, {})
+    meanings = {word: worlds({dimension: some})[dimension] for word, some in values.items()}
     parts: list[str] = []
     # The widest first; of two that are equally wide the one that comes first in the dimension.
-    for word, covered in sorted(groups.items(), key=lambda g: -len(g[1])):
-        if covered <= left and mask_of(dimension, covered):
+    for word, meaning in sorted(meanings.items(), key=lambda both: -len(both[1])):
+        if meaning <= left:
             parts.append(word)
-            left -= covered
-    order = {word: at for at, word in enumerate([*_groups(dimension), *names])}
-    return " or ".join(sorted([*parts, *left], key=lambda word: order.get(word, len(order))))
-
-
-def _groups(dimension: str) -> dict[str, tuple[str, ...]]:
-    values = {value: (value,) for value in DIMENSIONS[dimension].values}
-    return values | dict(GROUPS.get(dimension, {}))
+            left -= meaning
+    # What is left are halves of a band, or what else a value with a wider meaning stands for.
+    parts += [f"other {name}" if name in values else name for name in names if name in left]
+    order = {word: at for at, word in enumerate([*values, *names])}
+    return " or ".join(sorted(parts, key=lambda word: order.get(word, len(order))))
 
 
 # --- Crosswalks -------------------------------------------------------------------------------------------------------
@@ -275,22 +283,21 @@ def _suggest(connection: Any, known: Items, independence: Independence, schemes:
 
 
 def _rows(known: Items, independence: Independence, schemes: Registry) -> Iterator[_Row]:
-    count = len(known.values)
-    scheme_names = sorted({scheme for scheme, _ in known.values})
-    scheme_of = np.array([scheme_names.index(scheme) for scheme, _ in known.values], np.int64)
-    pieces = [
-        np.unique(known.carried.item[left].astype(np.int64) * count * count + key)
-        for left, _, key in _keys(known, independence)
-    ]
-    distinct = np.unique(np.concatenate([np.zeros(0, np.int64), *pieces]))
-    del pieces
-    item, both = np.divmod(distinct, count * count) if count else (distinct, distinct)
-    low, high = np.divmod(both, count) if count else (both, both)
-    beside = _beside(item, low, scheme_of[high], len(scheme_names), count)
-    beside |= _beside(item, high, scheme_of[low], len(scheme_names), count)
-    for key, together in zip(*(column.tolist() for column in np.unique(both, return_counts=True)), strict=True):
+    count, scheme_of = len(known.values), known.scheme_of
+    together: list[_Counted] = []
+    beside: list[_Counted] = []
+    for low, _, key in _keys(known, independence):
+        item = known.carried.item[low].astype(np.int64)
+        item, keys = np.divmod(distinct(item * count * count + key), count * count)
+        together.append(_Counted.of(keys))
+        for value, other in ((keys // count, keys % count), (keys % count, keys // count)):
+            of_item = distinct((item * count + value) * count + scheme_of[other])
+            beside.append(_Counted.of(of_item % (count * count)))
+    items_beside = dict(zip(*(column.tolist() for column in _Counted.sum(beside)), strict=True))
+    for key, number in zip(*(column.tolist() for column in _Counted.sum(together)), strict=True):
         a, b = divmod(key, count)
-        forth, back = wilson(together, beside[a, int(scheme_of[b])]), wilson(together, beside[b, int(scheme_of[a])])
+        forth = wilson(number, items_beside[a * count + int(scheme_of[b])])
+        back = wilson(number, items_beside[b * count + int(scheme_of[a])])
         relation = _relation(schemes, known.values[a], known.values[b])
         for value, other, share in ((a, b, forth), (b, a, back)):
             if share.items >= MIN_ITEMS and share.count >= MIN_TOGETHER:
@@ -298,30 +305,45 @@ def _rows(known: Items, independence: Independence, schemes: Registry) -> Iterat
                 yield _Row(_surprise(relation, share, is_one_to_one=is_one_to_one), share, value, other, key, relation)
 
 
+class _Counted(NamedTuple):
+    """Distinct keys in order, and how often each occurs."""
+
+    keys: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, keys: NDArray[np.int64]) -> _Counted:
+        return cls(*np.unique(keys, return_counts=True))
+
+    @classmethod
+    def sum(cls, parts: list[_Counted]) -> _Counted:
+        keys = np.concatenate([np.zeros(0, np.int64), *(part.keys for part in parts)])
+        counts = np.concatenate([np.zeros(0, np.int64), *(part.counts for part in parts)])
+        sums, at = np.unique(keys, return_inverse=True)
+        return cls(sums, np.bincount(at, counts, len(sums)).astype(np.int64))
+
+
 def _keys(
     known: Items, independence: Independence
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int64]]]:
     """Give pairs of rows of `Items.carried` with values of different schemes: the row of the lower value, that of the
-    higher, and lower * values + higher.
+    higher, and lower * values + higher. In pieces, of which none shares an item with another; the items rise.
     """
-    carried, count = known.carried, len(known.values)
-    scheme_of = np.unique([scheme for scheme, _ in known.values], return_inverse=True)[1] if count else np.zeros(0, int)
-    for left, right in pairs(carried.item, carried.contributor, independence):
+    carried, count, scheme_of = known.carried, len(known.values), known.scheme_of
+    begin = 0
+    while begin < len(carried.item):
+        last = carried.item[min(begin + _ROWS, len(carried.item)) - 1]
+        end = int(np.searchsorted(carried.item, last, "right"))
+        some = [[np.zeros(0, np.intp)] * 2]
+        for left, right in pairs(carried.item[begin:end], carried.contributor[begin:end], independence):
+            some.append([left + begin, right + begin])
+        left, right = (np.concatenate(side) for side in zip(*some, strict=True))
+        differs = scheme_of[carried.value[left]] != scheme_of[carried.value[right]]
+        left, right = left[differs], right[differs]
         is_lower = carried.value[left] < carried.value[right]
         low, high = np.where(is_lower, left, right), np.where(is_lower, right, left)
-        a, b = carried.value[low].astype(np.int64), carried.value[high].astype(np.int64)
-        differs = scheme_of[a] != scheme_of[b]
-        yield low[differs], high[differs], (a * count + b)[differs]
-
-
-def _beside(
-    item: NDArray[np.int64], value: NDArray[np.int64], other_scheme: NDArray[np.int64], schemes: int, values: int
-) -> dict[tuple[int, int], int]:
-    """Return how many items carry a value and any value of another scheme, by value and scheme."""
-    items_and_keys = np.unique((item * values + value) * schemes + other_scheme)
-    keys = items_and_keys % (values * schemes) if values else items_and_keys
-    distinct, count = np.unique(keys, return_counts=True)
-    return {divmod(key, schemes): number for key, number in zip(distinct.tolist(), count.tolist(), strict=True)}
+        yield low, high, carried.value[low].astype(np.int64) * count + carried.value[high]
+        begin = end
 
 
 def _relation(schemes: Registry, one: tuple[str, str], other: tuple[str, str]) -> str:
@@ -349,35 +371,32 @@ def _surprise(relation: str, share: Share, *, is_one_to_one: bool) -> int:
 
 
 def _evidence(connection: Any, known: Items, independence: Independence, wanted: list[int]) -> dict[int, _Pair]:
-    """Return by key who carries the two values, and the first items' entries as examples."""
+    """Return by key who carries the two values, and the first items' entries as examples. `wanted`: keys, in order."""
     carried, keys = known.carried, np.array(wanted, np.int64)
-    people: dict[int, set[int]] = {key: set() for key in wanted}
-    rows: dict[int, list[tuple[int, int, int]]] = {key: [] for key in wanted}
-    for low, high, key in _keys(known, independence):
-        is_wanted = np.isin(key, keys)
-        low, high, key = low[is_wanted], high[is_wanted], key[is_wanted]
+    spoke = np.zeros((len(keys), len(known.contributors)), np.bool_)
+    examples: list[list[tuple[int, int]]] = [[] for _ in wanted]
+    for low, high, key in _keys(known, independence) if wanted else ():
+        at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+        is_wanted = keys[at] == key
+        low, high, at = low[is_wanted], high[is_wanted], at[is_wanted].astype(np.int16)
         for side in (low, high):
-            spoken = np.unique(np.stack([key, carried.contributor[side].astype(np.int64)]), axis=1)
-            for of_key, person in spoken.T.tolist():
-                people[of_key].add(person)
-        order = np.lexsort((high, low, carried.item[low], key))
-        starts = np.flatnonzero(np.r_[True, key[order][1:] != key[order][:-1]]) if len(order) else order
-        for start in starts.tolist():
-            of_key = int(key[order[start]])
-            for at in order[start : start + _EXAMPLES].tolist():
-                if int(key[at]) == of_key:
-                    rows[of_key].append((int(carried.item[low[at]]), int(low[at]), int(high[at])))
-    examples = {key: sorted(triples)[:_EXAMPLES] for key, triples in rows.items()}
-    names = _entry_names(
-        connection, {int(carried.entry[at]) for r in examples.values() for _, *both in r for at in both}
-    )
+            spoke[at, carried.contributor[side]] = True
+        order = np.argsort(at, kind="stable")
+        starts = np.flatnonzero(np.r_[True, at[order][1:] != at[order][:-1]]) if len(at) else order
+        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(order)], strict=True):
+            rows = order[start:end]
+            if len(examples[at[rows[0]]]) < _EXAMPLES:
+                rows = rows[np.lexsort((high[rows], low[rows], carried.item[low[rows]]))][:_EXAMPLES]
+                entries = zip(carried.entry[low[rows]].tolist(), carried.entry[high[rows]].tolist(), strict=True)
+                examples[at[rows[0]]].extend(entries)
+    names = _entry_names(connection, {entry for of_key in examples for both in of_key for entry in both})
     return {
         key: _Pair(
             *divmod(key, len(known.values)),
-            tuple(known.contributors[person] for person in sorted(people[key])),
-            tuple((names[int(carried.entry[low])], names[int(carried.entry[high])]) for _, low, high in examples[key]),
+            tuple(known.contributors[person] for person in np.flatnonzero(spoke[at])),
+            tuple((names[low], names[high]) for low, high in examples[at][:_EXAMPLES]),
         )
-        for key in wanted
+        for at, key in enumerate(wanted)
     }
 
 
@@ -386,6 +405,6 @@ def _entry_names(connection: Any, entries: set[int]) -> dict[int, str]:
         return {}
     rows = connection.execute(
         "SELECT entry, any_value(hash_set) FROM digests WHERE entry IN "
-        f"({', '.join(map(str, sorted(entries)))}) GROUP BY entry"  # noqa: S608 - numbers
+        f"({', '.join(map(str, sorted(entries)))}) GROUP BY entry"
     ).fetchall()
     return {entry: f"{hash_set}/{entry}" for entry, hash_set in rows}

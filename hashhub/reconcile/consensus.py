@@ -3,9 +3,9 @@
 The **consensus of the others** about an item, for a contributor that states something there, is what those say that are
 independent of it. Where all that they say can hold together, the consensus is what remains possible in all of it; no
 model is asked. Where they contradict one another, Dawid and Skene's model weighs them by how they agree on the items
-that this contributor states, and there is a consensus only if it is sure enough. So a contributor takes no part in
-what it is measured against, and one that states a million items has no part in how others are measured on items that it
-does not hold.
+that this contributor states, if there are enough of these, and there is a consensus only if it is sure; otherwise it
+takes more than half of them. So a contributor takes no part in what it is measured against, and one that states a
+million items has no part in how others are measured by items that it does not state.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from hashhub.cancellation import check
 from hashhub.reconcile.items import Statements
 
 FIT_ITEMS: Final = 4_000  # from which the model learns for one contributor; more no longer move it
+MIN_FIT_ITEMS: Final = 50  # from which it may learn at all
+_TO_LEARN: Final = 3  # others who state an item: of two who differ nothing tells who errs
 SURE: Final = 0.75  # posterior from which there is a consensus among others who contradict one another
 _BELIEF: Final = 2.0  # statements' worth of belief beforehand that a contributor states what is so
 _ROUNDS: Final = 30
-_WORD: Final = 64
+_EQUAL: Final = 1e-9  # weights are fractions
 
 
 class Independence:
@@ -128,10 +130,11 @@ def _weighed(
     """Return the consensus of the others for the disputed ones of one contributor's rows."""
     contributor = int(statements.contributor[rows[0]])
     asked = rows[disputed[rows]]
-    several = rows[heard.count[rows] > 1]
+    several = rows[heard.count[rows] >= _TO_LEARN]
+    learns = len(several) >= MIN_FIT_ITEMS
     if len(several) > FIT_ITEMS:
         several = np.sort(np.random.default_rng([seed, contributor]).choice(several, FIT_ITEMS, replace=False))
-    wanted = np.union1d(statements.item[several], statements.item[asked])
+    wanted = np.union1d(statements.item[several] if learns else [], statements.item[asked]).astype(np.int32)
     low = np.searchsorted(statements.item, wanted, "left")
     size = np.searchsorted(statements.item, wanted, "right") - low
     item = np.repeat(np.arange(len(wanted)), size)
@@ -141,19 +144,22 @@ def _weighed(
     masks, code = np.unique(statements.mask[at], return_inverse=True)
     people, person = np.unique(statements.contributor[at], return_inverse=True)
     possible, worlds_of_class = _classes(masks)
-    weights = _weights(item, people[person], independence)
-    answers = Answers(item, person, code, weights)
-    learns = np.isin(wanted, statements.item[several])[item]
-    model = dawid_skene(
-        Answers(*(column[learns] for column in answers)),
-        items=len(wanted),
-        start=possible,
-        belief=_BELIEF * possible / possible.sum(axis=1, keepdims=True),
-        people=len(people),
-    )
-    # What is frequent elsewhere says nothing about this item: only what was stated of it does.
-    posterior = model.posterior(answers, len(wanted), np.full(len(model.shares), 1 / len(model.shares)))
-    return _sure(answers, posterior, possible, worlds_of_class)[np.searchsorted(wanted, statements.item[asked])]
+    answers = Answers(item, person, code, _weights(item, people[person], independence))
+    if learns:
+        is_learned = np.isin(wanted, statements.item[several])[item]
+        model = dawid_skene(
+            Answers(*(column[is_learned] for column in answers)),
+            items=len(wanted),
+            start=possible,
+            belief=_BELIEF * possible / possible.sum(axis=1, keepdims=True),
+            people=len(people),
+        )
+        # What is frequent elsewhere says nothing about this item: only what was stated of it does.
+        posterior = model.posterior(answers, len(wanted), np.full(len(model.shares), 1 / len(model.shares)))
+        masks_by_item = _sure(answers, posterior, possible, worlds_of_class)
+    else:
+        masks_by_item = _majority(answers, len(wanted), possible, worlds_of_class)
+    return masks_by_item[np.searchsorted(wanted, statements.item[asked])]
 
 
 def _classes(masks: NDArray[np.uint16]) -> tuple[NDArray[np.float64], NDArray[np.uint16]]:
@@ -185,14 +191,36 @@ def _sure(
     answers: Answers, posterior: NDArray[np.float64], possible: NDArray[np.float64], worlds: NDArray[np.uint16]
 ) -> NDArray[np.uint16]:
     """Return for each item what is common to the answers that allow the likeliest class, if that is sure; else 0."""
-    best = posterior.argmax(axis=1)
-    allows = possible[best[answers.item], answers.code] > 0
-    inside = np.ones_like(posterior)
-    np.multiply.at(inside, answers.item[allows], possible[:, answers.code[allows]].T)
-    is_stated = np.bincount(answers.item[allows], minlength=len(posterior)) > 0
-    sure = is_stated & ((posterior * inside).sum(axis=1) >= SURE)
-    mask = (inside.astype(np.uint16) * worlds).sum(axis=1, dtype=np.uint16)
-    return np.where(sure, mask, 0).astype(np.uint16)
+    is_common = _common(answers, posterior.argmax(axis=0), possible)
+    return np.where((posterior * is_common).sum(axis=0) >= SURE, _worlds(is_common, worlds), 0).astype(np.uint16)
+
+
+def _majority(
+    answers: Answers, items: int, possible: NDArray[np.float64], worlds: NDArray[np.uint16]
+) -> NDArray[np.uint16]:
+    """Return for each item what is common to more than half of its answers, by weight; 0 where there is no such half
+    or there are several.
+    """
+    votes = _summed(answers.item, possible[:, answers.code] * answers.weight, items)
+    most = votes.max(axis=0)
+    is_common = _common(answers, votes.argmax(axis=0), possible)
+    is_only = ~((votes > most - _EQUAL) & ~is_common).any(axis=0)
+    is_most = most > np.bincount(answers.item, answers.weight, items) / 2 + _EQUAL
+    return np.where(is_most & is_only, _worlds(is_common, worlds), 0).astype(np.uint16)
+
+
+def _common(answers: Answers, chosen: NDArray[np.intp], possible: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return bool[classes, items]: the classes that all answers allow which allow the chosen class of their item."""
+    allows = possible[chosen[answers.item], answers.code] > 0
+    item, code = answers.item[allows], answers.code[allows]
+    answered = np.bincount(item, minlength=len(chosen))
+    common: NDArray[np.bool_] = (_summed(item, possible[:, code], len(chosen)) == answered) & (answered > 0)
+    return common
+
+
+def _worlds(has: NDArray[np.bool_], worlds: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    mask: NDArray[np.uint16] = np.bitwise_or.reduce(np.where(has, worlds[:, None], np.uint16(0)), axis=0)
+    return mask
 
 
 class Answers(NamedTuple):
@@ -205,7 +233,7 @@ class Answers(NamedTuple):
 
 
 class Model(NamedTuple):
-    """`shares`: float[classes], how frequent each class is. `errors`: float[people, classes, codes], how often a person
+    """`shares`: float[classes], how frequent each class is. `errors`: float[classes, people, codes], how often a person
     answers with a code where a class is so.
     """
 
@@ -213,16 +241,15 @@ class Model(NamedTuple):
     errors: NDArray[np.float64]
 
     def posterior(self, answers: Answers, items: int, shares: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """Return float[items, classes]: how likely each class is, given the answers about the item."""
+        """Return float[classes, items]: how likely each class is, given the answers about the item."""
         tiny = np.finfo(np.float64).tiny
-        said = np.log(np.maximum(self.errors, tiny)).transpose(0, 2, 1)[answers.person, answers.code]
-        said *= answers.weight[:, None]
-        likely = _summed(answers.item, said, items) + np.log(
-            np.maximum(self.shares if shares is None else shares, tiny)
-        )
-        likely -= likely.max(axis=1, keepdims=True)
+        classes, people, codes = self.errors.shape
+        errors = np.log(np.maximum(self.errors, tiny)).reshape(classes, people * codes)
+        likely = _summed(answers.item, errors[:, answers.person * codes + answers.code] * answers.weight, items)
+        likely += np.log(np.maximum(self.shares if shares is None else shares, tiny))[:, None]
+        likely -= likely.max(axis=0)
         np.exp(likely, out=likely)
-        likely /= likely.sum(axis=1, keepdims=True)
+        likely /= likely.sum(axis=0)
         return likely
 
 
@@ -234,7 +261,7 @@ def dawid_skene(
     start: NDArray[np.float64],
     belief: NDArray[np.float64] | None = None,
     rounds: int = _ROUNDS,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
 ) -> Model:
     """Fit the model of A. P. Dawid and A. M. Skene, "Maximum Likelihood Estimation of Observer Error-Rates Using the EM
     Algorithm", Applied Statistics 28 (1979), over answers that exist only.
@@ -250,24 +277,25 @@ def dawid_skene(
         tolerance: It ends when no posterior moves by more.
     """
     classes, codes = start.shape
-    vote = _summed(answers.item, (start / start.sum(axis=0)).T[answers.code] * answers.weight[:, None], items)
-    is_answered = vote.sum(axis=1) > 0
-    posterior = np.divide(vote, vote.sum(axis=1, keepdims=True), out=np.zeros_like(vote), where=is_answered[:, None])
+    vote = _summed(answers.item, (start / start.sum(axis=0))[:, answers.code] * answers.weight, items)
+    total = vote.sum(axis=0)
+    is_answered = total > 0
+    posterior = np.divide(vote, total, out=np.zeros_like(vote), where=is_answered)
     cell = answers.person * codes + answers.code
     while True:
-        counts = _summed(cell, posterior[answers.item] * answers.weight[:, None], people * codes)
-        errors = counts.reshape(people, codes, classes).transpose(0, 2, 1)
+        counts = _summed(cell, posterior[:, answers.item] * answers.weight, people * codes)
+        errors = counts.reshape(classes, people, codes)
         if belief is not None:
-            errors = errors + belief
-        total = errors.sum(axis=2, keepdims=True)
-        errors = np.divide(errors, total, out=np.full_like(errors, 1 / codes), where=total > 0)
-        model = Model(posterior[is_answered].mean(axis=0), errors)
+            errors = errors + belief[:, None, :]
+        answered = errors.sum(axis=2, keepdims=True)
+        errors = np.divide(errors, answered, out=np.full_like(errors, 1 / codes), where=answered > 0)
+        model = Model(posterior[:, is_answered].mean(axis=1), errors)
         rounds -= 1
-        before, posterior = posterior, model.posterior(answers, items) * is_answered[:, None]
+        before, posterior = posterior, model.posterior(answers, items) * is_answered
         if rounds <= 0 or np.abs(posterior - before).max(initial=0) <= tolerance:
             return model
 
 
 def _summed(key: NDArray[np.intp], values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Return float[count, columns]: the rows of `values` summed by key."""
-    return np.stack([np.bincount(key, values[:, c], count) for c in range(values.shape[1])], axis=1)
+    """Return float[rows, count]: each row of `values` summed by key."""
+    return np.stack([np.bincount(key, row, count) for row in values])

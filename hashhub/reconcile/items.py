@@ -11,7 +11,7 @@ possible in all that it states. Where its own entries contradict one another, it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -63,7 +63,7 @@ class Values(NamedTuple):
 
 class Items(NamedTuple):
     """What several contributors hold. `takes_from`: by contributor. `values`: (ID@VERSION, value). `items`: of which at
-    least two contributors state something.
+    least two contributors state something in one dimension, or carry a value.
     """
 
     items: int
@@ -72,6 +72,12 @@ class Items(NamedTuple):
     by_dimension: Mapping[str, Statements]
     values: tuple[tuple[str, str], ...]
     carried: Values
+
+    @property
+    def scheme_of(self) -> NDArray[np.int64]:
+        """By number of a value, the number of its scheme; in the order of their names, as the values are."""
+        names = [scheme for scheme, _ in self.values]
+        return np.unique(names, return_inverse=True)[1] if names else np.zeros(0, np.int64)
 
 
 def world_names(dimension: str) -> tuple[str, ...]:
@@ -130,18 +136,26 @@ def _join(connection: Any) -> None:
         "WITH candidates AS (SELECT hash(digest) AS h FROM exact GROUP BY h HAVING min(entry) <> max(entry)) "
         "SELECT entry, code, algorithm, digest FROM exact SEMI JOIN candidates ON hash(exact.digest) = candidates.h"
     )
-    edges = connection.execute(
-        "SELECT entry, low FROM shared JOIN (SELECT algorithm, digest, min(entry) AS low FROM shared "
-        "GROUP BY algorithm, digest HAVING min(entry) <> max(entry)) USING (algorithm, digest)"
-    ).fetchnumpy()
-    connection.execute("DROP TABLE shared")
-    entries, joined = components(_plain(edges["entry"], np.int64), _plain(edges["low"], np.int64))
-    _register(connection, "members_in", entry=entries, item=joined)
-    connection.execute("CREATE TEMP TABLE members AS SELECT * FROM members_in")
-    connection.unregister("members_in")
     connection.execute(
-        "CREATE TEMP TABLE contradictory AS SELECT DISTINCT item FROM (SELECT item FROM exact JOIN members USING (entry) "
-        "GROUP BY item, algorithm HAVING min(digest) <> max(digest))"
+        "CREATE TEMP TABLE edges AS SELECT entry, low, algorithm FROM shared JOIN (SELECT algorithm, digest, "
+        "min(entry) AS low FROM shared GROUP BY algorithm, digest HAVING min(entry) <> max(entry)) "
+        "USING (algorithm, digest)"
+    )
+    connection.execute("DROP TABLE shared")
+    edges = connection.execute("SELECT DISTINCT entry, low FROM edges WHERE entry <> low").fetchnumpy()
+    entries, joined = components(_plain(edges["entry"], np.int64), _plain(edges["low"], np.int64))
+    _register(connection, "joined", entry=entries, item=joined)
+    # Any algorithm of an entry's leads to one of its rows, which are alike in all that is read of them later.
+    connection.execute(
+        "CREATE TEMP TABLE members AS SELECT entry, item, algorithm FROM joined "
+        "JOIN (SELECT entry, min(algorithm) AS algorithm FROM edges GROUP BY entry) USING (entry)"
+    )
+    connection.unregister("joined")
+    connection.execute("DROP TABLE edges")
+    connection.execute(
+        "CREATE TEMP TABLE contradictory AS SELECT DISTINCT item FROM (SELECT item FROM "
+        "(SELECT entry, exact.algorithm, hash(digest) AS h, item FROM exact JOIN members USING (entry)) "
+        "GROUP BY item, algorithm HAVING min(h) <> max(h))"
     )
     if connection.execute("SELECT count(*) FROM contradictory").fetchone()[0]:
         _part(connection)
@@ -150,20 +164,20 @@ def _join(connection: Any) -> None:
 def _part(connection: Any) -> None:
     """Give the entries of contradictory items their items anew."""
     rows = connection.execute(
-        "SELECT entry, code, strength, dense_rank() OVER (ORDER BY algorithm, digest) - 1 AS digest FROM exact "
-        "JOIN members USING (entry) JOIN contradictory USING (item) JOIN strengths USING (algorithm) "
-        "ORDER BY entry, strength DESC"
+        "SELECT entry, code, strength, dense_rank() OVER (ORDER BY exact.algorithm, digest) - 1 AS digest FROM exact "
+        "JOIN members USING (entry) JOIN contradictory USING (item) JOIN strengths ON exact.algorithm = "
+        "strengths.algorithm ORDER BY entry, strength DESC, digest"
     ).fetchnumpy()
     entry, code = _plain(rows["entry"], np.int64), _plain(rows["code"], np.int64)
     strength, digest = _plain(rows["strength"], np.int64), _plain(rows["digest"], np.int64)
-    is_first = np.r_[True, entry[1:] != entry[:-1]]
+    is_first = _is_start(entry)
     strongest = digest[is_first]  # by entry
     at = np.cumsum(is_first) - 1
     target = _follow(digest, strongest[at], code, strength < strength[is_first][at])
     _register(connection, "parted", entry=entry[is_first], item=target[strongest])
-    connection.execute("DELETE FROM members WHERE item IN (SELECT item FROM contradictory)")
     connection.execute(
-        "INSERT INTO members SELECT entry, item + (SELECT coalesce(max(item), 0) + 1 FROM members) FROM parted"
+        "UPDATE members SET item = parted.item + (SELECT max(item) + 1 FROM members) FROM parted "
+        "WHERE members.entry = parted.entry"
     )
     connection.unregister("parted")
 
@@ -217,16 +231,13 @@ def components(left: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[NDArr
 
 def _fetch(connection: Any, contributors: tuple[str, ...], takes_from: Mapping[str, tuple[str, ...]]) -> Items:
     connection.execute(
-        "CREATE TEMP TABLE spoken AS SELECT entry, any_value(item) AS item, any_value(code) AS code, "
-        "any_value(scheme) AS scheme, any_value(value) AS value, any_value(create_time) AS create_time, "
-        + ", ".join(f"any_value(d_{name})::USMALLINT AS d_{name}" for name in COMPARED)
-        + ", any_value(d_legal_status) AS d_legal_status FROM exact JOIN members USING (entry) "
-        "WHERE item IN (SELECT item FROM exact JOIN members USING (entry) GROUP BY item HAVING min(code) <> max(code)) "
-        "GROUP BY entry"
+        "CREATE TEMP TABLE spoken AS SELECT entry, item, code, scheme, value, create_time, "
+        + ", ".join(f"d_{name}::USMALLINT AS d_{name}" for name in COMPARED)
+        + ", d_legal_status FROM exact JOIN members USING (entry, algorithm)"
     )
     connection.execute(
         "CREATE TEMP TABLE numbered AS SELECT item, (row_number() OVER (ORDER BY item) - 1)::INTEGER AS number "
-        "FROM (SELECT DISTINCT item FROM spoken)"
+        "FROM (SELECT item FROM spoken GROUP BY item HAVING min(code) <> max(code))"
     )
     connection.execute(
         "CREATE TEMP TABLE quarters AS SELECT create_time, "
@@ -236,10 +247,8 @@ def _fetch(connection: Any, contributors: tuple[str, ...], takes_from: Mapping[s
     by_dimension = {name: _statements(connection, name) for name in COMPARED}
     by_dimension |= _legal_statements(connection)
     values, carried = _values(connection)
-    talked = [s.item for s in by_dimension.values()] + [carried.item]
-    speakers = [s.contributor for s in by_dimension.values()] + [carried.contributor]
     return Items(
-        items=_shared_items(np.concatenate(talked), np.concatenate(speakers)),
+        items=_items_of_several([*by_dimension.values(), carried]),
         contributors=contributors,
         takes_from=takes_from,
         by_dimension={n: s for n, s in by_dimension.items() if len(s.item)},
@@ -270,7 +279,7 @@ def _masks_of_bits(dimension: str) -> NDArray[np.uint16]:
 def _legal_statements(connection: Any) -> dict[str, Statements]:
     rows = connection.execute(
         "SELECT number, code, quarter, entry, split_part(law, ':', 1) AS jurisdiction, "
-        f"bit_or(CASE split_part(law, ':', 2) WHEN '{_LEGAL[0]}' THEN 1 WHEN '{_LEGAL[1]}' THEN 2 ELSE 3 END) AS bits "  # noqa: S608 - names of our own
+        f"bit_or(CASE split_part(law, ':', 2) WHEN '{_LEGAL[0]}' THEN 1 WHEN '{_LEGAL[1]}' THEN 2 ELSE 3 END) AS bits "
         "FROM (SELECT *, unnest(d_legal_status) AS law FROM spoken) JOIN numbered USING (item) "
         "JOIN quarters USING (create_time) GROUP BY number, code, quarter, entry, jurisdiction"
     ).fetchnumpy()
@@ -323,9 +332,13 @@ def _values(connection: Any) -> tuple[tuple[tuple[str, str], ...], Values]:
     )
 
 
-def _shared_items(item: NDArray[np.int32], contributor: NDArray[np.int32]) -> int:
-    pairs = np.unique(item.astype(np.int64) << 32 | contributor)
-    return int((np.bincount(np.unique(pairs >> 32, return_counts=True)[1], minlength=2)[2:]).sum())
+def _items_of_several(parts: Sequence[Statements | Values]) -> int:
+    several = np.zeros(max((int(part.item[-1]) for part in parts if len(part.item)), default=-1) + 1, np.bool_)
+    for part in parts:
+        starts = _is_start(part.item, part.contributor)
+        item = part.item[starts]
+        several[item[1:][item[1:] == item[:-1]]] = True
+    return int(several.sum())
 
 
 def _is_start(*keys: NDArray[Any]) -> NDArray[np.bool_]:
@@ -335,6 +348,12 @@ def _is_start(*keys: NDArray[Any]) -> NDArray[np.bool_]:
     for key in keys:
         starts[1:] |= key[1:] != key[:-1]
     return starts
+
+
+def distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the distinct values in order. NumPy's `unique` hashes, which takes three times as long for millions."""
+    ordered = np.sort(values)
+    return ordered[_is_start(ordered)]
 
 
 def _plain(column: Any, kind: type[Any]) -> NDArray[Any]:
