@@ -410,8 +410,8 @@ def _summary(response: tasks.LinksFound | tasks.GapsFound) -> dict[str, Any]:
 def _say_summary(response: tasks.LinksFound | tasks.GapsFound) -> None:
     if isinstance(response, tasks.LinksFound):
         tell(
-            f"as of revision {response.revision}: {_count(response.exact, 'link')} by an exact digest, {response.near:,} by a "
-            "near hash"
+            f"as of revision {response.revision}: {_count(response.exact, 'link')} by an exact digest, "
+            f"{response.near:,} by a near hash"
         )
     else:
         gaps = response.gaps

@@ -130,10 +130,11 @@ class Reconciliation:
                             "page_token", "is damaged, or of another list; start again without it", "PAGE_TOKEN"
                         )
                 lines = [line for _ in range(size) if (line := file.readline())]
-                end = file.tell() if len(lines) == size and file.read(1) else 0
+                end = file.tell()
+                has_more = bool(file.read(1))
         except OSError as e:
             raise _gone() from e
-        return [decode(line) for line in lines], end
+        return [decode(line) for line in lines], end if has_more else 0
 
     def files(self, caller: Callable[[], Principal], operation_id: str, paths: Sequence[str]) -> Iterator[FilePiece]:
         """Yield files of a result, one after the other; without `paths` all of them, in their order.

@@ -92,16 +92,23 @@ def compute(
     left_out: tuple[str, ...] = (),
 ) -> tasks.Response:
     """Do what is asked over an extract; `out`: an existing directory, for rows and files. Raises HashHubError."""
-    from hashhub.reconcile import agreement, gaps, handing, links, overlap
-
+    # Each is loaded only where it is asked for: some load the matcher's libraries.
     match task:
         case tasks.ExtractEntries():
+            from hashhub.reconcile import handing
+
             return handing.hand_over(extract, out / tasks.FILES, hash_sets, left_out, progress)
         case tasks.ComputeOverlap():
+            from hashhub.reconcile import overlap
+
             return overlap.compute(extract, task.by, near=task.near, engine=task.engine, progress=progress)
         case tasks.ComputeAgreement():
+            from hashhub.reconcile import agreement
+
             return agreement.compute(extract, registry, engine=task.engine, progress=progress)
         case tasks.FindLinks():
+            from hashhub.reconcile import links
+
             kinds: Counter[bool] = Counter()
             rows = _counted(links.links(extract, near=task.near, progress=progress), kinds)
             count, is_cut = write_rows(rows, out)
@@ -109,6 +116,8 @@ def compute(
                 revision=extract.revision, exact=kinds[True], near=kinds[False], rows=count, is_cut=is_cut
             )
         case tasks.FindGaps():
+            from hashhub.reconcile import gaps
+
             counts, items = gaps.gaps(extract, task.jurisdiction, near=task.near, progress=progress)
             count, is_cut = write_rows(items, out)
             return tasks.GapsFound(gaps=counts, rows=count, is_cut=is_cut)
