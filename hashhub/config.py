@@ -131,6 +131,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_staged_bytes: int = 16 * 1024 * 1024 * 1024
     """Bytes of records that one contributor may have sent and not committed; a list of ten million has some 2 GB."""
 
+    operation_days: float = 7.0
+    """Days for which the results of operations are kept. The files of an extract are kept for one at most."""
+
+    max_operation_bytes: int = 8 * 1024 * 1024 * 1024
+    """Bytes of results of operations that are kept in the data directory; the oldest go first."""
+
+    ray_address: str = ""
+    """Address of a Ray cluster, or `local`, on which overlap and agreement may be computed. Empty: none."""
+
     poll_interval: float = 0.2
     """Seconds between looks for changes that other processes committed."""
 
@@ -169,6 +178,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 ("max_queued_media", 0),
                 ("media_seconds", 0.01),
                 ("media_memory_bytes", 64 * 1024 * 1024),
+                ("operation_days", 0.01),
+                ("max_operation_bytes", 1),
                 ("poll_interval", 0.01),
                 ("drain_seconds", 0),
             )

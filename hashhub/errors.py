@@ -10,6 +10,7 @@
     ├─ FailedPrecondition       FAILED_PRECONDITION    the state of the hub forbids it; retrying alone will not help
     ├─ Conflict                 ABORTED                somebody else changed it meanwhile; read again and retry
     ├─ LimitExceeded            RESOURCE_EXHAUSTED     a quota, a size or a concurrency limit; `retry_after` may be set
+    ├─ Cancelled                CANCELLED              somebody asked for its end
     ├─ Unavailable              UNAVAILABLE            the hub or its database is away; retry
     └─ DataLoss                 DATA_LOSS              stored bytes do not match their digest
 
@@ -67,6 +68,11 @@ class Reason(StrEnum):
     DATA_EXPOSED = "DATA_EXPOSED"
     ADDRESS_IN_USE = "ADDRESS_IN_USE"
     CONCURRENT_CHANGE = "CONCURRENT_CHANGE"
+    OPERATION_ABORTED = "OPERATION_ABORTED"
+    OPERATION_CANCELLED = "OPERATION_CANCELLED"
+    OPERATION_UNFINISHED = "OPERATION_UNFINISHED"
+    RESULT_WITHHELD = "RESULT_WITHHELD"
+    RESULT_GONE = "RESULT_GONE"
     TOO_LARGE = "TOO_LARGE"
     TOO_MANY_REQUESTS = "TOO_MANY_REQUESTS"
     SHARE_EXCEEDED = "SHARE_EXCEEDED"
@@ -93,6 +99,7 @@ class Code(StrEnum):
     ALREADY_EXISTS = "ALREADY_EXISTS"
     FAILED_PRECONDITION = "FAILED_PRECONDITION"
     ABORTED = "ABORTED"
+    CANCELLED = "CANCELLED"
     RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
     UNAVAILABLE = "UNAVAILABLE"
     DATA_LOSS = "DATA_LOSS"
@@ -236,6 +243,13 @@ class Conflict(HashHubError):
 
     code = Code.ABORTED
     default_reason = Reason.CONCURRENT_CHANGE
+
+
+class Cancelled(HashHubError):
+    """Somebody asked for its end."""
+
+    code = Code.CANCELLED
+    default_reason = Reason.OPERATION_CANCELLED
 
 
 class LimitExceeded(HashHubError):

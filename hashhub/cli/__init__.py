@@ -20,6 +20,7 @@ from hashhub.cli import (
     imports,
     matching,
     queue,
+    reconcile,
     sample,
     schemes,
     serving,
@@ -44,7 +45,7 @@ def main() -> None:
 
 _MODULES = (
     serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, schemes, admin,
-    sample,
+    reconcile, sample,
 )  # fmt: skip
 for group in _MODULES:
     for entry in group.COMMANDS:

@@ -80,15 +80,15 @@ def export(
     settings = settings_of(options, mapping)
     has_out = out != "-"
     if has_out:
-        _refuse_existing(out, force=force)
+        refuse_existing(out, force=force)
         if format_ == "csv" and "mapping" not in settings:
-            _refuse_existing(f"{out}.mapping.toml", force=force)
+            refuse_existing(f"{out}.mapping.toml", force=force)
     if losses is not None:
-        _refuse_existing(losses, force=force)
+        refuse_existing(losses, force=force)
     with (
         session.connect() as hub,
-        _target(out if has_out else None, force=force, held=strict) as (target, keep_file),
-        _target(losses, force=force, held=True) as (told, keep_losses),
+        whole_file(out if has_out else None, force=force, held=strict) as (target, keep_file),
+        whole_file(losses, force=force, held=True) as (told, keep_losses),
         progress(unit_bytes=False) as bar,
     ):
         report = hub.export(
@@ -116,13 +116,14 @@ def export(
         raise click.exceptions.Exit(REFUSED)
 
 
-def _refuse_existing(file: str, *, force: bool) -> None:
+def refuse_existing(file: str, *, force: bool) -> None:
+    """Raise FailedPrecondition for a file that is there and may not be replaced."""
     if not force and Path(file).exists():
         raise FailedPrecondition(f"{file} exists; name another file, or replace it with --force")
 
 
 @contextmanager
-def _target(file: str | None, *, force: bool, held: bool) -> Iterator[tuple[BinaryIO, Callable[[], None]]]:
+def whole_file(file: str | None, *, force: bool, held: bool) -> Iterator[tuple[BinaryIO, Callable[[], None]]]:
     """Give a stream, and what makes `file` of it once all is written; until then, and if that is never called, there is
     no such file, whatever ends this process. Without a file the stream is standard output, or, where it is `held`, a
     temporary file that is copied there.
@@ -223,7 +224,7 @@ def _reading(report: ExportReport, out: str, *, force: bool, has_mapping: bool) 
             arguments.append(f"--option {name}={value}")
         elif not has_mapping:
             beside = f"{out}.mapping.toml"
-            with _target(beside, force=force, held=True) as (target, keep):
+            with whole_file(beside, force=force, held=True) as (target, keep):
                 target.write(value.encode())
                 keep()
             arguments.append(f"--mapping {beside}")

@@ -160,6 +160,11 @@ def _padded(text: str, width: int) -> str:
     return text + " " * (width - _len(text))
 
 
+def width() -> int | None:
+    """Return how many columns a line of stdout may take; None in a pipe, unless COLUMNS says."""
+    return _width(sys.stdout)
+
+
 def _width(stream: IO[str]) -> int | None:
     """Return how many columns a line may take; None in a pipe, unless COLUMNS says."""
     stated = os.environ.get("COLUMNS", "")

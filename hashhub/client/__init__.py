@@ -9,7 +9,7 @@ Things are named as commands name them: `CONTRIBUTOR`, `CONTRIBUTOR/SET`, `CONTR
 `CONTRIBUTOR/SET/IMPORT`. A client may be shared by threads. It needs the base install only.
 
 Each resource has a module with its calls, and `Client` has them all. `contribution` sends a source, `exports` writes a
-file, `mirror` keeps a copy by the feed, `transport` hides deadlines and retries.
+file, `mirror` keeps a copy by the feed, `reconciliation` compares databases, `transport` hides deadlines and retries.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from hashhub.client.history import HistoryCalls
 from hashhub.client.imports import ImportCalls
 from hashhub.client.matching import MatchCalls, Matched, MatchedMedia, PolicyText
 from hashhub.client.mirror import Mirror, MirrorState
+from hashhub.client.reconciliation import Downloaded, OperationCalls, OperationHandle, ReconciliationCalls
 from hashhub.client.schemes import SchemeCalls, SchemeTable
 from hashhub.client.transport import Transport, is_loopback
 
 __all__ = [
     "Client",
+    "Downloaded",
     "Export",
     "ExportReport",
     "FindingGroup",
@@ -41,9 +43,11 @@ __all__ = [
     "MatchedMedia",
     "Mirror",
     "MirrorState",
+    "OperationHandle",
     "Phase",
     "PolicyText",
     "Progress",
+    "ReconciliationCalls",
     "SchemeTable",
     "is_loopback",
 ]
@@ -59,6 +63,7 @@ class Client(
     SchemeCalls,
     ChangeCalls,
     HistoryCalls,
+    OperationCalls,
     AdministrationCalls,
 ):
     """A connection to a hub at `HOST:PORT`. Use it as a context manager, or close it.
@@ -85,6 +90,9 @@ class Client(
                 address, token, tls=tls, ca_certificates=ca_certificates, timeout=timeout, retry_seconds=retry_seconds
             )
         )
+
+        self.reconciliation = ReconciliationCalls(self._transport)
+        """What databases share, and where they differ."""
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@
                                                                 history     what was done, by whom; revert undoes it
     follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
     housekeeping   expiry, the daily head, erased digests       condition   what the hub can do now
+    reconciliation  what databases share, and where they differ     operations  work that outlives the call
     renewals    lists that are not renewed as they used to be   tally       what was done, counted
 
 Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and
@@ -43,6 +44,7 @@ from hashhub.hub.history import History
 from hashhub.hub.housekeeping import Housekeeping
 from hashhub.hub.match import Match
 from hashhub.hub.queue import Queue
+from hashhub.hub.reconciliation import Reconciliation
 from hashhub.hub.renewals import Renewal, Renewals
 from hashhub.hub.resources import Contributors, Groups, HashSets
 from hashhub.hub.reviews import Reviews
@@ -113,6 +115,8 @@ class Hub:
         self.changes = Changes(store, self._follower)
         self.schemes = Schemes(store, self.catalogue)
         self.exports = Exports(store, self.changes, self.catalogue)
+        self.reconciliation = Reconciliation(store, config)
+        self.operations = self.reconciliation.operations
 
     @classmethod
     def open(
@@ -184,6 +188,7 @@ class Hub:
         if self._store.kind == "SQLITE":  # in the data directory, which is locked: nobody else can be committing
             try:
                 self._store.leases.expire_leases()
+                self._store.operations.abandon()
             except LimitExceeded as e:  # a full disk is no reason not to match; leases run out by themselves
                 _log.warning("unfinished commits begin again when their leases have run out: %s", e.message)
 
@@ -194,6 +199,7 @@ class Hub:
         self._follower.start(wait=wait)
         if self._housekeeping is not None:
             self._housekeeping.thread.start()
+        self.operations.thread.start()
 
     @property
     def is_ready(self) -> bool:
@@ -212,6 +218,7 @@ class Hub:
             self._matcher.thread,
             self.tokens.thread,
             self.condition.thread,
+            self.operations.thread,
         ]
         return threads if self._housekeeping is None else [*threads, self._housekeeping.thread]
 
@@ -280,6 +287,7 @@ class Hub:
 
     def close(self) -> None:
         """Stop following and close matcher and store."""
+        self.operations.close()
         if self._housekeeping is not None:
             self._housekeeping.thread.close()
         self.condition.thread.close()

@@ -106,21 +106,23 @@ class Confusion(msgspec.Struct, frozen=True, kw_only=True):
 
 class ContributorAgreement(msgspec.Struct, frozen=True, kw_only=True):
     """How often a contributor states what the consensus of the others is, by dimension; `period` (2026-Q3) where it is
-    about what was stated in that quarter only, empty for all.
+    about what was stated in that quarter only, empty for all. `by_one_other`: of the items of the share, those of which
+    only one other states anything, so that the consensus is that one's word.
     """
 
     contributor: str
     dimension: str
     share: Share
     period: str = ""
+    by_one_other: int = 0
 
 
 class SuggestedRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row for a crosswalk that data suggests: of items that carry `value` of `scheme` and any value of
     `other_scheme`, how many carry `other_value`.
 
-    `relation` is what the schemes' tables say of the two values (`schemes.crosswalk.Relation`). `examples`: names of
-    entries, in pairs, as evidence.
+    `relation` is what the schemes' tables say of the two values (`schemes.crosswalk.Relation`), empty where a table is
+    not there. `examples`: names of entries, in pairs, as evidence. `contributors`: on whose statements it rests.
     """
 
     scheme: str
@@ -130,6 +132,7 @@ class SuggestedRow(msgspec.Struct, frozen=True, kw_only=True):
     share: Share
     relation: str
     examples: tuple[tuple[str, str], ...] = ()
+    contributors: tuple[str, ...] = ()
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,3 +173,20 @@ class Gaps(msgspec.Struct, frozen=True, kw_only=True):
     by_contributor: dict[str, int]
     by_verdict: dict[str, int]
     max_distances: dict[str, int] = {}
+
+
+class ConflictCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many conflicts of one kind and severity stand between two contributors; `left` comes first by name."""
+
+    kind: str
+    severity: str
+    left: str
+    right: str
+    count: int
+
+
+class ConflictSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Conflicts that are not resolved, counted."""
+
+    revision: int
+    counts: tuple[ConflictCount, ...]

@@ -55,6 +55,7 @@ _STATUS: Final[Mapping[Code, int]] = {
     Code.NOT_FOUND: 404,
     Code.ALREADY_EXISTS: 409,
     Code.ABORTED: 409,
+    Code.CANCELLED: 499,
     Code.RESOURCE_EXHAUSTED: 429,
     Code.UNAVAILABLE: 503,
     Code.DATA_LOSS: 500,

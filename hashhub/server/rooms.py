@@ -6,6 +6,7 @@
     commits   what writes a whole list, or undoes one: seconds to minutes, one at a time
     media     hashing of files
     feeds     followed feeds: each holds its place for as long as it is read
+    waits     calls that wait for the end of an operation
     exports   entries on their way to a file: seconds to minutes, as fast as the caller writes it
 
 In a room so many calls work at a time and so many more wait; one beyond those is told at once when to come again. Both
@@ -42,6 +43,10 @@ ROOM_OF: Final[Mapping[str, str]] = {
     "HistoryService/RevertActor": "commits",
     "MatchService/BatchMatchMedia": "media",
     "MatchService/MatchMedia": "media",
+    "OperationService/ListOperations": "pages",
+    "OperationService/WaitOperation": "waits",
+    "ReconciliationService/ReadFiles": "exports",
+    "ReconciliationService/ReadResult": "pages",
     "SchemeService/CompareSchemes": "pages",
     "SchemeService/DiffSchemes": "pages",
 }
@@ -136,6 +141,7 @@ def rooms_of(config: Config) -> dict[str, Room]:
         Room("commits", 1, config.max_waiting_commits, retry_seconds=2.0),
         Room("media", config.media_children(), config.max_queued_media, retry_seconds=1.0, budget=bytes_in_progress),
         Room("feeds", FOLLOWERS, 0, retry_seconds=5.0),
+        Room("waits", 16, 0, retry_seconds=2.0),
         Room("exports", 4, 8, retry_seconds=5.0),
     )
     return {room.name: room for room in rooms}

@@ -24,7 +24,18 @@ from hashhub.hub import Hub
 from hashhub.hub.exports import Selection
 from hashhub.hub.schemes import Listed
 from hashhub.hub.selections import Order
-from hashhub.model import Contributor, Entry, FeedPage, Group, HashSet, Import, Principal, Record
+from hashhub.model import (
+    Contributor,
+    Entry,
+    FeedPage,
+    Group,
+    HashSet,
+    Import,
+    Operation,
+    Principal,
+    Record,
+)
+from hashhub.reconcile.results import Gap, Link
 from hashhub.server import pages
 from hashhub.server.interceptors import Method
 from hashhub.server.roles import ROLES
@@ -35,6 +46,8 @@ from hashhub.v1 import (
     contributor_service_pb2,
     history_service_pb2,
     match_service_pb2,
+    operation_service_pb2,
+    reconciliation_service_pb2,
     review_service_pb2,
     scheme_service_pb2,
 )
@@ -46,6 +59,8 @@ FILES: Final = (
     contributor_service_pb2.DESCRIPTOR,
     history_service_pb2.DESCRIPTOR,
     match_service_pb2.DESCRIPTOR,
+    operation_service_pb2.DESCRIPTOR,
+    reconciliation_service_pb2.DESCRIPTOR,
     review_service_pb2.DESCRIPTOR,
     scheme_service_pb2.DESCRIPTOR,
 )
@@ -67,6 +82,8 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
         "ContributorService": Contributors(hub),
         "HistoryService": History(hub),
         "MatchService": Match(hub),
+        "OperationService": Operations(hub),
+        "ReconciliationService": Reconciliation(hub),
         "ReviewService": Reviews(hub),
         "SchemeService": Schemes(hub),
     }
@@ -731,6 +748,105 @@ class History:
             validate_only=request.validate_only,
         )
         return v1.RevertActorResponse(events=map(wire.reverted_event_to_pb, events), revision=self._hub.revision())
+
+
+class Operations:
+    """Work that goes on after the call that started it."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def get_operation(self, principal: Principal, request: v1.GetOperationRequest) -> v1.Operation:
+        """Get an operation."""
+        return _operation(self._hub, self._hub.operations.get(principal, wire.parse_operation(request.name)))
+
+    def list_operations(self, principal: Principal, request: v1.ListOperationsRequest) -> v1.ListOperationsResponse:
+        """List operations, the newest first."""
+        page = _Page("operations", request)
+        operations, after = self._hub.operations.list(principal, page.size, page.after(0))
+        return v1.ListOperationsResponse(
+            operations=(wire.operation_to_pb(o, is_brief=True) for o in operations),
+            next_page_token=page.token(after),
+            revision=self._hub.revision(),
+        )
+
+    def wait_operation(self, principal: Principal, request: v1.WaitOperationRequest) -> v1.Operation:
+        """Get an operation once it has ended, or as it is after a time."""
+        timeout = wire.duration_in(request, "timeout")
+        operation = self._hub.operations.wait(principal, wire.parse_operation(request.name), timeout)
+        return _operation(self._hub, operation)
+
+    def cancel_operation(self, principal: Principal, request: v1.CancelOperationRequest) -> v1.Operation:
+        """Ask for an operation's end."""
+        return _operation(self._hub, self._hub.operations.cancel(principal, wire.parse_operation(request.name)))
+
+    def delete_operation(self, principal: Principal, request: v1.DeleteOperationRequest) -> v1.DeleteOperationResponse:
+        """Delete an operation that has ended."""
+        self._hub.operations.delete(principal, wire.parse_operation(request.name))
+        return v1.DeleteOperationResponse(revision=self._hub.revision())
+
+
+class Reconciliation:
+    """What databases share, and where they differ."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def extract_entries(self, principal: Principal, request: v1.ExtractEntriesRequest) -> v1.Operation:
+        """Start to write an extract."""
+        return self._start(principal, request)
+
+    def compute_overlap(self, principal: Principal, request: v1.ComputeOverlapRequest) -> v1.Operation:
+        """Start to count what is shared."""
+        return self._start(principal, request)
+
+    def compute_agreement(self, principal: Principal, request: v1.ComputeAgreementRequest) -> v1.Operation:
+        """Start to compare what several state."""
+        return self._start(principal, request)
+
+    def find_links(self, principal: Principal, request: v1.FindLinksRequest) -> v1.Operation:
+        """Start to look for entries about the same media."""
+        return self._start(principal, request)
+
+    def find_gaps(self, principal: Principal, request: v1.FindGapsRequest) -> v1.Operation:
+        """Start to look for what a jurisdiction lacks."""
+        return self._start(principal, request)
+
+    def write_report(self, principal: Principal, request: v1.WriteReportRequest) -> v1.Operation:
+        """Start to write a page for people."""
+        return self._start(principal, request)
+
+    def read_result(self, principal: Principal, request: v1.ReadResultRequest) -> v1.ReadResultResponse:
+        """Read rows of a result."""
+        operation_id = wire.parse_operation(request.name)
+        page = _Page("rows", request, operation_id)
+        rows, after = self._hub.reconciliation.rows(principal, operation_id, page.size, page.after(0))
+        return v1.ReadResultResponse(
+            links=(wire.link_to_pb(row) for row in rows if isinstance(row, Link)),
+            gaps=(wire.gap_to_pb(row) for row in rows if isinstance(row, Gap)),
+            next_page_token=page.token(after),
+            revision=self._hub.revision(),
+        )
+
+    def read_files(
+        self, caller: Callable[[], Principal], request: v1.ReadFilesRequest, is_wanted: Callable[[], bool]
+    ) -> Iterator[v1.ReadFilesResponse]:
+        """Stream files of a result."""
+        operation_id = wire.parse_operation(request.name)
+        for piece in self._hub.reconciliation.files(caller, operation_id, request.paths):
+            if not is_wanted():
+                return
+            yield v1.ReadFilesResponse(path=piece.path, data=piece.data, last=piece.is_last)
+
+    def _start(self, principal: Principal, request: Any) -> v1.Operation:
+        task = wire.task_from_pb(request)
+        return _operation(self._hub, self._hub.reconciliation.start(principal, task, _request_id(request)))
+
+
+def _operation(hub: Hub, operation: Operation) -> v1.Operation:
+    pb = wire.operation_to_pb(operation)
+    pb.revision = hub.revision()
+    return pb
 
 
 class Schemes:

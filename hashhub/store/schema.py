@@ -11,7 +11,7 @@
          │                      └──> classification             shared rows
          └──< token ──< secret          contributor_group       used_name: ids that are never given again
     event ── event_detail: the history, by revision      change: the feed, by revision      request: replayed calls
-    definition: versions of schemes and policies
+    definition: versions of schemes and policies         operation: work that outlives the call that started it
     metadata: one row of counters, the chain's head and the hub's own secret
 
 Only small tables have foreign keys: checking one for each of some million rows would cost more than writing the rows,
@@ -33,12 +33,13 @@ from hashhub.model import (
     Disposition,
     EntryState,
     ImportState,
+    OperationState,
     ReviewKind,
     Role,
     WithdrawalReason,
 )
 
-SCHEMA_VERSION: Final = "0008"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0009"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in ALGORITHMS.values()}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -67,6 +68,13 @@ REVIEW_KINDS: Final = {
     ReviewKind.SET_ASIDE: 6,
 }
 DEFINITION_KINDS: Final = {DefinitionKind.SCHEME: 1, DefinitionKind.POLICY: 2}
+OPERATION_STATES: Final = {
+    OperationState.WAITING: 1,
+    OperationState.RUNNING: 2,
+    OperationState.SUCCEEDED: 3,
+    OperationState.FAILED: 4,
+    OperationState.CANCELLED: 5,
+}
 ROLES: Final = {Role.CONTRIBUTOR: 1, Role.CONSUMER: 2, Role.OPERATOR: 3, Role.AUDITOR: 4}
 WITHDRAWAL_REASONS: Final = {
     WithdrawalReason.FALSE_POSITIVE: 1,
@@ -185,6 +193,33 @@ definition: Final = _table(
     sa.Column("id", _Name, primary_key=True),
     sa.Column("version", _Name, primary_key=True),
     sa.Column("content", sa.LargeBinary, nullable=False),  # JSON of model.Definition
+)
+
+# Long-running operations. No statement and no verdict depends on one, so they move no revision.
+operation: Final = _table(
+    "operation",
+    sa.Column("key", _Key, primary_key=True),  # in the order in which they were started
+    sa.Column("id", _Name, nullable=False, unique=True),
+    sa.Column("state", sa.SmallInteger, nullable=False, index=True),
+    sa.Column("method", sa.Text, nullable=False),
+    sa.Column("request", sa.LargeBinary, nullable=False),  # JSON
+    sa.Column("actor", _Name, nullable=False),
+    sa.Column("contributor", _Name, nullable=False, index=True),
+    sa.Column("role", sa.SmallInteger, nullable=False),
+    sa.Column("hash_sets", sa.LargeBinary, nullable=False),  # JSON: names
+    sa.Column("done", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.BigInteger, nullable=False),
+    sa.Column("doing", sa.Text, nullable=False),
+    sa.Column("create_time", sa.BigInteger, nullable=False),
+    sa.Column("update_time", sa.BigInteger, nullable=False),
+    sa.Column("end_time", sa.BigInteger),
+    sa.Column("expire_time", sa.BigInteger),
+    sa.Column("response", sa.LargeBinary, nullable=False),  # JSON; empty: none
+    sa.Column("failure", sa.LargeBinary),  # JSON of model.Failure; NULL: none
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("is_cancelled", sa.Boolean, nullable=False),
+    sa.Column("lease", sa.Text, nullable=False),  # who runs it; empty: nobody
+    sa.Column("lease_until", sa.BigInteger, nullable=False),
 )
 
 classification: Final = _table(

@@ -7,6 +7,7 @@
     selecting   which entries a selection hits              moving    many entries at once
     history     one chained event a revision                undoing   what a revert looks at
     waiting     what waits for somebody
+    operations  work that outlives a call
     tokens      who may call                                comparison  entries as columns, for a list to be compared
     extracting  what stands, in bulk, for an extract
 
@@ -35,6 +36,7 @@ from hashhub.store.holds import Holds
 from hashhub.store.imports import Imports
 from hashhub.store.leases import Leases
 from hashhub.store.moving import Moving
+from hashhub.store.operations import Operations
 from hashhub.store.outstanding import Outstanding
 from hashhub.store.reports import Reports
 from hashhub.store.resources import Resources
@@ -84,6 +86,7 @@ class Store:
         self.history: Final = Events(database)
         self.undoing: Final = Undoing(database, outstanding)
         self.waiting: Final = WaitingLists(database, self.resources)
+        self.operations: Final = Operations(database)
 
     @classmethod
     def open(cls, database: str | Path, *, create: bool = True) -> Store:

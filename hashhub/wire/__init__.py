@@ -5,6 +5,7 @@ The server and the client meet here and nowhere else. Every `X_to_pb` makes the 
 
 contributors.py, hash_sets.py, imports.py, entries.py, reviews.py    one module for each kind of resource
 administration.py                                                    history, tokens, status
+operations.py                                                        operations, and what they answer with
 selections.py                                                        many entries at once, and what waits
 schemes.py                                                           schemes, side by side too
 records.py, feed.py, exports.py                                      records, lines of the feed, entries in columns
@@ -86,6 +87,7 @@ from hashhub.wire.names import (
     group_name,
     hash_set_name,
     import_name,
+    operation_name,
     parse_author,
     parse_contributor,
     parse_contributor_or_all,
@@ -94,6 +96,7 @@ from hashhub.wire.names import (
     parse_group,
     parse_hash_set,
     parse_import,
+    parse_operation,
     parse_policy,
     parse_review,
     parse_scheme,
@@ -104,6 +107,16 @@ from hashhub.wire.names import (
     scheme_name,
     subject_name,
     token_name,
+)
+from hashhub.wire.operations import (
+    gap_from_pb,
+    gap_to_pb,
+    link_from_pb,
+    link_to_pb,
+    operation_from_pb,
+    operation_to_pb,
+    task_from_pb,
+    task_to_pb,
 )
 from hashhub.wire.records import flags_from_pb, flags_to_pb, record_to_pb, records_from_pb
 from hashhub.wire.reviews import new_review_from_pb, review_from_pb, review_to_pb
@@ -128,6 +141,7 @@ from hashhub.wire.selections import (
     selection_to_pb,
 )
 from hashhub.wire.status import (
+    error_of,
     error_to_status,
     status_pb_to_error,
     status_to_error,
@@ -170,6 +184,7 @@ __all__ = [
     "entry_states_from_pb",
     "entry_states_to_pb",
     "entry_to_pb",
+    "error_of",
     "error_to_status",
     "event_from_pb",
     "event_name",
@@ -178,6 +193,8 @@ __all__ = [
     "finding_to_pb",
     "flags_from_pb",
     "flags_to_pb",
+    "gap_from_pb",
+    "gap_to_pb",
     "group_from_pb",
     "group_name",
     "group_to_pb",
@@ -187,6 +204,8 @@ __all__ = [
     "import_from_pb",
     "import_name",
     "import_to_pb",
+    "link_from_pb",
+    "link_to_pb",
     "marking_from_pb",
     "marking_to_pb",
     "match_result_from_pb",
@@ -195,6 +214,9 @@ __all__ = [
     "media_result_from_pb",
     "media_result_to_pb",
     "new_review_from_pb",
+    "operation_from_pb",
+    "operation_name",
+    "operation_to_pb",
     "optional_reason_from_pb",
     "optional_reason_to_pb",
     "options_from_pb",
@@ -208,6 +230,7 @@ __all__ = [
     "parse_group",
     "parse_hash_set",
     "parse_import",
+    "parse_operation",
     "parse_policy",
     "parse_review",
     "parse_scheme",
@@ -239,6 +262,8 @@ __all__ = [
     "status_to_error",
     "status_to_pb",
     "subject_name",
+    "task_from_pb",
+    "task_to_pb",
     "time_in",
     "timestamp",
     "token_from_pb",

@@ -60,6 +60,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "Marking.permitted_purposes": MAX_WORDS,
     "Marking.recipients": MAX_NAMES,
     "MatchOptions.max_distances": MAX_WORDS,
+    "ReadFilesRequest.paths": MAX_MEMBERS,
     "Query.hashes": MAX_HASHES_PER_QUERY,
     "Record.faults": MAX_HASHES_PER_ENTRY,
     "Record.hashes": MAX_HASHES_PER_ENTRY,
@@ -78,6 +79,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "Token.purposes": MAX_WORDS,
     "UpdateGroupRequest.add_members": MAX_MEMBERS,
     "UpdateGroupRequest.remove_members": MAX_MEMBERS,
+    "WriteReportRequest.jurisdictions": MAX_NAMES,
 }
 """The most values of each repeated field of a request, by message and field."""
 

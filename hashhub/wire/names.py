@@ -35,8 +35,9 @@ _SHAPES: Final = {
     "tokens/{token}": re.compile(f"tokens/{_OPAQUE}"),
     "policies/{policy}": re.compile(f"policies/{_OPAQUE}"),
     "schemes/{scheme}": re.compile(f"schemes/{_OPAQUE}"),
+    "operations/{operation}": re.compile(f"operations/{_OPAQUE}"),
 }
-_CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _GROUP, _EVENT, _TOKEN, _POLICY, _SCHEME = _SHAPES
+_CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _GROUP, _EVENT, _TOKEN, _POLICY, _SCHEME, _OPERATION = _SHAPES
 _SUBJECTS: Final = {
     _CONTRIBUTOR: "contributors/{}",
     _SET: "hash-sets/{}/{}",
@@ -55,6 +56,7 @@ _KINDS: Final = {
     "Group": _GROUP,
     "Token": _TOKEN,
     "Scheme": _SCHEME,
+    "Operation": _OPERATION,
 }
 
 
@@ -125,6 +127,10 @@ def token_name(token: str) -> str:
     return f"tokens/{token}"
 
 
+def operation_name(operation: str) -> str:
+    return f"operations/{operation}"
+
+
 def policy_name(policy: str) -> str:
     return f"policies/{policy}"
 
@@ -188,6 +194,10 @@ def parse_event(name: str, field: str = "name") -> int:
 
 def parse_token(name: str, field: str = "name") -> str:
     return _parse(_TOKEN, name, field)[0]
+
+
+def parse_operation(name: str, field: str = "name") -> str:
+    return _parse(_OPERATION, name, field)[0]
 
 
 def parse_policy(name: str, field: str = "name") -> str:

@@ -41,6 +41,7 @@ _CLASSES: Final[dict[Code, type[HashHubError]]] = {
         errors.AlreadyExists,
         errors.FailedPrecondition,
         errors.Conflict,
+        errors.Cancelled,
         errors.LimitExceeded,
         errors.Unavailable,
         errors.DataLoss,
@@ -137,6 +138,12 @@ def status_pb_to_error(status: status_pb2.Status) -> HashHubError:
         violations = tuple(Violation(v.field, v.description, v.reason) for v in bad_request.field_violations)
         return InvalidArgument(status.message, violations=violations, reason=reason, metadata=metadata)
     return kind(status.message, reason=reason, metadata=metadata, retry_after=retry_after)
+
+
+def error_of(code: str, reason: str, message: str) -> HashHubError:
+    """Return the error with these, which were kept as text; what this version does not know is an internal one."""
+    kind = next((c for known, c in _CLASSES.items() if known.value == code), HashHubError)
+    return kind(message, reason=_REASONS.get(reason))
 
 
 def _add_violations(status: status_pb2.Status, violations: tuple[Violation, ...]) -> None:

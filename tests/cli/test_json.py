@@ -184,7 +184,15 @@ def fits(value: object, example: object) -> bool:
     return value is None or example is None or type(value) is type(example)
 
 
-OPEN = {"facts", "details", "dimensions", "reviews"}  # objects whose keys are data
+OPEN = {
+    "facts",
+    "details",
+    "dimensions",
+    "reviews",
+    "by_contributor",
+    "by_verdict",
+    "response",
+}  # objects whose keys are data
 EXAMPLES = {
     title: json.loads(text)
     for title, text in re.findall(r"^### `hashhub ([^`]+)`\n.*?```json\n(.*?)\n```", PAGE, re.MULTILINE | re.DOTALL)
@@ -236,6 +244,11 @@ def test_the_page_shows_every_command() -> None:
             "export",
             "export --format hash-lines --hash-set hotline/known --for contributors/hotline --out {directory}/out.txt",
         ),
+        ("reconcile extract DIR", "reconcile extract {directory}/extract"),
+        ("reconcile agreement", "reconcile agreement"),
+        ("reconcile gaps --jurisdiction CC", "reconcile gaps --jurisdiction GB"),
+        ("reconcile gaps --jurisdiction CC --out FILE", "reconcile gaps --jurisdiction GB --out {directory}/gaps.csv"),
+        ("operation list", "reconcile overlap --no-wait"),
         ("mirror FILE", "mirror {directory}/copy.db"),
         ("revert --actor TOKEN --since TIME", "revert --actor operator --since 1h --validate-only"),
     ],

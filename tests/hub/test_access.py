@@ -24,6 +24,7 @@ from hashhub.errors import (
 )
 from hashhub.hub import Hub
 from hashhub.hub.access import Tokens
+from hashhub.hub.operations import Operations
 from hashhub.model import (
     Contributor,
     ContributorKind,
@@ -40,6 +41,9 @@ from hashhub.model import (
     WithdrawalReason,
     now,
 )
+from hashhub.reconcile.results import Progress
+from hashhub.reconcile.tasks import ROWS, ExtractEntries, ExtractMade, FindLinks, LinksFound, Task
+from hashhub.reconcile.work import Job
 from hashhub.store import Store
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item, writer
 
@@ -78,6 +82,30 @@ def _import(**fields: Any) -> Import:
             "source_digest": "0" * 64, **fields,
         }
     )  # fmt: skip
+
+
+def _operation(hub: Hub) -> str:
+    """Return the name of an operation of alpha's that nobody has worked on."""
+    hub.operations.close()
+    waiting, _ = hub.operations.list(OWNER, 1, 0)
+    return (waiting[0] if waiting else hub.reconciliation.start(OWNER, FindLinks())).id
+
+
+def _ended_operation(hub: Hub, task: Task | None = None) -> str:
+    """Return the name of an operation of alpha's that found nothing."""
+    hub.operations.close()
+
+    def find_nothing(job: Job, _: Progress) -> bytes:
+        Path(job.out).mkdir(parents=True)
+        (Path(job.out) / ROWS).touch()
+        is_extract = isinstance(job.task, ExtractEntries)
+        made = ExtractMade(revision=1, hash_sets=(), left_out=(), files=())
+        return msgspec.json.encode(made if is_extract else LinksFound(revision=1, exact=0, near=0, rows=0))
+
+    hub.reconciliation.run = find_nothing
+    operation = hub.reconciliation.start(OWNER, task or FindLinks())
+    hub.operations.round()
+    return operation.id
 
 
 # Use-case -> what calls it (with an entry of alpha/list, and an open import into it), and who may.
@@ -145,6 +173,18 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "schemes.sign_off": (lambda h, p, *_: h.schemes.sign_off(p, "own@1", "read it"), {"operator"}),
     "schemes.retire": (lambda h, p, *_: h.schemes.retire(p, "own@1"), {"operator"}),
     "changes.page": (lambda h, p, *_: h.changes.page(msgspec.structs.replace(p, may_mirror=True)), EVERYBODY),
+    "operations.list": (lambda h, p, *_: h.operations.list(p, 10, 0), ALL_BUT_CONSUMER),
+    "operations.get": (lambda h, p, *_: h.operations.get(p, _operation(h)), READERS),
+    "operations.wait": (lambda h, p, *_: h.operations.wait(p, _operation(h), timedelta(0)), READERS),
+    "operations.cancel": (lambda h, p, *_: h.operations.cancel(p, _operation(h)), WRITERS),
+    "operations.delete": (lambda h, p, *_: h.operations.delete(p, _ended_operation(h)), WRITERS),
+    "operations.start": (lambda h, p, *_: h.operations.start(p, "FindLinks", b""), ALL_BUT_CONSUMER),
+    "operations.result": (lambda h, p, *_: h.operations.result(p, _ended_operation(h)), READERS),
+    "reconciliation.start": (lambda h, p, *_: h.reconciliation.start(p, FindLinks()), ALL_BUT_CONSUMER),
+    "reconciliation.rows": (lambda h, p, *_: h.reconciliation.rows(p, _ended_operation(h), 10, 0), READERS),
+    "reconciliation.files": (
+        lambda h, p, *_: list(h.reconciliation.files(lambda: p, _ended_operation(h, ExtractEntries()), ())), READERS,
+    ),
     "tokens.create": (lambda h, p, *_: h.tokens.create(p, Principal(name="new", role=Role.AUDITOR)), {"operator"}),
     "tokens.list": (lambda h, p, *_: h.tokens.list(p), {"operator", "auditor"}),
     "tokens.update": (lambda h, p, *_: h.tokens.update(p, _token("spare"), ["purposes"]), {"operator"}),
@@ -164,6 +204,7 @@ class TestRoles:
         objection = ReviewKind.FALSE_POSITIVE
         assert desk.hub.reviews.create(OTHER, "alpha", "list", entry.id, objection).id == 1
         desk.hub.tokens.create(OPERATOR, _token("spare"))
+        desk.hub.tokens.create(OPERATOR, _token(OWNER.name, role=Role.CONTRIBUTOR))
         desk.hub.groups.create(OPERATOR, Group(id="allies", members=("beta",)))
         another = msgspec.structs.replace(OPERATOR, name="another")
         desk.hub.schemes.put(another, SCHEME.replace('version = "2"', 'version = "1"'))
@@ -207,9 +248,11 @@ class TestRoles:
             "match",
             "changes",
             "schemes",
+            "operations",
+            "reconciliation",
             "tokens",
         )
-        hub_of = Hub.__init__.__globals__
+        hub_of = {**Hub.__init__.__globals__, "Operations": Operations}
         classes = [
             hub_of[n]
             for n in (
@@ -223,6 +266,8 @@ class TestRoles:
                 "Match",
                 "Changes",
                 "Schemes",
+                "Operations",
+                "Reconciliation",
                 "Tokens",
             )
         ]
@@ -235,6 +280,7 @@ class TestRoles:
         takes_no_principal = {
             *(f"tokens.{name}" for name in ("bootstrap", "authenticate", "recall", "close")),
             *(f"changes.{name}" for name in ("wait", "opened", "position_at")),  # of a feed or an export under way
+            *(f"operations.{name}" for name in ("directory", "base", "round", "tidy", "close")),
         }
         assert use_cases - takes_no_principal == CASES.keys() - {"status"}
 

@@ -1,0 +1,673 @@
+"""`hashhub reconcile`: what databases share, and where they differ. `hashhub operation`: what the hub is working on.
+
+Each question is put to the hub, which works on it beside everything else, or, with --extract, to an extract on this
+machine, without a hub. The answers are the same.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+
+import click
+import msgspec
+
+from hashhub.cli.exports import refuse_existing, whole_file
+from hashhub.cli.session import REFUSED, CommandGroup, Session, choice, chosen, command
+from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table, tell, width
+from hashhub.errors import InvalidArgument
+from hashhub.model import OperationState
+from hashhub.reconcile import tasks
+from hashhub.reconcile.results import Agreement, By, Engine, Gap, Link, Overlap, Share
+
+if TYPE_CHECKING:
+    from hashhub.client import OperationHandle
+    from hashhub.model import Operation
+
+_SHOWN: Final = 20  # rows on a terminal
+_SUGGESTED: Final = 10
+_NARROW: Final = 80
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+@click.group(cls=CommandGroup)
+def reconcile() -> None:
+    """Compare databases: what they share, where they differ, and what somebody lacks.
+
+    The hub works on each question beside everything else; several wait for each other. An operator or auditor asks
+    about all hash sets, a contributor about its own and those that others' terms let it list. --extract DIR asks an
+    extract on this machine instead, and no hub.
+    """
+
+
+@click.group(cls=CommandGroup)
+def operation() -> None:
+    """What the hub is working on, and what came of it."""
+
+
+class _Answer(NamedTuple):
+    """A response, with what gives its rows, and the directory of its files where they are on this machine."""
+
+    response: Any
+    rows: Callable[[], Iterator[Link | Gap]]
+    files: Path | None
+    handle: OperationHandle[Any] | None
+
+
+_extract_option = click.option(
+    "--extract",
+    "extract_directory",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Ask this extract instead of a hub.",
+)
+_near_option = click.option("--near", is_flag=True, help="Also by near perceptual hashes, told apart from exact ones.")
+_no_wait_option = click.option(
+    "--no-wait", is_flag=True, help="Start it and tell its name; `hashhub operation get NAME` shows what came of it."
+)
+_engine_option = click.option(
+    "--engine",
+    type=choice(Engine),
+    default="duckdb",
+    show_default=True,
+    help="What computes it. ray: on the cluster that RAY_ADDRESS names, or one on this machine; of a hub, its own.",
+)
+
+
+@command(reconcile, "extract")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+def extract(session: Session, *, directory: Path) -> None:
+    """Bring an extract into DIR: Parquet files, for DuckDB, pandas, R and the commands here.
+
+    It has the hash sets whose terms let their digests leave, and each download is on record in their history. Run it
+    again to bring DIR up to date: only files that have changed are fetched, and the manifest comes last.
+    """
+    with session.connect() as hub, progress(unit_bytes=False) as bar:
+        handle = hub.reconciliation.extract()
+        made = _result(handle, bar)
+        done = handle.download(directory, progress=bar)
+    if session.json:
+        print_json(
+            {
+                "directory": str(directory),
+                "revision": made.revision,
+                "hash_sets": made.hash_sets,
+                "left_out": made.left_out,
+                "fetched": len(done.fetched),
+                "unchanged": done.unchanged,
+                "bytes": done.size,
+            }
+        )
+        return
+    tell(
+        f"{clean(str(directory))}: {_count(len(made.hash_sets), 'hash set')} as of revision {made.revision}; "
+        f"{_count(len(done.fetched), 'file')} fetched ({_count(done.size, 'byte')}), {done.unchanged} unchanged"
+    )
+    if made.left_out:
+        tell(f"left out, for their terms let nothing leave: {', '.join(made.left_out)}")
+
+
+@command(reconcile, "overlap")
+@click.option("--by", type=choice(By), default="hash-set", show_default=True, help="What is compared.")
+@_near_option
+@_engine_option
+@click.option("--svg", metavar="FILE", help="Also draw it into this file.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@_extract_option
+@_no_wait_option
+def overlap(
+    session: Session,
+    *,
+    by: str,
+    near: bool,
+    engine: str,
+    svg: str | None,
+    force: bool,
+    extract_directory: Path | None,
+    no_wait: bool,
+) -> None:
+    """Count what hash sets, contributors or jurisdictions share.
+
+    Of each pair both directions: how many ACTIVE entries of one the other holds, too, by an exact digest, and with
+    --near how many further ones by a near hash only.
+    """
+    if svg is not None:
+        refuse_existing(svg, force=force)
+    task = tasks.ComputeOverlap(by=chosen(By, by), near=near, engine=chosen(Engine, engine))
+    with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
+        if answer is None:
+            return
+        if svg is not None:
+            with whole_file(svg, force=force, held=True) as (target, keep):
+                target.write(_drawn(answer.response).encode())
+                keep()
+        _show(session, answer)
+
+
+@command(reconcile, "links")
+@_near_option
+@click.option("--out", metavar="FILE", help="Write all of them: CSV, or JSON lines where the name ends in .jsonl.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@_extract_option
+@_no_wait_option
+def links(
+    session: Session, *, near: bool, out: str | None, force: bool, extract_directory: Path | None, no_wait: bool
+) -> None:
+    """Find entries about the same media, each link with its reason.
+
+    By an equal exact digest; with --near also by a perceptual hash that is near, which is weaker.
+    """
+    _rows_command(session, tasks.FindLinks(near=near), out, extract_directory, force=force, no_wait=no_wait)
+
+
+@command(reconcile, "agreement")
+@_engine_option
+@_extract_option
+@_no_wait_option
+def agreement(session: Session, *, engine: str, extract_directory: Path | None, no_wait: bool) -> None:
+    """Compare what several contributors state about the same items.
+
+    Krippendorff's alpha by dimension, each contributor against the consensus of the others, and rows for a crosswalk
+    that the data suggests. It suggests, and changes nothing.
+    """
+    task = tasks.ComputeAgreement(engine=chosen(Engine, engine))
+    with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
+        if answer is not None:
+            _show(session, answer)
+
+
+@command(reconcile, "gaps")
+@click.option("--jurisdiction", required=True, metavar="CC", help="Who lacks them, by its two letters (ISO 3166-1).")
+@click.option("--near", is_flag=True, help="What it holds by a near perceptual hash is not lacking either.")
+@click.option("--out", metavar="FILE", help="Write the work list: CSV, or JSON lines where the name ends in .jsonl.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@_extract_option
+@_no_wait_option
+def gaps(
+    session: Session,
+    *,
+    jurisdiction: str,
+    near: bool,
+    out: str | None,
+    force: bool,
+    extract_directory: Path | None,
+    no_wait: bool,
+) -> None:
+    """Find items that others hold and a jurisdiction lacks, as a work list of names of entries, without digests."""
+    task = tasks.FindGaps(jurisdiction=jurisdiction.upper(), near=near)
+    _rows_command(session, task, out, extract_directory, force=force, no_wait=no_wait)
+
+
+@command(reconcile, "report")
+@click.option("--out", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Where the page goes.")
+@click.option("--title", default="", metavar="TEXT", help="What stands above it.")
+@click.option(
+    "--jurisdiction",
+    "jurisdictions",
+    multiple=True,
+    metavar="CC",
+    help="Whose gaps are told; repeatable. Default: all.",
+)
+@_near_option
+@_extract_option
+@_no_wait_option
+def report(
+    session: Session,
+    *,
+    out: Path,
+    title: str,
+    jurisdictions: tuple[str, ...],
+    near: bool,
+    extract_directory: Path | None,
+    no_wait: bool,
+) -> None:
+    """Write one HTML page with tables and charts, to bring to a meeting. It holds no digest and loads nothing."""
+    task = tasks.WriteReport(title=title, jurisdictions=tuple(j.upper() for j in jurisdictions), near=near)
+    with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
+        if answer is None:
+            return
+        if answer.handle is not None:
+            answer.handle.download(out)
+        elif answer.files is not None:
+            _copy(answer.files, out)
+        files = [str(out / f.path) for f in answer.response.files]
+    if session.json:
+        print_json({"files": files, "revision": answer.response.revision})
+    else:
+        tell(f"as of revision {answer.response.revision}: {clean(', '.join(files))}")
+
+
+def _rows_command(
+    session: Session,
+    task: tasks.FindLinks | tasks.FindGaps,
+    out: str | None,
+    extract_directory: Path | None,
+    *,
+    force: bool,
+    no_wait: bool,
+) -> None:
+    if out is not None:
+        refuse_existing(out, force=force)
+    with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
+        if answer is None:
+            return
+        if out is None:
+            _show(session, answer)
+            return
+        with whole_file(out, force=force, held=True) as (target, keep):
+            count = _write_rows(target, answer.rows(), is_csv=not out.endswith(".jsonl"), kind=type(task))
+            keep()
+    if session.json:
+        print_json({"file": out, "rows": count, **_summary(answer.response)})
+        return
+    _say_summary(answer.response)
+    tell(f"{clean(out)}: {_count(count, 'row')}")
+
+
+def _result(handle: OperationHandle[Any], bar: Callable[[int, int | None, str], None]) -> Any:
+    try:
+        return handle.result(progress=lambda done, total, doing: bar(done, total or None, doing))
+    except KeyboardInterrupt:
+        note(f"operation {handle.id} goes on; `hashhub operation cancel {handle.id}` ends it")
+        raise
+
+
+@contextmanager
+def _answer(
+    session: Session, task: tasks.Task, extract_directory: Path | None, *, no_wait: bool
+) -> Iterator[_Answer | None]:
+    """Have a task done, by the hub or here, and give its answer; None: it was started, and nobody waits for it."""
+    if extract_directory is not None:
+        if no_wait:
+            raise click.UsageError("--no-wait is about a hub; an extract on this machine is asked at once")
+        with tempfile.TemporaryDirectory(prefix="hashhub-reconcile-") as out:
+            yield _local(task, extract_directory, Path(out))
+        return
+    with session.connect() as hub:
+        calls = hub.reconciliation
+        match task:
+            case tasks.ComputeOverlap():
+                handle: OperationHandle[Any] = calls.overlap(task.by, near=task.near, engine=task.engine)
+            case tasks.ComputeAgreement():
+                handle = calls.agreement(engine=task.engine)
+            case tasks.FindLinks():
+                handle = calls.links(near=task.near)
+            case tasks.FindGaps():
+                handle = calls.gaps(task.jurisdiction, near=task.near)
+            case tasks.WriteReport():
+                handle = calls.report(title=task.title, jurisdictions=task.jurisdictions, near=task.near)
+            case tasks.ExtractEntries():
+                handle = calls.extract()
+        if no_wait:
+            _show_operations(session, [handle.operation])
+            yield None
+            return
+        with progress(unit_bytes=False) as bar:
+            response = _result(handle, bar)
+        yield _Answer(response, handle.rows, None, handle)
+
+
+def _local(task: tasks.Task, directory: Path, out: Path) -> _Answer:
+    from hashhub.reconcile.local import ask
+
+    with progress(unit_bytes=False) as bar:
+        response = ask(task, directory, out, progress=lambda done, total, doing: bar(done, total or None, doing))
+
+    def rows() -> Iterator[Link | Gap]:
+        decode = msgspec.json.Decoder(tasks.ROW_OF[tasks.method_of(task)]).decode
+        with (out / tasks.ROWS).open("rb") as lines:
+            for line in lines:
+                yield decode(line)
+
+    return _Answer(response, rows, out / tasks.FILES, None)
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for path in source.iterdir():
+            (target / path.name).write_bytes(path.read_bytes())
+    except OSError as e:
+        raise InvalidArgument.field("out", f"cannot be written: {e.strerror or type(e).__name__}") from e
+
+
+def _drawn(response: Overlap) -> str:
+    from hashhub.reconcile.charts import overlap_chart
+
+    return overlap_chart(response)
+
+
+def _write_rows(target: BinaryIO, rows: Iterable[Link | Gap], *, is_csv: bool, kind: type) -> int:
+    """Write rows, and return how many. A column of CSV that holds several has spaces between them."""
+    count = 0
+    if not is_csv:
+        for row in rows:
+            target.write(json.dumps(plain(row)).encode() + b"\n")
+            count += 1
+        return count
+
+    class Text:
+        def write(self, text: str) -> int:
+            return target.write(text.encode())
+
+    writer = csv.writer(Text(), lineterminator="\n")
+    writer.writerow((Link if kind is tasks.FindLinks else Gap).__struct_fields__)
+    for row in rows:
+        cells = [clean(" ".join(v) if isinstance(v, tuple) else str(v)) for v in msgspec.structs.astuple(row)]
+        # What begins as a formula does would be one to whoever opens the file in a spreadsheet.
+        writer.writerow(["'" + cell if cell.startswith(_FORMULA) else cell for cell in cells])
+        count += 1
+    return count
+
+
+# --- What is shown ----------------------------------------------------------------------------------------------------
+
+
+def _show(session: Session, answer: _Answer) -> None:
+    """Print a response; of rows the first ones, or, as JSON, all."""
+    response = answer.response
+    if isinstance(response, tasks.LinksFound | tasks.GapsFound):
+        if session.json:
+            for row in answer.rows():
+                print_json(plain(row))
+            return
+        _say_summary(response)
+        _show_rows(answer)
+    elif session.json:
+        print_json(plain(response))
+    elif isinstance(response, Overlap):
+        _show_overlap(response)
+    elif isinstance(response, Agreement):
+        _show_agreement(response)
+    else:
+        print_json(plain(response))
+
+
+def _summary(response: tasks.LinksFound | tasks.GapsFound) -> dict[str, Any]:
+    if isinstance(response, tasks.LinksFound):
+        return {
+            "revision": response.revision,
+            "exact": response.exact,
+            "near": response.near,
+            "cut": response.is_cut,
+        }
+    gaps = response.gaps
+    return {
+        "jurisdiction": gaps.jurisdiction,
+        "revision": gaps.revision,
+        "items": gaps.items,
+        "by_contributor": gaps.by_contributor,
+        "by_verdict": gaps.by_verdict,
+        "cut": response.is_cut,
+    }
+
+
+def _say_summary(response: tasks.LinksFound | tasks.GapsFound) -> None:
+    if isinstance(response, tasks.LinksFound):
+        tell(
+            f"as of revision {response.revision}: {_count(response.exact, 'link')} by an exact digest, "
+            f"{response.near:,} by a near hash"
+        )
+    else:
+        gaps = response.gaps
+        tell(
+            f"as of revision {gaps.revision}: {_count(gaps.items, 'item')} that others hold and {gaps.jurisdiction} lacks"
+        )
+        if gaps.by_contributor:
+            tell("held by: " + ", ".join(f"{name} {count:,}" for name, count in gaps.by_contributor.items()))
+        if gaps.by_verdict:
+            tell("stated as: " + ", ".join(f"{name} {count:,}" for name, count in gaps.by_verdict.items()))
+    if response.is_cut:
+        tell(f"only {response.rows:,} of them are kept as rows")
+
+
+def _show_rows(answer: _Answer) -> None:
+    shown: list[Link | Gap] = []
+    for row in answer.rows():
+        shown.append(row)
+        if len(shown) > _SHOWN:
+            break
+    more, shown = len(shown) > _SHOWN, shown[:_SHOWN]
+    if not shown:
+        return
+    if isinstance(answer.response, tasks.LinksFound):
+        table(
+            ("entry", "the same as", "why"),
+            [(row.left, row.right, row.why) for row in shown if isinstance(row, Link)],
+        )
+    else:
+        table(
+            ("entries", "held by", "in", "stated as"),
+            [
+                tuple(" ".join(v) or "-" for v in (row.entries, row.contributors, row.jurisdictions, row.verdicts))
+                for row in shown
+                if isinstance(row, Gap)
+            ],
+        )
+    if more:
+        tell(f"the first {_SHOWN}; all of them: --out FILE, or --json")
+
+
+def _show_overlap(overlap: Overlap) -> None:
+    """Print a matrix if it fits into a line, otherwise the pairs that share anything."""
+    names = overlap.names
+    one = overlap.by.lower().replace("_", " ")
+    tell(f"as of revision {overlap.revision}: {_count(len(names), one)}, ACTIVE entries")
+    cells = {(c.left, c.right): c for c in overlap.cells}
+    near = bool(overlap.max_distances)
+
+    def text(left: str, right: str) -> str:
+        if left == right:
+            return "."
+        cell = cells[left, right]
+        return f"{cell.exact:,}+{cell.near:,}" if near else f"{cell.exact:,}"
+
+    head = ("#", "name", "entries", "alone", *(str(i) for i in range(1, len(names) + 1)))
+    rows = [
+        (
+            str(i),
+            name,
+            f"{overlap.entries[name]:,}",
+            f"{overlap.alone[name]:,}",
+            *(text(name, other) for other in names),
+        )
+        for i, name in enumerate(names, 1)
+    ]
+    widest = [max(len(line[i]) for line in (head, *rows)) for i in range(len(head))]
+    if sum(widest) + 2 * (len(head) - 1) <= (width() or _NARROW):
+        table(head, rows)
+        tell(f"each row: how many of its entries the {one} with that number holds, too")
+    else:
+        table(
+            ("name", "entries", "alone"),
+            [(name, f"{overlap.entries[name]:,}", f"{overlap.alone[name]:,}") for name in names],
+        )
+        sharing = sorted((c for c in overlap.cells if c.exact or c.near), key=lambda c: -(c.exact + c.near))
+        say()
+        table(
+            ("of", "also in", "exact", *(("near",) if near else ()), "share"),
+            [
+                (
+                    c.left,
+                    c.right,
+                    f"{c.exact:,}",
+                    *((f"{c.near:,}",) if near else ()),
+                    f"{(c.exact + c.near) / overlap.entries[c.left]:.1%}",
+                )
+                for c in sharing
+            ],
+        )
+        if len(sharing) < len(overlap.cells):
+            tell("pairs that are not listed share nothing")
+    if near:
+        limits = ", ".join(f"{name} {distance}" for name, distance in overlap.max_distances.items())
+        tell(f"exact, and further ones by a near hash only, up to so many bits: {limits}")
+
+
+def _show_agreement(agreement: Agreement) -> None:
+    tell(f"as of revision {agreement.revision}: {agreement.items:,} items that several contributors classified")
+    if agreement.dimensions:
+        table(
+            ("dimension", "compared as", "items", "contributors", "alpha", "95 %"),
+            [
+                (
+                    d.dimension,
+                    d.metric,
+                    f"{d.items:,}",
+                    d.contributors,
+                    "-" if d.alpha is None else f"{d.alpha:.3f}",
+                    "-" if d.low is None or d.high is None else f"{d.low:.3f} to {d.high:.3f}",
+                )
+                for d in agreement.dimensions
+            ],
+        )
+        tell("alpha: 1 is full agreement, 0 what chance alone would give; - where it is not defined")
+    if agreement.contributors:
+        say()
+        table(
+            ("contributor", "dimension", "as the others", "95 %"),
+            [
+                (c.contributor, c.dimension, f"{c.share.count:,} of {c.share.items:,}", _interval(c.share))
+                for c in agreement.contributors
+            ],
+        )
+    if agreement.suggestions:
+        say()
+        tell("what values of two schemes stand for the same items, the most surprising first:")
+        table(
+            ("value", "goes with", "items", "95 %", "the tables say"),
+            [
+                (
+                    f"{s.scheme.partition('@')[0]}:{s.value}",
+                    f"{s.other_scheme.partition('@')[0]}:{s.other_value}",
+                    f"{s.share.count:,} of {s.share.items:,}",
+                    _interval(s.share),
+                    s.relation.lower().replace("_", " ") or "nothing",
+                )
+                for s in agreement.suggestions[:_SUGGESTED]
+            ],
+        )
+        if len(agreement.suggestions) > _SUGGESTED:
+            tell(f"{len(agreement.suggestions) - _SUGGESTED} more with --json")
+    tell("it suggests, and changes nothing; confusions and changes over time are in --json and in the report")
+
+
+def _interval(share: Share) -> str:
+    return f"{100 * share.low:.0f} to {100 * share.high:.0f} %"
+
+
+def _count(count: int, what: str) -> str:
+    return (
+        f"{count:,} {what}"
+        if count == 1
+        else f"{count:,} {what.removesuffix('y')}{'ies' if what.endswith('y') else 's'}"
+    )
+
+
+# --- Operations -------------------------------------------------------------------------------------------------------
+
+
+@command(operation, "list")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N. Default: all that are kept.")
+def list_operations(session: Session, *, limit: int | None) -> None:
+    """List operations, the newest first. A contributor sees its own."""
+    with session.connect() as hub:
+        operations = []
+        for handle in hub.list_operations():
+            operations.append(handle.operation)
+            if len(operations) == limit:
+                break
+    _show_operations(session, operations)
+
+
+@command(operation, "get")
+@click.argument("name", metavar="OPERATION")
+@click.option("--wait", is_flag=True, help="Wait for its end.")
+def get_operation(session: Session, *, name: str, wait: bool) -> None:
+    """Show an operation, and what came of it. Exit code 1 if it failed."""
+    with session.connect() as hub:
+        handle = hub.get_operation(name)
+        if wait:
+            with progress(unit_bytes=False) as bar:
+                handle.wait(progress=lambda done, total, doing: bar(done, total or None, doing))
+        current = handle.operation
+        if session.json:
+            _show_operations(session, [current])
+        else:
+            _show_operations(session, [current])
+            if current.state is OperationState.SUCCEEDED:
+                say()
+                _show(session, _Answer(handle.result(), handle.rows, None, handle))
+    if current.failure is not None:
+        raise click.exceptions.Exit(REFUSED)
+
+
+@command(operation, "cancel")
+@click.argument("name", metavar="OPERATION")
+def cancel_operation(session: Session, *, name: str) -> None:
+    """Ask for an operation's end, which comes within seconds. One that has ended stays as it is."""
+    with session.connect() as hub:
+        _show_operations(session, [hub.get_operation(name).cancel()])
+
+
+@command(operation, "delete")
+@click.argument("name", metavar="OPERATION")
+def delete_operation(session: Session, *, name: str) -> None:
+    """Delete an operation that has ended, with its result."""
+    with session.connect() as hub:
+        hub.get_operation(name).delete()
+    if session.json:
+        print_json({"name": name, "deleted": True})
+    else:
+        say(f"{clean(name)} is deleted")
+
+
+def _show_operations(session: Session, operations: Sequence[Operation]) -> None:
+    if session.json:
+        for one in operations:
+            print_json(
+                {
+                    "name": one.id,
+                    "method": one.method,
+                    "state": one.state,
+                    "actor": one.actor.name,
+                    "contributor": one.actor.contributor,
+                    "done": one.done,
+                    "total": one.total,
+                    "doing": one.doing,
+                    "create_time": plain(one.create_time),
+                    "update_time": plain(one.update_time),
+                    "end_time": plain(one.end_time),
+                    "expire_time": plain(one.expire_time),
+                    "error": plain(one.failure),
+                    "response": json.loads(one.response) if one.response else None,
+                }
+            )
+        return
+    if not operations:
+        say("no operations")
+        return
+    table(
+        ("operation", "what", "state", "who", "started"),
+        [
+            (one.id, one.method, _state_of(one), one.actor.name, one.create_time.strftime("%Y-%m-%d %H:%MZ"))
+            for one in operations
+        ],
+    )
+
+
+def _state_of(one: Operation) -> str:
+    if one.failure is not None:
+        return f"{one.state.lower()}: {one.failure.message}"
+    if one.state is not OperationState.RUNNING:
+        return one.state.lower()
+    share = f"{one.done} of {one.total} " if one.total else ""
+    return f"running {share}{one.doing}".strip()
+
+
+COMMANDS: Final = (reconcile, operation)

@@ -1,0 +1,292 @@
+"""Calls for reconciliation, and the operations that they start.
+
+    start ──> OperationHandle ──wait──> result, typed; rows, one after the other; files, into a directory
+
+A handle is the operation's name and a connection: another program that knows the name goes on with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from google.protobuf.duration_pb2 import Duration
+
+from hashhub import v1, wire
+from hashhub.client.calls import Calls, request_id
+from hashhub.client.transport import Transport
+from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, Reason, Unavailable
+from hashhub.model import Operation, OperationState
+from hashhub.reconcile import tasks
+from hashhub.reconcile.results import Agreement, By, Engine, Gap, Link, Overlap, Progress
+from hashhub.reconcile.tasks import ExtractMade, File, GapsFound, LinksFound, ReportMade, Task
+
+_WAIT_SECONDS: Final = 10  # of one call; the hub answers sooner when the operation ends
+_AWAY_SECONDS: Final = 60.0  # that a hub may be away, to be started again, while somebody waits for an operation
+_FILES_AT_ONCE: Final = 500
+_MANIFEST: Final = "manifest.json"
+_PATH: Final = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/){0,4}[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_OURS: Final = ("digests/*/*/*.parquet", "hash_sets-*.parquet", "dimensions-*.parquet")
+
+T = TypeVar("T")
+
+
+class OperationHandle(Calls, Generic[T]):
+    """One operation of the hub. Every method raises HashHubError."""
+
+    def __init__(self, transport: Transport, operation: Operation) -> None:
+        super().__init__(transport)
+        self.operation = operation
+        """What was last heard of it."""
+
+    @property
+    def id(self) -> str:
+        """By which commands name it."""
+        return self.operation.id
+
+    def refresh(self) -> Operation:
+        """Ask how far it is."""
+        self.operation = _operation(
+            self._transport.call("OperationService/GetOperation", v1.GetOperationRequest(name=self._name), v1.Operation)
+        )
+        return self.operation
+
+    def wait(self, timeout: float | None = None, *, progress: Progress | None = None) -> Operation:
+        """Return the operation once it has ended, however it did. `progress` is told how far it is.
+
+        Raises Unavailable (DEADLINE_EXCEEDED) when that takes more than `timeout` seconds; it then goes on.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self.operation.has_ended:
+            self._tell(progress)
+            left = _WAIT_SECONDS if until is None else until - time.monotonic()
+            if left <= 0:
+                raise Unavailable(
+                    f"operation {self.id} has not ended yet; wait longer, or see `hashhub operation get {self.id}`",
+                    reason=Reason.DEADLINE_EXCEEDED,
+                )
+            # Told of each step where somebody looks at them, and otherwise of the end.
+            seconds = min(left, 1.0 if progress is not None else _WAIT_SECONDS)
+            request = v1.WaitOperationRequest(name=self._name, timeout=_duration(seconds))
+            answer = self._transport.call(
+                "OperationService/WaitOperation", request, v1.Operation, timeout=45.0, retry_seconds=_AWAY_SECONDS
+            )
+            self.operation = _operation(answer)
+        self._tell(progress)
+        return self.operation
+
+    def _tell(self, progress: Progress | None) -> None:
+        if progress is not None:
+            waits = self.operation.state is OperationState.WAITING
+            doing = "waiting for its turn" if waits else self.operation.doing or "starting"
+            progress(self.operation.done, self.operation.total, doing)
+
+    def result(self, timeout: float | None = None, *, progress: Progress | None = None) -> T:
+        """Wait for the end and return what came of it. Raises what the operation failed with."""
+        operation = self.wait(timeout, progress=progress)
+        if operation.failure is not None:
+            failure = operation.failure
+            raise wire.error_of(failure.code, failure.reason, failure.message)
+        if not operation.response:  # it was listed, and is not told in full there
+            operation = self.refresh()
+        response: T = msgspec.json.decode(operation.response, type=tasks.RESPONSE_OF[operation.method])  # type: ignore[type-var]
+        return response
+
+    def rows(self) -> Iterator[Link | Gap]:
+        """Yield the links or gaps that it found."""
+        request = v1.ReadResultRequest(name=self._name)
+        for page in self._pages("ReconciliationService/ReadResult", request, v1.ReadResultResponse):
+            yield from map(wire.link_from_pb, page.links)
+            yield from map(wire.gap_from_pb, page.gaps)
+
+    def download(self, directory: Path, *, progress: Progress | None = None) -> Downloaded:
+        """Put the files of its result into a directory, those that are not there yet; a manifest comes last.
+
+        In an extract's directory, files of an earlier extract are removed in the end, and nothing else. What was broken
+        off goes on when it is called again. Raises DataLoss when a file is not what the hub said.
+        """
+        made: Any = self.result()
+        if not isinstance(made, ExtractMade | ReportMade):
+            raise FailedPrecondition(
+                f"the result of {self.operation.method} has no files", reason=Reason.OPERATION_UNFINISHED
+            )
+        for file in made.files:
+            if not _PATH.fullmatch(file.path):
+                raise DataLoss(f"the hub names a file that no result has: {file.path[:80]!r}")
+        with _disk(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            for part in directory.glob(".part-*"):
+                part.unlink()
+            missing = [f for f in made.files if not _is_there(directory / f.path, f)]
+        ordered = [f for f in missing if f.path != _MANIFEST] + [f for f in missing if f.path == _MANIFEST]
+        total = sum(f.size for f in ordered)
+        done = 0
+        for start in range(0, len(ordered), _FILES_AT_ONCE):
+            for file in self._fetch(directory, ordered[start : start + _FILES_AT_ONCE]):
+                done += file.size
+                if progress is not None:
+                    progress(done, total, "downloading")
+        if isinstance(made, ExtractMade):
+            _remove_others(directory, {f.path for f in made.files})
+        return Downloaded(fetched=tuple(f.path for f in ordered), unchanged=len(made.files) - len(ordered), size=total)
+
+    def _fetch(self, directory: Path, files: Sequence[File]) -> Iterator[File]:
+        request = v1.ReadFilesRequest(name=self._name, paths=[f.path for f in files])
+        answers = self._transport.stream("ReconciliationService/ReadFiles", request, v1.ReadFilesResponse)
+        for file in files:
+            part = directory / f".part-{secrets.token_hex(8)}"
+            digest = hashlib.sha256()
+            try:
+                with _disk(directory), part.open("wb") as target:
+                    for answer in answers:
+                        if answer.path != file.path:
+                            raise DataLoss("the hub sends other files than were asked for; try again")
+                        target.write(answer.data)
+                        digest.update(answer.data)
+                        if answer.last:
+                            break
+                    target.flush()
+                    os.fsync(target.fileno())
+                if digest.hexdigest() != file.sha256:
+                    raise DataLoss(f"{file.path} is not what the hub said it is; run it again")
+                with _disk(directory):
+                    (directory / file.path).parent.mkdir(parents=True, exist_ok=True)
+                    part.replace(directory / file.path)
+            finally:
+                part.unlink(missing_ok=True)
+            yield file
+
+    def cancel(self) -> Operation:
+        """Ask for its end."""
+        request = v1.CancelOperationRequest(name=self._name)
+        self.operation = _operation(self._transport.call("OperationService/CancelOperation", request, v1.Operation))
+        return self.operation
+
+    def delete(self) -> None:
+        """Delete it, once it has ended, with its result."""
+        request = v1.DeleteOperationRequest(name=self._name)
+        self._transport.call("OperationService/DeleteOperation", request, v1.DeleteOperationResponse, repeatable=False)
+
+    @property
+    def _name(self) -> str:
+        return wire.operation_name(self.operation.id)
+
+
+class Downloaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What a download did: which files it fetched, with how many bytes, and how many were there already."""
+
+    fetched: tuple[str, ...]
+    unchanged: int
+    size: int
+
+
+class OperationCalls(Calls):
+    """Operations, whoever of the token's contributor started them."""
+
+    def get_operation(self, operation_id: str) -> OperationHandle[Any]:
+        """Return an operation. Raises NotFound."""
+        name = wire.operation_name(operation_id)
+        wire.parse_operation(name)
+        answer = self._transport.call("OperationService/GetOperation", v1.GetOperationRequest(name=name), v1.Operation)
+        return OperationHandle(self._transport, _operation(answer))
+
+    def list_operations(self) -> Iterator[OperationHandle[Any]]:
+        """Yield operations, the newest first."""
+        request = v1.ListOperationsRequest()
+        for page in self._pages("OperationService/ListOperations", request, v1.ListOperationsResponse):
+            for pb in page.operations:
+                yield OperationHandle(self._transport, _operation(pb))
+
+
+class ReconciliationCalls(Calls):
+    """What databases share, and where they differ. Each call starts an operation and returns at once."""
+
+    def extract(self) -> OperationHandle[ExtractMade]:
+        """Write an extract; `download` brings it here."""
+        return self._start("ReconciliationService/ExtractEntries", tasks.ExtractEntries())
+
+    def overlap(
+        self, by: By = By.HASH_SET, *, near: bool = False, engine: Engine = Engine.DUCKDB
+    ) -> OperationHandle[Overlap]:
+        """Count what hash sets, contributors or jurisdictions share."""
+        return self._start(
+            "ReconciliationService/ComputeOverlap", tasks.ComputeOverlap(by=by, near=near, engine=engine)
+        )
+
+    def agreement(self, *, engine: Engine = Engine.DUCKDB) -> OperationHandle[Agreement]:
+        """Compare what several state about the same items."""
+        return self._start("ReconciliationService/ComputeAgreement", tasks.ComputeAgreement(engine=engine))
+
+    def links(self, *, near: bool = False) -> OperationHandle[LinksFound]:
+        """Find entries about the same media; `rows` gives them."""
+        return self._start("ReconciliationService/FindLinks", tasks.FindLinks(near=near))
+
+    def gaps(self, jurisdiction: str, *, near: bool = False) -> OperationHandle[GapsFound]:
+        """Find what others hold and a jurisdiction lacks; `rows` gives the items."""
+        return self._start("ReconciliationService/FindGaps", tasks.FindGaps(jurisdiction=jurisdiction, near=near))
+
+    def report(
+        self, *, title: str = "", jurisdictions: Sequence[str] = (), near: bool = False
+    ) -> OperationHandle[ReportMade]:
+        """Write a page for people; `download` brings it here."""
+        return self._start(
+            "ReconciliationService/WriteReport",
+            tasks.WriteReport(title=title, jurisdictions=tuple(jurisdictions), near=near),
+        )
+
+    def _start(self, method: str, task: Task) -> OperationHandle[Any]:
+        answer = self._transport.call(method, wire.task_to_pb(task, request_id()), v1.Operation)
+        return OperationHandle(self._transport, _operation(answer))
+
+
+def _operation(pb: v1.Operation) -> Operation:
+    try:
+        return wire.operation_from_pb(pb)
+    except InvalidArgument as e:
+        raise Unavailable(f"the hub's answer cannot be read ({e.message}); is it of another version?") from e
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(timedelta(seconds=seconds))
+    return duration
+
+
+def _is_there(path: Path, file: File) -> bool:
+    try:
+        if path.stat().st_size != file.size:
+            return False
+        with path.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
+    except FileNotFoundError:
+        return False
+
+
+def _remove_others(directory: Path, named: set[str]) -> None:
+    with _disk(directory):
+        for pattern in _OURS:
+            for path in directory.glob(pattern):
+                if path.relative_to(directory).as_posix() not in named:
+                    path.unlink()
+        for folder in [*directory.glob("digests/*/*"), *directory.glob("digests/*")]:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+@contextmanager
+def _disk(directory: Path) -> Iterator[None]:
+    """Turn what the disk refuses into an error of ours."""
+    try:
+        yield
+    except OSError as e:
+        cause = e.strerror or type(e).__name__
+        raise InvalidArgument.field("directory", f"{str(directory)!r} cannot be written: {cause}") from e

@@ -1,0 +1,317 @@
+"""Long-running operations: who sees which, and the thread that has them done, one at a time for the whole hub.
+
+    start ──> WAITING ──(this process, or another of the hub)──> (1) authorise again ──> (2) do, in a child ──> result
+                                                                                            │
+                                                                      every second: progress, lease, cancelled?
+
+An operation is done with the rights of the token that started it, as they are when its turn comes; what it read is kept
+with it, and whoever reads the result must be allowed to see all of that at that moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hashhub import cancellation
+from hashhub.background import Background
+from hashhub.errors import Cancelled, Code, Conflict, HashHubError, PermissionDenied, Reason, Unauthenticated
+from hashhub.hub import access
+from hashhub.model import EventKind, Failure, Operation, OperationState, Principal, Role, now
+from hashhub.reconcile.apart import failure_of
+from hashhub.reconcile.work import alone
+from hashhub.store.operations import unknown
+
+if TYPE_CHECKING:
+    from hashhub.config import Config
+    from hashhub.reconcile.results import Progress
+    from hashhub.store import Store
+
+_log = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 1.0  # between looks whether another process has started one
+_TIDY_SECONDS: Final = 60.0
+_WAIT_LOOK_SECONDS: Final = 0.25
+_LONGEST_WAIT: Final = timedelta(seconds=20)  # of one call: below the deadline that most clients set
+_EXTRACT_DAYS: Final = 1.0  # what is withdrawn meanwhile is still in the files of an extract
+_CANCELLED: Final = Failure(
+    code=Code.CANCELLED, reason=Reason.OPERATION_CANCELLED, message="the operation was cancelled; it has no result"
+)
+_ROLES: Final = (Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+
+Work = Callable[[Operation, Principal, Callable[[list[str]], None], "Progress"], bytes]
+"""Does an operation for a principal, tells which hash sets it reads before it does, and returns its response."""
+
+
+class Operations:
+    """The operations of a hub."""
+
+    def __init__(self, store: Store, config: Config, work: Work) -> None:
+        self._store = store
+        self._work = work
+        self._base = Path(config.data).absolute() / "reconcile"
+        self._days = config.operation_days
+        self._max_bytes = config.max_operation_bytes
+        self._tidy_due = 0.0
+        self._erased_upto = -1
+        self.thread = Background(
+            "operations", self.round, complaint="operations are not worked on", pause=_LOOK_SECONDS, longest_pause=5.0
+        )
+
+    # What callers ask
+
+    def start(self, principal: Principal, method: str, request: bytes, request_id: str = "") -> Operation:
+        """Let an operation wait for its turn. Raises LimitExceeded when enough of them wait."""
+        access.allow(principal, *_ROLES)
+        operation = self._store.operations.create(method, request, by=access.actor(principal), request_id=request_id)
+        _log.info("%s started operation %s: %s", principal.name, operation.id, method)
+        self.thread.wake()
+        return operation
+
+    def get(self, principal: Principal, operation_id: str) -> Operation:
+        """Return an operation as the caller may see it. Raises NotFound for another contributor's."""
+        access.allow(principal, *_ROLES)
+        return self._shown(principal, self._of(principal, operation_id))
+
+    def list(self, principal: Principal, size: int, before: int) -> tuple[list[Operation], int]:
+        """Return operations, the newest first, and the position to go on at; 0 at the end."""
+        access.allow(principal, *_ROLES)
+        contributor = None if principal.role in access.OVERSEERS else principal.contributor
+        operations, after = self._store.operations.list(contributor, size, before)
+        return [self._shown(principal, o) for o in operations], after
+
+    def wait(self, principal: Principal, operation_id: str, timeout: timedelta | None) -> Operation:
+        """Return the operation once it has ended, or as it is after `timeout`, 20 seconds at most."""
+        until = time.monotonic() + min(timeout or _LONGEST_WAIT, _LONGEST_WAIT).total_seconds()
+        while True:
+            operation = self.get(principal, operation_id)
+            if operation.has_ended or time.monotonic() >= until or self.thread.is_stopping:
+                return operation
+            cancellation.check()
+            time.sleep(_WAIT_LOOK_SECONDS)
+
+    def cancel(self, principal: Principal, operation_id: str) -> Operation:
+        """Ask for an operation's end, which is soon; one that has ended stays as it is. Raises NotFound,
+        PermissionDenied.
+        """
+        access.allow(principal, *_ROLES)
+        self._allow_changing(principal, self._of(principal, operation_id))
+        operation = self._store.operations.cancel(operation_id, _CANCELLED, now() + timedelta(days=self._days))
+        _log.info("%s cancelled operation %s", principal.name, operation_id)
+        return self._shown(principal, operation)
+
+    def delete(self, principal: Principal, operation_id: str) -> None:
+        """Forget an operation that has ended, and its result. Raises NotFound, PermissionDenied, FailedPrecondition."""
+        access.allow(principal, *_ROLES)
+        self._allow_changing(principal, self._of(principal, operation_id))
+        self._store.operations.delete(operation_id)
+        _log.info("%s deleted operation %s", principal.name, operation_id)
+        shutil.rmtree(self.directory(operation_id), ignore_errors=True)
+
+    def result(self, principal: Principal, operation_id: str) -> Operation:
+        """Return an operation that succeeded, to a caller that may see its result.
+
+        Raises NotFound, FailedPrecondition (OPERATION_UNFINISHED), PermissionDenied (RESULT_WITHHELD).
+        """
+        operation = self.get(principal, operation_id)
+        if operation.failure is not None and operation.failure.reason == Reason.RESULT_WITHHELD:
+            raise PermissionDenied(operation.failure.message, reason=Reason.RESULT_WITHHELD)
+        if operation.state is not OperationState.SUCCEEDED:
+            raise _unfinished(operation)
+        return operation
+
+    def directory(self, operation_id: str) -> Path:
+        """Return where rows and files of a result are."""
+        return self._base / "results" / operation_id
+
+    @property
+    def base(self) -> Path:
+        """The directory of the extract that this server keeps, and of the results."""
+        return self._base
+
+    def _of(self, principal: Principal, operation_id: str) -> Operation:
+        operation = self._store.operations.get(operation_id)
+        if principal.role in access.OVERSEERS:
+            return operation
+        by = operation.actor
+        if by.role in access.OVERSEERS or not principal.contributor or by.contributor != principal.contributor:
+            raise unknown(operation_id)
+        return operation
+
+    def _allow_changing(self, principal: Principal, operation: Operation) -> None:
+        """An auditor writes nothing: it ends only what it started itself."""
+        if principal.role is Role.AUDITOR and operation.actor.name != principal.name:
+            access.allow(principal, Role.OPERATOR)
+
+    def _shown(self, principal: Principal, operation: Operation) -> Operation:
+        """Return the operation without its result when the caller may not see all that this is about any more."""
+        if principal.role in access.OVERSEERS or operation.state is not OperationState.SUCCEEDED:
+            return operation
+        seen = access.sight(principal, self._store.resources.registry(), way_out_of(operation.method)).visible
+        if seen.issuperset(operation.hash_sets):
+            return operation
+        failure = Failure(
+            code=Code.PERMISSION_DENIED,
+            reason=Reason.RESULT_WITHHELD,
+            message="terms have changed since this operation ran, and this token may not see all that its result is "
+            "about; start the operation again",
+        )
+        return msgspec.structs.replace(
+            operation, state=OperationState.FAILED, response=b"", failure=failure, size=0, hash_sets=()
+        )
+
+    # The thread
+
+    def round(self) -> None:
+        """Do one operation if one waits and none runs, and drop what is kept long enough."""
+        if time.monotonic() >= self._tidy_due:
+            self._tidy_due = time.monotonic() + _TIDY_SECONDS
+            self.tidy()
+        if not self._store.operations.has_waiting():
+            return
+        lease = secrets.token_hex(8)
+        operation = self._store.operations.claim(lease)
+        if operation is not None:
+            self._do(operation, lease)
+            self.thread.wake()  # the next one need not wait for the pause
+
+    def _do(self, operation: Operation, lease: str) -> None:
+        out = self.directory(operation.id)
+        response, failure, size = b"", None, 0
+        try:
+            response = self._work(
+                operation,
+                self._caller(operation),
+                lambda names: self._store.operations.note_hash_sets(operation.id, lease, names),
+                lambda done, total, doing: self._tell(operation.id, lease, done, total, doing),
+            )
+            size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+        except HashHubError as e:
+            failure = failure_of(e)
+        except OSError as e:
+            failure = failure_of(HashHubError(f"the result cannot be kept: {e.strerror}"))
+        except Exception:  # noqa: BLE001 - whatever it is, the operation ends, and says so
+            _log.exception("operation %s failed", operation.id)
+            failure = failure_of(HashHubError("the operation failed; see the server's log"))
+        if failure is not None:
+            shutil.rmtree(out, ignore_errors=True)
+            _log.warning("operation %s of %s ended: %s", operation.id, operation.actor.name, failure.message)
+        try:
+            self._store.operations.finish(
+                operation.id,
+                lease,
+                response=response,
+                failure=failure,
+                size=size,
+                expire_time=self._expiry(operation.method),
+            )
+        except Conflict:  # somebody took this process for dead, and ended it
+            shutil.rmtree(out, ignore_errors=True)
+            return
+        if failure is None:
+            _log.info("operation %s of %s succeeded", operation.id, operation.actor.name)
+
+    def _tell(self, operation_id: str, lease: str, done: int, total: int, doing: str) -> None:
+        if self.thread.is_stopping:
+            raise Conflict(
+                "the server that ran this operation stopped in the middle; start the operation again",
+                reason=Reason.OPERATION_ABORTED,
+            )
+        try:
+            goes_on = self._store.operations.renew(operation_id, lease, done, total, doing)
+        except Conflict:
+            raise
+        except HashHubError as e:  # a database that is away for a moment; the lease lasts longer
+            _log.warning("the progress of operation %s is not written: %s", operation_id, e.message)
+            return
+        if not goes_on:
+            raise Cancelled(_CANCELLED.message)
+
+    def _caller(self, operation: Operation) -> Principal:
+        """Return the token that started it, as it is now. Raises Unauthenticated once it does not work any more."""
+        at = now()
+        for token in self._store.tokens.list_tokens():
+            if token.name == operation.actor.name:
+                owner = self._store.resources.contributors().get(token.contributor)
+                is_over = token.expire_time is not None and token.expire_time <= at
+                if is_over or owner is None or owner.retire_time is not None:
+                    break
+                return token
+        raise Unauthenticated(
+            f"token {operation.actor.name}, which started this operation, does not work any more; start it again with "
+            "another",
+            reason=Reason.TOKEN_EXPIRED,
+        )
+
+    def _expiry(self, method: str) -> datetime:
+        days = min(self._days, _EXTRACT_DAYS) if method == "ExtractEntries" else self._days
+        return now() + timedelta(days=days)
+
+    def tidy(self) -> None:
+        """Drop results whose time is over or that are too many, files that no operation names, and files that hold
+        erased digests.
+        """
+        operations = self._store.operations
+        operations.expire(now(), self._max_bytes)
+        results = self._base / "results"
+        with contextlib.suppress(FileNotFoundError):
+            names = {path.name for path in results.iterdir()}
+            for name in names - operations.ids():  # looked at afterwards: a new one is not taken for forgotten
+                shutil.rmtree(results / name, ignore_errors=True)
+        self._drop_erased()
+
+    def _drop_erased(self) -> None:
+        """Drop every extract when an entry was erased since the last look; the next one is written anew."""
+        revision = self._store.revision()
+        if self._erased_upto < 0:
+            self._erased_upto = self._extract_revision()
+        if revision <= self._erased_upto:
+            return
+        erasures = self._store.history.list_events(
+            kinds=[EventKind.ENTRY_ERASED], after_revision=self._erased_upto, limit=1
+        )
+        if erasures and (self._base / "extract").exists():
+            try:
+                with alone(self._base, wait=False):
+                    shutil.rmtree(self._base / "extract", ignore_errors=True)
+            except HashHubError:
+                return  # in use: at the next look
+            for path in (self._base / "results").glob("*/files/manifest.json"):
+                shutil.rmtree(path.parent, ignore_errors=True)
+            _log.info("the extract was dropped: it held what was erased")
+        self._erased_upto = revision
+
+    def _extract_revision(self) -> int:
+        try:
+            manifest = msgspec.json.decode((self._base / "extract" / "manifest.json").read_bytes())
+            return int(manifest["revision"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
+    def close(self) -> None:
+        """End what runs here as aborted, and take up nothing more."""
+        self.thread.close()
+
+
+def way_out_of(method: str) -> access.WayOut:
+    """Return by which way out the result of a method leaves the hub: the files of an extract hold digests."""
+    return access.WayOut.EXPORT if method == "ExtractEntries" else access.WayOut.LIST
+
+
+def _unfinished(operation: Operation) -> HashHubError:
+    from hashhub.errors import FailedPrecondition
+
+    what = "has not ended" if not operation.has_ended else "ended without a result"
+    return FailedPrecondition(
+        f"operation {operation.id} {what}; see `hashhub operation get {operation.id}`",
+        reason=Reason.OPERATION_UNFINISHED,
+    )

@@ -1,0 +1,301 @@
+"""What the others say of an item: who is independent of whom, the consensus of several, and Dawid and Skene's model.
+
+The **consensus of the others** about an item, for a contributor that states something there, is what those say that are
+independent of it. Where all that they say can hold together, the consensus is what remains possible in all of it; no
+model is asked. Where they contradict one another, Dawid and Skene's model weighs them by how they agree on the items
+that this contributor states, if there are enough of these, and there is a consensus only if it is sure; otherwise it
+takes more than half of them. So a contributor takes no part in what it is measured against, and one that states a
+million items has no part in how others are measured by items that it does not state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub.cancellation import check
+from hashhub.reconcile.items import Statements
+
+FIT_ITEMS: Final = 4_000  # from which the model learns for one contributor; more no longer move it
+MIN_FIT_ITEMS: Final = 50  # from which it may learn at all
+_TO_LEARN: Final = 3  # others who state an item: of two who differ nothing tells who errs
+SURE: Final = 0.75  # posterior from which there is a consensus among others who contradict one another
+_BELIEF: Final = 2.0  # statements' worth of belief beforehand that a contributor states what is so
+_ROUNDS: Final = 30
+_EQUAL: Final = 1e-9  # weights are fractions
+
+
+class Independence:
+    """Which contributors are independent: those that have no source in common and do not take material from each
+    other, be it over others.
+    """
+
+    def __init__(self, contributors: Sequence[str], takes_from: Mapping[str, Sequence[str]]) -> None:
+        origins = [_origins(name, takes_from) for name in contributors]
+        count = len(contributors)
+        self.related: NDArray[np.bool_] = np.eye(count, dtype=np.bool_)
+        """bool[n, n]: not independent; each of itself."""
+        by_origin: dict[str, list[int]] = {}
+        for at, names in enumerate(origins):
+            for name in names:
+                by_origin.setdefault(name, []).append(at)
+        for members in by_origin.values():
+            self.related[np.ix_(members, members)] = True
+        self.is_plain = bool(self.related.sum() == count)
+        """Whether everybody is independent of everybody."""
+
+
+def _origins(contributor: str, takes_from: Mapping[str, Sequence[str]]) -> frozenset[str]:
+    reached, todo = {contributor}, [contributor]
+    while todo:
+        for name in takes_from.get(todo.pop(), ()):
+            if name not in reached:
+                reached.add(name)
+                todo.append(name)
+    return frozenset(reached)
+
+
+class Others(NamedTuple):
+    """For each row of `Statements`: `count`, how many independent others state something of its item; `mask`, what
+    remains possible in all that these state (0: they contradict one another; all bits: there are none).
+    """
+
+    count: NDArray[np.int32]
+    mask: NDArray[np.uint16]
+
+
+def pairs(
+    item: NDArray[Any], contributor: NDArray[np.int32], independence: Independence | None
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Give all pairs of rows of one item by independent contributors (None: by different ones), as two arrays of row
+    numbers, in pieces.
+
+    Rows are ordered by item. A piece has at most as many pairs as there are rows.
+    """
+    if not len(item):
+        return
+    bounds = np.flatnonzero(np.r_[True, item[1:] != item[:-1], True])
+    last = np.repeat(bounds[1:], np.diff(bounds)) - 1
+    left = np.flatnonzero(last > np.arange(len(item)))
+    distance = 1
+    while len(left):
+        check()
+        right = left + distance
+        if independence is None or independence.is_plain:
+            are_others = contributor[left] != contributor[right]
+        else:
+            are_others = ~independence.related[contributor[left], contributor[right]]
+        yield left[are_others], right[are_others]
+        distance += 1
+        left = left[last[left] >= left + distance]
+
+
+def others(statements: Statements, independence: Independence) -> Others:
+    """Return what the independent others say, for each row."""
+    count = np.zeros(len(statements.item), np.int32)
+    mask = np.full(len(statements.item), np.iinfo(np.uint16).max, np.uint16)
+    for left, right in pairs(statements.item, statements.contributor, independence):
+        count[left] += 1  # each row at most once a piece
+        count[right] += 1
+        mask[left] &= statements.mask[right]
+        mask[right] &= statements.mask[left]
+    return Others(count, mask)
+
+
+def consensus(statements: Statements, independence: Independence, heard: Others, *, seed: int) -> NDArray[np.uint16]:
+    """Return for each row the worlds that the consensus of the others leaves possible; 0 where there is none.
+
+    `seed` chooses the items from which the model learns where there are more than FIT_ITEMS.
+    """
+    agreed = np.where(heard.count > 0, heard.mask, 0).astype(np.uint16)
+    disputed = (heard.count > 1) & (heard.mask == 0)
+    for contributor in np.unique(statements.contributor[disputed]):
+        check()
+        rows = np.flatnonzero(statements.contributor == contributor)
+        agreed[rows[disputed[rows]]] = _weighed(statements, independence, heard, rows, disputed, seed)
+    return agreed
+
+
+def _weighed(
+    statements: Statements,
+    independence: Independence,
+    heard: Others,
+    rows: NDArray[np.intp],
+    disputed: NDArray[np.bool_],
+    seed: int,
+) -> NDArray[np.uint16]:
+    """Return the consensus of the others for the disputed ones of one contributor's rows."""
+    contributor = int(statements.contributor[rows[0]])
+    asked = rows[disputed[rows]]
+    several = rows[heard.count[rows] >= _TO_LEARN]
+    learns = len(several) >= MIN_FIT_ITEMS
+    if len(several) > FIT_ITEMS:
+        several = np.sort(np.random.default_rng([seed, contributor]).choice(several, FIT_ITEMS, replace=False))
+    wanted = np.union1d(statements.item[several] if learns else [], statements.item[asked]).astype(np.int32)
+    low = np.searchsorted(statements.item, wanted, "left")
+    size = np.searchsorted(statements.item, wanted, "right") - low
+    item = np.repeat(np.arange(len(wanted)), size)
+    at = np.arange(len(item)) - np.repeat(np.cumsum(size) - size, size) + np.repeat(low, size)
+    is_other = ~independence.related[contributor, statements.contributor[at]]
+    item, at = item[is_other], at[is_other]
+    masks, code = np.unique(statements.mask[at], return_inverse=True)
+    people, person = np.unique(statements.contributor[at], return_inverse=True)
+    possible, worlds_of_class = _classes(masks)
+    answers = Answers(item, person, code, _weights(item, people[person], independence))
+    if learns:
+        is_learned = np.isin(wanted, statements.item[several])[item]
+        model = dawid_skene(
+            Answers(*(column[is_learned] for column in answers)),
+            items=len(wanted),
+            start=possible,
+            belief=_BELIEF * possible / possible.sum(axis=1, keepdims=True),
+            people=len(people),
+        )
+        # What is frequent elsewhere says nothing about this item: only what was stated of it does.
+        posterior = model.posterior(answers, len(wanted), np.full(len(model.shares), 1 / len(model.shares)))
+        masks_by_item = _sure(answers, posterior, possible, worlds_of_class)
+    else:
+        masks_by_item = _majority(answers, len(wanted), possible, worlds_of_class)
+    return masks_by_item[np.searchsorted(wanted, statements.item[asked])]
+
+
+def _classes(masks: NDArray[np.uint16]) -> tuple[NDArray[np.float64], NDArray[np.uint16]]:
+    """Return float[classes, masks], 1 where a class lies in a mask, and the worlds of each class: worlds that no mask
+    tells apart are one class. What no mask allows is none.
+    """
+    bits = (masks[None, :] >> np.arange(16, dtype=np.uint16)[:, None]) & 1
+    mentioned = np.flatnonzero(bits.any(axis=1))
+    memberships, class_of = np.unique(bits[mentioned], axis=0, return_inverse=True)
+    worlds = np.zeros(len(memberships), np.uint16)
+    np.bitwise_or.at(worlds, class_of, (np.uint16(1) << mentioned.astype(np.uint16)))
+    return memberships.astype(np.float64), worlds
+
+
+def _weights(item: NDArray[np.intp], contributor: NDArray[np.int32], independence: Independence) -> NDArray[np.float64]:
+    """Return the weight of each answer: contributors of one item that are not independent of each other share one."""
+    if independence.is_plain:
+        return np.ones(len(item))
+    related = np.ones(len(item))
+    for left, right in pairs(item, contributor, None):
+        are_related = independence.related[contributor[left], contributor[right]]
+        related[left[are_related]] += 1
+        related[right[are_related]] += 1
+    weights: NDArray[np.float64] = 1 / related
+    return weights
+
+
+def _sure(
+    answers: Answers, posterior: NDArray[np.float64], possible: NDArray[np.float64], worlds: NDArray[np.uint16]
+) -> NDArray[np.uint16]:
+    """Return for each item what is common to the answers that allow the likeliest class, if that is sure; else 0."""
+    is_common = _common(answers, posterior.argmax(axis=0), possible)
+    return np.where((posterior * is_common).sum(axis=0) >= SURE, _worlds(is_common, worlds), 0).astype(np.uint16)
+
+
+def _majority(
+    answers: Answers, items: int, possible: NDArray[np.float64], worlds: NDArray[np.uint16]
+) -> NDArray[np.uint16]:
+    """Return for each item what is common to more than half of its answers, by weight; 0 where there is no such half
+    or there are several.
+    """
+    votes = _summed(answers.item, possible[:, answers.code] * answers.weight, items)
+    most = votes.max(axis=0)
+    is_common = _common(answers, votes.argmax(axis=0), possible)
+    is_only = ~((votes > most - _EQUAL) & ~is_common).any(axis=0)
+    is_most = most > np.bincount(answers.item, answers.weight, items) / 2 + _EQUAL
+    return np.where(is_most & is_only, _worlds(is_common, worlds), 0).astype(np.uint16)
+
+
+def _common(answers: Answers, chosen: NDArray[np.intp], possible: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return bool[classes, items]: the classes that all answers allow which allow the chosen class of their item."""
+    allows = possible[chosen[answers.item], answers.code] > 0
+    item, code = answers.item[allows], answers.code[allows]
+    answered = np.bincount(item, minlength=len(chosen))
+    common: NDArray[np.bool_] = (_summed(item, possible[:, code], len(chosen)) == answered) & (answered > 0)
+    return common
+
+
+def _worlds(has: NDArray[np.bool_], worlds: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    mask: NDArray[np.uint16] = np.bitwise_or.reduce(np.where(has, worlds[:, None], np.uint16(0)), axis=0)
+    return mask
+
+
+class Answers(NamedTuple):
+    """Who answers what about which item, numbered from 0, and how much each answer weighs."""
+
+    item: NDArray[np.intp]
+    person: NDArray[np.intp]
+    code: NDArray[np.intp]
+    weight: NDArray[np.float64]
+
+
+class Model(NamedTuple):
+    """`shares`: float[classes], how frequent each class is. `errors`: float[classes, people, codes], how often a person
+    answers with a code where a class is so.
+    """
+
+    shares: NDArray[np.float64]
+    errors: NDArray[np.float64]
+
+    def posterior(self, answers: Answers, items: int, shares: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Return float[classes, items]: how likely each class is, given the answers about the item."""
+        tiny = np.finfo(np.float64).tiny
+        classes, people, codes = self.errors.shape
+        errors = np.log(np.maximum(self.errors, tiny)).reshape(classes, people * codes)
+        likely = _summed(answers.item, errors[:, answers.person * codes + answers.code] * answers.weight, items)
+        likely += np.log(np.maximum(self.shares if shares is None else shares, tiny))[:, None]
+        likely -= likely.max(axis=0)
+        np.exp(likely, out=likely)
+        likely /= likely.sum(axis=0)
+        return likely
+
+
+def dawid_skene(
+    answers: Answers,
+    *,
+    items: int,
+    people: int,
+    start: NDArray[np.float64],
+    belief: NDArray[np.float64] | None = None,
+    rounds: int = _ROUNDS,
+    tolerance: float = 1e-3,
+) -> Model:
+    """Fit the model of A. P. Dawid and A. M. Skene, "Maximum Likelihood Estimation of Observer Error-Rates Using the EM
+    Algorithm", Applied Statistics 28 (1979), over answers that exist only.
+
+    Args:
+        answers: What it learns from.
+        items: How many there are; those without an answer count for nothing.
+        people: How many there are.
+        start: float[classes, codes], 1 where a code allows a class: the first guess is each item's vote, an answer
+            that allows several classes being divided among them.
+        belief: float[classes, codes], answers' worth of belief beforehand about everybody, none if not given.
+        rounds: After which it ends at the latest.
+        tolerance: It ends when no posterior moves by more.
+    """
+    classes, codes = start.shape
+    vote = _summed(answers.item, (start / start.sum(axis=0))[:, answers.code] * answers.weight, items)
+    total = vote.sum(axis=0)
+    is_answered = total > 0
+    posterior = np.divide(vote, total, out=np.zeros_like(vote), where=is_answered)
+    cell = answers.person * codes + answers.code
+    while True:
+        counts = _summed(cell, posterior[:, answers.item] * answers.weight, people * codes)
+        errors = counts.reshape(classes, people, codes)
+        if belief is not None:
+            errors = errors + belief[:, None, :]
+        answered = errors.sum(axis=2, keepdims=True)
+        errors = np.divide(errors, answered, out=np.full_like(errors, 1 / codes), where=answered > 0)
+        model = Model(posterior[:, is_answered].mean(axis=1), errors)
+        rounds -= 1
+        before, posterior = posterior, model.posterior(answers, items) * is_answered
+        if rounds <= 0 or np.abs(posterior - before).max(initial=0) <= tolerance:
+            return model
+
+
+def _summed(key: NDArray[np.intp], values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Return float[rows, count]: each row of `values` summed by key."""
+    return np.stack([np.bincount(key, row, count) for row in values])

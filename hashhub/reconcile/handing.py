@@ -1,0 +1,90 @@
+"""An extract on its way to somebody: the part that they may have, with a manifest of its own.
+
+Digest files are handed over as they are, by a second name for the same bytes where the disk can do that: they are never
+written over, so the copy stays whole while the server's own extract goes on. What lists all hash sets is written anew.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from hashhub.cancellation import check
+from hashhub.reconcile.extract import MANIFEST, missing
+from hashhub.reconcile.tasks import ExtractMade
+from hashhub.reconcile.tasks import File as Handed
+
+if TYPE_CHECKING:
+    from hashhub.reconcile.extract import Extract, File
+    from hashhub.reconcile.results import Progress
+
+
+def hand_over(
+    extract: Extract,
+    directory: Path,
+    hash_sets: Collection[str] | None,
+    left_out: tuple[str, ...],
+    progress: Progress,
+) -> ExtractMade:
+    """Put the extract's part for these hash sets (None: all) into a new directory. Raises FailedPrecondition."""
+    from hashhub.reconcile.work import digest_of, mapped
+
+    with mapped():
+        directory.mkdir(parents=True)
+        files: list[File] = []
+        names: list[str] = []
+        for step, file in enumerate(extract.files):
+            check()
+            progress(step, len(extract.files) + 1, "files")
+            _link(extract.directory / file.path, directory / file.path)
+            files.append(file)
+        for file in extract.manifest.files:
+            if file.hash_set:
+                continue
+            if hash_sets is None or not file.path.startswith("hash_sets-"):
+                _link(extract.directory / file.path, directory / file.path)
+                files.append(file)
+            else:
+                files.append(_only(extract.directory / file.path, directory, frozenset(hash_sets), file))
+        manifest = msgspec.structs.replace(extract.manifest, files=tuple(sorted(files, key=lambda f: f.path)))
+        content = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+        (directory / MANIFEST).write_bytes(content)
+        handed = [Handed(path=f.path, sha256=f.digest, size=f.size) for f in manifest.files]
+        handed.append(Handed(path=MANIFEST, sha256=digest_of(directory / MANIFEST), size=len(content)))
+        with extract.connect() as connection:
+            names = [row["hash_set"] for row in extract.hash_sets(connection)]
+    return ExtractMade(revision=extract.revision, hash_sets=tuple(names), left_out=left_out, files=tuple(handed))
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one that cannot do that
+        shutil.copyfile(source, target)
+
+
+def _only(source: Path, directory: Path, hash_sets: frozenset[str], file: File) -> File:
+    """Write the rows of these hash sets, and return the file."""
+    from hashhub.reconcile.work import digest_of
+
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as e:
+        raise missing("pyarrow") from e
+    table = parquet.read_table(source)
+    rows = table.filter(pa.array([name in hash_sets for name in table["hash_set"].to_pylist()], pa.bool_()))
+    part = directory / "hash_sets.part"
+    parquet.write_table(rows, part, compression="zstd", store_schema=False)
+    digest = digest_of(part)
+    path = f"hash_sets-{digest[:16]}.parquet"
+    part.replace(directory / path)
+    return msgspec.structs.replace(
+        file, path=path, digest=digest, size=(directory / path).stat().st_size, rows=rows.num_rows
+    )

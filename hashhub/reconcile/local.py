@@ -1,0 +1,29 @@
+"""What is asked of an extract on this machine, without a hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hashhub import schemes
+from hashhub.errors import FailedPrecondition, Reason
+
+if TYPE_CHECKING:
+    from hashhub.reconcile.results import Progress
+    from hashhub.reconcile.tasks import Response, Task
+
+
+def ask(task: Task, directory: Path, out: Path, *, progress: Progress) -> Response:
+    """Do a task over the extract in `directory`; rows and files go to `out`, an existing directory.
+
+    Raises FailedPrecondition when `hashhub[reconcile]` is not installed, and what `Extract.open` raises.
+    """
+    try:
+        from hashhub.reconcile.extract import Extract
+        from hashhub.reconcile.work import compute
+    except ModuleNotFoundError as e:
+        raise FailedPrecondition(
+            f"this needs the package {e.name!r}, which is not installed; run: pip install 'hashhub[reconcile]'",
+            reason=Reason.MISSING_EXTRA,
+        ) from e
+    return compute(task, Extract.open(directory), out, progress, schemes.load())

@@ -1,0 +1,130 @@
+"""What can be asked of reconciliation, and what each answers with: one struct each, named as the calls are.
+
+Long results are no part of an answer: links and gaps are rows in a file beside it (`ROWS`), and an extract and a report
+are files.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from hashhub.reconcile.results import Agreement, By, Engine, Gap, Gaps, Link, Overlap
+
+ROWS: Final = "rows.jsonl"
+"""In a result's directory: a JSON object a line, each a Link or a Gap."""
+FILES: Final = "files"
+"""In a result's directory: the directory of its files."""
+MAX_TITLE: Final = 200  # characters
+
+
+class ExtractEntries(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Write an extract, to be downloaded."""
+
+
+class ComputeOverlap(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Count what is held by several."""
+
+    by: By = By.HASH_SET
+    near: bool = False
+    engine: Engine = Engine.DUCKDB
+
+
+class ComputeAgreement(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Compare what several state about the same items."""
+
+    engine: Engine = Engine.DUCKDB
+
+
+class FindLinks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Find entries about the same media."""
+
+    near: bool = False
+
+
+class FindGaps(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Find what others hold and a jurisdiction (ISO 3166-1 alpha-2) lacks."""
+
+    jurisdiction: str
+    near: bool = False
+
+
+class WriteReport(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Write a page for people. `jurisdictions`: whose gaps are told; empty: of all that there are."""
+
+    title: str = ""
+    jurisdictions: tuple[str, ...] = ()
+    near: bool = False
+
+
+Task = ExtractEntries | ComputeOverlap | ComputeAgreement | FindLinks | FindGaps | WriteReport
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a result: its path, with `/`, its SHA-256 in hex and its size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+class ExtractMade(msgspec.Struct, frozen=True, kw_only=True):
+    """An extract to download, the manifest last. `left_out`: hash sets that the caller may list, and whose terms let
+    nothing leave.
+    """
+
+    revision: int
+    hash_sets: tuple[str, ...]
+    left_out: tuple[str, ...]
+    files: tuple[File, ...]
+
+
+class LinksFound(msgspec.Struct, frozen=True, kw_only=True):
+    """How many links there are; `is_cut`: more than are kept as rows."""
+
+    revision: int
+    exact: int
+    near: int
+    rows: int
+    is_cut: bool = False
+
+
+class GapsFound(msgspec.Struct, frozen=True, kw_only=True):
+    """What is lacking, in numbers; `is_cut`: more than are kept as rows."""
+
+    gaps: Gaps
+    rows: int
+    is_cut: bool = False
+
+
+class ReportMade(msgspec.Struct, frozen=True, kw_only=True):
+    """A page for people, to download."""
+
+    revision: int
+    files: tuple[File, ...]
+
+
+Response = ExtractMade | Overlap | Agreement | LinksFound | GapsFound | ReportMade
+RESPONSE_OF: Final[dict[str, type[msgspec.Struct]]] = {
+    "ExtractEntries": ExtractMade,
+    "ComputeOverlap": Overlap,
+    "ComputeAgreement": Agreement,
+    "FindLinks": LinksFound,
+    "FindGaps": GapsFound,
+    "WriteReport": ReportMade,
+}
+"""By method, the type of its answer."""
+ROW_OF: Final[dict[str, type[Link | Gap]]] = {"FindLinks": Link, "FindGaps": Gap}
+"""By method, the type of its rows."""
+_DECODER: Final = msgspec.json.Decoder(Task)
+
+
+def method_of(task: Task) -> str:
+    """Return the name of the call that asks for it."""
+    return type(task).__name__
+
+
+def task_from_json(text: bytes) -> Task:
+    """Return the task that was kept as JSON."""
+    return _DECODER.decode(text)

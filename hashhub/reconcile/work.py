@@ -1,0 +1,194 @@
+"""One job: the extract brought up to date, restricted to what its caller may have, and what was asked of it.
+
+store ──(1) write──> BASE/extract ──(2) restrict──> (3) compute ──> response, and rows or files in `out`
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hashhub import schemes
+from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
+from hashhub.reconcile import tasks
+from hashhub.reconcile.results import Link, Progress
+from hashhub.reconcile.tasks import Task
+
+if TYPE_CHECKING:
+    from hashhub.reconcile.extract import Extract
+
+MAX_ROWS_BYTES: Final = 256 * 1024 * 1024  # of one result
+_COPY: Final = 1 << 20
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do, and about what.
+
+    `database`: as for `Store.open`. `base`: directory of the server's extract. `out`: directory of the result, which
+    does not exist yet. `hash_sets`: the only ones that are looked at; None: all. `left_out`: told with an extract.
+    `schemes`: directory with further schemes; empty: none.
+    """
+
+    task: Task
+    database: str
+    base: str
+    out: str
+    hash_sets: tuple[str, ...] | None = None
+    left_out: tuple[str, ...] = ()
+    schemes: str = ""
+    ray_address: str = ""
+
+
+def work(job: Job, progress: Progress) -> tasks.Response:
+    """Do a job. Raises HashHubError."""
+    from hashhub.reconcile import extract
+    from hashhub.store import Store
+
+    base = Path(job.base)
+    with mapped():
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(job.out).mkdir(mode=0o700, parents=True)
+    if job.ray_address == "local":
+        os.environ.pop("RAY_ADDRESS", None)
+    elif job.ray_address:
+        os.environ["RAY_ADDRESS"] = job.ray_address
+    # How much is written follows what is in all hash sets: whoever may not see all is not told.
+    writing = progress if job.hash_sets is None else _unsaid(progress)
+    with alone(base):
+        store = Store.open(job.database, create=False)
+        try:
+            extract.write(store, base / "extract", progress=writing)
+        finally:
+            store.close()
+        whole = extract.Extract.open(base / "extract")
+        chosen = whole if job.hash_sets is None else whole.restricted(job.hash_sets)
+        registry = schemes.load(Path(job.schemes) if job.schemes else None)
+        return compute(
+            job.task, chosen, Path(job.out), progress, registry, hash_sets=job.hash_sets, left_out=job.left_out
+        )
+
+
+def _unsaid(progress: Progress) -> Progress:
+    return lambda _done, _total, _doing: progress(0, 0, "preparing")
+
+
+def compute(
+    task: Task,
+    extract: Extract,
+    out: Path,
+    progress: Progress,
+    registry: schemes.Registry,
+    *,
+    hash_sets: tuple[str, ...] | None = None,
+    left_out: tuple[str, ...] = (),
+) -> tasks.Response:
+    """Do what is asked over an extract; `out`: an existing directory, for rows and files. Raises HashHubError."""
+    # Each is loaded only where it is asked for: some load the matcher's libraries.
+    match task:
+        case tasks.ExtractEntries():
+            from hashhub.reconcile import handing
+
+            return handing.hand_over(extract, out / tasks.FILES, hash_sets, left_out, progress)
+        case tasks.ComputeOverlap():
+            from hashhub.reconcile import overlap
+
+            return overlap.compute(extract, task.by, near=task.near, engine=task.engine, progress=progress)
+        case tasks.ComputeAgreement():
+            from hashhub.reconcile import agreement
+
+            return agreement.compute(extract, registry, engine=task.engine, progress=progress)
+        case tasks.FindLinks():
+            from hashhub.reconcile import links
+
+            kinds: Counter[bool] = Counter()
+            rows = _counted(links.links(extract, near=task.near, progress=progress), kinds)
+            count, is_cut = write_rows(rows, out)
+            return tasks.LinksFound(
+                revision=extract.revision, exact=kinds[True], near=kinds[False], rows=count, is_cut=is_cut
+            )
+        case tasks.FindGaps():
+            from hashhub.reconcile import gaps
+
+            counts, items = gaps.gaps(extract, task.jurisdiction, near=task.near, progress=progress)
+            count, is_cut = write_rows(items, out)
+            return tasks.GapsFound(gaps=counts, rows=count, is_cut=is_cut)
+        case tasks.WriteReport():
+            raise NotImplementedError
+
+
+@contextmanager
+def alone(base: Path, *, wait: bool = True) -> Iterator[None]:
+    """Keep other processes of this machine from the extract in `base`. Raises Unavailable when it is in use and
+    `wait` is false.
+    """
+    with mapped():
+        lock = os.open(base / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as e:
+            raise Unavailable("the extract is in use; retry in a moment", retry_after=1.0) from e
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Turn what the disk says into our errors."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno == errno.ENOSPC:
+            raise LimitExceeded(
+                "the disk of the data directory is full: free some space, then start the operation again",
+                reason=Reason.DISK_FULL,
+            ) from e
+        raise HashHubError(f"the data directory cannot be used ({e.strerror}); see its permissions") from e
+
+
+def _counted(rows: Iterable[Link], kinds: Counter[bool]) -> Iterator[Link]:
+    for row in rows:
+        kinds[row.is_exact] += 1
+        yield row
+
+
+def write_rows(rows: Iterable[msgspec.Struct], out: Path) -> tuple[int, bool]:
+    """Write rows, a JSON object a line, and return how many, and whether there are more than are kept. All are read."""
+    count = size = 0
+    is_cut = False
+    encode = msgspec.json.Encoder().encode
+    with mapped(), (out / tasks.ROWS).open("wb") as file:
+        for row in rows:
+            line = encode(row) + b"\n"
+            is_cut |= size + len(line) > MAX_ROWS_BYTES
+            if not is_cut:
+                file.write(line)
+                size += len(line)
+                count += 1
+    return count, is_cut
+
+
+def files_in(directory: Path) -> tuple[tasks.File, ...]:
+    """Return the files of a directory by path, with their digests."""
+    with mapped():
+        return tuple(
+            tasks.File(path=path.relative_to(directory).as_posix(), sha256=digest_of(path), size=path.stat().st_size)
+            for path in sorted(directory.rglob("*"))
+            if path.is_file()
+        )
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
