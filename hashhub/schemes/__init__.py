@@ -55,7 +55,7 @@ class Scheme:
     `value_required`: lists of this scheme also hold items that are not abuse, so an item without a value must not take
     its verdict from the set's purpose. `source_names`: other names under which sources state this scheme, such as
     `vic-ca` for a Canadian VICS file. `is_retired`: no new hash set takes this version. `text`: the TOML that it was
-    read from, if there is one.
+    read from, if there is one. `claims`: in which dimensions each value asserts something, and what.
     """
 
     id: str
@@ -72,6 +72,12 @@ class Scheme:
     is_retired: bool = False
     text: str = field(default="", repr=False, compare=False)
     _by_text: dict[str, Classification] = field(repr=False, compare=False)
+    claims: dict[str, dict[str, frozenset[str]]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work out once what each value asserts."""
+        claims = {v: dimensions.telling(dimensions.worlds(table.dimensions)) for v, table in self.values.items()}
+        object.__setattr__(self, "claims", claims)
 
     @property
     def name(self) -> str:

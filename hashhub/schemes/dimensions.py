@@ -272,6 +272,11 @@ def every_world(name: str) -> frozenset[str]:
     return _every_world(name.partition(":")[0])
 
 
+def telling(of: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """Return those of the keys of `worlds` in which something is asserted: not all worlds are possible."""
+    return {name: possible for name, possible in of.items() if is_bundle(name) or possible != every_world(name)}
+
+
 def is_bundle(name: str) -> bool:
     """Whether the values of this key of `worlds` can hold together."""
     return DIMENSIONS[name.partition(":")[0]].is_bundle

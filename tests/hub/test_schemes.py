@@ -521,10 +521,10 @@ class TestWhatCannotBeUsed:
 
 class TestCompare:
     def test_pages_are_the_whole_in_order(self, desk: Desk) -> None:
-        whole = desk.hub.schemes.compare(PLATFORM, "vic-us", "uk-sap", 1000, 0)[2]
+        whole, _ = desk.hub.schemes.compare(PLATFORM, "vic-us", "uk-sap", 1000, 0)
         rows, start = [], 0
         while True:
-            _, _, page, start = desk.hub.schemes.compare(PLATFORM, "vic-us", "uk-sap", 7, start)
+            page, start = desk.hub.schemes.compare(PLATFORM, "vic-us", "uk-sap", 7, start)
             rows += page
             if not start:
                 break
