@@ -194,7 +194,9 @@ def possible(name: str, values: Iterable[str]) -> tuple[str, ...]:
     """
     dimension = DIMENSIONS.get(name)
     if dimension is None:
-        raise InvalidArgument.field(name, f"no such dimension; the dimensions are {', '.join(DIMENSIONS)}", "UNKNOWN")
+        raise InvalidArgument.field(
+            name[:40], f"no such dimension; the dimensions are {', '.join(DIMENSIONS)}", "UNKNOWN"
+        )
     groups = GROUPS.get(name, {})
     members = {v for value in values for v in groups.get(value, (value,))}
     if not members:
