@@ -173,16 +173,16 @@ class Schemes:
 
     def compare(
         self, principal: Principal, left: str, right: str, page_size: int, start: int
-    ) -> tuple[Scheme, Scheme, Sequence[Row], int]:
-        """Return two schemes, rows of their crosswalk from the one numbered `start`, and where to go on (0: no more).
+    ) -> tuple[Sequence[Row], int]:
+        """Return rows of the crosswalk of two schemes from the one numbered `start` on, and where to go on (0: no
+        more).
 
         Raises NotFound.
         """
         access.allow(principal, *Role)
         known = self._catalogue.now()
-        a, b = _known(known, left), _known(known, right)
-        rows = list(islice(alignment.rows(a, b, start), page_size + 1))
-        return a, b, rows[:page_size], start + page_size if len(rows) > page_size else 0
+        rows = list(islice(alignment.rows(_known(known, left), _known(known, right), start), page_size + 1))
+        return rows[:page_size], start + page_size if len(rows) > page_size else 0
 
     def diff(self, principal: Principal, old: str, new: str) -> Difference:
         """Return what differs between two schemes, or two versions of one. Raises NotFound."""

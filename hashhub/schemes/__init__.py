@@ -18,12 +18,14 @@ from typing import Any, Final
 import msgspec
 
 from hashhub.errors import InvalidArgument, Reason, Violation
-from hashhub.model import Classification, Definition, SchemeStatus
+from hashhub.model import MAX_TEXT, Classification, Definition, SchemeStatus
 from hashhub.schemes import dimensions
 
 _ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _VERSION: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18}){0,7}")
 _REGION: Final = re.compile(r"[A-Z]{2}")
+_MOST_DOTS: Final = 200  # in a line: tomllib takes the square of a dotted key's parts, 35 s for 30,000
+_LONGEST_WHY: Final = 300  # characters of what a parser says, which may repeat what it was given
 NO_REGION: Final = "ZZ"  # ISO 3166-1 user-assigned: international, or of no country
 # Regions that VICS files carry and that name no region (formats in the field: the last path segment of
 # `@odata.context`).
@@ -55,7 +57,7 @@ class Scheme:
     `value_required`: lists of this scheme also hold items that are not abuse, so an item without a value must not take
     its verdict from the set's purpose. `source_names`: other names under which sources state this scheme, such as
     `vic-ca` for a Canadian VICS file. `is_retired`: no new hash set takes this version. `text`: the TOML that it was
-    read from, if there is one.
+    read from, if there is one. `claims`: in which dimensions each value asserts something, and what.
     """
 
     id: str
@@ -72,6 +74,12 @@ class Scheme:
     is_retired: bool = False
     text: str = field(default="", repr=False, compare=False)
     _by_text: dict[str, Classification] = field(repr=False, compare=False)
+    claims: dict[str, dict[str, frozenset[str]]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work out once what each value asserts."""
+        claims = {v: dimensions.telling(dimensions.worlds(table.dimensions)) for v, table in self.values.items()}
+        object.__setattr__(self, "claims", claims)
 
     @property
     def name(self) -> str:
@@ -277,6 +285,8 @@ def parse(text: bytes, file: str, *, as_draft: bool = False) -> Scheme:
     """Return the scheme that a TOML file defines; `file` is what errors call it. Raises InvalidArgument naming file and
     key. `as_draft`: what it says of its status does not count.
     """
+    if max(line.count(b".") for line in text.split(b"\n")) > _MOST_DOTS:
+        raise InvalidArgument.field(file, f"has more than {_MOST_DOTS} dots in a line; break it in two", "NOT_TOML")
     try:
         table = msgspec.convert(tomllib.loads(text.decode()), _SchemeTable)
     except UnicodeDecodeError as e:
@@ -284,11 +294,11 @@ def parse(text: bytes, file: str, *, as_draft: bool = False) -> Scheme:
     except RecursionError as e:
         raise InvalidArgument.field(file, "is nested too deeply; a scheme has no tables in tables", "NOT_TOML") from e
     except msgspec.ValidationError as e:
-        raise InvalidArgument.field(file, str(e), "BAD_KEY") from e
+        raise InvalidArgument.field(file, str(e)[:_LONGEST_WHY], "BAD_KEY") from e
     except ValueError as e:  # also TOMLDecodeError, and a number of thousands of digits
-        raise InvalidArgument.field(file, f"is not TOML: {e}", "NOT_TOML") from e
+        raise InvalidArgument.field(file, f"is not TOML: {str(e)[:_LONGEST_WHY]}", "NOT_TOML") from e
     _check(file, table)
-    values = {raw: _value(f"{file}: values.{raw}", raw, body) for raw, body in table.values.items()}
+    values = {raw: _value(f"{file}: values.{raw[:40]}", raw, body) for raw, body in table.values.items()}
     status = SchemeStatus.DRAFT if as_draft else SchemeStatus(table.status.upper())
     by_text: dict[str, Classification] = {}
     for value in values.values():
@@ -303,8 +313,8 @@ def parse(text: bytes, file: str, *, as_draft: bool = False) -> Scheme:
         for spelling in dict.fromkeys((value.value.casefold(), *(a.strip().casefold() for a in value.aliases))):
             if not spelling or spelling in by_text:
                 raise InvalidArgument.field(
-                    f"{file}: values.{value.value}",
-                    f"spelling {spelling!r} is empty or stands for two values",
+                    f"{file}: values.{value.value[:40]}",
+                    f"spelling {spelling[:40]!r} is empty or stands for two values",
                     "AMBIGUOUS",
                 )
             by_text[spelling] = meaning
@@ -349,7 +359,9 @@ def _value(where: str, raw: str, body: object) -> SchemeValue:
     try:
         table = msgspec.convert(body, _ValueTable)
     except msgspec.ValidationError as e:
-        raise InvalidArgument.field(where, str(e), "BAD_KEY") from e
+        raise InvalidArgument.field(where, str(e)[:_LONGEST_WHY], "BAD_KEY") from e
+    if len(raw) > MAX_TEXT:
+        raise InvalidArgument.field(where, f"a value has at most {MAX_TEXT} characters, as in a list", "TOO_LONG")
     if not raw.strip() or raw != raw.strip():
         raise InvalidArgument.field(where, "a value must not be empty or have white space around it", "INVALID")
     possible_by_dimension: dict[str, tuple[str, ...]] = {}

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from hashhub.schemes import Scheme, SchemeValue
-from hashhub.schemes.crosswalk import in_words, is_inside, telling, translate
+from hashhub.schemes.crosswalk import in_words, is_inside, written
 from hashhub.schemes.dimensions import is_bundle, worlds
 
 
@@ -122,7 +122,7 @@ class _Value:
         self._scheme = scheme
         self.stated = value.dimensions
         self.worlds = worlds(value.dimensions)
-        self.told = telling(self.worlds)
+        self.told = scheme.claims[value.value]
 
     def words(self, dimension: str) -> str:
         return in_words(dimension, self.stated) if dimension in self.worlds else ""
@@ -130,7 +130,7 @@ class _Value:
     def written_as(self, target: Scheme) -> str | None:
         """Return the value of another scheme that an export writes for it, if any."""
         classification = self._scheme.resolve(self.name)
-        return None if classification is None else translate(classification, target).value
+        return None if classification is None else written(classification, target)
 
 
 def row_count(left: Scheme, right: Scheme) -> int:
@@ -143,19 +143,21 @@ def rows(left: Scheme, right: Scheme, start: int = 0) -> Iterator[Row]:
     the row numbered `start` on. Worked out as it is read.
     """
     theirs = [_Value(right, value, besides=left) for value in right.values.values()]
-    back = {value.name: value.written_as(left) for value in theirs}
+    back: dict[str, str | None] = {}
     first, skipped = divmod(start, len(theirs))
     for of_left in list(left.values.values())[first:]:
         one = _Value(left, of_left, besides=right)
-        written = one.written_as(right)
+        there = one.written_as(right)
         for other in theirs[skipped:]:
             relation, lines = _compare(one, other)
+            if other.name not in back:
+                back[other.name] = other.written_as(left)
             yield Row(
                 left=one.name,
                 right=other.name,
                 relation=relation,
                 lines=lines,
-                is_written=written == other.name,
+                is_written=there == other.name,
                 is_written_back=back[other.name] == one.name,
             )
         skipped = 0

@@ -10,8 +10,9 @@ With a statement read as the set of worlds it allows in each dimension (`dimensi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
@@ -19,7 +20,7 @@ import msgspec
 
 from hashhub.model import Classification, SchemeStatus
 from hashhub.schemes import Scheme
-from hashhub.schemes.dimensions import every_world, is_bundle, words, worlds
+from hashhub.schemes.dimensions import is_bundle, telling, words, worlds
 
 _NOTHING: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
@@ -112,11 +113,8 @@ def translate(
     def words(name: str) -> str:
         return in_words(name, classification.dimensions if name in said else also) if name in known else "nothing"
 
-    asserted = {
-        value.value: claims for value in target.values.values() if (claims := telling(worlds(value.dimensions)))
-    }
-    clashes = {value: [n for n in sets if _clash(n, known, sets)] for value, sets in asserted.items()}
-    possible = tuple(value for value, names in clashes.items() if not names)
+    asserted = {value: claims for value, claims in target.claims.items() if claims}
+    possible = tuple(_possible(known, asserted))
     why_not = [
         Loss("", f"{name} is a draft, on whose word nothing is written")
         for name, status in (
@@ -128,7 +126,7 @@ def translate(
     if not asserted:
         why_not.append(Loss("", f"no value of {target.name} asserts anything"))
     if not possible:
-        names = sorted({n for claims in clashes.values() for n in claims})
+        names = sorted({n for claims in asserted.values() for n in claims if _clash(n, known, claims)})
         why_not += [Loss(n, f"{words(n)} is stated, which fits no value of {target.name}") for n in names]
     if len(possible) > 1:
         why_not.append(Loss("", f"{', '.join(possible)} of {target.name} all remain possible"))
@@ -151,13 +149,29 @@ def translate(
     return Translation(value=value, possible=possible, losses=dropped)
 
 
+def written(classification: Classification, target: Scheme) -> str | None:
+    """Return the value of `translate`, without saying why: it costs far less."""
+    if (classification.scheme, classification.version) == (target.id, target.version):
+        return classification.value
+    if SchemeStatus.DRAFT in {classification.status, target.status}:
+        return None
+    known = worlds(classification.dimensions)
+    possible = tuple(islice(_possible(known, target.claims), 2))
+    if len(possible) != 1:
+        return None
+    claims = target.claims[possible[0]]
+    return possible[0] if all(is_inside(n, known, claims) for n in claims) else None
+
+
+def _possible(
+    known: Mapping[str, frozenset[str]], asserted: Mapping[str, Mapping[str, frozenset[str]]]
+) -> Iterator[str]:
+    """Yield the values that assert something and that nothing known contradicts."""
+    return (v for v, claims in asserted.items() if claims and not any(_clash(n, known, claims) for n in claims))
+
+
 def _clash(name: str, known: Mapping[str, frozenset[str]], asserted: Mapping[str, frozenset[str]]) -> bool:
     return name in known and not is_bundle(name) and known[name].isdisjoint(asserted[name])
-
-
-def telling(of: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
-    """Return those of the keys of `worlds` in which something is asserted: not all worlds are possible."""
-    return {name: possible for name, possible in of.items() if is_bundle(name) or possible != every_world(name)}
 
 
 def is_inside(name: str, known: Mapping[str, frozenset[str]], asserted: Mapping[str, frozenset[str]]) -> bool:

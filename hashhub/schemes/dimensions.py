@@ -194,7 +194,9 @@ def possible(name: str, values: Iterable[str]) -> tuple[str, ...]:
     """
     dimension = DIMENSIONS.get(name)
     if dimension is None:
-        raise InvalidArgument.field(name, f"no such dimension; the dimensions are {', '.join(DIMENSIONS)}", "UNKNOWN")
+        raise InvalidArgument.field(
+            name[:40], f"no such dimension; the dimensions are {', '.join(DIMENSIONS)}", "UNKNOWN"
+        )
     groups = GROUPS.get(name, {})
     members = {v for value in values for v in groups.get(value, (value,))}
     if not members:
@@ -270,6 +272,11 @@ def is_within(name: str, possible: Collection[str], values: Collection[str]) -> 
 def every_world(name: str) -> frozenset[str]:
     """Return all worlds of a key of `worlds`: a statement that allows all of them says nothing."""
     return _every_world(name.partition(":")[0])
+
+
+def telling(of: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """Return those of the keys of `worlds` in which something is asserted: not all worlds are possible."""
+    return {name: possible for name, possible in of.items() if is_bundle(name) or possible != every_world(name)}
 
 
 def is_bundle(name: str) -> bool:

@@ -899,8 +899,10 @@ class Schemes:
         """Lay two schemes side by side."""
         first = wire.parse_scheme(request.name)
         second = wire.parse_scheme(request.other_name, "other_name")
-        page = _Page("crosswalk", request, first, second)
-        a, b, rows, after = self._hub.schemes.compare(principal, first, second, page.size, page.after(0))
+        # By version: what an id alone means may change between two pages.
+        a, b = (self._hub.schemes.get(principal, name).scheme for name in (first, second))
+        page = _Page("crosswalk", request, a.name, b.name)
+        rows, after = self._hub.schemes.compare(principal, a.name, b.name, page.size, page.after(0))
         return v1.CompareSchemesResponse(
             name=wire.scheme_name(a.id, a.version),
             other_name=wire.scheme_name(b.id, b.version),

@@ -30,11 +30,10 @@ from hashhub.model import (
     Verdict,
     now,
 )
+from hashhub.schemes.alignment import Row
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item, writer
 
 SECOND = Principal(name="second", role=Role.OPERATOR, contributor="operator")
-
-Worlds = dict[str, str]
 
 
 def text(
@@ -67,8 +66,8 @@ dimensions = {two}
 SWAPPED = {"one": '{ verdict = "non-pertinent" }', "two": '{ verdict = "csam" }'}
 
 
-def put(hub: Hub, name: str = "own@1", *, signed: bool = True, **parts: str) -> None:
-    hub.schemes.put(OPERATOR, text(name, **parts))
+def put(hub: Hub, name: str = "own@1", *, signed: bool = True, swapped: bool = False) -> None:
+    hub.schemes.put(OPERATOR, text(name, **SWAPPED) if swapped else text(name))
     if signed:
         hub.schemes.sign_off(SECOND, name, "compared with the letter")
 
@@ -166,7 +165,7 @@ class TestPut:
             desk.hub.schemes.put(OPERATOR, text(name))
 
     def test_a_new_version_of_one_that_comes_with_hashhub_is_not_meant_until_it_is_signed_off(self, desk: Desk) -> None:
-        put(desk.hub, "vic-us@3", signed=False, **SWAPPED)
+        put(desk.hub, "vic-us@3", signed=False, swapped=True)
         desk.hash_set("alpha/before", scheme="vic-us")
         desk.hub.schemes.sign_off(SECOND, "vic-us@3", "Project VIC's letter")
         desk.hash_set("alpha/after", scheme="vic-us")
@@ -180,7 +179,19 @@ class TestPut:
             ("no toml", "not TOML"),
             ("a = " + "[" * 60_000, "TOML|nested"),
             ("a = " + "{ a = " * 10_000, "TOML|nested"),
-            ("a" + ".a" * 30_000 + " = 1", "text: "),
+            ("a" + ".a" * 30_000 + " = 1", "200 dots"),
+            ("a" * 60_000 + " = 1", "text: "),
+            (f"['{'a' * 60_000}']", "text: "),
+            (text() + f"[values.{'a' * 2000}]", "text: values"),
+            (text() + f"[values.{'a' * 2000}]\ntitle = ''", "at most 1024 characters"),
+            (text() + f"[values.3]\ntitle = ''\n{'a' * 50_000} = 1", "text: values.3"),
+            (
+                text() + "".join(f"[values.{n}]\ntitle = ''\naliases = ['{'a' * 9000}']\n" for n in (3, 4)),
+                "stands for two",
+            ),
+            (text(one=f"{{ {'a' * 50_000} = 'red' }}"), "no such dimension"),
+            (text(one=f"{{ verdict = '{'a' * 50_000}' }}"), "no such value"),
+            (text(f"own@{'1' * 50_000}"), "numbers with dots"),
             (f"n = {'9' * 5000}", "not TOML"),
             ("#" * (64 * 1024 + 1), "at most 65536 bytes"),
             ("é" * 40_000, "at most 65536 bytes"),
@@ -258,7 +269,7 @@ class TestVersions:
         assert verdicts == [Verdict.MATCH, Verdict.NO_MATCH]
 
         waiting = any_desk.add(any_desk.open("alpha/old"), [item(3, value="1")])
-        put(hub, "own@2", **SWAPPED)
+        put(hub, "own@2", swapped=True)
         assert any_desk.entries("alpha/old") == old
         assert [verdict(hub, 1), verdict(hub, 2)] == verdicts
         # An import that was open goes by the version that its hash set names, as every later one does.
@@ -275,7 +286,7 @@ class TestVersions:
     def test_the_version_is_pinned_when_the_hash_set_is_made(self, desk: Desk) -> None:
         put(desk.hub)
         desk.hash_set("alpha/list", scheme="own")
-        put(desk.hub, "own@2", **SWAPPED)
+        put(desk.hub, "own@2", swapped=True)
         assert desk.hub.hash_sets.get(OPERATOR, "alpha", "list").scheme == "own@1"
 
     def test_what_was_listed_under_a_draft_is_stated_anew_in_another_hash_set(self, desk: Desk) -> None:
@@ -521,10 +532,11 @@ class TestWhatCannotBeUsed:
 
 class TestCompare:
     def test_pages_are_the_whole_in_order(self, desk: Desk) -> None:
-        whole = desk.hub.schemes.compare(PLATFORM, "vic-us", "uk-sap", 1000, 0)[2]
-        rows, start = [], 0
+        whole, _ = desk.hub.schemes.compare(PLATFORM, "vic-us", "uk-sap", 1000, 0)
+        rows: list[Row] = []
+        start = 0
         while True:
-            _, _, page, start = desk.hub.schemes.compare(PLATFORM, "vic-us", "uk-sap", 7, start)
+            page, start = desk.hub.schemes.compare(PLATFORM, "vic-us", "uk-sap", 7, start)
             rows += page
             if not start:
                 break
@@ -539,7 +551,7 @@ class TestCompare:
 
     def test_versions_of_the_store_are_compared(self, desk: Desk) -> None:
         put(desk.hub)
-        put(desk.hub, "own@2", **SWAPPED)
+        put(desk.hub, "own@2", swapped=True)
         difference = desk.hub.schemes.diff(PLATFORM, "own@1", "own@2")
         assert {v.value: v.meant_before for v in difference.values} == {"1": ("2",), "2": ("1",)}
 

@@ -302,7 +302,8 @@ class TestPicture:
         assert "&lt;script&gt;" in drawn
 
     def test_nothing_stands_outside(self) -> None:
-        many: list[Meaning] = [{"act": (v,)} for v in DIMENSIONS["act"].values] * 3
+        acts: list[Meaning] = [{"act": (v,)} for v in DIMENSIONS["act"].values]
+        many = acts * 3
         for a, b in ((scheme("a", *many), scheme("b", many[0])), (scheme("a", many[0]), scheme("b", *many))):
             root = self.draw(a, b)
             width, height = float(root.get("width", 0)), float(root.get("height", 0))

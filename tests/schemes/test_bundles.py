@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hashhub import schemes
 from hashhub.model import Classification, SchemeStatus
 from hashhub.schemes import Scheme
-from hashhub.schemes.crosswalk import Relation, compare, translate
+from hashhub.schemes.crosswalk import Relation, compare, translate, written
 from hashhub.schemes.dimensions import DIMENSIONS, words
 
 Meaning = dict[str, tuple[str, ...]]
@@ -222,6 +222,7 @@ def test_over_schemes_of_any_kind(values: list[Meaning], source: Meaning, also: 
     target, statement = scheme("target", *values), stated(source)
     translation = translate(statement, target, also=also)
     assert (translation.value, translation.possible) == expected(statement, target, also)
+    assert written(statement, target) == translate(statement, target).value
     if translation.value is not None:
         facts = set(target.values[translation.value].dimensions.get("context", ()))
         assert facts <= set(source.get("context") or also.get("context", ()))

@@ -386,6 +386,7 @@ def test_reflection_lists_every_service_without_a_token(served: Served) -> None:
         "hashhub.v1.ContributorService",
         "hashhub.v1.MatchService",
         "hashhub.v1.ReviewService",
+        "hashhub.v1.SchemeService",
         "grpc.health.v1.Health",
     } <= names
     assert described.file_descriptor_response.file_descriptor_proto

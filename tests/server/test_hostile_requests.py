@@ -117,6 +117,12 @@ def test_page_tokens_that_no_list_gave_are_refused(anywhere: Served) -> None:
         ),
         ("MatchService/ListPolicies", v1.ListPoliciesRequest(), ("policies",), str),
         ("MatchService/ListSchemes", v1.ListSchemesRequest(), ("schemes",), str),
+        (
+            "SchemeService/CompareSchemes",
+            v1.CompareSchemesRequest(name="schemes/vic-us", other_name="schemes/uk-sap"),
+            ("crosswalk", "vic-us@2.0", "uk-sap@2007"),
+            int,
+        ),
     ]
     for method, request, question, kind in lists:
         for position in (*FORGED, *POSSIBLE):
