@@ -77,9 +77,7 @@ def write_tables(directory: Path, sets: Sequence[ListedSet], tables: Mapping[str
         ids = set(table["entry"].unique().to_pylist()) if len(table) < 1 << 16 else ()
         entries[name] = len(ids) or table["entry"].combine_chunks().unique().__len__()
         file = _write(directory, f"digests/{name}", "0", table)
-        files.append(
-            msgspec.structs.replace(file, hash_set=name, entries=entries[name], active_entries=entries[name])
-        )
+        files.append(msgspec.structs.replace(file, hash_set=name, entries=entries[name], active_entries=entries[name]))
     about = [
         {
             **dict.fromkeys(HASH_SET_COLUMNS, ""),
