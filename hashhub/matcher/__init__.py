@@ -7,6 +7,7 @@ compaction.py merges, snapshots and rebuilds, in the background
 snapshot.py   snapshots on disk
 index.py      immutable segments: build, look up, search
 plan.py       which engine answers, with which thresholds, and why nothing is missed
+pairs.py      which digests of a set are near one another
 breaker.py    digests that match too much
 kernels.py    the compiled loops
 kernel_cache.py   where compiled loops are kept
@@ -17,6 +18,7 @@ from __future__ import annotations
 from hashhub.matcher.breaker import CircuitBreaker, Tripped
 from hashhub.matcher.kernel_cache import use_cache
 from hashhub.matcher.live import AlgorithmStatus, Matcher, MatcherStatus, warm_up
+from hashhub.matcher.pairs import Near, NearDigests
 from hashhub.matcher.plan import Engine
 from hashhub.matcher.search import Matches, Plan
 
@@ -27,6 +29,8 @@ __all__ = [
     "Matcher",
     "MatcherStatus",
     "Matches",
+    "Near",
+    "NearDigests",
     "Plan",
     "Tripped",
     "use_cache",

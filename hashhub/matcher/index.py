@@ -17,6 +17,7 @@ groups: contiguous chunks produced 4.0 times the candidates that independent bit
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -229,6 +230,12 @@ class Segment:
         """Return every living row within `max_distance` (inclusive) of each query, by the engine that `plan` names."""
         return self._engine(max_distance).collect(queries)
 
+    def search_bounded(self, queries: Rows, max_distance: int, most: int) -> Hits | None:
+        """As `search`; None where several queries have more than `most` hits together, so many that they would have to
+        be asked one after the other.
+        """
+        return self._engine(max_distance).collect_bounded(queries, most)
+
     def count_hits(self, queries: Rows, max_distance: int) -> int:
         """Return how many hits `search` would return: all that most lookups want to know, for less."""
         return self._engine(max_distance).count(queries)
@@ -317,8 +324,15 @@ class _Kernel(NamedTuple):
         return self.kernel(given, *self.arguments, room.queries, room.rows, room.distances)
 
     def collect(self, queries: Rows) -> Hits:
+        hits = self.collect_bounded(queries, sys.maxsize)
+        assert hits is not None  # noqa: S101 - nobody has so many
+        return hits
+
+    def collect_bounded(self, queries: Rows, most: int) -> Hits | None:
         room = _scratch
         while (total := self.count(queries)) > len(room.rows):
+            if total > most and len(queries) > 1:
+                return None
             # Rows withdrawn or restored meanwhile can change the number a little.
             room.grow(total + total // 8 + 64)
         hits = Hits(room.queries[:total].copy(), room.rows[:total].copy(), room.distances[:total].copy())
@@ -338,6 +352,10 @@ class _Faiss(NamedTuple):
 
     def collect(self, queries: Rows) -> Hits:
         return self.segment.scan_with_faiss(queries, self.max_distance)
+
+    def collect_bounded(self, queries: Rows, most: int) -> Hits | None:
+        # FAISS says how many there are when it holds them all.
+        return self.collect(queries) if len(queries) <= max(1, most // (self.segment.count or 1)) else None
 
 
 _Prepared = _Kernel | _Faiss

@@ -29,6 +29,7 @@ DIGEST_COLUMNS: Final[dict[str, str]] = {
     "digest": "bytes",
     "scheme": "text, ID@VERSION; null: not classified",
     "value": "text, the raw value; null: not classified",
+    "is_unclassified": "boolean; true: its source could have classified it and did not, so only the listing is known",
     "revision": "int64, of the last change to the entry",
     "create_time": "timestamp in UTC, when the entry's import was committed",
     **{

@@ -13,11 +13,12 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import secrets
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -32,7 +33,6 @@ from hashhub.errors import (
     DataLoss,
     FailedPrecondition,
     HashHubError,
-    InvalidArgument,
     LimitExceeded,
     NotFound,
     Reason,
@@ -46,7 +46,9 @@ from hashhub.store import Position
 
 if TYPE_CHECKING:
     from hashhub.reconcile.results import Progress
-    from hashhub.store import Registry, StandingEntries, Store
+    from hashhub.store import IdSet, Registry, StandingEntries, Store
+
+_log = logging.getLogger(__name__)
 
 MANIFEST: Final = "manifest.json"
 _LOCK: Final = ".writing"
@@ -118,7 +120,7 @@ def write(store: Store, directory: Path, *, progress: Progress | None = None) ->
         LimitExceeded (DISK_FULL), Unavailable: the directory cannot be written.
         FailedPrecondition: `hashhub[reconcile]` is not installed.
     """
-    _pyarrow()
+    arrow()
     with _disk(directory):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _only_writer(directory):
@@ -139,9 +141,9 @@ class _Writer:
     def write(self) -> Written:
         known = self._known()
         wanted = [
-            (hash_set, block)
-            for hash_set in sorted(self._registry.hash_sets)
-            for block in self._store.extracting.blocks(*hash_set.split("/"), BLOCK_BITS)
+            (name, block)
+            for name, hash_set in sorted(self._registry.hash_sets.items())
+            for block in self._store.extracting.blocks(hash_set.contributor, hash_set.id, BLOCK_BITS)
         ]
         files: list[File] = []
         unchanged = 0
@@ -187,7 +189,7 @@ class _Writer:
         for changed in self._store.extracting.changed(manifest.revision, self._position.revision):
             if not files:
                 break
-            touched = {int(block) for piece in changed.ids.pieces(1 << 20) for block in np.unique(piece >> BLOCK_BITS)}
+            touched = _blocks_of(changed.ids)
             for key in [k for k in files if k[1] in touched and changed.hash_set in {"", k[0]}]:
                 del files[key]
         return files
@@ -230,12 +232,12 @@ class _Writer:
     @contextlib.contextmanager
     def _new_file(self, schema: Any) -> Iterator[tuple[Path, Any]]:
         """Give a writer for a file under a passing name; it is on the disk at the end."""
-        pyarrow = _pyarrow()
+        pa = arrow()
         path = self._directory / f".part-{secrets.token_hex(8)}"
         try:
             with _disk(self._directory):
                 # Readers see plain columns, not how they were made.
-                parquet = pyarrow.parquet.ParquetWriter(
+                parquet = pa.parquet.ParquetWriter(
                     path, schema, compression="zstd", compression_level=1, store_schema=False, use_dictionary=True
                 )
             try:
@@ -285,6 +287,12 @@ class _Writer:
                     folder.rmdir()
 
 
+def _blocks_of(ids: IdSet) -> Collection[int]:
+    if ids.is_range:
+        return range(ids.first >> BLOCK_BITS, (ids.last >> BLOCK_BITS) + 1)
+    return {int(block) for piece in ids.pieces(1 << 20) for block in np.unique(piece >> BLOCK_BITS)}
+
+
 class _Rows:
     """Rows of one digest file on their way into it, by algorithm."""
 
@@ -322,7 +330,7 @@ class _Rows:
     def _table(
         self, algorithm: str, parts: Sequence[tuple[StandingEntries, NDArray[np.int64], NDArray[np.uint8]]]
     ) -> Any:
-        pyarrow = _pyarrow()
+        pa = arrow()
         ids = np.concatenate([page.ids[at] for page, at, _ in parts])
         digests = np.concatenate([matrix for _, _, matrix in parts])
         order = np.argsort(ids, kind="stable")
@@ -332,32 +340,31 @@ class _Rows:
             return np.concatenate([getattr(page, name)[at] for page, at, _ in parts])[order]
 
         def always(value: str) -> Any:
-            return pyarrow.DictionaryArray.from_arrays(pyarrow.array(np.zeros(count, np.int8)), [value])
+            return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int8)), [value])
 
         width = ALGORITHMS[algorithm].digest_bytes
         flat = np.ascontiguousarray(digests[order])
         offsets = np.arange(count + 1, dtype=np.int32) * np.int32(width)
-        binary = pyarrow.Array.from_buffers(
-            pyarrow.binary(), count, [None, pyarrow.py_buffer(offsets), pyarrow.py_buffer(flat)]
-        )
-        states = pyarrow.DictionaryArray.from_arrays(
-            pyarrow.array(column("is_active").astype(np.int8)), [EntryState.QUARANTINED.value, EntryState.ACTIVE.value]
+        binary = pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(flat)])
+        states = pa.DictionaryArray.from_arrays(
+            pa.array(column("is_active").astype(np.int8)), [EntryState.QUARANTINED.value, EntryState.ACTIVE.value]
         )
         imports, made = np.unique(column("imports"), return_inverse=True)
         times = [self._store.extracting.commit_of(key)[1] for key in imports.tolist()]
         columns = {
-            "entry": pyarrow.array(ids[order]),
+            "entry": pa.array(ids[order]),
             "hash_set": always(self._hash_set),
             "contributor": always(self._hash_set.partition("/")[0]),
             "jurisdiction": always(self._jurisdiction),
             "state": states,
             "algorithm": always(algorithm),
             "digest": binary,
-            "revision": pyarrow.array(column("revisions")),
-            "create_time": pyarrow.array(times, pyarrow.timestamp("ms", "UTC")).take(pyarrow.array(made)),
+            "revision": pa.array(column("revisions")),
+            "is_unclassified": pa.array(column("is_unclassified")),
+            "create_time": pa.array(times, pa.timestamp("ms", "UTC")).take(pa.array(made)),
             **self._stated.columns(column("classifications")),
         }
-        return pyarrow.table([columns[name] for name in DIGEST_COLUMNS], schema=self.schema)
+        return pa.table([columns[name] for name in DIGEST_COLUMNS], schema=self.schema)
 
 
 class _Stated:
@@ -368,26 +375,26 @@ class _Stated:
 
     def columns(self, keys: NDArray[np.int64]) -> dict[str, Any]:
         """Return the columns of rows whose classifications have these keys; 0: none."""
-        pyarrow = _pyarrow()
+        pa = arrow()
         distinct, which = np.unique(keys, return_inverse=True)
         stated = [self._store.extracting.classification(key) if key else None for key in distinct.tolist()]
-        at = pyarrow.array(which.astype(np.int32))
+        at = pa.array(which.astype(np.int32))
 
         def words(values: list[str | None]) -> Any:
             # Only what is a value stands in the dictionary; a null there would be one.
-            return pyarrow.array(values, pyarrow.string()).take(at).dictionary_encode()
+            return pa.array(values, pa.string()).take(at).dictionary_encode()
 
         columns = {
             "scheme": words([None if c is None else f"{c.scheme}@{c.version}" for c in stated]),
             "value": words([None if c is None else c.value for c in stated]),
-            "d_legal_status": pyarrow.array(
+            "d_legal_status": pa.array(
                 [[] if c is None else list(c.dimensions.get("legal_status", ())) for c in stated],
-                pyarrow.list_(pyarrow.string()),
+                pa.list_(pa.string()),
             ).take(at),
         }
         for name in _BITS:
             masks = np.array([0 if c is None else mask_of(c, name) for c in stated], np.int64)
-            columns[f"d_{name}"] = pyarrow.array(masks[which])
+            columns[f"d_{name}"] = pa.array(masks[which])
         return columns
 
 
@@ -402,17 +409,18 @@ def mask_of(classification: Classification, dimension: str) -> int:
 
 
 def _digest_schema() -> Any:
-    pyarrow = _pyarrow()
-    words = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
-    few = pyarrow.dictionary(pyarrow.int8(), pyarrow.string())
+    pa = arrow()
+    words = pa.dictionary(pa.int32(), pa.string())
+    few = pa.dictionary(pa.int8(), pa.string())
     types = {
         **dict.fromkeys(("hash_set", "contributor", "jurisdiction", "state", "algorithm"), few),
         **dict.fromkeys(("scheme", "value"), words),
-        "digest": pyarrow.binary(),
-        "create_time": pyarrow.timestamp("ms", "UTC"),
-        "d_legal_status": pyarrow.list_(pyarrow.string()),
+        "digest": pa.binary(),
+        "is_unclassified": pa.bool_(),
+        "create_time": pa.timestamp("ms", "UTC"),
+        "d_legal_status": pa.list_(pa.string()),
     }
-    return pyarrow.schema([(name, types.get(name, pyarrow.int64())) for name in DIGEST_COLUMNS])
+    return pa.schema([(name, types.get(name, pa.int64())) for name in DIGEST_COLUMNS])
 
 
 def _hash_sets(registry: Registry, files: Iterable[File]) -> Any:
@@ -423,10 +431,10 @@ def _hash_sets(registry: Registry, files: Iterable[File]) -> Any:
         _hash_set_row(s, registry.contributors[s.contributor], entries.get(name, 0))
         for name, s in sorted(registry.hash_sets.items())
     ]
-    pyarrow = _pyarrow()
-    types = {"takes_from": pyarrow.list_(pyarrow.string()), "entries": pyarrow.int64()}
-    schema = pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in HASH_SET_COLUMNS])
-    return pyarrow.Table.from_pylist(rows, schema)
+    pa = arrow()
+    types = {"takes_from": pa.list_(pa.string()), "entries": pa.int64()}
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in HASH_SET_COLUMNS])
+    return pa.Table.from_pylist(rows, schema)
 
 
 def _hash_set_row(hash_set: HashSet, contributor: Contributor, entries: int) -> dict[str, Any]:
@@ -445,7 +453,7 @@ def _hash_set_row(hash_set: HashSet, contributor: Contributor, entries: int) -> 
 
 
 def _dimensions() -> Any:
-    pyarrow = _pyarrow()
+    pa = arrow()
     rows = [
         {
             "dimension": name,
@@ -456,8 +464,8 @@ def _dimensions() -> Any:
         for name, dimension in DIMENSIONS.items()
         for value, meaning in dimension.values.items()
     ]
-    types = [("dimension", pyarrow.string()), ("value", pyarrow.string()), ("bit", pyarrow.int64())]
-    return pyarrow.Table.from_pylist(rows, pyarrow.schema([*types, ("meaning", pyarrow.string())]))
+    types = [("dimension", pa.string()), ("value", pa.string()), ("bit", pa.int64())]
+    return pa.Table.from_pylist(rows, pa.schema([*types, ("meaning", pa.string())]))
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------
@@ -469,7 +477,8 @@ class Extract:
     def __init__(self, directory: Path, manifest: Manifest, hash_sets: frozenset[str] | None = None) -> None:
         self.directory = directory
         self.manifest = manifest
-        self._hash_sets = hash_sets
+        self.allowed = hash_sets
+        """The only hash sets that are looked at; None: all."""
 
     @classmethod
     def open(cls, directory: Path) -> Self:
@@ -479,9 +488,10 @@ class Extract:
         whole.
         """
         manifest = _read_manifest(directory)
-        for file in manifest.files:
-            if not _is_whole(directory, file):
-                raise _damaged(f"its file {file.path} is missing or has another size")
+        while missing_file := next((f.path for f in manifest.files if not _is_whole(directory, f)), ""):
+            before, manifest = manifest, _read_manifest(directory)
+            if manifest == before:  # otherwise it was written anew in between
+                raise _damaged(f"its file {missing_file} is missing or has another size")
         return cls(directory, manifest)
 
     @property
@@ -506,10 +516,11 @@ class Extract:
     def restricted(self, hash_sets: Collection[str]) -> Extract:
         """Return the part of this that has these hash sets (CONTRIBUTOR/SET) and no other; unknown ones add nothing."""
         allowed = frozenset(name for name in hash_sets if self._has(name))
-        return Extract(self.directory, self.manifest, allowed)
+        files = tuple(f for f in self.manifest.files if not f.hash_set or f.hash_set in allowed)
+        return Extract(self.directory, msgspec.structs.replace(self.manifest, files=files), allowed)
 
     def _has(self, hash_set: str) -> bool:
-        return self._hash_sets is None or hash_set in self._hash_sets
+        return self.allowed is None or hash_set in self.allowed
 
     def verify(self) -> None:
         """Read all files and compare them with the manifest. Raises DataLoss, or Conflict when they were written anew
@@ -517,7 +528,7 @@ class Extract:
         """
         for file in self.manifest.files:
             check()
-            with self._reading():
+            with self._reading(OSError):
                 digest = _sha256(self.directory / file.path)
             if digest != file.digest:
                 raise _damaged(f"its file {file.path} was altered")
@@ -543,7 +554,7 @@ class Extract:
                 }
             )
             try:
-                with self._reading():
+                with self._reading(duckdb.Error):
                     self._register(connection)
                     yield connection
             finally:
@@ -557,8 +568,8 @@ class Extract:
         for name, files in paths.items():
             if files:
                 where = ""
-                if name == "hash_sets" and self._hash_sets is not None:
-                    where = f" WHERE list_contains({_texts(sorted(self._hash_sets))}::VARCHAR[], hash_set)"
+                if name == "hash_sets" and self.allowed is not None:
+                    where = f" WHERE list_contains({_texts(sorted(self.allowed))}::VARCHAR[], hash_set)"
                 source = f"SELECT * FROM read_parquet({_texts(files)})"  # noqa: S608 - paths of our own making
                 connection.execute(f"CREATE VIEW {name} AS {source}{where}")
             else:  # no hash set has entries, or none may be looked at
@@ -573,15 +584,11 @@ class Extract:
         ]
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Turn errors of DuckDB and of the disk into ours."""
+    def _reading(self, foreign: type[Exception]) -> Iterator[None]:
+        """Turn an error of DuckDB or of the disk into one of ours."""
         try:
             yield
-        except HashHubError:
-            raise
-        except Exception as e:
-            if not isinstance(e, OSError) and type(e).__module__.partition(".")[0] not in {"duckdb", "_duckdb"}:
-                raise
+        except foreign as e:
             if any(not (self.directory / f.path).exists() for f in self.manifest.files):
                 raise Conflict("the extract was written anew meanwhile; open it again, then retry") from e
             if "No space left" in str(e):
@@ -592,13 +599,18 @@ class Extract:
                     "fewer hash sets",
                     reason=Reason.TOO_LARGE,
                 ) from e
+            _log.warning("reading an extract failed: %s", e)
             raise HashHubError(f"the extract could not be read ({type(e).__name__}); see the log") from e
 
 
 _SQL_TYPES: Final = {
-    name: {"entry": "BIGINT", "digest": "BLOB", "create_time": "TIMESTAMPTZ", "d_legal_status": "VARCHAR[]"}.get(
-        name, "BIGINT" if name == "revision" or name.startswith("d_") else "VARCHAR"
-    )
+    name: {
+        "entry": "BIGINT",
+        "digest": "BLOB",
+        "is_unclassified": "BOOLEAN",
+        "create_time": "TIMESTAMPTZ",
+        "d_legal_status": "VARCHAR[]",
+    }.get(name, "BIGINT" if name == "revision" or name.startswith("d_") else "VARCHAR")
     for name in DIGEST_COLUMNS
 }
 
@@ -693,13 +705,14 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _pyarrow() -> Any:
+def arrow() -> Any:
+    """Return the module pyarrow. Raises FailedPrecondition where it is not installed."""
     try:
-        import pyarrow
+        import pyarrow as pa
         import pyarrow.parquet
     except ImportError as e:
         raise missing("pyarrow") from e
-    return pyarrow
+    return pa
 
 
 def _duckdb() -> Any:

@@ -8,84 +8,72 @@ costs no more than ten thousand others, and there can be any number of groups.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hashhub.cancellation import check
-from hashhub.hashes import ALGORITHMS
+from hashhub.matcher import NearDigests
+from hashhub.reconcile import sharing
+from hashhub.reconcile.engines import run
+from hashhub.reconcile.extract import arrow
 from hashhub.reconcile.results import By, Engine, Overlap, OverlapCell, Progress
+from hashhub.reconcile.sharing import PERCEPTUAL, Groups, insert
 
 if TYPE_CHECKING:
-    from hashhub.reconcile.extract import Extract, File
+    from hashhub.reconcile.extract import Extract
 
 _WORD: Final = 64  # groups in one column of bits
-_BATCH: Final = 1 << 16  # rows handed over at a time
-_PART: Final = 8_000_000  # rows of exact digests that are looked at together: some 500 MB
-_EXACT: Final = tuple(a.name for a in ALGORITHMS.values() if not a.is_perceptual)
+_PART: Final = 12_000_000  # rows that are looked at together: some 700 MB
 
 
-class Groups(NamedTuple):
-    """What is compared: names in order, and for each its digest files and how many ACTIVE entries they have."""
-
-    names: tuple[str, ...]
-    files: tuple[tuple[File, ...], ...]
-    entries: tuple[int, ...]
-
-    @property
-    def words(self) -> int:
-        """How many columns of bits it takes."""
-        return max(1, -(-len(self.names) // _WORD))
-
-
-def compute(extract: Extract, by: By, *, engine: Engine = Engine.DUCKDB, progress: Progress | None = None) -> Overlap:
+def compute(
+    extract: Extract,
+    by: By,
+    *,
+    near: bool = False,
+    engine: Engine = Engine.DUCKDB,
+    progress: Progress | None = None,
+) -> Overlap:
     """Return the overlap between hash sets, contributors or jurisdictions. One without entries is among the names.
 
-    Raises FailedPrecondition when `hashhub[reconcile]` is not installed, and what `Extract.connect` raises.
+    `near`: by perceptual hashes, too, within the default distance of each algorithm that has one. What is near is
+    searched for here whatever the engine is, in memory: some 250 bytes for each distinct digest.
+
+    Raises FailedPrecondition when `hashhub[reconcile]` or `[ray]` is not installed, and what `Extract.connect` raises.
     """
     with extract.connect() as connection:
-        groups = _groups(extract, connection, by)
+        groups = sharing.groups_of(extract, extract.hash_sets(connection), by)
+        algorithms = tuple(PERCEPTUAL) if near else ()
         rows = sum(f.rows for files in groups.files for f in files)
         parts = max(1, -(-rows // _PART))
-        bits = ", ".join(f"m{i} UBIGINT" for i in range(groups.words))
-        connection.execute(f"CREATE TEMP TABLE shared (entry BIGINT, g INTEGER, {bits})")
-        for part in range(parts):
-            check()
-            if progress is not None:
-                progress(part, parts + 1, "exact digests")
-            connection.execute(f"INSERT INTO shared {shared_sql(extract, groups, part, parts)}")  # noqa: S608 - our own text
-        if progress is not None:
-            progress(parts, parts + 1, "entries")
-        held, shared = _held(connection, groups)
-    cells = tuple(
-        OverlapCell(left=left, right=right, exact=int(held[i, j]))
-        for i, left in enumerate(groups.names)
-        for j, right in enumerate(groups.names)
-        if i != j
-    )
+        steps = parts + len(algorithms) + 1
+        told = progress or sharing.silent
+        for name, bits in (("shared", "m"), ("near", "n")):
+            columns = ", ".join(f"{bits}{i} UBIGINT" for i in range(_words(groups)))
+            connection.execute(f"CREATE TEMP TABLE {name} (entry BIGINT, g INTEGER, {columns})")
+        queries = [shared_sql(extract, groups, part, parts) for part in range(parts)]
+        for step, table in enumerate(run(extract, queries, connection, engine)):
+            insert(connection, "shared", table)
+            told(step + 1, steps, "exact digests")
+        for step, algorithm in enumerate(algorithms):
+            told(parts + step, steps, f"near {algorithm} hashes")
+            _add_near(extract, groups, connection, algorithm)
+        told(steps - 1, steps, "entries")
+        counts = _counted(connection, groups)
     return Overlap(
         by=by,
         revision=extract.revision,
         names=groups.names,
         entries=dict(zip(groups.names, groups.entries, strict=True)),
-        alone={name: groups.entries[i] - int(shared[i]) for i, name in enumerate(groups.names)},
-        cells=cells,
-    )
-
-
-def _groups(extract: Extract, connection: Any, by: By) -> Groups:
-    column = {By.HASH_SET: "hash_set", By.CONTRIBUTOR: "contributor", By.JURISDICTION: "jurisdiction"}[by]
-    name_of: Mapping[str, str] = {row["hash_set"]: row[column] for row in extract.hash_sets(connection)}
-    names = tuple(sorted(set(name_of.values())))
-    files: dict[str, list[File]] = {name: [] for name in names}
-    for file in extract.files:
-        files[name_of[file.hash_set]].append(file)
-    return Groups(
-        names,
-        tuple(tuple(files[name]) for name in names),
-        tuple(sum(f.active_entries for f in files[name]) for name in names),
+        alone={name: groups.entries[i] - int(counts.shared[i]) for i, name in enumerate(groups.names)},
+        cells=tuple(
+            OverlapCell(left=left, right=right, exact=int(counts.exact[i, j]), near=int(counts.near[i, j]))
+            for i, left in enumerate(groups.names)
+            for j, right in enumerate(groups.names)
+            if i != j
+        ),
+        max_distances={name: PERCEPTUAL[name] for name in algorithms},
     )
 
 
@@ -93,18 +81,8 @@ def shared_sql(extract: Extract, groups: Groups, part: int, parts: int) -> str:
     """Return a SELECT of the entries that share an exact digest with another group: entry, its group g, and the bits
     m0, m1, … of all groups that hold one of its digests. Of the digests it looks at one part of `parts`.
     """
-    words = range(groups.words)
-    algorithms = ", ".join(f"'{name}'" for name in _EXACT)
-    sources = [
-        f"SELECT {g}::INTEGER AS g, entry, algorithm, digest, hash(digest) AS h FROM {extract.source(files)} "  # noqa: S608 - our own names
-        f"WHERE state = 'ACTIVE' AND algorithm IN ({algorithms})"
-        for g, files in enumerate(groups.files)
-        if files
-    ]
-    no_rows = "SELECT 0::INTEGER AS g, 0::BIGINT AS entry, '' AS algorithm, ''::BLOB AS digest, 0::UBIGINT AS h LIMIT 0"
-    chosen = " UNION ALL ".join(sources) or no_rows
-    if parts > 1:
-        chosen = f"SELECT * FROM ({chosen}) WHERE h % {parts} = {part}"  # noqa: S608 - our own text
+    words = range(_words(groups))
+    chosen = sharing.exact_rows(extract, groups, part, parts)
     bit = [f"CASE WHEN g // {_WORD} = {i} THEN 1::UBIGINT << (g % {_WORD}) ELSE 0::UBIGINT END" for i in words]
     # Most digests are nobody else's: their 64-bit hashes tell that at a third of the cost of the digests themselves.
     return (
@@ -118,33 +96,71 @@ def shared_sql(extract: Extract, groups: Groups, part: int, parts: int) -> str:
     )
 
 
-def _held(connection: Any, groups: Groups) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return from the table `shared` how many entries of i j holds, too, int64[n, n], and how many of i anybody else
-    holds, int64[n].
-    """
-    count = len(groups.names)
-    held = np.zeros((count, count), np.int64)
-    shared = np.zeros(count, np.int64)
-    words = range(groups.words)
-    merged = ", ".join(f"bit_or(m{i}) AS m{i}" for i in words)
-    by_bits = ", ".join(f"m{i}" for i in words)
-    result = connection.sql(
-        f"SELECT g, count(*), {by_bits} FROM (SELECT entry, any_value(g) AS g, {merged} FROM shared GROUP BY entry) "  # noqa: S608 - our own text
-        f"GROUP BY g, {by_bits}"
-    )
-    for g, n, bits in _batches(result, groups.words):
-        np.add.at(shared, g, n)
-        for word in words:
-            for place in range(min(_WORD, count - word * _WORD)):
-                has = (bits[word] >> np.uint64(place)) & np.uint64(1) == 1
-                held[:, word * _WORD + place] += np.bincount(g[has], n[has], count).astype(np.int64)
-    np.fill_diagonal(held, 0)
-    return held, shared
+def _add_near(extract: Extract, groups: Groups, connection: Any, algorithm: str) -> None:
+    """Add to the table `near` the entries with the bits of all groups that hold something near one of their digests."""
+    gathered = list(sharing.perceptual_digests(extract, groups, connection, algorithm))
+    if not gathered:
+        return
+    entries, of_group, digests = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
+    del gathered
+    index = NearDigests(algorithm, digests)
+    places = index.places(digests)
+    del digests
+    words = _words(groups)
+    held = np.zeros((len(index), words), np.uint64)
+    bits = np.uint64(1) << (of_group % _WORD).astype(np.uint64)
+    np.bitwise_or.at(held, (places, of_group // _WORD), bits)
+    about = np.zeros_like(held)
+    for part in index.near(PERCEPTUAL[algorithm]):
+        order = np.argsort(part.left, kind="stable")
+        left, right = part.left[order], part.right[order]
+        starts = np.flatnonzero(np.concatenate(([True], left[1:] != left[:-1])))
+        about[left[starts]] = np.bitwise_or.reduceat(held[right], starts, axis=0)
+    of_entry = about[places]
+    # Most are near nothing of anybody else's.
+    of_entry[np.arange(len(entries)), of_group // _WORD] &= ~bits
+    has_any = of_entry.any(axis=1)
+    columns = {"entry": entries[has_any], "g": of_group[has_any].astype(np.int32)}
+    insert(connection, "near", arrow().table({**columns, **{f"n{i}": of_entry[has_any, i] for i in range(words)}}))
 
 
-def _batches(
-    result: Any, words: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Sequence[NDArray[np.uint64]]]]:
-    for batch in result.to_arrow_reader(_BATCH):
-        columns = [batch.column(i).to_numpy(zero_copy_only=False) for i in range(words + 2)]
-        yield columns[0].astype(np.int64), columns[1].astype(np.int64), columns[2:]
+def _words(groups: Groups) -> int:
+    """Return how many columns of bits the groups take."""
+    return max(1, -(-len(groups.names) // _WORD))
+
+
+class _Counts(NamedTuple):
+    """exact, near: how many entries of i j holds, too, int64[n, n]; shared: how many of i anybody else does."""
+
+    exact: NDArray[np.int64]
+    near: NDArray[np.int64]
+    shared: NDArray[np.int64]
+
+
+def _counted(connection: Any, groups: Groups) -> _Counts:
+    """Count what stands in the tables `shared` and `near`."""
+    count, words = len(groups.names), range(_words(groups))
+    counts = _Counts(np.zeros((count, count), np.int64), np.zeros((count, count), np.int64), np.zeros(count, np.int64))
+
+    def merged(table: str, bits: str) -> str:
+        columns = ", ".join(f"bit_or({bits}{i}) AS {bits}{i}" for i in words)
+        return f"(SELECT entry, any_value(g) AS g, {columns} FROM {table} GROUP BY entry)"  # noqa: S608 - our own text
+
+    by_bits = ", ".join(f"coalesce({bits}{i}, 0) AS {bits}{i}" for bits in "mn" for i in words)
+    names = ", ".join(f"{bits}{i}" for bits in "mn" for i in words)
+    reader = connection.sql(
+        f"SELECT g, count(*), {names} FROM (SELECT coalesce(s.g, t.g) AS g, {by_bits} FROM {merged('shared', 'm')} s "  # noqa: S608 - our own text
+        f"FULL JOIN {merged('near', 'n')} t USING (entry)) GROUP BY g, {names}"
+    ).to_arrow_reader(sharing.BATCH)
+    for batch in reader:
+        g, n, *bits = (column.to_numpy() for column in batch.columns)
+        exact = np.stack(bits[: len(words)], axis=1)
+        near = np.stack(bits[len(words) :], axis=1) & ~exact
+        for held in (exact, near):
+            held[np.arange(len(g)), g // _WORD] &= ~(np.uint64(1) << (g % _WORD).astype(np.uint64))
+        np.add.at(counts.shared, g, np.where((exact | near).any(axis=1), n, 0))
+        for j in range(count):
+            for held, total in ((exact, counts.exact), (near, counts.near)):
+                has = (held[:, j // _WORD] >> np.uint64(j % _WORD)) & np.uint64(1) == 1
+                np.add.at(total[:, j], g[has], n[has])
+    return counts

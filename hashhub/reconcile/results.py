@@ -148,22 +148,31 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """An item that partners hold and a jurisdiction lacks: the entries by name, who holds it, what they state."""
+    """An item that partners hold and a jurisdiction lacks: the entries by name, who holds it, what they state.
+
+    `entries` has the first thousand at most, by number; `entry_count` says how many there are.
+    """
 
     entries: tuple[str, ...]
     jurisdictions: tuple[str, ...]
     contributors: tuple[str, ...]
     verdicts: tuple[str, ...]
+    entry_count: int = 0
 
 
 class Gaps(msgspec.Struct, frozen=True, kw_only=True):
-    """What a jurisdiction lacks: how many items in all, by the contributor that holds them, and by verdict."""
+    """What a jurisdiction lacks: how many items in all, by the contributor that holds them, and by verdict.
+
+    An item that several hold, or state different verdicts of, counts for each of these. `max_distances`: by perceptual
+    hash algorithm, inclusive, where an item does not count as lacking that the jurisdiction holds by a near hash only.
+    """
 
     jurisdiction: str
     revision: int
     items: int
     by_contributor: dict[str, int]
     by_verdict: dict[str, int]
+    max_distances: dict[str, int] = {}
 
 
 class ConflictCount(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,16 +12,18 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hashhub.hygiene import Code
 from hashhub.model import Classification, EventKind, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import Entries
 from hashhub.store.idset import IdSet
 from hashhub.store.outstanding import Outstanding
-from hashhub.store.packing import columns_of, cut
+from hashhub.store.packing import columns_of, cut, unpack_reasons
 from hashhub.store.resources import key_of_set
 from hashhub.store.schema import ACTIVE, COMMITTED, QUARANTINED, REVIEWED, STAGED
 
+_UNCLASSIFIED: Final = Code.UNCLASSIFIED
 _PAGE: Final = 10_000  # rows read at a time
 _CHANGE_PAGE: Final = 500  # rows of the feed, with their sets of ids, read at a time
 _SETS: Final = "SELECT key, contributor, id FROM hash_set"
@@ -33,12 +35,14 @@ class StandingEntries(NamedTuple):
     """Entries that stand, as columns of one length, by id.
 
     ids, revisions (of the last change), imports (keys) and classifications (keys; 0: none): int64[n]; is_active:
-    bool[n], the others are QUARANTINED; hashes: algorithm, which entries (int64[k], places in the columns) and their
-    digests (uint8[k, digest_bytes]), in pieces.
+    bool[n], the others are QUARANTINED; is_unclassified: bool[n], their source could have classified them and did not;
+    hashes: algorithm, which entries (int64[k], places in the columns) and their digests (uint8[k, digest_bytes]), in
+    pieces.
     """
 
     ids: NDArray[np.int64]
     is_active: NDArray[np.bool_]
+    is_unclassified: NDArray[np.bool_]
     revisions: NDArray[np.int64]
     imports: NDArray[np.int64]
     classifications: NDArray[np.int64]
@@ -88,7 +92,7 @@ class Extracting:
         # Each state walks the index in order; both are of one moment, so that no entry is met in two states or in none.
         walk = (
             'SELECT e.id, e.state, e.classification, e.hashes, e.update_revision, e."import", e.expire_time, '
-            "(SELECT outstanding FROM metadata) FROM entry e "
+            "e.reasons, (SELECT outstanding FROM metadata) FROM entry e "
             "WHERE e.hash_set = ? AND e.state = ? AND e.id BETWEEN ? AND ? ORDER BY e.id LIMIT ?"
         )
         sql = self._db.sql(f"SELECT * FROM ({walk}) a UNION ALL SELECT * FROM ({walk}) b")  # noqa: S608 - our own text
@@ -134,10 +138,10 @@ class Extracting:
         visible = {key for key in {row[5] for row in rows} if self._imports.get(key, (revision + 1,))[0] <= revision}
         time = s.to_millis(now())
         rows = [row for row in rows if row[5] in visible and (row[6] is None or row[6] > time)]
-        for listed in {row[7] for row in rows} - {""}:  # withdrawn, and not yet written into the rows
+        for listed in {row[8] for row in rows} - {""}:  # withdrawn, and not yet written into the rows
             ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
             moved = np.fromiter((row[4] for row in rows), np.int64, len(rows))
-            read = np.fromiter((row[7] == listed for row in rows), np.bool_, len(rows))
+            read = np.fromiter((row[8] == listed for row in rows), np.bool_, len(rows))
             stays = ~(read & self._outstanding.is_withdrawn(listed, ids, moved))
             rows = [rows[i] for i in np.flatnonzero(stays).tolist()]
         count = len(rows)
@@ -148,6 +152,7 @@ class Extracting:
         return StandingEntries(
             ids=np.fromiter((row[0] for row in rows), np.int64, count),
             is_active=np.fromiter((row[1] == ACTIVE for row in rows), np.bool_, count),
+            is_unclassified=np.fromiter((_UNCLASSIFIED in unpack_reasons(row[7]) for row in rows), np.bool_, count),
             revisions=np.where(updated > 0, updated, made[which] if count else updated),
             imports=imports,
             classifications=np.fromiter((row[2] or 0 for row in rows), np.int64, count),

@@ -1,0 +1,192 @@
+"""What partners hold and a jurisdiction lacks, as a work list.
+
+Only statements that claim harm or leave it open count, on both sides: an entry of a benign or test set, or one that
+claims no harm, is no gap of anybody, and fills none either, or one contributor could hide from its country what all
+others warn of. Whether the jurisdiction holds an item is asked of each entry by itself, by its own digests: an entry
+that binds two files together hides neither.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from hashhub.cancellation import check
+from hashhub.errors import InvalidArgument
+from hashhub.matcher import NearDigests
+from hashhub.model import Purpose
+from hashhub.reconcile import sharing
+from hashhub.reconcile.columns import bits_of
+from hashhub.reconcile.extract import arrow
+from hashhub.reconcile.links import stars
+from hashhub.reconcile.results import By, Gap, Gaps, Progress
+from hashhub.reconcile.sharing import PERCEPTUAL, Groups, insert
+from hashhub.schemes.dimensions import words
+from hashhub.trust.policy import COUNTABLE
+
+if TYPE_CHECKING:
+    from hashhub.reconcile.extract import Extract
+
+MOST_NAMED: Final = 1_000  # entries of one item that are named
+_JURISDICTION: Final = re.compile(r"[A-Z]{2}")
+_VERDICTS: Final = bits_of("verdict")
+_OPEN: Final = "unclassified"
+_CLAIMS: Final = f"(d_verdict = 0 OR d_verdict & {sum(_VERDICTS[v] for v in COUNTABLE)} <> 0)"
+# What being in a hash set states of an entry that has no classification; see trust.decision.
+_PURPOSES: Final = {Purpose.CSAM.value: "csam", Purpose.EXPLOITATIVE.value: "exploitative"}
+
+
+def gaps(
+    extract: Extract, jurisdiction: str, *, near: bool = False, progress: Progress | None = None
+) -> tuple[Gaps, Iterator[Gap]]:
+    """Return what a jurisdiction lacks of what others hold: the counts, and the items one by one, by the lowest number
+    of their entries.
+
+    Entries that share an exact digest are one item, also by way of others. `near`: leave out what the jurisdiction
+    holds by a near perceptual hash only. Read the items to their end, or close the iterator: until then it holds a
+    connection. Raises InvalidArgument unless `jurisdiction` is an ISO 3166-1 alpha-2 code, and what `Extract.connect`
+    raises.
+    """
+    if not _JURISDICTION.fullmatch(jurisdiction):
+        raise InvalidArgument.field(
+            "jurisdiction", "must be an ISO 3166-1 alpha-2 code in capitals, such as GB", "PATTERN"
+        )
+    work = _work(extract, jurisdiction, near=near, told=progress or sharing.silent)
+    counted = next(work)
+    assert isinstance(counted, Gaps)  # noqa: S101 - what comes first
+    return counted, (gap for gap in work if isinstance(gap, Gap))
+
+
+def _work(extract: Extract, jurisdiction: str, *, near: bool, told: Progress) -> Iterator[Gaps | Gap]:
+    """Yield the counts, then the items."""
+    algorithms = tuple(PERCEPTUAL) if near else ()
+    steps = 2 + len(algorithms)
+    with extract.connect() as connection:
+        rows = {row["hash_set"]: row for row in extract.hash_sets(connection)}
+        claiming = [row for row in rows.values() if row["purpose"] in _PURPOSES]
+        groups = sharing.groups_of(extract, claiming, By.HASH_SET)
+        own = groups.only(lambda name: rows[name]["jurisdiction"] == jurisdiction)
+        partners = groups.only(lambda name: rows[name]["jurisdiction"] != jurisdiction)
+        told(0, steps, "exact digests")
+        connection.execute(
+            "CREATE TEMP TABLE held AS "  # noqa: S608 - our own text
+            f"WITH o AS (SELECT DISTINCT algorithm, digest FROM ({sharing.exact_rows(extract, own, where=_CLAIMS)})) "
+            f"SELECT DISTINCT entry FROM ({sharing.exact_rows(extract, partners, where=_CLAIMS)}) "
+            "SEMI JOIN o USING (algorithm, digest)"
+        )
+        for step, algorithm in enumerate(algorithms):
+            told(1 + step, steps, f"near {algorithm} hashes")
+            _add_near(extract, own, partners, connection, algorithm)
+        told(steps - 1, steps, "items")
+        _gather(extract, partners, rows, connection)
+        yield _counted(extract, jurisdiction, connection, algorithms, groups, rows)
+        yield from _items(connection, groups, rows)
+
+
+def _add_near(extract: Extract, own: Groups, partners: Groups, connection: Any, algorithm: str) -> None:
+    """Add to the table `held` the partners' entries that have a digest near one of the jurisdiction's."""
+    ours = [digests for *_, digests in sharing.perceptual_digests(extract, own, connection, algorithm, _CLAIMS)]
+    theirs = list(sharing.perceptual_digests(extract, partners, connection, algorithm, _CLAIMS))
+    if not ours or not theirs:
+        return
+    entries, _, digests = (np.concatenate(parts) for parts in zip(*theirs, strict=True))
+    del theirs
+    index = NearDigests(algorithm, np.concatenate([*ours, digests]))
+    is_ours = np.zeros(len(index), np.bool_)
+    for part in ours:
+        is_ours[index.places(part)] = True
+    places = index.places(digests)
+    is_near = np.zeros(len(index), np.bool_)
+    for near in index.near(PERCEPTUAL[algorithm], np.unique(places)):
+        is_near[near.left[is_ours[near.right]]] = True
+    insert(connection, "held", arrow().table({"entry": np.unique(entries[is_near[places]])}))
+
+
+def _gather(extract: Extract, partners: Groups, rows: Mapping[str, Mapping[str, Any]], connection: Any) -> None:
+    """Fill the table `gap`: each entry that the jurisdiction lacks, with its item, hash set and verdict."""
+    lacking = "entry NOT IN (SELECT entry FROM held)"
+    pairs = connection.sql(
+        f"SELECT a, b FROM ({stars(sharing.exact_rows(extract, partners, where=f'{_CLAIMS} AND {lacking}'))}) "  # noqa: S608 - our own text
+        "AS t (a, ga, b, gb, algorithms)"
+    ).fetchnumpy()
+    ids, items = sharing.components(pairs["a"].astype(np.int64), pairs["b"].astype(np.int64))
+    connection.execute("CREATE TEMP TABLE item (entry BIGINT, item BIGINT)")
+    insert(connection, "item", arrow().table({"entry": ids, "item": items}))
+    connection.execute("CREATE TEMP TABLE gap (item BIGINT, entry BIGINT, g INTEGER, verdict BIGINT)")
+    for g, (name, files) in enumerate(zip(partners.names, partners.files, strict=True)):
+        check()
+        if not files:
+            continue
+        by_purpose = _VERDICTS[_PURPOSES[rows[name]["purpose"]]]
+        verdict = (
+            f"CASE WHEN is_unclassified THEN {_VERDICTS[_OPEN]} WHEN d_verdict <> 0 THEN d_verdict "
+            f"WHEN scheme IS NULL THEN {by_purpose} ELSE {_VERDICTS[_OPEN]} END"
+        )
+        connection.execute(
+            f"INSERT INTO gap SELECT coalesce(i.item, e.entry), e.entry, {g}, e.verdict FROM "  # noqa: S608 - our own text
+            f"(SELECT entry, any_value({verdict}) AS verdict FROM {extract.source(files)} "
+            f"WHERE state = 'ACTIVE' AND {_CLAIMS} AND {lacking} GROUP BY entry) e LEFT JOIN item i USING (entry)"
+        )
+
+
+def _counted(
+    extract: Extract,
+    jurisdiction: str,
+    connection: Any,
+    algorithms: Sequence[str],
+    groups: Groups,
+    rows: Mapping[str, Mapping[str, Any]],
+) -> Gaps:
+    contributor_of = {g: rows[name]["contributor"] for g, name in enumerate(groups.names)}
+    connection.execute("CREATE TEMP TABLE whose (g INTEGER, contributor VARCHAR)")
+    insert(
+        connection,
+        "whose",
+        arrow().table(
+            {
+                "g": arrow().array(list(contributor_of), arrow().int32()),
+                "contributor": arrow().array(list(contributor_of.values()), arrow().string()),
+            }
+        ),
+    )
+    items = connection.execute("SELECT count(DISTINCT item) FROM gap").fetchone()[0]
+    by_contributor = connection.execute(
+        "SELECT contributor, count(DISTINCT item) FROM gap JOIN whose USING (g) GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    by_verdict = connection.execute(
+        "SELECT verdict, count(DISTINCT item) FROM gap GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    return Gaps(
+        jurisdiction=jurisdiction,
+        revision=extract.revision,
+        items=items,
+        by_contributor=dict(by_contributor),
+        by_verdict={_words(mask): count for mask, count in by_verdict},
+        max_distances={name: PERCEPTUAL[name] for name in algorithms},
+    )
+
+
+def _items(connection: Any, groups: Groups, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Gap]:
+    reader = connection.sql(
+        f"SELECT min(entry, {MOST_NAMED}), count(*), list(DISTINCT g ORDER BY g), "  # noqa: S608 - our own number
+        "list(DISTINCT verdict ORDER BY verdict), "
+        f"arg_min(g, entry, {MOST_NAMED}) FROM gap GROUP BY item ORDER BY item"
+    ).to_arrow_reader(sharing.BATCH)
+    for batch in reader:
+        check()
+        for entries, count, sets, verdicts, of in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            holders = [rows[groups.names[g]] for g in sets]
+            yield Gap(
+                entries=tuple(f"{groups.names[g]}/{entry}" for entry, g in zip(entries, of, strict=True)),
+                jurisdictions=tuple(sorted({row["jurisdiction"] for row in holders})),
+                contributors=tuple(sorted({row["contributor"] for row in holders})),
+                verdicts=tuple(_words(mask) for mask in verdicts),
+                entry_count=count,
+            )
+
+
+def _words(mask: int) -> str:
+    return words("verdict", [value for value, bit in _VERDICTS.items() if mask & bit])

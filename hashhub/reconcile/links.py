@@ -1,0 +1,183 @@
+"""Entries about the same media: by equal exact digests, and, apart from that and weaker, by perceptual hashes.
+
+What many entries share is told as a star: the one with the lowest number, and each other one linked with it. So ten
+thousand entries with one digest give 9,999 links and not 50 million, and whoever follows links reaches them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub.cancellation import check
+from hashhub.hashes import ALGORITHMS
+from hashhub.matcher import Near, NearDigests
+from hashhub.reconcile import sharing
+from hashhub.reconcile.extract import arrow
+from hashhub.reconcile.results import By, Link, Progress
+from hashhub.reconcile.sharing import EXACT, PERCEPTUAL, Groups, insert
+
+if TYPE_CHECKING:
+    from hashhub.reconcile.extract import Extract
+
+MOST_NEAR: Final = 100
+"""Of a digest that is near to more digests of entries with lower numbers than this, the nearest so many are linked."""
+_STRENGTH: Final = sorted(EXACT, key=lambda name: -ALGORITHMS[name].digest_bytes)
+
+
+def links(extract: Extract, *, near: bool = True, progress: Progress | None = None) -> Iterator[Link]:
+    """Yield the links between ACTIVE entries, within hash sets and across them: first the exact ones, by the entries'
+    numbers, then for each perceptual hash algorithm the near ones. `left` is the entry with the lower number.
+
+    A near link is between entries that no exact digest connects, also not by way of others. Raises what
+    `Extract.connect` raises.
+    """
+    told = progress or sharing.silent
+    algorithms = tuple(PERCEPTUAL) if near else ()
+    with extract.connect() as connection:
+        groups = sharing.groups_of(extract, extract.hash_sets(connection), By.HASH_SET)
+        told(0, 1 + len(algorithms), "exact digests")
+        connection.execute("CREATE TEMP TABLE exact (a BIGINT, ga INTEGER, b BIGINT, gb INTEGER, algorithms VARCHAR[])")
+        connection.execute(f"INSERT INTO exact {stars(sharing.exact_rows(extract, groups))}")
+        yield from _exact_links(connection, groups)
+        if algorithms:
+            ids, items = _items(connection)
+            for step, algorithm in enumerate(algorithms):
+                told(1 + step, 1 + len(algorithms), f"near {algorithm} hashes")
+                yield from _near_links(extract, groups, connection, algorithm, ids, items)
+
+
+def stars(rows: str) -> str:
+    """Return a SELECT of the links between entries with an exact digest in common, from rows as of
+    `sharing.exact_rows`: a, b (entries, a < b), their groups ga and gb, and by which algorithms.
+    """
+    return (
+        f"WITH d AS NOT MATERIALIZED ({rows}), "  # noqa: S608 - our own text
+        "c AS (SELECT h FROM d GROUP BY h HAVING min(entry) <> max(entry)), "
+        "r AS MATERIALIZED (SELECT * FROM d SEMI JOIN c USING (h)), "
+        "m AS (SELECT algorithm, digest, min(entry) AS a, arg_min(g, entry) AS ga FROM r GROUP BY algorithm, digest) "
+        "SELECT m.a, any_value(m.ga), r.entry, any_value(r.g), list(DISTINCT algorithm) "
+        "FROM r JOIN m USING (algorithm, digest) WHERE r.entry <> m.a GROUP BY m.a, r.entry"
+    )
+
+
+def _exact_links(connection: Any, groups: Groups) -> Iterator[Link]:
+    reader = connection.sql("SELECT a, ga, b, gb, algorithms FROM exact ORDER BY a, b").to_arrow_reader(sharing.BATCH)
+    for batch in reader:
+        check()
+        for a, ga, b, gb, algorithms in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            shared = [name for name in _STRENGTH if name in algorithms]
+            yield Link(
+                left=f"{groups.names[ga]}/{a}",
+                right=f"{groups.names[gb]}/{b}",
+                algorithm=shared[0],
+                distance=0,
+                is_exact=True,
+                why=f"both have the same {_listed(shared)}",
+            )
+
+
+def _listed(algorithms: Sequence[str]) -> str:
+    names = " and ".join([", ".join(algorithms[:-1]), algorithms[-1]]) if len(algorithms) > 1 else algorithms[0]
+    return f"{names} digest{'s' * (len(algorithms) > 1)}"
+
+
+def _items(connection: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the entries that exact digests connect, ascending, and for each the lowest that it is connected with."""
+    columns = connection.sql("SELECT a, b FROM exact").fetchnumpy()
+    return sharing.components(columns["a"].astype(np.int64), columns["b"].astype(np.int64))
+
+
+def _near_links(
+    extract: Extract,
+    groups: Groups,
+    connection: Any,
+    algorithm: str,
+    ids: NDArray[np.int64],
+    items: NDArray[np.int64],
+) -> Iterator[Link]:
+    gathered = list(sharing.perceptual_digests(extract, groups, connection, algorithm))
+    if not gathered:
+        return
+    entries, of_group, digests = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
+    del gathered
+    index = NearDigests(algorithm, digests)
+    places = index.places(digests)
+    del digests
+    at = np.searchsorted(ids, entries)
+    at[at == len(ids)] = 0
+    item = np.where(ids[at] == entries, items[at], entries) if len(ids) else entries
+    # Of each item one entry stands at a digest's place, and of all at a place the lowest one is its middle.
+    order = np.lexsort((entries, item, places))
+    entries, of_group, places, item = entries[order], of_group[order], places[order], item[order]
+    stands = np.ones(len(places), np.bool_)
+    stands[1:] = (places[1:] != places[:-1]) | (item[1:] != item[:-1])
+    entries, of_group, places, item = entries[stands], of_group[stands], places[stands], item[stands]
+    order = np.lexsort((entries, places))
+    entries, of_group, places, item = entries[order], of_group[order], places[order], item[order]
+    middle = np.searchsorted(places, np.arange(len(index)))
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE near_pairs (a BIGINT, ga INTEGER, b BIGINT, gb INTEGER, distance INTEGER)"
+    )
+
+    def add(one: NDArray[np.int64], other: NDArray[np.int64], distances: NDArray[np.int32]) -> None:
+        apart = item[one] != item[other]
+        one, other = one[apart], other[apart]
+        low = np.where(entries[one] < entries[other], one, other)
+        high = one + other - low
+        columns = {
+            "a": entries[low],
+            "ga": of_group[low].astype(np.int32),
+            "b": entries[high],
+            "gb": of_group[high].astype(np.int32),
+            "distance": distances[apart],
+        }
+        insert(connection, "near_pairs", arrow().table(columns))
+
+    every = np.arange(len(places))
+    add(middle[places], every, np.zeros(len(places), np.int32))
+    for part in index.near(PERCEPTUAL[algorithm]):
+        nearest = _nearest(part, entries[middle])
+        add(middle[nearest.left], middle[nearest.right], nearest.distances)
+    yield from _told(connection, groups, algorithm)
+
+
+def _nearest(part: Near, lowest: NDArray[np.int64]) -> Near:
+    """Return what is near each digest among those of entries with lower numbers, the nearest MOST_NEAR of each.
+    `lowest`: the lowest entry at each place.
+    """
+    earlier = lowest[part.right] < lowest[part.left]
+    left, right, distances = part.left[earlier], part.right[earlier], part.distances[earlier]
+    order = np.lexsort((lowest[right], distances, left))
+    left, right, distances = left[order], right[order], distances[order]
+    first = np.searchsorted(left, left)  # where each digest's own begin
+    chosen = np.arange(len(left)) - first < MOST_NEAR
+    return Near(left[chosen], right[chosen], distances[chosen])
+
+
+def _told(connection: Any, groups: Groups, algorithm: str) -> Iterator[Link]:
+    bits, most = ALGORITHMS[algorithm].bits, PERCEPTUAL[algorithm]
+    reader = connection.sql(
+        "SELECT a, any_value(ga), b, any_value(gb), min(distance) FROM near_pairs GROUP BY a, b ORDER BY a, b"
+    ).to_arrow_reader(sharing.BATCH)
+    for batch in reader:
+        check()
+        for a, ga, b, gb, distance in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if distance:
+                why = (
+                    f"their {algorithm} hashes differ in {distance} of {bits} bits, and up to {most} count as near: "
+                    "pictures that look alike, perhaps the same one"
+                )
+            else:
+                why = f"their {algorithm} hashes are equal: pictures that look alike, perhaps the same one"
+            yield Link(
+                left=f"{groups.names[ga]}/{a}",
+                right=f"{groups.names[gb]}/{b}",
+                algorithm=algorithm,
+                distance=distance,
+                is_exact=False,
+                why=why,
+            )

@@ -1,0 +1,138 @@
+"""What all questions about shared digests have in common: whose files, which rows, which digests are compared how.
+
+Exact: two entries share a digest of an exact algorithm. Near: two perceptual digests are within their algorithm's
+default distance. A sheet of several pictures (the context `grid`) is near to nothing: it must not stand for one of
+them. Only an entry that says so itself is taken for one; nobody can take another's entry out of comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub.cancellation import check
+from hashhub.errors import DataLoss
+from hashhub.hashes import ALGORITHMS
+from hashhub.reconcile.columns import bits_of
+from hashhub.reconcile.results import By
+
+if TYPE_CHECKING:
+    from hashhub.reconcile.extract import Extract, File
+
+BATCH: Final = 1 << 16  # rows handed over at a time
+PERCEPTUAL: Final = {
+    a.name: a.default_max_distance
+    for a in ALGORITHMS.values()
+    if a.is_perceptual and a.default_max_distance is not None
+}
+"""Perceptual hash algorithms with the distance within which two digests are near, inclusive."""
+EXACT: Final = tuple(a.name for a in ALGORITHMS.values() if not a.is_perceptual)
+_GRID: Final = bits_of("context")["grid"]
+_NO_ROWS: Final = (
+    "SELECT 0::INTEGER AS g, 0::BIGINT AS entry, '' AS algorithm, ''::BLOB AS digest, 0::UBIGINT AS h LIMIT 0"
+)
+
+
+class Groups(NamedTuple):
+    """What is compared: names in order, and for each its digest files and how many ACTIVE entries they have."""
+
+    names: tuple[str, ...]
+    files: tuple[tuple[File, ...], ...]
+    entries: tuple[int, ...]
+
+    def only(self, chosen: Callable[[str], bool]) -> Groups:
+        """Return the same groups, with no files in those whose name is not chosen."""
+        return self._replace(
+            files=tuple(files if chosen(name) else () for name, files in zip(self.names, self.files, strict=True))
+        )
+
+
+def groups_of(extract: Extract, hash_sets: Iterable[Mapping[str, Any]], by: By) -> Groups:
+    """Return the groups that hash sets (rows of `Extract.hash_sets`) are in. One without entries is among them."""
+    column = {By.HASH_SET: "hash_set", By.CONTRIBUTOR: "contributor", By.JURISDICTION: "jurisdiction"}[by]
+    name_of = {row["hash_set"]: row[column] for row in hash_sets}
+    names = tuple(sorted(set(name_of.values())))
+    files: dict[str, list[File]] = {name: [] for name in names}
+    for file in extract.files:
+        if file.hash_set in name_of:
+            files[name_of[file.hash_set]].append(file)
+    return Groups(
+        names,
+        tuple(tuple(files[name]) for name in names),
+        tuple(sum(f.active_entries for f in files[name]) for name in names),
+    )
+
+
+def exact_rows(extract: Extract, groups: Groups, part: int = 0, parts: int = 1, where: str = "true") -> str:
+    """Return a SELECT of the exact digests of ACTIVE entries: g (the group's number), entry, algorithm, digest, and h,
+    a 64-bit hash of the digest; of all digests those of one part of `parts`.
+    """
+    algorithms = ", ".join(f"'{name}'" for name in EXACT)
+    chosen = (
+        " UNION ALL ".join(
+            f"SELECT {g}::INTEGER AS g, entry, algorithm, digest, hash(digest) AS h FROM {extract.source(files)} "  # noqa: S608 - our own names
+            f"WHERE state = 'ACTIVE' AND algorithm IN ({algorithms}) AND ({where})"
+            for g, files in enumerate(groups.files)
+            if files
+        )
+        or _NO_ROWS
+    )
+    return chosen if parts == 1 else f"SELECT * FROM ({chosen}) WHERE h % {parts} = {part}"  # noqa: S608 - our own text
+
+
+def perceptual_digests(
+    extract: Extract, groups: Groups, connection: Any, algorithm: str, where: str = "true"
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]]:
+    """Yield entries, their groups and their digests of an algorithm, uint8[n, digest_bytes], of ACTIVE entries that may
+    be compared by them.
+    """
+    width = ALGORITHMS[algorithm].digest_bytes
+    for g, files in enumerate(groups.files):
+        if not files:
+            continue
+        reader = connection.sql(
+            f"SELECT entry, digest FROM {extract.source(files)} "  # noqa: S608 - our own names
+            f"WHERE state = 'ACTIVE' AND algorithm = '{algorithm}' AND d_context & {_GRID} = 0 AND ({where})"
+        ).to_arrow_reader(BATCH)
+        for batch in reader:
+            check()
+            entries = batch.column(0).to_numpy().astype(np.int64)
+            yield entries, np.full(len(entries), g, np.int64), _matrix(batch.column(1), width)
+
+
+def _matrix(column: Any, width: int) -> NDArray[np.uint8]:
+    flat = b"".join(column.to_pylist())
+    if len(flat) != width * len(column):
+        raise DataLoss("the extract is damaged: a digest has a wrong length; write it anew into an empty directory")
+    return np.frombuffer(flat, np.uint8).reshape(-1, width)
+
+
+def insert(connection: Any, table: str, rows: Any) -> None:
+    """Add the rows of an Arrow table to a table of a connection."""
+    connection.register("part", rows)
+    connection.execute(f"INSERT INTO {table} SELECT * FROM part")  # noqa: S608 - our own names
+    connection.unregister("part")
+
+
+def components(left: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the distinct ids that pairs connect, ascending, and for each the smallest id that it is connected with."""
+    ids, places = np.unique(np.concatenate([left, right]), return_inverse=True)
+    a, b = places[: len(left)], places[len(left) :]
+    label = np.arange(len(ids))
+    while True:
+        before = label.copy()
+        smaller = np.minimum(label[a], label[b])
+        # Also at the labels themselves, so that whole components are joined and not only their ends.
+        for at in (a, b, label[a], label[b]):
+            np.minimum.at(label, at, smaller)
+        while (label != label[label]).any():
+            label = label[label]
+        if (label == before).all():
+            return ids, ids[label]
+
+
+def silent(_done: int, _of: int, _what: str) -> None:
+    """Stand in where the caller wants no progress."""
