@@ -48,6 +48,7 @@ _ONE_TO_ONE: Final = 0.8  # lower bound of both shares from which two values are
 _NO_SLIP: Final = 0.05  # lower bound of the share from which two values that exclude each other are more than slips
 _SELDOM: Final = 0.5  # upper bound of the share below which two values that mean the same seldom stand together
 _ROWS: Final = 1 << 19  # that are paired at once
+_TWO_VOICES: Final = 1.5  # less is one voice: voices are fractions, and not quite whole
 _SEED: Final = 20_261_125
 _Z: Final = 1.959963984540054  # of a 95 % interval
 
@@ -150,7 +151,11 @@ def _measure(
     agreed = consensus(statements, independence, heard, seed=_SEED)
     has = agreed != 0
     judged = _Judged(
-        statements.contributor[has], statements.quarter[has], statements.mask[has], agreed[has], heard.count[has] == 1
+        statements.contributor[has],
+        statements.quarter[has],
+        statements.mask[has],
+        agreed[has],
+        heard.voices[has] < _TWO_VOICES,
     )
     measured.contributors.extend(_shares(dimension, known, judged, judged.contributor.astype(np.int64), ""))
     by_quarter = judged.contributor.astype(np.int64) << 16 | judged.quarter
@@ -175,7 +180,12 @@ def _of_several(statements: Statements) -> Statements:
     equal = item[1:] == item[:-1]
     is_several[1:] |= equal
     is_several[:-1] |= equal
-    return Statements(*(column[is_several] for column in statements))
+    return Statements(
+        item[is_several],
+        statements.contributor[is_several],
+        statements.mask[is_several],
+        statements.quarter[is_several],
+    )
 
 
 def _shares(
@@ -221,7 +231,8 @@ def words_of(dimension: str, mask: int) -> str:
     left = frozenset(name for at, name in enumerate(names) if mask >> at & 1)
     if dimension.startswith("legal_status:"):
         return " or ".join(name for name in names if name in left)
-    values = {value: (value,) for value in DIMENSIONS[dimension].values} | GROUPS.get(dimension, {})
+    values: dict[str, tuple[str, ...]] = {value: (value,) for value in DIMENSIONS[dimension].values}
+    values |= GROUPS.get(dimension, {})
     meanings = {word: worlds({dimension: some})[dimension] for word, some in values.items()}
     parts: list[str] = []
     # The widest first; of two that are equally wide the one that comes first in the dimension.

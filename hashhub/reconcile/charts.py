@@ -46,7 +46,7 @@ class Bar(NamedTuple):
     """A row of a bar chart."""
 
     label: str
-    count: int
+    number: int
 
 
 def plain(text: str) -> str:
@@ -134,16 +134,16 @@ def intervals(title: str, rows: Sequence[Interval], *, low: float, high: float, 
 def bars(title: str, rows: Sequence[Bar]) -> str:
     """Return a bar for each row, the longest filling the width, with its number behind it."""
     left, right, top, height = _label_width([row.label for row in rows]), 90, 8, 26
-    most = max((row.count for row in rows), default=0) or 1
+    most = max((row.number for row in rows), default=0) or 1
     parts = []
     for at, row in enumerate(rows):
-        y, width = top + height * at, (_WIDTH - left - right) * row.count / most
+        y, width = top + height * at, (_WIDTH - left - right) * row.number / most
         parts.append(_text(left - 8, y + 17, row.label, anchor="end"))
         parts.append(
             f'<rect x="{left:.1f}" y="{y + 4}" width="{width:.1f}" height="{height - 8}" fill="{_HUE}" '
             f'fill-opacity="{_STRONGEST}" stroke="currentColor" stroke-width="0.6"/>'
         )
-        parts.append(_text(left + width + 8, y + 17, f"{row.count:,}"))
+        parts.append(_text(left + width + 8, y + 17, f"{row.number:,}"))
     return _svg(title, f"{len(rows)} bars.", (_WIDTH, top + height * len(rows) + 8), parts)
 
 

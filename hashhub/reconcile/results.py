@@ -107,7 +107,7 @@ class Confusion(msgspec.Struct, frozen=True, kw_only=True):
 class ContributorAgreement(msgspec.Struct, frozen=True, kw_only=True):
     """How often a contributor states what the consensus of the others is, by dimension; `period` (2026-Q3) where it is
     about what was stated in that quarter only, empty for all. `by_one_other`: of the items of the share, those of which
-    only one other states anything, so that the consensus is that one's word.
+    only one other states anything, or several that share a source, so that the consensus is one's word.
     """
 
     contributor: str
