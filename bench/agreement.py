@@ -106,6 +106,7 @@ def _table(
             "digest": pyarrow.array([row.tobytes() for row in digest[chosen]], pyarrow.binary()),
             "scheme": word(listed.scheme),
             "value": pyarrow.array(value).dictionary_encode(),
+            "is_unclassified": np.zeros(count, np.bool_),
             "revision": np.full(count, 7),
             "create_time": pyarrow.array(_QUARTERS, pyarrow.timestamp("ms", "UTC")).take(pyarrow.array(quarter)),
             **{f"d_{name}": masks.get(name, np.zeros(count, np.int64)) for name in DIMENSIONS},

@@ -177,7 +177,7 @@ def _weighed(
     if learns:
         is_learned = np.isin(wanted, statements.item[several])[item]
         model = dawid_skene(
-            Answers(*(column[is_learned] for column in answers)),
+            Answers(item[is_learned], person[is_learned], code[is_learned], answers.weight[is_learned]),
             items=len(wanted),
             start=possible,
             belief=_BELIEF * possible / possible.sum(axis=1, keepdims=True),

@@ -110,6 +110,7 @@ def _row(number: int, entry: ListedEntry, algorithm: str, text: str, jurisdictio
         "digest": synthetic_digest(algorithm, text),
         "scheme": entry.scheme,
         "value": entry.value,
+        "is_unclassified": False,
         "revision": number,
         "create_time": entry.create_time,
     }
