@@ -48,6 +48,7 @@ _ONE_TO_ONE: Final = 0.8  # lower bound of both shares from which two values are
 _NO_SLIP: Final = 0.05  # lower bound of the share from which two values that exclude each other are more than slips
 _SELDOM: Final = 0.5  # upper bound of the share below which two values that mean the same seldom stand together
 _ROWS: Final = 1 << 19  # that are paired at once
+_TWO_VOICES: Final = 1.5  # less is one voice: voices are fractions, and not quite whole
 _SEED: Final = 20_261_125
 _Z: Final = 1.959963984540054  # of a 95 % interval
 
@@ -61,13 +62,14 @@ def compute(
 ) -> Agreement:
     """Return how far the contributors of an extract agree. Two runs over the same extract give equal results.
 
-    `schemes` says what the crosswalk makes of pairs of values. Raises FailedPrecondition when `hashhub[reconcile]` is
-    not installed, and what `Extract.connect` raises.
+    `schemes` says what the crosswalk makes of pairs of values. On Ray digests are joined in parts; what follows is
+    computed here whatever the engine is. Raises FailedPrecondition when `hashhub[reconcile]` or `[ray]` is not
+    installed, and what `Extract.connect` raises.
     """
     told = progress or _untold
     told(0, 1, "items")
     with extract.connect() as connection:
-        known = reading.read(connection)
+        known = reading.read(extract, connection, engine)
         independence = Independence(known.contributors, known.takes_from)
         steps = len(known.by_dimension) + 2
         dimensions: list[DimensionAgreement] = []
@@ -149,7 +151,11 @@ def _measure(
     agreed = consensus(statements, independence, heard, seed=_SEED)
     has = agreed != 0
     judged = _Judged(
-        statements.contributor[has], statements.quarter[has], statements.mask[has], agreed[has], heard.count[has] == 1
+        statements.contributor[has],
+        statements.quarter[has],
+        statements.mask[has],
+        agreed[has],
+        heard.voices[has] < _TWO_VOICES,
     )
     measured.contributors.extend(_shares(dimension, known, judged, judged.contributor.astype(np.int64), ""))
     by_quarter = judged.contributor.astype(np.int64) << 16 | judged.quarter
@@ -174,7 +180,12 @@ def _of_several(statements: Statements) -> Statements:
     equal = item[1:] == item[:-1]
     is_several[1:] |= equal
     is_several[:-1] |= equal
-    return Statements(*(column[is_several] for column in statements))
+    return Statements(
+        item[is_several],
+        statements.contributor[is_several],
+        statements.mask[is_several],
+        statements.quarter[is_several],
+    )
 
 
 def _shares(
@@ -220,7 +231,8 @@ def words_of(dimension: str, mask: int) -> str:
     left = frozenset(name for at, name in enumerate(names) if mask >> at & 1)
     if dimension.startswith("legal_status:"):
         return " or ".join(name for name in names if name in left)
-    values = {value: (value,) for value in DIMENSIONS[dimension].values} | GROUPS.get(dimension, {})
+    values: dict[str, tuple[str, ...]] = {value: (value,) for value in DIMENSIONS[dimension].values}
+    values |= GROUPS.get(dimension, {})
     meanings = {word: worlds({dimension: some})[dimension] for word, some in values.items()}
     parts: list[str] = []
     # The widest first; of two that are equally wide the one that comes first in the dimension.
@@ -378,16 +390,17 @@ def _evidence(connection: Any, known: Items, independence: Independence, wanted:
     for low, high, key in _keys(known, independence) if wanted else ():
         at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
         is_wanted = keys[at] == key
-        low, high, at = low[is_wanted], high[is_wanted], at[is_wanted].astype(np.int16)
-        for side in (low, high):
+        at = at[is_wanted].astype(np.int16)  # sorted several times faster than wider ones
+        lows, highs = low[is_wanted], high[is_wanted]
+        for side in (lows, highs):
             spoke[at, carried.contributor[side]] = True
         order = np.argsort(at, kind="stable")
         starts = np.flatnonzero(np.r_[True, at[order][1:] != at[order][:-1]]) if len(at) else order
         for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(order)], strict=True):
             rows = order[start:end]
             if len(examples[at[rows[0]]]) < _EXAMPLES:
-                rows = rows[np.lexsort((high[rows], low[rows], carried.item[low[rows]]))][:_EXAMPLES]
-                entries = zip(carried.entry[low[rows]].tolist(), carried.entry[high[rows]].tolist(), strict=True)
+                rows = rows[np.lexsort((highs[rows], lows[rows], carried.item[lows[rows]]))][:_EXAMPLES]
+                entries = zip(carried.entry[lows[rows]].tolist(), carried.entry[highs[rows]].tolist(), strict=True)
                 examples[at[rows[0]]].extend(entries)
     names = _entry_names(connection, {entry for of_key in examples for both in of_key for entry in both})
     return {
@@ -404,7 +417,7 @@ def _entry_names(connection: Any, entries: set[int]) -> dict[int, str]:
     if not entries:
         return {}
     rows = connection.execute(
-        "SELECT entry, any_value(hash_set) FROM digests WHERE entry IN "
+        "SELECT entry, any_value(hash_set) FROM digests WHERE entry IN "  # noqa: S608 - numbers
         f"({', '.join(map(str, sorted(entries)))}) GROUP BY entry"
     ).fetchall()
     return {entry: f"{hash_set}/{entry}" for entry, hash_set in rows}

@@ -41,7 +41,7 @@ def alpha(
     dimension: str, metric: str, statements: Statements, independence: Independence, heard: Others, *, seed: int
 ) -> Alpha:
     """Return alpha with an interval by bootstrap over items, drawn with `seed`."""
-    is_compared = heard.count > 0
+    is_compared = heard.number > 0
     item, contributor = statements.item[is_compared], statements.contributor[is_compared]
     if not len(item):
         return Alpha(0, 0, None, None, None)
@@ -49,7 +49,7 @@ def alpha(
     units, unit = np.unique(item, return_inverse=True)
     frequency = np.bincount(code).astype(np.float64)
     difference = differences(dimension, metric, masks, frequency)
-    observed = _observed(unit, contributor, code, 1 / heard.count[is_compared], difference, independence)
+    observed = _observed(unit, contributor, code, 1 / heard.number[is_compared], difference, independence)
     people = len(np.unique(contributor))
     value = _coefficient(observed.sum(), frequency, difference)
     low, high = _interval(unit, code, observed, difference, len(masks), seed) if value is not None else (None, None)
@@ -67,7 +67,8 @@ def differences(
     """
     excludes = (masks[:, None] & masks[None, :]) == 0
     if metric == NOMINAL:
-        return excludes.astype(np.float64)
+        differ: NDArray[np.float64] = excludes.astype(np.float64)
+        return differ
     rank_of_world = _ranks(dimension)
     ranks = int(rank_of_world.max()) + 1
     has = np.zeros((len(masks), ranks), np.bool_)

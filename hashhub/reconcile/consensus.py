@@ -21,7 +21,7 @@ from hashhub.reconcile.items import Statements
 
 FIT_ITEMS: Final = 4_000  # from which the model learns for one contributor; more no longer move it
 MIN_FIT_ITEMS: Final = 50  # from which it may learn at all
-_TO_LEARN: Final = 3  # others who state an item: of two who differ nothing tells who errs
+_TO_LEARN: Final = 3  # voices about an item: of two that differ nothing tells which errs
 SURE: Final = 0.75  # posterior from which there is a consensus among others who contradict one another
 _BELIEF: Final = 2.0  # statements' worth of belief beforehand that a contributor states what is so
 _ROUNDS: Final = 30
@@ -59,11 +59,13 @@ def _origins(contributor: str, takes_from: Mapping[str, Sequence[str]]) -> froze
 
 
 class Others(NamedTuple):
-    """For each row of `Statements`: `count`, how many independent others state something of its item; `mask`, what
-    remains possible in all that these state (0: they contradict one another; all bits: there are none).
+    """For each row of `Statements`: `number`, how many independent others state something of its item; `voices`, how
+    many these are if those that are not independent of each other share a voice; `mask`, what remains possible in all
+    that they state (0: they contradict one another; all bits: there are none).
     """
 
-    count: NDArray[np.int32]
+    number: NDArray[np.int32]
+    voices: NDArray[np.float64]
     mask: NDArray[np.uint16]
 
 
@@ -95,14 +97,46 @@ def pairs(
 
 def others(statements: Statements, independence: Independence) -> Others:
     """Return what the independent others say, for each row."""
-    count = np.zeros(len(statements.item), np.int32)
+    number = np.zeros(len(statements.item), np.int32)
     mask = np.full(len(statements.item), np.iinfo(np.uint16).max, np.uint16)
     for left, right in pairs(statements.item, statements.contributor, independence):
-        count[left] += 1  # each row at most once a piece
-        count[right] += 1
+        number[left] += 1  # each row at most once a piece
+        number[right] += 1
         mask[left] &= statements.mask[right]
         mask[right] &= statements.mask[left]
-    return Others(count, mask)
+    return Others(number, _voices(statements, independence, number), mask)
+
+
+def _voices(statements: Statements, independence: Independence, number: NDArray[np.int32]) -> NDArray[np.float64]:
+    voices = number.astype(np.float64)
+    if independence.is_plain or not len(voices):
+        return voices
+    has_related = np.zeros(statements.item[-1] + 1, np.bool_)
+    for left, right in pairs(statements.item, statements.contributor, None):
+        are_related = independence.related[statements.contributor[left], statements.contributor[right]]
+        has_related[statements.item[left[are_related]]] = True
+    shares = np.flatnonzero(has_related[statements.item] & (number > 1))
+    for contributor in np.unique(statements.contributor[shares]):
+        check()
+        rows = shares[statements.contributor[shares] == contributor]
+        item, at = _others_of(statements, independence, int(contributor), statements.item[rows])
+        weights = _weights(item, statements.contributor[at], independence)
+        voices[rows] = np.bincount(item, weights, len(rows))
+    return voices
+
+
+def _others_of(
+    statements: Statements, independence: Independence, contributor: int, wanted: NDArray[np.int32]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows about the items `wanted`, which rise, by contributors that are independent of one: which of the
+    wanted items, and which row of `Statements`.
+    """
+    low = np.searchsorted(statements.item, wanted, "left")
+    size = np.searchsorted(statements.item, wanted, "right") - low
+    item = np.repeat(np.arange(len(wanted)), size)
+    at = np.arange(len(item)) - np.repeat(np.cumsum(size) - size, size) + np.repeat(low, size)
+    is_other = ~independence.related[contributor, statements.contributor[at]]
+    return item[is_other], at[is_other]
 
 
 def consensus(statements: Statements, independence: Independence, heard: Others, *, seed: int) -> NDArray[np.uint16]:
@@ -110,8 +144,8 @@ def consensus(statements: Statements, independence: Independence, heard: Others,
 
     `seed` chooses the items from which the model learns where there are more than FIT_ITEMS.
     """
-    agreed = np.where(heard.count > 0, heard.mask, 0).astype(np.uint16)
-    disputed = (heard.count > 1) & (heard.mask == 0)
+    agreed = np.where(heard.number > 0, heard.mask, 0).astype(np.uint16)
+    disputed = (heard.number > 1) & (heard.mask == 0)
     for contributor in np.unique(statements.contributor[disputed]):
         check()
         rows = np.flatnonzero(statements.contributor == contributor)
@@ -130,17 +164,12 @@ def _weighed(
     """Return the consensus of the others for the disputed ones of one contributor's rows."""
     contributor = int(statements.contributor[rows[0]])
     asked = rows[disputed[rows]]
-    several = rows[heard.count[rows] >= _TO_LEARN]
+    several = rows[heard.voices[rows] > _TO_LEARN - _EQUAL]
     learns = len(several) >= MIN_FIT_ITEMS
     if len(several) > FIT_ITEMS:
         several = np.sort(np.random.default_rng([seed, contributor]).choice(several, FIT_ITEMS, replace=False))
     wanted = np.union1d(statements.item[several] if learns else [], statements.item[asked]).astype(np.int32)
-    low = np.searchsorted(statements.item, wanted, "left")
-    size = np.searchsorted(statements.item, wanted, "right") - low
-    item = np.repeat(np.arange(len(wanted)), size)
-    at = np.arange(len(item)) - np.repeat(np.cumsum(size) - size, size) + np.repeat(low, size)
-    is_other = ~independence.related[contributor, statements.contributor[at]]
-    item, at = item[is_other], at[is_other]
+    item, at = _others_of(statements, independence, contributor, wanted)
     masks, code = np.unique(statements.mask[at], return_inverse=True)
     people, person = np.unique(statements.contributor[at], return_inverse=True)
     possible, worlds_of_class = _classes(masks)
@@ -148,7 +177,7 @@ def _weighed(
     if learns:
         is_learned = np.isin(wanted, statements.item[several])[item]
         model = dawid_skene(
-            Answers(*(column[is_learned] for column in answers)),
+            Answers(item[is_learned], person[is_learned], code[is_learned], answers.weight[is_learned]),
             items=len(wanted),
             start=possible,
             belief=_BELIEF * possible / possible.sum(axis=1, keepdims=True),

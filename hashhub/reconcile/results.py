@@ -107,7 +107,7 @@ class Confusion(msgspec.Struct, frozen=True, kw_only=True):
 class ContributorAgreement(msgspec.Struct, frozen=True, kw_only=True):
     """How often a contributor states what the consensus of the others is, by dimension; `period` (2026-Q3) where it is
     about what was stated in that quarter only, empty for all. `by_one_other`: of the items of the share, those of which
-    only one other states anything, so that the consensus is that one's word.
+    only one other states anything, or several that share a source, so that the consensus is one's word.
     """
 
     contributor: str
@@ -190,3 +190,25 @@ class ConflictSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     revision: int
     counts: tuple[ConflictCount, ...]
+
+
+class CrosswalkLine(msgspec.Struct, frozen=True, kw_only=True):
+    """How a value of one scheme stands to a value of another, in a word and in a sentence; empty where there is none
+    that it could stand to.
+    """
+
+    value: str
+    other_value: str
+    relation: str
+    why: str
+
+
+class Crosswalk(msgspec.Struct, frozen=True, kw_only=True):
+    """What the tables of two schemes, ID@VERSION, say of each other's values. `picture`: SVG, empty where there is
+    none.
+    """
+
+    scheme: str
+    other_scheme: str
+    lines: tuple[CrosswalkLine, ...]
+    picture: str = ""

@@ -150,6 +150,16 @@ def test_reconciliation_is_measured(tmp_path: Path) -> None:
     assert all(row["seconds"] > 0 for row in (whole, again, exact, near))
 
 
+def test_agreement_is_measured(tmp_path: Path) -> None:
+    out = tmp_path / "agreement.json"
+    run("agreement", "--items", "500", "--contributors", "6", "--runs", "1", "--out", str(out))
+    [row] = rows_of(out, benchmark="agreement")
+    assert 250 < row["shared_items"] <= 500
+    assert row["dimensions"] == 6
+    assert row["confusions"] > 0 < row["suggestions"]
+    assert row["steps"]["items"] > 0
+
+
 def test_import_counts_what_became_matchable(tmp_path: Path) -> None:
     out = tmp_path / "imports.json"
     run("imports", "--entries", "300", "--databases", "sqlite", "--variants", "mixed", "--out", str(out))
