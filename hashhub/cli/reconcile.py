@@ -416,7 +416,8 @@ def _say_summary(response: tasks.LinksFound | tasks.GapsFound) -> None:
     else:
         gaps = response.gaps
         tell(
-            f"as of revision {gaps.revision}: {_count(gaps.items, 'item')} that others hold and {gaps.jurisdiction} lacks"
+            f"as of revision {gaps.revision}: {_count(gaps.items, 'item')} that others hold and "
+            f"{gaps.jurisdiction} lacks"
         )
         if gaps.by_contributor:
             tell("held by: " + ", ".join(f"{name} {count:,}" for name, count in gaps.by_contributor.items()))

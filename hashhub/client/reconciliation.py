@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 from google.protobuf.duration_pb2 import Duration
@@ -98,8 +98,8 @@ class OperationHandle(Calls, Generic[T]):
             raise wire.error_of(failure.code, failure.reason, failure.message)
         if not operation.response:  # it was listed, and is not told in full there
             operation = self.refresh()
-        response: T = msgspec.json.decode(operation.response, type=tasks.RESPONSE_OF[operation.method])  # type: ignore[type-var]
-        return response
+        response: Any = msgspec.json.decode(operation.response, type=tasks.RESPONSE_OF[operation.method])
+        return cast("T", response)
 
     def rows(self) -> Iterator[Link | Gap]:
         """Yield the links or gaps that it found."""
