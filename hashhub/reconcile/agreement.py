@@ -378,16 +378,17 @@ def _evidence(connection: Any, known: Items, independence: Independence, wanted:
     for low, high, key in _keys(known, independence) if wanted else ():
         at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
         is_wanted = keys[at] == key
-        low, high, at = low[is_wanted], high[is_wanted], at[is_wanted].astype(np.int16)
-        for side in (low, high):
+        at = at[is_wanted].astype(np.int16)  # sorted several times faster than wider ones
+        lows, highs = low[is_wanted], high[is_wanted]
+        for side in (lows, highs):
             spoke[at, carried.contributor[side]] = True
         order = np.argsort(at, kind="stable")
         starts = np.flatnonzero(np.r_[True, at[order][1:] != at[order][:-1]]) if len(at) else order
         for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(order)], strict=True):
             rows = order[start:end]
             if len(examples[at[rows[0]]]) < _EXAMPLES:
-                rows = rows[np.lexsort((high[rows], low[rows], carried.item[low[rows]]))][:_EXAMPLES]
-                entries = zip(carried.entry[low[rows]].tolist(), carried.entry[high[rows]].tolist(), strict=True)
+                rows = rows[np.lexsort((highs[rows], lows[rows], carried.item[lows[rows]]))][:_EXAMPLES]
+                entries = zip(carried.entry[lows[rows]].tolist(), carried.entry[highs[rows]].tolist(), strict=True)
                 examples[at[rows[0]]].extend(entries)
     names = _entry_names(connection, {entry for of_key in examples for both in of_key for entry in both})
     return {

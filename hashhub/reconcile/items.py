@@ -362,6 +362,6 @@ def _plain(column: Any, kind: type[Any]) -> NDArray[Any]:
 
 
 def _register(connection: Any, name: str, **columns: NDArray[Any]) -> None:
-    import pyarrow
+    import pyarrow as pa
 
-    connection.register(name, pyarrow.table(columns))
+    connection.register(name, pa.table(columns))

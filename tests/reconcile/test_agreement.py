@@ -638,18 +638,11 @@ class TestSuggestions:
 def test_two_runs_are_equal_and_a_caller_sees_only_its_hash_sets(tmp_path: Path) -> None:
     chance = random.Random(8)
     sets = [ListedSet(name=f"{who}/list") for who in "abcde"]
-    entries = []
-    for item in range(300):
-        for who in chance.sample("abcde", 3):
-            entries.append(
-                says(
-                    who,
-                    item,
-                    chance.choice(ACTS),
-                    "act",
-                    create_time=datetime(2025, chance.randint(1, 12), 3, tzinfo=UTC),
-                )
-            )
+    entries = [
+        says(who, item, chance.choice(ACTS), "act", create_time=datetime(2025, chance.randint(1, 12), 3, tzinfo=UTC))
+        for item in range(300)
+        for who in chance.sample("abcde", 3)
+    ]
     extract = write_extract(tmp_path / "all", sets, entries)
     assert compute(extract, SCHEMES) == compute(extract, SCHEMES)
     seen = compute(extract.restricted([s.name for s in sets[:3]]), SCHEMES)
