@@ -83,7 +83,8 @@ class NearDigests:
             low += count
             if low >= high:
                 return
-            count, hits = self._search(places[low:high], distance)
+            # What is behind it is likely to be as crowded.
+            count, hits = self._search(places[low : min(high, low + 2 * count)], distance)
 
     def _search(self, block: NDArray[np.int64], distance: int) -> tuple[int, Hits]:
         """Search for as many of a block, from its beginning, as have a bounded number of hits; return how many."""

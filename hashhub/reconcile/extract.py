@@ -13,6 +13,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -45,7 +46,9 @@ from hashhub.store import Position
 
 if TYPE_CHECKING:
     from hashhub.reconcile.results import Progress
-    from hashhub.store import Registry, StandingEntries, Store
+    from hashhub.store import IdSet, Registry, StandingEntries, Store
+
+_log = logging.getLogger(__name__)
 
 MANIFEST: Final = "manifest.json"
 _LOCK: Final = ".writing"
@@ -138,9 +141,9 @@ class _Writer:
     def write(self) -> Written:
         known = self._known()
         wanted = [
-            (hash_set, block)
-            for hash_set in sorted(self._registry.hash_sets)
-            for block in self._store.extracting.blocks(*hash_set.split("/"), BLOCK_BITS)
+            (name, block)
+            for name, hash_set in sorted(self._registry.hash_sets.items())
+            for block in self._store.extracting.blocks(hash_set.contributor, hash_set.id, BLOCK_BITS)
         ]
         files: list[File] = []
         unchanged = 0
@@ -186,7 +189,7 @@ class _Writer:
         for changed in self._store.extracting.changed(manifest.revision, self._position.revision):
             if not files:
                 break
-            touched = {int(block) for piece in changed.ids.pieces(1 << 20) for block in np.unique(piece >> BLOCK_BITS)}
+            touched = _blocks_of(changed.ids)
             for key in [k for k in files if k[1] in touched and changed.hash_set in {"", k[0]}]:
                 del files[key]
         return files
@@ -282,6 +285,12 @@ class _Writer:
             for folder in [*self._directory.glob("digests/*/*"), *self._directory.glob("digests/*")]:
                 with contextlib.suppress(OSError):  # it is not empty
                     folder.rmdir()
+
+
+def _blocks_of(ids: IdSet) -> Collection[int]:
+    if ids.is_range:
+        return range(ids.first >> BLOCK_BITS, (ids.last >> BLOCK_BITS) + 1)
+    return {int(block) for piece in ids.pieces(1 << 20) for block in np.unique(piece >> BLOCK_BITS)}
 
 
 class _Rows:
@@ -479,9 +488,10 @@ class Extract:
         whole.
         """
         manifest = _read_manifest(directory)
-        for file in manifest.files:
-            if not _is_whole(directory, file):
-                raise _damaged(f"its file {file.path} is missing or has another size")
+        while missing_file := next((f.path for f in manifest.files if not _is_whole(directory, f)), ""):
+            before, manifest = manifest, _read_manifest(directory)
+            if manifest == before:  # otherwise it was written anew in between
+                raise _damaged(f"its file {missing_file} is missing or has another size")
         return cls(directory, manifest)
 
     @property
@@ -589,6 +599,7 @@ class Extract:
                     "fewer hash sets",
                     reason=Reason.TOO_LARGE,
                 ) from e
+            _log.warning("reading an extract failed: %s", e)
             raise HashHubError(f"the extract could not be read ({type(e).__name__}); see the log") from e
 
 

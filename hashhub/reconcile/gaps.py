@@ -72,7 +72,7 @@ def _work(extract: Extract, jurisdiction: str, *, near: bool, told: Progress) ->
         partners = groups.only(lambda name: rows[name]["jurisdiction"] != jurisdiction)
         told(0, steps, "exact digests")
         connection.execute(
-            "CREATE TEMP TABLE held AS "
+            "CREATE TEMP TABLE held AS "  # noqa: S608 - our own text
             f"WITH o AS (SELECT DISTINCT algorithm, digest FROM ({sharing.exact_rows(extract, own, where=_CLAIMS)})) "
             f"SELECT DISTINCT entry FROM ({sharing.exact_rows(extract, partners, where=_CLAIMS)}) "
             "SEMI JOIN o USING (algorithm, digest)"

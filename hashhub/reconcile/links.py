@@ -86,7 +86,7 @@ def _listed(algorithms: Sequence[str]) -> str:
 
 
 def _items(connection: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the entries that exact digests connect, ascending, and for each the lowest one that it is connected with."""
+    """Return the entries that exact digests connect, ascending, and for each the lowest that it is connected with."""
     columns = connection.sql("SELECT a, b FROM exact").fetchnumpy()
     return sharing.components(columns["a"].astype(np.int64), columns["b"].astype(np.int64))
 

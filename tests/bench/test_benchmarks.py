@@ -137,6 +137,19 @@ def test_exports_are_measured_in_every_format(tmp_path: Path) -> None:
         assert row["client_peak_mib"] > 0
 
 
+def test_reconciliation_is_measured(tmp_path: Path) -> None:
+    out = tmp_path / "reconcile.json"
+    run(
+        "reconcile", "--entries", "300", "--near", "200", "--stored", "300", "--sets", "3", "--runs", "1",
+        "--out", str(out),
+    )  # fmt: skip
+    whole, again, exact, near = rows_of(out, benchmark="reconcile")
+    assert (whole["entries"], again["entries"]) == (300, 400)
+    assert exact["exact"] > 0 == exact["near"]
+    assert near["near"] > 0 == near["exact"]
+    assert all(row["seconds"] > 0 for row in (whole, again, exact, near))
+
+
 def test_import_counts_what_became_matchable(tmp_path: Path) -> None:
     out = tmp_path / "imports.json"
     run("imports", "--entries", "300", "--databases", "sqlite", "--variants", "mixed", "--out", str(out))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -121,8 +122,8 @@ def test_each_row_says_what_the_store_says(filled: Store, fill: Filler, here: Pa
     assert extract.revision == filled.revision()
     times = {
         f"{i.contributor}/{i.hash_set}": i.commit_time
-        for name in ("alpha/list", "beta/other")
-        for i in filled.imports.list_imports(*name.split("/"), 10)
+        for contributor, set_id in (("alpha", "list"), ("beta", "other"))
+        for i in filled.imports.list_imports(contributor, set_id, 10)
     }
     expected = []
     for e in standing(filled).values():
@@ -326,7 +327,7 @@ def test_a_kill_at_any_moment_leaves_the_old_extract_or_the_new_one(
         shutil.copytree(here, trial)
         with monkeypatch.context() as patch:
             steps = itertools.count()
-            for owner, name in ((Path, "replace"), (Path, "unlink"), (Path, "write_bytes"), (extracts.os, "fsync")):
+            for owner, name in ((Path, "replace"), (Path, "unlink"), (Path, "write_bytes"), (os, "fsync")):
                 patch.setattr(owner, name, killed_at(moment, steps, getattr(owner, name)))
             try:
                 write(filled, trial)
@@ -372,7 +373,7 @@ def test_a_full_disk_is_told_and_leaves_the_old_extract(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(extracts.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(LimitExceeded) as e:
             write(filled, here)
         assert e.value.reason is Reason.DISK_FULL
@@ -473,6 +474,26 @@ def test_an_extract_that_is_written_anew_while_it_is_read(three: Store, fill: Fi
         old.verify()
 
 
+def test_opening_waits_out_a_writer(three: Store, fill: Filler, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest is read, then another process writes anew, and only then are the files looked for."""
+    read = extracts._read_manifest
+    reads: list[int] = []
+
+    def interrupted(directory: Path) -> Manifest:
+        manifest = read(directory)
+        reads.append(manifest.revision)
+        if len(reads) == 1:
+            monkeypatch.setattr(extracts, "_read_manifest", read)
+            fill.contribute(three, [77], "beta")
+            write(three, here)
+            monkeypatch.setattr(extracts, "_read_manifest", interrupted)
+        return manifest
+
+    monkeypatch.setattr(extracts, "_read_manifest", interrupted)
+    assert Extract.open(here).revision == three.revision()
+    assert len(reads) == 2
+
+
 def test_one_process_writes_at_a_time(three: Store, here: Path) -> None:
     def again(*_: Any) -> None:
         with pytest.raises(Conflict, match="another process"):
@@ -494,8 +515,8 @@ def test_what_is_no_extract(three: Store, here: Path, tmp_path: Path) -> None:
 
     with pytest.raises(FailedPrecondition, match="format 99"):
         Extract.open(told(format=99))
-    for content in ("", "[]", "nonsense", '{"format": 1}', '{"format": 1, "head": "zz"}'):
-        (here / MANIFEST).write_text(content)
+    for text in ("", "[]", "nonsense", '{"format": 1}', '{"format": 1, "head": "zz"}'):
+        (here / MANIFEST).write_text(text)
         with pytest.raises((DataLoss, FailedPrecondition)):
             Extract.open(here)
     for path in ("../secret.parquet", "/etc/passwd", "digests/a/b/../../../x.parquet", "digests/beta/list/0.parquet"):
