@@ -150,3 +150,22 @@ def test_operations(run: Run, hash_set: str) -> None:
     assert gone.exit_code == REFUSED
     assert json.loads(gone.stdout)["error"]["reason"] == "RESOURCE_NOT_FOUND"
     assert hash_set
+
+
+def test_a_report_and_a_chart(tmp_path: Path) -> None:
+    directory = str(made(tmp_path / "extract", 3))
+    done = run_local("report", "--extract", directory, "--out", str(tmp_path / "report"), "--title", "A <b>meeting</b>")
+    assert done.exit_code == DONE, done.stderr
+    page = (tmp_path / "report" / "report.html").read_text("utf-8")
+    assert "A &lt;b&gt;meeting" in page
+    assert "police-00" in page
+    assert run_local("report", "--extract", directory, "--out", str(tmp_path / "report"), "--json").exit_code == DONE
+    chart = tmp_path / "overlap.svg"
+    assert run_local("overlap", "--extract", directory, "--svg", str(chart)).exit_code == DONE
+    assert chart.read_text("utf-8").startswith("<svg")
+    assert run_local("overlap", "--extract", directory, "--svg", str(chart)).exit_code == REFUSED
+    many = str(made(tmp_path / "many", 30))
+    refused = run_local("overlap", "--extract", many, "--svg", str(tmp_path / "many.svg"))
+    assert refused.exit_code == REFUSED
+    assert "--by" in refused.stderr
+    assert not (tmp_path / "many.svg").exists()
