@@ -234,6 +234,24 @@ def test_who_waits_may_stop_waiting(operator: Client) -> None:
     assert handle.wait(60.0).state is OperationState.SUCCEEDED
 
 
+def test_where_the_hub_has_no_place_to_wait_it_is_asked_again(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = operator.reconciliation.overlap()
+    call, refused = operator._transport.call, []
+
+    def full(method: str, *arguments: Any, **more: Any) -> Any:
+        if method.endswith("/WaitOperation"):
+            refused.append(method)
+            raise LimitExceeded("full", retry_after=1.0)
+        return call(method, *arguments, **more)
+
+    monkeypatch.setattr(operator._transport, "call", full)
+    monkeypatch.setattr("hashhub.client.reconciliation._LOOK_SECONDS", 0.1)
+    assert handle.wait(60.0).state is OperationState.SUCCEEDED
+    assert refused
+
+
 def test_a_consumer_has_nothing_of_it(own_hub: RunningHub, operator: Client) -> None:
     secret = operator.create_token(Principal(name="shop", role=Role.CONSUMER, contributor="nl"))
     with Client(own_hub.address, secret) as client:

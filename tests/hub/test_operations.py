@@ -532,6 +532,18 @@ def test_no_extract_keeps_what_was_erased(scene: Scene, tmp_path: Path) -> None:
     assert scene.files(scene.ada, again, tmp_path / "c").exists()
 
 
+def test_what_was_erased_is_dropped_from_older_results_after_a_restart(scene: Scene, open_hub: Open) -> None:
+    operation = scene.done(scene.ada, tasks.ExtractEntries())
+    entry = scene.desk.entries("alpha/list")[0]
+    scene.hub.entries.withdraw(writer("alpha"), "alpha", "list", entry.id, WithdrawalReason.ERROR)
+    scene.hub.entries.erase(OPERATOR, "alpha", "list", entry.id)
+    scene.answer(scene.ada, OVERLAP)  # the server's own extract is newer than the erasure now
+    open_hub(publisher=False, start=False).operations.tidy()
+    files = scene.hub.operations.directory(operation.id) / tasks.FILES
+    assert not files.exists()
+    assert scene.answer(scene.ada, OVERLAP).entries["alpha/list"] == 19
+
+
 def test_the_next_extract_writes_what_has_changed(scene: Scene) -> None:
     first = scene.answer(scene.ada, tasks.ExtractEntries())
     scene.desk.contribute("alpha/list", item(99))
