@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ from hashhub import schemes
 from hashhub.model import EntryState
 from hashhub.reconcile.agreement import compute
 from hashhub.reconcile.columns import DIGEST_COLUMNS, bits_of
-from hashhub.reconcile.extract import Extract
+from hashhub.reconcile.extract import Extract, arrow
 from hashhub.schemes.dimensions import DIMENSIONS
 from hashhub.testing.extracts import ListedSet, write_tables
 
@@ -86,7 +87,7 @@ def _table(
     value: list[str],
     quarter: NDArray[np.int64],
 ) -> Any:
-    import pyarrow
+    pyarrow = arrow()
 
     count = len(chosen)
 
@@ -125,7 +126,7 @@ def measure(directory: Path) -> dict[str, Any]:
         progress=lambda _done, _all, what: at.append((time.perf_counter(), what)),
     )
     seconds = time.perf_counter() - begun
-    steps = {what: round(later - earlier, 2) for (earlier, what), (later, _) in zip(at[:-1], at[1:], strict=True)}
+    steps = {what: round(later - earlier, 2) for (earlier, what), (later, _) in pairwise(at)}
     return {
         "seconds": seconds,
         "cpu_seconds": time.process_time() - cpu,

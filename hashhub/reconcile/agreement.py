@@ -61,13 +61,14 @@ def compute(
 ) -> Agreement:
     """Return how far the contributors of an extract agree. Two runs over the same extract give equal results.
 
-    `schemes` says what the crosswalk makes of pairs of values. Raises FailedPrecondition when `hashhub[reconcile]` is
-    not installed, and what `Extract.connect` raises.
+    `schemes` says what the crosswalk makes of pairs of values. On Ray digests are joined in parts; what follows is
+    computed here whatever the engine is. Raises FailedPrecondition when `hashhub[reconcile]` or `[ray]` is not
+    installed, and what `Extract.connect` raises.
     """
     told = progress or _untold
     told(0, 1, "items")
     with extract.connect() as connection:
-        known = reading.read(connection)
+        known = reading.read(extract, connection, engine)
         independence = Independence(known.contributors, known.takes_from)
         steps = len(known.by_dimension) + 2
         dimensions: list[DimensionAgreement] = []
@@ -405,7 +406,7 @@ def _entry_names(connection: Any, entries: set[int]) -> dict[int, str]:
     if not entries:
         return {}
     rows = connection.execute(
-        "SELECT entry, any_value(hash_set) FROM digests WHERE entry IN "
+        "SELECT entry, any_value(hash_set) FROM digests WHERE entry IN "  # noqa: S608 - numbers
         f"({', '.join(map(str, sorted(entries)))}) GROUP BY entry"
     ).fetchall()
     return {entry: f"{hash_set}/{entry}" for entry, hash_set in rows}

@@ -12,7 +12,7 @@ possible in all that it states. Where its own entries contradict one another, it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,16 @@ from hashhub.cancellation import check
 from hashhub.hashes import ALGORITHMS
 from hashhub.model import EntryState, Purpose
 from hashhub.reconcile.columns import bits_of
+from hashhub.reconcile.engines import run
+from hashhub.reconcile.extract import arrow
+from hashhub.reconcile.results import Engine
 from hashhub.schemes.dimensions import DIMENSIONS, every_world, is_bundle, worlds
 
+if TYPE_CHECKING:
+    from hashhub.reconcile.extract import Extract
+
 _EXACT: Final = sorted((a for a in ALGORITHMS.values() if not a.is_perceptual), key=lambda a: a.digest_bytes)
+_ROWS_AT_ONCE: Final = 12_000_000  # of digests that are joined together: some 700 MB
 _LEGAL: Final = ("illegal", "not-illegal")  # the worlds of a legal_status, in bits
 COMPARED: Final = tuple(
     sorted(
@@ -98,50 +105,40 @@ def mask_of(dimension: str, stated: frozenset[str]) -> int:
     return sum(1 << at for at, world in enumerate(world_names(dimension)) if world in stated)
 
 
-def read(connection: Any) -> Items:
-    """Return the items of an extract, from a connection that `Extract.connect` gave.
+def read(extract: Extract, connection: Any, engine: Engine) -> Items:
+    """Return the items of an extract, over a connection that its `connect` gave.
 
     Only ACTIVE entries count, and none of hash sets for tests. A statement is what the entry itself says: what being in
     its hash set means is not taken for one.
     """
-    sets = connection.execute("SELECT hash_set, contributor, purpose, takes_from FROM hash_sets").fetchall()
-    contributors = tuple(sorted({row[1] for row in sets}))
-    takes_from = {row[1]: tuple(row[3] or ()) for row in sets}
-    _note_sets(connection, sets, contributors)
-    _join(connection)
+    sets = connection.execute("SELECT contributor, takes_from FROM hash_sets").fetchall()
+    contributors = tuple(sorted({name for name, _ in sets}))
+    takes_from = {name: tuple(names or ()) for name, names in sets}
+    connection.execute("CREATE TEMP TABLE codes (contributor VARCHAR, code INTEGER)")
+    if contributors:
+        numbered = [[name, code] for code, name in enumerate(contributors)]
+        connection.executemany("INSERT INTO codes VALUES (?, ?)", numbered)
+    connection.execute(f"CREATE TEMP VIEW exact AS SELECT * FROM ({_EXACT_ROWS}) JOIN codes USING (contributor)")  # noqa: S608 - names of our own
+    _join(extract, connection, engine)
     check()
     return _fetch(connection, contributors, takes_from)
 
 
-def _note_sets(connection: Any, sets: list[tuple[Any, ...]], contributors: tuple[str, ...]) -> None:
-    code_of = {name: code for code, name in enumerate(contributors)}
-    connection.execute("CREATE TEMP TABLE chosen (hash_set VARCHAR, code INTEGER)")
-    chosen = [[row[0], code_of[row[1]]] for row in sets if row[2] != Purpose.TEST]
-    if chosen:
-        connection.executemany("INSERT INTO chosen VALUES (?, ?)", chosen)
-    algorithms = ", ".join(f"('{a.name}', {strength})" for strength, a in enumerate(_EXACT))
-    connection.execute(f"CREATE TEMP TABLE strengths AS SELECT * FROM (VALUES {algorithms}) AS t (algorithm, strength)")
-    names = ", ".join(f"'{a.name}'" for a in _EXACT)
-    connection.execute(
-        f"CREATE TEMP VIEW exact AS SELECT digests.*, code FROM digests JOIN chosen USING (hash_set) "  # noqa: S608 - names of our own
-        f"WHERE state = '{EntryState.ACTIVE}' AND algorithm IN ({names})"
-    )
+_EXACT_ROWS: Final = (
+    "SELECT * FROM digests SEMI JOIN "  # noqa: S608 - names of our own
+    f"(SELECT hash_set FROM hash_sets WHERE purpose <> '{Purpose.TEST}') AS chosen USING (hash_set) "
+    f"WHERE state = '{EntryState.ACTIVE}' AND algorithm IN ({', '.join(repr(a.name) for a in _EXACT)})"
+)
 
 
-def _join(connection: Any) -> None:
+def _join(extract: Extract, connection: Any, engine: Engine) -> None:
     """Make the table `members` (entry, item): each entry that shares an item with another."""
-    # Most digests are nobody else's: their 64-bit hashes tell that at a third of the cost of the digests themselves.
-    connection.execute(
-        "CREATE TEMP TABLE shared AS "
-        "WITH candidates AS (SELECT hash(digest) AS h FROM exact GROUP BY h HAVING min(entry) <> max(entry)) "
-        "SELECT entry, code, algorithm, digest FROM exact SEMI JOIN candidates ON hash(exact.digest) = candidates.h"
-    )
-    connection.execute(
-        "CREATE TEMP TABLE edges AS SELECT entry, low, algorithm FROM shared JOIN (SELECT algorithm, digest, "
-        "min(entry) AS low FROM shared GROUP BY algorithm, digest HAVING min(entry) <> max(entry)) "
-        "USING (algorithm, digest)"
-    )
-    connection.execute("DROP TABLE shared")
+    parts = max(1, -(-sum(f.rows for f in extract.files) // _ROWS_AT_ONCE))
+    connection.execute("CREATE TEMP TABLE edges (entry BIGINT, low BIGINT, algorithm VARCHAR)")
+    for table in run(extract, [_edges(part, parts) for part in range(parts)], connection, engine):
+        connection.register("more", table)
+        connection.execute("INSERT INTO edges SELECT entry, low, algorithm FROM more")
+        connection.unregister("more")
     edges = connection.execute("SELECT DISTINCT entry, low FROM edges WHERE entry <> low").fetchnumpy()
     entries, joined = components(_plain(edges["entry"], np.int64), _plain(edges["low"], np.int64))
     _register(connection, "joined", entry=entries, item=joined)
@@ -161,12 +158,32 @@ def _join(connection: Any) -> None:
         _part(connection)
 
 
+def _edges(part: int, parts: int) -> str:
+    """Return a SELECT of the entries that share a digest: entry, the least entry that has it, the algorithm. Of the
+    digests it looks at one part of `parts`.
+    """
+    of_part = f" AND hash(digest) % {parts} = {part}" if parts > 1 else ""
+    # Most digests are nobody else's: their 64-bit hashes tell that at a third of the cost of the digests themselves.
+    return (
+        "WITH d AS NOT MATERIALIZED "  # noqa: S608 - our own text
+        f"(SELECT entry, algorithm, digest, hash(digest) AS h FROM ({_EXACT_ROWS}{of_part})), "
+        "c AS (SELECT h FROM d GROUP BY h HAVING min(entry) <> max(entry)), "
+        "r AS MATERIALIZED (SELECT entry, algorithm, digest FROM d SEMI JOIN c USING (h)), "
+        "k AS (SELECT algorithm, digest, min(entry) AS low FROM r GROUP BY algorithm, digest "
+        "HAVING min(entry) <> max(entry)) "
+        "SELECT entry, low, min(algorithm)::VARCHAR AS algorithm FROM r JOIN k USING (algorithm, digest) "
+        "GROUP BY entry, low"
+    )
+
+
 def _part(connection: Any) -> None:
     """Give the entries of contradictory items their items anew."""
+    cases = " ".join(f"WHEN '{a.name}' THEN {strength}" for strength, a in enumerate(_EXACT))
+    strength_of = f"CASE exact.algorithm {cases} END"
     rows = connection.execute(
-        "SELECT entry, code, strength, dense_rank() OVER (ORDER BY exact.algorithm, digest) - 1 AS digest FROM exact "
-        "JOIN members USING (entry) JOIN contradictory USING (item) JOIN strengths ON exact.algorithm = "
-        "strengths.algorithm ORDER BY entry, strength DESC, digest"
+        f"SELECT entry, code, {strength_of} AS strength, "  # noqa: S608 - names of our own
+        "dense_rank() OVER (ORDER BY exact.algorithm, digest) - 1 AS digest FROM exact JOIN members USING (entry) "
+        "JOIN contradictory USING (item) ORDER BY entry, strength DESC, digest"
     ).fetchnumpy()
     entry, code = _plain(rows["entry"], np.int64), _plain(rows["code"], np.int64)
     strength, digest = _plain(rows["strength"], np.int64), _plain(rows["digest"], np.int64)
@@ -231,7 +248,7 @@ def components(left: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[NDArr
 
 def _fetch(connection: Any, contributors: tuple[str, ...], takes_from: Mapping[str, tuple[str, ...]]) -> Items:
     connection.execute(
-        "CREATE TEMP TABLE spoken AS SELECT entry, item, code, scheme, value, create_time, "
+        "CREATE TEMP TABLE spoken AS SELECT entry, item, code, scheme, value, create_time, "  # noqa: S608 - names of our own
         + ", ".join(f"d_{name}::USMALLINT AS d_{name}" for name in COMPARED)
         + ", d_legal_status FROM exact JOIN members USING (entry, algorithm)"
     )
@@ -278,7 +295,7 @@ def _masks_of_bits(dimension: str) -> NDArray[np.uint16]:
 
 def _legal_statements(connection: Any) -> dict[str, Statements]:
     rows = connection.execute(
-        "SELECT number, code, quarter, entry, split_part(law, ':', 1) AS jurisdiction, "
+        "SELECT number, code, quarter, entry, split_part(law, ':', 1) AS jurisdiction, "  # noqa: S608 - names of our own
         f"bit_or(CASE split_part(law, ':', 2) WHEN '{_LEGAL[0]}' THEN 1 WHEN '{_LEGAL[1]}' THEN 2 ELSE 3 END) AS bits "
         "FROM (SELECT *, unnest(d_legal_status) AS law FROM spoken) JOIN numbered USING (item) "
         "JOIN quarters USING (create_time) GROUP BY number, code, quarter, entry, jurisdiction"
@@ -316,14 +333,19 @@ def _values(connection: Any) -> tuple[tuple[tuple[str, str], ...], Values]:
     names = connection.execute(
         "SELECT DISTINCT scheme, value FROM spoken WHERE scheme <> '' AND value IS NOT NULL ORDER BY scheme, value"
     ).fetchall()
-    connection.execute("CREATE TEMP TABLE names (scheme VARCHAR, value VARCHAR, name INTEGER)")
-    if names:
-        connection.executemany("INSERT INTO names VALUES (?, ?, ?)", [[*n, at] for at, n in enumerate(names)])
+    _register(
+        connection,
+        "names",
+        scheme=arrow().array([scheme for scheme, _ in names], "string"),
+        value=arrow().array([value for _, value in names], "string"),
+        name=np.arange(len(names), dtype=np.int32),
+    )
     rows = connection.execute(
-        "SELECT number, code, name, entry FROM (SELECT number, code, min(name) AS name, min(entry) AS entry FROM spoken "
-        "JOIN numbered USING (item) JOIN names USING (scheme, value) GROUP BY number, code, scheme "
-        "HAVING min(name) = max(name)) ORDER BY number, code, name"
+        "SELECT number, code, min(name) AS name, min(entry) AS entry FROM spoken JOIN numbered USING (item) "
+        "JOIN names USING (scheme, value) GROUP BY number, code, scheme HAVING min(name) = max(name) "
+        "ORDER BY number, code, min(name)"
     ).fetchnumpy()
+    connection.unregister("names")
     return tuple((str(s), str(v)) for s, v in names), Values(
         _plain(rows["number"], np.int32),
         _plain(rows["code"], np.int32),
@@ -361,7 +383,5 @@ def _plain(column: Any, kind: type[Any]) -> NDArray[Any]:
     return np.ma.getdata(column).astype(kind, copy=False)
 
 
-def _register(connection: Any, name: str, **columns: NDArray[Any]) -> None:
-    import pyarrow as pa
-
-    connection.register(name, pa.table(columns))
+def _register(connection: Any, table: str, /, **columns: Any) -> None:
+    connection.register(table, arrow().table(columns))

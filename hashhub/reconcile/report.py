@@ -501,8 +501,8 @@ def _drift(agreement: Agreement | None, names: Mapping[str, str]) -> str:
             )
         )
     rows = [
-        [_dimension(d.dimension), _shown(d.contributor, names), _n(d.period), _n(_percent(d.share.count, d.share.items)),
-         _n(_interval(d.share)), _n(d.share.items)]
+        [_dimension(d.dimension), _shown(d.contributor, names), _n(d.period),
+         _n(_percent(d.share.count, d.share.items)), _n(_interval(d.share)), _n(d.share.items)]
         for d in agreement.drift
     ]  # fmt: skip
     heads = ["dimension", "contributor", "#quarter", "#share", "#95 % interval", "#of items"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from hashhub.hashes import ALGORITHMS
 from hashhub.model import EntryState, Purpose, now
 from hashhub.reconcile import extract as extracting
 from hashhub.reconcile.columns import DIGEST_COLUMNS, FORMAT, HASH_SET_COLUMNS, bits_of
@@ -46,15 +47,12 @@ class ListedEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 def synthetic_digest(algorithm: str, text: str) -> bytes:
     """Return a digest of an algorithm's length that a text stands for."""
-    from hashhub.hashes import ALGORITHMS
-
     return hashlib.shake_256(f"{algorithm} {text}".encode()).digest(ALGORITHMS[algorithm].digest_bytes)
 
 
 def write_extract(directory: Path, sets: Sequence[ListedSet], entries: Iterable[ListedEntry]) -> Extract:
     """Write an extract; entries are numbered from 1 in their order."""
-    import pyarrow
-
+    pa = extracting.arrow()
     rows: dict[str, list[dict[str, Any]]] = {s.name: [] for s in sets}
     jurisdictions = {s.name: s.jurisdiction for s in sets}
     for number, entry in enumerate(entries, 1):
@@ -63,19 +61,17 @@ def write_extract(directory: Path, sets: Sequence[ListedSet], entries: Iterable[
             for algorithm, text in entry.digests.items()
         ]
     schema = extracting._digest_schema()  # noqa: SLF001 - it is what these files have
-    tables = {name: pyarrow.Table.from_pylist(of_set, schema) for name, of_set in rows.items() if of_set}
+    tables = {name: pa.Table.from_pylist(of_set, schema) for name, of_set in rows.items() if of_set}
     return write_tables(directory, sets, tables)
 
 
 def write_tables(directory: Path, sets: Sequence[ListedSet], tables: Mapping[str, Any]) -> Extract:
     """Write an extract of Arrow tables with the columns of a digest file, by hash set."""
-    import pyarrow
-
+    pa = extracting.arrow()
     files = []
     entries: dict[str, int] = {}
     for name, table in tables.items():
-        ids = set(table["entry"].unique().to_pylist()) if len(table) < 1 << 16 else ()
-        entries[name] = len(ids) or table["entry"].combine_chunks().unique().__len__()
+        entries[name] = len(table["entry"].unique())
         file = _write(directory, f"digests/{name}", "0", table)
         files.append(msgspec.structs.replace(file, hash_set=name, entries=entries[name], active_entries=entries[name]))
     about = [
@@ -91,9 +87,9 @@ def write_tables(directory: Path, sets: Sequence[ListedSet], tables: Mapping[str
         }
         for s in sets
     ]
-    types = {"takes_from": pyarrow.list_(pyarrow.string()), "entries": pyarrow.int64()}
-    schema = pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in HASH_SET_COLUMNS])
-    files.append(_write(directory, "", "hash_sets", pyarrow.Table.from_pylist(about, schema)))
+    types = {"takes_from": pa.list_(pa.string()), "entries": pa.int64()}
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in HASH_SET_COLUMNS])
+    files.append(_write(directory, "", "hash_sets", pa.Table.from_pylist(about, schema)))
     files.append(_write(directory, "", "dimensions", extracting._dimensions()))  # noqa: SLF001 - it is what it has
     manifest = Manifest(
         format=FORMAT, database="synthetic", revision=7, head="00" * 32, create_time=now(), files=tuple(files)
@@ -125,11 +121,9 @@ def _row(number: int, entry: ListedEntry, algorithm: str, text: str, jurisdictio
 
 
 def _write(directory: Path, folder: str, stem: str, table: Any) -> File:
-    import pyarrow.parquet
-
     part = directory / "part"
     directory.mkdir(parents=True, exist_ok=True)
-    pyarrow.parquet.write_table(table, part, compression="zstd", store_schema=False)
+    extracting.arrow().parquet.write_table(table, part, compression="zstd", store_schema=False)
     with part.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     target = directory / folder / f"{stem}-{digest[:16]}.parquet"

@@ -23,7 +23,7 @@ from hashhub.reconcile.agreement import MAX_SUGGESTIONS, MIN_ITEMS, compute, wil
 from hashhub.reconcile.alpha import NOMINAL, ORDINAL, Alpha, alpha
 from hashhub.reconcile.consensus import Answers, Independence, dawid_skene, others
 from hashhub.reconcile.items import Statements, components, mask_of
-from hashhub.reconcile.results import Agreement, ContributorAgreement, DimensionAgreement, Share, SuggestedRow
+from hashhub.reconcile.results import Agreement, ContributorAgreement, DimensionAgreement, Engine, Share, SuggestedRow
 from hashhub.schemes.crosswalk import Relation
 from hashhub.schemes.dimensions import every_world, worlds
 from hashhub.testing.extracts import ListedEntry, ListedSet, write_extract
@@ -504,7 +504,7 @@ def majority(stated: Sequence[tuple[frozenset[str], float]]) -> frozenset[str]:
     return groups.pop() if len(groups) == 1 and most > whole / 2 + 1e-9 else frozenset()
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     st.lists(
         st.tuples(
@@ -648,6 +648,28 @@ def test_two_runs_are_equal_and_a_caller_sees_only_its_hash_sets(tmp_path: Path)
     seen = compute(extract.restricted([s.name for s in sets[:3]]), SCHEMES)
     only = write_extract(tmp_path / "only", sets[:3], [e for e in entries if e.hash_set[0] in "abc"])
     assert seen == compute(only, SCHEMES)
+
+
+def test_parts_and_a_ray_cluster_give_equal_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(9)
+    entries = [
+        ListedEntry(
+            hash_set=f"{who}/list",
+            digests={name: str(item) for name in chance.sample(["MD5", "SHA1", "SHA256"], chance.randint(1, 3))},
+            dimensions={"act": (chance.choice(ACTS),)},
+            scheme=scheme,
+            value=chance.choice(sorted(SCHEMES.get(scheme).values)),
+        )
+        for item in range(120)
+        for who, scheme in (("a", "vic-us@2.0"), ("b", "uk-sentencing@2014"), ("c", "arachnid-shield@1.0"))
+    ]
+    extract = write_extract(tmp_path, [ListedSet(name=f"{who}/list") for who in "abc"], entries)
+    whole = compute(extract, SCHEMES)
+    assert whole.items > 50
+    assert whole.suggestions
+    monkeypatch.setattr("hashhub.reconcile.items._ROWS_AT_ONCE", 250)
+    assert compute(extract, SCHEMES) == whole
+    assert compute(extract, SCHEMES, engine=Engine.RAY) == whole
 
 
 def test_age_comes_first_and_progress_is_told(tmp_path: Path) -> None:
