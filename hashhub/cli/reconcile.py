@@ -20,7 +20,7 @@ import msgspec
 from hashhub.cli.exports import refuse_existing, whole_file
 from hashhub.cli.session import REFUSED, CommandGroup, Session, choice, chosen, command
 from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table, tell, width
-from hashhub.errors import InvalidArgument
+from hashhub.errors import FailedPrecondition, InvalidArgument
 from hashhub.model import OperationState
 from hashhub.reconcile import tasks
 from hashhub.reconcile.results import Agreement, By, Engine, Gap, Link, Overlap, Share
@@ -337,9 +337,16 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _drawn(response: Overlap) -> str:
-    from hashhub.reconcile.charts import overlap_chart
+    """Return the chart as a file. Raises FailedPrecondition where there are too many for one."""
+    from hashhub.reconcile import charts
+    from hashhub.reconcile.report import MAX_MATRIX, overlap_map
 
-    return overlap_chart(response)
+    if len(response.names) > MAX_MATRIX:
+        raise FailedPrecondition(
+            f"a chart shows {MAX_MATRIX} at most, and there are {len(response.names)}; compare contributors or "
+            "jurisdictions (--by), or leave --svg out"
+        )
+    return charts.standalone(overlap_map(response, {}))
 
 
 def _write_rows(target: BinaryIO, rows: Iterable[Link | Gap], *, is_csv: bool, kind: type) -> int:
@@ -416,7 +423,8 @@ def _say_summary(response: tasks.LinksFound | tasks.GapsFound) -> None:
     else:
         gaps = response.gaps
         tell(
-            f"as of revision {gaps.revision}: {_count(gaps.items, 'item')} that others hold and {gaps.jurisdiction} lacks"
+            f"as of revision {gaps.revision}: {_count(gaps.items, 'item')} that others hold and "
+            f"{gaps.jurisdiction} lacks"
         )
         if gaps.by_contributor:
             tell("held by: " + ", ".join(f"{name} {count:,}" for name, count in gaps.by_contributor.items()))

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 from google.protobuf.duration_pb2 import Duration
@@ -24,13 +24,14 @@ from google.protobuf.duration_pb2 import Duration
 from hashhub import v1, wire
 from hashhub.client.calls import Calls, request_id
 from hashhub.client.transport import Transport
-from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, Reason, Unavailable
+from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.model import Operation, OperationState
 from hashhub.reconcile import tasks
 from hashhub.reconcile.results import Agreement, By, Engine, Gap, Link, Overlap, Progress
 from hashhub.reconcile.tasks import ExtractMade, File, GapsFound, LinksFound, ReportMade, Task
 
 _WAIT_SECONDS: Final = 10  # of one call; the hub answers sooner when the operation ends
+_LOOK_SECONDS: Final = 2.0  # between looks, where the hub has no place for those who wait
 _AWAY_SECONDS: Final = 60.0  # that a hub may be away, to be started again, while somebody waits for an operation
 _FILES_AT_ONCE: Final = 500
 _MANIFEST: Final = "manifest.json"
@@ -77,10 +78,15 @@ class OperationHandle(Calls, Generic[T]):
             # Told of each step where somebody looks at them, and otherwise of the end.
             seconds = min(left, 1.0 if progress is not None else _WAIT_SECONDS)
             request = v1.WaitOperationRequest(name=self._name, timeout=_duration(seconds))
-            answer = self._transport.call(
-                "OperationService/WaitOperation", request, v1.Operation, timeout=45.0, retry_seconds=_AWAY_SECONDS
-            )
-            self.operation = _operation(answer)
+            try:
+                answer = self._transport.call(
+                    "OperationService/WaitOperation", request, v1.Operation, timeout=45.0, retry_seconds=_AWAY_SECONDS
+                )
+            except LimitExceeded:  # as many wait at the hub as may: look again in a while
+                time.sleep(min(left, _LOOK_SECONDS))
+                self.refresh()
+            else:
+                self.operation = _operation(answer)
         self._tell(progress)
         return self.operation
 
@@ -98,8 +104,8 @@ class OperationHandle(Calls, Generic[T]):
             raise wire.error_of(failure.code, failure.reason, failure.message)
         if not operation.response:  # it was listed, and is not told in full there
             operation = self.refresh()
-        response: T = msgspec.json.decode(operation.response, type=tasks.RESPONSE_OF[operation.method])  # type: ignore[type-var]
-        return response
+        response: Any = msgspec.json.decode(operation.response, type=tasks.RESPONSE_OF[operation.method])
+        return cast("T", response)
 
     def rows(self) -> Iterator[Link | Gap]:
         """Yield the links or gaps that it found."""

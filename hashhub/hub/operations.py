@@ -89,12 +89,20 @@ class Operations:
         operations, after = self._store.operations.list(contributor, size, before)
         return [self._shown(principal, o) for o in operations], after
 
-    def wait(self, principal: Principal, operation_id: str, timeout: timedelta | None) -> Operation:
-        """Return the operation once it has ended, or as it is after `timeout`, 20 seconds at most."""
+    def wait(
+        self,
+        principal: Principal,
+        operation_id: str,
+        timeout: timedelta | None,
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> Operation:
+        """Return the operation once it has ended, or as it is after `timeout`, 20 seconds at most, or when the server
+        stops.
+        """
         until = time.monotonic() + min(timeout or _LONGEST_WAIT, _LONGEST_WAIT).total_seconds()
         while True:
             operation = self.get(principal, operation_id)
-            if operation.has_ended or time.monotonic() >= until or self.thread.is_stopping:
+            if operation.has_ended or time.monotonic() >= until or is_stopping():
                 return operation
             cancellation.check()
             time.sleep(_WAIT_LOOK_SECONDS)
@@ -270,36 +278,37 @@ class Operations:
         self._drop_erased()
 
     def _drop_erased(self) -> None:
-        """Drop every extract when an entry was erased since the last look; the next one is written anew."""
+        """Drop every extract when an entry was erased since the oldest was written; the next one is written anew."""
         revision = self._store.revision()
-        if self._erased_upto < 0:
-            self._erased_upto = self._extract_revision()
-        if revision <= self._erased_upto:
+        manifests = [self._base / "extract" / "manifest.json", *self._base.glob("results/*/files/manifest.json")]
+        revisions = [r for r in map(_revision_of, manifests) if r is not None]
+        since = max(min(revisions, default=revision), self._erased_upto)
+        if revision <= since:
             return
-        erasures = self._store.history.list_events(
-            kinds=[EventKind.ENTRY_ERASED], after_revision=self._erased_upto, limit=1
-        )
-        if erasures and (self._base / "extract").exists():
+        if self._store.history.list_events(kinds=[EventKind.ENTRY_ERASED], after_revision=since, limit=1):
             try:
                 with alone(self._base, wait=False):
                     shutil.rmtree(self._base / "extract", ignore_errors=True)
             except HashHubError:
                 return  # in use: at the next look
-            for path in (self._base / "results").glob("*/files/manifest.json"):
+            for path in manifests[1:]:
                 shutil.rmtree(path.parent, ignore_errors=True)
             _log.info("the extract was dropped: it held what was erased")
         self._erased_upto = revision
 
-    def _extract_revision(self) -> int:
-        try:
-            manifest = msgspec.json.decode((self._base / "extract" / "manifest.json").read_bytes())
-            return int(manifest["revision"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0
-
     def close(self) -> None:
         """End what runs here as aborted, and take up nothing more."""
         self.thread.close()
+
+
+def _revision_of(manifest: Path) -> int | None:
+    """Return the revision of an extract; 0 when that cannot be read, None when there is none."""
+    try:
+        return int(msgspec.json.decode(manifest.read_bytes())["revision"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, msgspec.MsgspecError):
+        return 0
 
 
 def way_out_of(method: str) -> access.WayOut:

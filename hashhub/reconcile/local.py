@@ -21,9 +21,10 @@ def ask(task: Task, directory: Path, out: Path, *, progress: Progress) -> Respon
     try:
         from hashhub.reconcile.extract import Extract
         from hashhub.reconcile.work import compute
+
+        return compute(task, Extract.open(directory), out, progress, schemes.load())
     except ModuleNotFoundError as e:
         raise FailedPrecondition(
             f"this needs the package {e.name!r}, which is not installed; run: pip install 'hashhub[reconcile]'",
             reason=Reason.MISSING_EXTRA,
         ) from e
-    return compute(task, Extract.open(directory), out, progress, schemes.load())

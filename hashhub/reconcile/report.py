@@ -249,38 +249,44 @@ def _agreement_in_short(agreement: Agreement) -> str:
     return words
 
 
+def overlap_map(overlap: Overlap, names: Mapping[str, str]) -> str:
+    """Return the chart of an overlap: the share of each row's entries that each column holds, too."""
+    what = _BY[overlap.by]
+    labels = [_shown(name, names) for name in overlap.names]
+    cells = {(c.left, c.right): c for c in overlap.cells}
+    matrix: dict[tuple[int, int], Cell] = {}
+    for i, left in enumerate(overlap.names):
+        entries = overlap.entries.get(left, 0)
+        for j, right in enumerate(overlap.names):
+            if i == j:
+                matrix[i, j] = Cell("-", None, "")
+            elif (cell := cells.get((left, right))) is not None and entries:
+                share = (cell.exact + cell.near) / entries
+                near = f", of which {cell.near:,} by near hashes only" if cell.near else ""
+                matrix[i, j] = Cell(
+                    _percent(cell.exact + cell.near, entries),
+                    share,
+                    f"{labels[j]} holds {cell.exact + cell.near:,} of the {entries:,} entries of {labels[i]}{near}",
+                )
+    return charts.heat_map(
+        "Share of each row's entries that the column holds, too",
+        labels,
+        labels,
+        matrix,
+        rows_are=f"{what} whose entries they are",
+        columns_are=f"{what} that holds them, too",
+    )
+
+
 def _overlap(overlap: Overlap | None, names: Mapping[str, str]) -> str:
     if overlap is None:
         return _p("Overlap was not computed.")
     what = _BY[overlap.by]
-    labels = [_shown(name, names) for name in overlap.names]
-    cells = {(c.left, c.right): c for c in overlap.cells}
     parts = []
     if len(overlap.names) <= MAX_MATRIX:
-        matrix: dict[tuple[int, int], Cell] = {}
-        for i, left in enumerate(overlap.names):
-            entries = overlap.entries.get(left, 0)
-            for j, right in enumerate(overlap.names):
-                if i == j:
-                    matrix[i, j] = Cell("-", None, "")
-                elif (cell := cells.get((left, right))) is not None and entries:
-                    share = (cell.exact + cell.near) / entries
-                    near = f", of which {cell.near:,} by near hashes only" if cell.near else ""
-                    matrix[i, j] = Cell(
-                        _percent(cell.exact + cell.near, entries),
-                        share,
-                        f"{labels[j]} holds {cell.exact + cell.near:,} of the {entries:,} entries of {labels[i]}{near}",
-                    )
         parts.append(
             _figure(
-                charts.heat_map(
-                    "Share of each row's entries that the column holds, too",
-                    labels,
-                    labels,
-                    matrix,
-                    rows_are=f"{what} whose entries they are",
-                    columns_are=f"{what} that holds them, too",
-                ),
+                overlap_map(overlap, names),
                 "Read along a row: of all entries of this one, how many does each other one hold. The two directions "
                 "of a pair differ, for a small list can lie wholly in a large one. An entry counts once, whatever "
                 "number of hashes it has.",

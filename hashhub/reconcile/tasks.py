@@ -127,4 +127,5 @@ def method_of(task: Task) -> str:
 
 def task_from_json(text: bytes) -> Task:
     """Return the task that was kept as JSON."""
-    return _DECODER.decode(text)
+    task: Task = _DECODER.decode(text)
+    return task

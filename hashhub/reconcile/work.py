@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,7 +20,7 @@ import msgspec
 from hashhub import schemes
 from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
 from hashhub.reconcile import tasks
-from hashhub.reconcile.results import Link, Progress
+from hashhub.reconcile.results import By, Link, Progress
 from hashhub.reconcile.tasks import Task
 
 if TYPE_CHECKING:
@@ -67,13 +67,21 @@ def work(job: Job, progress: Progress) -> tasks.Response:
         store = Store.open(job.database, create=False)
         try:
             extract.write(store, base / "extract", progress=writing)
+            names = {c.id: c.display_name for c in store.resources.contributors().values()}
         finally:
             store.close()
         whole = extract.Extract.open(base / "extract")
         chosen = whole if job.hash_sets is None else whole.restricted(job.hash_sets)
         registry = schemes.load(Path(job.schemes) if job.schemes else None)
         return compute(
-            job.task, chosen, Path(job.out), progress, registry, hash_sets=job.hash_sets, left_out=job.left_out
+            job.task,
+            chosen,
+            Path(job.out),
+            progress,
+            registry,
+            hash_sets=job.hash_sets,
+            left_out=job.left_out,
+            names=names,
         )
 
 
@@ -90,8 +98,13 @@ def compute(
     *,
     hash_sets: tuple[str, ...] | None = None,
     left_out: tuple[str, ...] = (),
+    names: Mapping[str, str] | None = None,
 ) -> tasks.Response:
-    """Do what is asked over an extract; `out`: an existing directory, for rows and files. Raises HashHubError."""
+    """Do what is asked over an extract; `out`: an existing directory, for rows and files. Raises HashHubError.
+
+    `hash_sets`: those that an extract is restricted to, None: it is whole. `left_out`: told with an extract. `names`:
+    display names of contributors, for people.
+    """
     # Each is loaded only where it is asked for: some load the matcher's libraries.
     match task:
         case tasks.ExtractEntries():
@@ -122,7 +135,45 @@ def compute(
             count, is_cut = write_rows(items, out)
             return tasks.GapsFound(gaps=counts, rows=count, is_cut=is_cut)
         case tasks.WriteReport():
-            raise NotImplementedError
+            return _report(task, extract, out / tasks.FILES, progress, registry, names or {})
+
+
+def _report(
+    task: tasks.WriteReport,
+    extract: Extract,
+    directory: Path,
+    progress: Progress,
+    registry: schemes.Registry,
+    names: Mapping[str, str],
+) -> tasks.ReportMade:
+    """Compute all that the page tells, and write it."""
+    from hashhub.reconcile import agreement, gaps, overlap, report
+
+    with extract.connect() as connection:
+        present = sorted({row["jurisdiction"] for row in extract.hash_sets(connection)})
+    wanted = task.jurisdictions or tuple(present)
+    steps = len(wanted) + 3
+    progress(0, steps, "overlap")
+    shared = overlap.compute(extract, By.CONTRIBUTOR, near=task.near)
+    progress(1, steps, "agreement")
+    agreed = agreement.compute(extract, registry)
+    lacking = []
+    for step, jurisdiction in enumerate(wanted):
+        progress(2 + step, steps, f"gaps of {jurisdiction}")
+        counts, items = gaps.gaps(extract, jurisdiction, near=task.near)
+        del items  # with it goes the connection that it holds
+        lacking.append(counts)
+    progress(steps - 1, steps, "page")
+    report.write(
+        directory,
+        title=task.title or "What the databases share, and where they differ",
+        revision=extract.revision,
+        overlap=shared,
+        agreement=agreed,
+        gaps=lacking,
+        names={name: names[name] for name in shared.names if name in names},
+    )
+    return tasks.ReportMade(revision=extract.revision, files=files_in(directory))
 
 
 @contextmanager

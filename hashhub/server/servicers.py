@@ -82,7 +82,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
         "ContributorService": Contributors(hub),
         "HistoryService": History(hub),
         "MatchService": Match(hub),
-        "OperationService": Operations(hub),
+        "OperationService": Operations(hub, is_stopping),
         "ReconciliationService": Reconciliation(hub),
         "ReviewService": Reviews(hub),
         "SchemeService": Schemes(hub),
@@ -753,8 +753,10 @@ class History:
 class Operations:
     """Work that goes on after the call that started it."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
+        """`is_stopping` ends the waiting for one."""
         self._hub = hub
+        self._is_stopping = is_stopping
 
     def get_operation(self, principal: Principal, request: v1.GetOperationRequest) -> v1.Operation:
         """Get an operation."""
@@ -773,7 +775,8 @@ class Operations:
     def wait_operation(self, principal: Principal, request: v1.WaitOperationRequest) -> v1.Operation:
         """Get an operation once it has ended, or as it is after a time."""
         timeout = wire.duration_in(request, "timeout")
-        operation = self._hub.operations.wait(principal, wire.parse_operation(request.name), timeout)
+        name = wire.parse_operation(request.name)
+        operation = self._hub.operations.wait(principal, name, timeout, self._is_stopping)
         return _operation(self._hub, operation)
 
     def cancel_operation(self, principal: Principal, request: v1.CancelOperationRequest) -> v1.Operation:

@@ -366,7 +366,7 @@ def agreement_to_pb(agreement: r.Agreement) -> v1.ComputeAgreementResponse:
 
 def agreement_from_pb(pb: v1.ComputeAgreementResponse) -> r.Agreement:
     def optional(of: v1.DimensionAgreement, field: str) -> float | None:
-        return float(getattr(of, field)) if of.HasField(field) else None  # type: ignore[arg-type]  # its own fields
+        return float(getattr(of, field)) if of.HasField(field) else None
 
     return r.Agreement(
         revision=pb.extract_revision,

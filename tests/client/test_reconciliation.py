@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from hashhub import v1
 from hashhub.client import Client, OperationHandle
 from hashhub.client.calls import request_id
 from hashhub.errors import (
+    Conflict,
     DataLoss,
     FailedPrecondition,
     HashHubError,
@@ -23,12 +27,14 @@ from hashhub.errors import (
     LimitExceeded,
     NotFound,
     PermissionDenied,
+    Reason,
     Unavailable,
 )
 from hashhub.model import Contributor, ContributorKind, HashSet, Marking, OperationState, Principal, Role
 from hashhub.reconcile import tasks
 from hashhub.reconcile.extract import Extract
 from hashhub.reconcile.results import By, Engine
+from hashhub.reconcile.work import alone
 from hashhub.testing.hub_process import RunningHub, running_hub
 from hashhub.testing.lists import list_file, random_items
 
@@ -228,6 +234,24 @@ def test_who_waits_may_stop_waiting(operator: Client) -> None:
     assert handle.wait(60.0).state is OperationState.SUCCEEDED
 
 
+def test_where_the_hub_has_no_place_to_wait_it_is_asked_again(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = operator.reconciliation.overlap()
+    call, refused = operator._transport.call, []
+
+    def full(method: str, *arguments: Any, **more: Any) -> Any:
+        if method.endswith("/WaitOperation"):
+            refused.append(method)
+            raise LimitExceeded("full", retry_after=1.0)
+        return call(method, *arguments, **more)
+
+    monkeypatch.setattr(operator._transport, "call", full)
+    monkeypatch.setattr("hashhub.client.reconciliation._LOOK_SECONDS", 0.1)
+    assert handle.wait(60.0).state is OperationState.SUCCEEDED
+    assert refused
+
+
 def test_a_consumer_has_nothing_of_it(own_hub: RunningHub, operator: Client) -> None:
     secret = operator.create_token(Principal(name="shop", role=Role.CONSUMER, contributor="nl"))
     with Client(own_hub.address, secret) as client:
@@ -272,3 +296,23 @@ def test_over_plain_json(own_hub: RunningHub, operator: Client) -> None:
     told = post("OperationService/WaitOperation", {"name": failing["name"]})
     assert told["done"] is True
     assert told["error"]["code"] == 1 if "error" in told else "findGaps" in told["response"]
+
+
+@pytest.mark.timeout(120)
+def test_what_a_killed_server_was_at_is_told_by_the_next_one(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_hub(data) as hub:
+        (data / "reconcile").mkdir(exist_ok=True)
+        with Client(hub.address, hub.token) as client, alone(data / "reconcile"):  # the child waits for the extract
+            handle = client.reconciliation.overlap()
+            waiting = client.reconciliation.overlap()
+            while handle.refresh().state is not OperationState.RUNNING:
+                time.sleep(0.05)
+            os.kill(hub.pid, signal.SIGKILL)
+    with running_hub(data) as hub, Client(hub.address, hub.token) as client:
+        told = client.get_operation(handle.id).wait(60.0)
+        assert told.failure is not None
+        assert told.failure.reason == Reason.OPERATION_ABORTED
+        with pytest.raises(Conflict):
+            client.get_operation(handle.id).result()
+        assert client.get_operation(waiting.id).wait(60.0).state is OperationState.SUCCEEDED  # it had not begun
