@@ -11,6 +11,7 @@
     follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
     housekeeping   expiry, the daily head, erased digests       condition   what the hub can do now
     renewals    lists that are not renewed as they used to be   tally       what was done, counted
+    conflicts   statements about one item that cannot both hold
 
 Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and
 tests call it alike.
@@ -32,6 +33,7 @@ from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
 from hashhub.hub.condition import Condition, Need
+from hashhub.hub.conflicts import Conflicts, Finder
 from hashhub.hub.contribute import Contribute
 from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
@@ -82,6 +84,7 @@ class Hub:
         self._housekeeping = (
             Housekeeping(store, matcher, self._follower, erased, open_time, self.renewals) if mark.is_ours else None
         )
+        self.finder = Finder(store) if mark.is_ours else None
         self.condition = Condition(store, self._follower)
         self.tally = Tally()
         self.tokens = Tokens(store)
@@ -101,6 +104,7 @@ class Hub:
         self.selections = Selections(store, self._follower)
         self.queue = Queue(store, self.renewals)
         self.reviews = Reviews(store)
+        self.conflicts = Conflicts(store)
         self.history = History(store, self._follower)
         self.match = Match(store, matcher, registry, policies, self._follower, config, self.tally)
         self.changes = Changes(store, self._follower)
@@ -186,6 +190,8 @@ class Hub:
         self._follower.start(wait=wait)
         if self._housekeeping is not None:
             self._housekeeping.thread.start()
+        if self.finder is not None:
+            self.finder.thread.start()
 
     @property
     def is_ready(self) -> bool:
@@ -205,7 +211,11 @@ class Hub:
             self.tokens.thread,
             self.condition.thread,
         ]
-        return threads if self._housekeeping is None else [*threads, self._housekeeping.thread]
+        if self._housekeeping is not None:
+            threads.append(self._housekeeping.thread)
+        if self.finder is not None:
+            threads.append(self.finder.thread)
+        return threads
 
     def matcher_status(self) -> MatcherStatus:
         """Return the matcher's state, for metrics."""
@@ -271,6 +281,8 @@ class Hub:
 
     def close(self) -> None:
         """Stop following and close matcher and store."""
+        if self.finder is not None:
+            self.finder.thread.close()
         if self._housekeeping is not None:
             self._housekeeping.thread.close()
         self.condition.thread.close()

@@ -6,7 +6,7 @@
     standing    withdrawal, restoring, quarantine, erasure  holds     what lists must not bring back
     selecting   which entries a selection hits              moving    many entries at once
     history     one chained event a revision                undoing   what a revert looks at
-    waiting     what waits for somebody
+    waiting     what waits for somebody                     conflicts what two hash sets state that cannot both hold
     tokens      who may call                                comparison  entries as columns, for a list to be compared
 
 Parts know each other only where one is handed to the other; what several of them write is in `writing`.
@@ -25,6 +25,7 @@ from typing import Final
 
 from hashhub.store.commits import Commits
 from hashhub.store.comparison import Comparison
+from hashhub.store.conflicts import Conflicts
 from hashhub.store.database import Database, locate
 from hashhub.store.entries import Entries
 from hashhub.store.events import Events
@@ -81,6 +82,7 @@ class Store:
         self.history: Final = Events(database)
         self.undoing: Final = Undoing(database, outstanding)
         self.waiting: Final = WaitingLists(database, self.resources)
+        self.conflicts: Final = Conflicts(database, self.entries, self.feeds, self.secret)
 
     @classmethod
     def open(cls, database: str | Path, *, create: bool = True) -> Store:
