@@ -819,7 +819,7 @@ class ConflictReason(StrEnum):
 
 class ConflictStatement(msgspec.Struct, frozen=True, kw_only=True):
     """What one entry of a conflict states. `entry` is its name, `scheme` ID@VERSION, empty where it is not classified;
-    `digests`: of its exact algorithms, in hexadecimal by algorithm.
+    `digests`: of exact algorithms.
     """
 
     entry: str
@@ -828,7 +828,7 @@ class ConflictStatement(msgspec.Struct, frozen=True, kw_only=True):
     value: str = ""
     dimensions: dict[str, tuple[str, ...]] = {}
     flags: Flags = NO_FLAGS
-    digests: dict[str, tuple[str, ...]] = {}
+    digests: tuple[Hash, ...] = ()
     create_revision: int = 0
     update_revision: int = 0
 

@@ -13,6 +13,7 @@ from hashhub.cli import (
     admin,
     catalogue,
     changes,
+    conflicts,
     contributors,
     entries,
     exports,
@@ -42,7 +43,8 @@ def main() -> None:
 
 
 _MODULES = (
-    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, admin, sample,
+    serving, contributors, imports, exports, entries, queue, matching, changes, history, conflicts, catalogue, admin,
+    sample,
 )  # fmt: skip
 for group in _MODULES:
     for entry in group.COMMANDS:

@@ -236,6 +236,10 @@ class Conflicts:
         conflicts = [_conflict(row, registry, principal) for row in rows]
         return conflicts, rows[-1].name if len(rows) == page_size else ""
 
+    def looked_upto(self) -> int:
+        """Return the revision up to which conflicts were looked for."""
+        return self._store.conflicts.looked_upto()
+
     def get(self, principal: Principal, name: str) -> Conflict:
         """Return a conflict with what each side states, and what was said of it. Raises NotFound, also for one that the
         caller may not know of.
@@ -482,9 +486,6 @@ def _party(hash_set: str, count: int, registry: Registry) -> ConflictParty:
 
 def _statement(entry: Entry) -> ConflictStatement:
     c = entry.classification
-    digests: dict[str, tuple[str, ...]] = {}
-    for h in sorted(exact_digests(entry.hashes), key=strength):
-        digests[h.algorithm] = (*digests.get(h.algorithm, ()), h.digest.hex())
     return ConflictStatement(
         entry=entry.name,
         state=entry.state,
@@ -492,7 +493,7 @@ def _statement(entry: Entry) -> ConflictStatement:
         value=c.value if c else "",
         dimensions=c.dimensions if c else {},
         flags=entry.flags,
-        digests=digests,
+        digests=tuple(sorted(exact_digests(entry.hashes), key=strength)),
         create_revision=entry.create_revision,
         update_revision=entry.update_revision,
     )

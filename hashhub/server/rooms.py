@@ -42,6 +42,8 @@ ROOM_OF: Final[Mapping[str, str]] = {
     "HistoryService/RevertActor": "commits",
     "MatchService/BatchMatchMedia": "media",
     "MatchService/MatchMedia": "media",
+    "ReconciliationService/ListConflicts": "pages",
+    "ReconciliationService/SummariseConflicts": "pages",
 }
 """The room of each call that is none of the small ones."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,13 +19,11 @@ from hypothesis import strategies as st
 from hashhub.config import Config
 from hashhub.errors import Conflict as Clash
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
-from hashhub.hashes import ALGORITHMS
 from hashhub.hub import Hub
 from hashhub.hub import conflicts as module
 from hashhub.hub.conflicts import Finder
 from hashhub.model import (
     TLP,
-    Action,
     Conflict,
     ConflictFilter,
     ConflictKind,
@@ -37,13 +36,13 @@ from hashhub.model import (
     Marking,
     Principal,
     Purpose,
-    Role,
+    Reliability,
     Severity,
     WithdrawalReason,
 )
 from hashhub.store import Store
 from hashhub.trust.contradiction import contradictions, contradictory_digests, exact_digests, said, strength
-from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, digest, item, writer
+from tests.hub.conftest import AUDITOR, OPERATOR, Desk, digest, item, writer
 
 SCHEME = """
 id = "desk"
@@ -53,7 +52,7 @@ status = "verified"
 title = "Values of one dimension each"
 source = ["invented for tests"]
 """
-VALUES = {
+VALUES: dict[str, dict[str, Any]] = {
     "csam": {"verdict": "csam"},
     "exploitative": {"verdict": "exploitative"},
     "either": {"verdict": ["csam", "exploitative"]},
@@ -414,8 +413,6 @@ def test_terms_decide_who_knows_of_a_conflict(any_room: Room) -> None:
     # Terms are asked each time.
     open_marking = Marking(tlp=TLP.GREEN, bulk=True)
     beta_list = desk.hub.hash_sets.get(OPERATOR, "beta", "list")
-    import msgspec
-
     desk.hub.hash_sets.update(
         OPERATOR, msgspec.structs.replace(beta_list, marking=open_marking), ["marking.tlp", "marking.recipients"]
     )
@@ -527,10 +524,6 @@ def test_a_partys_views_are_bounded_and_close_nothing(room: Room) -> None:
 
 
 def test_severity_follows_reliability_at_once(any_room: Room) -> None:
-    import msgspec
-
-    from hashhub.model import Reliability
-
     desk = any_room
     desk.set("alpha/list")
     desk.set("beta/list")
@@ -543,7 +536,7 @@ def test_severity_follows_reliability_at_once(any_room: Room) -> None:
         assert desk.only().severity == severity
         for wanted in Severity:
             assert len(desk.conflicts(severities=[wanted])) == (wanted == severity)
-        (count,) = desk.hub.conflicts.summarise(AUDITOR, ConflictFilter(severities=[Severity(severity)])).counts
+        (count,) = desk.hub.conflicts.summarise(AUDITOR, ConflictFilter(severities=(Severity(severity),))).counts
         assert (count.severity, count.count) == (severity, 1)
 
 
@@ -766,7 +759,7 @@ def test_all_conflicts_and_no_others(
                 finder.catch_up()
         finder.catch_up()
         standing = [e for name in _SETS for e in desk.entries(name, EntryState.ACTIVE)]
-        told = Counter()
+        told: Counter[tuple[str, str, str]] = Counter()
         for c in desk.conflicts():
             first, second = sorted((c.left.hash_set, c.right.hash_set))
             told[f"{c.kind} {c.dimension}", first, second] += 1
