@@ -78,7 +78,8 @@ def conflicts() -> None:
 @_filters
 @_WAIT
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N conflicts. Default: all.")
-def list_conflicts(session: Session, *, limit: int | None, wait: bool, **wanted: object) -> None:
+@click.option("--names", is_flag=True, help="Print their names only, one a line.")
+def list_conflicts(session: Session, *, limit: int | None, names: bool, wait: bool, **wanted: object) -> None:
     """List conflicts, those that were opened last first."""
     with session.connect() as hub:
         _await(hub, wait=wait)
@@ -86,6 +87,10 @@ def list_conflicts(session: Session, *, limit: int | None, wait: bool, **wanted:
     if session.json:
         for conflict in rows:
             print_json(plain(conflict))
+        return
+    if names:
+        for conflict in rows:
+            say(conflict.name)
         return
     if not rows:
         say("no conflicts")

@@ -343,10 +343,10 @@ class Conflicts:
         if reason is ConflictReason.DECIDED_FOR:
             if decided_for not in _contributors(row):
                 raise InvalidArgument.field(
-                    "decided_for", f"must be a party: {' or '.join(sorted(_contributors(row)))}", "PARTY"
+                    "decided_for", f"must be a party: {' or '.join(sorted(_contributors(row)))}", "UNKNOWN_VALUE"
                 )
         elif decided_for:
-            raise InvalidArgument.field("decided_for", "goes with the reason DECIDED_FOR only", "UNEXPECTED")
+            raise InvalidArgument.field("decided_for", "goes with the reason DECIDED_FOR only", "NOT_ALLOWED")
         resolution = ConflictResolution(
             contributor=principal.contributor,
             actor=principal.name,
@@ -419,7 +419,7 @@ def _query(wanted: ConflictFilter, registry: Registry, principal: Principal) -> 
         return frozenset(name for name, s in sets.items() if s.contributor == contributor)
 
     if wanted.other and not wanted.contributor:
-        raise InvalidArgument.field("filter.other", "goes with filter.contributor only", "UNEXPECTED")
+        raise InvalidArgument.field("filter.other", "goes with filter.contributor only", "NOT_ALLOWED")
     there = None
     if wanted.jurisdiction:
         there = frozenset(

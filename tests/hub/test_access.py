@@ -25,6 +25,8 @@ from hashhub.errors import (
 from hashhub.hub import Hub
 from hashhub.hub.access import Tokens
 from hashhub.model import (
+    ConflictFilter,
+    ConflictReason,
     Contributor,
     ContributorKind,
     Group,
@@ -33,6 +35,7 @@ from hashhub.model import (
     Marking,
     MatchOptions,
     Principal,
+    Purpose,
     Query,
     Reliability,
     ReviewKind,
@@ -67,6 +70,10 @@ def _import(**fields: Any) -> Import:
             "source_digest": "0" * 64, **fields,
         }
     )  # fmt: skip
+
+
+def _conflict(hub: Hub) -> str:
+    return hub.conflicts.list(OPERATOR, ConflictFilter(), 1)[0][0].name
 
 
 # Use-case -> what calls it (with an entry of alpha/list, and an open import into it), and who may.
@@ -106,6 +113,13 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
         {"operator", "owner", "other"},
     ),
     "reviews.list": (lambda h, p, e, _: h.reviews.list(p, "alpha", "list", e, 10, 0), ALL_BUT_CONSUMER),
+    "conflicts.list": (lambda h, p, *_: h.conflicts.list(p, ConflictFilter(), 10), ALL_BUT_CONSUMER),
+    "conflicts.get": (lambda h, p, *_: h.conflicts.get(p, _conflict(h)), READERS),
+    "conflicts.assign": (lambda h, p, *_: h.conflicts.assign(p, _conflict(h), "Ann"), {"operator"}),
+    "conflicts.resolve": (
+        lambda h, p, *_: h.conflicts.resolve(p, _conflict(h), ConflictReason.OTHER, "seen"), WRITERS,
+    ),
+    "conflicts.summarise": (lambda h, p, *_: h.conflicts.summarise(p, ConflictFilter()), ALL_BUT_CONSUMER),
     "entries.restore": (lambda h, p, e, _: h.entries.restore(p, "alpha", "list", e), WRITERS),
     "entries.erase": (lambda h, p, e, _: h.entries.erase(p, "alpha", "list", e, validate_only=True), {"operator"}),
     "reviews.set_aside": (lambda h, p, e, _: h.reviews.set_aside(p, "alpha", "list", e, 1, "no"), {"operator"}),
@@ -148,6 +162,10 @@ class TestRoles:
         assert desk.hub.reviews.create(OTHER, "alpha", "list", entry.id, objection).id == 1
         desk.hub.tokens.create(OPERATOR, _token("spare"))
         desk.hub.groups.create(OPERATOR, Group(id="allies", members=("beta",)))
+        desk.hash_set("beta/known", purpose=Purpose.BENIGN, marking=Marking(bulk=True))
+        desk.contribute("beta/known", item(1))
+        assert desk.hub.finder is not None
+        desk.hub.finder.catch_up()
         (entry,) = desk.entries("alpha/list")
         desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE)
         return desk
@@ -178,6 +196,7 @@ class TestRoles:
 
     def test_no_use_case_is_left_out(self) -> None:
         parts = (
+            "conflicts",
             "contributors",
             "groups",
             "hash_sets",
@@ -193,6 +212,7 @@ class TestRoles:
         classes = [
             hub_of[n]
             for n in (
+                "Conflicts",
                 "Contributors",
                 "Groups",
                 "HashSets",
@@ -214,6 +234,7 @@ class TestRoles:
         takes_no_principal = {
             *(f"tokens.{name}" for name in ("bootstrap", "authenticate", "recall", "close")),
             *(f"changes.{name}" for name in ("wait", "opened", "position_at")),  # of a feed or an export under way
+            "conflicts.looked_upto",
         }
         assert use_cases - takes_no_principal == CASES.keys() - {"status"}
 

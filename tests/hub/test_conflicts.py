@@ -372,7 +372,7 @@ def test_erasing_both_sides_at_once_or_one_that_ended_before_leaves_no_trace(any
         desk.contribute(name, *(item(n, value=value, external_id=f"x{n}") for n in (1, 2)))
     desk.look()
     assert len(desk.conflicts()) == 2
-    first, second = desk.entries("beta/list", EntryState.ACTIVE)
+    first = desk.entries("beta/list", EntryState.ACTIVE)[0]
     desk.hub.entries.withdraw(writer("beta"), "beta", "list", first.id, WithdrawalReason.ERROR)
     desk.look()
     for name in ("alpha", "beta"):
@@ -723,7 +723,7 @@ def _brute_force(store: Store, entries: list[Entry]) -> set[tuple[str, str, str,
 @settings(max_examples=30)
 @given(steps=st.lists(_STEP, min_size=1, max_size=14), piece=st.integers(1, 5))
 def test_all_conflicts_and_no_others(
-    _sqlite_template: Path,
+    sqlite_directory: Path,
     tmp_path_factory: pytest.TempPathFactory,
     steps: list[tuple[str, int, int, str, str]],
     piece: int,
@@ -731,7 +731,7 @@ def test_all_conflicts_and_no_others(
     import shutil
 
     directory = tmp_path_factory.mktemp("brute")
-    data = shutil.copytree(_sqlite_template, directory / "data")
+    data = shutil.copytree(sqlite_directory, directory / "data")
     with _room(str(data), directory) as hub:
         desk = Room(hub)
         for name in _SETS:
