@@ -84,13 +84,16 @@ def list_conflicts(session: Session, *, limit: int | None, names: bool, wait: bo
     with session.connect() as hub:
         _await(hub, wait=wait)
         rows = list(hub.list_conflicts(_filter(**wanted), limit=limit))
+    if names:
+        for conflict in rows:
+            if session.json:
+                print_json({"name": conflict.name})
+            else:
+                say(conflict.name)
+        return
     if session.json:
         for conflict in rows:
             print_json(plain(conflict))
-        return
-    if names:
-        for conflict in rows:
-            say(conflict.name)
         return
     if not rows:
         say("no conflicts")
@@ -130,8 +133,8 @@ def summarise_conflicts(session: Session, *, wait: bool, **wanted: object) -> No
     say()
     for c in summary.contributors:
         tell(
-            f"{c.contributor} (reliability {c.reliability}) has {c.conflicts:,} conflicts about {c.items:,} items, "
-            f"with {c.others:,} other contributors"
+            f"{c.contributor} (reliability {c.reliability}) has {c.conflicts:,} conflicts: {c.items:,} items, "
+            f"{c.others:,} other parties"
         )
 
 

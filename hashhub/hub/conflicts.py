@@ -63,7 +63,8 @@ if TYPE_CHECKING:
 SECONDS: Final = 1.0  # between two looks for changes
 PIECE: Final = 2_000  # entries worked through at a time: some 100 ms, of which the write takes the smaller part
 _BREATH: Final = 0.01  # seconds between two pieces: matching and commits have the core meanwhile
-SETS: Final = 200  # hash sets that are compared about one digest; of each contributor the first ones
+SETS: Final = 100  # hash sets that are compared about one digest; of each contributor the first ones
+STATEMENTS: Final = 16  # different ones of one hash set that are compared about one digest
 COUNTERPARTIES: Final = 32  # conflicts of one hash set about one item, of each kind and dimension
 _SIDE: Final = 8  # entries that are kept of each side
 _TEXTS: Final = 3  # statements of one side that the sentence tells
@@ -104,13 +105,14 @@ class Finder:
         return entries
 
     def _conflicts(self, neighbourhood: Neighbourhood) -> Iterator[FoundConflict]:
-        sets = self._store.resources.hash_sets()
-        keys = self._store.conflicts.set_keys()
-        if len(self._compared) > _CACHED:
+        by_name = self._store.resources.hash_sets()
+        sets = {key: by_name[name] for key, name in self._store.conflicts.set_keys().items() if name in by_name}
+        if max(len(self._compared), len(self._said)) > _CACHED:
             self._compared.clear()
             self._said.clear()
         for item, statements in neighbourhood.statements.items():
-            yield from self._about(item, statements, {key: sets[name] for key, name in keys.items() if name in sets})
+            if not _all_alike(statements, sets):
+                yield from self._about(item, statements, sets)
 
     def _about(self, item: Hash, statements: Sequence[Stated], sets: Mapping[int, HashSet]) -> Iterator[FoundConflict]:
         """Yield the conflicts of entries that all have one digest.
@@ -120,14 +122,15 @@ class Finder:
         """
         by_set: dict[int, dict[_Position, list[Stated]]] = {}
         for stated in statements:
-            exact = tuple(sorted(exact_digests(stated.hashes), key=strength))
+            exact = tuple(sorted(exact_digests(self._store.conflicts.hashes(stated.packed)), key=strength))
             position = _Position(stated.classification, stated.flags, stated.is_undecided, exact)
             by_set.setdefault(stated.hash_set, {}).setdefault(position, []).append(stated)
         ranked = _in_turn(by_set, sets)[:SETS]
+        compared = {key: _first(by_set[key]) for key in ranked}
         contradicting: dict[tuple[int, int], dict[Contradiction, tuple[set[_Position], set[_Position]]]] = {}
         of_positions: dict[tuple[_Position, Purpose, _Position, Purpose], tuple[Contradiction, ...]] = {}
         for left, right in itertools.combinations(sorted(ranked), 2):
-            for x, y in itertools.product(by_set[left], by_set[right]):
+            for x, y in itertools.product(compared[left], compared[right]):
                 key = (x, sets[left].purpose, y, sets[right].purpose)
                 reasons = of_positions.get(key)
                 if reasons is None:
@@ -174,6 +177,20 @@ class Finder:
         return self._said[key]
 
 
+def _all_alike(statements: Sequence[Stated], sets: Mapping[int, HashSet]) -> bool:
+    """Whether all state the same about the same file, as most do: a quick look that spares the comparison."""
+    first = statements[0]
+    purpose = sets[first.hash_set].purpose
+    return all(
+        s.classification == first.classification
+        and s.flags == first.flags
+        and s.packed == first.packed
+        and s.is_undecided == first.is_undecided
+        and sets[s.hash_set].purpose is purpose
+        for s in statements
+    )
+
+
 def _in_turn(by_set: Iterable[int], sets: Mapping[int, HashSet]) -> list[int]:
     """Return the hash sets, the first one of every contributor before the second one of any."""
     turn: Counter[str] = Counter()
@@ -183,6 +200,14 @@ def _in_turn(by_set: Iterable[int], sets: Mapping[int, HashSet]) -> list[int]:
         ranked.append((turn[contributor], key))
         turn[contributor] += 1
     return [key for _, key in sorted(ranked)]
+
+
+def _first(positions: Iterable[_Position]) -> list[_Position]:
+    """Return STATEMENTS of the positions, whatever the order in which they come."""
+    listed = list(positions)
+    if len(listed) <= STATEMENTS:
+        return listed
+    return sorted(listed, key=lambda p: (p.classification or 0, p.flags, *map(strength, p.exact)))[:STATEMENTS]
 
 
 def _bounded(
@@ -509,7 +534,7 @@ def _why(row: ConflictRow, left: ConflictParty, right: ConflictParty) -> str:
     sides = [f"{p.hash_set} states {_stated(p, row.dimension)}" for p in (left, right)]
     if row.kind is ConflictKind.BENIGN_AGAINST_HARMFUL:
         return f"{sides[0]}; {sides[1]}: one claims harm and the other excludes it"
-    return f"{sides[0]}; {sides[1]}: no item is both in {row.dimension}"
+    return f"{sides[0]}; {sides[1]}: {row.dimension} cannot be both"
 
 
 def _stated(party: ConflictParty, dimension: str) -> str:

@@ -90,13 +90,15 @@ class Piece(NamedTuple):
 
 
 class Stated(NamedTuple):
-    """An entry that has a digest. `total`: how many of its hash set have it with this classification."""
+    """An entry that has a digest. `packed`: its hashes, see `Conflicts.hashes`. `total`: how many of its hash set have
+    the digest with this classification.
+    """
 
     entry_id: int
     hash_set: int
     classification: int | None
     flags: int
-    hashes: tuple[Hash, ...]
+    packed: bytes
     is_undecided: bool
     total: int
 
@@ -316,8 +318,8 @@ class Conflicts:
                     set_key,
                     classification,
                     flags,
-                    unpack_hashes(hashes),
-                    _UNCLASSIFIED in unpack_reasons(reasons),
+                    hashes,
+                    reasons is not None and _UNCLASSIFIED in unpack_reasons(reasons),
                     count,
                 ),
             )
@@ -325,6 +327,10 @@ class Conflicts:
     def classification(self, key: int | None) -> Classification | None:
         """Return what is stored under an id; None for None."""
         return None if key is None else self._entries.classification(key)
+
+    def hashes(self, packed: bytes) -> tuple[Hash, ...]:
+        """Return the hashes of `Stated.packed`."""
+        return unpack_hashes(packed)
 
     def flags(self, packed: int) -> Flags:
         """Return the flags of `Stated.flags`."""
