@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from bench import result
@@ -134,6 +135,7 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=1_000_000)
     parser.add_argument("--held", type=int, default=3)
     parser.add_argument("--database", default="")
+    parser.add_argument("--out", type=Path, help="Where the figures go; by default bench/results.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as directory:
         store = Store.open(options.database or directory)
@@ -143,7 +145,8 @@ def main() -> None:
             store.close()
         kind = "postgresql" if options.database else "sqlite"
     result.show(figures)
-    result.save(f"conflicts-{kind}", {"entries": options.entries, "held": options.held}, figures, packages=("numpy",))
+    parameters = {"entries": options.entries, "held": options.held}
+    result.save(f"conflicts-{kind}", parameters, figures, out=options.out, packages=("numpy",))
 
 
 if __name__ == "__main__":
