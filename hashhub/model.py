@@ -936,12 +936,12 @@ class ConflictingContributor(msgspec.Struct, frozen=True, kw_only=True):
 
 class ConflictSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Conflicts, counted. `contributors`: those with most conflicts first. `looked_upto`: the revision up to which
-    conflicts were looked for.
+    conflicts were looked for; None where that is not told.
     """
 
     counts: tuple[ConflictCount, ...]
     contributors: tuple[ConflictingContributor, ...]
-    looked_upto: int = 0
+    looked_upto: int | None = None
 
 
 class EventKind(StrEnum):

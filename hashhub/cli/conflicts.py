@@ -30,7 +30,10 @@ _NAME: Final = click.argument("name", metavar="CONFLICT")
 
 
 _WAIT: Final = click.option(
-    "--wait", is_flag=True, help="First wait until the hub has looked for conflicts in all that was committed so far."
+    "--wait",
+    is_flag=True,
+    help="First wait until the hub has looked for conflicts in all that was committed so far. For operators and "
+    "auditors.",
 )
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from hashhub import v1, wire
 from hashhub.client import names
 from hashhub.client.calls import Calls, request_id
+from hashhub.errors import PermissionDenied
 from hashhub.model import Conflict, ConflictFilter, ConflictReason, ConflictSummary
 
 _POLL_SECONDS: Final = 0.2
@@ -27,7 +28,7 @@ class ConflictCalls(Calls):
 
     def await_conflicts(self, timeout: float = 60.0) -> bool:
         """Wait until conflicts were looked for up to the hub's revision at the call; return False after `timeout`
-        seconds.
+        seconds. Roles: operator, auditor; raises PermissionDenied for others, who are not told.
         """
         request = v1.ListConflictsRequest(page_size=1)
         until = time.monotonic() + timeout
@@ -35,6 +36,11 @@ class ConflictCalls(Calls):
         while True:
             page = self._transport.call("ReconciliationService/ListConflicts", request, v1.ListConflictsResponse)
             target = page.revision if target is None else target
+            if not page.HasField("looked_revision"):
+                raise PermissionDenied(
+                    "how far the hub has looked for conflicts is told to operators and auditors only; look again in a "
+                    "minute"
+                )
             if page.looked_revision >= target:
                 return True
             if time.monotonic() >= until:

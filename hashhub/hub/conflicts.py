@@ -261,9 +261,12 @@ class Conflicts:
         conflicts = [_conflict(row, registry, principal) for row in rows]
         return conflicts, rows[-1].name if len(rows) == page_size else ""
 
-    def looked_upto(self) -> int:
-        """Return the revision up to which conflicts were looked for."""
-        return self._store.conflicts.looked_upto()
+    def looked_upto(self, principal: Principal) -> int | None:
+        """Return the revision up to which conflicts were looked for; None for a contributor: how long that takes
+        depends on what others hold.
+        """
+        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+        return self._store.conflicts.looked_upto() if principal.role in access.OVERSEERS else None
 
     def get(self, principal: Principal, name: str) -> Conflict:
         """Return a conflict with what each side states, and what was said of it. Raises NotFound, also for one that the
@@ -310,7 +313,7 @@ class Conflicts:
                 for (left, right, kind, severity, state), n in sorted(counts.items())
             ),
             contributors=tuple(contributors),
-            looked_upto=self._store.conflicts.looked_upto(),
+            looked_upto=self.looked_upto(principal),
         )
 
     def assign(

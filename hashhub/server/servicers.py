@@ -719,7 +719,7 @@ class Reconciliation:
         return v1.ListConflictsResponse(
             conflicts=map(wire.conflict_to_pb, conflicts),
             next_page_token=page.token(after),
-            looked_revision=self._hub.conflicts.looked_upto(),
+            looked_revision=self._hub.conflicts.looked_upto(principal),
             revision=self._hub.revision(),
         )
 

@@ -219,7 +219,7 @@ def conflict_summary_from_pb(pb: v1.SummariseConflictsResponse) -> ConflictSumma
             )
             for i, c in enumerate(pb.contributors)
         ),
-        "looked_upto": pb.looked_revision,
+        "looked_upto": pb.looked_revision if pb.HasField("looked_revision") else None,
     }
     return build(ConflictSummary, values, wrong, "summary", {})
 

@@ -119,6 +119,7 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "conflicts.resolve": (
         lambda h, p, *_: h.conflicts.resolve(p, _conflict(h), ConflictReason.OTHER, "seen"), WRITERS,
     ),
+    "conflicts.looked_upto": (lambda h, p, *_: h.conflicts.looked_upto(p), ALL_BUT_CONSUMER),
     "conflicts.summarise": (lambda h, p, *_: h.conflicts.summarise(p, ConflictFilter()), ALL_BUT_CONSUMER),
     "entries.restore": (lambda h, p, e, _: h.entries.restore(p, "alpha", "list", e), WRITERS),
     "entries.erase": (lambda h, p, e, _: h.entries.erase(p, "alpha", "list", e, validate_only=True), {"operator"}),
@@ -234,7 +235,6 @@ class TestRoles:
         takes_no_principal = {
             *(f"tokens.{name}" for name in ("bootstrap", "authenticate", "recall", "close")),
             *(f"changes.{name}" for name in ("wait", "opened", "position_at")),  # of a feed or an export under way
-            "conflicts.looked_upto",
         }
         assert use_cases - takes_no_principal == CASES.keys() - {"status"}
 

@@ -8,6 +8,7 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from hashhub.model import (
     Severity,
     Unclassified,
     WithdrawalReason,
+    now,
 )
 from hashhub.store import Store
 from hashhub.trust.contradiction import contradictions, contradictory_digests, exact_digests, said, strength
@@ -346,7 +348,7 @@ def test_several_digests_in_common_are_one_conflict(room: Room) -> None:
     room.only()
 
 
-def test_expired_and_erased_entries_end_it_and_leave_no_digest(any_room: Room) -> None:
+def test_an_erased_entry_ends_it_and_leaves_no_digest(any_room: Room) -> None:
     desk = any_room
     desk.set("alpha/list")
     desk.set("beta/list")
@@ -580,6 +582,7 @@ def test_filters_and_pages(any_room: Room) -> None:
     mine = desk.hub.conflicts.summarise(writer("gamma"), ConflictFilter())
     assert [c.contributor for c in mine.contributors] == ["gamma"]
     assert all("gamma" in (c.left, c.right) for c in mine.counts)
+    assert mine.looked_upto is None
 
 
 def test_what_was_opened_since_for_whoever_is_told(room: Room) -> None:
@@ -633,7 +636,7 @@ def test_one_item_listed_many_times_is_one_conflict(room: Room) -> None:
     room.set("beta/list")
     shared = digest("MD5", 1)
     lines = [
-        item(n, value="harmless", hashes=(shared, digest("SHA1", n)), external_id=f"x{n}") for n in range(100, 140)
+        item(n, value="harmless", hashes=(shared, digest("SHA1", n)), external_id=f"x{n}") for n in range(100, 115)
     ]
     for line in lines:  # in one source they would contradict each other, and wait in quarantine
         room.contribute("beta/list", line)
@@ -688,6 +691,46 @@ def test_large_updates_are_seen_when_their_rows_say_so(any_room: Room, monkeypat
     assert {c.ended_by for c in desk.conflicts(states=[ConflictState.ENDED])} == {"SUPERSEDED"}
 
 
+def test_an_entry_that_expires_ends_it(any_room: Room) -> None:
+    any_room.set("alpha/list")
+    any_room.set("beta/list")
+    tomorrow = now() + timedelta(days=1)
+    any_room.state("alpha/list", 1, "csam")
+    any_room.state("beta/list", 1, "harmless", expire_time=tomorrow)
+    any_room.only()
+    any_room.hub.conflicts._store.standing.expire_entries(tomorrow + timedelta(seconds=1))
+    any_room.look()
+    ended = any_room.only(states=[ConflictState.ENDED])
+    assert (ended.ended_by, ended.ended_side) == ("EXPIRED", "beta/list")
+
+
+def test_a_search_that_fails_hinders_nobody_and_says_so(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.set("alpha/list")
+    room.set("beta/list")
+    conflicts = room.hub.conflicts._store.conflicts
+    looked = threading.Event()
+
+    def fail(*_: object) -> None:
+        looked.set()
+        raise MemoryError
+
+    monkeypatch.setattr(conflicts, "statements_about", fail)
+    room.contribute("alpha/list", item(1, value="csam"))
+    done = room.contribute("beta/list", item(1, value="harmless"))
+    assert done.counts.accepted == 1
+    room.hub.start()
+    assert looked.wait(30)
+    finder = room.hub.finder
+    assert finder is not None
+    while not finder.thread.warning:
+        threading.Event().wait(0.01)
+    assert any("conflicts are not looked for" in w for w in room.hub.status(OPERATOR).warnings)
+    assert room.known(1) == [1]
+    monkeypatch.undo()
+    room.look()
+    room.only()
+
+
 # --- Against brute force ----------------------------------------------------------------------------------------------
 
 _SETS = ("alpha/list", "alpha/other", "beta/list", "gamma/known")
@@ -722,7 +765,7 @@ def _brute_force(store: Store, entries: list[Entry]) -> set[tuple[str, str, str,
     return conflicts
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(steps=st.lists(_STEP, min_size=1, max_size=14), piece=st.integers(1, 5))
 def test_all_conflicts_and_no_others(
     sqlite_directory: Path,

@@ -130,6 +130,8 @@ def test_conflicts_over_the_wire(parties: Parties) -> None:
                 call()
         with pytest.raises(PermissionDenied):
             left.assign_conflict(name, "me")
+        with pytest.raises(PermissionDenied, match="operators and auditors"):
+            left.await_conflicts()
         for wrong in (
             ConflictFilter(other="right"),
             ConflictFilter(since_revision=-1),
