@@ -13,6 +13,7 @@ from hashhub.cli import (
     admin,
     catalogue,
     changes,
+    conflicts,
     contributors,
     entries,
     exports,
@@ -45,7 +46,7 @@ def main() -> None:
 
 _MODULES = (
     serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, schemes, admin,
-    reconcile, sample,
+    reconcile, conflicts, sample,
 )  # fmt: skip
 for group in _MODULES:
     for entry in group.COMMANDS:

@@ -37,11 +37,11 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 @click.group(cls=CommandGroup)
 def reconcile() -> None:
-    """Compare databases: what they share, where they differ, and what somebody lacks.
+    """Compare databases: what they share, where they contradict each other, and what somebody lacks.
 
-    The hub works on each question beside everything else; several wait for each other. An operator or auditor asks
-    about all hash sets, a contributor about its own and those that others' terms let it list. --extract DIR asks an
-    extract on this machine instead, and no hub.
+    It changes no statement and no verdict. The hub works on each question beside everything else; several wait for each
+    other. An operator or auditor asks about all hash sets, a contributor about its own and those that others' terms let
+    it list. --extract DIR asks an extract on this machine instead, and no hub.
     """
 
 

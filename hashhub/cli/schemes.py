@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from hashhub.cli.outcomes import safe
+from hashhub.cli.reconcile import reconcile
 from hashhub.cli.session import CommandGroup, Session, command, spelled
 from hashhub.cli.terminal import clean, note, plain, print_json, show_path, table, tell
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, NotFound, Reason
@@ -176,11 +177,6 @@ def diff_schemes(session: Session, *, old: str, new: str) -> None:
         _print_difference(difference)
     else:
         _show_difference(difference)
-
-
-@click.group("reconcile", cls=CommandGroup)
-def reconcile() -> None:
-    """What databases share, where they contradict each other, and how their criteria correspond."""
 
 
 @command(reconcile, "crosswalk")
@@ -388,4 +384,4 @@ def _at(time: datetime | None) -> str:
     return f" at {plain(time)}" if time else ""
 
 
-COMMANDS: Final = (scheme, schemes, reconcile)
+COMMANDS: Final = (scheme, schemes)

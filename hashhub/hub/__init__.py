@@ -13,6 +13,7 @@
     housekeeping   expiry, the daily head, erased digests       condition   what the hub can do now
     reconciliation  what databases share, and where they differ     operations  work that outlives the call
     renewals    lists that are not renewed as they used to be   tally       what was done, counted
+    conflicts   statements about one item that cannot both hold
 
 Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and
 tests call it alike.
@@ -35,6 +36,7 @@ from hashhub.hub import access
 from hashhub.hub.access import Tokens
 from hashhub.hub.catalogue import Catalogue
 from hashhub.hub.condition import Condition, Need
+from hashhub.hub.conflicts import Conflicts, Finder
 from hashhub.hub.contribute import Contribute
 from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
@@ -91,6 +93,7 @@ class Hub:
         self._housekeeping = (
             Housekeeping(store, matcher, self._follower, erased, open_time, self.renewals) if mark.is_ours else None
         )
+        self.finder = Finder(store) if mark.is_ours else None
         self.condition = Condition(store, self._follower)
         self.tally = Tally()
         self.tokens = Tokens(store)
@@ -110,6 +113,7 @@ class Hub:
         self.selections = Selections(store, self._follower)
         self.queue = Queue(store, self.renewals)
         self.reviews = Reviews(store)
+        self.conflicts = Conflicts(store)
         self.history = History(store, self._follower)
         self.match = Match(store, matcher, self.catalogue, self._follower, config, self.tally)
         self.changes = Changes(store, self._follower)
@@ -200,6 +204,8 @@ class Hub:
         if self._housekeeping is not None:
             self._housekeeping.thread.start()
         self.operations.thread.start()
+        if self.finder is not None:
+            self.finder.thread.start()
 
     @property
     def is_ready(self) -> bool:
@@ -220,7 +226,11 @@ class Hub:
             self.condition.thread,
             self.operations.thread,
         ]
-        return threads if self._housekeeping is None else [*threads, self._housekeeping.thread]
+        if self._housekeeping is not None:
+            threads.append(self._housekeeping.thread)
+        if self.finder is not None:
+            threads.append(self.finder.thread)
+        return threads
 
     def matcher_status(self) -> MatcherStatus:
         """Return the matcher's state, for metrics."""
@@ -288,6 +298,8 @@ class Hub:
     def close(self) -> None:
         """Stop following and close matcher and store."""
         self.operations.close()
+        if self.finder is not None:
+            self.finder.thread.close()
         if self._housekeeping is not None:
             self._housekeeping.thread.close()
         self.condition.thread.close()

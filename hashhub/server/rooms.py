@@ -49,6 +49,8 @@ ROOM_OF: Final[Mapping[str, str]] = {
     "ReconciliationService/ReadResult": "pages",
     "SchemeService/CompareSchemes": "pages",
     "SchemeService/DiffSchemes": "pages",
+    "ReconciliationService/ListConflicts": "pages",
+    "ReconciliationService/SummariseConflicts": "pages",
 }
 """The room of each call that is none of the small ones."""
 

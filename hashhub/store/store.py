@@ -8,6 +8,7 @@
     history     one chained event a revision                undoing   what a revert looks at
     waiting     what waits for somebody
     operations  work that outlives a call
+    waiting     what waits for somebody                     conflicts what two hash sets state that cannot both hold
     tokens      who may call                                comparison  entries as columns, for a list to be compared
     extracting  what stands, in bulk, for an extract
 
@@ -27,6 +28,7 @@ from typing import Final
 
 from hashhub.store.commits import Commits
 from hashhub.store.comparison import Comparison
+from hashhub.store.conflicts import Conflicts
 from hashhub.store.database import Database, locate
 from hashhub.store.entries import Entries
 from hashhub.store.events import Events
@@ -87,6 +89,7 @@ class Store:
         self.undoing: Final = Undoing(database, outstanding)
         self.waiting: Final = WaitingLists(database, self.resources)
         self.operations: Final = Operations(database)
+        self.conflicts: Final = Conflicts(database, self.entries, self.feeds, self.secret)
 
     @classmethod
     def open(cls, database: str | Path, *, create: bool = True) -> Store:

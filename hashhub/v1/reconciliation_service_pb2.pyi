@@ -1,3 +1,4 @@
+from hashhub.v1 import conflicts_pb2 as _conflicts_pb2
 from hashhub.v1 import operation_service_pb2 as _operation_service_pb2
 from hashhub.v1 import reconciliation_pb2 as _reconciliation_pb2
 from google.protobuf.internal import containers as _containers

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from hashhub.v1 import conflicts_pb2 as hashhub_dot_v1_dot_conflicts__pb2
 from hashhub.v1 import operation_service_pb2 as hashhub_dot_v1_dot_operation__service__pb2
 from hashhub.v1 import reconciliation_service_pb2 as hashhub_dot_v1_dot_reconciliation__service__pb2
 
@@ -79,6 +80,31 @@ class ReconciliationServiceStub:
                 request_serializer=hashhub_dot_v1_dot_reconciliation__service__pb2.ReadFilesRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_reconciliation__service__pb2.ReadFilesResponse.FromString,
                 _registered_method=True)
+        self.ListConflicts = channel.unary_unary(
+                '/hashhub.v1.ReconciliationService/ListConflicts',
+                request_serializer=hashhub_dot_v1_dot_conflicts__pb2.ListConflictsRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_conflicts__pb2.ListConflictsResponse.FromString,
+                _registered_method=True)
+        self.GetConflict = channel.unary_unary(
+                '/hashhub.v1.ReconciliationService/GetConflict',
+                request_serializer=hashhub_dot_v1_dot_conflicts__pb2.GetConflictRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_conflicts__pb2.Conflict.FromString,
+                _registered_method=True)
+        self.SummariseConflicts = channel.unary_unary(
+                '/hashhub.v1.ReconciliationService/SummariseConflicts',
+                request_serializer=hashhub_dot_v1_dot_conflicts__pb2.SummariseConflictsRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_conflicts__pb2.SummariseConflictsResponse.FromString,
+                _registered_method=True)
+        self.AssignConflict = channel.unary_unary(
+                '/hashhub.v1.ReconciliationService/AssignConflict',
+                request_serializer=hashhub_dot_v1_dot_conflicts__pb2.AssignConflictRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_conflicts__pb2.Conflict.FromString,
+                _registered_method=True)
+        self.ResolveConflict = channel.unary_unary(
+                '/hashhub.v1.ReconciliationService/ResolveConflict',
+                request_serializer=hashhub_dot_v1_dot_conflicts__pb2.ResolveConflictRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_conflicts__pb2.Conflict.FromString,
+                _registered_method=True)
 
 
 class ReconciliationServiceServicer:
@@ -145,6 +171,43 @@ class ReconciliationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListConflicts(self, request, context):
+        """Lists conflicts, those that were opened last first. Roles: operator, auditor; contributors those to which an entry
+        of their own is a party, where the other's terms let them list the other entry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConflict(self, request, context):
+        """Gets a conflict with what each side states. Roles as ListConflicts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummariseConflicts(self, request, context):
+        """Counts conflicts by pair of contributors, kind, severity and state. Roles as ListConflicts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AssignConflict(self, request, context):
+        """Gives a conflict to somebody. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveConflict(self, request, context):
+        """Says what a conflict comes to. An operator's word closes it, a contributor's is its view. Roles: operator,
+        contributor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReconciliationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -187,6 +250,31 @@ def add_ReconciliationServiceServicer_to_server(servicer, server):
                     servicer.ReadFiles,
                     request_deserializer=hashhub_dot_v1_dot_reconciliation__service__pb2.ReadFilesRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_reconciliation__service__pb2.ReadFilesResponse.SerializeToString,
+            ),
+            'ListConflicts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConflicts,
+                    request_deserializer=hashhub_dot_v1_dot_conflicts__pb2.ListConflictsRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_conflicts__pb2.ListConflictsResponse.SerializeToString,
+            ),
+            'GetConflict': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConflict,
+                    request_deserializer=hashhub_dot_v1_dot_conflicts__pb2.GetConflictRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_conflicts__pb2.Conflict.SerializeToString,
+            ),
+            'SummariseConflicts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummariseConflicts,
+                    request_deserializer=hashhub_dot_v1_dot_conflicts__pb2.SummariseConflictsRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_conflicts__pb2.SummariseConflictsResponse.SerializeToString,
+            ),
+            'AssignConflict': grpc.unary_unary_rpc_method_handler(
+                    servicer.AssignConflict,
+                    request_deserializer=hashhub_dot_v1_dot_conflicts__pb2.AssignConflictRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_conflicts__pb2.Conflict.SerializeToString,
+            ),
+            'ResolveConflict': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveConflict,
+                    request_deserializer=hashhub_dot_v1_dot_conflicts__pb2.ResolveConflictRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_conflicts__pb2.Conflict.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -409,6 +497,141 @@ class ReconciliationService:
             '/hashhub.v1.ReconciliationService/ReadFiles',
             hashhub_dot_v1_dot_reconciliation__service__pb2.ReadFilesRequest.SerializeToString,
             hashhub_dot_v1_dot_reconciliation__service__pb2.ReadFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConflicts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ReconciliationService/ListConflicts',
+            hashhub_dot_v1_dot_conflicts__pb2.ListConflictsRequest.SerializeToString,
+            hashhub_dot_v1_dot_conflicts__pb2.ListConflictsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConflict(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ReconciliationService/GetConflict',
+            hashhub_dot_v1_dot_conflicts__pb2.GetConflictRequest.SerializeToString,
+            hashhub_dot_v1_dot_conflicts__pb2.Conflict.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummariseConflicts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ReconciliationService/SummariseConflicts',
+            hashhub_dot_v1_dot_conflicts__pb2.SummariseConflictsRequest.SerializeToString,
+            hashhub_dot_v1_dot_conflicts__pb2.SummariseConflictsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AssignConflict(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ReconciliationService/AssignConflict',
+            hashhub_dot_v1_dot_conflicts__pb2.AssignConflictRequest.SerializeToString,
+            hashhub_dot_v1_dot_conflicts__pb2.Conflict.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveConflict(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ReconciliationService/ResolveConflict',
+            hashhub_dot_v1_dot_conflicts__pb2.ResolveConflictRequest.SerializeToString,
+            hashhub_dot_v1_dot_conflicts__pb2.Conflict.FromString,
             options,
             channel_credentials,
             insecure,

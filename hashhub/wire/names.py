@@ -30,6 +30,7 @@ _SHAPES: Final = {
     "contributors/{contributor}[/members/{member}]": re.compile(
         f"contributors/{_ID}(?:/members/(.{{1,1024}}))?", re.DOTALL
     ),
+    "conflicts/{conflict}": re.compile(f"conflicts/{_ID}"),
     "groups/{group}": re.compile(f"groups/{_ID}"),
     "events/{revision}": re.compile(f"events/{_NUMBER}"),
     "tokens/{token}": re.compile(f"tokens/{_OPAQUE}"),
@@ -37,13 +38,17 @@ _SHAPES: Final = {
     "schemes/{scheme}": re.compile(f"schemes/{_OPAQUE}"),
     "operations/{operation}": re.compile(f"operations/{_OPAQUE}"),
 }
-_CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _GROUP, _EVENT, _TOKEN, _POLICY, _SCHEME, _OPERATION = _SHAPES
+(
+    _CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _CONFLICT, _GROUP, _EVENT, _TOKEN, _POLICY, _SCHEME,
+    _OPERATION,
+) = _SHAPES  # fmt: skip
 _SUBJECTS: Final = {
     _CONTRIBUTOR: "contributors/{}",
     _SET: "hash-sets/{}/{}",
     _IMPORT: "imports/{}/{}/{}",
     _ENTRY: "entries/{}/{}/{}",
     _EVENT: "events/{}",
+    _CONFLICT: "conflicts/{}",
     _GROUP: "groups/{}",
     _TOKEN: "tokens/{}",
     _SCHEME: "schemes/{}",
@@ -78,6 +83,10 @@ def entry_name(contributor: str, hash_set: str, entry_id: int) -> str:
 
 def review_name(contributor: str, hash_set: str, entry_id: int, review_id: int) -> str:
     return f"contributors/{contributor}/hashSets/{hash_set}/entries/{entry_id}/reviews/{review_id}"
+
+
+def conflict_name(conflict: str) -> str:
+    return f"conflicts/{conflict}"
 
 
 def group_name(group: str) -> str:
@@ -176,6 +185,10 @@ def parse_entry(name: str, field: str = "name") -> tuple[str, str, int]:
 def parse_review(name: str, field: str = "name") -> tuple[str, str, int, int]:
     contributor, hash_set, entry_id, review_id = _parse(_REVIEW, name, field)
     return contributor, hash_set, _int64(entry_id, _REVIEW, field), _int64(review_id, _REVIEW, field)
+
+
+def parse_conflict(name: str, field: str = "name") -> str:
+    return _parse(_CONFLICT, name, field)[0]
 
 
 def parse_group(name: str, field: str = "name") -> str:

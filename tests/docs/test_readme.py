@@ -67,6 +67,7 @@ def test_what_is_run_is_what_the_page_shows() -> None:
         ("docs/export.md", 15),
         ("docs/entries.md", 18),
         ("docs/reconcile.md", 26),
+        ("docs/conflicts.md", 16),
     ],
 )
 def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -> None:

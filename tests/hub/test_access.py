@@ -26,6 +26,8 @@ from hashhub.hub import Hub
 from hashhub.hub.access import Tokens
 from hashhub.hub.operations import Operations
 from hashhub.model import (
+    ConflictFilter,
+    ConflictReason,
     Contributor,
     ContributorKind,
     Group,
@@ -34,6 +36,7 @@ from hashhub.model import (
     Marking,
     MatchOptions,
     Principal,
+    Purpose,
     Query,
     Reliability,
     ReviewKind,
@@ -108,6 +111,10 @@ def _ended_operation(hub: Hub, task: Task | None = None) -> str:
     return operation.id
 
 
+def _conflict(hub: Hub) -> str:
+    return hub.conflicts.list(OPERATOR, ConflictFilter(), 1)[0][0].name
+
+
 # Use-case -> what calls it (with an entry of alpha/list, and an open import into it), and who may.
 CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]]] = {
     "contributors.create": (lambda h, p, *_: h.contributors.create(p, _new("gamma")), {"operator"}),
@@ -145,6 +152,14 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
         {"operator", "owner", "other"},
     ),
     "reviews.list": (lambda h, p, e, _: h.reviews.list(p, "alpha", "list", e, 10, 0), ALL_BUT_CONSUMER),
+    "conflicts.list": (lambda h, p, *_: h.conflicts.list(p, ConflictFilter(), 10), ALL_BUT_CONSUMER),
+    "conflicts.get": (lambda h, p, *_: h.conflicts.get(p, _conflict(h)), READERS),
+    "conflicts.assign": (lambda h, p, *_: h.conflicts.assign(p, _conflict(h), "Ann"), {"operator"}),
+    "conflicts.resolve": (
+        lambda h, p, *_: h.conflicts.resolve(p, _conflict(h), ConflictReason.OTHER, "seen"), WRITERS,
+    ),
+    "conflicts.looked_upto": (lambda h, p, *_: h.conflicts.looked_upto(p), ALL_BUT_CONSUMER),
+    "conflicts.summarise": (lambda h, p, *_: h.conflicts.summarise(p, ConflictFilter()), ALL_BUT_CONSUMER),
     "entries.restore": (lambda h, p, e, _: h.entries.restore(p, "alpha", "list", e), WRITERS),
     "entries.erase": (lambda h, p, e, _: h.entries.erase(p, "alpha", "list", e, validate_only=True), {"operator"}),
     "reviews.set_aside": (lambda h, p, e, _: h.reviews.set_aside(p, "alpha", "list", e, 1, "no"), {"operator"}),
@@ -208,6 +223,10 @@ class TestRoles:
         desk.hub.groups.create(OPERATOR, Group(id="allies", members=("beta",)))
         another = msgspec.structs.replace(OPERATOR, name="another")
         desk.hub.schemes.put(another, SCHEME.replace('version = "2"', 'version = "1"'))
+        desk.hash_set("beta/known", purpose=Purpose.BENIGN, marking=Marking(bulk=True))
+        desk.contribute("beta/known", item(1))
+        assert desk.hub.finder is not None
+        desk.hub.finder.catch_up()
         (entry,) = desk.entries("alpha/list")
         desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE)
         return desk
@@ -238,6 +257,7 @@ class TestRoles:
 
     def test_no_use_case_is_left_out(self) -> None:
         parts = (
+            "conflicts",
             "contributors",
             "groups",
             "hash_sets",
@@ -256,6 +276,7 @@ class TestRoles:
         classes = [
             hub_of[n]
             for n in (
+                "Conflicts",
                 "Contributors",
                 "Groups",
                 "HashSets",
