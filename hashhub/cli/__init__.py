@@ -11,6 +11,7 @@ import click
 from hashhub import __version__
 from hashhub.cli import (
     admin,
+    backup,
     catalogue,
     changes,
     contributors,
@@ -42,7 +43,8 @@ def main() -> None:
 
 
 _MODULES = (
-    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, admin, sample,
+    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, admin, backup,
+    sample,
 )  # fmt: skip
 for group in _MODULES:
     for entry in group.COMMANDS:

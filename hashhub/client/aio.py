@@ -4,16 +4,16 @@ same names, arguments, results and errors.
     async with AsyncClient("127.0.0.1:8470", token) as hub:
         answer = await hub.match(Query(hashes=(parse_pair("PDQ:…"),)), MatchOptions(policy="block"))
 
-What yields there is an asynchronous iterator here. A call ends when its task is cancelled, and nothing that a call does
-blocks the loop for longer than some milliseconds. A client belongs to one event loop. What is not here, such as the
-mirror and exports, is made by `Client` in a thread: `await asyncio.to_thread(…)`.
+What yields there is an asynchronous generator here. A call ends when its task is cancelled, and nothing that a call
+does blocks the loop for longer than some milliseconds. A client belongs to one event loop. What is not here, such as
+the mirror and exports, is made by `Client` in a thread: `await asyncio.to_thread(…)`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -80,7 +80,7 @@ class AsyncClient:
         """Return the answer to one query. Many are answered faster by `match_hashes`. Roles: all but auditor."""
         return await self._transport.ask(matching.one_match(query, options))
 
-    async def match_hashes(self, queries: Iterable[Query], options: MatchOptions) -> AsyncIterator[Matched]:
+    async def match_hashes(self, queries: Iterable[Query], options: MatchOptions) -> AsyncGenerator[Matched, None]:
         """Yield one answer for each query, in order. Any number of queries; they are sent in batches as they are
         consumed. Roles: all but auditor.
         """
@@ -91,7 +91,7 @@ class AsyncClient:
 
     async def match_media(
         self, media: Iterable[tuple[str, bytes]], options: MatchOptions
-    ) -> AsyncIterator[MatchedMedia]:
+    ) -> AsyncGenerator[MatchedMedia, None]:
         """Yield one answer for each (label, content), in order, hashed by the hub; see Client.match_media.
 
         Roles: all but auditor.
@@ -101,7 +101,7 @@ class AsyncClient:
                 async for one in answers:
                     yield one
 
-    def list_policies(self) -> AsyncIterator[PolicyText]:
+    def list_policies(self) -> AsyncGenerator[PolicyText, None]:
         """Yield the policies in order of name."""
         return self._transport.items(matching.policies())
 
@@ -109,13 +109,13 @@ class AsyncClient:
         """Return the entry `CONTRIBUTOR/SET/ENTRY`; see Client.get_entry. Raises NotFound."""
         return await self._transport.ask(entries.entry(name))
 
-    def list_entries(self, hash_set: str, states: Iterable[EntryState] = ()) -> AsyncIterator[Entry]:
+    def list_entries(self, hash_set: str, states: Iterable[EntryState] = ()) -> AsyncGenerator[Entry, None]:
         """Yield the entries of `CONTRIBUTOR/SET` in order of id; no states mean all of them."""
         return self._transport.items(entries.entries(hash_set, states))
 
     async def search_entries(
         self, selection: Selection, *, limit: int | None = None, looked_at: Callable[[int], None] = entries.ignore
-    ) -> AsyncIterator[Entry]:
+    ) -> AsyncGenerator[Entry, None]:
         """Yield the entries that fit, in order of id, wherever the caller may list them; see Client.search_entries."""
         if limit is not None and limit <= 0:
             return
@@ -146,7 +146,7 @@ class AsyncClient:
         """Add a statement of the caller about `CONTRIBUTOR/SET/ENTRY`. Roles: operator, contributor."""
         return await self._transport.ask(entries.new_review(entry, kind, comment, validate_only=validate_only))
 
-    def list_reviews(self, entry: str) -> AsyncIterator[Review]:
+    def list_reviews(self, entry: str) -> AsyncGenerator[Review, None]:
         """Yield the reviews of `CONTRIBUTOR/SET/ENTRY`, oldest first. Roles: operator, auditor, contributor."""
         return self._transport.items(entries.reviews(entry))
 
@@ -195,23 +195,23 @@ class AsyncClient:
         """Return the import `CONTRIBUTOR/SET/IMPORT`. Raises NotFound. Roles: operator, auditor, contributor."""
         return await self._transport.ask(imports.one_import(name))
 
-    def list_imports(self, hash_set: str) -> AsyncIterator[Import]:
+    def list_imports(self, hash_set: str) -> AsyncGenerator[Import, None]:
         """Yield the imports of `CONTRIBUTOR/SET`, newest first. Roles: operator, auditor, contributor."""
         return self._transport.items(imports.imports(hash_set))
 
-    def list_findings(self, name: str, dispositions: Iterable[Disposition] = ()) -> AsyncIterator[Finding]:
+    def list_findings(self, name: str, dispositions: Iterable[Disposition] = ()) -> AsyncGenerator[Finding, None]:
         """Yield what became of the items of `CONTRIBUTOR/SET/IMPORT`, in the order of the source; accepted ones are
         left out.
         """
         return self._transport.items(contribution.findings(names.import_(name), dispositions))
 
-    def list_changes(self, position: str = "", *, from_now: bool = False) -> AsyncIterator[FeedPage]:
+    def list_changes(self, position: str = "", *, from_now: bool = False) -> AsyncGenerator[FeedPage, None]:
         """Yield the pages of the change feed behind a position, up to the first that is complete; see
         Client.list_changes.
         """
         return self._transport.items(changes.changes(position, from_now=from_now))
 
-    def follow_changes(self, position: str = "", *, from_now: bool = False) -> AsyncIterator[FeedPage]:
+    def follow_changes(self, position: str = "", *, from_now: bool = False) -> AsyncGenerator[FeedPage, None]:
         """Yield the pages of the change feed behind a position, and then those to come; an empty one is a sign of life;
         see Client.follow_changes.
         """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any, Final, TypeVar, cast
 
 import grpc
@@ -45,12 +45,12 @@ class AsyncTransport:
         """Make a call and return what its answer means. Raises HashHubError."""
         return call.read(await self._answer(call))
 
-    async def each(self, call: Call[A, Iterable[R]]) -> AsyncIterator[R]:
+    async def each(self, call: Call[A, Iterable[R]]) -> AsyncGenerator[R, None]:
         """Make a call and yield what its answer holds, piece by piece. Raises HashHubError."""
         async for one in _in_pieces(call.read(await self._answer(call))):
             yield one
 
-    async def items(self, pages: Pages[A, R]) -> AsyncIterator[R]:
+    async def items(self, pages: Pages[A, R]) -> AsyncGenerator[R, None]:
         """Yield what is on the pages of a list, a page at a time as it is consumed. Raises HashHubError."""
         while True:
             answer = await self._answer(pages.call)
@@ -59,7 +59,7 @@ class AsyncTransport:
             if not pages.turn(answer):
                 return
 
-    async def stream(self, call: Call[A, R]) -> AsyncIterator[R]:
+    async def stream(self, call: Call[A, R]) -> AsyncGenerator[R, None]:
         """Make a streaming call and yield what its answers mean until either side ends it. Raises HashHubError."""
         answers = self._method(call.method, call.request, call.answer, stream=True)(
             call.request, metadata=self._connection.metadata
@@ -204,7 +204,7 @@ async def _drop(on_their_way: deque[asyncio.Task[object]]) -> None:
     on_their_way.clear()
 
 
-async def _in_pieces(items: Iterable[R]) -> AsyncIterator[R]:
+async def _in_pieces(items: Iterable[R]) -> AsyncGenerator[R, None]:
     for count, item in enumerate(items, 1):
         yield item
         if count % _PIECE == 0:

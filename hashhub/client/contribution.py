@@ -213,7 +213,7 @@ def report(name: str, source: Import) -> Steps[ImportReport]:
     index = 0
     pages = findings(name, _REPORTED)
     # The page is read here, so that the next one is asked for when it is wanted.
-    whole: Call[v1.ListFindingsResponse, v1.ListFindingsResponse] = msgspec.structs.replace(pages.call, read=_as_it_is)
+    whole = Call(method=pages.call.method, request=pages.call.request, answer=v1.ListFindingsResponse, read=_as_it_is)
     while True:
         page: v1.ListFindingsResponse = yield whole
         for finding in pages.call.read(page):
