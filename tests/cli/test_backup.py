@@ -22,14 +22,13 @@ from hashhub.errors import FailedPrecondition
 from hashhub.hashes import parse
 from hashhub.hub import backup
 from hashhub.model import (
+    SYSTEM,
     Contributor,
     ContributorKind,
     EntryState,
     HashSet,
     MatchOptions,
-    Principal,
     Query,
-    Role,
     Verdict,
     WithdrawalReason,
 )
@@ -90,7 +89,8 @@ def writing(hub: RunningHub) -> Iterator[None]:
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_the_restore_drill(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    first = new = ()
+    first: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
     if kind == "postgresql":
         server = request.getfixturevalue("postgresql")
         first, new = (("--database", server.create_database()) for _ in range(2))
@@ -250,7 +250,7 @@ def test_a_copy_is_of_one_moment_however_much_is_written(tmp_path: Path, monkeyp
     store = Store.open(tmp_path / "data")
     (tmp_path / "copy").mkdir()
     try:
-        store.resources.create_contributor(NL, by=Principal(name="operator", role=Role.OPERATOR))
+        store.resources.create_contributor(NL, by=SYSTEM)
         at = store.history.position()
         steps: list[int] = []
 
@@ -258,7 +258,7 @@ def test_a_copy_is_of_one_moment_however_much_is_written(tmp_path: Path, monkeyp
             steps.append(copied)
             store.resources.create_contributor(
                 Contributor(id=f"c{len(steps)}", display_name="x" * 1000, kind=ContributorKind.NGO, jurisdiction="NL"),
-                by=Principal(name="operator", role=Role.OPERATOR),
+                by=SYSTEM,
             )
 
         copied = backing.copy_out(tmp_path / "data", tmp_path / "copy", progress)
