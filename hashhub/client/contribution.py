@@ -160,7 +160,7 @@ def contribute(
     )
     request = v1.CreateImportRequest(parent=parent, request_id=request_id)
     getattr(request, "import").CopyFrom(wanted)  # a keyword of Python
-    opened: v1.Import = yield _asked("CreateImport", request)
+    opened: v1.Import = yield _asked("ContributionService/CreateImport", request)
     current = wire.import_from_pb(opened)
     if current.state is ImportState.COMMITTED:
         before_now = yield from report(opened.name, current)
@@ -188,7 +188,7 @@ def contribute(
     # (5) Commit: until here nobody sees anything of it.
     progress(Progress(phase=Phase.COMMITTING, done=total, total=total))
     committed: v1.Import = yield _asked(
-        "CommitImport",
+        "ContributionService/CommitImport",
         v1.CommitImportRequest(
             name=opened.name, batch_count=count, allow_shrinking=allow_shrinking, validate_only=validate_only
         ),
@@ -293,7 +293,7 @@ def _send_batches(opened: v1.Import, items: Iterable[Record | Reject]) -> Steps[
         if count >= opened.batch_count:
             batch.name = opened.name
             batch.batch_index = count
-            yield Ahead(_asked("AddRecords", batch, retry_seconds=_PATIENCE))
+            yield Ahead(_asked("ContributionService/AddRecords", batch, retry_seconds=_PATIENCE))
         count += 1
     yield Waiting.ARRIVED
     return count
@@ -303,7 +303,7 @@ def _asked(
     method: str, request: Message, *, timeout: float | None = None, retry_seconds: float | None = None
 ) -> Call[v1.Import, v1.Import]:
     return Call(
-        method=f"ContributionService/{method}",
+        method=method,
         request=request,
         answer=v1.Import,
         read=_as_it_is,
@@ -352,7 +352,7 @@ def _options_mark(options: Mapping[str, str]) -> str:
 def _cancel(name: str, cause: HashHubError) -> Steps[None]:
     yield Waiting.DROPPED
     try:
-        yield _asked("CancelImport", v1.CancelImportRequest(name=name))
+        yield _asked("ContributionService/CancelImport", v1.CancelImportRequest(name=name))
     except (Unavailable, FailedPrecondition, Conflict) as e:
         # The cause matters more; an import that stays open is invisible and is found again by its digest.
         cause.add_note(f"the import could not be cancelled either: {e.message}")

@@ -142,7 +142,7 @@ class EntryCalls(Calls):
 
 def entry(name: str) -> Call[v1.Entry, Entry]:
     """Return the call that reads an entry."""
-    return _one("GetEntry", v1.GetEntryRequest(name=names.entry(name)))
+    return _one("ContributionService/GetEntry", v1.GetEntryRequest(name=names.entry(name)))
 
 
 def entries(hash_set: str, states: Iterable[EntryState]) -> Pages[v1.ListEntriesResponse, Entry]:
@@ -177,7 +177,7 @@ def withdrawal(name: str, reason: WithdrawalReason, comment: str, *, validate_on
         validate_only=validate_only,
         request_id=request_id(),
     )
-    return _one("WithdrawEntry", request)
+    return _one("ContributionService/WithdrawEntry", request)
 
 
 def restoration(name: str, comment: str, *, validate_only: bool) -> Call[v1.Entry, Entry]:
@@ -185,7 +185,7 @@ def restoration(name: str, comment: str, *, validate_only: bool) -> Call[v1.Entr
     request = v1.RestoreEntryRequest(
         name=names.entry(name), comment=comment, validate_only=validate_only, request_id=request_id()
     )
-    return _one("RestoreEntry", request)
+    return _one("ContributionService/RestoreEntry", request)
 
 
 def new_review(entry_name: str, kind: ReviewKind, comment: str, *, validate_only: bool) -> Call[v1.Review, Review]:
@@ -217,4 +217,4 @@ def reviews(entry_name: str) -> Pages[v1.ListReviewsResponse, Review]:
 
 
 def _one(method: str, request: Message) -> Call[v1.Entry, Entry]:
-    return Call(method=f"ContributionService/{method}", request=request, answer=v1.Entry, read=wire.entry_from_pb)
+    return Call(method=method, request=request, answer=v1.Entry, read=wire.entry_from_pb)

@@ -8,6 +8,7 @@ is copied is what is there.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sqlite3
 import subprocess
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 DUMP_NAME: Final = "hashhub.dump"
 _PAGES: Final = 4096  # of SQLite's file that are copied at a time: 16 MiB
+_BLOCK: Final = 1 << 24  # bytes
 _STATE: Final = "SELECT database_id, revision, head FROM metadata"
 _VERSION: Final = "SELECT version_num FROM alembic_version"
 _SAID: Final = 300  # characters of what a program says
@@ -133,21 +135,31 @@ def _copy_sqlite(path: Path, target: Path, progress: Progress) -> Copied:
 
 
 def _put_sqlite(path: Path, target: Path, progress: Progress) -> None:
+    # A log of another database beside it would be taken for its own, and damage it.
+    beside = [target.with_name(target.name + end) for end in ("", "-wal", "-shm", "-journal")]
+    if there := [p.name for p in beside if p.exists() or p.is_symlink()]:
+        raise FailedPrecondition(
+            f"there is {' and '.join(there)} in {str(target.parent)!r} already, and a backup never replaces a "
+            "database: name a new directory"
+        )
+    aside = target.with_name(f"{target.name}.unfinished-{secrets.token_hex(4)}")
     total, done = path.stat().st_size, 0
+    file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with path.open("rb") as source, os.fdopen(file, "wb") as copy:
-            while block := source.read(_PAGES * 4096):
+            while block := source.read(_BLOCK):
                 copy.write(block)
                 done += len(block)
                 progress(done, total)
             copy.flush()
             os.fsync(copy.fileno())
+        os.link(aside, target)  # unlike a rename it replaces nothing
     except FileExistsError as e:
         raise FailedPrecondition(
-            f"there is a database in {str(target.parent)!r} already, and a backup never replaces one: name a new "
-            "directory"
+            f"a database was made in {str(target.parent)!r} meanwhile: name a new directory"
         ) from e
+    finally:
+        aside.unlink()
 
 
 def _dump_postgresql(url: URL, target: Path, progress: Progress) -> Copied:

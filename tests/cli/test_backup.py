@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from hashhub.cli import main
 from hashhub.client import Client
 from hashhub.config import Config
-from hashhub.errors import FailedPrecondition
+from hashhub.errors import FailedPrecondition, LimitExceeded
 from hashhub.hashes import parse
 from hashhub.hub import backup
 from hashhub.model import (
@@ -284,6 +284,47 @@ def test_lines_of_all_logs_are_there_after_a_restore(tmp_path: Path) -> None:
     backup.restore(tmp_path / "backup", Config(data=str(new)), tmp_path / "saved.log", nothing)
     assert (new / "withdrawals.log").read_bytes() == b'{"a":1}\n{"b":2}\n{"c":3}\n{"d":4}\n'
     assert (new / "hashhub.db").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal"])
+def test_nothing_is_put_beside_what_another_database_left(tmp_path: Path, end: str) -> None:
+    """A log that stays behind when only the database is removed would be replayed into the restored one."""
+    backup.back_up(settled(tmp_path / "data"), tmp_path / "backup", nothing)
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / f"hashhub.db{end}").write_bytes(b"left over")
+    with pytest.raises(FailedPrecondition, match=f"there is hashhub.db{end} in"):
+        backup.restore(tmp_path / "backup", Config(data=str(new)), None, nothing)
+    assert {p.name for p in new.iterdir()} == {f"hashhub.db{end}", "withdrawals.log"}
+    assert (new / f"hashhub.db{end}").read_bytes() == b"left over"
+
+
+def test_a_restore_that_breaks_off_can_be_made_again(tmp_path: Path) -> None:
+    backup.back_up(settled(tmp_path / "data"), tmp_path / "backup", nothing)
+    config = Config(data=str(tmp_path / "new"))
+
+    def full(what: str, copied: int, total: int) -> None:
+        if what == "database":
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(LimitExceeded, match="disk is full"):
+        backup.restore(tmp_path / "backup", config, None, full)
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["withdrawals.log"]
+    backup.restore(tmp_path / "backup", config, None, nothing)
+    store = Store.open(tmp_path / "new", create=False)
+    store.close()
+
+
+def test_a_backup_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    config = settled(tmp_path / "data")
+
+    def full(what: str, copied: int, total: int) -> None:
+        if what == "checksums":
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(LimitExceeded, match="disk is full"):
+        backup.back_up(config, tmp_path / "backups" / "one", full)
+    assert not list((tmp_path / "backups").iterdir())
 
 
 @pytest.mark.parametrize("program", ["pg_dump", "pg_restore"])
