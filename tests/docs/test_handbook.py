@@ -155,7 +155,7 @@ def free_port() -> int:
 
 
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize(("page", "least"), [("contribute", 12), ("match", 6)])
+@pytest.mark.parametrize(("page", "least"), [("contribute", 11), ("match", 6)])
 def test_the_page_works_as_written(page: str, least: int, tmp_path: Path) -> None:
     with running_hub(tmp_path / "hashhub-data") as hub:
         http = f"http://{hub.http}"
