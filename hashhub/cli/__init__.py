@@ -11,6 +11,7 @@ import click
 from hashhub import __version__
 from hashhub.cli import (
     admin,
+    backup,
     catalogue,
     changes,
     conflicts,
@@ -46,7 +47,7 @@ def main() -> None:
 
 _MODULES = (
     serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, schemes, admin,
-    reconcile, conflicts, sample,
+    backup, reconcile, conflicts, sample,
 )  # fmt: skip
 for group in _MODULES:
     for entry in group.COMMANDS:

@@ -400,6 +400,7 @@ def _write_table(session: Session, name: str, file: str, out: str | None, mappin
 
     with ExitStack() as stack:
         hub = stack.enter_context(session.connect())
+        name = import_called(hub, name)
         source = stack.enter_context(opened(file)) if file else None
         digest = outcomes.digest_of(source) if source is not None else ""
         import_ = hub.get_import(name) if name.count("/") > 1 else _last_import(hub, name, digest)

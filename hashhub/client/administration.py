@@ -9,6 +9,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from hashhub import v1, wire
 from hashhub.client import names
+from hashhub.client.asking import Call
 from hashhub.client.calls import Calls
 from hashhub.model import Principal, Status
 
@@ -52,4 +53,11 @@ class AdministrationCalls(Calls):
 
     def status(self) -> Status:
         """Return the state of the hub. Roles: operator, auditor."""
-        return wire.status_from_pb(self._transport.call("AdminService/GetStatus", v1.GetStatusRequest(), v1.Status))
+        return self._transport.ask(status())
+
+
+def status() -> Call[v1.Status, Status]:
+    """Return the call that reads the state of the hub."""
+    return Call(
+        method="AdminService/GetStatus", request=v1.GetStatusRequest(), answer=v1.Status, read=wire.status_from_pb
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
+from hashhub.client.asking import PAGE
 from hashhub.client.transport import Transport
 
-PAGE: Final = 1_000  # what the hub gives at most
+__all__ = ["PAGE", "Calls", "request_id"]
 
 
 class _Page(Protocol):

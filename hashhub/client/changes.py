@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hashhub import v1, wire
-from hashhub.client.calls import PAGE, Calls
+from hashhub.client.asking import PAGE, Call, Pages
+from hashhub.client.calls import Calls
 from hashhub.client.mirror import Mirror
 from hashhub.errors import InvalidArgument
 from hashhub.model import FeedPage
@@ -24,13 +25,7 @@ class ChangeCalls(Calls):
         FailedPrecondition (POSITION_UNKNOWN) when the hub's database was restored from an older backup: start again
         from nothing.
         """
-        request = v1.ListChangesRequest(position=_position(position), page_size=PAGE, from_now=from_now)
-        while True:
-            answer = self._transport.call("ChangeService/ListChanges", request, v1.ListChangesResponse)
-            yield _feed_page(answer)
-            if answer.complete:
-                return
-            request.position, request.from_now = answer.next_position, False
+        yield from self._transport.items(changes(position, from_now=from_now))
 
     def follow_changes(self, position: str = "", *, from_now: bool = False) -> Iterator[FeedPage]:
         """Yield the pages of the change feed behind a position, and then those to come; an empty one is a sign of life.
@@ -38,13 +33,41 @@ class ChangeCalls(Calls):
         Position and errors as in `list_changes`; also raises Unavailable when the hub goes away, and Unauthenticated or
         PermissionDenied once the token does not allow it any more.
         """
-        request = v1.FollowChangesRequest(position=_position(position), from_now=from_now)
-        for answer in self._transport.stream("ChangeService/FollowChanges", request, v1.FollowChangesResponse):
-            yield _feed_page(answer)
+        call = following(position, from_now=from_now)
+        yield from map(call.read, self._transport.stream(call.method, call.request, call.answer))
 
     def mirror(self, directory: Path) -> Mirror:
         """Return the local copy in `directory` of what the token may hold; close it in the end. See docs/mirror.md."""
         return Mirror(directory, self._transport)
+
+
+def changes(position: str, *, from_now: bool) -> Pages[v1.ListChangesResponse, FeedPage]:
+    """Return the call that lists the change feed, to the first page that is complete."""
+    request = v1.ListChangesRequest(position=_position(position), page_size=PAGE, from_now=from_now)
+
+    def turn(answer: v1.ListChangesResponse) -> bool:
+        request.position, request.from_now = answer.next_position, False
+        return not answer.complete
+
+    return Pages(
+        call=Call(
+            method="ChangeService/ListChanges",
+            request=request,
+            answer=v1.ListChangesResponse,
+            read=lambda answer: (_feed_page(answer),),
+        ),
+        turn=turn,
+    )
+
+
+def following(position: str, *, from_now: bool) -> Call[v1.FollowChangesResponse, FeedPage]:
+    """Return the streaming call that follows the change feed."""
+    return Call(
+        method="ChangeService/FollowChanges",
+        request=v1.FollowChangesRequest(position=_position(position), from_now=from_now),
+        answer=v1.FollowChangesResponse,
+        read=_feed_page,
+    )
 
 
 def _position(text: str) -> str:

@@ -11,19 +11,17 @@ and continues behind the last that the hub stored. While batches are on their wa
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
 from io import UnsupportedOperation
 from operator import attrgetter
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar
 
 import msgspec
 
 from hashhub import v1, wire
+from hashhub.client.asking import Ahead, Call, Message, Pages, Steps, Waiting, listing
 from hashhub.client.release import Release
-from hashhub.client.transport import Transport
 from hashhub.columns import columns_of
 from hashhub.connector import Connector, check_options, has_classifications
 from hashhub.errors import (
@@ -39,6 +37,8 @@ from hashhub.hygiene import Code
 from hashhub.item import Kind, of_kind
 from hashhub.model import Disposition, Finding, Import, ImportState, Record, Reject
 
+M = TypeVar("M")
+
 # The rule of the cut. A run under other values cannot resume an import that was begun under these; the hub notices
 # (CONFLICT).
 BATCH_ITEMS: Final = 2_000
@@ -46,7 +46,6 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 
 _HASH_BYTES: Final = 48  # of a hash on the wire, near enough
 _texts_of: Final = attrgetter(*(f.name for f in of_kind(Kind.TEXT)))
-_IN_FLIGHT: Final = 2  # batches on their way while the connector reads on; more would only fill memory
 _PATIENCE: Final = 120.0  # seconds to keep trying when the hub goes away in the middle: longer than a restart takes
 _COMMIT_TIMEOUT: Final = 3_600.0  # seconds; a commit writes every entry of the list
 _POSITIONS_SHOWN: Final = 3
@@ -121,8 +120,7 @@ class SourceChangedError(MalformedSource):
     """The source was written to while it was read, so its digest would describe other bytes."""
 
 
-def send(
-    transport: Transport,
+def contribute(
     sources: Sequence[BinaryIO],
     *,
     connector: Connector | None,
@@ -134,7 +132,7 @@ def send(
     keep_on_failure: bool,
     request_id: str,
     progress: Callable[[Progress], None],
-) -> ImportReport:
+) -> Steps[ImportReport]:
     """Contribute all of seekable `sources` to the hash set named `parent`; see Client.import_source."""
     if connector is not None:
         check_options(connector, options)
@@ -162,22 +160,17 @@ def send(
     )
     request = v1.CreateImportRequest(parent=parent, request_id=request_id)
     getattr(request, "import").CopyFrom(wanted)  # a keyword of Python
-    opened = transport.call("ContributionService/CreateImport", request, v1.Import)
+    opened: v1.Import = yield _asked("ContributionService/CreateImport", request)
     current = wire.import_from_pb(opened)
     if current.state is ImportState.COMMITTED:
-        return msgspec.structs.replace(report(transport, opened.name, current), repeated=True)
+        before_now = yield from report(opened.name, current)
+        return msgspec.structs.replace(before_now, repeated=True)
     stored = current.batch_count
 
     # (3) and (4) Read, cut, send.
     try:
         items = release.read()
-        count = 0
-        with ThreadPoolExecutor(1, "hashhub-import") as sender:
-            try:
-                count = _send_batches(transport, opened, sender, _counted(items, release, total, progress))
-            except BaseException:
-                sender.shutdown(wait=False, cancel_futures=True)
-                raise
+        count = yield from _send_batches(opened, _counted(items, release, total, progress))
         if release.written() != before:
             raise SourceChangedError(
                 "the file changed while it was read; import a finished file", position="end of source"
@@ -187,19 +180,18 @@ def send(
             e.add_note(f"this is {what}")
         # The same bytes would fail again: nothing of it stays, unless somebody wants to look.
         if not keep_on_failure:
-            _cancel(transport, opened.name, e)
+            yield from _cancel(opened.name, e)
         raise
     except OSError as e:
         raise _unreadable(e) from e
 
     # (5) Commit: until here nobody sees anything of it.
     progress(Progress(phase=Phase.COMMITTING, done=total, total=total))
-    committed = transport.call(
+    committed: v1.Import = yield _asked(
         "ContributionService/CommitImport",
         v1.CommitImportRequest(
             name=opened.name, batch_count=count, allow_shrinking=allow_shrinking, validate_only=validate_only
         ),
-        v1.Import,
         timeout=_COMMIT_TIMEOUT,
         retry_seconds=_PATIENCE,
     )
@@ -207,42 +199,50 @@ def send(
     # (6) What happened to every item.
     done = wire.import_from_pb(committed)
     try:
-        done_report = report(transport, opened.name, done)
+        done_report = yield from report(opened.name, done)
     except (Unavailable, LimitExceeded):
         # What is committed is committed: a hub that stops or is too busy now must not make it look as if it were not.
         done_report = ImportReport(source=done, groups_complete=False)
     return msgspec.structs.replace(done_report, validate_only=validate_only, resumed_batches=stored)
 
 
-def report(transport: Transport, name: str, source: Import) -> ImportReport:
-    """Return the report of the import with this resource name."""
+def report(name: str, source: Import) -> Steps[ImportReport]:
+    """Read the report of the import with this resource name."""
     groups: dict[tuple[Disposition, str], FindingGroup] = {}
     complete = True
-    for index, finding in enumerate(findings(transport, name, _REPORTED)):
-        if index == FINDINGS_READ:
-            complete = False
+    index = 0
+    pages = findings(name, _REPORTED)
+    # The page is read here, so that the next one is asked for when it is wanted.
+    whole = Call(method=pages.call.method, request=pages.call.request, answer=v1.ListFindingsResponse, read=_as_it_is)
+    while True:
+        page: v1.ListFindingsResponse = yield whole
+        for finding in pages.call.read(page):
+            if index == FINDINGS_READ:
+                complete = False
+                break
+            index += 1
+            key = (finding.disposition, finding.reason)
+            g = groups.get(key)
+            if g is None:
+                g = FindingGroup(
+                    disposition=finding.disposition, reason=finding.reason, count=0, positions=(), detail=finding.detail
+                )
+            more = (finding.position,) if len(g.positions) < _POSITIONS_SHOWN else ()
+            groups[key] = msgspec.structs.replace(g, count=g.count + 1, positions=g.positions + more)
+        if not complete or not pages.turn(page):
             break
-        key = (finding.disposition, finding.reason)
-        g = groups.get(key)
-        if g is None:
-            g = FindingGroup(
-                disposition=finding.disposition, reason=finding.reason, count=0, positions=(), detail=finding.detail
-            )
-        more = (finding.position,) if len(g.positions) < _POSITIONS_SHOWN else ()
-        groups[key] = msgspec.structs.replace(g, count=g.count + 1, positions=g.positions + more)
     order = sorted(groups.values(), key=lambda g: (_REPORTED.index(g.disposition), -g.count, g.reason))
     return ImportReport(source=source, groups=tuple(order), groups_complete=complete)
 
 
-def findings(transport: Transport, name: str, dispositions: Iterable[Disposition]) -> Iterator[Finding]:
-    """Yield the findings of the import with this resource name in the order of the source, page by page."""
-    request = v1.ListFindingsRequest(parent=name, page_size=1000, dispositions=wire.dispositions_to_pb(dispositions))
-    while True:
-        page = transport.call("ContributionService/ListFindings", request, v1.ListFindingsResponse)
-        yield from map(wire.finding_from_pb, page.findings)
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
+def findings(name: str, dispositions: Iterable[Disposition]) -> Pages[v1.ListFindingsResponse, Finding]:
+    """Return the call that lists the findings of the import with this resource name, in the order of the source."""
+    return listing(
+        "ContributionService/ListFindings",
+        v1.ListFindingsRequest(parent=name, dispositions=wire.dispositions_to_pb(dispositions)),
+        v1.ListFindingsResponse,
+        lambda page: map(wire.finding_from_pb, page.findings),
+    )
 
 
 def cut(items: Iterable[Record | Reject], *, as_columns: bool) -> Iterator[v1.AddRecordsRequest]:
@@ -286,27 +286,34 @@ def _record_size(record: Record) -> int:
     return size
 
 
-def _send_batches(
-    transport: Transport, opened: v1.Import, sender: ThreadPoolExecutor, items: Iterable[Record | Reject]
-) -> int:
+def _send_batches(opened: v1.Import, items: Iterable[Record | Reject]) -> Steps[int]:
     """Send all batches but those that are stored, and return how many there are."""
-
-    def send_one(batch: v1.AddRecordsRequest) -> None:
-        transport.call("ContributionService/AddRecords", batch, v1.Import, retry_seconds=_PATIENCE)
-
-    on_their_way: deque[Future[None]] = deque()
     count = 0
     for batch in cut(items, as_columns=opened.takes_columns):
         if count >= opened.batch_count:
-            if len(on_their_way) == _IN_FLIGHT:
-                on_their_way.popleft().result()
             batch.name = opened.name
             batch.batch_index = count
-            on_their_way.append(sender.submit(send_one, batch))
+            yield Ahead(_asked("ContributionService/AddRecords", batch, retry_seconds=_PATIENCE))
         count += 1
-    for sent in on_their_way:
-        sent.result()
+    yield Waiting.ARRIVED
     return count
+
+
+def _asked(
+    method: str, request: Message, *, timeout: float | None = None, retry_seconds: float | None = None
+) -> Call[v1.Import, v1.Import]:
+    return Call(
+        method=method,
+        request=request,
+        answer=v1.Import,
+        read=_as_it_is,
+        timeout=timeout,
+        retry_seconds=retry_seconds,
+    )
+
+
+def _as_it_is(answer: M) -> M:
+    return answer
 
 
 def _counted(
@@ -342,9 +349,10 @@ def _options_mark(options: Mapping[str, str]) -> str:
     return "+" + hashlib.sha256(text).hexdigest()[:12]
 
 
-def _cancel(transport: Transport, name: str, cause: HashHubError) -> None:
+def _cancel(name: str, cause: HashHubError) -> Steps[None]:
+    yield Waiting.DROPPED
     try:
-        transport.call("ContributionService/CancelImport", v1.CancelImportRequest(name=name), v1.Import)
+        yield _asked("ContributionService/CancelImport", v1.CancelImportRequest(name=name))
     except (Unavailable, FailedPrecondition, Conflict) as e:
         # The cause matters more; an import that stays open is invisible and is found again by its digest.
         cause.add_note(f"the import could not be cancelled either: {e.message}")

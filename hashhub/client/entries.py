@@ -10,6 +10,7 @@ import msgspec
 
 from hashhub import v1, wire
 from hashhub.client import names
+from hashhub.client.asking import Call, Message, Pages, listing
 from hashhub.client.calls import Calls, request_id
 from hashhub.model import (
     Entry,
@@ -26,6 +27,10 @@ from hashhub.model import (
 _MANY_TIMEOUT: Final = 600.0  # seconds: a million entries take some tens of them
 
 
+def ignore(_: int) -> None:
+    """Stand in where the caller does not want to be told."""
+
+
 class EntryCalls(Calls):
     """Entries, one by one and many at once: reading, searching, withdrawing, reviewing."""
 
@@ -34,15 +39,11 @@ class EntryCalls(Calls):
 
         Raises NotFound, also for one that the terms do not let the caller see. Roles: operator, auditor, contributor.
         """
-        return wire.entry_from_pb(
-            self._transport.call("ContributionService/GetEntry", v1.GetEntryRequest(name=names.entry(name)), v1.Entry)
-        )
+        return self._transport.ask(entry(name))
 
     def list_entries(self, hash_set: str, states: Iterable[EntryState] = ()) -> Iterator[Entry]:
         """Yield the entries of `CONTRIBUTOR/SET` in order of id; no states mean all of them."""
-        request = v1.ListEntriesRequest(parent=names.hash_set(hash_set), states=wire.entry_states_to_pb(states))
-        for page in self._pages("ContributionService/ListEntries", request, v1.ListEntriesResponse):
-            yield from map(wire.entry_from_pb, page.entries)
+        yield from self._transport.items(entries(hash_set, states))
 
     def withdraw_entry(
         self, name: str, reason: WithdrawalReason, comment: str = "", *, validate_only: bool = False
@@ -53,21 +54,11 @@ class EntryCalls(Calls):
         OTHER needs a comment. Beyond the daily number it is only asked for (`withdrawal.pending`): the entry matches
         until an operator, or another token of the contributor, withdraws it too.
         """
-        request = v1.WithdrawEntryRequest(
-            name=names.entry(name),
-            reason=wire.withdrawal_reason_to_pb(reason),
-            comment=comment,
-            validate_only=validate_only,
-            request_id=request_id(),
-        )
-        return wire.entry_from_pb(self._transport.call("ContributionService/WithdrawEntry", request, v1.Entry))
+        return self._transport.ask(withdrawal(name, reason, comment, validate_only=validate_only))
 
     def restore_entry(self, name: str, comment: str = "", *, validate_only: bool = False) -> Entry:
         """Take the withdrawal of `CONTRIBUTOR/SET/ENTRY`, or a request for it, back. Roles: operator, contributor."""
-        request = v1.RestoreEntryRequest(
-            name=names.entry(name), comment=comment, validate_only=validate_only, request_id=request_id()
-        )
-        return wire.entry_from_pb(self._transport.call("ContributionService/RestoreEntry", request, v1.Entry))
+        return self._transport.ask(restoration(name, comment, validate_only=validate_only))
 
     def erase_entry(self, name: str, *, validate_only: bool = False) -> Entry:
         """Erase everything that `CONTRIBUTOR/SET/ENTRY` says about its item, for ever. Role: operator."""
@@ -87,21 +78,13 @@ class EntryCalls(Calls):
         return wire.entry_from_pb(self._transport.call("ContributionService/QuarantineEntry", request, v1.Entry))
 
     def search_entries(
-        self, selection: Selection, *, limit: int | None = None, looked_at: Callable[[int], None] = lambda _: None
+        self, selection: Selection, *, limit: int | None = None, looked_at: Callable[[int], None] = ignore
     ) -> Iterator[Entry]:
         """Yield the entries that fit, in order of id, wherever the caller may list them.
 
         `looked_at` is told how many entries the hub read for each page. Roles: operator, auditor, contributor.
         """
-        request = v1.SearchEntriesRequest(selection=wire.selection_to_pb(selection))
-        pages = self._pages("ContributionService/SearchEntries", request, v1.SearchEntriesResponse, size=limit)
-
-        def entries() -> Iterator[Entry]:
-            for page in pages:
-                looked_at(page.looked_at_count)
-                yield from map(wire.entry_from_pb, page.entries)
-
-        yield from islice(entries(), limit)
+        yield from islice(self._transport.items(search(selection, limit=limit, looked_at=looked_at)), limit)
 
     def change_entries(
         self,
@@ -143,19 +126,7 @@ class EntryCalls(Calls):
 
     def create_review(self, entry: str, kind: ReviewKind, comment: str = "", *, validate_only: bool = False) -> Review:
         """Add a statement of the caller about `CONTRIBUTOR/SET/ENTRY`. Roles: operator, contributor."""
-        contributor, hash_set, entry_id = wire.parse_entry(names.entry(entry))
-        review = Review(id=0, entry_id=entry_id, author="", kind=kind, comment=comment)
-        request = v1.CreateReviewRequest(
-            parent=names.entry(entry),
-            review=wire.review_to_pb(review, contributor, hash_set),
-            validate_only=validate_only,
-            request_id=request_id(),
-        )
-        answer = self._transport.call("ReviewService/CreateReview", request, v1.Review)
-        # What was only checked was not made, so it has no name, number or time.
-        if validate_only:
-            return msgspec.structs.replace(review, author=wire.parse_author(answer.author))
-        return wire.review_from_pb(answer)
+        return self._transport.ask(new_review(entry, kind, comment, validate_only=validate_only))
 
     def set_aside_review(self, entry: str, review_id: int, comment: str) -> Review:
         """Let an objection to `CONTRIBUTOR/SET/ENTRY` weigh no more; it stays on record. Role: operator."""
@@ -166,6 +137,84 @@ class EntryCalls(Calls):
 
     def list_reviews(self, entry: str) -> Iterator[Review]:
         """Yield the reviews of `CONTRIBUTOR/SET/ENTRY`, oldest first. Roles: operator, auditor, contributor."""
-        request = v1.ListReviewsRequest(parent=names.entry(entry))
-        for page in self._pages("ReviewService/ListReviews", request, v1.ListReviewsResponse):
-            yield from map(wire.review_from_pb, page.reviews)
+        yield from self._transport.items(reviews(entry))
+
+
+def entry(name: str) -> Call[v1.Entry, Entry]:
+    """Return the call that reads an entry."""
+    return _one("ContributionService/GetEntry", v1.GetEntryRequest(name=names.entry(name)))
+
+
+def entries(hash_set: str, states: Iterable[EntryState]) -> Pages[v1.ListEntriesResponse, Entry]:
+    """Return the call that lists the entries of a hash set."""
+    return listing(
+        "ContributionService/ListEntries",
+        v1.ListEntriesRequest(parent=names.hash_set(hash_set), states=wire.entry_states_to_pb(states)),
+        v1.ListEntriesResponse,
+        lambda page: map(wire.entry_from_pb, page.entries),
+    )
+
+
+def search(
+    selection: Selection, *, limit: int | None, looked_at: Callable[[int], None]
+) -> Pages[v1.SearchEntriesResponse, Entry]:
+    """Return the call that searches entries; `limit`: where no more than so many are wanted."""
+
+    def read(page: v1.SearchEntriesResponse) -> Iterator[Entry]:
+        looked_at(page.looked_at_count)
+        yield from map(wire.entry_from_pb, page.entries)
+
+    request = v1.SearchEntriesRequest(selection=wire.selection_to_pb(selection))
+    return listing("ContributionService/SearchEntries", request, v1.SearchEntriesResponse, read, size=limit)
+
+
+def withdrawal(name: str, reason: WithdrawalReason, comment: str, *, validate_only: bool) -> Call[v1.Entry, Entry]:
+    """Return the call that withdraws an entry."""
+    request = v1.WithdrawEntryRequest(
+        name=names.entry(name),
+        reason=wire.withdrawal_reason_to_pb(reason),
+        comment=comment,
+        validate_only=validate_only,
+        request_id=request_id(),
+    )
+    return _one("ContributionService/WithdrawEntry", request)
+
+
+def restoration(name: str, comment: str, *, validate_only: bool) -> Call[v1.Entry, Entry]:
+    """Return the call that takes a withdrawal back."""
+    request = v1.RestoreEntryRequest(
+        name=names.entry(name), comment=comment, validate_only=validate_only, request_id=request_id()
+    )
+    return _one("ContributionService/RestoreEntry", request)
+
+
+def new_review(entry_name: str, kind: ReviewKind, comment: str, *, validate_only: bool) -> Call[v1.Review, Review]:
+    """Return the call that adds a review."""
+    contributor, hash_set, entry_id = wire.parse_entry(names.entry(entry_name))
+    review = Review(id=0, entry_id=entry_id, author="", kind=kind, comment=comment)
+
+    def read(answer: v1.Review) -> Review:
+        # What was only checked was not made, so it has no name, number or time.
+        if validate_only:
+            return msgspec.structs.replace(review, author=wire.parse_author(answer.author))
+        return wire.review_from_pb(answer)
+
+    request = v1.CreateReviewRequest(
+        parent=names.entry(entry_name),
+        review=wire.review_to_pb(review, contributor, hash_set),
+        validate_only=validate_only,
+        request_id=request_id(),
+    )
+    return Call(method="ReviewService/CreateReview", request=request, answer=v1.Review, read=read)
+
+
+def reviews(entry_name: str) -> Pages[v1.ListReviewsResponse, Review]:
+    """Return the call that lists the reviews of an entry."""
+    request = v1.ListReviewsRequest(parent=names.entry(entry_name))
+    return listing(
+        "ReviewService/ListReviews", request, v1.ListReviewsResponse, lambda p: map(wire.review_from_pb, p.reviews)
+    )
+
+
+def _one(method: str, request: Message) -> Call[v1.Entry, Entry]:
+    return Call(method=method, request=request, answer=v1.Entry, read=wire.entry_from_pb)

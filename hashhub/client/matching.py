@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Final
 
 import msgspec
 
 from hashhub import v1, wire
+from hashhub.client.asking import Call, Pages, listing
 from hashhub.client.calls import Calls
 from hashhub.errors import HashHubError
 from hashhub.model import MatchOptions, MatchResult, MediaResult, Query
@@ -50,22 +52,12 @@ class MatchCalls(Calls):
         """Yield one answer for each query, in order. Any number of queries; they are sent in batches as they are
         consumed. Roles: all but auditor.
         """
-        wanted = wire.options_to_pb(options)
-        rest = iter(queries)
-        while batch := list(islice(rest, MATCH_BATCH)):
-            request = v1.BatchMatchHashesRequest(queries=map(wire.query_to_pb, batch), options=wanted)
-            answer = self._transport.call(
-                "MatchService/BatchMatchHashes", request, v1.BatchMatchHashesResponse, timeout=_MATCH_TIMEOUT
-            )
-            _check_count(len(answer.results), len(batch))
-            for result in answer.results:
-                yield Matched(result=wire.match_result_from_pb(result), policy=answer.policy, revision=answer.revision)
+        for call in hash_batches(queries, options):
+            yield from self._transport.ask(call)
 
     def match(self, query: Query, options: MatchOptions) -> Matched:
         """Return the answer to one query. Many are answered faster by `match_hashes`. Roles: all but auditor."""
-        request = v1.MatchHashesRequest(query=wire.query_to_pb(query), options=wire.options_to_pb(options))
-        answer = self._transport.call("MatchService/MatchHashes", request, v1.MatchHashesResponse)
-        return Matched(result=wire.match_result_from_pb(answer.result), policy=answer.policy, revision=answer.revision)
+        return self._transport.ask(one_match(query, options))
 
     def match_media(self, media: Iterable[tuple[str, bytes]], options: MatchOptions) -> Iterator[MatchedMedia]:
         """Yield one answer for each (label, content), in order, hashed by the hub: for callers that cannot hash.
@@ -73,25 +65,80 @@ class MatchCalls(Calls):
         The contents travel to the hub, which keeps them in memory only. A file that it cannot read has the verdict
         UNAVAILABLE. Roles: all but auditor.
         """
-        wanted = wire.options_to_pb(options)
-        for batch in _media_batches(media):
-            request = v1.BatchMatchMediaRequest(media=batch, options=wanted)
-            answer = self._transport.call(
-                "MatchService/BatchMatchMedia", request, v1.BatchMatchMediaResponse, timeout=_MATCH_TIMEOUT
-            )
-            _check_count(len(answer.results), len(batch))
-            for result in answer.results:
-                yield MatchedMedia(
-                    media=wire.media_result_from_pb(result), policy=answer.policy, revision=answer.revision
-                )
+        for call in media_batches(media, options):
+            yield from self._transport.ask(call)
 
     def list_policies(self) -> Iterator[PolicyText]:
         """Yield the policies in order of name."""
-        for page in self._pages("MatchService/ListPolicies", v1.ListPoliciesRequest(), v1.ListPoliciesResponse):
-            for pb in page.policies:
-                yield PolicyText(
-                    id=wire.parse_policy(pb.name), display_name=pb.display_name, explanation=pb.explanation
-                )
+        yield from self._transport.items(policies())
+
+
+def hash_batches(
+    queries: Iterable[Query], options: MatchOptions
+) -> Iterator[Call[v1.BatchMatchHashesResponse, Iterable[Matched]]]:
+    """Yield the calls that match any number of queries, in order; a query is taken when its batch is."""
+    wanted = wire.options_to_pb(options)
+    rest = iter(queries)
+    while batch := list(islice(rest, MATCH_BATCH)):
+        yield Call(
+            method="MatchService/BatchMatchHashes",
+            request=v1.BatchMatchHashesRequest(queries=map(wire.query_to_pb, batch), options=wanted),
+            answer=v1.BatchMatchHashesResponse,
+            read=partial(_matched, len(batch)),
+            timeout=_MATCH_TIMEOUT,
+        )
+
+
+def one_match(query: Query, options: MatchOptions) -> Call[v1.MatchHashesResponse, Matched]:
+    """Return the call that matches one query."""
+    return Call(
+        method="MatchService/MatchHashes",
+        request=v1.MatchHashesRequest(query=wire.query_to_pb(query), options=wire.options_to_pb(options)),
+        answer=v1.MatchHashesResponse,
+        read=lambda answer: Matched(
+            result=wire.match_result_from_pb(answer.result), policy=answer.policy, revision=answer.revision
+        ),
+    )
+
+
+def media_batches(
+    media: Iterable[tuple[str, bytes]], options: MatchOptions
+) -> Iterator[Call[v1.BatchMatchMediaResponse, Iterable[MatchedMedia]]]:
+    """Yield the calls that match media, in order; a file is taken when its batch is."""
+    wanted = wire.options_to_pb(options)
+    for batch in _media_batches(media):
+        yield Call(
+            method="MatchService/BatchMatchMedia",
+            request=v1.BatchMatchMediaRequest(media=batch, options=wanted),
+            answer=v1.BatchMatchMediaResponse,
+            read=partial(_matched_media, len(batch)),
+            timeout=_MATCH_TIMEOUT,
+        )
+
+
+def policies() -> Pages[v1.ListPoliciesResponse, PolicyText]:
+    """Return the call that lists policies."""
+    return listing(
+        "MatchService/ListPolicies",
+        v1.ListPoliciesRequest(),
+        v1.ListPoliciesResponse,
+        lambda page: (
+            PolicyText(id=wire.parse_policy(pb.name), display_name=pb.display_name, explanation=pb.explanation)
+            for pb in page.policies
+        ),
+    )
+
+
+def _matched(queries: int, answer: v1.BatchMatchHashesResponse) -> Iterator[Matched]:
+    _check_count(len(answer.results), queries)
+    for result in answer.results:
+        yield Matched(result=wire.match_result_from_pb(result), policy=answer.policy, revision=answer.revision)
+
+
+def _matched_media(files: int, answer: v1.BatchMatchMediaResponse) -> Iterator[MatchedMedia]:
+    _check_count(len(answer.results), files)
+    for result in answer.results:
+        yield MatchedMedia(media=wire.media_result_from_pb(result), policy=answer.policy, revision=answer.revision)
 
 
 def _check_count(answers: int, queries: int) -> None:

@@ -1,4 +1,5 @@
-"""One connection to a hub: which bytes go where, for how long, and how often. It hides deadlines, retries and TLS.
+"""One connection to a hub, for threads: which bytes go where, for how long, and how often. It hides deadlines, retries
+and TLS.
 
     call ──> attempt ──(Unavailable, or LimitExceeded or Conflict with RetryInfo)──> wait ──> attempt … ──> HashHubError
                │                                                                       until `retry_seconds` have passed
@@ -10,66 +11,27 @@ or whose repetition the contract defines as a success.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
-from typing import Final, Protocol, TypeVar, cast
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar, cast
 
 import grpc
 
-from hashhub.client.reaching import Unreachable, call_error
-from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.client.asking import IN_FLIGHT, Ahead, Answer, Call, Message, Pages, Steps, Waiting
+from hashhub.client.connection import CLOSED, OPTIONS, Connection, is_loopback
+from hashhub.errors import HashHubError, Unavailable
 
-_FIRST_WAIT: Final = 0.1  # seconds before the second attempt; doubles with each
-_LONGEST_WAIT: Final = 5.0  # seconds
-_LONGEST_ADVICE: Final = 30.0  # seconds that a server may ask for
-_GRPC_SCHEMES: Final = frozenset({"unix", "dns", "ipv4", "ipv6", "xds"})
-MAX_ANSWER_BYTES: Final = 128 * 1024 * 1024  # a batch of 1,000 queries with 100 matches each is near 60 MB
-
-
-class Message(Protocol):
-    """What the transport needs to know of a protobuf message."""
-
-    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
-        """Return the wire form."""
-        ...
-
-
-class Answer(Protocol):
-    """What the transport needs to know of the class of an answer."""
-
-    @classmethod
-    def FromString(cls, data: bytes, /) -> Answer:  # noqa: N802 - protobuf's name
-        """Read the wire form."""
-        ...
-
+__all__ = ["Transport", "is_loopback"]
 
 A = TypeVar("A")
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether `HOST:PORT` (or `unix:PATH`) cannot leave this machine. Names other than `localhost` are not
-    looked up.
-    """
-    if address.startswith("unix:"):
-        return True
-    host = address.rpartition(":")[0].strip("[]") or address
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+R = TypeVar("R")
 
 
 class Transport:
-    """A thread-safe channel with a bearer token.
-
-    `tls`: None means plain text to loopback addresses and TLS to all others; False says that plain text beyond this
-    machine is intended. `ca_certificates`: PEM, instead of the system's roots.
-    """
+    """A thread-safe channel with a bearer token; what it takes is explained at Connection."""
 
     def __init__(
         self,
@@ -84,37 +46,16 @@ class Transport:
         """Prepare the channel; nothing is sent before the first call. Raises InvalidArgument for an address without
         port.
         """
-        scheme, separator, _ = address.partition("://")
-        if separator and scheme not in _GRPC_SCHEMES:
-            raise InvalidArgument.field(
-                "server",
-                f"is a URL ({scheme[:10]}://…); expected the HOST:PORT of the hub's gRPC service, for example "
-                "127.0.0.1:8470, which is not its HTTP address",
-            )
-        has_port = address.startswith("unix:") or address.rpartition(":")[2].isdecimal()
-        if not has_port or not address.isprintable():
-            raise InvalidArgument.field(
-                "server", f"expected HOST:PORT, for example 127.0.0.1:8470, got {address[:80]!r}"
-            )
-        if not token.isascii() or any(c.isspace() for c in token):
-            raise InvalidArgument.field("token", "must be ASCII without white space; was the right file named?")
+        self._connection = Connection(
+            address, token, tls=tls, ca_certificates=ca_certificates, timeout=timeout, retry_seconds=retry_seconds
+        )
         self.address = address
         self.timeout = timeout
         self.retry_seconds = retry_seconds
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        options = [
-            ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
-            ("grpc.max_send_message_length", -1),  # the server decides
-            ("grpc.enable_retries", 0),  # retried here, where it is known which calls may be
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 1000),
-        ]
-        self._tls = tls if tls is not None else (ca_certificates is not None or not is_loopback(address))
-        if self._tls:
-            self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(ca_certificates), options)
+        if (credentials := self._connection.credentials) is not None:
+            self._channel = grpc.secure_channel(address, credentials, OPTIONS)
         else:
-            self._channel = grpc.insecure_channel(address, options)
+            self._channel = grpc.insecure_channel(address, OPTIONS)
         self._methods: dict[str, Callable[..., object]] = {}
         self._lock = threading.Lock()
 
@@ -134,39 +75,87 @@ class Transport:
     ) -> A:
         """Call `Service/Method` and return its answer.
 
-        Each attempt has `timeout` seconds; new attempts begin until `retry_seconds` have passed. A hub that is busy and
-        says when to come again is asked again for `timeout` seconds, too, if those are longer: it is there, and the
-        call waits outside instead of inside. Raises HashHubError.
+        Each attempt has `timeout` seconds; new attempts begin until `retry_seconds` have passed, see Attempts. Raises
+        HashHubError.
         """
         send = self._method(method, request, answer, stream=False)
-        retry_for = (self.retry_seconds if retry_seconds is None else retry_seconds) if repeatable else 0.0
-        begun = time.monotonic()
-        wait = _FIRST_WAIT
+        attempts = self._connection.attempts(timeout=timeout, retry_seconds=retry_seconds, repeatable=repeatable)
         while True:
             try:
-                return cast("A", send(request, timeout=timeout or self.timeout, metadata=self._metadata))
+                return cast("A", send(request, timeout=attempts.timeout, metadata=self._connection.metadata))
             except grpc.RpcError as e:
-                error = call_error(e, self.address, tls=self._tls)
-                # Full jitter keeps many clients from coming back together.
-                pause = _pause(error, wait * (0.5 + random.random() / 2))  # noqa: S311 - spreads load, is no secret
-                is_busy = isinstance(error, LimitExceeded) and pause is not None and retry_for > 0
-                until = begun + (max(retry_for, timeout or self.timeout) if is_busy else retry_for)
-                if pause is None or time.monotonic() + pause > until:
-                    raise error from e
+                pause = attempts.pause(self._connection.error(e))
             except ValueError as e:
-                raise Unavailable("the connection was closed by this program; open a new client") from e
+                raise Unavailable(CLOSED) from e
             time.sleep(pause)
-            wait = min(2 * wait, _LONGEST_WAIT)
+
+    def ask(self, call: Call[A, R]) -> R:
+        """Make a call and return what its answer means. Raises HashHubError."""
+        return call.read(
+            self.call(
+                call.method,
+                call.request,
+                call.answer,
+                timeout=call.timeout,
+                retry_seconds=call.retry_seconds,
+                repeatable=call.repeatable,
+            )
+        )
+
+    def items(self, pages: Pages[A, R]) -> Iterator[R]:
+        """Yield what is on the pages of a list, a page at a time as it is consumed. Raises HashHubError."""
+        call = pages.call
+        while True:
+            answer = self.call(call.method, call.request, call.answer, timeout=call.timeout)
+            yield from call.read(answer)
+            if not pages.turn(answer):
+                return
 
     def stream(self, method: str, request: Message, answer: type[A]) -> Iterator[A]:
         """Call a streaming `Service/Method` and yield its answers until either side ends it. Raises HashHubError."""
-        answers = self._method(method, request, answer, stream=True)(request, metadata=self._metadata)
+        answers = self._method(method, request, answer, stream=True)(request, metadata=self._connection.metadata)
         try:
             yield from cast("Iterator[A]", answers)
         except grpc.RpcError as e:
-            raise call_error(e, self.address, tls=self._tls) from e
+            raise self._connection.error(e) from e
         finally:
             cast("grpc.RpcContext", answers).cancel()
+
+    def carry_out(self, steps: Steps[R]) -> R:
+        """Do what steps want done, in their order, and return what they lead to. Raises HashHubError.
+
+        What is sent ahead is sent by another thread while the steps go on.
+        """
+        on_their_way: deque[Future[object]] = deque()
+        with ThreadPoolExecutor(1, "hashhub-ahead") as sender:
+            try:
+                step = next(steps)
+                while True:
+                    answer: object = None
+                    try:
+                        match step:
+                            case Call():
+                                answer = self.ask(step)
+                            case Ahead(call):
+                                if len(on_their_way) == IN_FLIGHT:
+                                    on_their_way.popleft().result()
+                                on_their_way.append(sender.submit(self.ask, call))
+                            case Waiting.ARRIVED:
+                                while on_their_way:
+                                    on_their_way.popleft().result()
+                            case Waiting.DROPPED:
+                                _drop(on_their_way)
+                    except HashHubError as e:
+                        step = steps.throw(e)
+                    else:
+                        step = steps.send(answer)
+            except StopIteration as e:
+                return cast("R", e.value)
+            except BaseException:
+                sender.shutdown(wait=False, cancel_futures=True)
+                raise
+            finally:
+                steps.close()
 
     def _method(self, method: str, request: Message, answer: type[object], *, stream: bool) -> Callable[..., object]:
         with self._lock:
@@ -181,16 +170,8 @@ class Transport:
             return call
 
 
-def _pause(error: HashHubError, wait: float) -> float | None:
-    """Return the seconds before another attempt, or None when another attempt cannot help."""
-    if isinstance(error, Unreachable) and not error.passes:
-        return None  # until somebody has corrected something
-    if isinstance(error, Unavailable):
-        # The caller's own time was used up: another attempt would take as long again.
-        return None if error.reason is Reason.DEADLINE_EXCEEDED else min(error.retry_after or wait, _LONGEST_WAIT)
-    if error.reason is Reason.DISK_FULL:
-        return None  # until somebody has made room; the caller had better know at once
-    if isinstance(error, LimitExceeded | Conflict) and error.retry_after is not None:
-        # Some more than advised, and not all the same: who was refused together must not come back together.
-        return min(max(error.retry_after, wait), _LONGEST_ADVICE) * (1 + random.random() / 4)  # noqa: S311 - as above
-    return None
+def _drop(on_their_way: deque[Future[object]]) -> None:
+    """Take back what has not been sent yet; answers to the rest go nowhere."""
+    for future in on_their_way:
+        future.cancel()
+    on_their_way.clear()

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from hashhub.model import Principal
 
-_STATUS: Final[Mapping[Code, int]] = {
+STATUS: Final[Mapping[Code, int]] = {
     # As googleapis maps them (google/rpc/code.proto).
     Code.INVALID_ARGUMENT: 400,
     Code.FAILED_PRECONDITION: 400,
@@ -175,7 +175,7 @@ class HTTPDoor:
     def refuse_json(self, request: Request, error: HashHubError, status: int = 0, *headers: tuple[str, str]) -> None:
         """Answer with the error's status as JSON, under `status` or the HTTP code that its own code maps to."""
         if not status:
-            status = 413 if error.reason is Reason.TOO_LARGE else _STATUS[error.code]
+            status = 413 if error.reason is Reason.TOO_LARGE else STATUS[error.code]
         self._say(request, status, _to_json(wire.error_to_status(error)), *_advice(error), *headers)
 
     def refuse_connect(

@@ -21,6 +21,7 @@ from typing import Any
 
 MODULES = (
     "hashhub.client",
+    "hashhub.client.aio",
     "hashhub.model",
     "hashhub.hashes",
     "hashhub.errors",

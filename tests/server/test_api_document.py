@@ -65,7 +65,7 @@ def test_reasons_are_stable() -> None:
 
 def test_every_code_is_there_with_its_http_code() -> None:
     stated = _rows(r"^\| ([A-Z_]+) \| (\d+)")
-    assert stated == {code: str(status) for code, status in http_door._STATUS.items()}
+    assert stated == {code: str(status) for code, status in http_door.STATUS.items()}
 
 
 @pytest.mark.parametrize(

@@ -303,7 +303,7 @@ def test_every_error_has_the_protocols_code_and_gets_the_http_code_of_plain_json
         }
         error = kind("wrong", **needed)
         assert json.loads(connect.error_json(error))["code"] == error.code.lower()
-        assert connect.status_of(error) == http_door._STATUS[error.code]
+        assert connect.status_of(error) == http_door.STATUS[error.code]
 
 
 def _family(kind: type[HashHubError]) -> list[Any]:

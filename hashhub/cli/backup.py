@@ -1,0 +1,136 @@
+"""`hashhub backup`: a copy of a hub on its own machine, its check, and the way back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from hashhub import config
+from hashhub.cli.session import CommandGroup, Session, command
+from hashhub.cli.terminal import clean, note, plain, print_json, progress, say
+from hashhub.errors import FailedPrecondition, Reason
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from hashhub.hub.backup import Manifest
+
+_MEGABYTE: Final = 1_000_000
+
+
+class _BackupGroup(CommandGroup):
+    """`hashhub backup DIR` is short for `hashhub backup create DIR`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the command in that was left out."""
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["create", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("backup", cls=_BackupGroup)
+def backup() -> None:
+    """Back a hub up, check a backup, restore it.
+
+    `hashhub backup DIR` is short for `hashhub backup create DIR`. Run it as the hub's user on the hub's own machine;
+    docs/operate.md has the drill.
+    """
+
+
+def _of_a_hub(function: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--config", "config_file", metavar="FILE", help="TOML file with the hub's settings."),
+        click.option("--database", metavar="URL", help="Its PostgreSQL database, if it has one."),
+        click.option("--data", metavar="DIR", help="The hub's data directory."),
+    ):
+        function = option(function)
+    return function
+
+
+@command(backup, "create", local=True)
+@click.argument("directory", type=click.Path(path_type=Path))
+@_of_a_hub
+def create(session: Session, *, directory: Path, config_file: str | None, **options: object) -> None:
+    """Write a backup to DIRECTORY, which must not exist yet. The hub may run, and goes on writing.
+
+    What is copied is the hub at one revision. PostgreSQL needs `pg_dump` of the server's version or a newer one. Keep
+    the backup as you keep the hub's data: manifest.json says what in it must stay secret, and what it lacks.
+    """
+    module = _module()
+    settings = config.load(Path(config_file) if config_file else None, os.environ, **options)
+    before = os.umask(0o077)
+    try:
+        with progress(unit_bytes=True) as advance:
+            manifest = module.back_up(settings, directory, lambda what, done, all_: advance(done, all_ or None, what))
+    finally:
+        os.umask(before)
+    _show(session, manifest)
+    if not session.json:
+        note("not in it: " + "; ".join(manifest.lacks))
+
+
+@command(backup, "verify", local=True)
+@click.argument("directory", type=click.Path(path_type=Path))
+def verify(session: Session, *, directory: Path) -> None:
+    """Check that every file of a backup is as it was written, and that its database can be read."""
+    module = _module()
+    with progress(unit_bytes=True) as advance:
+        manifest = module.verify(directory, lambda what, done, all_: advance(done, all_ or None, what))
+    _show(session, manifest)
+
+
+@command(backup, "restore", local=True)
+@click.argument("directory", type=click.Path(path_type=Path))
+@_of_a_hub
+@click.option(
+    "--withdrawals", type=click.Path(path_type=Path), metavar="FILE", help="A newer withdrawals.log of the hub."
+)
+def restore(
+    session: Session, *, directory: Path, withdrawals: Path | None, config_file: str | None, **options: object
+) -> None:
+    """Write a backup to a data directory, and with PostgreSQL to a database, that has no hub in it.
+
+    The backup is checked first. Give the newest withdrawals.log that was saved: the first start withdraws again what
+    was withdrawn after the backup, as far as that file knows it. One that the data directory has counts by itself.
+    """
+    module = _module()
+    settings = config.load(Path(config_file) if config_file else None, os.environ, **options)
+    before = os.umask(0o077)
+    try:
+        with progress(unit_bytes=True) as advance:
+            manifest = module.restore(
+                directory, settings, withdrawals, lambda what, done, all_: advance(done, all_ or None, what)
+            )
+    finally:
+        os.umask(before)
+    _show(session, manifest)
+    if not session.json:
+        note(f"restored to {clean(settings.data)}: start the hub on it, then run: hashhub doctor")
+
+
+def _module() -> ModuleType:
+    try:
+        from hashhub.hub import backup as module
+    except ModuleNotFoundError as e:
+        raise FailedPrecondition(
+            f"this needs the package {e.name!r}, which is not installed; run: pip install 'hashhub[server]'",
+            reason=Reason.MISSING_EXTRA,
+        ) from e
+    return module
+
+
+def _show(session: Session, manifest: Manifest) -> None:
+    if session.json:
+        print_json(plain(manifest))
+        return
+    say(f"revision {manifest.revision}, taken {manifest.create_time:%Y-%m-%d %H:%M:%S}Z by {manifest.hashhub_version}")
+    say(f"head {manifest.head}")
+    size = sum(f.size_bytes for f in manifest.files) / _MEGABYTE
+    say(f"{len(manifest.files)} files, {size:.1f} MB, of a {manifest.database} database; each is as it was written")
+
+
+COMMANDS: Final = (backup,)

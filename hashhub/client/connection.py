@@ -1,0 +1,132 @@
+"""What every connection to a hub goes by, from threads or on an event loop: its address, when it is TLS, and when a
+call that failed is tried again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from ipaddress import ip_address
+from typing import Final
+
+import grpc
+
+from hashhub.client.reaching import Unreachable, call_error
+from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
+
+_FIRST_WAIT: Final = 0.1  # seconds before the second attempt; doubles with each
+_LONGEST_WAIT: Final = 5.0  # seconds
+_LONGEST_ADVICE: Final = 30.0  # seconds that a server may ask for
+_GRPC_SCHEMES: Final = frozenset({"unix", "dns", "ipv4", "ipv6", "xds"})
+MAX_ANSWER_BYTES: Final = 128 * 1024 * 1024  # a batch of 1,000 queries with 100 matches each is near 60 MB
+CLOSED: Final = "the connection was closed by this program; open a new client"
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+    ("grpc.max_send_message_length", -1),  # the server decides
+    ("grpc.enable_retries", 0),  # retried here, where it is known which calls may be
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether `HOST:PORT` (or `unix:PATH`) cannot leave this machine. Names other than `localhost` are not
+    looked up.
+    """
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]") or address
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Connection:
+    """Where a client's calls go. `tls`: None means plain text to loopback addresses and TLS to all others; False says
+    that plain text beyond this machine is intended. `ca_certificates`: PEM, instead of the system's roots.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        token: str,
+        *,
+        tls: bool | None,
+        ca_certificates: bytes | None,
+        timeout: float,
+        retry_seconds: float,
+    ) -> None:
+        """Check the address and the token; nothing is sent. Raises InvalidArgument."""
+        scheme, separator, _ = address.partition("://")
+        if separator and scheme not in _GRPC_SCHEMES:
+            raise InvalidArgument.field(
+                "server",
+                f"is a URL ({scheme[:10]}://…); expected the HOST:PORT of the hub's gRPC service, for example "
+                "127.0.0.1:8470, which is not its HTTP address",
+            )
+        has_port = address.startswith("unix:") or address.rpartition(":")[2].isdecimal()
+        if not has_port or not address.isprintable():
+            raise InvalidArgument.field(
+                "server", f"expected HOST:PORT, for example 127.0.0.1:8470, got {address[:80]!r}"
+            )
+        if not token.isascii() or any(c.isspace() for c in token):
+            raise InvalidArgument.field("token", "must be ASCII without white space; was the right file named?")
+        self.address = address
+        self.timeout = timeout
+        self.retry_seconds = retry_seconds
+        self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._tls = tls if tls is not None else (ca_certificates is not None or not is_loopback(address))
+        self.credentials = grpc.ssl_channel_credentials(ca_certificates) if self._tls else None
+
+    def error(self, error: grpc.RpcError) -> HashHubError:
+        """Return the error that a failed call means."""
+        return call_error(error, self.address, tls=self._tls)
+
+    def attempts(self, *, timeout: float | None, retry_seconds: float | None, repeatable: bool) -> Attempts:
+        """Return the attempts of one call, which begins now; None: as the client was told."""
+        retry_for = (self.retry_seconds if retry_seconds is None else retry_seconds) if repeatable else 0.0
+        return Attempts(timeout or self.timeout, retry_for)
+
+
+class Attempts:
+    """The attempts of one call: each has `timeout` seconds; new ones begin until `retry_for` seconds have passed.
+
+    A hub that is busy and says when to come again is asked again for `timeout` seconds, too, if those are longer: it is
+    there, and the call waits outside instead of inside.
+    """
+
+    def __init__(self, timeout: float, retry_for: float) -> None:
+        self.timeout = timeout
+        self._retry_for = retry_for
+        self._begun = time.monotonic()
+        self._wait = _FIRST_WAIT
+
+    def pause(self, error: HashHubError) -> float:
+        """Return the seconds before the next attempt, after one that failed. Raises the error where there is none."""
+        # Full jitter keeps many clients from coming back together.
+        pause = _pause(error, self._wait * (0.5 + random.random() / 2))  # noqa: S311 - spreads load, is no secret
+        is_busy = isinstance(error, LimitExceeded) and pause is not None and self._retry_for > 0
+        until = self._begun + (max(self._retry_for, self.timeout) if is_busy else self._retry_for)
+        if pause is None or time.monotonic() + pause > until:
+            raise error
+        self._wait = min(2 * self._wait, _LONGEST_WAIT)
+        return pause
+
+
+def _pause(error: HashHubError, wait: float) -> float | None:
+    """Return the seconds before another attempt, or None when another attempt cannot help."""
+    if isinstance(error, Unreachable) and not error.passes:
+        return None  # until somebody has corrected something
+    if isinstance(error, Unavailable):
+        # The caller's own time was used up: another attempt would take as long again.
+        return None if error.reason is Reason.DEADLINE_EXCEEDED else min(error.retry_after or wait, _LONGEST_WAIT)
+    if error.reason is Reason.DISK_FULL:
+        return None  # until somebody has made room; the caller had better know at once
+    if isinstance(error, LimitExceeded | Conflict) and error.retry_after is not None:
+        # Some more than advised, and not all the same: who was refused together must not come back together.
+        return min(max(error.retry_after, wait), _LONGEST_ADVICE) * (1 + random.random() / 4)  # noqa: S311 - as above
+    return None

@@ -1,0 +1,295 @@
+"""A backup of a hub, on its own machine: everything that a new data directory needs, in a directory of its own.
+
+    BACKUP/
+      manifest.json     what it is of: when, by which hashhub, revision and head, and each file with its SHA-256
+      hashhub.db        the database, or hashhub.dump for PostgreSQL
+      withdrawals.log   what was withdrawn, so that a restore withdraws it again
+      settings.toml     the settings in force, without passwords; policies/ and schemes/ as they were
+
+Snapshots of the matcher are made anew. The hub's own secret and the tokens' hashes are in the database, and with it
+here; no token, no key of a certificate and no password is.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from hashhub import __version__
+from hashhub.config import Config
+from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, Reason, Unavailable
+from hashhub.hub.examine import head_text
+from hashhub.hub.withdrawal_log import FILE_NAME as WITHDRAWALS
+from hashhub.model import now
+from hashhub.store import backing
+
+MANIFEST: Final = "manifest.json"
+SETTINGS: Final = "settings.toml"
+_FORMAT: Final = 1
+_BLOCK: Final = 1 << 20
+_NOT_IN_IT: Final = (
+    "operator.token and every other token: only hashes of them are in the database",
+    "the certificate's key and the file with the database's password: settings.toml says where they are",
+    "snapshots of the matcher: a start makes them anew",
+)
+_SECRET: Final = (
+    "every entry and digest of the hub",
+    "the hub's own secret, which signs feed positions and keys the traces of withdrawn items",
+    "hashes of the tokens",
+)
+
+OnProgress = Callable[[str, int, int], None]
+"""Is told what is done, how many bytes of it are, and of how many; 0 where that is not known."""
+
+
+class BackupFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a backup."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backup is. `database`: SQLITE or POSTGRESQL. `head`: REVISION:SHA256 of its history, as
+    `hashhub doctor --head` takes it. `holds` says what of it must stay secret, `lacks` what is not in it.
+    """
+
+    format: int
+    create_time: datetime
+    hashhub_version: str
+    database: str
+    database_id: str
+    revision: int
+    head: str
+    schema_version: str
+    files: tuple[BackupFile, ...]
+    holds: tuple[str, ...]
+    lacks: tuple[str, ...]
+
+
+def back_up(config: Config, target: Path, progress: OnProgress) -> Manifest:
+    """Write a backup of the hub that the configuration names to `target`, which must not exist; the hub may run.
+
+    Nothing stands at `target` before all of it does, on the disk. Raises FailedPrecondition when `target` exists, there
+    is no hub, or a program of PostgreSQL's is missing; LimitExceeded when the disk is full.
+    """
+    if target.exists() or target.is_symlink():
+        raise FailedPrecondition(
+            f"{str(target)!r} exists, and a backup never replaces anything: name another directory"
+        )
+    database = config.database_url() or Path(config.data)
+    aside = target.with_name(f"{target.name}.unfinished-{secrets.token_hex(4)}")
+    with _filesystem("the backup cannot be written"):
+        aside.mkdir(mode=0o700, parents=True)
+        try:
+            copied = backing.copy_out(database, aside, lambda done, total: progress("database", done, total))
+            # After the database: what was withdrawn meanwhile may stand in it, and is withdrawn again at a restore.
+            _copy_lines(Path(config.data) / WITHDRAWALS, aside / WITHDRAWALS)
+            for name, directory in (("policies", config.policies), ("schemes", config.schemes)):
+                if directory:
+                    _copy_tables(Path(directory), aside / name)
+            (aside / SETTINGS).write_text(_settings(config), "utf-8")
+            manifest = Manifest(
+                format=_FORMAT,
+                create_time=now(),
+                hashhub_version=__version__,
+                database=backing.kind_of(database),
+                database_id=copied.database_id,
+                revision=copied.position.revision,
+                head=head_text(copied.position),
+                schema_version=copied.schema_version,
+                files=tuple(_files(aside, progress)),
+                holds=_SECRET,
+                lacks=_NOT_IN_IT,
+            )
+            (aside / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+            for path in (*_paths(aside), aside / MANIFEST):
+                path.chmod(0o600)
+                _to_disk(path)
+            _to_disk(aside)
+            _publish(aside, target)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+    return manifest
+
+
+def verify(directory: Path, progress: OnProgress) -> Manifest:
+    """Return the manifest of a backup of which every file is as it was written and the database can be read.
+
+    Raises NotFound when there is no backup, DataLoss that says what is damaged, missing or too much.
+    """
+    with _filesystem("the backup cannot be read"):
+        manifest = _manifest(directory)
+        told = {f.name: f for f in manifest.files}
+        there = {path.relative_to(directory).as_posix() for path in _paths(directory)}
+        if lacking := sorted(told.keys() - there):
+            raise DataLoss(f"the backup lacks {', '.join(lacking)}: take another one")
+        if strange := sorted(there - told.keys()):
+            raise DataLoss(f"these files are not of the backup: {', '.join(strange)}; move them elsewhere")
+        for one in _files(directory, progress):
+            if one != told[one.name]:
+                raise DataLoss(f"{one.name} is not what was written: it was damaged or changed; take another backup")
+        copied = backing.examine_copy(directory)
+        if copied is not None and head_text(copied.position) != manifest.head:
+            raise DataLoss("the database is not at the head that the manifest tells; take another backup")
+    return manifest
+
+
+def restore(directory: Path, config: Config, withdrawals: Path | None, progress: OnProgress) -> Manifest:
+    """Write a verified backup to the data directory, and the empty database, that the configuration names.
+
+    `withdrawals`: a newer withdrawals.log, saved from the hub that was lost; one that the data directory has already
+    counts as well. Together with the backup's they say what the first start withdraws again. Raises FailedPrecondition
+    when there is a database already; as `verify` besides.
+    """
+    if withdrawals is not None and not withdrawals.is_file():
+        raise NotFound(f"there is no file {str(withdrawals)!r}; --withdrawals names a saved {WITHDRAWALS}")
+    manifest = verify(directory, progress)
+    data = Path(config.data)
+    with _filesystem("the data directory cannot be written"):
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        newer = [path for path in (withdrawals, data / WITHDRAWALS) if path is not None and path.exists()]
+        lines = _merged([directory / WITHDRAWALS, *newer])
+        # Before the database: a start that finds it without them would let through what was withdrawn.
+        _write_whole(data / WITHDRAWALS, lines)
+        backing.bring_back(
+            directory, config.database_url() or data, lambda done, total: progress("database", done, total)
+        )
+        _to_disk(data)
+    return manifest
+
+
+def _manifest(directory: Path) -> Manifest:
+    try:
+        text = (directory / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise NotFound(f"there is no backup in {str(directory)!r}: it has no {MANIFEST}") from e
+    try:
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except msgspec.DecodeError as e:
+        raise DataLoss(f"{MANIFEST} cannot be read: it was damaged or changed; take another backup") from e
+    if manifest.format != _FORMAT:
+        raise InvalidArgument(
+            f"the backup has format {manifest.format}, this hashhub knows {_FORMAT}: use the one that wrote it "
+            f"({manifest.hashhub_version}), or a newer one"
+        )
+    return manifest
+
+
+def _paths(directory: Path) -> Iterator[Path]:
+    """Yield the files of a backup but the manifest, in order."""
+    for path in sorted(directory.rglob("*")):
+        if not path.is_dir() and path != directory / MANIFEST:
+            yield path
+
+
+def _files(directory: Path, progress: OnProgress) -> Iterator[BackupFile]:
+    paths = list(_paths(directory))
+    for path in paths:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise DataLoss(f"{path.name} is no regular file; a backup has nothing else")
+    total, done = sum(path.stat().st_size for path in paths), 0
+    for path in paths:
+        sha = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                sha.update(block)
+                done += len(block)
+                progress("checksums", done, total)
+        yield BackupFile(
+            name=path.relative_to(directory).as_posix(), size_bytes=path.stat().st_size, sha256=sha.hexdigest()
+        )
+
+
+def _copy_lines(source: Path, target: Path) -> None:
+    """Copy the whole lines of a file that others append to; no file is an empty one."""
+    text = source.read_bytes() if source.exists() else b""
+    target.write_bytes(text[: text.rfind(b"\n") + 1])
+
+
+def _copy_tables(source: Path, target: Path) -> None:
+    target.mkdir(mode=0o700)
+    for path in sorted(source.glob("*.toml")):
+        shutil.copyfile(path, target / path.name)
+
+
+def _merged(logs: list[Path]) -> bytes:
+    """Return the lines of all files, each once, in an order that is that of each of them as far as it can be."""
+    lines: dict[bytes, None] = {}
+    for path in logs:
+        lines |= dict.fromkeys(line for line in path.read_bytes().split(b"\n") if line)
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _settings(config: Config) -> str:
+    """Return the settings that are not the default's as TOML, without a password."""
+    values = {name: getattr(config, name) for name in Config.__struct_fields__}
+    usual = Config()
+    lines = [
+        "# The settings in force at the backup, without passwords. docs/config.md explains them.",
+        *(
+            f"{name} = {_toml(backing.without_password(value) if name == 'database' else value)}"
+            for name, value in values.items()
+            if value != getattr(usual, name)
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    """A basic string, a truth value or a number is in TOML what it is in JSON."""
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
+
+
+def _write_whole(path: Path, text: bytes) -> None:
+    aside = path.with_name(f"{path.name}.unfinished")
+    file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(file, "wb") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    aside.replace(path)
+
+
+def _publish(aside: Path, target: Path) -> None:
+    """Give the finished directory its name. Renaming would replace an empty directory that somebody made meanwhile,
+    which loses nothing.
+    """
+    try:
+        aside.rename(target)
+    except OSError as e:
+        raise FailedPrecondition(f"{str(target)!r} was made by somebody else meanwhile: name another directory") from e
+    _to_disk(target.parent)
+
+
+def _to_disk(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def _filesystem(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        if e.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise LimitExceeded(
+                f"{what}: the disk is full; free some space", reason=Reason.DISK_FULL, retry_after=60.0
+            ) from e
+        raise Unavailable(f"{what} ({e.strerror or type(e).__name__}): check the path and its permissions") from e

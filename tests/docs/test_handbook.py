@@ -1,0 +1,349 @@
+"""The pages of the handbook, followed literally: each block of commands is run in order, each program that a page says
+to save is saved and run, and what a page says is printed is printed.
+
+A block without a language is one of commands for `bash`; one whose first line names a file (```python match.py) is that
+file; `text` has lines of what the commands before it print. What cannot be run is named in NOT_RUN, with the reason.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from hashhub.testing.hub_process import running_hub
+from tests.conftest import postgresql_programs
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgreSQL
+
+ROOT = Path(__file__).parents[2]
+HANDBOOK = ("install", "operate", "contribute", "match")
+ELSEWHERE = {"README.md", "docs/terms.md", "docs/history.md", "docs/mirror.md", "docs/api.md", "docs/formats.md"} | {
+    "docs/analyst.md", "docs/csv.md", "docs/export.md", "docs/entries.md",
+}  # fmt: skip
+
+# By page and first line of the block: why no test runs it, and what stands in.
+NOT_RUN = {
+    ("install", "make venv"): "built the environment that runs this test",
+    ("install", "/opt/hashhub/bin/pip install --require-hashes -r docker/requirements.lock"): (
+        "fetches 400 MB; `make venv` runs the same, and the test lends the environment its packages"
+    ),
+    ("install", "python3 -m venv client"): "fetches packages from an index",
+    (
+        "install",
+        "useradd --system --home-dir /var/lib/hashhub --shell /usr/sbin/nologin hashhub",
+    ): "changes the machine",
+    ("install", "systemctl daemon-reload"): "needs systemd; the unit itself is checked below",
+    ("install", "docker build -f docker/Dockerfile -t hashhub ."): "needs Docker; the files are checked elsewhere",
+    ("operate", "chown root:hashhub /etc/hashhub/server.key"): "changes owners on the machine",
+    ("operate", "systemctl enable --now hashhub"): "needs systemd; the test runs the unit's ExecStart",
+    ("operate", "systemctl start hashhub"): "needs systemd; the test runs the unit's ExecStart on the new directory",
+}
+NEEDS = {"go": "go run ", "node": "node ", "openssl": "openssl "}
+
+
+class Block(NamedTuple):
+    """A fenced block of a page: its language, the file that it is, and its text."""
+
+    language: str
+    file: str
+    text: str
+
+    @property
+    def first(self) -> str:
+        return self.text.splitlines()[0]
+
+
+def blocks(page: str) -> list[Block]:
+    text = (ROOT / f"docs/{page}.md").read_text("utf-8")
+    fenced = re.findall(r"^```(\w*) ?([^\n]*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [Block(*one) for one in fenced]
+
+
+class Reader:
+    """Somebody who follows a page in a directory: saves its files and types its commands."""
+
+    def __init__(self, page: str, directory: Path, replaced: dict[str, str], **environment: str) -> None:
+        self.page = page
+        self.directory = directory
+        self.replaced = replaced
+        self.environment = {
+            **os.environ,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(postgresql_programs()), os.environ["PATH"]]),
+            **environment,
+        }
+        self.remembered: list[str] = []  # of the shell: variables and functions
+        self.printed: list[str] | None = []  # None: of a program that this machine does not have
+        self.ran = 0
+
+    def here(self, text: str) -> str:
+        """Put this machine's places and ports where the page has its own."""
+        for theirs, ours in self.replaced.items():
+            text = text.replace(theirs, ours)
+        return text
+
+    def follow(self, given: list[Block]) -> None:
+        for block in given:
+            if block.language == "text":
+                self.check(block)
+            elif block.file:
+                path = self.directory / self.here(block.file)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(self.here(block.text), "utf-8")
+            elif not block.language and (self.page, block.first) not in NOT_RUN:
+                self.run(block.text)
+
+    def run(self, text: str) -> None:
+        for program, begins in NEEDS.items():
+            if text.startswith(begins) and not shutil.which(program):
+                self.printed = None
+                return
+        wanted = {int(n) for n in re.findall(r"# ends with ([0-9])$", text, re.MULTILINE)}
+        script = "\n".join(["set -eo pipefail", *self.remembered, self.here(text)])
+        if wanted:  # the one command that is meant to fail is the block's last
+            assert len(wanted) == 1
+            assert "# ends with" in text.strip().splitlines()[-1]
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+            stdin=subprocess.DEVNULL,
+        )
+        told = f"{self.here(text)}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == (wanted.pop() if wanted else 0), told
+        assert "Traceback" not in done.stderr, told
+        self.printed = done.stdout.splitlines()
+        self.ran += 1
+        for line in self.here(text).splitlines():
+            if re.match(r"export \w+=|\w+\(\) \{", line):
+                self.remembered.append(line)
+
+    def check(self, block: Block) -> None:
+        """Each line of the block is the beginning of one that was printed; columns may have other widths."""
+        if self.printed is None:
+            return
+        printed = [" ".join(line.split()) for line in self.printed]
+        for line in block.text.splitlines():
+            wanted = " ".join(line.split())
+            assert any(one.startswith(wanted) for one in printed), (
+                f"{wanted!r} is not printed by the commands before it, but\n" + "\n".join(printed)
+            )
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize(("page", "least"), [("contribute", 11), ("match", 6)])
+def test_the_page_works_as_written(page: str, least: int, tmp_path: Path) -> None:
+    with running_hub(tmp_path / "hashhub-data") as hub:
+        http = f"http://{hub.http}"
+        places = {"http://127.0.0.1:8471": http}
+        reader = Reader(page, tmp_path, places, HASHHUB_SERVER=hub.address, HASHHUB_HTTP=http)
+        reader.follow(blocks(page))
+    assert reader.ran >= least
+
+
+def exec_start() -> list[str]:
+    unit = next(b for b in blocks("install") if b.file.endswith(".service"))
+    return shlex.split(re.search(r"^ExecStart=(.*)$", unit.text, re.MULTILINE)[1])  # type: ignore[index] # it is there
+
+
+@contextlib.contextmanager
+def started(reader: Reader, config: Path) -> Iterator[None]:
+    """The service: what the unit's ExecStart runs, with these settings."""
+    command = exec_start()
+    assert command[0].endswith("/bin/hashhub")
+    command[0] = str(Path(sys.executable).with_name("hashhub"))
+    command[command.index("--config") + 1] = str(config)
+    with (
+        (reader.directory / "hub.log").open("ab") as log,
+        subprocess.Popen(
+            [*command, "--json"], stdout=subprocess.PIPE, stderr=log, env=reader.environment, cwd=reader.directory
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line, (reader.directory / "hub.log").read_text()
+            yield
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(60)
+            process.kill()
+
+
+@pytest.mark.timeout(280)
+def test_the_first_hour_and_the_drill_are_as_written(tmp_path: Path, postgresql: PostgreSQL) -> None:
+    """From an empty machine with PostgreSQL and TLS to three organisations with terms; then the machine is lost."""
+    sockets = str(postgresql.socket_directory)
+    with postgresql.connect() as c:
+        for name in ("hashhub", "hashhub_new"):
+            c.execute(f"DROP DATABASE IF EXISTS {name}".encode())
+        c.execute(b"DROP ROLE IF EXISTS hashhub")
+    places = {
+        "/etc/hashhub": str(tmp_path / "etc"),
+        "/var/lib/hashhub": str(tmp_path / "lib"),
+        "/var/run/postgresql": sockets,
+        "8470": str(free_port()),
+        "8471": str(free_port()),
+        "0.0.0.0:": "127.0.0.1:",
+    }
+    (tmp_path / "etc").mkdir()
+    reader = Reader("operate", tmp_path, places, PGHOST=sockets, PGUSER="postgres")
+    page = blocks("operate")
+    starts = [i for i, b in enumerate(page) if b.first.startswith("systemctl ")]
+    assert len(starts) == 2
+    # What stands behind the drill on the page (monitoring, a stolen token) is of the first hub.
+    drill_ends = next(i for i in range(starts[1] + 1, len(page)) if "doctor" in page[i].text) + 1
+    reader.follow(page[: starts[0]])
+    config = tmp_path / "etc/hashhub.toml"
+    assert tomllib.loads(config.read_text())["workers"] == 2
+    with started(reader, config):
+        reader.follow(page[starts[0] : starts[1]])
+        hub = list(reader.remembered)
+        reader.follow(page[drill_ends:])
+    token = (tmp_path / "lib/data/operator.token").read_text()
+    shutil.rmtree(tmp_path / "lib/data")
+    with postgresql.connect() as c:
+        c.execute(b"DROP DATABASE hashhub")
+
+    settings = (tmp_path / "backup-1/settings.toml").read_text()
+    new = settings.replace(str(tmp_path / "lib/data"), str(tmp_path / "lib/new"))
+    new = re.sub(r"(database = .*)/hashhub\?", r"\1/hashhub_new?", new)
+    (tmp_path / "new.toml").write_text(new)
+    assert token not in settings
+    reader.remembered = hub
+    with started(reader, tmp_path / "new.toml"):
+        reader.follow(page[starts[1] : starts[1] + 1])
+        reader.run('hub entry get hotline-nl/known/1 --json | grep \'"state": *"WITHDRAWN"\'')
+        reader.follow(page[starts[1] + 1 : drill_ends])
+        assert reader.printed
+        assert any("history is whole" in line for line in reader.printed)
+    assert reader.ran >= 18
+
+
+def test_the_wheel_installs_as_written(tmp_path: Path) -> None:
+    """The dependencies are those of this environment: fetching them is what `make venv` does."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("hashhub", "connectors", "pyproject.toml", "README.md", "LICENSE", "docker"):
+        path = ROOT / name
+        if path.is_dir():
+            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(path, source)
+    reader = Reader("install", source, {"/opt/hashhub": str(tmp_path / "opt"), "/etc/systemd": str(tmp_path / "etc")})
+    page = blocks("install")
+    made = next(i for i, b in enumerate(page) if b.first == "python3 -m venv /opt/hashhub") + 1
+    reader.follow(page[:made])
+    wheel = next((source / "dist").glob("hashhub-*.whl"))
+    site = next((tmp_path / "opt/lib").glob("python*/site-packages"))
+    (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    reader.follow(page[made:])
+    assert reader.ran == 3
+    assert any(line.startswith("vics") for line in reader.printed or ())
+    assert (site / "hashhub/cli/backup.py").exists(), wheel
+
+
+def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    unit = next(b for b in blocks("install") if b.file.endswith(".service"))
+    parsed = configparser.ConfigParser(strict=False, interpolation=None)
+    parsed.optionxform = str  # type: ignore[assignment,method-assign] # the documented way to let case be
+    parsed.read_string(unit.text)
+    service = dict(parsed["Service"])
+    assert exec_start()[1] == "serve"
+    assert "MemoryDenyWriteExecute" not in service  # the matcher compiles
+    assert service["User"] == "hashhub"
+    if not shutil.which("systemd-analyze"):
+        return
+    path = tmp_path / "hashhub.service"
+    path.write_text(unit.text.replace("/opt/hashhub/bin/hashhub", str(Path(sys.executable).with_name("hashhub"))))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(path)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert "Unknown key" not in done.stderr, done.stderr
+    assert "Failed to parse" not in done.stderr, done.stderr
+
+
+# The pages themselves
+
+
+def test_every_command_on_a_page_is_run_or_it_is_said_why_not() -> None:
+    shown = {(page, b.first) for page in HANDBOOK for b in blocks(page) if not b.language}
+    assert set(NOT_RUN) <= shown, "a block that is not on its page any more"
+    assert len(shown - set(NOT_RUN)) > 30
+    for page in HANDBOOK:
+        for block in blocks(page):
+            assert block.language in {"", "text", "python", "js", "go", "toml", "ini"}, f"{page}: {block.first}"
+            assert not block.language or block.language == "text" or block.file, f"{page}: {block.first} is no file"
+
+
+def test_no_command_fetches_a_package_of_our_name() -> None:
+    """On an index it would be somebody else's."""
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for line in path.read_text("utf-8").splitlines():
+            if re.search(r"\b(?:pip|uv|pipx|poetry)\b.*\b(?:install|add|run)\b", line):
+                told = "A message such as" in line or line.startswith(
+                    "*pip install"
+                )  # the words of an error, explained
+                assert told or not re.search(r"""(?:^|[\s'"])hashhub(?:[\s\['"=<>~]|$)""", line), f"{path.name}: {line}"
+
+
+def test_the_contents_page_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\]\(([^)#]+)", (ROOT / "docs/README.md").read_text("utf-8")))
+    pages = {p.name for p in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages <= linked
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "", h)).strip().lower().replace(" ", "-") for h in headings]
+    return {p if n == 0 else f"{p}-{n}" for i, p in enumerate(plain) for n in [plain[:i].count(p)]}
+
+
+def test_links_to_headings_lead_to_headings() -> None:
+    checked = 0
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "docker").glob("*.md")]:
+        text = re.sub(r"^```.*?^```$", "", path.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", text):
+            page = (path.parent / target) if target else path
+            if page.suffix == ".md":
+                assert anchor in anchors(page), f"{path.relative_to(ROOT)} links to {target}#{anchor}"
+                checked += 1
+    assert checked > 10
+
+
+def test_pages_elsewhere_have_a_test_that_runs_them() -> None:
+    runner = (ROOT / "tests/docs/test_readme.py").read_text("utf-8")
+    for page in ELSEWHERE:
+        assert f'("{page}",' in runner, page
+    for path in (ROOT / "docs").glob("*.md"):
+        commands: list[Any] = [b for b in blocks(path.stem) if not b.language and b.text.startswith("hashhub ")]
+        is_run = path.stem in HANDBOOK or f"docs/{path.name}" in ELSEWHERE
+        assert is_run or not commands or path.stem == "cli", f"no test runs the commands of docs/{path.name}"
