@@ -13,7 +13,6 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import logging
 import os
 import re
 import secrets
@@ -47,8 +46,6 @@ from hashhub.store import Position
 if TYPE_CHECKING:
     from hashhub.reconcile.results import Progress
     from hashhub.store import IdSet, Registry, StandingEntries, Store
-
-_log = logging.getLogger(__name__)
 
 MANIFEST: Final = "manifest.json"
 _LOCK: Final = ".writing"
@@ -623,7 +620,6 @@ class Extract:
                     "fewer hash sets",
                     reason=Reason.TOO_LARGE,
                 ) from e
-            _log.warning("reading an extract failed: %s", e)
             raise HashHubError(f"the extract could not be read ({type(e).__name__}); see the log") from e
 
 
