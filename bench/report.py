@@ -742,8 +742,8 @@ a process of its own, the median of several runs; its CPU time and memory includ
         "## Agreement",
         """\
 How far thirty contributors agree about a million items, of which each states some: alpha and its interval, the
-consensus of the others, confusion, drift and rows for crosswalks. Synthetic, two digests an entry; each run in a process
-of its own, from an extract on the disk. Figures to reach: 60 s and 4 GB.""",
+consensus of the others, confusion, drift and rows for crosswalks. Synthetic, two digests an entry; each run in a
+process of its own, from an extract on the disk. Figures to reach: 60 s and 4 GB.""",
         (),
         agreement,
     ),
