@@ -22,6 +22,7 @@ from hashhub.cli import (
     queue,
     sample,
     serving,
+    webhooks,
 )
 from hashhub.cli.session import CommandGroup
 
@@ -42,7 +43,8 @@ def main() -> None:
 
 
 _MODULES = (
-    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, admin, sample,
+    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, admin, webhooks,
+    sample,
 )  # fmt: skip
 for group in _MODULES:
     for entry in group.COMMANDS:

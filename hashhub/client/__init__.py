@@ -28,6 +28,7 @@ from hashhub.client.imports import ImportCalls
 from hashhub.client.matching import MatchCalls, Matched, MatchedMedia, PolicyText, SchemeTable
 from hashhub.client.mirror import Mirror, MirrorState
 from hashhub.client.transport import Transport, is_loopback
+from hashhub.client.webhooks import WebhookCalls
 
 __all__ = [
     "Client",
@@ -58,6 +59,7 @@ class Client(
     ChangeCalls,
     HistoryCalls,
     AdministrationCalls,
+    WebhookCalls,
 ):
     """A connection to a hub at `HOST:PORT`. Use it as a context manager, or close it.
 

@@ -4,7 +4,7 @@
     resources   contributors, groups and hash sets              intake      what becomes of every item of an import
     entries     withdraw, restore, quarantine, erase            holds       what no list brings back
     reviews     what others say about entries               selections  many entries at once: search, move
-    queue       what waits for somebody
+    queue       what waits for somebody                     webhooks    whom to call, and the calls; outbound: to where
     match       verdicts (the match path)                       lookup      hits among what the caller may see
     exchange    the change feed                                 exports     entries on their way to a file
                                                                 history     what was done, by whom; revert undoes it
@@ -40,12 +40,14 @@ from hashhub.hub.follow import Follower, Mark
 from hashhub.hub.history import History
 from hashhub.hub.housekeeping import Housekeeping
 from hashhub.hub.match import Match
+from hashhub.hub.outbound import Outbound
 from hashhub.hub.queue import Queue
 from hashhub.hub.renewals import Renewal, Renewals
 from hashhub.hub.resources import Contributors, Groups, HashSets
 from hashhub.hub.reviews import Reviews
 from hashhub.hub.selections import Selections
 from hashhub.hub.tally import Tally
+from hashhub.hub.webhooks import Sender, Webhooks
 from hashhub.hub.withdrawal_log import FILE_NAME, WithdrawalLog
 from hashhub.matcher import Matcher
 from hashhub.model import AlgorithmStatus, EventKind, Principal, Role, Status, now
@@ -99,12 +101,15 @@ class Hub:
         )
         self.entries = Entries(store, self._follower)
         self.selections = Selections(store, self._follower)
-        self.queue = Queue(store, self.renewals)
         self.reviews = Reviews(store)
         self.history = History(store, self._follower)
         self.match = Match(store, matcher, registry, policies, self._follower, config, self.tally)
         self.changes = Changes(store, self._follower)
         self.exports = Exports(store, self.changes, policies)
+        self.outbound = Outbound(config.webhook_allow, config.webhook_deny, config.webhook_ports)
+        self.webhooks = Webhooks(store, self.outbound)
+        self.queue = Queue(store, self.renewals, self.webhooks)
+        self.sender = Sender(store, self.outbound, config.webhook_gather_seconds)
 
     @classmethod
     def open(
@@ -186,6 +191,7 @@ class Hub:
         self._follower.start(wait=wait)
         if self._housekeeping is not None:
             self._housekeeping.thread.start()
+            self.sender.thread.start()
 
     @property
     def is_ready(self) -> bool:
@@ -205,7 +211,7 @@ class Hub:
             self.tokens.thread,
             self.condition.thread,
         ]
-        return threads if self._housekeeping is None else [*threads, self._housekeeping.thread]
+        return threads if self._housekeeping is None else [*threads, self._housekeeping.thread, self.sender.thread]
 
     def matcher_status(self) -> MatcherStatus:
         """Return the matcher's state, for metrics."""
@@ -244,6 +250,12 @@ class Hub:
             "send the source again"
             for e in self._store.history.list_events(kinds=[EventKind.IMPORT_EXPIRED], since=now() - timedelta(days=1))
         ]
+        warnings += [
+            f"calls of webhook {x.webhook} have not got through since {x.since:%Y-%m-%d %H:%MZ} ({x.error}"
+            f"{f', {x.given_up} given up' if x.given_up else ''}): see `hashhub webhook deliveries {x.webhook}`, and "
+            "tell its contributor"
+            for x, _ in self.webhooks.failing(principal)
+        ]
         lines = []
         for a in ALGORITHMS.values():
             known = matcher.algorithms.get(a.name)
@@ -271,6 +283,7 @@ class Hub:
 
     def close(self) -> None:
         """Stop following and close matcher and store."""
+        self.sender.close()
         if self._housekeeping is not None:
             self._housekeeping.thread.close()
         self.condition.thread.close()

@@ -39,6 +39,7 @@ _PUT_BACK: Final = frozenset(
         EventKind.HASH_SET_ACCEPTED,
         EventKind.TERMS_CHANGED,
         EventKind.TOKEN_UPDATED,
+        EventKind.WEBHOOK_UPDATED,
     }
 )
 _FINAL: Final = {
@@ -47,6 +48,8 @@ _FINAL: Final = {
     EventKind.ENTRIES_EXPORTED: "what has left the hub cannot be called back; tell whoever has the file",
     EventKind.TOKEN_DELETED: "the secret of a deleted token is gone; create another token",
     EventKind.TOKEN_ROTATED: "secrets cannot be brought back; rotate the token again, or delete it",
+    EventKind.WEBHOOK_ROTATED: "secrets cannot be brought back; rotate the webhook's secret again, or delete it",
+    EventKind.WEBHOOK_DELETED: "the secret of a deleted webhook is gone; register another one",
     EventKind.HISTORY_MENDED: "that the history was mended stays on record",
     EventKind.ACTOR_REVERTED: "what it undid is listed event by event",
 }
@@ -131,6 +134,8 @@ class Revert:
                     outcome, reverted = self._end(event, {"members": []}, "the group admits nobody any more")
                 case EventKind.TOKEN_CREATED:
                     outcome, reverted = self._token(event)
+                case EventKind.WEBHOOK_CREATED:
+                    outcome, reverted = self._webhook(event)
                 case EventKind.HASH_SET_CREATED:
                     outcome, reverted = self._hash_set(event)
                 case _:
@@ -395,6 +400,15 @@ class Revert:
         if not self._dry:
             self._store.tokens.delete_token(name, by=self._by)
         return "the token is deleted", True
+
+    def _webhook(self, event: Event) -> tuple[str, bool]:
+        contributor, _, webhook = event.subject.removeprefix("webhooks/").partition("/")
+        known = {w.name: w for w in self._store.webhooks.list_webhooks(contributor)}.get(f"{contributor}/{webhook}")
+        if known is None or known.create_revision != event.revision:
+            return "the webhook was deleted before", False
+        if not self._dry:
+            self._store.webhooks.delete_webhook(contributor, webhook, by=self._by)
+        return "the webhook is deleted", True
 
     def _hash_set(self, event: Event) -> tuple[str, bool]:
         contributor, _, hash_set = event.subject.removeprefix("hash-sets/").partition("/")

@@ -28,6 +28,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = {
     "HistoryService": frozenset({Need.DATABASE}),
     "MatchService": frozenset({Need.DATABASE, Need.MATCHER}),
     "ReviewService": frozenset({Need.DATABASE, Need.ROOM}),
+    "WebhookService": frozenset({Need.DATABASE, Need.ROOM}),
 }
 _MAIN: Final = "MatchService"
 _LOOK_SECONDS: Final = 0.25  # between looks for those who watch; who asks is told what is so now

@@ -75,4 +75,12 @@ ROLES: Final[Mapping[str, frozenset[Role]]] = {
     "ReviewService/CreateReview": _WRITERS,
     "ReviewService/ListReviews": _READERS,
     "ReviewService/SetAsideReview": _OPERATOR,
+    "WebhookService/CreateWebhook": _WRITERS,
+    "WebhookService/GetWebhook": _READERS,
+    "WebhookService/ListWebhooks": _READERS,
+    "WebhookService/UpdateWebhook": _WRITERS,
+    "WebhookService/DeleteWebhook": _WRITERS,
+    "WebhookService/RotateWebhookSecret": _WRITERS,
+    "WebhookService/TestWebhook": _WRITERS,
+    "WebhookService/ListWebhookDeliveries": _READERS,
 }

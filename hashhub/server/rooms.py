@@ -7,6 +7,7 @@
     media     hashing of files
     feeds     followed feeds: each holds its place for as long as it is read
     exports   entries on their way to a file: seconds to minutes, as fast as the caller writes it
+    webhooks  test calls, which wait for somebody else's server for up to 10 s
 
 In a room so many calls work at a time and so many more wait; one beyond those is told at once when to come again. Both
 doors use the same rooms.
@@ -42,6 +43,8 @@ ROOM_OF: Final[Mapping[str, str]] = {
     "HistoryService/RevertActor": "commits",
     "MatchService/BatchMatchMedia": "media",
     "MatchService/MatchMedia": "media",
+    "WebhookService/ListWebhookDeliveries": "pages",
+    "WebhookService/TestWebhook": "webhooks",
 }
 """The room of each call that is none of the small ones."""
 
@@ -135,5 +138,6 @@ def rooms_of(config: Config) -> dict[str, Room]:
         Room("media", config.media_children(), config.max_queued_media, retry_seconds=1.0, budget=bytes_in_progress),
         Room("feeds", FOLLOWERS, 0, retry_seconds=5.0),
         Room("exports", 4, 8, retry_seconds=5.0),
+        Room("webhooks", 2, 4, retry_seconds=5.0),
     )
     return {room.name: room for room in rooms}

@@ -23,7 +23,18 @@ from hashhub.errors import InvalidArgument, NotFound, Unavailable, Violation
 from hashhub.hub import Hub
 from hashhub.hub.exports import Selection
 from hashhub.hub.selections import Order
-from hashhub.model import Contributor, Entry, FeedPage, Group, HashSet, Import, Principal, Record, SchemeStatus
+from hashhub.model import (
+    Contributor,
+    Entry,
+    FeedPage,
+    Group,
+    HashSet,
+    Import,
+    Principal,
+    Record,
+    SchemeStatus,
+    Webhook,
+)
 from hashhub.schemes import Scheme
 from hashhub.server import pages
 from hashhub.server.interceptors import Method
@@ -36,6 +47,7 @@ from hashhub.v1 import (
     history_service_pb2,
     match_service_pb2,
     review_service_pb2,
+    webhook_service_pb2,
 )
 
 FILES: Final = (
@@ -46,6 +58,7 @@ FILES: Final = (
     history_service_pb2.DESCRIPTOR,
     match_service_pb2.DESCRIPTOR,
     review_service_pb2.DESCRIPTOR,
+    webhook_service_pb2.DESCRIPTOR,
 )
 
 _MAX_REQUEST_ID: Final = 128  # characters; a UUID has 36
@@ -66,6 +79,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
         "HistoryService": History(hub),
         "MatchService": Match(hub),
         "ReviewService": Reviews(hub),
+        "WebhookService": Webhooks(hub),
     }
     calls = [
         Method(
@@ -728,6 +742,78 @@ class History:
         return v1.RevertActorResponse(events=map(wire.reverted_event_to_pb, events), revision=self._hub.revision())
 
 
+class Webhooks:
+    """Webhooks and their calls."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def create_webhook(self, principal: Principal, request: v1.CreateWebhookRequest) -> v1.CreateWebhookResponse:
+        """Register a webhook and show its secret, this once."""
+        contributor = wire.parse_contributor(request.parent, "parent")
+        wanted = wire.webhook_from_pb(request.webhook, contributor=contributor, webhook_id=request.webhook_id)
+        webhook, secret = self._hub.webhooks.create(principal, wanted, validate_only=request.validate_only)
+        return v1.CreateWebhookResponse(
+            webhook=wire.webhook_to_pb(webhook), secret=secret, revision=self._hub.revision()
+        )
+
+    def get_webhook(self, principal: Principal, request: v1.GetWebhookRequest) -> v1.Webhook:
+        """Get a webhook."""
+        return self._webhook(self._hub.webhooks.get(principal, *wire.parse_webhook(request.name)))
+
+    def list_webhooks(self, principal: Principal, request: v1.ListWebhooksRequest) -> v1.ListWebhooksResponse:
+        """List webhooks by name."""
+        contributor = wire.parse_contributor_or_all(request.parent)
+        page = _Page("webhooks", request, contributor)
+        webhooks, token = page.of(self._hub.webhooks.list(principal, contributor), lambda w: w.name)
+        return v1.ListWebhooksResponse(
+            webhooks=map(wire.webhook_to_pb, webhooks), next_page_token=token, revision=self._hub.revision()
+        )
+
+    def update_webhook(self, principal: Principal, request: v1.UpdateWebhookRequest) -> v1.Webhook:
+        """Update the fields of a webhook that the mask names."""
+        mask = _mask(request.update_mask, request.webhook, _WEBHOOK_FIELDS, ("all_contributors",))
+        wanted = wire.webhook_from_pb(_patch(request.webhook, mask, _ANY_WEBHOOK))
+        return self._webhook(self._hub.webhooks.update(principal, wanted, mask, validate_only=request.validate_only))
+
+    def delete_webhook(self, principal: Principal, request: v1.DeleteWebhookRequest) -> v1.DeleteWebhookResponse:
+        """Delete a webhook."""
+        self._hub.webhooks.delete(principal, *wire.parse_webhook(request.name))
+        return v1.DeleteWebhookResponse(revision=self._hub.revision())
+
+    def rotate_webhook_secret(
+        self, principal: Principal, request: v1.RotateWebhookSecretRequest
+    ) -> v1.RotateWebhookSecretResponse:
+        """Give a webhook a new secret and show it, this once."""
+        name, grace = wire.parse_webhook(request.name), wire.duration_in(request, "grace")
+        webhook, secret = self._hub.webhooks.rotate(principal, *name, grace)
+        return v1.RotateWebhookSecretResponse(
+            webhook=wire.webhook_to_pb(webhook), secret=secret, revision=self._hub.revision()
+        )
+
+    def test_webhook(self, principal: Principal, request: v1.TestWebhookRequest) -> v1.WebhookDelivery:
+        """Call a webhook once, now."""
+        return wire.delivery_to_pb(self._hub.webhooks.test(principal, *wire.parse_webhook(request.name)))
+
+    def list_webhook_deliveries(
+        self, principal: Principal, request: v1.ListWebhookDeliveriesRequest
+    ) -> v1.ListWebhookDeliveriesResponse:
+        """List the calls of a webhook."""
+        name = wire.parse_webhook(request.parent, "parent")
+        page = _Page("webhookDeliveries", request, *name)
+        deliveries, after = self._hub.webhooks.deliveries(principal, *name, page.size, page.after(0))
+        return v1.ListWebhookDeliveriesResponse(
+            deliveries=map(wire.delivery_to_pb, deliveries),
+            next_page_token=page.token(after),
+            revision=self._hub.revision(),
+        )
+
+    def _webhook(self, value: Webhook) -> v1.Webhook:
+        pb = wire.webhook_to_pb(value)
+        pb.revision = self._hub.revision()
+        return pb
+
+
 class _Page:
     """The paging of one request: its size, where it goes on, and the token for the next one."""
 
@@ -753,6 +839,7 @@ _CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliabili
 _GROUP_FIELDS: Final = ("display_name", "members")
 _TOKEN_FIELDS: Final = ("description", "purposes", "acts_for_others", "may_mirror", "expire_time", "shares")
 _HASH_SET_FIELDS: Final = ("display_name", "review_depth", "marking")
+_WEBHOOK_FIELDS: Final = ("url", "events", "description")
 _HASH_SET_FIXED: Final = ("scheme", "purpose", "unclassified")  # the hub says that these cannot change
 # A valid contributor whose fields stand in for those that a mask leaves out; the hub takes only the masked ones over.
 _ANY_CONTRIBUTOR: Final = v1.Contributor(
@@ -760,6 +847,9 @@ _ANY_CONTRIBUTOR: Final = v1.Contributor(
 )
 # Likewise: TLP:RED alone is no valid terms, but may be what an update makes of terms that name recipients.
 _ANY_HASH_SET: Final = v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM, marking=v1.Marking(recipients=["contributors/any"]))
+
+
+_ANY_WEBHOOK: Final = v1.Webhook(url="-", events=[v1.WebhookEvent.WEBHOOK_EVENT_ENTRY_DISPUTED])
 
 
 def _mask(mask: FieldMask, given: Message, fields: tuple[str, ...], fixed: tuple[str, ...] = ()) -> tuple[str, ...]:

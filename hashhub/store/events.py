@@ -239,7 +239,7 @@ class Events:
         missing: dict[int, str] = {}  # the subjects of events whose details are gone
         while rows := self._db.fetch(sql, (after, last, _PAGE)):
             for revision, time, actor, kind, subject, body, digest, *details in rows:
-                told = _told(body)
+                told = decoded(body)
                 if told.kind == EventKind.HISTORY_BEGUN and not after:
                     after = revision - 1  # an older version kept no history of the revisions before
                 if revision != after + 1:
@@ -305,10 +305,11 @@ def _commitment(salt: bytes, content: bytes, undo: bytes | None) -> str:
 
 def facts_of(body: bytes) -> Facts:
     """Return what an event did, read back from its canonical encoding."""
-    return _told(body).facts
+    return decoded(body).facts
 
 
-def _told(body: bytes) -> Body:
+def decoded(body: bytes) -> Body:
+    """Return an event, read back from its canonical encoding. Raises DataLoss."""
     try:
         return msgspec.json.decode(body, type=Body)
     except msgspec.DecodeError as e:
@@ -316,7 +317,7 @@ def _told(body: bytes) -> Body:
 
 
 def _event(row: Row) -> Event:
-    told = _told(row[0])
+    told = decoded(row[0])
     return Event(
         revision=told.revision,
         time=s.from_millis(told.time),

@@ -6,7 +6,7 @@
     standing    withdrawal, restoring, quarantine, erasure  holds     what lists must not bring back
     selecting   which entries a selection hits              moving    many entries at once
     history     one chained event a revision                undoing   what a revert looks at
-    waiting     what waits for somebody
+    waiting     what waits for somebody                webhooks  whom to call, and what was told
     tokens      who may call                                comparison  entries as columns, for a list to be compared
 
 Parts know each other only where one is handed to the other; what several of them write is in `writing`.
@@ -42,6 +42,7 @@ from hashhub.store.standing import Standing
 from hashhub.store.tokens import Tokens
 from hashhub.store.undoing import Undoing
 from hashhub.store.waiting import WaitingLists
+from hashhub.store.webhooks import Webhooks
 from hashhub.store.writing import Writing
 
 
@@ -81,6 +82,7 @@ class Store:
         self.history: Final = Events(database)
         self.undoing: Final = Undoing(database, outstanding)
         self.waiting: Final = WaitingLists(database, self.resources)
+        self.webhooks: Final = Webhooks(database)
 
     @classmethod
     def open(cls, database: str | Path, *, create: bool = True) -> Store:

@@ -158,3 +158,22 @@ from hashhub.v1.review_service_pb2 import (
     Review as Review,
     SetAsideReviewRequest as SetAsideReviewRequest,
 )
+from hashhub.v1.webhook_service_pb2 import (
+    CreateWebhookRequest as CreateWebhookRequest,
+    CreateWebhookResponse as CreateWebhookResponse,
+    DeleteWebhookRequest as DeleteWebhookRequest,
+    DeleteWebhookResponse as DeleteWebhookResponse,
+    DeliveryState as DeliveryState,
+    GetWebhookRequest as GetWebhookRequest,
+    ListWebhookDeliveriesRequest as ListWebhookDeliveriesRequest,
+    ListWebhookDeliveriesResponse as ListWebhookDeliveriesResponse,
+    ListWebhooksRequest as ListWebhooksRequest,
+    ListWebhooksResponse as ListWebhooksResponse,
+    RotateWebhookSecretRequest as RotateWebhookSecretRequest,
+    RotateWebhookSecretResponse as RotateWebhookSecretResponse,
+    TestWebhookRequest as TestWebhookRequest,
+    UpdateWebhookRequest as UpdateWebhookRequest,
+    Webhook as Webhook,
+    WebhookDelivery as WebhookDelivery,
+    WebhookEvent as WebhookEvent,
+)

@@ -5,6 +5,7 @@ The server and the client meet here and nowhere else. Every `X_to_pb` makes the 
 
 contributors.py, hash_sets.py, imports.py, entries.py, reviews.py    one module for each kind of resource
 administration.py                                                    history, tokens, status
+webhooks.py                                                          webhooks and their calls
 selections.py                                                        many entries at once, and what waits
 records.py, feed.py, exports.py                                      records, lines of the feed, entries in columns
 matching.py                                                          the match calls, quickly
@@ -98,11 +99,13 @@ from hashhub.wire.names import (
     parse_scheme,
     parse_subject,
     parse_token,
+    parse_webhook,
     policy_name,
     review_name,
     scheme_name,
     subject_name,
     token_name,
+    webhook_name,
 )
 from hashhub.wire.records import flags_from_pb, flags_to_pb, record_to_pb, records_from_pb
 from hashhub.wire.reviews import new_review_from_pb, review_from_pb, review_to_pb
@@ -123,6 +126,7 @@ from hashhub.wire.status import (
     status_pb_to_error,
     status_to_error,
 )
+from hashhub.wire.webhooks import delivery_from_pb, delivery_to_pb, webhook_from_pb, webhook_to_pb
 
 __all__ = [
     "Bounds",
@@ -140,6 +144,8 @@ __all__ = [
     "contributor_name",
     "contributor_to_pb",
     "contributors_from_pb",
+    "delivery_from_pb",
+    "delivery_to_pb",
     "dimensions_from_pb",
     "dimensions_to_pb",
     "dispositions_from_pb",
@@ -200,6 +206,7 @@ __all__ = [
     "parse_scheme",
     "parse_subject",
     "parse_token",
+    "parse_webhook",
     "policy_name",
     "queries_from_pb",
     "query_from_pb",
@@ -229,6 +236,9 @@ __all__ = [
     "token_from_pb",
     "token_name",
     "token_to_pb",
+    "webhook_from_pb",
+    "webhook_name",
+    "webhook_to_pb",
     "withdrawal_reason_from_pb",
     "withdrawal_reason_to_pb",
 ]

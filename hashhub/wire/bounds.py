@@ -78,6 +78,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "Token.purposes": MAX_WORDS,
     "UpdateGroupRequest.add_members": MAX_MEMBERS,
     "UpdateGroupRequest.remove_members": MAX_MEMBERS,
+    "Webhook.events": MAX_WORDS,
 }
 """The most values of each repeated field of a request, by message and field."""
 
