@@ -153,6 +153,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     call.
     """
 
+    keep_withdrawn_days: float = 0.0
+    """Days after which rows of withdrawn entries are deleted; what holds their items stays. 0: never."""
+
+    keep_reports_days: float = 0.0
+    """Days after which an import's report is deleted; its counts stay. 0: never."""
+
+    keep_deliveries_days: float = 0.0
+    """Days after which finished calls of webhooks are forgotten. 0: never."""
+
     policies: str = ""
     """Directory with further policies as TOML files, besides `any` and `block`."""
 
@@ -187,6 +196,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 ("media_memory_bytes", 64 * 1024 * 1024),
                 ("poll_interval", 0.01),
                 ("webhook_gather_seconds", 0),
+                ("keep_withdrawn_days", 0),
+                ("keep_reports_days", 0),
+                ("keep_deliveries_days", 0),
                 ("drain_seconds", 0),
             )
             if getattr(self, name) < least

@@ -10,6 +10,7 @@
                                                                 history     what was done, by whom; revert undoes it
     follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
     housekeeping   expiry, the daily head, erased digests       condition   what the hub can do now
+    retention   how long things are kept, and deletion
     renewals    lists that are not renewed as they used to be   tally       what was done, counted
 
 Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and
@@ -44,6 +45,7 @@ from hashhub.hub.outbound import Outbound
 from hashhub.hub.queue import Queue
 from hashhub.hub.renewals import Renewal, Renewals
 from hashhub.hub.resources import Contributors, Groups, HashSets
+from hashhub.hub.retention import Keeper, Retentions
 from hashhub.hub.reviews import Reviews
 from hashhub.hub.selections import Selections
 from hashhub.hub.tally import Tally
@@ -87,7 +89,6 @@ class Hub:
         self.condition = Condition(store, self._follower)
         self.tally = Tally()
         self.tokens = Tokens(store)
-        self.contributors = Contributors(store)
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, registry)
         self.contribute = Contribute(
@@ -101,6 +102,9 @@ class Hub:
         )
         self.entries = Entries(store, self._follower)
         self.selections = Selections(store, self._follower)
+        self.contributors = Contributors(store, self.selections)
+        self.retention = Retentions(store, self._follower)
+        self.keeper = Keeper(store, self._follower, config)
         self.reviews = Reviews(store)
         self.history = History(store, self._follower)
         self.match = Match(store, matcher, registry, policies, self._follower, config, self.tally)
@@ -192,6 +196,7 @@ class Hub:
         if self._housekeeping is not None:
             self._housekeeping.thread.start()
             self.sender.thread.start()
+            self.keeper.thread.start()
 
     @property
     def is_ready(self) -> bool:
@@ -211,7 +216,9 @@ class Hub:
             self.tokens.thread,
             self.condition.thread,
         ]
-        return threads if self._housekeeping is None else [*threads, self._housekeeping.thread, self.sender.thread]
+        if self._housekeeping is None:
+            return threads
+        return [*threads, self._housekeeping.thread, self.sender.thread, self.keeper.thread]
 
     def matcher_status(self) -> MatcherStatus:
         """Return the matcher's state, for metrics."""
@@ -284,6 +291,7 @@ class Hub:
     def close(self) -> None:
         """Stop following and close matcher and store."""
         self.sender.close()
+        self.keeper.thread.close()
         if self._housekeeping is not None:
             self._housekeeping.thread.close()
         self.condition.thread.close()

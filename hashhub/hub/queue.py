@@ -80,6 +80,18 @@ class Queue:
             )
             for failing, webhook in self._webhooks.failing(principal, of)
         ]
+        for name, retention in self._store.retention.all().items():
+            if name in sets and retention.asked_by:
+                items.append(
+                    QueueItem(
+                        kind=QueueKind.DELETION_PENDING,
+                        hash_set=name,
+                        contributor=name.partition("/")[0],
+                        name=name,
+                        actor=retention.asked_by,
+                        since=retention.ask_time,
+                    )
+                )
         if sees_all:
             accepting = waiting.unaccepted()
             items += [

@@ -110,7 +110,12 @@ class Revert:
 
     def _undo(self, event: Event) -> RevertedEvent:
         count = 0
-        if event.kind in _FINAL:
+        collection, _, name = event.subject.partition("/")
+        place = name.split("/")[:2]
+        is_of_set = collection in {"hash-sets", "entries", "imports"} and len(place) == 2  # noqa: PLR2004 - CONTRIBUTOR/SET
+        if is_of_set and self._store.deletions.is_deleted(*place):
+            outcome, reverted = "its hash set was deleted, and cannot be brought back", False
+        elif event.kind in _FINAL:
             outcome, reverted = _FINAL[event.kind], False
         elif event.kind in _PUT_BACK:
             outcome, reverted = self._put_back(event)

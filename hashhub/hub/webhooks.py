@@ -90,14 +90,6 @@ class Webhooks:
         access.allow_reading(principal, contributor)
         return self._readable(principal, contributor, webhook)
 
-    def list(self, principal: Principal, contributor: str | None) -> list[Webhook]:
-        """Return the webhooks of a contributor, or of all, as far as the caller may read them, in order of name."""
-        if contributor is not None:
-            access.allow_reading(principal, contributor)
-        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
-        of = contributor if principal.role in access.OVERSEERS else principal.contributor
-        return [w for w in self._store.webhooks.list_webhooks(of) if _reads(principal, w)]
-
     def update(
         self, principal: Principal, webhook: Webhook, mask: Sequence[str], *, validate_only: bool = False
     ) -> Webhook:
@@ -176,6 +168,14 @@ class Webhooks:
             name = f"{contributor}/{webhook}"
             raise NotFound(f"there is no webhook {name[:127]!r}", kind="Webhook", name=name)
         return known
+
+    def list(self, principal: Principal, contributor: str | None) -> list[Webhook]:
+        """Return the webhooks of a contributor, or of all, as far as the caller may read them, in order of name."""
+        if contributor is not None:
+            access.allow_reading(principal, contributor)
+        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+        of = contributor if principal.role in access.OVERSEERS else principal.contributor
+        return [w for w in self._store.webhooks.list_webhooks(of) if _reads(principal, w)]
 
 
 class Sender:

@@ -39,6 +39,8 @@ ROOM_OF: Final[Mapping[str, str]] = {
     "ContributionService/ListFindings": "pages",
     "ContributionService/ListQueueItems": "pages",
     "ContributionService/SearchEntries": "pages",
+    "ContributorService/DeleteHashSet": "commits",
+    "ContributorService/RetireContributor": "commits",
     "HistoryService/ListEvents": "pages",
     "HistoryService/RevertActor": "commits",
     "MatchService/BatchMatchMedia": "media",

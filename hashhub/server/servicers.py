@@ -32,6 +32,7 @@ from hashhub.model import (
     Import,
     Principal,
     Record,
+    Retention,
     SchemeStatus,
     Webhook,
 )
@@ -472,9 +473,9 @@ class Contributors:
     def retire_contributor(self, principal: Principal, request: v1.RetireContributorRequest) -> v1.Contributor:
         """Retire a contributor."""
         name = wire.parse_contributor(request.name)
-        return self._contributor(
-            self._hub.contributors.retire(principal, name, wire.read_text(request.comment, "comment"))
-        )
+        comment = wire.read_text(request.comment, "comment")
+        withdraw = wire.withdraws_entries(request.entries)
+        return self._contributor(self._hub.contributors.retire(principal, name, comment, withdraw_entries=withdraw))
 
     def accept_objections(self, principal: Principal, request: v1.AcceptObjectionsRequest) -> v1.Contributor:
         """Accept a contributor's objections."""
@@ -564,6 +565,36 @@ class Contributors:
         """Accept what a hash set says against harm."""
         name, comment = wire.parse_hash_set(request.name), wire.read_text(request.comment, "comment")
         return self._hash_set(self._hub.hash_sets.accept(principal, *name, request.accepted_revision, comment))
+
+    def delete_hash_set(self, principal: Principal, request: v1.DeleteHashSetRequest) -> v1.DeleteHashSetResponse:
+        """Delete a hash set with everything that hangs on it, or ask for it."""
+        name, comment = wire.parse_hash_set(request.name), wire.read_text(request.comment, "comment")
+        deleted = self._hub.retention.delete(principal, *name, comment=comment, validate_only=request.validate_only)
+        pb = wire.deletion_to_pb(deleted)
+        pb.revision = self._hub.revision()
+        return pb
+
+    def get_retention(self, principal: Principal, request: v1.GetRetentionRequest) -> v1.Retention:
+        """Get how long a hash set's entries are kept."""
+        name = wire.parse_hash_set(request.name)
+        return self._retention(request.name, self._hub.retention.get(principal, *name))
+
+    def update_retention(self, principal: Principal, request: v1.UpdateRetentionRequest) -> v1.Retention:
+        """Change how long a hash set's entries are kept."""
+        updated = self._hub.retention.update(
+            principal,
+            *wire.parse_hash_set(request.name),
+            days=request.days if request.HasField("days") else None,
+            hold=request.hold if request.HasField("hold") else None,
+            drop_request=request.drop_deletion_request,
+            comment=wire.read_text(request.comment, "comment"),
+        )
+        return self._retention(request.name, updated)
+
+    def _retention(self, name: str, value: Retention) -> v1.Retention:
+        pb = wire.retention_to_pb(value, name)
+        pb.revision = self._hub.revision()
+        return pb
 
     def _group(self, value: Group) -> v1.Group:
         pb = wire.group_to_pb(value)

@@ -267,16 +267,23 @@ class Events:
         """Return those of the revisions, given with their subjects, whose details were erased on record."""
         erased: set[int] = set()
         about: dict[str, int] = {}
+        sets: dict[str, int] = {}  # deleted hash sets, by name
         before = 0
-        kinds = (EventKind.EVENT_REDACTED, EventKind.ENTRY_ERASED)
+        kinds = (EventKind.EVENT_REDACTED, EventKind.ENTRY_ERASED, EventKind.HASH_SET_DELETED)
         while missing and (page := self.list_events(kinds=kinds, before_revision=before, limit=_PAGE)):
             for event in page:
                 if event.kind is EventKind.EVENT_REDACTED:
                     erased.add(int(event.subject.removeprefix("events/")))
+                elif event.kind is EventKind.HASH_SET_DELETED:
+                    sets.setdefault(event.subject.removeprefix("hash-sets/"), event.revision)
                 else:
                     about.setdefault(event.subject, event.revision)
             before = page[-1].revision
-        return erased | {revision for revision, subject in missing.items() if revision <= about.get(subject, 0)}
+        return erased | {
+            revision
+            for revision, subject in missing.items()
+            if revision <= about.get(subject, 0) or revision < sets.get(_hash_set_of(subject), 0)
+        }
 
     def mend_history(self, *, by: Actor, reason: str) -> int:
         """Begin the chain anew from what the database says its head is, leaving the break on record; return the
@@ -296,6 +303,12 @@ def is_in(subject: str) -> sa.ColumnElement[bool]:
     """Return the condition that an event is about something in a subject: 0 follows the slash."""
     column = s.event.c.subject
     return sa.and_(column >= f"{subject}/", column < f"{subject}0")  # PostgreSQL takes no collation within BETWEEN
+
+
+def _hash_set_of(subject: str) -> str:
+    """Return the hash set (CONTRIBUTOR/SET) that a subject is, or is in; empty for none."""
+    collection, _, rest = subject.partition("/")
+    return "/".join(rest.split("/")[:2]) if collection in {"hash-sets", "entries", "imports"} else ""
 
 
 def _commitment(salt: bytes, content: bytes, undo: bytes | None) -> str:

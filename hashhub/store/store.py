@@ -7,6 +7,7 @@
     selecting   which entries a selection hits              moving    many entries at once
     history     one chained event a revision                undoing   what a revert looks at
     waiting     what waits for somebody                webhooks  whom to call, and what was told
+    deletions   hash sets, with all that hangs on them retention how long things are kept
     tokens      who may call                                comparison  entries as columns, for a list to be compared
 
 Parts know each other only where one is handed to the other; what several of them write is in `writing`.
@@ -26,6 +27,7 @@ from typing import Final
 from hashhub.store.commits import Commits
 from hashhub.store.comparison import Comparison
 from hashhub.store.database import Database, locate
+from hashhub.store.deletion import Deletions
 from hashhub.store.entries import Entries
 from hashhub.store.events import Events
 from hashhub.store.feeds import Feeds
@@ -36,6 +38,7 @@ from hashhub.store.moving import Moving
 from hashhub.store.outstanding import Outstanding
 from hashhub.store.reports import Reports
 from hashhub.store.resources import Resources
+from hashhub.store.retention import Retentions
 from hashhub.store.selecting import Selecting
 from hashhub.store.stage import Stage
 from hashhub.store.standing import Standing
@@ -83,6 +86,8 @@ class Store:
         self.undoing: Final = Undoing(database, outstanding)
         self.waiting: Final = WaitingLists(database, self.resources)
         self.webhooks: Final = Webhooks(database)
+        self.deletions: Final = Deletions(database, outstanding, writing, self.secret)
+        self.retention: Final = Retentions(database, self.secret)
 
     @classmethod
     def open(cls, database: str | Path, *, create: bool = True) -> Store:

@@ -56,7 +56,17 @@ from hashhub.wire.entries import (
 from hashhub.wire.exports import entries_from_columns_pb, entry_columns_to_pb
 from hashhub.wire.feed import changed_entries_to_pb, changed_entry_from_pb, changed_entry_to_pb
 from hashhub.wire.fields import drop_output_only, duration_in, read_text, time_in, timestamp
-from hashhub.wire.hash_sets import hash_set_from_pb, hash_set_to_pb, marking_from_pb, marking_to_pb
+from hashhub.wire.hash_sets import (
+    deletion_from_pb,
+    deletion_to_pb,
+    hash_set_from_pb,
+    hash_set_to_pb,
+    marking_from_pb,
+    marking_to_pb,
+    retention_from_pb,
+    retention_to_pb,
+    withdraws_entries,
+)
 from hashhub.wire.imports import (
     dispositions_from_pb,
     dispositions_to_pb,
@@ -144,6 +154,8 @@ __all__ = [
     "contributor_name",
     "contributor_to_pb",
     "contributors_from_pb",
+    "deletion_from_pb",
+    "deletion_to_pb",
     "delivery_from_pb",
     "delivery_to_pb",
     "dimensions_from_pb",
@@ -218,6 +230,8 @@ __all__ = [
     "records_from_pb",
     "reject_to_pb",
     "rejects_from_pb",
+    "retention_from_pb",
+    "retention_to_pb",
     "reverted_event_from_pb",
     "reverted_event_to_pb",
     "review_from_pb",
@@ -241,4 +255,5 @@ __all__ = [
     "webhook_to_pb",
     "withdrawal_reason_from_pb",
     "withdrawal_reason_to_pb",
+    "withdraws_entries",
 ]

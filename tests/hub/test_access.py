@@ -75,7 +75,7 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "contributors.get": (lambda h, p, *_: h.contributors.get(p, "alpha"), ALL_BUT_CONSUMER),
     "contributors.list": (lambda h, p, *_: h.contributors.list(p, 10, ""), ALL_BUT_CONSUMER),
     "contributors.update": (lambda h, p, *_: h.contributors.update(p, _new("alpha"), ["display_name"]), {"operator"}),
-    "contributors.retire": (lambda h, p, *_: h.contributors.retire(p, "beta"), {"operator"}),
+    "contributors.retire": (lambda h, p, *_: h.contributors.retire(p, "beta", withdraw_entries=False), {"operator"}),
     "contributors.accept_objections": (lambda h, p, *_: h.contributors.accept_objections(p, "beta", 1), {"operator"}),
     "groups.create": (lambda h, p, *_: h.groups.create(p, Group(id="new")), {"operator"}),
     "groups.get": (lambda h, p, *_: h.groups.get(p, "allies"), ALL_BUT_CONSUMER),
@@ -401,7 +401,7 @@ class TestTokens:
             assert there.tokens.authenticate(secret).role is Role.CONSUMER
         here.tokens.update(OPERATOR, _token("ended", expire_time=now()), ["expire_time"])
         _, renewed = here.tokens.rotate(OPERATOR, "replaced", timedelta(0))
-        here.contributors.retire(OPERATOR, "beta")
+        here.contributors.retire(OPERATOR, "beta", withdraw_entries=False)
         time.sleep(1.05)
         for name, reason in (
             ("ended", Reason.TOKEN_EXPIRED), ("replaced", Reason.SECRET_REPLACED), ("retired", Reason.TOKEN_RETIRED),
@@ -519,11 +519,11 @@ class TestTokens:
         with pytest.raises(NotFound):
             desk.hub.tokens.delete(OPERATOR, "missing")
         with pytest.raises(FailedPrecondition) as refused:
-            desk.hub.contributors.retire(OPERATOR, "operator")
+            desk.hub.contributors.retire(OPERATOR, "operator", withdraw_entries=False)
         assert refused.value.reason is Reason.LAST_OPERATOR
         desk.contributor("alpha")
         desk.hub.tokens.create(OPERATOR, _token("second", role=Role.OPERATOR))
-        assert desk.hub.contributors.retire(OPERATOR, "operator").retire_time is not None
+        assert desk.hub.contributors.retire(OPERATOR, "operator", withdraw_entries=False).retire_time is not None
 
     @pytest.mark.parametrize("name", ["", "Shop", "shöp", "a b", "x" * 64, "system"])
     def test_names_are_plain_and_not_the_hubs_own(self, desk: Desk, name: str) -> None:

@@ -59,7 +59,8 @@ def test_no_address_of_ipv6_carries_one_of_ipv4_inside(address: ipaddress.IPv6Ad
 @given(st.ip_addresses(v=4))
 def test_public_is_never_wider_than_the_registry(address: ipaddress.IPv4Address) -> None:
     if is_public(address):
-        assert not (address.is_private or address.is_loopback or address.is_link_local or address.is_reserved)
+        assert address.is_global
+        assert not address.is_reserved
 
 
 class _Watched:
