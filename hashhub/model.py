@@ -403,7 +403,6 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
 
     hash_set: str
     entries: int = 0
-    hashes: int = 0
     imports: int = 0
     findings: int = 0
     reviews: int = 0

@@ -428,17 +428,19 @@ def retention(
     """
     with session.connect() as hub:
         if days is None and hold is None and not drop_request:
-            kept = hub.get_retention(name)
+            retained = hub.get_retention(name)
         else:
-            kept = hub.update_retention(name, days=days, hold=hold, drop_deletion_request=drop_request, comment=comment)
+            retained = hub.update_retention(
+                name, days=days, hold=hold, drop_deletion_request=drop_request, comment=comment
+            )
     if session.json:
-        fields = plain(kept)
+        fields = plain(retained)
         print_json({"name": name, **(fields if isinstance(fields, dict) else {})})
         return
-    asked = f"{kept.asked_by}, {kept.ask_time:%Y-%m-%d %H:%MZ}" if kept.ask_time else "-"
+    asked = f"{retained.asked_by}, {retained.ask_time:%Y-%m-%d %H:%MZ}" if retained.ask_time else "-"
     table(
-        ("hash set", "kept", "held", "deletion asked by"),
-        [(name, f"{kept.days} days" if kept.days else "for ever", "yes" if kept.hold else "no", asked)],
+        ("hash set", "retained", "held", "deletion asked by"),
+        [(name, f"{retained.days} days" if retained.days else "for ever", "yes" if retained.hold else "no", asked)],
     )
 
 
@@ -461,7 +463,7 @@ def delete_hash_set(session: Session, *, name: str, dry_run: bool, confirm: str 
                 confirm = click.prompt("Type its name to delete it", err=True)
             if confirm != name:
                 raise InvalidArgument.field(
-                    "confirm", f"is not the name of what is to be deleted, {name[:130]}; nothing was done", "CONFIRM"
+                    "confirm", f"is not the name of what is to be deleted, {name[:130]}; nothing was done"
                 )
         deleted = hub.delete_hash_set(name, comment, validate_only=dry_run)
     if session.json:

@@ -66,9 +66,9 @@ class ContributorCalls(Calls):
 
         Role: operator.
         """
-        kept, withdrawn = v1.RetiredEntries.RETIRED_ENTRIES_KEPT, v1.RetiredEntries.RETIRED_ENTRIES_WITHDRAWN
+        stands, withdrawn = v1.RetiredEntries.RETIRED_ENTRIES_KEPT, v1.RetiredEntries.RETIRED_ENTRIES_WITHDRAWN
         request = v1.RetireContributorRequest(
-            name=names.contributor(contributor), comment=comment, entries=withdrawn if withdraw_entries else kept
+            name=names.contributor(contributor), comment=comment, entries=withdrawn if withdraw_entries else stands
         )
         return wire.contributor_from_pb(
             self._transport.call("ContributorService/RetireContributor", request, v1.Contributor, timeout=_LARGE)

@@ -16,6 +16,7 @@ import msgspec
 from hashhub.background import Background
 from hashhub.errors import InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.hub import access
+from hashhub.hygiene import Code
 from hashhub.model import Deletion, EventKind, Principal, Retention, Role, now
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ _AGE_SECONDS: Final = 3600.0  # between two looks for what is too old
 _PAUSE: Final = 0.01  # seconds between two steps, for whoever else writes
 _PIECE: Final = 10_000  # entries that expire at one revision
 _DELIVERIES: Final = 10_000  # calls of webhooks deleted at a time
-EXPIRED: Final = "EXPIRED"
 
 
 class Retentions:
@@ -177,7 +177,7 @@ class Keeper:
                 break
             self._store.standing.withdraw_entries(
                 ids,
-                EXPIRED,
+                Code.EXPIRED_BY_AGE,
                 kind=EventKind.ENTRIES_EXPIRED,
                 reason="RETENTION",
                 subject=f"hash-sets/{name}",

@@ -148,8 +148,8 @@ def withdraws_entries(number: int, field: str = "entries") -> bool:
     """Return whether a contributor's entries are withdrawn with its retirement. Raises InvalidArgument unless it is
     said.
     """
-    kept, withdrawn = v1.RetiredEntries.RETIRED_ENTRIES_KEPT, v1.RetiredEntries.RETIRED_ENTRIES_WITHDRAWN
-    if number not in {kept, withdrawn}:
+    stands, withdrawn = v1.RetiredEntries.RETIRED_ENTRIES_KEPT, v1.RetiredEntries.RETIRED_ENTRIES_WITHDRAWN
+    if number not in {stands, withdrawn}:
         expected = "must be RETIRED_ENTRIES_KEPT or RETIRED_ENTRIES_WITHDRAWN"
         refuse([Violation(field, f"{expected}; it is not stated" if not number else expected, "REQUIRED")])
     return number == withdrawn

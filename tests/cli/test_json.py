@@ -84,6 +84,7 @@ def arguments_for(name: str, directory: Path) -> list[str]:
         "contributor accept-objections": ["--revision", "1"],
         "webhook update": ["--description", "A"],
         "webhook create": ["--url", "https://example.com/"],
+        "hash-set delete": ["--dry-run"],
     }.get(name, [])
     arguments = list(extra)
     for p in LEAVES[name].params:
@@ -103,6 +104,7 @@ def arguments_for(name: str, directory: Path) -> list[str]:
             "contributor accept-objections",
             "webhook update",
             "webhook create",
+            "hash-set delete",
         }:
             arguments.insert(0, value_for(p, directory))
     if any("--yes" in p.opts for p in LEAVES[name].params):
@@ -225,6 +227,8 @@ def test_the_page_shows_every_command() -> None:
         ("queue", "queue hotline"),
         ("review list CONTRIBUTOR/SET/ENTRY", "review list {entry}"),
         ("webhook list", "webhook list hotline"),
+        ("hash-set retention CONTRIBUTOR/SET", "hash-set retention hotline/known"),
+        ("hash-set delete CONTRIBUTOR/SET", "hash-set delete hotline/known --dry-run"),
         ("webhook deliveries CONTRIBUTOR/WEBHOOK", "webhook deliveries hotline/desk"),
         ("import FILE", "findings hotline/known/latest --summary"),
         ("findings CONTRIBUTOR/SET", "findings hotline/known"),

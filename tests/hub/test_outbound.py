@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,18 @@ def test_public_is_never_wider_than_the_registry(address: ipaddress.IPv4Address)
         assert not address.is_reserved
 
 
+def _known(addresses: list[str], _host: str, _port: int) -> list[str]:
+    return addresses
+
+
+def _say(said: bytes, connection: socket.socket) -> None:
+    connection.sendall(said)
+
+
+def _wait(end: threading.Event) -> None:
+    end.wait(30)
+
+
 class _Watched:
     """Whether anything was connected to, without connecting."""
 
@@ -79,7 +92,7 @@ class _Watched:
 def test_a_name_that_leads_inside_is_not_called(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = _Watched(monkeypatch)
     for known in ([address], ["8.8.8.8", address], [address, "8.8.8.8"]):
-        calls = Outbound(resolve=lambda _host, _port, known=known: known)
+        calls = Outbound(resolve=partial(_known, known))
         assert calls.post("https://example.com/", {}, b"") == REFUSED
     assert watched.called == []
 
@@ -181,7 +194,7 @@ def _post(answer: Callable[[socket.socket], None], *, seconds: float = 10.0) -> 
 
 def test_answers_that_are_none() -> None:
     for said in (b"", b"hello\r\n\r\n", b"HTTP/2 200\r\n\r\n", b"HTTP/1.1 999 x\r\n\r\n", b"HTTP/1.1 200 OK\r\nx: "):
-        assert _post(lambda c, said=said: c.sendall(said)) == Outcome(0, DeliveryError.NOT_HTTP)
+        assert _post(partial(_say, said)) == Outcome(0, DeliveryError.NOT_HTTP)
 
 
 def test_an_answer_without_end_is_not_read_to_its_end() -> None:
@@ -222,7 +235,7 @@ def test_an_endpoint_that_drips_has_no_more_time_than_one_that_is_silent() -> No
     assert _post(drip, seconds=0.3) == Outcome(0, DeliveryError.TIMED_OUT)
     silent = threading.Event()
     try:
-        assert _post(lambda _: silent.wait(30) and None, seconds=0.3) == Outcome(0, DeliveryError.TIMED_OUT)
+        assert _post(lambda _: _wait(silent), seconds=0.3) == Outcome(0, DeliveryError.TIMED_OUT)
     finally:
         silent.set()
 

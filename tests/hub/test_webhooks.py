@@ -21,6 +21,7 @@ from hashhub.hub import Hub
 from hashhub.hub import webhooks as module
 from hashhub.hub.webhooks import GIVE_UP, MOST, MOST_EACH
 from hashhub.model import (
+    Actor,
     DeliveryError,
     DeliveryState,
     Principal,
@@ -252,7 +253,7 @@ def test_a_call_is_given_up_after_three_days_and_that_is_said(hooked: Desk, some
 def test_what_may_not_be_told_any_more_is_not(hooked: Desk, somebody: Receiver) -> None:
     register(hooked, somebody.url)
     dispute(hooked, 1)
-    hooked.hub._store.resources.retire_contributor("alpha", by=store_module.Actor("operator", "", OPERATOR.role))
+    hooked.hub._store.resources.retire_contributor("alpha", by=Actor("operator", "", OPERATOR.role))
     work(hooked)
     assert somebody.received == []
     assert [c.state for c in calls(hooked)] == [DeliveryState.DROPPED]
