@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -157,7 +158,7 @@ class Keeper:
             if days:
                 before = now() - timedelta(days=days)
                 for name in sorted(store.resources.hash_sets()):
-                    self._repeat(lambda name=name, purge=purge, before=before: purge(name, before))
+                    self._repeat(partial(purge, name, before))
         if config.keep_deliveries_days:
             before = now() - timedelta(days=config.keep_deliveries_days)
             count = 0

@@ -37,6 +37,8 @@ from hashhub.model import (
     Reliability,
     ReviewKind,
     Role,
+    Webhook,
+    WebhookEvent,
     WithdrawalReason,
     now,
 )
@@ -69,6 +71,10 @@ def _import(**fields: Any) -> Import:
     )  # fmt: skip
 
 
+def _webhook(name: str) -> Webhook:
+    return Webhook(contributor="alpha", id=name, url="https://example.com/", events=(WebhookEvent.ENTRY_DISPUTED,))
+
+
 # Use-case -> what calls it (with an entry of alpha/list, and an open import into it), and who may.
 CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]]] = {
     "contributors.create": (lambda h, p, *_: h.contributors.create(p, _new("gamma")), {"operator"}),
@@ -89,6 +95,11 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
         lambda h, p, *_: h.hash_sets.update(p, HashSet(contributor="alpha", id="list"), ["display_name"]), WRITERS,
     ),
     "hash_sets.accept": (lambda h, p, *_: h.hash_sets.accept(p, "alpha", "list", 1), {"operator"}),
+    "retention.get": (lambda h, p, *_: h.retention.get(p, "alpha", "list"), READERS),
+    "retention.update": (lambda h, p, *_: h.retention.update(p, "alpha", "list", drop_request=True), WRITERS),
+    "retention.delete": (lambda h, p, *_: h.retention.delete(p, "alpha", "list", validate_only=True), WRITERS),
+    "webhooks.create": (lambda h, p, *_: h.webhooks.create(p, _webhook("new"), validate_only=True), WRITERS),
+    "webhooks.list": (lambda h, p, *_: h.webhooks.list(p, "alpha"), READERS),
     "contribute.open": (lambda h, p, *_: h.contribute.open(p, _import()), WRITERS),
     "contribute.add": (lambda h, p, _, i: h.contribute.add(p, i.id, 1, [item(5)], []), WRITERS),
     "contribute.commit": (lambda h, p, _, i: h.contribute.commit(p, i.id, batch_count=1), WRITERS),

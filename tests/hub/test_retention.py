@@ -435,7 +435,7 @@ def test_withdrawn_rows_go_by_age_and_what_holds_stays(still: Desk, monkeypatch:
     assert {e.id for e in left if "ERASED" not in e.reasons} == {reviewed.id}
     assert len(left) == 2
     events = [e for e in still.hub._store.history.list_events() if e.kind is EventKind.RETENTION_APPLIED]
-    assert sum(int(e.facts["entries"]) for e in events) == 7
+    assert sum(n for e in events if isinstance(n := e.facts["entries"], int)) == 7
     still.contribute("alpha/list", *[item(n, external_id=f"x{n}") for n in (7, 8, 9)])
     states = {e.external_id: e.state for e in still.entries("alpha/list") if e.external_id in {"x7", "x8", "x9"}}
     assert set(states.values()) == {EntryState.QUARANTINED}
