@@ -5,6 +5,8 @@
 Prints one JSON object. `longest_match_ms` is the longest of the single matches that were made meanwhile.
 """
 
+# ruff: noqa: SLF001 - a measurement looks inside
+
 from __future__ import annotations
 
 import json

@@ -39,9 +39,10 @@ def generate(out: Path) -> None:
         stem = source.stem
         text = source.read_text("utf-8")
         names = re.findall(r"^(?:message|enum) (\w+)", text, re.MULTILINE)
-        lines.append(f"from hashhub.v1.{stem}_pb2 import (")
-        lines += [f"    {name} as {name}," for name in sorted(names)]
-        lines.append(")")
+        if names:
+            lines.append(f"from hashhub.v1.{stem}_pb2 import (")
+            lines += [f"    {name} as {name}," for name in sorted(names)]
+            lines.append(")")
         exported += names
         if not re.search(r"^service ", text, re.MULTILINE):
             (target / f"{stem}_pb2_grpc.py").unlink()  # empty: this file declares no service

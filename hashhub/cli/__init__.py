@@ -13,6 +13,7 @@ from hashhub.cli import (
     admin,
     catalogue,
     changes,
+    conflicts,
     contributors,
     entries,
     exports,
@@ -44,6 +45,7 @@ def main() -> None:
 
 _MODULES = (
     serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, admin, webhooks,
+    serving, contributors, imports, exports, entries, queue, matching, changes, history, conflicts, catalogue, admin,
     sample,
 )  # fmt: skip
 for group in _MODULES:

@@ -18,6 +18,7 @@ from typing import Self
 
 from hashhub.client.administration import AdministrationCalls
 from hashhub.client.changes import ChangeCalls
+from hashhub.client.conflicts import ConflictCalls
 from hashhub.client.contribution import FindingGroup, ImportReport, Phase, Progress
 from hashhub.client.contributors import ContributorCalls
 from hashhub.client.entries import EntryCalls
@@ -58,6 +59,7 @@ class Client(
     MatchCalls,
     ChangeCalls,
     HistoryCalls,
+    ConflictCalls,
     AdministrationCalls,
     WebhookCalls,
 ):

@@ -18,6 +18,11 @@ def contributor(name: str) -> str:
     return wire.contributor_name(*_parts(name, "CONTRIBUTOR"))
 
 
+def conflict(name: str) -> str:
+    """Return the resource name of `CONFLICT`."""
+    return wire.conflict_name(*_parts(name, "CONFLICT"))
+
+
 def group(name: str) -> str:
     """Return the resource name of `GROUP`."""
     return wire.group_name(*_parts(name, "GROUP"))
@@ -56,7 +61,7 @@ def entry(name: str) -> str:
 def subject(name: str) -> str:
     """Return the resource name of what events are about, as commands write it."""
     parts = name.split("/")
-    if not name or parts[0] in {"tokens", "groups", "events"}:
+    if not name or parts[0] in {"tokens", "groups", "events", "conflicts"}:
         return name
     match parts:
         case ["webhooks", _, _]:

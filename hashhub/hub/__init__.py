@@ -12,6 +12,7 @@
     housekeeping   expiry, the daily head, erased digests       condition   what the hub can do now
     retention   how long things are kept, and deletion
     renewals    lists that are not renewed as they used to be   tally       what was done, counted
+    conflicts   statements about one item that cannot both hold
 
 Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and
 tests call it alike.
@@ -33,6 +34,7 @@ from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
 from hashhub.hub.condition import Condition, Need
+from hashhub.hub.conflicts import Conflicts, Finder
 from hashhub.hub.contribute import Contribute
 from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
@@ -86,6 +88,7 @@ class Hub:
         self._housekeeping = (
             Housekeeping(store, matcher, self._follower, erased, open_time, self.renewals) if mark.is_ours else None
         )
+        self.finder = Finder(store) if mark.is_ours else None
         self.condition = Condition(store, self._follower)
         self.tally = Tally()
         self.tokens = Tokens(store)
@@ -106,6 +109,7 @@ class Hub:
         self.retention = Retentions(store, self._follower)
         self.keeper = Keeper(store, self._follower, config)
         self.reviews = Reviews(store)
+        self.conflicts = Conflicts(store)
         self.history = History(store, self._follower)
         self.match = Match(store, matcher, registry, policies, self._follower, config, self.tally)
         self.changes = Changes(store, self._follower)
@@ -197,6 +201,8 @@ class Hub:
             self._housekeeping.thread.start()
             self.sender.thread.start()
             self.keeper.thread.start()
+        if self.finder is not None:
+            self.finder.thread.start()
 
     @property
     def is_ready(self) -> bool:
@@ -219,6 +225,11 @@ class Hub:
         if self._housekeeping is None:
             return threads
         return [*threads, self._housekeeping.thread, self.sender.thread, self.keeper.thread]
+        if self._housekeeping is not None:
+            threads.append(self._housekeeping.thread)
+        if self.finder is not None:
+            threads.append(self.finder.thread)
+        return threads
 
     def matcher_status(self) -> MatcherStatus:
         """Return the matcher's state, for metrics."""
@@ -292,6 +303,8 @@ class Hub:
         """Stop following and close matcher and store."""
         self.sender.close()
         self.keeper.thread.close()
+        if self.finder is not None:
+            self.finder.thread.close()
         if self._housekeeping is not None:
             self._housekeeping.thread.close()
         self.condition.thread.close()

@@ -31,13 +31,14 @@ from hashhub.background import Background
 from hashhub.errors import HashHubError, InvalidArgument, NotFound, PermissionDenied, Reason, Violation
 from hashhub.hub import access
 from hashhub.model import DeliveryState, Principal, Role, Webhook, WebhookDelivery, WebhookEvent, now
-from hashhub.store.webhooks import Call, Failing
+from hashhub.store import ConflictScope
+from hashhub.store.webhooks import Call, Failing, Happening
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hashhub.hub.outbound import Outbound
-    from hashhub.store import Store
+    from hashhub.store import Registry, Store
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ _TEST_PAUSE: Final = timedelta(seconds=10)  # between two tests of one webhook
 _ROUND_SECONDS: Final = 1.0
 _TOLD_SINCE: Final = timedelta(days=7)  # for how long the status tells of a call that was given up
 _FIELDS: Final = ("description", "events", "url")
-_TYPES: Final = {WebhookEvent.ENTRY_DISPUTED: "entry.disputed"}
+_TYPES: Final = {WebhookEvent.ENTRY_DISPUTED: "entry.disputed", WebhookEvent.CONFLICT_OPENED: "conflict.opened"}
+_CONFLICTS: Final = 1_000  # looked at in one round
 TEST: Final = "ping"
 
 
@@ -201,6 +203,7 @@ class Sender:
             return
         while self._store.webhooks.gather(self._lease, self._wait) and not self.thread.is_stopping:
             pass
+        self._gather_conflicts()
         for call in self._store.webhooks.due(now()):
             if self.thread.is_stopping:
                 return
@@ -304,28 +307,71 @@ class Sender:
         if owner is None or owner.retire_time is not None:
             return None
         told = call.told
+        scope = _scope(call.webhook, registry)
 
-        def is_told(hash_set: str) -> bool:
-            if not hash_set:  # the sum of many hash sets
-                return call.webhook.all_contributors
-            known = registry.hash_sets.get(hash_set)
-            return known is not None and (call.webhook.all_contributors or known.contributor == owner.id)
+        def is_told(place: str) -> bool:
+            if call.webhook.all_contributors:
+                # The sum of many places has no name.
+                return not place or all(name in registry.hash_sets for name in place.split(" "))
+            if call.delivery.event is WebhookEvent.CONFLICT_OPENED:
+                return scope is not None and _is_within(scope, place)
+            known = registry.hash_sets.get(place)
+            return known is not None and known.contributor == owner.id
 
-        counts = {name: kinds for name, kinds in told.counts.items() if is_told(name)}
+        counts = {place: kinds for place, kinds in told.counts.items() if is_told(place)}
         if not counts:
             return None
         kinds: dict[str, int] = {}
-        for of_set in counts.values():
-            for kind, count in of_set.items():
+        for of_place in counts.values():
+            for kind, count in of_place.items():
                 kinds[kind] = kinds.get(kind, 0) + count
+        what = "conflicts" if call.delivery.event is WebhookEvent.CONFLICT_OPENED else "entries"
         return {
             "count": sum(kinds.values()),
             "kinds": kinds,
-            "entries": [name for name in told.names if is_told(name.rpartition("/")[0])],
-            "hash_sets": sorted(name for name in counts if name),
+            what: [name for place, names in told.names.items() if is_told(place) for name in names],
+            "hash_sets": sorted({name for place in counts for name in place.split(" ") if name}),
             "first_revision": told.first_revision,
             "last_revision": told.last_revision,
         }
+
+    def _gather_conflicts(self) -> None:
+        """Write calls for conflicts that were opened since the last look, for those who may know of them."""
+        after = self._store.webhooks.conflict_sequence()
+        rows = self._store.conflicts.opened_after(after, limit=_CONFLICTS)
+        if not rows:
+            return
+        registry = self._store.resources.registry()
+        told: dict[str, list[Happening]] = {}
+        for webhook in self._store.webhooks.list_webhooks():
+            if WebhookEvent.CONFLICT_OPENED not in webhook.events:
+                continue
+            scope = _scope(webhook, registry)
+            told[webhook.name] = [
+                Happening(row.revision, round(row.update_time.timestamp() * 1000), place, row.name, str(row.kind))
+                for row in rows
+                if webhook.create_time is None or row.update_time >= webhook.create_time
+                if scope is None or _is_within(scope, f"{row.left} {row.right}")
+                for place in (f"{row.left} {row.right}",)
+            ]
+        self._store.webhooks.note_conflicts(self._lease, after, rows[-1].sequence, told, self._wait)
+
+
+def _scope(webhook: Webhook, registry: Registry) -> ConflictScope | None:
+    """Return which conflicts a webhook may tell of, None: all. A webhook has stated no purpose, and may pass on what it
+    is told: terms that ask for more hide from it what they hide from such a token.
+    """
+    if webhook.all_contributors:
+        return None
+    reader = Principal(name="", role=Role.CONTRIBUTOR, contributor=webhook.contributor, acts_for_others=True)
+    own = frozenset(name for name, x in registry.hash_sets.items() if x.contributor == webhook.contributor)
+    return ConflictScope(own, access.sight(reader, registry, access.WayOut.LIST).visible | own)
+
+
+def _is_within(scope: ConflictScope, place: str) -> bool:
+    """Whether a conflict between two hash sets (`LEFT RIGHT`) may be told."""
+    sides = set(place.split(" "))
+    return bool(sides & scope.own) and sides <= scope.visible
 
 
 def signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:

@@ -27,6 +27,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = {
     "ContributorService": frozenset({Need.DATABASE, Need.ROOM}),
     "HistoryService": frozenset({Need.DATABASE}),
     "MatchService": frozenset({Need.DATABASE, Need.MATCHER}),
+    "ReconciliationService": frozenset({Need.DATABASE}),
     "ReviewService": frozenset({Need.DATABASE, Need.ROOM}),
     "WebhookService": frozenset({Need.DATABASE, Need.ROOM}),
 }

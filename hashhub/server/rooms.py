@@ -47,6 +47,8 @@ ROOM_OF: Final[Mapping[str, str]] = {
     "MatchService/MatchMedia": "media",
     "WebhookService/ListWebhookDeliveries": "pages",
     "WebhookService/TestWebhook": "webhooks",
+    "ReconciliationService/ListConflicts": "pages",
+    "ReconciliationService/SummariseConflicts": "pages",
 }
 """The room of each call that is none of the small ones."""
 

@@ -24,6 +24,7 @@ from hashhub.hub import Hub
 from hashhub.hub.exports import Selection
 from hashhub.hub.selections import Order
 from hashhub.model import (
+    Conflict,
     Contributor,
     Entry,
     FeedPage,
@@ -47,6 +48,7 @@ from hashhub.v1 import (
     contributor_service_pb2,
     history_service_pb2,
     match_service_pb2,
+    reconciliation_service_pb2,
     review_service_pb2,
     webhook_service_pb2,
 )
@@ -58,6 +60,7 @@ FILES: Final = (
     contributor_service_pb2.DESCRIPTOR,
     history_service_pb2.DESCRIPTOR,
     match_service_pb2.DESCRIPTOR,
+    reconciliation_service_pb2.DESCRIPTOR,
     review_service_pb2.DESCRIPTOR,
     webhook_service_pb2.DESCRIPTOR,
 )
@@ -79,6 +82,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
         "ContributorService": Contributors(hub),
         "HistoryService": History(hub),
         "MatchService": Match(hub),
+        "ReconciliationService": Reconciliation(hub),
         "ReviewService": Reviews(hub),
         "WebhookService": Webhooks(hub),
     }
@@ -734,6 +738,71 @@ class Reviews:
             next_page_token=page.token(after),
             revision=self._hub.revision(),
         )
+
+
+class Reconciliation:
+    """What databases share, and where they contradict each other."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def list_conflicts(self, principal: Principal, request: v1.ListConflictsRequest) -> v1.ListConflictsResponse:
+        """List conflicts."""
+        wanted = wire.conflict_filter_from_pb(request.filter)
+        page = _Page("conflicts", request, wanted)
+        conflicts, after = self._hub.conflicts.list(principal, wanted, page.size, page.after(""))
+        return v1.ListConflictsResponse(
+            conflicts=map(wire.conflict_to_pb, conflicts),
+            next_page_token=page.token(after),
+            looked_revision=self._hub.conflicts.looked_upto(principal),
+            revision=self._hub.revision(),
+        )
+
+    def get_conflict(self, principal: Principal, request: v1.GetConflictRequest) -> v1.Conflict:
+        """Get a conflict with what each side states."""
+        return self._conflict(self._hub.conflicts.get(principal, wire.parse_conflict(request.name)))
+
+    def summarise_conflicts(
+        self, principal: Principal, request: v1.SummariseConflictsRequest
+    ) -> v1.SummariseConflictsResponse:
+        """Count conflicts."""
+        pb = wire.conflict_summary_to_pb(
+            self._hub.conflicts.summarise(principal, wire.conflict_filter_from_pb(request.filter))
+        )
+        pb.revision = self._hub.revision()
+        return pb
+
+    def assign_conflict(self, principal: Principal, request: v1.AssignConflictRequest) -> v1.Conflict:
+        """Give a conflict to somebody."""
+        return self._conflict(
+            self._hub.conflicts.assign(
+                principal,
+                wire.parse_conflict(request.name),
+                wire.read_text(request.assignee, "assignee"),
+                validate_only=request.validate_only,
+                request_id=_request_id(request),
+            )
+        )
+
+    def resolve_conflict(self, principal: Principal, request: v1.ResolveConflictRequest) -> v1.Conflict:
+        """Say what a conflict comes to."""
+        return self._conflict(
+            self._hub.conflicts.resolve(
+                principal,
+                wire.parse_conflict(request.name),
+                wire.conflict_reason_from_pb(request.reason),
+                wire.read_text(request.comment, "comment"),
+                decided_for=wire.parse_contributor(request.decided_for, "decided_for") if request.decided_for else "",
+                etag=wire.read_text(request.etag, "etag"),
+                validate_only=request.validate_only,
+                request_id=_request_id(request),
+            )
+        )
+
+    def _conflict(self, conflict: Conflict) -> v1.Conflict:
+        pb = wire.conflict_to_pb(conflict)
+        pb.revision = self._hub.revision()
+        return pb
 
 
 class History:

@@ -7,6 +7,19 @@ from __future__ import annotations
 
 from hashhub.store.commits import BY_SOURCE
 from hashhub.store.comparison import StatedEntries
+from hashhub.store.conflicts import (
+    ConflictQuery,
+    ConflictRow,
+    ConflictScope,
+    FoundConflict,
+    Neighbourhood,
+    PairCount,
+    Piece,
+    Side,
+    Stated,
+    etag_of,
+    no_conflict,
+)
 from hashhub.store.entries import OBJECTIONS, EntryHit
 from hashhub.store.events import Position
 from hashhub.store.feeds import Change, MatcherChange
@@ -29,21 +42,32 @@ __all__ = [
     "WAITING_COUNTED",
     "Change",
     "Chosen",
+    "ConflictQuery",
+    "ConflictRow",
+    "ConflictScope",
     "DailyLimit",
     "EntryColumns",
     "EntryHit",
     "FindingRun",
+    "FoundConflict",
     "Hold",
     "IdSet",
     "MatcherChange",
     "Moved",
+    "Neighbourhood",
     "Origin",
+    "PairCount",
+    "Piece",
     "Position",
     "Registry",
     "Request",
     "Scope",
+    "Side",
+    "Stated",
     "StatedEntries",
     "Store",
     "Waiting",
+    "etag_of",
+    "no_conflict",
     "trace_of",
 ]

@@ -165,7 +165,7 @@ class Deletions:
 
         What was withdrawn before, and by the deletion itself, must be settled (`Commits.settle`).
         """
-        for work in (self._step_entries, self._step_imports, self._step_details):
+        for work in (self._step_conflicts, self._step_entries, self._step_imports, self._step_details):
             if work(key):
                 return True
         self._finish(key)
@@ -230,6 +230,22 @@ class Deletions:
         asked = msgspec.structs.replace(retention, asked_by=by.name, ask_time=now())
         c.execute(sa.update(s.hash_set).where(s.hash_set.c.key == key).values(retention=to_json(asked)))
         return msgspec.structs.replace(counted, pending=True, revision=revision)
+
+    def _step_conflicts(self, key: int) -> bool:
+        """Delete some conflicts with other hash sets' statements, and what was said of them. Nobody reads them any
+        more.
+        """
+        t = s.conflict
+        with self._db.write() as c:
+            of_set = sa.or_(t.c.left_set == key, t.c.right_set == key)
+            ids = c.execute(sa.select(t.c.id).where(of_set).limit(_DETAILS)).scalars().all()
+            for table in (s.conflict_entry, s.conflict_resolution):
+                sql = self._db.sql(f'DELETE FROM "{table.name}" WHERE conflict = ?')  # noqa: S608 - our own names
+                if ids:
+                    c.exec_driver_sql(sql, [(conflict,) for conflict in ids])
+            if ids:
+                c.exec_driver_sql(self._db.sql("DELETE FROM conflict WHERE id = ?"), [(i,) for i in ids])
+            return bool(ids)
 
     def _step_entries(self, key: int) -> bool:
         sql = self._db.sql("SELECT id, external_id, hashes FROM entry WHERE hash_set = ? ORDER BY state, id LIMIT ?")

@@ -12,6 +12,8 @@
          └──< token ──< secret          contributor_group       used_name: ids that are never given again
     event ── event_detail: the history, by revision      change: the feed, by revision      request: replayed calls
     definition: versions of schemes and policies     webhook ──< delivery     sender: who makes the calls, how far it is
+    definition: versions of schemes and policies
+    conflict ──< conflict_entry, conflict_resolution      conflict_progress: one row, how far conflicts were looked for
     metadata: one row of counters, the chain's head and the hub's own secret
 
 Only small tables have foreign keys: checking one for each of some million rows would cost more than writing the rows,
@@ -29,6 +31,8 @@ import sqlalchemy as sa
 from hashhub.hashes import ALGORITHMS
 from hashhub.model import (
     ChangeKind,
+    ConflictKind,
+    ConflictState,
     DefinitionKind,
     DeliveryState,
     Disposition,
@@ -36,10 +40,11 @@ from hashhub.model import (
     ImportState,
     ReviewKind,
     Role,
+    Severity,
     WithdrawalReason,
 )
 
-SCHEMA_VERSION: Final = "0009"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0010"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in ALGORITHMS.values()}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -82,6 +87,24 @@ WITHDRAWAL_REASONS: Final = {
     WithdrawalReason.ERROR: 4,
     WithdrawalReason.OTHER: 5,
 }
+CONFLICT_KINDS: Final = {
+    ConflictKind.BENIGN_AGAINST_HARMFUL: 1,
+    ConflictKind.VERDICT: 2,
+    ConflictKind.AGE_BAND: 3,
+    ConflictKind.ACT: 4,
+    ConflictKind.MEDIUM: 5,
+    ConflictKind.LEGAL_STATUS: 6,
+    ConflictKind.CONTRADICTORY_DIGESTS: 7,
+    ConflictKind.PERSONS: 8,
+    ConflictKind.SELF_GENERATED: 9,
+}
+CONFLICT_STATES: Final = {
+    ConflictState.OPEN: 1,
+    ConflictState.ASSIGNED: 2,
+    ConflictState.RESOLVED: 3,
+    ConflictState.ENDED: 4,
+}
+SEVERITIES: Final = {Severity.LOW: 0, Severity.MEDIUM: 1, Severity.HIGH: 2}
 # STAGED is for matchers only. REVIEWED: what others say of the entries changed; readers of the feed get an UPSERT.
 CHANGE_KINDS: Final[dict[str, int]] = {"STAGED": 1, ChangeKind.UPSERT: 2, ChangeKind.WITHDRAW: 3, "REVIEWED": 4}
 
@@ -243,6 +266,7 @@ sender: Final = _table(
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("lease", sa.Text, nullable=False),
     sa.Column("lease_until", sa.BigInteger, nullable=False),
+    sa.Column("conflict_sequence", sa.BigInteger, nullable=False),  # likewise, of conflicts
 )
 
 classification: Final = _table(
@@ -484,6 +508,69 @@ event_detail: Final = _table(
     sa.Column("salt", sa.LargeBinary, nullable=False),
     sa.Column("content", sa.LargeBinary, nullable=False),  # JSON: text by name
     sa.Column("undo", sa.LargeBinary),  # MessagePack: what stood before, for a revert; NULL: nothing
+)
+
+# Two hash sets' statements about one item that cannot both hold. Derived from the entries, and no digest of theirs is
+# in it: `item` and `grounds` are keyed traces under the hub's secret, emptied once an entry was erased.
+conflict: Final = _table(
+    "conflict",
+    sa.Column("id", _Key, primary_key=True),
+    sa.Column("name", _Name, nullable=False, unique=True),  # random: a number would tell how many there are
+    sa.Column("kind", sa.SmallInteger, nullable=False),
+    sa.Column("dimension", sa.Text, nullable=False),
+    sa.Column("gravity", sa.SmallInteger, nullable=False),  # as SEVERITIES, whatever the parties' reliability
+    sa.Column("item", sa.LargeBinary, nullable=False, index=True),
+    sa.Column("left_set", sa.Integer, nullable=False),  # the lower key
+    sa.Column("right_set", sa.Integer, nullable=False),
+    sa.Column("left_count", sa.Integer, nullable=False),
+    sa.Column("right_count", sa.Integer, nullable=False),
+    sa.Column("grounds", sa.LargeBinary, nullable=False),
+    sa.Column("state", sa.SmallInteger, nullable=False),
+    sa.Column("assignee", _Name, nullable=False),
+    sa.Column("resolved_grounds", sa.LargeBinary, nullable=False),  # empty: no operator has closed it
+    sa.Column("sequence", sa.BigInteger, nullable=False, unique=True),  # of its last opening
+    sa.Column("open_time", sa.BigInteger, nullable=False),
+    sa.Column("update_time", sa.BigInteger, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("ended_by", sa.Text, nullable=False),
+    sa.Column("ended_side", sa.SmallInteger, nullable=False),  # 0: none, 1: left, 2: right
+    sa.Index("conflict_pair", "left_set", "right_set", "state", "kind", "gravity"),
+    sa.Index("conflict_right", "right_set", "left_set"),
+)
+
+# Some of the entries on each side of a conflict.
+conflict_entry: Final = _table(
+    "conflict_entry",
+    sa.Column("entry", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("conflict", sa.BigInteger, primary_key=True, autoincrement=False, index=True),
+    sa.Column("side", sa.SmallInteger, nullable=False),  # 1: left, 2: right
+    rowid=False,
+)
+
+conflict_resolution: Final = _table(
+    "conflict_resolution",
+    sa.Column("id", _Key, primary_key=True),
+    sa.Column("conflict", sa.BigInteger, nullable=False, index=True),
+    sa.Column("contributor", _Name, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("role", sa.SmallInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("decided_for", sa.Text, nullable=False),
+    sa.Column("closes", sa.Boolean, nullable=False),
+    sa.Column("grounds", sa.LargeBinary, nullable=False),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+)
+
+# Up to which change, and which of its entries, conflicts were looked for.
+conflict_progress: Final = _table(
+    "conflict_progress",
+    sa.Column("key", sa.SmallInteger, primary_key=True, autoincrement=False),  # always 1
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("ordinal", sa.Integer, nullable=False),
+    sa.Column("entry", sa.BigInteger, nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),  # the last one given
 )
 
 

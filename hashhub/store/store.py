@@ -8,6 +8,7 @@
     history     one chained event a revision                undoing   what a revert looks at
     waiting     what waits for somebody                webhooks  whom to call, and what was told
     deletions   hash sets, with all that hangs on them retention how long things are kept
+    waiting     what waits for somebody                     conflicts what two hash sets state that cannot both hold
     tokens      who may call                                comparison  entries as columns, for a list to be compared
 
 Parts know each other only where one is handed to the other; what several of them write is in `writing`.
@@ -26,6 +27,7 @@ from typing import Final
 
 from hashhub.store.commits import Commits
 from hashhub.store.comparison import Comparison
+from hashhub.store.conflicts import Conflicts
 from hashhub.store.database import Database, locate
 from hashhub.store.deletion import Deletions
 from hashhub.store.entries import Entries
@@ -88,6 +90,7 @@ class Store:
         self.webhooks: Final = Webhooks(database)
         self.deletions: Final = Deletions(database, outstanding, writing, self.secret)
         self.retention: Final = Retentions(database, self.secret)
+        self.conflicts: Final = Conflicts(database, self.entries, self.feeds, self.secret)
 
     @classmethod
     def open(cls, database: str | Path, *, create: bool = True) -> Store:

@@ -35,56 +35,53 @@ from hashhub.store.entries import OBJECTIONS
 from hashhub.store.events import decoded
 from hashhub.store.resources import check_active, registry_changed, to_json
 
-NAMES: Final = 100  # of entries that one call names
-HASH_SETS: Final = 1_000  # that one call counts one by one
+NAMES: Final = 100  # of entries or conflicts that one call names
+PLACES: Final = 1_000  # hash sets, or pairs of them, that one call counts one by one
 LEASE: Final = timedelta(seconds=30)  # a process that died while it made the calls is waited for so long
 _PAGE: Final = 1_000  # events looked at in one transaction
 _PENDING: Final = s.DELIVERY_STATES[DeliveryState.PENDING]
 _STATES: Final = {code: state for state, code in s.DELIVERY_STATES.items()}
-_OTHERS: Final = ""  # stands for the hash sets beyond HASH_SETS
+_OTHERS: Final = ""  # stands for the places beyond PLACES
 
 
-class Dispute(NamedTuple):
-    """Somebody's objection to an entry (`CONTRIBUTOR/SET/ENTRY`): who states it, and which (a review's kind)."""
+class Happening(NamedTuple):
+    """Something that webhooks may tell: its kind, the name of what it is about, and where that is.
+
+    An objection to an entry: a review's kind, `CONTRIBUTOR/SET/ENTRY` and `CONTRIBUTOR/SET`. A conflict: its kind, its
+    name, and both hash sets with a space between. `time`: in milliseconds.
+    """
 
     revision: int
     time: int
-    entry: str
-    author: str
+    place: str
+    name: str
     kind: str
-
-    @property
-    def hash_set(self) -> str:
-        """`CONTRIBUTOR/SET`."""
-        return self.entry.rpartition("/")[0]
 
     @property
     def contributor(self) -> str:
         """Whose entry it is."""
-        return self.entry.partition("/")[0]
+        return self.place.partition("/")[0]
 
 
 class Told(msgspec.Struct, kw_only=True):
-    """What a call tells: how often which kind of objection was made, by hash set, and some names of entries."""
+    """What a call tells: how often what happened, by place and kind, and some names by place."""
 
     counts: dict[str, dict[str, int]] = {}
-    names: list[str] = []
+    names: dict[str, list[str]] = {}
     first_revision: int = 0
     last_revision: int = 0
     last_time: int = 0
 
-    def add(self, dispute: Dispute) -> None:
+    def add(self, one: Happening) -> None:
         """Take in one more."""
-        hash_set = dispute.hash_set
-        if hash_set not in self.counts and len(self.counts) >= HASH_SETS:
-            hash_set = _OTHERS
-        kinds = self.counts.setdefault(hash_set, {})
-        kinds[dispute.kind] = kinds.get(dispute.kind, 0) + 1
-        if len(self.names) < NAMES and dispute.entry not in self.names:
-            self.names.append(dispute.entry)
-        self.first_revision = self.first_revision or dispute.revision
-        self.last_revision = max(self.last_revision, dispute.revision)
-        self.last_time = max(self.last_time, dispute.time)
+        place = one.place if one.place in self.counts or len(self.counts) < PLACES else _OTHERS
+        kinds = self.counts.setdefault(place, {})
+        kinds[one.kind] = kinds.get(one.kind, 0) + 1
+        if sum(map(len, self.names.values())) < NAMES and one.name not in self.names.get(one.place, ()):
+            self.names.setdefault(one.place, []).append(one.name)
+        self.first_revision = self.first_revision or one.revision
+        self.last_revision = max(self.last_revision, one.revision)
+        self.last_time = max(self.last_time, one.time)
 
 
 class Call(NamedTuple):
@@ -148,7 +145,8 @@ class Webhooks:
                 return webhook
             if not c.execute(sa.select(sa.func.count()).select_from(t)).scalar_one():
                 # Nobody was to be told of anything: what happened until now need not be walked through.
-                c.execute(sa.update(s.sender).values(revision=revision))
+                last: int = c.execute(sa.select(s.conflict_progress.c.sequence)).scalar_one()
+                c.execute(sa.update(s.sender).values(revision=revision, conflict_sequence=last))
             c.execute(
                 sa.insert(t).values(
                     contributor=webhook.contributor, id=webhook.id, content=to_json(webhook), secret=secret
@@ -310,6 +308,31 @@ class Webhooks:
             c.execute(sa.update(t).values(revision=upto))
         return upto < present
 
+    def conflict_sequence(self) -> int:
+        """Return up to which conflict it is known what is to be told."""
+        sequence: int = self._db.fetch("SELECT conflict_sequence FROM sender")[0][0]
+        return sequence
+
+    def note_conflicts(
+        self, lease: str, after: int, upto: int, told: Mapping[str, Sequence[Happening]], wait: timedelta
+    ) -> None:
+        """Write calls for conflicts behind the sequence `after`, by the webhook's name, and move on to `upto`.
+
+        Does nothing when the lease was lost, or somebody else has moved on.
+        """
+        t, w = s.sender, s.webhook
+        with self._db.write() as c:
+            held = sa.select(t.c.conflict_sequence).where(t.c.lease == lease).with_for_update()
+            if c.scalar(held) != after:
+                return
+            keys = {
+                f"{row.contributor}/{row.id}": row.key for row in c.execute(sa.select(w.c.contributor, w.c.id, w.c.key))
+            }
+            for name, happenings in told.items():
+                if happenings and name in keys:
+                    self._add(c, keys[name], WebhookEvent.CONFLICT_OPENED, happenings, wait)
+            c.execute(sa.update(t).values(conflict_sequence=upto))
+
     def due(self, at: datetime) -> list[Call]:
         """Return the oldest call of each webhook that waits, where it is due."""
         t, w = s.delivery, s.webhook
@@ -412,7 +435,7 @@ class Webhooks:
 
     # The parts
 
-    def _note(self, c: Connection, disputes: Sequence[Dispute], wait: timedelta) -> None:
+    def _note(self, c: Connection, disputes: Sequence[Happening], wait: timedelta) -> None:
         for row in c.execute(sa.select(s.webhook).order_by(s.webhook.c.key)).all():
             webhook = _webhook(row)
             if WebhookEvent.ENTRY_DISPUTED not in webhook.events:
@@ -427,7 +450,7 @@ class Webhooks:
                 self._add(c, row.key, WebhookEvent.ENTRY_DISPUTED, mine, wait)
 
     def _add(
-        self, c: Connection, webhook: int, event: WebhookEvent, disputes: Iterable[Dispute], wait: timedelta
+        self, c: Connection, webhook: int, event: WebhookEvent, happenings: Iterable[Happening], wait: timedelta
     ) -> None:
         """Add to the call that waits and was not tried yet, or make one."""
         t = s.delivery
@@ -437,8 +460,8 @@ class Webhooks:
             .with_for_update()
         ).first()
         told = Told() if waiting is None else msgspec.json.decode(waiting.content, type=Told)
-        for dispute in disputes:
-            told.add(dispute)
+        for one in happenings:
+            told.add(one)
         if waiting is None:
             at = now()
             c.execute(sa.insert(t).values(_new(webhook, event, told, at, at + wait)))
@@ -461,14 +484,14 @@ def _new(webhook: int, event: str, told: Told, at: datetime, due: datetime) -> d
     }
 
 
-def _dispute(row: Sequence[Any]) -> Dispute | None:
+def _dispute(row: Sequence[Any]) -> Happening | None:
     """Return the objection that an event is, None for any other review, and for one of the entry's own contributor."""
     revision, time, subject, body = row
     event = decoded(body)
     entry = subject.removeprefix("entries/")
     if event.reason not in OBJECTIONS or event.contributor == entry.partition("/")[0]:
         return None
-    return Dispute(revision, time, entry, event.contributor, event.reason)
+    return Happening(revision, time, entry.rpartition("/")[0], entry, event.reason)
 
 
 def _changed(c: Connection, by: Actor, kind: EventKind, before: Webhook | None, after: Webhook | None) -> None:

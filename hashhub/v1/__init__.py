@@ -25,6 +25,26 @@ from hashhub.v1.change_service_pb2 import (
     ListChangesRequest as ListChangesRequest,
     ListChangesResponse as ListChangesResponse,
 )
+from hashhub.v1.conflicts_pb2 import (
+    AssignConflictRequest as AssignConflictRequest,
+    Conflict as Conflict,
+    ConflictCount as ConflictCount,
+    ConflictFilter as ConflictFilter,
+    ConflictKind as ConflictKind,
+    ConflictParty as ConflictParty,
+    ConflictReason as ConflictReason,
+    ConflictResolution as ConflictResolution,
+    ConflictState as ConflictState,
+    ConflictStatement as ConflictStatement,
+    ConflictingContributor as ConflictingContributor,
+    GetConflictRequest as GetConflictRequest,
+    ListConflictsRequest as ListConflictsRequest,
+    ListConflictsResponse as ListConflictsResponse,
+    ResolveConflictRequest as ResolveConflictRequest,
+    Severity as Severity,
+    SummariseConflictsRequest as SummariseConflictsRequest,
+    SummariseConflictsResponse as SummariseConflictsResponse,
+)
 from hashhub.v1.contribution_service_pb2 import (
     Action as Action,
     AddRecordsRequest as AddRecordsRequest,

@@ -16,6 +16,7 @@ class WebhookEvent(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     WEBHOOK_EVENT_UNSPECIFIED: _ClassVar[WebhookEvent]
     WEBHOOK_EVENT_ENTRY_DISPUTED: _ClassVar[WebhookEvent]
+    WEBHOOK_EVENT_CONFLICT_OPENED: _ClassVar[WebhookEvent]
 
 class DeliveryState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -26,6 +27,7 @@ class DeliveryState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DELIVERY_STATE_DROPPED: _ClassVar[DeliveryState]
 WEBHOOK_EVENT_UNSPECIFIED: WebhookEvent
 WEBHOOK_EVENT_ENTRY_DISPUTED: WebhookEvent
+WEBHOOK_EVENT_CONFLICT_OPENED: WebhookEvent
 DELIVERY_STATE_UNSPECIFIED: DeliveryState
 DELIVERY_STATE_PENDING: DeliveryState
 DELIVERY_STATE_DELIVERED: DeliveryState

@@ -6,6 +6,7 @@ The server and the client meet here and nowhere else. Every `X_to_pb` makes the 
 contributors.py, hash_sets.py, imports.py, entries.py, reviews.py    one module for each kind of resource
 administration.py                                                    history, tokens, status
 webhooks.py                                                          webhooks and their calls
+conflicts.py                                                         statements that cannot both hold
 selections.py                                                        many entries at once, and what waits
 records.py, feed.py, exports.py                                      records, lines of the feed, entries in columns
 matching.py                                                          the match calls, quickly
@@ -34,6 +35,16 @@ from hashhub.wire.administration import (
 )
 from hashhub.wire.bounds import Bounds, bounds_of, check_json, check_repeated, parse
 from hashhub.wire.columns import columns_from_pb, columns_to_pb
+from hashhub.wire.conflicts import (
+    conflict_filter_from_pb,
+    conflict_filter_to_pb,
+    conflict_from_pb,
+    conflict_reason_from_pb,
+    conflict_reason_to_pb,
+    conflict_summary_from_pb,
+    conflict_summary_to_pb,
+    conflict_to_pb,
+)
 from hashhub.wire.contributors import (
     contributor_from_pb,
     contributor_to_pb,
@@ -90,6 +101,7 @@ from hashhub.wire.matching import (
     query_to_pb,
 )
 from hashhub.wire.names import (
+    conflict_name,
     contributor_name,
     entry_name,
     event_name,
@@ -97,6 +109,7 @@ from hashhub.wire.names import (
     hash_set_name,
     import_name,
     parse_author,
+    parse_conflict,
     parse_contributor,
     parse_contributor_or_all,
     parse_entry,
@@ -150,6 +163,15 @@ __all__ = [
     "classification_to_pb",
     "columns_from_pb",
     "columns_to_pb",
+    "conflict_filter_from_pb",
+    "conflict_filter_to_pb",
+    "conflict_from_pb",
+    "conflict_name",
+    "conflict_reason_from_pb",
+    "conflict_reason_to_pb",
+    "conflict_summary_from_pb",
+    "conflict_summary_to_pb",
+    "conflict_to_pb",
     "contributor_from_pb",
     "contributor_name",
     "contributor_to_pb",
@@ -206,6 +228,7 @@ __all__ = [
     "options_to_pb",
     "parse",
     "parse_author",
+    "parse_conflict",
     "parse_contributor",
     "parse_contributor_or_all",
     "parse_entry",

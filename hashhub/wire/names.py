@@ -31,6 +31,7 @@ _SHAPES: Final = {
         f"contributors/{_ID}(?:/members/(.{{1,1024}}))?", re.DOTALL
     ),
     "contributors/{contributor}/webhooks/{webhook}": re.compile(f"contributors/{_ID}/webhooks/{_ID}"),
+    "conflicts/{conflict}": re.compile(f"conflicts/{_ID}"),
     "groups/{group}": re.compile(f"groups/{_ID}"),
     "events/{revision}": re.compile(f"events/{_NUMBER}"),
     "tokens/{token}": re.compile(f"tokens/{_OPAQUE}"),
@@ -38,6 +39,7 @@ _SHAPES: Final = {
     "schemes/{scheme}": re.compile(f"schemes/{_OPAQUE}"),
 }
 _CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _WEBHOOK, _GROUP, _EVENT, _TOKEN, _POLICY, _SCHEME = _SHAPES
+_CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _CONFLICT, _GROUP, _EVENT, _TOKEN, _POLICY, _SCHEME = _SHAPES
 _SUBJECTS: Final = {
     _CONTRIBUTOR: "contributors/{}",
     _SET: "hash-sets/{}/{}",
@@ -45,6 +47,7 @@ _SUBJECTS: Final = {
     _ENTRY: "entries/{}/{}/{}",
     _WEBHOOK: "webhooks/{}/{}",
     _EVENT: "events/{}",
+    _CONFLICT: "conflicts/{}",
     _GROUP: "groups/{}",
     _TOKEN: "tokens/{}",
 }
@@ -81,6 +84,10 @@ def review_name(contributor: str, hash_set: str, entry_id: int, review_id: int) 
 
 def webhook_name(contributor: str, webhook: str) -> str:
     return f"contributors/{contributor}/webhooks/{webhook}"
+
+
+def conflict_name(conflict: str) -> str:
+    return f"conflicts/{conflict}"
 
 
 def group_name(group: str) -> str:
@@ -182,6 +189,10 @@ def parse_review(name: str, field: str = "name") -> tuple[str, str, int, int]:
 def parse_webhook(name: str, field: str = "name") -> tuple[str, str]:
     contributor, webhook = _parse(_WEBHOOK, name, field)
     return contributor, webhook
+
+
+def parse_conflict(name: str, field: str = "name") -> str:
+    return _parse(_CONFLICT, name, field)[0]
 
 
 def parse_group(name: str, field: str = "name") -> str:

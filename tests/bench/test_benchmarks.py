@@ -137,6 +137,14 @@ def test_exports_are_measured_in_every_format(tmp_path: Path) -> None:
         assert row["client_peak_mib"] > 0
 
 
+def test_conflicts_are_all_found_behind_a_commit(tmp_path: Path) -> None:
+    out = tmp_path / "conflicts.json"
+    run("conflicts", "--entries", "2000", "--held", "2", "--out", str(out))
+    held, commit, *_ = rows_of(out, benchmark="conflicts-sqlite")
+    assert (held["entries"], held["conflicts"]) == (4000, 0)
+    assert (commit["entries"], commit["conflicts"]) == (2000, 20 + 10)  # the second set holds half of them, too
+
+
 def test_import_counts_what_became_matchable(tmp_path: Path) -> None:
     out = tmp_path / "imports.json"
     run("imports", "--entries", "300", "--databases", "sqlite", "--variants", "mixed", "--out", str(out))

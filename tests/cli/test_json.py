@@ -176,6 +176,10 @@ def shown(hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Callable
     )
     run_json("import", str(source), "--format", "vics", "--hash-set", "hotline/known")
     run_json("token", "create", "desk", "--role", "contributor", "--contributor", "hotline")
+    run_json("contributor", "create", "line", "--kind", "hotline", "--jurisdiction", "GB")
+    run_json("hash-set", "create", "line/known", "--scheme", "vic-us")
+    source.write_bytes(source.read_bytes().replace(b'"Category": 1', b'"Category": 3'))
+    run_json("import", str(source), "--format", "vics", "--hash-set", "line/known")
     entries = run_json("entry", "list", "hotline/known")
     run_json("review", "add", entries[0]["name"], "--kind", "confirmed")
     run_json("webhook", "create", "hotline/desk", "--url", "https://hooks.hotline.example/hashhub")
@@ -237,6 +241,11 @@ def test_the_page_shows_every_command() -> None:
         ("match --hash ALGORITHM:DIGEST", "match --hash {hash}"),
         ("hash FILE", "hash {picture}"),
         ("history list NAME", "history list hotline/known"),
+        ("reconcile conflicts list", "reconcile conflicts list --wait"),
+        ("reconcile conflicts list", "reconcile conflicts get {conflict}"),
+        ("reconcile conflicts list", "reconcile conflicts assign {conflict} --to Ann --dry-run"),
+        ("reconcile conflicts list", "reconcile conflicts resolve {conflict} --reason other --comment x --dry-run"),
+        ("reconcile conflicts summary", "reconcile conflicts summary --wait"),
         ("status", "status"),
         ("schemes list", "schemes list"),
         ("policy list", "policy list"),
@@ -257,6 +266,7 @@ def test_the_examples_have_the_shape_of_what_is_printed(
     picture(1).save(tmp_path / "a.png")
     first, second, *_ = shown("entry", "list", "hotline/known")
     values = {
+        "conflict": shown("reconcile", "conflicts", "list", "--wait")[0]["name"] if "{conflict}" in line else "",
         "entry": first["name"],
         "other": second["name"],
         "hash": first["hashes"][0],

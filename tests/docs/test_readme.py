@@ -67,6 +67,7 @@ def test_what_is_run_is_what_the_page_shows() -> None:
         ("docs/entries.md", 18),
         ("docs/webhooks.md", 11),
         ("docs/retention.md", 15),
+        ("docs/conflicts.md", 16),
     ],
 )
 def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -> None:

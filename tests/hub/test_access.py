@@ -25,6 +25,8 @@ from hashhub.errors import (
 from hashhub.hub import Hub
 from hashhub.hub.access import Tokens
 from hashhub.model import (
+    ConflictFilter,
+    ConflictReason,
     Contributor,
     ContributorKind,
     Group,
@@ -33,6 +35,7 @@ from hashhub.model import (
     Marking,
     MatchOptions,
     Principal,
+    Purpose,
     Query,
     Reliability,
     ReviewKind,
@@ -73,6 +76,10 @@ def _import(**fields: Any) -> Import:
 
 def _webhook(name: str) -> Webhook:
     return Webhook(contributor="alpha", id=name, url="https://example.com/", events=(WebhookEvent.ENTRY_DISPUTED,))
+
+
+def _conflict(hub: Hub) -> str:
+    return hub.conflicts.list(OPERATOR, ConflictFilter(), 1)[0][0].name
 
 
 # Use-case -> what calls it (with an entry of alpha/list, and an open import into it), and who may.
@@ -117,6 +124,14 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
         {"operator", "owner", "other"},
     ),
     "reviews.list": (lambda h, p, e, _: h.reviews.list(p, "alpha", "list", e, 10, 0), ALL_BUT_CONSUMER),
+    "conflicts.list": (lambda h, p, *_: h.conflicts.list(p, ConflictFilter(), 10), ALL_BUT_CONSUMER),
+    "conflicts.get": (lambda h, p, *_: h.conflicts.get(p, _conflict(h)), READERS),
+    "conflicts.assign": (lambda h, p, *_: h.conflicts.assign(p, _conflict(h), "Ann"), {"operator"}),
+    "conflicts.resolve": (
+        lambda h, p, *_: h.conflicts.resolve(p, _conflict(h), ConflictReason.OTHER, "seen"), WRITERS,
+    ),
+    "conflicts.looked_upto": (lambda h, p, *_: h.conflicts.looked_upto(p), ALL_BUT_CONSUMER),
+    "conflicts.summarise": (lambda h, p, *_: h.conflicts.summarise(p, ConflictFilter()), ALL_BUT_CONSUMER),
     "entries.restore": (lambda h, p, e, _: h.entries.restore(p, "alpha", "list", e), WRITERS),
     "entries.erase": (lambda h, p, e, _: h.entries.erase(p, "alpha", "list", e, validate_only=True), {"operator"}),
     "reviews.set_aside": (lambda h, p, e, _: h.reviews.set_aside(p, "alpha", "list", e, 1, "no"), {"operator"}),
@@ -159,6 +174,10 @@ class TestRoles:
         assert desk.hub.reviews.create(OTHER, "alpha", "list", entry.id, objection).id == 1
         desk.hub.tokens.create(OPERATOR, _token("spare"))
         desk.hub.groups.create(OPERATOR, Group(id="allies", members=("beta",)))
+        desk.hash_set("beta/known", purpose=Purpose.BENIGN, marking=Marking(bulk=True))
+        desk.contribute("beta/known", item(1))
+        assert desk.hub.finder is not None
+        desk.hub.finder.catch_up()
         (entry,) = desk.entries("alpha/list")
         desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE)
         return desk
@@ -189,6 +208,7 @@ class TestRoles:
 
     def test_no_use_case_is_left_out(self) -> None:
         parts = (
+            "conflicts",
             "contributors",
             "groups",
             "hash_sets",
@@ -204,6 +224,7 @@ class TestRoles:
         classes = [
             hub_of[n]
             for n in (
+                "Conflicts",
                 "Contributors",
                 "Groups",
                 "HashSets",

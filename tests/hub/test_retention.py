@@ -23,10 +23,13 @@ from hashhub.errors import (
 from hashhub.hub import Hub
 from hashhub.hub import retention as module
 from hashhub.model import (
+    ConflictFilter,
     EntryState,
     EventKind,
     HashSet,
+    Marking,
     Principal,
+    Purpose,
     QueueKind,
     ReviewKind,
     Role,
@@ -473,3 +476,24 @@ def test_a_contributor_is_retired_with_its_entries_or_without(still: Desk, withd
     still.hub.retention.delete(OPERATOR, "alpha", "list")
     still.hub.keeper.delete_rows()
     assert set(rows(still).values()) == {0}
+
+
+def test_conflicts_go_with_the_hash_set(still: Desk) -> None:
+    assert still.hub.finder is not None
+    still.hash_set("gamma/benign", purpose=Purpose.BENIGN, marking=Marking(bulk=True))
+    still.contribute("alpha/list", *[item(n) for n in range(20)])
+    still.contribute("gamma/benign", *[item(n) for n in range(3)])
+    still.hub.finder.catch_up()
+    everything = ConflictFilter()
+    assert len(still.hub.conflicts.list(OPERATOR, everything, 100)[0]) == 3
+    still.hub.retention.delete(OPERATOR, "alpha", "list")
+    assert still.hub.conflicts.list(OPERATOR, everything, 100)[0] == []
+    still.hub.conflicts.summarise(OPERATOR, everything)
+    still.contribute("gamma/benign", item(4), item(5))  # about what nobody sees any more
+    still.hub.finder.catch_up()
+    still.hub.keeper.delete_rows()
+    still.hub.finder.catch_up()
+    assert still.hub.conflicts.list(OPERATOR, everything, 100)[0] == []
+    for table in (s.conflict, s.conflict_entry):
+        count = sa.select(sa.func.count()).select_from(table)
+        assert still.hub._store._db.read(lambda c, count=count: c.scalar(count)) == 0

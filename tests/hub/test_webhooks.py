@@ -21,10 +21,14 @@ from hashhub.hub import Hub
 from hashhub.hub import webhooks as module
 from hashhub.hub.webhooks import GIVE_UP, MOST, MOST_EACH
 from hashhub.model import (
+    TLP,
     Actor,
     DeliveryError,
     DeliveryState,
+    HashSet,
+    Marking,
     Principal,
+    Purpose,
     QueueKind,
     ReviewKind,
     Webhook,
@@ -431,3 +435,64 @@ def test_who_may_read_and_write(hooked: Desk, somebody: Receiver, who: str) -> N
             else:
                 with pytest.raises(PermissionDenied):
                     use()
+
+
+def _conflict(desk: Desk, *, terms: Marking | None = None) -> None:
+    """Let alpha/list and gamma/benign contradict each other about one item, and have that found."""
+    desk.hash_set("gamma/benign", purpose=Purpose.BENIGN, marking=terms or Marking(bulk=True))
+    desk.contribute("gamma/benign", item(1), item(2))
+    assert desk.hub.finder is not None
+    desk.hub.finder.catch_up()
+
+
+def _told_of_conflicts(desk: Desk, somebody: Receiver) -> None:
+    wanted = (WebhookEvent.CONFLICT_OPENED,)
+    for who, contributor, everything in ((ALPHA, "alpha", False), (BETA, "beta", False), (OPERATOR, "operator", True)):
+        new = Webhook(
+            contributor=contributor,
+            id="c",
+            url=f"{somebody.url}-{contributor}",
+            events=wanted,
+            all_contributors=everything,
+        )
+        desk.hub.webhooks.create(who, new)
+
+
+def test_a_conflict_is_told_to_its_parties_and_to_operators(hooked: Desk, somebody: Receiver) -> None:
+    hooked.contributor("operator")
+    _told_of_conflicts(hooked, somebody)
+    _conflict(hooked)
+    work(hooked)
+    assert sorted(c.path for c in somebody.received) == ["/hook-alpha", "/hook-operator"]
+    for call in somebody.received:
+        assert call.json["type"] == "conflict.opened"
+        data = call.json["data"]
+        assert (data["count"], data["hash_sets"]) == (2, ["alpha/list", "gamma/benign"])
+        assert len(data["conflicts"]) == 2
+        assert data["kinds"] == {"BENIGN_AGAINST_HARMFUL": 2}
+    work(hooked)
+    assert len(somebody.received) == 2
+
+
+def test_of_a_conflict_that_terms_hide_its_other_party_learns_nothing(hooked: Desk, somebody: Receiver) -> None:
+    hooked.contributor("operator")
+    _told_of_conflicts(hooked, somebody)
+    _conflict(hooked, terms=Marking(tlp=TLP.RED, recipients=("contributors/beta",)))
+    work(hooked)
+    assert [c.path for c in somebody.received] == ["/hook-operator"]
+    assert calls(hooked, "alpha/c") == []  # not even that there was one
+
+
+def test_a_conflict_that_terms_have_hidden_since_is_not_told(hooked: Desk, somebody: Receiver) -> None:
+    hooked.contributor("operator")
+    _told_of_conflicts(hooked, somebody)
+    hooked.hub.sender._wait = timedelta(seconds=60)
+    _conflict(hooked)
+    work(hooked)
+    assert [c.state for c in calls(hooked, "alpha/c")] == [DeliveryState.PENDING]
+    closed = HashSet(contributor="gamma", id="benign", marking=Marking(tlp=TLP.RED, recipients=("contributors/beta",)))
+    hooked.hub.hash_sets.update(OPERATOR, closed, ["marking"])
+    for call in hooked.hub._store.webhooks.due(now() + timedelta(days=1)):
+        hooked.hub.sender._attempt(call)
+    assert [c.path for c in somebody.received] == ["/hook-operator"]
+    assert [c.state for c in calls(hooked, "alpha/c")] == [DeliveryState.DROPPED]

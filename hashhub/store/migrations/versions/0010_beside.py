@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 
 
 def upgrade() -> None:
@@ -54,8 +54,9 @@ def upgrade() -> None:
         sa.Column("revision", sa.BigInteger, nullable=False),
         sa.Column("lease", sa.Text, nullable=False),
         sa.Column("lease_until", sa.BigInteger, nullable=False),
+        sa.Column("conflict_sequence", sa.BigInteger, nullable=False),
     )
-    op.execute("INSERT INTO sender SELECT 1, revision, '', 0 FROM metadata")
+    op.execute("INSERT INTO sender SELECT 1, revision, '', 0, 0 FROM metadata")
     op.add_column("hash_set", sa.Column("retention", sa.LargeBinary))
     op.add_column("hash_set", sa.Column("delete_revision", sa.BigInteger, server_default="0", nullable=False))
     op.add_column("hash_set", sa.Column("deletion", sa.LargeBinary))

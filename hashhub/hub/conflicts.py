@@ -1,0 +1,582 @@
+"""Conflicts: two statements about one item that cannot both hold. They inform people and decide nothing.
+
+`Finder` looks for them behind every commit, on a thread of the process that publishes the matcher's snapshots, so that
+no commit waits for it, fails by it, or tells by its time or its answer what others hold. `Conflicts` is what people do
+with them.
+
+A conflict exists for a contributor when one of its own entries is a party and the other's terms let it list the other
+one; of anything else it learns nothing, a number neither. A contributor can say what it thinks of a conflict. Only an
+operator closes one, and that changes no statement and no verdict.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from hashhub.background import Background
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
+from hashhub.hub import access
+from hashhub.model import (
+    MAX_TEXT,
+    Conflict,
+    ConflictCount,
+    ConflictFilter,
+    ConflictingContributor,
+    ConflictKind,
+    ConflictParty,
+    ConflictReason,
+    ConflictResolution,
+    ConflictState,
+    ConflictStatement,
+    ConflictSummary,
+    EntryState,
+    Purpose,
+    Reliability,
+    Role,
+    Severity,
+)
+from hashhub.schemes.dimensions import words
+from hashhub.store import ConflictQuery, ConflictScope, FoundConflict, Side, etag_of, no_conflict
+from hashhub.trust.contradiction import (
+    Said,
+    contradictions,
+    contradictory_digests,
+    exact_digests,
+    lowered,
+    said,
+    steps_down,
+    strength,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from hashhub.hashes import Hash
+    from hashhub.model import Entry, HashSet, Principal
+    from hashhub.store import ConflictRow, Neighbourhood, Registry, Stated, Store
+    from hashhub.trust.contradiction import Contradiction
+
+SECONDS: Final = 1.0  # between two looks for changes
+PIECE: Final = 2_000  # entries worked through at a time: some 100 ms, of which the write takes the smaller part
+_BREATH: Final = 0.01  # seconds between two pieces: matching and commits have the core meanwhile
+SETS: Final = 100  # hash sets that are compared about one digest; of each contributor the first ones
+STATEMENTS: Final = 16  # different ones of one hash set that are compared about one digest
+COUNTERPARTIES: Final = 32  # conflicts of one hash set about one item, of each kind and dimension
+_SIDE: Final = 8  # entries that are kept of each side
+_TEXTS: Final = 3  # statements of one side that the sentence tells
+_SUMMED: Final = 100  # contributors in a summary
+_CACHED: Final = 100_000  # pairs of statements whose comparison is remembered
+
+
+class _Position(NamedTuple):
+    """What an entry states, and of which file: equal for all that state the same."""
+
+    classification: int | None
+    flags: int
+    is_undecided: bool
+    exact: tuple[Hash, ...]
+
+
+class Finder:
+    """Finds conflicts behind the changes, a piece at a time."""
+
+    def __init__(self, store: Store, *, seconds: float = SECONDS, piece: int = PIECE) -> None:
+        self._store = store
+        self._piece = piece
+        self._said: dict[tuple[int | None, int, bool, Purpose], Said | None] = {}
+        self._compared: dict[tuple[int, int], tuple[Contradiction, ...]] = {}
+        self.thread = Background("conflicts", self.catch_up, complaint="conflicts are not looked for", pause=seconds)
+
+    def catch_up(self) -> int:
+        """Work through what was committed so far, or until the thread is to end; return how many entries that were."""
+        entries = 0
+        while not self.thread.is_stopping:
+            piece = self._store.conflicts.next_piece(self._piece)
+            if piece is None:
+                return entries
+            neighbourhood = self._store.conflicts.statements_about(piece.ids)
+            if self._store.conflicts.apply(piece, neighbourhood, self._conflicts(neighbourhood)):
+                entries += len(piece.ids)
+            self.thread.wait(_BREATH)
+        return entries
+
+    def _conflicts(self, neighbourhood: Neighbourhood) -> Iterator[FoundConflict]:
+        by_name = self._store.resources.hash_sets()
+        sets = {key: by_name[name] for key, name in self._store.conflicts.set_keys().items() if name in by_name}
+        if max(len(self._compared), len(self._said)) > _CACHED:
+            self._compared.clear()
+            self._said.clear()
+        for item, of_all in neighbourhood.statements.items():
+            statements = [x for x in of_all if x.hash_set in sets]  # others' hash set was deleted
+            if len(statements) > 1 and not _all_alike(statements, sets):
+                yield from self._about(item, statements, sets)
+
+    def _about(self, item: Hash, statements: Sequence[Stated], sets: Mapping[int, HashSet]) -> Iterator[FoundConflict]:
+        """Yield the conflicts of entries that all have one digest.
+
+        Every pair of hash sets, but for a flood: then the first hash sets of each contributor come first, and each has
+        so many counterparties of a kind. So nobody crowds others out, and the work is bounded.
+        """
+        by_set: dict[int, dict[_Position, list[Stated]]] = {}
+        for stated in statements:
+            exact = tuple(sorted(exact_digests(self._store.conflicts.hashes(stated.packed)), key=strength))
+            position = _Position(stated.classification, stated.flags, stated.is_undecided, exact)
+            by_set.setdefault(stated.hash_set, {}).setdefault(position, []).append(stated)
+        ranked = _in_turn(by_set, sets)[:SETS]
+        compared = {key: _first(by_set[key]) for key in ranked}
+        contradicting: dict[tuple[int, int], dict[Contradiction, tuple[set[_Position], set[_Position]]]] = {}
+        of_positions: dict[tuple[_Position, Purpose, _Position, Purpose], tuple[Contradiction, ...]] = {}
+        for left, right in itertools.combinations(sorted(ranked), 2):
+            for x, y in itertools.product(compared[left], compared[right]):
+                key = (x, sets[left].purpose, y, sets[right].purpose)
+                reasons = of_positions.get(key)
+                if reasons is None:
+                    reasons = of_positions[key] = self._compare(item, *key)
+                for reason in reasons:
+                    sides = contradicting.setdefault((left, right), {}).setdefault(reason, (set(), set()))
+                    sides[0].add(x)
+                    sides[1].add(y)
+        for (left, right), reason in _bounded(contradicting, ranked):
+            xs, ys = contradicting[left, right][reason]
+            yield FoundConflict(
+                reason.kind, reason.dimension, reason.gravity, item, left, right,
+                _side(by_set[left], xs), _side(by_set[right], ys),
+            )  # fmt: skip
+
+    def _compare(
+        self, item: Hash, x: _Position, one: Purpose, y: _Position, other: Purpose
+    ) -> tuple[Contradiction, ...]:
+        """Return why two statements contradict each other; nothing where they are about the item by a stronger digest
+        that both have as well, for which the same is told.
+        """
+        left, right = frozenset(x.exact), frozenset(y.exact)
+        if min(left & right, key=strength) != item:
+            return ()
+        a, b = self._says(x, one), self._says(y, other)
+        digests = contradictory_digests(left, right)
+        if a is None or b is None:  # test items
+            return ()
+        known = self._compared.get((id(a), id(b)))
+        if known is None:
+            known = self._compared[id(a), id(b)] = contradictions(a, b)
+        return known + digests
+
+    def _says(self, position: _Position, purpose: Purpose) -> Said | None:
+        key = (position.classification, position.flags, position.is_undecided, purpose)
+        if key not in self._said:
+            conflicts = self._store.conflicts
+            self._said[key] = said(
+                conflicts.classification(position.classification),
+                conflicts.flags(position.flags),
+                purpose,
+                is_undecided=position.is_undecided,
+            )
+        return self._said[key]
+
+
+def _all_alike(statements: Sequence[Stated], sets: Mapping[int, HashSet]) -> bool:
+    """Whether all state the same about the same file, as most do: a quick look that spares the comparison."""
+    first = statements[0]
+    purpose = sets[first.hash_set].purpose
+    return all(
+        s.classification == first.classification
+        and s.flags == first.flags
+        and s.packed == first.packed
+        and s.is_undecided == first.is_undecided
+        and sets[s.hash_set].purpose is purpose
+        for s in statements
+    )
+
+
+def _in_turn(by_set: Iterable[int], sets: Mapping[int, HashSet]) -> list[int]:
+    """Return the hash sets, the first one of every contributor before the second one of any."""
+    turn: Counter[str] = Counter()
+    ranked = []
+    for key in sorted(by_set):
+        contributor = sets[key].contributor
+        ranked.append((turn[contributor], key))
+        turn[contributor] += 1
+    return [key for _, key in sorted(ranked)]
+
+
+def _first(positions: Iterable[_Position]) -> list[_Position]:
+    """Return STATEMENTS of the positions, whatever the order in which they come."""
+    listed = list(positions)
+    if len(listed) <= STATEMENTS:
+        return listed
+    return sorted(listed, key=lambda p: (p.classification or 0, p.flags, *map(strength, p.exact)))[:STATEMENTS]
+
+
+def _bounded(
+    contradicting: Mapping[tuple[int, int], Mapping[Contradiction, object]], ranked: Sequence[int]
+) -> Iterator[tuple[tuple[int, int], Contradiction]]:
+    """Yield the pairs and why they contradict, so that each hash set has COUNTERPARTIES of its own of each kind and
+    dimension: those that come first in `ranked`.
+    """
+    order = {key: number for number, key in enumerate(ranked)}
+    taken: Counter[tuple[int, ConflictKind, str]] = Counter()
+    pairs = sorted(contradicting, key=lambda pair: sorted((order[pair[0]], order[pair[1]])))
+    for pair in pairs:
+        for reason in contradicting[pair]:
+            ends = [(key, reason.kind, reason.dimension) for key in pair]
+            if any(taken[end] < COUNTERPARTIES for end in ends):
+                taken.update(ends)
+                yield pair, reason
+
+
+def _side(by_position: Mapping[_Position, Sequence[Stated]], positions: Iterable[_Position]) -> Side:
+    chosen = sorted((s for p in positions for s in by_position[p]), key=lambda s: s.entry_id)
+    count_by_classification = {s.classification: s.total for s in chosen}
+    encoded = frozenset(
+        msgspec.msgpack.encode((p.classification, p.flags, p.is_undecided, [(h.algorithm, h.digest) for h in p.exact]))
+        for p in positions
+    )
+    return Side(tuple(s.entry_id for s in chosen[:_SIDE]), sum(count_by_classification.values()), encoded)
+
+
+class Conflicts:
+    """What people do with conflicts."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def list(
+        self, principal: Principal, wanted: ConflictFilter, page_size: int, after: str = ""
+    ) -> tuple[list[Conflict], str]:
+        """Return a page of conflicts, those that were opened last first, and where the next page begins (empty: there
+        is none).
+        """
+        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+        registry = self._store.resources.registry()
+        rows = self._store.conflicts.list_conflicts(
+            _query(wanted, registry, principal),
+            _steps_down(registry),
+            _scope(principal, registry),
+            page_size=page_size,
+            after=after,
+        )
+        conflicts = [_conflict(row, registry, principal) for row in rows]
+        return conflicts, rows[-1].name if len(rows) == page_size else ""
+
+    def looked_upto(self, principal: Principal) -> int | None:
+        """Return the revision up to which conflicts were looked for; None for a contributor: how long that takes
+        depends on what others hold.
+        """
+        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+        return self._store.conflicts.looked_upto() if principal.role in access.OVERSEERS else None
+
+    def get(self, principal: Principal, name: str) -> Conflict:
+        """Return a conflict with what each side states, and what was said of it. Raises NotFound, also for one that the
+        caller may not know of.
+        """
+        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+        return self._told(principal, self._visible(principal, name))
+
+    def summarise(self, principal: Principal, wanted: ConflictFilter) -> ConflictSummary:
+        """Count conflicts by pair of contributors, kind, severity and state, and say who has most."""
+        access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
+        registry = self._store.resources.registry()
+        scope = _scope(principal, registry)
+        counted = self._store.conflicts.counts(_query(wanted, registry, principal), _steps_down(registry), scope)
+        counts: Counter[tuple[str, str, ConflictKind, Severity, ConflictState]] = Counter()
+        total: Counter[str] = Counter()
+        others: dict[str, set[str]] = {}
+        for pair in counted:
+            left, right = sorted((pair.left.partition("/")[0], pair.right.partition("/")[0]))
+            severity = lowered(pair.gravity, _reliability(registry, left), _reliability(registry, right))
+            counts[left, right, pair.kind, severity, pair.state] += pair.number
+            if pair.state is not ConflictState.ENDED:
+                for one, other in {(left, right), (right, left)}:
+                    total[one] += pair.number
+                    others.setdefault(one, set()).add(other)
+        everything = frozenset(registry.hash_sets)
+        contributors = []
+        for contributor, conflicts in sorted(total.items(), key=lambda x: (-x[1], x[0]))[:_SUMMED]:
+            if scope is not None and contributor != principal.contributor:
+                continue  # of others it knows only what they have with itself, which the counts say
+            own = frozenset(name for name in everything if name.partition("/")[0] == contributor)
+            contributors.append(
+                ConflictingContributor(
+                    contributor=contributor,
+                    reliability=_reliability(registry, contributor),
+                    conflicts=conflicts,
+                    items=self._store.conflicts.item_count(own, everything if scope is None else scope.visible),
+                    others=len(others[contributor] - {contributor}),
+                )
+            )
+        return ConflictSummary(
+            counts=tuple(
+                ConflictCount(left=left, right=right, kind=kind, severity=severity, state=state, count=n)
+                for (left, right, kind, severity, state), n in sorted(counts.items())
+            ),
+            contributors=tuple(contributors),
+            looked_upto=self.looked_upto(principal),
+        )
+
+    def assign(
+        self,
+        principal: Principal,
+        name: str,
+        assignee: str,
+        *,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> Conflict:
+        """Give a conflict to a contributor (`contributors/ID`), or to somebody by any name; empty: to nobody.
+
+        Raises NotFound, also for a contributor that does not exist; FailedPrecondition for one that is no party of it,
+        and when the conflict is RESOLVED or has ENDED.
+        """
+        access.allow(principal, Role.OPERATOR)
+        row = self._visible(principal, name)
+        _check_text("assignee", assignee)
+        if assignee.startswith("contributors/"):
+            contributor = assignee.removeprefix("contributors/")
+            if contributor not in self._store.resources.contributors():
+                raise NotFound(f"there is no contributor {contributor[:60]!r}", kind="Contributor", name=contributor)
+            if contributor not in _contributors(row):
+                # It would not see what it was given.
+                raise FailedPrecondition(
+                    f"contributor {contributor} is no party of conflict {name}; assign it to "
+                    f"{' or '.join(sorted(_contributors(row)))}, or to a person"
+                )
+        done = self._store.conflicts.assign(
+            name, assignee, by=access.actor(principal), validate_only=validate_only, request_id=request_id
+        )
+        return self._told(principal, done)
+
+    def resolve(
+        self,
+        principal: Principal,
+        name: str,
+        reason: ConflictReason,
+        comment: str,
+        *,
+        decided_for: str = "",
+        etag: str = "",
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> Conflict:
+        """Say what a conflict comes to. An operator's word closes it, a party's is its view and stands beside.
+
+        Raises NotFound; InvalidArgument without a comment, or with `decided_for` other than a party where the reason is
+        DECIDED_FOR; FailedPrecondition when it is RESOLVED or has ENDED; Conflict when `etag` is of other statements.
+        """
+        access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR)
+        row = self._visible(principal, name)
+        _check_text("comment", comment, required=True)
+        if reason is ConflictReason.DECIDED_FOR:
+            if decided_for not in _contributors(row):
+                raise InvalidArgument.field(
+                    "decided_for", f"must be a party: {' or '.join(sorted(_contributors(row)))}", "UNKNOWN_VALUE"
+                )
+        elif decided_for:
+            raise InvalidArgument.field("decided_for", "goes with the reason DECIDED_FOR only", "NOT_ALLOWED")
+        resolution = ConflictResolution(
+            contributor=principal.contributor,
+            actor=principal.name,
+            role=principal.role,
+            reason=reason,
+            comment=comment,
+            decided_for=decided_for,
+            closes=principal.role is Role.OPERATOR,
+        )
+        done = self._store.conflicts.resolve(
+            name,
+            resolution,
+            etag=etag,
+            by=access.actor(principal),
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+        return self._told(principal, done)
+
+    def _visible(self, principal: Principal, name: str) -> ConflictRow:
+        """Return a conflict that the caller may know of. Raises NotFound."""
+        row = self._store.conflicts.get(name)
+        scope = _scope(principal, self._store.resources.registry())
+        if scope is not None and not (
+            {row.left, row.right} <= scope.visible and not scope.own.isdisjoint({row.left, row.right})
+        ):
+            raise no_conflict(name)
+        return row
+
+    def _told(self, principal: Principal, row: ConflictRow) -> Conflict:
+        registry = self._store.resources.registry()
+        conflict = _conflict(row, registry, principal)
+        left, right = self._store.conflicts.entries_of(row.id)
+        entries = self._store.entries.get_entries([*left, *right])
+
+        def statements(ids: Sequence[int], contributor: str) -> tuple[ConflictStatement, ...]:
+            # What others took back does not go out again.
+            reads_all = access.reads_all_of(principal, contributor)
+            chosen = [entries[i] for i in ids if i in entries]
+            return tuple(_statement(e) for e in chosen if reads_all or e.state is EntryState.ACTIVE)
+
+        parties = [
+            msgspec.structs.replace(party, statements=statements(ids, party.contributor))
+            for party, ids in ((conflict.left, left), (conflict.right, right))
+        ]
+        oversees = principal.role in access.OVERSEERS
+        resolutions = tuple(
+            r if oversees or (r.contributor == principal.contributor and not r.closes)
+            else msgspec.structs.replace(r, actor="")
+            for r in self._store.conflicts.resolutions_of(row)
+            if oversees or r.closes or r.contributor == principal.contributor
+        )  # fmt: skip
+        return msgspec.structs.replace(
+            conflict, left=parties[0], right=parties[1], why=_why(row, *parties), resolutions=resolutions
+        )
+
+
+def _scope(principal: Principal, registry: Registry) -> ConflictScope | None:
+    """Return what the principal may know of; None: everything."""
+    if principal.role in access.OVERSEERS:
+        return None
+    own = frozenset(name for name, s in registry.hash_sets.items() if s.contributor == principal.contributor)
+    return ConflictScope(own, access.sight(principal, registry, access.WayOut.LIST).visible | own)
+
+
+def _query(wanted: ConflictFilter, registry: Registry, principal: Principal) -> ConflictQuery:
+    sets = registry.hash_sets
+
+    def of(contributor: str) -> frozenset[str]:
+        return frozenset(name for name, s in sets.items() if s.contributor == contributor)
+
+    if wanted.other and not wanted.contributor:
+        raise InvalidArgument.field("filter.other", "goes with filter.contributor only", "NOT_ALLOWED")
+    there = None
+    if wanted.jurisdiction:
+        there = frozenset(
+            name for name, s in sets.items() if _jurisdiction(registry, s.contributor) == wanted.jurisdiction
+        )
+    parties = []
+    if wanted.hash_set:
+        parties.append(frozenset({wanted.hash_set}))
+    if wanted.contributor and not wanted.other:
+        parties.append(of(wanted.contributor))
+    # Whom an operator gave it to is told to nobody else, so nobody else finds it out by asking.
+    if wanted.assignee and not _is_told_of(principal, wanted.assignee):
+        parties.append(frozenset())
+    return ConflictQuery(
+        kinds=wanted.kinds,
+        severities=wanted.severities,
+        states=wanted.states,
+        pair=(of(wanted.contributor), of(wanted.other)) if wanted.other else None,
+        parties=tuple(parties),
+        of_jurisdiction=there,
+        law=wanted.jurisdiction,
+        assignee=wanted.assignee,
+        since_revision=wanted.since_revision,
+    )
+
+
+def _conflict(row: ConflictRow, registry: Registry, principal: Principal) -> Conflict:
+    left = _party(row.left, row.left_count, registry)
+    right = _party(row.right, row.right_count, registry)
+    return Conflict(
+        name=row.name,
+        kind=row.kind,
+        dimension=row.dimension,
+        severity=lowered(row.gravity, left.reliability, right.reliability),
+        state=row.state,
+        left=left,
+        right=right,
+        assignee=row.assignee if _is_told_of(principal, row.assignee) else "",
+        open_time=row.open_time,
+        update_time=row.update_time,
+        revision=row.revision,
+        ended_by=row.ended_by,
+        ended_side=("", row.left, row.right)[row.ended_side],
+        etag=etag_of(row),
+    )
+
+
+def _is_told_of(principal: Principal, assignee: str) -> bool:
+    """Whether the principal is told that a conflict was given to this one."""
+    return principal.role in access.OVERSEERS or assignee == f"contributors/{principal.contributor}"
+
+
+def _party(hash_set: str, count: int, registry: Registry) -> ConflictParty:
+    known = registry.hash_sets[hash_set]
+    return ConflictParty(
+        hash_set=hash_set,
+        contributor=known.contributor,
+        jurisdiction=_jurisdiction(registry, known.contributor),
+        reliability=_reliability(registry, known.contributor),
+        purpose=known.purpose,
+        entry_count=count,
+    )
+
+
+def _statement(entry: Entry) -> ConflictStatement:
+    c = entry.classification
+    return ConflictStatement(
+        entry=entry.name,
+        state=entry.state,
+        scheme=f"{c.scheme}@{c.version}" if c else "",
+        value=c.value if c else "",
+        dimensions=c.dimensions if c else {},
+        flags=entry.flags,
+        digests=tuple(sorted(exact_digests(entry.hashes), key=strength)),
+        create_revision=entry.create_revision,
+        update_revision=entry.update_revision,
+    )
+
+
+def _why(row: ConflictRow, left: ConflictParty, right: ConflictParty) -> str:
+    """Return in a sentence why both cannot hold, from what may be shown of the statements."""
+    if row.kind is ConflictKind.CONTRADICTORY_DIGESTS:
+        return (
+            f"{row.left} and {row.right} share an exact digest of the item and bind different {row.dimension} digests "
+            "to it: one file has one of each"
+        )
+    sides = [f"{p.hash_set} states {_stated(p, row.dimension)}" for p in (left, right)]
+    if row.kind is ConflictKind.BENIGN_AGAINST_HARMFUL:
+        return f"{sides[0]}; {sides[1]}: one claims harm and the other excludes it"
+    return f"{sides[0]}; {sides[1]}: {row.dimension} cannot be both"
+
+
+def _stated(party: ConflictParty, dimension: str) -> str:
+    """Return what a party's statements say in a dimension."""
+    name, _, jurisdiction = dimension.partition(":")
+    texts: list[str] = []
+    for statement in party.statements:
+        values = [v for v in statement.dimensions.get(name, ()) if v.startswith(jurisdiction)]
+        if values:
+            scheme = f"{statement.scheme} {statement.value}"
+            texts.append(f"{words(name, values)} ({scheme})")
+        elif (flag := getattr(statement.flags, name, None)) is not None:
+            texts.append(f"{'yes' if flag else 'no'} (flag)")
+    if not texts or party.purpose is Purpose.BENIGN:
+        texts.append(f"that it is listed in a set of purpose {party.purpose}")
+    return " and ".join(dict.fromkeys(texts[:_TEXTS]))
+
+
+def _contributors(row: ConflictRow) -> set[str]:
+    return {row.left.partition("/")[0], row.right.partition("/")[0]}
+
+
+def _reliability(registry: Registry, contributor: str) -> Reliability:
+    known = registry.contributors.get(contributor)
+    return known.reliability if known is not None else Reliability.F
+
+
+def _jurisdiction(registry: Registry, contributor: str) -> str:
+    known = registry.contributors.get(contributor)
+    return known.jurisdiction if known is not None else ""
+
+
+def _steps_down(registry: Registry) -> dict[str, int]:
+    return {name: steps_down(_reliability(registry, s.contributor)) for name, s in registry.hash_sets.items()}
+
+
+def _check_text(field: str, text: str, *, required: bool = False) -> None:
+    if required and not text.strip():
+        raise InvalidArgument.field(field, "must say why", "REQUIRED")
+    if len(text) > MAX_TEXT:
+        raise InvalidArgument.field(field, f"must be at most {MAX_TEXT} characters, got {len(text)}", "TOO_LONG")
