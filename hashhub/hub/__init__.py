@@ -222,11 +222,8 @@ class Hub:
             self.tokens.thread,
             self.condition.thread,
         ]
-        if self._housekeeping is None:
-            return threads
-        return [*threads, self._housekeeping.thread, self.sender.thread, self.keeper.thread]
         if self._housekeeping is not None:
-            threads.append(self._housekeeping.thread)
+            threads += [self._housekeeping.thread, self.sender.thread, self.keeper.thread]
         if self.finder is not None:
             threads.append(self.finder.thread)
         return threads

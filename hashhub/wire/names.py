@@ -38,8 +38,8 @@ _SHAPES: Final = {
     "policies/{policy}": re.compile(f"policies/{_OPAQUE}"),
     "schemes/{scheme}": re.compile(f"schemes/{_OPAQUE}"),
 }
-_CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _WEBHOOK, _GROUP, _EVENT, _TOKEN, _POLICY, _SCHEME = _SHAPES
-_CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _CONFLICT, _GROUP, _EVENT, _TOKEN, _POLICY, _SCHEME = _SHAPES
+_CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _WEBHOOK, _CONFLICT, _GROUP, *_REST = _SHAPES
+_EVENT, _TOKEN, _POLICY, _SCHEME = _REST
 _SUBJECTS: Final = {
     _CONTRIBUTOR: "contributors/{}",
     _SET: "hash-sets/{}/{}",
