@@ -146,6 +146,31 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     drain_seconds: float = 10.0
     """Seconds that calls in progress are given when the server stops."""
 
+    webhook_allow: str = ""
+    """Hosts (HOST or HOST:PORT) and networks that webhooks may call although they are not public, with commas between;
+    plain http only on this machine. Without it, a webhook calls public addresses only.
+    """
+
+    webhook_deny: str = ""
+    """Networks that webhooks may not call although they are public, with commas between: those of your own."""
+
+    webhook_ports: str = "443"
+    """Ports that webhooks may call, with commas between."""
+
+    webhook_gather_seconds: float = 60.0
+    """Seconds for which what happens is gathered before a webhook is called, so that a thousand objections are one
+    call.
+    """
+
+    keep_withdrawn_days: float = 0.0
+    """Days after which rows of withdrawn entries are deleted; what holds their items stays. 0: never."""
+
+    keep_reports_days: float = 0.0
+    """Days after which an import's report is deleted; its counts stay. 0: never."""
+
+    keep_deliveries_days: float = 0.0
+    """Days after which finished calls of webhooks are forgotten. 0: never."""
+
     policies: str = ""
     """Directory with further policies as TOML files, besides `any` and `block`."""
 
@@ -181,6 +206,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 ("operation_days", 0.01),
                 ("max_operation_bytes", 1),
                 ("poll_interval", 0.01),
+                ("webhook_gather_seconds", 0),
+                ("keep_withdrawn_days", 0),
+                ("keep_reports_days", 0),
+                ("keep_deliveries_days", 0),
                 ("drain_seconds", 0),
             )
             if getattr(self, name) < least

@@ -156,6 +156,9 @@ class Code(StrEnum):
         ),
     )
     EXPIRED = "EXPIRED", "The time that the source gave for the entry has passed."
+    EXPIRED_BY_AGE = "EXPIRED_BY_AGE", "Nobody listed the entry for as long as its hash set keeps entries."
+    HASH_SET_DELETED = "HASH_SET_DELETED", "The hash set that held the entry was deleted."
+    REPORT_DELETED = "REPORT_DELETED", "The lines of the report were deleted by age; the import's counts stay."
     REVERTED = "REVERTED", "An operator undid what the token that contributed the entry had done."
     ERASED = "ERASED", "An operator erased everything that the entry said about its item."
     QUARANTINED_BY_OPERATOR = "QUARANTINED_BY_OPERATOR", "An operator put the entry into quarantine."

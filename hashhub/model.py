@@ -37,6 +37,7 @@ MAX_QUERIES: Final = 1000  # in one call
 MAX_MEDIA: Final = 100  # files in one call
 MAX_BATCH: Final = 10_000  # records and rejects in one call: bounds what one call can hold in memory
 MAX_SELECTED: Final = 50_000  # entries named one by one in one call, by name, hash or external id
+MAX_RETENTION_DAYS: Final = 36_500  # a hundred years: catches typing errors
 MAX_TEXT: Final = 1024  # characters in any one free-text field of a record
 
 
@@ -141,7 +142,8 @@ class QueueKind(StrEnum):
     QUARANTINED: entries that do not match until they are released. WITHDRAWAL_PENDING: entries whose withdrawal waits
     for a second person. OBJECTION: entries that others object to. AWAITS_ACCEPTANCE: what waits for the operator's
     acceptance. OPEN_IMPORT: an import that was never committed. OVERDUE: a list that was not renewed when it usually
-    is.
+    is. WEBHOOK_FAILING: calls of a webhook that do not get through. DELETION_PENDING: a hash set whose deletion waits
+    for a second person.
     """
 
     QUARANTINED = "QUARANTINED"
@@ -150,6 +152,8 @@ class QueueKind(StrEnum):
     AWAITS_ACCEPTANCE = "AWAITS_ACCEPTANCE"
     OPEN_IMPORT = "OPEN_IMPORT"
     OVERDUE = "OVERDUE"
+    WEBHOOK_FAILING = "WEBHOOK_FAILING"
+    DELETION_PENDING = "DELETION_PENDING"
 
 
 class Role(StrEnum):
@@ -369,6 +373,42 @@ class HashSet(msgspec.Struct, frozen=True, kw_only=True):
         if not 0 <= self.review_depth <= 100:  # noqa: PLR2004 - see above
             wrong.append(Violation("review_depth", "must be between 0 and 100", "OUT_OF_RANGE"))
         _refuse("hash set", wrong)
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a hash set's entries are kept; only its contributor, operators and auditors are told.
+
+    `days`: an entry that was not listed for so long expires; 0: never. `hold`: nothing of the hash set is deleted or
+    expires by age while it is held; only operators set and lift it. `asked_by`: the token that asked for the hash set's
+    deletion, which waits for a second person, and `ask_time`.
+    """
+
+    days: int = 0
+    hold: bool = False
+    asked_by: str = ""
+    ask_time: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for a number of days that cannot be meant."""
+        if not 0 <= self.days <= MAX_RETENTION_DAYS:
+            _refuse("retention", [Violation("days", f"must be 0 to {MAX_RETENTION_DAYS}", "OUT_OF_RANGE")])
+
+
+class Deletion(msgspec.Struct, frozen=True, kw_only=True):
+    """What a deletion of a hash set does, or with a dry run would do: its rows, by what they are.
+
+    `revision`: at which it was deleted, or its deletion was asked for (`pending`: a second person must agree); 0: a dry
+    run. `holds`: what stays of withdrawals and quarantines that hold beyond the hash set.
+    """
+
+    hash_set: str
+    entries: int = 0
+    imports: int = 0
+    findings: int = 0
+    reviews: int = 0
+    holds: int = 0
+    pending: bool = False
+    revision: int = 0
 
 
 class Flags(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -815,6 +855,94 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         return self.state not in {OperationState.WAITING, OperationState.RUNNING}
 
 
+class WebhookEvent(StrEnum):
+    """What a webhook tells of.
+
+    ENTRY_DISPUTED: somebody else objects to an entry of the webhook's contributor. CONFLICT_OPENED: a conflict to which
+    it is a party, and of which it may know, was found or opened again.
+    """
+
+    ENTRY_DISPUTED = "ENTRY_DISPUTED"
+    CONFLICT_OPENED = "CONFLICT_OPENED"
+
+
+class Webhook(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a contributor wants to be called when something happens; its secret is no part of it.
+
+    `all_contributors`: it is told what concerns any contributor, as operators are; only they make and change it.
+    `actor`: the token that registered it. `old_secret_until`: until then calls are signed with the secret before, too.
+    """
+
+    contributor: str
+    id: str
+    url: str
+    events: tuple[WebhookEvent, ...]
+    description: str = ""
+    all_contributors: bool = False
+    actor: str = ""
+    create_time: datetime | None = None
+    create_revision: int = 0
+    old_secret_until: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        """`CONTRIBUTOR/WEBHOOK`, as commands and answers write it."""
+        return f"{self.contributor}/{self.id}"
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument with every violation. What the URL may lead to is for the hub to say."""
+        wrong = [*_slug("contributor", self.contributor), *_slug("id", self.id), *_text("url", self.url)]
+        wrong += _text("description", self.description, required=False)
+        if not self.events:
+            wrong.append(Violation("events", "must name at least one event", "REQUIRED"))
+        _refuse("webhook", wrong)
+
+
+class DeliveryState(StrEnum):
+    """PENDING: to be made, or made again. DROPPED: nothing of it may be told any more. The others are final, too."""
+
+    PENDING = "PENDING"
+    DELIVERED = "DELIVERED"
+    GIVEN_UP = "GIVEN_UP"
+    DROPPED = "DROPPED"
+
+
+class DeliveryError(StrEnum):
+    """Why a webhook's call did not get through.
+
+    ADDRESS_NOT_ALLOWED: its host has no address that may be called. STATUS: the answer was none of success; a redirect
+    is none. NOT_HTTP: the answer was no HTTP.
+    """
+
+    ADDRESS_NOT_ALLOWED = "ADDRESS_NOT_ALLOWED"
+    CONNECT_FAILED = "CONNECT_FAILED"
+    TLS_FAILED = "TLS_FAILED"
+    TIMED_OUT = "TIMED_OUT"
+    NOT_HTTP = "NOT_HTTP"
+    STATUS = "STATUS"
+
+
+class WebhookDelivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of a webhook, which is made until it succeeds or is given up; `id` is its `webhook-id`.
+
+    `event`: None for a test. `count`: how much happened that it tells of. `status`: HTTP's of the last answer, 0:
+    none came. `next_attempt_time`: of a PENDING one.
+    """
+
+    id: str
+    contributor: str
+    webhook: str
+    event: WebhookEvent | None
+    state: DeliveryState
+    count: int = 0
+    attempts: int = 0
+    status: int = 0
+    error: DeliveryError | None = None
+    create_time: datetime | None = None
+    last_attempt_time: datetime | None = None
+    next_attempt_time: datetime | None = None
+
+
 class ConflictKind(StrEnum):
     """In what two statements about one item cannot both hold.
 
@@ -1037,6 +1165,15 @@ class EventKind(StrEnum):
     CONFLICT_RESOLVED = "CONFLICT_RESOLVED"
     ACTOR_REVERTED = "ACTOR_REVERTED"
     EVENT_REDACTED = "EVENT_REDACTED"
+    RETENTION_CHANGED = "RETENTION_CHANGED"
+    RETENTION_APPLIED = "RETENTION_APPLIED"
+    HASH_SET_DELETION_ASKED = "HASH_SET_DELETION_ASKED"
+    HASH_SET_DELETED = "HASH_SET_DELETED"
+    HASH_SET_ERASED = "HASH_SET_ERASED"
+    WEBHOOK_CREATED = "WEBHOOK_CREATED"
+    WEBHOOK_UPDATED = "WEBHOOK_UPDATED"
+    WEBHOOK_ROTATED = "WEBHOOK_ROTATED"
+    WEBHOOK_DELETED = "WEBHOOK_DELETED"
 
 
 class Actor(msgspec.Struct, frozen=True, array_like=True):

@@ -26,6 +26,7 @@ from hashhub.cli import (
     sample,
     schemes,
     serving,
+    webhooks,
 )
 from hashhub.cli.session import CommandGroup
 
@@ -47,7 +48,7 @@ def main() -> None:
 
 _MODULES = (
     serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, schemes, admin,
-    backup, reconcile, conflicts, sample,
+    webhooks, backup, reconcile, conflicts, sample,
 )  # fmt: skip
 for group in _MODULES:
     for entry in group.COMMANDS:

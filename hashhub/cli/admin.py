@@ -103,7 +103,7 @@ def create_token(
     if "shares" in fields:
         fields["shares"] = Shares(**fields["shares"])
     new = Principal(name=name, role=chosen(Role, role), contributor=contributor, purposes=purposes, **fields)
-    _show_secret(session, name, out, lambda hub: hub.create_token(new))
+    show_secret(session, name, out, lambda hub: hub.create_token(new))
 
 
 @command(token, "list")
@@ -165,7 +165,7 @@ def rotate_token(session: Session, *, name: str, grace: timedelta, out: str | No
     Operators rotate any token; every token can rotate itself. A secret that was still working on from an earlier
     rotation ends at once.
     """
-    _show_secret(session, name, out, lambda hub: hub.rotate_token(name, grace))
+    show_secret(session, name, out, lambda hub: hub.rotate_token(name, grace))
 
 
 @command(token, "delete")
@@ -244,7 +244,7 @@ def _minute(time: datetime | None) -> str:
     return time.strftime("%Y-%m-%d %H:%MZ") if time else "-"
 
 
-def _show_secret(session: Session, name: str, out: str | None, make: Callable[[Client], str]) -> None:
+def show_secret(session: Session, name: str, out: str | None, make: Callable[[Client], str]) -> None:
     """Print the secret that `make` gets, or write it to a new file."""
     with session.connect() as hub:
         # The file comes first: a secret that could not be written down would be lost.

@@ -12,6 +12,7 @@ from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, 
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.errors import InvalidArgument
 from hashhub.model import (
+    MAX_RETENTION_DAYS,
     TLP,
     Contributor,
     ContributorKind,
@@ -134,14 +135,26 @@ def update_contributor(
 
 @command(contributor, "retire")
 @click.argument("id")
+@click.option(
+    "--entries",
+    type=click.Choice(["keep", "withdraw"]),
+    required=True,
+    help="Whether what it stated stands and goes on to match, or is withdrawn.",
+)
 @_comment_option
 @click.confirmation_option(prompt="Its tokens stop working, and this cannot be undone. Retire it?")
-def retire_contributor(session: Session, *, id: str, comment: str) -> None:  # noqa: A002 - its name in the help
-    """Retire the contributor ID, for good. Its tokens stop working; what it stated stands. Needs an operator's
-    token.
+def retire_contributor(
+    session: Session,
+    *,
+    id: str,  # noqa: A002 - its name in the help
+    entries: str,
+    comment: str,
+) -> None:
+    """Retire the contributor ID, for good. Its tokens stop working, and its webhooks are told nothing more. Needs an
+    operator's token.
     """
     with session.connect() as hub:
-        _show_contributors(session, [hub.retire_contributor(id, comment)])
+        _show_contributors(session, [hub.retire_contributor(id, comment, withdraw_entries=entries == "withdraw")])
 
 
 @command(contributor, "accept-objections")
@@ -393,6 +406,89 @@ def accept_hash_set(session: Session, *, name: str, revision: int | None, commen
     many = f"{count:,} active entries" if count < _ENTRIES_COUNTED else f"{count:,} active entries or more"
     note(f"accepted {clean(name)} up to revision {revision}: {many}")
     _show_hash_sets(session, [accepted])
+
+
+@command(hash_set, "retention")
+@click.argument("name", metavar="CONTRIBUTOR/SET")
+@click.option(
+    "--days",
+    type=click.IntRange(0, MAX_RETENTION_DAYS),
+    metavar="N",
+    help="An entry that was not listed for N days expires; 0: never.",
+)
+@click.option("--hold/--no-hold", default=None, help="Whether nothing of it may be deleted; needs an operator's token.")
+@click.option("--drop-request", is_flag=True, help="Take a request for its deletion back.")
+@_comment_option
+def retention(
+    session: Session, *, name: str, days: int | None, hold: bool | None, drop_request: bool, comment: str
+) -> None:
+    """Show or change how long the entries of a hash set are kept.
+
+    Only an operator's token shortens how long entries are kept that are there already.
+    """
+    with session.connect() as hub:
+        if days is None and hold is None and not drop_request:
+            retained = hub.get_retention(name)
+        else:
+            retained = hub.update_retention(
+                name, days=days, hold=hold, drop_deletion_request=drop_request, comment=comment
+            )
+    if session.json:
+        fields = plain(retained)
+        print_json({"name": name, **(fields if isinstance(fields, dict) else {})})
+        return
+    asked = f"{retained.asked_by}, {retained.ask_time:%Y-%m-%d %H:%MZ}" if retained.ask_time else "-"
+    table(
+        ("hash set", "retained", "held", "deletion asked by"),
+        [(name, f"{retained.days} days" if retained.days else "for ever", "yes" if retained.hold else "no", asked)],
+    )
+
+
+@command(hash_set, "delete")
+@click.argument("name", metavar="CONTRIBUTOR/SET")
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@click.option("--confirm", metavar="CONTRIBUTOR/SET", help="Its name once more, instead of being asked for it.")
+@_comment_option
+def delete_hash_set(session: Session, *, name: str, dry_run: bool, confirm: str | None, comment: str) -> None:
+    """Delete a hash set with everything that hangs on it: entries, hashes, imports, reports, reviews. For good.
+
+    Its name is never used again. With a contributor's token, and more than 1,000 live entries, it is asked for, and
+    done when a second token of the contributor, or an operator, deletes it, too. `hash-set retention --drop-request`
+    takes the request back.
+    """
+    with session.connect() as hub:
+        if not dry_run:
+            if confirm is None:
+                note(f"{clean(name)} is deleted with everything that hangs on it, and cannot be brought back.")
+                confirm = click.prompt("Type its name to delete it", err=True)
+            if confirm != name:
+                raise InvalidArgument.field(
+                    "confirm", f"is not the name of what is to be deleted, {name[:130]}; nothing was done"
+                )
+        deleted = hub.delete_hash_set(name, comment, validate_only=dry_run)
+    if session.json:
+        fields = plain(deleted)
+        print_json({"name": name, **(fields if isinstance(fields, dict) else {})})
+        return
+    table(
+        ("hash set", "entries", "imports", "report lines", "reviews", "holds that stay"),
+        [
+            (
+                deleted.hash_set,
+                f"{deleted.entries:,}",
+                f"{deleted.imports:,}",
+                f"{deleted.findings:,}",
+                f"{deleted.reviews:,}",
+                f"{deleted.holds:,}",
+            )
+        ],
+    )
+    if dry_run:
+        note("nothing was deleted")
+    elif deleted.pending:
+        note(f"asked for: a second token of {clean(name.partition('/')[0])}, or an operator, must delete it, too")
+    else:
+        note(f"deleted {clean(name)}; its rows are cleared in the background")
 
 
 def _terms(options: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ _WHAT: Final = {
     QueueKind.AWAITS_ACCEPTANCE: "acceptance",
     QueueKind.OPEN_IMPORT: "open import",
     QueueKind.OVERDUE: "overdue list",
+    QueueKind.WEBHOOK_FAILING: "webhook",
+    QueueKind.DELETION_PENDING: "deletion",
 }
 
 
@@ -77,6 +79,10 @@ def next_commands(item: QueueItem) -> list[str]:
             return [f"hashhub hash-set accept {item.hash_set}"]
         case QueueKind.AWAITS_ACCEPTANCE:
             return [f"hashhub contributor accept-objections {item.contributor}"]
+        case QueueKind.WEBHOOK_FAILING:
+            return [f"hashhub webhook deliveries {item.name}", f"hashhub webhook test {item.name}"]
+        case QueueKind.DELETION_PENDING:
+            return [f"hashhub hash-set delete {item.name} --dry-run"]
         case QueueKind.OPEN_IMPORT | QueueKind.OVERDUE:
             return [f"hashhub findings {item.hash_set}"]
 

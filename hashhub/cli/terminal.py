@@ -24,7 +24,7 @@ import click
 import msgspec
 
 from hashhub.hashes import Hash
-from hashhub.model import Contributor, Entry, Event, Group, HashSet, Import, Verdict
+from hashhub.model import Contributor, Entry, Event, Group, HashSet, Import, Verdict, Webhook, WebhookDelivery
 
 _GAP: Final = "  "
 _NOT_ASCII: Final = re.compile("[^ -~]")
@@ -194,6 +194,10 @@ def plain(value: object) -> object:
             return {"name": value.name, **_fields(value)}
         case Import():
             return {"name": f"{value.contributor}/{value.hash_set}/{value.id}", **_fields(value)}
+        case Webhook():
+            return {"name": value.name, **_fields(value)}
+        case WebhookDelivery():
+            return {"name": value.id, **_fields(value)}
         case Contributor() | Group():
             return {"name": value.id, **_fields(value)}
         case Event():

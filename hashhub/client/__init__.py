@@ -31,6 +31,7 @@ from hashhub.client.mirror import Mirror, MirrorState
 from hashhub.client.reconciliation import Downloaded, OperationCalls, OperationHandle, ReconciliationCalls
 from hashhub.client.schemes import SchemeCalls, SchemeTable
 from hashhub.client.transport import Transport, is_loopback
+from hashhub.client.webhooks import WebhookCalls
 
 __all__ = [
     "Client",
@@ -67,6 +68,7 @@ class Client(
     OperationCalls,
     ConflictCalls,
     AdministrationCalls,
+    WebhookCalls,
 ):
     """A connection to a hub at `HOST:PORT`. Use it as a context manager, or close it.
 

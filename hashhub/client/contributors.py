@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -10,6 +11,8 @@ from hashhub import v1, wire
 from hashhub.client import names
 from hashhub.client.calls import Calls, request_id
 from hashhub.model import Contributor, Group
+
+_LARGE: Final = 600.0  # seconds: a million entries are withdrawn
 
 
 class ContributorCalls(Calls):
@@ -58,11 +61,17 @@ class ContributorCalls(Calls):
             self._transport.call("ContributorService/UpdateContributor", request, v1.Contributor)
         )
 
-    def retire_contributor(self, contributor: str, comment: str = "") -> Contributor:
-        """Retire a contributor, for good: its tokens stop working, what it stated stands. Role: operator."""
-        request = v1.RetireContributorRequest(name=names.contributor(contributor), comment=comment)
+    def retire_contributor(self, contributor: str, comment: str = "", *, withdraw_entries: bool) -> Contributor:
+        """Retire a contributor, for good: its tokens stop working; what it stated stands, or is withdrawn.
+
+        Role: operator.
+        """
+        stands, withdrawn = v1.RetiredEntries.RETIRED_ENTRIES_KEPT, v1.RetiredEntries.RETIRED_ENTRIES_WITHDRAWN
+        request = v1.RetireContributorRequest(
+            name=names.contributor(contributor), comment=comment, entries=withdrawn if withdraw_entries else stands
+        )
         return wire.contributor_from_pb(
-            self._transport.call("ContributorService/RetireContributor", request, v1.Contributor)
+            self._transport.call("ContributorService/RetireContributor", request, v1.Contributor, timeout=_LARGE)
         )
 
     def accept_objections(self, contributor: str, revision: int, comment: str = "") -> Contributor:

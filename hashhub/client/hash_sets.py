@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from hashhub import v1, wire
 from hashhub.client import names
 from hashhub.client.calls import Calls, request_id
-from hashhub.model import HashSet
+from hashhub.model import Deletion, HashSet, Retention
+
+_LARGE: Final = 600.0  # seconds: a hash set of a million entries is deleted
 
 
 class HashSetCalls(Calls):
@@ -54,3 +57,46 @@ class HashSetCalls(Calls):
         """Let what `CONTRIBUTOR/SET` says against harm weigh up to a revision. Role: operator."""
         request = v1.AcceptHashSetRequest(name=names.hash_set(hash_set), accepted_revision=revision, comment=comment)
         return wire.hash_set_from_pb(self._transport.call("ContributorService/AcceptHashSet", request, v1.HashSet))
+
+    def delete_hash_set(self, hash_set: str, comment: str = "", *, validate_only: bool = False) -> Deletion:
+        """Delete `CONTRIBUTOR/SET` with everything that hangs on it, or ask for it; with `validate_only` say what would
+        go. Not retried.
+
+        Roles: operator; contributor its own.
+        """
+        request = v1.DeleteHashSetRequest(name=names.hash_set(hash_set), comment=comment, validate_only=validate_only)
+        return wire.deletion_from_pb(
+            self._transport.call(
+                "ContributorService/DeleteHashSet",
+                request,
+                v1.DeleteHashSetResponse,
+                timeout=_LARGE,
+                repeatable=validate_only,
+            )
+        )
+
+    def get_retention(self, hash_set: str) -> Retention:
+        """Return how long the entries of `CONTRIBUTOR/SET` are kept. Raises NotFound."""
+        request = v1.GetRetentionRequest(name=names.hash_set(hash_set))
+        return wire.retention_from_pb(self._transport.call("ContributorService/GetRetention", request, v1.Retention))
+
+    def update_retention(
+        self,
+        hash_set: str,
+        *,
+        days: int | None = None,
+        hold: bool | None = None,
+        drop_deletion_request: bool = False,
+        comment: str = "",
+    ) -> Retention:
+        """Change how long the entries of `CONTRIBUTOR/SET` are kept, as far as it is given; only operators shorten
+        that, and hold.
+        """
+        request = v1.UpdateRetentionRequest(
+            name=names.hash_set(hash_set),
+            days=days,
+            hold=hold,
+            drop_deletion_request=drop_deletion_request,
+            comment=comment,
+        )
+        return wire.retention_from_pb(self._transport.call("ContributorService/UpdateRetention", request, v1.Retention))

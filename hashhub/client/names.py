@@ -38,6 +38,11 @@ def hash_set(name: str) -> str:
     return wire.hash_set_name(*_parts(name, "CONTRIBUTOR/SET"))
 
 
+def webhook(name: str) -> str:
+    """Return the resource name of `CONTRIBUTOR/WEBHOOK`."""
+    return wire.webhook_name(*_parts(name, "CONTRIBUTOR/WEBHOOK"))
+
+
 def import_(name: str) -> str:
     """Return the resource name of `CONTRIBUTOR/SET/IMPORT`."""
     return wire.import_name(*_parts(name, "CONTRIBUTOR/SET/IMPORT"))
@@ -59,6 +64,8 @@ def subject(name: str) -> str:
     if not name or parts[0] in {"tokens", "groups", "events", "schemes", "conflicts"}:
         return name
     match parts:
+        case ["webhooks", _, _]:
+            return webhook(name.removeprefix("webhooks/"))
         case [_]:
             return contributor(name)
         case [_, _]:

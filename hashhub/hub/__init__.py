@@ -4,7 +4,7 @@
     resources   contributors, groups and hash sets              intake      what becomes of every item of an import
     entries     withdraw, restore, quarantine, erase            holds       what no list brings back
     reviews     what others say about entries               selections  many entries at once: search, move
-    queue       what waits for somebody
+    queue       what waits for somebody                     webhooks    whom to call, and the calls; outbound: to where
     match       verdicts (the match path)                       lookup      hits among what the caller may see
     catalogue   the schemes and policies that hold now          schemes     versions, signed off and laid side by side
     exchange    the change feed                                 exports     entries on their way to a file
@@ -12,6 +12,7 @@
     follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
     housekeeping   expiry, the daily head, erased digests       condition   what the hub can do now
     reconciliation  what databases share, and where they differ     operations  work that outlives the call
+    retention   how long things are kept, and deletion
     renewals    lists that are not renewed as they used to be   tally       what was done, counted
     conflicts   statements about one item that cannot both hold
 
@@ -45,14 +46,17 @@ from hashhub.hub.follow import Follower, Mark
 from hashhub.hub.history import History
 from hashhub.hub.housekeeping import Housekeeping
 from hashhub.hub.match import Match
+from hashhub.hub.outbound import Outbound
 from hashhub.hub.queue import Queue
 from hashhub.hub.reconciliation import Reconciliation
 from hashhub.hub.renewals import Renewal, Renewals
 from hashhub.hub.resources import Contributors, Groups, HashSets
+from hashhub.hub.retention import Keeper, Retentions
 from hashhub.hub.reviews import Reviews
 from hashhub.hub.schemes import Schemes
 from hashhub.hub.selections import Selections
 from hashhub.hub.tally import Tally
+from hashhub.hub.webhooks import Sender, Webhooks
 from hashhub.hub.withdrawal_log import FILE_NAME, WithdrawalLog
 from hashhub.matcher import Matcher
 from hashhub.model import AlgorithmStatus, EventKind, Principal, Role, Status, now
@@ -97,7 +101,6 @@ class Hub:
         self.condition = Condition(store, self._follower)
         self.tally = Tally()
         self.tokens = Tokens(store)
-        self.contributors = Contributors(store)
         self.groups = Groups(store)
         self.hash_sets = HashSets(store, self.catalogue)
         self.contribute = Contribute(
@@ -111,7 +114,9 @@ class Hub:
         )
         self.entries = Entries(store, self._follower)
         self.selections = Selections(store, self._follower)
-        self.queue = Queue(store, self.renewals)
+        self.contributors = Contributors(store, self.selections)
+        self.retention = Retentions(store, self._follower)
+        self.keeper = Keeper(store, self._follower, config)
         self.reviews = Reviews(store)
         self.conflicts = Conflicts(store)
         self.history = History(store, self._follower)
@@ -121,6 +126,10 @@ class Hub:
         self.exports = Exports(store, self.changes, self.catalogue)
         self.reconciliation = Reconciliation(store, config)
         self.operations = self.reconciliation.operations
+        self.outbound = Outbound(config.webhook_allow, config.webhook_deny, config.webhook_ports)
+        self.webhooks = Webhooks(store, self.outbound)
+        self.queue = Queue(store, self.renewals, self.webhooks)
+        self.sender = Sender(store, self.outbound, config.webhook_gather_seconds)
 
     @classmethod
     def open(
@@ -203,6 +212,8 @@ class Hub:
         self._follower.start(wait=wait)
         if self._housekeeping is not None:
             self._housekeeping.thread.start()
+            self.sender.thread.start()
+            self.keeper.thread.start()
         self.operations.thread.start()
         if self.finder is not None:
             self.finder.thread.start()
@@ -227,7 +238,7 @@ class Hub:
             self.operations.thread,
         ]
         if self._housekeeping is not None:
-            threads.append(self._housekeeping.thread)
+            threads += [self._housekeeping.thread, self.sender.thread, self.keeper.thread]
         if self.finder is not None:
             threads.append(self.finder.thread)
         return threads
@@ -270,6 +281,12 @@ class Hub:
             "send the source again"
             for e in self._store.history.list_events(kinds=[EventKind.IMPORT_EXPIRED], since=now() - timedelta(days=1))
         ]
+        warnings += [
+            f"calls of webhook {x.webhook} have not got through since {x.since:%Y-%m-%d %H:%MZ} ({x.error}"
+            f"{f', {x.given_up} given up' if x.given_up else ''}): see `hashhub webhook deliveries {x.webhook}`, and "
+            "tell its contributor"
+            for x, _ in self.webhooks.failing(principal)
+        ]
         lines = []
         for a in ALGORITHMS.values():
             known = matcher.algorithms.get(a.name)
@@ -298,6 +315,8 @@ class Hub:
     def close(self) -> None:
         """Stop following and close matcher and store."""
         self.operations.close()
+        self.sender.close()
+        self.keeper.thread.close()
         if self.finder is not None:
             self.finder.thread.close()
         if self._housekeeping is not None:

@@ -110,8 +110,9 @@ class Finder:
         if max(len(self._compared), len(self._said)) > _CACHED:
             self._compared.clear()
             self._said.clear()
-        for item, statements in neighbourhood.statements.items():
-            if not _all_alike(statements, sets):
+        for item, of_all in neighbourhood.statements.items():
+            statements = [x for x in of_all if x.hash_set in sets]  # others' hash set was deleted
+            if len(statements) > 1 and not _all_alike(statements, sets):
                 yield from self._about(item, statements, sets)
 
     def _about(self, item: Hash, statements: Sequence[Stated], sets: Mapping[int, HashSet]) -> Iterator[FoundConflict]:

@@ -189,7 +189,7 @@ class _Reader:
     def _concerns(self, subject: str) -> bool:
         collection, _, name = subject.partition("/")
         match collection:
-            case "contributors" | "hash-sets" | "entries" | "imports":
+            case "contributors" | "hash-sets" | "entries" | "imports" | "webhooks":
                 return name.partition("/")[0] == self._principal.contributor
             case "tokens":
                 return name in self._tokens
@@ -211,7 +211,7 @@ def _subjects(subject: str) -> Sequence[str]:
     """Return what events about a resource, or about what is in it, name."""
     collection, _, name = subject.partition("/")
     if collection == "contributors":
-        return [f"{c}/{name}" for c in ("contributors", "hash-sets", "entries", "imports")]
+        return [f"{c}/{name}" for c in ("contributors", "hash-sets", "entries", "imports", "webhooks")]
     if collection == "hash-sets":
         return [f"{c}/{name}" for c in ("hash-sets", "entries", "imports")]
     return [subject]

@@ -96,7 +96,7 @@ class Housekeeping:
         revision = self._store.history.position().revision
         if revision > self._looked_upto:  # a look at what is new: the whole history would be a second's work every time
             erasures = self._store.history.list_events(
-                kinds=[EventKind.ENTRY_ERASED], after_revision=self._looked_upto, limit=1
+                kinds=[EventKind.ENTRY_ERASED, EventKind.HASH_SET_ERASED], after_revision=self._looked_upto, limit=1
             )
             self._last_erasure = max([self._last_erasure, *(e.revision for e in erasures)])
             self._looked_upto = revision

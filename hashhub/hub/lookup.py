@@ -184,14 +184,17 @@ class _View:
         self._sets: Mapping[str, HashSet] = {}
         self._sight = access.Sight(frozenset(), frozenset(), 0.0)
 
-    def of(self, name: str) -> tuple[HashSet, bool, bool]:
-        """Return a hash set, whether the caller sees its entries, and whether it may know of them if it does not."""
+    def of(self, name: str) -> tuple[HashSet | None, bool, bool]:
+        """Return a hash set, whether the caller sees its entries, and whether it may know of them if it does not; None
+        for one that was deleted.
+        """
         if name not in self._sets:
             # Only now, behind the entries: what an entry belongs to was there before it.
             registry = self.store.resources.registry()
             self.contributors, self._sets = registry.contributors, registry.hash_sets
             self._sight = access.sight(self._principal, registry, access.WayOut.ANSWER)
-        return self._sets[name], name in self._sight.visible, name in self._sight.disclosed
+        # A hash set that was deleted is in the registry no more, and in nobody's sight.
+        return self._sets.get(name), name in self._sight.visible, name in self._sight.disclosed
 
 
 def _search(
@@ -229,7 +232,7 @@ def _take_in(
         looked_up.update(reached)
     for entry_hit in view.store.entries.hits_by_digests(algorithm, reached):
         hash_set, is_visible, is_disclosed = view.of(entry_hit.hash_set)
-        if not (is_visible or is_disclosed):
+        if hash_set is None or not (is_visible or is_disclosed):
             continue
         for asker, distance, query_digest, is_tripped in reached[entry_hit.digest]:
             if not is_visible:

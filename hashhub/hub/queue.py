@@ -13,6 +13,7 @@ from hashhub.store import WAITING_COUNTED
 
 if TYPE_CHECKING:
     from hashhub.hub.renewals import Renewals
+    from hashhub.hub.webhooks import Webhooks
     from hashhub.store import Store, Waiting
 
 _LATE: Final = 1.0  # age over usual interval from which on a list is told to be overdue
@@ -22,8 +23,9 @@ _PREPARING: Final = timedelta(minutes=10)  # an import that was opened just now 
 class Queue:
     """What waits, looked up where it stands: nothing is kept for it."""
 
-    def __init__(self, store: Store, renewals: Renewals) -> None:
+    def __init__(self, store: Store, renewals: Renewals, webhooks: Webhooks) -> None:
         self._store = store
+        self._webhooks = webhooks
         self._renewals = renewals
 
     def list(self, principal: Principal, contributor: str = "") -> list[QueueItem]:
@@ -65,6 +67,29 @@ class Queue:
                         contributor=name.partition("/")[0],
                         name=name,
                         since=since,
+                    )
+                )
+        items += [
+            QueueItem(
+                kind=QueueKind.WEBHOOK_FAILING,
+                contributor=webhook.contributor,
+                reason=failing.error,
+                count=max(1, failing.given_up),
+                name=failing.webhook,
+                since=failing.since,
+            )
+            for failing, webhook in self._webhooks.failing(principal, of)
+        ]
+        for name, retention in self._store.retention.all().items():
+            if name in sets and retention.asked_by:
+                items.append(
+                    QueueItem(
+                        kind=QueueKind.DELETION_PENDING,
+                        hash_set=name,
+                        contributor=name.partition("/")[0],
+                        name=name,
+                        actor=retention.asked_by,
+                        since=retention.ask_time,
                     )
                 )
         if sees_all:

@@ -10,12 +10,26 @@ import msgspec
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason, Violation
 from hashhub.hub import access
 from hashhub.hub.access import WayOut
-from hashhub.model import Contributor, Group, HashSet, Marking, Principal, Role, Unclassified
+from hashhub.hub.selections import Order
+from hashhub.model import (
+    Contributor,
+    EntryAction,
+    EntryState,
+    Group,
+    HashSet,
+    Marking,
+    Principal,
+    Role,
+    Selection,
+    Unclassified,
+    WithdrawalReason,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hashhub.hub.catalogue import Catalogue
+    from hashhub.hub.selections import Selections
     from hashhub.store import Store
 
 _READERS: Final = (Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
@@ -33,8 +47,9 @@ _HASH_SET_FIELDS: Final = (
 class Contributors:
     """The organisations that state something, or match, or both."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, selections: Selections) -> None:
         self._store = store
+        self._selections = selections
 
     def create(
         self, principal: Principal, contributor: Contributor, *, validate_only: bool = False, request_id: str = ""
@@ -79,15 +94,24 @@ class Contributors:
             request_id=request_id,
         )
 
-    def retire(self, principal: Principal, contributor: str, comment: str = "") -> Contributor:
-        """Retire a contributor, for good: its tokens stop working within a second, what it stated stands, nothing new
-        comes from it.
+    def retire(
+        self, principal: Principal, contributor: str, comment: str = "", *, withdraw_entries: bool
+    ) -> Contributor:
+        """Retire a contributor, for good: its tokens stop working within a second, its webhooks are told nothing more,
+        nothing new comes from it.
 
-        Doing it twice is a success. Raises NotFound; FailedPrecondition (LAST_OPERATOR) when no operator's token would
-        be left.
+        What it stated stands and goes on to match, or, with `withdraw_entries`, is withdrawn, as by an operator. Doing
+        it twice is a success, and withdraws what the first time left. Raises NotFound; FailedPrecondition
+        (LAST_OPERATOR) when no operator's token would be left.
         """
         access.allow(principal, Role.OPERATOR)
-        return self._store.resources.retire_contributor(contributor, comment=comment, by=access.actor(principal))
+        by = access.actor(principal)
+        retired = self._store.resources.retire_contributor(contributor, comment=comment, by=by)
+        if withdraw_entries:
+            order = Order(EntryAction.WITHDRAW, WithdrawalReason.OTHER, comment)
+            live = (EntryState.ACTIVE, EntryState.QUARANTINED)
+            self._selections.change(principal, Selection(contributor=contributor, states=live), order)
+        return retired
 
     def accept_objections(
         self, principal: Principal, contributor: str, revision: int, comment: str = ""

@@ -41,6 +41,7 @@ _PUT_BACK: Final = frozenset(
         EventKind.HASH_SET_ACCEPTED,
         EventKind.TERMS_CHANGED,
         EventKind.TOKEN_UPDATED,
+        EventKind.WEBHOOK_UPDATED,
     }
 )
 _FINAL: Final = {
@@ -49,6 +50,8 @@ _FINAL: Final = {
     EventKind.ENTRIES_EXPORTED: "what has left the hub cannot be called back; tell whoever has the file",
     EventKind.TOKEN_DELETED: "the secret of a deleted token is gone; create another token",
     EventKind.TOKEN_ROTATED: "secrets cannot be brought back; rotate the token again, or delete it",
+    EventKind.WEBHOOK_ROTATED: "secrets cannot be brought back; rotate the webhook's secret again, or delete it",
+    EventKind.WEBHOOK_DELETED: "the secret of a deleted webhook is gone; register another one",
     EventKind.HISTORY_MENDED: "that the history was mended stays on record",
     EventKind.ACTOR_REVERTED: "what it undid is listed event by event",
 }
@@ -109,7 +112,12 @@ class Revert:
 
     def _undo(self, event: Event) -> RevertedEvent:
         count = 0
-        if event.kind in _FINAL:
+        collection, _, name = event.subject.partition("/")
+        place = name.split("/")[:2]
+        is_of_set = collection in {"hash-sets", "entries", "imports"} and len(place) == 2  # noqa: PLR2004 - CONTRIBUTOR/SET
+        if is_of_set and self._store.deletions.is_deleted(*place):
+            outcome, reverted = "its hash set was deleted, and cannot be brought back", False
+        elif event.kind in _FINAL:
             outcome, reverted = _FINAL[event.kind], False
         elif event.kind in _PUT_BACK:
             outcome, reverted = self._put_back(event)
@@ -135,6 +143,8 @@ class Revert:
                     outcome, reverted = self._end(event, {"members": []}, "the group admits nobody any more")
                 case EventKind.TOKEN_CREATED:
                     outcome, reverted = self._token(event)
+                case EventKind.WEBHOOK_CREATED:
+                    outcome, reverted = self._webhook(event)
                 case EventKind.HASH_SET_CREATED:
                     outcome, reverted = self._hash_set(event)
                 case _:
@@ -412,6 +422,15 @@ class Revert:
         if not self._dry:
             self._store.tokens.delete_token(name, by=self._by)
         return "the token is deleted", True
+
+    def _webhook(self, event: Event) -> tuple[str, bool]:
+        contributor, _, webhook = event.subject.removeprefix("webhooks/").partition("/")
+        known = {w.name: w for w in self._store.webhooks.list_webhooks(contributor)}.get(f"{contributor}/{webhook}")
+        if known is None or known.create_revision != event.revision:
+            return "the webhook was deleted before", False
+        if not self._dry:
+            self._store.webhooks.delete_webhook(contributor, webhook, by=self._by)
+        return "the webhook is deleted", True
 
     def _hash_set(self, event: Event) -> tuple[str, bool]:
         contributor, _, hash_set = event.subject.removeprefix("hash-sets/").partition("/")

@@ -55,6 +55,7 @@ _KINDS: Final = (
     EventKind.IMPORT_COMMITTED,
     EventKind.ENTRIES_RESTORED,
     EventKind.ENTRY_ERASED,
+    EventKind.HASH_SET_DELETED,
 )
 
 
@@ -261,7 +262,13 @@ class WithdrawalLog:
             traces: list[str] = []
             hash_set = ""
             for piece in ids.pieces(_PIECE):
-                for entry in self._store.entries.get_entries(piece.tolist()).values():
+                known = self._store.entries.get_entries(piece.tolist())
+                for entry_id in piece.tolist():
+                    entry = known.get(entry_id)
+                    if entry is None:  # deleted with its hash set before it was written down here
+                        commitments += bytes(_TRACE)
+                        traces.append(_pack(b"", ()))
+                        continue
                     hash_set = f"{entry.contributor}/{entry.hash_set}"
                     commitments += self._commitment(entry)
                     traces.append(self._traces(entry))

@@ -30,6 +30,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = {
     "ReconciliationService": frozenset({Need.DATABASE}),
     "ReviewService": frozenset({Need.DATABASE, Need.ROOM}),
     "SchemeService": frozenset({Need.DATABASE, Need.ROOM}),
+    "WebhookService": frozenset({Need.DATABASE, Need.ROOM}),
 }
 _MAIN: Final = "MatchService"
 _LOOK_SECONDS: Final = 0.25  # between looks for those who watch; who asks is told what is so now

@@ -8,6 +8,7 @@
     feeds     followed feeds: each holds its place for as long as it is read
     waits     calls that wait for the end of an operation
     exports   entries on their way to a file: seconds to minutes, as fast as the caller writes it
+    webhooks  test calls, which wait for somebody else's server for up to 10 s
 
 In a room so many calls work at a time and so many more wait; one beyond those is told at once when to come again. Both
 doors use the same rooms.
@@ -39,6 +40,8 @@ ROOM_OF: Final[Mapping[str, str]] = {
     "ContributionService/ListFindings": "pages",
     "ContributionService/ListQueueItems": "pages",
     "ContributionService/SearchEntries": "pages",
+    "ContributorService/DeleteHashSet": "commits",
+    "ContributorService/RetireContributor": "commits",
     "HistoryService/ListEvents": "pages",
     "HistoryService/RevertActor": "commits",
     "MatchService/BatchMatchMedia": "media",
@@ -49,6 +52,8 @@ ROOM_OF: Final[Mapping[str, str]] = {
     "ReconciliationService/ReadResult": "pages",
     "SchemeService/CompareSchemes": "pages",
     "SchemeService/DiffSchemes": "pages",
+    "WebhookService/ListWebhookDeliveries": "pages",
+    "WebhookService/TestWebhook": "webhooks",
     "ReconciliationService/ListConflicts": "pages",
     "ReconciliationService/SummariseConflicts": "pages",
 }
@@ -145,5 +150,6 @@ def rooms_of(config: Config) -> dict[str, Room]:
         Room("feeds", FOLLOWERS, 0, retry_seconds=5.0),
         Room("waits", 16, 0, retry_seconds=2.0),
         Room("exports", 4, 8, retry_seconds=5.0),
+        Room("webhooks", 2, 4, retry_seconds=5.0),
     )
     return {room.name: room for room in rooms}

@@ -35,6 +35,8 @@ from hashhub.model import (
     Operation,
     Principal,
     Record,
+    Retention,
+    Webhook,
 )
 from hashhub.reconcile.results import Gap, Link
 from hashhub.server import pages
@@ -51,6 +53,7 @@ from hashhub.v1 import (
     reconciliation_service_pb2,
     review_service_pb2,
     scheme_service_pb2,
+    webhook_service_pb2,
 )
 
 FILES: Final = (
@@ -64,6 +67,7 @@ FILES: Final = (
     reconciliation_service_pb2.DESCRIPTOR,
     review_service_pb2.DESCRIPTOR,
     scheme_service_pb2.DESCRIPTOR,
+    webhook_service_pb2.DESCRIPTOR,
 )
 
 _MAX_REQUEST_ID: Final = 128  # characters; a UUID has 36
@@ -87,6 +91,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
         "ReconciliationService": Reconciliation(hub),
         "ReviewService": Reviews(hub),
         "SchemeService": Schemes(hub),
+        "WebhookService": Webhooks(hub),
     }
     calls = [
         Method(
@@ -479,9 +484,9 @@ class Contributors:
     def retire_contributor(self, principal: Principal, request: v1.RetireContributorRequest) -> v1.Contributor:
         """Retire a contributor."""
         name = wire.parse_contributor(request.name)
-        return self._contributor(
-            self._hub.contributors.retire(principal, name, wire.read_text(request.comment, "comment"))
-        )
+        comment = wire.read_text(request.comment, "comment")
+        withdraw = wire.withdraws_entries(request.entries)
+        return self._contributor(self._hub.contributors.retire(principal, name, comment, withdraw_entries=withdraw))
 
     def accept_objections(self, principal: Principal, request: v1.AcceptObjectionsRequest) -> v1.Contributor:
         """Accept a contributor's objections."""
@@ -571,6 +576,36 @@ class Contributors:
         """Accept what a hash set says against harm."""
         name, comment = wire.parse_hash_set(request.name), wire.read_text(request.comment, "comment")
         return self._hash_set(self._hub.hash_sets.accept(principal, *name, request.accepted_revision, comment))
+
+    def delete_hash_set(self, principal: Principal, request: v1.DeleteHashSetRequest) -> v1.DeleteHashSetResponse:
+        """Delete a hash set with everything that hangs on it, or ask for it."""
+        name, comment = wire.parse_hash_set(request.name), wire.read_text(request.comment, "comment")
+        deleted = self._hub.retention.delete(principal, *name, comment=comment, validate_only=request.validate_only)
+        pb = wire.deletion_to_pb(deleted)
+        pb.revision = self._hub.revision()
+        return pb
+
+    def get_retention(self, principal: Principal, request: v1.GetRetentionRequest) -> v1.Retention:
+        """Get how long a hash set's entries are kept."""
+        name = wire.parse_hash_set(request.name)
+        return self._retention(request.name, self._hub.retention.get(principal, *name))
+
+    def update_retention(self, principal: Principal, request: v1.UpdateRetentionRequest) -> v1.Retention:
+        """Change how long a hash set's entries are kept."""
+        updated = self._hub.retention.update(
+            principal,
+            *wire.parse_hash_set(request.name),
+            days=request.days if request.HasField("days") else None,
+            hold=request.hold if request.HasField("hold") else None,
+            drop_request=request.drop_deletion_request,
+            comment=wire.read_text(request.comment, "comment"),
+        )
+        return self._retention(request.name, updated)
+
+    def _retention(self, name: str, value: Retention) -> v1.Retention:
+        pb = wire.retention_to_pb(value, name)
+        pb.revision = self._hub.revision()
+        return pb
 
     def _group(self, value: Group) -> v1.Group:
         pb = wire.group_to_pb(value)
@@ -986,6 +1021,78 @@ class Schemes:
         return pb
 
 
+class Webhooks:
+    """Webhooks and their calls."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def create_webhook(self, principal: Principal, request: v1.CreateWebhookRequest) -> v1.CreateWebhookResponse:
+        """Register a webhook and show its secret, this once."""
+        contributor = wire.parse_contributor(request.parent, "parent")
+        wanted = wire.webhook_from_pb(request.webhook, contributor=contributor, webhook_id=request.webhook_id)
+        webhook, secret = self._hub.webhooks.create(principal, wanted, validate_only=request.validate_only)
+        return v1.CreateWebhookResponse(
+            webhook=wire.webhook_to_pb(webhook), secret=secret, revision=self._hub.revision()
+        )
+
+    def get_webhook(self, principal: Principal, request: v1.GetWebhookRequest) -> v1.Webhook:
+        """Get a webhook."""
+        return self._webhook(self._hub.webhooks.get(principal, *wire.parse_webhook(request.name)))
+
+    def list_webhooks(self, principal: Principal, request: v1.ListWebhooksRequest) -> v1.ListWebhooksResponse:
+        """List webhooks by name."""
+        contributor = wire.parse_contributor_or_all(request.parent)
+        page = _Page("webhooks", request, contributor)
+        webhooks, token = page.of(self._hub.webhooks.list(principal, contributor), lambda w: w.name)
+        return v1.ListWebhooksResponse(
+            webhooks=map(wire.webhook_to_pb, webhooks), next_page_token=token, revision=self._hub.revision()
+        )
+
+    def update_webhook(self, principal: Principal, request: v1.UpdateWebhookRequest) -> v1.Webhook:
+        """Update the fields of a webhook that the mask names."""
+        mask = _mask(request.update_mask, request.webhook, _WEBHOOK_FIELDS, ("all_contributors",))
+        wanted = wire.webhook_from_pb(_patch(request.webhook, mask, _ANY_WEBHOOK))
+        return self._webhook(self._hub.webhooks.update(principal, wanted, mask, validate_only=request.validate_only))
+
+    def delete_webhook(self, principal: Principal, request: v1.DeleteWebhookRequest) -> v1.DeleteWebhookResponse:
+        """Delete a webhook."""
+        self._hub.webhooks.delete(principal, *wire.parse_webhook(request.name))
+        return v1.DeleteWebhookResponse(revision=self._hub.revision())
+
+    def rotate_webhook_secret(
+        self, principal: Principal, request: v1.RotateWebhookSecretRequest
+    ) -> v1.RotateWebhookSecretResponse:
+        """Give a webhook a new secret and show it, this once."""
+        name, grace = wire.parse_webhook(request.name), wire.duration_in(request, "grace")
+        webhook, secret = self._hub.webhooks.rotate(principal, *name, grace)
+        return v1.RotateWebhookSecretResponse(
+            webhook=wire.webhook_to_pb(webhook), secret=secret, revision=self._hub.revision()
+        )
+
+    def test_webhook(self, principal: Principal, request: v1.TestWebhookRequest) -> v1.WebhookDelivery:
+        """Call a webhook once, now."""
+        return wire.delivery_to_pb(self._hub.webhooks.test(principal, *wire.parse_webhook(request.name)))
+
+    def list_webhook_deliveries(
+        self, principal: Principal, request: v1.ListWebhookDeliveriesRequest
+    ) -> v1.ListWebhookDeliveriesResponse:
+        """List the calls of a webhook."""
+        name = wire.parse_webhook(request.parent, "parent")
+        page = _Page("webhookDeliveries", request, *name)
+        deliveries, after = self._hub.webhooks.deliveries(principal, *name, page.size, page.after(0))
+        return v1.ListWebhookDeliveriesResponse(
+            deliveries=map(wire.delivery_to_pb, deliveries),
+            next_page_token=page.token(after),
+            revision=self._hub.revision(),
+        )
+
+    def _webhook(self, value: Webhook) -> v1.Webhook:
+        pb = wire.webhook_to_pb(value)
+        pb.revision = self._hub.revision()
+        return pb
+
+
 class _Page:
     """The paging of one request: its size, where it goes on, and the token for the next one."""
 
@@ -1011,6 +1118,7 @@ _CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliabili
 _GROUP_FIELDS: Final = ("display_name", "members")
 _TOKEN_FIELDS: Final = ("description", "purposes", "acts_for_others", "may_mirror", "expire_time", "shares")
 _HASH_SET_FIELDS: Final = ("display_name", "review_depth", "marking")
+_WEBHOOK_FIELDS: Final = ("url", "events", "description")
 _HASH_SET_FIXED: Final = ("scheme", "purpose", "unclassified")  # the hub says that these cannot change
 # A valid contributor whose fields stand in for those that a mask leaves out; the hub takes only the masked ones over.
 _ANY_CONTRIBUTOR: Final = v1.Contributor(
@@ -1018,6 +1126,9 @@ _ANY_CONTRIBUTOR: Final = v1.Contributor(
 )
 # Likewise: TLP:RED alone is no valid terms, but may be what an update makes of terms that name recipients.
 _ANY_HASH_SET: Final = v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM, marking=v1.Marking(recipients=["contributors/any"]))
+
+
+_ANY_WEBHOOK: Final = v1.Webhook(url="-", events=[v1.WebhookEvent.WEBHOOK_EVENT_ENTRY_DISPUTED])
 
 
 def _mask(mask: FieldMask, given: Message, fields: tuple[str, ...], fixed: tuple[str, ...] = ()) -> tuple[str, ...]:

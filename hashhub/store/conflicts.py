@@ -502,7 +502,11 @@ class Conflicts:
         """
         keys = self._keys()
         t = s.conflict
-        chosen = sa.select(t).where(*self._conditions(query, steps_down, scope, keys)).limit(page_size)
+        chosen = (
+            sa.select(t)
+            .where(*self._conditions(query, steps_down, scope, keys), *_of_hash_sets_that_are())
+            .limit(page_size)
+        )
         if after:
             begin = sa.select(t.c.sequence).where(t.c.name == after).scalar_subquery()
             chosen = chosen.where(t.c.sequence < begin)
@@ -513,7 +517,9 @@ class Conflicts:
 
     def get(self, name: str) -> ConflictRow:
         """Return a conflict. Raises NotFound."""
-        rows = self._db.read(lambda c: c.execute(sa.select(s.conflict).where(s.conflict.c.name == name)).all())
+        rows = self._db.read(
+            lambda c: c.execute(sa.select(s.conflict).where(s.conflict.c.name == name, *_of_hash_sets_that_are())).all()
+        )
         if not rows:
             raise no_conflict(name)
         return self._row(rows[0], self._keys())
@@ -554,7 +560,7 @@ class Conflicts:
         t = s.conflict
         chosen = (
             sa.select(t)
-            .where(t.c.sequence > sequence, t.c.state.in_([_OPEN, _ASSIGNED]))
+            .where(t.c.sequence > sequence, t.c.state.in_([_OPEN, _ASSIGNED]), *_of_hash_sets_that_are())
             .order_by(t.c.sequence)
             .limit(limit)
         )
@@ -575,7 +581,11 @@ class Conflicts:
         keys = self._keys()
         t = s.conflict
         by = (t.c.left_set, t.c.right_set, t.c.kind, t.c.gravity, t.c.state)
-        chosen = sa.select(*by, sa.func.count()).where(*self._conditions(query, steps_down, scope, keys)).group_by(*by)
+        chosen = (
+            sa.select(*by, sa.func.count())
+            .where(*self._conditions(query, steps_down, scope, keys), *_of_hash_sets_that_are())
+            .group_by(*by)
+        )
         return [
             PairCount(keys[row[0]], keys[row[1]], _KINDS[row[2]], _SEVERITIES[row[3]], _STATES[row[4]], row[5])
             for row in self._db.read(lambda c: c.execute(chosen).all())
@@ -832,3 +842,10 @@ def _closed(row: ConflictRow) -> FailedPrecondition:
         f"conflict {row.name} {state}; it opens again by itself when a party states something else about the item",
         reason=Reason.CONFLICT_CLOSED,
     )
+
+
+def _of_hash_sets_that_are() -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the condition that neither hash set of a conflict was deleted."""
+    t, h = s.conflict, s.hash_set
+    deleted = sa.select(h.c.key).where(h.c.delete_revision > 0)
+    return (t.c.left_set.not_in(deleted), t.c.right_set.not_in(deleted))

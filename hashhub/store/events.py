@@ -239,7 +239,7 @@ class Events:
         missing: dict[int, str] = {}  # the subjects of events whose details are gone
         while rows := self._db.fetch(sql, (after, last, _PAGE)):
             for revision, time, actor, kind, subject, body, digest, *details in rows:
-                told = _told(body)
+                told = decoded(body)
                 if told.kind == EventKind.HISTORY_BEGUN and not after:
                     after = revision - 1  # an older version kept no history of the revisions before
                 if revision != after + 1:
@@ -267,16 +267,23 @@ class Events:
         """Return those of the revisions, given with their subjects, whose details were erased on record."""
         erased: set[int] = set()
         about: dict[str, int] = {}
+        sets: dict[str, int] = {}  # deleted hash sets, by name
         before = 0
-        kinds = (EventKind.EVENT_REDACTED, EventKind.ENTRY_ERASED)
+        kinds = (EventKind.EVENT_REDACTED, EventKind.ENTRY_ERASED, EventKind.HASH_SET_DELETED)
         while missing and (page := self.list_events(kinds=kinds, before_revision=before, limit=_PAGE)):
             for event in page:
                 if event.kind is EventKind.EVENT_REDACTED:
                     erased.add(int(event.subject.removeprefix("events/")))
+                elif event.kind is EventKind.HASH_SET_DELETED:
+                    sets.setdefault(event.subject.removeprefix("hash-sets/"), event.revision)
                 else:
                     about.setdefault(event.subject, event.revision)
             before = page[-1].revision
-        return erased | {revision for revision, subject in missing.items() if revision <= about.get(subject, 0)}
+        return erased | {
+            revision
+            for revision, subject in missing.items()
+            if revision <= about.get(subject, 0) or revision < sets.get(_hash_set_of(subject), 0)
+        }
 
     def mend_history(self, *, by: Actor, reason: str) -> int:
         """Begin the chain anew from what the database says its head is, leaving the break on record; return the
@@ -298,6 +305,12 @@ def is_in(subject: str) -> sa.ColumnElement[bool]:
     return sa.and_(column >= f"{subject}/", column < f"{subject}0")  # PostgreSQL takes no collation within BETWEEN
 
 
+def _hash_set_of(subject: str) -> str:
+    """Return the hash set (CONTRIBUTOR/SET) that a subject is, or is in; empty for none."""
+    collection, _, rest = subject.partition("/")
+    return "/".join(rest.split("/")[:2]) if collection in {"hash-sets", "entries", "imports"} else ""
+
+
 def _commitment(salt: bytes, content: bytes, undo: bytes | None) -> str:
     # JSON holds no zero byte, so that nothing can be moved from one to the other.
     return hashlib.sha256(salt + content + b"\0" + (undo or b"")).hexdigest()
@@ -305,10 +318,11 @@ def _commitment(salt: bytes, content: bytes, undo: bytes | None) -> str:
 
 def facts_of(body: bytes) -> Facts:
     """Return what an event did, read back from its canonical encoding."""
-    return _told(body).facts
+    return decoded(body).facts
 
 
-def _told(body: bytes) -> Body:
+def decoded(body: bytes) -> Body:
+    """Return an event, read back from its canonical encoding. Raises DataLoss."""
     try:
         return msgspec.json.decode(body, type=Body)
     except msgspec.DecodeError as e:
@@ -316,7 +330,7 @@ def _told(body: bytes) -> Body:
 
 
 def _event(row: Row) -> Event:
-    told = _told(row[0])
+    told = decoded(row[0])
     return Event(
         revision=told.revision,
         time=s.from_millis(told.time),

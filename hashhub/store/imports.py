@@ -108,6 +108,8 @@ class Imports:
             if of_this_source:
                 latest = of_this_source[0]
                 if latest.state is not ImportState.COMMITTED or _is_last_word(c, set_key, latest):
+                    if latest.state is ImportState.COMMITTED:  # it is listed once more, see Retentions.aged
+                        c.execute(sa.update(t).where(t.c.id == latest.id).values(touch_time=s.to_millis(now())))
                     return request.remember(c, latest)
             self._check_open(c, new.contributor, most_open)
             at = now()
@@ -457,7 +459,7 @@ def _import_rows(c: Connection, *where: sa.ColumnElement[bool], limit: int | Non
             t.c.actor,
         )
         .join(h, h.c.key == t.c.hash_set)
-        .where(*where)
+        .where(h.c.delete_revision == 0, *where)
         .order_by(t.c.key.desc())
         .limit(limit)
     )

@@ -138,6 +138,14 @@ class Reports:
             self._db.insert(c, s.finding_run, runs)
 
 
+def named_entries(c: Connection, import_key: int, disposition: Disposition) -> Iterator[NDArray[np.int64]]:
+    """Yield the entries that the runs of an import's report name with a disposition."""
+    r = s.finding_run
+    own = sa.select(r.c.lines).where(r.c["import"] == import_key, r.c.disposition == s.DISPOSITIONS[disposition])
+    for lines in c.execute(own).scalars():
+        yield np.frombuffer(_decode(zlib.decompress(lines)).entries, "<i8").astype(np.int64)
+
+
 def _packed(run: FindingRun) -> bytes:
     entries = run.entries.astype("<i8").tobytes()
     content = msgspec.msgpack.encode(_Packed(run.reason, run.before, run.after, run.positions, entries))

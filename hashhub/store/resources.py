@@ -41,7 +41,8 @@ _NAMES_SHOWN: Final = 20  # of the hash sets that stand in a deletion's way
 # One statement, so that all of it is of one moment.
 _REGISTRY: Final = (
     "SELECT 0, registry_revision, NULL FROM metadata UNION ALL SELECT 1, 0, content FROM contributor "
-    "UNION ALL SELECT 2, 0, content FROM hash_set UNION ALL SELECT 3, 0, content FROM contributor_group "
+    "UNION ALL SELECT 2, 0, content FROM hash_set WHERE delete_revision = 0 "
+    "UNION ALL SELECT 3, 0, content FROM contributor_group "
     "UNION ALL SELECT 4, 0, content FROM definition"
 )
 
@@ -412,7 +413,16 @@ class Resources:
             if (first := request.replayed(c, HashSet)) is not None:
                 return first
             check_active(c, hash_set.contributor)
-            if _read(c, HashSet, _set_is(hash_set.contributor, hash_set.id)) is not None:
+            t = s.hash_set
+            used = sa.select(t.c.delete_revision).where(t.c.contributor == hash_set.contributor, t.c.id == hash_set.id)
+            if (deleted := c.scalar(used)) is not None:
+                if deleted:
+                    raise AlreadyExists(
+                        f"hash set {hash_set.name} existed and was deleted, and its name is never used again; choose "
+                        "another",
+                        kind="HashSet",
+                        name=hash_set.name,
+                    )
                 raise _taken("hash set", "HashSet", hash_set.name)
             _check_terms(c, hash_set.marking)
             hash_set = msgspec.structs.replace(hash_set, create_time=now())
@@ -501,6 +511,7 @@ class Resources:
         after_contributor, _, after_id = after.partition("/")
         query = sa.select(t.c.content).order_by(t.c.contributor, t.c.id).limit(page_size)
         query = query.where(sa.tuple_(t.c.contributor, t.c.id) > sa.tuple_(after_contributor, after_id))
+        query = query.where(t.c.delete_revision == 0)
         if contributor is not None:
             query = query.where(t.c.contributor == contributor)
         rows = self._db.read(lambda c: c.execute(query).scalars().all())
@@ -598,7 +609,8 @@ def _contributor_is(contributor_id: str) -> sa.ColumnElement[bool]:
 
 
 def _set_is(contributor: str, hash_set: str) -> sa.ColumnElement[bool]:
-    return sa.and_(s.hash_set.c.contributor == contributor, s.hash_set.c.id == hash_set)
+    t = s.hash_set.c
+    return sa.and_(t.contributor == contributor, t.id == hash_set, t.delete_revision == 0)
 
 
 def _contributor(c: Connection, contributor_id: str) -> Contributor:
@@ -656,7 +668,11 @@ def check_active(c: Connection, contributor_id: str) -> None:
 
 def check_unnamed(c: Connection, recipient: str, remedy: str) -> None:
     """Raise FailedPrecondition when the terms of a hash set name this recipient."""
-    contents = c.execute(sa.select(s.hash_set.c.content).order_by(s.hash_set.c.contributor, s.hash_set.c.id)).scalars()
+    contents = c.execute(
+        sa.select(s.hash_set.c.content)
+        .where(s.hash_set.c.delete_revision == 0)
+        .order_by(s.hash_set.c.contributor, s.hash_set.c.id)
+    ).scalars()
     hash_sets = [msgspec.json.decode(content, type=HashSet) for content in contents]
     names = [x.name for x in hash_sets if recipient in x.marking.recipients]
     if names:

@@ -12,6 +12,7 @@
          └──< token ──< secret          contributor_group       used_name: ids that are never given again
     event ── event_detail: the history, by revision      change: the feed, by revision      request: replayed calls
     definition: versions of schemes and policies         operation: work that outlives the call that started it
+    definition: versions of schemes and policies     webhook ──< delivery     sender: who makes the calls, how far it is
     conflict ──< conflict_entry, conflict_resolution      conflict_progress: one row, how far conflicts were looked for
     metadata: one row of counters, the chain's head and the hub's own secret
 
@@ -33,6 +34,7 @@ from hashhub.model import (
     ConflictKind,
     ConflictState,
     DefinitionKind,
+    DeliveryState,
     Disposition,
     EntryState,
     ImportState,
@@ -43,7 +45,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 
-SCHEMA_VERSION: Final = "0010"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0011"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in ALGORITHMS.values()}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -70,6 +72,12 @@ REVIEW_KINDS: Final = {
     ReviewKind.MISCLASSIFIED: 4,
     ReviewKind.DUPLICATE: 5,
     ReviewKind.SET_ASIDE: 6,
+}
+DELIVERY_STATES: Final = {
+    DeliveryState.PENDING: 1,
+    DeliveryState.DELIVERED: 2,
+    DeliveryState.GIVEN_UP: 3,
+    DeliveryState.DROPPED: 4,
 }
 DEFINITION_KINDS: Final = {DefinitionKind.SCHEME: 1, DefinitionKind.POLICY: 2}
 OPERATION_STATES: Final = {
@@ -169,6 +177,10 @@ hash_set: Final = _table(
     sa.Column("content", sa.LargeBinary, nullable=False),  # JSON of model.HashSet
     # The last revision at which an entry was withdrawn and no newer statement took its place.
     sa.Column("withdraw_revision", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("retention", sa.LargeBinary),  # JSON of model.Retention; NULL: nothing is set
+    # The revision that deleted it, 0: it is there. The row stays, so that its name and key are never given again.
+    sa.Column("delete_revision", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("deletion", sa.LargeBinary),  # JSON of store.deletion.Progress while rows are being deleted
     sa.UniqueConstraint("contributor", "id", name="hash_set_name"),
 )
 
@@ -242,6 +254,54 @@ operation: Final = _table(
     sa.Column("is_cancelled", sa.Boolean, nullable=False),
     sa.Column("lease", sa.Text, nullable=False),  # who runs it; empty: nobody
     sa.Column("lease_until", sa.BigInteger, nullable=False),
+)
+
+webhook: Final = _table(
+    "webhook",
+    sa.Column("key", _Key, primary_key=True),
+    sa.Column("contributor", _Name, sa.ForeignKey("contributor.id"), nullable=False),
+    sa.Column("id", _Name, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),  # JSON of model.Webhook
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+    sa.Column("old_secret", sa.LargeBinary),
+    sa.Column("old_secret_until", sa.BigInteger),
+    sa.UniqueConstraint("contributor", "id", name="webhook_name"),
+)
+
+# Calls of webhooks. Until the first attempt what happens is added to `content`.
+delivery: Final = _table(
+    "delivery",
+    sa.Column("key", _Key, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("webhook", _Key, sa.ForeignKey("webhook.key"), nullable=False),
+    sa.Column("event", sa.Text, nullable=False),  # empty: a test
+    sa.Column("state", sa.SmallInteger, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),  # JSON of store.webhooks.Told
+    sa.Column("create_time", sa.BigInteger, nullable=False),
+    sa.Column("due_time", sa.BigInteger, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("first_attempt_time", sa.BigInteger),
+    sa.Column("last_attempt_time", sa.BigInteger),
+    sa.Column("status", sa.SmallInteger, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Index("delivery_webhook", "webhook", "key"),
+)
+sa.Index(
+    "delivery_pending",
+    delivery.c.webhook,
+    delivery.c.key,
+    sqlite_where=delivery.c.state == sa.literal_column("1"),
+    postgresql_where=delivery.c.state == sa.literal_column("1"),
+)
+
+# One row: which process makes the calls, and up to which revision it has looked for what is to be told.
+sender: Final = _table(
+    "sender",
+    sa.Column("key", sa.SmallInteger, primary_key=True, autoincrement=False),  # always 1
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("lease", sa.Text, nullable=False),
+    sa.Column("lease_until", sa.BigInteger, nullable=False),
+    sa.Column("conflict_sequence", sa.BigInteger, nullable=False),  # likewise, of conflicts
 )
 
 classification: Final = _table(

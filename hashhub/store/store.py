@@ -8,6 +8,8 @@
     history     one chained event a revision                undoing   what a revert looks at
     waiting     what waits for somebody
     operations  work that outlives a call
+    waiting     what waits for somebody                webhooks  whom to call, and what was told
+    deletions   hash sets, with all that hangs on them retention how long things are kept
     waiting     what waits for somebody                     conflicts what two hash sets state that cannot both hold
     tokens      who may call                                comparison  entries as columns, for a list to be compared
     extracting  what stands, in bulk, for an extract
@@ -30,6 +32,7 @@ from hashhub.store.commits import Commits
 from hashhub.store.comparison import Comparison
 from hashhub.store.conflicts import Conflicts
 from hashhub.store.database import Database, locate
+from hashhub.store.deletion import Deletions
 from hashhub.store.entries import Entries
 from hashhub.store.events import Events
 from hashhub.store.extracting import Extracting
@@ -42,12 +45,14 @@ from hashhub.store.operations import Operations
 from hashhub.store.outstanding import Outstanding
 from hashhub.store.reports import Reports
 from hashhub.store.resources import Resources
+from hashhub.store.retention import Retentions
 from hashhub.store.selecting import Selecting
 from hashhub.store.stage import Stage
 from hashhub.store.standing import Standing
 from hashhub.store.tokens import Tokens
 from hashhub.store.undoing import Undoing
 from hashhub.store.waiting import WaitingLists
+from hashhub.store.webhooks import Webhooks
 from hashhub.store.writing import Writing
 
 
@@ -89,6 +94,9 @@ class Store:
         self.undoing: Final = Undoing(database, outstanding)
         self.waiting: Final = WaitingLists(database, self.resources)
         self.operations: Final = Operations(database)
+        self.webhooks: Final = Webhooks(database)
+        self.deletions: Final = Deletions(database, outstanding, writing, self.secret)
+        self.retention: Final = Retentions(database, self.secret)
         self.conflicts: Final = Conflicts(database, self.entries, self.feeds, self.secret)
 
     @classmethod

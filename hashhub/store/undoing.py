@@ -166,6 +166,9 @@ def _resource(collection: str, name: str) -> tuple[sa.Table | None, sa.ColumnEle
             return s.contributor_group, s.contributor_group.c.id == name
         case "tokens":
             return s.token, s.token.c.name == name
+        case "webhooks":
+            contributor, _, webhook = name.partition("/")
+            return s.webhook, sa.and_(s.webhook.c.contributor == contributor, s.webhook.c.id == webhook)
         case "hash-sets":
             contributor, _, hash_set = name.partition("/")
             return s.hash_set, sa.and_(s.hash_set.c.contributor == contributor, s.hash_set.c.id == hash_set)

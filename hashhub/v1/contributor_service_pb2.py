@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hashhub.v1 import resources_pb2 as hashhub_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hashhub/v1/contributor_service.proto\x12\nhashhub.v1\x1a google/protobuf/field_mask.proto\x1a\x1ahashhub/v1/resources.proto\"\x8b\x01\n\x18\x43reateContributorRequest\x12\x16\n\x0e\x63ontributor_id\x18\x01 \x01(\t\x12,\n\x0b\x63ontributor\x18\x02 \x01(\x0b\x32\x17.hashhub.v1.Contributor\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"%\n\x15GetContributorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x17ListContributorsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"t\n\x18ListContributorsResponse\x12-\n\x0c\x63ontributors\x18\x01 \x03(\x0b\x32\x17.hashhub.v1.Contributor\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xa4\x01\n\x18UpdateContributorRequest\x12,\n\x0b\x63ontributor\x18\x01 \x01(\x0b\x32\x17.hashhub.v1.Contributor\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x8d\x01\n\x14\x43reateHashSetRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x13\n\x0bhash_set_id\x18\x02 \x01(\t\x12%\n\x08hash_set\x18\x03 \x01(\x0b\x32\x13.hashhub.v1.HashSet\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"!\n\x11GetHashSetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"L\n\x13ListHashSetsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"i\n\x14ListHashSetsResponse\x12&\n\thash_sets\x18\x01 \x03(\x0b\x32\x13.hashhub.v1.HashSet\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\x99\x01\n\x14UpdateHashSetRequest\x12%\n\x08hash_set\x18\x01 \x01(\x0b\x32\x13.hashhub.v1.HashSet\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"9\n\x18RetireContributorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\"S\n\x17\x41\x63\x63\x65ptObjectionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x11\x61\x63\x63\x65pted_revision\x18\x02 \x01(\x03\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"P\n\x14\x41\x63\x63\x65ptHashSetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x11\x61\x63\x63\x65pted_revision\x18\x02 \x01(\x03\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"s\n\x12\x43reateGroupRequest\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12 \n\x05group\x18\x02 \x01(\x0b\x32\x11.hashhub.v1.Group\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x1f\n\x0fGetGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x12ListGroupsResponse\x12!\n\x06groups\x18\x01 \x03(\x0b\x32\x11.hashhub.v1.Group\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xbf\x01\n\x12UpdateGroupRequest\x12 \n\x05group\x18\x01 \x01(\x0b\x32\x11.hashhub.v1.Group\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x13\n\x0b\x61\x64\x64_members\x18\x05 \x03(\t\x12\x16\n\x0eremove_members\x18\x06 \x03(\t\"\"\n\x12\x44\x65leteGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\'\n\x13\x44\x65leteGroupResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x32\xf7\t\n\x12\x43ontributorService\x12R\n\x11\x43reateContributor\x12$.hashhub.v1.CreateContributorRequest\x1a\x17.hashhub.v1.Contributor\x12Q\n\x0eGetContributor\x12!.hashhub.v1.GetContributorRequest\x1a\x17.hashhub.v1.Contributor\"\x03\x90\x02\x01\x12\x62\n\x10ListContributors\x12#.hashhub.v1.ListContributorsRequest\x1a$.hashhub.v1.ListContributorsResponse\"\x03\x90\x02\x01\x12R\n\x11UpdateContributor\x12$.hashhub.v1.UpdateContributorRequest\x1a\x17.hashhub.v1.Contributor\x12R\n\x11RetireContributor\x12$.hashhub.v1.RetireContributorRequest\x1a\x17.hashhub.v1.Contributor\x12P\n\x10\x41\x63\x63\x65ptObjections\x12#.hashhub.v1.AcceptObjectionsRequest\x1a\x17.hashhub.v1.Contributor\x12@\n\x0b\x43reateGroup\x12\x1e.hashhub.v1.CreateGroupRequest\x1a\x11.hashhub.v1.Group\x12?\n\x08GetGroup\x12\x1b.hashhub.v1.GetGroupRequest\x1a\x11.hashhub.v1.Group\"\x03\x90\x02\x01\x12P\n\nListGroups\x12\x1d.hashhub.v1.ListGroupsRequest\x1a\x1e.hashhub.v1.ListGroupsResponse\"\x03\x90\x02\x01\x12@\n\x0bUpdateGroup\x12\x1e.hashhub.v1.UpdateGroupRequest\x1a\x11.hashhub.v1.Group\x12N\n\x0b\x44\x65leteGroup\x12\x1e.hashhub.v1.DeleteGroupRequest\x1a\x1f.hashhub.v1.DeleteGroupResponse\x12\x46\n\rCreateHashSet\x12 .hashhub.v1.CreateHashSetRequest\x1a\x13.hashhub.v1.HashSet\x12\x45\n\nGetHashSet\x12\x1d.hashhub.v1.GetHashSetRequest\x1a\x13.hashhub.v1.HashSet\"\x03\x90\x02\x01\x12V\n\x0cListHashSets\x12\x1f.hashhub.v1.ListHashSetsRequest\x1a .hashhub.v1.ListHashSetsResponse\"\x03\x90\x02\x01\x12\x46\n\rUpdateHashSet\x12 .hashhub.v1.UpdateHashSetRequest\x1a\x13.hashhub.v1.HashSet\x12\x46\n\rAcceptHashSet\x12 .hashhub.v1.AcceptHashSetRequest\x1a\x13.hashhub.v1.HashSetb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hashhub/v1/contributor_service.proto\x12\nhashhub.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ahashhub/v1/resources.proto\"\x8b\x01\n\x18\x43reateContributorRequest\x12\x16\n\x0e\x63ontributor_id\x18\x01 \x01(\t\x12,\n\x0b\x63ontributor\x18\x02 \x01(\x0b\x32\x17.hashhub.v1.Contributor\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"%\n\x15GetContributorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x17ListContributorsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"t\n\x18ListContributorsResponse\x12-\n\x0c\x63ontributors\x18\x01 \x03(\x0b\x32\x17.hashhub.v1.Contributor\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xa4\x01\n\x18UpdateContributorRequest\x12,\n\x0b\x63ontributor\x18\x01 \x01(\x0b\x32\x17.hashhub.v1.Contributor\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x8d\x01\n\x14\x43reateHashSetRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x13\n\x0bhash_set_id\x18\x02 \x01(\t\x12%\n\x08hash_set\x18\x03 \x01(\x0b\x32\x13.hashhub.v1.HashSet\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"!\n\x11GetHashSetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"L\n\x13ListHashSetsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"i\n\x14ListHashSetsResponse\x12&\n\thash_sets\x18\x01 \x03(\x0b\x32\x13.hashhub.v1.HashSet\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\x99\x01\n\x14UpdateHashSetRequest\x12%\n\x08hash_set\x18\x01 \x01(\x0b\x32\x13.hashhub.v1.HashSet\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"f\n\x18RetireContributorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\x12+\n\x07\x65ntries\x18\x03 \x01(\x0e\x32\x1a.hashhub.v1.RetiredEntries\"L\n\x14\x44\x65leteHashSetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"\xcd\x01\n\x15\x44\x65leteHashSetResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x65ntry_count\x18\x02 \x01(\x03\x12\x14\n\x0cimport_count\x18\x03 \x01(\x03\x12\x15\n\rfinding_count\x18\x04 \x01(\x03\x12\x14\n\x0creview_count\x18\x05 \x01(\x03\x12\x12\n\nhold_count\x18\x06 \x01(\x03\x12\x0f\n\x07pending\x18\x07 \x01(\x08\x12\x17\n\x0f\x64\x65lete_revision\x18\x08 \x01(\x03\x12\x10\n\x08revision\x18\t \x01(\x03\"\x99\x01\n\tRetention\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x02 \x01(\x05\x12\x0c\n\x04hold\x18\x03 \x01(\x08\x12\x19\n\x11\x64\x65letion_asked_by\x18\x04 \x01(\t\x12\x35\n\x11\x64\x65letion_ask_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x06 \x01(\x03\"#\n\x13GetRetentionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8e\x01\n\x16UpdateRetentionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x04\x64\x61ys\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\x04hold\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x1d\n\x15\x64rop_deletion_request\x18\x04 \x01(\x08\x12\x0f\n\x07\x63omment\x18\x05 \x01(\tB\x07\n\x05_daysB\x07\n\x05_hold\"S\n\x17\x41\x63\x63\x65ptObjectionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x11\x61\x63\x63\x65pted_revision\x18\x02 \x01(\x03\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"P\n\x14\x41\x63\x63\x65ptHashSetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x11\x61\x63\x63\x65pted_revision\x18\x02 \x01(\x03\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"s\n\x12\x43reateGroupRequest\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12 \n\x05group\x18\x02 \x01(\x0b\x32\x11.hashhub.v1.Group\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x1f\n\x0fGetGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListGroupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x12ListGroupsResponse\x12!\n\x06groups\x18\x01 \x03(\x0b\x32\x11.hashhub.v1.Group\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xbf\x01\n\x12UpdateGroupRequest\x12 \n\x05group\x18\x01 \x01(\x0b\x32\x11.hashhub.v1.Group\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x13\n\x0b\x61\x64\x64_members\x18\x05 \x03(\t\x12\x16\n\x0eremove_members\x18\x06 \x03(\t\"\"\n\x12\x44\x65leteGroupRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\'\n\x13\x44\x65leteGroupResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03*j\n\x0eRetiredEntries\x12\x1f\n\x1bRETIRED_ENTRIES_UNSPECIFIED\x10\x00\x12\x18\n\x14RETIRED_ENTRIES_KEPT\x10\x01\x12\x1d\n\x19RETIRED_ENTRIES_WITHDRAWN\x10\x02\x32\xe8\x0b\n\x12\x43ontributorService\x12R\n\x11\x43reateContributor\x12$.hashhub.v1.CreateContributorRequest\x1a\x17.hashhub.v1.Contributor\x12Q\n\x0eGetContributor\x12!.hashhub.v1.GetContributorRequest\x1a\x17.hashhub.v1.Contributor\"\x03\x90\x02\x01\x12\x62\n\x10ListContributors\x12#.hashhub.v1.ListContributorsRequest\x1a$.hashhub.v1.ListContributorsResponse\"\x03\x90\x02\x01\x12R\n\x11UpdateContributor\x12$.hashhub.v1.UpdateContributorRequest\x1a\x17.hashhub.v1.Contributor\x12R\n\x11RetireContributor\x12$.hashhub.v1.RetireContributorRequest\x1a\x17.hashhub.v1.Contributor\x12P\n\x10\x41\x63\x63\x65ptObjections\x12#.hashhub.v1.AcceptObjectionsRequest\x1a\x17.hashhub.v1.Contributor\x12@\n\x0b\x43reateGroup\x12\x1e.hashhub.v1.CreateGroupRequest\x1a\x11.hashhub.v1.Group\x12?\n\x08GetGroup\x12\x1b.hashhub.v1.GetGroupRequest\x1a\x11.hashhub.v1.Group\"\x03\x90\x02\x01\x12P\n\nListGroups\x12\x1d.hashhub.v1.ListGroupsRequest\x1a\x1e.hashhub.v1.ListGroupsResponse\"\x03\x90\x02\x01\x12@\n\x0bUpdateGroup\x12\x1e.hashhub.v1.UpdateGroupRequest\x1a\x11.hashhub.v1.Group\x12N\n\x0b\x44\x65leteGroup\x12\x1e.hashhub.v1.DeleteGroupRequest\x1a\x1f.hashhub.v1.DeleteGroupResponse\x12\x46\n\rCreateHashSet\x12 .hashhub.v1.CreateHashSetRequest\x1a\x13.hashhub.v1.HashSet\x12\x45\n\nGetHashSet\x12\x1d.hashhub.v1.GetHashSetRequest\x1a\x13.hashhub.v1.HashSet\"\x03\x90\x02\x01\x12V\n\x0cListHashSets\x12\x1f.hashhub.v1.ListHashSetsRequest\x1a .hashhub.v1.ListHashSetsResponse\"\x03\x90\x02\x01\x12\x46\n\rUpdateHashSet\x12 .hashhub.v1.UpdateHashSetRequest\x1a\x13.hashhub.v1.HashSet\x12\x46\n\rAcceptHashSet\x12 .hashhub.v1.AcceptHashSetRequest\x1a\x13.hashhub.v1.HashSet\x12T\n\rDeleteHashSet\x12 .hashhub.v1.DeleteHashSetRequest\x1a!.hashhub.v1.DeleteHashSetResponse\x12K\n\x0cGetRetention\x12\x1f.hashhub.v1.GetRetentionRequest\x1a\x15.hashhub.v1.Retention\"\x03\x90\x02\x01\x12L\n\x0fUpdateRetention\x12\".hashhub.v1.UpdateRetentionRequest\x1a\x15.hashhub.v1.Retentionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,46 +46,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTRIBUTORSERVICE'].methods_by_name['GetHashSet']._serialized_options = b'\220\002\001'
   _globals['_CONTRIBUTORSERVICE'].methods_by_name['ListHashSets']._loaded_options = None
   _globals['_CONTRIBUTORSERVICE'].methods_by_name['ListHashSets']._serialized_options = b'\220\002\001'
-  _globals['_CREATECONTRIBUTORREQUEST']._serialized_start=115
-  _globals['_CREATECONTRIBUTORREQUEST']._serialized_end=254
-  _globals['_GETCONTRIBUTORREQUEST']._serialized_start=256
-  _globals['_GETCONTRIBUTORREQUEST']._serialized_end=293
-  _globals['_LISTCONTRIBUTORSREQUEST']._serialized_start=295
-  _globals['_LISTCONTRIBUTORSREQUEST']._serialized_end=359
-  _globals['_LISTCONTRIBUTORSRESPONSE']._serialized_start=361
-  _globals['_LISTCONTRIBUTORSRESPONSE']._serialized_end=477
-  _globals['_UPDATECONTRIBUTORREQUEST']._serialized_start=480
-  _globals['_UPDATECONTRIBUTORREQUEST']._serialized_end=644
-  _globals['_CREATEHASHSETREQUEST']._serialized_start=647
-  _globals['_CREATEHASHSETREQUEST']._serialized_end=788
-  _globals['_GETHASHSETREQUEST']._serialized_start=790
-  _globals['_GETHASHSETREQUEST']._serialized_end=823
-  _globals['_LISTHASHSETSREQUEST']._serialized_start=825
-  _globals['_LISTHASHSETSREQUEST']._serialized_end=901
-  _globals['_LISTHASHSETSRESPONSE']._serialized_start=903
-  _globals['_LISTHASHSETSRESPONSE']._serialized_end=1008
-  _globals['_UPDATEHASHSETREQUEST']._serialized_start=1011
-  _globals['_UPDATEHASHSETREQUEST']._serialized_end=1164
-  _globals['_RETIRECONTRIBUTORREQUEST']._serialized_start=1166
-  _globals['_RETIRECONTRIBUTORREQUEST']._serialized_end=1223
-  _globals['_ACCEPTOBJECTIONSREQUEST']._serialized_start=1225
-  _globals['_ACCEPTOBJECTIONSREQUEST']._serialized_end=1308
-  _globals['_ACCEPTHASHSETREQUEST']._serialized_start=1310
-  _globals['_ACCEPTHASHSETREQUEST']._serialized_end=1390
-  _globals['_CREATEGROUPREQUEST']._serialized_start=1392
-  _globals['_CREATEGROUPREQUEST']._serialized_end=1507
-  _globals['_GETGROUPREQUEST']._serialized_start=1509
-  _globals['_GETGROUPREQUEST']._serialized_end=1540
-  _globals['_LISTGROUPSREQUEST']._serialized_start=1542
-  _globals['_LISTGROUPSREQUEST']._serialized_end=1600
-  _globals['_LISTGROUPSRESPONSE']._serialized_start=1602
-  _globals['_LISTGROUPSRESPONSE']._serialized_end=1700
-  _globals['_UPDATEGROUPREQUEST']._serialized_start=1703
-  _globals['_UPDATEGROUPREQUEST']._serialized_end=1894
-  _globals['_DELETEGROUPREQUEST']._serialized_start=1896
-  _globals['_DELETEGROUPREQUEST']._serialized_end=1930
-  _globals['_DELETEGROUPRESPONSE']._serialized_start=1932
-  _globals['_DELETEGROUPRESPONSE']._serialized_end=1971
-  _globals['_CONTRIBUTORSERVICE']._serialized_start=1974
-  _globals['_CONTRIBUTORSERVICE']._serialized_end=3245
+  _globals['_CONTRIBUTORSERVICE'].methods_by_name['GetRetention']._loaded_options = None
+  _globals['_CONTRIBUTORSERVICE'].methods_by_name['GetRetention']._serialized_options = b'\220\002\001'
+  _globals['_RETIREDENTRIES']._serialized_start=2675
+  _globals['_RETIREDENTRIES']._serialized_end=2781
+  _globals['_CREATECONTRIBUTORREQUEST']._serialized_start=148
+  _globals['_CREATECONTRIBUTORREQUEST']._serialized_end=287
+  _globals['_GETCONTRIBUTORREQUEST']._serialized_start=289
+  _globals['_GETCONTRIBUTORREQUEST']._serialized_end=326
+  _globals['_LISTCONTRIBUTORSREQUEST']._serialized_start=328
+  _globals['_LISTCONTRIBUTORSREQUEST']._serialized_end=392
+  _globals['_LISTCONTRIBUTORSRESPONSE']._serialized_start=394
+  _globals['_LISTCONTRIBUTORSRESPONSE']._serialized_end=510
+  _globals['_UPDATECONTRIBUTORREQUEST']._serialized_start=513
+  _globals['_UPDATECONTRIBUTORREQUEST']._serialized_end=677
+  _globals['_CREATEHASHSETREQUEST']._serialized_start=680
+  _globals['_CREATEHASHSETREQUEST']._serialized_end=821
+  _globals['_GETHASHSETREQUEST']._serialized_start=823
+  _globals['_GETHASHSETREQUEST']._serialized_end=856
+  _globals['_LISTHASHSETSREQUEST']._serialized_start=858
+  _globals['_LISTHASHSETSREQUEST']._serialized_end=934
+  _globals['_LISTHASHSETSRESPONSE']._serialized_start=936
+  _globals['_LISTHASHSETSRESPONSE']._serialized_end=1041
+  _globals['_UPDATEHASHSETREQUEST']._serialized_start=1044
+  _globals['_UPDATEHASHSETREQUEST']._serialized_end=1197
+  _globals['_RETIRECONTRIBUTORREQUEST']._serialized_start=1199
+  _globals['_RETIRECONTRIBUTORREQUEST']._serialized_end=1301
+  _globals['_DELETEHASHSETREQUEST']._serialized_start=1303
+  _globals['_DELETEHASHSETREQUEST']._serialized_end=1379
+  _globals['_DELETEHASHSETRESPONSE']._serialized_start=1382
+  _globals['_DELETEHASHSETRESPONSE']._serialized_end=1587
+  _globals['_RETENTION']._serialized_start=1590
+  _globals['_RETENTION']._serialized_end=1743
+  _globals['_GETRETENTIONREQUEST']._serialized_start=1745
+  _globals['_GETRETENTIONREQUEST']._serialized_end=1780
+  _globals['_UPDATERETENTIONREQUEST']._serialized_start=1783
+  _globals['_UPDATERETENTIONREQUEST']._serialized_end=1925
+  _globals['_ACCEPTOBJECTIONSREQUEST']._serialized_start=1927
+  _globals['_ACCEPTOBJECTIONSREQUEST']._serialized_end=2010
+  _globals['_ACCEPTHASHSETREQUEST']._serialized_start=2012
+  _globals['_ACCEPTHASHSETREQUEST']._serialized_end=2092
+  _globals['_CREATEGROUPREQUEST']._serialized_start=2094
+  _globals['_CREATEGROUPREQUEST']._serialized_end=2209
+  _globals['_GETGROUPREQUEST']._serialized_start=2211
+  _globals['_GETGROUPREQUEST']._serialized_end=2242
+  _globals['_LISTGROUPSREQUEST']._serialized_start=2244
+  _globals['_LISTGROUPSREQUEST']._serialized_end=2302
+  _globals['_LISTGROUPSRESPONSE']._serialized_start=2304
+  _globals['_LISTGROUPSRESPONSE']._serialized_end=2402
+  _globals['_UPDATEGROUPREQUEST']._serialized_start=2405
+  _globals['_UPDATEGROUPREQUEST']._serialized_end=2596
+  _globals['_DELETEGROUPREQUEST']._serialized_start=2598
+  _globals['_DELETEGROUPREQUEST']._serialized_end=2632
+  _globals['_DELETEGROUPRESPONSE']._serialized_start=2634
+  _globals['_DELETEGROUPRESPONSE']._serialized_end=2673
+  _globals['_CONTRIBUTORSERVICE']._serialized_start=2784
+  _globals['_CONTRIBUTORSERVICE']._serialized_end=4296
 # @@protoc_insertion_point(module_scope)

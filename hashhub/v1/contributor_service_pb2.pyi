@@ -1,12 +1,25 @@
+import datetime
+
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from hashhub.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class RetiredEntries(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RETIRED_ENTRIES_UNSPECIFIED: _ClassVar[RetiredEntries]
+    RETIRED_ENTRIES_KEPT: _ClassVar[RetiredEntries]
+    RETIRED_ENTRIES_WITHDRAWN: _ClassVar[RetiredEntries]
+RETIRED_ENTRIES_UNSPECIFIED: RetiredEntries
+RETIRED_ENTRIES_KEPT: RetiredEntries
+RETIRED_ENTRIES_WITHDRAWN: RetiredEntries
 
 class CreateContributorRequest(_message.Message):
     __slots__ = ("contributor_id", "contributor", "validate_only", "request_id")
@@ -109,12 +122,82 @@ class UpdateHashSetRequest(_message.Message):
     def __init__(self, hash_set: _Optional[_Union[_resources_pb2.HashSet, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class RetireContributorRequest(_message.Message):
-    __slots__ = ("name", "comment")
+    __slots__ = ("name", "comment", "entries")
     NAME_FIELD_NUMBER: _ClassVar[int]
     COMMENT_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
     name: str
     comment: str
-    def __init__(self, name: _Optional[str] = ..., comment: _Optional[str] = ...) -> None: ...
+    entries: RetiredEntries
+    def __init__(self, name: _Optional[str] = ..., comment: _Optional[str] = ..., entries: _Optional[_Union[RetiredEntries, str]] = ...) -> None: ...
+
+class DeleteHashSetRequest(_message.Message):
+    __slots__ = ("name", "comment", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    comment: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., comment: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class DeleteHashSetResponse(_message.Message):
+    __slots__ = ("name", "entry_count", "import_count", "finding_count", "review_count", "hold_count", "pending", "delete_revision", "revision")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    IMPORT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FINDING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HOLD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    DELETE_REVISION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    entry_count: int
+    import_count: int
+    finding_count: int
+    review_count: int
+    hold_count: int
+    pending: bool
+    delete_revision: int
+    revision: int
+    def __init__(self, name: _Optional[str] = ..., entry_count: _Optional[int] = ..., import_count: _Optional[int] = ..., finding_count: _Optional[int] = ..., review_count: _Optional[int] = ..., hold_count: _Optional[int] = ..., pending: _Optional[bool] = ..., delete_revision: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class Retention(_message.Message):
+    __slots__ = ("name", "days", "hold", "deletion_asked_by", "deletion_ask_time", "revision")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
+    DELETION_ASKED_BY_FIELD_NUMBER: _ClassVar[int]
+    DELETION_ASK_TIME_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    days: int
+    hold: bool
+    deletion_asked_by: str
+    deletion_ask_time: _timestamp_pb2.Timestamp
+    revision: int
+    def __init__(self, name: _Optional[str] = ..., days: _Optional[int] = ..., hold: _Optional[bool] = ..., deletion_asked_by: _Optional[str] = ..., deletion_ask_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class GetRetentionRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class UpdateRetentionRequest(_message.Message):
+    __slots__ = ("name", "days", "hold", "drop_deletion_request", "comment")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
+    DROP_DELETION_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    days: int
+    hold: bool
+    drop_deletion_request: bool
+    comment: str
+    def __init__(self, name: _Optional[str] = ..., days: _Optional[int] = ..., hold: _Optional[bool] = ..., drop_deletion_request: _Optional[bool] = ..., comment: _Optional[str] = ...) -> None: ...
 
 class AcceptObjectionsRequest(_message.Message):
     __slots__ = ("name", "accepted_revision", "comment")

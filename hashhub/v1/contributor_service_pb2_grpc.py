@@ -116,6 +116,21 @@ class ContributorServiceStub:
                 request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.AcceptHashSetRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_resources__pb2.HashSet.FromString,
                 _registered_method=True)
+        self.DeleteHashSet = channel.unary_unary(
+                '/hashhub.v1.ContributorService/DeleteHashSet',
+                request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.DeleteHashSetRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.DeleteHashSetResponse.FromString,
+                _registered_method=True)
+        self.GetRetention = channel.unary_unary(
+                '/hashhub.v1.ContributorService/GetRetention',
+                request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.GetRetentionRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.Retention.FromString,
+                _registered_method=True)
+        self.UpdateRetention = channel.unary_unary(
+                '/hashhub.v1.ContributorService/UpdateRetention',
+                request_serializer=hashhub_dot_v1_dot_contributor__service__pb2.UpdateRetentionRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.Retention.FromString,
+                _registered_method=True)
 
 
 class ContributorServiceServicer:
@@ -151,7 +166,8 @@ class ContributorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetireContributor(self, request, context):
-        """Retires a contributor, for good: its tokens stop working, what it stated stands. Role: operator.
+        """Retires a contributor, for good: its tokens stop working, its webhooks are told nothing more, what it stated stands
+        or is withdrawn, as the call says. Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -230,6 +246,30 @@ class ContributorServiceServicer:
 
     def AcceptHashSet(self, request, context):
         """Lets what a hash set says against harm weigh, up to a revision. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteHashSet(self, request, context):
+        """Deletes a hash set with everything that hangs on it; its name is never used again. A contributor's token asks for it
+        beyond 1,000 live entries a day: it is done once a second token of the contributor, or an operator, calls this, too.
+        Roles: operator; contributor its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRetention(self, request, context):
+        """Gets how long a hash set's entries are kept. Roles: operator, auditor; contributor its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateRetention(self, request, context):
+        """Changes how long a hash set's entries are kept; only operators shorten it, and hold. Roles: operator; contributor
+        its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -317,6 +357,21 @@ def add_ContributorServiceServicer_to_server(servicer, server):
                     servicer.AcceptHashSet,
                     request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.AcceptHashSetRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_resources__pb2.HashSet.SerializeToString,
+            ),
+            'DeleteHashSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteHashSet,
+                    request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.DeleteHashSetRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_contributor__service__pb2.DeleteHashSetResponse.SerializeToString,
+            ),
+            'GetRetention': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRetention,
+                    request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.GetRetentionRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_contributor__service__pb2.Retention.SerializeToString,
+            ),
+            'UpdateRetention': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateRetention,
+                    request_deserializer=hashhub_dot_v1_dot_contributor__service__pb2.UpdateRetentionRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_contributor__service__pb2.Retention.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -752,6 +807,87 @@ class ContributorService:
             '/hashhub.v1.ContributorService/AcceptHashSet',
             hashhub_dot_v1_dot_contributor__service__pb2.AcceptHashSetRequest.SerializeToString,
             hashhub_dot_v1_dot_resources__pb2.HashSet.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteHashSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributorService/DeleteHashSet',
+            hashhub_dot_v1_dot_contributor__service__pb2.DeleteHashSetRequest.SerializeToString,
+            hashhub_dot_v1_dot_contributor__service__pb2.DeleteHashSetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRetention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributorService/GetRetention',
+            hashhub_dot_v1_dot_contributor__service__pb2.GetRetentionRequest.SerializeToString,
+            hashhub_dot_v1_dot_contributor__service__pb2.Retention.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateRetention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ContributorService/UpdateRetention',
+            hashhub_dot_v1_dot_contributor__service__pb2.UpdateRetentionRequest.SerializeToString,
+            hashhub_dot_v1_dot_contributor__service__pb2.Retention.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ The server and the client meet here and nowhere else. Every `X_to_pb` makes the 
 contributors.py, hash_sets.py, imports.py, entries.py, reviews.py    one module for each kind of resource
 administration.py                                                    history, tokens, status
 operations.py                                                        operations, and what they answer with
+webhooks.py                                                          webhooks and their calls
 conflicts.py                                                         statements that cannot both hold
 selections.py                                                        many entries at once, and what waits
 schemes.py                                                           schemes, side by side too
@@ -68,7 +69,17 @@ from hashhub.wire.entries import (
 from hashhub.wire.exports import entries_from_columns_pb, entry_columns_to_pb
 from hashhub.wire.feed import changed_entries_to_pb, changed_entry_from_pb, changed_entry_to_pb
 from hashhub.wire.fields import drop_output_only, duration_in, read_text, time_in, timestamp
-from hashhub.wire.hash_sets import hash_set_from_pb, hash_set_to_pb, marking_from_pb, marking_to_pb
+from hashhub.wire.hash_sets import (
+    deletion_from_pb,
+    deletion_to_pb,
+    hash_set_from_pb,
+    hash_set_to_pb,
+    marking_from_pb,
+    marking_to_pb,
+    retention_from_pb,
+    retention_to_pb,
+    withdraws_entries,
+)
 from hashhub.wire.imports import (
     dispositions_from_pb,
     dispositions_to_pb,
@@ -115,11 +126,13 @@ from hashhub.wire.names import (
     parse_scheme,
     parse_subject,
     parse_token,
+    parse_webhook,
     policy_name,
     review_name,
     scheme_name,
     subject_name,
     token_name,
+    webhook_name,
 )
 from hashhub.wire.operations import (
     gap_from_pb,
@@ -159,6 +172,7 @@ from hashhub.wire.status import (
     status_pb_to_error,
     status_to_error,
 )
+from hashhub.wire.webhooks import delivery_from_pb, delivery_to_pb, webhook_from_pb, webhook_to_pb
 
 __all__ = [
     "Bounds",
@@ -187,6 +201,10 @@ __all__ = [
     "contributors_from_pb",
     "crosswalk_row_from_pb",
     "crosswalk_row_to_pb",
+    "deletion_from_pb",
+    "deletion_to_pb",
+    "delivery_from_pb",
+    "delivery_to_pb",
     "difference_from_pb",
     "difference_to_pb",
     "dimensions_from_pb",
@@ -259,6 +277,7 @@ __all__ = [
     "parse_scheme",
     "parse_subject",
     "parse_token",
+    "parse_webhook",
     "policy_name",
     "queries_from_pb",
     "query_from_pb",
@@ -270,6 +289,8 @@ __all__ = [
     "records_from_pb",
     "reject_to_pb",
     "rejects_from_pb",
+    "retention_from_pb",
+    "retention_to_pb",
     "reverted_event_from_pb",
     "reverted_event_to_pb",
     "review_from_pb",
@@ -292,6 +313,10 @@ __all__ = [
     "token_from_pb",
     "token_name",
     "token_to_pb",
+    "webhook_from_pb",
+    "webhook_name",
+    "webhook_to_pb",
     "withdrawal_reason_from_pb",
     "withdrawal_reason_to_pb",
+    "withdraws_entries",
 ]

@@ -83,6 +83,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "UpdateGroupRequest.add_members": MAX_MEMBERS,
     "UpdateGroupRequest.remove_members": MAX_MEMBERS,
     "WriteReportRequest.jurisdictions": MAX_NAMES,
+    "Webhook.events": MAX_WORDS,
 }
 """The most values of each repeated field of a request, by message and field."""
 

@@ -1,4 +1,4 @@
-"""Hash sets and their markings: the messages, to the model and back."""
+"""Hash sets, their markings and retention: the messages, to the model and back."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Final
 
 from hashhub import v1
 from hashhub.errors import Violation
-from hashhub.model import TLP, HashSet, Marking, Purpose, Unclassified
+from hashhub.model import TLP, Deletion, HashSet, Marking, Purpose, Retention, Unclassified
 from hashhub.wire import names
-from hashhub.wire.fields import EnumMap, Sendable, build, check_text, checked, collect, read_time, timestamp
+from hashhub.wire.fields import EnumMap, Sendable, build, check_text, checked, collect, read_time, refuse, timestamp
 
 _PURPOSE: Final = EnumMap(Purpose, v1.Purpose, "PURPOSE_", Purpose.CSAM)
 _UNCLASSIFIED: Final = EnumMap(Unclassified, v1.Unclassified, "UNCLASSIFIED_", Unclassified.QUARANTINED)
@@ -88,3 +88,68 @@ def marking_from_pb(pb: v1.Marking, at: str = "marking") -> Marking:
         check_text(purpose, f"{at}.permitted_purposes[{i}]", wrong)
     # The model names a marking's own fields `marking.…`.
     return build(Marking, values, wrong, at, {f"marking.{name}": f"{at}.{name}" for name in values})
+
+
+def retention_to_pb(retention: Retention, name: str) -> v1.Retention:
+    """Return the message of the retention of the hash set with this resource name."""
+    return v1.Retention(
+        name=name,
+        days=retention.days,
+        hold=retention.hold,
+        deletion_asked_by=names.token_name(retention.asked_by) if retention.asked_by else "",
+        deletion_ask_time=timestamp(retention.ask_time),
+    )
+
+
+def retention_from_pb(pb: v1.Retention, at: str = "retention") -> Retention:
+    wrong: list[Violation] = []
+    token = (
+        checked(wrong, names.parse_token, pb.deletion_asked_by, f"{at}.deletion_asked_by")
+        if (pb.deletion_asked_by)
+        else ""
+    )
+    values = {
+        "days": pb.days,
+        "hold": pb.hold,
+        "asked_by": token or "",
+        "ask_time": read_time(pb, "deletion_ask_time", at, wrong),
+    }
+    return build(Retention, values, wrong, at, {})
+
+
+def deletion_to_pb(deletion: Deletion) -> v1.DeleteHashSetResponse:
+    contributor, _, hash_set = deletion.hash_set.partition("/")
+    return v1.DeleteHashSetResponse(
+        name=names.hash_set_name(contributor, hash_set),
+        entry_count=deletion.entries,
+        import_count=deletion.imports,
+        finding_count=deletion.findings,
+        review_count=deletion.reviews,
+        hold_count=deletion.holds,
+        pending=deletion.pending,
+        delete_revision=deletion.revision,
+    )
+
+
+def deletion_from_pb(pb: v1.DeleteHashSetResponse) -> Deletion:
+    return Deletion(
+        hash_set="/".join(names.parse_hash_set(pb.name)),
+        entries=pb.entry_count,
+        imports=pb.import_count,
+        findings=pb.finding_count,
+        reviews=pb.review_count,
+        holds=pb.hold_count,
+        pending=pb.pending,
+        revision=pb.delete_revision,
+    )
+
+
+def withdraws_entries(number: int, field: str = "entries") -> bool:
+    """Return whether a contributor's entries are withdrawn with its retirement. Raises InvalidArgument unless it is
+    said.
+    """
+    stands, withdrawn = v1.RetiredEntries.RETIRED_ENTRIES_KEPT, v1.RetiredEntries.RETIRED_ENTRIES_WITHDRAWN
+    if number not in {stands, withdrawn}:
+        expected = "must be RETIRED_ENTRIES_KEPT or RETIRED_ENTRIES_WITHDRAWN"
+        refuse([Violation(field, f"{expected}; it is not stated" if not number else expected, "REQUIRED")])
+    return number == withdrawn

@@ -30,6 +30,7 @@ _SHAPES: Final = {
     "contributors/{contributor}[/members/{member}]": re.compile(
         f"contributors/{_ID}(?:/members/(.{{1,1024}}))?", re.DOTALL
     ),
+    "contributors/{contributor}/webhooks/{webhook}": re.compile(f"contributors/{_ID}/webhooks/{_ID}"),
     "conflicts/{conflict}": re.compile(f"conflicts/{_ID}"),
     "groups/{group}": re.compile(f"groups/{_ID}"),
     "events/{revision}": re.compile(f"events/{_NUMBER}"),
@@ -39,7 +40,8 @@ _SHAPES: Final = {
     "operations/{operation}": re.compile(f"operations/{_OPAQUE}"),
 }
 (
-    _CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _CONFLICT, _GROUP, _EVENT, _TOKEN, _POLICY, _SCHEME,
+    _CONTRIBUTOR, _SET, _IMPORT, _ENTRY, _REVIEW, _AUTHOR, _WEBHOOK, _CONFLICT,
+    _GROUP, _EVENT, _TOKEN, _POLICY, _SCHEME,
     _OPERATION,
 ) = _SHAPES  # fmt: skip
 _SUBJECTS: Final = {
@@ -47,6 +49,7 @@ _SUBJECTS: Final = {
     _SET: "hash-sets/{}/{}",
     _IMPORT: "imports/{}/{}/{}",
     _ENTRY: "entries/{}/{}/{}",
+    _WEBHOOK: "webhooks/{}/{}",
     _EVENT: "events/{}",
     _CONFLICT: "conflicts/{}",
     _GROUP: "groups/{}",
@@ -58,6 +61,7 @@ _KINDS: Final = {
     "HashSet": _SET,
     "Import": _IMPORT,
     "Entry": _ENTRY,
+    "Webhook": _WEBHOOK,
     "Group": _GROUP,
     "Token": _TOKEN,
     "Scheme": _SCHEME,
@@ -83,6 +87,10 @@ def entry_name(contributor: str, hash_set: str, entry_id: int) -> str:
 
 def review_name(contributor: str, hash_set: str, entry_id: int, review_id: int) -> str:
     return f"contributors/{contributor}/hashSets/{hash_set}/entries/{entry_id}/reviews/{review_id}"
+
+
+def webhook_name(contributor: str, webhook: str) -> str:
+    return f"contributors/{contributor}/webhooks/{webhook}"
 
 
 def conflict_name(conflict: str) -> str:
@@ -114,6 +122,8 @@ def subject_name(subject: str) -> str:
     match collection, ids:
         case "hash-sets", [contributor, hash_set]:
             return hash_set_name(contributor, hash_set)
+        case "webhooks", [contributor, webhook]:
+            return webhook_name(contributor, webhook)
         case "imports", [contributor, hash_set, import_id]:
             return import_name(contributor, hash_set, import_id)
         case "entries", [contributor, hash_set, entry_id]:
@@ -185,6 +195,11 @@ def parse_entry(name: str, field: str = "name") -> tuple[str, str, int]:
 def parse_review(name: str, field: str = "name") -> tuple[str, str, int, int]:
     contributor, hash_set, entry_id, review_id = _parse(_REVIEW, name, field)
     return contributor, hash_set, _int64(entry_id, _REVIEW, field), _int64(review_id, _REVIEW, field)
+
+
+def parse_webhook(name: str, field: str = "name") -> tuple[str, str]:
+    contributor, webhook = _parse(_WEBHOOK, name, field)
+    return contributor, webhook
 
 
 def parse_conflict(name: str, field: str = "name") -> str:

@@ -51,6 +51,7 @@ def value_for(p: click.Parameter, directory: Path) -> str:
     if "FILE" in metavar or "PATH" in metavar or "DIR" in metavar:
         return str(directory / "file.txt")
     for words, value in (
+        (("WEBHOOK",), "alpha/desk"),
         (("ENTRY",), "alpha/list/7"),
         (("SET",), "alpha/list"),
         (("TIME",), "1h"),
@@ -84,6 +85,9 @@ def arguments_for(name: str, directory: Path) -> list[str]:
         "token create": ["--contributor", "alpha"],
         "hash-set accept": ["--revision", "1"],
         "contributor accept-objections": ["--revision", "1"],
+        "webhook update": ["--description", "A"],
+        "webhook create": ["--url", "https://example.com/"],
+        "hash-set delete": ["--dry-run"],
     }.get(name, [])
     arguments = list(extra)
     for p in LEAVES[name].params:
@@ -101,6 +105,9 @@ def arguments_for(name: str, directory: Path) -> list[str]:
             "token create",
             "hash-set accept",
             "contributor accept-objections",
+            "webhook update",
+            "webhook create",
+            "hash-set delete",
         }:
             arguments.insert(0, value_for(p, directory))
     if any("--yes" in p.opts for p in LEAVES[name].params):
@@ -178,6 +185,9 @@ def shown(hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Callable
     run_json("import", str(source), "--format", "vics", "--hash-set", "line/known")
     entries = run_json("entry", "list", "hotline/known")
     run_json("review", "add", entries[0]["name"], "--kind", "confirmed")
+    run_json("webhook", "create", "hotline/desk", "--url", "https://hooks.hotline.example/hashhub")
+    tested = CliRunner().invoke(main, ["webhook", "test", "hotline/desk"], env=environment, catch_exceptions=False)
+    assert tested.exit_code == REFUSED  # no such host
     return run_json
 
 
@@ -231,6 +241,10 @@ def test_the_page_shows_every_command() -> None:
         ("entry withdraw … --dry-run", "entry release {entry} {other} --dry-run"),
         ("queue", "queue hotline"),
         ("review list CONTRIBUTOR/SET/ENTRY", "review list {entry}"),
+        ("webhook list", "webhook list hotline"),
+        ("hash-set retention CONTRIBUTOR/SET", "hash-set retention hotline/known"),
+        ("hash-set delete CONTRIBUTOR/SET", "hash-set delete hotline/known --dry-run"),
+        ("webhook deliveries CONTRIBUTOR/WEBHOOK", "webhook deliveries hotline/desk"),
         ("import FILE", "findings hotline/known/latest --summary"),
         ("findings CONTRIBUTOR/SET", "findings hotline/known"),
         ("findings CONTRIBUTOR/SET/IMPORT", "findings hotline/known/latest"),

@@ -83,9 +83,11 @@ def test_accepting_what_was_seen(run: Run, hash_set: str, police: str) -> None:
 
 def test_retiring_asks_first(run: Run) -> None:
     one(run, "contributor", "create", "leaving", "--kind", "ngo", "--jurisdiction", "ZZ")
-    assert run("contributor", "retire", "leaving", input="n\n").exit_code == REFUSED
+    assert run("contributor", "retire", "leaving", "--entries", "keep", input="n\n").exit_code == REFUSED
     assert one(run, "contributor", "get", "leaving")["retire_time"] is None
-    assert one(run, "contributor", "retire", "leaving", "--yes", "--comment", "merged")["retire_time"]
+    assert one(run, "contributor", "retire", "leaving", "--entries", "keep", "--yes", "--comment", "merged")[
+        "retire_time"
+    ]
     assert "leaving (retired)" in run("contributor", "list").stdout
     assert run("hash-set", "create", "leaving/new", "--purpose", "csam").exit_code == REFUSED
 

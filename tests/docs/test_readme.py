@@ -67,6 +67,8 @@ def test_what_is_run_is_what_the_page_shows() -> None:
         ("docs/export.md", 15),
         ("docs/entries.md", 18),
         ("docs/reconcile.md", 26),
+        ("docs/webhooks.md", 11),
+        ("docs/retention.md", 15),
         ("docs/conflicts.md", 16),
     ],
 )

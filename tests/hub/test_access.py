@@ -41,6 +41,8 @@ from hashhub.model import (
     Reliability,
     ReviewKind,
     Role,
+    Webhook,
+    WebhookEvent,
     WithdrawalReason,
     now,
 )
@@ -111,6 +113,10 @@ def _ended_operation(hub: Hub, task: Task | None = None) -> str:
     return operation.id
 
 
+def _webhook(name: str) -> Webhook:
+    return Webhook(contributor="alpha", id=name, url="https://example.com/", events=(WebhookEvent.ENTRY_DISPUTED,))
+
+
 def _conflict(hub: Hub) -> str:
     return hub.conflicts.list(OPERATOR, ConflictFilter(), 1)[0][0].name
 
@@ -121,7 +127,7 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "contributors.get": (lambda h, p, *_: h.contributors.get(p, "alpha"), ALL_BUT_CONSUMER),
     "contributors.list": (lambda h, p, *_: h.contributors.list(p, 10, ""), ALL_BUT_CONSUMER),
     "contributors.update": (lambda h, p, *_: h.contributors.update(p, _new("alpha"), ["display_name"]), {"operator"}),
-    "contributors.retire": (lambda h, p, *_: h.contributors.retire(p, "beta"), {"operator"}),
+    "contributors.retire": (lambda h, p, *_: h.contributors.retire(p, "beta", withdraw_entries=False), {"operator"}),
     "contributors.accept_objections": (lambda h, p, *_: h.contributors.accept_objections(p, "beta", 1), {"operator"}),
     "groups.create": (lambda h, p, *_: h.groups.create(p, Group(id="new")), {"operator"}),
     "groups.get": (lambda h, p, *_: h.groups.get(p, "allies"), ALL_BUT_CONSUMER),
@@ -135,6 +141,11 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
         lambda h, p, *_: h.hash_sets.update(p, HashSet(contributor="alpha", id="list"), ["display_name"]), WRITERS,
     ),
     "hash_sets.accept": (lambda h, p, *_: h.hash_sets.accept(p, "alpha", "list", 1), {"operator"}),
+    "retention.get": (lambda h, p, *_: h.retention.get(p, "alpha", "list"), READERS),
+    "retention.update": (lambda h, p, *_: h.retention.update(p, "alpha", "list", drop_request=True), WRITERS),
+    "retention.delete": (lambda h, p, *_: h.retention.delete(p, "alpha", "list", validate_only=True), WRITERS),
+    "webhooks.create": (lambda h, p, *_: h.webhooks.create(p, _webhook("new"), validate_only=True), WRITERS),
+    "webhooks.list": (lambda h, p, *_: h.webhooks.list(p, "alpha"), READERS),
     "contribute.open": (lambda h, p, *_: h.contribute.open(p, _import()), WRITERS),
     "contribute.add": (lambda h, p, _, i: h.contribute.add(p, i.id, 1, [item(5)], []), WRITERS),
     "contribute.commit": (lambda h, p, _, i: h.contribute.commit(p, i.id, batch_count=1), WRITERS),
@@ -489,7 +500,7 @@ class TestTokens:
             assert there.tokens.authenticate(secret).role is Role.CONSUMER
         here.tokens.update(OPERATOR, _token("ended", expire_time=now()), ["expire_time"])
         _, renewed = here.tokens.rotate(OPERATOR, "replaced", timedelta(0))
-        here.contributors.retire(OPERATOR, "beta")
+        here.contributors.retire(OPERATOR, "beta", withdraw_entries=False)
         time.sleep(1.05)
         for name, reason in (
             ("ended", Reason.TOKEN_EXPIRED), ("replaced", Reason.SECRET_REPLACED), ("retired", Reason.TOKEN_RETIRED),
@@ -607,11 +618,11 @@ class TestTokens:
         with pytest.raises(NotFound):
             desk.hub.tokens.delete(OPERATOR, "missing")
         with pytest.raises(FailedPrecondition) as refused:
-            desk.hub.contributors.retire(OPERATOR, "operator")
+            desk.hub.contributors.retire(OPERATOR, "operator", withdraw_entries=False)
         assert refused.value.reason is Reason.LAST_OPERATOR
         desk.contributor("alpha")
         desk.hub.tokens.create(OPERATOR, _token("second", role=Role.OPERATOR))
-        assert desk.hub.contributors.retire(OPERATOR, "operator").retire_time is not None
+        assert desk.hub.contributors.retire(OPERATOR, "operator", withdraw_entries=False).retire_time is not None
 
     @pytest.mark.parametrize("name", ["", "Shop", "shöp", "a b", "x" * 64, "system"])
     def test_names_are_plain_and_not_the_hubs_own(self, desk: Desk, name: str) -> None:

@@ -144,7 +144,7 @@ class TestTerms:
         assert len(taken(begin(desk, OPERATOR, "alpha/list", recipient="contributors/beta"))) == 1
         with pytest.raises(NotFound, match="no contributor 'unknown'"):
             begin(desk, OPERATOR, "alpha/list", recipient="contributors/unknown")
-        desk.hub.contributors.retire(OPERATOR, "beta")
+        desk.hub.contributors.retire(OPERATOR, "beta", withdraw_entries=False)
         with pytest.raises(FailedPrecondition, match="retired"):
             begin(desk, OPERATOR, "alpha/list", recipient="contributors/beta")
 

@@ -447,9 +447,9 @@ class TestRetirement:
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1))
         waiting = desk.add(desk.open("alpha/list"), [item(2)])
-        retired = desk.hub.contributors.retire(OPERATOR, "alpha", "merged with beta")
+        retired = desk.hub.contributors.retire(OPERATOR, "alpha", "merged with beta", withdraw_entries=False)
         assert retired.retire_time is not None
-        assert desk.hub.contributors.retire(OPERATOR, "alpha") == retired
+        assert desk.hub.contributors.retire(OPERATOR, "alpha", withdraw_entries=False) == retired
         source = Import(
             id="", contributor="alpha", hash_set="list", connector="c", connector_version="1", source_digest="0" * 64
         )
@@ -533,7 +533,8 @@ WRITES: Final[dict[str, tuple[Principal, Callable[[Hub, Principal], object], Eve
         "contributors/alpha",
     ),
     "contributors.retire": (
-        BOSS, lambda h, p: h.contributors.retire(p, "alpha"), EventKind.CONTRIBUTOR_RETIRED, "contributors/alpha",
+        BOSS, lambda h, p: h.contributors.retire(p, "alpha", withdraw_entries=False),
+        EventKind.CONTRIBUTOR_RETIRED, "contributors/alpha",
     ),
     "contributors.accept_objections": (
         BOSS, lambda h, p: h.contributors.accept_objections(p, "alpha", 1), EventKind.OBJECTIONS_ACCEPTED,

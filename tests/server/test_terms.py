@@ -187,7 +187,11 @@ def test_retirement_and_acceptance(served: Served) -> None:
         with pytest.raises(InvalidArgument) as caught:
             served.call("ContributorService/AcceptHashSet", wrong, v1.HashSet)
         assert [v.field for v in caught.value.violations] == ["accepted_revision"]
-    retire = v1.RetireContributorRequest(name="contributors/leaving", comment="x" * 2_000)
+    retire = v1.RetireContributorRequest(
+        name="contributors/leaving",
+        comment="x" * 2_000,
+        entries=v1.RetiredEntries.RETIRED_ENTRIES_KEPT,
+    )
     with pytest.raises(InvalidArgument, match="comment"):
         served.call("ContributorService/RetireContributor", retire, v1.Contributor)
     retire.comment = "merged"

@@ -86,6 +86,7 @@ def test_what_was_done_comes_back_as_it_was(done: EntryChanges) -> None:
 @pytest.mark.parametrize("kind", list(QueueKind))
 def test_what_waits_comes_back_as_it_was(kind: QueueKind) -> None:
     names = {QueueKind.OPEN_IMPORT: "alpha/list/imp-0123456789abcdef", QueueKind.OVERDUE: "alpha/list"}
+    names |= {QueueKind.WEBHOOK_FAILING: "alpha/desk", QueueKind.DELETION_PENDING: "alpha/list"}
     item = QueueItem(
         kind=kind,
         hash_set="alpha/list",

@@ -1,0 +1,190 @@
+"""`hashhub webhook …`: who is called when an entry is disputed, and how the calls went."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import click
+import msgspec
+
+from hashhub.cli.admin import show_secret
+from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, span, spelled
+from hashhub.cli.terminal import clean, plain, print_json, say, table
+from hashhub.errors import InvalidArgument
+from hashhub.model import DeliveryState, Webhook, WebhookDelivery, WebhookEvent
+
+_events_option: Final = click.option(
+    "--event",
+    "events",
+    type=choice(WebhookEvent),
+    multiple=True,
+    help="What it is told of; repeatable. Default of a new one: entry-disputed, when others object to an entry.",
+)
+_url_help: Final = "Where it is called: https, on a public address."
+
+
+@click.group("webhook", cls=CommandGroup)
+def webhook() -> None:
+    """Be called when somebody disputes an entry."""
+
+
+@command(webhook, "create")
+@click.argument("name", metavar="CONTRIBUTOR/WEBHOOK")
+@click.option("--url", required=True, metavar="URL", help=_url_help)
+@_events_option
+@click.option("--description", default="", metavar="TEXT", help="What it is for.")
+@click.option(
+    "--all-contributors", is_flag=True, help="Tell it what concerns any contributor; needs an operator's token."
+)
+@click.option(
+    "--out", metavar="FILE", help="Write the secret to a new file that only you can read, instead of printing it."
+)
+def create_webhook(
+    session: Session,
+    *,
+    name: str,
+    url: str,
+    events: tuple[str, ...],
+    description: str,
+    all_contributors: bool,
+    out: str | None,
+) -> None:
+    """Register a webhook and print its secret, which calls are signed with. It cannot be shown again."""
+    owner, _, own_id = name.partition("/")
+    new = Webhook(
+        contributor=owner,
+        id=own_id,
+        url=url,
+        events=_chosen(events) or (WebhookEvent.ENTRY_DISPUTED,),
+        description=description,
+        all_contributors=all_contributors,
+    )
+    show_secret(session, name, out, lambda hub: hub.create_webhook(new))
+
+
+@command(webhook, "list")
+@click.argument("contributor", required=False)
+def list_webhooks(session: Session, *, contributor: str | None) -> None:
+    """List the webhooks of CONTRIBUTOR, or all that the token may see."""
+    with session.connect() as hub:
+        _show_webhooks(session, list(hub.list_webhooks(contributor)))
+
+
+@command(webhook, "get")
+@click.argument("name", metavar="CONTRIBUTOR/WEBHOOK")
+def get_webhook(session: Session, *, name: str) -> None:
+    """Show a webhook, without its secret."""
+    with session.connect() as hub:
+        _show_webhooks(session, [hub.get_webhook(name)])
+
+
+@command(webhook, "update")
+@click.argument("name", metavar="CONTRIBUTOR/WEBHOOK")
+@click.option("--url", metavar="URL", help=_url_help)
+@_events_option
+@click.option("--description", metavar="TEXT", help="What it is for.")
+def update_webhook(
+    session: Session, *, name: str, url: str | None, events: tuple[str, ...], description: str | None
+) -> None:
+    """Change a webhook. Only what is given changes; `--event` replaces all of them."""
+    given: dict[str, Any] = {"url": url, "events": _chosen(events) or None, "description": description}
+    fields = {field: value for field, value in given.items() if value is not None}
+    if not fields:
+        raise InvalidArgument.field("options", "nothing to change was given; name at least one option", "REQUIRED")
+    with session.connect() as hub:
+        changed = msgspec.structs.replace(hub.get_webhook(name), **fields)
+        _show_webhooks(session, [hub.update_webhook(changed, tuple(fields))])
+
+
+@command(webhook, "delete")
+@click.argument("name", metavar="CONTRIBUTOR/WEBHOOK")
+def delete_webhook(session: Session, *, name: str) -> None:
+    """Delete a webhook: it is called no more, and told of nothing that waits."""
+    with session.connect() as hub:
+        hub.delete_webhook(name)
+    if session.json:
+        print_json({"name": name, "deleted": True})
+        return
+    say(f"deleted {clean(name)}")
+
+
+@command(webhook, "rotate")
+@click.argument("name", metavar="CONTRIBUTOR/WEBHOOK")
+@click.option(
+    "--grace", type=span, metavar="SPAN", help="For how long calls are signed with both: 1d (the default), 12h, 0."
+)
+@click.option(
+    "--out", metavar="FILE", help="Write the secret to a new file that only you can read, instead of printing it."
+)
+def rotate_webhook(session: Session, *, name: str, grace: timedelta | None, out: str | None) -> None:
+    """Give a webhook a new secret and print it. For a while calls are signed with the old one, too."""
+    show_secret(session, name, out, lambda hub: hub.rotate_webhook_secret(name, grace))
+
+
+@command(webhook, "test")
+@click.argument("name", metavar="CONTRIBUTOR/WEBHOOK")
+def test_webhook(session: Session, *, name: str) -> None:
+    """Have a webhook called once, now, and say what came of it. Ends with 1 unless it was delivered."""
+    with session.connect() as hub:
+        delivery = hub.test_webhook(name)
+    _show_deliveries(session, [delivery])
+    if delivery.state is not DeliveryState.DELIVERED:
+        raise click.exceptions.Exit(1)
+
+
+@command(webhook, "deliveries")
+@click.argument("name", metavar="CONTRIBUTOR/WEBHOOK")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
+def list_deliveries(session: Session, *, name: str, limit: int) -> None:
+    """List the calls of a webhook, the newest first."""
+    with session.connect() as hub:
+        _show_deliveries(session, list(hub.list_webhook_deliveries(name, limit)))
+
+
+def _chosen(events: tuple[str, ...]) -> tuple[WebhookEvent, ...]:
+    return tuple(dict.fromkeys(chosen(WebhookEvent, event) for event in events))
+
+
+def _show_webhooks(session: Session, webhooks: list[Webhook]) -> None:
+    if session.json:
+        for w in webhooks:
+            print_json(plain(w))
+        return
+    rows = []
+    for w in webhooks:
+        remarks = ["all contributors"] if w.all_contributors else []
+        remarks += [f"old secret until {_minute(w.old_secret_until)}"] if w.old_secret_until else []
+        remarks += [w.description] if w.description else []
+        rows.append((w.name, w.url, ", ".join(map(spelled, w.events)), w.actor or "-", "; ".join(remarks)))
+    table(("webhook", "url", "told of", "registered by", "remarks"), rows)
+
+
+def _show_deliveries(session: Session, deliveries: list[WebhookDelivery]) -> None:
+    if session.json:
+        for d in deliveries:
+            print_json(plain(d))
+        return
+    table(
+        ("call", "tells of", "count", "state", "attempts", "last", "answer", "next"),
+        [
+            (
+                d.id,
+                spelled(d.event) if d.event else "test",
+                d.count,
+                spelled(d.state),
+                d.attempts,
+                _minute(d.last_attempt_time),
+                f"{d.error or ''} {d.status or ''}".strip() or "-",
+                _minute(d.next_attempt_time),
+            )
+            for d in deliveries
+        ],
+    )
+
+
+def _minute(time: datetime | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%MZ") if time else "-"
+
+
+COMMANDS: Final = (webhook,)

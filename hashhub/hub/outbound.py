@@ -1,0 +1,350 @@
+"""Calls out of the hub: one signed POST to a place that a stranger named.
+
+The hub stands inside somebody's network, and whoever registers a webhook may want it to call what only the hub can
+reach. So a call goes to public addresses only, unless the operator allowed more:
+
+    url ──check──> host, port ──resolve──> addresses ──every one must be public──> connect to one of these, as checked
+
+The name is resolved once, and the connection is made to an address that was looked at: a name that means something
+else a moment later changes nothing. No proxy, no redirect and no cookie; TLS is verified against the machine's
+authorities. Of the answer the status alone is read, so that nobody reads through the hub what they cannot reach. All of
+it together takes SECONDS at most, but for the machine's own resolver.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+import hashhub
+from hashhub.errors import InvalidArgument
+from hashhub.model import DeliveryError
+
+SECONDS: Final = 10.0
+_HEAD_BYTES: Final = 16_384  # of an answer: more than any server says before its body
+_ADDRESSES: Final = 4  # of one host that are tried
+_URL: Final = re.compile(r"https?://[!-~]+")  # printable ASCII: nothing in it ends a line of a request
+_UNSAFE: Final = re.compile(r"[\\\"<>^`{|}]")
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r?\n)")
+_RETRY_AFTER: Final = re.compile(rb"\nretry-after:[ \t]*([0-9]{1,6})[ \t]*\r?\n", re.IGNORECASE)
+_INTERIM: Final = range(100, 200)
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# What is public by the registries of IANA is `is_global`. These are not to be called either: protocol assignments, the
+# old anycast relay of 6to4, what was never given out, and Azure's host agent, which has a public address.
+_REFUSED: Final = tuple(
+    map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "240.0.0.0/4", "168.63.129.16/32"))
+)
+# Of IPv6 nothing but what is given out as global unicast, which leaves out NAT64 and addresses with one of IPv4 inside;
+# and of that not Teredo and 6to4, which have one inside, too, and what stands in documentation.
+_GLOBAL_V6: Final = ipaddress.ip_network("2000::/3")
+_TUNNELS: Final = tuple(map(ipaddress.ip_network, ("2001::/23", "2002::/16", "3fff::/20")))
+
+
+class Outcome(NamedTuple):
+    """What came of a call. `status`: HTTP's, 0 where none came; `retry_after`: seconds that the answer asks for."""
+
+    status: int
+    error: DeliveryError | None
+    retry_after: float = 0.0
+
+
+class Target(NamedTuple):
+    """Where a URL leads: `authority` is what the request names as its host."""
+
+    is_tls: bool
+    host: str
+    port: int
+    authority: str
+    path: str
+
+
+class _Allowed(NamedTuple):
+    host: str  # empty: a network
+    network: _Network | None
+    port: int  # 0: those of the setting
+
+
+class Outbound:
+    """Calls within what the operator's settings allow."""
+
+    def __init__(
+        self,
+        allow: str = "",
+        deny: str = "",
+        ports: str = "443",
+        *,
+        resolve: Callable[[str, int], list[str]] | None = None,
+    ) -> None:
+        """The settings of the same names, each a list with commas. `resolve` gives a host's addresses; by default the
+        machine's resolver does.
+
+        Raises InvalidArgument for a setting that cannot be read.
+        """
+        self._allowed = tuple(_allowed(item, "webhook_allow") for item in _items(allow))
+        self._denied = tuple(_network(item, "webhook_deny") for item in _items(deny))
+        self._ports = frozenset(_port(item, "webhook_ports") for item in _items(ports))
+        self._resolve = resolve or _resolve
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def check(self, url: str, field: str = "url") -> Target:
+        """Return where a URL leads. Raises InvalidArgument for one that is never called; whether its host has a public
+        address is seen with each call.
+        """
+        expected = "must be https://HOST/PATH in ASCII, without a user, a fragment or spaces"
+        if not _URL.fullmatch(url) or _UNSAFE.search(url) or "#" in url:
+            raise InvalidArgument.field(field, expected, "URL")
+        try:
+            parts = urlsplit(url)
+            host, port = (parts.hostname or "").rstrip("."), parts.port
+        except ValueError as e:
+            raise InvalidArgument.field(field, expected, "URL") from e
+        if not host or parts.username is not None or parts.password is not None or "%" in host:
+            raise InvalidArgument.field(field, expected, "URL")
+        is_tls = parts.scheme == "https"
+        port = port if port is not None else 443 if is_tls else 80
+        if not is_tls and not self._is_allowed_here(host, port):
+            raise InvalidArgument.field(field, "must begin with https://: what it tells is for nobody else", "URL")
+        if not self._takes_port(host, port):
+            told = ", ".join(map(str, sorted(self._ports)))
+            raise InvalidArgument.field(
+                field, f"must use port {told}, got {port}; the operator's setting webhook_ports allows others", "URL"
+            )
+        name = f"[{host}]" if ":" in host else host
+        default = port == (443 if is_tls else 80)
+        query = f"?{parts.query}" if parts.query else ""
+        return Target(is_tls, host, port, name if default else f"{name}:{port}", (parts.path or "/") + query)
+
+    def post(self, url: str, headers: dict[str, str], body: bytes) -> Outcome:
+        """Make a call; whatever goes wrong is in the outcome."""
+        deadline = time.monotonic() + SECONDS
+        try:
+            target = self.check(url)
+        except InvalidArgument:  # the settings have changed since it was registered
+            return Outcome(0, DeliveryError.ADDRESS_NOT_ALLOWED)
+        addresses = self._addresses(target)
+        if not addresses:
+            return Outcome(0, DeliveryError.ADDRESS_NOT_ALLOWED)
+        head = {
+            "host": target.authority,
+            "user-agent": f"hashhub/{hashhub.__version__}",
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "connection": "close",
+            **headers,
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+        request = f"POST {target.path} HTTP/1.1\r\n{lines}\r\n".encode("ascii") + body
+        outcome = Outcome(0, DeliveryError.CONNECT_FAILED)
+        for address in addresses[:_ADDRESSES]:
+            if time.monotonic() >= deadline:
+                return Outcome(0, DeliveryError.TIMED_OUT)
+            outcome = self._call(target, address, request, deadline)
+            if outcome.error is not DeliveryError.CONNECT_FAILED:
+                break
+        return outcome
+
+    def close(self) -> None:
+        """End the calls that are being made."""
+        with self._lock:
+            self._is_closed = True
+            for raw in self._open:
+                with suppress(OSError):
+                    raw.shutdown(socket.SHUT_RDWR)
+
+    def _addresses(self, target: Target) -> list[_Address]:
+        """Return the addresses of the host; none if one of them may not be called, or there is none."""
+        try:
+            known = [ipaddress.ip_address(text) for text in self._resolve(target.host, target.port)]
+        except (OSError, ValueError):
+            return []
+        addresses = list(dict.fromkeys(known))
+        if any(not self._may_call(target, address) for address in addresses):
+            return []
+        return addresses
+
+    def _may_call(self, target: Target, address: _Address) -> bool:
+        if any(address.version == network.version and address in network for network in self._denied):
+            return False
+        is_allowed = self._is_allowed(target, address)
+        if not target.is_tls:
+            return is_allowed and address.is_loopback
+        return is_allowed or (is_public(address) and not _is_own(address, target.port))
+
+    def _is_allowed(self, target: Target, address: _Address) -> bool:
+        """Whether the operator allowed this host or network. A host that is allowed by its name is not thereby allowed
+        to be what no name should lead to.
+        """
+        for item in self._allowed:
+            if item.port not in {0, target.port}:
+                continue
+            if item.network is not None and item.network.version == address.version and address in item.network:
+                return True
+            if item.host == target.host and not (
+                address.is_link_local or address.is_multicast or address.is_unspecified
+            ):
+                return True
+        return False
+
+    def _is_allowed_here(self, host: str, port: int) -> bool:
+        """Whether plain http may be tried: to a host that is allowed; that it is this machine is seen with the call."""
+        return any(
+            item.port in {0, port} and (item.host == host or _is_literal_in(host, item.network))
+            for item in self._allowed
+        )
+
+    def _takes_port(self, host: str, port: int) -> bool:
+        if port in self._ports:
+            return True
+        return any(
+            item.port == port and (item.host == host or _is_literal_in(host, item.network)) for item in self._allowed
+        )
+
+    def _call(self, target: Target, address: _Address, request: bytes, deadline: float) -> Outcome:
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IP's version
+        try:
+            plain = socket.socket(family, socket.SOCK_STREAM)
+        except OSError:
+            return Outcome(0, DeliveryError.CONNECT_FAILED)
+        raw = plain.dup()  # outlives the wrapping by TLS, so that `close` can end it from another thread
+        with self._lock:
+            self._open.add(raw)
+            if self._is_closed:
+                with suppress(OSError):
+                    raw.shutdown(socket.SHUT_RDWR)
+        step = DeliveryError.CONNECT_FAILED
+        connection: socket.socket = plain
+        try:
+            plain.settimeout(_left(deadline))
+            plain.connect((str(address), target.port))
+            step = DeliveryError.TLS_FAILED
+            if target.is_tls:
+                plain.settimeout(_left(deadline))
+                connection = ssl.create_default_context().wrap_socket(plain, server_hostname=target.host)
+            step = DeliveryError.NOT_HTTP
+            connection.settimeout(_left(deadline))
+            connection.sendall(request)
+            return _answer(connection, deadline)
+        except TimeoutError:
+            return Outcome(0, DeliveryError.TIMED_OUT)
+        except (OSError, ValueError):  # ValueError: a host name that TLS cannot ask for
+            return Outcome(0, step)
+        finally:
+            with self._lock:
+                self._open.discard(raw)
+            raw.close()
+            connection.close()
+            plain.close()
+
+
+def is_public(address: _Address) -> bool:
+    """Whether an address is one of the Internet's, where everybody stands outside."""
+    if isinstance(address, ipaddress.IPv6Address):
+        return address in _GLOBAL_V6 and address.is_global and not any(address in network for network in _TUNNELS)
+    return address.is_global and not address.is_multicast and not any(address in network for network in _REFUSED)
+
+
+def _is_own(address: _Address, port: int) -> bool:
+    """Whether an address is one of this machine's: nothing is sent to find that out."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IP's version
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((str(address), port))
+            own: str = probe.getsockname()[0]
+            return ipaddress.ip_address(own.partition("%")[0]) == address
+    except OSError:
+        return False
+
+
+def _answer(connection: socket.socket, deadline: float) -> Outcome:
+    """Read an answer's status, and nothing behind its head."""
+    head = b""
+    while True:
+        end = head.find(b"\r\n\r\n")
+        if end >= 0:
+            status = _STATUS.match(head)
+            if status is None:
+                return Outcome(0, DeliveryError.NOT_HTTP)
+            if int(status[1]) in _INTERIM:
+                head = head[end + 4 :]
+                continue
+            break
+        if len(head) > _HEAD_BYTES:
+            return Outcome(0, DeliveryError.NOT_HTTP)
+        connection.settimeout(_left(deadline))
+        piece = connection.recv(4096)
+        if not piece:
+            return Outcome(0, DeliveryError.NOT_HTTP)
+        head += piece
+    code = int(status[1])
+    wait = _RETRY_AFTER.search(head[: end + 2])
+    is_success = 200 <= code < 300  # noqa: PLR2004 - HTTP's successes
+    return Outcome(code, None if is_success else DeliveryError.STATUS, float(wait[1]) if wait else 0.0)
+
+
+def _left(deadline: float) -> float:
+    """Return the seconds that are left. Raises TimeoutError when none are."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _resolve(host: str, port: int) -> list[str]:
+    known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]).partition("%")[0] for *_, address in known]
+
+
+def _is_literal_in(host: str, network: _Network | None) -> bool:
+    if network is None:
+        return False
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.version == network.version and address in network
+
+
+def _items(text: str) -> list[str]:
+    return [item for part in text.split(",") if (item := part.strip())]
+
+
+def _allowed(item: str, field: str) -> _Allowed:
+    """Return what one item of `webhook_allow` means: NETWORK, HOST or HOST:PORT."""
+    with suppress(ValueError):
+        return _Allowed("", ipaddress.ip_network(item), 0)
+    host, _, port = item.rpartition(":")
+    if not host:
+        host, port = item, ""
+    host = host.strip("[]").lower().rstrip(".")
+    number = _port(port, field) if port else 0
+    with suppress(ValueError):
+        return _Allowed("", ipaddress.ip_network(host), number)
+    if not re.fullmatch(r"[a-z0-9._-]{1,253}", host):
+        raise InvalidArgument.field(field, f"must name hosts and networks, with commas; got {item[:80]!r}", "PATTERN")
+    return _Allowed(host, None, number)
+
+
+def _network(item: str, field: str) -> _Network:
+    try:
+        return ipaddress.ip_network(item)
+    except ValueError as e:
+        raise InvalidArgument.field(field, f"must name networks, with commas; got {item[:80]!r}", "PATTERN") from e
+
+
+def _port(item: str, field: str) -> int:
+    if not item.isascii() or not item.isdecimal() or not 1 <= int(item) <= 65_535:  # noqa: PLR2004 - all ports
+        raise InvalidArgument.field(field, f"must be a port, 1 to 65535; got {item[:80]!r}", "OUT_OF_RANGE")
+    return int(item)

@@ -1,0 +1,388 @@
+"""Deleting a hash set with everything that hangs on it.
+
+    delete    one transaction and event: nobody sees the hash set or its entries any more, no import goes on
+    step      its rows, some thousand in a transaction that holds up nobody, until none is left
+    the last  step writes the event HASH_SET_ERASED, which counts them; the matcher's snapshots are then written anew
+
+A step can be cut off and begun again, and two processes may take steps at once. What is left of a hash set is its
+name, its key and its events' names and codes: the name is never given again, and a reader of the feed who comes back
+after years is still told to drop it. The details of events about its entries and imports go, which may hold words and
+digests; those about its terms stay.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from hashhub.errors import Conflict, FailedPrecondition, Reason
+from hashhub.model import Actor, Deletion, EventKind, HashSet, ImportState, Retention, Role, now
+from hashhub.store import schema as s
+from hashhub.store.burying import PIECE, Buried, bury
+from hashhub.store.database import Database
+from hashhub.store.events import append_event, decoded, is_in
+from hashhub.store.idset import IdSet, ascending
+from hashhub.store.outstanding import Outstanding, Part
+from hashhub.store.resources import key_of_set, to_json
+from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW
+from hashhub.store.writing import CHANGE_IDS, Writing, note_loss
+
+CODE: Final = "HASH_SET_DELETED"
+_FINDINGS: Final = 20_000  # lines deleted in one transaction
+_DETAILS: Final = 5_000  # of events
+_OPEN: Final = (s.IMPORT_STATES[ImportState.OPEN], s.IMPORT_STATES[ImportState.COMMITTING])
+_COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
+_DAY: Final = timedelta(days=1)
+_OF_ITEMS: Final = (
+    EventKind.ENTRIES_WITHDRAWN,
+    EventKind.WITHDRAWAL_ASKED,
+    EventKind.ENTRIES_RESTORED,
+    EventKind.ENTRIES_QUARANTINED,
+    EventKind.ENTRIES_RELEASED,
+    EventKind.ENTRIES_EXPIRED,
+    EventKind.ENTRIES_EXPORTED,
+)
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows of a hash set that is being deleted are gone; by whom it was deleted."""
+
+    actor: Actor
+    entries: int = 0
+    hashes: int = 0
+    imports: int = 0
+    findings: int = 0
+    reviews: int = 0
+    holds: int = 0
+
+    def plus(self, gone: Buried) -> Progress:
+        """Count some entries in."""
+        return msgspec.structs.replace(
+            self,
+            entries=self.entries + gone.entries,
+            hashes=self.hashes + gone.hashes,
+            reviews=self.reviews + gone.reviews,
+            holds=self.holds + gone.holds,
+        )
+
+
+class Deletions:
+    """The part of the Store that deletes hash sets."""
+
+    def __init__(self, database: Database, outstanding: Outstanding, writing: Writing, secret: bytes) -> None:
+        self._db = database
+        self._outstanding = outstanding
+        self._writing = writing
+        self._secret = secret
+
+    def count(self, contributor: str, hash_set: str) -> Deletion:
+        """Return what a deletion would delete. Raises NotFound."""
+
+        def read(c: Connection) -> Deletion:
+            return _counted(c, self._db, key_of_set(c, contributor, hash_set), f"{contributor}/{hash_set}")
+
+        return self._db.read(read)
+
+    def delete(self, contributor: str, hash_set: str, *, most_alone: int | None, comment: str, by: Actor) -> Deletion:
+        """Delete a hash set, or ask for it: with more live entries than `most_alone`, those of the contributor's other
+        sets deleted within a day included, a second person must call this, too. None: never.
+
+        Raises NotFound; FailedPrecondition (RETENTION_HOLD); Conflict while an import into it is being committed.
+        """
+        t = s.hash_set
+        name = f"{contributor}/{hash_set}"
+        with self._db.write() as c:
+            self._db.lock(c)
+            key = key_of_set(c, contributor, hash_set)
+            row = c.execute(sa.select(t.c.content, t.c.retention).where(t.c.key == key)).one()
+            retention = msgspec.json.decode(row.retention, type=Retention) if row.retention else Retention()
+            refuse_held(retention, name)
+            self._refuse_busy(c, key)
+            counted = _counted(c, self._db, key, name)
+            live = self._live(c, key)
+            is_agreed = retention.asked_by not in {"", by.name}
+            if most_alone is not None and not is_agreed and len(live) + self._today(c, contributor) > most_alone:
+                return self._ask(c, key, retention, counted, len(live), comment, by)
+            revision = append_event(
+                c,
+                by,
+                EventKind.HASH_SET_DELETED,
+                subject=f"hash-sets/{name}",
+                facts={
+                    "entries": len(live),
+                    "entries_in_all": counted.entries,
+                    "imports": counted.imports,
+                    **({"asked_by": retention.asked_by} if is_agreed else {}),
+                },
+                details={"comment": comment},
+            )
+            pieces = [IdSet.of(live[at : at + CHANGE_IDS]) for at in range(0, len(live), CHANGE_IDS)]
+            parts = [Part(revision, i, key, CODE, ids) for i, ids in enumerate(pieces)]
+            self._writing.add_changes_of_sets(c, revision, [(WITHDRAW, ids, 0, key) for ids in pieces])
+            if parts:
+                self._outstanding.withdraw(c, parts)
+            note_loss(c, [key], revision)
+            i = s.imports
+            c.execute(
+                sa.update(i)
+                .where(i.c.hash_set == key, i.c.state.in_(_OPEN))
+                .values(state=CANCELLED, lease="", lease_until=0)
+            )
+            # Of its terms nothing is asked any more, and who reads the row learns nothing from it.
+            left = msgspec.json.decode(row.content, type=HashSet)
+            left = HashSet(contributor=left.contributor, id=left.id, create_time=left.create_time)
+            c.execute(
+                sa.update(t)
+                .where(t.c.key == key)
+                .values(
+                    delete_revision=revision,
+                    retention=None,
+                    content=to_json(left),
+                    deletion=msgspec.json.encode(Progress(actor=by)),
+                )
+            )
+            c.execute(sa.update(s.metadata).values(registry_revision=revision))
+            return msgspec.structs.replace(counted, revision=revision)
+
+    def unfinished(self) -> list[tuple[int, str]]:
+        """Return the keys and names of the hash sets whose rows are not all deleted yet."""
+        t = s.hash_set
+        query = sa.select(t.c.key, t.c.contributor, t.c.id).where(t.c.deletion.is_not(None)).order_by(t.c.key)
+        return [(row[0], f"{row[1]}/{row[2]}") for row in self._db.read(lambda c: c.execute(query).all())]
+
+    def is_deleted(self, contributor: str, hash_set: str) -> bool:
+        """Whether there was a hash set of this name."""
+        sql = self._db.sql("SELECT 1 FROM hash_set WHERE contributor = ? AND id = ? AND delete_revision > 0")
+        return bool(self._db.fetch(sql, (contributor, hash_set)))
+
+    def step(self, key: int) -> bool:
+        """Delete some rows of a deleted hash set; return whether any were left.
+
+        What was withdrawn before, and by the deletion itself, must be settled (`Commits.settle`).
+        """
+        for work in (self._step_conflicts, self._step_entries, self._step_imports, self._step_details):
+            if work(key):
+                return True
+        self._finish(key)
+        self._db.scrub()
+        return False
+
+    # The parts
+
+    def _live(self, c: Connection, key: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return the visible entries of a hash set that are not withdrawn, as far as rows say; what is outstanding is
+        withdrawn once more, which changes nothing.
+        """
+        sql = self._db.sql(
+            "SELECT e.id FROM entry e WHERE e.hash_set = ? AND e.state = ? "  # noqa: S608 - our own text
+            f"AND NOT EXISTS ({STAGED_AROUND})"
+        )
+        ids = [
+            np.fromiter((row[0] for row in c.exec_driver_sql(sql, (key, code))), np.int64)
+            for code in (s.ACTIVE, s.QUARANTINED)
+        ]
+        return ascending(np.concatenate(ids))
+
+    def _refuse_busy(self, c: Connection, key: int) -> None:
+        t = s.imports
+        busy = c.scalar(
+            sa.select(t.c.id).where(t.c.hash_set == key, t.c.state == _COMMITTING, t.c.lease_until > s.to_millis(now()))
+        )
+        if busy is not None:
+            raise Conflict(
+                f"import {busy} into the hash set is being committed; wait until it is done, then retry",
+                retry_after=5.0,
+            )
+
+    def _today(self, c: Connection, contributor: str) -> int:
+        """Return how many entries the contributor's own tokens deleted within a day, with their hash sets."""
+        t = s.event
+        bodies = c.execute(
+            sa.select(t.c.body).where(
+                is_in(f"hash-sets/{contributor}"),
+                t.c.kind == EventKind.HASH_SET_DELETED,
+                t.c.time > s.to_millis(now() - _DAY),
+            )
+        ).scalars()
+        told = [decoded(body) for body in bodies]
+        own = [event.facts for event in told if event.role == Role.CONTRIBUTOR]
+        return sum(n for facts in own if isinstance(n := facts.get("entries"), int))
+
+    def _ask(
+        self, c: Connection, key: int, retention: Retention, counted: Deletion, live: int, comment: str, by: Actor
+    ) -> Deletion:
+        if retention.asked_by == by.name:
+            revision: int = c.execute(sa.select(s.metadata.c.revision)).scalar_one()
+            return msgspec.structs.replace(counted, pending=True, revision=revision)
+        revision = append_event(
+            c,
+            by,
+            EventKind.HASH_SET_DELETION_ASKED,
+            subject=f"hash-sets/{counted.hash_set}",
+            facts={"entries": live},
+            details={"comment": comment},
+        )
+        asked = msgspec.structs.replace(retention, asked_by=by.name, ask_time=now())
+        c.execute(sa.update(s.hash_set).where(s.hash_set.c.key == key).values(retention=to_json(asked)))
+        return msgspec.structs.replace(counted, pending=True, revision=revision)
+
+    def _step_conflicts(self, key: int) -> bool:
+        """Delete some conflicts with other hash sets' statements, and what was said of them. Nobody reads them any
+        more.
+        """
+        t = s.conflict
+        with self._db.write() as c:
+            of_set = sa.or_(t.c.left_set == key, t.c.right_set == key)
+            ids = c.execute(sa.select(t.c.id).where(of_set).limit(_DETAILS)).scalars().all()
+            for table in (s.conflict_entry, s.conflict_resolution):
+                sql = self._db.sql(f'DELETE FROM "{table.name}" WHERE conflict = ?')  # noqa: S608 - our own names
+                if ids:
+                    c.exec_driver_sql(sql, [(conflict,) for conflict in ids])
+            if ids:
+                c.exec_driver_sql(self._db.sql("DELETE FROM conflict WHERE id = ?"), [(i,) for i in ids])
+            return bool(ids)
+
+    def _step_entries(self, key: int) -> bool:
+        sql = self._db.sql("SELECT id, external_id, hashes FROM entry WHERE hash_set = ? ORDER BY state, id LIMIT ?")
+        with self._db.write() as c:
+            progress = _progress(c, key)
+            rows = [tuple(row) for row in c.exec_driver_sql(sql, (key, PIECE))] if progress is not None else []
+            if progress is None or not rows:
+                return False
+            gone = bury(c, self._db, key, rows, secret=self._secret, all_holds=False)
+            _note(c, key, progress.plus(gone))
+            return True
+
+    def _step_imports(self, key: int) -> bool:
+        t = s.imports
+        with self._db.write() as c:
+            progress = _progress(c, key)
+            row = c.execute(
+                sa.select(t.c.key, t.c.finding_count).where(t.c.hash_set == key).order_by(t.c.key).limit(1)
+            ).first()
+            if progress is None or row is None:
+                return False
+            for table in (s.finding, s.finding_run):
+                first = c.scalar(sa.select(sa.func.min(table.c.ordinal)).where(table.c["import"] == row.key))
+                if first is not None:
+                    own = (table.c["import"] == row.key, table.c.ordinal < first + _FINDINGS)
+                    c.execute(sa.delete(table).where(*own))
+                    return True
+            b = s.staged_batch
+            batch = c.scalar(sa.select(sa.func.min(b.c.index)).where(b.c["import"] == row.key))
+            if batch is not None:
+                c.execute(sa.delete(b).where(b.c["import"] == row.key, b.c.index == batch))
+                return True
+            c.execute(sa.delete(s.allocation).where(s.allocation.c["import"] == row.key))
+            c.execute(sa.delete(t).where(t.c.key == row.key))
+            counted = msgspec.structs.replace(
+                progress, imports=progress.imports + 1, findings=progress.findings + row.finding_count
+            )
+            _note(c, key, counted)
+            return True
+
+    def _step_details(self, key: int) -> bool:
+        t, h, d = s.event, s.hash_set, s.event_detail
+        with self._db.write() as c:
+            row = c.execute(sa.select(h.c.contributor, h.c.id, h.c.delete_revision).where(h.c.key == key)).one()
+            name = f"{row.contributor}/{row.id}"
+            about = sa.or_(
+                is_in(f"entries/{name}"),
+                is_in(f"imports/{name}"),
+                sa.and_(t.c.subject == f"hash-sets/{name}", t.c.kind.in_(_OF_ITEMS)),
+            )
+            revisions = (
+                sa.select(t.c.revision)
+                .join(d, d.c.revision == t.c.revision)
+                .where(about, t.c.revision < row.delete_revision)
+                .limit(_DETAILS)
+            )
+            chosen = c.execute(revisions).scalars().all()
+            if chosen:
+                sql = self._db.sql("DELETE FROM event_detail WHERE revision = ?")
+                c.exec_driver_sql(sql, [(revision,) for revision in chosen])
+            return bool(chosen)
+
+    def _finish(self, key: int) -> None:
+        with self._db.write() as c:
+            self._db.lock(c)
+            progress = _progress(c, key)
+            if progress is None:  # another process was quicker
+                return
+            h = s.hash_set
+            row = c.execute(sa.select(h.c.contributor, h.c.id).where(h.c.key == key)).one()
+            self._forget_answers(c, row.contributor, row.id)
+            counts = {f: getattr(progress, f) for f in progress.__struct_fields__ if f != "actor"}
+            append_event(
+                c,
+                progress.actor,
+                EventKind.HASH_SET_ERASED,
+                subject=f"hash-sets/{row.contributor}/{row.id}",
+                facts={name: n for name, n in counts.items() if n},
+            )
+            c.execute(sa.update(h).where(h.c.key == key).values(deletion=None))
+
+    def _forget_answers(self, c: Connection, contributor: str, hash_set: str) -> None:
+        """Forget the remembered answers to calls that hold an entry of the hash set, or a review of one."""
+        t, e = s.request, s.entry
+        after = ""
+        while rows := c.execute(sa.select(t.c.id, t.c.result).where(t.c.id > after).order_by(t.c.id).limit(1000)).all():
+            after = rows[-1].id
+            answers = {row.id: msgspec.msgpack.decode(row.result) for row in rows}
+            reviewed = {x["entry_id"] for x in answers.values() if isinstance(x, dict) and "entry_id" in x}
+            there = set(c.execute(sa.select(e.c.id).where(e.c.id.in_(reviewed))).scalars())
+            told = [
+                request
+                for request, answer in answers.items()
+                if isinstance(answer, dict)
+                and (
+                    (answer.get("contributor"), answer.get("hash_set")) == (contributor, hash_set)
+                    or answer.get("entry_id", 0) in reviewed - there
+                )
+            ]
+            c.execute(sa.delete(t).where(t.c.id.in_(told)))
+
+
+def refuse_held(retention: Retention, name: str) -> None:
+    """Raise FailedPrecondition when a hash set is held."""
+    if retention.hold:
+        raise FailedPrecondition(
+            f"hash set {name} is held, and nothing of it may be deleted; an operator lifts the hold with "
+            f"`hashhub hash-set retention {name} --no-hold`",
+            reason=Reason.RETENTION_HOLD,
+            metadata={"hashSet": name},
+        )
+
+
+def _counted(c: Connection, db: Database, key: int, name: str) -> Deletion:
+    def one(sql: str) -> int:
+        count: int = c.exec_driver_sql(db.sql(sql), (key,)).scalar_one() or 0
+        return count
+
+    return Deletion(
+        hash_set=name,
+        entries=one("SELECT count(*) FROM entry WHERE hash_set = ?"),
+        imports=one('SELECT count(*) FROM "import" WHERE hash_set = ?'),
+        findings=one('SELECT sum(finding_count) FROM "import" WHERE hash_set = ?'),
+        reviews=one("SELECT count(DISTINCT review) FROM reviewed WHERE hash_set = ?"),
+        holds=one(
+            "SELECT count(DISTINCT h.entry) FROM hold h JOIN entry e ON e.id = h.entry "
+            "WHERE e.hash_set = ? AND h.hash_set = 0"
+        ),
+    )
+
+
+def _progress(c: Connection, key: int) -> Progress | None:
+    """Return the progress of a deletion, locked; None when it is done."""
+    t = s.hash_set
+    row = c.scalar(sa.select(t.c.deletion).where(t.c.key == key).with_for_update())
+    return None if row is None else msgspec.json.decode(row, type=Progress)
+
+
+def _note(c: Connection, key: int, progress: Progress) -> None:
+    c.execute(sa.update(s.hash_set).where(s.hash_set.c.key == key).values(deletion=msgspec.json.encode(progress)))
