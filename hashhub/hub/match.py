@@ -13,7 +13,7 @@ import msgspec
 
 from hashhub import cancellation, trust
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable, Violation
-from hashhub.hashes import ALGORITHMS, Metric
+from hashhub.hashes import ALGORITHMS
 from hashhub.hashing import Limits, MediaHashes
 from hashhub.hashing.pool import MediaPool
 from hashhub.hub import access
@@ -345,18 +345,10 @@ def _check(queries: Sequence[Query], options: MatchOptions) -> None:
                 )
             )
             continue
-        most = {
-            Metric.EXACT: 0,
-            Metric.HAMMING: algorithm.bits,
-            Metric.SQUARED_EUCLIDEAN: 255 * 255 * algorithm.digest_bytes,
-        }
-        if not 0 <= value <= most[algorithm.metric]:
+        most = algorithm.max_possible_distance
+        if not 0 <= value <= most:
             wrong.append(
-                Violation(
-                    f"options.max_distances[{name}]",
-                    f"must be 0 to {most[algorithm.metric]}, got {value}",
-                    "OUT_OF_RANGE",
-                )
+                Violation(f"options.max_distances[{name}]", f"must be 0 to {most}, got {value}", "OUT_OF_RANGE")
             )
     missing = [n for n in sorted(used) if ALGORITHMS[n].default_max_distance is None and n not in options.max_distances]
     wrong += [

@@ -16,7 +16,7 @@ import numpy as np
 from hashhub.hygiene import Code
 from hashhub.model import EntryState, Event, EventKind, RevertedEvent, Review, ReviewKind, now
 from hashhub.store import IdSet, Origin
-from hashhub.trust.decision import set_aside
+from hashhub.trust.statement import set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,8 +10,9 @@ less demanding: what counts as a claim, as independent and as a standing review 
 
 from __future__ import annotations
 
-from hashhub.trust.decision import Closeness, Judgement, ReasonCode, Statement, decide
+from hashhub.trust.decision import Judgement, ReasonCode, decide
 from hashhub.trust.policy import Clause, Dispute, Policy, explain, load, parse
+from hashhub.trust.statement import Closeness, Statement, Way
 
 __all__ = [
     "Clause",
@@ -21,6 +22,7 @@ __all__ = [
     "Policy",
     "ReasonCode",
     "Statement",
+    "Way",
     "decide",
     "explain",
     "load",
