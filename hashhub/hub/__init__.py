@@ -6,6 +6,7 @@
     reviews     what others say about entries               selections  many entries at once: search, move
     queue       what waits for somebody
     match       verdicts (the match path)                       lookup      hits among what the caller may see
+    catalogue   the schemes and policies that hold now
     exchange    the change feed                                 exports     entries on their way to a file
                                                                 history     what was done, by whom; revert undoes it
     follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
@@ -31,6 +32,7 @@ from hashhub.errors import FailedPrecondition, LimitExceeded
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
+from hashhub.hub.catalogue import Catalogue
 from hashhub.hub.condition import Condition, Need
 from hashhub.hub.contribute import Contribute
 from hashhub.hub.entries import Entries
@@ -72,8 +74,11 @@ class Hub:
         """Put the parts together; `Hub.open` also makes them. Raises InvalidArgument for bad policy or scheme files."""
         self._store = store
         self._matcher = matcher
-        registry = schemes.load(Path(config.schemes) if config.schemes else None)
-        policies = trust.load(Path(config.policies) if config.policies else None)
+        self.catalogue = Catalogue(
+            store,
+            schemes.load(Path(config.schemes) if config.schemes else None),
+            trust.load(Path(config.policies) if config.policies else None),
+        )
         self._withdrawal_log = WithdrawalLog(Path(config.data) / FILE_NAME, store)
         self._follower = Follower(store, matcher, config.poll_interval, mark, self._withdrawal_log.follow)
         erased = Path(config.data) / "matcher" / store.database_id / "ERASED"
@@ -87,10 +92,10 @@ class Hub:
         self.tokens = Tokens(store)
         self.contributors = Contributors(store)
         self.groups = Groups(store)
-        self.hash_sets = HashSets(store, registry)
+        self.hash_sets = HashSets(store, self.catalogue)
         self.contribute = Contribute(
             store,
-            registry,
+            self.catalogue,
             self._follower,
             config.shrink_guard,
             self.tally,
@@ -102,9 +107,9 @@ class Hub:
         self.queue = Queue(store, self.renewals)
         self.reviews = Reviews(store)
         self.history = History(store, self._follower)
-        self.match = Match(store, matcher, registry, policies, self._follower, config, self.tally)
+        self.match = Match(store, matcher, self.catalogue, self._follower, config, self.tally)
         self.changes = Changes(store, self._follower)
-        self.exports = Exports(store, self.changes, policies)
+        self.exports = Exports(store, self.changes, self.catalogue)
 
     @classmethod
     def open(
@@ -229,6 +234,7 @@ class Hub:
         matcher = self._matcher.status()
         said = [matcher.error, self._withdrawal_log.warning, *(thread.warning for thread in self.threads())]
         warnings = [w for w in dict.fromkeys(said) if w]
+        warnings += self.catalogue.now().warnings
         warnings += [
             f"{t.algorithm} digest {t.prefix}… was near {t.hits} different queries of {t.queries} from {t.caller}: "
             "withdraw or quarantine its entries"

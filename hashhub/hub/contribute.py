@@ -51,9 +51,10 @@ from hashhub.store import EntryColumns, Origin, trace_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.follow import Follower
     from hashhub.hub.tally import Tally
-    from hashhub.schemes import Registry, Scheme
+    from hashhub.schemes import Scheme
     from hashhub.store import Store
     from hashhub.store.comparison import Keys
 
@@ -73,7 +74,7 @@ class Contribute:
     def __init__(
         self,
         store: Store,
-        registry: Registry,
+        catalogue: Catalogue,
         follower: Follower,
         shrink_guard: float,
         tally: Tally,
@@ -88,7 +89,7 @@ class Contribute:
         self._tally = tally
         self._max_open, self._max_staged = max_open_imports, max_staged_bytes
         self._store = store
-        self._registry = registry
+        self._catalogue = catalogue
         self._follower = follower
         self._shrink_guard = shrink_guard
         # One commit at a time in a process: a commit takes a core and a few hundred megabytes.
@@ -292,7 +293,7 @@ class Contribute:
         return import_
 
     def _scheme(self, hash_set: HashSet) -> Scheme | None:
-        return self._registry.get(hash_set.scheme) if hash_set.scheme else None
+        return self._catalogue.now().schemes.get(hash_set.scheme) if hash_set.scheme else None
 
     def _held_items(self, import_: Import, keys: Iterable[Keys] | None) -> HeldItems:
         """Return what lists of this hash set must not bring back, of items with one of the keys; None: all of it."""

@@ -42,6 +42,7 @@ from hashhub.store import IdSet
 from hashhub.trust import Statement
 
 if TYPE_CHECKING:
+    from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.exchange import Changes
     from hashhub.store import Store
     from hashhub.trust import Policy
@@ -81,10 +82,10 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
 class Exports:
     """Begins exports."""
 
-    def __init__(self, store: Store, changes: Changes, policies: Mapping[str, Policy]) -> None:
+    def __init__(self, store: Store, changes: Changes, catalogue: Catalogue) -> None:
         self._store = store
         self._changes = changes
-        self._policies = policies
+        self._catalogue = catalogue
 
     def begin(
         self, principal: Principal, selection: Selection, *, file_format: str = "", recipient: str = ""
@@ -149,12 +150,15 @@ class Exports:
             )
         if len(set(selection.hash_sets)) < len(selection.hash_sets):
             raise InvalidArgument.field("hash_sets", "name each hash set once", "DUPLICATE")
-        if selection.policy and selection.policy not in self._policies:
-            known = ", ".join(sorted(self._policies))
+        if not selection.policy:
+            return None
+        policies = self._catalogue.now().policies
+        if selection.policy not in policies:
+            known = ", ".join(sorted(policies))
             raise InvalidArgument.field(
                 "policy", f"there is no policy {selection.policy[:40]!r}; choose one of {known}", "UNKNOWN"
             )
-        return self._policies[selection.policy] if selection.policy else None
+        return policies[selection.policy]
 
     def _member(self, recipient: str) -> str:
         """Return the contributor that the file is for, or nothing for somebody outside."""

@@ -270,6 +270,8 @@ class Follower:
                 self._matcher.revision < target
             ):  # the rest concerns resources that do not match: contributors, reviews, …
                 self._matcher.apply(target)
+            # Schemes and policies of the store take effect with it: matching asks for them without a look of its own.
+            self._store.resources.registry()
             self._ready.set()
             moved = self._matcher.revision != before
         if moved:

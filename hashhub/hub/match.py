@@ -41,10 +41,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hashhub.config import Config
+    from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.follow import Follower
     from hashhub.hub.tally import Tally
     from hashhub.matcher import Matcher
-    from hashhub.schemes import Registry, Scheme
+    from hashhub.schemes import Scheme
     from hashhub.store import Store
     from hashhub.trust import Policy
 
@@ -61,8 +62,7 @@ class Match:
         self,
         store: Store,
         matcher: Matcher,
-        registry: Registry,
-        policies: Mapping[str, Policy],
+        catalogue: Catalogue,
         follower: Follower,
         config: Config,
         tally: Tally,
@@ -70,8 +70,7 @@ class Match:
         self._tally = tally
         self._store = store
         self._matcher = matcher
-        self._registry = registry
-        self._policies = policies
+        self._catalogue = catalogue
         self._follower = follower
         self.media_pool = MediaPool(
             children=config.media_children(),
@@ -84,11 +83,13 @@ class Match:
     def miss(self, principal: Principal, query: Query, options: MatchOptions) -> tuple[MatchResult, int] | None:
         """Answer as `hashes` does where that needs the matcher only and takes microseconds.
 
-        None when something is hit, or when the caller chose the distances, which may take in the whole index. Never
+        None when something is hit, when the caller chose the distances, which may take in the whole index, or a policy
+        that is not known here. Never
         waits. Raises as `hashes`.
         """
         access.allow(principal, *_MAY_MATCH)
-        self._policy(options.policy)
+        if options.policy not in self._catalogue.held().policies:
+            return None  # `hashes` looks whether there is such a policy by now
         _check((query,), options)
         self._follower.require_ready()
         revision = self._matcher.revision
@@ -241,16 +242,19 @@ class Match:
     def policies(self, principal: Principal) -> list[tuple[str, str, str]]:
         """Return (name, title, explanation) of each policy, by name."""
         access.allow(principal, *Role)
-        return [(p.name, p.title, trust.explain(p)) for _, p in sorted(self._policies.items())]
+        return [(p.name, p.title, trust.explain(p)) for _, p in sorted(self._catalogue.now().policies.items())]
 
     def schemes(self, principal: Principal) -> Sequence[Scheme]:
         """Return the classification schemes."""
         access.allow(principal, *Role)
-        return self._registry.list()
+        return self._catalogue.now().schemes.list()
 
     def _policy(self, name: str) -> Policy:
-        if name not in self._policies:
-            known = ", ".join(sorted(self._policies))
+        policies = self._catalogue.held().policies
+        if name not in policies:  # it may have been put by another process just now
+            policies = self._catalogue.now().policies
+        if name not in policies:
+            known = ", ".join(sorted(policies))
             wrong = (
                 "is required: which statements suffice is a safety decision"
                 if not name
@@ -259,7 +263,7 @@ class Match:
             raise InvalidArgument.field(
                 "options.policy", f"{wrong}; choose one of {known}", "REQUIRED" if not name else "UNKNOWN"
             )
-        return self._policies[name]
+        return policies[name]
 
 
 _NOTHING: Final = MatchResult(

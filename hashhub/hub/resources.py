@@ -15,7 +15,7 @@ from hashhub.model import Contributor, Group, HashSet, Marking, Principal, Role,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hashhub.schemes import Registry
+    from hashhub.hub.catalogue import Catalogue
     from hashhub.store import Store
 
 _READERS: Final = (Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
@@ -174,9 +174,9 @@ class Groups:
 class HashSets:
     """The collections of contributors."""
 
-    def __init__(self, store: Store, registry: Registry) -> None:
+    def __init__(self, store: Store, catalogue: Catalogue) -> None:
         self._store = store
-        self._registry = registry
+        self._catalogue = catalogue
 
     def create(
         self, principal: Principal, hash_set: HashSet, *, validate_only: bool = False, request_id: str = ""
@@ -196,7 +196,7 @@ class HashSets:
             )
         scheme = hash_set.scheme
         if scheme:
-            table = self._registry.get(scheme)
+            table = self._catalogue.now().schemes.get(scheme)
             scheme = f"{table.id}@{table.version}"
         return self._store.resources.create_hash_set(
             msgspec.structs.replace(hash_set, scheme=scheme),

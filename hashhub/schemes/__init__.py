@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -18,11 +18,11 @@ from typing import Any, Final
 import msgspec
 
 from hashhub.errors import InvalidArgument, Reason, Violation
-from hashhub.model import Classification, SchemeStatus
+from hashhub.model import Classification, Definition, SchemeStatus
 from hashhub.schemes import dimensions
 
 _ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_VERSION: Final = re.compile(r"\d+(?:\.\d+)*")
+_VERSION: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18}){0,7}")
 _REGION: Final = re.compile(r"[A-Z]{2}")
 NO_REGION: Final = "ZZ"  # ISO 3166-1 user-assigned: international, or of no country
 # Regions that VICS files carry and that name no region (formats in the field: the last path segment of
@@ -54,7 +54,8 @@ class Scheme:
     the table comes from. `lossy` says what a value of this scheme does not tell, although a reader might think so.
     `value_required`: lists of this scheme also hold items that are not abuse, so an item without a value must not take
     its verdict from the set's purpose. `source_names`: other names under which sources state this scheme, such as
-    `vic-ca` for a Canadian VICS file.
+    `vic-ca` for a Canadian VICS file. `is_retired`: no new hash set takes this version. `text`: the TOML that it was
+    read from, if there is one.
     """
 
     id: str
@@ -68,12 +69,19 @@ class Scheme:
     region_aliases: tuple[str, ...] = ()
     value_required: bool = False
     source_names: tuple[str, ...] = ()
+    is_retired: bool = False
+    text: str = field(default="", repr=False, compare=False)
     _by_text: dict[str, Classification] = field(repr=False, compare=False)
 
     @property
     def name(self) -> str:
         """`ID@VERSION`, as hash sets name it."""
         return f"{self.id}@{self.version}"
+
+    @property
+    def key(self) -> tuple[str, tuple[int, ...]]:
+        """What no two schemes of a hub share: the id, and the version's numbers. 2 and 2.0 are one version."""
+        return self.id, _order(self.version)
 
     def resolve(self, raw: str) -> Classification | None:
         """Return what the raw value means, or None when the scheme has no such value.
@@ -84,6 +92,17 @@ class Scheme:
         # The first look-up answers nearly always; results are not cached, or a hostile file could fill memory with
         # spellings.
         return self._by_text.get(raw) or self._by_text.get(raw.strip().casefold())
+
+    def means_what(self, other: Scheme) -> bool:
+        """Whether lists are read by both alike: every spelling means the same, and the same sources fit."""
+
+        def reading(scheme: Scheme) -> tuple[object, ...]:
+            spellings = {s: (c.value, c.dimensions) for s, c in scheme._by_text.items()}
+            names = frozenset(scheme.source_names)
+            regions = {r.casefold() for r in (scheme.region, *scheme.region_aliases)}
+            return scheme.key, regions, names, scheme.value_required, spellings
+
+        return reading(self) == reading(other)
 
     def contradicts_region(self, stated: str) -> bool:
         """Whether a file that states this region cannot be of this scheme. `Default`, `CUSTOM` and `UNKNOWN` state
@@ -113,19 +132,18 @@ class Registry:
     def __init__(self, schemes: Iterable[Scheme]) -> None:
         """Raises InvalidArgument when two schemes have the same id and version."""
         self._by_name: dict[str, Scheme] = {}
-        versions: set[tuple[str, tuple[int, ...]]] = set()
+        keys: set[tuple[str, tuple[int, ...]]] = set()
         for scheme in schemes:
-            version = (scheme.id, _order(scheme.version))
-            if version in versions:
+            if scheme.key in keys:
                 raise InvalidArgument.field(
                     "schemes", f"{scheme.name} is defined twice; give one another version", "DUPLICATE"
                 )
-            versions.add(version)
+            keys.add(scheme.key)
             self._by_name[scheme.name] = scheme
 
     def get(self, reference: str) -> Scheme:
         """Return the scheme `id@version`; a bare `id` means its newest verified version, or its newest draft if none is
-        verified.
+        verified. A retired version is meant only where there is no other.
 
         Raises InvalidArgument (UNKNOWN_SCHEME) with the schemes that exist.
         """
@@ -139,7 +157,9 @@ class Registry:
                     reason=Reason.UNKNOWN_SCHEME,
                     violations=(Violation("scheme", f"must be one of {known}", "UNKNOWN_SCHEME"),),
                 )
-            scheme = max(versions, key=lambda s: (s.status is SchemeStatus.VERIFIED, _order(s.version)))
+            scheme = max(
+                versions, key=lambda s: (not s.is_retired, s.status is SchemeStatus.VERIFIED, _order(s.version))
+            )
         return scheme
 
     def list(self) -> tuple[Scheme, ...]:
@@ -220,21 +240,40 @@ class _SchemeTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source_names: list[str] = []
 
 
-def parse(text: bytes, file: str) -> Scheme:
+def of_definition(definition: Definition) -> Scheme:
+    """Return the scheme that somebody put into the store. It is a draft, whatever its text says, until somebody else
+    than who put it has signed it off: a verified scheme counts where matches block.
+
+    Raises InvalidArgument when the text is none, or of another scheme or version than its name says.
+    """
+    scheme = parse(definition.text.encode(), definition.name, as_draft=not is_signed_off(definition))
+    if scheme.name != definition.name:
+        raise InvalidArgument.field(definition.name, f"the text is of {scheme.name}", "CONTRADICTION")
+    return replace(scheme, is_retired=definition.retire_time is not None)
+
+
+def is_signed_off(definition: Definition) -> bool:
+    """Whether somebody answers for the definition who did not put it."""
+    return any(sign_off.actor != definition.actor for sign_off in definition.sign_offs)
+
+
+def parse(text: bytes, file: str, *, as_draft: bool = False) -> Scheme:
     """Return the scheme that a TOML file defines; `file` is what errors call it. Raises InvalidArgument naming file and
-    key.
+    key. `as_draft`: what it says of its status does not count.
     """
     try:
         table = msgspec.convert(tomllib.loads(text.decode()), _SchemeTable)
     except UnicodeDecodeError as e:
         raise InvalidArgument.field(file, "is not UTF-8; save it as UTF-8", "NOT_UTF8") from e
-    except tomllib.TOMLDecodeError as e:
-        raise InvalidArgument.field(file, f"is not TOML: {e}", "NOT_TOML") from e
+    except RecursionError as e:
+        raise InvalidArgument.field(file, "is nested too deeply; a scheme has no tables in tables", "NOT_TOML") from e
     except msgspec.ValidationError as e:
         raise InvalidArgument.field(file, str(e), "BAD_KEY") from e
+    except ValueError as e:  # also TOMLDecodeError, and a number of thousands of digits
+        raise InvalidArgument.field(file, f"is not TOML: {e}", "NOT_TOML") from e
     _check(file, table)
     values = {raw: _value(f"{file}: values.{raw}", raw, body) for raw, body in table.values.items()}
-    status = SchemeStatus(table.status.upper())
+    status = SchemeStatus.DRAFT if as_draft else SchemeStatus(table.status.upper())
     by_text: dict[str, Classification] = {}
     for value in values.values():
         meaning = Classification(
@@ -266,6 +305,7 @@ def parse(text: bytes, file: str) -> Scheme:
         region_aliases=tuple(table.region_aliases),
         value_required=table.value_required,
         source_names=tuple(table.source_names),
+        text=text.decode(),
         _by_text=by_text,
     )
 

@@ -90,6 +90,11 @@ class Resources:
             self._registry = held
         return held
 
+    @property
+    def held(self) -> Registry:
+        """What `registry` returned last, without a look at the database; empty before the first."""
+        return self._registry
+
     def contributors(self) -> Mapping[str, Contributor]:
         """Return all contributors by id."""
         return self.registry().contributors

@@ -1,0 +1,132 @@
+"""The schemes and policies that hold now: those that come with hashhub, those of the operator's directories, and those
+that were put into the store.
+
+What is in files is read once, at the start. What is in the store takes effect in every process without a restart: it
+is part of the store's registry, which is the same object until something changes, and is read anew only then.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from hashhub import schemes
+from hashhub.errors import InvalidArgument
+from hashhub.model import DefinitionKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hashhub.model import Definition
+    from hashhub.schemes import Scheme
+    from hashhub.store import Registry, Store
+    from hashhub.trust import Policy
+
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The schemes, and the current version of each policy by name, of one moment. `warnings`: what of the store is left
+    out, and why; what refers to it finds nothing.
+    """
+
+    schemes: schemes.Registry
+    policies: Mapping[str, Policy]
+    warnings: tuple[str, ...] = ()
+
+
+class Catalogue:
+    """What holds now; safe to use from any thread."""
+
+    def __init__(self, store: Store, scheme_files: schemes.Registry, policy_files: Mapping[str, Policy]) -> None:
+        self._store = store
+        self._schemes = _Schemes(scheme_files)
+        self._policy_files = policy_files
+        self._built: tuple[Registry | None, Known] = (None, Known(scheme_files, policy_files))
+
+    def now(self) -> Known:
+        """Return what holds now, by one small look at the database. Raises Unavailable."""
+        return self._of(self._store.resources.registry())
+
+    def held(self) -> Known:
+        """Return what held at this process's last look at the database, without one: matching costs no further look.
+
+        The follower looks at every poll.
+        """
+        return self._of(self._store.resources.held)
+
+    def _of(self, registry: Registry) -> Known:
+        of, known = self._built
+        if of is registry:
+            return known
+        warnings: list[str] = []
+        known = Known(
+            self._schemes.with_stored([d for d in registry.definitions if d.kind is DefinitionKind.SCHEME], warnings),
+            _policies(
+                self._policy_files, [d for d in registry.definitions if d.kind is DefinitionKind.POLICY], warnings
+            ),
+            tuple(warnings),
+        )
+        for warning in warnings:
+            if warning not in self._built[1].warnings:
+                _log.warning("%s", warning)
+        self._built = (registry, known)
+        return known
+
+
+class _Schemes:
+    """The schemes in files, and those of the store beside them."""
+
+    def __init__(self, files: schemes.Registry) -> None:
+        self._files = files
+        self._read: dict[Definition, Scheme | str] = {}  # what was read before, or why it cannot be: texts never change
+        self._with: tuple[Sequence[Definition], schemes.Registry, list[str]] = ((), files, [])
+
+    def with_stored(self, definitions: Sequence[Definition], warnings: list[str]) -> schemes.Registry:
+        """Return them all, and add to the warnings what is left out: a text that this hashhub cannot read, and a
+        version that a file says something else of, in both places. Then nobody's values are read by a meaning that
+        their hash set was not made with.
+        """
+        if definitions != self._with[0]:
+            said: list[str] = []
+            disputed = set()
+            known = {s.key: s for s in self._files.list()}
+            read = {}
+            for definition in sorted(definitions, key=lambda d: d.name):
+                scheme = read[definition] = self._read.get(definition) or _read(definition)
+                if isinstance(scheme, str):
+                    said.append(scheme)
+                elif scheme.key not in known:
+                    known[scheme.key] = scheme
+                elif not known[scheme.key].means_what(scheme):
+                    disputed.add(scheme.key)
+                    said.append(
+                        f"scheme {scheme.name} was put into the store, and a file defines it otherwise: neither is "
+                        "used, and lists of its hash sets are not taken in; take the file away, or put another version"
+                    )
+            self._read = read
+            usable = [s for key, s in known.items() if key not in disputed]
+            self._with = (definitions, schemes.Registry(usable), said)
+        warnings += self._with[2]
+        return self._with[1]
+
+
+def _read(definition: Definition) -> Scheme | str:
+    """Return the scheme, or why this hashhub cannot read it."""
+    try:
+        return schemes.of_definition(definition)
+    except InvalidArgument as e:
+        return (
+            f"scheme {definition.name} in the store cannot be read and is left out, so that lists of its hash sets are "
+            f"not taken in ({e.message[:200]}); it may be of a newer hashhub: upgrade, or put another version"
+        )
+
+
+def _policies(
+    files: Mapping[str, Policy], definitions: Sequence[Definition], warnings: list[str]
+) -> Mapping[str, Policy]:
+    """Return the current version of each policy by name."""
+    del definitions, warnings  # of the store: none yet
+    return files
