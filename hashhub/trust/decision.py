@@ -24,7 +24,7 @@ from hashhub.model import (
 )
 from hashhub.schemes.dimensions import worlds
 from hashhub.trust.policy import COUNTABLE, HARMFUL, Dispute, Policy
-from hashhub.trust.statement import Closeness, Statement, age_of, is_draft, set_aside, verdicts_of
+from hashhub.trust.statement import Closeness, Said, Statement, age_of, is_draft, set_aside
 
 
 class ReasonCode(StrEnum):
@@ -97,21 +97,6 @@ class _Claim(StrEnum):
     TEST = "TEST"  # its set is of test items
 
 
-class _Said:
-    """A statement, with what follows from it alone: worked out once, however often a judgement asks."""
-
-    __slots__ = ("claims", "closeness", "entry_id", "number", "statement", "verdicts", "weight")
-
-    def __init__(self, policy: Policy, number: int, s: Statement) -> None:
-        self.number = number  # in the order of a reason's entries; that of the same entry is the same
-        self.statement = s
-        self.entry_id = s.entry.id
-        self.closeness = s.closeness
-        self.verdicts = verdicts_of(s)
-        self.claims = _claims(s.hash_set.purpose, self.verdicts)
-        self.weight = _weight(policy, s)
-
-
 class _Doubt(msgspec.Struct, frozen=True):
     """Something that speaks against a match.
 
@@ -122,7 +107,7 @@ class _Doubt(msgspec.Struct, frozen=True):
     code: ReasonCode
     kind: Dispute
     closeness: Closeness
-    said: Sequence[_Said]
+    said: Sequence[Said]
 
 
 class _Weighed(NamedTuple):
@@ -133,24 +118,24 @@ class _Weighed(NamedTuple):
     against a match.
     """
 
-    passive: list[_Said]
-    expired: list[_Said]
-    harmful: list[_Said]
-    undecided: list[_Said]
-    harmless: list[_Said]
-    benign: list[_Said]
-    tests: list[_Said]
+    passive: list[Said]
+    expired: list[Said]
+    harmful: list[Said]
+    undecided: list[Said]
+    harmless: list[Said]
+    benign: list[Said]
+    tests: list[Said]
     doubts: list[_Doubt]
     closeness: Closeness
-    candidates: list[_Said]
-    groups: list[list[_Said] | None]
+    candidates: list[Said]
+    groups: list[list[Said] | None]
     disputes: list[_Doubt]
     origins: _Origins
     names: Sequence[str]
     time: datetime
 
     @property
-    def asserting(self) -> list[_Said]:
+    def asserting(self) -> list[Said]:
         return [*self.harmful, *self.undecided]
 
 
@@ -189,11 +174,11 @@ def _weighed(
 ) -> _Weighed:
     """Take steps 1 to 4 of `decide`."""
     # (1) what counts at all
-    passive: list[_Said] = []
-    expired: list[_Said] = []
-    claims: dict[_Claim, list[_Said]] = {claim: [] for claim in _Claim}
+    passive: list[Said] = []
+    expired: list[Said] = []
+    claims: dict[_Claim, list[Said]] = {claim: [] for claim in _Claim}
     people = contributors
-    ordered, names = _in_order(policy, statements)
+    ordered, names = _in_order(statements)
     for said in ordered:
         entry = said.statement.entry
         if entry.state is not EntryState.ACTIVE:
@@ -202,7 +187,7 @@ def _weighed(
             expired.append(said)
         else:
             # (2) what it claims
-            for claim in said.claims:
+            for claim in _claims(said.statement.hash_set.purpose, said.verdicts):
                 claims[claim].append(said)
             by = said.statement.contributor
             if by.id not in people:
@@ -214,20 +199,20 @@ def _weighed(
     # (4) what suffices
     origins = _Origins(people)
     closeness = Closeness.FILE
-    candidates: list[_Said] = []
-    groups: list[list[_Said] | None] = [None] * len(policy.clauses)
+    candidates: list[Said] = []
+    groups: list[list[Said] | None] = [None] * len(policy.clauses)
     disputes: list[_Doubt] = []
     levels = sorted({said.closeness for said in asserting})
     for closeness in levels:
         disputes = [d for d in doubts if d.code is ReasonCode.DISPUTED and d.closeness <= closeness]
         candidates = asserting if closeness == levels[-1] else [x for x in asserting if x.closeness <= closeness]
-        if contested := {x.entry_id for d in doubts if _contests(d, closeness) for x in d.said}:
-            candidates = [x for x in candidates if x.entry_id not in contested]
+        if contested := {x.statement.entry.id for d in doubts if _contests(d, closeness) for x in d.said}:
+            candidates = [x for x in candidates if x.statement.entry.id not in contested]
         groups = [_group(policy, i, candidates, origins, time) for i in range(len(policy.clauses))]
         if disputes or any(group is not None for group in groups):
             break
     if not asserting and tests:
-        disputes = _disputed_tests(tests, benign)
+        disputes = _disputed_tests(policy, tests, benign)
     return _Weighed(
         passive,
         expired,
@@ -247,18 +232,18 @@ def _weighed(
     )
 
 
-def _in_order(policy: Policy, statements: Sequence[Statement]) -> tuple[list[_Said], list[str]]:
+def _in_order(statements: Sequence[Statement]) -> tuple[list[Said], list[str]]:
     """Return the statements in the order of a reason's entries, and those entries' names by their number."""
     # By number within a set: names as text would come in an order that depends on how many digits the ids have.
     keyed = sorted([(s.entry.contributor, s.entry.hash_set, s.entry.id, i) for i, s in enumerate(statements)])
-    ordered: list[_Said] = []
+    ordered: list[Said] = []
     names: list[str] = []
     last: tuple[str, str, int] | None = None
     for contributor, hash_set, entry_id, i in keyed:
         if (key := (contributor, hash_set, entry_id)) != last:
             last = key
             names.append(f"{contributor}/{hash_set}/{entry_id}")
-        ordered.append(_Said(policy, len(names) - 1, statements[i]))
+        ordered.append(Said(statements[i], len(names) - 1))
     return ordered, names
 
 
@@ -309,16 +294,16 @@ class _Teller:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
 
-    def line(self, code: ReasonCode, text: str, said: Iterable[_Said], clause: str = "") -> ReasonLine:
+    def line(self, code: ReasonCode, text: str, said: Iterable[Said], clause: str = "") -> ReasonLine:
         entries = tuple([self._names[number] for number in sorted({x.number for x in said})])
         return ReasonLine(code=code.value, clause=str(clause), text=text, entries=entries)
 
-    def lines(self, code: ReasonCode, text: str, said: Sequence[_Said], clause: str = "") -> list[ReasonLine]:
+    def lines(self, code: ReasonCode, text: str, said: Sequence[Said], clause: str = "") -> list[ReasonLine]:
         return [self.line(code, text, said, clause)] if said else []
 
     def doubts(self, doubts: Iterable[_Doubt | None]) -> list[ReasonLine]:
         """Return a line for each code and kind of doubt, those that do not count included."""
-        told: dict[tuple[ReasonCode, Dispute], list[_Said]] = {}
+        told: dict[tuple[ReasonCode, Dispute], list[Said]] = {}
         for d in doubts:
             if d is not None:
                 told.setdefault((d.code, d.kind), []).extend(d.said)
@@ -367,22 +352,22 @@ def _weight(policy: Policy, s: Statement) -> ReasonCode:
 
 def _doubts(
     policy: Policy,
-    asserting: Sequence[_Said],
-    benign: Sequence[_Said],
-    harmless: Sequence[_Said],
+    asserting: Sequence[Said],
+    benign: Sequence[Said],
+    harmless: Sequence[Said],
     people: Mapping[str, Contributor],
 ) -> Iterator[_Doubt]:
     """Yield everything that speaks against a match, whether or not it weighs, in the order of `Dispute`."""
-    raised: list[_Raised] = [(Dispute.BENIGN_SET, x.weight, x.closeness, x) for x in benign]
-    raised += _conflicts(asserting, harmless)
+    raised: list[_Raised] = [(Dispute.BENIGN_SET, _weight(policy, x.statement), x.closeness, x) for x in benign]
+    raised += _conflicts(policy, asserting, harmless)
     for x in asserting:
         if x.statement.reviews:
             raised += _objections(policy, x, people)
-    grouped: dict[tuple[Dispute, ReasonCode, Closeness], dict[int, _Said]] = {}
+    grouped: dict[tuple[Dispute, ReasonCode, Closeness], dict[int, Said]] = {}
     for kind, code, closeness, x in raised:
         if kind not in policy.disputed_by:
             code = ReasonCode.DOUBT_NOT_IN_POLICY  # noqa: PLW2901 - whoever raised it
-        grouped.setdefault((kind, code, closeness), {})[x.entry_id] = x
+        grouped.setdefault((kind, code, closeness), {})[x.statement.entry.id] = x
     for kind, code, closeness in sorted(grouped, key=_doubt_order):
         yield _Doubt(code, kind, closeness, list(grouped[kind, code, closeness].values()))
 
@@ -396,10 +381,10 @@ def _doubt_order(key: tuple[Dispute, ReasonCode, Closeness]) -> tuple[int, int, 
     return _KINDS[kind], _CODES[code], closeness
 
 
-_Raised = tuple[Dispute, ReasonCode, Closeness, _Said]
+_Raised = tuple[Dispute, ReasonCode, Closeness, Said]
 
 
-def _conflicts(asserting: Sequence[_Said], harmless: Sequence[_Said]) -> Iterator[_Raised]:
+def _conflicts(policy: Policy, asserting: Sequence[Said], harmless: Sequence[Said]) -> Iterator[_Raised]:
     """Yield the doubts of entries whose verdict cannot hold beside that of an entry that may claim harm.
 
     Where both sides' words count, the match is disputed. Where only the doubter'x does, the other side'x claim is:
@@ -408,16 +393,16 @@ def _conflicts(asserting: Sequence[_Said], harmless: Sequence[_Said]) -> Iterato
     Only a verdict that excludes harm disputes. One that names another harm, or leaves one open, is told and changes
     nothing: it is no reason to let the item pass, and no number bounds how many of them a contributor states in a day.
     """
-    by_verdicts: dict[frozenset[str], list[_Said]] = {}
+    by_verdicts: dict[frozenset[str], list[Said]] = {}
     for x in (*asserting, *harmless):
         by_verdicts.setdefault(x.verdicts, []).append(x)
     if len(by_verdicts) == 1:
         return
-    claiming = {x.entry_id for x in asserting}
+    claiming = {x.statement.entry.id for x in asserting}
     for doubted_verdicts, doubting_verdicts in permutations(by_verdicts, 2):
         if not _exclude(doubted_verdicts, doubting_verdicts):
             continue
-        doubted = [x for x in by_verdicts[doubted_verdicts] if x.entry_id in claiming]
+        doubted = [x for x in by_verdicts[doubted_verdicts] if x.statement.entry.id in claiming]
         if not doubted:
             continue
         doubting = by_verdicts[doubting_verdicts]
@@ -426,19 +411,19 @@ def _conflicts(asserting: Sequence[_Said], harmless: Sequence[_Said]) -> Iterato
                 yield Dispute.CONFLICTING_VERDICTS, ReasonCode.DOUBT_CLAIMS_HARM, x.closeness, x
             continue
         for x in doubting:
-            if x.weight is not ReasonCode.DISPUTED:
-                yield Dispute.CONFLICTING_VERDICTS, x.weight, x.closeness, x
-        weighing = [x for x in doubting if x.weight is ReasonCode.DISPUTED]
+            if (code := _weight(policy, x.statement)) is not ReasonCode.DISPUTED:
+                yield Dispute.CONFLICTING_VERDICTS, code, x.closeness, x
+        weighing = [x for x in doubting if _weight(policy, x.statement) is ReasonCode.DISPUTED]
         if not weighing:
             continue
         closest = min(x.closeness for x in weighing)
-        equals = [x for x in doubted if x.weight is ReasonCode.DISPUTED]
+        equals = [x for x in doubted if _weight(policy, x.statement) is ReasonCode.DISPUTED]
         if equals:
             closeness = max(closest, min(x.closeness for x in equals))
             for x in (*weighing, *equals):
                 yield Dispute.CONFLICTING_VERDICTS, ReasonCode.DISPUTED, closeness, x
         for x in doubted:
-            if x.weight is not ReasonCode.DISPUTED:
+            if _weight(policy, x.statement) is not ReasonCode.DISPUTED:
                 yield Dispute.CONFLICTING_VERDICTS, ReasonCode.CLAIM_DISPUTED, max(closest, x.closeness), x
 
 
@@ -460,7 +445,7 @@ def _meant(verdicts: frozenset[str]) -> frozenset[str]:
 _OBJECTIONS: Final = {kind: Dispute(kind.value) for kind in ReviewKind if kind.value in set(Dispute)}
 
 
-def _objections(policy: Policy, x: _Said, people: Mapping[str, Contributor]) -> Iterator[_Raised]:
+def _objections(policy: Policy, x: Said, people: Mapping[str, Contributor]) -> Iterator[_Raised]:
     """Yield the objections to an entry that its author has not taken back by a later CONFIRMED.
 
     An author's latest word counts, and nobody's confirmation outweighs another's doubt. A contributor that objects to
@@ -504,10 +489,10 @@ def _contests(d: _Doubt, closeness: Closeness) -> bool:
     return d.code is ReasonCode.CLAIM_DISPUTED and d.closeness <= closeness
 
 
-def _disputed_tests(tests: Sequence[_Said], benign: Sequence[_Said]) -> list[_Doubt]:
+def _disputed_tests(policy: Policy, tests: Sequence[Said], benign: Sequence[Said]) -> list[_Doubt]:
     """Return what disputes that it is a test item, when nothing else is claimed."""
     closest = min(x.closeness for x in tests)
-    weighing = [x for x in benign if x.closeness <= closest and x.weight is ReasonCode.DISPUTED]
+    weighing = [x for x in benign if x.closeness <= closest and _weight(policy, x.statement) is ReasonCode.DISPUTED]
     return [_Doubt(ReasonCode.DISPUTED, Dispute.BENIGN_SET, closest, [*weighing, *tests])] if weighing else []
 
 
@@ -518,7 +503,7 @@ def _without_weight(d: _Doubt, closeness: Closeness) -> _Doubt | None:
     return msgspec.structs.replace(d, code=ReasonCode.DOUBT_LESS_CLOSE) if d.code is ReasonCode.DISPUTED else d
 
 
-def _contradictory(active: Sequence[_Said], query: Sequence[Hash]) -> list[_Said]:
+def _contradictory(active: Sequence[Said], query: Sequence[Hash]) -> list[Said]:
     """Return the entries that bind an exact digest otherwise than another entry, or the query, that has it too."""
     if not active:
         return []
@@ -569,10 +554,10 @@ def _bindings(
 
 
 def _group(
-    policy: Policy, clause: int, candidates: Sequence[_Said], origins: _Origins, time: datetime
-) -> list[_Said] | None:
+    policy: Policy, clause: int, candidates: Sequence[Said], origins: _Origins, time: datetime
+) -> list[Said] | None:
     """Return the statements by which enough contributors meet a clause; None where they do not."""
-    by_contributor: dict[str, list[_Said]] = {}
+    by_contributor: dict[str, list[Said]] = {}
     for x in candidates:
         if _fulfils(policy, clause, x, time):
             by_contributor.setdefault(x.statement.contributor.id, []).append(x)
@@ -581,15 +566,14 @@ def _group(
     return None if group is None else [x for name in group for x in by_contributor[name]]
 
 
-def _fulfils(policy: Policy, clause: int, x: _Said, time: datetime) -> bool:
-    s = x.statement
-    for demand in policy.demands[clause]:  # noqa: SIM110 - a generator costs as much as three demands
-        if not demand.holds(s, time):
+def _fulfils(policy: Policy, clause: int, x: Said, time: datetime) -> bool:
+    for holds in policy.tests[clause]:  # noqa: SIM110 - a generator costs as much as three demands
+        if not holds(x, time):
             return False
     return True
 
 
-def _unmet(policy: Policy, w: _Weighed, asserting: Sequence[_Said], tell: _Teller) -> list[ReasonLine]:
+def _unmet(policy: Policy, w: _Weighed, asserting: Sequence[Said], tell: _Teller) -> list[ReasonLine]:
     if not asserting:
         return []
     lines = [

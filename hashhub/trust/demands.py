@@ -14,7 +14,7 @@ import msgspec
 
 from hashhub.model import Reliability, SchemeStatus
 from hashhub.schemes.dimensions import is_within, possible, words
-from hashhub.trust.statement import PURPOSES, Statement, Way, is_draft, stated_until, verdicts_of
+from hashhub.trust.statement import PURPOSES, Said, Statement, Way, is_draft, stated_until
 
 if TYPE_CHECKING:
     from hashhub.trust.policy import Clause
@@ -31,8 +31,8 @@ class Demand(msgspec.Struct, frozen=True):
 
     key: str
     text: str
-    holds: Callable[[Statement, datetime], bool]
-    has: Callable[[Statement, datetime], str]
+    holds: Callable[[Said, datetime], bool]
+    has: Callable[[Said, datetime], str]
 
 
 def demands_of(c: Clause, independent_from: Reliability) -> tuple[Demand, ...]:
@@ -72,16 +72,16 @@ def _verdicts(verdicts: tuple[str, ...]) -> Demand:
     wanted = frozenset(verdicts)
     if "unclassified" in wanted:
         # It allows every verdict, so a clause that takes it takes whatever may be harmful.
-        def holds(s: Statement, _: datetime) -> bool:
-            del s
+        def holds(x: Said, _: datetime) -> bool:
+            del x
             return True
     else:
 
-        def holds(s: Statement, _: datetime) -> bool:
-            return verdicts_of(s) <= wanted
+        def holds(x: Said, _: datetime) -> bool:
+            return x.verdicts <= wanted
 
-    def has(s: Statement, _: datetime) -> str:
-        return f"its verdict may be {words('verdict', verdicts_of(s)) or 'anything'}"
+    def has(x: Said, _: datetime) -> str:
+        return f"its verdict may be {words('verdict', x.verdicts) or 'anything'}"
 
     return Demand("verdicts", f"whose verdict is {_one_of(verdicts)}", holds, has)
 
@@ -89,24 +89,24 @@ def _verdicts(verdicts: tuple[str, ...]) -> Demand:
 _PURPOSE: Final = Demand(
     "purpose",
     "in a hash set that is neither of benign nor of test items",
-    lambda s, _: s.hash_set.purpose in PURPOSES,
-    lambda s, _: f"its hash set is of {s.hash_set.purpose.lower()} items",
+    lambda x, _: x.statement.hash_set.purpose in PURPOSES,
+    lambda x, _: f"its hash set is of {x.statement.hash_set.purpose.lower()} items",
 )
 _VERIFIED: Final = Demand(
     "verified_scheme",
     "classified, verdict included, in a verified scheme",
-    lambda s, _: (
-        (classification := s.entry.classification) is not None
+    lambda x, _: (
+        (classification := x.statement.entry.classification) is not None
         and classification.status is SchemeStatus.VERIFIED
         and "verdict" in classification.dimensions
     ),
-    lambda s, _: _scheme_of(s),
+    lambda x, _: _scheme_of(x.statement),
 )
 _NO_DRAFT: Final = Demand(
     "drafts",
     "not classified in a draft scheme",
-    lambda s, _: not is_draft(s),
-    lambda s, _: _scheme_of(s),
+    lambda x, _: not is_draft(x.statement),
+    lambda x, _: _scheme_of(x.statement),
 )
 
 
@@ -124,8 +124,10 @@ def _independent(independent_from: Reliability) -> Demand:
     return Demand(
         "independent_from",
         f"by contributors of reliability {or_better(independent_from)}",
-        lambda s, _: s.contributor.reliability <= independent_from,  # A is the best, and the first in the alphabet
-        lambda s, _: f"its contributor is of reliability {s.contributor.reliability}",
+        lambda x, _: (
+            x.statement.contributor.reliability <= independent_from
+        ),  # A is the best, and the first in the alphabet
+        lambda x, _: f"its contributor is of reliability {x.statement.contributor.reliability}",
     )
 
 
@@ -133,8 +135,8 @@ def _reliability(wanted: tuple[Reliability, ...]) -> Demand:
     return Demand(
         "reliability",
         f"by a contributor of reliability {_one_of(wanted)}",
-        lambda s, _: s.contributor.reliability in wanted,
-        lambda s, _: f"its contributor is of reliability {s.contributor.reliability}",
+        lambda x, _: x.statement.contributor.reliability in wanted,
+        lambda x, _: f"its contributor is of reliability {x.statement.contributor.reliability}",
     )
 
 
@@ -142,8 +144,8 @@ def _jurisdictions(wanted: tuple[str, ...]) -> Demand:
     return Demand(
         "jurisdictions",
         f"by a contributor in {_one_of(wanted)}",
-        lambda s, _: s.contributor.jurisdiction in wanted,
-        lambda s, _: f"its contributor's jurisdiction is {s.contributor.jurisdiction}",
+        lambda x, _: x.statement.contributor.jurisdiction in wanted,
+        lambda x, _: f"its contributor's jurisdiction is {x.statement.contributor.jurisdiction}",
     )
 
 
@@ -151,10 +153,10 @@ def _depth(least: int) -> Demand:
     return Demand(
         "min_review_depth",
         f"in a hash set where at least {least} people looked at each item",
-        lambda s, _: s.hash_set.review_depth >= least,
-        lambda s, _: (
+        lambda x, _: x.statement.hash_set.review_depth >= least,
+        lambda x, _: (
             f"{depth} looked at each item of its hash set"
-            if (depth := s.hash_set.review_depth)
+            if (depth := x.statement.hash_set.review_depth)
             else "its hash set does not say how many looked at each item"
         ),
     )
@@ -167,23 +169,23 @@ def _dimension(key: str, name: str, values: Sequence[str]) -> Demand:
         classification = s.entry.classification
         return () if classification is None else classification.dimensions.get(name, ())
 
-    def has(s: Statement, _: datetime) -> str:
-        said = stated(s)
+    def has(x: Said, _: datetime) -> str:
+        said = stated(x.statement)
         return f"its {name} may be {words(name, said)}" if said else f"it says nothing about {name}"
 
     text = f"whose {name} can only be {words(name, wanted)}"
-    return Demand(key, text, lambda s, _: is_within(name, stated(s), wanted), has)
+    return Demand(key, text, lambda x, _: is_within(name, stated(x.statement), wanted), has)
 
 
 def _fresh(days: int) -> Demand:
     age = timedelta(days=days)
 
-    def holds(s: Statement, time: datetime) -> bool:
-        at = stated_until(s)
+    def holds(x: Said, time: datetime) -> bool:
+        at = stated_until(x.statement)
         return at is not None and time - at <= age
 
-    def has(s: Statement, time: datetime) -> str:
-        at = stated_until(s)
+    def has(x: Said, time: datetime) -> str:
+        at = stated_until(x.statement)
         if at is None:
             return "when it was stated is not known"
         return f"it was last stated or confirmed {(time - at).days} days ago"
@@ -204,15 +206,16 @@ def _hit(c: Clause) -> Demand:
             and distance <= distances.get(algorithm, distance)
         )
 
-    def holds(s: Statement, _: datetime) -> bool:
+    def holds(x: Said, _: datetime) -> bool:
+        s = x.statement
         if is_plain and not s.variant:
             return True
         if suits(s.algorithm, s.distance, s.variant):
             return True
         return any(suits(w.algorithm, w.distance, w.variant) for w in s.also)
 
-    def has(s: Statement, _: datetime) -> str:
-        return "it was hit by " + " and ".join(map(said, s.ways))
+    def has(x: Said, _: datetime) -> str:
+        return "it was hit by " + " and ".join(map(said, x.statement.ways))
 
     text = "hit"
     if algorithms:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from importlib.resources import files
@@ -18,6 +19,7 @@ from hashhub.hashes import ALGORITHMS
 from hashhub.model import Reliability, Verdict
 from hashhub.schemes.dimensions import DIMENSIONS, possible
 from hashhub.trust.demands import NO_VARIANT, Demand, demands_of, or_better
+from hashhub.trust.statement import Said
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # Verdicts by which an entry claims harm, or by which nobody has decided yet. `comparison` and `non-pertinent` claim no
@@ -109,6 +111,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def demands(self) -> tuple[tuple[Demand, ...], ...]:
         """What each clause asks of an entry: what decides and what explains are one."""
         return tuple(demands_of(c, self.independent_from) for c in self.clauses)
+
+    @cached_property
+    def tests(self) -> tuple[tuple[Callable[[Said, datetime], bool], ...], ...]:
+        """The same as `demands`, bare."""
+        return tuple(tuple(demand.holds for demand in demands) for demands in self.demands)
 
     @cached_property
     def reads_statement_times(self) -> bool:
@@ -267,7 +274,9 @@ def _check(c: Clause, independent_from: Reliability) -> list[Violation]:
     if c.min_review_depth < 0:
         refuse("min_review_depth must be 0 or more", "OUT_OF_RANGE")
     if bad := [j for j in c.jurisdictions if not _JURISDICTION.fullmatch(j)]:
-        refuse(f"jurisdictions must be ISO 3166-1 alpha-2 codes in capitals, such as NL, got {bad[0][:20]!r}", "PATTERN")
+        refuse(
+            f"jurisdictions must be ISO 3166-1 alpha-2 codes in capitals, such as NL, got {bad[0][:20]!r}", "PATTERN"
+        )
     _check_dimensions(c, refuse)
     if not 0 <= c.stated_within_days <= MAX_DAYS:
         refuse(f"stated_within_days must be between 1 and {MAX_DAYS}, or left out", "OUT_OF_RANGE")

@@ -31,6 +31,7 @@ PURPOSES: Final[Mapping[Purpose, frozenset[str]]] = {
 _UNCLASSIFIED: Final = "UNCLASSIFIED"
 _UNDECIDED: Final = frozenset({"unclassified"})
 _NOTHING: Final[frozenset[str]] = frozenset()
+_PERCEPTUAL: Final = frozenset(a.name for a in ALGORITHMS.values() if a.is_perceptual)
 
 
 class Closeness(IntEnum):
@@ -56,7 +57,7 @@ class Way(msgspec.Struct, frozen=True):
         """How closely it is."""
         if self.variant:
             return Closeness.VARIANT
-        if not ALGORITHMS[self.algorithm].is_perceptual:
+        if self.algorithm not in _PERCEPTUAL:
             return Closeness.FILE
         return Closeness.NEAR if self.distance else Closeness.DIGEST
 
@@ -86,13 +87,27 @@ class Statement(msgspec.Struct, frozen=True):
     @property
     def closeness(self) -> Closeness:
         """How closely the entry was hit."""
-        if self.also:
-            return min(way.closeness for way in self.ways)
-        if self.variant:
-            return Closeness.VARIANT
-        if not ALGORITHMS[self.algorithm].is_perceptual:
-            return Closeness.FILE
-        return Closeness.NEAR if self.distance else Closeness.DIGEST
+        return min(way.closeness for way in self.ways)
+
+
+class Said:
+    """A statement, and what a judgement asks of it again and again, worked out once.
+
+    number: its entry's place in the order in which reasons name entries.
+    """
+
+    __slots__ = ("closeness", "number", "statement", "verdicts")
+
+    def __init__(self, statement: Statement, number: int = 0) -> None:
+        self.number = number
+        self.statement = statement
+        self.verdicts = verdicts_of(statement)
+        if statement.variant or statement.also:
+            self.closeness = statement.closeness
+        elif statement.algorithm in _PERCEPTUAL:
+            self.closeness = Closeness.NEAR if statement.distance else Closeness.DIGEST
+        else:
+            self.closeness = Closeness.FILE
 
 
 def verdicts_of(s: Statement) -> frozenset[str]:
