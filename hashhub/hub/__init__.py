@@ -6,7 +6,8 @@
     reviews     what others say about entries               selections  many entries at once: search, move
     queue       what waits for somebody
     match       verdicts (the match path)                       lookup      hits among what the caller may see
-    catalogue   the schemes and policies that hold now
+    catalogue   the schemes and policies that hold now          evidence   what was hit, as statements
+    policies    their versions, why a verdict, what others would change
     exchange    the change feed                                 exports     entries on their way to a file
                                                                 history     what was done, by whom; revert undoes it
     follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
@@ -42,6 +43,7 @@ from hashhub.hub.follow import Follower, Mark
 from hashhub.hub.history import History
 from hashhub.hub.housekeeping import Housekeeping
 from hashhub.hub.match import Match
+from hashhub.hub.policies import Policies
 from hashhub.hub.queue import Queue
 from hashhub.hub.renewals import Renewal, Renewals
 from hashhub.hub.resources import Contributors, Groups, HashSets
@@ -108,6 +110,7 @@ class Hub:
         self.reviews = Reviews(store)
         self.history = History(store, self._follower)
         self.match = Match(store, matcher, self.catalogue, self._follower, config, self.tally)
+        self.policies = Policies(store, matcher, self.catalogue, self._follower)
         self.changes = Changes(store, self._follower)
         self.exports = Exports(store, self.changes, self.catalogue)
 

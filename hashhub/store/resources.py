@@ -317,9 +317,11 @@ class Resources:
         by: Actor = SYSTEM,
         validate_only: bool = False,
         request_id: str = "",
+        number_from: int | None = None,
     ) -> Definition:
         """Store a version of a scheme or policy; `reason` is what its author says of it.
 
+        `number_from`: its version is one that the store gives: the one behind all that it has of it, and at least this.
         Raises AlreadyExists when there is that version already: a version's text never changes.
         """
         definition = msgspec.structs.replace(
@@ -330,6 +332,14 @@ class Resources:
             self._db.lock(c)
             if (first := request.replayed(c, Definition)) is not None:
                 return first
+            if number_from is not None:
+                t = s.definition.c
+                given = c.scalars(
+                    sa.select(t.version).where(t.kind == s.DEFINITION_KINDS[definition.kind], t.id == definition.id)
+                )
+                numbers = [int(version) for version in given if version.isdecimal()]
+                version = str(max([number_from, *(number + 1 for number in numbers)]))
+                definition = msgspec.structs.replace(definition, version=version)
             where = _definition_is(definition.kind, definition.id, definition.version)
             if c.scalar(sa.select(s.definition.c.content).where(where)) is not None:
                 raise AlreadyExists(

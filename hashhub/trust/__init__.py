@@ -13,18 +13,28 @@ from __future__ import annotations
 from hashhub.trust.decision import Judgement, ReasonCode, decide
 from hashhub.trust.policy import Clause, Dispute, Policy, explain, load, parse
 from hashhub.trust.statement import Closeness, Statement, Way
+from hashhub.trust.tracing import ClauseTrace, DemandTrace, EntryTrace, Failure, Trace, trace
+from hashhub.trust.versions import Policies, Version
 
 __all__ = [
     "Clause",
+    "ClauseTrace",
     "Closeness",
+    "DemandTrace",
     "Dispute",
+    "EntryTrace",
+    "Failure",
     "Judgement",
+    "Policies",
     "Policy",
     "ReasonCode",
     "Statement",
+    "Trace",
+    "Version",
     "Way",
     "decide",
     "explain",
     "load",
     "parse",
+    "trace",
 ]

@@ -110,7 +110,7 @@ class _Doubt(msgspec.Struct, frozen=True):
     said: Sequence[Said]
 
 
-class _Weighed(NamedTuple):
+class Weighed(NamedTuple):
     """What leads to a verdict, and from which it is told why.
 
     closeness: of the least close hits that were taken into account. candidates: those among the asserting statements
@@ -130,12 +130,13 @@ class _Weighed(NamedTuple):
     candidates: list[Said]
     groups: list[list[Said] | None]
     disputes: list[_Doubt]
-    origins: _Origins
+    origins: Origins
     names: Sequence[str]
     time: datetime
 
     @property
     def asserting(self) -> list[Said]:
+        """What claims harm or leaves it open."""
         return [*self.harmful, *self.undecided]
 
 
@@ -166,12 +167,12 @@ def decide(
        otherwise the policy's verdict on test items; otherwise BENIGN; otherwise NO_MATCH. A judgement cut short is
        REVIEW at least.
     """
-    return _concluded(policy, _weighed(policy, statements, contributors, time), query, cut_short)
+    return conclude(policy, weigh(policy, statements, contributors, time), query, cut_short=cut_short)
 
 
-def _weighed(
+def weigh(
     policy: Policy, statements: Sequence[Statement], contributors: Mapping[str, Contributor], time: datetime
-) -> _Weighed:
+) -> Weighed:
     """Take steps 1 to 4 of `decide`."""
     # (1) what counts at all
     passive: list[Said] = []
@@ -197,7 +198,7 @@ def _weighed(
     # (3) what stands against it
     doubts = list(_doubts(policy, asserting, benign, harmless, people)) if asserting else []
     # (4) what suffices
-    origins = _Origins(people)
+    origins = Origins(people)
     closeness = Closeness.FILE
     candidates: list[Said] = []
     groups: list[list[Said] | None] = [None] * len(policy.clauses)
@@ -206,14 +207,14 @@ def _weighed(
     for closeness in levels:
         disputes = [d for d in doubts if d.code is ReasonCode.DISPUTED and d.closeness <= closeness]
         candidates = asserting if closeness == levels[-1] else [x for x in asserting if x.closeness <= closeness]
-        if contested := {x.statement.entry.id for d in doubts if _contests(d, closeness) for x in d.said}:
+        if contested := {x.statement.entry.id for d in doubts if contests(d, closeness) for x in d.said}:
             candidates = [x for x in candidates if x.statement.entry.id not in contested]
-        groups = [_group(policy, i, candidates, origins, time) for i in range(len(policy.clauses))]
+        groups = [group_of(policy, i, candidates, origins, time) for i in range(len(policy.clauses))]
         if disputes or any(group is not None for group in groups):
             break
     if not asserting and tests:
         disputes = _disputed_tests(policy, tests, benign)
-    return _Weighed(
+    return Weighed(
         passive,
         expired,
         harmful,
@@ -247,7 +248,7 @@ def _in_order(statements: Sequence[Statement]) -> tuple[list[Said], list[str]]:
     return ordered, names
 
 
-def _concluded(policy: Policy, w: _Weighed, query: Sequence[Hash], cut_short: bool) -> Judgement:
+def conclude(policy: Policy, w: Weighed, query: Sequence[Hash], *, cut_short: bool) -> Judgement:
     """Take step 5 of `decide`: the verdict, and all that led to it."""
     asserting = w.asserting
     met = [(c, group) for c, group in zip(policy.clauses, w.groups, strict=True) if group is not None]
@@ -427,7 +428,7 @@ def _conflicts(policy: Policy, asserting: Sequence[Said], harmless: Sequence[Sai
                 yield Dispute.CONFLICTING_VERDICTS, ReasonCode.CLAIM_DISPUTED, max(closest, x.closeness), x
 
 
-def _agree(one: Iterable[frozenset[str]], other: Iterable[frozenset[str]]) -> bool:
+def agree(one: Iterable[frozenset[str]], other: Iterable[frozenset[str]]) -> bool:
     """Whether some verdict of each can hold together: two who name different harms do not confirm each other."""
     return any(not _exclude(a, b) for a in one for b in other)
 
@@ -484,7 +485,7 @@ def _objections(policy: Policy, x: Said, people: Mapping[str, Contributor]) -> I
         yield kind, code, x.closeness, x
 
 
-def _contests(d: _Doubt, closeness: Closeness) -> bool:
+def contests(d: _Doubt, closeness: Closeness) -> bool:
     """Whether the statements' claims count towards no clause when hits of this closeness are taken into account."""
     return d.code is ReasonCode.CLAIM_DISPUTED and d.closeness <= closeness
 
@@ -553,8 +554,8 @@ def _bindings(
 # --- Clauses ----------------------------------------------------------------------------------------------------------
 
 
-def _group(
-    policy: Policy, clause: int, candidates: Sequence[Said], origins: _Origins, time: datetime
+def group_of(
+    policy: Policy, clause: int, candidates: Sequence[Said], origins: Origins, time: datetime
 ) -> list[Said] | None:
     """Return the statements by which enough contributors meet a clause; None where they do not."""
     by_contributor: dict[str, list[Said]] = {}
@@ -573,7 +574,7 @@ def _fulfils(policy: Policy, clause: int, x: Said, time: datetime) -> bool:
     return True
 
 
-def _unmet(policy: Policy, w: _Weighed, asserting: Sequence[Said], tell: _Teller) -> list[ReasonLine]:
+def _unmet(policy: Policy, w: Weighed, asserting: Sequence[Said], tell: _Teller) -> list[ReasonLine]:
     if not asserting:
         return []
     lines = [
@@ -593,7 +594,7 @@ def _unmet(policy: Policy, w: _Weighed, asserting: Sequence[Said], tell: _Teller
     return lines
 
 
-class _Origins:
+class Origins:
     """Where contributors' material comes from: everybody reached through `takes_from`, and the contributor itself."""
 
     def __init__(self, contributors: Mapping[str, Contributor]) -> None:
@@ -601,6 +602,7 @@ class _Origins:
         self._found: dict[str, frozenset[str]] = {}
 
     def of(self, contributor: str) -> frozenset[str]:
+        """Return whose material a contributor has, itself included."""
         if contributor not in self._found:
             reached, todo = {contributor}, [contributor]
             while todo:
@@ -619,8 +621,7 @@ class _Origins:
         """
         for group in combinations(sorted(verdicts), count):
             if all(
-                self.of(a).isdisjoint(self.of(b)) and _agree(verdicts[a], verdicts[b])
-                for a, b in combinations(group, 2)
+                self.of(a).isdisjoint(self.of(b)) and agree(verdicts[a], verdicts[b]) for a, b in combinations(group, 2)
             ):
                 return group
         return None

@@ -108,6 +108,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return f"{self.name}@{self.version}"
 
     @cached_property
+    def text(self) -> str:
+        """The TOML that it was read from; empty: none."""
+        return ""
+
+    @cached_property
     def demands(self) -> tuple[tuple[Demand, ...], ...]:
         """What each clause asks of an entry: what decides and what explains are one."""
         return tuple(demands_of(c, self.independent_from) for c in self.clauses)
@@ -172,10 +177,21 @@ def load(extra: Path | None = None) -> dict[str, Policy]:
     return policies
 
 
-def parse(text: bytes, file: str) -> Policy:
-    """Return the policy that a TOML file defines; `file` is what errors call it. Raises InvalidArgument naming it."""
+def parse(text: bytes, file: str, *, version: int | None = None) -> Policy:
+    """Return the policy that a TOML file defines; `file` is what errors call it. Raises InvalidArgument naming it.
+
+    `version`: the one that it is to have; a file that states another is refused. Without it, that of the file or 1.
+    """
     try:
-        return msgspec.convert(tomllib.loads(text.decode()), Policy)
+        content = tomllib.loads(text.decode())
+        stated = content.get("version", version)
+        if version is not None and (type(stated) is not int or stated != version):
+            raise InvalidArgument.field(
+                "version",
+                f"the next one is {version}, got {str(stated)[:40]}; give that, or leave it out",
+                "CONTRADICTION",
+            )
+        policy = msgspec.convert({**content, **({} if version is None else {"version": version})}, Policy)
     except UnicodeDecodeError as e:
         raise InvalidArgument.field(file, "is not UTF-8; save it as UTF-8", "NOT_UTF8") from e
     except RecursionError as e:
@@ -186,6 +202,8 @@ def parse(text: bytes, file: str) -> Policy:
         raise InvalidArgument.field(file, e.message, "INVALID") from e
     except ValueError as e:  # also TOMLDecodeError, and a number of thousands of digits
         raise InvalidArgument.field(file, f"is not TOML: {e}", "NOT_TOML") from e
+    policy.__dict__["text"] = text.decode()  # beside the fields: two texts of one meaning are one policy
+    return policy
 
 
 def explain(policy: Policy) -> str:
