@@ -27,10 +27,12 @@ from hashhub.client.history import HistoryCalls
 from hashhub.client.imports import ImportCalls
 from hashhub.client.matching import MatchCalls, Matched, MatchedMedia, PolicyText, SchemeTable
 from hashhub.client.mirror import Mirror, MirrorState
+from hashhub.client.policies import Explained, PolicyCalls, PolicyVersion
 from hashhub.client.transport import Transport, is_loopback
 
 __all__ = [
     "Client",
+    "Explained",
     "Export",
     "ExportReport",
     "FindingGroup",
@@ -42,6 +44,7 @@ __all__ = [
     "MirrorState",
     "Phase",
     "PolicyText",
+    "PolicyVersion",
     "Progress",
     "SchemeTable",
     "is_loopback",
@@ -55,6 +58,7 @@ class Client(
     EntryCalls,
     ExportCalls,
     MatchCalls,
+    PolicyCalls,
     ChangeCalls,
     HistoryCalls,
     AdministrationCalls,

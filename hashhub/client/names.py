@@ -28,6 +28,11 @@ def token(name: str) -> str:
     return wire.token_name(*_parts(name, "TOKEN"))
 
 
+def policy(name: str) -> str:
+    """Return the resource name of `NAME` or `NAME@VERSION`."""
+    return wire.policy_name(*_parts(name, "NAME"))
+
+
 def hash_set(name: str) -> str:
     """Return the resource name of `CONTRIBUTOR/SET`."""
     return wire.hash_set_name(*_parts(name, "CONTRIBUTOR/SET"))

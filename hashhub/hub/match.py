@@ -248,13 +248,10 @@ class Match:
         return done, revision
 
     def policies(self, principal: Principal) -> list[tuple[str, str, str]]:
-        """Return (name, title, explanation) of each policy, by name."""
+        """Return (name, title, explanation) of the current version of each policy, by name."""
         access.allow(principal, *Role)
         currents = self._catalogue.now().policies.currents()
-        return [
-            (v.name, v.policy.title, trust.explain(v.policy)) if v.policy else (v.name, "(cannot be read)", v.fault)
-            for v in currents
-        ]
+        return [(v.name, p.title, trust.explain(p)) if (p := v.policy) else (v.name, "", v.fault) for v in currents]
 
     def schemes(self, principal: Principal) -> Sequence[Scheme]:
         """Return the classification schemes."""

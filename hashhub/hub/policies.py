@@ -37,8 +37,8 @@ from hashhub.model import (
     now,
 )
 from hashhub.store import Scope
+from hashhub.trust import Example, Policy, Trace, Trial, VerdictChange, Version
 from hashhub.trust import Policies as Versions
-from hashhub.trust import Policy, Trace, Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,40 +57,6 @@ _PIECE: Final = 50  # queries of a trial between two rests: some milliseconds
 _SHARE: Final = 0.25  # of a core, for all trials of a process together
 _EXAMPLES: Final = 3  # of each change, in one answer
 _NOTHING: Final = ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances")
-
-
-class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """A query whose verdict changes: its label, and the reasons for both verdicts."""
-
-    label: str
-    before: tuple[ReasonLine, ...]
-    after: tuple[ReasonLine, ...]
-
-
-class VerdictChange(msgspec.Struct, frozen=True, kw_only=True):
-    """How many queries get one verdict by the policy before and one by the policy after, and examples of them."""
-
-    before: Verdict
-    after: Verdict
-    count: int
-    examples: tuple[Example, ...] = ()
-
-
-class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """What a policy would change: every query is counted in one of the changes, also where both verdicts are one.
-
-    `before` and `after` are NAME@VERSION. `next_after`: the entry behind which the next call goes on; 0: nothing is
-    left. `total`: entries that a trial of entries goes through, told where it begins. `since_revision`: behind which
-    they became visible.
-    """
-
-    before: str
-    after: str
-    changes: tuple[VerdictChange, ...]
-    revision: int
-    next_after: int = 0
-    total: int = 0
-    since_revision: int = 0
 
 
 class Since(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +90,11 @@ class Policies:
         self._rest = rest
 
     # Versions
+
+    def currents(self, principal: Principal) -> list[Version]:
+        """Return the current version of each policy, by name."""
+        access.allow(principal, *Role)
+        return self._catalogue.now().policies.currents()
 
     def get(self, principal: Principal, reference: str) -> Version:
         """Return the version that `NAME` (the newest that is not retired) or `NAME@VERSION` means, a retired one
@@ -357,7 +328,7 @@ class Policies:
 
     def _standing(self, names: frozenset[str], after: int, options: MatchOptions) -> _Chosen:
         """Return the next active entries of the hash sets."""
-        total = 0 if after else sum(self._store.entries.entry_count(*name.split("/")) for name in names)
+        total = 0 if after else sum(self._count(name) for name in names)
         walk = self._store.selecting.walk(
             Selection(states=(EntryState.ACTIVE,)), Scope(names), after=after, check=cancellation.check
         )
@@ -366,6 +337,10 @@ class Policies:
             if rows:
                 return _Chosen(_queries(self._store.selecting.read(rows), options), rows[-1][0], total)
         return _Chosen((), 0, total)
+
+    def _count(self, name: str) -> int:
+        contributor, hash_set = name.split("/")
+        return self._store.entries.entry_count(contributor, hash_set)
 
     def _changed_since(self, names: frozenset[str], revision: int) -> pyroaring.BitMap64:
         """Return the entries of the hash sets that changes behind a revision made visible, or said something of."""

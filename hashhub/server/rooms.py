@@ -7,6 +7,7 @@
     media     hashing of files
     feeds     followed feeds: each holds its place for as long as it is read
     exports   entries on their way to a file: seconds to minutes, as fast as the caller writes it
+    trials    what another policy would change, one at a time: some seconds a piece, most of them at rest
 
 In a room so many calls work at a time and so many more wait; one beyond those is told at once when to come again. Both
 doors use the same rooms.
@@ -42,6 +43,7 @@ ROOM_OF: Final[Mapping[str, str]] = {
     "HistoryService/RevertActor": "commits",
     "MatchService/BatchMatchMedia": "media",
     "MatchService/MatchMedia": "media",
+    "PolicyService/SimulatePolicy": "trials",
 }
 """The room of each call that is none of the small ones."""
 
@@ -135,5 +137,6 @@ def rooms_of(config: Config) -> dict[str, Room]:
         Room("media", config.media_children(), config.max_queued_media, retry_seconds=1.0, budget=bytes_in_progress),
         Room("feeds", FOLLOWERS, 0, retry_seconds=5.0),
         Room("exports", 4, 8, retry_seconds=5.0),
+        Room("trials", 1, 3, retry_seconds=2.0),
     )
     return {room.name: room for room in rooms}

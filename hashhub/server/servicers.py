@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
@@ -22,12 +22,14 @@ from hashhub.columns import RecordColumns
 from hashhub.errors import InvalidArgument, NotFound, Unavailable, Violation
 from hashhub.hub import Hub
 from hashhub.hub.exports import Selection
+from hashhub.hub.policies import Since
 from hashhub.hub.selections import Order
 from hashhub.model import Contributor, Entry, FeedPage, Group, HashSet, Import, Principal, Record, SchemeStatus
 from hashhub.schemes import Scheme
 from hashhub.server import pages
 from hashhub.server.interceptors import Method
 from hashhub.server.roles import ROLES
+from hashhub.trust import Version
 from hashhub.v1 import (
     admin_service_pb2,
     change_service_pb2,
@@ -35,6 +37,7 @@ from hashhub.v1 import (
     contributor_service_pb2,
     history_service_pb2,
     match_service_pb2,
+    policy_service_pb2,
     review_service_pb2,
 )
 
@@ -45,6 +48,7 @@ FILES: Final = (
     contributor_service_pb2.DESCRIPTOR,
     history_service_pb2.DESCRIPTOR,
     match_service_pb2.DESCRIPTOR,
+    policy_service_pb2.DESCRIPTOR,
     review_service_pb2.DESCRIPTOR,
 )
 
@@ -65,6 +69,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
         "ContributorService": Contributors(hub),
         "HistoryService": History(hub),
         "MatchService": Match(hub),
+        "PolicyService": Policies(hub),
         "ReviewService": Reviews(hub),
     }
     calls = [
@@ -576,27 +581,37 @@ class Match:
     def match_hashes(self, principal: Principal, request: v1.MatchHashesRequest) -> v1.MatchHashesResponse:
         """Match one item by its hashes."""
         options = wire.options_from_pb(request.options)
-        (result,), revision = self._hub.match.hashes(principal, [wire.query_from_pb(request.query)], options)
-        return v1.MatchHashesResponse(result=wire.match_result_to_pb(result), policy=options.policy, revision=revision)
+        policy = self._hub.match.policy(options.policy)
+        query = wire.query_from_pb(request.query)
+        (result,), revision = self._hub.match.hashes(principal, [query], options, policy=policy)
+        return v1.MatchHashesResponse(
+            result=wire.match_result_to_pb(result), policy=policy.full_name, revision=revision
+        )
 
     def match_hashes_at_once(
         self, principal: Principal, request: v1.MatchHashesRequest
     ) -> v1.MatchHashesResponse | None:
         """Match one item that hits nothing; None for any other. Never waits."""
         options = wire.options_from_pb(request.options)
+        policy = self._hub.match.held_policy(options.policy)
+        if policy is None:
+            return None
         missed = self._hub.match.miss(principal, wire.query_from_pb(request.query), options)
         if missed is None:
             return None
         result, revision = missed
-        return v1.MatchHashesResponse(result=wire.match_result_to_pb(result), policy=options.policy, revision=revision)
+        return v1.MatchHashesResponse(
+            result=wire.match_result_to_pb(result), policy=policy.full_name, revision=revision
+        )
 
     def batch_match_hashes(
         self, principal: Principal, request: v1.BatchMatchHashesRequest
     ) -> v1.BatchMatchHashesResponse:
         """Match many items by their hashes."""
         options = wire.options_from_pb(request.options)
-        results, revision = self._hub.match.hashes(principal, wire.queries_from_pb(request), options)
-        return wire.match_results_to_pb(results, options.policy, revision)
+        policy = self._hub.match.policy(options.policy)
+        results, revision = self._hub.match.hashes(principal, wire.queries_from_pb(request), options, policy=policy)
+        return wire.match_results_to_pb(results, policy.full_name, revision)
 
     def match_media(
         self, principal: Principal, request: v1.MatchMediaRequest, charge: Callable[[float], None]
@@ -604,8 +619,11 @@ class Match:
         """Hash one media file and match it."""
         options = wire.options_from_pb(request.options)
         media = [(request.media.label, request.media.content)]
-        (result,), revision = self._hub.match.media(principal, media, options, single=True, charge=charge)
-        return v1.MatchMediaResponse(result=wire.media_result_to_pb(result), policy=options.policy, revision=revision)
+        policy = self._hub.match.policy(options.policy)
+        (result,), revision = self._hub.match.media(
+            principal, media, options, single=True, charge=charge, policy=policy
+        )
+        return v1.MatchMediaResponse(result=wire.media_result_to_pb(result), policy=policy.full_name, revision=revision)
 
     def batch_match_media(
         self, principal: Principal, request: v1.BatchMatchMediaRequest, charge: Callable[[float], None]
@@ -613,20 +631,18 @@ class Match:
         """Hash several media files and match them."""
         options = wire.options_from_pb(request.options)
         media = [(m.label, m.content) for m in request.media]
-        results, revision = self._hub.match.media(principal, media, options, single=False, charge=charge)
+        policy = self._hub.match.policy(options.policy)
+        results, revision = self._hub.match.media(principal, media, options, single=False, charge=charge, policy=policy)
         return v1.BatchMatchMediaResponse(
-            results=map(wire.media_result_to_pb, results), policy=options.policy, revision=revision
+            results=map(wire.media_result_to_pb, results), policy=policy.full_name, revision=revision
         )
 
     def list_policies(self, principal: Principal, request: v1.ListPoliciesRequest) -> v1.ListPoliciesResponse:
         """List the policies."""
         page = _Page("policies", request)
-        policies, token = page.of(self._hub.match.policies(principal), lambda p: p[0])
+        policies, token = page.of(self._hub.policies.currents(principal), lambda p: p.name)
         return v1.ListPoliciesResponse(
-            policies=(
-                v1.Policy(name=wire.policy_name(policy), display_name=title, explanation=explanation)
-                for policy, title, explanation in policies
-            ),
+            policies=(wire.policy_to_pb(v, is_current=True, in_list=True) for v in policies),
             next_page_token=token,
             revision=self._hub.revision(),
         )
@@ -638,6 +654,106 @@ class Match:
         return v1.ListSchemesResponse(
             schemes=map(_scheme_to_pb, schemes), next_page_token=token, revision=self._hub.revision()
         )
+
+
+class Policies:
+    """Versions of policies, and what they make of items."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def get_policy(self, principal: Principal, request: v1.GetPolicyRequest) -> v1.Policy:
+        """Get a version of a policy."""
+        return self._policy(self._hub.policies.get(principal, wire.parse_policy(request.name)))
+
+    def list_policy_versions(
+        self, principal: Principal, request: v1.ListPolicyVersionsRequest
+    ) -> v1.ListPolicyVersionsResponse:
+        """List all versions of a policy."""
+        name = wire.parse_policy(request.parent, "parent")
+        page = _Page("policyVersions", request, name)
+        after = page.after(0)
+        left = [v for v in self._hub.policies.versions(principal, name) if v.version > after]
+        shown = left[: page.size]
+        return v1.ListPolicyVersionsResponse(
+            policies=(wire.policy_to_pb(v, is_current=self._hub.policies.is_current(v)) for v in shown),
+            next_page_token=page.token(shown[-1].version if len(left) > len(shown) else 0),
+            revision=self._hub.revision(),
+        )
+
+    def put_policy(self, principal: Principal, request: v1.PutPolicyRequest) -> v1.Policy:
+        """Put the next version of a policy."""
+        made = self._hub.policies.put(
+            principal,
+            request.text,
+            comment=wire.read_text(request.comment, "comment"),
+            validate_only=request.validate_only,
+            request_id=_request_id(request),
+        )
+        return self._policy(made)
+
+    def retire_policy(self, principal: Principal, request: v1.RetirePolicyRequest) -> v1.Policy:
+        """Retire a version of a policy."""
+        retired = self._hub.policies.retire(
+            principal,
+            wire.parse_policy(request.name),
+            comment=wire.read_text(request.comment, "comment"),
+            validate_only=request.validate_only,
+            request_id=_request_id(request),
+        )
+        return self._policy(retired)
+
+    def explain_match(self, principal: Principal, request: v1.ExplainMatchRequest) -> v1.ExplainMatchResponse:
+        """Explain a policy's verdict about one item."""
+        options = wire.options_from_pb(request.options)
+        trace, verdict, revision = self._hub.policies.explain(principal, wire.query_from_pb(request.query), options)
+        return wire.trace_to_pb(trace, verdict, revision)
+
+    def simulate_policy(self, principal: Principal, request: v1.SimulatePolicyRequest) -> v1.SimulatePolicyResponse:
+        """Say what a policy would change."""
+        time = wire.time_in(request, "since_time")
+        hash_sets = tuple("/".join(wire.parse_hash_set(n, f"hash_sets[{i}]")) for i, n in enumerate(request.hash_sets))
+        options = wire.options_from_pb(v1.MatchOptions(max_distances=request.max_distances), "")
+        page = _Page("trial", _Unpaged(request.page_token), request.since_revision, time, hash_sets)
+        after, resolved = _trial_position(page.after("0:0"))
+        by_entries = bool(request.since_revision or time or hash_sets)
+        since = Since(
+            revision=resolved or request.since_revision,
+            time=None if resolved else time,
+            hash_sets=hash_sets,
+            after=after,
+        )
+        trial = self._hub.policies.try_out(
+            principal,
+            request.before,
+            request.after,
+            text=request.text,
+            queries=[wire.query_from_pb(q, f"queries[{i}]") for i, q in enumerate(request.queries)],
+            since=since if by_entries else None,
+            max_distances=options.max_distances,
+        )
+        token = page.token(f"{trial.next_after}:{trial.since_revision}") if trial.next_after else ""
+        return wire.trial_to_pb(trial, token)
+
+    def _policy(self, version: Version) -> v1.Policy:
+        pb = wire.policy_to_pb(version, is_current=self._hub.policies.is_current(version))
+        pb.revision = self._hub.revision()
+        return pb
+
+
+def _trial_position(position: str) -> tuple[int, int]:
+    """Return behind which entry a trial goes on, and behind which revision its entries became visible."""
+    match = re.fullmatch(r"([0-9]{1,18}):([0-9]{1,18})", position)
+    if match is None:
+        raise InvalidArgument.field("page_token", "is damaged; start again without it", "PAGE_TOKEN")
+    return int(match[1]), int(match[2])
+
+
+class _Unpaged(NamedTuple):
+    """A request that goes on from a token, and says no size."""
+
+    page_token: str
+    page_size: int = 0
 
 
 class Reviews:

@@ -14,6 +14,7 @@ from hashhub.trust.decision import Judgement, ReasonCode, decide
 from hashhub.trust.policy import Clause, Dispute, Policy, explain, load, parse
 from hashhub.trust.statement import Closeness, Statement, Way
 from hashhub.trust.tracing import ClauseTrace, DemandTrace, EntryTrace, Failure, Trace, trace
+from hashhub.trust.trial import Example, Trial, VerdictChange
 from hashhub.trust.versions import Policies, Version
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "DemandTrace",
     "Dispute",
     "EntryTrace",
+    "Example",
     "Failure",
     "Judgement",
     "Policies",
@@ -30,6 +32,8 @@ __all__ = [
     "ReasonCode",
     "Statement",
     "Trace",
+    "Trial",
+    "VerdictChange",
     "Version",
     "Way",
     "decide",

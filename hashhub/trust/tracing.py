@@ -42,13 +42,16 @@ class Failure(msgspec.Struct, frozen=True):
 class DemandTrace(msgspec.Struct, frozen=True, kw_only=True):
     """One demand of a clause: its key, itself in words, the entries that fulfil it and those that do not.
 
-    Of the first demand, `claim`, all entries are told that were hit; of the others those that fulfil the first.
+    Of the first demand, `claim`, all entries are told that were hit; of the others those that fulfil the first. The
+    counts are of all, also where a hub's answer tells the first of many.
     """
 
     key: str
     text: str
     fulfilled: tuple[str, ...]
     failed: tuple[Failure, ...]
+    fulfilled_count: int
+    failed_count: int
 
 
 class ClauseTrace(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,26 +150,20 @@ def _clause(policy: Policy, i: int, c: Clause, w: Weighed, becomes: Mapping[Said
     group = w.groups[i]
     candidates = sorted(w.candidates, key=lambda x: x.number)
     demands = [
-        DemandTrace(
-            key="claim",
-            text="that claims harm or leaves it open, and whose claim counts",
-            fulfilled=_names(w, candidates),
-            failed=tuple(Failure(w.names[x.number], text) for x, text in becomes.items() if text),
+        _demand(
+            "claim",
+            "that claims harm or leaves it open, and whose claim counts",
+            _names(w, candidates),
+            [Failure(w.names[x.number], text) for x, text in becomes.items() if text],
         )
     ]
     left = list(candidates)
     for demand in policy.demands[i]:
         held = [x for x in candidates if demand.holds(x, w.time)]
-        missing = set(held)
-        demands.append(
-            DemandTrace(
-                key=demand.key,
-                text=demand.text,
-                fulfilled=_names(w, held),
-                failed=tuple(Failure(w.names[x.number], demand.has(x, w.time)) for x in candidates if x not in missing),
-            )
-        )
-        left = [x for x in left if x in missing]
+        holding = set(held)
+        failed = [Failure(w.names[x.number], demand.has(x, w.time)) for x in candidates if x not in holding]
+        demands.append(_demand(demand.key, demand.text, _names(w, held), failed))
+        left = [x for x in left if x in holding]
     return ClauseTrace(
         id=c.id,
         title=c.title,
@@ -175,6 +172,17 @@ def _clause(policy: Policy, i: int, c: Clause, w: Weighed, becomes: Mapping[Said
         entries=_names(w, group or ()),
         demands=tuple(demands),
         apart=() if group is not None or c.contributors == 1 else tuple(islice(_apart(w, left), _PAIRS)),
+    )
+
+
+def _demand(key: str, text: str, fulfilled: tuple[str, ...], failed: Sequence[Failure]) -> DemandTrace:
+    return DemandTrace(
+        key=key,
+        text=text,
+        fulfilled=fulfilled,
+        failed=tuple(failed),
+        fulfilled_count=len(fulfilled),
+        failed_count=len(failed),
     )
 
 

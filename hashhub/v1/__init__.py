@@ -129,6 +129,23 @@ from hashhub.v1.match_service_pb2 import (
     SchemeValue as SchemeValue,
     Verdict as Verdict,
 )
+from hashhub.v1.policy_service_pb2 import (
+    ExplainMatchRequest as ExplainMatchRequest,
+    ExplainMatchResponse as ExplainMatchResponse,
+    ExplainedClause as ExplainedClause,
+    ExplainedDemand as ExplainedDemand,
+    ExplainedEntry as ExplainedEntry,
+    FailedDemand as FailedDemand,
+    GetPolicyRequest as GetPolicyRequest,
+    ListPolicyVersionsRequest as ListPolicyVersionsRequest,
+    ListPolicyVersionsResponse as ListPolicyVersionsResponse,
+    PutPolicyRequest as PutPolicyRequest,
+    RetirePolicyRequest as RetirePolicyRequest,
+    SimulatePolicyRequest as SimulatePolicyRequest,
+    SimulatePolicyResponse as SimulatePolicyResponse,
+    VerdictChange as VerdictChange,
+    VerdictChangeExample as VerdictChangeExample,
+)
 from hashhub.v1.resources_pb2 import (
     Classification as Classification,
     Contributor as Contributor,

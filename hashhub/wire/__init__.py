@@ -8,6 +8,7 @@ administration.py                                                    history, to
 selections.py                                                        many entries at once, and what waits
 records.py, feed.py, exports.py                                      records, lines of the feed, entries in columns
 matching.py                                                          the match calls, quickly
+policies.py                                                          versions of policies, explanations, trials
 fields.py                                                            how a field is read and refused
 names.py, status.py                                                  resource names; errors
 
@@ -104,6 +105,7 @@ from hashhub.wire.names import (
     subject_name,
     token_name,
 )
+from hashhub.wire.policies import policy_from_pb, policy_to_pb, trace_from_pb, trace_to_pb, trial_from_pb, trial_to_pb
 from hashhub.wire.records import flags_from_pb, flags_to_pb, record_to_pb, records_from_pb
 from hashhub.wire.reviews import new_review_from_pb, review_from_pb, review_to_pb
 from hashhub.wire.selections import (
@@ -200,7 +202,9 @@ __all__ = [
     "parse_scheme",
     "parse_subject",
     "parse_token",
+    "policy_from_pb",
     "policy_name",
+    "policy_to_pb",
     "queries_from_pb",
     "query_from_pb",
     "query_to_pb",
@@ -229,6 +233,10 @@ __all__ = [
     "token_from_pb",
     "token_name",
     "token_to_pb",
+    "trace_from_pb",
+    "trace_to_pb",
+    "trial_from_pb",
+    "trial_to_pb",
     "withdrawal_reason_from_pb",
     "withdrawal_reason_to_pb",
 ]
