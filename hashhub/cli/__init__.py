@@ -19,6 +19,7 @@ from hashhub.cli import (
     history,
     imports,
     matching,
+    policies,
     queue,
     sample,
     serving,
@@ -42,7 +43,8 @@ def main() -> None:
 
 
 _MODULES = (
-    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, admin, sample,
+    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, policies, admin,
+    sample,
 )  # fmt: skip
 for group in _MODULES:
     for entry in group.COMMANDS:

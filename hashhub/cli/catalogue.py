@@ -1,4 +1,4 @@
-"""`hashhub formats …`, `connectors …`, `schemes …` and `policy …`: what there is to choose from."""
+"""`hashhub formats …`, `connectors …` and `schemes …`: what there is to choose from."""
 
 from __future__ import annotations
 
@@ -147,38 +147,6 @@ def show_scheme(session: Session, *, id: str) -> None:  # noqa: A002 - the argum
         _show_scheme(session, s)
 
 
-@click.group("policy", cls=CommandGroup)
-def policy() -> None:
-    """Policies: which statements suffice for a verdict."""
-
-
-@command(policy, "list")
-def list_policies(session: Session) -> None:
-    """List the policies that the hub knows."""
-    with session.connect() as hub:
-        policies = list(hub.list_policies())
-    if session.json:
-        for p in policies:
-            print_json({"id": p.id, "display_name": p.display_name})
-        return
-    table(("policy", "name"), [(p.id, p.display_name) for p in policies])
-
-
-@command(policy, "explain")
-@click.argument("id")
-def explain_policy(session: Session, *, id: str) -> None:  # noqa: A002 - the argument's name in the help
-    """Say what the policy ID does, clause by clause."""
-    with session.connect() as hub:
-        summary = next((p for p in hub.list_policies() if p.id == id), None)
-    if summary is None:
-        raise NotFound(f"there is no policy {id[:60]!r}; see `hashhub policy list`")
-    if session.json:
-        print_json(plain(summary))
-        return
-    for line in summary.explanation.splitlines():
-        tell(clean(line))
-
-
 def _show_scheme(session: Session, s: SchemeTable) -> None:
     if session.json:
         print_json(plain(s))
@@ -194,4 +162,4 @@ def _show_scheme(session: Session, s: SchemeTable) -> None:
     )
 
 
-COMMANDS: Final = (formats, connectors, schemes, policy)
+COMMANDS: Final = (formats, connectors, schemes)

@@ -56,7 +56,7 @@ def entry(name: str) -> str:
 def subject(name: str) -> str:
     """Return the resource name of what events are about, as commands write it."""
     parts = name.split("/")
-    if not name or parts[0] in {"tokens", "groups", "events"}:
+    if not name or parts[0] in {"tokens", "groups", "events", "policies", "schemes"}:
         return name
     match parts:
         case [_]:

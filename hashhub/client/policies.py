@@ -19,7 +19,6 @@ from hashhub.trust import Example, Trace, Trial, VerdictChange
 
 TRIAL_BATCH: Final = 1_000  # queries in one SimulatePolicy call
 _TRIAL_TIMEOUT: Final = 120.0  # seconds for one batch, most of them at rest
-_TRIAL_RETRY: Final = 600.0  # seconds to wait for one's turn: trials go one at a time
 _EXAMPLES: Final = 5  # of each change
 
 
@@ -112,8 +111,8 @@ class PolicyCalls(Calls):
         )
         if isinstance(since, int):
             request.since_revision = since
-        elif since is not None:
-            request.since_time.CopyFrom(wire.timestamp(since))
+        elif (stamp := wire.timestamp(since)) is not None:
+            request.since_time.CopyFrom(stamp)
         by_entries = since is not None or bool(hash_sets)
         if by_entries == (queries is not None):
             raise InvalidArgument.field("queries", "give queries, or since or hash_sets, not both", "REQUIRED")
@@ -139,13 +138,14 @@ class PolicyCalls(Calls):
             request.page_token = answer.next_page_token
 
     def _tried(self, request: v1.SimulatePolicyRequest) -> v1.SimulatePolicyResponse:
-        return self._transport.call(
-            "PolicyService/SimulatePolicy",
-            request,
-            v1.SimulatePolicyResponse,
-            timeout=_TRIAL_TIMEOUT,
-            retry_seconds=max(self._transport.retry_seconds, min(_TRIAL_RETRY, self._transport.retry_seconds * 60)),
+        answer = self._transport.call(
+            "PolicyService/SimulatePolicy", request, v1.SimulatePolicyResponse, timeout=_TRIAL_TIMEOUT
         )
+        # All batches are judged by the versions that the first was judged by, whatever is put meanwhile.
+        request.before = answer.before
+        if not request.text:
+            request.after = answer.after
+        return answer
 
 
 class _Taken:
@@ -158,14 +158,7 @@ class _Taken:
 
     def add(self, answer: v1.SimulatePolicyResponse) -> None:
         trial = wire.trial_from_pb(answer)
-        if self._last is not None and (trial.before, trial.after) != (self._last.before, self._last.after):
-            raise InvalidArgument.field(
-                "policy",
-                f"changed while it was tried: {self._last.before} and {self._last.after} are now {trial.before} and "
-                f"{trial.after}; pin versions, or begin again",
-                "CHANGED",
-            )
-        self._last = trial
+        self._last = self._last or trial
         for c in trial.changes:
             self._counts[c.before, c.after] += c.count
             shown = self._examples.setdefault((c.before, c.after), [])

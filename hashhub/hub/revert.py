@@ -39,6 +39,7 @@ _PUT_BACK: Final = frozenset(
         EventKind.HASH_SET_ACCEPTED,
         EventKind.TERMS_CHANGED,
         EventKind.TOKEN_UPDATED,
+        EventKind.POLICY_RETIRED,
     }
 )
 _FINAL: Final = {
@@ -131,6 +132,8 @@ class Revert:
                     outcome, reverted = self._end(event, {"members": []}, "the group admits nobody any more")
                 case EventKind.TOKEN_CREATED:
                     outcome, reverted = self._token(event)
+                case EventKind.POLICY_PUT:
+                    outcome, reverted = self._end(event, {"retire_time": _text(now())}, "the version is retired")
                 case EventKind.HASH_SET_CREATED:
                     outcome, reverted = self._hash_set(event)
                 case _:
@@ -379,6 +382,8 @@ class Revert:
             EventKind.GROUP_CREATED: EventKind.GROUP_UPDATED,
             EventKind.GROUP_DELETED: EventKind.GROUP_CREATED,
             EventKind.TOKEN_CREATED: EventKind.TOKEN_UPDATED,
+            EventKind.POLICY_PUT: EventKind.POLICY_RETIRED,
+            EventKind.POLICY_RETIRED: EventKind.POLICY_PUT,
         }.get(event.kind, event.kind)
         return self._store.undoing.put_back(event.subject, after, before, kind=kind, by=self._by, dry=self._dry)
 

@@ -21,6 +21,7 @@ from hashhub import v1, wire
 from hashhub.columns import RecordColumns
 from hashhub.errors import InvalidArgument, NotFound, Unavailable, Violation
 from hashhub.hub import Hub
+from hashhub.hub.access import OVERSEERS
 from hashhub.hub.exports import Selection
 from hashhub.hub.policies import Since
 from hashhub.hub.selections import Order
@@ -664,7 +665,7 @@ class Policies:
 
     def get_policy(self, principal: Principal, request: v1.GetPolicyRequest) -> v1.Policy:
         """Get a version of a policy."""
-        return self._policy(self._hub.policies.get(principal, wire.parse_policy(request.name)))
+        return self._policy(principal, self._hub.policies.get(principal, wire.parse_policy(request.name)))
 
     def list_policy_versions(
         self, principal: Principal, request: v1.ListPolicyVersionsRequest
@@ -676,7 +677,7 @@ class Policies:
         left = [v for v in self._hub.policies.versions(principal, name) if v.version > after]
         shown = left[: page.size]
         return v1.ListPolicyVersionsResponse(
-            policies=(wire.policy_to_pb(v, is_current=self._hub.policies.is_current(v)) for v in shown),
+            policies=(self._policy(principal, v) for v in shown),
             next_page_token=page.token(shown[-1].version if len(left) > len(shown) else 0),
             revision=self._hub.revision(),
         )
@@ -690,7 +691,7 @@ class Policies:
             validate_only=request.validate_only,
             request_id=_request_id(request),
         )
-        return self._policy(made)
+        return self._policy(principal, made)
 
     def retire_policy(self, principal: Principal, request: v1.RetirePolicyRequest) -> v1.Policy:
         """Retire a version of a policy."""
@@ -701,7 +702,7 @@ class Policies:
             validate_only=request.validate_only,
             request_id=_request_id(request),
         )
-        return self._policy(retired)
+        return self._policy(principal, retired)
 
     def explain_match(self, principal: Principal, request: v1.ExplainMatchRequest) -> v1.ExplainMatchResponse:
         """Explain a policy's verdict about one item."""
@@ -716,7 +717,7 @@ class Policies:
         options = wire.options_from_pb(v1.MatchOptions(max_distances=request.max_distances), "")
         page = _Page("trial", _Unpaged(request.page_token), request.since_revision, time, hash_sets)
         after, resolved = _trial_position(page.after("0:0"))
-        by_entries = bool(request.since_revision or time or hash_sets)
+        by_entries = request.HasField("since_revision") or time is not None or bool(hash_sets)
         since = Since(
             revision=resolved or request.since_revision,
             time=None if resolved else time,
@@ -735,8 +736,9 @@ class Policies:
         token = page.token(f"{trial.next_after}:{trial.since_revision}") if trial.next_after else ""
         return wire.trial_to_pb(trial, token)
 
-    def _policy(self, version: Version) -> v1.Policy:
-        pb = wire.policy_to_pb(version, is_current=self._hub.policies.is_current(version))
+    def _policy(self, principal: Principal, version: Version) -> v1.Policy:
+        tells_actor = principal.role in OVERSEERS  # names of operators' tokens are their own affair
+        pb = wire.policy_to_pb(version, is_current=self._hub.policies.is_current(version), tells_actor=tells_actor)
         pb.revision = self._hub.revision()
         return pb
 

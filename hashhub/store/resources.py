@@ -340,7 +340,7 @@ class Resources:
                 numbers = [int(version) for version in given if version.isdecimal()]
                 version = str(max([number_from, *(number + 1 for number in numbers)]))
                 definition = msgspec.structs.replace(definition, version=version)
-            where = _definition_is(definition.kind, definition.id, definition.version)
+            where = definition_is(definition.kind, definition.id, definition.version)
             if c.scalar(sa.select(s.definition.c.content).where(where)) is not None:
                 raise AlreadyExists(
                     f"{definition.kind.lower()} {definition.name} exists already, and a version's text never changes; "
@@ -383,7 +383,7 @@ class Resources:
         """
         request = Request(request_id, "change_definition", (kind, name, event, reason), by.name)
         definition_id, _, version = name.partition("@")
-        where = _definition_is(kind, definition_id, version)
+        where = definition_is(kind, definition_id, version)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Definition)) is not None:
@@ -623,7 +623,8 @@ def _group(c: Connection, group_id: str) -> Group:
     return group
 
 
-def _definition_is(kind: DefinitionKind, definition_id: str, version: str) -> sa.ColumnElement[bool]:
+def definition_is(kind: DefinitionKind, definition_id: str, version: str) -> sa.ColumnElement[bool]:
+    """Return the condition that finds a definition's row."""
     t = s.definition.c
     return sa.and_(t.kind == s.DEFINITION_KINDS[kind], t.id == definition_id, t.version == version)
 

@@ -12,13 +12,14 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from hashhub.model import Actor, EventKind, Review
+from hashhub.model import Actor, DefinitionKind, EventKind, Review
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import REVIEW_SQL, review_of_row
 from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
 from hashhub.store.outstanding import Outstanding
+from hashhub.store.resources import definition_is
 
 _PIECE: Final = 50_000  # entries looked at together
 _KIND_OF_CODE: Final = {code: kind for kind, code in s.CHANGE_KINDS.items()}
@@ -169,5 +170,9 @@ def _resource(collection: str, name: str) -> tuple[sa.Table | None, sa.ColumnEle
         case "hash-sets":
             contributor, _, hash_set = name.partition("/")
             return s.hash_set, sa.and_(s.hash_set.c.contributor == contributor, s.hash_set.c.id == hash_set)
+        case "policies" | "schemes":
+            kind = DefinitionKind.POLICY if collection == "policies" else DefinitionKind.SCHEME
+            definition, _, version = name.partition("@")
+            return s.definition, definition_is(kind, definition, version)
         case _:
             return None, sa.false()

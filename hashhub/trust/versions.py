@@ -19,7 +19,7 @@ _SHOWN: Final = 20  # names in a message
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
     """A version of a policy. `fault`: why it cannot be read, and then there is no `policy`; queries by it are
-    UNAVAILABLE. `actor`: the token that put it; empty: it comes from a file.
+    UNAVAILABLE. `actor`: the token that put it, and `create_time` when; it has neither where it comes from a file.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_from_file(self) -> bool:
         """Whether it comes with hashhub or from a file of the operator's, and not from the store."""
-        return not self.actor
+        return self.create_time is None
 
 
 class Policies:

@@ -45,6 +45,8 @@ _SUBJECTS: Final = {
     _EVENT: "events/{}",
     _GROUP: "groups/{}",
     _TOKEN: "tokens/{}",
+    _POLICY: "policies/{}",
+    _SCHEME: "schemes/{}",
 }
 _KINDS: Final = {
     "Contributor": _CONTRIBUTOR,
@@ -53,6 +55,8 @@ _KINDS: Final = {
     "Entry": _ENTRY,
     "Group": _GROUP,
     "Token": _TOKEN,
+    "Policy": _POLICY,
+    "Scheme": _SCHEME,
 }
 
 

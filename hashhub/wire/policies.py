@@ -16,8 +16,12 @@ from hashhub.wire.matching import VERDICT, long_name, reason_from_pb, reason_to_
 MAX_TOLD: Final = 1_000  # entries in one list of an explanation
 
 
-def policy_to_pb(version: trust.Version, *, is_current: bool, in_list: bool = False) -> v1.Policy:
-    """Return the message of a version. `in_list`: of policies, under the policy's own name and without its text."""
+def policy_to_pb(
+    version: trust.Version, *, is_current: bool, in_list: bool = False, tells_actor: bool = False
+) -> v1.Policy:
+    """Return the message of a version. `in_list`: of policies, under the policy's own name and without its text.
+    `tells_actor`: also which token put it.
+    """
     policy = version.policy
     return v1.Policy(
         name=names.policy_name(version.name if in_list else version.full_name),
@@ -25,7 +29,7 @@ def policy_to_pb(version: trust.Version, *, is_current: bool, in_list: bool = Fa
         explanation=trust.explain(policy) if policy is not None else version.fault,
         version=version.version,
         text="" if in_list else version.text,
-        actor=names.token_name(version.actor) if version.actor else "",
+        actor=names.token_name(version.actor) if version.actor and tells_actor else "",
         create_time=timestamp(version.create_time),
         retire_time=timestamp(version.retire_time),
         current=is_current,
