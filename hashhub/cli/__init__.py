@@ -22,6 +22,7 @@ from hashhub.cli import (
     policies,
     queue,
     sample,
+    schemes,
     serving,
 )
 from hashhub.cli.session import CommandGroup
@@ -43,7 +44,8 @@ def main() -> None:
 
 
 _MODULES = (
-    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, policies, admin,
+    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, policies, schemes,
+    admin,
     sample,
 )  # fmt: skip
 for group in _MODULES:

@@ -1,18 +1,15 @@
-"""`hashhub formats …`, `connectors …` and `schemes …`: what there is to choose from."""
+"""`hashhub formats …` and `connectors …`: what there is to choose from."""
 
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
-from hashhub.cli.session import CommandGroup, Session, command, spelled
-from hashhub.cli.terminal import clean, plain, print_json, say, table, tell
-from hashhub.errors import InvalidArgument, NotFound
-
-if TYPE_CHECKING:
-    from hashhub.client import SchemeTable
+from hashhub.cli.session import CommandGroup, Session, command
+from hashhub.cli.terminal import clean, plain, print_json, say, table
+from hashhub.errors import InvalidArgument
 
 
 @click.group("formats", cls=CommandGroup)
@@ -115,51 +112,4 @@ def list_connectors(session: Session) -> None:
     )
 
 
-@click.group("schemes", cls=CommandGroup)
-def schemes() -> None:
-    """Classification schemes, and what their values mean in common dimensions."""
-
-
-@command(schemes, "list")
-def list_schemes(session: Session) -> None:
-    """List the schemes that the hub knows."""
-    with session.connect() as hub:
-        tables = list(hub.list_schemes())
-    if session.json:
-        for s in tables:
-            print_json(plain(s))
-        return
-    table(
-        ("scheme", "title", "region", "status", "values"),
-        [(s.id, s.title, s.region or "-", spelled(s.status), ", ".join(v.value for v in s.values)) for s in tables],
-    )
-
-
-@command(schemes, "show")
-@click.argument("id")
-def show_scheme(session: Session, *, id: str) -> None:  # noqa: A002 - the argument's name in the help
-    """Show what each value of the scheme ID, or ID@VERSION, implies."""
-    with session.connect() as hub:
-        tables = [s for s in hub.list_schemes() if id in {s.id, s.id.partition("@")[0]}]
-    if not tables:
-        raise NotFound(f"there is no scheme {id[:60]!r}; see `hashhub schemes list`")
-    for s in tables:
-        _show_scheme(session, s)
-
-
-def _show_scheme(session: Session, s: SchemeTable) -> None:
-    if session.json:
-        print_json(plain(s))
-        return
-    tell(clean(f"{s.id}: {s.title}" + (f" ({s.region})" if s.region else "") + f", {spelled(s.status)}"))
-    tell(clean(f"source: {s.source}"))
-    table(
-        ("value", "means", "implies"),
-        [
-            (v.value, v.title, "; ".join(f"{d} = {' or '.join(values)}" for d, values in v.dimensions.items()) or "-")
-            for v in s.values
-        ],
-    )
-
-
-COMMANDS: Final = (formats, connectors, schemes)
+COMMANDS: Final = (formats, connectors)

@@ -291,7 +291,7 @@ def _marking_options(function: Any) -> Any:
 
 @command(hash_set, "create")
 @click.argument("name", metavar="CONTRIBUTOR/SET")
-@click.option("--scheme", default="", metavar="ID[@VERSION]", help="Classification scheme; see `hashhub schemes list`.")
+@click.option("--scheme", default="", metavar="ID[@VERSION]", help="Classification scheme; see `hashhub scheme list`.")
 @click.option(
     "--purpose",
     type=choice(Purpose),

@@ -290,7 +290,7 @@ def show_report(session: Session, report: ImportReport) -> None:
         tell(
             f"Unknown values: {unknown:,}. The hash set's scheme has no such classification, so that these items wait "
             "in quarantine and do not match. Say in the mapping under [values] what each means in that scheme "
-            "(hashhub schemes show), and import again; or name a hash set of the scheme that they are of."
+            "(hashhub scheme show), and import again; or name a hash set of the scheme that they are of."
         )
     if not report.groups_complete:
         tell("There are more findings than are counted here; `hashhub findings` lists all of them.")

@@ -52,7 +52,7 @@ _HINTS: Final = {
     Reason.LIST_SHRANK: "compare the list with the last one; if it is right, run again with --allow-shrinking",
     Reason.SELECTION_GREW: "run it with --dry-run again, and give the number that it says with --expect",
     Reason.UNKNOWN_FORMAT: "see `hashhub formats list`",
-    Reason.UNKNOWN_SCHEME: "see `hashhub schemes list`",
+    Reason.UNKNOWN_SCHEME: "see `hashhub scheme list`",
     Reason.DISTANCE_REQUIRED: "name one, for example --max-distance PHOTODNA=N",
     Reason.MATCHER_NOT_READY: "the hub is still starting; try again in a moment",
 }

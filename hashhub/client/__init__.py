@@ -25,9 +25,10 @@ from hashhub.client.exports import Export, ExportCalls, ExportReport, LossGroup
 from hashhub.client.hash_sets import HashSetCalls
 from hashhub.client.history import HistoryCalls
 from hashhub.client.imports import ImportCalls
-from hashhub.client.matching import MatchCalls, Matched, MatchedMedia, PolicyText, SchemeTable
+from hashhub.client.matching import MatchCalls, Matched, MatchedMedia, PolicyText
 from hashhub.client.mirror import Mirror, MirrorState
 from hashhub.client.policies import Explained, PolicyCalls, PolicyVersion
+from hashhub.client.schemes import SchemeCalls, SchemeTable
 from hashhub.client.transport import Transport, is_loopback
 
 __all__ = [
@@ -59,6 +60,7 @@ class Client(
     ExportCalls,
     MatchCalls,
     PolicyCalls,
+    SchemeCalls,
     ChangeCalls,
     HistoryCalls,
     AdministrationCalls,

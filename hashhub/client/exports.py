@@ -206,6 +206,7 @@ class ExportCalls(Calls):
                             SchemeValue(value=v.value, title=v.title, dimensions=wire.dimensions_from_pb(v.dimensions))
                             for v in pb.values
                         ),
+                        is_retired=pb.HasField("retire_time"),
                     )
         registry = schemes.Registry(known.values())
         return {s.id: registry.get(s.id) for s in registry.list()}

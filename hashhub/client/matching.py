@@ -11,7 +11,7 @@ import msgspec
 from hashhub import v1, wire
 from hashhub.client.calls import Calls
 from hashhub.errors import HashHubError
-from hashhub.model import MatchOptions, MatchResult, MediaResult, Query, SchemeStatus
+from hashhub.model import MatchOptions, MatchResult, MediaResult, Query
 
 MATCH_BATCH: Final = 1_000  # what one BatchMatchHashes call takes
 MEDIA_BATCH_BYTES: Final = 16 * 1024 * 1024  # of media in one call; the server's default limit is 32 MiB
@@ -44,29 +44,8 @@ class PolicyText(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
 
 
-class SchemeValue(msgspec.Struct, frozen=True, kw_only=True):
-    """A value of a scheme, and the dimension values that it implies."""
-
-    value: str
-    title: str
-    dimensions: dict[str, tuple[str, ...]]
-
-
-class SchemeTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A classification scheme as the hub knows it. `id` is `id@version`; a DRAFT table never leads to an automatic
-    block.
-    """
-
-    id: str
-    title: str
-    region: str
-    status: SchemeStatus
-    source: str
-    values: tuple[SchemeValue, ...]
-
-
 class MatchCalls(Calls):
-    """Matching, policies and schemes."""
+    """Matching, and the policies that it goes by."""
 
     def match_hashes(self, queries: Iterable[Query], options: MatchOptions) -> Iterator[Matched]:
         """Yield one answer for each query, in order. Any number of queries; they are sent in batches as they are
@@ -117,25 +96,6 @@ class MatchCalls(Calls):
                     explanation=pb.explanation,
                     version=pb.version,
                 )
-
-    def list_schemes(self) -> Iterator[SchemeTable]:
-        """Yield the classification schemes in order of name."""
-        for page in self._pages("MatchService/ListSchemes", v1.ListSchemesRequest(), v1.ListSchemesResponse):
-            yield from map(_scheme, page.schemes)
-
-
-def _scheme(pb: v1.Scheme) -> SchemeTable:
-    return SchemeTable(
-        id=wire.parse_scheme(pb.name),
-        title=pb.title,
-        region=pb.region,
-        status=SchemeStatus.DRAFT if pb.draft else SchemeStatus.VERIFIED,
-        source=pb.source,
-        values=tuple(
-            SchemeValue(value=v.value, title=v.title, dimensions=wire.dimensions_from_pb(v.dimensions))
-            for v in pb.values
-        ),
-    )
 
 
 def _check_count(answers: int, queries: int) -> None:

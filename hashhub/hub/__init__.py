@@ -6,8 +6,9 @@
     reviews     what others say about entries               selections  many entries at once: search, move
     queue       what waits for somebody
     match       verdicts (the match path)                       lookup      hits among what the caller may see
-    catalogue   the schemes and policies that hold now          evidence   what was hit, as statements
-    policies    their versions, why a verdict, what others would change
+    catalogue   the schemes and policies that hold now          schemes     versions, signed off and laid side by side
+    policies    versions, why a verdict, what others would change
+                                                                evidence    what was hit, as statements
     exchange    the change feed                                 exports     entries on their way to a file
                                                                 history     what was done, by whom; revert undoes it
     follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import hashhub
-from hashhub import schemes, trust
+from hashhub import trust
 from hashhub.errors import FailedPrecondition, LimitExceeded
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
@@ -48,11 +49,13 @@ from hashhub.hub.queue import Queue
 from hashhub.hub.renewals import Renewal, Renewals
 from hashhub.hub.resources import Contributors, Groups, HashSets
 from hashhub.hub.reviews import Reviews
+from hashhub.hub.schemes import Schemes
 from hashhub.hub.selections import Selections
 from hashhub.hub.tally import Tally
 from hashhub.hub.withdrawal_log import FILE_NAME, WithdrawalLog
 from hashhub.matcher import Matcher
 from hashhub.model import AlgorithmStatus, EventKind, Principal, Role, Status, now
+from hashhub.schemes import load as load_schemes
 from hashhub.store import Store
 
 if TYPE_CHECKING:
@@ -78,7 +81,7 @@ class Hub:
         self._matcher = matcher
         self.catalogue = Catalogue(
             store,
-            schemes.load(Path(config.schemes) if config.schemes else None),
+            load_schemes(Path(config.schemes) if config.schemes else None),
             trust.load(Path(config.policies) if config.policies else None),
         )
         self._withdrawal_log = WithdrawalLog(Path(config.data) / FILE_NAME, store)
@@ -112,6 +115,7 @@ class Hub:
         self.match = Match(store, matcher, self.catalogue, self._follower, config, self.tally)
         self.policies = Policies(store, matcher, self.catalogue, self._follower)
         self.changes = Changes(store, self._follower)
+        self.schemes = Schemes(store, self.catalogue)
         self.exports = Exports(store, self.changes, self.catalogue)
 
     @classmethod

@@ -8,7 +8,7 @@ is part of the store's registry, which is the same object until something change
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from hashhub import schemes
@@ -36,6 +36,7 @@ class Known:
     schemes: schemes.Registry
     policies: Policies
     warnings: tuple[str, ...] = ()
+    scheme_definitions: Mapping[str, Definition] = field(default_factory=dict)  # by ID@VERSION: those of the store
 
 
 class Catalogue:
@@ -43,6 +44,7 @@ class Catalogue:
 
     def __init__(self, store: Store, scheme_files: schemes.Registry, policy_files: Mapping[str, Policy]) -> None:
         self._store = store
+        self.scheme_files = scheme_files
         self._schemes = _Schemes(scheme_files)
         self._policies = _Policies(policy_files)
         self._built: tuple[Registry | None, Known] = (None, Known(scheme_files, Policies(policy_files)))
@@ -63,10 +65,13 @@ class Catalogue:
         if of is registry:
             return known
         warnings: list[str] = []
+        of_schemes = [d for d in registry.definitions if d.kind is DefinitionKind.SCHEME]
+        of_policies = [d for d in registry.definitions if d.kind is DefinitionKind.POLICY]
         known = Known(
-            self._schemes.with_stored([d for d in registry.definitions if d.kind is DefinitionKind.SCHEME], warnings),
-            self._policies.with_stored([d for d in registry.definitions if d.kind is DefinitionKind.POLICY], warnings),
+            self._schemes.with_stored(of_schemes, warnings),
+            self._policies.with_stored(of_policies, warnings),
             tuple(warnings),
+            {d.name: d for d in of_schemes},
         )
         for warning in warnings:
             if warning not in self._built[1].warnings:

@@ -293,7 +293,16 @@ class Contribute:
         return import_
 
     def _scheme(self, hash_set: HashSet) -> Scheme | None:
-        return self._catalogue.now().schemes.get(hash_set.scheme) if hash_set.scheme else None
+        if not hash_set.scheme:
+            return None
+        try:
+            return self._catalogue.now().schemes.get(hash_set.scheme)
+        except InvalidArgument as e:
+            raise FailedPrecondition(
+                f"the hub cannot use the scheme {hash_set.scheme} of the hash set, so that nobody can say what the "
+                "list's values mean; ask the operator, whom `hashhub status` tells why, and commit again",
+                reason=Reason.SCHEME_UNUSABLE,
+            ) from e
 
     def _held_items(self, import_: Import, keys: Iterable[Keys] | None) -> HeldItems:
         """Return what lists of this hash set must not bring back, of items with one of the keys; None: all of it."""

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from hashhub.hub.follow import Follower
     from hashhub.hub.tally import Tally
     from hashhub.matcher import Matcher
-    from hashhub.schemes import Scheme
     from hashhub.store import Store
     from hashhub.trust import Policy
 
@@ -57,7 +56,7 @@ _MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise
 
 
 class Match:
-    """Matching by hashes and by media, and what an answer refers to: policies and schemes."""
+    """Matching by hashes and by media, and the policies that an answer refers to."""
 
     def __init__(
         self,
@@ -252,11 +251,6 @@ class Match:
         access.allow(principal, *Role)
         currents = self._catalogue.now().policies.currents()
         return [(v.name, p.title, trust.explain(p)) if (p := v.policy) else (v.name, "", v.fault) for v in currents]
-
-    def schemes(self, principal: Principal) -> Sequence[Scheme]:
-        """Return the classification schemes."""
-        access.allow(principal, *Role)
-        return self._catalogue.now().schemes.list()
 
 
 _NOTHING: Final = MatchResult(

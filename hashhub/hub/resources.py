@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from hashhub.errors import InvalidArgument, NotFound, PermissionDenied, Violation
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason, Violation
 from hashhub.hub import access
 from hashhub.hub.access import WayOut
 from hashhub.model import Contributor, Group, HashSet, Marking, Principal, Role, Unclassified
@@ -183,9 +183,9 @@ class HashSets:
     ) -> HashSet:
         """Create a hash set; its scheme is pinned to a version.
 
-        Raises NotFound, AlreadyExists, FailedPrecondition (CONTRIBUTOR_RETIRED), InvalidArgument (UNKNOWN_SCHEME; a
-        recipient that does not exist), PermissionDenied when somebody else than an operator wants unclassified items
-        listed.
+        Raises NotFound, AlreadyExists, FailedPrecondition (CONTRIBUTOR_RETIRED, SCHEME_RETIRED), InvalidArgument
+        (UNKNOWN_SCHEME; a recipient that does not exist), PermissionDenied when somebody else than an operator wants
+        unclassified items listed.
         """
         access.allow_writing(principal, hash_set.contributor)
         if hash_set.unclassified is Unclassified.LISTED and principal.role is not Role.OPERATOR:
@@ -197,7 +197,13 @@ class HashSets:
         scheme = hash_set.scheme
         if scheme:
             table = self._catalogue.now().schemes.get(scheme)
-            scheme = f"{table.id}@{table.version}"
+            if table.is_retired:
+                raise FailedPrecondition(
+                    f"scheme {table.name} was retired, so that no new hash set takes it; choose another version or put "
+                    "one",
+                    reason=Reason.SCHEME_RETIRED,
+                )
+            scheme = table.name
         return self._store.resources.create_hash_set(
             msgspec.structs.replace(hash_set, scheme=scheme),
             by=access.actor(principal),

@@ -33,6 +33,8 @@ _PUT_BACK: Final = frozenset(
         EventKind.CONTRIBUTOR_UPDATED,
         EventKind.CONTRIBUTOR_RETIRED,
         EventKind.OBJECTIONS_ACCEPTED,
+        EventKind.SCHEME_SIGNED_OFF,
+        EventKind.SCHEME_RETIRED,
         EventKind.GROUP_UPDATED,
         EventKind.GROUP_DELETED,
         EventKind.HASH_SET_UPDATED,
@@ -128,6 +130,8 @@ class Revert:
                     outcome, reverted = self._reviews(event)
                 case EventKind.CONTRIBUTOR_CREATED:
                     outcome, reverted = self._end(event, {"retire_time": _text(now())}, "the contributor is retired")
+                case EventKind.SCHEME_PUT:
+                    outcome, reverted = self._scheme(event)
                 case EventKind.GROUP_CREATED:
                     outcome, reverted = self._end(event, {"members": []}, "the group admits nobody any more")
                 case EventKind.TOKEN_CREATED:
@@ -379,6 +383,7 @@ class Revert:
             self._contents[event.subject] = before
         kind = {
             EventKind.CONTRIBUTOR_CREATED: EventKind.CONTRIBUTOR_RETIRED,
+            EventKind.SCHEME_PUT: EventKind.SCHEME_RETIRED,
             EventKind.GROUP_CREATED: EventKind.GROUP_UPDATED,
             EventKind.GROUP_DELETED: EventKind.GROUP_CREATED,
             EventKind.TOKEN_CREATED: EventKind.TOKEN_UPDATED,
@@ -386,6 +391,18 @@ class Revert:
             EventKind.POLICY_RETIRED: EventKind.POLICY_PUT,
         }.get(event.kind, event.kind)
         return self._store.undoing.put_back(event.subject, after, before, kind=kind, by=self._by, dry=self._dry)
+
+    def _scheme(self, event: Event) -> tuple[str, bool]:
+        """Retire a version that was put: no new hash set takes it. Those that have it go on, or their contributors
+        would be stopped by what somebody else did.
+        """
+        outcome, reverted = self._end(event, {"retire_time": _text(now())}, "the version is retired")
+        name = event.subject.removeprefix("schemes/")
+        users = sorted(x.name for x in self._store.resources.hash_sets().values() if x.scheme == name)
+        if users:
+            shown = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")  # noqa: PLR2004
+            outcome += f"; {shown} still {'has' if len(users) == 1 else 'have'} it: look at what is imported there"
+        return outcome, reverted
 
     def _token(self, event: Event) -> tuple[str, bool]:
         name = event.subject.removeprefix("tokens/")

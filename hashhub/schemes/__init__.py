@@ -94,13 +94,15 @@ class Scheme:
         return self._by_text.get(raw) or self._by_text.get(raw.strip().casefold())
 
     def means_what(self, other: Scheme) -> bool:
-        """Whether lists are read by both alike: every spelling means the same, and the same sources fit."""
+        """Whether they are one and the same to whoever reads lists by them: every spelling means the same, and the same
+        sources fit.
+        """
 
         def reading(scheme: Scheme) -> tuple[object, ...]:
             spellings = {s: (c.value, c.dimensions) for s, c in scheme._by_text.items()}
             names = frozenset(scheme.source_names)
             regions = {r.casefold() for r in (scheme.region, *scheme.region_aliases)}
-            return scheme.key, regions, names, scheme.value_required, spellings
+            return scheme.name, regions, names, scheme.value_required, spellings
 
         return reading(self) == reading(other)
 
@@ -190,7 +192,14 @@ def load(extra: Path | None = None) -> Registry:
 
 
 def of_values(
-    name: str, *, region: str, status: SchemeStatus, title: str, source: str, values: Iterable[SchemeValue]
+    name: str,
+    *,
+    region: str,
+    status: SchemeStatus,
+    title: str,
+    source: str,
+    values: Iterable[SchemeValue],
+    is_retired: bool = False,
 ) -> Scheme:
     """Return the scheme `id@version` of what a hub tells of it: its values in their one spelling, without remarks."""
     scheme_id, _, version = name.partition("@")
@@ -215,6 +224,7 @@ def of_values(
         title=title,
         source=(source,),
         values=by_value,
+        is_retired=is_retired,
         _by_text=by_text,
     )
 
@@ -250,6 +260,12 @@ def of_definition(definition: Definition) -> Scheme:
     if scheme.name != definition.name:
         raise InvalidArgument.field(definition.name, f"the text is of {scheme.name}", "CONTRADICTION")
     return replace(scheme, is_retired=definition.retire_time is not None)
+
+
+def key_of(name: str) -> tuple[str, tuple[int, ...]]:
+    """Return the key of the scheme ID@VERSION."""
+    scheme_id, _, version = name.partition("@")
+    return scheme_id, _order(version)
 
 
 def is_signed_off(definition: Definition) -> bool:

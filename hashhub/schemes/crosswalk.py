@@ -110,12 +110,10 @@ def translate(
     known = {**added, **said}
 
     def words(name: str) -> str:
-        return _words(name, classification.dimensions if name in said else also) if name in known else "nothing"
+        return in_words(name, classification.dimensions if name in said else also) if name in known else "nothing"
 
     asserted = {
-        value.value: claims
-        for value in target.values.values()
-        if (claims := {n: w for n, w in worlds(value.dimensions).items() if is_bundle(n) or w != every_world(n)})
+        value.value: claims for value in target.values.values() if (claims := telling(worlds(value.dimensions)))
     }
     clashes = {value: [n for n in sets if _clash(n, known, sets)] for value, sets in asserted.items()}
     possible = tuple(value for value, names in clashes.items() if not names)
@@ -134,17 +132,19 @@ def translate(
         why_not.append(Loss("", f"{', '.join(possible)} of {target.name} all remain possible"))
     for value in possible:
         why_not += [
-            Loss(n, f"{target.name} {value} asserts {_words(n, target.values[value].dimensions)}; stated is {words(n)}")
+            Loss(
+                n, f"{target.name} {value} asserts {in_words(n, target.values[value].dimensions)}; stated is {words(n)}"
+            )
             for n in asserted[value]
-            if not _inside(n, known, asserted[value])
+            if not is_inside(n, known, asserted[value])
         ]
     if why_not:
         return Translation(value=None, possible=possible, losses=tuple(why_not))
     (value,) = possible
     dropped = tuple(
         Loss(n, f"{words(n)} is stated; {target.name} {value} does not tell it")
-        for n, w in sorted(known.items())
-        if w != every_world(n) and asserted[value].get(n) != w
+        for n, w in sorted(telling(known).items())
+        if asserted[value].get(n) != w
     )
     return Translation(value=value, possible=possible, losses=dropped)
 
@@ -153,13 +153,22 @@ def _clash(name: str, known: Mapping[str, frozenset[str]], asserted: Mapping[str
     return name in known and not is_bundle(name) and known[name].isdisjoint(asserted[name])
 
 
-def _inside(name: str, known: Mapping[str, frozenset[str]], asserted: Mapping[str, frozenset[str]]) -> bool:
+def telling(of: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """Return those of the keys of `worlds` in which something is asserted: not all worlds are possible."""
+    return {name: possible for name, possible in of.items() if is_bundle(name) or possible != every_world(name)}
+
+
+def is_inside(name: str, known: Mapping[str, frozenset[str]], asserted: Mapping[str, frozenset[str]]) -> bool:
+    """Whether what is known implies what is asserted under this key of `worlds`: it is known, and at least as narrow.
+    Of a bundle, whose values hold together, every fact that is asserted must be known.
+    """
     if name not in known:
         return False
     return asserted[name] <= known[name] if is_bundle(name) else known[name] <= asserted[name]
 
 
-def _words(name: str, stated: Mapping[str, tuple[str, ...]]) -> str:
+def in_words(name: str, stated: Mapping[str, tuple[str, ...]]) -> str:
+    """Return what is stated under a key of `worlds`, as people read it."""
     dimension, _, jurisdiction = name.partition(":")
     if dimension == "legal_status":
         return " or ".join(v for v in stated[dimension] if v.startswith(jurisdiction))

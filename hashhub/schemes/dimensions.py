@@ -216,13 +216,16 @@ def possible(name: str, values: Iterable[str]) -> tuple[str, ...]:
 
 
 def words(name: str, values: Collection[str]) -> str:
-    """Return the values of one dimension as people read them: in the dimension's order, a whole group by its name."""
+    """Return the values of one dimension as people read them: in the dimension's order, a whole group by its name.
+    Those of a bundle hold together.
+    """
     for word, group in GROUPS.get(name, {}).items():
         if set(values) == set(group):
             return word
     order = list(DIMENSIONS[name].values) if name in DIMENSIONS else []
     plain = {v: v.partition("/")[0] for v in values}
-    return " or ".join(sorted(values, key=lambda v: order.index(plain[v]) if plain[v] in order else -1))
+    joint = " and " if name in DIMENSIONS and DIMENSIONS[name].is_bundle else " or "
+    return joint.join(sorted(values, key=lambda v: order.index(plain[v]) if plain[v] in order else -1))
 
 
 def worlds(dimensions: Mapping[str, tuple[str, ...]]) -> dict[str, frozenset[str]]:

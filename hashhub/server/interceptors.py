@@ -38,7 +38,9 @@ from hashhub.server.shares import Admission, TokenShares
 
 _log = logging.getLogger("hashhub.server")
 _OK: Final = "OK"
-_READS: Final = ("Get", "List", "Search", "Match", "BatchMatch", "Follow", "Explain", "Simulate")
+_READS: Final = (
+    "Get", "List", "Search", "Match", "BatchMatch", "Follow", "Compare", "Diff", "Explain", "Simulate",
+)  # fmt: skip
 _REFUSALS: Final = frozenset({Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.RESOURCE_EXHAUSTED})
 _FAILURES_A_MINUTE: Final = 30  # lines for each token; some 6 KB
 _MINUTE: Final = 60.0

@@ -81,4 +81,10 @@ ROLES: Final[Mapping[str, frozenset[Role]]] = {
     "ReviewService/CreateReview": _WRITERS,
     "ReviewService/ListReviews": _READERS,
     "ReviewService/SetAsideReview": _OPERATOR,
+    "SchemeService/CompareSchemes": _EVERYBODY,
+    "SchemeService/DiffSchemes": _EVERYBODY,
+    "SchemeService/GetScheme": _EVERYBODY,
+    "SchemeService/PutScheme": _OPERATOR,
+    "SchemeService/RetireScheme": _OPERATOR,
+    "SchemeService/SignOffScheme": _OPERATOR,
 }

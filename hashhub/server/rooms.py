@@ -44,6 +44,8 @@ ROOM_OF: Final[Mapping[str, str]] = {
     "MatchService/BatchMatchMedia": "media",
     "MatchService/MatchMedia": "media",
     "PolicyService/SimulatePolicy": "trials",
+    "SchemeService/CompareSchemes": "pages",
+    "SchemeService/DiffSchemes": "pages",
 }
 """The room of each call that is none of the small ones."""
 

@@ -24,9 +24,9 @@ from hashhub.hub import Hub
 from hashhub.hub.access import OVERSEERS
 from hashhub.hub.exports import Selection
 from hashhub.hub.policies import Since
+from hashhub.hub.schemes import Listed
 from hashhub.hub.selections import Order
-from hashhub.model import Contributor, Entry, FeedPage, Group, HashSet, Import, Principal, Record, SchemeStatus
-from hashhub.schemes import Scheme
+from hashhub.model import Contributor, Entry, FeedPage, Group, HashSet, Import, Principal, Record
 from hashhub.server import pages
 from hashhub.server.interceptors import Method
 from hashhub.server.roles import ROLES
@@ -40,6 +40,7 @@ from hashhub.v1 import (
     match_service_pb2,
     policy_service_pb2,
     review_service_pb2,
+    scheme_service_pb2,
 )
 
 FILES: Final = (
@@ -51,6 +52,7 @@ FILES: Final = (
     match_service_pb2.DESCRIPTOR,
     policy_service_pb2.DESCRIPTOR,
     review_service_pb2.DESCRIPTOR,
+    scheme_service_pb2.DESCRIPTOR,
 )
 
 _MAX_REQUEST_ID: Final = 128  # characters; a UUID has 36
@@ -72,6 +74,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
         "MatchService": Match(hub),
         "PolicyService": Policies(hub),
         "ReviewService": Reviews(hub),
+        "SchemeService": Schemes(hub),
     }
     calls = [
         Method(
@@ -651,9 +654,11 @@ class Match:
     def list_schemes(self, principal: Principal, request: v1.ListSchemesRequest) -> v1.ListSchemesResponse:
         """List the classification schemes."""
         page = _Page("schemes", request)
-        schemes, token = page.of(self._hub.match.schemes(principal), lambda s: s.name)
+        schemes, token = page.of(self._hub.schemes.list(principal), lambda s: s.scheme.name)
         return v1.ListSchemesResponse(
-            schemes=map(_scheme_to_pb, schemes), next_page_token=token, revision=self._hub.revision()
+            schemes=(wire.scheme_to_pb(s.scheme, s.definition) for s in schemes),
+            next_page_token=token,
+            revision=self._hub.revision(),
         )
 
 
@@ -846,6 +851,79 @@ class History:
         return v1.RevertActorResponse(events=map(wire.reverted_event_to_pb, events), revision=self._hub.revision())
 
 
+class Schemes:
+    """Classification schemes."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def get_scheme(self, principal: Principal, request: v1.GetSchemeRequest) -> v1.Scheme:
+        """Get a scheme with its text."""
+        return self._scheme(self._hub.schemes.get(principal, wire.parse_scheme(request.name)))
+
+    def put_scheme(self, principal: Principal, request: v1.PutSchemeRequest) -> v1.Scheme:
+        """Put a version of a scheme."""
+        return self._scheme(
+            self._hub.schemes.put(
+                principal,
+                request.text,
+                comment=wire.read_text(request.comment, "comment"),
+                validate_only=request.validate_only,
+                request_id=_request_id(request),
+            )
+        )
+
+    def sign_off_scheme(self, principal: Principal, request: v1.SignOffSchemeRequest) -> v1.Scheme:
+        """Answer for a version that somebody else put."""
+        return self._scheme(
+            self._hub.schemes.sign_off(
+                principal,
+                wire.parse_scheme(request.name),
+                wire.read_text(request.comment, "comment"),
+                validate_only=request.validate_only,
+                request_id=_request_id(request),
+            )
+        )
+
+    def retire_scheme(self, principal: Principal, request: v1.RetireSchemeRequest) -> v1.Scheme:
+        """Let no new hash set take a version."""
+        return self._scheme(
+            self._hub.schemes.retire(
+                principal,
+                wire.parse_scheme(request.name),
+                wire.read_text(request.comment, "comment"),
+                validate_only=request.validate_only,
+                request_id=_request_id(request),
+            )
+        )
+
+    def compare_schemes(self, principal: Principal, request: v1.CompareSchemesRequest) -> v1.CompareSchemesResponse:
+        """Lay two schemes side by side."""
+        first = wire.parse_scheme(request.name)
+        second = wire.parse_scheme(request.other_name, "other_name")
+        page = _Page("crosswalk", request, first, second)
+        a, b, rows, after = self._hub.schemes.compare(principal, first, second, page.size, page.after(0))
+        return v1.CompareSchemesResponse(
+            name=wire.scheme_name(a.id, a.version),
+            other_name=wire.scheme_name(b.id, b.version),
+            rows=map(wire.crosswalk_row_to_pb, rows),
+            next_page_token=page.token(after),
+            revision=self._hub.revision(),
+        )
+
+    def diff_schemes(self, principal: Principal, request: v1.DiffSchemesRequest) -> v1.DiffSchemesResponse:
+        """Say what differs between two schemes."""
+        old, new = wire.parse_scheme(request.name), wire.parse_scheme(request.other_name, "other_name")
+        pb = wire.difference_to_pb(self._hub.schemes.diff(principal, old, new))
+        pb.revision = self._hub.revision()
+        return pb
+
+    def _scheme(self, listed: Listed) -> v1.Scheme:
+        pb = wire.scheme_to_pb(listed.scheme, listed.definition, with_text=True)
+        pb.revision = self._hub.revision()
+        return pb
+
+
 class _Page:
     """The paging of one request: its size, where it goes on, and the token for the next one."""
 
@@ -958,17 +1036,3 @@ def _feed(page: FeedPage) -> dict[str, Any]:
         "complete": page.is_complete,
         "head": page.head,
     }
-
-
-def _scheme_to_pb(scheme: Scheme) -> v1.Scheme:
-    return v1.Scheme(
-        name=wire.scheme_name(scheme.id, scheme.version),
-        title=scheme.title,
-        region=scheme.region,
-        draft=scheme.status is SchemeStatus.DRAFT,
-        source="; ".join(scheme.source),
-        values=(
-            v1.SchemeValue(value=v.value, title=v.title, dimensions=wire.dimensions_to_pb(v.dimensions))
-            for v in scheme.values.values()
-        ),
-    )

@@ -19,7 +19,6 @@ from hashhub.store.entries import REVIEW_SQL, review_of_row
 from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
 from hashhub.store.outstanding import Outstanding
-from hashhub.store.resources import definition_is
 
 _PIECE: Final = 50_000  # entries looked at together
 _KIND_OF_CODE: Final = {code: kind for kind, code in s.CHANGE_KINDS.items()}
@@ -170,9 +169,10 @@ def _resource(collection: str, name: str) -> tuple[sa.Table | None, sa.ColumnEle
         case "hash-sets":
             contributor, _, hash_set = name.partition("/")
             return s.hash_set, sa.and_(s.hash_set.c.contributor == contributor, s.hash_set.c.id == hash_set)
-        case "policies" | "schemes":
-            kind = DefinitionKind.POLICY if collection == "policies" else DefinitionKind.SCHEME
-            definition, _, version = name.partition("@")
-            return s.definition, definition_is(kind, definition, version)
+        case "schemes" | "policies":
+            definition_id, _, version = name.partition("@")
+            kind = s.DEFINITION_KINDS[DefinitionKind.SCHEME if collection == "schemes" else DefinitionKind.POLICY]
+            t = s.definition.c
+            return s.definition, sa.and_(t.kind == kind, t.id == definition_id, t.version == version)
         case _:
             return None, sa.false()

@@ -127,6 +127,7 @@ from hashhub.v1.match_service_pb2 import (
     ReviewSummary as ReviewSummary,
     Scheme as Scheme,
     SchemeValue as SchemeValue,
+    SignOff as SignOff,
     Verdict as Verdict,
 )
 from hashhub.v1.policy_service_pb2 import (
@@ -174,4 +175,20 @@ from hashhub.v1.review_service_pb2 import (
     ListReviewsResponse as ListReviewsResponse,
     Review as Review,
     SetAsideReviewRequest as SetAsideReviewRequest,
+)
+from hashhub.v1.scheme_service_pb2 import (
+    CompareSchemesRequest as CompareSchemesRequest,
+    CompareSchemesResponse as CompareSchemesResponse,
+    Correspondence as Correspondence,
+    CrosswalkRow as CrosswalkRow,
+    DiffSchemesRequest as DiffSchemesRequest,
+    DiffSchemesResponse as DiffSchemesResponse,
+    DimensionLine as DimensionLine,
+    GetSchemeRequest as GetSchemeRequest,
+    PutSchemeRequest as PutSchemeRequest,
+    RetireSchemeRequest as RetireSchemeRequest,
+    SignOffSchemeRequest as SignOffSchemeRequest,
+    TextChange as TextChange,
+    ValueChange as ValueChange,
+    ValueDifference as ValueDifference,
 )

@@ -242,7 +242,7 @@ class ListPoliciesResponse(_message.Message):
     def __init__(self, policies: _Optional[_Iterable[_Union[Policy, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class SchemeValue(_message.Message):
-    __slots__ = ("value", "title", "dimensions")
+    __slots__ = ("value", "title", "dimensions", "note", "aliases")
     class DimensionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -253,26 +253,64 @@ class SchemeValue(_message.Message):
     VALUE_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    ALIASES_FIELD_NUMBER: _ClassVar[int]
     value: str
     title: str
     dimensions: _containers.MessageMap[str, _resources_pb2.DimensionValues]
-    def __init__(self, value: _Optional[str] = ..., title: _Optional[str] = ..., dimensions: _Optional[_Mapping[str, _resources_pb2.DimensionValues]] = ...) -> None: ...
+    note: str
+    aliases: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, value: _Optional[str] = ..., title: _Optional[str] = ..., dimensions: _Optional[_Mapping[str, _resources_pb2.DimensionValues]] = ..., note: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SignOff(_message.Message):
+    __slots__ = ("actor", "contributor", "time", "comment")
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    actor: str
+    contributor: str
+    time: _timestamp_pb2.Timestamp
+    comment: str
+    def __init__(self, actor: _Optional[str] = ..., contributor: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., comment: _Optional[str] = ...) -> None: ...
 
 class Scheme(_message.Message):
-    __slots__ = ("name", "title", "region", "draft", "source", "values")
+    __slots__ = ("name", "title", "region", "draft", "source", "values", "lossy", "region_aliases", "source_names", "value_required", "stored", "actor", "create_time", "retire_time", "sign_offs", "text", "revision")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     REGION_FIELD_NUMBER: _ClassVar[int]
     DRAFT_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
+    LOSSY_FIELD_NUMBER: _ClassVar[int]
+    REGION_ALIASES_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_NAMES_FIELD_NUMBER: _ClassVar[int]
+    VALUE_REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    RETIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    SIGN_OFFS_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     name: str
     title: str
     region: str
     draft: bool
     source: str
     values: _containers.RepeatedCompositeFieldContainer[SchemeValue]
-    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., region: _Optional[str] = ..., draft: _Optional[bool] = ..., source: _Optional[str] = ..., values: _Optional[_Iterable[_Union[SchemeValue, _Mapping]]] = ...) -> None: ...
+    lossy: _containers.RepeatedScalarFieldContainer[str]
+    region_aliases: _containers.RepeatedScalarFieldContainer[str]
+    source_names: _containers.RepeatedScalarFieldContainer[str]
+    value_required: bool
+    stored: bool
+    actor: str
+    create_time: _timestamp_pb2.Timestamp
+    retire_time: _timestamp_pb2.Timestamp
+    sign_offs: _containers.RepeatedCompositeFieldContainer[SignOff]
+    text: str
+    revision: int
+    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., region: _Optional[str] = ..., draft: _Optional[bool] = ..., source: _Optional[str] = ..., values: _Optional[_Iterable[_Union[SchemeValue, _Mapping]]] = ..., lossy: _Optional[_Iterable[str]] = ..., region_aliases: _Optional[_Iterable[str]] = ..., source_names: _Optional[_Iterable[str]] = ..., value_required: _Optional[bool] = ..., stored: _Optional[bool] = ..., actor: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., retire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sign_offs: _Optional[_Iterable[_Union[SignOff, _Mapping]]] = ..., text: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class ListSchemesRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

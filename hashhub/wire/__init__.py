@@ -6,6 +6,7 @@ The server and the client meet here and nowhere else. Every `X_to_pb` makes the 
 contributors.py, hash_sets.py, imports.py, entries.py, reviews.py    one module for each kind of resource
 administration.py                                                    history, tokens, status
 selections.py                                                        many entries at once, and what waits
+schemes.py                                                           schemes, side by side too
 records.py, feed.py, exports.py                                      records, lines of the feed, entries in columns
 matching.py                                                          the match calls, quickly
 policies.py                                                          versions of policies, explanations, trials
@@ -108,6 +109,14 @@ from hashhub.wire.names import (
 from hashhub.wire.policies import policy_from_pb, policy_to_pb, trace_from_pb, trace_to_pb, trial_from_pb, trial_to_pb
 from hashhub.wire.records import flags_from_pb, flags_to_pb, record_to_pb, records_from_pb
 from hashhub.wire.reviews import new_review_from_pb, review_from_pb, review_to_pb
+from hashhub.wire.schemes import (
+    crosswalk_row_from_pb,
+    crosswalk_row_to_pb,
+    difference_from_pb,
+    difference_to_pb,
+    scheme_to_pb,
+    sign_offs_from_pb,
+)
 from hashhub.wire.selections import (
     entry_action_from_pb,
     entry_action_to_pb,
@@ -142,6 +151,10 @@ __all__ = [
     "contributor_name",
     "contributor_to_pb",
     "contributors_from_pb",
+    "crosswalk_row_from_pb",
+    "crosswalk_row_to_pb",
+    "difference_from_pb",
+    "difference_to_pb",
     "dimensions_from_pb",
     "dimensions_to_pb",
     "dispositions_from_pb",
@@ -221,8 +234,10 @@ __all__ = [
     "review_name",
     "review_to_pb",
     "scheme_name",
+    "scheme_to_pb",
     "selection_from_pb",
     "selection_to_pb",
+    "sign_offs_from_pb",
     "status_from_pb",
     "status_pb_to_error",
     "status_to_error",

@@ -43,6 +43,17 @@ from hashhub.model import (
 from hashhub.store import Store
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item, writer
 
+SCHEME = """
+id = "own"
+version = "2"
+region = "NL"
+status = "verified"
+title = "Own"
+source = ["a letter"]
+[values.1]
+title = "One"
+dimensions = { verdict = "csam" }
+"""
 OWNER, OTHER = writer("alpha"), writer("beta")
 WHO = {"operator": OPERATOR, "auditor": AUDITOR, "consumer": PLATFORM, "owner": OWNER, "other": OTHER}
 
@@ -126,7 +137,13 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
         lambda h, p, *_: h.match.media(p, [("x", b"x")], MatchOptions(policy="any")), EVERYBODY - {"auditor"},
     ),
     "match.policies": (lambda h, p, *_: h.match.policies(p), EVERYBODY),
-    "match.schemes": (lambda h, p, *_: h.match.schemes(p), EVERYBODY),
+    "schemes.list": (lambda h, p, *_: h.schemes.list(p), EVERYBODY),
+    "schemes.get": (lambda h, p, *_: h.schemes.get(p, "vic-us"), EVERYBODY),
+    "schemes.compare": (lambda h, p, *_: h.schemes.compare(p, "vic-us", "uk-sap", 10, 0), EVERYBODY),
+    "schemes.diff": (lambda h, p, *_: h.schemes.diff(p, "vic-us", "vic-us-legacy"), EVERYBODY),
+    "schemes.put": (lambda h, p, *_: h.schemes.put(p, SCHEME, validate_only=True), {"operator"}),
+    "schemes.sign_off": (lambda h, p, *_: h.schemes.sign_off(p, "own@1", "read it"), {"operator"}),
+    "schemes.retire": (lambda h, p, *_: h.schemes.retire(p, "own@1"), {"operator"}),
     "changes.page": (lambda h, p, *_: h.changes.page(msgspec.structs.replace(p, may_mirror=True)), EVERYBODY),
     "tokens.create": (lambda h, p, *_: h.tokens.create(p, Principal(name="new", role=Role.AUDITOR)), {"operator"}),
     "tokens.list": (lambda h, p, *_: h.tokens.list(p), {"operator", "auditor"}),
@@ -148,6 +165,8 @@ class TestRoles:
         assert desk.hub.reviews.create(OTHER, "alpha", "list", entry.id, objection).id == 1
         desk.hub.tokens.create(OPERATOR, _token("spare"))
         desk.hub.groups.create(OPERATOR, Group(id="allies", members=("beta",)))
+        another = msgspec.structs.replace(OPERATOR, name="another")
+        desk.hub.schemes.put(another, SCHEME.replace('version = "2"', 'version = "1"'))
         (entry,) = desk.entries("alpha/list")
         desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE)
         return desk
@@ -187,6 +206,7 @@ class TestRoles:
             "history",
             "match",
             "changes",
+            "schemes",
             "tokens",
         )
         hub_of = Hub.__init__.__globals__
@@ -202,6 +222,7 @@ class TestRoles:
                 "History",
                 "Match",
                 "Changes",
+                "Schemes",
                 "Tokens",
             )
         ]

@@ -1,0 +1,373 @@
+"""`hashhub scheme …` and `hashhub reconcile crosswalk`: what values mean, by which version, and how two schemes
+correspond.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from hashhub.cli.outcomes import safe
+from hashhub.cli.session import CommandGroup, Session, command, spelled
+from hashhub.cli.terminal import clean, note, plain, print_json, say, show_path, table, tell
+from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, NotFound, Reason
+from hashhub.model import SchemeStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from hashhub.client import Client, SchemeTable
+    from hashhub.schemes import Scheme
+    from hashhub.schemes.alignment import Change, Difference, Row
+
+_LONGEST: Final = 1024 * 1024  # bytes that are read of a file; the hub takes 64 KiB
+_YES: Final = {True: "yes", False: "-"}
+_comment_option: Final = click.option(
+    "--comment", default="", metavar="TEXT", help="Why, for the history; no case data."
+)
+_dry_run_option: Final = click.option(
+    "--dry-run", "--validate-only", "validate_only", is_flag=True, help="Say what would be done, and change nothing."
+)
+
+
+@click.group("scheme", cls=CommandGroup)
+def scheme() -> None:
+    """Classification schemes, and what their values mean in common dimensions."""
+
+
+@click.group("schemes", cls=CommandGroup, hidden=True)
+def schemes() -> None:
+    """The earlier name of `scheme list` and `scheme show`."""
+
+
+def _list(session: Session) -> None:
+    """List the schemes that the hub knows."""
+    with session.connect() as hub:
+        tables = list(hub.list_schemes())
+    if session.json:
+        for s in tables:
+            print_json(plain(s))
+        return
+    table(
+        ("scheme", "title", "region", "status", "values"),
+        [(s.id, s.title, s.region or "-", _status(s), ", ".join(v.value for v in s.values)) for s in tables],
+    )
+
+
+def _show(session: Session, *, id: str, toml: bool = False) -> None:  # noqa: A002 - the argument's name in the help
+    """Show what each value of the scheme ID, or ID@VERSION, implies."""
+    with session.connect() as hub:
+        if toml:
+            click.echo(hub.get_scheme(id).text, nl=False)
+            return
+        tables = [s for s in hub.list_schemes() if id in {s.id, s.id.partition("@")[0]}]
+    if not tables:
+        raise NotFound(f"there is no scheme {id[:60]!r}; see `hashhub scheme list`")
+    for s in tables:
+        _show_scheme(session, s)
+
+
+command(scheme, "list")(_list)
+command(schemes, "list")(_list)
+command(scheme, "show")(
+    click.option("--toml", is_flag=True, help="Print the text of the version that a new hash set would get, or of ID.")(
+        click.argument("id")(_show)
+    )
+)
+command(schemes, "show")(click.argument("id")(_show))
+
+
+@command(scheme, "put")
+@click.argument("file", metavar="FILE.toml")
+@_comment_option
+@_dry_run_option
+def put_scheme(session: Session, *, file: str, comment: str, validate_only: bool) -> None:
+    """Put the scheme of FILE into the hub: a new one, or a new version of one. It is a draft until another operator
+    signs it off, and changes nothing that is listed. Needs an operator's token.
+    """
+    text = _read(file)
+    with session.connect() as hub:
+        put = hub.put_scheme(text, comment, validate_only=validate_only)
+    _show_scheme(session, put)
+    if validate_only:
+        note("nothing was put")
+    elif put.status is SchemeStatus.DRAFT:
+        note(
+            f"{clean(put.id)} is a draft: matches by its entries are for people to look at. If its text says that it "
+            f"is verified, another operator makes it so: hashhub scheme sign-off {clean(put.id)} --comment TEXT"
+        )
+
+
+@command(scheme, "sign-off")
+@click.argument("id", metavar="ID@VERSION")
+@click.option("--comment", required=True, metavar="TEXT", help="What the table was checked against.")
+@_dry_run_option
+def sign_off_scheme(
+    session: Session,
+    *,
+    id: str,  # noqa: A002 - the argument's name in the help
+    comment: str,
+    validate_only: bool,
+) -> None:
+    """Answer for a version that another operator put: from now on it is as verified as its text says. Needs an
+    operator's token, another one than put it.
+    """
+    with session.connect() as hub:
+        _show_scheme(session, hub.sign_off_scheme(id, comment, validate_only=validate_only))
+
+
+@command(scheme, "retire")
+@click.argument("id", metavar="ID@VERSION")
+@_comment_option
+@_dry_run_option
+def retire_scheme(
+    session: Session,
+    *,
+    id: str,  # noqa: A002 - the argument's name in the help
+    comment: str,
+    validate_only: bool,
+) -> None:
+    """Let no new hash set take a version that was put into the hub. Hash sets that have it go on with it. Needs an
+    operator's token.
+    """
+    with session.connect() as hub:
+        _show_scheme(session, hub.retire_scheme(id, comment, validate_only=validate_only))
+
+
+@command(scheme, "diff")
+@click.argument("old")
+@click.argument("new")
+def diff_schemes(session: Session, *, old: str, new: str) -> None:
+    """Say what differs between the schemes OLD and NEW, value by value and dimension by dimension.
+
+    Each is a scheme of the hub, ID or ID@VERSION, or a file that ends in .toml. Exit code 0 also when they differ.
+    """
+    if _is_file(old) or _is_file(new):
+        from hashhub.schemes.alignment import diff
+
+        difference = diff(*_schemes(session, old, new))
+    else:
+        with session.connect() as hub:
+            difference = hub.diff_schemes(old, new)
+    if session.json:
+        _print_difference(difference)
+    else:
+        _show_difference(difference)
+
+
+@click.group("reconcile", cls=CommandGroup)
+def reconcile() -> None:
+    """What databases share, where they contradict each other, and how their criteria correspond."""
+
+
+@command(reconcile, "crosswalk")
+@click.argument("first")
+@click.argument("second")
+@click.option("--svg", metavar="FILE.svg", help="Also draw it into this file.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print it as CSV, for a spreadsheet.")
+@click.option("--force", is_flag=True, help="Replace a picture that exists.")
+def crosswalk(session: Session, *, first: str, second: str, svg: str | None, as_csv: bool, force: bool) -> None:
+    """Say how every value of the scheme FIRST stands to every value of SECOND, and why.
+
+    Each is a scheme of the hub, ID or ID@VERSION, or a file that ends in .toml. A value corresponds to another, is
+    broader or narrower, overlaps or conflicts with it, or cannot be compared. An export writes a value of another
+    scheme only where that claims no more than is said.
+    """
+    if as_csv and session.json:
+        raise click.UsageError("--csv and --json exclude each other")
+    if svg is not None and not force and Path(svg).exists():
+        raise FailedPrecondition(
+            f"{svg!r} exists; give another name, or --force to replace it", reason=Reason.RESOURCE_EXISTS
+        )
+    from hashhub.schemes import alignment
+
+    a, b = _schemes(session, first, second)
+    if _is_file(first) or _is_file(second):
+        rows = list(alignment.rows(a, b))
+    else:
+        with session.connect() as hub:
+            rows = list(hub.compare_schemes(a.name, b.name))
+    if session.json:
+        for row in rows:
+            print_json(_row(a, b, row))
+    elif as_csv:
+        _write_csv(a, b, rows)
+    else:
+        table(
+            (a.name, "is", "of " + b.name, "export writes", "why"),
+            [(r.left, spelled(r.relation), r.right, _written(r), r.why) for r in rows],
+        )
+        say(
+            f"broader: the value of {a.name} takes in everything that the other one does, and more. Export writes: "
+            "> the other value for it, < it for the other value."
+        )
+    if svg is not None:
+        from hashhub.schemes.picture import draw
+
+        Path(svg).write_text(draw(a, b, rows), "utf-8")
+        note(f"drawn into {show_path(Path(svg))}")
+
+
+def _written(row: Row) -> str:
+    return {(True, True): "<>", (True, False): ">", (False, True): "<"}.get((row.is_written, row.is_written_back), "-")
+
+
+def _row(a: Scheme, b: Scheme, row: Row) -> dict[str, object]:
+    return {
+        "scheme": a.name,
+        "value": row.left,
+        "other_scheme": b.name,
+        "other_value": row.right,
+        "relation": row.relation,
+        "written": row.is_written,
+        "written_back": row.is_written_back,
+        "why": row.why,
+        "dimensions": [
+            {
+                "dimension": line.dimension,
+                "relation": line.relation,
+                "value": line.left,
+                "other_value": line.right,
+                "text": line.text,
+            }
+            for line in row.lines
+        ],
+    }
+
+
+def _write_csv(a: Scheme, b: Scheme, rows: Sequence[Row]) -> None:
+    write = csv.writer(sys.stdout, lineterminator="\n").writerow
+    heads = ("scheme", "value", "title", "other scheme", "other value", "other title")
+    write([*heads, "relation", "written", "written back", "why"])
+    for r in rows:
+        cells = (a.name, r.left, a.values[r.left].title, b.name, r.right, b.values[r.right].title)
+        told = (spelled(r.relation), _YES[r.is_written], _YES[r.is_written_back], r.why)
+        write([safe(clean(cell)) if cell != "-" else cell for cell in (*cells, *told)])
+
+
+def _print_difference(difference: Difference) -> None:
+    print_json(
+        {
+            "old": difference.old,
+            "new": difference.new,
+            "changes": plain(difference.changes),
+            "values": [
+                {
+                    "value": v.value,
+                    "change": v.change,
+                    "meant_before": list(v.meant_before),
+                    "changes": plain(v.changes),
+                    "dimensions": [
+                        {
+                            "dimension": line.dimension,
+                            "relation": line.relation,
+                            "old": line.left,
+                            "new": line.right,
+                            "text": line.text,
+                        }
+                        for line in v.lines
+                    ],
+                }
+                for v in difference.values
+            ],
+        }
+    )
+
+
+def _show_difference(difference: Difference) -> None:
+    tell(clean(f"from {difference.old} to {difference.new}"))
+    for change in difference.changes:
+        tell(clean(_told(change)))
+    if not difference.values:
+        say("Their values say the same.")
+        return
+    rows = []
+    for v in difference.values:
+        swapped = [f"means what {' and '.join(v.meant_before)} meant before"] if v.meant_before else []
+        points = [*swapped, *(line.text for line in v.lines), *map(_told, v.changes)]
+        rows.append((v.value, spelled(v.change), "; ".join(points) or "it says nothing"))
+    table(("value", "is", "how"), rows)
+
+
+def _told(change: Change) -> str:
+    return f"{change.what}: {change.before or 'nothing'} -> {change.after or 'nothing'}"
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".toml")
+
+
+def _schemes(session: Session, *names: str) -> list[Scheme]:
+    """Return the schemes of these names, of files and of the hub, which is asked only where it has to be."""
+    from hashhub import schemes as tables
+
+    read = {name: tables.parse(_read(name).encode(), name) for name in names if _is_file(name)}
+    if len(read) < len(set(names)):
+        with session.connect() as hub:
+            read |= {name: _of_hub(hub, name) for name in names if name not in read}
+    return [read[name] for name in names]
+
+
+def _of_hub(hub: Client, name: str) -> Scheme:
+    from hashhub import schemes as tables
+
+    told = hub.get_scheme(name)
+    try:
+        return tables.parse(told.text.encode(), told.id, as_draft=told.status is SchemeStatus.DRAFT)
+    except InvalidArgument as e:
+        raise HashHubError(f"the hub's text of {told.id} cannot be read here ({e.message}); is the hub newer?") from e
+
+
+def _read(file: str) -> str:
+    try:
+        with Path(file).open("rb") as stream:
+            raw = stream.read(_LONGEST + 1)
+        if len(raw) > _LONGEST:
+            raise InvalidArgument.field(file, f"has more than {_LONGEST} bytes, and no scheme has", "TOO_LONG")
+        return raw.decode()
+    except UnicodeDecodeError as e:
+        raise InvalidArgument.field(file, "is not UTF-8; save it as UTF-8", "NOT_UTF8") from e
+    except OSError as e:
+        raise InvalidArgument.field(file, f"cannot be read: {e.strerror or type(e).__name__}", "UNREADABLE") from e
+
+
+def _status(s: SchemeTable) -> str:
+    return spelled(s.status) + (", retired" if s.retire_time else "")
+
+
+def _show_scheme(session: Session, s: SchemeTable) -> None:
+    if session.json:
+        print_json(plain(s))
+        return
+    tell(clean(f"{s.id}: {s.title}" + (f" ({s.region})" if s.region else "") + f", {_status(s)}"))
+    tell(clean(f"source: {s.source}"))
+    if s.stored:
+        tell(clean(f"put into the hub{f' by {s.actor}' if s.actor else ''}{_at(s.create_time)}"))
+        for sign_off in s.sign_offs:
+            who = sign_off.actor or sign_off.contributor or "an operator"
+            tell(
+                clean(
+                    f"signed off by {who}{_at(sign_off.time)}" + (f": {sign_off.comment}" if sign_off.comment else "")
+                )
+            )
+        if s.retire_time:
+            tell(f"retired{_at(s.retire_time)}: no new hash set takes it")
+    table(
+        ("value", "means", "implies"),
+        [
+            (v.value, v.title, "; ".join(f"{d} = {' or '.join(values)}" for d, values in v.dimensions.items()) or "-")
+            for v in s.values
+        ],
+    )
+
+
+def _at(time: datetime | None) -> str:
+    return f" at {plain(time)}" if time else ""
+
+
+COMMANDS: Final = (scheme, schemes, reconcile)

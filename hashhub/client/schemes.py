@@ -1,0 +1,131 @@
+"""Calls about classification schemes: their versions, and how they correspond."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+
+from hashhub import v1, wire
+from hashhub.client.calls import Calls, request_id
+from hashhub.model import SchemeStatus, SignOff
+from hashhub.schemes.alignment import Difference, Row
+
+
+class SchemeValue(msgspec.Struct, frozen=True, kw_only=True):
+    """A value of a scheme, and the dimension values that it implies. `aliases`: its other spellings."""
+
+    value: str
+    title: str
+    dimensions: dict[str, tuple[str, ...]]
+    note: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+class SchemeTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A classification scheme as the hub knows it. `id` is `id@version`; a DRAFT table never leads to an automatic
+    block.
+
+    `stored`: somebody put it into the hub's store, where `actor`, `create_time`, `sign_offs` and `retire_time` say who
+    did what with it; which token it was is told to operators and auditors. `text`: its TOML, where one scheme was asked
+    for. The rest is as in its file (docs/schemes.md).
+    """
+
+    id: str
+    title: str
+    region: str
+    status: SchemeStatus
+    source: str
+    values: tuple[SchemeValue, ...]
+    lossy: tuple[str, ...] = ()
+    region_aliases: tuple[str, ...] = ()
+    source_names: tuple[str, ...] = ()
+    value_required: bool = False
+    stored: bool = False
+    actor: str = ""
+    create_time: datetime | None = None
+    retire_time: datetime | None = None
+    sign_offs: tuple[SignOff, ...] = ()
+    text: str = ""
+
+
+class SchemeCalls(Calls):
+    """Classification schemes. They are named ID@VERSION; where a version need not be told, ID is the one that a new
+    hash set would get.
+    """
+
+    def list_schemes(self) -> Iterator[SchemeTable]:
+        """Yield the classification schemes in order of name."""
+        for page in self._pages("MatchService/ListSchemes", v1.ListSchemesRequest(), v1.ListSchemesResponse):
+            yield from map(_scheme, page.schemes)
+
+    def get_scheme(self, scheme: str) -> SchemeTable:
+        """Return a scheme with its text. Raises NotFound."""
+        request = v1.GetSchemeRequest(name=f"schemes/{scheme}")
+        return _scheme(self._transport.call("SchemeService/GetScheme", request, v1.Scheme))
+
+    def put_scheme(self, text: str, comment: str = "", *, validate_only: bool = False) -> SchemeTable:
+        """Put a version of a scheme, given as TOML, into the store. It is a draft until somebody else signs it off.
+        Raises AlreadyExists when there is that version. Role: operator.
+        """
+        request = v1.PutSchemeRequest(text=text, comment=comment, validate_only=validate_only, request_id=request_id())
+        return _scheme(self._transport.call("SchemeService/PutScheme", request, v1.Scheme))
+
+    def sign_off_scheme(self, scheme: str, comment: str, *, validate_only: bool = False) -> SchemeTable:
+        """Answer for a version that another token put. Role: operator."""
+        request = v1.SignOffSchemeRequest(
+            name=f"schemes/{scheme}", comment=comment, validate_only=validate_only, request_id=request_id()
+        )
+        return _scheme(self._transport.call("SchemeService/SignOffScheme", request, v1.Scheme))
+
+    def retire_scheme(self, scheme: str, comment: str = "", *, validate_only: bool = False) -> SchemeTable:
+        """Let no new hash set take a version of the store. Role: operator."""
+        request = v1.RetireSchemeRequest(
+            name=f"schemes/{scheme}", comment=comment, validate_only=validate_only, request_id=request_id()
+        )
+        return _scheme(self._transport.call("SchemeService/RetireScheme", request, v1.Scheme))
+
+    def compare_schemes(self, scheme: str, other: str) -> Iterator[Row]:
+        """Yield how every value of one scheme stands to every value of another, in the order of the schemes. Raises
+        NotFound.
+        """
+        request = v1.CompareSchemesRequest(name=f"schemes/{scheme}", other_name=f"schemes/{other}")
+        for page in self._pages("SchemeService/CompareSchemes", request, v1.CompareSchemesResponse):
+            yield from map(wire.crosswalk_row_from_pb, page.rows)
+
+    def diff_schemes(self, old: str, new: str) -> Difference:
+        """Return what differs between two schemes, or two versions of one. Raises NotFound."""
+        request = v1.DiffSchemesRequest(name=f"schemes/{old}", other_name=f"schemes/{new}")
+        answer = self._transport.call("SchemeService/DiffSchemes", request, v1.DiffSchemesResponse)
+        return wire.difference_from_pb(answer)
+
+
+def _scheme(pb: v1.Scheme) -> SchemeTable:
+    return SchemeTable(
+        id=wire.parse_scheme(pb.name),
+        title=pb.title,
+        region=pb.region,
+        status=SchemeStatus.DRAFT if pb.draft else SchemeStatus.VERIFIED,
+        source=pb.source,
+        values=tuple(
+            SchemeValue(
+                value=v.value,
+                title=v.title,
+                dimensions=wire.dimensions_from_pb(v.dimensions),
+                note=v.note,
+                aliases=tuple(v.aliases),
+            )
+            for v in pb.values
+        ),
+        lossy=tuple(pb.lossy),
+        region_aliases=tuple(pb.region_aliases),
+        source_names=tuple(pb.source_names),
+        value_required=pb.value_required,
+        stored=pb.stored,
+        actor=pb.actor.removeprefix("tokens/"),
+        create_time=wire.time_in(pb, "create_time"),
+        retire_time=wire.time_in(pb, "retire_time"),
+        sign_offs=wire.sign_offs_from_pb(pb.sign_offs),
+        text=pb.text,
+    )
