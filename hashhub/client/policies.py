@@ -176,7 +176,7 @@ class _Taken:
 
 
 def _version(pb: v1.Policy) -> PolicyVersion:
-    version, is_current, display_name, explanation = wire.policy_from_pb(pb)
+    version, display_name, explanation = wire.policy_from_pb(pb)
     return PolicyVersion(
         name=version.full_name,
         id=version.name,
@@ -187,6 +187,6 @@ def _version(pb: v1.Policy) -> PolicyVersion:
         actor=version.actor,
         create_time=version.create_time,
         retire_time=version.retire_time,
-        is_current=is_current,
+        is_current=version.is_current,
         fault=version.fault,
     )

@@ -94,18 +94,19 @@ class Match:
             return None
         return _nothing(query), revision
 
-    def held_policy(self, reference: str) -> Policy | None:
+    def held_policy(self, principal: Principal, reference: str) -> Policy | None:
         """Return the policy that `NAME` or `NAME@VERSION` means, as this process knows it; None where `policy` has to
         look. Never waits.
         """
+        access.allow(principal, *_MAY_MATCH)
         return self._catalogue.held().policies.known(reference)
 
-    def policy(self, reference: str) -> Policy:
+    def policy(self, principal: Principal, reference: str) -> Policy:
         """Return the policy that `NAME` (the newest version) or `NAME@VERSION` means.
 
         Raises InvalidArgument when there is none or it was retired; Unavailable when its text cannot be read.
         """
-        held = self.held_policy(reference)  # what another process puts or retires counts here after a poll
+        held = self.held_policy(principal, reference)  # what another process puts or retires counts here after a poll
         return self._catalogue.now().policies.get(reference) if held is None else held
 
     def hashes(
@@ -129,7 +130,7 @@ class Match:
         options name, where it was picked before.
         """
         access.allow(principal, *_MAY_MATCH)  # (1)
-        policy = policy or self.policy(options.policy)
+        policy = policy or self.policy(principal, options.policy)
         if len(queries) > MAX_QUERIES:
             raise LimitExceeded(
                 f"a call takes at most {MAX_QUERIES} queries, got {len(queries)}; send several", reason=Reason.TOO_LARGE
@@ -189,8 +190,8 @@ class Match:
         Hashing is stopped when nobody waits for the answer any more (`hashhub.cancellation`). `charge` is told the CPU
         seconds of each file, whatever became of it; what it raises ends the call.
         """
-        access.allow(principal, Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
-        policy = policy or self.policy(options.policy)
+        access.allow(principal, *_MAY_MATCH)
+        policy = policy or self.policy(principal, options.policy)
         if len(media) > MAX_MEDIA:
             raise LimitExceeded(
                 f"a call takes at most {MAX_MEDIA} files, got {len(media)}; send several", reason=Reason.TOO_LARGE

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import pyroaring
@@ -111,11 +111,6 @@ class Policies:
             raise _no_policy(name)
         return versions
 
-    def is_current(self, version: Version) -> bool:
-        """Whether callers that name no version get this one."""
-        current = self._catalogue.now().policies.current(version.name)
-        return current is not None and current.version == version.version
-
     def put(
         self, principal: Principal, text: str, *, comment: str = "", validate_only: bool = False, request_id: str = ""
     ) -> Version:
@@ -129,7 +124,7 @@ class Policies:
         policy = _parsed(text, versions)
         current = versions.current(policy.name)
         if current is not None and current.text == text and not current.fault:
-            return current
+            return _found(versions, policy.name)
         made = self._store.resources.put_definition(
             Definition(kind=DefinitionKind.POLICY, id=policy.name, version="", text=text),
             reason=comment,
@@ -146,6 +141,7 @@ class Policies:
                 policy=policy,
                 actor=principal.name,
                 create_time=made.create_time,
+                is_current=True,
             )
         return _found(self._catalogue.now().policies, made.name)
 
@@ -332,11 +328,14 @@ class Policies:
         walk = self._store.selecting.walk(
             Selection(states=(EntryState.ACTIVE,)), Scope(names), after=after, check=cancellation.check
         )
+        rows: list[tuple[Any, ...]] = []
         for piece in walk:
-            rows = piece.rows[:MAX_TRIED]
-            if rows:
-                return _Chosen(_queries(self._store.selecting.read(rows), options), rows[-1][0], total)
-        return _Chosen((), 0, total)
+            rows += piece.rows
+            if len(rows) > MAX_TRIED:
+                break
+        taken = rows[:MAX_TRIED]
+        next_after = taken[-1][0] if len(rows) > MAX_TRIED else 0
+        return _Chosen(_queries(self._store.selecting.read(taken), options), next_after, total)
 
     def _count(self, name: str) -> int:
         contributor, hash_set = name.split("/")

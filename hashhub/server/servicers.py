@@ -585,7 +585,7 @@ class Match:
     def match_hashes(self, principal: Principal, request: v1.MatchHashesRequest) -> v1.MatchHashesResponse:
         """Match one item by its hashes."""
         options = wire.options_from_pb(request.options)
-        policy = self._hub.match.policy(options.policy)
+        policy = self._hub.match.policy(principal, options.policy)
         query = wire.query_from_pb(request.query)
         (result,), revision = self._hub.match.hashes(principal, [query], options, policy=policy)
         return v1.MatchHashesResponse(
@@ -597,7 +597,7 @@ class Match:
     ) -> v1.MatchHashesResponse | None:
         """Match one item that hits nothing; None for any other. Never waits."""
         options = wire.options_from_pb(request.options)
-        policy = self._hub.match.held_policy(options.policy)
+        policy = self._hub.match.held_policy(principal, options.policy)
         if policy is None:
             return None
         missed = self._hub.match.miss(principal, wire.query_from_pb(request.query), options)
@@ -613,7 +613,7 @@ class Match:
     ) -> v1.BatchMatchHashesResponse:
         """Match many items by their hashes."""
         options = wire.options_from_pb(request.options)
-        policy = self._hub.match.policy(options.policy)
+        policy = self._hub.match.policy(principal, options.policy)
         results, revision = self._hub.match.hashes(principal, wire.queries_from_pb(request), options, policy=policy)
         return wire.match_results_to_pb(results, policy.full_name, revision)
 
@@ -623,7 +623,7 @@ class Match:
         """Hash one media file and match it."""
         options = wire.options_from_pb(request.options)
         media = [(request.media.label, request.media.content)]
-        policy = self._hub.match.policy(options.policy)
+        policy = self._hub.match.policy(principal, options.policy)
         (result,), revision = self._hub.match.media(
             principal, media, options, single=True, charge=charge, policy=policy
         )
@@ -635,7 +635,7 @@ class Match:
         """Hash several media files and match them."""
         options = wire.options_from_pb(request.options)
         media = [(m.label, m.content) for m in request.media]
-        policy = self._hub.match.policy(options.policy)
+        policy = self._hub.match.policy(principal, options.policy)
         results, revision = self._hub.match.media(principal, media, options, single=False, charge=charge, policy=policy)
         return v1.BatchMatchMediaResponse(
             results=map(wire.media_result_to_pb, results), policy=policy.full_name, revision=revision
@@ -646,7 +646,7 @@ class Match:
         page = _Page("policies", request)
         policies, token = page.of(self._hub.policies.currents(principal), lambda p: p.name)
         return v1.ListPoliciesResponse(
-            policies=(wire.policy_to_pb(v, is_current=True, in_list=True) for v in policies),
+            policies=(wire.policy_to_pb(v, in_list=True) for v in policies),
             next_page_token=token,
             revision=self._hub.revision(),
         )
@@ -743,7 +743,7 @@ class Policies:
 
     def _policy(self, principal: Principal, version: Version) -> v1.Policy:
         tells_actor = principal.role in OVERSEERS  # names of operators' tokens are their own affair
-        pb = wire.policy_to_pb(version, is_current=self._hub.policies.is_current(version), tells_actor=tells_actor)
+        pb = wire.policy_to_pb(version, tells_actor=tells_actor)
         pb.revision = self._hub.revision()
         return pb
 

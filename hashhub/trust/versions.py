@@ -20,6 +20,7 @@ _SHOWN: Final = 20  # names in a message
 class Version(msgspec.Struct, frozen=True, kw_only=True):
     """A version of a policy. `fault`: why it cannot be read, and then there is no `policy`; queries by it are
     UNAVAILABLE. `actor`: the token that put it, and `create_time` when; it has neither where it comes from a file.
+    `is_current`: callers that name no version are answered by it; told by `Policies`, and not part of a version.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     actor: str = ""
     create_time: datetime | None = None
     retire_time: datetime | None = None
+    is_current: bool = False
 
     @property
     def full_name(self) -> str:
@@ -94,10 +96,8 @@ class Policies:
         Raises InvalidArgument when there is none.
         """
         name, number = _parts(reference)
-        versions = self._versions.get(name, {})
-        if number and number in versions:
-            return versions[number]
-        return self._of(reference)
+        version = self._versions.get(name, {}).get(number) if number else None
+        return self._told(version or self._of(reference))
 
     def current(self, name: str) -> Version | None:
         """Return the newest version that is not retired."""
@@ -109,11 +109,16 @@ class Policies:
 
     def currents(self) -> list[Version]:
         """Return the current version of each policy, by name."""
-        return [v for name in sorted(self._versions) if (v := self.current(name)) is not None]
+        return [self._told(v) for name in sorted(self._versions) if (v := self.current(name)) is not None]
 
     def versions(self, name: str) -> list[Version]:
         """Return all versions of a policy, the oldest first."""
-        return [v for _, v in sorted(self._versions.get(name, {}).items())]
+        return [self._told(v) for _, v in sorted(self._versions.get(name, {}).items())]
+
+    def _told(self, version: Version) -> Version:
+        current = self.current(version.name)
+        is_current = current is not None and current.version == version.version
+        return msgspec.structs.replace(version, is_current=is_current)
 
     def next_version(self, name: str) -> int:
         """Return the number of the next version: no number is given twice, also of one that was retired."""

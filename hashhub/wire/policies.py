@@ -16,9 +16,7 @@ from hashhub.wire.matching import VERDICT, long_name, reason_from_pb, reason_to_
 MAX_TOLD: Final = 1_000  # entries in one list of an explanation
 
 
-def policy_to_pb(
-    version: trust.Version, *, is_current: bool, in_list: bool = False, tells_actor: bool = False
-) -> v1.Policy:
+def policy_to_pb(version: trust.Version, *, in_list: bool = False, tells_actor: bool = False) -> v1.Policy:
     """Return the message of a version. `in_list`: of policies, under the policy's own name and without its text.
     `tells_actor`: also which token put it.
     """
@@ -32,7 +30,7 @@ def policy_to_pb(
         actor=names.token_name(version.actor) if version.actor and tells_actor else "",
         create_time=timestamp(version.create_time),
         retire_time=timestamp(version.retire_time),
-        current=is_current,
+        current=version.is_current,
         fault=version.fault,
     )
 
@@ -177,8 +175,8 @@ def trial_from_pb(pb: v1.SimulatePolicyResponse) -> Trial:
     )
 
 
-def policy_from_pb(pb: v1.Policy, at: str = "policy") -> tuple[trust.Version, bool, str, str]:
-    """Return a version, whether it is the current one, the name that people read, and what it does in words."""
+def policy_from_pb(pb: v1.Policy, at: str = "policy") -> tuple[trust.Version, str, str]:
+    """Return a version, the name that people read, and what it does in words."""
     wrong: list[Violation] = []
     created, retired = (read_time(pb, field, at, wrong) for field in ("create_time", "retire_time"))
     refuse(wrong)
@@ -191,8 +189,9 @@ def policy_from_pb(pb: v1.Policy, at: str = "policy") -> tuple[trust.Version, bo
         actor=pb.actor.removeprefix("tokens/"),
         create_time=created,
         retire_time=retired,
+        is_current=pb.current,
     )
-    return version, pb.current, pb.display_name, pb.explanation
+    return version, pb.display_name, pb.explanation
 
 
 def _long(entries: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ from hashhub.errors import (
 )
 from hashhub.hub import Hub
 from hashhub.hub.access import Tokens
+from hashhub.hub.policies import Since
 from hashhub.model import (
     Contributor,
     ContributorKind,
@@ -42,7 +43,9 @@ from hashhub.model import (
 )
 from hashhub.store import Store
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item, writer
+from tests.trust.test_policies import text
 
+POLICY = text()
 SCHEME = """
 id = "own"
 version = "2"
@@ -136,6 +139,20 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "match.media": (
         lambda h, p, *_: h.match.media(p, [("x", b"x")], MatchOptions(policy="any")), EVERYBODY - {"auditor"},
     ),
+    "policies.currents": (lambda h, p, *_: h.policies.currents(p), EVERYBODY),
+    "policies.get": (lambda h, p, *_: h.policies.get(p, "any"), EVERYBODY),
+    "policies.versions": (lambda h, p, *_: h.policies.versions(p, "any"), EVERYBODY),
+    "policies.put": (lambda h, p, *_: h.policies.put(p, POLICY), {"operator"}),
+    "policies.retire": (lambda h, p, *_: h.policies.retire(p, "mine@1", validate_only=True), {"operator"}),
+    "policies.explain": (
+        lambda h, p, *_: h.policies.explain(p, Query(hashes=(digest("MD5", 1),)), MatchOptions(policy="any")),
+        EVERYBODY,
+    ),
+    "policies.try_out": (
+        lambda h, p, *_: h.policies.try_out(p, "any", "block", since=Since()), {"operator", "auditor"},
+    ),
+    "match.policy": (lambda h, p, *_: h.match.policy(p, "any"), EVERYBODY - {"auditor"}),
+    "match.held_policy": (lambda h, p, *_: h.match.held_policy(p, "any"), EVERYBODY - {"auditor"}),
     "match.policies": (lambda h, p, *_: h.match.policies(p), EVERYBODY),
     "schemes.list": (lambda h, p, *_: h.schemes.list(p), EVERYBODY),
     "schemes.get": (lambda h, p, *_: h.schemes.get(p, "vic-us"), EVERYBODY),
@@ -165,6 +182,7 @@ class TestRoles:
         assert desk.hub.reviews.create(OTHER, "alpha", "list", entry.id, objection).id == 1
         desk.hub.tokens.create(OPERATOR, _token("spare"))
         desk.hub.groups.create(OPERATOR, Group(id="allies", members=("beta",)))
+        desk.hub.policies.put(OPERATOR, POLICY)
         another = msgspec.structs.replace(OPERATOR, name="another")
         desk.hub.schemes.put(another, SCHEME.replace('version = "2"', 'version = "1"'))
         (entry,) = desk.entries("alpha/list")
@@ -205,6 +223,7 @@ class TestRoles:
             "reviews",
             "history",
             "match",
+            "policies",
             "changes",
             "schemes",
             "tokens",
@@ -221,6 +240,7 @@ class TestRoles:
                 "Reviews",
                 "History",
                 "Match",
+                "Policies",
                 "Changes",
                 "Schemes",
                 "Tokens",
