@@ -289,6 +289,9 @@ def simulate_policy(
 
 
 def _show_trial(trial: Trial) -> None:
+    if not trial.total:
+        tell("There is nothing to judge.")
+        return
     verdicts = [v for v in Verdict if any(v in {c.before, c.after} for c in trial.changes)]
     counts = {(c.before, c.after): c.count for c in trial.changes}
     tell(f"By {clean(trial.before)} in rows, by {clean(trial.after)} in columns:")
@@ -317,7 +320,7 @@ def _show_trace(trace: Trace) -> None:
             tell(f"… {len(trace.entries)} entries in all; --json lists them")
     for c in trace.clauses:
         say("")
-        say(clean(f"[{c.id}] {'met' if c.is_met else 'not met'}: {c.title}"))
+        tell(clean(f"[{c.id}] {'met' if c.is_met else 'not met'}: {c.title}"))
         table(("demand", "fulfilled by", "not by"), _demand_rows(c))
         for line in c.apart:
             tell(f"no two voices: {clean(line)}")

@@ -65,6 +65,7 @@ def test_what_is_run_is_what_the_page_shows() -> None:
         ("docs/csv.md", 12),
         ("docs/export.md", 15),
         ("docs/entries.md", 18),
+        ("docs/policies.md", 22),
     ],
 )
 def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -> None:
