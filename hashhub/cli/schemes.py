@@ -13,7 +13,7 @@ import click
 
 from hashhub.cli.outcomes import safe
 from hashhub.cli.session import CommandGroup, Session, command, spelled
-from hashhub.cli.terminal import clean, note, plain, print_json, say, show_path, table, tell
+from hashhub.cli.terminal import clean, note, plain, print_json, show_path, table, tell
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, NotFound, Reason
 from hashhub.model import SchemeStatus
 
@@ -45,8 +45,40 @@ def schemes() -> None:
     """The earlier name of `scheme list` and `scheme show`."""
 
 
-def _list(session: Session) -> None:
+@command(scheme, "list")
+def list_schemes(session: Session) -> None:
     """List the schemes that the hub knows."""
+    _list(session)
+
+
+@command(schemes, "list")
+def list_schemes_by_the_earlier_name(session: Session) -> None:
+    """List the schemes that the hub knows, as `scheme list` does."""
+    _list(session)
+
+
+@command(scheme, "show")
+@click.argument("id")
+@click.option("--toml", is_flag=True, help="Print the text of one version instead: of ID the one a new hash set gets.")
+def show_scheme(session: Session, *, id: str, toml: bool) -> None:  # noqa: A002 - the argument's name in the help
+    """Show what each value of the scheme ID, all its versions, or ID@VERSION, implies."""
+    if toml and session.json:
+        raise click.UsageError("--toml and --json exclude each other")
+    if toml:
+        with session.connect() as hub:
+            click.echo(hub.get_scheme(id).text, nl=False)
+        return
+    _show(session, id)
+
+
+@command(schemes, "show")
+@click.argument("id")
+def show_scheme_by_the_earlier_name(session: Session, *, id: str) -> None:  # noqa: A002 - the argument's name in the help
+    """Show what each value of a scheme implies, as `scheme show` does."""
+    _show(session, id)
+
+
+def _list(session: Session) -> None:
     with session.connect() as hub:
         tables = list(hub.list_schemes())
     if session.json:
@@ -59,27 +91,13 @@ def _list(session: Session) -> None:
     )
 
 
-def _show(session: Session, *, id: str, toml: bool = False) -> None:  # noqa: A002 - the argument's name in the help
-    """Show what each value of the scheme ID, or ID@VERSION, implies."""
+def _show(session: Session, name: str) -> None:
     with session.connect() as hub:
-        if toml:
-            click.echo(hub.get_scheme(id).text, nl=False)
-            return
-        tables = [s for s in hub.list_schemes() if id in {s.id, s.id.partition("@")[0]}]
+        tables = [s for s in hub.list_schemes() if name in {s.id, s.id.partition("@")[0]}]
     if not tables:
-        raise NotFound(f"there is no scheme {id[:60]!r}; see `hashhub scheme list`")
+        raise NotFound(f"there is no scheme {name[:60]!r}; see `hashhub scheme list`")
     for s in tables:
         _show_scheme(session, s)
-
-
-command(scheme, "list")(_list)
-command(schemes, "list")(_list)
-command(scheme, "show")(
-    click.option("--toml", is_flag=True, help="Print the text of the version that a new hash set would get, or of ID.")(
-        click.argument("id")(_show)
-    )
-)
-command(schemes, "show")(click.argument("id")(_show))
 
 
 @command(scheme, "put")
@@ -198,14 +216,14 @@ def crosswalk(session: Session, *, first: str, second: str, svg: str | None, as_
     elif as_csv:
         _write_csv(a, b, rows)
     else:
+        tell(clean(f"{a.name}: {a.title}, {spelled(a.status)}"))
+        tell(clean(f"{b.name}: {b.title}, {spelled(b.status)}"))
         table(
-            (a.name, "is", "of " + b.name, "export writes", "why"),
+            ("value", "is", "other", "written", "why"),
             [(r.left, spelled(r.relation), r.right, _written(r), r.why) for r in rows],
         )
-        say(
-            f"broader: the value of {a.name} takes in everything that the other one does, and more. Export writes: "
-            "> the other value for it, < it for the other value."
-        )
+        tell("broader: the value takes in whatever the other one does, and more. narrower: the other way.")
+        tell("written: > an export into the other scheme writes the other value for it; < the other way.")
     if svg is not None:
         from hashhub.schemes.picture import draw
 
@@ -284,7 +302,7 @@ def _show_difference(difference: Difference) -> None:
     for change in difference.changes:
         tell(clean(_told(change)))
     if not difference.values:
-        say("Their values say the same.")
+        tell("Their values say the same.")
         return
     rows = []
     for v in difference.values:

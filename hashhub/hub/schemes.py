@@ -147,7 +147,7 @@ class Schemes:
                 raise InvalidArgument.field(
                     "name",
                     f'the text of {before.name} says status = "draft"; put a version that says verified',
-                    "DRAFT",
+                    "INVALID",
                 )
             return msgspec.structs.replace(before, sign_offs=(*before.sign_offs, sign_off))
 

@@ -125,6 +125,8 @@ def translate(
         )
         if status is SchemeStatus.DRAFT
     ]
+    if not asserted:
+        why_not.append(Loss("", f"no value of {target.name} asserts anything"))
     if not possible:
         names = sorted({n for claims in clashes.values() for n in claims})
         why_not += [Loss(n, f"{words(n)} is stated, which fits no value of {target.name}") for n in names]

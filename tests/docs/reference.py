@@ -28,6 +28,7 @@ MODULES = (
     "hashhub.testing.connectors",
     "hashhub.hygiene",
     "hashhub.schemes",
+    "hashhub.schemes.alignment",
     "hashhub.schemes.crosswalk",
     "hashhub.schemes.dimensions",
     "hashhub.trust",

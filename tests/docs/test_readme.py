@@ -61,6 +61,7 @@ def test_what_is_run_is_what_the_page_shows() -> None:
         ("docs/mirror.md", 8),
         ("docs/api.md", 2),
         ("docs/formats.md", 15),
+        ("docs/schemes.md", 18),
         ("docs/analyst.md", 35),
         ("docs/csv.md", 12),
         ("docs/export.md", 15),
