@@ -189,7 +189,7 @@ def parse(text: bytes, file: str, *, version: int | None = None) -> Policy:
             raise InvalidArgument.field(
                 "version",
                 f"the next one is {version}, got {str(stated)[:40]}; give that, or leave it out",
-                "CONTRADICTION",
+                "OUT_OF_RANGE",
             )
         policy = msgspec.convert({**content, **({} if version is None else {"version": version})}, Policy)
     except UnicodeDecodeError as e:
