@@ -89,12 +89,13 @@ _DISPUTE_TEXTS: Final = {
 }
 
 
-class _Claim(StrEnum):
-    HARM = "HARM"  # every verdict that it leaves possible is harmful
-    UNDECIDED = "UNDECIDED"  # harm is possible, or nobody has decided
-    NONE = "NONE"  # no verdict that it leaves possible is harmful
-    BENIGN = "BENIGN"  # its set is of benign items
-    TEST = "TEST"  # its set is of test items
+# What an entry claims, as positions in a list: see `_claims`.
+_HARM: Final = 0  # every verdict that it leaves possible is harmful
+_UNDECIDED: Final = 1  # harm is possible, or nobody has decided
+_NONE: Final = 2  # no verdict that it leaves possible is harmful
+_BENIGN: Final = 3  # its set is of benign items
+_TEST: Final = 4  # its set is of test items
+_OF_BENIGN, _OF_TEST, _ACTIVE = Purpose.BENIGN, Purpose.TEST, EntryState.ACTIVE
 
 
 class _Doubt(msgspec.Struct, frozen=True):
@@ -177,12 +178,12 @@ def weigh(
     # (1) what counts at all
     passive: list[Said] = []
     expired: list[Said] = []
-    claims: dict[_Claim, list[Said]] = {claim: [] for claim in _Claim}
+    claims: list[list[Said]] = [[], [], [], [], []]
     people = contributors
     ordered, names = _in_order(statements)
     for said in ordered:
         entry = said.statement.entry
-        if entry.state is not EntryState.ACTIVE:
+        if entry.state is not _ACTIVE:
             passive.append(said)
         elif entry.expire_time is not None and entry.expire_time <= time:
             expired.append(said)
@@ -193,7 +194,7 @@ def weigh(
             by = said.statement.contributor
             if by.id not in people:
                 people = {**people, by.id: by}
-    harmful, undecided, harmless, benign, tests = claims.values()
+    harmful, undecided, harmless, benign, tests = claims
     asserting = [*harmful, *undecided]
     # (3) what stands against it
     doubts = list(_doubts(policy, asserting, benign, harmless, people)) if asserting else []
@@ -317,17 +318,16 @@ class _Teller:
 # --- Claims -----------------------------------------------------------------------------------------------------------
 
 
-@cache
-def _claims(purpose: Purpose, stated: frozenset[str]) -> tuple[_Claim, ...]:
-    if purpose is Purpose.TEST:
-        return (_Claim.TEST,)
-    if purpose is Purpose.BENIGN:
+def _claims(purpose: Purpose, stated: frozenset[str]) -> tuple[int, ...]:
+    if purpose is _OF_TEST:
+        return (_TEST,)
+    if purpose is _OF_BENIGN:
         # A harmful value in a benign set is a mistake on one side or the other, and a missing one may be either: it
         # must neither clear the item nor accuse it.
-        return (_Claim.BENIGN, _Claim.UNDECIDED) if stated & COUNTABLE else (_Claim.BENIGN,)
+        return (_BENIGN,) if stated.isdisjoint(COUNTABLE) else (_BENIGN, _UNDECIDED)
     if stated <= HARMFUL:
-        return (_Claim.HARM,)
-    return (_Claim.UNDECIDED,) if stated & COUNTABLE else (_Claim.NONE,)
+        return (_HARM,)
+    return (_NONE,) if stated.isdisjoint(COUNTABLE) else (_UNDECIDED,)
 
 
 # --- Doubts -----------------------------------------------------------------------------------------------------------

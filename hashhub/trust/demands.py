@@ -14,7 +14,7 @@ import msgspec
 
 from hashhub.model import Reliability, SchemeStatus
 from hashhub.schemes.dimensions import is_within, possible, words
-from hashhub.trust.statement import PURPOSES, Said, Statement, Way, is_draft, stated_until
+from hashhub.trust.statement import Said, Statement, Way, is_draft, stated_until
 
 if TYPE_CHECKING:
     from hashhub.trust.policy import Clause
@@ -89,7 +89,7 @@ def _verdicts(verdicts: tuple[str, ...]) -> Demand:
 _PURPOSE: Final = Demand(
     "purpose",
     "in a hash set that is neither of benign nor of test items",
-    lambda x, _: x.statement.hash_set.purpose in PURPOSES,
+    lambda x, _: x.may_count,
     lambda x, _: f"its hash set is of {x.statement.hash_set.purpose.lower()} items",
 )
 _VERIFIED: Final = Demand(

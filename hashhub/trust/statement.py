@@ -31,6 +31,8 @@ PURPOSES: Final[Mapping[Purpose, frozenset[str]]] = {
 _UNCLASSIFIED: Final = "UNCLASSIFIED"
 _UNDECIDED: Final = frozenset({"unclassified"})
 _NOTHING: Final[frozenset[str]] = frozenset()
+# Looked up once: members of an enumeration are slow to reach, and to hash, where it is done for every entry.
+_CSAM, _EXPLOITATIVE = Purpose.CSAM, Purpose.EXPLOITATIVE
 _PERCEPTUAL: Final = frozenset(a.name for a in ALGORITHMS.values() if a.is_perceptual)
 
 
@@ -93,14 +95,17 @@ class Statement(msgspec.Struct, frozen=True):
 class Said:
     """A statement, and what a judgement asks of it again and again, worked out once.
 
-    number: its entry's place in the order in which reasons name entries.
+    number: its entry's place in the order in which reasons name entries. may_count: its hash set is neither of benign
+    nor of test items.
     """
 
-    __slots__ = ("closeness", "number", "statement", "verdicts")
+    __slots__ = ("closeness", "may_count", "number", "statement", "verdicts")
 
     def __init__(self, statement: Statement, number: int = 0) -> None:
         self.number = number
         self.statement = statement
+        purpose = statement.hash_set.purpose
+        self.may_count = purpose is _CSAM or purpose is _EXPLOITATIVE
         self.verdicts = verdicts_of(statement)
         if statement.variant or statement.also:
             self.closeness = statement.closeness
