@@ -19,6 +19,7 @@ from hashhub.trust.statement import Said, Statement, Way, is_draft, stated_until
 if TYPE_CHECKING:
     from hashhub.trust.policy import Clause
 
+_REMEMBERED: Final = 4_096
 NO_VARIANT: Final = "none"  # in a clause's `variants`: the upload as it was sent
 
 
@@ -165,16 +166,26 @@ def _depth(least: int) -> Demand:
 def _dimension(key: str, name: str, values: Sequence[str]) -> Demand:
     wanted = possible(name, values)
 
-    def stated(s: Statement) -> tuple[str, ...]:
-        classification = s.entry.classification
+    judged: dict[tuple[str, ...], bool] = {}  # entries repeat the few sets that the schemes hold
+
+    def stated(x: Said) -> tuple[str, ...]:
+        classification = x.statement.entry.classification
         return () if classification is None else classification.dimensions.get(name, ())
 
-    def has(x: Said, _: datetime) -> str:
-        said = stated(x.statement)
-        return f"its {name} may be {words(name, said)}" if said else f"it says nothing about {name}"
+    def holds(x: Said, _: datetime) -> bool:
+        possibly = stated(x)
+        known = judged.get(possibly)
+        if known is None:
+            if len(judged) >= _REMEMBERED:
+                judged.clear()
+            known = judged[possibly] = is_within(name, possibly, wanted)
+        return known
 
-    text = f"whose {name} can only be {words(name, wanted)}"
-    return Demand(key, text, lambda x, _: is_within(name, stated(x.statement), wanted), has)
+    def has(x: Said, _: datetime) -> str:
+        possibly = stated(x)
+        return f"its {name} may be {words(name, possibly)}" if possibly else f"it says nothing about {name}"
+
+    return Demand(key, f"whose {name} can only be {words(name, wanted)}", holds, has)
 
 
 def _fresh(days: int) -> Demand:
@@ -212,7 +223,7 @@ def _hit(c: Clause) -> Demand:
             return True
         if suits(s.algorithm, s.distance, s.variant):
             return True
-        return any(suits(w.algorithm, w.distance, w.variant) for w in s.also)
+        return bool(s.also) and any(suits(w.algorithm, w.distance, w.variant) for w in s.also)
 
     def has(x: Said, _: datetime) -> str:
         return "it was hit by " + " and ".join(map(said, x.statement.ways))

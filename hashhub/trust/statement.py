@@ -45,6 +45,9 @@ class Closeness(IntEnum):
     VARIANT = 3  # by a picture that was derived from the upload
 
 
+_FILE, _DIGEST, _NEAR = Closeness.FILE, Closeness.DIGEST, Closeness.NEAR
+
+
 class Way(msgspec.Struct, frozen=True):
     """One way in which an entry was hit: by which algorithm, at which distance, and by which variant of the upload;
     empty: by the upload as it was sent.
@@ -107,12 +110,12 @@ class Said:
         purpose = statement.hash_set.purpose
         self.may_count = purpose is _CSAM or purpose is _EXPLOITATIVE
         self.verdicts = verdicts_of(statement)
-        if statement.variant or statement.also:
+        if not statement.variant and statement.algorithm not in _PERCEPTUAL:
+            self.closeness = _FILE  # nothing is closer, however else it was hit
+        elif statement.variant or statement.also:
             self.closeness = statement.closeness
-        elif statement.algorithm in _PERCEPTUAL:
-            self.closeness = Closeness.NEAR if statement.distance else Closeness.DIGEST
         else:
-            self.closeness = Closeness.FILE
+            self.closeness = _NEAR if statement.distance else _DIGEST
 
 
 def verdicts_of(s: Statement) -> frozenset[str]:
@@ -145,18 +148,18 @@ def stated_until(s: Statement) -> datetime | None:
 
     Nobody else's confirmation makes it newer: whoever confirms states nothing of its own.
     """
-    times = [] if s.stated_time is None else [s.stated_time]
-    if s.reviews:
-        ignored = set_aside(s.reviews)
-        times += [
-            r.create_time
-            for r in s.reviews
-            if r.kind is ReviewKind.CONFIRMED
-            and r.create_time is not None
-            and r.id not in ignored
-            and (r.role is Role.OPERATOR or r.author.partition("/")[0] == s.contributor.id)
-        ]
-    return max(times, default=None)
+    if not s.reviews:
+        return s.stated_time
+    ignored = set_aside(s.reviews)
+    times = [
+        r.create_time
+        for r in s.reviews
+        if r.kind is ReviewKind.CONFIRMED
+        and r.create_time is not None
+        and r.id not in ignored
+        and (r.role is Role.OPERATOR or r.author.partition("/")[0] == s.contributor.id)
+    ]
+    return max(times if s.stated_time is None else [*times, s.stated_time], default=None)
 
 
 def set_aside(reviews: Iterable[Review]) -> set[int]:
