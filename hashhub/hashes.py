@@ -65,6 +65,13 @@ class Algorithm(msgspec.Struct, frozen=True, kw_only=True):
         """Whether near digests mean similar pictures."""
         return self.metric is not Metric.EXACT
 
+    @property
+    def max_possible_distance(self) -> int:
+        """How far apart two digests can be, in the metric's unit."""
+        if self.metric is Metric.EXACT:
+            return 0
+        return self.bits if self.metric is Metric.HAMMING else 255 * 255 * self.digest_bytes
+
 
 def _exact(name: str, code: int, digest_bytes: int, source: str, *more: Encoding) -> Algorithm:
     return Algorithm(

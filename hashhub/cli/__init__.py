@@ -21,6 +21,7 @@ from hashhub.cli import (
     history,
     imports,
     matching,
+    policies,
     queue,
     reconcile,
     sample,
@@ -47,8 +48,8 @@ def main() -> None:
 
 
 _MODULES = (
-    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, schemes, admin,
-    webhooks, backup, reconcile, conflicts, sample,
+    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, policies,
+    schemes, admin, webhooks, backup, reconcile, conflicts, sample,
 )  # fmt: skip
 for group in _MODULES:
     for entry in group.COMMANDS:

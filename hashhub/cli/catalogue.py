@@ -1,4 +1,4 @@
-"""`hashhub formats …`, `connectors …` and `policy …`: what there is to choose from."""
+"""`hashhub formats …` and `connectors …`: what there is to choose from."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final
 import click
 
 from hashhub.cli.session import CommandGroup, Session, command
-from hashhub.cli.terminal import clean, plain, print_json, say, table, tell
-from hashhub.errors import InvalidArgument, NotFound
+from hashhub.cli.terminal import clean, plain, print_json, say, table
+from hashhub.errors import InvalidArgument
 
 
 @click.group("formats", cls=CommandGroup)
@@ -112,36 +112,4 @@ def list_connectors(session: Session) -> None:
     )
 
 
-@click.group("policy", cls=CommandGroup)
-def policy() -> None:
-    """Policies: which statements suffice for a verdict."""
-
-
-@command(policy, "list")
-def list_policies(session: Session) -> None:
-    """List the policies that the hub knows."""
-    with session.connect() as hub:
-        policies = list(hub.list_policies())
-    if session.json:
-        for p in policies:
-            print_json({"id": p.id, "display_name": p.display_name})
-        return
-    table(("policy", "name"), [(p.id, p.display_name) for p in policies])
-
-
-@command(policy, "explain")
-@click.argument("id")
-def explain_policy(session: Session, *, id: str) -> None:  # noqa: A002 - the argument's name in the help
-    """Say what the policy ID does, clause by clause."""
-    with session.connect() as hub:
-        summary = next((p for p in hub.list_policies() if p.id == id), None)
-    if summary is None:
-        raise NotFound(f"there is no policy {id[:60]!r}; see `hashhub policy list`")
-    if session.json:
-        print_json(plain(summary))
-        return
-    for line in summary.explanation.splitlines():
-        tell(clean(line))
-
-
-COMMANDS: Final = (formats, connectors, policy)
+COMMANDS: Final = (formats, connectors)

@@ -107,7 +107,7 @@ def hash_files(session: Session, *, files: tuple[str, ...], algorithms: tuple[st
     for file in files:
         path = Path(file)
         try:
-            media = hash_media(_regular(path), algorithms=algorithms or None, dihedral=dihedral)
+            media = hash_media(regular_file(path), algorithms=algorithms or None, dihedral=dihedral)
         except HashHubError as e:
             if e.reason in {Reason.MISSING_EXTRA, Reason.UNKNOWN_ALGORITHM}:
                 raise
@@ -283,13 +283,18 @@ def _match_line(m: EntryMatch) -> str:
 
 
 def _options(policy: str, distances: tuple[str, ...], limit: int) -> MatchOptions:
+    return MatchOptions(policy=policy, max_distances=distances_of(distances), match_limit=limit)
+
+
+def distances_of(distances: tuple[str, ...]) -> dict[str, int]:
+    """Return the distances that --max-distance states, by algorithm. Raises UsageError, InvalidArgument."""
     max_distances: dict[str, int] = {}
     for text in distances:
         name, _, number = text.partition("=")
         if not number.isdecimal():
             raise click.UsageError(f"--max-distance must be ALGORITHM=N, for example PDQ=20, got {text[:40]!r}")
         max_distances[hashes.algorithm(name).name] = int(number)
-    return MatchOptions(policy=policy, max_distances=max_distances, match_limit=limit)
+    return max_distances
 
 
 def _query(text: str) -> Query:
@@ -299,21 +304,25 @@ def _query(text: str) -> Query:
 
 def _chain(queries: Iterable[Query], from_file: str | None) -> Iterator[Query]:
     yield from queries
-    if from_file is None:
-        return
+    if from_file is not None:
+        yield from (query for _, query in queries_in(from_file, "from-file"))
+
+
+def queries_in(file: str, option: str) -> Iterator[tuple[int, Query]]:
+    """Yield the queries of a file with their line numbers. Raises MalformedSource, NotFound, InvalidArgument."""
     try:
-        with click.open_file(from_file, encoding="utf-8") as lines:
+        with click.open_file(file, encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip() or line.startswith("#"):
                     continue
                 try:
-                    yield _query(line.strip())
+                    yield number, _query(line.strip())
                 except InvalidArgument as e:
                     raise MalformedSource(e.message, position=f"line {number}") from e
     except OSError as e:
-        raise NotFound(f"cannot read {from_file!r}: {e.strerror or type(e).__name__}; check the path") from e
+        raise NotFound(f"cannot read {file!r}: {e.strerror or type(e).__name__}; check the path") from e
     except UnicodeDecodeError as e:
-        raise InvalidArgument.field("from-file", f"is not UTF-8 text (byte {e.start})") from e
+        raise InvalidArgument.field(option, f"is not UTF-8 text (byte {e.start})") from e
 
 
 def _files(paths: Iterable[str]) -> Iterator[Path]:
@@ -333,7 +342,7 @@ def _files(paths: Iterable[str]) -> Iterator[Path]:
         yield from (Path(e.filename) for e in problems)
 
 
-def _regular(path: Path) -> Path:
+def regular_file(path: Path) -> Path:
     """Return the path unless reading it could go on for ever, as with pipes and devices. Raises InvalidArgument."""
     try:
         kind = path.stat().st_mode
@@ -351,7 +360,7 @@ def _hashed(
 
     def attempt(path: Path) -> MediaHashes | HashHubError:
         try:
-            media: MediaHashes = hash_one(_regular(path))
+            media: MediaHashes = hash_one(regular_file(path))
         except HashHubError as e:
             if e.reason is Reason.MISSING_EXTRA:
                 raise

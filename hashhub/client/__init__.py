@@ -28,6 +28,7 @@ from hashhub.client.history import HistoryCalls
 from hashhub.client.imports import ImportCalls
 from hashhub.client.matching import MatchCalls, Matched, MatchedMedia, PolicyText
 from hashhub.client.mirror import Mirror, MirrorState
+from hashhub.client.policies import Explained, PolicyCalls, PolicyVersion
 from hashhub.client.reconciliation import Downloaded, OperationCalls, OperationHandle, ReconciliationCalls
 from hashhub.client.schemes import SchemeCalls, SchemeTable
 from hashhub.client.transport import Transport, is_loopback
@@ -36,6 +37,7 @@ from hashhub.client.webhooks import WebhookCalls
 __all__ = [
     "Client",
     "Downloaded",
+    "Explained",
     "Export",
     "ExportReport",
     "FindingGroup",
@@ -48,6 +50,7 @@ __all__ = [
     "OperationHandle",
     "Phase",
     "PolicyText",
+    "PolicyVersion",
     "Progress",
     "ReconciliationCalls",
     "SchemeTable",
@@ -62,6 +65,7 @@ class Client(
     EntryCalls,
     ExportCalls,
     MatchCalls,
+    PolicyCalls,
     SchemeCalls,
     ChangeCalls,
     HistoryCalls,

@@ -22,7 +22,7 @@ _MATCH_TIMEOUT: Final = 60.0  # seconds for one batch
 
 
 class Matched(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to one query, the policy that was applied, and the revision it was read at."""
+    """The answer to one query, the policy that was applied (NAME@VERSION), and the revision it was read at."""
 
     result: MatchResult
     policy: str
@@ -30,7 +30,7 @@ class Matched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MatchedMedia(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer about one media file, the policy that was applied, and the revision it was read at."""
+    """The answer about one media file, the policy that was applied (NAME@VERSION), and the revision it was read at."""
 
     media: MediaResult
     policy: str
@@ -38,11 +38,12 @@ class MatchedMedia(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PolicyText(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy as people read it: `explanation` says what it does, clause by clause."""
+    """The current version of a policy as people read it: `explanation` says what it does, clause by clause."""
 
     id: str
     display_name: str
     explanation: str
+    version: int = 1
 
 
 class MatchCalls(Calls):
@@ -123,7 +124,12 @@ def policies() -> Pages[v1.ListPoliciesResponse, PolicyText]:
         v1.ListPoliciesRequest(),
         v1.ListPoliciesResponse,
         lambda page: (
-            PolicyText(id=wire.parse_policy(pb.name), display_name=pb.display_name, explanation=pb.explanation)
+            PolicyText(
+                id=wire.parse_policy(pb.name),
+                display_name=pb.display_name,
+                explanation=pb.explanation,
+                version=pb.version,
+            )
             for pb in page.policies
         ),
     )

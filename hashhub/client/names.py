@@ -33,6 +33,11 @@ def token(name: str) -> str:
     return wire.token_name(*_parts(name, "TOKEN"))
 
 
+def policy(name: str) -> str:
+    """Return the resource name of `NAME` or `NAME@VERSION`."""
+    return wire.policy_name(*_parts(name, "NAME"))
+
+
 def hash_set(name: str) -> str:
     """Return the resource name of `CONTRIBUTOR/SET`."""
     return wire.hash_set_name(*_parts(name, "CONTRIBUTOR/SET"))
@@ -61,7 +66,7 @@ def entry(name: str) -> str:
 def subject(name: str) -> str:
     """Return the resource name of what events are about, as commands write it."""
     parts = name.split("/")
-    if not name or parts[0] in {"tokens", "groups", "events", "schemes", "conflicts"}:
+    if not name or parts[0] in {"tokens", "groups", "events", "policies", "schemes", "conflicts"}:
         return name
     match parts:
         case ["webhooks", _, _]:

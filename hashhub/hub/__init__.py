@@ -7,6 +7,8 @@
     queue       what waits for somebody                     webhooks    whom to call, and the calls; outbound: to where
     match       verdicts (the match path)                       lookup      hits among what the caller may see
     catalogue   the schemes and policies that hold now          schemes     versions, signed off and laid side by side
+    policies    versions, why a verdict, what others would change
+                                                                evidence    what was hit, as statements
     exchange    the change feed                                 exports     entries on their way to a file
                                                                 history     what was done, by whom; revert undoes it
     follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
@@ -47,6 +49,7 @@ from hashhub.hub.history import History
 from hashhub.hub.housekeeping import Housekeeping
 from hashhub.hub.match import Match
 from hashhub.hub.outbound import Outbound
+from hashhub.hub.policies import Policies
 from hashhub.hub.queue import Queue
 from hashhub.hub.reconciliation import Reconciliation
 from hashhub.hub.renewals import Renewal, Renewals
@@ -121,6 +124,7 @@ class Hub:
         self.conflicts = Conflicts(store)
         self.history = History(store, self._follower)
         self.match = Match(store, matcher, self.catalogue, self._follower, config, self.tally)
+        self.policies = Policies(store, matcher, self.catalogue, self._follower)
         self.changes = Changes(store, self._follower)
         self.schemes = Schemes(store, self.catalogue)
         self.exports = Exports(store, self.changes, self.catalogue)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from hashhub import schemes
 from hashhub.errors import InvalidArgument
 from hashhub.model import DefinitionKind
+from hashhub.trust import Policies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,12 +29,12 @@ _log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The schemes, and the current version of each policy by name, of one moment. `warnings`: what of the store is left
-    out, and why; what refers to it finds nothing.
+    """The schemes, and all versions of all policies, of one moment. `warnings`: what of the store is left out, and why;
+    what refers to it finds nothing.
     """
 
     schemes: schemes.Registry
-    policies: Mapping[str, Policy]
+    policies: Policies
     warnings: tuple[str, ...] = ()
     scheme_definitions: Mapping[str, Definition] = field(default_factory=dict)  # by ID@VERSION: those of the store
 
@@ -45,8 +46,8 @@ class Catalogue:
         self._store = store
         self.scheme_files = scheme_files
         self._schemes = _Schemes(scheme_files)
-        self._policy_files = policy_files
-        self._built: tuple[Registry | None, Known] = (None, Known(scheme_files, policy_files))
+        self._policies = _Policies(policy_files)
+        self._built: tuple[Registry | None, Known] = (None, Known(scheme_files, Policies(policy_files)))
 
     def now(self) -> Known:
         """Return what holds now, by one small look at the database. Raises Unavailable."""
@@ -68,7 +69,7 @@ class Catalogue:
         of_policies = [d for d in registry.definitions if d.kind is DefinitionKind.POLICY]
         known = Known(
             self._schemes.with_stored(of_schemes, warnings),
-            _policies(self._policy_files, of_policies, warnings),
+            self._policies.with_stored(of_policies, warnings),
             tuple(warnings),
             {d.name: d for d in of_schemes},
         )
@@ -127,9 +128,17 @@ def _read(definition: Definition) -> Scheme | str:
         )
 
 
-def _policies(
-    files: Mapping[str, Policy], definitions: Sequence[Definition], warnings: list[str]
-) -> Mapping[str, Policy]:
-    """Return the current version of each policy by name."""
-    del definitions, warnings  # of the store: none yet
-    return files
+class _Policies:
+    """The policies in files, and those of the store beside them."""
+
+    def __init__(self, files: Mapping[str, Policy]) -> None:
+        self._files = files
+        self._with: tuple[Sequence[Definition], Policies] = ((), Policies(files))
+
+    def with_stored(self, definitions: Sequence[Definition], warnings: list[str]) -> Policies:
+        """Return them all, and add to the warnings what cannot be read: queries by it are UNAVAILABLE."""
+        if definitions != self._with[0]:
+            self._with = (definitions, Policies(self._files, definitions))
+        policies = self._with[1]
+        warnings += [f"{fault}; queries by it are UNAVAILABLE until then" for fault in policies.faults]
+        return policies

@@ -39,7 +39,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.store import IdSet
-from hashhub.trust import Statement
+from hashhub.trust import Statement, Way
 
 if TYPE_CHECKING:
     from hashhub.hub.catalogue import Catalogue
@@ -152,13 +152,7 @@ class Exports:
             raise InvalidArgument.field("hash_sets", "name each hash set once", "DUPLICATE")
         if not selection.policy:
             return None
-        policies = self._catalogue.now().policies
-        if selection.policy not in policies:
-            known = ", ".join(sorted(policies))
-            raise InvalidArgument.field(
-                "policy", f"there is no policy {selection.policy[:40]!r}; choose one of {known}", "UNKNOWN"
-            )
-        return policies[selection.policy]
+        return self._catalogue.now().policies.get(selection.policy, "policy")
 
     def _member(self, recipient: str) -> str:
         """Return the contributor that the file is for, or nothing for somebody outside."""
@@ -327,18 +321,30 @@ class _Taken:
         people = self._store.resources.contributors()
         contributor = people[hash_set.contributor]
         reviews = self._store.entries.reviews_of(e.id for e in entries)
+        stated = self._store.entries.stated_times(entries) if policy.reads_statement_times else {}
         matching = []
         for e in entries:
             said, classification = tuple(reviews.get(e.id, ())), e.classification
             key: tuple[object, ...] | None = None
             if not said:
                 value = (classification.scheme, classification.version, classification.value) if classification else ()
-                key = (hash_set.name, value, e.reasons, tuple(h.algorithm for h in e.hashes))
+                key = (hash_set.name, value, e.reasons, tuple(h.algorithm for h in e.hashes), stated.get(e.id))
             is_match = None if key is None else self._judged.get(key)
             if is_match is None:
-                # The statement by itself, hit by its own digest: the first one, an exact one if there is any.
-                algorithm = min((h.algorithm for h in e.hashes), key=lambda name: ALGORITHMS[name].is_perceptual)
-                statement = Statement(e, contributor, hash_set, algorithm, 0, said)
+                # The statement by itself, hit by its own digests, an exact one first if there is any.
+                first, *rest = sorted(
+                    dict.fromkeys(h.algorithm for h in e.hashes), key=lambda name: ALGORITHMS[name].is_perceptual
+                )
+                statement = Statement(
+                    e,
+                    contributor,
+                    hash_set,
+                    first,
+                    0,
+                    said,
+                    also=tuple(Way(name, 0) for name in rest),
+                    stated_time=stated.get(e.id),
+                )
                 is_match = trust.decide(policy, [statement], people, time=now()).verdict is Verdict.MATCH
                 if key is not None:
                     if len(self._judged) >= _REMEMBERED:

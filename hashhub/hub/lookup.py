@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -31,12 +32,16 @@ _FIRST_DIGESTS: Final = 1_000  # nearest digests of each hash looked up at first
 _GROWTH: Final = 32  # how many times as many digests a further round asks for
 _PIECE: Final = 1_000  # digests searched for at once, after which it is looked whether the answer is still wanted
 _SECONDS: Final = 10.0  # after which a call begins no further round: a distance may take in the whole index
+_NO_OTHER: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class Hit:
-    """How a query hit an entry: by the digest of `algorithm` that is at `distance` from the query's."""
+    """How a query hit an entry most closely: by the digest of `algorithm` that is at `distance` from the query's.
 
-    __slots__ = ("algorithm", "distance", "entry_hit", "hash_set", "query_digest", "rank")
+    `also`: by which other algorithms it hit the entry, and at which distance.
+    """
+
+    __slots__ = ("algorithm", "also", "distance", "entry_hit", "hash_set", "query_digest", "rank")
 
     def __init__(
         self, entry_hit: EntryHit, hash_set: HashSet, algorithm: str, distance: int, query_digest: bytes
@@ -45,11 +50,18 @@ class Hit:
         self.algorithm, self.distance, self.query_digest = algorithm, distance, query_digest
         # Exact digests first, then by distance, then by entry: the order of an answer never depends on chance.
         self.rank = (ALGORITHMS[algorithm].is_perceptual, distance, entry_hit.entry_id)
+        self.also: Mapping[str, int] = _NO_OTHER
 
     @property
     def entry_id(self) -> int:
         """The entry's id."""
         return self.entry_hit.entry_id
+
+    def add(self, other: Hit) -> None:
+        """Take in a less close hit of the same entry."""
+        for name, distance in ((other.algorithm, other.distance), *other.also.items()):
+            if name != self.algorithm and distance < self.also.get(name, distance + 1):
+                self.also = {**self.also, name: distance}
 
 
 class Hits:
@@ -73,12 +85,16 @@ class Hits:
         """Take in a hit; the closest one of an entry stays."""
         own = self._by_contributor.setdefault(hit.hash_set.contributor, {})
         known = own.get(hit.entry_id)
-        if known is None or hit.rank < known.rank:
-            own[hit.entry_id] = hit
-            if len(own) > 2 * self._limit:
-                self.cut_short = True
-                nearest = sorted(own.values(), key=_rank)[: self._limit]
-                self._by_contributor[hit.hash_set.contributor] = {h.entry_id: h for h in nearest}
+        if known is not None and known.rank <= hit.rank:
+            known.add(hit)
+            return
+        if known is not None:
+            hit.add(known)
+        own[hit.entry_id] = hit
+        if len(own) > 2 * self._limit:
+            self.cut_short = True
+            nearest = sorted(own.values(), key=_rank)[: self._limit]
+            self._by_contributor[hit.hash_set.contributor] = {h.entry_id: h for h in nearest}
 
     def nearest(self) -> list[Hit]:
         """Return the hits, the nearest first. Beyond the limit, each contributor has an equal share of it."""
@@ -100,10 +116,16 @@ def _rank(hit: Hit) -> tuple[bool, int, int]:
 
 
 def look_up(
-    store: Store, matcher: Matcher, principal: Principal, queries: Sequence[Query], options: MatchOptions
+    store: Store,
+    matcher: Matcher,
+    principal: Principal,
+    queries: Sequence[Query],
+    options: MatchOptions,
+    *,
+    counted: bool = True,
 ) -> tuple[dict[int, Hits], Mapping[str, Contributor]]:
     """Return what each query hit, by its number, and all contributors. A query that hit nothing its caller may know of
-    is left out.
+    is left out. `counted`: the queries are the caller's traffic, at which the circuit breaker looks.
 
     Every hash is first asked for its nearest _FIRST_DIGESTS, those of an algorithm in large pieces. The few with more
     are then asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
@@ -117,7 +139,8 @@ def look_up(
             column[1].append(i)
     hits = _HitsByQuery(min(MAX_JUDGED, max(_MIN_JUDGED, _MAX_JUDGED_IN_CALL // max(1, len(queries)))))
     view = _View(store, principal)
-    caller = principal.contributor or principal.name  # whose traffic the circuit breaker looks at
+    # Whose traffic the circuit breaker looks at.
+    caller = principal.contributor or principal.name if counted else None
     unfinished: list[tuple[str, bytes, int]] = []
     for algorithm, (digests, askers) in by_algorithm.items():
         for low in range(0, len(digests), _PIECE):
@@ -198,7 +221,7 @@ class _View:
 
 
 def _search(
-    matcher: Matcher, algorithm: str, digests: Sequence[bytes], options: MatchOptions, limit: int, caller: str
+    matcher: Matcher, algorithm: str, digests: Sequence[bytes], options: MatchOptions, limit: int, caller: str | None
 ) -> Matches:
     of = ALGORITHMS[algorithm]
     rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), of.digest_bytes)

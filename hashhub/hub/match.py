@@ -13,12 +13,13 @@ import msgspec
 
 from hashhub import cancellation, trust
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable, Violation
-from hashhub.hashes import ALGORITHMS, Metric
+from hashhub.hashes import ALGORITHMS
 from hashhub.hashing import Limits, MediaHashes
 from hashhub.hashing.pool import MediaPool
 from hashhub.hub import access
 from hashhub.hub.entries import disclosed
-from hashhub.hub.lookup import Hit, Hits, hits_nothing, look_up
+from hashhub.hub.evidence import gather
+from hashhub.hub.lookup import Hit, Hits, hits_nothing
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
     MAX_MEDIA,
@@ -80,24 +81,36 @@ class Match:
         )
 
     def miss(self, principal: Principal, query: Query, options: MatchOptions) -> tuple[MatchResult, int] | None:
-        """Answer as `hashes` does where that needs the matcher only and takes microseconds.
+        """Answer as `hashes` does where that needs the matcher only and takes microseconds, by a policy that there is.
 
-        None when something is hit, when the caller chose the distances, which may take in the whole index, or a policy
-        that is not known here. Never
+        None when something is hit, or when the caller chose the distances, which may take in the whole index. Never
         waits. Raises as `hashes`.
         """
         access.allow(principal, *_MAY_MATCH)
-        if options.policy not in self._catalogue.held().policies:
-            return None  # `hashes` looks whether there is such a policy by now
-        _check((query,), options)
+        check_queries((query,), options)
         self._follower.require_ready()
         revision = self._matcher.revision
         if options.max_distances or not hits_nothing(self._matcher, principal, query, options):
             return None
         return _nothing(query), revision
 
+    def held_policy(self, principal: Principal, reference: str) -> Policy | None:
+        """Return the policy that `NAME` or `NAME@VERSION` means, as this process knows it; None where `policy` has to
+        look. Never waits.
+        """
+        access.allow(principal, *_MAY_MATCH)
+        return self._catalogue.held().policies.known(reference)
+
+    def policy(self, principal: Principal, reference: str) -> Policy:
+        """Return the policy that `NAME` (the newest version) or `NAME@VERSION` means.
+
+        Raises InvalidArgument when there is none or it was retired; Unavailable when its text cannot be read.
+        """
+        held = self.held_policy(principal, reference)  # what another process puts or retires counts here after a poll
+        return self._catalogue.now().policies.get(reference) if held is None else held
+
     def hashes(
-        self, principal: Principal, queries: Sequence[Query], options: MatchOptions
+        self, principal: Principal, queries: Sequence[Query], options: MatchOptions, *, policy: Policy | None = None
     ) -> tuple[list[MatchResult], int]:
         """Answer each query, in order, and return the revision that the answers are true of.
 
@@ -113,54 +126,47 @@ class Match:
         (6) Answer with verdict, reasons, matches, revision; only here the caller's limit counts.
 
         Raises InvalidArgument (unknown policy, no hashes, PHOTODNA without a distance), LimitExceeded (more than
-        MAX_QUERIES), PermissionDenied, Unavailable while the matcher has not caught up.
+        MAX_QUERIES), PermissionDenied, Unavailable while the matcher has not caught up. `policy`: the one that the
+        options name, where it was picked before.
         """
         access.allow(principal, *_MAY_MATCH)  # (1)
-        policy = self._policy(options.policy)
+        policy = policy or self.policy(principal, options.policy)
         if len(queries) > MAX_QUERIES:
             raise LimitExceeded(
                 f"a call takes at most {MAX_QUERIES} queries, got {len(queries)}; send several", reason=Reason.TOO_LARGE
             )
-        _check(queries, options)
+        check_queries(queries, options)
         self._follower.require_ready()
         revision = self._matcher.revision
-        hits, contributors = look_up(self._store, self._matcher, principal, queries, options)  # (2), (3)
-        if not hits:
+        evidence = gather(  # (2), (3), (4)
+            self._store, self._matcher, principal, queries, options, stated_times=policy.reads_statement_times
+        )
+        if not evidence.hits:
             answers = [_nothing(query) for query in queries]
             self._tally.answered(answers, ())
             return answers, revision
-        nearest = {i: of_query.nearest() for i, of_query in hits.items()}  # (4)
-        entries = {
-            entry_hit.entry_id: self._store.entries.read_entry(entry_hit)
-            for entry_hit in {hit.entry_id: hit.entry_hit for of_query in nearest.values() for hit in of_query}.values()
-        }
-        reviews = self._store.entries.reviews_of(entries)
         decided_at = now()
         answers = []
         for i, query in enumerate(queries):
-            if i not in hits:
+            hits = evidence.hits.get(i)
+            if hits is None:
                 answers.append(_nothing(query))
                 continue
             cancellation.check()
-            seen = [(hit, entries[hit.entry_id]) for hit in nearest[i]]
-            statements = [
-                trust.Statement(
-                    entry,
-                    contributors[entry.contributor],
-                    hit.hash_set,
-                    hit.algorithm,
-                    hit.distance,
-                    tuple(reviews.get(entry.id, ())),
-                )
-                for hit, entry in seen
-            ]
             judgement = trust.decide(  # (5)
-                policy, statements, contributors, time=decided_at, query=query.hashes, cut_short=hits[i].cut_short
+                policy,
+                evidence.statements(i),
+                evidence.contributors,
+                time=decided_at,
+                query=query.hashes,
+                cut_short=hits.cut_short,
             )
             # What has expired is named by the judgement, and not handed out: it is withdrawn in a moment.
-            current = [(hit, e) for hit, e in seen if e.expire_time is None or e.expire_time > decided_at]
-            answers.append(_answer(principal, query, judgement, current, hits[i], reviews, options.match_limit))  # (6)
-        self._tally.answered(answers, (hit.algorithm for of_query in nearest.values() for hit in of_query))
+            current = [(h, e) for h, e in evidence.seen(i) if e.expire_time is None or e.expire_time > decided_at]
+            answers.append(  # (6)
+                _answer(principal, query, judgement, current, hits, evidence.reviews, options.match_limit)
+            )
+        self._tally.answered(answers, (hit.algorithm for of_query in evidence.nearest.values() for hit in of_query))
         return answers, revision
 
     def media(
@@ -171,6 +177,7 @@ class Match:
         *,
         single: bool = False,
         charge: Callable[[float], None] = lambda _: None,
+        policy: Policy | None = None,
     ) -> tuple[list[MediaResult], int]:
         """Hash files in the pool's processes and match them. The bytes are dropped on return.
 
@@ -183,8 +190,8 @@ class Match:
         Hashing is stopped when nobody waits for the answer any more (`hashhub.cancellation`). `charge` is told the CPU
         seconds of each file, whatever became of it; what it raises ends the call.
         """
-        access.allow(principal, Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
-        self._policy(options.policy)
+        access.allow(principal, *_MAY_MATCH)
+        policy = policy or self.policy(principal, options.policy)
         if len(media) > MAX_MEDIA:
             raise LimitExceeded(
                 f"a call takes at most {MAX_MEDIA} files, got {len(media)}; send several", reason=Reason.TOO_LARGE
@@ -219,7 +226,9 @@ class Match:
                 queries.append(Query(hashes=hashed.hashes, label=label))
                 about.append(hashed)
                 results.append(None)
-        answers, revision = self.hashes(principal, queries, options) if queries else ([], self._matcher.revision)
+        answers, revision = (
+            self.hashes(principal, queries, options, policy=policy) if queries else ([], self._matcher.revision)
+        )
         matched = iter(zip(answers, about, strict=True))
         done: list[MediaResult] = []
         for waiting in results:
@@ -239,25 +248,10 @@ class Match:
         return done, revision
 
     def policies(self, principal: Principal) -> list[tuple[str, str, str]]:
-        """Return (name, title, explanation) of each policy, by name."""
+        """Return (name, title, explanation) of the current version of each policy, by name."""
         access.allow(principal, *Role)
-        return [(p.name, p.title, trust.explain(p)) for _, p in sorted(self._catalogue.now().policies.items())]
-
-    def _policy(self, name: str) -> Policy:
-        policies = self._catalogue.held().policies
-        if name not in policies:  # it may have been put by another process just now
-            policies = self._catalogue.now().policies
-        if name not in policies:
-            known = ", ".join(sorted(policies))
-            wrong = (
-                "is required: which statements suffice is a safety decision"
-                if not name
-                else f"there is no policy {name[:40]!r}"
-            )
-            raise InvalidArgument.field(
-                "options.policy", f"{wrong}; choose one of {known}", "REQUIRED" if not name else "UNKNOWN"
-            )
-        return policies[name]
+        currents = self._catalogue.now().policies.currents()
+        return [(v.name, p.title, trust.explain(p)) if (p := v.policy) else (v.name, "", v.fault) for v in currents]
 
 
 _NOTHING: Final = MatchResult(
@@ -282,17 +276,8 @@ def _answer(
     """Put the answer together. What was left out of the judgement is never read as clean: it makes REVIEW of NO_MATCH
     and BENIGN.
     """
-    reasons = list(judgement.reasons)
-    if hits.tripped:
-        # Such a digest is more likely a blank picture or a placeholder than known material, but only a person can tell.
-        text = "it is near a digest that matches an outlandish share of all queries"
-        reasons.append(ReasonLine(code=trust.ReasonCode.CIRCUIT_BREAKER, text=text))
-    if hits.withheld:
-        text = "something is known that the contributor's terms do not let this caller see"
-        reasons.append(ReasonLine(code=trust.ReasonCode.WITHHELD, text=text))
-    verdict = judgement.verdict
-    if (hits.tripped or hits.withheld) and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
-        verdict = Verdict.REVIEW
+    reasons = [*judgement.reasons, *remarks(hits)]
+    verdict = seen_in_part(judgement.verdict, hits)
     limit = min(match_limit or _MATCHES, MAX_MATCHES)
     return MatchResult(
         verdict=verdict,
@@ -314,6 +299,26 @@ def _answer(
     )
 
 
+def remarks(hits: Hits) -> list[ReasonLine]:
+    """Return what is to be said of hits that the judgement does not know of."""
+    lines = []
+    if hits.tripped:
+        # Such a digest is more likely a blank picture or a placeholder than known material, but only a person can tell.
+        text = "it is near a digest that matches an outlandish share of all queries"
+        lines.append(ReasonLine(code=trust.ReasonCode.CIRCUIT_BREAKER, text=text))
+    if hits.withheld:
+        text = "something is known that the contributor's terms do not let this caller see"
+        lines.append(ReasonLine(code=trust.ReasonCode.WITHHELD, text=text))
+    return lines
+
+
+def seen_in_part(verdict: Verdict, hits: Hits) -> Verdict:
+    """Return the verdict of a judgement that did not know of some hits: never one that reads as clean."""
+    if (hits.tripped or hits.withheld) and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
+        return Verdict.REVIEW
+    return verdict
+
+
 def _shortened(line: ReasonLine) -> ReasonLine:
     """Return the line with no more entries than an answer may have."""
     if len(line.entries) <= MAX_MATCHES:
@@ -322,7 +327,7 @@ def _shortened(line: ReasonLine) -> ReasonLine:
     return msgspec.structs.replace(line, text=text, entries=line.entries[:MAX_MATCHES])
 
 
-def _check(queries: Sequence[Query], options: MatchOptions) -> None:
+def check_queries(queries: Sequence[Query], options: MatchOptions) -> None:
     """Raise InvalidArgument with every violation of the request."""
     wrong = [
         Violation(f"queries[{i}].hashes", "needs at least one hash", "REQUIRED")
@@ -343,18 +348,10 @@ def _check(queries: Sequence[Query], options: MatchOptions) -> None:
                 )
             )
             continue
-        most = {
-            Metric.EXACT: 0,
-            Metric.HAMMING: algorithm.bits,
-            Metric.SQUARED_EUCLIDEAN: 255 * 255 * algorithm.digest_bytes,
-        }
-        if not 0 <= value <= most[algorithm.metric]:
+        most = algorithm.max_possible_distance
+        if not 0 <= value <= most:
             wrong.append(
-                Violation(
-                    f"options.max_distances[{name}]",
-                    f"must be 0 to {most[algorithm.metric]}, got {value}",
-                    "OUT_OF_RANGE",
-                )
+                Violation(f"options.max_distances[{name}]", f"must be 0 to {most}, got {value}", "OUT_OF_RANGE")
             )
     missing = [n for n in sorted(used) if ALGORITHMS[n].default_max_distance is None and n not in options.max_distances]
     wrong += [

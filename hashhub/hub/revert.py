@@ -16,7 +16,7 @@ import numpy as np
 from hashhub.hygiene import Code
 from hashhub.model import EntryState, Event, EventKind, RevertedEvent, Review, ReviewKind, now
 from hashhub.store import IdSet, Origin
-from hashhub.trust.decision import set_aside
+from hashhub.trust.statement import set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,6 +42,7 @@ _PUT_BACK: Final = frozenset(
         EventKind.TERMS_CHANGED,
         EventKind.TOKEN_UPDATED,
         EventKind.WEBHOOK_UPDATED,
+        EventKind.POLICY_RETIRED,
     }
 )
 _FINAL: Final = {
@@ -145,6 +146,8 @@ class Revert:
                     outcome, reverted = self._token(event)
                 case EventKind.WEBHOOK_CREATED:
                     outcome, reverted = self._webhook(event)
+                case EventKind.POLICY_PUT:
+                    outcome, reverted = self._end(event, {"retire_time": _text(now())}, "the version is retired")
                 case EventKind.HASH_SET_CREATED:
                     outcome, reverted = self._hash_set(event)
                 case _:
@@ -394,6 +397,8 @@ class Revert:
             EventKind.GROUP_CREATED: EventKind.GROUP_UPDATED,
             EventKind.GROUP_DELETED: EventKind.GROUP_CREATED,
             EventKind.TOKEN_CREATED: EventKind.TOKEN_UPDATED,
+            EventKind.POLICY_PUT: EventKind.POLICY_RETIRED,
+            EventKind.POLICY_RETIRED: EventKind.POLICY_PUT,
         }.get(event.kind, event.kind)
         return self._store.undoing.put_back(event.subject, after, before, kind=kind, by=self._by, dry=self._dry)
 

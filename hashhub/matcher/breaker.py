@@ -114,8 +114,10 @@ class Breaker:
         """What has tripped now, for any caller."""
         return tuple(t for window in list(self._windows.values()) for t in window.tripped.values())
 
-    def missed(self, algorithm: str, queries: int, *, caller: str) -> None:
-        """Count queries without a hit."""
+    def missed(self, algorithm: str, queries: int, *, caller: str | None) -> None:
+        """Count queries without a hit; of nobody's traffic (None) nothing is counted."""
+        if caller is None:
+            return
         self._handed.append((caller, algorithm, queries, []))
         if len(self._handed) > _HANDED // 2:
             self._count_if_free()
@@ -128,13 +130,15 @@ class Breaker:
         distances: NDArray[np.int32],
         digests: NDArray[np.uint8],
         *,
-        caller: str,
+        caller: str | None,
     ) -> NDArray[np.bool_]:
         """Count one search and return which of its hits are of digests that have tripped for the caller (bool[k]).
 
         queries: uint8[q, digest_bytes]; lims: int64[q + 1]; distances: int32[k] and digests: uint8[k, digest_bytes],
-        the nearest first within each query.
+        the nearest first within each query. Of nobody's traffic (caller None) nothing is counted or marked.
         """
+        if caller is None:
+            return np.zeros(len(digests), np.bool_)
         pairs: list[tuple[bytes, bytes]] = []
         for i in np.flatnonzero(lims[1:] > lims[:-1]).tolist() if distances.any() else ():  # copies never count
             query = queries[i].tobytes()

@@ -230,7 +230,7 @@ class Matcher:
         *,
         max_distance: int | None,
         limit: int | None = None,
-        caller: str = "",
+        caller: str | None = "",
     ) -> Matches:
         """Return every digest within `max_distance` of each query.
 
@@ -241,7 +241,7 @@ class Matcher:
                 algorithms. None takes the algorithm's default; PHOTODNA has none.
             limit: At most this many matches for each query, the nearest; `truncated` says where more were cut off. None
                 returns all.
-            caller: Who asks: the circuit breaker counts, and marks, for each caller by itself.
+            caller: Who asks: the circuit breaker counts, and marks, for each caller by itself. None: it does neither.
 
         Raises:
             InvalidArgument: unknown algorithm, wrong shape, a distance out of range, a limit below 1, or

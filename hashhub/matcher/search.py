@@ -92,7 +92,7 @@ def assembled(
     *,
     limit: int | None,
     breaker: Breaker,
-    caller: str,
+    caller: str | None,
 ) -> Matches:
     """Order the hits of all segments, cut them off at the limit and put them into CSR shape."""
     kind: type[np.uint16 | np.int32] = np.int32 if of.metric is Metric.SQUARED_EUCLIDEAN else np.uint16

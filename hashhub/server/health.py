@@ -28,6 +28,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = {
     "HistoryService": frozenset({Need.DATABASE}),
     "MatchService": frozenset({Need.DATABASE, Need.MATCHER}),
     "ReconciliationService": frozenset({Need.DATABASE}),
+    "PolicyService": frozenset({Need.DATABASE, Need.MATCHER}),
     "ReviewService": frozenset({Need.DATABASE, Need.ROOM}),
     "SchemeService": frozenset({Need.DATABASE, Need.ROOM}),
     "WebhookService": frozenset({Need.DATABASE, Need.ROOM}),

@@ -9,6 +9,7 @@
     waits     calls that wait for the end of an operation
     exports   entries on their way to a file: seconds to minutes, as fast as the caller writes it
     webhooks  test calls, which wait for somebody else's server for up to 10 s
+    trials    what another policy would change, one at a time: some seconds a piece, most of them at rest
 
 In a room so many calls work at a time and so many more wait; one beyond those is told at once when to come again. Both
 doors use the same rooms.
@@ -50,6 +51,7 @@ ROOM_OF: Final[Mapping[str, str]] = {
     "OperationService/WaitOperation": "waits",
     "ReconciliationService/ReadFiles": "exports",
     "ReconciliationService/ReadResult": "pages",
+    "PolicyService/SimulatePolicy": "trials",
     "SchemeService/CompareSchemes": "pages",
     "SchemeService/DiffSchemes": "pages",
     "WebhookService/ListWebhookDeliveries": "pages",
@@ -151,5 +153,6 @@ def rooms_of(config: Config) -> dict[str, Room]:
         Room("waits", 16, 0, retry_seconds=2.0),
         Room("exports", 4, 8, retry_seconds=5.0),
         Room("webhooks", 2, 4, retry_seconds=5.0),
+        Room("trials", 1, 3, retry_seconds=2.0),
     )
     return {room.name: room for room in rooms}

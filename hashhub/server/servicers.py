@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
@@ -21,7 +21,9 @@ from hashhub import v1, wire
 from hashhub.columns import RecordColumns
 from hashhub.errors import InvalidArgument, NotFound, Unavailable, Violation
 from hashhub.hub import Hub
+from hashhub.hub.access import OVERSEERS
 from hashhub.hub.exports import Selection
+from hashhub.hub.policies import Since
 from hashhub.hub.schemes import Listed
 from hashhub.hub.selections import Order
 from hashhub.model import (
@@ -42,6 +44,7 @@ from hashhub.reconcile.results import Gap, Link
 from hashhub.server import pages
 from hashhub.server.interceptors import Method
 from hashhub.server.roles import ROLES
+from hashhub.trust import Version
 from hashhub.v1 import (
     admin_service_pb2,
     change_service_pb2,
@@ -50,6 +53,7 @@ from hashhub.v1 import (
     history_service_pb2,
     match_service_pb2,
     operation_service_pb2,
+    policy_service_pb2,
     reconciliation_service_pb2,
     review_service_pb2,
     scheme_service_pb2,
@@ -65,6 +69,7 @@ FILES: Final = (
     match_service_pb2.DESCRIPTOR,
     operation_service_pb2.DESCRIPTOR,
     reconciliation_service_pb2.DESCRIPTOR,
+    policy_service_pb2.DESCRIPTOR,
     review_service_pb2.DESCRIPTOR,
     scheme_service_pb2.DESCRIPTOR,
     webhook_service_pb2.DESCRIPTOR,
@@ -89,6 +94,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
         "MatchService": Match(hub),
         "OperationService": Operations(hub, is_stopping),
         "ReconciliationService": Reconciliation(hub),
+        "PolicyService": Policies(hub),
         "ReviewService": Reviews(hub),
         "SchemeService": Schemes(hub),
         "WebhookService": Webhooks(hub),
@@ -632,27 +638,37 @@ class Match:
     def match_hashes(self, principal: Principal, request: v1.MatchHashesRequest) -> v1.MatchHashesResponse:
         """Match one item by its hashes."""
         options = wire.options_from_pb(request.options)
-        (result,), revision = self._hub.match.hashes(principal, [wire.query_from_pb(request.query)], options)
-        return v1.MatchHashesResponse(result=wire.match_result_to_pb(result), policy=options.policy, revision=revision)
+        policy = self._hub.match.policy(principal, options.policy)
+        query = wire.query_from_pb(request.query)
+        (result,), revision = self._hub.match.hashes(principal, [query], options, policy=policy)
+        return v1.MatchHashesResponse(
+            result=wire.match_result_to_pb(result), policy=policy.full_name, revision=revision
+        )
 
     def match_hashes_at_once(
         self, principal: Principal, request: v1.MatchHashesRequest
     ) -> v1.MatchHashesResponse | None:
         """Match one item that hits nothing; None for any other. Never waits."""
         options = wire.options_from_pb(request.options)
+        policy = self._hub.match.held_policy(principal, options.policy)
+        if policy is None:
+            return None
         missed = self._hub.match.miss(principal, wire.query_from_pb(request.query), options)
         if missed is None:
             return None
         result, revision = missed
-        return v1.MatchHashesResponse(result=wire.match_result_to_pb(result), policy=options.policy, revision=revision)
+        return v1.MatchHashesResponse(
+            result=wire.match_result_to_pb(result), policy=policy.full_name, revision=revision
+        )
 
     def batch_match_hashes(
         self, principal: Principal, request: v1.BatchMatchHashesRequest
     ) -> v1.BatchMatchHashesResponse:
         """Match many items by their hashes."""
         options = wire.options_from_pb(request.options)
-        results, revision = self._hub.match.hashes(principal, wire.queries_from_pb(request), options)
-        return wire.match_results_to_pb(results, options.policy, revision)
+        policy = self._hub.match.policy(principal, options.policy)
+        results, revision = self._hub.match.hashes(principal, wire.queries_from_pb(request), options, policy=policy)
+        return wire.match_results_to_pb(results, policy.full_name, revision)
 
     def match_media(
         self, principal: Principal, request: v1.MatchMediaRequest, charge: Callable[[float], None]
@@ -660,8 +676,11 @@ class Match:
         """Hash one media file and match it."""
         options = wire.options_from_pb(request.options)
         media = [(request.media.label, request.media.content)]
-        (result,), revision = self._hub.match.media(principal, media, options, single=True, charge=charge)
-        return v1.MatchMediaResponse(result=wire.media_result_to_pb(result), policy=options.policy, revision=revision)
+        policy = self._hub.match.policy(principal, options.policy)
+        (result,), revision = self._hub.match.media(
+            principal, media, options, single=True, charge=charge, policy=policy
+        )
+        return v1.MatchMediaResponse(result=wire.media_result_to_pb(result), policy=policy.full_name, revision=revision)
 
     def batch_match_media(
         self, principal: Principal, request: v1.BatchMatchMediaRequest, charge: Callable[[float], None]
@@ -669,20 +688,18 @@ class Match:
         """Hash several media files and match them."""
         options = wire.options_from_pb(request.options)
         media = [(m.label, m.content) for m in request.media]
-        results, revision = self._hub.match.media(principal, media, options, single=False, charge=charge)
+        policy = self._hub.match.policy(principal, options.policy)
+        results, revision = self._hub.match.media(principal, media, options, single=False, charge=charge, policy=policy)
         return v1.BatchMatchMediaResponse(
-            results=map(wire.media_result_to_pb, results), policy=options.policy, revision=revision
+            results=map(wire.media_result_to_pb, results), policy=policy.full_name, revision=revision
         )
 
     def list_policies(self, principal: Principal, request: v1.ListPoliciesRequest) -> v1.ListPoliciesResponse:
         """List the policies."""
         page = _Page("policies", request)
-        policies, token = page.of(self._hub.match.policies(principal), lambda p: p[0])
+        policies, token = page.of(self._hub.policies.currents(principal), lambda p: p.name)
         return v1.ListPoliciesResponse(
-            policies=(
-                v1.Policy(name=wire.policy_name(policy), display_name=title, explanation=explanation)
-                for policy, title, explanation in policies
-            ),
+            policies=(wire.policy_to_pb(v, in_list=True) for v in policies),
             next_page_token=token,
             revision=self._hub.revision(),
         )
@@ -696,6 +713,107 @@ class Match:
             next_page_token=token,
             revision=self._hub.revision(),
         )
+
+
+class Policies:
+    """Versions of policies, and what they make of items."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def get_policy(self, principal: Principal, request: v1.GetPolicyRequest) -> v1.Policy:
+        """Get a version of a policy."""
+        return self._policy(principal, self._hub.policies.get(principal, wire.parse_policy(request.name)))
+
+    def list_policy_versions(
+        self, principal: Principal, request: v1.ListPolicyVersionsRequest
+    ) -> v1.ListPolicyVersionsResponse:
+        """List all versions of a policy."""
+        name = wire.parse_policy(request.parent, "parent")
+        page = _Page("policyVersions", request, name)
+        after = page.after(0)
+        left = [v for v in self._hub.policies.versions(principal, name) if v.version > after]
+        shown = left[: page.size]
+        return v1.ListPolicyVersionsResponse(
+            policies=(self._policy(principal, v) for v in shown),
+            next_page_token=page.token(shown[-1].version if len(left) > len(shown) else 0),
+            revision=self._hub.revision(),
+        )
+
+    def put_policy(self, principal: Principal, request: v1.PutPolicyRequest) -> v1.Policy:
+        """Put the next version of a policy."""
+        made = self._hub.policies.put(
+            principal,
+            request.text,
+            comment=wire.read_text(request.comment, "comment"),
+            validate_only=request.validate_only,
+            request_id=_request_id(request),
+        )
+        return self._policy(principal, made)
+
+    def retire_policy(self, principal: Principal, request: v1.RetirePolicyRequest) -> v1.Policy:
+        """Retire a version of a policy."""
+        retired = self._hub.policies.retire(
+            principal,
+            wire.parse_policy(request.name),
+            comment=wire.read_text(request.comment, "comment"),
+            validate_only=request.validate_only,
+            request_id=_request_id(request),
+        )
+        return self._policy(principal, retired)
+
+    def explain_match(self, principal: Principal, request: v1.ExplainMatchRequest) -> v1.ExplainMatchResponse:
+        """Explain a policy's verdict about one item."""
+        options = wire.options_from_pb(request.options)
+        trace, verdict, revision = self._hub.policies.explain(principal, wire.query_from_pb(request.query), options)
+        return wire.trace_to_pb(trace, verdict, revision)
+
+    def simulate_policy(self, principal: Principal, request: v1.SimulatePolicyRequest) -> v1.SimulatePolicyResponse:
+        """Say what a policy would change."""
+        time = wire.time_in(request, "since_time")
+        hash_sets = tuple("/".join(wire.parse_hash_set(n, f"hash_sets[{i}]")) for i, n in enumerate(request.hash_sets))
+        options = wire.options_from_pb(v1.MatchOptions(max_distances=request.max_distances), "")
+        page = _Page("trial", _Unpaged(request.page_token), request.since_revision, time, hash_sets)
+        after, resolved = _trial_position(page.after("0:0"))
+        by_entries = request.HasField("since_revision") or time is not None or bool(hash_sets)
+        since = Since(
+            revision=resolved or request.since_revision,
+            time=None if resolved else time,
+            hash_sets=hash_sets,
+            after=after,
+        )
+        trial = self._hub.policies.try_out(
+            principal,
+            request.before,
+            request.after,
+            text=request.text,
+            queries=[wire.query_from_pb(q, f"queries[{i}]") for i, q in enumerate(request.queries)],
+            since=since if by_entries else None,
+            max_distances=options.max_distances,
+        )
+        token = page.token(f"{trial.next_after}:{trial.since_revision}") if trial.next_after else ""
+        return wire.trial_to_pb(trial, token)
+
+    def _policy(self, principal: Principal, version: Version) -> v1.Policy:
+        tells_actor = principal.role in OVERSEERS  # names of operators' tokens are their own affair
+        pb = wire.policy_to_pb(version, tells_actor=tells_actor)
+        pb.revision = self._hub.revision()
+        return pb
+
+
+def _trial_position(position: str) -> tuple[int, int]:
+    """Return behind which entry a trial goes on, and behind which revision its entries became visible."""
+    match = re.fullmatch(r"([0-9]{1,18}):([0-9]{1,18})", position)
+    if match is None:
+        raise InvalidArgument.field("page_token", "is damaged; start again without it", "PAGE_TOKEN")
+    return int(match[1]), int(match[2])
+
+
+class _Unpaged(NamedTuple):
+    """A request that goes on from a token, and says no size."""
+
+    page_token: str
+    page_size: int = 0
 
 
 class Reviews:

@@ -11,7 +11,7 @@ import heapq
 import itertools
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -169,6 +169,33 @@ class Entries:
         entry = self._entry(hit.row)
         assert entry is not None, hit.entry_id  # noqa: S101 - it was visible, and that lasts
         return entry
+
+    def stated_times(self, entries: Collection[Entry]) -> dict[int, datetime]:
+        """Return when each entry was last stated, by id: when its import was committed or, if later, the newest list of
+        its hash set that replaces the one before. What such a list leaves out is withdrawn, so it states all that
+        stands and was not moved since.
+        """
+        sql = 'SELECT i.id, i.commit_time FROM "import" i WHERE i.id {keys}'
+        ids = sorted({e.provenance.import_id for e in entries})
+        committed: dict[str, int | None] = {row[0]: row[1] for row in self._db.by_keys(sql, "text", (), ids)}
+        sql = (
+            "SELECT h.contributor, h.id, i.revision, i.commit_time FROM hash_set h "
+            'JOIN "import" i ON i.hash_set = h.key AND i.state = ? AND i."replace" WHERE h.contributor {keys}'
+        )
+        newest: dict[tuple[str, str], tuple[int, int]] = {}
+        for contributor, hash_set, *when in self._db.by_keys(
+            sql, "text", (COMMITTED,), sorted({e.contributor for e in entries})
+        ):
+            newest[contributor, hash_set] = max(newest.get((contributor, hash_set), (0, 0)), (when[0], when[1]))
+        times = {}
+        for e in entries:
+            millis = committed.get(e.provenance.import_id)
+            revision, replaced = newest.get((e.contributor, e.hash_set), (0, 0))
+            if max(e.create_revision, e.update_revision) <= revision:
+                millis = max(millis or 0, replaced)
+            if millis is not None:
+                times[e.id] = s.from_millis(millis)
+        return times
 
     def live_entries_by_digests(
         self, contributor: str, hash_set: str, algorithm: str, digests: Sequence[bytes]

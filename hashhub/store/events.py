@@ -202,6 +202,12 @@ class Events:
             for subject, facts in taken.items():
                 append_event(c, by, EventKind.ENTRIES_EXPORTED, subject=subject, facts=facts, details=details)
 
+    def revision_before(self, time: datetime) -> int:
+        """Return the last revision that was written before a time, 0 when there is none."""
+        sql = self._db.sql("SELECT coalesce(max(revision), 0) FROM event WHERE time < ?")
+        revision: int = self._db.fetch(sql, (s.to_millis(time),))[0][0]
+        return revision
+
     def position(self) -> Position:
         """Return the last revision with the chain's head there.
 

@@ -320,9 +320,11 @@ class Resources:
         by: Actor = SYSTEM,
         validate_only: bool = False,
         request_id: str = "",
+        number_from: int | None = None,
     ) -> Definition:
         """Store a version of a scheme or policy; `reason` is what its author says of it.
 
+        `number_from`: its version is one that the store gives: the one behind all that it has of it, and at least this.
         `check` is given all definitions of the kind that there are, and ends it by raising: of two that are put at
         once the second sees the first. Raises AlreadyExists when there is that version already: a version's text never
         changes.
@@ -335,6 +337,10 @@ class Resources:
             self._db.lock(c)
             if (first := request.replayed(c, Definition)) is not None:
                 return first
+            if number_from is not None:
+                given = [d.version for d in _definitions(c, definition.kind) if d.id == definition.id]
+                numbers = [int(version) + 1 for version in given if version.isdecimal()]
+                definition = msgspec.structs.replace(definition, version=str(max([number_from, *numbers])))
             where = _definition_is(definition.kind, definition.id, definition.version)
             if c.scalar(sa.select(s.definition.c.content).where(where)) is not None:
                 raise AlreadyExists(

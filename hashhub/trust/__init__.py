@@ -10,19 +10,35 @@ less demanding: what counts as a claim, as independent and as a standing review 
 
 from __future__ import annotations
 
-from hashhub.trust.decision import Closeness, Judgement, ReasonCode, Statement, decide
+from hashhub.trust.decision import Judgement, ReasonCode, decide
 from hashhub.trust.policy import Clause, Dispute, Policy, explain, load, parse
+from hashhub.trust.statement import Closeness, Statement, Way
+from hashhub.trust.tracing import ClauseTrace, DemandTrace, EntryTrace, Failure, Trace, trace
+from hashhub.trust.trial import Example, Trial, VerdictChange
+from hashhub.trust.versions import Policies, Version
 
 __all__ = [
     "Clause",
+    "ClauseTrace",
     "Closeness",
+    "DemandTrace",
     "Dispute",
+    "EntryTrace",
+    "Example",
+    "Failure",
     "Judgement",
+    "Policies",
     "Policy",
     "ReasonCode",
     "Statement",
+    "Trace",
+    "Trial",
+    "VerdictChange",
+    "Version",
+    "Way",
     "decide",
     "explain",
     "load",
     "parse",
+    "trace",
 ]

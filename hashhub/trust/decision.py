@@ -4,59 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from functools import cache
 from itertools import combinations, permutations
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.model import (
-    Classification,
     Contributor,
-    Entry,
     EntryState,
-    HashSet,
     Purpose,
     ReasonLine,
     Reliability,
-    Review,
     ReviewKind,
     Role,
-    SchemeStatus,
     Verdict,
 )
 from hashhub.schemes.dimensions import worlds
-from hashhub.trust.policy import COUNTABLE, HARMFUL, Clause, Dispute, Policy
-
-
-class Closeness(IntEnum):
-    """How closely an entry was hit, the closest first. A less close hit never disputes a closer one."""
-
-    FILE = 0  # by the digest of an exact algorithm
-    DIGEST = 1  # by a perceptual digest at distance 0
-    NEAR = 2  # by a perceptual digest at a greater distance
-
-
-class Statement(msgspec.Struct, frozen=True):
-    """An entry, who states it in which hash set, by which algorithm and at which distance it was hit, and its
-    reviews.
-    """
-
-    entry: Entry
-    contributor: Contributor
-    hash_set: HashSet
-    algorithm: str
-    distance: int
-    reviews: tuple[Review, ...] = ()
-
-    @property
-    def closeness(self) -> Closeness:
-        """How closely the entry was hit."""
-        if not ALGORITHMS[self.algorithm].is_perceptual:
-            return Closeness.FILE
-        return Closeness.NEAR if self.distance else Closeness.DIGEST
+from hashhub.trust.policy import COUNTABLE, HARMFUL, Dispute, Policy
+from hashhub.trust.statement import Closeness, Said, Statement, age_of, is_draft, set_aside
 
 
 class ReasonCode(StrEnum):
@@ -101,12 +69,7 @@ class Judgement(msgspec.Struct, frozen=True):
     reasons: tuple[ReasonLine, ...]
 
 
-# What being in a hash set states when the entry itself says nothing more precise.
-_PURPOSES: Final = {Purpose.CSAM: ("csam",), Purpose.EXPLOITATIVE: ("exploitative",)}
-# Remarks in `Entry.reasons` of an active entry (codes of hashhub.hygiene).
-_UNCLASSIFIED: Final = "UNCLASSIFIED"
-_AWAITS_ACCEPTANCE: Final = "AWAITS_ACCEPTANCE"
-_UNDECIDED_VERDICTS: Final = frozenset({"unclassified"})
+_AWAITS_ACCEPTANCE: Final = "AWAITS_ACCEPTANCE"  # a remark in `Entry.reasons` (code of hashhub.hygiene)
 
 _WEIGHT_TEXTS: Final = {
     ReasonCode.CLAIM_DISPUTED: ", so that the claims of these entries count towards no clause",
@@ -126,12 +89,13 @@ _DISPUTE_TEXTS: Final = {
 }
 
 
-class _Claim(StrEnum):
-    HARM = "HARM"  # every verdict that it leaves possible is harmful
-    UNDECIDED = "UNDECIDED"  # harm is possible, or nobody has decided
-    NONE = "NONE"  # no verdict that it leaves possible is harmful
-    BENIGN = "BENIGN"  # its set is of benign items
-    TEST = "TEST"  # its set is of test items
+# What an entry claims, as positions in a list: see `_claims`.
+_HARM: Final = 0  # every verdict that it leaves possible is harmful
+_UNDECIDED: Final = 1  # harm is possible, or nobody has decided
+_NONE: Final = 2  # no verdict that it leaves possible is harmful
+_BENIGN: Final = 3  # its set is of benign items
+_TEST: Final = 4  # its set is of test items
+_OF_BENIGN, _OF_TEST, _ACTIVE = Purpose.BENIGN, Purpose.TEST, EntryState.ACTIVE
 
 
 class _Doubt(msgspec.Struct, frozen=True):
@@ -144,7 +108,37 @@ class _Doubt(msgspec.Struct, frozen=True):
     code: ReasonCode
     kind: Dispute
     closeness: Closeness
-    statements: Sequence[Statement]
+    said: Sequence[Said]
+
+
+class Weighed(NamedTuple):
+    """What leads to a verdict, and from which it is told why.
+
+    closeness: of the least close hits that were taken into account. candidates: those among the asserting statements
+    that count towards clauses. groups: for each clause the statements that meet it, or None. disputes: what stands
+    against a match.
+    """
+
+    passive: list[Said]
+    expired: list[Said]
+    harmful: list[Said]
+    undecided: list[Said]
+    harmless: list[Said]
+    benign: list[Said]
+    tests: list[Said]
+    doubts: list[_Doubt]
+    closeness: Closeness
+    candidates: list[Said]
+    groups: list[list[Said] | None]
+    disputes: list[_Doubt]
+    origins: Origins
+    names: Sequence[str]
+    time: datetime
+
+    @property
+    def asserting(self) -> list[Said]:
+        """What claims harm or leaves it open."""
+        return [*self.harmful, *self.undecided]
 
 
 def decide(
@@ -174,120 +168,166 @@ def decide(
        otherwise the policy's verdict on test items; otherwise BENIGN; otherwise NO_MATCH. A judgement cut short is
        REVIEW at least.
     """
+    return conclude(policy, weigh(policy, statements, contributors, time), query, cut_short=cut_short)
+
+
+def weigh(
+    policy: Policy, statements: Sequence[Statement], contributors: Mapping[str, Contributor], time: datetime
+) -> Weighed:
+    """Take steps 1 to 4 of `decide`."""
     # (1) what counts at all
-    active: list[Statement] = []
-    passive: list[Statement] = []
-    expired: list[Statement] = []
-    for s in statements:
-        if s.entry.state is not EntryState.ACTIVE:
-            passive.append(s)
-        elif s.entry.expire_time is not None and s.entry.expire_time <= time:
-            expired.append(s)
+    passive: list[Said] = []
+    expired: list[Said] = []
+    claims: list[list[Said]] = [[], [], [], [], []]
+    people = contributors
+    ordered, names = _in_order(statements)
+    for said in ordered:
+        entry = said.statement.entry
+        if entry.state is not _ACTIVE:
+            passive.append(said)
+        elif entry.expire_time is not None and entry.expire_time <= time:
+            expired.append(said)
         else:
-            active.append(s)
-    # (2) what it claims
-    claims: dict[_Claim, list[Statement]] = {claim: [] for claim in _Claim}
-    for s in active:
-        for claim in _claims(s):
-            claims[claim].append(s)
-    harmful, undecided, harmless, benign, tests = claims.values()
+            # (2) what it claims
+            for claim in _claims(said.statement.hash_set.purpose, said.verdicts):
+                claims[claim].append(said)
+            by = said.statement.contributor
+            if by.id not in people:
+                people = {**people, by.id: by}
+    harmful, undecided, harmless, benign, tests = claims
     asserting = [*harmful, *undecided]
     # (3) what stands against it
-    people = contributors
-    if any(s.contributor.id not in people for s in active):
-        people = {**contributors, **{s.contributor.id: s.contributor for s in active}}
     doubts = list(_doubts(policy, asserting, benign, harmless, people)) if asserting else []
     # (4) what suffices
-    closeness, met, disputes = _judged(policy, asserting, doubts, _Origins(people))
-    # (5) the verdict, and all that led to it
-    if asserting:
-        verdict = Verdict.MATCH if met and not disputes else Verdict.REVIEW
-    elif tests:
+    origins = Origins(people)
+    closeness = Closeness.FILE
+    candidates: list[Said] = []
+    groups: list[list[Said] | None] = [None] * len(policy.clauses)
+    disputes: list[_Doubt] = []
+    levels = sorted({said.closeness for said in asserting})
+    for closeness in levels:
+        disputes = [d for d in doubts if d.code is ReasonCode.DISPUTED and d.closeness <= closeness]
+        candidates = asserting if closeness == levels[-1] else [x for x in asserting if x.closeness <= closeness]
+        if contested := {x.statement.entry.id for d in doubts if contests(d, closeness) for x in d.said}:
+            candidates = [x for x in candidates if x.statement.entry.id not in contested]
+        groups = [group_of(policy, i, candidates, origins, time) for i in range(len(policy.clauses))]
+        if disputes or any(group is not None for group in groups):
+            break
+    if not asserting and tests:
         disputes = _disputed_tests(policy, tests, benign)
-        verdict = Verdict.REVIEW if disputes else policy.test
+    return Weighed(
+        passive,
+        expired,
+        harmful,
+        undecided,
+        harmless,
+        benign,
+        tests,
+        doubts,
+        closeness,
+        candidates,
+        groups,
+        disputes,
+        origins,
+        names,
+        time,
+    )
+
+
+def _in_order(statements: Sequence[Statement]) -> tuple[list[Said], list[str]]:
+    """Return the statements in the order of a reason's entries, and those entries' names by their number."""
+    # By number within a set: names as text would come in an order that depends on how many digits the ids have.
+    keyed = sorted([(s.entry.contributor, s.entry.hash_set, s.entry.id, i) for i, s in enumerate(statements)])
+    ordered: list[Said] = []
+    names: list[str] = []
+    last: tuple[str, str, int] | None = None
+    for contributor, hash_set, entry_id, i in keyed:
+        if (key := (contributor, hash_set, entry_id)) != last:
+            last = key
+            names.append(f"{contributor}/{hash_set}/{entry_id}")
+        ordered.append(Said(statements[i], len(names) - 1))
+    return ordered, names
+
+
+def conclude(policy: Policy, w: Weighed, query: Sequence[Hash], *, cut_short: bool) -> Judgement:
+    """Take step 5 of `decide`: the verdict, and all that led to it."""
+    asserting = w.asserting
+    met = [(c, group) for c, group in zip(policy.clauses, w.groups, strict=True) if group is not None]
+    if asserting:
+        verdict = Verdict.MATCH if met and not w.disputes else Verdict.REVIEW
+    elif w.tests:
+        verdict = Verdict.REVIEW if w.disputes else policy.test
     else:
-        verdict = Verdict.BENIGN if any(_is_accepted(s) for s in benign) else Verdict.NO_MATCH
-    reasons = _told(disputes)
+        verdict = Verdict.BENIGN if any(_is_accepted(x.statement) for x in w.benign) else Verdict.NO_MATCH
     if cut_short and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
         verdict = Verdict.REVIEW
-    reasons += _told(d for d in doubts if d.code is ReasonCode.CLAIM_DISPUTED)
-    reasons += met or _unmet(policy, asserting)
+    tell = _Teller(w.names)
+    reasons = tell.doubts(w.disputes)
+    reasons += tell.doubts(d for d in w.doubts if d.code is ReasonCode.CLAIM_DISPUTED)
+    if met:
+        reasons += [tell.line(ReasonCode.CLAUSE_MET, c.title, group, c.id) for c, group in met]
+    else:
+        reasons += _unmet(policy, w, asserting, tell)
     if cut_short:
         text = "more entries hold it than one judgement takes into account"
-        reasons.append(_line(ReasonCode.JUDGEMENT_CUT_SHORT, "", text, ()))
-    reasons += _lines(ReasonCode.HARM_CLAIMED, "an entry claims harm", harmful)
-    reasons += _lines(ReasonCode.UNDECIDED, "an entry leaves open whether it claims harm", undecided)
-    reasons += _lines(ReasonCode.TEST_ENTRY, "a set of test items holds it", tests)
-    reasons += _lines(ReasonCode.BENIGN_SET, "a set of benign items holds it", benign)
-    reasons += _lines(ReasonCode.NOT_A_HARM_CLAIM, "an entry examined it and claims no harm", harmless)
-    reasons += _told(_without_weight(d, closeness) for d in doubts)
+        reasons.append(tell.line(ReasonCode.JUDGEMENT_CUT_SHORT, text, ()))
+    reasons += tell.lines(ReasonCode.HARM_CLAIMED, "an entry claims harm", w.harmful)
+    reasons += tell.lines(ReasonCode.UNDECIDED, "an entry leaves open whether it claims harm", w.undecided)
+    reasons += tell.lines(ReasonCode.TEST_ENTRY, "a set of test items holds it", w.tests)
+    reasons += tell.lines(ReasonCode.BENIGN_SET, "a set of benign items holds it", w.benign)
+    reasons += tell.lines(ReasonCode.NOT_A_HARM_CLAIM, "an entry examined it and claims no harm", w.harmless)
+    reasons += tell.doubts(_without_weight(d, w.closeness) for d in w.doubts)
     if not asserting:
-        waiting = [s for s in benign if not _is_accepted(s)]
+        waiting = [x for x in w.benign if not _is_accepted(x.statement)]
         text = "the operator has not accepted what the set says; it clears nothing"
-        reasons += _lines(ReasonCode.DOUBT_NOT_ACCEPTED, text, waiting, Dispute.BENIGN_SET)
+        reasons += tell.lines(ReasonCode.DOUBT_NOT_ACCEPTED, text, waiting, Dispute.BENIGN_SET)
     text = "the same digest is bound to different digests of another algorithm"
-    reasons += _lines(ReasonCode.CONTRADICTORY_BINDING, text, _contradictory(active, query))
-    reasons += _lines(ReasonCode.NOT_ACTIVE, "an entry in quarantine or withdrawn counts for nothing", passive)
-    reasons += _lines(ReasonCode.EXPIRED, "an entry that has expired counts for nothing", expired)
-    reasons = reasons or [_line(ReasonCode.NOTHING_KNOWN, "", "no entry holds it", ())]
+    active = list(dict.fromkeys([*asserting, *w.harmless, *w.benign, *w.tests]))
+    reasons += tell.lines(ReasonCode.CONTRADICTORY_BINDING, text, _contradictory(active, query))
+    reasons += tell.lines(ReasonCode.NOT_ACTIVE, "an entry in quarantine or withdrawn counts for nothing", w.passive)
+    reasons += tell.lines(ReasonCode.EXPIRED, "an entry that has expired counts for nothing", w.expired)
+    reasons = reasons or [tell.line(ReasonCode.NOTHING_KNOWN, "no entry holds it", ())]
     return Judgement(verdict, tuple(reasons))
 
 
-def _judged(
-    policy: Policy, asserting: Sequence[Statement], doubts: Sequence[_Doubt], origins: _Origins
-) -> tuple[Closeness, list[ReasonLine], list[_Doubt]]:
-    """Return how close the hits are that decide, the clauses that they meet, and what disputes a match of theirs."""
-    closeness = Closeness.FILE
-    met: list[ReasonLine] = []
-    disputes: list[_Doubt] = []
-    levels = sorted({s.closeness for s in asserting})
-    for closeness in levels:
-        disputes = [d for d in doubts if d.code is ReasonCode.DISPUTED and d.closeness <= closeness]
-        candidates = asserting if closeness == levels[-1] else [s for s in asserting if s.closeness <= closeness]
-        if contested := {s.entry.id for d in doubts if _contests(d, closeness) for s in d.statements}:
-            candidates = [s for s in candidates if s.entry.id not in contested]
-        met = [line for c in policy.clauses if (line := _met(policy, c, candidates, origins)) is not None]
-        if met or disputes:
-            break
-    return closeness, met, disputes
+class _Teller:
+    """Makes reason lines, which name entries in their order."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+
+    def line(self, code: ReasonCode, text: str, said: Iterable[Said], clause: str = "") -> ReasonLine:
+        entries = tuple([self._names[number] for number in sorted({x.number for x in said})])
+        return ReasonLine(code=code.value, clause=str(clause), text=text, entries=entries)
+
+    def lines(self, code: ReasonCode, text: str, said: Sequence[Said], clause: str = "") -> list[ReasonLine]:
+        return [self.line(code, text, said, clause)] if said else []
+
+    def doubts(self, doubts: Iterable[_Doubt | None]) -> list[ReasonLine]:
+        """Return a line for each code and kind of doubt, those that do not count included."""
+        told: dict[tuple[ReasonCode, Dispute], list[Said]] = {}
+        for d in doubts:
+            if d is not None:
+                told.setdefault((d.code, d.kind), []).extend(d.said)
+        return [
+            self.line(code, f"{_DISPUTE_TEXTS[kind]}{_WEIGHT_TEXTS.get(code, '')}", said, kind)
+            for (code, kind), said in told.items()
+        ]
 
 
 # --- Claims -----------------------------------------------------------------------------------------------------------
 
 
-def _verdicts(s: Statement) -> frozenset[str]:
-    """Return the verdicts that the entry leaves possible: its classification's or, where it has none, its set's
-    purpose.
-
-    Of an entry whose source says nothing where it could have said something, or says something that is no verdict
-    (INTERPOL Baseline N), only the listing is known: nothing is decided, and the set's purpose decides nothing for it.
-    """
-    if _UNCLASSIFIED in s.entry.reasons:
-        return _UNDECIDED_VERDICTS
-    classification = _classified(s.entry)
-    if classification is not None:
-        return frozenset(classification.dimensions["verdict"])
-    by_purpose = frozenset(_PURPOSES.get(s.hash_set.purpose, ()))
-    return _UNDECIDED_VERDICTS if by_purpose and s.entry.classification is not None else by_purpose
-
-
-def _classified(entry: Entry) -> Classification | None:
-    """Return the entry's classification if it carries a verdict."""
-    classification = entry.classification
-    return classification if classification is not None and "verdict" in classification.dimensions else None
-
-
-def _claims(s: Statement) -> tuple[_Claim, ...]:
-    stated = _verdicts(s)
-    if s.hash_set.purpose is Purpose.TEST:
-        return (_Claim.TEST,)
-    if s.hash_set.purpose is Purpose.BENIGN:
+def _claims(purpose: Purpose, stated: frozenset[str]) -> tuple[int, ...]:
+    if purpose is _OF_TEST:
+        return (_TEST,)
+    if purpose is _OF_BENIGN:
         # A harmful value in a benign set is a mistake on one side or the other, and a missing one may be either: it
         # must neither clear the item nor accuse it.
-        return (_Claim.BENIGN, _Claim.UNDECIDED) if stated & COUNTABLE else (_Claim.BENIGN,)
+        return (_BENIGN,) if stated.isdisjoint(COUNTABLE) else (_BENIGN, _UNDECIDED)
     if stated <= HARMFUL:
-        return (_Claim.HARM,)
-    return (_Claim.UNDECIDED,) if stated & COUNTABLE else (_Claim.NONE,)
+        return (_HARM,)
+    return (_NONE,) if stated.isdisjoint(COUNTABLE) else (_UNDECIDED,)
 
 
 # --- Doubts -----------------------------------------------------------------------------------------------------------
@@ -313,22 +353,22 @@ def _weight(policy: Policy, s: Statement) -> ReasonCode:
 
 def _doubts(
     policy: Policy,
-    asserting: Sequence[Statement],
-    benign: Sequence[Statement],
-    harmless: Sequence[Statement],
+    asserting: Sequence[Said],
+    benign: Sequence[Said],
+    harmless: Sequence[Said],
     people: Mapping[str, Contributor],
 ) -> Iterator[_Doubt]:
     """Yield everything that speaks against a match, whether or not it weighs, in the order of `Dispute`."""
-    grouped: dict[tuple[Dispute, ReasonCode, Closeness], dict[int, Statement]] = {}
-    raised = [
-        *((Dispute.BENIGN_SET, _weight(policy, s), s.closeness, s) for s in benign),
-        *_conflicts(policy, asserting, harmless),
-        *(x for s in asserting if s.reviews for x in _objections(policy, s, people)),
-    ]
-    for kind, code, closeness, s in raised:
+    raised: list[_Raised] = [(Dispute.BENIGN_SET, _weight(policy, x.statement), x.closeness, x) for x in benign]
+    raised += _conflicts(policy, asserting, harmless)
+    for x in asserting:
+        if x.statement.reviews:
+            raised += _objections(policy, x, people)
+    grouped: dict[tuple[Dispute, ReasonCode, Closeness], dict[int, Said]] = {}
+    for kind, code, closeness, x in raised:
         if kind not in policy.disputed_by:
             code = ReasonCode.DOUBT_NOT_IN_POLICY  # noqa: PLW2901 - whoever raised it
-        grouped.setdefault((kind, code, closeness), {})[s.entry.id] = s
+        grouped.setdefault((kind, code, closeness), {})[x.statement.entry.id] = x
     for kind, code, closeness in sorted(grouped, key=_doubt_order):
         yield _Doubt(code, kind, closeness, list(grouped[kind, code, closeness].values()))
 
@@ -342,54 +382,53 @@ def _doubt_order(key: tuple[Dispute, ReasonCode, Closeness]) -> tuple[int, int, 
     return _KINDS[kind], _CODES[code], closeness
 
 
-_Raised = tuple[Dispute, ReasonCode, Closeness, Statement]
+_Raised = tuple[Dispute, ReasonCode, Closeness, Said]
 
 
-def _conflicts(policy: Policy, asserting: Sequence[Statement], harmless: Sequence[Statement]) -> Iterator[_Raised]:
+def _conflicts(policy: Policy, asserting: Sequence[Said], harmless: Sequence[Said]) -> Iterator[_Raised]:
     """Yield the doubts of entries whose verdict cannot hold beside that of an entry that may claim harm.
 
-    Where both sides' words count, the match is disputed. Where only the doubter's does, the other side's claim is:
+    Where both sides' words count, the match is disputed. Where only the doubter'x does, the other side'x claim is:
     otherwise somebody whose word does not count could make those whose does dispute each other, by contradicting them.
 
     Only a verdict that excludes harm disputes. One that names another harm, or leaves one open, is told and changes
     nothing: it is no reason to let the item pass, and no number bounds how many of them a contributor states in a day.
     """
-    by_verdicts: dict[frozenset[str], list[Statement]] = {}
-    for s in (*asserting, *harmless):
-        by_verdicts.setdefault(_verdicts(s), []).append(s)
+    by_verdicts: dict[frozenset[str], list[Said]] = {}
+    for x in (*asserting, *harmless):
+        by_verdicts.setdefault(x.verdicts, []).append(x)
     if len(by_verdicts) == 1:
         return
-    claiming = {s.entry.id for s in asserting}
+    claiming = {x.statement.entry.id for x in asserting}
     for doubted_verdicts, doubting_verdicts in permutations(by_verdicts, 2):
         if not _exclude(doubted_verdicts, doubting_verdicts):
             continue
-        doubted = [s for s in by_verdicts[doubted_verdicts] if s.entry.id in claiming]
+        doubted = [x for x in by_verdicts[doubted_verdicts] if x.statement.entry.id in claiming]
         if not doubted:
             continue
         doubting = by_verdicts[doubting_verdicts]
         if doubting_verdicts & HARMFUL:
-            for s in doubting:
-                yield Dispute.CONFLICTING_VERDICTS, ReasonCode.DOUBT_CLAIMS_HARM, s.closeness, s
+            for x in doubting:
+                yield Dispute.CONFLICTING_VERDICTS, ReasonCode.DOUBT_CLAIMS_HARM, x.closeness, x
             continue
-        weights = [_weight(policy, s) for s in doubting]
-        for s, code in zip(doubting, weights, strict=True):
-            if code is not ReasonCode.DISPUTED:
-                yield Dispute.CONFLICTING_VERDICTS, code, s.closeness, s
-        weighing = [s for s, code in zip(doubting, weights, strict=True) if code is ReasonCode.DISPUTED]
+        for x in doubting:
+            if (code := _weight(policy, x.statement)) is not ReasonCode.DISPUTED:
+                yield Dispute.CONFLICTING_VERDICTS, code, x.closeness, x
+        weighing = [x for x in doubting if _weight(policy, x.statement) is ReasonCode.DISPUTED]
         if not weighing:
             continue
-        closest = min(s.closeness for s in weighing)
-        equals = [s for s in doubted if _weight(policy, s) is ReasonCode.DISPUTED]
+        closest = min(x.closeness for x in weighing)
+        equals = [x for x in doubted if _weight(policy, x.statement) is ReasonCode.DISPUTED]
         if equals:
-            closeness = max(closest, min(s.closeness for s in equals))
-            for s in (*weighing, *equals):
-                yield Dispute.CONFLICTING_VERDICTS, ReasonCode.DISPUTED, closeness, s
-        for s in doubted:
-            if _weight(policy, s) is not ReasonCode.DISPUTED:
-                yield Dispute.CONFLICTING_VERDICTS, ReasonCode.CLAIM_DISPUTED, max(closest, s.closeness), s
+            closeness = max(closest, min(x.closeness for x in equals))
+            for x in (*weighing, *equals):
+                yield Dispute.CONFLICTING_VERDICTS, ReasonCode.DISPUTED, closeness, x
+        for x in doubted:
+            if _weight(policy, x.statement) is not ReasonCode.DISPUTED:
+                yield Dispute.CONFLICTING_VERDICTS, ReasonCode.CLAIM_DISPUTED, max(closest, x.closeness), x
 
 
-def _agree(one: Iterable[frozenset[str]], other: Iterable[frozenset[str]]) -> bool:
+def agree(one: Iterable[frozenset[str]], other: Iterable[frozenset[str]]) -> bool:
     """Whether some verdict of each can hold together: two who name different harms do not confirm each other."""
     return any(not _exclude(a, b) for a in one for b in other)
 
@@ -407,7 +446,7 @@ def _meant(verdicts: frozenset[str]) -> frozenset[str]:
 _OBJECTIONS: Final = {kind: Dispute(kind.value) for kind in ReviewKind if kind.value in set(Dispute)}
 
 
-def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor]) -> Iterator[_Raised]:
+def _objections(policy: Policy, x: Said, people: Mapping[str, Contributor]) -> Iterator[_Raised]:
     """Yield the objections to an entry that its author has not taken back by a later CONFIRMED.
 
     An author's latest word counts, and nobody's confirmation outweighs another's doubt. A contributor that objects to
@@ -418,14 +457,15 @@ def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor])
     contributor states the item again: there it stands against their claims alone. Otherwise a contributor could fetch
     one objection, restate that item with others' digests, one after the other, and so dispute all their matches.
     """
+    s = x.statement
     ignored = set_aside(s.reviews)
     confirmed: dict[str, tuple[int, int]] = {}
     for r in s.reviews:
         if r.kind is ReviewKind.CONFIRMED and r.id not in ignored:
-            confirmed[r.author] = max(confirmed.get(r.author, _age(r)), _age(r))
+            confirmed[r.author] = max(confirmed.get(r.author, age_of(r)), age_of(r))
     for r in s.reviews:
         kind = _OBJECTIONS.get(r.kind)
-        if kind is None or (r.author in confirmed and confirmed[r.author] > _age(r)):
+        if kind is None or (r.author in confirmed and confirmed[r.author] > age_of(r)):
             continue
         author = people.get(r.author.partition("/")[0])
         if r.id in ignored:
@@ -442,33 +482,18 @@ def _objections(policy: Policy, s: Statement, people: Mapping[str, Contributor])
             code = ReasonCode.CLAIM_DISPUTED
         else:
             code = ReasonCode.DISPUTED if r.entry_id == s.entry.id else ReasonCode.CLAIM_DISPUTED
-        yield kind, code, s.closeness, s
+        yield kind, code, x.closeness, x
 
 
-def set_aside(reviews: Iterable[Review]) -> set[int]:
-    """Return the ids of the reviews that an operator's statement sets aside which is not itself set aside by a newer
-    one.
-    """
-    ignored: set[int] = set()
-    for r in sorted(reviews, key=_age, reverse=True):
-        if r.kind is ReviewKind.SET_ASIDE and r.role is Role.OPERATOR and r.id not in ignored:
-            ignored.add(r.sets_aside)
-    return ignored
-
-
-def _age(r: Review) -> tuple[int, int]:
-    return r.revision, r.id
-
-
-def _contests(d: _Doubt, closeness: Closeness) -> bool:
+def contests(d: _Doubt, closeness: Closeness) -> bool:
     """Whether the statements' claims count towards no clause when hits of this closeness are taken into account."""
     return d.code is ReasonCode.CLAIM_DISPUTED and d.closeness <= closeness
 
 
-def _disputed_tests(policy: Policy, tests: Sequence[Statement], benign: Sequence[Statement]) -> list[_Doubt]:
+def _disputed_tests(policy: Policy, tests: Sequence[Said], benign: Sequence[Said]) -> list[_Doubt]:
     """Return what disputes that it is a test item, when nothing else is claimed."""
-    closest = min(s.closeness for s in tests)
-    weighing = [s for s in benign if s.closeness <= closest and _weight(policy, s) is ReasonCode.DISPUTED]
+    closest = min(x.closeness for x in tests)
+    weighing = [x for x in benign if x.closeness <= closest and _weight(policy, x.statement) is ReasonCode.DISPUTED]
     return [_Doubt(ReasonCode.DISPUTED, Dispute.BENIGN_SET, closest, [*weighing, *tests])] if weighing else []
 
 
@@ -479,29 +504,17 @@ def _without_weight(d: _Doubt, closeness: Closeness) -> _Doubt | None:
     return msgspec.structs.replace(d, code=ReasonCode.DOUBT_LESS_CLOSE) if d.code is ReasonCode.DISPUTED else d
 
 
-def _told(doubts: Iterable[_Doubt | None]) -> list[ReasonLine]:
-    """Return a line for each code and kind of doubt, those that do not count included."""
-    told: dict[tuple[ReasonCode, Dispute], list[Statement]] = {}
-    for d in doubts:
-        if d is not None:
-            told.setdefault((d.code, d.kind), []).extend(d.statements)
-    return [
-        _line(code, kind, f"{_DISPUTE_TEXTS[kind]}{_WEIGHT_TEXTS.get(code, '')}", statements)
-        for (code, kind), statements in told.items()
-    ]
-
-
-def _contradictory(active: Sequence[Statement], query: Sequence[Hash]) -> list[Statement]:
+def _contradictory(active: Sequence[Said], query: Sequence[Hash]) -> list[Said]:
     """Return the entries that bind an exact digest otherwise than another entry, or the query, that has it too."""
     if not active:
         return []
     # Mostly all state the same hashes, and one speaks for all.
-    first = active[0].entry.hashes
-    distinct = active[:1] if all(s.entry.hashes == first for s in active) else active
+    first = active[0].statement.entry.hashes
+    distinct = active[:1] if all(x.statement.entry.hashes == first for x in active) else active
     asked = _exact_digests(query)
     # A query's hashes are alternatives: two of one algorithm are of two files.
     bound = [{a: digests for a, digests in asked.items() if len(digests) == 1}]
-    bound += [_exact_digests(s.entry.hashes) for s in distinct]
+    bound += [_exact_digests(x.statement.entry.hashes) for x in distinct]
     common: dict[tuple[str, bytes, str], frozenset[bytes]] = {}
     contradicted: set[tuple[str, bytes, str]] = set()
     for by_algorithm in bound if len(distinct) > 1 or len(bound[0]) > 1 else ():
@@ -514,8 +527,8 @@ def _contradictory(active: Sequence[Statement], query: Sequence[Hash]) -> list[S
     if len(distinct) < len(active):
         return list(active)
     return [
-        s
-        for s, by_algorithm in zip(active, bound[1:], strict=True)
+        x
+        for x, by_algorithm in zip(active, bound[1:], strict=True)
         if any(key in contradicted for key, _ in _bindings(by_algorithm))
     ]
 
@@ -541,52 +554,47 @@ def _bindings(
 # --- Clauses ----------------------------------------------------------------------------------------------------------
 
 
-def _met(policy: Policy, c: Clause, candidates: Sequence[Statement], origins: _Origins) -> ReasonLine | None:
-    by_contributor: dict[str, list[Statement]] = {}
-    for s in candidates:
-        if _fulfils(policy, c, s):
-            by_contributor.setdefault(s.contributor.id, []).append(s)
-    verdicts = {name: {_verdicts(s) for s in own} for name, own in by_contributor.items()}
-    group = origins.independent(verdicts, c.contributors)
-    if group is None:
-        return None
-    return _line(ReasonCode.CLAUSE_MET, c.id, c.title, [s for name in group for s in by_contributor[name]])
+def group_of(
+    policy: Policy, clause: int, candidates: Sequence[Said], origins: Origins, time: datetime
+) -> list[Said] | None:
+    """Return the statements by which enough contributors meet a clause; None where they do not."""
+    by_contributor: dict[str, list[Said]] = {}
+    for x in candidates:
+        if _fulfils(policy, clause, x, time):
+            by_contributor.setdefault(x.statement.contributor.id, []).append(x)
+    verdicts = {name: {x.verdicts for x in own} for name, own in by_contributor.items()}
+    group = origins.independent(verdicts, policy.clauses[clause].contributors)
+    return None if group is None else [x for name in group for x in by_contributor[name]]
 
 
-def _fulfils(policy: Policy, c: Clause, s: Statement) -> bool:
-    classification = _classified(s.entry)
-    return (
-        s.hash_set.purpose in _PURPOSES
-        # `unclassified` allows every verdict, so a clause that takes it takes whatever may be harmful.
-        and ("unclassified" in c.verdicts or _verdicts(s).issubset(c.verdicts))
-        and (c.contributors == 1 or s.contributor.reliability <= policy.independent_from)
-        and (not c.reliability or s.contributor.reliability in c.reliability)
-        and (not c.verified_scheme or (classification is not None and classification.status is SchemeStatus.VERIFIED))
-        and (c.drafts or not _is_draft(s))
-        and s.hash_set.review_depth >= c.min_review_depth
-    )
+def _fulfils(policy: Policy, clause: int, x: Said, time: datetime) -> bool:
+    for holds in policy.tests[clause]:  # noqa: SIM110 - a generator costs as much as three demands
+        if not holds(x, time):
+            return False
+    return True
 
 
-def _is_draft(s: Statement) -> bool:
-    return s.entry.classification is not None and s.entry.classification.status is SchemeStatus.DRAFT
-
-
-def _unmet(policy: Policy, asserting: Sequence[Statement]) -> list[ReasonLine]:
+def _unmet(policy: Policy, w: Weighed, asserting: Sequence[Said], tell: _Teller) -> list[ReasonLine]:
     if not asserting:
         return []
     lines = [
-        _line(ReasonCode.CLAUSE_NOT_MET, c.id, f"not met: {c.title}", [s for s in asserting if _fulfils(policy, c, s)])
-        for c in policy.clauses
+        tell.line(
+            ReasonCode.CLAUSE_NOT_MET,
+            f"not met: {c.title}",
+            [x for x in asserting if _fulfils(policy, i, x, w.time)],
+            c.id,
+        )
+        for i, c in enumerate(policy.clauses)
     ]
     if not all(c.drafts for c in policy.clauses):
-        drafts = [s for s in asserting if _is_draft(s)]
-        lines += _lines(
+        drafts = [x for x in asserting if is_draft(x.statement)]
+        lines += tell.lines(
             ReasonCode.DRAFT_SCHEME, "the scheme's table is a draft, which leads to no automatic match", drafts
         )
     return lines
 
 
-class _Origins:
+class Origins:
     """Where contributors' material comes from: everybody reached through `takes_from`, and the contributor itself."""
 
     def __init__(self, contributors: Mapping[str, Contributor]) -> None:
@@ -594,6 +602,7 @@ class _Origins:
         self._found: dict[str, frozenset[str]] = {}
 
     def of(self, contributor: str) -> frozenset[str]:
+        """Return whose material a contributor has, itself included."""
         if contributor not in self._found:
             reached, todo = {contributor}, [contributor]
             while todo:
@@ -612,20 +621,7 @@ class _Origins:
         """
         for group in combinations(sorted(verdicts), count):
             if all(
-                self.of(a).isdisjoint(self.of(b)) and _agree(verdicts[a], verdicts[b])
-                for a, b in combinations(group, 2)
+                self.of(a).isdisjoint(self.of(b)) and agree(verdicts[a], verdicts[b]) for a, b in combinations(group, 2)
             ):
                 return group
         return None
-
-
-def _line(code: ReasonCode, clause: str, text: str, statements: Iterable[Statement]) -> ReasonLine:
-    # By number within a set: names as text would come in an order that depends on how many digits the ids have.
-    entries = {(s.entry.contributor, s.entry.hash_set, s.entry.id): s.entry for s in statements}
-    return ReasonLine(
-        code=code.value, clause=str(clause), text=text, entries=tuple(entries[key].name for key in sorted(entries))
-    )
-
-
-def _lines(code: ReasonCode, text: str, statements: Sequence[Statement], clause: str = "") -> list[ReasonLine]:
-    return [_line(code, clause, text, statements)] if statements else []

@@ -1,11 +1,13 @@
-"""Policies as data: load, check, explain."""
+"""Policies as data: load, check, compare, and say in sentences."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -13,8 +15,11 @@ from typing import Final
 import msgspec
 
 from hashhub.errors import InvalidArgument, Violation
+from hashhub.hashes import ALGORITHMS
 from hashhub.model import Reliability, Verdict
-from hashhub.schemes.dimensions import DIMENSIONS
+from hashhub.schemes.dimensions import DIMENSIONS, possible
+from hashhub.trust.demands import NO_VARIANT, Demand, demands_of, or_better
+from hashhub.trust.statement import Said
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # Verdicts by which an entry claims harm, or by which nobody has decided yet. `comparison` and `non-pertinent` claim no
@@ -24,6 +29,9 @@ COUNTABLE: Final = HARMFUL | {"unclassified"}
 # Deciding whether k of n contributors are pairwise independent is exponential in k; nobody has five independent
 # sources.
 MAX_CONTRIBUTORS: Final = 5
+MAX_VERSION: Final = 1_000_000  # far more than anybody makes; catches dates and other numbers that are no version
+MAX_DAYS: Final = 36_500
+_JURISDICTION: Final = re.compile(r"[A-Z]{2}")
 
 
 def excludes_harm(dimensions: Mapping[str, tuple[str, ...]]) -> bool:
@@ -50,7 +58,12 @@ class Clause(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     open whether they claim harm. `reliability`: the contributor's is one of these; empty
     means any. `verified_scheme`: the entry is classified, verdict included, in a scheme whose table was verified.
     `drafts`: entries classified in a draft scheme count too. `min_review_depth`: so many people looked at each item of
-    the hash set.
+    the hash set. `jurisdictions`: the contributor's is one of these; empty means any. `dimensions`: all that the entry
+    leaves possible in each is among the values (`schemes.dimensions.is_within`). `legal_status`: the same of
+    JURISDICTION:STATUS. `stated_within_days`: it was stated, or confirmed by its contributor or an operator, so lately;
+    0 means ever. `algorithms`: it was hit by one of these; empty means any. `max_distance`: of a hit by the algorithm,
+    inclusive. `variants`: it was hit by one of these variants of the upload, NO_VARIANT being the upload as it was
+    sent; empty means as sent. One hit must be what all three of these ask.
     """
 
     id: str
@@ -61,10 +74,17 @@ class Clause(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     verified_scheme: bool = False
     drafts: bool = False
     min_review_depth: int = 0
+    jurisdictions: tuple[str, ...] = ()
+    dimensions: dict[str, tuple[str, ...]] = {}
+    legal_status: tuple[str, ...] = ()
+    stated_within_days: int = 0
+    algorithms: tuple[str, ...] = ()
+    max_distance: dict[str, int] = {}
+    variants: tuple[str, ...] = ()
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A named rule: any clause gives MATCH unless something in `disputed_by` stands against it.
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """A version of a named rule: any clause gives MATCH unless something in `disputed_by` stands against it.
 
     `disputed_from`: whose objection, conflicting verdict or benign set stands against a match: contributors of this
     reliability or better (A is the best), and operators. `independent_from`: whose entries count where a clause asks
@@ -73,6 +93,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     name: str
+    version: int = 1
     title: str
     description: str
     disputed_by: tuple[Dispute, ...]
@@ -81,11 +102,38 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     test: Verdict
     clauses: tuple[Clause, ...] = msgspec.field(name="clause")
 
+    @property
+    def full_name(self) -> str:
+        """`NAME@VERSION`, as answers say it."""
+        return f"{self.name}@{self.version}"
+
+    @cached_property
+    def text(self) -> str:
+        """The TOML that it was read from; empty: none."""
+        return ""
+
+    @cached_property
+    def demands(self) -> tuple[tuple[Demand, ...], ...]:
+        """What each clause asks of an entry: what decides and what explains are one."""
+        return tuple(demands_of(c, self.independent_from) for c in self.clauses)
+
+    @cached_property
+    def tests(self) -> tuple[tuple[Callable[[Said, datetime], bool], ...], ...]:
+        """The same as `demands`, bare."""
+        return tuple(tuple(demand.holds for demand in demands) for demands in self.demands)
+
+    @cached_property
+    def reads_statement_times(self) -> bool:
+        """Whether a clause asks when an entry was stated."""
+        return any(c.stated_within_days for c in self.clauses)
+
     def __post_init__(self) -> None:
         """Raise InvalidArgument with every violation. msgspec hands it on as a ValidationError where it decodes."""
         wrong: list[Violation] = []
         if not _NAME.fullmatch(self.name):
             wrong.append(Violation("name", "must be 1 to 63 of a-z, 0-9 and -", "PATTERN"))
+        if not 1 <= self.version <= MAX_VERSION:
+            wrong.append(Violation("version", f"must be between 1 and {MAX_VERSION}", "OUT_OF_RANGE"))
         if not self.title.strip() or not self.description.strip():
             wrong.append(Violation("title, description", "must not be empty", "REQUIRED"))
         if self.test not in {Verdict.MATCH, Verdict.REVIEW, Verdict.NO_MATCH}:
@@ -97,7 +145,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if len({c.id for c in self.clauses}) < len(self.clauses):
             wrong.append(Violation("clause", "two clauses have the same id", "DUPLICATE"))
         for c in self.clauses:
-            wrong += _check(c)
+            wrong += _check(c, self.independent_from)
         if wrong:
             raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
 
@@ -129,31 +177,46 @@ def load(extra: Path | None = None) -> dict[str, Policy]:
     return policies
 
 
-def parse(text: bytes, file: str) -> Policy:
-    """Return the policy that a TOML file defines; `file` is what errors call it. Raises InvalidArgument naming it."""
+def parse(text: bytes, file: str, *, version: int | None = None) -> Policy:
+    """Return the policy that a TOML file defines; `file` is what errors call it. Raises InvalidArgument naming it.
+
+    `version`: the one that it is to have; a file that states another is refused. Without it, that of the file or 1.
+    """
     try:
-        return msgspec.convert(tomllib.loads(text.decode()), Policy)
+        content = tomllib.loads(text.decode())
+        stated = content.get("version", version)
+        if version is not None and (type(stated) is not int or stated != version):
+            raise InvalidArgument.field(
+                "version",
+                f"the next one is {version}, got {str(stated)[:40]}; give that, or leave it out",
+                "OUT_OF_RANGE",
+            )
+        policy = msgspec.convert({**content, **({} if version is None else {"version": version})}, Policy)
     except UnicodeDecodeError as e:
         raise InvalidArgument.field(file, "is not UTF-8; save it as UTF-8", "NOT_UTF8") from e
-    except tomllib.TOMLDecodeError as e:
-        raise InvalidArgument.field(file, f"is not TOML: {e}", "NOT_TOML") from e
+    except RecursionError as e:
+        raise InvalidArgument.field(file, "is nested too deeply; a policy has no tables in tables", "NOT_TOML") from e
     except msgspec.ValidationError as e:
         raise InvalidArgument.field(file, f"{e}; docs/policies.md tells each key", "BAD_KEY") from e
     except InvalidArgument as e:
         raise InvalidArgument.field(file, e.message, "INVALID") from e
+    except ValueError as e:  # also TOMLDecodeError, and a number of thousands of digits
+        raise InvalidArgument.field(file, f"is not TOML: {e}", "NOT_TOML") from e
+    policy.__dict__["text"] = text.decode()  # beside the fields: two texts of one meaning are one policy
+    return policy
 
 
 def explain(policy: Policy) -> str:
     """Return the policy in sentences, for `hashhub policy explain`."""
-    lines = [f"{policy.name}: {policy.title}", policy.description, "", "MATCH when"]
-    for i, c in enumerate(policy.clauses):
-        lines.append(f"  {'or ' if i else ''}[{c.id}] {c.title}: {_demands(c)}.")
+    lines = [f"{policy.full_name}: {policy.title}", policy.description, "", "MATCH when"]
+    for i, (c, demands) in enumerate(zip(policy.clauses, policy.demands, strict=True)):
+        lines.append(f"  {'or ' if i else ''}[{c.id}] {c.title}: {sentence(c, demands)}.")
     lines += ["", "unless it is disputed, which gives REVIEW:"]
     lines += [f"  - {_DISPUTES[d]}" for d in policy.disputed_by] or ["  - nothing disputes a match under this policy"]
     if policy.disputed_by:
         lines += [
             (
-                f"by a contributor of reliability {_or_better(policy.disputed_from)}, or by an operator's review. "
+                f"by a contributor of reliability {or_better(policy.disputed_from)}, or by an operator's review. "
                 "Benign sets,"
             ),
             (
@@ -180,13 +243,16 @@ def explain(policy: Policy) -> str:
     ]
     if any(c.contributors > 1 for c in policy.clauses):
         lines.append(
-            f"Only contributors of reliability {_or_better(policy.independent_from)} count as independent ones."
+            f"Only contributors of reliability {or_better(policy.independent_from)} count as independent ones."
         )
     return "\n".join(lines)
 
 
-def _or_better(reliability: Reliability) -> str:
-    return f"{reliability}" if reliability is Reliability.A else f"A to {reliability}"
+def sentence(c: Clause, demands: Sequence[Demand]) -> str:
+    """Return what a clause asks for in words."""
+    people = "1 contributor" if c.contributors == 1 else f"{c.contributors} pairwise independent contributors"
+    texts = ", ".join(demand.text for demand in demands)
+    return f"{people} with an entry {texts}{', draft schemes count' if c.drafts else ''}"
 
 
 _DISPUTES: Final = {
@@ -200,33 +266,77 @@ _DISPUTES: Final = {
 }
 
 
-def _demands(c: Clause) -> str:
-    people = "1 contributor" if c.contributors == 1 else f"{c.contributors} pairwise independent contributors"
-    demands = [f"{people} with an entry whose verdict is {' or '.join(c.verdicts)}"]
-    if c.reliability:
-        demands.append(f"of reliability {' or '.join(c.reliability)}")
-    if c.verified_scheme:
-        demands.append("classified in a verified scheme")
-    if c.min_review_depth:
-        demands.append(f"in a hash set where at least {c.min_review_depth} people looked at each item")
-    demands.append("draft schemes count" if c.drafts else "draft schemes do not count")
-    return ", ".join(demands)
-
-
-def _check(c: Clause) -> list[Violation]:
+def _check(c: Clause, independent_from: Reliability) -> list[Violation]:
     where = f"clause {c.id!r}"
     wrong: list[Violation] = []
+
+    def refuse(text: str, reason: str = "INVALID") -> None:
+        wrong.append(Violation(where, text, reason))
+
     if not _NAME.fullmatch(c.id):
-        wrong.append(Violation(where, "id must be 1 to 63 of a-z, 0-9 and -", "PATTERN"))
+        refuse("id must be 1 to 63 of a-z, 0-9 and -", "PATTERN")
     if not c.title.strip():
-        wrong.append(Violation(where, "title must not be empty", "REQUIRED"))
+        refuse("title must not be empty", "REQUIRED")
     if not 1 <= c.contributors <= MAX_CONTRIBUTORS:
-        wrong.append(Violation(where, f"contributors must be between 1 and {MAX_CONTRIBUTORS}", "OUT_OF_RANGE"))
+        refuse(f"contributors must be between 1 and {MAX_CONTRIBUTORS}", "OUT_OF_RANGE")
     if not c.verdicts or not COUNTABLE.issuperset(c.verdicts):
         allowed = ", ".join(v for v in DIMENSIONS["verdict"].values if v in COUNTABLE)
-        wrong.append(Violation(where, f"verdicts must be some of {allowed}", "INVALID"))
+        refuse(f"verdicts must be some of {allowed}")
     if c.verified_scheme and c.drafts:
-        wrong.append(Violation(where, "verified_scheme and drafts exclude each other", "INVALID"))
+        refuse("verified_scheme and drafts exclude each other")
+    if c.contributors > 1 and c.reliability and min(c.reliability) > independent_from:
+        refuse(
+            f"nobody of reliability {' or '.join(c.reliability)} counts as independent: independent_from is "
+            f"{independent_from}"
+        )
     if c.min_review_depth < 0:
-        wrong.append(Violation(where, "min_review_depth must be 0 or more", "OUT_OF_RANGE"))
+        refuse("min_review_depth must be 0 or more", "OUT_OF_RANGE")
+    if bad := [j for j in c.jurisdictions if not _JURISDICTION.fullmatch(j)]:
+        refuse(
+            f"jurisdictions must be ISO 3166-1 alpha-2 codes in capitals, such as NL, got {bad[0][:20]!r}", "PATTERN"
+        )
+    _check_dimensions(c, refuse)
+    if not 0 <= c.stated_within_days <= MAX_DAYS:
+        refuse(f"stated_within_days must be between 1 and {MAX_DAYS}, or left out", "OUT_OF_RANGE")
+    _check_hits(c, refuse)
     return wrong
+
+
+def _check_dimensions(c: Clause, refuse: Callable[[str], None]) -> None:
+    wanted = dict(c.dimensions)
+    if c.legal_status:
+        if "legal_status" in wanted:
+            refuse("legal_status stands beside dimensions and in it; give it once")
+        wanted["legal_status"] = c.legal_status
+    for name, values in wanted.items():
+        try:
+            expanded = possible(name, values)
+        except InvalidArgument as e:
+            refuse(f"dimensions: {e.message}")
+            continue
+        if name == "legal_status":
+            laws = [v.partition(":")[0] for v in expanded]
+            if twice := sorted({law for law in laws if laws.count(law) > 1}):
+                refuse(f"legal_status names two statuses in {twice[0]}, which exclude each other")
+        if name == "verdict":
+            # Only entries that claim harm or leave it open are asked about at all.
+            sought = COUNTABLE if "unclassified" in c.verdicts else frozenset(c.verdicts)
+            if sought.isdisjoint(expanded):
+                refuse("verdicts and dimensions.verdict have no value in common, so that no entry fulfils both")
+
+
+def _check_hits(c: Clause, refuse: Callable[[str], None]) -> None:
+    if bad := [a for a in c.algorithms if a not in ALGORITHMS]:
+        refuse(f"algorithms: there is no {bad[0][:20]!r}; expected some of {', '.join(ALGORITHMS)}")
+    for name, distance in c.max_distance.items():
+        algorithm = ALGORITHMS.get(name)
+        if algorithm is None:
+            refuse(f"max_distance: there is no {name[:20]!r}; expected some of {', '.join(ALGORITHMS)}")
+        elif not algorithm.is_perceptual:
+            refuse(f"max_distance: digests of {name} are equal or not, and have no distance; leave it out")
+        elif not 0 <= distance <= algorithm.max_possible_distance:
+            refuse(f"max_distance of {name} must be between 0 and {algorithm.max_possible_distance}")
+        elif c.algorithms and name not in c.algorithms:
+            refuse(f"max_distance names {name}, and algorithms leaves it out")
+    if bad := [v for v in c.variants if not _NAME.fullmatch(v)]:
+        refuse(f"variants must be {NO_VARIANT} or names of a-z, 0-9 and -, got {bad[0][:20]!r}")

@@ -168,6 +168,23 @@ from hashhub.v1.operation_service_pb2 import (
     OperationResponse as OperationResponse,
     WaitOperationRequest as WaitOperationRequest,
 )
+from hashhub.v1.policy_service_pb2 import (
+    ExplainMatchRequest as ExplainMatchRequest,
+    ExplainMatchResponse as ExplainMatchResponse,
+    ExplainedClause as ExplainedClause,
+    ExplainedDemand as ExplainedDemand,
+    ExplainedEntry as ExplainedEntry,
+    FailedDemand as FailedDemand,
+    GetPolicyRequest as GetPolicyRequest,
+    ListPolicyVersionsRequest as ListPolicyVersionsRequest,
+    ListPolicyVersionsResponse as ListPolicyVersionsResponse,
+    PutPolicyRequest as PutPolicyRequest,
+    RetirePolicyRequest as RetirePolicyRequest,
+    SimulatePolicyRequest as SimulatePolicyRequest,
+    SimulatePolicyResponse as SimulatePolicyResponse,
+    VerdictChange as VerdictChange,
+    VerdictChangeExample as VerdictChangeExample,
+)
 from hashhub.v1.reconciliation_pb2 import (
     ComparedBy as ComparedBy,
     ComputeAgreementResponse as ComputeAgreementResponse,

@@ -198,14 +198,30 @@ class BatchMatchMediaResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[MediaResult, _Mapping]]] = ..., policy: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class Policy(_message.Message):
-    __slots__ = ("name", "display_name", "explanation")
+    __slots__ = ("name", "display_name", "explanation", "version", "text", "actor", "create_time", "retire_time", "current", "fault", "revision")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    RETIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     explanation: str
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., explanation: _Optional[str] = ...) -> None: ...
+    version: int
+    text: str
+    actor: str
+    create_time: _timestamp_pb2.Timestamp
+    retire_time: _timestamp_pb2.Timestamp
+    current: bool
+    fault: str
+    revision: int
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., explanation: _Optional[str] = ..., version: _Optional[int] = ..., text: _Optional[str] = ..., actor: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., retire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., current: _Optional[bool] = ..., fault: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class ListPoliciesRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

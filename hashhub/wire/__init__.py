@@ -12,6 +12,7 @@ selections.py                                                        many entrie
 schemes.py                                                           schemes, side by side too
 records.py, feed.py, exports.py                                      records, lines of the feed, entries in columns
 matching.py                                                          the match calls, quickly
+policies.py                                                          versions of policies, explanations, trials
 fields.py                                                            how a field is read and refused
 names.py, status.py                                                  resource names; errors
 
@@ -144,6 +145,7 @@ from hashhub.wire.operations import (
     task_from_pb,
     task_to_pb,
 )
+from hashhub.wire.policies import policy_from_pb, policy_to_pb, trace_from_pb, trace_to_pb, trial_from_pb, trial_to_pb
 from hashhub.wire.records import flags_from_pb, flags_to_pb, record_to_pb, records_from_pb
 from hashhub.wire.reviews import new_review_from_pb, review_from_pb, review_to_pb
 from hashhub.wire.schemes import (
@@ -278,7 +280,9 @@ __all__ = [
     "parse_subject",
     "parse_token",
     "parse_webhook",
+    "policy_from_pb",
     "policy_name",
+    "policy_to_pb",
     "queries_from_pb",
     "query_from_pb",
     "query_to_pb",
@@ -313,6 +317,10 @@ __all__ = [
     "token_from_pb",
     "token_name",
     "token_to_pb",
+    "trace_from_pb",
+    "trace_to_pb",
+    "trial_from_pb",
+    "trial_to_pb",
     "webhook_from_pb",
     "webhook_name",
     "webhook_to_pb",

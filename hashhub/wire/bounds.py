@@ -64,6 +64,9 @@ REPEATED: Final[Mapping[str, int]] = {
     "Marking.recipients": MAX_NAMES,
     "MatchOptions.max_distances": MAX_WORDS,
     "ReadFilesRequest.paths": MAX_MEMBERS,
+    "SimulatePolicyRequest.hash_sets": MAX_NAMES,
+    "SimulatePolicyRequest.max_distances": MAX_WORDS,
+    "SimulatePolicyRequest.queries": MAX_QUERIES,
     "Query.hashes": MAX_HASHES_PER_QUERY,
     "Record.faults": MAX_HASHES_PER_ENTRY,
     "Record.hashes": MAX_HASHES_PER_ENTRY,
@@ -113,7 +116,7 @@ def bounds_of(request: Descriptor, max_message_bytes: int) -> Bounds:
     match request.name:
         case "AddRecordsRequest":
             return Bounds(max_message_bytes, 300_000)
-        case "BatchMatchHashesRequest":
+        case "BatchMatchHashesRequest" | "SimulatePolicyRequest":
             return Bounds(min(max_message_bytes, 8 * 1024 * 1024), 100_000)
         case "SearchEntriesRequest" | "ChangeEntriesRequest":
             return Bounds(min(max_message_bytes, 8 * 1024 * 1024), 200_000)

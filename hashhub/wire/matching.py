@@ -34,7 +34,7 @@ DEFAULT_MATCH_LIMIT: Final = 100
 MAX_MATCH_LIMIT: Final = 1000
 _BETWEEN_LOOKS: Final = 1000  # queries, some 2 ms, between two looks whether the answer is still wanted
 
-_VERDICT: Final = EnumMap(Verdict, v1.Verdict, "VERDICT_", Verdict.UNAVAILABLE)
+VERDICT: Final = EnumMap(Verdict, v1.Verdict, "VERDICT_", Verdict.UNAVAILABLE)
 
 
 def query_to_pb(query: Query) -> v1.Query:
@@ -169,13 +169,11 @@ def match_result_to_pb(result: MatchResult) -> v1.MatchResult:
     """Return the message of the answer to one query."""
     pb = v1.MatchResult()
     pb.label = result.label
-    pb.verdict = _VERDICT.to_pb(result.verdict)
+    pb.verdict = VERDICT.to_pb(result.verdict)
     pb.truncated = result.truncated
     pb.withheld = result.withheld
     for reason in result.reasons:
-        pb.reasons.add(
-            code=reason.code, clause=reason.clause, text=reason.text, entries=[_long_name(e) for e in reason.entries]
-        )
+        pb.reasons.append(reason_to_pb(reason))
     for match in result.matches:
         pb.matches.append(_entry_match_to_pb(match))
     return pb
@@ -218,20 +216,29 @@ def match_result_from_pb(pb: v1.MatchResult, at: str = "result") -> MatchResult:
     harmless.
     """
     return MatchResult(
-        verdict=_VERDICT.get(pb.verdict, Verdict.UNAVAILABLE),
-        reasons=tuple(
-            ReasonLine(
-                code=r.code,
-                clause=r.clause,
-                text=r.text,
-                entries=tuple(_short_name(e, f"{at}.reasons[{i}].entries") for e in r.entries),
-            )
-            for i, r in enumerate(pb.reasons)
-        ),
+        verdict=VERDICT.get(pb.verdict, Verdict.UNAVAILABLE),
+        reasons=tuple(reason_from_pb(r, f"{at}.reasons[{i}]") for i, r in enumerate(pb.reasons)),
         matches=tuple(_entry_match_from_pb(m, f"{at}.matches[{i}]") for i, m in enumerate(pb.matches)),
         label=pb.label,
         truncated=pb.truncated,
         withheld=pb.withheld,
+    )
+
+
+def reason_to_pb(reason: ReasonLine) -> v1.ReasonLine:
+    """Return the message of a reason."""
+    return v1.ReasonLine(
+        code=reason.code, clause=reason.clause, text=reason.text, entries=[long_name(e) for e in reason.entries]
+    )
+
+
+def reason_from_pb(pb: v1.ReasonLine, at: str) -> ReasonLine:
+    """Return a reason."""
+    return ReasonLine(
+        code=pb.code,
+        clause=pb.clause,
+        text=pb.text,
+        entries=tuple(short_name(e, f"{at}.entries") for e in pb.entries),
     )
 
 
@@ -287,12 +294,12 @@ def media_result_from_pb(pb: v1.MediaResult, at: str = "result") -> MediaResult:
     )
 
 
-def _long_name(entry: str) -> str:
+def long_name(entry: str) -> str:
     """`CONTRIBUTOR/SET/ID`, as the model names an entry, to its resource name."""
     contributor, hash_set, entry_id = entry.split("/")
     return names.entry_name(contributor, hash_set, int(entry_id))
 
 
-def _short_name(name: str, field: str) -> str:
+def short_name(name: str, field: str) -> str:
     contributor, hash_set, entry_id = names.parse_entry(name, field)
     return f"{contributor}/{hash_set}/{entry_id}"

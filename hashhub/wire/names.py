@@ -54,6 +54,7 @@ _SUBJECTS: Final = {
     _CONFLICT: "conflicts/{}",
     _GROUP: "groups/{}",
     _TOKEN: "tokens/{}",
+    _POLICY: "policies/{}",
     _SCHEME: "schemes/{}",
 }
 _KINDS: Final = {
@@ -64,6 +65,7 @@ _KINDS: Final = {
     "Webhook": _WEBHOOK,
     "Group": _GROUP,
     "Token": _TOKEN,
+    "Policy": _POLICY,
     "Scheme": _SCHEME,
     "Operation": _OPERATION,
 }

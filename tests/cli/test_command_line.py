@@ -55,6 +55,7 @@ def test_every_command_of_the_design_is_there() -> None:
         "hash-set create", "hash-set list", "hash-set get", "hash-set update",
         "entry get", "entry list", "entry withdraw", "entry release", "entry quarantine",
         "review add", "review list", "connectors list", "schemes list", "schemes show", "policy list", "policy explain",
+        "policy show", "policy diff", "policy put", "policy retire", "policy simulate",
         "scheme list", "scheme show", "scheme put", "scheme diff", "scheme sign-off", "scheme retire",
         "reconcile crosswalk",
         "token create", "token list", "token get", "token update", "token rotate", "token delete",

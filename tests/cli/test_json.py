@@ -88,6 +88,7 @@ def arguments_for(name: str, directory: Path) -> list[str]:
         "webhook update": ["--description", "A"],
         "webhook create": ["--url", "https://example.com/"],
         "hash-set delete": ["--dry-run"],
+        "policy simulate": ["any", "--against", "block", "--since", "0"],
     }.get(name, [])
     arguments = list(extra)
     for p in LEAVES[name].params:
@@ -263,6 +264,12 @@ def test_the_page_shows_every_command() -> None:
         ("scheme diff", "scheme diff vic-us-legacy vic-us"),
         ("reconcile crosswalk", "reconcile crosswalk uk-sap uk-sentencing"),
         ("policy list", "policy list"),
+        ("policy show NAME", "policy list block"),
+        ("policy show NAME", "policy show any"),
+        ("policy diff A B", "policy diff any block"),
+        ("policy explain NAME --hash ALGORITHM:DIGEST", "policy explain block --hash {hash}"),
+        ("policy show NAME", "policy explain block"),
+        ("policy simulate NEW --against NAME", "policy simulate any --against block --since 0"),
         ("connectors list", "connectors list"),
         ("formats list", "formats list"),
         ("formats detect FILE", "formats detect {list}"),
@@ -352,7 +359,9 @@ def long_names(hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Cal
         "contributor list", "contributor get {long}", "group list", "hash-set list", "hash-set get {set}",
         "entry list {set}", "entry get {entry}", "entry search --contributor {long}", "findings {set}",
         "findings {set}/latest", "findings {set}/latest --summary", "review list {entry}", "token list",
-        "history list {set}", "schemes list", "schemes show vic-us", "policy list", "connectors list", "status",
+        "history list {set}", "schemes list", "schemes show vic-us", "policy list", "policy list block",
+        "connectors list", "status", "policy explain block --hash {hash}",
+        "policy simulate any --against block --since 0",
         "queue {long}", "entry withdraw --hash-set {set} --reason error --dry-run",
         "match --hash {hash}",
     ],

@@ -70,6 +70,7 @@ def test_what_is_run_is_what_the_page_shows() -> None:
         ("docs/webhooks.md", 11),
         ("docs/retention.md", 15),
         ("docs/conflicts.md", 16),
+        ("docs/policies.md", 22),
     ],
 )
 def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -> None:

@@ -25,6 +25,7 @@ from hashhub.errors import (
 from hashhub.hub import Hub
 from hashhub.hub.access import Tokens
 from hashhub.hub.operations import Operations
+from hashhub.hub.policies import Since
 from hashhub.model import (
     ConflictFilter,
     ConflictReason,
@@ -51,7 +52,9 @@ from hashhub.reconcile.tasks import ROWS, ExtractEntries, ExtractMade, FindLinks
 from hashhub.reconcile.work import Job
 from hashhub.store import Store
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item, writer
+from tests.trust.test_policies import text
 
+POLICY = text()
 SCHEME = """
 id = "own"
 version = "2"
@@ -190,6 +193,20 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "match.media": (
         lambda h, p, *_: h.match.media(p, [("x", b"x")], MatchOptions(policy="any")), EVERYBODY - {"auditor"},
     ),
+    "policies.currents": (lambda h, p, *_: h.policies.currents(p), EVERYBODY),
+    "policies.get": (lambda h, p, *_: h.policies.get(p, "any"), EVERYBODY),
+    "policies.versions": (lambda h, p, *_: h.policies.versions(p, "any"), EVERYBODY),
+    "policies.put": (lambda h, p, *_: h.policies.put(p, POLICY), {"operator"}),
+    "policies.retire": (lambda h, p, *_: h.policies.retire(p, "mine@1", validate_only=True), {"operator"}),
+    "policies.explain": (
+        lambda h, p, *_: h.policies.explain(p, Query(hashes=(digest("MD5", 1),)), MatchOptions(policy="any")),
+        EVERYBODY,
+    ),
+    "policies.try_out": (
+        lambda h, p, *_: h.policies.try_out(p, "any", "block", since=Since()), {"operator", "auditor"},
+    ),
+    "match.policy": (lambda h, p, *_: h.match.policy(p, "any"), EVERYBODY - {"auditor"}),
+    "match.held_policy": (lambda h, p, *_: h.match.held_policy(p, "any"), EVERYBODY - {"auditor"}),
     "match.policies": (lambda h, p, *_: h.match.policies(p), EVERYBODY),
     "schemes.list": (lambda h, p, *_: h.schemes.list(p), EVERYBODY),
     "schemes.get": (lambda h, p, *_: h.schemes.get(p, "vic-us"), EVERYBODY),
@@ -232,6 +249,7 @@ class TestRoles:
         desk.hub.tokens.create(OPERATOR, _token("spare"))
         desk.hub.tokens.create(OPERATOR, _token(OWNER.name, role=Role.CONTRIBUTOR))
         desk.hub.groups.create(OPERATOR, Group(id="allies", members=("beta",)))
+        desk.hub.policies.put(OPERATOR, POLICY)
         another = msgspec.structs.replace(OPERATOR, name="another")
         desk.hub.schemes.put(another, SCHEME.replace('version = "2"', 'version = "1"'))
         desk.hash_set("beta/known", purpose=Purpose.BENIGN, marking=Marking(bulk=True))
@@ -277,6 +295,7 @@ class TestRoles:
             "reviews",
             "history",
             "match",
+            "policies",
             "changes",
             "schemes",
             "operations",
@@ -296,6 +315,7 @@ class TestRoles:
                 "Reviews",
                 "History",
                 "Match",
+                "Policies",
                 "Changes",
                 "Schemes",
                 "Operations",

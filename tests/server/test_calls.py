@@ -107,7 +107,7 @@ def test_from_a_contribution_to_a_verdict_to_a_withdrawal(served: Served) -> Non
 
     answer = _match(served, "journey-1")
     assert answer.result.verdict == v1.Verdict.VERDICT_MATCH
-    assert (answer.policy, answer.result.label) == ("any", "journey-1")
+    assert (answer.policy, answer.result.label) == ("any@1", "journey-1")
     (match,) = answer.result.matches
     assert match.entry.name.startswith(f"{hash_set}/entries/")
     assert match.entry.provenance.position == "line 0"

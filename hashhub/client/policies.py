@@ -1,0 +1,192 @@
+"""Calls about policies: their versions, why one comes to a verdict, what another one would change."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from hashhub import v1, wire
+from hashhub.client import names
+from hashhub.client.calls import Calls, request_id
+from hashhub.errors import InvalidArgument
+from hashhub.model import MatchOptions, Query, Verdict
+from hashhub.trust import Example, Trace, Trial, VerdictChange
+
+TRIAL_BATCH: Final = 1_000  # queries in one SimulatePolicy call
+_TRIAL_TIMEOUT: Final = 120.0  # seconds for one batch, most of them at rest
+_EXAMPLES: Final = 5  # of each change
+
+
+class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of a policy. `name` is NAME@VERSION; `actor` the token that put it, empty for one of a file.
+
+    `is_current`: callers that pin no version are answered by it. `fault`: why its text cannot be read; then queries by
+    it are UNAVAILABLE.
+    """
+
+    name: str
+    id: str
+    version: int
+    display_name: str
+    explanation: str
+    text: str
+    actor: str
+    create_time: datetime | None
+    retire_time: datetime | None
+    is_current: bool
+    fault: str
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True):
+    """How a policy comes to a verdict, at a revision."""
+
+    trace: Trace
+    revision: int
+
+
+class PolicyCalls(Calls):
+    """Versions of policies, explanations, trials."""
+
+    def get_policy(self, reference: str) -> PolicyVersion:
+        """Return the version that `NAME` (the newest that is not retired) or `NAME@VERSION` means."""
+        request = v1.GetPolicyRequest(name=names.policy(reference))
+        return _version(self._transport.call("PolicyService/GetPolicy", request, v1.Policy))
+
+    def list_policy_versions(self, name: str) -> Iterator[PolicyVersion]:
+        """Yield all versions of a policy, the oldest first, retired ones included."""
+        request = v1.ListPolicyVersionsRequest(parent=names.policy(name))
+        for page in self._pages("PolicyService/ListPolicyVersions", request, v1.ListPolicyVersionsResponse):
+            yield from map(_version, page.policies)
+
+    def put_policy(self, text: str, comment: str = "", *, validate_only: bool = False) -> PolicyVersion:
+        """Put the next version of the policy that the TOML text names. It holds at once for whoever pins no other.
+        Role: operator.
+        """
+        request = v1.PutPolicyRequest(text=text, comment=comment, validate_only=validate_only, request_id=request_id())
+        return _version(self._transport.call("PolicyService/PutPolicy", request, v1.Policy))
+
+    def retire_policy(self, reference: str, comment: str = "", *, validate_only: bool = False) -> PolicyVersion:
+        """Retire `NAME@VERSION`; where it was the newest, the one before is current again. Role: operator."""
+        request = v1.RetirePolicyRequest(
+            name=names.policy(reference), comment=comment, validate_only=validate_only, request_id=request_id()
+        )
+        return _version(self._transport.call("PolicyService/RetirePolicy", request, v1.Policy))
+
+    def explain_match(self, query: Query, options: MatchOptions) -> Explained:
+        """Return how the policy of the options comes to its verdict about one item."""
+        request = v1.ExplainMatchRequest(query=wire.query_to_pb(query), options=wire.options_to_pb(options))
+        answer = self._transport.call("PolicyService/ExplainMatch", request, v1.ExplainMatchResponse)
+        return Explained(trace=wire.trace_from_pb(answer), revision=answer.revision)
+
+    def simulate_policy(
+        self,
+        before: str,
+        after: str = "",
+        *,
+        text: str = "",
+        queries: Iterable[Query] | None = None,
+        since: datetime | int | None = None,
+        hash_sets: Sequence[str] = (),
+        max_distances: Mapping[str, int] | None = None,
+        progress: Callable[[int, int | None], None] = lambda _done, _total: None,
+    ) -> Trial:
+        """Return what changes when the policy `after`, or that of the TOML `text`, takes the place of `before`. Nothing
+        is stored. Roles: operator, auditor.
+
+        Of queries; or of entries by their own hashes, those that became visible since a time or behind a revision, or
+        all, of `hash_sets` (`CONTRIBUTOR/SET`) or of all. `progress` is told how many were judged, and of how many. It
+        goes on in batches, at the hub's pace, and ends where the caller stops it.
+        """
+        request = v1.SimulatePolicyRequest(
+            before=before,
+            after=after,
+            text=text,
+            hash_sets=map(names.hash_set, hash_sets),
+            max_distances=max_distances or {},
+        )
+        if isinstance(since, int):
+            request.since_revision = since
+        elif (stamp := wire.timestamp(since)) is not None:
+            request.since_time.CopyFrom(stamp)
+        by_entries = since is not None or bool(hash_sets)
+        if by_entries == (queries is not None):
+            raise InvalidArgument.field("queries", "give queries, or since or hash_sets, not both", "REQUIRED")
+        taken = _Taken()
+        if queries is not None:
+            rest, done = iter(queries), 0
+            while batch := list(islice(rest, TRIAL_BATCH)):
+                del request.queries[:]
+                request.queries.extend(map(wire.query_to_pb, batch))
+                taken.add(self._tried(request))
+                done += len(batch)
+                progress(done, None)
+            return taken.trial()
+        done, total = 0, 0
+        while True:
+            answer = self._tried(request)
+            taken.add(answer)
+            total = total or answer.entry_count
+            done += sum(c.query_count for c in answer.changes)
+            progress(min(done, total) if total else done, total or None)
+            if not answer.next_page_token:
+                return taken.trial()
+            request.page_token = answer.next_page_token
+
+    def _tried(self, request: v1.SimulatePolicyRequest) -> v1.SimulatePolicyResponse:
+        answer = self._transport.call(
+            "PolicyService/SimulatePolicy", request, v1.SimulatePolicyResponse, timeout=_TRIAL_TIMEOUT
+        )
+        # All batches are judged by the versions that the first was judged by, whatever is put meanwhile.
+        request.before = answer.before
+        if not request.text:
+            request.after = answer.after
+        return answer
+
+
+class _Taken:
+    """Adds the answers of a trial up."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[Verdict, Verdict]] = Counter()
+        self._examples: dict[tuple[Verdict, Verdict], list[Example]] = {}
+        self._last: Trial | None = None
+
+    def add(self, answer: v1.SimulatePolicyResponse) -> None:
+        trial = wire.trial_from_pb(answer)
+        self._last = self._last or trial
+        for c in trial.changes:
+            self._counts[c.before, c.after] += c.count
+            shown = self._examples.setdefault((c.before, c.after), [])
+            shown += c.examples[: _EXAMPLES - len(shown)]
+
+    def trial(self) -> Trial:
+        order = list(Verdict)
+        pairs = sorted(self._counts, key=lambda pair: (order.index(pair[0]), order.index(pair[1])))
+        last = self._last or Trial(before="", after="", changes=(), revision=0)
+        changes = tuple(
+            VerdictChange(before=b, after=a, count=self._counts[b, a], examples=tuple(self._examples[b, a]))
+            for b, a in pairs
+        )
+        return msgspec.structs.replace(last, changes=changes, total=self._counts.total())
+
+
+def _version(pb: v1.Policy) -> PolicyVersion:
+    version, display_name, explanation = wire.policy_from_pb(pb)
+    return PolicyVersion(
+        name=version.full_name,
+        id=version.name,
+        version=version.version,
+        display_name=display_name,
+        explanation=explanation,
+        text=version.text,
+        actor=version.actor,
+        create_time=version.create_time,
+        retire_time=version.retire_time,
+        is_current=version.is_current,
+        fault=version.fault,
+    )

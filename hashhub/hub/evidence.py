@@ -1,0 +1,86 @@
+"""What queries hit, as the statements that a policy judges: search, look up, read.
+
+Matching, explaining a verdict and trying a policy out begin with it, so that all three judge the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from hashhub.hub.lookup import Hit, Hits, look_up
+from hashhub.trust import Statement, Way
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from hashhub.matcher import Matcher
+    from hashhub.model import Contributor, Entry, MatchOptions, Principal, Query, Review
+    from hashhub.store import Store
+
+
+class Evidence(NamedTuple):
+    """What the caller may see of what each query hit, by the query's number; one that hit nothing is left out.
+
+    nearest: the hits to judge, the nearest first: all of them, or of a flood the nearest of each contributor.
+    stated_times: of entries, where a policy asks for them.
+    """
+
+    hits: Mapping[int, Hits]
+    nearest: Mapping[int, Sequence[Hit]]
+    entries: Mapping[int, Entry]
+    reviews: Mapping[int, Sequence[Review]]
+    contributors: Mapping[str, Contributor]
+    stated_times: Mapping[int, datetime]
+
+    def seen(self, query: int) -> list[tuple[Hit, Entry]]:
+        """Return the hits of a query with their entries, the nearest first."""
+        return [(hit, self.entries[hit.entry_id]) for hit in self.nearest[query]]
+
+    def statements(self, query: int) -> list[Statement]:
+        """Return what a policy judges about a query."""
+        return [
+            Statement(
+                entry,
+                self.contributors[entry.contributor],
+                hit.hash_set,
+                hit.algorithm,
+                hit.distance,
+                tuple(self.reviews.get(entry.id, ())),
+                also=tuple([Way(name, distance) for name, distance in sorted(hit.also.items())]) if hit.also else (),
+                stated_time=self.stated_times.get(entry.id),
+            )
+            for hit, entry in self.seen(query)
+        ]
+
+
+def gather(
+    store: Store,
+    matcher: Matcher,
+    principal: Principal,
+    queries: Sequence[Query],
+    options: MatchOptions,
+    *,
+    stated_times: bool,
+    counted: bool = True,
+) -> Evidence:
+    """Return what the queries hit among what the caller may see. One that hits nothing touches no database.
+
+    `counted`: they are the caller's traffic, at which the circuit breaker looks.
+    """
+    hits, contributors = look_up(store, matcher, principal, queries, options, counted=counted)
+    if not hits:
+        return Evidence({}, {}, {}, {}, contributors, {})
+    nearest = {i: of_query.nearest() for i, of_query in hits.items()}
+    entries = {
+        entry_hit.entry_id: store.entries.read_entry(entry_hit)
+        for entry_hit in {hit.entry_id: hit.entry_hit for of_query in nearest.values() for hit in of_query}.values()
+    }
+    return Evidence(
+        hits,
+        nearest,
+        entries,
+        store.entries.reviews_of(entries),
+        contributors,
+        store.entries.stated_times(entries.values()) if stated_times else {},
+    )

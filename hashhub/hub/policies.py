@@ -1,0 +1,424 @@
+"""Policies: their versions, what one makes of an item and why, and what another one would change.
+
+Whoever tries a policy out asks as much as whoever matches: a search for each query, and the entries that it hits. That
+is done once for both policies, in small pieces with rests between them, so that matching goes on beside it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+import pyroaring
+
+from hashhub import cancellation, trust
+from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, Reason
+from hashhub.hashes import ALGORITHMS, Hash
+from hashhub.hub import access
+from hashhub.hub.evidence import Evidence, gather
+from hashhub.hub.match import check_queries, remarks, seen_in_part
+from hashhub.model import (
+    MAX_QUERIES,
+    ChangeKind,
+    Definition,
+    DefinitionKind,
+    Entry,
+    EntryState,
+    EventKind,
+    MatchOptions,
+    Principal,
+    Query,
+    ReasonLine,
+    Role,
+    Selection,
+    Verdict,
+    now,
+)
+from hashhub.store import Scope
+from hashhub.trust import Example, Policy, Trace, Trial, VerdictChange, Version
+from hashhub.trust import Policies as Versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from hashhub.hub.catalogue import Catalogue
+    from hashhub.hub.follow import Follower
+    from hashhub.matcher import Matcher
+    from hashhub.store import Store
+
+MAX_TEXT: Final = 65_536  # bytes of a policy: some hundred clauses
+MAX_TRIED: Final = 1_000  # entries whose hashes one call of a trial looks up
+_ROWS: Final = 500  # of the feed, read at a time
+_IDS: Final = 100_000  # of one change, taken at a time
+_PIECE: Final = 50  # queries of a trial between two rests: some milliseconds
+_SHARE: Final = 0.25  # of a core, for all trials of a process together
+_EXAMPLES: Final = 3  # of each change, in one answer
+_NOTHING: Final = ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances")
+
+
+class Since(msgspec.Struct, frozen=True, kw_only=True):
+    """Entries whose own hashes are the queries: the ACTIVE ones that became visible behind a revision or at a time or
+    later, of these hash sets (`CONTRIBUTOR/SET`) or of all, with ids behind `after`.
+    """
+
+    revision: int = 0
+    time: datetime | None = None
+    hash_sets: tuple[str, ...] = ()
+    after: int = 0
+
+
+class Policies:
+    """The use-cases about policies."""
+
+    def __init__(
+        self,
+        store: Store,
+        matcher: Matcher,
+        catalogue: Catalogue,
+        follower: Follower,
+        *,
+        rest: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`rest` is told for how many seconds a trial leaves the process to others."""
+        self._store = store
+        self._matcher = matcher
+        self._catalogue = catalogue
+        self._follower = follower
+        self._rest = rest
+
+    # Versions
+
+    def currents(self, principal: Principal) -> list[Version]:
+        """Return the current version of each policy, by name."""
+        access.allow(principal, *Role)
+        return self._catalogue.now().policies.currents()
+
+    def get(self, principal: Principal, reference: str) -> Version:
+        """Return the version that `NAME` (the newest that is not retired) or `NAME@VERSION` means, a retired one
+        included. Raises NotFound.
+        """
+        access.allow(principal, *Role)
+        return _found(self._catalogue.now().policies, reference)
+
+    def versions(self, principal: Principal, name: str) -> list[Version]:
+        """Return all versions of a policy, the oldest first, retired ones included. Raises NotFound."""
+        access.allow(principal, *Role)
+        versions = self._catalogue.now().policies.versions(name)
+        if not versions:
+            raise _no_policy(name)
+        return versions
+
+    def put(
+        self, principal: Principal, text: str, *, comment: str = "", validate_only: bool = False, request_id: str = ""
+    ) -> Version:
+        """Store the next version of the policy that the TOML text names. It holds at once for whoever pins no other.
+
+        The text of the current version makes no new one. Raises InvalidArgument for a text that is no policy, or that
+        states another version than the next.
+        """
+        access.allow(principal, Role.OPERATOR)
+        versions = self._catalogue.now().policies
+        policy = _parsed(text, versions)
+        current = versions.current(policy.name)
+        if current is not None and current.text == text and not current.fault:
+            return _found(versions, policy.name)
+        made = self._store.resources.put_definition(
+            Definition(kind=DefinitionKind.POLICY, id=policy.name, version="", text=text),
+            reason=comment,
+            by=access.actor(principal),
+            validate_only=validate_only,
+            request_id=request_id,
+            number_from=versions.next_version(policy.name),
+        )
+        if validate_only:
+            return Version(
+                name=made.id,
+                version=int(made.version),
+                text=text,
+                policy=policy,
+                actor=principal.name,
+                create_time=made.create_time,
+                is_current=True,
+            )
+        return _found(self._catalogue.now().policies, made.name)
+
+    def retire(
+        self,
+        principal: Principal,
+        reference: str,
+        *,
+        comment: str = "",
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> Version:
+        """Retire `NAME@VERSION`: nothing is answered by it any more. Where it was the newest, the one before is current
+        again.
+
+        Raises NotFound; InvalidArgument without a version; FailedPrecondition for a version of a file.
+        """
+        access.allow(principal, Role.OPERATOR)
+        if "@" not in reference:
+            raise InvalidArgument.field(
+                "name", "must name the version that is to be retired, as NAME@VERSION", "REQUIRED"
+            )
+        version = _found(self._catalogue.now().policies, reference)
+        if version.is_from_file:
+            raise FailedPrecondition(
+                f"policy {version.full_name} comes from a file, and cannot be retired here; put a newer version of it, "
+                "or, if the file is in the directory of the setting `policies`, take it away and restart"
+            )
+
+        def retired(definition: Definition) -> Definition:
+            if definition.retire_time is not None:
+                raise FailedPrecondition(f"policy {definition.name} was retired before")
+            return msgspec.structs.replace(definition, retire_time=now())
+
+        self._store.resources.change_definition(
+            DefinitionKind.POLICY,
+            version.full_name,
+            retired,
+            EventKind.POLICY_RETIRED,
+            reason=comment,
+            by=access.actor(principal),
+            validate_only=validate_only,
+            request_id=request_id,
+        )
+        return version if validate_only else _found(self._catalogue.now().policies, version.full_name)
+
+    # What a policy makes of an item
+
+    def explain(self, principal: Principal, query: Query, options: MatchOptions) -> tuple[Trace, Verdict, int]:
+        """Return how the policy comes to its judgement of what the caller may see, the verdict that matching answers
+        with, and the revision.
+
+        The verdict differs from the judgement's only where something is known that the judgement does not know of: it
+        is REVIEW then. Raises as `Match.hashes`.
+        """
+        access.allow(principal, *Role)
+        policy = self._catalogue.now().policies.get(options.policy)
+        check_queries((query,), options)
+        self._follower.require_ready()
+        revision = self._matcher.revision
+        evidence = gather(
+            self._store, self._matcher, principal, [query], options, stated_times=policy.reads_statement_times
+        )
+        hits = evidence.hits.get(0)
+        trace = trust.trace(
+            policy,
+            evidence.statements(0) if hits is not None else (),
+            evidence.contributors,
+            time=now(),
+            query=query.hashes,
+            cut_short=hits is not None and hits.cut_short,
+        )
+        if hits is None:
+            return trace, trace.judgement.verdict, revision
+        verdict = seen_in_part(trace.judgement.verdict, hits)
+        judgement = trust.Judgement(trace.judgement.verdict, (*trace.judgement.reasons, *remarks(hits)))
+        return msgspec.structs.replace(trace, judgement=judgement), verdict, revision
+
+    # What another policy would change
+
+    def try_out(
+        self,
+        principal: Principal,
+        before: str,
+        after: str,
+        *,
+        text: str = "",
+        queries: Sequence[Query] = (),
+        since: Since | None = None,
+        max_distances: Mapping[str, int] | None = None,
+    ) -> Trial:
+        """Return what becomes of queries when `after`, or the policy of the TOML `text`, takes the place of `before`.
+        Nothing is stored.
+
+        Of `since` one call takes the next MAX_TRIED entries. Both policies judge what one search finds, at one time.
+        Raises InvalidArgument, LimitExceeded, Unavailable as `Match.hashes`; NotFound for a hash set.
+        """
+        access.allow(principal, Role.OPERATOR, Role.AUDITOR)
+        versions = self._catalogue.now().policies
+        now_in_force = versions.get(before, "before")
+        candidate = _parsed(text, versions) if text else versions.get(after, "after")
+        if bool(queries) == (since is not None):
+            raise InvalidArgument.field("queries", "give queries or since, one of them", "REQUIRED")
+        if len(queries) > MAX_QUERIES:
+            raise LimitExceeded(
+                f"a call takes at most {MAX_QUERIES} queries, got {len(queries)}; send several", reason=Reason.TOO_LARGE
+            )
+        options = MatchOptions(policy=now_in_force.full_name, max_distances=dict(max_distances or {}))
+        chosen = _Chosen(queries)
+        if since is not None:
+            chosen = self._queries_of(principal, since, options)
+        queries = chosen.queries
+        check_queries(queries, options)
+        self._follower.require_ready()
+        revision = self._matcher.revision
+        counts: Counter[tuple[Verdict, Verdict]] = Counter()
+        examples: dict[tuple[Verdict, Verdict], list[Example]] = {}
+        policies = (now_in_force, candidate)
+        for start in range(0, len(queries), _PIECE):
+            cancellation.check()
+            begun = time.thread_time()
+            piece = queries[start : start + _PIECE]
+            evidence = gather(
+                self._store,
+                self._matcher,
+                principal,
+                piece,
+                options,
+                stated_times=any(p.reads_statement_times for p in policies),
+                counted=False,
+            )
+            for i, query in enumerate(piece):
+                one, other = _judged_by_both(policies, evidence, i, query)
+                counts[one.verdict, other.verdict] += 1
+                shown = examples.setdefault((one.verdict, other.verdict), [])
+                if one.verdict is not other.verdict and len(shown) < _EXAMPLES:
+                    shown.append(Example(label=query.label, before=_shown(one.reasons), after=_shown(other.reasons)))
+            # As long a rest as leaves others three quarters of what time there is.
+            self._rest((time.thread_time() - begun) * (1 / _SHARE - 1))
+        order = {verdict: i for i, verdict in enumerate(Verdict)}
+        return Trial(
+            before=now_in_force.full_name,
+            after=candidate.full_name,
+            changes=tuple(
+                VerdictChange(before=b, after=a, count=counts[b, a], examples=tuple(examples[b, a]))
+                for b, a in sorted(counts, key=lambda pair: (order[pair[0]], order[pair[1]]))
+            ),
+            revision=revision,
+            next_after=chosen.next_after,
+            total=chosen.total,
+            since_revision=chosen.revision,
+        )
+
+    def _queries_of(self, principal: Principal, since: Since, options: MatchOptions) -> _Chosen:
+        """Return the next entries' own hashes as queries."""
+        visible = access.sight(principal, self._store.resources.registry(), access.WayOut.LIST).visible
+        for name in since.hash_sets:
+            if name not in visible:
+                raise NotFound(
+                    f"there is no hash set {name[:130]!r}; `hashhub hash-set list` shows them",
+                    kind="HashSet",
+                    name=name[:130],
+                )
+        names = frozenset(since.hash_sets) or visible
+        revision = since.revision
+        if since.time is not None:
+            revision = max(revision, self._store.history.revision_before(since.time))
+        if not revision:
+            return self._standing(names, since.after, options)
+        ids = self._changed_since(names, revision)
+        start = ids.rank(since.after)
+        piece = ids[start : start + MAX_TRIED].to_array().tolist()
+        entries = [
+            e
+            for e in self._store.entries.get_entries(piece).values()
+            if e.state is EntryState.ACTIVE and max(e.create_revision, e.update_revision) > revision
+        ]
+        is_all = start + len(piece) >= len(ids)
+        return _Chosen(_queries(entries, options), 0 if is_all else piece[-1], 0 if since.after else len(ids), revision)
+
+    def _standing(self, names: frozenset[str], after: int, options: MatchOptions) -> _Chosen:
+        """Return the next active entries of the hash sets."""
+        total = 0 if after else sum(self._count(name) for name in names)
+        walk = self._store.selecting.walk(
+            Selection(states=(EntryState.ACTIVE,)), Scope(names), after=after, check=cancellation.check
+        )
+        rows: list[tuple[Any, ...]] = []
+        for piece in walk:
+            rows += piece.rows
+            if len(rows) > MAX_TRIED:
+                break
+        taken = rows[:MAX_TRIED]
+        next_after = taken[-1][0] if len(rows) > MAX_TRIED else 0
+        return _Chosen(_queries(self._store.selecting.read(taken), options), next_after, total)
+
+    def _count(self, name: str) -> int:
+        contributor, hash_set = name.split("/")
+        return self._store.entries.entry_count(contributor, hash_set)
+
+    def _changed_since(self, names: frozenset[str], revision: int) -> pyroaring.BitMap64:
+        """Return the entries of the hash sets that changes behind a revision made visible, or said something of."""
+        ids = pyroaring.BitMap64()
+        sets = self._store.feeds.hash_set_keys()
+        at = (revision + 1, 0)
+        while True:
+            changes = self._store.feeds.changes(*at, _ROWS)
+            for change in changes:
+                if change.kind is not ChangeKind.UPSERT or sets.get(change.hash_set) not in names:
+                    continue
+                if change.is_range:
+                    ids.add_range(change.first, change.last + 1)
+                else:
+                    for piece in self._store.feeds.change_ids(change).pieces(_IDS):
+                        ids |= pyroaring.BitMap64(piece.tolist())
+            cancellation.check()
+            if len(changes) < _ROWS:
+                return ids
+            at = (changes[-1].revision, changes[-1].ordinal + 1)
+
+
+class _Chosen(NamedTuple):
+    """Queries of one call, the entry behind which the next goes on (0: nothing is left), how many there are in all."""
+
+    queries: Sequence[Query]
+    next_after: int = 0
+    total: int = 0
+    revision: int = 0
+
+
+def _queries(entries: Sequence[Entry], options: MatchOptions) -> list[Query]:
+    return [Query(hashes=hashes, label=e.name) for e in entries if (hashes := _searchable(e, options))]
+
+
+def _searchable(entry: Entry, options: MatchOptions) -> tuple[Hash, ...]:
+    return tuple(
+        h
+        for h in entry.hashes
+        if ALGORITHMS[h.algorithm].default_max_distance is not None or h.algorithm in options.max_distances
+    )
+
+
+def _judged_by_both(
+    policies: tuple[Policy, Policy], evidence: Evidence, i: int, query: Query
+) -> tuple[trust.Judgement, trust.Judgement]:
+    hits = evidence.hits.get(i)
+    if hits is None:
+        nothing = trust.Judgement(Verdict.NO_MATCH, (_NOTHING,))
+        return nothing, nothing
+    at, statements, more = now(), evidence.statements(i), remarks(hits)
+
+    def judged(policy: Policy) -> trust.Judgement:
+        judgement = trust.decide(
+            policy, statements, evidence.contributors, time=at, query=query.hashes, cut_short=hits.cut_short
+        )
+        return trust.Judgement(seen_in_part(judgement.verdict, hits), (*judgement.reasons, *more))
+
+    return judged(policies[0]), judged(policies[1])
+
+
+def _shown(reasons: Sequence[ReasonLine]) -> tuple[ReasonLine, ...]:
+    return tuple(msgspec.structs.replace(r, entries=r.entries[:_EXAMPLES]) for r in reasons)
+
+
+def _parsed(text: str, versions: Versions) -> Policy:
+    """Return the policy of a text that is not stored, as the version that it would be."""
+    if len(text.encode()) > MAX_TEXT:
+        raise InvalidArgument.field("text", f"must be at most {MAX_TEXT} bytes, got {len(text.encode())}", "TOO_LONG")
+    named = trust.parse(text.encode(), "text")
+    return trust.parse(text.encode(), "text", version=versions.next_version(named.name))
+
+
+def _found(versions: Versions, reference: str) -> Version:
+    try:
+        return versions.version(reference)
+    except InvalidArgument as e:
+        raise NotFound(e.violations[0].description, kind="Policy", name=reference[:130]) from e
+
+
+def _no_policy(name: str) -> NotFound:
+    return NotFound(f"there is no policy {name[:80]!r}; see `hashhub policy list`", kind="Policy", name=name[:80])
