@@ -63,6 +63,7 @@ _WELL_KNOWN: dict[str, Schema] = {
     ".google.protobuf.BoolValue": {"type": "boolean"},
     ".google.protobuf.Int32Value": {"type": "integer", "format": "int32"},
     ".google.protobuf.DoubleValue": {"type": "number", "format": "double"},
+    ".google.rpc.Status": {"$ref": "#/components/schemas/google.rpc.Status"},
 }
 
 DESCRIPTION = """\

@@ -11,6 +11,7 @@ hash sets only, so they are equal whether or not there are others.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
@@ -20,10 +21,11 @@ import msgspec
 from hashhub import cancellation
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Reason
 from hashhub.hub import access
+from hashhub.hub.conflicts import Conflicts
 from hashhub.hub.operations import Operations, way_out_of
-from hashhub.model import Operation, Principal, Role
+from hashhub.model import ConflictFilter, ConflictState, Operation, Principal, Role
 from hashhub.reconcile import apart, tasks
-from hashhub.reconcile.results import Engine, Gap, Link, Progress
+from hashhub.reconcile.results import ConflictCount, ConflictSummary, Engine, Gap, Link, Progress
 from hashhub.reconcile.tasks import ExtractMade, File, ReportMade, Task
 from hashhub.reconcile.work import Job
 
@@ -104,8 +106,24 @@ class Reconciliation:
             left_out=tuple(sorted(listed - allowed)),
             schemes=self._config.schemes and str(Path(self._config.schemes).absolute()),
             ray_address=self._config.ray_address,
+            conflicts=self._conflicts(caller) if isinstance(task, tasks.WriteReport) else None,
         )
         return self.run(job, progress)
+
+    def _conflicts(self, caller: Principal) -> ConflictSummary:
+        """Return those conflicts that the caller may know of and nobody has resolved, counted."""
+        waiting = ConflictFilter(states=(ConflictState.OPEN, ConflictState.ASSIGNED))
+        counted = Conflicts(self._store).summarise(caller, waiting)
+        numbers: Counter[tuple[str, str, str, str]] = Counter()
+        for c in counted.counts:
+            numbers[c.kind, c.severity, c.left, c.right] += c.count
+        return ConflictSummary(
+            revision=self._store.revision() if counted.looked_upto is None else counted.looked_upto,
+            counts=tuple(
+                ConflictCount(kind=kind, severity=severity, left=left, right=right, count=number)
+                for (kind, severity, left, right), number in sorted(numbers.items())
+            ),
+        )
 
     def rows(self, principal: Principal, operation_id: str, size: int, after: int) -> tuple[list[Link | Gap], int]:
         """Return the next rows of a result and the position to go on at; 0 at the end.

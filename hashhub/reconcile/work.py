@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import combinations, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,14 +20,19 @@ import msgspec
 
 from hashhub import schemes
 from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
+from hashhub.model import DefinitionKind
 from hashhub.reconcile import tasks
-from hashhub.reconcile.results import By, Link, Progress
+from hashhub.reconcile.results import By, ConflictSummary, Crosswalk, CrosswalkLine, Link, Progress
 from hashhub.reconcile.tasks import Task
+from hashhub.schemes import alignment, picture
+from hashhub.schemes.stored import Stored
 
 if TYPE_CHECKING:
     from hashhub.reconcile.extract import Extract
 
 MAX_ROWS_BYTES: Final = 256 * 1024 * 1024  # of one result
+MAX_CROSSWALKS: Final = 10  # in a report; `hashhub reconcile crosswalk` gives any
+_MAX_PAIRS: Final = 1_000  # of values in one
 _COPY: Final = 1 << 20
 
 
@@ -35,7 +41,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     `database`: as for `Store.open`. `base`: directory of the server's extract. `out`: directory of the result, which
     does not exist yet. `hash_sets`: the only ones that are looked at; None: all. `left_out`: told with an extract.
-    `schemes`: directory with further schemes; empty: none.
+    `schemes`: directory with further schemes; empty: none. `conflicts`: for a report, those that the caller may know.
     """
 
     task: Task
@@ -46,6 +52,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     left_out: tuple[str, ...] = ()
     schemes: str = ""
     ray_address: str = ""
+    conflicts: ConflictSummary | None = None
 
 
 def work(job: Job, progress: Progress) -> tasks.Response:
@@ -68,11 +75,12 @@ def work(job: Job, progress: Progress) -> tasks.Response:
         try:
             extract.write(store, base / "extract", progress=writing)
             names = {c.id: c.display_name for c in store.resources.contributors().values()}
+            defined = [d for d in store.resources.registry().definitions if d.kind is DefinitionKind.SCHEME]
         finally:
             store.close()
         whole = extract.Extract.open(base / "extract")
         chosen = whole if job.hash_sets is None else whole.restricted(job.hash_sets)
-        registry = schemes.load(Path(job.schemes) if job.schemes else None)
+        registry = Stored(schemes.load(Path(job.schemes) if job.schemes else None)).with_stored(defined, [])
         return compute(
             job.task,
             chosen,
@@ -82,6 +90,7 @@ def work(job: Job, progress: Progress) -> tasks.Response:
             hash_sets=job.hash_sets,
             left_out=job.left_out,
             names=names,
+            conflicts=job.conflicts,
         )
 
 
@@ -99,11 +108,12 @@ def compute(
     hash_sets: tuple[str, ...] | None = None,
     left_out: tuple[str, ...] = (),
     names: Mapping[str, str] | None = None,
+    conflicts: ConflictSummary | None = None,
 ) -> tasks.Response:
     """Do what is asked over an extract; `out`: an existing directory, for rows and files. Raises HashHubError.
 
     `hash_sets`: those that an extract is restricted to, None: it is whole. `left_out`: told with an extract. `names`:
-    display names of contributors, for people.
+    display names of contributors, for people. `conflicts`: what a report tells of them; None: nothing is known.
     """
     # Each is loaded only where it is asked for: some load the matcher's libraries.
     match task:
@@ -135,7 +145,7 @@ def compute(
             count, is_cut = write_rows(items, out)
             return tasks.GapsFound(gaps=counts, rows=count, is_cut=is_cut)
         case tasks.WriteReport():
-            return _report(task, extract, out / tasks.FILES, progress, registry, names or {})
+            return _report(task, extract, out / tasks.FILES, progress, registry, names or {}, conflicts)
 
 
 def _report(
@@ -145,12 +155,14 @@ def _report(
     progress: Progress,
     registry: schemes.Registry,
     names: Mapping[str, str],
+    conflicts: ConflictSummary | None,
 ) -> tasks.ReportMade:
     """Compute all that the page tells, and write it."""
     from hashhub.reconcile import agreement, gaps, overlap, report
 
     with extract.connect() as connection:
-        present = sorted({row["jurisdiction"] for row in extract.hash_sets(connection)})
+        hash_sets = extract.hash_sets(connection)
+    present = sorted({row["jurisdiction"] for row in hash_sets})
     wanted = task.jurisdictions or tuple(present)
     steps = len(wanted) + 3
     progress(0, steps, "overlap")
@@ -171,9 +183,37 @@ def _report(
         overlap=shared,
         agreement=agreed,
         gaps=lacking,
+        conflicts=conflicts,
+        crosswalks=_crosswalks(sorted({row["scheme"] for row in hash_sets if row["scheme"]}), registry),
         names={name: names[name] for name in shared.names if name in names},
     )
     return tasks.ReportMade(revision=extract.revision, files=files_in(directory))
+
+
+def _crosswalks(names: Iterable[str], registry: schemes.Registry) -> list[Crosswalk]:
+    """Return what the tables say of each two of these schemes, the first MAX_CROSSWALKS; nothing of a scheme that is
+    not known here.
+    """
+    by_name = {scheme.name: scheme for scheme in registry.list()}
+    known = [by_name[name] for name in names if name in by_name]
+    crosswalks = []
+    for left, right in islice(combinations(known, 2), MAX_CROSSWALKS):
+        if alignment.row_count(left, right) > _MAX_PAIRS:
+            continue
+        rows = list(alignment.rows(left, right))
+        lines: list[CrosswalkLine] = []
+        for value, of_value in groupby(rows, key=lambda row: row.left):
+            told = [row for row in of_value if row.relation is not alignment.Correspondence.INCOMPARABLE]
+            lines += [
+                CrosswalkLine(value=value, other_value=row.right, relation=row.relation.lower(), why=row.why)
+                for row in told
+            ]
+            if not told:
+                why = "no value there says anything about what this one says"
+                lines.append(CrosswalkLine(value=value, other_value="", relation="incomparable", why=why))
+        drawn = picture.draw(left, right, rows)
+        crosswalks.append(Crosswalk(scheme=left.name, other_scheme=right.name, lines=tuple(lines), picture=drawn))
+    return crosswalks
 
 
 @contextmanager

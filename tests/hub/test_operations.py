@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -553,3 +554,29 @@ def test_the_next_extract_writes_what_has_changed(scene: Scene) -> None:
         p for p in before if p.startswith("digests/") and "alpha" not in p
     }
     assert second.revision > first.revision
+
+
+def test_a_report_tells_conflicts_and_crosswalks_of_schemes_that_were_put(open_hub: Open, tmp_path: Path) -> None:
+    hub = open_hub(data=str(tmp_path / "data"), start=False)
+    desk = Desk(hub)
+    text = (files("hashhub.schemes") / "data/uk-sentencing.toml").read_text("utf-8")
+    text = text.replace('id = "uk-sentencing"', 'id = "ours"').replace('status = "verified"', 'status = "draft"')
+    hub.schemes.put(OPERATOR, text)
+    desk.hash_set("alpha/list", scheme="ours")
+    desk.hash_set("beta/list", scheme="vic-us")
+    desk.contribute("alpha/list", item(1, value="A"))
+    desk.contribute("beta/list", item(1, value="2"))
+    assert hub.finder is not None
+    hub.finder.catch_up()
+    hub.reconciliation.run = here
+    ada = token(desk, "ada", Role.OPERATOR)
+    operation = hub.reconciliation.start(ada, tasks.WriteReport())
+    hub.operations.round()
+    operation = hub.operations.get(ada, operation.id)
+    assert operation.state is OperationState.SUCCEEDED, operation.failure
+    page = (hub.operations.directory(operation.id) / tasks.FILES / "report.html").read_text("utf-8")
+    assert "1 conflict" in page
+    assert "VERDICT" in page or "verdict" in page
+    assert "ours@2014" in page
+    assert "data:image/svg+xml" in page
+    assert "were not computed" not in page
