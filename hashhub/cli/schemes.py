@@ -74,7 +74,7 @@ def show_scheme(session: Session, *, id: str, toml: bool) -> None:  # noqa: A002
 
 @command(schemes, "show")
 @click.argument("id")
-def show_scheme_by_the_earlier_name(session: Session, *, id: str) -> None:  # noqa: A002 - the argument's name in the help
+def show_scheme_by_the_earlier_name(session: Session, *, id: str) -> None:  # noqa: A002
     """Show what each value of a scheme implies, as `scheme show` does."""
     _show(session, id)
 

@@ -527,7 +527,8 @@ class Extract:
 
     def hash_sets(self, connection: Any) -> list[dict[str, Any]]:
         """Return the rows of the view `hash_sets` of a connection from `connect`, by name of the hash set."""
-        rows = connection.execute(f"SELECT {', '.join(HASH_SET_COLUMNS)} FROM hash_sets ORDER BY hash_set").fetchall()  # noqa: S608 - our own names
+        names = ", ".join(HASH_SET_COLUMNS)
+        rows = connection.execute(f"SELECT {names} FROM hash_sets ORDER BY hash_set").fetchall()  # noqa: S608
         return [dict(zip(HASH_SET_COLUMNS, row, strict=True)) for row in rows]
 
     def source(self, files: Iterable[File]) -> str:

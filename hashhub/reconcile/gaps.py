@@ -109,7 +109,7 @@ def _gather(extract: Extract, partners: Groups, rows: Mapping[str, Mapping[str, 
     """Fill the table `gap`: each entry that the jurisdiction lacks, with its item, hash set and verdict."""
     lacking = "entry NOT IN (SELECT entry FROM held)"
     pairs = connection.sql(
-        f"SELECT a, b FROM ({stars(sharing.exact_rows(extract, partners, where=f'{_CLAIMS} AND {lacking}'))}) "  # noqa: S608 - our own text
+        f"SELECT a, b FROM ({stars(sharing.exact_rows(extract, partners, where=f'{_CLAIMS} AND {lacking}'))}) "  # noqa: S608
         "AS t (a, ga, b, gb, algorithms)"
     ).fetchnumpy()
     ids, items = sharing.components(pairs["a"].astype(np.int64), pairs["b"].astype(np.int64))
@@ -126,7 +126,7 @@ def _gather(extract: Extract, partners: Groups, rows: Mapping[str, Mapping[str, 
             f"WHEN scheme IS NULL THEN {by_purpose} ELSE {_VERDICTS[_OPEN]} END"
         )
         connection.execute(
-            f"INSERT INTO gap SELECT coalesce(i.item, e.entry), e.entry, {g}, e.verdict FROM "  # noqa: S608 - our own text
+            f"INSERT INTO gap SELECT coalesce(i.item, e.entry), e.entry, {g}, e.verdict FROM "  # noqa: S608
             f"(SELECT entry, any_value({verdict}) AS verdict FROM {extract.source(files)} "
             f"WHERE state = 'ACTIVE' AND {_CLAIMS} AND {lacking} GROUP BY entry) e LEFT JOIN item i USING (entry)"
         )

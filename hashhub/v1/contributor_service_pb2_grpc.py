@@ -252,8 +252,9 @@ class ContributorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteHashSet(self, request, context):
-        """Deletes a hash set with everything that hangs on it; its name is never used again. A contributor's token asks for it
-        beyond 1,000 live entries a day: it is done once a second token of the contributor, or an operator, calls this, too.
+        """Deletes a hash set with everything that hangs on it; its name is never used again. A contributor's token only asks
+        for it beyond 1,000 live entries a day: it is done once a second token of the contributor, or an operator, calls
+        this, too.
         Roles: operator; contributor its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -104,7 +104,8 @@ class WebhookServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateWebhook(self, request, context):
-        """Updates the fields of a webhook that the mask names: url, events, description. Roles: operator; contributor its own.
+        """Updates the fields of a webhook that the mask names: url, events, description. Roles: operator; contributor its
+        own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -129,7 +129,8 @@ def test_addresses_in_disguise_are_resolved_and_refused(host: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "", "https://", "http://example.com/", "ftp://example.com/", "https://u:p@example.com/", "https://example.com/#f",
+        "", "https://", "http://example.com/", "ftp://example.com/", "https://u:p@example.com/",
+        "https://example.com/#f",
         "https://example.com:22/", "https://example.com:443:443/", "https://example.com:0/", "https://exa mple.com/",
         "https://example.com/\r\nhost: x", "https://example.com/\t", "https://exämple.com/", "https://example.com\\@x/",
         "https://[fe80::1%25eth0]/", "https://[::1/", "file:///etc/passwd", "gopher://example.com/", "//example.com/",

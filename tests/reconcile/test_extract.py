@@ -76,7 +76,8 @@ def rows(extract: Extract) -> list[tuple[Any, ...]]:
     with extract.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         columns = ", ".join(DIGEST_COLUMNS)
-        return list(connection.execute(f"SELECT {columns} FROM digests ORDER BY entry, algorithm, digest").fetchall())  # noqa: S608
+        rows = f"SELECT {columns} FROM digests ORDER BY entry, algorithm, digest"  # noqa: S608
+        return list(connection.execute(rows).fetchall())
 
 
 def standing(store: Store) -> dict[int, Entry]:
