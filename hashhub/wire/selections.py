@@ -189,7 +189,7 @@ def _entry(name: str) -> str:
 
 
 def _example_name(item: QueueItem) -> str:
-    if item.kind is QueueKind.WEBHOOK_FAILING:
+    if item.kind is QueueKind.WEBHOOK_FAILING and "/" in item.name:
         return names.resource_name("Webhook", item.name)
     kinds = {1: "Contributor", 2: "HashSet", 3: "Import" if item.kind is QueueKind.OPEN_IMPORT else "Entry"}
     return names.resource_name(kinds[item.name.count("/") + 1], item.name) if item.name else ""
