@@ -108,10 +108,8 @@ def _add_near(extract: Extract, own: Groups, partners: Groups, connection: Any, 
 def _gather(extract: Extract, partners: Groups, rows: Mapping[str, Mapping[str, Any]], connection: Any) -> None:
     """Fill the table `gap`: each entry that the jurisdiction lacks, with its item, hash set and verdict."""
     lacking = "entry NOT IN (SELECT entry FROM held)"
-    pairs = connection.sql(
-        f"SELECT a, b FROM ({stars(sharing.exact_rows(extract, partners, where=f'{_CLAIMS} AND {lacking}'))}) "  # noqa: S608
-        "AS t (a, ga, b, gb, algorithms)"
-    ).fetchnumpy()
+    shared = stars(sharing.exact_rows(extract, partners, where=f"{_CLAIMS} AND {lacking}"))
+    pairs = connection.sql(f"SELECT a, b FROM ({shared}) AS t (a, ga, b, gb, algorithms)").fetchnumpy()  # noqa: S608
     ids, items = sharing.components(pairs["a"].astype(np.int64), pairs["b"].astype(np.int64))
     connection.execute("CREATE TEMP TABLE item (entry BIGINT, item BIGINT)")
     insert(connection, "item", arrow().table({"entry": ids, "item": items}))

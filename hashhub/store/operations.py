@@ -257,7 +257,8 @@ class Operations:
     def end_abandoned(self) -> None:
         """End what nobody runs any more although it was begun. One look through an index unless there is some."""
         at = s.to_millis(now())
-        sql = self._db.sql(f"SELECT 1 FROM operation WHERE state = {_RUNNING} AND lease_until < ? LIMIT 1")  # noqa: S608
+        where = f"state = {_RUNNING} AND lease_until < ?"
+        sql = self._db.sql(f"SELECT 1 FROM operation WHERE {where} LIMIT 1")  # noqa: S608
         if self._db.fetch(sql, (at,)):
             with self._db.write() as c:
                 self._db.lock(c)
