@@ -281,22 +281,31 @@ def is_signed_off(definition: Definition) -> bool:
     return any(sign_off.actor != definition.actor for sign_off in definition.sign_offs)
 
 
-def parse(text: bytes, file: str, *, as_draft: bool = False) -> Scheme:
-    """Return the scheme that a TOML file defines; `file` is what errors call it. Raises InvalidArgument naming file and
-    key. `as_draft`: what it says of its status does not count.
+def read_toml(text: bytes, file: str) -> dict[str, Any]:
+    """Return what a scheme's or policy's text holds, in a time that its length bounds; `file` is what errors call it.
+
+    Raises InvalidArgument for what is no TOML.
     """
     if max(line.count(b".") for line in text.split(b"\n")) > _MOST_DOTS:
         raise InvalidArgument.field(file, f"has more than {_MOST_DOTS} dots in a line; break it in two", "NOT_TOML")
     try:
-        table = msgspec.convert(tomllib.loads(text.decode()), _SchemeTable)
+        return tomllib.loads(text.decode())
     except UnicodeDecodeError as e:
         raise InvalidArgument.field(file, "is not UTF-8; save it as UTF-8", "NOT_UTF8") from e
     except RecursionError as e:
-        raise InvalidArgument.field(file, "is nested too deeply; a scheme has no tables in tables", "NOT_TOML") from e
-    except msgspec.ValidationError as e:
-        raise InvalidArgument.field(file, str(e)[:_LONGEST_WHY], "BAD_KEY") from e
+        raise InvalidArgument.field(file, "is nested too deeply; take the inner tables out", "NOT_TOML") from e
     except ValueError as e:  # also TOMLDecodeError, and a number of thousands of digits
         raise InvalidArgument.field(file, f"is not TOML: {str(e)[:_LONGEST_WHY]}", "NOT_TOML") from e
+
+
+def parse(text: bytes, file: str, *, as_draft: bool = False) -> Scheme:
+    """Return the scheme that a TOML file defines; `file` is what errors call it. Raises InvalidArgument naming file and
+    key. `as_draft`: what it says of its status does not count.
+    """
+    try:
+        table = msgspec.convert(read_toml(text, file), _SchemeTable)
+    except msgspec.ValidationError as e:
+        raise InvalidArgument.field(file, str(e)[:_LONGEST_WHY], "BAD_KEY") from e
     _check(file, table)
     values = {raw: _value(f"{file}: values.{raw[:40]}", raw, body) for raw, body in table.values.items()}
     status = SchemeStatus.DRAFT if as_draft else SchemeStatus(table.status.upper())

@@ -535,3 +535,9 @@ class TestProperties:
         undisputed = msgspec.structs.replace(policy, disputed_by=())
         if judge(undisputed, *active, known=known.values()) is Verdict.MATCH:
             assert judge(undisputed, *also, known=known.values()) is Verdict.MATCH
+
+
+@pytest.mark.parametrize("text", [b"a" + b".a" * 30_000 + b" = 1", b"a = " + b"[" * 60_000, b"a = " + b"9" * 60_000])
+def test_a_text_made_to_be_slow_is_refused_at_once(text: bytes) -> None:
+    with pytest.raises(InvalidArgument, match=r"TOML|dots|nested"):
+        trust.parse(text, "slow.toml")
