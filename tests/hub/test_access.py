@@ -117,7 +117,7 @@ def _ended_operation(hub: Hub, task: Task | None = None) -> str:
 
 
 def _webhook(name: str) -> Webhook:
-    return Webhook(contributor="alpha", id=name, url="https://example.com/", events=(WebhookEvent.ENTRY_DISPUTED,))
+    return Webhook(contributor="alpha", id=name, url="https://hooks.invalid/", events=(WebhookEvent.ENTRY_DISPUTED,))
 
 
 def _conflict(hub: Hub) -> str:
@@ -149,6 +149,14 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "retention.delete": (lambda h, p, *_: h.retention.delete(p, "alpha", "list", validate_only=True), WRITERS),
     "webhooks.create": (lambda h, p, *_: h.webhooks.create(p, _webhook("new"), validate_only=True), WRITERS),
     "webhooks.list": (lambda h, p, *_: h.webhooks.list(p, "alpha"), READERS),
+    "webhooks.get": (lambda h, p, *_: h.webhooks.get(p, "alpha", "desk"), READERS),
+    "webhooks.update": (lambda h, p, *_: h.webhooks.update(p, _webhook("desk"), ["url"]), WRITERS),
+    "webhooks.rotate": (lambda h, p, *_: h.webhooks.rotate(p, "alpha", "desk"), WRITERS),
+    # Of their own names, so that both who may can.
+    "webhooks.delete": (lambda h, p, *_: h.webhooks.delete(p, "alpha", p.name), WRITERS),
+    "webhooks.test": (lambda h, p, *_: h.webhooks.test(p, "alpha", p.name), WRITERS),
+    "webhooks.deliveries": (lambda h, p, *_: h.webhooks.deliveries(p, "alpha", "desk", 10, 0), READERS),
+    "webhooks.failing": (lambda h, p, *_: h.webhooks.failing(p), EVERYBODY),  # those of them that it may read
     "contribute.open": (lambda h, p, *_: h.contribute.open(p, _import()), WRITERS),
     "contribute.add": (lambda h, p, _, i: h.contribute.add(p, i.id, 1, [item(5)], []), WRITERS),
     "contribute.commit": (lambda h, p, _, i: h.contribute.commit(p, i.id, batch_count=1), WRITERS),
@@ -252,6 +260,8 @@ class TestRoles:
         desk.hub.policies.put(OPERATOR, POLICY)
         another = msgspec.structs.replace(OPERATOR, name="another")
         desk.hub.schemes.put(another, SCHEME.replace('version = "2"', 'version = "1"'))
+        for name in ("desk", OPERATOR.name, OWNER.name):
+            desk.hub.webhooks.create(OWNER, _webhook(name))
         desk.hash_set("beta/known", purpose=Purpose.BENIGN, marking=Marking(bulk=True))
         desk.contribute("beta/known", item(1))
         assert desk.hub.finder is not None
@@ -301,6 +311,8 @@ class TestRoles:
             "operations",
             "reconciliation",
             "tokens",
+            "retention",
+            "webhooks",
         )
         hub_of = {**Hub.__init__.__globals__, "Operations": Operations}
         classes = [
@@ -321,6 +333,8 @@ class TestRoles:
                 "Operations",
                 "Reconciliation",
                 "Tokens",
+                "Retentions",
+                "Webhooks",
             )
         ]
         use_cases = {
