@@ -99,7 +99,8 @@ class Operations:
         """Return the operation once it has ended, or as it is after `timeout`, 20 seconds at most, or when the server
         stops.
         """
-        until = time.monotonic() + min(timeout or _LONGEST_WAIT, _LONGEST_WAIT).total_seconds()
+        longest = _LONGEST_WAIT if timeout is None else min(timeout, _LONGEST_WAIT)  # none at all is a time, too
+        until = time.monotonic() + longest.total_seconds()
         while True:
             operation = self.get(principal, operation_id)
             if operation.has_ended or time.monotonic() >= until or is_stopping():
