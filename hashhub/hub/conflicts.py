@@ -12,7 +12,9 @@ operator closes one, and that changes no statement and no verdict.
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -62,7 +64,9 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 1.0  # between two looks for changes
 PIECE: Final = 2_000  # entries worked through at a time: some 100 ms, of which the write takes the smaller part
-_BREATH: Final = 0.01  # seconds between two pieces: matching and commits have the core meanwhile
+_REST: Final = (
+    2.0  # times what a piece took, between two pieces: this process also matches, and has one interpreter lock
+)
 SETS: Final = 100  # hash sets that are compared about one digest; of each contributor the first ones
 STATEMENTS: Final = 16  # different ones of one hash set that are compared about one digest
 COUNTERPARTIES: Final = 32  # conflicts of one hash set about one item, of each kind and dimension
@@ -89,19 +93,25 @@ class Finder:
         self._piece = piece
         self._said: dict[tuple[int | None, int, bool, Purpose], Said | None] = {}
         self._compared: dict[tuple[int, int], tuple[Contradiction, ...]] = {}
-        self.thread = Background("conflicts", self.catch_up, complaint="conflicts are not looked for", pause=seconds)
+        self.thread = Background(
+            "conflicts", partial(self.catch_up, _REST), complaint="conflicts are not looked for", pause=seconds
+        )
 
-    def catch_up(self) -> int:
-        """Work through what was committed so far, or until the thread is to end; return how many entries that were."""
+    def catch_up(self, rest: float = 0.0) -> int:
+        """Work through what was committed so far, or until the thread is to end; return how many entries that were.
+
+        `rest`: times what a piece took, after each.
+        """
         entries = 0
         while not self.thread.is_stopping:
+            begun = time.monotonic()
             piece = self._store.conflicts.next_piece(self._piece)
             if piece is None:
                 return entries
             neighbourhood = self._store.conflicts.statements_about(piece.ids)
             if self._store.conflicts.apply(piece, neighbourhood, self._conflicts(neighbourhood)):
                 entries += len(piece.ids)
-            self.thread.wait(_BREATH)
+            self.thread.wait(rest * (time.monotonic() - begun))
         return entries
 
     def _conflicts(self, neighbourhood: Neighbourhood) -> Iterator[FoundConflict]:
