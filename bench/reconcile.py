@@ -47,9 +47,7 @@ _COUNTRIES: Final = ("DE", "NL", "GB", "FR", "SE")
 def digests_of(items: NDArray[np.int64], width: int, salt: int) -> NDArray[np.uint8]:
     """Return a digest for each item, uint8[n, width]: equal for equal items, otherwise as if random (SplitMix64)."""
     words = -(-width // 8)
-    state: NDArray[np.uint64] = items.astype(np.uint64)[:, None] * np.uint64(words + 1) + np.arange(
-        words, dtype=np.uint64
-    )
+    state = (items[:, None] * (words + 1) + np.arange(words)).astype(np.uint64)
     state = (state + np.uint64(salt << 40)) * np.uint64(0x9E3779B97F4A7C15)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

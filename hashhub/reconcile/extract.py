@@ -13,7 +13,6 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import logging
 import os
 import re
 import secrets
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
     from hashhub.reconcile.results import Progress
     from hashhub.store import IdSet, Registry, StandingEntries, Store
 
-_log = logging.getLogger(__name__)
-
 MANIFEST: Final = "manifest.json"
 _LOCK: Final = ".writing"
 _SET: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?/[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -59,6 +56,7 @@ _PATH: Final = re.compile(
 _ROW_GROUP: Final = 1 << 17  # rows; of one algorithm each, so that a reader passes over the algorithms it does not want
 _GATHERED: Final = 64 << 20  # bytes of digests that are held before they are written
 _BITS: Final = {name: bits_of(name) for name in DIMENSIONS if name != "legal_status"}
+_ROUNDS: Final = 3  # over what changed meanwhile
 _NAMED: Final = 16  # hexadecimal digits of a file's SHA-256 in its name
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MEMORY: Final = "1GB"  # that DuckDB takes before it goes to its temporary directory
@@ -86,7 +84,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What an extract is: of which database, at which revision (with the history's head there), in which files.
 
-    It has what stood at `revision`, without what was taken back while it was written.
+    It has what stood at `revision`. Something that was taken back a moment later may be missing already.
     """
 
     format: int
@@ -136,63 +134,86 @@ class _Writer:
         self._progress = progress
         self._position = store.history.position()
         self._registry = store.resources.registry()
-        self._fresh: list[File] = []
+        self._steps = 0
+        self._files: dict[tuple[str, int], File] = {}
 
     def write(self) -> Written:
-        known = self._known()
-        wanted = [
-            (name, block)
-            for name, hash_set in sorted(self._registry.hash_sets.items())
-            for block in self._store.extracting.blocks(hash_set.contributor, hash_set.id, BLOCK_BITS)
-        ]
-        files: list[File] = []
-        unchanged = 0
-        for step, key in enumerate(wanted):
-            check()
-            hash_set, block = key
-            if self._progress is not None:
-                self._progress(step, len(wanted) + 1, hash_set)
-            file = known.get(key)
-            if file is not None and file.jurisdiction == self._contributor(hash_set).jurisdiction:
-                files.append(file)
-                unchanged += 1
-            elif (made := self._write_block(hash_set, block)) is not None:
-                files.append(made)
-        if self._progress is not None:
-            self._progress(len(wanted), len(wanted) + 1, MANIFEST)
-        files += [self._write_table("hash_sets", _hash_sets(self._registry, files))]
-        files += [self._write_table("dimensions", _dimensions())]
+        self._take_over()
+        taken_over = set(self._files.values())
+        for number in range(_ROUNDS):
+            self._write_blocks()
+            before, latest = self._position, self._store.history.position()
+            if latest == before or number == _ROUNDS - 1:
+                break
+            # What changed meanwhile: a pass over a large store takes minutes, the one after it is short.
+            self._position, self._registry = latest, self._store.resources.registry()
+            self._drop_changed(before.revision)
+        of_digests = list(self._files.values())
+        self._tell(self._steps, MANIFEST)
+        tables = [self._write_table("hash_sets", _hash_sets(self._registry, of_digests))]
+        tables += [self._write_table("dimensions", _dimensions())]
         manifest = Manifest(
             format=FORMAT,
             database=self._store.database_id,
             revision=self._position.revision,
             head=self._position.digest.hex(),
             create_time=now(),
-            files=tuple(sorted(files, key=lambda f: f.path)),
+            files=tuple(sorted([*of_digests, *tables], key=lambda f: f.path)),
         )
         self._publish(manifest)
         self._remove_others(manifest)
-        entries = sum(f.entries for f in files)
-        return Written(manifest=manifest, written=len(files) - unchanged, unchanged=unchanged, entries=entries)
+        unchanged = len(taken_over & set(of_digests))
+        return Written(
+            manifest=manifest,
+            written=len(manifest.files) - unchanged,
+            unchanged=unchanged,
+            entries=sum(f.entries for f in of_digests),
+        )
 
-    def _known(self) -> dict[tuple[str, int], File]:
-        """Return the files of the extract that is there already and that still say what the store does."""
+    def _tell(self, steps: int, what: str) -> None:
+        if self._progress is not None:
+            self._progress(self._steps, steps + 1, what)
+
+    def _take_over(self) -> None:
+        """Begin with the files of the extract that is there already, and that still say what the store does."""
         try:
             manifest = _read_manifest(self._directory)
         except HashHubError:  # none, a damaged one, or one of another format
-            return {}
+            return
         at = Position(manifest.revision, bytes.fromhex(manifest.head))
         # A restored backup knows nothing of what this extract has from after it.
-        if manifest.database != self._store.database_id or not self._store.history.has_been_at(at):
-            return {}
-        files = {(f.hash_set, f.block): f for f in manifest.files if f.hash_set and _is_whole(self._directory, f)}
-        for changed in self._store.extracting.changed(manifest.revision, self._position.revision):
-            if not files:
-                break
+        if manifest.database == self._store.database_id and self._store.history.has_been_at(at):
+            files = (f for f in manifest.files if f.hash_set and _is_whole(self._directory, f))
+            self._files = {(f.hash_set, f.block): f for f in files}
+            self._drop_changed(manifest.revision)
+
+    def _drop_changed(self, after_revision: int) -> None:
+        """Drop the files in which something changed since a revision."""
+        for changed in self._store.extracting.changed(after_revision, self._position.revision):
             touched = _blocks_of(changed.ids)
-            for key in [k for k in files if k[1] in touched and changed.hash_set in {"", k[0]}]:
-                del files[key]
-        return files
+            for key in [k for k in self._files if k[1] in touched and changed.hash_set in {"", k[0]}]:
+                del self._files[key]
+
+    def _write_blocks(self) -> None:
+        """Write each block that has no file yet, and drop the files of blocks that are no more."""
+        wanted = {
+            (name, block)
+            for name, hash_set in self._registry.hash_sets.items()
+            for block in self._store.extracting.blocks(hash_set.contributor, hash_set.id, BLOCK_BITS)
+        }
+        self._files = {
+            key: file
+            for key, file in self._files.items()
+            if key in wanted and file.jurisdiction == self._contributor(key[0]).jurisdiction
+        }
+        missing_blocks = sorted(wanted - self._files.keys())
+        steps = self._steps + len(missing_blocks)
+        for hash_set, block in missing_blocks:
+            check()
+            self._tell(steps, hash_set)
+            self._steps += 1
+            if (made := self._write_block(hash_set, block)) is not None:
+                self._files[hash_set, block] = made
 
     def _contributor(self, hash_set: str) -> Contributor:
         return self._registry.contributors[hash_set.partition("/")[0]]
@@ -599,7 +620,6 @@ class Extract:
                     "fewer hash sets",
                     reason=Reason.TOO_LARGE,
                 ) from e
-            _log.warning("reading an extract failed: %s", e)
             raise HashHubError(f"the extract could not be read ({type(e).__name__}); see the log") from e
 
 

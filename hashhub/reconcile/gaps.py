@@ -152,12 +152,14 @@ def _counted(
             }
         ),
     )
-    items = connection.execute("SELECT count(DISTINCT item) FROM gap").fetchone()[0]
+    # Distinct rows first, then their number: DuckDB counts distinct values of a group in memory only.
+    items = connection.execute("SELECT count(*) FROM (SELECT DISTINCT item FROM gap)").fetchone()[0]
     by_contributor = connection.execute(
-        "SELECT contributor, count(DISTINCT item) FROM gap JOIN whose USING (g) GROUP BY ALL ORDER BY ALL"
+        "SELECT contributor, count(*) FROM (SELECT DISTINCT contributor, item FROM gap JOIN whose USING (g)) "
+        "GROUP BY ALL ORDER BY ALL"
     ).fetchall()
     by_verdict = connection.execute(
-        "SELECT verdict, count(DISTINCT item) FROM gap GROUP BY ALL ORDER BY ALL"
+        "SELECT verdict, count(*) FROM (SELECT DISTINCT verdict, item FROM gap) GROUP BY ALL ORDER BY ALL"
     ).fetchall()
     return Gaps(
         jurisdiction=jurisdiction,
@@ -169,23 +171,48 @@ def _counted(
     )
 
 
+class _Item:
+    """An item while its entries come in, by number."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.entries: list[str] = []
+        self.count = 0
+        self.sets: set[int] = set()
+        self.verdicts: set[int] = set()
+
+    def gap(self, groups: Groups, rows: Mapping[str, Mapping[str, Any]]) -> Gap:
+        """Return what is to be told of it."""
+        holders = [rows[groups.names[g]] for g in self.sets]
+        return Gap(
+            entries=tuple(self.entries),
+            jurisdictions=tuple(sorted({row["jurisdiction"] for row in holders})),
+            contributors=tuple(sorted({row["contributor"] for row in holders})),
+            verdicts=tuple(_words(mask) for mask in sorted(self.verdicts)),
+            entry_count=self.count,
+        )
+
+
 def _items(connection: Any, groups: Groups, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Gap]:
-    reader = connection.sql(
-        f"SELECT min(entry, {MOST_NAMED}), count(*), list(DISTINCT g ORDER BY g), "  # noqa: S608 - our own number
-        "list(DISTINCT verdict ORDER BY verdict), "
-        f"arg_min(g, entry, {MOST_NAMED}) FROM gap GROUP BY item ORDER BY item"
-    ).to_arrow_reader(sharing.BATCH)
+    # Sorted and gathered here: DuckDB cannot put lists that it gathers on the disk.
+    reader = connection.sql("SELECT item, entry, g, verdict FROM gap ORDER BY item, entry").to_arrow_reader(
+        sharing.BATCH
+    )
+    item: _Item | None = None
     for batch in reader:
         check()
-        for entries, count, sets, verdicts, of in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            holders = [rows[groups.names[g]] for g in sets]
-            yield Gap(
-                entries=tuple(f"{groups.names[g]}/{entry}" for entry, g in zip(entries, of, strict=True)),
-                jurisdictions=tuple(sorted({row["jurisdiction"] for row in holders})),
-                contributors=tuple(sorted({row["contributor"] for row in holders})),
-                verdicts=tuple(_words(mask) for mask in verdicts),
-                entry_count=count,
-            )
+        for number, entry, g, verdict in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if item is None or item.number != number:
+                if item is not None:
+                    yield item.gap(groups, rows)
+                item = _Item(number)
+            item.count += 1
+            if item.count <= MOST_NAMED:
+                item.entries.append(f"{groups.names[g]}/{entry}")
+            item.sets.add(g)
+            item.verdicts.add(verdict)
+    if item is not None:
+        yield item.gap(groups, rows)
 
 
 def _words(mask: int) -> str:

@@ -40,7 +40,7 @@ def links(extract: Extract, *, near: bool = True, progress: Progress | None = No
     with extract.connect() as connection:
         groups = sharing.groups_of(extract, extract.hash_sets(connection), By.HASH_SET)
         told(0, 1 + len(algorithms), "exact digests")
-        connection.execute("CREATE TEMP TABLE exact (a BIGINT, ga INTEGER, b BIGINT, gb INTEGER, algorithms VARCHAR[])")
+        connection.execute("CREATE TEMP TABLE exact (a BIGINT, ga INTEGER, b BIGINT, gb INTEGER, algorithms INTEGER)")
         connection.execute(f"INSERT INTO exact {stars(sharing.exact_rows(extract, groups))}")
         yield from _exact_links(connection, groups)
         if algorithms:
@@ -52,14 +52,17 @@ def links(extract: Extract, *, near: bool = True, progress: Progress | None = No
 
 def stars(rows: str) -> str:
     """Return a SELECT of the links between entries with an exact digest in common, from rows as of
-    `sharing.exact_rows`: a, b (entries, a < b), their groups ga and gb, and by which algorithms.
+    `sharing.exact_rows`: a, b (entries, a < b), their groups ga and gb, and by which algorithms, as bits in the order
+    of EXACT.
     """
+    # Bits and not a list: DuckDB cannot put lists that it gathers on the disk.
+    bit = " ".join(f"WHEN '{name}' THEN {1 << i}" for i, name in enumerate(EXACT))
     return (
         f"WITH d AS NOT MATERIALIZED ({rows}), "  # noqa: S608 - our own text
         "c AS (SELECT h FROM d GROUP BY h HAVING min(entry) <> max(entry)), "
         "r AS MATERIALIZED (SELECT * FROM d SEMI JOIN c USING (h)), "
         "m AS (SELECT algorithm, digest, min(entry) AS a, arg_min(g, entry) AS ga FROM r GROUP BY algorithm, digest) "
-        "SELECT m.a, any_value(m.ga), r.entry, any_value(r.g), list(DISTINCT algorithm) "
+        f"SELECT m.a, any_value(m.ga), r.entry, any_value(r.g), bit_or(CASE algorithm {bit} END) "
         "FROM r JOIN m USING (algorithm, digest) WHERE r.entry <> m.a GROUP BY m.a, r.entry"
     )
 
@@ -69,7 +72,7 @@ def _exact_links(connection: Any, groups: Groups) -> Iterator[Link]:
     for batch in reader:
         check()
         for a, ga, b, gb, algorithms in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            shared = [name for name in _STRENGTH if name in algorithms]
+            shared = [name for name in _STRENGTH if algorithms >> EXACT.index(name) & 1]
             yield Link(
                 left=f"{groups.names[ga]}/{a}",
                 right=f"{groups.names[gb]}/{b}",

@@ -246,7 +246,7 @@ def test_an_extract_kept_up_to_date_equals_one_made_anew(
         if alive:
             filled.standing.restore_entries(chance.sample(alive, 1), by=SYSTEM)
 
-    for number in range(14 if filled.kind == "SQLITE" else 8):
+    for number in range(9 if filled.kind == "SQLITE" else 5):
         for _ in range(chance.randint(1, 3)):
             chance.choice([contribute, contribute, move, move, restore])()
         # Somebody is always in the middle of something.
@@ -273,25 +273,38 @@ def test_what_expires_is_not_in_it_even_before_it_is_swept(filled: Store, fill: 
     assert {row[0] for row in rows(Extract.open(here))} == set(kept)
 
 
-def test_entries_committed_while_it_is_written_wait_for_the_next_one(
-    filled: Store, fill: Filler, here: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("times", [1, 2, 9])
+def test_what_changes_while_it_is_written_is_taken_in(
+    filled: Store, fill: Filler, here: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
+    """Somebody commits and withdraws during each pass, and in the end forever."""
     before = fill.contribute(filled, range(20))
+    at = {filled.revision(): set(before)}
     blocks = Extracting.blocks
+    calls = itertools.count()
 
     def meanwhile(self: Extracting, *asked: Any) -> list[int]:
-        found = blocks(self, *asked)
-        monkeypatch.undo()
-        monkeypatch.setattr(extracts, "BLOCK_BITS", 3)
-        fill.contribute(filled, range(20, 40))
-        withdraw(filled, before[0])
-        return found
+        listed = blocks(self, *asked)
+        if (call := next(calls)) < times:
+            fill.contribute(filled, range(20 + 9 * call, 29 + 9 * call))
+            withdraw(filled, before[call])
+            at[filled.revision()] = set(standing(filled))
+        return listed
 
     monkeypatch.setattr(Extracting, "blocks", meanwhile)
-    write(filled, here)
-    first = Extract.open(here)
-    assert {row[0] for row in rows(first)} == set(before[1:])  # what was taken back does not go out
-    assert first.revision < filled.revision()
+    done = write(filled, here)
+    extract = Extract.open(here)
+    extract.verify()
+    ids = {row[0] for row in rows(extract)}
+    if times < 3:
+        assert ids == at[filled.revision()] == at[extract.revision]
+    else:
+        assert ids <= at[extract.revision]
+        assert at[extract.revision] - ids <= set(before)
+        assert next(calls) == 3  # it does not run after them forever
+    assert {f.path for f in done.manifest.files} == set(files(here)) - {MANIFEST}
+    monkeypatch.undo()
+    monkeypatch.setattr(extracts, "BLOCK_BITS", 3)
     write(filled, here)
     assert {row[0] for row in rows(Extract.open(here))} == set(standing(filled))
 
@@ -314,11 +327,11 @@ def test_a_kill_at_any_moment_leaves_the_old_extract_or_the_new_one(
 ) -> None:
     if filled.kind != "SQLITE":
         pytest.skip("it is about files, and one database is enough")
-    ids = fill.contribute(filled, range(20))
+    ids = fill.contribute(filled, range(9))
     write(filled, here)
     old = rows(Extract.open(here))
     withdraw(filled, ids[3])
-    fill.contribute(filled, range(20, 30))
+    fill.contribute(filled, range(20, 24))
     write(filled, tmp_path / "new")
     new = rows(Extract.open(tmp_path / "new"))
     moments = 0
@@ -345,7 +358,7 @@ def test_a_kill_at_any_moment_leaves_the_old_extract_or_the_new_one(
         assert not list(trial.glob(".part-*"))
         if ended:
             break
-    assert moments > 15
+    assert moments > 12
 
 
 class Killed(BaseException):
