@@ -12,6 +12,7 @@ no part in it. Contributors with a source in common are never measured by each o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ _EXAMPLES: Final = 3
 _ONE_TO_ONE: Final = 0.8  # lower bound of both shares from which two values are taken for one and the same
 _NO_SLIP: Final = 0.05  # lower bound of the share from which two values that exclude each other are more than slips
 _SELDOM: Final = 0.5  # upper bound of the share below which two values that mean the same seldom stand together
-_ROWS: Final = 1 << 19  # that are paired at once
+_PAIRS: Final = 1 << 21  # of rows that are looked at together
 _TWO_VOICES: Final = 1.5  # less is one voice: voices are fractions, and not quite whole
 _SEED: Final = 20_261_125
 _Z: Final = 1.959963984540054  # of a 95 % interval
@@ -342,10 +343,13 @@ def _keys(
     higher, and lower * values + higher. In pieces, of which none shares an item with another; the items rise.
     """
     carried, count, scheme_of = known.carried, len(known.values), known.scheme_of
-    begin = 0
-    while begin < len(carried.item):
-        last = carried.item[min(begin + _ROWS, len(carried.item)) - 1]
-        end = int(np.searchsorted(carried.item, last, "right"))
+    if not len(carried.item):
+        return
+    bounds = np.flatnonzero(np.r_[True, carried.item[1:] != carried.item[:-1], True])
+    sizes = np.diff(bounds)
+    piece_of_item = np.cumsum(sizes * (sizes - 1) // 2 + sizes) // _PAIRS
+    ends = bounds[1:][np.r_[piece_of_item[1:] != piece_of_item[:-1], True]]
+    for begin, end in pairwise([0, *ends.tolist()]):
         some = [[np.zeros(0, np.intp)] * 2]
         for left, right in pairs(carried.item[begin:end], carried.contributor[begin:end], independence):
             some.append([left + begin, right + begin])
@@ -355,7 +359,6 @@ def _keys(
         is_lower = carried.value[left] < carried.value[right]
         low, high = np.where(is_lower, left, right), np.where(is_lower, right, left)
         yield low, high, carried.value[low].astype(np.int64) * count + carried.value[high]
-        begin = end
 
 
 def _relation(schemes: Registry, one: tuple[str, str], other: tuple[str, str]) -> str:
