@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import warnings
@@ -91,6 +92,7 @@ def _cluster() -> Iterator[ModuleType]:
                 yield ray
             finally:
                 ray.shutdown()
+                gc.collect()  # Ray does not wait for the processes that it ends, and Python warns of each later
 
 
 def _start(ray: ModuleType) -> None:

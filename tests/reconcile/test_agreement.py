@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import random
 import warnings
@@ -672,9 +671,6 @@ def test_parts_and_a_ray_cluster_give_equal_results(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("hashhub.reconcile.agreement._PAIRS", 20)
     assert compute(extract, SCHEMES) == whole
     assert compute(extract, SCHEMES, engine=Engine.RAY) == whole
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ray does not wait for the processes that it ends
-        gc.collect()
 
 
 def test_age_comes_first_and_progress_is_told(tmp_path: Path) -> None:
