@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _DRY_RUN: Final = click.option(
     "--dry-run", "--validate-only", "validate_only", is_flag=True, help="Say what would be done, and change nothing."
 )
-_NAME: Final = click.argument("name", metavar="CONFLICT")
+_NAMES: Final = click.argument("names", metavar="CONFLICT...", nargs=-1, required=True)
 
 
 _WAIT: Final = click.option(
@@ -97,18 +97,18 @@ def list_conflicts(session: Session, *, limit: int | None, names: bool, wait: bo
     if not rows:
         say("no conflicts")
         return
-    table(
-        ("conflict", "kind", "severity", "state", "between", "and"),
-        [(c.name, _kind(c), c.severity, c.state, c.left.hash_set, c.right.hash_set) for c in rows],
-    )
+    _table(rows)
 
 
 @command(conflicts, "get")
-@_NAME
-def get_conflict(session: Session, *, name: str) -> None:
-    """Show a conflict with what each side states, why both cannot hold, and what was said of it."""
+@_NAMES
+def get_conflict(session: Session, *, names: tuple[str, ...]) -> None:
+    """Show conflicts with what each side states, why both cannot hold, and what was said of it."""
     with session.connect() as hub:
-        _show(session, hub.get_conflict(name))
+        for place, name in enumerate(names):
+            if place and not session.json:
+                say()
+            _show(session, hub.get_conflict(name))
 
 
 @command(conflicts, "summary")
@@ -138,43 +138,70 @@ def summarise_conflicts(session: Session, *, wait: bool, **wanted: object) -> No
 
 
 @command(conflicts, "assign")
-@_NAME
+@_NAMES
 @click.option("--to", "assignee", default="", metavar="NAME", help="A person, or contributors/ID. Empty: nobody.")
 @_DRY_RUN
-def assign_conflict(session: Session, *, name: str, assignee: str, validate_only: bool) -> None:
-    """Give a conflict to somebody: a person at your desk, or a party of it (contributors/ID), who is told.
+def assign_conflict(session: Session, *, names: tuple[str, ...], assignee: str, validate_only: bool) -> None:
+    """Give conflicts to somebody: a person at your desk, or a party of them (contributors/ID), who is told.
 
-    Needs an operator's token.
+    Needs an operator's token. Several are given one after the other: when one is refused, those before it are given.
     """
     with session.connect() as hub:
-        _show(session, hub.assign_conflict(name, assignee, validate_only=validate_only))
+        _do_each(session, names, lambda name: hub.assign_conflict(name, assignee, validate_only=validate_only))
 
 
 @command(conflicts, "resolve")
-@_NAME
+@_NAMES
 @click.option("--reason", type=choice(ConflictReason), required=True, help="What it comes to.")
 @click.option("--comment", required=True, metavar="TEXT", help="Why, in your words. No case data.")
 @click.option("--for", "decided_for", default="", metavar="ID", help="With --reason decided-for: the party.")
 @click.option("--etag", default="", metavar="TEXT", help="As read. Refused when the statements are others by now.")
 @_DRY_RUN
 def resolve_conflict(
-    session: Session, *, name: str, reason: str, comment: str, decided_for: str, etag: str, validate_only: bool
+    session: Session,
+    *,
+    names: tuple[str, ...],
+    reason: str,
+    comment: str,
+    decided_for: str,
+    etag: str,
+    validate_only: bool,
 ) -> None:
-    """Say what a conflict comes to. It changes no statement and no verdict.
+    """Say what conflicts come to. It changes no statement and no verdict.
 
-    An operator's word closes it, until a party states something else about the item. A contributor's is its view, which
-    stands on record and which operators and auditors read.
+    An operator's word closes one, until a party states something else about the item. A contributor's is its view,
+    which stands on record and which operators and auditors read. Several are resolved one after the other, each on its
+    own record: when one is refused, those before it are resolved.
     """
+    if etag and len(names) > 1:
+        raise click.UsageError("--etag is of one conflict; name one, or leave it out")
     with session.connect() as hub:
-        conflict = hub.resolve_conflict(
-            name,
-            chosen(ConflictReason, reason),
-            comment,
-            decided_for=decided_for,
-            etag=etag,
-            validate_only=validate_only,
-        )
-    _show(session, conflict)
+
+        def resolve(name: str) -> Conflict:
+            return hub.resolve_conflict(
+                name,
+                chosen(ConflictReason, reason),
+                comment,
+                decided_for=decided_for,
+                etag=etag,
+                validate_only=validate_only,
+            )
+
+        _do_each(session, names, resolve)
+
+
+def _do_each(session: Session, names: tuple[str, ...], do: Callable[[str], Conflict]) -> None:
+    """Do something to each conflict in turn, and show what was done, also where a later one is refused."""
+    done: list[Conflict] = []
+    try:
+        for name in names:
+            done.append(do(name))  # noqa: PERF401 - what was done before a refusal is in the list
+    finally:
+        if session.json or len(names) == 1:
+            for conflict in done:
+                _show(session, conflict)
+        elif done:
+            _table(done)
 
 
 def _await(hub: Client, *, wait: bool) -> None:
@@ -192,6 +219,13 @@ def _filter(**wanted: object) -> ConflictFilter:
         severities=tuple(chosen(Severity, x) for x in severities),
         states=tuple(chosen(ConflictState, x) for x in states),
         **wanted,  # type: ignore[arg-type]  # as click read them
+    )
+
+
+def _table(rows: list[Conflict]) -> None:
+    table(
+        ("conflict", "kind", "severity", "state", "between", "and"),
+        [(c.name, _kind(c), c.severity, c.state, c.left.hash_set, c.right.hash_set) for c in rows],
     )
 
 

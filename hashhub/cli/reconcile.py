@@ -166,10 +166,13 @@ def links(
 
 
 @command(reconcile, "agreement")
+@click.option("--confusions", is_flag=True, help="Also show what each states, by what the others' consensus is.")
 @_engine_option
 @_extract_option
 @_no_wait_option
-def agreement(session: Session, *, engine: str, extract_directory: Path | None, no_wait: bool) -> None:
+def agreement(
+    session: Session, *, confusions: bool, engine: str, extract_directory: Path | None, no_wait: bool
+) -> None:
     """Compare what several contributors state about the same items.
 
     Krippendorff's alpha by dimension, each contributor against the consensus of the others, and rows for a crosswalk
@@ -177,8 +180,12 @@ def agreement(session: Session, *, engine: str, extract_directory: Path | None, 
     """
     task = tasks.ComputeAgreement(engine=chosen(Engine, engine))
     with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
-        if answer is not None:
+        if answer is None:
+            return
+        if session.json:
             _show(session, answer)
+        else:
+            _show_agreement(answer.response, confusions=confusions)
 
 
 @command(reconcile, "gaps")
@@ -517,7 +524,7 @@ def _show_overlap(overlap: Overlap) -> None:
         tell(f"exact, and further ones by a near hash only, up to so many bits: {limits}")
 
 
-def _show_agreement(agreement: Agreement) -> None:
+def _show_agreement(agreement: Agreement, *, confusions: bool = False) -> None:
     tell(f"as of revision {agreement.revision}: {agreement.items:,} items that several contributors classified")
     if agreement.dimensions:
         table(
@@ -534,7 +541,10 @@ def _show_agreement(agreement: Agreement) -> None:
                 for d in agreement.dimensions
             ],
         )
-        tell("alpha: 1 is full agreement, 0 what chance alone would give; - where it is not defined")
+        tell(
+            "alpha: 1 is full agreement, 0 what chance alone would give, below 0 more contradiction than that; - where "
+            "it is not defined"
+        )
     if agreement.contributors:
         say()
         table(
@@ -542,6 +552,22 @@ def _show_agreement(agreement: Agreement) -> None:
             [
                 (c.contributor, c.dimension, f"{c.share.count:,} of {c.share.items:,}", _interval(c.share))
                 for c in agreement.contributors
+            ],
+        )
+    if confusions and agreement.confusions:
+        say()
+        table(
+            ("contributor", "dimension", "the others", "it states", "items", "95 %"),
+            [
+                (
+                    c.contributor,
+                    c.dimension,
+                    c.consensus,
+                    c.stated,
+                    f"{c.share.count:,} of {c.share.items:,}",
+                    _interval(c.share),
+                )
+                for c in agreement.confusions
             ],
         )
     if agreement.suggestions:
@@ -562,7 +588,8 @@ def _show_agreement(agreement: Agreement) -> None:
         )
         if len(agreement.suggestions) > _SUGGESTED:
             tell(f"{len(agreement.suggestions) - _SUGGESTED} more with --json")
-    tell("it suggests, and changes nothing; confusions and changes over time are in --json and in the report")
+    more = "" if confusions else "; what each states by the others' consensus: --confusions"
+    tell(f"it suggests, and changes nothing; changes over time are in --json and in the report{more}")
 
 
 def _interval(share: Share) -> str:
