@@ -89,7 +89,6 @@ def _files() -> dict[str, tuple[bytes, str]]:
         "liste.xlsx": (workbook({"Liste": _typed(_GERMAN_ROWS)}), "the same as an Excel workbook"),
         "liste.toml": (_GERMAN_MAPPING.encode(), "the column mapping for both"),
         **{f"nations/{name}": file for name, file in nations.files().items()},
-        **{f"countries/{name}": content for name, content in _countries().items()},
         "uploads/listed.png": (listed.getvalue(), "a picture that list.json holds"),
         "uploads/unlisted.png": (unlisted.getvalue(), "a picture that it does not hold"),
     }
@@ -148,38 +147,6 @@ def _german_csv(rows: Sequence[Sequence[str]]) -> bytes:
     out = io.StringIO()
     csv.writer(out, delimiter=";").writerows(rows)
     return out.getvalue().encode("cp1252")
-
-
-# What three countries write of the same kind of picture, each in its own scheme: interpol-baseline, uk-caid, vic-us.
-_WRITTEN: Final = (("Y", "A", "1"), ("Y", "B", "1"), ("N", "C", "1"), ("N", "C", "3"), ("", "", "0"))
-_STRICTER: Final = ("N", "B", "1")  # of every eighth picture the Netherlands and the United Kingdom think otherwise
-
-
-def _countries() -> dict[str, tuple[bytes, str]]:
-    """Return lists of three invented national databases that hold some of the same 160 pictures."""
-    files = {}
-    for column, (code, scheme, first, last) in enumerate(
-        (("nl", "interpol-baseline", 1, 100), ("gb", "uk-caid", 41, 140), ("us", "vic-us", 61, 160))
-    ):
-        lines = ["id,md5,sha1,category"]
-        for number in range(first, last + 1):
-            written = _STRICTER if number % 8 == 0 else _WRITTEN[number % len(_WRITTEN)]
-            lines.append(f"{code}-{number},{_md5(1000 + number)},{_sha1(1000 + number)},{written[column]}")
-        content = "\n".join([*lines, ""]).encode()
-        files[f"{code}.csv"] = (content, f"a list of {len(lines) - 1} items in the scheme {scheme} (docs/reconcile.md)")
-    files["mapping.toml"] = (_COUNTRY_MAPPING.encode(), "the column mapping for the three")
-    return files
-
-
-_COUNTRY_MAPPING: Final = """\
-delimiter = ","
-
-[columns]
-md5 = "md5"
-sha1 = "sha1"
-value = "category"
-external_id = "id"
-"""
 
 
 def _typed(rows: Sequence[Sequence[str]]) -> list[list[Cell]]:

@@ -25,8 +25,8 @@ from hashhub.testing.lists import Item, item, list_file
 ITEMS: Final = 600
 _SEED: Final = "three nations"
 _LISTED: Final = {"us": 0.62, "gb": 0.55, "nl": 0.45}  # the share of the items that each lists
-_MISREAD: Final = {"us": 0.04, "gb": 0.03, "nl": 0.06}
-_COPIED: Final = 0.08  # of what the Netherlands list, other copies of a picture: other digests, a near PDQ hash
+MISREAD: Final = {"us": 0.04, "gb": 0.03, "nl": 0.06}
+COPIED: Final = 0.08  # of what the Netherlands list, other copies of a picture: other digests, a near PDQ hash
 _BITS_CHANGED: Final = 10
 _AGES: Final = ("prepubescent", "pubescent", "doubtful")
 _ACTS: Final = ("penetrative", "nonpenetrative", "lascivious-focus", "nudity")
@@ -83,9 +83,9 @@ def listed(nation: str) -> list[Item]:
         if random.random() >= _LISTED[nation]:
             continue
         value = one.values[nation]
-        if random.random() < _MISREAD[nation]:
+        if random.random() < MISREAD[nation]:
             value = random.choice([v for v in _VALUES[nation] if v != value])
-        hashes = one.copy if nation == "nl" and random.random() < _COPIED else one.hashes
+        hashes = one.copy if nation == "nl" and random.random() < COPIED else one.hashes
         items.append(
             msgspec.structs.replace(
                 item(
@@ -128,6 +128,7 @@ def files() -> dict[str, tuple[bytes, str]]:
         "nl.xml": (list_file("ncmec-xml", nl).data, f"the Netherlands: NCMEC XML, {len(nl)} items"),
         "harmless.txt": (_lines(benign), "20 files that the United Kingdom knows to be harmless"),
         "uploads.txt": (_lines(uploads), "hashes of 60 uploads, 40 of them in the invented world"),
+        "careful.toml": (_CAREFUL.encode(), "a policy to try on them (docs/three-nations.md)"),
     }
 
 
@@ -144,4 +145,30 @@ sha1 = "SHA-1"
 value = "Category"
 external_id = "Reference"
 source_time = "Added"
+"""
+
+_CAREFUL: Final = """\
+name = "careful"
+title = "Two nations of the same file, or a prepubescent child"
+description = "For a service that takes down without a person looking first only what two national lists state."
+disputed_by = ["BENIGN_SET", "CONFLICTING_VERDICTS", "FALSE_POSITIVE", "MISCLASSIFIED", "NOT_ILLEGAL_HERE"]
+disputed_from = "C"
+independent_from = "C"
+test = "REVIEW"
+
+[[clause]]
+id = "two-nations"
+title = "two independent contributors state csam of the same file"
+contributors = 2
+verdicts = ["csam"]
+algorithms = ["MD5", "SHA1", "SHA256"]
+
+[[clause]]
+id = "prepubescent"
+title = "one of reliability A states csam with a prepubescent child"
+contributors = 1
+verdicts = ["csam"]
+reliability = ["A"]
+verified_scheme = true
+dimensions = { age_band = ["prepubescent"] }
 """

@@ -20,7 +20,7 @@ def test_the_list_holds_the_listed_upload_and_not_the_other(tmp_path: Path) -> N
     assert done.exit_code == 0, done.output
     assert {Path(json.loads(line)["file"]).name for line in done.output.splitlines()} == {
         "list.json", "sums.txt", "part1.txt", "part2.txt", "known.txt", "opinions.json", "listed.png", "unlisted.png",
-        "liste.csv", "liste.xlsx", "liste.toml", "nl.csv", "gb.csv", "us.csv", "mapping.toml",
+        "liste.csv", "liste.xlsx", "liste.toml", "gb.csv", "careful.toml",
         "us.json", "gb.toml", "nl.xml", "harmless.txt", "uploads.txt",
     }  # fmt: skip
     items = list(connector.get("vics").read(io.BytesIO((tmp_path / "list.json").read_bytes()), {}))

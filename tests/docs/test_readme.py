@@ -66,7 +66,7 @@ def test_what_is_run_is_what_the_page_shows() -> None:
         ("docs/csv.md", 12),
         ("docs/export.md", 15),
         ("docs/entries.md", 18),
-        ("docs/reconcile.md", 26),
+        ("docs/reconcile.md", 27),
         ("docs/webhooks.md", 11),
         ("docs/retention.md", 15),
         ("docs/conflicts.md", 16),
