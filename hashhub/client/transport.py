@@ -50,8 +50,6 @@ class Transport:
             address, token, tls=tls, ca_certificates=ca_certificates, timeout=timeout, retry_seconds=retry_seconds
         )
         self.address = address
-        self.timeout = timeout
-        self.retry_seconds = retry_seconds
         if (credentials := self._connection.credentials) is not None:
             self._channel = grpc.secure_channel(address, credentials, OPTIONS)
         else:

@@ -43,6 +43,7 @@ _UNIMPLEMENTED: Final = "unimplemented"
 
 _STATUS: Final[Mapping[str, int]] = {
     # As the protocol maps them.
+    "canceled": 499,
     "invalid_argument": 400,
     "failed_precondition": 400,
     "unauthenticated": 401,
@@ -175,6 +176,8 @@ def _code(error: HashHubError | Unimplemented) -> str:
         return _UNIMPLEMENTED
     if error.code is Code.UNAVAILABLE and error.reason is Reason.DEADLINE_EXCEEDED:
         return "deadline_exceeded"
+    if error.code is Code.CANCELLED:
+        return "canceled"  # as the protocol spells it
     return error.code.lower()
 
 

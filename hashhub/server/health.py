@@ -27,6 +27,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = {
     "ContributorService": frozenset({Need.DATABASE, Need.ROOM}),
     "HistoryService": frozenset({Need.DATABASE}),
     "MatchService": frozenset({Need.DATABASE, Need.MATCHER}),
+    "OperationService": frozenset({Need.DATABASE}),
     "ReconciliationService": frozenset({Need.DATABASE}),
     "PolicyService": frozenset({Need.DATABASE, Need.MATCHER}),
     "ReviewService": frozenset({Need.DATABASE, Need.ROOM}),

@@ -638,8 +638,8 @@ class Match:
     def match_hashes(self, principal: Principal, request: v1.MatchHashesRequest) -> v1.MatchHashesResponse:
         """Match one item by its hashes."""
         options = wire.options_from_pb(request.options)
-        policy = self._hub.match.policy(principal, options.policy)
         query = wire.query_from_pb(request.query)
+        policy = self._hub.match.policy(principal, options.policy)
         (result,), revision = self._hub.match.hashes(principal, [query], options, policy=policy)
         return v1.MatchHashesResponse(
             result=wire.match_result_to_pb(result), policy=policy.full_name, revision=revision
@@ -666,8 +666,9 @@ class Match:
     ) -> v1.BatchMatchHashesResponse:
         """Match many items by their hashes."""
         options = wire.options_from_pb(request.options)
+        queries = wire.queries_from_pb(request)
         policy = self._hub.match.policy(principal, options.policy)
-        results, revision = self._hub.match.hashes(principal, wire.queries_from_pb(request), options, policy=policy)
+        results, revision = self._hub.match.hashes(principal, queries, options, policy=policy)
         return wire.match_results_to_pb(results, policy.full_name, revision)
 
     def match_media(

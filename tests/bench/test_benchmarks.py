@@ -249,7 +249,7 @@ def test_a_prober_notices_wrong_answers_and_a_hub_that_is_gone(tmp_path: Path) -
     ):
         time.sleep(1.2)
         answers.fetch()
-        good, healthy = list(answers.lookups), list(answers.health)
+        good, healthy = sorted(answers.lookups, key=lambda a: a.due), list(answers.health)
         with prober.asking(hub.address, hub.token, {asked: Verdict.MATCH}) as wrong:
             time.sleep(0.3)
         for pid in result.family(hub.pid):

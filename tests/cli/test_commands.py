@@ -211,7 +211,7 @@ class TestMatching:
         assert done.exit_code == DONE
         hit, missed = objects(done.stdout)
         assert list(hit) == list(missed) == MATCH_KEYS
-        assert (hit["query"], hit["verdict"], hit["policy"]) == (known, "MATCH", "block")
+        assert (hit["query"], hit["verdict"], hit["policy"]) == (known, "MATCH", "block@1")
         (one,) = hit["matches"]
         assert list(one) == ENTRY_KEYS
         assert (one["contributor"], one["hash_set"]) == ("police-us", hash_set)

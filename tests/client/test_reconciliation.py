@@ -210,7 +210,7 @@ def test_what_cannot_be_done_is_told(operator: Client, contributor: Client, tmp_
 
 
 def test_a_queue_that_is_full_is_told_with_a_time(contributor: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contributor._transport, "timeout", 1.0)  # the client would come again by itself
+    monkeypatch.setattr(contributor._transport._connection, "timeout", 1.0)  # the client would come again by itself
     handles, refused = [], None
     for _ in range(6):
         try:
@@ -220,8 +220,9 @@ def test_a_queue_that_is_full_is_told_with_a_time(contributor: Client, monkeypat
             break
     assert refused is not None
     assert refused.retry_after
-    for handle in handles:
+    for handle in reversed(handles):  # first those that wait
         assert handle.cancel().is_cancelled or handle.operation.has_ended
+    for handle in handles:
         assert handle.wait(60.0).has_ended
     with pytest.raises(HashHubError):
         handles[-1].result()

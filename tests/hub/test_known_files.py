@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import re
+from importlib.resources import files
 from pathlib import Path
 
 from hashhub.connector import Connector
@@ -12,10 +12,9 @@ from hashhub.model import EntryState, Purpose, Record, Reject, SchemeStatus, Ver
 from hashhub_connectors.encase import EnCase
 from hashhub_connectors.nsrl import NSRL
 from hashhub_connectors.vics import VICS
-from tests.hub.conftest import Desk, Open, digest
+from tests.hub.conftest import OPERATOR, Desk, Open, digest
 
 RDS = '"SHA-1","MD5","CRC32","FileName","FileSize","ProductCode","OpSystemCode","SpecialCode"\n'
-PAGE = Path(__file__).parents[2] / "docs" / "schemes.md"
 
 
 def md5(number: int) -> str:
@@ -110,11 +109,10 @@ def test_numbers_of_caid_wait_until_an_operator_gives_their_table(open_hub: Open
     before = states(Desk(open_hub()), "alpha/before", "uk-caid")
     assert (before[0], before[1][0], before[2]) == (waits, "ACTIVE", waits)
 
-    example = re.findall(r'```toml\n(id = "uk-caid"\n.*?)```', PAGE.read_text("utf-8"), re.DOTALL)
-    assert len(example) == 1
-    (tmp_path / "schemes").mkdir()
-    (tmp_path / "schemes" / "caid.toml").write_text(example[0].replace("the integer of A", "1"), "utf-8")
-    desk = Desk(open_hub(schemes=str(tmp_path / "schemes"), data=str(tmp_path / "hub")))
+    text = (files("hashhub.schemes") / "data" / "uk-caid.toml").read_text("utf-8")
+    text = text.replace('version = "0.1"', 'version = "1"').replace("[values.A]", '[values.A]\naliases = ["1"]')
+    desk = Desk(open_hub(data=str(tmp_path / "hub")))
+    desk.hub.schemes.put(OPERATOR, text)
     after = states(desk, "alpha/after", "uk-caid@1")
     assert after[0] == after[1] == ("ACTIVE", after[0][1])
     assert after[0][1]["verdict"] == ("csam",)
