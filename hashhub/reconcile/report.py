@@ -244,6 +244,8 @@ def _agreement_in_short(agreement: Agreement) -> str:
     defined = [d for d in agreement.dimensions if d.alpha is not None]
     worst = min(defined, key=lambda d: d.alpha if d.alpha is not None else 1.0)
     words += f" Krippendorff's alpha for {_dimension(first.dimension).lower()} is {_alpha(first)}."
+    if first.alpha == 1.0:
+        words += " That is no statement contradicting another there, also where schemes tell it only roughly."
     if worst.dimension != first.dimension:
         words += f" They agree least about {_dimension(worst.dimension).lower()}: {_alpha(worst)}."
     return words

@@ -309,4 +309,5 @@ def test_every_error_has_the_protocols_code_and_gets_the_http_code_of_plain_json
 
 
 def _family(kind: type[HashHubError]) -> list[Any]:
-    return [kind, *(k for sub in kind.__subclasses__() for k in _family(sub) if not k.__name__.startswith("_"))]
+    members = (k for sub in kind.__subclasses__() for k in _family(sub))
+    return [kind, *(k for k in members if k.__module__ == "hashhub.errors" and not k.__name__.startswith("_"))]
