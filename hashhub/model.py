@@ -1073,9 +1073,10 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True):
 class ConflictFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which conflicts are meant: those that fit every criterion that is given, each by any of its values.
 
-    `contributor`, `hash_set` (`CONTRIBUTOR/SET`) and `jurisdiction` fit by either party, `jurisdiction` also by the law
-    that a LEGAL_STATUS conflict is about. `other`: with `contributor`, the other party. `states` empty: all that have
-    not ended. `since_revision`: opened, or their ground changed, at this revision or later.
+    `contributor`, `hash_set` (`CONTRIBUTOR/SET`), `entry` (`CONTRIBUTOR/SET/ENTRY`) and `jurisdiction` fit by either
+    party, `jurisdiction` also by the law that a LEGAL_STATUS conflict is about. `other`: with `contributor`, the other
+    party. `states` empty: all that have not ended. `since_revision`: opened, or their ground changed, at this revision
+    or later.
     """
 
     kinds: tuple[ConflictKind, ...] = ()
@@ -1086,6 +1087,7 @@ class ConflictFilter(msgspec.Struct, frozen=True, kw_only=True):
     hash_set: str = ""
     jurisdiction: str = ""
     assignee: str = ""
+    entry: str = ""
     since_revision: int = 0
 
 

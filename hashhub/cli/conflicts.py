@@ -49,6 +49,7 @@ def _filters(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--contributor", default="", metavar="ID", help="A party."),
         click.option("--other", default="", metavar="ID", help="With --contributor: the other party."),
         click.option("--hash-set", default="", metavar="CONTRIBUTOR/SET", help="A party."),
+        click.option("--entry", default="", metavar="CONTRIBUTOR/SET/ENTRY", help="On either side."),
         click.option("--jurisdiction", default="", metavar="CC", help="Of a party, or of the law that it is about."),
         click.option("--assignee", default="", metavar="NAME", help="To whom it was given."),
         click.option(

@@ -467,6 +467,7 @@ def _query(wanted: ConflictFilter, registry: Registry, principal: Principal) -> 
     parties = []
     if wanted.hash_set:
         parties.append(frozenset({wanted.hash_set}))
+    of_set, _, entry = wanted.entry.rpartition("/")
     if wanted.contributor and not wanted.other:
         parties.append(of(wanted.contributor))
     # Whom an operator gave it to is told to nobody else, so nobody else finds it out by asking.
@@ -482,6 +483,7 @@ def _query(wanted: ConflictFilter, registry: Registry, principal: Principal) -> 
         law=wanted.jurisdiction,
         assignee=wanted.assignee,
         since_revision=wanted.since_revision,
+        entry=(of_set, int(entry)) if entry else None,
     )
 
 

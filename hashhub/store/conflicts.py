@@ -176,7 +176,8 @@ class ConflictQuery(NamedTuple):
     """Conditions on conflicts, by names of hash sets. None or empty: no condition.
 
     `pair`: one side is in each of the two. `parties`: either side is in each of them. `of_jurisdiction`: either side is
-    in it, or it is a LEGAL_STATUS conflict by the `law` of that jurisdiction.
+    in it, or it is a LEGAL_STATUS conflict by the `law` of that jurisdiction. `entry`: one on either side, by hash set
+    and id.
     """
 
     kinds: tuple[ConflictKind, ...] = ()
@@ -188,6 +189,7 @@ class ConflictQuery(NamedTuple):
     law: str = ""
     assignee: str = ""
     since_revision: int = 0
+    entry: tuple[str, int] | None = None
 
 
 class PairCount(NamedTuple):
@@ -659,6 +661,15 @@ class Conflicts:
             conditions.append(t.c.assignee == query.assignee)
         if query.since_revision:
             conditions.append(t.c.revision >= query.since_revision)
+        if query.entry is not None:
+            member, of_set = s.conflict_entry.c, of({query.entry[0]})
+            on_side = sa.select(member.conflict).where(member.entry == query.entry[1])
+            conditions.append(
+                sa.or_(
+                    sa.and_(t.c.left_set.in_(of_set), t.c.id.in_(on_side.where(member.side == 1))),
+                    sa.and_(t.c.right_set.in_(of_set), t.c.id.in_(on_side.where(member.side == 2))),  # noqa: PLR2004
+                )
+            )
         return conditions
 
     # What people do

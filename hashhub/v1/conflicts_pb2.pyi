@@ -181,7 +181,7 @@ class ConflictResolution(_message.Message):
     def __init__(self, contributor: _Optional[str] = ..., actor: _Optional[str] = ..., role: _Optional[_Union[_resources_pb2.Role, str]] = ..., reason: _Optional[_Union[ConflictReason, str]] = ..., comment: _Optional[str] = ..., decided_for: _Optional[str] = ..., closes: _Optional[bool] = ..., stands: _Optional[bool] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_revision: _Optional[int] = ...) -> None: ...
 
 class ConflictFilter(_message.Message):
-    __slots__ = ("kinds", "severities", "states", "contributor", "other", "hash_set", "jurisdiction", "assignee", "since_revision")
+    __slots__ = ("kinds", "severities", "states", "contributor", "other", "hash_set", "jurisdiction", "assignee", "since_revision", "entry")
     KINDS_FIELD_NUMBER: _ClassVar[int]
     SEVERITIES_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +191,7 @@ class ConflictFilter(_message.Message):
     JURISDICTION_FIELD_NUMBER: _ClassVar[int]
     ASSIGNEE_FIELD_NUMBER: _ClassVar[int]
     SINCE_REVISION_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
     kinds: _containers.RepeatedScalarFieldContainer[ConflictKind]
     severities: _containers.RepeatedScalarFieldContainer[Severity]
     states: _containers.RepeatedScalarFieldContainer[ConflictState]
@@ -200,7 +201,8 @@ class ConflictFilter(_message.Message):
     jurisdiction: str
     assignee: str
     since_revision: int
-    def __init__(self, kinds: _Optional[_Iterable[_Union[ConflictKind, str]]] = ..., severities: _Optional[_Iterable[_Union[Severity, str]]] = ..., states: _Optional[_Iterable[_Union[ConflictState, str]]] = ..., contributor: _Optional[str] = ..., other: _Optional[str] = ..., hash_set: _Optional[str] = ..., jurisdiction: _Optional[str] = ..., assignee: _Optional[str] = ..., since_revision: _Optional[int] = ...) -> None: ...
+    entry: str
+    def __init__(self, kinds: _Optional[_Iterable[_Union[ConflictKind, str]]] = ..., severities: _Optional[_Iterable[_Union[Severity, str]]] = ..., states: _Optional[_Iterable[_Union[ConflictState, str]]] = ..., contributor: _Optional[str] = ..., other: _Optional[str] = ..., hash_set: _Optional[str] = ..., jurisdiction: _Optional[str] = ..., assignee: _Optional[str] = ..., since_revision: _Optional[int] = ..., entry: _Optional[str] = ...) -> None: ...
 
 class ListConflictsRequest(_message.Message):
     __slots__ = ("filter", "page_size", "page_token")

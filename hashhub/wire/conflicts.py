@@ -117,6 +117,7 @@ def conflict_filter_to_pb(wanted: ConflictFilter) -> v1.ConflictFilter:
             jurisdiction=wanted.jurisdiction,
             assignee=wanted.assignee,
             since_revision=wanted.since_revision,
+            entry=names.resource_name("Entry", wanted.entry) if wanted.entry else "",
         )
 
 
@@ -129,6 +130,7 @@ def conflict_filter_from_pb(pb: v1.ConflictFilter, at: str = "filter") -> Confli
         return (checked(wrong, names.parse_contributor, name, f"{at}.{field}") or "") if name else ""
 
     hash_set = checked(wrong, names.parse_hash_set, pb.hash_set, f"{at}.hash_set") if pb.hash_set else None
+    entry = checked(wrong, names.parse_entry, pb.entry, f"{at}.entry") if pb.entry else None
     check_text(pb.assignee, f"{at}.assignee", wrong)
     check_text(pb.jurisdiction, f"{at}.jurisdiction", wrong)
     if pb.since_revision < 0:
@@ -149,6 +151,7 @@ def conflict_filter_from_pb(pb: v1.ConflictFilter, at: str = "filter") -> Confli
         "jurisdiction": pb.jurisdiction,
         "assignee": pb.assignee,
         "since_revision": pb.since_revision,
+        "entry": "/".join(map(str, entry)) if entry else "",
     }
     return build(ConflictFilter, values, wrong, at, {})
 

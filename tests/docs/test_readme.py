@@ -69,7 +69,7 @@ def test_what_is_run_is_what_the_page_shows() -> None:
         ("docs/reconcile.md", 27),
         ("docs/webhooks.md", 11),
         ("docs/retention.md", 15),
-        ("docs/conflicts.md", 16),
+        ("docs/conflicts.md", 17),
         ("docs/policies.md", 22),
     ],
 )

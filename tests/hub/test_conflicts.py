@@ -562,6 +562,14 @@ def test_filters_and_pages(any_room: Room) -> None:
     assert len(desk.conflicts(contributor="beta", hash_set="gamma/list")) == 1
     assert len(desk.conflicts(jurisdiction="GB")) == 5
     assert desk.conflicts(jurisdiction="NL") == []
+    one = desk.hub.conflicts.get(OPERATOR, everything[0].name)
+    for side in (one.left, one.right):
+        chosen = desk.conflicts(entry=side.statements[0].entry)
+        assert one.name in {c.name for c in chosen}
+        assert len(chosen) < 5
+    own, _, entry_id = one.left.statements[0].entry.rpartition("/")
+    assert desk.conflicts(entry=f"{one.right.hash_set}/{entry_id}") == []
+    assert desk.conflicts(entry=f"{own}/999999") == []
     assert desk.conflicts(kinds=[ConflictKind.VERDICT]) == []
     with pytest.raises(InvalidArgument):
         desk.conflicts(other="beta")

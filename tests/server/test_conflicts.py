@@ -98,6 +98,8 @@ def test_conflicts_over_the_wire(parties: Parties) -> None:
         )  # fmt: skip
         assert len(list(operator.list_conflicts(wanted))) == 3
         name = conflicts[0].name
+        of_entry = ConflictFilter(entry=operator.get_conflict(name).left.statements[0].entry)
+        assert [c.name for c in operator.list_conflicts(of_entry)] == [name]
         whole = operator.get_conflict(name)
         assert {whole.left.statements[0].entry.rpartition("/")[0], whole.right.hash_set} == {"left/list", "right/list"}
         assert whole.left.statements[0].digests == whole.right.statements[0].digests
@@ -133,6 +135,8 @@ def test_conflicts_over_the_wire(parties: Parties) -> None:
         for wrong in (
             ConflictFilter(other="right"),
             ConflictFilter(since_revision=-1),
+            ConflictFilter(entry="left/list/x"),
+            ConflictFilter(entry="left/list"),
             ConflictFilter(assignee="x" * 2000),
         ):
             with pytest.raises(InvalidArgument):
