@@ -330,9 +330,12 @@ class _Kernel(NamedTuple):
 
     def collect_bounded(self, queries: Rows, most: int) -> Hits | None:
         room = _scratch
-        while (total := self.count(queries)) > len(room.rows):
+        while True:
+            total = self.count(queries)
             if total > most and len(queries) > 1:
                 return None
+            if total <= len(room.rows):
+                break
             # Rows withdrawn or restored meanwhile can change the number a little.
             room.grow(total + total // 8 + 64)
         hits = Hits(room.queries[:total].copy(), room.rows[:total].copy(), room.distances[:total].copy())
