@@ -173,7 +173,8 @@ def test_overlap_on_ray_is_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     assert not ray.is_initialized()
     out, err = capfd.readouterr()
-    assert out == err == ""
+    # gRPC tells of forks where an earlier test in this process had a channel; of Ray there must be nothing.
+    assert out == "".join(line for line in err.splitlines() if "fork_posix" not in line) == ""
 
 
 @settings(max_examples=20)
