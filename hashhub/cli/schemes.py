@@ -74,7 +74,7 @@ def show_scheme(session: Session, *, id: str, toml: bool) -> None:  # noqa: A002
 
 @command(schemes, "show")
 @click.argument("id")
-def show_scheme_by_the_earlier_name(session: Session, *, id: str) -> None:  # noqa: A002
+def show_scheme_by_the_earlier_name(session: Session, *, id: str) -> None:  # noqa: A002 - as in the help
     """Show what each value of a scheme implies, as `scheme show` does."""
     _show(session, id)
 

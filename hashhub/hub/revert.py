@@ -115,7 +115,7 @@ class Revert:
         count = 0
         collection, _, name = event.subject.partition("/")
         place = name.split("/")[:2]
-        is_of_set = collection in {"hash-sets", "entries", "imports"} and len(place) == 2  # noqa: PLR2004
+        is_of_set = collection in {"hash-sets", "entries", "imports"} and len(place) == 2  # noqa: PLR2004 - a pair
         if is_of_set and self._store.deletions.is_deleted(*place):
             outcome, reverted = "its hash set was deleted, and cannot be brought back", False
         elif event.kind in _FINAL:

@@ -528,7 +528,7 @@ class Extract:
     def hash_sets(self, connection: Any) -> list[dict[str, Any]]:
         """Return the rows of the view `hash_sets` of a connection from `connect`, by name of the hash set."""
         names = ", ".join(HASH_SET_COLUMNS)
-        rows = connection.execute(f"SELECT {names} FROM hash_sets ORDER BY hash_set").fetchall()  # noqa: S608
+        rows = connection.execute(f"SELECT {names} FROM hash_sets ORDER BY hash_set").fetchall()  # noqa: S608 - ours
         return [dict(zip(HASH_SET_COLUMNS, row, strict=True)) for row in rows]
 
     def source(self, files: Iterable[File]) -> str:

@@ -124,7 +124,7 @@ def _gather(extract: Extract, partners: Groups, rows: Mapping[str, Mapping[str, 
             f"WHEN scheme IS NULL THEN {by_purpose} ELSE {_VERDICTS[_OPEN]} END"
         )
         connection.execute(
-            f"INSERT INTO gap SELECT coalesce(i.item, e.entry), e.entry, {g}, e.verdict FROM "  # noqa: S608
+            f"INSERT INTO gap SELECT coalesce(i.item, e.entry), e.entry, {g}, e.verdict FROM "  # noqa: S608 - ours
             f"(SELECT entry, any_value({verdict}) AS verdict FROM {extract.source(files)} "
             f"WHERE state = 'ACTIVE' AND {_CLAIMS} AND {lacking} GROUP BY entry) e LEFT JOIN item i USING (entry)"
         )

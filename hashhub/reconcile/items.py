@@ -118,7 +118,7 @@ def read(extract: Extract, connection: Any, engine: Engine) -> Items:
     if contributors:
         numbered = [[name, code] for code, name in enumerate(contributors)]
         connection.executemany("INSERT INTO codes VALUES (?, ?)", numbered)
-    rows = f"SELECT * FROM ({_EXACT_ROWS}) JOIN codes USING (contributor)"  # noqa: S608
+    rows = f"SELECT * FROM ({_EXACT_ROWS}) JOIN codes USING (contributor)"  # noqa: S608 - our own text
     connection.execute(f"CREATE TEMP VIEW exact AS {rows}")
     _join(extract, connection, engine)
     check()
@@ -249,7 +249,7 @@ def components(left: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[NDArr
 
 def _fetch(connection: Any, contributors: tuple[str, ...], takes_from: Mapping[str, tuple[str, ...]]) -> Items:
     connection.execute(
-        "CREATE TEMP TABLE spoken AS SELECT entry, item, code, scheme, value, create_time, "  # noqa: S608
+        "CREATE TEMP TABLE spoken AS SELECT entry, item, code, scheme, value, create_time, "  # noqa: S608 - ours
         + ", ".join(f"d_{name}::USMALLINT AS d_{name}" for name in COMPARED)
         + ", d_legal_status FROM exact JOIN members USING (entry, algorithm)"
     )
@@ -296,7 +296,7 @@ def _masks_of_bits(dimension: str) -> NDArray[np.uint16]:
 
 def _legal_statements(connection: Any) -> dict[str, Statements]:
     rows = connection.execute(
-        "SELECT number, code, quarter, entry, split_part(law, ':', 1) AS jurisdiction, "  # noqa: S608
+        "SELECT number, code, quarter, entry, split_part(law, ':', 1) AS jurisdiction, "  # noqa: S608 - our own text
         f"bit_or(CASE split_part(law, ':', 2) WHEN '{_LEGAL[0]}' THEN 1 WHEN '{_LEGAL[1]}' THEN 2 ELSE 3 END) AS bits "
         "FROM (SELECT *, unnest(d_legal_status) AS law FROM spoken) JOIN numbered USING (item) "
         "JOIN quarters USING (create_time) GROUP BY number, code, quarter, entry, jurisdiction"

@@ -149,7 +149,7 @@ def _counted(connection: Any, groups: Groups) -> _Counts:
     by_bits = ", ".join(f"coalesce({bits}{i}, 0) AS {bits}{i}" for bits in "mn" for i in words)
     names = ", ".join(f"{bits}{i}" for bits in "mn" for i in words)
     reader = connection.sql(
-        f"SELECT g, count(*), {names} FROM (SELECT coalesce(s.g, t.g) AS g, {by_bits} "  # noqa: S608
+        f"SELECT g, count(*), {names} FROM (SELECT coalesce(s.g, t.g) AS g, {by_bits} "  # noqa: S608 - our own text
         f"FROM {merged('shared', 'm')} s "
         f"FULL JOIN {merged('near', 'n')} t USING (entry)) GROUP BY g, {names}"
     ).to_arrow_reader(sharing.BATCH)

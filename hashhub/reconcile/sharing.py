@@ -73,7 +73,7 @@ def exact_rows(extract: Extract, groups: Groups, part: int = 0, parts: int = 1, 
     algorithms = ", ".join(f"'{name}'" for name in EXACT)
     chosen = (
         " UNION ALL ".join(
-            f"SELECT {g}::INTEGER AS g, entry, algorithm, digest, hash(digest) AS h "  # noqa: S608
+            f"SELECT {g}::INTEGER AS g, entry, algorithm, digest, hash(digest) AS h "  # noqa: S608 - our own text
             f"FROM {extract.source(files)} "
             f"WHERE state = 'ACTIVE' AND algorithm IN ({algorithms}) AND ({where})"
             for g, files in enumerate(groups.files)

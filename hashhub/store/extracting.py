@@ -166,7 +166,7 @@ class Extracting:
     def _read_imports(self, keys: set[int]) -> None:
         """Keep what COMMITTED imports say, which is for ever."""
         sql = (
-            'SELECT i.key, i.revision, coalesce(i.commit_time, i.create_time) FROM "import" i '  # noqa: S608
+            'SELECT i.key, i.revision, coalesce(i.commit_time, i.create_time) FROM "import" i '  # noqa: S608 - ours
             f"WHERE i.key {{keys}} AND i.state = {COMMITTED}"
         )
         for key, revision, time in self._db.by_keys(sql, "int8", (), sorted(keys)):

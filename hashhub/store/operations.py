@@ -112,7 +112,7 @@ class Operations:
 
     def has_waiting(self) -> bool:
         """Whether one waits for its turn. A look through an index."""
-        return bool(self._db.fetch(f"SELECT 1 FROM operation WHERE state = {_WAITING} LIMIT 1"))  # noqa: S608
+        return bool(self._db.fetch(f"SELECT 1 FROM operation WHERE state = {_WAITING} LIMIT 1"))  # noqa: S608 - ours
 
     def claim(self, lease: str) -> Operation | None:
         """Begin the next operation, unless one runs: the oldest of the contributor whose turn was longest ago."""
@@ -258,7 +258,7 @@ class Operations:
         """End what nobody runs any more although it was begun. One look through an index unless there is some."""
         at = s.to_millis(now())
         where = f"state = {_RUNNING} AND lease_until < ?"
-        sql = self._db.sql(f"SELECT 1 FROM operation WHERE {where} LIMIT 1")  # noqa: S608
+        sql = self._db.sql(f"SELECT 1 FROM operation WHERE {where} LIMIT 1")  # noqa: S608 - our own text
         if self._db.fetch(sql, (at,)):
             with self._db.write() as c:
                 self._db.lock(c)
