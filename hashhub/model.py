@@ -35,6 +35,7 @@ MAX_HASHES_PER_ENTRY: Final = 64  # far above what any format carries; bounds wh
 MAX_HASHES_PER_QUERY: Final = 1024  # 32 frames with all rotations and flips have fewer: 32 x 8 x 3, and digests
 MAX_QUERIES: Final = 1000  # in one call
 MAX_MEDIA: Final = 100  # files in one call
+MAX_FRAMES: Final = 20_000  # of one video: five and a half hours at one frame a second
 MAX_BATCH: Final = 10_000  # records and rejects in one call: bounds what one call can hold in memory
 MAX_SELECTED: Final = 50_000  # entries named one by one in one call, by name, hash or external id
 MAX_RETENTION_DAYS: Final = 36_500  # a hundred years: catches typing errors
@@ -1221,11 +1222,49 @@ class RevertedEvent(msgspec.Struct, frozen=True, kw_only=True):
     entry_count: int = 0
 
 
+class Effort(StrEnum):
+    """Which variants of an upload are looked for besides the upload as it was sent."""
+
+    PLAIN = "PLAIN"  # none
+    STANDARD = "STANDARD"  # how reference tools read the file (READINGS); its border removed, its content box
+    THOROUGH = "THOROUGH"  # if nothing is known of those: crops, too
+
+
+READINGS: Final = frozenset({"as-stored", "without-alpha", "grey-clipped"})
+"""Variants that are the upload as it was sent, read as reference tools read such a file: not turned as its EXIF
+orientation says, its transparency left out, its 16-bit grey clipped. A list made with those tools holds exactly these
+hashes of the file, so a hit by one of them is a hit by the upload itself."""
+
+
+class VariantHashes(msgspec.Struct, frozen=True):
+    """The hashes of a further picture that was derived from an upload.
+
+    `variant`: how, as a policy's `variants` names it: a-z, 0-9 and -.
+    """
+
+    variant: str
+    hashes: tuple[Hash, ...]
+
+
+class VideoFrame(msgspec.Struct, frozen=True, array_like=True):
+    """One picture of a video: its time from the start, its PDQ quality (0 to 100) and its PDQ digest."""
+
+    offset_ms: int
+    quality: int
+    digest: bytes
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """One item to match. Its hashes are alternatives: each is searched. `label` is the caller's own and comes back."""
+    """One item to match. Its hashes are alternatives: each is searched. `label` is the caller's own and comes back.
+
+    `variants`: hashes of what was derived from the upload; searched as well, and told apart. `frames`: of a video, in
+    the order of their times.
+    """
 
     hashes: tuple[Hash, ...]
     label: str = ""
+    variants: tuple[VariantHashes, ...] = ()
+    frames: tuple[VideoFrame, ...] = ()
 
 
 class MatchOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -1233,12 +1272,14 @@ class MatchOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     `policy` has no default: which statements suffice is a safety decision. `max_distances` maps an algorithm to an
     inclusive distance in its metric's unit; algorithms that it lacks use their default, and PHOTODNA has none.
+    `dihedral` and `effort` are for media that the hub hashes.
     """
 
     policy: str
     max_distances: dict[str, int] = {}
     match_limit: int = 100
     dihedral: bool = False
+    effort: Effort = Effort.STANDARD
 
 
 class ReasonLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -1250,8 +1291,34 @@ class ReasonLine(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[str, ...] = ()
 
 
+class TimeRange(msgspec.Struct, frozen=True, array_like=True):
+    """A stretch of the query's video that an entry's video has as well, in milliseconds from the start of each. Ends
+    are the times of the last frames that match.
+    """
+
+    begin_ms: int
+    end_ms: int
+    entry_begin_ms: int
+    entry_end_ms: int
+
+
+class VideoMatch(msgspec.Struct, frozen=True, kw_only=True):
+    """How far two videos agree, frame by frame.
+
+    `query_share`, `entry_share`: of the frames of quality that each has, those that the other has as well, in percent.
+    """
+
+    query_share: float
+    entry_share: float
+    ranges: tuple[TimeRange, ...] = ()
+
+
 class EntryMatch(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry that was found: by which algorithm, at which distance, from which of the query's digests."""
+    """An entry that was found: by which algorithm, at which distance, from which of the query's digests.
+
+    `variant`: of the upload, whose digest that is; empty: the upload as it was sent. `video`: of a hit by frames, of
+    which `distance` is that of the nearest.
+    """
 
     entry: Entry
     algorithm: str
@@ -1259,6 +1326,8 @@ class EntryMatch(msgspec.Struct, frozen=True, kw_only=True):
     query_digest: bytes
     reviews: dict[ReviewKind, int] = {}
     marking: Marking = Marking()
+    variant: str = ""
+    video: VideoMatch | None = None
 
 
 class MatchResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -1272,13 +1341,37 @@ class MatchResult(msgspec.Struct, frozen=True, kw_only=True):
     withheld: bool = False
 
 
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """What was looked for of one file, and what was not.
+
+    Attributes:
+        algorithms: By which hash algorithms, in the order of the registry.
+        effort: What was asked for, or what the caller's token may have if that is less.
+        variants: Which variants of the upload were looked for, each named once.
+        frame_count: Frames or pages of the file; 0: it was not decoded.
+        frames_hashed: How many of them were hashed and looked for, or equal one that was.
+        gaps: What was not looked for and why: EXACT_ONLY, LOW_QUALITY, FRAMES_SKIPPED and so on. Empty: all that was
+            asked for was done.
+    """
+
+    algorithms: tuple[str, ...] = ()
+    effort: Effort = Effort.PLAIN
+    variants: tuple[str, ...] = ()
+    frame_count: int = 0
+    frames_hashed: int = 0
+    gaps: tuple[ReasonLine, ...] = ()
+
+
 class MediaResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer about one media file, and what was computed from it. `media_type` is empty when it is no picture."""
+    """The answer about one media file, what was computed from it, and what was looked for. `media_type` is empty when
+    it was not decoded.
+    """
 
     result: MatchResult
     hashes: tuple[Hash, ...] = ()
     quality: int | None = None
     media_type: str = ""
+    coverage: Coverage = Coverage()
 
 
 class ChangedEntry(msgspec.Struct, frozen=True, kw_only=True):

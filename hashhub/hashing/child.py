@@ -30,6 +30,7 @@ from hashhub.errors import Code, FailedPrecondition, HashHubError, LimitExceeded
 from hashhub.hashing.decoding import load_decoders, quiet_pillow
 from hashhub.hashing.limits import Limits
 from hashhub.hashing.media import MediaHashes, hash_media
+from hashhub.model import Effort
 
 FORK: Final = b"F"  # with a socket beside it; the answer is the child's process id
 END: Final = b"E"  # followed by the process id; the answer is an Ending
@@ -46,6 +47,7 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
     """How to hash the file that follows."""
 
     dihedral: bool
+    effort: Effort
     limits: Limits
 
 
@@ -191,7 +193,7 @@ def _outcome(hub: socket.socket, task: Task, file_bytes: int, seconds: float) ->
         # SIGPROF ends the process, in whatever library it is. It counts the CPU time of all its threads.
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            hashes = hash_media(file, dihedral=task.dihedral, limits=task.limits)
+            hashes = hash_media(file, dihedral=task.dihedral, effort=task.effort, limits=task.limits)
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
     except HashHubError as e:

@@ -42,11 +42,15 @@ _PILLOW_FORMATS: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame of a picture, as people see it. `timestamp_ms`: when it is first shown, from the start."""
+    """One frame of a picture, as people see it. `timestamp_ms`: when it is first shown, from the start.
+
+    `readings`: the same frame as reference tools read such a file, by its name in `model.READINGS`, where that differs.
+    """
 
     index: int
     timestamp_ms: int
     shown: Image.Image
+    readings: tuple[tuple[str, Image.Image], ...] = ()
 
 
 class Picture:
@@ -273,7 +277,7 @@ def _displayed(picture: Image.Image) -> Image.Image:
         # Not ImageOps.exif_transpose, which also writes the EXIF block anew and fails where an unrelated tag is
         # malformed.
         if turn := _UPRIGHT.get(picture.getexif().get(_ORIENTATION_TAG, 1)):
-            upright = picture.transpose(Image.Transpose[turn])
+            upright = picture.transpose(Image.Transpose[turn.name])
     except Exception:  # noqa: BLE001, S110 - EXIF of any shape must not hide a readable picture
         pass
 

@@ -29,16 +29,22 @@ from hashhub.hashes import Hash, algorithm
 from hashhub.hashing.decoding import opened_picture
 from hashhub.hashing.digest import DIGEST_ALGORITHMS, digests, read_chunks
 from hashhub.hashing.limits import DEFAULT_LIMITS, Limits, too_large
-from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, Transform, perceptual_hashes
+from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, perceptual_hashes
 from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of
 from hashhub.hygiene import MIN_PDQ_QUALITY
+from hashhub.model import Effort, Query, VariantHashes, VideoFrame
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """The perceptual hashes that the frame would have after `transform`."""
+    """The perceptual hashes of a further picture that was derived from the frame.
 
-    transform: Transform
+    `name`: how it was derived: a `Transform`'s name, one of `model.READINGS`, or one of `hashing.variants`. `quality`:
+    PDQ's, 0 to 100; None without PDQ.
+    """
+
+    name: str
     hashes: tuple[Hash, ...]
+    quality: int | None = None
 
 
 class FrameHashes(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +55,7 @@ class FrameHashes(msgspec.Struct, frozen=True, kw_only=True):
         timestamp_ms: When the frame is first shown, from the start; 0 for a still picture and for pages.
         hashes: One a requested perceptual algorithm, in the order of `PERCEPTUAL_ALGORITHMS`.
         quality: PDQ's measure of how much there is to hash, 0 to 100; None if PDQ was not asked for.
-        variants: All seven transforms if they were asked for, else empty.
+        variants: Of further pictures derived from it, those of each name together; what was asked for, else empty.
     """
 
     index: int
@@ -74,9 +80,11 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
         size_bytes: Length of the file.
         width: Of the upright first frame, in pixels; None unless the picture was decoded. Likewise `height`.
         frame_count: Frames in the file, of which `frames` may be a sample; 0 unless decoded.
-        frames: Frames in file order. One whose hashes all equal an earlier frame's is left out.
+        frames: Of a picture, in file order. One whose hashes all equal an earlier frame's is left out.
+        frames_hashed: Frames of a picture or video that were hashed, those left out of `frames` included.
+        video_frames: Of a video, in the order of their times.
         digests: Exact hashes of the bytes.
-        not_perceptual: Why there are no frames, as a sentence for people; None if there are.
+        not_perceptual: Why there are neither frames nor video frames, as a sentence for people; None if there are.
     """
 
     media_type: str
@@ -87,6 +95,8 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
     frames: tuple[FrameHashes, ...]
     digests: tuple[Hash, ...]
     not_perceptual: str | None
+    frames_hashed: int = 0
+    video_frames: tuple[VideoFrame, ...] = ()
 
     @property
     def hashes(self) -> tuple[Hash, ...]:
@@ -95,12 +105,27 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
         turned = chain.from_iterable(variant.hashes for frame in self.frames for variant in frame.variants)
         return tuple(dict.fromkeys(chain(self.digests, own, turned)))
 
+    def query(self, label: str = "") -> Query:
+        """Return the question who knows this file: its own hashes, and apart from them those of variants, by name."""
+        own = chain.from_iterable(frame.hashes for frame in self.frames)
+        by_name: dict[str, dict[Hash, None]] = {}
+        for frame in self.frames:
+            for variant in frame.variants:
+                by_name.setdefault(variant.name, {}).update(dict.fromkeys(variant.hashes))
+        return Query(
+            hashes=tuple(dict.fromkeys(chain(self.digests, own))),
+            label=label,
+            variants=tuple(VariantHashes(name, tuple(hashes)) for name, hashes in by_name.items()),
+            frames=self.video_frames,
+        )
+
 
 def hash_media(
     data: bytes | bytearray | memoryview | Path | BinaryIO,
     *,
     algorithms: Collection[str] | None = None,
     dihedral: bool = False,
+    effort: Effort = Effort.PLAIN,
     limits: Limits = DEFAULT_LIMITS,
 ) -> MediaHashes:
     """Return the hashes of one media file.
@@ -113,6 +138,7 @@ def hash_media(
         dihedral: Also compute each frame's perceptual hashes after the seven rotations and flips, for queries. They are
             the hashes of the transformed pixels, not estimates; hashing then takes three times as long. See
             `pdq_dihedral` for the estimate.
+        effort: Which further pictures to derive from each frame and hash, for queries (`hashing.variants`).
         limits: Bounds on what a picture may cost.
 
     Raises:
@@ -134,10 +160,10 @@ def hash_media(
                 reason=Reason.UNREADABLE_MEDIA,
             ) from e
         with stream:
-            return _hash_stream(stream, wanted, limits, dihedral=dihedral)
+            return _hash_stream(stream, wanted, limits, dihedral=dihedral, effort=effort)
     if isinstance(data, bytes | bytearray | memoryview):
         data = io.BytesIO(data)
-    return _hash_stream(data, wanted, limits, dihedral=dihedral)
+    return _hash_stream(data, wanted, limits, dihedral=dihedral, effort=effort)
 
 
 def _wanted(algorithms: Collection[str] | None) -> frozenset[str]:
@@ -156,7 +182,9 @@ def _wanted(algorithms: Collection[str] | None) -> frozenset[str]:
     return wanted
 
 
-def _hash_stream(stream: BinaryIO, wanted: frozenset[str], limits: Limits, *, dihedral: bool) -> MediaHashes:
+def _hash_stream(
+    stream: BinaryIO, wanted: frozenset[str], limits: Limits, *, dihedral: bool, effort: Effort
+) -> MediaHashes:
     chunks = read_chunks(stream)
     head = b""
     for chunk in chunks:  # a raw stream may give less than was asked for
@@ -169,7 +197,9 @@ def _hash_stream(stream: BinaryIO, wanted: frozenset[str], limits: Limits, *, di
     if is_picture and not wanted.isdisjoint(PERCEPTUAL_ALGORITHMS):
         data = _collect(chain((head,), chunks), limits)
         # Decode first: no digest is handed out for a picture that could not be looked at.
-        width, height, frame_count, frames = _hash_picture(data, media_type, wanted, limits, dihedral=dihedral)
+        width, height, frame_count, frames, frames_hashed = _hash_picture(
+            data, media_type, wanted, limits, dihedral=dihedral, effort=effort
+        )
         return MediaHashes(
             media_type=media_type,
             size_bytes=len(data),
@@ -179,6 +209,7 @@ def _hash_stream(stream: BinaryIO, wanted: frozenset[str], limits: Limits, *, di
             frames=frames,
             digests=digests((data,), wanted),
             not_perceptual=None,
+            frames_hashed=frames_hashed,
         )
 
     counter = _Counter()
@@ -223,21 +254,30 @@ def _collect(chunks: Iterator[bytes], limits: Limits) -> bytes:
 
 
 def _hash_picture(
-    data: bytes, media_type: str, wanted: frozenset[str], limits: Limits, *, dihedral: bool
-) -> tuple[int, int, int, tuple[FrameHashes, ...]]:
-    """Return width and height of the upright first frame, frames in the file, and the hashes of those sampled."""
+    data: bytes, media_type: str, wanted: frozenset[str], limits: Limits, *, dihedral: bool, effort: Effort
+) -> tuple[int, int, int, tuple[FrameHashes, ...], int]:
+    """Return width and height of the upright first frame, frames in the file, the hashes of those sampled, and how many
+    those were.
+    """
     size = (0, 0)
+    count = 0
     frames: dict[tuple[Hash, ...], FrameHashes] = {}
     with opened_picture(data, media_type, limits) as picture:
         for frame in picture.frames():
             size = size if any(size) else frame.shown.size
+            count += 1
             hashes, quality = perceptual_hashes(frame.shown, wanted, dihedral=dihedral)
+            variants = [Variant(t, of_transform, quality) for t, of_transform in hashes.items() if t is not None]
+            if effort is not Effort.PLAIN:
+                for name, reading in frame.readings:
+                    of_reading, its_quality = perceptual_hashes(reading, wanted, dihedral=False)
+                    variants.append(Variant(name, of_reading[None], its_quality))
             hashed = FrameHashes(
                 index=frame.index,
                 timestamp_ms=frame.timestamp_ms,
                 hashes=hashes[None],
                 quality=quality,
-                variants=tuple(Variant(t, of_transform) for t, of_transform in hashes.items() if t is not None),
+                variants=tuple(variants),
             )
             frames.setdefault(hashed.hashes, hashed)
-    return *size, picture.frame_count, tuple(frames.values())
+    return *size, picture.frame_count, tuple(frames.values()), count

@@ -16,17 +16,18 @@ PERCEPTUAL_ALGORITHMS: Final = ("PDQ", "PHASH", "DHASH")
 
 
 class Transform(StrEnum):
-    """The seven rotations and flips, by Pillow's names. Rotations are counter-clockwise; TRANSVERSE is the other
-    diagonal.
+    """The seven rotations and flips. Rotations are counter-clockwise; TRANSVERSE is the other diagonal.
+
+    The names are Pillow's, the values what variants of an upload are called.
     """
 
-    FLIP_LEFT_RIGHT = "FLIP_LEFT_RIGHT"
-    FLIP_TOP_BOTTOM = "FLIP_TOP_BOTTOM"
-    ROTATE_90 = "ROTATE_90"
-    ROTATE_180 = "ROTATE_180"
-    ROTATE_270 = "ROTATE_270"
-    TRANSPOSE = "TRANSPOSE"
-    TRANSVERSE = "TRANSVERSE"
+    FLIP_LEFT_RIGHT = "flip-left-right"
+    FLIP_TOP_BOTTOM = "flip-top-bottom"
+    ROTATE_90 = "rotate-90"
+    ROTATE_180 = "rotate-180"
+    ROTATE_270 = "rotate-270"
+    TRANSPOSE = "transpose"
+    TRANSVERSE = "transverse"
 
 
 # Transposing swaps the axes, which PDQ treats alike: the hash of a transposed picture is the transposed hash, bit for
@@ -109,7 +110,7 @@ def perceptual_hashes(
     if not wanted.isdisjoint(("PHASH", "DHASH")):
         grey = picture.convert("L")  # what imagehash would do first, once for all
         for transform, of_transform in hashes.items():
-            turned = grey if transform is None else grey.transpose(Image.Transpose[transform.value])
+            turned = grey if transform is None else grey.transpose(Image.Transpose[transform.name])
             of_transform.extend(_imagehashes(turned, wanted))
     return {transform: tuple(of_transform) for transform, of_transform in hashes.items()}, quality
 

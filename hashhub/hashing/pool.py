@@ -37,6 +37,7 @@ from hashhub.errors import (
 from hashhub.hashing import child as protocol
 from hashhub.hashing.limits import Limits
 from hashhub.hashing.media import MediaHashes
+from hashhub.model import Effort
 
 _log = logging.getLogger("hashhub.hashing")
 
@@ -155,10 +156,12 @@ class MediaPool:
             child.disconnect()
             self._children.put(child)
 
-    def _hash(self, content: bytes, is_wanted: Callable[[], bool], *, dihedral: bool) -> protocol.Outcome:
+    def _hash(
+        self, content: bytes, is_wanted: Callable[[], bool], *, dihedral: bool, effort: Effort
+    ) -> protocol.Outcome:
         child = self._idle_child(is_wanted)
         try:
-            outcome = child.hash(content, protocol.Task(dihedral, self._limits), self._seconds, is_wanted)
+            outcome = child.hash(content, protocol.Task(dihedral, effort, self._limits), self._seconds, is_wanted)
         finally:
             self._put_back(child)
         with self._lock:
@@ -183,7 +186,12 @@ class Place:
         self.cpu_seconds = 0.0
 
     def hash(
-        self, content: bytes, *, dihedral: bool = False, is_wanted: Callable[[], bool] = lambda: True
+        self,
+        content: bytes,
+        *,
+        dihedral: bool = False,
+        effort: Effort = Effort.PLAIN,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> MediaHashes:
         """Return the hashes of one file, as `hash_media` does.
 
@@ -194,7 +202,7 @@ class Place:
                 memory.
             Unavailable: MEDIA_PROCESS_DIED; DEADLINE_EXCEEDED, if nobody waits any more.
         """
-        outcome = self._pool._hash(content, is_wanted, dihedral=dihedral)  # noqa: SLF001 - a part of the pool
+        outcome = self._pool._hash(content, is_wanted, dihedral=dihedral, effort=effort)  # noqa: SLF001 - a part of the pool
         self.cpu_seconds += outcome.cpu_seconds
         if outcome.hashes is not None:
             return outcome.hashes

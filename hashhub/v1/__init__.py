@@ -134,6 +134,8 @@ from hashhub.v1.match_service_pb2 import (
     BatchMatchHashesResponse as BatchMatchHashesResponse,
     BatchMatchMediaRequest as BatchMatchMediaRequest,
     BatchMatchMediaResponse as BatchMatchMediaResponse,
+    Coverage as Coverage,
+    Effort as Effort,
     EntryMatch as EntryMatch,
     ListPoliciesRequest as ListPoliciesRequest,
     ListPoliciesResponse as ListPoliciesResponse,
@@ -154,7 +156,11 @@ from hashhub.v1.match_service_pb2 import (
     Scheme as Scheme,
     SchemeValue as SchemeValue,
     SignOff as SignOff,
+    TimeRange as TimeRange,
+    VariantHashes as VariantHashes,
     Verdict as Verdict,
+    VideoFrame as VideoFrame,
+    VideoMatch as VideoMatch,
 )
 from hashhub.v1.operation_service_pb2 import (
     CancelOperationRequest as CancelOperationRequest,

@@ -19,23 +19,56 @@ class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERDICT_BENIGN: _ClassVar[Verdict]
     VERDICT_NO_MATCH: _ClassVar[Verdict]
     VERDICT_UNAVAILABLE: _ClassVar[Verdict]
+
+class Effort(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EFFORT_UNSPECIFIED: _ClassVar[Effort]
+    EFFORT_PLAIN: _ClassVar[Effort]
+    EFFORT_STANDARD: _ClassVar[Effort]
+    EFFORT_THOROUGH: _ClassVar[Effort]
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_MATCH: Verdict
 VERDICT_REVIEW: Verdict
 VERDICT_BENIGN: Verdict
 VERDICT_NO_MATCH: Verdict
 VERDICT_UNAVAILABLE: Verdict
+EFFORT_UNSPECIFIED: Effort
+EFFORT_PLAIN: Effort
+EFFORT_STANDARD: Effort
+EFFORT_THOROUGH: Effort
+
+class VariantHashes(_message.Message):
+    __slots__ = ("variant", "hashes")
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    HASHES_FIELD_NUMBER: _ClassVar[int]
+    variant: str
+    hashes: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Hash]
+    def __init__(self, variant: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ...) -> None: ...
+
+class VideoFrame(_message.Message):
+    __slots__ = ("offset_ms", "quality", "digest")
+    OFFSET_MS_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    offset_ms: int
+    quality: int
+    digest: bytes
+    def __init__(self, offset_ms: _Optional[int] = ..., quality: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class Query(_message.Message):
-    __slots__ = ("label", "hashes")
+    __slots__ = ("label", "hashes", "variants", "frames")
     LABEL_FIELD_NUMBER: _ClassVar[int]
     HASHES_FIELD_NUMBER: _ClassVar[int]
+    VARIANTS_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
     label: str
     hashes: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Hash]
-    def __init__(self, label: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ...) -> None: ...
+    variants: _containers.RepeatedCompositeFieldContainer[VariantHashes]
+    frames: _containers.RepeatedCompositeFieldContainer[VideoFrame]
+    def __init__(self, label: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., variants: _Optional[_Iterable[_Union[VariantHashes, _Mapping]]] = ..., frames: _Optional[_Iterable[_Union[VideoFrame, _Mapping]]] = ...) -> None: ...
 
 class MatchOptions(_message.Message):
-    __slots__ = ("policy", "max_distances", "match_limit", "dihedral")
+    __slots__ = ("policy", "max_distances", "match_limit", "dihedral", "effort")
     class MaxDistancesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -47,11 +80,13 @@ class MatchOptions(_message.Message):
     MAX_DISTANCES_FIELD_NUMBER: _ClassVar[int]
     MATCH_LIMIT_FIELD_NUMBER: _ClassVar[int]
     DIHEDRAL_FIELD_NUMBER: _ClassVar[int]
+    EFFORT_FIELD_NUMBER: _ClassVar[int]
     policy: str
     max_distances: _containers.ScalarMap[str, int]
     match_limit: int
     dihedral: bool
-    def __init__(self, policy: _Optional[str] = ..., max_distances: _Optional[_Mapping[str, int]] = ..., match_limit: _Optional[int] = ..., dihedral: _Optional[bool] = ...) -> None: ...
+    effort: Effort
+    def __init__(self, policy: _Optional[str] = ..., max_distances: _Optional[_Mapping[str, int]] = ..., match_limit: _Optional[int] = ..., dihedral: _Optional[bool] = ..., effort: _Optional[_Union[Effort, str]] = ...) -> None: ...
 
 class ReasonLine(_message.Message):
     __slots__ = ("code", "clause", "text", "entries")
@@ -66,20 +101,46 @@ class ReasonLine(_message.Message):
     def __init__(self, code: _Optional[str] = ..., clause: _Optional[str] = ..., text: _Optional[str] = ..., entries: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EntryMatch(_message.Message):
-    __slots__ = ("entry", "algorithm", "distance", "query_digest", "reviews", "marking")
+    __slots__ = ("entry", "algorithm", "distance", "query_digest", "reviews", "marking", "variant", "video")
     ENTRY_FIELD_NUMBER: _ClassVar[int]
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_FIELD_NUMBER: _ClassVar[int]
     QUERY_DIGEST_FIELD_NUMBER: _ClassVar[int]
     REVIEWS_FIELD_NUMBER: _ClassVar[int]
     MARKING_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
     entry: _resources_pb2.Entry
     algorithm: str
     distance: int
     query_digest: bytes
     reviews: _containers.RepeatedCompositeFieldContainer[ReviewSummary]
     marking: _resources_pb2.Marking
-    def __init__(self, entry: _Optional[_Union[_resources_pb2.Entry, _Mapping]] = ..., algorithm: _Optional[str] = ..., distance: _Optional[int] = ..., query_digest: _Optional[bytes] = ..., reviews: _Optional[_Iterable[_Union[ReviewSummary, _Mapping]]] = ..., marking: _Optional[_Union[_resources_pb2.Marking, _Mapping]] = ...) -> None: ...
+    variant: str
+    video: VideoMatch
+    def __init__(self, entry: _Optional[_Union[_resources_pb2.Entry, _Mapping]] = ..., algorithm: _Optional[str] = ..., distance: _Optional[int] = ..., query_digest: _Optional[bytes] = ..., reviews: _Optional[_Iterable[_Union[ReviewSummary, _Mapping]]] = ..., marking: _Optional[_Union[_resources_pb2.Marking, _Mapping]] = ..., variant: _Optional[str] = ..., video: _Optional[_Union[VideoMatch, _Mapping]] = ...) -> None: ...
+
+class TimeRange(_message.Message):
+    __slots__ = ("begin_ms", "end_ms", "entry_begin_ms", "entry_end_ms")
+    BEGIN_MS_FIELD_NUMBER: _ClassVar[int]
+    END_MS_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_BEGIN_MS_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_END_MS_FIELD_NUMBER: _ClassVar[int]
+    begin_ms: int
+    end_ms: int
+    entry_begin_ms: int
+    entry_end_ms: int
+    def __init__(self, begin_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., entry_begin_ms: _Optional[int] = ..., entry_end_ms: _Optional[int] = ...) -> None: ...
+
+class VideoMatch(_message.Message):
+    __slots__ = ("query_share", "entry_share", "ranges")
+    QUERY_SHARE_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_SHARE_FIELD_NUMBER: _ClassVar[int]
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    query_share: float
+    entry_share: float
+    ranges: _containers.RepeatedCompositeFieldContainer[TimeRange]
+    def __init__(self, query_share: _Optional[float] = ..., entry_share: _Optional[float] = ..., ranges: _Optional[_Iterable[_Union[TimeRange, _Mapping]]] = ...) -> None: ...
 
 class ReviewSummary(_message.Message):
     __slots__ = ("kind", "review_count")
@@ -157,17 +218,35 @@ class MatchMediaRequest(_message.Message):
     options: MatchOptions
     def __init__(self, media: _Optional[_Union[Media, _Mapping]] = ..., options: _Optional[_Union[MatchOptions, _Mapping]] = ...) -> None: ...
 
+class Coverage(_message.Message):
+    __slots__ = ("algorithms", "effort", "variants", "frame_count", "frames_hashed", "gaps")
+    ALGORITHMS_FIELD_NUMBER: _ClassVar[int]
+    EFFORT_FIELD_NUMBER: _ClassVar[int]
+    VARIANTS_FIELD_NUMBER: _ClassVar[int]
+    FRAME_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_HASHED_FIELD_NUMBER: _ClassVar[int]
+    GAPS_FIELD_NUMBER: _ClassVar[int]
+    algorithms: _containers.RepeatedScalarFieldContainer[str]
+    effort: Effort
+    variants: _containers.RepeatedScalarFieldContainer[str]
+    frame_count: int
+    frames_hashed: int
+    gaps: _containers.RepeatedCompositeFieldContainer[ReasonLine]
+    def __init__(self, algorithms: _Optional[_Iterable[str]] = ..., effort: _Optional[_Union[Effort, str]] = ..., variants: _Optional[_Iterable[str]] = ..., frame_count: _Optional[int] = ..., frames_hashed: _Optional[int] = ..., gaps: _Optional[_Iterable[_Union[ReasonLine, _Mapping]]] = ...) -> None: ...
+
 class MediaResult(_message.Message):
-    __slots__ = ("result", "hashes", "quality", "media_type")
+    __slots__ = ("result", "hashes", "quality", "media_type", "coverage")
     RESULT_FIELD_NUMBER: _ClassVar[int]
     HASHES_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_FIELD_NUMBER: _ClassVar[int]
     result: MatchResult
     hashes: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Hash]
     quality: int
     media_type: str
-    def __init__(self, result: _Optional[_Union[MatchResult, _Mapping]] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., quality: _Optional[int] = ..., media_type: _Optional[str] = ...) -> None: ...
+    coverage: Coverage
+    def __init__(self, result: _Optional[_Union[MatchResult, _Mapping]] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., quality: _Optional[int] = ..., media_type: _Optional[str] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ...) -> None: ...
 
 class MatchMediaResponse(_message.Message):
     __slots__ = ("result", "policy", "revision")
