@@ -619,7 +619,7 @@ class TestDihedral:
         variants = {v.name: v.hashes for v in media.frames[0].variants}
         assert list(variants) == list(Transform)
         for transform, hashes in variants.items():
-            turned = hash_media(encoded(image.transpose(Image.Transpose[transform]))).frames[0]
+            turned = hash_media(encoded(image.transpose(Image.Transpose[Transform(transform).name]))).frames[0]
             assert hashes[1:] == turned.hashes[1:], transform
             assert distance(hashes[0], turned.hashes[0]) <= 2, transform  # bits whose coefficient is the median
 
@@ -637,7 +637,9 @@ class TestDihedral:
             ).frames[0]
             estimates = dict(pdq_dihedral(frame.hashes[0]))
             for variant in frame.variants:
-                exact_by_transform[variant.transform].append(distance(variant.hashes[0], estimates[variant.transform]))
+                exact_by_transform[Transform(variant.name)].append(
+                    distance(variant.hashes[0], estimates[Transform(variant.name)])
+                )
         assert max(exact_by_transform.pop(Transform.TRANSPOSE)) == 0
         for transform, distances in exact_by_transform.items():
             assert max(distances) <= 24, transform
