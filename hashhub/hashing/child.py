@@ -8,7 +8,7 @@
 
 A child that is killed, or that a decoder crashes, takes nothing with it but its file; another is forked within
 milliseconds. Children read hostile bytes, so they have nothing else: not the hub's environment, none of its sockets and
-files, no right to write a file or a core dump.
+no file but the one in hand, no right to write a file or a core dump.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ import os
 import resource
 import signal
 import socket
+import stat
 import struct
 import sys
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import BinaryIO, Final, NoReturn
 
 import msgspec
 
-from hashhub.errors import Code, FailedPrecondition, HashHubError, LimitExceeded, Reason
+from hashhub.errors import Code, FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
 from hashhub.hashing.decoding import load_decoders, quiet_pillow
 from hashhub.hashing.limits import Limits
 from hashhub.hashing.media import MediaHashes, hash_media
@@ -36,6 +37,7 @@ FORK: Final = b"F"  # with a socket beside it; the answer is the child's process
 END: Final = b"E"  # followed by the process id; the answer is an Ending
 PID: Final = struct.Struct("!q")
 REQUEST: Final = struct.Struct("!IQ")  # bytes of the Task, bytes of the file; both follow
+DESCRIPTOR: Final = (1 << 64) - 1  # instead of the file's bytes: its descriptor came beside the request
 ANSWER: Final = struct.Struct("!I")  # bytes of the Outcome, which follows
 
 TIME_IS_UP: Final = signal.SIGPROF  # what ends a child whose file takes too long
@@ -44,11 +46,12 @@ _NICENESS: Final = 5  # matching goes before media where there are not cores eno
 
 
 class Task(msgspec.Struct, frozen=True, array_like=True):
-    """How to hash the file that follows."""
+    """How to hash the file that follows. `extra_seconds`: of CPU time, beyond those that any file may take."""
 
     dihedral: bool
     effort: Effort
     limits: Limits
+    extra_seconds: float = 0.0
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
@@ -142,12 +145,13 @@ def _child(hub: socket.socket, seconds: float, memory_bytes: int) -> NoReturn:
     code = 1
     try:
         _confine(memory_bytes)
-        while (request := _received(hub, REQUEST.size)) is not None:
-            task_bytes, file_bytes = REQUEST.unpack(request)
+        while (request := _request(hub)) is not None:
+            task_bytes, file_bytes, descriptor = request
             header = _received(hub, task_bytes)
             if header is None:
                 break
-            outcome = _outcome(hub, msgspec.msgpack.decode(header, type=Task), file_bytes, seconds)
+            task = msgspec.msgpack.decode(header, type=Task)
+            outcome = _outcome(hub, task, file_bytes, descriptor, seconds + task.extra_seconds)
             if outcome is None:
                 break
             body = msgspec.msgpack.encode(outcome)
@@ -181,19 +185,34 @@ def _confine(memory_bytes: int) -> None:
         resource.setrlimit(limit, (bound, bound))
 
 
-def _outcome(hub: socket.socket, task: Task, file_bytes: int, seconds: float) -> Outcome | None:
-    """Receive and hash one file; None when the hub is gone."""
+def _request(hub: socket.socket) -> tuple[int, int, int | None] | None:
+    """Return bytes of the task, bytes of the file and its descriptor if that came; None when the hub has closed the
+    socket.
+    """
+    begin, descriptors, _, _ = socket.recv_fds(hub, REQUEST.size, 1)
+    rest = _received(hub, REQUEST.size - len(begin)) if begin else None
+    if rest is None:
+        return None
+    task_bytes, file_bytes = REQUEST.unpack(begin + rest)
+    return task_bytes, file_bytes, descriptors[0] if file_bytes == DESCRIPTOR else None
+
+
+def _outcome(hub: socket.socket, task: Task, file_bytes: int, descriptor: int | None, seconds: float) -> Outcome | None:
+    """Receive a file, unless its descriptor came, and hash it; None when the hub is gone."""
     begun = _cpu_seconds()
     hashes: MediaHashes | None = None
     failure: Failure | None = None
     try:
-        file = _received(hub, file_bytes)
+        file = _received(hub, file_bytes) if descriptor is None else os.fdopen(descriptor, "rb")
         if file is None:
             return None
         # SIGPROF ends the process, in whatever library it is. It counts the CPU time of all its threads.
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            hashes = hash_media(file, dihedral=task.dihedral, effort=task.effort, limits=task.limits)
+            if isinstance(file, bytearray):
+                hashes = hash_media(file, dihedral=task.dihedral, effort=task.effort, limits=task.limits)
+            else:
+                hashes = _of_file(file, task)
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
     except HashHubError as e:
@@ -207,6 +226,24 @@ def _outcome(hub: socket.socket, task: Task, file_bytes: int, seconds: float) ->
             )
         )
     return Outcome(hashes, failure, _cpu_seconds() - begun)
+
+
+def _of_file(file: BinaryIO, task: Task) -> MediaHashes:
+    """Hash an open file and close it. The descriptor shares its position with the one of whoever opened it."""
+    with file:
+        before = os.fstat(file.fileno())
+        if not stat.S_ISREG(before.st_mode):  # a pipe or a device could be read for ever
+            raise InvalidArgument("not a regular file, so it was not read", reason=Reason.UNREADABLE_MEDIA)
+        file.seek(0)
+        hashes = hash_media(file, dihedral=task.dihedral, effort=task.effort, limits=task.limits)
+        after = os.fstat(file.fileno())
+    as_before = (before.st_size, before.st_mtime_ns, before.st_ctime_ns)
+    if as_before != (after.st_size, after.st_mtime_ns, after.st_ctime_ns) or hashes.size_bytes != after.st_size:
+        raise InvalidArgument(
+            "the file changed while it was read; treat it as not checked, and hash it again when it is complete",
+            reason=Reason.UNREADABLE_MEDIA,
+        )
+    return hashes
 
 
 def _cpu_seconds() -> float:

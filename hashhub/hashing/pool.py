@@ -5,7 +5,8 @@
                                └── hashed within limits of memory, CPU time and time on the clock, for as long as
                                    somebody waits for the answer; then, or beyond a limit, the child is killed
 
-The children are processes of `hashing.child`. Files go to them over sockets, as they are.
+The children are processes of `hashing.child`. Bytes go to them over sockets, as they are; of a file that is open here
+its descriptor goes, and the child reads it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import IO, Final, TypeAlias
 
 import msgspec
 
@@ -41,8 +42,12 @@ from hashhub.model import Effort
 
 _log = logging.getLogger("hashhub.hashing")
 
+Content: TypeAlias = bytes | IO[bytes]
+"""A file: its bytes, or itself, open for reading. It must be a regular file, and is read from its begin."""
+
 _LOOK_SECONDS: Final = 0.05  # between looks whether somebody still waits for the answer
 _WALL: Final = 3  # seconds on the clock for one of CPU time; a child that gets no more of a core is stopped, too
+_STREAM_BYTES_A_SECOND: Final = 32 << 20  # the three digests take 300 MB/s; the rest is for slow disks
 _ANSWER_SECONDS: Final = 10.0  # for an answer of some KB once it has begun to come
 _MOST_ANSWER: Final = 1 << 24  # bytes of an answer; the largest, 32 frames with variants, has some 50 KB
 _START_SECONDS: Final = 60.0  # for the template to load the libraries and fork its first child
@@ -157,11 +162,14 @@ class MediaPool:
             self._children.put(child)
 
     def _hash(
-        self, content: bytes, is_wanted: Callable[[], bool], *, dihedral: bool, effort: Effort
+        self, content: Content, is_wanted: Callable[[], bool], *, dihedral: bool, effort: Effort
     ) -> protocol.Outcome:
+        # A file that is digested as a stream, whatever its size, takes time by its length.
+        extra = 0.0 if isinstance(content, bytes) else os.fstat(content.fileno()).st_size / _STREAM_BYTES_A_SECOND
+        task = protocol.Task(dihedral, effort, self._limits, extra)
         child = self._idle_child(is_wanted)
         try:
-            outcome = child.hash(content, protocol.Task(dihedral, effort, self._limits), self._seconds, is_wanted)
+            outcome = child.hash(content, task, self._seconds + extra, is_wanted)
         finally:
             self._put_back(child)
         with self._lock:
@@ -187,7 +195,7 @@ class Place:
 
     def hash(
         self,
-        content: bytes,
+        content: Content,
         *,
         dihedral: bool = False,
         effort: Effort = Effort.PLAIN,
@@ -195,9 +203,13 @@ class Place:
     ) -> MediaHashes:
         """Return the hashes of one file, as `hash_media` does.
 
+        A picture is read once, so its digests and its perceptual hashes are of the same bytes. A file that is written
+        to while a child reads it is refused: what was read may never have been its content.
+
         `is_wanted`: whether somebody still waits for the answer; asked 20 times a second.
 
         Raises, besides what `hash_media` raises:
+            InvalidArgument: UNREADABLE_MEDIA, for an open file that changed meanwhile or is no regular file.
             LimitExceeded: MEDIA_TOO_COSTLY, if it takes longer than a file may; MEDIA_TOO_LARGE, if it takes more
                 memory.
             Unavailable: MEDIA_PROCESS_DIED; DEADLINE_EXCEEDED, if nobody waits any more.
@@ -236,7 +248,7 @@ class _Child:
             self._socket = None
 
     def hash(
-        self, content: bytes, task: protocol.Task, seconds: float, is_wanted: Callable[[], bool]
+        self, content: Content, task: protocol.Task, seconds: float, is_wanted: Callable[[], bool]
     ) -> protocol.Outcome:
         """Return what became of the file. Raises Unavailable when no process can be had."""
         connected = self.start()
@@ -281,15 +293,20 @@ class _UnwantedError(EOFError):
 
 
 def _exchange(
-    child: socket.socket, content: bytes, task: protocol.Task, until: float, is_wanted: Callable[[], bool]
+    child: socket.socket, content: Content, task: protocol.Task, until: float, is_wanted: Callable[[], bool]
 ) -> protocol.Outcome:
     """Send a file and return what the child answers. Raises TimeoutError, _UnwantedError, or OSError or EOFError where
     the child has ended.
     """
     header = msgspec.msgpack.encode(task)
     child.settimeout(max(_LOOK_SECONDS, until - time.monotonic()))
-    child.sendall(protocol.REQUEST.pack(len(header), len(content)) + header)
-    child.sendall(content)
+    if isinstance(content, bytes):
+        child.sendall(protocol.REQUEST.pack(len(header), len(content)) + header)
+        child.sendall(content)
+    else:
+        request = protocol.REQUEST.pack(len(header), protocol.DESCRIPTOR)
+        sent = socket.send_fds(child, [request], [content.fileno()])
+        child.sendall(request[sent:] + header)
     while not _is_readable(child, _LOOK_SECONDS):
         if time.monotonic() > until:
             raise TimeoutError

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from PIL import Image
 
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.hashing import Limits, MediaHashes, hash_media
-from hashhub.hashing.pool import MediaPool
+from hashhub.hashing import child as protocol
+from hashhub.hashing.pool import Content, MediaPool
+from hashhub.model import Effort
 from hashhub.testing.pictures import picture
 
 GIB = 1 << 30
@@ -64,7 +67,7 @@ def new_pool() -> Iterator[Callable[..., MediaPool]]:
         pool.close()
 
 
-def hashed(pool: MediaPool, data: bytes, **options: Any) -> MediaHashes:
+def hashed(pool: MediaPool, data: Content, **options: Any) -> MediaHashes:
     with pool.room() as place:
         return place.hash(data, **options)
 
@@ -147,6 +150,87 @@ class TestAnswers:
             with pytest.raises(LimitExceeded):
                 place.hash(costly())
             assert 0.1 < place.cpu_seconds - of_one < 10  # the kernel counts in ticks
+
+
+class TestOpenFiles:
+    """A file that is open here goes to a child as a descriptor."""
+
+    def test_answers_are_those_for_its_bytes(self, new_pool: Callable[..., MediaPool], tmp_path: Path) -> None:
+        pool = new_pool(limits=Limits(max_bytes=300_000))
+        path = tmp_path / "file"
+        for data in (good(), b"text" * 500_000, b"", encoded(picture(4, (200, 150)), "JPEG")):
+            path.write_bytes(data)
+            with path.open("rb") as file:
+                file.read(10)  # where it stands does not matter
+                assert hashed(pool, file, dihedral=True) == hash_media(data, dihedral=True)
+                assert hashed(pool, file) == hash_media(data)  # it can be asked for again
+        for data, reason in ((good()[:900], Reason.UNREADABLE_MEDIA), (good() * 9, Reason.MEDIA_TOO_LARGE)):
+            path.write_bytes(data)
+            with path.open("rb") as file, pytest.raises(HashHubError) as refused:
+                hashed(pool, file)
+            assert refused.value.reason is reason
+        assert hashed(pool, good()) == hash_media(good())  # bytes and files take turns
+
+    def test_a_child_holds_none_of_those_it_is_done_with(
+        self, new_pool: Callable[..., MediaPool], tmp_path: Path
+    ) -> None:
+        pool = new_pool()
+        for n, data in enumerate((good(), good()[:900], b"text")):
+            (tmp_path / str(n)).write_bytes(data)
+            with (tmp_path / str(n)).open("rb") as file, suppress(InvalidArgument):
+                hashed(pool, file)
+        (child,) = processes(template_of(pool))
+        opened = [str(link.readlink()) for link in Path(f"/proc/{child}/fd").iterdir()]
+        assert {name for name in opened if not name.startswith("socket:")} == {"/dev/null"}
+
+    def test_what_may_never_end_is_not_read(self, new_pool: Callable[..., MediaPool], tmp_path: Path) -> None:
+        pool = new_pool()
+        os.mkfifo(tmp_path / "pipe")
+        for path in (tmp_path / "pipe", Path("/dev/zero")):
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123 - a descriptor
+                with pytest.raises(InvalidArgument, match="not a regular file") as refused:
+                    hashed(pool, file)
+                assert refused.value.reason is Reason.UNREADABLE_MEDIA
+
+    @pytest.mark.parametrize("change", ["grows", "shrinks", "is written anew", "is read only"])
+    def test_one_that_changes_while_it_is_read_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: str
+    ) -> None:
+        path = tmp_path / "file"
+        path.write_bytes(b"synthetic" * 1000)
+        os.utime(path, (1, 1))
+
+        def meanwhile(file: Any, **options: Any) -> MediaHashes:
+            hashes = hash_media(file, **options)
+            if change == "grows":
+                with path.open("ab") as more:
+                    more.write(b"more")
+            elif change == "shrinks":
+                os.truncate(path, 100)
+            elif change == "is written anew":
+                with path.open("r+b") as again:
+                    again.write(b"other")
+                os.utime(path, (1, 1))  # who hides it has no say over the time of the last change
+            return hashes
+
+        monkeypatch.setattr(protocol, "hash_media", meanwhile)
+        task = protocol.Task(dihedral=False, effort=Effort.PLAIN, limits=Limits())
+        if change == "is read only":
+            assert protocol._of_file(path.open("rb"), task) == hash_media(path)
+            return
+        with pytest.raises(InvalidArgument, match="changed while it was read") as refused:
+            protocol._of_file(path.open("rb"), task)
+        assert refused.value.reason is Reason.UNREADABLE_MEDIA
+
+    def test_a_long_one_may_take_longer(self, new_pool: Callable[..., MediaPool], tmp_path: Path) -> None:
+        path = tmp_path / "long"
+        with path.open("wb") as file:
+            file.truncate(200 << 20)  # half a second to digest
+        pool = new_pool(seconds=0.1)
+        with path.open("rb") as file:
+            assert hashed(pool, file).size_bytes == 200 << 20
+        with pytest.raises(LimitExceeded):
+            hashed(pool, costly())
 
 
 class TestLimits:
