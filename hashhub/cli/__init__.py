@@ -25,6 +25,7 @@ from hashhub.cli import (
     queue,
     reconcile,
     sample,
+    scanning,
     schemes,
     serving,
     webhooks,
@@ -48,7 +49,7 @@ def main() -> None:
 
 
 _MODULES = (
-    serving, contributors, imports, exports, entries, queue, matching, changes, history, catalogue, policies,
+    serving, contributors, imports, exports, entries, queue, matching, scanning, changes, history, catalogue, policies,
     schemes, admin, webhooks, backup, reconcile, conflicts, sample,
 )  # fmt: skip
 for group in _MODULES:

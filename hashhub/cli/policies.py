@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from hashhub.cli.history import TIME
 from hashhub.cli.matching import distances_of, queries_in
+from hashhub.cli.scan_tree import opened
 from hashhub.cli.session import CommandGroup, Session, command
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, progress, say, table, tell
 from hashhub.errors import InvalidArgument, NotFound
@@ -397,11 +398,11 @@ def _numbered(file: str) -> Iterator[Query]:
 
 
 def _hashes_of(file: str) -> tuple[Hash, ...]:
-    from hashhub.cli.matching import regular_file
     from hashhub.hashing import hash_media, quiet_pillow
 
     quiet_pillow()
-    return hash_media(regular_file(Path(file))).hashes
+    with opened(Path(file)) as stream:
+        return hash_media(stream).hashes
 
 
 COMMANDS: Final = (policy,)

@@ -174,11 +174,13 @@ def _width(stream: IO[str]) -> int | None:
 
 
 def print_json(value: object, *, err: bool = False) -> None:
-    """Print one JSON object on one line, in printable ASCII: what is in it may be a stranger's text (see above).
+    """Print one JSON object on one line. `err`: on stderr, where stdout has something else."""
+    click.echo(json_line(value), err=err)
 
-    `err`: on stderr, where stdout has something else.
-    """
-    click.echo(_NOT_ASCII.sub(_escaped, msgspec.json.encode(value).decode()), err=err)
+
+def json_line(value: object) -> str:
+    """Return a JSON object on one line, in printable ASCII: what is in it may be a stranger's text (see above)."""
+    return _NOT_ASCII.sub(_escaped, msgspec.json.encode(value).decode())
 
 
 def plain(value: object) -> object:

@@ -1,0 +1,181 @@
+"""The files at and below the paths that `scan` is given, one after another.
+
+Memory does not grow with how many files there are: of each directory on the way down, at most `_BATCH` names are held.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason
+
+LINKED_DIRECTORIES: Final = "links to directories"
+OWN_REPORT: Final = "the directory of this report"
+
+_BATCH: Final = 65_536  # names of a directory held at a time; in between, a larger one has no order
+
+
+class Stamp(NamedTuple):
+    """What tells a file from what it was before. The time of the last change (ctime) cannot be set by its owner."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """Return the stamp of an open file, or of one at a path."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+class Unlisted(NamedTuple):
+    """A directory that could not be listed to its end, so that what is in it is not known."""
+
+    path: Path
+    error: HashHubError
+
+
+class Tree:
+    """The files at and below some paths. Links to files are followed, links to directories are not, except for one that
+    is given.
+
+    `skipped`: what was left out so far, by what it is.
+    """
+
+    def __init__(self, paths: Iterable[str], *, own: tuple[int, int] | None = None) -> None:
+        """`own`: device and inode of a directory that is left out."""
+        self._paths = tuple(paths)
+        self._own = own
+        self.skipped: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[Path | Unlisted]:
+        """Yield files, sorted within each directory, and directories that cannot be listed. A path that does not exist
+        is yielded as well: opening it says so.
+        """
+        for given in self._paths:
+            if os.path.isdir(given):  # noqa: PTH112 - Path.is_dir raises for some paths that cannot be looked at
+                yield from self._below(given)
+            else:
+                yield Path(given)
+
+    def _below(self, top: str) -> Iterator[Path | Unlisted]:
+        way = [_Directory(top)]  # not recursive: a path has room for more directories than Python has frames
+        try:
+            while way:
+                here = way[-1]
+                if here.directories:
+                    way.append(_Directory(here.directories.popleft()))
+                    continue
+                try:
+                    if self._is_own(here):
+                        self.skipped[OWN_REPORT] += 1
+                        way.pop()
+                        continue
+                    batch = here.batch()
+                except OSError as e:
+                    way.pop().close()
+                    yield _unlisted(here.path, e)
+                    continue
+                if not batch:
+                    way.pop()
+                for entry in batch:
+                    if _is_directory(entry):
+                        here.directories.append(entry.path)
+                    elif _is_linked_directory(entry):
+                        self.skipped[LINKED_DIRECTORIES] += 1
+                    else:
+                        yield Path(entry.path)
+        finally:
+            for directory in way:
+                directory.close()
+
+    def _is_own(self, directory: _Directory) -> bool:
+        if self._own is None or directory.is_open:
+            return False
+        status = os.stat(directory.path)  # noqa: PTH116 - a text, as scandir takes it
+        return (status.st_dev, status.st_ino) == self._own
+
+
+class _Directory:
+    """A directory on the way down. `directories`: those directly in it that come next."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.directories: deque[str] = deque()
+        self._entries: Iterator[os.DirEntry[str]] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._entries is not None
+
+    def batch(self) -> list[os.DirEntry[str]]:
+        """Return what comes next in it, sorted by name; nothing at its end. Raises OSError."""
+        if self._entries is None:
+            self._entries = os.scandir(self.path)
+        return sorted(islice(self._entries, _BATCH), key=lambda entry: entry.name)
+
+    def close(self) -> None:
+        """Give its descriptor back, if it was not read to its end."""
+        if self._entries is not None:
+            self._entries.close()  # type: ignore[attr-defined]
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open a regular file for reading. What could be read for ever, such as a pipe or a device, is refused unopened.
+
+    Raises NotFound, or InvalidArgument (UNREADABLE_MEDIA).
+    """
+    file = -1
+    try:
+        check_regular(os.stat(path))  # noqa: PTH116 - with the next lines
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        check_regular(os.fstat(file))  # it may have been replaced in between
+        return os.fdopen(file, "rb", buffering=0)
+    except FileNotFoundError as e:
+        raise NotFound("there is no file at this path any more, or none that a link points to; check the path") from e
+    except (OSError, ValueError) as e:  # ValueError: a NUL in the path
+        raise InvalidArgument(
+            f"the file cannot be opened ({type(e).__name__}); expected one that this user can read",
+            reason=Reason.UNREADABLE_MEDIA,
+        ) from e
+    except HashHubError:
+        if file >= 0:
+            os.close(file)
+        raise
+
+
+def check_regular(status: os.stat_result) -> None:
+    """Raise InvalidArgument (UNREADABLE_MEDIA) for anything but a regular file."""
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidArgument("not a regular file, so it was not read", reason=Reason.UNREADABLE_MEDIA)
+
+
+def _unlisted(path: str, error: OSError) -> Unlisted:
+    return Unlisted(
+        Path(path),
+        InvalidArgument(
+            f"the directory cannot be listed ({type(error).__name__}), so files in it may not have been looked at; "
+            "expected one that this user can read",
+            reason=Reason.UNREADABLE_MEDIA,
+        ),
+    )
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):  # opening it as a file says what is wrong
+        return entry.is_dir(follow_symlinks=False)
+    return False
+
+
+def _is_linked_directory(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):
+        return entry.is_symlink() and entry.is_dir()
+    return False

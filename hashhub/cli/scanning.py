@@ -1,0 +1,591 @@
+"""`hashhub scan`: what is known of the files of a tree?
+
+    files ── stamp ──┬─ known from an earlier run (--out) ───────────────────┐
+                     └─ opened by a thread, hashed by a child process ── kept ┴─ matched in groups ── told, counted
+                                                     └── missed, and effort thorough: hashed again with crops
+
+Files are hashed here, and only hashes leave the machine. A file that cannot be read is UNAVAILABLE, never clean, and so
+is a directory that cannot be listed. Hashes are remembered with --out, answers are not: lists grow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import IO, TYPE_CHECKING, Final, Self
+
+import click
+import msgspec
+from msgspec.structs import replace
+
+from hashhub.cli import scan_report
+from hashhub.cli.matching import DISTANCES, FAIL_ON, LIMIT, POLICY, Tally, as_json, match_options
+from hashhub.cli.scan_state import PARTIAL, REPORT, RESULTS, ScanState, replaced, scan_state
+from hashhub.cli.scan_tree import Stamp, Tree, Unlisted, check_regular, opened
+from hashhub.cli.session import Session, choice, chosen, command, spelled
+from hashhub.cli.terminal import Advance, clean, is_terminal, json_line, note, plain, progress, show_path
+from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
+from hashhub.model import MAX_HASHES_PER_QUERY, Coverage, Effort, MatchOptions, MatchResult, Query, ReasonLine, Verdict
+
+if TYPE_CHECKING:
+    from hashhub.client import Client
+    from hashhub.client.matching import Matched
+    from hashhub.hashing import MediaHashes
+    from hashhub.hashing.pool import MediaPool
+
+_GROUP: Final = 256  # files matched in one call at most
+_GROUP_WEIGHT: Final = 20_000  # hashes and frames in one call, some 1 MB, at most; one file alone may have more
+_GROUP_SECONDS: Final = 1.0  # for which a file waits for others: verdicts, and a wrong token or policy, show early
+_AHEAD: Final = 4  # files handed out for each child, so that none is idle while answers are waited for
+_FILE_SECONDS: Final = 300.0  # CPU time for one file; a feature film's frames take as long
+_FILE_MEMORY: Final = 4 << 30
+_FIRST_PAUSE: Final = 1.0  # before a hub that is away is asked again; doubles each time
+_LONGEST_PAUSE: Final = 30.0
+_GONE_SHOWN: Final = 5  # names of files that are gone, for people; the report has more
+_EXTRA: Final = re.compile(r"pip install 'hashhub\[[a-z]+\]'")
+
+
+@command(None, "scan")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@POLICY
+@DISTANCES
+@LIMIT
+@FAIL_ON
+@click.option(
+    "--effort",
+    type=choice(Effort),
+    default=spelled(Effort.STANDARD),
+    show_default=True,
+    help="Which variants of a picture to look up as well: none; how other tools read it, without its border, the "
+    "photograph in a screenshot; or, where those are not known, crops, too.",
+)
+@click.option("--dihedral", is_flag=True, help="Also look the rotated and mirrored pictures up; hashing takes longer.")
+@click.option(
+    "--out",
+    "directory",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write results.jsonl and report.html there, and remember hashes: the same command continues a scan that was "
+    "cut short, and hashes only what is new or has changed.",
+)
+@click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Files hashed at a time; default: all cores.")
+@click.option(
+    "--file-seconds",
+    type=click.FloatRange(min=1),
+    default=_FILE_SECONDS,
+    show_default=True,
+    metavar="N",
+    help="CPU time that one file may take; one that needs more is UNAVAILABLE.",
+)
+@click.option(
+    "--wait-for-hub",
+    "patience",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For how long to ask again when the hub goes away in the middle.",
+)
+def scan(
+    session: Session,
+    *,
+    paths: tuple[str, ...],
+    policy: str,
+    distances: tuple[str, ...],
+    limit: int,
+    fail_on: str | None,
+    effort: str,
+    dihedral: bool,
+    directory: Path | None,
+    jobs: int | None,
+    file_seconds: float,
+    patience: float,
+) -> None:
+    """Hash files on this machine and look them up.
+
+    A directory at PATH is scanned with all that is below; only hashes leave this machine. Answers come in the order in
+    which files are done. A file that cannot be read has the verdict UNAVAILABLE and makes the exit code 3, and so has a
+    directory that cannot be listed. Links to files are followed, links to directories are not, and are counted.
+    """
+    if not session.verbose:  # what became of a file is its answer
+        logging.getLogger("hashhub.hashing").setLevel(logging.CRITICAL)
+    wanted = chosen(Effort, effort)
+    options = match_options(policy, distances, limit)
+    workers = jobs or len(os.sched_getaffinity(0))
+    with contextlib.ExitStack() as stack:
+        state = own = None
+        if directory is not None:
+            state = stack.enter_context(scan_state(directory, dihedral=dihedral, effort=wanted))
+            status = directory.stat()
+            own = (status.st_dev, status.st_ino)
+        hub = stack.enter_context(session.connect())
+        hashers = stack.enter_context(_Hashers(workers, file_seconds, dihedral=dihedral))
+        tally = Tally(session, options, fail_on)
+        run = _Run(
+            paths=paths,
+            tree=Tree(paths, own=own),
+            hashers=hashers,
+            state=state,
+            ask=_Asking(hub, options, patience),
+            tally=tally,
+            effort=wanted,
+        )
+        try:
+            with contextlib.ExitStack() as files:
+                if state is not None:
+                    run.results = files.enter_context(replaced(state.directory, RESULTS, under=PARTIAL))
+                with progress(unit_bytes=False) as bar, _counted(paths, own) as total:
+                    run.go(bar, total)
+        except (KeyboardInterrupt, HashHubError):
+            run.cut_short()
+            raise
+        settings = {
+            "Hub": session.server,
+            "Policy": ", ".join(run.findings.policies) or policy,
+            "Effort": spelled(wanted),
+            "Rotated and mirrored pictures": "looked up, too" if dihedral else "not looked up",
+            **({"Largest distances": ", ".join(distances)} if distances else {}),
+        }
+        run.finish(settings)
+    tally.end()
+
+
+class _Hashed(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a file in the hands of a hasher; either `media` or `error`. `begun_ns`: of the clock."""
+
+    media: MediaHashes | None = None
+    error: HashHubError | None = None
+    stamp: Stamp | None = None
+    begun_ns: int = 0
+    cpu_seconds: float = 0.0
+
+
+class _File(msgspec.Struct, kw_only=True):
+    """A file on its way. `thorough`: its hashes of effort THOROUGH, once they are wanted. `is_missed`: nothing of
+    `media` is known. `error`: why there are no hashes.
+    """
+
+    path: Path
+    media: MediaHashes | None = None
+    thorough: MediaHashes | None = None
+    stamp: Stamp | None = None
+    error: HashHubError | None = None
+    is_missed: bool = False
+
+
+class _Hashers:
+    """Threads that open files and hand them to child processes, and what has come back from them."""
+
+    def __init__(self, count: int, seconds: float, *, dihedral: bool) -> None:
+        from hashhub.hashing import DEFAULT_LIMITS
+        from hashhub.hashing.pool import MediaPool
+
+        self.count = count
+        self._dihedral = dihedral
+        self._pool: MediaPool = MediaPool(
+            children=count, max_queued=0, seconds=seconds, memory_bytes=_FILE_MEMORY, limits=DEFAULT_LIMITS
+        )
+        self._threads = ThreadPoolExecutor(count, "hashhub-scan")
+        self._done: SimpleQueue[tuple[_File, _Hashed]] = SimpleQueue()
+        self._is_ending = threading.Event()
+        self.under_way = 0
+
+    def __enter__(self) -> Self:
+        self._pool.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_ending.set()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another file should be handed out."""
+        return self.under_way < self.count * _AHEAD
+
+    def hand_out(self, file: _File, effort: Effort) -> None:
+        """Have a file hashed; `take` gives what became of it."""
+        self.under_way += 1
+        self._threads.submit(self._work, file, effort)
+
+    def take(self, seconds: float) -> tuple[_File, _Hashed] | None:
+        """Return a file that is done; None if there is none in that time. Raises HashHubError when hashing is not
+        possible at all.
+        """
+        try:
+            file, hashed = self._done.get(timeout=seconds) if seconds > 0 else self._done.get_nowait()
+        except Empty:
+            return None
+        self.under_way -= 1
+        if hashed.error is not None and hashed.error.reason is Reason.MISSING_EXTRA:
+            raise hashed.error
+        return file, hashed
+
+    def _work(self, file: _File, effort: Effort) -> None:
+        self._done.put((file, self._hashed(file.path, effort)))
+
+    def _hashed(self, path: Path, effort: Effort) -> _Hashed:
+        cpu_seconds = 0.0
+        try:
+            with opened(path) as stream, self._pool.room() as place:
+                begun_ns = time.time_ns()
+                stamp = Stamp.of(os.fstat(stream.fileno()))
+                try:
+                    media = place.hash(
+                        stream, dihedral=self._dihedral, effort=effort, is_wanted=lambda: not self._is_ending.is_set()
+                    )
+                finally:
+                    cpu_seconds = place.cpu_seconds
+        except HashHubError as e:
+            return _Hashed(error=e, cpu_seconds=cpu_seconds)
+        except Exception as e:  # noqa: BLE001 - a thread that ended would leave its file without an answer
+            return _Hashed(error=HashHubError(f"the file could not be hashed ({type(e).__name__}); see --verbose"))
+        return _Hashed(media=media, stamp=stamp, begun_ns=begun_ns, cpu_seconds=cpu_seconds)
+
+
+class _Asking:
+    """The hub, asked again for a while when it goes away in the middle. `seconds`: spent waiting for it so far."""
+
+    def __init__(self, hub: Client, options: MatchOptions, patience: float) -> None:
+        self._hub = hub
+        self.options = options
+        self._patience = patience
+        self._has_answered = False
+        self.seconds = 0.0
+
+    def __call__(self, queries: list[Query]) -> list[Matched]:
+        """Return the answers, in order. Raises HashHubError, Unavailable after some time only if it has answered."""
+        begun = time.monotonic()
+        pause = _FIRST_PAUSE
+        try:
+            while True:
+                try:
+                    answers = list(self._hub.match_hashes(queries, self.options))
+                except HashHubError as e:
+                    pause = max(pause, e.retry_after or 0.0)
+                    is_lasting = not isinstance(e, Unavailable) and e.retry_after is None
+                    if is_lasting or not self._has_answered or time.monotonic() - begun + pause > self._patience:
+                        raise
+                    note(f"note: {clean(e.message)}; asking again in {pause:.0f} s")
+                    time.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+                else:
+                    self._has_answered = True
+                    return answers
+        finally:
+            self.seconds += time.monotonic() - begun
+
+
+class _Run:
+    """One run of the command."""
+
+    def __init__(
+        self,
+        *,
+        paths: tuple[str, ...],
+        tree: Tree,
+        hashers: _Hashers,
+        state: ScanState | None,
+        ask: _Asking,
+        tally: Tally,
+        effort: Effort,
+    ) -> None:
+        self._paths = paths
+        self._tree = tree
+        self._hashers = hashers
+        self._state = state
+        self._ask = ask
+        self._tally = tally
+        self._effort = effort
+        self._first_effort = Effort.PLAIN if effort is Effort.PLAIN else Effort.STANDARD
+        self._ready: list[_File] = []
+        self._weight = 0
+        self._begun = time.monotonic()
+        self._done = 0
+        self._hashed = 0
+        self._reused = 0
+        self._bytes = 0
+        self._cpu_seconds = 0.0
+        self._extras: dict[str, None] = {}
+        self.findings = scan_report.Findings(paths)
+        self.results: IO[str] | None = None
+
+    def go(self, bar: Advance, total: Callable[[], int | None]) -> None:
+        """Answer for every file. Raises HashHubError when no further one can be answered for."""
+        walk = iter(self._tree)
+        is_at_end = False
+        since = shown = time.monotonic()
+        rate = ""
+        while not is_at_end or self._hashers.under_way or self._ready:
+            while not is_at_end and self._hashers.has_room and not self._is_full:
+                path = next(walk, None)
+                if path is None:
+                    is_at_end = True
+                else:
+                    self._begin(path)
+            now = time.monotonic()
+            may_wait = self._hashers.under_way and not self._is_full and (is_at_end or not self._hashers.has_room)
+            # With nothing to tell yet there is no hurry, but Ctrl-C wants to be noticed.
+            seconds = max(0.0, since + _GROUP_SECONDS - now) if self._ready else _GROUP_SECONDS
+            if may_wait and (taken := self._hashers.take(seconds)) is not None:
+                if not self._ready:
+                    since = time.monotonic()
+                self._take(*taken)
+            is_due = self._ready and time.monotonic() - since >= _GROUP_SECONDS
+            if self._is_full or is_due or (is_at_end and self._ready and not self._hashers.under_way):
+                self._match()
+                since = time.monotonic()
+            if (now := time.monotonic()) - shown >= 1:
+                shown = now
+                rate = f" ({self._done / (now - self._begun):,.0f} files/s)"
+            bar(self._done, total(), f"scanning{rate}")
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._ready) >= _GROUP or self._weight >= _GROUP_WEIGHT
+
+    def _begin(self, path: Path | Unlisted) -> None:
+        if isinstance(path, Unlisted):
+            self._be_ready(_File(path=path.path, error=path.error))
+            return
+        file = _File(path=path)
+        if self._state is not None:
+            with contextlib.suppress(OSError, ValueError, InvalidArgument):  # opening it says what is wrong
+                status = os.stat(path)  # noqa: PTH116 - as it is opened
+                check_regular(status)
+                stamp = Stamp.of(status)
+                if (remembered := self._state.recall(path, stamp)) is not None:
+                    file.media, file.thorough, file.stamp = remembered.media, remembered.thorough, stamp
+                    self._reused += 1
+                    self._be_ready(file)
+                    return
+        self._hashers.hand_out(file, self._first_effort)
+
+    def _take(self, file: _File, hashed: _Hashed) -> None:
+        """Take a file from its hasher."""
+        self._cpu_seconds += hashed.cpu_seconds
+        media = hashed.media
+        if media is None:
+            file.error = hashed.error
+        elif not file.is_missed:
+            file.media, file.stamp = media, hashed.stamp
+            self._hashed += 1
+            self._bytes += media.size_bytes
+        elif file.media is not None and media.digests == file.media.digests:
+            file.thorough = media
+        else:
+            file.error = InvalidArgument(
+                "the file changed while it was scanned; treat it as not checked, and scan it again",
+                reason=Reason.UNREADABLE_MEDIA,
+            )
+        if self._state is not None and file.error is None and media is not None and hashed.stamp == file.stamp:
+            assert hashed.stamp is not None  # noqa: S101 - for mypy: it comes with the media
+            self._state.keep(file.path, hashed.stamp, media, begun_ns=hashed.begun_ns, thorough=file.is_missed)
+        self._be_ready(file)
+
+    def _be_ready(self, file: _File) -> None:
+        self._ready.append(file)
+        media = (file.thorough if file.is_missed else file.media) if file.error is None else None
+        if media is not None:
+            self._weight += len(media.hashes) + len(media.video_frames)
+
+    def _match(self) -> None:
+        """Match what is ready, and tell the answers, except where a miss is not the last word."""
+        group, self._ready, self._weight = self._ready, [], 0
+        asked = [self._query(file) for file in group if file.error is None]
+        # Without labels: a file's name may be case data, and stays here.
+        answers = iter(zip(self._ask([query for query, _ in asked]) if asked else [], asked, strict=True))
+        for file in group:
+            if file.error is not None:
+                self._tell_error(file, file.error)
+                continue
+            answer, (_, covered) = next(answers)
+            if answer.result.verdict is Verdict.NO_MATCH and self._look_closer(file):
+                continue
+            self._tell(file, answer.result, covered, answer.policy, answer.revision)
+        if self.results is not None:
+            self.results.flush()
+        if self._state is not None:
+            self._state.commit()
+
+    def _query(self, file: _File) -> tuple[Query, Coverage]:
+        """Return what to ask about a file, and what is looked for with it."""
+        from hashhub.hashing.coverage import coverage
+
+        media = file.thorough if file.is_missed else file.media
+        assert media is not None  # noqa: S101 - for mypy: a file without an error has hashes
+        has_crops = file.is_missed or not media.frames
+        covered = coverage(media, self._effort if has_crops else self._first_effort)
+        return _within_bounds(media.query(), covered)
+
+    def _look_closer(self, file: _File) -> bool:
+        """Go on with the crops of a missed picture, if they are wanted; return whether that is so."""
+        if self._effort is not Effort.THOROUGH or file.is_missed or file.media is None or not file.media.frames:
+            return False
+        file.is_missed = True
+        if file.thorough is not None:
+            self._be_ready(file)
+        else:
+            self._hashers.hand_out(file, Effort.THOROUGH)
+        return True
+
+    def _tell_error(self, file: _File, error: HashHubError) -> None:
+        from hashhub.hashing.coverage import nothing_looked_for
+
+        reason = ReasonLine(code=error.reason, text=error.message)
+        result = MatchResult(verdict=Verdict.UNAVAILABLE, reasons=(reason,))
+        file.media = file.thorough = None
+        self._tell(file, result, nothing_looked_for(reason, self._effort), self._ask.options.policy, 0)
+
+    def _tell(self, file: _File, result: MatchResult, covered: Coverage, policy: str, revision: int) -> None:
+        from hashhub.hashing.coverage import remarked
+
+        self._done += 1
+        result = replace(remarked(result, covered), label=show_path(file.path))
+        for gap in covered.gaps:
+            self._extras.update(dict.fromkeys(_EXTRA.findall(gap.text)))
+        more = _more(file, covered)
+        self._tally.show(result, policy, revision or self._tally.revision, more=more)
+        self.findings.add(file.path, result, covered, policy, revision)
+        if self.results is not None:
+            self.results.write(json_line({**as_json(result, policy, revision or self._tally.revision), **more}) + "\n")
+        if self._state is not None:
+            self._state.see(file.path)
+
+    def cut_short(self) -> None:
+        """Say what there is of a run that does not come to its end, and how to go on."""
+        self._tally.summarise("file", "files")
+        if self._state is not None:
+            self._tally.remark(
+                f"The scan was cut short. Run the same command again: {self._hashed + self._reused:,} files need not "
+                f"be hashed again. Answers so far: {clean(show_path(self._state.directory / PARTIAL))}."
+            )
+
+    def finish(self, settings: dict[str, str]) -> None:
+        """Print the summary and write the report."""
+        self._tally.summarise("file", "files")
+        findings = self.findings
+        for code, what in (
+            ("EXACT_ONLY", "looked for by identical digest only"),
+            ("LOW_QUALITY", "blank or nearly blank"),
+            ("FRAMES_SKIPPED", "looked for by some of their frames only"),
+        ):
+            if findings.gaps[code]:
+                self._tally.remark(f"Of these, {findings.gaps[code]:,} {what} ({code}).")
+        for what, count in sorted(self._tree.skipped.items()):
+            self._tally.remark(f"Not scanned: {count:,} {what}.")
+        for extra in self._extras:
+            self._tally.remark(f"More could be looked for with a further library: {extra}.")
+        if self._state is None:
+            return
+        gone: list[str] = []
+        gone_count = 0
+        for path in self._state.gone(self._paths):
+            gone_count += 1
+            if len(gone) < scan_report.MOST_ROWS:
+                gone.append(show_path(path))
+        costs = scan_report.Costs(
+            seconds=time.monotonic() - self._begun,
+            cpu_seconds=self._cpu_seconds,
+            match_seconds=self._ask.seconds,
+            hashed=self._hashed,
+            reused=self._reused,
+            bytes_hashed=self._bytes,
+        )
+        with replaced(self._state.directory, REPORT) as report:
+            report.writelines(
+                scan_report.page(
+                    findings,
+                    paths=self._paths,
+                    options=settings,
+                    costs=costs,
+                    skipped=self._tree.skipped,
+                    gone=gone,
+                    gone_count=gone_count,
+                )
+            )
+        self._tally.remark(f"Hashed {self._hashed:,}; {self._reused:,} had not changed since they were hashed.")
+        if gone_count:
+            named = ", ".join(clean(name) for name in islice(gone, _GONE_SHOWN))
+            more = ", …" if gone_count > _GONE_SHOWN else ""
+            self._tally.remark(f"Gone since an earlier run: {gone_count:,} ({named}{more}).")
+        self._tally.remark(f"Report: {clean(show_path(self._state.directory / REPORT))}")
+
+
+def _more(file: _File, covered: Coverage) -> dict[str, object]:
+    """Return what an answer about a file says beside one about hashes."""
+    name = os.fsencode(file.path)
+    media = file.media
+    return {
+        "file": show_path(file.path),
+        "file_bytes": None if _is_utf8(name) else name.hex(),
+        "size": None if media is None else media.size_bytes,
+        "media_type": "" if media is None else media.media_type,
+        "digests": [] if media is None else plain(media.digests),
+        "coverage": plain(covered),
+    }
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _within_bounds(query: Query, covered: Coverage) -> tuple[Query, Coverage]:
+    """Return the query without the last variants of one that has more hashes than a query may, and say so."""
+    room = MAX_HASHES_PER_QUERY - len(query.hashes)
+    variants = []
+    for variant in query.variants:
+        hashes = variant.hashes[: max(room, 0)]
+        room -= len(variant.hashes)
+        if hashes:
+            variants.append(replace(variant, hashes=hashes))
+    if room >= 0:
+        return query, covered
+    gap = ReasonLine(
+        code="VARIANTS_SKIPPED",
+        text=f"the last {-room} hashes of variants were not looked for: the file has more than a query may",
+    )
+    names = tuple(variant.variant for variant in variants)
+    return replace(query, variants=tuple(variants)), replace(covered, variants=names, gaps=(*covered.gaps, gap))
+
+
+@contextlib.contextmanager
+def _counted(paths: tuple[str, ...], own: tuple[int, int] | None) -> Iterator[Callable[[], int | None]]:
+    """Count the files beside the scan, so that somebody who watches sees when it will be done; give how many there are,
+    None until that is known.
+    """
+    counted: list[int] = []
+    is_over = threading.Event()
+
+    def count() -> None:
+        number = 0
+        for _ in Tree(paths, own=own):
+            number += 1
+            if is_over.is_set():
+                return
+        counted.append(number)
+
+    if is_terminal(sys.stderr):
+        threading.Thread(target=count, name="hashhub-scan-count", daemon=True).start()
+    try:
+        yield lambda: counted[0] if counted else None
+    finally:
+        is_over.set()
+
+
+COMMANDS: Final = (scan,)
