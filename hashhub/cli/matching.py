@@ -168,6 +168,8 @@ class Tally:
             return
         say(f"{coloured(f'{result.verdict:<11}', COLOURS[result.verdict])}  {clean(result.label)}")
         for reason in result.reasons:
+            if reason.code == "NOTHING_KNOWN":  # that is what NO_MATCH means
+                continue
             clause = f" [{policy}/{reason.clause}]" if reason.clause else ""
             tell(f"    {clean(reason.text or reason.code)}{clause}")
         for m in result.matches[:_SHOWN]:

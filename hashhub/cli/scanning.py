@@ -81,7 +81,7 @@ _EXTRA: Final = re.compile(r"pip install 'hashhub\[[a-z]+\]'")
 @click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Files hashed at a time; default: all cores.")
 @click.option(
     "--file-seconds",
-    type=click.FloatRange(min=1),
+    type=click.FloatRange(min=0.01),
     default=_FILE_SECONDS,
     show_default=True,
     metavar="N",
@@ -201,7 +201,6 @@ class _Hashers:
         self.under_way = 0
 
     def __enter__(self) -> Self:
-        self._pool.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -468,8 +467,8 @@ class _Run:
         self._tally.summarise("file", "files")
         if self._state is not None:
             self._tally.remark(
-                f"The scan was cut short. Run the same command again: {self._hashed + self._reused:,} files need not "
-                f"be hashed again. Answers so far: {clean(show_path(self._state.directory / PARTIAL))}."
+                "The scan was cut short. Run the same command again to continue: what was hashed is not hashed again. "
+                f"Answers so far: {clean(show_path(self._state.directory / PARTIAL))}."
             )
 
     def finish(self, settings: dict[str, str]) -> None:

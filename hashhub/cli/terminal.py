@@ -47,6 +47,8 @@ class Advance(Protocol):
 
 def clean(text: str) -> str:
     """Return `text` on one line, without anything that a terminal would act on."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.splitlines()))
 
 

@@ -275,7 +275,7 @@ class TestMatching:
         done = run("scan", str(tree), "--json")
         assert done.exit_code == UNAVAILABLE
         answers = {Path(a["query"]).relative_to(tree).as_posix(): a for a in objects(done.stdout)}
-        assert all(list(a) == MATCH_KEYS for a in answers.values())
+        assert all(list(a)[: len(MATCH_KEYS)] == MATCH_KEYS for a in answers.values())
         unavailable = {"cut.png", "gone.jpg", "pipe"}
         assert {n for n, a in answers.items() if a["verdict"] == "UNAVAILABLE"} == unavailable
         assert all(answers[n]["reasons"][0]["text"] for n in unavailable)
