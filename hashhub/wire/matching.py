@@ -80,7 +80,9 @@ def _uniform_queries(request: v1.BatchMatchHashesRequest) -> list[Query]:
     at that distance.
     """
     count = len(request.queries)
-    if not count or len(request.queries[0].hashes) != 1 or not _is_plain(request.queries[0]):
+    if not count or len(request.queries[0].hashes) != 1:
+        return []
+    if request.queries[0].variants or request.queries[0].frames:
         return []
     first = request.queries[0].hashes[0]
     name, width = first.algorithm, len(first.digest)
@@ -107,10 +109,11 @@ def _any_queries(queries: Sequence[v1.Query]) -> list[Query]:
             cancellation.check()
         given = []
         fits = True
-        if len(pb.hashes) > MAX_HASHES_PER_QUERY or not _is_plain(pb):
+        own = pb.hashes
+        if pb.variants or pb.frames or len(own) > MAX_HASHES_PER_QUERY:
             read.append(_query(pb, f"queries[{i}]", wrong))
             continue
-        for h in pb.hashes[:]:
+        for h in own[:]:
             name, digest = h.algorithm, h.digest
             if width(name) != len(digest):
                 fits = False
@@ -122,11 +125,6 @@ def _any_queries(queries: Sequence[v1.Query]) -> list[Query]:
             read.append(_query(pb, f"queries[{i}]", wrong))
     refuse(wrong)
     return read
-
-
-def _is_plain(pb: v1.Query) -> bool:
-    """Whether the query has neither variants nor frames."""
-    return not pb.variants and not pb.frames
 
 
 def query_from_pb(pb: v1.Query, at: str = "query") -> Query:
