@@ -18,6 +18,7 @@ from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, choice, chosen, c
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, say, show_path, tell
 from hashhub.errors import HashHubError, InvalidArgument, MalformedSource, NotFound, Reason
 from hashhub.model import Effort, EntryMatch, MatchOptions, MatchResult, Query, Verdict
+from hashhub.trust import ReasonCode
 
 _DEFAULT_POLICY: Final = "any"
 _SHOWN: Final = 5  # matches printed for people; --json has all of them
@@ -168,7 +169,7 @@ class Tally:
             return
         say(f"{coloured(f'{result.verdict:<11}', COLOURS[result.verdict])}  {clean(result.label)}")
         for reason in result.reasons:
-            if reason.code == "NOTHING_KNOWN":  # that is what NO_MATCH means
+            if reason.code == ReasonCode.NOTHING_KNOWN:  # that is what NO_MATCH means
                 continue
             clause = f" [{policy}/{reason.clause}]" if reason.clause else ""
             tell(f"    {clean(reason.text or reason.code)}{clause}")

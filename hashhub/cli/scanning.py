@@ -36,6 +36,7 @@ from hashhub.cli.session import Session, choice, chosen, command, spelled
 from hashhub.cli.terminal import Advance, clean, is_terminal, json_line, note, plain, progress, show_path
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.model import MAX_HASHES_PER_QUERY, Coverage, Effort, MatchOptions, MatchResult, Query, ReasonLine, Verdict
+from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
     from hashhub.client import Client
@@ -424,9 +425,7 @@ class _Run:
 
         media = file.thorough if file.is_missed else file.media
         assert media is not None  # noqa: S101 - for mypy: a file without an error has hashes
-        has_crops = file.is_missed or not media.frames
-        covered = coverage(media, self._effort if has_crops else self._first_effort)
-        return _within_bounds(media.query(), covered)
+        return _within_bounds(media.query(), coverage(media, self._effort))
 
     def _look_closer(self, file: _File) -> bool:
         """Go on with the crops of a missed picture, if they are wanted; return whether that is so."""
@@ -476,9 +475,9 @@ class _Run:
         self._tally.summarise("file", "files")
         findings = self.findings
         for code, what in (
-            ("EXACT_ONLY", "looked for by identical digest only"),
-            ("LOW_QUALITY", "blank or nearly blank"),
-            ("FRAMES_SKIPPED", "looked for by some of their frames only"),
+            (ReasonCode.EXACT_ONLY, "looked for by identical digest only"),
+            (ReasonCode.LOW_QUALITY, "blank or nearly blank"),
+            (ReasonCode.FRAMES_SKIPPED, "looked for by some of their frames only"),
         ):
             if findings.gaps[code]:
                 self._tally.remark(f"Of these, {findings.gaps[code]:,} {what} ({code}).")
@@ -556,7 +555,7 @@ def _within_bounds(query: Query, covered: Coverage) -> tuple[Query, Coverage]:
     if room >= 0:
         return query, covered
     gap = ReasonLine(
-        code="VARIANTS_SKIPPED",
+        code=ReasonCode.VARIANTS_SKIPPED.value,
         text=f"the last {-room} hashes of variants were not looked for: the file has more than a query may",
     )
     names = tuple(variant.variant for variant in variants)

@@ -32,6 +32,8 @@ RFC 3339. `match --json` and `scan --json` print, for each query:
     {"query", "verdict", "reasons", "policy", "matches": [{"entry", "contributor", "hash_set", "algorithm", "distance",
      "classification"}], "revision"}
 
+`scan` adds the file, its digests, and what was looked for and what was not: [json.md](json.md).
+
 **How it ends.**
 
 | exit code | meaning |

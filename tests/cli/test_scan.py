@@ -218,7 +218,7 @@ class TestTree:
         assert tree.skipped == {LINKED_DIRECTORIES: 2}
 
     def test_it_is_as_deep_as_paths_can_be(self, tmp_path: Path) -> None:
-        depth = 1_500
+        depth = 1_100
         top = tmp_path / "top"
         top.mkdir()
         here = os.open(top, os.O_RDONLY)
@@ -568,7 +568,6 @@ class TestCutShort:
         ("owner", "name", "count", "hashed_before"),
         [
             ("scan_state.ScanState", "keep", 12, 11),
-            ("scanning._Asking", "__call__", 1, None),
             ("scan_report", "page", 1, 21),
         ],
     )
@@ -581,7 +580,7 @@ class TestCutShort:
         owner: str,
         name: str,
         count: int,
-        hashed_before: int | None,
+        hashed_before: int,
     ) -> None:
         top = tmp_path / "tree"
         for n in range(20):
@@ -597,13 +596,12 @@ class TestCutShort:
             check=False,
         )
         assert killed.returncode == -signal.SIGKILL, killed.stderr
-        if not hashed_before or name == "keep":
+        if name == "keep":
             assert not (tmp_path / "out" / "results.jsonl").exists()
             with (tmp_path / "out" / "results.partial.jsonl").open("ab") as torn:
                 torn.write(b'{"file": "/tor')
         assert run(*command).exit_code == UNAVAILABLE
-        if hashed_before is not None:
-            assert len(handed_out) == 22 - hashed_before
+        assert len(handed_out) == 22 - hashed_before
         assert run("scan", str(top), "--out", str(tmp_path / "undisturbed")).exit_code == UNAVAILABLE
         assert results(tmp_path / "out") == results(tmp_path / "undisturbed")
         assert len(results(tmp_path / "out")) == 22
