@@ -17,7 +17,7 @@ from hashhub.cli.scan_tree import opened
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, choice, chosen, command, exit_code, spelled
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, say, show_path, tell
 from hashhub.errors import HashHubError, InvalidArgument, MalformedSource, NotFound, Reason
-from hashhub.model import Effort, EntryMatch, MatchOptions, MatchResult, Query, Verdict
+from hashhub.model import READINGS, Effort, EntryMatch, MatchOptions, MatchResult, Query, Verdict
 from hashhub.trust import ReasonCode
 
 _DEFAULT_POLICY: Final = "any"
@@ -225,6 +225,7 @@ def as_json(result: MatchResult, policy: str, revision: int) -> dict[str, Any]:
                 "hash_set": f"{m.entry.contributor}/{m.entry.hash_set}",
                 "algorithm": m.algorithm,
                 "distance": m.distance,
+                "variant": m.variant,
                 "classification": plain(m.entry.classification),
             }
             for m in result.matches
@@ -238,6 +239,8 @@ def _match_line(m: EntryMatch) -> str:
     said = f"{c.scheme}@{c.version} {c.value}" if c else "no classification"
     reviews = "".join(f", {count} {kind.lower().replace('_', ' ')}" for kind, count in sorted(m.reviews.items()))
     near = "exactly" if m.distance == 0 else f"at distance {m.distance}"
+    if m.variant:
+        near += f" by its {'reading' if m.variant in READINGS else 'variant'} {m.variant}"
     return clean(f"{m.entry.name}  {m.algorithm} {near}  {said}{reviews}  TLP:{m.marking.tlp.replace('_', '+')}")
 
 

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,10 +50,10 @@ def results(directory: Path) -> dict[str, dict[str, Any]]:
     return by_file
 
 
-def write(path: Path, content: bytes, *, time: int = OLD) -> Path:
+def write(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    os.utime(path, (time, time))
+    os.utime(path, (OLD, OLD))
     return path
 
 
@@ -257,7 +258,7 @@ class TestTree:
                 self._entries.close()
 
         scandir = os.scandir
-        monkeypatch.setattr(scan_tree.os, "scandir", Counting)
+        monkeypatch.setattr(os, "scandir", Counting)
         names = []
         for given, path in enumerate(Tree([str(tmp_path)]), 1):
             assert read <= given + 2 * 10
@@ -281,7 +282,7 @@ class TestTree:
 
             def __next__(self) -> os.DirEntry[str]:
                 for entry in self._rest:
-                    return entry  # type: ignore[return-value]
+                    return entry
                 raise PermissionError(13, "denied")
 
             def close(self) -> None:
@@ -289,7 +290,7 @@ class TestTree:
 
         scandir = os.scandir
         shut = str(tmp_path / "shut")
-        monkeypatch.setattr(scan_tree.os, "scandir", lambda path: Broken() if path == shut else scandir(path))
+        monkeypatch.setattr(os, "scandir", lambda path: Broken() if path == shut else scandir(path))
         (unlisted,) = (one for one in Tree([str(tmp_path)]) if isinstance(one, Unlisted))
         assert unlisted.error.reason is Reason.UNREADABLE_MEDIA
         done = run("scan", str(tmp_path), "--json")
@@ -322,7 +323,7 @@ class TestManyFiles:
         os.utime(one, (OLD, OLD))
         most: Counter[str] = Counter()
         lock = threading.Lock()
-        opened = scanning.opened
+        opened = scan_tree.opened
         begin = scanning._Run._begin
         now_open = 0
 
@@ -661,7 +662,7 @@ class TestCutShort:
             return match_hashes(self, queries, options)
 
         monkeypatch.setattr(Client, "match_hashes", away)
-        monkeypatch.setattr(scanning.time, "sleep", pauses.append)
+        monkeypatch.setattr(time, "sleep", pauses.append)
         out = tmp_path / "out"
         command = ("scan", str(tmp_path / "tree"), "--out", str(out))
         gone = Unavailable("the hub does not answer")
@@ -746,7 +747,7 @@ class TestDirectory:
     ) -> None:
         out = tmp_path / "out"
         out.mkdir(mode=0o700)
-        monkeypatch.setattr(scan_state.os, "geteuid", lambda: out.stat().st_uid + 1)
+        monkeypatch.setattr(os, "geteuid", lambda: out.stat().st_uid + 1)
         refused = run("scan", str(tree), "--out", str(out))
         assert refused.exit_code == REFUSED
         assert "belongs to another user" in refused.stderr
