@@ -103,6 +103,8 @@ class Findings:
         for match in result.matches[:room]:
             c = match.entry.classification
             how = f"{match.algorithm} {'exactly' if match.distance == 0 else f'at distance {match.distance}'}"
+            if match.video is not None:
+                how += f", {match.video.query_share:.0f} % of its frames"
             self.hits.append(
                 Hit(
                     file=show_path(path),

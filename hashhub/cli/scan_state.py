@@ -136,7 +136,11 @@ class ScanState:
             ).fetchone()
             value = self._encoder.encode(media)
             if thorough:
-                self._database.execute("UPDATE hashed SET thorough = ? WHERE file = ?", (value, number))
+                self._database.execute(
+                    "UPDATE hashed SET thorough = ? "
+                    "WHERE file = ? AND (size, mtime_ns, ctime_ns, inode) = (?, ?, ?, ?)",
+                    (value, number, *stamp),
+                )
             else:
                 self._database.execute(
                     "INSERT OR REPLACE INTO hashed VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from hashhub.hashing.pool import MediaPool
 
 _GROUP: Final = 256  # files matched in one call at most
-_GROUP_WEIGHT: Final = 20_000  # hashes and frames in one call, some 1 MB, at most; one file alone may have more
+_GROUP_PARTS: Final = 90_000  # of one call's message; the hub takes 100,000, and a video of MAX_FRAMES has 80,000
 _GROUP_SECONDS: Final = 1.0  # for which a file waits for others: verdicts, and a wrong token or policy, show early
 _AHEAD: Final = 4  # files handed out for each child, so that none is idle while answers are waited for
 _FILE_SECONDS: Final = 300.0  # CPU time for one file; a feature film's frames take as long
@@ -310,7 +310,7 @@ class _Run:
         self._effort = effort
         self._first_effort = Effort.PLAIN if effort is Effort.PLAIN else Effort.STANDARD
         self._ready: list[_File] = []
-        self._weight = 0
+        self._parts = 0
         self._begun = time.monotonic()
         self._done = 0
         self._hashed = 0
@@ -353,7 +353,7 @@ class _Run:
 
     @property
     def _is_full(self) -> bool:
-        return len(self._ready) >= _GROUP or self._weight >= _GROUP_WEIGHT
+        return len(self._ready) >= _GROUP or self._parts >= _GROUP_PARTS
 
     def _begin(self, path: Path | Unlisted) -> None:
         if isinstance(path, Unlisted):
@@ -398,14 +398,13 @@ class _Run:
         self._ready.append(file)
         media = (file.thorough if file.is_missed else file.media) if file.error is None else None
         if media is not None:
-            self._weight += len(media.hashes) + len(media.video_frames)
+            self._parts += _parts(media.query())
 
     def _match(self) -> None:
         """Match what is ready, and tell the answers, except where a miss is not the last word."""
-        group, self._ready, self._weight = self._ready, [], 0
+        group, self._ready, self._parts = self._ready, [], 0
         asked = [self._query(file) for file in group if file.error is None]
-        # Without labels: a file's name may be case data, and stays here.
-        answers = iter(zip(self._ask([query for query, _ in asked]) if asked else [], asked, strict=True))
+        answers = iter(zip(self._answers([query for query, _ in asked]), asked, strict=True))
         for file in group:
             if file.error is not None:
                 self._tell_error(file, file.error)
@@ -418,6 +417,20 @@ class _Run:
             self.results.flush()
         if self._state is not None:
             self._state.commit()
+
+    def _answers(self, queries: list[Query]) -> Iterator[Matched]:
+        """Yield the answers, in order, of as many calls as it takes."""
+        # Without labels: a file's name may be case data, and stays here.
+        batch: list[Query] = []
+        parts = 0
+        for query in queries:
+            if batch and parts + _parts(query) > _GROUP_PARTS:
+                yield from self._ask(batch)
+                batch, parts = [], 0
+            batch.append(query)
+            parts += _parts(query)
+        if batch:
+            yield from self._ask(batch)
 
     def _query(self, file: _File) -> tuple[Query, Coverage]:
         """Return what to ask about a file, and what is looked for with it."""
@@ -463,7 +476,8 @@ class _Run:
 
     def cut_short(self) -> None:
         """Say what there is of a run that does not come to its end, and how to go on."""
-        self._tally.summarise("file", "files")
+        if self._done:
+            self._tally.summarise("file", "files")
         if self._state is not None:
             self._tally.remark(
                 "The scan was cut short. Run the same command again to continue: what was hashed is not hashed again. "
@@ -533,6 +547,12 @@ def _more(file: _File, covered: Coverage) -> dict[str, object]:
         "digests": [] if media is None else plain(media.digests),
         "coverage": plain(covered),
     }
+
+
+def _parts(query: Query) -> int:
+    """Return how many values of fields the query has in a message, or a few more."""
+    of_variants = sum(1 + len(variant.hashes) for variant in query.variants)
+    return 4 + 4 * (len(query.hashes) + of_variants + len(query.frames))
 
 
 def _is_utf8(name: bytes) -> bool:

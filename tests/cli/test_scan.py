@@ -22,13 +22,24 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from hashhub import v1, wire
 from hashhub.cli import scan_report, scan_state, scan_tree, scanning
 from hashhub.cli.scan_tree import LINKED_DIRECTORIES, Tree, Unlisted
 from hashhub.cli.session import DONE, INTERRUPTED, REFUSED, UNAVAILABLE, USAGE
 from hashhub.client import Client
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, NotFound, Reason, Unavailable
 from hashhub.hashing import MediaHashes, Transform, hash_media, pool
-from hashhub.model import MAX_HASHES_PER_QUERY, Coverage, Effort, MatchResult, Query, VariantHashes, Verdict
+from hashhub.model import (
+    MAX_FRAMES,
+    MAX_HASHES_PER_QUERY,
+    Coverage,
+    Effort,
+    MatchResult,
+    Query,
+    VariantHashes,
+    Verdict,
+    VideoFrame,
+)
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.pictures import picture
 from tests.cli.conftest import Run
@@ -203,6 +214,24 @@ class TestAnswers:
             assert covered.variants == tuple(v.variant for v in query.variants)
         few = Query(hashes=own, variants=(VariantHashes("x", own[:424]),))
         assert scanning._within_bounds(few, Coverage()) == (few, Coverage())
+
+    def test_no_call_is_larger_than_the_hub_takes(self) -> None:
+        frames = tuple(VideoFrame(n, 100, b"\1" * 32) for n in range(MAX_FRAMES))
+        queries = [Query(hashes=hash_media(b"%d" % n).digests, frames=frames[:: 1 + n % 3]) for n in range(7)]
+        asked: list[list[Query]] = []
+
+        def ask(batch: list[Query]) -> list[Query]:
+            message = v1.BatchMatchHashesRequest(queries=map(wire.query_to_pb, batch))
+            bounds = wire.bounds_of(message.DESCRIPTOR, 1 << 25)
+            wire.parse(type(message), message.SerializeToString(), bounds)
+            asked.append(batch)
+            return batch
+
+        run_ = object.__new__(scanning._Run)
+        run_._ask = ask  # type: ignore[assignment]
+        assert list(run_._answers(queries)) == queries
+        assert 1 < len(asked) < len(queries)
+        assert list(run_._answers([])) == []
 
 
 class TestTree:
