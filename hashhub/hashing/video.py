@@ -455,7 +455,8 @@ class _Reading:
         elif len(progress.frames) < asked:
             sentences.append(f"{len(progress.frames)} of {asked} frames were hashed, as many as are taken of one video")
         if self._others:
-            sentences.append(f"the file has {self._others} more video streams, which were not looked at")
+            streams = "1 more video stream, which was" if self._others == 1 else f"{self._others} more, which were"
+            sentences.append(f"the file has {streams} not looked at")
         return Video(*self._size, asked, tuple(progress.frames), "; ".join(sentences) or None)
 
     def _run(self, progress: _Progress, *, by_key_frames: bool) -> None:
@@ -545,7 +546,7 @@ class _Progress:
         self._broken_until: float | None = None
         # Cuts.
         self._points: npt.NDArray[np.int16] | None = None
-        self._usual = _CUT_DIFFERENCE
+        self._usual = 0.0
         self._cut_at = -math.inf
         self._since_cut = 0
         self._is_cut_due = False
@@ -630,7 +631,7 @@ class _Progress:
         difference = float(abs(points - before).mean())
         if difference > _CUT_DIFFERENCE and difference > _CUT_RATIO * self._usual:
             self._is_cut_due = True
-        self._usual += _CUT_WEIGHT * (min(difference, 2 * _CUT_DIFFERENCE) - self._usual)
+        self._usual += _CUT_WEIGHT * (min(difference, _CUT_DIFFERENCE) - self._usual)
         is_apart = self._now - self._cut_at >= _CUT_SPACING_MS or self._since_cut >= _CUT_SPACING_FRAMES
         if not self._is_cut_due or not is_apart:
             return False
