@@ -114,6 +114,12 @@ class TestFrames:
             assert hashed_frame.digest == np.packbits(bits).tobytes()
             assert hashed_frame.quality == quality
 
+    def test_they_are_those_of_vpdqs_own_program(self) -> None:
+        """`vpdq-hash-video -r 1` of vPDQ 0.2.5 with FFmpeg 7.1 wrote the text of this synthetic clip."""
+        reference = vpdq.parse(Path(__file__).with_name("vpdq_reference.txt").read_text("ascii"))
+        media = hash_media(Path(__file__).with_name("vpdq_reference.mp4"))
+        assert [frame for frame in media.video_frames if frame.offset_ms % 1000 == 0] == list(reference)
+
     def test_frames_that_none_builds_on_are_decoded_where_they_are_hashed(self) -> None:
         """A B-frame that falls on a second: skipping what need not be decoded must not move the sample."""
         data = encoded(six_seconds(), options={"preset": "fast", "bf": "3", "b-pyramid": "none", "sc_threshold": "0"})
