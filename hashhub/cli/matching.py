@@ -97,17 +97,32 @@ def match(
     show_default=True,
     help="Which variants of a picture to hash as well: none, the usual ones, or crops, too.",
 )
+@click.option(
+    "--frames",
+    "show_frames",
+    is_flag=True,
+    help="Print the frames of a video as lines of vPDQ (number, quality, hash, seconds) instead of its hashes.",
+)
 def hash_files(
-    session: Session, *, files: tuple[str, ...], algorithms: tuple[str, ...], dihedral: bool, effort: str
+    session: Session,
+    *,
+    files: tuple[str, ...],
+    algorithms: tuple[str, ...],
+    dihedral: bool,
+    effort: str,
+    show_frames: bool,
 ) -> None:
     """Print the hashes of media files. Nothing leaves this machine.
 
     The hash of a variant has the variant's name in brackets behind the file's. What cannot be looked for with these
     hashes is told on stderr.
     """
+    from hashhub import vpdq
     from hashhub.hashing import hash_media, quiet_pillow
     from hashhub.hashing.coverage import best_quality, coverage
 
+    if show_frames and len(files) > 1 and not session.json:
+        raise click.UsageError("--frames takes one file, so that the lines are those of one video")
     quiet_pillow()
     wanted = chosen(Effort, effort)
     worst = 0
@@ -135,8 +150,16 @@ def hash_files(
                     "not_perceptual": media.not_perceptual,
                     "variants": plain(query.variants),
                     "coverage": plain(covered),
+                    "frames": vpdq.render(media.video_frames).splitlines() if show_frames else [],
                 }
             )
+            continue
+        if show_frames:
+            if not media.video_frames:
+                note(f"error: {name}: there are no frames of a video: {clean(media.not_perceptual or 'a picture')}")
+                worst = max(worst, REFUSED)
+            for line in vpdq.render(media.video_frames).splitlines():
+                say(line)
             continue
         for value in query.hashes:
             say(f"{value.text}  {name}")
@@ -176,8 +199,8 @@ class Tally:
         for m in result.matches[:_SHOWN]:
             tell(f"    {_match_line(m)}")
         if len(result.matches) > _SHOWN or result.truncated:
-            more = "or more " if result.truncated else ""
-            tell(f"    … {len(result.matches)} {more}matches in all; --json lists them")
+            or_more = "or more " if result.truncated else ""
+            tell(f"    … {len(result.matches)} {or_more}matches in all; --json lists them")
 
     def summarise(self, one: str, many: str) -> None:
         """Print how many answers there were of each kind."""

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from hashhub import v1, wire
+from hashhub import v1, vpdq, wire
 from hashhub.cli import scan_report, scan_state, scan_tree, scanning
 from hashhub.cli.scan_tree import LINKED_DIRECTORIES, Tree, Unlisted
 from hashhub.cli.session import DONE, INTERRUPTED, REFUSED, UNAVAILABLE, USAGE
@@ -42,6 +42,7 @@ from hashhub.model import (
 )
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.pictures import picture
+from hashhub.testing.videos import clip, encoded
 from tests.cli.conftest import Run
 
 OLD = 1_000_000_000  # a time at which files of these tests were last written
@@ -99,22 +100,25 @@ class _Place:
         return hash_media(stream, dihedral=dihedral, effort=effort)
 
 
+class InProcess:
+    """Stands in for the pool of child processes, which take a second to start."""
+
+    def __init__(self, **settings: Any) -> None:
+        """As the real one, of which nothing is needed."""
+
+    @contextmanager
+    def room(self) -> Iterator[_Place]:
+        yield _Place()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No child processes, which take a second to start: for tests that are about something else."""
 
-    class Pool:
-        def __init__(self, **settings: Any) -> None:
-            """As the real one, of which nothing is needed."""
-
-        @contextmanager
-        def room(self) -> Iterator[_Place]:
-            yield _Place()
-
-        def close(self) -> None:
-            """Nothing is open."""
-
-    monkeypatch.setattr(pool, "MediaPool", Pool)
+    monkeypatch.setattr(pool, "MediaPool", InProcess)
 
 
 @pytest.fixture
@@ -204,6 +208,30 @@ class TestAnswers:
         assert handed_out == []
         assert results(tmp_path / "out") == before
 
+    def test_videos_are_looked_for_by_their_frames(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = write(tmp_path / "clip.mp4", encoded(clip(3, seconds=2), "mp4"))
+        for command in ("scan", "hash"):
+            (one,) = objects(run(command, str(path), "--json").stdout)
+            assert one["coverage"]["frames_hashed"] == one["coverage"]["frame_count"] > 0
+            assert (one["coverage"]["algorithms"], one["coverage"]["gaps"]) == (["MD5", "SHA1", "SHA256", "PDQ"], [])
+        lines = run("hash", str(path), "--frames").stdout
+        assert vpdq.parse(lines) == hash_media(path).video_frames
+        (one,) = objects(run("hash", str(path), "--frames", "--json").stdout)
+        assert one["frames"] == lines.splitlines()
+        (tmp_path / "a.txt").write_text("synthetic", "ascii")
+        for others, code in ((["a.txt"], REFUSED), (["a.txt", "clip.mp4"], USAGE)):
+            refused = run("hash", *(str(tmp_path / other) for other in others), "--frames")
+            assert (refused.exit_code, refused.stdout) == (code, "")
+        # Without the libraries, an answer says what it lacks, and the scan how to get it.
+        monkeypatch.setattr("hashhub.hashing.media._can_read_videos", lambda: False)
+        monkeypatch.setattr(pool, "MediaPool", InProcess)
+        shown = run("scan", str(path), str(path)).stdout
+        assert shown.count("only identical files were looked for: frames of videos") == 2
+        last = "More could be looked for with a further library: pip install 'hashhub[video]'."
+        assert shown.splitlines()[-1] == last
+
     def test_a_query_never_has_more_hashes_than_one_may(self) -> None:
         own = tuple(h for n in range(200) for h in hash_media(b"%d" % n).digests)
         for names in (2, 5):
@@ -219,19 +247,19 @@ class TestAnswers:
         frames = tuple(VideoFrame(n, 100, b"\1" * 32) for n in range(MAX_FRAMES))
         queries = [Query(hashes=hash_media(b"%d" % n).digests, frames=frames[:: 1 + n % 3]) for n in range(7)]
         asked: list[list[Query]] = []
+        descriptor: Any = v1.BatchMatchHashesRequest.DESCRIPTOR
 
         def ask(batch: list[Query]) -> list[Query]:
             message = v1.BatchMatchHashesRequest(queries=map(wire.query_to_pb, batch))
-            bounds = wire.bounds_of(message.DESCRIPTOR, 1 << 25)
-            wire.parse(type(message), message.SerializeToString(), bounds)
+            wire.parse(type(message), message.SerializeToString(), wire.bounds_of(descriptor, 1 << 25))
             asked.append(batch)
             return batch
 
-        run_ = object.__new__(scanning._Run)
-        run_._ask = ask  # type: ignore[assignment]
-        assert list(run_._answers(queries)) == queries
+        run: Any = object.__new__(scanning._Run)
+        run._ask = ask
+        assert list(run._answers(queries)) == queries
         assert 1 < len(asked) < len(queries)
-        assert list(run_._answers([])) == []
+        assert list(run._answers([])) == []
 
 
 class TestTree:

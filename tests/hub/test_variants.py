@@ -356,7 +356,7 @@ def watched() -> Callable[[Hub], Asked]:
         asked: Asked = []
         hash_ = hub.match.media_pool._hash
 
-        def noted(content: bytes, is_wanted: Callable[[], bool], *, dihedral: bool, effort: Effort) -> Any:
+        def noted(content: Any, is_wanted: Callable[[], bool], *, dihedral: bool, effort: Effort) -> Any:
             asked.append((content, effort))
             return hash_(content, is_wanted, dihedral=dihedral, effort=effort)
 
