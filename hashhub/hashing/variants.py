@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hashhub.hashes import Hash
 from hashhub.hygiene import MIN_PDQ_QUALITY
-from hashhub.model import Effort
+from hashhub.model import MAX_HASHES_PER_QUERY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,16 +39,13 @@ CONTENT_BOX: Final = "content-box"
 CROP: Final = "crop"
 MIRROR_PAD: Final = "mirror-pad"
 
-FRAMES: Final = 4
-"""Frames of a file whose variants are looked for at most; of an animation the first ones that differ."""
-
-THOROUGH_FRAMES: Final = 1
-"""Frames of a file that windows are laid onto."""
+MOST_BOXES: Final = 3
+"""Rectangles of a frame that are hashed, at most: one without its border, two of photographs."""
 
 _PIXELS: Final = 220_000  # that everything is done on
 _LEAST_SIDE: Final = 48  # of the reduced picture, for a rectangle to be hashed
 _LEAST_SHARE: Final = 0.04  # of the picture, for the rectangle of a photograph
-_MOST_BOXES: Final = 2
+_PHOTOGRAPHS: Final = 2  # on one screen, at most
 _SLIMMEST: Final = 5.0  # sides of a photograph
 
 
@@ -77,32 +74,44 @@ class Derived(NamedTuple):
     quality: int
 
 
-def derive(shown: Image.Image, effort: Effort, *, windows: bool = True) -> Iterator[Derived]:
+def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
     """Yield what an 8-bit RGB frame may stand for, with PDQ qualities of at least MIN_PDQ_QUALITY.
 
-    At most one border-removed and two content-box; with THOROUGH and `windows` at most `MOST_WINDOWS` more. A hash
-    that is also one of an earlier picture's comes again: the caller leaves it out.
+    At most `MOST_BOXES`, and with `windows`, at most MOST_WINDOWS, at most so many more onto the whole frame and onto
+    the first of those boxes together. Some hashes may come twice.
     """
     import numpy as np
 
-    if effort is Effort.PLAIN or min(shown.size) < _LEAST_SIDE:
+    if min(shown.size) < _LEAST_SIDE:
         return
     factor = max(1, round(math.sqrt(shown.width * shown.height / _PIXELS)))
     factor = min(factor, max(1, min(shown.size) // _LEAST_SIDE))
     reduced = shown.reduce(factor) if factor > 1 else shown
-    pixels = np.asarray(reduced)
+    pixels, halved = np.asarray(reduced), np.asarray(reduced.reduce(_HALVES))
     whole = Box(0, 0, reduced.width, reduced.height)
     boxes: list[tuple[str, Box]] = []
-    if (border := _border(pixels)) != whole:
+    if (border := _border(pixels, halved)) != whole:
         boxes.append((BORDER_REMOVED, border))
-    boxes += [(CONTENT_BOX, box) for box in _content(pixels) if box not in (whole, border)]
-    hashed = []
+    boxes += [(CONTENT_BOX, box) for box in _content(pixels, halved) if box not in (whole, border)]
+    hashed: list[tuple[str, Box]] = []
     for name, box in boxes:
         if derived := _hashed(name, pixels[box.top : box.bottom, box.left : box.right]):
-            hashed.append(box)
+            hashed.append((name, box))
             yield derived
-    if effort is Effort.THOROUGH and windows:
-        yield from _windows(reduced, whole, hashed)
+    if windows:
+        shown_in_it = [box for _, box in sorted(hashed, key=lambda named: named[0] != CONTENT_BOX)][:1]
+        shares = (windows - windows // 2, windows // 2) if hashed else (windows,)
+        for box, share in zip((*shown_in_it, whole), shares, strict=True):
+            yield from _onto(reduced, box, WINDOWS[:share])
+
+
+def windows_a_frame(frames: int, *, dihedral: bool) -> int:
+    """Return how many windows may be laid onto each frame of a file of which `frames` are hashed, so that all hashes of
+    the file stay within a query.
+    """
+    algorithms, readings = 3, 1
+    others = algorithms * ((8 if dihedral else 1) + readings) + MOST_BOXES
+    return max(0, min(MOST_WINDOWS, _MOST_IN_A_FILE // frames, (MAX_HASHES_PER_QUERY - _DIGESTS) // frames - others))
 
 
 def _hashed(name: str, pixels: _Bytes) -> Derived | None:
@@ -116,61 +125,82 @@ def _hashed(name: str, pixels: _Bytes) -> Derived | None:
 # ----------------------------------------------------------------------------------------------------------------------
 # Borders
 
+_HALVES: Final = 2  # what edges are looked for on is reduced by this again
 _NOISE: Final = 14  # levels that a pixel of a border may be off its colour: JPEG at quality 50 leaves as much
 _STRAY: Final = 0.02  # of a border's line that may be off by more: specks, a watermark's tip
 _BLOCK: Final = 8  # pixels of a JPEG block, as far as its ringing reaches
+_PIECE: Final = 16  # lines looked at together
 
 
-def _border(pixels: _Bytes) -> Box:
-    """Return what is left of a picture, (height, width, 3), without a frame of one colour a side, of any width."""
-    import numpy as np
+def _border(pixels: _Bytes, halved: _Bytes) -> Box:
+    """Return what is left of a picture, (height, width, 3), without a frame of one colour a side, of any width.
 
-    height, width, _ = pixels.shape
+    `halved`: the same picture, reduced by 2.
+    """
+    height, width, _ = halved.shape
     left, top, right, bottom = 0, 0, width, height
+    least = _LEAST_SIDE // _HALVES
     for _round in range(2):  # bars across the whole width hide what is beside the picture, and the other way round
         before = (left, top, right, bottom)
-        inner = pixels[top:bottom, left:right]
-        if min(inner.shape[:2]) < _LEAST_SIDE:
+        inner = halved[top:bottom, left:right]
+        top, bottom = top + _flat_lines(inner), bottom - _flat_lines(inner[::-1])
+        if bottom - top < least:
             break
-        above, below = _flat_lines(inner), _flat_lines(inner[::-1])
-        top, bottom = top + above, bottom - below
-        inner = pixels[top:bottom, left:right].transpose(1, 0, 2)
-        if min(inner.shape[:2]) < _LEAST_SIDE:
+        inner = halved[top:bottom, left:right].transpose(1, 0, 2)
+        left, right = left + _flat_lines(inner), right - _flat_lines(inner[::-1])
+        if right - left < least or before == (left, top, right, bottom):
             break
-        before_it, after_it = _flat_lines(inner), _flat_lines(inner[::-1])
-        left, right = left + before_it, right - after_it
-        if before == (left, top, right, bottom):
-            break
-    if min(right - left, bottom - top) < _LEAST_SIDE:
-        return Box(0, 0, width, height)
-    return Box(left, top, right, bottom)
+    if right - left < least or bottom - top < least:
+        return Box(0, 0, pixels.shape[1], pixels.shape[0])
+    return _sharpened(pixels, Box(left, top, right, bottom), halved.shape)
 
 
 def _flat_lines(lines: _Bytes) -> int:
     """Return how many lines, from the first, are of one colour; 0 if all are, for then there is no picture."""
     import numpy as np
 
-    colour = np.median(lines[0], axis=0).astype(np.int16)
-    count = len(lines)
-    begin = 0
-    while begin < count:  # in pieces, because most pictures have no border and end in the first
-        piece = lines[begin : begin + 32].astype(np.int16)
-        off = np.abs(piece - colour).max(axis=2) > _NOISE
-        uneven = np.flatnonzero(off.mean(axis=1) > _STRAY)
+    colour = _colour(lines[0])
+    for begin in range(0, len(lines), _PIECE):  # most pictures have no border and end in the first piece
+        off = (np.abs(lines[begin : begin + _PIECE] - colour) > _NOISE).any(axis=2)
+        uneven = np.flatnonzero(np.count_nonzero(off, axis=1) > _STRAY * off.shape[1])
         if len(uneven):
-            edge = begin + int(uneven[0])
-            return _step(lines, edge, colour) if edge else 0
-        begin += 32
+            return begin + int(uneven[0])
     return 0
 
 
-def _step(lines: _Bytes, edge: int, colour: npt.NDArray[np.int16]) -> int:
+def _colour(line: _Bytes) -> npt.NDArray[np.int16]:
+    """Return the colour of a line that is to be of one: its median, by channel."""
+    import numpy as np
+
+    return np.partition(line, len(line) // 2, axis=0)[len(line) // 2].astype(np.int16)
+
+
+def _sharpened(pixels: _Bytes, box: Box, within: tuple[int, ...]) -> Box:
+    """Return a box that was found on the halved picture, (height, width, …) = `within`, with the edges that the picture
+    itself has there; an edge of the picture stays one.
+    """
+    rows, columns = within[:2]
+    height, width, _ = pixels.shape
+    left, right, top, bottom = (at * _HALVES for at in (box.left, box.right, box.top, box.bottom))
+    upright = pixels[:, left : min(width, right)]
+    top = _step(upright, top) if box.top else 0
+    bottom = height - _step(upright[::-1], height - bottom) if box.bottom < rows else height
+    turned = pixels[top:bottom].transpose(1, 0, 2)
+    left = _step(turned, left) if box.left else 0
+    right = width - _step(turned[::-1], width - right) if box.right < columns else width
+    return Box(left, top, right, bottom)
+
+
+def _step(lines: _Bytes, edge: int) -> int:
     """Return where, within a JPEG block of `edge`, the picture begins: behind the largest step between lines."""
     import numpy as np
 
-    begin, end = max(0, edge - 2), min(len(lines), edge + _BLOCK)
-    steps = np.abs(np.diff(lines[begin:end].astype(np.int16), axis=0)).max(axis=2).mean(axis=1)
-    outside = np.abs(lines[begin : end - 1].astype(np.int16) - colour).max(axis=2) > 3 * _NOISE
+    begin, end = max(0, edge - 3), min(len(lines), edge + _BLOCK)
+    strip = lines[begin:end].astype(np.int16)
+    if len(strip) < 2:  # noqa: PLR2004 - no step between fewer
+        return edge
+    steps = np.abs(np.diff(strip, axis=0)).max(axis=2).mean(axis=1)
+    outside = (np.abs(strip[:-1] - _colour(lines[begin])) > 3 * _NOISE).any(axis=2)
     steps[outside.mean(axis=1) > 5 * _STRAY] = 0  # such a line is the picture's already
     return begin + 1 + int(np.argmax(steps)) if steps.any() else edge
 
@@ -178,73 +208,74 @@ def _step(lines: _Bytes, edge: int, colour: npt.NDArray[np.int16]) -> int:
 # ----------------------------------------------------------------------------------------------------------------------
 # The photograph on a screen
 
-_CELLS: Final = 64  # the longer side of the grid that is searched for a photograph
+_CELLS: Final = 48  # the longer side of the grid that is searched for a photograph
+_FEWEST_CELLS: Final = 4  # a side
 _GROUNDS: Final = 4  # colours of a screen's ground, at most
 _GROUND_SHARE: Final = 0.02  # of the picture that is flat and of such a colour
 _GROUND_NOISE: Final = 6
+_FLAT: Final = 8  # levels of red + 2 green + blue between neighbours
 _BARE: Final = 0.8  # of a line that is ground: outside the photograph
 _GROUND_COSTS: Final = 2.5  # a cell counts for the photograph if less than 1 / 2.5 of it is ground
 
 
-def _content(pixels: _Bytes) -> list[Box]:
+def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
     """Return the rectangles of a screen, (height, width, 3), that hold a photograph; the heaviest first.
 
     A screen's ground is flat to the level, which photographs are not: what is neither ground nor text on it is what the
     screen shows. The grid is searched for the rectangle of the largest sum, where a cell of no ground counts 1 and one
-    of nothing else -1.5; then its edges are moved to where ground begins.
+    of nothing else -1.5; then its edges are moved to where ground begins. `halved`: the same picture, reduced by 2.
     """
-    import numpy as np
-
-    height, width, _ = pixels.shape
-    ground = _ground(pixels)
-    if ground is None:
-        return []
+    height, width, _ = halved.shape
     size = max(2, math.ceil(max(height, width) / _CELLS))
     rows, columns = height // size, width // size
-    if min(rows, columns) < 4:
+    if min(rows, columns) < _FEWEST_CELLS or (ground := _ground(halved)) is None:
         return []
     cells = ground[: rows * size, : columns * size].reshape(rows, size, columns, size).mean(axis=(1, 3))
     score = 1 - _GROUND_COSTS * cells
-    boxes = []
-    for _number in range(_MOST_BOXES):
+    boxes: list[Box] = []
+    for _number in range(_PHOTOGRAPHS):
         top, bottom, left, right = _heaviest(score)
         if (bottom - top) * (right - left) < _LEAST_SHARE * score.size:
             break
         score[top:bottom, left:right] = -2
-        box = _grown(pixels, ground, Box(left * size, top * size, right * size, bottom * size))
-        if box.width * box.height < _LEAST_SHARE * height * width or min(box.width, box.height) < _LEAST_SIDE:
+        grown = _grown(ground, Box(left * size, top * size, right * size, bottom * size))
+        box = _sharpened(pixels, grown, halved.shape)
+        if box.width * box.height < _LEAST_SHARE * pixels.shape[0] * pixels.shape[1]:
             continue
-        if max(box.width, box.height) > _SLIMMEST * min(box.width, box.height):
-            continue
-        boxes.append(box)
+        if max(_LEAST_SIDE, max(box.width, box.height) / _SLIMMEST) <= min(box.width, box.height):
+            boxes.append(box)
     return boxes
 
 
 def _ground(pixels: _Bytes) -> _Mask | None:
-    """Return which pixels have a colour of the ground, (height, width); None if no colour is a ground's."""
+    """Return which pixels are flat and have a colour of the ground, (height, width); None if no colour is a ground's.
+
+    Dark and light parts of photographs have such colours, but are not flat.
+    """
     import numpy as np
 
-    signed = pixels.astype(np.int16)
-    flat = np.ones(pixels.shape[:2], bool)
-    flat[:, 1:] &= (np.abs(np.diff(signed, axis=1)) <= 2).all(axis=2)
-    flat[1:] &= (np.abs(np.diff(signed, axis=0)) <= 2).all(axis=2)
-    its = signed[flat]
-    codes = (its[:, 0] >> 3) << 10 | (its[:, 1] >> 3) << 5 | its[:, 2] >> 3
+    red, green, blue = (np.ascontiguousarray(pixels[..., channel]).astype(np.int16) for channel in range(3))
+    light = red + 2 * green + blue
+    flat = np.ones(light.shape, bool)
+    flat[:, 1:] &= np.abs(np.diff(light, axis=1)) <= _FLAT
+    flat[1:] &= np.abs(np.diff(light, axis=0)) <= _FLAT
+    codes = ((red >> 3) << 10 | (green >> 3) << 5 | blue >> 3)[flat]
     counts = np.bincount(codes, minlength=1)
-    ground = np.zeros_like(flat)
-    any_ground = False
+    ground = None
     for _number in range(_GROUNDS):
         code = int(np.argmax(counts))
         if counts[code] < _GROUND_SHARE * flat.size:
             break
         counts[code] = 0
-        colour = np.median(its[codes == code], axis=0).astype(np.int16)
-        ground |= (np.abs(signed - colour) <= _GROUND_NOISE).all(axis=2)
-        any_ground = True
-    if not any_ground:
+        of_code = codes == code
+        its = np.ones(light.shape, bool)
+        for channel in (red, green, blue):
+            mean = round(float(channel[flat][of_code].mean()))
+            its &= np.abs(channel - mean) <= _GROUND_NOISE
+        ground = its if ground is None else ground | its
+    if ground is None:
         return None
-    # Dark and light parts of photographs may have the colour, but are not flat; what is flat begins a pixel late.
-    flat[:, :-1] |= flat[:, 1:]
+    flat[:, :-1] |= flat[:, 1:]  # a flat place begins a pixel late
     flat[:-1] |= flat[1:]
     return ground & flat
 
@@ -252,51 +283,40 @@ def _ground(pixels: _Bytes) -> _Mask | None:
 def _heaviest(score: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:
     """Return (top, bottom, left, right), ends exclusive, of the rectangle of the largest sum.
 
-    Kadane's algorithm in two dimensions, for all pairs of rows at once: some 130,000 sums for a grid of 64 x 64.
+    Kadane's algorithm in two dimensions, for all pairs of rows at once: some 56,000 sums for a grid of 48 x 48.
     """
     import numpy as np
 
     rows, columns = score.shape
-    until = np.zeros((rows + 1, columns), np.float32)
-    np.cumsum(score, axis=0, out=until[1:])
+    until = np.zeros((rows + 1, columns + 1), np.float32)
+    np.cumsum(np.cumsum(score, axis=0), axis=1, out=until[1:, 1:])
     first, last = np.triu_indices(rows + 1, 1)
-    sums = np.zeros((len(first), columns + 1), np.float32)
-    np.cumsum(until[last] - until[first], axis=1, out=sums[:, 1:])
-    least = np.minimum.accumulate(sums, axis=1)
-    gains = sums - least
-    pair, right = divmod(int(np.argmax(gains)), columns + 1)
+    sums = until[last] - until[first]
+    pair, right = divmod(int(np.argmax(sums - np.minimum.accumulate(sums, axis=1))), columns + 1)
     left = int(np.argmin(sums[pair, : right + 1]))
     return int(first[pair]), int(last[pair]), left, right
 
 
-def _grown(pixels: _Bytes, ground: _Mask, box: Box) -> Box:
+def _grown(ground: _Mask, box: Box) -> Box:
     """Return the box with each edge where ground begins, or where the screen ends."""
     left, top, right, bottom = box
     for _round in range(2):  # the lines that decide on one pair of edges are as long as the other pair says
-        top, bottom = _edges(pixels[:, left:right], ground[:, left:right], top, bottom)
-        turned = pixels[top:bottom].transpose(1, 0, 2)
-        left, right = _edges(turned, ground[top:bottom].T, left, right)
+        top, bottom = _edges(ground[:, left:right].mean(axis=1) > _BARE, top, bottom)
+        left, right = _edges(ground[top:bottom].mean(axis=0) > _BARE, left, right)
     return Box(left, top, right, bottom)
 
 
-def _edges(lines: _Bytes, ground: _Mask, begin: int, end: int) -> tuple[int, int]:
+def _edges(bare: npt.NDArray[np.bool_], begin: int, end: int) -> tuple[int, int]:
+    """Return the first and, exclusive, the last line of what lies around the middle of a range between bare lines."""
     import numpy as np
 
-    bare = ground.mean(axis=1) > _BARE
     middle = (begin + end) // 2
-
-    def first(lines: _Bytes, bare: npt.NDArray[np.bool_], begin: int, middle: int) -> int:
-        inside = begin
-        while inside < middle and bare[inside]:
-            inside += 1
-        outside = np.flatnonzero(bare[:inside])
-        if not len(outside):
-            return 0  # the picture goes on to the end of the screen
-        edge = int(outside[-1]) + 1
-        return _step(lines, edge, np.median(lines[edge - 1], axis=0).astype(np.int16))
-
-    count = len(lines)
-    return first(lines, bare, begin, middle), count - first(lines[::-1], bare[::-1], count - end, count - middle)
+    while begin < middle and bare[begin]:
+        begin += 1
+    while end > middle + 1 and bare[end - 1]:
+        end -= 1
+    before, after = np.flatnonzero(bare[:begin]), np.flatnonzero(bare[end:])
+    return int(before[-1]) + 1 if len(before) else 0, end + int(after[0]) if len(after) else len(bare)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -304,6 +324,8 @@ def _edges(lines: _Bytes, ground: _Mask, begin: int, end: int) -> tuple[int, int
 
 _SIDE: Final = 256  # the square that a picture is brought to
 _MARGIN: Final = 32  # of its mirrored surroundings, each side
+_MOST_IN_A_FILE: Final = 512  # windows
+_DIGESTS: Final = 3
 _SAMPLES: Final = 64
 _KEPT: Final = 16
 
@@ -315,12 +337,6 @@ class Window(NamedTuple):
     top: int
     right: int
     bottom: int
-
-
-def _windows(reduced: Image.Image, whole: Box, boxes: list[Box]) -> Iterator[Derived]:
-    """Yield the hashes of windows onto the picture and, half as many each, onto the rectangles in it."""
-    for box in (whole,):
-        yield from _onto(reduced, box, WINDOWS)
 
 
 def _onto(reduced: Image.Image, box: Box, windows: tuple[Window, ...]) -> Iterator[Derived]:
@@ -410,5 +426,5 @@ def _transform() -> _Floats:
     return (math.sqrt(2 / _SAMPLES) * np.cos(math.pi / 2 / _SAMPLES * frequency * (2 * sample + 1))).astype(np.float32)
 
 
-WINDOWS: Final = (Window(0, 0, 0, 0),)
+WINDOWS: Final = ()
 MOST_WINDOWS: Final = len(WINDOWS)
