@@ -39,7 +39,6 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from bench import result, workloads
 from bench.false_positives import upper_bound
-from hashhub.hashes import ALGORITHMS
 from hashhub.hashing import variants
 from hashhub.hashing.pdq import compute
 from hashhub.hygiene import MIN_PDQ_QUALITY
@@ -297,7 +296,8 @@ def unrelated(pool: Any, uploads: int, listed: int, n: int) -> list[dict[str, An
             rows.append(
                 {
                     "question": "unrelated", "list": kind, "listed": sum(map(len, groups)), "variant": str(name),
-                    "uploads": uploads, "hashes": count, "pairs": pairs, "picture_pairs": uploads * sum(map(len, groups)),
+                    "uploads": uploads, "hashes": count, "pairs": pairs,
+                    "picture_pairs": uploads * sum(map(len, groups)),
                     "within_31": near, "below": upper_bound(near, pairs),
                     "nearest": None if least is None else int(least[of_name].min()),
                 }
@@ -403,3 +403,177 @@ def _cpu_ms(work: Callable[[], object]) -> float:
     begin = time.process_time()
     work()
     return (time.process_time() - begin) * 1e3
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The page
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    every = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in every)
+
+
+def page(rows: Sequence[dict[str, Any]], facts: dict[str, Any]) -> str:
+    """Return the page about one run as Markdown."""
+
+    def of(question: str, **wanted: object) -> list[dict[str, Any]]:
+        return [r for r in rows if r["question"] == question and all(r[k] == v for k, v in wanted.items())]
+
+    def recall_table(half: str) -> str:
+        lines: dict[tuple[str, str], list[str]] = {}
+        for row in of("recall", half=half):
+            lines.setdefault((row["alteration"], row["strength"]), []).append(percent(row["recall"]))
+        head = ("alteration", "strength", "PDQ plain", "PDQ standard", "PDQ thorough", "pHash plain", "dHash plain")
+        return table(head, [(*what, *cells) for what, cells in lines.items()])
+
+    unrelated_lines = [
+        (r["list"], f"{r['listed']:,}", r["variant"], f"{r['hashes']:,}", f"{r['pairs']:.3g}", r["within_31"],
+         f"{r['below']:.2g}", "-" if r["nearest"] is None else r["nearest"])
+        for r in of("unrelated")
+    ]  # fmt: skip
+    pictures = of("unrelated", list="pictures")
+    all_pairs = sum(r["pairs"] for r in pictures)
+    same_lines = [
+        (r["template"], r["listed"], r["pairs"], *(f"{r[f'{way}_within_31']} ({r[f'{way}_nearest']})"
+         for way in ("plain", "box", "window")))
+        for r in of("same screen")
+    ]  # fmt: skip
+    cost_lines = [
+        (f"{r['width']} x {r['height']}", r["shown"], f"{r['pdq_ms']:.3g}", f"{r['standard_ms']:.3g}",
+         f"{r['thorough_ms']:.3g}", r["hashes_standard"], r["hashes_thorough"])
+        for r in of("cost")
+    ]  # fmt: skip
+    text = _PAGE.format(
+        commit=facts["commit"][:11], day=facts["time"][:10], processor=facts["machine"]["processor"],
+        pictures=of("recall")[0]["pictures"], measured=recall_table("measured"), tuned=recall_table("tuned"),
+        uploads=pictures[0]["uploads"], listed=pictures[0]["listed"], pairs=all_pairs,
+        picture_pairs=pictures[0]["picture_pairs"],
+        unrelated=table(
+            ("list", "digests", "variant", "asked", "pairs", "within 31", "rate below", "nearest"), unrelated_lines
+        ),
+        same=table(("template", "listed", "pairs", "plain", "box", "window"), same_lines),
+        cost=table(
+            ("pixels", "shown", "PDQ", "STANDARD adds", "THOROUGH adds", "hashes", "hashes, thorough"), cost_lines
+        ),
+    )  # fmt: skip
+    parts = text.split("\n\n")
+    return "\n\n".join(part if part.startswith(("|", "#", "!")) else _wrapped(part) for part in parts)
+
+
+_PAGE: Final = """\
+# How far an upload may be from what is listed
+
+`python -m bench.robustness` wrote this page from `results/robustness.json`: commit `{commit}`, {day}, {processor}. Every
+picture is synthetic. What the efforts look for stands in [variants](../docs/variants.md). The search was tuned on other
+templates and other pictures than those that measure it.
+
+## Recall
+
+Share of {pictures} pictures that are found: PDQ within 31 bits, pHash and dHash within 10. Listed: the altered picture
+is the one listed, and the whole one is asked about.
+
+![recall](charts/robustness.svg)
+
+{measured}
+
+On the templates that it was tuned on:
+
+{tuned}
+
+## False positives: unrelated pictures
+
+All digests of {uploads:,} uploads, every other one in a border or on a screen, against those of {listed:,} other
+pictures: {pairs:.3g} pairs of digests, {picture_pairs:.3g} of pictures; and against padding, which has their statistics
+but fewer near pairs than pictures have. Rate below: with 95 % confidence; none seen is not a rate of zero.
+
+{unrelated}
+
+## False positives: the same screen
+
+Different photographs in one template with the very same words, colours and buttons around them. In each cell: pairs
+within 31 bits (and the nearest). Plain: of the screenshot as it comes; box and window: pairs that match by a variant
+and not plainly. An "original" is listed as it is, a "screenshot" as the other screen shows it.
+
+{same}
+
+## Cost
+
+CPU milliseconds on one core, beside PDQ of the whole picture. THOROUGH includes STANDARD.
+
+{cost}
+"""
+
+
+def _wrapped(words: str) -> str:
+    import textwrap
+
+    ending = "\n" if words.endswith("\n") else ""
+    return textwrap.fill(words, 120, break_long_words=False, break_on_hyphens=False) + ending
+
+
+def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw recall by alteration and effort as heat maps: one for either half of the templates."""
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "hashhub", "font.size": 8})
+    columns = [*(("PDQ", effort) for effort in _EFFORTS), ("PHASH", "PLAIN"), ("DHASH", "PLAIN")]
+    shown = [r for r in rows if r["question"] == "recall" and r["half"] == "measured"]
+    labels = list(dict.fromkeys(f"{r['alteration']} · {r['strength']}" for r in shown))
+    values = np.full((len(labels), len(columns)), np.nan)
+    for r in shown:
+        values[labels.index(f"{r['alteration']} · {r['strength']}"), columns.index((r["algorithm"], r["effort"]))] = (
+            100 * r["recall"]
+        )
+    half = -(-len(labels) // 2)
+    figure, panels = plt.subplots(1, 2, figsize=(11, 0.22 * half + 1.2), layout="constrained")
+    for axes, part in zip(panels, (slice(0, half), slice(half, None)), strict=True):
+        axes.imshow(values[part], cmap="RdYlGn", vmin=0, vmax=100, aspect="auto")
+        axes.set_xticks(range(len(columns)), [f"{a}\n{e.lower()}" for a, e in columns])
+        axes.set_yticks(range(len(labels[part])), labels[part])
+        axes.tick_params(length=0)
+        for (y, x), value in np.ndenumerate(values[part]):
+            axes.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=40, help="pictures for recall (40)")
+    parser.add_argument("--uploads", type=int, default=500, help="unrelated pictures that ask (500)")
+    parser.add_argument("--listed", type=int, default=10_000, help="pictures that are listed (10,000)")
+    parser.add_argument("--screens", type=int, default=5, help="screens of each template, with three pictures (5)")
+    parser.add_argument("--n", type=int, default=1_000_000, help="digests in the padded list (1,000,000)")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
+    parser.add_argument("--page", action="store_true", help="only write the page and the chart, from the result")
+    parser.add_argument("--out", type=Path, default=_OUT, help="where results, charts and page go; default: bench")
+    options = parser.parse_args()
+    path = options.out / "results" / "robustness.json"
+    if not options.page:
+        facts = {"efforts": _EFFORTS, "max_distances": _WITHIN, "windows": variants.MOST_WINDOWS}
+        packages = ("Pillow", "numpy", "imagehash")
+        rows = cost()
+        with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+            for measure in (
+                partial(same_screen, pool, options.screens),
+                partial(recall, pool, options.count),
+                partial(unrelated, pool, options.uploads, options.listed, options.n),
+            ):
+                rows += measure()
+                result.save("robustness", facts, rows, out=path, packages=packages, seed=_MEASURING_SEED)
+                print(f"{len(rows)} figures", flush=True)
+    document = json.loads(path.read_text("utf-8"))
+    draw(document["rows"], options.out / "charts" / "robustness.svg")
+    (options.out / "robustness.md").write_text(page(document["rows"], document), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

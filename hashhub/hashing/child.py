@@ -127,7 +127,7 @@ def _load() -> None:
 
     blank = io.BytesIO()
     Image.new("RGB", (64, 64)).save(blank, "PNG")
-    hash_media(blank.getvalue(), dihedral=True)
+    hash_media(blank.getvalue(), dihedral=True, effort=Effort.THOROUGH)
 
 
 def _ended(child: int) -> Ending:

@@ -460,6 +460,42 @@ def phone_story(original: Image.Image, rng: Random) -> Image.Image:
     return _kept_as(scene, rng)
 
 
+def phone_messages(original: Image.Image, rng: Random) -> Image.Image:
+    """Show the picture on a rounded card with a narrow rim and a line of text, between other messages."""
+    ground, ink, accent = _theme(rng)
+    card = tuple(min(255, c + 34) if sum(ground) < 384 else c - 22 for c in ground)
+    width, height = _phone(rng)
+    unit = width // 12
+    scene = Image.new("RGB", (width, height), ground)
+    draw = ImageDraw.Draw(scene)
+    _status_bar(draw, rng, width, unit, ink)
+    draw.text((width // 2 - unit, round(1.3 * unit)), _words(rng, 1), fill=accent, font=_font(unit * 0.5))
+    y = round(2.6 * unit)
+    for i in range(rng.randint(0, 3)):
+        draw.rounded_rectangle(
+            (unit // 3, y, rng.randint(4, 9) * unit, y + unit), unit // 2, fill=accent if i else card
+        )
+        draw.text((unit, y + unit // 4), _words(rng, 2), fill=ink, font=_font(unit * 0.4))
+        y += round(1.3 * unit)
+    shown = _fitted(original, round(width * rng.uniform(0.7, 0.88)), round(height * 0.48))
+    rim, left = rng.randint(4, 12), rng.choice([unit // 2, width - shown.width - unit])
+    draw.rounded_rectangle((left, y, left + shown.width + 2 * rim, y + shown.height + 2 * rim + unit), unit // 3,
+                           fill=card)  # fmt: skip
+    mask = Image.new("L", shown.size)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, shown.width - 1, shown.height - 1), unit // 5, fill=255)
+    scene.paste(shown, (left + rim, y + rim), mask)
+    y += shown.height + 2 * rim
+    _lines(draw, rng, (left + unit // 3, y + unit // 5), shown.width - unit, 1, round(unit * 0.42), ink)
+    y += round(1.4 * unit)
+    for _ in range(2):
+        draw.rounded_rectangle(
+            (width - rng.randint(4, 8) * unit, y, width - unit // 3, y + unit), unit // 2, fill=accent
+        )
+        y += round(1.4 * unit)
+    _buttons(draw, rng, height - round(1.3 * unit), width, 6, unit // 2, accent)
+    return _kept_as(scene, rng)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Hard ones
 
@@ -479,6 +515,39 @@ def gradient_ground(original: Image.Image, rng: Random) -> Image.Image:
     size = (round(original.width * 1.3), round(original.height * 1.3))
     scene = Image.fromarray(ends).resize(size, Image.Resampling.BICUBIC)
     scene.paste(original, (round(original.width * 0.15), round(original.height * 0.15)))
+    return _kept_as(scene, rng)
+
+
+def editor(original: Image.Image, rng: Random) -> Image.Image:
+    """Show the picture in an editor's canvas on a desk whose colour changes from the middle outwards."""
+    width, height = 1280, 800
+    y, x = np.indices((height, width))
+    far = np.hypot(x - width / 2, y - height / 2)[..., None] / 800
+    ends = np.array([[rng.randrange(30, 220) for _ in range(3)] for _ in range(2)])
+    scene = Image.fromarray((ends[0] + (ends[1] - ends[0]) * np.clip(far, 0, 1)).astype(np.uint8))
+    draw = ImageDraw.Draw(scene)
+    ground, ink, accent = _theme(rng)
+    shown = _fitted(original, rng.randint(560, 800), 540)
+    left, top = rng.randint(100, 320), rng.randint(90, 150)
+    tools = rng.randint(40, 60)
+    draw.rectangle((left - tools, top - 40, left + shown.width + 6, top + shown.height + 6), fill=ground)
+    for i in range(7):
+        draw.rectangle((left - tools + 12, top + 10 + 44 * i, left - tools + 32, top + 30 + 44 * i), outline=ink)
+    draw.text((left, top - 32), _words(rng, 3), fill=accent, font=_font(18))
+    scene.paste(shown, (left, top))
+    return _kept_as(scene, rng)
+
+
+def stacked(original: Image.Image, rng: Random) -> Image.Image:
+    """Put another picture above or below it, with a gap."""
+    other = picture(rng.randrange(10**9, 2 * 10**9), original.size)
+    gap = rng.randint(4, 24)
+    size = (original.width + 2 * gap, 2 * original.height + 3 * gap)
+    scene = Image.new("RGB", size, rng.choice(["white", "black", "#dddddd"]))
+    places = [(gap, gap), (gap, 2 * gap + original.height)]
+    rng.shuffle(places)
+    for shown, place in zip((original, other), places, strict=True):
+        scene.paste(shown, place)
     return _kept_as(scene, rng)
 
 
@@ -543,13 +612,14 @@ KINDS: Final[dict[str, tuple[dict[str, Scene], dict[str, Scene]]]] = {
     ),
     "letterbox": ({"letterbox": letterbox}, {"pillarbox": pillarbox, "squared": squared}),
     "caption": ({"caption-above": caption_above}, {"captions-around": captions_around, "poster": poster}),
-    "screenshot": ({"viewer": viewer, "forum": forum}, {"browser": browser, "desktop": desktop}),
+    "screenshot": ({"viewer": viewer, "forum": forum, "editor": editor}, {"browser": browser, "desktop": desktop}),
     "phone": (
-        {"phone-feed": phone_feed, "phone-story": phone_story},
+        {"phone-feed": phone_feed, "phone-story": phone_story, "phone-messages": phone_messages},
         {"phone-gallery": phone_gallery, "phone-chat": phone_chat, "phone-post": phone_post},
     ),
     "hard": (
-        {"blurred-bars": blurred_bars, "rounded": rounded, "watermarked-border": watermarked_border},
+        {"blurred-bars": blurred_bars, "rounded": rounded, "watermarked-border": watermarked_border,
+         "stacked": stacked},
         {"gradient-ground": gradient_ground, "patterned-ground": patterned_ground, "side-by-side": side_by_side,
          "dark-edges": dark_edges},
     ),
