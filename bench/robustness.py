@@ -468,8 +468,9 @@ def page(rows: Sequence[dict[str, Any]], facts: dict[str, Any]) -> str:
 _PAGE: Final = """\
 # How far an upload may be from what is listed
 
-`python -m bench.robustness` wrote this page from `results/robustness.json`: commit `{commit}`, {day}, {processor}. Every
-picture is synthetic. What the efforts look for stands in [variants](../docs/variants.md). The search was tuned on other
+`python -m bench.robustness` wrote this page from `results/robustness.json`: commit `{commit}`, {day}, {processor}.
+Every picture is synthetic. What the efforts look for stands in [variants](../docs/variants.md). The search was tuned on
+other
 templates and other pictures than those that measure it.
 
 ## Recall
