@@ -40,7 +40,7 @@ CONTENT_BOX: Final = "content-box"
 CROP: Final = "crop"
 MIRROR_PAD: Final = "mirror-pad"
 
-_MOST_CONTENTS: Final = 4
+_MOST_CONTENTS: Final = 3
 MOST_BOXES: Final = 1 + _MOST_CONTENTS
 """Rectangles of a frame that are hashed, at most: one without its border, and photographs with and without a rim."""
 
