@@ -319,10 +319,14 @@ def _rim(lines: _Bytes) -> int:
     """Return how many lines, of the first 16th, belong to a rim: of one colour but for round corners."""
     import numpy as np
 
-    strip = lines[: max(2, len(lines) // _RIM)]
-    off = (_largest(strip - _colour(strip[0])) > _NOISE).mean(axis=1) > 1 - _BARE
-    uneven = np.flatnonzero(off)
-    return _step(lines, int(uneven[0])) if len(uneven) and uneven[0] else 0
+    strip = lines[: max(4, len(lines) // _RIM)]
+    widest = 0
+    for first in (0, 2):  # the edge may lie a line or two outside the rim
+        off = (_largest(strip[first:] - _colour(strip[first])) > _NOISE).mean(axis=1) > 1 - _BARE
+        uneven = np.flatnonzero(off)
+        if len(uneven) and uneven[0]:
+            widest = max(widest, _step(lines, first + int(uneven[0])))
+    return widest
 
 
 def _ground(pixels: _Bytes) -> tuple[_Mask, _Mask | None]:
