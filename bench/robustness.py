@@ -84,30 +84,31 @@ def _bars(share: float, original: _Picture, rng: Random) -> _Picture:
     return screens.saved(framed, rng.choice([60, 80, 95]))
 
 
-def _cut(left: float, top: float, right: float, bottom: float, original: _Picture) -> _Picture:
+def cut(left: float, top: float, right: float, bottom: float, original: _Picture) -> _Picture:
+    """Return the picture without these shares of its width and height."""
     width, height = original.size
     return original.crop((round(left * width), round(top * height), width - round(right * width),
                           height - round(bottom * height)))  # fmt: skip
 
 
 def _crop(share: float, original: _Picture, _: Random) -> _Picture:
-    return _cut(share, share, share, share, original)
+    return cut(share, share, share, share, original)
 
 
 def _crop_unevenly(share: float, original: _Picture, rng: Random) -> _Picture:
-    return _cut(*(rng.uniform(0, 2 * share) for _ in range(4)), original)  # type: ignore[misc] # four of them
+    return cut(*(rng.uniform(0, 2 * share) for _ in range(4)), original)  # type: ignore[misc] # four of them
 
 
 def _crop_one(share: float, original: _Picture, rng: Random) -> _Picture:
     sides = [0.0] * 4
     sides[rng.randrange(4)] = share
-    return _cut(*sides, original)  # type: ignore[misc] # four of them
+    return cut(*sides, original)  # type: ignore[misc] # four of them
 
 
 def _aspect(share: float, original: _Picture, _: Random) -> _Picture:
     """Cut both ends of the longer side."""
     wide = original.width > original.height
-    return _cut(share * wide, share * (not wide), share * wide, share * (not wide), original)
+    return cut(share * wide, share * (not wide), share * wide, share * (not wide), original)
 
 
 def _jpeg(quality: float, original: _Picture, _: Random) -> _Picture:
@@ -546,6 +547,16 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
+_QUESTIONS: Final = ("cost", "same screen", "recall", "unrelated")
+
+
+def _others_of(path: Path, asked: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the figures of an earlier result that are not asked for again."""
+    if set(asked) == set(_QUESTIONS) or not path.exists():
+        return []
+    return [row for row in json.loads(path.read_text("utf-8"))["rows"] if row["question"] not in asked]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=40, help="pictures for recall (40)")
@@ -554,23 +565,27 @@ def main() -> None:
     parser.add_argument("--screens", type=int, default=5, help="screens of each template, with three pictures (5)")
     parser.add_argument("--n", type=int, default=1_000_000, help="digests in the padded list (1,000,000)")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
+    parser.add_argument("--questions", default=",".join(_QUESTIONS), help="others keep their figures (all)")
     parser.add_argument("--page", action="store_true", help="only write the page and the chart, from the result")
     parser.add_argument("--out", type=Path, default=_OUT, help="where results, charts and page go; default: bench")
     options = parser.parse_args()
     path = options.out / "results" / "robustness.json"
+    asked = options.questions.split(",")
     if not options.page:
         facts = {"efforts": _EFFORTS, "max_distances": _WITHIN, "windows": variants.MOST_WINDOWS}
         packages = ("Pillow", "numpy", "imagehash")
-        rows = cost()
+        rows = _others_of(path, asked)
         with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
-            for measure in (
-                partial(same_screen, pool, options.screens),
-                partial(recall, pool, options.count),
-                partial(unrelated, pool, options.uploads, options.listed, options.n),
-            ):
-                rows += measure()
+            works: dict[str, Callable[[], list[dict[str, Any]]]] = {
+                "cost": cost,
+                "same screen": partial(same_screen, pool, options.screens),
+                "recall": partial(recall, pool, options.count),
+                "unrelated": partial(unrelated, pool, options.uploads, options.listed, options.n),
+            }
+            for question in asked:
+                rows += works[question]()
                 result.save("robustness", facts, rows, out=path, packages=packages, seed=_MEASURING_SEED)
-                print(f"{len(rows)} figures", flush=True)
+                print(f"{question}: done", flush=True)
     document = json.loads(path.read_text("utf-8"))
     draw(document["rows"], options.out / "charts" / "robustness.svg")
     (options.out / "robustness.md").write_text(page(document["rows"], document), "utf-8")

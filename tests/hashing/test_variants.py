@@ -120,7 +120,7 @@ def test_slim_pictures_are_no_error(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("name", screens.SCENES)
 def test_no_scene_has_a_box_without_a_photograph_in_it(name: str) -> None:
-    """A screen that shows a flat card, or nothing but its own text and buttons, gives nothing of a photograph's size."""
+    """A screen that shows a flat card leads to nothing that is near a photograph."""
     blank = Image.new("RGB", (512, 384), (127, 127, 127))
     scene = screens.SCENES[name](blank, Random(3))
     listed = pdq(picture(9, (512, 384)))
