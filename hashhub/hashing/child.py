@@ -131,7 +131,7 @@ def _load() -> None:
 
     blank = io.BytesIO()
     Image.new("RGB", (64, 64)).save(blank, "PNG")
-    hash_media(blank.getvalue(), dihedral=True)
+    hash_media(blank.getvalue(), dihedral=True, effort=Effort.THOROUGH)
     with contextlib.suppress(FailedPrecondition):
         require_extra()  # which imports what it looks for
 

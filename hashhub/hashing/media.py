@@ -1,6 +1,7 @@
 """Pictures and videos to perceptual hashes, and the door for media of any kind: `hash_media`.
 
     bytes ── signature ──┬─ a picture: decode within limits ── upright, opaque, 8-bit RGB ── PDQ, pHash, dHash per frame
+                         │                                                            └─ variants, if asked for: PDQ
                          ├─ a video: exact digests as a stream ── PDQ of a frame a second (`hashing.video`)
                          └─ anything else: exact digests, and a sentence that says why there is no more
 
@@ -22,7 +23,7 @@ import os
 from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
@@ -33,9 +34,13 @@ from hashhub.hashing.digest import DIGEST_ALGORITHMS, digests, read_chunks
 from hashhub.hashing.limits import DEFAULT_LIMITS, Limits, too_large
 from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, perceptual_hashes
 from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of
+from hashhub.hashing.variants import derive, windows_a_frame
 from hashhub.hashing.video import hash_video, require_extra
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import Effort, Query, VariantHashes, VideoFrame
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -349,7 +354,10 @@ def _hash_picture(
     size = (0, 0)
     count = 0
     frames: dict[tuple[Hash, ...], FrameHashes] = {}
+    windows = 0
     with opened_picture(data, media_type, limits) as picture:
+        if effort is Effort.THOROUGH:
+            windows = windows_a_frame(min(picture.frame_count, limits.max_frames), dihedral=dihedral)
         for frame in picture.frames():
             size = size if any(size) else frame.shown.size
             count += 1
@@ -359,6 +367,8 @@ def _hash_picture(
                 for name, reading in frame.readings:
                     of_reading, its_quality = perceptual_hashes(reading, wanted, dihedral=False)
                     variants.append(Variant(name, of_reading[None], its_quality))
+            if effort is not Effort.PLAIN and "PDQ" in wanted and hashes[None] not in frames:
+                variants += _derived(frame.shown, windows, {*hashes[None]}.union(*(v.hashes for v in variants)))
             hashed = FrameHashes(
                 index=frame.index,
                 timestamp_ms=frame.timestamp_ms,
@@ -368,3 +378,17 @@ def _hash_picture(
             )
             frames.setdefault(hashed.hashes, hashed)
     return *size, picture.frame_count, tuple(frames.values()), count
+
+
+def _derived(shown: Image.Image, windows: int, known: set[Hash]) -> Iterator[Variant]:
+    """Yield the variants that `hashing.variants` derives from a frame, each name once, without hashes that are known.
+
+    The quality is the lowest of any.
+    """
+    by_name: dict[str, dict[Hash, int]] = {}
+    for name, of_variant, quality in derive(shown, windows):
+        if of_variant not in known:
+            known.add(of_variant)
+            by_name.setdefault(name, {})[of_variant] = quality
+    for name, hashes in by_name.items():
+        yield Variant(name, tuple(hashes), min(hashes.values()))

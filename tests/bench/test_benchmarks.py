@@ -375,6 +375,24 @@ def test_workloads_are_distinct_and_clusters_are_dense() -> None:
     assert lims[-1] >= 100  # members of the first cluster are near each other
 
 
+def test_robustness_tells_efforts_apart_and_writes_its_page(tmp_path: Path) -> None:
+    run(
+        "robustness", "--questions", "recall,unrelated", "--count", "1", "--uploads", "4", "--listed", "64",
+        "--n", "2000", "--processes", "1", "--out", str(tmp_path),
+    )  # fmt: skip
+    rows = rows_of(tmp_path / "results" / "robustness.json", benchmark="robustness", seed=40_000_000)
+    recall = {(r["half"], r["alteration"], r["strength"], r["algorithm"], r["effort"]): r["recall"] for r in rows[:-1]
+              if r["question"] == "recall"}  # fmt: skip
+    assert recall["measured", "border", "0.06", "PDQ", "PLAIN"] == 0
+    assert recall["measured", "border", "0.06", "PDQ", "STANDARD"] == 1
+    assert recall["measured", "crop a side", "0.02", "PDQ", "THOROUGH"] == 1
+    unrelated = [r for r in rows if r["question"] == "unrelated"]
+    assert {r["list"] for r in unrelated} == {"pictures", "padding"}
+    assert sum(r["within_31"] for r in unrelated) == 0
+    assert "| border | 0.06 | 0 % | 100 % | 100 % |" in (tmp_path / "robustness.md").read_text("utf-8")
+    assert (tmp_path / "charts" / "robustness.svg").stat().st_size > 1000
+
+
 def test_false_positives_are_bounded_and_alterations_counted(tmp_path: Path) -> None:
     assert false_positives.upper_bound(0, 1000) == pytest.approx(3.84 / 1003.84, rel=1e-3)
     assert false_positives.upper_bound(10, 100) == pytest.approx(0.1744, abs=1e-4)  # Wilson's interval, worked by hand

@@ -1,0 +1,595 @@
+"""How far an upload may be from what is listed and still be found, at which effort, and what that costs in mistakes.
+
+    python -m bench.robustness --count 200 --uploads 2000 --listed 20000 --n 10000000
+
+Four questions, all about synthetic pictures that no tuning has seen (`hashhub.testing.screens` names templates for
+either half, and the seeds are apart):
+
+- recall: each picture is altered in each way and strength, and asked about as it comes (PLAIN), with its border removed
+  and its content box (STANDARD), and with windows where those miss (THOROUGH). Found: any of its PDQ digests within 31
+  bits of the listed picture's; pHash and dHash within 10, of the picture as it comes.
+- unrelated: all digests of uploads, variants included, against those of other pictures, and against a list that is
+  padded to its length; hits of pictures and of padding are told apart.
+- the same screen: different photographs in the same template with the very same words, buttons and colours around them,
+  where the photograph is listed, and where another screenshot is.
+- cost: CPU time of each effort on top of hashing the picture plainly.
+
+The figures go to bench/results, the page and its heat maps to bench/robustness.md and bench/charts. --page: only write
+the page anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageFilter
+
+from bench import result, workloads
+from bench.false_positives import upper_bound
+from hashhub.hashing import variants
+from hashhub.hashing.pdq import compute
+from hashhub.hygiene import MIN_PDQ_QUALITY
+from hashhub.testing import screens
+from hashhub.testing.pictures import picture
+
+_Digests = NDArray[np.uint8]
+_Picture = Image.Image
+
+_MEASURING_SEED: Final = 40_000_000
+_TUNING_SEED: Final = 41_000_000
+_UPLOAD_SEED: Final = 42_000_000
+_LISTED_SEED: Final = 43_000_000
+_TEMPLATE_SEED: Final = 46_000_000
+_SIZES: Final = ((512, 384), (384, 512), (640, 480), (560, 420))
+_SMALL: Final = (192, 144)  # of pictures that are only to be unlike one another
+_UPRIGHT: Final = (False, False)
+_EFFORTS: Final = ("PLAIN", "STANDARD", "THOROUGH")
+_WITHIN: Final = {"PDQ": 31, "PHASH": 10, "DHASH": 10}
+_PIECE: Final = 64  # pictures that a process does at a time
+_OUT: Final = Path(__file__).parent
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What is done to pictures
+
+
+def _border(share: float, original: _Picture, rng: Random) -> _Picture:
+    edge = max(1, round(min(original.size) * share))
+    colour = rng.choice([(255, 255, 255), (0, 0, 0), (rng.randrange(256), rng.randrange(256), rng.randrange(256))])
+    framed = Image.new("RGB", (original.width + 2 * edge, original.height + 2 * edge), colour)
+    framed.paste(original, (edge, edge))
+    return screens.saved(framed, rng.choice([60, 80, 95]))
+
+
+def _bars(share: float, original: _Picture, rng: Random) -> _Picture:
+    """Bars above and below, or at the sides, each `share` of the height or width."""
+    down = rng.random() < 0.5
+    bar = round((original.height if down else original.width) * share)
+    size = (original.width, original.height + 2 * bar) if down else (original.width + 2 * bar, original.height)
+    framed = Image.new("RGB", size, rng.choice([(0, 0, 0), (0, 0, 0), (16, 16, 16), (255, 255, 255)]))
+    framed.paste(original, (0, bar) if down else (bar, 0))
+    return screens.saved(framed, rng.choice([60, 80, 95]))
+
+
+def cut(left: float, top: float, right: float, bottom: float, original: _Picture) -> _Picture:
+    """Return the picture without these shares of its width and height."""
+    width, height = original.size
+    return original.crop((round(left * width), round(top * height), width - round(right * width),
+                          height - round(bottom * height)))  # fmt: skip
+
+
+def _crop(share: float, original: _Picture, _: Random) -> _Picture:
+    return cut(share, share, share, share, original)
+
+
+def _crop_unevenly(share: float, original: _Picture, rng: Random) -> _Picture:
+    return cut(*(rng.uniform(0, 2 * share) for _ in range(4)), original)  # type: ignore[misc] # four of them
+
+
+def _crop_one(share: float, original: _Picture, rng: Random) -> _Picture:
+    sides = [0.0] * 4
+    sides[rng.randrange(4)] = share
+    return cut(*sides, original)  # type: ignore[misc] # four of them
+
+
+def _aspect(share: float, original: _Picture, _: Random) -> _Picture:
+    """Cut both ends of the longer side."""
+    wide = original.width > original.height
+    return cut(share * wide, share * (not wide), share * wide, share * (not wide), original)
+
+
+def _jpeg(quality: float, original: _Picture, _: Random) -> _Picture:
+    return screens.saved(original, round(quality))
+
+
+def _resize(factor: float, original: _Picture, _: Random) -> _Picture:
+    return original.resize((round(original.width * factor), round(original.height * factor)))
+
+
+def _blur(radius: float, original: _Picture, _: Random) -> _Picture:
+    return original.filter(ImageFilter.GaussianBlur(radius * max(original.size) / 1000))
+
+
+def _brightness(factor: float, original: _Picture, _: Random) -> _Picture:
+    return ImageEnhance.Brightness(original).enhance(factor)
+
+
+def _tilt(degrees: float, original: _Picture, rng: Random) -> _Picture:
+    return original.rotate(rng.choice([-1, 1]) * degrees, Image.Resampling.BICUBIC)
+
+
+def _cropped_on_a_phone(share: float, original: _Picture, rng: Random) -> _Picture:
+    return screens.phone_gallery(_crop(share, original, rng), rng)
+
+
+_Alter = Callable[[float, _Picture, Random], _Picture]
+
+# By name: what is done, its strengths, and whether the altered picture is the one that is listed.
+STRENGTHS: Final[dict[str, tuple[_Alter, tuple[float, ...], bool]]] = {
+    "border": (_border, (0.01, 0.03, 0.06, 0.12, 0.25), False),
+    "letterbox": (_bars, (0.03, 0.08, 0.16, 0.33), False),
+    "crop a side": (_crop, (0.01, 0.02, 0.03, 0.04, 0.05, 0.1), False),
+    "crop unevenly": (_crop_unevenly, (0.01, 0.02, 0.03), False),
+    "crop one side": (_crop_one, (0.03, 0.06, 0.1, 0.15), False),
+    "crop to an aspect": (_aspect, (0.03, 0.06, 0.125), False),
+    "listed: crop a side": (_crop, (0.03, 0.05, 0.1), True),
+    "listed: crop unevenly": (_crop_unevenly, (0.03,), True),
+    "listed: crop to an aspect": (_aspect, (0.06, 0.125), True),
+    "crop, on a phone": (_cropped_on_a_phone, (0.03,), False),
+    "JPEG quality": (_jpeg, (50, 20), False),
+    "resize": (_resize, (0.5, 0.25), False),
+    "blur": (_blur, (2, 6), False),
+    "brightness": (_brightness, (0.7, 1.3), False),
+    "tilt": (_tilt, (1, 2), False),
+}
+
+
+def cases() -> Iterator[tuple[str, str, str, Callable[[_Picture, Random], _Picture], bool]]:
+    """Yield (half, alteration, strength, what is done, whether the altered picture is the listed one)."""
+    for name, (alter, strengths, listed) in STRENGTHS.items():
+        for strength in strengths:
+            yield "measured", name, f"{strength:g}", partial(alter, strength), listed
+    for kind, (tuning, measuring) in screens.KINDS.items():
+        for half, templates in (("measured", measuring), ("tuned", tuning)):
+            for template, scene in templates.items():
+                yield half, kind, template, scene, False
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Recall
+
+
+def pdq(image: _Picture) -> tuple[int, int]:
+    """Return (hash, quality)."""
+    return compute(np.asarray(image), [_UPRIGHT])[_UPRIGHT]
+
+
+def _others(image: _Picture) -> tuple[int, int]:
+    grey = image.convert("L")
+    return tuple(  # type: ignore[return-value] # two of them
+        int.from_bytes(np.packbits(of(grey).hash.flatten()).tobytes()) for of in (imagehash.phash, imagehash.dhash)
+    )
+
+
+def nearest(image: _Picture, listed: int, windows: int) -> tuple[int, str]:
+    """Return the least distance of an upload's variants, and which that was; (256, "") without any."""
+    least = (256, "")
+    for derived in variants.derive(image, windows):
+        least = min(least, ((int.from_bytes(derived.hash.digest) ^ listed).bit_count(), derived.name))
+    return least
+
+
+def recall_of(number: int) -> list[tuple[int, int, int, int, int]]:
+    """Return for each case the distances of one picture: PDQ at each effort, pHash, dHash."""
+    rows = []
+    size = _SIZES[number % len(_SIZES)]
+    for half, name, strength, alter, is_listed in cases():
+        rng = Random(f"{number} {name} {strength}")
+        original = _original((_MEASURING_SEED if half == "measured" else _TUNING_SEED) + number, size)
+        altered = alter(original, rng)
+        listed, upload = (altered, original) if is_listed else (original, altered)
+        value = pdq(listed)[0]
+        plain = (pdq(upload)[0] ^ value).bit_count()
+        standard = min(plain, nearest(upload, value, 0)[0])
+        thorough = standard
+        if standard > _WITHIN["PDQ"]:  # as in a hub: windows after a miss only
+            thorough = min(standard, nearest(upload, value, variants.MOST_WINDOWS)[0])
+        others = [(a ^ b).bit_count() for a, b in zip(_others(listed), _others(upload), strict=True)]
+        rows.append((plain, standard, thorough, others[0], others[1]))
+    _ORIGINALS.clear()
+    return rows
+
+
+_ORIGINALS: Final[dict[int, _Picture]] = {}
+
+
+def _original(seed: int, size: tuple[int, int]) -> _Picture:
+    if seed not in _ORIGINALS:
+        _ORIGINALS[seed] = picture(seed, size)
+    return _ORIGINALS[seed]
+
+
+def recall(pool: Any, count: int) -> list[dict[str, Any]]:
+    measured = np.array(pool.map(recall_of, range(count), chunksize=1))  # (pictures, cases, 5)
+    rows: list[dict[str, Any]] = []
+    for at, (half, name, strength, _, _) in enumerate(cases()):
+        for column, (algorithm, effort) in enumerate(
+            [*(("PDQ", effort) for effort in _EFFORTS), ("PHASH", "PLAIN"), ("DHASH", "PLAIN")]
+        ):
+            distances = measured[:, at, column]
+            hits = int((distances <= _WITHIN[algorithm]).sum())
+            rows.append(
+                {
+                    "question": "recall", "half": half, "alteration": name, "strength": strength,
+                    "algorithm": algorithm, "effort": effort, "max_distance": _WITHIN[algorithm],
+                    "pictures": count, "recall": hits / count, "below": upper_bound(hits, count),
+                    "median_distance": float(np.median(distances)), "p95_distance": float(np.percentile(distances, 95)),
+                }
+            )  # fmt: skip
+    return rows
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# False positives
+
+_WAYS: Final = ("none", *screens.SCENES)
+
+
+def listed_of(piece: int) -> _Digests:
+    """Return the digests of a piece of listed pictures, those of quality."""
+    hashes = (pdq(picture(_LISTED_SEED + piece * _PIECE + i, _SMALL)) for i in range(_PIECE))
+    return _packed([value for value, quality in hashes if quality >= MIN_PDQ_QUALITY])
+
+
+def upload_of(number: int) -> tuple[_Digests, list[str]]:
+    """Return the digests of an upload and by which variant; every other one is in a border or on a screen."""
+    shown = picture(_UPLOAD_SEED + number, _SMALL)
+    if number % 2:
+        way = _WAYS[1 + number // 2 % (len(_WAYS) - 1)]
+        shown = screens.SCENES[way](shown.resize((512, 384)), Random(number))
+    value, quality = pdq(shown)
+    digests, names = ([value], ["none"]) if quality >= MIN_PDQ_QUALITY else ([], [])
+    for derived in variants.derive(shown, variants.MOST_WINDOWS):
+        digests.append(int.from_bytes(derived.hash.digest))
+        names.append(derived.name)
+    return _packed(digests), names
+
+
+def _packed(values: Sequence[int]) -> _Digests:
+    return np.frombuffer(b"".join(value.to_bytes(32) for value in values), np.uint8).reshape(-1, 32)
+
+
+def unrelated(pool: Any, uploads: int, listed: int, n: int) -> list[dict[str, Any]]:
+    """Ask a list of pictures' digests and padding about unrelated uploads."""
+    from hashhub.matcher import Matcher
+
+    real = np.concatenate(pool.map(listed_of, range(-(-listed // _PIECE)), chunksize=2))
+    asked = pool.map(upload_of, range(uploads), chunksize=8)
+    queries = np.concatenate([digests for digests, _ in asked])
+    names = np.array([name for _, of_upload in asked for name in of_upload])
+    padding = [*workloads.Copula(real).draw(max(0, n - len(real)), np.random.default_rng(result.SEED))]
+    rows: list[dict[str, Any]] = []
+    for kind, groups in (("pictures", [real]), ("padding", padding)):
+        if not sum(map(len, groups)):
+            continue
+        with Matcher() as matcher:
+            matcher.rebuild(1, [("PDQ", group) for group in groups])
+            hits = np.diff(matcher.search("PDQ", queries, max_distance=_WITHIN["PDQ"]).lims)
+        least = _least(queries, groups[0]) if kind == "pictures" else None
+        for name in dict.fromkeys(names):
+            of_name = names == name
+            count = int(of_name.sum())
+            pairs = count * sum(map(len, groups))
+            near = int(hits[of_name].sum())
+            rows.append(
+                {
+                    "question": "unrelated", "list": kind, "listed": sum(map(len, groups)), "variant": str(name),
+                    "uploads": uploads, "hashes": count, "pairs": pairs,
+                    "picture_pairs": uploads * sum(map(len, groups)),
+                    "within_31": near, "below": upper_bound(near, pairs),
+                    "nearest": None if least is None else int(least[of_name].min()),
+                }
+            )  # fmt: skip
+    return rows
+
+
+def _least(queries: _Digests, listed: _Digests) -> NDArray[np.int64]:
+    """Return the distance from each query to the nearest of the listed, by comparing them all."""
+    ours, theirs = (np.ascontiguousarray(digests).view(np.uint64) for digests in (queries, listed))
+    least = np.full(len(ours), 256)
+    for begin in range(0, len(ours), 256):
+        part = ours[begin : begin + 256]
+        for start in range(0, len(theirs), 4096):
+            other = theirs[start : start + 4096]
+            distances = np.zeros((len(part), len(other)), np.uint16)
+            for word in range(4):
+                distances += np.bitwise_count(part[:, word, None] ^ other[None, :, word])
+            least[begin : begin + 256] = np.minimum(least[begin : begin + 256], distances.min(axis=1))
+    return least
+
+
+def same_screen_of(template: str, number: int) -> dict[str, Any]:
+    """Return distances between different photographs on the very same screen."""
+    scene = screens.SCENES[template]
+    words = f"{template} {number}"
+    shown = [picture(_TEMPLATE_SEED + 10 * number + i, (512, 384)) for i in range(3)]
+    upload, others = shown[0], shown[1:]
+    upload_on_screen = scene(upload, Random(words))
+    own = pdq(upload_on_screen)[0]
+    derived = [
+        (int.from_bytes(d.hash.digest), d.name) for d in variants.derive(upload_on_screen, variants.MOST_WINDOWS)
+    ]
+    answer: dict[str, Any] = {}
+    for what, listed in (
+        ("original", [pdq(other)[0] for other in others]),
+        ("screenshot", [pdq(scene(other, Random(words)))[0] for other in others]),
+    ):
+        answer[what] = [
+            (
+                (own ^ value).bit_count(),
+                min(((h ^ value).bit_count() for h, name in derived if name in _BOXES), default=256),
+                min(((h ^ value).bit_count() for h, name in derived if name not in _BOXES), default=256),
+            )
+            for value in listed
+        ]
+    return answer
+
+
+_BOXES: Final = frozenset({variants.BORDER_REMOVED, variants.CONTENT_BOX})
+
+
+def same_screen(pool: Any, count: int) -> list[dict[str, Any]]:
+    names = list(screens.SCENES)
+    jobs = [(name, number) for name in names for number in range(count)]
+    answers = pool.starmap(same_screen_of, jobs, chunksize=4)
+    rows: list[dict[str, Any]] = []
+    for name, what in itertools.product(names, ("original", "screenshot")):
+        d = np.array([line for (n, _), a in zip(jobs, answers, strict=True) if n == name for line in a[what]])
+        within = d <= _WITHIN["PDQ"]
+        rows.append(
+            {
+                "question": "same screen", "template": name, "listed": what, "pairs": len(d),
+                "plain_within_31": int(within[:, 0].sum()), "plain_nearest": int(d[:, 0].min()),
+                "box_within_31": int((within[:, 1] & ~within[:, 0]).sum()), "box_nearest": int(d[:, 1].min()),
+                "window_within_31": int((within[:, 2] & ~within[:, 0]).sum()), "window_nearest": int(d[:, 2].min()),
+            }
+        )  # fmt: skip
+    return rows
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Cost
+
+
+def cost(rounds: int = 7) -> list[dict[str, Any]]:
+    """Return the CPU time of a frame's variants, beside PDQ of the frame."""
+    rows = []
+    for size in ((640, 480), (1632, 1224), (4000, 3000)):
+        base = picture(_MEASURING_SEED, (800, 600))
+        for what, shown in (
+            ("photograph", base),
+            ("bordered", _border(0.06, base, Random(1))),
+            ("screen", screens.browser(base, Random(2))),
+        ):
+            image = shown.resize(size, Image.Resampling.BICUBIC)
+            works: dict[str, Callable[[], object]] = {
+                "pdq_ms": partial(pdq, image),
+                "standard_ms": lambda image=image: list(variants.derive(image)),  # type: ignore[misc]
+                "thorough_ms": lambda image=image: list(variants.derive(image, variants.MOST_WINDOWS)),  # type: ignore[misc]
+            }
+            row: dict[str, Any] = {"question": "cost", "width": size[0], "height": size[1], "shown": what}
+            for name, work in works.items():
+                work()
+                row[name] = min(_cpu_ms(work) for _ in range(rounds))
+            row["hashes_standard"] = len(works["standard_ms"]())  # type: ignore[arg-type]
+            row["hashes_thorough"] = len(works["thorough_ms"]())  # type: ignore[arg-type]
+            rows.append(row)
+    return rows
+
+
+def _cpu_ms(work: Callable[[], object]) -> float:
+    begin = time.process_time()
+    work()
+    return (time.process_time() - begin) * 1e3
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The page
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    every = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in every)
+
+
+def page(rows: Sequence[dict[str, Any]], facts: dict[str, Any]) -> str:
+    """Return the page about one run as Markdown."""
+
+    def of(question: str, **wanted: object) -> list[dict[str, Any]]:
+        return [r for r in rows if r["question"] == question and all(r[k] == v for k, v in wanted.items())]
+
+    def recall_table(half: str) -> str:
+        lines: dict[tuple[str, str], list[str]] = {}
+        for row in of("recall", half=half):
+            lines.setdefault((row["alteration"], row["strength"]), []).append(percent(row["recall"]))
+        head = ("alteration", "strength", "PDQ plain", "PDQ standard", "PDQ thorough", "pHash plain", "dHash plain")
+        return table(head, [(*what, *cells) for what, cells in lines.items()])
+
+    unrelated_lines = [
+        (r["list"], f"{r['listed']:,}", r["variant"], f"{r['hashes']:,}", f"{r['pairs']:.3g}", r["within_31"],
+         f"{r['below']:.2g}", "-" if r["nearest"] is None else r["nearest"])
+        for r in of("unrelated")
+    ]  # fmt: skip
+    pictures = of("unrelated", list="pictures")
+    all_pairs = sum(r["pairs"] for r in pictures)
+    same_lines = [
+        (r["template"], r["listed"], r["pairs"], *(f"{r[f'{way}_within_31']} ({r[f'{way}_nearest']})"
+         for way in ("plain", "box", "window")))
+        for r in of("same screen")
+    ]  # fmt: skip
+    cost_lines = [
+        (f"{r['width']} x {r['height']}", r["shown"], f"{r['pdq_ms']:.3g}", f"{r['standard_ms']:.3g}",
+         f"{r['thorough_ms']:.3g}", r["hashes_standard"], r["hashes_thorough"])
+        for r in of("cost")
+    ]  # fmt: skip
+    text = _PAGE.format(
+        commit=facts["commit"][:11], day=facts["time"][:10], processor=facts["machine"]["processor"],
+        pictures=of("recall")[0]["pictures"], measured=recall_table("measured"), tuned=recall_table("tuned"),
+        uploads=pictures[0]["uploads"], listed=pictures[0]["listed"], pairs=all_pairs,
+        picture_pairs=pictures[0]["picture_pairs"],
+        unrelated=table(
+            ("list", "digests", "variant", "asked", "pairs", "within 31", "rate below", "nearest"), unrelated_lines
+        ),
+        same=table(("template", "listed", "pairs", "plain", "box", "window"), same_lines),
+        cost=table(
+            ("pixels", "shown", "PDQ", "STANDARD adds", "THOROUGH adds", "hashes", "hashes, thorough"), cost_lines
+        ),
+    )  # fmt: skip
+    parts = text.split("\n\n")
+    return "\n\n".join(part if part.startswith(("|", "#", "!")) else _wrapped(part) for part in parts)
+
+
+_PAGE: Final = """\
+# How far an upload may be from what is listed
+
+`python -m bench.robustness` wrote this page from `results/robustness.json`: commit `{commit}`, {day}, {processor}.
+Every picture is synthetic. What the efforts look for stands in [variants](../docs/variants.md). The search was tuned on
+other
+templates and other pictures than those that measure it.
+
+## Recall
+
+Share of {pictures} pictures that are found: PDQ within 31 bits, pHash and dHash within 10. Listed: the altered picture
+is the one listed, and the whole one is asked about.
+
+![recall](charts/robustness.svg)
+
+{measured}
+
+On the templates that it was tuned on:
+
+{tuned}
+
+## False positives: unrelated pictures
+
+All digests of {uploads:,} uploads, every other one in a border or on a screen, against those of {listed:,} other
+pictures: {pairs:.3g} pairs of digests, {picture_pairs:.3g} of pictures; and against padding, which has their statistics
+but fewer near pairs than pictures have. Rate below: with 95 % confidence; none seen is not a rate of zero.
+
+{unrelated}
+
+## False positives: the same screen
+
+Different photographs in one template with the very same words, colours and buttons around them. In each cell: pairs
+within 31 bits (and the nearest). Plain: of the screenshot as it comes; box and window: pairs that match by a variant
+and not plainly. An "original" is listed as it is, a "screenshot" as the other screen shows it.
+
+{same}
+
+## Cost
+
+CPU milliseconds on one core, beside PDQ of the whole picture. THOROUGH includes STANDARD.
+
+{cost}
+"""
+
+
+def _wrapped(words: str) -> str:
+    import textwrap
+
+    ending = "\n" if words.endswith("\n") else ""
+    return textwrap.fill(words, 120, break_long_words=False, break_on_hyphens=False) + ending
+
+
+def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw recall by alteration and effort as heat maps: one for either half of the templates."""
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "hashhub", "font.size": 8})
+    columns = [*(("PDQ", effort) for effort in _EFFORTS), ("PHASH", "PLAIN"), ("DHASH", "PLAIN")]
+    shown = [r for r in rows if r["question"] == "recall" and r["half"] == "measured"]
+    labels = list(dict.fromkeys(f"{r['alteration']} · {r['strength']}" for r in shown))
+    values = np.full((len(labels), len(columns)), np.nan)
+    for r in shown:
+        values[labels.index(f"{r['alteration']} · {r['strength']}"), columns.index((r["algorithm"], r["effort"]))] = (
+            100 * r["recall"]
+        )
+    half = -(-len(labels) // 2)
+    figure, panels = plt.subplots(1, 2, figsize=(11, 0.22 * half + 1.2), layout="constrained")
+    for axes, part in zip(panels, (slice(0, half), slice(half, None)), strict=True):
+        axes.imshow(values[part], cmap="RdYlGn", vmin=0, vmax=100, aspect="auto")
+        axes.set_xticks(range(len(columns)), [f"{a}\n{e.lower()}" for a, e in columns])
+        axes.set_yticks(range(len(labels[part])), labels[part])
+        axes.tick_params(length=0)
+        for (y, x), value in np.ndenumerate(values[part]):
+            axes.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+_QUESTIONS: Final = ("cost", "same screen", "recall", "unrelated")
+
+
+def _others_of(path: Path, asked: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the figures of an earlier result that are not asked for again."""
+    if set(asked) == set(_QUESTIONS) or not path.exists():
+        return []
+    return [row for row in json.loads(path.read_text("utf-8"))["rows"] if row["question"] not in asked]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=40, help="pictures for recall (40)")
+    parser.add_argument("--uploads", type=int, default=500, help="unrelated pictures that ask (500)")
+    parser.add_argument("--listed", type=int, default=10_000, help="pictures that are listed (10,000)")
+    parser.add_argument("--screens", type=int, default=5, help="screens of each template, with three pictures (5)")
+    parser.add_argument("--n", type=int, default=1_000_000, help="digests in the padded list (1,000,000)")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
+    parser.add_argument("--questions", default=",".join(_QUESTIONS), help="others keep their figures (all)")
+    parser.add_argument("--page", action="store_true", help="only write the page and the chart, from the result")
+    parser.add_argument("--out", type=Path, default=_OUT, help="where results, charts and page go; default: bench")
+    options = parser.parse_args()
+    path = options.out / "results" / "robustness.json"
+    asked = options.questions.split(",")
+    if not options.page:
+        facts = {"efforts": _EFFORTS, "max_distances": _WITHIN, "windows": variants.MOST_WINDOWS}
+        packages = ("Pillow", "numpy", "imagehash")
+        rows = _others_of(path, asked)
+        with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+            works: dict[str, Callable[[], list[dict[str, Any]]]] = {
+                "cost": cost,
+                "same screen": partial(same_screen, pool, options.screens),
+                "recall": partial(recall, pool, options.count),
+                "unrelated": partial(unrelated, pool, options.uploads, options.listed, options.n),
+            }
+            for question in asked:
+                rows += works[question]()
+                result.save("robustness", facts, rows, out=path, packages=packages, seed=_MEASURING_SEED)
+                print(f"{question}: done", flush=True)
+    document = json.loads(path.read_text("utf-8"))
+    draw(document["rows"], options.out / "charts" / "robustness.svg")
+    (options.out / "robustness.md").write_text(page(document["rows"], document), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

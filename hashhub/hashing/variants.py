@@ -1,0 +1,544 @@
+"""Further pictures that an upload may stand for, and their PDQ hashes: its border taken off, the picture that a screen
+shows, and, if asked to look hard, crops of it and the picture around it.
+
+    the frame ── reduced to some 220,000 pixels ──┬─ edges of a border ────────────── border-removed
+                                                  ├─ the rectangle of a photograph ── content-box
+                                                  └─ a grid of windows onto either ── crop, mirror-pad
+
+A list holds the hash of a photograph; people send it with a border, in a letterbox, in a screenshot, under a caption,
+or cut. PDQ forgives none of that (a border of 3 % moves 70 bits of 256), so the photograph is looked for in the upload
+and hashed again. Everything is done on the reduced picture, whose PDQ is within a few bits of the whole one's.
+
+What is refused: a rectangle that is small, that is mostly one flat colour (cards, buttons, keyboards) or that PDQ finds
+too little in. `docs/variants.md` says what each variant finds and costs; `bench.robustness` measures it, and how far
+from everything else these hashes stay.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from hashhub.hashes import Hash
+from hashhub.hygiene import MIN_PDQ_QUALITY
+from hashhub.model import MAX_HASHES_PER_QUERY
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from PIL import Image
+
+    _Bytes = npt.NDArray[np.uint8]
+    _Floats = npt.NDArray[np.float32]
+    _Mask = npt.NDArray[np.bool_]
+
+BORDER_REMOVED: Final = "border-removed"
+CONTENT_BOX: Final = "content-box"
+CROP: Final = "crop"
+MIRROR_PAD: Final = "mirror-pad"
+
+_MOST_CONTENTS: Final = 3
+MOST_BOXES: Final = 1 + _MOST_CONTENTS
+"""Rectangles of a frame that are hashed, at most: one without its border, and photographs with and without a rim."""
+
+_PIXELS: Final = 220_000  # that everything is done on
+_LEAST_SIDE: Final = 48  # of the reduced picture, for a rectangle to be hashed
+_LEAST_SHARE: Final = 0.04  # of the picture, for the rectangle of a photograph
+_PHOTOGRAPHS: Final = 2  # on one screen, at most
+_SLIMMEST: Final = 5.0  # sides of a photograph
+
+
+class Box(NamedTuple):
+    """A rectangle of a picture in its pixels; right and bottom are exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return self.bottom - self.top
+
+
+class Derived(NamedTuple):
+    """One picture that was derived from a frame: how, its PDQ hash and PDQ's quality."""
+
+    name: str
+    hash: Hash
+    quality: int
+
+
+def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
+    """Yield what an 8-bit RGB frame may stand for, with PDQ qualities of at least MIN_PDQ_QUALITY.
+
+    At most `MOST_BOXES`, and with `windows`, at most MOST_WINDOWS, at most so many more onto the whole frame and onto
+    the first of those boxes together. Some hashes may come twice.
+    """
+    import numpy as np
+
+    if min(shown.size) < _LEAST_SIDE:
+        return
+    factor = max(1, round(math.sqrt(shown.width * shown.height / _PIXELS)))
+    factor = min(factor, max(1, min(shown.size) // _LEAST_SIDE))
+    reduced = shown.reduce(factor) if factor > 1 else shown
+    pixels, halved = np.asarray(reduced), np.asarray(reduced.reduce(_HALVES))
+    whole = Box(0, 0, reduced.width, reduced.height)
+    boxes: list[tuple[str, Box]] = []
+    if (border := _border(pixels, halved)) != whole:
+        boxes.append((BORDER_REMOVED, border))
+    boxes += [(CONTENT_BOX, box) for box in _content(pixels, halved) if not _is_near(box, border)]
+    hashed: list[tuple[str, Box]] = []
+    for name, box in boxes:
+        if derived := _hashed(name, pixels[box.top : box.bottom, box.left : box.right]):
+            hashed.append((name, box))
+            yield derived
+    if windows:
+        shown_in_it = [box for _, box in sorted(hashed, key=lambda named: named[0] != CONTENT_BOX)][:1]
+        shares = (windows - windows // 2, windows // 2) if hashed else (windows,)
+        for box, share in zip((*shown_in_it, whole), shares, strict=True):
+            yield from _onto(reduced, box, WINDOWS[:share])
+
+
+def windows_a_frame(frames: int, *, dihedral: bool) -> int:
+    """Return how many windows may be laid onto each frame of a file of which `frames` are hashed, so that all hashes of
+    the file stay within a query.
+    """
+    algorithms, readings = 3, 1
+    others = algorithms * ((8 if dihedral else 1) + readings) + MOST_BOXES
+    return max(0, min(MOST_WINDOWS, _MOST_IN_A_FILE // frames, (MAX_HASHES_PER_QUERY - _DIGESTS) // frames - others))
+
+
+def _hashed(name: str, pixels: _Bytes) -> Derived | None:
+    from hashhub.hashing import pdq
+
+    upright = (False, False)
+    bits, quality = pdq.compute(pixels, [upright])[upright]
+    return Derived(name, Hash("PDQ", bits.to_bytes(32)), quality) if quality >= MIN_PDQ_QUALITY else None
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Borders
+
+_HALVES: Final = 2  # what edges are looked for on is reduced by this again
+_NOISE: Final = 14  # levels that a pixel of a border may be off its colour: JPEG at quality 50 leaves as much
+_STRAY: Final = 0.02  # of a border's line that may be off by more: specks, a watermark's tip
+_BLOCK: Final = 8  # pixels of a JPEG block, as far as its ringing reaches
+_SPARSE: Final = 3  # of so many pixels of a line one is looked at where edges are made sharp
+_PIECE: Final = 16  # lines looked at together
+
+
+def _border(pixels: _Bytes, halved: _Bytes) -> Box:
+    """Return what is left of a picture, (height, width, 3), without a frame of one colour a side, of any width.
+
+    `halved`: the same picture, reduced by 2.
+    """
+    height, width, _ = halved.shape
+    left, top, right, bottom = 0, 0, width, height
+    least = _LEAST_SIDE // _HALVES
+    for _round in range(2):  # bars across the whole width hide what is beside the picture, and the other way round
+        before = (left, top, right, bottom)
+        inner = halved[top:bottom, left:right]
+        top, bottom = top + _flat_lines(inner), bottom - _flat_lines(inner[::-1])
+        if bottom - top < least:
+            break
+        inner = halved[top:bottom, left:right].transpose(1, 0, 2)
+        left, right = left + _flat_lines(inner), right - _flat_lines(inner[::-1])
+        if right - left < least or before == (left, top, right, bottom):
+            break
+    if right - left < least or bottom - top < least:
+        return Box(0, 0, pixels.shape[1], pixels.shape[0])
+    return _sharpened(pixels, Box(left, top, right, bottom), halved.shape)
+
+
+def _flat_lines(lines: _Bytes) -> int:
+    """Return how many lines, from the first, are of one colour; 0 if all are, for then there is no picture."""
+    import numpy as np
+
+    colour = _colour(lines[0])
+    for begin in range(0, len(lines), _PIECE):  # most pictures have no border and end in the first piece
+        off = _largest(lines[begin : begin + _PIECE] - colour) > _NOISE
+        uneven = np.flatnonzero(np.count_nonzero(off, axis=1) > _STRAY * off.shape[1])
+        if len(uneven):
+            return begin + int(uneven[0])
+    return 0
+
+
+def _largest(differences: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+    """Return the largest of the channels, (…, 3) to (…): many times faster than NumPy's own way along a short axis."""
+    import numpy as np
+
+    red, green, blue = (np.abs(differences[..., channel]) for channel in range(3))
+    return np.maximum(np.maximum(red, green), blue)
+
+
+def _colour(line: _Bytes) -> npt.NDArray[np.int16]:
+    """Return the colour of a line that is to be of one: its median, by channel."""
+    import numpy as np
+
+    return np.partition(line, len(line) // 2, axis=0)[len(line) // 2].astype(np.int16)
+
+
+def _sharpened(pixels: _Bytes, box: Box, within: tuple[int, ...]) -> Box:
+    """Return a box that was found on the halved picture, (height, width, …) = `within`, with the edges that the picture
+    itself has there; an edge of the picture stays one.
+    """
+    rows, columns = within[:2]
+    height, width, _ = pixels.shape
+    left, right, top, bottom = (at * _HALVES for at in (box.left, box.right, box.top, box.bottom))
+    upright = pixels[:, left : min(width, right)]
+    top = _step(upright, top) if box.top else 0
+    bottom = height - _step(upright[::-1], height - bottom) if box.bottom < rows else height
+    turned = pixels[top:bottom].transpose(1, 0, 2)
+    left = _step(turned, left) if box.left else 0
+    right = width - _step(turned[::-1], width - right) if box.right < columns else width
+    return Box(left, top, right, bottom)
+
+
+def _step(lines: _Bytes, edge: int) -> int:
+    """Return where, within a JPEG block of `edge`, the picture begins: behind the largest step between lines."""
+    import numpy as np
+
+    begin, end = max(0, edge - 3), min(len(lines), edge + _BLOCK)
+    strip = lines[begin:end, ::_SPARSE].astype(np.int16)
+    if len(strip) < 2:  # noqa: PLR2004 - no step between fewer
+        return edge
+    steps = _largest(strip[1:] - strip[:-1]).mean(axis=1)
+    outside = _largest(strip[:-1] - _colour(strip[0])) > 3 * _NOISE
+    steps[outside.mean(axis=1) > 5 * _STRAY] = 0  # such a line is the picture's already
+    return begin + 1 + int(np.argmax(steps)) if steps.any() else edge
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The photograph on a screen
+
+_CELLS: Final = 48  # the longer side of the grid that is searched for a photograph
+_FEWEST_CELLS: Final = 4  # a side
+_GROUNDS: Final = 4  # colours of a screen's ground, at most
+_GROUND_SHARE: Final = 0.02  # of the picture that is flat and of such a colour
+_GROUND_NOISE: Final = 6
+_FLAT: Final = 8  # levels of red + 2 green + blue between neighbours
+_BARE: Final = 0.8  # of a line that is ground: outside the photograph
+_GAP: Final = 0.97  # of a line that is ground: between photographs
+_SMOOTH: Final = 0.15  # of a photograph that is flat
+_MOST_PARTS: Final = 5  # photographs side by side
+_RIM: Final = 16  # a rim is at most a 16th of the picture
+_GROUND_COSTS: Final = 2.5  # a cell counts for the photograph if less than 1 / 2.5 of it is ground
+
+
+def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
+    """Return the rectangles of a screen, (height, width, 3), that hold a photograph; the heaviest first.
+
+    A screen's ground is flat to the level, which photographs are not: what is neither ground nor text on it is what the
+    screen shows. The grid is searched for the rectangle of the largest sum, where a cell of no ground counts 1 and one
+    of nothing else -1.5; then its edges are moved to where ground begins. `halved`: the same picture, reduced by 2.
+    """
+    height, width, _ = halved.shape
+    size = max(2, math.ceil(max(height, width) / _CELLS))
+    if min(height, width) // size < _FEWEST_CELLS:
+        return []
+    flat, coloured = _ground(halved)
+    boxes: list[Box] = []
+    if coloured is not None:
+        boxes = [part for box in _photographs(coloured, size) for part in _parts(coloured, box)]
+    for box in boxes[:1] or [Box(0, 0, width, height)]:
+        if flat[box.top : box.bottom, box.left : box.right].mean() > _SMOOTH:
+            # Its ground may be one whose colour changes slowly: a gradient, a blurred picture.
+            boxes = [*boxes[:_PHOTOGRAPHS], *_photographs(flat, size)[:1]]
+    shown: list[Box] = []
+    for box in boxes[: _PHOTOGRAPHS + 1]:
+        sharp = _sharpened(pixels, box, halved.shape)
+        if _is_one(sharp, pixels.shape) and not any(_is_near(sharp, other) for other in shown):
+            shown += _peeled(pixels, sharp)
+    return shown[:_MOST_CONTENTS]
+
+
+def _is_near(box: Box, other: Box) -> bool:
+    return all(abs(a - b) <= 1 for a, b in zip(box, other, strict=True))
+
+
+def _is_one(box: Box, within: tuple[int, ...]) -> bool:
+    """Whether a rectangle has the size and the shape of a photograph on a screen, (height, width, …) = `within`."""
+    shorter, longer = sorted((box.width, box.height))
+    return shorter >= max(_LEAST_SIDE, longer / _SLIMMEST) and shorter * longer >= _LEAST_SHARE * within[0] * within[1]
+
+
+def _photographs(ground: _Mask, size: int) -> list[Box]:
+    """Return the heaviest rectangles of cells of so many pixels, their edges where ground begins."""
+    rows, columns = ground.shape[0] // size, ground.shape[1] // size
+    cells = ground[: rows * size, : columns * size].reshape(rows, size, columns, size).mean(axis=(1, 3))
+    score = 1 - _GROUND_COSTS * cells
+    boxes: list[Box] = []
+    for _number in range(_PHOTOGRAPHS):
+        top, bottom, left, right = _heaviest(score)
+        if (bottom - top) * (right - left) < _LEAST_SHARE * score.size:
+            break
+        score[top:bottom, left:right] = -2
+        boxes.append(_grown(ground, Box(left * size, top * size, right * size, bottom * size)))
+    return boxes
+
+
+def _parts(ground: _Mask, box: Box) -> list[Box]:
+    """Return the pictures that stand side by side, or one above the other, in a rectangle; mostly itself alone."""
+    inside = ground[box.top : box.bottom, box.left : box.right]
+    across, down = _runs(inside.mean(axis=0) > _GAP), _runs(inside.mean(axis=1) > _GAP)
+    if len(across) > 1:
+        parts = [box._replace(left=box.left + begin, right=box.left + end) for begin, end in across]
+    else:
+        parts = [box._replace(top=box.top + begin, bottom=box.top + end) for begin, end in down]
+    return sorted(parts, key=lambda part: -part.width * part.height)
+
+
+def _runs(bare: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the runs of lines between bare ones that are at least a fifth of all; one run: all lines."""
+    import numpy as np
+
+    cuts = [-1, *np.flatnonzero(bare).tolist(), len(bare)]
+    runs = [(a + 1, b) for a, b in itertools.pairwise(cuts) if b - a - 1 >= len(bare) / _MOST_PARTS]
+    return runs if len(runs) > 1 else [(0, len(bare))]
+
+
+def _peeled(pixels: _Bytes, box: Box) -> list[Box]:
+    """Return a rectangle without a narrow rim of one colour, if it has one (a message's bubble, a card), and itself."""
+    inner = pixels[box.top : box.bottom, box.left : box.right]
+    turned = inner.transpose(1, 0, 2)
+    left, right, top, bottom = (_rim(lines) for lines in (turned, turned[::-1], inner, inner[::-1]))
+    peeled = Box(box.left + left, box.top + top, box.right - right, box.bottom - bottom)
+    return [peeled, box] if peeled != box else [box]
+
+
+def _rim(lines: _Bytes) -> int:
+    """Return how many lines, of the first 16th, belong to a rim: of one colour but for round corners."""
+    import numpy as np
+
+    strip = np.ascontiguousarray(lines[: max(4, len(lines) // _RIM), ::_SPARSE])
+    widest = 0
+    for first in (0, 2):  # the edge may lie a line or two outside the rim
+        off = (_largest(strip[first:] - _colour(strip[first])) > _NOISE).mean(axis=1) > 1 - _BARE
+        uneven = np.flatnonzero(off)
+        if len(uneven) and uneven[0]:
+            widest = max(widest, _step(lines, first + int(uneven[0])))
+    return widest
+
+
+def _ground(pixels: _Bytes) -> tuple[_Mask, _Mask | None]:
+    """Return which pixels are flat, (height, width), and which of those have a colour of the ground; None if no colour
+    is a ground's.
+
+    Dark and light parts of photographs have such colours, but are not flat.
+    """
+    import numpy as np
+
+    red, green, blue = (np.ascontiguousarray(pixels[..., channel]).astype(np.int16) for channel in range(3))
+    light = red + 2 * green + blue
+    flat = np.ones(light.shape, bool)
+    flat[:, 1:] &= np.abs(np.diff(light, axis=1)) <= _FLAT
+    flat[1:] &= np.abs(np.diff(light, axis=0)) <= _FLAT
+    codes = ((red >> 3) << 10 | (green >> 3) << 5 | blue >> 3)[flat]
+    counts = np.bincount(codes, minlength=1)
+    ground = None
+    for _number in range(_GROUNDS):
+        code = int(np.argmax(counts))
+        if counts[code] < _GROUND_SHARE * flat.size:
+            break
+        counts[code] = 0
+        of_code = codes == code
+        its = np.ones(light.shape, bool)
+        for channel in (red, green, blue):
+            mean = round(float(channel[flat][of_code].mean()))
+            its &= np.abs(channel - mean) <= _GROUND_NOISE
+        ground = its if ground is None else ground | its
+    flat[:, :-1] |= flat[:, 1:]  # a flat place begins a pixel late
+    flat[:-1] |= flat[1:]
+    return flat, None if ground is None else ground & flat
+
+
+def _heaviest(score: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:
+    """Return (top, bottom, left, right), ends exclusive, of the rectangle of the largest sum.
+
+    Kadane's algorithm in two dimensions, for all pairs of rows at once: some 56,000 sums for a grid of 48 x 48.
+    """
+    import numpy as np
+
+    rows, columns = score.shape
+    until = np.zeros((rows + 1, columns + 1), np.float32)
+    np.cumsum(np.cumsum(score, axis=0), axis=1, out=until[1:, 1:])
+    first, last = _pairs(rows + 1)
+    sums = until[last] - until[first]
+    pair, right = divmod(int(np.argmax(sums - np.minimum.accumulate(sums, axis=1))), columns + 1)
+    left = int(np.argmin(sums[pair, : right + 1]))
+    return int(first[pair]), int(last[pair]), left, right
+
+
+@lru_cache(maxsize=64)
+def _pairs(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    import numpy as np
+
+    first, last = np.triu_indices(count, 1)
+    return first, last
+
+
+def _grown(ground: _Mask, box: Box) -> Box:
+    """Return the box with each edge where ground begins, or where the screen ends."""
+    left, top, right, bottom = box
+    for _round in range(2):  # the lines that decide on one pair of edges are as long as the other pair says
+        top, bottom = _edges(ground[:, left:right].mean(axis=1) > _BARE, top, bottom)
+        left, right = _edges(ground[top:bottom].mean(axis=0) > _BARE, left, right)
+    return Box(left, top, right, bottom)
+
+
+def _edges(bare: npt.NDArray[np.bool_], begin: int, end: int) -> tuple[int, int]:
+    """Return the first and, exclusive, the last line of what lies around the middle of a range between bare lines."""
+    import numpy as np
+
+    middle = (begin + end) // 2
+    while begin < middle and bare[begin]:
+        begin += 1
+    while end > middle + 1 and bare[end - 1]:
+        end -= 1
+    before, after = np.flatnonzero(bare[:begin]), np.flatnonzero(bare[end:])
+    return int(before[-1]) + 1 if len(before) else 0, end + int(after[0]) if len(after) else len(bare)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Windows
+
+_SIDE: Final = 256  # the square that a picture is brought to
+_MARGIN: Final = 32  # of its mirrored surroundings, each side
+_MOST_IN_A_FILE: Final = 512  # windows
+_DIGESTS: Final = 3
+_SAMPLES: Final = 64
+_KEPT: Final = 16
+
+
+class Window(NamedTuple):
+    """What is taken off each side of a picture, in thousandths of its width or height; negative: mirrored and added."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+def _onto(reduced: Image.Image, box: Box, windows: tuple[Window, ...]) -> Iterator[Derived]:
+    bits, qualities = window_hashes(reduced, box, windows)
+    for window, digest, quality in zip(windows, bits, qualities, strict=True):
+        if quality >= MIN_PDQ_QUALITY:
+            yield Derived(MIRROR_PAD if min(window) < 0 else CROP, Hash("PDQ", digest.tobytes()), int(quality))
+
+
+def window_hashes(picture: Image.Image, box: Box, windows: tuple[Window, ...]) -> tuple[_Bytes, npt.NDArray[np.int64]]:
+    """Return the PDQ hashes, uint8[n, 32], and qualities of windows onto a rectangle of an RGB picture.
+
+    Every step of PDQ until the median is linear, and alike for rows and columns: with D the DCT, A and B the weights by
+    which rows and columns make the 64 samples each, its coefficients are (D A) L (D B)^T. So L is brought to one size
+    once, and a window costs two small products.
+    """
+    import numpy as np
+    from PIL import Image as Pillow
+
+    square = picture.resize((_SIDE, _SIDE), Pillow.Resampling.BOX, box=box).convert("L")
+    luma = np.pad(np.asarray(square, np.float32), _MARGIN, mode="symmetric")
+    across, down, pairs = _grid(windows)
+    transform = _transform()
+    columns = [np.ascontiguousarray(_weights(*taken).T) for taken in across]
+    sampled = (np.concatenate([_weights(*taken) for taken in down]) @ luma).reshape(len(down), _SAMPLES, -1)
+    samples = np.empty((len(pairs), _SAMPLES, _SAMPLES), np.float32)
+    for (i, j), of_window in zip(pairs, samples, strict=True):
+        np.matmul(sampled[j], columns[i], out=of_window)
+    quality = _qualities(samples)
+    half = samples.reshape(-1, _SAMPLES) @ transform.T  # (windows * 64, 16)
+    coefficients = np.matmul(transform, half.reshape(len(pairs), _SAMPLES, _KEPT)).reshape(len(pairs), -1)
+    median = np.partition(coefficients, _KEPT * _KEPT // 2 - 1, axis=1)[:, _KEPT * _KEPT // 2 - 1]
+    bits = np.packbits(coefficients > median[:, None], axis=1, bitorder="little")[:, ::-1]
+    return np.ascontiguousarray(bits), quality
+
+
+def _qualities(samples: _Floats) -> npt.NDArray[np.int64]:
+    """Return PDQ's quality of each of (n, 64, 64) samples: the whole steps of 2.55 levels between neighbours, in 90ths,
+    at most 100.
+    """
+    import numpy as np
+
+    scaled = samples * np.float32(100 / 255)
+    steps = np.zeros(len(samples), np.int64)
+    for of_axis in (scaled[:, 1:] - scaled[:, :-1], scaled[:, :, 1:] - scaled[:, :, :-1]):
+        whole = np.abs(of_axis, out=of_axis).astype(np.uint8)
+        steps += whole.reshape(len(samples), -1).sum(axis=1, dtype=np.uint32)
+    return np.minimum(100, steps // 90)
+
+
+@lru_cache(maxsize=4)
+def _grid(
+    windows: tuple[Window, ...],
+) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+    """Return the distinct ranges of columns and of rows, and which of them each window has."""
+    across = {(w.left, w.right): 0 for w in windows}
+    down = {(w.top, w.bottom): 0 for w in windows}
+    across = {taken: i for i, taken in enumerate(across)}
+    down = {taken: i for i, taken in enumerate(down)}
+    return tuple(across), tuple(down), tuple((across[w.left, w.right], down[w.top, w.bottom]) for w in windows)
+
+
+@lru_cache(maxsize=256)
+def _weights(taken_before: int, taken_after: int) -> _Floats:
+    """Return how the pixels of the padded square make the 64 samples of a range, float32[64, side].
+
+    Two box filters of a 128th each make a tent of a 64th on either side of the sample. It is cut off where the window
+    ends, as PDQ's boxes are.
+    """
+    import numpy as np
+
+    at = np.arange(_SIDE + 2 * _MARGIN + 1, dtype=np.float64)  # where pixels meet
+    begin = _MARGIN + _SIDE * taken_before / 1000
+    end = _MARGIN + _SIDE * (1 - taken_after / 1000)
+    cell = (end - begin) / _SAMPLES
+    centres = begin + cell * (np.arange(_SAMPLES) + 0.5)
+    x = np.clip((np.clip(at, begin, end) - centres[:, None]) / cell, -1, 1)
+    under = np.where(x < 0, (x + 1) ** 2 / 2, 1 - (1 - x) ** 2 / 2)  # the integral of the tent, from the left to x
+    tent = np.diff(under, axis=1)
+    return (tent / tent.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _transform() -> _Floats:
+    """Return the rows of the DCT that PDQ keeps, float32[16, 64]: frequencies 1 to 16 (`pdq._DCT`)."""
+    import numpy as np
+
+    frequency, sample = np.arange(1, _KEPT + 1)[:, None], np.arange(_SAMPLES)
+    return (math.sqrt(2 / _SAMPLES) * np.cos(math.pi / 2 / _SAMPLES * frequency * (2 * sample + 1))).astype(np.float32)
+
+
+# Chosen from 575 by bench.windows, on its own pictures: each adds the most to what those before it find.
+WINDOWS: Final = tuple(itertools.starmap(Window, (
+    (-25, -25, -25, -25), (25, 25, 25, 25), (-40, -40, -40, -40), (125, 0, 125, 0), (50, 50, 50, 50),
+    (95, 95, 95, 95), (15, 30, 0, 30), (-15, -15, -15, -30), (40, 0, 40, 0), (-40, 0, -40, 0), (0, 0, 90, 0),
+    (100, 0, 0, 0), (0, -80, 0, 0), (0, 80, 0, 0), (0, 0, 0, -80), (0, 140, 0, 140), (0, 0, -110, 0), (-110, 0, 0, 0),
+    (0, 0, 0, 70), (0, -40, 0, -40), (130, 130, 130, 130), (15, 30, 15, 0), (0, -30, -30, -15), (170, 0, 170, 0),
+    (0, 170, 0, 170), (70, 70, 70, 70), (15, 15, 30, 30), (-30, -30, -15, -15), (-35, -35, -35, -35),
+    (-20, 0, -40, -40), (0, 40, 40, 20), (0, 50, 0, 50), (40, 40, 20, 20), (115, 115, 115, 115), (40, 20, 20, 40),
+    (-50, -50, -50, -50), (-20, -40, -20, 0), (-30, -15, -15, -30), (0, 110, 0, 110), (185, 0, 185, 0),
+    (0, 200, 0, 200), (155, 0, 155, 0), (5, 5, 5, 5), (20, 0, 20, 40), (40, 40, 40, 20), (0, 0, 0, -50),
+    (40, 20, 0, 0), (0, 0, 0, -110), (-50, 0, -50, 0), (0, -20, -20, -40), (0, -100, 0, 0), (0, -60, 0, 0),
+    (0, 0, 0, 90), (0, -60, 0, -60), (-40, -20, -40, -40), (0, 40, 20, 0), (-40, -40, -20, 0), (50, 0, 50, 0),
+    (0, -40, -40, -20), (-15, -15, -30, -15), (-30, 0, 0, -30), (100, 0, 100, 0), (-30, -30, -30, -30),
+    (35, 35, 35, 35), (-45, -45, -45, -45), (0, 60, 0, 0), (0, 15, 30, 15), (40, 0, 20, 0), (-40, -40, 0, -40),
+    (40, 40, 20, 0), (-30, 0, -30, -15), (0, -40, -40, -40), (30, 0, 0, 30), (-100, 0, 0, 0), (40, 40, 20, 40),
+    (-60, -60, -60, -60), (20, 0, 40, 40), (-40, -20, -20, -20), (-30, -30, -30, -60), (-40, -40, -40, -20),
+    (0, 0, -120, 0), (-20, -40, -40, -40), (20, 40, 40, 0), (-60, -30, -30, -30), (0, 40, 40, 40),
+    (-30, -30, -15, -30), (0, 0, -30, -15), (40, 40, 0, 20), (0, 0, 0, 50), (-30, -15, -30, -30), (-20, 0, -20, -40),
+    (0, -30, -30, -30), (140, 0, 140, 0), (20, 40, 40, 20), (-60, 0, -30, 0), (-30, 0, -30, 0), (-20, -40, -20, -20),
+    (60, 30, 60, 30), (-20, -20, -40, -20), (0, 0, 0, -90), (0, 40, 0, 20), (0, 0, -100, 0), (-40, 0, -20, 0),
+    (0, -50, 0, -50), (0, 185, 0, 185), (40, 20, 40, 40), (0, -40, -40, 0), (20, 20, 40, 40), (40, 20, 0, 20),
+    (60, 60, 30, 30), (200, 0, 200, 0), (-15, -15, -30, -30),
+)))  # fmt: skip
+MOST_WINDOWS: Final = len(WINDOWS)

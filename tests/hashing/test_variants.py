@@ -1,0 +1,232 @@
+"""What an upload may stand for: its border taken off, the photograph on a screen, crops of it and around it."""
+
+from __future__ import annotations
+
+import io
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hashhub.hashes import ALGORITHMS, Hash
+from hashhub.hashing import MediaHashes, hash_media
+from hashhub.hashing.pdq import compute
+from hashhub.hashing.variants import (
+    BORDER_REMOVED,
+    CONTENT_BOX,
+    CROP,
+    MIRROR_PAD,
+    MOST_BOXES,
+    MOST_WINDOWS,
+    WINDOWS,
+    Box,
+    Window,
+    derive,
+    window_hashes,
+    windows_a_frame,
+)
+from hashhub.hygiene import MIN_PDQ_QUALITY
+from hashhub.model import MAX_HASHES_PER_QUERY, Effort
+from hashhub.testing import screens
+from hashhub.testing.pictures import picture
+
+UPRIGHT = (False, False)
+WITHIN = 31
+CHEAP = settings(max_examples=15, deadline=None)
+PHOTOGRAPHS = [picture(seed, size) for seed, size in ((1, (512, 384)), (2, (384, 512)), (3, (640, 480)))]
+
+colours = st.tuples(*[st.integers(0, 255)] * 3)
+edges = st.tuples(*[st.integers(0, 120)] * 4)
+
+
+def pdq(image: Image.Image) -> int:
+    return compute(np.asarray(image), [UPRIGHT])[UPRIGHT][0]
+
+
+def distance(value: Hash | int, other: int) -> int:
+    return ((int.from_bytes(value.digest) if isinstance(value, Hash) else value) ^ other).bit_count()
+
+
+def nearest(image: Image.Image, listed: int, windows: int = 0) -> int:
+    return min((distance(d.hash, listed) for d in derive(image, windows)), default=256)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def names(hashed: MediaHashes) -> set[str]:
+    return {variant.name for frame in hashed.frames for variant in frame.variants}
+
+
+@CHEAP
+@given(st.sampled_from(PHOTOGRAPHS), colours, edges, st.sampled_from([None, 60, 85]))
+def test_a_border_of_any_colour_and_widths_is_taken_off(
+    shown: Image.Image, colour: tuple[int, int, int], edges: tuple[int, int, int, int], quality: int | None
+) -> None:
+    left, top, right, bottom = edges
+    framed = Image.new("RGB", (shown.width + left + right, shown.height + top + bottom), colour)
+    framed.paste(shown, (left, top))
+    if quality is not None:
+        framed = screens.saved(framed, quality)
+    listed = pdq(shown)
+    assert min(distance(pdq(framed), listed), nearest(framed, listed)) <= WITHIN
+
+
+@CHEAP
+@given(st.integers(0, 10**6))
+def test_a_photograph_without_a_border_loses_nothing_of_it(seed: int) -> None:
+    shown = picture(seed, (320, 240))
+    for derived in derive(shown):
+        if derived.name == BORDER_REMOVED:  # then its own edges are flat
+            assert (np.ptp(np.asarray(shown)[[0, -1]], axis=1) < 60).all(axis=1).any() or (
+                np.ptp(np.asarray(shown)[:, [0, -1]], axis=0) < 60
+            ).all(axis=1).any()
+
+
+@CHEAP
+@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["flat", "noise", "halves", "line", "ramp"]))
+def test_no_shape_of_picture_is_an_error(width: int, height: int, kind: str) -> None:
+    rng = np.random.default_rng(width * 1000 + height)
+    pixels = np.full((height, width, 3), 200, np.uint8)
+    match kind:
+        case "noise":
+            pixels = rng.integers(0, 256, pixels.shape, np.uint8)
+        case "halves":
+            pixels[: height // 2] = 10
+        case "line":
+            pixels[height // 2, width // 3 :] = 0
+        case "ramp":
+            pixels[:] = np.linspace(0, 255, width, dtype=np.uint8)[None, :, None]
+    derived = list(derive(Image.fromarray(pixels), MOST_WINDOWS))
+    assert len(derived) <= MOST_BOXES + MOST_WINDOWS
+    assert sum(d.name in {BORDER_REMOVED, CONTENT_BOX} for d in derived) <= MOST_BOXES
+    assert sum(d.name == BORDER_REMOVED for d in derived) <= 1
+    assert all(d.quality >= MIN_PDQ_QUALITY for d in derived)
+    assert kind not in {"flat", "ramp"} or not derived, "there is no picture in it"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (47, 900), (12_000, 60)])
+def test_slim_pictures_are_no_error(size: tuple[int, int]) -> None:
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), np.uint8))
+    assert len(list(derive(noise, MOST_WINDOWS))) <= MOST_BOXES + MOST_WINDOWS
+
+
+@pytest.mark.parametrize("name", screens.SCENES)
+def test_no_scene_has_a_box_without_a_photograph_in_it(name: str) -> None:
+    """A screen that shows a flat card leads to nothing that is near a photograph."""
+    blank = Image.new("RGB", (512, 384), (127, 127, 127))
+    scene = screens.SCENES[name](blank, Random(3))
+    listed = pdq(picture(9, (512, 384)))
+    assert nearest(scene, listed, MOST_WINDOWS) > 2 * WITHIN
+
+
+# By kind of scene: how many of 4 pictures in each of its templates must be found. The bench measures more of them.
+LEAST = {"border": 1.0, "letterbox": 1.0, "caption": 0.9, "screenshot": 0.75, "phone": 0.75}
+
+
+@pytest.mark.parametrize("kind", LEAST)
+def test_pictures_are_found_in_scenes(kind: str) -> None:
+    tuning, measuring = screens.KINDS[kind]
+    hits = []
+    for scene in (tuning | measuring).values():
+        for seed in range(4):
+            shown = picture(700 + seed, (384, 512) if seed % 2 else (512, 384))
+            hits.append(nearest(scene(shown, Random(seed)), pdq(shown)) <= WITHIN)
+    assert np.mean(hits) >= LEAST[kind]
+
+
+def test_crops_are_found_both_ways() -> None:
+    hits = []
+    for seed in range(8):
+        shown = picture(800 + seed, (512, 384))
+        cut = shown.crop((15, 11, 512 - 15, 384 - 11))  # 3 % a side
+        hits += [nearest(cut, pdq(shown), MOST_WINDOWS) <= WITHIN, nearest(shown, pdq(cut), MOST_WINDOWS) <= WITHIN]
+    assert np.mean(hits) >= 0.85
+
+
+@CHEAP
+@given(st.sampled_from(PHOTOGRAPHS), st.sampled_from([w for w in WINDOWS if min(w) >= 0]))
+def test_a_window_is_hashed_as_the_crop_would_be(shown: Image.Image, window: Window) -> None:
+    width, height = shown.size
+    crop = shown.crop(
+        (
+            round(width * window.left / 1000),
+            round(height * window.top / 1000),
+            width - round(width * window.right / 1000),
+            height - round(height * window.bottom / 1000),
+        )
+    )
+    value, quality = compute(np.asarray(crop), [UPRIGHT])[UPRIGHT]
+    (digest,), (measured,) = window_hashes(shown, Box(0, 0, width, height), (window,))
+    assert distance(int.from_bytes(digest.tobytes()), value) <= 22
+    assert abs(int(measured) - quality) <= 15
+
+
+@CHEAP
+@given(st.sampled_from(PHOTOGRAPHS), st.sampled_from([w for w in WINDOWS if min(w) < 0]))
+def test_a_window_that_is_larger_sees_the_picture_mirrored_at_its_edges(shown: Image.Image, window: Window) -> None:
+    width, height = shown.size
+    left, right = (round(width * -taken / 1000) for taken in (window.left, window.right))
+    top, bottom = (round(height * -taken / 1000) for taken in (window.top, window.bottom))
+    padded = np.pad(np.asarray(shown), ((top, bottom), (left, right), (0, 0)), mode="symmetric")
+    (digest,), _ = window_hashes(shown, Box(0, 0, width, height), (window,))
+    assert distance(int.from_bytes(digest.tobytes()), pdq(Image.fromarray(padded))) <= 22
+
+
+@pytest.mark.parametrize("dihedral", [False, True])
+@pytest.mark.parametrize("frames", [1, 2, 5, 32])
+def test_all_hashes_of_a_file_fit_in_a_query(frames: int, dihedral: bool) -> None:
+    algorithms, readings = 3, 1
+    a_frame = algorithms * ((8 if dihedral else 1) + readings) + MOST_BOXES + windows_a_frame(frames, dihedral=dihedral)
+    assert 3 + frames * a_frame <= MAX_HASHES_PER_QUERY
+    assert windows_a_frame(1, dihedral=dihedral) == MOST_WINDOWS
+
+
+def test_effort_decides_what_is_derived() -> None:
+    framed = screens.border(PHOTOGRAPHS[0], Random(1))
+    plain, standard, thorough = (hash_media(encoded(framed), effort=effort) for effort in Effort)
+    assert names(plain) == set()
+    assert names(standard) == {BORDER_REMOVED}
+    assert names(thorough) == {BORDER_REMOVED, CROP, MIRROR_PAD}
+    assert plain.query().hashes == standard.query().hashes == thorough.query().hashes, "the upload's own stay apart"
+    (variant,) = standard.query().variants
+    assert variant.variant == BORDER_REMOVED
+    assert [h.algorithm for h in variant.hashes] == ["PDQ"]
+    assert distance(variant.hashes[0], pdq(PHOTOGRAPHS[0])) <= ALGORITHMS["PDQ"].default_max_distance  # type: ignore[operator] # PDQ has one
+    every = [h for v in thorough.query().variants for h in v.hashes]
+    assert len(every) == len(set(every))
+
+
+def test_without_pdq_no_variant_is_derived() -> None:
+    framed = screens.border(PHOTOGRAPHS[0], Random(1))
+    assert names(hash_media(encoded(framed), algorithms=("PHASH", "MD5"), effort=Effort.THOROUGH)) == set()
+
+
+def test_each_frame_of_an_animation_has_its_border_taken_off() -> None:
+    """A picture hidden in a late frame's border is looked for as the first one is."""
+    frames = [screens.border(picture(seed, (320, 240)), Random(5)) for seed in range(20, 26)]
+    frames = [frame.resize(frames[0].size) for frame in frames]
+    hashed = hash_media(
+        encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=100, quality=90),
+        effort=Effort.THOROUGH,
+    )
+    assert len(hashed.frames) == 6
+    for seed, frame in zip(range(20, 26), hashed.frames, strict=True):
+        of_frame = [h for v in frame.variants if v.name == BORDER_REMOVED for h in v.hashes]
+        assert min(distance(h, pdq(picture(seed, (320, 240)))) for h in of_frame) <= WITHIN
+        assert {CROP, MIRROR_PAD} <= {v.name for v in frame.variants}
+    assert len(hashed.hashes) <= MAX_HASHES_PER_QUERY
+
+
+def test_scenes_are_the_same_each_time_and_templates_of_the_halves_are_apart() -> None:
+    assert not set(screens.TUNING) & set(screens.MEASURING)
+    for scene in screens.SCENES.values():
+        once, again = (scene(PHOTOGRAPHS[0], Random(7)) for _ in range(2))
+        assert once.tobytes() == again.tobytes()
