@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from hashhub import v1, vpdq, wire
 from hashhub.cli import scan_report, scan_state, scan_tree, scanning
@@ -521,6 +521,23 @@ class TestRunAgain:
         digests = [h for one in objects((out / "results.jsonl").read_text("ascii")) for h in one["digests"]]
         assert digests
         assert not any(digest.partition(":")[2] in page for digest in digests)
+
+    def test_a_hit_says_by_which_variant(self, run: Run, tmp_path: Path, listed: Callable[[Path], None]) -> None:
+        known = picture(9 + os.getpid(), (512, 384))
+        known.save(tmp_path / "known.png")
+        listed(tmp_path / "known.png")
+        framed = tmp_path / "tree" / "framed.png"
+        framed.parent.mkdir()
+        ImageOps.expand(known, 60, "white").save(framed)
+        out = tmp_path / "out"
+        assert run("scan", str(framed), "--effort", "plain", "--json", "--fail-on", "review").exit_code == DONE
+        done = run("scan", str(framed), "--out", str(out), "--json", "--fail-on", "review")
+        assert done.exit_code == REFUSED
+        (one,) = objects(done.stdout)
+        assert one["matches"][0]["variant"] in one["coverage"]["variants"]
+        assert one["matches"][0]["variant"] == "border-removed"
+        assert results(out)[str(framed)]["matches"] == one["matches"]
+        assert "by its variant border-removed" in (out / "report.html").read_text("ascii")
 
     @pytest.mark.parametrize(
         "change", ["content", "same size and time", "replaced by another", "link to another", "younger than a tick"]
