@@ -377,8 +377,8 @@ def test_workloads_are_distinct_and_clusters_are_dense() -> None:
 
 def test_robustness_tells_efforts_apart_and_writes_its_page(tmp_path: Path) -> None:
     run(
-        "robustness", "--questions", "recall,unrelated", "--count", "1", "--uploads", "4", "--listed", "64",
-        "--n", "2000", "--processes", "1", "--out", str(tmp_path),
+        "robustness", "--screens", "1", "--count", "1", "--uploads", "4", "--listed", "64", "--n", "2000",
+         "--processes", "1", "--out", str(tmp_path),
     )  # fmt: skip
     rows = rows_of(tmp_path / "results" / "robustness.json", benchmark="robustness", seed=40_000_000)
     recall = {(r["half"], r["alteration"], r["strength"], r["algorithm"], r["effort"]): r["recall"] for r in rows[:-1]
