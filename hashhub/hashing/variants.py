@@ -257,6 +257,8 @@ def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
             boxes = [*boxes[:_PHOTOGRAPHS], *_photographs(flat, size)[:1]]
     shown: list[Box] = []
     for box in boxes[: _PHOTOGRAPHS + 1]:
+        if min(box.width, box.height) < _LEAST_SIDE // _HALVES:
+            continue
         sharp = _sharpened(pixels, box, halved.shape)
         if _is_one(sharp, pixels.shape) and not any(_is_near(sharp, other) for other in shown):
             shown += _peeled(pixels, sharp)
