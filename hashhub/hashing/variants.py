@@ -185,7 +185,8 @@ def _colour(line: _Bytes) -> npt.NDArray[np.int16]:
     """Return the colour of a line that is to be of one: its median, by channel."""
     import numpy as np
 
-    return np.partition(line, len(line) // 2, axis=0)[len(line) // 2].astype(np.int16)
+    median: npt.NDArray[np.int16] = np.partition(line, len(line) // 2, axis=0)[len(line) // 2].astype(np.int16)
+    return median
 
 
 def _sharpened(pixels: _Bytes, box: Box, within: tuple[int, ...]) -> Box:
@@ -256,6 +257,8 @@ def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
             boxes = [*boxes[:_PHOTOGRAPHS], *_photographs(flat, size)[:1]]
     shown: list[Box] = []
     for box in boxes[: _PHOTOGRAPHS + 1]:
+        if min(box.width, box.height) < _LEAST_SIDE // _HALVES:
+            continue
         sharp = _sharpened(pixels, box, halved.shape)
         if _is_one(sharp, pixels.shape) and not any(_is_near(sharp, other) for other in shown):
             shown += _peeled(pixels, sharp)
@@ -506,7 +509,8 @@ def _weights(taken_before: int, taken_after: int) -> _Floats:
     x = np.clip((np.clip(at, begin, end) - centres[:, None]) / cell, -1, 1)
     under = np.where(x < 0, (x + 1) ** 2 / 2, 1 - (1 - x) ** 2 / 2)  # the integral of the tent, from the left to x
     tent = np.diff(under, axis=1)
-    return (tent / tent.sum(axis=1, keepdims=True)).astype(np.float32)
+    weights: _Floats = (tent / tent.sum(axis=1, keepdims=True)).astype(np.float32)
+    return weights
 
 
 @lru_cache(maxsize=1)
@@ -515,7 +519,10 @@ def _transform() -> _Floats:
     import numpy as np
 
     frequency, sample = np.arange(1, _KEPT + 1)[:, None], np.arange(_SAMPLES)
-    return (math.sqrt(2 / _SAMPLES) * np.cos(math.pi / 2 / _SAMPLES * frequency * (2 * sample + 1))).astype(np.float32)
+    rows: _Floats = (math.sqrt(2 / _SAMPLES) * np.cos(math.pi / 2 / _SAMPLES * frequency * (2 * sample + 1))).astype(
+        np.float32
+    )
+    return rows
 
 
 # Chosen from 575 by bench.windows, on its own pictures: each adds the most to what those before it find.

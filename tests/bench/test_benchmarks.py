@@ -380,16 +380,32 @@ def test_robustness_tells_efforts_apart_and_writes_its_page(tmp_path: Path) -> N
         "robustness", "--questions", "recall,unrelated", "--count", "1", "--uploads", "4", "--listed", "64",
         "--n", "2000", "--processes", "1", "--out", str(tmp_path),
     )  # fmt: skip
-    rows = rows_of(tmp_path / "results" / "robustness.json", benchmark="robustness", seed=40_000_000)
-    recall = {(r["half"], r["alteration"], r["strength"], r["algorithm"], r["effort"]): r["recall"] for r in rows[:-1]
-              if r["question"] == "recall"}  # fmt: skip
+    path = tmp_path / "results" / "robustness.json"
+    rows = rows_of(path, benchmark="robustness", seed=40_000_000)
+    recall = {
+        (r["half"], r["alteration"], r["strength"], r["algorithm"], r["effort"]): r["recall"]
+        for r in rows
+        if r["question"] == "recall"
+    }
     assert recall["measured", "border", "0.06", "PDQ", "PLAIN"] == 0
     assert recall["measured", "border", "0.06", "PDQ", "STANDARD"] == 1
     assert recall["measured", "crop a side", "0.02", "PDQ", "THOROUGH"] == 1
     unrelated = [r for r in rows if r["question"] == "unrelated"]
     assert {r["list"] for r in unrelated} == {"pictures", "padding"}
     assert sum(r["within_31"] for r in unrelated) == 0
-    assert "| border | 0.06 | 0 % | 100 % | 100 % |" in (tmp_path / "robustness.md").read_text("utf-8")
+    page = tmp_path / "robustness.md"
+    assert not page.exists(), "half of its figures are missing"
+
+    document = json.loads(path.read_text("utf-8"))
+    ways = {f"{way}_{what}": 0 for way in ("plain", "box", "window") for what in ("within_31", "nearest")}
+    document["rows"] += [
+        {"question": "same screen", "template": "browser", "listed": "original", "pairs": 1, **ways},
+        {"question": "cost", "width": 640, "height": 480, "shown": "screen", "pdq_ms": 1, "standard_ms": 2,
+         "thorough_ms": 3, "hashes_standard": 1, "hashes_thorough": 113},
+    ]  # fmt: skip
+    path.write_text(json.dumps(document), "utf-8")
+    run("robustness", "--page", "--out", str(tmp_path))
+    assert "| border | 0.06 | 0 % | 100 % | 100 % |" in page.read_text("utf-8")
     assert (tmp_path / "charts" / "robustness.svg").stat().st_size > 1000
 
 

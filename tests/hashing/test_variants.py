@@ -91,13 +91,19 @@ def test_a_photograph_without_a_border_loses_nothing_of_it(seed: int) -> None:
 
 
 @CHEAP
-@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["flat", "noise", "halves", "line", "ramp"]))
+@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["flat", "noise", "halves", "line", "ramp", "shapes"]))
 def test_no_shape_of_picture_is_an_error(width: int, height: int, kind: str) -> None:
     rng = np.random.default_rng(width * 1000 + height)
     pixels = np.full((height, width, 3), 200, np.uint8)
     match kind:
         case "noise":
             pixels = rng.integers(0, 256, pixels.shape, np.uint8)
+        case "shapes":
+            for _ in range(12):
+                (top, bottom), (left, right) = np.sort(rng.integers(0, (height + 1, width + 1), (2, 2)).T)
+                pixels[top:bottom, left:right] = rng.integers(0, 256, 3)
+                noise = rng.integers(0, 256, (bottom - top, right - left, 3), np.uint8)
+                pixels[top:bottom, left:right] = np.where(rng.random() < 0.4, noise, pixels[top:bottom, left:right])
         case "halves":
             pixels[: height // 2] = 10
         case "line":
