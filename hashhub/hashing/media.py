@@ -249,7 +249,7 @@ def _why_exact_only(media_type: str, wanted: frozenset[str]) -> str:
                 f"frames of videos ({media_type}) need libraries that are not installed; run: pip install "
                 "'hashhub[video]'"
             )
-    return f"not a picture ({media_type}): only exact digests can be computed"
+    return f"not a picture or a video ({media_type}): only exact digests can be computed"
 
 
 def _can_read_videos() -> bool:

@@ -18,9 +18,10 @@ import pytest
 from hashhub import vpdq
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason
 from hashhub.hashing import Limits, MediaHashes, hash_media
+from hashhub.hashing.coverage import coverage
 from hashhub.hashing.pool import MediaPool
 from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of
-from hashhub.model import VideoFrame
+from hashhub.model import Effort, VideoFrame
 from hashhub.testing.videos import ALTERATIONS, CONTAINERS, LETTERBOXED, Clip, clip, encoded
 
 av = pytest.importorskip("av")
@@ -249,6 +250,8 @@ class TestLimits:
         assert times(media) == [0, 2000, 4000]
         assert (media.frames_hashed, media.frame_count) == (3, 6)
         assert media.skipped == "key frames alone were read, as was asked for: 3 of 6 frames were hashed"
+        assert [gap.code for gap in coverage(media, Effort.PLAIN).gaps] == ["FRAMES_SKIPPED"]
+        assert not coverage(hashed(file()), Effort.PLAIN).gaps
         whole = {frame.offset_ms: frame for frame in hashed(file()).video_frames}
         assert all(whole[frame.offset_ms] == frame for frame in media.video_frames)
 
