@@ -1,14 +1,15 @@
 """Media bytes to hashes. Media bytes exist in memory, here, and nowhere else in hashhub.
 
-    media        hash_media: exact digests of anything, perceptual hashes of pictures
+    media        hash_media: exact digests of anything, perceptual hashes of pictures and of videos' frames
       ├── signature    what a file is, by its first bytes
       ├── decoding     a picture's frames as people see them; structure: its blocks walked first; limits
+      ├── video        a video's frames, one a second, to PDQ
       ├── perceptual   PDQ (pdq), pHash and dHash of a frame, and of its rotations and flips
       └── digest       MD5, SHA-1, SHA-256
     pool         the same in child processes (child), for bytes that strangers send: what a server uses
 
 `pdq_dihedral` derives the hashes of a picture's rotations and flips when only its PDQ hash is known. Needs
-`pip install 'hashhub[hashing]'` for perceptual hashes.
+`pip install 'hashhub[hashing]'` for perceptual hashes, `hashhub[video]` for those of videos.
 """
 
 from __future__ import annotations

@@ -116,8 +116,8 @@ def hash_video(stream: BinaryIO, media_type: str, limits: Limits) -> Video | Non
         FailedPrecondition: MISSING_EXTRA.
     """
     require_extra()
-    window = _Window(stream)
     with _errors_of_the_family(media_type):
+        window = _Window(stream)
         _check_extent(window, media_type)
         window.seek(0)
         with _opened(window, media_type, limits) as container:
