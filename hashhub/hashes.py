@@ -132,6 +132,27 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
 }
 """By canonical name, which is what entries, answers and matchers use."""
 
+EXACT: Final = frozenset(a.name for a in ALGORITHMS.values() if a.metric is Metric.EXACT)
+"""Those whose digests say which file it is."""
+
+VPDQ: Final = Algorithm(
+    name="VPDQ",
+    code=8,
+    digest_bytes=32,
+    metric=Metric.HAMMING,
+    encodings=(Encoding.HEX,),
+    default_max_distance=31,
+    source="ThreatExchange, vpdq/README and VPDQ_DISTANCE_THRESHOLD of python-threatexchange: 31 bits or fewer of 256",
+)
+"""The PDQ digest of one frame of a video. It belongs to a list of frames, so it is no hash that a record or a query may
+have: a still picture that was hit and a frame that was hit say different things."""
+FRAMES: Final = _exact("FRAMES", 9, 32, "SHA-256 of a video's frames, as `hashhub.frames` packs them")
+"""Tells lists of frames apart in the store. Nothing is looked up by it."""
+SEARCHED: Final[dict[str, Algorithm]] = {**ALGORITHMS, VPDQ.name: VPDQ}
+"""What matchers hold: the algorithms, and the frames of videos."""
+STORED: Final[dict[str, Algorithm]] = {**SEARCHED, FRAMES.name: FRAMES}
+"""What has a code in databases."""
+
 # Spellings seen in VICS, NCMEC XML, hashdeep and CSV headers, compared without case and punctuation.
 _ALIASES: Final[dict[str, str]] = {
     **{name.lower(): name for name in ALGORITHMS},

@@ -20,6 +20,8 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from hashhub import frames
+from hashhub.hashes import FRAMES
 from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
@@ -36,6 +38,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.store import schema as s
+from hashhub.store import videos
 from hashhub.store.database import Database, Row
 from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
@@ -332,7 +335,7 @@ class Entries:
                 entry = self._before_replacement(entry, row)
             if entry.state is EntryState.ACTIVE:
                 standing.append(entry)
-        return standing
+        return list(self._with_counts(standing))
 
     def _before_replacement(self, entry: Entry, row: Row) -> Entry:
         """Return the entry as it was before a newer statement replaced it; as it is where it went otherwise."""
@@ -491,6 +494,10 @@ class Entries:
             return None
         contributor, hash_set = self._set_name(row[1])
         details = dict(unpack_details(row[8]))
+        hashes = unpack_hashes(row[7])
+        frames_digest = b""
+        if hashes and hashes[-1].algorithm == FRAMES.name:
+            hashes, frames_digest = hashes[:-1], hashes[-1].digest
         state, reasons, update_revision, withdrawal = STATE_OF_CODE[row[2]], row[9], row[10], None
         if (part := self.withdrawn_by(row)) is not None:
             state, reasons, update_revision = EntryState.WITHDRAWN, pack_reasons((part.code,)), part.revision
@@ -500,7 +507,8 @@ class Entries:
             id=row[0],
             contributor=contributor,
             hash_set=hash_set,
-            hashes=unpack_hashes(row[7]),
+            hashes=hashes,
+            frames_digest=frames_digest,
             state=state,
             provenance=Provenance(
                 import_id=source.import_id,
@@ -544,8 +552,31 @@ class Entries:
             if (withdrawal := withdrawals.get(e.id)) is not None
             and withdrawal.pending == (e.state is not EntryState.WITHDRAWN)
             else e
-            for e in entries
+            for e in self._with_counts(entries, c)
         ]
+
+    def _with_counts(self, entries: Sequence[Entry], c: Connection | None = None) -> Sequence[Entry]:
+        """Return the entries with how many frames those have that are videos."""
+        having = [e.id for e in entries if e.frames_digest]
+        if not having:
+            return entries
+        counts = videos.counts_of(self._db, having, c)
+        return [msgspec.structs.replace(e, frame_count=counts[e.id].frames) if e.id in counts else e for e in entries]
+
+    def with_frames(self, entry: Entry) -> Entry:
+        """Return an entry with its frames, if it is a video and was not erased meanwhile."""
+        if not entry.frames_digest:
+            return entry
+        packed = next((content for _, content in videos.frames_of(self._db, [entry.id])), b"")
+        return msgspec.structs.replace(entry, frames=frames.unpack(packed))
+
+    def frames_of(self, ids: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield the entries that have frames, ascending by id, with these, packed."""
+        return videos.frames_of(self._db, ids)
+
+    def frame_counts(self, ids: Iterable[int]) -> dict[int, videos.FrameCount]:
+        """Return by id how many frames the entries have that are videos, and how many of their digests match."""
+        return videos.counts_of(self._db, ids)
 
     def _neighbours(self, entry_id: int) -> tuple[list[int], list[int]]:
         """Return the entries that an entry replaced, and those that replaced it."""
