@@ -1328,7 +1328,8 @@ class TimeRange(msgspec.Struct, frozen=True, array_like=True):
 class VideoMatch(msgspec.Struct, frozen=True, kw_only=True):
     """How far two videos agree, frame by frame.
 
-    `query_share`, `entry_share`: of the frames of quality that each has, those that the other has as well, in percent.
+    `query_share`, `entry_share`: of the distinct frames of quality that each has, those that the other has as well, in
+    percent. `ranges`: where, of the nearest entries; of a still picture's entry where the query shows it.
     """
 
     query_share: float

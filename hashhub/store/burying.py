@@ -1,8 +1,9 @@
 """Deleting entries' rows for good, and what outlives them: the holds that keep their items from coming back.
 
 What hangs on an entry goes with it: its hashes and frames, its reviews, who withdrew it, what took its place. A hold
-that must outlast the entry becomes one on an item without an entry, known by keyed traces only (store.holds): a list that states
-the item again finds it in quarantine, where an operator can release it. What is left of an erased entry stays as it is.
+that must outlast the entry becomes one on an item without an entry, known by keyed traces only (store.holds): a list
+that states the item again finds it in quarantine, where an operator can release it. What is left of an erased entry
+stays as it is.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from hashhub import frames
-from hashhub.hashes import FRAMES
+from hashhub.hashes import FRAMES, VPDQ
 from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
@@ -166,6 +166,47 @@ class Entries:
                 while len(rows) == _HIT_PAGE:
                     rows = list(self._db.by_keys(sql, "bytea", (code, rows[-1][0]), [last]))
                     yield from hits(rows)
+
+    def entries_sharing_frames(
+        self, digests: Sequence[bytes], set_keys: Sequence[int], most: int
+    ) -> Iterator[tuple[bytes, int, int]]:
+        """Yield (digest, entry id, how many distinct digests its frames have) of the entries of these hash sets whose
+        rows are ACTIVE and which have a frame with one of the digests (ascending), by digest, then id.
+
+        At most `most` to a digest; where there are more, one line with -1 in place of an id follows. What is staged or
+        outstanding is among them: ask `hits_by_ids` which ones are visible.
+        """
+        listed = code_list(set_keys)
+        sql = (
+            "SELECT h.digest, h.entry, f.digest_count FROM hash h JOIN entry e ON e.id = h.entry "  # noqa: S608 - ours
+            f"JOIN frames f ON f.entry = h.entry WHERE h.algorithm = {VPDQ.code} AND h.entry > ? AND h.digest {{keys}} "
+            f"AND e.state = {ACTIVE} AND e.hash_set IN ({listed}) ORDER BY h.digest, h.entry LIMIT {_HIT_PAGE}"
+        )
+        start = 0
+        while start < len(digests):
+            part = digests[start : start + _HIT_KEYS]
+            start += len(part)
+            rows = list(self._db.by_keys(sql, "bytea", (0,), part))
+            if len(rows) < _HIT_PAGE:
+                yield from ((row[0], row[1], row[2]) for row in rows)
+                continue
+            last = rows[-1][0]
+            start = bisect_right(digests, last)
+            yield from ((row[0], row[1], row[2]) for row in rows if row[0] != last)
+            of_last = [row for row in rows if row[0] == last]
+            while rows and len(of_last) <= most:
+                rows = list(self._db.by_keys(sql, "bytea", (of_last[-1][1],), [last]))
+                of_last += rows
+            yield from ((row[0], row[1], row[2]) for row in of_last[:most])
+            if len(of_last) > most:
+                yield last, -1, 0
+
+    def hits_by_ids(self, ids: Iterable[int]) -> Iterator[EntryHit]:
+        """Yield those of the entries that are visible and ACTIVE, unread (`read_entry`), by id."""
+        sql = f"{ENTRY_SQL} FROM entry e WHERE e.id {{keys}} AND e.state = {ACTIVE} ORDER BY e.id"
+        for row in self._db.by_keys(sql, "int8", (), sorted(set(ids))):
+            if self.source(row[11]) is not None and self.withdrawn_by(row) is None:
+                yield EntryHit(b"", row[0], "/".join(self._set_name(row[1])), row)
 
     def read_entry(self, hit: EntryHit) -> Entry:
         """Return the entry as it was when it was hit."""
@@ -335,7 +376,7 @@ class Entries:
                 entry = self._before_replacement(entry, row)
             if entry.state is EntryState.ACTIVE:
                 standing.append(entry)
-        return list(self._with_counts(standing))
+        return list(self.with_frame_counts(standing))
 
     def _before_replacement(self, entry: Entry, row: Row) -> Entry:
         """Return the entry as it was before a newer statement replaced it; as it is where it went otherwise."""
@@ -552,10 +593,10 @@ class Entries:
             if (withdrawal := withdrawals.get(e.id)) is not None
             and withdrawal.pending == (e.state is not EntryState.WITHDRAWN)
             else e
-            for e in self._with_counts(entries, c)
+            for e in self.with_frame_counts(entries, c)
         ]
 
-    def _with_counts(self, entries: Sequence[Entry], c: Connection | None = None) -> Sequence[Entry]:
+    def with_frame_counts(self, entries: Sequence[Entry], c: Connection | None = None) -> Sequence[Entry]:
         """Return the entries with how many frames those have that are videos."""
         having = [e.id for e in entries if e.frames_digest]
         if not having:
