@@ -766,8 +766,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
     `shares`: how much of the server it may take at a time, where that differs from the settings.
     `purposes`: for which it may see entries. `acts_for_others`: it answers for clients of its contributor, which some
-    terms exclude. `may_mirror`: it reads the change feed. `last_use_time` is true to a minute. `by_old_secret`: it was
-    let in by a secret that another one has taken the place of; not kept, and not sent.
+    terms exclude. `may_mirror`: it reads the change feed. `max_effort`: with which its media are hashed at most; None:
+    as the settings say. `last_use_time` is true to a minute. `by_old_secret`: it was let in by a secret that another
+    one has taken the place of; not kept, and not sent.
     """
 
     name: str
@@ -777,6 +778,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     acts_for_others: bool = False
     may_mirror: bool = False
+    max_effort: Effort | None = None
     shares: Shares = Shares()
     create_time: datetime | None = None
     expire_time: datetime | None = None
