@@ -299,7 +299,7 @@ class _Taken:
                 yield from self._told(entries)
 
     def _told(self, entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-        """Yield the entries as they leave, with the frames of videos: no more of these at a time than a message takes."""
+        """Yield the entries as they leave, with the frames of videos: no more of these at a time than a message may."""
         piece: list[Entry] = []
         framed = 0
         for e in entries:

@@ -21,7 +21,7 @@ from hashhub.model import (
 from hashhub.wire import names
 from hashhub.wire.administration import ROLE
 from hashhub.wire.fields import EnumMap, build, checked, collect, enums, read_hash, refuse
-from hashhub.wire.records import put_entry_fields, read_entry_fields
+from hashhub.wire.records import put_entry_fields, put_frames, read_entry_fields, read_frames
 
 _ENTRY_STATE: Final = EnumMap(EntryState, v1.EntryState, "ENTRY_STATE_")
 _WITHDRAWAL_REASON: Final = EnumMap(WithdrawalReason, v1.WithdrawalReason, "WITHDRAWAL_REASON_")
