@@ -14,19 +14,22 @@ from numpy.typing import NDArray
 
 from hashhub.errors import DataLoss
 from hashhub.hashes import FRAMES, Hash
+from hashhub.hygiene import (
+    MIN_PDQ_QUALITY,
+    PDQ_MIN_DISTINCT,
+    PDQ_NOISE_MAX_DISTINCT,
+    PDQ_NOISE_MAX_SET_BITS,
+    PDQ_SET_BITS,
+)
 from hashhub.model import VideoFrame
 
 if TYPE_CHECKING:
     from hashhub.model import Entry, Record
 
 DIGEST_BYTES: Final = 32
-MAX_OFFSET_MS: Final = 2**32 - 1
-MIN_QUALITY: Final = 50
-"""A frame of a lower quality matches nothing: vPDQ's default (`VPDQ_QUALITY_THRESHOLD` of python-threatexchange)."""
-PDQ_SET_BITS: Final = range(64, 193)  # these four: see hashhub.hygiene
-PDQ_MIN_DISTINCT: Final = 12
-PDQ_NOISE_MAX_DISTINCT: Final = 22
-PDQ_NOISE_MAX_SET_BITS: Final = 112
+MIN_QUALITY: Final = MIN_PDQ_QUALITY
+"""A frame of a lower quality matches nothing; vPDQ has the same default (`VPDQ_QUALITY_THRESHOLD` of
+python-threatexchange)."""
 _ROW: Final = np.dtype([("offset", "<u4"), ("quality", "u1"), ("digest", "u1", (DIGEST_BYTES,))])
 FRAME_BYTES: Final = _ROW.itemsize
 

@@ -15,7 +15,7 @@ from typing import Final, Self
 
 import msgspec
 
-from hashhub import frames, item
+from hashhub import item
 from hashhub.columns import RecordColumns
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.item import Kind
@@ -230,10 +230,10 @@ _USELESS: Final = EMPTY_FILE_DIGESTS | _ZEROS | _ONES
 #
 # The bounds lie outside what pictures give, and 5 standard deviations or more away from what uniformly random digests
 # give.
-_PDQ_SET_BITS: Final = frames.PDQ_SET_BITS  # those of PDQ are asked of the frames of videos as well
-_PDQ_MIN_DISTINCT: Final = frames.PDQ_MIN_DISTINCT
-_PDQ_NOISE_MAX_DISTINCT: Final = frames.PDQ_NOISE_MAX_DISTINCT
-_PDQ_NOISE_MAX_SET_BITS: Final = frames.PDQ_NOISE_MAX_SET_BITS
+PDQ_SET_BITS: Final = range(64, 193)  # those of PDQ are asked of the frames of videos as well (hashhub.frames)
+PDQ_MIN_DISTINCT: Final = 12
+PDQ_NOISE_MAX_DISTINCT: Final = 22
+PDQ_NOISE_MAX_SET_BITS: Final = 112
 _PHASH_SET_BITS: Final = range(12, 53)
 _PHASH_MIN_DISTINCT: Final = 3
 _DHASH_SET_BITS: Final = range(8, 57)
@@ -251,6 +251,8 @@ _texts_of: Final = attrgetter(*_TEXTS)
 _NUMBERS: Final = tuple((f.name, f.maximum) for f in item.of_kind(Kind.NUMBER))
 _TIMES: Final = tuple(f.name for f in item.of_kind(Kind.TIME))
 _MAX_QUALITY: Final = 100
+_PDQ_BYTES: Final = ALGORITHMS["PDQ"].digest_bytes
+MAX_OFFSET_MS: Final = 2**32 - 1  # of a frame: 49 days
 _ACCEPTED: Final = Disposition.ACCEPTED
 
 
@@ -310,8 +312,8 @@ def inspect(record: Record) -> Inspection:
             suspicious.append(
                 (Code.LOW_QUALITY.value, f"PDQ: quality {record.quality}; at least {MIN_PDQ_QUALITY} is needed.")
             )
-        if record.frames and not len(frames.columns_of(record.frames).matching().offsets):
-            text = f"no frame has a quality of {frames.MIN_QUALITY} or more and a hash that tells pictures apart."
+        if record.frames and not any(map(_matches, record.frames)):
+            text = f"no frame has a quality of {MIN_PDQ_QUALITY} or more and a hash that tells pictures apart."
             suspicious.append((Code.LOW_QUALITY.value, text))
         if not suspicious:
             return Inspection(_ACCEPTED, (), sound, tuple(left_out), reviews)
@@ -398,16 +400,20 @@ def _bad_field(record: Record) -> str:
     return _bad_frames(record.frames) if record.frames else ""
 
 
+def _matches(frame: VideoFrame) -> bool:
+    return frame.quality >= MIN_PDQ_QUALITY and _suspicion("PDQ", frame.digest) is None
+
+
 def _bad_frames(listed: tuple[VideoFrame, ...]) -> str:
     before = 0
     for number, frame in enumerate(listed):
-        if len(frame.digest) != frames.DIGEST_BYTES:
-            return f"frames[{number}]: a digest must have {frames.DIGEST_BYTES} bytes, got {len(frame.digest)}."
+        if len(frame.digest) != _PDQ_BYTES:
+            return f"frames[{number}]: a digest must have {_PDQ_BYTES} bytes, got {len(frame.digest)}."
         if not 0 <= frame.quality <= _MAX_QUALITY:
             return f"frames[{number}]: the quality must be between 0 and {_MAX_QUALITY}, got {frame.quality}."
-        if not before <= frame.offset_ms <= frames.MAX_OFFSET_MS:
+        if not before <= frame.offset_ms <= MAX_OFFSET_MS:
             return (
-                f"frames[{number}]: times must be in order and at most {frames.MAX_OFFSET_MS} ms, got "
+                f"frames[{number}]: times must be in order and at most {MAX_OFFSET_MS} ms, got "
                 f"{frame.offset_ms} ms after {before} ms."
             )
         before = frame.offset_ms
@@ -465,9 +471,9 @@ def _suspicion(name: str, digest: bytes) -> Code | None:
             return Code.LOW_ENTROPY if equal > _PHOTODNA_MAX_EQUAL_PAIRS else None
         case "PDQ":
             ones, distinct = int.from_bytes(digest).bit_count(), len(set(digest))
-            if distinct <= _PDQ_NOISE_MAX_DISTINCT and ones <= _PDQ_NOISE_MAX_SET_BITS:
+            if distinct <= PDQ_NOISE_MAX_DISTINCT and ones <= PDQ_NOISE_MAX_SET_BITS:
                 return Code.BLANK_PICTURE
-            return None if ones in _PDQ_SET_BITS and distinct >= _PDQ_MIN_DISTINCT else Code.LOW_ENTROPY
+            return None if ones in PDQ_SET_BITS and distinct >= PDQ_MIN_DISTINCT else Code.LOW_ENTROPY
         case "PHASH":
             if digest == _BLANK_PHASH:
                 return Code.BLANK_PICTURE
