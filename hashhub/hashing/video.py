@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from av.container import InputContainer
-    from av.packet import Packet
     from av.video.stream import VideoStream
 
 # FFmpeg's names of the one demuxer for each type.
