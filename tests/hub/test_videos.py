@@ -140,7 +140,8 @@ def test_frames_of_low_quality_and_blank_ones_count_for_nothing(desk: Desk) -> N
     assert ask(desk, [blank]).verdict is Verdict.NO_MATCH
 
 
-def test_replaced_withdrawn_restored_erased(desk: Desk) -> None:
+def test_replaced_withdrawn_restored_erased(any_desk: Desk) -> None:
+    desk = any_desk
     desk.hash_set("nl/known")
     desk.contribute("nl/known", listed(1, range(20), external_id="v1"), listed(2, range(40, 60)))
     again = desk.contribute("nl/known", listed(1, range(20), external_id="v1"), listed(2, range(40, 60)))
