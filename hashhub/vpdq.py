@@ -157,8 +157,8 @@ def _object_rows(decoded: dict[str, Any]) -> Iterator[tuple[str, VideoFrame]]:
         fields = decoded[key]
         if not isinstance(fields, dict):
             raise MalformedSource("expected an object with quality, hash and timestamp", position=position)
-        cells = (fields.get("hash"), fields.get("quality"), fields.get("timestamp"))
-        yield position, _frame(*("" if cell is None else str(cell) for cell in cells), position)
+        digest, quality, seconds = (str(fields.get(name, "")) for name in ("hash", "quality", "timestamp"))
+        yield position, _frame(digest, quality, seconds, position)
 
 
 def _frame(digest: str, quality: str, seconds: str, position: str) -> VideoFrame:

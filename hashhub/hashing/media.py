@@ -150,7 +150,8 @@ def hash_media(
 
     Raises:
         InvalidArgument: UNREADABLE_MEDIA for a picture or video that is truncated, damaged or in a format not decoded
-            here, or for a stream that cannot be read; UNKNOWN_ALGORITHM for an algorithm that is unknown or not computed here.
+            here, or for a stream that cannot be read; UNKNOWN_ALGORITHM for an algorithm that is unknown or not
+            computed here.
         LimitExceeded: MEDIA_TOO_LARGE, with the limit's name in the metadata.
         NotFound: RESOURCE_NOT_FOUND, if there is no file at the path.
         FailedPrecondition: MISSING_EXTRA, if a picture is to be hashed and the `hashing` extra is not installed.

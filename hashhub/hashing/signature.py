@@ -85,7 +85,12 @@ def _video_type_of(head: bytes) -> str:
         return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
     if head[4:8] in _OLD_BOXES and (head[0] == 0 or head[4:8] == b"mdat"):
         return "video/quicktime"
+    return "video/mp2t" if packet_bytes(head) else "application/octet-stream"
+
+
+def packet_bytes(head: bytes) -> int:
+    """Return the length of a packet of the MPEG-2 transport stream that begins with `head`; 0 if it is none."""
     for length, at in _PACKETS:
         if len(head) > 2 * length + at and all(byte == _SYNC for byte in head[at::length]):
-            return "video/mp2t"
-    return "application/octet-stream"
+            return length
+    return 0

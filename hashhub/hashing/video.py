@@ -5,8 +5,8 @@
 
 **As vPDQ's reference does it** (facebook/ThreatExchange, vpdq/cpp): a frame is hashed as it was decoded, at full size,
 converted to RGB with BT.601's coefficients whatever the file says of its colours, neither turned as its display matrix
-says nor deinterlaced, alpha left out. So hashes of a frame are those of the reference, bit for bit. The reference counts
-frames (`int(seconds * rate)` frames apart) where here the presentation time counts, and it takes none at cuts.
+says nor deinterlaced, alpha left out. So hashes of a frame are those of the reference, bit for bit. The reference
+counts frames (`int(seconds * rate)` frames apart) where here the presentation time counts, and it takes none at cuts.
 
 **What a file cannot hide.** Edit lists are not followed: frames that a player would leave out are hashed. A time that
 is missing, goes back or leaps by more than an hour counts as one frame's length, and frames after cuts are hashed
@@ -19,13 +19,16 @@ video names is opened.
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
 from hashhub.hashing.limits import Limits, too_large
+from hashhub.hashing.signature import SIGNATURE_BYTES, packet_bytes
 from hashhub.model import VideoFrame
 
 if TYPE_CHECKING:
@@ -55,11 +58,12 @@ _ELEMENTARY: Final = b"\x00\x00\x01\xb3"  # MPEG video without a container
 # hostile bytes.
 _DECODERS: Final = frozenset({
     "av1", "cinepak", "dnxhd", "dvvideo", "ffv1", "flv", "h263", "h264", "hevc", "huffyuv", "libdav1d", "mjpeg",
-    "mpeg1video", "mpeg2video", "mpeg4", "mpegvideo", "msmpeg4", "msmpeg4v2", "msmpeg4v1", "prores", "qtrle", "rawvideo",
-    "svq1", "svq3", "theora", "utvideo", "vc1", "vp6", "vp6a", "vp6f", "vp8", "vp9", "wmv1", "wmv2", "wmv3",
+    "mpeg1video", "mpeg2video", "mpeg4", "mpegvideo", "msmpeg4", "msmpeg4v2", "msmpeg4v1", "prores", "qtrle",
+    "rawvideo", "svq1", "svq3", "theora", "utvideo", "vc1", "vp6", "vp6a", "vp6f", "vp8", "vp9", "wmv1", "wmv2", "wmv3",
 })  # fmt: skip
 
 _HASHED_COUNTS: Final = 5  # PDQ of a frame takes as long as decoding so many
+_SLACK: Final = 2  # times `max_video_pixels`, for what is hashed besides
 _LONGEST_STEP_MS: Final = 60 * 60 * 1000  # between two frames; a longer one is a broken time
 _RATES: Final = (1.0, 240.0)  # frames a second that are believed; slow motion has 240
 _FALLBACK_MS: Final = 40.0  # of a frame, where the file gives no rate
@@ -75,6 +79,16 @@ _CUT_SPACING_MS: Final = 250  # and no closer than so many frames, so that neith
 _CUT_SPACING_FRAMES: Final = 8  # make a hash of every frame or hide one
 _RECENT: Final = 16  # packets by which the distance of frames is estimated
 _POINTS: Final = (18, 32)  # rows and columns of points that are compared
+# FFmpeg's formats whose first plane is brightness alone, in the lowest bits of whole bytes.
+_PLANAR: Final = re.compile(r"(?:yuva?j?4\d\dp|gray)(?:|8|9le|1[0-6]le)|nv12|nv21")
+_BYTE: Final = 8  # bits
+_BOX_HEADER: Final = 8  # bytes of length and type
+_TAIL_BYTES: Final = 1 << 18  # of a program stream: several of its longest packets
+_PES_HEADER: Final = 6  # bytes
+_MPEG_1: Final = 2  # the first bits of a pack's clock
+_PACK: Final = b"\x00\x00\x01\xba"
+_FLV_TAG_HEADER: Final = 11  # bytes
+_MOST_VINT: Final = 8  # bytes of an EBML length
 _MAX_BOXES: Final = 1_000_000  # of an ISO base media file, at its top level: two for each fragment
 
 
@@ -109,8 +123,15 @@ def hash_video(stream: BinaryIO, media_type: str, limits: Limits) -> Video | Non
             chosen = _chosen(container)
             if chosen is None:
                 return None
-            video, others = chosen
-            return _Reading(container, video, others, media_type, limits).hashed()
+            seconds = _declared_seconds(container, chosen[0])
+            if seconds:
+                return _Reading(container, *chosen, media_type, limits).hashed(seconds)
+            # What browsers record does not say how long it is. Reading without decoding takes a hundredth of the time.
+            seconds = _measured_seconds(container, chosen[0])
+        window.seek(0)
+        with _opened(window, media_type, limits) as container:
+            chosen = _chosen(container)
+            return None if chosen is None else _Reading(container, *chosen, media_type, limits).hashed(seconds)
 
 
 def require_extra() -> None:
@@ -152,7 +173,7 @@ class _Window:
         return self._stream.tell() - self._begin
 
 
-def _refuse(url: str, _flags: int, _options: object) -> Any:
+def _refuse(_url: str, _flags: int, _options: object) -> Any:
     raise InvalidArgument(
         "the video refers to another file, which is not opened; send one that holds its own frames",
         reason=Reason.UNREADABLE_MEDIA,
@@ -177,6 +198,7 @@ def _opened(window: _Window, media_type: str, limits: Limits) -> Iterator[InputC
     streams = {"max_pixels": str(limits.max_pixels), "threads": "1"}
     with av.open(
         window,
+        mode="r",
         format=demuxer,
         options=streams,
         container_options=options,
@@ -192,9 +214,33 @@ def _chosen(container: InputContainer) -> tuple[VideoStream, int] | None:
 
     videos = [v for v in container.streams.video if not v.disposition & Disposition.attached_pic]
     if not videos:
+        if not container.streams.audio:
+            raise InvalidArgument(
+                "the file has neither pictures nor sound that can be read: it is truncated, damaged or no video; send "
+                "the complete file",
+                reason=Reason.UNREADABLE_MEDIA,
+            )
         return None
     default = next((v for v in videos if v.disposition & Disposition.default), videos[0])
     return default, len(videos) - 1
+
+
+def _declared_seconds(container: InputContainer, video: VideoStream) -> float:
+    """Return the length of the video as its file declares it; 0 if it does not."""
+    of_stream = float((video.duration or 0) * _time_base(video))
+    seconds = of_stream or (container.duration or 0) / 1e6
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
+
+
+def _time_base(video: VideoStream) -> Fraction:
+    return video.time_base or Fraction(1, 1000)
+
+
+def _measured_seconds(container: InputContainer, video: VideoStream) -> float:
+    """Return the length of the video by the times of its packets, at least that of one frame."""
+    times = (packet.pts if packet.pts is not None else packet.dts for packet in container.demux(video))
+    known = [time for time in times if time is not None]
+    return max(float((max(known) - min(known)) * _time_base(video)) if known else 0.0, _FALLBACK_MS / 1000)
 
 
 def _check_extent(window: _Window, media_type: str) -> None:
@@ -208,12 +254,19 @@ def _check_extent(window: _Window, media_type: str) -> None:
             end = _segment_end(window.read(4096))
         case "asf":
             end = _asf_end(window.read(1 << 16))
+        case "flv":
+            end = _flv_end(window)
+        case "mpegts":
+            end = _transport_end(window)
+        case "mpeg":
+            window.seek(max(0, window.size - _TAIL_BYTES))
+            end = window.size + _missing_of_program(window.read(_TAIL_BYTES))
         case _:
             end = 0
     if end > window.size:
         raise InvalidArgument(
-            f"the {media_type} file is cut off: it says that it has {end:,} bytes and has {window.size:,}; send the "
-            "complete file",
+            f"the {media_type} file is cut off: it ends at byte {window.size:,} and should go on to {end:,} at least; "
+            "send the complete file",
             reason=Reason.UNREADABLE_MEDIA,
             metadata={"mediaType": media_type},
         )
@@ -225,14 +278,14 @@ def _boxes_end(window: _Window) -> int:
     for _ in range(_MAX_BOXES):
         window.seek(at)
         header = window.read(16)
-        if len(header) < 8 or not header[4:8].strip(b"\0"):  # the end, or the zeros that old files end with
+        if len(header) < _BOX_HEADER or not header[4:8].strip(b"\0"):  # the end, or the zeros that old files end with
             return at
         size = int.from_bytes(header[:4])
         if size == 0:  # up to the end
             return window.size
         if size == 1:
             size = int.from_bytes(header[8:16])
-        if size < 8:
+        if size < _BOX_HEADER:
             return at
         if at + size > window.size:
             return at + size
@@ -246,7 +299,7 @@ def _riff_end(window: _Window) -> int:
     for _ in range(_MAX_BOXES):
         window.seek(at)
         header = window.read(8)
-        if header[:4] != b"RIFF" or len(header) < 8:
+        if header[:4] != b"RIFF" or len(header) < _BOX_HEADER:
             return at
         size = int.from_bytes(header[4:8], "little")
         if at + 8 + size > window.size:
@@ -272,10 +325,46 @@ def _segment_end(head: bytes) -> int:
 def _vint(head: bytes, at: int) -> tuple[int, int]:
     """Return an EBML length, -1 for "unknown", and where it ends."""
     width = 9 - head[at].bit_length()
-    if width > 8:
+    if width > _MOST_VINT:
         raise IndexError
     value = int.from_bytes(head[at : at + width]) & (1 << 7 * width) - 1
     return (-1 if value == (1 << 7 * width) - 1 else value), at + width
+
+
+def _flv_end(window: _Window) -> int:
+    """Return the size of the file, and one more where it does not end with a tag and its length (FLV 10.1, annex E)."""
+    window.seek(max(0, window.size - 4))
+    tag_bytes = int.from_bytes(window.read(4))
+    at = window.size - 4 - tag_bytes
+    if tag_bytes >= _FLV_TAG_HEADER and at > 0:
+        window.seek(at + 1)
+        if int.from_bytes(window.read(3)) == tag_bytes - _FLV_TAG_HEADER:
+            return window.size
+    return window.size + 1
+
+
+def _transport_end(window: _Window) -> int:
+    """Return where the last packet of an MPEG-2 transport stream ends."""
+    head = window.read(SIGNATURE_BYTES)
+    length = packet_bytes(head) or 1
+    return -(-window.size // length) * length
+
+
+def _missing_of_program(tail: bytes) -> int:
+    """Return how many bytes lack to the last packet of an MPEG program stream, at least (ISO/IEC 13818-1, 2.5.3)."""
+    at = tail.find(_PACK)
+    while 0 <= at < len(tail):
+        header = tail[at : at + 14]
+        if len(header) < _PES_HEADER:
+            return _PES_HEADER - len(header)
+        code = header[3] if header.startswith(b"\0\0\1") else 0
+        if code == _PACK[3]:
+            at += 12 if header[4] >> 4 == _MPEG_1 else 14 + (header[-1] & 7)  # MPEG-1, MPEG-2
+        elif code > _PACK[3]:
+            at += _PES_HEADER + int.from_bytes(header[4:6])
+        else:  # the end code, or what is no stream of packets
+            return 0
+    return max(0, at - len(tail))
 
 
 # ASF specification, 3.2: the file properties object; id, size, file id, then the size of the file. Flag 1 at 88: live.
@@ -299,7 +388,7 @@ class _Reading:
     def __init__(
         self, container: InputContainer, video: VideoStream, others: int, media_type: str, limits: Limits
     ) -> None:
-        codec = video.codec_context
+        codec: Any = video.codec_context  # None without a decoder, whatever its type says
         if codec is None or codec.codec.name not in _DECODERS:
             name = codec.codec.name if codec is not None else "this"
             raise InvalidArgument(
@@ -319,8 +408,12 @@ class _Reading:
         self._spent = 0
         self._packets = 0
 
-    def hashed(self) -> Video:
-        seconds = self._declared_seconds()
+    def hashed(self, seconds: float) -> Video:
+        """Return the hashes; `seconds`: how long the video is said to be."""
+        if seconds > self._limits.max_video_seconds:
+            raise too_large(
+                "max_video_seconds", self._limits.max_video_seconds, "seconds", "the video is longer", "video"
+            )
         pixels = max(1, self._size[0] * self._size[1])
         frames = seconds * 1000 / self._frame_ms
         by_key_frames = self._limits.key_frames_only or frames * pixels > self._limits.max_video_pixels
@@ -362,23 +455,9 @@ class _Reading:
         elif len(progress.frames) < asked:
             sentences.append(f"{len(progress.frames)} of {asked} frames were hashed, as many as are taken of one video")
         if self._others:
-            sentences.append(f"the file has {self._others} more video streams, which were not looked at")
+            streams = "1 more video stream, which was" if self._others == 1 else f"{self._others} more, which were"
+            sentences.append(f"the file has {streams} not looked at")
         return Video(*self._size, asked, tuple(progress.frames), "; ".join(sentences) or None)
-
-    def _declared_seconds(self) -> float:
-        """Return the length of the video as its file declares it; 0 if it does not."""
-        seconds = 0.0
-        if self._video.duration and self._video.time_base:
-            seconds = float(self._video.duration * self._video.time_base)
-        elif self._container.duration:
-            seconds = self._container.duration / 1e6
-        if not math.isfinite(seconds) or seconds < 0:
-            return 0.0
-        if seconds > self._limits.max_video_seconds:
-            raise too_large(
-                "max_video_seconds", self._limits.max_video_seconds, "seconds", "the video is longer", "video"
-            )
-        return seconds
 
     def _run(self, progress: _Progress, *, by_key_frames: bool) -> None:
         """Decode what is needed: all frames that others build on, and those that are hashed."""
@@ -421,15 +500,9 @@ class _Reading:
 
     def _spend(self, pixels: int) -> None:
         self._spent += pixels
-        # What the file declared did not hold, or it declared nothing: twice the bound is the end.
-        if self._spent > 2 * self._limits.max_video_pixels:
-            raise too_large(
-                "max_video_pixels",
-                self._limits.max_video_pixels,
-                "pixels in all frames",
-                "the video has more pixels than it declared, or",
-                "video",
-            )
+        if self._spent > _SLACK * self._limits.max_video_pixels:  # it is longer than it was said to be
+            bound = self._limits.max_video_pixels
+            raise too_large("max_video_pixels", bound, "pixels", "the video has more pixels in all its frames", "video")
 
     def _check_size(self, width: int, height: int) -> None:
         limits = self._limits
@@ -440,8 +513,7 @@ class _Reading:
             raise too_large("max_pixels", limits.max_pixels, "pixels", f"{size}, larger", "video")
 
     def _milliseconds(self, pts: int | None) -> float | None:
-        base = self._video.time_base
-        return None if pts is None or base is None else float(pts * base) * 1000
+        return None if pts is None else float(pts * _time_base(self._video)) * 1000
 
 
 class _Progress:
@@ -474,7 +546,7 @@ class _Progress:
         self._broken_until: float | None = None
         # Cuts.
         self._points: npt.NDArray[np.int16] | None = None
-        self._usual = _CUT_DIFFERENCE
+        self._usual = 0.0
         self._cut_at = -math.inf
         self._since_cut = 0
         self._is_cut_due = False
@@ -548,8 +620,8 @@ class _Progress:
 
     def finish(self) -> None:
         """Take note that the file ends."""
-        if self._broken_until is not None and self.frames and self._broken_until >= self._due:
-            self._lose(self._broken_until)
+        if self._broken_until is not None and self.frames and (self._broken_until >= self._due or not self._is_sound):
+            self._lose(self._broken_until)  # damage at the very end is what cutting off leaves
 
     def is_cut(self, points: npt.NDArray[np.int16]) -> bool:
         """Return whether the frame, of which these are points, is hashed because a scene begins."""
@@ -559,7 +631,7 @@ class _Progress:
         difference = float(abs(points - before).mean())
         if difference > _CUT_DIFFERENCE and difference > _CUT_RATIO * self._usual:
             self._is_cut_due = True
-        self._usual += _CUT_WEIGHT * (min(difference, 2 * _CUT_DIFFERENCE) - self._usual)
+        self._usual += _CUT_WEIGHT * (min(difference, _CUT_DIFFERENCE) - self._usual)
         is_apart = self._now - self._cut_at >= _CUT_SPACING_MS or self._since_cut >= _CUT_SPACING_FRAMES
         if not self._is_cut_due or not is_apart:
             return False
@@ -610,17 +682,16 @@ def _points(frame: av.VideoFrame) -> npt.NDArray[np.int16]:
 
     rows, columns = _POINTS
     form = frame.format
-    component = form.components[0]
-    is_planar_grey = not form.is_rgb and (form.name.startswith(("yuv", "gray", "nv")) and "yuyv" not in form.name)
-    if not is_planar_grey or form.is_big_endian or form.name in ("yuyv422", "uyvy422", "yvyu422"):
+    bits = form.components[0].bits
+    if not _PLANAR.fullmatch(form.name):
         plain = frame.reformat(columns, rows, "gray", interpolation="FAST_BILINEAR", threads=1)
-        return plain.to_ndarray().astype(np.int16)
+        return cast("npt.NDArray[np.int16]", plain.to_ndarray().astype(np.int16))
     plane = frame.planes[0]
-    kind = np.dtype(np.uint8 if component.bits == 8 else "<u2")
-    pixels = np.frombuffer(plane, kind).reshape(-1, plane.line_size // kind.itemsize)
+    kind = np.dtype(np.uint8 if bits == _BYTE else "<u2")
+    pixels = np.frombuffer(memoryview(plane), kind).reshape(-1, plane.line_size // kind.itemsize)
     down = np.linspace(0, frame.height - 1, rows).astype(int)
     across = np.linspace(0, frame.width - 1, columns).astype(int)
-    return (pixels[down[:, None], across] >> (component.bits - 8)).astype(np.int16)
+    return cast("npt.NDArray[np.int16]", (pixels[down[:, None], across] >> (bits - _BYTE)).astype(np.int16))
 
 
 def _pdq(frame: av.VideoFrame) -> tuple[bytes, int]:
@@ -628,7 +699,8 @@ def _pdq(frame: av.VideoFrame) -> tuple[bytes, int]:
     from hashhub.hashing import pdq
 
     rgb = frame.reformat(format="rgb24", src_colorspace="ITU601", threads=1)
-    [(bits, quality)] = pdq.compute(rgb.to_ndarray(), [(False, False)]).values()
+    pixels = cast("npt.NDArray[np.uint8]", rgb.to_ndarray())
+    [(bits, quality)] = pdq.compute(pixels, [(False, False)]).values()
     return bits.to_bytes(32), quality
 
 

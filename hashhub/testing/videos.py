@@ -1,7 +1,7 @@
 """Synthetic videos, and what everyday handling does to them.
 
-A clip is a sequence of scenes. Each is a picture of `hashhub.testing.pictures` that the camera pans over, so that frames
-of a scene are alike and those of two scenes are not. Needs `pip install 'hashhub[video]'`.
+A clip is a sequence of scenes. Each is a picture of `hashhub.testing.pictures` that the camera pans over, so that
+frames of a scene are alike and those of two scenes are not. Needs `pip install 'hashhub[video]'`.
 
     video = clip(7, seconds=12)                       scenes, as frames
     encoded(video, "mp4")                             the bytes of a file
@@ -13,9 +13,10 @@ Frames are deterministic for a seed; the bytes of a file depend on the release o
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -71,6 +72,8 @@ def _panned(seed: int, size: tuple[int, int], count: int) -> Iterator[Frame]:
         yield wide[top : top + height, left : left + width]
 
 
+_MPEG_RATE: Final = 25  # MPEG-2 has no slower ones; frames are shown several times
+
 # Muxer, encoder, pixel format and the encoder's options. Each encodes with one thread, so that the same frames give the
 # same bytes.
 _X264: Final = {"preset": "ultrafast", "bf": "2"}
@@ -110,28 +113,32 @@ def encoded(
     import av
 
     muxer, default_codec, default_pixels, defaults = _CONTAINERS[container]
-    buffer = io.BytesIO()
     height, width, _ = video.frames[0].shape
-    rate = Fraction(25 if muxer == "mpeg" else video.rate)  # MPEG-2 has no slower ones
-    with av.open(buffer, "w", format=muxer, options=muxer_options or {}) as output:
+    rate = _MPEG_RATE if muxer == "mpeg" else video.rate
+    count = len(video.frames) * rate // video.rate
+    # A file, since some muxers read what they wrote.
+    with (
+        TemporaryDirectory() as directory,
+        av.open(f"{directory}/video", "w", format=muxer, options=muxer_options or {}) as output,
+    ):
         stream: Any = output.add_stream(codec or default_codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = width, height, pixels or default_pixels
         stream.options = {**(defaults if codec is None else {}), **(options or {})}
         stream.codec_context.thread_count = 1
-        stream.codec_context.gop_size = max(1, round(key_frame_seconds * video.rate))
+        stream.codec_context.gop_size = max(1, round(key_frame_seconds * rate))
         if time_base is not None:
             stream.codec_context.time_base = time_base
         if video.bitrate:
             stream.bit_rate = video.bitrate
-        for i, pixels_of_frame in enumerate(video.frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels_of_frame), format="rgb24")
-            frame.time_base = time_base or 1 / Fraction(video.rate)
+        for i in range(count):
+            pixels_of_frame = np.ascontiguousarray(video.frames[i * video.rate // rate])
+            frame = av.VideoFrame.from_ndarray(pixels_of_frame, format="rgb24")
+            frame.time_base = time_base or 1 / Fraction(rate)
             frame.pts = i if times is None else times[i]
-            if muxer == "mpeg":
-                frame.time_base, frame.pts = 1 / rate, i * 25 // video.rate
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
-    return buffer.getvalue()
+        output.close()
+        return Path(directory, "video").read_bytes()
 
 
 # ----------------------------------------------------------------------------------------------------------------------
