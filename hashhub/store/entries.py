@@ -12,6 +12,7 @@ import itertools
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -187,19 +188,21 @@ class Entries:
             part = digests[start : start + _HIT_KEYS]
             start += len(part)
             rows = list(self._db.by_keys(sql, "bytea", (0,), part))
-            if len(rows) < _HIT_PAGE:
-                yield from ((row[0], row[1], row[2]) for row in rows)
-                continue
-            last = rows[-1][0]
-            start = bisect_right(digests, last)
-            yield from ((row[0], row[1], row[2]) for row in rows if row[0] != last)
-            of_last = [row for row in rows if row[0] == last]
-            while rows and len(of_last) <= most:
-                rows = list(self._db.by_keys(sql, "bytea", (of_last[-1][1],), [last]))
-                of_last += rows
-            yield from ((row[0], row[1], row[2]) for row in of_last[:most])
-            if len(of_last) > most:
-                yield last, -1, 0
+            while rows:
+                is_full = len(rows) >= _HIT_PAGE
+                last = rows[-1][0]
+                for digest, of_digest in itertools.groupby(rows, key=itemgetter(0)):
+                    own = list(of_digest)
+                    while is_full and digest == last and len(own) <= most:
+                        more = list(self._db.by_keys(sql, "bytea", (own[-1][1],), [last]))
+                        own += more
+                        is_full = len(more) >= _HIT_PAGE
+                    yield from ((row[0], row[1], row[2]) for row in own[:most])
+                    if len(own) > most:
+                        yield digest, -1, 0
+                # What stands behind a page's last digest was not read.
+                part = part[bisect_right(part, last) :] if len(rows) >= _HIT_PAGE else ()
+                rows = list(self._db.by_keys(sql, "bytea", (0,), part)) if part else []
 
     def hits_by_ids(self, ids: Iterable[int]) -> Iterator[EntryHit]:
         """Yield those of the entries that are visible and ACTIVE, unread (`read_entry`), by id."""

@@ -10,7 +10,7 @@ import pytest
 
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
-from hashhub.hub import Hub
+from hashhub.hub import Hub, videos
 from hashhub.model import (
     TLP,
     EntryState,
@@ -232,3 +232,109 @@ def test_a_query_needs_something(desk: Desk) -> None:
     assert ask(desk, video([1])).verdict is Verdict.NO_MATCH
     with pytest.raises(InvalidArgument):
         ask(desk, ())
+
+
+def brute_force(
+    query: Sequence[VideoFrame], entries: dict[str, Sequence[VideoFrame]], most: int = 31
+) -> dict[str, tuple[float, float]]:
+    """The shares of every entry that is hit, by comparing each distinct frame of quality with each."""
+    asked = {f.digest for f in query if f.quality >= 50}
+    shares = {}
+    for name, listed_frames in entries.items():
+        own = {f.digest for f in listed_frames if f.quality >= 50}
+        near = {(a, b) for a in asked for b in own if (int.from_bytes(a) ^ int.from_bytes(b)).bit_count() <= most}
+        query_share = 100 * len({a for a, _ in near}) / max(1, len(asked))
+        entry_share = 100 * len({b for _, b in near}) / max(1, len(own))
+        if near and max(query_share, entry_share) >= 80:
+            shares[name] = round(query_share, 1), round(entry_share, 1)
+    return shares
+
+
+def test_hits_and_shares_are_those_of_comparing_every_frame(desk: Desk) -> None:
+    random = Random("shares")
+    desk.hash_set("nl/known")
+
+    def any_video() -> tuple[VideoFrame, ...]:
+        begin = random.choice((0, 10, 20, 300))
+        scenes = [begin + i if random.random() < 0.9 else random.randint(0, 60) for i in range(random.randint(1, 25))]
+        frames = video(scenes, bits=random.choice((0, 6, 15)), quality=90)
+        return tuple(f if random.random() < 0.9 else VideoFrame(f.offset_ms, 20, f.digest) for f in frames)
+
+    entries = {f"line {n}": any_video() for n in range(60)}
+    done = desk.contribute("nl/known", *(Record(position=p, frames=f) for p, f in entries.items()))
+    waiting = set(desk.reasons(done))
+    hit = 0
+    for _ in range(40):
+        query = any_video()
+        if not any(f.quality >= 50 for f in query):
+            continue
+        by_hub = {
+            m.entry.provenance.position: (m.video.query_share, m.video.entry_share)
+            for m in ask(desk, query, match_limit=100).matches
+            if m.video is not None
+        }
+        expected = brute_force(query, {p: f for p, f in entries.items() if p not in waiting})
+        assert by_hub == expected
+        hit += len(expected)
+    assert hit > 100
+
+
+def test_who_lists_everybodys_intro_gets_no_more_than_a_look(any_desk: Desk) -> None:
+    """A hostile list of nothing but the first frames of everybody's videos blocks none of them."""
+    desk = any_desk
+    desk.hash_set("spite/list")
+    desk.contribute("spite/list", *(listed(n, [1, 2, 3]) for n in range(30)))
+    upload = video([1, 2, 3, *range(100, 160)])
+    result = ask(desk, upload, policy="block")
+    assert result.verdict is Verdict.REVIEW
+    assert {m.variant for m in result.matches} == {"frame"}
+    # And what others list of such a video is hit as if there were no such list.
+    desk.contributor("nl", reliability="A")
+    desk.hash_set("nl/known")
+    desk.contribute("nl/known", listed(1, [1, 2, 3, *range(100, 160)]))
+    (first, *_) = ask(desk, upload, policy="block").matches
+    assert (first.entry.contributor, first.variant) == ("nl", "")
+
+
+def test_more_videos_of_one_frame_than_are_looked_at(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound nobody is called clean: the answer says that it was cut short."""
+    monkeypatch.setattr(videos, "_MOST_OF_DIGEST", 40)
+    desk.hash_set("nl/known")
+    desk.contribute("nl/known", *(listed(n, [1, *range(1000 * n, 1000 * n + 20)]) for n in range(1, 61)))
+    result = ask(desk, video([1, *range(900_000, 900_030)]))
+    assert (result.verdict, result.truncated) == (Verdict.REVIEW, True)
+    # One that is found by its other frames is not hidden by that.
+    hit = ask(desk, video([1, *range(55_000, 55_020)]))
+    assert [m.entry.provenance.position for m in hit.matches] == ["line 55"]
+    assert hit.verdict is Verdict.MATCH
+
+
+def test_hidden_entries_do_not_cut_an_answer_short(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(videos, "_MOST_OF_DIGEST", 40)
+    desk.hash_set("nl/hidden", marking=Marking(tlp=TLP.RED, recipients=("contributors/nl",)))
+    desk.contribute("nl/hidden", *(listed(n, [1, 5000 + n]) for n in range(1, 61)))
+    result = ask(desk, video([1, *range(900_000, 900_030)]))
+    assert (result.verdict, result.truncated, result.withheld) == (Verdict.NO_MATCH, False, False)
+
+
+def test_deleting_a_hash_set_leaves_no_frame(any_desk: Desk) -> None:
+    desk = any_desk
+    desk.hash_set("nl/known")
+    desk.hash_set("nl/other")
+    desk.contribute("nl/known", *(listed(n, range(10 * n, 10 * n + 10)) for n in range(30)))
+    desk.contribute("nl/other", listed(1, range(10)))
+    opened = desk.open("nl/known")
+    desk.hub.contribute.cancel(writer("nl"), desk.add(opened, [listed(99, range(990, 999))]).id)
+    store = desk.hub._store
+
+    def rows() -> tuple[int, int]:
+        count = "SELECT count(*) FROM frames"
+        digests = "SELECT count(*) FROM hash WHERE algorithm = 8"
+        return store._db.fetch(count)[0][0], store._db.fetch(digests)[0][0]
+
+    assert rows() == (31, 310)
+    desk.hub.retention.delete(OPERATOR, "nl", "known")
+    desk.hub.keeper.delete_rows()
+    assert rows() == (1, 10)
+    assert ask(desk, video(range(100, 110))).verdict is Verdict.NO_MATCH
+    assert ask(desk, video(range(10))).verdict is Verdict.MATCH
