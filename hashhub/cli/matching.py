@@ -21,7 +21,7 @@ from hashhub import hashes
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command, exit_code
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, progress, say, show_path, tell
 from hashhub.errors import HashHubError, InvalidArgument, MalformedSource, NotFound, Reason
-from hashhub.model import EntryMatch, MatchOptions, MatchResult, Query, ReasonLine, Verdict
+from hashhub.model import READINGS, EntryMatch, MatchOptions, MatchResult, Query, ReasonLine, Verdict
 
 if TYPE_CHECKING:
     from hashhub.hashing import MediaHashes
@@ -266,6 +266,7 @@ def as_json(result: MatchResult, policy: str, revision: int) -> dict[str, Any]:
                 "hash_set": f"{m.entry.contributor}/{m.entry.hash_set}",
                 "algorithm": m.algorithm,
                 "distance": m.distance,
+                "variant": m.variant,
                 "classification": plain(m.entry.classification),
             }
             for m in result.matches
@@ -279,6 +280,8 @@ def _match_line(m: EntryMatch) -> str:
     said = f"{c.scheme}@{c.version} {c.value}" if c else "no classification"
     reviews = "".join(f", {count} {kind.lower().replace('_', ' ')}" for kind, count in sorted(m.reviews.items()))
     near = "exactly" if m.distance == 0 else f"at distance {m.distance}"
+    if m.variant:
+        near += f" by its {'reading' if m.variant in READINGS else 'variant'} {m.variant}"
     return clean(f"{m.entry.name}  {m.algorithm} {near}  {said}{reviews}  TLP:{m.marking.tlp.replace('_', '+')}")
 
 

@@ -17,11 +17,10 @@ from hashhub.cli.matching import distances_of, queries_in
 from hashhub.cli.session import CommandGroup, Session, command
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, progress, say, table, tell
 from hashhub.errors import InvalidArgument, NotFound
-from hashhub.model import MatchOptions, Query, ReasonLine, Verdict
+from hashhub.model import Effort, MatchOptions, Query, ReasonLine, Verdict
 
 if TYPE_CHECKING:
     from hashhub.client import Client, PolicyVersion
-    from hashhub.hashes import Hash
     from hashhub.trust import ClauseTrace, Trace, Trial
 
 _REASONS: Final = 2  # of a verdict in an example; --json has all of them
@@ -202,11 +201,10 @@ def explain_policy(
     """
     from hashhub import hashes
 
-    values = tuple(hashes.parse_pair(text) for text in given)
-    if file is not None:
-        values += _hashes_of(file)
+    query = _query_of(file) if file is not None else Query(hashes=())
+    query = replace(query, hashes=(*(hashes.parse_pair(text) for text in given), *query.hashes))
     with session.connect() as hub:
-        if not values:
+        if not query.hashes:
             version = hub.get_policy(id)
             if session.json:
                 print_json(plain(version))
@@ -215,7 +213,7 @@ def explain_policy(
                 tell(clean(line))
             return
         options = MatchOptions(policy=id, max_distances=distances_of(distances))
-        explained = hub.explain_match(Query(hashes=values), options)
+        explained = hub.explain_match(query, options)
     if session.json:
         print_json({**_plain_trace(explained.trace), "revision": explained.revision})
         return
@@ -396,12 +394,12 @@ def _numbered(file: str) -> Iterator[Query]:
     return (replace(query, label=f"line {number}") for number, query in queries_in(file, "hashes"))
 
 
-def _hashes_of(file: str) -> tuple[Hash, ...]:
+def _query_of(file: str) -> Query:
     from hashhub.cli.matching import regular_file
     from hashhub.hashing import hash_media, quiet_pillow
 
     quiet_pillow()
-    return hash_media(regular_file(Path(file))).hashes
+    return hash_media(regular_file(Path(file)), effort=Effort.STANDARD).query()
 
 
 COMMANDS: Final = (policy,)

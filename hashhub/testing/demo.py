@@ -33,6 +33,7 @@ from hashhub.hashing import hash_media
 from hashhub.model import (
     Contributor,
     ContributorKind,
+    Effort,
     Entry,
     EntryState,
     HashSet,
@@ -270,7 +271,8 @@ def _match(console: Console, platform: Client, pictures: dict[int, Image], files
         upload = files[number]
         if alteration is not None:
             upload = _jpeg(ALTERATIONS[alteration](pictures[number], Random(number)))
-        queries.append(Query(hashes=hash_media(upload, dihedral=True).hashes, label=f"picture {number}: {what}"))
+        hashed = hash_media(upload, dihedral=True, effort=Effort.STANDARD)
+        queries.append(hashed.query(f"picture {number}: {what}"))
     answers = {}
     for policy in ("any", "block"):
         began = time.monotonic()

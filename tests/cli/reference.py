@@ -30,7 +30,7 @@ first start and only its owner can read. That file is never sent to another mach
 RFC 3339. `match --json` and `scan --json` print, for each query:
 
     {"query", "verdict", "reasons", "policy", "matches": [{"entry", "contributor", "hash_set", "algorithm", "distance",
-     "classification"}], "revision"}
+     "variant", "classification"}], "revision"}
 
 **How it ends.**
 
