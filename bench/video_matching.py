@@ -4,9 +4,9 @@
 
 So many videos of 600 frames each are committed into a hub on SQLite, imports, entries and all; the rest of the frames,
 random digests, is given to the matcher alone, which is what a search goes through: no entry has them, and nothing is
-near them. `listed`: the frames of a listed video with 20 bits changed in each; `clip`: 60 of its frames among 540 others;
-`unknown`: nothing is near; `intro`: unknown but for 10 frames that every listed video has. Each query is asked so often
-for its median and its slowest; times are those of `Match.hashes`, on one thread.
+near them. `listed`: the frames of a listed video with 20 bits changed in each; `clip`: 60 of its frames among 540
+others; `unknown`: nothing is near; `intro`: unknown but for 10 frames that every listed video has. Each query is asked
+so often for its median and its slowest; times are those of `Match.hashes`, on one thread.
 """
 
 from __future__ import annotations

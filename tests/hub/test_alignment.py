@@ -73,7 +73,7 @@ def test_a_still_scene_costs_no_more_than_its_bound() -> None:
 @settings(max_examples=300)
 def test_frames_match_as_hygiene_judges_pictures(digest: bytes) -> None:
     columns = frames.columns_of([VideoFrame(0, 100, digest)])
-    by_hygiene = hygiene._suspicion("PDQ", digest) is None  # noqa: SLF001 - the plain rule
+    by_hygiene = hygiene._suspicion("PDQ", digest) is None
     assert bool(len(columns.matching().offsets)) == by_hygiene
 
 
