@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hashhub.frames import known_by
-from hashhub.hashes import EXACT as _EXACT
-from hashhub.hashes import Hash
+from hashhub.hashes import ALGORITHMS, Hash, is_exact
 from hashhub.model import Entry
 from hashhub.store import Origin
 
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
     from hashhub.store.holds import Hold, LiveItem
 
     Item = Record | Entry | LiveItem
+
+
+_EXACT: Final = frozenset(name for name in ALGORITHMS if is_exact(name))
 
 
 class HeldItems:

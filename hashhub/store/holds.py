@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.frames import known_by
-from hashhub.hashes import EXACT, Hash
+from hashhub.hashes import Hash, is_exact
 from hashhub.model import Actor, Entry, EntryState, EventKind, ImportState
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
@@ -277,7 +277,7 @@ def traces_of(secret: bytes, external_id: str, hashes: Sequence[Hash]) -> frozen
     """Return the keyed traces by which an item is known: of its external id and exact digests or, without both, of all
     its digests.
     """
-    exact = [h for h in hashes if h.algorithm in EXACT]
+    exact = [h for h in hashes if is_exact(h.algorithm)]
     known = exact if exact or external_id else hashes
     values = [(h.algorithm, h.digest) for h in known]
     if external_id:

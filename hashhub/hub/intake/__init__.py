@@ -198,7 +198,9 @@ class Intake:
         external_ids = _chosen(batch.external_ids, places)
         flags, hashes = batch.flags[places].tolist(), _chosen(batch.hashes, places)
         details, expire_times = _chosen(batch.details, places), _chosen(batch.expire_times, places)
-        frames = [batch.frames.get(place) for place in places.tolist()] if batch.frames else [None] * len(places)
+        frames: list[bytes | None] = (
+            [batch.frames.get(place) for place in places.tolist()] if batch.frames else [None] * len(places)
+        )
         reasons: list[str | None] = [None] * len(places)
         for at in self._odd(items):
             item = int(items[at])
