@@ -249,7 +249,7 @@ def _why_exact_only(media_type: str, wanted: frozenset[str]) -> str:
                 f"frames of videos ({media_type}) need libraries that are not installed; run: pip install "
                 "'hashhub[video]'"
             )
-    return f"not a picture ({media_type}): only exact digests can be computed"
+    return f"not a picture or a video ({media_type}): only exact digests can be computed"
 
 
 def _can_read_videos() -> bool:
@@ -272,13 +272,13 @@ def _hash_video(
         begin = stream.tell() - read
         before = _state(stream)
         exact = digests(counter.count(chunks), wanted)
-        stream.seek(begin)
+        _length(stream, begin)
     else:
         data = _collect(chunks, limits, "video")
         exact = digests(counter.count(iter((data,))), wanted)
         stream, begin, before = io.BytesIO(data), 0, None
     video = hash_video(stream, media_type, limits)
-    if _state(stream) != before or stream.seek(0, io.SEEK_END) - begin != counter.total:
+    if _state(stream) != before or _length(stream, begin) != counter.total:
         raise InvalidArgument(
             "the file changed while it was read, so that digests and frames may be of different contents; hash it "
             "again once it is complete",
@@ -306,6 +306,19 @@ def _is_seekable(stream: BinaryIO) -> bool:
         return stream.seekable() and stream.tell() >= 0
     except (AttributeError, OSError, ValueError):
         return False
+
+
+def _length(stream: BinaryIO, begin: int) -> int:
+    """Return the length of the stream from `begin`, where it stands then."""
+    try:
+        end = stream.seek(0, io.SEEK_END)
+        stream.seek(begin)
+    except (OSError, ValueError) as e:
+        raise InvalidArgument(
+            f"the media could not be read twice ({type(e).__name__}); give bytes or a regular file",
+            reason=Reason.UNREADABLE_MEDIA,
+        ) from e
+    return end - begin
 
 
 def _state(stream: BinaryIO) -> tuple[int, int] | None:

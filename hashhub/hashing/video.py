@@ -69,7 +69,7 @@ _RATES: Final = (1.0, 240.0)  # frames a second that are believed; slow motion h
 _FALLBACK_MS: Final = 40.0  # of a frame, where the file gives no rate
 _LEAD_MS: Final = 5000  # a recording that begins between two key frames begins with frames that nobody can decode
 
-# A cut: points of the picture differ by more than this on the mean (of 255), and by more than so many times what they
+# A cut: patches of the picture differ by more than this on the mean (of 255), and by more than so many times what they
 # lately did from frame to frame. Synthetic and natural motion stays below; a missed cut costs nothing where its scene
 # lasts a second, and one too many costs a hash.
 _CUT_DIFFERENCE: Final = 20.0
@@ -78,7 +78,8 @@ _CUT_WEIGHT: Final = 0.2  # of the last difference in the running mean
 _CUT_SPACING_MS: Final = 250  # and no closer than so many frames, so that neither flicker nor false times
 _CUT_SPACING_FRAMES: Final = 8  # make a hash of every frame or hide one
 _RECENT: Final = 16  # packets by which the distance of frames is estimated
-_POINTS: Final = (18, 32)  # rows and columns of points that are compared
+_PATCHES: Final = (9, 16)  # rows and columns of what is compared
+_POINTS: Final = 4  # of a patch, each way
 # FFmpeg's formats whose first plane is brightness alone, in the lowest bits of whole bytes.
 _PLANAR: Final = re.compile(r"(?:yuva?j?4\d\dp|gray)(?:|8|9le|1[0-6]le)|nv12|nv21")
 _BYTE: Final = 8  # bits
@@ -115,8 +116,8 @@ def hash_video(stream: BinaryIO, media_type: str, limits: Limits) -> Video | Non
         FailedPrecondition: MISSING_EXTRA.
     """
     require_extra()
-    window = _Window(stream)
     with _errors_of_the_family(media_type):
+        window = _Window(stream)
         _check_extent(window, media_type)
         window.seek(0)
         with _opened(window, media_type, limits) as container:
@@ -493,7 +494,7 @@ class _Reading:
         pixels = frame.width * frame.height
         self._spend(pixels)
         is_sound = progress.step(self._milliseconds(frame.pts), is_key=frame.key_frame, is_corrupt=frame.is_corrupt)
-        is_cut = not by_key_frames and progress.is_cut(_points(frame))
+        is_cut = not by_key_frames and progress.is_cut(_patches(frame))
         if is_sound and (progress.is_due() or is_cut):
             self._spend(pixels * _HASHED_COUNTS)
             progress.add(*_pdq(frame))
@@ -545,8 +546,8 @@ class _Progress:
         self._is_sound = True
         self._broken_until: float | None = None
         # Cuts.
-        self._points: npt.NDArray[np.int16] | None = None
-        self._usual = 0.0
+        self._patches: npt.NDArray[np.float32] | None = None
+        self._usual: float | None = None
         self._cut_at = -math.inf
         self._since_cut = 0
         self._is_cut_due = False
@@ -623,15 +624,16 @@ class _Progress:
         if self._broken_until is not None and self.frames and (self._broken_until >= self._due or not self._is_sound):
             self._lose(self._broken_until)  # damage at the very end is what cutting off leaves
 
-    def is_cut(self, points: npt.NDArray[np.int16]) -> bool:
-        """Return whether the frame, of which these are points, is hashed because a scene begins."""
-        before, self._points = self._points, points
-        if before is None or before.shape != points.shape:
+    def is_cut(self, patches: npt.NDArray[np.float32]) -> bool:
+        """Return whether the frame, of which these are the patches, is hashed because a scene begins."""
+        before, self._patches = self._patches, patches
+        if before is None:
             return False
-        difference = float(abs(points - before).mean())
-        if difference > _CUT_DIFFERENCE and difference > _CUT_RATIO * self._usual:
+        difference = float(abs(patches - before).mean())
+        usual = min(difference, _CUT_DIFFERENCE) if self._usual is None else self._usual
+        if difference > _CUT_DIFFERENCE and difference > _CUT_RATIO * usual:
             self._is_cut_due = True
-        self._usual += _CUT_WEIGHT * (min(difference, _CUT_DIFFERENCE) - self._usual)
+        self._usual = usual + _CUT_WEIGHT * (min(difference, _CUT_DIFFERENCE) - usual)
         is_apart = self._now - self._cut_at >= _CUT_SPACING_MS or self._since_cut >= _CUT_SPACING_FRAMES
         if not self._is_cut_due or not is_apart:
             return False
@@ -676,22 +678,29 @@ class _Progress:
         self.damage = self.damage or f"what it shows {at / 1000:.1f} s from its beginning cannot be decoded"
 
 
-def _points(frame: av.VideoFrame) -> npt.NDArray[np.int16]:
-    """Return a few points of the frame's brightness, int16[rows, columns], 0 to 255. Each is one pixel of it."""
+def _patches(frame: av.VideoFrame) -> npt.NDArray[np.float32]:
+    """Return the frame's brightness in patches, float32[rows, columns], 0 to 255: each the mean of a few of its pixels.
+
+    Reading all pixels would take longer than decoding them.
+    """
     import numpy as np
 
-    rows, columns = _POINTS
+    rows, columns = _PATCHES
+    down = np.linspace(0, frame.height - 1, rows * _POINTS).astype(int)
+    across = np.linspace(0, frame.width - 1, columns * _POINTS).astype(int)
     form = frame.format
     bits = form.components[0].bits
-    if not _PLANAR.fullmatch(form.name):
-        plain = frame.reformat(columns, rows, "gray", interpolation="FAST_BILINEAR", threads=1)
-        return cast("npt.NDArray[np.int16]", plain.to_ndarray().astype(np.int16))
-    plane = frame.planes[0]
-    kind = np.dtype(np.uint8 if bits == _BYTE else "<u2")
-    pixels = np.frombuffer(memoryview(plane), kind).reshape(-1, plane.line_size // kind.itemsize)
-    down = np.linspace(0, frame.height - 1, rows).astype(int)
-    across = np.linspace(0, frame.width - 1, columns).astype(int)
-    return cast("npt.NDArray[np.int16]", (pixels[down[:, None], across] >> (bits - _BYTE)).astype(np.int16))
+    if _PLANAR.fullmatch(form.name):
+        plane = frame.planes[0]
+        kind = np.dtype(np.uint8 if bits == _BYTE else "<u2")
+        pixels = np.frombuffer(memoryview(plane), kind).reshape(-1, plane.line_size // kind.itemsize)
+        points = pixels[down[:, None], across] >> (bits - _BYTE)
+    else:
+        points = frame.reformat(
+            columns * _POINTS, rows * _POINTS, "gray", interpolation="FAST_BILINEAR", threads=1
+        ).to_ndarray()
+    blocks = points.astype(np.float32).reshape(rows, _POINTS, columns, _POINTS)
+    return cast("npt.NDArray[np.float32]", blocks.mean(axis=(1, 3)))
 
 
 def _pdq(frame: av.VideoFrame) -> tuple[bytes, int]:

@@ -18,9 +18,10 @@ import pytest
 from hashhub import vpdq
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason
 from hashhub.hashing import Limits, MediaHashes, hash_media
+from hashhub.hashing.coverage import coverage
 from hashhub.hashing.pool import MediaPool
 from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of
-from hashhub.model import VideoFrame
+from hashhub.model import Effort, VideoFrame
 from hashhub.testing.videos import ALTERATIONS, CONTAINERS, LETTERBOXED, Clip, clip, encoded
 
 av = pytest.importorskip("av")
@@ -114,6 +115,12 @@ class TestFrames:
             assert hashed_frame.digest == np.packbits(bits).tobytes()
             assert hashed_frame.quality == quality
 
+    def test_they_are_those_of_vpdqs_own_program(self) -> None:
+        """`vpdq-hash-video -r 1` of vPDQ 0.2.5 with FFmpeg 7.1 wrote the text of this synthetic clip."""
+        reference = vpdq.parse(Path(__file__).with_name("vpdq_reference.txt").read_text("ascii"))
+        media = hash_media(Path(__file__).with_name("vpdq_reference.mp4"))
+        assert [frame for frame in media.video_frames if frame.offset_ms % 1000 == 0] == list(reference)
+
     def test_frames_that_none_builds_on_are_decoded_where_they_are_hashed(self) -> None:
         """A B-frame that falls on a second: skipping what need not be decoded must not move the sample."""
         data = encoded(six_seconds(), options={"preset": "fast", "bf": "3", "b-pyramid": "none", "sc_threshold": "0"})
@@ -165,7 +172,7 @@ class TestFrames:
         for begin in range(0, 64, 8):  # eight scenes, of which six frames a second apart would miss some
             scene = hashed(encoded(Clip(video.frames[begin : begin + 8], 10)), video_interval_ms=100)
             assert min(distance(a, b) for a in scene.video_frames for b in cuts.video_frames) <= 10
-        still = hashed(encoded(Clip(six_seconds().frames[:1] * 60, 10)))
+        still = hashed(encoded(Clip([six_seconds().frames[0]] * 60, 10)))
         assert times(still) == [0, 1000, 2000, 3000, 4000, 5000]
         assert len({frame.digest for frame in still.video_frames}) <= 3  # of a still scene each frame counts
 
@@ -243,6 +250,8 @@ class TestLimits:
         assert times(media) == [0, 2000, 4000]
         assert (media.frames_hashed, media.frame_count) == (3, 6)
         assert media.skipped == "key frames alone were read, as was asked for: 3 of 6 frames were hashed"
+        assert [gap.code for gap in coverage(media, Effort.PLAIN).gaps] == ["FRAMES_SKIPPED"]
+        assert not coverage(hashed(file()), Effort.PLAIN).gaps
         whole = {frame.offset_ms: frame for frame in hashed(file()).video_frames}
         assert all(whole[frame.offset_ms] == frame for frame in media.video_frames)
 
@@ -357,13 +366,16 @@ class TestDamage:
                     continue
                 assert media.video_frames or media.not_perceptual
 
-    def test_a_file_that_changes_meanwhile_is_an_error(self, tmp_path: Path) -> None:
+    def test_a_file_that_changes_meanwhile_is_an_error(self) -> None:
         class Growing(io.BytesIO):
-            def seek(self, offset: int, whence: int = 0, /) -> int:
-                if offset == 0 and whence == 0:  # digests are done
+            def read(self, size: int | None = -1, /) -> bytes:
+                data = super().read(size)
+                if not data and len(self.getbuffer()) == len(file("mkv")):  # digests are done
+                    at = super().tell()
                     super().seek(0, 2)
                     self.write(b"\0" * 64)
-                return super().seek(offset, whence)
+                    super().seek(at)
+                return data
 
         with pytest.raises(InvalidArgument, match="changed while it was read"):
             hash_media(Growing(file("mkv")))
