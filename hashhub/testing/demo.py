@@ -107,7 +107,7 @@ _UPLOADS: Final = (
     ("turned by 90 degrees", 7, "rotate-90"),
     ("mirrored", 14, "flip"),
     ("watermarked", 11, "watermark"),
-    ("a screenshot: too far away", 15, "screenshot"),
+    ("a screenshot", 15, "screenshot"),
     ("nations disagree on it", 5, "jpeg-90"),
     ("a library has it, too", 2, None),
     ("only a library has it", 16, None),

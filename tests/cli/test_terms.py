@@ -110,6 +110,13 @@ def test_tokens_live_and_end(run: Run, police: str, tmp_path: Any) -> None:
     shared = one(run, "token", "update", "till", "--share", "calls=0")
     assert (shared["shares"]["calls"], shared["shares"]["media_seconds"]) == (0, 5)
     assert run("token", "update", "till", "--share", "cows=1").exit_code == USAGE
+    assert shown["max_effort"] is None
+    assert one(run, "token", "update", "till", "--max-effort", "standard")["max_effort"] == "STANDARD"
+    assert "effort standard at most" in run("token", "list").stdout
+    assert one(run, "token", "update", "till", "--description", "again")["max_effort"] == "STANDARD"
+    assert one(run, "token", "update", "till", "--max-effort", "default")["max_effort"] is None
+    assert run("token", "update", "till", "--max-effort", "much").exit_code == USAGE
+    assert one(run, "token", "update", "till", "--description", "at the till")["description"] == "at the till"
     assert "media-seconds 5" in run("token", "list").stdout
     assert run("token", "update", "till").exit_code == REFUSED
     assert run("token", "get", "nobody").exit_code == REFUSED

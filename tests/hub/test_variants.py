@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -39,14 +39,19 @@ ANY = MatchOptions(policy="any")
 
 
 def ask(
-    desk: Desk, *own: Hash, policy: str = "any", who: Principal = PLATFORM, **variants: Hash | Sequence[Hash]
+    desk: Desk,
+    *own: Hash,
+    policy: str = "any",
+    who: Principal = PLATFORM,
+    of: Mapping[str, Hash] | None = None,
+    **variants: Hash | Sequence[Hash],
 ) -> MatchResult:
-    """Ask about an upload and its variants: `border_removed=HASH`."""
+    """Ask about an upload and its variants: `border_removed=HASH`, or `of` their names."""
     query = Query(
         hashes=own,
         variants=tuple(
             VariantHashes(name.replace("_", "-"), (given,) if isinstance(given, Hash) else tuple(given))
-            for name, given in variants.items()
+            for name, given in {**variants, **(of or {})}.items()
         ),
     )
     return desk.hub.match.hashes(who, [query], MatchOptions(policy=policy))[0][0]
@@ -84,14 +89,14 @@ class TestVerdicts:
 
     def test_any_takes_all_that_hashhub_makes(self, listed: Desk) -> None:
         for name in sorted(VARIANTS):
-            answer = ask(listed, digest("PDQ", 99), **{name: digest("PDQ", 1)})
+            answer = ask(listed, digest("PDQ", 99), of={name: digest("PDQ", 1)})
             assert (answer.verdict, ways(answer)[0]) == (Verdict.MATCH, ("line 1", "PDQ", 0, name))
-            other = ask(listed, digest("PDQ", 99), **{f"x-{name}": digest("PDQ", 1)})
+            other = ask(listed, digest("PDQ", 99), of={f"x-{name}": digest("PDQ", 1)})
             assert other.verdict is Verdict.REVIEW, "somebody else's counts where a policy names it"
 
     def test_a_reading_is_the_upload_itself(self, listed: Desk) -> None:
         for name in sorted(READINGS):
-            answer = ask(listed, digest("PDQ", 99), policy="block", **{name: digest("PDQ", 1)})
+            answer = ask(listed, digest("PDQ", 99), policy="block", of={name: digest("PDQ", 1)})
             assert (answer.verdict, ways(answer)[0]) == (Verdict.MATCH, ("line 1", "PDQ", 0, name))
 
     def test_the_upload_itself_comes_first_however_near_a_variant_is(self, listed: Desk) -> None:

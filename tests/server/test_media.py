@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -14,11 +15,28 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
 from PIL import Image
 
 from hashhub import v1, wire
+from hashhub.client import Client
+from hashhub.client.aio import AsyncClient
 from hashhub.errors import LimitExceeded, Reason
+from hashhub.hashes import Hash
+from hashhub.model import (
+    Effort,
+    MatchOptions,
+    MediaResult,
+    Principal,
+    Query,
+    Record,
+    Role,
+    VariantHashes,
+    Verdict,
+)
 from hashhub.testing.pictures import picture
+from tests.hub.conftest import Desk
+from tests.server.conftest import OPERATOR
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve, Served
@@ -161,3 +179,71 @@ def test_over_http_too_media_leave_threads_for_others(serve_hub: Serve) -> None:
         assert [post("MatchHashes", query) for _ in range(10)] == [(200, "")] * 10
         answers = sorted(call.result(120) for call in slow)
     assert answers == [(429, Reason.MEDIA_TOO_COSTLY)] * 2 + [(429, Reason.TOO_MANY_REQUESTS)] * 10
+
+
+def test_every_door_says_what_was_looked_for_and_what_was_not(served: Served) -> None:
+    """A token that may have less than it asks for, about a file that shows nothing and one that cannot be read."""
+    bounded = Principal(name="bounded", role=Role.CONSUMER, contributor="home", max_effort=Effort.STANDARD)
+    token = served.hub.tokens.create(OPERATOR, bounded)[1]
+    media = [v1.Media(label="text", content=b"no picture"), v1.Media(label="cut", content=good()[:500])]
+    asked = v1.BatchMatchMediaRequest(
+        media=media, options=v1.MatchOptions(policy="any", effort=v1.Effort.EFFORT_THOROUGH)
+    )
+    by_grpc = served.call("MatchService/BatchMatchMedia", asked, v1.BatchMatchMediaResponse, who=token)
+    answers = [by_grpc]
+    body, text = asked.SerializeToString(), json_format.MessageToJson(asked).encode()
+    for headers, sent in (
+        ({"content-type": "application/json"}, text),
+        ({"content-type": "application/json", "connect-protocol-version": "1"}, text),
+        ({"content-type": "application/proto", "connect-protocol-version": "1"}, body),
+    ):
+        connection = HTTPConnection(served.doors.http_address, timeout=60)
+        connection.request(
+            "POST", "/hashhub.v1.MatchService/BatchMatchMedia", sent, {**headers, "authorization": f"Bearer {token}"}
+        )
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        assert answer.status == 200, content
+        message = v1.BatchMatchMediaResponse()
+        if headers["content-type"].endswith("json"):
+            json_format.Parse(content, message)
+        else:
+            message.ParseFromString(content)
+        answers.append(message)
+    assert all(list(answer.results) == list(by_grpc.results) for answer in answers)
+    options = MatchOptions(policy="any", effort=Effort.THOROUGH)
+    files = [(m.label, m.content) for m in media]
+    with Client(served.doors.grpc_address, token) as client:
+        told = [answer.media for answer in client.match_media(files, options)]
+
+    async def asynchronously() -> list[MediaResult]:
+        async with AsyncClient(served.doors.grpc_address, token) as client:
+            return [answer.media async for answer in client.match_media(files, options)]
+
+    assert asyncio.run(asynchronously()) == told == [wire.media_result_from_pb(r) for r in by_grpc.results]
+    text_file, cut = told
+    assert text_file.result.verdict is Verdict.NO_MATCH
+    assert [r.code for r in text_file.result.reasons] == ["NOTHING_KNOWN", "EFFORT_REDUCED", "EXACT_ONLY"]
+    assert text_file.coverage.gaps == text_file.result.reasons[1:]
+    assert text_file.coverage.algorithms == ("MD5", "SHA1", "SHA256")
+    assert cut.result.verdict is Verdict.UNAVAILABLE
+    assert [gap.code for gap in cut.coverage.gaps] == ["EFFORT_REDUCED", "UNREADABLE_MEDIA"]
+    assert {answer.coverage.effort for answer in told} == {Effort.STANDARD}
+
+
+def test_variants_of_a_query_are_told_by_every_door(served: Served) -> None:
+    listed = Hash("PDQ", bytes(range(100, 132)))
+    desk = Desk(served.hub)
+    desk.hash_set("home/of-variants")
+    desk.contribute("home/of-variants", Record(position="1", hashes=(listed,), quality=100))
+    with Client(served.doors.grpc_address, served.tokens["OPERATOR"]) as client:
+        query = Query(
+            hashes=(Hash("PDQ", bytes(32)), Hash("MD5", bytes(16))), variants=(VariantHashes("content-box", (listed,)),)
+        )
+        for policy, verdict in (("any", Verdict.MATCH), ("block", Verdict.REVIEW)):
+            options = MatchOptions(policy=policy)
+            one = client.match(query, options).result
+            (many,) = (answer.result for answer in client.match_hashes([query], options))
+            assert one == many
+            assert (one.verdict, [m.variant for m in one.matches]) == (verdict, ["content-box"])

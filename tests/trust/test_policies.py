@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from hashhub import trust
 from hashhub.errors import InvalidArgument, Reason, Unavailable
 from hashhub.model import (
+    READINGS,
+    VARIANTS,
     Contributor,
     Definition,
     DefinitionKind,
@@ -30,6 +32,9 @@ from hashhub.model import (
 from hashhub.trust import Dispute, Policies, Statement, Way
 from tests.trust.conftest import ANY, BLOCK, NEARNESS, REVIEWERS, TIME, contributor, decide, judge, review, states
 from tests.trust.test_trust import VALUES, people, statements_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CLAUSE = msgspec.structs.replace(ANY.clauses[0], verdicts=("csam",), drafts=False)
 OK, ASIDE, FP = ReviewKind.CONFIRMED, ReviewKind.SET_ASIDE, ReviewKind.FALSE_POSITIVE
@@ -143,6 +148,12 @@ class TestDemands:
             ({"variants": ("turned",)}, [Way("PDQ", 3, "turned")], True),
             ({"variants": ("turned",)}, [Way("PDQ", 3)], False),
             ({"variants": ("none", "turned")}, [Way("PDQ", 3)], True),
+            # A reading is the upload as it was sent; a clause may still ask for one of them.
+            ({"variants": ("none",)}, [Way("PDQ", 3, "as-stored")], True),
+            ({"variants": ("as-stored",)}, [Way("PDQ", 3, "as-stored")], True),
+            ({"variants": ("as-stored",)}, [Way("PDQ", 3, "grey-clipped")], False),
+            ({"variants": ("as-stored",)}, [Way("PDQ", 3)], False),
+            ({"variants": ("turned",)}, [Way("PDQ", 3, "as-stored")], False),
             # One hit must be what all three ask: neither the near variant nor the far original is.
             ({"max_distance": {"PDQ": 10}}, [Way("PDQ", 20), Way("PDQ", 3, "turned")], False),
         ],
@@ -161,6 +172,13 @@ class TestDemands:
         benign = hit(states("z", purpose=Purpose.BENIGN, entry_id=3), Way("PDQ", 0, "turned"))
         assert judge(BLOCK, *two, benign) is Verdict.MATCH
         assert judge(BLOCK, *two, hit(benign, Way("PDQ", 30))) is Verdict.REVIEW
+
+    def test_what_a_reading_hit_was_hit_as_closely_as_by_the_upload(self) -> None:
+        two = [hit(states(c, entry_id=i), Way("PDQ", 0, "as-stored")) for i, c in enumerate("ab", 1)]
+        assert judge(BLOCK, *two) is Verdict.MATCH
+        benign = hit(states("z", purpose=Purpose.BENIGN, entry_id=3), Way("PDQ", 0))
+        assert judge(BLOCK, *two, benign) is Verdict.REVIEW
+        assert judge(BLOCK, *two, hit(benign, Way("PDQ", 1))) is Verdict.MATCH
 
     def test_freshness_counts_to_the_day(self) -> None:
         fresh = asking(stated_within_days=30)
@@ -218,6 +236,19 @@ class TestFiles:
     def test_what_is_refused(self, clause: str, names: str) -> None:
         with pytest.raises(InvalidArgument, match=names):
             trust.parse(text(clause).encode(), "mine.toml")
+
+    def test_a_file_that_names_a_variant_that_nobody_makes_is_refused(self, tmp_path: Path) -> None:
+        """A policy that is in force, or came from a newer hub, is read all the same."""
+        misspelt = text('variants = ["none", "boarder-removed"]')
+        assert trust.parse(misspelt.encode(), "f").clauses[0].variants == ("none", "boarder-removed")
+        (tmp_path / "mine.toml").write_text(misspelt)
+        with pytest.raises(InvalidArgument, match="hashhub makes no 'boarder-removed'"):
+            trust.load(tmp_path)
+        (tmp_path / "mine.toml").write_text(text('variants = ["none", "border-removed", "x-boarder"]'))
+        assert set(trust.load(tmp_path)) == {"any", "block", "mine"}
+
+    def test_any_names_all_variants(self) -> None:
+        assert VARIANTS - READINGS | {"none"} == set(ANY.clauses[0].variants)
 
     def test_what_could_never_be_met(self) -> None:
         clause = 'reliability = ["D", "E"]'
