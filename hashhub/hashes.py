@@ -12,6 +12,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections import ChainMap
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -132,6 +134,24 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
 }
 """By canonical name, which is what entries, answers and matchers use."""
 
+VPDQ: Final = Algorithm(
+    name="VPDQ",
+    code=8,
+    digest_bytes=32,
+    metric=Metric.HAMMING,
+    encodings=(Encoding.HEX,),
+    default_max_distance=31,
+    source="ThreatExchange, vpdq/README and VPDQ_DISTANCE_THRESHOLD of python-threatexchange: 31 bits or fewer of 256",
+)
+"""The PDQ digest of one frame of a video. It belongs to a list of frames, so it is no hash that a record or a query may
+have: a still picture that was hit and a frame that was hit say different things."""
+FRAMES: Final = _exact("FRAMES", 9, 32, "SHA-256 of a video's frames, as `hashhub.frames` packs them")
+"""Tells lists of frames apart in the store. Nothing is looked up by it."""
+SEARCHED: Final[Mapping[str, Algorithm]] = ChainMap({VPDQ.name: VPDQ}, ALGORITHMS)
+"""What matchers hold: the algorithms, and the frames of videos."""
+STORED: Final[Mapping[str, Algorithm]] = ChainMap({VPDQ.name: VPDQ, FRAMES.name: FRAMES}, ALGORITHMS)
+"""What has a code in databases."""
+
 # Spellings seen in VICS, NCMEC XML, hashdeep and CSV headers, compared without case and punctuation.
 _ALIASES: Final[dict[str, str]] = {
     **{name.lower(): name for name in ALGORITHMS},
@@ -165,6 +185,12 @@ def algorithm(name: str) -> Algorithm:
             violations=(Violation("algorithm", f"must be one of {known}", "UNKNOWN_ALGORITHM"),),
         )
     return ALGORITHMS[canonical]
+
+
+def is_exact(name: str) -> bool:
+    """Whether digests of the algorithm with this canonical name say which file it is."""
+    of = ALGORITHMS.get(name)
+    return of is not None and of.metric is Metric.EXACT
 
 
 class Hash(msgspec.Struct, frozen=True, order=True, array_like=True):

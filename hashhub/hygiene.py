@@ -20,6 +20,7 @@ from hashhub.columns import RecordColumns
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.item import Kind
 from hashhub.model import (
+    MAX_FRAMES,
     MAX_HASHES_PER_ENTRY,
     MAX_TEXT,
     Action,
@@ -27,6 +28,7 @@ from hashhub.model import (
     Record,
     RecordReview,
     ReviewKind,
+    VideoFrame,
 )
 
 
@@ -228,10 +230,10 @@ _USELESS: Final = EMPTY_FILE_DIGESTS | _ZEROS | _ONES
 #
 # The bounds lie outside what pictures give, and 5 standard deviations or more away from what uniformly random digests
 # give.
-_PDQ_SET_BITS: Final = range(64, 193)
-_PDQ_MIN_DISTINCT: Final = 12
-_PDQ_NOISE_MAX_DISTINCT: Final = 22
-_PDQ_NOISE_MAX_SET_BITS: Final = 112
+PDQ_SET_BITS: Final = range(64, 193)  # those of PDQ are asked of the frames of videos as well (hashhub.frames)
+PDQ_MIN_DISTINCT: Final = 12
+PDQ_NOISE_MAX_DISTINCT: Final = 22
+PDQ_NOISE_MAX_SET_BITS: Final = 112
 _PHASH_SET_BITS: Final = range(12, 53)
 _PHASH_MIN_DISTINCT: Final = 3
 _DHASH_SET_BITS: Final = range(8, 57)
@@ -248,6 +250,9 @@ _TEXTS: Final = tuple(f.name for f in item.of_kind(Kind.TEXT))
 _texts_of: Final = attrgetter(*_TEXTS)
 _NUMBERS: Final = tuple((f.name, f.maximum) for f in item.of_kind(Kind.NUMBER))
 _TIMES: Final = tuple(f.name for f in item.of_kind(Kind.TIME))
+_MAX_QUALITY: Final = 100
+_PDQ_BYTES: Final = ALGORITHMS["PDQ"].digest_bytes
+MAX_OFFSET_MS: Final = 2**32 - 1  # of a frame: 49 days
 _ACCEPTED: Final = Disposition.ACCEPTED
 
 
@@ -261,6 +266,11 @@ def inspect(record: Record) -> Inspection:
     bad = _bad_field(record)
     if bad:
         return Inspection(Disposition.REJECTED, (Code.BAD_FIELD.value,), (), ((Code.BAD_FIELD.value, bad),))
+    if len(record.frames) > MAX_FRAMES:
+        detail = f"{len(record.frames)} frames; a video can have {MAX_FRAMES} at most: take them at a lower rate."
+        return Inspection(
+            Disposition.REJECTED, (Code.TOO_MANY_HASHES.value,), (), ((Code.TOO_MANY_HASHES.value, detail),)
+        )
     if len(record.hashes) + len(record.faults) > MAX_HASHES_PER_ENTRY:
         count = len(record.hashes) + len(record.faults)
         detail = f"{count} hashes; at most {MAX_HASHES_PER_ENTRY} can belong to one item."
@@ -295,13 +305,16 @@ def inspect(record: Record) -> Inspection:
         said = (Code.NO_OPINION.value, Code.NO_OPINION.description)
         return Inspection(Disposition.REJECTED, (Code.NO_OPINION.value,), (), (said, *left_out))
     if record.action is not Action.CONTRIBUTE:
-        if record.external_id or sound:
+        if record.external_id or sound or record.frames:
             return Inspection(_ACCEPTED, (), sound, tuple(left_out), reviews)
-    elif sound:
+    elif sound or record.frames:
         if record.quality is not None and record.quality < MIN_PDQ_QUALITY and any(h.algorithm == "PDQ" for h in sound):
             suspicious.append(
                 (Code.LOW_QUALITY.value, f"PDQ: quality {record.quality}; at least {MIN_PDQ_QUALITY} is needed.")
             )
+        if record.frames and not any(map(_matches, record.frames)):
+            text = f"no frame has a quality of {MIN_PDQ_QUALITY} or more and a hash that tells pictures apart."
+            suspicious.append((Code.LOW_QUALITY.value, text))
         if not suspicious:
             return Inspection(_ACCEPTED, (), sound, tuple(left_out), reviews)
         reasons = tuple(dict.fromkeys(code for code, _ in suspicious))
@@ -339,7 +352,11 @@ def plain(columns: RecordColumns) -> list[bool]:
 
 def _templates_and_own_fields_are_plain(columns: RecordColumns) -> list[bool]:
     templates = [
-        record.action is Action.CONTRIBUTE and not record.faults and not record.reviews and not _bad_field(record)
+        record.action is Action.CONTRIBUTE
+        and not record.faults
+        and not record.reviews
+        and not record.frames
+        and not _bad_field(record)
         for record in columns.templates
     ]
     is_plain = [templates[i] for i in columns.template_of]
@@ -380,6 +397,26 @@ def _bad_field(record: Record) -> str:
         time = getattr(record, name)
         if time is not None and time.tzinfo is None:
             return f"{name} must say its offset from UTC."
+    return _bad_frames(record.frames) if record.frames else ""
+
+
+def _matches(frame: VideoFrame) -> bool:
+    return frame.quality >= MIN_PDQ_QUALITY and _suspicion("PDQ", frame.digest) is None
+
+
+def _bad_frames(listed: tuple[VideoFrame, ...]) -> str:
+    before = 0
+    for number, frame in enumerate(listed):
+        if len(frame.digest) != _PDQ_BYTES:
+            return f"frames[{number}]: a digest must have {_PDQ_BYTES} bytes, got {len(frame.digest)}."
+        if not 0 <= frame.quality <= _MAX_QUALITY:
+            return f"frames[{number}]: the quality must be between 0 and {_MAX_QUALITY}, got {frame.quality}."
+        if not before <= frame.offset_ms <= MAX_OFFSET_MS:
+            return (
+                f"frames[{number}]: times must be in order and at most {MAX_OFFSET_MS} ms, got "
+                f"{frame.offset_ms} ms after {before} ms."
+            )
+        before = frame.offset_ms
     return ""
 
 
@@ -434,9 +471,9 @@ def _suspicion(name: str, digest: bytes) -> Code | None:
             return Code.LOW_ENTROPY if equal > _PHOTODNA_MAX_EQUAL_PAIRS else None
         case "PDQ":
             ones, distinct = int.from_bytes(digest).bit_count(), len(set(digest))
-            if distinct <= _PDQ_NOISE_MAX_DISTINCT and ones <= _PDQ_NOISE_MAX_SET_BITS:
+            if distinct <= PDQ_NOISE_MAX_DISTINCT and ones <= PDQ_NOISE_MAX_SET_BITS:
                 return Code.BLANK_PICTURE
-            return None if ones in _PDQ_SET_BITS and distinct >= _PDQ_MIN_DISTINCT else Code.LOW_ENTROPY
+            return None if ones in PDQ_SET_BITS and distinct >= PDQ_MIN_DISTINCT else Code.LOW_ENTROPY
         case "PHASH":
             if digest == _BLANK_PHASH:
                 return Code.BLANK_PICTURE

@@ -48,8 +48,9 @@ class Field(NamedTuple):
     column: str
 
 
-# What a record has beside its item's fields: where it stands, what it asks for, its hashes, and what others say of it.
-_STRUCTURE: Final = frozenset({"position", "hashes", "faults", "action", "reviews"})
+# What a record has beside its item's fields: where it stands, what it asks for, its hashes and frames, and what others
+# say of it.
+_STRUCTURE: Final = frozenset({"position", "hashes", "frames", "faults", "action", "reviews"})
 _KINDS: Final[dict[Any, Kind]] = {
     str: Kind.TEXT,
     tuple[str, ...]: Kind.TEXTS,
@@ -112,6 +113,7 @@ def union(records: Sequence[Record]) -> Record:
     return msgspec.structs.replace(
         first,
         hashes=tuple(dict.fromkeys(h for r in records for h in r.hashes)),
+        frames=next((r.frames for r in records if r.frames), ()),
         reviews=tuple(dict.fromkeys(v for r in records for v in r.reviews)),
         **merged,
     )

@@ -426,6 +426,14 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 NO_FLAGS: Final = Flags()  # nothing is stated
 
 
+class VideoFrame(msgspec.Struct, frozen=True, array_like=True):
+    """One picture of a video: its time from the start, its PDQ quality (0 to 100) and its PDQ digest."""
+
+    offset_ms: int
+    quality: int
+    digest: bytes
+
+
 class Classification(msgspec.Struct, frozen=True, kw_only=True):
     """A raw value in its scheme, and what it implies.
 
@@ -471,7 +479,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     from its full weight: UNCLASSIFIED (undecided, being listed is all that is known), AWAITS_ACCEPTANCE (a harmless
     verdict beyond the daily number), WITHDRAWAL_PENDING. `predecessors` and `successors`: names of the entries that it
     replaced, and that replaced it; filled in where one entry is read, not in lists. At `expire_time` it is withdrawn.
-    `extra`: as in Record.
+    `extra`: as in Record. `frame_count`: how many frames it has, if it is a video; `frames` themselves are filled in
+    where one entry is read, in feeds and in exports. `frames_digest`: SHA-256 of them; empty: none, or not told.
     """
 
     id: int
@@ -497,6 +506,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     successors: tuple[str, ...] = ()
     create_revision: int = 0
     update_revision: int = 0
+    frame_count: int = 0
+    frames: tuple[VideoFrame, ...] = ()
+    frames_digest: bytes = b""
 
     @property
     def name(self) -> str:
@@ -615,6 +627,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     `US`) and of the scheme (`vic-us`, `vic-us@2`), empty when it does not. `member` is who inside the source stated it
     (NCMEC member). `faults` are hashes that could not be parsed. `extra` is what the source says of the item beyond the
     other fields: a JSON object of its own field names, kept as it is so that an export in the same format has it again.
+    `frames`: of a video, in the order of their times; at most MAX_FRAMES.
     """
 
     position: str
@@ -636,6 +649,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     scheme: str = ""
     expire_time: datetime | None = None
     extra: str = ""
+    frames: tuple[VideoFrame, ...] = ()
 
 
 class Reject(msgspec.Struct, frozen=True, array_like=True):
@@ -1265,14 +1279,6 @@ class VariantHashes(msgspec.Struct, frozen=True):
     hashes: tuple[Hash, ...]
 
 
-class VideoFrame(msgspec.Struct, frozen=True, array_like=True):
-    """One picture of a video: its time from the start, its PDQ quality (0 to 100) and its PDQ digest."""
-
-    offset_ms: int
-    quality: int
-    digest: bytes
-
-
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """One item to match. Its hashes are alternatives: each is searched. `label` is the caller's own and comes back.
 
@@ -1324,7 +1330,8 @@ class TimeRange(msgspec.Struct, frozen=True, array_like=True):
 class VideoMatch(msgspec.Struct, frozen=True, kw_only=True):
     """How far two videos agree, frame by frame.
 
-    `query_share`, `entry_share`: of the frames of quality that each has, those that the other has as well, in percent.
+    `query_share`, `entry_share`: of the distinct frames of quality that each has, those that the other has as well, in
+    percent. `ranges`: where, of the nearest entries; of a still picture's entry where the query shows it.
     """
 
     query_share: float

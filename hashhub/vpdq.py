@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -56,6 +56,20 @@ def parse(text: str, most: int = MAX_FRAMES) -> tuple[VideoFrame, ...]:
     """
     text = text.removeprefix("\ufeff")
     rows = _json_rows(text) if text.lstrip()[:1] in ("[", "{") else _line_rows(text)
+    return _in_order(rows, most)
+
+
+def texts(frames: Iterable[VideoFrame]) -> tuple[str, ...]:
+    """Return the frames of one video as the strings of the form `array`."""
+    return tuple([f"{f.digest.hex()},{f.quality},{_seconds(f)}" for f in frames])
+
+
+def of_texts(rows: Sequence[str], most: int = MAX_FRAMES) -> tuple[VideoFrame, ...]:
+    """Return the frames that strings of the form `array` say; the other way round than `texts`. Raises as `parse`."""
+    return _in_order(_array_rows(rows), most)
+
+
+def _in_order(rows: Iterator[tuple[str, VideoFrame]], most: int) -> tuple[VideoFrame, ...]:
     frames: list[VideoFrame] = []
     for position, frame in rows:
         if len(frames) == most:
@@ -76,7 +90,7 @@ def parse(text: str, most: int = MAX_FRAMES) -> tuple[VideoFrame, ...]:
 def render(frames: Iterable[VideoFrame], form: Form = Form.LINES) -> str:
     """Return the text of one video. `parse` gives the same frames back."""
     if form is Form.ARRAY:
-        return msgspec.json.encode([f"{f.digest.hex()},{f.quality},{_seconds(f)}" for f in frames]).decode() + "\n"
+        return msgspec.json.encode(texts(frames)).decode() + "\n"
     return "".join(f"{i},{f.quality},{f.digest.hex()},{_seconds(f)}\n" for i, f in enumerate(frames))
 
 
@@ -121,6 +135,10 @@ def _json_rows(text: str) -> Iterator[tuple[str, VideoFrame]]:
     if isinstance(decoded, dict):
         yield from _object_rows(decoded)
         return
+    yield from _array_rows(decoded)
+
+
+def _array_rows(decoded: Iterable[Any]) -> Iterator[tuple[str, VideoFrame]]:
     for at, value in enumerate(decoded):
         position = f"value[{at}]"
         cells = [cell.strip() for cell in value.split(",")] if isinstance(value, str) else []

@@ -19,8 +19,10 @@ or PDQ and must be told, with a file name beside them too: only a list that is c
 A last line without its end may be cut off, and a cut SHA-1 has the length of an MD5: it is refused unless all items
 before it have its shape and length.
 
-**Frames of a video are no pictures.** Lines of vPDQ (`frame,quality,hash,timestamp`) are refused one by one, as
-VIDEO_FRAME; with the option `frames=pictures` each becomes an item of its own. A third cell that is a number is taken
+**Frames of a video are no pictures.** A line that has all frames of a video (`["hash,quality,time", …]`) is one item.
+Lines of vPDQ (`frame,quality,hash,timestamp`) are refused one by one, as VIDEO_FRAME: among other lines nothing tells
+whether they are one video; the format `vpdq` reads a file of them. With the option `frames=pictures` each becomes an
+item of its own. A third cell that is a number is taken
 for a time, not for a name.
 
 File names are case data: they are not kept, nor do they appear in messages.
@@ -41,7 +43,7 @@ from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.hashes import ALGORITHMS
 from hashhub.hygiene import Code
 from hashhub.model import HashFault, Record, Reject
-from hashhub_connectors import items
+from hashhub_connectors import items, vpdq
 from hashhub_connectors.source import ended_lines, head_encoding, head_text, text_encoding
 
 _DIGEST: Final = r"[0-9A-Fa-f]{32}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{56}|[0-9A-Fa-f]{64}|[0-9A-Fa-f]{96}|[0-9A-Fa-f]{128}"
@@ -93,7 +95,7 @@ class HashLines:
     """Reads lists of one hash a line. Positions are `line 12`."""
 
     name = "hash-lines"
-    version = "3"
+    version = "4"
     summary = "one hash a line: md5sum and its like, hashdeep, BSD sums, PDQ tool, ALGORITHM:digest, plain lists"
     options: tuple[Option, ...] = (
         Option(
@@ -206,7 +208,10 @@ class _Lines:
                 "expected `digest  name`, `MD5 (name) = digest`, `MD5:digest`, or a plain digest with the option "
                 "algorithm",
             )
-        if layout.layout in {"frame", "frames"}:
+        if layout.layout == "frames":  # a whole video
+            frames = vpdq.read_video(position, line)
+            return frames if isinstance(frames, Reject) else Record(position=position, frames=frames)
+        if layout.layout == "frame":
             return self._frame(position, layout)
         faults: list[HashFault] = []
         if layout.layout == "index" and not self._is_index:
@@ -277,7 +282,7 @@ class _Lines:
         )
 
     def _frame(self, position: str, layout: _Line) -> Record | Reject:
-        if not self._takes_frames or layout.layout == "frames":
+        if not self._takes_frames:
             return Reject(position, Code.VIDEO_FRAME.value, Code.VIDEO_FRAME.description)
         return items.finish(
             position,
@@ -439,8 +444,9 @@ _WHY: Final = {
     "tagged": "its lines read ALGORITHM (name) = digest",
     "labelled": "its lines read ALGORITHM:digest",
     "pdq-tool": "its lines read digest,quality,name as PDQ's tool writes them",
-    "frame": "its lines are frames of a video as vPDQ writes them, which are refused unless --option frames=pictures",
-    "frames": "its lines are the frames of whole videos as vPDQ writes them, which are refused",
+    "frame": "its lines are frames of a video as vPDQ writes them, which --format vpdq reads; here they are refused "
+    "unless --option frames=pictures",
+    "frames": "its lines are the frames of whole videos as vPDQ writes them",
     "index": "it is a Sleuth Kit index, in which the provenance of the hashes is lost",
     "sized": "its lines read size, digest, name as md5deep -z writes them",
 }

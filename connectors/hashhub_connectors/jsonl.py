@@ -2,8 +2,11 @@
 
     {"format":"hashhub-entries","version":1,"time":…,"is_delta":false,"hash_sets":[{…,"marking":{"tlp":"AMBER",…}}]}
     {"entry":"nl/known/7","hashes":["MD5:…","PDQ:…"],"scheme":"vic-us@2.0","value":"1","external_id":"x-7",…}
+    {"entry":"nl/known/9","hashes":[],"frames":["f8f8…,97,0.000","…,96,1.000"],…}
     {"entry":"nl/known/8","state":"WITHDRAWN","hashes":["MD5:…"],…}
     {"end":2}
+
+Frames of a video are written as vPDQ's text for ThreatExchange has them: hash, quality, time in seconds.
 
 The last line tells that nothing is missing. Fields that say nothing are left out.
 
@@ -22,6 +25,7 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
+from hashhub import vpdq
 from hashhub.connector import (
     MAX_LINE,
     Certainty,
@@ -47,6 +51,7 @@ from hashhub.model import (
     Record,
     Reject,
     SchemeStatus,
+    VideoFrame,
 )
 from hashhub.schemes import NO_REGION, is_name
 from hashhub_connectors import outgoing
@@ -54,7 +59,9 @@ from hashhub_connectors.items import MAX_SIZE, MAX_TAGS
 from hashhub_connectors.outgoing import Output
 
 FORMAT: Final = "hashhub-entries"
-VERSION: Final = 1
+VERSION: Final = 2
+_READ: Final = (1, VERSION)  # the first one had no frames
+MAX_VIDEO_LINE: Final = 4 * MAX_LINE  # a video of 20,000 frames has 2 MB of them
 _ENTRY: Final = re.compile(r"([a-z0-9-]{1,63})/([a-z0-9-]{1,63})/([0-9]{1,19})")
 _HASH_SET: Final = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9-]{1,63}")
 _MAX_QUALITY: Final = 100
@@ -101,6 +108,7 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     entry: str = ""
     state: str = "ACTIVE"
     hashes: tuple[str, ...] = ()
+    frames: tuple[str, ...] = ()
     scheme: str = ""
     value: str = ""
     region: str = ""
@@ -140,7 +148,7 @@ class HashhubJSONL:
     """Reads hashhub's own JSON lines. Positions are `line 12`."""
 
     name = "hashhub-jsonl"
-    version = "1"
+    version = "2"
     summary = "hashhub's own JSON lines, with everything that entries say, and withdrawals"
     options: tuple[Option, ...] = (
         Option(
@@ -182,11 +190,11 @@ class HashhubJSONL:
                 "WORD",
             )
         number, count = 1, 0
-        while line := source.readline(MAX_LINE):
+        while line := source.readline(MAX_VIDEO_LINE):
             number += 1
             position = f"line {number}"
-            if not line.endswith(b"\n") and len(line) == MAX_LINE:
-                raise MalformedSource(f"the line has {MAX_LINE} bytes or more", position=position)
+            if not line.endswith(b"\n") and len(line) == MAX_VIDEO_LINE:
+                raise MalformedSource(f"the line has {MAX_VIDEO_LINE} bytes or more", position=position)
             if not line.strip():
                 continue
             try:
@@ -222,7 +230,7 @@ class HashhubJSONLWriter:
     """Writes hashhub's own JSON lines."""
 
     name = "hashhub-jsonl"
-    version = "1"
+    version = "2"
     summary = "hashhub's own JSON lines: everything that entries say, terms, deltas with withdrawals"
     options: tuple[Option, ...] = ()
     reads_back = "hashhub-jsonl"
@@ -250,7 +258,7 @@ class HashhubJSONLWriter:
         count = 0
         for entry in entries:
             refused = outgoing.withheld(entry, exported, has_withdrawals=True)
-            if refused is None and not entry.hashes and not entry.external_id:
+            if refused is None and not entry.hashes and not entry.frames and not entry.external_id:
                 refused = Loss(
                     entry.name, "entry", "ERASED", "nothing is left by which others know it: tell them the entry's name"
                 )
@@ -280,6 +288,7 @@ def _line(entry: Entry) -> _Line:
     line = _Line(
         entry=entry.name,
         hashes=tuple([h.text for h in entry.hashes]),
+        frames=vpdq.texts(entry.frames) if entry.frames else (),
         external_id=entry.external_id,
         media_type=entry.media_type,
         media_size=entry.media_size,
@@ -327,9 +336,9 @@ def _head(source: BinaryIO) -> _Head:
             f'the first line is none of hashhub\'s JSON lines; expected {{"format":"{FORMAT}","version":1,…}}',
             position="line 1",
         ) from e
-    if head.format != FORMAT or head.version != VERSION:
+    if head.format != FORMAT or head.version not in _READ:
         raise MalformedSource(
-            f"the first line says {head.format[:40]!r}, version {head.version}; expected {FORMAT!r}, {VERSION}; "
+            f"the first line says {head.format[:40]!r}, version {head.version}; expected {FORMAT!r}, up to {VERSION}; "
             "a newer hashhub may read it",
             position="line 1",
         )
@@ -361,11 +370,24 @@ def _record(position: str, told: _Line, own: str) -> Record | Reject:
         return Reject(position, "BAD_FIELD", wrong)
     pairs = [(algorithm, digest) for algorithm, _, digest in (text.partition(":") for text in told.hashes)]
     hashes, faults = read_hashes(pairs)
+    frames: tuple[VideoFrame, ...] = ()
+    if told.frames:
+        try:
+            frames = vpdq.of_texts(told.frames)
+        except MalformedSource as e:
+            return Reject(position, "BAD_FIELD", f"frames: {e.position}: {e.message}")
     if told.state == EntryState.WITHDRAWN:
-        if not hashes and not external_id:
+        if not hashes and not external_id and not frames:
             return Reject(position, "MISSING_EXTERNAL_ID", "the withdrawal names neither an id nor a usable hash")
-        return Record(position=position, action=Action.WITHDRAW, external_id=external_id, hashes=hashes, faults=faults)
-    if not hashes:
+        return Record(
+            position=position,
+            action=Action.WITHDRAW,
+            external_id=external_id,
+            hashes=hashes,
+            faults=faults,
+            frames=frames,
+        )
+    if not hashes and not frames:
         first = faults[0] if faults else HashFault("", "NO_HASH", "expected at least one hash")
         return Reject(position, first.reason, f"the item has no usable hash: {first.detail}")
     return Record(
@@ -386,6 +408,7 @@ def _record(position: str, told: _Line, own: str) -> Record | Reject:
         source_time=told.source_time,
         expire_time=told.expire_time,
         extra=told.extra,
+        frames=frames,
     )
 
 

@@ -97,8 +97,10 @@ def unwritable(entry: Entry, field: str) -> Loss:
 class NoPlace:
     """The fields that a format has no place for."""
 
-    def __init__(self, what: str, *fields: str) -> None:
-        """`what`: the format, for sentences. `fields`: two or more."""
+    def __init__(self, what: str, *fields: str, has_frames: bool = False) -> None:
+        """`what`: the format, for sentences. `fields`: two or more. `has_frames`: videos keep their frames."""
+        self._has_frames = has_frames
+        self._frames = f"{what} has no place for the frames of a video"
         self._fields = fields
         self._defaults = tuple(_FIELDS[f][0] for f in fields)
         self._values = attrgetter(*(_PATHS.get(f, f) for f in fields))
@@ -106,6 +108,8 @@ class NoPlace:
 
     def losses(self, entry: Entry) -> Iterator[Loss]:
         """Yield a loss for each of the fields in which the entry says something."""
+        if entry.frame_count and not self._has_frames:
+            yield Loss(entry.name, "frames", "NO_PLACE", self._frames)
         values = self._values(entry)
         if values == self._defaults:
             return

@@ -417,6 +417,7 @@ def _show(session: Session, e: Entry) -> None:
     rows += [("replaced", name) for name in e.predecessors]
     rows += [("replaced by", name) for name in e.successors]
     rows += [("hash", h.text) for h in e.hashes]
+    rows += [("frames", e.frame_count)] if e.frame_count else []
     if e.classification:
         c = e.classification
         rows.append(

@@ -193,7 +193,9 @@ def plain(value: object) -> object:
         case Hash():
             return value.text
         case Entry():
-            return {"name": value.name, **_fields(value)}
+            fields = _fields(value)
+            fields.pop("frames_digest")  # the store's own
+            return {"name": value.name, **fields}
         case HashSet():
             return {"name": value.name, **_fields(value)}
         case Import():

@@ -39,7 +39,7 @@ from hashhub.errors import (
 from hashhub.model import Contributor, Flags, HashSet, now
 
 FILE_NAME: Final = "mirror.db"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _OWN_FILES: Final = frozenset({FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"})
 _PAGE: Final = 1000
 _PATIENCE: Final = 60.0  # seconds for which one page is tried again
@@ -153,6 +153,14 @@ CREATE TABLE entry (
 );
 CREATE INDEX entry_hash_set ON entry (hash_set);
 CREATE TABLE hash (entry INTEGER, algorithm TEXT, digest BLOB, PRIMARY KEY (entry, algorithm, digest)) WITHOUT ROWID;
+CREATE TABLE frame (
+    entry INTEGER,
+    number INTEGER,
+    offset_ms INTEGER NOT NULL,
+    quality INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    PRIMARY KEY (entry, number)
+) WITHOUT ROWID;
 CREATE TABLE review (
     entry INTEGER,
     id INTEGER,
@@ -390,13 +398,21 @@ class Mirror:
         execute = self._db.executemany
         if self._rows("SELECT 1 FROM entry WHERE id BETWEEN ? AND ? LIMIT 1", (min(entries), max(entries))):
             ids = [(i,) for i in entries]
-            for table, column in (("hash", "entry"), ("review", "entry"), ("entry", "id")):
+            for table, column in (("hash", "entry"), ("frame", "entry"), ("review", "entry"), ("entry", "id")):
                 execute(f"DELETE FROM {table} WHERE {column} = ?", ids)  # noqa: S608 - our own names
         given = [(i, change) for i, change in entries.items() if change is not None]
         execute(_PUT_ENTRY, [self._row(i, change.entry) for i, change in given])
         execute(
             "INSERT OR IGNORE INTO hash VALUES (?, ?, ?)",
             [(i, h.algorithm, h.digest) for i, change in given for h in change.entry.hashes],
+        )
+        execute(
+            "INSERT INTO frame VALUES (?, ?, ?, ?, ?)",
+            [
+                (i, number, f.offset_ms, f.quality, f.digest)
+                for i, change in given
+                for number, f in enumerate(change.entry.frames)
+            ],
         )
         execute(
             "INSERT INTO review VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -519,7 +535,7 @@ class Mirror:
         self._classifications: dict[bytes, int] = {}
 
     def _drop_entries(self, which: str, values: tuple[Any, ...]) -> None:
-        for table in ("hash", "review"):
+        for table in ("hash", "frame", "review"):
             entries = f"SELECT id FROM entry WHERE {which}"  # noqa: S608 - our own text
             self._db.execute(f"DELETE FROM {table} WHERE entry IN ({entries})", values)  # noqa: S608 - likewise
         self._db.execute(f"DELETE FROM entry WHERE {which}", values)  # noqa: S608 - likewise

@@ -65,6 +65,7 @@ DOUBTS_A_DAY: Final = 100
 Each counts when it is stated, whatever anybody else lists: then no order of statements makes more of them weigh, and
 the remark on an entry tells its contributor nothing of what others have.
 """
+_FRAMES_BYTES: Final = 4096  # of frames that take about as long to write as an entry
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
 
 
@@ -354,7 +355,7 @@ class Contribute:
                 piece.append(new)
                 harmless += new.harmless
                 reviews += new.reviews
-                if sum(len(n.columns.ids) for n in piece) >= _PIECE:
+                if sum(map(_weight, piece)) >= _PIECE:
                     self._stage(import_id, piece, ids)
                     piece = []
             self._stage(import_id, piece, ids)
@@ -377,3 +378,8 @@ class Contribute:
         classifications = [classification_ids[number] for number in columns.classifications if number is not None]
         self._store.stage.stage_entries(import_id, columns._replace(classifications=classifications))
         self._follower.catch_up()
+
+
+def _weight(new: NewEntries) -> int:
+    """Return how many entries without frames take as long to write."""
+    return len(new.columns.ids) + sum(len(packed) for packed in new.columns.frames if packed) // _FRAMES_BYTES

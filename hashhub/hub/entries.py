@@ -62,9 +62,12 @@ class Entries:
         self._follower = follower
 
     def get(self, principal: Principal, contributor: str, hash_set: str, entry_id: int) -> Entry:
-        """Return an entry, with the entries that it replaced and that replaced it. Raises NotFound."""
+        """Return an entry, with its frames, and with the entries that it replaced and that replaced it. Raises
+        NotFound.
+        """
         access.allow_reading(principal, contributor)
-        return disclosed(principal, self._store.entries.get_entry(contributor, hash_set, entry_id))
+        entry = self._store.entries.get_entry(contributor, hash_set, entry_id)
+        return disclosed(principal, self._store.entries.with_frames(entry))
 
     def list(
         self,

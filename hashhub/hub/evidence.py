@@ -75,10 +75,11 @@ def gather(
     if not hits:
         return Evidence({}, {}, {}, {}, contributors, {})
     nearest = {i: of_query.nearest() for i, of_query in hits.items()}
-    entries = {
-        entry_hit.entry_id: store.entries.read_entry(entry_hit)
+    read = [
+        store.entries.read_entry(entry_hit)
         for entry_hit in {hit.entry_id: hit.entry_hit for of_query in nearest.values() for hit in of_query}.values()
-    }
+    ]
+    entries = {entry.id: entry for entry in store.entries.with_frame_counts(read)}
     return Evidence(
         hits,
         nearest,

@@ -396,6 +396,7 @@ class _Page:
             if i and self._is_full():
                 return entries[i - 1].id
             told = tuple(reviews.get(entry.id, ()))
+            entry = self._store.entries.with_frames(entry)  # noqa: PLW2901 - the same one, with more of it
             line = ChangedEntry(
                 revision=revision or entry.update_revision,
                 kind=ChangeKind.UPSERT,
@@ -422,7 +423,7 @@ def _size(entry: Entry) -> int:
     """Return about how many bytes an entry takes on the wire."""
     own: Iterable[str] = (entry.external_id, entry.media_type, entry.series, entry.source_time, entry.extra)
     texts = (*own, *entry.tags)
-    return 500 + 40 * len(entry.hashes) + 2 * sum(map(len, texts))
+    return 500 + 40 * len(entry.hashes) + 45 * len(entry.frames) + 2 * sum(map(len, texts))
 
 
 def _allow_mirroring(principal: Principal) -> None:

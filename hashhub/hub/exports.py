@@ -23,7 +23,7 @@ import pyroaring
 
 from hashhub import cancellation, trust
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
-from hashhub.hashes import ALGORITHMS
+from hashhub.hashes import SEARCHED, VPDQ
 from hashhub.hub import access
 from hashhub.hub.entries import disclosed
 from hashhub.model import (
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from hashhub.trust import Policy
 
 _PIECE: Final = 2_000  # entries read, and sent, at a time
+_FRAMES: Final = 40_000  # of videos in one piece: clients of other languages refuse messages of more than 4 MiB
 _ROWS: Final = 500  # of the feed, read at a time
 _IDS: Final = 100_000  # of one change, taken at a time
 _OUTSIDER: Final = Principal(name="", role=Role.CONSUMER)
@@ -295,8 +296,20 @@ class _Taken:
                 entries = self._stated(piece.tolist())
                 if entries and self._policy is not None:
                     entries = self._matching(self._policy, hash_set, entries)
-                if entries:
-                    yield [disclosed(_OUTSIDER, e) for e in entries]
+                yield from self._told(entries)
+
+    def _told(self, entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+        """Yield the entries as they leave, with the frames of videos: no more of these at a time than a message may."""
+        piece: list[Entry] = []
+        framed = 0
+        for e in entries:
+            if framed + e.frame_count > _FRAMES and framed:
+                yield piece
+                piece, framed = [], 0
+            framed += e.frame_count
+            piece.append(disclosed(_OUTSIDER, self._store.entries.with_frames(e)))
+        if piece:
+            yield piece
 
     def _stated(self, ids: Sequence[int]) -> list[Entry]:
         """Return of the entries those that the export has, as it has them."""
@@ -328,13 +341,13 @@ class _Taken:
             key: tuple[object, ...] | None = None
             if not said:
                 value = (classification.scheme, classification.version, classification.value) if classification else ()
-                key = (hash_set.name, value, e.reasons, tuple(h.algorithm for h in e.hashes), stated.get(e.id))
+                algorithms_of = (*(h.algorithm for h in e.hashes), bool(e.frame_count))
+                key = (hash_set.name, value, e.reasons, algorithms_of, stated.get(e.id))
             is_match = None if key is None else self._judged.get(key)
             if is_match is None:
                 # The statement by itself, hit by its own digests, an exact one first if there is any.
-                first, *rest = sorted(
-                    dict.fromkeys(h.algorithm for h in e.hashes), key=lambda name: ALGORITHMS[name].is_perceptual
-                )
+                algorithms = dict.fromkeys([h.algorithm for h in e.hashes] + [VPDQ.name] * bool(e.frame_count))
+                first, *rest = sorted(algorithms, key=lambda name: SEARCHED[name].is_perceptual)
                 statement = Statement(
                     e,
                     contributor,

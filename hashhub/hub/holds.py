@@ -12,18 +12,21 @@ from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from hashhub.hashes import ALGORITHMS, Hash, Metric
+from hashhub.frames import known_by
+from hashhub.hashes import ALGORITHMS, Hash, is_exact
+from hashhub.model import Entry
 from hashhub.store import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from hashhub.model import Entry, Record
+    from hashhub.model import Record
     from hashhub.store.holds import Hold, LiveItem
 
     Item = Record | Entry | LiveItem
 
-_EXACT: Final = frozenset(a.name for a in ALGORITHMS.values() if a.metric is Metric.EXACT)
+
+_EXACT: Final = frozenset(name for name in ALGORITHMS if is_exact(name))
 
 
 class HeldItems:
@@ -91,7 +94,7 @@ class HeldItems:
         return [h for h in self.about(record) if h.origin is not Origin.SOURCE or self._is_older(record, h)]
 
     def _covering(self, record: Item) -> Iterator[Hold]:
-        external_id, hashes = record.external_id, record.hashes
+        external_id, hashes = record.external_id, _hashes_of(record)
         if external_id:
             yield from self._by_external_id.get(external_id, ())
         for h in hashes:
@@ -108,7 +111,7 @@ class HeldItems:
         if record.external_id:
             yield from self._by_trace.get(self._trace_of("EXTERNAL_ID", record.external_id.encode()), ())
         if is_bare:
-            traces = [self._trace_of(h.algorithm, h.digest) for h in record.hashes]
+            traces = [self._trace_of(h.algorithm, h.digest) for h in _hashes_of(record)]
             yield from (h for h in self._by_trace.get(traces[0], ()) if h.traces.issuperset(traces))
             return
         for h in record.hashes:
@@ -125,6 +128,11 @@ class HeldItems:
         if stated is None or deleted is None or (stated.tzinfo is None) != (deleted.tzinfo is None):
             return False
         return stated <= deleted
+
+
+def _hashes_of(item: Item) -> tuple[Hash, ...]:
+    """Return by what an item is known; rows of the store and records of the intake have all of it as hashes."""
+    return known_by(item) if isinstance(item, Entry) else tuple(item.hashes)
 
 
 def _is_bare(external_id: str, hashes: Sequence[Hash]) -> bool:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from hashhub import cancellation
-from hashhub.hashes import ALGORITHMS
-from hashhub.hub import access
+from hashhub.hashes import SEARCHED, VPDQ
+from hashhub.hub import access, videos
 from hashhub.model import READINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hashhub.matcher import Matcher, Matches
-    from hashhub.model import Contributor, HashSet, MatchOptions, Principal, Query
+    from hashhub.model import Contributor, HashSet, MatchOptions, Principal, Query, VideoMatch
     from hashhub.store import EntryHit, Store
 
 MAX_JUDGED: Final = 20_000  # entries judged of one query: far above what honest lists give, and some 0.3 s of work
@@ -33,6 +33,7 @@ _GROWTH: Final = 32  # how many times as many digests a further round asks for
 _PIECE: Final = 1_000  # digests searched for at once, after which it is looked whether the answer is still wanted
 _SECONDS: Final = 10.0  # after which a call begins no further round: a distance may take in the whole index
 _NO_OTHER: Final[dict[tuple[str, str], int]] = {}  # never written to
+_FRAME: Final = (videos.FRAME,)
 _OWN: Final = ("",)  # the variants that a digest of the upload as it was sent is of
 _OWN_OR_READING: Final = READINGS | {""}
 
@@ -41,10 +42,11 @@ class Hit:
     """How a query hit an entry most closely: by the digest of `algorithm` that is at `distance` from the query's, which
     is of this `variant` of the upload; empty: of the upload as it was sent.
 
-    `also`: in which other ways it hit the entry (algorithm and variant), and at which distance.
+    `also`: in which other ways it hit the entry (algorithm and variant), and at which distance. `video`: how far the
+    frames agree, of one by which a video was hit.
     """
 
-    __slots__ = ("algorithm", "also", "distance", "entry_hit", "hash_set", "query_digest", "rank", "variant")
+    __slots__ = ("algorithm", "also", "distance", "entry_hit", "hash_set", "query_digest", "rank", "variant", "video")
 
     def __init__(
         self,
@@ -54,14 +56,16 @@ class Hit:
         distance: int,
         query_digest: bytes,
         variant: str = "",
+        video: VideoMatch | None = None,
     ) -> None:
+        self.video = video
         self.entry_hit, self.hash_set, self.variant = entry_hit, hash_set, variant
         self.algorithm, self.distance, self.query_digest = algorithm, distance, query_digest
         # The upload itself first, then exact digests, then by distance, then by entry: the order of an answer never
         # depends on chance.
         self.rank: _Rank = (
             variant not in _OWN_OR_READING,
-            ALGORITHMS[algorithm].is_perceptual,
+            SEARCHED[algorithm].is_perceptual,
             distance,
             variant,
             entry_hit.entry_id,
@@ -75,6 +79,7 @@ class Hit:
 
     def add(self, other: Hit) -> None:
         """Take in a less close hit of the same entry."""
+        self.video = self.video or other.video
         for way, distance in (((other.algorithm, other.variant), other.distance), *other.also.items()):
             if way != (self.algorithm, self.variant) and distance < self.also.get(way, distance + 1):
                 if self.also is _NO_OTHER:
@@ -171,6 +176,14 @@ def _asked(queries: Sequence[Query]) -> dict[str, _Asked]:
             askers.append(i)
             variants.append(names)
             stands_for.append(first.setdefault(algorithm, digest))
+        # Each frame of a video among still pictures; the first one counts for all of them.
+        shown = videos.frame_digests(query)
+        for digest in shown:
+            digests, askers, variants, stands_for = by_algorithm["PDQ"]
+            digests.append(digest)
+            askers.append(i)
+            variants.append(_FRAME)
+            stands_for.append(shown[0])
     return by_algorithm
 
 
@@ -218,7 +231,14 @@ def look_up(
             matches = _search(matcher, algorithm, piece, options, _FIRST_DIGESTS, caller)
             if len(matches):
                 _take_in(view, algorithm, matches, piece, hits)
-                unfinished += [(algorithm, piece.piece(r, r + 1)) for r in np.flatnonzero(matches.truncated).tolist()]
+                for r in np.flatnonzero(matches.truncated).tolist():
+                    if piece.variants[r] is _FRAME:  # of thousands of frames the nearest are enough
+                        hits[piece.askers[r]].cut_short = True
+                    else:
+                        unfinished.append((algorithm, piece.piece(r, r + 1)))
+    for i, query in enumerate(queries):
+        if query.frames:
+            _take_in_videos(view, matcher, i, query, options, caller, hits)
     # Variants last: they take no time from what was sent.
     unfinished.sort(key=lambda rest: rest[1].variants[0][0] not in _OWN_OR_READING)
     until = time.monotonic() + _SECONDS
@@ -255,6 +275,9 @@ def hits_nothing(matcher: Matcher, principal: Principal, query: Query, options: 
     by_algorithm: defaultdict[str, list[bytes]] = defaultdict(list)
     for algorithm, digest in variants_by_hash(query):
         by_algorithm[algorithm].append(digest)
+    if shown := videos.frame_digests(query):
+        by_algorithm["PDQ"] += shown
+        by_algorithm[VPDQ.name] = shown
     # Not counted: a variant counts as the upload, which was counted.
     return all(is_far(algorithm, digests, None) for algorithm, digests in by_algorithm.items())
 
@@ -281,6 +304,13 @@ class _View:
         self._sets: Mapping[str, HashSet] = {}
         self._sight = access.Sight(frozenset(), frozenset(), 0.0)
 
+    def keys(self, *, is_visible: bool) -> list[int]:
+        """Return the store's keys of the hash sets that the caller sees, or of those it may only know of."""
+        names = self.store.feeds.hash_set_keys()
+        self.of("")  # looks at the registry
+        wanted = self._sight.visible if is_visible else self._sight.disclosed - self._sight.visible
+        return [key for key, name in names.items() if name in wanted]
+
     def of(self, name: str) -> tuple[HashSet | None, bool, bool]:
         """Return a hash set, whether the caller sees its entries, and whether it may know of them if it does not; None
         for one that was deleted.
@@ -297,7 +327,7 @@ class _View:
 def _search(
     matcher: Matcher, algorithm: str, asked: _Asked, options: MatchOptions, limit: int, caller: str | None
 ) -> Matches:
-    of = ALGORITHMS[algorithm]
+    of = SEARCHED[algorithm]
     rows = np.frombuffer(b"".join(asked.digests), np.uint8).reshape(len(asked.digests), of.digest_bytes)
     max_distance = options.max_distances.get(algorithm, of.default_max_distance)
     stands_for = None if asked.stands_for == asked.digests else asked.stands_for
@@ -339,3 +369,41 @@ def _take_in(
             else:
                 for variant in variants:
                     hits[asker].add(Hit(entry_hit, hash_set, algorithm, distance, query_digest, variant))
+
+
+def _take_in_videos(
+    view: _View,
+    matcher: Matcher,
+    asker: int,
+    query: Query,
+    options: MatchOptions,
+    caller: str | None,
+    hits: _HitsByQuery,
+) -> None:
+    """Add the videos that share enough frames with a queried one and that the caller may see.
+
+    What may be seen and what may only be known of are looked for apart: neither counts towards the other's bounds.
+    """
+    near = videos.near_frames(matcher, query, options.max_distances.get(VPDQ.name), caller)
+    if near is None:
+        return
+    if disclosed := view.keys(is_visible=False):
+        overlaps, _ = videos.overlaps(view.store, near, disclosed)
+        if any(view.store.entries.hits_by_ids(o.entry_id for o in overlaps)):
+            hits[asker].withheld = True
+    overlaps, cut_short = videos.overlaps(view.store, near, view.keys(is_visible=True))
+    if cut_short:
+        hits[asker].cut_short = True
+    seen = {hit.entry_id: hit for hit in view.store.entries.hits_by_ids(o.entry_id for o in overlaps)}
+    standing = [o for o in overlaps if o.entry_id in seen]
+    if any(o.tripped for o in standing):
+        hits[asker].tripped = True
+    standing = [o for o in standing if not o.tripped]
+    matches = videos.located(view.store, standing, near.columns) if standing else {}
+    for o in standing:
+        entry_hit = seen[o.entry_id]
+        hash_set, is_visible, _ = view.of(entry_hit.hash_set)
+        if hash_set is not None and is_visible:
+            distance, digest = o.nearest
+            video = matches[o.entry_id]
+            hits[asker].add(Hit(entry_hit, hash_set, VPDQ.name, distance, digest, o.variant, video))

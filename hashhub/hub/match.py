@@ -14,7 +14,7 @@ import msgspec
 
 from hashhub import cancellation, trust
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable, Violation
-from hashhub.hashes import ALGORITHMS
+from hashhub.hashes import ALGORITHMS, SEARCHED
 from hashhub.hashing import Limits, MediaHashes
 from hashhub.hashing.coverage import best_quality, coverage, least, nothing_looked_for, remarked
 from hashhub.hashing.pool import MediaPool, Place
@@ -22,6 +22,7 @@ from hashhub.hub import access
 from hashhub.hub.entries import disclosed
 from hashhub.hub.evidence import gather
 from hashhub.hub.lookup import Hit, Hits, hits_nothing
+from hashhub.hub.videos import FRAME, picture_in
 from hashhub.model import (
     MAX_MEDIA,
     MAX_QUERIES,
@@ -365,6 +366,7 @@ def _answer(
                 reviews=dict(Counter(r.kind for r in reviews.get(entry.id, ()))),
                 marking=hit.hash_set.marking,
                 variant=hit.variant,
+                video=hit.video or (picture_in(query, hit.query_digest) if hit.variant == FRAME else None),
             )
             for hit, entry in seen[:limit]
         ),
@@ -407,19 +409,19 @@ def check_queries(queries: Sequence[Query], options: MatchOptions) -> None:
     wrong = [
         Violation(f"queries[{i}].hashes", "needs at least one hash", "REQUIRED")
         for i, query in enumerate(queries)
-        if not query.hashes
+        if not query.hashes and not query.frames
     ]
     used = {h.algorithm for query in queries for h in query.hashes}
     used.update(h.algorithm for query in queries for variant in query.variants for h in variant.hashes)
     if options.match_limit < 0:
         wrong.append(Violation("options.match_limit", "must not be negative", "OUT_OF_RANGE"))
     for name, value in options.max_distances.items():
-        algorithm = ALGORITHMS.get(name)
+        algorithm = SEARCHED.get(name)
         if algorithm is None:
             wrong.append(
                 Violation(
                     f"options.max_distances[{name[:20]}]",
-                    f"must be one of {', '.join(ALGORITHMS)}",
+                    f"must be one of {', '.join(SEARCHED)}",
                     "UNKNOWN_ALGORITHM",
                 )
             )

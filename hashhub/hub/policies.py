@@ -320,6 +320,7 @@ class Policies:
             if e.state is EntryState.ACTIVE and max(e.create_revision, e.update_revision) > revision
         ]
         is_all = start + len(piece) >= len(ids)
+        entries = list(map(self._store.entries.with_frames, entries))
         return _Chosen(_queries(entries, options), 0 if is_all else piece[-1], 0 if since.after else len(ids), revision)
 
     def _standing(self, names: frozenset[str], after: int, options: MatchOptions) -> _Chosen:
@@ -335,7 +336,8 @@ class Policies:
                 break
         taken = rows[:MAX_TRIED]
         next_after = taken[-1][0] if len(rows) > MAX_TRIED else 0
-        return _Chosen(_queries(self._store.selecting.read(taken), options), next_after, total)
+        entries = list(map(self._store.entries.with_frames, self._store.selecting.read(taken)))
+        return _Chosen(_queries(entries, options), next_after, total)
 
     def _count(self, name: str) -> int:
         contributor, hash_set = name.split("/")
@@ -372,7 +374,8 @@ class _Chosen(NamedTuple):
 
 
 def _queries(entries: Sequence[Entry], options: MatchOptions) -> list[Query]:
-    return [Query(hashes=hashes, label=e.name) for e in entries if (hashes := _searchable(e, options))]
+    queries = [Query(hashes=_searchable(e, options), label=e.name, frames=e.frames) for e in entries]
+    return [query for query in queries if query.hashes or query.frames]
 
 
 def _searchable(entry: Entry, options: MatchOptions) -> tuple[Hash, ...]:

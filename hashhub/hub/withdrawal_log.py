@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from hashhub.errors import FailedPrecondition, HashHubError, Unavailable
+from hashhub.frames import known_by
 from hashhub.hub.holds import HeldItems
 from hashhub.hygiene import Code
 from hashhub.model import SYSTEM, EntryState, EventKind, Role, Withdrawal, WithdrawalReason
@@ -299,7 +300,7 @@ class WithdrawalLog:
         if Code.ERASED in entry.reasons:
             return _pack(b"", self._store.holds.erased_traces(entry.id))
         name = trace_of(secret, "EXTERNAL_ID", entry.external_id.encode()) if entry.external_id else b""
-        return _pack(name, traces_of(secret, entry.external_id, entry.hashes) - {name})
+        return _pack(name, traces_of(secret, entry.external_id, known_by(entry)) - {name})
 
     def _commitment(self, entry: Entry) -> bytes:
         """Return what tells whether an entry is the same, and nothing else.

@@ -6,15 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.errors import InvalidArgument, Reason, Violation
-from hashhub.hashes import ALGORITHMS, Algorithm, Metric
+from hashhub.hashes import SEARCHED, Algorithm, Metric
 from hashhub.matcher.index import Rows, space
 
 
 def known_algorithm(algorithm: str) -> Algorithm:
     """Return the algorithm with this canonical name. Raises InvalidArgument (UNKNOWN_ALGORITHM)."""
-    of = ALGORITHMS.get(algorithm)
+    of = SEARCHED.get(algorithm)
     if of is None:
-        known = ", ".join(ALGORITHMS)
+        known = ", ".join(SEARCHED)
         raise InvalidArgument(
             f"unknown hash algorithm {algorithm[:40]!r}; known algorithms are {known}",
             reason=Reason.UNKNOWN_ALGORITHM,

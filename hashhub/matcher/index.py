@@ -29,7 +29,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hashhub.hashes import ALGORITHMS, Algorithm, Metric
+from hashhub.hashes import SEARCHED, Algorithm, Metric
 from hashhub.matcher import kernels
 from hashhub.matcher.plan import SCAN_BELOW, Engine, Layout, Part, choose, layout_for
 
@@ -107,7 +107,7 @@ def space(name: str) -> Space:
 
     The permutation orders bit numbers by SHA-256, so it is the same on every machine and in every version of NumPy.
     """
-    algorithm = ALGORITHMS[name]
+    algorithm = SEARCHED[name]
     words = -(-algorithm.digest_bytes // 8)
     nothing = np.zeros((0, 0, 0), np.uint64)
     if algorithm.metric is not Metric.HAMMING:

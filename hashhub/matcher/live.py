@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.errors import InvalidArgument, LimitExceeded
-from hashhub.hashes import ALGORITHMS, Metric
+from hashhub.hashes import SEARCHED, Metric
 from hashhub.matcher import search
 from hashhub.matcher.breaker import Breaker, CircuitBreaker, Tripped
 from hashhub.matcher.compaction import Compaction
@@ -301,7 +301,7 @@ class Matcher:
         state = self._live.now
         algorithms = {}
         for name, segments in state.segments.items():
-            default = ALGORITHMS[name].default_max_distance
+            default = SEARCHED[name].default_max_distance
             algorithms[name] = AlgorithmStatus(
                 count=sum(s.living for s in segments),
                 tail=sum(s.living for s in segments if s.name is None),
@@ -345,7 +345,7 @@ def warm_up() -> None:
     """
     random = np.random.default_rng(0)
     with Matcher(threads=1) as matcher:
-        for name, of in ALGORITHMS.items():
+        for name, of in SEARCHED.items():
             count = SCAN_BELOW if of.metric is Metric.HAMMING else 4
             digests = random.integers(0, 256, (count, of.digest_bytes), dtype=np.uint8)
             matcher.apply(1, add={name: digests})

@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.errors import DataLoss, FailedPrecondition, LimitExceeded, Reason, Unavailable
-from hashhub.hashes import ALGORITHMS
+from hashhub.hashes import SEARCHED
 from hashhub.matcher.index import (
     Parts,
     Progress,
@@ -377,7 +377,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             "store"
         )
     for name, permutation in manifest["permutations"].items():
-        if name not in ALGORITHMS or permutation != list(space(name).permutation):
+        if name not in SEARCHED or permutation != list(space(name).permutation):
             raise DataLoss("the snapshot orders its bits in another way; rebuild it from the store")
     return manifest
 

@@ -1,8 +1,9 @@
 """Deleting entries' rows for good, and what outlives them: the holds that keep their items from coming back.
 
-What hangs on an entry goes with it: its hashes, its reviews, who withdrew it, what took its place. A hold that must
-outlast the entry becomes one on an item without an entry, known by keyed traces only (store.holds): a list that states
-the item again finds it in quarantine, where an operator can release it. What is left of an erased entry stays as it is.
+What hangs on an entry goes with it: its hashes and frames, its reviews, who withdrew it, what took its place. A hold
+that must outlast the entry becomes one on an item without an entry, known by keyed traces only (store.holds): a list
+that states the item again finds it in quarantine, where an operator can release it. What is left of an erased entry
+stays as it is.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hashhub.store.database import Database, Row
 from hashhub.store.holds import Origin, traces_of
 from hashhub.store.idset import runs
 from hashhub.store.packing import unpack_hashes
+from hashhub.store.videos import delete_frames
 
 PIECE: Final = 2_000  # entries deleted in one transaction: some 100 ms
 _STRENGTH: Final = {Origin.SOURCE: 0, Origin.CONTRIBUTOR: 1, Origin.OPERATOR: 2, Origin.PERSON_SHOWN: 3}
@@ -47,6 +49,7 @@ def bury(c: Connection, db: Database, set_key: int, rows: Sequence[Row], *, secr
     gone = [(s.ALGORITHM_CODES[h.algorithm], h.digest, entry) for entry, own in hashes.items() for h in own]
     if gone:
         c.exec_driver_sql(db.sql("DELETE FROM hash WHERE algorithm = ? AND digest = ? AND entry = ?"), sorted(gone))
+    frame_digests = delete_frames(c, db, ids)
     reviews = sorted(
         {
             row[0]
@@ -69,7 +72,7 @@ def bury(c: Connection, db: Database, set_key: int, rows: Sequence[Row], *, secr
         "DELETE FROM entry WHERE id BETWEEN ? AND ?",
     ):
         c.exec_driver_sql(db.sql(sql), ranges)
-    return Buried(len(ids), len(gone), len(reviews), held)
+    return Buried(len(ids), len(gone) + frame_digests, len(reviews), held)
 
 
 def _keep_holds(

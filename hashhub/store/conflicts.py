@@ -29,7 +29,7 @@ from sqlalchemy.engine import Connection
 
 from hashhub.errors import Conflict as Clash
 from hashhub.errors import FailedPrecondition, NotFound, Reason
-from hashhub.hashes import ALGORITHMS, Hash
+from hashhub.hashes import Hash, is_exact
 from hashhub.model import (
     SYSTEM,
     Actor,
@@ -276,7 +276,7 @@ class Conflicts:
         statements: dict[Hash, list[Stated]] = {}
         looked_at: list[Hash] = []
         for algorithm, rows in digests_by_algorithm(packed).items():
-            if ALGORITHMS[algorithm].is_perceptual:
+            if not is_exact(algorithm):
                 continue
             shared = self._shared(algorithm, [row.tobytes() for row in rows])
             looked_at += [Hash(algorithm, digest) for digest in shared]

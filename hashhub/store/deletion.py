@@ -30,6 +30,7 @@ from hashhub.store.idset import IdSet, ascending
 from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.resources import key_of_set, to_json
 from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW
+from hashhub.store.videos import deletable
 from hashhub.store.writing import CHANGE_IDS, Writing, note_loss
 
 CODE: Final = "HASH_SET_DELETED"
@@ -254,6 +255,7 @@ class Deletions:
             rows = [tuple(row) for row in c.exec_driver_sql(sql, (key, PIECE))] if progress is not None else []
             if progress is None or not rows:
                 return False
+            rows = list(deletable(self._db, rows))
             gone = bury(c, self._db, key, rows, secret=self._secret, all_holds=False)
             _note(c, key, progress.plus(gone))
             return True

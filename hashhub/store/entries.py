@@ -12,6 +12,7 @@ import itertools
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,6 +21,8 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from hashhub import frames
+from hashhub.hashes import FRAMES, VPDQ
 from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
@@ -36,6 +39,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.store import schema as s
+from hashhub.store import videos
 from hashhub.store.database import Database, Row
 from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
@@ -163,6 +167,49 @@ class Entries:
                 while len(rows) == _HIT_PAGE:
                     rows = list(self._db.by_keys(sql, "bytea", (code, rows[-1][0]), [last]))
                     yield from hits(rows)
+
+    def entries_sharing_frames(
+        self, digests: Sequence[bytes], set_keys: Sequence[int], most: int
+    ) -> Iterator[tuple[bytes, int, int]]:
+        """Yield (digest, entry id, how many distinct digests its frames have) of the entries of these hash sets whose
+        rows are ACTIVE and which have a frame with one of the digests (ascending), by digest, then id.
+
+        At most `most` to a digest; where there are more, one line with -1 in place of an id follows. What is staged or
+        outstanding is among them: ask `hits_by_ids` which ones are visible.
+        """
+        listed = code_list(set_keys)
+        sql = (
+            "SELECT h.digest, h.entry, f.digest_count FROM hash h JOIN entry e ON e.id = h.entry "  # noqa: S608 - ours
+            f"JOIN frames f ON f.entry = h.entry WHERE h.algorithm = {VPDQ.code} AND h.entry > ? AND h.digest {{keys}} "
+            f"AND e.state = {ACTIVE} AND e.hash_set IN ({listed}) ORDER BY h.digest, h.entry LIMIT {_HIT_PAGE}"
+        )
+        start = 0
+        while start < len(digests):
+            part = digests[start : start + _HIT_KEYS]
+            start += len(part)
+            rows = list(self._db.by_keys(sql, "bytea", (0,), part))
+            while rows:
+                is_full = len(rows) >= _HIT_PAGE
+                last = rows[-1][0]
+                for digest, of_digest in itertools.groupby(rows, key=itemgetter(0)):
+                    own = list(of_digest)
+                    while is_full and digest == last and len(own) <= most:
+                        more = list(self._db.by_keys(sql, "bytea", (own[-1][1],), [last]))
+                        own += more
+                        is_full = len(more) >= _HIT_PAGE
+                    yield from ((row[0], row[1], row[2]) for row in own[:most])
+                    if len(own) > most:
+                        yield digest, -1, 0
+                # What stands behind a page's last digest was not read.
+                part = part[bisect_right(part, last) :] if len(rows) >= _HIT_PAGE else ()
+                rows = list(self._db.by_keys(sql, "bytea", (0,), part)) if part else []
+
+    def hits_by_ids(self, ids: Iterable[int]) -> Iterator[EntryHit]:
+        """Yield those of the entries that are visible and ACTIVE, unread (`read_entry`), by id."""
+        sql = f"{ENTRY_SQL} FROM entry e WHERE e.id {{keys}} AND e.state = {ACTIVE} ORDER BY e.id"
+        for row in self._db.by_keys(sql, "int8", (), sorted(set(ids))):
+            if self.source(row[11]) is not None and self.withdrawn_by(row) is None:
+                yield EntryHit(b"", row[0], "/".join(self._set_name(row[1])), row)
 
     def read_entry(self, hit: EntryHit) -> Entry:
         """Return the entry as it was when it was hit."""
@@ -332,7 +379,7 @@ class Entries:
                 entry = self._before_replacement(entry, row)
             if entry.state is EntryState.ACTIVE:
                 standing.append(entry)
-        return standing
+        return list(self.with_frame_counts(standing))
 
     def _before_replacement(self, entry: Entry, row: Row) -> Entry:
         """Return the entry as it was before a newer statement replaced it; as it is where it went otherwise."""
@@ -491,6 +538,10 @@ class Entries:
             return None
         contributor, hash_set = self._set_name(row[1])
         details = dict(unpack_details(row[8]))
+        hashes = unpack_hashes(row[7])
+        frames_digest = b""
+        if hashes and hashes[-1].algorithm == FRAMES.name:
+            hashes, frames_digest = hashes[:-1], hashes[-1].digest
         state, reasons, update_revision, withdrawal = STATE_OF_CODE[row[2]], row[9], row[10], None
         if (part := self.withdrawn_by(row)) is not None:
             state, reasons, update_revision = EntryState.WITHDRAWN, pack_reasons((part.code,)), part.revision
@@ -500,7 +551,8 @@ class Entries:
             id=row[0],
             contributor=contributor,
             hash_set=hash_set,
-            hashes=unpack_hashes(row[7]),
+            hashes=hashes,
+            frames_digest=frames_digest,
             state=state,
             provenance=Provenance(
                 import_id=source.import_id,
@@ -544,8 +596,31 @@ class Entries:
             if (withdrawal := withdrawals.get(e.id)) is not None
             and withdrawal.pending == (e.state is not EntryState.WITHDRAWN)
             else e
-            for e in entries
+            for e in self.with_frame_counts(entries, c)
         ]
+
+    def with_frame_counts(self, entries: Sequence[Entry], c: Connection | None = None) -> Sequence[Entry]:
+        """Return the entries with how many frames those have that are videos."""
+        having = [e.id for e in entries if e.frames_digest]
+        if not having:
+            return entries
+        counts = videos.counts_of(self._db, having, c)
+        return [msgspec.structs.replace(e, frame_count=counts[e.id].frames) if e.id in counts else e for e in entries]
+
+    def with_frames(self, entry: Entry) -> Entry:
+        """Return an entry with its frames, if it is a video and was not erased meanwhile."""
+        if not entry.frames_digest:
+            return entry
+        packed = next((content for _, content in videos.frames_of(self._db, [entry.id])), b"")
+        return msgspec.structs.replace(entry, frames=frames.unpack(packed))
+
+    def frames_of(self, ids: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield the entries that have frames, ascending by id, with these, packed."""
+        return videos.frames_of(self._db, ids)
+
+    def frame_counts(self, ids: Iterable[int]) -> dict[int, videos.FrameCount]:
+        """Return by id how many frames the entries have that are videos, and how many of their digests match."""
+        return videos.counts_of(self._db, ids)
 
     def _neighbours(self, entry_id: int) -> tuple[list[int], list[int]]:
         """Return the entries that an entry replaced, and those that replaced it."""

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hashhub.hashes import FRAMES
 from hashhub.hygiene import Code
 from hashhub.model import Classification, EventKind, now
 from hashhub.store import schema as s
@@ -160,6 +161,7 @@ class Extracting:
                 (_ALGORITHMS[code], at, digests)
                 for shape, at, matrix in cut([row[3] for row in rows])
                 for code, digests in columns_of(shape, matrix)
+                if code != FRAMES.code
             ],
         )
 

@@ -12,8 +12,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hashhub.frames import matching_digests
+from hashhub.hashes import SEARCHED, VPDQ
 from hashhub.model import ChangeKind, EntryState
 from hashhub.store import schema as s
+from hashhub.store import videos
 from hashhub.store.database import Database
 from hashhub.store.entries import Entries, code_list
 from hashhub.store.idset import IdSet
@@ -204,6 +207,7 @@ class Feeds:
         if ids.is_range:
             for low in range(ids.first, ids.last + 1, size):
                 yield self.digests_of_range(low, min(low + size - 1, ids.last), states=wanted)
+            yield from self._frame_digests(ids.first, ids.last, wanted)
             return
         codes = code_list(s.ENTRY_STATES[x] for x in wanted)
         by_key = (
@@ -221,12 +225,27 @@ class Feeds:
                 yield digests_by_algorithm([rows[i][1] for i in np.flatnonzero(chosen).tolist()])
             else:
                 yield digests_by_algorithm([row[1] for row in self._db.by_keys(by_key, "int8", (), piece.tolist())])
+            for entry in videos.counts_of(self._db, piece.tolist()):
+                yield from self._frame_digests(entry, entry, wanted)
+
+    def _frame_digests(
+        self, first: int, last: int, states: Iterable[EntryState]
+    ) -> Iterator[dict[str, NDArray[np.uint8]]]:
+        """Yield the distinct digests of frames of the entries `first` to `last` in `states`, a few videos at a time."""
+        sql = self._db.sql(
+            "SELECT f.entry, f.content FROM frames f JOIN entry e ON e.id = f.entry "  # noqa: S608 - our own numbers
+            f"WHERE f.entry BETWEEN ? AND ? AND e.state IN ({code_list(s.ENTRY_STATES[x] for x in states)}) "
+            "ORDER BY f.entry LIMIT ?"
+        )
+        while rows := self._db.fetch(sql, (first, last, videos.AT_ONCE)):
+            yield {VPDQ.name: distinct(np.concatenate([matching_digests(row[1]) for row in rows]))}
+            first = rows[-1][0] + 1
 
     def digests_of_range(
         self, first: int, last: int, *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
     ) -> dict[str, NDArray[np.uint8]]:
         """Return the distinct digests of the entries `first` to `last` in `states`: algorithm to uint8[n,
-        digest_bytes].
+        digest_bytes]. Those of frames are left out: there may be thousands to an entry.
 
         Entries that are staged count too: this is for matchers, which take a STAGED range in (ACTIVE) and look at what
         a WITHDRAW range had (WITHDRAWN, QUARANTINED). Raises DataLoss when stored hashes cannot be read.
@@ -270,7 +289,8 @@ class Feeds:
             "SELECT digest, entry FROM hash WHERE algorithm = ? AND (digest, entry) > (?, ?) ORDER BY digest, entry "
             "LIMIT ?"
         )
-        for algorithm, code in s.ALGORITHM_CODES.items():
+        for algorithm in SEARCHED:
+            code = s.ALGORITHM_CODES[algorithm]
             width = WIDTHS[code]
             waiting = staged.get(algorithm, np.empty((0, width), np.uint8))
             order = waiting.view(f"S{width}").ravel()
@@ -298,8 +318,10 @@ class Feeds:
         """Return the distinct digests of the entries of uncommitted imports, as `digests_of_range` does."""
         parts_by_algorithm: dict[str, list[NDArray[np.uint8]]] = {}
         for first, last in self._db.fetch("SELECT first_entry, last_entry FROM allocation"):
-            for algorithm, rows in self.digests_of_range(first, last).items():
-                parts_by_algorithm.setdefault(algorithm, []).append(rows)
+            active = (EntryState.ACTIVE,)
+            for digests in (self.digests_of_range(first, last), *self._frame_digests(first, last, active)):
+                for algorithm, rows in digests.items():
+                    parts_by_algorithm.setdefault(algorithm, []).append(rows)
         return {algorithm: distinct(np.concatenate(parts)) for algorithm, parts in parts_by_algorithm.items()}
 
     def _dead_entries(self) -> NDArray[np.bool_]:

@@ -18,7 +18,8 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from hashhub.hashes import ALGORITHMS, Hash
+from hashhub.frames import known_by
+from hashhub.hashes import Hash, is_exact
 from hashhub.model import Actor, Entry, EntryState, EventKind, ImportState
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
@@ -123,7 +124,7 @@ class Holds:
         key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         ids = {item.id for item in items}
         by_algorithm: dict[int, set[bytes]] = {}
-        for h in (h for item in items for h in item.hashes):
+        for h in (h for item in items for h in known_by(item)):
             by_algorithm.setdefault(s.ALGORITHM_CODES[h.algorithm], set()).add(h.digest)
         for code, digests in by_algorithm.items():
             sql = "SELECT h.entry FROM hash h WHERE h.algorithm = ? AND h.digest {keys}"
@@ -276,7 +277,7 @@ def traces_of(secret: bytes, external_id: str, hashes: Sequence[Hash]) -> frozen
     """Return the keyed traces by which an item is known: of its external id and exact digests or, without both, of all
     its digests.
     """
-    exact = [h for h in hashes if not ALGORITHMS[h.algorithm].is_perceptual]
+    exact = [h for h in hashes if is_exact(h.algorithm)]
     known = exact if exact or external_id else hashes
     values = [(h.algorithm, h.digest) for h in known]
     if external_id:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.errors import DataLoss
-from hashhub.hashes import ALGORITHMS, Hash
+from hashhub.hashes import FRAMES, STORED, Hash
 from hashhub.item import COMPARED, PACKED
 from hashhub.model import EntryState, Flags, Record
 from hashhub.store.schema import ALGORITHM_CODES, ENTRY_STATES, from_millis, to_millis
@@ -32,8 +32,8 @@ from hashhub.store.schema import ALGORITHM_CODES, ENTRY_STATES, from_millis, to_
 class EntryColumns(NamedTuple):
     """Packed entries as `Store.stage_entries` takes them: columns of one length, `ids` ascending.
 
-    `states` are codes, `external_ids`, `classifications`, `details`, `reasons` and `expire_times` None where there is
-    none.
+    `states` are codes, `external_ids`, `classifications`, `details`, `reasons`, `expire_times` and `frames` None where
+    there is none. An entry with `frames` has the hash that stands for them among its `hashes`.
     """
 
     ids: Sequence[int]
@@ -46,6 +46,7 @@ class EntryColumns(NamedTuple):
     details: Sequence[bytes | None]
     reasons: Sequence[str | None]
     expire_times: Sequence[int | None]
+    frames: Sequence[bytes | None]
 
 
 # Fields that most entries do not have. A new one comes last, so that what was packed before it can be read.
@@ -57,7 +58,7 @@ _details_of: Final = attrgetter(*_DETAIL_NAMES)
 _NO_DETAILS_ROW: Final = tuple(f.default for f in PACKED)
 _NO_DETAILS: Final = MappingProxyType(dict(zip(_DETAIL_NAMES, _NO_DETAILS_ROW, strict=True)))
 _CODE_BYTES: Final = {name: bytes([code]) for name, code in ALGORITHM_CODES.items()}
-WIDTHS: Final = {code: ALGORITHMS[name].digest_bytes for name, code in ALGORITHM_CODES.items()}
+WIDTHS: Final = {code: STORED[name].digest_bytes for name, code in ALGORITHM_CODES.items()}
 _NAMES: Final = {code: name for name, code in ALGORITHM_CODES.items()}
 _TRI: Final = {None: 0, False: 1, True: 2}
 _FROM_TRI: Final = (None, False, True)
@@ -296,12 +297,13 @@ def columns_of(shape: bytes, matrix: NDArray[np.uint8]) -> Iterator[tuple[int, N
 
 def digests_by_algorithm(packed: Iterable[bytes]) -> dict[str, NDArray[np.uint8]]:
     """Return the distinct digests in the given packed hashes: algorithm name to uint8[n, digest_bytes], in byte
-    order.
+    order. Those that tell lists of frames apart are left out.
     """
     parts: dict[int, list[NDArray[np.uint8]]] = {}
     for shape, _, matrix in cut(list(packed)):
         for code, digests in columns_of(shape, matrix):
             parts.setdefault(code, []).append(digests)
+    parts.pop(FRAMES.code, None)
     return {_NAMES[code]: distinct(np.concatenate(digests)) for code, digests in parts.items()}
 
 

@@ -25,6 +25,7 @@ from hashhub.store.idset import ascending
 from hashhub.store.reports import named_entries
 from hashhub.store.resources import key_of_set, to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, QUARANTINED, STAGED_AROUND, WITHDRAWN
+from hashhub.store.videos import deletable
 
 REPORT_DELETED: Final = "REPORT_DELETED"
 _STATED: Final = re.compile(r"entry \S+/([0-9]+) already states exactly this")  # as intake's report says it
@@ -130,6 +131,7 @@ class Retentions:
             rows = [tuple(row) for row in c.exec_driver_sql(sql, (key, WITHDRAWN, last, PIECE))]
             if not rows:
                 return 0
+            rows = list(deletable(self._db, rows))
             gone = bury(c, self._db, key, rows, secret=self._secret, all_holds=True)
             append_event(
                 c,

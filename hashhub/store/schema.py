@@ -4,6 +4,7 @@
          │              │           │
          │              └───< entry >┘──< hash          clustered by digest: looking one up and streaming all
          │                      │                       need no other index
+         │                      ├──  frames                     of a video: times, qualities and digests
          │                      ├──< reviewed >── review        which reviews count for which entries
          │                      ├──< succession                 which entry took which one's place
          │                      ├──  withdrawal                 who withdrew it by hand, and why
@@ -28,7 +29,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from hashhub.hashes import ALGORITHMS
+from hashhub.hashes import STORED
 from hashhub.model import (
     ChangeKind,
     ConflictKind,
@@ -45,9 +46,9 @@ from hashhub.model import (
     WithdrawalReason,
 )
 
-SCHEMA_VERSION: Final = "0011"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0012"  # the newest script in migrations/versions
 
-ALGORITHM_CODES: Final = {a.name: a.code for a in ALGORITHMS.values()}
+ALGORITHM_CODES: Final = {a.name: a.code for a in STORED.values()}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
 IMPORT_STATES: Final = {
     ImportState.OPEN: 1,
@@ -408,6 +409,15 @@ hash_: Final = _table(
     sa.Column("digest", sa.LargeBinary, primary_key=True),
     sa.Column("entry", sa.BigInteger, primary_key=True, autoincrement=False),
     rowid=False,
+)
+
+# The frames of entries that are videos. The digests of those that match are in `hash`, too, as algorithm VPDQ.
+frames: Final = _table(
+    "frames",
+    sa.Column("entry", _Key, primary_key=True, autoincrement=False),
+    sa.Column("frame_count", sa.Integer, nullable=False),
+    sa.Column("digest_count", sa.Integer, nullable=False),  # distinct digests of quality enough to match
+    sa.Column("content", sa.LargeBinary, nullable=False),  # see hashhub.frames
 )
 
 review: Final = _table(

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from hashhub.errors import InvalidArgument
 from hashhub.model import Classification, EventKind, Finding
 from hashhub.store import schema as s
+from hashhub.store import videos
 from hashhub.store.database import Database
 from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
@@ -93,7 +94,7 @@ class Stage:
                 entries.ids,
                 repeat(commit.hash_set, count),
                 repeat(commit.key, count),
-                *entries[1:-1],
+                *entries[1:-2],
                 repeat(0, count),
                 entries.expire_times,
                 strict=True,
@@ -102,6 +103,7 @@ class Stage:
         with commit.lock:
             with self._db.write() as c:
                 self._db.insert(c, s.entry, rows)
+                self._db.insert(c, s.frames, videos.rows_of(entries))
                 self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
                 self._leases.renew(c, commit)
                 revision = append_event(c, commit.by, EventKind.IMPORT_STAGED, subject=commit.subject)
@@ -147,6 +149,7 @@ class Stage:
                     self._leases.renew(c, commit)
                     if keys:
                         c.exec_driver_sql(delete_hash, keys)
+                    videos.delete_frames(c, self._db, [row[0] for row in rows])
                     c.execute(sa.delete(s.entry).where(s.entry.c.id.between(rows[0][0], rows[-1][0])))
             with self._db.write() as c:
                 self._leases.renew(c, commit)

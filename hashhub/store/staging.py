@@ -18,6 +18,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from hashhub.frames import matching_digests
+from hashhub.hashes import VPDQ
 from hashhub.model import Actor
 from hashhub.store.packing import EntryColumns, columns_of, cut
 
@@ -71,6 +73,11 @@ class Commit:
             for code, digests in columns_of(shape, matrix):
                 self.hashes.setdefault(code, []).append((np.ascontiguousarray(digests), ids[rows]))
             self.size += matrix.size + 8 * len(shape) * len(rows)
+        for entry, packed in zip(entries.ids, entries.frames, strict=True):
+            if packed:
+                frames = matching_digests(packed)
+                self.hashes.setdefault(VPDQ.code, []).append((frames, np.full(len(frames), entry, np.int64)))
+                self.size += frames.size + 8 * len(frames)
 
     def take_run(self) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.int64]]]:
         """Hand over the gathered hashes in pieces, sorted by algorithm and digest: the algorithm's code, digests

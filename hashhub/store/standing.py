@@ -41,6 +41,7 @@ from hashhub.store.schema import (
     WITHDRAW,
     WITHDRAWN,
 )
+from hashhub.store.videos import delete_frames
 from hashhub.store.writing import PAGE, PENDING, Writing, no_entry, note_loss
 
 UNCLASSIFIED: Final = "UNCLASSIFIED"
@@ -432,6 +433,7 @@ class Standing:
                     expire_time=None,
                 )
             )
+            delete_frames(c, self._db, [entry_id])
             for h in hashes:
                 t = s.hash_
                 c.execute(

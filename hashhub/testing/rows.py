@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from hashhub import frames
 from hashhub.model import EntryState, Record
 from hashhub.store import EntryColumns
 from hashhub.store.packing import pack_details, pack_flags, pack_hashes, pack_reasons
@@ -34,10 +35,11 @@ def pack_entries(entries: Iterable[EntryRow]) -> EntryColumns:
             record.external_id or None,
             classification,
             pack_flags(record.flags),
-            pack_hashes(record.hashes),
+            pack_hashes(frames.known_by(record)),
             pack_details(record),
             pack_reasons(reasons),
             None if record.expire_time is None else to_millis(record.expire_time),
+            frames.pack(record.frames) or None,
         )
         for entry_id, state, record, classification, reasons in entries
     ]

@@ -37,6 +37,7 @@ from hashhub.model import (
     Provenance,
     Record,
     Reject,
+    VideoFrame,
     Withdrawal,
     WithdrawalReason,
 )
@@ -128,15 +129,19 @@ def check_round_trip(
     assert not unknown, f"losses of entries that were not given: {sorted(unknown)[:3]}"
     by_hash: dict[Hash, list[int]] = defaultdict(list)
     by_id: dict[str, list[int]] = defaultdict(list)
+    by_frames: dict[tuple[VideoFrame, ...], list[int]] = defaultdict(list)
     for number, record in enumerate(records):
         for value in record.hashes:
             by_hash[value].append(number)
+        if record.frames:
+            by_frames[record.frames].append(number)
         if not record.hashes:
             by_id[record.external_id].append(number)
     told: set[int] = set()
     for entry in entries:
         own = by_entry[entry.name]
-        numbers = sorted({n for value in entry.hashes for n in by_hash[value]} | set(_by_id(entry, by_id)))
+        alike = {n for value in entry.hashes for n in by_hash[value]}
+        numbers = sorted(alike | set(by_frames.get(entry.frames, ())) | set(_by_id(entry, by_id)))
         told.update(numbers)
         fields = {loss.field for loss in own} | everywhere
         if "entry" in fields:
@@ -189,6 +194,9 @@ def _compare(
     differs |= {f"hash:{h.algorithm}" for h in set(entry.hashes) - read_hashes}
     if len(records) > 1:
         differs.add("hashes")
+    if record.frames != entry.frames:
+        differs.add("frames")
+        assert not record.frames, f"{name} got frames that it does not have"
     if _value_differs(entry, record, [x for x in losses if x.field == "value"], exported):
         differs.add("value")
     if record.external_id != entry.external_id:
@@ -446,6 +454,7 @@ def random_entry(random: Random, number: int, hash_set: HashSet, known: Mapping[
     elif kind < 0.9:
         reasons = ("UNCLASSIFIED",)
     is_own = random.random() < 0.5
+    frames = _frames(random, number) if random.random() < 0.1 else ()
     return Entry(
         id=number,
         contributor=hash_set.contributor,
@@ -474,7 +483,15 @@ def random_entry(random: Random, number: int, hash_set: HashSet, known: Mapping[
         expire_time=random.choice((None, None, TIME + timedelta(days=number))),
         create_revision=7,
         update_revision=7,
+        frame_count=len(frames),
+        frames=frames,
     )
+
+
+def as_video(entry: Entry, random: Random) -> Entry:
+    """Return the entry with frames of its own."""
+    frames = _frames(random, entry.id)
+    return msgspec.structs.replace(entry, frame_count=len(frames), frames=frames)
 
 
 def as_withdrawn(entry: Entry) -> Entry:
@@ -490,6 +507,13 @@ def as_withdrawn(entry: Entry) -> Entry:
 
 
 _FLAGS: Final = Flags.__struct_fields__
+
+
+def _frames(random: Random, number: int) -> tuple[VideoFrame, ...]:
+    count = random.randint(1, 4)
+    return tuple(
+        VideoFrame(1000 * i, random.randint(0, 100), _hash(random, "PDQ", number).digest) for i in range(count)
+    )
 
 
 def _hash(random: Random, name: str, number: int) -> Hash:

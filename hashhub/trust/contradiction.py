@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from hashhub.errors import InvalidArgument
-from hashhub.hashes import ALGORITHMS, Hash
+from hashhub.hashes import Hash, is_exact
 from hashhub.model import Classification, ConflictKind, Flags, Purpose, Reliability, Severity
 from hashhub.schemes.dimensions import DIMENSIONS, every_world, is_bundle, worlds
 from hashhub.trust.policy import HARMFUL
@@ -129,7 +129,7 @@ def contradictions(a: Said, b: Said) -> tuple[Contradiction, ...]:
 
 def exact_digests(hashes: tuple[Hash, ...]) -> frozenset[Hash]:
     """Return the hashes by exact algorithms, which say what file an entry is about."""
-    return frozenset(h for h in hashes if not ALGORITHMS[h.algorithm].is_perceptual)
+    return frozenset(h for h in hashes if is_exact(h.algorithm))
 
 
 def strength(h: Hash) -> tuple[int, str, bytes]:

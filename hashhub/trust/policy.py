@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from hashhub.errors import InvalidArgument, Violation
-from hashhub.hashes import ALGORITHMS
+from hashhub.hashes import SEARCHED
 from hashhub.model import VARIANTS, Reliability, Verdict
 from hashhub.schemes import read_toml
 from hashhub.schemes.dimensions import DIMENSIONS, possible
@@ -343,12 +343,12 @@ def _check_dimensions(c: Clause, refuse: Callable[[str], None]) -> None:
 
 
 def _check_hits(c: Clause, refuse: Callable[[str], None]) -> None:
-    if bad := [a for a in c.algorithms if a not in ALGORITHMS]:
-        refuse(f"algorithms: there is no {bad[0][:20]!r}; expected some of {', '.join(ALGORITHMS)}")
+    if bad := [a for a in c.algorithms if a not in SEARCHED]:
+        refuse(f"algorithms: there is no {bad[0][:20]!r}; expected some of {', '.join(SEARCHED)}")
     for name, distance in c.max_distance.items():
-        algorithm = ALGORITHMS.get(name)
+        algorithm = SEARCHED.get(name)
         if algorithm is None:
-            refuse(f"max_distance: there is no {name[:20]!r}; expected some of {', '.join(ALGORITHMS)}")
+            refuse(f"max_distance: there is no {name[:20]!r}; expected some of {', '.join(SEARCHED)}")
         elif not algorithm.is_perceptual:
             refuse(f"max_distance: digests of {name} are equal or not, and have no distance; leave it out")
         elif not 0 <= distance <= algorithm.max_possible_distance:

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from hashhub.hashes import ALGORITHMS
+from hashhub.hashes import SEARCHED
 from hashhub.model import (
     READINGS,
     Contributor,
@@ -34,7 +34,7 @@ _UNDECIDED: Final = frozenset({"unclassified"})
 _NOTHING: Final[frozenset[str]] = frozenset()
 # Looked up once: members of an enumeration are slow to reach, and to hash, where it is done for every entry.
 _CSAM, _EXPLOITATIVE = Purpose.CSAM, Purpose.EXPLOITATIVE
-_PERCEPTUAL: Final = frozenset(a.name for a in ALGORITHMS.values() if a.is_perceptual)
+_PERCEPTUAL: Final = frozenset(a.name for a in SEARCHED.values() if a.is_perceptual)
 
 
 class Closeness(IntEnum):

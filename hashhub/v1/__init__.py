@@ -159,7 +159,6 @@ from hashhub.v1.match_service_pb2 import (
     TimeRange as TimeRange,
     VariantHashes as VariantHashes,
     Verdict as Verdict,
-    VideoFrame as VideoFrame,
     VideoMatch as VideoMatch,
 )
 from hashhub.v1.operation_service_pb2 import (
@@ -243,6 +242,7 @@ from hashhub.v1.resources_pb2 import (
     Role as Role,
     Tlp as Tlp,
     Unclassified as Unclassified,
+    VideoFrame as VideoFrame,
     Withdrawal as Withdrawal,
     WithdrawalReason as WithdrawalReason,
 )

@@ -171,7 +171,7 @@ class RecordReview(_message.Message):
     def __init__(self, kind: _Optional[_Union[_resources_pb2.ReviewKind, str]] = ..., author: _Optional[str] = ..., comment: _Optional[str] = ...) -> None: ...
 
 class Record(_message.Message):
-    __slots__ = ("position", "hashes", "faults", "action", "external_id", "value", "region", "member", "flags", "media_type", "media_size_bytes", "series", "tags", "quality", "source_time", "reviews", "scheme", "expire_time", "extra")
+    __slots__ = ("position", "hashes", "faults", "action", "external_id", "value", "region", "member", "flags", "media_type", "media_size_bytes", "series", "tags", "quality", "source_time", "reviews", "scheme", "expire_time", "extra", "frames")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     HASHES_FIELD_NUMBER: _ClassVar[int]
     FAULTS_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +191,7 @@ class Record(_message.Message):
     SCHEME_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     EXTRA_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
     position: str
     hashes: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Hash]
     faults: _containers.RepeatedCompositeFieldContainer[HashFault]
@@ -210,7 +211,8 @@ class Record(_message.Message):
     scheme: str
     expire_time: _timestamp_pb2.Timestamp
     extra: str
-    def __init__(self, position: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., faults: _Optional[_Iterable[_Union[HashFault, _Mapping]]] = ..., action: _Optional[_Union[Action, str]] = ..., external_id: _Optional[str] = ..., value: _Optional[str] = ..., region: _Optional[str] = ..., member: _Optional[str] = ..., flags: _Optional[_Union[_resources_pb2.Flags, _Mapping]] = ..., media_type: _Optional[str] = ..., media_size_bytes: _Optional[int] = ..., series: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., quality: _Optional[int] = ..., source_time: _Optional[str] = ..., reviews: _Optional[_Iterable[_Union[RecordReview, _Mapping]]] = ..., scheme: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., extra: _Optional[str] = ...) -> None: ...
+    frames: _containers.RepeatedCompositeFieldContainer[_resources_pb2.VideoFrame]
+    def __init__(self, position: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., faults: _Optional[_Iterable[_Union[HashFault, _Mapping]]] = ..., action: _Optional[_Union[Action, str]] = ..., external_id: _Optional[str] = ..., value: _Optional[str] = ..., region: _Optional[str] = ..., member: _Optional[str] = ..., flags: _Optional[_Union[_resources_pb2.Flags, _Mapping]] = ..., media_type: _Optional[str] = ..., media_size_bytes: _Optional[int] = ..., series: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., quality: _Optional[int] = ..., source_time: _Optional[str] = ..., reviews: _Optional[_Iterable[_Union[RecordReview, _Mapping]]] = ..., scheme: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., extra: _Optional[str] = ..., frames: _Optional[_Iterable[_Union[_resources_pb2.VideoFrame, _Mapping]]] = ...) -> None: ...
 
 class AlgorithmSequence(_message.Message):
     __slots__ = ("algorithms",)

@@ -45,16 +45,6 @@ class VariantHashes(_message.Message):
     hashes: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Hash]
     def __init__(self, variant: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ...) -> None: ...
 
-class VideoFrame(_message.Message):
-    __slots__ = ("offset_ms", "quality", "digest")
-    OFFSET_MS_FIELD_NUMBER: _ClassVar[int]
-    QUALITY_FIELD_NUMBER: _ClassVar[int]
-    DIGEST_FIELD_NUMBER: _ClassVar[int]
-    offset_ms: int
-    quality: int
-    digest: bytes
-    def __init__(self, offset_ms: _Optional[int] = ..., quality: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
-
 class Query(_message.Message):
     __slots__ = ("label", "hashes", "variants", "frames")
     LABEL_FIELD_NUMBER: _ClassVar[int]
@@ -64,8 +54,8 @@ class Query(_message.Message):
     label: str
     hashes: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Hash]
     variants: _containers.RepeatedCompositeFieldContainer[VariantHashes]
-    frames: _containers.RepeatedCompositeFieldContainer[VideoFrame]
-    def __init__(self, label: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., variants: _Optional[_Iterable[_Union[VariantHashes, _Mapping]]] = ..., frames: _Optional[_Iterable[_Union[VideoFrame, _Mapping]]] = ...) -> None: ...
+    frames: _containers.RepeatedCompositeFieldContainer[_resources_pb2.VideoFrame]
+    def __init__(self, label: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., variants: _Optional[_Iterable[_Union[VariantHashes, _Mapping]]] = ..., frames: _Optional[_Iterable[_Union[_resources_pb2.VideoFrame, _Mapping]]] = ...) -> None: ...
 
 class MatchOptions(_message.Message):
     __slots__ = ("policy", "max_distances", "match_limit", "dihedral", "effort")

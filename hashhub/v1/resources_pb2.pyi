@@ -297,8 +297,18 @@ class Withdrawal(_message.Message):
     pending: bool
     def __init__(self, reason: _Optional[_Union[WithdrawalReason, str]] = ..., comment: _Optional[str] = ..., actor: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., withdraw_revision: _Optional[int] = ..., pending: _Optional[bool] = ...) -> None: ...
 
+class VideoFrame(_message.Message):
+    __slots__ = ("offset_ms", "quality", "digest")
+    OFFSET_MS_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    offset_ms: int
+    quality: int
+    digest: bytes
+    def __init__(self, offset_ms: _Optional[int] = ..., quality: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
 class Entry(_message.Message):
-    __slots__ = ("name", "hashes", "classification", "flags", "state", "reasons", "provenance", "external_id", "media_type", "media_size_bytes", "series", "tags", "quality", "source_time", "create_revision", "update_revision", "revision", "expire_time", "withdrawal", "predecessors", "successors", "extra")
+    __slots__ = ("name", "hashes", "classification", "flags", "state", "reasons", "provenance", "external_id", "media_type", "media_size_bytes", "series", "tags", "quality", "source_time", "create_revision", "update_revision", "revision", "expire_time", "withdrawal", "predecessors", "successors", "extra", "frame_count", "frames")
     NAME_FIELD_NUMBER: _ClassVar[int]
     HASHES_FIELD_NUMBER: _ClassVar[int]
     CLASSIFICATION_FIELD_NUMBER: _ClassVar[int]
@@ -321,6 +331,8 @@ class Entry(_message.Message):
     PREDECESSORS_FIELD_NUMBER: _ClassVar[int]
     SUCCESSORS_FIELD_NUMBER: _ClassVar[int]
     EXTRA_FIELD_NUMBER: _ClassVar[int]
+    FRAME_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
     name: str
     hashes: _containers.RepeatedCompositeFieldContainer[Hash]
     classification: Classification
@@ -343,4 +355,6 @@ class Entry(_message.Message):
     predecessors: _containers.RepeatedScalarFieldContainer[str]
     successors: _containers.RepeatedScalarFieldContainer[str]
     extra: str
-    def __init__(self, name: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[Hash, _Mapping]]] = ..., classification: _Optional[_Union[Classification, _Mapping]] = ..., flags: _Optional[_Union[Flags, _Mapping]] = ..., state: _Optional[_Union[EntryState, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., external_id: _Optional[str] = ..., media_type: _Optional[str] = ..., media_size_bytes: _Optional[int] = ..., series: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., quality: _Optional[int] = ..., source_time: _Optional[str] = ..., create_revision: _Optional[int] = ..., update_revision: _Optional[int] = ..., revision: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., withdrawal: _Optional[_Union[Withdrawal, _Mapping]] = ..., predecessors: _Optional[_Iterable[str]] = ..., successors: _Optional[_Iterable[str]] = ..., extra: _Optional[str] = ...) -> None: ...
+    frame_count: int
+    frames: _containers.RepeatedCompositeFieldContainer[VideoFrame]
+    def __init__(self, name: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[Hash, _Mapping]]] = ..., classification: _Optional[_Union[Classification, _Mapping]] = ..., flags: _Optional[_Union[Flags, _Mapping]] = ..., state: _Optional[_Union[EntryState, str]] = ..., reasons: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., external_id: _Optional[str] = ..., media_type: _Optional[str] = ..., media_size_bytes: _Optional[int] = ..., series: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., quality: _Optional[int] = ..., source_time: _Optional[str] = ..., create_revision: _Optional[int] = ..., update_revision: _Optional[int] = ..., revision: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., withdrawal: _Optional[_Union[Withdrawal, _Mapping]] = ..., predecessors: _Optional[_Iterable[str]] = ..., successors: _Optional[_Iterable[str]] = ..., extra: _Optional[str] = ..., frame_count: _Optional[int] = ..., frames: _Optional[_Iterable[_Union[VideoFrame, _Mapping]]] = ...) -> None: ...

@@ -72,6 +72,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "Query.frames": MAX_FRAMES,
     "Query.hashes": MAX_HASHES_PER_QUERY,
     "Query.variants": MAX_VARIANTS,
+    "Record.frames": MAX_FRAMES,
     "Record.faults": MAX_HASHES_PER_ENTRY,
     "Record.hashes": MAX_HASHES_PER_ENTRY,
     "Record.reviews": MAX_HASHES_PER_ENTRY,

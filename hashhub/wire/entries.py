@@ -21,7 +21,7 @@ from hashhub.model import (
 from hashhub.wire import names
 from hashhub.wire.administration import ROLE
 from hashhub.wire.fields import EnumMap, build, checked, collect, enums, read_hash, refuse
-from hashhub.wire.records import put_entry_fields, read_entry_fields
+from hashhub.wire.records import put_entry_fields, put_frames, read_entry_fields, read_frames
 
 _ENTRY_STATE: Final = EnumMap(EntryState, v1.EntryState, "ENTRY_STATE_")
 _WITHDRAWAL_REASON: Final = EnumMap(WithdrawalReason, v1.WithdrawalReason, "WITHDRAWAL_REASON_")
@@ -86,6 +86,9 @@ def entry_to_pb(entry: Entry) -> v1.Entry:
         pb.classification.CopyFrom(classification_to_pb(entry.classification))
     if entry.withdrawal is not None:
         pb.withdrawal.CopyFrom(withdrawal_to_pb(entry.withdrawal))
+    if entry.frame_count:
+        pb.frame_count = entry.frame_count
+        put_frames(pb, entry.frames)
     pb.predecessors.extend(names.resource_name("Entry", name) for name in entry.predecessors)
     pb.successors.extend(names.resource_name("Entry", name) for name in entry.successors)
     return pb
@@ -120,6 +123,8 @@ def entry_from_pb(pb: v1.Entry, at: str = "entry") -> Entry:
         else None,
         "predecessors": _entry_names(pb.predecessors, f"{at}.predecessors", wrong),
         "successors": _entry_names(pb.successors, f"{at}.successors", wrong),
+        "frame_count": pb.frame_count,
+        "frames": read_frames(pb) if pb.frames else (),
     }
     return build(Entry, values, wrong, at, {})
 

@@ -30,7 +30,7 @@ _digest_of: Final = attrgetter("digest")
 # What a template says. The classification by its scheme and value: it is a mapping inside, and depends on these.
 _shared_of: Final = attrgetter(
     "contributor", "hash_set", "state", "provenance.import_id", "provenance.member", "flags", "media_type", "series",
-    "tags", "expire_time", "reasons", "withdrawal", "create_revision", "update_revision",
+    "tags", "expire_time", "reasons", "withdrawal", "create_revision", "update_revision", "frames_digest",
 )  # fmt: skip
 _value_of: Final = attrgetter("scheme", "version", "value")
 

@@ -38,7 +38,7 @@ from hashhub.wire.administration import EFFORT
 from hashhub.wire.entries import entry_from_pb, entry_to_pb, hash_to_pb
 from hashhub.wire.fields import WIDTHS, EnumMap, Sendable, Violations, check_text, checked, read_hash, refuse
 from hashhub.wire.hash_sets import marking_from_pb, marking_to_pb
-from hashhub.wire.records import REVIEW_KIND
+from hashhub.wire.records import REVIEW_KIND, put_frames
 
 DEFAULT_MATCH_LIMIT: Final = 100
 MAX_MATCH_LIMIT: Final = 1000
@@ -61,8 +61,7 @@ def query_to_pb(query: Query) -> v1.Query:
             add(algorithm=value.algorithm, digest=value.digest)
         for variant in query.variants:
             pb.variants.add(variant=variant.variant, hashes=map(hash_to_pb, variant.hashes))
-        for frame in query.frames:
-            pb.frames.add(offset_ms=frame.offset_ms, quality=frame.quality, digest=frame.digest)
+        put_frames(pb, query.frames)
         return pb
 
 

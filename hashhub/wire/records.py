@@ -17,6 +17,7 @@ from hashhub.errors import Violation
 from hashhub.hashes import Hash
 from hashhub.item import Field, Kind
 from hashhub.model import (
+    MAX_FRAMES,
     MAX_HASHES_PER_ENTRY,
     MAX_TEXT,
     Action,
@@ -26,6 +27,7 @@ from hashhub.model import (
     Record,
     RecordReview,
     ReviewKind,
+    VideoFrame,
 )
 from hashhub.wire.fields import (
     WIDTHS,
@@ -63,6 +65,7 @@ def record_to_pb(record: Record) -> v1.Record:
             pb.faults.add(algorithm=fault.algorithm, reason=fault.reason, detail=fault.detail)
         pb.action = _ACTION.to_pb(record.action)
         _put_fields(pb, record)
+        put_frames(pb, record.frames)
         for review in record.reviews:
             pb.reviews.add(kind=REVIEW_KIND.to_pb(review.kind), author=review.author, comment=review.comment)
     except ValueError as e:
@@ -106,6 +109,22 @@ def flags_from_pb(pb: v1.Flags) -> Flags:
         suspected=pb.suspected if has("suspected") else None,
         self_generated=pb.self_generated if has("self_generated") else None,
     )
+
+
+def put_frames(pb: v1.Record | v1.Entry | v1.Query, frames: Iterable[VideoFrame]) -> None:
+    """Set the frames of a message that has some."""
+    add = pb.frames.add
+    for frame in frames:
+        add(offset_ms=frame.offset_ms, quality=frame.quality, digest=frame.digest)
+
+
+def read_frames(pb: v1.Record | v1.Entry) -> tuple[VideoFrame, ...]:
+    """Return the first MAX_FRAMES frames of a message as they stand there; hygiene says what is wrong with them."""
+    return tuple([VideoFrame(f.offset_ms, f.quality, f.digest) for f in pb.frames[:MAX_FRAMES]])
+
+
+def _has_rare_parts(pb: v1.Record) -> bool:
+    return bool(pb.faults or pb.reviews or pb.frames)
 
 
 def _put(pb: Any, name: str, value: Any) -> None:
@@ -181,7 +200,7 @@ def _record(pb: v1.Record, at: str, index: int, wrong: list[Violation]) -> Recor
     tags = tuple(pb.tags[:])
     together = "".join((position, *texts, *tags))
     action = _ACTION.get(pb.action)
-    if not is_usual or len(together) > MAX_TEXT or "\0" in together or pb.faults or pb.reviews or action is None:
+    if not is_usual or len(together) > MAX_TEXT or "\0" in together or _has_rare_parts(pb) or action is None:
         return _unusual_record(pb, f"{at}[{index}]", wrong)
     record = _usual_record(pb, position, tuple(hashes), action, tags, texts)
     return record if record is not None else _unusual_record(pb, f"{at}[{index}]", wrong)
@@ -203,6 +222,8 @@ def _unusual_record(pb: v1.Record, at: str, wrong: list[Violation]) -> Record:
     for i, review in enumerate(reviews):
         for text in ("author", "comment"):
             check_text(getattr(review, text), f"{at}.reviews[{i}].{text}", wrong)
+    if len(pb.frames) > MAX_FRAMES:
+        wrong.append(Violation(f"{at}.frames", f"must be at most {MAX_FRAMES}, got {len(pb.frames)}", "TOO_MANY"))
     fields = {f.name: _read_field(f, pb, at, wrong) for f in item.FIELDS}
     return Record(
         position=pb.position,
@@ -213,6 +234,7 @@ def _unusual_record(pb: v1.Record, at: str, wrong: list[Violation]) -> Record:
             RecordReview(REVIEW_KIND.from_pb(r.kind, f"{at}.reviews[{i}].kind", wrong), r.author, r.comment)
             for i, r in enumerate(reviews)
         ),
+        frames=read_frames(pb),
         **fields,
     )
 

@@ -82,7 +82,6 @@ def found(text: str | bytes, **options: str) -> list[tuple[str, str]]:
         (f"{SHA256},97,12.500", "VIDEO_FRAME"),
         (f"{SHA256},97,1.23e+03", "VIDEO_FRAME"),
         (f"0,97,{SHA256},0.000", "VIDEO_FRAME"),
-        (f'["{SHA256},100,0.000", "{SHA256},73,1234.567"]', "VIDEO_FRAME"),
         (f"      12345  {MD5}  a.jpg", "MD5"),
         (f"{MD5.upper()}|0000000000000123", "MD5"),
     ],

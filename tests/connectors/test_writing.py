@@ -400,7 +400,7 @@ def test_a_file_that_lacks_or_has_too_much_is_refused() -> None:
         (text + "{}\n", "behind the last line"),
         ("", "is empty"),
         ('{"format":"other","version":1,"time":"2026-01-02T03:04:05Z","is_delta":false,"hash_sets":[]}\n', "'other'"),
-        (text.replace('"version":1', '"version":2', 1), "version 2"),
+        (text.replace('"version":2', '"version":3', 1), "version 3"),
     ):
         with pytest.raises(MalformedSource, match=said):
             read(wrong)

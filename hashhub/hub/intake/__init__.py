@@ -198,11 +198,15 @@ class Intake:
         external_ids = _chosen(batch.external_ids, places)
         flags, hashes = batch.flags[places].tolist(), _chosen(batch.hashes, places)
         details, expire_times = _chosen(batch.details, places), _chosen(batch.expire_times, places)
+        frames: list[bytes | None] = (
+            [batch.frames.get(place) for place in places.tolist()] if batch.frames else [None] * len(places)
+        )
         reasons: list[str | None] = [None] * len(places)
         for at in self._odd(items):
             item = int(items[at])
             if (merged := d.merged.get(item)) is not None:
-                external_ids[at], flags[at], expire_times[at], hashes[at], details[at] = merged
+                external_ids[at], flags[at], expire_times[at], hashes[at], details[at], others = merged
+                frames[at] = others or frames[at]
             reasons[at] = self._reasons(batch, item, int(places[at]))
         is_harmless = self._values.are(lambda _, meaning: meaning.is_harmless)[d.kind[items]] & is_active
         columns = EntryColumns(
@@ -216,6 +220,7 @@ class Intake:
             details=details,
             reasons=reasons,
             expire_times=expire_times,
+            frames=frames,
         )
         reviews = (
             [

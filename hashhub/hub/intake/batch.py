@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hashhub import hygiene
+from hashhub import frames, hygiene
 from hashhub.columns import RecordColumns
 from hashhub.connector import NCII_TAG, PURPOSE_TAG
 from hashhub.errors import FailedPrecondition, Reason
@@ -38,7 +38,7 @@ from hashhub.store.packing import (
 )
 from hashhub.store.schema import to_millis
 
-_FORM: Final = 2  # of the staged bytes; those of another one cannot be read
+_FORM: Final = 3  # of the staged bytes; those of another one cannot be read
 _NO_TIME: Final = np.iinfo(np.int64).min  # in `expire_times`: never
 _PURPOSES: Final[dict[str, str]] = {PURPOSE_TAG + p.lower(): p for p in Purpose} | {NCII_TAG: "NCII"}
 DISPOSITIONS: Final = tuple(Disposition)
@@ -108,6 +108,7 @@ class _Columns(msgspec.Struct, frozen=True, array_like=True):
     remarks: dict[int, Remarks]
     reviews: dict[int, tuple[RecordReview, ...]]
     rejects: list[Reject]
+    frames: dict[int, bytes]  # packed
 
 
 _DECODE: Final = msgspec.msgpack.Decoder(_Columns).decode
@@ -131,6 +132,7 @@ class Stager:
         self._statements: list[bytes] = []
         self._remarks: dict[int, Remarks] = {}
         self._reviews: dict[int, tuple[RecordReview, ...]] = {}
+        self._frames: dict[int, bytes] = {}
 
     def add(self, record: Record) -> None:
         """Append a record, with the hashes and the reviews that hygiene leaves it."""
@@ -142,6 +144,10 @@ class Stager:
             record = msgspec.structs.replace(record, hashes=hashes, reviews=inspection.reviews)
         if inspection.disposition is Disposition.REJECTED:
             record = Record(position=record.position)  # nothing else of it is read again, and it may be unstorable
+        if record.frames:
+            self._frames[item] = packed_frames = frames.pack(record.frames)
+            # From here on all of them stand for one hash more: it tells items apart, and is what they are compared by.
+            record = msgspec.structs.replace(record, hashes=(*record.hashes, frames.hash_of(packed_frames)), frames=())
         packed = pack_hashes(record.hashes)
         if inspection.notes:
             self._remarks[item] = Remarks(inspection.reasons, inspection.notes)
@@ -225,6 +231,7 @@ class Stager:
                 remarks=self._remarks,
                 reviews=self._reviews,
                 rejects=list(rejects),
+                frames=self._frames,
             )
         )
 
@@ -269,6 +276,7 @@ class Batch:
         self.details = columns.details
         self.reviews: Mapping[int, tuple[RecordReview, ...]] = columns.reviews
         self.rejects = columns.rejects
+        self.frames: Mapping[int, bytes] = columns.frames
         self.kind_of = np.frombuffer(columns.kind_of, "<u4")
         self.dispositions = np.frombuffer(columns.dispositions, np.uint8)
         self.flags = np.frombuffer(columns.flags, "<u2")
@@ -346,7 +354,7 @@ class Batch:
         return list(self._columns.remarks)
 
     def record(self, item: int) -> Record:
-        """Return an item as hygiene left it."""
+        """Return an item as hygiene left it; a hash stands for its frames, if it has any (`hashhub.frames`)."""
         kind = self.kinds[self.kind_of[item]]
         start, end = self._starts[item : item + 2].tolist()
         return unpack_record(

@@ -34,13 +34,17 @@ _NAMES_SHOWN: Final = 10  # in one sentence, however many there are
 
 
 class Merged(NamedTuple):
-    """What the first of several items that are the same states with what the others add, packed as in a batch."""
+    """What the first of several items that are the same states with what the others add, packed as in a batch.
+
+    `frames`: those of another of them; None: it has its own, or none has any.
+    """
 
     external_id: str
     flags: int
     expire_time: int | None
     hashes: bytes
     details: bytes | None
+    frames: bytes | None = None
 
 
 class Decisions:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from hashhub.frames import known_by
 from hashhub.hashes import Hash
 from hashhub.hub.intake.decisions import QUARANTINED, UNCHANGED, Decisions, listed
 from hashhub.hub.intake.identity import (
@@ -478,7 +479,7 @@ def _meant(record: Record, by_id: dict[str, list[Entry]], by_hash: dict[Hash, li
     if exact:
         return {e.id: e for h in exact for e in by_hash.get(h, ())}
     sharing = by_hash.get(record.hashes[0], ())
-    return {e.id: e for e in sharing if set(e.hashes) == set(record.hashes)}
+    return {e.id: e for e in sharing if set(known_by(e)) == set(record.hashes)}
 
 
 def _reviewed(record: Record, by_id: dict[str, list[Entry]], by_hash: dict[Hash, list[Entry]]) -> dict[int, Entry]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
+from hashhub.frames import known_by
 from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.store.packing import ordered_hashes
 from hashhub.store.schema import ALGORITHM_CODES
@@ -212,9 +213,10 @@ def same_item(store: Store, entry: Entry, *, hash_sets: Iterable[str] = ()) -> l
     by_external_id = store.entries.existing_by_external_ids(entry.contributor, entry.hash_set, [entry.external_id])
     by_id = {e.id: e for entries in by_external_id.values() for e in entries}
     for hash_set in {entry.hash_set, *hash_sets}:
-        for h in exact or entry.hashes[:1]:
+        for h in exact or known_by(entry)[:1]:
             sharing = store.entries.live_entries_by_digests(entry.contributor, hash_set, h.algorithm, [h.digest])
-            by_id |= {e.id: e for e in sharing.get(h.digest, ()) if exact or set(e.hashes) == set(entry.hashes)}
+            whole = set(known_by(entry))
+            by_id |= {e.id: e for e in sharing.get(h.digest, ()) if exact or set(known_by(e)) == whole}
     return [by_id[i] for i in sorted(by_id) if i != entry.id]
 
 
@@ -236,13 +238,13 @@ def same_items(store: Store, entries: Sequence[Entry], *, hash_sets: Iterable[st
         known = {e.id: [h for h in e.hashes if h.algorithm in WIDTHS] for e in stated}
         asked: dict[str, dict[bytes, list[Entry]]] = {}
         for e in stated:
-            for h in known[e.id] or e.hashes[:1]:
+            for h in known[e.id] or known_by(e)[:1]:
                 asked.setdefault(h.algorithm, {}).setdefault(h.digest, []).append(e)
         for hash_set in {own_set, *hash_sets}:
             for algorithm, digests in asked.items():
                 sharing = store.entries.live_entries_by_digests(contributor, hash_set, algorithm, list(digests))
                 for digest, others in sharing.items():
                     for e in digests[digest]:
-                        whole = set(e.hashes)
-                        about[e.id] |= {x.id: x for x in others if known[e.id] or set(x.hashes) == whole}
+                        whole = set(known_by(e))
+                        about[e.id] |= {x.id: x for x in others if known[e.id] or set(known_by(x)) == whole}
     return {i: [x[1] for x in sorted(others.items()) if x[0] != i] for i, others in about.items() if set(others) - {i}}

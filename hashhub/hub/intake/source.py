@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 
-from hashhub.hashes import Hash
+from hashhub.hashes import FRAMES, Hash
 from hashhub.hub.intake.batch import Batch, Kind, Remarks
 from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, UNCHANGED, WITHDRAWN, Decisions, Merged, listed
 from hashhub.hub.intake.identity import (
@@ -365,14 +366,17 @@ class Source:
         chosen[named] = True
         position_of: dict[int, str] = {}
         parts: dict[int, _Part] = {}
+        frames: dict[int, bytes] = {}
         shown = set(named)
         for item, batch, place in _places(batches, chosen):
             if item in shown:
                 position_of[item] = batch.positions[place]
             if (group := pending.get(item)) is not None:
                 parts[item] = item, batch.record(place), batch.remarks(place)
+                if place in batch.frames:
+                    frames[item] = batch.frames[place]
                 if item == group[-1]:  # all of them are there
-                    self._merge([parts.pop(i) for i in group])
+                    self._merge([parts.pop(i) for i in group], {i: frames.pop(i) for i in group if i in frames})
         self._tell_conflicts(conflicts, position_of)
 
     def _tell_conflicts(self, conflicts: list[list[int]], position_of: dict[int, str]) -> None:
@@ -385,8 +389,11 @@ class Source:
                 text = f"the source states {stated} for it (also at {others})"
                 d.quarantine(i, Code.CONFLICTING_CATEGORIES, text)
 
-    def _merge(self, group: list[_Part]) -> None:
-        """Merge items that are the same into the first that has a value, or several, where one cannot hold them all."""
+    def _merge(self, group: list[_Part], frames: dict[int, bytes]) -> None:
+        """Merge items that are the same into the first that has a value, or several, where one cannot hold them all.
+
+        `frames`: of those of them that are videos.
+        """
         if name := _repeated_algorithm(h for _, record, _ in group for h in record.hashes):
             # No two of them share the one digest and differ in the other, yet all of them cannot be one item.
             for item, *_ in group:
@@ -404,12 +411,16 @@ class Source:
                 self.decisions.asides[carried[0]] = (Code.TOO_MANY_HASHES, text)
                 self.noted += 1
             if rest:
-                self._merge_into(carried, rest)
+                self._merge_into(carried, rest, frames)
 
-    def _merge_into(self, first: _Part, rest: list[_Part]) -> None:
+    def _merge_into(self, first: _Part, rest: list[_Part], frames: dict[int, bytes]) -> None:
         d = self.decisions
         item, record, _ = first
         merged = union([record, *(r for _, r, _ in rest)])
+        # One entry has one list of frames: as of other fields, the first one's word stands.
+        framed = next((i for i, *_ in (first, *rest) if i in frames), item)
+        if lists := [h for h in merged.hashes if h.algorithm == FRAMES.name][1:]:
+            merged = msgspec.structs.replace(merged, hashes=tuple(h for h in merged.hashes if h not in lists))
         for other, _, remarks in rest:
             for code, detail in (*remarks.grounds, *d.remarks(other)):
                 if code != Code.UNCLASSIFIED or not merged.value:  # the union holds what is suspect about its parts
@@ -426,6 +437,7 @@ class Source:
             expire_time=None if merged.expire_time is None else to_millis(merged.expire_time),
             hashes=pack_hashes(merged.hashes),
             details=pack_details(merged),
+            frames=frames[framed] if framed != item else None,
         )
         d.merge(item, record.position, d.values.number(Kind.of(merged)), packed, [other for other, *_ in rest])
         d.statements[item] = np.frombuffer(statement_of(merged), np.uint8)

@@ -1,0 +1,163 @@
+"""Videos as vPDQ writes them: the frames' PDQ hashes, each with its quality and its time.
+
+    0,100,f8f8…,0.000                        a file is one video, a line a frame, as vPDQ's programs write it
+    ["f8f8…,100,0.000", "…"]                 a line is one video, as ThreatExchange sends them: a file may have many
+    {"0": {"quality": 100, "hash": …}}       a file is one video, in ThreatExchange's earlier form
+
+A video is one item, whatever number of frames it has. The format says nothing else of it: no id, no file's hash, no
+category. Lines of several videos in one file have no mark between them; where a time or a frame number goes back the
+file is refused as a whole, since nobody can tell how many videos it has. Several files make one import.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import BinaryIO, Final
+
+from hashhub import vpdq
+from hashhub.connector import Certainty, Exported, Guess, Loss, Option, check_options
+from hashhub.errors import MalformedSource
+from hashhub.hygiene import Code
+from hashhub.model import Entry, Record, Reject, VideoFrame
+from hashhub_connectors import outgoing
+
+MAX_BYTES: Final = 8 << 20  # of one video: 20,000 frames have at most 130 bytes each, in the widest form
+_PIECE: Final = 1 << 16
+_SHOWN: Final = 4  # lines that are looked at to recognise a file
+_LINE: Final = re.compile(rb"[0-9]{1,10},[0-9]{1,3},[0-9A-Fa-f]{64},[0-9][0-9.eE+-]*")
+_HEADER: Final = re.compile(rb"frame_?(?:number)?,quality,\w*hash,time_?stamp", re.IGNORECASE)
+_ARRAY: Final = re.compile(rb'\[\s*"[0-9A-Fa-f]{64},[0-9]{1,3},[0-9]')
+_OBJECT: Final = re.compile(rb'\{\s*"[0-9]{1,10}"\s*:\s*\{[^{}]{0,200}"(?:quality|timestamp)"')
+_NO_PLACE: Final = outgoing.NoPlace(
+    "vPDQ's text",
+    *("external_id", "flags", "media_type", "media_size", "series", "tags", "quality", "source_time", "expire_time"),
+    *("member", "extra"),
+    has_frames=True,
+)
+
+
+class VPDQ:
+    """Reads videos as vPDQ writes them. Positions are `line 12`, of a file that is one video `line 1`."""
+
+    name = "vpdq"
+    version = "1"
+    summary = "videos as vPDQ writes them: a file of frames, or a line for each video"
+    options: tuple[Option, ...] = ()
+
+    def has_classifications(self, options: Mapping[str, str]) -> bool:
+        """Return False: the format has no place for them."""
+        check_options(self, options)
+        return False
+
+    def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content says it
+        """Return a guess by the first lines."""
+        start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        if _ARRAY.match(start):
+            return Guess(Certainty.CERTAIN, "it begins with the frames of a video as ThreatExchange's vpdq writes them")
+        if _OBJECT.match(start):
+            return Guess(Certainty.LIKELY, "it is JSON of a video's frames by their numbers")
+        lines = [line for raw in start.split(b"\n")[: _SHOWN + 1] if (line := raw.strip())]
+        if lines and _HEADER.fullmatch(lines[0]):
+            return Guess(Certainty.CERTAIN, "its first line names frame number, quality, hash and time")
+        shown = lines[:_SHOWN] if len(start.split(b"\n")) > 1 else lines
+        if shown and all(_LINE.fullmatch(line) for line in shown):
+            return Guess(Certainty.CERTAIN, "its lines are frame number, quality, hash and time, as vPDQ writes them")
+        return None
+
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+        """Yield one Record or Reject for each video. Raises MalformedSource for a video of more than MAX_BYTES bytes
+        and for a file that is not UTF-8.
+        """
+        check_options(self, options)
+        number = 0
+        line = _line(source, 1)
+        while line and not line.strip():
+            number += 1
+            line = _line(source, number + 1)
+        if line.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b'["') and line.rstrip().endswith(b"]"):
+            while line:
+                number += 1
+                if line.strip():
+                    yield _video(f"line {number}", line)
+                line = _line(source, number + 1)
+            return
+        if line:
+            yield _video(f"line {number + 1}", _rest(source, line))
+
+
+class VPDQWriter:
+    """Writes each video as a line of its own, a JSON array as ThreatExchange's vpdq has it."""
+
+    name = "vpdq"
+    version = "1"
+    summary = "videos, a line each, as ThreatExchange's vpdq writes them; nothing else of an entry"
+    options: tuple[Option, ...] = ()
+    reads_back = "vpdq"
+    has_withdrawals = False
+    suffix = ".vpdq"
+
+    def write(
+        self, entries: Iterable[Entry], target: BinaryIO, exported: Exported, options: Mapping[str, str]
+    ) -> Iterator[Loss]:
+        """Write the videos; entries without frames are left out. Raises InvalidArgument for mixed purposes."""
+        check_options(self, options)
+        what = "vPDQ's text"
+        listing = outgoing.Listing(exported, what)
+        values = outgoing.Values(what, "", exported)
+        output = outgoing.Output(target)
+        yield from outgoing.about_the_file(exported, what, listed=True)
+        for entry in entries:
+            refused = outgoing.withheld(entry, exported, has_withdrawals=False) or listing.refuses(entry)
+            if refused is None and not entry.frames:
+                refused = Loss(entry.name, "entry", "NO_HASH", "the entry is no video: it has no frames")
+            if refused is not None:
+                yield refused
+                continue
+            output.put(vpdq.render(entry.frames, vpdq.Form.ARRAY))
+            said = values.of(entry)
+            if said.reason:
+                yield Loss(entry.name, "value", said.reason, said.detail)
+            yield from outgoing.no_place_for_hash(entry, what, [h.algorithm for h in entry.hashes])
+            yield from _NO_PLACE.losses(entry)
+        output.flush()
+
+
+def read_video(position: str, text: str) -> tuple[VideoFrame, ...] | Reject:
+    """Return the frames of one video, or why they are none."""
+    try:
+        return vpdq.parse(text)
+    except MalformedSource as e:
+        goes_back = "go" in e.message and "back" in e.message
+        code = Code.VIDEO_FRAME if goes_back else Code.UNPARSABLE_LINE
+        return Reject(position, code.value, f"{e.position}: {e.message}")
+
+
+def _video(position: str, content: bytes) -> Record | Reject:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return Reject(position, Code.UNPARSABLE_LINE.value, "the text is not UTF-8; expected digits, commas and points")
+    frames = read_video(position, text)
+    return frames if isinstance(frames, Reject) else Record(position=position, frames=frames)
+
+
+def _line(source: BinaryIO, number: int) -> bytes:
+    line = source.readline(MAX_BYTES + 1)
+    if len(line) > MAX_BYTES:
+        raise MalformedSource(
+            f"the line has more than {MAX_BYTES} bytes; expected one video", position=f"line {number}"
+        )
+    return line
+
+
+def _rest(source: BinaryIO, first: bytes) -> bytes:
+    parts, size = [first], len(first)
+    while piece := source.read(_PIECE):
+        parts.append(piece)
+        size += len(piece)
+        if size > MAX_BYTES:
+            raise MalformedSource(
+                f"the file has more than {MAX_BYTES} bytes; expected the frames of one video", position="line 1"
+            )
+    return b"".join(parts)

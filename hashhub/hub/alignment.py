@@ -1,0 +1,129 @@
+"""Which stretches of two videos are alike, from pairs of frames that are. Pure: it knows no store and no matcher.
+
+Frames that belong together advance together: of such pairs the difference of times stays about the same. So the
+difference that most pairs have comes first; its pairs make runs, broken where there is a gap; what lies within a run is
+done with; and so on with the rest. A video that was slowed down drifts from one difference to the next: runs that go on
+from each other are joined.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub.model import TimeRange
+
+MAX_RANGES: Final = 16
+"""Of one entry; the longest are told."""
+GAP_MS: Final = 5_000
+"""A run goes on over frames that do not match, for so long."""
+TOLERANCE_MS: Final = 1_500
+"""Both videos are sampled, at a frame a second and at cuts: two frames of one moment may be so far apart."""
+MAX_PAIRS: Final = 100_000
+"""Beyond, every second query frame is left out, and so on: a still scene is like itself all over."""
+_ROUNDS: Final = 64  # differences of times looked at
+
+
+class _Run(NamedTuple):
+    """A stretch of both videos, in milliseconds, and how many frames of the query are in it."""
+
+    begin: int
+    end: int
+    entry_begin: int
+    entry_end: int
+    frames: int
+
+
+def ranges(query_times: NDArray[np.int64], entry_times: NDArray[np.int64]) -> tuple[TimeRange, ...]:
+    """Return the stretches, by their begin in the query; at most MAX_RANGES.
+
+    `query_times`, `entry_times`: of the two frames of each pair, int64[n] in milliseconds. A stretch has two frames at
+    least, unless none has.
+    """
+    query_times, entry_times = _thinned(query_times, entry_times)
+    runs: list[_Run] = []
+    for _ in range(_ROUNDS):
+        if not len(query_times):
+            break
+        fresh = _runs(query_times, entry_times)
+        runs += fresh
+        left = np.ones(len(query_times), np.bool_)
+        for run in fresh:
+            left &= ~(
+                (query_times >= run.begin)
+                & (query_times <= run.end)
+                & (entry_times >= run.entry_begin)
+                & (entry_times <= run.entry_end)
+            )
+        query_times, entry_times = query_times[left], entry_times[left]
+    joined = _joined(runs)
+    several = [run for run in joined if run.frames > 1] or joined[:1]
+    longest = sorted(several, key=lambda run: (-run.frames, run))[:MAX_RANGES]
+    return tuple(TimeRange(*run[:4]) for run in sorted(longest))
+
+
+def _thinned(
+    query_times: NDArray[np.int64], entry_times: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    while len(query_times) > MAX_PAIRS:
+        times = np.unique(query_times)
+        if len(times) == 1:
+            return query_times[:MAX_PAIRS], entry_times[:MAX_PAIRS]
+        stays = np.isin(query_times, times[::2])
+        query_times, entry_times = query_times[stays], entry_times[stays]
+    return query_times, entry_times
+
+
+def _runs(query_times: NDArray[np.int64], entry_times: NDArray[np.int64]) -> list[_Run]:
+    """Return the runs of the difference of times that most pairs have, within the tolerance."""
+    differences = entry_times - query_times
+    ordered = np.sort(differences)
+    ends = np.searchsorted(ordered, ordered + 2 * TOLERANCE_MS, "right")
+    counts = ends - np.arange(len(ordered))
+    best = int(np.argmax(counts))
+    middle = int(np.median(ordered[best : ends[best]]))
+    is_here = np.abs(differences - middle) <= TOLERANCE_MS
+    chosen, other = query_times[is_here], entry_times[is_here]
+    # Of each frame of the query the pair that is nearest to the middle.
+    order = np.lexsort((np.abs(other - chosen - middle), chosen))
+    chosen, other = chosen[order], other[order]
+    first = np.ones(len(chosen), np.bool_)
+    first[1:] = chosen[1:] != chosen[:-1]
+    chosen, other = chosen[first], other[first]
+    other = np.maximum.accumulate(other)
+    breaks = np.flatnonzero((np.diff(chosen) > GAP_MS) | (np.diff(other) > GAP_MS)) + 1
+    return [
+        _Run(int(q[0]), int(q[-1]), int(e[0]), int(e[-1]), len(q))
+        for q, e in zip(np.split(chosen, breaks), np.split(other, breaks), strict=True)
+    ]
+
+
+def _joined(runs: list[_Run]) -> list[_Run]:
+    """Return the runs by their size, the largest first, with those joined that go on from each other in both videos,
+    and without those that lie within another.
+    """
+    joined: list[_Run] = []
+    for run in sorted(runs):
+        before = next((at for at, other in enumerate(joined) if _goes_on(other, run)), None)
+        if before is None:
+            joined.append(run)
+            continue
+        other = joined[before]
+        joined[before] = _Run(
+            other.begin,
+            max(other.end, run.end),
+            other.entry_begin,
+            max(other.entry_end, run.entry_end),
+            other.frames + run.frames,
+        )
+    return sorted(joined, key=lambda run: (-run.frames, run))
+
+
+def _goes_on(run: _Run, later: _Run) -> bool:
+    return (
+        run.begin <= later.begin <= run.end + GAP_MS
+        and run.entry_begin <= later.entry_begin <= run.entry_end + GAP_MS
+        and abs((later.entry_begin - later.begin) - (run.entry_end - run.end)) <= GAP_MS
+    )
