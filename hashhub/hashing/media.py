@@ -20,7 +20,7 @@ import io
 from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
@@ -30,7 +30,7 @@ from hashhub.hashing.decoding import opened_picture
 from hashhub.hashing.digest import DIGEST_ALGORITHMS, digests, read_chunks
 from hashhub.hashing.limits import DEFAULT_LIMITS, Limits, too_large
 from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, perceptual_hashes
-from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of
+from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of, stray_bytes
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import Effort, Query, VariantHashes, VideoFrame
 
@@ -83,6 +83,8 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
         frames: Of a picture, in file order. One whose hashes all equal an earlier frame's is left out.
         frames_hashed: Frames of a picture or video that were hashed, those left out of `frames` included.
         video_frames: Of a video, in the order of their times.
+        unread: What else a picture's file holds that was not looked at, as a phrase for people: a film behind it. None
+            if nothing else is known.
         digests: Exact hashes of the bytes.
         not_perceptual: Why there are neither frames nor video frames, as a sentence for people; None if there are.
     """
@@ -97,6 +99,7 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
     not_perceptual: str | None
     frames_hashed: int = 0
     video_frames: tuple[VideoFrame, ...] = ()
+    unread: str | None = None
 
     @property
     def hashes(self) -> tuple[Hash, ...]:
@@ -197,19 +200,19 @@ def _hash_stream(
     if is_picture and not wanted.isdisjoint(PERCEPTUAL_ALGORITHMS):
         data = _collect(chain((head,), chunks), limits)
         # Decode first: no digest is handed out for a picture that could not be looked at.
-        width, height, frame_count, frames, frames_hashed = _hash_picture(
-            data, media_type, wanted, limits, dihedral=dihedral, effort=effort
-        )
+        # A viewer that passes over stray bytes shows the picture behind them.
+        picture = _hash_picture(data[stray_bytes(head) :], media_type, wanted, limits, dihedral=dihedral, effort=effort)
         return MediaHashes(
             media_type=media_type,
             size_bytes=len(data),
-            width=width,
-            height=height,
-            frame_count=frame_count,
-            frames=frames,
+            width=picture.size[0],
+            height=picture.size[1],
+            frame_count=picture.count,
+            frames=picture.frames,
             digests=digests((data,), wanted),
             not_perceptual=None,
-            frames_hashed=frames_hashed,
+            frames_hashed=picture.hashed,
+            unread=picture.unread,
         )
 
     counter = _Counter()
@@ -253,25 +256,35 @@ def _collect(chunks: Iterator[bytes], limits: Limits) -> bytes:
     return b"".join(pieces)
 
 
+class _OfPicture(NamedTuple):
+    """What was read of a picture.
+
+    `size`: width and height of the upright first frame. `count`: frames in the file. `hashed`: how many of them were
+    hashed. `unread`: as in MediaHashes.
+    """
+
+    size: tuple[int, int]
+    count: int
+    hashed: int
+    frames: tuple[FrameHashes, ...]
+    unread: str | None
+
+
 def _hash_picture(
     data: bytes, media_type: str, wanted: frozenset[str], limits: Limits, *, dihedral: bool, effort: Effort
-) -> tuple[int, int, int, tuple[FrameHashes, ...], int]:
-    """Return width and height of the upright first frame, frames in the file, the hashes of those sampled, and how many
-    those were.
-    """
+) -> _OfPicture:
     size = (0, 0)
     count = 0
     frames: dict[tuple[Hash, ...], FrameHashes] = {}
     with opened_picture(data, media_type, limits) as picture:
-        for frame in picture.frames():
+        for frame in picture.frames(with_readings=effort is not Effort.PLAIN):
             size = size if any(size) else frame.shown.size
             count += 1
             hashes, quality = perceptual_hashes(frame.shown, wanted, dihedral=dihedral)
             variants = [Variant(t, of_transform, quality) for t, of_transform in hashes.items() if t is not None]
-            if effort is not Effort.PLAIN:
-                for name, reading in frame.readings:
-                    of_reading, its_quality = perceptual_hashes(reading, wanted, dihedral=False)
-                    variants.append(Variant(name, of_reading[None], its_quality))
+            for name, reading in frame.readings:
+                of_reading, its_quality = perceptual_hashes(reading, wanted, dihedral=False)
+                variants.append(Variant(name, of_reading[None], its_quality))
             hashed = FrameHashes(
                 index=frame.index,
                 timestamp_ms=frame.timestamp_ms,
@@ -279,5 +292,8 @@ def _hash_picture(
                 quality=quality,
                 variants=tuple(variants),
             )
-            frames.setdefault(hashed.hashes, hashed)
-    return *size, picture.frame_count, tuple(frames.values()), count
+            if earlier := frames.get(hashed.hashes):  # what is hidden in two blank frames may differ
+                further = tuple(v for v in variants if v not in earlier.variants)
+                hashed = msgspec.structs.replace(earlier, variants=(*earlier.variants, *further))
+            frames[hashed.hashes] = hashed
+        return _OfPicture(size, picture.frame_count, count, tuple(frames.values()), picture.unread)
