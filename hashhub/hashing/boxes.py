@@ -49,17 +49,20 @@ class _Meta:
 class Contents(NamedTuple):
     """What a file holds, and so what a decoder has to give.
 
-    `pictures`: items that are pictures of their own. `frames`: of the longest track. `has_video`: a film goes with the
-    picture, as phones write it; nobody reads it here.
+    `pictures`: items that are pictures of their own. `frames`: of the longest track. `has_tiles`: a picture is put
+    together from others. `has_film`: a film goes with the picture, as phones write it; nobody reads it here.
     """
 
     pictures: int
     frames: int
-    has_video: bool
+    has_tiles: bool
+    has_film: bool
 
 
-def check_boxes(data: bytes, limits: Limits) -> Contents:
+def check_boxes(data: bytes, limits: Limits, parts_coded_as: frozenset[bytes]) -> Contents:
     """Return what the file holds.
+
+    `parts_coded_as`: item types that the decoder reads. A picture that is made of another kind is damaged.
 
     Raises:
         LimitExceeded: MEDIA_TOO_LARGE.
@@ -73,6 +76,7 @@ def check_boxes(data: bytes, limits: Limits) -> Contents:
     if len(metas) > 1:
         raise ValueError("two lists of items")
     pictures = 0
+    has_tiles = False
     frames = 0
     samples: set[tuple[int, int]] = set()
     for box in top:
@@ -82,10 +86,11 @@ def check_boxes(data: bytes, limits: Limits) -> Contents:
                 samples.update(track)
     if metas:
         meta = _read_meta(data, metas[0], budget)
-        shown = _check_items(data, meta, limits, budget)
+        shown = _check_items(data, meta, limits, parts_coded_as, budget)
+        has_tiles = any(meta.items[item].kind in _DERIVED for item in shown)
         # The still that stands for a sequence where none can be shown is its first frame.
         pictures = sum(not samples.issuperset(meta.items[item].extents) for item in shown) if samples else len(shown)
-    return Contents(pictures, frames, len(begins) > 1 or any(box.kind == b"mpvd" for box in top))
+    return Contents(pictures, frames, has_tiles, len(begins) > 1 or any(box.kind == b"mpvd" for box in top))
 
 
 class _Budget:
@@ -224,7 +229,9 @@ def _references(data: bytes, box: _Box, budget: _Budget) -> Iterator[tuple[bytes
         yield reference.kind, _number(data, reference.begin, wide), targets
 
 
-def _check_items(data: bytes, meta: _Meta, limits: Limits, budget: _Budget) -> list[int]:
+def _check_items(
+    data: bytes, meta: _Meta, limits: Limits, parts_coded_as: frozenset[bytes], budget: _Budget
+) -> list[int]:
     """Return the items that are pictures of their own, after a look at what each would cost and whether it is there."""
     pictures = {number: item for number, item in meta.items.items() if item.kind in _CODED | _DERIVED}
     parts: dict[int, tuple[int, ...]] = {}
@@ -254,7 +261,7 @@ def _check_items(data: bytes, meta: _Meta, limits: Limits, budget: _Budget) -> l
     if meta.primary is not None and meta.primary not in pictures:
         raise ValueError("the picture to show is of an unknown kind")
     costs: dict[int, int] = {}
-    total = sum(_cost(data, number, pictures, parts, costs, 0) for number in shown)
+    total = sum(_cost(data, number, pictures, parts, costs, parts_coded_as) for number in shown)
     if total > limits.max_total_pixels:
         raise too_large("max_total_pixels", limits.max_total_pixels, "pixels in all frames", "the tiles are more")
     return shown
@@ -287,18 +294,20 @@ def _cost(
     pictures: dict[int, _Item],
     parts: dict[int, tuple[int, ...]],
     costs: dict[int, int],
-    depth: int,
+    coded_as: frozenset[bytes],
+    depth: int = 0,
 ) -> int:
     """Return the pixels that are decoded or put together for an item; those of a part count each time it is used."""
-    if number not in pictures:
-        raise ValueError("a part of the picture is missing")
     if depth > _MAX_NESTING:
         raise ValueError("pictures within pictures without end")
     if number not in costs:
         item = pictures[number]
         own = max((width * height for width, height in _sizes(data, item)), default=0)
         of_parts = parts.get(number, ()) if item.kind in _DERIVED else ()
-        costs[number] = own + sum(_cost(data, part, pictures, parts, costs, depth + 1) for part in of_parts)
+        for part in of_parts:
+            if part not in pictures or pictures[part].kind not in coded_as | _DERIVED:
+                raise ValueError("a part of the picture is missing")
+        costs[number] = own + sum(_cost(data, part, pictures, parts, costs, coded_as, depth + 1) for part in of_parts)
     return costs[number]
 
 

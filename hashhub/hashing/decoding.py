@@ -40,8 +40,13 @@ _PILLOW_FORMATS: Final[dict[str, str]] = {
     "image/webp": "WEBP",
 }
 
-# Files of boxes (ISO/IEC 14496-12), of which Pillow's plug-ins pass over what they cannot read.
-_OF_BOXES: Final = frozenset({"image/avif", "image/heic", "image/heif"})
+# Files of boxes (ISO/IEC 14496-12), of which Pillow's plug-ins pass over what they cannot read; and the types of the
+# items that they can.
+_OF_BOXES: Final[dict[str, frozenset[bytes]]] = {
+    "image/avif": frozenset({b"av01"}),
+    "image/heic": frozenset({b"hvc1", b"hev1"}),
+    "image/heif": frozenset({b"hvc1", b"hev1"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +70,12 @@ class Picture:
     people; None if it holds nothing else that is known here.
     """
 
-    def __init__(self, opened: Image.Image, data: bytes, limits: Limits, unread: str | None = None) -> None:
+    def __init__(
+        self, opened: Image.Image, data: bytes, limits: Limits, *, unread: str | None, has_tiles: bool
+    ) -> None:
         """Raises LimitExceeded (MEDIA_TOO_LARGE)."""
         self._opened, self._data, self._limits = opened, data, limits
+        self._has_tiles = has_tiles
         self.unread = unread
         _check_pixels(opened, limits)
         self.frame_count = frame_count(opened, data, limits)
@@ -94,6 +102,8 @@ class Picture:
             if index in sampled:
                 spent.add(opened, self._data)
                 opened.load()
+                if self._has_tiles and _lacks_a_tile(opened):
+                    raise ValueError("a tile could not be decoded")
                 # WebP and AVIF say when a frame is shown; in GIF and APNG it follows from the durations before it.
                 shown_at = _milliseconds(opened.info.get("timestamp"), clock)
                 shown = _displayed(opened)
@@ -128,18 +138,19 @@ def opened_picture(data: bytes, media_type: str, limits: Limits) -> Iterator[Pic
         if plugin not in Image.OPEN:
             raise _not_decoded(media_type, f"{media_type} pictures cannot be decoded here")
         check_blocks(data, media_type)
-        contents = check_boxes(data, limits) if media_type in _OF_BOXES else None
+        contents = check_boxes(data, limits, _OF_BOXES[media_type]) if media_type in _OF_BOXES else None
         with Image.open(io.BytesIO(data), formats=(plugin,)) as opened:
             unread: str | None = None
             if contents is not None:
                 _check_complete(opened, contents, media_type)
-                unread = _FILM if contents.has_video else None
+                unread = _FILM if contents.has_film else None
             elif opened.format == "TIFF":
                 if is_raw(data, limits):  # its pages are but previews
                     raise _not_decoded(media_type, "a camera's raw picture cannot be decoded here")
             elif opened.format in {"JPEG", "MPO"} and has_film_behind(data):
                 unread = _FILM
-            yield Picture(opened, data, limits, unread)
+            has_tiles = contents is not None and contents.has_tiles and opened.format == "HEIF"
+            yield Picture(opened, data, limits, unread=unread, has_tiles=has_tiles)
 
 
 _FILM: Final = "a film that goes with the picture, as phones write it (a motion photo)"
@@ -236,13 +247,14 @@ def _errors_of_the_family(media_type: str) -> Iterator[None]:
             reason=Reason.MEDIA_TOO_LARGE,
             metadata={"limit": "Image.MAX_IMAGE_PIXELS", "mediaType": media_type},
         ) from e
-    except MemoryError as e:
-        raise LimitExceeded(
-            f"the {media_type} picture needs more memory than there is; send a smaller one or lower max_pixels",
-            reason=Reason.MEDIA_TOO_LARGE,
-            metadata={"limit": "memory", "mediaType": media_type},
-        ) from e
     except Exception as e:  # Pillow's plug-ins raise a dozen types on hostile bytes, and none may pass
+        # libheif and libavif say it in words.
+        if isinstance(e, MemoryError) or "memory" in str(e).casefold():
+            raise LimitExceeded(
+                f"the {media_type} picture needs more memory than there is; send a smaller one or lower max_pixels",
+                reason=Reason.MEDIA_TOO_LARGE,
+                metadata={"limit": "memory", "mediaType": media_type},
+            ) from e
         raise InvalidArgument(
             f"the {media_type} picture cannot be decoded ({type(e).__name__}): it is truncated, damaged or in an "
             "unsupported variant; send the complete file",
@@ -310,6 +322,30 @@ def _milliseconds(value: object, otherwise: float) -> float:
         return float(value)
     return otherwise
 
+
+# Where libheif cannot decode a tile, it leaves Y, Cb and Cr at 0, which no encoder writes: as green of one of these
+# shades, in full and in limited range, by the matrices of BT.709, BT.2020 and BT.601.
+_LOST: Final = (76, 77, 78, 83, 84, 85, 86, 87, 88, 93, 94, 95, 135, 136, 137)
+_LOST_SIDE: Final = 16  # pixels: an area of a lost colour that is no accident
+
+
+def _lacks_a_tile(picture: Image.Image) -> bool:
+    import numpy as np
+
+    if picture.mode not in {"RGB", "RGBA", "RGBa"}:
+        return False
+    pixels = np.asarray(picture)
+    sampled = pixels[:: _LOST_SIDE // 2, :: _LOST_SIDE // 2]
+    is_lost = (sampled[..., 0] == 0) & (sampled[..., 2] == 0) & np.isin(sampled[..., 1], _LOST)
+    for row, column in np.argwhere(is_lost)[:_MOST_LOOKS]:
+        top, left = row * (_LOST_SIDE // 2), column * (_LOST_SIDE // 2)
+        area = pixels[top : top + _LOST_SIDE, left : left + _LOST_SIDE, :3]
+        if area.shape[:2] == (_LOST_SIDE, _LOST_SIDE) and (area == area[0, 0]).all():
+            return True
+    return False
+
+
+_MOST_LOOKS: Final = 10_000  # at areas that may be a lost tile
 
 # EXIF 2.32, 4.6.4 A: the value of the orientation tag, and what makes the stored picture upright. 1 is upright.
 _ORIENTATION_TAG: Final = 0x0112
