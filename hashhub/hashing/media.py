@@ -207,7 +207,7 @@ def _hash_stream(
             size_bytes=len(data),
             width=picture.size[0],
             height=picture.size[1],
-            frame_count=picture.count,
+            frame_count=picture.frame_count,
             frames=picture.frames,
             digests=digests((data,), wanted),
             not_perceptual=None,
@@ -259,12 +259,12 @@ def _collect(chunks: Iterator[bytes], limits: Limits) -> bytes:
 class _OfPicture(NamedTuple):
     """What was read of a picture.
 
-    `size`: width and height of the upright first frame. `count`: frames in the file. `hashed`: how many of them were
-    hashed. `unread`: as in MediaHashes.
+    `size`: width and height of the upright first frame. `frame_count`: frames in the file. `hashed`: how many of them
+    were hashed. `unread`: as in MediaHashes.
     """
 
     size: tuple[int, int]
-    count: int
+    frame_count: int
     hashed: int
     frames: tuple[FrameHashes, ...]
     unread: str | None

@@ -82,8 +82,8 @@ def media_type_of(head: bytes) -> str:
     for signature, media_type in _SIGNATURES:
         if head.startswith(signature):
             return media_type
-    if len(head) < _SHORTEST and (media_type := _of_remnant(head)):
-        return media_type
+    if len(head) < _SHORTEST and (of_remnant := _of_remnant(head)):
+        return of_remnant
     if head[:4] == b"RIFF":
         return {b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}.get(head[8:12], "application/octet-stream")
     if head[4:8] == b"ftyp":
