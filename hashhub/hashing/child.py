@@ -30,6 +30,7 @@ from hashhub.errors import Code, FailedPrecondition, HashHubError, LimitExceeded
 from hashhub.hashing.decoding import load_decoders, quiet_pillow
 from hashhub.hashing.limits import Limits
 from hashhub.hashing.media import MediaHashes, hash_media
+from hashhub.hashing.video import require_extra
 from hashhub.model import Effort
 
 FORK: Final = b"F"  # with a socket beside it; the answer is the child's process id
@@ -128,6 +129,8 @@ def _load() -> None:
     blank = io.BytesIO()
     Image.new("RGB", (64, 64)).save(blank, "PNG")
     hash_media(blank.getvalue(), dihedral=True)
+    with contextlib.suppress(FailedPrecondition):
+        require_extra()  # which imports what it looks for
 
 
 def _ended(child: int) -> Ending:

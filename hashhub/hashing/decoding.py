@@ -66,17 +66,17 @@ class Frame:
 class Picture:
     """An opened picture whose header is within the limits. Nothing of it has been decoded yet.
 
-    `frame_count`: frames in the file. `unread`: what else the file holds that is not looked at, as a sentence for
+    `frame_count`: frames in the file. `skipped`: what else the file holds that is not looked at, as a sentence for
     people; None if it holds nothing else that is known here.
     """
 
     def __init__(
-        self, opened: Image.Image, data: bytes, limits: Limits, *, unread: str | None, has_tiles: bool
+        self, opened: Image.Image, data: bytes, limits: Limits, *, skipped: str | None, has_tiles: bool
     ) -> None:
         """Raises LimitExceeded (MEDIA_TOO_LARGE)."""
         self._opened, self._data, self._limits = opened, data, limits
         self._has_tiles = has_tiles
-        self.unread = unread
+        self.skipped = skipped
         _check_pixels(opened, limits)
         self.frame_count = frame_count(opened, data, limits)
         if self.frame_count * opened.width * opened.height > limits.max_total_pixels:
@@ -140,20 +140,20 @@ def opened_picture(data: bytes, media_type: str, limits: Limits) -> Iterator[Pic
         check_blocks(data, media_type)
         contents = check_boxes(data, limits, _OF_BOXES[media_type]) if media_type in _OF_BOXES else None
         with Image.open(io.BytesIO(data), formats=(plugin,)) as opened:
-            unread: str | None = None
+            skipped: str | None = None
             if contents is not None:
                 _check_complete(opened, contents, media_type)
-                unread = _FILM if contents.has_film else None
+                skipped = _FILM if contents.has_film else None
             elif opened.format == "TIFF":
                 if is_raw(data, limits):  # its pages are but previews
                     raise _not_decoded(media_type, "a camera's raw picture cannot be decoded here")
             elif opened.format in {"JPEG", "MPO"} and has_film_behind(data):
-                unread = _FILM
+                skipped = _FILM
             has_tiles = contents is not None and contents.has_tiles and opened.format == "HEIF"
-            yield Picture(opened, data, limits, unread=unread, has_tiles=has_tiles)
+            yield Picture(opened, data, limits, skipped=skipped, has_tiles=has_tiles)
 
 
-_FILM: Final = "a film that goes with the picture, as phones write it (a motion photo)"
+_FILM: Final = "the film behind the picture (a motion photo, as phones write it) was not looked at"
 
 
 def _check_complete(opened: Image.Image, contents: Contents, media_type: str) -> None:

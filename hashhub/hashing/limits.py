@@ -1,4 +1,4 @@
-"""What one picture may cost, and the error for one that would cost more."""
+"""What one picture or video may cost, and the error for one that would cost more."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Final
 import msgspec
 
 from hashhub.errors import InvalidArgument, LimitExceeded, Reason, Violation
+from hashhub.model import MAX_FRAMES
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one picture may cost. All bounds are inclusive and checked before the memory or the time is spent.
+    """What one picture or video may cost. All bounds are inclusive and checked before the memory or the time is spent.
 
     Attributes:
         max_bytes: Encoded size of a picture. Media of other kinds are digested as a stream, whatever their size.
@@ -29,6 +30,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         max_scans: Scans of one JPEG. Encoders write 10 for a progressive picture, 24 for one of four colours, and those
             that search for the best division a few more; a hostile file has thousands, of 10 bytes each.
         max_scan_pixels: Scans times pixels of all JPEG frames hashed, at 0.02 to 2 ns each.
+        video_interval_ms: A frame of a video is hashed each so many milliseconds, and one after each cut.
+        key_frames_only: Whether of a video only key frames are decoded, at most one each `video_interval_ms`. They
+            stand where the encoder put them: commonly at cuts, and two to ten seconds apart.
+        max_video_frames: Frames hashed of one video. If the interval asks for more, it is doubled until they fit.
+        max_video_seconds: Length of a video.
+        max_video_pixels: Frames in a video times the pixels of one, decoded at 1 to 6 ns a pixel; one that is hashed
+            counts fivefold. A video that has more is read by its key frames, as many of them as fit. The default is
+            ten minutes of 1920 x 1080 at 30 frames a second.
     """
 
     max_bytes: int = 64 * 1024 * 1024
@@ -39,24 +48,34 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_total_pixels: int = 256 * 1024 * 1024
     max_scans: int = 64
     max_scan_pixels: int = 2048 * 1024 * 1024
+    video_interval_ms: int = 1000
+    key_frames_only: bool = False
+    max_video_frames: int = MAX_FRAMES
+    max_video_seconds: int = 24 * 60 * 60
+    max_video_pixels: int = 40 * 1024 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        """Raise InvalidArgument naming every bound that is not positive."""
-        wrong = [name for name in self.__struct_fields__ if getattr(self, name) < 1]
+        """Raise InvalidArgument naming every bound that is not positive, or `max_video_frames` beyond MAX_FRAMES."""
+        bounds = [name for name in self.__struct_fields__ if name != "key_frames_only"]
+        wrong = [name for name in bounds if getattr(self, name) < 1]
         if wrong:
             raise InvalidArgument(
                 f"limits must be at least 1: {', '.join(wrong)}",
                 violations=tuple(Violation(f"limits.{name}", "must be at least 1", "OUT_OF_RANGE") for name in wrong),
+            )
+        if self.max_video_frames > MAX_FRAMES:
+            raise InvalidArgument.field(
+                "limits.max_video_frames", f"must be at most {MAX_FRAMES}, as many as a query may have", "OUT_OF_RANGE"
             )
 
 
 DEFAULT_LIMITS: Final = Limits()
 
 
-def too_large(limit: str, bound: int, unit: str, measured: str) -> LimitExceeded:
+def too_large(limit: str, bound: int, unit: str, measured: str, what: str = "picture") -> LimitExceeded:
     """Return the error for a picture beyond `limit`; `measured` is a comparative: "the picture has more frames"."""
     return LimitExceeded(
-        f"{measured} than allowed: {limit} is {bound} {unit}; send a smaller picture or raise the limit",
+        f"{measured} than allowed: {limit} is {bound} {unit}; send a smaller {what} or raise the limit",
         reason=Reason.MEDIA_TOO_LARGE,
         metadata={"limit": limit, "bound": str(bound)},
     )

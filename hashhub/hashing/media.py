@@ -1,11 +1,12 @@
-"""Pictures to perceptual hashes, and the door for media of any kind: `hash_media`.
+"""Pictures and videos to perceptual hashes, and the door for media of any kind: `hash_media`.
 
     bytes ── signature ──┬─ a picture: decode within limits ── upright, opaque, 8-bit RGB ── PDQ, pHash, dHash per frame
+                         ├─ a video: exact digests as a stream ── PDQ of a frame a second (`hashing.video`)
                          └─ anything else: exact digests, and a sentence that says why there is no more
 
-The signature (the first bytes) alone decides what is a picture, and Pillow is asked for that one format. So "not a
-picture" is an answer, and "a picture that cannot be decoded" is an error: a damaged upload is never mistaken for a
-harmless one.
+The signature (the first bytes) alone decides what is a picture or a video, and one decoder is asked for that one
+format. So "not a picture" is an answer, and "a picture that cannot be decoded" is an error: a damaged upload is never
+mistaken for a harmless one.
 
 PDQ is computed on the decoded pixels at full size, as the C++ reference does it: nothing is resampled first
 (`hashing.pdq`). A file that lacks only bytes after its last pixel is hashed; if the application has set Pillow's
@@ -17,6 +18,7 @@ is laid on white, so that the hash is of the picture that people see.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
@@ -24,13 +26,14 @@ from typing import BinaryIO, NamedTuple
 
 import msgspec
 
-from hashhub.errors import InvalidArgument, NotFound, Reason, Violation
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
 from hashhub.hashes import Hash, algorithm
 from hashhub.hashing.decoding import opened_picture
 from hashhub.hashing.digest import DIGEST_ALGORITHMS, digests, read_chunks
 from hashhub.hashing.limits import DEFAULT_LIMITS, Limits, too_large
 from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, perceptual_hashes
 from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of, stray_bytes
+from hashhub.hashing.video import hash_video, require_extra
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import Effort, Query, VariantHashes, VideoFrame
 
@@ -79,14 +82,15 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
         media_type: Detected from the first bytes, `application/octet-stream` if unknown; never taken from a name.
         size_bytes: Length of the file.
         width: Of the upright first frame, in pixels; None unless the picture was decoded. Likewise `height`.
-        frame_count: Frames in the file, of which `frames` may be a sample; 0 unless decoded.
+        frame_count: Frames in the file, of which `frames` may be a sample; of a video, the frames that its length and
+            its cuts ask for (`Limits.video_interval_ms`). 0 unless decoded.
         frames: Of a picture, in file order. One whose hashes all equal an earlier frame's is left out.
         frames_hashed: Frames of a picture or video that were hashed, those left out of `frames` included.
         video_frames: Of a video, in the order of their times.
-        unread: What else a picture's file holds that was not looked at, as a phrase for people: a film behind it. None
-            if nothing else is known.
         digests: Exact hashes of the bytes.
         not_perceptual: Why there are neither frames nor video frames, as a sentence for people; None if there are.
+        skipped: What of the file was not looked at, such as a film behind a picture, as a sentence for people; None if
+            nothing is known to be left out.
     """
 
     media_type: str
@@ -99,7 +103,7 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
     not_perceptual: str | None
     frames_hashed: int = 0
     video_frames: tuple[VideoFrame, ...] = ()
-    unread: str | None = None
+    skipped: str | None = None
 
     @property
     def hashes(self) -> tuple[Hash, ...]:
@@ -141,12 +145,14 @@ def hash_media(
         dihedral: Also compute each frame's perceptual hashes after the seven rotations and flips, for queries. They are
             the hashes of the transformed pixels, not estimates; hashing then takes three times as long. See
             `pdq_dihedral` for the estimate.
-        effort: Which further pictures to derive from each frame and hash, for queries (`hashing.variants`).
-        limits: Bounds on what a picture may cost.
+        effort: Which further pictures to derive from each frame and hash, for queries (`hashing.variants`). Of a
+            video's frames none are derived, and `dihedral` does not hold for them either.
+        limits: Bounds on what a picture or video may cost.
 
     Raises:
-        InvalidArgument: UNREADABLE_MEDIA for a picture that is truncated, damaged or in a format not decoded here, or
-            for a stream that cannot be read; UNKNOWN_ALGORITHM for an algorithm that is unknown or not computed here.
+        InvalidArgument: UNREADABLE_MEDIA for a picture or video that is truncated, damaged or in a format not decoded
+            here, or for a stream that cannot be read; UNKNOWN_ALGORITHM for an algorithm that is unknown or not
+            computed here.
         LimitExceeded: MEDIA_TOO_LARGE, with the limit's name in the metadata.
         NotFound: RESOURCE_NOT_FOUND, if there is no file at the path.
         FailedPrecondition: MISSING_EXTRA, if a picture is to be hashed and the `hashing` extra is not installed.
@@ -212,8 +218,12 @@ def _hash_stream(
             digests=digests((data,), wanted),
             not_perceptual=None,
             frames_hashed=picture.hashed,
-            unread=picture.unread,
+            skipped=picture.skipped,
         )
+
+    is_video = media_type.startswith("video/")
+    if is_video and "PDQ" in wanted and _can_read_videos():
+        return _hash_video(stream, chain((head,), chunks), len(head), media_type, wanted, limits)
 
     counter = _Counter()
     exact = digests(counter.count(chain((head,), chunks)), wanted)
@@ -225,12 +235,87 @@ def _hash_stream(
         frame_count=0,
         frames=(),
         digests=exact,
-        not_perceptual=(
-            "no perceptual algorithm was asked for"
-            if is_picture
-            else f"not a picture ({media_type}): only exact digests can be computed"
-        ),
+        not_perceptual=_why_exact_only(media_type, wanted),
     )
+
+
+def _why_exact_only(media_type: str, wanted: frozenset[str]) -> str:
+    match media_type.partition("/")[0]:
+        case "image":
+            return "no perceptual algorithm was asked for"
+        case "video" if "PDQ" not in wanted:
+            return "frames of videos are hashed by PDQ, which was not asked for"
+        case "video":
+            return (
+                f"frames of videos ({media_type}) need libraries that are not installed; run: pip install "
+                "'hashhub[video]'"
+            )
+    return f"not a picture ({media_type}): only exact digests can be computed"
+
+
+def _can_read_videos() -> bool:
+    try:
+        require_extra()
+    except FailedPrecondition:
+        return False
+    return True
+
+
+def _hash_video(
+    stream: BinaryIO, chunks: Iterator[bytes], read: int, media_type: str, wanted: frozenset[str], limits: Limits
+) -> MediaHashes:
+    """Return digests, in one pass, and then frames, for which a video is read here and there.
+
+    `read`: bytes that were read of the stream already. One that cannot be read again is taken into memory.
+    """
+    counter = _Counter()
+    if _is_seekable(stream):
+        begin = stream.tell() - read
+        before = _state(stream)
+        exact = digests(counter.count(chunks), wanted)
+        stream.seek(begin)
+    else:
+        data = _collect(chunks, limits, "video")
+        exact = digests(counter.count(iter((data,))), wanted)
+        stream, begin, before = io.BytesIO(data), 0, None
+    video = hash_video(stream, media_type, limits)
+    if _state(stream) != before or stream.seek(0, io.SEEK_END) - begin != counter.total:
+        raise InvalidArgument(
+            "the file changed while it was read, so that digests and frames may be of different contents; hash it "
+            "again once it is complete",
+            reason=Reason.UNREADABLE_MEDIA,
+            metadata={"mediaType": media_type},
+        )
+    frames = video.frames if video is not None else ()
+    return MediaHashes(
+        media_type=media_type,
+        size_bytes=counter.total,
+        width=video.width if video is not None else None,
+        height=video.height if video is not None else None,
+        frame_count=video.asked if video is not None else 0,
+        frames=(),
+        digests=exact,
+        not_perceptual=None if frames else f"the file ({media_type}) holds no video frames",
+        frames_hashed=len(frames),
+        video_frames=frames,
+        skipped=video.skipped if video is not None else None,
+    )
+
+
+def _is_seekable(stream: BinaryIO) -> bool:
+    try:
+        return stream.seekable() and stream.tell() >= 0
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _state(stream: BinaryIO) -> tuple[int, int] | None:
+    """Return size and time of the last change of the file, None if the stream is none."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (AttributeError, OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 class _Counter:
@@ -245,13 +330,13 @@ class _Counter:
             yield chunk
 
 
-def _collect(chunks: Iterator[bytes], limits: Limits) -> bytes:
+def _collect(chunks: Iterator[bytes], limits: Limits, what: str = "picture") -> bytes:
     pieces: list[bytes] = []
     total = 0
     for chunk in chunks:
         total += len(chunk)
         if total > limits.max_bytes:
-            raise too_large("max_bytes", limits.max_bytes, "bytes", "the picture's file is larger")
+            raise too_large("max_bytes", limits.max_bytes, "bytes", f"the {what}'s file is larger", what)
         pieces.append(chunk)
     return b"".join(pieces)
 
@@ -260,14 +345,14 @@ class _OfPicture(NamedTuple):
     """What was read of a picture.
 
     `size`: width and height of the upright first frame. `frame_count`: frames in the file. `hashed`: how many of them
-    were hashed. `unread`: as in MediaHashes.
+    were hashed. `skipped`: as in MediaHashes.
     """
 
     size: tuple[int, int]
     frame_count: int
     hashed: int
     frames: tuple[FrameHashes, ...]
-    unread: str | None
+    skipped: str | None
 
 
 def _hash_picture(
@@ -296,4 +381,4 @@ def _hash_picture(
                 further = tuple(v for v in variants if v not in earlier.variants)
                 hashed = msgspec.structs.replace(earlier, variants=(*earlier.variants, *further))
             frames[hashed.hashes] = hashed
-        return _OfPicture(size, picture.frame_count, count, tuple(frames.values()), picture.unread)
+        return _OfPicture(size, picture.frame_count, count, tuple(frames.values()), picture.skipped)

@@ -1,11 +1,11 @@
-"""What a file is, by its first bytes alone: a picture that is to be decoded, or something else."""
+"""What a file is, by its first bytes alone: a picture or video that is to be decoded, or something else."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-SIGNATURE_BYTES: Final = 4096  # an SVG begins with a declaration and comments; brands of a file of boxes take 256
+SIGNATURE_BYTES: Final = 4096  # an SVG begins with comments, brands take 256, five packets of MPEG-2 TS 1,020
 
 _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -44,8 +44,12 @@ _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\xd7\xcd\xc6\x9a", "image/wmf"),
     (b"\x01\x00\x00\x00\x58\x00\x00\x00", "image/emf"),
     (b"\x01\x00\x00\x00\x6c\x00\x00\x00", "image/emf"),
-    # No pictures; named for the caller's sake.
-    (b"\x1aE\xdf\xa3", "video/matroska"),
+    (b"\x00\x00\x01\xba", "video/mpeg"),  # program stream
+    (b"\x00\x00\x01\xb3", "video/mpeg"),  # MPEG-1 or MPEG-2 video alone
+    (b"FLV\x01", "video/x-flv"),
+    (b"0&\xb2u\x8ef\xcf\x11\xa6\xd9\x00\xaa\x00b\xcel", "video/x-ms-asf"),
+    (b"OggS\x00", "video/ogg"),
+    # Neither; named for the caller's sake.
     (b"%PDF-", "application/pdf"),
     (b"ID3", "audio/mpeg"),  # has a picture of its cover soon behind
     (b"PK\x03\x04", "application/zip"),
@@ -69,6 +73,16 @@ _STRAY: Final = re.compile(rb"\xff\xd8\xff[\xc0-\xfe]|\x89PNG\r\n\x1a\n|GIF8[79]
 _SVG: Final = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?svg[\s>/]")
 _NETPBM: Final = re.compile(rb"P[1-6]\s+(?:#|\d)|P7\nWIDTH|P[Ff]\n\d")
 
+# Major brands of videos that have a name of their own; QuickTime's is from Apple's file format specification.
+_VIDEO_BRANDS: Final = ((b"qt  ", "video/quicktime"), (b"3gp", "video/3gpp"), (b"3g2", "video/3gpp"))
+
+# First boxes of QuickTime files older than `ftyp`.
+_OLD_BOXES: Final = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
+
+# Packets of MPEG-2 TS: how long, and where in them the sync byte stands. Recordings of cameras put a time before each.
+_PACKETS: Final = ((188, 0), (192, 4), (204, 0))
+_SYNC: Final = 0x47
+
 # Sizes of the header that follows a BMP's file header, one for each version of the format. `BM` alone also begins
 # texts.
 _BMP_HEADERS: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
@@ -77,7 +91,8 @@ _BMP_HEADERS: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 def media_type_of(head: bytes) -> str:
     """Return the media type of a file that begins with `head`, its first SIGNATURE_BYTES or all of it.
 
-    Every `image/` type is a picture; `application/octet-stream` is what is not known.
+    Every `image/` type is a picture, every `video/` type may hold a video; `application/octet-stream` is what is not
+    known.
     """
     for signature, media_type in _SIGNATURES:
         if head.startswith(signature):
@@ -92,7 +107,8 @@ def media_type_of(head: bytes) -> str:
         # The first brand is the major one, but `mif1` there says little: the compatible ones tell AVIF from HEIC.
         types = [_BRANDS[brand] for brand in brands if brand in _BRANDS]
         if not types:
-            return "video/mp4"
+            named = (media_type for brand, media_type in _VIDEO_BRANDS if head[8:12].startswith(brand))
+            return next(named, "video/mp4")
         return next((media_type for media_type in types if media_type != "image/heif"), types[0])
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "image/bmp"
@@ -103,7 +119,7 @@ def media_type_of(head: bytes) -> str:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"<") and b"<html" not in text.lower() and _SVG.search(text):
         return "image/svg+xml"
-    return "application/octet-stream"
+    return _video_type_of(head)
 
 
 _SHORTEST: Final = 18  # bytes that tell any of these formats
@@ -131,3 +147,20 @@ def stray_bytes(head: bytes) -> int:
         return 0
     picture = _STRAY.search(head, 0, _MAX_STRAY_BYTES + 12)
     return picture.start() if picture is not None and picture.start() <= _MAX_STRAY_BYTES else 0
+
+
+def _video_type_of(head: bytes) -> str:
+    """Return the type of a video that has no signature at its very beginning."""
+    if head.startswith(b"\x1aE\xdf\xa3"):  # EBML; the document type follows within its header
+        return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
+    if head[4:8] in _OLD_BOXES and (head[0] == 0 or head[4:8] == b"mdat"):
+        return "video/quicktime"
+    return "video/mp2t" if packet_bytes(head) else "application/octet-stream"
+
+
+def packet_bytes(head: bytes) -> int:
+    """Return the length of a packet of the MPEG-2 transport stream that begins with `head`; 0 if it is none."""
+    for length, at in _PACKETS:
+        if len(head) > 2 * length + at and all(byte == _SYNC for byte in head[at::length]):
+            return length
+    return 0

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from hashhub.trust import Policy
 
 MEDIA_SECONDS: Final = 30.0  # of hashing in one call; a single file takes a few at most
+# Pixels of a video that are decoded for each second of CPU time that a file may take; a longer one is read by its key
+# frames. A third of what one core decoded where this was measured, so that a slower one does not give up.
+_VIDEO_PIXELS: Final = 150_000_000
 MAX_MATCHES: Final = 1000  # entries in one answer
 _MAY_MATCH: Final = (Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
 _MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise
@@ -77,7 +80,11 @@ class Match:
             max_queued=config.max_queued_media,
             seconds=config.media_seconds,
             memory_bytes=config.media_memory_bytes,
-            limits=Limits(max_bytes=config.max_media_bytes, max_pixels=config.max_media_pixels),
+            limits=Limits(
+                max_bytes=config.max_media_bytes,
+                max_pixels=config.max_media_pixels,
+                max_video_pixels=max(1, int(config.media_seconds * _VIDEO_PIXELS)),
+            ),
         )
 
     def miss(self, principal: Principal, query: Query, options: MatchOptions) -> tuple[MatchResult, int] | None:

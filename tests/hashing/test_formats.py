@@ -48,7 +48,7 @@ class TestWhole:
     def test_every_frame_is_the_picture_that_was_put_in(self, name: str) -> None:
         media = hashed(files()[name])
         assert (media.frame_count, media.frames_hashed) == ((3, 3) if name in FRAMES else (1, 1))
-        assert media.unread is None
+        assert media.skipped is None
         if "alpha" in name or name in {"png-16-bit", "tiff-fax"}:
             return
         expected = [scene(seed) for seed in range(3)] if name in FRAMES else [scene()]
@@ -247,11 +247,16 @@ class TestWhatCannotBeRead:
             b"<html><body><svg></svg>",
             b"<!-- svg -->",
             b"ID3\3\0\0\0\0\0\x0cAPIC\0" + b"\xff\xd8\xff\xe0",
-            b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom",
         ],
     )
     def test_what_only_looks_alike(self, head: bytes) -> None:
         assert hashed(head + bytes(64)).not_perceptual
+
+    def test_a_film_is_no_picture_unless_it_says_so(self) -> None:
+        """One that names a brand of pictures besides its own is an error, not something that nobody looks at."""
+        assert media_type_of(MP4) == "video/mp4"
+        assert media_type_of(MP4.replace(b"isom", b"heic")) == "image/heic"
+        assert refused(MP4.replace(b"isom", b"heic")).reason is Reason.UNREADABLE_MEDIA
 
     @pytest.mark.parametrize("name", ["dng", "cr2", "nef"])
     def test_a_raw_file_is_not_hashed_by_its_preview(self, name: str) -> None:
@@ -295,14 +300,14 @@ class TestWhatElseIsInTheFile:
         whole = hashed(files()[name])
         media = hashed(files()[name] + b"\0\0" * (name == "jpeg") + MP4)
         assert media.frames == whole.frames
-        assert media.unread is not None
-        assert "motion photo" in media.unread
+        assert media.skipped is not None
+        assert "motion photo" in media.skipped
 
     def test_a_film_in_a_box_of_its_own(self) -> None:
-        assert hashed(files()["heic"] + box(b"mpvd", MP4)).unread is not None
+        assert hashed(files()["heic"] + box(b"mpvd", MP4)).skipped is not None
 
     def test_bytes_that_are_no_film_are_not(self) -> None:
-        assert hashed(files()["jpeg"] + b"SEFT ftyp and so on").unread is None
+        assert hashed(files()["jpeg"] + b"SEFT ftyp and so on").skipped is None
 
     @pytest.mark.parametrize("name", ["jpeg", "png", "gif-animated", "webp"])
     @pytest.mark.parametrize("stray", [b"\n", b"\xef\xbb\xbf", b"\0" * 16])

@@ -166,9 +166,7 @@ class TestWhatIsNoPicture:
             (b"", "application/octet-stream"),
             (b"BMW is a maker of cars and motorcycles", "application/octet-stream"),
             (b"RIFF\x24\0\0\0WAVEfmt ", "application/octet-stream"),
-            (b"RIFF\x24\0\0\0AVI LIST", "video/x-msvideo"),
-            (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "video/mp4"),
-            (b"\x1aE\xdf\xa3\x01", "video/matroska"),
+            (b"#EXTM3U\n#EXTINF:9,\nfile:///etc/passwd\n", "application/octet-stream"),
             (b"%PDF-1.7", "application/pdf"),
         ],
     )
