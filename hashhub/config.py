@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -93,6 +93,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     token_media_seconds: int = 0
     """Seconds a minute that hashing media of one token may take in one process. 0: those of half of the machine's
     cores.
+    """
+
+    max_effort: Literal["plain", "standard", "thorough"] = "thorough"
+    """Which variants of an upload any caller may have looked for: none, those that are quick to make (`standard`), or
+    crops, too (`thorough`; only of what is not known otherwise). A token can be given less. Whoever asks for more gets
+    this, and is told (EFFORT_REDUCED). docs/match.md says what each costs.
     """
 
     max_media_bytes: int = 30 * 1024 * 1024

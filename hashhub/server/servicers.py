@@ -1235,7 +1235,15 @@ class _Page:
 
 _CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from")
 _GROUP_FIELDS: Final = ("display_name", "members")
-_TOKEN_FIELDS: Final = ("description", "purposes", "acts_for_others", "may_mirror", "expire_time", "shares")
+_TOKEN_FIELDS: Final = (
+    "description",
+    "purposes",
+    "acts_for_others",
+    "may_mirror",
+    "max_effort",
+    "expire_time",
+    "shares",
+)
 _HASH_SET_FIELDS: Final = ("display_name", "review_depth", "marking")
 _WEBHOOK_FIELDS: Final = ("url", "events", "description")
 _HASH_SET_FIXED: Final = ("scheme", "purpose", "unclassified")  # the hub says that these cannot change

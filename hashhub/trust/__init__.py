@@ -11,7 +11,7 @@ less demanding: what counts as a claim, as independent and as a standing review 
 from __future__ import annotations
 
 from hashhub.trust.decision import Judgement, ReasonCode, decide
-from hashhub.trust.policy import Clause, Dispute, Policy, explain, load, parse
+from hashhub.trust.policy import Clause, Dispute, Policy, check_variants, explain, load, parse
 from hashhub.trust.statement import Closeness, Statement, Way
 from hashhub.trust.tracing import ClauseTrace, DemandTrace, EntryTrace, Failure, Trace, trace
 from hashhub.trust.trial import Example, Trial, VerdictChange
@@ -36,6 +36,7 @@ __all__ = [
     "VerdictChange",
     "Version",
     "Way",
+    "check_variants",
     "decide",
     "explain",
     "load",
