@@ -41,6 +41,8 @@ def coverage(media: MediaHashes, effort: Effort, *, asked: Effort | None = None)
     elif media.frames and media.frames_hashed < media.frame_count:
         text = f"{media.frames_hashed} of {media.frame_count} frames were hashed; the others were not looked for"
         gaps.append(ReasonLine(code=ReasonCode.FRAMES_SKIPPED.value, text=text))
+    if media.skipped:
+        gaps.append(ReasonLine(code=ReasonCode.FRAMES_SKIPPED.value, text=media.skipped))
     return Coverage(
         algorithms=tuple(name for name in ALGORITHMS if name in used),
         effort=effort,
