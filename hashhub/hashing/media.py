@@ -12,7 +12,8 @@ PDQ is computed on the decoded pixels at full size, as the C++ reference does it
 (`hashing.pdq`). A file that lacks only bytes after its last pixel is hashed; if the application has set Pillow's
 LOAD_TRUNCATED_IMAGES, so are files that end early, with what Pillow makes of them.
 What differs from tools that hand a file's pixels over as they are stored: EXIF orientation is applied, and transparency
-is laid on white, so that the hash is of the picture that people see.
+is laid on white, so that the hash is of the picture that people see. From Effort.STANDARD on, what those tools hash is
+hashed beside it (`decoding.Frame.readings`). docs/media.md has formats, limits and what is an error.
 """
 
 from __future__ import annotations
