@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
 from hashhub.hashing.boxes import Contents, check_boxes
@@ -101,6 +101,8 @@ class Picture:
                 _check_pixels(opened, limits)  # pages and GIF frames have sizes of their own
             if index in sampled:
                 spent.add(opened, self._data)
+                if opened.format == "TIFF":
+                    _check_strips(opened)
                 opened.load()
                 if self._has_tiles and _lacks_a_tile(opened):
                     raise ValueError("a tile could not be decoded")
@@ -278,6 +280,29 @@ def _check_pixels(picture: Image.Image, limits: Limits) -> None:
         raise too_large("max_side", limits.max_side, "pixels", f"{size}, longer")
     if _pixels(picture) > limits.max_pixels:
         raise too_large("max_pixels", limits.max_pixels, "pixels", f"{size}, larger")
+
+
+# TIFF 6.0: rows of a strip, places of strips, planes; width, length and places of tiles; compression.
+_ROWS, _STRIPS, _PLANES, _TILE_WIDTH, _TILE_LENGTH, _TILES, _COMPRESSION = 278, 273, 284, 322, 323, 324, 259
+_OLD_JPEG: Final = 6  # places its strips as it likes
+_SEPARATE: Final = 2
+
+
+def _check_strips(page: Image.Image) -> None:
+    """Raise ValueError unless the page's strips or tiles are as many as cover it: what is left is black otherwise."""
+    tags: Any = page.tag_v2  # type: ignore[attr-defined] # of Pillow's TIFF pages
+    if tags.get(_COMPRESSION) == _OLD_JPEG:
+        return
+    width, height = tags[256], tags[257]  # as stored; the page may have been turned
+    planes = tags.get(277, 1) if tags.get(_PLANES) == _SEPARATE else 1
+    if _TILES in tags:
+        expected = math.ceil(width / tags[_TILE_WIDTH]) * math.ceil(height / tags[_TILE_LENGTH])
+        count = len(tags[_TILES])
+    else:
+        expected = math.ceil(height / min(tags.get(_ROWS, height), height))
+        count = len(tags[_STRIPS])
+    if count != expected * planes:
+        raise ValueError("strips or tiles are missing")
 
 
 class _Spent:

@@ -142,6 +142,22 @@ class TestDamaged:
             else:
                 assert refused(changed).reason is Reason.UNREADABLE_MEDIA
 
+    @pytest.mark.parametrize("name", ["tiff", "tiff-lzw", "tiff-jpeg", "tiff-pages"])
+    @pytest.mark.parametrize("rows", [0, 8, 9, 0xFFFF_FFFF])
+    def test_strips_of_a_tiff_that_do_not_make_up_its_page_are_not_taken_for_it(self, name: str, rows: int) -> None:
+        """Pillow otherwise leaves the rest of the page black."""
+        data = bytearray(files()[name])
+        (first,) = struct.unpack_from("<I", data, 4)
+        (count,) = struct.unpack_from("<H", data, first)
+        at = next(a for a in range(first + 2, first + 2 + 12 * count, 12) if data[a : a + 2] == b"\x16\x01")
+        struct.pack_into("<HHII", data, at, 278, 4, 1, rows)
+        try:
+            media = hashed(bytes(data))
+        except InvalidArgument as e:
+            assert e.reason is Reason.UNREADABLE_MEDIA
+        else:
+            assert media.frames == hashed(files()[name]).frames
+
     @pytest.mark.parametrize("byte", [0, 1, 2])
     def test_a_tile_that_fails_is_no_green_area(self, byte: int) -> None:
         """libheif leaves it out and says nothing. The tile's unit begins to be another kind of slice, or cannot."""
