@@ -21,7 +21,7 @@ from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Li
 from hashhub.hashing.boxes import Contents, check_boxes
 from hashhub.hashing.limits import Limits, too_large
 from hashhub.hashing.perceptual import Transform
-from hashhub.hashing.structure import check_blocks, frame_count, has_film_behind, is_raw, scan_count
+from hashhub.hashing.structure import check_blocks, frame_count, has_film_behind, is_raw, jpeg_end, scan_count
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -106,6 +106,8 @@ class Picture:
                 opened.load()
                 if self._has_tiles and _lacks_a_tile(opened):
                     raise ValueError("a tile could not be decoded")
+                if opened.format in {"JPEG", "MPO"} and _ends_early(opened, self._data):
+                    raise ValueError("the data of the JPEG ends before its picture")
                 # WebP and AVIF say when a frame is shown; in GIF and APNG it follows from the durations before it.
                 shown_at = _milliseconds(opened.info.get("timestamp"), clock)
                 shown = _displayed(opened)
@@ -371,6 +373,37 @@ def _lacks_a_tile(picture: Image.Image) -> bool:
 
 
 _MOST_LOOKS: Final = 10_000  # at areas that may be a lost tile
+
+# What libjpeg makes of blocks whose data is missing (jdhuff.c): no deviation from the middle, here also inverted.
+_MISSING: Final = frozenset({127, 128})
+# Data of a scan as good as any, without and with restart markers.
+_PADDINGS: Final = (
+    bytes(range(1, 251)) * 8,
+    b"".join(bytes(range(1, 251, 16)) + bytes((0xFF, 0xD0 + n % 8)) for n in range(256)),
+)
+
+
+def _ends_early(picture: Image.Image, data: bytes) -> bool:
+    """Return whether a JPEG ends before its last pixels, but with an end marker: some tools mend truncated files so.
+
+    A picture may end in this very grey. It is the same with more data behind that of its last scan, unless some was
+    missing.
+    """
+    from PIL import JpegImagePlugin
+
+    width, height = picture.size
+    corner = (max(0, width - 8), height - 1, width, height)
+    if not _MISSING.issuperset(picture.crop(corner).tobytes()):
+        return False
+    begin = getattr(picture, "offset", 0)
+    scans = memoryview(data)[begin : jpeg_end(data, begin)]
+    for padding in _PADDINGS:
+        with JpegImagePlugin.JpegImageFile(io.BytesIO(b"".join((scans, padding, b"\xff\xd9")))) as longer:
+            longer.load()
+            if longer.tobytes() != picture.tobytes():
+                return True
+    return False
+
 
 # EXIF 2.32, 4.6.4 A: the value of the orientation tag, and what makes the stored picture upright. 1 is upright.
 _ORIENTATION_TAG: Final = 0x0112

@@ -82,14 +82,19 @@ def scan_count(data: bytes, begin: int, limits: Limits) -> int:
     return count
 
 
-def has_film_behind(data: bytes) -> bool:
-    """Return whether an MP4 file follows the JPEG, as phones put one there (motion photos)."""
-    at = 2
+def jpeg_end(data: bytes, begin: int) -> int:
+    """Return where the marker is that ends the JPEG which begins at `begin`, or the length of the data."""
+    at = begin + 2
     while (marker := _MARKER.search(data, at)) is not None and data[marker.end() - 1] != _END:
         at = marker.end()
         if data[at - 1] not in _ALONE:
             at += _segment_bytes(data, at)
-    at = len(data) if marker is None else marker.end()
+    return len(data) if marker is None else marker.start()
+
+
+def has_film_behind(data: bytes) -> bool:
+    """Return whether an MP4 file follows the JPEG, as phones put one there (motion photos)."""
+    at = jpeg_end(data, 0)
     while (at := data.find(b"ftyp", at + 4)) >= 0:
         if int.from_bytes(data[at - 4 : at]) in _FTYP_BYTES:
             return True

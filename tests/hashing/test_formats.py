@@ -7,6 +7,7 @@ import random
 import resource
 import struct
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -29,7 +30,7 @@ FRAMES = {"mpo", "png-animated", "gif-animated", "webp-animated", "tiff-pages", 
 HEVC = frozenset({b"hvc1"})
 
 
-def hashed(data: bytes, **limits: int) -> MediaHashes:
+def hashed(data: bytes, **limits: Any) -> MediaHashes:
     return hash_media(data, algorithms=["PDQ"], limits=Limits(**limits))
 
 
@@ -38,7 +39,7 @@ def pdq(data: bytes) -> Hash:
     return own
 
 
-def refused(data: bytes, **limits: int) -> HashHubError:
+def refused(data: bytes, **limits: Any) -> HashHubError:
     with pytest.raises((InvalidArgument, LimitExceeded)) as error:
         hashed(data, **limits)
     return error.value
@@ -86,6 +87,24 @@ class TestCutOff:
             else:
                 assert (part.frames, part.frame_count) == (whole.frames, whole.frame_count), end
         assert refusals >= 60
+
+    @pytest.mark.parametrize("name", ["jpeg", "jpeg-restarts", "jpeg-cmyk"])
+    @pytest.mark.parametrize("share", [0.4, 0.6, 0.9])
+    def test_an_end_marker_does_not_make_a_jpeg_whole(self, name: str, share: float) -> None:
+        data = files()[name]
+        cut = data[: int(len(data) * share)].rstrip(b"\xff") + b"\xff\xd9"
+        assert refused(cut).reason is Reason.UNREADABLE_MEDIA
+
+    @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+    @pytest.mark.parametrize("grey", [127, 128])
+    def test_a_picture_may_end_in_the_grey_that_stands_for_missing_data(
+        self, grey: int, options: dict[str, Any]
+    ) -> None:
+        image = scene()
+        image.paste((grey,) * 3, (0, 40, *image.size))
+        for mode in ("RGB", "L", "CMYK"):
+            assert hashed(encoded(image.convert(mode), "JPEG", **options)).frames
+        assert hashed(animated("MPO", [image, image.rotate(180), image], **options)).frame_count == 3
 
     def test_between_the_frames_of_a_gif(self) -> None:
         """Without its last byte an animation looks like a shorter one."""
