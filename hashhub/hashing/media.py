@@ -13,7 +13,8 @@ PDQ is computed on the decoded pixels at full size, as the C++ reference does it
 (`hashing.pdq`). A file that lacks only bytes after its last pixel is hashed; if the application has set Pillow's
 LOAD_TRUNCATED_IMAGES, so are files that end early, with what Pillow makes of them.
 What differs from tools that hand a file's pixels over as they are stored: EXIF orientation is applied, and transparency
-is laid on white, so that the hash is of the picture that people see.
+is laid on white, so that the hash is of the picture that people see. From Effort.STANDARD on, what those tools hash is
+hashed beside it (`decoding.Frame.readings`). docs/media.md has formats, limits and what is an error.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import os
 from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -33,7 +34,7 @@ from hashhub.hashing.decoding import opened_picture
 from hashhub.hashing.digest import DIGEST_ALGORITHMS, digests, read_chunks
 from hashhub.hashing.limits import DEFAULT_LIMITS, Limits, too_large
 from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, perceptual_hashes
-from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of
+from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of, stray_bytes
 from hashhub.hashing.variants import derive, windows_a_frame
 from hashhub.hashing.video import hash_video, require_extra
 from hashhub.hygiene import MIN_PDQ_QUALITY
@@ -94,7 +95,8 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
         video_frames: Of a video, in the order of their times.
         digests: Exact hashes of the bytes.
         not_perceptual: Why there are neither frames nor video frames, as a sentence for people; None if there are.
-        skipped: What of a video was not looked at, as a sentence for people; None if nothing.
+        skipped: What of the file was not looked at, such as a film behind a picture, as a sentence for people; None if
+            nothing is known to be left out.
     """
 
     media_type: str
@@ -210,19 +212,19 @@ def _hash_stream(
     if is_picture and not wanted.isdisjoint(PERCEPTUAL_ALGORITHMS):
         data = _collect(chain((head,), chunks), limits)
         # Decode first: no digest is handed out for a picture that could not be looked at.
-        width, height, frame_count, frames, frames_hashed = _hash_picture(
-            data, media_type, wanted, limits, dihedral=dihedral, effort=effort
-        )
+        # A viewer that passes over stray bytes shows the picture behind them.
+        picture = _hash_picture(data[stray_bytes(head) :], media_type, wanted, limits, dihedral=dihedral, effort=effort)
         return MediaHashes(
             media_type=media_type,
             size_bytes=len(data),
-            width=width,
-            height=height,
-            frame_count=frame_count,
-            frames=frames,
+            width=picture.size[0],
+            height=picture.size[1],
+            frame_count=picture.frame_count,
+            frames=picture.frames,
             digests=digests((data,), wanted),
             not_perceptual=None,
-            frames_hashed=frames_hashed,
+            frames_hashed=picture.hashed,
+            skipped=picture.skipped,
         )
 
     is_video = media_type.startswith("video/")
@@ -358,12 +360,23 @@ def _collect(chunks: Iterator[bytes], limits: Limits, what: str = "picture") -> 
     return b"".join(pieces)
 
 
+class _OfPicture(NamedTuple):
+    """What was read of a picture.
+
+    `size`: width and height of the upright first frame. `frame_count`: frames in the file. `hashed`: how many of them
+    were hashed. `skipped`: as in MediaHashes.
+    """
+
+    size: tuple[int, int]
+    frame_count: int
+    hashed: int
+    frames: tuple[FrameHashes, ...]
+    skipped: str | None
+
+
 def _hash_picture(
     data: bytes, media_type: str, wanted: frozenset[str], limits: Limits, *, dihedral: bool, effort: Effort
-) -> tuple[int, int, int, tuple[FrameHashes, ...], int]:
-    """Return width and height of the upright first frame, frames in the file, the hashes of those sampled, and how many
-    those were.
-    """
+) -> _OfPicture:
     size = (0, 0)
     count = 0
     frames: dict[tuple[Hash, ...], FrameHashes] = {}
@@ -371,15 +384,14 @@ def _hash_picture(
     with opened_picture(data, media_type, limits) as picture:
         if effort is Effort.THOROUGH:
             windows = windows_a_frame(min(picture.frame_count, limits.max_frames), dihedral=dihedral)
-        for frame in picture.frames():
+        for frame in picture.frames(with_readings=effort is not Effort.PLAIN):
             size = size if any(size) else frame.shown.size
             count += 1
             hashes, quality = perceptual_hashes(frame.shown, wanted, dihedral=dihedral)
             variants = [Variant(t, of_transform, quality) for t, of_transform in hashes.items() if t is not None]
-            if effort is not Effort.PLAIN:
-                for name, reading in frame.readings:
-                    of_reading, its_quality = perceptual_hashes(reading, wanted, dihedral=False)
-                    variants.append(Variant(name, of_reading[None], its_quality))
+            for name, reading in frame.readings:
+                of_reading, its_quality = perceptual_hashes(reading, wanted, dihedral=False)
+                variants.append(Variant(name, of_reading[None], its_quality))
             if effort is not Effort.PLAIN and "PDQ" in wanted and hashes[None] not in frames:
                 variants += _derived(frame.shown, windows, {*hashes[None]}.union(*(v.hashes for v in variants)))
             hashed = FrameHashes(
@@ -389,8 +401,11 @@ def _hash_picture(
                 quality=quality,
                 variants=tuple(variants),
             )
-            frames.setdefault(hashed.hashes, hashed)
-    return *size, picture.frame_count, tuple(frames.values()), count
+            if earlier := frames.get(hashed.hashes):  # what is hidden in two blank frames may differ
+                further = tuple(v for v in variants if v not in earlier.variants)
+                hashed = msgspec.structs.replace(earlier, variants=(*earlier.variants, *further))
+            frames[hashed.hashes] = hashed
+        return _OfPicture(size, picture.frame_count, count, tuple(frames.values()), picture.skipped)
 
 
 def _derived(shown: Image.Image, windows: int, known: set[Hash]) -> Iterator[Variant]:

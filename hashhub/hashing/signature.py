@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-SIGNATURE_BYTES: Final = 1024  # enough for the brands of an ISO base media file, and five packets of MPEG-2 TS
+SIGNATURE_BYTES: Final = 4096  # an SVG begins with comments, brands take 256, five packets of MPEG-2 TS 1,020
 
 _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -22,6 +23,27 @@ _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "image/jxl"),
     (b"8BPS\x00", "image/vnd.adobe.photoshop"),
     (b"\x00\x00\x01\x00", "image/vnd.microsoft.icon"),
+    (b"\x00\x00\x02\x00", "image/vnd.microsoft.icon"),  # a cursor
+    (b"II\xbc\x01", "image/jxr"),
+    (b"IIRO", "image/x-olympus-orf"),
+    (b"IIRS", "image/x-olympus-orf"),
+    (b"MMOR", "image/x-olympus-orf"),
+    (b"IIU\x00", "image/x-panasonic-rw2"),
+    (b"II\x1a\x00\x00\x00HEAPCCDR", "image/x-canon-crw"),
+    (b"FUJIFILMCCD-RAW", "image/x-fuji-raf"),
+    (b"FOVb", "image/x-sigma-x3f"),
+    (b"\x8aMNG\r\n\x1a\n", "image/x-mng"),
+    (b"\x8bJNG\r\n\x1a\n", "image/x-jng"),
+    (b"v/1\x01", "image/x-exr"),
+    (b"#?RADIANCE", "image/vnd.radiance"),
+    (b"DDS |", "image/vnd.ms-dds"),
+    (b"qoif", "image/qoi"),
+    (b"BPG\xfb", "image/bpg"),
+    (b"FLIF", "image/flif"),
+    (b"gimp xcf", "image/x-xcf"),
+    (b"\xd7\xcd\xc6\x9a", "image/wmf"),
+    (b"\x01\x00\x00\x00\x58\x00\x00\x00", "image/emf"),
+    (b"\x01\x00\x00\x00\x6c\x00\x00\x00", "image/emf"),
     (b"\x00\x00\x01\xba", "video/mpeg"),  # program stream
     (b"\x00\x00\x01\xb3", "video/mpeg"),  # MPEG-1 or MPEG-2 video alone
     (b"FLV\x01", "video/x-flv"),
@@ -29,15 +51,27 @@ _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"OggS\x00", "video/ogg"),
     # Neither; named for the caller's sake.
     (b"%PDF-", "application/pdf"),
+    (b"ID3", "audio/mpeg"),  # has a picture of its cover soon behind
     (b"PK\x03\x04", "application/zip"),
 )
 
 # Brands of ISO base media files (ISO/IEC 14496-12, 23008-12, the AV1 image format); any other brand is a video.
+# Those of coded pictures that libheif does not decode here end as errors, too.
 _BRANDS: Final[dict[bytes, str]] = {
     **dict.fromkeys((b"avif", b"avis"), "image/avif"),
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "image/heic"),
-    **dict.fromkeys((b"mif1", b"msf1", b"mif2", b"miaf"), "image/heif"),
+    **dict.fromkeys((b"avci", b"avcs", b"vvic", b"vvis", b"j2ki", b"j2is", b"jpeg", b"jpgs"), "image/heif"),
+    **dict.fromkeys((b"mif1", b"msf1", b"mif2", b"mif3", b"miaf", b"1pic", b"unif"), "image/heif"),
+    b"crx ": "image/x-canon-cr3",
 }
+
+# A picture behind a few bytes that do not belong to it, such as a line break or a byte order mark: some viewers show
+# it. Only signatures so long that they hardly stand anywhere by accident.
+_MAX_STRAY_BYTES: Final = 16
+_STRAY: Final = re.compile(rb"\xff\xd8\xff[\xc0-\xfe]|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP", re.DOTALL)
+
+_SVG: Final = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?svg[\s>/]")
+_NETPBM: Final = re.compile(rb"P[1-6]\s+(?:#|\d)|P7\nWIDTH|P[Ff]\n\d")
 
 # Major brands of videos that have a name of their own; QuickTime's is from Apple's file format specification.
 _VIDEO_BRANDS: Final = ((b"qt  ", "video/quicktime"), (b"3gp", "video/3gpp"), (b"3g2", "video/3gpp"))
@@ -63,6 +97,8 @@ def media_type_of(head: bytes) -> str:
     for signature, media_type in _SIGNATURES:
         if head.startswith(signature):
             return media_type
+    if len(head) < _SHORTEST and (of_remnant := _of_remnant(head)):
+        return of_remnant
     if head[:4] == b"RIFF":
         return {b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}.get(head[8:12], "application/octet-stream")
     if head[4:8] == b"ftyp":
@@ -70,13 +106,47 @@ def media_type_of(head: bytes) -> str:
         brands = [head[8:12], *(head[at : at + 4] for at in range(16, size - 3, 4))]
         # The first brand is the major one, but `mif1` there says little: the compatible ones tell AVIF from HEIC.
         types = [_BRANDS[brand] for brand in brands if brand in _BRANDS]
-        if head[8:12] not in _BRANDS:
+        if not types:
             named = (media_type for brand, media_type in _VIDEO_BRANDS if head[8:12].startswith(brand))
             return next(named, "video/mp4")
         return next((media_type for media_type in types if media_type != "image/heif"), types[0])
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "image/bmp"
+    if _NETPBM.match(head):
+        return "image/x-portable-anymap"
+    if begin := stray_bytes(head):
+        return media_type_of(head[begin:])
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith(b"<") and b"<html" not in text.lower() and _SVG.search(text):
+        return "image/svg+xml"
     return _video_type_of(head)
+
+
+_SHORTEST: Final = 18  # bytes that tell any of these formats
+_TELLING: Final = 3  # bytes of a signature that hardly begin anything else
+_BRAND: Final = slice(11, 12)  # the last byte of the brand
+
+
+def _of_remnant(head: bytes) -> str | None:
+    """Return the type of a file so short that its signature itself is cut off: an error, not "no picture"."""
+    for signature, media_type in (*_SIGNATURES, (b"RIFF", "image/webp")):
+        if len(head) >= _TELLING and signature.startswith(head):
+            return media_type
+    if head[:4] == b"RIFF" and not head[_BRAND]:
+        return "image/webp"
+    if head[4:8] == b"ftyp" and not head[_BRAND]:
+        return "image/heif"
+    return "image/bmp" if head[:2] == b"BM" and head[6:10] == bytes(4) else None
+
+
+def stray_bytes(head: bytes) -> int:
+    """Return how many bytes stand before a picture that a file holds behind a few that do not belong to it; 0 for any
+    other file.
+    """
+    if any(head.startswith(signature) for signature, _ in _SIGNATURES):
+        return 0
+    picture = _STRAY.search(head, 0, _MAX_STRAY_BYTES + 12)
+    return picture.start() if picture is not None and picture.start() <= _MAX_STRAY_BYTES else 0
 
 
 def _video_type_of(head: bytes) -> str:

@@ -8,7 +8,7 @@ goes where the decoder goes and counts at least what the decoder meets, so that 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from hashhub.hashing.limits import Limits, too_large
 
@@ -22,6 +22,9 @@ _MAX_GIF_BLOCKS: Final = 1_000_000
 # Segments, chunks or boxes of the other formats, and stray bytes among them: Pillow needs 1 to 4 microseconds for each.
 # Encoders write tens; a PNG of 30 MB in pieces of 8 KiB has 4,000.
 _MAX_BLOCKS: Final = 100_000
+
+# Tags of all pages of a TIFF, and half a microsecond each; a page has some 15.
+_MAX_TAGS: Final = 500_000
 
 
 def frame_count(picture: Image.Image, data: bytes, limits: Limits) -> int:
@@ -78,6 +81,84 @@ def scan_count(data: bytes, begin: int, limits: Limits) -> int:
             at += _segment_bytes(data, at)
     return count
 
+
+def jpeg_end(data: bytes, begin: int) -> int:
+    """Return where the marker is that ends the JPEG which begins at `begin`, or the length of the data."""
+    at = begin + 2
+    while (marker := _MARKER.search(data, at)) is not None and data[marker.end() - 1] != _END:
+        at = marker.end()
+        if data[at - 1] not in _ALONE:
+            at += _segment_bytes(data, at)
+    return len(data) if marker is None else marker.start()
+
+
+def has_film_behind(data: bytes) -> bool:
+    """Return whether an MP4 file follows the JPEG, as phones put one there (motion photos)."""
+    at = jpeg_end(data, 0)
+    while (at := data.find(b"ftyp", at + 4)) >= 0:
+        if int.from_bytes(data[at - 4 : at]) in _FTYP_BYTES:
+            return True
+    return False
+
+
+_FTYP_BYTES: Final = range(16, 1024)
+
+
+def is_raw(data: bytes, limits: Limits) -> bool:
+    """Return whether a TIFF is a camera's raw file, or else holds a full picture that is no page of it.
+
+    Digital Negative 1.7, tag 50706 (DNGVersion); Canon's CR2 by its signature; Nikon's, Sony's and others' because
+    their pages have further pictures (TIFF supplement 1, tag 330: SubIFDs) that are no reduced copies (TIFF 6.0, tag
+    254: NewSubfileType, bit 0).
+
+    Raises LimitExceeded (MEDIA_TOO_LARGE).
+    """
+    if data[8:11] == b"CR\x02":
+        return True
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
+    is_big = int.from_bytes(data[2:4], order) == _BIG_TIFF
+    word = 8 if is_big else 4
+    left = _MAX_TAGS
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(data[at : at + size], order)
+
+    def directory(at: int) -> tuple[dict[int, tuple[int, int]], int]:
+        """Return by tag the count and place of its values, and where the next directory is."""
+        nonlocal left
+        head, entry = (8, 20) if is_big else (2, 12)
+        count = min(number(at, head), max(0, len(data) - at) // entry)
+        left -= 1 + count
+        if left < 0:
+            raise too_large("blocks", _MAX_TAGS, "tags", "the TIFF has more")
+        tags: dict[int, tuple[int, int]] = {}
+        for place in range(at + head, at + head + count * entry, entry):
+            values = number(place + 4, word)
+            of_one = {3: 2, 16: 8, 18: 8}.get(number(place + 2, 2), 4)
+            value = place + 4 + word
+            tags[number(place, 2)] = values, value if values * of_one <= word else number(value, word)
+        return tags, number(at + head + count * entry, word)
+
+    at = number(8 if is_big else 4, word)
+    seen: set[int] = set()
+    while at and at not in seen and at < len(data) and len(seen) < limits.max_source_frames:
+        seen.add(at)
+        tags, at = directory(at)
+        if _DNG_VERSION in tags:
+            return True
+        count, place = tags.get(_SUB_IFDS, (0, 0))
+        for inner in range(place, place + word * count, word):
+            of_inner, _ = directory(number(inner, word))
+            _, kind = of_inner.get(_NEW_SUBFILE_TYPE, (0, 0))
+            if not (kind and number(kind, 4) & 1):
+                return True
+    return False
+
+
+_BIG_TIFF: Final = 43
+_DNG_VERSION: Final = 50706
+_SUB_IFDS: Final = 330
+_NEW_SUBFILE_TYPE: Final = 254
 
 # 0xFF 0x00 is a byte of a scan's data, 0xFF 0xFF is filling, and restart markers stand within a scan.
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -169,6 +250,7 @@ def _gif_frame_count(data: bytes, most: int) -> int:
 
     Raises:
         IndexError: where a descriptor is cut off.
+        ValueError: if there is no trailer: between frames, a file that was cut off looks like a whole one.
         LimitExceeded: MEDIA_TOO_LARGE, if there are more than a million blocks.
     """
 
@@ -179,8 +261,10 @@ def _gif_frame_count(data: bytes, most: int) -> int:
     count = 0
     in_data = False  # within sub-blocks, each of which follows its length; an empty one ends them
     for _ in range(_MAX_GIF_BLOCKS):
-        if at >= len(data) or count > most:
+        if count > most:
             return count
+        if at >= len(data):
+            raise ValueError("no trailer")
         if in_data:
             in_data = data[at] > 0
             at += data[at] + 1

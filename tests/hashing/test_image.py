@@ -33,7 +33,7 @@ from hashhub.hashing import (
     hash_media,
     pdq_dihedral,
 )
-from hashhub.hashing.decoding import sample
+from hashhub.hashing.decoding import load_decoders, sample
 from hashhub.testing.pictures import picture
 
 
@@ -43,6 +43,7 @@ def scene(seed: int = 3, size: tuple[int, int] = (256, 192)) -> Image.Image:
 
 
 def encoded(image: Image.Image, image_format: str = "PNG", **options: Any) -> bytes:
+    load_decoders()  # registers HEIF
     buffer = io.BytesIO()
     image.save(buffer, image_format, **options)
     return buffer.getvalue()
@@ -80,12 +81,13 @@ def files() -> dict[str, bytes]:
         "image/tiff": encoded(scene(), "TIFF"),
         "image/webp": encoded(scene(), "WEBP", quality=92),
         "image/avif": encoded(scene(), "AVIF", quality=92),
+        "image/heic": encoded(scene(), "HEIF", quality=92),
         "image/jp2": encoded(scene(), "JPEG2000"),
     }
 
 
 LARGE = [i for i in range(1, reference_hashes.COUNT, 40) if min(reference_hashes.picture(i).shape[:2]) > 700]
-FORMATS = ("image/png", "image/jpeg", "image/gif", "image/bmp", "image/tiff", "image/webp", "image/avif", "image/jp2")
+FORMATS = tuple(files())
 
 
 class TestHashes:

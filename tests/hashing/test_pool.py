@@ -22,6 +22,7 @@ from PIL import Image
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.hashing import Limits, MediaHashes, hash_media
 from hashhub.hashing import child as protocol
+from hashhub.hashing.decoding import load_decoders
 from hashhub.hashing.pool import Content, MediaPool
 from hashhub.model import Effort
 from hashhub.testing.pictures import picture
@@ -35,6 +36,7 @@ def good() -> bytes:
 
 
 def encoded(image: Image.Image, image_format: str = "PNG", **options: Any) -> bytes:
+    load_decoders()  # registers HEIF
     buffer = io.BytesIO()
     image.save(buffer, image_format, **options)
     return buffer.getvalue()
@@ -105,7 +107,7 @@ class TestAnswers:
             picture(1, (64, 64)), "GIF", save_all=True, append_images=[picture(n, (64, 64)) for n in (2, 3)]
         )
         still = picture(4, (200, 150))
-        formats = [encoded(still, name) for name in ("JPEG", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000")]
+        formats = [encoded(still, name) for name in ("JPEG", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000")]
         for data in (good(), animation, *formats, encoded(still, "JPEG", progressive=True), b"text", b""):
             for dihedral in (False, True):
                 assert hashed(pool, data, dihedral=dihedral) == hash_media(data, dihedral=dihedral)
@@ -231,6 +233,16 @@ class TestOpenFiles:
             assert hashed(pool, file).size_bytes == 200 << 20
         with pytest.raises(LimitExceeded):
             hashed(pool, costly())
+class TestThreads:
+    def test_children_decode_with_one_and_the_template_has_no_other(self, new_pool: Callable[..., MediaPool]) -> None:
+        """libheif, libde265 and dav1d otherwise start some for each picture."""
+        pool = new_pool()
+        still = picture(4, (640, 480))
+        for name in ("HEIF", "AVIF", "WEBP"):
+            assert hashed(pool, encoded(still, name)).frames
+            (child,) = processes(template_of(pool))
+            assert len(list(Path(f"/proc/{child}/task").iterdir())) == 1
+        assert len(list(Path(f"/proc/{template_of(pool)}/task").iterdir())) == 1
 
 
 class TestLimits:

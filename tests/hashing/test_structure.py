@@ -56,7 +56,7 @@ def with_scans(count: int, jpeg: bytes = b"", *, with_data: bool = True) -> byte
     return jpeg[:end] + scan * (count - len(places)) + jpeg[end:]
 
 
-def refusal(data: bytes, **limits: int) -> dict[str, str]:
+def refusal(data: bytes, **limits: Any) -> dict[str, str]:
     with pytest.raises(LimitExceeded) as refused:
         hash_media(data, limits=Limits(**limits))
     assert refused.value.reason is Reason.MEDIA_TOO_LARGE

@@ -14,6 +14,7 @@ from PIL import Image
 from hashhub.errors import InvalidArgument, LimitExceeded, Reason
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hashing import hash_media
+from hashhub.hashing.decoding import load_decoders
 from hashhub.hub import Hub, match
 from hashhub.matcher import CircuitBreaker
 from hashhub.model import (
@@ -386,6 +387,18 @@ class TestMedia:
         assert self.ask(knowing.hub, moving).result.verdict is Verdict.MATCH
         still = _bytes(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=500)
         assert self.ask(knowing.hub, still).result.verdict is Verdict.NO_MATCH
+
+    @pytest.mark.parametrize("image_format", ["HEIF", "AVIF", "WEBP", "TIFF"])
+    def test_so_is_a_picture_of_any_format_and_a_damaged_one_is_never_clean(
+        self, knowing: Desk, original: Image.Image, image_format: str
+    ) -> None:
+        load_decoders()  # registers HEIF
+        whole = _bytes(original.copy(), image_format)
+        assert self.ask(knowing.hub, whole).result.verdict is Verdict.MATCH
+        files = [(str(share), whole[: int(len(whole) * share)]) for share in (0.3, 0.6, 0.9)]
+        results, _ = knowing.hub.match.media(PLATFORM, files, ANY)
+        assert [r.result.verdict for r in results] == [Verdict.UNAVAILABLE] * 3
+        assert {r.result.reasons[0].code for r in results} == {"UNREADABLE_MEDIA"}
 
     def test_an_unreadable_file_is_never_clean(self, knowing: Desk, original: Image.Image) -> None:
         good = _bytes(original)
