@@ -60,6 +60,8 @@ class ReasonCode(StrEnum):
     WITHHELD = "WITHHELD"
     LOW_QUALITY = "LOW_QUALITY"
     EXACT_ONLY = "EXACT_ONLY"
+    FRAMES_SKIPPED = "FRAMES_SKIPPED"
+    EFFORT_REDUCED = "EFFORT_REDUCED"
 
 
 class Judgement(msgspec.Struct, frozen=True):

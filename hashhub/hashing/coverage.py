@@ -1,0 +1,86 @@
+"""What was looked for of a file, and what was not: said alike by whoever hashes files and matches them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hashhub.hashes import ALGORITHMS
+from hashhub.hygiene import MIN_PDQ_QUALITY
+from hashhub.model import Coverage, Effort, MatchResult, ReasonLine
+from hashhub.trust import ReasonCode
+
+if TYPE_CHECKING:
+    from hashhub.hashing.media import MediaHashes
+
+_EFFORTS: Final = tuple(Effort)  # the least first
+
+
+def coverage(media: MediaHashes, effort: Effort, *, asked: Effort | None = None) -> Coverage:
+    """Return what is looked for when the file's query is matched.
+
+    `effort`: with which it was hashed. `asked`: what the caller asked for, where it may have been given less.
+    """
+    query = media.query()
+    used = {h.algorithm for h in query.hashes}
+    used.update(h.algorithm for variant in query.variants for h in variant.hashes)
+    if query.frames:
+        used.add("PDQ")
+    gaps = [] if asked is None else [*effort_reduced(effort, asked)]
+    quality = best_quality(media)
+    if quality is not None and quality < MIN_PDQ_QUALITY:
+        text = (
+            f"PDQ quality {quality} is below {MIN_PDQ_QUALITY}: a blank or nearly blank picture; near matches say "
+            "little about it"
+        )
+        gaps.append(ReasonLine(code=ReasonCode.LOW_QUALITY.value, text=text))
+    if media.not_perceptual:
+        text = f"only identical files were looked for: {media.not_perceptual}"
+        gaps.append(ReasonLine(code=ReasonCode.EXACT_ONLY.value, text=text))
+    elif media.frames and media.frames_hashed < media.frame_count:
+        text = f"{media.frames_hashed} of {media.frame_count} frames were hashed; the others were not looked for"
+        gaps.append(ReasonLine(code=ReasonCode.FRAMES_SKIPPED.value, text=text))
+    return Coverage(
+        algorithms=tuple(name for name in ALGORITHMS if name in used),
+        effort=effort,
+        variants=tuple(variant.variant for variant in query.variants),
+        frame_count=media.frame_count,
+        frames_hashed=media.frames_hashed,
+        gaps=tuple(gaps),
+    )
+
+
+def nothing_looked_for(reason: ReasonLine, effort: Effort, *, asked: Effort | None = None) -> Coverage:
+    """Return the coverage of a file that could not be hashed, for this reason."""
+    reduced = [] if asked is None else effort_reduced(effort, asked)
+    return Coverage(effort=effort, gaps=(*reduced, reason))
+
+
+def remarked(result: MatchResult, covered: Coverage) -> MatchResult:
+    """Return the answer with what was not looked for among its reasons, so that NO_MATCH never stands alone where
+    something was left out.
+    """
+    told = {reason.code for reason in result.reasons}
+    return msgspec.structs.replace(
+        result, reasons=(*result.reasons, *(gap for gap in covered.gaps if gap.code not in told))
+    )
+
+
+def best_quality(media: MediaHashes) -> int | None:
+    """Return the PDQ quality of the best frame, 0 to 100; None without one."""
+    of_frames = [frame.quality for frame in media.frames if frame.quality is not None]
+    return max([*of_frames, *(frame.quality for frame in media.video_frames)], default=None)
+
+
+def least(*efforts: Effort) -> Effort:
+    """Return the least of these efforts."""
+    return min(efforts, key=_EFFORTS.index)
+
+
+def effort_reduced(effort: Effort, asked: Effort) -> list[ReasonLine]:
+    """Return the line that says that less was looked for than was asked for; none where that is not so."""
+    if least(effort, asked) is asked:
+        return []
+    text = f"effort {asked.lower()} was asked for, and this token may have {effort.lower()} at most"
+    return [ReasonLine(code=ReasonCode.EFFORT_REDUCED.value, text=text)]
