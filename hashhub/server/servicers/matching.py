@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from hashhub import v1, wire
+from hashhub.errors import Reason, Unavailable
 from hashhub.hub import Hub
-from hashhub.model import Principal
+from hashhub.model import LivePicture, Principal, VideoFrame
+from hashhub.server.interceptors import Conversation
+from hashhub.server.live import Inbox, Pace, TokenPaces, read_into
 from hashhub.server.servicers.requests import Page
+
+_LOOK_SECONDS: Final = 0.5  # how soon a stream notices that its caller has gone or the server stops
+_IDLE_SECONDS: Final = 30.0  # without a frame, after which a stream is ended
+_LONGEST_SECONDS: Final = 12 * 3600.0
+
+
+def _size(frame: LivePicture | VideoFrame) -> int:
+    return len(frame.content) if isinstance(frame, LivePicture) else 0
 
 
 class Match:
     """Matching."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
+        """`is_stopping` tells live streams to end."""
         self._hub = hub
+        self._is_stopping = is_stopping
+        self._paces = TokenPaces(hub.live.token_rate)
 
     def match_hashes(self, principal: Principal, request: v1.MatchHashesRequest) -> v1.MatchHashesResponse:
         """Match one item by its hashes."""
@@ -75,6 +91,54 @@ class Match:
         return v1.BatchMatchMediaResponse(
             results=map(wire.media_result_to_pb, results), policy=policy.full_name, revision=revision
         )
+
+    def match_live(
+        self, caller: Callable[[], Principal], request: v1.MatchLiveRequest, conversation: Conversation
+    ) -> Iterator[v1.MatchLiveResponse]:
+        """Watch a live stream until either side ends it."""
+        principal = caller()
+        stream = self._hub.live.open(principal, wire.live_start_from_pb(request))
+        inbox: Inbox[LivePicture | VideoFrame] = Inbox(_size)
+        read_into(inbox, map(wire.live_frame_from_pb, conversation.requests), _size)
+        pace = Pace(self._hub.live.rate)
+        ends_at = time.monotonic() + _LONGEST_SECONDS
+        self._paces.enter(principal.name)
+        try:
+            while conversation.is_wanted() and not inbox.is_over:
+                self._check(inbox, ends_at)
+                frame, skipped = inbox.take(_LOOK_SECONDS, lambda: self._paces.take(principal.name, pace))
+                stream.skip(skipped)
+                # Each frame is authorised anew.
+                if frame is None:
+                    answer = stream.look_again(caller())
+                else:
+                    answer = stream.frame(
+                        caller(),
+                        frame,
+                        check_media=conversation.check_media,
+                        charge_media=conversation.charge_media,
+                    )
+                if answer is not None:
+                    yield wire.live_answer_to_pb(answer)
+            if (answer := stream.end()) is not None:
+                yield wire.live_answer_to_pb(answer)
+        finally:
+            self._paces.leave(principal.name)
+
+    def _check(self, inbox: Inbox[LivePicture | VideoFrame], ends_at: float) -> None:
+        """Raise Unavailable when the stream is to end here."""
+        now = time.monotonic()
+        if self._is_stopping():
+            raise Unavailable("the server is stopping; open another stream", retry_after=1.0)
+        if now - inbox.last_at > _IDLE_SECONDS:
+            raise Unavailable(
+                f"no frame came for {_IDLE_SECONDS:g} s; open another stream when there is one",
+                reason=Reason.SLOW_SENDER,
+            )
+        if now > ends_at:
+            raise Unavailable(
+                f"a stream is watched for {_LONGEST_SECONDS / 3600:g} hours at most; open another", retry_after=0.1
+            )
 
     def list_policies(self, principal: Principal, request: v1.ListPoliciesRequest) -> v1.ListPoliciesResponse:
         """List the policies."""
