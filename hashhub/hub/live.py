@@ -245,18 +245,21 @@ class LiveStream:
         policy = self._match.policy(principal, self._options.match.policy)
         keys = self._shown.shown.keys()
         nearest = {key: self._nearest[key] for key in keys if key > 0}
-        of = (
-            policy.full_name,
-            self._matcher.revision,
-            principal,
-            frozenset(keys),
-            self._shown.is_full,
-            frozenset((key, hit.rank) for key, (hit, _) in nearest.items()),
-        )
         now = time.monotonic()
-        if of == self._judged_of and (not nearest or now - self._judged_at < _AGAIN_SECONDS):
-            return
+        is_recent = now - self._judged_at < _AGAIN_SECONDS
         try:
+            # What is shown must be so now, whatever the matcher knows; what is not shown waits for the matcher.
+            revision = self._store.revision() if nearest else self._matcher.revision
+            of = (
+                policy.full_name,
+                revision,
+                principal,
+                frozenset(keys),
+                self._shown.is_full,
+                frozenset((key, hit.rank) for key, (hit, _) in nearest.items()),
+            )
+            if of == self._judged_of and (not nearest or is_recent):
+                return
             result, still, revision = self._match.judge(
                 principal,
                 _query_of(nearest, self._options.label),
