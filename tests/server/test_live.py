@@ -35,6 +35,7 @@ from hashhub.model import (
     Verdict,
     VideoFrame,
 )
+from hashhub.server import live
 from hashhub.server.live import Inbox, Pace
 from hashhub.server.servicers import matching as servicer
 from hashhub.testing.pictures import picture
@@ -195,6 +196,7 @@ def test_streams_of_a_token_share_its_pace(serve: Callable[..., Served]) -> None
 def test_a_reader_that_does_not_read_fills_no_memory_and_is_cut_off(
     serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(live, "_READ_RATE", 10_000.0)
     served = serve(slow_sender_seconds=1.0, live_frames_per_second=10_000.0, token_live_frames_per_second=10_000.0)
     inboxes: list[Inbox[Any]] = []
 
