@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -105,6 +105,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     token_live_frames_per_second: float = 80.0
     """Frames a second that are looked up of all live streams of one token in one process."""
+
+    max_effort: Literal["plain", "standard", "thorough"] = "thorough"
+    """Which variants of an upload any caller may have looked for: none, those that are quick to make (`standard`), or
+    crops, too (`thorough`; only of what is not known otherwise). A token can be given less. Whoever asks for more gets
+    this, and is told (EFFORT_REDUCED). docs/match.md says what each costs.
+    """
 
     max_media_bytes: int = 30 * 1024 * 1024
     """Largest media file accepted for hashing, in bytes."""

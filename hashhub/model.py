@@ -35,6 +35,7 @@ MAX_HASHES_PER_ENTRY: Final = 64  # far above what any format carries; bounds wh
 MAX_HASHES_PER_QUERY: Final = 1024  # 32 frames with all rotations and flips have fewer: 32 x 8 x 3, and digests
 MAX_QUERIES: Final = 1000  # in one call
 MAX_MEDIA: Final = 100  # files in one call
+MAX_VARIANTS: Final = 32  # of one query
 MAX_FRAMES: Final = 20_000  # of one video: five and a half hours at one frame a second
 MAX_ENTER_FRAMES: Final = 60  # of a live stream: a minute at one frame a second
 MAX_LIVE_RATE: Final = 60  # frames a second that a live stream may announce
@@ -754,8 +755,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
     `shares`: how much of the server it may take at a time, where that differs from the settings.
     `purposes`: for which it may see entries. `acts_for_others`: it answers for clients of its contributor, which some
-    terms exclude. `may_mirror`: it reads the change feed. `last_use_time` is true to a minute. `by_old_secret`: it was
-    let in by a secret that another one has taken the place of; not kept, and not sent.
+    terms exclude. `may_mirror`: it reads the change feed. `max_effort`: with which its media are hashed at most; None:
+    as the settings say. `last_use_time` is true to a minute. `by_old_secret`: it was let in by a secret that another
+    one has taken the place of; not kept, and not sent.
     """
 
     name: str
@@ -765,6 +767,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     acts_for_others: bool = False
     may_mirror: bool = False
+    max_effort: Effort | None = None
     shares: Shares = Shares()
     create_time: datetime | None = None
     expire_time: datetime | None = None
@@ -1237,6 +1240,22 @@ READINGS: Final = frozenset({"as-stored", "without-alpha", "grey-clipped"})
 """Variants that are the upload as it was sent, read as reference tools read such a file: not turned as its EXIF
 orientation says, its transparency left out, its 16-bit grey clipped. A list made with those tools holds exactly these
 hashes of the file, so a hit by one of them is a hit by the upload itself."""
+
+VARIANTS: Final = READINGS | {
+    "flip-left-right",
+    "flip-top-bottom",
+    "rotate-90",
+    "rotate-180",
+    "rotate-270",
+    "transpose",
+    "transverse",
+    "border-removed",
+    "content-box",
+    "crop",
+    "mirror-pad",
+    "frame",
+}
+"""All variants that hashhub makes; `frame` is a picture of a video. Callers may make others."""
 
 
 class VariantHashes(msgspec.Struct, frozen=True):

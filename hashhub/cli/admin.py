@@ -13,7 +13,7 @@ import msgspec
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, span, spelled, unless_never
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table, tell
 from hashhub.errors import AlreadyExists, InvalidArgument, NotFound
-from hashhub.model import Principal, Role, Shares
+from hashhub.model import Effort, Principal, Role, Shares
 
 if TYPE_CHECKING:
     from hashhub.client import Client
@@ -36,6 +36,8 @@ def _shares(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> di
     return shares or None
 
 
+_AS_SERVER: Final = "default"  # among efforts
+
 _TOKEN_OPTIONS: Final = (
     click.option("--description", metavar="TEXT", help="Who holds it and where."),
     click.option(
@@ -50,6 +52,12 @@ _TOKEN_OPTIONS: Final = (
         type=moment,
         metavar="TIME",
         help="When it stops working: 2027-01-31 (its beginning, UTC), 2027-01-31T12:00:00Z, 30d, now, never.",
+    ),
+    click.option(
+        "--max-effort",
+        type=click.Choice([*(spelled(e) for e in Effort), _AS_SERVER], case_sensitive=False),
+        help="With which effort the server hashes its media at most, whatever it asks for; default: as the server's "
+        "settings say.",
     ),
     click.option(
         "--share",
@@ -102,8 +110,15 @@ def create_token(
     fields = _stated(options)
     if "shares" in fields:
         fields["shares"] = Shares(**fields["shares"])
+    _read_effort(fields)
     new = Principal(name=name, role=chosen(Role, role), contributor=contributor, purposes=purposes, **fields)
     show_secret(session, name, out, lambda hub: hub.create_token(new))
+
+
+def _read_effort(fields: dict[str, Any]) -> None:
+    if "max_effort" in fields:
+        text = fields["max_effort"]
+        fields["max_effort"] = None if text.lower() == _AS_SERVER else chosen(Effort, text)
 
 
 @command(token, "list")
@@ -136,6 +151,7 @@ def update_token(
     fields = _stated(options)
     if purposes or clear_purposes:
         fields["purposes"] = purposes
+    _read_effort(fields)
     if not fields:
         raise InvalidArgument.field("options", "nothing to change was given; name at least one option", "REQUIRED")
     with session.connect() as hub:
@@ -231,6 +247,7 @@ def _show_tokens(session: Session, tokens: list[Principal]) -> None:
         remarks = [f"for {', '.join(t.purposes)}"] if t.purposes else []
         remarks += ["acts for others"] if t.acts_for_others else []
         remarks += ["may mirror"] if t.may_mirror else []
+        remarks += [f"effort {spelled(t.max_effort)} at most"] if t.max_effort else []
         remarks += [
             f"{share.replace('_', '-')} {most}" for share, most in msgspec.structs.asdict(t.shares).items() if most
         ]

@@ -56,7 +56,15 @@ _SECRET_PREFIX: Final = "hh_"  # noqa: S105 - no secret; lets secret scanners re
 _GRACE: Final = timedelta(days=1)
 _MIN_OWN_GRACE: Final = timedelta(hours=1)
 _MAX_GRACE: Final = timedelta(days=30)  # a secret that was replaced because it may be known must not live on unnoticed
-_TOKEN_FIELDS: Final = ("acts_for_others", "description", "expire_time", "may_mirror", "purposes", "shares")
+_TOKEN_FIELDS: Final = (
+    "acts_for_others",
+    "description",
+    "expire_time",
+    "max_effort",
+    "may_mirror",
+    "purposes",
+    "shares",
+)
 _USE_SECONDS: Final = 60.0  # how often the last use of tokens is written
 _CACHED_SIGHTS: Final = 4_096  # one for each token and way out that is in use
 

@@ -52,7 +52,10 @@ class Evidence(NamedTuple):
                 hit.algorithm,
                 hit.distance,
                 tuple(self.reviews.get(entry.id, ())),
-                also=tuple([Way(name, distance) for name, distance in sorted(hit.also.items())]) if hit.also else (),
+                variant=hit.variant,
+                also=tuple([Way(name, distance, variant) for (name, variant), distance in sorted(hit.also.items())])
+                if hit.also
+                else (),
                 stated_time=self.stated_times.get(entry.id),
             )
             for hit, entry in self.seen(query)

@@ -19,11 +19,13 @@ import msgspec
 from hashhub import cancellation, trust
 from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Reason, Unauthenticated
 from hashhub.hashes import Hash
+from hashhub.hashing.coverage import best_quality, least
 from hashhub.hub import access
 from hashhub.hub.lookup import Hit, Hits, look_up
 from hashhub.hub.match import check_queries
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
+    Effort,
     LiveAnswer,
     LiveOptions,
     LivePicture,
@@ -150,7 +152,7 @@ class LiveStream:
         unread: ReasonLine | None = None
         try:
             self._check_order(frame)
-            query, quality = self._hash(frame, check_media, charge_media)
+            query, quality = self._hash(principal, frame, check_media, charge_media)
             hits, sure = self._look_up(principal, query)
             look = Look.BLANK if quality is not None and quality < MIN_PDQ_QUALITY else Look.READ
         except (PermissionDenied, Unauthenticated):
@@ -209,22 +211,28 @@ class LiveStream:
             )
 
     def _hash(
-        self, frame: LivePicture | VideoFrame, check_media: Callable[[], None], charge_media: Callable[[float], None]
+        self,
+        principal: Principal,
+        frame: LivePicture | VideoFrame,
+        check_media: Callable[[], None],
+        charge_media: Callable[[float], None],
     ) -> tuple[Query, int | None]:
         if isinstance(frame, VideoFrame):
             return Query(hashes=(Hash("PDQ", frame.digest),)), frame.quality
         check_media()
         options = self._options.match
+        # Crops take too long for a live stream, and the next frame is another chance.
+        effort = least(self._match.effort(principal, options), Effort.STANDARD)
         with self._match.media_pool.room() as place:
             try:
                 hashed = place.hash(
-                    frame.content, dihedral=options.dihedral, effort=options.effort, is_wanted=cancellation.is_wanted
+                    frame.content, dihedral=options.dihedral, effort=effort, is_wanted=cancellation.is_wanted
                 )
             finally:
                 charge_media(place.cpu_seconds)
         if hashed.not_perceptual:
             raise InvalidArgument.field("picture", f"must be a picture: {hashed.not_perceptual}", "NOT_A_PICTURE")
-        return hashed.query(), max((f.quality for f in hashed.frames if f.quality is not None), default=None)
+        return hashed.query(), best_quality(hashed)
 
     def _look_up(self, principal: Principal, query: Query) -> tuple[dict[int, Hit], dict[int, bool]]:
         """Return what the query hits, by entry, and of all that is tracked whether one such frame is enough."""
@@ -347,7 +355,7 @@ class LiveStream:
 
 def _is_sure(hit: Hit) -> bool:
     """Whether one frame is enough: it is the listed file or picture itself."""
-    return Way(hit.algorithm, hit.distance).closeness <= Closeness.DIGEST
+    return Way(hit.algorithm, hit.distance, hit.variant).closeness <= Closeness.DIGEST
 
 
 def _range(name: str, span: Span, *, is_ended: bool = False) -> LiveRange:
@@ -367,5 +375,9 @@ def _query_of(nearest: Mapping[int, tuple[Hit, Query]], label: str) -> Query:
             hashes |= dict.fromkeys(query.hashes)
             variants |= dict.fromkeys(query.variants)
         else:
-            hashes[Hash(hit.algorithm, hit.query_digest)] = None
+            h = Hash(hit.algorithm, hit.query_digest)
+            if hit.variant:
+                variants[VariantHashes(hit.variant, (h,))] = None
+            else:
+                hashes[h] = None
     return Query(hashes=tuple(hashes), variants=tuple(variants), label=label)

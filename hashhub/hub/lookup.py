@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from hashhub import cancellation
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
+from hashhub.model import READINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,25 +32,41 @@ _FIRST_DIGESTS: Final = 1_000  # nearest digests of each hash looked up at first
 _GROWTH: Final = 32  # how many times as many digests a further round asks for
 _PIECE: Final = 1_000  # digests searched for at once, after which it is looked whether the answer is still wanted
 _SECONDS: Final = 10.0  # after which a call begins no further round: a distance may take in the whole index
-_NO_OTHER: Final[Mapping[str, int]] = MappingProxyType({})
+_NO_OTHER: Final[dict[tuple[str, str], int]] = {}  # never written to
+_OWN: Final = ("",)  # the variants that a digest of the upload as it was sent is of
+_OWN_OR_READING: Final = READINGS | {""}
 
 
 class Hit:
-    """How a query hit an entry most closely: by the digest of `algorithm` that is at `distance` from the query's.
+    """How a query hit an entry most closely: by the digest of `algorithm` that is at `distance` from the query's, which
+    is of this `variant` of the upload; empty: of the upload as it was sent.
 
-    `also`: by which other algorithms it hit the entry, and at which distance.
+    `also`: in which other ways it hit the entry (algorithm and variant), and at which distance.
     """
 
-    __slots__ = ("algorithm", "also", "distance", "entry_hit", "hash_set", "query_digest", "rank")
+    __slots__ = ("algorithm", "also", "distance", "entry_hit", "hash_set", "query_digest", "rank", "variant")
 
     def __init__(
-        self, entry_hit: EntryHit, hash_set: HashSet, algorithm: str, distance: int, query_digest: bytes
+        self,
+        entry_hit: EntryHit,
+        hash_set: HashSet,
+        algorithm: str,
+        distance: int,
+        query_digest: bytes,
+        variant: str = "",
     ) -> None:
-        self.entry_hit, self.hash_set = entry_hit, hash_set
+        self.entry_hit, self.hash_set, self.variant = entry_hit, hash_set, variant
         self.algorithm, self.distance, self.query_digest = algorithm, distance, query_digest
-        # Exact digests first, then by distance, then by entry: the order of an answer never depends on chance.
-        self.rank = (ALGORITHMS[algorithm].is_perceptual, distance, entry_hit.entry_id)
-        self.also: Mapping[str, int] = _NO_OTHER
+        # The upload itself first, then exact digests, then by distance, then by entry: the order of an answer never
+        # depends on chance.
+        self.rank: _Rank = (
+            variant not in _OWN_OR_READING,
+            ALGORITHMS[algorithm].is_perceptual,
+            distance,
+            variant,
+            entry_hit.entry_id,
+        )
+        self.also = _NO_OTHER
 
     @property
     def entry_id(self) -> int:
@@ -59,9 +75,11 @@ class Hit:
 
     def add(self, other: Hit) -> None:
         """Take in a less close hit of the same entry."""
-        for name, distance in ((other.algorithm, other.distance), *other.also.items()):
-            if name != self.algorithm and distance < self.also.get(name, distance + 1):
-                self.also = {**self.also, name: distance}
+        for way, distance in (((other.algorithm, other.variant), other.distance), *other.also.items()):
+            if way != (self.algorithm, self.variant) and distance < self.also.get(way, distance + 1):
+                if self.also is _NO_OTHER:
+                    self.also = {}
+                self.also[way] = distance
 
 
 class Hits:
@@ -114,8 +132,66 @@ class Hits:
         return hits
 
 
-def _rank(hit: Hit) -> tuple[bool, int, int]:
+_Rank = tuple[bool, bool, int, str, int]
+
+
+def _rank(hit: Hit) -> _Rank:
     return hit.rank
+
+
+class _Asked(NamedTuple):
+    """The digests of one algorithm that are asked about, each with the query that it is of, the variants of the upload
+    that it is of, and the digest that it stands for where the circuit breaker counts.
+    """
+
+    digests: list[bytes]
+    askers: list[int]
+    variants: list[tuple[str, ...]]
+    stands_for: list[bytes]
+
+    def piece(self, low: int, high: int) -> _Asked:
+        return _Asked(self.digests[low:high], self.askers[low:high], self.variants[low:high], self.stands_for[low:high])
+
+
+def _asked(queries: Sequence[Query]) -> dict[str, _Asked]:
+    """Return what is asked about, by algorithm: first what was sent, then variants.
+
+    Of a query each digest of a variant is asked about once, and one that the upload itself has is the upload's.
+    """
+    by_algorithm: dict[str, _Asked] = defaultdict(lambda: _Asked([], [], [], []))
+    for i, query in enumerate(queries):
+        for h in query.hashes:
+            digests, askers, variants, stands_for = by_algorithm[h.algorithm]
+            digests.append(h.digest)
+            askers.append(i)
+            variants.append(_OWN)
+            stands_for.append(h.digest)
+    for i, query in enumerate(queries):
+        first = {h.algorithm: h.digest for h in reversed(query.hashes)} if query.variants else {}
+        for (algorithm, digest), names in variants_by_hash(query).items():
+            digests, askers, variants, stands_for = by_algorithm[algorithm]
+            digests.append(digest)
+            askers.append(i)
+            variants.append(names)
+            stands_for.append(first.setdefault(algorithm, digest))
+    return by_algorithm
+
+
+def variants_by_hash(query: Query) -> dict[tuple[str, bytes], tuple[str, ...]]:
+    """Return the hashes of a query's variants, each once with the names of those that have it, without what the upload
+    itself has. Readings come first.
+    """
+    names: dict[tuple[str, bytes], tuple[str, ...]] = {}
+    if not query.variants:
+        return names
+    own = {(h.algorithm, h.digest) for h in query.hashes}
+    for variant in sorted(query.variants, key=lambda v: v.variant not in READINGS):
+        for h in variant.hashes:
+            key = (h.algorithm, h.digest)
+            of_hash = names.get(key, ())
+            if key not in own and variant.variant not in of_hash:
+                names[key] = (*of_hash, variant.variant)
+    return names
 
 
 def look_up(
@@ -133,39 +209,34 @@ def look_up(
     Every hash is first asked for its nearest _FIRST_DIGESTS, those of an algorithm in large pieces. The few with more
     are then asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
     """
-    by_algorithm: dict[str, tuple[list[bytes], list[int]]] = {}  # digests, and beside each the query that it is of
-    for i, query in enumerate(queries):
-        for h in query.hashes:
-            if (column := by_algorithm.get(h.algorithm)) is None:
-                column = by_algorithm[h.algorithm] = ([], [])
-            column[0].append(h.digest)
-            column[1].append(i)
     hits = _HitsByQuery(min(MAX_JUDGED, max(_MIN_JUDGED, _MAX_JUDGED_IN_CALL // max(1, len(queries)))))
     view = _View(store, principal)
     # Whose traffic the circuit breaker looks at.
     caller = principal.contributor or principal.name if counted else None
-    unfinished: list[tuple[str, bytes, int]] = []
-    for algorithm, (digests, askers) in by_algorithm.items():
-        for low in range(0, len(digests), _PIECE):
+    unfinished: list[tuple[str, _Asked]] = []
+    for algorithm, asked in _asked(queries).items():
+        for low in range(0, len(asked.digests), _PIECE):
             cancellation.check()
-            piece, of_piece = digests[low : low + _PIECE], askers[low : low + _PIECE]
+            piece = asked.piece(low, low + _PIECE)
             matches = _search(matcher, algorithm, piece, options, _FIRST_DIGESTS, caller)
             if len(matches):
-                _take_in(view, algorithm, matches, piece, of_piece, hits)
-                unfinished += [(algorithm, piece[r], of_piece[r]) for r in np.flatnonzero(matches.truncated).tolist()]
+                _take_in(view, algorithm, matches, piece, hits)
+                unfinished += [(algorithm, piece.piece(r, r + 1)) for r in np.flatnonzero(matches.truncated).tolist()]
+    # Variants last: they take no time from what was sent.
+    unfinished.sort(key=lambda rest: rest[1].variants[0][0] not in _OWN_OR_READING)
     until = time.monotonic() + _SECONDS
-    for algorithm, digest, asker in unfinished:
+    for algorithm, asked in unfinished:
         limit = _FIRST_DIGESTS
         is_truncated = True
         looked_up: set[bytes] = set()
         while is_truncated:
             cancellation.check()
             if time.monotonic() > until:
-                hits[asker].cut_short = True
+                hits[asked.askers[0]].cut_short = True
                 break
             limit *= _GROWTH
-            matches = _search(matcher, algorithm, [digest], options, limit, caller)
-            _take_in(view, algorithm, matches, [digest], [asker], hits, looked_up)
+            matches = _search(matcher, algorithm, asked, options, limit, caller)
+            _take_in(view, algorithm, matches, asked, hits, looked_up)
             is_truncated = bool(matches.truncated[0])
     return hits, view.contributors
 
@@ -177,15 +248,18 @@ def hits_nothing(matcher: Matcher, principal: Principal, query: Query, options: 
     and those of its hashes that hit nothing twice as queries, which makes a trip harder: the harmless direction.
     """
     caller = principal.contributor or principal.name
-    return all(
-        matcher.hits_nothing(
-            h.algorithm,
-            np.frombuffer(h.digest, np.uint8).reshape(1, -1),
-            max_distance=options.max_distances.get(h.algorithm),
-            caller=caller,
-        )
-        for h in query.hashes
-    )
+
+    def is_far(algorithm: str, digests: Sequence[bytes], caller: str | None) -> bool:
+        rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
+        return matcher.hits_nothing(algorithm, rows, max_distance=options.max_distances.get(algorithm), caller=caller)
+
+    if not all(is_far(h.algorithm, (h.digest,), caller) for h in query.hashes):
+        return False
+    by_algorithm: defaultdict[str, list[bytes]] = defaultdict(list)
+    for algorithm, digest in variants_by_hash(query):
+        by_algorithm[algorithm].append(digest)
+    # Not counted: a variant counts as the upload, which was counted.
+    return all(is_far(algorithm, digests, None) for algorithm, digests in by_algorithm.items())
 
 
 class _HitsByQuery(dict[int, Hits]):
@@ -224,20 +298,20 @@ class _View:
 
 
 def _search(
-    matcher: Matcher, algorithm: str, digests: Sequence[bytes], options: MatchOptions, limit: int, caller: str | None
+    matcher: Matcher, algorithm: str, asked: _Asked, options: MatchOptions, limit: int, caller: str | None
 ) -> Matches:
     of = ALGORITHMS[algorithm]
-    rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), of.digest_bytes)
+    rows = np.frombuffer(b"".join(asked.digests), np.uint8).reshape(len(asked.digests), of.digest_bytes)
     max_distance = options.max_distances.get(algorithm, of.default_max_distance)
-    return matcher.search(algorithm, rows, max_distance=max_distance, limit=limit, caller=caller)
+    stands_for = None if asked.stands_for == asked.digests else asked.stands_for
+    return matcher.search(algorithm, rows, max_distance=max_distance, limit=limit, caller=caller, stands_for=stands_for)
 
 
 def _take_in(
     view: _View,
     algorithm: str,
     matches: Matches,
-    digests: Sequence[bytes],
-    askers: Sequence[int],
+    asked: _Asked,
     hits: _HitsByQuery,
     looked_up: set[bytes] | None = None,
 ) -> None:
@@ -245,25 +319,26 @@ def _take_in(
 
     `looked_up`: digests of one query's hash that need no second look; those of this time are added.
     """
-    reached: defaultdict[bytes, list[tuple[int, int, bytes, bool]]] = defaultdict(list)
+    reached: defaultdict[bytes, list[tuple[int, int, bytes, tuple[str, ...], bool]]] = defaultdict(list)
     width = matches.digests.shape[1]
     matched = matches.digests.tobytes()
     lims, distances, tripped = matches.lims.tolist(), matches.distances.tolist(), matches.tripped.tolist()
-    for r, query_digest in enumerate(digests):
+    for r, (query_digest, asker, variants) in enumerate(zip(asked.digests, asked.askers, asked.variants, strict=True)):
         for k in range(lims[r], lims[r + 1]):
             digest = matched[k * width : (k + 1) * width]
             if looked_up is None or digest not in looked_up:
-                reached[digest].append((askers[r], distances[k], query_digest, tripped[k]))
+                reached[digest].append((asker, distances[k], query_digest, variants, tripped[k]))
     if looked_up is not None:
         looked_up.update(reached)
     for entry_hit in view.store.entries.hits_by_digests(algorithm, reached):
         hash_set, is_visible, is_disclosed = view.of(entry_hit.hash_set)
         if hash_set is None or not (is_visible or is_disclosed):
             continue
-        for asker, distance, query_digest, is_tripped in reached[entry_hit.digest]:
+        for asker, distance, query_digest, variants, is_tripped in reached[entry_hit.digest]:
             if not is_visible:
                 hits[asker].withheld = True
             elif is_tripped:
                 hits[asker].tripped = True
             else:
-                hits[asker].add(Hit(entry_hit, hash_set, algorithm, distance, query_digest))
+                for variant in variants:
+                    hits[asker].add(Hit(entry_hit, hash_set, algorithm, distance, query_digest, variant))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -15,15 +16,16 @@ from hashhub import cancellation, trust
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable, Violation
 from hashhub.hashes import ALGORITHMS
 from hashhub.hashing import Limits, MediaHashes
-from hashhub.hashing.pool import MediaPool
+from hashhub.hashing.coverage import best_quality, coverage, least, nothing_looked_for, remarked
+from hashhub.hashing.pool import MediaPool, Place
 from hashhub.hub import access
 from hashhub.hub.entries import disclosed
 from hashhub.hub.evidence import gather
 from hashhub.hub.lookup import Hit, Hits, hits_nothing
-from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
     MAX_MEDIA,
     MAX_QUERIES,
+    Effort,
     Entry,
     EntryMatch,
     MatchOptions,
@@ -68,6 +70,7 @@ class Match:
         tally: Tally,
     ) -> None:
         self._tally = tally
+        self._max_effort = Effort(config.max_effort.upper())
         self._store = store
         self._matcher = matcher
         self._catalogue = catalogue
@@ -90,7 +93,7 @@ class Match:
         check_queries((query,), options)
         self._follower.require_ready()
         revision = self._matcher.revision
-        if options.max_distances or not hits_nothing(self._matcher, principal, query, options):
+        if options.max_distances or query.frames or not hits_nothing(self._matcher, principal, query, options):
             return None
         return _nothing(query), revision
 
@@ -135,6 +138,14 @@ class Match:
             raise LimitExceeded(
                 f"a call takes at most {MAX_QUERIES} queries, got {len(queries)}; send several", reason=Reason.TOO_LARGE
             )
+        answers, revision, hit_by = self._judged(principal, queries, options, policy)
+        self._tally.answered(answers, chain.from_iterable(hit_by.values()))
+        return answers, revision
+
+    def _judged(
+        self, principal: Principal, queries: Sequence[Query], options: MatchOptions, policy: Policy
+    ) -> tuple[list[MatchResult], int, Mapping[int, Sequence[str]]]:
+        """Take the steps of `hashes` from (2) on, and return besides by which algorithms each query hit entries."""
         check_queries(queries, options)
         self._follower.require_ready()
         revision = self._matcher.revision
@@ -142,9 +153,7 @@ class Match:
             self._store, self._matcher, principal, queries, options, stated_times=policy.reads_statement_times
         )
         if not evidence.hits:
-            answers = [_nothing(query) for query in queries]
-            self._tally.answered(answers, ())
-            return answers, revision
+            return [_nothing(query) for query in queries], revision, {}
         decided_at = now()
         answers = []
         for i, query in enumerate(queries):
@@ -166,8 +175,7 @@ class Match:
             answers.append(  # (6)
                 _answer(principal, query, judgement, current, hits, evidence.reviews, options.match_limit)
             )
-        self._tally.answered(answers, (hit.algorithm for of_query in evidence.nearest.values() for hit in of_query))
-        return answers, revision
+        return answers, revision, {i: [hit.algorithm for hit in hits] for i, hits in evidence.nearest.items()}
 
     def media(
         self,
@@ -181,14 +189,19 @@ class Match:
     ) -> tuple[list[MediaResult], int]:
         """Hash files in the pool's processes and match them. The bytes are dropped on return.
 
+        Each file is matched by itself and by its variants. With the effort THOROUGH, those of which nothing is known
+        are then hashed and matched once more, with all variants. The effort is at most that of the settings and of the
+        token; the answer's coverage says what was looked for.
+
         Hashing ends MEDIA_SECONDS after it began: files that were not begun by then get the verdict UNAVAILABLE
         (DEADLINE_EXCEEDED). With `single`, a file that cannot be read raises InvalidArgument (UNREADABLE_MEDIA),
         LimitExceeded (MEDIA_TOO_LARGE, MEDIA_TOO_COSTLY) or Unavailable (MEDIA_PROCESS_DIED); in a batch it gets the
-        verdict UNAVAILABLE with that reason, never NO_MATCH. Raises LimitExceeded (TOO_MANY_REQUESTS) when too many
-        calls wait for those processes. Otherwise as `hashes`.
+        verdict UNAVAILABLE with that reason, never NO_MATCH, and so does one that cannot be hashed with the effort that
+        was asked for. Raises LimitExceeded (TOO_MANY_REQUESTS) when too many calls wait for those processes. Otherwise
+        as `hashes`.
 
         Hashing is stopped when nobody waits for the answer any more (`hashhub.cancellation`). `charge` is told the CPU
-        seconds of each file, whatever became of it; what it raises ends the call.
+        seconds of each time that a file is hashed, whatever became of it; what it raises ends the call.
         """
         access.allow(principal, *_MAY_MATCH)
         policy = policy or self.policy(principal, options.policy)
@@ -196,56 +209,39 @@ class Match:
             raise LimitExceeded(
                 f"a call takes at most {MAX_MEDIA} files, got {len(media)}; send several", reason=Reason.TOO_LARGE
             )
-        queries: list[Query] = []
-        results: list[MediaResult | None] = []
-        about: list[MediaHashes] = []
-        until = time.monotonic() + MEDIA_SECONDS
+        effort = self.effort(principal, options)
         with self.media_pool.room() as place:
-            for label, content in media:
-                cancellation.check()
-                charged = place.cpu_seconds
-                try:
-                    if time.monotonic() > until:
-                        raise Unavailable(
-                            f"hashing the files before this one took {MEDIA_SECONDS:g} s; send it again, in a smaller "
-                            "batch",
-                            reason=Reason.DEADLINE_EXCEEDED,
-                        )
-                    hashed = place.hash(content, dihedral=options.dihedral, is_wanted=cancellation.is_wanted)
-                except HashHubError as e:
-                    if single or not cancellation.is_wanted():
-                        raise
-                    self._tally.unavailable(Verdict.UNAVAILABLE)
-                    unreadable = ReasonLine(code=e.reason, text=e.message)
-                    results.append(
-                        MediaResult(result=MatchResult(verdict=Verdict.UNAVAILABLE, reasons=(unreadable,), label=label))
-                    )
-                    continue
-                finally:
-                    charge(place.cpu_seconds - charged)
-                queries.append(Query(hashes=hashed.hashes, label=label))
-                about.append(hashed)
-                results.append(None)
-        answers, revision = (
-            self.hashes(principal, queries, options, policy=policy) if queries else ([], self._matcher.revision)
+            hasher = _Hasher(place, options, single=single, charge=charge)
+            files = [_File(label, content) for label, content in media]
+            for file in files:
+                hasher.hash(file, least(effort, Effort.STANDARD))
+            revision = self._match_files(principal, files, options, policy)
+            if effort is Effort.THOROUGH:
+                again = [file for file in files if file.is_unknown]
+                for file in again:
+                    hasher.hash(file, Effort.THOROUGH)
+                self._match_files(principal, again, options, policy)
+        self._tally.answered(
+            [file.answer for file in files if file.answer is not None], (name for file in files for name in file.hit_by)
         )
-        matched = iter(zip(answers, about, strict=True))
-        done: list[MediaResult] = []
-        for waiting in results:
-            if waiting is not None:
-                done.append(waiting)
-                continue
-            answer, hashed = next(matched)
-            quality = max((f.quality for f in hashed.frames if f.quality is not None), default=None)
-            done.append(
-                MediaResult(
-                    result=_remark(answer, quality, hashed.not_perceptual),
-                    hashes=hashed.hashes,
-                    quality=quality,
-                    media_type=hashed.media_type if hashed.frames else "",
-                )
-            )
-        return done, revision
+        for file in files:
+            if file.answer is None:
+                self._tally.unavailable(Verdict.UNAVAILABLE)
+        return [_about(file, effort, options.effort) for file in files], revision
+
+    def _match_files(self, principal: Principal, files: Sequence[_File], options: MatchOptions, policy: Policy) -> int:
+        """Answer for those of the files that were hashed, and return the revision that the answers are true of."""
+        hashed = [(file, file.hashed.query(file.label)) for file in files if file.hashed is not None]
+        if not hashed:
+            return self._matcher.revision
+        answers, revision, hit_by = self._judged(principal, [query for _, query in hashed], options, policy)
+        for i, ((file, _), answer) in enumerate(zip(hashed, answers, strict=True)):
+            file.answer, file.hit_by = answer, hit_by.get(i, ())
+        return revision
+
+    def effort(self, principal: Principal, options: MatchOptions) -> Effort:
+        """Return which variants are looked for: as asked for, within what the settings and the token allow."""
+        return least(options.effort, self._max_effort, principal.max_effort or options.effort)
 
     def judge(
         self,
@@ -297,6 +293,81 @@ class Match:
         return [(v.name, p.title, trust.explain(p)) if (p := v.policy) else (v.name, "", v.fault) for v in currents]
 
 
+class _File:
+    """A file of a call: what was computed of it and answered, or why nothing was."""
+
+    __slots__ = ("answer", "content", "hashed", "hit_by", "label", "unreadable")
+
+    def __init__(self, label: str, content: bytes) -> None:
+        self.label, self.content = label, content
+        self.hashed: MediaHashes | None = None
+        self.answer: MatchResult | None = None
+        self.hit_by: Sequence[str] = ()
+        self.unreadable: ReasonLine | None = None
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing is known of what was looked for of it, and there is a picture of which variants can be."""
+        return (
+            self.answer is not None
+            and self.answer.verdict is Verdict.NO_MATCH
+            and self.hashed is not None
+            and bool(self.hashed.frames)
+        )
+
+
+class _Hasher:
+    """Hashes the files of one call, until its time is over."""
+
+    def __init__(self, place: Place, options: MatchOptions, *, single: bool, charge: Callable[[float], None]) -> None:
+        self._place = place
+        self._dihedral = options.dihedral
+        self._single = single
+        self._charge = charge
+        self._until = time.monotonic() + MEDIA_SECONDS
+
+    def hash(self, file: _File, effort: Effort) -> None:
+        """Set what is computed of the file, or why nothing is: then what was answered before is void."""
+        cancellation.check()
+        charged = self._place.cpu_seconds
+        try:
+            if time.monotonic() > self._until:
+                raise Unavailable(
+                    f"hashing the files before this one took {MEDIA_SECONDS:g} s; send it again, in a smaller batch",
+                    reason=Reason.DEADLINE_EXCEEDED,
+                )
+            file.hashed = self._place.hash(
+                file.content, dihedral=self._dihedral, effort=effort, is_wanted=cancellation.is_wanted
+            )
+        except HashHubError as e:
+            if self._single or not cancellation.is_wanted():
+                raise
+            file.hashed = file.answer = None
+            file.hit_by = ()
+            file.unreadable = ReasonLine(code=e.reason, text=e.message)
+        finally:
+            self._charge(self._place.cpu_seconds - charged)
+
+
+def _about(file: _File, effort: Effort, asked: Effort) -> MediaResult:
+    """Return what is told about a file."""
+    if file.hashed is None or file.answer is None:
+        assert file.unreadable is not None  # noqa: S101 - it was not hashed
+        return MediaResult(
+            result=MatchResult(verdict=Verdict.UNAVAILABLE, reasons=(file.unreadable,), label=file.label),
+            coverage=nothing_looked_for(file.unreadable, effort, asked=asked),
+        )
+    covered = coverage(file.hashed, effort, asked=asked)
+    is_decoded = bool(file.hashed.frames or file.hashed.video_frames)
+    return MediaResult(
+        result=remarked(file.answer, covered),
+        hashes=file.hashed.hashes,
+        quality=best_quality(file.hashed),
+        media_type=file.hashed.media_type if is_decoded else "",
+        coverage=covered,
+    )
+
+
 _NOTHING: Final = MatchResult(
     verdict=Verdict.NO_MATCH,
     reasons=(ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances"),),
@@ -333,6 +404,7 @@ def _answer(
                 query_digest=hit.query_digest,
                 reviews=dict(Counter(r.kind for r in reviews.get(entry.id, ()))),
                 marking=hit.hash_set.marking,
+                variant=hit.variant,
             )
             for hit, entry in seen[:limit]
         ),
@@ -378,6 +450,7 @@ def check_queries(queries: Sequence[Query], options: MatchOptions) -> None:
         if not query.hashes
     ]
     used = {h.algorithm for query in queries for h in query.hashes}
+    used.update(h.algorithm for query in queries for variant in query.variants for h in variant.hashes)
     if options.match_limit < 0:
         wrong.append(Violation("options.match_limit", "must not be negative", "OUT_OF_RANGE"))
     for name, value in options.max_distances.items():
@@ -409,19 +482,3 @@ def check_queries(queries: Sequence[Query], options: MatchOptions) -> None:
             violations=tuple(wrong),
             reason=Reason.DISTANCE_REQUIRED if missing else Reason.INVALID_FIELD,
         )
-
-
-def _remark(answer: MatchResult, quality: int | None, not_perceptual: str | None) -> MatchResult:
-    """Add what the file itself says about how much the answer is worth."""
-    reasons = list(answer.reasons)
-    if quality is not None and quality < MIN_PDQ_QUALITY:
-        text = (
-            f"PDQ quality {quality} is below {MIN_PDQ_QUALITY}: a blank or nearly blank picture; near matches say "
-            "little about it"
-        )
-        reasons.append(ReasonLine(code=trust.ReasonCode.LOW_QUALITY, text=text))
-    if not_perceptual:
-        reasons.append(
-            ReasonLine(code=trust.ReasonCode.EXACT_ONLY, text=f"only identical files were looked for: {not_perceptual}")
-        )
-    return msgspec.structs.replace(answer, reasons=tuple(reasons))

@@ -410,6 +410,7 @@ def _parsed(text: str, versions: Versions) -> Policy:
     if len(text.encode()) > MAX_TEXT:
         raise InvalidArgument.field("text", f"must be at most {MAX_TEXT} bytes, got {len(text.encode())}", "TOO_LONG")
     named = trust.parse(text.encode(), "text")
+    trust.check_variants(named)
     return trust.parse(text.encode(), "text", version=versions.next_version(named.name))
 
 

@@ -15,6 +15,9 @@ A mark lowers what a hit is worth, so nobody may be able to cause one by uploadi
 
 Queries are counted with their repetitions. That makes a trip harder, which is the harmless direction.
 
+- A variant of an upload counts as the upload: otherwise the hundred crops of one picture would make a trip a hundred
+  times easier where they are all near a listed digest, and a hundred times harder where they are not.
+
 - Every caller has counters of its own, and what it trips is marked for itself only. Whoever sends many *different*
   pictures near one listed digest lowers the answers that it gets itself, and nobody else's.
 
@@ -29,6 +32,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -100,6 +104,13 @@ class _Window:
             self._open()
 
 
+def counted(queries: NDArray[np.uint8], stands_for: Sequence[bytes] | None) -> int:
+    """Return how many of the queries count: those that stand for themselves."""
+    if stands_for is None:
+        return len(queries)
+    return sum(row.tobytes() == other for row, other in zip(queries, stands_for, strict=True))
+
+
 class Breaker:
     """Counts different queries by caller, digest and window."""
 
@@ -131,21 +142,24 @@ class Breaker:
         digests: NDArray[np.uint8],
         *,
         caller: str | None,
+        stands_for: Sequence[bytes] | None = None,
     ) -> NDArray[np.bool_]:
         """Count one search and return which of its hits are of digests that have tripped for the caller (bool[k]).
 
         queries: uint8[q, digest_bytes]; lims: int64[q + 1]; distances: int32[k] and digests: uint8[k, digest_bytes],
         the nearest first within each query. Of nobody's traffic (caller None) nothing is counted or marked.
+        `stands_for`: beside each query the digest that counts in its place.
         """
         if caller is None:
             return np.zeros(len(digests), np.bool_)
         pairs: list[tuple[bytes, bytes]] = []
         for i in np.flatnonzero(lims[1:] > lims[:-1]).tolist() if distances.any() else ():  # copies never count
-            query = queries[i].tobytes()
+            query = queries[i].tobytes() if stands_for is None else stands_for[i]
             first = int(lims[i])
             last = min(int(lims[i + 1]), first + _NEAREST)
-            pairs += [(digests[k].tobytes(), query) for k in range(first, last) if distances[k]]
-        self._handed.append((caller, algorithm, len(queries), pairs))
+            near = [digests[k].tobytes() for k in range(first, last) if distances[k]]
+            pairs += [(digest, query) for digest in near if digest != query]  # a copy's variants do not count either
+        self._handed.append((caller, algorithm, counted(queries, stands_for), pairs))
         self._count_if_free()
         marked = np.zeros(len(digests), np.bool_)
         window = self._windows.get(caller)

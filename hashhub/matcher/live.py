@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,6 +231,7 @@ class Matcher:
         max_distance: int | None,
         limit: int | None = None,
         caller: str | None = "",
+        stands_for: Sequence[bytes] | None = None,
     ) -> Matches:
         """Return every digest within `max_distance` of each query.
 
@@ -242,6 +243,8 @@ class Matcher:
             limit: At most this many matches for each query, the nearest; `truncated` says where more were cut off. None
                 returns all.
             caller: Who asks: the circuit breaker counts, and marks, for each caller by itself. None: it does neither.
+            stands_for: Beside each query the digest that the circuit breaker counts in its place: of a variant that of
+                the upload, so that an upload counts once, however many variants of it are asked about. None: its own.
 
         Raises:
             InvalidArgument: unknown algorithm, wrong shape, a distance out of range, a limit below 1, or
@@ -254,10 +257,12 @@ class Matcher:
         rows = packed_rows(algorithm, queries)
         segments = self._live.now.segments.get(algorithm, ())
         hits = [(segment, search.search_segment(segment, rows, distance, self._pool)) for segment in segments]
-        return search.assembled(of, queries, hits, limit=limit, breaker=self._breaker, caller=caller)
+        return search.assembled(
+            of, queries, hits, limit=limit, breaker=self._breaker, caller=caller, stands_for=stands_for
+        )
 
     def hits_nothing(
-        self, algorithm: str, queries: NDArray[np.uint8], *, max_distance: int | None, caller: str = ""
+        self, algorithm: str, queries: NDArray[np.uint8], *, max_distance: int | None, caller: str | None = ""
     ) -> bool:
         """Whether no digest is within `max_distance` of any query: `search` without its answer, for the many lookups
         that hit nothing. Arguments and errors as there.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.hashes import Algorithm, Metric
-from hashhub.matcher.breaker import Breaker
+from hashhub.matcher.breaker import Breaker, counted
 from hashhub.matcher.index import Hits, Rows, Segment, space
 from hashhub.matcher.plan import Engine, Part, Thresholds
 
@@ -93,6 +93,7 @@ def assembled(
     limit: int | None,
     breaker: Breaker,
     caller: str | None,
+    stands_for: Sequence[bytes] | None = None,
 ) -> Matches:
     """Order the hits of all segments, cut them off at the limit and put them into CSR shape."""
     kind: type[np.uint16 | np.int32] = np.int32 if of.metric is Metric.SQUARED_EUCLIDEAN else np.uint16
@@ -104,7 +105,7 @@ def assembled(
             segments_hit.append((segment, first_id, hits))
         first_id += segment.count
     if not segments_hit:
-        breaker.missed(of.name, len(queries), caller=caller)
+        breaker.missed(of.name, counted(queries, stands_for), caller=caller)
         return Matches(
             np.zeros(len(queries) + 1, np.int64), np.empty(0, kind), np.empty(0, np.int64),
             np.empty((0, of.digest_bytes), np.uint8), truncated, np.empty(0, np.bool_),
@@ -134,7 +135,7 @@ def assembled(
         counts = np.minimum(counts, limit)
     lims = np.zeros(len(queries) + 1, np.int64)
     counts.cumsum(out=lims[1:])
-    tripped = breaker.record(of.name, queries, lims, distances, digests, caller=caller)
+    tripped = breaker.record(of.name, queries, lims, distances, digests, caller=caller, stands_for=stands_for)
     return Matches(lims, distances.astype(kind), ids, digests, truncated, tripped)
 
 

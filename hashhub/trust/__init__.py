@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from hashhub.trust.decision import Judgement, ReasonCode, decide
 from hashhub.trust.hysteresis import Look, Shown, Span
-from hashhub.trust.policy import Clause, Dispute, Policy, explain, load, parse
+from hashhub.trust.policy import Clause, Dispute, Policy, check_variants, explain, load, parse
 from hashhub.trust.statement import Closeness, Statement, Way
 from hashhub.trust.tracing import ClauseTrace, DemandTrace, EntryTrace, Failure, Trace, trace
 from hashhub.trust.trial import Example, Trial, VerdictChange
@@ -40,6 +40,7 @@ __all__ = [
     "VerdictChange",
     "Version",
     "Way",
+    "check_variants",
     "decide",
     "explain",
     "load",

@@ -168,7 +168,7 @@ def decide(
        match, so that nothing disputes what was hit more closely.
     5. MATCH if a clause is met and nothing is disputed; otherwise REVIEW if anything is claimed, undecided or disputed;
        otherwise the policy's verdict on test items; otherwise BENIGN; otherwise NO_MATCH. A judgement cut short is
-       REVIEW at least.
+       REVIEW at least. What is said of a part of the upload clears nothing: a variant alone never gives BENIGN.
     """
     return conclude(policy, weigh(policy, statements, contributors, time), query, cut_short=cut_short)
 
@@ -260,7 +260,8 @@ def conclude(policy: Policy, w: Weighed, query: Sequence[Hash], *, cut_short: bo
     elif w.tests:
         verdict = Verdict.REVIEW if w.disputes else policy.test
     else:
-        verdict = Verdict.BENIGN if any(_is_accepted(x.statement) for x in w.benign) else Verdict.NO_MATCH
+        is_benign = any(_is_accepted(x.statement) and x.closeness is not Closeness.VARIANT for x in w.benign)
+        verdict = Verdict.BENIGN if is_benign else Verdict.NO_MATCH
     if cut_short and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
         verdict = Verdict.REVIEW
     tell = _Teller(w.names)
@@ -276,7 +277,11 @@ def conclude(policy: Policy, w: Weighed, query: Sequence[Hash], *, cut_short: bo
     reasons += tell.lines(ReasonCode.HARM_CLAIMED, "an entry claims harm", w.harmful)
     reasons += tell.lines(ReasonCode.UNDECIDED, "an entry leaves open whether it claims harm", w.undecided)
     reasons += tell.lines(ReasonCode.TEST_ENTRY, "a set of test items holds it", w.tests)
-    reasons += tell.lines(ReasonCode.BENIGN_SET, "a set of benign items holds it", w.benign)
+    part = [x for x in w.benign if x.closeness is Closeness.VARIANT]
+    whole = [x for x in w.benign if x.closeness is not Closeness.VARIANT]
+    reasons += tell.lines(ReasonCode.BENIGN_SET, "a set of benign items holds it", whole)
+    text = "a set of benign items holds a variant of it, which says nothing about the rest of the upload"
+    reasons += tell.lines(ReasonCode.BENIGN_SET, text, part)
     reasons += tell.lines(ReasonCode.NOT_A_HARM_CLAIM, "an entry examined it and claims no harm", w.harmless)
     reasons += tell.doubts(_without_weight(d, w.closeness) for d in w.doubts)
     if not asserting:

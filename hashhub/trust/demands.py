@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub.model import Reliability, SchemeStatus
+from hashhub.model import READINGS, Reliability, SchemeStatus
 from hashhub.schemes.dimensions import is_within, possible, words
 from hashhub.trust.statement import Said, Statement, Way, is_draft, stated_until
 
@@ -208,18 +208,19 @@ def _fresh(days: int) -> Demand:
 def _hit(c: Clause) -> Demand:
     """Return the demand on how the entry was hit. Algorithm, distance and variant must be those of one hit."""
     algorithms, distances, variants = c.algorithms, c.max_distance, c.variants or (NO_VARIANT,)
-    is_plain = not algorithms and not distances and variants == (NO_VARIANT,)
+    takes_own = NO_VARIANT in variants
+    takes_any_own = takes_own and not algorithms and not distances
 
     def suits(algorithm: str, distance: int, variant: str) -> bool:
         return (
-            (variant or NO_VARIANT) in variants
+            (variant in variants or (takes_own and (not variant or variant in READINGS)))
             and (not algorithms or algorithm in algorithms)
             and distance <= distances.get(algorithm, distance)
         )
 
     def holds(x: Said, _: datetime) -> bool:
         s = x.statement
-        if is_plain and not s.variant:
+        if takes_any_own and not s.variant:
             return True
         if suits(s.algorithm, s.distance, s.variant):
             return True
@@ -234,7 +235,7 @@ def _hit(c: Clause) -> Demand:
     if distances:
         text += " at a distance of " + " and ".join(f"at most {most} by {name}" for name, most in distances.items())
     named = [v for v in variants if v != NO_VARIANT]
-    sent = ["as it was sent"] if NO_VARIANT in variants else []
+    sent = ["as it was sent"] if takes_own else []
     by = [*sent, *([f"turned into its variant {_one_of(named)}"] if named else [])]
     keys = [key for key, value in (("algorithms", algorithms), ("max_distance", distances)) if value]
     return Demand("+".join([*keys, "variants"]), f"{text} by the upload {_one_of(by)}", holds, has)
@@ -242,5 +243,7 @@ def _hit(c: Clause) -> Demand:
 
 def said(way: Way) -> str:
     """Return in words how an entry was hit."""
-    by = f" of the upload's variant {way.variant}" if way.variant else ""
+    by = ""
+    if way.variant:
+        by = f" of the upload's {'reading' if way.variant in READINGS else 'variant'} {way.variant}"
     return f"{way.algorithm} at distance {way.distance}{by}"

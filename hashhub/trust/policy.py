@@ -15,7 +15,7 @@ import msgspec
 
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.hashes import ALGORITHMS
-from hashhub.model import Reliability, Verdict
+from hashhub.model import VARIANTS, Reliability, Verdict
 from hashhub.schemes import read_toml
 from hashhub.schemes.dimensions import DIMENSIONS, possible
 from hashhub.trust.demands import NO_VARIANT, Demand, demands_of, or_better
@@ -31,6 +31,7 @@ COUNTABLE: Final = HARMFUL | {"unclassified"}
 MAX_CONTRIBUTORS: Final = 5
 MAX_VERSION: Final = 1_000_000  # far more than anybody makes; catches dates and other numbers that are no version
 MAX_DAYS: Final = 36_500
+_OTHERS: Final = "x-"  # before the names of variants that hashhub does not make
 _JURISDICTION: Final = re.compile(r"[A-Z]{2}")
 
 
@@ -171,6 +172,10 @@ def load(extra: Path | None = None) -> dict[str, Policy]:
             raise InvalidArgument.field("policies", f"cannot read {extra.name!r}: {e.strerror}", "UNREADABLE") from e
     policies: dict[str, Policy] = {}
     for file, policy in policies_by_file:
+        try:
+            check_variants(policy)
+        except InvalidArgument as e:
+            raise InvalidArgument.field(file, e.message, "INVALID") from e
         if policy.name in policies:
             raise InvalidArgument.field(file, f"the name {policy.name!r} is taken; choose another", "DUPLICATE")
         policies[policy.name] = policy
@@ -200,6 +205,24 @@ def parse(text: bytes, file: str, *, version: int | None = None) -> Policy:
     return policy
 
 
+def check_variants(policy: Policy) -> None:
+    """Raise InvalidArgument for a variant that hashhub does not make: a misspelt one would silently never count.
+
+    Not a part of reading a policy: one in force goes on, and a mirror may hold a newer hub's. Names with `x-` in front
+    are for variants that callers make themselves.
+    """
+    for c in policy.clauses:
+        for name in c.variants:
+            if name not in VARIANTS and name != NO_VARIANT and not name.startswith(_OTHERS):
+                known = ", ".join((NO_VARIANT, *sorted(VARIANTS)))
+                raise InvalidArgument.field(
+                    f"clause {c.id!r}",
+                    f"variants: hashhub makes no {name!r}; expected some of {known}, or a name that begins with "
+                    f"{_OTHERS} for one of your own",
+                    "UNKNOWN",
+                )
+
+
 def explain(policy: Policy) -> str:
     """Return the policy in sentences, for `hashhub policy explain`."""
     lines = [f"{policy.full_name}: {policy.title}", policy.description, "", "MATCH when"]
@@ -224,7 +247,7 @@ def explain(policy: Policy) -> str:
         "identical file, then an equal perceptual hash, then a near one) never disputes what was hit more closely.",
         "",
         "REVIEW when something claims harm, or is undecided, without fulfilling a clause.",
-        "BENIGN when only sets of benign items hold it that an operator has accepted.",
+        "BENIGN when only sets of benign items hold it that an operator has accepted, and not a mere variant of it.",
         f"{policy.test} when only sets of test items hold it.",
         "NO_MATCH when nothing holds it, or only entries that claim no harm (non-pertinent, comparison).",
         "REVIEW at least when not everything that was hit could be taken into account.",

@@ -12,6 +12,7 @@ import msgspec
 
 from hashhub.hashes import ALGORITHMS
 from hashhub.model import (
+    READINGS,
     Contributor,
     Entry,
     HashSet,
@@ -50,7 +51,7 @@ _FILE, _DIGEST, _NEAR = Closeness.FILE, Closeness.DIGEST, Closeness.NEAR
 
 class Way(msgspec.Struct, frozen=True):
     """One way in which an entry was hit: by which algorithm, at which distance, and by which variant of the upload;
-    empty: by the upload as it was sent.
+    empty: by the upload as it was sent. One of `READINGS` is the upload as it was sent, too.
     """
 
     algorithm: str
@@ -60,7 +61,7 @@ class Way(msgspec.Struct, frozen=True):
     @property
     def closeness(self) -> Closeness:
         """How closely it is."""
-        if self.variant:
+        if self.variant and self.variant not in READINGS:
             return Closeness.VARIANT
         if self.algorithm not in _PERCEPTUAL:
             return Closeness.FILE
@@ -110,7 +111,8 @@ class Said:
         purpose = statement.hash_set.purpose
         self.may_count = purpose is _CSAM or purpose is _EXPLOITATIVE
         self.verdicts = verdicts_of(statement)
-        if not statement.variant and statement.algorithm not in _PERCEPTUAL:
+        own = not statement.variant or statement.variant in READINGS
+        if own and statement.algorithm not in _PERCEPTUAL:
             self.closeness = _FILE  # nothing is closer, however else it was hit
         elif statement.variant or statement.also:
             self.closeness = statement.closeness

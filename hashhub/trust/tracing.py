@@ -211,7 +211,9 @@ def _conclusion(judgement: Judgement, clauses: Sequence[ClauseTrace], w: Weighed
         text = f"{clause}; {'it is disputed' if w.disputes else 'nothing disputes it'}"
     elif w.tests:
         text = "only sets of test items hold it" + (", and it is disputed" if w.disputes else "")
-    elif judgement.verdict is Verdict.BENIGN or (cut_short and w.benign):
+    elif judgement.verdict is Verdict.BENIGN or (
+        cut_short and any(x.closeness is not Closeness.VARIANT for x in w.benign)
+    ):
         text = "only sets of benign items hold it, accepted by the operator"
     else:
         text = "nothing that counts claims harm"

@@ -86,7 +86,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateToken(self, request, context):
-        """Updates the fields of a token that the mask names: description, purposes, acts_for_others, may_mirror, expire_time.
+        """Updates the fields of a token that the mask names: description, purposes, acts_for_others, may_mirror, max_effort,
+        expire_time, shares.
         Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

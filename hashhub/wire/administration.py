@@ -6,10 +6,22 @@ from typing import Final
 
 from hashhub import v1
 from hashhub.errors import Violation
-from hashhub.model import Actor, AlgorithmStatus, Event, EventKind, Principal, RevertedEvent, Role, Shares, Status
+from hashhub.model import (
+    Actor,
+    AlgorithmStatus,
+    Effort,
+    Event,
+    EventKind,
+    Principal,
+    RevertedEvent,
+    Role,
+    Shares,
+    Status,
+)
 from hashhub.wire import names
 from hashhub.wire.fields import EnumMap, Sendable, build, check_text, checked, collect, read_time, refuse, timestamp
 
+EFFORT: Final = EnumMap(Effort, v1.Effort, "EFFORT_", Effort.STANDARD)
 ROLE: Final = EnumMap(Role, v1.Role, "ROLE_")
 
 
@@ -84,6 +96,7 @@ def token_to_pb(token: Principal) -> v1.Token:
             description=token.description,
             acts_for_others=token.acts_for_others,
             may_mirror=token.may_mirror,
+            max_effort=None if token.max_effort is None else EFFORT.to_pb(token.max_effort),
             shares=v1.TokenShares(
                 calls=token.shares.calls,
                 streams=token.shares.streams,
@@ -112,6 +125,7 @@ def token_from_pb(pb: v1.Token, *, token_id: str | None = None, at: str = "token
     create_time, expire_time, last_use_time = (
         read_time(pb, field, at, wrong) for field in ("create_time", "expire_time", "last_use_time")
     )
+    max_effort = EFFORT.from_pb(pb.max_effort, f"{at}.max_effort", wrong) if pb.max_effort else None
     shares = collect(wrong, _shares, pb.shares, f"{at}.shares", Shares())
     refuse(wrong)
     return Principal(
@@ -122,6 +136,7 @@ def token_from_pb(pb: v1.Token, *, token_id: str | None = None, at: str = "token
         description=pb.description,
         acts_for_others=pb.acts_for_others,
         may_mirror=pb.may_mirror,
+        max_effort=max_effort,
         shares=shares,
         create_time=create_time,
         expire_time=expire_time,

@@ -24,12 +24,14 @@ from google.protobuf.message import Message
 from hashhub.errors import InvalidArgument, LimitExceeded, Reason
 from hashhub.model import (
     MAX_BATCH,
+    MAX_FRAMES,
     MAX_HASHES_PER_ENTRY,
     MAX_HASHES_PER_QUERY,
     MAX_LIVE_PICTURE,
     MAX_MEDIA,
     MAX_QUERIES,
     MAX_SELECTED,
+    MAX_VARIANTS,
 )
 
 MAX_NAMES: Final = 1000  # of contributors, groups and tokens that one resource names
@@ -68,7 +70,9 @@ REPEATED: Final[Mapping[str, int]] = {
     "SimulatePolicyRequest.hash_sets": MAX_NAMES,
     "SimulatePolicyRequest.max_distances": MAX_WORDS,
     "SimulatePolicyRequest.queries": MAX_QUERIES,
+    "Query.frames": MAX_FRAMES,
     "Query.hashes": MAX_HASHES_PER_QUERY,
+    "Query.variants": MAX_VARIANTS,
     "Record.faults": MAX_HASHES_PER_ENTRY,
     "Record.hashes": MAX_HASHES_PER_ENTRY,
     "Record.reviews": MAX_HASHES_PER_ENTRY,
@@ -86,6 +90,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "Token.purposes": MAX_WORDS,
     "UpdateGroupRequest.add_members": MAX_MEMBERS,
     "UpdateGroupRequest.remove_members": MAX_MEMBERS,
+    "VariantHashes.hashes": MAX_HASHES_PER_QUERY,
     "WriteReportRequest.jurisdictions": MAX_NAMES,
     "Webhook.events": MAX_WORDS,
 }
@@ -123,6 +128,8 @@ def bounds_of(request: Descriptor, max_message_bytes: int) -> Bounds:
             return Bounds(min(max_message_bytes, 8 * 1024 * 1024), 200_000)
         case "MatchLiveRequest":  # of each message
             return Bounds(min(max_message_bytes, MAX_LIVE_PICTURE + _COUNTED_FROM), _SMALL_PARTS)
+        case "MatchHashesRequest" | "ExplainMatchRequest":
+            return Bounds(min(max_message_bytes, _SMALL_BYTES), 100_000)  # all frames of a video have four parts each
         case "MatchMediaRequest" | "BatchMatchMediaRequest":
             return Bounds(max_message_bytes, _SMALL_PARTS)
         case _:

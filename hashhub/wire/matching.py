@@ -7,6 +7,7 @@ once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,17 +15,26 @@ from hashhub import cancellation, hashes, v1
 from hashhub.errors import Violation
 from hashhub.hashes import Hash
 from hashhub.model import (
+    MAX_FRAMES,
     MAX_HASHES_PER_QUERY,
     MAX_TEXT,
+    MAX_VARIANTS,
+    Coverage,
+    Effort,
     EntryMatch,
     MatchOptions,
     MatchResult,
     MediaResult,
     Query,
     ReasonLine,
+    TimeRange,
+    VariantHashes,
     Verdict,
+    VideoFrame,
+    VideoMatch,
 )
 from hashhub.wire import names
+from hashhub.wire.administration import EFFORT
 from hashhub.wire.entries import entry_from_pb, entry_to_pb, hash_to_pb
 from hashhub.wire.fields import WIDTHS, EnumMap, Sendable, Violations, check_text, checked, read_hash, refuse
 from hashhub.wire.hash_sets import marking_from_pb, marking_to_pb
@@ -33,6 +43,11 @@ from hashhub.wire.records import REVIEW_KIND
 DEFAULT_MATCH_LIMIT: Final = 100
 MAX_MATCH_LIMIT: Final = 1000
 _BETWEEN_LOOKS: Final = 1000  # queries, some 2 ms, between two looks whether the answer is still wanted
+
+_VARIANT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # as policies name them
+_AS_SENT: Final = "none"  # what policies call the upload as it was sent
+_PDQ_BYTES: Final = WIDTHS["PDQ"]
+_MAX_QUALITY: Final = 100
 
 VERDICT: Final = EnumMap(Verdict, v1.Verdict, "VERDICT_", Verdict.UNAVAILABLE)
 
@@ -44,6 +59,10 @@ def query_to_pb(query: Query) -> v1.Query:
         add = pb.hashes.add
         for value in query.hashes:
             add(algorithm=value.algorithm, digest=value.digest)
+        for variant in query.variants:
+            pb.variants.add(variant=variant.variant, hashes=map(hash_to_pb, variant.hashes))
+        for frame in query.frames:
+            pb.frames.add(offset_ms=frame.offset_ms, quality=frame.quality, digest=frame.digest)
         return pb
 
 
@@ -62,6 +81,8 @@ def _uniform_queries(request: v1.BatchMatchHashesRequest) -> list[Query]:
     """
     count = len(request.queries)
     if not count or len(request.queries[0].hashes) != 1:
+        return []
+    if request.queries[0].variants or request.queries[0].frames:
         return []
     first = request.queries[0].hashes[0]
     name, width = first.algorithm, len(first.digest)
@@ -88,10 +109,11 @@ def _any_queries(queries: Sequence[v1.Query]) -> list[Query]:
             cancellation.check()
         given = []
         fits = True
-        if len(pb.hashes) > MAX_HASHES_PER_QUERY:
+        own = pb.hashes
+        if pb.variants or pb.frames or len(own) > MAX_HASHES_PER_QUERY:
             read.append(_query(pb, f"queries[{i}]", wrong))
             continue
-        for h in pb.hashes[:]:
+        for h in own[:]:
             name, digest = h.algorithm, h.digest
             if width(name) != len(digest):
                 fits = False
@@ -115,15 +137,64 @@ def query_from_pb(pb: v1.Query, at: str = "query") -> Query:
 
 def _query(pb: v1.Query, at: str, wrong: list[Violation]) -> Query:
     count = len(pb.hashes)
-    if not count:
+    if not count and not pb.frames:
         wrong.append(Violation(f"{at}.hashes", "must hold at least one hash", "REQUIRED"))
     elif count > MAX_HASHES_PER_QUERY:
         wrong.append(Violation(f"{at}.hashes", f"must be at most {MAX_HASHES_PER_QUERY}, got {count}", "TOO_MANY"))
+    variants = _variants(pb, at, wrong) if pb.variants else ()
+    frames = _frames(pb, at, wrong) if pb.frames else ()
     read = pb.hashes[:MAX_HASHES_PER_QUERY]
     given = tuple([read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(read)])
     if len(pb.label) > MAX_TEXT:
         check_text(pb.label, f"{at}.label", wrong)
-    return Query(hashes=given, label=pb.label)
+    return Query(hashes=given, label=pb.label, variants=variants, frames=frames)
+
+
+def _variants(pb: v1.Query, at: str, wrong: list[Violation]) -> tuple[VariantHashes, ...]:
+    field = f"{at}.variants"
+    if len(pb.variants) > MAX_VARIANTS:
+        wrong.append(Violation(field, f"must be at most {MAX_VARIANTS}, got {len(pb.variants)}", "TOO_MANY"))
+        return ()
+    count = len(pb.hashes) + sum(len(v.hashes) for v in pb.variants)
+    if count > MAX_HASHES_PER_QUERY:
+        text = f"a query and its variants must have at most {MAX_HASHES_PER_QUERY} hashes together, got {count}"
+        wrong.append(Violation(field, text, "TOO_MANY"))
+        return ()
+    read = []
+    for i, v in enumerate(pb.variants):
+        if not _VARIANT.fullmatch(v.variant) or v.variant == _AS_SENT:
+            text = f"must be 1 to 63 of a-z, 0-9 and -, and not {_AS_SENT}, got {v.variant[:20]!r}"
+            wrong.append(Violation(f"{field}[{i}].variant", text, "PATTERN"))
+        given = tuple([read_hash(h, f"{field}[{i}].hashes[{j}]", wrong) for j, h in enumerate(v.hashes)])
+        read.append(VariantHashes(v.variant, given))
+    return tuple(read)
+
+
+def _frames(pb: v1.Query, at: str, wrong: list[Violation]) -> tuple[VideoFrame, ...]:
+    """Return the frames; of wrong ones the first is noted."""
+    field = f"{at}.frames"
+    if len(pb.frames) > MAX_FRAMES:
+        wrong.append(Violation(field, f"must be at most {MAX_FRAMES}, got {len(pb.frames)}", "TOO_MANY"))
+        return ()
+    read: list[VideoFrame] = []
+    last = 0
+    for i, f in enumerate(pb.frames):
+        offset_ms, quality, digest = f.offset_ms, f.quality, f.digest
+        if offset_ms < last:
+            text = f"must be in order, and not negative, got {offset_ms} behind {last}"
+            wrong.append(Violation(f"{field}[{i}].offset_ms", text, "OUT_OF_RANGE"))
+            break
+        if not 0 <= quality <= _MAX_QUALITY:
+            text = f"must be 0 to {_MAX_QUALITY}, got {quality}"
+            wrong.append(Violation(f"{field}[{i}].quality", text, "OUT_OF_RANGE"))
+            break
+        if len(digest) != _PDQ_BYTES:
+            text = f"must be {_PDQ_BYTES} bytes, a PDQ digest, got {len(digest)}"
+            wrong.append(Violation(f"{field}[{i}].digest", text, "WRONG_LENGTH"))
+            break
+        last = offset_ms
+        read.append(VideoFrame(offset_ms, quality, digest))
+    return tuple(read)
 
 
 def options_to_pb(options: MatchOptions) -> v1.MatchOptions:
@@ -134,6 +205,7 @@ def options_to_pb(options: MatchOptions) -> v1.MatchOptions:
             max_distances=options.max_distances,
             match_limit=options.match_limit,
             dihedral=options.dihedral,
+            effort=EFFORT.to_pb(options.effort),
         )
 
 
@@ -158,6 +230,7 @@ def options_from_pb(pb: v1.MatchOptions, at: str = "options") -> MatchOptions:
         max_distances=max_distances,
         match_limit=min(pb.match_limit or DEFAULT_MATCH_LIMIT, MAX_MATCH_LIMIT),
         dihedral=pb.dihedral,
+        effort=EFFORT.get(pb.effort, Effort.STANDARD),  # one that this version does not know included
     )
 
 
@@ -252,6 +325,29 @@ def _entry_match_to_pb(match: EntryMatch) -> v1.EntryMatch:
             v1.ReviewSummary(kind=REVIEW_KIND.to_pb(kind), review_count=count) for kind, count in match.reviews.items()
         ],
         marking=marking_to_pb(match.marking),
+        variant=match.variant,
+        video=None if match.video is None else _video_match_to_pb(match.video),
+    )
+
+
+def _video_match_to_pb(video: VideoMatch) -> v1.VideoMatch:
+    return v1.VideoMatch(
+        query_share=video.query_share,
+        entry_share=video.entry_share,
+        ranges=[
+            v1.TimeRange(
+                begin_ms=r.begin_ms, end_ms=r.end_ms, entry_begin_ms=r.entry_begin_ms, entry_end_ms=r.entry_end_ms
+            )
+            for r in video.ranges
+        ],
+    )
+
+
+def _video_match_from_pb(pb: v1.VideoMatch) -> VideoMatch:
+    return VideoMatch(
+        query_share=pb.query_share,
+        entry_share=pb.entry_share,
+        ranges=tuple(TimeRange(r.begin_ms, r.end_ms, r.entry_begin_ms, r.entry_end_ms) for r in pb.ranges),
     )
 
 
@@ -268,6 +364,8 @@ def _entry_match_from_pb(pb: v1.EntryMatch, at: str) -> EntryMatch:
         query_digest=pb.query_digest,
         reviews=reviews,
         marking=marking_from_pb(pb.marking, f"{at}.marking"),
+        variant=pb.variant,
+        video=_video_match_from_pb(pb.video) if pb.HasField("video") else None,
     )
 
 
@@ -278,6 +376,32 @@ def media_result_to_pb(value: MediaResult) -> v1.MediaResult:
         hashes=[hash_to_pb(h) for h in value.hashes],
         quality=value.quality,
         media_type=value.media_type,
+        coverage=_coverage_to_pb(value.coverage),
+    )
+
+
+def _coverage_to_pb(value: Coverage) -> v1.Coverage:
+    return v1.Coverage(
+        algorithms=value.algorithms,
+        effort=EFFORT.to_pb(value.effort),
+        variants=value.variants,
+        frame_count=value.frame_count,
+        frames_hashed=value.frames_hashed,
+        gaps=map(reason_to_pb, value.gaps),
+    )
+
+
+def _coverage_from_pb(pb: v1.Coverage, at: str) -> Coverage:
+    """Return what was looked for. Where nothing is said, by an older hub, or an effort that this version does not know,
+    the least is read.
+    """
+    return Coverage(
+        algorithms=tuple(pb.algorithms),
+        effort=EFFORT.get(pb.effort, Effort.PLAIN) if pb.effort else Effort.PLAIN,
+        variants=tuple(pb.variants),
+        frame_count=pb.frame_count,
+        frames_hashed=pb.frames_hashed,
+        gaps=tuple(reason_from_pb(r, f"{at}.gaps[{i}]") for i, r in enumerate(pb.gaps)),
     )
 
 
@@ -291,6 +415,7 @@ def media_result_from_pb(pb: v1.MediaResult, at: str = "result") -> MediaResult:
         hashes=computed,
         quality=pb.quality if pb.HasField("quality") else None,
         media_type=pb.media_type,
+        coverage=_coverage_from_pb(pb.coverage, f"{at}.coverage"),
     )
 
 

@@ -25,7 +25,9 @@ from hashhub.model import (
     Contributor,
     ContributorKind,
     Counts,
+    Coverage,
     Disposition,
+    Effort,
     Entry,
     EntryMatch,
     EntryState,
@@ -54,8 +56,12 @@ from hashhub.model import (
     Role,
     SchemeStatus,
     Status,
+    TimeRange,
     Unclassified,
+    VariantHashes,
     Verdict,
+    VideoFrame,
+    VideoMatch,
 )
 
 CONTRIBUTE = v1.Action.ACTION_CONTRIBUTE
@@ -269,19 +275,35 @@ tokens = st.builds(
     role=st.sampled_from(Role),
     contributor=st.just("") | slugs,
     purposes=tuples(filled),
+    max_effort=st.none() | st.sampled_from(Effort),
 )
-queries = st.builds(Query, hashes=st.lists(hashes, min_size=1, max_size=3).map(tuple), label=texts)
+variant_names = st.sampled_from(["as-stored", "border-removed", "rotate-90", "x-mine", "a", "0" * 63])
+video_frames = st.builds(
+    VideoFrame,
+    offset_ms=st.integers(0, 1 << 40),
+    quality=st.integers(0, 100),
+    digest=st.binary(min_size=32, max_size=32),
+)
+queries = st.builds(
+    Query,
+    hashes=st.lists(hashes, min_size=1, max_size=3).map(tuple),
+    label=texts,
+    variants=st.just(()) | tuples(st.builds(VariantHashes, variant=variant_names, hashes=tuples(hashes))),
+    frames=st.just(()) | st.lists(video_frames, max_size=4).map(lambda f: tuple(sorted(f, key=lambda x: x.offset_ms))),
+)
 options = st.builds(
     MatchOptions,
     policy=texts,
     max_distances=st.dictionaries(st.sampled_from(sorted(ALGORITHMS)), int32s, max_size=3),
     match_limit=st.integers(1, 1000),
     dihedral=st.booleans(),
+    effort=st.sampled_from(Effort),
 )
+reasons = st.builds(ReasonLine, code=filled, clause=texts, text=texts, entries=tuples(entry_names))
 results = st.builds(
     MatchResult,
     verdict=st.sampled_from(Verdict),
-    reasons=tuples(st.builds(ReasonLine, code=filled, clause=texts, text=texts, entries=tuples(entry_names))),
+    reasons=tuples(reasons),
     matches=tuples(
         st.builds(
             EntryMatch,
@@ -291,6 +313,14 @@ results = st.builds(
             query_digest=st.binary(max_size=32),
             reviews=st.dictionaries(st.sampled_from(ReviewKind), int32s, max_size=3),
             marking=markings,
+            variant=st.just("") | variant_names,
+            video=st.none()
+            | st.builds(
+                VideoMatch,
+                query_share=st.floats(0, 100),
+                entry_share=st.floats(0, 100),
+                ranges=tuples(st.builds(TimeRange, int64s, int64s, int64s, int64s)),
+            ),
         )
     ),
     label=texts,
@@ -298,7 +328,20 @@ results = st.builds(
     withheld=st.booleans(),
 )
 media_results = st.builds(
-    MediaResult, result=results, hashes=tuples(hashes), quality=st.none() | st.integers(0, 100), media_type=texts
+    MediaResult,
+    result=results,
+    hashes=tuples(hashes),
+    quality=st.none() | st.integers(0, 100),
+    media_type=texts,
+    coverage=st.builds(
+        Coverage,
+        algorithms=tuples(st.sampled_from(sorted(ALGORITHMS))),
+        effort=st.sampled_from(Effort),
+        variants=tuples(variant_names),
+        frame_count=int32s,
+        frames_hashed=int32s,
+        gaps=tuples(reasons),
+    ),
 )
 statuses = st.builds(
     Status,
@@ -554,6 +597,69 @@ def test_options_clamp_the_limit_and_refuse_what_cannot_be() -> None:
         "options.max_distances[PDQ]": "OUT_OF_RANGE",
         "options.max_distances[XYZ]": "UNKNOWN_ALGORITHM",
     }
+
+
+@pytest.mark.parametrize("number", [0, 4, 1000])
+def test_an_unknown_effort_is_the_usual_one_when_asked_for_and_the_least_when_told(number: int) -> None:
+    options = v1.MatchOptions(effort=number)  # type: ignore[arg-type]  # what a newer client might send
+    assert wire.options_from_pb(options).effort is Effort.STANDARD
+    told = v1.MediaResult(result=v1.MatchResult(), coverage=v1.Coverage(effort=number))  # type: ignore[arg-type]
+    assert wire.media_result_from_pb(told).coverage.effort is Effort.PLAIN
+
+
+def test_an_older_hub_says_nothing_of_what_it_looked_for() -> None:
+    assert wire.media_result_from_pb(v1.MediaResult(result=v1.MatchResult())).coverage == Coverage()
+
+
+def test_what_a_query_of_variants_and_frames_may_hold() -> None:
+    pdq, md5 = v1.Hash(algorithm="PDQ", digest=bytes(32)), v1.Hash(algorithm="MD5", digest=bytes(16))
+
+    def variants(*given: tuple[str, list[v1.Hash]], own: int = 1) -> v1.Query:
+        return v1.Query(hashes=[md5] * own, variants=[v1.VariantHashes(variant=n, hashes=h) for n, h in given])
+
+    def frames(*given: tuple[int, int, bytes]) -> v1.Query:
+        return v1.Query(frames=[v1.VideoFrame(offset_ms=at, quality=q, digest=d) for at, q, d in given])
+
+    whole = variants(*[(f"x-{i}", [pdq]) for i in range(32)], own=992)
+    long = frames(*[(i, 100, bytes(32)) for i in range(20_000)])
+    assert len(wire.queries_from_pb(_batch([whole]))[0].variants) == 32
+    assert len(wire.query_from_pb(long).frames) == 20_000
+    wrong = [
+        variants(*[(f"x-{i}", [pdq]) for i in range(33)]),
+        variants(("crop", [pdq] * 1024)),
+        variants(("Crop", [pdq]), ("", [pdq]), ("none", [pdq]), ("a" * 64, [pdq])),
+        variants(("crop", [pdq, v1.Hash(algorithm="PDQ", digest=bytes(31))])),
+        frames((5, 100, bytes(32)), (4, 100, bytes(32)), (3, 100, bytes(32))),
+        frames((-1, 100, bytes(32))),
+        frames((0, 101, bytes(32))),
+        frames((0, 100, bytes(16))),
+        frames(*[(0, 0, b"")] * 20_001),
+    ]
+    expected = {
+        "queries[0].variants": "TOO_MANY",
+        "queries[1].variants": "TOO_MANY",
+        **{f"queries[2].variants[{i}].variant": "PATTERN" for i in range(4)},
+        "queries[3].variants[0].hashes[1].digest": "WRONG_LENGTH",
+        "queries[4].frames[1].offset_ms": "OUT_OF_RANGE",
+        "queries[5].frames[0].offset_ms": "OUT_OF_RANGE",
+        "queries[6].frames[0].quality": "OUT_OF_RANGE",
+        "queries[7].frames[0].digest": "WRONG_LENGTH",
+        "queries[8].frames": "TOO_MANY",
+    }
+    assert _violations(lambda: wire.queries_from_pb(_batch(wrong))) == expected
+
+
+def test_variants_of_alike_queries_are_not_taken_for_own_hashes() -> None:
+    """All these are alike up to the last digest, which is a variant's."""
+    own = v1.Hash(algorithm="PDQ", digest=b"a" * 32)
+    last = [b"a" * 32, b"b" * 32, b"c" * 32]
+    batch = [
+        v1.Query(hashes=[own], variants=[v1.VariantHashes(variant="crop", hashes=[v1.Hash(algorithm="PDQ", digest=d)])])
+        for d in last
+    ]
+    read = wire.queries_from_pb(_batch(batch))
+    assert [q.hashes for q in read] == [(Hash("PDQ", b"a" * 32),)] * 3
+    assert [q.variants for q in read] == [(VariantHashes("crop", (Hash("PDQ", d),)),) for d in last]
 
 
 def test_a_query_needs_a_hash_and_not_too_many() -> None:

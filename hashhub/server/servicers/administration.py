@@ -9,7 +9,15 @@ from hashhub.hub import Hub
 from hashhub.model import Principal
 from hashhub.server.servicers.requests import Page, mask_of, only_masked
 
-_TOKEN_FIELDS: Final = ("description", "purposes", "acts_for_others", "may_mirror", "expire_time", "shares")
+_TOKEN_FIELDS: Final = (
+    "description",
+    "purposes",
+    "acts_for_others",
+    "may_mirror",
+    "max_effort",
+    "expire_time",
+    "shares",
+)
 
 
 class Admin:
