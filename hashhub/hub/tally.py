@@ -22,7 +22,7 @@ class Tally:
         self._lock = threading.Lock()
         self._verdicts: Counter[str] = Counter()
         self._hits: Counter[str] = Counter()
-        self._live: Counter[str] = Counter()
+        self._live: Counter[str] = Counter({"HASHED": 0, "UNREAD": 0, "SKIPPED": 0})
         self._items: Counter[str] = Counter()
         self._batches = 0
         self._bytes = 0
