@@ -29,6 +29,12 @@ from hashhub.wire.bounds import REPEATED
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
 
 
+LIVE_RATES = (
+    f"`live_frames_per_second`, {Config().live_frames_per_second:g}; of one token `token_live_frames_per_second`, "
+    f"{Config().token_live_frames_per_second:g}"
+)
+
+
 def _rows(pattern: str, text: str = PAGE) -> dict[str, str]:
     """Return what the two groups of `pattern` find, line by line."""
     return {m[1]: m[2] for m in re.finditer(pattern, text, re.MULTILINE)}
@@ -90,11 +96,7 @@ def test_every_code_is_there_with_its_http_code() -> None:
         ),
         ("followed feeds in one process", str(rooms.FOLLOWERS)),
         ("live streams in one process", f"`max_live_streams`, {Config().max_live_streams}"),
-        (
-            "frames a second of a live stream",
-            f"`live_frames_per_second`, {Config().live_frames_per_second:g}; of one token "
-            + f"`token_live_frames_per_second`, {Config().token_live_frames_per_second:g}",
-        ),
+        ("frames a second of a live stream", LIVE_RATES),
         ("a frame of a live stream as a picture", f"{MAX_LIVE_PICTURE >> 20} MiB"),
         ("calls in progress of one token", f"`token_calls`, {Config().token_calls}, or its own share"),
         (
