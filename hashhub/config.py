@@ -85,7 +85,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     token_streams: int = 8
-    """Followed feeds that one token may have in one process."""
+    """Followed feeds, live streams and exports that one token may have in one process."""
 
     token_message_bytes: int = 128 * 1024 * 1024
     """Bytes of requests with records or media that one token may have in progress in one process."""
@@ -94,6 +94,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Seconds a minute that hashing media of one token may take in one process. 0: those of half of the machine's
     cores.
     """
+
+    max_live_streams: int = 32
+    """Live streams in one process before further ones get RESOURCE_EXHAUSTED. Each takes two threads that mostly wait,
+    and up to 12 MiB while pictures come.
+    """
+
+    live_frames_per_second: float = 10.0
+    """Frames a second of one live stream that are looked up; of more, the newest."""
+
+    token_live_frames_per_second: float = 80.0
+    """Frames a second that are looked up of all live streams of one token in one process."""
 
     max_effort: Literal["plain", "standard", "thorough"] = "thorough"
     """Which variants of an upload any caller may have looked for: none, those that are quick to make (`standard`), or
@@ -198,6 +209,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 ("token_calls", 1),
                 ("token_streams", 1),
                 ("token_message_bytes", 1),
+                ("max_live_streams", 1),
+                ("live_frames_per_second", 0.1),
+                ("token_live_frames_per_second", 0.1),
                 ("token_media_seconds", 0),
                 ("open_import_days", 0.01),
                 ("max_open_imports", 1),

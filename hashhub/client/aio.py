@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from hashhub import v1, wire
 from hashhub.client import administration, changes, contribution, entries, imports, matching, names
 from hashhub.client.aio_transport import AsyncTransport
 from hashhub.client.connection import Connection
@@ -31,12 +32,16 @@ from hashhub.model import (
     FeedPage,
     Finding,
     Import,
+    LiveAnswer,
+    LiveOptions,
+    LivePicture,
     MatchOptions,
     Query,
     Review,
     ReviewKind,
     Selection,
     Status,
+    VideoFrame,
     WithdrawalReason,
 )
 
@@ -100,6 +105,21 @@ class AsyncClient:
             async with aclosing(self._transport.each(call)) as answers:
                 async for one in answers:
                     yield one
+
+    async def match_live(
+        self, frames: AsyncIterable[LivePicture | VideoFrame], options: LiveOptions
+    ) -> AsyncGenerator[LiveAnswer, None]:
+        """Send the frames of a live stream, as they come, and yield what the hub says that it shows; see
+        Client.match_live. Roles: all but auditor.
+        """
+
+        async def messages() -> AsyncGenerator[v1.MatchLiveRequest, None]:
+            async for frame in frames:
+                yield wire.live_frame_to_pb(frame)
+
+        async with aclosing(self._transport.converse(matching.live(options), messages())) as answers:
+            async for one in answers:
+                yield one
 
     def list_policies(self) -> AsyncGenerator[PolicyText, None]:
         """Yield the policies in order of name."""

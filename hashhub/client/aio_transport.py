@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from typing import Any, Final, TypeVar, cast
 
 import grpc
@@ -73,6 +73,35 @@ class AsyncTransport:
             self._raise_unless_cancelled(e)
         finally:
             answers.cancel()
+
+    async def converse(self, call: Call[A, R], rest: AsyncIterable[Message]) -> AsyncGenerator[R, None]:
+        """Make a call that goes on sending: its request, then the rest as it comes. Yield what its answers mean until
+        either side ends it. Raises HashHubError, and what taking the rest raises.
+        """
+        failed: list[Exception] = []
+
+        async def requests() -> AsyncGenerator[Message, None]:
+            try:
+                yield call.request
+                async for one in rest:
+                    yield one
+            except Exception as e:  # noqa: BLE001 - raised below, where the answers end
+                failed.append(e)
+
+        answers = self._method(call.method, call.request, call.answer, stream=True, listens=True)(
+            requests(), metadata=self._connection.metadata
+        )
+        try:
+            async for answer in answers:
+                yield call.read(cast("A", answer))
+        except grpc.RpcError as e:
+            raise self._connection.error(e) from e
+        except asyncio.CancelledError as e:
+            self._raise_unless_cancelled(e)
+        finally:
+            answers.cancel()
+        if failed:
+            raise failed[0]
 
     async def carry_out(self, steps: Steps[R], *, stopped: threading.Event) -> R:
         """Do what steps want done, in their order, and return what they lead to. Raises HashHubError.
@@ -143,7 +172,9 @@ class AsyncTransport:
             raise error
         raise Unavailable(CLOSED if self._is_closed else "the call was ended before it was answered") from error
 
-    def _method(self, method: str, request: Message, answer: type[object], *, stream: bool) -> Callable[..., Any]:
+    def _method(
+        self, method: str, request: Message, answer: type[object], *, stream: bool, listens: bool = False
+    ) -> Callable[..., Any]:
         loop = asyncio.get_running_loop()
         if self._is_closed:
             raise Unavailable(CLOSED)
@@ -159,7 +190,9 @@ class AsyncTransport:
             raise FailedPrecondition("this client belongs to another event loop; open one for each loop")
         call = self._methods.get(method)
         if call is None:
-            make: Callable[..., Any] = self._channel.unary_stream if stream else self._channel.unary_unary
+            make: Callable[..., Any] = self._channel.unary_unary
+            if stream:
+                make = self._channel.stream_stream if listens else self._channel.unary_stream
             call = self._methods[method] = make(
                 f"/hashhub.v1.{method}",
                 request_serializer=type(request).SerializeToString,

@@ -13,7 +13,16 @@ from hashhub import v1, wire
 from hashhub.client.asking import Call, Pages, listing
 from hashhub.client.calls import Calls
 from hashhub.errors import HashHubError
-from hashhub.model import MatchOptions, MatchResult, MediaResult, Query
+from hashhub.model import (
+    LiveAnswer,
+    LiveOptions,
+    LivePicture,
+    MatchOptions,
+    MatchResult,
+    MediaResult,
+    Query,
+    VideoFrame,
+)
 
 MATCH_BATCH: Final = 1_000  # what one BatchMatchHashes call takes
 MEDIA_BATCH_BYTES: Final = 16 * 1024 * 1024  # of media in one call; the server's default limit is 32 MiB
@@ -69,6 +78,16 @@ class MatchCalls(Calls):
         for call in media_batches(media, options):
             yield from self._transport.ask(call)
 
+    def match_live(self, frames: Iterable[LivePicture | VideoFrame], options: LiveOptions) -> Iterator[LiveAnswer]:
+        """Send the frames of a live stream, as they come, and yield what the hub says that it shows.
+
+        `frames` is consumed in another thread, and may wait for its next frame; it ends the stream, and so does closing
+        the generator. The hub answers each frame that it has time for, or changes only, as the options say. A stream
+        that breaks off raises what it broke off with, and is not begun again here: what was shown meanwhile was not
+        watched, so that it is the caller's to open another one, and its verdict starts anew. Roles: all but auditor.
+        """
+        yield from self._transport.converse(live(options), map(wire.live_frame_to_pb, frames))
+
     def list_policies(self) -> Iterator[PolicyText]:
         """Yield the policies in order of name."""
         yield from self._transport.items(policies())
@@ -115,6 +134,17 @@ def media_batches(
             read=partial(_matched_media, len(batch)),
             timeout=_MATCH_TIMEOUT,
         )
+
+
+def live(options: LiveOptions) -> Call[v1.MatchLiveResponse, LiveAnswer]:
+    """Return the call that watches a live stream."""
+    return Call(
+        method="MatchService/MatchLive",
+        request=wire.live_start_to_pb(options),
+        answer=v1.MatchLiveResponse,
+        read=wire.live_answer_from_pb,
+        repeatable=False,
+    )
 
 
 def policies() -> Pages[v1.ListPoliciesResponse, PolicyText]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar, cast
 
@@ -119,6 +119,34 @@ class Transport:
         finally:
             cast("grpc.RpcContext", answers).cancel()
 
+    def converse(self, call: Call[A, R], rest: Iterable[Message]) -> Iterator[R]:
+        """Make a call that goes on sending: its request, then the rest, which another thread takes as it comes. Yield
+        what its answers mean until either side ends it. Raises HashHubError, and what taking the rest raises.
+        """
+        failed: list[Exception] = []
+
+        def requests() -> Iterator[Message]:
+            try:
+                yield call.request
+                yield from rest
+            except Exception as e:  # noqa: BLE001 - raised below, where the answers end: grpc would log it and hide it
+                failed.append(e)
+
+        send = self._method(call.method, call.request, call.answer, stream=True, listens=True)
+        try:
+            answers = send(requests(), metadata=self._connection.metadata)
+        except ValueError as e:
+            raise Unavailable(CLOSED) from e
+        try:
+            for answer in cast("Iterator[A]", answers):
+                yield call.read(answer)
+        except grpc.RpcError as e:
+            raise self._connection.error(e) from e
+        finally:
+            cast("grpc.RpcContext", answers).cancel()
+        if failed:
+            raise failed[0]
+
     def carry_out(self, steps: Steps[R]) -> R:
         """Do what steps want done, in their order, and return what they lead to. Raises HashHubError.
 
@@ -155,11 +183,15 @@ class Transport:
             finally:
                 steps.close()
 
-    def _method(self, method: str, request: Message, answer: type[object], *, stream: bool) -> Callable[..., object]:
+    def _method(
+        self, method: str, request: Message, answer: type[object], *, stream: bool, listens: bool = False
+    ) -> Callable[..., object]:
         with self._lock:
             call = self._methods.get(method)
             if call is None:
-                make = self._channel.unary_stream if stream else self._channel.unary_unary
+                make: Callable[..., Callable[..., object]] = self._channel.unary_unary
+                if stream:
+                    make = self._channel.stream_stream if listens else self._channel.unary_stream
                 call = self._methods[method] = make(
                     f"/hashhub.v1.{method}",
                     request_serializer=type(request).SerializeToString,

@@ -5,7 +5,8 @@
     entries     withdraw, restore, quarantine, erase            holds       what no list brings back
     reviews     what others say about entries               selections  many entries at once: search, move
     queue       what waits for somebody                     webhooks    whom to call, and the calls; outbound: to where
-    match       verdicts (the match path)                       lookup      hits among what the caller may see
+    match       verdicts (the match path)                       live        what a live stream shows
+                                                                lookup      hits among what the caller may see
     catalogue   the schemes and policies that hold now          schemes     versions, signed off and laid side by side
     policies    versions, why a verdict, what others would change
                                                                 evidence    what was hit, as statements
@@ -47,6 +48,7 @@ from hashhub.hub.exports import Exports
 from hashhub.hub.follow import Follower, Mark
 from hashhub.hub.history import History
 from hashhub.hub.housekeeping import Housekeeping
+from hashhub.hub.live import Live
 from hashhub.hub.match import Match
 from hashhub.hub.outbound import Outbound
 from hashhub.hub.policies import Policies
@@ -124,6 +126,7 @@ class Hub:
         self.conflicts = Conflicts(store)
         self.history = History(store, self._follower)
         self.match = Match(store, matcher, self.catalogue, self._follower, config, self.tally)
+        self.live = Live(store, matcher, self._follower, self.match, self.tally, config)
         self.policies = Policies(store, matcher, self.catalogue, self._follower)
         self.changes = Changes(store, self._follower)
         self.schemes = Schemes(store, self.catalogue)

@@ -11,7 +11,7 @@ from hashhub.hub.lookup import Hit, Hits, look_up
 from hashhub.trust import Statement, Way
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from hashhub.matcher import Matcher
@@ -33,9 +33,14 @@ class Evidence(NamedTuple):
     contributors: Mapping[str, Contributor]
     stated_times: Mapping[int, datetime]
 
+    def among(self, entries: Collection[int]) -> Evidence:
+        """Return what of it is about these entries."""
+        nearest = {i: [hit for hit in hits if hit.entry_id in entries] for i, hits in self.nearest.items()}
+        return self._replace(nearest=nearest)
+
     def seen(self, query: int) -> list[tuple[Hit, Entry]]:
         """Return the hits of a query with their entries, the nearest first."""
-        return [(hit, self.entries[hit.entry_id]) for hit in self.nearest[query]]
+        return [(hit, self.entries[hit.entry_id]) for hit in self.nearest.get(query, ())]
 
     def statements(self, query: int) -> list[Statement]:
         """Return what a policy judges about a query."""

@@ -119,17 +119,20 @@ class Hits:
             nearest = sorted(own.values(), key=_rank)[: self._limit]
             self._by_contributor[hit.hash_set.contributor] = {h.entry_id: h for h in nearest}
 
-    def nearest(self) -> list[Hit]:
-        """Return the hits, the nearest first. Beyond the limit, each contributor has an equal share of it."""
+    def nearest(self, limit: int | None = None) -> list[Hit]:
+        """Return the hits, the nearest first. Beyond the limit, each contributor has an equal share of it. `limit`: a
+        smaller one than that of all.
+        """
+        limit = self._limit if limit is None else limit
         hits = [hit for own in self._by_contributor.values() for hit in own.values()]
-        if len(hits) > self._limit:
+        if len(hits) > limit:
             self.cut_short = True
             turns = [
                 (turn, hit.rank, hit)
                 for own in self._by_contributor.values()
                 for turn, hit in enumerate(sorted(own.values(), key=_rank))
             ]
-            hits = [hit for _, _, hit in sorted(turns, key=lambda t: t[:2])[: self._limit]]
+            hits = [hit for _, _, hit in sorted(turns, key=lambda t: t[:2])[:limit]]
         hits.sort(key=_rank)
         return hits
 

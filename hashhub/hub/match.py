@@ -42,7 +42,7 @@ from hashhub.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from hashhub.config import Config
     from hashhub.hub.catalogue import Catalogue
@@ -217,7 +217,7 @@ class Match:
             raise LimitExceeded(
                 f"a call takes at most {MAX_MEDIA} files, got {len(media)}; send several", reason=Reason.TOO_LARGE
             )
-        effort = least(options.effort, self._max_effort, principal.max_effort or options.effort)
+        effort = self.effort(principal, options)
         with self.media_pool.room() as place:
             hasher = _Hasher(place, options, single=single, charge=charge)
             files = [_File(label, content) for label, content in media]
@@ -246,6 +246,53 @@ class Match:
         for i, ((file, _), answer) in enumerate(zip(hashed, answers, strict=True)):
             file.answer, file.hit_by = answer, hit_by.get(i, ())
         return revision
+
+    def effort(self, principal: Principal, options: MatchOptions) -> Effort:
+        """Return which variants are looked for: as asked for, within what the settings and the token allow."""
+        return least(options.effort, self._max_effort, principal.max_effort or options.effort)
+
+    def judge(
+        self,
+        principal: Principal,
+        query: Query,
+        options: MatchOptions,
+        policy: Policy,
+        entries: Collection[int],
+        *,
+        withheld: bool,
+        cut_short: bool,
+    ) -> tuple[MatchResult, frozenset[int], int]:
+        """Judge again what was hit before: answer as `hashes` would if the query hit these entries alone. Return also
+        which of them it still hits, for this caller, and the revision.
+
+        `withheld`, `cut_short`: what is to be said of hits besides these. Raises as `hashes`. It is nobody's traffic.
+        """
+        access.allow(principal, *_MAY_MATCH)
+        self._follower.require_ready()
+        revision = self._matcher.revision
+        evidence = gather(
+            self._store,
+            self._matcher,
+            principal,
+            [query] if entries else [],
+            options,
+            stated_times=policy.reads_statement_times,
+            counted=False,
+        ).among(entries)
+        hits = evidence.hits.get(0) or Hits(0)
+        hits.withheld, hits.cut_short = withheld, cut_short
+        decided_at = now()
+        judgement = trust.decide(
+            policy,
+            evidence.statements(0),
+            evidence.contributors,
+            time=decided_at,
+            query=query.hashes,
+            cut_short=cut_short,
+        )
+        current = [(h, e) for h, e in evidence.seen(0) if e.expire_time is None or e.expire_time > decided_at]
+        result = _answer(principal, query, judgement, current, hits, evidence.reviews, options.match_limit)
+        return result, frozenset(e.id for _, e in current), revision
 
     def policies(self, principal: Principal) -> list[tuple[str, str, str]]:
         """Return (name, title, explanation) of the current version of each policy, by name."""

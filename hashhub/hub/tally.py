@@ -22,6 +22,7 @@ class Tally:
         self._lock = threading.Lock()
         self._verdicts: Counter[str] = Counter()
         self._hits: Counter[str] = Counter()
+        self._live: Counter[str] = Counter({"HASHED": 0, "UNREAD": 0, "SKIPPED": 0})
         self._items: Counter[str] = Counter()
         self._batches = 0
         self._bytes = 0
@@ -40,6 +41,11 @@ class Tally:
         """Count a file that could not be read or hashed."""
         with self._lock:
             self._verdicts[verdict] += 1
+
+    def live(self, outcome: str, count: int = 1) -> None:
+        """Count frames of live streams: HASHED, UNREAD or SKIPPED."""
+        with self._lock:
+            self._live[outcome] += count
 
     def staged(self, payload_bytes: int) -> None:
         """Count one batch of an import."""
@@ -72,6 +78,7 @@ class Tally:
             return {
                 "verdicts": {str(verdict): count for verdict, count in self._verdicts.items()},
                 "hits": dict(self._hits),
+                "live": dict(self._live),
                 "items": dict(self._items),
                 "batches": {"": self._batches},
                 "bytes": {"": self._bytes},

@@ -11,7 +11,8 @@ http_door      the Connect protocol and plain JSON over HTTP, to the same servic
 connect        the Connect protocol's requests and errors
 bodies         request bodies: how much, how slowly
 hyper          the HTTP server underneath
-servicers      the calls: convert, ask the hub, convert
+servicers      the calls, a module for each service: convert, ask the hub, convert
+live           frames of live streams on their way in: the newest, at a pace
 roles, pages   who may call what; page tokens
 """
 

@@ -198,9 +198,9 @@ class Doors:
 
 def _threads_of(room: Room) -> Threads:
     # One token's calls take three quarters of the places at most, waiting ones included: the rest is for somebody else.
-    # Of feeds a token has few anyway, and a reader that was unknown when it began stays among the strangers.
+    # Of feeds and live streams a token has few anyway, and one unknown when it began stays among the strangers.
     capacity = room.working + room.waiting
-    if room.name == "feeds":
+    if room.name in {"feeds", "live"}:
         return Threads(room.name, room.working, 0, most_each=capacity, most_in_lane=capacity)
     return Threads(
         room.name, room.working, room.waiting, most_each=room.most_each, most_in_lane=max(1, capacity * 3 // 4)
@@ -277,9 +277,26 @@ class _Handlers(grpc.GenericRpcHandler):
         self, method: Method, lane: Lane, requests: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[bytes]:
         """Make a streaming call."""
-        return self._gate.stream(
+        if method.listens:
+            yield from self._converse(method, lane, requests, context)
+            return
+        yield from self._gate.stream(
             method, self.envelope(context, lane), lambda: self.read(method, requests, context), _encoded
         )
+
+    def _converse(
+        self, method: Method, lane: Lane, requests: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Iterator[bytes]:
+        answers = self._gate.converse(
+            method,
+            self.envelope(context, lane),
+            lambda: self.read(method, requests, context),
+            _following(method, requests),
+            _encoded,
+        )
+        for answer in answers:
+            with self._slow.watch(context.cancel):  # till its reader has taken it
+                yield answer
 
     def refuse(self, method: Method, token: str, most: int, context: grpc.ServicerContext) -> NoReturn:
         """Refuse a call for which its room has no place, or none for this token."""
@@ -298,6 +315,17 @@ class _Handlers(grpc.GenericRpcHandler):
     def _refusal(self, method: Method, token: str = STRANGERS, most: int = 0) -> grpc.RpcMethodHandler[Any, Any]:
         call = _refuse_stream if method.streams else _refuse
         return _on_lane(method, functools.partial(call, self, method, token, most), self._small)
+
+
+def _following(method: Method, requests: Iterator[bytes]) -> Iterator[Message]:
+    """Yield the further requests of a call. Raises LimitExceeded, InvalidArgument, and Unavailable when the caller has
+    gone.
+    """
+    try:
+        for body in requests:
+            yield method.parse(body)
+    except grpc.RpcError as e:
+        raise Unavailable("the caller cancelled the call or went away", reason=Reason.CALLER_GONE) from e
 
 
 def _on_lane(method: Method, behaviour: Any, lane: Lane) -> grpc.RpcMethodHandler[Any, Any]:

@@ -377,6 +377,8 @@ class _Call:
 
     def _refuse_stream(self, kind: str) -> None:
         remedy = "use gRPC, or call ListChanges again and again with nextPosition"
+        if self._method.listens:
+            remedy = "use gRPC, or match pictures of the stream one by one with MatchMedia"
         if kind.startswith(connect.STREAM):
             self._door.refuse_stream(self._request, kind, Unimplemented(f"streams are gRPC's alone: {remedy}"))
         elif self._connect:

@@ -57,7 +57,8 @@ class Method:
     anything, or None where that cannot be; most calls have none. One in the room of media has
     `handle(principal, request, charge)`, where `charge(seconds)` counts CPU seconds to the token. One that `streams`
     has `handle(caller, request, is_wanted)`, which yields answers for as long as `is_wanted()`; `caller()` returns the
-    principal as it is now, or raises once its token does not work any more.
+    principal as it is now, or raises once its token does not work any more. One that also `listens`, whose caller goes
+    on sending, has `handle(caller, request, conversation)`.
     """
 
     name: str  # Service/Method
@@ -68,6 +69,7 @@ class Method:
     handle: Callable[..., Any]
     bounds: wire.Bounds
     at_once: Callable[..., Any] | None = None
+    listens: bool = False
 
     @property
     def path(self) -> str:
@@ -94,6 +96,21 @@ class Method:
     def reads(self) -> bool:
         """Whether it changes nothing."""
         return self.name.partition("/")[2].startswith(_READS)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What a call that listens has besides its first request.
+
+    `requests`: the further ones; reading them waits for the caller, and raises Unavailable when it has gone.
+    `is_wanted`: whether somebody still waits for answers. `check_media` raises while the caller's token has no media
+    seconds left; `charge_media(seconds)` counts some.
+    """
+
+    requests: Iterator[Any]
+    is_wanted: Callable[[], bool]
+    check_media: Callable[[], None]
+    charge_media: Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +255,37 @@ class Gate:
             ):
                 request = _decoded(decode, admission)
                 yield from map(encode, method.handle(caller, request, envelope.is_wanted))
+
+    def converse(
+        self,
+        method: Method,
+        envelope: Envelope,
+        decode: Callable[[], Message],
+        rest: Iterator[Message],
+        encode: Callable[[Message], _T],
+    ) -> Iterator[_T]:
+        """Make a call whose caller goes on sending, and yield its encoded answers.
+
+        `decode` reads the first request. The bytes that one may have are set aside for as long as the call lasts.
+        """
+        with self._observed(method.name, envelope, reads=method.reads) as observed:
+            principal = self._authorise(observed, method.roles)
+            _check_deadline(envelope)
+
+            def caller() -> Principal:
+                return self.authorise(envelope.authorization, method.roles)
+
+            with (
+                cancellation.scope(envelope.is_wanted, envelope.remaining),
+                self._admitted(method, envelope, principal),
+            ):
+                conversation = Conversation(
+                    rest,
+                    envelope.is_wanted,
+                    functools.partial(self.shares.check_media, principal),
+                    functools.partial(self.shares.charge_media, principal),
+                )
+                yield from map(encode, method.handle(caller, decode(), conversation))
 
     def metrics(self, envelope: Envelope, scrape: Callable[[], str]) -> str:
         """Return what `scrape` returns, for operators and auditors."""

@@ -58,6 +58,12 @@ DESCRIBED: Final = (
         ("algorithm",),
         "Entries that answers were judged by, by what they were hit with.",
     ),
+    Described(
+        "hashhub_live_frames_total",
+        "counter",
+        ("outcome",),
+        "Frames of live streams: HASHED and looked for, UNREAD, or SKIPPED for newer ones.",
+    ),
     Described("hashhub_import_batches_total", "counter", (), "Batches of imports that were staged."),
     Described("hashhub_import_bytes_total", "counter", (), "Bytes of them as they are staged."),
     Described(
@@ -215,6 +221,7 @@ def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[Family]:
     return [
         _family("hashhub_verdicts_total", counts["verdicts"]),
         _family("hashhub_hits_total", counts["hits"]),
+        _family("hashhub_live_frames_total", counts["live"]),
         _family("hashhub_import_batches_total", counts["batches"]),
         _family("hashhub_import_bytes_total", counts["bytes"]),
         _family("hashhub_import_items_total", counts["items"]),

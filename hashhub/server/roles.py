@@ -73,6 +73,7 @@ ROLES: Final[Mapping[str, frozenset[Role]]] = {
     "MatchService/BatchMatchHashes": _MATCHERS,
     "MatchService/MatchMedia": _MATCHERS,
     "MatchService/BatchMatchMedia": _MATCHERS,
+    "MatchService/MatchLive": _MATCHERS,
     "MatchService/ListPolicies": _EVERYBODY,
     "MatchService/ListSchemes": _EVERYBODY,
     "OperationService/GetOperation": _READERS,

@@ -6,6 +6,7 @@
     commits   what writes a whole list, or undoes one: seconds to minutes, one at a time
     media     hashing of files
     feeds     followed feeds: each holds its place for as long as it is read
+    live      live streams: each holds its place for as long as it lasts, and a thread that reads its frames
     waits     calls that wait for the end of an operation
     exports   entries on their way to a file: seconds to minutes, as fast as the caller writes it
     webhooks  test calls, which wait for somebody else's server for up to 10 s
@@ -46,6 +47,7 @@ ROOM_OF: Final[Mapping[str, str]] = {
     "HistoryService/ListEvents": "pages",
     "HistoryService/RevertActor": "commits",
     "MatchService/BatchMatchMedia": "media",
+    "MatchService/MatchLive": "live",
     "MatchService/MatchMedia": "media",
     "OperationService/ListOperations": "pages",
     "OperationService/WaitOperation": "waits",
@@ -150,6 +152,7 @@ def rooms_of(config: Config) -> dict[str, Room]:
         Room("commits", 1, config.max_waiting_commits, retry_seconds=2.0),
         Room("media", config.media_children(), config.max_queued_media, retry_seconds=1.0, budget=bytes_in_progress),
         Room("feeds", FOLLOWERS, 0, retry_seconds=5.0),
+        Room("live", config.max_live_streams, 0, retry_seconds=5.0, budget=bytes_in_progress),
         Room("waits", 16, 0, retry_seconds=2.0),
         Room("exports", 4, 8, retry_seconds=5.0),
         Room("webhooks", 2, 4, retry_seconds=5.0),

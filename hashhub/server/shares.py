@@ -28,7 +28,7 @@ _MINUTE: Final = 60.0
 _LONGEST_RETRY: Final = 30.0  # seconds
 _TOLD: Final[Mapping[str, str]] = {
     "calls": "{} calls in progress",
-    "streams": "{} followed feeds",
+    "streams": "{} followed feeds and live streams",
     "message_bytes": "{} bytes of requests in progress",
     "media_seconds": "{} seconds of media hashing a minute",
 }

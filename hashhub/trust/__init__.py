@@ -11,6 +11,7 @@ less demanding: what counts as a claim, as independent and as a standing review 
 from __future__ import annotations
 
 from hashhub.trust.decision import Judgement, ReasonCode, decide
+from hashhub.trust.hysteresis import Look, Shown, Span
 from hashhub.trust.policy import Clause, Dispute, Policy, check_variants, explain, load, parse
 from hashhub.trust.statement import Closeness, Statement, Way
 from hashhub.trust.tracing import ClauseTrace, DemandTrace, EntryTrace, Failure, Trace, trace
@@ -27,9 +28,12 @@ __all__ = [
     "Example",
     "Failure",
     "Judgement",
+    "Look",
     "Policies",
     "Policy",
     "ReasonCode",
+    "Shown",
+    "Span",
     "Statement",
     "Trace",
     "Trial",

@@ -266,6 +266,92 @@ class BatchMatchMediaResponse(_message.Message):
     revision: int
     def __init__(self, results: _Optional[_Iterable[_Union[MediaResult, _Mapping]]] = ..., policy: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
+class Hysteresis(_message.Message):
+    __slots__ = ("enter_hits", "enter_frames", "leave_ms", "unread_frames")
+    ENTER_HITS_FIELD_NUMBER: _ClassVar[int]
+    ENTER_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    LEAVE_MS_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    enter_hits: int
+    enter_frames: int
+    leave_ms: int
+    unread_frames: int
+    def __init__(self, enter_hits: _Optional[int] = ..., enter_frames: _Optional[int] = ..., leave_ms: _Optional[int] = ..., unread_frames: _Optional[int] = ...) -> None: ...
+
+class LiveStart(_message.Message):
+    __slots__ = ("label", "options", "frames_per_second", "hysteresis", "changes_only")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    HYSTERESIS_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_ONLY_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    options: MatchOptions
+    frames_per_second: float
+    hysteresis: Hysteresis
+    changes_only: bool
+    def __init__(self, label: _Optional[str] = ..., options: _Optional[_Union[MatchOptions, _Mapping]] = ..., frames_per_second: _Optional[float] = ..., hysteresis: _Optional[_Union[Hysteresis, _Mapping]] = ..., changes_only: _Optional[bool] = ...) -> None: ...
+
+class LivePicture(_message.Message):
+    __slots__ = ("offset_ms", "content")
+    OFFSET_MS_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    offset_ms: int
+    content: bytes
+    def __init__(self, offset_ms: _Optional[int] = ..., content: _Optional[bytes] = ...) -> None: ...
+
+class MatchLiveRequest(_message.Message):
+    __slots__ = ("start", "picture", "frame")
+    START_FIELD_NUMBER: _ClassVar[int]
+    PICTURE_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    start: LiveStart
+    picture: LivePicture
+    frame: _resources_pb2.VideoFrame
+    def __init__(self, start: _Optional[_Union[LiveStart, _Mapping]] = ..., picture: _Optional[_Union[LivePicture, _Mapping]] = ..., frame: _Optional[_Union[_resources_pb2.VideoFrame, _Mapping]] = ...) -> None: ...
+
+class LiveRange(_message.Message):
+    __slots__ = ("entry", "begin_ms", "end_ms", "hit_count", "ended")
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_MS_FIELD_NUMBER: _ClassVar[int]
+    END_MS_FIELD_NUMBER: _ClassVar[int]
+    HIT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    entry: str
+    begin_ms: int
+    end_ms: int
+    hit_count: int
+    ended: bool
+    def __init__(self, entry: _Optional[str] = ..., begin_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., hit_count: _Optional[int] = ..., ended: _Optional[bool] = ...) -> None: ...
+
+class MatchLiveResponse(_message.Message):
+    __slots__ = ("offset_ms", "verdict", "result", "ranges", "hit_count", "quality", "unread", "frames_hashed", "frames_unread", "frames_skipped", "policy", "revision")
+    OFFSET_MS_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    HIT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_HASHED_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_UNREAD_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    offset_ms: int
+    verdict: Verdict
+    result: MatchResult
+    ranges: _containers.RepeatedCompositeFieldContainer[LiveRange]
+    hit_count: int
+    quality: int
+    unread: ReasonLine
+    frames_hashed: int
+    frames_unread: int
+    frames_skipped: int
+    policy: str
+    revision: int
+    def __init__(self, offset_ms: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., result: _Optional[_Union[MatchResult, _Mapping]] = ..., ranges: _Optional[_Iterable[_Union[LiveRange, _Mapping]]] = ..., hit_count: _Optional[int] = ..., quality: _Optional[int] = ..., unread: _Optional[_Union[ReasonLine, _Mapping]] = ..., frames_hashed: _Optional[int] = ..., frames_unread: _Optional[int] = ..., frames_skipped: _Optional[int] = ..., policy: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
 class Policy(_message.Message):
     __slots__ = ("name", "display_name", "explanation", "version", "text", "actor", "create_time", "retire_time", "current", "fault", "revision")
     NAME_FIELD_NUMBER: _ClassVar[int]

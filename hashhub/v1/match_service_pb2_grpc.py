@@ -55,6 +55,11 @@ class MatchServiceStub:
                 request_serializer=hashhub_dot_v1_dot_match__service__pb2.BatchMatchMediaRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_match__service__pb2.BatchMatchMediaResponse.FromString,
                 _registered_method=True)
+        self.MatchLive = channel.stream_stream(
+                '/hashhub.v1.MatchService/MatchLive',
+                request_serializer=hashhub_dot_v1_dot_match__service__pb2.MatchLiveRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_match__service__pb2.MatchLiveResponse.FromString,
+                _registered_method=True)
         self.ListPolicies = channel.unary_unary(
                 '/hashhub.v1.MatchService/ListPolicies',
                 request_serializer=hashhub_dot_v1_dot_match__service__pb2.ListPoliciesRequest.SerializeToString,
@@ -99,6 +104,14 @@ class MatchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MatchLive(self, request_iterator, context):
+        """Watches a live stream: takes its frames, as pictures or as their hashes, and says which listed pictures it shows.
+        gRPC only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPolicies(self, request, context):
         """Lists the policies.
         """
@@ -135,6 +148,11 @@ def add_MatchServiceServicer_to_server(servicer, server):
                     servicer.BatchMatchMedia,
                     request_deserializer=hashhub_dot_v1_dot_match__service__pb2.BatchMatchMediaRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_match__service__pb2.BatchMatchMediaResponse.SerializeToString,
+            ),
+            'MatchLive': grpc.stream_stream_rpc_method_handler(
+                    servicer.MatchLive,
+                    request_deserializer=hashhub_dot_v1_dot_match__service__pb2.MatchLiveRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_match__service__pb2.MatchLiveResponse.SerializeToString,
             ),
             'ListPolicies': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPolicies,
@@ -256,6 +274,33 @@ class MatchService:
             '/hashhub.v1.MatchService/BatchMatchMedia',
             hashhub_dot_v1_dot_match__service__pb2.BatchMatchMediaRequest.SerializeToString,
             hashhub_dot_v1_dot_match__service__pb2.BatchMatchMediaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MatchLive(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/hashhub.v1.MatchService/MatchLive',
+            hashhub_dot_v1_dot_match__service__pb2.MatchLiveRequest.SerializeToString,
+            hashhub_dot_v1_dot_match__service__pb2.MatchLiveResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -12,6 +12,7 @@ selections.py                                                        many entrie
 schemes.py                                                           schemes, side by side too
 records.py, feed.py, exports.py                                      records, lines of the feed, entries in columns
 matching.py                                                          the match calls, quickly
+live.py                                                              live streams
 policies.py                                                          versions of policies, explanations, trials
 fields.py                                                            how a field is read and refused
 names.py, status.py                                                  resource names; errors
@@ -90,6 +91,14 @@ from hashhub.wire.imports import (
     import_to_pb,
     reject_to_pb,
     rejects_from_pb,
+)
+from hashhub.wire.live import (
+    live_answer_from_pb,
+    live_answer_to_pb,
+    live_frame_from_pb,
+    live_frame_to_pb,
+    live_start_from_pb,
+    live_start_to_pb,
 )
 from hashhub.wire.matching import (
     match_result_from_pb,
@@ -248,6 +257,12 @@ __all__ = [
     "import_to_pb",
     "link_from_pb",
     "link_to_pb",
+    "live_answer_from_pb",
+    "live_answer_to_pb",
+    "live_frame_from_pb",
+    "live_frame_to_pb",
+    "live_start_from_pb",
+    "live_start_to_pb",
     "marking_from_pb",
     "marking_to_pb",
     "match_result_from_pb",

@@ -27,6 +27,7 @@ from hashhub.model import (
     MAX_FRAMES,
     MAX_HASHES_PER_ENTRY,
     MAX_HASHES_PER_QUERY,
+    MAX_LIVE_PICTURE,
     MAX_MEDIA,
     MAX_QUERIES,
     MAX_SELECTED,
@@ -126,6 +127,8 @@ def bounds_of(request: Descriptor, max_message_bytes: int) -> Bounds:
             return Bounds(min(max_message_bytes, 8 * 1024 * 1024), 100_000)
         case "SearchEntriesRequest" | "ChangeEntriesRequest":
             return Bounds(min(max_message_bytes, 8 * 1024 * 1024), 200_000)
+        case "MatchLiveRequest":  # of each message
+            return Bounds(min(max_message_bytes, MAX_LIVE_PICTURE + _COUNTED_FROM), _SMALL_PARTS)
         case "MatchHashesRequest" | "ExplainMatchRequest":
             return Bounds(min(max_message_bytes, _SMALL_BYTES), 100_000)  # all frames of a video have four parts each
         case "MatchMediaRequest" | "BatchMatchMediaRequest":

@@ -68,7 +68,7 @@ def test_every_file_that_is_named_exists() -> None:
 
 def test_every_call_has_the_places_that_the_page_names() -> None:
     client = "".join(p.read_text("utf-8") for p in (ROOT / "hashhub/client").glob("*.py"))
-    servicers = (ROOT / "hashhub/server/servicers.py").read_text("utf-8")
+    servicers = "".join(p.read_text("utf-8") for p in (ROOT / "hashhub/server/servicers").glob("*.py"))
     contract = "".join(p.read_text("utf-8") for p in (ROOT / "proto/hashhub/v1").glob("*.proto"))
     for name in ROLES:
         call = name.partition("/")[2]

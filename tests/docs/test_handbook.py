@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.conftest import PostgreSQL
 
 ROOT = Path(__file__).parents[2]
-HANDBOOK = ("install", "operate", "contribute", "match")
+HANDBOOK = ("install", "operate", "contribute", "match", "live")
 ELSEWHERE = {"README.md", "docs/terms.md", "docs/history.md", "docs/mirror.md", "docs/api.md", "docs/formats.md"} | {
     "docs/analyst.md", "docs/csv.md", "docs/export.md", "docs/entries.md", "docs/schemes.md", "docs/policies.md",
     "docs/conflicts.md", "docs/reconcile.md", "docs/retention.md", "docs/webhooks.md",
@@ -157,7 +157,7 @@ def free_port() -> int:
 
 
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize(("page", "least"), [("contribute", 11), ("match", 6)])
+@pytest.mark.parametrize(("page", "least"), [("contribute", 11), ("match", 6), ("live", 3)])
 def test_the_page_works_as_written(page: str, least: int, tmp_path: Path) -> None:
     with running_hub(tmp_path / "hashhub-data") as hub:
         http = f"http://{hub.http}"

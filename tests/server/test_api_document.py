@@ -15,6 +15,7 @@ from hashhub.model import (
     MAX_BATCH,
     MAX_HASHES_PER_ENTRY,
     MAX_HASHES_PER_QUERY,
+    MAX_LIVE_PICTURE,
     MAX_MEDIA,
     MAX_QUERIES,
     MAX_TEXT,
@@ -26,6 +27,12 @@ from hashhub.server.servicers import FILES
 from hashhub.wire.bounds import REPEATED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+
+
+LIVE_RATES = (
+    f"`live_frames_per_second`, {Config().live_frames_per_second:g}; of one token `token_live_frames_per_second`, "
+    f"{Config().token_live_frames_per_second:g}"
+)
 
 
 def _rows(pattern: str, text: str = PAGE) -> dict[str, str]:
@@ -88,8 +95,14 @@ def test_every_code_is_there_with_its_http_code() -> None:
             f"`max_queued_media`, {Config().max_queued_media}, and as many as `media_workers`",
         ),
         ("followed feeds in one process", str(rooms.FOLLOWERS)),
+        ("live streams in one process", f"`max_live_streams`, {Config().max_live_streams}"),
+        ("frames a second of a live stream", LIVE_RATES),
+        ("a frame of a live stream as a picture", f"{MAX_LIVE_PICTURE >> 20} MiB"),
         ("calls in progress of one token", f"`token_calls`, {Config().token_calls}, or its own share"),
-        ("followed feeds of one token", f"`token_streams`, {Config().token_streams}, or its own share"),
+        (
+            "followed feeds, live streams and exports of one token",
+            f"`token_streams`, {Config().token_streams}, or its own share",
+        ),
         ("open imports of one contributor", f"`max_open_imports`, {Config().max_open_imports}"),
         ("time to send a request", f"`slow_sender_seconds`, {Config().slow_sender_seconds:g}"),
         (

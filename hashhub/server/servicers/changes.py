@@ -1,0 +1,63 @@
+"""The change feed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from hashhub import v1, wire
+from hashhub.errors import Unavailable
+from hashhub.hub import Hub
+from hashhub.model import FeedPage, Principal
+from hashhub.server import pages
+
+_LIFE_SIGN_SECONDS: Final = 10.0  # a followed feed says something at least this often, so that a dead connection shows
+_LOOK_SECONDS: Final = 0.5  # how soon a followed feed notices that its reader has gone or the server stops
+
+
+class Changes:
+    """The change feed."""
+
+    def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
+        """`is_stopping` tells a followed feed to end."""
+        self._hub = hub
+        self._is_stopping = is_stopping
+
+    def list_changes(self, principal: Principal, request: v1.ListChangesRequest) -> v1.ListChangesResponse:
+        """List changes behind a position."""
+        size = pages.size(request.page_size)
+        page = self._hub.changes.page(principal, request.position, from_now=request.from_now, page_size=size)
+        return v1.ListChangesResponse(**_feed(page))
+
+    def follow_changes(
+        self, caller: Callable[[], Principal], request: v1.FollowChangesRequest, is_wanted: Callable[[], bool]
+    ) -> Iterator[v1.FollowChangesResponse]:
+        """Stream changes behind a position, and then those to come, until the reader has gone, its token ends or the
+        server stops.
+        """
+        position, from_now = request.position, request.from_now
+        said, was_complete = 0.0, False
+        while is_wanted():
+            if self._is_stopping():
+                raise Unavailable("the server is stopping; follow again from the last position", retry_after=1.0)
+            # Each page is authorised anew.
+            page = self._hub.changes.page(caller(), position, from_now=from_now)
+            position, from_now = page.position, False
+            is_news = bool(page.changes) or (page.is_complete and not was_complete)
+            if is_news or time.monotonic() - said >= _LIFE_SIGN_SECONDS:
+                yield v1.FollowChangesResponse(**_feed(page))
+                said, was_complete = time.monotonic(), page.is_complete
+            if page.is_complete:
+                self._hub.changes.wait(page.revision, _LOOK_SECONDS)
+
+
+def _feed(page: FeedPage) -> dict[str, Any]:
+    """Return what both ways of reading the feed answer with."""
+    return {
+        "changes": wire.changed_entries_to_pb(page.changes),
+        "revision": page.revision,
+        "next_position": page.position,
+        "complete": page.is_complete,
+        "head": page.head,
+    }

@@ -1,0 +1,161 @@
+"""Matching."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from hashhub import v1, wire
+from hashhub.errors import Reason, Unavailable
+from hashhub.hub import Hub
+from hashhub.model import LivePicture, Principal, VideoFrame
+from hashhub.server.interceptors import Conversation
+from hashhub.server.live import Inbox, Pace, TokenPaces, read_into
+from hashhub.server.servicers.requests import Page
+
+_LOOK_SECONDS: Final = 0.5  # how soon a stream notices that its caller has gone or the server stops
+_IDLE_SECONDS: Final = 30.0  # without a frame, after which a stream is ended
+_LONGEST_SECONDS: Final = 12 * 3600.0
+
+
+def _size(frame: LivePicture | VideoFrame) -> int:
+    return len(frame.content) if isinstance(frame, LivePicture) else 0
+
+
+class Match:
+    """Matching."""
+
+    def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:
+        """`is_stopping` tells live streams to end."""
+        self._hub = hub
+        self._is_stopping = is_stopping
+        self._paces = TokenPaces(hub.live.token_rate)
+
+    def match_hashes(self, principal: Principal, request: v1.MatchHashesRequest) -> v1.MatchHashesResponse:
+        """Match one item by its hashes."""
+        options = wire.options_from_pb(request.options)
+        query = wire.query_from_pb(request.query)
+        policy = self._hub.match.policy(principal, options.policy)
+        (result,), revision = self._hub.match.hashes(principal, [query], options, policy=policy)
+        return v1.MatchHashesResponse(
+            result=wire.match_result_to_pb(result), policy=policy.full_name, revision=revision
+        )
+
+    def match_hashes_at_once(
+        self, principal: Principal, request: v1.MatchHashesRequest
+    ) -> v1.MatchHashesResponse | None:
+        """Match one item that hits nothing; None for any other. Never waits."""
+        options = wire.options_from_pb(request.options)
+        policy = self._hub.match.held_policy(principal, options.policy)
+        if policy is None:
+            return None
+        missed = self._hub.match.miss(principal, wire.query_from_pb(request.query), options)
+        if missed is None:
+            return None
+        result, revision = missed
+        return v1.MatchHashesResponse(
+            result=wire.match_result_to_pb(result), policy=policy.full_name, revision=revision
+        )
+
+    def batch_match_hashes(
+        self, principal: Principal, request: v1.BatchMatchHashesRequest
+    ) -> v1.BatchMatchHashesResponse:
+        """Match many items by their hashes."""
+        options = wire.options_from_pb(request.options)
+        queries = wire.queries_from_pb(request)
+        policy = self._hub.match.policy(principal, options.policy)
+        results, revision = self._hub.match.hashes(principal, queries, options, policy=policy)
+        return wire.match_results_to_pb(results, policy.full_name, revision)
+
+    def match_media(
+        self, principal: Principal, request: v1.MatchMediaRequest, charge: Callable[[float], None]
+    ) -> v1.MatchMediaResponse:
+        """Hash one media file and match it."""
+        options = wire.options_from_pb(request.options)
+        media = [(request.media.label, request.media.content)]
+        policy = self._hub.match.policy(principal, options.policy)
+        (result,), revision = self._hub.match.media(
+            principal, media, options, single=True, charge=charge, policy=policy
+        )
+        return v1.MatchMediaResponse(result=wire.media_result_to_pb(result), policy=policy.full_name, revision=revision)
+
+    def batch_match_media(
+        self, principal: Principal, request: v1.BatchMatchMediaRequest, charge: Callable[[float], None]
+    ) -> v1.BatchMatchMediaResponse:
+        """Hash several media files and match them."""
+        options = wire.options_from_pb(request.options)
+        media = [(m.label, m.content) for m in request.media]
+        policy = self._hub.match.policy(principal, options.policy)
+        results, revision = self._hub.match.media(principal, media, options, single=False, charge=charge, policy=policy)
+        return v1.BatchMatchMediaResponse(
+            results=map(wire.media_result_to_pb, results), policy=policy.full_name, revision=revision
+        )
+
+    def match_live(
+        self, caller: Callable[[], Principal], request: v1.MatchLiveRequest, conversation: Conversation
+    ) -> Iterator[v1.MatchLiveResponse]:
+        """Watch a live stream until either side ends it."""
+        principal = caller()
+        stream = self._hub.live.open(principal, wire.live_start_from_pb(request))
+        inbox: Inbox[LivePicture | VideoFrame] = Inbox(_size)
+        read_into(inbox, map(wire.live_frame_from_pb, conversation.requests), _size)
+        pace = Pace(self._hub.live.rate)
+        ends_at = time.monotonic() + _LONGEST_SECONDS
+        self._paces.enter(principal.name)
+        try:
+            while conversation.is_wanted() and not inbox.is_over:
+                self._check(inbox, ends_at)
+                frame, skipped = inbox.take(_LOOK_SECONDS, lambda: self._paces.take(principal.name, pace))
+                stream.skip(skipped)
+                # Each frame is authorised anew.
+                if frame is None:
+                    answer = stream.look_again(caller())
+                else:
+                    answer = stream.frame(
+                        caller(),
+                        frame,
+                        check_media=conversation.check_media,
+                        charge_media=conversation.charge_media,
+                    )
+                if answer is not None:
+                    yield wire.live_answer_to_pb(answer)
+            if (answer := stream.end()) is not None:
+                yield wire.live_answer_to_pb(answer)
+        finally:
+            self._paces.leave(principal.name)
+
+    def _check(self, inbox: Inbox[LivePicture | VideoFrame], ends_at: float) -> None:
+        """Raise Unavailable when the stream is to end here."""
+        now = time.monotonic()
+        if self._is_stopping():
+            raise Unavailable("the server is stopping; open another stream", retry_after=1.0)
+        if now - inbox.last_at > _IDLE_SECONDS:
+            raise Unavailable(
+                f"no frame came for {_IDLE_SECONDS:g} s; open another stream when there is one",
+                reason=Reason.SLOW_SENDER,
+            )
+        if now > ends_at:
+            raise Unavailable(
+                f"a stream is watched for {_LONGEST_SECONDS / 3600:g} hours at most; open another", retry_after=0.1
+            )
+
+    def list_policies(self, principal: Principal, request: v1.ListPoliciesRequest) -> v1.ListPoliciesResponse:
+        """List the policies."""
+        page = Page("policies", request)
+        policies, token = page.of(self._hub.policies.currents(principal), lambda p: p.name)
+        return v1.ListPoliciesResponse(
+            policies=(wire.policy_to_pb(v, in_list=True) for v in policies),
+            next_page_token=token,
+            revision=self._hub.revision(),
+        )
+
+    def list_schemes(self, principal: Principal, request: v1.ListSchemesRequest) -> v1.ListSchemesResponse:
+        """List the classification schemes."""
+        page = Page("schemes", request)
+        schemes, token = page.of(self._hub.schemes.list(principal), lambda s: s.scheme.name)
+        return v1.ListSchemesResponse(
+            schemes=(wire.scheme_to_pb(s.scheme, s.definition) for s in schemes),
+            next_page_token=token,
+            revision=self._hub.revision(),
+        )

@@ -1,0 +1,85 @@
+"""Webhooks and their calls."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hashhub import v1, wire
+from hashhub.hub import Hub
+from hashhub.model import Principal, Webhook
+from hashhub.server.servicers.requests import Page, mask_of, only_masked
+
+_WEBHOOK_FIELDS: Final = ("url", "events", "description")
+_ANY_WEBHOOK: Final = v1.Webhook(url="-", events=[v1.WebhookEvent.WEBHOOK_EVENT_ENTRY_DISPUTED])
+
+
+class Webhooks:
+    """Webhooks and their calls."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def create_webhook(self, principal: Principal, request: v1.CreateWebhookRequest) -> v1.CreateWebhookResponse:
+        """Register a webhook and show its secret, this once."""
+        contributor = wire.parse_contributor(request.parent, "parent")
+        wanted = wire.webhook_from_pb(request.webhook, contributor=contributor, webhook_id=request.webhook_id)
+        webhook, secret = self._hub.webhooks.create(principal, wanted, validate_only=request.validate_only)
+        return v1.CreateWebhookResponse(
+            webhook=wire.webhook_to_pb(webhook), secret=secret, revision=self._hub.revision()
+        )
+
+    def get_webhook(self, principal: Principal, request: v1.GetWebhookRequest) -> v1.Webhook:
+        """Get a webhook."""
+        return self._webhook(self._hub.webhooks.get(principal, *wire.parse_webhook(request.name)))
+
+    def list_webhooks(self, principal: Principal, request: v1.ListWebhooksRequest) -> v1.ListWebhooksResponse:
+        """List webhooks by name."""
+        contributor = wire.parse_contributor_or_all(request.parent)
+        page = Page("webhooks", request, contributor)
+        webhooks, token = page.of(self._hub.webhooks.list(principal, contributor), lambda w: w.name)
+        return v1.ListWebhooksResponse(
+            webhooks=map(wire.webhook_to_pb, webhooks), next_page_token=token, revision=self._hub.revision()
+        )
+
+    def update_webhook(self, principal: Principal, request: v1.UpdateWebhookRequest) -> v1.Webhook:
+        """Update the fields of a webhook that the mask names."""
+        mask = mask_of(request.update_mask, request.webhook, _WEBHOOK_FIELDS, ("all_contributors",))
+        wanted = wire.webhook_from_pb(only_masked(request.webhook, mask, _ANY_WEBHOOK))
+        return self._webhook(self._hub.webhooks.update(principal, wanted, mask, validate_only=request.validate_only))
+
+    def delete_webhook(self, principal: Principal, request: v1.DeleteWebhookRequest) -> v1.DeleteWebhookResponse:
+        """Delete a webhook."""
+        self._hub.webhooks.delete(principal, *wire.parse_webhook(request.name))
+        return v1.DeleteWebhookResponse(revision=self._hub.revision())
+
+    def rotate_webhook_secret(
+        self, principal: Principal, request: v1.RotateWebhookSecretRequest
+    ) -> v1.RotateWebhookSecretResponse:
+        """Give a webhook a new secret and show it, this once."""
+        name, grace = wire.parse_webhook(request.name), wire.duration_in(request, "grace")
+        webhook, secret = self._hub.webhooks.rotate(principal, *name, grace)
+        return v1.RotateWebhookSecretResponse(
+            webhook=wire.webhook_to_pb(webhook), secret=secret, revision=self._hub.revision()
+        )
+
+    def test_webhook(self, principal: Principal, request: v1.TestWebhookRequest) -> v1.WebhookDelivery:
+        """Call a webhook once, now."""
+        return wire.delivery_to_pb(self._hub.webhooks.test(principal, *wire.parse_webhook(request.name)))
+
+    def list_webhook_deliveries(
+        self, principal: Principal, request: v1.ListWebhookDeliveriesRequest
+    ) -> v1.ListWebhookDeliveriesResponse:
+        """List the calls of a webhook."""
+        name = wire.parse_webhook(request.parent, "parent")
+        page = Page("webhookDeliveries", request, *name)
+        deliveries, after = self._hub.webhooks.deliveries(principal, *name, page.size, page.after(0))
+        return v1.ListWebhookDeliveriesResponse(
+            deliveries=map(wire.delivery_to_pb, deliveries),
+            next_page_token=page.token(after),
+            revision=self._hub.revision(),
+        )
+
+    def _webhook(self, value: Webhook) -> v1.Webhook:
+        pb = wire.webhook_to_pb(value)
+        pb.revision = self._hub.revision()
+        return pb
