@@ -4,11 +4,13 @@
 
     template   single-threaded; forks a child for each socket that it is handed, ends one when told to, and says how it
        │       ended; when its control socket closes, the hub is gone, and it ends them all
-       └── child   hashes one file after another from its socket, under limits of memory and of CPU time for each file
+       ├── child   hashes one file after another from its socket, under limits of memory and of CPU time for each file
+       └── compiler   where compiled kernels for PDQ can be had but are not kept yet: makes and keeps them, and ends
 
 A child that is killed, or that a decoder crashes, takes nothing with it but its file; another is forked within
 milliseconds. Children read hostile bytes, so they have nothing else: not the hub's environment, none of its sockets and
-files, no right to write a file or a core dump.
+files, no right to write a file or a core dump. So kernels are loaded from where they are kept, before the fork where
+that is possible; until there are some, children do without, and the answers are the same.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ ANSWER: Final = struct.Struct("!I")  # bytes of the Outcome, which follows
 
 TIME_IS_UP: Final = signal.SIGPROF  # what ends a child whose file takes too long
 _CONTROL_BYTES: Final = 64  # longest message to the template
+_COMPILING_NICENESS: Final = 15  # nothing waits for compiled kernels
 _NICENESS: Final = 5  # matching goes before media where there are not cores enough for both
 
 
@@ -91,10 +94,14 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # the collector need not look at, and so copy, what all children share
     children: set[int] = set()
+    compiler = _compiler(control)
     try:
         while True:
             message, descriptors, _, _ = socket.recv_fds(control, _CONTROL_BYTES, 1)
             if message == FORK:
+                if compiler is not None and os.waitpid(compiler, os.WNOHANG)[0]:
+                    compiler = None
+                _load_kernels()
                 child = os.fork()
                 if child == 0:
                     control.close()
@@ -111,8 +118,41 @@ def main() -> None:
     except ConnectionError:  # it was killed before it took an answer
         return
     finally:
-        for child in children:
+        for child in (*children, *([compiler] if compiler is not None else ())):
             os.kill(child, signal.SIGKILL)
+
+
+def _compiler(control: socket.socket) -> int | None:
+    """Start to compile PDQ's kernels if that is possible and they are not kept; return the process that does."""
+    if _load_kernels() or not _has_numba():
+        return None
+    process = os.fork()
+    if process == 0:
+        try:
+            control.close()
+            with contextlib.suppress(OSError):
+                os.nice(_COMPILING_NICENESS)
+            _load_kernels(compiles=True)
+        finally:
+            os._exit(0)
+    return process
+
+
+def _has_numba() -> bool:
+    try:
+        from hashhub.hashing.pdq import has_numba
+    except ImportError:  # without NumPy there is no PDQ at all
+        return False
+    return has_numba()
+
+
+def _load_kernels(*, compiles: bool = False) -> bool:
+    """Load PDQ's kernels if they are kept; return whether they are loaded. Without the extra they are not."""
+    try:
+        from hashhub.hashing.pdq import load_kernels
+    except ImportError:
+        return False
+    return load_kernels(compiles=compiles)
 
 
 def _load() -> None:
@@ -125,8 +165,9 @@ def _load() -> None:
 
     from PIL import Image
 
+    _load_kernels()
     blank = io.BytesIO()
-    Image.new("RGB", (64, 64)).save(blank, "PNG")
+    Image.new("RGB", (80, 64)).save(blank, "PNG")
     hash_media(blank.getvalue(), dihedral=True)
 
 
@@ -183,6 +224,7 @@ def _confine(memory_bytes: int) -> None:
 
 def _outcome(hub: socket.socket, task: Task, file_bytes: int, seconds: float) -> Outcome | None:
     """Receive and hash one file; None when the hub is gone."""
+    _load_kernels()  # compiled since this process was forked
     begun = _cpu_seconds()
     hashes: MediaHashes | None = None
     failure: Failure | None = None
