@@ -5,7 +5,8 @@ Kernels are read from all of them and written to the first that can be written: 
 a directory that it cannot write. What cannot be read is compiled, and what cannot be written is compiled again next
 time: no cache is a reason not to match.
 
-A package defines its kernels with `jit`: the matcher's search, and `hashing`'s PDQ. Nothing is cached before `use_cache`, and no setting of Numba is touched: another package's kernels keep their own.
+`matcher` and `hashing` define kernels with `jit`. Nothing is cached before `use_cache`, and no setting of Numba is
+touched: another package's kernels keep their own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m hashhub.hashing`: compile PDQ's kernels into `HASHHUB_KERNEL_CACHE`, so that no start has to.
+"""`python -m hashhub.hashing`: compile the kernels into `HASHHUB_KERNEL_CACHE`, so that no start has to.
 
 A container image is built with it.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 import time
 
-from hashhub.hashing.pdq import has_numba, load_kernels
+from hashhub.hashing import compiled
 
 
 def main() -> int:
     """Compile what is not compiled; return 1 when there is no compiler or no directory to keep it in."""
     began = time.perf_counter()
-    if not has_numba():
+    if not compiled.has_numba():
         sys.stderr.write("there is nothing to compile kernels with; run: pip install 'hashhub[kernels]'\n")
         return 1
     from hashhub.kernel_cache import cache_directories
@@ -22,7 +22,7 @@ def main() -> int:
     if not cache_directories():
         sys.stderr.write("there is no safe directory for compiled kernels; name one with HASHHUB_KERNEL_CACHE\n")
         return 1
-    had_some = load_kernels(compiles=False) or not load_kernels()
+    had_some = compiled.load(compiles=False) or not compiled.load()
     sys.stdout.write(f"kernels {'loaded' if had_some else 'compiled'} in {time.perf_counter() - began:.1f} s\n")
     return 0
 

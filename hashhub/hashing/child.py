@@ -5,7 +5,7 @@
     template   single-threaded; forks a child for each socket that it is handed, ends one when told to, and says how it
        │       ended; when its control socket closes, the hub is gone, and it ends them all
        ├── child   hashes one file after another from its socket, under limits of memory and of CPU time for each file
-       └── compiler   where compiled kernels for PDQ can be had but are not kept yet: makes and keeps them, and ends
+       └── compiler   where compiled kernels can be had but are not kept yet: makes and keeps them, and ends
 
 A child that is killed, or that a decoder crashes, takes nothing with it but its file; another is forked within
 milliseconds. Children read hostile bytes, so they have nothing else: not the hub's environment, none of its sockets and
@@ -29,6 +29,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from hashhub.errors import Code, FailedPrecondition, HashHubError, LimitExceeded, Reason
+from hashhub.hashing import compiled
 from hashhub.hashing.decoding import load_decoders, quiet_pillow
 from hashhub.hashing.limits import Limits
 from hashhub.hashing.media import MediaHashes, hash_media
@@ -101,7 +102,7 @@ def main() -> None:
             if message == FORK:
                 if compiler is not None and os.waitpid(compiler, os.WNOHANG)[0]:
                     compiler = None
-                _load_kernels()
+                compiled.load(compiles=False)
                 child = os.fork()
                 if child == 0:
                     control.close()
@@ -123,8 +124,8 @@ def main() -> None:
 
 
 def _compiler(control: socket.socket) -> int | None:
-    """Start to compile PDQ's kernels if that is possible and they are not kept; return the process that does."""
-    if _load_kernels() or not _has_numba():
+    """Start to compile kernels if that is possible and they are not kept; return the process that does."""
+    if compiled.load(compiles=False) or not compiled.has_numba():
         return None
     process = os.fork()
     if process == 0:
@@ -132,27 +133,10 @@ def _compiler(control: socket.socket) -> int | None:
             control.close()
             with contextlib.suppress(OSError):
                 os.nice(_COMPILING_NICENESS)
-            _load_kernels(compiles=True)
+            compiled.load()
         finally:
             os._exit(0)
     return process
-
-
-def _has_numba() -> bool:
-    try:
-        from hashhub.hashing.pdq import has_numba
-    except ImportError:  # without NumPy there is no PDQ at all
-        return False
-    return has_numba()
-
-
-def _load_kernels(*, compiles: bool = False) -> bool:
-    """Load PDQ's kernels if they are kept; return whether they are loaded. Without the extra they are not."""
-    try:
-        from hashhub.hashing.pdq import load_kernels
-    except ImportError:
-        return False
-    return load_kernels(compiles=compiles)
 
 
 def _load() -> None:
@@ -165,7 +149,7 @@ def _load() -> None:
 
     from PIL import Image
 
-    _load_kernels()
+    compiled.load(compiles=False)
     blank = io.BytesIO()
     Image.new("RGB", (80, 64)).save(blank, "PNG")
     hash_media(blank.getvalue(), dihedral=True)
@@ -224,7 +208,7 @@ def _confine(memory_bytes: int) -> None:
 
 def _outcome(hub: socket.socket, task: Task, file_bytes: int, seconds: float) -> Outcome | None:
     """Receive and hash one file; None when the hub is gone."""
-    _load_kernels()  # compiled since this process was forked
+    compiled.load(compiles=False)  # compiled since this process was forked
     begun = _cpu_seconds()
     hashes: MediaHashes | None = None
     failure: Failure | None = None

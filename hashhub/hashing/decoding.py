@@ -293,7 +293,7 @@ def _displayed(picture: Image.Image) -> Image.Image:
     if upright.has_transparency_data:
         layer = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return upright.convert("RGB")
+    return upright if upright.mode == "RGB" else upright.convert("RGB")
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:

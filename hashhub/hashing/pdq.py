@@ -5,9 +5,9 @@
 
 Why not the reference itself, which `pdqhash` wraps and whose answers the tests compare with: it needs a compiler to
 install; it holds the interpreter's lock throughout, so that one large picture stops every other call of a process; and
-it takes ten times as long. With Numba (the extra `kernels`) the loops of `pdq_kernels` compute the same; `load_kernels`
-says when they are there. Without it this is done in NumPy: the filter's running sums go down all columns at once, a row
-at a time, and the samples alone are computed in the second round.
+it takes ten times as long. Where Numba is installed (the extra `kernels`), the loops of `pdq_kernels` compute it;
+otherwise NumPy: the filter's running sums go down all columns at once, a row at a time, and the samples alone are
+computed in the second round.
 
 Every sum is taken in the reference's order and every step rounded to its type: float32 has no associative law, and a
 flat picture's hash is nothing but rounding. Where a compiler fuses multiplications into additions (not on x86-64), the
@@ -16,14 +16,14 @@ reference itself differs in such bits.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Iterable, Iterator
-from types import ModuleType
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from hashhub.hashing import compiled
 
 _Floats = npt.NDArray[np.float32]
 
@@ -47,43 +47,6 @@ _DCT: Final = np.array(
 ).astype(np.float32)
 
 
-class _Kernels:
-    """The compiled loops, once they are loaded. `is_decided`: whether to do without them until `load_kernels`."""
-
-    module: ModuleType | None = None
-    is_decided = False
-
-
-def load_kernels(*, compiles: bool = True) -> bool:
-    """Have `compute` use the compiled kernels from now on; return whether it does.
-
-    They are loaded from where `kernel_cache` keeps them. If they are not there, they are compiled, which takes seconds,
-    and kept; unless `compiles` is false: `compute` then does without them until this is called again. Without Numba,
-    false. The first call of `compute` calls this unless it was called before.
-    """
-    if _Kernels.module is not None:
-        return True
-    _Kernels.is_decided = True
-    try:
-        from hashhub.hashing import pdq_kernels
-        from hashhub.kernel_cache import is_kept, use_cache
-    except ImportError:
-        return False
-    use_cache()
-    for kernel, arguments in pdq_kernels.SIGNATURES:
-        if not is_kept(kernel, arguments):
-            if not compiles:
-                return False
-            kernel.compile(arguments)
-    _Kernels.module = pdq_kernels
-    return True
-
-
-def has_numba() -> bool:
-    """Whether kernels can be compiled here."""
-    return importlib.util.find_spec("numba") is not None
-
-
 def compute(
     pixels: npt.NDArray[np.uint8], mirrors: Iterable[tuple[bool, bool]]
 ) -> dict[tuple[bool, bool], tuple[int, int]]:
@@ -97,16 +60,16 @@ def compute(
     height, width, _ = pixels.shape
     if min(height, width) < _LEAST_SIDE:
         return dict.fromkeys(wanted, (0, 0))
-    if not _Kernels.is_decided:
-        load_kernels()
-    if _Kernels.module is None or max(height, width) > _LONGEST:
-        return compute_with_numpy(pixels, wanted)
-    return _compute_with_kernels(_Kernels.module, pixels, wanted)
+    if compiled.are_used() and max(height, width) <= _LONGEST:
+        return _compute_with_kernels(pixels, wanted)
+    return compute_with_numpy(pixels, wanted)
 
 
 def _compute_with_kernels(
-    kernels: ModuleType, pixels: npt.NDArray[np.uint8], wanted: list[tuple[bool, bool]]
+    pixels: npt.NDArray[np.uint8], wanted: list[tuple[bool, bool]]
 ) -> dict[tuple[bool, bool], tuple[int, int]]:
+    from hashhub.hashing import pdq_kernels
+
     read = np.ascontiguousarray(pixels).view()
     read.flags.writeable = False  # one kind of array, so that there is one kernel
     values = np.empty((_SIDE, _SIDE), np.float32)
@@ -120,10 +83,10 @@ def _compute_with_kernels(
             squares[0] = _luma(pixels).T[:: -1 if top_bottom else 1]
             squares[1] = squares[0, :, ::-1]
         else:
-            kernels.samples(read, plain, mirrored, top_bottom, squares)
+            pdq_kernels.samples(read, plain, mirrored, top_bottom, squares)
         for left_right, is_wanted in ((False, plain), (True, mirrored)):
             if is_wanted:
-                gradient = kernels.transform(squares[int(left_right)], _DCT, values)
+                gradient = pdq_kernels.transform(squares[int(left_right)], _DCT, values)
                 hashes[left_right, top_bottom] = (_bits(values), _quality(gradient))
     return {mirror: hashes[mirror] for mirror in wanted}
 

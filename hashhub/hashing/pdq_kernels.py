@@ -71,7 +71,9 @@ _ODD_FOURS: Final = [lane + 4 for lane in _EVEN_FOURS]
 
 
 @intrinsic
-def _transpose_tile(_context: Any, source: Any, _at: Any, _pitch: Any, target: Any, _to: Any, _target_pitch: Any) -> Any:
+def _transpose_tile(
+    _context: Any, source: Any, _at: Any, _pitch: Any, target: Any, _to: Any, _target_pitch: Any
+) -> Any:
     """Write the 16 x 16 floats at `source[at]`, rows `pitch` apart, transposed to `target[to]`."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -166,7 +168,7 @@ def _glide_storing(
 
 # --- Running sums -----------------------------------------------------------------------------------------------------
 #
-# As in `hashing.pdq`: of `count` rows or columns a window holds `size`, of which `ahead` (size // 2) are behind its own.
+# As in `hashing.pdq`: of `count` rows or columns a window holds `size`, `ahead` (size // 2) of them behind its own.
 # Step k adds number k, if there is one, and then subtracts number k - size, if there is one; after it the window is
 # that of number k - ahead.
 
@@ -296,7 +298,11 @@ def _step_down(ring: _Floats, k: int, count: int, size: int, total: _Floats, mea
 
 @jit
 def samples(
-    pixels: NDArray[np.uint8], plain: bool, mirrored: bool, upside_down: bool, squares: _Floats  # noqa: FBT001 - no keywords
+    pixels: NDArray[np.uint8],
+    plain: bool,  # noqa: FBT001 - kernels have no keywords
+    mirrored: bool,  # noqa: FBT001 - likewise
+    upside_down: bool,  # noqa: FBT001 - likewise
+    squares: _Floats,
 ) -> None:
     """Filter a picture (uint8[height, width, 3 or 4], red, green and blue first) and sample it at 64 x 64 points.
 
@@ -391,10 +397,10 @@ def transform(square: _Floats, cosines: _Floats, values: _Floats) -> int:
         for j in range(_SAMPLES):
             if i + 1 < _SAMPLES:
                 change = (square[i + 1, j] - square[i, j]) * np.float32(100) / np.float32(255)
-                gradient += abs(np.int32(change))
+                gradient += int(abs(np.int32(change)))
             if j + 1 < _SAMPLES:
                 change = (square[i, j + 1] - square[i, j]) * np.float32(100) / np.float32(255)
-                gradient += abs(np.int32(change))
+                gradient += int(abs(np.int32(change)))
     half = np.zeros((_SIDE, _SAMPLES), np.float32)
     turned = np.empty((_SAMPLES, _SIDE), np.float32)
     for i in range(_SIDE):
