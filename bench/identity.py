@@ -3,10 +3,10 @@
     python -m bench.identity --count 100000
 
 Each picture is hashed by `pdqhash`, which wraps the C++ reference, and by our compiled kernels; one in four, chosen at
-random, by our NumPy path, too, and one in eight in its mirrored forms as well. Hash and quality must be equal. Sizes: odd, one pixel wide,
-tiny, around the filter's steps, much longer than wide, and (one picture in a thousand) up to 12 megapixels. Contents:
-flat colours, whose hash is nothing but rounding; noise of little and of full contrast; light and shade as photographs
-have. `bench.reference_hashes` is the same comparison for the pictures of the tests.
+random, by our NumPy path, too, and one in eight in its mirrored forms as well. Hash and quality must be equal. Sizes:
+odd, one pixel wide, tiny, around the filter's steps, much longer than wide, and (one picture in a thousand) up to 12
+megapixels. Contents: flat colours, whose hash is nothing but rounding; noise of little and of full contrast; light and
+shade as photographs have. `bench.reference_hashes` is the same comparison for the pictures of the tests.
 """
 
 from __future__ import annotations
