@@ -4,7 +4,7 @@
       ├── signature    what a file is, by its first bytes
       ├── decoding     a picture's frames as people see them; structure: its blocks walked first; limits
       ├── perceptual   PDQ (pdq), pHash and dHash (grey) of a frame, and of its rotations and flips
-      │     └── compiled   whether the loops of pdq_kernels and grey_kernels do the work: the same bits, many times sooner
+      │     └── compiled   whether the loops of pdq_kernels and grey_kernels do it: the same bits, many times sooner
       └── digest       MD5, SHA-1, SHA-256
     pool         the same in child processes (child), for bytes that strangers send: what a server uses
 

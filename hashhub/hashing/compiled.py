@@ -8,6 +8,9 @@ strangers send only ever load (`hashing.child`).
 from __future__ import annotations
 
 import importlib.util
+import logging
+
+_log = logging.getLogger("hashhub.hashing")
 
 
 class _State:
@@ -27,17 +30,25 @@ def load(*, compiles: bool = True) -> bool:
         return True
     _State.is_decided = True
     try:
-        from hashhub.hashing import grey_kernels, pdq_kernels
-        from hashhub.kernel_cache import is_kept, use_cache
+        _State.is_loaded = _loaded(compiles=compiles)
     except ImportError:
         return False
+    except Exception as e:  # noqa: BLE001 - no kernel is a reason not to hash, whatever Numba or LLVM has to say
+        _log.warning("compiled kernels cannot be used: %s", type(e).__name__)
+        return False
+    return _State.is_loaded
+
+
+def _loaded(*, compiles: bool) -> bool:
+    from hashhub.hashing import grey_kernels, pdq_kernels
+    from hashhub.kernel_cache import is_kept, use_cache
+
     use_cache()
     for kernel, arguments in (*pdq_kernels.SIGNATURES, *grey_kernels.SIGNATURES):
         if not is_kept(kernel, arguments):
             if not compiles:
                 return False
             kernel.compile(arguments)
-    _State.is_loaded = True
     return True
 
 

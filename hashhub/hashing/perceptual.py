@@ -60,11 +60,11 @@ def pdq_dihedral(value: Hash) -> tuple[tuple[Transform, Hash], ...]:
 
     Bit (i, j) says whether the DCT coefficient at vertical frequency i + 1 and horizontal frequency j + 1 exceeds the
     median. Mirroring an axis negates its odd frequencies, and the median is close to 0, so those bits flip; transposing
-    swaps i and j. TRANSPOSE is exact but for rounding. The others are not, because PDQ's box filters are off-centre by up to a pixel
-    each and its sampling grid too. Measured on synthetic pictures against hashing the mirrored pixels, the estimates
-    are off by 8 bits on average (at most 18) for pictures of 640 to 4,000 pixels a side, 14 (at most 30) at 512 x 384
-    and 31 (at most 60) at 256 x 256. That eats into a `max_distance` of 31, so use `hash_media(dihedral=True)` wherever
-    the pixels are at hand.
+    swaps i and j. TRANSPOSE is exact but for rounding. The others are not, because PDQ's box filters are off-centre by
+    up to a pixel each and its sampling grid too. Measured on synthetic pictures against hashing the mirrored pixels,
+    the estimates are off by 8 bits on average (at most 18) for pictures of 640 to 4,000 pixels a side, 14 (at most 30)
+    at 512 x 384 and 31 (at most 60) at 256 x 256. That eats into a `max_distance` of 31, so use
+    `hash_media(dihedral=True)` wherever the pixels are at hand.
 
     Raises:
         InvalidArgument: if the hash is not a PDQ hash.
