@@ -25,6 +25,8 @@ def full() -> list[list[str]]:
     """Return the commands at full size, each after `python -m`."""
     return [
         ["bench.reference_hashes"],
+        ["bench.identity"],
+        ["bench.hashing"],
         ["bench.pictures"],
         ["bench.matchers", "--n", "1000000,10000000"],
         ["bench.matchers", "--n", "100000000", "--engines", "hashhub,faiss-flat", "--queries", "300",
@@ -62,6 +64,8 @@ def quick(out: Path) -> list[list[str]]:
     """
     return [
         ["bench.reference_hashes"],
+        ["bench.identity", "--count", "1000", "--out", str(out / "identity.json")],
+        ["bench.hashing", "--small", "--rounds", "3", "--out", str(out / "hashing.json")],
         ["bench.pictures", "--count", "8192"],
         ["bench.matchers", "--n", "50000", "--queries", "200", "--timeout", "30", "--out", str(out)],
         ["bench.matchers", "--n", "200000", "--queries", "200", "--engines", "hashhub,faiss-flat", "--out", str(out)],

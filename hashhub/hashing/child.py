@@ -4,11 +4,13 @@
 
     template   single-threaded; forks a child for each socket that it is handed, ends one when told to, and says how it
        │       ended; when its control socket closes, the hub is gone, and it ends them all
-       └── child   hashes one file after another from its socket, under limits of memory and of CPU time for each file
+       ├── child   hashes one file after another from its socket, under limits of memory and of CPU time for each file
+       └── compiler   where compiled kernels can be had but are not kept yet: makes and keeps them, and ends
 
 A child that is killed, or that a decoder crashes, takes nothing with it but its file; another is forked within
 milliseconds. Children read hostile bytes, so they have nothing else: not the hub's environment, none of its sockets and
-no file but the one in hand, no right to write a file or a core dump.
+no file but the one in hand, no right to write a file or a core dump. So kernels are loaded from where they are kept,
+before the fork where that is possible; until there are some, children do without, and the answers are the same.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import BinaryIO, Final, NoReturn
 import msgspec
 
 from hashhub.errors import Code, FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
+from hashhub.hashing import compiled
 from hashhub.hashing.decoding import load_decoders, quiet_pillow
 from hashhub.hashing.limits import Limits
 from hashhub.hashing.media import MediaHashes, hash_media
@@ -43,6 +46,7 @@ ANSWER: Final = struct.Struct("!I")  # bytes of the Outcome, which follows
 
 TIME_IS_UP: Final = signal.SIGPROF  # what ends a child whose file takes too long
 _CONTROL_BYTES: Final = 64  # longest message to the template
+_COMPILING_NICENESS: Final = 15  # nothing waits for compiled kernels
 _NICENESS: Final = 5  # matching goes before media where there are not cores enough for both
 
 
@@ -95,10 +99,14 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # the collector need not look at, and so copy, what all children share
     children: set[int] = set()
+    compiler = _compiler(control)
     try:
         while True:
             message, descriptors, _, _ = socket.recv_fds(control, _CONTROL_BYTES, 1)
             if message == FORK:
+                if compiler is not None and os.waitpid(compiler, os.WNOHANG)[0]:
+                    compiler = None
+                compiled.load(compiles=False)
                 child = os.fork()
                 if child == 0:
                     control.close()
@@ -115,8 +123,24 @@ def main() -> None:
     except ConnectionError:  # it was killed before it took an answer
         return
     finally:
-        for child in children:
+        for child in (*children, *([compiler] if compiler is not None else ())):
             os.kill(child, signal.SIGKILL)
+
+
+def _compiler(control: socket.socket) -> int | None:
+    """Start to compile kernels if that is possible and they are not kept; return the process that does."""
+    if compiled.load(compiles=False) or not compiled.has_numba():
+        return None
+    process = os.fork()
+    if process == 0:
+        try:
+            control.close()
+            with contextlib.suppress(OSError):
+                os.nice(_COMPILING_NICENESS)
+            compiled.load()
+        finally:
+            os._exit(0)
+    return process
 
 
 def _load() -> None:
@@ -129,8 +153,9 @@ def _load() -> None:
 
     from PIL import Image
 
+    compiled.load(compiles=False)
     blank = io.BytesIO()
-    Image.new("RGB", (64, 64)).save(blank, "PNG")
+    Image.new("RGB", (80, 64)).save(blank, "PNG")
     hash_media(blank.getvalue(), dihedral=True, effort=Effort.THOROUGH)
     with contextlib.suppress(FailedPrecondition):
         require_extra()  # which imports what it looks for
@@ -202,6 +227,7 @@ def _request(hub: socket.socket) -> tuple[int, int, int | None] | None:
 
 def _outcome(hub: socket.socket, task: Task, file_bytes: int, descriptor: int | None, seconds: float) -> Outcome | None:
     """Receive a file, unless its descriptor came, and hash it; None when the hub is gone."""
+    compiled.load(compiles=False)  # compiled since this process was forked
     begun = _cpu_seconds()
     hashes: MediaHashes | None = None
     failure: Failure | None = None

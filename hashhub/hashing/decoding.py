@@ -452,7 +452,7 @@ def _displayed(picture: Image.Image) -> Image.Image:
     if _is_transparent(upright):
         layer = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return upright.convert("RGB")
+    return upright if upright.mode == "RGB" else upright.convert("RGB")
 
 
 def _readings(picture: Image.Image, shown: Image.Image, *, is_first: bool) -> tuple[tuple[str, Image.Image], ...]:

@@ -4,10 +4,10 @@
         ── DCT, 16 x 16 of it ── above the median?
 
 Why not the reference itself, which `pdqhash` wraps and whose answers the tests compare with: it needs a compiler to
-install; it holds the interpreter's lock
-throughout, so that one large picture stops every other call of a process; it takes twice the time and memory; and
-mirrored pictures have to be hashed each from the start. Here the filter's running sums go down all columns at once, a
-row of NumPy at a time, and the samples alone are computed in the second round.
+install; it holds the interpreter's lock throughout, so that one large picture stops every other call of a process; and
+it takes ten times as long. Where Numba is installed (the extra `kernels`), the loops of `pdq_kernels` compute it;
+otherwise NumPy: the filter's running sums go down all columns at once, a row at a time, and the samples alone are
+computed in the second round.
 
 Every sum is taken in the reference's order and every step rounded to its type: float32 has no associative law, and a
 flat picture's hash is nothing but rounding. Where a compiler fuses multiplications into additions (not on x86-64), the
@@ -23,10 +23,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from hashhub.hashing import compiled
+
 _Floats = npt.NDArray[np.float32]
 
 _SAMPLES: Final = 64  # a side, after the filter
 _SIDE: Final = 16  # of the DCT's part that is kept
+_LONGEST: Final = 1 << 16  # beyond, the kernels' 16 rows would be much memory; no decoder here gives more
 _LEAST_SIDE: Final = 5  # the reference gives smaller pictures the hash 0 and the quality 0
 _TILE: Final = (512, 16)  # rows and columns turned at a time: what is touched stays in the caches, the page tables' too
 _LINE: Final = 16  # floats in a cache line
@@ -57,6 +60,43 @@ def compute(
     height, width, _ = pixels.shape
     if min(height, width) < _LEAST_SIDE:
         return dict.fromkeys(wanted, (0, 0))
+    if compiled.are_used() and max(height, width) <= _LONGEST:
+        return _compute_with_kernels(pixels, wanted)
+    return compute_with_numpy(pixels, wanted)
+
+
+def _compute_with_kernels(
+    pixels: npt.NDArray[np.uint8], wanted: list[tuple[bool, bool]]
+) -> dict[tuple[bool, bool], tuple[int, int]]:
+    from hashhub.hashing import pdq_kernels
+
+    read = np.ascontiguousarray(pixels).view()
+    read.flags.writeable = False  # one kind of array, so that there is one kernel
+    values = np.empty((_SIDE, _SIDE), np.float32)
+    hashes = {}
+    for top_bottom in (False, True):
+        plain, mirrored = (False, top_bottom) in wanted, (True, top_bottom) in wanted
+        if not (plain or mirrored):
+            continue
+        squares = np.empty((2, _SAMPLES, _SAMPLES), np.float32)
+        if pixels.shape[:2] == (_SAMPLES, _SAMPLES):  # the reference does not filter it
+            squares[0] = _luma(pixels).T[:: -1 if top_bottom else 1]
+            squares[1] = squares[0, :, ::-1]
+        else:
+            pdq_kernels.samples(read, plain, mirrored, top_bottom, squares)
+        for left_right, is_wanted in ((False, plain), (True, mirrored)):
+            if is_wanted:
+                gradient = pdq_kernels.transform(squares[int(left_right)], _DCT, values)
+                hashes[left_right, top_bottom] = (_bits(values), _quality(gradient))
+    return {mirror: hashes[mirror] for mirror in wanted}
+
+
+def compute_with_numpy(
+    pixels: npt.NDArray[np.uint8], mirrors: Iterable[tuple[bool, bool]]
+) -> dict[tuple[bool, bool], tuple[int, int]]:
+    """Return what `compute` does, without the kernels. Both sides are at least 5."""
+    wanted = sorted(mirrors)
+    height, width, _ = pixels.shape
     luma = _luma(pixels)
     hashes = {}
     across: _Floats | None = None
@@ -153,13 +193,21 @@ def _windows(rows: _Floats) -> Iterator[tuple[_Floats, np.float32]]:
 def _hash(square: _Floats) -> tuple[int, int]:
     """Return (hash, quality) of the 64 x 64 samples."""
     steps = (np.diff(square, axis=axis) * np.float32(100) / np.float32(255) for axis in (0, 1))
-    quality = min(100, sum(int(np.abs(step.astype(np.int32)).sum()) for step in steps) // 90)
+    gradient = sum(int(np.abs(step.astype(np.int32)).sum()) for step in steps)
     half = np.zeros((_SIDE, _SAMPLES), np.float32)
     for k in range(_SAMPLES):
         half += _DCT[:, k, None] * square[k]
     whole = np.zeros((_SIDE, _SIDE), np.float32)
     for k in range(_SAMPLES):
         whole += half[:, k, None] * _DCT[:, k]
-    values = whole.ravel()
+    return _bits(whole), _quality(gradient)
+
+
+def _quality(gradient: int) -> int:
+    return min(100, gradient // 90)
+
+
+def _bits(matrix: _Floats) -> int:
+    values = matrix.ravel()
     median = np.partition(values, values.size // 2 - 1)[values.size // 2 - 1]  # the lower of the two in the middle
-    return int.from_bytes(np.packbits(values > median, bitorder="little").tobytes(), "little"), quality
+    return int.from_bytes(np.packbits(values > median, bitorder="little").tobytes(), "little")

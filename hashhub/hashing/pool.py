@@ -57,8 +57,12 @@ _LONGEST_RETRY: Final = 30.0
 _FIRST_MEAN: Final = 0.1  # CPU seconds of a file, until there is a measurement
 _WEIGHT: Final = 0.1  # of the last file in the running mean
 
-# All that a child sees of the hub's environment: the rest may hold secrets.
-_ENVIRONMENT: Final = ("PATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "SYSTEMROOT")
+# All that a child sees of the hub's environment: the rest may hold secrets. The last three say where compiled kernels
+# are; the template writes them there, and a child can only read.
+_ENVIRONMENT: Final = (
+    *("PATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "SYSTEMROOT"),
+    *("HASHHUB_KERNEL_CACHE", "XDG_CACHE_HOME", "HOME"),
+)
 _SETTINGS: Final = {
     # A template with threads could not be forked, and a child is meant to have one core.
     **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),

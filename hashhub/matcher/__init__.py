@@ -15,8 +15,8 @@ kernel_cache.py   where compiled loops are kept
 
 from __future__ import annotations
 
+from hashhub.kernel_cache import use_cache
 from hashhub.matcher.breaker import CircuitBreaker, Tripped
-from hashhub.matcher.kernel_cache import use_cache
 from hashhub.matcher.live import AlgorithmStatus, Matcher, MatcherStatus, warm_up
 from hashhub.matcher.pairs import Near, NearDigests
 from hashhub.matcher.plan import Engine

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 
-from hashhub.matcher.kernel_cache import cache_directories, use_cache
+from hashhub.kernel_cache import cache_directories, use_cache
 from hashhub.matcher.live import warm_up
 
 

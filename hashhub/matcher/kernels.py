@@ -21,7 +21,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from hashhub.matcher.kernel_cache import jit
+from hashhub.kernel_cache import jit
 
 LANES: Final = 32
 """Fingerprints compared at once: 64 bytes, one cache line. Fingerprint arrays are padded by this many, so that the last

@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 
 from hashhub.errors import InvalidArgument, LimitExceeded
 from hashhub.hashes import SEARCHED, Metric
+from hashhub.kernel_cache import use_cache
 from hashhub.matcher import search
 from hashhub.matcher.breaker import Breaker, CircuitBreaker, Tripped
 from hashhub.matcher.compaction import Compaction
 from hashhub.matcher.digests import checked_distance, known_algorithm, packed_rows
 from hashhub.matcher.index import Progress, Source, sorted_rows, space
-from hashhub.matcher.kernel_cache import use_cache
 from hashhub.matcher.plan import SCAN_BELOW, Engine
 from hashhub.matcher.search import Matches, Plan
 from hashhub.matcher.snapshot import Directory

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.cancellation import check
+from hashhub.kernel_cache import use_cache
 from hashhub.matcher.digests import checked_distance, known_algorithm, packed_rows
 from hashhub.matcher.index import Hits, Source, build, space
-from hashhub.matcher.kernel_cache import use_cache
 
 _BLOCK: Final = 512  # digests that a thread searches for at once
 _MOST_HITS: Final = 1 << 20  # of one block, some 20 MB; beyond it the block is cut in two, down to one digest

@@ -420,6 +420,21 @@ def test_false_positives_are_bounded_and_alterations_counted(tmp_path: Path) -> 
     assert row_by_alteration["flip"]["found_turned"] >= row_by_alteration["flip"]["found"]
 
 
+def test_hashing_is_measured_and_compared_with_the_reference(tmp_path: Path) -> None:
+    pytest.importorskip("pdqhash", reason="takes a C++ compiler to install")
+    run("hashing", "--small", "--rounds", "1", "--out", str(tmp_path / "hashing.json"))
+    steps = {r["step"] for r in rows_of(tmp_path / "hashing.json", benchmark="hashing")}
+    assert {"Pillow decodes", "PDQ", "PDQ, all eight turns", "PDQ in NumPy", "pdqhash"} <= steps
+    run("identity", "--count", "60", "--out", str(tmp_path / "identity.json"))
+    rows = rows_of(tmp_path / "identity.json", benchmark="identity")
+    assert sum(r["pictures"] for r in rows) == 60
+    assert sum(r["by_numpy"] for r in rows) > 0
+    assert not any(r["kernels_differ"] or r["numpy_differs"] for r in rows)
+    text = report.renew("<!-- hashing -->\n<!-- end -->", tmp_path, ())
+    assert "| pdqhash |" in text
+    assert "| one pixel wide |" in text
+
+
 def test_load_generator_counts_a_call_once_however_its_stream_ends() -> None:
     def answer(number: int, kind: int, flags: int, payload: bytes) -> bytes:
         return len(payload).to_bytes(3) + bytes((kind, flags)) + number.to_bytes(4) + payload

@@ -233,6 +233,8 @@ class TestOpenFiles:
             assert hashed(pool, file).size_bytes == 200 << 20
         with pytest.raises(LimitExceeded):
             hashed(pool, costly())
+
+
 class TestThreads:
     def test_children_decode_with_one_and_the_template_has_no_other(self, new_pool: Callable[..., MediaPool]) -> None:
         """libheif, libde265 and dav1d otherwise start some for each picture."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hashhub.matcher.kernel_cache import cache_directories, jit, use_cache
+from hashhub.kernel_cache import cache_directories, jit, use_cache
 
 NOBODY = 54321
 # Uses the smallest kernel alone: compiling all of them takes too long for a test.
@@ -20,7 +20,7 @@ import os, sys
 import numba
 import numpy as np
 from hashhub.matcher import kernels
-from hashhub.matcher.kernel_cache import use_cache
+from hashhub.kernel_cache import use_cache
 
 @numba.njit
 def first(values):

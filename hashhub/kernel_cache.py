@@ -5,7 +5,8 @@ Kernels are read from all of them and written to the first that can be written: 
 a directory that it cannot write. What cannot be read is compiled, and what cannot be written is compiled again next
 time: no cache is a reason not to match.
 
-Nothing is cached before `use_cache`, and no setting of Numba is touched: another package's kernels keep their own.
+`matcher` and `hashing` define kernels with `jit`. Nothing is cached before `use_cache`, and no setting of Numba is
+touched: another package's kernels keep their own.
 """
 
 from __future__ import annotations
@@ -34,16 +35,34 @@ def jit(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
-@functools.cache
 def use_cache() -> bool:
-    """Read and write compiled kernels from now on; return whether there are some for this version's source.
+    """Read and write compiled kernels from now on; return whether there are some for these sources.
 
-    Every `Matcher` calls it. Whether they are for this processor shows only when they are loaded.
+    Counts for the kernels of all modules that are imported so far: every `Matcher` calls it, and so does the first
+    picture. Whether they are for this processor shows only when they are loaded.
     """
-    directories = cache_directories()
-    for dispatcher in _dispatchers:
-        dispatcher._cache = _KernelCache(dispatcher.py_func, directories)  # noqa: SLF001 - what enable_caching sets
-    return any(any(path.glob("*.nbc")) for path in map(_for_this_source, directories))
+    directories = _directories()
+    new = [dispatcher for dispatcher in _dispatchers if not isinstance(dispatcher._cache, _KernelCache)]  # noqa: SLF001 - what enable_caching sets
+    for dispatcher in new:
+        dispatcher._cache = _KernelCache(dispatcher.py_func, directories)  # noqa: SLF001 - likewise
+    sources = {_source(dispatcher.py_func) for dispatcher in _dispatchers}
+    return all(any(_has_some(_of_source(path, source)) for path in directories) for source in sources)
+
+
+def is_kept(kernel: Any, arguments: tuple[Any, ...]) -> bool:
+    """Whether the kernel for arguments of these Numba types can be had without compiling; it is loaded then.
+
+    `use_cache` must have been called.
+    """
+    if kernel._cache.load_overload(arguments, kernel.targetctx) is None:  # noqa: SLF001 - as above
+        return False
+    kernel.compile(arguments)
+    return True
+
+
+@functools.cache
+def _directories() -> list[Path]:
+    return cache_directories()
 
 
 def cache_directories() -> list[Path]:
@@ -75,14 +94,26 @@ def _is_safe(path: Path) -> bool:
     return ours_or_roots and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.access(path, os.R_OK | os.X_OK)
 
 
+def _source(function: Callable[..., Any]) -> Path:
+    """Return the file that defines a kernel, and all that it calls."""
+    return Path(function.__code__.co_filename)
+
+
 @functools.cache
-def _source_digest() -> str:
+def _source_digest(source: Path) -> str:
     """Return what changes with the kernels' source: unlike a file's time it outlives copying and packing."""
-    return hashlib.sha256(Path(__file__).with_name("kernels.py").read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(source.read_bytes()).hexdigest()[:16]
 
 
-def _for_this_source(directory: Path) -> Path:
-    return directory / _source_digest()
+def _of_source(directory: Path, source: Path) -> Path:
+    return directory / _source_digest(source)
+
+
+def _has_some(directory: Path) -> bool:
+    try:
+        return any(name.endswith(".nbc") for name in os.listdir(directory))  # noqa: PTH208 - closes what it opens
+    except OSError:
+        return False
 
 
 class _KernelCache(_Cache):  # type: ignore[misc]  # Numba is untyped
@@ -90,7 +121,7 @@ class _KernelCache(_Cache):  # type: ignore[misc]  # Numba is untyped
 
     def __init__(self, function: Callable[..., Any], directories: Sequence[Path]) -> None:
         self._name = function.__name__
-        self._caches = [_cache_in(_for_this_source(path), function) for path in directories]
+        self._caches = [_cache_in(_of_source(path, _source(function)), function) for path in directories]
 
     @property
     def cache_path(self) -> str:
@@ -135,7 +166,7 @@ def _cache_in(directory: Path, function: Callable[..., Any]) -> Any:
             return str(directory)
 
         def get_source_stamp(self) -> str:
-            return _source_digest()
+            return _source_digest(_source(function))
 
         def get_disambiguator(self) -> str:
             return str(function.__code__.co_firstlineno)

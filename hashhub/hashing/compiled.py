@@ -1,0 +1,62 @@
+"""Whether the compiled loops of hashing are used: they give the same bits as NumPy and Pillow, many times sooner.
+
+Numba (the extra `kernels`) compiles them, which takes seconds, once: `kernel_cache` keeps what it compiled. A process
+that hashes pictures itself has that done at its first picture, or loads what is kept; children that decode what
+strangers send only ever load (`hashing.child`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+
+_log = logging.getLogger("hashhub.hashing")
+
+
+class _State:
+    """Of this process. `is_decided`: whether there are kernels, until `load` is called again."""
+
+    is_loaded = False
+    is_decided = False
+
+
+def load(*, compiles: bool = True) -> bool:
+    """Use the kernels from now on; return whether they are used.
+
+    Those that are not kept are compiled; unless `compiles` is false: this process then does without any of them until
+    this is called again. Without Numba, false.
+    """
+    if _State.is_loaded:
+        return True
+    _State.is_decided = True
+    try:
+        _State.is_loaded = _loaded(compiles=compiles)
+    except ImportError:
+        return False
+    except Exception as e:  # noqa: BLE001 - no kernel is a reason not to hash, whatever Numba or LLVM has to say
+        _log.warning("compiled kernels cannot be used: %s", type(e).__name__)
+        return False
+    return _State.is_loaded
+
+
+def _loaded(*, compiles: bool) -> bool:
+    from hashhub.hashing import grey_kernels, pdq_kernels
+    from hashhub.kernel_cache import is_kept, use_cache
+
+    use_cache()
+    for kernel, arguments in (*pdq_kernels.SIGNATURES, *grey_kernels.SIGNATURES):
+        if not is_kept(kernel, arguments):
+            if not compiles:
+                return False
+            kernel.compile(arguments)
+    return True
+
+
+def are_used() -> bool:
+    """Whether to call the kernels; the first time, they are loaded, or compiled if nobody has called `load`."""
+    return _State.is_loaded if _State.is_decided else load()
+
+
+def has_numba() -> bool:
+    """Whether kernels can be compiled here."""
+    return importlib.util.find_spec("numba") is not None
