@@ -278,9 +278,8 @@ class _Handlers(grpc.GenericRpcHandler):
     ) -> Iterator[bytes]:
         """Make a streaming call."""
         if method.listens:
-            yield from self._converse(method, lane, requests, context)
-            return
-        yield from self._gate.stream(
+            return self._converse(method, lane, requests, context)
+        return self._gate.stream(
             method, self.envelope(context, lane), lambda: self.read(method, requests, context), _encoded
         )
 

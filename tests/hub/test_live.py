@@ -107,8 +107,8 @@ def test_a_stream_is_watched_from_its_first_frame_to_its_last(known: Desk) -> No
     assert (quiet[-1].frames_hashed, quiet[-1].frames_unread, quiet[-1].frames_skipped) == (8, 0, 0)
 
 
-def test_the_listed_picture_itself_counts_at_once(known: Desk) -> None:
-    answer = Watched(known).see(LISTED)
+def test_the_listed_picture_itself_counts_at_once(small: Desk) -> None:
+    answer = Watched(small).see(LISTED)
     assert answer.verdict is Verdict.MATCH
     assert answer.result is not None
     assert answer.result.matches[0].distance == 0
@@ -137,14 +137,14 @@ def test_the_nearest_hit_is_what_is_judged(small: Desk) -> None:
     assert answer.result is None
 
 
-def test_the_policy_decides(known: Desk) -> None:
-    blocking, asking = Watched(known, policy="block"), Watched(known)
+def test_the_policy_decides(small: Desk) -> None:
+    blocking, asking = Watched(small, policy="block"), Watched(small)
     for watched in (blocking, asking):
         watched.see(NEAR)
     assert asking.see(NEAR).verdict is Verdict.MATCH
     answer = blocking.see(NEAR)
     assert answer.result is not None
-    alone = known.match(NEAR, policy="block")
+    alone = small.match(NEAR, policy="block")
     assert (answer.verdict, {r.code for r in answer.result.reasons}) == (alone.verdict, {r.code for r in alone.reasons})
     assert answer.verdict is not Verdict.NO_MATCH
 
