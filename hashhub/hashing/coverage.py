@@ -38,9 +38,7 @@ def coverage(media: MediaHashes, effort: Effort, *, asked: Effort | None = None)
     if media.not_perceptual:
         text = f"only identical files were looked for: {media.not_perceptual}"
         gaps.append(ReasonLine(code=ReasonCode.EXACT_ONLY.value, text=text))
-    elif media.skipped:
-        gaps.append(ReasonLine(code=ReasonCode.FRAMES_SKIPPED.value, text=media.skipped))
-    elif media.frames_hashed < media.frame_count:
+    elif media.frames and media.frames_hashed < media.frame_count:
         text = f"{media.frames_hashed} of {media.frame_count} frames were hashed; the others were not looked for"
         gaps.append(ReasonLine(code=ReasonCode.FRAMES_SKIPPED.value, text=text))
     if media.skipped:

@@ -22,8 +22,6 @@ _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\xff\x0a", "image/jxl"),
     (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "image/jxl"),
     (b"8BPS\x00", "image/vnd.adobe.photoshop"),
-    (b"\x00\x00\x01\x00", "image/vnd.microsoft.icon"),
-    (b"\x00\x00\x02\x00", "image/vnd.microsoft.icon"),  # a cursor
     (b"II\xbc\x01", "image/jxr"),
     (b"IIRO", "image/x-olympus-orf"),
     (b"IIRS", "image/x-olympus-orf"),
@@ -55,6 +53,9 @@ _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"PK\x03\x04", "application/zip"),
 )
 
+# Icons and cursors; also the lengths 256 and 512 of a first box, whose name then follows.
+_ICONS: Final = ((b"\x00\x00\x01\x00", "image/vnd.microsoft.icon"), (b"\x00\x00\x02\x00", "image/vnd.microsoft.icon"))
+
 # Brands of ISO base media files (ISO/IEC 14496-12, 23008-12, the AV1 image format); any other brand is a video.
 # Those of coded pictures that libheif does not decode here end as errors, too.
 _BRANDS: Final[dict[bytes, str]] = {
@@ -78,6 +79,7 @@ _VIDEO_BRANDS: Final = ((b"qt  ", "video/quicktime"), (b"3gp", "video/3gpp"), (b
 
 # First boxes of QuickTime files older than `ftyp`.
 _OLD_BOXES: Final = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
+_FIRST_BOXES: Final = _OLD_BOXES | {b"ftyp"}
 
 # Packets of MPEG-2 TS: how long, and where in them the sync byte stands. Recordings of cameras put a time before each.
 _PACKETS: Final = ((188, 0), (192, 4), (204, 0))
@@ -94,7 +96,8 @@ def media_type_of(head: bytes) -> str:
     Every `image/` type is a picture, every `video/` type may hold a video; `application/octet-stream` is what is not
     known.
     """
-    for signature, media_type in _SIGNATURES:
+    signatures = _SIGNATURES if head[4:8] in _FIRST_BOXES else _SIGNATURES + _ICONS
+    for signature, media_type in signatures:
         if head.startswith(signature):
             return media_type
     if len(head) < _SHORTEST and (of_remnant := _of_remnant(head)):
@@ -129,7 +132,7 @@ _BRAND: Final = slice(11, 12)  # the last byte of the brand
 
 def _of_remnant(head: bytes) -> str | None:
     """Return the type of a file so short that its signature itself is cut off: an error, not "no picture"."""
-    for signature, media_type in (*_SIGNATURES, (b"RIFF", "image/webp")):
+    for signature, media_type in (*_SIGNATURES, *_ICONS, (b"RIFF", "image/webp")):
         if len(head) >= _TELLING and signature.startswith(head):
             return media_type
     if head[:4] == b"RIFF" and not head[_BRAND]:
