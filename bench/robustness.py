@@ -96,13 +96,14 @@ def _crop(share: float, original: _Picture, _: Random) -> _Picture:
 
 
 def _crop_unevenly(share: float, original: _Picture, rng: Random) -> _Picture:
-    return cut(*(rng.uniform(0, 2 * share) for _ in range(4)), original)  # type: ignore[misc] # four of them
+    left, top, right, bottom = (rng.uniform(0, 2 * share) for _ in range(4))
+    return cut(left, top, right, bottom, original)
 
 
 def _crop_one(share: float, original: _Picture, rng: Random) -> _Picture:
-    sides = [0.0] * 4
-    sides[rng.randrange(4)] = share
-    return cut(*sides, original)  # type: ignore[misc] # four of them
+    side = rng.randrange(4)
+    left, top, right, bottom = (share if i == side else 0.0 for i in range(4))
+    return cut(left, top, right, bottom, original)
 
 
 def _aspect(share: float, original: _Picture, _: Random) -> _Picture:

@@ -599,8 +599,9 @@ def watermarked_border(original: Image.Image, rng: Random) -> Image.Image:
     """Add a border and write across it and the picture."""
     framed = border(original, rng, share=0.08)
     draw = ImageDraw.Draw(framed)
-    font = _font(min(original.size) * 0.06)
-    draw.text((4, framed.height - font.size * 1.3), f"@{_words(rng, 1)}", fill=(128, 128, 128), font=font)
+    size = min(original.size) * 0.06
+    font = _font(size)
+    draw.text((4, framed.height - size * 1.3), f"@{_words(rng, 1)}", fill=(128, 128, 128), font=font)
     return framed
 
 
