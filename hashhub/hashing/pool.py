@@ -218,7 +218,7 @@ class Place:
                 memory.
             Unavailable: MEDIA_PROCESS_DIED; DEADLINE_EXCEEDED, if nobody waits any more.
         """
-        outcome = self._pool._hash(content, is_wanted, dihedral=dihedral, effort=effort)  # noqa: SLF001 - a part of the pool
+        outcome = self._pool._hash(content, is_wanted, dihedral=dihedral, effort=effort)  # noqa: SLF001 - its part
         self.cpu_seconds += outcome.cpu_seconds
         if outcome.hashes is not None:
             return outcome.hashes
