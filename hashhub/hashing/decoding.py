@@ -474,7 +474,9 @@ def _readings(picture: Image.Image, shown: Image.Image, *, is_first: bool) -> tu
             readings.append((name, picture.convert("RGB")))
     if is_first and picture.mode in _AS_ARRAY:
         array = np.asarray(picture)
-        stored = Image.fromarray(np.ascontiguousarray(array[..., :3])) if array.ndim > 2 else Image.fromarray(array)  # noqa: PLR2004
+        if array.ndim > 2:  # noqa: PLR2004 - rows, columns, channels
+            array = np.ascontiguousarray(array[..., :3])
+        stored = Image.fromarray(array)
         readings.append(("as-stored", stored.convert("RGB")))
     return tuple(
         (name, pixels)
