@@ -389,7 +389,9 @@ def cost(rounds: int = 7) -> list[dict[str, Any]]:
             works: dict[str, Callable[[], object]] = {
                 "pdq_ms": partial(pdq, image),
                 "standard_ms": lambda image=image: list(variants.derive(image)),  # type: ignore[misc]
-                "thorough_ms": lambda image=image: list(variants.derive(image, variants.MOST_WINDOWS)),  # type: ignore[misc]
+                "thorough_ms": lambda image=image: list(  # type: ignore[misc]
+                    variants.derive(image, variants.MOST_WINDOWS)
+                ),
             }
             row: dict[str, Any] = {"question": "cost", "width": size[0], "height": size[1], "shown": what}
             for name, work in works.items():

@@ -44,7 +44,7 @@ def pool() -> tuple[Window, ...]:
     for sign in (-1, 1):
         sides |= {(sign * 5 * k,) * 4 for k in range(1, 15)}
         for steps in ((0, 20, 40), (0, 30, 60), (0, 15, 30)):
-            sides |= {tuple(sign * s for s in each) for each in itertools.product(steps, repeat=4)}  # type: ignore[misc] # four
+            sides |= {(sign * a, sign * b, sign * c, sign * d) for a, b, c, d in itertools.product(steps, repeat=4)}
         for taken in range(30, 130, 10):
             sides |= {tuple(sign * taken * (at == i) for at in range(4)) for i in range(4)}  # type: ignore[misc] # four
             sides |= {(sign * taken, 0, sign * taken, 0), (0, sign * taken, 0, sign * taken)}

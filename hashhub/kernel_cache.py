@@ -42,9 +42,9 @@ def use_cache() -> bool:
     picture. Whether they are for this processor shows only when they are loaded.
     """
     directories = _directories()
-    new = [dispatcher for dispatcher in _dispatchers if not isinstance(dispatcher._cache, _KernelCache)]  # noqa: SLF001 - what enable_caching sets
-    for dispatcher in new:
-        dispatcher._cache = _KernelCache(dispatcher.py_func, directories)  # noqa: SLF001 - likewise
+    for dispatcher in _dispatchers:
+        if not isinstance(dispatcher._cache, _KernelCache):  # noqa: SLF001 - what enable_caching sets
+            dispatcher._cache = _KernelCache(dispatcher.py_func, directories)  # noqa: SLF001 - likewise
     sources = {_source(dispatcher.py_func) for dispatcher in _dispatchers}
     return all(any(_has_some(_of_source(path, source)) for path in directories) for source in sources)
 
