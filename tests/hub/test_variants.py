@@ -26,6 +26,7 @@ from hashhub.model import (
     Principal,
     Purpose,
     Query,
+    Role,
     VariantHashes,
     Verdict,
     VideoFrame,
@@ -495,8 +496,8 @@ def test_a_token_keeps_its_effort(any_desk: Desk) -> None:
     tokens = any_desk.hub.tokens
     secret = tokens.create(
         OPERATOR,
-        Principal(name="up", role="CONSUMER", contributor="platform", max_effort=Effort.STANDARD),  # type: ignore[arg-type]
+        Principal(name="up", role=Role.CONSUMER, contributor="platform", max_effort=Effort.STANDARD),
     )[1]
     assert tokens.authenticate(secret).max_effort is Effort.STANDARD
-    tokens.update(OPERATOR, Principal(name="up", role="CONSUMER", max_effort=None), ["max_effort"])  # type: ignore[arg-type]
+    tokens.update(OPERATOR, Principal(name="up", role=Role.CONSUMER, max_effort=None), ["max_effort"])
     assert next(t for t in tokens.list(OPERATOR) if t.name == "up").max_effort is None
