@@ -30,8 +30,8 @@ class Rows:
     end, `begin` what stands before the header, and blank lines come as rows without cells.
 
     Raises MalformedSource for an empty file, a quote that is never closed (a cut-off file ends like that), a wrong
-    encoding, and a line or a row of more than `longest` characters, by default MAX_LINE. Where that is given, a cell may
-    be as long; else it has at most the 128 KiB of `csv`.
+    encoding, and a line or a row of more than `longest` characters, by default MAX_LINE. Where that is given, a cell
+    may be as long; else it has at most the 128 KiB of `csv`.
     """
 
     def __init__(
