@@ -217,14 +217,14 @@ class TestShapes:
         expected = (VideoFrame(500, 100, bytes.fromhex(PDQ)), VideoFrame(1_230_000, 90, bytes.fromhex(PDQ)))
         quoted = '"' + frames.replace('"', '""') + '"'
         descriptors = {"data": [opinion("1", "MALICIOUS", tags=["signal_type:vpdq", "a"])]}
-        for text, options in (
-            (f"signal_type,signal_str,collab,category,tags\nvpdq,{quoted},,POSITIVE_CLASS,a\n", {}),
-            (f"vpdq {frames} 'the group' POSITIVE_CLASS a\n", {}),
-            (f"vpdq {frames}\n", {}),
-            (json.dumps([{"indicator": frames, "type": "vpdq", "descriptors": descriptors}]), {}),
-            (json.dumps([{"indicator": frames, "type": "DEBUG_STRING", "descriptors": descriptors}]), {}),
+        for text in (
+            f"signal_type,signal_str,collab,category,tags\nvpdq,{quoted},,POSITIVE_CLASS,a\n",
+            f"vpdq {frames} 'the group' POSITIVE_CLASS a\n",
+            f"vpdq {frames}\n",
+            json.dumps([{"indicator": frames, "type": "vpdq", "descriptors": descriptors}]),
+            json.dumps([{"indicator": frames, "type": "DEBUG_STRING", "descriptors": descriptors}]),
         ):
-            (item,) = read(text, **options)
+            (item,) = read(text)
             assert isinstance(item, Record), (text, item)
             assert (item.hashes, item.frames, item.media_type) == ((), expected, "")
         assert isinstance(item, Record)
