@@ -1300,7 +1300,8 @@ class MatchOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to search and judge.
 
     `policy` has no default: which statements suffice is a safety decision. `max_distances` maps an algorithm to an
-    inclusive distance in its metric's unit; algorithms that it lacks use their default, and PHOTODNA has none.
+    inclusive distance in its metric's unit; algorithms that it lacks use their default, and PHOTODNA has none. VPDQ
+    stands for the frames of videos: where it is named, pictures are looked for among them, too.
     `dihedral` and `effort` are for media that the hub hashes.
     """
 

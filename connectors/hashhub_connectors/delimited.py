@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import threading
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
@@ -14,6 +15,7 @@ from hashhub_connectors.source import lines
 
 # The first line by which Excel is told the delimiter of a file; it is no row.
 _SEPARATOR: Final = re.compile(r"sep=(.)\r?", re.IGNORECASE)
+_LONG_CELLS: Final = threading.Lock()  # csv has one limit for all readers of a process
 
 
 class Rows:
@@ -28,7 +30,8 @@ class Rows:
     end, `begin` what stands before the header, and blank lines come as rows without cells.
 
     Raises MalformedSource for an empty file, a quote that is never closed (a cut-off file ends like that), a wrong
-    encoding, and a line or a row longer than MAX_LINE.
+    encoding, and a line or a row of more than `longest` characters, by default MAX_LINE. Where that is given, a cell
+    may be as long; else it has at most the 128 KiB of `csv`.
     """
 
     def __init__(
@@ -40,10 +43,12 @@ class Rows:
         has_header: bool = True,
         skip: int = 0,
         keeps_raw: bool = False,
+        longest: int = 0,
     ) -> None:
         self.encoding = encoding
         self.has_mark = False  # whether a byte order mark stands before the text; whoever opens the source knows
-        self._lines = lines(source, encoding)
+        self._longest = longest
+        self._lines = lines(source, encoding, longest=longest or MAX_LINE)
         self._last = 0  # number of the last line that was read
         self._length = 0  # characters of the row so far
         self._begin = 1
@@ -103,7 +108,7 @@ class Rows:
             if self._keeps_raw:
                 self._raw = []
             try:
-                cells = next(self._reader)
+                cells = self._next() if self._longest else next(self._reader)
             except StopIteration:
                 return
             except csv.Error as e:
@@ -126,6 +131,15 @@ class Rows:
             elif self._keeps_raw:
                 yield position, []  # a blank line
 
+    def _next(self) -> list[str]:
+        """Return the next row, whose cells may be as long as it."""
+        with _LONG_CELLS:
+            usual = csv.field_size_limit(self._longest)
+            try:
+                return next(self._reader)
+            finally:
+                csv.field_size_limit(usual)
+
     def _feed(self) -> Iterator[str]:
         while True:
             number, line = self._held.pop() if self._held else next(self._lines, (0, ""))
@@ -133,9 +147,10 @@ class Rows:
                 return
             self._last = number
             self._length += len(line)
-            if self._length > MAX_LINE:
+            if self._length > (self._longest or MAX_LINE):
                 raise MalformedSource(
-                    f"a row is longer than {MAX_LINE} characters; is a quote missing?", position=f"line {self._begin}"
+                    f"a row is longer than {self._longest or MAX_LINE} characters; is a quote missing?",
+                    position=f"line {self._begin}",
                 )
             if self._keeps_raw:
                 self._raw.append(line)

@@ -26,6 +26,7 @@ from hashhub.model import (
     NO_FLAGS,
     Classification,
     Entry,
+    EntryState,
     HashFault,
     HashSet,
     Purpose,
@@ -83,12 +84,23 @@ def hash_set_of(entry: Entry, exported: Exported) -> HashSet | None:
     return exported.hash_sets.get(f"{entry.contributor}/{entry.hash_set}")
 
 
-def no_place(entry: Entry, form: str, fields: Iterable[str]) -> Iterator[Loss]:
-    """Yield a loss for each of these fields in which the entry says something: the format has no place for it."""
+def no_place(entry: Entry, form: str, fields: Iterable[str], *, has_frames: bool = False) -> Iterator[Loss]:
+    """Yield a loss for each of these fields in which the entry says something: the format has no place for it.
+
+    `has_frames`: videos keep their frames, or that they do not was said already.
+    """
+    if not has_frames:
+        yield from no_frames(entry, form)
     for field in fields:
         stated: object = entry.provenance.member if field == "member" else getattr(entry, field)
         if stated not in ("", (), None) and stated != NO_FLAGS:
             yield Loss(entry.name, field, "NO_PLACE", f"{form} has no place for {field}")
+
+
+def no_frames(entry: Entry, form: str) -> Iterator[Loss]:
+    """Yield the loss of the frames of a video that stands, for which the format has no place."""
+    if entry.frame_count and entry.state is not EntryState.WITHDRAWN:
+        yield Loss(entry.name, "frames", "NO_PLACE", f"{form} has no place for the frames of a video")
 
 
 def no_algorithm(entry: Entry, algorithm: str, form: str) -> Loss:

@@ -29,7 +29,8 @@ _WHOLE: Final = re.compile(r"[0-9]{1,19}")
 def finish(position: str, pairs: list[tuple[str, str]], faults: list[HashFault], **fields: Any) -> Record | Reject:
     """Return the Record of the (label, text) pairs and `fields`, or the Reject when they give no hash or too many.
 
-    `faults` are what the connector found already; those of the pairs come after them.
+    `faults` are what the connector found already; those of the pairs come after them. An item with `frames` among its
+    fields and no pairs is a video, and needs no hash besides.
     """
     if faults:  # what is wrong many times over in one field is told once, and is no reason to refuse the hashes
         faults = list({(f.algorithm, f.reason): f for f in reversed(faults)}.values())[::-1]
@@ -37,7 +38,7 @@ def finish(position: str, pairs: list[tuple[str, str]], faults: list[HashFault],
         return Reject(position, "TOO_MANY_HASHES", f"the item has more than {MAX_HASHES_PER_ENTRY} hashes")
     hashes: tuple[Hash, ...]
     hashes, bad = read_hashes(pairs)
-    if not hashes:
+    if not hashes and (pairs or not fields.get("frames")):
         # What is noted of other fields says nothing of why there is no hash.
         about_hashes = [f for f in (*faults, *bad) if f.reason != "BAD_FIELD"]
         reason = about_hashes[0].reason if about_hashes else "NO_HASH"

@@ -563,6 +563,7 @@ class _Events:
             tags = [tag for tag in entry.tags if not tag.startswith("hashhub:")]
             if len(tags) != len(entry.tags) and entry.state is not EntryState.WITHDRAWN:
                 yield Loss(entry.name, "tags", "UNWRITABLE_TEXT", "a tag that means something here")
+            yield from exchange.no_frames(entry, "MISP")
             self._objects.add(exchange.encode(self._object(entry, tags)))
             self._count += 1
         self._close()

@@ -157,18 +157,18 @@ class Text:
         return text
 
 
-def lines(source: BinaryIO, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+def lines(source: BinaryIO, encoding: str = "utf-8", *, longest: int = MAX_LINE) -> Iterator[tuple[int, str]]:
     """Yield (number, text) of each line, from 1, without its LF; a CR before the LF stays.
 
-    Raises MalformedSource for a wrong encoding, a line longer than MAX_LINE, an empty file, and lines that end in CR
-    alone.
+    Raises MalformedSource for a wrong encoding, a line of more than `longest` characters, an empty file, and lines that
+    end in CR alone.
     """
-    for number, line, _ in ended_lines(source, encoding):
+    for number, line, _ in ended_lines(source, encoding, longest=longest):
         yield number, line
 
 
 def ended_lines(
-    source: BinaryIO, encoding: str = "utf-8", *, may_be_nul: bool = False
+    source: BinaryIO, encoding: str = "utf-8", *, may_be_nul: bool = False, longest: int = MAX_LINE
 ) -> Iterator[tuple[int, str, str]]:
     """Yield (number, text, end) of each line as `lines` does. `end` is what ended it: LF, nothing at the end of the
     file, or NUL for all lines where `may_be_nul` and a NUL stands before the first LF.
@@ -181,12 +181,12 @@ def ended_lines(
             end, may_be_nul = first[0], False
         *whole, rest = (rest + chunk).split(end)
         for line in whole:
-            if len(line) > MAX_LINE:
-                raise _long(number)
+            if len(line) > longest:
+                raise _long(number, longest)
             yield number, line, end
             number += 1
-        if len(rest) > MAX_LINE:
-            raise _long(number)
+        if len(rest) > longest:
+            raise _long(number, longest)
     if number == 1 and not rest:
         raise MalformedSource("the file is empty; expected at least one line", position="line 1")
     if number == 1 and "\r" in rest.rstrip("\r"):
@@ -195,9 +195,9 @@ def ended_lines(
         yield number, rest, ""
 
 
-def _long(number: int) -> MalformedSource:
+def _long(number: int, longest: int) -> MalformedSource:
     return MalformedSource(
-        f"the line is longer than {MAX_LINE} characters; expected a text file of short lines; is this another format?",
+        f"the line is longer than {longest} characters; expected a text file of short lines; is this another format?",
         position=f"line {number}",
     )
 

@@ -581,6 +581,7 @@ class _Bundle:
                 yield exchange.no_hash(entry, "STIX")
             else:
                 yield from self._about_hash_set(entry)
+                yield from exchange.no_frames(entry, "STIX")
                 self._add_entry(entry)
         changes = b',"%s":true' % exchange.CHANGES_ONLY.encode() if self._exported.is_delta else b""
         self._sink.write(b"\n]%s}\n" % changes)

@@ -5,6 +5,7 @@ the `threatexchange` package (`tx`).
     {"data": [ … ], "paging": {"next": …}}                 a page; `next` makes the source partial
     signal_type,signal_str,collab,category,tags            tx dataset -P --csv
     pdq ffff… 'collab' POSITIVE_CLASS tag,tag              tx dataset -P; with -S the first two columns only
+    vpdq ["ffff…,97,0.0", …] 'collab' POSITIVE_CLASS       a video: all of its frames, in any of these forms
     ffff…,descriptor id,time,labels                        simple.TYPE.te, an older cache; needs the option `type`
 
 One record is one indicator, about which several owners hold opinions. What one of them says becomes the item's value,
@@ -14,8 +15,8 @@ DISPUTED and statuses that nobody has seen yet: none of them is a claim of harm,
 `threatexchange` tells what each means. An item of which no opinion can be read has no value.
 
 Withdrawn is what `should_delete` says or what has no `descriptors` at all. Only hashes are read: URLs, texts and hashes
-of URLs are refused one by one; a video's list of frame hashes (vPDQ) is no hash of a picture, and refused as well.
-Pickles are never opened.
+of URLs are refused one by one. The frames of a video (vPDQ) are one item; those whose times go back may be of several,
+and are refused (VIDEO_FRAME). Pickles are never opened.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
 
-from hashhub import hashes
+from hashhub import hashes, vpdq
 from hashhub.connector import (
     Certainty,
     Exported,
@@ -42,12 +43,23 @@ from hashhub.connector import (
     read_hashes,
 )
 from hashhub.errors import InvalidArgument, MalformedSource
-from hashhub.model import Action, Entry, EntryState, HashFault, Record, RecordReview, Reject, ReviewKind
+from hashhub.model import (
+    Action,
+    Entry,
+    EntryState,
+    HashFault,
+    Record,
+    RecordReview,
+    Reject,
+    ReviewKind,
+    VideoFrame,
+)
 from hashhub_connectors import exchange, items
 from hashhub_connectors.delimited import Rows
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
 from hashhub_connectors.outgoing import withheld
 from hashhub_connectors.source import lines
+from hashhub_connectors.vpdq import read_video
 
 SCHEME: Final = "threatexchange"
 _MALICIOUS: Final = "MALICIOUS"
@@ -56,6 +68,10 @@ _SEED: Final = "INVESTIGATION_SEED"
 _DISPUTED: Final = "DISPUTED"
 _VIDEO_TAG: Final = "media_type_video"
 _CLASSIFICATION: Final = "classification:"  # a tag of ours: a value with its scheme
+_SIGNAL_TYPE: Final = "signal_type:"  # begins the tag that says what a DEBUG_STRING is
+_OTHER_TYPE: Final = "DEBUG_STRING"  # how the package shares what the Graph API has no type for
+_FRAMES: Final = "VPDQ"
+_LONGEST: Final = 4 << 20  # characters of one row or value: 20,000 frames have 2 million
 _NOBODY: Final = "0"  # the owner that we write where no app is known
 # The categories of `tx dataset` are those that it sorts statuses into (fetch_state.py, SignalOpinionCategory).
 _STATUSES: Final = {"POSITIVE_CLASS": _MALICIOUS, "NEGATIVE_CLASS": _NON_MALICIOUS}
@@ -66,6 +82,8 @@ _TYPES: Final = {
     "HASH_SHA1": ("SHA1", False), "HASH_SHA256": ("SHA256", False), "HASH_VIDEO_SHA256": ("SHA256", True),
     "PDQ": ("PDQ", False), "VIDEO_MD5": ("MD5", True), "VIDEO_SHA256": ("SHA256", True), "PHOTO_MD5": ("MD5", False),
     "MD5": ("MD5", False), "SHA1": ("SHA1", False), "SHA256": ("SHA256", False), "PHOTODNA": ("PHOTODNA", False),
+    # Its name is that of VPDQSignal in the package's extensions; that it is a video's, the frames say.
+    "VPDQ": (_FRAMES, False), "VIDEO_VPDQ": (_FRAMES, False), "HASH_VIDEO_VPDQ": (_FRAMES, False),
 }  # fmt: skip
 _OWN_STATEMENT: Final = frozenset({"status", "raw_indicator"})  # a descriptor has them, an indicator does not
 _RECORD_FIELDS: Final = frozenset(
@@ -73,15 +91,17 @@ _RECORD_FIELDS: Final = frozenset(
 )
 _HEADER: Final = frozenset({"signal_type", "signal_str"})
 _TEXT_LINE: Final = re.compile(
-    r"(?P<type>[A-Za-z][A-Za-z0-9_]*) (?P<signal>\S+)"
+    r"(?P<type>[A-Za-z][A-Za-z0-9_]*) (?P<signal>\[[^\[\]]*\]|\S+)"
     r"(?: (?P<collab>'[^']*'|\"[^\"]*\"))?(?: (?P<category>[A-Z][A-Z_]*)(?: (?P<tags>.*))?)?"
 )
+_VIDEO: Final = re.compile(r'\[\s*"[0-9A-Fa-f]{64},[0-9]{1,3},')
 _APP: Final = re.compile(r"[1-9][0-9]{0,19}")
 _LOOKS: Final = re.compile(rb'"(?:raw_)?indicator"\s*:')
 _LOOKS_TYPED: Final = re.compile(rb'"type"\s*:\s*"(?:HASH_|URI|RAW_URI|DEBUG_STRING)|"descriptors"\s*:')
 _LOOKS_TEXT: Final = re.compile(
     rb"(?:pdq|video_md5|video_sha256|raw_text|url|url_md5|trend_query|vpdq|tlsh_pdf) \S+"
     rb"(?: (?:'[^'\n]*'|\"[^\"\n]*\") (?:POSITIVE_CLASS|NEGATIVE_CLASS|INVESTIGATION_SEED|DISPUTED))"
+    rb"|vpdq \[\"[0-9A-Fa-f]{64},[0-9]{1,3},"  # whose line may be longer than what is looked at
 )
 _CACHE_NAME: Final = re.compile(r"simple\.([A-Z0-9_]+)\.te")
 
@@ -94,11 +114,18 @@ class _Opinion(NamedTuple):
     added_on: object
 
 
+class _Told(NamedTuple):
+    """What one signal says: a hash as (algorithm, text), or the frames of a video."""
+
+    pairs: list[tuple[str, str]]
+    frames: tuple[VideoFrame, ...]
+
+
 class ThreatExchange:
     """Reads ThreatExchange dumps. Positions are `[12]`, `data[12]`, `[2].data[12]` in JSON and `line 12` in text."""
 
     name = SCHEME
-    version = "1"
+    version = "2"
     summary = "ThreatExchange: threat_updates and descriptors in JSON, and what tx dataset prints, as CSV or text"
     options: tuple[Option, ...] = (
         Option(
@@ -145,7 +172,7 @@ def _read(source: BinaryIO, owner: str, stated_type: str) -> Iterator[Record | R
     exchange.refuse_pickle(stream.head)
     raw: Any = stream
     if stream.first[:1] in {b"{", b"["}:
-        yield from _read_json(JSONReader(raw, "top level"), owner)
+        yield from _read_json(JSONReader(raw, "top level", limit=_LONGEST), owner)
     elif _is_delimited(stream.first, stated_type):
         yield from _read_rows(raw, stated_type)
     else:
@@ -219,15 +246,22 @@ def _record(position: str, te: object, owner: str) -> Record | Reject:
     is_descriptor = "descriptors" not in te and not _OWN_STATEMENT.isdisjoint(te)
     descriptors = [te] if is_descriptor else _data(te.get("descriptors"), "descriptors", faults)
     tags = _tags(descriptors, faults)
-    algorithm, is_video = _algorithm(stated_type, tags)
+    algorithm, is_video, tags = _algorithm(stated_type, tags, indicator)
     external_id = exchange.own_id(te.get("id"))
     if refused := items.bad_id(position, external_id):
         return refused
+    told = _told(position, algorithm, indicator)
     is_deleted = read_flag(te.get("should_delete"))
     if is_deleted is None and te.get("should_delete") is not None:
         faults.append(items.bad_field("should_delete", "true or false", te.get("should_delete")))
-    if is_deleted or ("descriptors" not in te and not is_descriptor):
-        return _withdrawal(position, algorithm, indicator, external_id, faults)
+    is_withdrawal = is_deleted or ("descriptors" not in te and not is_descriptor)
+    if isinstance(told, Reject):
+        if not (is_withdrawal and external_id):
+            return told
+        faults.append(HashFault("indicator", told.reason, told.detail))
+        told = _Told([], ())
+    if is_withdrawal:
+        return _withdrawal(position, told, external_id, faults)
     opinions = list(_opinions(descriptors, faults))
     own = _own(opinions, owner)
     others = [o for o in opinions if o is not own]
@@ -235,8 +269,9 @@ def _record(position: str, te: object, owner: str) -> Record | Reject:
     reviews, unread = _reviews(own, others, descriptors)
     return exchange.finish(
         position,
-        [(algorithm, indicator)],
+        told.pairs,
         faults,
+        frames=told.frames,
         external_id=external_id,
         value=value,
         scheme=scheme,
@@ -249,18 +284,25 @@ def _record(position: str, te: object, owner: str) -> Record | Reject:
     )
 
 
-def _withdrawal(
-    position: str, algorithm: str, indicator: str, external_id: str, faults: list[HashFault]
-) -> Record | Reject:
-    good, bad = read_hashes([(algorithm, indicator)])
-    if not good and (not external_id or any(f.reason == "UNSUPPORTED_ALGORITHM" for f in bad)):
-        return items.finish(position, [(algorithm, indicator)], faults)
+def _told(position: str, algorithm: str, signal: str) -> _Told | Reject:
+    """Return what a signal says, or why it is no video."""
+    if algorithm != _FRAMES:
+        return _Told([(algorithm, signal)], ())
+    frames = read_video(position, signal)
+    return frames if isinstance(frames, Reject) else _Told([], frames)
+
+
+def _withdrawal(position: str, told: _Told, external_id: str, faults: list[HashFault]) -> Record | Reject:
+    good, bad = read_hashes(told.pairs)
+    if not good and not told.frames and (not external_id or any(f.reason == "UNSUPPORTED_ALGORITHM" for f in bad)):
+        return items.finish(position, told.pairs, faults)
     return Record(
         position=position,
         action=Action.WITHDRAW,
         hashes=good,
         faults=(*faults, *bad),
         external_id=external_id,
+        frames=told.frames,
     )
 
 
@@ -290,13 +332,17 @@ def _tags(descriptors: Iterable[Mapping[str, object]], faults: list[HashFault]) 
     return items.tags(texts, "tags", faults)
 
 
-def _algorithm(stated_type: str, tags: tuple[str, ...]) -> tuple[str, bool]:
-    """Return an algorithm's name, or the type itself where it is of none, and whether the item is a video."""
-    if stated_type == "DEBUG_STRING":  # how the package shares what the Graph API has no type for
-        signal_type = next((t.partition(":")[2] for t in tags if t.startswith("signal_type:")), stated_type)
-        stated_type = signal_type or stated_type
+def _algorithm(stated_type: str, tags: tuple[str, ...], signal: str) -> tuple[str, bool, tuple[str, ...]]:
+    """Return an algorithm's name, or the type itself where it is of none; whether the item is said to be a video; and
+    the tags without the one that says the type.
+    """
+    if stated_type == _OTHER_TYPE and (saying := next((t for t in tags if t.startswith(_SIGNAL_TYPE)), "")):
+        stated_type = saying.removeprefix(_SIGNAL_TYPE) or stated_type
+        tags = tuple(t for t in tags if t != saying)
+    elif stated_type == _OTHER_TYPE and _VIDEO.match(signal):  # a withdrawal has no tags
+        stated_type = _FRAMES
     algorithm, is_video = _TYPES.get(stated_type.strip().upper(), (stated_type.strip()[:40], False))
-    return algorithm or "type", is_video or _VIDEO_TAG in tags
+    return algorithm or "type", is_video or _VIDEO_TAG in tags, tags
 
 
 def _opinions(descriptors: Iterable[Mapping[str, object]], faults: list[HashFault]) -> Iterator[_Opinion]:
@@ -395,7 +441,7 @@ def _is_delimited(first: bytes, stated_type: str) -> bool:
 
 
 def _read_rows(source: BinaryIO, stated_type: str) -> Iterator[Record | Reject]:
-    rows = Rows(source, ",")
+    rows = Rows(source, ",", longest=_LONGEST)
     names = [cell.casefold() for cell in rows.header]
     if not set(names) >= _HEADER:
         if not stated_type:
@@ -437,7 +483,7 @@ def _cache_row(position: str, cells: list[str], stated_type: str) -> Record | Re
 
 
 def _read_lines(source: BinaryIO, stated_type: str) -> Iterator[Record | Reject]:
-    for number, line in lines(source):
+    for number, line in lines(source, longest=_LONGEST):
         position, text = f"line {number}", line.strip()
         if not text:
             continue
@@ -459,13 +505,17 @@ def _signal(
 ) -> Record | Reject:
     faults: list[HashFault] = []
     tags = items.tags(labels, "tags", faults)
-    algorithm, is_video = _algorithm(stated_type, tags)
+    algorithm, is_video, tags = _algorithm(stated_type, tags, signal)
+    told = _told(position, algorithm, signal)
+    if isinstance(told, Reject):
+        return told
     category = items.text(category, "category", faults)
     value, scheme, tags = _value(_STATUSES.get(category.upper(), category), tags)
     return items.finish(
         position,
-        [(algorithm, signal)],
+        told.pairs,
         faults,
+        frames=told.frames,
         value=value,
         scheme=scheme,
         member=items.text(member, "collab", faults),
@@ -478,14 +528,15 @@ def _signal(
 
 
 class ThreatExchangeWriter:
-    """Writes an array of `threat_updates` records, one for each hash; changes as a page of them.
+    """Writes an array of `threat_updates` records, one for each hash and for the frames of a video; changes as a page
+    of them.
 
     Written are entries that claim harm, as MALICIOUS with a tag that says value and scheme, and entries of the scheme
     `threatexchange` with their own status. All others are left out: there is no status that says nothing.
     """
 
     name = SCHEME
-    version = "1"
+    version = "2"
     summary = "ThreatExchange threat_updates in JSON: what claims harm, as MALICIOUS; withdrawals as should_delete"
     options: tuple[Option, ...] = (
         Option("owner", "id of the app that the descriptors are of; 0 unless given, which says nobody's"),
@@ -510,10 +561,12 @@ class ThreatExchangeWriter:
 
 
 class ThreatExchangeCSVWriter:
-    """Writes what `tx dataset -P --csv` prints: `signal_type,signal_str,collab,category,tags`, a row for each hash."""
+    """Writes what `tx dataset -P --csv` prints: `signal_type,signal_str,collab,category,tags`, a row for each hash
+    and for the frames of a video.
+    """
 
     name = "threatexchange-csv"
-    version = "1"
+    version = "2"
     summary = "ThreatExchange dataset in CSV, as tx dataset prints it: what claims harm, as POSITIVE_CLASS"
     options: tuple[Option, ...] = ()
     reads_back = SCHEME
@@ -538,13 +591,14 @@ _CSV_TYPES: Final = {
     ("PDQ", False): "pdq", ("PDQ", True): "pdq", ("MD5", False): "md5", ("MD5", True): "video_md5",
     ("SHA1", False): "sha1", ("SHA1", True): "sha1", ("SHA256", False): "sha256", ("SHA256", True): "video_sha256",
 }  # fmt: skip
+_FRAMES_TYPE: Final = "vpdq"
 _NO_PLACE: Final = ("flags", "media_size", "series", "quality", "extra", "expire_time")
 
 
 class _Written(NamedTuple):
     """What both writers write of an entry."""
 
-    signals: list[tuple[str, str]]  # (type, digest)
+    signals: list[tuple[str, str]]  # (type, digest or frames)
     status: str
     tags: list[str]
 
@@ -568,12 +622,14 @@ def _prepare(
             signals.append((name, hashes.encode(h)))
         else:
             losses.append(exchange.no_algorithm(entry, h.algorithm, _FORM))
+    if entry.frames:
+        signals.append((_FRAMES_TYPE, vpdq.render(entry.frames, vpdq.Form.ARRAY).rstrip()))
     if not signals:
         return None, [exchange.no_hash(entry, _FORM)]
     if entry.state is EntryState.WITHDRAWN:
         return _Written(signals, status, []), losses
     if len(signals) > 1:
-        detail = f"{len(signals)} hashes of the item are records of their own, which nothing binds together"
+        detail = f"{len(signals)} hashes or frames of the item are records of their own, which nothing binds together"
         losses.append(Loss(entry.name, "hashes", "HASHES_PARTED", detail))
     tags = [tag for tag in entry.tags if _can_be_tag(tag, by_spaces=by_spaces)]
     if len(tags) != len(entry.tags):
@@ -583,7 +639,7 @@ def _prepare(
         tags.append(_VIDEO_TAG)
     if entry.media_type and entry.media_type != "video":
         losses.append(Loss(entry.name, "media_type", "NO_PLACE", f"{_FORM} knows videos, and no other media type"))
-    losses += exchange.no_place(entry, _FORM, _NO_PLACE)
+    losses += exchange.no_place(entry, _FORM, _NO_PLACE, has_frames=True)
     return _Written(signals, status, tags), losses
 
 
@@ -608,7 +664,7 @@ def _can_be_tag(tag: str, *, by_spaces: bool) -> bool:
         bool(tag)
         and exchange.survives(tag)
         and tag != _VIDEO_TAG
-        and not tag.startswith(_CLASSIFICATION)
+        and not tag.startswith((_CLASSIFICATION, _SIGNAL_TYPE))
         and not (by_spaces and " " in tag)
     )
 
@@ -651,14 +707,17 @@ def _write_json(entries: Iterable[Entry], target: BinaryIO, exported: Exported, 
                 yield Loss(entry.name, "source_time", "UNWRITABLE_TEXT", "the time holds characters that are not kept")
         for kind, digest in written.signals:
             record: dict[str, object] = {"id": own_id} if has_id else {}
-            record |= {"indicator": digest, "type": kind, "last_updated": time, "should_delete": is_withdrawal}
+            is_video = kind == _FRAMES_TYPE
+            stated_type = _OTHER_TYPE if is_video else kind
+            record |= {"indicator": digest, "type": stated_type, "last_updated": time, "should_delete": is_withdrawal}
             if not is_withdrawal:
+                tags = [*written.tags, f"{_SIGNAL_TYPE}{kind}"] if is_video else written.tags
                 number = int.from_bytes(sha256(f"{entry.name} {kind} {digest}".encode()).digest()[:7])
                 descriptor: dict[str, object] = {
                     "id": str(number),
                     "owner": {"id": by if is_app else owner},
                     "status": written.status,
-                    "tags": {"data": [{"text": tag} for tag in written.tags]},
+                    "tags": {"data": [{"text": tag} for tag in tags]},
                 }
                 if entry.source_time and has_time:
                     descriptor["added_on"] = entry.source_time
@@ -693,7 +752,7 @@ def _write_csv(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -
         if is_first:
             is_first = False
             yield _terms()
-        yield from exchange.no_place(entry, f"{_FORM}'s CSV", ("external_id", "source_time"))
+        yield from exchange.no_place(entry, f"{_FORM}'s CSV", ("external_id", "source_time"), has_frames=True)
         collab = entry.provenance.member
         if not exchange.survives(collab):
             yield Loss(entry.name, "member", "UNWRITABLE_TEXT", "the member holds characters that are not kept")

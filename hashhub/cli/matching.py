@@ -279,7 +279,8 @@ def distances_of(distances: tuple[str, ...]) -> dict[str, int]:
         name, _, number = text.partition("=")
         if not number.isdecimal():
             raise click.UsageError(f"--max-distance must be ALGORITHM=N, for example PDQ=20, got {text[:40]!r}")
-        max_distances[hashes.algorithm(name).name] = int(number)
+        is_of_frames = name.upper() == hashes.VPDQ.name
+        max_distances[hashes.VPDQ.name if is_of_frames else hashes.algorithm(name).name] = int(number)
     return max_distances
 
 

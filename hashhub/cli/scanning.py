@@ -35,6 +35,7 @@ from hashhub.cli.scan_tree import Stamp, Tree, Unlisted, check_regular, opened
 from hashhub.cli.session import Session, choice, chosen, command, spelled
 from hashhub.cli.terminal import Advance, clean, is_terminal, json_line, note, plain, progress, show_path
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
+from hashhub.hashes import VPDQ
 from hashhub.model import MAX_HASHES_PER_QUERY, Coverage, Effort, MatchOptions, MatchResult, Query, ReasonLine, Verdict
 from hashhub.trust import ReasonCode
 
@@ -122,6 +123,8 @@ def scan(
         logging.getLogger("hashhub.hashing").setLevel(logging.CRITICAL)
     wanted = chosen(Effort, effort)
     options = match_options(policy, distances, limit)
+    if wanted is not Effort.PLAIN:  # a file may be a picture out of a listed video
+        options.max_distances.setdefault(VPDQ.name, VPDQ.default_max_distance or 0)
     workers = jobs or len(os.sched_getaffinity(0))
     with contextlib.ExitStack() as stack:
         state = own = None

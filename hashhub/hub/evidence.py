@@ -71,12 +71,15 @@ def gather(
     *,
     stated_times: bool,
     counted: bool = True,
+    among_frames: bool = False,
 ) -> Evidence:
     """Return what the queries hit among what the caller may see. One that hits nothing touches no database.
 
-    `counted`: they are the caller's traffic, at which the circuit breaker looks.
+    `counted`: they are the caller's traffic, at which the circuit breaker looks. `among_frames`: as in `look_up`.
     """
-    hits, contributors = look_up(store, matcher, principal, queries, options, counted=counted)
+    hits, contributors = look_up(
+        store, matcher, principal, queries, options, counted=counted, among_frames=among_frames
+    )
     if not hits:
         return Evidence({}, {}, {}, {}, contributors, {})
     nearest = {i: of_query.nearest() for i, of_query in hits.items()}

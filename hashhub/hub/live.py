@@ -18,7 +18,7 @@ import msgspec
 
 from hashhub import cancellation, trust
 from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Reason, Unauthenticated
-from hashhub.hashes import Hash
+from hashhub.hashes import VPDQ, Hash
 from hashhub.hashing.coverage import best_quality, least
 from hashhub.hub import access
 from hashhub.hub.lookup import Hit, Hits, look_up
@@ -237,7 +237,9 @@ class LiveStream:
     def _look_up(self, principal: Principal, query: Query) -> tuple[dict[int, Hit], dict[int, bool]]:
         """Return what the query hits, by entry, and of all that is tracked whether one such frame is enough."""
         self._follower.require_ready()
-        by_query, _ = look_up(self._store, self._matcher, principal, [query], self._options.match, counted=False)
+        by_query, _ = look_up(
+            self._store, self._matcher, principal, [query], self._options.match, counted=False, among_frames=True
+        )
         of_frame: Hits | None = by_query.get(0)
         if of_frame is None:
             return {}, {}
@@ -375,7 +377,7 @@ def _query_of(nearest: Mapping[int, tuple[Hit, Query]], label: str) -> Query:
             hashes |= dict.fromkeys(query.hashes)
             variants |= dict.fromkeys(query.variants)
         else:
-            h = Hash(hit.algorithm, hit.query_digest)
+            h = Hash("PDQ" if hit.algorithm == VPDQ.name else hit.algorithm, hit.query_digest)
             if hit.variant:
                 variants[VariantHashes(hit.variant, (h,))] = None
             else:

@@ -215,9 +215,11 @@ def look_up(
     options: MatchOptions,
     *,
     counted: bool = True,
+    among_frames: bool = False,
 ) -> tuple[dict[int, Hits], Mapping[str, Contributor]]:
     """Return what each query hit, by its number, and all contributors. A query that hit nothing its caller may know of
-    is left out. `counted`: the queries are the caller's traffic, at which the circuit breaker looks.
+    is left out. `counted`: the queries are the caller's traffic, at which the circuit breaker looks. `among_frames`:
+    pictures are looked for among the frames of videos, too, as they are where the options name a distance for VPDQ.
 
     Every hash is first asked for its nearest _FIRST_DIGESTS, those of an algorithm in large pieces. The few with more
     are then asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
@@ -242,6 +244,9 @@ def look_up(
     for i, query in enumerate(queries):
         if query.frames:
             _take_in_videos(view, matcher, i, query, options, caller, hits)
+    # By itself a lookup takes microseconds, which a second index as large would double: who has a file asks for it.
+    if among_frames or VPDQ.name in options.max_distances:
+        _take_in_pictures(view, matcher, queries, options, caller, hits)
     # Variants last: they take no time from what was sent.
     unfinished.sort(key=lambda rest: rest[1].variants[0][0] not in _OWN_OR_READING)
     until = time.monotonic() + _SECONDS
@@ -372,6 +377,68 @@ def _take_in(
             else:
                 for variant in variants:
                     hits[asker].add(Hit(entry_hit, hash_set, algorithm, distance, query_digest, variant))
+
+
+def _take_in_pictures(
+    view: _View,
+    matcher: Matcher,
+    queries: Sequence[Query],
+    options: MatchOptions,
+    caller: str | None,
+    hits: _HitsByQuery,
+) -> None:
+    """Add the videos that have a frame near a picture and that the caller may see.
+
+    What may be seen and what may only be known of are looked for apart: neither counts towards the other's bounds.
+    """
+    asked = _Asked([], [], [], [])
+    for i, query in enumerate(queries):
+        own = [h.digest for h in query.hashes if h.algorithm == "PDQ"]
+        own += [digest for algorithm, digest in variants_by_hash(query) if algorithm == "PDQ"]
+        asked.digests.extend(own)
+        asked.askers.extend([i] * len(own))
+        asked.variants.extend([_FRAME] * len(own))
+        asked.stands_for.extend(own[:1] * len(own))
+    near: defaultdict[bytes, list[videos.NearPicture]] = defaultdict(list)
+    for low in range(0, len(asked.digests), _PIECE):
+        cancellation.check()
+        piece = asked.piece(low, low + _PIECE)
+        matches = _search(matcher, VPDQ.name, piece, options, _FIRST_DIGESTS, caller)
+        for r in np.flatnonzero(matches.truncated).tolist():  # of thousands of frames the nearest are enough
+            hits[piece.askers[r]].cut_short = True
+        lims, distances, tripped = matches.lims.tolist(), matches.distances.tolist(), matches.tripped.tolist()
+        for r, (query_digest, asker) in enumerate(zip(piece.digests, piece.askers, strict=True)):
+            for k in range(lims[r], lims[r + 1]):
+                picture = videos.NearPicture(asker, distances[k], query_digest, tripped[k])
+                near[matches.digests[k].tobytes()].append(picture)
+    if not near:
+        return
+    if disclosed := view.keys(is_visible=False):
+        by_asker, _ = videos.shown_in(view.store, near, disclosed)
+        known = {h.entry_id for h in view.store.entries.hits_by_ids(_ids_of(by_asker))}
+        for asker, listed in by_asker.items():
+            if any(s.entry_id in known for s in listed):
+                hits[asker].withheld = True
+    by_asker, cut_short = videos.shown_in(view.store, near, view.keys(is_visible=True))
+    for asker in cut_short:
+        hits[asker].cut_short = True
+    seen = {hit.entry_id: hit for hit in view.store.entries.hits_by_ids(_ids_of(by_asker))}
+    for asker, listed in by_asker.items():
+        standing = [s for s in listed if s.entry_id in seen]
+        if any(s.tripped for s in standing):
+            hits[asker].tripped = True
+        standing = [s for s in standing if not s.tripped]
+        places = videos.where_shown(view.store, standing) if standing else {}
+        for s in standing:
+            entry_hit = seen[s.entry_id]
+            hash_set, is_visible, _ = view.of(entry_hit.hash_set)
+            if hash_set is not None and is_visible:
+                video = places[s.entry_id]
+                hits[asker].add(Hit(entry_hit, hash_set, VPDQ.name, s.distance, s.query_digest, videos.FRAME, video))
+
+
+def _ids_of(by_asker: Mapping[int, Sequence[videos.Shown]]) -> set[int]:
+    return {s.entry_id for listed in by_asker.values() for s in listed}
 
 
 def _take_in_videos(

@@ -151,14 +151,26 @@ class Match:
         return answers, revision
 
     def _judged(
-        self, principal: Principal, queries: Sequence[Query], options: MatchOptions, policy: Policy
+        self,
+        principal: Principal,
+        queries: Sequence[Query],
+        options: MatchOptions,
+        policy: Policy,
+        *,
+        among_frames: bool = False,
     ) -> tuple[list[MatchResult], int, Mapping[int, Sequence[str]]]:
         """Take the steps of `hashes` from (2) on, and return besides by which algorithms each query hit entries."""
         check_queries(queries, options)
         self._follower.require_ready()
         revision = self._matcher.revision
         evidence = gather(  # (2), (3), (4)
-            self._store, self._matcher, principal, queries, options, stated_times=policy.reads_statement_times
+            self._store,
+            self._matcher,
+            principal,
+            queries,
+            options,
+            stated_times=policy.reads_statement_times,
+            among_frames=among_frames,
         )
         if not evidence.hits:
             return [_nothing(query) for query in queries], revision, {}
@@ -242,7 +254,14 @@ class Match:
         hashed = [(file, file.hashed.query(file.label)) for file in files if file.hashed is not None]
         if not hashed:
             return self._matcher.revision
-        answers, revision, hit_by = self._judged(principal, [query for _, query in hashed], options, policy)
+        # The file itself may be a picture out of a video; with the effort PLAIN nothing but the file is looked for.
+        answers, revision, hit_by = self._judged(
+            principal,
+            [query for _, query in hashed],
+            options,
+            policy,
+            among_frames=self.effort(principal, options) is not Effort.PLAIN,
+        )
         for i, ((file, _), answer) in enumerate(zip(hashed, answers, strict=True)):
             file.answer, file.hit_by = answer, hit_by.get(i, ())
         return revision
@@ -265,7 +284,8 @@ class Match:
         """Judge again what was hit before: answer as `hashes` would if the query hit these entries alone. Return also
         which of them it still hits, for this caller, and the revision.
 
-        `withheld`, `cut_short`: what is to be said of hits besides these. Raises as `hashes`. It is nobody's traffic.
+        `withheld`, `cut_short`: what is to be said of hits besides these. Pictures are looked for among the frames of
+        videos, too. Raises as `hashes`. It is nobody's traffic.
         """
         access.allow(principal, *_MAY_MATCH)
         self._follower.require_ready()
@@ -278,6 +298,7 @@ class Match:
             options,
             stated_times=policy.reads_statement_times,
             counted=False,
+            among_frames=True,
         ).among(entries)
         hits = evidence.hits.get(0) or Hits(0)
         hits.withheld, hits.cut_short = withheld, cut_short

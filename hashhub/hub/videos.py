@@ -1,4 +1,4 @@
-"""What the frames of a queried video hit: entries that are videos, by the share of frames.
+"""What a query hits among the frames of videos: a queried video by the share of frames, a picture as a frame.
 
 A video is hit where the entry has 80 % or more of the query's frames, or the query 80 % or more of the entry's: a clip
 cut out of a listed video is found, and a listed clip within a long compilation as well. vPDQ compares in both
@@ -8,6 +8,9 @@ counted by distinct digests, as python-threatexchange does, so that a still scen
 Where the entry has less than that of the query, only a part of the upload was hit: that counts as its variant `frame`,
 which clears nothing and, unless a policy says otherwise, is a reason to look and no more.
 
+A picture that is near a frame of a listed video was perhaps taken from it: it hits the entry by the variant `frame`,
+too. A title card or a landscape is in harmless videos and in others alike.
+
 Work is bounded however many videos share a frame, and nothing that the caller may not see counts towards a bound.
 """
 
@@ -16,6 +19,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from hashhub import cancellation, frames
@@ -24,7 +28,7 @@ from hashhub.hub.alignment import MAX_RANGES, ranges
 from hashhub.model import TimeRange, VideoMatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -162,21 +166,98 @@ def picture_in(query: Query, digest: bytes) -> VideoMatch | None:
     """Return where a queried video has the frame with this digest, which hit a still picture."""
     columns = frames.columns_of(query.frames).matching()
     is_it = (columns.digests == np.frombuffer(digest, np.uint8)).all(axis=1)
-    times = columns.offsets[is_it].tolist()
-    if not times:
+    if not is_it.any():
         return None
-    runs: list[list[int]] = [[times[0], times[0]]]
-    for before, time in zip(columns.offsets.tolist(), columns.offsets.tolist()[1:], strict=False):
-        if time in times and time != runs[-1][1]:
-            if runs[-1][1] == before:
-                runs[-1][1] = time
-            else:
-                runs.append([time, time])
     return VideoMatch(
-        query_share=round(100 * len(times) / len(columns.offsets), 1),
+        query_share=round(100 * float(is_it.mean()), 1),
         entry_share=100.0,
-        ranges=tuple(TimeRange(begin, end, 0, 0) for begin, end in runs[:MAX_RANGES]),
+        ranges=tuple(TimeRange(begin, end, 0, 0) for begin, end in _runs(columns.offsets, is_it)),
     )
+
+
+class Shown(NamedTuple):
+    """A video whose frames a picture is near: the least distance and the picture's digest at it, those of the entry's
+    digests that are near, and how many distinct ones it has. `tripped`: not without digests whose circuit breaker has
+    tripped.
+    """
+
+    entry_id: int
+    tripped: bool
+    distance: int
+    query_digest: bytes
+    digests: set[bytes]
+    digest_count: int
+
+
+class NearPicture(NamedTuple):
+    """How a listed frame's digest is near one of a query's digests. `asker`: the number of that query."""
+
+    asker: int
+    distance: int
+    query_digest: bytes
+    is_tripped: bool
+
+
+def shown_in(
+    store: Store, near: Mapping[bytes, Sequence[NearPicture]], hash_sets: Collection[int]
+) -> tuple[dict[int, list[Shown]], set[int]]:
+    """Return by the number of a query the entries of these hash sets (by their keys) that have a frame which is near
+    it, the nearest first; and the numbers of those for which there may be more. `near`: by the listed digest.
+
+    They may not be visible any more: ask `Entries.hits_by_ids`.
+    """
+    best: dict[tuple[int, int], Shown] = {}
+    cut_short: set[int] = set()
+    total = 0
+    shared = store.entries.entries_sharing_frames(sorted(near), sorted(hash_sets), _MOST_OF_DIGEST)
+    for digest, entry_id, count in shared:
+        askers = near[digest]
+        if entry_id < 0:
+            cut_short.update(n.asker for n in askers)  # more have this frame
+            continue
+        total += len(askers)
+        if total > _MOST_ROWS:
+            cut_short.update(n.asker for of_digest in near.values() for n in of_digest)
+            break
+        for n in askers:
+            key = n.asker, entry_id
+            known = best.get(key)
+            digests = set() if known is None else known.digests
+            digests.add(digest)
+            if known is None or (n.is_tripped, n.distance) < (known.tripped, known.distance):
+                best[key] = Shown(entry_id, n.is_tripped, n.distance, n.query_digest, digests, count)
+    by_asker: defaultdict[int, list[Shown]] = defaultdict(list)
+    for (asker, _), shown in best.items():
+        by_asker[asker].append(shown)
+    for listed in by_asker.values():
+        listed.sort(key=lambda s: (s.distance, s.entry_id))
+    return by_asker, cut_short
+
+
+def where_shown(store: Store, listed: Sequence[Shown]) -> dict[int, VideoMatch]:
+    """Return by entry which share of it shows a picture, and of the first _LOCATED of them when."""
+    matches = {
+        s.entry_id: VideoMatch(
+            query_share=100.0, entry_share=round(100 * len(s.digests) / max(1, s.digest_count), 1), ranges=()
+        )
+        for s in listed
+    }
+    by_id = {s.entry_id: s for s in listed[:_LOCATED]}
+    for entry_id, packed in store.entries.frames_of(sorted(by_id)):
+        cancellation.check()
+        entry = frames.columns(packed).matching()
+        values = entry.digests.reshape(-1).view(f"S{frames.DIGEST_BYTES}")
+        is_near = np.isin(values, np.array(sorted(by_id[entry_id].digests), f"S{frames.DIGEST_BYTES}"))
+        ranges_in = tuple(TimeRange(0, 0, begin, end) for begin, end in _runs(entry.offsets, is_near))
+        matches[entry_id] = msgspec.structs.replace(matches[entry_id], ranges=ranges_in)
+    return matches
+
+
+def _runs(offsets: NDArray[np.int64], chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the times of the first and the last of each run of chosen frames: the first MAX_RANGES runs."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], chosen.astype(np.int8), [0]))))
+    begins, ends = edges[::2][:MAX_RANGES], edges[1::2][:MAX_RANGES] - 1
+    return list(zip(offsets[begins].tolist(), offsets[ends].tolist(), strict=True))
 
 
 def frame_digests(query: Query) -> list[bytes]:

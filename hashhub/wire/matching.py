@@ -234,7 +234,7 @@ def options_from_pb(pb: v1.MatchOptions, at: str = "options") -> MatchOptions:
 
 
 def _algorithm(name: str, _field: str) -> str:
-    return hashes.algorithm(name).name
+    return name if name == hashes.VPDQ.name else hashes.algorithm(name).name
 
 
 def match_result_to_pb(result: MatchResult) -> v1.MatchResult:

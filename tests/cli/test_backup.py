@@ -10,11 +10,13 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from hashhub import vpdq
 from hashhub.cli import main
 from hashhub.client import Client
 from hashhub.config import Config
@@ -30,6 +32,7 @@ from hashhub.model import (
     MatchOptions,
     Query,
     Verdict,
+    VideoFrame,
     WithdrawalReason,
 )
 from hashhub.store import Store, backing
@@ -87,6 +90,20 @@ def writing(hub: RunningHub) -> Iterator[None]:
         thread.join()
 
 
+def film(number: int) -> tuple[VideoFrame, ...]:
+    random = Random(number)
+    return tuple(VideoFrame(1000 * i, 90, random.randbytes(32)) for i in range(10))
+
+
+def films() -> io.BytesIO:
+    return io.BytesIO("".join(vpdq.render(film(n), vpdq.Form.ARRAY) for n in (1, 2)).encode())
+
+
+def shown(client: Client, number: int) -> list[str]:
+    result = client.match(Query(hashes=(), frames=film(number)), MatchOptions(policy="any")).result
+    return [m.entry.name for m in result.matches]
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_the_restore_drill(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     first: tuple[str, ...] = ()
@@ -99,6 +116,9 @@ def test_the_restore_drill(kind: str, tmp_path: Path, request: pytest.FixtureReq
         client.create_contributor(NL)
         client.create_hash_set(HashSet(contributor="nl", id="known"))
         client.import_source(digests(0, 100), hash_set="nl/known", connector="hash-lines")
+        client.create_hash_set(HashSet(contributor="nl", id="films"))
+        client.import_source(films(), hash_set="nl/films", connector="vpdq")
+        withdrawn_film = shown(client, 1)[0]
         before, after, restored = (asked(client, n)[0] for n in (1, 2, 3))
         client.withdraw_entry(before, WithdrawalReason.ERROR)
         client.withdraw_entry(restored, WithdrawalReason.ERROR)
@@ -108,6 +128,7 @@ def test_the_restore_drill(kind: str, tmp_path: Path, request: pytest.FixtureReq
         # The hub goes on: a withdrawal by hand, one that is taken back, and a list that the backup does not have.
         client.withdraw_entry(after, WithdrawalReason.ERROR, "wrong item")
         client.restore_entry(restored)
+        client.withdraw_entry(withdrawn_film, WithdrawalReason.ERROR)
         client.import_source(digests(500, 10), hash_set="nl/known", connector="hash-lines")
         assert client.status().revision >= made["revision"] + 3
         saved = shutil.copy(hub.data / "withdrawals.log", tmp_path / "saved.log")
@@ -124,6 +145,8 @@ def test_the_restore_drill(kind: str, tmp_path: Path, request: pytest.FixtureReq
         assert not asked(client, 2), "what was withdrawn after the backup matches again"
         assert client.get_entry(after).state is EntryState.WITHDRAWN
         assert asked(client, 4)
+        assert not shown(client, 1), "a video that was withdrawn after the backup matches again"
+        assert client.get_entry(shown(client, 2)[0]).frames == film(2)
         assert not asked(client, 500)  # was not in the backup: the contributor sends the list again
         client.import_source(digests(0, 100), hash_set="nl/known", connector="hash-lines")
         assert not asked(client, 2), "the next list brought back what was withdrawn after the backup"

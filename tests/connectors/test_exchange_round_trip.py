@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hashhub import schemes
 from hashhub.connector import Connector, Exported, Writer
 from hashhub.hashes import ALGORITHMS, Hash
-from hashhub.model import Classification, Entry, EntryState, Flags, HashSet, Provenance, Purpose
+from hashhub.model import Classification, Entry, EntryState, Flags, HashSet, Provenance, Purpose, VideoFrame
 from hashhub.testing.writers import TIME, check_round_trip, known_schemes
 from hashhub_connectors.misp import MISP, MISPWriter
 from hashhub_connectors.stix import STIX, STIXWriter
@@ -40,6 +40,11 @@ def entries(draw: st.DrawFn, connector: str) -> list[Entry]:
         for index, name in enumerate(names):
             width = ALGORITHMS[name].digest_bytes
             hashes.append(Hash(name, (bytes([number, index]) + draw(st.binary(min_size=6, max_size=6)) * 24)[:width]))
+        times = sorted(draw(st.lists(st.integers(0, 10**8), max_size=2)))
+        frames = tuple(
+            VideoFrame(t, draw(st.integers(0, 100)), bytes([number, 99, i]) + b"f" * 29) for i, t in enumerate(times)
+        )
+        hashes = draw(st.sampled_from([hashes, []])) if frames else hashes
         classification = draw(st.sampled_from([None, *VALUES]))
         is_undecided = classification is None and draw(st.booleans())
         many.append(
@@ -69,6 +74,8 @@ def entries(draw: st.DrawFn, connector: str) -> list[Entry]:
                 source_time=draw(TEXTS | st.integers(0, 10**19).map(str)),
                 extra=draw(st.sampled_from(["", '{"a":1}', "no JSON", '{"CSPFeedbacks":[{"x":1}]}'])),
                 expire_time=draw(st.none() | TIMES),
+                frame_count=len(frames),
+                frames=frames,
             )
         )
     return many

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hashhub import schemes
+from hashhub import schemes, vpdq
 from hashhub.connector import Certainty, Exported, Loss
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.hashes import parse
@@ -25,7 +25,9 @@ from hashhub.model import (
     RecordReview,
     Reject,
     ReviewKind,
+    VideoFrame,
 )
+from hashhub_connectors.delimited import Rows
 from hashhub_connectors.threatexchange import ThreatExchange, ThreatExchangeCSVWriter, ThreatExchangeWriter
 
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
@@ -155,7 +157,7 @@ class TestTypes:
         assert len(record.hashes) == 1
         assert record.media_type == media_type
 
-    @pytest.mark.parametrize("stated", ["URI", "RAW_URI", "HASH_TEXT_TLSH", "HASH_URL_MD5", "url_md5", "vpdq", ""])
+    @pytest.mark.parametrize("stated", ["URI", "RAW_URI", "HASH_TEXT_TLSH", "HASH_URL_MD5", "url_md5", ""])
     def test_all_others_are_refused_one_by_one(self, stated: str) -> None:
         (item,) = read(json.dumps([{"id": "1", "indicator": MD5, "type": stated, "descriptors": {"data": []}}]))
         assert isinstance(item, Reject)
@@ -210,12 +212,58 @@ class TestShapes:
         (line,) = read(f"pdq {PDQ} 'the group' {category} a,b\n") if category else (row,)
         assert msgspec.structs.replace(row, position="") == msgspec.structs.replace(line, position="")
 
-    def test_a_frame_list_of_a_video_is_no_picture(self) -> None:
-        frames = json.dumps([f"{PDQ},100,59.967", f"{PDQ},100,1.23e+03"])
+    def test_the_frames_of_a_video_are_one_item_in_every_form(self) -> None:
+        frames = json.dumps([f"{PDQ},100,0.5", f"{PDQ},90,1.23e+03"])  # as the package writes them, spaces and all
+        expected = (VideoFrame(500, 100, bytes.fromhex(PDQ)), VideoFrame(1_230_000, 90, bytes.fromhex(PDQ)))
         quoted = '"' + frames.replace('"', '""') + '"'
-        (item,) = read(f"signal_type,signal_str,collab,category,tags\nvpdq,{quoted},,POSITIVE_CLASS,\n")
+        descriptors = {"data": [opinion("1", "MALICIOUS", tags=["signal_type:vpdq", "a"])]}
+        for text in (
+            f"signal_type,signal_str,collab,category,tags\nvpdq,{quoted},,POSITIVE_CLASS,a\n",
+            f"vpdq {frames} 'the group' POSITIVE_CLASS a\n",
+            f"vpdq {frames}\n",
+            json.dumps([{"indicator": frames, "type": "vpdq", "descriptors": descriptors}]),
+            json.dumps([{"indicator": frames, "type": "DEBUG_STRING", "descriptors": descriptors}]),
+        ):
+            (item,) = read(text)
+            assert isinstance(item, Record), (text, item)
+            assert (item.hashes, item.frames, item.media_type) == ((), expected, "")
+        assert isinstance(item, Record)
+        assert (item.value, item.tags) == ("MALICIOUS", ("a",))
+        (gone,) = read(json.dumps([{"indicator": frames, "type": "DEBUG_STRING", "should_delete": True}]))
+        assert isinstance(gone, Record)
+        assert (gone.action, gone.frames) == (Action.WITHDRAW, expected)
+        other = [{"id": "7", "indicator": "[nonsense]", "type": "vpdq", "should_delete": True}]
+        (by_id,) = read(json.dumps(other))
+        assert isinstance(by_id, Record)
+        assert (by_id.action, by_id.external_id) == (Action.WITHDRAW, "7")
+
+    @pytest.mark.parametrize(
+        ("frames", "reason"),
+        [
+            ([f"{PDQ},100,5.0", f"{PDQ},100,4.0"], "VIDEO_FRAME"),  # perhaps two videos
+            ([], "UNPARSABLE_LINE"),
+            ([f"{PDQ[:60]},100,5.0"], "UNPARSABLE_LINE"),
+            ([f"{PDQ},101,5.0"], "UNPARSABLE_LINE"),
+            ({"0": {"hash": PDQ}}, "UNPARSABLE_LINE"),
+        ],
+    )
+    def test_what_may_be_no_video_or_several_is_refused(self, frames: object, reason: str) -> None:
+        (item,) = read(json.dumps([{"id": "1", "indicator": json.dumps(frames), "type": "vpdq", "descriptors": []}]))
         assert isinstance(item, Reject)
-        assert item.reason == "UNSUPPORTED_ALGORITHM"
+        assert item.reason == reason
+
+    def test_the_longest_video_fits_in_every_form(self) -> None:
+        frames = tuple(VideoFrame(1000 * i, 90, i.to_bytes(4) * 8) for i in range(20_000))
+        text = json.dumps(list(vpdq.texts(frames)))
+        quoted = '"' + text.replace('"', '""') + '"'
+        rows = f"signal_type,signal_str,collab,category,tags\nvpdq,{quoted},,POSITIVE_CLASS,\n"
+        assert ThreatExchange().detect(f"vpdq {text}\n".encode()[:65536], "") is not None
+        for data in (rows, f"vpdq {text}\n", json.dumps([{"indicator": text, "type": "vpdq", "descriptors": []}])):
+            (item,) = read(data)
+            assert isinstance(item, Record)
+            assert item.frames == frames
+        (short,) = list(Rows(io.BytesIO(b'a\n"' + b"x" * 200_000 + b'"\n'), ","))
+        assert isinstance(short, Reject)  # for all other tables a cell is as long as it was
 
     def test_the_cache_needs_its_type_which_its_name_gives(self) -> None:
         data = f"{MD5},12,2020-07-01,one two\n"

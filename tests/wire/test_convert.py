@@ -756,3 +756,8 @@ def test_a_batch_of_answers_is_made_of_its_answers(one: MatchResult, other: Matc
     answer = wire.match_results_to_pb(batch, "any", 7)
     assert list(answer.results) == [wire.match_result_to_pb(r) for r in batch]
     assert (answer.policy, answer.revision) == ("any", 7)
+
+
+def test_a_distance_of_frames_travels() -> None:
+    options = MatchOptions(policy="any", max_distances={"VPDQ": 20, "PDQ": 31})
+    assert wire.options_from_pb(wire.options_to_pb(options)) == options
