@@ -139,7 +139,7 @@ class NearFrames(NamedTuple):
 
 def near_frames(matcher: Matcher, query: Query, max_distance: int | None, caller: str | None) -> NearFrames | None:
     """Return what the frames of a query are near; None: nothing. `caller`: as in `Matcher.search`."""
-    columns = frames.columns_of(query.frames).matching()
+    columns = matching_frames(query)
     if not len(columns.offsets):
         return None
     digests = np.unique(columns.digests.reshape(-1).view(f"S{frames.DIGEST_BYTES}"))
@@ -249,9 +249,15 @@ def _gathered(values: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArra
     return values[at]
 
 
-def picture_in(query: Query, digest: bytes) -> VideoMatch | None:
-    """Return where a queried video has the frame with this digest, which hit a still picture."""
-    columns = frames.columns_of(query.frames).matching()
+def matching_frames(query: Query) -> FrameColumns:
+    """Return the frames of a queried video that match."""
+    return frames.columns_of(query.frames).matching()
+
+
+def picture_in(columns: FrameColumns, digest: bytes) -> VideoMatch | None:
+    """Return where a queried video, of which these frames match, has the one with this digest, which hit a still
+    picture.
+    """
     is_it = (columns.digests == np.frombuffer(digest, np.uint8)).all(axis=1)
     places = np.flatnonzero(is_it)
     if not len(places):
@@ -268,7 +274,7 @@ def frame_digests(query: Query) -> list[bytes]:
     """Return the distinct digests of a queried video's frames that match, in the order of their times."""
     if not query.frames:
         return []
-    flat = frames.columns_of(query.frames).matching().digests.tobytes()
+    flat = matching_frames(query).digests.tobytes()
     return list(dict.fromkeys(flat[at : at + frames.DIGEST_BYTES] for at in range(0, len(flat), frames.DIGEST_BYTES)))
 
 

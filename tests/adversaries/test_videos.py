@@ -8,8 +8,9 @@ from random import Random
 import numpy as np
 import pytest
 
+from hashhub.frames import FrameColumns
 from hashhub.hashes import Hash
-from hashhub.hub import lookup, videos
+from hashhub.hub import lookup, match, videos
 from hashhub.model import (
     TLP,
     Marking,
@@ -183,3 +184,24 @@ def test_where_a_still_or_sparse_video_was_hit(world: World) -> None:
     (match,) = ask(world, sparse[100:200]).matches
     assert match.video is not None
     assert match.video.ranges == (TimeRange(1_000_000, 1_990_000, 1_000_000, 1_990_000),)
+
+
+def test_the_frames_of_a_query_are_read_once_for_all_pictures_in_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = [Record(position=f"{i}", hashes=(Hash("PDQ", picture(i)),)) for i in range(50)]
+    world.lists("hotline/list", listed)
+    asked = frames(scenes(*range(50), *range(10)))
+    reads: list[Query] = []
+    read = videos.matching_frames
+
+    def counted(query: Query) -> FrameColumns:
+        reads.append(query)
+        return read(query)
+
+    monkeypatch.setattr(match, "matching_frames", counted)
+    answer = ask(world, asked)
+    assert (len(answer.matches), len(reads)) == (50, 1)
+    first = min(answer.matches, key=lambda m: m.video.ranges[0].begin_ms if m.video else 0)
+    assert first.video is not None
+    assert first.video.ranges == (TimeRange(0, 0, 0, 0), TimeRange(50_000, 50_000, 0, 0))
