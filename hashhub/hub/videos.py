@@ -245,8 +245,9 @@ def _where(
 def _gathered(values: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the values between each start and end, one after another."""
     lengths = ends - starts
-    at = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
-    return values[at]
+    at: NDArray[np.int64] = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+    gathered: NDArray[np.int64] = values[at]
+    return gathered
 
 
 def matching_frames(query: Query) -> FrameColumns:
