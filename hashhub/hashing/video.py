@@ -456,8 +456,8 @@ class _Reading:
         elif len(progress.frames) < asked:
             sentences.append(f"{len(progress.frames)} of {asked} frames were hashed, as many as are taken of one video")
         if self._others:
-            streams = "1 more video stream, which was" if self._others == 1 else f"{self._others} more, which were"
-            sentences.append(f"the file has {streams} not looked at")
+            streams = "stream, which was" if self._others == 1 else "streams, which were"
+            sentences.append(f"the file has {self._others} more video {streams} not looked at")
         return Video(*self._size, asked, tuple(progress.frames), "; ".join(sentences) or None)
 
     def _run(self, progress: _Progress, *, by_key_frames: bool) -> None:
@@ -690,8 +690,8 @@ def _patches(frame: av.VideoFrame) -> npt.NDArray[np.float32]:
     across = np.linspace(0, frame.width - 1, columns * _POINTS).astype(int)
     form = frame.format
     bits = form.components[0].bits
-    if _PLANAR.fullmatch(form.name):
-        plane = frame.planes[0]
+    plane = frame.planes[0]
+    if _PLANAR.fullmatch(form.name) and plane.line_size > 0:  # below 0: its lines stand from the bottom up
         kind = np.dtype(np.uint8 if bits == _BYTE else "<u2")
         pixels = np.frombuffer(memoryview(plane), kind).reshape(-1, plane.line_size // kind.itemsize)
         points = pixels[down[:, None], across] >> (bits - _BYTE)

@@ -18,12 +18,13 @@ from hashhub.model import TimeRange
 MAX_RANGES: Final = 16
 """Of one entry; the longest are told."""
 GAP_MS: Final = 5_000
-"""A run goes on over frames that do not match, for so long."""
+"""A run goes on over frames that do not match, for so long, unless frames are further apart."""
 TOLERANCE_MS: Final = 1_500
 """Both videos are sampled, at a frame a second and at cuts: two frames of one moment may be so far apart."""
 MAX_PAIRS: Final = 100_000
 """Beyond, every second query frame is left out, and so on: a still scene is like itself all over."""
 _ROUNDS: Final = 64  # differences of times looked at
+_JOINED: Final = 256  # runs, the longest, that may go on from each other: each is compared with each
 
 
 class _Run(NamedTuple):
@@ -36,18 +37,25 @@ class _Run(NamedTuple):
     frames: int
 
 
-def ranges(query_times: NDArray[np.int64], entry_times: NDArray[np.int64]) -> tuple[TimeRange, ...]:
+def usual_step(times: NDArray[np.int64]) -> int:
+    """Return how far apart frames at these times, int64[n] in milliseconds and in order, usually are; 0: too few."""
+    return int(np.median(np.diff(times))) if len(times) > 1 else 0
+
+
+def ranges(
+    query_times: NDArray[np.int64], entry_times: NDArray[np.int64], *, gap_ms: int = GAP_MS
+) -> tuple[TimeRange, ...]:
     """Return the stretches, by their begin in the query; at most MAX_RANGES.
 
     `query_times`, `entry_times`: of the two frames of each pair, int64[n] in milliseconds. A stretch has two frames at
-    least, unless none has.
+    least, unless none has. `gap_ms`: how far apart two frames of a stretch may be; key frames are often 10 s apart.
     """
     query_times, entry_times = _thinned(query_times, entry_times)
     runs: list[_Run] = []
     for _ in range(_ROUNDS):
         if not len(query_times):
             break
-        fresh = _runs(query_times, entry_times)
+        fresh = _runs(query_times, entry_times, gap_ms)
         runs += fresh
         left = np.ones(len(query_times), np.bool_)
         for run in fresh:
@@ -58,7 +66,7 @@ def ranges(query_times: NDArray[np.int64], entry_times: NDArray[np.int64]) -> tu
                 & (entry_times <= run.entry_end)
             )
         query_times, entry_times = query_times[left], entry_times[left]
-    joined = _joined(runs)
+    joined = _joined(sorted(runs, key=lambda run: (-run.frames, run))[:_JOINED], gap_ms)
     several = [run for run in joined if run.frames > 1] or joined[:1]
     longest = sorted(several, key=lambda run: (-run.frames, run))[:MAX_RANGES]
     return tuple(TimeRange(*run[:4]) for run in sorted(longest))
@@ -76,7 +84,7 @@ def _thinned(
     return query_times, entry_times
 
 
-def _runs(query_times: NDArray[np.int64], entry_times: NDArray[np.int64]) -> list[_Run]:
+def _runs(query_times: NDArray[np.int64], entry_times: NDArray[np.int64], gap_ms: int) -> list[_Run]:
     """Return the runs of the difference of times that most pairs have, within the tolerance."""
     differences = entry_times - query_times
     ordered = np.sort(differences)
@@ -93,20 +101,20 @@ def _runs(query_times: NDArray[np.int64], entry_times: NDArray[np.int64]) -> lis
     first[1:] = chosen[1:] != chosen[:-1]
     chosen, other = chosen[first], other[first]
     other = np.maximum.accumulate(other)
-    breaks = np.flatnonzero((np.diff(chosen) > GAP_MS) | (np.diff(other) > GAP_MS)) + 1
+    breaks = np.flatnonzero((np.diff(chosen) > gap_ms) | (np.diff(other) > gap_ms)) + 1
     return [
         _Run(int(q[0]), int(q[-1]), int(e[0]), int(e[-1]), len(q))
         for q, e in zip(np.split(chosen, breaks), np.split(other, breaks), strict=True)
     ]
 
 
-def _joined(runs: list[_Run]) -> list[_Run]:
+def _joined(runs: list[_Run], gap_ms: int) -> list[_Run]:
     """Return the runs by their size, the largest first, with those joined that go on from each other in both videos,
     and without those that lie within another.
     """
     joined: list[_Run] = []
     for run in sorted(runs):
-        before = next((at for at, other in enumerate(joined) if _goes_on(other, run)), None)
+        before = next((at for at, other in enumerate(joined) if _goes_on(other, run, gap_ms)), None)
         if before is None:
             joined.append(run)
             continue
@@ -121,9 +129,9 @@ def _joined(runs: list[_Run]) -> list[_Run]:
     return sorted(joined, key=lambda run: (-run.frames, run))
 
 
-def _goes_on(run: _Run, later: _Run) -> bool:
+def _goes_on(run: _Run, later: _Run, gap_ms: int) -> bool:
     return (
-        run.begin <= later.begin <= run.end + GAP_MS
-        and run.entry_begin <= later.entry_begin <= run.entry_end + GAP_MS
-        and abs((later.entry_begin - later.begin) - (run.entry_end - run.end)) <= GAP_MS
+        run.begin <= later.begin <= run.end + gap_ms
+        and run.entry_begin <= later.entry_begin <= run.entry_end + gap_ms
+        and abs((later.entry_begin - later.begin) - (run.entry_end - run.end)) <= gap_ms
     )

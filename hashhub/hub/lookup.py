@@ -16,7 +16,7 @@ import numpy as np
 from hashhub import cancellation
 from hashhub.hashes import SEARCHED, VPDQ
 from hashhub.hub import access, videos
-from hashhub.model import READINGS
+from hashhub.model import READINGS, Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,9 +31,11 @@ _MIN_JUDGED: Final = 1_000  # of one query, however many there are in a call
 _FIRST_DIGESTS: Final = 1_000  # nearest digests of each hash looked up at first: almost always all of them
 _GROWTH: Final = 32  # how many times as many digests a further round asks for
 _PIECE: Final = 1_000  # digests searched for at once, after which it is looked whether the answer is still wanted
-_SECONDS: Final = 10.0  # after which a call begins no further round: a distance may take in the whole index
+# After which a call begins no further round, and looks up no more frames: a distance may take in the whole index.
+_SECONDS: Final = 10.0
 _NO_OTHER: Final[dict[tuple[str, str], int]] = {}  # never written to
 _FRAME: Final = (videos.FRAME,)
+_ALL: Final = 100  # percent
 _OWN: Final = ("",)  # the variants that a digest of the upload as it was sent is of
 _OWN_OR_READING: Final = READINGS | {""}
 
@@ -229,26 +231,28 @@ def look_up(
     # Whose traffic the circuit breaker looks at.
     caller = principal.contributor or principal.name if counted else None
     unfinished: list[tuple[str, _Asked]] = []
+    until = time.monotonic() + _SECONDS
     for algorithm, asked in _asked(queries).items():
         for low in range(0, len(asked.digests), _PIECE):
             cancellation.check()
             piece = asked.piece(low, low + _PIECE)
+            if time.monotonic() > until and all(names is _FRAME for names in piece.variants):
+                for asker in set(piece.askers):
+                    hits[asker].cut_short = True
+                continue
             matches = _search(matcher, algorithm, piece, options, _FIRST_DIGESTS, caller)
             if len(matches):
                 _take_in(view, algorithm, matches, piece, hits)
-                for r in np.flatnonzero(matches.truncated).tolist():
-                    if piece.variants[r] is _FRAME:  # of thousands of frames the nearest are enough
-                        hits[piece.askers[r]].cut_short = True
-                    else:
-                        unfinished.append((algorithm, piece.piece(r, r + 1)))
+                rest = np.flatnonzero(matches.truncated).tolist()
+                unfinished += [(algorithm, piece.piece(r, r + 1)) for r in rest]
     for i, query in enumerate(queries):
         if query.frames:
             _take_in_videos(view, matcher, i, query, options, caller, hits)
     # By itself a lookup takes microseconds, which a second index as large would double: who has a file asks for it.
     if among_frames or VPDQ.name in options.max_distances:
         _take_in_pictures(view, matcher, queries, options, caller, hits)
-    # Variants last: they take no time from what was sent.
-    unfinished.sort(key=lambda rest: rest[1].variants[0][0] not in _OWN_OR_READING)
+    # Variants later, and the many frames of videos last: they take no time from what was sent.
+    unfinished.sort(key=lambda rest: (rest[1].variants[0] is _FRAME, rest[1].variants[0][0] not in _OWN_OR_READING))
     until = time.monotonic() + _SECONDS
     for algorithm, asked in unfinished:
         limit = _FIRST_DIGESTS
@@ -312,12 +316,18 @@ class _View:
         self._sets: Mapping[str, HashSet] = {}
         self._sight = access.Sight(frozenset(), frozenset(), 0.0)
 
-    def keys(self, *, is_visible: bool) -> list[int]:
-        """Return the store's keys of the hash sets that the caller sees, or of those it may only know of."""
+    def keys(self, *, is_visible: bool) -> list[list[int]]:
+        """Return by contributor the store's keys of the hash sets that the caller sees, or of those it may only know
+        of.
+        """
         names = self.store.feeds.hash_set_keys()
         self.of("")  # looks at the registry
         wanted = self._sight.visible if is_visible else self._sight.disclosed - self._sight.visible
-        return [key for key, name in names.items() if name in wanted]
+        by_contributor: defaultdict[str, list[int]] = defaultdict(list)
+        for key, name in names.items():
+            if name in wanted:
+                by_contributor[name.partition("/")[0]].append(key)
+        return list(by_contributor.values())
 
     def of(self, name: str) -> tuple[HashSet | None, bool, bool]:
         """Return a hash set, whether the caller sees its entries, and whether it may know of them if it does not; None
@@ -355,14 +365,23 @@ def _take_in(
     `looked_up`: digests of one query's hash that need no second look; those of this time are added.
     """
     reached: defaultdict[bytes, list[tuple[int, int, bytes, tuple[str, ...], bool]]] = defaultdict(list)
+    # Of the frames of a video the nearest: those of a still scene are near the same digests by the thousand.
+    nearest: dict[tuple[int, bytes], tuple[bool, int, bytes]] = {}
     width = matches.digests.shape[1]
     matched = matches.digests.tobytes()
     lims, distances, tripped = matches.lims.tolist(), matches.distances.tolist(), matches.tripped.tolist()
     for r, (query_digest, asker, variants) in enumerate(zip(asked.digests, asked.askers, asked.variants, strict=True)):
         for k in range(lims[r], lims[r + 1]):
             digest = matched[k * width : (k + 1) * width]
-            if looked_up is None or digest not in looked_up:
+            if looked_up is not None and digest in looked_up:
+                continue
+            if variants is _FRAME:
+                way = (tripped[k], distances[k], query_digest)
+                nearest[asker, digest] = min(way, nearest.get((asker, digest), way))
+            else:
                 reached[digest].append((asker, distances[k], query_digest, variants, tripped[k]))
+    for (asker, digest), (is_tripped, distance, query_digest) in nearest.items():
+        reached[digest].append((asker, distance, query_digest, _FRAME, is_tripped))
     if looked_up is not None:
         looked_up.update(reached)
     for entry_hit in view.store.entries.hits_by_digests(algorithm, reached):
@@ -469,11 +488,14 @@ def _take_in_videos(
     if any(o.tripped for o in standing):
         hits[asker].tripped = True
     standing = [o for o in standing if not o.tripped]
-    matches = videos.located(view.store, standing, near.columns) if standing else {}
+    matches = videos.located(view.store, standing, near) if standing else {}
+    is_told_apart = _ALL * len(near.columns.offsets) >= videos.MIN_SHARE * len(query.frames)
     for o in standing:
         entry_hit = seen[o.entry_id]
         hash_set, is_visible, _ = view.of(entry_hit.hash_set)
         if hash_set is not None and is_visible:
             distance, digest = o.nearest
-            video = matches[o.entry_id]
-            hits[asker].add(Hit(entry_hit, hash_set, VPDQ.name, distance, digest, o.variant, video))
+            # What has most of the upload may be harm enough; to clear it, it must have the whole.
+            is_part = hash_set.purpose is Purpose.BENIGN and not (o.query_share == _ALL and is_told_apart)
+            variant = videos.FRAME if is_part else o.variant
+            hits[asker].add(Hit(entry_hit, hash_set, VPDQ.name, distance, digest, variant, matches[o.entry_id]))

@@ -22,7 +22,7 @@ from hashhub.hub import access
 from hashhub.hub.entries import disclosed
 from hashhub.hub.evidence import gather
 from hashhub.hub.lookup import Hit, Hits, hits_nothing
-from hashhub.hub.videos import FRAME, picture_in
+from hashhub.hub.videos import FRAME, matching_frames, picture_in
 from hashhub.model import (
     MAX_MEDIA,
     MAX_QUERIES,
@@ -422,6 +422,9 @@ def _answer(
     reasons = [*judgement.reasons, *remarks(hits)]
     verdict = seen_in_part(judgement.verdict, hits)
     limit = min(match_limit or _MATCHES, MAX_MATCHES)
+    pictures = {hit.query_digest for hit, _ in seen[:limit] if hit.video is None and hit.variant == FRAME}
+    columns = matching_frames(query) if pictures else None
+    shown = {} if columns is None else {digest: picture_in(columns, digest) for digest in pictures}
     return MatchResult(
         verdict=verdict,
         reasons=tuple(map(_shortened, reasons)),
@@ -434,7 +437,7 @@ def _answer(
                 reviews=dict(Counter(r.kind for r in reviews.get(entry.id, ()))),
                 marking=hit.hash_set.marking,
                 variant=hit.variant,
-                video=hit.video or (picture_in(query, hit.query_digest) if hit.variant == FRAME else None),
+                video=hit.video or shown.get(hit.query_digest),
             )
             for hit, entry in seen[:limit]
         ),

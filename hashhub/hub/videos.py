@@ -6,7 +6,9 @@ directions, too, and leaves it to its user which one counts (`hashhub.frames` ha
 counted by distinct digests, as python-threatexchange does, so that a still scene weighs no more than its pictures.
 
 Where the entry has less than that of the query, only a part of the upload was hit: that counts as its variant `frame`,
-which clears nothing and, unless a policy says otherwise, is a reason to look and no more.
+which clears nothing and, unless a policy says otherwise, is a reason to look and no more. A set of benign items clears
+the upload only if an entry has all of its frames and few are too blank to be told apart: what else is cut into a
+harmless video is not harmless for that.
 
 A picture that is near a frame of a listed video was perhaps taken from it: it hits the entry by the variant `frame`,
 too. A title card or a landscape is in harmless videos and in others alike.
@@ -16,6 +18,7 @@ Work is bounded however many videos share a frame, and nothing that the caller m
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -24,16 +27,16 @@ import numpy as np
 
 from hashhub import cancellation, frames
 from hashhub.hashes import VPDQ
-from hashhub.hub.alignment import MAX_RANGES, ranges
+from hashhub.hub.alignment import GAP_MS, MAX_PAIRS, MAX_RANGES, ranges, usual_step
 from hashhub.model import TimeRange, VideoMatch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from hashhub.frames import FrameColumns
-    from hashhub.matcher import Matcher
+    from hashhub.matcher import Matcher, Matches
     from hashhub.model import Query
     from hashhub.store import Store
 
@@ -42,10 +45,16 @@ MIN_SHARE: Final = 80
 FRAME: Final = "frame"
 """The variant by which a part of a video is hit."""
 _FIRST: Final = 1_000  # nearest digests of each frame looked up at first
-_MOST: Final = 32_000  # and at most: a frame that is near more is in too many videos to tell one from another
-_PIECE: Final = 1_000  # frames searched for at once
+_FIRST_PAIRS: Final = 1_000_000  # of all frames: of a very long video fewer of each are looked up
+_GROWTH: Final = 32  # how many times as many digests a further round asks for
+_PIECE: Final = 200  # frames searched for at once: the matcher holds all that they are near
+_MOST_PAIRS: Final = 2_000_000  # of frames that are near each other: some 2 s, and 30 MB
+_SPREAD: Final = 64  # every so many-th digest is searched for first, then those beside these
+_SECONDS: Final = 5.0  # after which no further piece is searched for, and no further frame for all that it is near
+_SAMPLE: Final = 50  # frames that tell the share of all
 _MOST_OF_DIGEST: Final = 10_000  # entries that share one frame which are looked at
 _MOST_ROWS: Final = 200_000  # entries that share frames with one query, counted for each frame: some 0.3 s
+_MOST_COMPARED: Final = 100_000_000  # pairs that entries' shares are counted from: some 0.5 s
 _LOCATED: Final = 100  # entries of which it is told where: some milliseconds each
 
 
@@ -53,7 +62,7 @@ class Overlap(NamedTuple):
     """An entry whose frames were hit often enough.
 
     `nearest`: the least distance, and the digest of the query at it. `tripped`: not without digests whose circuit
-    breaker has tripped. `reached`: the entry's digests that were hit, with the numbers of the query's digests.
+    breaker has tripped.
     """
 
     entry_id: int
@@ -61,7 +70,6 @@ class Overlap(NamedTuple):
     entry_share: float
     nearest: tuple[int, bytes]
     tripped: bool
-    reached: Mapping[bytes, Sequence[int]]
 
     @property
     def variant(self) -> str:
@@ -69,102 +77,191 @@ class Overlap(NamedTuple):
         return "" if self.query_share >= MIN_SHARE else FRAME
 
 
-class _Near(NamedTuple):
-    """The number of a digest of the query that is near a listed one."""
+class _Pairs:
+    """Which of the query's digests are near which listed ones, by the listed ones' bytes. Arrays: a still scene is near
+    itself all over.
+    """
 
-    number: int
-    distance: int
-    is_tripped: bool
+    def __init__(self) -> None:
+        self._places: dict[bytes, int] = {}
+        self._parts: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int16], NDArray[np.bool_]]] = []
+        self.count = 0
+
+    def add(self, answer: Matches, rows: NDArray[np.int64]) -> None:
+        """Take in an answer about these of the query's digests. What is taken in twice counts once."""
+        flat, width = answer.digests.tobytes(), frames.DIGEST_BYTES
+        places = self._places
+        listed = [places.setdefault(flat[at : at + width], len(places)) for at in range(0, len(flat), width)]
+        numbers = np.repeat(rows.astype(np.int32), np.diff(answer.lims))
+        self._parts.append((np.array(listed, np.int32), numbers, answer.distances.astype(np.int16), answer.tripped))
+        self.count += len(listed)
+
+    def sort(self) -> None:
+        """Make them ready to be asked."""
+        if not self._parts:
+            return
+        listed, numbers, distances, tripped = (np.concatenate(parts) for parts in zip(*self._parts, strict=True))
+        self._parts.clear()
+        order = np.argsort(listed, kind="stable")
+        self._numbers, self._distances, self._tripped = numbers[order], distances[order], tripped[order]
+        self._ends = np.searchsorted(listed[order], np.arange(len(self._places) + 1)).tolist()
+
+    @property
+    def listed(self) -> list[bytes]:
+        """The listed digests."""
+        return list(self._places)
+
+    def near(self, digest: bytes) -> slice:
+        """Return where a listed digest's pairs are; nowhere for one that is not near the query."""
+        place = self._places.get(digest)
+        return slice(0, 0) if place is None else slice(self._ends[place], self._ends[place + 1])
+
+    def numbers(self, of: slice, *, with_tripped: bool) -> NDArray[np.int32]:
+        """Return the numbers of the query's digests in these pairs."""
+        numbers = self._numbers[of]
+        return numbers if with_tripped else numbers[~self._tripped[of]]
+
+    def nearest(self, of: slice, *, with_tripped: bool) -> tuple[int, int]:
+        """Return the least distance in these pairs, of which there is one, and the number of the query's digest."""
+        numbers = self.numbers(of, with_tripped=with_tripped)
+        distances = self._distances[of] if with_tripped else self._distances[of][~self._tripped[of]]
+        least = distances.min()
+        return int(least), int(numbers[distances == least].min())
 
 
 class NearFrames(NamedTuple):
-    """The frames of a queried video that match, their distinct digests (uint8[n, 32]), and the listed digests that are
-    near these. `cut_short`: there may be more.
+    """The frames of a queried video that match, their distinct digests (uint8[n, 32]), and which listed digests are
+    near these. `is_complete`, bool[n]: of which of them all are known.
     """
 
     columns: FrameColumns
     digests: NDArray[np.uint8]
-    near: Mapping[bytes, Sequence[_Near]]
-    cut_short: bool
+    pairs: _Pairs
+    is_complete: NDArray[np.bool_]
 
 
 def near_frames(matcher: Matcher, query: Query, max_distance: int | None, caller: str | None) -> NearFrames | None:
     """Return what the frames of a query are near; None: nothing. `caller`: as in `Matcher.search`."""
-    columns = frames.columns_of(query.frames).matching()
+    columns = matching_frames(query)
     if not len(columns.offsets):
         return None
     digests = np.unique(columns.digests.reshape(-1).view(f"S{frames.DIGEST_BYTES}"))
     rows = digests.view(np.uint8).reshape(-1, frames.DIGEST_BYTES)
-    near, cut_short = _search(matcher, rows, max_distance, caller)
-    return NearFrames(columns, rows, near, cut_short) if near else None
+    pairs, is_complete = _search(matcher, rows, max_distance, caller)
+    if not pairs.count and is_complete.all():
+        return None
+    pairs.sort()
+    return NearFrames(columns, rows, pairs, is_complete)
 
 
-def overlaps(store: Store, query: NearFrames, hash_sets: Iterable[int]) -> tuple[list[Overlap], bool]:
-    """Return the entries of these hash sets (by their keys) that share enough frames with a query, nearest first, and
-    whether there may be more.
+def overlaps(store: Store, query: NearFrames, hash_sets: Iterable[Sequence[int]]) -> tuple[list[Overlap], bool]:
+    """Return the entries of these hash sets (their keys, by contributor) that share enough frames with a query, nearest
+    first, and whether there may be more.
 
-    They may not be visible any more: ask `Entries.hits_by_ids`.
+    Where there are too many to look at them all, each contributor has an equal share, so that none pushes another's
+    out. They may not be visible any more: ask `Entries.hits_by_ids`.
     """
-    near, rows, cut_short = query.near, query.digests, query.cut_short
-    by_entry: defaultdict[int, list[bytes]] = defaultdict(list)
+    parts = [sorted(keys) for keys in hash_sets]
+    chosen, cut_short = _overlaps(store, query, sorted(key for keys in parts for key in keys), 1)
+    if cut_short and len(parts) > 1:
+        answers = [_overlaps(store, query, keys, len(parts)) for keys in parts]
+        chosen, cut_short = [o for of_part, _ in answers for o in of_part], any(is_cut for _, is_cut in answers)
+    chosen.sort(key=lambda o: (-max(o.query_share, o.entry_share), o.nearest[0], o.entry_id))
+    return chosen, cut_short or not query.is_complete.all()
+
+
+def _overlaps(store: Store, query: NearFrames, keys: Sequence[int], shares: int) -> tuple[list[Overlap], bool]:
+    """Look at one of so many equal shares of the work."""
+    pairs, cut_short = query.pairs, False
+    by_entry: defaultdict[int, list[slice]] = defaultdict(list)
     digest_count: dict[int, int] = {}
-    total = 0
-    shared = store.entries.entries_sharing_frames(sorted(near), sorted(hash_sets), _MOST_OF_DIGEST)
-    for digest, entry_id, count in shared:
+    total = compared = 0
+    for digest, entry_id, count in store.entries.entries_sharing_frames(sorted(pairs.listed), keys, _MOST_OF_DIGEST):
         if entry_id < 0:
             cut_short = True  # more have this frame
             continue
-        if total == _MOST_ROWS:
+        near = pairs.near(digest)
+        total += 1
+        compared += near.stop - near.start
+        if total > _MOST_ROWS // shares or compared > _MOST_COMPARED // shares:
             cut_short = True
             break
-        total += 1
-        by_entry[entry_id].append(digest)
+        by_entry[entry_id].append(near)
         digest_count[entry_id] = count
     chosen = []
     for entry_id, own in by_entry.items():
-        overlap = _overlap(entry_id, own, digest_count[entry_id], near, rows)
+        overlap = _overlap(entry_id, own, digest_count[entry_id], query)
         if overlap is not None:
             chosen.append(overlap)
-    chosen.sort(key=lambda o: (-max(o.query_share, o.entry_share), o.nearest[0], o.entry_id))
     return chosen, cut_short
 
 
-def located(store: Store, listed: Sequence[Overlap], query: FrameColumns) -> dict[int, VideoMatch]:
+def located(store: Store, listed: Sequence[Overlap], query: NearFrames) -> dict[int, VideoMatch]:
     """Return by entry how far the videos agree, and of the first _LOCATED of them where."""
     matches = {
         o.entry_id: VideoMatch(query_share=round(o.query_share, 1), entry_share=round(o.entry_share, 1)) for o in listed
     }
-    by_id = {o.entry_id: o for o in listed[:_LOCATED]}
-    digests = np.unique(query.digests.reshape(-1).view(f"S{frames.DIGEST_BYTES}"), return_inverse=True)
-    times_of: defaultdict[int, list[int]] = defaultdict(list)
-    for time, number in zip(query.offsets.tolist(), digests[1].tolist(), strict=True):
-        times_of[number].append(time)
-    for entry_id, packed in store.entries.frames_of(sorted(by_id)):
+    numbers = np.unique(query.columns.digests.reshape(-1).view(f"S{frames.DIGEST_BYTES}"), return_inverse=True)[1]
+    for entry_id, packed in store.entries.frames_of(sorted(o.entry_id for o in listed[:_LOCATED])):
         cancellation.check()
         entry = frames.columns(packed).matching()
-        reached = by_id[entry_id].reached
-        query_times: list[NDArray[np.int64]] = []
-        entry_times: list[NDArray[np.int64]] = []
-        flat = entry.digests.tobytes()
-        for at, time in enumerate(entry.offsets.tolist()):
-            numbers = reached.get(flat[at * frames.DIGEST_BYTES : (at + 1) * frames.DIGEST_BYTES], ())
-            times = [t for number in numbers for t in times_of[number]]
-            if times:
-                query_times.append(np.array(times, np.int64))
-                entry_times.append(np.full(len(times), time, np.int64))
-        if query_times:
-            match = matches[entry_id]
-            matches[entry_id] = VideoMatch(
-                query_share=match.query_share,
-                entry_share=match.entry_share,
-                ranges=ranges(np.concatenate(query_times), np.concatenate(entry_times)),
-            )
+        stretches = _where(query.columns.offsets, numbers.reshape(-1), entry, query.pairs)
+        matches[entry_id] = msgspec.structs.replace(matches[entry_id], ranges=stretches)
     return matches
 
 
-def picture_in(query: Query, digest: bytes) -> VideoMatch | None:
-    """Return where a queried video has the frame with this digest, which hit a still picture."""
-    columns = frames.columns_of(query.frames).matching()
+def _where(
+    times: NDArray[np.int64], numbers: NDArray[np.int64], entry: FrameColumns, pairs: _Pairs
+) -> tuple[TimeRange, ...]:
+    """Return the stretches in which an entry's frames are near the query's, of which these are times and digests.
+
+    Of a still scene each frame is near all others: frames of the query are left out evenly until the pairs are few
+    enough.
+    """
+    flat, width = entry.digests.tobytes(), frames.DIGEST_BYTES
+    near = [pairs.near(flat[at : at + width]) for at in range(0, len(flat), width)]
+    most = int(numbers.max(initial=0)) + 1
+    repeated = np.bincount(numbers, minlength=most)
+    of_digest = {s.start: pairs.numbers(s, with_tripped=True) for s in near if s.stop > s.start}
+    frame_counts = {start: int(repeated[of].sum()) for start, of in of_digest.items()}
+    total = sum(frame_counts.get(s.start, 0) for s in near if s.stop > s.start)
+    step = max(1, -(-total // MAX_PAIRS))
+    times, numbers = times[::step], numbers[::step]
+    order = np.argsort(numbers, kind="stable")
+    ends = np.searchsorted(numbers[order], np.arange(most + 1))
+    in_order = times[order]
+    shown = {start: _gathered(in_order, ends[of], ends[of + 1]) for start, of in of_digest.items()}
+    query_times: list[NDArray[np.int64]] = []
+    entry_times: list[NDArray[np.int64]] = []
+    count = 0
+    for s, moment in zip(near, entry.offsets.tolist(), strict=True):
+        if s.stop > s.start and len(shown[s.start]) and count < 2 * MAX_PAIRS:
+            query_times.append(shown[s.start])
+            entry_times.append(np.full(len(shown[s.start]), moment, np.int64))
+            count += len(shown[s.start])
+    if not query_times:
+        return ()
+    gap = max(GAP_MS, 2 * usual_step(times), 2 * usual_step(entry.offsets))
+    return ranges(np.concatenate(query_times), np.concatenate(entry_times), gap_ms=gap)
+
+
+def _gathered(values: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the values between each start and end, one after another."""
+    lengths = ends - starts
+    at: NDArray[np.int64] = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+    gathered: NDArray[np.int64] = values[at]
+    return gathered
+
+
+def matching_frames(query: Query) -> FrameColumns:
+    """Return the frames of a queried video that match."""
+    return frames.columns_of(query.frames).matching()
+
+
+def picture_in(columns: FrameColumns, digest: bytes) -> VideoMatch | None:
+    """Return where a queried video, of which these frames match, has the one with this digest, which hit a still
+    picture.
+    """
     is_it = (columns.digests == np.frombuffer(digest, np.uint8)).all(axis=1)
     if not is_it.any():
         return None
@@ -199,24 +296,46 @@ class NearPicture(NamedTuple):
 
 
 def shown_in(
-    store: Store, near: Mapping[bytes, Sequence[NearPicture]], hash_sets: Collection[int]
+    store: Store, near: Mapping[bytes, Sequence[NearPicture]], hash_sets: Iterable[Sequence[int]]
 ) -> tuple[dict[int, list[Shown]], set[int]]:
-    """Return by the number of a query the entries of these hash sets (by their keys) that have a frame which is near
-    it, the nearest first; and the numbers of those for which there may be more. `near`: by the listed digest.
+    """Return by the number of a query the entries of these hash sets (their keys, by contributor) that have a frame
+    which is near it, the nearest first; and the numbers of those for which there may be more. `near`: by the listed
+    digest.
 
-    They may not be visible any more: ask `Entries.hits_by_ids`.
+    Each contributor has an equal share of the work, as in `overlaps`. They may not be visible any more: ask
+    `Entries.hits_by_ids`.
     """
+    parts = [sorted(keys) for keys in hash_sets]
+    best, cut_short = _shown_in(store, near, sorted(key for keys in parts for key in keys), 1)
+    if cut_short and len(parts) > 1:
+        best, cut_short = {}, set()
+        for keys in parts:
+            of_part, cut_short_in_part = _shown_in(store, near, keys, len(parts))
+            best |= of_part
+            cut_short |= cut_short_in_part
+    by_asker: defaultdict[int, list[Shown]] = defaultdict(list)
+    for (asker, _), shown in best.items():
+        by_asker[asker].append(shown)
+    for listed in by_asker.values():
+        listed.sort(key=lambda s: (s.distance, s.entry_id))
+    return by_asker, cut_short
+
+
+def _shown_in(
+    store: Store, near: Mapping[bytes, Sequence[NearPicture]], keys: Sequence[int], shares: int
+) -> tuple[dict[tuple[int, int], Shown], set[int]]:
+    """Look at one of so many equal shares of the work; return what is shown by query and entry."""
     best: dict[tuple[int, int], Shown] = {}
     cut_short: set[int] = set()
     total = 0
-    shared = store.entries.entries_sharing_frames(sorted(near), sorted(hash_sets), _MOST_OF_DIGEST)
+    shared = store.entries.entries_sharing_frames(sorted(near), keys, _MOST_OF_DIGEST)
     for digest, entry_id, count in shared:
         askers = near[digest]
         if entry_id < 0:
             cut_short.update(n.asker for n in askers)  # more have this frame
             continue
         total += len(askers)
-        if total > _MOST_ROWS:
+        if total > _MOST_ROWS // shares:
             cut_short.update(n.asker for of_digest in near.values() for n in of_digest)
             break
         for n in askers:
@@ -226,12 +345,7 @@ def shown_in(
             digests.add(digest)
             if known is None or (n.is_tripped, n.distance) < (known.tripped, known.distance):
                 best[key] = Shown(entry_id, n.is_tripped, n.distance, n.query_digest, digests, count)
-    by_asker: defaultdict[int, list[Shown]] = defaultdict(list)
-    for (asker, _), shown in best.items():
-        by_asker[asker].append(shown)
-    for listed in by_asker.values():
-        listed.sort(key=lambda s: (s.distance, s.entry_id))
-    return by_asker, cut_short
+    return best, cut_short
 
 
 def where_shown(store: Store, listed: Sequence[Shown]) -> dict[int, VideoMatch]:
@@ -264,65 +378,68 @@ def frame_digests(query: Query) -> list[bytes]:
     """Return the distinct digests of a queried video's frames that match, in the order of their times."""
     if not query.frames:
         return []
-    flat = frames.columns_of(query.frames).matching().digests.tobytes()
+    flat = matching_frames(query).digests.tobytes()
     return list(dict.fromkeys(flat[at : at + frames.DIGEST_BYTES] for at in range(0, len(flat), frames.DIGEST_BYTES)))
 
 
 def _search(
     matcher: Matcher, rows: NDArray[np.uint8], max_distance: int | None, caller: str | None
-) -> tuple[dict[bytes, list[_Near]], bool]:
-    """Return the listed digests that are near the query's, by digest; and whether there are more."""
-    near: defaultdict[bytes, list[_Near]] = defaultdict(list)
-    cut_short = False
+) -> tuple[_Pairs, NDArray[np.bool_]]:
+    """Return which listed digests are near the query's; and of which of these all are known, bool[n]."""
+    pairs = _Pairs()
+    is_complete = np.zeros(len(rows), np.bool_)
     # The whole video counts once where the circuit breaker counts: a still scene is not hundreds of uploads.
     first = rows[0].tobytes()
+    limit = max(1, min(_FIRST, _FIRST_PAIRS // len(rows)))
+    # From all over the video: where there are too many, some frames tell the share as well as all.
+    order = np.concatenate([np.arange(start, len(rows), _SPREAD) for start in range(_SPREAD)])
+    until = time.monotonic() + _SECONDS
     for low in range(0, len(rows), _PIECE):
         cancellation.check()
-        piece = rows[low : low + _PIECE]
-        matches = matcher.search(
-            VPDQ.name, piece, max_distance=max_distance, limit=_FIRST, caller=caller, stands_for=[first] * len(piece)
+        if time.monotonic() > until:
+            break
+        numbers = order[low : low + _PIECE]
+        stands_for = [first] * len(numbers)
+        answer = matcher.search(
+            VPDQ.name, rows[numbers], max_distance=max_distance, limit=limit, caller=caller, stands_for=stands_for
         )
-        again = np.flatnonzero(matches.truncated).tolist()
-        asked = [(matches, range(len(piece)), low, frozenset(again))]
-        for r in again:
+        pairs.add(answer, numbers)
+        is_complete[numbers] = ~answer.truncated
+    until = time.monotonic() + _SECONDS
+    for at in order[~is_complete[order]].tolist():
+        limit_of_one = limit
+        while not is_complete[at]:
             cancellation.check()
-            more = matcher.search(VPDQ.name, piece[r : r + 1], max_distance=max_distance, limit=_MOST, caller=None)
-            cut_short |= bool(more.truncated[0])
-            asked.append((more, range(1), low + r, frozenset()))
-        for answer, places, at, left_out in asked:
-            flat, width = answer.digests.tobytes(), frames.DIGEST_BYTES
-            lims, distances = answer.lims.tolist(), answer.distances.tolist()
-            tripped = answer.tripped.tolist()
-            for place in places:
-                if place in left_out:
-                    continue
-                for k in range(lims[place], lims[place + 1]):
-                    near[flat[k * width : (k + 1) * width]].append(_Near(at + place, distances[k], tripped[k]))
-    return near, cut_short
+            if pairs.count > _MOST_PAIRS or time.monotonic() > until:
+                return pairs, is_complete
+            limit_of_one *= _GROWTH
+            answer = matcher.search(
+                VPDQ.name, rows[at : at + 1], max_distance=max_distance, limit=limit_of_one, caller=None
+            )
+            is_complete[at] = not answer.truncated[0]
+        pairs.add(answer, np.array([at]))
+    return pairs, is_complete
 
 
-def _overlap(
-    entry_id: int,
-    own: Sequence[bytes],
-    digest_count: int,
-    near: Mapping[bytes, Sequence[_Near]],
-    rows: NDArray[np.uint8],
-) -> Overlap | None:
-    """Return how far an entry overlaps with the query, if far enough; `own`: its digests that were hit."""
+def _overlap(entry_id: int, own: Sequence[slice], digest_count: int, query: NearFrames) -> Overlap | None:
+    """Return how far an entry overlaps with the query, if far enough; `own`: the pairs of its digests that were hit."""
+    pairs, complete = query.pairs, int(query.is_complete.sum())
     for with_tripped in (False, True):
-        reached = {digest: [n for n in near[digest] if with_tripped or not n.is_tripped] for digest in own}
-        reached = {digest: of_digest for digest, of_digest in reached.items() if of_digest}
-        numbers = {n.number for of_digest in reached.values() for n in of_digest}
-        query_share = 100 * len(numbers) / len(rows)
+        is_hit = np.zeros(len(query.digests), np.bool_)
+        reached = []
+        for near in own:
+            numbers = pairs.numbers(near, with_tripped=with_tripped)
+            is_hit[numbers] = True
+            if len(numbers):
+                reached.append(near)
+        query_share = 100 * int(is_hit.sum()) / len(is_hit)
+        if _SAMPLE <= complete < len(is_hit):
+            # Of the others nearer digests of somebody else may have hidden that they are near this entry's.
+            query_share = max(query_share, 100 * int((is_hit & query.is_complete).sum()) / complete)
         entry_share = 100 * len(reached) / max(1, digest_count)
         if max(query_share, entry_share) >= MIN_SHARE:
-            distance, number = min((n.distance, n.number) for of_digest in reached.values() for n in of_digest)
+            distance, number = min(pairs.nearest(near, with_tripped=with_tripped) for near in reached)
             return Overlap(
-                entry_id,
-                query_share,
-                entry_share,
-                (distance, rows[number].tobytes()),
-                with_tripped,
-                {digest: [n.number for n in of_digest] for digest, of_digest in reached.items()},
+                entry_id, query_share, entry_share, (distance, query.digests[number].tobytes()), with_tripped
             )
     return None

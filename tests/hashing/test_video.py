@@ -532,3 +532,44 @@ class TestSignatures:
     )
     def test_first_bytes_say_what_it_is(self, head: bytes, media_type: str) -> None:
         assert media_type_of(head) == media_type
+
+
+def _grey_avi() -> bytes:
+    def build(output: Any) -> None:
+        stream = output.add_stream("rawvideo", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "gray"
+        shade = np.random.default_rng(1).integers(0, 255, (64, 64), np.uint8)
+        for i in range(30):
+            frame = av.VideoFrame.from_ndarray(shade, format="gray")
+            frame.pts = i
+            output.mux(stream.encode(frame))
+
+    return _muxed("avi", build)
+
+
+def test_lines_that_stand_from_the_bottom_up_are_read() -> None:
+    upright = _grey_avi()
+    mark = b"\0BottomUp\0"  # at the end of the stream's format: FFmpeg then hands the lines out backwards
+    at = upright.index(b"strf") + 4
+    length = int.from_bytes(upright[at : at + 4], "little")
+    longer = (length + len(mark)).to_bytes(4, "little")
+    data = bytearray(upright[:at] + longer * 2 + upright[at + 8 : at + 4 + length] + mark + upright[at + 4 + length :])
+    for place in (0, 12, data.index(b"strl") - 8):
+        size = int.from_bytes(data[place + 4 : place + 8], "little") + len(mark)
+        data[place + 4 : place + 8] = size.to_bytes(4, "little")
+    turned = hashed(bytes(data)).video_frames
+    assert len(turned) == len(hashed(upright).video_frames) == 2
+    assert turned[0].quality > 0
+
+
+def test_all_other_streams_are_named() -> None:
+    def build(output: Any) -> None:
+        streams = [output.add_stream("mpeg4", rate=25) for _ in range(3)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for stream in streams:
+            frame = av.VideoFrame.from_ndarray(np.zeros((72, 64), np.uint8), format="yuv420p")
+            frame.pts = 0
+            output.mux([*stream.encode(frame), *stream.encode(None)])
+
+    assert hashed(_muxed("mp4", build)).skipped == "the file has 2 more video streams, which were not looked at"
