@@ -537,7 +537,7 @@ class TestRunAgain:
         assert one["matches"][0]["variant"] in one["coverage"]["variants"]
         assert one["matches"][0]["variant"] == "border-removed"
         assert results(out)[str(framed)]["matches"] == one["matches"]
-        assert "by its variant border-removed" in (out / "report.html").read_text("ascii")
+        assert "PDQ of its variant border-removed, " in (out / "report.html").read_text("ascii")
 
     @pytest.mark.parametrize(
         "change", ["content", "same size and time", "replaced by another", "link to another", "younger than a tick"]
