@@ -24,7 +24,8 @@ def test_the_list_holds_the_listed_upload_and_not_the_other(tmp_path: Path) -> N
     assert {Path(json.loads(line)["file"]).name for line in done.output.splitlines()} == {
         "list.json", "sums.txt", "part1.txt", "part2.txt", "known.txt", "opinions.json", "listed.png", "unlisted.png",
         "liste.csv", "liste.xlsx", "liste.toml", "gb.csv", "careful.toml",
-        "border.jpg", "screenshot.jpg", "cut.jpg", "turned.jpg", "us.json", "gb.toml", "nl.xml", "harmless.txt", "uploads.txt",
+        "border.jpg", "screenshot.jpg", "cut.jpg", "turned.jpg",
+        "us.json", "gb.toml", "nl.xml", "harmless.txt", "uploads.txt",
     }  # fmt: skip
     items = list(connector.get("vics").read(io.BytesIO((tmp_path / "list.json").read_bytes()), {}))
     listed = {h for item in items if isinstance(item, Record) for h in item.hashes}
