@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hashhub.cli.hits import how, where
 from hashhub.cli.terminal import clean, show_path
+from hashhub.hits import how, where
 from hashhub.model import Coverage, MatchResult, Verdict
 
 MOST_ROWS: Final = 1_000  # of a table; results.jsonl has all

@@ -27,10 +27,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hashhub import schemes, vpdq
-from hashhub.cli.hits import how, where
 from hashhub.client import Client, ImportReport
 from hashhub.errors import HashHubError
 from hashhub.hashing import hash_media
+from hashhub.hits import how, where
 from hashhub.model import (
     Contributor,
     ContributorKind,

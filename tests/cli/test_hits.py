@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hashhub.cli.hits import clock, how, where
+from hashhub.hits import clock, how, where
 from hashhub.model import Entry, EntryMatch, EntryState, Provenance, TimeRange, VideoMatch
 
 ENTRY = Entry(
