@@ -17,7 +17,8 @@ from hashhub.cli.scan_tree import opened
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, choice, chosen, command, exit_code, spelled
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, say, show_path, tell
 from hashhub.errors import HashHubError, InvalidArgument, MalformedSource, NotFound, Reason
-from hashhub.model import READINGS, Effort, EntryMatch, MatchOptions, MatchResult, Query, Verdict
+from hashhub.hits import how, where
+from hashhub.model import Effort, EntryMatch, MatchOptions, MatchResult, Query, Verdict
 from hashhub.trust import ReasonCode
 
 _DEFAULT_POLICY: Final = "any"
@@ -148,6 +149,7 @@ def hash_files(
                     "hashes": plain(media.hashes),
                     "quality": best_quality(media),
                     "not_perceptual": media.not_perceptual,
+                    "skipped": media.skipped,
                     "variants": plain(query.variants),
                     "coverage": plain(covered),
                     "frames": vpdq.render(media.video_frames).splitlines() if show_frames else [],
@@ -198,6 +200,8 @@ class Tally:
             tell(f"    {clean(reason.text or reason.code)}{clause}")
         for m in result.matches[:_SHOWN]:
             tell(f"    {_match_line(m)}")
+            for line in where(m):
+                tell(f"        {line}")
         if len(result.matches) > _SHOWN or result.truncated:
             or_more = "or more " if result.truncated else ""
             tell(f"    … {len(result.matches)} {or_more}matches in all; --json lists them")
@@ -235,7 +239,7 @@ class Tally:
 
 
 def as_json(result: MatchResult, policy: str, revision: int) -> dict[str, Any]:
-    """Return one answer in the shape that docs/cli.md tells."""
+    """Return one answer in the shape that docs/json.md tells."""
     return {
         "query": result.label,
         "verdict": result.verdict,
@@ -250,6 +254,7 @@ def as_json(result: MatchResult, policy: str, revision: int) -> dict[str, Any]:
                 "distance": m.distance,
                 "variant": m.variant,
                 "classification": plain(m.entry.classification),
+                "video": plain(m.video),
             }
             for m in result.matches
         ],
@@ -261,10 +266,7 @@ def _match_line(m: EntryMatch) -> str:
     c = m.entry.classification
     said = f"{c.scheme}@{c.version} {c.value}" if c else "no classification"
     reviews = "".join(f", {count} {kind.lower().replace('_', ' ')}" for kind, count in sorted(m.reviews.items()))
-    near = "exactly" if m.distance == 0 else f"at distance {m.distance}"
-    if m.variant:
-        near += f" by its {'reading' if m.variant in READINGS else 'variant'} {m.variant}"
-    return clean(f"{m.entry.name}  {m.algorithm} {near}  {said}{reviews}  TLP:{m.marking.tlp.replace('_', '+')}")
+    return clean(f"{m.entry.name}  {how(m)}  {said}{reviews}  TLP:{m.marking.tlp.replace('_', '+')}")
 
 
 def match_options(policy: str, distances: tuple[str, ...], limit: int) -> MatchOptions:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -19,10 +20,13 @@ from hashhub.errors import AlreadyExists, InvalidArgument
 from hashhub.hashes import Encoding, Hash, encode
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from hashhub.testing.lists import Item
     from hashhub.testing.workbooks import Cell
 
 _LISTED: Final = 20  # items beside the picture
+_CUT: Final = 0.03  # of the width and of the height, on each side
 
 
 def _md5(number: int) -> str:
@@ -35,12 +39,13 @@ def _sha1(number: int) -> str:
 
 @command(None, "sample", local=True)
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-def sample(session: Session, *, directory: Path) -> None:
+@click.option("--videos", is_flag=True, help="Also a video and what people make of it; needs the extra video.")
+def sample(session: Session, *, directory: Path, videos: bool) -> None:
     """Write synthetic sample files into DIR: lists to import, and uploads to check against them.
 
-    Nothing is overwritten. The pictures are drawn by hashhub, the other hashes are random.
+    Nothing is overwritten. Pictures and videos are drawn by hashhub, the other hashes are random.
     """
-    files = _files()
+    files = {**_files(), **(_videos() if videos else {})}
     taken = [name for name in files if (directory / name).exists()]
     if taken:
         raise AlreadyExists(f"{taken[0]} exists already in {str(directory)!r}; name another directory")
@@ -68,7 +73,7 @@ def _files() -> dict[str, tuple[bytes, str]]:
     listed, unlisted = (io.BytesIO() for _ in range(2))
     picture(1, (320, 240)).save(listed, "PNG")
     picture(2, (320, 240)).save(unlisted, "PNG")
-    hashes = hash_media(listed.getvalue(), algorithms=("MD5", "SHA1")).hashes
+    hashes = hash_media(listed.getvalue(), algorithms=("MD5", "SHA1", "PDQ")).hashes
     items = [lists.item(hashes, "1", external_id="sample-1"), *lists.random_items(_LISTED, seed=5, values=("1", "2"))]
     return {
         "list.json": (lists.list_file("vics-2.0", items).data, "a VICS 2.0 list (US) of 21 items"),
@@ -91,6 +96,58 @@ def _files() -> dict[str, tuple[bytes, str]]:
         **{f"nations/{name}": file for name, file in nations.files().items()},
         "uploads/listed.png": (listed.getvalue(), "a picture that list.json holds"),
         "uploads/unlisted.png": (unlisted.getvalue(), "a picture that it does not hold"),
+        **_altered(picture(1, (320, 240))),
+    }
+
+
+def _altered(listed: Image) -> dict[str, tuple[bytes, str]]:
+    """Return what people make of a picture before they send it."""
+    import PIL.ExifTags
+    import PIL.Image
+
+    from hashhub.testing.screens import SCENES
+
+    large = listed.resize((960, 720), PIL.Image.Resampling.BICUBIC)
+    chance = Random(1)  # noqa: S311 - the same files each time
+    cut = round(large.width * _CUT), round(large.height * _CUT)
+    turned = PIL.Image.Exif()
+    turned[PIL.ExifTags.Base.Orientation] = 6  # to be shown turned by 90 degrees
+    pictures = {
+        "border": (SCENES["border"](large, chance), "the listed picture in a border"),
+        "screenshot": (SCENES["phone-feed"](large, chance), "the listed picture on a phone's screen"),
+        "cut": (
+            large.crop((*cut, large.width - cut[0], large.height - cut[1])),
+            "the listed picture, cut by 3 % on each side",
+        ),
+        "turned": (large, "the listed picture, to be shown turned, as its EXIF says"),
+    }
+    files = {}
+    for name, (image, what) in pictures.items():
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=85, **({"exif": turned} if name == "turned" else {}))
+        files[f"altered/{name}.jpg"] = (out.getvalue(), what)
+    return files
+
+
+def _videos() -> dict[str, tuple[bytes, str]]:
+    """Return a clip and what people make of it."""
+    from hashhub.hashing.video import require_extra
+    from hashhub.testing.videos import ALTERATIONS, LETTERBOXED, clip, encoded
+
+    require_extra()
+    original = clip(7, seconds=12, size=(320, 180))
+    told = {
+        "recompressed": "the same at a low bitrate",
+        "scaled": "the same, smaller",
+        "slower": "the same with fewer frames a second",
+        "trimmed": "its middle",
+        "inserted": "the same between two other clips",
+        "letterboxed": "the same between black bars",
+    }
+    alterations = {**ALTERATIONS, "letterboxed": LETTERBOXED}
+    return {
+        "videos/clip.mp4": (encoded(original), "a clip of 12 seconds with four scenes"),
+        **{f"videos/{name}.mp4": (encoded(alterations[name](original)), what) for name, what in told.items()},
     }
 
 

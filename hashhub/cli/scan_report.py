@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from hashhub.cli.terminal import clean, show_path
+from hashhub.hits import how, where
 from hashhub.model import Coverage, MatchResult, Verdict
 
 MOST_ROWS: Final = 1_000  # of a table; results.jsonl has all
@@ -102,16 +103,13 @@ class Findings:
         room = MOST_ROWS - len(self.hits)
         for match in result.matches[:room]:
             c = match.entry.classification
-            how = f"{match.algorithm} {'exactly' if match.distance == 0 else f'at distance {match.distance}'}"
-            if match.video is not None:
-                how += f", {match.video.query_share:.0f} % of its frames"
             self.hits.append(
                 Hit(
                     file=show_path(path),
                     verdict=result.verdict,
                     entry=match.entry.name,
                     classification=f"{c.scheme}@{c.version} {c.value}" if c else "none",
-                    how=f"{how}, by its variant {match.variant}" if match.variant else how,
+                    how="; ".join([how(match), *where(match)]),
                     tlp=match.marking.tlp.replace("_", "+"),
                 )
             )

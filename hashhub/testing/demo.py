@@ -26,10 +26,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hashhub import schemes
+from hashhub import schemes, vpdq
 from hashhub.client import Client, ImportReport
 from hashhub.errors import HashHubError
 from hashhub.hashing import hash_media
+from hashhub.hits import how, where
 from hashhub.model import (
     Contributor,
     ContributorKind,
@@ -51,6 +52,8 @@ from hashhub.schemes.dimensions import words
 from hashhub.testing.hub_process import running_hub
 from hashhub.testing.lists import Item, item, list_file, random_items, soiled
 from hashhub.testing.pictures import ALTERATIONS, picture
+from hashhub.testing.videos import ALTERATIONS as ALTERED_VIDEOS
+from hashhub.testing.videos import clip, encoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -107,12 +110,15 @@ _UPLOADS: Final = (
     ("turned by 90 degrees", 7, "rotate-90"),
     ("mirrored", 14, "flip"),
     ("watermarked", 11, "watermark"),
+    ("in a border", 13, "border"),
     ("a screenshot", 15, "screenshot"),
     ("nations disagree on it", 5, "jpeg-90"),
     ("a library has it, too", 2, None),
     ("only a library has it", 16, None),
     ("nobody has it", 99, None),
 )
+
+_CLIPS: Final = {"recompressed": "at a low bitrate", "trimmed": "its middle", "inserted": "between two other clips"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,10 +180,13 @@ def _show(console: Console, data: Path) -> None:
         with Client(address, secret) as platform:
             _match(console, platform, pictures, files)
 
-        _title(console, "6. A conflict", "compared by meaning, not by code")
+            _title(console, "6. A video", "by its frames, and where they agree")
+            _videos(console, operator, platform, data)
+
+        _title(console, "7. A conflict", "compared by meaning, not by code")
         _conflict(console, operator, files)
 
-        _title(console, "7. A withdrawal", "as fast as a contribution")
+        _title(console, "8. A withdrawal", "as fast as a contribution")
         _withdraw(console, operator, files)
 
 
@@ -285,7 +294,7 @@ def _match(console: Console, platform: Client, pictures: dict[int, Image], files
             e.contributor: f"{e.contributor} {e.classification.value if e.classification else ''}".strip()
             for e in (match.entry for match in reversed(result.matches))
         }
-        nearest = f"{result.matches[0].algorithm} {result.matches[0].distance}" if result.matches else "-"
+        nearest = how(result.matches[0]) if result.matches else "-"
         table.add_row(
             result.label,
             _verdict(shown.result.verdict),
@@ -295,7 +304,22 @@ def _match(console: Console, platform: Client, pictures: dict[int, Image], files
             Text(result.reasons[0].text if result.reasons else ""),
         )
     console.print(table)
-    console.print(f"{len(queries)} uploads with up to eight rotations and flips each: one call, {elapsed:.1f} ms.")
+    console.print(f"{len(queries)} uploads with their variants, rotations and flips: one call, {elapsed:.1f} ms.")
+
+
+def _videos(console: Console, operator: Client, platform: Client, data: Path) -> None:
+    video = clip(7, seconds=12, size=(320, 180))
+    listed = data / "clip.txt"
+    listed.write_text(vpdq.render(hash_media(encoded(video)).video_frames), "ascii")
+    videos = operator.create_hash_set(HashSet(contributor=_HOTLINE.id, id="videos", purpose=Purpose.CSAM))
+    operator.import_source(listed, connector="vpdq", hash_set=videos.name)
+    table = _table("upload", "policy any", "policy block", "where")
+    for name, what in _CLIPS.items():
+        query = hash_media(encoded(ALTERED_VIDEOS[name](video))).query(what)
+        shown, blocked = (platform.match(query, MatchOptions(policy=p)).result for p in ("any", "block"))
+        told = "\n".join(where(shown.matches[0])) if shown.matches else "-"
+        table.add_row(what, _verdict(shown.verdict), _verdict(blocked.verdict), told)
+    console.print(table)
 
 
 def _conflict(console: Console, operator: Client, files: dict[int, bytes]) -> None:

@@ -23,7 +23,7 @@ Start = Callable[..., Any]
 
 DONE, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
 MATCH_KEYS = ["query", "verdict", "reasons", "policy", "matches", "revision"]
-ENTRY_KEYS = ["entry", "contributor", "hash_set", "algorithm", "distance", "variant", "classification"]
+ENTRY_KEYS = ["entry", "contributor", "hash_set", "algorithm", "distance", "variant", "classification", "video"]
 
 
 def objects(text: str) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.conftest import PostgreSQL
 
 ROOT = Path(__file__).parents[2]
-HANDBOOK = ("install", "operate", "contribute", "match", "live")
+HANDBOOK = ("install", "operate", "contribute", "match", "live", "video")
 ELSEWHERE = {"README.md", "docs/terms.md", "docs/history.md", "docs/mirror.md", "docs/api.md", "docs/formats.md"} | {
     "docs/analyst.md", "docs/csv.md", "docs/export.md", "docs/entries.md", "docs/schemes.md", "docs/policies.md",
     "docs/conflicts.md", "docs/reconcile.md", "docs/retention.md", "docs/webhooks.md",
@@ -157,7 +157,7 @@ def free_port() -> int:
 
 
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize(("page", "least"), [("contribute", 11), ("match", 6), ("live", 3)])
+@pytest.mark.parametrize(("page", "least"), [("contribute", 11), ("match", 6), ("live", 3), ("video", 5)])
 def test_the_page_works_as_written(page: str, least: int, tmp_path: Path) -> None:
     with running_hub(tmp_path / "hashhub-data") as hub:
         http = f"http://{hub.http}"
@@ -300,7 +300,7 @@ def test_every_command_on_a_page_is_run_or_it_is_said_why_not() -> None:
     assert len(shown - set(NOT_RUN)) > 30
     for page in HANDBOOK:
         for block in blocks(page):
-            assert block.language in {"", "text", "python", "js", "go", "toml", "ini"}, f"{page}: {block.first}"
+            assert block.language in {"", "text", "python", "js", "go", "toml", "ini", "csv"}, f"{page}: {block.first}"
             assert not block.language or block.language == "text" or block.file, f"{page}: {block.first} is no file"
 
 

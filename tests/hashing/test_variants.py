@@ -150,7 +150,7 @@ def test_pictures_are_found_in_scenes(kind: str) -> None:
 
 def test_crops_are_found_both_ways() -> None:
     hits = []
-    for seed in range(8):
+    for seed in range(5):
         shown = picture(800 + seed, (512, 384))
         cut = shown.crop((15, 11, 512 - 15, 384 - 11))  # 3 % a side
         hits += [nearest(cut, pdq(shown), MOST_WINDOWS) <= WITHIN, nearest(shown, pdq(cut), MOST_WINDOWS) <= WITHIN]
@@ -219,14 +219,14 @@ def test_without_pdq_no_variant_is_derived() -> None:
 
 def test_each_frame_of_an_animation_has_its_border_taken_off() -> None:
     """A picture hidden in a late frame's border is looked for as the first one is."""
-    frames = [screens.border(picture(seed, (320, 240)), Random(5)) for seed in range(20, 26)]
+    frames = [screens.border(picture(seed, (320, 240)), Random(5)) for seed in range(20, 24)]
     frames = [frame.resize(frames[0].size) for frame in frames]
     hashed = hash_media(
         encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=100, quality=90),
         effort=Effort.THOROUGH,
     )
-    assert len(hashed.frames) == 6
-    for seed, frame in zip(range(20, 26), hashed.frames, strict=True):
+    assert len(hashed.frames) == 4
+    for seed, frame in zip(range(20, 24), hashed.frames, strict=True):
         of_frame = [h for v in frame.variants if v.name == BORDER_REMOVED for h in v.hashes]
         assert min(distance(h, pdq(picture(seed, (320, 240)))) for h in of_frame) <= WITHIN
         assert {CROP, MIRROR_PAD} <= {v.name for v in frame.variants}

@@ -182,13 +182,13 @@ class TestFrames:
         assert media.frames_hashed <= 2 + 100 / 8 + 1
 
     def test_alterations_are_found_again(self) -> None:
-        original = clip(7, seconds=12)
+        original = clip(7, seconds=12, size=(160, 120))
         listed = hashed(encoded(original))
         for name, alter in ALTERATIONS.items():
             altered = hashed(encoded(alter(original)))
             assert max(share(altered, listed), share(listed, altered)) >= 0.8, name
         assert share(hashed(encoded(LETTERBOXED(original))), listed) == 0
-        assert share(hashed(encoded(clip(8, seconds=12))), listed) == 0
+        assert share(hashed(encoded(clip(8, seconds=12, size=(160, 120)))), listed) == 0
 
 
 class TestTimes:
@@ -356,7 +356,7 @@ class TestDamage:
         rng = np.random.default_rng(1)
         for container in CONTAINERS:
             data = file(container)
-            for _ in range(12):
+            for _ in range(6):
                 changed = bytearray(data)
                 at = int(rng.integers(4, len(data) // 8))  # headers above all
                 changed[at : at + 4] = rng.integers(0, 256, 4, np.uint8).tobytes()
@@ -498,7 +498,7 @@ class TestDoors:
         pool = MediaPool(children=1, max_queued=10, seconds=60, memory_bytes=1 << 30, limits=Limits())
         try:
             with pool.room() as place:
-                for container in ("mp4", "webm", "ts"):
+                for container in ("mp4", "webm"):
                     assert place.hash(file(container)) == hashed(file(container))
                 with pytest.raises(InvalidArgument) as caught:
                     place.hash(file()[:-100])

@@ -18,7 +18,7 @@ def frames_of(video: Clip, container: str = "mp4") -> tuple[VideoFrame, ...]:
 
 @pytest.fixture(scope="module")
 def original() -> Clip:
-    return clip(7, seconds=12)
+    return clip(7, seconds=12, size=(160, 120))
 
 
 def test_altered_videos_are_found_where_they_agree(desk: Desk, original: Clip) -> None:
@@ -26,7 +26,7 @@ def test_altered_videos_are_found_where_they_agree(desk: Desk, original: Clip) -
     desk.contribute(
         "nl/known",
         Record(position="this", frames=frames_of(original)),
-        Record(position="another", frames=frames_of(clip(8, seconds=12))),
+        Record(position="another", frames=frames_of(clip(8, seconds=12, size=(160, 120)))),
     )
     stretches = {}
     for name, alter in ALTERATIONS.items():

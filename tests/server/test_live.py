@@ -215,7 +215,7 @@ def test_a_reader_that_does_not_read_fills_no_memory_and_is_cut_off(
     until = time.monotonic() + 60
     while room.depth != (0, 0):  # nothing is read here
         assert time.monotonic() < until
-        for _ in range(20):
+        for _ in range(60):
             stream.frame(LISTED.digest, after_ms=100_000)
             stream.frame(OTHER, after_ms=100_000)
         time.sleep(0.01)
