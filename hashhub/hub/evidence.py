@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
+    from hashhub.hub.played import Played
     from hashhub.matcher import Matcher
     from hashhub.model import Contributor, Entry, MatchOptions, Principal, Query, Review
     from hashhub.store import Store
@@ -71,12 +72,13 @@ def gather(
     *,
     stated_times: bool,
     counted: bool = True,
+    played: Mapping[int, Played] | None = None,
 ) -> Evidence:
     """Return what the queries hit among what the caller may see. One that hits nothing touches no database.
 
-    `counted`: they are the caller's traffic, at which the circuit breaker looks.
+    `counted`, `played`: as in `look_up`.
     """
-    hits, contributors = look_up(store, matcher, principal, queries, options, counted=counted)
+    hits, contributors = look_up(store, matcher, principal, queries, options, counted=counted, played=played or {})
     if not hits:
         return Evidence({}, {}, {}, {}, contributors, {})
     nearest = {i: of_query.nearest() for i, of_query in hits.items()}

@@ -21,6 +21,7 @@ from hashhub.model import READINGS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from hashhub.hub.played import Played
     from hashhub.matcher import Matcher, Matches
     from hashhub.model import Contributor, HashSet, MatchOptions, Principal, Query, VideoMatch
     from hashhub.store import EntryHit, Store
@@ -34,6 +35,7 @@ _PIECE: Final = 1_000  # digests searched for at once, after which it is looked 
 _SECONDS: Final = 10.0  # after which a call begins no further round: a distance may take in the whole index
 _NO_OTHER: Final[dict[tuple[str, str], int]] = {}  # never written to
 _FRAME: Final = (videos.FRAME,)
+_NONE_PLAYED: Final[dict[int, Played]] = {}  # never written to
 _OWN: Final = ("",)  # the variants that a digest of the upload as it was sent is of
 _OWN_OR_READING: Final = READINGS | {""}
 
@@ -215,9 +217,11 @@ def look_up(
     options: MatchOptions,
     *,
     counted: bool = True,
+    played: Mapping[int, Played] = _NONE_PLAYED,
 ) -> tuple[dict[int, Hits], Mapping[str, Contributor]]:
     """Return what each query hit, by its number, and all contributors. A query that hit nothing its caller may know of
-    is left out. `counted`: the queries are the caller's traffic, at which the circuit breaker looks.
+    is left out. `counted`: the queries are the caller's traffic, at which the circuit breaker looks. `played`: entries
+    that the first query is taken to hit as videos, as far as the caller sees them.
 
     Every hash is first asked for its nearest _FIRST_DIGESTS, those of an algorithm in large pieces. The few with more
     are then asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
@@ -242,6 +246,8 @@ def look_up(
     for i, query in enumerate(queries):
         if query.frames:
             _take_in_videos(view, matcher, i, query, options, caller, hits)
+    if played:
+        _take_in_played(view, played, hits)
     # Variants last: they take no time from what was sent.
     unfinished.sort(key=lambda rest: rest[1].variants[0][0] not in _OWN_OR_READING)
     until = time.monotonic() + _SECONDS
@@ -259,6 +265,12 @@ def look_up(
             _take_in(view, algorithm, matches, asked, hits, looked_up)
             is_truncated = bool(matches.truncated[0])
     return hits, view.contributors
+
+
+def set_keys(store: Store, principal: Principal) -> tuple[list[int], list[int]]:
+    """Return the store's keys of the hash sets that the caller sees now, and of those it may only know of."""
+    view = _View(store, principal)
+    return view.keys(is_visible=True), view.keys(is_visible=False)
 
 
 def hits_nothing(matcher: Matcher, principal: Principal, query: Query, options: MatchOptions) -> bool:
@@ -410,3 +422,13 @@ def _take_in_videos(
             distance, digest = o.nearest
             video = matches[o.entry_id]
             hits[asker].add(Hit(entry_hit, hash_set, VPDQ.name, distance, digest, o.variant, video))
+
+
+def _take_in_played(view: _View, played: Mapping[int, Played], hits: _HitsByQuery) -> None:
+    """Add the videos that a live stream plays and that the caller may see."""
+    for entry_hit in view.store.entries.hits_by_ids(played):
+        hash_set, is_visible, _ = view.of(entry_hit.hash_set)
+        if hash_set is not None and is_visible:
+            one = played[entry_hit.entry_id]
+            distance, digest = one.nearest
+            hits[0].add(Hit(entry_hit, hash_set, VPDQ.name, distance, digest, one.variant, one.match))

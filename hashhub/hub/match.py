@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hashhub.config import Config
     from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.follow import Follower
+    from hashhub.hub.played import Played
     from hashhub.hub.tally import Tally
     from hashhub.matcher import Matcher
     from hashhub.store import Store
@@ -259,13 +260,16 @@ class Match:
         policy: Policy,
         entries: Collection[int],
         *,
+        played: Mapping[int, Played],
         withheld: bool,
+        tripped: bool,
         cut_short: bool,
     ) -> tuple[MatchResult, frozenset[int], int]:
         """Judge again what was hit before: answer as `hashes` would if the query hit these entries alone. Return also
         which of them it still hits, for this caller, and the revision.
 
-        `withheld`, `cut_short`: what is to be said of hits besides these. Raises as `hashes`. It is nobody's traffic.
+        `played`: those of the entries that are hit as videos. `withheld`, `tripped`, `cut_short`: what is to be said of
+        hits besides these. Raises as `hashes`. It is nobody's traffic.
         """
         access.allow(principal, *_MAY_MATCH)
         self._follower.require_ready()
@@ -278,9 +282,10 @@ class Match:
             options,
             stated_times=policy.reads_statement_times,
             counted=False,
+            played=played,
         ).among(entries)
         hits = evidence.hits.get(0) or Hits(0)
-        hits.withheld, hits.cut_short = withheld, cut_short
+        hits.withheld, hits.tripped, hits.cut_short = withheld, tripped, cut_short
         decided_at = now()
         judgement = trust.decide(
             policy,
