@@ -64,10 +64,9 @@ _SIGN_MS: Final = 10_000  # of frames, after which a stream that answers changes
 _WHOLE_FRAMES: Final = 100  # whose hashes are all looked up again when what is shown is judged
 _GAP_FRAMES: Final = 2  # at the announced rate: a longer gap between two frames was not watched
 
-# Beside entries, whose ids are above 0, three things are tracked: they must last to count, as an entry's hits must.
+# Beside entries, whose ids are above 0, two things are tracked: both must last to count, as an entry's hits must.
 _WITHHELD: Final = -1  # something that the caller may not see, but may know of
 _CUT_SHORT: Final = -2  # more than _HITS, or than is looked at of videos
-_TRIPPED: Final = -3  # a digest whose circuit breaker has tripped
 
 
 class Live:
@@ -264,8 +263,6 @@ class LiveStream:
         sure = {_WITHHELD: False} if of_frame.withheld else {}
         if of_frame.cut_short:
             sure[_CUT_SHORT] = False
-        if of_frame.tripped:
-            sure[_TRIPPED] = False
         return hits, sure | {key: _is_sure(hit) for key, hit in hits.items()}
 
     def _look_up_video(
@@ -279,7 +276,7 @@ class LiveStream:
         playing = self._window.frame(
             VideoFrame(offset_ms, quality or 0, digest), lambda: set_keys(self._store, principal)
         )
-        beside = ((_WITHHELD, playing.withheld), (_CUT_SHORT, playing.cut_short), (_TRIPPED, playing.tripped))
+        beside = ((_WITHHELD, playing.withheld), (_CUT_SHORT, playing.cut_short))
         return playing.plays, {key: False for key, is_so in beside if is_so}
 
     def _judge(self, principal: Principal) -> None:
@@ -313,7 +310,6 @@ class LiveStream:
                 entries,
                 played=played,
                 withheld=_WITHHELD in keys,
-                tripped=_TRIPPED in keys,
                 cut_short=_CUT_SHORT in keys or self._shown.is_full,
             )
         except (PermissionDenied, Unauthenticated, InvalidArgument):

@@ -262,14 +262,13 @@ class Match:
         *,
         played: Mapping[int, Played],
         withheld: bool,
-        tripped: bool,
         cut_short: bool,
     ) -> tuple[MatchResult, frozenset[int], int]:
         """Judge again what was hit before: answer as `hashes` would if the query hit these entries alone. Return also
         which of them it still hits, for this caller, and the revision.
 
-        `played`: those of the entries that are hit as videos. `withheld`, `tripped`, `cut_short`: what is to be said of
-        hits besides these. Raises as `hashes`. It is nobody's traffic.
+        `played`: those of the entries that are hit as videos. `withheld`, `cut_short`: what is to be said of hits
+        besides these. Raises as `hashes`. It is nobody's traffic.
         """
         access.allow(principal, *_MAY_MATCH)
         self._follower.require_ready()
@@ -285,7 +284,7 @@ class Match:
             played=played,
         ).among(entries)
         hits = evidence.hits.get(0) or Hits(0)
-        hits.withheld, hits.tripped, hits.cut_short = withheld, tripped, cut_short
+        hits.withheld, hits.cut_short = withheld, cut_short
         decided_at = now()
         judgement = trust.decide(
             policy,

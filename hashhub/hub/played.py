@@ -59,8 +59,8 @@ class Play(NamedTuple):
     """A listed video that a stream plays at its newest frame.
 
     `nearest`: the least distance in the stretch, and the stream's digest at it. `frame_count`: of the stream in the
-    stretch. `query_share`, `entry_share`: percent of the different frames of the window, and of the entry, that are in
-    it.
+    stretch. `query_share`, `entry_share`: percent of the different frames of the window that are in it, and of
+    the entry's that are near any of the window.
     """
 
     nearest: tuple[int, bytes]
@@ -72,13 +72,12 @@ class Play(NamedTuple):
 
 
 class Playing(NamedTuple):
-    """What a frame goes on with: by entry, and beside it what the caller may only know of (`withheld`), what is so by
-    digests whose circuit breaker has tripped, and whether there may be more.
+    """What a frame goes on with, by entry. `withheld`: something that the caller may only know of, too. `cut_short`:
+    there may be more.
     """
 
     plays: Mapping[int, Play]
     withheld: bool = False
-    tripped: bool = False
     cut_short: bool = False
 
 
@@ -149,25 +148,22 @@ class Window:
         if not near:
             return Playing({})
         visible, disclosed = set_keys()
-        plays, tripped, more = self._visible.look(seen, self._frames, visible, self._gap_ms)
+        plays, more = self._visible.look(seen, self._frames, visible, self._gap_ms)
         withheld = False
         if disclosed:
-            behind, _, _ = self._disclosed.look(seen, self._frames, disclosed, self._gap_ms)
+            behind, _ = self._disclosed.look(seen, self._frames, disclosed, self._gap_ms)
             withheld = bool(behind)
-        return Playing(plays, withheld, tripped, cut_short or more)
+        return Playing(plays, withheld, cut_short or more)
 
-    def _near(self, digest: NDArray[np.uint8]) -> tuple[dict[bytes, tuple[int, bool]], bool]:
-        """Return the listed digests near one, each with its distance and whether its circuit breaker has tripped, and
-        whether there are more.
-        """
+    def _near(self, digest: NDArray[np.uint8]) -> tuple[dict[bytes, int], bool]:
+        """Return the listed digests near one, each with its distance, and whether there are more."""
         for limit in (_FIRST, _MOST):
-            # A stream's frames are nobody's traffic.
+            # A stream's frames are nobody's traffic, and the circuit breaker marks nothing of them.
             m = self._matcher.search(VPDQ.name, digest, max_distance=self._max_distance, limit=limit, caller=None)
             if not m.truncated[0]:
                 break
         flat, width = m.digests.tobytes(), frames.DIGEST_BYTES
-        distances, tripped = m.distances.tolist(), m.tripped.tolist()
-        near = {flat[k * width : (k + 1) * width]: (distances[k], tripped[k]) for k in range(len(distances))}
+        near = {flat[k * width : (k + 1) * width]: distance for k, distance in enumerate(m.distances.tolist())}
         return near, bool(m.truncated[0])
 
     def _take_in(self, seen: _Seen) -> None:
@@ -189,7 +185,7 @@ class _Seen:
 
     __slots__ = ("digest", "is_cut_short", "near", "offset_ms")
 
-    def __init__(self, offset_ms: int, digest: bytes, near: Mapping[bytes, tuple[int, bool]]) -> None:
+    def __init__(self, offset_ms: int, digest: bytes, near: Mapping[bytes, int]) -> None:
         self.offset_ms, self.digest, self.near = offset_ms, digest, near
         self.is_cut_short = False
 
@@ -249,27 +245,18 @@ class _Shared:
 
     def look(
         self, seen: _Seen, window: Sequence[_Seen], set_keys: Sequence[int], gap_ms: float
-    ) -> tuple[dict[int, Play], bool, bool]:
-        """Return what goes on with the window's newest frame, whether something does by tripped digests alone, and
-        whether there may be more.
-        """
+    ) -> tuple[dict[int, Play], bool]:
+        """Return what goes on with the window's newest frame, and whether there may be more."""
         digest_counts = self._add(seen, set_keys)
         candidates = [e for e, count in digest_counts.items() if self._may_go_on(e, count)]
         chosen, is_cut_short = self._chosen(candidates)
         plays: dict[int, Play] = {}
-        has_tripped = False
         for entry_id, listed in self._read(chosen):
             cancellation.check()
-            for with_tripped in (False, True):
-                play = self._play(entry_id, listed, window, digest_counts[entry_id], gap_ms, with_tripped=with_tripped)
-                if play is None:
-                    continue
-                if with_tripped:
-                    has_tripped = True
-                else:
-                    plays[entry_id] = play
-                break
-        return plays, has_tripped, is_cut_short or self._is_cut_short
+            play = self._play(entry_id, listed, window, digest_counts[entry_id], gap_ms)
+            if play is not None:
+                plays[entry_id] = play
+        return plays, is_cut_short or self._is_cut_short
 
     def _add(self, seen: _Seen, set_keys: Sequence[int]) -> dict[int, int]:
         """Look up who has what is near the newest frame; return of each how many different frames it has."""
@@ -310,7 +297,7 @@ class _Shared:
             return [], False
         near = sorted(candidates, key=lambda e: (-len(self._reached[e]), e))
         turns: Counter[str] = Counter()
-        order = []
+        order: list[tuple[int, int, int]] = []
         standing = {hit.entry_id: hit for hit in self._store.entries.hits_by_ids(near[:_MOST_CANDIDATES])}
         for entry_id in near[:_MOST_CANDIDATES]:
             if entry_id in standing:
@@ -333,28 +320,16 @@ class _Shared:
                 self._listed.popitem(last=False)
 
     def _play(
-        self,
-        entry_id: int,
-        listed: _Listed,
-        window: Sequence[_Seen],
-        digest_count: int,
-        gap_ms: float,
-        *,
-        with_tripped: bool,
+        self, entry_id: int, listed: _Listed, window: Sequence[_Seen], digest_count: int, gap_ms: float
     ) -> Play | None:
         """Return how an entry goes on with the window's newest frame, if it does."""
-        reached = [
-            [d for d in self._of.get(seen, {}).get(entry_id, ()) if with_tripped or not seen.near[d][1]]
-            for seen in window
-        ]
-        if not reached[-1]:
-            return None
+        reached = [self._of.get(seen, {}).get(entry_id, ()) for seen in window]
         times = np.fromiter((seen.offset_ms for seen in window), np.int64, len(window))
         places, at = ending_at(times, [listed.shown(digests) for digests in reached], gap_ms)
         own = {window[i].digest for i in places.tolist()}
         first, stretch = int(places[0]), TimeRange(int(times[places[0]]), int(times[-1]), int(at[0]), int(at[-1]))
         query_share = 100 * len(own) / len({seen.digest for seen in window})
-        entry_share = 100 * len({d for digests in reached for d in digests}) / max(1, digest_count)
+        entry_share = 100 * len(self._reached[entry_id]) / max(1, digest_count)
         shown = listed.distinct(at)
         is_dense = 2 * len(places) >= len(window) - first or (
             2 * shown >= listed.distinct_between(stretch.entry_begin_ms, stretch.entry_end_ms)
@@ -367,7 +342,7 @@ class _Shared:
         )
         if not goes_on and entry_share < MIN_SHARE:
             return None
-        nearest = min((min(window[i].near[d][0] for d in reached[i]), window[i].digest) for i in places.tolist())
+        nearest = min((min(window[i].near[d] for d in reached[i]), window[i].digest) for i in places.tolist())
         is_long = times[-1] - times[0] >= WHOLE_MS
         return Play(
             nearest,

@@ -166,7 +166,7 @@ def test_pictures_are_hashed_by_the_hub_and_broken_ones_told(serve: Callable[...
 
 
 def test_a_listed_video_is_found_in_a_stream_and_told_where(serve: Callable[..., Served]) -> None:
-    """Frames go from the list and from the stream through the hub as files and messages do: hashed, packed, unpacked."""
+    """Beginning with pictures on both sides: of the list, and of the stream in another size."""
     served = serve()
     scenes = [_scene(seed) for seed in range(12)]
     frames = tuple(VideoFrame(second * 1000, q, d) for second, (d, q) in enumerate(map(_hashed, scenes)))
