@@ -3,7 +3,8 @@
     python -m bench.live
 
 A hub in a process of its own with a list of `--entries` PDQ hashes, and streams from this one: so many at once, each
-sending so many frames a second, as hashes or as 720p JPEG pictures. A frame's time is from when it is sent to when its
+sending so many frames a second: hashes of which every tenth is near a listed picture, hashes of a listed video that is
+played from its begin, or 720p JPEG pictures. A frame's time is from when it is sent to when its
 answer is there; `unanswered` are frames that were skipped for newer ones. `hub_cpu` is the hub's CPU time for a second
 of the clock, its children that hash included.
 """
@@ -23,6 +24,7 @@ import numpy as np
 from PIL import ImageEnhance
 
 from bench import result
+from hashhub import vpdq
 from hashhub.client import Client
 from hashhub.model import (
     Contributor,
@@ -38,6 +40,8 @@ from hashhub.testing.hub_process import RunningHub, running_hub
 from hashhub.testing.pictures import picture
 
 _SIZE: Final = (1280, 720)
+_VIDEO_SECONDS: Final = 600  # of the listed video, a frame a second
+_NOISE_BITS: Final = 16  # of a played frame's hash
 _SCENES: Final = 8  # pictures, each with a few changes of brightness: a stream repeats them
 
 
@@ -49,13 +53,25 @@ def main() -> None:
     options = parser.parse_args()
     rng = np.random.default_rng(result.SEED)
     listed = rng.integers(0, 256, (options.entries, 32), np.uint8)
+    video = rng.integers(0, 256, (_VIDEO_SECONDS, 32), np.uint8)
     rows = []
     with tempfile.TemporaryDirectory() as directory, running_hub(Path(directory) / "data") as hub:
-        token = _prepare(hub, Path(directory), listed)
-        for kind, files in (("hash", []), ("picture", pictures())):
+        token = _prepare(hub, Path(directory), listed, video)
+        for kind, files in (("hash", []), ("video", []), ("picture", pictures())):
             for streams in (1, 4):
                 for rate in (1, 5, 10):
-                    rows.append(measure(hub, token, kind, files, listed, streams, rate, options.seconds))
+                    rows.append(
+                        measure(
+                            hub,
+                            token,
+                            kind,
+                            files,
+                            video if kind == "video" else listed,
+                            streams,
+                            rate,
+                            options.seconds,
+                        )
+                    )
                     result.show(rows[-1:])
     result.save(
         "live",
@@ -88,7 +104,7 @@ def measure(
     rate: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """Send so many streams at once and return what became of their frames. Every tenth hash is near a listed one."""
+    """Send so many streams at once and return what became of their frames."""
     taken: list[float] = []
     counts = [0, 0, 0]  # sent, answered, hit
     lock = threading.Lock()
@@ -102,12 +118,16 @@ def measure(
             for n in range(int(seconds * rate)):
                 time.sleep(max(0.0, begun + n / rate - time.monotonic()))
                 offset_ms = n * 1000 // rate
-                digest = listed[n % len(listed)] if n % 10 == 0 else rng.integers(0, 256, 32, np.uint8)
+                digest = rng.integers(0, 256, 32, np.uint8)
+                if kind == "video":
+                    digest = np.packbits(np.unpackbits(listed[n // rate]) ^ _noise(rng))
+                elif n % 10 == 0:
+                    digest = listed[n % len(listed)]
                 sent[offset_ms] = time.monotonic()
-                if kind == "hash":
-                    yield VideoFrame(offset_ms, 100, digest.tobytes())
-                else:
+                if kind == "picture":
                     yield LivePicture(offset_ms, files[n % len(files)])
+                else:
+                    yield VideoFrame(offset_ms, 100, digest.tobytes())
 
         mine: dict[int, float] = {}
         hits = 0
@@ -144,8 +164,19 @@ def measure(
     }
 
 
-def _prepare(hub: RunningHub, directory: Path, listed: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
-    """Contribute the list, and return the token of an operator."""
+def _noise(rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    bits = np.zeros(256, np.uint8)
+    bits[rng.choice(256, _NOISE_BITS, replace=False)] = 1
+    return bits
+
+
+def _prepare(
+    hub: RunningHub,
+    directory: Path,
+    listed: np.ndarray[Any, np.dtype[np.uint8]],
+    video: np.ndarray[Any, np.dtype[np.uint8]],
+) -> str:
+    """Contribute the list and the video, and return the token of an operator."""
     token = hub.token_file.read_text().strip()
     file = directory / "list.txt"
     file.write_text("".join(f"PDQ:{row.tobytes().hex()}\n" for row in listed))
@@ -155,6 +186,10 @@ def _prepare(hub: RunningHub, directory: Path, listed: np.ndarray[Any, np.dtype[
         )
         client.create_hash_set(HashSet(contributor="nl", id="list", purpose=Purpose.CSAM))
         client.import_source(file, hash_set="nl/list", connector="hash-lines")
+        client.create_hash_set(HashSet(contributor="nl", id="videos", purpose=Purpose.CSAM))
+        frames = directory / "video.txt"
+        frames.write_text(vpdq.render([VideoFrame(n * 1000, 100, row.tobytes()) for n, row in enumerate(video)]))
+        client.import_source(frames, hash_set="nl/videos", connector="vpdq")
     return token
 
 

@@ -1473,6 +1473,8 @@ class LivePicture(msgspec.Struct, frozen=True):
 class LiveRange(msgspec.Struct, frozen=True, kw_only=True):
     """When a live stream showed an entry: the times of the first and the last frame that hit it, in milliseconds, and
     how many did. `is_ended`: it counts as shown no more.
+
+    `video`: of an entry that the stream plays as a video; the shares are of the last minute, the ranges the newest.
     """
 
     entry: str
@@ -1480,6 +1482,7 @@ class LiveRange(msgspec.Struct, frozen=True, kw_only=True):
     end_ms: int
     hit_count: int
     is_ended: bool = False
+    video: VideoMatch | None = None
 
 
 class LiveAnswer(msgspec.Struct, frozen=True, kw_only=True):

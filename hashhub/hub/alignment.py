@@ -8,6 +8,7 @@ from each other are joined.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -25,6 +26,9 @@ MAX_PAIRS: Final = 100_000
 """Beyond, every second query frame is left out, and so on: a still scene is like itself all over."""
 _ROUNDS: Final = 64  # differences of times looked at
 _JOINED: Final = 256  # runs, the longest, that may go on from each other: each is compared with each
+_MOST_ENDS: Final = 32  # times at which a stretch may end that are looked at
+_DRIFT: Final = 10  # a stretch may be slower or faster by one part in so many
+_NEVER: Final = -(1 << 40)
 
 
 class _Run(NamedTuple):
@@ -70,6 +74,39 @@ def ranges(
     several = [run for run in joined if run.frames > 1] or joined[:1]
     longest = sorted(several, key=lambda run: (-run.frames, run))[:MAX_RANGES]
     return tuple(TimeRange(*run[:4]) for run in sorted(longest))
+
+
+def ending_at(
+    times: NDArray[np.int64], shown: Sequence[NDArray[np.int64]], gap_ms: float
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Return the longest stretch that ends with the last frame: the places of the frames in it, and when the other
+    video has each, both ascending by frame.
+
+    `times`: of the frames, ascending, int64[n] in milliseconds. `shown`: for each of them when the other video shows
+    what is near it, ascending; the last is not empty. `gap_ms`: how long a stretch goes on over frames without.
+    """
+    last = shown[-1]
+    ends = last[np.unique(np.linspace(0, len(last) - 1, _MOST_ENDS).astype(np.int64))]
+    back = times[-1] - times
+    at = np.full((len(times), len(ends)), _NEVER, np.int64)
+    for place, own in enumerate(shown):
+        if not len(own):
+            continue
+        expected = ends - back[place]
+        above = np.minimum(np.searchsorted(own, expected), len(own) - 1)
+        below = np.maximum(above - 1, 0)
+        nearer = np.where(np.abs(own[above] - expected) < np.abs(own[below] - expected), own[above], own[below])
+        fits = np.abs(nearer - expected) <= TOLERANCE_MS + back[place] / _DRIFT
+        at[place] = np.where(fits, nearer, _NEVER)
+    best: NDArray[np.intp] = np.zeros(0, np.intp)
+    best_end = 0
+    for end in range(len(ends)):
+        places = np.flatnonzero(at[:, end] != _NEVER)
+        breaks = np.flatnonzero(np.diff(times[places]) > gap_ms)
+        run = places[breaks[-1] + 1 :] if len(breaks) else places
+        if len(run) > len(best):
+            best, best_end = run, end
+    return best, np.maximum.accumulate(at[best, best_end])
 
 
 def _thinned(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
+    from hashhub.hub.played import Played
     from hashhub.matcher import Matcher
     from hashhub.model import Contributor, Entry, MatchOptions, Principal, Query, Review
     from hashhub.store import Store
@@ -71,14 +72,23 @@ def gather(
     *,
     stated_times: bool,
     counted: bool = True,
-    among_frames: bool = False,
+    among_frames: bool | None = None,
+    played: Mapping[int, Played] | None = None,
 ) -> Evidence:
     """Return what the queries hit among what the caller may see. One that hits nothing touches no database.
 
-    `counted`: they are the caller's traffic, at which the circuit breaker looks. `among_frames`: as in `look_up`.
+    `counted`: they are the caller's traffic, at which the circuit breaker looks. `among_frames`, `played`: as in
+    `look_up`.
     """
     hits, contributors = look_up(
-        store, matcher, principal, queries, options, counted=counted, among_frames=among_frames
+        store,
+        matcher,
+        principal,
+        queries,
+        options,
+        counted=counted,
+        among_frames=among_frames,
+        played=played or {},
     )
     if not hits:
         return Evidence({}, {}, {}, {}, contributors, {})

@@ -1,6 +1,8 @@
-"""Live streams: each frame is looked up as a picture of its own, and the policy judges what the stream shows.
+"""Live streams: each frame is looked up as a picture of its own, and as one that a listed video goes on with; the
+policy judges what the stream shows.
 
-    frame ── hash ── look up, among what the caller may see now ── trust.Shown ── if that changed ──> trust.decide
+    frame ── hash ─┬─ look up, among what the caller may see now ──────────┬── trust.Shown ── if that changed ──>
+                   └─ played.Window: what goes on with the last minute ────┘                       trust.decide
 
 A frame costs what a query costs. What is shown is judged anew when it changes, when the hub's revision or the policy
 does, and every _AGAIN_SECONDS: a withdrawn entry goes, and terms that have changed hold, in the middle of a stream.
@@ -21,8 +23,9 @@ from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Reas
 from hashhub.hashes import VPDQ, Hash
 from hashhub.hashing.coverage import best_quality, least
 from hashhub.hub import access
-from hashhub.hub.lookup import Hit, Hits, look_up
+from hashhub.hub.lookup import Hit, Hits, look_up, set_keys
 from hashhub.hub.match import check_queries
+from hashhub.hub.played import Played, Window
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
     Effort,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from hashhub.config import Config
     from hashhub.hub.follow import Follower
     from hashhub.hub.match import Match
+    from hashhub.hub.played import Play
     from hashhub.hub.tally import Tally
     from hashhub.matcher import Matcher
     from hashhub.store import Store
@@ -62,7 +66,7 @@ _GAP_FRAMES: Final = 2  # at the announced rate: a longer gap between two frames
 
 # Beside entries, whose ids are above 0, two things are tracked: both must last to count, as an entry's hits must.
 _WITHHELD: Final = -1  # something that the caller may not see, but may know of
-_CUT_SHORT: Final = -2  # more than _HITS
+_CUT_SHORT: Final = -2  # more than _HITS, or than is looked at of videos
 
 
 class Live:
@@ -113,6 +117,10 @@ class LiveStream:
         gap = _GAP_FRAMES * 1000 / options.frames_per_second
         self._shown: Shown[int] = Shown(options.hysteresis, longest_gap_ms=gap, most=_TRACKED)
         self._nearest: dict[int, tuple[Hit, Query]] = {}  # of what is tracked: the closest hit, and its frame
+        self._window = Window(
+            store, matcher, max_distance=options.match.max_distances.get(VPDQ.name), longest_gap_ms=gap
+        )
+        self._played: dict[int, Played] = {}  # of what is tracked: the videos
         self._judged: MatchResult | None = None
         self._judged_at = 0.0
         self._judged_of: tuple[object, ...] = ()
@@ -149,11 +157,14 @@ class LiveStream:
         quality: int | None = None
         hits: dict[int, Hit] = {}
         sure: dict[int, bool] = {}
+        plays: Mapping[int, Play] = {}
         unread: ReasonLine | None = None
         try:
             self._check_order(frame)
             query, quality = self._hash(principal, frame, check_media, charge_media)
             hits, sure = self._look_up(principal, query)
+            plays, beside = self._look_up_video(principal, frame.offset_ms, query, quality)
+            sure = beside | sure | dict.fromkeys(plays.keys() - hits.keys(), False)
             look = Look.BLANK if quality is not None and quality < MIN_PDQ_QUALITY else Look.READ
         except (PermissionDenied, Unauthenticated):
             raise
@@ -164,14 +175,20 @@ class LiveStream:
         self._count(look)
         names = self._names()
         spans = self._shown.frame(self._offset_ms, look, sure)
-        ended = [_range(names[key], span, is_ended=True) for key, span in spans.items() if key in names]
+        ended = [self._range(key, names[key], span, is_ended=True) for key, span in spans.items() if key in names]
         for key in self._shown.tracked & hits.keys():
             known = self._nearest.get(key)
             if known is None or hits[key].rank < known[0].rank:
                 self._nearest[key] = (hits[key], query)
+        for key in self._shown.tracked & plays.keys():
+            if key in self._played:
+                self._played[key].add(plays[key])
+            else:
+                self._played[key] = Played(plays[key])
         self._nearest = {key: nearest for key, nearest in self._nearest.items() if key in self._shown.tracked}
+        self._played = {key: played for key, played in self._played.items() if key in self._shown.tracked}
         self._judge(principal)
-        return self._answer(hit_count=len(hits), quality=quality, unread=unread, ended=ended)
+        return self._answer(hit_count=len(hits.keys() | plays.keys()), quality=quality, unread=unread, ended=ended)
 
     def look_again(self, principal: Principal) -> LiveAnswer | None:
         """Judge anew if something may have changed without a frame; answer if it has. Raises as `frame`."""
@@ -238,7 +255,7 @@ class LiveStream:
         """Return what the query hits, by entry, and of all that is tracked whether one such frame is enough."""
         self._follower.require_ready()
         by_query, _ = look_up(
-            self._store, self._matcher, principal, [query], self._options.match, counted=False, among_frames=True
+            self._store, self._matcher, principal, [query], self._options.match, counted=False, among_frames=False
         )
         of_frame: Hits | None = by_query.get(0)
         if of_frame is None:
@@ -250,16 +267,32 @@ class LiveStream:
             sure[_CUT_SHORT] = False
         return hits, sure | {key: _is_sure(hit) for key, hit in hits.items()}
 
+    def _look_up_video(
+        self, principal: Principal, offset_ms: int, query: Query, quality: int | None
+    ) -> tuple[Mapping[int, Play], dict[int, bool]]:
+        """Return the videos that go on with the frame, by entry, and what is tracked beside entries."""
+        digest = next((h.digest for h in query.hashes if h.algorithm == "PDQ"), None)
+        if digest is None:
+            return {}, {}
+        # Most frames are near nothing listed: then nobody looks at the registry.
+        playing = self._window.frame(
+            VideoFrame(offset_ms, quality or 0, digest), lambda: set_keys(self._store, principal)
+        )
+        beside = ((_WITHHELD, playing.withheld), (_CUT_SHORT, playing.cut_short))
+        return playing.plays, {key: False for key, is_so in beside if is_so}
+
     def _judge(self, principal: Principal) -> None:
         """Judge what is shown, if it, the policy, the hub's revision or the caller has changed, or it is time."""
         policy = self._match.policy(principal, self._options.match.policy)
         keys = self._shown.shown.keys()
-        nearest = {key: self._nearest[key] for key in keys if key > 0}
+        entries = {key for key in keys if key > 0}
+        nearest = {key: self._nearest[key] for key in entries & self._nearest.keys()}
+        played = {key: self._played[key] for key in entries & self._played.keys()}
         now = time.monotonic()
         is_recent = now - self._judged_at < _AGAIN_SECONDS
         try:
             # What is shown must be so now, whatever the matcher knows; what is not shown waits for the matcher.
-            revision = self._store.revision() if nearest else self._matcher.revision
+            revision = self._store.revision() if entries else self._matcher.revision
             of = (
                 policy.full_name,
                 revision,
@@ -267,15 +300,17 @@ class LiveStream:
                 frozenset(keys),
                 self._shown.is_full,
                 frozenset((key, hit.rank) for key, (hit, _) in nearest.items()),
+                frozenset((key, one.nearest, one.is_whole) for key, one in played.items()),
             )
-            if of == self._judged_of and (not nearest or is_recent):
+            if of == self._judged_of and (not entries or is_recent):
                 return
             result, still, revision = self._match.judge(
                 principal,
                 _query_of(nearest, self._options.label),
                 self._options.match,
                 policy,
-                nearest.keys(),
+                entries,
+                played=played,
                 withheld=_WITHHELD in keys,
                 cut_short=_CUT_SHORT in keys or self._shown.is_full,
             )
@@ -291,10 +326,11 @@ class LiveStream:
                 label=self._options.label,
             )
             return
-        gone = nearest.keys() - still  # withdrawn, expired, or behind terms now
+        gone = entries - still  # withdrawn, expired, or behind terms now
         for key in gone:
             self._shown.forget(key)
-            del self._nearest[key]
+            self._nearest.pop(key, None)
+            self._played.pop(key, None)
         self._judged, self._revision, self._policy, self._judged_at = result, revision, policy, now
         self._judged_of = () if gone else of
 
@@ -330,15 +366,17 @@ class LiveStream:
         if self._judged is None:  # all frames were skipped
             self._judged = MatchResult(verdict=Verdict.UNAVAILABLE, label=self._options.label)
         result = self._result()
-        is_news = self._sent is None or result != self._sent
+        # How far a video has been played is told with its range, in every answer.
+        told = _without_ranges(result)
+        is_news = self._sent is None or told != self._sent
         is_due = is_last or not (
             only_news or (self._options.changes_only and self._offset_ms - self._sent_ms < _SIGN_MS)
         )
         if not (is_news or is_due or ended):
             return None
         spans = self._shown.shown
-        ranges = [_range(name, spans[key]) for key, name in self._names().items() if key in spans]
-        self._sent, self._sent_ms, self._sent_counts = result, self._offset_ms, self._counts
+        ranges = [self._range(key, name, spans[key]) for key, name in self._names().items() if key in spans]
+        self._sent, self._sent_ms, self._sent_counts = told, self._offset_ms, self._counts
         return LiveAnswer(
             offset_ms=max(0, self._offset_ms),
             verdict=result.verdict,
@@ -354,14 +392,31 @@ class LiveStream:
             revision=self._revision,
         )
 
+    def _range(self, key: int, name: str, span: Span, *, is_ended: bool = False) -> LiveRange:
+        played = self._played.get(key)
+        begin_ms, hit_count = span.begin_ms, span.hits
+        if played is not None and played.begin_ms < begin_ms:
+            begin_ms, hit_count = played.begin_ms, hit_count + played.earlier
+        return LiveRange(
+            entry=name,
+            begin_ms=begin_ms,
+            end_ms=span.end_ms,
+            hit_count=hit_count,
+            is_ended=is_ended,
+            video=None if played is None else played.match,
+        )
+
+
+def _without_ranges(result: MatchResult) -> MatchResult:
+    if not any(match.video for match in result.matches):
+        return result
+    matches = tuple(msgspec.structs.replace(match, video=None) for match in result.matches)
+    return msgspec.structs.replace(result, matches=matches)
+
 
 def _is_sure(hit: Hit) -> bool:
     """Whether one frame is enough: it is the listed file or picture itself."""
     return Way(hit.algorithm, hit.distance, hit.variant).closeness <= Closeness.DIGEST
-
-
-def _range(name: str, span: Span, *, is_ended: bool = False) -> LiveRange:
-    return LiveRange(entry=name, begin_ms=span.begin_ms, end_ms=span.end_ms, hit_count=span.hits, is_ended=is_ended)
 
 
 def _query_of(nearest: Mapping[int, tuple[Hit, Query]], label: str) -> Query:

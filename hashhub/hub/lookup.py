@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from hashhub.model import READINGS, Purpose
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from hashhub.hub.played import Played
     from hashhub.matcher import Matcher, Matches
     from hashhub.model import Contributor, HashSet, MatchOptions, Principal, Query, VideoMatch
     from hashhub.store import EntryHit, Store
@@ -36,6 +38,7 @@ _SECONDS: Final = 10.0
 _NO_OTHER: Final[dict[tuple[str, str], int]] = {}  # never written to
 _FRAME: Final = (videos.FRAME,)
 _ALL: Final = 100  # percent
+_NONE_PLAYED: Final[dict[int, Played]] = {}  # never written to
 _OWN: Final = ("",)  # the variants that a digest of the upload as it was sent is of
 _OWN_OR_READING: Final = READINGS | {""}
 
@@ -217,11 +220,15 @@ def look_up(
     options: MatchOptions,
     *,
     counted: bool = True,
-    among_frames: bool = False,
+    among_frames: bool | None = None,
+    played: Mapping[int, Played] = _NONE_PLAYED,
 ) -> tuple[dict[int, Hits], Mapping[str, Contributor]]:
     """Return what each query hit, by its number, and all contributors. A query that hit nothing its caller may know of
-    is left out. `counted`: the queries are the caller's traffic, at which the circuit breaker looks. `among_frames`:
-    pictures are looked for among the frames of videos, too, as they are where the options name a distance for VPDQ.
+    is left out.
+
+    `counted`: the queries are the caller's traffic, at which the circuit breaker looks. `among_frames`: pictures are
+    looked for among the frames of videos, too; None: if the options name a distance for VPDQ. `played`:
+    entries that the first query is taken to hit as videos, as far as the caller sees them.
 
     Every hash is first asked for its nearest _FIRST_DIGESTS, those of an algorithm in large pieces. The few with more
     are then asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
@@ -248,8 +255,10 @@ def look_up(
     for i, query in enumerate(queries):
         if query.frames:
             _take_in_videos(view, matcher, i, query, options, caller, hits)
+    if played:
+        _take_in_played(view, played, hits)
     # By itself a lookup takes microseconds, which a second index as large would double: who has a file asks for it.
-    if among_frames or VPDQ.name in options.max_distances:
+    if among_frames or (among_frames is None and VPDQ.name in options.max_distances):
         _take_in_pictures(view, matcher, queries, options, caller, hits)
     # Variants later, and the many frames of videos last: they take no time from what was sent.
     unfinished.sort(key=lambda rest: (rest[1].variants[0] is _FRAME, rest[1].variants[0][0] not in _OWN_OR_READING))
@@ -268,6 +277,13 @@ def look_up(
             _take_in(view, algorithm, matches, asked, hits, looked_up)
             is_truncated = bool(matches.truncated[0])
     return hits, view.contributors
+
+
+def set_keys(store: Store, principal: Principal) -> tuple[list[int], list[int]]:
+    """Return the store's keys of the hash sets that the caller sees now, and of those it may only know of."""
+    view = _View(store, principal)
+    visible, disclosed = view.keys(is_visible=True), view.keys(is_visible=False)
+    return list(chain.from_iterable(visible)), list(chain.from_iterable(disclosed))
 
 
 def hits_nothing(matcher: Matcher, principal: Principal, query: Query, options: MatchOptions) -> bool:
@@ -499,3 +515,13 @@ def _take_in_videos(
             is_part = hash_set.purpose is Purpose.BENIGN and not (o.query_share == _ALL and is_told_apart)
             variant = videos.FRAME if is_part else o.variant
             hits[asker].add(Hit(entry_hit, hash_set, VPDQ.name, distance, digest, variant, matches[o.entry_id]))
+
+
+def _take_in_played(view: _View, played: Mapping[int, Played], hits: _HitsByQuery) -> None:
+    """Add the videos that a live stream plays and that the caller may see."""
+    for entry_hit in view.store.entries.hits_by_ids(played):
+        hash_set, is_visible, _ = view.of(entry_hit.hash_set)
+        if hash_set is not None and is_visible:
+            one = played[entry_hit.entry_id]
+            distance, digest = one.nearest
+            hits[0].add(Hit(entry_hit, hash_set, VPDQ.name, distance, digest, one.variant, one.match))

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hashhub.config import Config
     from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.follow import Follower
+    from hashhub.hub.played import Played
     from hashhub.hub.tally import Tally
     from hashhub.matcher import Matcher
     from hashhub.store import Store
@@ -157,7 +158,7 @@ class Match:
         options: MatchOptions,
         policy: Policy,
         *,
-        among_frames: bool = False,
+        among_frames: bool | None = None,
     ) -> tuple[list[MatchResult], int, Mapping[int, Sequence[str]]]:
         """Take the steps of `hashes` from (2) on, and return besides by which algorithms each query hit entries."""
         check_queries(queries, options)
@@ -278,14 +279,15 @@ class Match:
         policy: Policy,
         entries: Collection[int],
         *,
+        played: Mapping[int, Played],
         withheld: bool,
         cut_short: bool,
     ) -> tuple[MatchResult, frozenset[int], int]:
         """Judge again what was hit before: answer as `hashes` would if the query hit these entries alone. Return also
         which of them it still hits, for this caller, and the revision.
 
-        `withheld`, `cut_short`: what is to be said of hits besides these. Pictures are looked for among the frames of
-        videos, too. Raises as `hashes`. It is nobody's traffic.
+        `played`: those of the entries that are hit as videos. `withheld`, `cut_short`: what is to be said of hits
+        besides these. Raises as `hashes`. It is nobody's traffic.
         """
         access.allow(principal, *_MAY_MATCH)
         self._follower.require_ready()
@@ -298,7 +300,8 @@ class Match:
             options,
             stated_times=policy.reads_statement_times,
             counted=False,
-            among_frames=True,
+            among_frames=False,
+            played=played,
         ).among(entries)
         hits = evidence.hits.get(0) or Hits(0)
         hits.withheld, hits.cut_short = withheld, cut_short

@@ -311,18 +311,20 @@ class MatchLiveRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[LiveStart, _Mapping]] = ..., picture: _Optional[_Union[LivePicture, _Mapping]] = ..., frame: _Optional[_Union[_resources_pb2.VideoFrame, _Mapping]] = ...) -> None: ...
 
 class LiveRange(_message.Message):
-    __slots__ = ("entry", "begin_ms", "end_ms", "hit_count", "ended")
+    __slots__ = ("entry", "begin_ms", "end_ms", "hit_count", "ended", "video")
     ENTRY_FIELD_NUMBER: _ClassVar[int]
     BEGIN_MS_FIELD_NUMBER: _ClassVar[int]
     END_MS_FIELD_NUMBER: _ClassVar[int]
     HIT_COUNT_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
     entry: str
     begin_ms: int
     end_ms: int
     hit_count: int
     ended: bool
-    def __init__(self, entry: _Optional[str] = ..., begin_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., hit_count: _Optional[int] = ..., ended: _Optional[bool] = ...) -> None: ...
+    video: VideoMatch
+    def __init__(self, entry: _Optional[str] = ..., begin_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., hit_count: _Optional[int] = ..., ended: _Optional[bool] = ..., video: _Optional[_Union[VideoMatch, _Mapping]] = ...) -> None: ...
 
 class MatchLiveResponse(_message.Message):
     __slots__ = ("offset_ms", "verdict", "result", "ranges", "hit_count", "quality", "unread", "frames_hashed", "frames_unread", "frames_skipped", "policy", "revision")

@@ -105,8 +105,8 @@ class MatchServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MatchLive(self, request_iterator, context):
-        """Watches a live stream: takes its frames, as pictures or as their hashes, and says which listed pictures it shows.
-        gRPC only.
+        """Watches a live stream: takes its frames, as pictures or as their hashes, and says which listed pictures
+        and videos it shows. gRPC only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -27,6 +27,8 @@ from hashhub.wire.matching import (
     reason_from_pb,
     reason_to_pb,
     short_name,
+    video_match_from_pb,
+    video_match_to_pb,
 )
 
 _PDQ: Final = hashes.algorithm("PDQ").digest_bytes
@@ -118,7 +120,12 @@ def live_answer_to_pb(answer: LiveAnswer) -> v1.MatchLiveResponse:
         result=None if answer.result is None else match_result_to_pb(answer.result),
         ranges=[
             v1.LiveRange(
-                entry=long_name(r.entry), begin_ms=r.begin_ms, end_ms=r.end_ms, hit_count=r.hit_count, ended=r.is_ended
+                entry=long_name(r.entry),
+                begin_ms=r.begin_ms,
+                end_ms=r.end_ms,
+                hit_count=r.hit_count,
+                ended=r.is_ended,
+                video=None if r.video is None else video_match_to_pb(r.video),
             )
             for r in answer.ranges
         ],
@@ -146,6 +153,7 @@ def live_answer_from_pb(pb: v1.MatchLiveResponse) -> LiveAnswer:
                 end_ms=r.end_ms,
                 hit_count=r.hit_count,
                 is_ended=r.ended,
+                video=video_match_from_pb(r.video) if r.HasField("video") else None,
             )
             for i, r in enumerate(pb.ranges)
         ),

@@ -325,11 +325,12 @@ def _entry_match_to_pb(match: EntryMatch) -> v1.EntryMatch:
         ],
         marking=marking_to_pb(match.marking),
         variant=match.variant,
-        video=None if match.video is None else _video_match_to_pb(match.video),
+        video=None if match.video is None else video_match_to_pb(match.video),
     )
 
 
-def _video_match_to_pb(video: VideoMatch) -> v1.VideoMatch:
+def video_match_to_pb(video: VideoMatch) -> v1.VideoMatch:
+    """Return how far two videos agree, as a message."""
     return v1.VideoMatch(
         query_share=video.query_share,
         entry_share=video.entry_share,
@@ -342,7 +343,8 @@ def _video_match_to_pb(video: VideoMatch) -> v1.VideoMatch:
     )
 
 
-def _video_match_from_pb(pb: v1.VideoMatch) -> VideoMatch:
+def video_match_from_pb(pb: v1.VideoMatch) -> VideoMatch:
+    """Return how far two videos agree."""
     return VideoMatch(
         query_share=pb.query_share,
         entry_share=pb.entry_share,
@@ -364,7 +366,7 @@ def _entry_match_from_pb(pb: v1.EntryMatch, at: str) -> EntryMatch:
         reviews=reviews,
         marking=marking_from_pb(pb.marking, f"{at}.marking"),
         variant=pb.variant,
-        video=_video_match_from_pb(pb.video) if pb.HasField("video") else None,
+        video=video_match_from_pb(pb.video) if pb.HasField("video") else None,
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hashhub import frames, hygiene
 from hashhub.hashes import Hash, distance
-from hashhub.hub.alignment import GAP_MS, MAX_RANGES, TOLERANCE_MS, ranges
+from hashhub.hub.alignment import GAP_MS, MAX_RANGES, TOLERANCE_MS, ending_at, ranges
 from hashhub.model import TimeRange, VideoFrame
 from tests.hub.test_videos import noisy, picture
 
@@ -88,3 +88,37 @@ def test_packed_frames_are_the_same_frames(given_frames: list[tuple[int, int, by
 def test_the_noise_of_these_tests_is_what_it_says() -> None:
     one = picture(1)
     assert distance(Hash("PDQ", one), Hash("PDQ", noisy(one, 31))) == 31
+
+
+def longest_ending(times: list[int], shown: list[list[int]]) -> int:
+    """How many frames are in the longest stretch that ends with the last one, by looking at each end by itself."""
+    most = 0
+    for end in shown[-1]:
+        count, since = 0, times[-1]
+        for time, own in zip(reversed(times), reversed(shown), strict=True):
+            back = times[-1] - time
+            if any(abs(e - (end - back)) <= TOLERANCE_MS + back / 10 for e in own):
+                if since - time > GAP_MS:
+                    break
+                count, since = count + 1, time
+        most = max(most, count)
+    return most
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 4_000), st.lists(st.integers(0, 40_000), max_size=6)), min_size=1, max_size=40
+    ).filter(lambda frames: bool(frames[-1][1]))
+)
+@settings(max_examples=200, deadline=None)
+def test_the_stretch_that_ends_now_is_the_longest_there_is(frames_shown: list[tuple[int, list[int]]]) -> None:
+    times = np.cumsum([step for step, _ in frames_shown])
+    shown = [sorted(own) for _, own in frames_shown]
+    places, at = ending_at(times, [np.array(own, np.int64) for own in shown], GAP_MS)
+    assert len(places) == longest_ending(times.tolist(), shown)
+    assert places[-1] == len(shown) - 1
+    assert at[-1] >= shown[-1][0]
+    assert (np.diff(at) >= 0).all()
+    assert (np.diff(places) > 0).all()
+    for place, time in zip(places.tolist(), at.tolist(), strict=True):
+        assert any(time in own for own in shown[: place + 1])

@@ -32,6 +32,7 @@ from hashhub.model import (
     Principal,
     Record,
     Role,
+    TimeRange,
     Verdict,
     VideoFrame,
 )
@@ -162,6 +163,48 @@ def test_pictures_are_hashed_by_the_hub_and_broken_ones_told(serve: Callable[...
         assert answer.verdict is Verdict.MATCH
     assert (answer.frames_hashed, answer.frames_unread) == (1, 3)
     assert stream.end() == []
+
+
+def test_a_listed_video_is_found_in_a_stream_and_told_where(serve: Callable[..., Served]) -> None:
+    """Beginning with pictures on both sides: of the list, and of the stream in another size."""
+    served = serve()
+    scenes = [_scene(seed) for seed in range(12)]
+    frames = tuple(VideoFrame(second * 1000, q, d) for second, (d, q) in enumerate(map(_hashed, scenes)))
+    Desk(served.hub).contribute("hotline/set", Record(position="video", frames=frames), has_classifications=False)
+    stream = Stream(served, LiveOptions(match=MatchOptions(policy="block")))
+    answers = [stream.shown(_other(n)) for n in range(8)]
+    answers += [stream.seen(_jpeg(scene.resize((200, 150)))) for scene in scenes[3:]]
+    assert [a.verdict for a in answers] == [Verdict.NO_MATCH] * 13 + [Verdict.REVIEW] * 4
+    (shown,) = answers[-1].ranges
+    assert shown.entry.startswith("hotline/set/")
+    assert (shown.begin_ms, shown.end_ms, shown.hit_count) == (9_000, 17_000, 9)
+    assert shown.video is not None
+    assert shown.video.ranges == (TimeRange(9_000, 17_000, 3_000, 11_000),)
+    assert shown.video.entry_share == 75.0
+    assert answers[13].result is not None
+    (match,) = answers[13].result.matches
+    assert (match.algorithm, match.variant) == ("VPDQ", "frame")
+    assert match.video is not None
+    assert match.video.ranges == (TimeRange(9_000, 14_000, 3_000, 8_000),)
+
+
+def _scene(seed: int) -> Image.Image:
+    return picture(500 + seed, (320, 240))
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def _hashed(image: Image.Image) -> tuple[bytes, int]:
+    frame = hash_media(_jpeg(image), algorithms=["PDQ"]).frames[0]
+    return frame.hashes[0].digest, frame.quality or 0
+
+
+def _other(n: int) -> bytes:
+    return digest("PDQ", 70 + n).digest
 
 
 def test_of_a_flood_the_newest_is_looked_for_and_the_rest_counted(serve: Callable[..., Served]) -> None:
