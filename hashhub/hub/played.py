@@ -5,7 +5,7 @@
 A recording is compared as a whole (`hub.videos`); of a stream there is but a window, and neither its share nor that of
 the entry says much: a minute is little of a film, and a film's first seconds are all of a stream that has just begun.
 So a video counts where it and the stream go on together: LEAST_FRAMES different frames of each, over LEAST_MS in both,
-one after another at the same pace (`alignment.ending_at`). One that is too short for that counts once the window has
+one after another at the same pace (`stretches.ending_at`). One that is too short for that counts once the window has
 MIN_SHARE percent of its frames, as it does in a recording.
 
 That is a part of the stream, the variant `frame`, until the window has WHOLE_MS and MIN_SHARE percent of its frames go
@@ -24,7 +24,7 @@ import numpy as np
 
 from hashhub import cancellation, frames
 from hashhub.hashes import VPDQ
-from hashhub.hub.alignment import GAP_MS, MAX_RANGES, ending_at
+from hashhub.hub.stretches import GAP_MS, MAX_RANGES, ending_at
 from hashhub.hub.videos import FRAME, MIN_SHARE
 from hashhub.model import TimeRange, VideoMatch
 

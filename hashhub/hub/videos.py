@@ -27,7 +27,7 @@ import numpy as np
 
 from hashhub import cancellation, frames
 from hashhub.hashes import VPDQ
-from hashhub.hub.alignment import GAP_MS, MAX_PAIRS, MAX_RANGES, ranges, usual_step
+from hashhub.hub.stretches import GAP_MS, MAX_PAIRS, MAX_RANGES, ranges, usual_step
 from hashhub.model import TimeRange, VideoMatch
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hashhub import frames, hygiene
 from hashhub.hashes import Hash, distance
-from hashhub.hub.alignment import GAP_MS, MAX_RANGES, TOLERANCE_MS, ending_at, ranges
+from hashhub.hub.stretches import GAP_MS, MAX_RANGES, TOLERANCE_MS, ending_at, ranges
 from hashhub.model import TimeRange, VideoFrame
 from tests.hub.test_videos import noisy, picture
 
