@@ -39,7 +39,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from bench import result, workloads
 from bench.false_positives import upper_bound
-from hashhub.hashing import variants
+from hashhub.hashing import compiled, variants
 from hashhub.hashing.pdq import compute
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.testing import screens
@@ -59,6 +59,7 @@ _UPRIGHT: Final = (False, False)
 _EFFORTS: Final = ("PLAIN", "STANDARD", "THOROUGH")
 _WITHIN: Final = {"PDQ": 31, "PHASH": 10, "DHASH": 10}
 _PIECE: Final = 64  # pictures that a process does at a time
+_THREADS: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _OUT: Final = Path(__file__).parent
 
 
@@ -375,15 +376,17 @@ def same_screen(pool: Any, count: int) -> list[dict[str, Any]]:
 # Cost
 
 
-def cost(rounds: int = 7) -> list[dict[str, Any]]:
-    """Return the CPU time of a frame's variants, beside PDQ of the frame."""
+def cost(rounds: int = 25) -> list[dict[str, Any]]:
+    """Return the CPU time of a frame's variants, beside PDQ of the frame, both with the kernels if there are any."""
     rows = []
+    has_kernels = compiled.load()
     for size in ((640, 480), (1632, 1224), (4000, 3000)):
         base = picture(_MEASURING_SEED, (800, 600))
         for what, shown in (
             ("photograph", base),
             ("bordered", _border(0.06, base, Random(1))),
             ("screen", screens.browser(base, Random(2))),
+            ("desktop", screens.desktop(base, Random(2))),
         ):
             image = shown.resize(size, Image.Resampling.BICUBIC)
             works: dict[str, Callable[[], object]] = {
@@ -391,7 +394,8 @@ def cost(rounds: int = 7) -> list[dict[str, Any]]:
                 "standard_ms": lambda image=image: list(variants.derive(image)),  # type: ignore[misc]
                 "thorough_ms": lambda image=image: list(variants.derive(image, variants.MOST_WINDOWS)),  # type: ignore[misc]
             }
-            row: dict[str, Any] = {"question": "cost", "width": size[0], "height": size[1], "shown": what}
+            row: dict[str, Any] = {"question": "cost", "width": size[0], "height": size[1], "shown": what,
+                                   "kernels": has_kernels}  # fmt: skip
             for name, work in works.items():
                 work()
                 row[name] = min(_cpu_ms(work) for _ in range(rounds))
@@ -573,12 +577,17 @@ def main() -> None:
     path = options.out / "results" / "robustness.json"
     asked = options.questions.split(",")
     if not options.page:
-        facts = {"efforts": _EFFORTS, "max_distances": _WITHIN, "windows": variants.MOST_WINDOWS}
+        facts = {
+            "efforts": _EFFORTS, "max_distances": _WITHIN, "windows": variants.MOST_WINDOWS,
+            "count": options.count, "uploads": options.uploads, "listed": options.listed,
+            "screens": options.screens, "n": options.n, "questions": asked,
+        }  # fmt: skip
         packages = ("Pillow", "numpy", "imagehash")
         rows = _others_of(path, asked)
+        os.environ |= dict.fromkeys(_THREADS, "1")  # of the workers: as in the processes that hash for a hub
         with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
             works: dict[str, Callable[[], list[dict[str, Any]]]] = {
-                "cost": cost,
+                "cost": partial(pool.apply, cost),
                 "same screen": partial(same_screen, pool, options.screens),
                 "recall": partial(recall, pool, options.count),
                 "unrelated": partial(unrelated, pool, options.uploads, options.listed, options.n),
