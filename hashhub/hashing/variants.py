@@ -407,12 +407,11 @@ def _ground(pixels: _Bytes) -> tuple[_Mask, _Mask | None]:
         if counts[code] < _GROUND_SHARE * flat.size:
             break
         at = np.flatnonzero(codes == code)
-        its = None
+        its = np.ones(light.shape, bool)
         for channel, values in zip(channels, of_flat, strict=True):
             mean = round(int(values[at].sum(dtype=np.int64)) / int(counts[code]))
             low = max(0, mean - _GROUND_NOISE)
-            near = channel - np.uint8(low) <= min(255, mean + _GROUND_NOISE) - low  # what is lower wraps around
-            its = near if its is None else its & near
+            its &= channel - np.uint8(low) <= min(255, mean + _GROUND_NOISE) - low  # what is lower wraps around
         ground = its if ground is None else ground | its
         counts[code] = 0
     flat[:, :-1] |= flat[:, 1:]  # a flat place begins a pixel late
