@@ -306,14 +306,16 @@ def _down(ground: _Sums, left: int, right: int) -> npt.NDArray[np.float64]:
     """Return for each row the share of its pixels between two columns that are ground. `ground`: of `_table`."""
     import numpy as np
 
-    return np.diff(ground[:, right] - ground[:, left]) / (right - left)
+    shares: npt.NDArray[np.float64] = np.diff(ground[:, right] - ground[:, left]) / (right - left)
+    return shares
 
 
 def _across(ground: _Sums, top: int, bottom: int) -> npt.NDArray[np.float64]:
     """Return for each column the share of its pixels between two rows that are ground. `ground`: of `_table`."""
     import numpy as np
 
-    return np.diff(ground[bottom] - ground[top]) / (bottom - top)
+    shares: npt.NDArray[np.float64] = np.diff(ground[bottom] - ground[top]) / (bottom - top)
+    return shares
 
 
 def _photographs(ground: _Sums, size: int, most: int = _PHOTOGRAPHS) -> list[Box]:
