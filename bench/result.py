@@ -22,6 +22,7 @@ RESULTS: Final = Path(__file__).parent / "results"
 DATA: Final = Path(__file__).parent / "data"
 SEED: Final = 20_261_125
 _MIB: Final = 1024 * 1024
+_WRITTEN: Final = (":!bench/results", ":!bench/charts", ":!bench/*.md")
 _LOOK_SECONDS: Final = 0.02  # between looks at a process that is watched
 
 
@@ -53,7 +54,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit that is checked out, with `+` when files differ from it."""
+    """Return the commit that is checked out, with `+` when files differ from it, other than what benches write."""
     root = Path(__file__).parent.parent
     try:
         head = subprocess.run(
@@ -63,7 +64,7 @@ def commit() -> str:
             text=True,
             check=True,
         )
-        changed = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=root, check=False)  # noqa: S607 - likewise
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", ".", *_WRITTEN], cwd=root, check=False)  # noqa: S607 - likewise
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + "+" * bool(changed.returncode)

@@ -140,7 +140,7 @@ def hash_files(
             worst = max(worst, exit_code(e))
             continue
         query = media.query()
-        covered = coverage(media, wanted)
+        covered = coverage(media, wanted, dihedral=dihedral)
         if session.json:
             print_json(
                 {

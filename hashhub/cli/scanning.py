@@ -143,6 +143,7 @@ def scan(
             ask=_Asking(hub, options, patience),
             tally=tally,
             effort=wanted,
+            dihedral=dihedral,
         )
         try:
             with contextlib.ExitStack() as files:
@@ -303,6 +304,7 @@ class _Run:
         ask: _Asking,
         tally: Tally,
         effort: Effort,
+        dihedral: bool,
     ) -> None:
         self._paths = paths
         self._tree = tree
@@ -311,6 +313,7 @@ class _Run:
         self._ask = ask
         self._tally = tally
         self._effort = effort
+        self._dihedral = dihedral
         self._first_effort = Effort.PLAIN if effort is Effort.PLAIN else Effort.STANDARD
         self._ready: list[_File] = []
         self._parts = 0
@@ -441,7 +444,7 @@ class _Run:
 
         media = file.thorough if file.is_missed else file.media
         assert media is not None  # noqa: S101 - for mypy: a file without an error has hashes
-        return _within_bounds(media.query(), coverage(media, self._effort))
+        return _within_bounds(media.query(), coverage(media, self._effort, dihedral=self._dihedral))
 
     def _look_closer(self, file: _File) -> bool:
         """Go on with the crops of a missed picture, if they are wanted; return whether that is so."""
@@ -495,6 +498,7 @@ class _Run:
             (ReasonCode.EXACT_ONLY, "looked for by identical digest only"),
             (ReasonCode.LOW_QUALITY, "blank or nearly blank"),
             (ReasonCode.FRAMES_SKIPPED, "looked for by some of their frames only"),
+            (ReasonCode.VARIANTS_SKIPPED, "looked for without some or all of the variants that were asked for"),
         ):
             if findings.gaps[code]:
                 self._tally.remark(f"Of these, {findings.gaps[code]:,} {what} ({code}).")

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 _EFFORTS: Final = tuple(Effort)  # the least first
 
 
-def coverage(media: MediaHashes, effort: Effort, *, asked: Effort | None = None) -> Coverage:
+def coverage(media: MediaHashes, effort: Effort, *, asked: Effort | None = None, dihedral: bool = False) -> Coverage:
     """Return what is looked for when the file's query is matched.
 
-    `effort`: with which it was hashed. `asked`: what the caller asked for, where it may have been given less.
+    `effort`, `dihedral`: with which it was hashed. `asked`: what the caller asked for, where it may have been given
+    less.
     """
     query = media.query()
     used = {h.algorithm for h in query.hashes}
@@ -38,11 +39,13 @@ def coverage(media: MediaHashes, effort: Effort, *, asked: Effort | None = None)
     if media.not_perceptual:
         text = f"only identical files were looked for: {media.not_perceptual}"
         gaps.append(ReasonLine(code=ReasonCode.EXACT_ONLY.value, text=text))
-    elif media.frames and media.frames_hashed < media.frame_count:
+    elif media.frames_hashed < media.frame_count and not (media.video_frames and media.skipped):
         text = f"{media.frames_hashed} of {media.frame_count} frames were hashed; the others were not looked for"
         gaps.append(ReasonLine(code=ReasonCode.FRAMES_SKIPPED.value, text=text))
     if media.skipped:
         gaps.append(ReasonLine(code=ReasonCode.FRAMES_SKIPPED.value, text=media.skipped))
+    if skipped := media.variants_skipped or _of_video(media, effort, dihedral=dihedral):
+        gaps.append(ReasonLine(code=ReasonCode.VARIANTS_SKIPPED.value, text=skipped))
     return Coverage(
         algorithms=tuple(name for name in ALGORITHMS if name in used),
         effort=effort,
@@ -51,6 +54,18 @@ def coverage(media: MediaHashes, effort: Effort, *, asked: Effort | None = None)
         frames_hashed=media.frames_hashed,
         gaps=tuple(gaps),
     )
+
+
+def _of_video(media: MediaHashes, effort: Effort, *, dihedral: bool) -> str | None:
+    """Return which variants were expressly asked for of a video, of whose frames none are derived; None: none were."""
+    asked_for = []
+    if effort is Effort.THOROUGH:
+        asked_for.append("no variants")
+    if dihedral:
+        asked_for.append("no rotations and flips")
+    if not (media.video_frames and asked_for):
+        return None
+    return f"{' and '.join(asked_for)} were looked for: the frames of a video are looked for as they are"
 
 
 def nothing_looked_for(reason: ReasonLine, effort: Effort, *, asked: Effort | None = None) -> Coverage:

@@ -35,7 +35,7 @@ from hashhub.hashing.digest import DIGEST_ALGORITHMS, digests, read_chunks
 from hashhub.hashing.limits import DEFAULT_LIMITS, Limits, too_large
 from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, perceptual_hashes
 from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of, stray_bytes
-from hashhub.hashing.variants import derive, windows_a_frame
+from hashhub.hashing.variants import MOST_WINDOWS, derive, windows_a_frame
 from hashhub.hashing.video import hash_video, require_extra
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import Effort, Query, VariantHashes, VideoFrame
@@ -97,6 +97,8 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
         not_perceptual: Why there are neither frames nor video frames, as a sentence for people; None if there are.
         skipped: What of the file was not looked at, such as a film behind a picture, as a sentence for people; None if
             nothing is known to be left out.
+        variants_skipped: Which variants of a picture were asked for and not derived, and why, as a sentence for people;
+            None if all were.
     """
 
     media_type: str
@@ -110,6 +112,7 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
     frames_hashed: int = 0
     video_frames: tuple[VideoFrame, ...] = ()
     skipped: str | None = None
+    variants_skipped: str | None = None
 
     @property
     def hashes(self) -> tuple[Hash, ...]:
@@ -226,6 +229,7 @@ def _hash_stream(
             not_perceptual=None,
             frames_hashed=picture.hashed,
             skipped=picture.skipped,
+            variants_skipped=picture.variants_skipped,
         )
 
     is_video = media_type.startswith("video/")
@@ -365,7 +369,7 @@ class _OfPicture(NamedTuple):
     """What was read of a picture.
 
     `size`: width and height of the upright first frame. `frame_count`: frames in the file. `hashed`: how many of them
-    were hashed. `skipped`: as in MediaHashes.
+    were hashed. `skipped`, `variants_skipped`: as in MediaHashes.
     """
 
     size: tuple[int, int]
@@ -373,6 +377,7 @@ class _OfPicture(NamedTuple):
     hashed: int
     frames: tuple[FrameHashes, ...]
     skipped: str | None
+    variants_skipped: str | None
 
 
 def _hash_picture(
@@ -382,9 +387,12 @@ def _hash_picture(
     count = 0
     frames: dict[tuple[Hash, ...], FrameHashes] = {}
     windows = 0
+    variants_skipped: str | None = None
     with opened_picture(data, media_type, limits) as picture:
         if effort is Effort.THOROUGH:
-            windows = windows_a_frame(min(picture.frame_count, limits.max_frames), dihedral=dihedral)
+            shared = min(picture.frame_count, limits.max_frames)
+            windows = windows_a_frame(shared, dihedral=dihedral) if "PDQ" in wanted else 0
+            variants_skipped = _why_fewer_windows(windows, shared, wanted)
         for frame in picture.frames(with_readings=effort is not Effort.PLAIN):
             size = size if any(size) else frame.shown.size
             count += 1
@@ -406,7 +414,17 @@ def _hash_picture(
                 further = tuple(v for v in variants if v not in earlier.variants)
                 hashed = msgspec.structs.replace(earlier, variants=(*earlier.variants, *further))
             frames[hashed.hashes] = hashed
-        return _OfPicture(size, picture.frame_count, count, tuple(frames.values()), picture.skipped)
+        return _OfPicture(size, picture.frame_count, count, tuple(frames.values()), picture.skipped, variants_skipped)
+
+
+def _why_fewer_windows(windows: int, frames: int, wanted: frozenset[str]) -> str | None:
+    """Return which windows onto each of so many frames are left out, and why; None if none are."""
+    if "PDQ" not in wanted:
+        return "no crops were looked for: they are hashed by PDQ, which was not asked for"
+    if windows == MOST_WINDOWS:
+        return None
+    how_many = f"only {windows} of {MOST_WINDOWS}" if windows else "no"
+    return f"{how_many} crops of each frame were looked for: {frames} frames share the hashes that a query may have"
 
 
 def _derived(shown: Image.Image, windows: int, known: set[Hash]) -> Iterator[Variant]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     _Bytes = npt.NDArray[np.uint8]
     _Floats = npt.NDArray[np.float32]
     _Mask = npt.NDArray[np.bool_]
+    _Sums = npt.NDArray[np.int32]
 
 BORDER_REMOVED: Final = "border-removed"
 CONTENT_BOX: Final = "content-box"
@@ -165,11 +166,13 @@ def _flat_lines(lines: _Bytes) -> int:
     import numpy as np
 
     colour = _colour(lines[0])
-    for begin in range(0, len(lines), _PIECE):  # most pictures have no border and end in the first piece
-        off = _largest(lines[begin : begin + _PIECE] - colour) > _NOISE
-        uneven = np.flatnonzero(np.count_nonzero(off, axis=1) > _STRAY * off.shape[1])
+    begin, end = 0, 1  # most pictures have no border and end at the first line
+    while begin < len(lines):
+        off = _largest(lines[begin:end] - colour) > _NOISE
+        uneven = np.flatnonzero(off.sum(axis=1) > _STRAY * off.shape[1])
         if len(uneven):
             return begin + int(uneven[0])
+        begin, end = end, end + _PIECE
     return 0
 
 
@@ -177,8 +180,9 @@ def _largest(differences: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     """Return the largest of the channels, (…, 3) to (…): many times faster than NumPy's own way along a short axis."""
     import numpy as np
 
-    red, green, blue = (np.abs(differences[..., channel]) for channel in range(3))
-    return np.maximum(np.maximum(red, green), blue)
+    away = np.abs(differences)
+    largest = np.maximum(away[..., 0], away[..., 1])
+    return np.maximum(largest, away[..., 2], out=largest)
 
 
 def _colour(line: _Bytes) -> npt.NDArray[np.int16]:
@@ -213,9 +217,9 @@ def _step(lines: _Bytes, edge: int) -> int:
     strip = lines[begin:end, ::_SPARSE].astype(np.int16)
     if len(strip) < 2:  # noqa: PLR2004 - no step between fewer
         return edge
-    steps = _largest(strip[1:] - strip[:-1]).mean(axis=1)
+    steps = _largest(strip[1:] - strip[:-1]).sum(axis=1)
     outside = _largest(strip[:-1] - _colour(strip[0])) > 3 * _NOISE
-    steps[outside.mean(axis=1) > 5 * _STRAY] = 0  # such a line is the picture's already
+    steps[outside.sum(axis=1) > 5 * _STRAY * outside.shape[1]] = 0  # such a line is the picture's already
     return begin + 1 + int(np.argmax(steps)) if steps.any() else edge
 
 
@@ -243,6 +247,8 @@ def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
     screen shows. The grid is searched for the rectangle of the largest sum, where a cell of no ground counts 1 and one
     of nothing else -1.5; then its edges are moved to where ground begins. `halved`: the same picture, reduced by 2.
     """
+    import numpy as np
+
     height, width, _ = halved.shape
     size = max(2, math.ceil(max(height, width) / _CELLS))
     if min(height, width) // size < _FEWEST_CELLS:
@@ -250,11 +256,13 @@ def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
     flat, coloured = _ground(halved)
     boxes: list[Box] = []
     if coloured is not None:
-        boxes = [part for box in _photographs(coloured, size) for part in _parts(coloured, box)]
+        ground = _table(coloured)
+        boxes = [part for box in _photographs(ground, size) for part in _parts(ground, box)]
     for box in boxes[:1] or [Box(0, 0, width, height)]:
-        if flat[box.top : box.bottom, box.left : box.right].mean() > _SMOOTH:
+        smooth = np.count_nonzero(flat[box.top : box.bottom, box.left : box.right])
+        if smooth > _SMOOTH * box.width * box.height:
             # Its ground may be one whose colour changes slowly: a gradient, a blurred picture.
-            boxes = [*boxes[:_PHOTOGRAPHS], *_photographs(flat, size)[:1]]
+            boxes = [*boxes[:_PHOTOGRAPHS], *_photographs(_table(flat), size, most=1)]
     shown: list[Box] = []
     for box in boxes[: _PHOTOGRAPHS + 1]:
         if min(box.width, box.height) < _LEAST_SIDE // _HALVES:
@@ -275,13 +283,53 @@ def _is_one(box: Box, within: tuple[int, ...]) -> bool:
     return shorter >= max(_LEAST_SIDE, longer / _SLIMMEST) and shorter * longer >= _LEAST_SHARE * within[0] * within[1]
 
 
-def _photographs(ground: _Mask, size: int) -> list[Box]:
-    """Return the heaviest rectangles of cells of so many pixels, their edges where ground begins."""
-    rows, columns = ground.shape[0] // size, ground.shape[1] // size
-    cells = ground[: rows * size, : columns * size].reshape(rows, size, columns, size).mean(axis=(1, 3))
+def _is_uneven(lines: _Bytes, colour: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
+    """Return for each line whether more than round corners is of another colour."""
+    off = _largest(lines - colour) > _NOISE
+    uneven: npt.NDArray[np.bool_] = off.sum(axis=1) > (1 - _BARE) * off.shape[1]
+    return uneven
+
+
+def _table(mask: _Mask) -> _Sums:
+    """Return the summed-area table of a mask, int32[height + 1, width + 1]: how many of the pixels above and to the
+    left of each corner are set. A rectangle's own are four of its numbers away.
+    """
+    import numpy as np
+
+    table = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
+    np.cumsum(mask, axis=1, dtype=np.int32, out=table[1:, 1:])
+    np.cumsum(table, axis=0, out=table)
+    return table
+
+
+def _down(ground: _Sums, left: int, right: int) -> npt.NDArray[np.float64]:
+    """Return for each row the share of its pixels between two columns that are ground. `ground`: of `_table`."""
+    import numpy as np
+
+    shares: npt.NDArray[np.float64] = np.diff(ground[:, right] - ground[:, left]) / (right - left)
+    return shares
+
+
+def _across(ground: _Sums, top: int, bottom: int) -> npt.NDArray[np.float64]:
+    """Return for each column the share of its pixels between two rows that are ground. `ground`: of `_table`."""
+    import numpy as np
+
+    shares: npt.NDArray[np.float64] = np.diff(ground[bottom] - ground[top]) / (bottom - top)
+    return shares
+
+
+def _photographs(ground: _Sums, size: int, most: int = _PHOTOGRAPHS) -> list[Box]:
+    """Return the heaviest rectangles of cells of so many pixels, their edges where ground begins.
+
+    `ground`: of `_table`. `most`: rectangles.
+    """
+    import numpy as np
+
+    corners = ground[::size, ::size]
+    cells = np.diff(np.diff(corners, axis=0), axis=1) / size**2
     score = 1 - _GROUND_COSTS * cells
     boxes: list[Box] = []
-    for _number in range(_PHOTOGRAPHS):
+    for _number in range(most):
         top, bottom, left, right = _heaviest(score)
         if (bottom - top) * (right - left) < _LEAST_SHARE * score.size:
             break
@@ -290,13 +338,16 @@ def _photographs(ground: _Mask, size: int) -> list[Box]:
     return boxes
 
 
-def _parts(ground: _Mask, box: Box) -> list[Box]:
-    """Return the pictures that stand side by side, or one above the other, in a rectangle; mostly itself alone."""
-    inside = ground[box.top : box.bottom, box.left : box.right]
-    across, down = _runs(inside.mean(axis=0) > _GAP), _runs(inside.mean(axis=1) > _GAP)
+def _parts(ground: _Sums, box: Box) -> list[Box]:
+    """Return the pictures that stand side by side, or one above the other, in a rectangle; mostly itself alone.
+
+    `ground`: of `_table`.
+    """
+    across = _runs(_across(ground, box.top, box.bottom)[box.left : box.right] > _GAP)
     if len(across) > 1:
         parts = [box._replace(left=box.left + begin, right=box.left + end) for begin, end in across]
     else:
+        down = _runs(_down(ground, box.left, box.right)[box.top : box.bottom] > _GAP)
         parts = [box._replace(top=box.top + begin, bottom=box.top + end) for begin, end in down]
     return sorted(parts, key=lambda part: -part.width * part.height)
 
@@ -323,12 +374,14 @@ def _rim(lines: _Bytes) -> int:
     """Return how many lines, of the first 16th, belong to a rim: of one colour but for round corners."""
     import numpy as np
 
-    strip = np.ascontiguousarray(lines[: max(4, len(lines) // _RIM), ::_SPARSE])
+    deepest = max(4, len(lines) // _RIM)
     widest = 0
     for first in (0, 2):  # the edge may lie a line or two outside the rim
-        off = (_largest(strip[first:] - _colour(strip[first])) > _NOISE).mean(axis=1) > 1 - _BARE
-        uneven = np.flatnonzero(off)
-        if len(uneven) and uneven[0]:
+        colour = _colour(lines[first, ::_SPARSE])
+        if _is_uneven(lines[first : first + 1, ::_SPARSE], colour)[0]:  # most rectangles have no rim
+            continue
+        uneven = np.flatnonzero(_is_uneven(lines[first:deepest, ::_SPARSE], colour))
+        if len(uneven):
             widest = max(widest, _step(lines, first + int(uneven[0])))
     return widest
 
@@ -341,25 +394,28 @@ def _ground(pixels: _Bytes) -> tuple[_Mask, _Mask | None]:
     """
     import numpy as np
 
-    red, green, blue = (np.ascontiguousarray(pixels[..., channel]).astype(np.int16) for channel in range(3))
+    channels = [np.ascontiguousarray(pixels[..., channel]) for channel in range(3)]
+    red, green, blue = (channel.astype(np.int16) for channel in channels)
     light = red + 2 * green + blue
     flat = np.ones(light.shape, bool)
-    flat[:, 1:] &= np.abs(np.diff(light, axis=1)) <= _FLAT
-    flat[1:] &= np.abs(np.diff(light, axis=0)) <= _FLAT
+    flat[:, 1:] &= np.abs(light[:, 1:] - light[:, :-1]) <= _FLAT
+    flat[1:] &= np.abs(light[1:] - light[:-1]) <= _FLAT
     codes = ((red >> 3) << 10 | (green >> 3) << 5 | blue >> 3)[flat]
     counts = np.bincount(codes, minlength=1)
+    of_flat = [channel[flat] for channel in channels]
     ground = None
     for _number in range(_GROUNDS):
         code = int(np.argmax(counts))
         if counts[code] < _GROUND_SHARE * flat.size:
             break
-        counts[code] = 0
-        of_code = codes == code
+        at = np.flatnonzero(codes == code)
         its = np.ones(light.shape, bool)
-        for channel in (red, green, blue):
-            mean = round(float(channel[flat][of_code].mean()))
-            its &= np.abs(channel - mean) <= _GROUND_NOISE
+        for channel, values in zip(channels, of_flat, strict=True):
+            mean = round(int(values[at].sum(dtype=np.int64)) / int(counts[code]))
+            low = max(0, mean - _GROUND_NOISE)
+            its &= channel - np.uint8(low) <= min(255, mean + _GROUND_NOISE) - low  # what is lower wraps around
         ground = its if ground is None else ground | its
+        counts[code] = 0
     flat[:, :-1] |= flat[:, 1:]  # a flat place begins a pixel late
     flat[:-1] |= flat[1:]
     return flat, None if ground is None else ground & flat
@@ -373,12 +429,16 @@ def _heaviest(score: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:
     import numpy as np
 
     rows, columns = score.shape
-    until = np.zeros((rows + 1, columns + 1), np.float32)
-    np.cumsum(np.cumsum(score, axis=0), axis=1, out=until[1:, 1:])
+    until = np.zeros((columns + 1, rows + 1), np.float32)
+    np.cumsum(np.cumsum(score, axis=0), axis=1, out=until[1:, 1:].T)
     first, last = _pairs(rows + 1)
-    sums = until[last] - until[first]
-    pair, right = divmod(int(np.argmax(sums - np.minimum.accumulate(sums, axis=1))), columns + 1)
-    left = int(np.argmin(sums[pair, : right + 1]))
+    sums = until.take(last, axis=1)  # (columns + 1, pairs): the pairs lie side by side, and are compared so
+    sums -= until.take(first, axis=1)
+    gains = np.minimum.accumulate(sums, axis=0)
+    np.subtract(sums, gains, out=gains)
+    pair = int(np.argmax(gains.max(axis=0)))
+    right = int(np.argmax(gains[:, pair]))
+    left = int(np.argmin(sums[: right + 1, pair]))
     return int(first[pair]), int(last[pair]), left, right
 
 
@@ -390,12 +450,12 @@ def _pairs(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     return first, last
 
 
-def _grown(ground: _Mask, box: Box) -> Box:
-    """Return the box with each edge where ground begins, or where the screen ends."""
+def _grown(ground: _Sums, box: Box) -> Box:
+    """Return the box with each edge where ground begins, or where the screen ends. `ground`: of `_table`."""
     left, top, right, bottom = box
     for _round in range(2):  # the lines that decide on one pair of edges are as long as the other pair says
-        top, bottom = _edges(ground[:, left:right].mean(axis=1) > _BARE, top, bottom)
-        left, right = _edges(ground[top:bottom].mean(axis=0) > _BARE, left, right)
+        top, bottom = _edges(_down(ground, left, right) > _BARE, top, bottom)
+        left, right = _edges(_across(ground, top, bottom) > _BARE, left, right)
     return Box(left, top, right, bottom)
 
 
@@ -404,10 +464,9 @@ def _edges(bare: npt.NDArray[np.bool_], begin: int, end: int) -> tuple[int, int]
     import numpy as np
 
     middle = (begin + end) // 2
-    while begin < middle and bare[begin]:
-        begin += 1
-    while end > middle + 1 and bare[end - 1]:
-        end -= 1
+    before, after = np.flatnonzero(~bare[begin:middle]), np.flatnonzero(~bare[middle + 1 : end])
+    begin = begin + int(before[0]) if len(before) else middle
+    end = middle + 2 + int(after[-1]) if len(after) else min(end, middle + 1)
     before, after = np.flatnonzero(bare[:begin]), np.flatnonzero(bare[end:])
     return int(before[-1]) + 1 if len(before) else 0, end + int(after[0]) if len(after) else len(bare)
 

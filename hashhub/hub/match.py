@@ -248,7 +248,7 @@ class Match:
         for file in files:
             if file.answer is None:
                 self._tally.unavailable(Verdict.UNAVAILABLE)
-        return [_about(file, effort, options.effort) for file in files], revision
+        return [_about(file, effort, options) for file in files], revision
 
     def _match_files(self, principal: Principal, files: Sequence[_File], options: MatchOptions, policy: Policy) -> int:
         """Answer for those of the files that were hashed, and return the revision that the answers are true of."""
@@ -381,15 +381,15 @@ class _Hasher:
             self._charge(self._place.cpu_seconds - charged)
 
 
-def _about(file: _File, effort: Effort, asked: Effort) -> MediaResult:
-    """Return what is told about a file."""
+def _about(file: _File, effort: Effort, options: MatchOptions) -> MediaResult:
+    """Return what is told about a file. `effort`: what was given of that of the options."""
     if file.hashed is None or file.answer is None:
         assert file.unreadable is not None  # noqa: S101 - it was not hashed
         return MediaResult(
             result=MatchResult(verdict=Verdict.UNAVAILABLE, reasons=(file.unreadable,), label=file.label),
-            coverage=nothing_looked_for(file.unreadable, effort, asked=asked),
+            coverage=nothing_looked_for(file.unreadable, effort, asked=options.effort),
         )
-    covered = coverage(file.hashed, effort, asked=asked)
+    covered = coverage(file.hashed, effort, asked=options.effort, dihedral=options.dihedral)
     is_decoded = bool(file.hashed.frames or file.hashed.video_frames)
     return MediaResult(
         result=remarked(file.answer, covered),

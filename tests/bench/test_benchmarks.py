@@ -399,13 +399,22 @@ def test_robustness_tells_efforts_apart_and_writes_its_page(tmp_path: Path) -> N
     document = json.loads(path.read_text("utf-8"))
     ways = {f"{way}_{what}": 0 for way in ("plain", "box", "window") for what in ("within_31", "nearest")}
     document["rows"] += [
-        {"question": "same screen", "template": "browser", "listed": "original", "pairs": 1, **ways},
-        {"question": "cost", "width": 640, "height": 480, "shown": "screen", "pdq_ms": 1, "standard_ms": 2,
-         "thorough_ms": 3, "hashes_standard": 1, "hashes_thorough": 113},
+        {"question": "same screen", "template": "browser", "listed": "original", "pairs": 2, **ways},
+        *(
+            {"question": "cost", "width": 1632, "height": 1224, "shown": shown, "pdq_ms": 1, "standard_ms": ms,
+         "thorough_ms": 30, "hashes_standard": 1, "hashes_thorough": 113, "kernels": True}
+            for shown, ms in (("photograph", 5.0), ("screen", 8.1))
+        ),
     ]  # fmt: skip
     path.write_text(json.dumps(document), "utf-8")
     run("robustness", "--page", "--out", str(tmp_path))
-    assert "| border | 0.06 | 0 % | 100 % | 100 % |" in page.read_text("utf-8")
+    told = page.read_text("utf-8")
+    assert "| border | 0.06 | 0 % | 100 % | 100 % |" in told
+    assert "the seed is 40000000" in told
+    assert "| border: 99 % with STANDARD | 100 % | 0.01: 100 % | yes |" in told
+    assert "| STANDARD adds at most 8 ms at 2 megapixels | 5 ms | screen: 8.1 ms | **missed** |" in told
+    (pairs,) = [line for line in told.splitlines() if line.startswith("| none of 1e+09 unrelated pairs")]
+    assert pairs.endswith("| **missed** |"), "so few pairs show nothing"
     assert (tmp_path / "charts" / "robustness.svg").stat().st_size > 1000
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from msgspec.structs import replace
 
-from hashhub.hashing import hash_media
+from hashhub.hashing import MediaHashes, hash_media
 from hashhub.hashing.coverage import coverage
-from hashhub.model import Effort, VideoFrame
+from hashhub.model import MAX_HASHES_PER_QUERY, Effort, VideoFrame
+from hashhub.testing.pictures import picture
 
 
 @pytest.mark.parametrize(
@@ -31,3 +34,57 @@ def test_what_was_skipped_of_a_video_is_told(hashed: int, skipped: str | None, t
     )
     covered = coverage(video, Effort.PLAIN)
     assert [(gap.code, gap.text) for gap in covered.gaps] == [("FRAMES_SKIPPED", text) for text in told]
+
+
+def told(media: MediaHashes, effort: Effort, *, dihedral: bool = False) -> list[str | None]:
+    covered = coverage(media, effort, dihedral=dihedral)
+    assert {gap.code for gap in covered.gaps} <= {"VARIANTS_SKIPPED"}
+    return [gap.text for gap in covered.gaps]
+
+
+@pytest.mark.parametrize(
+    ("frames", "dihedral", "text"),
+    [
+        (1, False, None),
+        (1, True, None),
+        (4, False, None),
+        (5, False, "only 102 of 112 crops of each frame were looked for: 5 frames share"),
+        (32, False, "only 16 of 112 crops of each frame were looked for: 32 frames share"),
+        (32, True, "no crops of each frame were looked for: 32 frames share"),
+    ],
+)
+def test_crops_that_a_picture_of_several_frames_has_no_room_for_are_told(
+    frames: int, dihedral: bool, text: str | None
+) -> None:
+    pages = [picture(seed, (64, 48)) for seed in range(frames)]
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    for effort in Effort:
+        media = hash_media(file.getvalue(), dihedral=dihedral, effort=effort)
+        query = media.query()
+        assert len(query.hashes) + sum(len(v.hashes) for v in query.variants) <= MAX_HASHES_PER_QUERY
+        lines = told(media, effort, dihedral=dihedral)
+        if effort is Effort.THOROUGH and text:
+            assert [line and line.startswith(text) for line in lines] == [True]
+        else:
+            assert lines == []
+
+
+def test_crops_without_the_algorithm_that_hashes_them_are_told() -> None:
+    file = io.BytesIO()
+    picture(1, (64, 48)).save(file, "PNG")
+    for effort in Effort:
+        media = hash_media(file.getvalue(), algorithms=["PHASH"], effort=effort)
+        assert bool(told(media, effort)) is (effort is Effort.THOROUGH)
+
+
+def test_variants_of_a_video_are_missed_only_where_they_were_asked_for() -> None:
+    video = replace(
+        hash_media(b"text"), not_perceptual=None, video_frames=(VideoFrame(0, 100, b"1" * 32),), frame_count=1,
+        frames_hashed=1,
+    )  # fmt: skip
+    ending = "were looked for: the frames of a video are looked for as they are"
+    assert told(video, Effort.PLAIN) == told(video, Effort.STANDARD) == []
+    assert told(video, Effort.THOROUGH) == [f"no variants {ending}"]
+    assert told(video, Effort.STANDARD, dihedral=True) == [f"no rotations and flips {ending}"]
+    assert told(video, Effort.THOROUGH, dihedral=True) == [f"no variants and no rotations and flips {ending}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from random import Random
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hashhub.hashes import ALGORITHMS, Hash
-from hashhub.hashing import MediaHashes, hash_media
+from hashhub.hashing import MediaHashes, hash_media, variants
 from hashhub.hashing.pdq import compute
 from hashhub.hashing.variants import (
     BORDER_REMOVED,
@@ -238,3 +239,26 @@ def test_scenes_are_the_same_each_time_and_templates_of_the_halves_are_apart() -
     for scene in screens.SCENES.values():
         once, again = (scene(PHOTOGRAPHS[0], Random(7)) for _ in range(2))
         assert once.tobytes() == again.tobytes()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_the_heaviest_rectangle_and_the_shares_of_ground_are_those_of_adding_up_everything(
+    rows: int, columns: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    score = rng.integers(-8, 9, (rows, columns)).astype(np.float64)
+    (top, bottom), (left, right) = ranges = [sorted(rng.choice(n + 1, 2, replace=False)) for n in (rows, columns)]
+    assert all(begin < end for begin, end in ranges)
+    every = [
+        score[a:b, c:d].sum()
+        for a, b in itertools.combinations(range(rows + 1), 2)
+        for c, d in itertools.combinations(range(columns + 1), 2)
+    ]
+    if max(every) > 0:
+        a, b, c, d = variants._heaviest(score.copy())
+        assert score[a:b, c:d].sum() == max(every)
+    ground = score > 0
+    table = variants._table(ground)
+    np.testing.assert_allclose(variants._down(table, left, right), ground[:, left:right].mean(axis=1))
+    np.testing.assert_allclose(variants._across(table, top, bottom), ground[top:bottom].mean(axis=0))
