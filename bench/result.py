@@ -64,7 +64,11 @@ def commit() -> str:
             text=True,
             check=True,
         )
-        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", ".", *_WRITTEN], cwd=root, check=False)  # noqa: S607 - likewise
+        changed = subprocess.run(
+            ["git", "diff", "--quiet", "HEAD", "--", ".", *_WRITTEN],  # noqa: S607 - likewise
+            cwd=root,
+            check=False,
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + "+" * bool(changed.returncode)
