@@ -402,14 +402,39 @@ def video(directory: Path) -> str:
     """Return how fast a video becomes hashes."""
     head = ("what", "minutes", "frames", "CPU s", "times real time", "compared", "largest distance")
     rows = []
-    for path in sorted(directory.glob("video*.json")):
+    for path in sorted([*directory.glob("video.json"), *directory.glob("video-vpdq.json")]):
         seconds = json.loads(path.read_text("utf-8"))["parameters"]["seconds"]
         rows += [
             [r["what"], str(round(seconds / 60)), str(r["frames"]), str(r["cpu_s"]), str(r["times_real_time"]),
              str(r.get("compared", "-")), str(r.get("max_distance", "-"))]
             for r in load(directory, path.name)
         ]  # fmt: skip
-    return table(head, rows)
+    hashed = table(head, rows)
+    matching = table(
+        ("600 frames that are", "frames in the index", "hits", "p50, ms", "longest, ms", "CPU p50, ms"),
+        [
+            [
+                r["query"],
+                f"{r['frames']:,}",
+                str(r["hits"]),
+                *(number(r[c]) for c in ("p50_ms", "max_ms", "cpu_p50_ms")),
+            ]
+            for r in load(directory, "video-matching.json")
+        ],
+    )
+    return "\n\n".join(filter(None, (hashed, matching)))
+
+
+def live(directory: Path) -> str:
+    """Return how soon frames of live streams are answered."""
+    return table(
+        ("frames", "streams", "a second each", "answered", "unanswered", "p50, ms", "p99, ms", "cores of the hub"),
+        [
+            [r["kind"], str(r["streams"]), str(r["rate"]), str(r["frames"]), str(r["unanswered"]),
+             *(number(r[c]) for c in ("p50_ms", "p99_ms", "hub_cpu"))]
+            for r in load(directory, "live.json")
+        ],
+    )  # fmt: skip
 
 
 def hashing(directory: Path) -> str:
@@ -900,9 +925,19 @@ every matcher alike.""",
         """\
 A clip of 1920 x 1080 at 30 frames a second to hashes, on one core; processor time, since others used the machine.
 Compared: frames at the same time, with the reference's PDQ of the decoded frame at full size, and with what vPDQ's own
-program writes. Without the `kernels` extra.""",
+program writes. Below: a queried video of 600 frames against the frames of listed videos, of which some have entries.
+Listed: the frames of a listed video, 20 bits of each changed; clip: 60 of these among 540 others, too few for a hit;
+intro: nothing but ten frames that all listed videos share.""",
         (),
         video,
+    ),
+    "live": Section(
+        "## Live streams",
+        """\
+From sending a frame to its answer, over gRPC from another process on the same two cores. Frames beyond what the hub can
+do are skipped, the oldest first, and counted as unanswered.""",
+        (),
+        live,
     ),
     "hashing": Section(
         "## Hashing a picture",
