@@ -232,8 +232,11 @@ _USELESS: Final = EMPTY_FILE_DIGESTS | _ZEROS | _ONES
 # give.
 PDQ_SET_BITS: Final = range(64, 193)  # those of PDQ are asked of the frames of videos as well (hashhub.frames)
 PDQ_MIN_DISTINCT: Final = 12
+"""Distinct bytes that a picture's digest has at least."""
 PDQ_NOISE_MAX_DISTINCT: Final = 22
+"""Distinct bytes that rounding noise has at most."""
 PDQ_NOISE_MAX_SET_BITS: Final = 112
+"""Set bits that rounding noise has at most."""
 _PHASH_SET_BITS: Final = range(12, 53)
 _PHASH_MIN_DISTINCT: Final = 3
 _DHASH_SET_BITS: Final = range(8, 57)

@@ -220,7 +220,7 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
     "match.judge": (
         lambda h, p, *_: h.match.judge(
             p, Query(hashes=(digest("MD5", 1),)), MatchOptions(policy="any"), h.policies.get(p, "any").policy, (),
-            withheld=False, cut_short=False,
+            played={}, withheld=False, cut_short=False,
         ),
         EVERYBODY - {"auditor"},
     ),
