@@ -3,10 +3,12 @@
     python -m bench.identity --count 100000
 
 Each picture is hashed by `pdqhash`, which wraps the C++ reference, and by our compiled kernels; one in four, chosen at
-random, by our NumPy path, too, and one in eight in its mirrored forms as well. Hash and quality must be equal. Sizes:
-odd, one pixel wide, tiny, around the filter's steps, much longer than wide, and (one picture in a thousand) up to 12
-megapixels. Contents: flat colours, whose hash is nothing but rounding; noise of little and of full contrast; light and
-shade as photographs have. `bench.reference_hashes` is the same comparison for the pictures of the tests.
+random, by our NumPy path, too. Hash and quality must be equal. One in eight is hashed in its mirrored forms as well,
+whose sums are taken in another order: their qualities must be equal, and of hashes of quality 50 or more it is counted
+how many differ, and by how many bits at most. Sizes: odd, one pixel wide, tiny, around the filter's steps, much longer
+than wide, and (one picture in a thousand) up to 12 megapixels. Contents: flat colours, whose hash is nothing but
+rounding; noise of little and of full contrast; light and shade as photographs have. `bench.reference_hashes` is the
+same comparison for the pictures of the tests.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ _LARGE: Final = 1000  # of so many pictures one is large
 _SIZES: Final = ("any", "any", "any", "tiny", "one pixel wide", "steps", "long")
 _CONTENTS: Final = ("flat", "faint noise", "noise", "shading", "shading")
 _IN_MIRRORED_FORMS: Final = 0.125
+_HASHED_QUALITY: Final = 50  # from which a hash says something
 _BY_NUMPY: Final = 0.25
 _LEAST_SIDE: Final = 5  # the reference hashes no smaller picture; `compute` alone says so
 
@@ -94,7 +97,9 @@ def main() -> None:
             {
                 "sizes": size,
                 "pictures": 0,
-                "forms": 0,
+                "mirrored": 0,
+                "mirrored_differ": 0,
+                "mirrored_bits": 0,
                 "pixels": 0,
                 "kernels_differ": 0,
                 "by_numpy": 0,
@@ -106,7 +111,12 @@ def main() -> None:
         for mirror in mirrors:
             bits, quality = pdqhash.compute(mirrored(picture, mirror))
             reference = (int("".join(map(str, bits)), 2), quality)
-            row["forms"] += 1
+            if mirror != _UPRIGHT:
+                apart = (kernels[mirror][0] ^ reference[0]).bit_count() if quality >= _HASHED_QUALITY else 0
+                row["mirrored"] += 1
+                row["mirrored_differ"] += apart > 0 or kernels[mirror][1] != quality
+                row["mirrored_bits"] = max(row["mirrored_bits"], apart)
+                continue
             row["kernels_differ"] += kernels[mirror] != reference
             row["by_numpy"] += numpys is not None
             row["numpy_differs"] += numpys is not None and numpys[mirror] != reference

@@ -53,6 +53,9 @@ def compute(
     """Return (hash, quality) of an RGB picture, (height, width, 3), after each of `mirrors`: (left to right, top to
     bottom).
 
+    A mirrored form's hash is that of the mirrored pixels but for rounding: its sums are taken in the order of the
+    picture as it is. Of 1,425 recorded forms of quality 50 and more 5 differ from the reference, by 9 bits at most.
+
     The hash is a big-endian integer: its bit 16 * i + j is element (i, j) of the 16 x 16 matrix. The quality is 0 to
     100.
     """
@@ -73,22 +76,18 @@ def _compute_with_kernels(
     read = np.ascontiguousarray(pixels).view()
     read.flags.writeable = False  # one kind of array, so that there is one kernel
     values = np.empty((_SIDE, _SIDE), np.float32)
+    squares = np.empty((2, 2, _SAMPLES, _SAMPLES), np.float32)
+    if pixels.shape[:2] == (_SAMPLES, _SAMPLES):  # the reference does not filter it
+        squares[0, 0] = _luma(pixels).T
+        squares[0, 1] = squares[0, 0, ::-1]
+        squares[1] = squares[0, :, :, ::-1]
+    else:
+        pdq_kernels.samples(read, wanted != [(False, False)], squares)
     hashes = {}
-    for top_bottom in (False, True):
-        plain, mirrored = (False, top_bottom) in wanted, (True, top_bottom) in wanted
-        if not (plain or mirrored):
-            continue
-        squares = np.empty((2, _SAMPLES, _SAMPLES), np.float32)
-        if pixels.shape[:2] == (_SAMPLES, _SAMPLES):  # the reference does not filter it
-            squares[0] = _luma(pixels).T[:: -1 if top_bottom else 1]
-            squares[1] = squares[0, :, ::-1]
-        else:
-            pdq_kernels.samples(read, plain, mirrored, top_bottom, squares)
-        for left_right, is_wanted in ((False, plain), (True, mirrored)):
-            if is_wanted:
-                gradient = pdq_kernels.transform(squares[int(left_right)], _DCT, values)
-                hashes[left_right, top_bottom] = (_bits(values), _quality(gradient))
-    return {mirror: hashes[mirror] for mirror in wanted}
+    for left_right, top_bottom in wanted:
+        gradient = pdq_kernels.transform(squares[int(left_right), int(top_bottom)], _DCT, values)
+        hashes[left_right, top_bottom] = (_bits(values), _quality(gradient))
+    return hashes
 
 
 def compute_with_numpy(
@@ -98,18 +97,19 @@ def compute_with_numpy(
     wanted = sorted(mirrors)
     height, width, _ = pixels.shape
     luma = _luma(pixels)
+    if height == width == _SAMPLES:  # the reference does not filter it
+        rows = _transposed(luma)
+        return {(lr, tb): _hash(rows[:: -1 if tb else 1, :: -1 if lr else 1]) for lr, tb in wanted}
+    # A window of an odd size is the same from both sides; one of an even size is, seen from the other side, the window
+    # of the number before. So mirrored pictures share all but the last sums, with one more mean in front.
+    is_mirrored = wanted != [(False, False)]
+    before, above = (int(is_mirrored and _window(side) % 2 == 0) for side in (width, height))
+    down = _transposed(_box(_transposed(_box(luma, before)), above))  # (width + before, height + above)
     hashes = {}
-    across: _Floats | None = None
-    for i, (left_right, top_bottom) in enumerate(wanted):
-        turned = luma[::-1] if left_right else luma
-        if height == width == _SAMPLES:
-            rows = _transposed(turned)
-            hashes[left_right, top_bottom] = _hash(rows[::-1] if top_bottom else rows)
-            continue
-        if across is None or wanted[i - 1][0] != left_right:  # the first round's rows do not know what is above them
-            across = _transposed(_box(turned))
-        down = _transposed(_box(across[::-1] if top_bottom else across))
-        hashes[left_right, top_bottom] = _hash(_sampled(_transposed(_sampled(down))))
+    for left_right in sorted({lr for lr, _ in wanted}):
+        columns = _transposed(_sampled(down[:width][::-1] if left_right else down[before:]))
+        for top_bottom in sorted({tb for lr, tb in wanted if lr == left_right}):
+            hashes[left_right, top_bottom] = _hash(_sampled(columns[:height][::-1] if top_bottom else columns[above:]))
     return hashes
 
 
@@ -149,10 +149,10 @@ def _tiles(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
             yield slice(down, down + tall), slice(across, across + wide)
 
 
-def _box(rows: _Floats) -> _Floats:
-    """Return for each row the mean of the rows around it."""
-    means = _empty(*rows.shape)
-    for row, (total, size) in zip(means, _windows(rows), strict=True):
+def _box(rows: _Floats, before: int) -> _Floats:
+    """Return for each row the mean of the rows around it; `before`: 1 for one more in front, as `_windows`."""
+    means = _empty(len(rows) + before, rows.shape[1])
+    for row, (total, size) in zip(means, _windows(rows, before), strict=True):
         np.divide(total, size, out=row)
     return means
 
@@ -162,21 +162,29 @@ def _sampled(rows: _Floats) -> _Floats:
     count = len(rows)
     samples = [int((i + 0.5) * count / _SAMPLES) for i in range(_SAMPLES)]
     wanted = frozenset(samples)
-    means = {at: total / size for at, (total, size) in enumerate(_windows(rows)) if at in wanted}
+    means = {at: total / size for at, (total, size) in enumerate(_windows(rows, 0)) if at in wanted}
     return np.stack([means[at] for at in samples])
 
 
-def _windows(rows: _Floats) -> Iterator[tuple[_Floats, np.float32]]:
-    """Yield for each row the sum of the rows in its window, and how many they are. The sum is one running array.
+def _window(count: int) -> int:
+    """Return how many of `count` rows a window holds: a 128th, rounded up."""
+    return -(-count // (2 * _SAMPLES))
 
-    A window holds a 128th of the rows, rounded up, and fewer at both ends.
+
+def _windows(rows: _Floats, before: int) -> Iterator[tuple[_Floats, np.float32]]:
+    """Yield for each row the sum of the rows in its window, and how many they are: fewer at both ends. The sum is one
+    running array.
+
+    `before`: 1 for the window of the row before the first as well, where a window holds an even number.
     """
     count = len(rows)
-    size = -(-count // (2 * _SAMPLES))
+    size = _window(count)
     ahead = size // 2  # rows of a window that are behind its own; one more than before it if the size is even
     total = np.zeros(rows.shape[1], np.float32)
     for at in range(ahead):
         total += rows[at]
+    if before:
+        yield total, np.float32(ahead)
     for at in range(ahead, size):
         total += rows[at]
         yield total, np.float32(at + 1)

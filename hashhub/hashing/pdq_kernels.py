@@ -13,8 +13,10 @@ Numba compiles with neither fast-math nor contraction, so no multiplication is f
 transposition are written in LLVM's language, because LLVM does not make vectors of them by itself; it is the same for
 every processor.
 
-A picture upside down is read from below; one with left and right changed shares the luminance with the picture as it
-is, and the sums run the other way.
+Mirrored pictures share all of that but the last sums. A window of an odd size is the same from both sides; one of an
+even size is, seen from the other side, the window of the number before. So one more mean in front of each row, and one
+more row above, are all that mirrored pictures need. Their sums are taken in the order of the picture as it is: their
+samples are those of the mirrored pixels but for rounding.
 """
 
 from __future__ import annotations
@@ -203,42 +205,46 @@ def _step(source: _Floats, base: int, step: int, k: int, count: int, size: int, 
 
 
 @jit
-def _box(source: _Floats, base: int, step: int, count: int, size: int, total: _Floats, means: _Floats) -> None:
-    """Write the mean of each number's window to `means`, 16 rows side by side. `total`: float32[16], for its use."""
-    ahead = size // 2
+def _box(source: _Floats, count: int, size: int, before: int, total: _Floats, means: _Floats) -> None:
+    """Write the mean of each number's window to `means`, 16 rows side by side.
+
+    `before`: 1 for one more in front, the mean of the window that the number before the first would have (the size is
+    even then). `total`: float32[16], for its use.
+    """
+    first = size // 2 - before
     total[:] = np.float32(0)
     for k in range(size):
-        _step(source, base, step, k, count, size, total)
-        if k >= ahead:
+        _step(source, 0, LANES, k, count, size, total)
+        if k >= first:
             divisor = _divisor(k, count, size)
             for lane in range(LANES):
-                means[(k - ahead) * LANES + lane] = total[lane] / divisor
-    to = (size - ahead) * LANES
-    _glide_storing(source, base + size * step, base, step, count - size, total, means, to, np.float32(size))
-    for k in range(count, count + ahead):
-        _step(source, base, step, k, count, size, total)
+                means[(k - first) * LANES + lane] = total[lane] / divisor
+    to = (size - first) * LANES
+    _glide_storing(source, size * LANES, 0, LANES, count - size, total, means, to, np.float32(size))
+    for k in range(count, count + size // 2):
+        _step(source, 0, LANES, k, count, size, total)
         divisor = _divisor(k, count, size)
         for lane in range(LANES):
-            means[(k - ahead) * LANES + lane] = total[lane] / divisor
+            means[(k - first) * LANES + lane] = total[lane] / divisor
 
 
 @jit
-def _sampled_box(source: _Floats, count: int, size: int, total: _Floats, means: _Floats) -> None:
-    """Write the means of 64 windows, evenly spaced, to `means`, as `_box` would."""
+def _sampled_box(source: _Floats, base: int, step: int, count: int, size: int, total: _Floats, means: _Floats) -> None:
+    """Write the means of 64 windows, evenly spaced, to `means`; number j is the vector at `source[base + j * step]`."""
     ahead = size // 2
     total[:] = np.float32(0)
     k = 0
     for i in range(_SAMPLES):
         last = _sample(i, count) + ahead
         while k < size and k <= last:
-            _step(source, 0, LANES, k, count, size, total)
+            _step(source, base, step, k, count, size, total)
             k += 1
         until = min(last + 1, count)
         if k < until:
-            _glide(source, k * LANES, (k - size) * LANES, LANES, until - k, total)
+            _glide(source, base + k * step, base + (k - size) * step, step, until - k, total)
             k = until
         while k <= last:
-            _step(source, 0, LANES, k, count, size, total)
+            _step(source, base, step, k, count, size, total)
             k += 1
         divisor = _divisor(last, count, size)
         for lane in range(LANES):
@@ -299,87 +305,84 @@ def _step_down(ring: _Floats, k: int, count: int, size: int, total: _Floats, mea
 @jit
 def samples(
     pixels: NDArray[np.uint8],
-    plain: bool,  # noqa: FBT001 - kernels have no keywords
-    mirrored: bool,  # noqa: FBT001 - likewise
-    upside_down: bool,  # noqa: FBT001 - likewise
+    mirrored: bool,  # noqa: FBT001 - kernels have no keywords
     squares: _Floats,
 ) -> None:
     """Filter a picture (uint8[height, width, 3 or 4], red, green and blue first) and sample it at 64 x 64 points.
 
-    `upside_down`: with its rows in the other order. `squares[0]` of float32[2, 64, 64] gets it as it is, if `plain`,
-    and `squares[1]` with left and right changed, if `mirrored`. Both sides are at least 1.
+    `squares[0, 0]` of float32[2, 2, 64, 64] gets it as it is and, if `mirrored`, `squares[1, 0]` with left and right
+    changed, `squares[0, 1]` with top and bottom changed, `squares[1, 1]` with both. Both sides are at least 1.
     """
     height, width = pixels.shape[0], pixels.shape[1]
     across, down = (width + 127) // 128, (height + 127) // 128  # windows
+    ways = 2 if mirrored else 1
+    # A window of an even size reaches further ahead than back; of the mirrored picture it is the window before.
+    before = 1 if mirrored and across % 2 == 0 else 0
+    above = 1 if mirrored and down % 2 == 0 else 0
     ahead = down // 2
-    pitch = -(-width // _TILE) * _TILE + _TILE  # an odd number of cache lines more often than a power of two
+    pitch = -(-(width + 1) // _TILE) * _TILE + _TILE  # an odd number of cache lines more often than a power of two
     luma = np.zeros(LANES * pitch, np.float32)
     columns = np.empty(LANES * pitch, np.float32)
-    columns_of_luma = np.empty(LANES * pitch, np.float32)
     means = np.empty(LANES * pitch, np.float32)
     total = np.empty(LANES, np.float32)
     few = np.empty(LANES * _SAMPLES, np.float32)
     kept_rows = (-(-down // LANES) + 1) * LANES
-    rings = np.empty((2, kept_rows, pitch), np.float32)
-    totals = np.zeros((2, pitch), np.float32)
-    filtered = np.zeros((2, LANES, pitch), np.float32)
+    ring = np.empty((kept_rows, pitch), np.float32)
+    totals = np.zeros(pitch, np.float32)
+    filtered = np.zeros((LANES, pitch), np.float32)
     narrow = np.empty((2, (height + 2 * LANES) * _SAMPLES), np.float32)
     waiting = 0
     done = 0
     for top in range(0, height + ahead, LANES):
         if top < height:
             for row in range(min(LANES, height - top)):
-                y = height - 1 - top - row if upside_down else top + row
-                _luma(pixels, y, luma, row * pitch)
-            _to_lanes(luma, pitch, width, columns_of_luma)
-            for way in range(2):
-                if not (mirrored if way else plain):
-                    continue
-                if way:
-                    _box(columns_of_luma, (width - 1) * LANES, -LANES, width, across, total, means)
-                else:
-                    _box(columns_of_luma, 0, LANES, width, across, total, means)
-                ring = rings[way].reshape(-1)
-                to = top % kept_rows * pitch
-                for x in range(0, width, _TILE):
-                    _transpose_tile(means, x * LANES, LANES, ring, to + x, pitch)
+                _luma(pixels, top + row, luma, row * pitch)
+            _to_lanes(luma, pitch, width, columns)
+            _box(columns, width, across, before, total, means)
+            to = top % kept_rows * pitch
+            for x in range(0, width + before, _TILE):
+                _transpose_tile(means, x * LANES, LANES, ring.reshape(-1), to + x, pitch)
         for k in range(top, min(top + LANES, height + ahead)):
-            for way in range(2):
-                if mirrored if way else plain:
-                    _step_down(rings[way], k, height, down, totals[way], filtered[way, waiting])
-            if k < ahead:  # no row's window is complete yet
+            _step_down(ring, k, height, down, totals, filtered[waiting])
+            if k < ahead - above:  # no row's window is complete yet
                 continue
             waiting += 1
             if waiting < LANES and k < height + ahead - 1:
                 continue
-            for way in range(2):
-                if not (mirrored if way else plain):
-                    continue
-                _to_lanes(filtered[way].reshape(-1), pitch, width, columns)
-                _sampled_box(columns, width, across, total, few)
+            _to_lanes(filtered.reshape(-1), pitch, width + before, columns)
+            for way in range(ways):
+                if way:
+                    _sampled_box(columns, (width - 1) * LANES, -LANES, width, across, total, few)
+                else:
+                    _sampled_box(columns, before * LANES, LANES, width, across, total, few)
                 for i in range(0, _SAMPLES, _TILE):
                     _transpose_tile(few, i * LANES, LANES, narrow[way], done * _SAMPLES + i, _SAMPLES)
             done += waiting
             waiting = 0
-    for way in range(2):
-        if mirrored if way else plain:
-            _sampled_down(narrow[way], height, down, squares[way])
+    for way in range(ways):
+        _sampled_down(narrow[way], above, 1, height, down, squares[way, 0])
+        if mirrored:
+            _sampled_down(narrow[way], height - 1, -1, height, down, squares[way, 1])
 
 
 @jit
-def _sampled_down(narrow: _Floats, count: int, size: int, square: _Floats) -> None:
-    """Write the means of 64 windows down 64 columns (float32[64 * count]) to `square` (float32[64, 64])."""
+def _sampled_down(narrow: _Floats, base: int, step: int, count: int, size: int, square: _Floats) -> None:
+    """Write the means of 64 windows down 64 columns to `square` (float32[64, 64]); row j is row `base + j * step` of
+    `narrow`.
+    """
     total = np.zeros(_SAMPLES, np.float32)
     k = 0
     for i in range(_SAMPLES):
         last = _sample(i, count) + size // 2
         while k <= last:
             if k < count:
+                entering = (base + k * step) * _SAMPLES
                 for x in range(_SAMPLES):
-                    total[x] += narrow[k * _SAMPLES + x]
+                    total[x] += narrow[entering + x]
             if k >= size:
+                leaving = (base + (k - size) * step) * _SAMPLES
                 for x in range(_SAMPLES):
-                    total[x] -= narrow[(k - size) * _SAMPLES + x]
+                    total[x] -= narrow[leaving + x]
             k += 1
         divisor = _divisor(last, count, size)
         for x in range(_SAMPLES):
@@ -425,9 +428,7 @@ SIGNATURES: Final[tuple[tuple[Any, tuple[Any, ...]], ...]] = (
         (
             types.Array(types.uint8, 3, "C", readonly=True),
             types.boolean,
-            types.boolean,
-            types.boolean,
-            types.Array(types.float32, 3, "C"),
+            types.Array(types.float32, 4, "C"),
         ),
     ),
     (transform, (_matrix, _matrix, _matrix)),
