@@ -254,8 +254,8 @@ def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
 
     A screen's ground is flat to the level, which photographs are not: what is neither ground nor text on it is what the
     screen shows. The grid is searched for the rectangle of the largest sum, where a cell of no ground counts 1 and one
-    of nothing else -1.5; then its edges are moved to where ground begins. Before all of these comes the rectangle with a
-    straight edge on each side, which needs no ground of a few colours. `halved`: the same picture, reduced by 2.
+    of nothing else -1.5; then its edges are moved to where ground begins. Before all of these comes the rectangle with
+    a straight edge on each side, which needs no ground of a few colours. `halved`: the same picture, reduced by 2.
     """
     import numpy as np
 
