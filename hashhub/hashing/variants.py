@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     _Floats = npt.NDArray[np.float32]
     _Mask = npt.NDArray[np.bool_]
     _Sums = npt.NDArray[np.int32]
+    _Levels = npt.NDArray[np.int16]
 
 BORDER_REMOVED: Final = "border-removed"
 CONTENT_BOX: Final = "content-box"
@@ -238,6 +239,14 @@ _SMOOTH: Final = 0.15  # of a photograph that is flat
 _MOST_PARTS: Final = 5  # photographs side by side
 _RIM: Final = 16  # a rim is at most a 16th of the picture
 _GROUND_COSTS: Final = 2.5  # a cell counts for the photograph if less than 1 / 2.5 of it is ground
+_STEP: Final = 32  # levels of red + 2 green + blue between what is on either side of a photograph's edge
+_STILL: Final = 1  # level of red + 2 green + blue between neighbours in what a program draws in one colour
+_STILL_COSTS: Final = 6.0  # bars and panels are still but for their text and controls
+_EVEN: Final = 16  # levels of the same between neighbours along the outer side of an edge
+_POOLED: Final = 4  # pixels along an edge that are counted together
+_EDGES: Final = 10  # lines that may be one side of a photograph
+_EDGED: Final = 0.45  # of each side of a photograph that is an edge
+_EDGED_IN_ALL: Final = 2.8  # the four shares together
 
 
 def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
@@ -245,7 +254,8 @@ def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
 
     A screen's ground is flat to the level, which photographs are not: what is neither ground nor text on it is what the
     screen shows. The grid is searched for the rectangle of the largest sum, where a cell of no ground counts 1 and one
-    of nothing else -1.5; then its edges are moved to where ground begins. `halved`: the same picture, reduced by 2.
+    of nothing else -1.5; then its edges are moved to where ground begins. Before all of these comes the rectangle with
+    a straight edge on each side, which needs no ground of a few colours. `halved`: the same picture, reduced by 2.
     """
     import numpy as np
 
@@ -253,24 +263,30 @@ def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
     size = max(2, math.ceil(max(height, width) / _CELLS))
     if min(height, width) // size < _FEWEST_CELLS:
         return []
-    flat, coloured = _ground(halved)
+    light, flat, coloured = _ground(halved)
     boxes: list[Box] = []
+    edged = _edged(light)
     if coloured is not None:
         ground = _table(coloured)
-        boxes = [part for box in _photographs(ground, size) for part in _parts(ground, box)]
+        boxes = [
+            part for box in _photographs(ground, size, 1 if edged else _PHOTOGRAPHS) for part in _parts(ground, box)
+        ]
     for box in boxes[:1] or [Box(0, 0, width, height)]:
         smooth = np.count_nonzero(flat[box.top : box.bottom, box.left : box.right])
         if smooth > _SMOOTH * box.width * box.height:
             # Its ground may be one whose colour changes slowly: a gradient, a blurred picture.
             boxes = [*boxes[:_PHOTOGRAPHS], *_photographs(_table(flat), size, most=1)]
     shown: list[Box] = []
-    for box in boxes[: _PHOTOGRAPHS + 1]:
+    rims: list[Box] = []
+    for box in [*([edged] if edged else []), *boxes][: _PHOTOGRAPHS + 2]:
         if min(box.width, box.height) < _LEAST_SIDE // _HALVES:
             continue
         sharp = _sharpened(pixels, box, halved.shape)
-        if _is_one(sharp, pixels.shape) and not any(_is_near(sharp, other) for other in shown):
-            shown += _peeled(pixels, sharp)
-    return shown[:_MOST_CONTENTS]
+        if _is_one(sharp, pixels.shape) and not any(_is_near(sharp, other) for other in (*shown, *rims)):
+            peeled, *unpeeled = _peeled(pixels, sharp)
+            shown.append(peeled)
+            rims += unpeeled
+    return [*shown, *rims][:_MOST_CONTENTS]
 
 
 def _is_near(box: Box, other: Box) -> bool:
@@ -386,9 +402,9 @@ def _rim(lines: _Bytes) -> int:
     return widest
 
 
-def _ground(pixels: _Bytes) -> tuple[_Mask, _Mask | None]:
-    """Return which pixels are flat, (height, width), and which of those have a colour of the ground; None if no colour
-    is a ground's.
+def _ground(pixels: _Bytes) -> tuple[_Levels, _Mask, _Mask | None]:
+    """Return red + 2 green + blue, (height, width), which pixels are flat, and which of those have a colour of the
+    ground; None if no colour is a ground's.
 
     Dark and light parts of photographs have such colours, but are not flat.
     """
@@ -418,7 +434,95 @@ def _ground(pixels: _Bytes) -> tuple[_Mask, _Mask | None]:
         counts[code] = 0
     flat[:, :-1] |= flat[:, 1:]  # a flat place begins a pixel late
     flat[:-1] |= flat[1:]
-    return flat, None if ground is None else ground & flat
+    return light, flat, None if ground is None else ground & flat
+
+
+def _edged(light: _Levels) -> Box | None:
+    """Return the rectangle with an edge on each side, and of those the one with the most in it that is not still.
+
+    Programs draw grounds, bars and buttons of the very same colour; hardly any place in a photograph is so still. So a
+    window weighs less than the photograph in it, however its colours and those around it change. None: no rectangle has
+    four edges, or all that have are mostly still. `light`: red + 2 green + blue, (height, width).
+    """
+    import numpy as np
+
+    still = np.ones(light.shape, bool)
+    still[:, 1:] &= np.abs(light[:, 1:] - light[:, :-1]) <= _STILL
+    still[1:] &= np.abs(light[1:] - light[:-1]) <= _STILL
+    still[:, :-1] |= still[:, 1:]  # a still place begins a pixel late
+    still[:-1] |= still[1:]
+    ground = _table(still)
+    turned = np.ascontiguousarray(light.T)
+    lefts, rights = _edge_lines(light)
+    tops, bottoms = _edge_lines(turned)
+    if not (len(lefts.at) and len(rights.at) and len(tops.at) and len(bottoms.at)):
+        return None
+    down = (tops.at[:, None] // _POOLED, bottoms.at[None, :] // _POOLED)  # (tops, bottoms)
+    across = (lefts.at[:, None] // _POOLED, rights.at[None, :] // _POOLED)  # (lefts, rights)
+    left, right = (_shares(lines, *down) for lines in (lefts, rights))  # (lines, tops, bottoms)
+    top, bottom = (_shares(lines, *across) for lines in (tops, bottoms))  # (lines, lefts, rights)
+    of_sides = (
+        left[:, None], right[None],  # by left, right, top, bottom
+        top.transpose(1, 2, 0)[..., None], bottom.transpose(1, 2, 0)[:, :, None],
+    )  # fmt: skip
+    least = np.minimum(np.minimum(of_sides[0], of_sides[1]), np.minimum(of_sides[2], of_sides[3]))
+    in_all = of_sides[0] + of_sides[1] + of_sides[2] + of_sides[3]
+    at = np.nonzero((least >= _EDGED) & (in_all >= _EDGED_IN_ALL))
+    if not len(at[0]):
+        return None
+    x0, x1, y0, y1 = (lines.at[of] for lines, of in zip((lefts, rights, tops, bottoms), at, strict=True))
+    weight = ((x1 - x0) * (y1 - y0)).astype(np.float64)
+    area = weight
+    bare = ground[y1, x1] - ground[y0, x1] - ground[y1, x0] + ground[y0, x0]
+    weight = area - _STILL_COSTS * bare
+    best = int(np.argmax(weight))
+    return (
+        Box(int(x0[best]), int(y0[best]), int(x1[best]), int(y1[best]))
+        if _GROUND_COSTS * bare[best] < area[best]
+        else None
+    )
+
+
+class _Lines(NamedTuple):
+    """Columns that may be one side of a photograph."""
+
+    at: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int32]  # (rows / _POOLED + 1, columns): pixels of each that are an edge, added up from above
+
+
+def _shares(lines: _Lines, begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return the share of each column that is an edge between two rows, in `_POOLED` pixels; -1 where they are none."""
+    import numpy as np
+
+    length = (end - begin) * _POOLED
+    counted = (lines.counts[end] - lines.counts[begin]).transpose(2, 0, 1)
+    shares: npt.NDArray[np.float64] = np.where(length >= _LEAST_SIDE // _HALVES, counted / np.maximum(length, 1), -1.0)
+    return shares
+
+
+def _edge_lines(light: _Levels) -> tuple[_Lines, _Lines]:
+    """Return the columns in which a left side and in which a right side is most likely.
+
+    An edge is a step between two pixels, of which the outer one is like its neighbour along the edge: what lies around
+    a photograph is flat or changes slowly, and the texture within it is neither.
+    """
+    import numpy as np
+
+    step = np.abs(light[1:, 2:] - light[1:, :-2]) > _STEP
+    even = np.abs(light[1:] - light[:-1]) <= _EVEN
+    rows = len(step) // _POOLED
+    sides: list[_Lines] = []
+    for outer in (even[:, :-2], even[:, 2:]):
+        edge = (step & outer)[: rows * _POOLED].view(np.uint8)
+        pooled = edge.reshape(rows, _POOLED, -1).sum(axis=1, dtype=np.uint8)
+        counts = np.zeros((rows + 1, pooled.shape[1]), np.int32)
+        np.cumsum(pooled, axis=0, dtype=np.int32, out=counts[1:])
+        gains = counts - (np.arange(rows + 1, dtype=np.float32) * np.float32(_EDGED * _POOLED))[:, None]
+        gain = (gains - np.minimum.accumulate(gains, axis=0)).max(axis=0)
+        order = np.argsort(-gain)[: 2 * _EDGES]
+        order = order[gain[order] > 0][:_EDGES]
+        sides.append(_Lines(order + 1, counts[:, order]))
+    return sides[0], sides[1]
 
 
 def _heaviest(score: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:

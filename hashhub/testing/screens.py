@@ -538,6 +538,47 @@ def editor(original: Image.Image, rng: Random) -> Image.Image:
     return _kept_as(scene, rng)
 
 
+def studio(original: Image.Image, rng: Random) -> Image.Image:
+    """Show the picture in a program for pictures: menus and a tool bar above it, a list with thumbnails at its left,
+    panels at its right, a line of text below; the window floats on a desk whose colour changes from corner to corner.
+    """
+    width, height = rng.choice([(1366, 768), (1440, 900), (1600, 900)])
+    corners = np.array([[[rng.randrange(20, 230) for _ in range(3)] for _ in range(2)] for _ in range(2)], np.uint8)
+    scene = Image.fromarray(corners).resize((width, height), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(scene)
+    ground, ink, accent = _theme(rng)
+    shade = tuple(min(255, c + 18) if sum(ground) < 384 else c - 18 for c in ground)
+    list_wide, panel_wide = rng.choice([0, rng.randint(70, 180)]), rng.choice([0, rng.randint(120, 220)])
+    bar, foot, rim = rng.randint(44, 80), rng.randint(18, 30), rng.randint(0, 24)
+    shown = _fitted(original, width - list_wide - panel_wide - 2 * rim - 80, height - bar - foot - 2 * rim - 90)
+    wide = list_wide + shown.width + panel_wide + 2 * rim
+    tall = bar + shown.height + foot + 2 * rim
+    left, top = rng.randint(10, max(10, width - wide - 20)), rng.randint(10, max(10, height - tall - 50))
+    draw.rectangle((left, top, left + wide, top + tall), fill=ground)
+    draw.rectangle((left, top, left + wide, top + bar // 2), fill=shade)
+    draw.text((left + 10, top + 4), _words(rng, 4), fill=ink, font=_font(bar * 0.25))
+    for i in range(rng.randint(3, 9)):
+        x = left + 12 + 34 * i
+        draw.rectangle((x, top + bar // 2 + 6, x + 14, top + bar - 6), outline=ink, fill=accent if i == 2 else None)
+    for i in range((tall - bar - foot) // 80 if list_wide else 0):
+        y = top + bar + 8 + 80 * i
+        scene.paste(picture(rng.randrange(10**9, 2 * 10**9), (list_wide - 20, 50)), (left + 10, y))
+        draw.text((left + 10, y + 54), _words(rng, 1), fill=ink, font=_font(12))
+    right = left + list_wide + shown.width + 2 * rim
+    for i in range((tall - bar - foot) // 110 if panel_wide else 0):
+        y = top + bar + 110 * i
+        draw.rectangle((right + 6, y + 4, left + wide - 6, y + 104), fill=shade)
+        for j in range(4):
+            draw.line((right + 14, y + 22 + 20 * j, left + wide - 16, y + 22 + 20 * j), fill=ink)
+            x = rng.randint(right + 16, left + wide - 20)
+            draw.ellipse((x - 4, y + 18 + 20 * j, x + 4, y + 26 + 20 * j), fill=accent)
+    draw.text((left + 8, top + tall - foot + 2), _words(rng, 3), fill=ink, font=_font(foot * 0.5))
+    scene.paste(shown, (left + list_wide + rim, top + bar + rim))
+    if rng.random() < 0.5:
+        draw.rectangle((0, height - 40, width, height), fill=shade)
+    return _kept_as(scene, rng)
+
+
 def stacked(original: Image.Image, rng: Random) -> Image.Image:
     """Put another picture above or below it, with a gap."""
     other = picture(rng.randrange(10**9, 2 * 10**9), original.size)
@@ -613,7 +654,10 @@ KINDS: Final[dict[str, tuple[dict[str, Scene], dict[str, Scene]]]] = {
     ),
     "letterbox": ({"letterbox": letterbox}, {"pillarbox": pillarbox, "squared": squared}),
     "caption": ({"caption-above": caption_above}, {"captions-around": captions_around, "poster": poster}),
-    "screenshot": ({"viewer": viewer, "forum": forum, "editor": editor}, {"browser": browser, "desktop": desktop}),
+    "screenshot": (
+        {"viewer": viewer, "forum": forum, "editor": editor, "studio": studio},
+        {"browser": browser, "desktop": desktop},
+    ),
     "phone": (
         {"phone-feed": phone_feed, "phone-story": phone_story, "phone-messages": phone_messages},
         {"phone-gallery": phone_gallery, "phone-chat": phone_chat, "phone-post": phone_post},

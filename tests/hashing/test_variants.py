@@ -149,6 +149,23 @@ def test_pictures_are_found_in_scenes(kind: str) -> None:
     assert np.mean(hits) >= LEAST[kind]
 
 
+@CHEAP
+@given(st.integers(30, 80), st.integers(20, 50), st.integers(0, 2**32 - 1))
+def test_a_photograph_is_found_by_its_edges_in_a_window_on_a_ground_that_changes_colour(
+    left: int, top: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    across, down = rng.integers(0, 2, 2)
+    y, x = np.indices((200, 320))
+    light = (200 + 300 * (across * x / 320 + down * y / 200)).astype(np.int16)
+    light[top - 12 : top + 112, left - 20 : left + 190] = 960  # the window, of one colour
+    assert variants._edged(light) is None  # there is none in it yet
+    light[top : top + 100, left : left + 150] = rng.integers(0, 800, (100, 150))
+    box = variants._edged(light)
+    assert box is not None
+    assert max(abs(a - b) for a, b in zip(box, (left, top, left + 150, top + 100), strict=True)) <= 2
+
+
 def test_crops_are_found_both_ways() -> None:
     hits = []
     for seed in range(5):
