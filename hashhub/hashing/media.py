@@ -152,9 +152,8 @@ def hash_media(
             `PERCEPTUAL_ALGORITHMS`. Without a perceptual one no picture is decoded, so nothing beyond the base install
             is needed.
         dihedral: Also compute each frame's perceptual hashes after the seven rotations and flips, for queries. They are
-            the hashes of the transformed pixels, not estimates (of PDQ, where rows become columns, but for rounding);
-            hashing then takes three times as long. See
-            `pdq_dihedral` for the estimate.
+            the hashes of the transformed pixels, not estimates (of PDQ, but for rounding). See `pdq_dihedral` for the
+            estimate.
         effort: Which further pictures to derive from each frame and hash, for queries (`hashing.variants`). Of a
             video's frames none are derived, and `dihedral` does not hold for them either.
         limits: Bounds on what a picture or video may cost.

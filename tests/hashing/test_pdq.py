@@ -21,7 +21,7 @@ UPRIGHT = (False, False)
 PARTS = 8
 LEAST_SIDE = 5  # that is hashed at all
 HASHED_QUALITY = 50  # from which a hash says something
-MOST_ROUNDED = 16  # bits whose coefficients lie so near the median that the order of additions decides
+MOST_ROUNDED = 4  # bits whose coefficients lie so near the median that the order of additions decides
 
 
 def test_the_pictures_are_those_that_the_reference_was_given() -> None:
