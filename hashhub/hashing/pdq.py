@@ -70,7 +70,8 @@ def compute(
     return compute_with_numpy(pixels, wanted)
 
 
-def _mirrored(pixels: npt.NDArray[np.uint8], left_right: bool, top_bottom: bool) -> npt.NDArray[np.uint8]:
+def _mirrored(pixels: npt.NDArray[np.uint8], form: tuple[bool, bool]) -> npt.NDArray[np.uint8]:
+    left_right, top_bottom = form
     return pixels[:: -1 if top_bottom else 1, :: -1 if left_right else 1]
 
 
@@ -80,7 +81,7 @@ def _compute_with_kernels(
     from hashhub.hashing import pdq_kernels
 
     if min(pixels.shape[:2]) < _SAMPLES and wanted != [_UPRIGHT]:
-        return {form: _compute_with_kernels(_mirrored(pixels, *form), [_UPRIGHT])[_UPRIGHT] for form in wanted}
+        return {form: _compute_with_kernels(_mirrored(pixels, form), [_UPRIGHT])[_UPRIGHT] for form in wanted}
     read = np.ascontiguousarray(pixels).view()
     read.flags.writeable = False  # one kind of array, so that there is one kernel
     values = np.empty((_SIDE, _SIDE), np.float32)
@@ -105,7 +106,7 @@ def compute_with_numpy(
     wanted = sorted(mirrors)
     height, width, _ = pixels.shape
     if min(height, width) < _SAMPLES and wanted != [_UPRIGHT]:
-        return {form: compute_with_numpy(_mirrored(pixels, *form), [_UPRIGHT])[_UPRIGHT] for form in wanted}
+        return {form: compute_with_numpy(_mirrored(pixels, form), [_UPRIGHT])[_UPRIGHT] for form in wanted}
     luma = _luma(pixels)
     if height == width == _SAMPLES:  # the reference does not filter it
         rows = _transposed(luma)
