@@ -74,7 +74,7 @@ reference: venv ## Write docs/cli.md, docs/openapi.json and docs/reference from 
 # What runs and what tests has wheels, so that nobody needs a compiler; what measures need not.
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-emit-index-url
-lock: venv ## Resolve the four requirements.lock files anew
+lock: venv ## Resolve the five lock files anew
 	$(PIP) uv
 	$(RESOLVE) --only-binary :all: --all-extras --group dev pyproject.toml -o requirements.lock
 	$(RESOLVE) --all-extras --group bench -c requirements.lock pyproject.toml -o bench/requirements.lock
@@ -82,6 +82,8 @@ lock: venv ## Resolve the four requirements.lock files anew
 	  -o tests/interop/requirements.lock
 	$(RESOLVE) --only-binary :all: --extra server --extra postgres --extra formats --extra reconcile --group build \
 	  -c requirements.lock pyproject.toml -o docker/requirements.lock
+	$(RESOLVE) --only-binary :all: --extra hook-local --extra hook-bucket --group build \
+	  -c requirements.lock pyproject.toml -o docker/hook.requirements.lock
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

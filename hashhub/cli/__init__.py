@@ -19,6 +19,7 @@ from hashhub.cli import (
     entries,
     exports,
     history,
+    hook,
     imports,
     matching,
     policies,
@@ -51,6 +52,7 @@ def main() -> None:
 _MODULES = (
     serving, contributors, imports, exports, entries, queue, matching, scanning, changes, history, catalogue, policies,
     schemes, admin, webhooks, backup, reconcile, conflicts, sample,
+    hook,
 )  # fmt: skip
 for group in _MODULES:
     for entry in group.COMMANDS:

@@ -1,0 +1,36 @@
+"""`hashhub hook check`: what would become of these files?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hashhub.cli.hook.group import SETTINGS, hook, settings_of
+from hashhub.cli.session import REFUSED, Session, command
+from hashhub.cli.terminal import plain, print_json, table
+
+
+@command(hook, "check", local=True)
+@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@SETTINGS
+@click.option("--fail-on-block", is_flag=True, help="Exit with 1 unless every file is allowed.")
+def check_files(session: Session, *, files: tuple[str, ...], settings_file: str | None, fail_on_block: bool) -> None:
+    """Decide over files as over uploads, and say why. Nothing is kept of them."""
+    from hashhub.hook import Action, open_hook
+
+    rows = []
+    is_allowed = True
+    with open_hook(settings_of(settings_file)) as checks:
+        for file in files:
+            decision = checks.check(Path(file), upload_id=Path(file).name, door="cli")
+            is_allowed &= decision.action is Action.ALLOW
+            if session.json:
+                print_json({"file": file, "decision": plain(decision)})
+            else:
+                reason = decision.reasons[0].text if decision.reasons else ""
+                rows.append((file, decision.action, decision.verdict, reason))
+    if rows:
+        table(("file", "action", "verdict", "reason"), rows)
+    if fail_on_block and not is_allowed:
+        raise click.exceptions.Exit(REFUSED)

@@ -1,0 +1,97 @@
+"""What becomes of an upload, and why."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from hashhub.hashes import Hash
+from hashhub.model import Coverage, MatchResult, ReasonLine, Verdict
+
+
+class Action(StrEnum):
+    """What the app does with an upload. HOLD: it is kept from everybody until a person has decided."""
+
+    ALLOW = "ALLOW"
+    HOLD = "HOLD"
+    BLOCK = "BLOCK"
+
+
+class NoAnswer(StrEnum):
+    """Why an upload has no answer, or a part of one only.
+
+    HUB_AWAY: the hub, or the copy of its lists, could not be asked: away, too busy, too late, the token refused.
+    UNREADABLE: a picture or video that cannot be decoded. TOO_LARGE: more bytes, pixels or time than is allowed.
+    NO_PERCEPTUAL_HASH: looked for by exact digests only, which any change to a file evades.
+    """
+
+    HUB_AWAY = "HUB_AWAY"
+    UNREADABLE = "UNREADABLE"
+    TOO_LARGE = "TOO_LARGE"
+    NO_PERCEPTUAL_HASH = "NO_PERCEPTUAL_HASH"
+
+
+class WithoutAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is done with an upload that has no answer: each case is chosen, and none has a default."""
+
+    hub_away: Action
+    unreadable: Action
+    too_large: Action
+    no_perceptual_hash: Action
+
+    def action(self, cause: NoAnswer) -> Action:
+        """Return what was chosen for this case."""
+        chosen: Action = getattr(self, cause.lower())
+        return chosen
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of one upload.
+
+    Attributes:
+        action: What the app does.
+        verdict: The policy's; UNAVAILABLE without an answer, which is never NO_MATCH.
+        reasons: Why, in the policy's words, then in the hook's.
+        reference: Names this decision in records, queue and logs; tells nothing about the upload.
+        no_answer: Why the policy's verdict is missing, or says less than it could.
+        policy: NAME@VERSION that judged; empty without an answer.
+        revision: The hub's, at which the answer is true; 0 without one.
+        stale_since: When the copy that answered last heard from its hub; None for the hub itself.
+    """
+
+    action: Action
+    verdict: Verdict
+    reasons: tuple[ReasonLine, ...]
+    reference: str
+    no_answer: NoAnswer | None = None
+    policy: str = ""
+    revision: int = 0
+    stale_since: datetime | None = None
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision with what it rests on, for what comes after it: records, vault, queue, cases.
+
+    Attributes:
+        decision: What was decided.
+        time: When.
+        door: Which way the upload came: `api`, `sidecar`, `clamd`, `bucket`, `asgi` and so on.
+        upload_id: The app's own name for the upload, as it gave it.
+        size_bytes: 0 where only hashes were given.
+        media_type: By signature; empty where unknown.
+        hashes: The upload's own, without variants; exact digests first.
+        result: The answer; None without one.
+        coverage: What was looked for.
+    """
+
+    decision: Decision
+    time: datetime
+    door: str
+    upload_id: str = ""
+    size_bytes: int = 0
+    media_type: str = ""
+    hashes: tuple[Hash, ...] = ()
+    result: MatchResult | None = None
+    coverage: Coverage = Coverage()

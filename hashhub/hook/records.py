@@ -1,0 +1,202 @@
+"""What the hook keeps of its own, in `DATA/hook.db`: decisions that a person or a later check must come back to, and
+what was done with them. SQLite, for its owner only.
+
+Everything that is done is an event, and events are chained: the digest of each covers the one before it, so that one
+that was taken out or changed shows. Events hold names, codes and references, never a digest of an upload or its bytes.
+Of uploads that were answered and allowed only their number is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.model import now
+
+FILE_NAME: Final = "hook.db"
+SCHEMA_VERSION: Final = 1
+
+# Each part of what comes after a decision adds its tables here.
+_SCHEMA: Final = """
+CREATE TABLE meta (key INTEGER PRIMARY KEY CHECK (key = 1), schema_version INTEGER NOT NULL);
+CREATE TABLE event (
+    number INTEGER PRIMARY KEY,
+    time TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    details TEXT NOT NULL,
+    digest BLOB NOT NULL
+);
+CREATE INDEX event_subject ON event (subject);
+CREATE TABLE tally (
+    day TEXT, door TEXT, action TEXT, verdict TEXT, no_answer TEXT, count INTEGER NOT NULL,
+    PRIMARY KEY (day, door, action, verdict, no_answer)
+) WITHOUT ROWID;
+CREATE TABLE upload (
+    reference TEXT PRIMARY KEY,
+    time TEXT NOT NULL,
+    state TEXT NOT NULL,
+    door TEXT NOT NULL,
+    upload_id TEXT NOT NULL,
+    checked BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX upload_state ON upload (state, time);
+"""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was done: when, by whom, what, to what, why. `subject` is a reference or a name."""
+
+    number: int
+    time: datetime
+    actor: str
+    kind: str
+    subject: str
+    reason: str = ""
+    details: dict[str, Any] = {}
+
+
+class Records:
+    """The hook's own database. Several processes may share it; safe to be shared by threads."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open it, or make it. Raises InvalidArgument for a directory that others can read, Unavailable for one that
+        cannot be used.
+        """
+        self._lock = threading.RLock()
+        with _mapped():
+            try:
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if directory.stat().st_mode & 0o077:
+                    raise InvalidArgument.field(
+                        "data", "can be read by others; chmod 700 it, or name another directory"
+                    )
+            except OSError as e:
+                raise Unavailable(f"the hook's data directory cannot be used ({e.strerror}); check its path") from e
+            path = directory / FILE_NAME
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
+                self._db.execute(f"PRAGMA {pragma}").close()
+            with self.transaction():
+                if not self.rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
+                    for statement in _SCHEMA.split(";"):
+                        self._db.execute(statement)
+                    self._db.execute("INSERT INTO meta VALUES (1, ?)", (SCHEMA_VERSION,))
+            [(version,)] = self.rows("SELECT schema_version FROM meta")
+            if version != SCHEMA_VERSION:
+                raise FailedPrecondition(
+                    f"the hook's records are of version {version}, and this hashhub reads version {SCHEMA_VERSION}; "
+                    "use the hashhub that wrote them, or another data directory"
+                )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make what is written within one change, or none. Nested ones belong to the outermost."""
+        with self._lock, _mapped():
+            if self._db.in_transaction:
+                yield
+                return
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
+        """Return what a statement reads."""
+        with self._lock, _mapped():
+            return self._db.execute(sql, values).fetchall()
+
+    def write(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> int:
+        """Carry a statement out, and return how many rows it changed."""
+        with self._lock, _mapped():
+            return self._db.execute(sql, values).rowcount
+
+    def note(self, *, actor: str, kind: str, subject: str, reason: str = "", **details: object) -> Event:
+        """Append an event to the chain. What it is about belongs into the same `transaction`."""
+        with self.transaction():
+            last = self.rows("SELECT number, digest FROM event ORDER BY number DESC LIMIT 1")
+            number, before = last[0] if last else (0, b"")
+            event = Event(
+                number=number + 1, time=now(), actor=actor, kind=kind, subject=subject, reason=reason, details=details
+            )
+            self.write(
+                "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(event.number, event.time.isoformat(), actor, kind, subject, reason),
+                    msgspec.json.encode(details, order="sorted").decode(),
+                    _link(before, event),
+                ),
+            )
+        return event
+
+    def events(self, *, subject: str | None = None) -> list[Event]:
+        """Return the events, the oldest first: all, or those about one subject."""
+        where, values = ("", ()) if subject is None else ("WHERE subject = ?", (subject,))
+        return [_event(row) for row in self.rows(f"SELECT * FROM event {where} ORDER BY number", values)]  # noqa: S608 - no value in it
+
+    def verify(self) -> int:
+        """Return how many events there are. Raises DataLoss when one was changed or taken out of the chain."""
+        before = b""
+        count = 0
+        for *row, digest in self.rows("SELECT * FROM event ORDER BY number"):
+            event = _event((*row, digest))
+            count += 1
+            if event.number != count or _link(before, event) != digest:
+                raise DataLoss(
+                    f"the hook's record of what was done is broken at event {count}: it was changed or one is missing; "
+                    "keep the file, restore a backup beside it and compare",
+                    reason=Reason.HISTORY_BROKEN,
+                )
+            before = digest
+        return count
+
+
+def _event(row: Sequence[Any]) -> Event:
+    number, time, actor, kind, subject, reason, details, _ = row
+    return Event(
+        number=number,
+        time=datetime.fromisoformat(time),
+        actor=actor,
+        kind=kind,
+        subject=subject,
+        reason=reason,
+        details=msgspec.json.decode(details),
+    )
+
+
+def _link(before: bytes, event: Event) -> bytes:
+    return hashlib.sha256(before + msgspec.json.encode(event, order="sorted")).digest()
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as e:
+        if "full" in str(e):
+            raise LimitExceeded(
+                "there is no room for the hook's records; make room on the disk", reason=Reason.DISK_FULL
+            ) from e
+        raise Unavailable("the hook's records cannot be read or written now; check the disk and try again") from e
+    except sqlite3.DatabaseError as e:
+        raise DataLoss("the hook's records are damaged; keep the file and restore a backup") from e

@@ -1,0 +1,113 @@
+"""A real hub with a list, a token that may match, and settings of a hook that asks it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from hashhub.client import Client
+from hashhub.hashing import hash_media
+from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer, open_hook
+from hashhub.model import TLP, Contributor, ContributorKind, HashSet, Marking, Principal, Purpose, Reliability, Role
+from hashhub.testing.hub_process import RunningHub, running_hub
+from hashhub.testing.pictures import picture
+
+HELD = WithoutAnswer(
+    hub_away=Action.HOLD, unreadable=Action.HOLD, too_large=Action.HOLD, no_perceptual_hash=Action.ALLOW
+)
+
+
+class Listed(NamedTuple):
+    """A hub on whose lists `police-nl/known` and `hotline-de/known` one picture is, and tokens to ask it with."""
+
+    hub: RunningHub
+    operator: Client
+    token: str
+    mirror_token: str
+    known: bytes  # a JPEG that is listed
+    unknown: bytes  # one that is not
+
+
+def jpeg(seed: int, size: tuple[int, int] = (512, 384)) -> bytes:
+    """Return a synthetic photograph."""
+    out = io.BytesIO()
+    picture(seed, size).save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listed]:
+    with running_hub(tmp_path_factory.mktemp("hub")) as hub, Client(hub.address, hub.token, timeout=60.0) as operator:
+        operator.create_contributor(
+            Contributor(id="app", display_name="App", kind=ContributorKind.PLATFORM, jurisdiction="IE")
+        )
+        known = jpeg(1)
+        lines = "".join(f"{h.text}\n" for h in hash_media(known).hashes if h.algorithm in {"MD5", "PDQ"}).encode()
+        for name, jurisdiction in (("police-nl", "NL"), ("hotline-de", "DE")):  # `block` wants two that agree
+            operator.create_contributor(
+                Contributor(
+                    id=name,
+                    display_name=name,
+                    kind=ContributorKind.HOTLINE,
+                    jurisdiction=jurisdiction,
+                    reliability=Reliability.B,
+                )
+            )
+            operator.create_hash_set(
+                HashSet(contributor=name, id="known", purpose=Purpose.CSAM, marking=Marking(tlp=TLP.GREEN, bulk=True))
+            )
+            report = operator.import_source(io.BytesIO(lines), hash_set=f"{name}/known", connector="hash-lines")
+            assert not report.is_refused
+        yield Listed(
+            hub=hub,
+            operator=operator,
+            token=operator.create_token(Principal(name="app-hook", role=Role.CONSUMER, contributor="app")),
+            mirror_token=operator.create_token(
+                Principal(name="app-mirror", role=Role.CONSUMER, contributor="app", may_mirror=True)
+            ),
+            known=known,
+            unknown=jpeg(2),
+        )
+
+
+MakeHook = Callable[..., Hook]
+
+
+@pytest.fixture
+def make_settings(listed: Listed, tmp_path: Path) -> Callable[..., HookSettings]:
+    """Return a function that makes settings of a hook that asks the hub; what is given differs."""
+    token_file = tmp_path / "hook.token"
+    token_file.write_text(listed.token)
+
+    def make(**given: Any) -> HookSettings:
+        usual: dict[str, Any] = {
+            "policy": "block",
+            "without_answer": HELD,
+            "hub": listed.hub.address,
+            "token_file": str(token_file),
+            "data": str(tmp_path / "hook"),
+            "hashing_processes": 1,
+            "answer_seconds": 20.0,  # a loaded machine is no reason for another answer
+        }
+        return HookSettings(**usual | given)
+
+    return make
+
+
+@pytest.fixture
+def make_hook(make_settings: Callable[..., HookSettings]) -> Iterator[MakeHook]:
+    """Return a function that makes hooks, which are closed at the test's end."""
+    made: list[Hook] = []
+
+    def make(*, judge: Any = None, **given: Any) -> Hook:
+        settings = make_settings(**given)
+        made.append(open_hook(settings) if judge is None else Hook(settings, judge=judge))
+        return made[-1]
+
+    yield make
+    for hook in made:
+        hook.close()
