@@ -1,0 +1,229 @@
+"""Do the guides of the upload hook work for somebody who has nothing yet, and within fifteen minutes?
+
+    python -m bench.quickstart                      every guide
+    python -m bench.quickstart hook-python          one
+
+Each guide is followed literally, as a person with its page and a shell would: in an empty directory with an empty home
+and a new virtual environment, its files are written as they stand, its commands are run in their order, what is to run
+in a terminal of its own goes on in the background, and what the page says that a command prints must be printed. Two
+things differ: hashhub comes from this checkout instead of the package index, and versions are those of the locks. The
+hub that the guides ask is started first, on the ports that they name, so that nothing else may use those.
+
+Times are on the clock, installation included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from bench import result
+
+ROOT: Final = Path(__file__).parent.parent
+LIMIT_SECONDS: Final = 900.0
+_BLOCK: Final = re.compile(r"^```(\w*) ?([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_STEP_SECONDS: Final = 300.0
+_READY_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 20.0
+# What goes on in a terminal of its own, and the port that it is reached at; None: it is only given a moment.
+_SERVERS: Final = (
+    ("hashhub serve", 8470),
+    ("hashhub hook serve", 8472),
+    ("hashhub hook clamd", 3310),
+    ("hashhub hook watch", None),
+    ("hashhub hook sync --settings hook.toml --follow", None),
+    ("uvicorn ", 8000),
+    ("flask ", 5000),
+    ("python manage.py runserver", 8000),
+    ("node app", 3000),
+    ("moto_server", 5555),
+)
+_MOMENT: Final = 3.0
+
+
+class Step(NamedTuple):
+    """One thing that a guide has its reader do: write a file (`name`), or run a command that prints such lines."""
+
+    name: str
+    text: str
+    prints: tuple[str, ...] = ()
+    ends_with: int = 0
+
+
+def steps(page: str) -> list[Step]:
+    """Return what a page has its reader do, in order.
+
+    A block with a name after its language is a file, one without a language has commands, one called `text` what the
+    last command before it prints. A comment `# ends with N` tells how a command ends otherwise than with 0.
+    """
+    made: list[Step] = []
+    for language, name, block in _BLOCK.findall(page):
+        if name:
+            made.append(Step(name.strip(), block))
+        elif language == "text":
+            made[-1] = made[-1]._replace(prints=(*made[-1].prints, *block.splitlines()))
+        elif not language:
+            for line in block.replace("\\\n", " ").splitlines():
+                if line.strip():
+                    end = re.search(r"# ends with ([0-9]+)", line)
+                    made.append(Step("", re.sub(r"\s+# .*$", "", line), ends_with=int(end[1]) if end else 0))
+    return made
+
+
+class Reader:
+    """Somebody with a page, a shell and nothing else."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self.directory = directory
+        self._stack = stack
+        home = directory / "home"
+        home.mkdir()
+        subprocess.run([sys.executable, "-m", "venv", str(directory / "venv")], check=True)
+        self.environment = {
+            "HOME": str(home),
+            "PATH": f"{directory / 'venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "LANG": "C.UTF-8",
+            **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_", "SSL_"))},
+        }
+        self.work = directory / "work"
+        self.work.mkdir()
+
+    def follow(self, step: Step) -> str:
+        """Do one step. Return what it printed. Raises AssertionError when it is not as the page says."""
+        if step.name:
+            path = self.work / step.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(step.text)
+            return ""
+        for beginning, port in _SERVERS:
+            if step.text.startswith(beginning):
+                self._stack.enter_context(self._running(step.text, port))
+                return ""
+        done = subprocess.run(
+            ["bash", "-c", self._from_here(step.text)],  # noqa: S607 - as a reader would
+            cwd=self.work,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=_STEP_SECONDS,
+            check=False,
+        )
+        told = f"{step.text}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == step.ends_with, told
+        for line in step.prints:
+            assert any(printed.startswith(line) for printed in done.stdout.splitlines()), f"not printed: {line}\n{told}"
+        return done.stdout
+
+    def _from_here(self, line: str) -> str:
+        """Return the line with hashhub from this checkout, and versions from the locks."""
+        if not line.startswith("pip install"):
+            return line
+        packages = [p for p in shlex.split(line)[2:] if not p.startswith("hashhub")]
+        commands = []
+        if len(packages) < len(shlex.split(line)[2:]):
+            locks = ROOT / "docker" / "hook.requirements.lock"
+            commands += [
+                f"pip install -q --require-hashes -r {locks}",
+                f"pip install -q --no-deps --no-build-isolation {ROOT}",
+            ]
+        if packages:
+            commands.append(f"pip install -q -c {ROOT / 'requirements.lock'} {shlex.join(packages)}")
+        return " && ".join(commands)
+
+    @contextmanager
+    def _running(self, line: str, port: int | None) -> Iterator[None]:
+        with (self.work / "servers.log").open("ab") as log:
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {line}"],  # noqa: S607 - likewise
+                cwd=self.work,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+            try:
+                _wait_for(process, port, line)
+                yield
+            finally:
+                process.send_signal(signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_STOP_SECONDS)
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int | None, line: str) -> None:
+    if port is None:
+        time.sleep(_MOMENT)
+        assert process.poll() is None, f"{line}: ended with {process.returncode}"
+        return
+    until = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < until:
+        assert process.poll() is None, f"{line}: ended with {process.returncode}"
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{line}: nothing answers on port {port}")
+
+
+def followed(guide: str, *, keep: bool) -> dict[str, Any]:
+    """Follow one guide, and return how long its steps took."""
+    todo = steps((ROOT / "docs" / f"{guide}.md").read_text("utf-8"))
+    directory = Path(tempfile.mkdtemp(prefix=f"{guide}-"))
+    begun = time.monotonic()
+    times: list[tuple[float, str]] = []
+    try:
+        with ExitStack() as stack:
+            reader = Reader(directory, stack)
+            if not any(step.text.startswith("hashhub serve") for step in todo if not step.name):
+                todo = [Step("", "pip install 'hashhub[hook]'"), Step("", "hashhub serve"), *todo]
+            for step in todo:
+                at = time.monotonic()
+                reader.follow(step)
+                times.append((time.monotonic() - at, step.name or step.text))
+    finally:
+        if not keep:
+            shutil.rmtree(directory, ignore_errors=True)
+    slowest = max(times)
+    return {
+        "guide": guide,
+        "steps": len(times),
+        "seconds": round(time.monotonic() - begun, 1),
+        "slowest_seconds": round(slowest[0], 1),
+        "slowest": slowest[1][:60],
+    }
+
+
+def main() -> None:
+    """Follow the guides."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    guides = sorted(path.stem for path in (ROOT / "docs").glob("hook*.md"))
+    parser.add_argument("guides", nargs="*", default=guides, help=f"which of {', '.join(guides)} (all)")
+    parser.add_argument("--keep", action="store_true", help="leave the directories as they are at the end")
+    parser.add_argument("--out", type=Path, help="where to write the result; default: bench/results/quickstart.json")
+    arguments = parser.parse_args()
+    rows = []
+    for guide in arguments.guides:
+        rows.append(followed(guide, keep=arguments.keep))
+        result.show(rows[-1:])
+    assert all(row["seconds"] < LIMIT_SECONDS for row in rows), "longer than fifteen minutes"
+    result.save(
+        "quickstart", {"limit_seconds": LIMIT_SECONDS}, rows, out=arguments.out, packages=("starlette", "uvicorn")
+    )
+
+
+if __name__ == "__main__":
+    main()
