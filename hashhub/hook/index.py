@@ -53,8 +53,6 @@ class Index:
         self._lock = threading.Lock()
         self._page = _NOWHERE  # the matcher knows nothing of pages behind it
         self._is_sound = publisher  # the publisher's matcher verifies what it opened by itself
-        with suppress(FileExistsError):
-            directory.mkdir(mode=0o700, parents=True)
         self.matcher = self._open()
 
     def close(self) -> None:

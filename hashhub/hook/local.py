@@ -89,8 +89,7 @@ class Sync:
         self._trimmed = 0
         self._begun = time.monotonic()
         self._is_stopped = threading.Event()
-        Path(settings.data).mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.mkdir(mode=0o700, exist_ok=True)
+        _make(directory)
         try:
             self._index = Index(self._copy, directory / DIRECTORY, publisher=True)
         except FailedPrecondition as e:
@@ -225,6 +224,7 @@ class LocalJudge:
         self._state: _Ready | None = None
         self._failure: HashHubError | None = None
         self._looked = time.monotonic()
+        _make(directory)
         self._index = Index(self._copy, directory / DIRECTORY, publisher=False)
         self._following = _Following(settings) if settings.local.follow else None
         self._thread = Background(
@@ -397,6 +397,17 @@ class _Following:
             finally:
                 with self._lock:
                     self._sync = None
+
+
+def _make(directory: Path) -> None:
+    """Make the directory of a copy and that of the hook above it, for their owner only. Raises InvalidArgument."""
+    try:
+        for one in (directory.parent, directory, directory / DIRECTORY):
+            one.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as e:
+        raise InvalidArgument.field(
+            "data", f"is a directory that cannot be used: {e.strerror or type(e).__name__}", "NOT_ALLOWED"
+        ) from e
 
 
 def _client(settings: HookSettings, *, timeout: float = 60.0) -> Client:

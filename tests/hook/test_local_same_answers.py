@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import pytest
 
 from hashhub.client import Client, mirror
 from hashhub.hashes import SEARCHED, Hash
-from hashhub.hook.local import LocalJudge, Sync
-from hashhub.hook.settings import HookSettings, LocalSettings, Mode
 from hashhub.model import (
     Entry,
     EntryState,
@@ -30,7 +28,7 @@ from hashhub.model import (
     Verdict,
     now,
 )
-from tests.hook.conftest import HELD
+from tests.hook.local_copies import Local
 from tests.hub.conftest import OPERATOR, digest, item, near
 from tests.hub.receiving import mirroring
 from tests.hub.test_videos import video
@@ -56,30 +54,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path)
     yield site
     site.close()
-
-
-class Local:
-    """A copy that is kept of a site, and a judge that reads it."""
-
-    def __init__(self, site: Site, directory: Path, secret: str, policy: str = "block", **local: Any) -> None:
-        token_file = directory / f"{policy}.token"
-        token_file.write_text(secret)
-        self.settings = HookSettings(
-            policy=policy,
-            without_answer=HELD,
-            mode=Mode.LOCAL,
-            hub=site.doors.grpc_address,
-            token_file=str(token_file),
-            data=str(directory / "hook"),
-            local=LocalSettings(follow=False, **local),
-        )
-
-    def sync(self) -> None:
-        with Sync(self.settings) as sync:
-            sync.update()
-
-    def judge(self) -> LocalJudge:
-        return LocalJudge(self.settings)
 
 
 class World:
