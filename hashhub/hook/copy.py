@@ -95,7 +95,7 @@ class Copy:
     def __init__(self, directory: Path) -> None:
         """Nothing is opened before the first look."""
         self.path = directory / FILE_NAME
-        self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[tuple[int, sqlite3.Connection]] = queue.LifoQueue()
         self._registry: tuple[tuple[int, bytes] | None, _Registry] = (None, _Registry({}, {}, {}))
         self._is_closed = False
 
@@ -104,7 +104,7 @@ class Copy:
         self._is_closed = True
         while True:
             try:
-                self._idle.get_nowait().close()
+                self._idle.get_nowait()[1].close()
             except queue.Empty:
                 return
 
@@ -112,10 +112,7 @@ class Copy:
     def look(self) -> Iterator[Look]:
         """Look at the copy as it is now. Raises Unavailable when it is not there, DataLoss when it is damaged."""
         with _mapped():
-            try:
-                db = self._idle.get_nowait()
-            except queue.Empty:
-                db = self._open()
+            file, db = self._connection()
             try:
                 db.execute("BEGIN")
                 yield Look(self, db)
@@ -126,14 +123,28 @@ class Copy:
             if self._is_closed:
                 db.close()
             else:
-                self._idle.put(db)
+                self._idle.put((file, db))
+
+    def _connection(self) -> tuple[int, sqlite3.Connection]:
+        """Return a connection to the file that is there now, and that file's number: another one may have been put in
+        its place.
+        """
+        try:
+            file = self.path.stat().st_ino
+        except OSError as e:
+            raise Unavailable(
+                f"there is no copy of the hub's lists; {SYNC} while the hub is there", reason=Reason.MATCHER_NOT_READY
+            ) from e
+        while True:
+            try:
+                known, db = self._idle.get_nowait()
+            except queue.Empty:
+                return file, self._open()
+            if known == file:
+                return file, db
+            db.close()
 
     def _open(self) -> sqlite3.Connection:
-        if not self.path.exists():
-            raise Unavailable(
-                f"there is no copy of the hub's lists yet; {SYNC} while the hub is there",
-                reason=Reason.MATCHER_NOT_READY,
-            )
         db = sqlite3.connect(
             f"file:{self.path.absolute()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
         )

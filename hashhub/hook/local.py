@@ -9,6 +9,7 @@ The answer comes out of the code that answers at the hub (`hashhub.answering`), 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from datetime import datetime, timedelta
@@ -57,6 +58,7 @@ _TAKE_OVER_SECONDS: Final = 5.0  # between two tries to become the process that 
 _POLICY_SECONDS: Final = 60.0  # between two looks at a policy while nothing changes at the hub
 _START_SECONDS: Final = 10.0  # for a policy at the first start
 _CLOCKS: Final = timedelta(minutes=1)  # by which a clock may go wrong before the copy's age counts as unknown
+_JOURNAL_PAGES: Final = 1_000  # of the feed that the journal holds beyond the snapshot: some 100 MB at most
 _CALLER: Final = "hook"
 
 
@@ -173,7 +175,11 @@ class Sync:
 
     def _trim(self) -> None:
         """Drop what of the journal the snapshots have."""
-        snapshot = self._index.matcher.snapshot_revision or 0
+        matcher = self._index.matcher
+        if matcher.revision - (matcher.snapshot_revision or 0) > _JOURNAL_PAGES:
+            # A list that is stated again changes no digest, so that the matcher alone sees no reason for a snapshot.
+            matcher.compact()
+        snapshot = matcher.snapshot_revision or 0
         if snapshot > self._trimmed:
             self._mirror.trim_journal(snapshot)
             self._trimmed = snapshot
@@ -224,6 +230,7 @@ class LocalJudge:
         self._state: _Ready | None = None
         self._failure: HashHubError | None = None
         self._looked = time.monotonic()
+        self._process = os.getpid()
         _make(directory)
         self._index = Index(self._copy, directory / DIRECTORY, publisher=False)
         self._following = _Following(settings) if settings.local.follow else None
@@ -311,6 +318,10 @@ class LocalJudge:
 
     def _ready(self) -> _Ready:
         """Return the state to answer by. Raises Unavailable where that may lack something."""
+        if os.getpid() != self._process:
+            raise FailedPrecondition(
+                "the hook was opened before this process was forked off; open it in each worker of the app"
+            )
         state, failure = self._state, self._failure
         if state is not None and time.monotonic() - self._looked <= _BLIND_SECONDS:
             return state

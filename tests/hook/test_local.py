@@ -387,6 +387,43 @@ def test_an_app_keeps_the_copy_itself_where_nobody_does(site: Site, tmp_path: Pa
         _wait(lambda judge=judge: _answer(judge, 77) is Verdict.MATCH)
 
 
+def test_a_list_that_is_stated_again_fills_no_disk(site: Site, local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_module, "_JOURNAL_PAGES", 3)
+    monkeypatch.setattr(mirror, "_PAGE", 5)
+    local.sync()
+    for step in range(6):
+        listed = [item(n, algorithms=("MD5", "PDQ"), quality=90, tags=(f"{step}",)) for n in range(10)]
+        site.desk.contribute("alpha/one", *listed)
+        local.sync()
+    [(pages,)] = _rows(local, "SELECT count(*) FROM journal_page")
+    assert pages <= 3 + 3
+    assert local.missing() == 0
+
+
+def test_a_copy_that_is_removed_or_exchanged_under_an_app(
+    site: Site, local: Local, tmp_path: Path, judges: list[LocalJudge]
+) -> None:
+    local.sync()
+    judges.append(local.judge())
+    local.directory.rename(tmp_path / "away")
+    with pytest.raises(Unavailable, match="there is no copy"):
+        judges[0].catch_up()
+    with pytest.raises(Unavailable):
+        judges[0].judge(md5(1))
+    site.desk.contribute("alpha/one", item(40))
+    local.sync()
+    judges[0].catch_up()
+    assert (verdict(judges[0], 1), verdict(judges[0], 40)) == (Verdict.MATCH, Verdict.MATCH)
+
+
+def test_a_worker_that_was_forked_off_is_told(local: Local, judges: list[LocalJudge]) -> None:
+    local.sync()
+    judges.append(local.judge())
+    judges[0]._process += 1
+    with pytest.raises(FailedPrecondition, match="in each worker"):
+        judges[0].judge(md5(99))
+
+
 def _answer(judge: LocalJudge, number: int) -> Verdict | None:
     try:
         return verdict(judge, number)
