@@ -29,7 +29,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from hashhub import frames, v1, wire
+from hashhub import v1, wire
 from hashhub.client.transport import Transport
 from hashhub.errors import (
     Conflict,
@@ -700,6 +700,8 @@ class _Journal:
 
 def _frame_digests(given: Iterable[VideoFrame]) -> set[bytes]:
     """Return the distinct digests of those frames that match."""
+    from hashhub import frames  # NumPy, which a client without a journal does without
+
     return {digest.tobytes() for digest in frames.columns_of(given).matching().digests}
 
 

@@ -164,6 +164,10 @@ def test_stopped_anywhere_the_index_lacks_nothing(
 
         monkeypatch.setattr(of, name, broken)
 
+    def sometimes_stop(_lines: int, _complete: bool) -> None:
+        if random.random() < 0.1:
+            raise _Stopped
+
     for name in ("look", "_follow", "_apply", "_write_mark"):
         sometimes(Index, name)
     backup = None
@@ -174,7 +178,7 @@ def test_stopped_anywhere_the_index_lacks_nothing(
         site.desk.contribute("alpha/one", *listed, frames, replace=random.random() < 0.4, allow_shrinking=True)
         for _ in range(random.randrange(3)):
             with suppress(_Stopped, HashHubError):
-                local.sync(lambda _lines, _complete: random.random() < 0.1 and _stop())  # type: ignore[arg-type]
+                local.sync(sometimes_stop)
         if random.random() < 0.3 and (local.directory / "mirror.db").exists():
             backup = backup or local.directory.parent / "backup.db"
             with closing(sqlite3.connect(local.directory / "mirror.db")) as c:
@@ -189,10 +193,6 @@ def test_stopped_anywhere_the_index_lacks_nothing(
         counts = dict(c.execute("SELECT entry, digest_count FROM video").fetchall())
         videos = {e for (e,) in c.execute("SELECT DISTINCT entry FROM frame")}
     assert counts == dict.fromkeys(videos, 4)
-
-
-def _stop() -> None:
-    raise _Stopped
 
 
 def test_killed_at_any_moment(site: Site, local: Local) -> None:
