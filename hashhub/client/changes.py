@@ -36,9 +36,12 @@ class ChangeCalls(Calls):
         call = following(position, from_now=from_now)
         yield from map(call.read, self._transport.stream(call.method, call.request, call.answer))
 
-    def mirror(self, directory: Path) -> Mirror:
-        """Return the local copy in `directory` of what the token may hold; close it in the end. See docs/mirror.md."""
-        return Mirror(directory, self._transport)
+    def mirror(self, directory: Path, *, journal: bool = False) -> Mirror:
+        """Return the local copy in `directory` of what the token may hold; close it in the end. See docs/mirror.md.
+
+        `journal`: note which digests change, for an index beside it (docs/hook-local.md).
+        """
+        return Mirror(directory, self._transport, journal=journal)
 
 
 def changes(position: str, *, from_now: bool) -> Pages[v1.ListChangesResponse, FeedPage]:

@@ -11,16 +11,21 @@ moment is it empty.
 
 from __future__ import annotations
 
+import itertools
 import os
+import secrets
 import sqlite3
 import stat
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -36,10 +41,13 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
-from hashhub.model import Contributor, Flags, HashSet, now
+from hashhub.hashes import VPDQ
+from hashhub.model import Contributor, Flags, HashSet, VideoFrame, now
 
 FILE_NAME: Final = "mirror.db"
 SCHEMA_VERSION: Final = 2
+JOURNAL_VERSION: Final = 3
+"""Of a copy with a journal: a hashhub that would not write it must not keep the copy."""
 _OWN_FILES: Final = frozenset({FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"})
 _PAGE: Final = 1000
 _PATIENCE: Final = 60.0  # seconds for which one page is tried again
@@ -174,6 +182,41 @@ CREATE TABLE review (
 ) WITHOUT ROWID;
 """
 
+# What a hook in local mode needs besides; see docs/hook-local.md.
+_JOURNAL: Final = """
+CREATE TABLE journal_page (sequence INTEGER PRIMARY KEY, mark BLOB NOT NULL);
+CREATE TABLE journal (
+    sequence INTEGER,
+    number INTEGER,
+    algorithm TEXT NOT NULL,
+    digests BLOB NOT NULL,
+    PRIMARY KEY (sequence, number)
+) WITHOUT ROWID;
+CREATE TABLE video (entry INTEGER PRIMARY KEY, digest_count INTEGER NOT NULL);
+CREATE TABLE policy (
+    reference TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    text TEXT NOT NULL,
+    fault TEXT NOT NULL,
+    time TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX frame_digest ON frame (digest);
+"""
+_MARK_BYTES: Final = 8
+_JOURNAL_DIGESTS: Final = 50_000  # in one row
+
+
+class KeptPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy as the hub had it at `time`. `reference`: as it was asked for, NAME or NAME@VERSION; `name`:
+    NAME@VERSION; `fault`: why nothing can be decided by it.
+    """
+
+    reference: str
+    name: str
+    text: str
+    fault: str
+    time: datetime
+
 
 class MirrorState(msgspec.Struct, frozen=True, kw_only=True):
     """How current a copy is.
@@ -202,11 +245,12 @@ class Mirror:
     Several processes may read its file; of two that write, the slower one is refused.
     """
 
-    def __init__(self, directory: Path, transport: Transport) -> None:
+    def __init__(self, directory: Path, transport: Transport, *, journal: bool = False) -> None:
         """Open the copy, or make an empty one: the directory and the file are for their owner only.
 
-        Raises InvalidArgument for a directory that others can read and that holds other files, or for a copy of another
-        version.
+        `journal`: note from now on which digests each page touched, for an index beside the copy; a copy that has a
+        journal goes on with it. Raises InvalidArgument for a directory that others can read and that holds other
+        files, or for a copy of another version.
         """
         path = _prepare(directory)
         self._transport = transport
@@ -235,7 +279,7 @@ class Mirror:
             [(version, self._position, self._generation)] = self._rows(
                 "SELECT schema_version, position, generation FROM meta"
             )
-            if version != SCHEMA_VERSION:
+            if version not in {SCHEMA_VERSION, JOURNAL_VERSION}:
                 raise InvalidArgument.field(
                     "directory",
                     f"holds a copy with tables of version {version}, this hashhub writes version {SCHEMA_VERSION}; "
@@ -243,6 +287,10 @@ class Mirror:
                     "NOT_ALLOWED",
                 )
             self._db.execute("UPDATE meta SET server = ?", (transport.address,))
+            self._journal = _Journal(self._db) if journal or version == JOURNAL_VERSION else None
+            if self._journal is not None and version != JOURNAL_VERSION:
+                with self._transaction():
+                    self._journal.create()
             self._read_keys()
 
     def __enter__(self) -> Self:
@@ -268,14 +316,15 @@ class Mirror:
             self.start_over()
             self._update(on_page)
 
-    def follow(self, on_page: OnPage | None = None) -> NoReturn:
-        """Bring the copy up to date and keep it so, through restarts of the hub.
+    def follow(self, on_page: OnPage | None = None, *, stop: threading.Event | None = None) -> None:
+        """Bring the copy up to date and keep it so, through restarts of the hub, until `stop` is set.
 
-        It ends by an exception only: HashHubError, once the token does not allow it any more or the copy cannot be
-        written.
+        Whoever sets it closes the client, too, for that ends a stream on which nothing comes. Raises HashHubError once
+        the token does not allow it any more or the copy cannot be written.
         """
+        stop = stop or threading.Event()
         pause = _FIRST_PAUSE
-        while True:
+        while not stop.is_set():
             try:
                 self.update(on_page)
                 request = v1.FollowChangesRequest(position=self._position)
@@ -290,7 +339,7 @@ class Mirror:
                 if e.reason is Reason.DISK_FULL:  # of this machine: only a person can make room
                     raise
                 # The copy stays as it is, and says since when it has heard nothing.
-                time.sleep(max(pause, e.retry_after or 0.0))
+                stop.wait(max(pause, e.retry_after or 0.0))
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _update(self, on_page: OnPage | None) -> None:
@@ -325,6 +374,20 @@ class Mirror:
             has_started_over=self._started_over,
         )
 
+    def put_policy(self, policy: KeptPolicy) -> None:
+        """Keep a policy in place of what was kept under its reference. Needs a journal."""
+        with _mapped(), self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO policy VALUES (?, ?, ?, ?, ?)",
+                (policy.reference, policy.name, policy.text, policy.fault, _text(policy.time)),
+            )
+
+    def trim_journal(self, sequence: int) -> None:
+        """Drop what the journal says of pages before this one: an index on the disk has it."""
+        with _mapped(), self._transaction():
+            self._db.execute("DELETE FROM journal WHERE sequence <= ?", (sequence,))
+            self._db.execute("DELETE FROM journal_page WHERE sequence < ?", (sequence,))
+
     def start_over(self) -> None:
         """Go back to the beginning of the feed; what is held stays until the hub says that everything was given
         anew.
@@ -351,6 +414,8 @@ class Mirror:
                     [(position, sweeping)] = self._rows("SELECT position, sweeping FROM meta")
                     if position != self._position:
                         raise Conflict("another process is keeping this copy; end one of the two")
+                    if self._journal is not None:
+                        self._journal.begin(answer.changes, sweeping=answer.complete and sweeping)
                     self._take(answer.changes)
                     if answer.complete and sweeping:
                         self._sweep()
@@ -398,6 +463,8 @@ class Mirror:
         execute = self._db.executemany
         if self._rows("SELECT 1 FROM entry WHERE id BETWEEN ? AND ? LIMIT 1", (min(entries), max(entries))):
             ids = [(i,) for i in entries]
+            if self._journal is not None:
+                self._journal.drop(entries)
             for table, column in (("hash", "entry"), ("frame", "entry"), ("review", "entry"), ("entry", "id")):
                 execute(f"DELETE FROM {table} WHERE {column} = ?", ids)  # noqa: S608 - our own names
         given = [(i, change) for i, change in entries.items() if change is not None]
@@ -423,6 +490,8 @@ class Mirror:
                 for r in wire.changed_entry_from_pb(change).reviews
             ],
         )
+        if self._journal is not None:
+            self._journal.put([(i, change.entry) for i, change in given])
 
     def _row(self, entry_id: int, e: v1.Entry) -> tuple[Any, ...]:
         p, has = e.provenance, e.HasField
@@ -535,6 +604,8 @@ class Mirror:
         self._classifications: dict[bytes, int] = {}
 
     def _drop_entries(self, which: str, values: tuple[Any, ...]) -> None:
+        if self._journal is not None:
+            self._journal.drop_all(which, values)
         for table in ("hash", "frame", "review"):
             entries = f"SELECT id FROM entry WHERE {which}"  # noqa: S608 - our own text
             self._db.execute(f"DELETE FROM {table} WHERE entry IN ({entries})", values)  # noqa: S608 - likewise
@@ -553,6 +624,85 @@ class Mirror:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+class _Journal:
+    """Which digests each page touched, so that an index beside the copy can follow: those that are in the copy are to
+    be added, the others dropped. Before the copy is complete for the first time there is nothing to follow.
+
+    Each page has a random mark, by which an index tells whether it was made from this copy's past: a file that was put
+    back from a backup, or lost its last pages in a power cut, counts on with the same numbers.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._sequence = self._number = 0
+        self._is_followed = False
+
+    def create(self) -> None:
+        """Make its tables, in the caller's transaction, and count the videos that the copy holds."""
+        for statement in _JOURNAL.split(";"):
+            self._db.execute(statement)
+        self._db.execute("INSERT INTO journal_page VALUES (1, ?)", (secrets.token_bytes(_MARK_BYTES),))
+        self._db.execute("UPDATE meta SET schema_version = ?", (JOURNAL_VERSION,))
+        for (entry,) in self._db.execute("SELECT DISTINCT entry FROM frame").fetchall():
+            rows = self._db.execute("SELECT offset_ms, quality, digest FROM frame WHERE entry = ?", (entry,))
+            count = len(_frame_digests(VideoFrame(*row) for row in rows))
+            self._db.execute("INSERT INTO video VALUES (?, ?)", (entry, count))
+
+    def begin(self, changes: Sequence[v1.Change], *, sweeping: bool) -> None:
+        """Begin a page; one that changes nothing is not noted."""
+        [(self._is_followed,)] = self._db.execute("SELECT complete_time IS NOT NULL FROM meta").fetchall()
+        if not changes and not sweeping:
+            return
+        [(last,)] = self._db.execute("SELECT max(sequence) FROM journal_page").fetchall()
+        self._sequence, self._number = last + 1, 0
+        mark = secrets.token_bytes(_MARK_BYTES)
+        self._db.execute("INSERT INTO journal_page VALUES (?, ?)", (self._sequence, mark))
+
+    def put(self, entries: Sequence[tuple[int, v1.Entry]]) -> None:
+        """Note the digests of entries that were put."""
+        digests: defaultdict[str, set[bytes]] = defaultdict(set)
+        for entry_id, entry in entries:
+            for h in entry.hashes:
+                digests[h.algorithm].add(h.digest)
+            if entry.frames:
+                of_frames = _frame_digests(VideoFrame(f.offset_ms, f.quality, f.digest) for f in entry.frames)
+                digests[VPDQ.name] |= of_frames
+                self._db.execute("INSERT OR REPLACE INTO video VALUES (?, ?)", (entry_id, len(of_frames)))
+        for algorithm, of_algorithm in digests.items():
+            self._note(algorithm, of_algorithm)
+
+    def drop(self, ids: Iterable[int]) -> None:
+        """Note the digests of entries that are about to be dropped, or put anew."""
+        self.drop_all(f"id IN ({', '.join(map(str, ids))})", ())
+
+    def drop_all(self, which: str, values: tuple[Any, ...]) -> None:
+        """Likewise, of those that meet a condition on `entry`."""
+        entries = f"SELECT id FROM entry WHERE {which}"  # noqa: S608 - our own text
+        if self._is_followed:
+            for sql in (
+                f"SELECT algorithm, digest FROM hash WHERE entry IN ({entries}) ORDER BY algorithm",  # noqa: S608
+                f"SELECT '{VPDQ.name}', digest FROM frame WHERE entry IN ({entries})",  # noqa: S608
+            ):
+                rows = self._db.execute(sql, values)
+                while page := rows.fetchmany(_JOURNAL_DIGESTS):
+                    for algorithm, of_algorithm in itertools.groupby(page, key=itemgetter(0)):
+                        self._note(algorithm, {digest for _, digest in of_algorithm})
+        self._db.execute(f"DELETE FROM video WHERE entry IN ({entries})", values)  # noqa: S608
+
+    def _note(self, algorithm: str, digests: set[bytes]) -> None:
+        if digests and self._is_followed:
+            row = (self._sequence, self._number, algorithm, b"".join(sorted(digests)))
+            self._db.execute("INSERT INTO journal VALUES (?, ?, ?, ?)", row)
+            self._number += 1
+
+
+def _frame_digests(given: Iterable[VideoFrame]) -> set[bytes]:
+    """Return the distinct digests of those frames that match."""
+    from hashhub import frames  # NumPy, which a client without a journal does without
+
+    return {digest.tobytes() for digest in frames.columns_of(given).matching().digests}
 
 
 def _page(transport: Transport, position: str) -> v1.ListChangesResponse:

@@ -61,7 +61,7 @@ class HubJudge:
         self._client: Client = Client(
             settings.hub,
             token(settings),
-            ca_certificates=_bytes_of(settings.ca_file) if settings.ca_file else None,
+            ca_certificates=certificates(settings),
             timeout=settings.answer_seconds,
             retry_seconds=0.0,
         )
@@ -92,6 +92,11 @@ def token(settings: HookSettings) -> str:
     if settings.token_file:
         return _bytes_of(settings.token_file).decode("utf-8", "replace").strip()
     return os.environ.get("HASHHUB_TOKEN", "").strip()
+
+
+def certificates(settings: HookSettings) -> bytes | None:
+    """Return the authorities to trust instead of the system's. Raises InvalidArgument when they cannot be read."""
+    return _bytes_of(settings.ca_file) if settings.ca_file else None
 
 
 def _bytes_of(path: str) -> bytes:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hashhub.hook.core import Hook
 from hashhub.hook.judges import HubJudge
+from hashhub.hook.settings import Mode
 
 if TYPE_CHECKING:
     from hashhub.hook.judges import Judge
@@ -14,5 +15,12 @@ if TYPE_CHECKING:
 
 def open_hook(settings: HookSettings) -> Hook:
     """Return the hook of these settings. Raises HashHubError when a file or directory that they name cannot be used."""
-    judge: Judge = HubJudge(settings)
-    return Hook(settings, judge=judge)
+    return Hook(settings, judge=_judge(settings))
+
+
+def _judge(settings: HookSettings) -> Judge:
+    if settings.mode is Mode.LOCAL:
+        from hashhub.hook.local import LocalJudge
+
+        return LocalJudge(settings)
+    return HubJudge(settings)

@@ -45,6 +45,9 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     stale_limit_seconds: float = 172_800.0
     """Seconds after which nothing is allowed any more by what the copy does not hold."""
 
+    follow: bool = True
+    """Whether a process with a hook keeps the copy itself while no other does; false: only `hashhub hook sync` does."""
+
 
 class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a hook."""

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashhub import cancellation, trust
+from hashhub.answering.answer import check_queries
+from hashhub.answering.lookup import Hit, Hits, look_up, set_keys
 from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Reason, Unauthenticated
 from hashhub.hashes import VPDQ, Hash
 from hashhub.hashing.coverage import best_quality, least
 from hashhub.hub import access
-from hashhub.hub.lookup import Hit, Hits, look_up, set_keys
-from hashhub.hub.match import check_queries
 from hashhub.hub.played import Played, Window
+from hashhub.hub.reading import SeenLists
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
     Effort,
@@ -255,7 +256,12 @@ class LiveStream:
         """Return what the query hits, by entry, and of all that is tracked whether one such frame is enough."""
         self._follower.require_ready()
         by_query, _ = look_up(
-            self._store, self._matcher, principal, [query], self._options.match, counted=False, among_frames=False
+            SeenLists(self._store, principal),
+            self._matcher,
+            [query],
+            self._options.match,
+            caller=None,
+            among_frames=False,
         )
         of_frame: Hits | None = by_query.get(0)
         if of_frame is None:
@@ -276,7 +282,7 @@ class LiveStream:
             return {}, {}
         # Most frames are near nothing listed: then nobody looks at the registry.
         playing = self._window.frame(
-            VideoFrame(offset_ms, quality or 0, digest), lambda: set_keys(self._store, principal)
+            VideoFrame(offset_ms, quality or 0, digest), lambda: set_keys(SeenLists(self._store, principal))
         )
         beside = ((_WITHHELD, playing.withheld), (_CUT_SHORT, playing.cut_short))
         return playing.plays, {key: False for key, is_so in beside if is_so}

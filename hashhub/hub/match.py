@@ -6,36 +6,29 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from hashhub import cancellation, trust
-from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable, Violation
-from hashhub.hashes import ALGORITHMS, SEARCHED
+from hashhub.answering.answer import answer, answers, check_queries, nothing, standing
+from hashhub.answering.evidence import gather
+from hashhub.answering.lookup import Hits, hits_nothing
+from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
 from hashhub.hashing import Limits, MediaHashes
 from hashhub.hashing.coverage import best_quality, coverage, least, nothing_looked_for, remarked
 from hashhub.hashing.pool import MediaPool, Place
 from hashhub.hub import access
-from hashhub.hub.entries import disclosed
-from hashhub.hub.evidence import gather
-from hashhub.hub.lookup import Hit, Hits, hits_nothing
-from hashhub.hub.videos import FRAME, matching_frames, picture_in
+from hashhub.hub.reading import SeenLists, caller
 from hashhub.model import (
     MAX_MEDIA,
     MAX_QUERIES,
     Effort,
-    Entry,
-    EntryMatch,
     MatchOptions,
     MatchResult,
     MediaResult,
     Principal,
     Query,
     ReasonLine,
-    Review,
     Role,
     Verdict,
     now,
@@ -57,9 +50,7 @@ MEDIA_SECONDS: Final = 30.0  # of hashing in one call; a single file takes a few
 # Pixels of a video that are decoded for each second of CPU time that a file may take; a longer one is read by its key
 # frames. A third of what one core decoded where this was measured, so that a slower one does not give up.
 _VIDEO_PIXELS: Final = 150_000_000
-MAX_MATCHES: Final = 1000  # entries in one answer
 _MAY_MATCH: Final = (Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
-_MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise
 
 
 class Match:
@@ -102,9 +93,13 @@ class Match:
         check_queries((query,), options)
         self._follower.require_ready()
         revision = self._matcher.revision
-        if options.max_distances or query.frames or not hits_nothing(self._matcher, principal, query, options):
+        if (
+            options.max_distances
+            or query.frames
+            or not hits_nothing(self._matcher, query, options, caller=caller(principal))
+        ):
             return None
-        return _nothing(query), revision
+        return nothing(query), revision
 
     def held_policy(self, principal: Principal, reference: str) -> Policy | None:
         """Return the policy that `NAME` or `NAME@VERSION` means, as this process knows it; None where `policy` has to
@@ -147,9 +142,9 @@ class Match:
             raise LimitExceeded(
                 f"a call takes at most {MAX_QUERIES} queries, got {len(queries)}; send several", reason=Reason.TOO_LARGE
             )
-        answers, revision, hit_by = self._judged(principal, queries, options, policy)
-        self._tally.answered(answers, chain.from_iterable(hit_by.values()))
-        return answers, revision
+        results, revision, hit_by = self._judged(principal, queries, options, policy)
+        self._tally.answered(results, chain.from_iterable(hit_by.values()))
+        return results, revision
 
     def _judged(
         self,
@@ -164,39 +159,16 @@ class Match:
         check_queries(queries, options)
         self._follower.require_ready()
         revision = self._matcher.revision
-        evidence = gather(  # (2), (3), (4)
-            self._store,
+        results, hit_by = answers(  # (2) to (6)
+            SeenLists(self._store, principal),
             self._matcher,
-            principal,
             queries,
             options,
-            stated_times=policy.reads_statement_times,
+            policy,
+            caller=caller(principal),
             among_frames=among_frames,
         )
-        if not evidence.hits:
-            return [_nothing(query) for query in queries], revision, {}
-        decided_at = now()
-        answers = []
-        for i, query in enumerate(queries):
-            hits = evidence.hits.get(i)
-            if hits is None:
-                answers.append(_nothing(query))
-                continue
-            cancellation.check()
-            judgement = trust.decide(  # (5)
-                policy,
-                evidence.statements(i),
-                evidence.contributors,
-                time=decided_at,
-                query=query.hashes,
-                cut_short=hits.cut_short,
-            )
-            # What has expired is named by the judgement, and not handed out: it is withdrawn in a moment.
-            current = [(h, e) for h, e in evidence.seen(i) if e.expire_time is None or e.expire_time > decided_at]
-            answers.append(  # (6)
-                _answer(principal, query, judgement, current, hits, evidence.reviews, options.match_limit)
-            )
-        return answers, revision, {i: [hit.algorithm for hit in hits] for i, hits in evidence.nearest.items()}
+        return results, revision, hit_by
 
     def media(
         self,
@@ -256,15 +228,15 @@ class Match:
         if not hashed:
             return self._matcher.revision
         # The file itself may be a picture out of a video; with the effort PLAIN nothing but the file is looked for.
-        answers, revision, hit_by = self._judged(
+        results, revision, hit_by = self._judged(
             principal,
             [query for _, query in hashed],
             options,
             policy,
             among_frames=self.effort(principal, options) is not Effort.PLAIN,
         )
-        for i, ((file, _), answer) in enumerate(zip(hashed, answers, strict=True)):
-            file.answer, file.hit_by = answer, hit_by.get(i, ())
+        for i, ((file, _), result) in enumerate(zip(hashed, results, strict=True)):
+            file.answer, file.hit_by = result, hit_by.get(i, ())
         return revision
 
     def effort(self, principal: Principal, options: MatchOptions) -> Effort:
@@ -292,14 +264,14 @@ class Match:
         access.allow(principal, *_MAY_MATCH)
         self._follower.require_ready()
         revision = self._matcher.revision
+        lists = SeenLists(self._store, principal)
         evidence = gather(
-            self._store,
+            lists,
             self._matcher,
-            principal,
             [query] if entries else [],
             options,
             stated_times=policy.reads_statement_times,
-            counted=False,
+            caller=None,
             among_frames=False,
             played=played,
         ).among(entries)
@@ -314,8 +286,8 @@ class Match:
             query=query.hashes,
             cut_short=cut_short,
         )
-        current = [(h, e) for h, e in evidence.seen(0) if e.expire_time is None or e.expire_time > decided_at]
-        result = _answer(principal, query, judgement, current, hits, evidence.reviews, options.match_limit)
+        current = standing(evidence, 0, decided_at)
+        result = answer(lists, query, judgement, current, hits, evidence.reviews, options.match_limit)
         return result, frozenset(e.id for _, e in current), revision
 
     def policies(self, principal: Principal) -> list[tuple[str, str, str]]:
@@ -398,123 +370,3 @@ def _about(file: _File, effort: Effort, options: MatchOptions) -> MediaResult:
         media_type=file.hashed.media_type if is_decoded else "",
         coverage=covered,
     )
-
-
-_NOTHING: Final = MatchResult(
-    verdict=Verdict.NO_MATCH,
-    reasons=(ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances"),),
-)
-
-
-def _nothing(query: Query) -> MatchResult:
-    return msgspec.structs.replace(_NOTHING, label=query.label) if query.label else _NOTHING
-
-
-def _answer(
-    principal: Principal,
-    query: Query,
-    judgement: trust.Judgement,
-    seen: Sequence[tuple[Hit, Entry]],
-    hits: Hits,
-    reviews: Mapping[int, Sequence[Review]],
-    match_limit: int,
-) -> MatchResult:
-    """Put the answer together. What was left out of the judgement is never read as clean: it makes REVIEW of NO_MATCH
-    and BENIGN.
-    """
-    reasons = [*judgement.reasons, *remarks(hits)]
-    verdict = seen_in_part(judgement.verdict, hits)
-    limit = min(match_limit or _MATCHES, MAX_MATCHES)
-    pictures = {hit.query_digest for hit, _ in seen[:limit] if hit.video is None and hit.variant == FRAME}
-    columns = matching_frames(query) if pictures else None
-    shown = {} if columns is None else {digest: picture_in(columns, digest) for digest in pictures}
-    return MatchResult(
-        verdict=verdict,
-        reasons=tuple(map(_shortened, reasons)),
-        matches=tuple(
-            EntryMatch(
-                entry=disclosed(principal, entry),
-                algorithm=hit.algorithm,
-                distance=hit.distance,
-                query_digest=hit.query_digest,
-                reviews=dict(Counter(r.kind for r in reviews.get(entry.id, ()))),
-                marking=hit.hash_set.marking,
-                variant=hit.variant,
-                video=hit.video or shown.get(hit.query_digest),
-            )
-            for hit, entry in seen[:limit]
-        ),
-        label=query.label,
-        truncated=hits.cut_short or len(seen) > limit,
-        withheld=hits.withheld,
-    )
-
-
-def remarks(hits: Hits) -> list[ReasonLine]:
-    """Return what is to be said of hits that the judgement does not know of."""
-    lines = []
-    if hits.tripped:
-        # Such a digest is more likely a blank picture or a placeholder than known material, but only a person can tell.
-        text = "it is near a digest that matches an outlandish share of all queries"
-        lines.append(ReasonLine(code=trust.ReasonCode.CIRCUIT_BREAKER, text=text))
-    if hits.withheld:
-        text = "something is known that the contributor's terms do not let this caller see"
-        lines.append(ReasonLine(code=trust.ReasonCode.WITHHELD, text=text))
-    return lines
-
-
-def seen_in_part(verdict: Verdict, hits: Hits) -> Verdict:
-    """Return the verdict of a judgement that did not know of some hits: never one that reads as clean."""
-    if (hits.tripped or hits.withheld) and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
-        return Verdict.REVIEW
-    return verdict
-
-
-def _shortened(line: ReasonLine) -> ReasonLine:
-    """Return the line with no more entries than an answer may have."""
-    if len(line.entries) <= MAX_MATCHES:
-        return line
-    text = f"{line.text} (the first {MAX_MATCHES} of {len(line.entries)} entries)"
-    return msgspec.structs.replace(line, text=text, entries=line.entries[:MAX_MATCHES])
-
-
-def check_queries(queries: Sequence[Query], options: MatchOptions) -> None:
-    """Raise InvalidArgument with every violation of the request."""
-    wrong = [
-        Violation(f"queries[{i}].hashes", "needs at least one hash", "REQUIRED")
-        for i, query in enumerate(queries)
-        if not query.hashes and not query.frames
-    ]
-    used = {h.algorithm for query in queries for h in query.hashes}
-    used.update(h.algorithm for query in queries for variant in query.variants for h in variant.hashes)
-    if options.match_limit < 0:
-        wrong.append(Violation("options.match_limit", "must not be negative", "OUT_OF_RANGE"))
-    for name, value in options.max_distances.items():
-        algorithm = SEARCHED.get(name)
-        if algorithm is None:
-            wrong.append(
-                Violation(
-                    f"options.max_distances[{name[:20]}]",
-                    f"must be one of {', '.join(SEARCHED)}",
-                    "UNKNOWN_ALGORITHM",
-                )
-            )
-            continue
-        most = algorithm.max_possible_distance
-        if not 0 <= value <= most:
-            wrong.append(
-                Violation(f"options.max_distances[{name}]", f"must be 0 to {most}, got {value}", "OUT_OF_RANGE")
-            )
-    missing = [n for n in sorted(used) if ALGORITHMS[n].default_max_distance is None and n not in options.max_distances]
-    wrong += [
-        Violation(
-            f"options.max_distances[{n}]", f"is required for {n}: {ALGORITHMS[n].source}", Reason.DISTANCE_REQUIRED
-        )
-        for n in missing
-    ]
-    if wrong:
-        raise InvalidArgument(
-            "; ".join(f"{v.field} {v.description}" for v in wrong[:5]),
-            violations=tuple(wrong),
-            reason=Reason.DISTANCE_REQUIRED if missing else Reason.INVALID_FIELD,
-        )

@@ -2,11 +2,11 @@
 
     frame ── near listed frames? ── whose? ── which of these videos has gone on with the stream for a while? ──> Play
 
-A recording is compared as a whole (`hub.videos`); of a stream there is but a window, and neither its share nor that of
-the entry says much: a minute is little of a film, and a film's first seconds are all of a stream that has just begun.
-So a video counts where it and the stream go on together: LEAST_FRAMES different frames of each, over LEAST_MS in both,
-one after another at the same pace (`stretches.ending_at`). One that is too short for that counts once the window has
-MIN_SHARE percent of its frames, as it does in a recording.
+A recording is compared as a whole (`answering.videos`); of a stream there is but a window, and neither its share nor
+that of the entry says much: a minute is little of a film, and a film's first seconds are all of a stream that has just
+begun. So a video counts where it and the stream go on together: LEAST_FRAMES different frames of each, over LEAST_MS in
+both, one after another at the same pace (`stretches.ending_at`). One that is too short for that counts once the window
+has MIN_SHARE percent of its frames, as it does in a recording.
 
 That is a part of the stream, the variant `frame`, until the window has WHOLE_MS and MIN_SHARE percent of its frames go
 on with the video: an intro of some seconds, which many videos share, is never more than a part.
@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from hashhub import cancellation, frames
+from hashhub.answering.stretches import GAP_MS, MAX_RANGES, ending_at
+from hashhub.answering.videos import FRAME, MIN_SHARE
 from hashhub.hashes import VPDQ
-from hashhub.hub.stretches import GAP_MS, MAX_RANGES, ending_at
-from hashhub.hub.videos import FRAME, MIN_SHARE
 from hashhub.model import TimeRange, VideoMatch
 
 if TYPE_CHECKING:

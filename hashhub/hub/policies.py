@@ -14,11 +14,12 @@ import msgspec
 import pyroaring
 
 from hashhub import cancellation, trust
+from hashhub.answering.answer import check_queries, remarks, seen_in_part
+from hashhub.answering.evidence import Evidence, gather
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, Reason
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hub import access
-from hashhub.hub.evidence import Evidence, gather
-from hashhub.hub.match import check_queries, remarks, seen_in_part
+from hashhub.hub.reading import SeenLists, caller
 from hashhub.model import (
     MAX_QUERIES,
     ChangeKind,
@@ -203,7 +204,12 @@ class Policies:
         self._follower.require_ready()
         revision = self._matcher.revision
         evidence = gather(
-            self._store, self._matcher, principal, [query], options, stated_times=policy.reads_statement_times
+            SeenLists(self._store, principal),
+            self._matcher,
+            [query],
+            options,
+            stated_times=policy.reads_statement_times,
+            caller=caller(principal),
         )
         hits = evidence.hits.get(0)
         trace = trust.trace(
@@ -265,13 +271,12 @@ class Policies:
             begun = time.thread_time()
             piece = queries[start : start + _PIECE]
             evidence = gather(
-                self._store,
+                SeenLists(self._store, principal),
                 self._matcher,
-                principal,
                 piece,
                 options,
                 stated_times=any(p.reads_statement_times for p in policies),
-                counted=False,
+                caller=None,
             )
             for i, query in enumerate(piece):
                 one, other = _judged_by_both(policies, evidence, i, query)

@@ -8,9 +8,10 @@ from random import Random
 import numpy as np
 import pytest
 
+from hashhub.answering import answer as answering
+from hashhub.answering import lookup, videos
 from hashhub.frames import FrameColumns
 from hashhub.hashes import Hash
-from hashhub.hub import lookup, match, videos
 from hashhub.model import (
     TLP,
     Marking,
@@ -199,7 +200,7 @@ def test_the_frames_of_a_query_are_read_once_for_all_pictures_in_it(
         reads.append(query)
         return read(query)
 
-    monkeypatch.setattr(match, "matching_frames", counted)
+    monkeypatch.setattr(answering, "matching_frames", counted)
     answer = ask(world, asked)
     assert (len(answer.matches), len(reads)) == (50, 1)
     first = min(answer.matches, key=lambda m: m.video.ranges[0].begin_ms if m.video else 0)

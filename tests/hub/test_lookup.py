@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from hashhub.answering import lookup
 from hashhub.config import Config
 from hashhub.hashes import Hash
-from hashhub.hub import Hub, lookup
+from hashhub.hub import Hub
 from hashhub.matcher import CircuitBreaker
 from hashhub.model import (
     TLP,

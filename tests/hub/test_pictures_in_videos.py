@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from hashhub.answering import videos
 from hashhub.hashes import Hash
 from hashhub.hashing import hash_media
-from hashhub.hub import videos
 from hashhub.matcher import Matcher
 from hashhub.model import (
     TLP,

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from hashhub.answering.evidence import gather
 from hashhub.config import Config
 from hashhub.errors import (
     AlreadyExists,
@@ -21,7 +22,6 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hub import Hub
-from hashhub.hub.evidence import gather
 from hashhub.hub.policies import MAX_TRIED, Policies, Since
 from hashhub.model import (
     MAX_QUERIES,
@@ -374,7 +374,7 @@ class TestTrying:
         searched: list[int] = []
 
         def counting(*args: Any, **options: Any) -> Any:
-            searched.append(len(args[3]))
+            searched.append(len(args[2]))
             return gather(*args, **options)
 
         monkeypatch.setattr("hashhub.hub.policies.gather", counting)

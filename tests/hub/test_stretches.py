@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hashhub import frames, hygiene
+from hashhub.answering.stretches import GAP_MS, MAX_RANGES, TOLERANCE_MS, ending_at, ranges
 from hashhub.hashes import Hash, distance
-from hashhub.hub.stretches import GAP_MS, MAX_RANGES, TOLERANCE_MS, ending_at, ranges
 from hashhub.model import TimeRange, VideoFrame
 from tests.hub.test_videos import noisy, picture
 

@@ -11,10 +11,11 @@ import msgspec
 import pytest
 from PIL import Image
 
+from hashhub.answering import lookup
 from hashhub.errors import InvalidArgument, LimitExceeded, Reason
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hashing import hash_media
-from hashhub.hub import Hub, lookup
+from hashhub.hub import Hub
 from hashhub.matcher import CircuitBreaker
 from hashhub.model import (
     READINGS,

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from hashhub.answering import videos
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
-from hashhub.hub import Hub, videos
+from hashhub.hub import Hub
 from hashhub.model import (
     TLP,
     EntryState,

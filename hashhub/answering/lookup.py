@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from hashhub import cancellation
+from hashhub.answering import videos
 from hashhub.hashes import SEARCHED, VPDQ
-from hashhub.hub import access, videos
 from hashhub.model import READINGS, Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hashhub.hub.played import Played
+    from hashhub.answering.lists import EntryHit, Lists, PlayedVideo
     from hashhub.matcher import Matcher, Matches
-    from hashhub.model import Contributor, HashSet, MatchOptions, Principal, Query, VideoMatch
-    from hashhub.store import EntryHit, Store
+    from hashhub.model import Contributor, HashSet, MatchOptions, Query, VideoMatch
 
 MAX_JUDGED: Final = 20_000  # entries judged of one query: far above what honest lists give, and some 0.3 s of work
 _MAX_JUDGED_IN_CALL: Final = 200_000  # of all queries of a call together
@@ -38,7 +37,7 @@ _SECONDS: Final = 10.0
 _NO_OTHER: Final[dict[tuple[str, str], int]] = {}  # never written to
 _FRAME: Final = (videos.FRAME,)
 _ALL: Final = 100  # percent
-_NONE_PLAYED: Final[dict[int, Played]] = {}  # never written to
+_NONE_PLAYED: Final[dict[int, PlayedVideo]] = {}  # never written to
 _OWN: Final = ("",)  # the variants that a digest of the upload as it was sent is of
 _OWN_OR_READING: Final = READINGS | {""}
 
@@ -213,30 +212,27 @@ def variants_by_hash(query: Query) -> dict[tuple[str, bytes], tuple[str, ...]]:
 
 
 def look_up(
-    store: Store,
+    lists: Lists,
     matcher: Matcher,
-    principal: Principal,
     queries: Sequence[Query],
     options: MatchOptions,
     *,
-    counted: bool = True,
+    caller: str | None,
     among_frames: bool | None = None,
-    played: Mapping[int, Played] = _NONE_PLAYED,
+    played: Mapping[int, PlayedVideo] = _NONE_PLAYED,
 ) -> tuple[dict[int, Hits], Mapping[str, Contributor]]:
     """Return what each query hit, by its number, and all contributors. A query that hit nothing its caller may know of
     is left out.
 
-    `counted`: the queries are the caller's traffic, at which the circuit breaker looks. `among_frames`: pictures are
-    looked for among the frames of videos, too; None: if the options name a distance for VPDQ. `played`:
+    `caller`: whose traffic the queries are, at which the circuit breaker looks; None: nobody's. `among_frames`:
+    pictures are looked for among the frames of videos, too; None: if the options name a distance for VPDQ. `played`:
     entries that the first query is taken to hit as videos, as far as the caller sees them.
 
     Every hash is first asked for its nearest _FIRST_DIGESTS, those of an algorithm in large pieces. The few with more
     are then asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
     """
     hits = _HitsByQuery(min(MAX_JUDGED, max(_MIN_JUDGED, _MAX_JUDGED_IN_CALL // max(1, len(queries)))))
-    view = _View(store, principal)
-    # Whose traffic the circuit breaker looks at.
-    caller = principal.contributor or principal.name if counted else None
+    view = _View(lists)
     unfinished: list[tuple[str, _Asked]] = []
     until = time.monotonic() + _SECONDS
     for algorithm, asked in _asked(queries).items():
@@ -279,20 +275,20 @@ def look_up(
     return hits, view.contributors
 
 
-def set_keys(store: Store, principal: Principal) -> tuple[list[int], list[int]]:
-    """Return the store's keys of the hash sets that the caller sees now, and of those it may only know of."""
-    view = _View(store, principal)
+def set_keys(lists: Lists) -> tuple[list[int], list[int]]:
+    """Return the keys of the hash sets that the caller sees now, and of those it may only know of."""
+    view = _View(lists)
     visible, disclosed = view.keys(is_visible=True), view.keys(is_visible=False)
     return list(chain.from_iterable(visible)), list(chain.from_iterable(disclosed))
 
 
-def hits_nothing(matcher: Matcher, principal: Principal, query: Query, options: MatchOptions) -> bool:
+def hits_nothing(matcher: Matcher, query: Query, options: MatchOptions, *, caller: str | None) -> bool:
     """Whether no hash of the query is near any digest, whoever's: what `look_up` asks first, without the database.
+    `caller`: as there.
 
     A query that does hit something is asked for again by `look_up`. The circuit breaker then counts it once as a hit,
     and those of its hashes that hit nothing twice as queries, which makes a trip harder: the harmless direction.
     """
-    caller = principal.contributor or principal.name
 
     def is_far(algorithm: str, digests: Sequence[bytes], caller: str | None) -> bool:
         rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
@@ -325,20 +321,19 @@ class _HitsByQuery(dict[int, Hits]):
 class _View:
     """Which hash sets the caller sees, by one look at the registry."""
 
-    def __init__(self, store: Store, principal: Principal) -> None:
-        self.store = store
+    def __init__(self, lists: Lists) -> None:
+        self.entries = lists.entries
         self.contributors: Mapping[str, Contributor] = {}
-        self._principal = principal
+        self._lists = lists
         self._sets: Mapping[str, HashSet] = {}
-        self._sight = access.Sight(frozenset(), frozenset(), 0.0)
+        self._visible: frozenset[str] = frozenset()
+        self._disclosed: frozenset[str] = frozenset()
 
     def keys(self, *, is_visible: bool) -> list[list[int]]:
-        """Return by contributor the store's keys of the hash sets that the caller sees, or of those it may only know
-        of.
-        """
-        names = self.store.feeds.hash_set_keys()
+        """Return by contributor the keys of the hash sets that the caller sees, or of those it may only know of."""
+        names = self._lists.hash_set_keys()
         self.of("")  # looks at the registry
-        wanted = self._sight.visible if is_visible else self._sight.disclosed - self._sight.visible
+        wanted = self._visible if is_visible else self._disclosed - self._visible
         by_contributor: defaultdict[str, list[int]] = defaultdict(list)
         for key, name in names.items():
             if name in wanted:
@@ -351,11 +346,9 @@ class _View:
         """
         if name not in self._sets:
             # Only now, behind the entries: what an entry belongs to was there before it.
-            registry = self.store.resources.registry()
-            self.contributors, self._sets = registry.contributors, registry.hash_sets
-            self._sight = access.sight(self._principal, registry, access.WayOut.ANSWER)
+            self.contributors, self._sets, self._visible, self._disclosed = self._lists.seen()
         # A hash set that was deleted is in the registry no more, and in nobody's sight.
-        return self._sets.get(name), name in self._sight.visible, name in self._sight.disclosed
+        return self._sets.get(name), name in self._visible, name in self._disclosed
 
 
 def _search(
@@ -400,7 +393,7 @@ def _take_in(
         reached[digest].append((asker, distance, query_digest, _FRAME, is_tripped))
     if looked_up is not None:
         looked_up.update(reached)
-    for entry_hit in view.store.entries.hits_by_digests(algorithm, reached):
+    for entry_hit in view.entries.hits_by_digests(algorithm, reached):
         hash_set, is_visible, is_disclosed = view.of(entry_hit.hash_set)
         if hash_set is None or not (is_visible or is_disclosed):
             continue
@@ -449,21 +442,21 @@ def _take_in_pictures(
     if not near:
         return
     if disclosed := view.keys(is_visible=False):
-        by_asker, _ = videos.shown_in(view.store, near, disclosed)
-        known = {h.entry_id for h in view.store.entries.hits_by_ids(_ids_of(by_asker))}
+        by_asker, _ = videos.shown_in(view.entries, near, disclosed)
+        known = {h.entry_id for h in view.entries.hits_by_ids(_ids_of(by_asker))}
         for asker, listed in by_asker.items():
             if any(s.entry_id in known for s in listed):
                 hits[asker].withheld = True
-    by_asker, cut_short = videos.shown_in(view.store, near, view.keys(is_visible=True))
+    by_asker, cut_short = videos.shown_in(view.entries, near, view.keys(is_visible=True))
     for asker in cut_short:
         hits[asker].cut_short = True
-    seen = {hit.entry_id: hit for hit in view.store.entries.hits_by_ids(_ids_of(by_asker))}
+    seen = {hit.entry_id: hit for hit in view.entries.hits_by_ids(_ids_of(by_asker))}
     for asker, listed in by_asker.items():
         standing = [s for s in listed if s.entry_id in seen]
         if any(s.tripped for s in standing):
             hits[asker].tripped = True
         standing = [s for s in standing if not s.tripped]
-        places = videos.where_shown(view.store, standing) if standing else {}
+        places = videos.where_shown(view.entries, standing) if standing else {}
         for s in standing:
             entry_hit = seen[s.entry_id]
             hash_set, is_visible, _ = view.of(entry_hit.hash_set)
@@ -493,18 +486,18 @@ def _take_in_videos(
     if near is None:
         return
     if disclosed := view.keys(is_visible=False):
-        overlaps, _ = videos.overlaps(view.store, near, disclosed)
-        if any(view.store.entries.hits_by_ids(o.entry_id for o in overlaps)):
+        overlaps, _ = videos.overlaps(view.entries, near, disclosed)
+        if any(view.entries.hits_by_ids(o.entry_id for o in overlaps)):
             hits[asker].withheld = True
-    overlaps, cut_short = videos.overlaps(view.store, near, view.keys(is_visible=True))
+    overlaps, cut_short = videos.overlaps(view.entries, near, view.keys(is_visible=True))
     if cut_short:
         hits[asker].cut_short = True
-    seen = {hit.entry_id: hit for hit in view.store.entries.hits_by_ids(o.entry_id for o in overlaps)}
+    seen = {hit.entry_id: hit for hit in view.entries.hits_by_ids(o.entry_id for o in overlaps)}
     standing = [o for o in overlaps if o.entry_id in seen]
     if any(o.tripped for o in standing):
         hits[asker].tripped = True
     standing = [o for o in standing if not o.tripped]
-    matches = videos.located(view.store, standing, near) if standing else {}
+    matches = videos.located(view.entries, standing, near) if standing else {}
     is_told_apart = _ALL * len(near.columns.offsets) >= videos.MIN_SHARE * len(query.frames)
     for o in standing:
         entry_hit = seen[o.entry_id]
@@ -517,9 +510,9 @@ def _take_in_videos(
             hits[asker].add(Hit(entry_hit, hash_set, VPDQ.name, distance, digest, variant, matches[o.entry_id]))
 
 
-def _take_in_played(view: _View, played: Mapping[int, Played], hits: _HitsByQuery) -> None:
+def _take_in_played(view: _View, played: Mapping[int, PlayedVideo], hits: _HitsByQuery) -> None:
     """Add the videos that a live stream plays and that the caller may see."""
-    for entry_hit in view.store.entries.hits_by_ids(played):
+    for entry_hit in view.entries.hits_by_ids(played):
         hash_set, is_visible, _ = view.of(entry_hit.hash_set)
         if hash_set is not None and is_visible:
             one = played[entry_hit.entry_id]

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hashhub.hub.lookup import Hit, Hits, look_up
+from hashhub.answering.lookup import Hit, Hits, look_up
 from hashhub.trust import Statement, Way
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from hashhub.hub.played import Played
+    from hashhub.answering.lists import Lists, PlayedVideo
     from hashhub.matcher import Matcher
-    from hashhub.model import Contributor, Entry, MatchOptions, Principal, Query, Review
-    from hashhub.store import Store
+    from hashhub.model import Contributor, Entry, MatchOptions, Query, Review
 
 
 class Evidence(NamedTuple):
@@ -64,29 +63,26 @@ class Evidence(NamedTuple):
 
 
 def gather(
-    store: Store,
+    lists: Lists,
     matcher: Matcher,
-    principal: Principal,
     queries: Sequence[Query],
     options: MatchOptions,
     *,
     stated_times: bool,
-    counted: bool = True,
+    caller: str | None,
     among_frames: bool | None = None,
-    played: Mapping[int, Played] | None = None,
+    played: Mapping[int, PlayedVideo] | None = None,
 ) -> Evidence:
     """Return what the queries hit among what the caller may see. One that hits nothing touches no database.
 
-    `counted`: they are the caller's traffic, at which the circuit breaker looks. `among_frames`, `played`: as in
-    `look_up`.
+    `caller`, `among_frames`, `played`: as in `look_up`.
     """
     hits, contributors = look_up(
-        store,
+        lists,
         matcher,
-        principal,
         queries,
         options,
-        counted=counted,
+        caller=caller,
         among_frames=among_frames,
         played=played or {},
     )
@@ -94,15 +90,15 @@ def gather(
         return Evidence({}, {}, {}, {}, contributors, {})
     nearest = {i: of_query.nearest() for i, of_query in hits.items()}
     read = [
-        store.entries.read_entry(entry_hit)
+        lists.entries.read_entry(entry_hit)
         for entry_hit in {hit.entry_id: hit.entry_hit for of_query in nearest.values() for hit in of_query}.values()
     ]
-    entries = {entry.id: entry for entry in store.entries.with_frame_counts(read)}
+    entries = {entry.id: entry for entry in lists.entries.with_frame_counts(read)}
     return Evidence(
         hits,
         nearest,
         entries,
-        store.entries.reviews_of(entries),
+        lists.entries.reviews_of(entries),
         contributors,
-        store.entries.stated_times(entries.values()) if stated_times else {},
+        lists.entries.stated_times(entries.values()) if stated_times else {},
     )

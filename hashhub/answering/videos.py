@@ -26,8 +26,8 @@ import msgspec
 import numpy as np
 
 from hashhub import cancellation, frames
+from hashhub.answering.stretches import GAP_MS, MAX_PAIRS, MAX_RANGES, ranges, usual_step
 from hashhub.hashes import VPDQ
-from hashhub.hub.stretches import GAP_MS, MAX_PAIRS, MAX_RANGES, ranges, usual_step
 from hashhub.model import TimeRange, VideoMatch
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from hashhub.answering.lists import Entries
     from hashhub.frames import FrameColumns
     from hashhub.matcher import Matcher, Matches
     from hashhub.model import Query
-    from hashhub.store import Store
 
 MIN_SHARE: Final = 80
 """Percent of the frames of either video that the other must have."""
@@ -154,7 +154,7 @@ def near_frames(matcher: Matcher, query: Query, max_distance: int | None, caller
     return NearFrames(columns, rows, pairs, is_complete)
 
 
-def overlaps(store: Store, query: NearFrames, hash_sets: Iterable[Sequence[int]]) -> tuple[list[Overlap], bool]:
+def overlaps(entries: Entries, query: NearFrames, hash_sets: Iterable[Sequence[int]]) -> tuple[list[Overlap], bool]:
     """Return the entries of these hash sets (their keys, by contributor) that share enough frames with a query, nearest
     first, and whether there may be more.
 
@@ -162,21 +162,21 @@ def overlaps(store: Store, query: NearFrames, hash_sets: Iterable[Sequence[int]]
     out. They may not be visible any more: ask `Entries.hits_by_ids`.
     """
     parts = [sorted(keys) for keys in hash_sets]
-    chosen, cut_short = _overlaps(store, query, sorted(key for keys in parts for key in keys), 1)
+    chosen, cut_short = _overlaps(entries, query, sorted(key for keys in parts for key in keys), 1)
     if cut_short and len(parts) > 1:
-        answers = [_overlaps(store, query, keys, len(parts)) for keys in parts]
+        answers = [_overlaps(entries, query, keys, len(parts)) for keys in parts]
         chosen, cut_short = [o for of_part, _ in answers for o in of_part], any(is_cut for _, is_cut in answers)
     chosen.sort(key=lambda o: (-max(o.query_share, o.entry_share), o.nearest[0], o.entry_id))
     return chosen, cut_short or not query.is_complete.all()
 
 
-def _overlaps(store: Store, query: NearFrames, keys: Sequence[int], shares: int) -> tuple[list[Overlap], bool]:
+def _overlaps(entries: Entries, query: NearFrames, keys: Sequence[int], shares: int) -> tuple[list[Overlap], bool]:
     """Look at one of so many equal shares of the work."""
     pairs, cut_short = query.pairs, False
     by_entry: defaultdict[int, list[slice]] = defaultdict(list)
     digest_count: dict[int, int] = {}
     total = compared = 0
-    for digest, entry_id, count in store.entries.entries_sharing_frames(sorted(pairs.listed), keys, _MOST_OF_DIGEST):
+    for digest, entry_id, count in entries.entries_sharing_frames(sorted(pairs.listed), keys, _MOST_OF_DIGEST):
         if entry_id < 0:
             cut_short = True  # more have this frame
             continue
@@ -196,13 +196,13 @@ def _overlaps(store: Store, query: NearFrames, keys: Sequence[int], shares: int)
     return chosen, cut_short
 
 
-def located(store: Store, listed: Sequence[Overlap], query: NearFrames) -> dict[int, VideoMatch]:
+def located(entries: Entries, listed: Sequence[Overlap], query: NearFrames) -> dict[int, VideoMatch]:
     """Return by entry how far the videos agree, and of the first _LOCATED of them where."""
     matches = {
         o.entry_id: VideoMatch(query_share=round(o.query_share, 1), entry_share=round(o.entry_share, 1)) for o in listed
     }
     numbers = np.unique(query.columns.digests.reshape(-1).view(f"S{frames.DIGEST_BYTES}"), return_inverse=True)[1]
-    for entry_id, packed in store.entries.frames_of(sorted(o.entry_id for o in listed[:_LOCATED])):
+    for entry_id, packed in entries.frames_of(sorted(o.entry_id for o in listed[:_LOCATED])):
         cancellation.check()
         entry = frames.columns(packed).matching()
         stretches = _where(query.columns.offsets, numbers.reshape(-1), entry, query.pairs)
@@ -296,7 +296,7 @@ class NearPicture(NamedTuple):
 
 
 def shown_in(
-    store: Store, near: Mapping[bytes, Sequence[NearPicture]], hash_sets: Iterable[Sequence[int]]
+    entries: Entries, near: Mapping[bytes, Sequence[NearPicture]], hash_sets: Iterable[Sequence[int]]
 ) -> tuple[dict[int, list[Shown]], set[int]]:
     """Return by the number of a query the entries of these hash sets (their keys, by contributor) that have a frame
     which is near it, the nearest first; and the numbers of those for which there may be more. `near`: by the listed
@@ -306,11 +306,11 @@ def shown_in(
     `Entries.hits_by_ids`.
     """
     parts = [sorted(keys) for keys in hash_sets]
-    best, cut_short = _shown_in(store, near, sorted(key for keys in parts for key in keys), 1)
+    best, cut_short = _shown_in(entries, near, sorted(key for keys in parts for key in keys), 1)
     if cut_short and len(parts) > 1:
         best, cut_short = {}, set()
         for keys in parts:
-            of_part, cut_short_in_part = _shown_in(store, near, keys, len(parts))
+            of_part, cut_short_in_part = _shown_in(entries, near, keys, len(parts))
             best |= of_part
             cut_short |= cut_short_in_part
     by_asker: defaultdict[int, list[Shown]] = defaultdict(list)
@@ -322,13 +322,13 @@ def shown_in(
 
 
 def _shown_in(
-    store: Store, near: Mapping[bytes, Sequence[NearPicture]], keys: Sequence[int], shares: int
+    entries: Entries, near: Mapping[bytes, Sequence[NearPicture]], keys: Sequence[int], shares: int
 ) -> tuple[dict[tuple[int, int], Shown], set[int]]:
     """Look at one of so many equal shares of the work; return what is shown by query and entry."""
     best: dict[tuple[int, int], Shown] = {}
     cut_short: set[int] = set()
     total = 0
-    shared = store.entries.entries_sharing_frames(sorted(near), keys, _MOST_OF_DIGEST)
+    shared = entries.entries_sharing_frames(sorted(near), keys, _MOST_OF_DIGEST)
     for digest, entry_id, count in shared:
         askers = near[digest]
         if entry_id < 0:
@@ -348,7 +348,7 @@ def _shown_in(
     return best, cut_short
 
 
-def where_shown(store: Store, listed: Sequence[Shown]) -> dict[int, VideoMatch]:
+def where_shown(entries: Entries, listed: Sequence[Shown]) -> dict[int, VideoMatch]:
     """Return by entry which share of it shows a picture, and of the first _LOCATED of them when."""
     matches = {
         s.entry_id: VideoMatch(
@@ -357,7 +357,7 @@ def where_shown(store: Store, listed: Sequence[Shown]) -> dict[int, VideoMatch]:
         for s in listed
     }
     by_id = {s.entry_id: s for s in listed[:_LOCATED]}
-    for entry_id, packed in store.entries.frames_of(sorted(by_id)):
+    for entry_id, packed in entries.frames_of(sorted(by_id)):
         cancellation.check()
         entry = frames.columns(packed).matching()
         values = entry.digests.reshape(-1).view(f"S{frames.DIGEST_BYTES}")

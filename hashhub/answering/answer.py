@@ -1,0 +1,210 @@
+"""Answers: what a policy makes of what queries hit. The hub and a hook in local mode give the same ones by it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from hashhub import cancellation, trust
+from hashhub.answering.evidence import gather
+from hashhub.answering.videos import FRAME, matching_frames, picture_in
+from hashhub.errors import InvalidArgument, Reason, Violation
+from hashhub.hashes import ALGORITHMS, SEARCHED
+from hashhub.model import EntryMatch, MatchResult, ReasonLine, Verdict, now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from hashhub.answering.evidence import Evidence
+    from hashhub.answering.lists import Lists
+    from hashhub.answering.lookup import Hit, Hits
+    from hashhub.matcher import Matcher
+    from hashhub.model import Entry, MatchOptions, Query, Review
+    from hashhub.trust import Policy
+
+MAX_MATCHES: Final = 1000  # entries in one answer
+_MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise
+
+
+class Answers(NamedTuple):
+    """One answer for each query, in order; and by which algorithms each query hit entries, by its number."""
+
+    results: list[MatchResult]
+    hit_by: Mapping[int, Sequence[str]]
+
+
+def answers(
+    lists: Lists,
+    matcher: Matcher,
+    queries: Sequence[Query],
+    options: MatchOptions,
+    policy: Policy,
+    *,
+    caller: str | None,
+    among_frames: bool | None = None,
+) -> Answers:
+    """Answer queries that `check_queries` has let through: search and look up, read, decide, answer.
+
+    `caller`, `among_frames`: as in `lookup.look_up`.
+    """
+    evidence = gather(
+        lists,
+        matcher,
+        queries,
+        options,
+        stated_times=policy.reads_statement_times,
+        caller=caller,
+        among_frames=among_frames,
+    )
+    if not evidence.hits:
+        return Answers([nothing(query) for query in queries], {})
+    decided_at = now()
+    results = []
+    for i, query in enumerate(queries):
+        hits = evidence.hits.get(i)
+        if hits is None:
+            results.append(nothing(query))
+            continue
+        cancellation.check()
+        judgement = trust.decide(
+            policy,
+            evidence.statements(i),
+            evidence.contributors,
+            time=decided_at,
+            query=query.hashes,
+            cut_short=hits.cut_short,
+        )
+        current = standing(evidence, i, decided_at)
+        results.append(answer(lists, query, judgement, current, hits, evidence.reviews, options.match_limit))
+    return Answers(results, {i: [hit.algorithm for hit in hits] for i, hits in evidence.nearest.items()})
+
+
+def standing(evidence: Evidence, query: int, at: datetime) -> list[tuple[Hit, Entry]]:
+    """Return what a query hit without what has expired: that is named by the judgement, and not handed out, for it is
+    withdrawn in a moment.
+    """
+    return [(h, e) for h, e in evidence.seen(query) if e.expire_time is None or e.expire_time > at]
+
+
+_NOTHING: Final = MatchResult(
+    verdict=Verdict.NO_MATCH,
+    reasons=(ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances"),),
+)
+
+
+def nothing(query: Query) -> MatchResult:
+    """Return the answer to a query that hit nothing its caller may know of."""
+    return msgspec.structs.replace(_NOTHING, label=query.label) if query.label else _NOTHING
+
+
+def answer(
+    lists: Lists,
+    query: Query,
+    judgement: trust.Judgement,
+    seen: Sequence[tuple[Hit, Entry]],
+    hits: Hits,
+    reviews: Mapping[int, Sequence[Review]],
+    match_limit: int,
+) -> MatchResult:
+    """Put the answer together. What was left out of the judgement is never read as clean: it makes REVIEW of NO_MATCH
+    and BENIGN.
+    """
+    reasons = [*judgement.reasons, *remarks(hits)]
+    verdict = seen_in_part(judgement.verdict, hits)
+    limit = min(match_limit or _MATCHES, MAX_MATCHES)
+    pictures = {hit.query_digest for hit, _ in seen[:limit] if hit.video is None and hit.variant == FRAME}
+    columns = matching_frames(query) if pictures else None
+    shown = {} if columns is None else {digest: picture_in(columns, digest) for digest in pictures}
+    return MatchResult(
+        verdict=verdict,
+        reasons=tuple(map(_shortened, reasons)),
+        matches=tuple(
+            EntryMatch(
+                entry=lists.disclosed(entry),
+                algorithm=hit.algorithm,
+                distance=hit.distance,
+                query_digest=hit.query_digest,
+                reviews=dict(Counter(r.kind for r in reviews.get(entry.id, ()))),
+                marking=hit.hash_set.marking,
+                variant=hit.variant,
+                video=hit.video or shown.get(hit.query_digest),
+            )
+            for hit, entry in seen[:limit]
+        ),
+        label=query.label,
+        truncated=hits.cut_short or len(seen) > limit,
+        withheld=hits.withheld,
+    )
+
+
+def remarks(hits: Hits) -> list[ReasonLine]:
+    """Return what is to be said of hits that the judgement does not know of."""
+    lines = []
+    if hits.tripped:
+        # Such a digest is more likely a blank picture or a placeholder than known material, but only a person can tell.
+        text = "it is near a digest that matches an outlandish share of all queries"
+        lines.append(ReasonLine(code=trust.ReasonCode.CIRCUIT_BREAKER, text=text))
+    if hits.withheld:
+        text = "something is known that the contributor's terms do not let this caller see"
+        lines.append(ReasonLine(code=trust.ReasonCode.WITHHELD, text=text))
+    return lines
+
+
+def seen_in_part(verdict: Verdict, hits: Hits) -> Verdict:
+    """Return the verdict of a judgement that did not know of some hits: never one that reads as clean."""
+    if (hits.tripped or hits.withheld) and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
+        return Verdict.REVIEW
+    return verdict
+
+
+def _shortened(line: ReasonLine) -> ReasonLine:
+    """Return the line with no more entries than an answer may have."""
+    if len(line.entries) <= MAX_MATCHES:
+        return line
+    text = f"{line.text} (the first {MAX_MATCHES} of {len(line.entries)} entries)"
+    return msgspec.structs.replace(line, text=text, entries=line.entries[:MAX_MATCHES])
+
+
+def check_queries(queries: Sequence[Query], options: MatchOptions) -> None:
+    """Raise InvalidArgument with every violation of the request."""
+    wrong = [
+        Violation(f"queries[{i}].hashes", "needs at least one hash", "REQUIRED")
+        for i, query in enumerate(queries)
+        if not query.hashes and not query.frames
+    ]
+    used = {h.algorithm for query in queries for h in query.hashes}
+    used.update(h.algorithm for query in queries for variant in query.variants for h in variant.hashes)
+    if options.match_limit < 0:
+        wrong.append(Violation("options.match_limit", "must not be negative", "OUT_OF_RANGE"))
+    for name, value in options.max_distances.items():
+        algorithm = SEARCHED.get(name)
+        if algorithm is None:
+            wrong.append(
+                Violation(
+                    f"options.max_distances[{name[:20]}]",
+                    f"must be one of {', '.join(SEARCHED)}",
+                    "UNKNOWN_ALGORITHM",
+                )
+            )
+            continue
+        most = algorithm.max_possible_distance
+        if not 0 <= value <= most:
+            wrong.append(
+                Violation(f"options.max_distances[{name}]", f"must be 0 to {most}, got {value}", "OUT_OF_RANGE")
+            )
+    missing = [n for n in sorted(used) if ALGORITHMS[n].default_max_distance is None and n not in options.max_distances]
+    wrong += [
+        Violation(
+            f"options.max_distances[{n}]", f"is required for {n}: {ALGORITHMS[n].source}", Reason.DISTANCE_REQUIRED
+        )
+        for n in missing
+    ]
+    if wrong:
+        raise InvalidArgument(
+            "; ".join(f"{v.field} {v.description}" for v in wrong[:5]),
+            violations=tuple(wrong),
+            reason=Reason.DISTANCE_REQUIRED if missing else Reason.INVALID_FIELD,
+        )

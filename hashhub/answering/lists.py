@@ -1,0 +1,126 @@
+"""What answers are made from: lists, as far as whoever asks may see them.
+
+A hub gives its store with what terms let the caller see (`hub.reading`); a hook in local mode its copy, in which
+everything may be seen until its terms end (`hook.copy`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from hashhub.model import Contributor, Entry, HashSet, Review, VideoMatch
+
+
+class EntryHit(Protocol):
+    """An entry that has a digest, not yet read: enough to tell who may see it. `hash_set` is `CONTRIBUTOR/SET`."""
+
+    @property
+    def digest(self) -> bytes:
+        """The digest; empty where the entry was asked for by id."""
+        ...
+
+    @property
+    def entry_id(self) -> int:
+        """The entry's id."""
+        ...
+
+    @property
+    def hash_set(self) -> str:
+        """Where it stands."""
+        ...
+
+
+class Seen(NamedTuple):
+    """Contributors and hash sets, by name, and which hash sets are seen; `disclosed`: those that are not, but of which
+    it may be known that they know something.
+    """
+
+    contributors: Mapping[str, Contributor]
+    hash_sets: Mapping[str, HashSet]
+    visible: frozenset[str]
+    disclosed: frozenset[str]
+
+
+class Entries(Protocol):
+    """Reads entries, whoever may see them. Raises Unavailable when they cannot be read."""
+
+    def hits_by_digests(self, algorithm: str, digests: Iterable[bytes]) -> Iterator[EntryHit]:
+        """Yield the active entries that have one of the digests, unread, by digest, then id."""
+        ...
+
+    def hits_by_ids(self, ids: Iterable[int]) -> Iterator[EntryHit]:
+        """Yield those of the entries that are active, unread, by id."""
+        ...
+
+    def entries_sharing_frames(
+        self, digests: Sequence[bytes], set_keys: Sequence[int], most: int
+    ) -> Iterator[tuple[bytes, int, int]]:
+        """Yield (digest, entry id, how many distinct digests its frames have) of the entries of these hash sets which
+        have a frame that matches with one of the digests (ascending), by digest, then id; at most `most` to a digest,
+        then -1 in place of an id.
+        """
+        ...
+
+    def frames_of(self, ids: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield the entries that have frames, ascending by id, with these, packed (`hashhub.frames`)."""
+        ...
+
+    def read_entry(self, hit: Any, /) -> Entry:
+        """Return the entry as it was when it was hit; `hit` is one that this reader gave."""
+        ...
+
+    def with_frame_counts(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Return the entries with how many frames those have that are videos."""
+        ...
+
+    def reviews_of(self, entry_ids: Iterable[int]) -> Mapping[int, Sequence[Review]]:
+        """Return the reviews that count for the entries by entry id, the oldest first."""
+        ...
+
+    def stated_times(self, entries: Collection[Entry]) -> Mapping[int, datetime]:
+        """Return when each entry was last stated, by id; one of which that is not known is left out."""
+        ...
+
+
+class Lists(Protocol):
+    """Lists as one caller sees them."""
+
+    @property
+    def entries(self) -> Entries:
+        """Reads them."""
+        ...
+
+    def seen(self) -> Seen:
+        """Return what is seen now."""
+        ...
+
+    def hash_set_keys(self) -> Mapping[int, str]:
+        """Return the names (`CONTRIBUTOR/SET`) of all hash sets by the keys that `entries_sharing_frames` takes."""
+        ...
+
+    def disclosed(self, entry: Entry) -> Entry:
+        """Return the entry as it may be read."""
+        ...
+
+
+class PlayedVideo(Protocol):
+    """How a live stream has played one video so far."""
+
+    @property
+    def nearest(self) -> tuple[int, bytes]:
+        """The least distance, and the stream's digest at it."""
+        ...
+
+    @property
+    def variant(self) -> str:
+        """What of the stream it is."""
+        ...
+
+    @property
+    def match(self) -> VideoMatch:
+        """How far stream and video agree."""
+        ...

@@ -1,0 +1,63 @@
+"""`hashhub hook sync`: keep the copy that a hook in local mode decides by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hashhub.cli.hook.group import SETTINGS, hook, settings_of
+from hashhub.cli.session import Session, command
+from hashhub.cli.terminal import plain, print_json, progress, say
+
+if TYPE_CHECKING:
+    from hashhub.hook.local import Sync
+
+
+@command(hook, "sync", local=True)
+@SETTINGS
+@click.option(
+    "--follow/--once",
+    default=False,
+    help="Keep the copy up to date until interrupted, or end once it is.  [default: once]",
+)
+@click.option("--start-over", is_flag=True, help="Replace what the copy holds, for another token or another hub.")
+@click.option("--reindex", is_flag=True, help="Write the index anew; nothing of what was dropped is left in it.")
+def sync_copy(session: Session, *, settings_file: str | None, follow: bool, start_over: bool, reindex: bool) -> None:
+    """Keep a copy of what the token may hold, with an index, for hooks in the mode LOCAL.
+
+    It goes on where the last run ended, wherever that was. The token must have been made with --may-mirror. One process
+    keeps the copy; any number read it, also while it is kept.
+    """
+    from hashhub.hook.local import Sync
+
+    with Sync(settings_of(settings_file)) as sync:
+        if start_over:
+            sync.start_over()
+        was_complete = False
+        with progress(unit_bytes=False) as advance:
+
+            def on_page(lines: int, is_complete: bool) -> None:  # noqa: FBT001 - the client's signature
+                nonlocal was_complete
+                advance(lines, None, "up to date" if is_complete else "changes")
+                if is_complete and not was_complete and follow:
+                    _tell(session, sync)
+                was_complete = is_complete
+
+            if follow:
+                sync.follow(on_page)
+            sync.update(on_page)
+        if reindex:
+            sync.reindex()
+        _tell(session, sync)
+
+
+def _tell(session: Session, sync: Sync) -> None:
+    state = sync.state()
+    if session.json:
+        print_json(plain(state))
+        return
+    say(
+        f"complete at revision {state.revision}; entries: {state.entries}, hash sets: {state.hash_sets}, "
+        f"digests: {state.index_digests}; policy {state.policy}; {state.lines} changes in {state.seconds:.1f} s"
+    )

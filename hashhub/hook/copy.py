@@ -1,0 +1,494 @@
+"""The copy of a hub's lists, read: what answers are made from in local mode.
+
+One look is one read transaction, so that entries, reviews, terms and policy are those of one moment, between two pages
+of the feed. Whatever the copy holds may be seen: the hub's feed gave it by the terms. What ends by itself (terms,
+entries) ends here, too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub import frames, wire
+from hashhub.answering.lists import Seen
+from hashhub.client.mirror import FILE_NAME, JOURNAL_VERSION, KeptPolicy
+from hashhub.errors import DataLoss, Reason, Unavailable
+from hashhub.hashes import SEARCHED, VPDQ, Hash
+from hashhub.model import (
+    TLP,
+    Classification,
+    Contributor,
+    ContributorKind,
+    Entry,
+    EntryState,
+    Flags,
+    HashSet,
+    Marking,
+    Provenance,
+    Purpose,
+    Reliability,
+    Review,
+    ReviewKind,
+    Role,
+    SchemeStatus,
+    Unclassified,
+    VideoFrame,
+    now,
+)
+
+SYNC: Final = "run `hashhub hook sync`"
+_KEYS: Final = 500  # values in one statement
+_CHUNK: Final = 100_000  # digests read at a time
+_CLOCKS: Final = timedelta(minutes=1)  # by which the hub's clock and ours may differ
+_FLAGS: Final = Flags.__struct_fields__
+_ENTRY: Final = (
+    "SELECT e.id, h.name, e.position, e.member, e.external_id, "  # noqa: S608 - our own names
+    "e.media_type, e.media_size_bytes, e.series, e.tags, "
+    "e.quality, e.source_time, e.expire_time, e.reasons, e.create_revision, e.update_revision, "
+    f"{', '.join(f'e.{name}' for name in _FLAGS)}, "
+    's."import", s.connector, s.connector_version, s.source_digest, '
+    "c.scheme, c.region, c.value, c.draft, c.dimensions "
+    "FROM entry e JOIN hash_set h ON h.key = e.hash_set JOIN source s ON s.key = e.source "
+    "LEFT JOIN classification c ON c.key = e.classification WHERE e.id = ?"
+)
+
+
+class Moment(NamedTuple):
+    """The moment of a look. `revision`: the hub's, at which the copy was complete last; `complete_time`: when that
+    was; None: never yet. `page`: the last page that was applied, and its mark.
+    """
+
+    revision: int
+    complete_time: datetime | None
+    page: tuple[int, bytes]
+
+
+class CopyHit(NamedTuple):
+    """An entry of the copy that has a digest, not yet read."""
+
+    digest: bytes
+    entry_id: int
+    hash_set: str
+
+
+class _Registry(NamedTuple):
+    contributors: Mapping[str, Contributor]
+    hash_sets: Mapping[str, HashSet]
+    keys: Mapping[int, str]
+
+
+class Copy:
+    """The copy's file. Safe to be shared by threads, and by processes that open it each for itself."""
+
+    def __init__(self, directory: Path) -> None:
+        """Nothing is opened before the first look."""
+        self.path = directory / FILE_NAME
+        self._idle: queue.LifoQueue[tuple[int, sqlite3.Connection]] = queue.LifoQueue()
+        self._registry: tuple[tuple[int, bytes] | None, _Registry] = (None, _Registry({}, {}, {}))
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Close the file; a look that is going on closes its own connection."""
+        self._is_closed = True
+        while True:
+            try:
+                self._idle.get_nowait()[1].close()
+            except queue.Empty:
+                return
+
+    @contextmanager
+    def look(self) -> Iterator[Look]:
+        """Look at the copy as it is now. Raises Unavailable when it is not there, DataLoss when it is damaged."""
+        with _mapped():
+            file, db = self._connection()
+            try:
+                db.execute("BEGIN")
+                yield Look(self, db)
+                db.execute("COMMIT")
+            except BaseException:
+                db.close()
+                raise
+            if self._is_closed:
+                db.close()
+            else:
+                self._idle.put((file, db))
+
+    def _connection(self) -> tuple[int, sqlite3.Connection]:
+        """Return a connection to the file that is there now, and that file's number: another one may have been put in
+        its place.
+        """
+        try:
+            file = self.path.stat().st_ino
+        except OSError as e:
+            raise Unavailable(
+                f"there is no copy of the hub's lists; {SYNC} while the hub is there", reason=Reason.MATCHER_NOT_READY
+            ) from e
+        while True:
+            try:
+                known, db = self._idle.get_nowait()
+            except queue.Empty:
+                return file, self._open()
+            if known == file:
+                return file, db
+            db.close()
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            f"file:{self.path.absolute()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+        )
+        db.execute("PRAGMA cache_size = -16384").close()  # KiB, of each connection
+        db.execute("PRAGMA mmap_size = 1073741824").close()  # look-ups go straight to the page cache
+        rows = db.execute("SELECT schema_version FROM meta").fetchall()
+        if rows != [(JOURNAL_VERSION,)]:
+            db.close()
+            raise Unavailable(
+                f"the copy was not made by `hashhub hook sync`, or by one of another version; {SYNC}",
+                reason=Reason.MATCHER_NOT_READY,
+            )
+        return db
+
+    def registry(self, look: Look) -> _Registry:
+        """Return contributors and hash sets; read anew only when a page was applied."""
+        page = look.moment.page
+        known, registry = self._registry
+        if known != page:
+            registry = _read_registry(look)
+            self._registry = (page, registry)
+        return registry
+
+
+class Look:
+    """One look at the copy: reads entries for answers (`answering.lists.Lists` and its `Entries`), and what an index
+    follows.
+    """
+
+    def __init__(self, copy: Copy, db: sqlite3.Connection) -> None:
+        self._copy, self._db = copy, db
+        self._moment: Moment | None = None
+
+    @property
+    def moment(self) -> Moment:
+        """The moment that is looked at."""
+        if self._moment is None:
+            [(revision, complete_time, sequence, mark)] = self.rows(
+                "SELECT m.complete_revision, m.complete_time, p.sequence, p.mark FROM meta m, journal_page p "
+                "WHERE p.sequence = (SELECT max(sequence) FROM journal_page)"
+            )
+            self._moment = Moment(revision, _time(complete_time), (sequence, mark))
+        return self._moment
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return what a statement gives."""
+        return self._db.execute(sql, values).fetchall()
+
+    def by_keys(self, sql: str, keys: Iterable[Any], values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a statement that has `{keys}` in place of `IN (…)`, for so many keys at a time; they
+        come behind the other values.
+        """
+        listed = sorted(set(keys))
+        for start in range(0, len(listed), _KEYS):
+            part = listed[start : start + _KEYS]
+            marks = f"IN ({', '.join('?' * len(part))})"
+            yield from self._db.execute(sql.replace("{keys}", marks), (*values, *part))
+
+    def policy(self, reference: str) -> KeptPolicy | None:
+        """Return the policy that was kept under a reference."""
+        for row in self.rows("SELECT reference, name, text, fault, time FROM policy WHERE reference = ?", (reference,)):
+            return KeptPolicy(
+                reference=row[0], name=row[1], text=row[2], fault=row[3], time=datetime.fromisoformat(row[4])
+            )
+        return None
+
+    # What an index follows
+
+    def has_been_at(self, page: tuple[int, bytes]) -> bool:
+        """Whether the copy was at this page, and the journal has all that came behind it."""
+        return self.rows("SELECT mark FROM journal_page WHERE sequence = ?", page[:1]) == [page[1:]]
+
+    def has_page(self, sequence: int) -> bool:
+        """Whether the journal has all that came behind the page with this number."""
+        return bool(self.rows("SELECT 1 FROM journal_page WHERE sequence = ?", (sequence,)))
+
+    def touched(self, after: int) -> Iterator[tuple[int, str, NDArray[np.uint8]]]:
+        """Yield what pages behind this one touched: the page, an algorithm, digests, uint8[n, digest_bytes]."""
+        sql = "SELECT sequence, algorithm, digests FROM journal WHERE sequence > ? ORDER BY sequence, number"
+        for sequence, algorithm, packed in self._db.execute(sql, (after,)):
+            if algorithm in SEARCHED:
+                yield sequence, algorithm, _digests(algorithm, packed)
+
+    def holds(self, algorithm: str, digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Return which of the digests some entry has, bool[n]. For frames: one that matches."""
+        width = digests.shape[1]
+        flat = np.ascontiguousarray(digests).tobytes()
+        listed = [flat[at : at + width] for at in range(0, len(flat), width)]
+        if algorithm == VPDQ.name:
+            sql, values = (
+                "SELECT DISTINCT digest FROM frame WHERE quality >= ? AND digest {keys}",
+                (frames.MIN_QUALITY,),
+            )
+            held = {row[0] for row in self.by_keys(sql, listed, values)}
+            telling = frames.are_telling(digests)
+            return np.fromiter((d in held for d in listed), np.bool_, len(listed)) & telling
+        sql = "SELECT DISTINCT digest FROM hash WHERE algorithm = ? AND digest {keys}"
+        held = {row[0] for row in self.by_keys(sql, listed, (algorithm,))}
+        return np.fromiter((d in held for d in listed), np.bool_, len(listed))
+
+    def all_digests(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Yield the digests of all entries, (algorithm, uint8[n, digest_bytes]), in no order; they may repeat."""
+        parts: dict[str, list[bytes]] = {name: [] for name in SEARCHED}
+        rows = self._db.execute("SELECT algorithm, digest FROM hash")
+        while page := rows.fetchmany(_CHUNK):
+            for algorithm, digest in page:
+                if algorithm in parts:
+                    parts[algorithm].append(digest)
+            for algorithm, listed in parts.items():
+                if listed:
+                    yield algorithm, _digests(algorithm, b"".join(listed))
+                    listed.clear()
+        rows = self._db.execute("SELECT digest FROM frame WHERE quality >= ?", (frames.MIN_QUALITY,))
+        while page := rows.fetchmany(_CHUNK):
+            digests = _digests(VPDQ.name, b"".join([row[0] for row in page]))
+            yield VPDQ.name, digests[frames.are_telling(digests)]
+
+    # Lists
+
+    @property
+    def entries(self) -> Look:
+        """Reads them."""
+        return self
+
+    def seen(self) -> Seen:
+        """Return what is seen now: all but what terms have ended for.
+
+        What the hub still gave when they had ended belongs to whom it gave it to: its own contributor, an operator, an
+        auditor.
+        """
+        registry = self._copy.registry(self)
+        at = now()
+        given_at = self.moment.complete_time or at
+        visible, disclosed = set(), set()
+        for name, hash_set in registry.hash_sets.items():
+            end = hash_set.marking.expire_time
+            if end is None or end > at or end + _CLOCKS < given_at:
+                visible.add(name)
+            elif hash_set.marking.disclose_existence:
+                disclosed.add(name)
+        return Seen(registry.contributors, registry.hash_sets, frozenset(visible), frozenset(disclosed))
+
+    def hash_set_keys(self) -> Mapping[int, str]:
+        """Return the names of all hash sets by the copy's keys."""
+        return self._copy.registry(self).keys
+
+    def disclosed(self, entry: Entry) -> Entry:
+        """Return the entry as it is: the feed gave what may be read of it."""
+        return entry
+
+    def hits_by_digests(self, algorithm: str, digests: Iterable[bytes]) -> Iterator[CopyHit]:
+        """Yield the entries that have one of the digests, unread, by digest, then id."""
+        sql = (
+            "SELECT x.digest, e.id, h.name FROM hash x JOIN entry e ON e.id = x.entry "
+            "JOIN hash_set h ON h.key = e.hash_set "
+            "WHERE x.algorithm = ? AND x.digest {keys} ORDER BY x.digest, x.entry"
+        )
+        for row in self.by_keys(sql, digests, (algorithm,)):
+            yield CopyHit(*row)
+
+    def hits_by_ids(self, ids: Iterable[int]) -> Iterator[CopyHit]:
+        """Yield those of the entries that the copy holds, unread, by id."""
+        sql = "SELECT e.id, h.name FROM entry e JOIN hash_set h ON h.key = e.hash_set WHERE e.id {keys} ORDER BY e.id"
+        for entry_id, name in self.by_keys(sql, ids):
+            yield CopyHit(b"", entry_id, name)
+
+    def entries_sharing_frames(
+        self, digests: Sequence[bytes], set_keys: Sequence[int], most: int
+    ) -> Iterator[tuple[bytes, int, int]]:
+        """Yield (digest, entry id, how many distinct digests its frames have), as `answering.lists.Entries` says."""
+        listed = ", ".join(map(str, set_keys)) or "NULL"
+        sql = (
+            "SELECT DISTINCT f.digest, f.entry, v.digest_count FROM frame f "  # noqa: S608 - our own numbers
+            "JOIN entry e ON e.id = f.entry JOIN video v ON v.entry = f.entry "
+            f"WHERE f.digest = ? AND f.quality >= ? AND e.hash_set IN ({listed}) ORDER BY f.entry LIMIT ?"
+        )
+        for digest in digests:
+            rows = self.rows(sql, (digest, frames.MIN_QUALITY, most + 1))
+            yield from rows[:most]
+            if len(rows) > most:
+                yield digest, -1, 0
+
+    def frames_of(self, ids: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield the entries that have frames, ascending by id, with these, packed."""
+        sql = "SELECT f.entry, f.offset_ms, f.quality, f.digest FROM frame f WHERE f.entry = ? ORDER BY f.number"
+        for entry_id in sorted(set(ids)):
+            if rows := self.rows(sql, (entry_id,)):
+                yield entry_id, frames.pack(VideoFrame(*row[1:]) for row in rows)
+
+    def read_entry(self, hit: CopyHit, /) -> Entry:
+        """Return the entry."""
+        [row] = self.rows(_ENTRY, (hit.entry_id,))
+        hashes = self.rows("SELECT algorithm, digest FROM hash WHERE entry = ?", (hit.entry_id,))
+        return _entry(row, hashes)
+
+    def with_frame_counts(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Return the entries with how many frames those have that are videos."""
+        sql = "SELECT f.entry, count(*) FROM frame f WHERE f.entry {keys} GROUP BY f.entry"
+        counts = dict(self.by_keys(sql, [e.id for e in entries]))
+        return [msgspec.structs.replace(e, frame_count=counts[e.id]) if e.id in counts else e for e in entries]
+
+    def reviews_of(self, entry_ids: Iterable[int]) -> Mapping[int, Sequence[Review]]:
+        """Return the reviews that count for the entries by entry id, the oldest first."""
+        sql = (
+            "SELECT r.entry, r.id, r.author, r.kind, r.role, r.sets_aside, r.awaits_acceptance, r.create_revision "
+            "FROM review r WHERE r.entry {keys} ORDER BY r.entry, r.id"
+        )
+        return {
+            entry: [
+                Review(
+                    id=row[1],
+                    entry_id=entry,
+                    author=row[2],
+                    kind=ReviewKind(row[3]),
+                    role=Role(row[4]),
+                    sets_aside=row[5],
+                    awaits_acceptance=bool(row[6]),
+                    revision=row[7],
+                )
+                for row in of_entry
+            ]
+            for entry, of_entry in itertools.groupby(self.by_keys(sql, entry_ids), key=itemgetter(0))
+        }
+
+    def stated_times(self, entries: Collection[Entry]) -> Mapping[int, datetime]:  # noqa: ARG002 - of the protocol
+        """Return nothing: the feed does not say when. A policy that asks for it is refused (`local`)."""
+        return {}
+
+
+def _read_registry(look: Look) -> _Registry:
+    contributors = {
+        row[0]: Contributor(
+            id=row[0],
+            display_name=row[1],
+            kind=ContributorKind(row[2]),
+            jurisdiction=row[3],
+            reliability=Reliability(row[4]),
+            takes_from=_texts(row[5]),
+            retire_time=_time(row[6]),
+            objections_accepted_revision=row[7],
+        )
+        for row in look.rows(
+            "SELECT id, display_name, kind, jurisdiction, reliability, takes_from, retire_time, "
+            "objections_accepted_revision FROM contributor"
+        )
+    }
+    hash_sets, keys = {}, {}
+    for row in look.rows(
+        "SELECT key, name, display_name, scheme, purpose, review_depth, unclassified, accepted_revision, tlp, "
+        "permitted_purposes, legal_basis, redistribution, recipients, disclose_existence, bulk, expire_time "
+        "FROM hash_set"
+    ):
+        contributor, _, set_id = row[1].partition("/")
+        keys[row[0]] = row[1]
+        hash_sets[row[1]] = HashSet(
+            contributor=contributor,
+            id=set_id,
+            display_name=row[2],
+            scheme=row[3],
+            purpose=Purpose(row[4]),
+            review_depth=row[5],
+            unclassified=Unclassified(row[6]),
+            accepted_revision=row[7],
+            marking=Marking(
+                tlp=TLP(row[8]),
+                permitted_purposes=_texts(row[9]),
+                legal_basis=row[10],
+                redistribution=bool(row[11]),
+                recipients=_texts(row[12]),
+                disclose_existence=bool(row[13]),
+                bulk=bool(row[14]),
+                expire_time=_time(row[15]),
+            ),
+        )
+    return _Registry(contributors, hash_sets, keys)
+
+
+def _entry(row: tuple[Any, ...], hashes: Sequence[tuple[str, bytes]]) -> Entry:
+    contributor, _, set_id = row[1].partition("/")
+    flags = row[15 : 15 + len(_FLAGS)]
+    source, connector, connector_version, source_digest, scheme, *classified = row[15 + len(_FLAGS) :]
+    return Entry(
+        id=row[0],
+        contributor=contributor,
+        hash_set=set_id,
+        hashes=tuple([Hash(algorithm, digest) for algorithm, digest in hashes]),
+        state=EntryState.ACTIVE,
+        provenance=Provenance(
+            import_id=wire.parse_import(source)[2],
+            connector=connector,
+            connector_version=connector_version,
+            source_digest=source_digest,
+            position=row[2],
+            member=row[3],
+        ),
+        classification=None if scheme is None else _classification(scheme, *classified),
+        flags=Flags(**{n: None if value is None else bool(value) for n, value in zip(_FLAGS, flags, strict=True)}),
+        external_id=row[4],
+        media_type=row[5],
+        media_size=row[6],
+        series=row[7],
+        tags=_texts(row[8]),
+        quality=row[9],
+        source_time=row[10],
+        expire_time=_time(row[11]),
+        reasons=_texts(row[12]),
+        create_revision=row[13],
+        update_revision=row[14],
+    )
+
+
+def _classification(scheme: str, region: str, value: str, draft: int, dimensions: str) -> Classification:
+    name, _, version = scheme.partition("@")
+    return Classification(
+        scheme=name,
+        version=version,
+        region=region,
+        value=value,
+        status=SchemeStatus.DRAFT if draft else SchemeStatus.VERIFIED,
+        dimensions=msgspec.json.decode(dimensions, type=dict[str, tuple[str, ...]]),
+    )
+
+
+def _digests(algorithm: str, packed: bytes) -> NDArray[np.uint8]:
+    return np.frombuffer(packed, np.uint8).reshape(-1, SEARCHED[algorithm].digest_bytes)
+
+
+def _texts(packed: str) -> tuple[str, ...]:
+    return msgspec.json.decode(packed, type=tuple[str, ...])
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """Turn errors of SQLite into ours."""
+    try:
+        yield
+    except sqlite3.OperationalError as e:
+        raise Unavailable(
+            f"the copy of the hub's lists cannot be read now ({e}); check its disk and permissions, or {SYNC}",
+            reason=Reason.MATCHER_NOT_READY,
+        ) from e
+    except sqlite3.DatabaseError as e:
+        raise DataLoss(f"the copy of the hub's lists is damaged; remove its directory, then {SYNC}") from e

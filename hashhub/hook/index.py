@@ -1,0 +1,191 @@
+"""The index beside a copy: which digests it holds, for exact and near look-ups.
+
+    copy/mirror.db          entries, terms, reviews; the journal of digests that each page touched
+    copy/index/snapshots/   the matcher's; written by the process that syncs, mapped by all
+    copy/index/mark         the last page of the copy of which the snapshots may know anything
+
+The copy decides about every hit, so a digest too many costs a look. One too few would be a missed match: an index is
+believed only where the copy has been at the page of its mark, and has a journal of all pages behind the index. Whatever
+else is there (a copy that was made anew, put back from a backup, or lost its last pages in a power cut) is indexed from
+its entries again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hashhub.errors import DataLoss, Reason, Unavailable
+from hashhub.hook.copy import SYNC
+from hashhub.matcher import Matcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hashhub.hook.copy import Copy, Look, Moment
+
+DIRECTORY: Final = "index"
+_MARK: Final = "mark"
+_PIECE: Final = 50_000  # digests of the journal taken at a time
+_NOWHERE: Final = (0, b"")
+
+
+class Index:
+    """A matcher that follows a copy. One process publishes; the others read what it published, and follow from there
+    in memory.
+    """
+
+    def __init__(self, copy: Copy, directory: Path, *, publisher: bool) -> None:
+        """Raises FailedPrecondition (DATA_IN_USE) when another process publishes here, Unavailable when the directory
+        cannot be used.
+        """
+        self._copy = copy
+        self._path = directory
+        self._is_publisher = publisher
+        self._lock = threading.Lock()
+        self._page = _NOWHERE  # the matcher knows nothing of pages behind it
+        self._is_sound = publisher  # the publisher's matcher verifies what it opened by itself
+        self.matcher = self._open()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.matcher.close()
+
+    def catch_up(self, look: Look) -> bool:
+        """Bring the index to the moment of this look; False when the copy was never complete. Only `fresh` looks: the
+        snapshot must not be newer.
+
+        Raises Unavailable where another process has to publish first.
+        """
+        moment = look.moment
+        if moment.complete_time is None:
+            return False
+        if not self._is_of(look):
+            self._renew(look, moment)
+        self._follow(look, moment)
+        return True
+
+    def look(self, then: Callable[[Look], None] = lambda _: None) -> bool:
+        """Look at the copy, bring the index to that moment, and then do something with the look; False when the copy
+        was never complete, and then nothing is done.
+        """
+        with self._lock:
+            self.matcher.refresh()  # before the look: a publisher's snapshot is never ahead of what it committed
+            with self._copy.look() as look:
+                is_there = self.catch_up(look)
+                if is_there:
+                    then(look)
+            return is_there
+
+    def rebuild(self) -> None:
+        """Write the index anew, so that nothing is left on the disk of digests that were dropped."""
+        with self._lock, self._copy.look() as look:
+            if look.moment.complete_time is not None:
+                self._build(look, look.moment)
+
+    def _open(self) -> Matcher:
+        # Queries come one at a time, and threads of an app's worker must not wait for each other in a pool.
+        return Matcher(self._path, publisher=self._is_publisher, threads=None if self._is_publisher else 1)
+
+    def _is_of(self, look: Look) -> bool:
+        """Whether the matcher was made from this copy's past, and can follow from where it is."""
+        page = self._page if self._page != _NOWHERE else self._read_mark()
+        if self.matcher.revision == 0 or self.matcher.status().damaged:
+            return False
+        return look.has_been_at(page) and look.has_page(self.matcher.revision)
+
+    def _renew(self, look: Look, moment: Moment) -> None:
+        if self._is_publisher:
+            self._build(look, moment)
+            return
+        self.matcher.close()
+        self._page, self._is_sound = _NOWHERE, False
+        self.matcher = self._open()
+        if not self._is_of(look):
+            raise Unavailable(
+                f"the index beside the copy is missing, or is not of this copy; {SYNC}, which writes it",
+                reason=Reason.MATCHER_NOT_READY,
+            )
+
+    def _build(self, look: Look, moment: Moment) -> None:
+        self.matcher.close()
+        # The mark first: snapshots without one are believed by nobody.
+        with suppress(FileNotFoundError):
+            (self._path / _MARK).unlink()
+        shutil.rmtree(self._path / "snapshots", ignore_errors=True)
+        with suppress(FileNotFoundError):
+            (self._path / "CURRENT").unlink()
+        self.matcher = self._open()
+        self._write_mark(moment.page)
+        self.matcher.rebuild(moment.page[0], look.all_digests(), or_in_memory=True)
+
+    def _follow(self, look: Look, moment: Moment) -> None:
+        if not self._is_sound:
+            try:
+                self.matcher.verify()
+            except DataLoss as e:
+                raise Unavailable(
+                    f"the index beside the copy is damaged; {SYNC} --reindex", reason=Reason.SNAPSHOT_DAMAGED
+                ) from e
+            self._is_sound = True
+        if self._page != moment.page:
+            self._write_mark(moment.page)
+        if self.matcher.revision >= moment.page[0]:
+            return
+        parts: defaultdict[str, list[NDArray[np.uint8]]] = defaultdict(list)
+        count = 0
+        for sequence, algorithm, digests in look.touched(self.matcher.revision):
+            parts[algorithm].append(digests)
+            count += len(digests)
+            if count >= _PIECE:
+                # A page may come in several pieces: until the last, the matcher stays behind it.
+                self._apply(look, parts, sequence - 1)
+                parts.clear()
+                count = 0
+        self._apply(look, parts, moment.page[0])
+
+    def _apply(self, look: Look, parts: dict[str, list[NDArray[np.uint8]]], sequence: int) -> None:
+        add, withdraw = {}, {}
+        for algorithm, listed in parts.items():
+            digests = np.unique(np.concatenate(listed), axis=0)
+            is_held = look.holds(algorithm, digests)
+            add[algorithm], withdraw[algorithm] = digests[is_held], digests[~is_held]
+        self.matcher.apply(max(sequence, self.matcher.revision), add=add, withdraw=withdraw)
+
+    def _read_mark(self) -> tuple[int, bytes]:
+        """Return the page of the mark; what cannot be read is no page of any copy."""
+        try:
+            sequence, mark = (self._path / _MARK).read_text("ascii").split()
+            return int(sequence), bytes.fromhex(mark)
+        except (OSError, ValueError):
+            return _NOWHERE
+
+    def _write_mark(self, page: tuple[int, bytes]) -> None:
+        """Write the mark before what it is of: it is never behind a snapshot. In one write of fixed length; one that a
+        crash cut in two is no page of any copy. Where it cannot be written it is removed, and the next start indexes
+        anew.
+        """
+        self._page = page
+        if not self._is_publisher:
+            return
+        line = f"{page[0]:20d} {page[1].hex():16s}\n".encode("ascii")
+        path = self._path / _MARK
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                written = os.pwrite(file, line, 0)
+            finally:
+                os.close(file)
+        except OSError:
+            written = 0
+        if written != len(line):
+            with suppress(OSError):
+                path.unlink()

@@ -1,0 +1,480 @@
+"""Local mode: a hook decides in its own process, by a copy of what its token may hold. docs/hook-local.md.
+
+    hub ── feed ──> Sync ──> copy/mirror.db, copy/index ──> LocalJudge, in each of an app's processes
+                    (one process at a time)
+
+The answer comes out of the code that answers at the hub (`hashhub.answering`), with the policy as the hub has it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+import msgspec
+
+from hashhub import cancellation, trust
+from hashhub.answering.answer import answers, check_queries, nothing
+from hashhub.answering.lookup import hits_nothing
+from hashhub.background import Background
+from hashhub.client.mirror import KeptPolicy
+from hashhub.errors import (
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    Reason,
+    Unavailable,
+    Violation,
+)
+from hashhub.hashes import SEARCHED
+from hashhub.hook.copy import SYNC, Copy
+from hashhub.hook.index import DIRECTORY, Index
+from hashhub.hook.judges import Judged, certificates, token
+from hashhub.matcher import warm_up
+from hashhub.model import MatchOptions, now
+
+if TYPE_CHECKING:
+    from hashhub.client import Client
+    from hashhub.client.mirror import OnPage
+    from hashhub.hook.copy import Look, Moment
+    from hashhub.hook.settings import HookSettings
+    from hashhub.model import Query
+    from hashhub.trust import Policy
+
+_log = logging.getLogger(__name__)
+
+COPY: Final = "copy"
+"""Directory of the copy, under that of the hook."""
+_LOOK_SECONDS: Final = 0.1  # between two looks whether the copy has changed
+_BLIND_SECONDS: Final = 5.0  # without a look that went well, after which nothing is answered
+_TAKE_OVER_SECONDS: Final = 5.0  # between two tries to become the process that syncs
+_POLICY_SECONDS: Final = 60.0  # between two looks at a policy while nothing changes at the hub
+_START_SECONDS: Final = 10.0  # for a policy at the first start
+_CLOCKS: Final = timedelta(minutes=1)  # by which a clock may go wrong before the copy's age counts as unknown
+_JOURNAL_PAGES: Final = 1_000  # of the feed that the journal holds beyond the snapshot: some 100 MB at most
+_CALLER: Final = "hook"
+
+
+class CopyState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a copy holds. `policy`: NAME@VERSION; `index_digests`: how many different digests can be hit."""
+
+    revision: int
+    complete_time: datetime | None
+    policy: str
+    entries: int
+    hash_sets: int
+    index_digests: int
+    lines: int
+    seconds: float
+
+
+class Sync:
+    """Keeps copy, index and policy up to date; one process at a time. Use it as a context manager, or close it."""
+
+    def __init__(self, settings: HookSettings, *, client: Client | None = None) -> None:
+        """`client`: one to use in place of its own, closed with it all the same.
+
+        Raises FailedPrecondition (DATA_IN_USE) when another process syncs, and what opening a copy raises.
+        """
+        directory = Path(settings.data) / COPY
+        self._reference = settings.policy
+        self._copy = Copy(directory)
+        self._policy_at = float("-inf")
+        self._policy_revision = -1
+        self._trimmed = 0
+        self._begun = time.monotonic()
+        self._is_stopped = threading.Event()
+        _make(directory)
+        try:
+            self._index = Index(self._copy, directory / DIRECTORY, publisher=True)
+        except FailedPrecondition as e:
+            raise FailedPrecondition(
+                "another process keeps this copy: `hashhub hook sync --follow`, or an app whose hook does so by "
+                "itself; end it, or let it do the work",
+                reason=e.reason,
+            ) from e
+        try:
+            self._client = client or _client(settings)
+            self._mirror = self._client.mirror(directory, journal=True)
+        except BaseException:
+            self._index.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def stop(self) -> None:
+        """Let `follow` return, from another thread."""
+        self._is_stopped.set()
+        self._client.close()
+
+    def close(self) -> None:
+        """Close the files and the connection."""
+        self._mirror.close()
+        self._index.close()
+        self._copy.close()
+        self._client.close()
+
+    def start_over(self) -> None:
+        """Replace what the copy holds, for another token or another hub; it stays until everything was given anew."""
+        self._mirror.start_over()
+
+    def reindex(self) -> None:
+        """Write the index anew from the copy."""
+        self._index.rebuild()
+
+    def update(self, on_page: OnPage | None = None) -> None:
+        """Bring policy, copy and index up to date. Raises InvalidArgument for a policy that there is not or by which a
+        copy cannot decide, and what else the hub answers.
+        """
+        _readable(self._fetch_policy())
+        self._mirror.update(self._then(on_page))
+
+    def follow(self, on_page: OnPage | None = None) -> None:
+        """Bring them up to date and keep them so, through restarts of the hub, until `stop`."""
+        self._mirror.follow(self._then(on_page), stop=self._is_stopped)
+
+    def state(self) -> CopyState:
+        """Return what there is now."""
+        kept = self._mirror.state()
+        policies: list[KeptPolicy | None] = []
+        self._index.look(lambda look: policies.append(look.policy(self._reference)))
+        policy = policies[0] if policies else None
+        return CopyState(
+            revision=kept.complete_revision,
+            complete_time=kept.complete_time,
+            policy=policy.name if policy is not None else "",
+            entries=kept.entries,
+            hash_sets=kept.hash_sets,
+            index_digests=sum(self._index.matcher.count(name) for name in SEARCHED),
+            lines=kept.lines,
+            seconds=round(time.monotonic() - self._begun, 3),
+        )
+
+    def _then(self, on_page: OnPage | None) -> OnPage:
+        def after_page(lines: int, is_complete: bool) -> None:  # noqa: FBT001 - the mirror's signature
+            revisions: list[int] = []
+            self._index.look(lambda look: revisions.append(look.moment.revision))
+            self._trim()
+            if is_complete and revisions:
+                self._look_at_policy(revisions[0])
+            if on_page is not None:
+                on_page(lines, is_complete)
+
+        return after_page
+
+    def _trim(self) -> None:
+        """Drop what of the journal the snapshots have."""
+        matcher = self._index.matcher
+        if matcher.revision - (matcher.snapshot_revision or 0) > _JOURNAL_PAGES:
+            # A list that is stated again changes no digest, so that the matcher alone sees no reason for a snapshot.
+            matcher.compact()
+        snapshot = matcher.snapshot_revision or 0
+        if snapshot > self._trimmed:
+            self._mirror.trim_journal(snapshot)
+            self._trimmed = snapshot
+
+    def _look_at_policy(self, revision: int) -> None:
+        """Look whether the policy has changed: what is put at the hub is a revision of its own."""
+        if revision == self._policy_revision and time.monotonic() - self._policy_at < _POLICY_SECONDS:
+            return
+        try:
+            self._fetch_policy()
+        except (Unavailable, LimitExceeded) as e:
+            _log.warning("the policy could not be looked at: %s", e.message)  # again after the next page
+            return
+        self._policy_revision = revision
+
+    def _fetch_policy(self) -> KeptPolicy:
+        policy = _fetched(self._client, self._reference)
+        self._mirror.put_policy(policy)
+        self._policy_at = time.monotonic()
+        return policy
+
+
+class _Ready(NamedTuple):
+    """What answers are given by, as of the last look at the copy."""
+
+    moment: Moment
+    policy: Policy | None
+    fault: str  # why there is none
+
+
+class LocalJudge:
+    """Answers by the copy. Of the hub it needs nothing while it answers.
+
+    Where nobody keeps the copy (`hashhub hook sync --follow`), and the settings allow it, this process does so.
+    """
+
+    def __init__(self, settings: HookSettings) -> None:
+        """Raises Unavailable when there is no policy yet and the hub cannot be asked for it; InvalidArgument for one
+        by which a copy cannot decide.
+        """
+        self._options = MatchOptions(policy=settings.policy, effort=settings.effort)
+        self._stale_after = timedelta(seconds=settings.local.stale_after_seconds)
+        self._stale_limit = timedelta(seconds=settings.local.stale_limit_seconds)
+        directory = Path(settings.data) / COPY
+        self._copy = Copy(directory)
+        self._check_policy(settings)
+        self._parsed: tuple[KeptPolicy | None, Policy | None, str] = (None, None, "")
+        self._state: _Ready | None = None
+        self._failure: HashHubError | None = None
+        self._looked = time.monotonic()
+        self._process = os.getpid()
+        _make(directory)
+        self._index = Index(self._copy, directory / DIRECTORY, publisher=False)
+        self._following = _Following(settings) if settings.local.follow else None
+        self._thread = Background(
+            "hook-copy",
+            self._look,
+            complaint="the copy of the hub's lists cannot be read",
+            pause=_LOOK_SECONDS,
+            longest_pause=1.0,
+        )
+        warm_up()
+        try:
+            self.catch_up()
+        except HashHubError as e:
+            self._failure = e  # answered with until a look goes well
+        self._thread.start(at_once=False)
+        if self._following is not None:
+            self._following.start()
+
+    def judge(self, query: Query) -> Judged:
+        """Answer one query.
+
+        Raises Unavailable while the copy was never complete, or cannot be read; InvalidArgument for hashes that no hub
+        takes.
+        """
+        _check_digests(query)
+        check_queries((query,), self._options)
+        state = self._ready()
+        policy = state.policy
+        if policy is None:
+            raise Unavailable(state.fault, reason=Reason.POLICY_UNREADABLE)
+        matcher = self._index.matcher
+        if not query.frames and hits_nothing(matcher, query, self._options, caller=_CALLER):
+            result = nothing(query)
+        else:
+            with self._copy.look() as look:
+                [result] = answers(look, matcher, [query], self._options, policy, caller=_CALLER).results
+        stale_since, is_past_limit = self._age(state.moment)
+        return Judged(
+            result=result,
+            policy=f"{policy.name}@{policy.version}",
+            revision=state.moment.revision,
+            stale_since=stale_since,
+            is_past_limit=is_past_limit,
+        )
+
+    def revision(self) -> int:
+        """Return the hub's revision that the copy is at; 0 before it was complete."""
+        state = self._state
+        return 0 if state is None else state.moment.revision
+
+    def close(self) -> None:
+        """Stop following, and let go of the files."""
+        if self._following is not None:
+            self._following.close()
+        self._thread.close()
+        self._index.close()
+        self._copy.close()
+
+    def catch_up(self) -> None:
+        """Take in what the copy has now, which otherwise happens within a tenth of a second. Raises Unavailable."""
+        looked = time.monotonic()
+        if self._index.look(self._take_in):
+            self._looked = looked
+            self._failure = None
+        else:
+            self._failure = Unavailable(
+                f"the copy of the hub's lists is not complete yet; {SYNC}, or wait for it",
+                reason=Reason.MATCHER_NOT_READY,
+                retry_after=1.0,
+            )
+
+    def _look(self) -> None:
+        try:
+            self.catch_up()
+        except HashHubError as e:
+            self._failure = e
+            raise
+
+    def _take_in(self, look: Look) -> None:
+        kept = look.policy(self._options.policy)
+        if kept != self._parsed[0]:
+            self._parsed = (kept, *_parsed(kept, self._options.policy))
+        self._state = _Ready(look.moment, *self._parsed[1:])
+
+    def _ready(self) -> _Ready:
+        """Return the state to answer by. Raises Unavailable where that may lack something."""
+        if os.getpid() != self._process:
+            raise FailedPrecondition(
+                "the hook was opened before this process was forked off; open it in each worker of the app"
+            )
+        state, failure = self._state, self._failure
+        if state is not None and time.monotonic() - self._looked <= _BLIND_SECONDS:
+            return state
+        if failure is not None:
+            raise failure
+        raise Unavailable(
+            "the copy of the hub's lists has not been read for some seconds; is this machine overloaded?",
+            reason=Reason.MATCHER_NOT_READY,
+            retry_after=1.0,
+        )
+
+    def _age(self, moment: Moment) -> tuple[datetime | None, bool]:
+        """Return since when the copy is stale, if it is, and whether that is too long."""
+        heard = moment.complete_time
+        assert heard is not None  # noqa: S101 - no state without it
+        age = now() - heard
+        if age < -_CLOCKS:  # a clock was set back: how old the copy is cannot be told
+            return heard, True
+        return (heard if age > self._stale_after else None), age > self._stale_limit
+
+    def _check_policy(self, settings: HookSettings) -> None:
+        kept = None
+        try:
+            with self._copy.look() as look:
+                kept = look.policy(settings.policy)
+        except Unavailable:
+            pass  # there is no copy yet
+        if kept is None:
+            with _client(settings, timeout=_START_SECONDS) as client:
+                try:
+                    kept = _fetched(client, settings.policy)
+                except (Unavailable, LimitExceeded) as e:
+                    raise Unavailable(
+                        f"policy {settings.policy} was never fetched, and the hub cannot be asked for it "
+                        f"({e.message}); {SYNC} while the hub is there",
+                        reason=Reason.POLICY_UNREADABLE,
+                    ) from e
+        _readable(kept)
+
+
+class _Following:
+    """Keeps the copy from within an app, whenever no other process does."""
+
+    def __init__(self, settings: HookSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._sync: Sync | None = None
+        self._is_stopping = False
+        self._thread = Background(
+            "hook-sync",
+            self._round,
+            complaint="the copy of the hub's lists is not kept up to date",
+            pause=_TAKE_OVER_SECONDS,
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._thread.tell_to_stop()
+        with self._lock:
+            self._is_stopping = True
+            if self._sync is not None:
+                self._sync.stop()
+        self._thread.close()
+
+    def _round(self) -> None:
+        try:
+            sync = Sync(self._settings)
+        except FailedPrecondition as e:
+            if e.reason is Reason.DATA_IN_USE:
+                return  # another process does it
+            raise
+        with sync:
+            with self._lock:
+                if self._is_stopping:
+                    return
+                self._sync = sync
+            try:
+                sync.follow()
+            except HashHubError:
+                if not self._is_stopping:
+                    raise
+            finally:
+                with self._lock:
+                    self._sync = None
+
+
+def _make(directory: Path) -> None:
+    """Make the directory of a copy and that of the hook above it, for their owner only. Raises InvalidArgument."""
+    try:
+        for one in (directory.parent, directory, directory / DIRECTORY):
+            one.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as e:
+        raise InvalidArgument.field(
+            "data", f"is a directory that cannot be used: {e.strerror or type(e).__name__}", "NOT_ALLOWED"
+        ) from e
+
+
+def _client(settings: HookSettings, *, timeout: float = 60.0) -> Client:
+    from hashhub.client import Client
+
+    return Client(settings.hub, token(settings), ca_certificates=certificates(settings), timeout=timeout)
+
+
+def _fetched(client: Client, reference: str) -> KeptPolicy:
+    """Return a policy as the hub has it now. Raises Unavailable and LimitExceeded while it cannot be asked."""
+    try:
+        version = client.get_policy(reference)
+    except (NotFound, InvalidArgument) as e:
+        return KeptPolicy(reference=reference, name=reference, text="", fault=e.message, time=now())
+    fault = version.fault
+    if version.retire_time is not None:
+        fault = f"policy {version.name} was retired"
+    return KeptPolicy(reference=reference, name=version.name, text=version.text, fault=fault, time=now())
+
+
+def _parsed(kept: KeptPolicy | None, reference: str) -> tuple[Policy | None, str]:
+    """Return what a kept policy says, or why nothing can be decided by it."""
+    if kept is None:
+        return None, f"policy {reference} is not in the copy; {SYNC} with these settings"
+    if kept.fault:
+        return None, f"{kept.fault}; name another policy in the settings, then {SYNC}"
+    try:
+        version = int(kept.name.partition("@")[2])
+        policy = trust.parse(kept.text.encode(), f"policy {kept.name}", version=version)
+    except (HashHubError, ValueError) as e:
+        told = e.message if isinstance(e, HashHubError) else "its name has no version"
+        return None, f"policy {kept.name} of the hub cannot be read here ({told}); install the hub's version of hashhub"
+    if policy.reads_statement_times:
+        return None, (
+            f"policy {kept.name} asks how long ago entries were stated, which a copy does not know; name another "
+            "policy, or set the mode to ONLINE"
+        )
+    return policy, ""
+
+
+def _readable(kept: KeptPolicy) -> None:
+    """Raise InvalidArgument where nothing can be decided by a policy."""
+    policy, fault = _parsed(kept, kept.reference)
+    if policy is None:
+        raise InvalidArgument.field("policy", fault, "INVALID")
+
+
+def _check_digests(query: Query) -> None:
+    """Raise InvalidArgument for an algorithm that is not known, or digests of another length: at a hub the wire refuses
+    them.
+    """
+    cancellation.check()
+    for h in (*query.hashes, *(h for variant in query.variants for h in variant.hashes)):
+        of = SEARCHED.get(h.algorithm)
+        if of is None or len(h.digest) != of.digest_bytes:
+            text = "is not known" if of is None else f"takes digests of {of.digest_bytes} bytes, got {len(h.digest)}"
+            raise InvalidArgument(
+                f"hashes: {h.algorithm[:40]} {text}", violations=(Violation("hashes", text, "WRONG_LENGTH"),)
+            )

@@ -1,0 +1,47 @@
+"""The hub's lists as one caller sees them: what answers are made from (`hashhub.answering`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hashhub.answering.lists import Seen
+from hashhub.hub import access
+from hashhub.hub.entries import disclosed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hashhub.model import Entry, Principal
+    from hashhub.store import Store
+    from hashhub.store.entries import Entries
+
+
+class SeenLists:
+    """The store, as terms let the principal see it in an answer."""
+
+    def __init__(self, store: Store, principal: Principal) -> None:
+        self._store, self._principal = store, principal
+
+    @property
+    def entries(self) -> Entries:
+        """Reads them."""
+        return self._store.entries
+
+    def seen(self) -> Seen:
+        """Return what is seen now, by one look at the registry."""
+        registry = self._store.resources.registry()
+        sight = access.sight(self._principal, registry, access.WayOut.ANSWER)
+        return Seen(registry.contributors, registry.hash_sets, sight.visible, sight.disclosed)
+
+    def hash_set_keys(self) -> Mapping[int, str]:
+        """Return the names of all hash sets by their keys."""
+        return self._store.feeds.hash_set_keys()
+
+    def disclosed(self, entry: Entry) -> Entry:
+        """Return the entry as the principal may read it."""
+        return disclosed(self._principal, entry)
+
+
+def caller(principal: Principal) -> str:
+    """Return whose traffic the principal's queries are, where the circuit breaker counts."""
+    return principal.contributor or principal.name

@@ -1,0 +1,455 @@
+"""Local mode on bad days: stopped in the middle, the hub away, files put back, clocks set, terms ended."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from hashhub.client import mirror
+from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason, Unavailable
+from hashhub.hashes import Hash
+from hashhub.hook import Action, Hook, NoAnswer, open_hook
+from hashhub.hook import copy as copies
+from hashhub.hook import local as local_module
+from hashhub.hook.copy import Copy
+from hashhub.hook.index import DIRECTORY, Index
+from hashhub.hook.local import LocalJudge, Sync
+from hashhub.model import EntryState, Marking, Query, Record, Verdict, now
+from tests.hook.local_copies import Local
+from tests.hub.conftest import OPERATOR, digest, item
+from tests.hub.receiving import mirroring
+from tests.hub.test_videos import video
+from tests.mirror.conftest import Site
+
+_WHO: Final = mirroring()
+_BULK: Final = Marking(bulk=True)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path)
+    site.desk.contributor("receiver")
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def local(site: Site, tmp_path: Path) -> Local:
+    """A hook's settings, and a hub with two lists, by which numbers below 10 match."""
+    for name in ("alpha/one", "beta/one"):
+        site.desk.hash_set(name, marking=_BULK)
+        listed = [item(n, algorithms=("MD5", "PDQ"), quality=90) for n in range(10)]
+        site.desk.contribute(name, *listed)
+    return Local(site, tmp_path, site.token(_WHO), "any")
+
+
+@pytest.fixture
+def judges() -> Iterator[list[LocalJudge]]:
+    """Judges that are closed in the end."""
+    opened: list[LocalJudge] = []
+    yield opened
+    for judge in opened:
+        judge.close()
+
+
+def md5(number: int) -> Query:
+    return Query(hashes=(digest("MD5", number),))
+
+
+def verdict(judge: LocalJudge, number: int) -> Verdict:
+    return judge.judge(md5(number)).result.verdict
+
+
+class _Stopped(Exception):
+    pass
+
+
+def test_a_copy_that_was_never_complete_judges_nothing(
+    local: Local, judges: list[LocalJudge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "_PAGE", 3)
+
+    def stop(lines: int, is_complete: bool) -> None:
+        if lines >= 9:
+            raise _Stopped
+
+    with pytest.raises(_Stopped):
+        local.sync(stop)
+    judges.append(local.judge())
+    for number in (1, 99):
+        with pytest.raises(Unavailable, match="not complete yet") as e:
+            judges[0].judge(md5(number))
+        assert e.value.reason is Reason.MATCHER_NOT_READY
+    hook = Hook(local.settings, judge=judges[0])
+    decision = hook.check(md5(99))
+    assert (decision.action, decision.no_answer) == (Action.HOLD, NoAnswer.HUB_AWAY)
+    hook._pool.close()
+    local.sync()
+    judges[0].catch_up()
+    assert verdict(judges[0], 1) is Verdict.MATCH
+    assert verdict(judges[0], 99) is Verdict.NO_MATCH
+
+
+def test_what_changes_reaches_who_reads_without_a_restart(
+    site: Site, local: Local, judges: list[LocalJudge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.sync()
+    judges += [local.judge(), local.judge()]
+    with Sync(local.settings) as sync:
+        with pytest.raises(FailedPrecondition, match="another process keeps this copy"):
+            Sync(local.settings)
+        for step in range(4):
+            site.desk.contribute("alpha/one", item(100 + step, algorithms=("MD5", "PDQ"), quality=90))
+            gone = site.desk.entries("alpha/one", EntryState.ACTIVE)[0]
+            site.hub._store.standing.withdraw_entries([gone.id], "FALSE_POSITIVE")
+            site.hub._follower.catch_up()
+            sync.update()
+            if step == 2:
+                sync._index.matcher.compact()  # a snapshot is published, and the journal trimmed behind it
+                sync._trim()
+            for judge in judges:
+                judge.catch_up()
+                assert verdict(judge, 100 + step) is Verdict.MATCH
+                assert [m.entry.contributor for m in judge.judge(md5(step)).result.matches] == ["beta"]
+                assert judge.judge(md5(step)).revision == site.hub.revision()
+        [(left,)] = _rows(local, "SELECT count(*) FROM journal")
+        assert left <= 6
+    assert local.missing() == 0
+
+
+def test_a_digest_that_nobody_lists_any_more_leaves_the_index(site: Site, local: Local) -> None:
+    local.sync()
+    ids = [e.id for name in ("alpha/one", "beta/one") for e in site.desk.entries(name, EntryState.ACTIVE)[:4]]
+    site.hub._store.standing.withdraw_entries(ids, "FALSE_POSITIVE")
+    site.desk.contribute("alpha/one", Record(position="1", frames=video(range(5))))
+    local.sync()
+    with Sync(local.settings) as sync:
+        assert sync.state().index_digests == 2 * 6 + 5
+        site.hub._store.resources.update_hash_set("alpha", "one", {"marking": Marking(bulk=False)})
+        sync.update()
+        assert sync.state().index_digests == 2 * 6
+        sync.reindex()
+        assert sync.state().index_digests == 2 * 6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stopped_anywhere_the_index_lacks_nothing(
+    site: Site, local: Local, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the page and its digests, between the mark and the matcher, with a snapshot half published."""
+    random = Random(seed)
+    monkeypatch.setattr(mirror, "_PAGE", 4)
+
+    def sometimes(of: type, name: str) -> None:
+        whole = getattr(of, name)
+
+        def broken(self: Any, *args: Any) -> Any:
+            if random.random() < 0.2:
+                raise _Stopped
+            return whole(self, *args)
+
+        monkeypatch.setattr(of, name, broken)
+
+    def sometimes_stop(_lines: int, _complete: bool) -> None:
+        if random.random() < 0.1:
+            raise _Stopped
+
+    for name in ("look", "_follow", "_apply", "_write_mark"):
+        sometimes(Index, name)
+    backup = None
+    for step in range(12):
+        numbers = random.sample(range(60), 6)
+        frames = Record(position="v", frames=video(range(step, step + 4)))
+        listed = [item(n, algorithms=("MD5", "PDQ"), quality=90) for n in numbers]
+        site.desk.contribute("alpha/one", *listed, frames, replace=random.random() < 0.4, allow_shrinking=True)
+        for _ in range(random.randrange(3)):
+            with suppress(_Stopped, HashHubError):
+                local.sync(sometimes_stop)
+        if random.random() < 0.3 and (local.directory / "mirror.db").exists():
+            backup = backup or local.directory.parent / "backup.db"
+            with closing(sqlite3.connect(local.directory / "mirror.db")) as c:
+                backup.unlink(missing_ok=True)
+                c.execute("VACUUM INTO ?", (str(backup),))
+        elif random.random() < 0.3 and backup is not None:
+            local.put_back(backup)
+    monkeypatch.undo()
+    local.sync()
+    assert local.missing() == 0
+    with closing(sqlite3.connect(local.directory / "mirror.db")) as c:
+        counts = dict(c.execute("SELECT entry, digest_count FROM video").fetchall())
+        videos = {e for (e,) in c.execute("SELECT DISTINCT entry FROM frame")}
+    assert counts == dict.fromkeys(videos, 4)
+
+
+def test_killed_at_any_moment(site: Site, local: Local) -> None:
+    """A real process, killed while it keeps the copy; the next one goes on."""
+    site.desk.contribute("alpha/one", *[item(n) for n in range(1000, 4000)])
+    code = (
+        "import sys, msgspec; from hashhub.hook.settings import HookSettings; from hashhub.hook.local import Sync\n"
+        "from hashhub.client import mirror; mirror._PAGE = 200\n"
+        "settings = msgspec.json.decode(sys.argv[1], type=HookSettings)\n"
+        "def told(lines, is_complete): print(lines, flush=True)\n"
+        "with Sync(settings) as sync: sync.follow(told)\n"
+    )
+    settings = msgspec.json.encode(local.settings).decode()
+    for lines in (400, 2000, 3100):
+        with subprocess.Popen([sys.executable, "-c", code, settings], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if int(line) >= lines or _rows(local, "SELECT complete FROM meta") == [(1,)]:
+                    break
+            os.kill(process.pid, signal.SIGKILL)
+        site.desk.contribute("alpha/one", item(5000 + lines))
+    local.sync()
+    assert local.missing() == 0
+    assert _rows(local, "SELECT count(*) FROM entry") == [(3020 + 3,)]
+
+
+def test_an_index_of_another_copy_is_not_believed(
+    site: Site, local: Local, tmp_path: Path, judges: list[LocalJudge]
+) -> None:
+    local.sync()
+    with closing(sqlite3.connect(local.directory / "mirror.db")) as c:
+        c.execute("VACUUM INTO ?", (str(tmp_path / "backup.db"),))
+    site.desk.contribute("alpha/one", item(50))
+    local.sync()
+    # Put back, it goes on with other pages under the same numbers; the index knows of item 50, and not of item 51.
+    local.put_back(tmp_path / "backup.db")
+    site.desk.contribute("alpha/one", item(51), replace=True, allow_shrinking=True)
+    with Sync(local.settings) as sync:
+        sync._mirror.update()  # pages without the index, as after a crash
+    judges.append(local.judge())
+    with pytest.raises(Unavailable, match="not of this copy"):
+        judges[0].judge(md5(99))
+    local.sync()
+    judges[0].catch_up()
+    assert (verdict(judges[0], 51), verdict(judges[0], 99)) == (Verdict.MATCH, Verdict.NO_MATCH)
+    # Likewise without any index, or with an index and no copy.
+    shutil.rmtree(local.directory / DIRECTORY)
+    judges.append(local.judge())
+    with pytest.raises(Unavailable, match="missing"):
+        judges[1].judge(md5(51))
+    local.sync()
+    judges[1].catch_up()
+    assert verdict(judges[1], 51) is Verdict.MATCH
+    for name in ("mirror.db", "mirror.db-wal", "mirror.db-shm"):
+        (local.directory / name).unlink(missing_ok=True)
+    local.sync()
+    assert local.missing() == 0
+
+
+def test_a_damaged_index_says_nothing_and_is_written_anew(local: Local, judges: list[LocalJudge]) -> None:
+    local.sync()
+    for file in (local.directory / DIRECTORY / "snapshots").rglob("*"):
+        if file.is_file() and file.suffix != ".json" and file.stat().st_size:
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 0xFF
+            file.chmod(0o600)
+            file.write_bytes(content)
+    judges.append(local.judge())
+    with pytest.raises(Unavailable):
+        judges[0].judge(md5(99))
+    with Sync(local.settings) as sync:
+        sync.update()
+        sync.reindex()
+    judges[0].catch_up()
+    assert (verdict(judges[0], 1), verdict(judges[0], 99)) == (Verdict.MATCH, Verdict.NO_MATCH)
+
+
+def test_a_day_without_the_hub(
+    site: Site, local: Local, judges: list[LocalJudge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.sync()
+    site.doors.close()
+    hook = open_hook(local.settings)
+    assert isinstance(hook._judge, LocalJudge)
+    [(heard,)] = _rows(local, "SELECT complete_time FROM meta")
+    try:
+        for hours, is_stale, is_past in ((0, False, False), (24, True, False), (49, True, True), (-1, True, True)):
+            at = now() + timedelta(hours=hours)
+            monkeypatch.setattr(local_module, "now", lambda at=at: at)
+            listed, unknown = hook.check(md5(1)), hook.check(Query(hashes=(digest("PDQ", 99),)))
+            assert listed.action is Action.BLOCK
+            assert unknown.action is (Action.HOLD if is_past else Action.ALLOW)
+            assert unknown.verdict is Verdict.NO_MATCH
+            for decision in (listed, unknown):
+                assert (decision.stale_since is not None) is is_stale
+                if decision.stale_since is not None:
+                    assert decision.stale_since.isoformat(timespec="milliseconds").replace("+00:00", "Z") == heard
+    finally:
+        hook.close()
+
+
+def test_terms_that_end_while_the_hub_is_away(
+    site: Site, local: Local, judges: list[LocalJudge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = now() + timedelta(hours=1)
+    site.desk.hash_set("gamma/quiet", marking=Marking(bulk=True, expire_time=end))
+    site.desk.contribute("gamma/quiet", item(30))
+    site.desk.hash_set("gamma/told", marking=Marking(bulk=True, expire_time=end, disclose_existence=True))
+    site.desk.contribute("gamma/told", item(31))
+    own = Marking(bulk=True, expire_time=now())
+    site.desk.hash_set("receiver/own", marking=own)
+    site.desk.contribute("receiver/own", item(32))
+    local.sync()
+    judges.append(local.judge())
+    assert [verdict(judges[0], n) for n in (30, 31, 99)] == [Verdict.MATCH, Verdict.MATCH, Verdict.NO_MATCH]
+    monkeypatch.setattr(copies, "now", lambda: end + timedelta(seconds=1))
+    assert verdict(judges[0], 30) is Verdict.NO_MATCH
+    withheld = judges[0].judge(md5(31)).result
+    assert (withheld.verdict, withheld.withheld, withheld.matches) == (Verdict.REVIEW, True, ())
+    # One's own, whose terms ended long before the hub gave it last, is one's own.
+    monkeypatch.setattr(copies, "_CLOCKS", timedelta(0))
+    assert verdict(judges[0], 32) is Verdict.MATCH
+
+
+def test_policies_come_from_the_hub_and_stay(site: Site, local: Local, judges: list[LocalJudge]) -> None:
+    own = msgspec.structs.replace(local.settings, policy="own")
+    with pytest.raises(InvalidArgument, match="own"):
+        local_module.LocalJudge(own)
+    text = site.hub.policies.get(OPERATOR, "any").text.replace('name = "any"', 'name = "own"')
+    site.hub.policies.put(OPERATOR, text)
+    with Sync(own) as sync:
+        sync.update()
+    judges.append(LocalJudge(own))
+    assert judges[0].judge(md5(1)).policy == "own@1"
+    site.hub.policies.put(OPERATOR, text.replace('title = "', 'title = "Newer: ', 1))
+    with Sync(own) as sync:
+        sync.update()
+    judges[0].catch_up()
+    assert judges[0].judge(md5(1)).policy == "own@2"
+    pinned = msgspec.structs.replace(own, policy="own@1")
+    with Sync(pinned) as sync:
+        sync.update()
+    judges.append(LocalJudge(pinned))
+    assert judges[1].judge(md5(1)).policy == "own@1"
+    site.hub.policies.retire(OPERATOR, "own@1")
+    with Sync(pinned) as sync, pytest.raises(InvalidArgument, match="retired"):
+        sync.update()
+    judges[1].catch_up()
+    with pytest.raises(Unavailable, match="retired"):
+        judges[1].judge(md5(1))
+    assert judges[0].judge(md5(1)).policy == "own@2"
+
+
+def test_without_a_policy_and_without_the_hub_nothing_starts(site: Site, local: Local) -> None:
+    local.sync()
+    site.doors.close()
+    other = msgspec.structs.replace(local.settings, policy="block", hub="127.0.0.1:1")
+    with pytest.raises(Unavailable, match="hashhub hook sync") as e:
+        LocalJudge(other)
+    assert e.value.reason is Reason.POLICY_UNREADABLE
+
+
+def test_a_policy_that_asks_for_what_a_copy_does_not_know_is_refused(site: Site, local: Local) -> None:
+    text = site.hub.policies.get(OPERATOR, "any").text.replace('name = "any"', 'name = "recent"')
+    head, clause, rest = text.partition("[[clauses]]\n")
+    site.hub.policies.put(OPERATOR, f"{head}{clause}stated_within_days = 30\n{rest}")
+    recent = msgspec.structs.replace(local.settings, policy="recent")
+    with Sync(recent) as sync, pytest.raises(InvalidArgument, match="how long ago"):
+        sync.update()
+    with pytest.raises(InvalidArgument, match="ONLINE"):
+        LocalJudge(recent)
+
+
+def test_hashes_that_no_hub_takes(local: Local, judges: list[LocalJudge]) -> None:
+    local.sync()
+    judges.append(local.judge())
+    for wrong in (Hash("PDQ", bytes(3)), Hash("CRC", bytes(4))):
+        with pytest.raises(InvalidArgument):
+            judges[0].judge(Query(hashes=(wrong,)))
+    with pytest.raises(InvalidArgument):
+        judges[0].judge(Query(hashes=()))
+
+
+@pytest.mark.usefixtures("local")
+def test_an_app_keeps_the_copy_itself_where_nobody_does(site: Site, tmp_path: Path, judges: list[LocalJudge]) -> None:
+    following = Local(site, tmp_path, f"hh_{_WHO.name}", "any", follow=True)
+    judges += [following.judge(), following.judge()]
+    for judge in judges:
+        _wait(lambda judge=judge: _answer(judge, 1) is Verdict.MATCH)
+    site.desk.contribute("alpha/one", item(77))
+    for judge in judges:
+        _wait(lambda judge=judge: _answer(judge, 77) is Verdict.MATCH)
+
+
+def test_a_list_that_is_stated_again_fills_no_disk(site: Site, local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_module, "_JOURNAL_PAGES", 3)
+    monkeypatch.setattr(mirror, "_PAGE", 5)
+    local.sync()
+    for step in range(6):
+        listed = [item(n, algorithms=("MD5", "PDQ"), quality=90, tags=(f"{step}",)) for n in range(10)]
+        site.desk.contribute("alpha/one", *listed)
+        local.sync()
+    [(pages,)] = _rows(local, "SELECT count(*) FROM journal_page")
+    assert pages <= 3 + 3
+    assert local.missing() == 0
+
+
+def test_a_copy_that_is_removed_or_exchanged_under_an_app(
+    site: Site, local: Local, tmp_path: Path, judges: list[LocalJudge]
+) -> None:
+    local.sync()
+    judges.append(local.judge())
+    local.directory.rename(tmp_path / "away")
+    with pytest.raises(Unavailable, match="there is no copy"):
+        judges[0].catch_up()
+    with pytest.raises(Unavailable):
+        judges[0].judge(md5(1))
+    site.desk.contribute("alpha/one", item(40))
+    local.sync()
+    judges[0].catch_up()
+    assert (verdict(judges[0], 1), verdict(judges[0], 40)) == (Verdict.MATCH, Verdict.MATCH)
+
+
+def test_a_worker_that_was_forked_off_is_told(local: Local, judges: list[LocalJudge]) -> None:
+    local.sync()
+    judges.append(local.judge())
+    judges[0]._process += 1
+    with pytest.raises(FailedPrecondition, match="in each worker"):
+        judges[0].judge(md5(99))
+
+
+def _answer(judge: LocalJudge, number: int) -> Verdict | None:
+    try:
+        return verdict(judge, number)
+    except Unavailable:
+        return None
+
+
+def _wait(is_so: Any) -> None:
+    until = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_plain_mirror_of_a_hooks_copy_goes_on_with_its_journal(site: Site, local: Local) -> None:
+    local.sync()
+    site.desk.contribute("alpha/one", item(60))
+    with site.client(f"hh_{_WHO.name}") as client, client.mirror(local.directory) as plain:
+        plain.update()
+    assert local.missing() == 0
+    copy = Copy(local.directory)
+    with copy.look() as look:
+        assert [n for n, _, _ in look.touched(0)]
+    copy.close()
+
+
+def _rows(local: Local, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(local.directory / "mirror.db")) as c:
+        return c.execute(sql).fetchall()
