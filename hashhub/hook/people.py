@@ -57,7 +57,7 @@ class People:
                 "INSERT INTO person VALUES (?, ?, ?, ?)",
                 (name, _digest(token), at.isoformat(), (at + timedelta(days=days)).isoformat()),
             )
-            self._records.note(actor=actor, kind="PERSON_ADDED", subject=name, days=days)
+            self._records.note(actor=actor, kind="person.added", subject=name, days=days)
         return token
 
     def remove(self, name: str, *, actor: str) -> None:
@@ -65,11 +65,11 @@ class People:
         with self._records.transaction():
             if not self._records.write("DELETE FROM person WHERE name = ?", (name,)):
                 raise NotFound(f"there is no person {name[:63]!r}; see `hashhub hook queue people list`")
-            self._records.note(actor=actor, kind="PERSON_REMOVED", subject=name)
+            self._records.note(actor=actor, kind="person.removed", subject=name)
             for (reference,) in self._records.rows("SELECT reference FROM proposal WHERE actor = ?", (name,)):
                 self._records.write("DELETE FROM proposal WHERE reference = ?", (reference,))
                 self._records.note(
-                    actor=actor, kind="RELEASE_WITHDRAWN", subject=reference, reason="who proposed it was removed"
+                    actor=actor, kind="release.withdrawn", subject=reference, reason="who proposed it was removed"
                 )
 
     def everybody(self) -> list[Person]:

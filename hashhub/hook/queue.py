@@ -37,12 +37,14 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
-from hashhub.hashes import SEARCHED
+from hashhub.hashes import SEARCHED, Hash
 from hashhub.hook.decision import Checked
-from hashhub.model import ReasonLine, ReviewKind, Verdict, now
+from hashhub.hook.records import HOOK, UploadState
+from hashhub.model import Query, ReasonLine, ReviewKind, VariantHashes, Verdict, now
 
 if TYPE_CHECKING:
     from hashhub.client import Client
+    from hashhub.hook.judges import Judge, Judged
     from hashhub.hook.records import Event, Records
     from hashhub.hook.settings import HookSettings
 
@@ -57,19 +59,7 @@ _MAX_NAME: Final = 200
 _SEND_SECONDS: Final = 10.0
 
 
-class State(StrEnum):
-    """Where an upload stands. The first three wait for a person: UNANSWERED (the hub was not asked, or could not say),
-    HELD and BLOCKED by the policy. RELEASED and REMOVED are persons' decisions.
-    """
-
-    UNANSWERED = "UNANSWERED"
-    HELD = "HELD"
-    BLOCKED = "BLOCKED"
-    RELEASED = "RELEASED"
-    REMOVED = "REMOVED"
-
-
-WAITING: Final = (State.BLOCKED, State.HELD, State.UNANSWERED)
+WAITING: Final = (UploadState.BLOCKED, UploadState.HELD, UploadState.UNANSWERED)
 
 
 class Code(StrEnum):
@@ -151,16 +141,29 @@ class Filed(msgspec.Struct, frozen=True, kw_only=True):
     time: datetime
 
 
+class LaterAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the hub said when it was asked again. `gone`: entries that were hit and are not found now: withdrawn, or not
+    to be seen any more. `added`: those found since. It changes nothing by itself: persons decide.
+    """
+
+    time: datetime
+    verdict: Verdict
+    revision: int
+    gone: tuple[str, ...]
+    added: tuple[str, ...]
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """An upload in a listing."""
+    """An upload in a listing. `verdict_now`: the hub's, when it was asked again; empty: it was not."""
 
     reference: str
-    state: State
+    state: UploadState
     verdict: Verdict
     no_answer: str
     time: datetime
     door: str
     upload_id: str
+    verdict_now: str = ""
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,7 +191,7 @@ class QueuedUpload(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one upload; never its content."""
 
     reference: str
-    state: State
+    state: UploadState
     time: datetime
     door: str
     upload_id: str
@@ -202,6 +205,7 @@ class QueuedUpload(msgspec.Struct, frozen=True, kw_only=True):
     hashes: tuple[str, ...]
     hits: tuple[Hit, ...]
     lists: tuple[str, ...]
+    later_answer: LaterAnswer | None
     proposal: Proposal | None
     rulings: tuple[Ruling, ...]
     reports: tuple[Filed, ...]
@@ -218,7 +222,7 @@ class Queue:
 
     # Reading
 
-    def page(self, *, states: Sequence[State] = WAITING, limit: int = 50, skip: int = 0) -> Listing:
+    def page(self, *, states: Sequence[UploadState] = WAITING, limit: int = 50, skip: int = 0) -> Listing:
         """Return groups of uploads: matches first, then what is to be reviewed, then what has no answer; within each,
         the sources take turns (see `_source`), and the oldest come first.
 
@@ -230,21 +234,23 @@ class Queue:
         values = [str(state) for state in states]
         [(waiting,)] = self._records.rows(f"SELECT count(*) FROM upload WHERE state IN ({places})", values)  # noqa: S608 - no value in it
         rows = self._records.rows(
-            f"SELECT reference, state, time, door, upload_id, checked FROM upload WHERE state IN ({places}) "  # noqa: S608 - likewise
-            "ORDER BY time, reference LIMIT ?",
+            "SELECT u.reference, u.state, u.time, u.door, u.upload_id, u.checked, coalesce(a.verdict, '') "  # noqa: S608 - likewise
+            f"FROM upload u LEFT JOIN later_answer a USING (reference) WHERE u.state IN ({places}) "
+            "ORDER BY u.time, u.reference LIMIT ?",
             [*values, MAX_READ],
         )
         by_key: dict[str, list[tuple[Row, tuple[str, ...]]]] = {}
-        for reference, state, time, door, upload_id, blob in rows:
+        for reference, state, time, door, upload_id, blob, verdict_now in rows:
             checked = read_checked(blob)
             row = Row(
                 reference=reference,
-                state=State(state),
+                state=UploadState(state),
                 verdict=checked.decision.verdict,
                 no_answer=checked.decision.no_answer or "",
                 time=datetime.fromisoformat(time),
                 door=door,
                 upload_id=upload_id,
+                verdict_now=verdict_now,
             )
             by_key.setdefault(_group_key(checked, reference), []).append((row, _lists(checked)))
         groups = [
@@ -285,6 +291,7 @@ class Queue:
             hashes=tuple(h.text for h in checked.hashes),
             hits=hits_of(checked),
             lists=_lists(checked),
+            later_answer=self._later_answer(reference, checked),
             proposal=self._proposal(reference),
             rulings=tuple(self._rulings(reference)),
             reports=tuple(
@@ -303,24 +310,93 @@ class Queue:
             events=tuple(self._records.events(subject=reference)),
         )
 
+    def recheck(self, judge: Judge, *, limit: int = MAX_LISTED) -> tuple[int, int]:
+        """Ask again about uploads that were held or blocked, those first that were not asked about for longest; return
+        about how many, and of how many the answer changed. What changed is shown, and an event; nothing is released.
+
+        Asked is what hit: the upload's own hashes, and those of its variants that hit. A video that was hit by its
+        frames is not asked about, as its frames are not kept. Raises HashHubError when no answer can be had; what was
+        asked until then stays.
+        """
+        rows = self._records.rows(
+            "SELECT u.reference FROM upload u LEFT JOIN later_answer a USING (reference) "
+            "WHERE u.state IN (?, ?) ORDER BY coalesce(a.time, ''), u.time, u.reference",
+            (UploadState.HELD, UploadState.BLOCKED),
+        )
+        asked = changed = 0
+        for (reference,) in rows:
+            if asked >= limit:
+                break
+            try:
+                *_, checked = self._row(reference)
+            except NotFound:
+                continue  # forgotten meanwhile
+            query = _asked_again(checked)
+            if query is None:
+                continue
+            judged = judge.judge(query)
+            if judged.result.verdict is Verdict.UNAVAILABLE or judged.stale_since is not None:
+                raise Unavailable("the answer is no current one; ask again when the hub, or its copy, is up to date")
+            asked += 1
+            changed += self._note_answer(reference, checked, judged)
+        return asked, changed
+
+    def _note_answer(self, reference: str, checked: Checked, judged: Judged) -> bool:
+        entries = sorted({match.entry.name for match in judged.result.matches})
+        with self._records.transaction():
+            last = self._records.rows("SELECT verdict, entries FROM later_answer WHERE reference = ?", (reference,))
+            before = last or [(checked.decision.verdict, "\n".join(sorted({h.entry for h in hits_of(checked)})))]
+            is_new = before != [(judged.result.verdict, "\n".join(entries))]
+            self._records.write(
+                "INSERT OR REPLACE INTO later_answer VALUES (?, ?, ?, ?, ?)",
+                (reference, now().isoformat(), judged.result.verdict, judged.revision, "\n".join(entries)),
+            )
+            if is_new:
+                answer = self._later_answer(reference, checked)
+                self._records.note(
+                    actor=HOOK,
+                    kind="upload.answer_changed",
+                    subject=reference,
+                    reason=judged.result.verdict,
+                    gone=list(answer.gone) if answer else [],
+                    added=list(answer.added) if answer else [],
+                )
+        return is_new
+
+    def _later_answer(self, reference: str, checked: Checked) -> LaterAnswer | None:
+        rows = self._records.rows(
+            "SELECT time, verdict, revision, entries FROM later_answer WHERE reference = ?", (reference,)
+        )
+        if not rows:
+            return None
+        time, verdict, revision, entries = rows[0]
+        at_first, at_last = {hit.entry for hit in hits_of(checked)}, set(entries.split())
+        return LaterAnswer(
+            time=datetime.fromisoformat(time),
+            verdict=Verdict(verdict),
+            revision=revision,
+            gone=tuple(sorted(at_first - at_last)),
+            added=tuple(sorted(at_last - at_first)),
+        )
+
     # Deciding
 
-    def confirm(self, reference: str, *, actor: str, comment: str = "") -> State:
+    def confirm(self, reference: str, *, actor: str, comment: str = "") -> UploadState:
         """Say that the upload is what was found: it is removed, and a proposed release ends. Raises NotFound,
         Conflict when it was removed already.
         """
         _check_comment(comment, needed=False)
         with self._records.transaction():
             state, *_, checked = self._row(reference)
-            if state is State.REMOVED:
+            if state is UploadState.REMOVED:
                 raise Conflict(f"{reference} was removed already; see `hashhub hook queue get`")
             if (proposal := self._proposal(reference)) is not None:
                 self._end_proposal(reference, actor, f"{actor} confirmed the match that {proposal.actor} would release")
-            self._rule(reference, State.REMOVED, "CONFIRM", "", comment, (actor,))
-            self._say(reference, checked, ReviewKind.CONFIRMED, was=state, becomes=State.REMOVED)
-        return State.REMOVED
+            self._rule(reference, UploadState.REMOVED, "CONFIRM", "", comment, (actor,))
+            self._say(reference, checked, ReviewKind.CONFIRMED, was=state, becomes=UploadState.REMOVED)
+        return UploadState.REMOVED
 
-    def release(self, reference: str, *, code: Code, actor: str, comment: str = "") -> State:
+    def release(self, reference: str, *, code: Code, actor: str, comment: str = "") -> UploadState:
         """Let an upload go; return its state, which stays where a second person must say the same.
 
         Raises NotFound; InvalidArgument for OTHER without a comment, or a code that the hits do not bear; Conflict when
@@ -331,7 +407,7 @@ class Queue:
         stale = False
         with self._records.transaction():
             state, *_, checked = self._row(reference)
-            if state is State.RELEASED:
+            if state is UploadState.RELEASED:
                 raise Conflict(f"{reference} was released already; see `hashhub hook queue get`")
             if code in _OBJECTIONS and not any(hit.exact for hit in hits_of(checked)):
                 raise InvalidArgument.field(
@@ -342,7 +418,7 @@ class Queue:
                 )
             actors: tuple[str, ...] = (actor,)
             if self._settings.queue.two_person_release:
-                facts = _facts(state, checked)
+                facts = _facts(state, checked, self._later_answer(reference, checked))
                 rows = self._records.rows("SELECT actor, code, facts FROM proposal WHERE reference = ?", (reference,))
                 if not rows:
                     self._records.write(
@@ -350,13 +426,13 @@ class Queue:
                         (reference, actor, code, comment, facts, now().isoformat()),
                     )
                     self._records.note(
-                        actor=actor, kind="RELEASE_PROPOSED", subject=reference, reason=code, comment=comment
+                        actor=actor, kind="release.proposed", subject=reference, reason=code, comment=comment
                     )
                     return state
                 [(first, first_code, first_facts)] = rows
                 if first_facts != facts:
                     # Committed with this transaction; the error comes after it.
-                    self._end_proposal(reference, "hook", "the facts changed since it was proposed")
+                    self._end_proposal(reference, HOOK, "the facts changed since it was proposed")
                     stale = True
                 elif first == actor:
                     raise FailedPrecondition(
@@ -371,16 +447,16 @@ class Queue:
                     actors = (first, actor)
             if not stale:
                 self._records.write("DELETE FROM proposal WHERE reference = ?", (reference,))
-                self._rule(reference, State.RELEASED, "RELEASE", code, comment, actors)
-                self._say(reference, checked, _OBJECTIONS.get(code), was=state, becomes=State.RELEASED)
+                self._rule(reference, UploadState.RELEASED, "RELEASE", code, comment, actors)
+                self._say(reference, checked, _OBJECTIONS.get(code), was=state, becomes=UploadState.RELEASED)
         if stale:
             raise Conflict(
                 f"what is known of {reference} changed since its release was proposed; the proposal ended. Read it "
                 "again and decide anew"
             )
-        return State.RELEASED
+        return UploadState.RELEASED
 
-    def withdraw(self, reference: str, *, actor: str, comment: str = "") -> State:
+    def withdraw(self, reference: str, *, actor: str, comment: str = "") -> UploadState:
         """End a proposed release: one's own, or another's that one does not agree with. Raises NotFound."""
         _check_comment(comment, needed=False)
         with self._records.transaction():
@@ -390,7 +466,7 @@ class Queue:
             self._end_proposal(reference, actor, comment)
         return state
 
-    def escalate(self, reference: str, *, actor: str, comment: str) -> State:
+    def escalate(self, reference: str, *, actor: str, comment: str) -> UploadState:
         """Hand an upload on to whoever decides beyond the queue; it keeps its state. Raises NotFound."""
         _check_comment(comment, needed=True)
         with self._records.transaction():
@@ -409,7 +485,7 @@ class Queue:
                 "INSERT OR IGNORE INTO filed_report VALUES (?, ?, ?, ?, ?)",
                 (reference, recipient, filed_as, actor, now().isoformat()),
             ):
-                self._records.note(actor=actor, kind="REPORT_FILED", subject=reference, reason=recipient, id=filed_as)
+                self._records.note(actor=actor, kind="report.filed", subject=reference, reason=recipient, id=filed_as)
 
     # Telling the hub
 
@@ -452,7 +528,7 @@ class Queue:
                         (fate, detail, number, FeedbackState.QUEUED),
                     ):
                         self._records.note(
-                            actor="hook", kind=f"FEEDBACK_{fate}", subject=reference, reason=kind, entry=entry
+                            actor=HOOK, kind=f"feedback.{fate.lower()}", subject=reference, reason=kind, entry=entry
                         )
         finally:
             if own:
@@ -467,19 +543,19 @@ class Queue:
                 (FeedbackState.QUEUED, FeedbackState.REFUSED),
             )
             if count:
-                self._records.note(actor=actor, kind="FEEDBACK_QUEUED_AGAIN", subject="feedback", count=count)
+                self._records.note(actor=actor, kind="feedback.queued_again", subject="feedback", count=count)
         return count
 
     # Within
 
-    def _row(self, reference: str) -> tuple[State, str, str, str, Checked]:
+    def _row(self, reference: str) -> tuple[UploadState, str, str, str, Checked]:
         rows = self._records.rows(
             "SELECT state, time, door, upload_id, checked FROM upload WHERE reference = ?", (reference,)
         )
         if not rows:
             raise NotFound(f"there is no upload {reference[:40]!r} in the queue; see `hashhub hook queue list`")
         state, time, door, upload_id, blob = rows[0]
-        return State(state), time, door, upload_id, read_checked(blob)
+        return UploadState(state), time, door, upload_id, read_checked(blob)
 
     def _proposal(self, reference: str) -> Proposal | None:
         rows = self._records.rows("SELECT actor, code, comment, time FROM proposal WHERE reference = ?", (reference,))
@@ -501,7 +577,7 @@ class Queue:
             )
 
     def _rule(
-        self, reference: str, state: State | None, ruling: str, code: str, comment: str, actors: tuple[str, ...]
+        self, reference: str, state: UploadState | None, ruling: str, code: str, comment: str, actors: tuple[str, ...]
     ) -> None:
         if state is not None:
             self._records.write("UPDATE upload SET state = ? WHERE reference = ?", (state, reference))
@@ -509,25 +585,27 @@ class Queue:
             "INSERT INTO ruling (reference, ruling, code, comment, actors, time) VALUES (?, ?, ?, ?, ?, ?)",
             (reference, ruling, code, comment, " ".join(actors), now().isoformat()),
         )
-        kind = {"CONFIRM": "MATCH_CONFIRMED", "RELEASE": "UPLOAD_RELEASED", "ESCALATE": "UPLOAD_ESCALATED"}[ruling]
+        kind = {"CONFIRM": "upload.removed", "RELEASE": "upload.released", "ESCALATE": "upload.escalated"}[ruling]
         self._records.note(
             actor=actors[-1], kind=kind, subject=reference, reason=code, comment=comment, actors=list(actors)
         )
 
     def _end_proposal(self, reference: str, actor: str, why: str) -> None:
         self._records.write("DELETE FROM proposal WHERE reference = ?", (reference,))
-        self._records.note(actor=actor, kind="RELEASE_WITHDRAWN", subject=reference, reason=why)
+        self._records.note(actor=actor, kind="release.withdrawn", subject=reference, reason=why)
 
     def _note_look(self, reference: str, actor: str) -> None:
         at = now()
         with self._records.transaction():
             if not self._records.rows(
-                "SELECT 1 FROM event WHERE kind = 'UPLOAD_VIEWED' AND subject = ? AND actor = ? AND time >= ?",
+                "SELECT 1 FROM event WHERE kind = 'upload.viewed' AND subject = ? AND actor = ? AND time >= ?",
                 (reference, actor, at.date().isoformat()),
             ):
-                self._records.note(actor=actor, kind="UPLOAD_VIEWED", subject=reference)
+                self._records.note(actor=actor, kind="upload.viewed", subject=reference)
 
-    def _say(self, reference: str, checked: Checked, kind: ReviewKind | None, *, was: State, becomes: State) -> None:
+    def _say(
+        self, reference: str, checked: Checked, kind: ReviewKind | None, *, was: UploadState, becomes: UploadState
+    ) -> None:
         """Queue what the hub is told about each entry that was hit: once for each entry, however many copies come."""
         hits: dict[str, Hit] = {}
         for hit in hits_of(checked):  # the exact one of several, else the nearest
@@ -582,7 +660,7 @@ def review_client(settings: HookSettings) -> Client:
 
 def read_checked(blob: bytes) -> Checked:
     """Return what `upload.checked` holds."""
-    return msgspec.json.decode(blob, type=Checked)
+    return msgspec.msgpack.decode(blob, type=Checked)
 
 
 def hits_of(checked: Checked) -> tuple[Hit, ...]:
@@ -618,7 +696,22 @@ def _group_key(checked: Checked, reference: str) -> str:
     return hashlib.sha256(f"{checked.decision.no_answer} {exact}".encode()).hexdigest()[:16]
 
 
-def _facts(state: State, checked: Checked) -> bytes:
+def _asked_again(checked: Checked) -> Query | None:
+    """Return what to ask about an upload by what is kept of it; None where that is not what was hit."""
+    matches = checked.result.matches if checked.result is not None else ()
+    if not checked.hashes or any(match.video is not None for match in matches):
+        return None
+    digests: dict[str, set[Hash]] = {}
+    for match in matches:
+        if match.variant:
+            digests.setdefault(match.variant, set()).add(Hash(match.algorithm, match.query_digest))
+    return Query(
+        hashes=checked.hashes,
+        variants=tuple(VariantHashes(variant, tuple(sorted(some))) for variant, some in sorted(digests.items())),
+    )
+
+
+def _facts(state: UploadState, checked: Checked, later: LaterAnswer | None) -> bytes:
     """Return a digest of all that a release rests on."""
     said: list[Any] = [
         state,
@@ -627,6 +720,7 @@ def _facts(state: State, checked: Checked) -> bytes:
         checked.decision.no_answer,
         sorted((hit.entry, hit.algorithm, hit.distance, hit.variant) for hit in hits_of(checked)),
         sorted(line.code for line in checked.decision.reasons),
+        (later.verdict, later.gone, later.added) if later is not None else None,
     ]
     return hashlib.sha256(msgspec.json.encode(said)).digest()
 
@@ -640,11 +734,11 @@ def _in_turn(groups: list[Group]) -> Iterable[Group]:
     """Yield matches, then reviews, then the rest; within each, one group of each source in turn, so that whoever
     uploads ten thousand pictures delays each other group by one place, and by no more.
     """
-    order = {Verdict.MATCH: 0, Verdict.REVIEW: 1}
+    order: dict[str, int] = {Verdict.MATCH: 0, Verdict.REVIEW: 1}
     for rank in range(3):
         by_source: dict[str, deque[Group]] = {}
         for group in sorted(groups, key=lambda g: (g.oldest, g.key)):
-            if order.get(group.verdict, 2) == rank:
+            if min(order.get(v, 2) for v in (group.verdict, *(row.verdict_now for row in group.uploads))) == rank:
                 by_source.setdefault(_source(group.uploads[0]), deque()).append(group)
         turns = deque(by_source.values())
         while turns:
@@ -654,7 +748,7 @@ def _in_turn(groups: list[Group]) -> Iterable[Group]:
                 turns.append(turn)
 
 
-def _fate(hit: Hit, was: State, becomes: State) -> str:
+def _fate(hit: Hit, was: UploadState, becomes: UploadState) -> str:
     """Return what the hub is told: the hit and the hold's fate; nothing of who sent the upload or who decided."""
     how = (
         f"has this entry's {hit.algorithm}"

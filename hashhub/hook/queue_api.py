@@ -26,7 +26,8 @@ from starlette.routing import Route, Router
 
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
 from hashhub.hook.people import People
-from hashhub.hook.queue import WAITING, Code, Queue, State
+from hashhub.hook.queue import WAITING, Code, Queue
+from hashhub.hook.records import UploadState
 
 if TYPE_CHECKING:
     from hashhub.hook.records import Records
@@ -112,10 +113,12 @@ class _Api:
         """Answer with a page of the queue."""
         query = request.query_params
         try:
-            states = tuple(State(one.upper()) for one in query.getlist("state")) or WAITING
+            states = tuple(UploadState(one.upper()) for one in query.getlist("state")) or WAITING
             limit, skip = int(query.get("limit", "50")), int(query.get("skip", "0"))
         except ValueError as e:
-            raise InvalidArgument.field("query", f"limit and skip are numbers, state one of {', '.join(State)}") from e
+            raise InvalidArgument.field(
+                "query", f"limit and skip are numbers, state one of {', '.join(UploadState)}"
+            ) from e
         return self._queue.page(states=states, limit=limit, skip=skip)
 
     def one(self, request: Request, actor: str, _body: bytes) -> Any:
@@ -152,7 +155,7 @@ class _Api:
         self._queue.reported(_reference(request), recipient=said.recipient, filed_as=said.filed_as, actor=actor)
         return {"reference": _reference(request), "recipient": said.recipient, "filed_as": said.filed_as}
 
-    def _state(self, request: Request, state: State) -> dict[str, Any]:
+    def _state(self, request: Request, state: UploadState) -> dict[str, Any]:
         reference = _reference(request)
         proposal = self._queue.get(reference).proposal
         return {"reference": reference, "state": state, "needs_second_person": proposal is not None}

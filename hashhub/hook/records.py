@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ from hashhub.model import now
 
 FILE_NAME: Final = "hook.db"
 SCHEMA_VERSION: Final = 1
+HOOK: Final = "hook"
+"""The actor of what no person did."""
 
 # Each part of what comes after a decision adds its tables here.
 _SCHEMA: Final = """
@@ -83,6 +86,10 @@ CREATE TABLE ruling (
     time TEXT NOT NULL
 );
 CREATE INDEX ruling_reference ON ruling (reference);
+CREATE TABLE later_answer (
+    reference TEXT PRIMARY KEY, time TEXT NOT NULL, verdict TEXT NOT NULL, revision INTEGER NOT NULL,
+    entries TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE filed_report (
     reference TEXT, recipient TEXT, filed_as TEXT NOT NULL, actor TEXT NOT NULL, time TEXT NOT NULL,
     PRIMARY KEY (reference, recipient, filed_as)
@@ -101,6 +108,20 @@ CREATE TABLE feedback (
 CREATE INDEX feedback_state ON feedback (state);
 CREATE INDEX feedback_entry ON feedback (entry);
 """
+
+
+class UploadState(StrEnum):
+    """Where an upload that was not simply allowed stands.
+
+    UNANSWERED: there was no answer; checked again once there can be one. HELD, BLOCKED: so decided, and for people to
+    look at. RELEASED: let through after all. REMOVED: confirmed, and gone.
+    """
+
+    UNANSWERED = "UNANSWERED"
+    HELD = "HELD"
+    BLOCKED = "BLOCKED"
+    RELEASED = "RELEASED"
+    REMOVED = "REMOVED"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

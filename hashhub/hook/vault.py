@@ -36,6 +36,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hook.decision import Action, Checked
+from hashhub.hook.records import HOOK, UploadState
 from hashhub.hook.retention import Retention
 from hashhub.hook.sealing import seal, unseal
 from hashhub.hook.vault_keys import KeyFile, lost, open_keys
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from hashhub.hook.vault_keys import Keys
 
 _LOG: Final = logging.getLogger("hashhub.hook")
-_HOOK: Final = "hook"  # the actor of what no person did
 _NAME_BYTES: Final = 16
 _SWEEP_SECONDS: Final = 3600.0
 _SWEEP_ITEMS: Final = 1000  # erased in one go, so that an upload never waits for a year's worth
@@ -97,8 +97,9 @@ class Vault:
     ) -> None:
         """Open it, try the key, clear away what a killed process left, and erase what is due.
 
-        `rotating`: it is opened for `rotate`, by the key file `old_key`, or an age identity that is no recipient any more. Raises FailedPrecondition (VAULT_OFF) when none
-        is chosen, PermissionDenied (VAULT_KEY_LOST) when the key file is not the one for which things were kept.
+        `rotating`: it is opened for `rotate`, by the key file `old_key`, or by an age identity that is no recipient any
+        more. Raises FailedPrecondition when none is chosen (VAULT_OFF), or when the key file is not the one for which
+        things were kept (VAULT_KEY_LOST); PermissionDenied (VAULT_KEY_LOST) when an identity does not open.
         """
         self._records = records
         self._settings = settings.vault
@@ -130,7 +131,7 @@ class Vault:
         except HashHubError as e:
             with suppress(HashHubError):
                 self._records.note(
-                    actor=_HOOK, kind="VAULT_NOT_KEPT", subject=checked.decision.reference, reason=e.reason
+                    actor=HOOK, kind="vault.not_kept", subject=checked.decision.reference, reason=e.reason
                 )
             raise
 
@@ -169,7 +170,7 @@ class Vault:
                             "INSERT INTO vault_item VALUES (?, ?, ?, ?, ?, ?, NULL)",
                             (name, reference, size, now().isoformat(), self._keys.id, wrapped),
                         )
-                        self._records.note(actor=_HOOK, kind="VAULT_STORED", subject=reference, size_bytes=size)
+                        self._records.note(actor=HOOK, kind="vault.stored", subject=reference, size_bytes=size)
             except BaseException:
                 part.unlink(missing_ok=True)
                 path.unlink(missing_ok=True)
@@ -203,13 +204,13 @@ class Vault:
         with self._records.transaction():
             since = (now() - timedelta(days=1)).isoformat()
             [(count,)] = self._records.rows(
-                "SELECT count(*) FROM event WHERE kind = 'VAULT_OPENED' AND actor = ? AND time > ?", (actor, since)
+                "SELECT count(*) FROM event WHERE kind = 'vault.opened' AND actor = ? AND time > ?", (actor, since)
             )
             if count >= self._settings.exports_a_day:
                 raise LimitExceeded(
                     f"{actor} has opened {count} uploads within 24 hours, as many as vault.exports_a_day allows"
                 )
-            self._records.note(actor=actor, kind="VAULT_OPENED", subject=reference, reason=reason)
+            self._records.note(actor=actor, kind="vault.opened", subject=reference, reason=reason)
         key = self._keys.unwrap(wrapped, name)
         part = out.with_name(out.name + _PART)
         try:
@@ -227,7 +228,7 @@ class Vault:
             part.unlink(missing_ok=True)
             out.unlink(missing_ok=True)
             raise
-        self._records.note(actor=actor, kind="VAULT_EXPORTED", subject=reference, reason=reason, size_bytes=size)
+        self._records.note(actor=actor, kind="vault.exported", subject=reference, reason=reason, size_bytes=size)
         return size
 
     def check(self, *, actor: str) -> Check:
@@ -242,7 +243,7 @@ class Vault:
             except HashHubError as e:
                 problems.append(Problem(reference=reference, reason=e.reason, message=e.message))
         opened = len(rows) - len(problems)
-        self._records.note(actor=actor, kind="VAULT_CHECKED", subject="vault", opened=opened, failed=len(problems))
+        self._records.note(actor=actor, kind="vault.checked", subject="vault", opened=opened, failed=len(problems))
         return Check(items=len(rows), opened=opened, problems=tuple(problems))
 
     # Time
@@ -261,7 +262,7 @@ class Vault:
                     (reference, case, actor, reason, now().isoformat()),
                 ):
                     count += 1
-                    self._records.note(actor=actor, kind="LEGAL_HOLD_SET", subject=reference, reason=reason, case=case)
+                    self._records.note(actor=actor, kind="legal_hold.set", subject=reference, reason=reason, case=case)
         return count
 
     def lift(self, *, case: str, reference: str | None, actor: str, reason: str) -> int:
@@ -274,10 +275,10 @@ class Vault:
                 raise NotFound("there is no such legal hold; see `hashhub hook vault list`")
             for (one,) in held:
                 self._records.write("DELETE FROM legal_hold WHERE case_name = ? AND reference = ?", (case, one))
-                self._records.note(actor=actor, kind="LEGAL_HOLD_LIFTED", subject=one, reason=reason, case=case)
+                self._records.note(actor=actor, kind="legal_hold.lifted", subject=one, reason=reason, case=case)
         return len(held)
 
-    def sweep(self, *, actor: str = _HOOK) -> list[str]:
+    def sweep(self, *, actor: str = HOOK) -> list[str]:
         """Erase what is due, at most 1,000 items, and return their references."""
         self._swept = time.monotonic()
         at = now()
@@ -315,7 +316,7 @@ class Vault:
             )
             done += 1
         self._records.note(
-            actor=actor, kind="VAULT_ROTATED", subject="vault", key=self._keys.id, rotated=done, failed=failed
+            actor=actor, kind="vault.rotated", subject="vault", key=self._keys.id, rotated=done, failed=failed
         )
         self._records.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         return done, failed
@@ -349,18 +350,24 @@ class Vault:
             due, why = None, "legal hold" + "".join(f" {case}" for (case,) in holds if case)
         else:
             [(reported,)] = self._records.rows("SELECT max(time) FROM filed_report WHERE reference = ?", (reference,))
-            released = self._records.rows(
-                "SELECT r.time FROM upload u JOIN ruling r USING (reference) "
-                "WHERE u.reference = ? AND u.state = 'RELEASED' AND r.ruling = 'RELEASE' "
-                "ORDER BY r.number DESC LIMIT 1",
-                (reference,),
-            )
             due, why = self._retention.due(
                 held=held,
                 reported=datetime.fromisoformat(reported) if reported else None,
-                released=datetime.fromisoformat(released[0][0]) if released else None,
+                released=self._release_time(reference),
             )
         return Item(reference=reference, size_bytes=size, time=held, key_id=key_id, due_time=due, due_why=why)
+
+    def _release_time(self, reference: str) -> datetime | None:
+        """Return when the upload was released, by persons or by a later answer; None where it is not."""
+        if not self._records.rows(
+            "SELECT 1 FROM upload WHERE reference = ? AND state = ?", (reference, UploadState.RELEASED)
+        ):
+            return None
+        [(at,)] = self._records.rows(
+            "SELECT max(time) FROM event WHERE subject = ? AND kind IN ('upload.released', 'upload.rechecked')",
+            (reference,),
+        )
+        return datetime.fromisoformat(at) if at else None
 
     def _erase(self, name: str, item: Item, actor: str) -> None:
         with self._records.transaction():
@@ -376,7 +383,7 @@ class Vault:
             self._records.write(
                 "UPDATE vault_item SET wrapped_key = NULL, erase_time = ? WHERE name = ?", (now().isoformat(), name)
             )
-            self._records.note(actor=actor, kind="VAULT_ERASED", subject=item.reference, reason=item.due_why)
+            self._records.note(actor=actor, kind="vault.erased", subject=item.reference, reason=item.due_why)
 
     def _unlink(self, name: str) -> None:
         [(erased,)] = self._records.rows("SELECT erase_time FROM vault_item WHERE name = ?", (name,))
@@ -423,13 +430,13 @@ class Vault:
                     orphans += self._remove_orphan(path)
         if orphans:
             _LOG.warning("%d files in the vault were left unfinished by a process that died; removed", orphans)
-            self._records.note(actor=_HOOK, kind="VAULT_ORPHANS_REMOVED", subject="vault", files=orphans)
+            self._records.note(actor=HOOK, kind="vault.orphans_removed", subject="vault", files=orphans)
         for name, reference, erase_time in rows:
             if erase_time is None and name not in present and not self._path(name).exists():
                 if not self._records.rows(
-                    "SELECT 1 FROM event WHERE kind = 'VAULT_FILE_MISSING' AND subject = ?", (reference,)
+                    "SELECT 1 FROM event WHERE kind = 'vault.file_missing' AND subject = ?", (reference,)
                 ):
-                    self._records.note(actor=_HOOK, kind="VAULT_FILE_MISSING", subject=reference)
+                    self._records.note(actor=HOOK, kind="vault.file_missing", subject=reference)
                 _LOG.error("the vault's file of %s is missing; restore it from a backup", reference)
 
     def _remove_orphan(self, path: Path) -> int:

@@ -76,6 +76,6 @@ def put(records: Records, one: Checked, state: str = "HELD", time: datetime | No
     reference = one.decision.reference
     records.write(
         "INSERT OR REPLACE INTO upload VALUES (?, ?, ?, ?, ?, ?)",
-        (reference, (time or one.time).isoformat(), state, one.door, one.upload_id, msgspec.json.encode(one)),
+        (reference, (time or one.time).isoformat(), state, one.door, one.upload_id, msgspec.msgpack.encode(one)),
     )
     return reference

@@ -12,10 +12,12 @@ import click
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
-from hashhub.hook.queue import Code, FeedbackState, Queue, State
+from hashhub.hook.queue import Code, FeedbackState, Queue
+from hashhub.hook.records import UploadState
 
 if TYPE_CHECKING:
     from hashhub.hook import HookSettings
+    from hashhub.hook.queue import Group
     from hashhub.hook.records import Records
 
 PERSON: Final = click.option(
@@ -46,7 +48,7 @@ queue.add_command(people)
 @command(queue, "list", local=True)
 @SETTINGS
 @click.option(
-    "--state", "states", type=choice(State), multiple=True, help="Instead of what waits: uploads in this state."
+    "--state", "states", type=choice(UploadState), multiple=True, help="Instead of what waits: uploads in this state."
 )
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Groups to show.")
 @click.option("--skip", type=click.IntRange(0), default=0, help="Groups to leave out first.")
@@ -58,7 +60,7 @@ def list_queue(session: Session, *, settings_file: str | None, states: tuple[str
 
     records, settings = opened(settings_file)
     listing = Queue(records, settings).page(
-        states=tuple(chosen(State, one) for one in states) or WAITING, limit=limit, skip=skip
+        states=tuple(chosen(UploadState, one) for one in states) or WAITING, limit=limit, skip=skip
     )
     if session.json:
         for group in listing.groups:
@@ -70,7 +72,7 @@ def list_queue(session: Session, *, settings_file: str | None, states: tuple[str
             (
                 group.uploads[0].reference,
                 group.uploads[0].state,
-                group.no_answer or group.verdict,
+                _verdict(group),
                 group.count,
                 group.oldest.strftime("%Y-%m-%d %H:%MZ"),
                 ", ".join(group.lists),
@@ -107,6 +109,11 @@ def get_upload(session: Session, *, reference: str, settings_file: str | None, p
             "is the listed file" if hit.exact else f"distance {hit.distance}{f', {hit.variant}' if hit.variant else ''}"
         )
         say(f"hit        {hit.entry}: {hit.algorithm}, {how}")
+    if upload.later_answer is not None:
+        answer = upload.later_answer
+        gone = f"; not found any more: {', '.join(answer.gone)}" if answer.gone else ""
+        added = f"; new: {', '.join(answer.added)}" if answer.added else ""
+        say(f"now        {answer.verdict} at revision {answer.revision}{gone}{added}")
     if upload.proposal is not None:
         say(f"proposed   release by {upload.proposal.actor}: {upload.proposal.code}; another person must say the same")
     for ruling in upload.rulings:
@@ -208,6 +215,28 @@ def send(session: Session, *, settings_file: str | None, again: bool) -> None:
 
 
 _SENDING: Final = (FeedbackState.SENT, FeedbackState.QUEUED, FeedbackState.REFUSED, FeedbackState.GONE)
+
+
+@command(queue, "recheck", local=True)
+@SETTINGS
+@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Uploads to ask about.")
+def recheck(session: Session, *, settings_file: str | None, limit: int) -> None:
+    """Ask the hub again about uploads that were held or blocked. What was withdrawn there is shown, not released."""
+    from hashhub.hook.judges import HubJudge
+
+    records, settings = opened(settings_file)
+    judge = HubJudge(settings)
+    try:
+        asked, changed = Queue(records, settings).recheck(judge, limit=limit)
+    finally:
+        judge.close()
+    print_json({"asked": asked, "changed": changed}) if session.json else say(f"{asked} asked, {changed} changed")
+
+
+def _verdict(group: Group) -> str:
+    first = group.uploads[0]
+    verdict = group.no_answer or group.verdict
+    return f"{verdict}, now {first.verdict_now}" if first.verdict_now not in {"", verdict} else verdict
 
 
 @command(people, "add", local=True)
