@@ -347,7 +347,7 @@ def age(tmp_path: Path) -> tuple[str, str]:
 
 def test_by_age_who_stores_cannot_read(place: Place, age: tuple[str, str], tmp_path: Path) -> None:
     recipients, identity = age
-    by_age = {"encryption": Encryption.AGE, "recipients_file": recipients}
+    by_age: dict[str, Any] = {"encryption": Encryption.AGE, "recipients_file": recipients}
     vault = place.open(**by_age)
     reference = keep(vault)
     out = tmp_path / "out"
