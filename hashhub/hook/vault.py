@@ -98,8 +98,8 @@ class Vault:
         """Open it, try the key, clear away what a killed process left, and erase what is due.
 
         `rotating`: it is opened for `rotate`, by the key file `old_key`, or by an age identity that is no recipient any
-        more. Raises FailedPrecondition when none is chosen (VAULT_OFF), or when the key file is not the one for which
-        things were kept (VAULT_KEY_LOST); PermissionDenied (VAULT_KEY_LOST) when an identity does not open.
+        more. Raises FailedPrecondition when none is chosen (VAULT_OFF), or when the key is not the one for which
+        things were kept (VAULT_KEY_LOST).
         """
         self._records = records
         self._settings = settings.vault
@@ -197,7 +197,7 @@ class Vault:
         the first byte is read.
 
         Raises NotFound, InvalidArgument for a missing reason or a file that exists, LimitExceeded beyond what one
-        person may take out a day, PermissionDenied (VAULT_KEY_LOST), DataLoss (VAULT_DAMAGED). No file is left then.
+        person may take out a day, FailedPrecondition (VAULT_KEY_LOST), DataLoss (VAULT_DAMAGED). No file is left then.
         """
         _check_reason(reason)
         name, wrapped = self._kept_item(reference)

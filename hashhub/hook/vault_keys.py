@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason, Unavailable
+from hashhub.errors import FailedPrecondition, InvalidArgument, Reason, Unavailable
 from hashhub.hook.sealing import KEY_BYTES, cipher_of
 from hashhub.hook.settings import Encryption
 
@@ -40,7 +40,7 @@ class Keys(Protocol):
         ...
 
     def unwrap(self, wrapped: bytes, name: str) -> bytes:
-        """Return the plain key. Raises PermissionDenied (VAULT_KEY_LOST) when this is not who can open it."""
+        """Return the plain key. Raises FailedPrecondition (VAULT_KEY_LOST) when this is not who can open it."""
         ...
 
     def wrap(self, key: bytes, name: str) -> bytes:
@@ -137,7 +137,7 @@ class Age:
     def unwrap(self, wrapped: bytes, name: str) -> bytes:
         """Return the plain key."""
         if not self._identities:
-            raise PermissionDenied(
+            raise FailedPrecondition(
                 "this machine cannot open what it keeps; give the file with the age identity by --identity",
                 reason=Reason.VAULT_KEY_LOST,
             )
@@ -263,9 +263,9 @@ def private_text(path: Path, field: str) -> str:
     return text
 
 
-def lost() -> PermissionDenied:
+def lost() -> FailedPrecondition:
     """Return the error for a key that does not open what it should."""
-    return PermissionDenied(
+    return FailedPrecondition(
         "the key given is not the one for which this was kept; find the old one (see `hashhub hook vault check`)",
         reason=Reason.VAULT_KEY_LOST,
     )

@@ -28,7 +28,6 @@ from hashhub.errors import (
     InvalidArgument,
     LimitExceeded,
     NotFound,
-    PermissionDenied,
     Reason,
     Unavailable,
 )
@@ -318,7 +317,7 @@ def test_keys_are_rotated_and_the_old_one_is_of_no_use(place: Place, tmp_path: P
     old = place.key.rename(tmp_path / "old.key")
     make_key(place.key)
     vault = place.open(old_key=str(old), rotating=True)
-    with pytest.raises(PermissionDenied):
+    with pytest.raises(FailedPrecondition):
         vault.export(references[0], tmp_path / "out", actor="ann", reason="why")
     assert not (tmp_path / "out").exists()
     assert vault.rotate(actor="account:root") == (3, 0)
@@ -351,7 +350,7 @@ def test_by_age_who_stores_cannot_read(place: Place, age: tuple[str, str], tmp_p
     vault = place.open(**by_age)
     reference = keep(vault)
     out = tmp_path / "out"
-    with pytest.raises(PermissionDenied, match="identity") as error:
+    with pytest.raises(FailedPrecondition, match="identity") as error:
         vault.export(reference, out, actor="ann", reason="why")
     assert error.value.reason is Reason.VAULT_KEY_LOST
     assert not out.exists()
@@ -365,7 +364,7 @@ def test_by_age_who_stores_cannot_read(place: Place, age: tuple[str, str], tmp_p
     write_private(tmp_path / "second", f"{second}\n")
     assert place.open(identity_file=identity, rotating=True, **by_age).rotate(actor="account:root") == (1, 0)
     assert place.open(identity_file=str(tmp_path / "second"), **by_age).check(actor="ann").opened == 1
-    with pytest.raises(PermissionDenied):  # which is said at the start
+    with pytest.raises(FailedPrecondition):  # which is said at the start
         place.open(identity_file=identity, **by_age)
     (tmp_path / "recipients").write_text("age1nonsense\n")
     with pytest.raises(InvalidArgument, match="recipient"):
