@@ -16,6 +16,7 @@ import fcntl
 import logging
 import os
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -140,7 +141,8 @@ class Vault:
         nothing is kept then.
         """
         if time.monotonic() - self._swept > _SWEEP_SECONDS:
-            self.sweep()
+            self._swept = time.monotonic()  # by this upload; it does not wait for it, and does not fail with it
+            threading.Thread(target=self._sweep_quietly, name="vault-sweep", daemon=True).start()
         if self._records.rows("SELECT 1 FROM vault_item WHERE reference = ?", (reference,)):
             return
         self._check_room(size)
@@ -295,6 +297,12 @@ class Vault:
             for name, _ in due[:_SWEEP_ITEMS]:
                 self._unlink(name)
         return [item.reference for _, item in due[:_SWEEP_ITEMS]]
+
+    def _sweep_quietly(self) -> None:
+        try:
+            self.sweep()
+        except HashHubError as e:
+            _LOG.warning("the vault was not swept: %s", e.message)
 
     def rotate(self, *, actor: str) -> tuple[int, int]:
         """Wrap the keys of what was kept for another key anew for this one, each by itself, so that it can be stopped

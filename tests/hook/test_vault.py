@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -501,6 +502,20 @@ class TestTime:
         monkeypatch.setattr(vault, "_erase", late)
         vault.sweep()
         assert vault.check(actor="ann").opened == 1
+
+
+def test_a_running_hook_sweeps_beside_its_uploads(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = place.open()
+    old = keep(vault)
+    monkeypatch.setattr("hashhub.hook.vault.now", lambda: datetime(2036, 1, 1, tzinfo=UTC))
+    monkeypatch.setattr(vault, "_swept", float("-inf"))
+    new = keep(vault)
+    for thread in threading.enumerate():
+        if thread.name == "vault-sweep":
+            thread.join()
+    assert [item.reference for item in vault.items()] == [new] != [old]
+    keep(vault)
+    assert "vault-sweep" not in [thread.name for thread in threading.enumerate()], "once an hour"
 
 
 def checked_as(reference: str) -> Any:
