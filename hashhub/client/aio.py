@@ -161,10 +161,18 @@ class AsyncClient:
         return await self._transport.ask(entries.restoration(name, comment, validate_only=validate_only))
 
     async def create_review(
-        self, entry: str, kind: ReviewKind, comment: str = "", *, validate_only: bool = False
+        self,
+        entry: str,
+        kind: ReviewKind,
+        comment: str = "",
+        *,
+        validate_only: bool = False,
+        request_id: str = "",
     ) -> Review:
         """Add a statement of the caller about `CONTRIBUTOR/SET/ENTRY`. Roles: operator, contributor."""
-        return await self._transport.ask(entries.new_review(entry, kind, comment, validate_only=validate_only))
+        return await self._transport.ask(
+            entries.new_review(entry, kind, comment, validate_only=validate_only, request_id=request_id)
+        )
 
     def list_reviews(self, entry: str) -> AsyncGenerator[Review, None]:
         """Yield the reviews of `CONTRIBUTOR/SET/ENTRY`, oldest first. Roles: operator, auditor, contributor."""

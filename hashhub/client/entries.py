@@ -11,7 +11,8 @@ import msgspec
 from hashhub import v1, wire
 from hashhub.client import names
 from hashhub.client.asking import Call, Message, Pages, listing
-from hashhub.client.calls import Calls, request_id
+from hashhub.client.calls import Calls
+from hashhub.client.calls import request_id as new_request_id
 from hashhub.model import (
     Entry,
     EntryAction,
@@ -67,13 +68,15 @@ class EntryCalls(Calls):
 
     def release_entry(self, name: str, *, validate_only: bool = False) -> Entry:
         """Release the quarantined `CONTRIBUTOR/SET/ENTRY`: it matches from now on. Role: operator."""
-        request = v1.ReleaseEntryRequest(name=names.entry(name), validate_only=validate_only, request_id=request_id())
+        request = v1.ReleaseEntryRequest(
+            name=names.entry(name), validate_only=validate_only, request_id=new_request_id()
+        )
         return wire.entry_from_pb(self._transport.call("ContributionService/ReleaseEntry", request, v1.Entry))
 
     def quarantine_entry(self, name: str, *, validate_only: bool = False) -> Entry:
         """Quarantine the active `CONTRIBUTOR/SET/ENTRY`: it stops matching until it is released. Role: operator."""
         request = v1.QuarantineEntryRequest(
-            name=names.entry(name), validate_only=validate_only, request_id=request_id()
+            name=names.entry(name), validate_only=validate_only, request_id=new_request_id()
         )
         return wire.entry_from_pb(self._transport.call("ContributionService/QuarantineEntry", request, v1.Entry))
 
@@ -110,7 +113,7 @@ class EntryCalls(Calls):
             limit=limit,
             expected_count=expected_count,
             validate_only=validate_only,
-            request_id=request_id(),
+            request_id=new_request_id(),
         )
         answer = self._transport.call(
             "ContributionService/ChangeEntries", request, v1.ChangeEntriesResponse, timeout=_MANY_TIMEOUT
@@ -124,14 +127,22 @@ class EntryCalls(Calls):
         for page in self._pages("ContributionService/ListQueueItems", request, v1.ListQueueItemsResponse):
             yield from map(wire.queue_item_from_pb, page.queue_items)
 
-    def create_review(self, entry: str, kind: ReviewKind, comment: str = "", *, validate_only: bool = False) -> Review:
+    def create_review(
+        self,
+        entry: str,
+        kind: ReviewKind,
+        comment: str = "",
+        *,
+        validate_only: bool = False,
+        request_id: str = "",
+    ) -> Review:
         """Add a statement of the caller about `CONTRIBUTOR/SET/ENTRY`. Roles: operator, contributor."""
-        return self._transport.ask(new_review(entry, kind, comment, validate_only=validate_only))
+        return self._transport.ask(new_review(entry, kind, comment, validate_only=validate_only, request_id=request_id))
 
     def set_aside_review(self, entry: str, review_id: int, comment: str) -> Review:
         """Let an objection to `CONTRIBUTOR/SET/ENTRY` weigh no more; it stays on record. Role: operator."""
         request = v1.SetAsideReviewRequest(
-            name=f"{names.entry(entry)}/reviews/{review_id}", comment=comment, request_id=request_id()
+            name=f"{names.entry(entry)}/reviews/{review_id}", comment=comment, request_id=new_request_id()
         )
         return wire.review_from_pb(self._transport.call("ReviewService/SetAsideReview", request, v1.Review))
 
@@ -175,7 +186,7 @@ def withdrawal(name: str, reason: WithdrawalReason, comment: str, *, validate_on
         reason=wire.withdrawal_reason_to_pb(reason),
         comment=comment,
         validate_only=validate_only,
-        request_id=request_id(),
+        request_id=new_request_id(),
     )
     return _one("ContributionService/WithdrawEntry", request)
 
@@ -183,13 +194,15 @@ def withdrawal(name: str, reason: WithdrawalReason, comment: str, *, validate_on
 def restoration(name: str, comment: str, *, validate_only: bool) -> Call[v1.Entry, Entry]:
     """Return the call that takes a withdrawal back."""
     request = v1.RestoreEntryRequest(
-        name=names.entry(name), comment=comment, validate_only=validate_only, request_id=request_id()
+        name=names.entry(name), comment=comment, validate_only=validate_only, request_id=new_request_id()
     )
     return _one("ContributionService/RestoreEntry", request)
 
 
-def new_review(entry_name: str, kind: ReviewKind, comment: str, *, validate_only: bool) -> Call[v1.Review, Review]:
-    """Return the call that adds a review."""
+def new_review(
+    entry_name: str, kind: ReviewKind, comment: str, *, validate_only: bool, request_id: str = ""
+) -> Call[v1.Review, Review]:
+    """Return the call that adds a review; with the `request_id` of one that was made, it makes no second."""
     contributor, hash_set, entry_id = wire.parse_entry(names.entry(entry_name))
     review = Review(id=0, entry_id=entry_id, author="", kind=kind, comment=comment)
 
@@ -203,7 +216,7 @@ def new_review(entry_name: str, kind: ReviewKind, comment: str, *, validate_only
         parent=names.entry(entry_name),
         review=wire.review_to_pb(review, contributor, hash_set),
         validate_only=validate_only,
-        request_id=request_id(),
+        request_id=request_id or new_request_id(),
     )
     return Call(method="ReviewService/CreateReview", request=request, answer=v1.Review, read=read)
 

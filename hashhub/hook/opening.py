@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hashhub.hook.core import Hook
 from hashhub.hook.judges import HubJudge
-from hashhub.hook.settings import Mode
+from hashhub.hook.settings import Encryption, Mode
 
 if TYPE_CHECKING:
     from hashhub.hook.judges import Judge
     from hashhub.hook.settings import HookSettings
+    from hashhub.hook.vault import Vault
 
 
 def open_hook(settings: HookSettings) -> Hook:
     """Return the hook of these settings. Raises HashHubError when a file or directory that they name cannot be used."""
-    return Hook(settings, judge=_judge(settings))
+    vault = open_vault(settings)
+    return Hook(settings, judge=_judge(settings), on_checked=vault.on_checked if vault else None)
 
 
 def _judge(settings: HookSettings) -> Judge:
@@ -24,3 +27,13 @@ def _judge(settings: HookSettings) -> Judge:
 
         return LocalJudge(settings)
     return HubJudge(settings)
+
+
+def open_vault(settings: HookSettings) -> Vault | None:
+    """Return the vault, None where there is none. Raises HashHubError when its key or its directory cannot be used."""
+    if settings.vault.encryption is Encryption.OFF:
+        return None
+    from hashhub.hook.records import Records
+    from hashhub.hook.vault import Vault
+
+    return Vault(Records(Path(settings.data)), settings)

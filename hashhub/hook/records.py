@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ from hashhub.model import now
 
 FILE_NAME: Final = "hook.db"
 SCHEMA_VERSION: Final = 1
+HOOK: Final = "hook"
+"""The actor of what no person did."""
 
 # Each part of what comes after a decision adds its tables here.
 _SCHEMA: Final = """
@@ -53,7 +56,72 @@ CREATE TABLE upload (
     checked BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX upload_state ON upload (state, time);
+CREATE TABLE person (
+    name TEXT PRIMARY KEY, token_digest BLOB NOT NULL UNIQUE, add_time TEXT NOT NULL, expire_time TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE vault_item (
+    name TEXT PRIMARY KEY,
+    reference TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    time TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    wrapped_key BLOB,
+    erase_time TEXT
+) WITHOUT ROWID;
+CREATE TABLE legal_hold (
+    reference TEXT, case_name TEXT, actor TEXT NOT NULL, reason TEXT NOT NULL, time TEXT NOT NULL,
+    PRIMARY KEY (reference, case_name)
+) WITHOUT ROWID;
+CREATE TABLE proposal (
+    reference TEXT PRIMARY KEY, actor TEXT NOT NULL, code TEXT NOT NULL, comment TEXT NOT NULL, facts BLOB NOT NULL,
+    time TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE ruling (
+    number INTEGER PRIMARY KEY,
+    reference TEXT NOT NULL,
+    ruling TEXT NOT NULL,
+    code TEXT NOT NULL,
+    comment TEXT NOT NULL,
+    actors TEXT NOT NULL,
+    time TEXT NOT NULL
+);
+CREATE INDEX ruling_reference ON ruling (reference);
+CREATE TABLE later_answer (
+    reference TEXT PRIMARY KEY, time TEXT NOT NULL, verdict TEXT NOT NULL, revision INTEGER NOT NULL,
+    entries TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE filed_report (
+    reference TEXT, recipient TEXT, filed_as TEXT NOT NULL, actor TEXT NOT NULL, time TEXT NOT NULL,
+    PRIMARY KEY (reference, recipient, filed_as)
+) WITHOUT ROWID;
+CREATE TABLE feedback (
+    number INTEGER PRIMARY KEY,
+    reference TEXT NOT NULL,
+    entry TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    comment TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    time TEXT NOT NULL
+);
+CREATE INDEX feedback_state ON feedback (state);
+CREATE INDEX feedback_entry ON feedback (entry);
 """
+
+
+class UploadState(StrEnum):
+    """Where an upload that was not simply allowed stands.
+
+    UNANSWERED: there was no answer; checked again once there can be one. HELD, BLOCKED: so decided, and for people to
+    look at. RELEASED: let through after all. REMOVED: confirmed, and gone.
+    """
+
+    UNANSWERED = "UNANSWERED"
+    HELD = "HELD"
+    BLOCKED = "BLOCKED"
+    RELEASED = "RELEASED"
+    REMOVED = "REMOVED"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -49,6 +49,103 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Whether a process with a hook keeps the copy itself while no other does; false: only `hashhub hook sync` does."""
 
 
+class Encryption(StrEnum):
+    """Who can open what the vault holds. OFF: there is no vault."""
+
+    OFF = "OFF"
+    AGE = "AGE"
+    KEY_FILE = "KEY_FILE"
+    KMS = "KMS"
+
+
+class Clock(StrEnum):
+    """What the time for which something is kept counts from."""
+
+    HELD = "HELD"
+    REPORTED = "REPORTED"
+
+
+class VaultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The vault: encrypted copies of uploads that were held or blocked. Off unless chosen."""
+
+    encryption: Encryption = Encryption.OFF
+    """OFF; AGE to public keys, KEY_FILE by a key in a file, KMS by a key service."""
+
+    recipients_file: str = ""
+    """AGE: file with public keys (age1…), one a line. Who has the identity of any of them can open."""
+
+    key_file: str = ""
+    """KEY_FILE: made by `hashhub hook vault key`, outside of the data directory."""
+
+    kms_key: str = ""
+    """KMS: awskms:///alias/NAME?region=…"""
+
+    country: str = ""
+    """Whose rule says how long a reported upload is kept (ISO 3166-1); where there is none, choose `days`."""
+
+    days: int = 0
+    """Days for which an upload is kept from `clock` on, and at least as long as the country's rule says."""
+
+    clock: Clock = Clock.REPORTED
+    """What `days` count from: HELD or REPORTED. A country's rule has its own."""
+
+    days_without_report: int = 0
+    """Days after which an upload that nobody reported is erased. No default: it is evidence, and a risk to keep."""
+
+    days_after_release: int = 7
+    """Days after which an upload that was released is erased: a wrong release can be noticed within them."""
+
+    max_upload_bytes: int = 64 * 1024 * 1024
+    """Bytes of the largest upload that is kept."""
+
+    max_total_bytes: int = 10 * 1024 * 1024 * 1024
+    """Bytes of all uploads that are kept together."""
+
+    exports_a_day: int = 20
+    """How many uploads one person may take out within 24 hours."""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for a vault that cannot work."""
+        wrong = [
+            Violation(f"vault.{name}", f"must be at least {least}, got {getattr(self, name)}", "OUT_OF_RANGE")
+            for name, least in (
+                ("days", 0),
+                ("days_without_report", 0),
+                ("days_after_release", 0),
+                ("max_upload_bytes", 1),
+                ("max_total_bytes", 1),
+                ("exports_a_day", 0),
+            )
+            if getattr(self, name) < least
+        ]
+        for encryption, name in (
+            (Encryption.AGE, "recipients_file"),
+            (Encryption.KEY_FILE, "key_file"),
+            (Encryption.KMS, "kms_key"),
+        ):
+            if self.encryption is encryption and not getattr(self, name):
+                wrong.append(Violation(f"vault.{name}", f"must be given with {encryption}", "REQUIRED"))
+            elif self.encryption is not encryption and getattr(self, name):
+                wrong.append(Violation(f"vault.{name}", f"is for {encryption}, not {self.encryption}", "NOT_ALLOWED"))
+        if self.encryption is not Encryption.OFF and not self.days_without_report:
+            wrong.append(
+                Violation("vault.days_without_report", "must say when what nobody reported is erased", "REQUIRED")
+            )
+        if wrong:
+            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+
+
+class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The queue of uploads that wait for a person."""
+
+    two_person_release: bool = False
+    """Whether two persons must say the same before an upload is released."""
+
+    review_token_file: str = ""
+    """File with a contributor's token of the hub, by which decisions go back as reviews. Empty: the hook's own token,
+    which may not review where it is a consumer's."""
+
+
 class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a hook."""
 
@@ -101,6 +198,10 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Child processes that hash; 0: one a core."""
 
     local: LocalSettings = LocalSettings()
+
+    vault: VaultSettings = VaultSettings()
+
+    queue: QueueSettings = QueueSettings()
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""

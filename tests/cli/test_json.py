@@ -88,6 +88,8 @@ def arguments_for(name: str, directory: Path) -> list[str]:
         "webhook update": ["--description", "A"],
         "webhook create": ["--url", "https://example.com/"],
         "hash-set delete": ["--dry-run"],
+        "hook queue decide": ["ab" * 10, "confirm"],
+        "hook vault lift": ["--case", "alpha"],
         "policy simulate": ["any", "--against", "block", "--since", "0"],
     }.get(name, [])
     arguments = list(extra)

@@ -8,12 +8,12 @@ from typing import Final
 
 import click
 
-from hashhub.cli.hook import checking, local
+from hashhub.cli.hook import checking, local, queue, vault
 from hashhub.cli.hook.group import hook
 
 __all__ = ["COMMANDS"]
 
 # Each adds its commands to the group when it is imported.
-_PARTS: Final = (checking, local)
+_PARTS: Final = (checking, local, queue, vault)
 
 COMMANDS: Final[tuple[click.Command, ...]] = (hook,)

@@ -1,0 +1,310 @@
+"""`hashhub hook queue`: what waits for a person, and what persons decide. Metadata only."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from hashhub.cli.hook.group import SETTINGS, hook, settings_of
+from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
+from hashhub.cli.terminal import clean, note, plain, print_json, say, table
+from hashhub.hook.queue import Code, FeedbackState, Queue
+from hashhub.hook.records import UploadState
+
+if TYPE_CHECKING:
+    from hashhub.hook import HookSettings
+    from hashhub.hook.queue import Group
+    from hashhub.hook.records import Records
+
+PERSON: Final = click.option(
+    "--person-file",
+    metavar="FILE",
+    envvar="HASHHUB_HOOK_PERSON_FILE",
+    help="File with your own token as a person (HASHHUB_HOOK_PERSON_FILE): who decides is who holds it.",
+)
+_SHOWN_DIGEST: Final = 60
+
+
+@click.group("queue", cls=CommandGroup)
+def queue() -> None:
+    """Decide over uploads that wait for a person. Shows metadata, never a picture."""
+
+
+hook.add_command(queue)
+
+
+@click.group("people", cls=CommandGroup)
+def people() -> None:
+    """Say who may decide: each person has a token of their own."""
+
+
+queue.add_command(people)
+
+
+@command(queue, "list", local=True)
+@SETTINGS
+@click.option(
+    "--state", "states", type=choice(UploadState), multiple=True, help="Instead of what waits: uploads in this state."
+)
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Groups to show.")
+@click.option("--skip", type=click.IntRange(0), default=0, help="Groups to leave out first.")
+def list_queue(session: Session, *, settings_file: str | None, states: tuple[str, ...], limit: int, skip: int) -> None:
+    """List uploads, those that hit the same entries as one group: matches first, then reviews, then those without an
+    answer.
+    """
+    from hashhub.hook.queue import WAITING
+
+    records, settings = opened(settings_file)
+    listing = Queue(records, settings).page(
+        states=tuple(chosen(UploadState, one) for one in states) or WAITING, limit=limit, skip=skip
+    )
+    if session.json:
+        for group in listing.groups:
+            print_json(plain(group))
+        return
+    table(
+        ("reference", "state", "verdict", "uploads", "since", "lists"),
+        [
+            (
+                group.uploads[0].reference,
+                group.uploads[0].state,
+                _verdict(group),
+                group.count,
+                group.oldest.strftime("%Y-%m-%d %H:%MZ"),
+                ", ".join(group.lists),
+            )
+            for group in listing.groups
+        ],
+    )
+    more = f"; {listing.not_read} more were not looked at" if listing.not_read else ""
+    note(f"{listing.waiting} uploads in {listing.group_count} groups{more}")
+
+
+@command(queue, "get", local=True)
+@click.argument("reference", metavar="REFERENCE")
+@SETTINGS
+@PERSON
+def get_upload(session: Session, *, reference: str, settings_file: str | None, person_file: str | None) -> None:
+    """Show one upload: which entries it hit and how, reasons, hashes, decisions and what happened."""
+    records, settings = opened(settings_file)
+    upload = Queue(records, settings).get(reference, actor=person_of(records, person_file))
+    if session.json:
+        print_json(plain(upload))
+        return
+    say(f"reference  {upload.reference}")
+    say(f"state      {upload.state}")
+    say(f"verdict    {upload.verdict}{f' ({upload.no_answer})' if upload.no_answer else ''}")
+    say(f"upload     {clean(upload.upload_id) or '-'}, by {upload.door}, {upload.size_bytes} bytes {upload.media_type}")
+    say(f"policy     {upload.policy or '-'} at revision {upload.revision}")
+    for reason in upload.reasons:
+        say(f"reason     {reason.code}: {clean(reason.text)}")
+    for digest in upload.hashes:
+        say(f"hash       {digest if len(digest) <= _SHOWN_DIGEST else digest[:_SHOWN_DIGEST] + '…'}")
+    for hit in upload.hits:
+        how = (
+            "is the listed file" if hit.exact else f"distance {hit.distance}{f', {hit.variant}' if hit.variant else ''}"
+        )
+        say(f"hit        {hit.entry}: {hit.algorithm}, {how}")
+    if upload.later_answer is not None:
+        answer = upload.later_answer
+        gone = f"; not found any more: {', '.join(answer.gone)}" if answer.gone else ""
+        added = f"; new: {', '.join(answer.added)}" if answer.added else ""
+        say(f"now        {answer.verdict} at revision {answer.revision}{gone}{added}")
+    if upload.proposal is not None:
+        say(f"proposed   release by {upload.proposal.actor}: {upload.proposal.code}; another person must say the same")
+    for ruling in upload.rulings:
+        said = " ".join(part for part in (ruling.ruling, ruling.code, clean(ruling.comment)) if part)
+        say(f"decided    {said}, by {' and '.join(ruling.actors)}")
+    for report in upload.reports:
+        say(f"reported   to {clean(report.recipient)} as {clean(report.filed_as)}, by {report.actor}")
+    for told in upload.feedback:
+        say(f"feedback   {told.entry}: {told.kind or '-'} {told.state}{f' ({told.detail})' if told.detail else ''}")
+    for event in upload.events:
+        say(f"event      {event.time:%Y-%m-%d %H:%M:%SZ} {event.kind} {event.actor} {clean(event.reason)}".rstrip())
+
+
+@command(queue, "decide", local=True)
+@click.argument("reference", metavar="REFERENCE")
+@click.argument("decision", type=click.Choice(["confirm", "release", "withdraw", "escalate"]))
+@SETTINGS
+@PERSON
+@click.option("--code", type=choice(Code), help="Why it is released.")
+@click.option("--comment", default="", metavar="TEXT", help="Why, in your words; stays with the hook.")
+@click.option("--no-send", is_flag=True, help="Leave the reviews for `hashhub hook queue send`.")
+def decide(
+    session: Session,
+    *,
+    reference: str,
+    decision: str,
+    settings_file: str | None,
+    person_file: str | None,
+    code: str | None,
+    comment: str,
+    no_send: bool,
+) -> None:
+    """Decide over one upload. confirm: it is what was found, and is removed. release: it is let go, for a reason; by
+    two persons where the settings say so. withdraw: end a release that was proposed. escalate: hand it on.
+    """
+    if (decision == "release") != (code is not None):
+        raise click.UsageError("a release needs --code, and nothing else takes one")
+    records, settings = opened(settings_file)
+    actor = person_of(records, person_file, needed=True)
+    asked = Queue(records, settings)
+    if decision == "release":
+        asked.release(reference, code=chosen(Code, str(code)), actor=actor, comment=comment)
+    else:
+        {"confirm": asked.confirm, "withdraw": asked.withdraw, "escalate": asked.escalate}[decision](
+            reference, actor=actor, comment=comment
+        )
+    if not no_send:
+        asked.send()
+    upload = asked.get(reference)
+    if session.json:
+        print_json(plain(upload))
+        return
+    say(f"{reference} is {upload.state}")
+    if upload.proposal is not None:
+        say(f"another person must say the same: {upload.proposal.code}")
+    for told in upload.feedback:
+        say(f"{told.entry}: {told.kind or 'nothing'} {told.state}{f' ({told.detail})' if told.detail else ''}")
+
+
+@command(queue, "reported", local=True)
+@click.argument("reference", metavar="REFERENCE")
+@SETTINGS
+@PERSON
+@click.option("--to", "recipient", required=True, metavar="NAME", help="To whom the report was filed, such as ncmec.")
+@click.option("--filed-as", required=True, metavar="NUMBER", help="The recipient's number of the report.")
+def reported(
+    session: Session,
+    *,
+    reference: str,
+    settings_file: str | None,
+    person_file: str | None,
+    recipient: str,
+    filed_as: str,
+) -> None:
+    """Note that you filed a report about an upload: for how long it must be kept counts from now on."""
+    records, settings = opened(settings_file)
+    actor = person_of(records, person_file, needed=True)
+    Queue(records, settings).reported(reference, recipient=recipient, filed_as=filed_as, actor=actor)
+    if session.json:
+        print_json({"reference": reference, "recipient": recipient, "filed_as": filed_as})
+    else:
+        say(f"{reference} was reported to {clean(recipient)} as {clean(filed_as)}")
+
+
+@command(queue, "send", local=True)
+@SETTINGS
+@click.option("--again", is_flag=True, help="Those that were refused, too: the token was changed.")
+def send(session: Session, *, settings_file: str | None, again: bool) -> None:
+    """Send the reviews that wait to the hub, each once."""
+    records, settings = opened(settings_file)
+    asked = Queue(records, settings)
+    if again:
+        asked.resend(actor=account())
+    fates = asked.send()
+    if session.json:
+        print_json({fate.lower(): count for fate, count in fates.items() if fate in _SENDING})
+    else:
+        say(", ".join(f"{count} {fate.lower()}" for fate, count in fates.items() if count) or "nothing waits")
+
+
+_SENDING: Final = (FeedbackState.SENT, FeedbackState.QUEUED, FeedbackState.REFUSED, FeedbackState.GONE)
+
+
+@command(queue, "recheck", local=True)
+@SETTINGS
+@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Uploads to ask about.")
+def recheck(session: Session, *, settings_file: str | None, limit: int) -> None:
+    """Ask the hub again about uploads that were held or blocked. What was withdrawn there is shown, not released."""
+    from hashhub.hook.judges import HubJudge
+
+    records, settings = opened(settings_file)
+    judge = HubJudge(settings)
+    try:
+        asked, changed = Queue(records, settings).recheck(judge, limit=limit)
+    finally:
+        judge.close()
+    print_json({"asked": asked, "changed": changed}) if session.json else say(f"{asked} asked, {changed} changed")
+
+
+def _verdict(group: Group) -> str:
+    first = group.uploads[0]
+    verdict = group.no_answer or group.verdict
+    return f"{verdict}, now {first.verdict_now}" if first.verdict_now not in {"", verdict} else verdict
+
+
+@command(people, "add", local=True)
+@click.argument("name", metavar="NAME")
+@SETTINGS
+@click.option("--out", required=True, metavar="FILE", help="New file for the person's token, for its owner only.")
+@click.option("--days", type=click.IntRange(1, 366), default=90, show_default=True, help="Days until it ends.")
+def add_person(session: Session, *, name: str, settings_file: str | None, out: str, days: int) -> None:
+    """Let a person decide. Hand them the file, and keep no copy: whoever holds it is that person."""
+    from hashhub.hook.people import People
+    from hashhub.hook.vault_keys import write_private
+
+    records, _ = opened(settings_file)
+    with records.transaction():  # no person without a file
+        write_private(Path(out), People(records).add(name, days=days, actor=account()) + "\n")
+    print_json({"name": name, "file": out}) if session.json else say(f"{name} may decide, by the token in {out}")
+
+
+@command(people, "list", local=True)
+@SETTINGS
+def list_people(session: Session, *, settings_file: str | None) -> None:
+    """List who may decide, and until when."""
+    from hashhub.hook.people import People
+
+    records, _ = opened(settings_file)
+    everybody = People(records).everybody()
+    if session.json:
+        for person in everybody:
+            print_json(plain(person))
+        return
+    table(
+        ("name", "since", "until"), [(p.name, f"{p.add_time:%Y-%m-%d}", f"{p.expire_time:%Y-%m-%d}") for p in everybody]
+    )
+
+
+@command(people, "remove", local=True)
+@click.argument("name", metavar="NAME")
+@SETTINGS
+def remove_person(session: Session, *, name: str, settings_file: str | None) -> None:
+    """End a person's token at once, and what they proposed."""
+    from hashhub.hook.people import People
+
+    records, _ = opened(settings_file)
+    People(records).remove(name, actor=account())
+    print_json({"name": name}) if session.json else say(f"{name} may decide no more")
+
+
+def opened(settings_file: str | None) -> tuple[Records, HookSettings]:
+    """Return the hook's records and settings. Raises HashHubError."""
+    from hashhub.hook.records import Records
+
+    settings = settings_of(settings_file)
+    return Records(Path(settings.data)), settings
+
+
+def person_of(records: Records, file: str | None, *, needed: bool = False) -> str:
+    """Return whose token the file holds; without a file nobody's name, unless one is needed. Raises HashHubError."""
+    from hashhub.hook.people import People
+    from hashhub.hook.vault_keys import private_text
+
+    if not file and not needed:
+        return ""
+    return People(records).who(private_text(Path(file), "person-file") if file else "").name
+
+
+def account() -> str:
+    """Return the account of this machine that runs the command, as an actor: no person of the queue."""
+    try:
+        return f"account:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"account:{os.getuid()}"

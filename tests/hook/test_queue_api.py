@@ -1,0 +1,233 @@
+"""The queue over HTTP and on the command line: who holds a token decides, and nobody gets content."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+
+from hashhub.cli import main
+from hashhub.hook import Action, HookSettings, load_settings, open_hook
+from hashhub.hook.people import People
+from hashhub.hook.queue import Queue
+from hashhub.hook.records import Records
+from hashhub.hook.settings import QueueSettings
+from tests.hook.conftest import HELD
+from tests.hook.waiting import checked, hit, put, records_of
+
+TestClient = pytest.importorskip("starlette.testclient", reason="the API needs hashhub[hook]").TestClient
+
+A = "police-nl/known/1"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> HookSettings:
+    return HookSettings(
+        policy="block",
+        without_answer=HELD,
+        data=str(tmp_path / "hook"),
+        hub="127.0.0.1:1",
+        queue=QueueSettings(two_person_release=True),
+    )
+
+
+@pytest.fixture
+def records(settings: HookSettings) -> Records:
+    return records_of(settings)
+
+
+@pytest.fixture
+def api(settings: HookSettings, records: Records) -> Iterator[Any]:
+    from hashhub.hook.queue_api import queue_router
+
+    with TestClient(queue_router(records, settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def people(records: Records) -> dict[str, dict[str, str]]:
+    """Headers of two persons."""
+    everybody = People(records)
+    return {
+        name: {"Authorization": f"Bearer {everybody.add(name, days=9, actor='account:root')}"}
+        for name in ("ann", "bob")
+    }
+
+
+def test_without_a_person_s_token_nothing_is_told(
+    api: Any, records: Records, people: dict[str, dict[str, str]]
+) -> None:
+    reference = put(records, checked(hit(A)))
+    secret = people["ann"]["Authorization"].partition(" ")[2]
+    for headers in (
+        {},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer hhp_x"},
+        {"Authorization": f"Basic {secret}"},
+        {"Cookie": f"token={secret}"},
+    ):
+        for method, path in (
+            ("GET", "/queue"),
+            ("GET", f"/queue/{reference}"),
+            ("GET", "/queue/unknown"),
+            ("POST", f"/queue/{reference}/confirm"),
+        ):
+            answer: httpx.Response = api.request(method, path, headers=headers)
+            assert answer.status_code == 401
+            assert reference not in answer.text
+    assert Queue(records, HookSettings(policy="block", without_answer=HELD)).get(reference).state == "HELD"
+    People(records).remove("ann", actor="account:root")  # a token that was stolen
+    assert api.get("/queue", headers=people["ann"]).status_code == 401
+
+
+def test_two_persons_release_over_http(api: Any, records: Records, people: dict[str, dict[str, str]]) -> None:
+    reference = put(records, checked(hit(A)), "BLOCKED")
+    ann, bob = people["ann"], people["bob"]
+    listing = api.get("/queue", headers=ann).json()
+    assert listing["groups"][0]["uploads"][0]["reference"] == reference
+    path = f"/queue/{reference}/release"
+    answer = api.post(path, headers=ann, json={"code": "FALSE_POSITIVE"})
+    assert answer.json() == {"reference": reference, "state": "BLOCKED", "needs_second_person": True}
+    assert answer.headers["cache-control"] == "no-store"
+    again = api.post(path, headers=ann, json={"code": "FALSE_POSITIVE"})
+    assert (again.status_code, again.json()["error"]["reason"]) == (409, "SECOND_PERSON_NEEDED")
+    assert api.post(path, headers=bob, json={"code": "FALSE_POSITIVE"}).json()["state"] == "RELEASED"
+    upload = api.get(f"/queue/{reference}", headers=bob).json()
+    assert upload["rulings"][0]["actors"] == ["ann", "bob"]
+    assert [e["kind"] for e in upload["events"]][:2] == ["release.proposed", "upload.released"]
+    assert upload["feedback"][0]["state"] == "QUEUED"  # the hub is away
+    assert api.post(f"/queue/{reference}/confirm", headers=bob).json()["state"] == "REMOVED"
+    filed = api.post(f"/queue/{reference}/reported", headers=bob, json={"recipient": "ncmec", "filed_as": "7"})
+    assert filed.status_code == 200
+    assert api.post(f"/queue/{reference}/escalate", headers=bob, json={"comment": "new"}).status_code == 200
+    other = put(records, checked(hit(A)))
+    api.post(f"/queue/{other}/release", headers=ann, json={"code": "FALSE_POSITIVE"})
+    assert api.post(f"/queue/{other}/withdraw", headers=ann).json()["needs_second_person"] is False
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("release", b"{}", 400),
+        ("release", b'{"code": "BECAUSE"}', 400),
+        ("release", b'{"code": "FALSE_POSITIVE", "actor": "bob"}', 400),  # nobody says who they are
+        ("confirm", b"\xff", 400),
+        ("confirm", b"[" * 5000, 400),
+        ("confirm", b'{"comment": "' + b"x" * 9000 + b'"}', 429),
+        ("escalate", b"{}", 400),
+        ("reported", b'{"recipient": "a"}', 400),
+        ("media", b"", 404),
+        ("content", b"", 404),
+    ],
+)
+def test_bodies_and_paths_that_are_refused(
+    api: Any, records: Records, people: dict[str, dict[str, str]], path: str, body: bytes, status: int
+) -> None:
+    reference = put(records, checked(hit(A)))
+    assert api.post(f"/queue/{reference}/{path}", headers=people["ann"], content=body).status_code == status
+    assert records.events(subject=reference) == []
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=100000", "limit=x", "skip=-1", "state=ALL"])
+def test_queries_that_are_refused(api: Any, people: dict[str, dict[str, str]], query: str) -> None:
+    assert api.get(f"/queue?{query}", headers=people["ann"]).status_code == 400
+
+
+# The command line
+
+
+class Shell:
+    def __init__(self, directory: Path, **sections: str) -> None:
+        self.directory = directory
+        file = directory / "hook.toml"
+        file.write_text(
+            f'policy = "block"\ndata = "{directory / "hook"}"\nhub = "127.0.0.1:1"\n'
+            '[without_answer]\nhub_away = "hold"\nunreadable = "hold"\n'
+            'too_large = "hold"\nno_perceptual_hash = "allow"\n'
+            + "".join(f"[{name}]\n{text}\n" for name, text in sections.items())
+        )
+        self.environment = {"HASHHUB_HOOK_SETTINGS": str(file)}
+
+    def __call__(self, line: str, *, status: int = 0) -> Result:
+        done = CliRunner().invoke(main, ["hook", *line.split()], env=self.environment, catch_exceptions=False)
+        assert done.exit_code == status, (line, done.stdout, done.stderr)
+        return done
+
+    def json(self, line: str, *, status: int = 0) -> list[Any]:
+        return [json.loads(one) for one in self(f"{line} --json", status=status).stdout.splitlines()]
+
+
+def test_a_name_alone_makes_nobody_a_second_person(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, queue="two_person_release = true")
+    records = Records(tmp_path / "hook")
+    reference = put(records, checked(hit(A)))
+    decide = f"queue decide {reference} release --code false-positive"
+    assert shell.json(decide, status=1)[0]["error"]["reason"] == "TOKEN_MISSING"
+    for name in ("ann", "bob"):
+        shell(f"queue people add {name} --out {tmp_path / name}")
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    assert (
+        shell.json(f"queue people add eve --out {tmp_path / 'ann'}", status=1)[0]["error"]["reason"] == "INVALID_FIELD"
+    )
+    assert [p["name"] for p in shell.json("queue people list")] == ["ann", "bob"], "no person without a file"
+    (tmp_path / "made-up").write_text("ann\n")
+    (tmp_path / "made-up").chmod(0o600)
+    shell(f"{decide} --person-file {tmp_path / 'made-up'}", status=1)
+    assert "another person must say the same" in shell(f"{decide} --person-file {tmp_path / 'ann'}").stdout
+    shell(f"{decide} --person-file {tmp_path / 'ann'}", status=1)
+    (tmp_path / "bob").chmod(0o644)
+    shell(f"{decide} --person-file {tmp_path / 'bob'}", status=1)
+    (tmp_path / "bob").chmod(0o600)
+    upload = shell.json(f"{decide} --person-file {tmp_path / 'bob'}")[0]
+    assert (upload["state"], upload["rulings"][0]["actors"]) == ("RELEASED", ["ann", "bob"])
+    assert "FALSE_POSITIVE QUEUED" in shell(f"queue get {reference}").stdout
+    assert "1 queued" in shell("queue send").stdout
+    assert shell.json("queue list") == []
+    assert shell.json("queue list --state released")[0]["count"] == 1
+    shell("queue people remove bob")
+    shell(f"queue decide {reference} confirm --person-file {tmp_path / 'bob'}", status=1)
+    shell(f"queue decide {reference} confirm --code other --person-file {tmp_path / 'ann'}", status=2)
+
+
+def test_the_vault_on_the_command_line(tmp_path: Path) -> None:
+    shell = Shell(
+        tmp_path,
+        vault=f'encryption = "key-file"\nkey_file = "{tmp_path / "vault.key"}"\n'
+        'country = "US"\ndays_without_report = 30',
+    )
+    shell(f"vault key --out {tmp_path / 'vault.key'}")
+    shell(f"vault key --out {tmp_path / 'vault.key'}", status=1)
+    upload = tmp_path / "upload.jpg"
+    upload.write_bytes(b"\xff\xd8\xff no picture")
+    with open_hook(load_settings(tmp_path / "hook.toml", {})) as hook:
+        decision = hook.check(upload)  # unreadable, or the hub is away
+    reference = decision.reference
+    assert decision.action is Action.HOLD
+    [item] = shell.json("vault list")
+    assert (item["reference"], item["size_bytes"]) == (reference, upload.stat().st_size)
+    out = tmp_path / "out"
+    export = f"vault export {reference} --out {out} --reason asked"
+    shell(export, status=1)
+    shell(f"queue people add ann --out {tmp_path / 'ann'}")
+    shell(f"{export} --person-file {tmp_path / 'ann'}")
+    assert out.read_bytes() == upload.read_bytes()
+    as_ann = f"--reason order --person-file {tmp_path / 'ann'}"
+    shell(f"vault hold {reference} --case court-7 {as_ann}")
+    assert "legal hold court-7" in shell("vault list").stdout
+    shell(f"vault lift --case court-7 {as_ann}")
+    assert shell.json("vault sweep") == [{"erased": []}]
+    assert shell.json("vault check")[0]["opened"] == 1
+    (tmp_path / "vault.key").rename(tmp_path / "old.key")
+    assert "cannot be read" in shell.json("vault check", status=1)[0]["error"]["message"]
+    shell(f"vault key --out {tmp_path / 'vault.key'}")
+    assert shell.json("vault check", status=1)[0]["error"]["reason"] == "VAULT_KEY_LOST"
+    assert shell.json(f"vault rotate --old-key {tmp_path / 'old.key'}") == [{"rotated": 1, "failed": 0}]
+    assert shell.json("vault check")[0]["opened"] == 1
+    off = Shell(tmp_path)
+    assert off.json("vault list", status=1)[0]["error"]["reason"] == "VAULT_OFF"
