@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.core import Hook
 from hashhub.hook.judges import HubJudge
+from hashhub.hook.records import Records
 
 if TYPE_CHECKING:
     from hashhub.hook.judges import Judge
@@ -15,4 +18,5 @@ if TYPE_CHECKING:
 def open_hook(settings: HookSettings) -> Hook:
     """Return the hook of these settings. Raises HashHubError when a file or directory that they name cannot be used."""
     judge: Judge = HubJudge(settings)
+    judge = CaseJudge(judge, Records(Path(settings.data)), settings)
     return Hook(settings, judge=judge)
