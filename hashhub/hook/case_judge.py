@@ -185,8 +185,9 @@ def _hashes(query: Query) -> Iterable[tuple[Hash, str]]:
 class CaseJudge:
     """A judge, and the cases before it."""
 
-    def __init__(self, judge: Judge, records: Records, settings: HookSettings) -> None:
-        """Both are closed with it."""
+    def __init__(self, judge: Judge, records: Records, settings: HookSettings, *, counts: bool = True) -> None:
+        """Judge and records are closed with it. `counts`: whether uploads that a case stops are counted in it."""
+        self._counts = counts
         self._judge = judge
         self._records = records
         self._settings = settings
@@ -229,8 +230,9 @@ class CaseJudge:
             return Action.HOLD, (ReasonLine(code="CASES_UNREAD", text=text),)
         if not hits:
             return Action.ALLOW, ()
-        with contextlib.suppress(HashHubError):  # a count; the decision does not wait for it
-            self._cases.note_stopped(hit.case for hit in hits)
+        if self._counts:
+            with contextlib.suppress(HashHubError):  # a count; the decision does not wait for it
+                self._cases.note_stopped(hit.case for hit in hits)
         lines = tuple(
             ReasonLine(
                 code=f"CASE_{hit.action}",

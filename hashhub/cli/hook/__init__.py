@@ -8,12 +8,12 @@ from typing import Final
 
 import click
 
-from hashhub.cli.hook import cases, checking, reports
+from hashhub.cli.hook import cases, checking, evidence, reports
 from hashhub.cli.hook.group import hook
 
 __all__ = ["COMMANDS"]
 
 # Each adds its commands to the group when it is imported.
-_PARTS: Final = (checking, cases, reports)
+_PARTS: Final = (checking, cases, reports, evidence)
 
 COMMANDS: Final[tuple[click.Command, ...]] = (hook,)

@@ -92,6 +92,23 @@ class IpEventKind(StrEnum):
     UNKNOWN = "Unknown"
 
 
+def _check(field: str, value: Any) -> None:
+    match value:
+        case str():
+            if len(value) > _MOST_TEXT:
+                raise InvalidArgument.field(field, f"must have at most {_MOST_TEXT} characters, got {len(value)}")
+            if bad := UNSAID.search(value):
+                raise InvalidArgument.field(field, f"must not have the character U+{ord(bad[0]):04X}")
+        case datetime():
+            if value.tzinfo is None:
+                raise InvalidArgument.field(field, "must have a time zone, such as 2027-01-31T12:00:00Z")
+        case tuple():
+            if len(value) > _MOST_LIST:
+                raise InvalidArgument.field(field, f"must have at most {_MOST_LIST} items, got {len(value)}")
+            for one in value:
+                _check(field, one)
+
+
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of a draft. Raises InvalidArgument for a text with control characters and a time without a zone."""
 
@@ -252,20 +269,3 @@ def said(value: object, path: str = "") -> Iterator[tuple[str, object]]:
 def zoned(time: datetime) -> str:
     """Return the time in RFC 3339, with its zone."""
     return time.isoformat().replace("+00:00", "Z")
-
-
-def _check(field: str, value: Any) -> None:
-    match value:
-        case str():
-            if len(value) > _MOST_TEXT:
-                raise InvalidArgument.field(field, f"must have at most {_MOST_TEXT} characters, got {len(value)}")
-            if bad := UNSAID.search(value):
-                raise InvalidArgument.field(field, f"must not have the character U+{ord(bad[0]):04X}")
-        case datetime():
-            if value.tzinfo is None:
-                raise InvalidArgument.field(field, "must have a time zone, such as 2027-01-31T12:00:00Z")
-        case tuple():
-            if len(value) > _MOST_LIST:
-                raise InvalidArgument.field(field, f"must have at most {_MOST_LIST} items, got {len(value)}")
-            for one in value:
-                _check(field, one)
