@@ -4,6 +4,7 @@ was not recorded is said to be unknown, and nothing decided yet is no precision 
 
 from __future__ import annotations
 
+import contextlib
 import html
 import math
 import random
@@ -84,12 +85,13 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. `unknown`: what could not be told, and why, in sentences."""
+    """All of it. `recognised_by`: lists by how many uploads on record they recognised. `unknown`: what could not be told, and why, in sentences."""
 
     written: datetime
     hub: str
     mode: str
     lists: tuple[ListInUse, ...]
+    recognised_by: dict[str, int]
     policy: PolicyInUse | None
     choices: dict[str, str]
     precision: tuple[Share, ...]
@@ -195,6 +197,7 @@ def collect(records: Records, settings: HookSettings, client: Client | None) -> 
         hub=settings.hub,
         mode=settings.mode,
         lists=lists,
+        recognised_by=_recognised_by(records),
         policy=policy,
         choices={
             "on_match": settings.on_match,
@@ -332,6 +335,16 @@ def _precision(records: Records) -> tuple[Share, ...]:
     return tuple(shares)
 
 
+def _recognised_by(records: Records) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for (stored,) in records.rows("SELECT checked FROM upload"):
+        with contextlib.suppress(DataLoss):
+            result = read_checked(stored).result
+            matches = result.matches if result is not None else ()
+            counts.update({f"{m.entry.contributor}/{m.entry.hash_set}" for m in matches})
+    return dict(sorted(counts.items()))
+
+
 def _samples(records: Records, events: Sequence[Event]) -> tuple[Sample, ...]:
     samples = []
     for event in events:
@@ -376,6 +389,8 @@ def page(evidence: Evidence) -> str:
                 for x in e.lists
             ],
         ),
+        "<p>Uploads on record that lists recognised:</p>",
+        _table(("list", "uploads"), list(e.recognised_by.items())),
         "<h2>Policy</h2>",
         f"<p>{_t(e.policy.name)}</p><pre>{_t(e.policy.explanation)}</pre><pre>{_t(e.policy.text)}</pre>"
         if e.policy

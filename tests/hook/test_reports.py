@@ -187,8 +187,7 @@ def test_whatever_is_said_stands_in_the_report_or_is_named_as_left_out(draft: Dr
         if (
             path in dropped
             or path == "created"
-            or (path.startswith("files")
-            and path.endswith(("reference", "size_bytes")))
+            or (path.startswith("files") and path.endswith(("reference", "size_bytes")))
         ):
             continue
         wanted = str(value)

@@ -16,7 +16,7 @@ from hashhub.cli.hook.cases import account
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.session import CommandGroup, Session, command
 from hashhub.cli.terminal import note, plain, print_json, say, table
-from hashhub.errors import HashHubError, InvalidArgument
+from hashhub.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,21 +51,22 @@ def _records(settings: HookSettings) -> Iterator[Records]:
         records.close()
 
 
-@command(evidence_group, "write", local=True)
+@command(evidence_group, "write")
 @click.option("--out", required=True, metavar="DIR", help="Where evidence.html and evidence.json are written.")
 @SETTINGS
 def write_evidence(session: Session, *, out: str, settings_file: str | None) -> None:
-    """Write the evidence as one page and as data. Numbers come from the records; what is not known is said so."""
+    """Write the evidence as one page and as data. Numbers come from the records; what is not known is said so. The hub
+    is that of the settings; it shows its lists to an auditor's or contributor's token, which --token-file names.
+    """
     from hashhub.hook.evidence import collect, page
 
     settings = settings_of(settings_file)
     with _records(settings) as records:
-        client = _client(settings)
+        client = _client(settings, session.token_file)
         try:
             evidence = collect(records, settings, client)
         finally:
-            if client is not None:
-                client.close()
+            client.close()
         data = msgspec.json.format(msgspec.json.encode(plain(evidence)), indent=2) + b"\n"
         _write(Path(out), {"evidence.html": page(evidence).encode(), "evidence.json": data})
         records.note(actor=account(), kind="EVIDENCE_WRITTEN", subject="evidence", unknown=len(evidence.unknown))
@@ -104,15 +105,16 @@ def sample_uploads(
     table(("reference", "state"), states)
 
 
-def _client(settings: HookSettings) -> Client | None:
+def _client(settings: HookSettings, token_file: str | None) -> Client:
     from hashhub.client import Client
     from hashhub.hook.judges import token
 
     try:
         ca = Path(settings.ca_file).read_bytes() if settings.ca_file else None
-        return Client(settings.hub, token(settings), ca_certificates=ca, timeout=20.0)
-    except (HashHubError, OSError):
-        return None
+        secret = Path(token_file).read_text("utf-8").strip() if token_file else token(settings)
+        return Client(settings.hub, secret, ca_certificates=ca, timeout=20.0)
+    except (OSError, ValueError) as e:
+        raise InvalidArgument.field("token-file", f"cannot be read: {getattr(e, 'strerror', None) or e}") from e
 
 
 def _write(directory: Path, files: dict[str, bytes]) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from hashhub.errors import DataLoss, InvalidArgument, NotFound
 from hashhub.hook.decision import Checked
 from hashhub.hook.reports.draft import UNSAID, Draft, Incident, Reported, Reporter, Seen, Subject
-from hashhub.model import now
+from hashhub.model import TLP, now
 
 if TYPE_CHECKING:
     from hashhub.hook.records import Records
@@ -23,6 +23,8 @@ _FILE_STATED = frozenset(
     {"file_name", "url", "viewed", "exif_viewed", "public", "relevance", "classification", "annotations", "note"}
 )
 _MOST_NAME = 1_000
+_NAMED = frozenset({TLP.CLEAR, TLP.GREEN})  # what may be told beyond those who got the list, by TLP 2.0
+_UNNAMED = "a list whose terms do not let it be named"
 _SECTIONS = frozenset({"incident", "subject", "files", "note", "declaration"})
 
 
@@ -132,7 +134,7 @@ def _seen(checked: Checked) -> tuple[Seen, ...]:
         return ()
     by_set = {
         (m.entry.contributor, m.entry.hash_set, m.algorithm): Seen(
-            hash_set=f"{m.entry.contributor}/{m.entry.hash_set}",
+            hash_set=f"{m.entry.contributor}/{m.entry.hash_set}" if m.marking.tlp in _NAMED else _UNNAMED,
             algorithm=m.algorithm,
             distance=m.distance,
             variant=m.variant,
