@@ -129,7 +129,7 @@ class CaseIndex:
 
 
 class _Near:
-    """Digests of 32 bytes, searched one by one: 100,000 take a millisecond."""
+    """Digests of 32 bytes, searched one by one."""
 
     def __init__(self, named: Iterable[tuple[str, bytes]] = ()) -> None:
         self.names: list[str] = []
@@ -141,7 +141,8 @@ class _Near:
         if digests:
             import numpy as np
 
-            self._words = np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(len(digests), 4)
+            words = np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(len(digests), 4)
+            self._words = np.ascontiguousarray(words.T)  # uint64[4, n]: each column is read in one go
 
     def near(self, digest: bytes) -> list[tuple[str, int]]:
         """Return the names of digests within MAX_DISTANCE, with their distances."""
@@ -170,7 +171,9 @@ class _Near:
             return []
         import numpy as np
 
-        distances = np.bitwise_count(self._words ^ np.frombuffer(digest, dtype=np.uint64)).sum(axis=1)
+        distances = np.zeros(self._words.shape[1], dtype=np.uint16)
+        for column, word in zip(self._words, np.frombuffer(digest, dtype=np.uint64), strict=True):
+            distances += np.bitwise_count(column ^ word)
         return [(int(i), int(distances[i])) for i in np.nonzero(distances <= MAX_DISTANCE)[0]]
 
 

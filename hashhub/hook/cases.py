@@ -95,7 +95,7 @@ class Standing(StrEnum):
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """By when something is due, and where that is written. `hours`: None where the source names no number."""
 
-    id: str
+    name: str
     title: str
     starts: str
     purposes: tuple[CasePurpose, ...]
@@ -140,7 +140,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         stopped: Uploads that were held or blocked because of it.
     """
 
-    id: str
+    name: str
     state: CaseState
     purpose: CasePurpose
     complaint: str
@@ -209,7 +209,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 def rules() -> dict[str, Rule]:
     """Return the rules by their ids."""
     table = tomllib.loads(files("hashhub.hook").joinpath("data/case_rules.toml").read_text("utf-8"))
-    return {name: msgspec.convert({"id": name, **fields}, Rule) for name, fields in table["rules"].items()}
+    return {name: msgspec.convert({"name": name, **fields}, Rule) for name, fields in table["rules"].items()}
 
 
 def item_of(media: MediaHashes) -> Item:
@@ -372,7 +372,7 @@ class Cases:
         wanted = tuple(states) or tuple(CaseState)
         marks = ", ".join("?" * len(wanted))
         rows = self._records.rows(f"{_SELECT} WHERE state IN ({marks})", wanted)
-        return sorted((self._case(row) for row in rows), key=lambda case: (case.open_time, case.id))
+        return sorted((self._case(row) for row in rows), key=lambda case: (case.open_time, case.name))
 
     def confirm(self, name: str, *, actor: str, reason: str) -> Case:
         """Record that a person has looked at the complaint and that it holds; copies are blocked from now on."""
@@ -636,7 +636,7 @@ class Cases:
         copies = dict(self._records.rows("SELECT state, count(*) FROM case_copy WHERE case_id = ? GROUP BY 1", (name,)))
         ended = CaseOutcome(outcome) if outcome else None
         case = Case(
-            id=name,
+            name=name,
             state=CaseState(state),
             purpose=said.purpose,
             complaint=said.complaint,
@@ -679,7 +679,7 @@ class Cases:
         """Return when the last thing was done that the case asks for; None while something is missing."""
         if case.state not in {CaseState.CONFIRMED, CaseState.CLOSED}:
             return None
-        copies, scans = self.copies(case.id), self.scans(case.id)
+        copies, scans = self.copies(case.name), self.scans(case.name)
         if any(c.state is CopyState.THERE for c in copies) or not _clean_scans(scans):
             return None
         return max([c.time for c in copies] + [max(s.end_time for s in _clean_scans(scans))])
@@ -747,7 +747,7 @@ def page(record: CaseRecord) -> str:
     case = record.case
     state = f"{case.state.lower()}, {case.outcome.lower()}" if case.outcome else case.state.lower()
     lines = [
-        f"# {case.id}",
+        f"# {case.name}",
         "",
         f"{'Complete.' if record.is_complete else 'NOT complete:'}",
         *(f"- {line}" for line in record.missing),

@@ -85,7 +85,11 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. `recognised_by`: lists by how many uploads on record they recognised. `unknown`: what could not be told, and why, in sentences."""
+    """All of it.
+
+    `recognised_by`: lists by how many uploads on record they recognised. `unknown`: what could not be told, and why, in
+    sentences.
+    """
 
     written: datetime
     hub: str
@@ -424,7 +428,7 @@ def page(evidence: Evidence) -> str:
             ("case", "purpose", "state", "received", "clocks", "stopped", "there", "removed"),
             [
                 (
-                    *(c.id, c.purpose, c.state, _time(c.receive_time)),
+                    *(c.name, c.purpose, c.state, _time(c.receive_time)),
                     "; ".join(f"{k.rule} {_time(k.due)} {k.standing}" for k in c.clocks),
                     *(c.stopped, c.copies_there, c.copies_removed),
                 )

@@ -117,7 +117,7 @@ class TestCopies:
     )
     def test_what_is_the_same_or_nearly_is_hit(self, cases: Cases, item: Item, changed: bytes) -> None:
         case = opened(cases, item)
-        assert [h.case for h in CaseIndex(cases).hits(query(changed))] == [case.id]
+        assert [h.case for h in CaseIndex(cases).hits(query(changed))] == [case.name]
 
     def test_others_are_not(self, cases: Cases, item: Item) -> None:
         opened(cases, item)
@@ -158,7 +158,7 @@ class TestCopies:
     def test_by_hashes_alone(self, cases: Cases) -> None:
         own = query(jpeg(SEED)).hashes
         case = opened(cases, item_of_hashes(own))
-        assert CaseIndex(cases).hits(query(encoded(picture(SEED, (512, 384)))))[0].case == case.id
+        assert CaseIndex(cases).hits(query(encoded(picture(SEED, (512, 384)))))[0].case == case.name
         assert any("PHASH" in line for line in case.not_searched)
 
 
@@ -166,10 +166,10 @@ class TestActions:
     def test_a_complaint_holds_and_a_person_blocks(self, cases: Cases, item: Item) -> None:
         case = opened(cases, item)
         assert case.action is Action.HOLD
-        assert cases.confirm(case.id, actor="bob", reason="looked").action is Action.BLOCK
-        assert cases.dispute(case.id, actor="bob", reason="a news photograph", by="U-7").action is Action.HOLD
-        assert cases.close(case.id, CaseOutcome.REJECTED, actor="bob", reason="news").case.action is Action.ALLOW
-        assert cases.hashes(case.id) == []
+        assert cases.confirm(case.name, actor="bob", reason="looked").action is Action.BLOCK
+        assert cases.dispute(case.name, actor="bob", reason="a news photograph", by="U-7").action is Action.HOLD
+        assert cases.close(case.name, CaseOutcome.REJECTED, actor="bob", reason="news").case.action is Action.ALLOW
+        assert cases.hashes(case.name) == []
         assert not CaseIndex(cases).hits(query(jpeg(SEED)))
 
     def test_an_open_index_learns_of_every_step(self, cases: Cases, item: Item) -> None:
@@ -178,15 +178,15 @@ class TestActions:
         assert index.hits(known) == []
         case = opened(cases, item)
         assert [h.action for h in index.hits(known)] == [Action.HOLD]
-        cases.confirm(case.id, actor="bob", reason="looked")
+        cases.confirm(case.name, actor="bob", reason="looked")
         assert [h.action for h in index.hits(known)] == [Action.BLOCK]
-        cases.close(case.id, CaseOutcome.WITHDRAWN, actor="bob", reason="asked for")
+        cases.close(case.name, CaseOutcome.WITHDRAWN, actor="bob", reason="asked for")
         assert index.hits(known) == []
 
     def test_an_upheld_case_goes_on_stopping(self, cases: Cases, item: Item) -> None:
         case = opened(cases, item)
-        cases.confirm(case.id, actor="bob", reason="looked")
-        record = cases.close(case.id, CaseOutcome.UPHELD, actor="bob", reason="gone", incomplete=True)
+        cases.confirm(case.name, actor="bob", reason="looked")
+        record = cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="gone", incomplete=True)
         assert not record.is_complete
         assert "nothing that was uploaded before was looked through" in record.missing
         assert [h.action for h in CaseIndex(cases).hits(query(jpeg(SEED)))] == [Action.BLOCK]
@@ -198,11 +198,11 @@ class TestActions:
         index = CaseIndex(cases)
         assert index.hits(query(jpeg(SEED)))
         past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
-        records.write("UPDATE hook_case SET until = ?, change = change + 1 WHERE id = ?", (past, case.id))
+        records.write("UPDATE hook_case SET until = ?, change = change + 1 WHERE id = ?", (past, case.name))
         assert not index.hits(query(jpeg(SEED))), "before anybody has noted it"
-        assert cases.get(case.id).state is CaseState.EXPIRED
-        assert cases.hashes(case.id) == []
-        assert [e.kind for e in records.events(subject=case.id)] == ["CASE_OPENED", "CASE_EXPIRED"]
+        assert cases.get(case.name).state is CaseState.EXPIRED
+        assert cases.hashes(case.name) == []
+        assert [e.kind for e in records.events(subject=case.name)] == ["CASE_OPENED", "CASE_EXPIRED"]
 
     def test_who_may_work_on_cases(self, records: Records, item: Item) -> None:
         cases = Cases(records, CaseSettings(people=("ann", "bob"), two_persons=True))
@@ -210,11 +210,11 @@ class TestActions:
             opened(cases, item, actor="mallory")
         case = opened(cases, item)
         with pytest.raises(PermissionDenied, match="another person"):
-            cases.confirm(case.id, actor="ann", reason="mine")
+            cases.confirm(case.name, actor="ann", reason="mine")
         with pytest.raises(PermissionDenied):
-            cases.confirm(case.id, actor="mallory", reason="theirs")
-        assert cases.get(case.id).state is CaseState.OPEN
-        cases.confirm(case.id, actor="bob", reason="looked")
+            cases.confirm(case.name, actor="mallory", reason="theirs")
+        assert cases.get(case.name).state is CaseState.OPEN
+        cases.confirm(case.name, actor="bob", reason="looked")
 
     def test_a_flood_of_complaints_is_bounded(self, records: Records, item: Item) -> None:
         cases = Cases(records, CaseSettings(max_open=2))
@@ -222,7 +222,7 @@ class TestActions:
         opened(cases, item)
         with pytest.raises(LimitExceeded, match="max_open"):
             opened(cases, item)
-        cases.close(first.id, CaseOutcome.REJECTED, actor="ann", reason="no")
+        cases.close(first.name, CaseOutcome.REJECTED, actor="ann", reason="no")
         opened(cases, item)
 
     @pytest.mark.parametrize(
@@ -247,10 +247,10 @@ class TestActions:
 
     def test_every_step_is_an_event_without_digests(self, records: Records, cases: Cases, item: Item) -> None:
         case = opened(cases, item, places=("https://example.invalid/1",))
-        cases.confirm(case.id, actor="bob", reason="looked")
-        cases.taken_down(case.id, (), actor="bob", reason="deleted")
-        cases.close(case.id, CaseOutcome.UPHELD, actor="bob", reason="done", incomplete=True)
-        events = records.events(subject=case.id)
+        cases.confirm(case.name, actor="bob", reason="looked")
+        cases.taken_down(case.name, (), actor="bob", reason="deleted")
+        cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="done", incomplete=True)
+        events = records.events(subject=case.name)
         assert [(e.kind, e.actor) for e in events] == [
             ("CASE_OPENED", "ann"),
             ("CASE_CONFIRMED", "bob"),
@@ -258,7 +258,7 @@ class TestActions:
             ("CASE_CLOSED", "bob"),
         ]
         assert records.verify() == 4
-        told = str(events) + page(cases.record(case.id))
+        told = str(events) + page(cases.record(case.name))
         assert not any(h.digest.hex() in told for h, _ in item.hashes)
 
 
@@ -291,9 +291,9 @@ def test_a_case_makes_an_answer_no_milder_and_no_match(
     after = judge.judge(query(jpeg(SEED)))
     assert after.result.verdict is (Verdict.MATCH if verdict is Verdict.MATCH else Verdict.REVIEW)
     assert after.at_least is Action.HOLD
-    assert [line.clause for line in after.result.reasons] == [case.id]
+    assert [line.clause for line in after.result.reasons] == [case.name]
     assert judge.judge(query(jpeg(7))) == Fixed(verdict).judge(query(jpeg(7)))
-    assert cases.get(case.id).stopped == 1
+    assert cases.get(case.name).stopped == 1
 
 
 def test_the_choice_for_an_absent_hub_is_made_no_milder(
@@ -333,14 +333,14 @@ def test_a_running_hook_stops_copies_at_once_and_with_the_hub_away(
     case = opened(cases, item)
     held = hook.check(copy)
     assert (held.action, held.verdict) == (Action.HOLD, Verdict.REVIEW)
-    cases.confirm(case.id, actor="bob", reason="looked")
+    cases.confirm(case.name, actor="bob", reason="looked")
     assert hook.check(copy).action is Action.BLOCK
     assert hook.check(listed.unknown).action is Action.ALLOW
     records.close()
     away = open_hook(make_settings(hub="127.0.0.1:9", answer_seconds=0.2))  # started again, without a hub
     try:
         decision = away.check(copy)
-        assert (decision.action, decision.reasons[0].clause) == (Action.BLOCK, case.id)
+        assert (decision.action, decision.reasons[0].clause) == (Action.BLOCK, case.name)
     finally:
         away.close()
 
@@ -366,25 +366,25 @@ class TestScan:
         def scan(name: str) -> Any:
             return scan_for_case(make_settings(), cases, name, self.files(archive), place="archive", actor="ann")
 
-        first = scan(case.id)
+        first = scan(case.name)
         assert (first.scan.looked, first.scan.copies, first.new_copies, first.remembered) == (4, 1, 1, 0)
         assert [Path(u.place).name for u in first.unread] == ["torn.jpg"]
-        again = scan(case.id)
+        again = scan(case.name)
         assert (again.scan.copies, again.new_copies, again.remembered) == (1, 0, 3)
-        assert [c.state for c in cases.copies(case.id)] == [CopyState.THERE]
-        cases.confirm(case.id, actor="bob", reason="looked")
+        assert [c.state for c in cases.copies(case.name)] == [CopyState.THERE]
+        cases.confirm(case.name, actor="bob", reason="looked")
         with pytest.raises(FailedPrecondition, match="1 copy is not recorded as removed"):
-            cases.close(case.id, CaseOutcome.UPHELD, actor="bob", reason="done")
-        cases.taken_down(case.id, (), actor="bob", reason="deleted")
+            cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="done")
+        cases.taken_down(case.name, (), actor="bob", reason="deleted")
         with pytest.raises(FailedPrecondition, match="1 file could not be read"):
-            cases.close(case.id, CaseOutcome.UPHELD, actor="bob", reason="done")
+            cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="done")
         (archive / "torn.jpg").unlink()
-        back = scan(case.id)
+        back = scan(case.name)
         assert back.new_copies == 1, "it was recorded as removed, and is there"
         (archive / "copy.png").unlink()
-        scan(case.id)
-        cases.taken_down(case.id, (), actor="bob", reason="deleted now")
-        record = cases.close(case.id, CaseOutcome.UPHELD, actor="bob", reason="done")
+        scan(case.name)
+        cases.taken_down(case.name, (), actor="bob", reason="deleted now")
+        record = cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="done")
         assert record.is_complete
         assert [c.standing for c in record.case.clocks] == [Standing.MET]
         assert "Complete." in page(record)
@@ -392,17 +392,17 @@ class TestScan:
     def test_a_place_that_the_case_does_not_list_is_refused(self, cases: Cases, item: Item) -> None:
         case = opened(cases, item, places=("a", "b"))
         with pytest.raises(NotFound):
-            cases.taken_down(case.id, ("a", "c"), actor="ann", reason="x")
-        assert cases.get(case.id).copies_there == 2, "nothing of it was recorded"
-        assert cases.taken_down(case.id, ("a",), actor="ann", reason="no copy", stays=True) == 1
-        assert cases.get(case.id).copies_there == 1
+            cases.taken_down(case.name, ("a", "c"), actor="ann", reason="x")
+        assert cases.get(case.name).copies_there == 2, "nothing of it was recorded"
+        assert cases.taken_down(case.name, ("a",), actor="ann", reason="no copy", stays=True) == 1
+        assert cases.get(case.name).copies_there == 1
 
     def test_copies_of_one_case_are_bounded(self, cases: Cases, item: Item, monkeypatch: pytest.MonkeyPatch) -> None:
         assert MOST_COPIES == 100_000
         monkeypatch.setattr("hashhub.hook.cases.MOST_COPIES", 2)
         case = opened(cases, item, places=("a", "b"))
         with pytest.raises(LimitExceeded):
-            cases.add_copy(case.id, "c", "MD5 exactly", actor="ann")
+            cases.add_copy(case.name, "c", "MD5 exactly", actor="ann")
 
 
 class TestClocks:
@@ -423,7 +423,7 @@ class TestClocks:
         assert (us.standing, eu.due, eu.standing) == (Standing.RUNNING, None, Standing.NO_NUMBER)
         late = opened(cases, item, receive_time=came - timedelta(hours=2))
         assert [c.standing for c in late.clocks] == [Standing.OVERDUE]
-        assert any("was due at" in line for line in cases.record(late.id).missing)
+        assert any("was due at" in line for line in cases.record(late.name).missing)
 
 
 @pytest.mark.timeout(120)
@@ -481,7 +481,7 @@ class TestCommands:
             "form", "--rule", "us-take-it-down",
         )  # fmt: skip
         assert code == 0
-        name = case["id"]
+        name = case["name"]
         assert case["action"] == "HOLD"
         code, [scanned] = self.run(tmp_path, "case", "scan", name, str(archive))
         assert [c["place"] for c in scanned["copies"]] == [str(archive / "copy.png")]
@@ -497,7 +497,7 @@ class TestCommands:
         assert (code, record["is_complete"], record["missing"]) == (0, True, [])
         assert record["case"]["clocks"][0]["standing"] == "MET"
         assert "Complete." in sheet.read_text()
-        assert [c["id"] for c in self.run(tmp_path, "case", "list", "--state", "closed")[1]] == [name]
+        assert [c["name"] for c in self.run(tmp_path, "case", "list", "--state", "closed")[1]] == [name]
         assert self.run(tmp_path, "case", "get", "case-none")[0] == 1
 
     def test_a_confirmed_case_is_shared_with_a_set_of_its_purpose_only(self, tmp_path: Path, listed: Listed) -> None:
@@ -513,8 +513,8 @@ class TestCommands:
         self.run(tmp_path, "case", "list")
         records = Records(tmp_path / "hook")
         cases = Cases(records, CaseSettings())
-        csam = opened(cases, item, purpose=CasePurpose.CSAM).id
-        intimate = opened(cases, item).id
+        csam = opened(cases, item, purpose=CasePurpose.CSAM).name
+        intimate = opened(cases, item).name
         at = ("--server", listed.hub.address, "--token-file", str(token), "--reason", "agreed")
         assert self.run(tmp_path, "case", "share", csam, "--hash-set", "app/cases", *at)[0] == 1, "not confirmed"
         for name in (csam, intimate):

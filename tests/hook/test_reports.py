@@ -121,7 +121,7 @@ drafts = st.builds(
 
 class TestNCMEC:
     @given(draft=drafts, mou=st.booleans())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=30, deadline=None)
     def test_it_is_valid_and_in_order_whatever_the_record_holds(self, draft: Draft, *, mou: bool) -> None:
         rendered = render(draft, Recipient.NCMEC, industry_mou=mou)
         assert len(rendered.files) == 1 + len(draft.files)
@@ -172,7 +172,7 @@ def _leaves(rendered: Rendered) -> str:
 
 
 @given(draft=drafts, recipient=st.sampled_from(Recipient))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_whatever_is_said_stands_in_the_report_or_is_named_as_left_out(draft: Draft, recipient: Recipient) -> None:
     rendered = render(draft, recipient)
     dropped = {d.path for d in rendered.dropped}
@@ -218,7 +218,7 @@ def _strings(value: Any) -> list[str]:
 
 
 @given(draft=drafts)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_canada_gets_addresses_and_nothing_else(draft: Draft) -> None:
     [content] = render(draft, Recipient.C3P).files.values()
     value = json.loads(content)

@@ -126,13 +126,13 @@ def list_cases(session: Session, *, states: tuple[str, ...], ids: bool, settings
             print_json(plain(case))
     elif ids:
         for case in shown:
-            say(case.id)
+            say(case.name)
     else:
         table(
             ("case", "state", "copies are", "purpose", "due", "stopped", "there", "removed"),
             [
                 (
-                    *(c.id, c.state, c.action, spelled(c.purpose), _due(c), c.stopped, c.copies_there),
+                    *(c.name, c.state, c.action, spelled(c.purpose), _due(c), c.stopped, c.copies_there),
                     c.copies_removed,
                 )
                 for c in shown
@@ -329,7 +329,7 @@ def list_rules(session: Session) -> None:
         return
     table(
         ("rule", "hours", "from when", "title", "source"),
-        [(r.id, r.hours if r.hours is not None else "-", r.starts, r.title, r.source) for r in rules().values()],
+        [(r.name, r.hours if r.hours is not None else "-", r.starts, r.title, r.source) for r in rules().values()],
     )
 
 
@@ -353,7 +353,7 @@ def _show(session: Session, case: Case) -> None:
     if session.json:
         print_json(plain(case))
         return
-    say(f"{case.id}: {spelled(case.state)}; copies are now: {case.action}")
+    say(f"{case.name}: {spelled(case.state)}; copies are now: {case.action}")
     for line in case.not_searched:
         note(f"not looked for: {line}")
     for clock in case.clocks:

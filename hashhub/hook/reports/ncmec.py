@@ -58,22 +58,22 @@ def _report(draft: Draft, out: Leaving) -> list[Node]:
     incident, reporter = draft.incident, draft.reporter
     if len(incident.urgent) > _MOST_URGENT:
         raise InvalidArgument.field("incident.urgent", f"must have at most {_MOST_URGENT} characters for NCMEC")
+    out.takes("incident.type", "incident.urgent", "incident.time", "incident.description", "note")
+    out.takes("incident.annotations", "incident.urls", "reporter.platform")
     summary: list[Node] = [
-        *_text("incidentType", incident.type or "", out.takes("incident.type")),
-        *_text("platform", reporter.platform, out.takes("reporter.platform")),
-        *_text("escalateToHighPriority", incident.urgent, out.takes("incident.urgent")),
+        *_text("incidentType", incident.type or ""),
+        *_text("platform", reporter.platform),
+        *_text("escalateToHighPriority", incident.urgent),
     ]
     if incident.annotations:
-        out.takes("incident.annotations")
         flags = dict.fromkeys(incident.annotations)
         summary.append(("reportAnnotations", {}, [(a, {}, "true") for a in flags]))
     summary += [
-        *_text("incidentDateTime", zoned(incident.time), out.takes("incident.time")),
-        *_text("incidentDateTimeDescription", incident.description, out.takes("incident.description")),
+        *_text("incidentDateTime", zoned(incident.time)),
+        *_text("incidentDateTimeDescription", incident.description),
     ]
     report: list[Node] = [("incidentSummary", {}, summary)]
     if incident.urls:
-        out.takes("incident.urls")
         report.append(("internetDetails", {}, [("webPageIncident", {}, [("url", {}, url) for url in incident.urls])]))
     out.takes("reporter.first_name", "reporter.last_name", "reporter.email", "reporter.company_text")
     out.takes("reporter.terms", "reporter.legal_url")
@@ -96,7 +96,7 @@ def _report(draft: Draft, out: Leaving) -> list[Node]:
     )
     if subject := list(_subject(draft, out)):
         report.append(("personOrUserReported", {}, subject))
-    report += _text("additionalInfo", draft.note, out.takes("note"))
+    report += _text("additionalInfo", draft.note)
     return report
 
 
@@ -166,7 +166,8 @@ def _details(number: int, file: Reported, out: Leaving, *, industry_mou: bool) -
         elif not is_reported:
             out.drops(f"{at}.classification", "only a file of the relevance Reported may be classified")
         else:
-            details += _text("industryClassification", file.classification, out.takes(f"{at}.classification"))
+            out.takes(f"{at}.classification")
+            details += _text("industryClassification", file.classification)
     details += _hashes(at, file, out)
     lists = [f"{s.hash_set} by {s.algorithm} at distance {s.distance}" for s in file.seen]
     if lists:
@@ -198,7 +199,7 @@ def _hashes(at: str, file: Reported, out: Leaving) -> Iterator[Node]:
         yield "details", {"type": "HASH"}, pairs
 
 
-def _text(name: str, value: str, _: object = None) -> Iterator[Node]:
+def _text(name: str, value: str) -> Iterator[Node]:
     if value:
         yield name, {}, str(value)
 
