@@ -366,7 +366,7 @@ class Cases:
             raise NotFound(f"there is no case {name[:40]!r}; see `hashhub hook case list`")
         return self._case(rows[0])
 
-    def list(self, states: Iterable[CaseState] = ()) -> list[Case]:
+    def listed(self, states: Iterable[CaseState] = ()) -> list[Case]:
         """Return the cases in these states, or all, the oldest first."""
         self._expire()
         wanted = tuple(states) or tuple(CaseState)

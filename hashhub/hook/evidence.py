@@ -194,7 +194,7 @@ def collect(records: Records, settings: HookSettings, client: Client | None) -> 
     samples = _samples(records, events)
     if not samples:
         unknown.append("no sample was drawn (`hashhub hook evidence sample`)")
-    cases = Cases(records, settings.case).list()
+    cases = Cases(records, settings.case).listed()
     standings = Counter(clock.standing.value for case in cases for clock in case.clocks)
     return Evidence(
         written=now(),

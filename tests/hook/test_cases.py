@@ -389,6 +389,27 @@ class TestScan:
         assert [c.standing for c in record.case.clocks] == [Standing.MET]
         assert "Complete." in page(record)
 
+    def test_a_scan_that_was_cut_off_goes_on(
+        self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
+    ) -> None:
+        archive = tmp_path / "archive"
+        archive.mkdir()
+        for name, seed in (("a.jpg", SEED), ("b.jpg", 7), ("c.jpg", 8)):
+            (archive / name).write_bytes(jpeg(seed))
+        case = opened(cases, item)
+
+        def cut() -> Iterator[Stored | Unread]:
+            yield from self.files(archive)
+            raise KeyboardInterrupt
+
+        settings = make_settings()
+        with pytest.raises(KeyboardInterrupt):
+            scan_for_case(settings, cases, case.name, cut(), place="archive", actor="ann")
+        assert cases.scans(case.name) == [], "a look that did not end is none"
+        done = scan_for_case(settings, cases, case.name, self.files(archive), place="archive", actor="ann")
+        assert done.scan.copies == 1
+        assert done.remembered >= 1
+
     def test_a_place_that_the_case_does_not_list_is_refused(self, cases: Cases, item: Item) -> None:
         case = opened(cases, item, places=("a", "b"))
         with pytest.raises(NotFound):

@@ -119,7 +119,7 @@ def open_case(
 def list_cases(session: Session, *, states: tuple[str, ...], ids: bool, settings_file: str | None) -> None:
     """List cases, what is due first."""
     with _cases(settings_file) as (cases, _):
-        shown = cases.list([chosen(CaseState, state) for state in states])
+        shown = cases.listed([chosen(CaseState, state) for state in states])
     shown.sort(key=_urgency)
     if session.json:
         for case in shown:
