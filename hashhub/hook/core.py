@@ -156,7 +156,7 @@ class Hook:
             return self._unanswered(NoAnswer.HUB_AWAY, line, query, content, size or 0, upload_id=upload_id, door=door)
         action, no_answer = self._action(judged, exact_only=exact_only)
         decision = Decision(
-            action=action,
+            action=severest(action, judged.at_least),
             verdict=judged.result.verdict,
             reasons=judged.result.reasons,
             reference=_reference(),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from hashhub.errors import InvalidArgument
+from hashhub.hook.decision import Action
 from hashhub.model import MatchOptions, MatchResult, MediaResult, Query
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to one query: by which policy (NAME@VERSION), at which revision of the hub.
 
     `stale_since`: when the copy that answered last heard from its hub, once that is longer ago than the settings call
-    current. `is_past_limit`: so long ago that what the copy does not hold allows nothing any more.
+    current. `is_past_limit`: so long ago that what the copy does not hold allows nothing any more. `at_least`: what is
+    done with the upload at least, whatever the verdict means by the settings.
     """
 
     result: MatchResult
@@ -29,6 +31,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     stale_since: datetime | None = None
     is_past_limit: bool = False
+    at_least: Action = Action.ALLOW
 
 
 class Judge(Protocol):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.core import Hook
 from hashhub.hook.judges import HubJudge
 from hashhub.hook.settings import Encryption, Mode
+from hashhub.hook.records import Records
 
 if TYPE_CHECKING:
     from hashhub.hook.judges import Judge
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 def open_hook(settings: HookSettings) -> Hook:
     """Return the hook of these settings. Raises HashHubError when a file or directory that they name cannot be used."""
     vault = open_vault(settings)
-    return Hook(settings, judge=_judge(settings), on_checked=vault.on_checked if vault else None)
+    judge = CaseJudge(_judge(settings), Records(Path(settings.data)), settings)
+    return Hook(settings, judge=judge, on_checked=vault.on_checked if vault else None)
 
 
 def _judge(settings: HookSettings) -> Judge:

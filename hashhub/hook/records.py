@@ -107,6 +107,35 @@ CREATE TABLE feedback (
 );
 CREATE INDEX feedback_state ON feedback (state);
 CREATE INDEX feedback_entry ON feedback (entry);
+CREATE TABLE hook_case (
+    id TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    change INTEGER NOT NULL,
+    until TEXT NOT NULL,
+    facts BLOB NOT NULL,
+    stopped INTEGER NOT NULL DEFAULT 0,
+    stopped_last TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX hook_case_change ON hook_case (change);
+CREATE INDEX hook_case_state ON hook_case (state);
+CREATE TABLE case_hash (
+    case_id TEXT REFERENCES hook_case (id), algorithm TEXT, digest BLOB, variant TEXT NOT NULL,
+    PRIMARY KEY (case_id, algorithm, digest)
+) WITHOUT ROWID;
+CREATE TABLE case_copy (
+    case_id TEXT REFERENCES hook_case (id), place TEXT, how TEXT NOT NULL, state TEXT NOT NULL,
+    time TEXT NOT NULL, actor TEXT NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (case_id, place)
+) WITHOUT ROWID;
+CREATE TABLE case_scan (
+    number INTEGER PRIMARY KEY, case_id TEXT REFERENCES hook_case (id), place TEXT NOT NULL, begin_time TEXT NOT NULL,
+    end_time TEXT NOT NULL, looked INTEGER NOT NULL, unread INTEGER NOT NULL, copies INTEGER NOT NULL
+);
+CREATE INDEX case_scan_case ON case_scan (case_id);
+CREATE TABLE evidence_sample (
+    sample TEXT, reference TEXT, position INTEGER NOT NULL, PRIMARY KEY (sample, reference)
+) WITHOUT ROWID;
 """
 
 

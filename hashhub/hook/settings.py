@@ -146,6 +146,77 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     which may not review where it is a consumer's."""
 
 
+class CaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Cases: reports about one item whose copies are stopped and removed."""
+
+    complaint: Action = Action.HOLD
+    """What an open case does with copies before a person has confirmed it: HOLD, or BLOCK."""
+
+    confirmed: Action = Action.BLOCK
+    """What a case that a person has confirmed does with copies: BLOCK, or HOLD."""
+
+    people: tuple[str, ...] = ()
+    """System accounts that may work on cases. Empty: whoever can write in the data directory."""
+
+    two_persons: bool = False
+    """Whether a case is confirmed by another account than the one that opened it."""
+
+    unconfirmed_days: int = 30
+    """Days after which a case that nobody confirmed holds nothing any more."""
+
+    max_open: int = 1_000
+    """Cases that may be open or disputed at once."""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for values that cannot work."""
+        for name in ("complaint", "confirmed"):
+            if getattr(self, name) is Action.ALLOW:
+                raise InvalidArgument.field(f"case.{name}", "must be HOLD or BLOCK: a case stops copies")
+        for name in ("unconfirmed_days", "max_open"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument.field(f"case.{name}", f"must be at least 1, got {getattr(self, name)}")
+
+
+class ReporterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who reports, in drafts. Nothing of it is sent anywhere."""
+
+    company: str = ""
+    """The company's name."""
+
+    platform: str = ""
+    """The full name of the app or service."""
+
+    first_name: str = ""
+    """Of the person who reports."""
+
+    last_name: str = ""
+    """Of the person who reports."""
+
+    email: str = ""
+    """Of the person who reports. NCMEC asks for it."""
+
+    country: str = ""
+    """Where the company is (ISO 3166-1)."""
+
+    legal_url: str = ""
+    """Page for law enforcement."""
+
+    company_text: str = ""
+    """What stands in each report: how legal process is served, an emergency number."""
+
+    terms: str = ""
+    """The part of your terms of service that matters."""
+
+    industry_mou: bool = False
+    """Whether the company has signed NCMEC's industry hash sharing memorandum; drafts classify files only then."""
+
+    c3p_provider_id: str = ""
+    """The identifier that the Canadian Centre for Child Protection gave the company."""
+
+    nca_organisation: str = ""
+    """The name under which the company is registered with the UK's National Crime Agency."""
+
+
 class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a hook."""
 
@@ -198,6 +269,8 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Child processes that hash; 0: one a core."""
 
     local: LocalSettings = LocalSettings()
+    case: CaseSettings = CaseSettings()
+    reporter: ReporterSettings = ReporterSettings()
 
     vault: VaultSettings = VaultSettings()
 

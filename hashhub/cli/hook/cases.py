@@ -1,0 +1,390 @@
+"""`hashhub hook case …`: a report about one item, until its copies are gone."""
+
+from __future__ import annotations
+
+import io
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hashhub.cli.hook.group import SETTINGS, hook, settings_of
+from hashhub.cli.scan_tree import Stamp, Tree, Unlisted, opened
+from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, spelled
+from hashhub.cli.terminal import note, plain, print_json, progress, say, show_path, table, tell
+from hashhub.errors import FailedPrecondition, InvalidArgument
+from hashhub.hook.cases import Case, CaseOutcome, CasePurpose, Cases, CaseState, Clock, Standing, rules
+from hashhub.hook.settings import HookSettings
+from hashhub.model import Purpose
+
+if TYPE_CHECKING:
+    from hashhub.hook.case_scan import Stored, Unread
+
+_REASON = click.option("--reason", required=True, metavar="TEXT", help="Why; stands in the record.")
+
+
+@hook.group("case", cls=CommandGroup)
+def case_group() -> None:
+    """Handle a report about one item: stop its copies, find them, and record by when they were gone."""
+
+
+@contextmanager
+def _cases(settings_file: str | None) -> Iterator[tuple[Cases, HookSettings]]:
+    from hashhub.hook.records import Records
+
+    settings = settings_of(settings_file)
+    records = Records(Path(settings.data))
+    try:
+        yield Cases(records, settings.case), settings
+    finally:
+        records.close()
+
+
+def account() -> str:
+    """Return the system account that runs this command: an actor that no option can change."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid-{os.getuid()}"
+
+
+@command(case_group, "open", local=True)
+@click.argument("files", nargs=-1, metavar="[FILE]…")
+@click.option("--hash", "texts", multiple=True, metavar="ALGORITHM:DIGEST", help="A hash of the item; repeatable.")
+@click.option("--purpose", required=True, type=choice(CasePurpose), help="What the complaint says that it is.")
+@click.option("--complaint", required=True, metavar="TEXT", help="Your own reference of the complaint.")
+@_REASON
+@click.option("--received", default="now", metavar="TIME", show_default=True, help="When the complaint reached you.")
+@click.option("--rule", "by_rules", multiple=True, default=("own-48h",), show_default=True, metavar="RULE",
+              help="By which rule it is due; repeatable. See `hashhub hook case rules`.")  # fmt: skip
+@click.option("--place", "places", multiple=True, metavar="TEXT", help="Where the complaint saw a copy; repeatable.")
+@SETTINGS
+def open_case(
+    session: Session,
+    *,
+    files: tuple[str, ...],
+    texts: tuple[str, ...],
+    purpose: str,
+    complaint: str,
+    reason: str,
+    received: str,
+    by_rules: tuple[str, ...],
+    places: tuple[str, ...],
+    settings_file: str | None,
+) -> None:
+    """Open a case about one item, given as a FILE, which is hashed and not kept, or by its hashes. From now on its
+    copies are held back, with the hub or without it.
+    """
+    from hashhub.hashes import parse
+    from hashhub.hook.case_scan import item_of_file
+    from hashhub.hook.cases import Item, item_of_hashes
+
+    if bool(files) == bool(texts):
+        raise click.UsageError("give the files of one item, or its hashes with --hash")
+    with _cases(settings_file) as (cases, settings):
+        if texts:
+            hashes = []
+            for text in texts:
+                name, _, digest = text.partition(":")
+                hashes.append(parse(name, digest))
+            item = item_of_hashes(hashes)
+        else:
+            items = [item_of_file(settings, Path(file)) for file in files]
+            item = Item(
+                hashes=tuple(dict(pair for one in items for pair in one.hashes).items()),
+                not_searched=tuple(dict.fromkeys(line for one in items for line in one.not_searched)),
+            )
+        case = cases.open(
+            item,
+            purpose=chosen(CasePurpose, purpose),
+            complaint=complaint,
+            reason=reason,
+            actor=account(),
+            receive_time=moment(received),
+            by_rules=by_rules,
+            places=places,
+        )
+    _show(session, case)
+
+
+@command(case_group, "list", local=True)
+@click.option("--state", "states", multiple=True, type=choice(CaseState), help="Only in this state; repeatable.")
+@click.option("--ids", is_flag=True, help="Print ids only, for other commands.")
+@SETTINGS
+def list_cases(session: Session, *, states: tuple[str, ...], ids: bool, settings_file: str | None) -> None:
+    """List cases, what is due first."""
+    with _cases(settings_file) as (cases, _):
+        shown = cases.listed([chosen(CaseState, state) for state in states])
+    shown.sort(key=_urgency)
+    if session.json:
+        for case in shown:
+            print_json(plain(case))
+    elif ids:
+        for case in shown:
+            say(case.name)
+    else:
+        table(
+            ("case", "state", "copies are", "purpose", "due", "stopped", "there", "removed"),
+            [
+                (
+                    *(c.name, c.state, c.action, spelled(c.purpose), _due(c), c.stopped, c.copies_there),
+                    c.copies_removed,
+                )
+                for c in shown
+            ],
+        )
+
+
+@command(case_group, "get", local=True)
+@click.argument("case", metavar="CASE")
+@click.option("--page", "page_file", metavar="FILE", help="Also write the record as a page (Markdown).")
+@SETTINGS
+def get_case(session: Session, *, case: str, page_file: str | None, settings_file: str | None) -> None:
+    """Show what was done about CASE, when and by whom, and what is missing."""
+    from hashhub.hook.cases import page
+
+    with _cases(settings_file) as (cases, _):
+        record = cases.record(case)
+    if page_file:
+        _write(Path(page_file), page(record))
+    if session.json:
+        print_json(plain(record))
+    else:
+        say(page(record))
+
+
+@command(case_group, "confirm", local=True)
+@click.argument("case", metavar="CASE")
+@_REASON
+@SETTINGS
+def confirm_case(session: Session, *, case: str, reason: str, settings_file: str | None) -> None:
+    """Say as a person who has looked at the complaint that it holds: copies are blocked from now on."""
+    with _cases(settings_file) as (cases, _):
+        _show(session, cases.confirm(case, actor=account(), reason=reason))
+
+
+@command(case_group, "dispute", local=True)
+@click.argument("case", metavar="CASE")
+@_REASON
+@click.option("--by", default="", metavar="TEXT", help="Your own reference of who objects.")
+@SETTINGS
+def dispute_case(session: Session, *, case: str, reason: str, by: str, settings_file: str | None) -> None:
+    """Record a counter-notice: copies are held and not blocked until a person confirms or closes the case."""
+    with _cases(settings_file) as (cases, _):
+        _show(session, cases.dispute(case, actor=account(), reason=reason, by=by))
+
+
+@command(case_group, "scan", local=True)
+@click.argument("case", metavar="CASE")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH…")
+@SETTINGS
+def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_file: str | None) -> None:
+    """Look for copies in what was uploaded before: files and directories. Nothing is moved; what was hashed once is
+    remembered. Run again after it was cut off, it goes on.
+    """
+    from hashhub.hook.case_scan import scan_for_case
+
+    with _cases(settings_file) as (cases, settings), progress(unit_bytes=False) as advance:
+        if cases.get(case).action == "ALLOW":
+            raise FailedPrecondition(f"{case} has no digests any more; there is nothing to look for")
+        cases.check_reason(account(), "scan")
+        outcome = scan_for_case(
+            settings,
+            cases,
+            case,
+            _stored(paths),
+            place=", ".join(show_path(Path(os.path.abspath(p))) for p in paths),  # noqa: PTH100 - a link stays one
+            actor=account(),
+            progress=lambda done, what: advance(done, None, what[-40:]),
+        )
+        copies = [c for c in cases.copies(case) if c.state == "THERE"]
+    if session.json:
+        print_json(
+            {
+                "case": case,
+                "scan": plain(outcome.scan),
+                "new_copies": outcome.new_copies,
+                "remembered": outcome.remembered,
+                "copies": [plain(c) for c in copies],
+                "unread": [{"place": u.place, "why": u.why} for u in outcome.unread],
+            }
+        )
+        return
+    scan = outcome.scan
+    tell(
+        f"{scan.looked} files, {outcome.remembered} of them known from before; {scan.copies} copies, "
+        f"{outcome.new_copies} of them new; {scan.unread} could not be read."
+    )
+    if copies:
+        table(("copy", "by"), [(c.place, c.how) for c in copies])
+    for unread in outcome.unread[:20]:
+        note(f"not read: {unread.place}: {unread.why}")
+
+
+@command(case_group, "taken-down", local=True)
+@click.argument("case", metavar="CASE")
+@click.argument("places", nargs=-1, metavar="[PLACE]…")
+@click.option("--all", "every", is_flag=True, help="All copies that are listed as there.")
+@click.option("--stays", is_flag=True, help="They are no copies, or may stay; --reason says why.")
+@_REASON
+@SETTINGS
+def taken_down(
+    session: Session,
+    *,
+    case: str,
+    places: tuple[str, ...],
+    every: bool,
+    stays: bool,
+    reason: str,
+    settings_file: str | None,
+) -> None:
+    """Record that copies are gone. The hook removes nothing itself."""
+    if bool(places) == every:
+        raise click.UsageError("name the places as `hashhub hook case get` shows them, or give --all")
+    with _cases(settings_file) as (cases, _):
+        count = cases.taken_down(case, places, actor=account(), reason=reason, stays=stays)
+        shown = cases.get(case)
+    if session.json:
+        print_json({"recorded": count, "case": plain(shown)})
+    else:
+        say(f"{count} recorded; {shown.copies_there} still there")
+
+
+@command(case_group, "close", local=True)
+@click.argument("case", metavar="CASE")
+@click.option("--outcome", required=True, type=choice(CaseOutcome), help="How it ended.")
+@click.option("--incomplete", is_flag=True, help="Close it although something is missing; the record says what.")
+@click.option("--page", "page_file", metavar="FILE", help="Write the record as a page (Markdown).")
+@_REASON
+@SETTINGS
+def close_case(
+    session: Session,
+    *,
+    case: str,
+    outcome: str,
+    incomplete: bool,
+    page_file: str | None,
+    reason: str,
+    settings_file: str | None,
+) -> None:
+    """End a case. Upheld, its copies stay stopped; otherwise its hashes are erased and nothing is stopped any more."""
+    from hashhub.hook.cases import page
+
+    with _cases(settings_file) as (cases, _):
+        record = cases.close(case, chosen(CaseOutcome, outcome), actor=account(), reason=reason, incomplete=incomplete)
+    if page_file:
+        _write(Path(page_file), page(record))
+    if session.json:
+        print_json(plain(record))
+        return
+    say(f"{case} is closed: {spelled(chosen(CaseOutcome, outcome))}")
+    say("the record is complete" if record.is_complete else "the record is NOT complete:")
+    for line in record.missing:
+        say(f"  {line}")
+
+
+@command(case_group, "share")
+@click.argument("case", metavar="CASE")
+@click.option("--hash-set", required=True, metavar="CONTRIBUTOR/SET", help="Your own hash set, of the case's purpose.")
+@_REASON
+@SETTINGS
+def share_case(session: Session, *, case: str, hash_set: str, reason: str, settings_file: str | None) -> None:
+    """Contribute the hashes of a confirmed CASE to a hash set of your own at the hub, with a contributor's token."""
+    with _cases(settings_file) as (cases, _), session.connect() as client:
+        reason = cases.check_reason(account(), reason)
+        shown = cases.get(case)
+        if shown.state is not CaseState.CONFIRMED and shown.outcome is not CaseOutcome.UPHELD:
+            raise FailedPrecondition(f"{case} was not confirmed by a person; what nobody has looked at is not shared")
+        purpose = client.get_hash_set(hash_set).purpose
+        if purpose is not Purpose.TEST and not (purpose is Purpose.CSAM and shown.purpose is CasePurpose.CSAM):
+            raise InvalidArgument.field(
+                "hash_set",
+                f"is of purpose {purpose.lower()}, and the case is about {spelled(shown.purpose)}: being in that set "
+                "would state what nobody has said; a hub has no purpose for intimate images of adults yet",
+            )
+        # Only of the item itself: others look for variants of their uploads by themselves.
+        hashes = [h for h, variant in cases.hashes(case) if not variant and h.algorithm != "VPDQ"]
+        lines = "".join(f"{h.text}\n" for h in hashes).encode("ascii")
+        report = client.import_source(io.BytesIO(lines), hash_set=hash_set, connector="hash-lines")
+        if report.is_refused:
+            raise FailedPrecondition("the hub refused the hashes; see `hashhub imports list`")
+        cases.note_shared(case, hash_set, len(hashes), actor=account(), reason=reason)
+    if session.json:
+        print_json({"case": case, "hash_set": hash_set, "hashes": len(hashes)})
+    else:
+        say(f"{len(hashes)} hashes of {case} are in {hash_set}")
+
+
+@command(case_group, "rules", local=True)
+def list_rules(session: Session) -> None:
+    """List the rules by which something is due, each with its source. For legal review."""
+    if session.json:
+        for rule in rules().values():
+            print_json(plain(rule))
+        return
+    table(
+        ("rule", "hours", "from when", "title", "source"),
+        [(r.name, r.hours if r.hours is not None else "-", r.starts, r.title, r.source) for r in rules().values()],
+    )
+
+
+def _stored(paths: tuple[str, ...]) -> Iterator[Stored | Unread]:
+    from hashhub.hook.case_scan import Stored, Unread
+
+    for path in Tree(os.path.abspath(p) for p in paths):  # noqa: PTH100 - a link stays one
+        if isinstance(path, Unlisted):
+            yield Unread(show_path(path.path), path.error.message)
+            continue
+        place = show_path(path)
+        try:
+            stamp = ":".join(str(part) for part in Stamp.of(os.stat(path)))  # noqa: PTH116 - as Tree does
+        except (OSError, ValueError) as e:
+            yield Unread(place, f"cannot be looked at: {type(e).__name__}")
+            continue
+        yield Stored(place, stamp, lambda path=path: opened(path))  # type: ignore[misc]
+
+
+def _show(session: Session, case: Case) -> None:
+    if session.json:
+        print_json(plain(case))
+        return
+    say(f"{case.name}: {spelled(case.state)}; copies are now: {case.action}")
+    for line in case.not_searched:
+        note(f"not looked for: {line}")
+    for clock in case.clocks:
+        due = f"due {_shown(clock.due)}" if clock.due else "no number of hours"
+        say(f"  {clock.rule}: {due}, {spelled(clock.standing)}")
+
+
+def _running(case: Case) -> list[Clock]:
+    return [c for c in case.clocks if c.due is not None and c.standing in {Standing.RUNNING, Standing.OVERDUE}]
+
+
+def _urgency(case: Case) -> tuple[bool, datetime]:
+    dues = [c.due for c in _running(case) if c.due is not None]
+    return not dues, min(dues, default=case.open_time)
+
+
+def _due(case: Case) -> str:
+    clocks = _running(case)
+    if not clocks:
+        return "-"
+    first = min(clocks, key=lambda c: c.due or case.open_time)
+    late = " OVERDUE" if first.standing is Standing.OVERDUE else ""
+    return f"{_shown(first.due)} {first.rule}{late}"
+
+
+def _shown(time: datetime | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC") if time else "-"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as e:
+        raise InvalidArgument.field("page", f"cannot be written: {e.strerror}") from e

@@ -1,0 +1,127 @@
+"""`hashhub hook evidence …`: what a regulator asks for."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from hashhub.cli.hook.cases import account
+from hashhub.cli.hook.group import SETTINGS, hook, settings_of
+from hashhub.cli.session import CommandGroup, Session, command
+from hashhub.cli.terminal import note, plain, print_json, say, table
+from hashhub.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hashhub.client import Client
+    from hashhub.hook.records import Records
+    from hashhub.hook.settings import HookSettings
+
+
+class _Evidence(CommandGroup):
+    """`hashhub hook evidence --out DIR` is `hashhub hook evidence write --out DIR`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in {"--help", "-h"}:
+            args = ["write", *args]
+        return super().parse_args(ctx, args)
+
+
+@hook.group("evidence", cls=_Evidence)
+def evidence_group() -> None:
+    """Show what was checked, by which lists and rules, how well, and what was done."""
+
+
+@contextmanager
+def _records(settings: HookSettings) -> Iterator[Records]:
+    from hashhub.hook.records import Records
+
+    records = Records(Path(settings.data))
+    try:
+        yield records
+    finally:
+        records.close()
+
+
+@command(evidence_group, "write")
+@click.option("--out", required=True, metavar="DIR", help="Where evidence.html and evidence.json are written.")
+@SETTINGS
+def write_evidence(session: Session, *, out: str, settings_file: str | None) -> None:
+    """Write the evidence as one page and as data. Numbers come from the records; what is not known is said so. The hub
+    is that of the settings; it shows its lists to an auditor's or contributor's token, which --token-file names.
+    """
+    from hashhub.hook.evidence import collect, page
+
+    settings = settings_of(settings_file)
+    with _records(settings) as records:
+        client = _client(settings, session.token_file)
+        try:
+            evidence = collect(records, settings, client)
+        finally:
+            client.close()
+        data = msgspec.json.format(msgspec.json.encode(plain(evidence)), indent=2) + b"\n"
+        _write(Path(out), {"evidence.html": page(evidence).encode(), "evidence.json": data})
+        records.note(actor=account(), kind="EVIDENCE_WRITTEN", subject="evidence", unknown=len(evidence.unknown))
+    if session.json:
+        print_json({"files": ["evidence.html", "evidence.json"], "unknown": list(evidence.unknown)})
+        return
+    say(f"{Path(out) / 'evidence.html'} and evidence.json")
+    for line in evidence.unknown:
+        note(f"not known: {line}")
+
+
+@command(evidence_group, "sample", local=True)
+@click.argument("name", metavar="NAME")
+@click.option("--size", type=click.IntRange(1, 100_000), help="How many to draw; without it the sample is shown.")
+@click.option("--seed", type=int, help="Draws the same again from the same record; by default one by chance.")
+@SETTINGS
+def sample_uploads(
+    session: Session, *, name: str, size: int | None, seed: int | None, settings_file: str | None
+) -> None:
+    """Draw uploads that were held or blocked, by chance, for people to decide over; or show a sample and how far it is
+    decided.
+    """
+    from hashhub.hook.evidence import draw_sample, sampled
+
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,62}", name):
+        raise click.BadParameter("a sample's name has a-z, 0-9, '.' and '-'")
+    with _records(settings_of(settings_file)) as records:
+        if size is not None:
+            by = secrets.randbelow(1 << 32) if seed is None else seed
+            draw_sample(records, name, size=size, seed=by, actor=account())
+        states = sampled(records, name)
+    if session.json:
+        for reference, state in states:
+            print_json({"reference": reference, "state": state})
+        return
+    table(("reference", "state"), states)
+
+
+def _client(settings: HookSettings, token_file: str | None) -> Client:
+    from hashhub.client import Client
+    from hashhub.hook.judges import token
+
+    try:
+        ca = Path(settings.ca_file).read_bytes() if settings.ca_file else None
+        secret = Path(token_file).read_text("utf-8").strip() if token_file else token(settings)
+        return Client(settings.hub, secret, ca_certificates=ca, timeout=20.0)
+    except (OSError, ValueError) as e:
+        raise InvalidArgument.field("token-file", f"cannot be read: {getattr(e, 'strerror', None) or e}") from e
+
+
+def _write(directory: Path, files: dict[str, bytes]) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, content in files.items():
+            with os.fdopen(os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(content)
+    except OSError as e:
+        raise InvalidArgument.field("out", f"cannot be written: {e.strerror or type(e).__name__}") from e

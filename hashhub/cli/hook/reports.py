@@ -1,0 +1,111 @@
+"""`hashhub hook report draft`: a report for a person to check and file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+import msgspec
+
+from hashhub.cli.hook.cases import account
+from hashhub.cli.hook.group import SETTINGS, hook, settings_of
+from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
+from hashhub.cli.terminal import note, plain, print_json, say
+from hashhub.errors import AlreadyExists, InvalidArgument
+from hashhub.hook.reports import NOT_FILED, Recipient, gather, render
+
+_MOST_FACTS = 1 << 20  # bytes
+
+
+@hook.group("report", cls=CommandGroup)
+def report_group() -> None:
+    """Draft reports. Nothing is filed, and nothing is sent: a person checks a draft and files it."""
+
+
+@command(report_group, "draft", local=True)
+@click.argument("references", nargs=-1, required=True, metavar="REFERENCE…")
+@click.option("--to", "recipient", required=True, type=choice(Recipient), help="Who it is for.")
+@click.option("--out", required=True, metavar="DIR", help="Where the draft is written; files that are there stay.")
+@click.option("--facts", metavar="FILE", help="TOML with what a person states; see docs/hook-reports.md.")
+@SETTINGS
+def draft_report(
+    session: Session,
+    *,
+    references: tuple[str, ...],
+    recipient: str,
+    out: str,
+    facts: str | None,
+    settings_file: str | None,
+) -> None:
+    """Draft a report about uploads, or about what a case stopped, from their records and what a person states. What
+    the recipient does not take is left out and named beside the draft.
+    """
+    from hashhub.hook.records import Records
+
+    settings = settings_of(settings_file)
+    to = chosen(Recipient, recipient)
+    records = Records(Path(settings.data))
+    try:
+        cases = [r for r in references if r.startswith("case-")]
+        draft = gather(
+            records,
+            references,
+            reporter=settings.reporter,
+            facts=_read(facts) if facts else "",
+            case=cases[0] if len(cases) == 1 else "",
+        )
+        rendered = render(draft, to, industry_mou=settings.reporter.industry_mou)
+        beside = {
+            "draft": NOT_FILED,
+            "to": to,
+            "dropped": [{"path": d.path, "why": d.why} for d in rendered.dropped],
+            "missing": list(rendered.missing),
+        }
+        files = {
+            **rendered.files,
+            f"{to.lower()}-report.dropped.json": msgspec.json.format(msgspec.json.encode(beside), indent=2) + b"\n",
+        }
+        _write(Path(out), files)
+        with records.transaction():
+            for file in draft.files:
+                records.note(
+                    actor=account(), kind="REPORT_DRAFTED", subject=file.reference, to=to, dropped=len(rendered.dropped)
+                )
+    finally:
+        records.close()
+    if session.json:
+        print_json({"draft": NOT_FILED, "to": to, "files": sorted(files), "dropped": plain(rendered.dropped),
+                    "missing": list(rendered.missing)})  # fmt: skip
+        return
+    say(f"{NOT_FILED}. A person checks it, and files it where the law says so.")
+    for name in sorted(files):
+        say(f"  {Path(out) / name}")
+    for one in rendered.dropped:
+        note(f"left out: {one.path}: {one.why}")
+    for line in rendered.missing:
+        note(f"missing: {line}")
+
+
+def _read(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(_MOST_FACTS + 1)
+        if len(text) > _MOST_FACTS:
+            raise InvalidArgument.field("facts", f"the file has more than {_MOST_FACTS} bytes")
+        return text.decode("utf-8")
+    except (OSError, ValueError) as e:
+        raise InvalidArgument.field("facts", f"cannot be read: {getattr(e, 'strerror', None) or e}") from e
+
+
+def _write(directory: Path, files: dict[str, bytes]) -> None:
+    """Write all files or none, for their owner only. Raises AlreadyExists before it would replace one."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if there := [name for name in files if (directory / name).exists()]:
+            raise AlreadyExists(f"{directory / there[0]} is there already; name another directory")
+        for name, content in files.items():
+            with os.fdopen(os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(content)
+    except OSError as e:
+        raise InvalidArgument.field("out", f"cannot be written: {e.strerror or type(e).__name__}") from e

@@ -1,0 +1,233 @@
+"""Copies of a case's item among what was uploaded before.
+
+A file is hashed once: its hashes are remembered with what tells it from another of its name, so that the next case
+looks through memory, and a run that was cut off goes on where it stood. What cannot be read is counted as unread.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.hook.case_judge import CaseIndex
+from hashhub.hook.cases import Cases, Item, Scan, item_of
+from hashhub.model import Effort, Query, now
+
+if TYPE_CHECKING:
+    from hashhub.hook.settings import HookSettings
+
+FILE_NAME: Final = "archive.db"
+_CHILD_MEMORY: Final = 1 << 30
+_KEEP_EVERY: Final = 200  # files between two commits of what is remembered
+
+
+class Stored(NamedTuple):
+    """A file that was uploaded before. `place`: its name in records. `stamp`: changes whenever its content may have.
+
+    `open` raises HashHubError where it cannot be read; so does a directory that cannot be listed.
+    """
+
+    place: str
+    stamp: str
+    open: Callable[[], IO[bytes]]
+
+
+class Unread(NamedTuple):
+    """A file of which nothing is known, and why."""
+
+    place: str
+    why: str
+
+
+class ScanOutcome(NamedTuple):
+    """What a look through gave. `unread`: the first of them, at most 1,000. `remembered`: files not read again."""
+
+    scan: Scan
+    new_copies: int
+    remembered: int
+    unread: tuple[Unread, ...]
+
+
+_MOST_UNREAD: Final = 1_000
+
+
+class _Memory:
+    """Hashes of files by their places, in a file of its own beside the records."""
+
+    def __init__(self, directory: Path, effort: str) -> None:
+        self._effort = effort
+        path = directory / FILE_NAME
+        try:
+            path.touch(mode=0o600)
+            self._db = sqlite3.connect(path, timeout=30.0)
+            self._db.execute("PRAGMA journal_mode = WAL").close()
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS stored (place TEXT PRIMARY KEY, stamp TEXT, effort TEXT, query BLOB) "
+                "WITHOUT ROWID"
+            )
+        except (sqlite3.Error, OSError) as e:
+            raise Unavailable("the memory of earlier scans cannot be used; check the hook's data directory") from e
+
+    def query(self, stored: Stored) -> Query | None:
+        row = self._db.execute(
+            "SELECT query FROM stored WHERE place = ? AND stamp = ? AND effort = ?",
+            (stored.place, stored.stamp, self._effort),
+        ).fetchone()
+        return msgspec.msgpack.decode(row[0], type=Query) if row else None
+
+    def put(self, stored: Stored, query: Query) -> None:
+        try:
+            self._db.execute(
+                "INSERT OR REPLACE INTO stored VALUES (?, ?, ?, ?)",
+                (stored.place, stored.stamp, self._effort, msgspec.msgpack.encode(query)),
+            )
+        except sqlite3.OperationalError as e:
+            raise LimitExceeded(
+                "there is no room to remember what was scanned; make room on the disk", reason=Reason.DISK_FULL
+            ) from e
+
+    def keep(self) -> None:
+        self._db.commit()
+
+    def close(self) -> None:
+        self._db.commit()
+        self._db.close()
+
+
+def scan_for_case(
+    settings: HookSettings,
+    cases: Cases,
+    case: str,
+    stored: Iterable[Stored | Unread],
+    *,
+    place: str,
+    actor: str,
+    progress: Callable[[int, str], None] | None = None,
+) -> ScanOutcome:
+    """Look for copies of a case's item, list them in the case, and record the look. No hub is asked, nothing is moved.
+
+    `place`: what was looked through, as the record names it. Files may be of any kind of storage. Raises HashHubError
+    where the records cannot be written; what was listed until then stays.
+    """
+    from hashhub.hashing.limits import Limits
+    from hashhub.hashing.pool import MediaPool
+
+    index = CaseIndex(cases, only=case)
+    memory = _Memory(Path(settings.data), settings.effort)
+    children = settings.hashing_processes or 2
+    pool = MediaPool(
+        children=children,
+        max_queued=2 * children,
+        seconds=settings.media_seconds,
+        memory_bytes=_CHILD_MEMORY,
+        limits=Limits(max_bytes=settings.max_bytes),
+    )
+
+    def hashed(one: Stored) -> tuple[Query, str]:
+        """Return the hashes of a file, and why it was not read as what it is; exact digests there are in any case."""
+        with one.open() as content:
+            try:
+                with pool.room() as room:
+                    return room.hash(content, effort=settings.effort).query(), ""
+            except HashHubError as e:
+                content.seek(0)
+                return _digests(content), e.message
+
+    began = now()
+    looked = copies = new = remembered = 0
+    unread: list[Unread] = []
+    unread_count = 0
+
+    def take(one: Stored, query: Query) -> None:
+        nonlocal copies, new
+        if hits := index.hits(query):
+            copies += 1
+            new += cases.add_copy(case, one.place, hits[0].how, actor=actor)
+
+    def left(why: Unread) -> None:
+        nonlocal unread_count
+        unread_count += 1
+        if len(unread) < _MOST_UNREAD:
+            unread.append(why)
+
+    waiting: deque[tuple[Stored, Future[tuple[Query, str]]]] = deque()
+
+    def finish() -> None:
+        one, future = waiting.popleft()
+        try:
+            query, why = future.result()
+        except HashHubError as e:
+            left(Unread(one.place, e.message))
+            return
+        take(one, query)
+        if why:
+            left(Unread(one.place, why))
+        else:
+            memory.put(one, query)
+
+    try:
+        with ThreadPoolExecutor(children) as workers:
+            for one in stored:
+                looked += 1
+                if progress is not None:
+                    progress(looked, one.place)
+                if isinstance(one, Unread):
+                    left(one)
+                    continue
+                if (query := memory.query(one)) is not None:
+                    remembered += 1
+                    take(one, query)
+                    continue
+                waiting.append((one, workers.submit(hashed, one)))
+                if len(waiting) > 2 * children:
+                    finish()
+                if looked % _KEEP_EVERY == 0:
+                    memory.keep()
+            while waiting:
+                finish()
+    finally:
+        pool.close()
+        memory.close()
+    scan = Scan(place=place, begin_time=began, end_time=now(), looked=looked, unread=unread_count, copies=copies)
+    cases.add_scan(case, scan, actor=actor)
+    return ScanOutcome(scan, new, remembered, tuple(unread))
+
+
+def _digests(content: IO[bytes]) -> Query:
+    from hashhub.hashing import hash_media
+    from hashhub.hashing.digest import DIGEST_ALGORITHMS
+
+    try:
+        return hash_media(content, algorithms=DIGEST_ALGORITHMS).query()  # type: ignore[arg-type]
+    except OSError as e:
+        raise InvalidArgument("the file could not be read to its end", reason=Reason.UNREADABLE_MEDIA) from e
+
+
+def item_of_file(settings: HookSettings, path: Path) -> Item:
+    """Hash a file that a complaint is about in a process of its own, and return what stops its copies. Nothing is kept
+    of the file. Raises HashHubError for one that cannot be read.
+    """
+    from hashhub.hashing.limits import Limits
+    from hashhub.hashing.pool import MediaPool
+
+    pool = MediaPool(
+        children=1,
+        max_queued=1,
+        seconds=settings.media_seconds,
+        memory_bytes=_CHILD_MEMORY,
+        limits=Limits(max_bytes=settings.max_bytes),
+    )
+    try:
+        with path.open("rb") as content, pool.room() as room:
+            return item_of(room.hash(content, dihedral=True, effort=Effort.STANDARD))
+    except OSError as e:
+        raise InvalidArgument.field("file", f"cannot be read: {e.strerror or type(e).__name__}") from e
+    finally:
+        pool.close()

@@ -1,0 +1,472 @@
+"""What a regulator asks of a company that checks uploads, as data and as one page. Numbers come from records only: what
+was not recorded is said to be unknown, and nothing decided yet is no precision of 100 %.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import math
+import random
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from hashhub.errors import AlreadyExists, DataLoss, HashHubError, InvalidArgument, NotFound
+from hashhub.hook.cases import Case, Cases, Standing
+from hashhub.hook.reports.gathering import read_checked
+from hashhub.model import Verdict, now
+
+if TYPE_CHECKING:
+    from hashhub.client import Client
+    from hashhub.hook.records import Event, Records
+    from hashhub.hook.settings import HookSettings
+
+_Z: Final = 1.959963984540054  # of the normal distribution, for 95 %
+_DECIDED: Final = {"REMOVED": True, "RELEASED": False}  # whether the people agreed with the match
+_STANDING: Final = frozenset({"HELD", "BLOCKED", "UNANSWERED"})
+
+
+class ListInUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A hash set that the hook's token may see. `last_import`: of the newest import whose time can be read; None: not
+    known, which says nothing about its age.
+    """
+
+    name: str
+    display_name: str
+    contributor: str
+    contributor_kind: str
+    jurisdiction: str
+    reliability: str
+    purpose: str
+    scheme: str
+    tlp: str
+    permitted_purposes: tuple[str, ...]
+    legal_basis: str
+    expire_time: datetime | None
+    create_time: datetime | None
+    last_import: datetime | None
+
+
+class PolicyInUse(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy as NAME@VERSION, what it does in sentences, and its text with the thresholds."""
+
+    name: str
+    explanation: str
+    text: str
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """A share of what people decided, with Wilson's interval of 95 %. None where nothing was decided."""
+
+    of: str
+    confirmed: int
+    decided: int
+    waiting: int
+    share: float | None
+    low: float | None
+    high: float | None
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """A sample of what was held or blocked, drawn by chance; how many of it people have decided since."""
+
+    name: str
+    size: int
+    decided: int
+    confirmed: int
+    seed: int
+    frame: int
+    time: datetime
+    actor: str
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it.
+
+    `recognised_by`: lists by how many uploads on record they recognised. `unknown`: what could not be told, and why, in
+    sentences.
+    """
+
+    written: datetime
+    hub: str
+    mode: str
+    lists: tuple[ListInUse, ...]
+    recognised_by: dict[str, int]
+    policy: PolicyInUse | None
+    choices: dict[str, str]
+    precision: tuple[Share, ...]
+    samples: tuple[Sample, ...]
+    uploads: dict[str, int]
+    decisions: tuple[dict[str, Any], ...]
+    outages: tuple[dict[str, Any], ...]
+    events: dict[str, int]
+    event_count: int
+    chain: str
+    access: tuple[dict[str, Any], ...]
+    cases: tuple[Case, ...]
+    case_standings: dict[str, int]
+    unknown: tuple[str, ...]
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float] | None:
+    """Return the bounds of the share, 0 to 1, at 95 %; None without a trial.
+
+    Source: E. B. Wilson, 'Probable Inference, the Law of Succession, and Statistical Inference' (1927).
+    """
+    if trials == 0:
+        return None
+    share = successes / trials
+    middle = share + _Z * _Z / (2 * trials)
+    spread = _Z * math.sqrt(share * (1 - share) / trials + _Z * _Z / (4 * trials * trials))
+    scale = 1 + _Z * _Z / trials
+    # Where all or none succeeded a bound is the share itself, which rounding must not miss.
+    low = 0.0 if successes == 0 else (middle - spread) / scale
+    high = 1.0 if successes == trials else (middle + spread) / scale
+    return low, high
+
+
+def draw_sample(records: Records, name: str, *, size: int, seed: int, actor: str) -> list[str]:
+    """Draw uploads that were held or blocked, decided or not, and record which; return their references in the order to
+    look at them. The seed and the record give the same sample to whoever checks it.
+
+    Raises AlreadyExists for a name that is taken: a sample that does not please cannot be drawn again under its name.
+    """
+    if size < 1:
+        raise InvalidArgument.field("size", f"must be at least 1, got {size}")
+    with records.transaction():
+        if records.rows("SELECT 1 FROM event WHERE kind = 'SAMPLE_DRAWN' AND subject = ?", (f"sample-{name}",)):
+            raise AlreadyExists(f"there is a sample {name[:40]!r} already; its record stays, so give another name")
+        references = [
+            reference
+            for (reference,) in records.rows(
+                "SELECT reference FROM upload WHERE state IN ('HELD', 'BLOCKED', 'RELEASED', 'REMOVED') "
+                "ORDER BY time, reference"
+            )
+        ]
+        drawn = random.Random(seed).sample(references, min(size, len(references)))  # noqa: S311 - to be repeatable
+        for position, reference in enumerate(drawn):
+            records.write("INSERT INTO evidence_sample VALUES (?, ?, ?)", (name, reference, position))
+        records.note(
+            actor=actor,
+            kind="SAMPLE_DRAWN",
+            subject=f"sample-{name}",
+            size=len(drawn),
+            seed=seed,
+            frame=len(references),
+        )
+    return drawn
+
+
+def sampled(records: Records, name: str) -> list[tuple[str, str]]:
+    """Return a sample's references with their states. Raises NotFound."""
+    rows = records.rows(
+        "SELECT s.reference, coalesce(u.state, 'ERASED') FROM evidence_sample s LEFT JOIN upload u USING (reference) "
+        "WHERE s.sample = ? ORDER BY s.position",
+        (name,),
+    )
+    if not rows and not records.rows("SELECT 1 FROM event WHERE subject = ?", (f"sample-{name}",)):
+        raise NotFound(f"there is no sample {name[:40]!r}; see `hashhub hook evidence sample --help`")
+    return [(reference, state) for reference, state in rows]
+
+
+def collect(records: Records, settings: HookSettings, client: Client | None) -> Evidence:
+    """Return the evidence; what the hub cannot be asked now is said to be unknown. Never raises for the hub's sake."""
+    unknown: list[str] = []
+    lists, policy = _from_hub(client, settings, unknown)
+    chain = "unbroken"
+    try:
+        event_count = records.verify()
+    except DataLoss as e:
+        chain = e.message
+        event_count = len(records.rows("SELECT 1 FROM event"))
+    events = records.events()
+    decisions, outages = _tally(records)
+    if not decisions:
+        unknown.append("no upload has been counted: the hook has decided nothing yet, or does not keep a tally")
+    states: dict[str, int] = dict(records.rows("SELECT state, count(*) FROM upload GROUP BY state ORDER BY state"))
+    precision = _precision(records)
+    if not any(share.decided for share in precision):
+        unknown.append("nobody has decided over a held or blocked upload yet, so nothing is known of the precision")
+    samples = _samples(records, events)
+    if not samples:
+        unknown.append("no sample was drawn (`hashhub hook evidence sample`)")
+    cases = Cases(records, settings.case).listed()
+    standings = Counter(clock.standing.value for case in cases for clock in case.clocks)
+    return Evidence(
+        written=now(),
+        hub=settings.hub,
+        mode=settings.mode,
+        lists=lists,
+        recognised_by=_recognised_by(records),
+        policy=policy,
+        choices={
+            "on_match": settings.on_match,
+            "on_review": settings.on_review,
+            **{f"without_answer.{n}": getattr(settings.without_answer, n)
+               for n in settings.without_answer.__struct_fields__},
+            "case.complaint": settings.case.complaint,
+            "case.confirmed": settings.case.confirmed,
+            "effort": settings.effort,
+        },
+        precision=precision,
+        samples=samples,
+        uploads=states,
+        decisions=decisions,
+        outages=outages,
+        events=dict(sorted(Counter(event.kind for event in events).items())),
+        event_count=event_count,
+        chain=chain,
+        access=tuple(
+            {
+                "number": e.number,
+                "time": e.time.isoformat().replace("+00:00", "Z"),
+                "actor": e.actor,
+                "kind": e.kind,
+                "subject": e.subject,
+                "reason": e.reason,
+            }
+            for e in events
+        ),
+        cases=tuple(cases),
+        case_standings={s.value: standings[s.value] for s in Standing if s.value in standings},
+        unknown=tuple(unknown),
+    )  # fmt: skip
+
+
+def _from_hub(
+    client: Client | None, settings: HookSettings, unknown: list[str]
+) -> tuple[tuple[ListInUse, ...], PolicyInUse | None]:
+    if client is None:
+        unknown.append("the hub was not asked: which lists and which policy are in use is not known from here")
+        return (), None
+    policy = None
+    try:
+        version = client.get_policy(settings.policy)
+        policy = PolicyInUse(name=version.name, explanation=version.explanation, text=version.text)
+    except HashHubError as e:
+        unknown.append(f"the policy {settings.policy} could not be read: {e.message}")
+    lists = []
+    try:
+        contributors = {c.id: c for c in client.list_contributors()}
+        for one in client.list_hash_sets():
+            by = contributors.get(one.contributor)
+            lists.append(
+                ListInUse(
+                    name=one.name,
+                    display_name=one.display_name,
+                    contributor=by.display_name if by else one.contributor,
+                    contributor_kind=by.kind if by else "",
+                    jurisdiction=by.jurisdiction if by else "",
+                    reliability=by.reliability if by else "",
+                    purpose=one.purpose,
+                    scheme=one.scheme,
+                    tlp=one.marking.tlp,
+                    permitted_purposes=one.marking.permitted_purposes,
+                    legal_basis=one.marking.legal_basis,
+                    expire_time=one.marking.expire_time,
+                    create_time=one.create_time,
+                    last_import=_last_import(client, one.name, unknown),
+                )
+            )
+    except HashHubError as e:
+        unknown.append(f"the lists could not be read to their end: {e.message}")
+    return tuple(lists), policy
+
+
+def _last_import(client: Client, name: str, unknown: list[str]) -> datetime | None:
+    try:
+        times = [i.commit_time for i in client.list_imports(name) if i.commit_time is not None]
+    except HashHubError:  # only a list's owner and the hub's auditors read its imports
+        unknown.append(f"how old {name} is: this token may not read its imports")
+        return None
+    return max(times, default=None)
+
+
+def _tally(records: Records) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
+    """Return the decisions by day, and the days on which the hub could not be asked."""
+    rows = records.rows("SELECT day, action, verdict, no_answer, sum(count) FROM tally GROUP BY 1, 2, 3, 4 ORDER BY 1")
+    decisions = tuple(
+        {"day": day, "action": action, "verdict": verdict, "no_answer": no_answer or "", "count": count}
+        for day, action, verdict, no_answer, count in rows
+    )
+    away: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for row in decisions:
+        total[row["day"]] += row["count"]
+        if row["no_answer"] == "HUB_AWAY":
+            away[row["day"]] += row["count"]
+    return decisions, tuple({"day": day, "without_answer": away[day], "of": total[day]} for day in sorted(away))
+
+
+def _precision(records: Records) -> tuple[Share, ...]:
+    """Return how many of the policy's MATCH and REVIEW, and of the cases' holds, people agreed with."""
+    confirmed: Counter[str] = Counter()
+    decided: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
+    for state, stored in records.rows("SELECT state, checked FROM upload"):
+        try:
+            decision = read_checked(stored).decision
+        except DataLoss:
+            continue
+        if decision.verdict not in {Verdict.MATCH, Verdict.REVIEW}:
+            continue
+        of: str = decision.verdict
+        if any(line.code.startswith("CASE_") for line in decision.reasons) and decision.verdict is Verdict.REVIEW:
+            of = "CASE"
+        if state in _DECIDED:
+            decided[of] += 1
+            confirmed[of] += _DECIDED[state]
+        elif state in _STANDING:
+            waiting[of] += 1
+    shares = []
+    for of in ("MATCH", "REVIEW", "CASE"):
+        bounds = wilson(confirmed[of], decided[of])
+        shares.append(
+            Share(
+                of=of,
+                confirmed=confirmed[of],
+                decided=decided[of],
+                waiting=waiting[of],
+                share=confirmed[of] / decided[of] if decided[of] else None,
+                low=bounds[0] if bounds else None,
+                high=bounds[1] if bounds else None,
+            )
+        )
+    return tuple(shares)
+
+
+def _recognised_by(records: Records) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for (stored,) in records.rows("SELECT checked FROM upload"):
+        with contextlib.suppress(DataLoss):
+            result = read_checked(stored).result
+            matches = result.matches if result is not None else ()
+            counts.update({f"{m.entry.contributor}/{m.entry.hash_set}" for m in matches})
+    return dict(sorted(counts.items()))
+
+
+def _samples(records: Records, events: Sequence[Event]) -> tuple[Sample, ...]:
+    samples = []
+    for event in events:
+        if event.kind != "SAMPLE_DRAWN":
+            continue
+        name = event.subject.removeprefix("sample-")
+        states = [state for _, state in sampled(records, name)]
+        samples.append(
+            Sample(
+                name=name,
+                size=len(states),
+                decided=sum(state in _DECIDED for state in states),
+                confirmed=sum(_DECIDED.get(state, False) for state in states),
+                seed=event.details["seed"],
+                frame=event.details["frame"],
+                time=event.time,
+                actor=event.actor,
+            )
+        )
+    return tuple(samples)
+
+
+_PRECISION: Final = """<p>Of what people have decided: how much they confirmed, with Wilson's interval of 95 %.
+What waits is not counted.</p>"""
+
+
+def page(evidence: Evidence) -> str:
+    """Return the evidence as one HTML page, without scripts, to print."""
+    e = evidence
+    parts = [
+        f"<p>Written {_time(e.written)}. Mode {_t(e.mode)}, hub {_t(e.hub)}. Numbers are from this hook's records.</p>",
+        *(["<h2>Not known</h2>", _items(e.unknown)] if e.unknown else []),
+        "<h2>Lists in use</h2>",
+        _table(
+            ("list", "by", "kind", "country", "reliability", "purpose", "terms", "ends", "last import"),
+            [
+                (
+                    *(x.name, x.contributor, x.contributor_kind, x.jurisdiction, x.reliability, x.purpose),
+                    ", ".join((x.tlp, *x.permitted_purposes, *([x.legal_basis] if x.legal_basis else []))),
+                    *(_time(x.expire_time), _time(x.last_import)),
+                )
+                for x in e.lists
+            ],
+        ),
+        "<p>Uploads on record that lists recognised:</p>",
+        _table(("list", "uploads"), list(e.recognised_by.items())),
+        "<h2>Policy</h2>",
+        f"<p>{_t(e.policy.name)}</p><pre>{_t(e.policy.explanation)}</pre><pre>{_t(e.policy.text)}</pre>"
+        if e.policy
+        else "<p>Not known.</p>",
+        "<h2>Choices</h2>",
+        _table(("setting", "chosen"), list(e.choices.items())),
+        "<h2>Precision</h2>",
+        _PRECISION,
+        _table(
+            ("of", "confirmed", "decided", "waiting", "share", "interval"),
+            [
+                (s.of, s.confirmed, s.decided, s.waiting, _percent(s.share), f"{_percent(s.low)} to {_percent(s.high)}")
+                for s in e.precision
+            ],
+        ),
+        "<h2>Samples</h2>",
+        _table(
+            ("sample", "drawn", "by", "seed", "of", "size", "decided", "confirmed"),
+            [(s.name, _time(s.time), s.actor, s.seed, s.frame, s.size, s.decided, s.confirmed) for s in e.samples],
+        ),
+        "<h2>Decisions by day</h2>",
+        _table(
+            ("day", "action", "verdict", "without an answer", "uploads"),
+            [tuple(row.values()) for row in e.decisions],
+        ),
+        "<h2>Outages</h2>",
+        "<p>Days on which uploads had no answer because the hub, or the copy, could not be asked.</p>",
+        _table(("day", "uploads without an answer", "of"), [tuple(row.values()) for row in e.outages]),
+        "<h2>Cases</h2>",
+        _table(
+            ("case", "purpose", "state", "received", "clocks", "stopped", "there", "removed"),
+            [
+                (
+                    *(c.name, c.purpose, c.state, _time(c.receive_time)),
+                    "; ".join(f"{k.rule} {_time(k.due)} {k.standing}" for k in c.clocks),
+                    *(c.stopped, c.copies_there, c.copies_removed),
+                )
+                for c in e.cases
+            ],
+        ),
+        "<h2>Record of what was done</h2>",
+        f"<p>{e.event_count} events; the chain is {_t(e.chain)}. All of them are in evidence.json.</p>",
+        _table(("kind", "events"), list(e.events.items())),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Evidence of upload checks</title>\n'
+        "<style>body{font:11pt/1.4 sans-serif;margin:2em;max-width:60em}table{border-collapse:collapse}"
+        "td,th{border:1px solid #999;padding:.2em .5em;text-align:left;vertical-align:top}"
+        "pre{white-space:pre-wrap;border:1px solid #999;padding:.5em}</style></head>\n<body>\n"
+        f"<h1>Evidence of upload checks</h1>\n{chr(10).join(parts)}\n</body></html>\n"
+    )
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    if not rows:
+        return "<p>None.</p>"
+    head = "".join(f"<th>{_t(column)}</th>" for column in columns)
+    body = "\n".join(f"<tr>{''.join(f'<td>{_t(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table>\n<tr>{head}</tr>\n{body}\n</table>"
+
+
+def _items(lines: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{_t(line)}</li>' for line in lines)}</ul>"
+
+
+def _t(text: object) -> str:
+    return html.escape(str(text))
+
+
+def _time(time: datetime | None) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if time else "not known"
+
+
+def _percent(share: float | None) -> str:
+    return "not known" if share is None else f"{100 * share:.1f} %"

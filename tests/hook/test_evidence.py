@@ -1,0 +1,208 @@
+"""Evidence says what was recorded, and of the rest that it is not known."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hashhub.cli import main
+from hashhub.errors import AlreadyExists, NotFound
+from hashhub.hashes import Hash
+from hashhub.hook import Action
+from hashhub.hook.cases import CasePurpose, Cases, item_of_hashes
+from hashhub.hook.decision import Checked, Decision
+from hashhub.hook.evidence import collect, draw_sample, page, sampled, wilson
+from hashhub.hook.records import Records
+from hashhub.hook.settings import CaseSettings
+from hashhub.model import Principal, ReasonLine, Role, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from hashhub.hook import HookSettings
+    from tests.hook.conftest import Listed
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    records = Records(tmp_path / "hook")
+    yield records
+    records.close()
+
+
+def keep(
+    records: Records, reference: str, state: str, *, verdict: Verdict = Verdict.MATCH, case: str = "", name: str = ""
+) -> None:
+    reasons = (ReasonLine(code="CASE_HOLD", clause=case),) if case else ()
+    at = datetime.now(UTC)
+    checked = Checked(
+        decision=Decision(action=Action.HOLD, verdict=verdict, reasons=reasons, reference=reference),
+        time=at,
+        door="api",
+        upload_id=name,
+    )
+    records.write(
+        "INSERT INTO upload VALUES (?, ?, ?, ?, ?, ?)",
+        (reference, at.isoformat(), state, "api", name, msgspec.msgpack.encode(checked)),
+    )
+
+
+@given(st.integers(0, 500), st.integers(0, 500))
+def test_the_interval_holds_the_share_and_narrows(successes: int, failures: int) -> None:
+    trials = successes + failures
+    bounds = wilson(successes, trials)
+    if trials == 0:
+        assert bounds is None
+        return
+    assert bounds is not None
+    low, high = bounds
+    assert 0 <= low <= successes / trials <= high <= 1
+    wider = wilson(successes, trials)
+    more = wilson(successes * 10, trials * 10)
+    assert wider is not None
+    assert more is not None
+    assert more[1] - more[0] < wider[1] - wider[0]
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [(10, 10, 0.7225, 1.0), (0, 10, 0.0, 0.2775), (81, 263, 0.2553, 0.3662)],  # the last by Newcombe (1998), table I
+)
+def test_the_interval_is_wilsons(successes: int, trials: int, low: float, high: float) -> None:
+    bounds = wilson(successes, trials)
+    assert bounds is not None
+    assert list(bounds) == pytest.approx([low, high], abs=1e-4)
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append(tag)
+        assert not any(name.startswith("on") or name in {"src", "href"} for name, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_an_empty_hook_claims_nothing(records: Records, make_settings: Callable[..., HookSettings]) -> None:
+    evidence = collect(records, make_settings(), None)
+    assert all((s.share, s.low, s.high) == (None, None, None) for s in evidence.precision)
+    assert len(evidence.unknown) == 4
+    shown = _Page()
+    shown.feed(page(evidence))
+    assert "100" not in shown.text.partition("Precision")[2]
+    assert "not known" in shown.text
+
+
+def test_precision_counts_what_people_decided_and_nothing_else(
+    records: Records, make_settings: Callable[..., HookSettings]
+) -> None:
+    for number, state in enumerate(["REMOVED"] * 3 + ["RELEASED"] + ["BLOCKED"] * 5):
+        keep(records, f"m{number}", state)
+    keep(records, "r0", "RELEASED", verdict=Verdict.REVIEW)
+    keep(records, "c0", "REMOVED", verdict=Verdict.REVIEW, case="case-1")
+    keep(records, "u0", "REMOVED", verdict=Verdict.UNAVAILABLE)
+    by_kind = {s.of: s for s in collect(records, make_settings(), None).precision}
+    assert (by_kind["MATCH"].confirmed, by_kind["MATCH"].decided, by_kind["MATCH"].waiting) == (3, 4, 5)
+    assert by_kind["MATCH"].share == 0.75
+    assert (by_kind["REVIEW"].confirmed, by_kind["REVIEW"].decided) == (0, 1)
+    assert (by_kind["CASE"].confirmed, by_kind["CASE"].decided) == (1, 1)
+    assert by_kind["CASE"].low is not None
+    assert by_kind["CASE"].low < 0.3, "one decision proves little"
+
+
+def test_a_sample_is_drawn_once_and_can_be_drawn_again_by_who_checks_it(
+    records: Records, make_settings: Callable[..., HookSettings]
+) -> None:
+    for number in range(50):
+        keep(records, f"m{number:02}", "BLOCKED")
+    keep(records, "nobody", "UNANSWERED")
+    drawn = draw_sample(records, "q1", size=10, seed=4, actor="ann")
+    assert len(set(drawn)) == 10
+    assert draw_sample(records, "checked", size=10, seed=4, actor="bob") == drawn
+    assert draw_sample(records, "other", size=10, seed=5, actor="bob") != drawn
+    with pytest.raises(AlreadyExists):
+        draw_sample(records, "q1", size=10, seed=6, actor="ann")
+    records.write("UPDATE upload SET state = 'REMOVED' WHERE reference = ?", (drawn[0],))
+    records.write("DELETE FROM upload WHERE reference = ?", (drawn[1],))
+    assert [state for _, state in sampled(records, "q1")][:3] == ["REMOVED", "ERASED", "BLOCKED"]
+    [sample, *_] = collect(records, make_settings(), None).samples
+    assert (sample.name, sample.size, sample.decided, sample.confirmed) == ("q1", 10, 1, 1)
+    assert (sample.seed, sample.frame, sample.actor) == (4, 50, "ann")
+    with pytest.raises(NotFound):
+        sampled(records, "q9")
+
+
+def test_outages_are_told_by_day(records: Records, make_settings: Callable[..., HookSettings]) -> None:
+    for day, no_answer, count in (("2026-01-01", "HUB_AWAY", 3), ("2026-01-01", "", 7), ("2026-01-02", "", 9)):
+        records.write("INSERT INTO tally VALUES (?, 'api', 'ALLOW', 'NO_MATCH', ?, ?)", (day, no_answer, count))
+    assert collect(records, make_settings(), None).outages == ({"day": "2026-01-01", "without_answer": 3, "of": 10},)
+
+
+def test_a_broken_chain_is_told(records: Records, make_settings: Callable[..., HookSettings]) -> None:
+    records.note(actor="ann", kind="A", subject="x")
+    records.note(actor="ann", kind="B", subject="x")
+    assert collect(records, make_settings(), None).chain == "unbroken"
+    records.write("UPDATE event SET actor = 'bob' WHERE number = 1")
+    evidence = collect(records, make_settings(), None)
+    assert "broken at event 1" in evidence.chain
+    assert evidence.event_count == 2
+
+
+def test_lists_and_policy_come_from_the_hub(
+    records: Records, make_settings: Callable[..., HookSettings], listed: Listed, tmp_path: Path
+) -> None:
+    item = item_of_hashes([Hash("MD5", bytes(range(16)))])
+    Cases(records, CaseSettings()).open(
+        item,
+        purpose=CasePurpose.OTHER,
+        complaint="<script>alert(1)</script>",
+        reason="x",
+        actor="ann",
+        receive_time=datetime.now(UTC),
+    )
+    keep(records, "m1", "BLOCKED", name="<img src=x onerror=alert(1)>")
+    settings = make_settings()
+    file = tmp_path / "hook.toml"
+    file.write_text(
+        f'policy = "block"\nhub = "{settings.hub}"\ntoken_file = "{settings.token_file}"\ndata = "{settings.data}"\n'
+        '[without_answer]\nhub_away = "hold"\nunreadable = "hold"\ntoo_large = "hold"\nno_perceptual_hash = "allow"\n'
+    )
+    out = tmp_path / "evidence"
+    line = ["hook", "evidence", "--out", str(out), "--settings", str(file)]
+    done = CliRunner().invoke(main, line)
+    assert done.exit_code == 0, done.output
+    assert "the lists could not be read" in done.output, "a consumer's token may not see them"
+    token = tmp_path / "auditor.token"
+    token.write_text(listed.operator.create_token(Principal(name="app-auditor", role=Role.AUDITOR)))
+    done = CliRunner().invoke(main, [*line, "--token-file", str(token)])
+    assert done.exit_code == 0, done.output
+    data = json.loads((out / "evidence.json").read_text())
+    assert {x["name"] for x in data["lists"]} >= {"police-nl/known", "hotline-de/known"}
+    assert all(x["last_import"] for x in data["lists"] if x["name"].endswith("/known"))
+    assert data["policy"]["name"].startswith("block@")
+    assert data["policy"]["explanation"]
+    assert data["choices"]["without_answer.hub_away"] == "HOLD"
+    assert data["case_standings"] == {"RUNNING": 1}
+    shown = _Page()
+    shown.feed((out / "evidence.html").read_text())
+    assert not {"script", "img", "iframe", "link"} & set(shown.tags)
+    assert "police-nl/known" in shown.text
+    assert [e.kind for e in records.events()][-1] == "EVIDENCE_WRITTEN"
+    drawn = CliRunner().invoke(
+        main, ["hook", "evidence", "sample", "q1", "--size", "5", "--settings", str(file), "--json"]
+    )
+    assert json.loads(drawn.stdout) == {"reference": "m1", "state": "BLOCKED"}
