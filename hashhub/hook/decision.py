@@ -59,6 +59,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         policy: NAME@VERSION that judged; empty without an answer.
         revision: The hub's, at which the answer is true; 0 without one.
         stale_since: When the copy that answered last heard from its hub; None for the hub itself.
+        is_kept: Whether what is to be recorded and kept of the upload was. If not, the action is HOLD at least, and an
+            app must not delete its own copy.
     """
 
     action: Action
@@ -69,6 +71,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     policy: str = ""
     revision: int = 0
     stale_since: datetime | None = None
+    is_kept: bool = True
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
