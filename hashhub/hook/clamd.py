@@ -52,7 +52,6 @@ _LINGER_BYTES: Final = 1 << 24
 _BACKLOG: Final = 512
 _FULL_SECONDS: Final = 0.1  # before connections are accepted again when there are no descriptors left
 _END_SECONDS: Final = 20.0  # for uploads that are decided over when the door is closed
-_LOOK_SECONDS: Final = 0.05
 
 _COMMANDS: Final = ("PING", "VERSION", "VERSIONCOMMANDS", "STATS", "INSTREAM", "IDSESSION", "END")
 _PATHS: Final = ("SCAN", "CONTSCAN", "MULTISCAN", "ALLMATCHSCAN")
@@ -218,6 +217,8 @@ class ClamdDoor:
         self._places = asyncio.Semaphore(settings.connections)
         self._conversations: set[asyncio.Task[None]] = set()
         self._received = 0  # uploads that wait or are decided over
+        self._is_idle = asyncio.Event()  # set while there are none
+        self._is_idle.set()
 
     # The connections
 
@@ -251,8 +252,7 @@ class ClamdDoor:
                 await asyncio.gather(*accepting, stopping, return_exceptions=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_END_SECONDS):
-                while self._received:
-                    await asyncio.sleep(_LOOK_SECONDS)
+                await self._is_idle.wait()
         for conversation in self._conversations:
             conversation.cancel()
         await asyncio.gather(*self._conversations, return_exceptions=True)
@@ -405,7 +405,7 @@ class ClamdDoor:
             return f"hashhub {__version__}/0/nobody looks for viruses"
         if version := await self._chain.version():
             return version
-        if self._settings.without_clamd is WithoutClamd.HASHHUB_ONLY:
+        if self._settings.without_clamd == WithoutClamd.HASHHUB_ONLY:
             return f"hashhub {__version__}/0/the virus scanner does not answer"
         return "the virus scanner does not answer. ERROR"
 
@@ -432,7 +432,7 @@ class ClamdDoor:
         try:
             upload = self._hook.receive(door=DOOR)
         except (HashHubError, OSError) as e:
-            _log.error("clamd: an upload could not be received: %s", e)  # noqa: TRY400 - its cause is in its words
+            _log.error("clamd: an upload could not be received: %s", e)
             raise _NotTakenError from e
         scan: ChainScan | None = None
         try:
@@ -463,7 +463,7 @@ class ClamdDoor:
         try:
             await asyncio.get_running_loop().run_in_executor(self._writers, self._count_too_long)
         except HashHubError as e:
-            _log.error("clamd: the refusal could not be counted: %s", e.message)  # noqa: TRY400 - as above
+            _log.error("clamd: the refusal could not be counted: %s", e.message)
 
     def _count_too_long(self) -> None:
         self._records.write(
@@ -475,6 +475,7 @@ class ClamdDoor:
     async def _answer(self, upload: Upload, scan: ChainScan | None) -> bytes:
         """Return what an upload is answered with, once it has been decided over and recorded."""
         self._received += 1
+        self._is_idle.clear()
         deciding = self._deciders.submit(_decide, upload)
         try:
             chained = await scan.answer() if scan is not None else None
@@ -488,6 +489,8 @@ class ClamdDoor:
             return _NO_ANSWER
         finally:
             self._received -= 1
+            if not self._received:
+                self._is_idle.set()
         return self._joined(decision, chained)
 
     def _joined(self, decision: Decision, chained: ChainAnswer | None) -> bytes:
@@ -499,7 +502,7 @@ class ClamdDoor:
             _log.info("clamd: the real clamd found something: reference=%s %r", decision.reference, chained.text)
             return chained.text
         if decision.action is not Action.ALLOW:
-            is_error = decision.action is Action.HOLD and self._settings.on_hold is OnHold.ERROR
+            is_error = decision.action is Action.HOLD and self._settings.on_hold == OnHold.ERROR
             status = "ERROR" if is_error else "FOUND"
             _log.info("clamd: %s %s reference=%s", decision.action, status, decision.reference)
             return f"stream: {SIGNATURE}{decision.reference} {status}".encode()
@@ -507,7 +510,7 @@ class ClamdDoor:
             _log.warning("clamd: the real clamd answered an error: %r", chained.text)
             return chained.text
         if chained is not None and chained.kind is Kind.AWAY:
-            if self._settings.without_clamd is WithoutClamd.HASHHUB_ONLY:
+            if self._settings.without_clamd == WithoutClamd.HASHHUB_ONLY:
                 _log.warning("clamd: OK without the real clamd: reference=%s", decision.reference)
                 return b"stream: OK"
             return _SCANNER_AWAY
@@ -539,7 +542,7 @@ def _write(upload: Upload, piece: bytes) -> None:
     try:
         upload.write(piece)
     except (HashHubError, OSError) as e:
-        _log.error("clamd: there is no room for an upload: %s", e)  # noqa: TRY400 - its cause is in its words
+        _log.error("clamd: there is no room for an upload: %s", e)
         raise _NotTakenError from e
 
 
@@ -626,7 +629,7 @@ def _unix(path: str, mode: int) -> Iterator[socket.socket]:
             yield listener
         finally:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                Path(path).unlink()
 
 
 def _remove_stale(path: str) -> None:
@@ -638,4 +641,4 @@ def _remove_stale(path: str) -> None:
             try:
                 asked.connect(path)
             except ConnectionRefusedError:
-                os.unlink(path)
+                Path(path).unlink()

@@ -22,6 +22,7 @@ from hashhub.errors import InvalidArgument
 _log = logging.getLogger("hashhub.hook")
 
 LENGTH: Final = struct.Struct("!L")  # before each chunk of a stream; 0 ends it
+_LAST_PORT: Final = 0xFFFF
 _CONNECT_SECONDS: Final = 5.0
 _STALL_SECONDS: Final = 30.0  # it writes a stream to disk as it comes, so that only one in trouble takes none for long
 _VERSION_SECONDS: Final = 5.0
@@ -169,6 +170,6 @@ async def _words(reader: asyncio.StreamReader) -> bytes:
 def host_and_port(field: str, address: str) -> tuple[str, int]:
     """Return both parts of HOST:PORT ([HOST]:PORT for IPv6). Raises InvalidArgument."""
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 0xFFFF:
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
         raise InvalidArgument.field(field, f"must be HOST:PORT, or the path of a socket; got {address!r}")
     return host.removeprefix("[").removesuffix("]"), int(port)

@@ -122,7 +122,7 @@ class ClamdSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             )
             if getattr(self, name) < least
         ]
-        if self.is_chained and self.without_clamd is WithoutClamd.NOT_CHOSEN:
+        if self.is_chained and self.without_clamd == WithoutClamd.NOT_CHOSEN:
             wrong.append(
                 Violation(
                     "clamd.without_clamd",

@@ -7,8 +7,6 @@ import resource
 from contextlib import suppress
 from typing import Final
 
-import click
-
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.session import Session, command
 from hashhub.cli.terminal import note, print_json, say
