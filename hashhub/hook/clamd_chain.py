@@ -2,8 +2,11 @@
 
 FOUND     it found something; passed on unchanged
 OK        it has read the whole stream and found nothing
-ERROR     it said so, or what it said was not understood
-AWAY      it could not be reached, went away in the middle, or took too long
+ERROR     it said so, what it said was not understood, or it said nothing of a stream that it had begun to take
+AWAY      it could not be reached, and has seen nothing of the stream
+
+Only AWAY is for the caller to choose about. What happens after the first byte may be the upload's doing: one that is
+longer than the real clamd takes resets the connection, and others slow or crash it.
 """
 
 from __future__ import annotations
@@ -45,6 +48,10 @@ class ChainAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _AWAY: Final = ChainAnswer(kind=Kind.AWAY)
+_NO_ANSWER: Final = ChainAnswer(kind=Kind.ERROR, text=b"stream: the virus scanner gave no answer. ERROR")
+_NOT_UNDERSTOOD: Final = ChainAnswer(
+    kind=Kind.ERROR, text=b"stream: the virus scanner's answer was not understood. ERROR"
+)
 
 
 class Chain:
@@ -134,10 +141,10 @@ class ChainScan:
                 text = await self._reading
         except TimeoutError:
             _log.warning("clamd: the real clamd gave no answer within %g s", self._seconds)
-            return _AWAY
+            return _NO_ANSWER
         except (OSError, EOFError, asyncio.LimitOverrunError):
             _log.warning("clamd: the real clamd went away in the middle of a stream")
-            return _AWAY
+            return _NO_ANSWER
         finally:
             self.close()
         return self._understood(text)
@@ -151,7 +158,7 @@ class ChainScan:
         if text == b"stream: OK" and self._is_whole:
             return ChainAnswer(kind=Kind.OK, text=text)
         _log.warning("clamd: the real clamd's answer was not understood: %r", text[:200])
-        return ChainAnswer(kind=Kind.ERROR, text=b"stream: the virus scanner's answer was not understood. ERROR")
+        return _NOT_UNDERSTOOD
 
     def close(self) -> None:
         """Let go of the connection, the stream being whole or not."""

@@ -48,8 +48,8 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class WithoutClamd(StrEnum):
-    """What an upload that hashhub allows is answered with while the real clamd does not answer. ERROR: an error, which
-    apps take for no answer. HASHHUB_ONLY: OK, although nobody has looked for viruses.
+    """What an upload that hashhub allows is answered with while the real clamd cannot be reached. ERROR: an error,
+    which apps take for no answer. HASHHUB_ONLY: OK, although nobody has looked for viruses.
     """
 
     ERROR = "ERROR"
