@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Protocol, Self, runtime_checkable
 
-import msgspec
-
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason
 from hashhub.hashes import SEARCHED, Hash
 from hashhub.hook.decision import Action, Checked, Decision, NoAnswer
@@ -223,15 +221,7 @@ class Hook:
 
     def _told(self, checked: Checked, content: IO[bytes] | None) -> Decision:
         if self._on_checked is not None:
-            try:
-                self._on_checked(checked, content)
-            except HashHubError as e:
-                return msgspec.structs.replace(
-                    checked.decision,
-                    action=severest(Action.HOLD, checked.decision.action),
-                    reasons=(*checked.decision.reasons, ReasonLine(code=e.reason, text=e.message)),
-                    is_kept=False,
-                )
+            self._on_checked(checked, content)
         return checked.decision
 
 
