@@ -7,8 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,34 +17,41 @@ from tests.docs.test_handbook import Reader, blocks, free_port
 from tests.hook.clamd_parts import RealClamd
 
 ROOT = Path(__file__).parents[2]
-PAGE = "hook-clamd"
 
 
-@contextmanager
-def opened(reader: Reader, line: str) -> Iterator[dict[str, str]]:
-    """The door: what the page's command runs."""
-    program, *arguments = line.split()
-    assert program == "hashhub"
-    log = reader.directory / "door.log"
-    with (
-        log.open("ab") as errors,
-        subprocess.Popen(
-            [sys.executable, "-m", "hashhub.cli", *arguments, "--json"],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=reader.environment,
-            cwd=reader.directory,
-        ) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            told = process.stdout.readline()
-            assert told, log.read_text("utf-8")
-            yield json.loads(told)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            ended = process.wait(60)
-    assert ended == 0, log.read_text("utf-8")
+class Operator(Reader):
+    """Somebody who follows the page, and leaves the door open while going on."""
+
+    doors: list[subprocess.Popen[bytes]]
+    told: dict[str, str]
+
+    def run(self, text: str) -> None:
+        if not text.startswith("hashhub hook clamd "):
+            super().run(text)
+            return
+        log = (self.directory / "door.log").open("ab")
+        with log:
+            door = subprocess.Popen(
+                [sys.executable, "-m", "hashhub.cli", *text.split()[1:], "--json"],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self.environment,
+                cwd=self.directory,
+            )
+        self.doors.append(door)
+        assert door.stdout is not None
+        line = door.stdout.readline()
+        assert line, (self.directory / "door.log").read_text("utf-8")
+        self.told = json.loads(line)
+        self.ran += 1
+
+    def close(self) -> None:
+        """Stop the door as an operator does, and see that it ends well."""
+        for door in self.doors:
+            door.send_signal(signal.SIGTERM)
+            with door:
+                ended = door.wait(60)
+            assert ended == 0, (self.directory / "door.log").read_text("utf-8")
 
 
 @pytest.mark.timeout(240)
@@ -57,8 +62,8 @@ def test_the_page_works_as_written(tmp_path: Path) -> None:
     try:
         with running_hub(tmp_path / "hashhub-data") as hub:
             port = free_port()
-            reader = Reader(
-                PAGE,
+            reader = Operator(
+                "hook-clamd",
                 tmp_path,
                 {"/run/clamav/clamd.ctl": real.path, "3310": str(port)},
                 HASHHUB_SERVER=hub.address,
@@ -66,19 +71,19 @@ def test_the_page_works_as_written(tmp_path: Path) -> None:
                 HASHHUB_HOOK_ANSWER_SECONDS="20",
                 HASHHUB_HOOK_CLAMD_LISTEN=f"127.0.0.1:{port}",
             )
-            every = blocks(PAGE)
-            [at] = [i for i, block in enumerate(every) if block.first.startswith("hashhub hook clamd")]
-            reader.follow(every[:at])
-            with opened(reader, every[at].text) as told:
-                assert told == {"listen": f"127.0.0.1:{port}", "socket": "", "chained": real.path}
-                reader.follow(every[at + 1 :])
-            assert reader.ran == 2
+            reader.doors = []
+            try:
+                reader.follow(blocks("hook-clamd"))
+            finally:
+                reader.close()
+            assert reader.told == {"listen": f"127.0.0.1:{port}", "socket": "", "chained": real.path}
+            assert reader.ran == 3
     finally:
         real.stop()
 
 
 def test_the_page_has_every_setting_and_its_default() -> None:
-    page = (ROOT / f"docs/{PAGE}.md").read_text("utf-8")
+    page = (ROOT / "docs/hook-clamd.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \| .* \|$", page.split("\n## Settings\n")[1], re.MULTILINE))
     usual = ClamdSettings()
     assert rows.keys() == set(ClamdSettings.__struct_fields__)
