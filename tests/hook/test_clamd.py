@@ -17,6 +17,7 @@ import pytest
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, Reason
 from hashhub.hook import Action, Checked, Hook, HookSettings, WithoutAnswer, load_settings
+from hashhub.hook.core import Upload
 from hashhub.hook.records import Records
 from hashhub.hook.settings import ClamdSettings
 from tests.hook.clamd_parts import (
@@ -334,13 +335,19 @@ def test_a_stream_that_drips_ends(settings: Settings) -> None:
 
 def test_who_leaves_in_the_middle_leaves_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
-    receive = Hook.receive
+    closed: list[Any] = []
+    receive, close = Hook.receive, Upload.close
 
-    def noted(hook: Hook, **given: Any) -> Any:
+    def noted(hook: Hook, **given: Any) -> Upload:
         opened.append(receive(hook, **given))
         return opened[-1]
 
+    def ended(upload: Upload) -> None:
+        closed.append(upload)
+        close(upload)
+
     monkeypatch.setattr(Hook, "receive", noted)
+    monkeypatch.setattr(Upload, "close", ended)
     with open_door(settings(connections=3)) as door:
         for i in range(12):  # more than there are places
             with door.connect() as connected:
@@ -348,7 +355,7 @@ def test_who_leaves_in_the_middle_leaves_nothing(settings: Settings, monkeypatch
         assert door.say(b"zINSTREAM\0" + stream(CLEAN)) == b"stream: OK\0"
         assert door.judge.asked == 1
     assert len(opened) == 13
-    assert all(upload._content.closed for upload in opened)
+    assert set(map(id, closed)) == set(map(id, opened))
 
 
 def test_an_upload_whose_client_has_left_is_decided_over(settings: Settings) -> None:
