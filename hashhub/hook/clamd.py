@@ -51,6 +51,7 @@ _LINGER_SECONDS: Final = 2.0
 _LINGER_BYTES: Final = 1 << 24
 _BACKLOG: Final = 512
 _FULL_SECONDS: Final = 0.1  # before connections are accepted again when there are no descriptors left
+_LOOK_SECONDS: Final = 1.0
 _END_SECONDS: Final = 20.0  # for uploads that are decided over when the door is closed
 
 _COMMANDS: Final = ("PING", "VERSION", "VERSIONCOMMANDS", "STATS", "INSTREAM", "IDSESSION", "END")
@@ -638,6 +639,7 @@ def _remove_stale(path: str) -> None:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
+            asked.settimeout(_LOOK_SECONDS)  # one that is too busy to take a connection is in use, too
             try:
                 asked.connect(path)
             except ConnectionRefusedError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import random
 import re
 import socket
@@ -14,9 +16,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, Reason
 from hashhub.hook import Action, Checked, Hook, HookSettings, WithoutAnswer, load_settings
+from hashhub.hook.clamd import _Incoming, _SizeLimitError
 from hashhub.hook.core import Upload
 from hashhub.hook.records import Records
 from hashhub.hook.settings import ClamdSettings
@@ -226,7 +232,7 @@ def test_a_listed_picture_is_found_by_a_real_hub(make_hook: MakeHook, listed: Li
 def test_no_name_says_why(one_door: OpenDoor) -> None:
     names = [one_door.say(b"zINSTREAM\0" + stream(content)) for content in (KNOWN, DOUBTED)]
     one_door.judge.is_away = True
-    names.append(one_door.say(b"zINSTREAM\0" + stream(CLEAN)))
+    names.append(one_door.say(b"zINSTREAM\0" + stream(CLEAN + b", while the hub is away")))
     assert all(FOUND.fullmatch(name[:-1]) for name in names)
     assert len({FOUND.sub(b"", name) for name in names}) == 1  # but for the reference they are alike
     assert len(set(names)) == 3
@@ -376,6 +382,45 @@ def test_an_upload_whose_client_has_left_is_decided_over(settings: Settings) -> 
             assert is_in.wait(60)
         may_go.set()
     assert recorded == ["BLOCK"]  # closing the door waits for it
+
+
+@settings_of_hypothesis(max_examples=200, deadline=None)
+@given(
+    chunks=st.lists(st.binary(min_size=1, max_size=50), max_size=20),
+    cuts=st.lists(st.integers(1, 40), min_size=1, max_size=20),
+    spare=st.integers(-5, 5),
+)
+def test_a_stream_is_its_bytes_however_it_is_cut(chunks: list[bytes], cuts: list[int], spare: int) -> None:
+    content = b"".join(chunks)
+    most = max(0, len(content) + spare)
+    sent = b"zINSTREAM\0" + b"".join(struct.pack("!L", len(c)) + c for c in chunks) + bytes(4) + b"nPING\n"
+
+    async def read() -> tuple[bytes, str]:
+        reader = asyncio.StreamReader()
+        incoming = _Incoming(reader)
+
+        async def feed() -> None:
+            place = 0
+            for cut in itertools.cycle(cuts):
+                reader.feed_data(sent[place : place + cut])
+                place += cut
+                await asyncio.sleep(0)
+                if place >= len(sent):
+                    break
+            reader.feed_eof()
+
+        feeding = asyncio.create_task(feed())
+        assert (await incoming.command(60)).name == "INSTREAM"
+        received = b"".join([piece async for piece in incoming.pieces(most, 60)])
+        after = (await incoming.command(60)).name
+        await feeding
+        return received, after
+
+    if len(content) > most:
+        with pytest.raises(_SizeLimitError):
+            asyncio.run(read())
+    else:
+        assert asyncio.run(read()) == (content, "PING")
 
 
 def test_random_bytes_harm_nobody(one_door: OpenDoor) -> None:
