@@ -340,8 +340,8 @@ def test_a_stream_that_drips_ends(settings: Settings) -> None:
 
 
 def test_who_leaves_in_the_middle_leaves_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[Any] = []
-    closed: list[Any] = []
+    opened: list[Upload] = []
+    closed: list[Upload] = []
     receive, close = Hook.receive, Upload.close
 
     def noted(hook: Hook, **given: Any) -> Upload:
@@ -491,4 +491,4 @@ def test_settings_come_from_file_and_environment(tmp_path: Path) -> None:
     assert (given.without_clamd, given.on_hold, given.is_chained) == ("HASHHUB_ONLY", "ERROR", True)
     for wrong in ({"connections": 0}, {"stream_max_length": 0}, {"read_seconds": 0}, {"socket_mode": "rw-"}):
         with pytest.raises(InvalidArgument, match=next(iter(wrong))):
-            ClamdSettings(**wrong)  # type: ignore[arg-type]
+            ClamdSettings(**wrong)
