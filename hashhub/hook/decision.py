@@ -56,6 +56,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         reasons: Why, in the policy's words, then in the hook's.
         reference: Names this decision in records, queue and logs; tells nothing about the upload.
         no_answer: Why the policy's verdict is missing, or says less than it could.
+        is_kept: Whether what is to be recorded and kept of the upload was. If not, the action is HOLD at least, and an
+            app must not delete its own copy.
         policy: NAME@VERSION that judged; empty without an answer.
         revision: The hub's, at which the answer is true; 0 without one.
         stale_since: When the copy that answered last heard from its hub; None for the hub itself.
@@ -66,6 +68,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[ReasonLine, ...]
     reference: str
     no_answer: NoAnswer | None = None
+    is_kept: bool = True
     policy: str = ""
     revision: int = 0
     stale_since: datetime | None = None

@@ -7,6 +7,7 @@ over uploads has no default.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
@@ -217,6 +218,102 @@ class ReporterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """The name under which the company is registered with the UK's National Crime Agency."""
 
 
+class WithoutClamd(StrEnum):
+    """What an upload that hashhub allows is answered with while the real clamd cannot be reached. ERROR: an error,
+    which apps take for no answer. HASHHUB_ONLY: OK, although nobody has looked for viruses.
+    """
+
+    ERROR = "ERROR"
+    HASHHUB_ONLY = "HASHHUB_ONLY"
+    NOT_CHOSEN = ""
+
+
+class OnHold(StrEnum):
+    """What the clamd door answers for an upload that is held. FOUND: as for one that is blocked. ERROR: an error."""
+
+    FOUND = "FOUND"
+    ERROR = "ERROR"
+
+
+class ClamdSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The clamd door; see docs/hook-clamd.md. Sizes and seconds have the defaults of ClamAV 1.4 where it has them."""
+
+    chained: str = ""
+    """The real clamd: HOST:PORT, or the path of its socket. `none`: there is none, and viruses are not looked for. The
+    door does not open before one of them is chosen."""
+
+    without_clamd: WithoutClamd = WithoutClamd.NOT_CHOSEN
+    """ERROR or HASHHUB_ONLY: what is answered while the real clamd is away. No default where there is one."""
+
+    listen: str = "127.0.0.1:3310"
+    """HOST:PORT; empty: no TCP."""
+
+    beyond_this_machine: bool = False
+    """Whether `listen` may be an address that other machines reach. Nothing is encrypted, and nobody is asked who they
+    are: only a network of your own will do."""
+
+    socket: str = ""
+    """Path of a UNIX socket; empty: none."""
+
+    socket_mode: str = "660"
+    """Permissions of the UNIX socket, in octal: whoever may write to it can ask."""
+
+    on_hold: OnHold = OnHold.FOUND
+    """FOUND or ERROR: what is answered for an upload that is held."""
+
+    stream_max_length: int = 100 * 1024 * 1024
+    """Bytes of the longest stream that is taken (StreamMaxLength)."""
+
+    connections: int = 200
+    """Connections that are served at once; further ones wait for their turn (MaxConnectionQueueLength)."""
+
+    command_seconds: float = 30.0
+    """Seconds for a command to come (CommandReadTimeout)."""
+
+    read_seconds: float = 120.0
+    """Seconds for the next bytes of a stream, or of a session, to come (ReadTimeout)."""
+
+    stream_seconds: float = 600.0
+    """Seconds for a whole stream."""
+
+    chained_seconds: float = 150.0
+    """Seconds that the real clamd has for its answer, from the stream's end; its own limit is 120 (MaxScanTime)."""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for values that cannot work."""
+        wrong = [
+            Violation(f"clamd.{name}", f"must be at least {least}, got {getattr(self, name)}", "OUT_OF_RANGE")
+            for name, least in (
+                ("stream_max_length", 1),
+                ("connections", 1),
+                ("command_seconds", 0.01),
+                ("read_seconds", 0.01),
+                ("stream_seconds", 0.01),
+                ("chained_seconds", 0.01),
+            )
+            if getattr(self, name) < least
+        ]
+        if self.is_chained and self.without_clamd == WithoutClamd.NOT_CHOSEN:
+            wrong.append(
+                Violation(
+                    "clamd.without_clamd",
+                    "must be `error` or `hashhub-only`: what is answered while the real clamd is away",
+                    "REQUIRED",
+                )
+            )
+        if not re.fullmatch("[0-7]{3}", self.socket_mode):
+            wrong.append(
+                Violation("clamd.socket_mode", f"must be three octal digits, got {self.socket_mode!r}", "INVALID")
+            )
+        if wrong:
+            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+
+    @property
+    def is_chained(self) -> bool:
+        """Whether there is a real clamd behind the door."""
+        return self.chained not in {"", "none"}
+
+
 class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a hook."""
 
@@ -275,6 +372,8 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     vault: VaultSettings = VaultSettings()
 
     queue: QueueSettings = QueueSettings()
+
+    clamd: ClamdSettings = ClamdSettings()
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""

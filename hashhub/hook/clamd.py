@@ -1,0 +1,646 @@
+"""The clamd door: products that have uploads scanned by ClamAV talk to it as to clamd, and it to the real one.
+
+    a client ── INSTREAM, in chunks ──┬── the hook's decision, recorded before it is answered ──┬── FOUND, OK or ERROR
+                                      └── the real clamd (`clamd_chain`), as the bytes come ────┘
+
+Products delete and notify on FOUND. So the hook decides, and keeps what it keeps, before anything is answered, also
+where the real clamd has found a virus; what could not be kept is answered with ERROR.
+
+The protocol is clamd(8)'s of ClamAV 1.4, but for what would be another's business here: no path and no descriptor is
+read, nothing is reloaded or shut down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import signal
+import socket
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from hashhub import __version__
+from hashhub.client import is_loopback
+from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
+from hashhub.hook.clamd_chain import LENGTH, Chain, ChainAnswer, ChainScan, Kind, host_and_port
+from hashhub.hook.decision import Action, Decision
+from hashhub.hook.records import Records
+from hashhub.hook.settings import OnHold, WithoutClamd
+
+if TYPE_CHECKING:
+    from hashhub.hook.core import Hook, Upload
+
+_log = logging.getLogger("hashhub.hook")
+
+DOOR: Final = "clamd"
+SIGNATURE: Final = "Hashhub.Policy.Hold-"  # and the reference; the same for every cause, since uploaders are shown it
+
+_READ_BYTES: Final = 1 << 16
+_PIECE_BYTES: Final = 1 << 18  # chunks are gathered to this: some clients send 1 KiB each
+_MOST_COMMAND: Final = 4096 + 32  # bytes: a path and its command
+_SESSION_SCANS: Final = 4  # of one session that are decided over while the next is received
+_WRITERS: Final = 4
+_SEND_SECONDS: Final = 30.0  # for a client to take an answer
+_LINGER_SECONDS: Final = 2.0
+_LINGER_BYTES: Final = 1 << 24
+_BACKLOG: Final = 512
+_FULL_SECONDS: Final = 0.1  # before connections are accepted again when there are no descriptors left
+_LOOK_SECONDS: Final = 1.0
+_END_SECONDS: Final = 20.0  # for uploads that are decided over when the door is closed
+
+_COMMANDS: Final = ("PING", "VERSION", "VERSIONCOMMANDS", "STATS", "INSTREAM", "IDSESSION", "END")
+_PATHS: Final = ("SCAN", "CONTSCAN", "MULTISCAN", "ALLMATCHSCAN")
+_REFUSED: Final = ("FILDES", "RELOAD", "SHUTDOWN")
+_BARE: Final = ("PING", "VERSION", "RELOAD", "SHUTDOWN")  # understood without a prefix, and without a line's end
+_NOT_IN_SESSION: Final = frozenset({"IDSESSION", "RELOAD", "SHUTDOWN", "CONTSCAN", "MULTISCAN", "ALLMATCHSCAN"})
+
+_UNKNOWN: Final = b"UNKNOWN COMMAND"
+_SIZE_LIMIT: Final = b"INSTREAM size limit exceeded. ERROR"  # to the letter: clients compare it
+_COMMAND_TIMED_OUT: Final = b"COMMAND READ TIMED OUT"
+_STREAM_TIMED_OUT: Final = b"INSTREAM read timed out. ERROR"
+_NO_ANSWER: Final = b"stream: no answer can be given now, the log of hashhub hook clamd says why. ERROR"
+_SCANNER_AWAY: Final = b"stream: the virus scanner does not answer. ERROR"
+
+
+class _Command(NamedTuple):
+    name: str  # empty: unknown
+    argument: bytes
+    end: bytes  # of the command, and of its answer
+    is_prefixed: bool
+
+
+class _SizeLimitError(Exception):
+    """A stream would become longer than is taken."""
+
+
+class _NotTakenError(Exception):
+    """An upload could not be received: there is no room for it."""
+
+
+class _Incoming:
+    """What a client sends: commands, and streams between them. At most 200 KiB of it wait in memory.
+
+    What it raises: TimeoutError, EOFError where the client is gone, _SizeLimitError, OSError.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._buffer = bytearray()
+
+    async def _more(self) -> None:
+        data = await self._reader.read(_READ_BYTES)
+        if not data:
+            raise EOFError
+        self._buffer += data
+
+    async def command(self, seconds: float) -> _Command:
+        """Return the next command, which must be there in so many seconds."""
+        async with asyncio.timeout(seconds):
+            if not self._buffer:
+                await self._more()
+            end = {ord("z"): b"\0", ord("n"): b"\n"}.get(self._buffer[0])
+            while True:
+                where = self._buffer.find(end or b"\n")
+                if where >= 0:
+                    line = bytes(self._buffer[:where])
+                    del self._buffer[: where + 1]
+                    return _command(line[1:] if end else line, end)
+                if len(self._buffer) > _MOST_COMMAND:
+                    return _Command("", b"", end or b"\n", end is not None)
+                if end is None and not _may_go_on(bytes(self._buffer)):
+                    line = bytes(self._buffer)
+                    self._buffer.clear()
+                    return _command(line, None)
+                await self._more()
+
+    async def pieces(self, most: int, seconds: float) -> AsyncIterator[bytes]:
+        """Yield a stream's bytes, its chunks gathered. `most`: bytes. `seconds`: for the next ones to come."""
+        rest = most
+        parts: list[bytes] = []
+        gathered = 0
+        while length := LENGTH.unpack(await self._take(LENGTH.size, seconds))[0]:
+            if length > rest:
+                raise _SizeLimitError
+            rest -= length
+            while length:
+                part = await self._take(min(length, _READ_BYTES), seconds, least=1)
+                length -= len(part)
+                parts.append(part)
+                gathered += len(part)
+                if gathered >= _PIECE_BYTES:
+                    yield b"".join(parts)
+                    parts, gathered = [], 0
+        if parts:
+            yield b"".join(parts)
+
+    async def _take(self, most: int, seconds: float, *, least: int | None = None) -> bytes:
+        while len(self._buffer) < (most if least is None else least):
+            async with asyncio.timeout(seconds):
+                await self._more()
+        taken = bytes(self._buffer[:most])
+        del self._buffer[:most]
+        return taken
+
+    async def discard(self) -> None:
+        """Take in what a client still sends, so that the answer reaches it: a connection that is closed over unread
+        bytes is reset, and an answer on its way is lost.
+        """
+        self._buffer.clear()
+        with contextlib.suppress(OSError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                left = _LINGER_BYTES
+                while left > 0 and (data := await self._reader.read(_READ_BYTES)):
+                    left -= len(data)
+
+
+def _command(line: bytes, end: bytes | None) -> _Command:
+    """Return a command from its line without prefix. `end`: None if it had none."""
+    line = line.rstrip(b"\r\n")
+    word, space, argument = line.partition(b" ")
+    name = word.decode("ascii", "replace")
+    bare = name in _BARE if end is None else name in _COMMANDS or name in _REFUSED
+    is_known = bool(argument) if name in _PATHS else bare and not space
+    return _Command(name if is_known else "", argument, end or b"\n", end is not None)
+
+
+def _may_go_on(begun: bytes) -> bool:
+    """Whether a command without prefix, of which no line's end has come, needs further bytes. A whole one does not: old
+    clients send `PING` and nothing else.
+    """
+    names = [name.encode() for name in _BARE] + [name.encode() + b" " for name in _PATHS]
+    return begun.decode("ascii", "replace") not in _BARE and any(name.startswith(begun) for name in names)
+
+
+class _Client:
+    """A client's connection, and what it is answered."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    async def say(self, text: bytes, end: bytes, *, number: int = 0) -> None:
+        """Send an answer. `number`: of the command in its session. Raises OSError when the client does not take it."""
+        self._writer.write((b"%d: " % number if number else b"") + text + end)
+        async with asyncio.timeout(_SEND_SECONDS):
+            await self._writer.drain()
+
+    def end(self) -> None:
+        """Say that nothing further comes."""
+        with contextlib.suppress(OSError):
+            if self._writer.can_write_eof():
+                self._writer.write_eof()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._writer.close()
+
+
+class ClamdDoor:
+    """Serves clients until it is told to stop. Belongs to one event loop; the hook works in threads."""
+
+    def __init__(self, hook: Hook) -> None:
+        """Raises InvalidArgument for settings with which the door must not open, HashHubError when the hook's records
+        cannot be used.
+        """
+        self._hook = hook
+        self._settings = settings = hook.settings.clamd
+        _check(settings.chained, settings.listen, settings.socket, may_leave=settings.beyond_this_machine)
+        self._chain = Chain(settings.chained, seconds=settings.chained_seconds) if settings.is_chained else None
+        self._records = Records(Path(hook.settings.data))
+        # As many as the hook takes at once: further uploads wait here, rather than be without an answer for it.
+        self._deciders = ThreadPoolExecutor(hook.settings.max_waiting, thread_name_prefix="clamd-decide")
+        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="clamd-write")
+        self._places = asyncio.Semaphore(settings.connections)
+        self._conversations: set[asyncio.Task[None]] = set()
+        self._received = 0  # uploads that wait or are decided over
+        self._is_idle = asyncio.Event()  # set while there are none
+        self._is_idle.set()
+
+    # The connections
+
+    async def serve(self, on_ready: Callable[[str, str], None], stop: asyncio.Event) -> None:
+        """Listen until `stop`; then end what was begun. `on_ready`: is given HOST:PORT and the socket's path, each
+        empty where there is none. Raises FailedPrecondition when an address is taken.
+        """
+        with contextlib.ExitStack() as listening:
+            listeners: list[socket.socket] = []
+            address = ""
+            if self._settings.listen:
+                listeners.append(listening.enter_context(_tcp(self._settings.listen)))
+                host, port = listeners[0].getsockname()[:2]
+                address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            if self._settings.socket:
+                listeners.append(
+                    listening.enter_context(_unix(self._settings.socket, int(self._settings.socket_mode, 8)))
+                )
+            if self._chain is None:
+                _log.warning("clamd: there is no real clamd behind this door: nobody looks for viruses")
+            elif not await self._chain.version():
+                _log.warning("clamd: the real clamd does not answer; uploads are answered as without_clamd says")
+            on_ready(address, self._settings.socket)
+            accepting = [asyncio.create_task(self._accept(listener)) for listener in listeners]
+            stopping = asyncio.create_task(stop.wait())
+            try:
+                await asyncio.wait([*accepting, stopping], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (*accepting, stopping):
+                    task.cancel()
+                await asyncio.gather(*accepting, stopping, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_SECONDS):
+                await self._is_idle.wait()
+        for conversation in self._conversations:
+            conversation.cancel()
+        await asyncio.gather(*self._conversations, return_exceptions=True)
+
+    def close(self) -> None:
+        """Let go of threads and records. The hook stays open."""
+        self._deciders.shutdown(cancel_futures=True)
+        self._writers.shutdown()
+        self._records.close()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._places.acquire()  # those beyond wait in the system's queue, as at clamd
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError as e:  # no descriptors left, or the client is gone already
+                self._places.release()
+                _log.warning("clamd: a connection could not be accepted: %s", e.strerror)
+                await asyncio.sleep(_FULL_SECONDS)
+                continue
+            except asyncio.CancelledError:
+                self._places.release()
+                raise
+            conversation = asyncio.create_task(self._converse(connection))
+            self._conversations.add(conversation)
+            conversation.add_done_callback(self._ended)
+
+    def _ended(self, conversation: asyncio.Task[None]) -> None:
+        self._conversations.discard(conversation)
+        self._places.release()
+        if not conversation.cancelled() and (error := conversation.exception()) is not None:
+            _log.error("clamd: a connection ended by an error of ours", exc_info=error)
+
+    async def _converse(self, connection: socket.socket) -> None:
+        reader = asyncio.StreamReader(limit=_READ_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        loop = asyncio.get_running_loop()
+        try:
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection)
+        except OSError:
+            connection.close()
+            return
+        client = _Client(asyncio.StreamWriter(transport, protocol, reader, loop))
+        incoming = _Incoming(reader)
+        try:
+            try:
+                command = await incoming.command(self._settings.command_seconds)
+            except TimeoutError:
+                await client.say(_COMMAND_TIMED_OUT, b"\n")
+            else:
+                await self._obey(command, incoming, client)
+            client.end()
+            await incoming.discard()
+        except (OSError, EOFError):
+            pass  # the client is gone
+        finally:
+            client.close()
+
+    async def _obey(self, command: _Command, incoming: _Incoming, client: _Client) -> None:
+        """Carry the one command of a connection out."""
+        if command.name == "IDSESSION":
+            await self._session(incoming, client)
+        elif command.name == "INSTREAM":
+            try:
+                upload, scan = await self._receive(incoming)
+            except (TimeoutError, _SizeLimitError, _NotTakenError) as e:
+                await client.say(_not_received(e), command.end)
+            else:
+                await client.say(await self._answer(upload, scan), command.end)
+        else:
+            await client.say(await self._said(command), command.end)
+
+    async def _session(self, incoming: _Incoming, client: _Client) -> None:
+        """Carry the commands of a session out, until it ends or one is refused. An answer bears its command's number,
+        and comes when it is there: streams are decided over while the next is received.
+        """
+        room = asyncio.Semaphore(_SESSION_SCANS)
+        answering: set[asyncio.Task[None]] = set()
+
+        async def answer(upload: Upload, scan: ChainScan | None, end: bytes, number: int) -> None:
+            try:
+                text = await self._answer(upload, scan)
+                with contextlib.suppress(OSError):  # gone; the next command, or its lack, ends the session
+                    await client.say(text, end, number=number)
+            finally:
+                room.release()
+
+        number = 0
+        end = b"\n"
+        try:
+            while True:
+                try:
+                    command = await incoming.command(self._settings.read_seconds)
+                except TimeoutError:
+                    await client.say(_COMMAND_TIMED_OUT, end)
+                    break
+                end = command.end
+                if command.name == "END":
+                    break
+                number += 1
+                if command.name in _NOT_IN_SESSION or not command.name or not command.is_prefixed:
+                    await client.say(b"Command invalid inside IDSESSION. ERROR", end, number=number)
+                    break
+                if command.name != "INSTREAM":
+                    await client.say(await self._said(command), end, number=number)
+                    if command.name in _REFUSED:
+                        break
+                    continue
+                await room.acquire()
+                try:
+                    upload, scan = await self._receive(incoming)
+                except BaseException as e:
+                    room.release()
+                    if isinstance(e, TimeoutError | _SizeLimitError | _NotTakenError):
+                        await client.say(_not_received(e), end, number=number)
+                        break
+                    raise
+                task = asyncio.create_task(answer(upload, scan, end, number))
+                answering.add(task)
+                task.add_done_callback(answering.discard)
+        finally:
+            if answering:
+                await asyncio.gather(*answering)
+
+    # The commands
+
+    async def _said(self, command: _Command) -> bytes:
+        """Return the answer to a command that is not about a stream."""
+        if command.name == "PING":
+            return b"PONG"
+        if command.name == "VERSION":
+            return (await self._version()).encode()
+        if command.name == "VERSIONCOMMANDS":
+            return f"{await self._version()}| COMMANDS: {' '.join(_COMMANDS)}".encode()
+        if command.name == "STATS":
+            return self._stats().encode()
+        if command.name in _PATHS:
+            path = re.sub(rb"[\0-\x1f\x7f:]", b"?", command.argument)  # some clients split at the last colon
+            return path + b": paths are not read here, send the bytes with INSTREAM. ERROR"
+        if command.name == "FILDES":
+            return b"FILDES is not accepted here, send the bytes with INSTREAM. ERROR"
+        if command.name in _REFUSED:
+            return f"{command.name} is not done for clients, only on the machine itself. ERROR".encode()
+        return _UNKNOWN
+
+    async def _version(self) -> str:
+        """Return the real clamd's, or ours, which has clamd's three parts: some clients refuse another number."""
+        if self._chain is None:
+            return f"hashhub {__version__}/0/nobody looks for viruses"
+        if version := await self._chain.version():
+            return version
+        if self._settings.without_clamd == WithoutClamd.HASHHUB_ONLY:
+            return f"hashhub {__version__}/0/the virus scanner does not answer"
+        return "the virus scanner does not answer. ERROR"
+
+    def _stats(self) -> str:
+        """Return what is going on, in clamd's form. The memory is the whole process's, and not told."""
+        most = self._hook.settings.max_waiting
+        live = min(self._received, most)
+        return (
+            "POOLS: 1\n\nSTATE: VALID PRIMARY\n"
+            f"THREADS: live {live}  idle {most - live} max {most} idle-timeout 0\n"
+            f"QUEUE: {self._received - live} items\n\n"
+            "MEMSTATS: heap N/A mmap N/A used N/A free N/A releasable N/A pools 0 pools_used N/A pools_total N/A\n"
+            "END"
+        )
+
+    # The streams
+
+    async def _receive(self, incoming: _Incoming) -> tuple[Upload, ChainScan | None]:
+        """Return an upload as it came in, of which the real clamd has the same bytes.
+
+        Raises TimeoutError, _SizeLimitError, _NotTakenError, and what a client that is gone raises.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            upload = self._hook.receive(door=DOOR)
+        except (HashHubError, OSError) as e:
+            _log.error("clamd: an upload could not be received: %s", e)
+            raise _NotTakenError from e
+        scan: ChainScan | None = None
+        try:
+            async with asyncio.timeout(self._settings.stream_seconds):
+                scan = await self._chain.scan() if self._chain is not None else None
+                async for piece in incoming.pieces(self._settings.stream_max_length, self._settings.read_seconds):
+                    writing = loop.run_in_executor(self._writers, _write, upload, piece)
+                    try:
+                        if scan is not None:
+                            await scan.write(piece)
+                    finally:
+                        await _to_the_end(writing)
+        except BaseException as e:
+            upload.close()
+            if scan is not None:
+                scan.close()
+            if isinstance(e, _SizeLimitError):
+                await self._note_too_long()
+            raise
+        return upload, scan
+
+    async def _note_too_long(self) -> None:
+        """Report a stream that is longer than is taken: nobody has looked at it, and its client is told so."""
+        _log.warning(
+            "clamd: a stream of more than %d bytes was refused (stream_max_length): nobody has looked at it",
+            self._settings.stream_max_length,
+        )
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writers, self._count_too_long)
+        except HashHubError as e:
+            _log.error("clamd: the refusal could not be counted: %s", e.message)
+
+    def _count_too_long(self) -> None:
+        self._records.write(
+            "INSERT INTO tally VALUES (date('now'), ?, 'REFUSED', 'UNAVAILABLE', 'TOO_LARGE', 1) "
+            "ON CONFLICT DO UPDATE SET count = count + 1",
+            (DOOR,),
+        )
+
+    async def _answer(self, upload: Upload, scan: ChainScan | None) -> bytes:
+        """Return what an upload is answered with, once it has been decided over and recorded."""
+        self._received += 1
+        self._is_idle.clear()
+        deciding = self._deciders.submit(_decide, upload)
+        try:
+            chained = await scan.answer() if scan is not None else None
+            decision = await asyncio.shield(asyncio.wrap_future(deciding))
+        except asyncio.CancelledError:
+            if deciding.cancel():  # else it is decided over and recorded, and nobody is told
+                upload.close()
+            raise
+        except Exception as e:  # noqa: BLE001 - whatever went wrong, the upload is neither clean nor kept
+            _log.error("clamd: an upload could not be decided over: %s", e, exc_info=not isinstance(e, HashHubError))
+            return _NO_ANSWER
+        finally:
+            self._received -= 1
+            if not self._received:
+                self._is_idle.set()
+        return self._joined(decision, chained)
+
+    def _joined(self, decision: Decision, chained: ChainAnswer | None) -> bytes:
+        """Return the one answer that both make."""
+        if not decision.is_kept:
+            _log.error("clamd: ERROR, nothing could be kept of an upload: reference=%s", decision.reference)
+            return _NO_ANSWER
+        if chained is not None and chained.kind is Kind.FOUND:
+            _log.info("clamd: the real clamd found something: reference=%s %r", decision.reference, chained.text)
+            return chained.text
+        if decision.action is not Action.ALLOW:
+            is_error = decision.action is Action.HOLD and self._settings.on_hold == OnHold.ERROR
+            status = "ERROR" if is_error else "FOUND"
+            _log.info("clamd: %s %s reference=%s", decision.action, status, decision.reference)
+            return f"stream: {SIGNATURE}{decision.reference} {status}".encode()
+        if chained is not None and chained.kind is Kind.ERROR:
+            _log.warning("clamd: the real clamd answered an error: %r", chained.text)
+            return chained.text
+        if chained is not None and chained.kind is Kind.AWAY:
+            if self._settings.without_clamd == WithoutClamd.HASHHUB_ONLY:
+                _log.warning("clamd: OK without the real clamd: reference=%s", decision.reference)
+                return b"stream: OK"
+            return _SCANNER_AWAY
+        return b"stream: OK"
+
+
+def serve(hook: Hook, on_ready: Callable[[str, str], None]) -> None:
+    """Serve clients until SIGTERM or SIGINT. Raises HashHubError when the door cannot be opened."""
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        door = ClamdDoor(hook)
+        try:
+            await door.serve(on_ready, stop)
+        finally:
+            door.close()
+
+    asyncio.run(run())
+
+
+def _decide(upload: Upload) -> Decision:
+    with upload:
+        return upload.decide()
+
+
+def _write(upload: Upload, piece: bytes) -> None:
+    try:
+        upload.write(piece)
+    except (HashHubError, OSError) as e:
+        _log.error("clamd: there is no room for an upload: %s", e)
+        raise _NotTakenError from e
+
+
+async def _to_the_end(writing: Awaitable[None]) -> None:
+    """Wait for a thread's work even where the waiting is cancelled: the upload must not be closed below it."""
+    future = asyncio.ensure_future(writing)
+    try:
+        await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise
+
+
+def _not_received(error: Exception) -> bytes:
+    if isinstance(error, _SizeLimitError):
+        return _SIZE_LIMIT
+    return _STREAM_TIMED_OUT if isinstance(error, TimeoutError) else _NO_ANSWER
+
+
+def _check(chained: str, listen: str, path: str, *, may_leave: bool) -> None:
+    """Raise InvalidArgument for settings with which the door must not open."""
+    if not chained:
+        raise InvalidArgument.field(
+            "clamd.chained",
+            "must be the real clamd's HOST:PORT or socket; or `none`, and then nobody looks for viruses",
+            "REQUIRED",
+        )
+    if not listen and not path:
+        raise InvalidArgument.field("clamd.listen", "or clamd.socket must say where clients come in", "REQUIRED")
+    if listen and not may_leave and not is_loopback(listen):
+        raise InvalidArgument.field(
+            "clamd.listen",
+            f"is {listen}, which other machines reach: nothing is encrypted and anybody may ask; choose 127.0.0.1, or "
+            "set clamd.beyond_this_machine where only your own network reaches it",
+            "NOT_ALLOWED",
+        )
+
+
+def _taken(field: str, address: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"cannot listen on {address} ({field}): another program uses it, or it cannot be made here; stop the other "
+        "program or choose another",
+        reason=Reason.ADDRESS_IN_USE,
+        metadata={"address": address},
+    )
+
+
+@contextlib.contextmanager
+def _tcp(address: str) -> Iterator[socket.socket]:
+    host, port = host_and_port("clamd.listen", address)
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as e:
+        raise _taken("clamd.listen", address) from e
+    with listener:
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(where)
+            listener.listen(_BACKLOG)
+        except OSError as e:
+            raise _taken("clamd.listen", address) from e
+        listener.setblocking(False)
+        yield listener
+
+
+@contextlib.contextmanager
+def _unix(path: str, mode: int) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        try:
+            _remove_stale(path)
+            before = os.umask(0o777 & ~mode)
+            try:
+                listener.bind(path)
+            finally:
+                os.umask(before)
+            listener.listen(_BACKLOG)
+        except OSError as e:
+            raise _taken("clamd.socket", path) from e
+        listener.setblocking(False)
+        try:
+            yield listener
+        finally:
+            with contextlib.suppress(OSError):
+                Path(path).unlink()
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens on any more; another file, or one in use, stays and is in the way."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
+            asked.settimeout(_LOOK_SECONDS)  # one that is too busy to take a connection is in use, too
+            try:
+                asked.connect(path)
+            except ConnectionRefusedError:
+                Path(path).unlink()
