@@ -108,7 +108,7 @@ class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         wrong = [
             Violation(f"sidecar.{name}", f"must be above 0, got {getattr(self, name)}", "OUT_OF_RANGE")
             for name, kind in self.__annotations__.items()
-            if kind in {"int", "float"} and getattr(self, name) <= 0
+            if kind in {"int", "float"} and not getattr(self, name) > 0  # nan is no number of seconds either
         ]
         if wrong:
             raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))

@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,48 +20,11 @@ from click.testing import CliRunner
 
 from hashhub.cli import main
 from hashhub.hashing import hash_media
-from hashhub.testing.sidecar_process import RunningSidecar, running_sidecar
+from hashhub.testing.sidecar_process import running_sidecar
+from tests.hook.conftest import hook_toml
 
 if TYPE_CHECKING:
-    from tests.hook.conftest import Listed
-
-Start = Callable[..., RunningSidecar]
-
-CHOICES = """
-[without_answer]
-hub_away = "hold"
-unreadable = "hold"
-too_large = "block"
-no_perceptual_hash = "allow"
-"""
-
-
-def settings_file(directory: Path, listed: Listed, *, top: str = "", sidecar: str = "") -> Path:
-    """Write a hook.toml; `top` and `sidecar` are further lines of it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "hook.token").write_text(listed.token)
-    given = f'policy = "block"\nhub = "{listed.hub.address}"\ntoken_file = "{directory / "hook.token"}"\n'
-    given += f'data = "{directory / "data"}"\nhashing_processes = 1\n'
-    if "answer_seconds" not in top:
-        given += "answer_seconds = 20.0\n"
-    file = directory / "hook.toml"
-    file.write_text(f"{given}{top}\n{CHOICES}\n[sidecar]\n{sidecar}\n")
-    return file
-
-
-@pytest.fixture(scope="module")
-def started(listed: Listed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Return a function that starts a sidecar with these lines in its settings, or gives the one that runs."""
-    running: dict[tuple[str, str], RunningSidecar] = {}
-    with ExitStack() as stack:
-
-        def start(*, top: str = "", sidecar: str = "") -> RunningSidecar:
-            if (top, sidecar) not in running:
-                file = settings_file(tmp_path_factory.mktemp("sidecar"), listed, top=top, sidecar=sidecar)
-                running[top, sidecar] = stack.enter_context(running_sidecar(file))
-            return running[top, sidecar]
-
-        yield start
+    from tests.hook.conftest import Listed, Start
 
 
 @pytest.fixture
@@ -345,7 +307,7 @@ def test_the_secret_is_needed_where_there_is_one(started: Start, listed: Listed,
     ],
 )
 def test_settings_that_cannot_work_are_refused(listed: Listed, tmp_path: Path, lines: str, says: str) -> None:
-    file = settings_file(tmp_path, listed, sidecar=lines)
+    file = hook_toml(tmp_path, listed, sidecar=lines)
     done = CliRunner().invoke(main, ["hook", "serve", "--settings", str(file)])
     assert (done.exit_code, says in done.stderr) == (1, True), done.stderr
 
@@ -369,7 +331,7 @@ def test_health_says_whether_answers_can_be_had(started: Start, ask: httpx.Clien
 
 
 def test_without_the_hub_uploads_are_decided_as_chosen(listed: Listed, tmp_path: Path) -> None:
-    file = settings_file(tmp_path, listed, top="answer_seconds = 0.2")
+    file = hook_toml(tmp_path, listed, top="answer_seconds = 0.2")
     with (
         running_sidecar(file, environment={"HASHHUB_HOOK_HUB": "127.0.0.1:9"}) as sidecar,
         httpx.Client(base_url=sidecar.url, timeout=60.0) as client,
@@ -413,7 +375,7 @@ def test_the_pages_are_true_and_load_nothing(ask: httpx.Client) -> None:
 
 
 def test_sigterm_lets_what_is_being_decided_end(listed: Listed, tmp_path: Path) -> None:
-    file = settings_file(tmp_path, listed)
+    file = hook_toml(tmp_path, listed)
     with running_sidecar(file) as sidecar:
         host, port = sidecar.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=60) as connection:

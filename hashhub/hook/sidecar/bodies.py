@@ -149,7 +149,8 @@ class Parts:
             raise _malformed("the multipart body cannot be read; a part or its headers are not as RFC 7578 says") from e
         window = self._before + piece
         if self._is_ended:  # nothing but a closing boundary ends it, and the first one does
-            self._refuse_more(window.partition(self._closing)[2])
+            _, closing, rest = window.partition(self._closing)
+            self._refuse_more(rest if closing else b"?")
         self._before = window[-len(self._closing) :]
         ready, self._ready = self._ready, []
         return ready
