@@ -61,6 +61,7 @@ class HubJudge:
         self._client: Client = Client(
             settings.hub,
             token(settings),
+            tls=False if settings.insecure_hub else None,
             ca_certificates=_bytes_of(settings.ca_file) if settings.ca_file else None,
             timeout=settings.answer_seconds,
             retry_seconds=0.0,

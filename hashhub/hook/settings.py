@@ -135,6 +135,9 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     hub: str = "127.0.0.1:8470"
     """The hub's gRPC address."""
 
+    insecure_hub: bool = False
+    """Ask a hub on another machine in plain text: the network between is yours alone, or encrypts by itself."""
+
     token_file: str = ""
     """File with a token of the hub; one of a contributor or consumer. Empty: HASHHUB_TOKEN."""
 
