@@ -131,7 +131,8 @@ def test_hashes_get_a_decision(ask: httpx.Client, listed: Listed) -> None:
     assert ask.post("/hashes", json={"hashes": hashes}).json()["action"] == "BLOCK"
     exact = ask.post("/hashes", json={"hashes": ["MD5:" + "ab" * 16]}).json()
     assert (exact["action"], exact["no_answer"]) == ("ALLOW", "NO_PERCEPTUAL_HASH")
-    for wrong in ({}, {"hashes": []}, {"hashes": ["MD5:x"]}, {"hashes": hashes * 40}, {"hashes": hashes, "x": 1}, []):
+    wrongs: tuple[Any, ...] = ({}, {"hashes": []}, {"hashes": ["MD5:x"]}, {"hashes": hashes * 40}, {"x": 1}, [])
+    for wrong in wrongs:
         answer = ask.post("/hashes", json=wrong)
         assert (answer.status_code, answer.json()["action"]) == (400, "HOLD"), answer.text
     assert ask.post("/hashes", content=b" " * 300_000).status_code == 413

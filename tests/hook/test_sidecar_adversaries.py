@@ -307,7 +307,8 @@ def test_a_form_is_read_alike_however_it_is_cut(contents: list[bytes], data: st.
         return
     parts = read_form(body, cuts, uploads)
     assert [u.content for u in uploads] == contents
-    assert [p.upload for p in parts] == uploads
+    taken: list[Any] = [p.upload for p in parts]
+    assert taken == uploads
     with pytest.raises(InvalidArgument):
         read_form(body + b"--X", cuts, [])
     with pytest.raises(InvalidArgument):
@@ -320,5 +321,5 @@ def test_no_form_raises_anything_but_the_family_or_leaves_an_upload_open(body: b
     ready: list[Part] = []
     with suppress(InvalidArgument, LimitExceeded):
         ready = read_form(b"--X\r\n" + body, [], uploads)
-    taken = [part.upload for part in ready]
+    taken: list[Any] = [part.upload for part in ready]
     assert all(u.is_closed or u in taken for u in uploads)

@@ -118,7 +118,9 @@ def test_the_commands_of_the_readme_exist() -> None:
     assert len(lines) == 2
     for line in lines:
         command = shlex.split(line.partition(" exec hub hashhub ")[2].partition(" > ")[0])
-        group = main.commands[command[0]]  # type: ignore[attr-defined]
+        assert isinstance(main, Group)
+        group = main.commands[command[0]]
+        assert isinstance(group, Group)
         made = group.commands[command[1]]
         made.make_context(command[1], command[2:], resilient_parsing=False)
 

@@ -140,7 +140,7 @@ class Parts:
         """Take in the next bytes and return the parts that end in them. Raises InvalidArgument, LimitExceeded."""
         from python_multipart.exceptions import FormParserError
 
-        if self._is_ended:
+        if self._has_closed():
             self._refuse_more(piece)
             return []
         try:
@@ -148,7 +148,7 @@ class Parts:
         except FormParserError as e:
             raise _malformed("the multipart body cannot be read; a part or its headers are not as RFC 7578 says") from e
         window = self._before + piece
-        if self._is_ended:  # nothing but a closing boundary ends it, and the first one does
+        if self._has_closed():  # nothing but a closing boundary ends it, and the first one does
             _, closing, rest = window.partition(self._closing)
             self._refuse_more(rest if closing else b"?")
         self._before = window[-len(self._closing) :]
@@ -157,8 +157,11 @@ class Parts:
 
     def finish(self) -> None:
         """Raise InvalidArgument unless the closing boundary has come."""
-        if not self._is_ended:
+        if not self._has_closed():
             raise _malformed(_UNCLOSED)
+
+    def _has_closed(self) -> bool:
+        return self._is_ended
 
     def _refuse_more(self, rest: bytes) -> None:
         if rest.strip(b" \t\r\n"):
