@@ -105,7 +105,7 @@ def test_a_thousand_connections_leave_room_for_an_app(started: Start, listed: Li
             connection = stack.enter_context(connected(sidecar.url))
             with suppress(ConnectionError):
                 connection.sendall(HEAD)
-            assert len(list(Path(f"/proc/{sidecar.pid}/fd").iterdir())) < 150
+            assert len(list(Path(f"/proc/{sidecar.pid}/fd").iterdir())) < 400  # 20, those accepted at once, its own
 
         def is_answered() -> bool:
             try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hashhub.hook.core import Hook
     from hashhub.hook.settings import SidecarSettings
 
-_BACKLOG: Final = 1024
+_BACKLOG: Final = 64  # connections that asyncio accepts at once, before they are counted
 _HEAD_BYTES: Final = 16 * 1024
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
 
