@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Protocol, Self, runtime_checkable
 
-from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason
-from hashhub.hashes import SEARCHED, Hash
+from hashhub.errors import Cancelled, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.hashes import SEARCHED, Hash, parse
 from hashhub.hook.decision import Action, Checked, Decision, NoAnswer
 from hashhub.hook.judges import Judge, Judged
 from hashhub.model import Query, ReasonLine, Verdict, now
@@ -103,6 +103,18 @@ class Hook:
             return self._receive_all(upload, upload_id=upload_id, door=door)
         return self._decide_hashes(Query(hashes=tuple(upload)), upload_id=upload_id, door=door)
 
+    def start(self) -> None:
+        """Begin to start the processes that hash, so that the first uploads need not wait for them; return at once."""
+        self._pool.start()
+
+    def probe(self) -> None:
+        """Ask about a digest that nobody has, as a look whether answers can be had. Raises HashHubError when not.
+        Nothing is decided, counted or recorded.
+        """
+        judged = self._judge.judge(Query(hashes=(parse("SHA256", secrets.token_hex(32)),)))
+        if judged.result.verdict is Verdict.UNAVAILABLE or judged.is_past_limit:
+            raise Unavailable("the hub answers, but cannot say who knows an upload; look at its own health")
+
     def receive(self, *, upload_id: str = "", door: str = "api") -> Upload:
         """Return an upload to be written as it streams in, and decided over at its end."""
         return Upload(self, upload_id=upload_id, door=door)
@@ -117,14 +129,18 @@ class Hook:
         perceptual = any(SEARCHED[h.algorithm].is_perceptual for h in query.hashes)
         return self._decided(query, None, None, None, exact_only=not perceptual, upload_id=upload_id, door=door)
 
-    def _decide_content(self, content: IO[bytes], size: int, *, upload_id: str, door: str) -> Decision:
+    def _decide_content(
+        self, content: IO[bytes], size: int, *, upload_id: str, door: str, is_wanted: Callable[[], bool]
+    ) -> Decision:
         if size > self.settings.max_bytes:
             line = ReasonLine(code=Reason.MEDIA_TOO_LARGE, text=f"larger than {self.settings.max_bytes} bytes")
             return self._unanswered(NoAnswer.TOO_LARGE, line, None, content, size, upload_id=upload_id, door=door)
         try:
             with self._pool.room() as place:
-                hashed = place.hash(content, dihedral=False, effort=self.settings.effort, is_wanted=lambda: True)
+                hashed = place.hash(content, dihedral=False, effort=self.settings.effort, is_wanted=is_wanted)
         except HashHubError as e:
+            if not is_wanted():
+                raise Cancelled("the upload was given up before it was decided over") from e
             if e.reason in _UNREADABLE:
                 cause = NoAnswer.UNREADABLE
             elif isinstance(e, LimitExceeded) and e.reason in _TOO_LARGE:
@@ -233,6 +249,7 @@ class Upload:
         self._upload_id, self._door = upload_id, door
         self._content = os.fdopen(os.memfd_create("upload", os.MFD_CLOEXEC), "w+b")
         self._size = 0
+        self._is_wanted = True
 
     def __enter__(self) -> Self:
         return self
@@ -247,10 +264,20 @@ class Upload:
             self._content.write(piece)
 
     def decide(self) -> Decision:
-        """Decide over what was written; call it once, at the end."""
+        """Decide over what was written; call it once, at the end. Raises Cancelled when it was abandoned meanwhile."""
         self._content.flush()
         self._content.seek(0)
-        return self._hook._decide_content(self._content, self._size, upload_id=self._upload_id, door=self._door)  # noqa: SLF001 - of one piece
+        return self._hook._decide_content(  # noqa: SLF001 - of one piece
+            self._content,
+            self._size,
+            upload_id=self._upload_id,
+            door=self._door,
+            is_wanted=lambda: self._is_wanted,
+        )
+
+    def abandon(self) -> None:
+        """Say, from any thread, that nobody waits for the decision: hashing ends, and nothing is recorded."""
+        self._is_wanted = False
 
     def close(self) -> None:
         """Drop the bytes."""

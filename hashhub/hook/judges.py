@@ -64,6 +64,7 @@ class HubJudge:
         self._client: Client = Client(
             settings.hub,
             token(settings),
+            tls=False if settings.insecure_hub else None,
             ca_certificates=certificates(settings),
             timeout=settings.answer_seconds,
             retry_seconds=0.0,

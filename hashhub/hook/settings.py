@@ -314,6 +314,74 @@ class ClamdSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return self.chained not in {"", "none"}
 
 
+class Status(StrEnum):
+    """What the sidecar says by the status of its answer, besides the answer itself.
+
+    ALWAYS_200: nothing; an app reads `action`. 451_ON_BLOCK: ALLOW is 200, BLOCK is 451 and HOLD is 403, so that an app
+    that looks at the status only publishes neither.
+    """
+
+    ALWAYS_200 = "ALWAYS_200"
+    ON_BLOCK_451 = "451_ON_BLOCK"
+
+
+class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The sidecar, `hashhub hook serve`."""
+
+    listen: str = "127.0.0.1:8472"
+    """HOST:PORT to listen on; port 0 is any free one."""
+
+    secret_file: str = ""
+    """File with a secret of at least 16 characters that callers must send. Needed on an address that other machines
+    reach."""
+
+    insecure_listen: bool = False
+    """Listen beyond this machine without a secret: whoever reaches the address may ask."""
+
+    status: Status = Status.ALWAYS_200
+    """What the status of an answer says: ALWAYS_200, or 451_ON_BLOCK (then HOLD is 403)."""
+
+    tusd_directory: str = ""
+    """Directory in which tusd keeps uploads; nothing outside is read. Empty: /tusd refuses."""
+
+    max_uploads: int = 32
+    """Uploads that are received or decided over at once; further ones wait."""
+
+    wait_seconds: float = 5.0
+    """Seconds that an upload waits for its turn before the caller is told to come back."""
+
+    max_connections: int = 512
+    """Connections at once; further ones are closed."""
+
+    max_body_bytes: int = 1024 * 1024 * 1024
+    """Bytes of a request that are read at most; what has more is too large without being read to its end."""
+
+    max_parts: int = 32
+    """Parts of a multipart request, files and fields together."""
+
+    header_seconds: float = 10.0
+    """Seconds for the head of a request; also how long a connection may be idle."""
+
+    slow_seconds: float = 10.0
+    """Seconds without a byte, or behind `slow_bytes_a_second`, after which a sender is cut off."""
+
+    slow_bytes_a_second: int = 16 * 1024
+    """Bytes a second that a body must come with."""
+
+    end_seconds: float = 20.0
+    """Seconds that uploads have to be decided over when the sidecar is stopped."""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for values that cannot work."""
+        wrong = [
+            Violation(f"sidecar.{name}", f"must be above 0, got {getattr(self, name)}", "OUT_OF_RANGE")
+            for name, kind in self.__annotations__.items()
+            if kind in {"int", "float"} and not getattr(self, name) > 0  # nan is no number of seconds either
+        ]
+        if wrong:
+            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+
+
 class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a hook."""
 
@@ -334,6 +402,9 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     hub: str = "127.0.0.1:8470"
     """The hub's gRPC address."""
+
+    insecure_hub: bool = False
+    """Ask a hub on another machine in plain text: the network between is yours alone, or encrypts by itself."""
 
     token_file: str = ""
     """File with a token of the hub; one of a contributor or consumer. Empty: HASHHUB_TOKEN."""
@@ -374,6 +445,8 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     queue: QueueSettings = QueueSettings()
 
     clamd: ClamdSettings = ClamdSettings()
+
+    sidecar: SidecarSettings = SidecarSettings()
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer, open_hook
 from hashhub.model import TLP, Contributor, ContributorKind, HashSet, Marking, Principal, Purpose, Reliability, Role
 from hashhub.testing.hub_process import RunningHub, running_hub
 from hashhub.testing.pictures import picture
+from hashhub.testing.sidecar_process import RunningSidecar, running_sidecar
 
 HELD = WithoutAnswer(
     hub_away=Action.HOLD, unreadable=Action.HOLD, too_large=Action.HOLD, no_perceptual_hash=Action.ALLOW
@@ -111,3 +113,45 @@ def make_hook(make_settings: Callable[..., HookSettings]) -> Iterator[MakeHook]:
     yield make
     for hook in made:
         hook.close()
+
+
+# The sidecar
+
+CHOICES = """
+[without_answer]
+hub_away = "hold"
+unreadable = "hold"
+too_large = "block"
+no_perceptual_hash = "allow"
+"""
+
+
+def hook_toml(directory: Path, listed: Listed, *, top: str = "", sidecar: str = "") -> Path:
+    """Write a hook.toml; `top` and `sidecar` are further lines of it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "hook.token").write_text(listed.token)
+    given = f'policy = "block"\nhub = "{listed.hub.address}"\ntoken_file = "{directory / "hook.token"}"\n'
+    given += f'data = "{directory / "data"}"\nhashing_processes = 1\n'
+    if "answer_seconds" not in top:
+        given += "answer_seconds = 20.0\n"
+    file = directory / "hook.toml"
+    file.write_text(f"{given}{top}\n{CHOICES}\n[sidecar]\n{sidecar}\n")
+    return file
+
+
+Start = Callable[..., RunningSidecar]
+
+
+@pytest.fixture(scope="module")
+def started(listed: Listed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Return a function that starts a sidecar with these lines in its settings, or gives the one that runs."""
+    running: dict[tuple[str, str], RunningSidecar] = {}
+    with ExitStack() as stack:
+
+        def start(*, top: str = "", sidecar: str = "") -> RunningSidecar:
+            if (top, sidecar) not in running:
+                file = hook_toml(tmp_path_factory.mktemp("sidecar"), listed, top=top, sidecar=sidecar)
+                running[top, sidecar] = stack.enter_context(running_sidecar(file))
+            return running[top, sidecar]
+
+        yield start

@@ -1,0 +1,427 @@
+"""The sidecar's ASGI application.
+
+POST /check      bytes as they are, or multipart      a decision, for multipart one a file
+POST /hashes     {"hashes": ["MD5:…", "PDQ:…"]}       a decision
+POST /pict-rs    bytes                                2xx or not
+POST /tusd       a hook request of tusd               a hook response
+GET  /healthz  /metrics  /openapi.json  /docs
+
+What is answered is for the app, not for the uploader, who may see `action` and `reference` at most. An error is no
+decision: its `action` is HOLD, for apps that read nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hashhub.errors import (
+    Code,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    Reason,
+    Unavailable,
+)
+from hashhub.hashes import parse_pair
+from hashhub.hook.decision import Action, Decision
+from hashhub.hook.settings import Status
+from hashhub.hook.sidecar import pages, shapes
+from hashhub.hook.sidecar.bodies import Body, Parts, boundary_of
+from hashhub.hook.sidecar.counts import Counts
+from hashhub.hook.sidecar.guard import Guard
+from hashhub.model import Query, now
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from hashhub.hook.core import Hook, Upload
+
+access_log: Final = logging.getLogger("hashhub.hook.access")
+_log: Final = logging.getLogger("hashhub.hook.sidecar")
+
+_STATUS: Final = {
+    Code.INVALID_ARGUMENT: 400,
+    Code.FAILED_PRECONDITION: 400,
+    Code.UNAUTHENTICATED: 401,
+    Code.PERMISSION_DENIED: 403,
+    Code.NOT_FOUND: 404,
+    Code.RESOURCE_EXHAUSTED: 413,
+    Code.CANCELLED: 499,
+    Code.UNAVAILABLE: 503,
+}
+_BY_REASON: Final = {Reason.SLOW_SENDER: 408, Reason.TOO_MANY_REQUESTS: 503}
+_JSON: Final = "application/json"
+_HEADERS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+)
+_MOST_JSON: Final = 256 * 1024  # bytes; tusd's request has all headers of its client
+_MOST_HASHES: Final = 64
+_MOST_UPLOAD_ID: Final = 200  # characters
+_RETRY_SECONDS: Final = 1
+_LOOK_SECONDS: Final = 5.0  # between looks whether the hub answers
+_STEP: Final = 1 << 20  # bytes of a stored file that are read at a time
+
+
+class Sidecar:
+    """The application over one hook, which the caller opens and closes."""
+
+    def __init__(self, hook: Hook) -> None:
+        """Raises InvalidArgument for settings under which anybody could ask."""
+        self._hook = hook
+        self._settings = hook.settings.sidecar
+        self._guard = Guard(self._settings)
+        self._counts = Counts()
+        self._places = asyncio.Semaphore(self._settings.max_uploads)
+        self._threads = ThreadPoolExecutor(self._settings.max_uploads, thread_name_prefix="sidecar")
+        self._most = max(self._settings.max_body_bytes, hook.settings.max_bytes)
+        self._health: dict[str, Any] = {"status": "STARTING"}
+        self.is_ending = False
+        routes = [
+            Route("/check", self._check, methods=["POST"]),
+            Route("/hashes", self._hashes, methods=["POST"]),
+            Route("/pict-rs", self._pict_rs, methods=["POST"]),
+            Route("/tusd", self._tusd, methods=["POST"]),
+            Route("/healthz", self._healthz, methods=["GET"]),
+            Route("/metrics", self._metrics, methods=["GET"]),
+            Route("/openapi.json", pages.openapi, methods=["GET"]),
+            Route("/docs", pages.docs, methods=["GET"]),
+        ]
+        self._paths = frozenset(route.path for route in routes)
+        self._app = Starlette(
+            routes=routes,
+            lifespan=self._lifespan,
+            exception_handlers={HTTPException: _told_by_framework, HashHubError: _refused, Exception: _failed},
+        )
+        self._app.router.redirect_slashes = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Guard, answer, count and log one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request = Request(scope, receive)
+        path = scope["path"] if scope["path"] in self._paths else "other"
+        line: dict[str, Any] = {}
+        scope["hashhub.line"] = line
+        status = 0
+
+        async def answer(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        try:
+            try:
+                self._guard.check(scope["method"], scope["path"], request.headers)
+            except HashHubError as e:
+                await _error(e)(scope, receive, answer)
+            else:
+                with contextlib.suppress(Exception):  # answered and logged by `_failed`
+                    await self._app(scope, receive, answer)
+        finally:
+            seconds = time.perf_counter() - began
+            self._counts.response(path, status or 499, seconds)
+            access_log.info(
+                "%s",
+                msgspec.json.encode(
+                    {
+                        "time": now(),
+                        "method": scope["method"] if path != "other" else "",
+                        "path": path,
+                        "status": status or 499,
+                        "milliseconds": round(seconds * 1000, 1),
+                        **line,
+                    }
+                ).decode(),
+            )
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        self._hook.start()
+        looks = asyncio.create_task(self._look())
+        try:
+            yield
+        finally:
+            looks.cancel()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # Checks
+
+    async def _check(self, request: Request) -> Response:
+        types = request.headers.getlist("content-type")
+        if len(types) > 1:
+            raise InvalidArgument.field("Content-Type", "must be there once")
+        async with self._place():
+            if types and types[0].strip().lower().startswith("multipart/"):
+                return await self._form(request, types[0])
+            decision = await self._bytes(request, "sidecar")
+        return self._answered(decision, decision)
+
+    async def _pict_rs(self, request: Request) -> Response:
+        async with self._place():
+            decision = await self._bytes(request, "pict-rs")
+        return _json(shapes.STATUS[decision.action], decision)
+
+    async def _bytes(self, request: Request, door: str) -> Decision:
+        body = self._body(request)
+        with self._hook.receive(upload_id=_upload_id(request), door=door) as upload:
+            async for piece in body.pieces():
+                upload.write(piece)
+                self._counts.bytes_received += len(piece)
+            return await self._decided(request, body, upload, door)
+
+    async def _form(self, request: Request, content_type: str) -> Response:
+        upload_id = _upload_id(request)
+
+        def receive(number: int) -> Upload:
+            return self._hook.receive(upload_id=f"{upload_id}#{number}" if upload_id else "", door="sidecar")
+
+        body = self._body(request)
+        files: list[dict[str, Any]] = []
+        decisions: list[Decision] = []
+        fields: list[str] = []
+        parts = Parts(boundary_of(content_type), most=self._settings.max_parts, receive=receive)
+        try:
+            async for piece in body.pieces():
+                self._counts.bytes_received += len(piece)
+                ready = parts.feed(piece)
+                try:
+                    while ready:
+                        part = ready[0]
+                        if part.upload is None:
+                            fields.append(part.field)
+                        else:
+                            decision = await self._decided(request, body, part.upload, "sidecar")
+                            decisions.append(decision)
+                            files.append({"field": part.field, "file_name": part.file_name, "decision": decision})
+                            part.upload.close()
+                        ready.pop(0)
+                finally:
+                    for part in ready:
+                        if part.upload is not None:
+                            part.upload.close()
+            if not body.is_whole:
+                raise LimitExceeded(f"the body has more than {self._most} bytes", reason=Reason.TOO_LARGE)
+            parts.finish()
+        finally:
+            parts.close()
+        if not decisions:
+            raise InvalidArgument.field(
+                "body", "no part is a file; send one with a file name, or the bytes as they are"
+            )
+        worst = max(decisions, key=lambda decision: _SEVERITY[decision.action])
+        request.scope["hashhub.line"].update(_line(worst), files=len(files))
+        return self._answered(worst, {**msgspec.to_builtins(worst), "files": files, "not_checked": fields})
+
+    async def _hashes(self, request: Request) -> Response:
+        content = await self._body(request).all(_MOST_JSON)
+        try:
+            asked = msgspec.json.decode(content, type=_Hashes)
+        except msgspec.MsgspecError as e:
+            raise InvalidArgument.field("body", f'must be JSON such as {{"hashes": ["MD5:…"]}}: {e}') from e
+        if not 1 <= len(asked.hashes) <= _MOST_HASHES:
+            raise InvalidArgument.field("hashes", f"must have 1 to {_MOST_HASHES} hashes of one upload")
+        query = Query(hashes=tuple(parse_pair(text) for text in asked.hashes))
+        upload_id = _upload_id(request)
+        async with self._place():
+            decision = await self._timed(
+                request, "sidecar", lambda: self._hook.check(query, upload_id=upload_id, door="sidecar")
+            )
+        return self._answered(decision, decision)
+
+    async def _tusd(self, request: Request) -> Response:
+        hook = shapes.tusd_hook(await self._body(request).all(_MOST_JSON))
+        if not hook.is_finished:
+            return _json(200, {})
+        async with self._place():
+            file = shapes.open_tusd_upload(hook, self._settings.tusd_directory)
+            upload_id = hook.event.upload.upload_id[:_MOST_UPLOAD_ID]
+            with file, self._hook.receive(upload_id=upload_id, door="tusd") as upload:
+                loop = asyncio.get_running_loop()
+                while piece := await loop.run_in_executor(self._threads, _read, file):
+                    upload.write(piece)
+                decision = await self._decided(request, None, upload, "tusd")
+        return _json(200, shapes.tusd_answer(decision))
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Wait for a turn, during which the body stays with its sender. Raises LimitExceeded when it takes too long."""
+        try:
+            async with asyncio.timeout(self._settings.wait_seconds):
+                await self._places.acquire()
+        except TimeoutError as e:
+            raise LimitExceeded(
+                f"{self._settings.max_uploads} uploads are being checked, as many as this sidecar takes; send it again",
+                retry_after=_RETRY_SECONDS,
+            ) from e
+        self._counts.in_progress += 1
+        try:
+            yield
+        finally:
+            self._counts.in_progress -= 1
+            self._places.release()
+
+    def _body(self, request: Request) -> Body:
+        if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+            raise InvalidArgument.field("Content-Encoding", "is not read; send the file's bytes as they are")
+        announced = request.headers.get("content-length", "0")
+        is_larger = announced.isdecimal() and int(announced) > self._most
+        # One that says so itself is read until it is too large for the hook, and no further.
+        most = self._hook.settings.max_bytes if is_larger else self._most
+        return Body(request.receive, self._settings, most=most)
+
+    async def _decided(self, request: Request, body: Body | None, upload: Upload, door: str) -> Decision:
+        """Decide in a thread. Raises Cancelled when the caller goes meanwhile, as far as that can be seen: while the
+        body still comes, going shows at the next piece.
+        """
+        deciding = asyncio.ensure_future(self._timed(request, door, upload.decide))
+        waits: set[asyncio.Future[Any]] = {deciding}
+        if body is None or body.is_whole:
+            waits.add(asyncio.ensure_future(_gone(request.receive)))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits - {deciding}:
+                wait.cancel()
+            if not deciding.done():
+                upload.abandon()
+                await asyncio.wait({deciding})  # its thread reads the upload, which is closed after this
+        return deciding.result()
+
+    async def _timed(self, request: Request, door: str, decide: Callable[[], Decision]) -> Decision:
+        began = time.perf_counter()
+        decision = await asyncio.get_running_loop().run_in_executor(self._threads, decide)
+        self._counts.decision(door, decision, time.perf_counter() - began)
+        request.scope["hashhub.line"].update(_line(decision))
+        return decision
+
+    def _answered(self, decision: Decision, content: object) -> Response:
+        is_told = self._settings.status is Status.ON_BLOCK_451
+        return _json(shapes.STATUS[decision.action] if is_told else 200, content)
+
+    # Health
+
+    async def _look(self) -> None:
+        """Look now and then whether the hub answers, so that probes cost nothing."""
+        loop = asyncio.get_running_loop()
+        since: datetime | None = None
+        was: bool | None = None
+        thread = ThreadPoolExecutor(1, thread_name_prefix="sidecar-look")  # not behind uploads
+        try:
+            while True:
+                reason = ""
+                try:
+                    await loop.run_in_executor(thread, self._hook.probe)
+                except HashHubError as e:
+                    reason = e.reason
+                if was is not (not reason):
+                    was, since = not reason, now()
+                    _log.info("uploads are decided %s", "with answers" if was else f"without an answer: {reason}")
+                self._health = {"status": "SERVING", "has_answers": was, "since": since, "reason": reason}
+                await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _healthz(self, _request: Request) -> Response:
+        health = {
+            **self._health,
+            "mode": self._hook.settings.mode,
+            "without_answer": self._hook.settings.without_answer,
+        }
+        if self.is_ending:
+            health["status"] = "ENDING"
+        return _json(200 if health["status"] == "SERVING" else 503, health)
+
+    async def _metrics(self, _request: Request) -> Response:
+        return Response(self._counts.text(), media_type="text/plain; version=0.0.4")
+
+
+_SEVERITY: Final = {action: number for number, action in enumerate((Action.ALLOW, Action.HOLD, Action.BLOCK))}
+
+
+class _Hashes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    hashes: list[str]
+
+
+def _line(decision: Decision) -> dict[str, Any]:
+    return {
+        "action": decision.action,
+        "verdict": decision.verdict,
+        "no_answer": decision.no_answer or "",
+        "reference": decision.reference,
+    }
+
+
+def _read(file: Any) -> bytes:
+    try:
+        content: bytes = file.read(_STEP)
+    except OSError as e:
+        raise Unavailable("the stored upload cannot be read now; check the disk and try again") from e
+    return content
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _upload_id(request: Request) -> str:
+    """Return the app's own name for the upload."""
+    given = request.headers.get("hashhub-upload-id", "")
+    if len(given) > _MOST_UPLOAD_ID or not given.isprintable():
+        raise InvalidArgument.field("Hashhub-Upload-Id", f"must be at most {_MOST_UPLOAD_ID} printable characters")
+    return given
+
+
+def _json(status: int, content: object) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type=_JSON)
+
+
+def _error(error: HashHubError) -> Response:
+    status = _BY_REASON.get(error.reason, _STATUS.get(error.code, 500))
+    response = _json(status, {"error": {"reason": error.reason, "message": error.message}, "action": Action.HOLD})
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    if status == _STATUS[Code.UNAUTHENTICATED]:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    return _error(error if isinstance(error, HashHubError) else HashHubError(""))
+
+
+async def _failed(_request: Request, error: Exception) -> Response:
+    _log.error("a request failed inside the sidecar", exc_info=error)
+    return _error(HashHubError("the sidecar failed; its log says why"))
+
+
+async def _told_by_framework(_request: Request, error: Exception) -> Response:
+    """Answer what Starlette refuses by itself: no such path, another method."""
+    response = _error(NotFound("there is no such path or method; see /docs"))
+    if isinstance(error, HTTPException):
+        response.status_code = error.status_code
+        response.headers.update(error.headers or {})
+    return response

@@ -1,0 +1,163 @@
+"""The sidecar behind a socket: uvicorn, with bounds on connections, heads of requests and slow readers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
+from hashhub.hook.sidecar.application import Sidecar
+
+if TYPE_CHECKING:
+    from hashhub.hook.core import Hook
+    from hashhub.hook.settings import SidecarSettings
+
+_BACKLOG: Final = 64  # connections that asyncio accepts at once, before they are counted
+_HEAD_BYTES: Final = 16 * 1024
+_FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
+
+
+def serve(hook: Hook, *, on_ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then let what is being decided end, for `end_seconds`. `on_ready` gets HOST:PORT.
+
+    Raises InvalidArgument for settings under which anybody could ask, FailedPrecondition when the address is taken.
+    """
+    import uvicorn
+
+    settings = hook.settings.sidecar
+    host, port = _parse(settings.listen)
+    sidecar = Sidecar(hook)
+    listening = _listen(settings.listen, host, port)
+    # What uvicorn says of a request could show what a stranger wrote, one line a request.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            if self.started:
+                on_ready(_shown(listening))
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            sidecar.is_ending = True
+            await super().shutdown(sockets=sockets)
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """As the original, without dying of the signal in the end: this end is a good one."""
+            handlers = {s: signal.signal(s, self.handle_exit) for s in (signal.SIGINT, signal.SIGTERM)}
+            try:
+                yield
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+
+    config = uvicorn.Config(
+        sidecar,
+        http=_protocol(settings),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=max(1, round(settings.header_seconds)),
+        timeout_graceful_shutdown=max(1, round(settings.end_seconds)),
+        h11_max_incomplete_event_size=_HEAD_BYTES,
+        backlog=_BACKLOG,
+    )
+    with listening:
+        Server(config).run(sockets=[listening])
+
+
+def _protocol(settings: SidecarSettings) -> type[asyncio.Protocol]:
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Protocol(H11Protocol):
+        """One connection. A timer runs whenever no request is being answered, and another while the caller does not
+        read: uvicorn's own ends with each byte that comes, so that one byte now and then would hold a connection.
+        """
+
+        _reader_is_slow: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > settings.max_connections:
+                transport.write(_FULL)
+                transport.close()
+                return
+            self.timeout_keep_alive_task = self.loop.call_later(
+                settings.header_seconds, self.timeout_keep_alive_handler
+            )
+
+        def data_received(self, data: bytes) -> None:
+            if self.transport.is_closing():
+                return
+            self.conn.receive_data(data)
+            self.handle_events()
+
+        def timeout_keep_alive_handler(self) -> None:
+            self.transport.abort()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._reader_is_slow = self.loop.call_later(settings.slow_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._reads()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._reads()
+            self._unset_keepalive_if_required()
+            super().connection_lost(exc)
+
+        def _reads(self) -> None:
+            if self._reader_is_slow is not None:
+                self._reader_is_slow.cancel()
+                self._reader_is_slow = None
+
+    return Protocol
+
+
+def _parse(address: str) -> tuple[str, int]:
+    host, colon, port = address.rpartition(":")
+    if colon and host and port.isdecimal() and int(port) < 1 << 16 and (":" not in host or host.startswith("[")):
+        return host.strip("[]"), int(port)
+    raise InvalidArgument.field("sidecar.listen", f"must be HOST:PORT, such as 127.0.0.1:8472, got {address[:80]!r}")
+
+
+def _listen(address: str, host: str, port: int) -> socket.socket:
+    try:
+        family, kind, proto, _, where = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, proto)
+    except OSError as e:
+        raise _taken(address) from e
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(where)
+    except OSError as e:
+        bound.close()
+        raise _taken(address) from e
+    bound.set_inheritable(False)
+    return bound
+
+
+def _taken(address: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"cannot listen on {address} (sidecar.listen): another program uses the port, or the address is not this "
+        "machine's; stop the other program or choose another address",
+        reason=Reason.ADDRESS_IN_USE,
+        metadata={"address": address},
+    )
+
+
+def _shown(listening: socket.socket) -> str:
+    host, port, *_ = listening.getsockname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
