@@ -114,10 +114,12 @@ class Hook:
             return receiving.decide()
 
     def _decide_hashes(self, query: Query, *, upload_id: str, door: str) -> Decision:
-        perceptual = any(SEARCHED[h.algorithm].is_perceptual for h in query.hashes)
+        perceptual = bool(query.frames) or any(SEARCHED[h.algorithm].is_perceptual for h in query.hashes)
         return self._decided(query, None, None, None, exact_only=not perceptual, upload_id=upload_id, door=door)
 
-    def _decide_content(self, content: IO[bytes], size: int, *, upload_id: str, door: str) -> Decision:
+    def _decide_content(
+        self, content: IO[bytes], size: int, *, upload_id: str, door: str, on_query: Callable[[Query], None]
+    ) -> Decision:
         if size > self.settings.max_bytes:
             line = ReasonLine(code=Reason.MEDIA_TOO_LARGE, text=f"larger than {self.settings.max_bytes} bytes")
             return self._unanswered(NoAnswer.TOO_LARGE, line, None, content, size, upload_id=upload_id, door=door)
@@ -134,9 +136,9 @@ class Hook:
             line = ReasonLine(code=e.reason, text=e.message)
             return self._unanswered(cause, line, None, content, size, upload_id=upload_id, door=door)
         exact_only = not hashed.frames and not hashed.video_frames
-        return self._decided(
-            hashed.query(), hashed, content, size, exact_only=exact_only, upload_id=upload_id, door=door
-        )
+        query = hashed.query()
+        on_query(query)
+        return self._decided(query, hashed, content, size, exact_only=exact_only, upload_id=upload_id, door=door)
 
     def _decided(
         self,
@@ -226,19 +228,29 @@ class Hook:
 
 
 class Upload:
-    """An upload as it streams in. Its bytes are in memory that no file system has, until it is closed."""
+    """An upload as it streams in. Its bytes are in memory that no file system has, until it is closed.
+
+    `query`: what was asked about it, once it is decided over; None where it could not be hashed.
+    """
 
     def __init__(self, hook: Hook, *, upload_id: str, door: str) -> None:
         self._hook = hook
         self._upload_id, self._door = upload_id, door
         self._content = os.fdopen(os.memfd_create("upload", os.MFD_CLOEXEC), "w+b")
         self._size = 0
+        self.query: Query | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def pass_over(self, count: int) -> None:
+        """Count bytes that are not read, since the upload has more than the limit by what its store says. Nothing is
+        then known of it, not even a digest.
+        """
+        self._size += max(count, self._hook.settings.max_bytes + 1)
 
     def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Take in the next bytes. What is beyond the limit is counted and not kept."""
@@ -250,7 +262,12 @@ class Upload:
         """Decide over what was written; call it once, at the end."""
         self._content.flush()
         self._content.seek(0)
-        return self._hook._decide_content(self._content, self._size, upload_id=self._upload_id, door=self._door)  # noqa: SLF001 - of one piece
+        return self._hook._decide_content(  # noqa: SLF001 - of one piece
+            self._content, self._size, upload_id=self._upload_id, door=self._door, on_query=self._take_query
+        )
+
+    def _take_query(self, query: Query) -> None:
+        self.query = query
 
     def close(self) -> None:
         """Drop the bytes."""

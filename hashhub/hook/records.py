@@ -53,6 +53,8 @@ CREATE TABLE upload (
     checked BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX upload_state ON upload (state, time);
+CREATE TABLE bucket_unanswered (place TEXT, name TEXT, time TEXT NOT NULL, PRIMARY KEY (place, name)) WITHOUT ROWID;
+CREATE TABLE bucket_released (reference TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 
