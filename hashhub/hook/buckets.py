@@ -29,7 +29,7 @@ import msgspec
 
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, NotFound, Unavailable, Violation
 from hashhub.hook.decision import Action, Decision, NoAnswer
-from hashhub.hook.places import PARTIAL, Place, S3Place, Stored, Unlisted, is_inside, place_of
+from hashhub.hook.places import PARTIAL, Place, S3Place, Stored, Unlisted, is_inside, mark, place_of
 from hashhub.hook.records import Records
 from hashhub.model import now
 
@@ -40,7 +40,7 @@ DOOR: Final = "bucket"
 _ACTOR: Final = "hook/bucket"
 _CHECKING: Final = "checking/"
 _FOLDERS: Final = {Action.HOLD: "hold", Action.BLOCK: "block"}
-_LONGEST_PREFIX: Final = f"{_CHECKING}{'x' * 25}/"  # as long as block/REFERENCE/ or longer
+_LONGEST_PREFIX: Final = f"{_CHECKING}{'x' * 50}/"  # as long as block/REFERENCE/ or longer
 _MOST_A_PASS: Final = 10_000  # objects of the quarantine looked at before everything else has its turn
 _MOST_REMEMBERED: Final = 10_000  # names of what failed, so that it is not tried, and told, at every look
 _MOST_WAITING: Final = 1_000
@@ -220,7 +220,14 @@ class BucketWorker:
                     continue
                 if not self._may_ask():
                     return
+                self._end_taking(folder, name)
                 self._hand_out(taken.name, lambda taken=taken, name=name: self._check(taken, name))  # type: ignore[misc]
+
+    def _end_taking(self, folder: str, name: str) -> None:
+        """Remove the upload that was taken from the quarantine, if it is still there: a worker ended in between."""
+        stored = self.quarantine.look(name)
+        if stored is not None and folder.split("-")[1:2] == [mark(self.quarantine, stored)]:
+            self.quarantine.remove(stored)
 
     def _is_abandoned(self, folder: str, taken: Stored) -> bool:
         """Return whether nobody is at work on what was taken."""
@@ -307,7 +314,7 @@ class BucketWorker:
         refused = self.held.refuses(stored.name, prefix=_LONGEST_PREFIX) or self.public.refuses(stored.name)
         if refused:
             raise InvalidArgument(f"the name is refused: {refused}; upload it under another name")
-        name = f"{_CHECKING}{self._id}-{secrets.token_hex(8)}/{stored.name}"
+        name = f"{_CHECKING}{self._id}-{mark(self.quarantine, stored)}-{secrets.token_hex(4)}/{stored.name}"
         with self._lock:
             self._under_way.add(name)
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import inspect
 import os
@@ -141,6 +142,12 @@ def place_of(where: str, settings: BucketSettings) -> Place:
     return S3Place(where, settings)
 
 
+def mark(place: Place, stored: Stored) -> str:
+    """Return what one upload is known by: its place, name and stamp, in 32 hex digits that tell none of them."""
+    text = f"{place.url}\0{stored.name}\0{stored.stamp}"
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
 def is_inside(inner: str, outer: str) -> bool:
     """Return whether a place is another, or in it."""
     if "://" in inner or "://" in outer:
@@ -156,12 +163,11 @@ class S3Place:
         self._bucket = bucket
         self._prefix = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
         self.url = f"s3://{bucket}/{self._prefix}"
-        self._settings = settings
-        self._fs = _s3(settings)
+        self._store = _store(settings)
 
     def refresh(self) -> None:
         """Begin a new session: credentials are looked for anew."""
-        self._fs = _s3(self._settings)
+        self._store.refresh()
 
     def objects(self, below: str = "") -> Iterator[Stored | Unlisted]:
         """Yield what is there, in the store's order, a page of the listing at a time."""
@@ -207,24 +213,23 @@ class S3Place:
             left = stored.size
             while left > 0:
                 with _mapped(self.url):
-                    piece = sync(self._fs.loop, body.read, min(_PIECE, left))
+                    piece = sync(self._store.files.loop, body.read, min(_PIECE, left))
                 if not piece:
                     raise Unavailable(f"{self.url}: the store broke off in the middle of an object; it is read again")
                 left -= len(piece)
                 yield piece
         finally:
             with contextlib.suppress(Exception):  # the answer is had, or an error is on its way
-                sync(self._fs.loop, _closed, body)
+                sync(self._store.files.loop, _closed, body)
 
     def take(self, stored: Stored, into: S3Place, name: str) -> bool:
         """Copy the object within the store, with its headers and a mark by which the published copy is known again."""
         head = self._head(stored.name)
         if head is None or self._stored(self._prefix + stored.name, head["ContentLength"], head).stamp != stored.stamp:
             return False
-        mark = hashlib.sha256(f"{self.url}\0{stored.name}\0{stored.stamp}".encode()).hexdigest()[:32]
-        with_mark = {
+        with_mark: dict[str, Any] = {
             **{header: head[header] for header in _HEADERS if header in head},
-            "Metadata": {**head.get("Metadata", {}), _MARK: mark},
+            "Metadata": {**head.get("Metadata", {}), _MARK: mark(self, stored)},
         }
         try:
             self._copy(stored.name, stored.size, into, name, MetadataDirective="REPLACE", **with_mark)
@@ -239,8 +244,8 @@ class S3Place:
             raise Conflict(f"{name!r} is not there any more")
         there = into._head(as_name)
         if there is not None:
-            mark = head.get("Metadata", {}).get(_MARK)
-            if mark and there.get("Metadata", {}).get(_MARK) == mark:
+            marked = head.get("Metadata", {}).get(_MARK)
+            if marked and there.get("Metadata", {}).get(_MARK) == marked:
                 return True
             if not overwrite:
                 return False
@@ -260,8 +265,8 @@ class S3Place:
         return True
 
     def remove(self, stored: Stored) -> bool:
-        """Remove the version that was looked at, where the bucket has versions; else on condition of its ETag, where
-        the store knows conditions.
+        """Remove it on condition of its ETag, where the store knows conditions. A bucket with versions keeps the
+        content as an older version: removing that, too, would bring the one before it back.
         """
         head = self._head(stored.name)
         if head is None:
@@ -269,9 +274,6 @@ class S3Place:
         key = self._prefix + stored.name
         if self._stored(key, head["ContentLength"], head).stamp != stored.stamp:
             return False
-        if head.get("VersionId", "null") != "null":
-            self._call("delete_object", Key=key, VersionId=head["VersionId"])
-            return True
         try:
             self._call("delete_object", Key=key, IfMatch=_etag(stored))
         except FailedPrecondition:  # this store has no conditions on deletion
@@ -338,7 +340,7 @@ class S3Place:
 
     def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
         with _mapped(self.url):
-            answer: dict[str, Any] = self._fs.call_s3(method, Bucket=self._bucket, **arguments)
+            answer: dict[str, Any] = self._store.files.call_s3(method, Bucket=self._bucket, **arguments)
             return answer
 
 
@@ -570,26 +572,46 @@ def _etag(stored: Stored) -> str:
     return f'"{stored.stamp.split(" ")[0]}"'
 
 
-def _s3(settings: BucketSettings) -> Any:
-    try:
-        import s3fs
-    except ImportError as e:
-        raise FailedPrecondition(
-            "buckets need s3fs; install it with: pip install 'hashhub[hook-bucket]'", reason=Reason.MISSING_EXTRA
-        ) from e
-    config: dict[str, Any] = {
-        "connect_timeout": 10,
-        "read_timeout": 60,
-        "max_pool_connections": settings.jobs + 8,
-        "s3": {"addressing_style": "path" if settings.path_style else "auto"},
-    }
-    return s3fs.S3FileSystem(
-        endpoint_url=settings.endpoint or None,
-        client_kwargs={"region_name": settings.region} if settings.region else {},
-        config_kwargs=config,
-        skip_instance_cache=True,
-        use_listings_cache=False,
-    )
+class _Store:
+    """A session with a store, shared by the places in it."""
+
+    def __init__(self, settings: BucketSettings) -> None:
+        self._settings = settings
+        self.refresh()
+
+    def refresh(self) -> None:
+        try:
+            import s3fs
+        except ImportError as e:
+            raise FailedPrecondition(
+                "buckets need s3fs; install it with: pip install 'hashhub[hook-bucket]'", reason=Reason.MISSING_EXTRA
+            ) from e
+        settings = self._settings
+        config: dict[str, Any] = {
+            "connect_timeout": 10,
+            "read_timeout": 60,
+            "max_pool_connections": settings.jobs + 8,
+            "s3": {"addressing_style": "path" if settings.path_style else "auto"},
+        }
+        self.files = s3fs.S3FileSystem(
+            endpoint_url=settings.endpoint or None,
+            client_kwargs={"region_name": settings.region} if settings.region else {},
+            config_kwargs=config,
+            skip_instance_cache=True,
+            use_listings_cache=False,
+        )
+
+
+@functools.lru_cache(maxsize=8)
+def _session(endpoint: str, region: str, path_style: bool, jobs: int) -> _Store:  # noqa: FBT001 - of settings
+    from hashhub.hook.settings import BucketSettings
+
+    return _Store(BucketSettings(endpoint=endpoint, region=region, path_style=path_style, jobs=jobs))
+
+
+def _store(settings: BucketSettings) -> _Store:
+    """Return the session of these settings: to begin one takes a second, and a worker has three places."""
+    return _session(settings.endpoint, settings.region, settings.path_style, settings.jobs)
 
 
 async def _closed(body: Any) -> None:
