@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import secrets
 import threading
@@ -221,7 +222,7 @@ class BucketWorker:
                 if not self._may_ask():
                     return
                 self._end_taking(folder, name)
-                self._hand_out(taken.name, lambda taken=taken, name=name: self._check(taken, name))  # type: ignore[misc]
+                self._hand_out(taken.name, functools.partial(self._check, taken, name))
 
     def _end_taking(self, folder: str, name: str) -> None:
         """Remove the upload that was taken from the quarantine, if it is still there: a worker ended in between."""
@@ -260,7 +261,7 @@ class BucketWorker:
             if isinstance(item, Unlisted):
                 self._fail(item.name, item.error)
             elif self._is_settled(item):
-                self._hand_out(item.name, lambda item=item: self._take(item))  # type: ignore[misc]
+                self._hand_out(item.name, functools.partial(self._take, item))
         return True
 
     def _is_settled(self, item: Stored) -> bool:
